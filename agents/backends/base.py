@@ -1,0 +1,75 @@
+"""What every kind of agent has in common: one question in, one answer out.
+
+A backend is the kind (a Python function, a model provider, an HTTP service, another app's Celery
+task); an agent is a named entry of one kind. Backends run as coroutines on the worker's loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Protocol
+
+from pydantic import Field
+
+from celery_agents.contracts.base import Contract, JsonValue
+from celery_agents.contracts.outcome import Usage
+
+
+class Turn(Contract):
+    """What an agent is asked: its input and the form that the answer must have."""
+
+    input: JsonValue
+    #: Instructions of the caller, beside the agent's own.
+    instructions: str | None = None
+    #: The answer must be one of these options (a ballot).
+    choices: Annotated[tuple[str, ...], Field(max_length=1000)] | None = None
+    #: The answer must be JSON of this schema.
+    answer_schema: dict[str, JsonValue] | None = None
+
+
+class Answer(Contract):
+    """What an agent answered, with what it cost."""
+
+    value: JsonValue
+    usage: Usage = Usage()
+
+
+class StepContext(Protocol):
+    """The step in which an agent answers, as the agent sees it."""
+
+    @property
+    def step_id(self) -> str: ...
+    @property
+    def run_id(self) -> str: ...
+    @property
+    def attempt(self) -> int:
+        """From 1; above 1 when the step was tried before."""
+        ...
+
+    async def call(
+        self, name: str, perform: Callable[[str], Awaitable[Answer]], *, fingerprint: str = ""
+    ) -> Answer:
+        """Make one paid or outside act, journaled.
+
+        The *n*-th call of a step has the same idempotency key in each attempt; ``perform``
+        receives that key. A call that finished in an earlier attempt of this step is not made
+        again: its journaled answer is returned. ``fingerprint`` (a digest of the request)
+        guards that: when it differs from the journaled one the call is made anew.
+        """
+        ...
+
+    async def progress(self, **fields: JsonValue) -> None:
+        """Tell watchers (Flower's events, ``status``) how far the step is. Never fails a step."""
+        ...
+
+
+class Backend(Protocol):
+    """One kind of agent, configured."""
+
+    async def answer(self, turn: Turn, step: StepContext) -> Answer:
+        """Answer one turn. Raises RetryableError or PermanentError, nothing of an SDK's own."""
+        ...
+
+    async def aclose(self) -> None:
+        """Free what the backend holds (its SDK client); called once, when the worker stops."""
+        ...

@@ -1,0 +1,99 @@
+"""How a step ended."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Self
+
+import celery_agents.errors as errors_module
+from celery_agents.contracts.base import Contract, JsonValue
+from celery_agents.errors import AgentsError, AgentFailedError, RetryableError, redact
+
+
+class State(StrEnum):
+    """Where a step stands. The last five are final."""
+
+    READY = "ready"  # may be claimed, from its ready_at on
+    RUNNING = "running"  # claimed under a lease
+    WAITING = "waiting"  # expanded: waits for its members, holds no worker slot
+    SUCCEEDED = "succeeded"  # ended with a value
+    FAILED = "failed"  # ended with an error
+    SKIPPED = "skipped"  # not started, because its join had been decided
+    CANCELLED = "cancelled"  # stopped on request
+    DEAD = "dead"  # gave up: attempts used up without an end
+
+    @property
+    def final(self) -> bool:
+        return self not in _OPEN
+
+
+_OPEN = frozenset({State.READY, State.RUNNING, State.WAITING})
+
+
+class Usage(Contract):
+    """What work cost. Adds up with ``+``. ``cost_usd`` is None where no price is known."""
+
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cost_usd: float | None = 0.0
+
+    def __add__(self, other: Usage) -> Usage:
+        unknown = self.cost_usd is None or other.cost_usd is None
+        return Usage(
+            calls=self.calls + other.calls,
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            cost_usd=None if unknown else (self.cost_usd or 0.0) + (other.cost_usd or 0.0),
+        )
+
+
+class ErrorInfo(Contract):
+    """An error as it stands in rows, outcomes and decisions: already redacted."""
+
+    kind: str
+    message: str
+    retryable: bool = False
+    type: str = "AgentsError"
+    details: dict[str, JsonValue] = {}
+
+    @classmethod
+    def of(cls, error: BaseException) -> Self:
+        """Describe any exception; one that is not ours counts as permanent ``agent_failed``."""
+        if isinstance(error, AgentsError):
+            return cls(
+                kind=error.kind,
+                message=error.message,
+                retryable=error.retryable,
+                type=type(error).__name__,
+                details=error.details,
+            )
+        text = redact(f"{type(error).__name__}: {error}")
+        return cls(kind=AgentFailedError.kind, message=text, type=AgentFailedError.__name__)
+
+    def exception(self) -> AgentsError:
+        """The exception to raise for this error, of its own class where that is known."""
+        known: Any = getattr(errors_module, self.type, None)
+        if not (isinstance(known, type) and issubclass(known, AgentsError)):
+            known = RetryableError if self.retryable else AgentFailedError
+        error: AgentsError = known(self.message, dict(self.details) or None)
+        return error
+
+
+class Outcome(Contract):
+    """The one way in which a step ends, with what it cost."""
+
+    state: State
+    value: JsonValue = None
+    error: ErrorInfo | None = None
+    agent: str | None = None
+    member: str | None = None  # the key under which its parent knows it
+    usage: Usage = Usage()
+    attempts: int = 0
+    duration_s: float | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.state is State.SUCCEEDED

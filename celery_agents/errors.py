@@ -1,0 +1,183 @@
+"""Every error of the system, under one root.
+
+Two branches decide what a retry policy does: :class:`RetryableError` may work when tried
+again, :class:`PermanentError` will not. An error crosses the wire as Celery writes it (type,
+module, arguments), so each one can be rebuilt from ``message`` and ``details``, and neither
+ever holds a secret: what comes from outside is passed through :func:`redact` first.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar
+
+_SECRET = re.compile(
+    r"""(?ix)
+    (?P<head> \b(?:authorization|x-api-key|api[-_ ]?key|access[-_ ]?token|password|secret|token)
+        ["']?\s*[:=]\s*["']?(?:bearer\s+|basic\s+)? ) [^\s"',;}&]+
+    | (?P<url> \b[a-z][a-z0-9+.-]*://[^\s:/@]*: ) [^\s@/]+ (?=@)
+    | \bbearer\s+[a-z0-9._~+/=-]{8,}
+    | \b(?:sk|pk|rk|key|xox[abp]|ghp|AIza)[-_]?[A-Za-z0-9_-]{16,}
+    """
+)
+_MESSAGE_LIMIT = 2_000
+
+
+def redact(text: object, *, limit: int = _MESSAGE_LIMIT) -> str:
+    """Text that may be shown: passwords, keys and tokens replaced, cut at ``limit`` characters."""
+
+    def hide(match: re.Match[str]) -> str:
+        return f"{match.group('head') or match.group('url') or ''}***"
+
+    clean = _SECRET.sub(hide, str(text))
+    return clean if len(clean) <= limit else f"{clean[: limit - 1]}…"
+
+
+class AgentsError(Exception):
+    """The root of all errors of celery-agents."""
+
+    #: The word by which policies, rows and other languages know this error.
+    kind: ClassVar[str] = "error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str = "", details: dict[str, Any] | None = None) -> None:
+        self.message = redact(message or (type(self).__doc__ or "").split("\n", 1)[0])
+        self.details = details or {}
+        super().__init__(*((self.message, self.details) if self.details else (self.message,)))
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class RetryableError(AgentsError):
+    """The step failed in a way that may pass; its retry policy decides."""
+
+    kind = "transient"
+    retryable = True
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """Seconds that the other side asked us to wait (``Retry-After``), if it did."""
+        value = self.details.get("retry_after_s")
+        return None if value is None else float(value)
+
+
+class PermanentError(AgentsError):
+    """The step failed and would fail again; it is not retried."""
+
+    kind = "permanent"
+
+
+class RateLimitedError(RetryableError):
+    """A provider refused for now because too much was asked of it."""
+
+    kind = "rate_limited"
+
+
+class ProviderUnavailableError(RetryableError):
+    """A provider or service did not answer, or answered that it is down."""
+
+    kind = "unavailable"
+
+
+class DeadlineExceededError(RetryableError):
+    """A step did not end within its ``timeout_s``; its work was cancelled."""
+
+    kind = "timeout"
+
+
+class BadAnswerError(RetryableError):
+    """An agent answered something that could not be read as what was asked for."""
+
+    kind = "bad_answer"
+
+
+class JournalUnavailableError(RetryableError):
+    """The journal could not be written. Nothing was acknowledged; the step will come again.
+
+    Check that the database answers, its disk has room and may be written.
+    """
+
+    kind = "journal"
+
+
+class BrokerUnavailableError(RetryableError):
+    """The Redis broker did not answer. Check ``REDIS_URL`` and that the server is up.
+
+    A publish that failed this way may still have been delivered: sending it again under the
+    same id is safe.
+    """
+
+    kind = "broker"
+
+
+class InvalidPayloadError(PermanentError):
+    """The arguments of a task do not have the form that its contract asks for."""
+
+    kind = "invalid_payload"
+
+
+class PayloadTooLargeError(InvalidPayloadError):
+    """A payload is above ``payload_limit_bytes``. Put big values elsewhere and pass their id."""
+
+    kind = "payload_too_large"
+
+
+class UnknownAgentError(PermanentError):
+    """No agent of that name is registered with the worker that took the step."""
+
+    kind = "unknown_agent"
+
+
+class ConfigurationError(PermanentError):
+    """A setting, an agent's entry or an installed package is missing or wrong."""
+
+    kind = "configuration"
+
+
+class MissingKeyError(ConfigurationError):
+    """A provider's key is not in the worker's environment."""
+
+    kind = "missing_key"
+
+
+class ProviderRefusedError(PermanentError):
+    """A provider refused the request itself (bad key, unknown model, blocked content)."""
+
+    kind = "refused"
+
+
+class AgentFailedError(PermanentError):
+    """An agent's own code raised an error that it did not mark as retryable."""
+
+    kind = "agent_failed"
+
+
+class AllCandidatesFailedError(PermanentError):
+    """Every candidate of a fallback chain failed; ``details["errors"]`` has each one's error."""
+
+    kind = "all_failed"
+
+
+class NoDecisionError(PermanentError):
+    """A vote ended without a decision; ``details["decision"]`` has the tally."""
+
+    kind = "no_decision"
+
+
+class StepCancelledError(PermanentError):
+    """The step was cancelled before it finished."""
+
+    kind = "cancelled"
+
+
+class StepDeadError(PermanentError):
+    """The step used up its attempts (each may have killed its worker) and was given up."""
+
+    kind = "dead"
+
+
+class ResultTimeoutError(AgentsError):
+    """The result did not come within the time given to ``get``. The run itself goes on."""
+
+    kind = "result_timeout"
