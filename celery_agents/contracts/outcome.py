@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Self
+from typing import Annotated, Any, Self
+
+from pydantic import Field
 
 import celery_agents.errors as errors_module
 from celery_agents.contracts.base import Contract, JsonValue
-from celery_agents.errors import AgentsError, AgentFailedError, RetryableError, redact
+from celery_agents.errors import AgentFailedError, AgentsError, RetryableError, redact
 
 
 class State(StrEnum):
@@ -57,7 +59,7 @@ class ErrorInfo(Contract):
     message: str
     retryable: bool = False
     type: str = "AgentsError"
-    details: dict[str, JsonValue] = {}
+    details: Annotated[dict[str, JsonValue], Field(default_factory=dict)]
 
     @classmethod
     def of(cls, error: BaseException) -> Self:
