@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 from pydantic import Field
 
@@ -59,7 +59,7 @@ class ErrorInfo(Contract):
     message: str
     retryable: bool = False
     type: str = "AgentsError"
-    details: Annotated[dict[str, JsonValue], Field(default_factory=dict)]
+    details: dict[str, JsonValue] = Field(default_factory=dict)
 
     @classmethod
     def of(cls, error: BaseException) -> Self:
