@@ -1,0 +1,45 @@
+"""Cancelling a step with all that hangs below it; the row is what says so."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, select, update
+
+from app.journal import joins
+from app.journal.finishes import Conclusion, conclude, event
+from app.journal.models import Step
+from app.journal.rows import Aftermath
+from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
+from celery_agents.errors import StepCancelledError
+
+
+def cancel(connection: Connection, step_id: str, rules: joins.Rules) -> Aftermath | None:
+    """End a step that does not run, ask one that runs to stop; None when there is no such step."""
+    row = connection.execute(
+        select(Step.state, Step.run_id, Step.parent_id).where(Step.id == step_id)
+    ).first()
+    if row is None:
+        return None
+    if State(row.state).final:
+        return Aftermath(applied=False)
+    connection.execute(event(row.run_id, step_id, "cancel", {}))
+    asked = connection.execute(
+        update(Step)
+        .where(Step.id == step_id, Step.state == State.RUNNING)
+        .values(cancel_requested=True)
+    ).rowcount
+    if asked:
+        return Aftermath(cancels=[step_id, *joins.drop_members(connection, [step_id], _CANCELLED)])
+    outcome = Outcome(state=State.CANCELLED, error=ErrorInfo.of(StepCancelledError()))
+    ending = Conclusion(step_id, None, outcome, row.parent_id)
+    result = conclude(connection, [ending], rules)[0]
+    result.cancels += joins.drop_members(connection, [step_id], _CANCELLED)
+    result.wakes += [
+        joins.wake_of(w)
+        for w in connection.execute(
+            select(*joins.WAKE_COLUMNS).where(Step.id == step_id, Step.settled.is_(False))
+        )
+    ]
+    return result
+
+
+_CANCELLED = State.CANCELLED

@@ -1,0 +1,222 @@
+"""Claiming: taking a step under a lease, before anything of it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from sqlalchemy import Connection, func, or_, select, update
+from sqlalchemy.engine import Row
+
+from app.journal import joins
+from app.journal.engine import now, read_clock
+from app.journal.finishes import Conclusion, conclude
+from app.journal.models import Run, Step, Worker
+from app.journal.rows import Aftermath, Claim, Claimed, Finished, NewStep, Refusal, Refused
+from app.journal.writer import Operation
+from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
+from celery_agents.errors import StepCancelledError, StepDeadError
+
+_CLAIMED = (
+    Step.id,
+    Step.token,
+    Step.attempts,
+    Step.run_id,
+    Step.parent_id,
+    Step.member,
+    Step.task,
+    Step.agent,
+    Step.queue,
+    Step.priority,
+    Step.payload,
+    Step.max_attempts,
+    (Step.deadline_at - now()).label("remaining_s"),
+)
+
+
+class ClaimStep(Operation[Claim]):
+    """Claim one step by its id; with ``new``, make its row on the way if it has none."""
+
+    order: ClassVar[int] = 30
+
+    def __init__(
+        self, step_id: str, worker_id: str, rules: joins.Rules, new: NewStep | None = None
+    ) -> None:
+        super().__init__()
+        self.step_id = step_id
+        self.worker_id = worker_id
+        self.rules = rules
+        self.new = new
+
+    @classmethod
+    def apply(cls, connection: Connection, operations: Sequence[ClaimStep]) -> list[Claim]:
+        first: dict[str, ClaimStep] = {}
+        for operation in operations:
+            first.setdefault(operation.step_id, operation)
+        results: dict[str, Claim] = dict(_insert(connection, list(first.values())))
+        left = [o for i, o in first.items() if i not in results]
+        if left:
+            results |= _take(connection, left)
+            for operation in left:
+                if operation.step_id not in results:
+                    results[operation.step_id] = _explain(connection, operation)
+        taken = Refused(Refusal.TAKEN)
+        return [
+            results[o.step_id] if first[o.step_id] is o else _repeated(results[o.step_id], taken)
+            for o in operations
+        ]
+
+
+def _repeated(claim: Claim, taken: Refused) -> Claim:
+    """A second message for the same step in one batch: the first one has it."""
+    return taken if isinstance(claim, Claimed) else claim
+
+
+def _insert(connection: Connection, operations: list[ClaimStep]) -> dict[str, Claim]:
+    """Rows that are made and claimed in one go: the common way of a client's message."""
+    fresh = [o for o in operations if o.new is not None]
+    if not fresh:
+        return {}
+    at = read_clock(connection)
+    rows = [
+        new_row(o.new, at, o.rules.wake_grace_s)
+        | {
+            "state": State.RUNNING,
+            "attempts": 1,
+            "token": 1,
+            "worker_id": o.worker_id,
+            "started_at": at,
+        }
+        for o in fresh
+        if o.new is not None
+    ]
+    return {row.id: _claimed(row) for row in insert_steps(connection, rows)}
+
+
+def insert_steps(connection: Connection, rows: list[dict[str, Any]]) -> list[Row[Any]]:
+    """Insert steps that are not there yet, and the run of each root among them; the new ones."""
+    statement = joins.insert_new(connection, Step).returning(*_CLAIMED)
+    inserted = connection.execute(statement, rows).all()
+    ids = {row.id for row in inserted}
+    roots = [
+        {"id": r["id"], "task": r["task"], "state": "open", "created_at": r["created_at"]}
+        for r in rows
+        if r["parent_id"] is None and r["id"] in ids
+    ]
+    if roots:
+        connection.execute(joins.insert_new(connection, Run), roots)
+    return list(inserted)
+
+
+def new_row(step: NewStep, at: float, wake_grace_s: float) -> dict[str, Any]:
+    """The columns of a step that is ready to be claimed from ``at`` on."""
+    return {
+        "id": step.id,
+        "run_id": step.run_id,
+        "parent_id": step.parent_id,
+        "member": step.member,
+        "position": step.position,
+        "task": step.task,
+        "agent": step.agent,
+        "queue": step.queue,
+        "priority": step.priority,
+        "state": State.READY,
+        "payload": step.payload,
+        "envelope": step.envelope,
+        "max_attempts": step.max_attempts,
+        "attempts": 0,
+        "token": 0,
+        "worker_id": None,
+        "round": 0,
+        "ready_at": at,
+        "wake_at": at + wake_grace_s,
+        "deadline_at": None if step.timeout_s is None else at + step.timeout_s,
+        "created_at": at,
+        "started_at": None,
+    }
+
+
+def _take(connection: Connection, operations: list[ClaimStep]) -> dict[str, Claim]:
+    """The claim of rows that stand in the journal: one statement for all of them."""
+    alive = select(Worker.id).where(Worker.lease_until > now())
+    free = or_(
+        (Step.state == State.READY) & (Step.ready_at <= now() + joins.EARLY_S),
+        (Step.state == State.RUNNING) & Step.worker_id.not_in(alive),
+    )
+    rows = connection.execute(
+        update(Step)
+        .where(
+            Step.id.in_([o.step_id for o in operations]),
+            free,
+            Step.attempts < Step.max_attempts,
+            Step.cancel_requested.is_(False),
+        )
+        .values(
+            state=State.RUNNING,
+            attempts=Step.attempts + 1,
+            token=Step.token + 1,
+            worker_id=operations[0].worker_id,
+            started_at=func.coalesce(Step.started_at, now()),
+        )
+        .returning(*_CLAIMED)
+    )
+    return {row.id: _claimed(row) for row in rows}
+
+
+def _claimed(row: Row[Any]) -> Claimed:
+    return Claimed(*row)
+
+
+def _explain(connection: Connection, operation: ClaimStep) -> Claim:
+    """Why a claim got nothing; what can be ended on the way, is."""
+    row = connection.execute(
+        select(
+            Step.state,
+            Step.outcome,
+            Step.parent_id,
+            Step.attempts,
+            Step.max_attempts,
+            Step.error,
+            Step.cancel_requested,
+            (Step.ready_at > now() + joins.EARLY_S).label("early"),
+            Step.worker_id.in_(select(Worker.id).where(Worker.lease_until > now())).label("alive"),
+        ).where(Step.id == operation.step_id)
+    ).first()
+    if row is None:
+        return Refused(Refusal.MISSING)
+    state = State(row.state)
+    if state.final:
+        return Finished(Outcome.model_validate(row.outcome), row.parent_id, Aftermath())
+    if state is State.WAITING:
+        return _late_join(connection, operation)
+    if state is State.RUNNING and row.alive:
+        return Refused(Refusal.TAKEN)
+    if state is State.READY and row.early and not row.cancel_requested:
+        return Refused(Refusal.EARLY)
+    return _give_up(connection, operation, row)
+
+
+def _late_join(connection: Connection, operation: ClaimStep) -> Claim:
+    """A timer's message for a step that waits: its join may have come to its deadline."""
+    aftermath = joins.fire_if_late(connection, operation.step_id, operation.rules)
+    if aftermath is None:
+        return Refused(Refusal.WAITING)
+    claim = _take(connection, [operation]).get(operation.step_id, Refused(Refusal.TAKEN))
+    return replace(claim, cancels=aftermath.cancels) if isinstance(claim, Claimed) else claim
+
+
+def _give_up(connection: Connection, operation: ClaimStep, row: Row[Any]) -> Claim:
+    """End a step that was cancelled, or whose attempts are used up."""
+    if row.cancel_requested:
+        outcome = Outcome(state=State.CANCELLED, error=ErrorInfo.of(StepCancelledError()))
+    else:
+        last = f" Its last error: {row.error['message']}" if row.error else ""
+        error = StepDeadError(
+            f"Given up after {row.attempts} attempts, the last without an end: "
+            f"its worker may have died under it.{last}"
+        )
+        outcome = Outcome(state=State.DEAD, error=ErrorInfo.of(error), attempts=row.attempts)
+    ending = Conclusion(operation.step_id, None, outcome, row.parent_id)
+    aftermath = conclude(connection, [ending], operation.rules)[0]
+    return Finished(outcome, row.parent_id, aftermath)

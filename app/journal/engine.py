@@ -1,0 +1,109 @@
+"""Connecting to the journal: Postgres, or SQLite made durable and safe for many processes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, Float, create_engine, event, make_url, select
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from celery_agents.errors import ConfigurationError
+
+#: Execution option of a connection that only reads: SQLite then takes no write lock.
+READ_ONLY = "journal_read_only"
+
+
+class now(FunctionElement[float]):  # noqa: N801 - it stands in SQL like func.now()
+    """Seconds since the epoch by the database's own clock."""
+
+    type = Float(53)
+    inherit_cache = True
+
+
+@compiles(now, "postgresql")
+def _now_postgresql(*_: Any, **__: Any) -> str:
+    return "EXTRACT(EPOCH FROM clock_timestamp())::double precision"
+
+
+@compiles(now, "sqlite")
+def _now_sqlite(*_: Any, **__: Any) -> str:
+    # unixepoch('subsec') needs SQLite 3.42; 2440587.5 is the Julian day of the epoch.
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+def read_clock(connection: Connection) -> float:
+    """The database's clock, for statements that take many rows' values as parameters."""
+    return connection.execute(select(now())).scalar_one()
+
+
+def connect(url: str, *, timeout_s: float = 10.0) -> Engine:
+    """Make the engine for a journal URL; nothing is opened before its first use.
+
+    Raises:
+        ConfigurationError: the URL is of neither database.
+    """
+    try:
+        parsed = make_url(url)
+    except Exception as error:
+        raise ConfigurationError("DATABASE_URL is not a database URL.") from error
+    match parsed.get_backend_name():
+        case "sqlite":
+            return _sqlite(url, parsed.database, timeout_s)
+        case "postgresql" | "postgres":
+            return create_engine(
+                parsed.set(drivername="postgresql+psycopg2"),
+                pool_size=4,
+                max_overflow=8,
+                pool_pre_ping=True,  # a restarted server costs a ping, not a failed step
+                connect_args={"connect_timeout": max(2, int(timeout_s))},
+                json_serializer=_dumps,
+            )
+        case other:
+            raise ConfigurationError(
+                f"DATABASE_URL names {other!r}; the journal needs postgresql:// or sqlite:///."
+            )
+
+
+def _sqlite(url: str, path: str | None, timeout_s: float) -> Engine:
+    if not path or path == ":memory:":
+        raise ConfigurationError(
+            "The journal needs a SQLite file (sqlite:///path): memory is not seen by workers."
+        )
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(
+        url,
+        connect_args={"timeout": timeout_s, "check_same_thread": False},
+        json_serializer=_dumps,
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # pysqlite's own BEGIN comes too late; we send ours
+        for pragma in (
+            "journal_mode=WAL",  # readers do not stop the writer
+            "synchronous=FULL",  # a commit survives a power cut
+            "foreign_keys=ON",
+            "wal_autocheckpoint=2000",  # 8 MiB of log between checkpoints
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # IMMEDIATE: two writers that both read first would fail; so the second one waits.
+        mode = "DEFERRED" if connection.get_execution_options().get(READ_ONLY) else "IMMEDIATE"
+        connection.exec_driver_sql(f"BEGIN {mode}")
+
+    return engine
+
+
+def reading(engine: Engine) -> Engine:
+    """The same engine for transactions that only read."""
+    return engine.execution_options(**{READ_ONLY: True})
+
+
+def _dumps(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

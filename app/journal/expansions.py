@@ -1,0 +1,123 @@
+"""Expanding: a pattern's members and its join, in the transaction that lets the pattern wait."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from sqlalchemy import Connection, select, update
+
+from app.journal import joins
+from app.journal.claims import insert_steps, new_row
+from app.journal.engine import read_clock
+from app.journal.finishes import event
+from app.journal.models import Step
+from app.journal.rows import Aftermath, Claimed, NewStep, Wake, derived_id
+from app.journal.writer import Operation
+from app.plan import Expand, Member
+from celery_agents.contracts.outcome import State
+
+
+@dataclass(slots=True)
+class Expanded(Aftermath):
+    """The members to publish now, beside what a join that fired at once brings."""
+
+    round: int = 0
+    members: list[Wake] = field(default_factory=list)
+
+
+class ExpandStep(Operation[Expanded]):
+    """Insert members that are not there yet, open the join, let the step wait."""
+
+    order: ClassVar[int] = 20
+
+    def __init__(self, claim: Claimed, plan: Expand, rules: joins.Rules) -> None:
+        super().__init__()
+        self.claim = claim
+        self.plan = plan
+        self.rules = rules
+
+    @classmethod
+    def apply(cls, connection: Connection, operations: Sequence[ExpandStep]) -> list[Expanded]:
+        return [_expand(connection, o) for o in operations]
+
+
+def _expand(connection: Connection, o: ExpandStep) -> Expanded:
+    claim = o.claim
+    waiting = connection.execute(
+        update(Step)
+        .where(
+            Step.id == claim.id,
+            Step.token == claim.token,
+            Step.state == State.RUNNING,
+            Step.cancel_requested.is_(False),
+        )
+        .values(state=State.WAITING, worker_id=None, attempts=0)
+    ).rowcount
+    if not waiting:
+        return Expanded(applied=False)
+    ids = [derived_id(claim.id, m.key) for m in o.plan.members]
+    number = joins.open_round(connection, claim.id, ids, o.plan.join)
+    members = _insert_members(connection, o, ids, number)
+    joins.recount(connection, claim.id, number)
+    if o.plan.note is not None:
+        connection.execute(event(claim.run_id, claim.id, "expanded", o.plan.note))
+    fired = joins.fire_if_complete(connection, claim.id, o.rules)
+    return Expanded(round=number, members=members, wakes=fired.wakes, cancels=fired.cancels)
+
+
+def _insert_members(
+    connection: Connection, o: ExpandStep, ids: list[str], number: int
+) -> list[Wake]:
+    """New members are inserted; listed ones of earlier rounds count in this round from now on."""
+    at = read_clock(connection)
+    before = connection.execute(
+        select(Step.position)
+        .where(Step.parent_id == o.claim.id)
+        .order_by(Step.position.desc())
+        .limit(1)
+    ).scalar()
+    start = 0 if before is None else before + 1
+    rows = [
+        new_row(_new_member(o.claim, m, i, start + n), at, o.rules.wake_grace_s) | {"round": number}
+        for n, (m, i) in enumerate(zip(o.plan.members, ids, strict=True))
+    ]
+    if not rows:
+        return []
+    if before is not None:
+        connection.execute(
+            update(Step).where(Step.parent_id == o.claim.id, Step.id.in_(ids)).values(round=number)
+        )
+    made = {row.id for row in insert_steps(connection, rows)}
+    return [
+        Wake(
+            id=i,
+            task=m.task,
+            queue=o.claim.queue,
+            priority=o.claim.priority,
+            run_id=o.claim.run_id,
+            parent_id=o.claim.id,
+            agent=m.agent,
+            payload=row["payload"],
+            envelope=None,
+        )
+        for m, i, row in zip(o.plan.members, ids, rows, strict=True)
+        if i in made
+    ]
+
+
+def _new_member(claim: Claimed, member: Member, step_id: str, position: int) -> NewStep:
+    return NewStep(
+        id=step_id,
+        run_id=claim.run_id,
+        task=member.task,
+        queue=claim.queue,
+        priority=claim.priority,
+        payload={"args": [member.input], "kwargs": member.options},
+        max_attempts=member.max_attempts,
+        parent_id=claim.id,
+        member=member.key,
+        position=position,
+        agent=member.agent,
+    )

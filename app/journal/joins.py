@@ -1,0 +1,270 @@
+"""Joins: counting a step's members as they end, and firing it once.
+
+Lock order, everywhere: join row before step rows. A finish locks its parent's join first, so two
+members that end at the same time cannot each wait for a row that the other one holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.engine import Connection, Row
+from sqlalchemy.sql.dml import Insert
+
+from app.journal.engine import now
+from app.journal.models import Join, Run, Step
+from app.journal.rows import Aftermath, Wake
+from app.plan import JoinPolicy, MemberState
+from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
+from celery_agents.errors import StepCancelledError
+
+#: Says for a pattern's task and payload whether its members so far decide it.
+Decider = Callable[[str, dict[str, Any], list[MemberState]], bool]
+
+_FINAL = [s.value for s in State if s.final]
+#: A wake that comes a little before its time, by a timer of another clock, still counts.
+EARLY_S = 0.25
+
+WAKE_COLUMNS = (
+    Step.id,
+    Step.task,
+    Step.queue,
+    Step.priority,
+    Step.run_id,
+    Step.parent_id,
+    Step.agent,
+    Step.payload,
+    Step.envelope,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What joins need to know that does not stand in a row."""
+
+    decided: Decider
+    wake_grace_s: float
+
+
+def insert_new(connection: Connection, model: Any) -> Insert:
+    """An INSERT that leaves rows alone that are there already."""
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as pg_insert
+
+        return pg_insert(model).on_conflict_do_nothing()
+    from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+    return sqlite_insert(model).on_conflict_do_nothing()
+
+
+def wake_of(row: Row[Any]) -> Wake:
+    return Wake(*row)
+
+
+def lock(connection: Connection, parent_ids: Iterable[str | None]) -> None:
+    """Take the join rows of these parents, in the order of their ids."""
+    ids = sorted({i for i in parent_ids if i})
+    if ids and connection.dialect.name != "sqlite":  # SQLite has one writer at a time anyway
+        connection.execute(
+            select(Join.step_id)
+            .where(Join.step_id.in_(ids))
+            .order_by(Join.step_id)
+            .with_for_update()
+        )
+
+
+def open_round(
+    connection: Connection, step_id: str, member_ids: list[str], policy: JoinPolicy
+) -> int:
+    """Begin a new round of a step's join over these members, which may have ended already."""
+    connection.execute(
+        insert_new(connection, Join).values(
+            step_id=step_id, round=0, policy=policy.kind, expected=0, state="fired", keep=False
+        )
+    )
+    lock(connection, [step_id])
+    deadline = None if policy.timeout_s is None else now() + policy.timeout_s
+    number: int = connection.execute(
+        update(Join)
+        .where(Join.step_id == step_id)
+        .values(
+            round=Join.round + 1,
+            policy=policy.kind,
+            keep=policy.keep,
+            expected=len(member_ids),
+            done=0,
+            succeeded=0,
+            state="open",
+            deadline_at=deadline,
+        )
+        .returning(Join.round)
+    ).scalar_one()
+    return number
+
+
+def recount(connection: Connection, step_id: str, number: int) -> None:
+    """Count the members of this round that had ended before it began (a repeated expansion)."""
+    of_round = (Step.parent_id == step_id) & (Step.round == number)
+    done = select(func.count()).where(of_round, Step.state.in_(_FINAL)).scalar_subquery()
+    succeeded = (
+        select(func.count()).where(of_round, Step.state == State.SUCCEEDED).scalar_subquery()
+    )
+    connection.execute(
+        update(Join).where(Join.step_id == step_id).values(done=done, succeeded=succeeded)
+    )
+
+
+def count(
+    connection: Connection, ended: Iterable[tuple[str, int, bool]], rules: Rules
+) -> dict[str, Aftermath]:
+    """Count ended members, given as (parent, round, succeeded); fire what is complete."""
+    totals: dict[tuple[str, int], list[int]] = {}
+    for parent_id, number, succeeded in ended:
+        total = totals.setdefault((parent_id, number), [0, 0])
+        total[0] += 1
+        total[1] += succeeded
+    result: dict[str, Aftermath] = {}
+    for (parent_id, number), (done, succeeded) in sorted(totals.items()):
+        counted = connection.execute(
+            update(Join)
+            .where(Join.step_id == parent_id, Join.round == number, Join.state == "open")
+            .values(done=Join.done + done, succeeded=Join.succeeded + succeeded)
+            .returning(Join.expected, Join.done, Join.succeeded, Join.policy)
+        ).first()
+        if counted is not None and _complete(connection, parent_id, counted, rules):
+            result[parent_id] = fire(connection, parent_id, rules)
+    return result
+
+
+def fire_if_complete(connection: Connection, step_id: str, rules: Rules) -> Aftermath:
+    """Fire a join whose members may all have ended before it was opened."""
+    row = connection.execute(
+        select(Join.expected, Join.done, Join.succeeded, Join.policy).where(
+            Join.step_id == step_id, Join.state == "open"
+        )
+    ).first()
+    if row is not None and _complete(connection, step_id, row, rules):
+        return fire(connection, step_id, rules)
+    return Aftermath()
+
+
+def fire_if_late(connection: Connection, step_id: str, rules: Rules) -> Aftermath | None:
+    """Fire a join whose deadline has passed; None when it has not."""
+    lock(connection, [step_id])
+    late = connection.execute(
+        select(Join.step_id).where(
+            Join.step_id == step_id, Join.state == "open", Join.deadline_at <= now() + EARLY_S
+        )
+    ).first()
+    return fire(connection, step_id, rules) if late else None
+
+
+def _complete(connection: Connection, parent_id: str, join: Row[Any], rules: Rules) -> bool:
+    if join.done >= join.expected:
+        return True
+    if join.policy == "first":
+        return bool(join.succeeded)
+    if join.policy == "decided":
+        parent = connection.execute(
+            select(Step.task, Step.payload).where(Step.id == parent_id)
+        ).one()
+        return rules.decided(parent.task, parent.payload, members(connection, parent_id))
+    return False
+
+
+def members(connection: Connection, parent_id: str) -> list[MemberState]:
+    """All members of a step, of every round, in their order."""
+    rows = connection.execute(
+        select(Step.member, Step.state, Step.outcome)
+        .where(Step.parent_id == parent_id)
+        .order_by(Step.position)
+    )
+    return [
+        MemberState(
+            key=member or "",
+            state=State(state),
+            outcome=None if outcome is None else Outcome.model_validate(outcome),
+        )
+        for member, state, outcome in rows
+    ]
+
+
+def fire(connection: Connection, step_id: str, rules: Rules) -> Aftermath:
+    """Close the join, make its step ready, and let go of members that no longer matter."""
+    fired = connection.execute(
+        update(Join)
+        .where(Join.step_id == step_id, Join.state == "open")
+        .values(state="fired")
+        .returning(Join.keep)
+    ).first()
+    if fired is None:
+        return Aftermath()
+    woken = connection.execute(
+        update(Step)
+        .where(Step.id == step_id, Step.state == State.WAITING)
+        .values(
+            state=State.READY,
+            ready_at=now(),
+            wake_at=now() + rules.wake_grace_s,
+            wakes=0,
+            attempts=0,  # a new round is progress: the cap is on attempts without any
+        )
+        .returning(*WAKE_COLUMNS)
+    ).all()
+    aftermath = Aftermath(wakes=[wake_of(row) for row in woken])
+    if not fired.keep:
+        aftermath.cancels = drop_members(connection, [step_id], State.SKIPPED)
+    return aftermath
+
+
+def drop_members(connection: Connection, parent_ids: list[str], waiting_state: State) -> list[str]:
+    """End what hangs below these steps: not started ones at once; running ones are asked to stop.
+
+    Returns the ids of the running ones. Their outcome and cost come with their own finish.
+    """
+    running: list[str] = []
+    while parent_ids:
+        below = Step.parent_id.in_(parent_ids)
+        running += connection.execute(
+            update(Step)
+            .where(below, Step.state == State.RUNNING)
+            .values(cancel_requested=True)
+            .returning(Step.id)
+        ).scalars()
+        connection.execute(
+            update(Step)
+            .where(below, Step.state == State.READY)
+            .values(ended(waiting_state), token=Step.token + 1)
+        )
+        parent_ids = list(
+            connection.execute(
+                update(Step)
+                .where(below, Step.state == State.WAITING)
+                .values(ended(State.CANCELLED), token=Step.token + 1)
+                .returning(Step.id)
+            ).scalars()
+        )
+    return running
+
+
+def ended(state: State) -> dict[Any, Any]:
+    """The columns of a step that ends without having run to its end."""
+    error = None if state is State.SKIPPED else ErrorInfo.of(StepCancelledError())
+    outcome = Outcome(state=state, error=error)
+    return {
+        Step.state: state,
+        Step.outcome: outcome.model_dump(mode="json"),
+        Step.finished_at: now(),
+        Step.cancel_requested: True,
+        Step.worker_id: None,
+        Step.settled: True,
+    }
+
+
+def end_run(connection: Connection, step_id: str, state: State, usage: dict[str, Any]) -> None:
+    connection.execute(
+        update(Run).where(Run.id == step_id).values(state=state, finished_at=now(), usage=usage)
+    )

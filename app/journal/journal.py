@@ -1,0 +1,127 @@
+"""The journal as one process uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, select
+
+from app.journal import cancels, joins, leases, reads
+from app.journal.claims import ClaimStep
+from app.journal.engine import reading
+from app.journal.expansions import Expanded, ExpandStep
+from app.journal.finishes import FinishCall, FinishStep, PostponeStep, Settle, StartCall
+from app.journal.leases import Identity
+from app.journal.models import Call
+from app.journal.rows import Aftermath, Claim, Claimed, NewStep
+from app.journal.writer import Operation, Writer, in_transaction
+from app.plan import Expand, MemberState
+from celery_agents.contracts.outcome import ErrorInfo, Outcome
+
+T = TypeVar("T")
+
+
+class Journal:
+    """Claims, finishes and reads of one process. What writes gives a future of its commit."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        me: Identity,
+        *,
+        decided: joins.Decider,
+        lease_s: float,
+        wake_grace_s: float,
+        group_commit_max: int,
+        after_commit: Callable[[Sequence[Operation[Any]]], None] | None = None,
+    ) -> None:
+        self.engine = engine
+        self.me = me
+        self.rules = joins.Rules(decided, wake_grace_s)
+        self._lease_s = lease_s
+        self.transaction(lambda c: leases.register(c, me, lease_s))
+        self._writer = Writer(engine, batch_max=group_commit_max, after_commit=after_commit)
+
+    def close(self) -> None:
+        """Write what is queued; give back the lease with what still runs under it."""
+        self._writer.close()
+        self.transaction(lambda c: leases.leave(c, self.me))
+        self.engine.dispose()
+
+    # -- writes, in group commits
+
+    def claim(self, step_id: str, new: NewStep | None = None) -> Future[Claim]:
+        return self._writer.submit(ClaimStep(step_id, self.me.id, self.rules, new))
+
+    def finish(self, claim: Claimed, outcome: Outcome) -> Future[Aftermath]:
+        return self._writer.submit(FinishStep(claim, outcome, self.rules))
+
+    def expand(self, claim: Claimed, plan: Expand) -> Future[Expanded]:
+        return self._writer.submit(ExpandStep(claim, plan, self.rules))
+
+    def postpone(
+        self, claim: Claimed, *, delay_s: float, error: ErrorInfo | None = None
+    ) -> Future[Aftermath]:
+        grace = self.rules.wake_grace_s
+        return self._writer.submit(
+            PostponeStep(claim, delay_s=delay_s, wake_grace_s=grace, error=error)
+        )
+
+    def start_call(
+        self, claim: Claimed, seq: int, name: str, fingerprint: str, key: str
+    ) -> Future[None]:
+        return self._writer.submit(StartCall(claim, seq, name, fingerprint, key))
+
+    def finish_call(
+        self,
+        claim: Claimed,
+        seq: int,
+        answer: dict[str, Any] | None,
+        error: ErrorInfo | None = None,
+    ) -> Future[None]:
+        return self._writer.submit(FinishCall(claim, seq, answer, error))
+
+    def settle(self, step_id: str) -> Future[None]:
+        return self._writer.submit(Settle(step_id))
+
+    # -- writes of their own transaction
+
+    def transaction(self, work: Callable[[Connection], T]) -> T:
+        return in_transaction(self.engine, work)
+
+    def beat(self) -> leases.Beat:
+        return self.transaction(lambda c: leases.beat(c, self.me, self._lease_s))
+
+    def give_back(self, step_ids: list[str]) -> None:
+        self.transaction(lambda c: leases.give_back(c, self.me, step_ids))
+
+    def cancel(self, step_id: str) -> Aftermath | None:
+        return self.transaction(lambda c: cancels.cancel(c, step_id, self.rules))
+
+    # -- reads
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        return in_transaction(reading(self.engine), work)
+
+    def members(self, step_id: str) -> list[MemberState]:
+        return self.read(lambda c: joins.members(c, step_id))
+
+    def finished_calls(self, step_id: str) -> dict[tuple[int, str], dict[str, Any]]:
+        """Answers of calls that earlier attempts finished, by place and fingerprint."""
+        return self.read(
+            lambda c: {
+                (row.seq, row.fingerprint): row.answer
+                for row in c.execute(
+                    select(Call.seq, Call.fingerprint, Call.answer).where(
+                        Call.step_id == step_id,
+                        Call.finished_at.is_not(None),
+                        Call.error.is_(None),
+                    )
+                )
+            }
+        )
+
+    def run_tree(self, run_id: str) -> dict[str, Any] | None:
+        return self.read(lambda c: reads.run_tree(c, run_id))

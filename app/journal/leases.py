@@ -1,0 +1,130 @@
+"""Workers and their leases. A worker's one lease covers every step that it has claimed.
+
+One row a process, not one a step: two thousand waiting steps cost the same heartbeat as one.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from app.journal.engine import now
+from app.journal.models import Duty, Step, Worker
+from celery_agents.contracts.outcome import State
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One process, for as long as it lives."""
+
+    name: str
+    host: str = field(default_factory=socket.gethostname)
+    pid: int = field(default_factory=os.getpid)
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a heartbeat brings back: the steps that the journal says are ours."""
+
+    alive: bool  # False: the lease had run out and is new from now on
+    running: dict[str, int]  # id → token
+    cancelled: list[str]
+
+
+def register(connection: Connection, me: Identity, lease_s: float) -> list[str]:
+    """Take a lease. Former processes of our name that are gone lose theirs at once.
+
+    Returns the ids of those processes.
+    """
+    others = connection.execute(
+        select(Worker.id, Worker.host, Worker.pid).where(Worker.name == me.name)
+    ).all()
+    gone = [o.id for o in others if not _still_runs(o.host, o.pid, me)]
+    if gone:
+        connection.execute(update(Worker).where(Worker.id.in_(gone)).values(lease_until=0.0))
+    connection.execute(
+        insert(Worker).values(
+            id=me.id,
+            name=me.name,
+            host=me.host,
+            pid=me.pid,
+            started_at=now(),
+            lease_until=now() + lease_s,
+        )
+    )
+    return gone
+
+
+def _still_runs(host: str, pid: int, me: Identity) -> bool:
+    """Whether another process of our name is alive: two workers may share a name by mistake."""
+    if host != me.host or pid == me.pid:
+        return False  # a name belongs to one host; a container's first process has one pid
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def beat(connection: Connection, me: Identity, lease_s: float) -> Beat:
+    """Extend the lease; learn what is cancelled."""
+    alive = connection.execute(
+        update(Worker)
+        .where(Worker.id == me.id)
+        .values(lease_until=now() + lease_s)
+        .returning(Worker.id)
+    ).first()
+    if alive is None:
+        register(connection, me, lease_s)
+    rows = connection.execute(
+        select(Step.id, Step.token, Step.cancel_requested).where(
+            Step.worker_id == me.id, Step.state == State.RUNNING
+        )
+    ).all()
+    return Beat(
+        alive=alive is not None,
+        running={r.id: r.token for r in rows},
+        cancelled=[r.id for r in rows if r.cancel_requested],
+    )
+
+
+def give_back(connection: Connection, me: Identity, step_ids: list[str]) -> None:
+    """Steps that are ours by the journal but not by our memory (a claim whose answer was lost)."""
+    connection.execute(
+        update(Step)
+        .where(Step.id.in_(step_ids), Step.worker_id == me.id, Step.state == State.RUNNING)
+        .values(state=State.READY, worker_id=None, ready_at=now(), wake_at=now())
+    )
+
+
+def leave(connection: Connection, me: Identity) -> None:
+    """End the lease; steps that still run are ready for others at once."""
+    connection.execute(
+        update(Step)
+        .where(Step.worker_id == me.id, Step.state == State.RUNNING)
+        .values(
+            state=State.READY,
+            worker_id=None,
+            attempts=Step.attempts - 1,  # a worker that stops is no fault of the step
+            ready_at=now(),
+            wake_at=now(),
+        )
+    )
+    connection.execute(delete(Worker).where(Worker.id == me.id))
+
+
+def take_duty(connection: Connection, name: str, holder: str, lease_s: float) -> bool:
+    """Whether this process holds the duty for the next ``lease_s`` seconds."""
+    taken = connection.execute(
+        update(Duty)
+        .where(Duty.name == name, (Duty.until <= now()) | (Duty.holder == holder))
+        .values(holder=holder, until=now() + lease_s)
+    ).rowcount
+    return bool(taken)

@@ -1,0 +1,204 @@
+"""The journal's tables. Times are seconds since the epoch by the database's clock.
+
+The database's clock, because the clocks of workers differ; a float, because SQLite has no time
+type and all that is done with times is adding and comparing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, Float, ForeignKey, Index, Integer, MetaData, String, Text, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+ID = String(155)  # the longest task id that Celery's own result tables take
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own form of declaring it
+        dict[str, Any]: JSON,
+        float: Float(53),
+    }
+
+
+class Run(Base):
+    """What a client asked for: the root of a tree of steps, under the same id."""
+
+    __tablename__ = "runs"
+
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    task: Mapped[str] = mapped_column(String(200))
+    state: Mapped[str] = mapped_column(String(12))
+    created_at: Mapped[float]
+    finished_at: Mapped[float | None]
+    usage: Mapped[dict[str, Any] | None]
+
+    __table_args__ = (Index("ix_runs_created_at", "created_at"),)
+
+
+class Step(Base):
+    """One agent's turn, or one pattern; its id is a Celery task id."""
+
+    __tablename__ = "steps"
+
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    run_id: Mapped[str] = mapped_column(ID)
+    parent_id: Mapped[str | None] = mapped_column(ID)
+    member: Mapped[str | None] = mapped_column(String(200))  # the key its parent knows it by
+    position: Mapped[int] = mapped_column(Integer, default=0)  # its place among the members
+    round: Mapped[int] = mapped_column(Integer, default=0)  # of its parent's join; counts in it
+    task: Mapped[str] = mapped_column(String(200))
+    agent: Mapped[str | None] = mapped_column(String(200))
+    queue: Mapped[str] = mapped_column(String(200))
+    priority: Mapped[int] = mapped_column(Integer, default=5)
+    state: Mapped[str] = mapped_column(String(12))
+    payload: Mapped[dict[str, Any]]  # {"args": […], "kwargs": {…}}
+    envelope: Mapped[dict[str, Any] | None]  # chain, links, chord of the first message
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    max_attempts: Mapped[int] = mapped_column(Integer)
+    token: Mapped[int] = mapped_column(Integer, default=0)  # fencing: counts the claims
+    worker_id: Mapped[str | None] = mapped_column(String(64))
+    ready_at: Mapped[float]  # not to be claimed before
+    wake_at: Mapped[float]  # recovery may publish a message for it from then on
+    wakes: Mapped[int] = mapped_column(Integer, default=0)
+    deadline_at: Mapped[float | None]
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    outcome: Mapped[dict[str, Any] | None]
+    error: Mapped[dict[str, Any] | None]  # of the last failed attempt
+    settled: Mapped[bool] = mapped_column(default=False)  # result stored, successors published
+    created_at: Mapped[float]
+    started_at: Mapped[float | None]
+    finished_at: Mapped[float | None]
+
+    # Partial indexes: they hold live rows only, so they stay small in a journal of any size.
+    __table_args__ = (
+        Index("ix_steps_run_id", "run_id"),
+        Index(
+            "ix_steps_parent_id",
+            "parent_id",
+            "position",
+            sqlite_where=text("parent_id IS NOT NULL"),
+            postgresql_where=text("parent_id IS NOT NULL"),
+        ),
+        Index(
+            "ix_steps_ready",
+            "wake_at",
+            sqlite_where=text("state = 'ready'"),
+            postgresql_where=text("state = 'ready'"),
+        ),
+        Index(
+            "ix_steps_running",
+            "worker_id",
+            sqlite_where=text("state = 'running'"),
+            postgresql_where=text("state = 'running'"),
+        ),
+        Index(
+            "ix_steps_unsettled",
+            "wake_at",
+            sqlite_where=text("NOT settled AND finished_at IS NOT NULL"),
+            postgresql_where=text("NOT settled AND finished_at IS NOT NULL"),
+        ),
+    )
+
+
+class Call(Base):
+    """One paid or outside act of a step, under one claim; in flight without ``finished_at``."""
+
+    __tablename__ = "calls"
+
+    step_id: Mapped[str] = mapped_column(
+        ID, ForeignKey("steps.id", ondelete="CASCADE"), primary_key=True
+    )
+    seq: Mapped[int] = mapped_column(Integer, primary_key=True)
+    token: Mapped[int] = mapped_column(Integer, primary_key=True)  # of the claim that made it
+    name: Mapped[str] = mapped_column(String(200))
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    idempotency_key: Mapped[str] = mapped_column(String(36))
+    started_at: Mapped[float]
+    finished_at: Mapped[float | None]
+    answer: Mapped[dict[str, Any] | None]
+    error: Mapped[dict[str, Any] | None]
+
+
+class Join(Base):
+    """The fan-in of an expanded step: how many of its members ended, and when it fires."""
+
+    __tablename__ = "joins"
+
+    step_id: Mapped[str] = mapped_column(
+        ID, ForeignKey("steps.id", ondelete="CASCADE"), primary_key=True
+    )
+    round: Mapped[int] = mapped_column(Integer)  # how often the step was expanded
+    policy: Mapped[str] = mapped_column(String(12))  # all, first, decided
+    keep: Mapped[bool] = mapped_column(default=False)  # members run on when it fires
+    expected: Mapped[int] = mapped_column(Integer)
+    done: Mapped[int] = mapped_column(Integer, default=0)
+    succeeded: Mapped[int] = mapped_column(Integer, default=0)
+    state: Mapped[str] = mapped_column(String(12))  # open, fired
+    deadline_at: Mapped[float | None]
+
+    __table_args__ = (
+        Index(
+            "ix_joins_deadline_at",
+            "deadline_at",
+            sqlite_where=text("state = 'open' AND deadline_at IS NOT NULL"),
+            postgresql_where=text("state = 'open' AND deadline_at IS NOT NULL"),
+        ),
+    )
+
+
+class Event(Base):
+    """What is worth telling about a step beside its state: retries, recoveries, decisions."""
+
+    __tablename__ = "events"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    run_id: Mapped[str] = mapped_column(ID)
+    step_id: Mapped[str] = mapped_column(ID)
+    at: Mapped[float]
+    kind: Mapped[str] = mapped_column(String(40))
+    data: Mapped[dict[str, Any] | None]
+
+    __table_args__ = (Index("ix_events_run_id", "run_id", "id"),)
+
+
+class Agent(Base):
+    """An agent that some worker offers, as it announced it at its start."""
+
+    __tablename__ = "agents"
+
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(40))
+    description: Mapped[str] = mapped_column(Text)
+    effects: Mapped[str] = mapped_column(String(12))
+    seen_at: Mapped[float]
+
+
+class Worker(Base):
+    """One process that claims steps. Its lease covers every step that it has claimed."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))  # Celery's nodename
+    host: Mapped[str] = mapped_column(String(200))
+    pid: Mapped[int] = mapped_column(Integer)
+    lease_until: Mapped[float]
+    started_at: Mapped[float]
+
+
+class Duty(Base):
+    """A job that one process does at a time for all (recovery), held under a lease."""
+
+    __tablename__ = "duties"
+
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    holder: Mapped[str | None] = mapped_column(String(64))
+    until: Mapped[float]

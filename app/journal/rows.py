@@ -1,0 +1,107 @@
+"""What the journal's operations take and give: plain values, no ORM objects."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from celery_agents.contracts.outcome import Outcome
+
+#: The namespace of ids of members; any fixed UUID would do.
+_NAMESPACE = uuid.UUID("6f1c1d5e-5a0b-5c1e-9a52-3d4f7a1b9c55")
+
+
+def derived_id(parent_id: str, key: str) -> str:
+    """The id of a member: the same for the same parent and key, however often it is made."""
+    return str(uuid.uuid5(_NAMESPACE, f"{parent_id}/{key}"))
+
+
+@dataclass(frozen=True, slots=True)
+class NewStep:
+    """A row to be: what a message, or a pattern's member, says of a step."""
+
+    id: str
+    run_id: str
+    task: str
+    queue: str
+    payload: dict[str, Any]
+    max_attempts: int
+    parent_id: str | None = None
+    member: str | None = None
+    position: int = 0
+    agent: str | None = None
+    priority: int = 5
+    envelope: dict[str, Any] | None = None
+    timeout_s: float | None = None  # of the whole step, from now
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """A message to publish for a row."""
+
+    id: str
+    task: str
+    queue: str
+    priority: int
+    run_id: str
+    parent_id: str | None
+    agent: str | None
+    payload: dict[str, Any]
+    envelope: dict[str, Any] | None
+
+
+@dataclass(slots=True)
+class Aftermath:
+    """What follows from a committed write and is done outside of the transaction."""
+
+    applied: bool = True  # False: the token was stale, nothing was written
+    wakes: list[Wake] = field(default_factory=list)
+    cancels: list[str] = field(default_factory=list)  # running steps that are to stop
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The step is ours, under a fencing token."""
+
+    id: str
+    token: int
+    attempt: int
+    run_id: str
+    parent_id: str | None
+    member: str | None
+    task: str
+    agent: str | None
+    queue: str
+    priority: int
+    payload: dict[str, Any]
+    max_attempts: int
+    remaining_s: float | None  # until the step's own deadline
+    cancels: list[str] = field(default_factory=list)  # members that this claim let go of
+
+
+class Refusal(StrEnum):
+    """Why a claim got no step."""
+
+    TAKEN = "taken"  # runs elsewhere under a live lease
+    EARLY = "early"  # not before its ready_at
+    WAITING = "waiting"  # for its members
+    MISSING = "missing"  # no such row: cleaned up, or the message is forged
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    reason: Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The step has ended, before this claim or by it; its journaled outcome."""
+
+    outcome: Outcome
+    parent_id: str | None
+    aftermath: Aftermath
+
+
+Claim = Claimed | Refused | Finished

@@ -1,0 +1,177 @@
+"""Group commit: many steps' writes in one transaction, without a lone step waiting for company.
+
+One thread per process takes whatever has queued up since its last commit and writes it in one
+transaction. While a commit is under way the next batch gathers, so the batch grows with the load
+by itself. What a batch holds is applied in the order of :attr:`Operation.order`, each kind at
+once, so that a statement serves many steps.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from itertools import groupby
+from typing import Any, ClassVar, Generic, TypeVar, cast
+
+from sqlalchemy import Engine
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from celery_agents.errors import JournalUnavailableError, redact
+
+log = logging.getLogger(__name__)
+R = TypeVar("R")
+
+#: One write is tried so often when the database was away for a moment.
+DATABASE_ATTEMPTS = 4
+
+
+class Operation(Generic[R]):
+    """One write. Subclasses say how many of their kind are applied together."""
+
+    #: Kinds with a lower number are applied first; join locks before row locks (see joins.py).
+    order: ClassVar[int]
+
+    def __init__(self) -> None:
+        self.future: Future[R] = Future()
+
+    @classmethod
+    def apply(cls, connection: Connection, operations: Sequence[Any]) -> list[Any]:
+        """Write all ``operations``, and give one result for each, in their order."""
+        raise TypeError(f"{cls.__name__} has to say how it is applied.")
+
+
+class Writer:
+    """The process's only writer to the journal."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        batch_max: int,
+        after_commit: Callable[[Sequence[Operation[Any]]], None] | None = None,
+    ) -> None:
+        self._engine = engine
+        self._batch_max = batch_max
+        self._after_commit = after_commit
+        self._queue: queue.SimpleQueue[Operation[Any] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="journal-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, operation: Operation[R]) -> Future[R]:
+        """Queue a write. The future resolves after its commit, or with JournalUnavailableError."""
+        self._queue.put(operation)
+        return operation.future
+
+    def close(self) -> None:
+        """Write what is queued, then stop."""
+        self._queue.put(None)
+        self._thread.join(timeout=30)
+
+    def _work(self) -> None:
+        while True:
+            first = self._queue.get()
+            if first is None:
+                return
+            batch, last = self._gather(first)
+            self._commit(batch)
+            if last:
+                return
+
+    def _gather(self, first: Operation[Any]) -> tuple[list[Operation[Any]], bool]:
+        batch = [first]
+        while len(batch) < self._batch_max:
+            try:
+                operation = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if operation is None:
+                return batch, True
+            batch.append(operation)
+        return batch, False
+
+    def _commit(self, batch: list[Operation[Any]]) -> None:
+        try:
+            results = in_transaction(self._engine, lambda c: _apply(c, batch))
+        except JournalUnavailableError as error:
+            for operation in batch:
+                operation.future.set_exception(error)
+        except Exception as error:
+            if len(batch) == 1:
+                log.exception("The journal refused a %s", type(batch[0]).__name__)
+                batch[0].future.set_exception(error)
+            else:  # one bad write must not take the others with it
+                for operation in batch:
+                    self._commit([operation])
+        else:
+            if self._after_commit:
+                self._after_commit(batch)
+            for operation, result in results:
+                operation.future.set_result(result)
+
+
+def _apply(connection: Connection, batch: list[Operation[Any]]) -> list[tuple[Operation[Any], Any]]:
+    results: list[tuple[Operation[Any], Any]] = []
+    ordered = sorted(batch, key=lambda o: (type(o).order, type(o).__name__))
+    for kind, group in groupby(ordered, key=type):
+        operations = list(group)
+        results += zip(operations, kind.apply(connection, operations), strict=True)
+    return results
+
+
+def in_transaction(engine: Engine, work: Callable[[Connection], R]) -> R:
+    """Run ``work`` in one transaction; try again when the database was away for a moment.
+
+    At most ``DATABASE_ATTEMPTS`` tries, within about a second.
+
+    Raises:
+        JournalUnavailableError: the database did not answer, is read-only or full.
+    """
+    retrying = Retrying(
+        stop=stop_after_attempt(DATABASE_ATTEMPTS),
+        wait=wait_random_exponential(multiplier=0.05, max=0.5),
+        retry=retry_if_exception(_passes),
+        reraise=True,
+    )
+    try:
+        return cast("R", retrying(_transaction, engine, work))
+    except SQLAlchemyError as error:
+        if isinstance(error, DBAPIError) and _unavailable(error):
+            raise JournalUnavailableError(
+                f"The journal could not be written: {redact(error.orig)}. Nothing was "
+                "acknowledged. Check that the database is up, may be written and has room."
+            ) from error
+        raise
+
+
+def _transaction(engine: Engine, work: Callable[[Connection], R]) -> R:
+    with engine.begin() as connection:
+        return work(connection)
+
+
+def _unavailable(error: DBAPIError) -> bool:
+    """Whether the database, rather than the statement, is at fault."""
+    name = type(error.orig).__name__
+    return error.connection_invalidated or name in {
+        "OperationalError",
+        "InternalError",
+        "InterfaceError",
+        "DeadlockDetected",
+        "SerializationFailure",
+        "ReadOnlySqlTransaction",
+        "DiskFull",
+        "AdminShutdown",
+        "CannotConnectNow",
+    }
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether trying again at once makes sense: not for a full disk or a read-only file."""
+    if not isinstance(error, DBAPIError) or not _unavailable(error):
+        return False
+    text = str(error.orig).lower()
+    return not any(word in text for word in ("readonly", "read-only", "full", "unable to open"))

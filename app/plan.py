@@ -1,0 +1,50 @@
+"""What a pattern answers when it is not done yet: the members it wants, and when to go on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from celery_agents.contracts.base import Contract, JsonValue
+from celery_agents.contracts.outcome import Outcome, State
+
+
+class JoinPolicy(Contract):
+    """When a pattern goes on: the policy of its join.
+
+    ``all``: every member ended. ``first``: the first success, or all ended. ``decided``: the
+    pattern's own rule says that the rest cannot matter. In each case also at ``timeout_s``.
+    """
+
+    kind: Literal["all", "first", "decided"] = "all"
+    timeout_s: float | None = None
+    #: Members run on when the join fires (a hedge), instead of being skipped or cancelled.
+    keep: bool = False
+
+
+class Member(Contract):
+    """A step that a pattern asks for. Its id is derived from the parent's and ``key``."""
+
+    key: str
+    task: str
+    input: JsonValue
+    options: dict[str, JsonValue]
+    agent: str | None = None
+    max_attempts: int = 4
+
+
+class Expand(Contract):
+    """Run these members (new ones, or those of earlier rounds again), then ask me again."""
+
+    members: Annotated[tuple[Member, ...], Field(max_length=100_000)] = ()
+    join: JoinPolicy = JoinPolicy()
+    note: dict[str, Any] | None = None  # an event that tells why, for people
+
+
+class MemberState(Contract):
+    """A member as its pattern sees it: its outcome, once it has one."""
+
+    key: str
+    state: State
+    outcome: Outcome | None = None

@@ -1,0 +1,164 @@
+"""What one worker process shares among its steps: journal, loop, heartbeat, its active steps."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from celery import Celery
+from celery.utils.dispatch import Signal
+
+from app.journal import Journal
+from app.journal.engine import connect
+from app.journal.leases import Identity
+from app.journal.migrate import ensure_schema
+from app.journal.rows import Claimed
+from app.loop import LoopThread
+from app.settings import Settings
+from celery_agents.errors import AgentsError
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+#: Sent with ``runtime=`` when a worker process is about to take steps, and when it stops.
+runtime_started = Signal(name="agents_runtime_started")
+runtime_stopping = Signal(name="agents_runtime_stopping")
+
+
+@dataclass(slots=True)
+class Active:
+    """A step under way in this process."""
+
+    claim: Claimed | None = None  # None while it is being claimed
+    work: Future[Any] | None = None  # what runs on the loop
+    cancelled: bool = False
+    doubts: int = 0  # heartbeats in a row that did not find it in the journal
+
+    def cancel(self) -> None:
+        """Stop the work. It ends with asyncio.CancelledError at its next await."""
+        self.cancelled = True
+        if self.work is not None:
+            self.work.cancel()
+
+
+class Runtime:
+    """Made once per worker process, after it was forked."""
+
+    def __init__(self, app: Celery, name: str) -> None:
+        self.app = app
+        self.settings: Settings = app.agents_settings
+        settings = self.settings
+        engine = connect(
+            settings.database_url.get_secret_value(), timeout_s=settings.database_timeout_s
+        )
+        ensure_schema(engine)
+        self.journal = Journal(
+            engine,
+            Identity(name),
+            decided=self._decided,
+            lease_s=settings.lease_s,
+            wake_grace_s=settings.wake_grace_s,
+            group_commit_max=settings.group_commit_max,
+        )
+        self.loop = LoopThread()
+        self.active: dict[str, Active] = {}
+        self._resources: dict[Any, Any] = {}
+        self._lock = threading.Lock()
+        self._strays: set[str] = set()
+        self._stopped = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name="agents-heartbeat", daemon=True)
+        self._heart.start()
+        runtime_started.send(sender=self, runtime=self)
+
+    def _decided(self, task: str, payload: dict[str, Any], members: list[Any]) -> bool:
+        return bool(self.app.tasks[task].decided(payload, members))
+
+    def resource(self, key: type[T], make: Callable[[], T]) -> T:
+        """Something made once per process by a layer above (the agents, a tool's client)."""
+        with self._lock:
+            if key not in self._resources:
+                self._resources[key] = make()
+            return cast("T", self._resources[key])
+
+    @staticmethod
+    def wait(future: Future[T]) -> T:
+        """Wait for a commit or for the loop; every wait of a step passes through here."""
+        return future.result()
+
+    def cancel_steps(self, step_ids: list[str]) -> None:
+        """Stop those of these steps that run here."""
+        for step_id in step_ids:
+            active = self.active.get(step_id)
+            if active is not None and active.claim is not None:
+                active.cancel()
+
+    def close(self) -> None:
+        """Stop the heart, the loop and the journal; what still runs is given back."""
+        if self._stopped.is_set():
+            return
+        self._stopped.set()
+        runtime_stopping.send(sender=self, runtime=self)
+        self.loop.close()
+        try:
+            self.journal.close()
+        except AgentsError as error:
+            log.warning("The journal was not closed cleanly: %s", error)
+
+    def _beat(self) -> None:
+        while not self._stopped.wait(self.settings.heartbeat_interval_s):
+            try:
+                self._beat_once()
+            except AgentsError as error:
+                log.warning("Heartbeat missed: %s", error)
+            except Exception:
+                log.exception("Heartbeat failed")
+
+    def _beat_once(self) -> None:
+        beat = self.journal.beat()
+        if not beat.alive:
+            log.warning("The lease of this worker had been ended; it has a new one")
+        self.cancel_steps(beat.cancelled)
+        self._drop_lost(beat.running)
+        # A claim that was committed but whose answer was lost runs nowhere. Two beats in a row,
+        # since a claim's commit precedes its entry in `active`.
+        strays = {i for i in beat.running if i not in self.active}
+        if again := sorted(strays & self._strays):
+            log.warning("Gave back %d claimed steps that do not run here", len(again))
+            self.journal.give_back(again)
+        self._strays = strays
+
+    def _drop_lost(self, running: dict[str, int]) -> None:
+        """Stop steps whose lease another worker took: their finish would be refused."""
+        for step_id, active in list(self.active.items()):
+            if active.claim is None:
+                continue
+            lost = running.get(step_id) != active.claim.token
+            active.doubts = active.doubts + 1 if lost else 0
+            if active.doubts > 1:
+                active.cancel()
+
+
+def runtime_of(app: Celery, name: str | None = None) -> Runtime:
+    """This process's runtime, made on first use; a forked child makes its own."""
+    with _making:
+        held: tuple[int, Runtime] | None = getattr(app, "agents_runtime", None)
+        if held is None or held[0] != os.getpid():
+            held = (os.getpid(), Runtime(app, name or f"process@{os.getpid()}"))
+            app.agents_runtime = held
+        return held[1]
+
+
+def close_runtime(app: Celery) -> None:
+    """End this process's runtime, if it has one."""
+    held: tuple[int, Runtime] | None = getattr(app, "agents_runtime", None)
+    if held is not None and held[0] == os.getpid():
+        held[1].close()
+        app.agents_runtime = None
+
+
+_making = threading.Lock()

@@ -1,0 +1,68 @@
+"""Every setting of the service, its unit in its name, its reason beside it.
+
+Read from the environment (``REDIS_URL``, ``DATABASE_URL``, ``AGENTS_…``) when made, never at
+import.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from celery_agents import names
+
+
+class Settings(BaseSettings):
+    """What an operator can turn. Each default holds for one machine and for many."""
+
+    model_config = SettingsConfigDict(env_prefix="AGENTS_", extra="ignore", frozen=True)
+
+    redis_url: Annotated[
+        SecretStr, Field(validation_alias=AliasChoices("redis_url", "REDIS_URL"))
+    ] = SecretStr("redis://127.0.0.1:6379/0")
+    database_url: Annotated[
+        SecretStr, Field(validation_alias=AliasChoices("database_url", "DATABASE_URL"))
+    ] = SecretStr("sqlite:///.local/journal.db")
+
+    #: The file that names the agents; see docs/agents.md.
+    config: Path | None = None
+    #: Modules to import for their ``@agent`` functions, beside the entry points.
+    modules: tuple[str, ...] = ()
+    queue: str = names.QUEUE
+
+    # Leases: a dead worker's steps are free after lease_s at the latest, are looked for every
+    # recovery_interval_s, so they run elsewhere within 10 + 2 + 1 s. Three heartbeats fit in.
+    lease_s: float = 10.0
+    heartbeat_interval_s: float = 3.0
+    recovery_interval_s: float = 2.0
+    #: How long a published message may be on its way before recovery looks at its row.
+    wake_grace_s: float = 10.0
+    #: Longest pause between two wakes of one row that nobody takes.
+    wake_backoff_max_s: float = 300.0
+    #: Recovery wakes at most so many rows at a time, and none while the queue is longer.
+    wake_batch: int = 500
+
+    #: Payloads above this are refused: they would sit in Redis, the row and every retry.
+    payload_limit_bytes: int = 256 * 1024
+    #: A step without a timeout of its own. Model calls end within minutes.
+    step_timeout_s: float = 120.0
+    #: Waits above this stay in the row; below it Celery's countdown holds them in the worker.
+    countdown_limit_s: float = 60.0
+
+    #: Threads for sync functions: as many as a threads worker usually has slots.
+    function_threads: int = 32
+    #: Steps that one transaction takes at the most; it bounds what one commit can lose or wait.
+    group_commit_max: int = 256
+    database_timeout_s: float = 10.0
+    redis_timeout_s: float = 5.0
+    #: Longest step plus its queueing, far above; the same in every worker of one Redis.
+    visibility_timeout_s: int = 7200
+    result_expires_s: int = 24 * 3600
+
+    def secret(self, name: str) -> str | None:
+        """The value of a secret by the name of its environment variable, at the time of use."""
+        return os.environ.get(name) or None

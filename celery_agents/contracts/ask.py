@@ -1,0 +1,72 @@
+"""Asking: the payload of ``agents.ask``, and what all payloads have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Self
+
+from pydantic import Field, ValidationError
+
+from celery_agents.contracts.base import Contract, JsonValue, Name, Seconds
+from celery_agents.contracts.policies import RetryPolicy
+from celery_agents.errors import InvalidPayloadError
+
+
+class Request(Contract):
+    """What a step is asked to do. On the wire: ``args`` is [input], ``kwargs`` the rest."""
+
+    input: JsonValue = None
+
+    @classmethod
+    def from_message(cls, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Self:
+        """Read a task's arguments.
+
+        Raises:
+            InvalidPayloadError: with the place and the reason of each mistake, without its value.
+        """
+        if len(args) > 1:
+            raise InvalidPayloadError(
+                f"{cls.__name__} takes one positional argument, its input; got {len(args)}."
+            )
+        if args and "input" in kwargs:
+            raise InvalidPayloadError("The input was given twice, positionally and by name.")
+        try:
+            return cls.model_validate({**kwargs, **({"input": args[0]} if args else {})})
+        except ValidationError as error:
+            raise InvalidPayloadError(f"{cls.__name__}: {_mistakes(error)}") from None
+
+    def message_options(self) -> dict[str, JsonValue]:
+        """The ``kwargs`` of a message, defaults left out."""
+        return self.model_dump(mode="json", exclude={"input"}, exclude_defaults=True)
+
+
+def _mistakes(error: ValidationError) -> str:
+    """Where and why, never the value: it may hold what must not be shown."""
+    places = [
+        f"{'.'.join(map(str, e['loc'])) or 'payload'}: {e['msg']}"
+        for e in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+    more = f" (and {len(places) - 5} more)" if len(places) > 5 else ""  # noqa: PLR2004 - enough
+    return "; ".join(places[:5]) + more
+
+
+class StepOptions(Request):
+    """Options of every step.
+
+    ``timeout_s`` bounds one attempt, ``deadline_s`` the step with all its attempts and waits.
+    """
+
+    retry: RetryPolicy = RetryPolicy()
+    timeout_s: Seconds | None = None
+    deadline_s: Seconds | None = None
+
+
+class Ask(StepOptions):
+    """One agent's turn on one input. The answer is the agent's value."""
+
+    agent: Name
+    instructions: str | None = None
+    #: The answer must be one of these.
+    choices: Annotated[tuple[Name, ...], Field(min_length=1, max_length=1000)] | None = None
+    #: The answer must be JSON of this schema.
+    answer_schema: dict[str, JsonValue] | None = None

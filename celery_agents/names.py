@@ -1,0 +1,22 @@
+"""Names on the wire: tasks, queues, headers and Redis keys."""
+
+from __future__ import annotations
+
+ASK = "agents.ask"
+FALLBACK = "agents.fallback"
+VOTE = "agents.vote"
+CANCEL = "agents.cancel"
+STATUS = "agents.status"
+
+QUEUE = "agents"
+#: Short messages that must not wait behind work: cancel, status.
+CONTROL_QUEUE = "agents.control"
+
+#: Header of a message whose row stands in the journal: the row, not the message, says what to do.
+JOURNALED = "agents_journaled"
+#: Header of a message that its producer recorded in the intake.
+INTAKE = "agents_intake"
+
+#: Hash id → envelope, and sorted set id by time of recording; written with the message itself.
+INTAKE_RECORDS = "agents:intake"
+INTAKE_TIMES = "agents:intake:at"
