@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from celery_agents.contracts.base import Contract, JsonValue, Name, Seconds
-from celery_agents.contracts.vote import Share, Weight, unique_keys
+from celery_agents.contracts.vote import Weight, unique_keys
 
 Strategy = Literal["sequential", "parallel", "weighted", "adaptive", "hedged"]
 

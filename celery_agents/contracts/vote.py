@@ -386,7 +386,8 @@ Conflict = Literal["decision", "resource", "priority", "data"]
 class VotePolicy(Contract):
     """How a question is put to a vote. After validation every voter is one ballot, its key unique.
 
-    ``weights`` count under every rule. ``min_consensus`` is the least consensus score (see
+    ``weights`` count under every rule. ``tie`` serves the rules that can tie; majority and its
+    like reach their share or do not. ``min_consensus`` is the least consensus score (see
     :class:`Decision`) with which an answer stands. ``deliberation`` is the most rounds in which
     voters see the others' ballots and may change theirs. ``timeout_s`` closes the vote.
     """
@@ -479,7 +480,8 @@ class Decision(Contract):
     it is that of the best supported option.
 
     ``tally`` counts ballots for each option (for rankings: first places), ``scores`` is what the
-    rule compared. Fractions in ``scores`` are strings. ``saved_cost_usd`` is what the voters who
+    rule compared, ``leading`` the options that it put first: two and more are a tie. Fractions in
+    ``scores`` are strings. ``saved_cost_usd`` is what the voters who
     were never asked would have cost at the mean cost of those who answered.
     """
 
@@ -488,7 +490,7 @@ class Decision(Contract):
     rule: str
     stopped_by: str
     deadlock: Deadlocked | None = None
-    tied: tuple[str, ...] = ()
+    leading: tuple[str, ...] = ()
     consensus: Annotated[float, Field(ge=0, le=1)]
     tally: dict[str, int]
     scores: dict[str, Exact]

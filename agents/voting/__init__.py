@@ -1,0 +1,31 @@
+"""How a panel decides: pure functions from a policy and ballots to a verdict."""
+
+from agents.voting.ballots import answer_schema, ballot, ballot_of, missing
+from agents.voting.decide import (
+    Deadlock,
+    Decided,
+    Undecided,
+    Verdict,
+    decided,
+    next_wave,
+    outstanding,
+    verdict,
+)
+from agents.voting.report import electorate, settled_by
+
+__all__ = [
+    "Deadlock",
+    "Decided",
+    "Undecided",
+    "Verdict",
+    "answer_schema",
+    "ballot",
+    "ballot_of",
+    "decided",
+    "electorate",
+    "missing",
+    "next_wave",
+    "outstanding",
+    "settled_by",
+    "verdict",
+]
