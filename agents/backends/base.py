@@ -12,7 +12,10 @@ from typing import Annotated, Protocol
 from pydantic import Field
 
 from celery_agents.contracts.base import Contract, JsonValue
-from celery_agents.contracts.outcome import Usage
+from celery_agents.contracts.outcome import Answer, Usage
+
+
+__all__ = ["Answer", "Backend", "StepContext", "Turn", "Usage"]
 
 
 class Turn(Contract):
@@ -25,13 +28,6 @@ class Turn(Contract):
     choices: Annotated[tuple[str, ...], Field(max_length=1000)] | None = None
     #: The answer must be JSON of this schema.
     answer_schema: dict[str, JsonValue] | None = None
-
-
-class Answer(Contract):
-    """What an agent answered, with what it cost."""
-
-    value: JsonValue
-    usage: Usage = Usage()
 
 
 class StepContext(Protocol):

@@ -1,0 +1,86 @@
+"""SDK clients, one per process and endpoint, made when first used on the worker's loop."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Callable, Hashable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from celery_agents.errors import ConfigurationError, MissingKeyError
+
+#: Gives a secret by its name (the app's settings, the environment), or None.
+ResolveSecret = Callable[[str], str | None]
+
+#: Sockets that one client may hold: above the steps that one worker runs at once.
+MAX_CONNECTIONS = 1000
+MAX_IDLE_CONNECTIONS = 100
+#: Seconds for TCP and TLS; the whole request has its own limit.
+CONNECT_TIMEOUT_S = 10.0
+
+
+class SharedClients:
+    """The clients of one process, by endpoint and key: agents of one provider share one.
+
+    A client is bound to the event loop that it is used on, so each loop has its own.
+    """
+
+    def __init__(self) -> None:
+        self._modules: dict[str, Any] = {}
+        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, Any]] = (
+            WeakKeyDictionary()
+        )
+
+    async def load(self, module: str, *, extra: str) -> Any:
+        """Import an SDK, in a thread: it takes up to seconds, and the loop has leases to keep.
+
+        Raises:
+            ConfigurationError: it is not installed.
+        """
+        if module not in self._modules:
+            try:
+                self._modules[module] = await asyncio.to_thread(importlib.import_module, module)
+            except ImportError as error:
+                raise ConfigurationError(
+                    f"The package {module!r} cannot be imported ({error}). "
+                    f"Install it with: pip install 'celery-agents[{extra}]'"
+                ) from None
+        return self._modules[module]
+
+    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """The client of that key on the running loop, made now if there is none."""
+        clients = self._by_loop.setdefault(asyncio.get_running_loop(), {})
+        if key not in clients:
+            clients[key] = make()
+        return clients[key]
+
+    def take(self, key: Hashable) -> Any | None:
+        """Remove and return the client, for closing. None when it was never made."""
+        return self._by_loop.get(asyncio.get_running_loop(), {}).pop(key, None)
+
+
+def http_client(httpx2: Any) -> Any:
+    """An HTTP client as all backends use it: no redirects, since they would carry keys along.
+
+    Only connecting has a timeout here; the caller limits the whole request.
+    """
+    return httpx2.AsyncClient(
+        timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S),
+        limits=httpx2.Limits(
+            max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_IDLE_CONNECTIONS
+        ),
+        follow_redirects=False,
+    )
+
+
+def secret_named(name: str, resolve_secret: ResolveSecret, *, purpose: str) -> str:
+    """The secret of that name.
+
+    Raises:
+        MissingKeyError: it is not set, or empty.
+    """
+    secret = (resolve_secret(name) or "").strip()
+    if not secret:
+        raise MissingKeyError(f"{name} is not set in the worker's environment; {purpose} needs it.")
+    return secret

@@ -1,0 +1,64 @@
+"""How a model agent is configured."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+from celery_agents.contracts.base import Contract, Seconds
+
+ProviderName = Literal["openai", "anthropic", "google"]
+
+
+def _http_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        message = "must be an absolute http:// or https:// URL"
+        raise ValueError(message)
+    if parts.username or parts.password:
+        message = "must not hold a user or password; name a secret instead"
+        raise ValueError(message)
+    return url
+
+
+#: An http or https URL without credentials in it.
+HttpUrl = Annotated[str, Field(max_length=2000), AfterValidator(_http_url)]
+#: The name (never the value) of a secret in the worker's environment.
+SecretName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
+
+
+class Price(Contract):
+    """US dollars per million tokens, for models that genai-prices does not know."""
+
+    input_usd: Annotated[float, Field(ge=0)]
+    output_usd: Annotated[float, Field(ge=0)]
+    #: Tokens read from the provider's cache; as ``input_usd`` when not given.
+    cached_usd: Annotated[float, Field(ge=0)] | None = None
+
+
+class ModelConfig(Contract):
+    """An agent that is a language model behind a provider's API."""
+
+    provider: ProviderName
+    model: Annotated[str, Field(min_length=1, max_length=200)]
+    instructions: str | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    #: Another server that speaks the provider's protocol. No key is sent there unless
+    #: ``api_key_env`` names it: a provider's key does not go to other hosts by accident.
+    base_url: HttpUrl | None = None
+    #: By default the provider's usual name, e.g. ``OPENAI_API_KEY``.
+    api_key_env: SecretName | None = None
+    #: Python functions that the model may call, as ``module:function``.
+    tools: Annotated[tuple[str, ...], Field(max_length=128)] = ()
+    #: The most model requests in one answer; each round of tool calls takes one more.
+    max_turns: Annotated[int, Field(ge=1, le=100)] = 8
+    #: For one model request, from connecting to its last byte.
+    request_timeout_s: Seconds = 120.0
+    stream: bool = False
+    #: "schema": the provider's own structured output. "prompt": the schema is asked for in
+    #: words, for servers and models that know no schemas.
+    structured: Literal["schema", "prompt"] = "schema"
+    price: Price | None = None

@@ -1,0 +1,65 @@
+"""Calling a user's Python function, sync or async, from the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Executor
+from pathlib import PurePath
+from typing import Any
+
+
+async def invoke(
+    function: Callable[..., Any], *args: Any, executor: Executor | None = None, **kwargs: Any
+) -> Any:
+    """Call ``function``: a coroutine function on the loop, any other in a thread.
+
+    The thread sees this task's context variables. Cancelling stops a coroutine at its next
+    await; a thread cannot be stopped, and its result is dropped.
+    """
+    if is_async(function):
+        return await _awaited(function(*args, **kwargs))
+    context = contextvars.copy_context()
+    loop = asyncio.get_running_loop()
+    result = await loop.run_in_executor(
+        executor, lambda: context.run(_guarded, function, *args, **kwargs)
+    )
+    return await _awaited(result) if inspect.isawaitable(result) else result
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether calling it gives a coroutine; also for objects with an async ``__call__``."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - its kind is asked, not its presence
+    )
+
+
+def place_of(error: BaseException) -> str:
+    """Where an error was raised: ``file.py:12 in function``, without the directories."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return "unknown"
+    last = frames[-1]
+    return f"{PurePath(last.filename).name}:{last.lineno} in {last.name}"
+
+
+def _guarded(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    try:
+        return function(*args, **kwargs)
+    except (SystemExit, StopIteration, asyncio.CancelledError) as error:
+        raise _plain(error) from error
+
+
+async def _awaited(result: Any) -> Any:
+    try:
+        return await result
+    except SystemExit as error:
+        raise _plain(error) from error
+
+
+def _plain(error: BaseException) -> RuntimeError:
+    """These would end the worker's loop, or leave its future waiting for ever (StopIteration)."""
+    return RuntimeError(f"the function raised {type(error).__name__}({error})")

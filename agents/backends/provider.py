@@ -1,0 +1,202 @@
+"""What the agent loop and the model providers say to each other, in no provider's words."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+
+from pydantic import Field
+
+from agents.backends.clients import ResolveSecret, SharedClients, secret_named
+from agents.backends.config import ModelConfig
+from agents.backends.faults import scrub
+from agents.backends.values import shown
+from celery_agents.contracts.base import Contract, JsonValue
+from celery_agents.errors import AgentsError, BadAnswerError, ProviderUnavailableError
+
+#: Is told each piece of text as it arrives.
+OnText = Callable[[str], Awaitable[None]]
+
+
+class ToolSpec(Contract):
+    """A tool as it is offered to a model."""
+
+    name: str
+    description: str
+    parameters: dict[str, JsonValue]  # the JSON schema of its arguments
+
+
+class ToolCall(Contract):
+    """A model's wish to have a tool called. Its arguments are as it wrote them, unchecked."""
+
+    id: str
+    name: str
+    arguments: JsonValue
+
+
+class ToolResult(Contract):
+    """What came of a tool call: a value, or the text of an error."""
+
+    call: ToolCall
+    value: JsonValue
+    failed: bool = False
+
+
+class Reply(Contract):
+    """One answer of a model: text, or tool calls, or both."""
+
+    text: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    #: "length": it was cut at the limit of output tokens.
+    stop: Literal["end", "length"] = "end"
+    #: The message in the provider's own form. It goes back unchanged in the next request, as
+    #: providers want it (signatures of thoughts, ids of calls).
+    native: JsonValue = None
+
+
+class Exchange(Contract):
+    """A reply that called tools, and their results."""
+
+    reply: Reply
+    results: tuple[ToolResult, ...]
+
+
+class Request(Contract):
+    """One model request: the whole conversation, and the form of the answer."""
+
+    model: str
+    system: str | None
+    user: str
+    exchanges: tuple[Exchange, ...] = ()
+    tools: tuple[ToolSpec, ...] = ()
+    answer_schema: dict[str, JsonValue] | None = None
+    temperature: float | None = None
+    max_output_tokens: int | None = Field(default=None, ge=1)
+    stream: bool = False
+
+
+class Tokens(NamedTuple):
+    """Tokens of one request. ``input`` counts those read from and written to a cache too."""
+
+    input: int
+    output: int
+    cache_read: int = 0
+    cache_write: int = 0
+
+
+class Completion(NamedTuple):
+    """What one model request gave. ``tokens`` is None where the server did not say."""
+
+    reply: Reply
+    tokens: Tokens | None
+
+
+class Provider(Protocol):
+    """One provider's API: one request in, one completion out."""
+
+    @property
+    def schema_with_tools(self) -> bool:
+        """Whether a request may ask for a schema and offer tools."""
+        ...
+
+    async def complete(
+        self, request: Request, *, idempotency_key: str, on_text: OnText
+    ) -> Completion:
+        """Make one request, once. Raises RetryableError or PermanentError only."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the client, which agents of the same endpoint share."""
+        ...
+
+
+def counted(
+    tokens_in: Any, tokens_out: Any, cache_read: Any = None, cache_write: Any = None
+) -> Tokens | None:
+    """Tokens as a server told them; None where it did not tell, or told no numbers."""
+    told = (tokens_in, tokens_out, cache_read or 0, cache_write or 0)
+    return Tokens(*told) if all(isinstance(count, int) for count in told) else None
+
+
+# SDKs build their objects unchecked, so odd answers surface as any of these.
+_ODD_ANSWER = (ValueError, TypeError, LookupError, AttributeError, AssertionError)
+
+
+class SdkProvider(ABC):
+    """What the three SDK providers have in common: the key, the client, errors made ours."""
+
+    name: ClassVar[str]  # of the provider, and of the extra that installs it
+    module: ClassVar[str]  # the SDK
+    key_name: ClassVar[str]  # where the key is found, unless configured
+    schema_with_tools: bool = True
+
+    def __init__(
+        self, config: ModelConfig, *, clients: SharedClients, resolve_secret: ResolveSecret
+    ) -> None:
+        self.config = config
+        self.who = f"{self.name}/{config.model}"
+        self._clients = clients
+        self._resolve_secret = resolve_secret
+        self._client_key: Hashable = None
+
+    async def complete(
+        self, request: Request, *, idempotency_key: str, on_text: OnText
+    ) -> Completion:
+        secret = self._secret()
+        sdk = await self._clients.load(self.module, extra=self.name)
+        http = await self._clients.load("httpx2", extra=self.name)
+        self._client_key = (self.name, self.config.base_url, secret)
+        client = self._clients.get(self._client_key, lambda: self._make_client(sdk, http, secret))
+        call = self._prepare(request)
+        # The SDKs' errors hold the request with its headers, so ours do not chain them.
+        try:
+            return await self._send(client, call, idempotency_key, on_text)
+        except AgentsError:
+            raise
+        except http.RequestError as error:
+            raise self.unavailable(scrub(f"{type(error).__name__}: {error}", secret)) from None
+        except self._sdk_errors(sdk) as error:
+            raise self._translate(error, secret) from None
+        except _ODD_ANSWER as error:
+            text = scrub(f"{type(error).__name__}: {error}", secret)
+            raise BadAnswerError(f"{self.who} gave an unreadable answer: {shown(text)}") from None
+
+    async def aclose(self) -> None:
+        client = self._clients.take(self._client_key)
+        if client is not None:
+            await self._close(client)
+
+    def unavailable(self, reason: str) -> ProviderUnavailableError:
+        return ProviderUnavailableError(f"{self.who} is not available: {shown(reason, 400)}")
+
+    def _secret(self) -> str:
+        name = self.config.api_key_env or (None if self.config.base_url else self.key_name)
+        if name is None:
+            return "none"  # the SDKs want some key; local servers ignore it
+        return secret_named(name, self._resolve_secret, purpose=f"the model {self.who}")
+
+    @abstractmethod
+    def _make_client(self, sdk: Any, http: Any, secret: str) -> Any:
+        """A new client, SDK retries off."""
+
+    @abstractmethod
+    def _prepare(self, request: Request) -> dict[str, Any]:
+        """The SDK's arguments for the request. Raises InvalidPayloadError."""
+
+    @abstractmethod
+    async def _send(
+        self, client: Any, call: dict[str, Any], idempotency_key: str, on_text: OnText
+    ) -> Completion:
+        """Send it and read the reply."""
+
+    @abstractmethod
+    def _sdk_errors(self, sdk: Any) -> tuple[type[Exception], ...]:
+        """The SDK's own errors."""
+
+    @abstractmethod
+    def _translate(self, error: Any, secret: str) -> AgentsError:
+        """One of the SDK's own errors as ours."""
+
+    async def _close(self, client: Any) -> None:
+        await client.close()

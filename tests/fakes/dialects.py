@@ -1,0 +1,251 @@
+"""The three protocols of the fake model server, as far as the tests need them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from tests.fakes.model_server import Does
+
+#: A stream that is to break off does so after the event that holds this.
+CUT_MARK = b'"piece'
+
+
+class Dialect(Protocol):
+    """One provider's protocol."""
+
+    def wants_stream(self, path: str, body: Any) -> bool: ...
+    def whole(self, does: Does) -> Any: ...
+    def events(self, does: Does) -> Iterator[bytes]: ...
+
+
+def dialect_of(path: str) -> Dialect | None:
+    if path.endswith("/chat/completions"):
+        return OpenAI()
+    if path.endswith("/v1/messages"):
+        return Anthropic()
+    return Gemini() if "enerateContent" in path else None
+
+
+def sensible_text(body: Any) -> str:
+    """The first value that fits the schema which the request asks for; else a fixed text."""
+    schema = _schema_in(body)
+    return "A sensible answer." if schema is None else json.dumps(_example(schema))
+
+
+def _schema_in(body: Any) -> Any:
+    for path in (
+        ("response_format", "json_schema", "schema"),
+        ("output_config", "format", "schema"),
+        ("generationConfig", "responseJsonSchema"),
+    ):
+        node = body
+        for part in path:
+            node = node.get(part) if isinstance(node, dict) else None
+        if node is not None:
+            return node
+    return None
+
+
+def _example(schema: Any) -> Any:
+    if "enum" in schema:
+        return schema["enum"][0]
+    match schema.get("type"):
+        case "object":
+            return {name: _example(part) for name, part in schema.get("properties", {}).items()}
+        case "array":
+            return []
+        case "number":
+            return schema.get("minimum", 0.5)
+        case "integer":
+            return schema.get("minimum", 1)
+        case "boolean":
+            return True
+    return "because"
+
+
+def _text(does: Does) -> str:
+    return json.dumps(does.json) if does.json is not None else does.text or ""
+
+
+def _pieces(does: Does) -> list[str]:
+    """The text in two parts; of a stream to be cut, the first part is marked."""
+    text = ("piece of " if does.cut else "") + _text(does)
+    half = max(len(text) // 2, 9)
+    return [part for part in (text[:half], text[half:]) if part]
+
+
+def _data(value: Any, event: str | None = None) -> bytes:
+    head = f"event: {event}\n" if event else ""
+    return f"{head}data: {json.dumps(value)}\n\n".encode()
+
+
+class OpenAI:
+    """Chat Completions."""
+
+    def wants_stream(self, path: str, body: Any) -> bool:
+        return bool(body.get("stream"))
+
+    def whole(self, does: Does) -> Any:
+        message: dict[str, Any] = {"role": "assistant", "content": _text(does) or None}
+        if does.stop == "refusal":
+            message |= {"content": None, "refusal": "I will not."}
+        if does.tool:
+            message["tool_calls"] = [self._call(does.tool[0], json.dumps(does.tool[1]))]
+        choice = {"index": 0, "message": message, "finish_reason": self._stop(does)}
+        return self._head("chat.completion") | {"choices": [choice]} | self._usage(does)
+
+    def events(self, does: Does) -> Iterator[bytes]:
+        yield self._chunk({"role": "assistant", "content": ""})
+        for piece in _pieces(does):
+            yield self._chunk({"content": piece})
+        if does.stop == "refusal":
+            yield self._chunk({"refusal": "I will not."})
+        if does.tool:
+            arguments = json.dumps(does.tool[1])
+            yield self._chunk({"tool_calls": [self._call(does.tool[0], "") | {"index": 0}]})
+            for part in (arguments[:5], arguments[5:]):
+                yield self._chunk({"tool_calls": [{"index": 0, "function": {"arguments": part}}]})
+        yield self._chunk({}, self._stop(does))
+        yield _data(self._head("chat.completion.chunk") | {"choices": []} | self._usage(does))
+        yield b"data: [DONE]\n\n"
+
+    def _chunk(self, delta: Any, stop: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": stop}
+        return _data(self._head("chat.completion.chunk") | {"choices": [choice]})
+
+    def _head(self, kind: str) -> dict[str, Any]:
+        return {"id": "chatcmpl-1", "object": kind, "created": 1, "model": "fake"}
+
+    def _call(self, name: str, arguments: str) -> dict[str, Any]:
+        function = {"name": name, "arguments": arguments}
+        return {"id": "call_1", "type": "function", "function": function}
+
+    def _stop(self, does: Does) -> str:
+        return "tool_calls" if does.tool else {"length": "length"}.get(does.stop, "stop")
+
+    def _usage(self, does: Does) -> dict[str, Any]:
+        if not does.usage:
+            return {}
+        usage = {
+            "prompt_tokens": does.input_tokens,
+            "completion_tokens": does.output_tokens,
+            "total_tokens": does.input_tokens + does.output_tokens,
+            "prompt_tokens_details": {"cached_tokens": does.cached_tokens},
+        }
+        return {"usage": usage}
+
+
+class Anthropic:
+    """Messages. Its `input_tokens` do not count the cached ones."""
+
+    def wants_stream(self, path: str, body: Any) -> bool:
+        return bool(body.get("stream"))
+
+    def whole(self, does: Does) -> Any:
+        content: list[Any] = []
+        if text := _text(does):
+            content.append({"type": "text", "text": text})
+        if does.tool:
+            content.append(self._call(does.tool[0], does.tool[1]))
+        return self._message(does) | {"content": content, "stop_reason": self._stop(does)}
+
+    def events(self, does: Does) -> Iterator[bytes]:
+        yield self._event("message_start", message=self._message(does))
+        index = 0
+        if pieces := _pieces(does):
+            block: dict[str, Any] = {"type": "text", "text": ""}
+            yield self._event("content_block_start", index=0, content_block=block)
+            for piece in pieces:
+                yield self._delta(0, {"type": "text_delta", "text": piece})
+            yield self._event("content_block_stop", index=0)
+            index = 1
+        if does.tool:
+            block = self._call(does.tool[0], {})
+            yield self._event("content_block_start", index=index, content_block=block)
+            arguments = json.dumps(does.tool[1])
+            for part in (arguments[:5], arguments[5:]):
+                yield self._delta(index, {"type": "input_json_delta", "partial_json": part})
+            yield self._event("content_block_stop", index=index)
+        delta = {"stop_reason": self._stop(does), "stop_sequence": None}
+        usage = {"output_tokens": does.output_tokens}
+        yield self._event("message_delta", delta=delta, usage=usage)
+        yield self._event("message_stop")
+
+    def _event(self, kind: str, **fields: Any) -> bytes:
+        return _data({"type": kind, **fields}, kind)
+
+    def _delta(self, index: int, delta: Any) -> bytes:
+        return self._event("content_block_delta", index=index, delta=delta)
+
+    def _message(self, does: Does) -> dict[str, Any]:
+        usage = {
+            "input_tokens": does.input_tokens - does.cached_tokens,
+            "cache_read_input_tokens": does.cached_tokens,
+            "cache_creation_input_tokens": 0,
+            "output_tokens": does.output_tokens,
+        }
+        head = {"id": "msg_1", "type": "message", "role": "assistant", "model": "fake"}
+        return head | {
+            "content": [],
+            "stop_reason": None,
+            "stop_sequence": None,
+            "usage": usage if does.usage else None,
+        }
+
+    def _call(self, name: str, arguments: Any) -> dict[str, Any]:
+        return {"type": "tool_use", "id": "toolu_1", "name": name, "input": arguments}
+
+    def _stop(self, does: Does) -> str:
+        stops = {"length": "max_tokens", "refusal": "refusal"}
+        return "tool_use" if does.tool else stops.get(does.stop, "end_turn")
+
+
+class Gemini:
+    """generateContent and streamGenerateContent."""
+
+    def wants_stream(self, path: str, body: Any) -> bool:
+        return ":streamGenerateContent" in path
+
+    def whole(self, does: Does) -> Any:
+        if does.stop == "refusal":
+            return {"promptFeedback": {"blockReason": "SAFETY"}} | self._usage(does)
+        parts: list[Any] = [{"text": _text(does)}] if _text(does) else []
+        return self._response(parts + self._calls(does), self._stop(does)) | self._usage(does)
+
+    def events(self, does: Does) -> Iterator[bytes]:
+        if does.stop == "refusal":
+            yield _data(self.whole(does))
+            return
+        for piece in _pieces(does):
+            yield _data(self._response([{"text": piece}], None))
+        yield _data(self._response(self._calls(does), self._stop(does)) | self._usage(does))
+
+    def _response(self, parts: list[Any], stop: str | None) -> dict[str, Any]:
+        candidate = {"content": {"role": "model", "parts": parts}, "index": 0}
+        if stop:
+            candidate["finishReason"] = stop
+        return {"candidates": [candidate], "modelVersion": "fake"}
+
+    def _calls(self, does: Does) -> list[Any]:
+        if not does.tool:
+            return []
+        call = {"name": does.tool[0], "args": does.tool[1]}
+        return [{"functionCall": call, "thoughtSignature": "c2lnbmF0dXJl"}]
+
+    def _stop(self, does: Does) -> str:
+        return {"length": "MAX_TOKENS"}.get(does.stop, "STOP")
+
+    def _usage(self, does: Does) -> dict[str, Any]:
+        if not does.usage:
+            return {}
+        usage = {
+            "promptTokenCount": does.input_tokens,
+            "candidatesTokenCount": does.output_tokens - 5,
+            "thoughtsTokenCount": 5,
+            "cachedContentTokenCount": does.cached_tokens,
+            "totalTokenCount": does.input_tokens + does.output_tokens,
+        }
+        return {"usageMetadata": usage}

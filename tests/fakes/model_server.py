@@ -1,0 +1,177 @@
+"""A small model server for tests: OpenAI's, Anthropic's and Gemini's protocols over real HTTP.
+
+What it does is scripted by `Does` values, one for each request, the last one repeating; with none
+it answers sensibly: any structured answer that is asked for, else a fixed text. By hand:
+
+    python -m tests.fakes.model_server --port 8099
+    curl -s localhost:8099/v1/chat/completions -d '{"model": "m", "messages": []}'
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import select
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from tests.fakes import dialects
+
+HANG_LIMIT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Does:
+    """What the server does with one request."""
+
+    text: str | None = None  # answer this text; a structured answer is its JSON
+    json: Any = None  # answer this value as JSON text
+    tool: tuple[str, dict[str, Any]] | None = None  # call this tool
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    raw: bytes | None = None  # the body, whatever the protocol says
+    hang: bool = False  # never answer
+    stop: str = "end"  # or "length", "refusal"
+    cut: bool = False  # a stream breaks off after its first piece of text
+    input_tokens: int = 100
+    output_tokens: int = 20
+    cached_tokens: int = 40
+    usage: bool = True  # tell the tokens
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A request as the server saw it; header names are in lower case."""
+
+    path: str
+    headers: dict[str, str]
+    body: Any
+
+
+class ModelServer:
+    """The server, running in threads on loopback from `with` on."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.requests: list[Seen] = []
+        self.disconnected = threading.Event()  # a client went away from a hanging request
+        self._script: list[Does] = []
+        self._lock = threading.Lock()
+        handler = type("Handler", (_Handler,), {"owner": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+        self._server.daemon_threads = True
+        self.port = int(self._server.server_address[1])
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def script(self, *does: Does) -> None:
+        """Do this from now on, and forget what was seen."""
+        with self._lock:
+            self._script = list(does)
+            self.requests.clear()
+        self.disconnected.clear()
+
+    def next(self, seen: Seen) -> Does | None:
+        with self._lock:
+            self.requests.append(seen)
+            if len(self._script) > 1:
+                return self._script.pop(0)
+            return self._script[0] if self._script else None
+
+    def serve_forever(self) -> None:
+        self._server.serve_forever(poll_interval=0.02)
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@contextmanager
+def running(port: int = 0) -> Iterator[ModelServer]:
+    """A server that runs in the background for the length of a `with`."""
+    server = ModelServer(port)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    owner: ModelServer
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def do_POST(self) -> None:
+        content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        seen = Seen(self.path, headers, json.loads(content or b"null"))
+        does = self.owner.next(seen)
+        dialect = dialects.dialect_of(self.path)
+        if does is None:
+            does = Does(text=dialects.sensible_text(seen.body))
+        if does.hang:
+            self._hang()
+        elif does.raw is not None or does.status != 200 or dialect is None:
+            self._fail(does, dialect)
+        elif dialect.wants_stream(self.path, seen.body):
+            self._stream(does, dialect)
+        else:
+            self._send(200, json.dumps(dialect.whole(does)).encode(), does.headers)
+
+    def _fail(self, does: Does, dialect: dialects.Dialect | None) -> None:
+        status = 404 if dialect is None and does.raw is None else does.status
+        body = does.raw
+        if body is None:
+            error = {"message": does.text or f"scripted {status}", "type": "scripted_error"}
+            body = json.dumps({"error": error}).encode()
+        self._send(status, body, does.headers)
+
+    def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in ({"Content-Type": "application/json"} | headers).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _stream(self, does: Does, dialect: dialects.Dialect) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for event in dialect.events(does):
+            self.wfile.write(f"{len(event):x}\r\n".encode() + event + b"\r\n")
+            self.wfile.flush()
+            if does.cut and dialects.CUT_MARK in event:
+                self.close_connection = True
+                return
+        self.wfile.write(b"0\r\n\r\n")
+
+    def _hang(self) -> None:
+        """Wait, without an answer, until the client goes away."""
+        self.close_connection = True
+        readable, _, _ = select.select([self.connection], [], [], HANG_LIMIT_S)
+        if readable and not self.connection.recv(1, socket.MSG_PEEK):
+            self.owner.disconnected.set()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        """Nothing is printed."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="A fake model server on loopback.")
+    parser.add_argument("--port", type=int, default=8099)
+    server = ModelServer(parser.parse_args().port)
+    print(f"OpenAI: {server.url}/v1   Anthropic and Gemini: {server.url}", flush=True)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        print("stopped")
+
+
+if __name__ == "__main__":
+    main()
