@@ -1,0 +1,142 @@
+"""The servers and workers of the tests do what the tests rely on."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+import redis
+from pytest_celery import CeleryTestSetup
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError, ProgrammingError
+
+from tests.support import sample_app
+from tests.support.fixtures import WorkerFactory
+from tests.support.postgres import Databases, PostgresServer, engine
+from tests.support.redis_server import RedisServer
+from tests.support.vendors import DOCKER
+from tests.support.workers import worker_command
+
+SHOP = ["--pool", "threads", "--concurrency", "2", "-Q", "shop"]
+
+
+class TestRedisServer:
+    def test_keeps_what_it_acknowledged_through_a_kill(self, own_broker: RedisServer) -> None:
+        with own_broker.client() as client:
+            client.set("kept", "yes")
+            client.execute_command("WAITAOF", 1, 0, 5000)
+        before = own_broker.url
+        own_broker.kill()
+        assert not own_broker.running
+        own_broker.start()
+        assert own_broker.url == before
+        with own_broker.client() as client:
+            assert client.get("kept") == "yes"
+
+    def test_wipe_loses_everything(self, own_broker: RedisServer) -> None:
+        with own_broker.client(3) as client:
+            client.set("lost", "yes")
+            own_broker.wipe()
+            assert client.get("lost") is None
+
+    def test_frozen_server_answers_again_when_it_goes_on(self, own_broker: RedisServer) -> None:
+        url = f"{own_broker.url}?socket_timeout=0.3"
+        own_broker.pause()
+        with redis.Redis.from_url(url, retry=None) as client, pytest.raises(redis.TimeoutError):
+            client.ping()
+        own_broker.resume()
+        with own_broker.client() as client:
+            assert client.ping()
+
+    def test_strangers_are_refused(self, own_broker: RedisServer) -> None:
+        with (
+            redis.Redis(port=own_broker.port, retry=Retry(NoBackoff(), 0)) as client,
+            pytest.raises(redis.AuthenticationError),
+        ):
+            client.ping()
+
+    def test_each_test_gets_an_empty_database(self, broker: RedisServer, redis_url: str) -> None:
+        with redis.Redis.from_url(redis_url) as client:
+            assert client.dbsize() == 0
+            client.set("here", "yes")
+        with broker.client(0) as other:
+            assert other.get("here") is None
+
+
+@pytest.mark.postgres
+class TestPostgres:
+    def test_databases_are_apart(self, postgres: Databases, postgres_url: str) -> None:
+        with engine(postgres_url).connect() as connection:
+            connection.execute(text("CREATE TABLE here (x int)"))
+            assert connection.scalar(text("SHOW fsync")) == "on"
+        other = postgres.create()
+        try:
+            with engine(other).connect() as connection, pytest.raises(ProgrammingError):
+                connection.execute(text("SELECT * FROM here"))
+        finally:
+            postgres.drop(other)
+
+    def test_survives_a_kill(self, postgres: Databases, postgres_url: str) -> None:
+        if not isinstance(postgres, PostgresServer):
+            pytest.skip("the server is not ours to kill")
+        with engine(postgres_url).connect() as connection:
+            connection.execute(text("CREATE TABLE kept AS SELECT 7 AS x"))
+            postgres.kill()
+            with pytest.raises(OperationalError):
+                connection.execute(text("SELECT 1"))
+        postgres.start()
+        with engine(postgres_url).connect() as connection:
+            assert connection.scalar(text("SELECT x FROM kept")) == 7
+
+
+class TestWorkers:
+    def test_a_killed_worker_comes_back_under_its_name(
+        self, worker_factory: WorkerFactory, redis_url: str
+    ) -> None:
+        worker = worker_factory(app="tests.support.sample_app", args=SHOP)
+        app = sample_app.shop(redis_url)
+        assert app.send_task("shop.add", (1, 2)).get(timeout=20) == 3
+        worker.kill()
+        assert worker.returncode == -signal.SIGKILL
+        sent = app.send_task("shop.answer", ("hello",))
+        worker.restart()
+        assert sent.get(timeout=20) == "shop says: hello"
+        assert worker.life().count(" ready.") == 1
+        assert worker.terminate() == 0
+
+    def test_one_that_cannot_start_shows_its_log(self, worker_factory: WorkerFactory) -> None:
+        with pytest.raises(RuntimeError, match="no_such_module"):
+            worker_factory(app="no_such_module", args=SHOP)
+
+
+@pytest.mark.skipif(DOCKER, reason="the Docker vendors run pytest-celery's own worker")
+class TestVendors:
+    @pytest.fixture
+    def default_worker_command(self) -> list[str]:
+        return worker_command("shop@vendors", "tests.support.sample_app", SHOP)
+
+    @pytest.fixture
+    def journal_url(self) -> str:
+        return "sqlite://"  # the sample app has no journal
+
+    def test_setup_runs_on_processes(self, celery_setup: CeleryTestSetup) -> None:
+        assert celery_setup.ready(control=True)
+        assert len(celery_setup) == 3
+        added = celery_setup.app.send_task("shop.add", (1, 2), queue="shop")
+        assert added.get(timeout=20) == 3
+        celery_setup.worker.assert_log_exists("shop.add")
+
+    def test_nodes_can_be_killed_and_restarted(self, celery_setup: CeleryTestSetup) -> None:
+        celery_setup.worker.kill()
+        assert celery_setup.worker.container.status == "exited"
+        celery_setup.broker.restart(force=True)
+        celery_setup.worker.restart()
+        answered = celery_setup.app.send_task("shop.answer", ("hello",), queue="shop")
+        assert answered.get(timeout=20) == "shop says: hello"
+
+    def test_docker_is_not_asked(self, celery_setup: CeleryTestSetup) -> None:
+        assert celery_setup.worker.container.exec_run("echo here") == (0, b"here\n")
+        assert os.getpgid(celery_setup.worker.container.process.pid) != os.getpgid(0)

@@ -1,0 +1,1 @@
+"""Real servers and workers for the tests, as processes of this machine."""

@@ -1,0 +1,42 @@
+"""A broker for the tests that can be killed, frozen, wiped and started again on its data."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Self
+
+import redis
+
+from deploy.local.servers import ValkeyServer
+
+#: Numbered databases, so that each test of a session can have a fresh one.
+DATABASES = 512
+
+
+class RedisServer(ValkeyServer):
+    """The launcher's server with what tests do to a broker."""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def client(self, database: int = 0) -> redis.Redis:
+        """A client of one database; answers are text."""
+        return redis.Redis.from_url(self.database_url(database), decode_responses=True)
+
+    def restart(self) -> None:
+        """Stop it in order and start it on the same data and port."""
+        self.stop()
+        self.start()
+
+    def wipe(self) -> None:
+        """Lose all data, as a broker without persistence does in a restart."""
+        with self.client() as client:
+            client.flushall()
+
+    def fresh_databases(self) -> itertools.cycle[int]:
+        """Numbers of databases, each new until all have been used. 0 is left alone."""
+        return itertools.cycle(range(1, self._databases))
