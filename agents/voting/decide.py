@@ -105,9 +105,9 @@ def _ends(
             continue
         mine = support[poll.options.index(winner)]
         most = policy.min_consensus * per * (poll.cast + poll.open)
-        if len(poll.votes) + len(remaining) >= quorum and mine + per * poll.open >= most:
+        if poll.heads + len(remaining) >= quorum and mine + per * poll.open >= most:
             ends.add(winner)
-        if len(poll.votes) < quorum or mine < policy.min_consensus * per * (poll.cast + against):
+        if poll.heads < quorum or mine < policy.min_consensus * per * (poll.cast + against):
             ends.add(None)
     return frozenset(ends)
 

@@ -17,14 +17,16 @@ from celery_agents.contracts.vote import Ballot, Deadlocked, VotePolicy, Voter
 class Poll:
     """A count in progress, in whole units of weight.
 
-    ``votes`` holds each cast ballot as (its options best first, its weight); options are indices
-    into ``options``, which stand in tie order: of two level options the lower index wins, where
-    ``breaks_ties``. ``pending`` is the most that each remaining voter may add. While voters
-    remain and any option may still be named, ``options[0]`` is :data:`UNSEEN`.
+    ``votes`` holds what was cast as (options best first, weight of all ballots that say so), from
+    ``heads`` ballots. Options are indices into ``options``, which stand in tie order: of two
+    level ones the lower index wins, where ``breaks_ties``. ``pending`` is the most that each
+    remaining voter may add. While voters remain and any option may still be named,
+    ``options[0]`` is :data:`UNSEEN`.
     """
 
     options: tuple[str, ...]
     votes: tuple[tuple[tuple[int, ...], int], ...]
+    heads: int
     pending: tuple[int, ...]
     unit: int
     breaks_ties: bool
@@ -76,12 +78,13 @@ def open_poll(
         named[UNSEEN] = None
     options = in_tie_order(policy, named)
     index = {option: place for place, option in enumerate(options)}
+    votes: dict[tuple[str, ...], int] = {}
+    for ballot in cast:
+        votes[ballot.choices] = votes.get(ballot.choices, 0) + _units(ballot.weight, unit)
     return Poll(
         options=options,
-        votes=tuple(
-            (tuple([index[o] for o in ballot.choices]), _units(ballot.weight, unit))
-            for ballot in cast
-        ),
+        votes=tuple((tuple([index[o] for o in names]), units) for names, units in votes.items()),
+        heads=len(cast),
         pending=tuple(_units(weight, unit) for weight in most),
         unit=unit,
         breaks_ties=breaks_ties(policy),

@@ -38,7 +38,7 @@ def standing(policy: VotePolicy, ballots: Sequence[Ballot]) -> Standing:
     result = tally(policy, poll)
     quorum = policy.quorum.needed(len(electorate(policy)))
     deadlock = result.deadlock
-    if deadlock != "no_ballots" and len(poll.votes) < quorum:
+    if deadlock != "no_ballots" and poll.heads < quorum:
         deadlock = "quorum"
     elif deadlock is None and consensus(policy, poll, result.winner) < policy.min_consensus:
         deadlock = "consensus"
@@ -50,10 +50,10 @@ def decision(
 ) -> Decision:
     """The decision, or what is known when there is none, with all that it rests on."""
     stands = now.deadlock is None
+    named = None if policy.rule.ballot == "approvals" else 1
     firsts = Counter(dict.fromkeys(now.poll.options, 0))
-    for options, _ in now.poll.votes:
-        named = options if policy.rule.ballot == "approvals" else options[:1]
-        firsts.update(now.poll.options[option] for option in named)
+    for ballot in ballots:
+        firsts.update(ballot.choices[:named])
     used = [b for b in ballots if b.abstained != "skipped" or b.usage.calls]
     usage = sum((ballot.usage for ballot in ballots), Usage())
     saved = max(len(electorate(policy)) - len(used), 0)
@@ -71,7 +71,7 @@ def decision(
         ballots=tuple(ballots),
         abstentions=dict(Counter(b.abstained for b in ballots if b.abstained is not None)),
         quorum=now.quorum,
-        quorum_met=len(now.poll.votes) >= now.quorum,
+        quorum_met=now.poll.heads >= now.quorum,
         waves=waves,
         samples_used=len(used),
         samples_saved=saved,

@@ -380,6 +380,7 @@ class Voter(Contract):
         return self.name or self.agent
 
 
+_MOST_RANKED = 100  # counting rankings takes time with its cube
 Conflict = Literal["decision", "resource", "priority", "data"]
 
 
@@ -423,6 +424,8 @@ class VotePolicy(Contract):
             raise ValueError("choices must differ")
         if self.rule.ballot == "ranking" and self.choices is None:
             raise ValueError(f"rule {self.rule.kind} needs choices to rank")
+        if self.rule.ballot == "ranking" and len(self.choices or ()) > _MOST_RANKED:
+            raise ValueError(f"rule {self.rule.kind} ranks at most {_MOST_RANKED} choices")
         if self.rule.ballot != "option" and self.stop.kind not in {"none", "exact"}:
             raise ValueError(f"stop {self.stop.kind} counts single options, not {self.rule.kind}")
         if self.tie.kind == "supervisor" and self.escalate.kind == "none":

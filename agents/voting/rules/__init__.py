@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from agents.voting.poll import Poll, Result
-from agents.voting.rules import borda, plurality, threshold
+from agents.voting.rules import borda, instant_runoff, plurality, schulze, threshold
 from celery_agents.contracts.vote import VotePolicy
 
 
@@ -28,7 +28,9 @@ _RULES: dict[str, Rule] = {
     "majority": threshold,
     "supermajority": threshold,
     "unanimous": threshold,
+    "instant_runoff": instant_runoff,
     "borda": borda,
+    "schulze": schulze,
 }
 
 

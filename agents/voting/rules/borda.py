@@ -19,7 +19,7 @@ def tally(_policy: VotePolicy, poll: Poll) -> Result:
     scores = points(poll)
     if not poll.cast:
         return Result(None, poll.fractions(scores, per=2), "no_ballots")
-    return leader(poll, scores, per=2)
+    return leader(poll, scores, poll.fractions(scores, per=2))
 
 
 def possible(policy: VotePolicy, poll: Poll) -> frozenset[str | None]:

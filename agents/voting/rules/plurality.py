@@ -6,7 +6,8 @@ remaining ballots are, no option gains more than if all of them named it alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
 
 from agents.voting.poll import Poll, Result
 from celery_agents.contracts.vote import VotePolicy
@@ -17,7 +18,7 @@ def tally(_policy: VotePolicy, poll: Poll) -> Result:
     scores = weights(poll)
     if not poll.cast:
         return Result(None, poll.fractions(scores), "no_ballots")
-    return leader(poll, scores)
+    return leader(poll, scores, poll.fractions(scores))
 
 
 def possible(_policy: VotePolicy, poll: Poll) -> frozenset[str | None]:
@@ -42,14 +43,13 @@ def weights(poll: Poll) -> list[int]:
     return scores
 
 
-def leader(poll: Poll, scores: Sequence[int], *, per: int = 1) -> Result:
+def leader(poll: Poll, scores: Sequence[int], shown: Mapping[str, Fraction]) -> Result:
     """The option of the highest score, by the tie order where that is allowed."""
     best = max(scores)
     leading = tuple(poll.options[i] for i, score in enumerate(scores) if score == best)
-    exact = poll.fractions(scores, per=per)
     if len(leading) > 1 and not poll.breaks_ties:
-        return Result(None, exact, "tie", leading)
-    return Result(leading[0], exact, leading=leading)
+        return Result(None, shown, "tie", leading)
+    return Result(leading[0], shown, leading=leading)
 
 
 def _first(poll: Poll, scores: list[int]) -> int:
