@@ -50,7 +50,8 @@ class Hedge(Contract):
     It starts when the current one has taken longer than the ``quantile`` of its recent
     latencies, while hedges are at most ``share`` of all requests (J. Dean, L. A. Barroso, "The
     Tail at Scale", CACM 56(2), 2013). ``delay_s`` serves until ``min_samples`` latencies are
-    known; ``half_life`` says after how many latencies one counts half.
+    known; ``half_life`` says after how many latencies one counts half. A share below
+    0.7 / ``half_life`` allows no hedge at all.
     """
 
     quantile: Annotated[float, Field(gt=0, lt=1)] = 0.95
@@ -68,7 +69,7 @@ class Adaptive(Contract):
     how many requests of the chain an attempt counts half.
     """
 
-    half_life: Annotated[float, Field(ge=1, le=100_000)] = 40.0
+    half_life: Annotated[float, Field(ge=1, le=100_000)] = 30.0
     success: Annotated[float, Field(gt=0, le=1000)] = 0.8
     latency: Annotated[float, Field(ge=0, le=1000)] = 0.1
     cost: Annotated[float, Field(ge=0, le=1000)] = 0.1
