@@ -56,8 +56,11 @@ def merge_lists(outcomes: Sequence[Outcome]) -> Aggregate:
     """All items of all lists, each once, in the order in which they first appear."""
     taken = _Taken(outcomes)
     parts = {m: value for m, value in taken.values() if isinstance(value, list)}
-    items = {_same(item): item for value in reversed(parts.values()) for item in reversed(value)}
-    return taken.aggregate(list(reversed(items.values())), parts)
+    items: dict[str, JsonValue] = {}
+    for value in parts.values():
+        for item in value:
+            items.setdefault(_same(item), item)
+    return taken.aggregate(list(items.values()), parts)
 
 
 def mean(outcomes: Sequence[Outcome], weights: Weights | None = None) -> Aggregate:
@@ -175,5 +178,5 @@ def _merged(
 
 
 def _same(value: JsonValue) -> str:
-    """Equal for equal JSON values (true is not 1)."""
+    """Equal for equal JSON texts: true is not 1, and 1 is not 1.0."""
     return json.dumps(value, sort_keys=True)

@@ -11,6 +11,7 @@ from agents.voting.decide import (
     outstanding,
     verdict,
 )
+from agents.voting.deliberation import another_round, others
 from agents.voting.report import electorate, settled_by
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Decided",
     "Undecided",
     "Verdict",
+    "another_round",
     "answer_schema",
     "ballot",
     "ballot_of",
@@ -25,6 +27,7 @@ __all__ = [
     "electorate",
     "missing",
     "next_wave",
+    "others",
     "outstanding",
     "settled_by",
     "verdict",
