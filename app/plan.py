@@ -32,6 +32,7 @@ class Member(Contract):
     options: dict[str, JsonValue]
     agent: str | None = None
     max_attempts: int = 4
+    deadline_s: float | None = None
 
 
 class Expand(Contract):

@@ -12,15 +12,18 @@ from typing import Any, TypeVar, cast
 
 from celery import Celery
 from celery.utils.dispatch import Signal
+from kombu.exceptions import OperationalError
 
 from app.journal import Journal
 from app.journal.engine import connect
 from app.journal.leases import Identity
 from app.journal.migrate import ensure_schema
-from app.journal.rows import Claimed
+from app.journal.rows import Aftermath, Claimed
 from app.loop import LoopThread
+from app.publish import publish
 from app.settings import Settings
-from celery_agents.errors import AgentsError
+from app.step import Step
+from celery_agents.errors import AgentsError, redact
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -36,6 +39,7 @@ class Active:
 
     claim: Claimed | None = None  # None while it is being claimed
     work: Future[Any] | None = None  # what runs on the loop
+    step: Step | None = None
     cancelled: bool = False
     doubts: int = 0  # heartbeats in a row that did not find it in the journal
 
@@ -96,6 +100,17 @@ class Runtime:
             active = self.active.get(step_id)
             if active is not None and active.claim is not None:
                 active.cancel()
+
+    def follow(self, after: Aftermath) -> None:
+        """What a commit brought about: other steps to wake, running ones to stop."""
+        publish(self.app, after.wakes)
+        self.cancel_steps(after.cancels)
+        elsewhere = [i for i in after.cancels if i not in self.active]
+        if elsewhere:
+            try:
+                self.app.control.broadcast("agents_cancel", arguments={"ids": elsewhere})
+            except OperationalError as error:
+                log.warning("Heartbeats will bring the cancellation: %s", redact(error))
 
     def close(self) -> None:
         """Stop the heart, the loop and the journal; what still runs is given back."""
@@ -162,3 +177,11 @@ def close_runtime(app: Celery) -> None:
 
 
 _making = threading.Lock()
+
+
+def _renew_lock() -> None:
+    global _making  # noqa: PLW0603 - a fork may have copied it in its locked state
+    _making = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)

@@ -5,20 +5,26 @@ from __future__ import annotations
 from sqlalchemy import Connection, select, update
 
 from app.journal import joins
+from app.journal.claims import insert_steps, new_row
+from app.journal.engine import read_clock
 from app.journal.finishes import Conclusion, conclude, event
 from app.journal.models import Step
-from app.journal.rows import Aftermath
+from app.journal.rows import Aftermath, NewStep
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from celery_agents.errors import StepCancelledError
 
 
-def cancel(connection: Connection, step_id: str, rules: joins.Rules) -> Aftermath | None:
-    """End a step that does not run, ask one that runs to stop; None when there is no such step."""
+def cancel(connection: Connection, step_id: str, rules: joins.Rules) -> Aftermath:
+    """End a step that does not run, ask one that runs to stop.
+
+    One that has no row yet gets a cancelled one, which its message will find.
+    """
     row = connection.execute(
         select(Step.state, Step.run_id, Step.parent_id).where(Step.id == step_id)
     ).first()
     if row is None:
-        return None
+        _forestall(connection, step_id)
+        return Aftermath()
     if State(row.state).final:
         return Aftermath(applied=False)
     connection.execute(event(row.run_id, step_id, "cancel", {}))
@@ -40,6 +46,14 @@ def cancel(connection: Connection, step_id: str, rules: joins.Rules) -> Aftermat
         )
     ]
     return result
+
+
+def _forestall(connection: Connection, step_id: str) -> None:
+    step = NewStep(step_id, step_id, task="", queue="", payload={}, max_attempts=1)
+    row = new_row(step, read_clock(connection), 0.0)
+    insert_steps(connection, [row])
+    connection.execute(update(Step).where(Step.id == step_id).values(joins.ended(State.CANCELLED)))
+    joins.end_run(connection, step_id, State.CANCELLED, {})
 
 
 _CANCELLED = State.CANCELLED

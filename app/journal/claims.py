@@ -164,7 +164,7 @@ def _take(connection: Connection, operations: list[ClaimStep]) -> dict[str, Clai
     return {row.id: _claimed(row) for row in rows}
 
 
-def _claimed(row: Row[Any]) -> Claimed:
+def _claimed(row: Any) -> Claimed:
     return Claimed(*row)
 
 

@@ -23,8 +23,8 @@ from celery_agents.contracts.outcome import State
 class Expanded(Aftermath):
     """The members to publish now, beside what a join that fired at once brings."""
 
-    round: int = 0
     members: list[Wake] = field(default_factory=list)
+    timer: Wake | None = None  # to publish for the join's deadline
 
 
 class ExpandStep(Operation[Expanded]):
@@ -54,8 +54,9 @@ def _expand(connection: Connection, o: ExpandStep) -> Expanded:
             Step.cancel_requested.is_(False),
         )
         .values(state=State.WAITING, worker_id=None, attempts=0)
-    ).rowcount
-    if not waiting:
+        .returning(*joins.WAKE_COLUMNS)
+    ).first()
+    if waiting is None:
         return Expanded(applied=False)
     ids = [derived_id(claim.id, m.key) for m in o.plan.members]
     number = joins.open_round(connection, claim.id, ids, o.plan.join)
@@ -64,7 +65,12 @@ def _expand(connection: Connection, o: ExpandStep) -> Expanded:
     if o.plan.note is not None:
         connection.execute(event(claim.run_id, claim.id, "expanded", o.plan.note))
     fired = joins.fire_if_complete(connection, claim.id, o.rules)
-    return Expanded(round=number, members=members, wakes=fired.wakes, cancels=fired.cancels)
+    return Expanded(
+        members=members,
+        timer=None if o.plan.join.timeout_s is None else joins.wake_of(waiting),
+        wakes=fired.wakes,
+        cancels=fired.cancels,
+    )
 
 
 def _insert_members(
@@ -120,4 +126,5 @@ def _new_member(claim: Claimed, member: Member, step_id: str, position: int) -> 
         member=member.key,
         position=position,
         agent=member.agent,
+        timeout_s=member.deadline_s,
     )

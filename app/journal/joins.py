@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, select, update
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 from sqlalchemy.sql.dml import Insert
 
 from app.journal.engine import now
@@ -60,7 +60,7 @@ def insert_new(connection: Connection, model: Any) -> Insert:
     return sqlite_insert(model).on_conflict_do_nothing()
 
 
-def wake_of(row: Row[Any]) -> Wake:
+def wake_of(row: Any) -> Wake:
     return Wake(*row)
 
 
@@ -122,10 +122,10 @@ def count(
 ) -> dict[str, Aftermath]:
     """Count ended members, given as (parent, round, succeeded); fire what is complete."""
     totals: dict[tuple[str, int], list[int]] = {}
-    for parent_id, number, succeeded in ended:
+    for parent_id, number, ok in ended:
         total = totals.setdefault((parent_id, number), [0, 0])
         total[0] += 1
-        total[1] += succeeded
+        total[1] += ok
     result: dict[str, Aftermath] = {}
     for (parent_id, number), (done, succeeded) in sorted(totals.items()):
         counted = connection.execute(
@@ -162,7 +162,7 @@ def fire_if_late(connection: Connection, step_id: str, rules: Rules) -> Aftermat
     return fire(connection, step_id, rules) if late else None
 
 
-def _complete(connection: Connection, parent_id: str, join: Row[Any], rules: Rules) -> bool:
+def _complete(connection: Connection, parent_id: str, join: Any, rules: Rules) -> bool:
     if join.done >= join.expected:
         return True
     if join.policy == "first":
@@ -237,13 +237,13 @@ def drop_members(connection: Connection, parent_ids: list[str], waiting_state: S
         connection.execute(
             update(Step)
             .where(below, Step.state == State.READY)
-            .values(ended(waiting_state), token=Step.token + 1)
+            .values(ended(waiting_state))
         )
         parent_ids = list(
             connection.execute(
                 update(Step)
                 .where(below, Step.state == State.WAITING)
-                .values(ended(State.CANCELLED), token=Step.token + 1)
+                .values(ended(State.CANCELLED))
                 .returning(Step.id)
             ).scalars()
         )
@@ -261,6 +261,7 @@ def ended(state: State) -> dict[Any, Any]:
         Step.cancel_requested: True,
         Step.worker_id: None,
         Step.settled: True,
+        Step.token: Step.token + 1,  # a claim of before ends nothing any more
     }
 
 

@@ -97,7 +97,7 @@ class Journal:
     def give_back(self, step_ids: list[str]) -> None:
         self.transaction(lambda c: leases.give_back(c, self.me, step_ids))
 
-    def cancel(self, step_id: str) -> Aftermath | None:
+    def cancel(self, step_id: str) -> Aftermath:
         return self.transaction(lambda c: cancels.cancel(c, step_id, self.rules))
 
     # -- reads

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, delete, insert, select, update
 
 from app.journal.engine import now
+from app.journal.joins import insert_new
 from app.journal.models import Duty, Step, Worker
 from celery_agents.contracts.outcome import State
 
@@ -122,6 +123,7 @@ def leave(connection: Connection, me: Identity) -> None:
 
 def take_duty(connection: Connection, name: str, holder: str, lease_s: float) -> bool:
     """Whether this process holds the duty for the next ``lease_s`` seconds."""
+    connection.execute(insert_new(connection, Duty).values(name=name, holder=None, until=0.0))
     taken = connection.execute(
         update(Duty)
         .where(Duty.name == name, (Duty.until <= now()) | (Duty.holder == holder))

@@ -23,7 +23,7 @@ class Base(DeclarativeBase):
         }
     )
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own form of declaring it
-        dict[str, Any]: JSON,
+        dict[str, Any]: JSON(none_as_null=True),
         float: Float(53),
     }
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from itertools import groupby
@@ -30,7 +31,7 @@ R = TypeVar("R")
 DATABASE_ATTEMPTS = 4
 
 
-class Operation(Generic[R]):
+class Operation(ABC, Generic[R]):
     """One write. Subclasses say how many of their kind are applied together."""
 
     #: Kinds with a lower number are applied first; join locks before row locks (see joins.py).
@@ -40,9 +41,9 @@ class Operation(Generic[R]):
         self.future: Future[R] = Future()
 
     @classmethod
+    @abstractmethod
     def apply(cls, connection: Connection, operations: Sequence[Any]) -> list[Any]:
         """Write all ``operations``, and give one result for each, in their order."""
-        raise TypeError(f"{cls.__name__} has to say how it is applied.")
 
 
 class Writer:
@@ -116,6 +117,7 @@ class Writer:
 
 def _apply(connection: Connection, batch: list[Operation[Any]]) -> list[tuple[Operation[Any], Any]]:
     results: list[tuple[Operation[Any], Any]] = []
+    kind: type[Operation[Any]]
     ordered = sorted(batch, key=lambda o: (type(o).order, type(o).__name__))
     for kind, group in groupby(ordered, key=type):
         operations = list(group)

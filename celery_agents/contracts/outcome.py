@@ -52,6 +52,13 @@ class Usage(Contract):
         )
 
 
+class Answer(Contract):
+    """What an agent, or one call of it, answered, with what it cost."""
+
+    value: JsonValue
+    usage: Usage = Usage()
+
+
 class ErrorInfo(Contract):
     """An error as it stands in rows, outcomes and decisions: already redacted."""
 

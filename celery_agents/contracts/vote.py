@@ -323,10 +323,12 @@ class Waves(Contract):
 
 
 class Supervisor(Choice):
-    """An agent decides."""
+    """An agent decides, or the first of its backups that can."""
 
     kind: Literal["supervisor"] = "supervisor"
     agent: Name
+    #: Tried in this order when the supervisor fails.
+    backups: tuple[Name, ...] = ()
 
 
 class Person(Choice):

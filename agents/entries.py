@@ -1,0 +1,72 @@
+"""Entries of agents.toml: one table an agent, its ``kind`` says which fields it has.
+
+[agents.gpt]
+kind = "openai"
+model = "gpt-5-mini"
+
+[agents.greeter]
+kind = "function"
+function = "my_app.agents:greet"
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from agents.backends.config import ModelConfig
+from agents.backends.http import HttpConfig
+from agents.backends.scripted import ScriptedConfig
+from celery_agents.agent import Effects
+from celery_agents.contracts.base import Contract, Name, Seconds
+
+
+class Described(Contract):
+    """What every entry has."""
+
+    description: str = ""
+    effects: Effects = "idempotent"
+
+
+class FunctionEntry(Described):
+    """A Python function, as ``module:function``."""
+
+    kind: Literal["function"]
+    function: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+
+
+class ModelEntry(Described, ModelConfig):
+    """A language model. ``kind`` is its provider; ``base_url`` names any compatible server."""
+
+    kind: Literal["openai", "anthropic", "google"]
+    provider: Literal["openai", "anthropic", "google"] = "openai"  # follows from kind
+
+
+class HttpEntry(Described, HttpConfig):
+    """An HTTP service."""
+
+    kind: Literal["http"]
+
+
+class CeleryEntry(Described):
+    """A task of any Celery app on the same broker, in its own environment."""
+
+    kind: Literal["celery"]
+    task: Name
+    queue: Name
+    #: The task is asked again, under the same id, when no result came in this time.
+    result_timeout_s: Seconds = 600.0
+
+
+class ScriptedEntry(Described, ScriptedConfig):
+    """A deterministic agent, for tests."""
+
+    kind: Literal["scripted"]
+
+
+Entry = Annotated[
+    FunctionEntry | ModelEntry | HttpEntry | CeleryEntry | ScriptedEntry,
+    Field(discriminator="kind"),
+]
+entry_adapter: TypeAdapter[Entry] = TypeAdapter(Entry)

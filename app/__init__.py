@@ -1,0 +1,14 @@
+"""The service's Celery application, ``celery -A app …``: made on first use, from the environment."""
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    if name != "celery":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from app.factory import create_app
+    from app.settings import Settings
+
+    app = create_app(Settings())
+    globals()[name] = app
+    return app

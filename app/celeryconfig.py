@@ -1,0 +1,77 @@
+"""Celery's settings, each with its reason. Measured under the faults of docs/guarantees.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kombu import Queue
+
+from app.settings import Settings
+from celery_agents import names
+from celery_agents.transport import transport_options
+
+
+def celery_config(settings: Settings) -> dict[str, Any]:
+    """The configuration of an app for these settings."""
+    redis_url = settings.redis_url.get_secret_value()
+    return {
+        # Where
+        "broker_url": redis_url,
+        "result_backend": f"app.backend:JournalBackend+{redis_url}",
+        "include": ["tasks"],  # named, not imported: imports run downwards
+        # JSON only: a pickle in the broker would run anything in the worker.
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "accept_content": ["json"],
+        "result_accept_content": ["json"],
+        # Queues: control messages never wait behind work.
+        "task_queues": [Queue(settings.queue), Queue(names.CONTROL_QUEUE)],
+        "task_default_queue": settings.queue,
+        "task_create_missing_queues": True,  # agents that are other apps' tasks have their own
+        "task_default_priority": 5,  # the middle of 0 (first) to 9; unset would mean first
+        "task_inherit_parent_priority": True,
+        # Delivery: the row is the truth, these make recovery cheap.
+        "task_acks_late": True,  # a worker that dies before the ack leaves the message
+        "task_reject_on_worker_lost": True,  # so does a prefork child
+        "task_acks_on_failure_or_timeout": True,  # False loops: the same failure for ever
+        "worker_prefetch_multiplier": 1,  # no hoarding of messages that others could run
+        "worker_disable_prefetch": True,  # take a message when a slot is free, not before
+        "worker_deduplicate_successful_tasks": False,  # the claim does it, for every state
+        "worker_cancel_long_running_tasks_on_connection_loss": False,  # True loses work
+        "worker_soft_shutdown_timeout": 30.0,  # running steps may end; host grace 90 s and more
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,  # outlive any outage; the default gives up
+        "broker_transport_options": transport_options(
+            visibility_timeout_s=settings.visibility_timeout_s,
+            redis_timeout_s=settings.redis_timeout_s,
+        ),
+        "task_publish_retry_policy": {  # a publish that fails is made good by recovery
+            "max_retries": 3,
+            "interval_start": 0.1,
+            "interval_step": 0.3,
+            "interval_max": 1.0,
+        },
+        # Results
+        "result_expires": settings.result_expires_s,
+        "result_chord_expires": settings.result_expires_s,  # above the longest chord
+        "result_backend_always_retry": True,  # a Redis that is away for a moment costs no result
+        "result_backend_max_retries": 10,
+        "redis_socket_timeout": settings.redis_timeout_s,
+        "redis_socket_connect_timeout": settings.redis_timeout_s,
+        "redis_socket_keepalive": True,
+        "redis_retry_on_timeout": True,
+        # What people see
+        "task_track_started": False,  # the journal and the events say it; it costs a round trip
+        "worker_send_task_events": True,
+        "task_send_sent_event": False,
+        "task_store_errors_even_if_ignored": False,
+        "worker_hijack_root_logger": False,
+        "worker_enable_remote_control": True,
+        # Beat that may run twice: redbeat holds its schedule and its lock in Redis.
+        "beat_scheduler": "redbeat.RedBeatScheduler",
+        "redbeat_redis_url": redis_url,
+        "redbeat_key_prefix": "agents:beat:",
+        "redbeat_lock_timeout": 30,  # a dead beat is replaced after this; above 5 loops of 5 s
+        "beat_max_loop_interval": 5,
+        "timezone": "UTC",
+    }

@@ -1,0 +1,70 @@
+"""Making the Celery app for given settings, and what each of its processes starts and ends."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from celery import Celery, bootsteps, signals
+from celery.worker.control import control_command
+
+from app.celeryconfig import celery_config
+from app.recovery import Recovery
+from app.runtime import close_runtime, runtime_of
+from app.settings import Settings
+
+
+def create_app(settings: Settings) -> Celery:
+    """The application of these settings. Nothing is connected, no task is imported yet."""
+    app = Celery("celery-agents")
+    app.agents_settings = settings
+    app.config_from_object(celery_config(settings))
+    app.steps["worker"].add(AgentsService)
+    app.set_default()
+    return app
+
+
+class AgentsService(bootsteps.StartStopStep):
+    """In the worker's main process: its runtime, and recovery."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:
+        super().__init__(worker, **kwargs)
+        self.recovery: Recovery | None = None
+
+    def start(self, worker: Any) -> None:
+        """A journal that cannot be used stops the worker here, with a clear error."""
+        self.recovery = Recovery(runtime_of(worker.app, worker.hostname))
+        self.recovery.start()
+
+    def stop(self, worker: Any) -> None:
+        if self.recovery is not None:
+            self.recovery.stop()
+
+    terminate = stop
+
+
+@signals.worker_process_init.connect
+def _child_started(sender: Any = None, **_: Any) -> None:
+    """A prefork child makes its runtime before its first step, not during it."""
+    from celery import current_app
+
+    if hasattr(current_app, "agents_settings"):
+        runtime_of(current_app._get_current_object())  # noqa: SLF001 - Celery's way to it
+
+
+@signals.worker_process_shutdown.connect
+@signals.worker_shutdown.connect
+def _process_stops(sender: Any = None, **_: Any) -> None:
+    """After the pool: what still runs is given back, the journal is closed."""
+    from celery import current_app
+
+    close_runtime(current_app._get_current_object())  # noqa: SLF001 - Celery's way to it
+
+
+@control_command(args=[("ids", list)], signature="<id> [<id> …]")
+def agents_cancel(state: Any, ids: list[str], **_: Any) -> dict[str, Any]:
+    """Stop running steps whose rows say that they are cancelled."""
+    runtime_of(state.app).cancel_steps(list(ids))
+    return {"ok": os.getpid()}

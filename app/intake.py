@@ -1,0 +1,97 @@
+"""The intake, seen from the workers: what clients recorded beside the message that they sent.
+
+A record says that a message was accepted. Once its step has a row the record has done its work;
+one that stays without a row belongs to a message that was lost, and becomes a row here.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from typing import Any
+
+from redis import Redis
+
+from app.journal.rows import NewStep
+from celery_agents import names
+
+
+class Intake:
+    """Reading and clearing the intake records of one Redis."""
+
+    def __init__(self, redis: Redis, priority_steps: int = 10) -> None:
+        self._redis = redis
+        self._priority_steps = priority_steps
+
+    def older_than(self, age_s: float, limit: int) -> list[str]:
+        """Ids recorded at least ``age_s`` seconds ago, oldest first."""
+        until = time.time() - age_s  # clients' clocks: a wrong one makes recovery early or late
+        ids: Any = self._redis.zrangebyscore(names.INTAKE_TIMES, "-inf", until, 0, limit)
+        return [i.decode() for i in ids]
+
+    def read(self, ids: list[str]) -> dict[str, dict[str, Any] | None]:
+        """The recorded messages; None where the record cannot be read."""
+        records: Any = self._redis.hmget(names.INTAKE_RECORDS, ids)
+        return {i: _decode(r) for i, r in zip(ids, records, strict=True)}
+
+    def forget(self, ids: list[str]) -> None:
+        if ids:
+            pipe = self._redis.pipeline(transaction=True)
+            pipe.hdel(names.INTAKE_RECORDS, *ids)
+            pipe.zrem(names.INTAKE_TIMES, *ids)
+            pipe.execute()
+
+    def depth(self, queue: str) -> int:
+        """Messages in a queue, over all its priorities."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.llen(queue)
+        for step in range(1, self._priority_steps):
+            pipe.llen(f"{queue}\x06\x16{step}")
+        return sum(pipe.execute())
+
+
+def _decode(record: bytes | None) -> dict[str, Any] | None:
+    try:
+        message: dict[str, Any] = json.loads(record or b"")
+        body = message["body"]
+        if message.get("properties", {}).get("body_encoding") == "base64":
+            body = base64.b64decode(body)
+        args, kwargs, embed = json.loads(body)
+        return {
+            "headers": message["headers"],
+            "properties": message["properties"],
+            "args": args,
+            "kwargs": kwargs,
+            "embed": embed or {},
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def step_of(message: dict[str, Any], *, max_attempts: int, timeout_s: float | None) -> NewStep:
+    """The row that a recorded message asks for."""
+    headers, embed = message["headers"], message["embed"]
+    info = message["properties"].get("delivery_info") or {}
+    envelope = {
+        "link": embed.get("callbacks"),
+        "link_error": embed.get("errbacks"),
+        "chain": embed.get("chain"),
+        "chord": embed.get("chord"),
+        "group_id": headers.get("group"),
+        "group_index": headers.get("group_index"),
+        "reply_to": message["properties"].get("reply_to"),
+    }
+    present = {k: v for k, v in envelope.items() if v is not None}
+    return NewStep(
+        id=headers["id"],
+        run_id=headers["id"],
+        task=headers["task"],
+        queue=info.get("routing_key") or names.QUEUE,
+        priority=message["properties"].get("priority") or 0,
+        payload={"args": message["args"], "kwargs": message["kwargs"]},
+        max_attempts=max_attempts,
+        agent=message["kwargs"].get("agent"),
+        envelope=present or None,
+        timeout_s=timeout_s,
+    )

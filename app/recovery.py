@@ -1,0 +1,139 @@
+"""Recovery: what was lost on the way is found in the rows and sent on its way again.
+
+A thread in every worker looks every few seconds; a claim in the journal lets one of them do it
+at a time. It does not hang on beat. What it finds it only wakes: the claim decides.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from redis import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import Connection
+
+from app.intake import Intake, step_of
+from app.journal import wakes
+from app.journal.claims import insert_steps, new_row
+from app.journal.engine import read_clock
+from app.journal.leases import take_duty
+from app.journal.rows import Wake
+from app.publish import publish
+from app.runtime import Runtime
+from celery_agents.errors import AgentsError, InvalidPayloadError, redact
+
+log = logging.getLogger(__name__)
+
+
+class Recovery:
+    """The recovery of one worker: sweeps when it is its turn."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._app = runtime.app
+        self._journal = runtime.journal
+        self._settings = settings = runtime.settings
+        redis = Redis.from_url(
+            settings.redis_url.get_secret_value(),
+            socket_timeout=settings.redis_timeout_s,
+            socket_connect_timeout=settings.redis_timeout_s,
+        )
+        self._intake = Intake(redis)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="agents-recovery", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join(timeout=10)
+
+    def _work(self) -> None:
+        while not self._stopped.wait(self._settings.recovery_interval_s):
+            try:
+                self.sweep()
+            except (AgentsError, RedisError) as error:
+                log.warning("Recovery waits: %s", redact(error))
+            except Exception:
+                log.exception("Recovery failed; it goes on at the next turn")
+
+    def sweep(self) -> int:
+        """Look once, if it is this worker's turn; returns how many rows were woken."""
+        s = self._settings
+        lease_s = 3 * s.recovery_interval_s
+        me = self._journal.me.id
+        if not self._journal.transaction(lambda c: take_duty(c, "recovery", me, lease_s)):
+            return 0
+        late = self._journal.transaction(
+            lambda c: wakes.late_joins(c, s.wake_batch, self._journal.rules)
+        )
+        self._runtime.follow(late)
+        sent = publish(self._app, self._found(wakes.orphaned))
+        sent += publish(self._app, self._found(wakes.unsettled))
+        room = s.wake_batch - self._intake.depth(s.queue)
+        if room > 0:  # else the queue is full of messages, and these rows' are likely among them
+            sent += publish(self._app, self._found(wakes.unwoken, room))
+        sent += self._take_in(room)
+        if sent:
+            log.info("Recovery published %d messages", sent)
+        return sent
+
+    def _found(
+        self, find: Callable[[Connection, int, float, float], list[Wake]], limit: int | None = None
+    ) -> list[Wake]:
+        s = self._settings
+        most = s.wake_batch if limit is None else limit
+        return self._journal.transaction(
+            lambda c: find(c, most, s.wake_grace_s, s.wake_backoff_max_s)
+        )
+
+    def _take_in(self, room: int) -> int:
+        """Clear intake records that have rows; make rows of those whose message was lost."""
+        s = self._settings
+        ids = self._intake.older_than(s.wake_grace_s, 4 * s.wake_batch)
+        if not ids:
+            return 0
+        have = self._journal.read(lambda c: wakes.known(c, ids))
+        self._intake.forget(sorted(have))
+        lost = [i for i in ids if i not in have][: max(room, 0)]
+        made = self._journal.transaction(lambda c: self._insert(c, lost)) if lost else []
+        return publish(self._app, made)
+
+    def _insert(self, connection: Connection, ids: list[str]) -> list[Wake]:
+        at = read_clock(connection)
+        made: list[Wake] = []
+        for step_id, message in self._intake.read(ids).items():
+            task = message and self._app.tasks.get(message["headers"].get("task"))
+            if not message or task is None or not hasattr(task, "parse"):
+                log.error("Intake record %s cannot be read; it is dropped", step_id)
+                self._intake.forget([step_id])
+                continue
+            try:
+                options = task.parse(message["args"], message["kwargs"])
+            except InvalidPayloadError as error:
+                self._app.backend.mark_as_failure(step_id, error)
+                self._intake.forget([step_id])
+                continue
+            step = step_of(
+                message,
+                max_attempts=options.retry.max_attempts,
+                timeout_s=options.deadline_s,
+            )
+            insert_steps(connection, [new_row(step, at, self._settings.wake_grace_s)])
+            made.append(
+                Wake(
+                    step.id,
+                    step.task,
+                    step.queue,
+                    step.priority,
+                    step.run_id,
+                    None,
+                    step.agent,
+                    step.payload,
+                    step.envelope,
+                )
+            )
+        return made

@@ -1,0 +1,86 @@
+"""A claimed step as the code that runs it sees it (the StepContext of agents.backends.base)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from app.journal.rows import Claimed
+from app.plan import MemberState
+from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.outcome import Answer, ErrorInfo, Usage
+from celery_agents.errors import AgentsError
+
+if TYPE_CHECKING:
+    from app.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+
+class Step:
+    """One claim of one step."""
+
+    def __init__(self, runtime: Runtime, claim: Claimed, *, send_progress: Any = None) -> None:
+        self.runtime = runtime
+        self.claim = claim
+        self.spent = Usage()
+        self._calls = 0
+        self._before: dict[tuple[int, str], dict[str, Any]] | None = None
+        self._send_progress = send_progress
+
+    @property
+    def step_id(self) -> str:
+        return self.claim.id
+
+    @property
+    def run_id(self) -> str:
+        return self.claim.run_id
+
+    @property
+    def attempt(self) -> int:
+        return self.claim.attempt
+
+    def members(self) -> list[MemberState]:
+        """The members of earlier expansions of this step."""
+        return self.runtime.journal.members(self.claim.id) if self.claim.token > 1 else []
+
+    async def call(
+        self, name: str, perform: Callable[[str], Awaitable[Answer]], *, fingerprint: str = ""
+    ) -> Answer:
+        """Make one paid or outside act, unless an earlier attempt finished it."""
+        seq, self._calls = self._calls, self._calls + 1
+        answer = (await self._finished_before()).get((seq, fingerprint))
+        if answer is not None:
+            return Answer.model_validate(answer)
+        key = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.claim.id}/{seq}"))
+        journal = self.runtime.journal
+        await asyncio.wrap_future(journal.start_call(self.claim, seq, name, fingerprint, key))
+        try:
+            result = await perform(key)
+        except AgentsError as error:
+            journal.finish_call(self.claim, seq, None, ErrorInfo.of(error))
+            raise
+        self.spent += result.usage
+        # Not waited for: the writer commits it before, or with, whatever this step writes next.
+        journal.finish_call(self.claim, seq, result.model_dump(mode="json"))
+        return result
+
+    async def _finished_before(self) -> dict[tuple[int, str], dict[str, Any]]:
+        if self._before is None:
+            self._before = {}
+            if self.claim.token > 1:  # the first claim of a step has no earlier calls
+                self._before = await asyncio.to_thread(
+                    self.runtime.journal.finished_calls, self.claim.id
+                )
+        return self._before
+
+    async def progress(self, **fields: JsonValue) -> None:
+        """Send a ``task-progress`` event for Flower and other watchers; never fails the step."""
+        if self._send_progress is not None:
+            try:
+                await asyncio.to_thread(self._send_progress, fields)
+            except Exception:
+                log.debug("A progress event was not sent", exc_info=True)

@@ -1,0 +1,334 @@
+"""The one Task class: claim, admit, run, finish, fence; retries; what Celery is told."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import random
+import time
+from concurrent.futures import CancelledError as FutureCancelledError
+from typing import Any, ClassVar, NoReturn
+
+from celery import Task, chord, group
+from celery.exceptions import Ignore, Reject
+from kombu.exceptions import OperationalError
+
+from app.journal.expansions import Expanded
+from app.journal.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused, Wake
+from app.plan import Expand, MemberState
+from app.publish import message_options, publish, shown_args, shown_kwargs
+from app.runtime import Active, Runtime, runtime_of
+from app.step import Step
+from celery_agents import names
+from celery_agents.contracts.ask import StepOptions
+from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, Usage
+from celery_agents.errors import (
+    AgentFailedError,
+    AgentsError,
+    DeadlineExceededError,
+    JournalUnavailableError,
+    RetryableError,
+    StepCancelledError,
+    redact,
+)
+
+log = logging.getLogger(__name__)
+
+#: Pauses of a worker whose journal is away, before it gives the message back or tries again.
+JOURNAL_PAUSE_S = (0.5, 5.0)
+#: A finished step's outcome is kept and written for so long before the step is given back.
+JOURNAL_PATIENCE_S = 60.0
+#: What a client's message says beside its arguments, kept for publishing successors again.
+_ENVELOPE = (
+    ("callbacks", "link"),
+    ("errbacks", "link_error"),
+    ("chain", "chain"),
+    ("chord", "chord"),
+    ("group", "group_id"),
+    ("group_index", "group_index"),
+    ("reply_to", "reply_to"),
+)
+
+
+class StepTask(Task):
+    """Base of the agents' tasks: the function gets ``(step, request)`` and runs under a claim.
+
+    The function answers an :class:`Answer`, an :class:`Outcome`, or :class:`Expand` for members
+    that it wants first; it may be a coroutine function, which then runs on the loop. It raises
+    RetryableError or PermanentError.
+    """
+
+    abstract = True
+    typing = False  # callers send (input, **options), the function takes (step, request)
+    max_retries = None  # the step's own policy counts
+    throws = (AgentsError,)  # expected: logged in one line, without a traceback
+    request_type: ClassVar[type[StepOptions]] = StepOptions
+
+    def decided(self, payload: dict[str, Any], members: list[MemberState]) -> bool:  # noqa: ARG002
+        """Whether a pattern's members so far decide it (join policy ``decided``)."""
+        return False
+
+    def parse(self, args: Any, kwargs: Any) -> StepOptions:
+        return self.request_type.from_message(args, kwargs)
+
+    # -- what Celery calls
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """As Celery's; what people will see of the arguments is short and redacted."""
+        options.setdefault("argsrepr", shown_args(args or ()))
+        options.setdefault("kwargsrepr", shown_kwargs(kwargs or {}))
+        return super().apply_async(args, kwargs, **options)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Claim the row of this message and bring it to an end, or go away."""
+        step_id = self.request.id
+        if step_id is None:  # called as a plain function
+            return self.run(*args, **kwargs)
+        runtime = self._runtime()
+        active = Active()
+        if runtime.active.setdefault(step_id, active) is not active:
+            raise Ignore(f"{step_id} runs in this process already")
+        try:
+            return self._claimed(runtime, active, args, kwargs)
+        finally:
+            del runtime.active[step_id]
+
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:  # noqa: ARG002
+        """The result is stored and successors are published: nothing is left to recover."""
+        self._settle(task_id)
+
+    def on_failure(
+        self,
+        exc: Exception,
+        task_id: str,
+        args: Any,
+        kwargs: Any,
+        einfo: Any,  # noqa: ARG002
+    ) -> None:
+        self._settle(task_id)
+
+    # -- the life of a claim
+
+    def _runtime(self) -> Runtime:
+        try:
+            return runtime_of(self.app, self.request.hostname)
+        except JournalUnavailableError as error:
+            self._give_message_back(error)
+
+    def _give_message_back(self, error: AgentsError) -> NoReturn:
+        """Nothing is acknowledged while the journal is away: the message goes back, slowly."""
+        log.error("%s not taken: %s", self.request.id, error)
+        time.sleep(random.uniform(*JOURNAL_PAUSE_S))  # noqa: S311 - spreads load, no secret
+        raise Reject(str(error), requeue=True) from error
+
+    def _claimed(self, runtime: Runtime, active: Active, args: Any, kwargs: Any) -> Any:
+        new = None if self.request.get(names.JOURNALED) else self._new_step(args, kwargs)
+        try:
+            claim = runtime.wait(runtime.journal.claim(self.request.id, new))
+        except JournalUnavailableError as error:
+            self._give_message_back(error)
+        match claim:
+            case Refused(reason):
+                if reason is Refusal.MISSING:
+                    log.warning("%s has no row; its message is dropped", self.request.id)
+                raise Ignore(f"{self.request.id}: {reason}")
+            case Finished(outcome, parent_id, aftermath):
+                runtime.follow(aftermath)
+                return self._conclude(outcome, parent_id)
+        active.claim = claim
+        runtime.follow(Aftermath(cancels=claim.cancels))
+        return self._end(runtime, claim, self._perform(runtime, active, claim))
+
+    def _new_step(self, args: Any, kwargs: Any) -> NewStep:
+        """The row that a client's message asks for. Raises InvalidPayloadError."""
+        request = self.request
+        options = self.parse(args, kwargs)
+        envelope = {
+            option: value for name, option in _ENVELOPE if (value := request.get(name)) is not None
+        }
+        info = request.delivery_info or {}
+        return NewStep(
+            id=request.id,
+            run_id=request.id,
+            task=self.name,
+            queue=info.get("routing_key") or names.QUEUE,
+            priority=info.get("priority") or 0,
+            payload={"args": list(args), "kwargs": kwargs},
+            max_attempts=options.retry.max_attempts,
+            agent=getattr(options, "agent", None),
+            envelope=envelope or None,
+            timeout_s=options.deadline_s,
+        )
+
+    def _perform(self, runtime: Runtime, active: Active, claim: Claimed) -> Any:
+        """Run the function under its deadline; whatever it raises becomes a value."""
+        try:
+            request = self.parse(claim.payload["args"], claim.payload["kwargs"])
+            limit = request.timeout_s or runtime.settings.step_timeout_s
+            if claim.remaining_s is not None:
+                limit = min(limit, claim.remaining_s)
+            if limit <= 0:
+                raise DeadlineExceededError("The step's deadline passed before it could run.")
+            step = active.step = Step(runtime, claim, send_progress=self._progress_sender())
+            if not inspect.iscoroutinefunction(self.run):
+                return self.run(step, request)
+            work = runtime.loop.submit(_within(limit, self.run(step, request)))
+            active.work = work
+            if active.cancelled:  # asked to stop between the claim and here
+                work.cancel()
+            return runtime.wait(work)
+        except (asyncio.CancelledError, FutureCancelledError):
+            return _Stopped()
+        except AgentsError as error:
+            return error
+        except Exception as error:
+            log.exception("%s of %s failed", self.name, claim.id)
+            return AgentFailedError(redact(f"{type(error).__name__}: {error}"))
+
+    def _progress_sender(self) -> Any:
+        request = self.request
+        return lambda fields: self.send_event("task-progress", uuid=request.id, **fields)
+
+    def _end(self, runtime: Runtime, claim: Claimed, result: Any) -> Any:
+        """Write down what came out, then tell Celery."""
+        match result:
+            case Expand():
+                return self._expand(runtime, claim, result)
+            case RetryableError() if (delay := self._retry_delay(claim, result)) is not None:
+                return self._try_again(runtime, claim, result, delay)
+            case _Stopped() if not runtime.active[claim.id].cancelled:
+                self._keep_writing(runtime, lambda: runtime.journal.postpone(claim, delay_s=0))
+                raise Ignore(f"{claim.id}: given back, this worker stops")
+        step = runtime.active[claim.id].step
+        outcome = _outcome(result, claim, step.spent if step else Usage())
+        aftermath = self._keep_writing(runtime, lambda: runtime.journal.finish(claim, outcome))
+        if not aftermath.applied:
+            raise Ignore(f"{claim.id}: finished late, another worker had its lease")
+        runtime.follow(aftermath)
+        return self._conclude(outcome, claim.parent_id)
+
+    def _keep_writing(self, runtime: Runtime, write: Any) -> Any:
+        """Work that was done is not thrown away because the journal is away for a moment."""
+        give_up = time.monotonic() + JOURNAL_PATIENCE_S
+        while True:
+            try:
+                return runtime.wait(write())
+            except JournalUnavailableError as error:
+                if time.monotonic() > give_up:
+                    self._give_message_back(error)
+                log.error("%s: outcome not written yet: %s", self.request.id, error)
+                time.sleep(random.uniform(*JOURNAL_PAUSE_S))  # noqa: S311 - spreads load
+
+    def _retry_delay(self, claim: Claimed, error: RetryableError) -> float | None:
+        """Seconds until the next attempt; None when there is none, by count or by deadline."""
+        policy = self.parse(claim.payload["args"], claim.payload["kwargs"]).retry
+        delay = policy.delay_s(
+            claim.attempt,
+            rng=random.Random(),  # noqa: S311 - jitter
+            retry_after_s=error.retry_after_s,
+        )
+        too_late = claim.remaining_s is not None and (delay or 0) >= claim.remaining_s
+        return None if too_late else delay
+
+    def _try_again(
+        self, runtime: Runtime, claim: Claimed, error: RetryableError, delay: float
+    ) -> NoReturn:
+        info = ErrorInfo.of(error)
+        aftermath = self._keep_writing(
+            runtime, lambda: runtime.journal.postpone(claim, delay_s=delay, error=info)
+        )
+        if not aftermath.applied:
+            raise Ignore(f"{claim.id}: failed late, another worker had its lease")
+        if delay > runtime.settings.countdown_limit_s:
+            raise Ignore(f"{claim.id}: tried again in {delay:.0f} s, by recovery")
+        headers = {**(self.request.headers or {}), names.JOURNALED: 1}
+        try:
+            raise self.retry(exc=error, countdown=delay, headers=headers)
+        except Reject as lost:  # the message was not published; the row says when
+            raise Ignore(str(lost)) from lost
+
+    def _expand(self, runtime: Runtime, claim: Claimed, plan: Expand) -> Any:
+        """Let the step wait for its members; its place in the canvas stays its row's."""
+        expanded: Expanded = self._keep_writing(
+            runtime, lambda: runtime.journal.expand(claim, plan)
+        )
+        if not expanded.applied:
+            cancelled = Outcome(state=State.CANCELLED, error=ErrorInfo.of(StepCancelledError()))
+            aftermath = self._keep_writing(
+                runtime, lambda: runtime.journal.finish(claim, cancelled)
+            )
+            if not aftermath.applied:
+                raise Ignore(f"{claim.id}: expanded late, another worker had its lease")
+            runtime.follow(aftermath)
+            return self._conclude(cancelled, claim.parent_id)
+        runtime.follow(expanded)
+        if expanded.timer is not None:
+            publish(self.app, [expanded.timer], countdown=plan.join.timeout_s)
+        if expanded.members:
+            self._replace_by(expanded)
+        raise Ignore(f"{claim.id}: waits for its members")
+
+    def _replace_by(self, expanded: Expanded) -> None:
+        """Put a chord in our place: the members, and ourselves again as the body."""
+        header = group([self._member_signature(w) for w in expanded.members])
+        body = self.signature_from_request(
+            args=(), kwargs={}, headers={names.JOURNALED: 1}, immutable=True
+        )
+        # The row keeps what follows us; here it would only travel with each member.
+        self.request.update(chain=None, callbacks=None, errbacks=None, chord=None)
+        try:
+            self.replace(chord(header, body, app=self.app))
+        except OperationalError as error:
+            log.warning("Members of %s may not have been sent: %s", self.request.id, redact(error))
+
+    def _member_signature(self, wake: Wake) -> Any:
+        return self.app.signature(
+            wake.task, args=(), kwargs={}, immutable=True, options=message_options(wake)
+        )
+
+    def _conclude(self, outcome: Outcome, parent_id: str | None) -> Any:
+        """What Celery stores and passes on: an outcome to a parent, value or error to others."""
+        dumped = outcome.model_dump(mode="json")
+        if parent_id is not None:
+            return dumped
+        self.request.agents_outcome = dumped  # app/backend.py keeps it beside the result
+        if outcome.ok:
+            return outcome.value
+        error = outcome.error or ErrorInfo.of(StepCancelledError())
+        raise error.exception()
+
+    def _settle(self, task_id: str) -> None:
+        if not self.request.is_eager:
+            runtime_of(self.app, self.request.hostname).journal.settle(task_id)
+
+
+class _Stopped:
+    """The work was cancelled: on request, or because its worker stops."""
+
+
+async def _within(limit_s: float, work: Any) -> Any:
+    try:
+        async with asyncio.timeout(limit_s):
+            return await work
+    except TimeoutError:
+        raise DeadlineExceededError(
+            f"The step did not end within {limit_s:.3g} s; its work was cancelled."
+        ) from None
+
+
+def _outcome(result: Any, claim: Claimed, spent: Usage) -> Outcome:
+    """One outcome for whatever came out of the function; a failed one cost what its calls did."""
+    common = {"agent": claim.agent, "member": claim.member, "attempts": claim.attempt}
+    match result:
+        case Outcome():
+            return result.model_copy(update={k: v for k, v in common.items() if v is not None})
+        case Answer(value=value, usage=usage):
+            return Outcome(state=State.SUCCEEDED, value=value, usage=usage, **common)
+        case _Stopped():
+            error = ErrorInfo.of(StepCancelledError())
+            return Outcome(state=State.CANCELLED, error=error, usage=spent, **common)
+        case AgentsError():
+            return Outcome(state=State.FAILED, error=ErrorInfo.of(result), usage=spent, **common)
+        case _:
+            return Outcome(state=State.SUCCEEDED, value=result, **common)

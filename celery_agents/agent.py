@@ -1,0 +1,71 @@
+"""Marking a Python function as an agent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar, overload
+
+from celery_agents.contracts.base import Contract, Name
+
+Effects = Literal["pure", "idempotent", "effect"]
+F = TypeVar("F", bound=Callable[..., Any])
+
+_MARK = "__celery_agent__"
+
+
+class AgentMark(Contract):
+    """What a function says of itself as an agent.
+
+    ``effects``: ``pure`` costs nothing and may run any number of times; ``idempotent`` may run
+    again with the same result; ``effect`` changes the outside, so it is never raced or hedged.
+    """
+
+    name: Name
+    description: str = ""
+    effects: Effects = "idempotent"
+
+
+@overload
+def agent(function: F) -> F: ...
+@overload
+def agent(
+    *, name: str | None = None, description: str | None = None, effects: Effects = "idempotent"
+) -> Callable[[F], F]: ...
+def agent(
+    function: F | None = None,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    effects: Effects = "idempotent",
+) -> F | Callable[[F], F]:
+    """Offer a function, sync or async, as an agent under its own name or ``name``.
+
+    It gets the input as its first argument and, where it has parameters of these names, ``step``,
+    ``choices``, ``instructions`` and ``schema``. The worker finds it in the modules of
+    ``AGENTS_MODULES`` and in the entry points of the group ``celery_agents``.
+
+    >>> @agent
+    ... def shout(text: str) -> str:
+    ...     "Says it louder."
+    ...     return text.upper()
+    >>> shout("hello")
+    'HELLO'
+    """
+
+    def mark(function: F) -> F:
+        doc = (function.__doc__ or "").strip().split("\n", 1)[0]
+        found = AgentMark(
+            name=name or function.__name__,
+            description=doc if description is None else description,
+            effects=effects,
+        )
+        setattr(function, _MARK, found)
+        return function
+
+    return mark if function is None else mark(function)
+
+
+def mark_of(value: object) -> AgentMark | None:
+    """The mark of a function, if it was marked."""
+    found = getattr(value, _MARK, None)
+    return found if isinstance(found, AgentMark) else None

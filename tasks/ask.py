@@ -1,0 +1,25 @@
+"""``agents.ask``: one agent's turn."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from agents.backends.base import Turn
+from app.step import Step
+from app.task import StepTask
+from celery_agents import names
+from celery_agents.contracts.ask import Ask
+from celery_agents.contracts.outcome import Answer
+from tasks.registry import registry_of
+
+
+@shared_task(base=StepTask, name=names.ASK, request_type=Ask)
+async def ask(step: Step, request: Ask) -> Answer:
+    """Ask one agent; args [input], kwargs: see :class:`celery_agents.contracts.ask.Ask`."""
+    turn = Turn(
+        input=request.input,
+        instructions=request.instructions,
+        choices=request.choices,
+        answer_schema=request.answer_schema,
+    )
+    return await registry_of(step.runtime).answer(request.agent, turn, step)

@@ -1,0 +1,28 @@
+"""Short tasks of their own queue, for clients that do not see the journal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import shared_task
+
+from app.runtime import runtime_of
+from celery_agents import names
+
+
+@shared_task(name=names.CANCEL, bind=True, queue=names.CONTROL_QUEUE, acks_late=True)
+def cancel(self: Any, run_id: str) -> bool:
+    """Cancel a run with all its steps, also one that no worker has seen yet.
+
+    Returns whether it was still open.
+    """
+    runtime = runtime_of(self.app, self.request.hostname)
+    after = runtime.journal.cancel(run_id)
+    runtime.follow(after)
+    return after.applied
+
+
+@shared_task(name=names.STATUS, bind=True, queue=names.CONTROL_QUEUE)
+def status(self: Any, run_id: str) -> dict[str, Any] | None:
+    """A run as a tree of steps, from the journal; None when there is no such run."""
+    return runtime_of(self.app, self.request.hostname).journal.run_tree(run_id)

@@ -1,0 +1,31 @@
+"""``agents.vote``: many agents, one decision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import shared_task
+
+from agents.patterns import vote as pattern
+from app.plan import Expand, MemberState
+from app.step import Step
+from app.task import StepTask
+from celery_agents import names
+from celery_agents.contracts.outcome import Outcome
+from celery_agents.contracts.patterns import Vote
+
+
+class VoteTask(StepTask):
+    """Says when a vote is decided before all voters have answered."""
+
+    abstract = True
+    request_type = Vote
+
+    def decided(self, payload: dict[str, Any], members: list[MemberState]) -> bool:
+        return pattern.decided(Vote.from_message(payload["args"], payload["kwargs"]), members)
+
+
+@shared_task(base=VoteTask, name=names.VOTE)
+def vote(step: Step, request: Vote) -> Expand | Outcome:
+    """Put a question to a vote; args [question], kwargs: see ``Vote``."""
+    return pattern.advance(request, step.members())
