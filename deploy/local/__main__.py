@@ -41,15 +41,17 @@ def up() -> int:
 
 def describe(stack: Stack) -> list[str]:
     """Where things are, without a password."""
-    port = stack.environ["FLOWER_PORT"]
-    secret = stack.directory / "flower.password"
-    return [
+    lines = [
         f"broker   {redact(stack.redis_url)}",
         f"journal  {redact(stack.database_url)}",
-        f"flower   http://127.0.0.1:{port}  (user {FLOWER_USER}; its password is in {secret})",
-        f"clients  . '{stack.directory / 'env'}'  sets REDIS_URL and DATABASE_URL",
-        "Ctrl-C stops it all",
+        f"clients  . '{stack.directory / 'env'}'  sets both URLs, passwords included",
     ]
+    if "flower" in stack.services:
+        login = f"user {FLOWER_USER}, password in {stack.directory / 'flower.password'}"
+        if os.environ.get("FLOWER_BASIC_AUTH"):
+            login = "login as FLOWER_BASIC_AUTH says"
+        lines.append(f"flower   http://127.0.0.1:{stack.environ['FLOWER_PORT']}  ({login})")
+    return [*lines, "Ctrl-C stops it all"]
 
 
 def demo(argv: Sequence[str]) -> int:

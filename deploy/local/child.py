@@ -84,7 +84,7 @@ class Child:
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
-        locks.await_free(self._pid_file, _LEFT_S)
+        locks.await_free(self._pid_file, self.pid, _LEFT_S)
 
     def stop(self, grace_s: float, number: signal.Signals = signal.SIGTERM) -> int:
         """Ask it to end; after ``grace_s`` seconds end it by force. Returns its return code."""

@@ -67,18 +67,18 @@ def end_leftover(path: Path, *, grace_s: float = 5.0) -> int | None:
         raise ConfigurationError(f"An unknown process holds {path}; end it first (see fuser).")
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
-    if not await_free(path, grace_s):
+    if not await_free(path, pid, grace_s):
         with suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
-        if not await_free(path, grace_s):
+        if not await_free(path, pid, grace_s):
             raise ConfigurationError(f"Process {pid} of an earlier start does not end ({path}).")
     return pid
 
 
-def await_free(path: Path, timeout_s: float) -> bool:
-    """Wait until nobody holds the file; whether that came to be within ``timeout_s`` seconds."""
+def await_free(path: Path, pid: int, timeout_s: float) -> bool:
+    """Wait until ``pid`` and its children hold the file no more; False after ``timeout_s``."""
     until = time.monotonic() + timeout_s
-    while holder(path) is not None:
+    while holder(path) == pid:
         if time.monotonic() > until:
             return False
         time.sleep(_POLL_S)

@@ -16,17 +16,18 @@ _COLOURS = (36, 33, 35, 32, 34)  # cyan, yellow, magenta, green, blue
 _lock = threading.Lock()
 
 
-def prefixed(name: str, index: int, *, width: int, stream: TextIO = sys.stdout) -> Line:
+def prefixed(name: str, index: int, *, width: int, stream: TextIO | None = None) -> Line:
     """A function that prints a line of process ``name``; in colour on a terminal."""
+    out = stream or sys.stdout
     label = f"{name:<{width}} |"
-    if stream.isatty():
+    if out.isatty():
         label = f"\033[{_COLOURS[index % len(_COLOURS)]}m{label}\033[0m"
 
     def show(line: str) -> None:
         # A closed terminal must not keep the processes from being stopped.
         with _lock, suppress(OSError, ValueError):
-            stream.write(f"{label} {line}\n")
-            stream.flush()
+            out.write(f"{label} {line}\n")
+            out.flush()
 
     return show
 

@@ -67,12 +67,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def await_ping(url: str, *, timeout_s: float = 5.0) -> None:
+def await_ping(url: str, *, timeout_s: float = 3.0) -> None:
     """Wait until the broker answers.
 
     Raises:
         ConfigurationError: the URL or the password in it is wrong.
-        BrokerUnavailableError: no answer within ``timeout_s`` seconds.
+        BrokerUnavailableError: no answer within ``timeout_s`` seconds (two more if it hangs).
     """
     until = time.monotonic() + timeout_s
     try:
@@ -205,7 +205,7 @@ class ValkeyServer:
         )
         while self._child.returncode is None and time.monotonic() < until:
             with suppress(BrokerUnavailableError, ConfigurationError):
-                await_ping(self.url, timeout_s=0.5)
+                await_ping(self.url, timeout_s=_POLL_S)
                 return True
         self._child.kill()
         return False

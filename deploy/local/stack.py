@@ -28,6 +28,7 @@ from deploy.local.supervisor import WORKER_READY, Service
 FLOWER_USER = "admin"
 _WATCH_S = 0.2  # how often the broker is looked after
 _FLOWER_PORT = 5555
+_LAUNCHER = "launcher.pid"  # locked by the launcher that uses a state directory
 
 
 class Stack:
@@ -132,7 +133,7 @@ def fresh_directory(parent: Path = STATE / "demo") -> Iterator[Path]:
     private_directory(parent.parent)
     private_directory(parent)
     for left in parent.iterdir():
-        if reap(left):
+        if (left / _LAUNCHER).exists() and reap(left):  # without it: made a moment ago
             shutil.rmtree(left)
     directory = Path(tempfile.mkdtemp(prefix="", dir=parent))
     yield directory
@@ -141,7 +142,7 @@ def fresh_directory(parent: Path = STATE / "demo") -> Iterator[Path]:
 
 def reap(directory: Path) -> bool:
     """End what a crashed launcher left running in a state directory; False if one is alive."""
-    if locks.holder(directory / "launcher.pid") is not None:
+    if locks.holder(directory / _LAUNCHER) is not None:
         return False
     for pid_file in (*directory.glob("*.pid"), *directory.glob("broker/*.pid")):
         locks.end_leftover(pid_file)
@@ -151,7 +152,7 @@ def reap(directory: Path) -> bool:
 @contextmanager
 def _alone(directory: Path) -> Iterator[None]:
     private_directory(directory)
-    path = directory / "launcher.pid"
+    path = directory / _LAUNCHER
     lock = locks.take(path)
     if lock is None:
         raise ConfigurationError(
@@ -201,13 +202,15 @@ def _environment(
     environ = dict(os.environ)
     if broker is not None:
         environ["REDIS_URL"] = broker.url
-    environ.setdefault("DATABASE_URL", f"sqlite:///{directory.resolve() / 'journal.db'}")
+    if not environ.get("DATABASE_URL"):
+        environ["DATABASE_URL"] = f"sqlite:///{directory.resolve() / 'journal.db'}"
     environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environ.get("PATH", "")])
     environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [environ.get("PYTHONPATH")])])
     environ["PYTHONUNBUFFERED"] = "1"
     if "flower" in services:
-        password = kept_secret(directory / "flower.password")
-        environ.setdefault("FLOWER_BASIC_AUTH", f"{FLOWER_USER}:{password}")
+        if not environ.get("FLOWER_BASIC_AUTH"):
+            password = kept_secret(directory / "flower.password")
+            environ["FLOWER_BASIC_AUTH"] = f"{FLOWER_USER}:{password}"
         environ.setdefault("FLOWER_PORT", str(_flower_port()))
     return environ
 

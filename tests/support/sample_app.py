@@ -26,13 +26,13 @@ def shop(url: str | None) -> Celery:
 app = shop(os.environ.get("REDIS_URL"))
 
 
-@app.task(name="shop.add")  # type: ignore[untyped-decorator]  # Celery has no types
+@app.task(name="shop.add")
 def add(x: float, y: float) -> float:
     """The sum."""
     return x + y
 
 
-@app.task(name="shop.answer")  # type: ignore[untyped-decorator]
+@app.task(name="shop.answer")
 def answer(text: str) -> str:
     """The text, as an answer."""
     return f"shop says: {text}"

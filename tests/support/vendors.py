@@ -34,7 +34,7 @@ from tests.support.workers import WorkerProcess, process_environment, worker_com
 DOCKER = os.environ.get("PYTEST_CELERY_DOCKER") == "1"
 
 
-class ProcessContainer(CeleryTestContainer):  # type: ignore[misc]  # pytest-celery has no types
+class ProcessContainer(CeleryTestContainer):
     """What a Docker container offers to pytest-celery's nodes, offered by a process."""
 
     process: RedisServer | WorkerProcess
@@ -97,7 +97,7 @@ def _number(name: str | int | None) -> signal.Signals:
     return signal.Signals(name) if isinstance(name, int) else signal.Signals[name]
 
 
-class ProcessRedisContainer(ProcessContainer, RedisContainer):  # type: ignore[misc]
+class ProcessRedisContainer(ProcessContainer, RedisContainer):
     """A broker or result backend: one numbered database of a server of the tests."""
 
     process: RedisServer
@@ -141,7 +141,7 @@ class ProcessRedisContainer(ProcessContainer, RedisContainer):  # type: ignore[m
         self.process.start()
 
 
-class ProcessWorkerContainer(ProcessContainer, CeleryWorkerContainer):  # type: ignore[misc]
+class ProcessWorkerContainer(ProcessContainer, CeleryWorkerContainer):
     """A worker of this project, started as the Procfile says."""
 
     process: WorkerProcess
