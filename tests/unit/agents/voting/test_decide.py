@@ -174,7 +174,7 @@ def test_decided_holds_under_confidence_weights(said: Any, left: int, rule: Any)
         for v, (o, c) in zip(policy.voters, said, strict=False)
     ]
     remaining = policy.voters[len(said) :]
-    possible = [{"option": o, "confidence": c} for o in "ab" for c in (0, 1)] + [None]
+    possible: list[Any] = [{"option": o, "confidence": c} for o in "ab" for c in (0, 1)] + [None]
     ends = {
         end(policy, [*ballots, *(ballot(policy, v, a) for v, a in zip(remaining, hand))])  # noqa: B905
         for hand in itertools.product(possible, repeat=left)
