@@ -1,4 +1,4 @@
-"""The service's Celery application, ``celery -A app …``: made on first use, from the environment."""
+"""The service's Celery app, ``celery -A app …``: made on first use, from the environment."""
 
 from typing import Any
 

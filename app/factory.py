@@ -38,7 +38,7 @@ class AgentsService(bootsteps.StartStopStep):
         self.recovery = Recovery(runtime_of(worker.app, worker.hostname))
         self.recovery.start()
 
-    def stop(self, worker: Any) -> None:
+    def stop(self, worker: Any) -> None:  # noqa: ARG002 - Celery's signature
         if self.recovery is not None:
             self.recovery.stop()
 
@@ -46,7 +46,7 @@ class AgentsService(bootsteps.StartStopStep):
 
 
 @signals.worker_process_init.connect
-def _child_started(sender: Any = None, **_: Any) -> None:
+def _child_started(**_: Any) -> None:
     """A prefork child makes its runtime before its first step, not during it."""
     from celery import current_app
 
@@ -56,7 +56,7 @@ def _child_started(sender: Any = None, **_: Any) -> None:
 
 @signals.worker_process_shutdown.connect
 @signals.worker_shutdown.connect
-def _process_stops(sender: Any = None, **_: Any) -> None:
+def _process_stops(**_: Any) -> None:
     """After the pool: what still runs is given back, the journal is closed."""
     from celery import current_app
 

@@ -9,20 +9,33 @@ from __future__ import annotations
 import base64
 import json
 import time
-from typing import Any
+from typing import Any, Self
 
 from redis import Redis
 
 from app.journal.rows import NewStep
+from app.settings import Settings
 from celery_agents import names
+from celery_agents.transport import PRIORITY_STEPS
 
 
 class Intake:
     """Reading and clearing the intake records of one Redis."""
 
-    def __init__(self, redis: Redis, priority_steps: int = 10) -> None:
+    def __init__(self, redis: Redis, priority_steps: int = len(PRIORITY_STEPS)) -> None:
         self._redis = redis
         self._priority_steps = priority_steps
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Self:
+        """The intake of these settings' Redis; nothing is opened before its first use."""
+        return cls(
+            Redis.from_url(
+                settings.redis_url.get_secret_value(),
+                socket_timeout=settings.redis_timeout_s,
+                socket_connect_timeout=settings.redis_timeout_s,
+            )
+        )
 
     def older_than(self, age_s: float, limit: int) -> list[str]:
         """Ids recorded at least ``age_s`` seconds ago, oldest first."""

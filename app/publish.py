@@ -12,24 +12,9 @@ from kombu.exceptions import OperationalError
 from app.journal.rows import Wake
 from celery_agents import names
 from celery_agents.errors import redact
+from celery_agents.shown import shown_args, shown_kwargs
 
 log = logging.getLogger(__name__)
-
-#: Characters of an argument that Flower and logs show.
-SHOWN = 80
-
-
-def shown_args(args: Iterable[Any]) -> str:
-    """Arguments as people may see them: short, redacted."""
-    return f"({', '.join(_short(a) for a in args)})"
-
-
-def shown_kwargs(kwargs: dict[str, Any]) -> str:
-    return f"{{{', '.join(f'{k}: {_short(v)}' for k, v in kwargs.items())}}}"
-
-
-def _short(value: Any) -> str:
-    return redact(repr(value)[: 4 * SHOWN], limit=SHOWN)
 
 
 def message_options(wake: Wake) -> dict[str, Any]:

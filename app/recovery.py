@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from typing import Any
 
-from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import Connection
 
-from app.intake import Intake, step_of
+from app.intake import step_of
 from app.journal import wakes
 from app.journal.claims import insert_steps, new_row
 from app.journal.engine import read_clock
@@ -22,6 +22,7 @@ from app.journal.leases import take_duty
 from app.journal.rows import Wake
 from app.publish import publish
 from app.runtime import Runtime
+from app.task import StepTask
 from celery_agents.errors import AgentsError, InvalidPayloadError, redact
 
 log = logging.getLogger(__name__)
@@ -34,13 +35,8 @@ class Recovery:
         self._runtime = runtime
         self._app = runtime.app
         self._journal = runtime.journal
-        self._settings = settings = runtime.settings
-        redis = Redis.from_url(
-            settings.redis_url.get_secret_value(),
-            socket_timeout=settings.redis_timeout_s,
-            socket_connect_timeout=settings.redis_timeout_s,
-        )
-        self._intake = Intake(redis)
+        self._settings = runtime.settings
+        self._intake = runtime.intake
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="agents-recovery", daemon=True)
 
@@ -106,10 +102,13 @@ class Recovery:
         at = read_clock(connection)
         made: list[Wake] = []
         for step_id, message in self._intake.read(ids).items():
-            task = message and self._app.tasks.get(message["headers"].get("task"))
-            if not message or task is None or not hasattr(task, "parse"):
+            task: Any = message and self._app.tasks.get(message["headers"].get("task"))
+            if not message or task is None:
                 log.error("Intake record %s cannot be read; it is dropped", step_id)
                 self._intake.forget([step_id])
+                continue
+            if not isinstance(task, StepTask):  # a cancellation: it is just said again
+                task.apply_async(message["args"], message["kwargs"], task_id=step_id)
                 continue
             try:
                 options = task.parse(message["args"], message["kwargs"])

@@ -14,6 +14,7 @@ from celery import Celery
 from celery.utils.dispatch import Signal
 from kombu.exceptions import OperationalError
 
+from app.intake import Intake
 from app.journal import Journal
 from app.journal.engine import connect
 from app.journal.leases import Identity
@@ -70,6 +71,7 @@ class Runtime:
             group_commit_max=settings.group_commit_max,
         )
         self.loop = LoopThread()
+        self.intake = Intake.connect(settings)
         self.active: dict[str, Active] = {}
         self._resources: dict[Any, Any] = {}
         self._lock = threading.Lock()

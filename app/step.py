@@ -65,7 +65,7 @@ class Step:
             raise
         self.spent += result.usage
         # Not waited for: the writer commits it before, or with, whatever this step writes next.
-        journal.finish_call(self.claim, seq, result.model_dump(mode="json"))
+        journal.finish_call(self.claim, seq, result.compact())
         return result
 
     async def _finished_before(self) -> dict[tuple[int, str], dict[str, Any]]:

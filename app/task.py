@@ -17,7 +17,7 @@ from kombu.exceptions import OperationalError
 from app.journal.expansions import Expanded
 from app.journal.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused, Wake
 from app.plan import Expand, MemberState
-from app.publish import message_options, publish, shown_args, shown_kwargs
+from app.publish import message_options, publish
 from app.runtime import Active, Runtime, runtime_of
 from app.step import Step
 from celery_agents import names
@@ -32,6 +32,7 @@ from celery_agents.errors import (
     StepCancelledError,
     redact,
 )
+from celery_agents.shown import shown_args, shown_kwargs
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class StepTask(Task):
     """
 
     abstract = True
+    resultrepr_maxsize = 200  # Flower and logs show the start; the rest is in the journal
     typing = False  # callers send (input, **options), the function takes (step, request)
     max_retries = None  # the step's own policy counts
     throws = (AgentsError,)  # expected: logged in one line, without a traceback
@@ -94,18 +96,11 @@ class StepTask(Task):
         finally:
             del runtime.active[step_id]
 
-    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:  # noqa: ARG002
+    def on_success(self, retval: Any, task_id: str, *_: Any) -> None:  # noqa: ARG002
         """The result is stored and successors are published: nothing is left to recover."""
         self._settle(task_id)
 
-    def on_failure(
-        self,
-        exc: Exception,
-        task_id: str,
-        args: Any,
-        kwargs: Any,
-        einfo: Any,  # noqa: ARG002
-    ) -> None:
+    def on_failure(self, exc: Exception, task_id: str, *_: Any) -> None:  # noqa: ARG002
         self._settle(task_id)
 
     # -- the life of a claim
@@ -169,7 +164,7 @@ class StepTask(Task):
             if claim.remaining_s is not None:
                 limit = min(limit, claim.remaining_s)
             if limit <= 0:
-                raise DeadlineExceededError("The step's deadline passed before it could run.")
+                return DeadlineExceededError("The step's deadline passed before it could run.")
             step = active.step = Step(runtime, claim, send_progress=self._progress_sender())
             if not inspect.iscoroutinefunction(self.run):
                 return self.run(step, request)
@@ -217,7 +212,7 @@ class StepTask(Task):
             except JournalUnavailableError as error:
                 if time.monotonic() > give_up:
                     self._give_message_back(error)
-                log.error("%s: outcome not written yet: %s", self.request.id, error)
+                log.warning("%s: outcome not written yet: %s", self.request.id, error)
                 time.sleep(random.uniform(*JOURNAL_PAUSE_S))  # noqa: S311 - spreads load
 
     def _retry_delay(self, claim: Claimed, error: RetryableError) -> float | None:
@@ -289,7 +284,7 @@ class StepTask(Task):
 
     def _conclude(self, outcome: Outcome, parent_id: str | None) -> Any:
         """What Celery stores and passes on: an outcome to a parent, value or error to others."""
-        dumped = outcome.model_dump(mode="json")
+        dumped = outcome.compact()
         if parent_id is not None:
             return dumped
         self.request.agents_outcome = dumped  # app/backend.py keeps it beside the result

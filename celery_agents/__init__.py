@@ -1,0 +1,42 @@
+"""AI agents whose every step is a durable Celery task.
+
+This package is what other apps install: the client, the contracts, and the ``@agent`` mark.
+"""
+
+from celery_agents.agent import agent
+from celery_agents.client import Client
+from celery_agents.contracts.ask import Ask
+from celery_agents.contracts.fallback import Candidate
+from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, Usage
+from celery_agents.contracts.patterns import Fallback, Vote
+from celery_agents.contracts.policies import RetryPolicy
+from celery_agents.contracts.vote import Ballot, Decision, Voter
+from celery_agents.errors import AgentsError, PermanentError, RetryableError
+from celery_agents.run import DecisionRun, Run
+
+__all__ = [  # noqa: RUF022 - grouped by use
+    # enqueue
+    "Client",
+    "Run",
+    "DecisionRun",
+    # offer
+    "agent",
+    # contracts
+    "Answer",
+    "Ask",
+    "Ballot",
+    "Candidate",
+    "Decision",
+    "ErrorInfo",
+    "Fallback",
+    "Outcome",
+    "RetryPolicy",
+    "State",
+    "Usage",
+    "Vote",
+    "Voter",
+    # errors
+    "AgentsError",
+    "PermanentError",
+    "RetryableError",
+]

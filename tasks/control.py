@@ -19,6 +19,7 @@ def cancel(self: Any, run_id: str) -> bool:
     runtime = runtime_of(self.app, self.request.hostname)
     after = runtime.journal.cancel(run_id)
     runtime.follow(after)
+    runtime.intake.forget([self.request.id])
     return after.applied
 
 

@@ -46,7 +46,7 @@ def _member(request: Fallback, candidate: Candidate) -> Member:
         input=request.input,
         options=ask_options(
             agent=candidate.agent,
-            retry=request.retry.model_dump(mode="json", exclude_defaults=True),
+            retry=request.retry.compact(),
             deadline_s=candidate.timeout_s,
             instructions=request.instructions,
             answer_schema=request.answer_schema,

@@ -114,7 +114,7 @@ def _member(request: Vote, voter: Voter) -> Member:
         input=request.input,
         options=ask_options(
             agent=voter.agent,
-            retry=request.retry.model_dump(mode="json", exclude_defaults=True),
+            retry=request.retry.compact(),
             deadline_s=request.voter_timeout_s,
             instructions=request.instructions,
             choices=list(request.choices) if free and request.choices else None,
@@ -142,7 +142,7 @@ def _escalate(request: Vote, to: Supervisor, known: Decision) -> Expand:
         "deadlock": known.deadlock,
     }
     common: dict[str, JsonValue] = {
-        "retry": request.retry.model_dump(mode="json", exclude_defaults=True),
+        "retry": request.retry.compact(),
         "instructions": request.instructions,
     }
     chain = to.backups
@@ -191,12 +191,12 @@ def _settled(request: Vote, found: Deadlock, supervisor: MemberState, usage: Usa
 
 
 def _decided(decision: Decision, usage: Usage) -> Outcome:
-    return Outcome(state=State.SUCCEEDED, value=decision.model_dump(mode="json"), usage=usage)
+    return Outcome(state=State.SUCCEEDED, value=decision.compact(), usage=usage)
 
 
 def _failed(found: Deadlock, usage: Usage) -> Outcome:
     error = NoDecisionError(
         f"The vote ended without a decision ({found.reason}).",
-        {"decision": found.decision.model_dump(mode="json")},
+        {"decision": found.decision.compact()},
     )
     return Outcome(state=State.FAILED, error=ErrorInfo.of(error), usage=usage)

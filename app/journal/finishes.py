@@ -41,7 +41,7 @@ def conclude(
         if row.parent_id is not None:
             ended.append((row.parent_id, row.round, c.outcome.ok))
         else:
-            usage = c.outcome.usage.model_dump(mode="json")
+            usage = c.outcome.usage.compact()
             joins.end_run(connection, c.step_id, c.outcome.state, usage)
     fired = joins.count(connection, ended, rules)
     for c, result in zip(conclusions, results, strict=True):
@@ -63,7 +63,7 @@ def _end(connection: Connection, c: Conclusion, wake_grace_s: float) -> Any:
         .where(Step.id == c.step_id, fence)
         .values(
             state=c.outcome.state,
-            outcome=c.outcome.model_dump(mode="json"),
+            outcome=c.outcome.compact(),
             finished_at=now(),
             worker_id=None,
             token=Step.token + (1 if c.token is None else 0),
@@ -125,7 +125,7 @@ class PostponeStep(Operation[Aftermath]):
         if error is None:
             values[Step.attempts] = Step.attempts - 1
         else:
-            values[Step.error] = error.model_dump(mode="json")
+            values[Step.error] = error.compact()
         applied = connection.execute(
             update(Step)
             .where(
@@ -204,7 +204,7 @@ class FinishCall(Operation[None]):
                 .values(
                     finished_at=now(),
                     answer=o.answer,
-                    error=None if o.error is None else o.error.model_dump(mode="json"),
+                    error=None if o.error is None else o.error.compact(),
                 )
             )
         return [None] * len(operations)

@@ -235,9 +235,7 @@ def drop_members(connection: Connection, parent_ids: list[str], waiting_state: S
             .returning(Step.id)
         ).scalars()
         connection.execute(
-            update(Step)
-            .where(below, Step.state == State.READY)
-            .values(ended(waiting_state))
+            update(Step).where(below, Step.state == State.READY).values(ended(waiting_state))
         )
         parent_ids = list(
             connection.execute(
@@ -256,7 +254,7 @@ def ended(state: State) -> dict[Any, Any]:
     outcome = Outcome(state=state, error=error)
     return {
         Step.state: state,
-        Step.outcome: outcome.model_dump(mode="json"),
+        Step.outcome: outcome.compact(),
         Step.finished_at: now(),
         Step.cancel_requested: True,
         Step.worker_id: None,

@@ -86,8 +86,8 @@ def agents(connection: Connection) -> list[dict[str, Any]]:
 
 def step_states(connection: Connection) -> dict[str, int]:
     """How many steps stand in which state."""
-    rows = connection.execute(select(Step.state, func.count()).group_by(Step.state))
-    return {row.state: row.count for row in rows}
+    rows = connection.execute(select(Step.state, func.count().label("steps")).group_by(Step.state))
+    return {row.state: row.steps for row in rows}
 
 
 def calls_made_twice(connection: Connection) -> int:

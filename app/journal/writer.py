@@ -39,6 +39,8 @@ class Operation(ABC, Generic[R]):
 
     def __init__(self) -> None:
         self.future: Future[R] = Future()
+        # From here on it cannot be cancelled: what was queued is written, wanted or not.
+        self.future.set_running_or_notify_cancel()
 
     @classmethod
     @abstractmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -18,3 +18,7 @@ class Contract(BaseModel):
     """A value that travels in a payload. Unknown fields are refused, so typos are seen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def compact(self) -> dict[str, Any]:
+        """JSON without what is at its default; reading it again gives an equal value."""
+        return self.model_dump(mode="json", exclude_defaults=True)

@@ -1,0 +1,269 @@
+"""The client: ask agents from any Python program, with Celery and pydantic alone.
+
+agents = Client("redis://localhost:6379/0")
+run = agents.ask("gpt", "What is the capital of France?")
+print(run.get(timeout=60))
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any, Generic, Self, TypeVar
+from urllib.parse import urlsplit
+
+from celery import Celery, Signature
+from celery.utils import uuid
+from kombu.exceptions import OperationalError
+from kombu.utils.json import dumps
+
+from celery_agents import names
+from celery_agents.contracts.ask import Ask, StepOptions
+from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.patterns import Fallback, Vote
+from celery_agents.errors import BrokerUnavailableError, PayloadTooLargeError, redact
+from celery_agents.run import DecisionRun, Run
+from celery_agents.shown import shown_args, shown_kwargs
+from celery_agents.transport import transport_options
+
+R = TypeVar("R", bound=Run)
+
+#: As the workers' own setting; above it a message is refused before it is sent.
+PAYLOAD_LIMIT_BYTES = 256 * 1024
+#: Messages of ``many`` that travel in one write.
+BATCH = 500
+
+
+class Client:
+    """Enqueues runs and reads their results, over the Redis that the workers use.
+
+    Args:
+        redis_url: broker and results; the environment's ``REDIS_URL`` when not given.
+        queue: where the workers take steps from.
+        result_url: when results are kept elsewhere.
+        visibility_timeout_s: the workers' setting; it must be the same for one Redis.
+
+    Each message is recorded in the same Redis transaction that enqueues it, so a worker that dies
+    at the wrong moment does not lose it.
+    """
+
+    def __init__(
+        self,
+        redis_url: str | None = None,
+        *,
+        queue: str = names.QUEUE,
+        result_url: str | None = None,
+        visibility_timeout_s: int = 7200,
+        payload_limit_bytes: int = PAYLOAD_LIMIT_BYTES,
+        redis_timeout_s: float = 5.0,
+    ) -> None:
+        url = redis_url or os.environ.get("REDIS_URL") or "redis://127.0.0.1:6379/0"
+        self.payload_limit_bytes = payload_limit_bytes
+        self.queue = queue
+        self.celery = Celery("celery-agents-client", set_as_current=False)
+        self.celery.config_from_object(
+            {
+                "broker_url": url,
+                "broker_transport": "celery_agents.transport:Transport",
+                "broker_transport_options": transport_options(
+                    visibility_timeout_s=visibility_timeout_s, redis_timeout_s=redis_timeout_s
+                ),
+                "broker_connection_timeout": 2.0,
+                "result_backend": result_url or url,
+                "redis_socket_timeout": redis_timeout_s,
+                "redis_socket_connect_timeout": 2.0,
+                "task_serializer": "json",
+                "result_serializer": "json",
+                "accept_content": ["json"],
+                "task_default_queue": queue,
+                "task_default_priority": 5,
+                "task_publish_retry": False,  # the transport tries again by itself, bounded
+                "result_backend_thread_safe": True,
+            }
+        )
+        self._where = urlsplit(url).hostname
+        self.ask = AskPattern(self, names.ASK, Ask, Run)
+        self.fallback = FallbackPattern(self, names.FALLBACK, Fallback, Run)
+        self.vote = VotePattern(self, names.VOTE, Vote, DecisionRun)
+
+    def run(self, run_id: str) -> Run:
+        """A run that was enqueued before, by its id."""
+        return Run(self, run_id)
+
+    def status(self, run_id: str, *, timeout: float = 10.0) -> dict[str, Any] | None:
+        """A run as a tree of steps, read from the journal by a worker; None when unknown."""
+        found: dict[str, Any] | None = self._control(names.STATUS, run_id).get(timeout=timeout)
+        return found
+
+    def cancel(self, run_id: str) -> None:
+        """Ask for a run to be cancelled, with all its steps; holds even before it began."""
+        self._control(names.CANCEL, run_id)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.celery.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _control(self, task: str, run_id: str) -> Run:
+        control = Run(self, uuid())
+        headers = {names.INTAKE: 1} if task == names.CANCEL else {}  # a question may be lost
+        self.publish(
+            [
+                self.signature(
+                    task,
+                    [run_id],
+                    {},
+                    queue=names.CONTROL_QUEUE,
+                    id=control.id,
+                    headers=headers,
+                )
+            ]
+        )
+        return control
+
+    def signature(
+        self,
+        task: str,
+        args: list[Any],
+        kwargs: dict[str, Any],
+        *,
+        queue: str | None = None,
+        id: str | None = None,  # noqa: A002 - Celery's word
+        **options: Any,
+    ) -> Signature:
+        """A signature of one of the agents' tasks, for ``chain``, ``group`` and ``chord``."""
+        size = len(dumps([args, kwargs]))
+        if size > self.payload_limit_bytes:
+            raise PayloadTooLargeError(
+                f"The payload has {size:,} bytes, the limit is {self.payload_limit_bytes:,}. "
+                "Keep the big value elsewhere and pass its id or URL."
+            )
+        options = {
+            "queue": queue or self.queue,
+            "headers": {names.INTAKE: 1},
+            "argsrepr": shown_args(args),
+            "kwargsrepr": shown_kwargs(kwargs),
+            **({"task_id": id} if id else {}),
+            **options,
+        }
+        return self.celery.signature(task, args=args, kwargs=kwargs, options=options)
+
+    def publish(self, signatures: Iterable[Signature]) -> None:
+        """Send signatures in one go.
+
+        Raises:
+            BrokerUnavailableError: some may have been delivered all the same.
+        """
+        try:
+            with (
+                self.celery.producer_or_acquire() as producer,
+                producer.batch(max_size=BATCH),
+            ):
+                for signature in signatures:
+                    signature.apply_async(producer=producer)
+        except (OperationalError, OSError) as error:
+            raise BrokerUnavailableError(
+                f"The Redis broker at {self._where} did not take the message: {redact(error)}. "
+                "Check REDIS_URL and that the server is up. It may have been delivered all the "
+                "same; sending it again under the same id is safe."
+            ) from error
+
+
+class Pattern(Generic[R]):
+    """One of the client's verbs: called, it enqueues a run; ``.s`` makes a signature."""
+
+    def __init__(self, client: Client, task: str, request: type[StepOptions], run: type[R]) -> None:
+        self._client = client
+        self._task = task
+        self._request = request
+        self._run = run
+
+    def _enqueue(self, value: JsonValue, options: dict[str, Any]) -> R:
+        run = self._run(self._client, options.pop("id", None) or uuid())
+        self._client.publish([self._signature((value,), {**options, "id": run.id})])
+        return run
+
+    def _enqueue_many(self, values: Iterable[JsonValue], options: dict[str, Any]) -> list[R]:
+        runs: list[R] = []
+        signatures: list[Signature] = []
+        for value in values:
+            run = self._run(self._client, uuid())
+            runs.append(run)
+            signatures.append(self._signature((value,), {**options, "id": run.id}))
+        self._client.publish(signatures)
+        return runs
+
+    def _signature(self, args: Sequence[JsonValue], options: dict[str, Any]) -> Signature:
+        message = {k: options.pop(k) for k in ("id", "priority") if k in options}
+        given = {k: v for k, v in options.items() if v is not None}
+        # Validated here, so that a mistake shows at the call and not in a worker.
+        request = self._request.from_message(args, given)
+        return self._client.signature(self._task, list(args), request.message_options(), **message)
+
+
+class AskPattern(Pattern[Run]):
+    """``agents.ask(agent, input)``: one agent's turn."""
+
+    def __call__(self, agent: str, input: JsonValue, **options: Any) -> Run:  # noqa: A002
+        """Ask an agent.
+
+        Args:
+            agent: its name in the workers' registry.
+            input: any JSON value; for a language model a text.
+            options: ``timeout_s`` (one attempt), ``deadline_s`` (all of them), ``retry`` (a
+                RetryPolicy), ``instructions``, ``choices``, ``answer_schema``, ``priority``
+                (0 first to 9) and ``id``.
+
+        Raises:
+            InvalidPayloadError, PayloadTooLargeError, BrokerUnavailableError
+        """
+        return self._enqueue(input, {**options, "agent": agent})
+
+    def many(self, agent: str, inputs: Iterable[JsonValue], **options: Any) -> list[Run]:
+        """Ask an agent about many inputs, in few writes to the broker."""
+        return self._enqueue_many(inputs, {**options, "agent": agent})
+
+    def s(self, agent: str, *input: JsonValue, **options: Any) -> Signature:  # noqa: A002
+        """A signature; in a chain the previous result is the input."""
+        return self._signature(input, {**options, "agent": agent})
+
+
+class FallbackPattern(Pattern[Run]):
+    """``agents.fallback(candidates, input)``: the first candidate that answers."""
+
+    def __call__(self, candidates: Sequence[Any], input: JsonValue, **options: Any) -> Run:  # noqa: A002
+        """Ask candidates (names or Candidate) by ``strategy`` until one answers."""
+        return self._enqueue(input, {**options, "candidates": candidates})
+
+    def many(
+        self, candidates: Sequence[Any], inputs: Iterable[JsonValue], **options: Any
+    ) -> list[Run]:
+        """One chain over each of many inputs."""
+        return self._enqueue_many(inputs, {**options, "candidates": candidates})
+
+    def s(self, candidates: Sequence[Any], *input: JsonValue, **options: Any) -> Signature:  # noqa: A002
+        """A signature; in a chain the previous result is the input."""
+        return self._signature(input, {**options, "candidates": candidates})
+
+
+class VotePattern(Pattern[DecisionRun]):
+    """``agents.vote(voters, question)``: many agents, one decision."""
+
+    def __call__(self, voters: Sequence[Any], question: JsonValue, **options: Any) -> DecisionRun:
+        """Put a question to voters (names or Voter); see VotePolicy for the options."""
+        return self._enqueue(question, {**options, "voters": voters})
+
+    def many(
+        self, voters: Sequence[Any], questions: Iterable[JsonValue], **options: Any
+    ) -> list[DecisionRun]:
+        """The same panel on each of many questions."""
+        return self._enqueue_many(questions, {**options, "voters": voters})
+
+    def s(self, voters: Sequence[Any], *question: JsonValue, **options: Any) -> Signature:
+        """A signature; in a chain the previous result is the question."""
+        return self._signature(question, {**options, "voters": voters})

@@ -1,0 +1,95 @@
+"""A run: the handle that the client gives for what it enqueued."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+from celery.exceptions import TimeoutError as CeleryTimeoutError
+from celery.result import AsyncResult
+
+from celery_agents.contracts.outcome import Outcome, State
+from celery_agents.contracts.vote import Decision
+from celery_agents.errors import ResultTimeoutError
+
+if TYPE_CHECKING:
+    from celery_agents.client import Client
+
+#: Seconds between two looks of ``await run``: soon at first, then seldom.
+_LOOKS_S = (0.01, 0.25)
+
+
+class Run:
+    """What was asked for, under the id of its Celery task. ``await run`` gives its value."""
+
+    def __init__(self, client: Client, run_id: str) -> None:
+        self.client = client
+        self.id = run_id
+        self.result = AsyncResult(run_id, app=client.celery)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id}>"
+
+    def get(self, timeout: float | None = None) -> Any:
+        """The value, once it is there.
+
+        Raises:
+            ResultTimeoutError: it did not come within ``timeout`` seconds; the run goes on.
+            AgentsError: the run failed; the error is of the class that the worker raised.
+        """
+        try:
+            value = self.result.get(timeout=timeout)
+        except CeleryTimeoutError:
+            raise ResultTimeoutError(
+                f"No result of {self.id} within {timeout} s. The run goes on; is a worker up?"
+            ) from None
+        return self._value(value)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> Any:
+        pause, longest = _LOOKS_S
+        while not await asyncio.to_thread(self.result.ready):
+            await asyncio.sleep(pause)
+            pause = min(1.5 * pause, longest)
+        return await asyncio.to_thread(self.get, 5.0)
+
+    def _value(self, value: Any) -> Any:
+        return value
+
+    def ready(self) -> bool:
+        """Whether it ended, one way or the other."""
+        return bool(self.result.ready())
+
+    def outcome(self) -> Outcome | None:
+        """How it ended, with attempts and cost; None while it has not."""
+        meta = self.result.backend.get_task_meta(self.id, cache=False)
+        if meta["status"] not in {"SUCCESS", "FAILURE", "REVOKED"}:
+            return None
+        told = meta.get("outcome")
+        if told is None:
+            state = State.SUCCEEDED if meta["status"] == "SUCCESS" else State.FAILED
+            return Outcome(state=state)
+        value = meta["result"] if meta["status"] == "SUCCESS" else None
+        return Outcome.model_validate({**told, "value": value})
+
+    def status(self, *, timeout: float = 10.0) -> dict[str, Any] | None:
+        """The run as a tree of steps; see :meth:`Client.status`."""
+        return self.client.status(self.id, timeout=timeout)
+
+    def cancel(self) -> None:
+        """Ask for it to be cancelled with all its steps."""
+        self.client.cancel(self.id)
+
+    def forget(self) -> None:
+        """Free the stored result."""
+        self.result.forget()
+
+
+class DecisionRun(Run):
+    """A vote: its value is a :class:`Decision`."""
+
+    def _value(self, value: Any) -> Decision:
+        return Decision.model_validate(value)
