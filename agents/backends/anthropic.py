@@ -70,8 +70,6 @@ class AnthropicProvider(SdkProvider):
         }
         if request.system:
             call["system"] = request.system
-        if request.temperature is not None:
-            call["temperature"] = request.temperature
         if request.tools:
             call["tools"] = [
                 {"name": t.name, "description": t.description, "input_schema": t.parameters}

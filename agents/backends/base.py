@@ -14,7 +14,6 @@ from pydantic import Field
 from celery_agents.contracts.base import Contract, JsonValue
 from celery_agents.contracts.outcome import Answer, Usage
 
-
 __all__ = ["Answer", "Backend", "StepContext", "Turn", "Usage"]
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from celery_agents.contracts.base import Contract, Seconds
 
@@ -44,6 +44,7 @@ class ModelConfig(Contract):
     provider: ProviderName
     model: Annotated[str, Field(min_length=1, max_length=200)]
     instructions: str | None = None
+    #: Not for Anthropic, whose API refuses it since its version 2026-10-21.
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
     #: Another server that speaks the provider's protocol. No key is sent there unless
@@ -62,3 +63,10 @@ class ModelConfig(Contract):
     #: words, for servers and models that know no schemas.
     structured: Literal["schema", "prompt"] = "schema"
     price: Price | None = None
+
+    @model_validator(mode="after")
+    def _takes_temperature(self) -> Self:
+        if self.provider == "anthropic" and self.temperature is not None:
+            message = "Anthropic's API takes no temperature; leave it out"
+            raise ValueError(message)
+        return self

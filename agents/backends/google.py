@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from agents.backends.clients import http_client
 from agents.backends.faults import message_in, retry_after_s, scrub, status_error
@@ -40,14 +40,9 @@ class GoogleProvider(SdkProvider):
     def _make_client(self, sdk: Any, http: Any, secret: str) -> Any:
         # The client of our own also keeps the SDK from aiohttp, whose connection errors it
         # retries by itself after up to ten seconds. No retry_options: no other retries.
-        return sdk.Client(
-            api_key=secret,
-            vertexai=False,
-            http_options={
-                "base_url": self.config.base_url,
-                "httpx_async_client": http_client(http),
-            },
-        )
+        own = http_client(http)
+        options = {"base_url": self.config.base_url, "httpx_async_client": own}
+        return _Client(sdk.Client(api_key=secret, vertexai=False, http_options=options), own)
 
     def _prepare(self, request: Request) -> dict[str, Any]:
         contents: list[Any] = [{"role": "user", "parts": [{"text": request.user}]}]
@@ -101,10 +96,10 @@ class GoogleProvider(SdkProvider):
         }
         gathered = _Gathered()
         if call["stream"]:
-            async for chunk in await client.aio.models.generate_content_stream(**arguments):
+            async for chunk in await client.sdk.aio.models.generate_content_stream(**arguments):
                 await on_text(gathered.add(chunk))
         else:
-            gathered.add(await client.aio.models.generate_content(**arguments))
+            gathered.add(await client.sdk.aio.models.generate_content(**arguments))
         return self._completion(gathered)
 
     def _completion(self, gathered: _Gathered) -> Completion:
@@ -141,8 +136,16 @@ class GoogleProvider(SdkProvider):
         return status_error(self.who, int(error.code or 500), text, retry_after_s=wait)
 
     async def _close(self, client: Any) -> None:
-        await client.aio.aclose()
-        client.close()
+        await client.sdk.aio.aclose()
+        client.sdk.close()
+        await client.http.aclose()
+
+
+class _Client(NamedTuple):
+    """The SDK's client, and the HTTP client below it, which the SDK leaves to us to close."""
+
+    sdk: Any
+    http: Any
 
 
 class _Gathered:
@@ -169,8 +172,16 @@ class _Gathered:
         parts = (candidate.content.parts if candidate.content else None) or []
         text = "".join(part.text for part in parts if part.text and not part.thought)
         self.text += text
-        self.parts += [part.model_dump(mode="json", exclude_none=True) for part in parts]
+        for part in parts:
+            self._append(part.model_dump(mode="json", exclude_none=True))
         return text
+
+    def _append(self, part: Any) -> None:
+        """Add a part; plain text of a stream grows into one."""
+        if self.parts and part.keys() == self.parts[-1].keys() == {"text"}:
+            self.parts[-1]["text"] += part["text"]
+        else:
+            self.parts.append(part)
 
 
 def _retry_info_s(body: Any) -> float | None:

@@ -33,7 +33,7 @@ async def invoke(
 def is_async(function: Callable[..., Any]) -> bool:
     """Whether calling it gives a coroutine; also for objects with an async ``__call__``."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 - its kind is asked, not its presence
+        type(function).__call__
     )
 
 

@@ -81,6 +81,8 @@ class ModelBackend:
             usage += answered.usage
             reply = Reply.model_validate(answered.value)
             if not reply.tool_calls:
+                if reply.stop == "length":
+                    await step.progress(truncated=True)
                 return Answer(value=self._value(reply, turn), usage=usage)
             # One after the other: the journal knows a step's calls by their order.
             results = [await self._use(call, step) for call in reply.tool_calls]

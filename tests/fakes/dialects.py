@@ -52,18 +52,10 @@ def _schema_in(body: Any) -> Any:
 def _example(schema: Any) -> Any:
     if "enum" in schema:
         return schema["enum"][0]
-    match schema.get("type"):
-        case "object":
-            return {name: _example(part) for name, part in schema.get("properties", {}).items()}
-        case "array":
-            return []
-        case "number":
-            return schema.get("minimum", 0.5)
-        case "integer":
-            return schema.get("minimum", 1)
-        case "boolean":
-            return True
-    return "because"
+    if schema.get("type") == "object":
+        return {name: _example(part) for name, part in schema.get("properties", {}).items()}
+    simple = {"array": [], "number": 0.5, "integer": 1, "boolean": True}
+    return simple.get(schema.get("type"), "because")
 
 
 def _text(does: Does) -> str:

@@ -58,12 +58,12 @@ class ModelServer:
 
     def __init__(self, port: int = 0) -> None:
         self.requests: list[Seen] = []
+        self.requested = threading.Event()
         self.disconnected = threading.Event()  # a client went away from a hanging request
         self._script: list[Does] = []
         self._lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"owner": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", port), handler)
         self.port = int(self._server.server_address[1])
         self.url = f"http://127.0.0.1:{self.port}"
 
@@ -72,11 +72,13 @@ class ModelServer:
         with self._lock:
             self._script = list(does)
             self.requests.clear()
+        self.requested.clear()
         self.disconnected.clear()
 
     def next(self, seen: Seen) -> Does | None:
         with self._lock:
             self.requests.append(seen)
+            self.requested.set()
             if len(self._script) > 1:
                 return self._script.pop(0)
             return self._script[0] if self._script else None
@@ -98,6 +100,11 @@ def running(port: int = 0) -> Iterator[ModelServer]:
         yield server
     finally:
         server.close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256  # tests connect many at once
 
 
 class _Handler(BaseHTTPRequestHandler):

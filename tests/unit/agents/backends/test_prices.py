@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agents.backends.config import ModelConfig
+from agents.backends.prices import cost_usd, usage_of
+from agents.backends.provider import Tokens, counted
+
+TOKENS = Tokens(input=1_000_000, output=100_000, cache_read=500_000)
+
+
+def config(**fields: Any) -> ModelConfig:
+    return ModelConfig.model_validate({"provider": "openai", "model": "gpt-4o-mini"} | fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "dollars"),
+    [
+        # The provider's price list: 0.15 in, 0.075 cached, 0.60 out for a million tokens.
+        ({}, 0.075 + 0.0375 + 0.06),
+        ({"model": "gpt-nonesuch"}, None),
+        ({"base_url": "http://127.0.0.1:8000/v1"}, None),
+        ({"price": {"input_usd": 1, "output_usd": 2}}, 1.0 + 0.2),
+        ({"price": {"input_usd": 1, "output_usd": 2, "cached_usd": 0}}, 0.5 + 0.2),
+        ({"price": {"input_usd": 0, "output_usd": 0}, "model": "gpt-nonesuch"}, 0.0),
+    ],
+)
+def test_cost(fields: dict[str, Any], dollars: float | None) -> None:
+    cost = cost_usd(config(**fields), TOKENS)
+    assert cost == (None if dollars is None else pytest.approx(dollars))
+
+
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [("anthropic", "claude-sonnet-4-5"), ("google", "gemini-2.5-flash")],
+)
+def test_every_provider_has_prices(provider: str, model: str) -> None:
+    cost = cost_usd(config(provider=provider, model=model), TOKENS)
+    assert cost is not None
+    assert cost > 0
+
+
+def test_counts_that_contradict_each_other_have_no_price() -> None:
+    assert cost_usd(config(), Tokens(input=10, output=1, cache_read=20)) is None
+
+
+def test_unknown_tokens_are_not_free() -> None:
+    usage = usage_of(config(), None)
+    assert (usage.calls, usage.cost_usd) == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("told", "tokens"),
+    [
+        ((1, 2, None, None), Tokens(1, 2)),
+        ((1, 2, 3, 4), Tokens(1, 2, 3, 4)),
+        ((None, 2), None),
+        ((1, None), None),
+        (("1", 2), None),
+    ],
+)
+def test_counted(told: tuple[Any, ...], tokens: Tokens | None) -> None:
+    assert counted(*told) == tokens
