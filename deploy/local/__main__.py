@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
-from celery_agents.errors import AgentsError, ConfigurationError, redact
+from celery_agents.errors import AgentsError, redact
 from deploy.local import procfile
 from deploy.local.output import prefixed
 from deploy.local.stack import FLOWER_USER, Stack, fresh_directory, local_stack, reap
 from deploy.local.state import ROOT, STATE
 
+_IN_USE = 3  # `./run clean` knows it
 _INTERRUPTED = 130  # what a shell says of a command that Ctrl-C ended
 
 
@@ -67,12 +68,11 @@ def demo(argv: Sequence[str]) -> int:
 
 
 def clear() -> int:
-    """End what crashed launchers left running from the state directory."""
-    if not reap(STATE):
-        raise ConfigurationError("A stack is up. Stop it with Ctrl-C in its terminal first.")
-    for directory in (STATE / "demo").glob("*/"):
+    """End what crashed launchers left running from the state directory; refuse a live one."""
+    for directory in (STATE, *(STATE / "demo").glob("*/")):
         if not reap(directory):
-            raise ConfigurationError("A demo is running. Wait for its end, or stop it, first.")
+            print(f"run: {directory} is in use; stop what runs there first.", file=sys.stderr)
+            return _IN_USE
     return 0
 
 

@@ -109,9 +109,11 @@ class Service:
 
     def stop(self, *, grace_s: float) -> None:
         """Stop for good: gracefully for ``grace_s`` seconds, then by force."""
-        self.ask_stop()
+        if not self._stopping:
+            self.ask_stop()
         if self._child is not None:
-            self._child.stop(grace_s)
+            self._child.wait(grace_s)
+            self._child.kill()
 
     def kill(self) -> None:
         """Stop for good, by force, now."""

@@ -12,6 +12,7 @@ import pytest
 
 from celery_agents.errors import BrokerUnavailableError
 from deploy.local import __main__ as cli
+from deploy.local import locks
 from deploy.local.stack import Stack
 
 SECRET = "s3cretvalue"  # what must not be shown
@@ -119,3 +120,22 @@ def test_up_waits_for_ctrl_c(
     shown = capsys.readouterr().out
     assert "stopping" in shown
     assert SECRET not in shown
+
+
+class TestReap:
+    def test_clear_state_is_fine(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(cli, "STATE", tmp_path)
+        (tmp_path / "demo" / "old").mkdir(parents=True)
+        assert cli.main(["reap"]) == 0
+
+    @pytest.mark.parametrize("place", [".", "demo/one"])
+    def test_live_launcher_is_respected(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+    ) -> None:
+        monkeypatch.setattr(cli, "STATE", tmp_path)
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+        lock = locks.take(tmp_path / place / "launcher.pid")
+        assert lock is not None
+        assert cli.main(["reap"]) == 3
+        os.close(lock)
+        assert cli.main(["reap"]) == 0
