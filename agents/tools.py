@@ -119,8 +119,9 @@ def load_tool(path: str) -> Tool:
         raise ConfigurationError(f"A tool is named 'module:function', not {path!r}")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"The tool {path!r} cannot be loaded: {error}") from None
+    except Exception as error:  # noqa: BLE001 - a user's module may raise anything
+        reason = redact(f"{type(error).__name__}: {error}")
+        raise ConfigurationError(f"The tool {path!r} cannot be loaded: {reason}") from None
     if isinstance(found, Tool):
         return found
     return Tool(found)

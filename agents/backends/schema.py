@@ -8,9 +8,12 @@ Only the keywords that model providers enforce in structured output are checked 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import JsonValue
+
+from celery_agents.errors import InvalidPayloadError
 
 Schema = dict[str, Any]
 
@@ -44,22 +47,46 @@ def ballot_schema(choices: Sequence[str]) -> Schema:
     }
 
 
-def problem(value: JsonValue, schema: Schema, *, root: Schema | None = None) -> str | None:
-    """The first reason why ``value`` does not have the form of ``schema``, or None."""
-    return next(_problems(value, schema, root or schema, "the answer"), None)
+def problem(value: JsonValue, schema: Schema) -> str | None:
+    """The first reason why ``value`` does not have the form of ``schema``, or None.
+
+    Raises:
+        InvalidPayloadError: the schema itself is malformed.
+    """
+    with _well_formed():
+        return next(_problems(value, schema, schema, "the answer"), None)
 
 
 def is_strict(schema: Any) -> bool:
-    """Whether OpenAI's strict mode takes the schema: closed objects, all properties required."""
+    """Whether OpenAI's strict mode takes the schema: closed objects, all properties required.
+
+    Raises:
+        InvalidPayloadError: the schema itself is malformed.
+    """
+    with _well_formed():
+        return _is_strict(schema)
+
+
+@contextmanager
+def _well_formed() -> Iterator[None]:
+    """Schemas come from callers, unchecked; what they break here is their mistake."""
+    try:
+        yield
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        message = f"The answer schema is malformed: {type(error).__name__}: {error}"
+        raise InvalidPayloadError(message) from None
+
+
+def _is_strict(schema: Any) -> bool:
     if isinstance(schema, list):
-        return all(is_strict(item) for item in schema)
+        return all(_is_strict(item) for item in schema)
     if not isinstance(schema, dict):
         return True
     if schema.get("type") == "object" or "properties" in schema:
         closed = schema.get("additionalProperties") is False
         if not closed or set(schema.get("properties", ())) - set(schema.get("required", ())):
             return False
-    return all(is_strict(part) for part in schema.values())
+    return all(_is_strict(part) for part in schema.values())
 
 
 def _problems(value: JsonValue, schema: Any, root: Schema, path: str) -> Iterator[str]:

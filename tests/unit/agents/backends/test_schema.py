@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from agents.backends.schema import ballot_schema, is_strict, problem
+from celery_agents.errors import InvalidPayloadError
 
 
 class Leaf(BaseModel):
@@ -73,6 +74,26 @@ def test_values_of_another_form(value: Any, schema: dict[str, Any], why: str) ->
     found = problem(value, schema)
     assert found is not None
     assert why in found
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"enum": 5},
+        {"type": "string", "anyOf": 3},
+        {"type": "object", "required": 3},
+        {"minimum": "low"},
+        {"$ref": "#"},
+    ],
+)
+def test_malformed_schemas(schema: dict[str, Any]) -> None:
+    with pytest.raises(InvalidPayloadError, match="malformed"):
+        problem(1 if "minimum" in schema else {"a": 1} if "required" in schema else "x", schema)
+
+
+def test_malformed_schema_for_strict_mode() -> None:
+    with pytest.raises(InvalidPayloadError):
+        is_strict({"type": "object", "properties": 3, "additionalProperties": False})
 
 
 @given(st.lists(st.text(min_size=1), min_size=1, unique=True), st.data())
