@@ -7,6 +7,7 @@ from typing import Any
 from kombu import Queue
 
 from app.settings import Settings
+from beat_schedules import SCHEDULE
 from celery_agents import names
 from celery_agents.transport import transport_options
 
@@ -69,6 +70,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "worker_enable_remote_control": True,
         # Beat that may run twice: redbeat holds its schedule and its lock in Redis.
         "beat_scheduler": "redbeat.RedBeatScheduler",
+        "beat_schedule": SCHEDULE,
         "redbeat_redis_url": redis_url,
         "redbeat_key_prefix": "agents:beat:",
         "redbeat_lock_timeout": 30,  # a dead beat is replaced after this; above 5 loops of 5 s

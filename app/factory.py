@@ -18,6 +18,7 @@ def create_app(settings: Settings) -> Celery:
     """The application of these settings. Nothing is connected, no task is imported yet."""
     app = Celery("celery-agents")
     app.agents_settings = settings
+    app.agents_cli = "app.cli:commands"
     app.config_from_object(celery_config(settings))
     app.steps["worker"].add(AgentsService)
     app.set_default()

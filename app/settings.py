@@ -63,6 +63,11 @@ class Settings(BaseSettings):
     visibility_timeout_s: int = 7200
     result_expires_s: int = 24 * 3600
 
+    #: Finished runs are kept this long, with their steps, calls and events.
+    keep_days: float = 30.0
+    #: Rows deleted in one transaction: locks are held for some 10 ms.
+    clean_batch: int = 500
+
     def secret(self, name: str) -> str | None:
         """The value of a secret by the name of its environment variable, at the time of use."""
         return os.environ.get(name) or None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import logging
 import random
 import time
@@ -28,6 +29,7 @@ from celery_agents.errors import (
     AgentsError,
     DeadlineExceededError,
     JournalUnavailableError,
+    PayloadTooLargeError,
     RetryableError,
     StepCancelledError,
     redact,
@@ -138,6 +140,7 @@ class StepTask(Task):
     def _new_step(self, args: Any, kwargs: Any) -> NewStep:
         """The row that a client's message asks for. Raises InvalidPayloadError."""
         request = self.request
+        self._refuse_large(args, kwargs)
         options = self.parse(args, kwargs)
         envelope = {
             option: value for name, option in _ENVELOPE if (value := request.get(name)) is not None
@@ -155,6 +158,15 @@ class StepTask(Task):
             envelope=envelope or None,
             timeout_s=options.deadline_s,
         )
+
+    def _refuse_large(self, args: Any, kwargs: Any) -> None:
+        """Big payloads stay out of the journal, whoever sent them."""
+        limit = self.app.agents_settings.payload_limit_bytes
+        size = len(json.dumps([args, kwargs]))
+        if size > limit:
+            raise PayloadTooLargeError(
+                f"The payload has {size:,} bytes, the limit is {limit:,} (payload_limit_bytes)."
+            )
 
     def _perform(self, runtime: Runtime, active: Active, claim: Claimed) -> Any:
         """Run the function under its deadline; whatever it raises becomes a value."""

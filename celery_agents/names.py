@@ -7,6 +7,7 @@ FALLBACK = "agents.fallback"
 VOTE = "agents.vote"
 CANCEL = "agents.cancel"
 STATUS = "agents.status"
+CLEAN = "agents.clean"
 
 QUEUE = "agents"
 #: Short messages that must not wait behind work: cancel, status.

@@ -6,6 +6,7 @@ from typing import Any
 
 from celery import shared_task
 
+from app.journal.cleanup import clean_journal
 from app.runtime import runtime_of
 from celery_agents import names
 
@@ -21,6 +22,14 @@ def cancel(self: Any, run_id: str) -> bool:
     runtime.follow(after)
     runtime.intake.forget([self.request.id])
     return after.applied
+
+
+@shared_task(name=names.CLEAN, bind=True, queue=names.CONTROL_QUEUE)
+def clean(self: Any) -> int:
+    """Delete what is older than ``keep_days``; returns the number of runs."""
+    runtime = runtime_of(self.app, self.request.hostname)
+    settings = runtime.settings
+    return clean_journal(runtime.journal, settings.keep_days * 86400.0, settings.clean_batch)
 
 
 @shared_task(name=names.STATUS, bind=True, queue=names.CONTROL_QUEUE)
