@@ -64,7 +64,8 @@ def demo(argv: Sequence[str]) -> int:
             code = int(run_demo(list(argv)) or 0)
         if code:
             print(f"The worker's last lines:\n{stack.last_lines('worker')}", file=sys.stderr)
-    return code
+            raise SystemExit(code)  # an error to fresh_directory, which keeps the files then
+    return 0
 
 
 def clear() -> int:

@@ -88,6 +88,20 @@ def test_demo_gets_its_arguments_and_servers(demo_is: Demo, running: Stack) -> N
     assert dict(os.environ) == before
 
 
+def test_failing_demo_shows_what_the_worker_said_and_keeps_its_files(
+    demo_is: Demo,
+    running: Stack,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(running, "last_lines", lambda name: f"{name}: out of luck")
+    demo_is(lambda _: 4)
+    with pytest.raises(SystemExit) as caught:  # which fresh_directory sees as an error
+        cli.main(["demo"])
+    assert caught.value.code == 4
+    assert "worker: out of luck" in capsys.readouterr().err
+
+
 def test_errors_are_plain_words_without_passwords(
     demo_is: Demo, capsys: pytest.CaptureFixture[str]
 ) -> None:
