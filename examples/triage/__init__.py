@@ -1,0 +1,1 @@
+"""The demo: which language is each message of a support inbox written in?"""
