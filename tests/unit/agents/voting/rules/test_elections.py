@@ -135,3 +135,9 @@ def test_a_rock_paper_scissors_cycle_is_a_tie() -> None:
 def test_a_tied_elimination_is_no_tie_when_both_ways_end_alike() -> None:
     found = count("instant_runoff", {"ABC": 4, "BAC": 2, "CAB": 2})
     assert (found.winner, found.leading) == ("A", ("A",))
+
+
+def test_a_level_pair_is_no_link_in_a_chain() -> None:
+    """A beats B, B beats C, A and C are level: nothing defeats A, and C's chain to it is none."""
+    found = count("schulze", {"ABC": 2, "BCA": 1, "C": 1})
+    assert (found.winner, found.leading) == ("A", ("A",))
