@@ -33,6 +33,8 @@ class Member(Contract):
     agent: str | None = None
     max_attempts: int = 4
     deadline_s: float | None = None
+    #: No worker takes it: it waits to be answered from outside (an approval).
+    waits: bool = False
 
 
 class Expand(Contract):
@@ -49,3 +51,4 @@ class MemberState(Contract):
     key: str
     state: State
     outcome: Outcome | None = None
+    elapsed_s: float | None = None  # since it was first claimed, to its end or to now

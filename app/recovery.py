@@ -119,7 +119,7 @@ class Recovery:
             step = step_of(
                 message,
                 max_attempts=options.retry.max_attempts,
-                timeout_s=options.deadline_s,
+                timeout_s=options.whole_s,
             )
             insert_steps(connection, [new_row(step, at, self._settings.wake_grace_s)])
             made.append(

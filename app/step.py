@@ -61,6 +61,8 @@ class Step:
         try:
             result = await perform(key)
         except AgentsError as error:
+            # A call that failed may have cost something all the same; its error tells.
+            self.spent += Usage.model_validate(error.details.get("usage") or {})
             journal.finish_call(self.claim, seq, None, ErrorInfo.of(error))
             raise
         self.spent += result.usage

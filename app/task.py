@@ -78,6 +78,11 @@ class StepTask(Task):
 
     # -- what Celery calls
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """As an errback it is sent as a task: Celery calls those with two parameters inline."""
+        super().__init_subclass__(**options)
+        cls.__header__ = staticmethod(lambda input=None, **_options: None)  # noqa: A006 - its name
+
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """As Celery's; what people will see of the arguments is short and redacted."""
         options.setdefault("argsrepr", shown_args(args or ()))
@@ -156,7 +161,7 @@ class StepTask(Task):
             max_attempts=options.retry.max_attempts,
             agent=getattr(options, "agent", None),
             envelope=envelope or None,
-            timeout_s=options.deadline_s,
+            timeout_s=options.whole_s,
         )
 
     def _refuse_large(self, args: Any, kwargs: Any) -> None:
@@ -172,14 +177,14 @@ class StepTask(Task):
         """Run the function under its deadline; whatever it raises becomes a value."""
         try:
             request = self.parse(claim.payload["args"], claim.payload["kwargs"])
+            step = active.step = Step(runtime, claim, send_progress=self._progress_sender())
+            if not inspect.iscoroutinefunction(self.run):  # a pattern: it only decides
+                return self.run(step, request)
             limit = request.timeout_s or runtime.settings.step_timeout_s
             if claim.remaining_s is not None:
                 limit = min(limit, claim.remaining_s)
             if limit <= 0:
                 return DeadlineExceededError("The step's deadline passed before it could run.")
-            step = active.step = Step(runtime, claim, send_progress=self._progress_sender())
-            if not inspect.iscoroutinefunction(self.run):
-                return self.run(step, request)
             work = runtime.loop.submit(_within(limit, self.run(step, request)))
             active.work = work
             if active.cancelled:  # asked to stop between the claim and here

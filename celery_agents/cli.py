@@ -88,6 +88,17 @@ def status(ctx: click.Context, run_id: str) -> None:
 
 @agents.command(cls=CeleryCommand)
 @click.argument("run_id")
+@click.argument("choice")
+@click.pass_context
+def approve(ctx: click.Context, run_id: str, choice: str) -> None:
+    """Answer RUN_ID, which waits for a person, with CHOICE."""
+    with client_of(ctx) as client:
+        client.approve(run_id, choice)
+        click.echo(f"{run_id} goes on with {choice!r}.")
+
+
+@agents.command(cls=CeleryCommand)
+@click.argument("run_id")
 @click.pass_context
 def cancel(ctx: click.Context, run_id: str) -> None:
     """Cancel a run with all its steps."""

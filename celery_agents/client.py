@@ -99,6 +99,14 @@ class Client:
         """Ask for a run to be cancelled, with all its steps; holds even before it began."""
         self._control(names.CANCEL, run_id)
 
+    def approve(self, run_id: str, choice: JsonValue, *, timeout: float = 10.0) -> None:
+        """Answer a run that waits for a person; ``choice`` is an option, or {"option", "reason"}.
+
+        Raises:
+            InvalidPayloadError: nothing waits there, or the choice is not one of the options.
+        """
+        self._control(names.APPROVE, run_id, choice).get(timeout=timeout)
+
     def close(self) -> None:
         """Close the connections."""
         self.celery.close()
@@ -109,14 +117,14 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _control(self, task: str, run_id: str) -> Run:
+    def _control(self, task: str, *args: JsonValue) -> Run:
         control = Run(self, uuid())
         headers = {names.INTAKE: 1} if task == names.CANCEL else {}  # a question may be lost
         self.publish(
             [
                 self.signature(
                     task,
-                    [run_id],
+                    list(args),
                     {},
                     queue=names.CONTROL_QUEUE,
                     id=control.id,

@@ -6,6 +6,9 @@ ASK = "agents.ask"
 FALLBACK = "agents.fallback"
 VOTE = "agents.vote"
 CANCEL = "agents.cancel"
+APPROVE = "agents.approve"
+#: The task name of a row that waits for a person; no worker runs it.
+APPROVAL = "agents.approval"
 STATUS = "agents.status"
 CLEAN = "agents.clean"
 

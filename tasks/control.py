@@ -9,6 +9,8 @@ from celery import shared_task
 from app.journal.cleanup import clean_journal
 from app.runtime import runtime_of
 from celery_agents import names
+from celery_agents.contracts.base import JsonValue
+from celery_agents.errors import AgentsError
 
 
 @shared_task(name=names.CANCEL, bind=True, queue=names.CONTROL_QUEUE, acks_late=True)
@@ -21,6 +23,17 @@ def cancel(self: Any, run_id: str) -> bool:
     after = runtime.journal.cancel(run_id)
     runtime.follow(after)
     runtime.intake.forget([self.request.id])
+    return after.applied
+
+
+@shared_task(
+    name=names.APPROVE, bind=True, queue=names.CONTROL_QUEUE, acks_late=True, throws=(AgentsError,)
+)
+def approve(self: Any, run_id: str, choice: JsonValue) -> bool:
+    """Answer a run that waits for a person; returns whether the answer was the first."""
+    runtime = runtime_of(self.app, self.request.hostname)
+    after = runtime.journal.approve(run_id, choice)
+    runtime.follow(after)
     return after.applied
 
 

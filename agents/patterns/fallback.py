@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from agents.fallback.hedge import delay_s, may_hedge
+from agents.fallback.learned import Learned
 from agents.fallback.order import eligible, order
 from app.plan import Expand, JoinPolicy, Member, MemberState
 from celery_agents import names
@@ -13,29 +15,103 @@ from celery_agents.contracts.outcome import Outcome, State, Usage
 from celery_agents.contracts.patterns import Fallback
 from celery_agents.errors import AllCandidatesFailedError
 
+#: Strategies that need what the chain has learned.
+LEARNING = frozenset({"adaptive", "hedged"})
 
-def advance(request: Fallback, members: Sequence[MemberState], *, step_id: str) -> Expand | Outcome:
+
+def advance(
+    request: Fallback,
+    members: Sequence[MemberState],
+    *,
+    step_id: str,
+    learned: Learned | None = None,
+    masked: Collection[str] = (),
+    remaining_s: float | None = None,
+) -> Expand | Outcome:
     """The next candidates, the answer of the first that succeeded, or the default.
+
+    ``masked`` are candidates (keys) that are not to be asked now, by their open breakers;
+    ``remaining_s`` is what is left of the chain's time.
 
     Raises:
         AllCandidatesFailedError: every candidate's error is in its details.
     """
-    ended = [m.outcome for m in members if m.outcome is not None]
-    usage = sum((o.usage for o in ended), Usage())
-    winner = next((o for o in ended if o.ok), None)
+    memory = learned or Learned()
+    ended = [m for m in members if m.state.final]
+    usage = sum((m.outcome.usage for m in ended if m.outcome is not None), Usage())
+    winner = next((m.outcome for m in ended if m.outcome is not None and m.outcome.ok), None)
     if winner is not None:
         return Outcome(state=State.SUCCEEDED, value=winner.value, agent=winner.agent, usage=usage)
-    failures = {o.error.kind for o in ended if o.error is not None}
-    tried = {m.key for m in members}
-    candidates = eligible(order(request, step_id), tried=tried, failures=failures)
-    if not candidates:
+    running = [m for m in members if not m.state.final]
+    late = remaining_s is not None and remaining_s <= 0
+    left = _left(request, members, step_id=step_id, memory=memory, masked=masked)
+    if late or not (left or running) or (running and request.strategy != "hedged"):
         return _exhausted(request, members, usage)
+    if request.strategy == "hedged":
+        return _hedge(request, running, left, memory, remaining_s)
     raced = request.strategy == "parallel"
-    started = candidates if raced else candidates[:1]
     return Expand(
-        members=tuple(_member(request, c) for c in started),
-        join=JoinPolicy(kind="first" if raced else "all", timeout_s=request.timeout_s),
+        members=tuple(_member(request, c) for c in (left if raced else left[:1])),
+        join=JoinPolicy(kind="first" if raced else "all", timeout_s=remaining_s),
     )
+
+
+def _left(
+    request: Fallback,
+    members: Sequence[MemberState],
+    *,
+    step_id: str,
+    memory: Learned,
+    masked: Collection[str],
+) -> list[Candidate]:
+    """Who may be tried next, in order. When every breaker is open, all are tried after all."""
+    tried = {m.key for m in members}
+    failures = {
+        m.outcome.error.kind
+        for m in members
+        if m.outcome is not None and m.outcome.error is not None
+    }
+
+    def ordered(hidden: Collection[str]) -> list[Candidate]:
+        return eligible(
+            order(request, step_id, arms=memory.arms, now=memory.requests, masked=hidden),
+            tried=tried,
+            failures=failures,
+        )
+
+    return ordered(masked) or ordered(())
+
+
+def _hedge(
+    request: Fallback,
+    running: Sequence[MemberState],
+    left: Sequence[Candidate],
+    memory: Learned,
+    remaining_s: float | None,
+) -> Expand:
+    """Company for a slow candidate while the share of hedges allows it; else patience."""
+    beside = [_again(request, m) for m in running]
+    if running and (not left or not may_hedge(memory.counts(), request.hedge)):
+        return Expand(members=tuple(beside), join=JoinPolicy(kind="first", timeout_s=remaining_s))
+    started = _member(request, left[0])
+    wait = delay_s(memory.digest(started.key), request.hedge) if len(left) > 1 else remaining_s
+    if wait is not None and remaining_s is not None:
+        wait = min(wait, remaining_s)
+    return Expand(
+        members=(*beside, started),
+        join=JoinPolicy(kind="first", timeout_s=wait, keep=wait is not None),
+        note={"hedge": started.key} if running else None,
+    )
+
+
+def hedges(plan: Expand | Outcome) -> bool:
+    """Whether this plan starts a hedge, which counts against their share."""
+    return isinstance(plan, Expand) and bool(plan.note and "hedge" in plan.note)
+
+
+def _again(request: Fallback, member: MemberState) -> Member:
+    """A candidate that runs already, listed again so that the new round counts it."""
+    return _member(request, next(c for c in request.candidates if c.key == member.key))
 
 
 def _member(request: Fallback, candidate: Candidate) -> Member:
@@ -72,7 +148,7 @@ def _all_failed(members: Sequence[MemberState]) -> AllCandidatesFailedError:
         m.key: (
             m.outcome.error.model_dump(mode="json", include={"kind", "message"})
             if m.outcome is not None and m.outcome.error is not None
-            else {"kind": str(m.state), "message": "did not end"}
+            else {"kind": "timeout", "message": "did not end in time"}
         )
         for m in members
     }

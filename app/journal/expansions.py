@@ -86,7 +86,8 @@ def _insert_members(
     ).scalar()
     start = 0 if before is None else before + 1
     rows = [
-        new_row(_new_member(o.claim, m, i, start + n), at, o.rules.wake_grace_s) | {"round": number}
+        new_row(_new_member(o.claim, m, i, start + n), at, o.rules.wake_grace_s)
+        | {"round": number, "state": State.WAITING if m.waits else State.READY}
         for n, (m, i) in enumerate(zip(o.plan.members, ids, strict=True))
     ]
     if not rows:
@@ -109,7 +110,7 @@ def _insert_members(
             envelope=None,
         )
         for m, i, row in zip(o.plan.members, ids, rows, strict=True)
-        if i in made
+        if i in made and not m.waits
     ]
 
 

@@ -178,7 +178,12 @@ def _complete(connection: Connection, parent_id: str, join: Any, rules: Rules) -
 def members(connection: Connection, parent_id: str) -> list[MemberState]:
     """All members of a step, of every round, in their order."""
     rows = connection.execute(
-        select(Step.member, Step.state, Step.outcome)
+        select(
+            Step.member,
+            Step.state,
+            Step.outcome,
+            (func.coalesce(Step.finished_at, now()) - Step.started_at),
+        )
         .where(Step.parent_id == parent_id)
         .order_by(Step.position)
     )
@@ -187,8 +192,9 @@ def members(connection: Connection, parent_id: str) -> list[MemberState]:
             key=member or "",
             state=State(state),
             outcome=None if outcome is None else Outcome.model_validate(outcome),
+            elapsed_s=elapsed,
         )
-        for member, state, outcome in rows
+        for member, state, outcome, elapsed in rows
     ]
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, select
 
-from app.journal import cancels, joins, leases, reads
+from app.journal import approvals, cancels, joins, leases, reads
 from app.journal.claims import ClaimStep
 from app.journal.engine import reading
 from app.journal.expansions import Expanded, ExpandStep
@@ -18,6 +18,7 @@ from app.journal.models import Call
 from app.journal.rows import Aftermath, Claim, Claimed, NewStep
 from app.journal.writer import Operation, Writer, in_transaction
 from app.plan import Expand, MemberState
+from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import ErrorInfo, Outcome
 
 T = TypeVar("T")
@@ -99,6 +100,9 @@ class Journal:
 
     def cancel(self, step_id: str) -> Aftermath:
         return self.transaction(lambda c: cancels.cancel(c, step_id, self.rules))
+
+    def approve(self, run_id: str, choice: JsonValue) -> Aftermath:
+        return self.transaction(lambda c: approvals.approve(c, run_id, choice, self.rules))
 
     # -- reads
 

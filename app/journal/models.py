@@ -181,6 +181,16 @@ class Agent(Base):
     seen_at: Mapped[float]
 
 
+class Memo(Base):
+    """What was learned, shared by all workers: small JSON under a key (see agents/fallback)."""
+
+    __tablename__ = "memos"
+
+    key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    data: Mapped[dict[str, Any]]
+    changed_at: Mapped[float]
+
+
 class Worker(Base):
     """One process that claims steps. Its lease covers every step that it has claimed."""
 

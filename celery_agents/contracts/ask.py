@@ -60,6 +60,11 @@ class StepOptions(Request):
     timeout_s: Seconds | None = None
     deadline_s: Seconds | None = None
 
+    @property
+    def whole_s(self) -> float | None:
+        """Seconds for the whole step, attempts and waits included; None: no limit."""
+        return self.deadline_s
+
 
 class Ask(StepOptions):
     """One agent's turn on one input. The answer is the agent's value."""

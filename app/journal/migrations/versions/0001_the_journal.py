@@ -41,6 +41,13 @@ def upgrade() -> None:
         batch_op.create_index("ix_events_run_id", ["run_id", "id"], unique=False)
 
     op.create_table(
+        "memos",
+        sa.Column("key", sa.String(length=200), nullable=False),
+        sa.Column("data", sa.JSON(none_as_null=True), nullable=False),
+        sa.Column("changed_at", sa.Float(precision=53), nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_memos")),
+    )
+    op.create_table(
         "runs",
         sa.Column("id", sa.String(length=155), nullable=False),
         sa.Column("task", sa.String(length=200), nullable=False),
@@ -209,6 +216,7 @@ def downgrade() -> None:
         batch_op.drop_index("ix_runs_created_at")
 
     op.drop_table("runs")
+    op.drop_table("memos")
     with op.batch_alter_table("events", schema=None) as batch_op:
         batch_op.drop_index("ix_events_run_id")
 

@@ -1,0 +1,45 @@
+"""Answering steps that wait for a person."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from app.journal import joins
+from app.journal.finishes import Conclusion, conclude, event
+from app.journal.models import Step
+from app.journal.rows import Aftermath
+from celery_agents import names
+from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.outcome import Outcome, State
+from celery_agents.errors import InvalidPayloadError
+
+
+def approve(
+    connection: Connection, run_id: str, choice: JsonValue, rules: joins.Rules
+) -> Aftermath:
+    """Give a waiting run its answer. The first answer counts; a second one changes nothing.
+
+    Raises:
+        InvalidPayloadError: nothing in the run waits for a person, or the choice is not one.
+    """
+    row = waiting(connection, run_id)
+    if row is None:
+        raise InvalidPayloadError(f"Nothing in run {run_id} waits for a person.")
+    choices = row.payload["args"][0].get("choices")
+    option = choice.get("option") if isinstance(choice, dict) else choice
+    if choices and option not in choices:
+        raise InvalidPayloadError(f"{option!r} is not one of {', '.join(choices)}.")
+    connection.execute(event(run_id, row.id, "approved", {"option": option}))
+    outcome = Outcome(state=State.SUCCEEDED, value=choice, member=row.member)
+    return conclude(connection, [Conclusion(row.id, None, outcome, row.parent_id)], rules)[0]
+
+
+def waiting(connection: Connection, run_id: str) -> Any:
+    """The oldest step of a run that waits for a person; None when there is none."""
+    return connection.execute(
+        select(Step.id, Step.parent_id, Step.member, Step.payload)
+        .where(Step.run_id == run_id, Step.task == names.APPROVAL, Step.state == State.WAITING)
+        .order_by(Step.created_at)
+    ).first()
