@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from agents.voting.consensus import consensus
 from agents.voting.poll import Poll, Result, open_poll
@@ -19,6 +20,7 @@ class Standing:
 
     poll: Poll
     result: Result
+    consensus: Fraction
     quorum: int
     deadlock: Deadlocked | None
 
@@ -37,12 +39,13 @@ def standing(policy: VotePolicy, ballots: Sequence[Ballot]) -> Standing:
     poll = open_poll(policy, ballots)
     result = tally(policy, poll)
     quorum = policy.quorum.needed(len(electorate(policy)))
+    agreement = consensus(policy, poll, result.winner)
     deadlock = result.deadlock
     if deadlock != "no_ballots" and poll.heads < quorum:
         deadlock = "quorum"
-    elif deadlock is None and consensus(policy, poll, result.winner) < policy.min_consensus:
+    elif deadlock is None and agreement < policy.min_consensus:
         deadlock = "consensus"
-    return Standing(poll, result, quorum, deadlock)
+    return Standing(poll, result, agreement, quorum, deadlock)
 
 
 def decision(
@@ -65,7 +68,7 @@ def decision(
         stopped_by=stopped_by,
         deadlock=now.deadlock,
         leading=now.result.leading,
-        consensus=float(consensus(policy, now.poll, now.winner)),
+        consensus=float(now.consensus),
         tally=dict(firsts),
         scores=dict(now.result.scores),
         ballots=tuple(ballots),

@@ -1,366 +1,103 @@
 """A vote: who is asked, by which rule the answers become one, and what was decided.
 
-Everything that has parameters is a small model with a ``kind``; where the parameters have
-defaults, the kind alone will do: ``"majority"`` is ``{"kind": "majority"}``. Shares and weights
-are exact: a float counts as the decimal number that it prints as, and ``"2/3"`` is two thirds.
+Shares and weights are exact: a float counts as the decimal number that it prints as, and
+``"2/3"`` is two thirds. The parts of a policy stand in :mod:`celery_agents.contracts.rules`.
 """
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Iterable, Mapping
 from fractions import Fraction
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    PlainSerializer,
-    SerializerFunctionWrapHandler,
-    WithJsonSchema,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
 from celery_agents.contracts.base import Contract, Name, Seconds
+from celery_agents.contracts.exact import Exact, Share, Weight, exact, unique_keys
 from celery_agents.contracts.outcome import Usage
+from celery_agents.contracts.rules import (
+    AdaptiveConsistency,
+    Approval,
+    AskSupervisor,
+    Borda,
+    Choice,
+    Confidence,
+    Escalation,
+    ExactStop,
+    FailOnTie,
+    InstantRunoff,
+    Lead,
+    Majority,
+    NoEscalation,
+    Normalisation,
+    NoStop,
+    Person,
+    Plurality,
+    Quorum,
+    Reliability,
+    Rule,
+    Schulze,
+    Seeded,
+    StatedOrder,
+    Stop,
+    Supermajority,
+    Supervisor,
+    Tie,
+    Unanimous,
+    UnanimousWindow,
+    VoterWeights,
+    Waves,
+    Weighted,
+    Weights,
+)
 
-_NUMBER = re.compile(r"(?P<number>\d{1,15}(\.\d{1,15})?(/\d{1,15})?)\s*(?P<percent>%?)")
-
-
-def exact(value: object) -> Fraction:
-    """The exact value of a number as people write it: 0.1 (one tenth), "2/3", "66.5%"."""
-    if isinstance(value, Fraction):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return Fraction(value)
-    if isinstance(value, float) and math.isfinite(value):
-        return Fraction(repr(value))
-    if isinstance(value, str) and (match := _NUMBER.fullmatch(value.strip())):
-        top, _, bottom = match["number"].partition("/")
-        if bottom and "." not in top and int(bottom):
-            return Fraction(int(top), int(bottom)) / (100 if match["percent"] else 1)
-        if not bottom:
-            return Fraction(top) / (100 if match["percent"] else 1)
-    raise ValueError(f"{value!r:.60} is not a number like 0.5, '2/3' or '66%'")
-
-
-def _readable(value: Fraction) -> int | str:
-    return value.numerator if value.denominator == 1 else str(value)
-
-
-#: A fraction; in JSON an integer or a string such as "2/3".
-Exact = Annotated[
-    Fraction,
-    BeforeValidator(exact),
-    PlainSerializer(_readable, return_type=int | str, when_used="json"),
-    WithJsonSchema({"type": ["number", "string"]}),
+__all__ = [
+    "Abstention",
+    "AdaptiveConsistency",
+    "Approval",
+    "AskSupervisor",
+    "Ballot",
+    "Borda",
+    "Choice",
+    "Confidence",
+    "Conflict",
+    "Deadlocked",
+    "DecidedBy",
+    "Decision",
+    "Escalation",
+    "Exact",
+    "ExactStop",
+    "FailOnTie",
+    "InstantRunoff",
+    "Lead",
+    "Majority",
+    "NoEscalation",
+    "NoStop",
+    "Normalisation",
+    "Person",
+    "Plurality",
+    "Quorum",
+    "Reliability",
+    "Rule",
+    "Schulze",
+    "Seeded",
+    "Share",
+    "StatedOrder",
+    "Stop",
+    "Supermajority",
+    "Supervisor",
+    "Tie",
+    "Unanimous",
+    "UnanimousWindow",
+    "VotePolicy",
+    "Voter",
+    "VoterWeights",
+    "Waves",
+    "Weight",
+    "Weighted",
+    "Weights",
+    "exact",
+    "unique_keys",
 ]
-Weight = Annotated[Exact, Field(ge=0, le=1_000_000)]
-Share = Annotated[Exact, Field(ge=0, le=1)]
-
-
-def unique_keys(names: Iterable[str]) -> list[str]:
-    """Names made unique: the second "gpt" is "gpt#2", the third "gpt#3"."""
-    seen: dict[str, int] = {}
-    keys: list[str] = []
-    for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        keys.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
-    if len(set(keys)) < len(keys):
-        raise ValueError("names must stay unique when copies are numbered with #2, #3, …")
-    return keys
-
-
-class Choice(Contract):
-    """One of several kinds. ``kind`` is always written, even where defaults are left out."""
-
-    kind: str
-
-    @model_serializer(mode="wrap")
-    def _with_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {"kind": self.kind, **handler(self)}
-
-
-def _by_kind(value: Any) -> Any:
-    return {"kind": value} if isinstance(value, str) else value
-
-
-_KIND = Field(discriminator="kind")
-_SHORT = BeforeValidator(_by_kind)
-
-
-# ---------------------------------------------------------------- rules
-
-
-class _Rule(Choice):
-    #: What a ballot holds under this rule.
-    ballot: ClassVar[Literal["option", "ranking", "approvals"]] = "option"
-
-
-class Plurality(_Rule):
-    """Most weight wins."""
-
-    kind: Literal["plurality"] = "plurality"
-
-
-class Weighted(_Rule):
-    """Most weight wins: plurality under the name that tells readers that weights differ."""
-
-    kind: Literal["weighted"] = "weighted"
-
-
-class Majority(_Rule):
-    """More than half of the weight that was cast."""
-
-    kind: Literal["majority"] = "majority"
-
-
-class Supermajority(_Rule):
-    """At least ``threshold`` of the weight that was cast (above one half)."""
-
-    kind: Literal["supermajority"] = "supermajority"
-    threshold: Annotated[Exact, Field(gt=Fraction(1, 2), le=1)] = Fraction(2, 3)
-
-
-class Unanimous(_Rule):
-    """All of the weight that was cast."""
-
-    kind: Literal["unanimous"] = "unanimous"
-
-
-class InstantRunoff(_Rule):
-    """The weakest option is struck out until one has more than half of the live ballots."""
-
-    kind: Literal["instant_runoff"] = "instant_runoff"
-    ballot = "ranking"
-
-
-class Borda(_Rule):
-    """A point for every option ranked below, half a point for one ranked level."""
-
-    kind: Literal["borda"] = "borda"
-    ballot = "ranking"
-
-
-class Schulze(_Rule):
-    """The Condorcet winner, or else the winner by strongest (widest) paths of pairwise wins."""
-
-    kind: Literal["schulze"] = "schulze"
-    ballot = "ranking"
-
-
-class Approval(_Rule):
-    """Each voter approves any number of options; most approved weight wins."""
-
-    kind: Literal["approval"] = "approval"
-    ballot = "approvals"
-
-
-Rule = Annotated[
-    Plurality
-    | Weighted
-    | Majority
-    | Supermajority
-    | Unanimous
-    | InstantRunoff
-    | Borda
-    | Schulze
-    | Approval,
-    _KIND,
-    _SHORT,
-]
-
-
-# ---------------------------------------------------------------- weights
-
-
-class VoterWeights(Choice):
-    """Each ballot weighs what its voter weighs."""
-
-    kind: Literal["voter"] = "voter"
-
-
-class Reliability(Choice):
-    """The voter's weight times the log-odds of its measured record.
-
-    ``records`` maps agents to (right answers, answers judged).
-    """
-
-    kind: Literal["reliability"] = "reliability"
-    records: dict[Name, tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]] = Field(
-        default_factory=dict
-    )
-
-    @field_validator("records")
-    @classmethod
-    def _possible(cls, value: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
-        for agent, (right, judged) in value.items():
-            if right > judged:
-                raise ValueError(f"{agent}: {right} right answers of {judged}")
-        return value
-
-
-class Confidence(Choice):
-    """The voter's weight times exp(confidence / temperature): a softmax over the ballots.
-
-    A ballot without a confidence counts as one of 0.5. A low temperature trusts confident
-    ballots more; a high one makes all ballots equal.
-    """
-
-    kind: Literal["confidence"] = "confidence"
-    temperature: Annotated[float, Field(ge=0.1, le=1000)] = 1.0
-
-
-Weights = Annotated[VoterWeights | Reliability | Confidence, _KIND, _SHORT]
-
-
-# ---------------------------------------------------------------- when it ends
-
-
-class Quorum(Contract):
-    """How many ballots must be cast: at least ``count`` and at least ``share`` of the voters.
-
-    ``3`` is a count; ``"1/2"``, ``"50%"`` or ``0.5`` is a share.
-    """
-
-    count: Annotated[int, Field(ge=1, le=10_000)] = 1
-    share: Share = Fraction(0)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _number(cls, value: Any) -> Any:
-        if isinstance(value, Mapping | Quorum):
-            return value
-        return {"count": value} if isinstance(value, int) else {"share": value}
-
-    def needed(self, voters: int) -> int:
-        """Ballots needed from a panel of ``voters``."""
-        return max(self.count, math.ceil(self.share * voters))
-
-
-class StatedOrder(Choice):
-    """The first of ``choices`` wins; without choices the first in alphabetical order."""
-
-    kind: Literal["stated"] = "stated"
-
-
-class Seeded(Choice):
-    """Drawn by a hash of the seed and the option: the same in every recount."""
-
-    kind: Literal["seeded"] = "seeded"
-    seed: Annotated[str, Field(max_length=200)] = ""
-
-
-class AskSupervisor(Choice):
-    """A tie goes to whoever ``escalate`` names."""
-
-    kind: Literal["supervisor"] = "supervisor"
-
-
-class FailOnTie(Choice):
-    """A tie is no decision."""
-
-    kind: Literal["fail"] = "fail"
-
-
-Tie = Annotated[StatedOrder | Seeded | AskSupervisor | FailOnTie, _KIND, _SHORT]
-
-
-class NoStop(Choice):
-    """Everybody who was asked is waited for."""
-
-    kind: Literal["none"] = "none"
-
-
-class ExactStop(Choice):
-    """Stop when no remaining ballots can change the answer."""
-
-    kind: Literal["exact"] = "exact"
-
-
-class AdaptiveConsistency(Choice):
-    """Stop also when leader over runner-up is as probable as ``threshold``."""
-
-    kind: Literal["adaptive_consistency"] = "adaptive_consistency"
-    threshold: Annotated[Exact, Field(gt=Fraction(1, 2), lt=1)] = Fraction(19, 20)
-
-
-class Lead(Choice):
-    """Stop also when the leader is ``k`` ballots ahead of the runner-up."""
-
-    kind: Literal["lead"] = "lead"
-    k: Annotated[int, Field(ge=1, le=10_000)] = 3
-
-
-class UnanimousWindow(Choice):
-    """Stop also when the last ``size`` ballots agree."""
-
-    kind: Literal["unanimous_window"] = "unanimous_window"
-    size: Annotated[int, Field(ge=2, le=10_000)] = 4
-
-
-Stop = Annotated[NoStop | ExactStop | AdaptiveConsistency | Lead | UnanimousWindow, _KIND, _SHORT]
-
-
-class Waves(Contract):
-    """Ask ``sizes[0]`` voters, then ``sizes[1]``, …; the last size repeats, up to ``max`` voters.
-
-    ``3`` is ``{"sizes": [3]}``.
-    """
-
-    sizes: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, max_length=100)]
-    max: Annotated[int, Field(ge=1)] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _sizes_alone(cls, value: Any) -> Any:
-        if isinstance(value, int):
-            return {"sizes": (value,)}
-        return {"sizes": value} if isinstance(value, list | tuple) else value
-
-
-class Supervisor(Choice):
-    """An agent decides, or the first of its backups that can."""
-
-    kind: Literal["supervisor"] = "supervisor"
-    agent: Name
-    #: Tried in this order when the supervisor fails.
-    backups: tuple[Name, ...] = ()
-
-
-class Person(Choice):
-    """The run waits for a person's approval."""
-
-    kind: Literal["person"] = "person"
-
-
-class NoEscalation(Choice):
-    """The vote fails with its tally."""
-
-    kind: Literal["none"] = "none"
-
-
-def _escalation(value: Any) -> Any:
-    if isinstance(value, str) and value not in {"person", "none"}:
-        return {"kind": "supervisor", "agent": value}
-    return _by_kind(value)
-
-
-Escalation = Annotated[Supervisor | Person | NoEscalation, _KIND, BeforeValidator(_escalation)]
-
-
-class Normalisation(Contract):
-    """When two written options are the same one. Unicode NFC always holds."""
-
-    casefold: bool = True
-    strip: bool = True  # spaces around and doubled, quotes around, a full stop at the end
-    numbers: bool = True  # "42", "42.0" and 4.2e1 are one option
-
-
-# ---------------------------------------------------------------- the vote
 
 
 class Voter(Contract):

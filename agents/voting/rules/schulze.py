@@ -21,7 +21,11 @@ Matrix = list[list[int]]
 
 def tally(_policy: VotePolicy, poll: Poll) -> Result:
     """Count the rankings that were cast."""
-    paths = _strongest(_links(_pairs(poll)))
+    return _count(poll, _pairs(poll))
+
+
+def _count(poll: Poll, pairs: Matrix) -> Result:
+    paths = _strongest(_links(pairs))
     scores = [
         sum(mine >= other[option] for mine, other in zip(row, paths, strict=True)) - 1
         for option, row in enumerate(paths)
@@ -34,8 +38,9 @@ def tally(_policy: VotePolicy, poll: Poll) -> Result:
 
 def possible(policy: VotePolicy, poll: Poll) -> frozenset[str | None]:
     """The winners (None: no winner) that the remaining ballots allow, maybe too many."""
-    now = tally(policy, poll).winner
-    if not poll.open or (now is not None and _safe(poll, poll.options.index(now))):
+    pairs = _pairs(poll)
+    now = _count(poll, pairs).winner
+    if not poll.open or (now is not None and _safe(poll, pairs, poll.options.index(now))):
         return frozenset({now})
     ends = every_end(policy, poll, tally)
     return ends if ends is not None else frozenset({*poll.options, None})
@@ -82,9 +87,8 @@ def _strongest(paths: Matrix) -> Matrix:
     return paths
 
 
-def _safe(poll: Poll, first: int) -> bool:
+def _safe(poll: Poll, pairs: Matrix, first: int) -> bool:
     """Whether ``first`` wins whatever the remaining ballots are."""
-    pairs = _pairs(poll)
     least = _strongest(_links(pairs, sure=poll.open))[first]
     most = [row[first] for row in _strongest(_links(pairs, hoped=poll.open))]
     return poll.cast > 0 and all(
