@@ -57,11 +57,15 @@ def describe(stack: Stack) -> list[str]:
 
 def demo(argv: Sequence[str]) -> int:
     """Run the demo on a stack of its own; the stack's files are kept only when it fails."""
-    with fresh_directory() as directory, local_stack(directory=directory, grace_s=10.0) as stack:
-        with _exported({name: stack.environ[name] for name in ("REDIS_URL", "DATABASE_URL")}):
-            from examples.triage.demo import main as run_demo
+    from examples.triage import demo as triage
 
-            code = int(run_demo(list(argv)) or 0)
+    with (
+        _exported({"AGENTS_CONFIG": str(triage.agents_config(argv))}),
+        fresh_directory() as directory,
+        local_stack(directory=directory, grace_s=10.0) as stack,
+    ):
+        with _exported({name: stack.environ[name] for name in ("REDIS_URL", "DATABASE_URL")}):
+            code = triage.main(argv)
         if code:
             print(f"The worker's last lines:\n{stack.last_lines('worker')}", file=sys.stderr)
             raise SystemExit(code)  # an error to fresh_directory, which keeps the files then

@@ -207,6 +207,8 @@ def _environment(
     environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environ.get("PATH", "")])
     environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [environ.get("PYTHONPATH")])])
     environ["PYTHONUNBUFFERED"] = "1"
+    # Somebody's first `up` has agents to ask: those of the demo.
+    environ.setdefault("AGENTS_CONFIG", str(ROOT / "examples" / "triage" / "agents.toml"))
     if "flower" in services:
         if not environ.get("FLOWER_BASIC_AUTH"):
             password = kept_secret(directory / "flower.password")
