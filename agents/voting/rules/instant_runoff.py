@@ -10,8 +10,10 @@ remaining weight allows is followed, as if it could be dealt out anew in each ro
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from agents.voting.poll import Poll, Result
-from agents.voting.rules.remainders import every_end
+from agents.voting.rules.remainders import Vote, every_end
 from celery_agents.contracts.vote import VotePolicy
 
 _STATES = 64  # sets of standing options that are looked at before anything counts as possible
@@ -39,7 +41,11 @@ def possible(policy: VotePolicy, poll: Poll) -> frozenset[str | None]:
     found = _winners(poll)
     if poll.cast and len(found) == 1:
         return frozenset(poll.options[option] for option in found)
-    ends = every_end(policy, poll, tally)
+
+    def count(more: list[Vote]) -> Result:
+        return tally(policy, replace(poll, votes=(*poll.votes, *more), pending=()))
+
+    ends = every_end(policy, poll, count)
     return ends if ends is not None else frozenset({*poll.options, None})
 
 

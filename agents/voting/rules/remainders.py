@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import combinations_with_replacement, permutations, product
 from math import comb, perm
 
@@ -13,23 +12,21 @@ from celery_agents.contracts.vote import Confidence, VotePolicy
 _MOST = 64  # remainders that are tried: a millisecond or so
 _MOST_OPTIONS = 4  # five options have 206 ballots
 
-Ranking = tuple[int, ...]
+Vote = tuple[tuple[int, ...], int]
 
 
 def every_end(
-    policy: VotePolicy, poll: Poll, tally: Callable[[VotePolicy, Poll], Result]
+    policy: VotePolicy, poll: Poll, count: Callable[[list[Vote]], Result]
 ) -> frozenset[str | None] | None:
     """The exact set of winners over all remaining ballots; None when there are too many to try.
 
+    ``count`` counts what was cast together with such ballots.
     Confidence makes any weight possible, so these are not tried.
     """
     many = len(poll.options) > _MOST_OPTIONS or len(poll.pending) > _MOST
     if many or isinstance(policy.weights, Confidence) or _count(poll) > _MOST:
         return None
-    return frozenset(
-        tally(policy, replace(poll, votes=(*poll.votes, *extra), pending=())).winner
-        for extra in _remainders(poll)
-    )
+    return frozenset(count(extra).winner for extra in _remainders(poll))
 
 
 def _lengths(options: int) -> range:
@@ -45,7 +42,7 @@ def _count(poll: Poll) -> int:
     return int(ballots**voters)
 
 
-def _remainders(poll: Poll) -> Iterator[list[tuple[Ranking, int]]]:
+def _remainders(poll: Poll) -> Iterator[list[Vote]]:
     options = range(len(poll.options))
     ballots = [
         (),

@@ -9,11 +9,13 @@ remaining weight against each link, the challengers' with all of it in favour.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
+from operator import add
 
 from agents.voting.poll import Poll, Result
 from agents.voting.rules.plurality import leader
-from agents.voting.rules.remainders import every_end
+from agents.voting.rules.remainders import Vote, every_end
 from celery_agents.contracts.vote import VotePolicy
 
 Matrix = list[list[int]]
@@ -21,37 +23,43 @@ Matrix = list[list[int]]
 
 def tally(_policy: VotePolicy, poll: Poll) -> Result:
     """Count the rankings that were cast."""
-    return _count(poll, _pairs(poll))
+    return _count(poll, _pairs(poll.votes, len(poll.options)), poll.cast)
 
 
-def _count(poll: Poll, pairs: Matrix) -> Result:
+def _count(poll: Poll, pairs: Matrix, cast: int) -> Result:
     paths = _strongest(_links(pairs))
     scores = [
         sum(mine >= other[option] for mine, other in zip(row, paths, strict=True)) - 1
         for option, row in enumerate(paths)
     ]
     shown = dict(zip(poll.options, map(Fraction, scores), strict=True))
-    if not poll.cast:
+    if not cast:
         return Result(None, shown, "no_ballots")
     return leader(poll, scores, shown)
 
 
 def possible(policy: VotePolicy, poll: Poll) -> frozenset[str | None]:
     """The winners (None: no winner) that the remaining ballots allow, maybe too many."""
-    pairs = _pairs(poll)
-    now = _count(poll, pairs).winner
+    size = len(poll.options)
+    pairs = _pairs(poll.votes, size)
+    now = _count(poll, pairs, poll.cast).winner
     if not poll.open or (now is not None and _safe(poll, pairs, poll.options.index(now))):
         return frozenset({now})
-    ends = every_end(policy, poll, tally)
+
+    def count(more: list[Vote]) -> Result:
+        weight = sum(weight for _, weight in more)
+        both = zip(pairs, _pairs(more, size), strict=True)
+        return _count(poll, [list(map(add, *rows)) for rows in both], poll.cast + weight)
+
+    ends = every_end(policy, poll, count)
     return ends if ends is not None else frozenset({*poll.options, None})
 
 
-def _pairs(poll: Poll) -> Matrix:
+def _pairs(votes: Iterable[Vote], size: int) -> Matrix:
     """The weight that prefers the row's option to the column's."""
-    count = len(poll.options)
-    pairs = [[0] * count for _ in range(count)]
-    for ranking, weight in poll.votes:
-        below = set(range(count))
+    pairs = [[0] * size for _ in range(size)]
+    for ranking, weight in votes:
+        below = set(range(size))
         for option in ranking:
             below.discard(option)
             row = pairs[option]

@@ -111,7 +111,7 @@ def test_only_proportions_count(rule: str, said: list[tuple[list[str], Any]], fa
 def test_schulze_elects_the_condorcet_winner(said: list[tuple[list[str], Any]]) -> None:
     policy = policy_of("schulze")
     poll = open_poll(policy, [ballot_of(policy, ranking, w) for ranking, w in said])
-    pairs = _pairs(poll)
+    pairs = _pairs(poll.votes, len(poll.options))
     everyone = range(len(poll.options))
     beats_all = [
         poll.options[one]
