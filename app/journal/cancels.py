@@ -10,7 +10,7 @@ from app.journal.engine import read_clock
 from app.journal.finishes import Conclusion, conclude, event
 from app.journal.models import Step
 from app.journal.rows import Aftermath, NewStep
-from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
+from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.errors import StepCancelledError
 
 
@@ -19,21 +19,17 @@ def cancel(connection: Connection, step_id: str, rules: joins.Rules) -> Aftermat
 
     One that has no row yet gets a cancelled one, which its message will find.
     """
-    row = connection.execute(
-        select(Step.state, Step.run_id, Step.parent_id).where(Step.id == step_id)
-    ).first()
-    if row is None:
-        _forestall(connection, step_id)
+    found = select(Step.state, Step.run_id, Step.parent_id).where(Step.id == step_id)
+    row = connection.execute(found).first()
+    if row is None and _forestall(connection, step_id):
         return Aftermath()
+    joins.lock(connection, [step_id, row.parent_id if row else None])
+    row = connection.execute(found.with_for_update()).one()  # a claim may have come between
     if State(row.state).final:
         return Aftermath(applied=False)
     connection.execute(event(row.run_id, step_id, "cancel", {}))
-    asked = connection.execute(
-        update(Step)
-        .where(Step.id == step_id, Step.state == State.RUNNING)
-        .values(cancel_requested=True)
-    ).rowcount
-    if asked:
+    if row.state == State.RUNNING:
+        connection.execute(update(Step).where(Step.id == step_id).values(cancel_requested=True))
         return Aftermath(cancels=[step_id, *joins.drop_members(connection, [step_id], _CANCELLED)])
     outcome = Outcome(state=State.CANCELLED, error=ErrorInfo.of(StepCancelledError()))
     ending = Conclusion(step_id, None, outcome, row.parent_id)
@@ -48,12 +44,15 @@ def cancel(connection: Connection, step_id: str, rules: joins.Rules) -> Aftermat
     return result
 
 
-def _forestall(connection: Connection, step_id: str) -> None:
+def _forestall(connection: Connection, step_id: str) -> bool:
+    """Make a cancelled row; False when the step's own claim made one first."""
     step = NewStep(step_id, step_id, task="", queue="", payload={}, max_attempts=1)
     row = new_row(step, read_clock(connection), 0.0)
-    insert_steps(connection, [row])
+    if not insert_steps(connection, [row]):
+        return False
     connection.execute(update(Step).where(Step.id == step_id).values(joins.ended(State.CANCELLED)))
-    joins.end_run(connection, step_id, State.CANCELLED, {})
+    joins.end_runs(connection, [(step_id, State.CANCELLED, Usage())])
+    return True
 
 
 _CANCELLED = State.CANCELLED

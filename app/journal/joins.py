@@ -6,19 +6,20 @@ members that end at the same time cannot each wait for a row that the other one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, bindparam, func, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.dml import Insert
 
 from app.journal.engine import now
-from app.journal.models import Join, Run, Step
+from app.journal.models import Join, Run, Step, table
 from app.journal.rows import Aftermath, Wake
 from app.plan import JoinPolicy, MemberState
-from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
+from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.errors import StepCancelledError
 
 #: Says for a pattern's task and payload whether its members so far decide it.
@@ -51,7 +52,13 @@ class Rules:
 
 def insert_new(connection: Connection, model: Any) -> Insert:
     """An INSERT that leaves rows alone that are there already."""
-    if connection.dialect.name == "postgresql":
+    return insertion(connection.dialect.name, model)
+
+
+@cache
+def insertion(dialect: str, model: Any) -> Insert:
+    """The same by the name of the dialect."""
+    if dialect == "postgresql":
         from sqlalchemy.dialects.postgresql import insert as pg_insert
 
         return pg_insert(model).on_conflict_do_nothing()
@@ -117,6 +124,15 @@ def recount(connection: Connection, step_id: str, number: int) -> None:
     )
 
 
+_J = table(Join).c
+_COUNT = (
+    update(table(Join))
+    .where(_J.step_id == bindparam("b_id"), _J.round == bindparam("b_round"), _J.state == "open")
+    .values(done=_J.done + bindparam("b_done"), succeeded=_J.succeeded + bindparam("b_succeeded"))
+    .returning(_J.expected, _J.done, _J.succeeded, _J.policy)
+)
+
+
 def count(
     connection: Connection, ended: Iterable[tuple[str, int, bool]], rules: Rules
 ) -> dict[str, Aftermath]:
@@ -129,10 +145,8 @@ def count(
     result: dict[str, Aftermath] = {}
     for (parent_id, number), (done, succeeded) in sorted(totals.items()):
         counted = connection.execute(
-            update(Join)
-            .where(Join.step_id == parent_id, Join.round == number, Join.state == "open")
-            .values(done=Join.done + done, succeeded=Join.succeeded + succeeded)
-            .returning(Join.expected, Join.done, Join.succeeded, Join.policy)
+            _COUNT,
+            {"b_id": parent_id, "b_round": number, "b_done": done, "b_succeeded": succeeded},
         ).first()
         if counted is not None and _complete(connection, parent_id, counted, rules):
             result[parent_id] = fire(connection, parent_id, rules)
@@ -234,6 +248,7 @@ def drop_members(connection: Connection, parent_ids: list[str], waiting_state: S
     running: list[str] = []
     while parent_ids:
         below = Step.parent_id.in_(parent_ids)
+        _hold_still(connection, below)
         running += connection.execute(
             update(Step)
             .where(below, Step.state == State.RUNNING)
@@ -254,6 +269,15 @@ def drop_members(connection: Connection, parent_ids: list[str], waiting_state: S
     return running
 
 
+def _hold_still(connection: Connection, steps: ColumnElement[bool]) -> None:
+    """Lock open steps, their joins first: one that is being claimed just now is not missed."""
+    if connection.dialect.name == "sqlite":
+        return
+    moving = select(Step.id).where(steps, Step.state.not_in(_FINAL)).order_by(Step.id)
+    lock(connection, connection.execute(moving).scalars())
+    connection.execute(moving.with_for_update())
+
+
 def ended(state: State) -> dict[Any, Any]:
     """The columns of a step that ends without having run to its end."""
     error = None if state is State.SKIPPED else ErrorInfo.of(StepCancelledError())
@@ -269,7 +293,25 @@ def ended(state: State) -> dict[Any, Any]:
     }
 
 
-def end_run(connection: Connection, step_id: str, state: State, usage: dict[str, Any]) -> None:
-    connection.execute(
-        update(Run).where(Run.id == step_id).values(state=state, finished_at=now(), usage=usage)
+_R = table(Run).c
+_END_RUN = (
+    update(table(Run))
+    .where(_R.id == bindparam("b_id"))
+    .values(
+        state=bindparam("b_state"),
+        finished_at=now(),
+        usage=bindparam("b_usage", type_=_R.usage.type),
     )
+)
+
+
+def end_runs(connection: Connection, ended: Sequence[tuple[str, State, Usage]]) -> None:
+    """Close the runs of these root steps."""
+    if ended:
+        connection.execute(
+            _END_RUN,
+            [
+                {"b_id": i, "b_state": state, "b_usage": usage.compact()}
+                for i, state, usage in ended
+            ],
+        )
