@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -106,4 +107,22 @@ def reading(engine: Engine) -> Engine:
 
 
 def _dumps(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    """JSON that both databases take, whatever an agent answered: a paid answer is not lost."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text.encode()
+    except ValueError:  # half of a surrogate pair, or a number that JSON does not have
+        return json.dumps(_without_nan(value), separators=(",", ":"))
+    return text
+
+
+def _without_nan(value: Any) -> Any:
+    match value:
+        case dict():
+            return {k: _without_nan(v) for k, v in value.items()}
+        case list() | tuple():
+            return [_without_nan(v) for v in value]
+        case float() if not math.isfinite(value):
+            return None
+        case _:
+            return value
