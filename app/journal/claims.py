@@ -4,34 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, func, or_, select, update
+from sqlalchemy import Connection, bindparam, func, or_, select, update
 from sqlalchemy.engine import Row
 
 from app.journal import joins
 from app.journal.engine import now, read_clock
 from app.journal.finishes import Conclusion, conclude
-from app.journal.models import Run, Step, Worker
+from app.journal.models import Run, Step, Worker, table
 from app.journal.rows import Aftermath, Claim, Claimed, Finished, NewStep, Refusal, Refused
 from app.journal.writer import Operation
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from celery_agents.errors import StepCancelledError, StepDeadError
 
+_S = table(Step).c
 _CLAIMED = (
-    Step.id,
-    Step.token,
-    Step.attempts,
-    Step.run_id,
-    Step.parent_id,
-    Step.member,
-    Step.task,
-    Step.agent,
-    Step.queue,
-    Step.priority,
-    Step.payload,
-    Step.max_attempts,
-    (Step.deadline_at - now()).label("remaining_s"),
+    _S.id,
+    _S.token,
+    _S.attempts,
+    _S.run_id,
+    _S.parent_id,
+    _S.member,
+    _S.task,
+    _S.agent,
+    _S.queue,
+    _S.priority,
+    _S.payload,
+    _S.max_attempts,
+    (_S.deadline_at - now()).label("remaining_s"),
 )
 
 
@@ -96,8 +98,7 @@ def _insert(connection: Connection, operations: list[ClaimStep]) -> dict[str, Cl
 
 def insert_steps(connection: Connection, rows: list[dict[str, Any]]) -> list[Row[Any]]:
     """Insert steps that are not there yet, and the run of each root among them; the new ones."""
-    statement = joins.insert_new(connection, Step).returning(*_CLAIMED)
-    inserted = connection.execute(statement, rows).all()
+    inserted = connection.execute(_insertion(connection.dialect.name), rows).all()
     ids = {row.id for row in inserted}
     roots = [
         {"id": r["id"], "task": r["task"], "state": "open", "created_at": r["created_at"]}
@@ -107,6 +108,11 @@ def insert_steps(connection: Connection, rows: list[dict[str, Any]]) -> list[Row
     if roots:
         connection.execute(joins.insert_new(connection, Run), roots)
     return list(inserted)
+
+
+@cache
+def _insertion(dialect: str) -> Any:
+    return joins.insertion(dialect, Step).returning(*_CLAIMED)
 
 
 def new_row(step: NewStep, at: float, wake_grace_s: float) -> dict[str, Any]:
@@ -137,29 +143,37 @@ def new_row(step: NewStep, at: float, wake_grace_s: float) -> dict[str, Any]:
     }
 
 
-def _take(connection: Connection, operations: list[ClaimStep]) -> dict[str, Claim]:
-    """The claim of rows that stand in the journal: one statement for all of them."""
-    alive = select(Worker.id).where(Worker.lease_until > now())
-    free = or_(
-        (Step.state == State.READY) & (Step.ready_at <= now() + joins.EARLY_S),
-        (Step.state == State.RUNNING) & Step.worker_id.not_in(alive),
+_W = table(Worker).c
+_ALIVE = select(_W.id).where(_W.lease_until > now())
+# The claim of rows that stand in the journal: one statement for all of them, built once.
+_TAKE = (
+    update(table(Step))
+    .where(
+        _S.id.in_(bindparam("b_ids", expanding=True)),
+        or_(
+            (_S.state == State.READY) & (_S.ready_at <= now() + joins.EARLY_S),
+            (_S.state == State.RUNNING) & _S.worker_id.not_in(_ALIVE),
+        ),
+        _S.attempts < _S.max_attempts,
+        _S.cancel_requested.is_(False),
     )
+    .values(
+        state=State.RUNNING,
+        attempts=_S.attempts + 1,
+        token=_S.token + 1,
+        worker_id=bindparam("b_worker"),
+        wakes=0,
+        started_at=func.coalesce(_S.started_at, now()),
+    )
+    .returning(*_CLAIMED)
+)
+
+
+def _take(connection: Connection, operations: list[ClaimStep]) -> dict[str, Claim]:
+    """Claim rows that stand in the journal."""
     rows = connection.execute(
-        update(Step)
-        .where(
-            Step.id.in_([o.step_id for o in operations]),
-            free,
-            Step.attempts < Step.max_attempts,
-            Step.cancel_requested.is_(False),
-        )
-        .values(
-            state=State.RUNNING,
-            attempts=Step.attempts + 1,
-            token=Step.token + 1,
-            worker_id=operations[0].worker_id,
-            started_at=func.coalesce(Step.started_at, now()),
-        )
-        .returning(*_CLAIMED)
+        _TAKE,
+        {"b_ids": [o.step_id for o in operations], "b_worker": operations[0].worker_id},
     )
     return {row.id: _claimed(row) for row in rows}
 

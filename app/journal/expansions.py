@@ -58,9 +58,10 @@ def _expand(connection: Connection, o: ExpandStep) -> Expanded:
     ).first()
     if waiting is None:
         return Expanded(applied=False)
-    ids = [derived_id(claim.id, m.key) for m in o.plan.members]
-    number = joins.open_round(connection, claim.id, ids, o.plan.join)
-    members = _insert_members(connection, o, ids, number)
+    # By id: a join that expected a member twice would never be complete.
+    wanted = {derived_id(claim.id, m.key): m for m in o.plan.members}
+    number = joins.open_round(connection, claim.id, list(wanted), o.plan.join)
+    members = _insert_members(connection, o, wanted, number)
     joins.recount(connection, claim.id, number)
     if o.plan.note is not None:
         connection.execute(event(claim.run_id, claim.id, "expanded", o.plan.note))
@@ -74,7 +75,7 @@ def _expand(connection: Connection, o: ExpandStep) -> Expanded:
 
 
 def _insert_members(
-    connection: Connection, o: ExpandStep, ids: list[str], number: int
+    connection: Connection, o: ExpandStep, wanted: dict[str, Member], number: int
 ) -> list[Wake]:
     """New members are inserted; listed ones of earlier rounds count in this round from now on."""
     at = read_clock(connection)
@@ -88,13 +89,13 @@ def _insert_members(
     rows = [
         new_row(_new_member(o.claim, m, i, start + n), at, o.rules.wake_grace_s)
         | {"round": number, "state": State.WAITING if m.waits else State.READY}
-        for n, (m, i) in enumerate(zip(o.plan.members, ids, strict=True))
+        for n, (i, m) in enumerate(wanted.items())
     ]
     if not rows:
         return []
     if before is not None:
         connection.execute(
-            update(Step).where(Step.parent_id == o.claim.id, Step.id.in_(ids)).values(round=number)
+            update(Step).where(Step.parent_id == o.claim.id, Step.id.in_(wanted)).values(round=number)
         )
     made = {row.id for row in insert_steps(connection, rows)}
     return [
@@ -109,7 +110,7 @@ def _insert_members(
             payload=row["payload"],
             envelope=None,
         )
-        for m, i, row in zip(o.plan.members, ids, rows, strict=True)
+        for (i, m), row in zip(wanted.items(), rows, strict=True)
         if i in made and not m.waits
     ]
 

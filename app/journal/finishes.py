@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, bindparam, insert, update
 
 from app.journal import joins
-from app.journal.engine import now
-from app.journal.models import Call, Event, Step
+from app.journal.engine import now, read_clock
+from app.journal.models import Call, Event, Step, table
 from app.journal.rows import Aftermath, Claimed
 from app.journal.writer import Operation
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
@@ -32,17 +32,16 @@ def conclude(
     """Write outcomes, count them in the joins of their parents, fire what is complete."""
     joins.lock(connection, (c.parent_id for c in conclusions))
     ended: list[tuple[str, int, bool]] = []
+    roots: list[Conclusion] = []
     results: list[Aftermath] = []
     for c in conclusions:
         row = _end(connection, c, rules.wake_grace_s)
         results.append(Aftermath(applied=row is not None))
-        if row is None:
-            continue
-        if row.parent_id is not None:
+        if row is not None and row.parent_id is not None:
             ended.append((row.parent_id, row.round, c.outcome.ok))
-        else:
-            usage = c.outcome.usage.compact()
-            joins.end_run(connection, c.step_id, c.outcome.state, usage)
+        elif row is not None:
+            roots.append(c)
+    joins.end_runs(connection, [(c.step_id, c.outcome.state, c.outcome.usage) for c in roots])
     fired = joins.count(connection, ended, rules)
     for c, result in zip(conclusions, results, strict=True):
         # Only one of a batch's members carries the wake of their common parent.
@@ -52,28 +51,47 @@ def conclude(
     return results
 
 
-def _end(connection: Connection, c: Conclusion, wake_grace_s: float) -> Any:
-    fence = (
-        (Step.state.in_([State.READY, State.RUNNING, State.WAITING]))
-        if c.token is None
-        else (Step.state == State.RUNNING) & (Step.token == c.token)
+# Statements of the hot path are built once: building one costs more than running it.
+_S = table(Step).c
+_CLOSED = {
+    _S.state: bindparam("b_state"),
+    _S.outcome: bindparam("b_outcome", type_=_S.outcome.type),
+    _S.finished_at: now(),
+    _S.worker_id: None,
+    # Who reads a member is its parent, through the join; only roots have successors.
+    _S.settled: bindparam("b_settled"),
+    _S.wake_at: now() + bindparam("b_grace", type_=_S.wake_at.type),
+    _S.wakes: 0,
+}
+_END_CLAIMED = (
+    update(table(Step))
+    .where(
+        _S.id == bindparam("b_id"),
+        _S.state == State.RUNNING,
+        _S.token == bindparam("b_token"),
     )
-    return connection.execute(
-        update(Step)
-        .where(Step.id == c.step_id, fence)
-        .values(
-            state=c.outcome.state,
-            outcome=c.outcome.compact(),
-            finished_at=now(),
-            worker_id=None,
-            token=Step.token + (1 if c.token is None else 0),
-            # Who reads a member is its parent, through the join; only roots have successors.
-            settled=c.parent_id is not None,
-            wake_at=now() + wake_grace_s,
-            wakes=0,
-        )
-        .returning(Step.parent_id, Step.round)
-    ).first()
+    .values(_CLOSED)
+    .returning(_S.parent_id, _S.round)
+)
+_END_ANY = (
+    update(table(Step))
+    .where(_S.id == bindparam("b_id"), _S.state.in_([State.READY, State.RUNNING, State.WAITING]))
+    .values({**_CLOSED, _S.token: _S.token + 1})  # a claim of before ends nothing any more
+    .returning(_S.parent_id, _S.round)
+)
+
+
+def _end(connection: Connection, c: Conclusion, wake_grace_s: float) -> Any:
+    values = {
+        "b_id": c.step_id,
+        "b_state": c.outcome.state,
+        "b_outcome": c.outcome.compact(),
+        "b_settled": c.parent_id is not None,
+        "b_grace": wake_grace_s,
+    }
+    if c.token is None:
+        return connection.execute(_END_ANY, values).first()
+    return connection.execute(_END_CLAIMED, {**values, "b_token": c.token}).first()
 
 
 class FinishStep(Operation[Aftermath]):
@@ -164,13 +182,30 @@ class StartCall(Operation[None]):
             "name": name,
             "fingerprint": fingerprint,
             "idempotency_key": key,
-            "started_at": now(),
         }
 
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[StartCall]) -> list[None]:
-        connection.execute(joins.insert_new(connection, Call).values([o.row for o in operations]))
+        at = read_clock(connection)
+        rows = [{**o.row, "started_at": at} for o in operations]
+        connection.execute(joins.insert_new(connection, Call), rows)
         return [None] * len(operations)
+
+
+_C = table(Call).c
+_FINISH_CALL = (
+    update(table(Call))
+    .where(
+        _C.step_id == bindparam("b_step"),
+        _C.seq == bindparam("b_seq"),
+        _C.token == bindparam("b_token"),
+    )
+    .values(
+        finished_at=now(),
+        answer=bindparam("b_answer", type_=_C.answer.type),
+        error=bindparam("b_error", type_=_C.error.type),
+    )
+)
 
 
 class FinishCall(Operation[None]):
@@ -193,21 +228,25 @@ class FinishCall(Operation[None]):
 
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[FinishCall]) -> list[None]:
-        for o in operations:
-            connection.execute(
-                update(Call)
-                .where(
-                    Call.step_id == o.claim.id,
-                    Call.seq == o.seq,
-                    Call.token == o.claim.token,
-                )
-                .values(
-                    finished_at=now(),
-                    answer=o.answer,
-                    error=None if o.error is None else o.error.compact(),
-                )
-            )
+        connection.execute(
+            _FINISH_CALL,
+            [
+                {
+                    "b_step": o.claim.id,
+                    "b_seq": o.seq,
+                    "b_token": o.claim.token,
+                    "b_answer": o.answer,
+                    "b_error": None if o.error is None else o.error.compact(),
+                }
+                for o in operations
+            ],
+        )
         return [None] * len(operations)
+
+
+_SETTLE = (
+    update(table(Step)).where(_S.id.in_(bindparam("b_ids", expanding=True))).values(settled=True)
+)
 
 
 class Settle(Operation[None]):
@@ -221,7 +260,5 @@ class Settle(Operation[None]):
 
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[Settle]) -> list[None]:
-        connection.execute(
-            update(Step).where(Step.id.in_([o.step_id for o in operations])).values(settled=True)
-        )
+        connection.execute(_SETTLE, {"b_ids": [o.step_id for o in operations]})
         return [None] * len(operations)

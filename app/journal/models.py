@@ -28,6 +28,14 @@ class Base(DeclarativeBase):
     }
 
 
+def table(model: type[Base]) -> Any:
+    """A model's table, for statements that are built once and run often.
+
+    Those on the class pass through the ORM, which builds them anew each time.
+    """
+    return model.__table__
+
+
 class Run(Base):
     """What a client asked for: the root of a tree of steps, under the same id."""
 
