@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from app.journal.finishes import FinishCall, FinishStep, PostponeStep, Settle, S
 from app.journal.leases import Identity
 from app.journal.models import Call
 from app.journal.rows import Aftermath, Claim, Claimed, NewStep
-from app.journal.writer import Operation, Writer, in_transaction
+from app.journal.writer import Writer, in_transaction
 from app.plan import Expand, MemberState
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import ErrorInfo, Outcome
@@ -36,14 +36,13 @@ class Journal:
         lease_s: float,
         wake_grace_s: float,
         group_commit_max: int,
-        after_commit: Callable[[Sequence[Operation[Any]]], None] | None = None,
     ) -> None:
         self.engine = engine
         self.me = me
         self.rules = joins.Rules(decided, wake_grace_s)
         self._lease_s = lease_s
         self.transaction(lambda c: leases.register(c, me, lease_s))
-        self._writer = Writer(engine, batch_max=group_commit_max, after_commit=after_commit)
+        self._writer = Writer(engine, batch_max=group_commit_max)
 
     def close(self) -> None:
         """Write what is queued; give back the lease with what still runs under it."""

@@ -19,7 +19,14 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DatabaseError,
+    DBAPIError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    SQLAlchemyError,
+)
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from celery_agents.errors import JournalUnavailableError, redact
@@ -51,28 +58,30 @@ class Operation(ABC, Generic[R]):
 class Writer:
     """The process's only writer to the journal."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        *,
-        batch_max: int,
-        after_commit: Callable[[Sequence[Operation[Any]]], None] | None = None,
-    ) -> None:
+    def __init__(self, engine: Engine, *, batch_max: int) -> None:
         self._engine = engine
         self._batch_max = batch_max
-        self._after_commit = after_commit
         self._queue: queue.SimpleQueue[Operation[Any] | None] = queue.SimpleQueue()
+        self._closed = False
+        self._closing = threading.Lock()  # nothing is queued behind the end
         self._thread = threading.Thread(target=self._work, name="journal-writer", daemon=True)
         self._thread.start()
 
     def submit(self, operation: Operation[R]) -> Future[R]:
         """Queue a write. The future resolves after its commit, or with JournalUnavailableError."""
-        self._queue.put(operation)
+        with self._closing:
+            if not self._closed:
+                self._queue.put(operation)
+                return operation.future
+        closed = JournalUnavailableError("The journal is closed: this process stops.")
+        operation.future.set_exception(closed)
         return operation.future
 
     def close(self) -> None:
-        """Write what is queued, then stop."""
-        self._queue.put(None)
+        """Write what is queued, then stop. What is submitted later is refused."""
+        with self._closing:
+            self._closed = True
+            self._queue.put(None)
         self._thread.join(timeout=30)
 
     def _work(self) -> None:
@@ -111,8 +120,6 @@ class Writer:
                 for operation in batch:
                     self._commit([operation])
         else:
-            if self._after_commit:
-                self._after_commit(batch)
             for operation, result in results:
                 operation.future.set_result(result)
 
@@ -159,18 +166,10 @@ def _transaction(engine: Engine, work: Callable[[Connection], R]) -> R:
 
 def _unavailable(error: DBAPIError) -> bool:
     """Whether the database, rather than the statement, is at fault."""
-    name = type(error.orig).__name__
-    return error.connection_invalidated or name in {
-        "OperationalError",
-        "InternalError",
-        "InterfaceError",
-        "DeadlockDetected",
-        "SerializationFailure",
-        "ReadOnlySqlTransaction",
-        "DiskFull",
-        "AdminShutdown",
-        "CannotConnectNow",
-    }
+    # By branch, not by name: psycopg2 has a class of its own for each SQLSTATE.
+    branches = (OperationalError, InternalError, InterfaceError)
+    corrupt = type(error) is DatabaseError  # "file is not a database", "disk image is malformed"
+    return error.connection_invalidated or corrupt or isinstance(error, branches)
 
 
 def _passes(error: BaseException) -> bool:
