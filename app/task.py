@@ -100,6 +100,9 @@ class StepTask(Task):
             raise Ignore(f"{step_id} runs in this process already")
         try:
             return self._claimed(runtime, active, args, kwargs)
+        except Ignore as ignored:
+            # Celery copies every frame of what is raised; nobody reads those of an Ignore.
+            raise ignored.with_traceback(None) from None
         finally:
             del runtime.active[step_id]
 

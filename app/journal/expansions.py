@@ -12,11 +12,13 @@ from app.journal import joins
 from app.journal.claims import insert_steps, new_row
 from app.journal.engine import read_clock
 from app.journal.finishes import event
-from app.journal.models import Step
+from app.journal.models import Step, table
 from app.journal.rows import Aftermath, Claimed, NewStep, Wake, derived_id
 from app.journal.writer import Operation
 from app.plan import Expand, Member
 from celery_agents.contracts.outcome import State
+
+_S = table(Step).c
 
 
 @dataclass(slots=True)
@@ -46,12 +48,12 @@ class ExpandStep(Operation[Expanded]):
 def _expand(connection: Connection, o: ExpandStep) -> Expanded:
     claim = o.claim
     waiting = connection.execute(
-        update(Step)
+        update(table(Step))
         .where(
-            Step.id == claim.id,
-            Step.token == claim.token,
-            Step.state == State.RUNNING,
-            Step.cancel_requested.is_(False),
+            _S.id == claim.id,
+            _S.token == claim.token,
+            _S.state == State.RUNNING,
+            _S.cancel_requested.is_(False),
         )
         .values(state=State.WAITING, worker_id=None, attempts=0)
         .returning(*joins.WAKE_COLUMNS)
@@ -80,10 +82,7 @@ def _insert_members(
     """New members are inserted; listed ones of earlier rounds count in this round from now on."""
     at = read_clock(connection)
     before = connection.execute(
-        select(Step.position)
-        .where(Step.parent_id == o.claim.id)
-        .order_by(Step.position.desc())
-        .limit(1)
+        select(_S.position).where(_S.parent_id == o.claim.id).order_by(_S.position.desc()).limit(1)
     ).scalar()
     start = 0 if before is None else before + 1
     rows = [
@@ -95,7 +94,9 @@ def _insert_members(
         return []
     if before is not None:
         connection.execute(
-            update(Step).where(Step.parent_id == o.claim.id, Step.id.in_(wanted)).values(round=number)
+            update(table(Step))
+            .where(_S.parent_id == o.claim.id, _S.id.in_(wanted))
+            .values(round=number)
         )
     made = {row.id for row in insert_steps(connection, rows)}
     return [

@@ -22,6 +22,9 @@ from app.plan import JoinPolicy, MemberState
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.errors import StepCancelledError
 
+_S = table(Step).c
+_J = table(Join).c
+
 #: Says for a pattern's task and payload whether its members so far decide it.
 Decider = Callable[[str, dict[str, Any], list[MemberState]], bool]
 
@@ -30,15 +33,15 @@ _FINAL = [s.value for s in State if s.final]
 EARLY_S = 0.25
 
 WAKE_COLUMNS = (
-    Step.id,
-    Step.task,
-    Step.queue,
-    Step.priority,
-    Step.run_id,
-    Step.parent_id,
-    Step.agent,
-    Step.payload,
-    Step.envelope,
+    _S.id,
+    _S.task,
+    _S.queue,
+    _S.priority,
+    _S.run_id,
+    _S.parent_id,
+    _S.agent,
+    _S.payload,
+    _S.envelope,
 )
 
 
@@ -76,10 +79,7 @@ def lock(connection: Connection, parent_ids: Iterable[str | None]) -> None:
     ids = sorted({i for i in parent_ids if i})
     if ids and connection.dialect.name != "sqlite":  # SQLite has one writer at a time anyway
         connection.execute(
-            select(Join.step_id)
-            .where(Join.step_id.in_(ids))
-            .order_by(Join.step_id)
-            .with_for_update()
+            select(_J.step_id).where(_J.step_id.in_(ids)).order_by(_J.step_id).with_for_update()
         )
 
 
@@ -95,10 +95,10 @@ def open_round(
     lock(connection, [step_id])
     deadline = None if policy.timeout_s is None else now() + policy.timeout_s
     number: int = connection.execute(
-        update(Join)
-        .where(Join.step_id == step_id)
+        update(table(Join))
+        .where(_J.step_id == step_id)
         .values(
-            round=Join.round + 1,
+            round=_J.round + 1,
             policy=policy.kind,
             keep=policy.keep,
             expected=len(member_ids),
@@ -107,24 +107,21 @@ def open_round(
             state="open",
             deadline_at=deadline,
         )
-        .returning(Join.round)
+        .returning(_J.round)
     ).scalar_one()
     return number
 
 
 def recount(connection: Connection, step_id: str, number: int) -> None:
     """Count the members of this round that had ended before it began (a repeated expansion)."""
-    of_round = (Step.parent_id == step_id) & (Step.round == number)
-    done = select(func.count()).where(of_round, Step.state.in_(_FINAL)).scalar_subquery()
-    succeeded = (
-        select(func.count()).where(of_round, Step.state == State.SUCCEEDED).scalar_subquery()
-    )
+    of_round = (_S.parent_id == step_id) & (_S.round == number)
+    done = select(func.count()).where(of_round, _S.state.in_(_FINAL)).scalar_subquery()
+    succeeded = select(func.count()).where(of_round, _S.state == State.SUCCEEDED).scalar_subquery()
     connection.execute(
-        update(Join).where(Join.step_id == step_id).values(done=done, succeeded=succeeded)
+        update(table(Join)).where(_J.step_id == step_id).values(done=done, succeeded=succeeded)
     )
 
 
-_J = table(Join).c
 _COUNT = (
     update(table(Join))
     .where(_J.step_id == bindparam("b_id"), _J.round == bindparam("b_round"), _J.state == "open")
@@ -156,8 +153,8 @@ def count(
 def fire_if_complete(connection: Connection, step_id: str, rules: Rules) -> Aftermath:
     """Fire a join whose members may all have ended before it was opened."""
     row = connection.execute(
-        select(Join.expected, Join.done, Join.succeeded, Join.policy).where(
-            Join.step_id == step_id, Join.state == "open"
+        select(_J.expected, _J.done, _J.succeeded, _J.policy).where(
+            _J.step_id == step_id, _J.state == "open"
         )
     ).first()
     if row is not None and _complete(connection, step_id, row, rules):
@@ -169,8 +166,8 @@ def fire_if_late(connection: Connection, step_id: str, rules: Rules) -> Aftermat
     """Fire a join whose deadline has passed; None when it has not."""
     lock(connection, [step_id])
     late = connection.execute(
-        select(Join.step_id).where(
-            Join.step_id == step_id, Join.state == "open", Join.deadline_at <= now() + EARLY_S
+        select(_J.step_id).where(
+            _J.step_id == step_id, _J.state == "open", _J.deadline_at <= now() + EARLY_S
         )
     ).first()
     return fire(connection, step_id, rules) if late else None
@@ -182,9 +179,7 @@ def _complete(connection: Connection, parent_id: str, join: Any, rules: Rules) -
     if join.policy == "first":
         return bool(join.succeeded)
     if join.policy == "decided":
-        parent = connection.execute(
-            select(Step.task, Step.payload).where(Step.id == parent_id)
-        ).one()
+        parent = connection.execute(select(_S.task, _S.payload).where(_S.id == parent_id)).one()
         return rules.decided(parent.task, parent.payload, members(connection, parent_id))
     return False
 
@@ -193,13 +188,13 @@ def members(connection: Connection, parent_id: str) -> list[MemberState]:
     """All members of a step, of every round, in their order."""
     rows = connection.execute(
         select(
-            Step.member,
-            Step.state,
-            Step.outcome,
-            (func.coalesce(Step.finished_at, now()) - Step.started_at),
+            _S.member,
+            _S.state,
+            _S.outcome,
+            (func.coalesce(_S.finished_at, now()) - _S.started_at),
         )
-        .where(Step.parent_id == parent_id)
-        .order_by(Step.position)
+        .where(_S.parent_id == parent_id)
+        .order_by(_S.position)
     )
     return [
         MemberState(
@@ -215,16 +210,16 @@ def members(connection: Connection, parent_id: str) -> list[MemberState]:
 def fire(connection: Connection, step_id: str, rules: Rules) -> Aftermath:
     """Close the join, make its step ready, and let go of members that no longer matter."""
     fired = connection.execute(
-        update(Join)
-        .where(Join.step_id == step_id, Join.state == "open")
+        update(table(Join))
+        .where(_J.step_id == step_id, _J.state == "open")
         .values(state="fired")
-        .returning(Join.keep)
+        .returning(_J.keep)
     ).first()
     if fired is None:
         return Aftermath()
     woken = connection.execute(
-        update(Step)
-        .where(Step.id == step_id, Step.state == State.WAITING)
+        update(table(Step))
+        .where(_S.id == step_id, _S.state == State.WAITING)
         .values(
             state=State.READY,
             ready_at=now(),
@@ -247,23 +242,23 @@ def drop_members(connection: Connection, parent_ids: list[str], waiting_state: S
     """
     running: list[str] = []
     while parent_ids:
-        below = Step.parent_id.in_(parent_ids)
+        below = _S.parent_id.in_(parent_ids)
         _hold_still(connection, below)
         running += connection.execute(
-            update(Step)
-            .where(below, Step.state == State.RUNNING)
+            update(table(Step))
+            .where(below, _S.state == State.RUNNING)
             .values(cancel_requested=True)
-            .returning(Step.id)
+            .returning(_S.id)
         ).scalars()
         connection.execute(
-            update(Step).where(below, Step.state == State.READY).values(ended(waiting_state))
+            update(table(Step)).where(below, _S.state == State.READY).values(ended(waiting_state))
         )
         parent_ids = list(
             connection.execute(
-                update(Step)
-                .where(below, Step.state == State.WAITING)
+                update(table(Step))
+                .where(below, _S.state == State.WAITING)
                 .values(ended(State.CANCELLED))
-                .returning(Step.id)
+                .returning(_S.id)
             ).scalars()
         )
     return running
@@ -273,7 +268,7 @@ def _hold_still(connection: Connection, steps: ColumnElement[bool]) -> None:
     """Lock open steps, their joins first: one that is being claimed just now is not missed."""
     if connection.dialect.name == "sqlite":
         return
-    moving = select(Step.id).where(steps, Step.state.not_in(_FINAL)).order_by(Step.id)
+    moving = select(_S.id).where(steps, _S.state.not_in(_FINAL)).order_by(_S.id)
     lock(connection, connection.execute(moving).scalars())
     connection.execute(moving.with_for_update())
 
@@ -283,13 +278,13 @@ def ended(state: State) -> dict[Any, Any]:
     error = None if state is State.SKIPPED else ErrorInfo.of(StepCancelledError())
     outcome = Outcome(state=state, error=error)
     return {
-        Step.state: state,
-        Step.outcome: outcome.compact(),
-        Step.finished_at: now(),
-        Step.cancel_requested: True,
-        Step.worker_id: None,
-        Step.settled: True,
-        Step.token: Step.token + 1,  # a claim of before ends nothing any more
+        _S.state: state,
+        _S.outcome: outcome.compact(),
+        _S.finished_at: now(),
+        _S.cancel_requested: True,
+        _S.worker_id: None,
+        _S.settled: True,
+        _S.token: _S.token + 1,  # a claim of before ends nothing any more
     }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
@@ -12,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from app.journal import migrate
+from app.journal.engine import connect
 from celery_agents.errors import ConfigurationError, redact
 from deploy.local import locks, procfile
 from deploy.local.output import Line, into
@@ -100,7 +101,7 @@ def local_stack(
         stack = Stack(directory, _environment(directory, broker, services), broker)
         private_directory(directory / "logs")
         sink = output or (lambda name: into(stack.log(name)))
-        _release(commands, stack)
+        _release(stack.database_url)
         write_environment(
             directory / "env", {k: stack.environ[k] for k in ("REDIS_URL", "DATABASE_URL")}
         )
@@ -217,25 +218,17 @@ def _environment(
     return environ
 
 
-def _release(commands: Mapping[str, str], stack: Stack) -> None:
-    """Bring the journal up to date (the Procfile's release line)."""
-    if "release" not in commands:
-        return
-    done = subprocess.run(
-        procfile.argv(commands["release"]),
-        env=stack.environ,
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        lines = (done.stdout + done.stderr).strip().splitlines()
+def _release(url: str) -> None:
+    """Bring the journal up to date: the Procfile's release line, without a process of its own."""
+    engine = connect(url, timeout_s=5.0)
+    try:
+        migrate.upgrade(engine)
+    except Exception as error:
         raise ConfigurationError(
-            f"The journal at {redact(stack.database_url)} could not be brought up to date:\n"
-            + "\n".join(lines[-15:])
-        )
+            f"The journal at {redact(url)} could not be brought up to date: {redact(error)}"
+        ) from error
+    finally:
+        engine.dispose()
 
 
 def _stop(services: Sequence[Service], grace_s: float) -> None:

@@ -73,7 +73,7 @@ def main(argv: Sequence[str]) -> int:
             choices=sorted(LANGUAGES) if options.models else None,
             rule="majority",
             stop="none",  # all voters are heard: the table compares them
-            escalate={"kind": "supervisor", "agent": "supervisor", "backups": ["pool"]},
+            escalate={"kind": "supervisor", "agent": "supervisor", "backups": ["most_named"]},
             retry=RETRY,
         )
         rows = _collect(messages, runs)

@@ -166,6 +166,12 @@ def supervisor(split: Split) -> str:
     return _likeliest({language: pool[language] for language in pool.keys() & voted} or pool)
 
 
+def most_named(split: Split) -> str:
+    """The language that most ballots name, of equal ones the first: when the supervisor fails."""
+    options = [ballot["option"] for ballot in split["ballots"] if ballot["option"]]
+    return max(options, key=options.count, default=UNDETERMINED)
+
+
 def sometimes(
     detect: Callable[[str], str],
     *,
