@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kombu import Queue
+from kombu import Exchange, Queue
 
 from app.settings import Settings
 from beat_schedules import SCHEDULE
@@ -26,7 +26,11 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "accept_content": ["json"],
         "result_accept_content": ["json"],
         # Queues: control messages never wait behind work.
-        "task_queues": [Queue(settings.queue), Queue(names.CONTROL_QUEUE)],
+        # Each with its own exchange: two queues of one binding would each get every message.
+        "task_queues": [
+            Queue(name, Exchange(name), routing_key=name)
+            for name in (settings.queue, names.CONTROL_QUEUE)
+        ],
         "task_default_queue": settings.queue,
         "task_create_missing_queues": True,  # agents that are other apps' tasks have their own
         "task_default_priority": 5,  # the middle of 0 (first) to 9; unset would mean first
