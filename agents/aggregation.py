@@ -10,37 +10,13 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Literal
 
-from celery_agents.contracts.base import Contract, JsonValue
+from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.gather import Aggregate, Clash, Skipped, Why
 from celery_agents.contracts.outcome import Outcome
 from celery_agents.contracts.vote import exact, unique_keys
 
-Why = Literal["no_answer", "wrong_type", "no_score", "no_weight"]
 Weights = Mapping[str, Fraction | float | str]
-
-
-class Skipped(Contract):
-    """A member whose value is not in the aggregate."""
-
-    member: str
-    why: Why
-
-
-class Clash(Contract):
-    """Members gave different values at a path of keys; the first one's was kept."""
-
-    path: tuple[str, ...]
-    values: dict[str, JsonValue]
-
-
-class Aggregate(Contract):
-    """The one value (None when nothing could be used), who is in it, who is not, what clashed."""
-
-    value: JsonValue
-    used: tuple[str, ...] = ()
-    skipped: tuple[Skipped, ...] = ()
-    conflicts: tuple[Clash, ...] = ()
 
 
 def merge_dicts(outcomes: Sequence[Outcome]) -> Aggregate:

@@ -7,21 +7,24 @@ from celery_agents.agent import agent
 from celery_agents.client import Client
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.fallback import Candidate
+from celery_agents.contracts.gather import Aggregate, Gather
 from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, Usage
 from celery_agents.contracts.patterns import Fallback, Vote
 from celery_agents.contracts.policies import RetryPolicy
 from celery_agents.contracts.vote import Ballot, Decision, Voter
 from celery_agents.errors import AgentsError, PermanentError, RetryableError
-from celery_agents.run import DecisionRun, Run
+from celery_agents.run import AggregateRun, DecisionRun, Run
 
 __all__ = [  # noqa: RUF022 - grouped by use
     # enqueue
     "Client",
     "Run",
     "DecisionRun",
+    "AggregateRun",
     # offer
     "agent",
     # contracts
+    "Aggregate",
     "Answer",
     "Ask",
     "Ballot",
@@ -29,6 +32,7 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "Decision",
     "ErrorInfo",
     "Fallback",
+    "Gather",
     "Outcome",
     "RetryPolicy",
     "State",

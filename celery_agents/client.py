@@ -20,9 +20,10 @@ from kombu.utils.json import dumps
 from celery_agents import names
 from celery_agents.contracts.ask import Ask, StepOptions
 from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.gather import Gather
 from celery_agents.contracts.patterns import Fallback, Vote
 from celery_agents.errors import BrokerUnavailableError, PayloadTooLargeError, redact
-from celery_agents.run import DecisionRun, Run
+from celery_agents.run import AggregateRun, DecisionRun, Run
 from celery_agents.shown import shown_args, shown_kwargs
 from celery_agents.transport import transport_options
 
@@ -85,6 +86,7 @@ class Client:
         self.ask = AskPattern(self, names.ASK, Ask, Run)
         self.fallback = FallbackPattern(self, names.FALLBACK, Fallback, Run)
         self.vote = VotePattern(self, names.VOTE, Vote, DecisionRun)
+        self.gather = GatherPattern(self, names.GATHER, Gather, AggregateRun)
 
     def run(self, run_id: str) -> Run:
         """A run that was enqueued before, by its id."""
@@ -275,3 +277,15 @@ class VotePattern(Pattern[DecisionRun]):
     def s(self, voters: Sequence[Any], *question: JsonValue, **options: Any) -> Signature:
         """A signature; in a chain the previous result is the question."""
         return self._signature(question, {**options, "voters": voters})
+
+
+class GatherPattern(Pattern[AggregateRun]):
+    """``agents.gather(agents, input)``: many agents' answers made one value."""
+
+    def __call__(self, agents: Sequence[Any], input: JsonValue, **options: Any) -> AggregateRun:  # noqa: A002
+        """Ask agents (names or Voter) and aggregate their answers by ``how``; see Gather."""
+        return self._enqueue(input, {**options, "agents": agents})
+
+    def s(self, agents: Sequence[Any], *input: JsonValue, **options: Any) -> Signature:  # noqa: A002
+        """A signature; in a chain the previous result is the input."""
+        return self._signature(input, {**options, "agents": agents})

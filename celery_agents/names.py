@@ -5,6 +5,7 @@ from __future__ import annotations
 ASK = "agents.ask"
 FALLBACK = "agents.fallback"
 VOTE = "agents.vote"
+GATHER = "agents.gather"
 CANCEL = "agents.cancel"
 APPROVE = "agents.approve"
 #: The task name of a row that waits for a person; no worker runs it.

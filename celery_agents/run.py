@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 from celery.result import AsyncResult
 
+from celery_agents.contracts.gather import Aggregate
 from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.contracts.vote import Decision
 from celery_agents.errors import ResultTimeoutError
@@ -86,6 +87,13 @@ class Run:
     def forget(self) -> None:
         """Free the stored result."""
         self.result.forget()
+
+
+class AggregateRun(Run):
+    """A gathering: its value is an :class:`Aggregate`."""
+
+    def _value(self, value: Any) -> Aggregate:
+        return Aggregate.model_validate(value)
 
 
 class DecisionRun(Run):

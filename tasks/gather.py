@@ -1,0 +1,19 @@
+"""``agents.gather``: many agents' answers made one value."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from agents.patterns import gather as pattern
+from app.plan import Expand
+from app.step import Step
+from app.task import StepTask
+from celery_agents import names
+from celery_agents.contracts.gather import Gather
+from celery_agents.contracts.outcome import Outcome
+
+
+@shared_task(base=StepTask, name=names.GATHER, request_type=Gather)
+def gather(step: Step, request: Gather) -> Expand | Outcome:
+    """Ask all agents and aggregate; args [input], kwargs: see ``Gather``."""
+    return pattern.advance(request, step.members(), remaining_s=step.claim.remaining_s)
