@@ -54,7 +54,9 @@ class Step:
         seq, self._calls = self._calls, self._calls + 1
         answer = (await self._finished_before()).get((seq, fingerprint))
         if answer is not None:
-            return Answer.model_validate(answer)
+            known = Answer.model_validate(answer)
+            self.spent += known.usage  # should this attempt fail, the step has cost it all the same
+            return known
         key = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.claim.id}/{seq}"))
         journal = self.runtime.journal
         await asyncio.wrap_future(journal.start_call(self.claim, seq, name, fingerprint, key))
@@ -71,12 +73,12 @@ class Step:
         return result
 
     async def _finished_before(self) -> dict[tuple[int, str], dict[str, Any]]:
-        if self._before is None:
-            self._before = {}
-            if self.claim.token > 1:  # the first claim of a step has no earlier calls
-                self._before = await asyncio.to_thread(
-                    self.runtime.journal.finished_calls, self.claim.id
-                )
+        if self.claim.token == 1:  # the first claim of a step has no earlier calls
+            return {}
+        if self._before is None:  # calls that begin at once may each read it; none goes without
+            self._before = await asyncio.to_thread(
+                self.runtime.journal.finished_calls, self.claim.id
+            )
         return self._before
 
     async def progress(self, **fields: JsonValue) -> None:
