@@ -74,7 +74,13 @@ def _sqlite(url: str, path: str | None, timeout_s: float) -> Engine:
         raise ConfigurationError(
             "The journal needs a SQLite file (sqlite:///path): memory is not seen by workers."
         )
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(path).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The journal's folder {folder} cannot be made: {error.strerror}."
+        ) from error
     engine = create_engine(
         url,
         connect_args={"timeout": timeout_s, "check_same_thread": False},
