@@ -23,6 +23,7 @@ from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.gather import Gather
 from celery_agents.contracts.patterns import Fallback, Vote
 from celery_agents.errors import BrokerUnavailableError, PayloadTooLargeError, redact
+from celery_agents.results import result_backend
 from celery_agents.run import AggregateRun, DecisionRun, Run
 from celery_agents.shown import shown_args, shown_kwargs
 from celery_agents.transport import transport_options
@@ -70,7 +71,7 @@ class Client:
                     visibility_timeout_s=visibility_timeout_s, redis_timeout_s=redis_timeout_s
                 ),
                 "broker_connection_timeout": 2.0,
-                "result_backend": result_url or url,
+                "result_backend": result_backend(result_url or url),
                 "redis_socket_timeout": redis_timeout_s,
                 "redis_socket_connect_timeout": 2.0,
                 "task_serializer": "json",
@@ -120,21 +121,13 @@ class Client:
         self.close()
 
     def _control(self, task: str, *args: JsonValue) -> Run:
-        control = Run(self, uuid())
+        control_id = uuid()
         headers = {names.INTAKE: 1} if task == names.CANCEL else {}  # a question may be lost
-        self.publish(
-            [
-                self.signature(
-                    task,
-                    list(args),
-                    {},
-                    queue=names.CONTROL_QUEUE,
-                    id=control.id,
-                    headers=headers,
-                )
-            ]
+        message = self.signature(
+            task, list(args), {}, queue=names.CONTROL_QUEUE, id=control_id, headers=headers
         )
-        return control
+        self.publish([message])
+        return Run(self, control_id, message)
 
     def signature(
         self,
@@ -194,19 +187,18 @@ class Pattern(Generic[R]):
         self._run = run
 
     def _enqueue(self, value: JsonValue, options: dict[str, Any]) -> R:
-        run = self._run(self._client, options.pop("id", None) or uuid())
-        self._client.publish([self._signature((value,), {**options, "id": run.id})])
+        run = self._new(value, options)
+        self._client.publish([run.message])
         return run
 
     def _enqueue_many(self, values: Iterable[JsonValue], options: dict[str, Any]) -> list[R]:
-        runs: list[R] = []
-        signatures: list[Signature] = []
-        for value in values:
-            run = self._run(self._client, uuid())
-            runs.append(run)
-            signatures.append(self._signature((value,), {**options, "id": run.id}))
-        self._client.publish(signatures)
+        runs = [self._new(value, options) for value in values]
+        self._client.publish(run.message for run in runs)
         return runs
+
+    def _new(self, value: JsonValue, options: dict[str, Any]) -> R:
+        run_id = options.get("id") or uuid()
+        return self._run(self._client, run_id, self._signature((value,), {**options, "id": run_id}))
 
     def _signature(self, args: Sequence[JsonValue], options: dict[str, Any]) -> Signature:
         message = {k: options.pop(k) for k in ("id", "priority") if k in options}

@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Generator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from celery import Signature
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 from celery.result import AsyncResult
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from celery_agents.contracts.gather import Aggregate
 from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.contracts.vote import Decision
-from celery_agents.errors import ResultTimeoutError
+from celery_agents.errors import BrokerUnavailableError, ResultTimeoutError
 
 if TYPE_CHECKING:
     from celery_agents.client import Client
 
 #: Seconds between two looks of ``await run``: soon at first, then seldom.
 _LOOKS_S = (0.01, 0.25)
+#: Seconds after which a run that somebody waits for is sent again, first and at the longest.
+_AGAIN_S = (10.0, 300.0)
 
 
 class Run:
     """What was asked for, under the id of its Celery task. ``await run`` gives its value."""
 
-    def __init__(self, client: Client, run_id: str) -> None:
+    def __init__(self, client: Client, run_id: str, message: Signature | None = None) -> None:
         self.client = client
         self.id = run_id
         self.result = AsyncResult(run_id, app=client.celery)
+        self.message = message  # what was sent, to be sent again while somebody waits
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}>"
@@ -39,22 +48,47 @@ class Run:
             ResultTimeoutError: it did not come within ``timeout`` seconds; the run goes on.
             AgentsError: the run failed; the error is of the class that the worker raised.
         """
-        try:
-            value = self.result.get(timeout=timeout)
-        except CeleryTimeoutError:
-            raise ResultTimeoutError(
-                f"No result of {self.id} within {timeout} s. The run goes on; is a worker up?"
-            ) from None
-        return self._value(value)
+        give_up = math.inf if timeout is None else time.monotonic() + timeout
+        pause, longest = _AGAIN_S
+        while True:
+            left = max(give_up - time.monotonic(), 0.0)
+            try:
+                return self._value(self.result.get(timeout=min(pause, left)))
+            except CeleryTimeoutError:
+                if left <= pause:
+                    break
+                self._send_again()
+                pause = min(2 * pause, longest)
+            except (RedisConnectionError, RedisTimeoutError):
+                if left <= 1.0:
+                    break
+                time.sleep(1.0)  # the broker is away; the run is not
+        raise ResultTimeoutError(
+            f"No result of {self.id} within {timeout} s. The run goes on; is a worker up?"
+        )
+
+    def _send_again(self) -> None:
+        """Wake the run: a Redis that was emptied may have lost its message, or its result.
+
+        A copy costs nothing: the worker finds the step's row, and stores its result again.
+        """
+        if self.message is not None:
+            with suppress(BrokerUnavailableError):  # then at the next time
+                self.client.publish([self.message])
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self._wait().__await__()
 
     async def _wait(self) -> Any:
         pause, longest = _LOOKS_S
+        again, waited = _AGAIN_S[0], 0.0
         while not await asyncio.to_thread(self.result.ready):
             await asyncio.sleep(pause)
+            waited += pause
             pause = min(1.5 * pause, longest)
+            if waited >= again:
+                await asyncio.to_thread(self._send_again)
+                again, waited = min(2 * again, _AGAIN_S[1]), 0.0
         return await asyncio.to_thread(self.get, 5.0)
 
     def _value(self, value: Any) -> Any:

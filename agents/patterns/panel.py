@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from agents.patterns.fallback import ask_options
 from agents.voting import answer_schema, ballot_of
+from agents.voting.deliberation import another_round, others
 from app.plan import Expand, JoinPolicy, Member, MemberState
 from celery_agents import names
 from celery_agents.contracts.base import JsonValue
@@ -87,13 +88,11 @@ def next_round(
     There is none when all agree, or when the last round changed nothing.
     """
     done = rounds(request, members)
-    voices = {b.voter: b.choices for b in heard if b.abstained is None}
-    if done >= request.deliberation or len(set(voices.values())) <= 1:
+    before = ballots(request, members, until=done - 1) if done else None
+    if not another_round(request, done, before, heard):
         return None
-    before = {b.voter: b.choices for b in ballots(request, members, until=done - 1)}
-    if done and all(before.get(voter) == choice for voter, choice in voices.items()):
-        return None
-    voters = [v for v in request.voters if v.key in voices]
+    cast = {b.voter for b in heard if b.abstained is None}
+    voters = [v for v in request.voters if v.key in cast]
     return Expand(
         members=tuple(_member(request, v, done + 1, _discussed(request, v, heard)) for v in voters),
         join=JoinPolicy(kind="all", timeout_s=remaining_s),
@@ -104,11 +103,8 @@ def next_round(
 def _discussed(request: Vote, voter: Voter, heard: Sequence[Ballot]) -> JsonValue:
     """What a voter is shown in deliberation: the question, its own ballot, the others'."""
     own = next(b for b in heard if b.voter == voter.key)
-    return {
-        "question": request.input,
-        "your_ballot": shown(own),
-        "ballots": [shown(b) for b in heard if b.voter != voter.key],
-    }
+    told: list[JsonValue] = [*others(heard, voter.key)]
+    return {"question": request.input, "your_ballot": shown(own), "ballots": told}
 
 
 def shown(ballot: Ballot) -> JsonValue:

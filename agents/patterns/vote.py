@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 
 from agents.patterns import panel
@@ -10,7 +12,7 @@ from agents.voting import Deadlock, Decided, Undecided, electorate, missing, nex
 from app.plan import Expand, MemberState
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.contracts.patterns import Vote
-from celery_agents.contracts.vote import Ballot, Decision, NoEscalation, Voter
+from celery_agents.contracts.vote import Ballot, Decision, NoEscalation, Seeded, Voter
 from celery_agents.errors import NoDecisionError
 
 
@@ -22,6 +24,7 @@ def advance(
     A vote without a decision is a failed outcome of kind ``no_decision`` with the tally.
     ``remaining_s`` is what is left of the vote's time.
     """
+    request = seeded(request)
     usage = sum((m.outcome.usage for m in members if m.outcome is not None), Usage())
     asked = panel.asked(request, members)
     heard = panel.ballots(request, members)
@@ -48,9 +51,21 @@ def advance(
 
 def decided(request: Vote, members: Sequence[MemberState]) -> bool:
     """Whether the rest of the voters cannot matter (the join policy ``decided``)."""
+    request = seeded(request)
     heard = panel.ballots(request, members)
     keys = {b.voter for b in heard}
     return _stands(request, heard, [v for v in electorate(request) if v.key not in keys])
+
+
+def seeded(request: Vote) -> Vote:
+    """The vote with a seed for its ties: without one of its own, drawn from the question.
+
+    Else the same option would win the ties of all questions.
+    """
+    if not isinstance(request.tie, Seeded) or request.tie.seed:
+        return request
+    digest = hashlib.sha256(json.dumps(request.input, sort_keys=True).encode()).hexdigest()
+    return request.model_copy(update={"tie": Seeded(seed=digest[:16])})
 
 
 def close(request: Vote, asked: Sequence[Voter], heard: list[Ballot]) -> Decided | Deadlock:
