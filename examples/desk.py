@@ -1,0 +1,149 @@
+"""The agents of the documentation: a small help desk.
+
+Offered by a worker that is started with ``AGENTS_MODULES='["examples.desk"]'``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from agents.backends.base import StepContext
+from celery_agents import Answer, RetryableError, Usage, agent
+from celery_agents.errors import ProviderUnavailableError
+
+#: Words that tell what a message is about.
+_NOUNS = {"parcel": "delivery", "money": "refund", "invoice": "refund", "password": "account"}
+_VERBS = {"arrive": "delivery", "paid": "refund", "log in": "account"}
+
+
+def _first(words: dict[str, str], text: str) -> str | None:
+    found = [(text.lower().find(word), topic) for word, topic in words.items()]
+    return min((f for f in found if f[0] >= 0), default=(0, None))[1]
+
+
+# ---------------------------------------------------------------- answers
+
+
+@agent(effects="pure")
+def shout(text: str) -> str:
+    """Says it louder."""
+    return text.upper()
+
+
+@agent
+def flaky(text: str, step: StepContext) -> str:
+    """Is away at first, and there at the second attempt."""
+    if step.attempt < 2:  # noqa: PLR2004 - the second one
+        raise RetryableError("busy, come again")
+    return f"{text} (attempt {step.attempt})"
+
+
+@agent
+def down(_: Any) -> str:
+    """Is always away."""
+    raise ProviderUnavailableError("the desk is closed")
+
+
+@agent
+async def slow(text: str) -> str:
+    """Takes half a minute, without a thread of its own."""
+    await asyncio.sleep(30)
+    return text
+
+
+@agent
+def priced(text: str) -> Answer:
+    """Says what it cost, as a model would."""
+    return Answer(value=len(text), usage=Usage(calls=1, input_tokens=len(text), cost_usd=0.002))
+
+
+@agent(effects="effect")
+def refund(order: dict[str, Any]) -> str:
+    """Pays money back, so nobody may race it."""
+    return f"refunded {order['amount']}"
+
+
+# ---------------------------------------------------------------- ballots
+
+
+@agent
+def nouns(text: str) -> dict[str, Any]:
+    """Sorts a message by its nouns."""
+    return {"option": _first(_NOUNS, text), "confidence": 0.9, "reason": "its nouns"}
+
+
+@agent
+def verbs(text: str) -> dict[str, Any]:
+    """Sorts a message by its verbs."""
+    return {"option": _first(_VERBS, text), "confidence": 0.7, "reason": "its verbs"}
+
+
+@agent
+def tone(text: str) -> dict[str, Any]:
+    """Sorts a message by how it ends; often wrong, and says so."""
+    ends = {"?": "delivery", "!": "refund"}
+    return {"option": ends.get(text[-1:], "account"), "confidence": 0.4, "reason": "its end"}
+
+
+@agent
+def lead(split: dict[str, Any]) -> str:
+    """The supervisor: of the ballots of a split vote, the most confident one."""
+    return str(max(split["ballots"], key=lambda b: b["confidence"] or 0)["option"])
+
+
+@agent
+def by_price(_: Any) -> list[str]:
+    """Ranks the carriers by price."""
+    return ["post", "bike", "courier"]
+
+
+@agent
+def by_speed(_: Any) -> list[str]:
+    """Ranks the carriers by speed."""
+    return ["courier", "bike", "post"]
+
+
+@agent
+def by_climate(_: Any) -> list[str]:
+    """Ranks the carriers by what they burn."""
+    return ["bike", "post", "courier"]
+
+
+# ---------------------------------------------------------------- values to gather
+
+
+@agent
+def quote_post(_: Any) -> float:
+    """What the post asks for a parcel."""
+    return 4.5
+
+
+@agent
+def quote_bike(_: Any) -> float:
+    """What the bike messenger asks for a parcel."""
+    return 6.0
+
+
+@agent
+def quote_courier(_: Any) -> float:
+    """What the courier asks for a parcel."""
+    return 12.0
+
+
+@agent
+def brief(text: str) -> str:
+    """Drafts a short reply."""
+    return f"We look into it: {text}"
+
+
+@agent
+def warm(text: str) -> str:
+    """Drafts a friendly reply."""
+    return f"Thank you for writing to us. We look into it at once: {text}"
+
+
+@agent
+def judge(asked: dict[str, Any]) -> dict[str, float]:
+    """Scores drafts: longer ones please more."""
+    return {c["member"]: float(len(c["value"])) for c in asked["candidates"]}

@@ -1,0 +1,48 @@
+"""One broker, one journal and the workers of the documentation's examples, for all pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.local.state import ROOT
+from tests.support.redis_server import RedisServer
+from tests.support.workers import WorkerProcess, unique_name, worker_command
+
+AGENTS = {
+    "AGENTS_CONFIG": str(ROOT / "examples" / "triage" / "agents.toml"),
+    "AGENTS_MODULES": '["examples.desk"]',
+}
+SHOP = ["--pool", "threads", "--concurrency", "2", "-Q", "shop", "--without-mingle"]
+#: A database that no other test of the session takes.
+DATABASE = 0
+
+
+@pytest.fixture(scope="session")
+def documented(
+    _session_broker: RedisServer, _migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
+    """The environment of who follows the pages: a service is up, and a shop's worker beside it."""
+    directory = tmp_path_factory.mktemp("documented")
+    _session_broker.start()
+    env = {
+        "REDIS_URL": _session_broker.database_url(DATABASE),
+        "DATABASE_URL": f"sqlite:///{directory / 'journal.db'}",
+    }
+    (directory / "journal.db").write_bytes(_migrated_sqlite.read_bytes())
+    started = []
+    for app, args in (("app", None), ("examples.shop", SHOP)):
+        name = unique_name()
+        command = worker_command(name, app, args)
+        started.append(WorkerProcess(name, command, env={**env, **AGENTS}, directory=directory))
+    try:
+        for worker in started:
+            worker.start()
+        for worker in started:
+            worker.wait_ready()
+        yield env
+    finally:
+        for worker in started:
+            worker.close()
