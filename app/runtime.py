@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -97,6 +98,11 @@ class Runtime:
                 self._resources[key] = make()
             return cast("T", self._resources[key])
 
+    @property
+    def stopping(self) -> bool:
+        """Whether this process gives back what still runs."""
+        return self._stopped.is_set()
+
     @staticmethod
     def wait(future: Future[T]) -> T:
         """Wait for a commit or for the loop; every wait of a step passes through here."""
@@ -171,7 +177,10 @@ def runtime_of(app: Celery, name: str | None = None) -> Runtime:
     with _making:
         held: tuple[int, Runtime] | None = getattr(app, "agents_runtime", None)
         if held is None or held[0] != os.getpid():
-            held = (os.getpid(), Runtime(app, name or f"process@{os.getpid()}"))
+            held = (
+                os.getpid(),
+                Runtime(app, name or f"process-{os.getpid()}@{socket.gethostname()}"),
+            )
             app.agents_runtime = held
         return held[1]
 

@@ -104,7 +104,8 @@ class StepTask(Task):
             # Celery copies every frame of what is raised; nobody reads those of an Ignore.
             raise ignored.with_traceback(None) from None
         finally:
-            del runtime.active[step_id]
+            if runtime.active.get(step_id) is active:
+                del runtime.active[step_id]
 
     def on_success(self, retval: Any, task_id: str, *_: Any) -> None:  # noqa: ARG002
         """The result is stored and successors are published: nothing is left to recover."""
@@ -148,8 +149,8 @@ class StepTask(Task):
     def _new_step(self, args: Any, kwargs: Any) -> NewStep:
         """The row that a client's message asks for. Raises InvalidPayloadError."""
         request = self.request
+        options = self.parse(args, kwargs)  # first: what is no JSON has no size either
         self._refuse_large(args, kwargs)
-        options = self.parse(args, kwargs)
         envelope = {
             option: value for name, option in _ENVELOPE if (value := request.get(name)) is not None
         }
@@ -194,7 +195,8 @@ class StepTask(Task):
                 work.cancel()
             return runtime.wait(work)
         except (asyncio.CancelledError, FutureCancelledError):
-            return _Stopped()
+            asked = active.cancelled or runtime.stopping
+            return _Stopped() if asked else AgentFailedError("The agent's code cancelled itself.")
         except AgentsError as error:
             return error
         except Exception as error:
@@ -255,6 +257,7 @@ class StepTask(Task):
         )
         if not aftermath.applied:
             raise Ignore(f"{claim.id}: failed late, another worker had its lease")
+        runtime.active.pop(claim.id, None)  # its next message may be there before we are gone
         if delay > runtime.settings.countdown_limit_s:
             raise Ignore(f"{claim.id}: tried again in {delay:.0f} s, by recovery")
         headers = {**(self.request.headers or {}), names.JOURNALED: 1}
@@ -277,6 +280,7 @@ class StepTask(Task):
                 raise Ignore(f"{claim.id}: expanded late, another worker had its lease")
             runtime.follow(aftermath)
             return self._conclude(cancelled, claim.parent_id)
+        runtime.active.pop(claim.id, None)  # quick members may wake it before all are sent
         runtime.follow(expanded)
         if expanded.timer is not None:
             publish(self.app, [expanded.timer], countdown=plan.join.timeout_s)
