@@ -7,10 +7,10 @@ one that stays without a row belongs to a message that was lost, and becomes a r
 from __future__ import annotations
 
 import base64
-import json
 import time
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from redis import Redis
 
 from app.journal.rows import NewStep
@@ -64,22 +64,49 @@ class Intake:
         return sum(pipe.execute())
 
 
+class _Headers(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    id: Annotated[str, Field(min_length=1)]
+    task: str
+
+
+class _Properties(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    body_encoding: str | None = None
+    priority: int | None = None
+    delivery_info: dict[str, Any] | None = None
+
+
+class _Record(BaseModel):
+    headers: _Headers
+    properties: _Properties
+    body: str
+
+
+_BODY: TypeAdapter[tuple[list[Any], dict[str, Any], dict[str, Any] | None]] = TypeAdapter(
+    tuple[list[Any], dict[str, Any], dict[str, Any] | None]
+)
+
+
 def _decode(record: bytes | None) -> dict[str, Any] | None:
+    """The message in a record; None for whatever is none: it must not stop those behind it."""
     try:
-        message: dict[str, Any] = json.loads(record or b"")
-        body = message["body"]
-        if message.get("properties", {}).get("body_encoding") == "base64":
+        message = _Record.model_validate_json(record or b"", strict=True)
+        body: str | bytes = message.body
+        if message.properties.body_encoding == "base64":
             body = base64.b64decode(body)
-        args, kwargs, embed = json.loads(body)
-        return {
-            "headers": message["headers"],
-            "properties": message["properties"],
-            "args": args,
-            "kwargs": kwargs,
-            "embed": embed or {},
-        }
-    except (ValueError, KeyError, TypeError, AttributeError):
+        args, kwargs, embed = _BODY.validate_json(body)
+    except ValueError:
         return None
+    return {
+        "headers": message.headers.model_dump(),
+        "properties": message.properties.model_dump(exclude_unset=True),
+        "args": args,
+        "kwargs": kwargs,
+        "embed": embed or {},
+    }
 
 
 def step_of(message: dict[str, Any], *, max_attempts: int, timeout_s: float | None) -> NewStep:
