@@ -13,8 +13,10 @@ from typing import Any, ClassVar
 
 _SECRET = re.compile(
     r"""(?ix)
-    (?P<head> \b(?:authorization|x-api-key|api[-_ ]?key|access[-_ ]?token|password|secret|token)
-        ["']?\s*[:=]\s*["']?(?:bearer\s+|basic\s+)? ) [^\s"',;}&]+
+    (?P<head> (?<![a-z0-9])  # after "_" too: REDIS_PASSWORD, client_secret
+        (?:authorization|(?:api|access|private)[-_ ]?key|password|passwd|pwd|secret|token)
+        (?:\\*["'])?\s*[:=]\s*\\*(?P<quote>["'])? )
+        (?(quote) (?:(?!(?P=quote))[^\\]|\\.)* | (?:bearer\s+|basic\s+)?[^\s"',;}&]+ )
     | (?P<url> \b[a-z][a-z0-9+.-]*://[^\s:/@]*: ) [^\s@/]+ (?=@)
     | \bbearer\s+[a-z0-9._~+/=-]{8,}
     | \b(?:sk|pk|rk|key|xox[abp]|ghp|AIza)[-_]?[A-Za-z0-9_-]{16,}

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import inspect
+import json
+
+import pytest
+from celery import Celery
+from celery.backends.cache import CacheBackend
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from celery_agents import errors
+from celery_agents.contracts.outcome import ErrorInfo
+from celery_agents.errors import AgentsError, PermanentError, RetryableError, redact
+
+CLASSES = [
+    found
+    for _, found in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(found, AgentsError)
+]
+
+# What secrets are made of. None is a word that could stand in the text around it.
+word = st.text(
+    "abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789", min_size=12, max_size=40
+)
+key = st.builds(lambda w: f"{w}+/{w[:3]}=", word)
+prose = st.text(" \n.,;()-äöü漢字🤖01", max_size=30)
+FORMS = [
+    "password={}",
+    "PASSWORD: {}",
+    '{{"password": "{}"}}',
+    "{{'api_key': '{}'}}",
+    "api-key={}&x=1",
+    "apikey={}",
+    "x-api-key: {}",
+    "OPENAI_API_KEY={}",
+    "REDIS_PASSWORD={}",
+    "client_secret={}",
+    "aws_secret_access_key={}",
+    '"refresh_token": "{}"',
+    "access_token={}",
+    "token={}",
+    "secret = {}",
+    "Authorization: Bearer {}",
+    "authorization: Basic {}",
+    "{{'Authorization': 'Bearer {}'}}",
+    "bearer {}",
+    'password = "two words {}"',
+    "passwd={}",
+    r"{{\"token\": \"{}\"}}",
+]
+
+
+@settings(max_examples=400)
+@given(form=st.sampled_from(FORMS), secret=key, before=prose, after=prose)
+def test_a_secret_never_survives(form: str, secret: str, before: str, after: str) -> None:
+    shown = redact(f"{before} {form.format(secret)} {after}")
+    assert secret not in shown
+    assert secret[:12] not in shown
+
+
+@given(secret=word, user=st.sampled_from(["", "user", "a.b"]), before=prose, after=prose)
+def test_the_password_of_a_url_never_survives(
+    secret: str, user: str, before: str, after: str
+) -> None:
+    shown = redact(f"{before} rediss://{user}:{secret}@host:6379/0 {after}")
+    assert secret not in shown
+    assert "@host:6379/0" in shown
+
+
+@given(tail=word)
+def test_keys_are_known_by_their_prefix(tail: str) -> None:
+    long = tail * 2
+    for prefix in ("sk-", "sk-ant-", "AIza", "ghp_", "xoxb-"):
+        assert long not in redact(f"Incorrect key provided: {prefix}{long}.")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "The token limit is 4096 tokens: shorten the prompt",
+        "sqlite:///path/journal.db",
+        "http://localhost:8080/v1/chat",
+        "keyboard, skills and risk",
+        "input_tokens=5, output_tokens=7",
+        "12:30:45",
+    ],
+)
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert redact(text) == text
+
+
+def test_a_long_text_is_cut_after_it_was_searched() -> None:
+    assert redact("x" * 3000) == "x" * 1999 + "…"
+    shown = redact("y" * 5 + " password=" + "z" * 50, limit=20)
+    assert "z" not in shown
+
+
+@given(prose, st.integers(1, 50))
+def test_the_limit_holds(text: str, limit: int) -> None:
+    assert len(redact(text, limit=limit)) <= limit
+
+
+# ---------------------------------------------------------------- classes
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_every_error_has_a_word_of_its_own_and_a_remedy(cls: type[AgentsError]) -> None:
+    assert cls().message == (cls.__doc__ or "").split("\n", 1)[0]
+    assert cls.retryable is issubclass(cls, RetryableError)
+    assert cls is AgentsError or cls.__name__.endswith("Error")
+    if cls is not AgentsError and cls.__name__ != "ResultTimeoutError":
+        assert issubclass(cls, RetryableError | PermanentError)
+
+
+def test_kinds_differ() -> None:
+    assert len({c.kind for c in CLASSES}) == len(CLASSES)
+
+
+@pytest.fixture(scope="module")
+def backend() -> CacheBackend:
+    app = Celery(set_as_current=False, broker="memory://", backend="cache+memory://")
+    app.conf.result_serializer = "json"
+    return app.backend
+
+
+@pytest.mark.parametrize("details", [None, {"retry_after_s": 2, "errors": {"a": {"kind": "x"}}}])
+@pytest.mark.parametrize("cls", CLASSES)
+def test_errors_cross_the_wire_as_celery_writes_them(
+    backend: CacheBackend, cls: type[AgentsError], details: dict[str, object] | None
+) -> None:
+    error = cls("password=hunter2 is wrong", details)
+    written = json.loads(json.dumps(backend.prepare_exception(error, "json")))
+    assert "hunter2" not in json.dumps(written)
+    again = backend.exception_to_python(written)
+    assert type(again) is cls
+    assert (again.message, again.details) == (error.message, details or {})
+    assert str(again) == error.message
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_errors_survive_rows(cls: type[AgentsError]) -> None:
+    error = cls("no", {"a": [1]})
+    info = ErrorInfo.model_validate_json(ErrorInfo.of(error).model_dump_json())
+    assert (info.kind, info.retryable) == (cls.kind, cls.retryable)
+    again = info.exception()
+    assert (type(again), again.message, again.details) == (cls, "no", {"a": [1]})
+
+
+@pytest.mark.parametrize(
+    ("retryable", "expected"), [(True, RetryableError), (False, errors.AgentFailedError)]
+)
+def test_an_error_of_a_newer_version_keeps_its_branch(
+    retryable: bool, expected: type[AgentsError]
+) -> None:
+    info = ErrorInfo(kind="new", message="no", type="NewerError", retryable=retryable)
+    assert type(info.exception()) is expected
+    odd = ErrorInfo(kind="new", message="no", type="re", retryable=retryable)
+    assert type(odd.exception()) is expected
+
+
+def test_an_error_of_someone_elses_is_described_and_redacted() -> None:
+    info = ErrorInfo.of(ValueError("password=hunter2"))
+    assert (info.kind, info.retryable) == ("agent_failed", False)
+    assert info.message == "ValueError: password=***"
