@@ -1,0 +1,43 @@
+"""An app of ours in this process: its journal in a file, its broker in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from celery import Celery, current_app
+
+from app.factory import create_app
+from app.runtime import Runtime, close_runtime, runtime_of
+from app.settings import Settings
+
+
+@pytest.fixture
+def settings(sqlite_journal_url: str) -> Settings:
+    return Settings.model_validate(
+        {
+            "redis_url": "redis://127.0.0.1:1/0",  # nobody is there
+            "database_url": sqlite_journal_url,
+            "heartbeat_interval_s": 600,
+        }
+    )
+
+
+@pytest.fixture
+def app(settings: Settings) -> Iterator[Celery]:
+    before = current_app._get_current_object()
+    made = create_app(settings)
+    made.conf.update(
+        broker_url="memory://",
+        broker_transport_options={},
+        result_backend="cache+memory://",
+        include=[],
+    )
+    yield made
+    close_runtime(made)
+    before.set_default()
+
+
+@pytest.fixture
+def runtime(app: Celery) -> Runtime:
+    return runtime_of(app, "worker@here")
