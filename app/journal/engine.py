@@ -62,6 +62,7 @@ def connect(url: str, *, timeout_s: float = 10.0) -> Engine:
                 pool_pre_ping=True,  # a restarted server costs a ping, not a failed step
                 connect_args={"connect_timeout": max(2, int(timeout_s))},
                 json_serializer=_dumps,
+                hide_parameters=True,  # payloads do not belong in errors and logs
             )
         case other:
             raise ConfigurationError(
@@ -85,6 +86,7 @@ def _sqlite(url: str, path: str | None, timeout_s: float) -> Engine:
         url,
         connect_args={"timeout": timeout_s, "check_same_thread": False},
         json_serializer=_dumps,
+        hide_parameters=True,  # payloads do not belong in errors and logs
     )
 
     @event.listens_for(engine, "connect")
