@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: Seconds between two looks of ``await run``: soon at first, then seldom.
 _LOOKS_S = (0.01, 0.25)
 #: Seconds after which a run that somebody waits for is sent again, first and at the longest.
-_AGAIN_S = (10.0, 300.0)
+_AGAIN_S = (5.0, 300.0)
 
 
 class Run:

@@ -288,7 +288,7 @@ def _votes_through_faults(stack: Stack, broker: RedisServer, *, votes: int) -> N
         "yes" if n % 2 == 0 else "no" for n in range(votes)
     ]
     assert stack.calls_made_twice() == 0
-    assert [r.get(timeout=60).option for r in runs[:5]] == ["yes", "no", "yes", "no", "yes"]
+    assert runs[0].get(timeout=60).option == "yes"  # its result was wiped; waiting brings it back
     decided = stack.read(lambda c: c.execute(select(func.count()).select_from(Step)).scalar())
     assert decided == 6 * votes  # no member was made twice, whatever was expanded twice
 
