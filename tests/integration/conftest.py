@@ -1,0 +1,143 @@
+"""Stacks of a broker, a journal and workers: one for all tests that harm nothing, or their own."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from celery_agents import Client
+from deploy.local.servers import free_port
+from tests.fakes import model_server
+from tests.fakes.model_server import ModelServer
+from tests.integration.harness import FAST, Stack
+from tests.support.fixtures import _broker_at
+from tests.support.redis_server import RedisServer
+
+SHOP = ["--pool", "threads", "--concurrency", "4", "-Q", "shop"]
+
+
+@pytest.fixture(scope="session")
+def model() -> Iterator[ModelServer]:
+    """A fake model server that the agents of the shared stack ask."""
+    with model_server.running() as server:
+        yield server
+
+
+def _agents_toml(model_url: str) -> str:
+    """Every kind of agent that is configured rather than written."""
+    return textwrap.dedent(f"""
+        [agents.gpt]
+        kind = "openai"
+        model = "gpt-5-mini"
+        base_url = "{model_url}/v1"
+        api_key_env = "FAKE_KEY"
+        price = {{ input_usd = 1.0, output_usd = 2.0 }}
+
+        [agents.claude]
+        kind = "anthropic"
+        model = "claude-sonnet-4-5"
+        base_url = "{model_url}"
+        api_key_env = "FAKE_KEY"
+        price = {{ input_usd = 1.0, output_usd = 2.0 }}
+
+        [agents.gemini]
+        kind = "google"
+        model = "gemini-2.5-flash"
+        base_url = "{model_url}"
+        api_key_env = "FAKE_KEY"
+        price = {{ input_usd = 1.0, output_usd = 2.0 }}
+
+        [agents.keyless]
+        kind = "openai"
+        model = "gpt-5-mini"
+        api_key_env = "NOBODYS_API_KEY"
+
+        [agents.down]
+        kind = "openai"
+        model = "gpt-5-mini"
+        base_url = "http://127.0.0.1:{free_port()}/v1"
+        api_key_env = "FAKE_KEY"
+
+        [agents.shop]
+        kind = "celery"
+        task = "shop.answer"
+        queue = "shop"
+
+        [agents.shop_fails]
+        kind = "celery"
+        task = "shop.add"
+        queue = "shop"
+
+        [agents.shop_nobody]
+        kind = "celery"
+        task = "shop.answer"
+        queue = "shop.closed"
+        result_timeout_s = 0.5
+
+        [agents.scripted]
+        kind = "scripted"
+        replies = [{{ value = "as written" }}]
+    """)
+
+
+@pytest.fixture(scope="session")
+def shared_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A broker that no test harms, apart from the one that tests kill."""
+    with _broker_at(tmp_path_factory.mktemp("shared-broker")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def stack(
+    shared_broker: RedisServer,
+    model: ModelServer,
+    _migrated_sqlite: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Stack]:
+    """One worker with every agent, and one of another app, for all tests that harm neither."""
+    directory = tmp_path_factory.mktemp("shared")
+    shutil.copyfile(_migrated_sqlite, directory / "journal.db")
+    config = directory / "agents.toml"
+    config.write_text(_agents_toml(model.url))
+    made = Stack(
+        shared_broker.database_url(1),
+        f"sqlite:///{directory / 'journal.db'}",
+        directory,
+        {
+            "AGENTS_CONFIG": str(config),
+            "FAKE_KEY": "sk-fake-0123456789abcdef0123",
+            "AGENTS_WAKE_GRACE_S": "2",
+        },
+    )
+    ours = made.worker(ready=False)
+    theirs = made.worker(SHOP, app="tests.support.sample_app", ready=False)
+    try:
+        ours.wait_ready()
+        theirs.wait_ready()
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def client(stack: Stack) -> Client:
+    """The client of the shared stack."""
+    return stack.client
+
+
+@pytest.fixture
+def fast(redis_url: str, sqlite_journal_url: str, tmp_path: Path) -> Iterator[Stack]:
+    """A stack of the test's own with short times and no worker yet."""
+    made = Stack(redis_url, sqlite_journal_url, tmp_path, FAST)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def counted(tmp_path: Path) -> Path:
+    """The file that counted agents append to."""
+    return tmp_path / "counted"

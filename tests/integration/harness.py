@@ -1,0 +1,173 @@
+"""What the integration tests share: a client, workers, and a look into journal and broker."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import redis
+from sqlalchemy import Engine, select
+
+from app.intake import Intake
+from app.journal import reads
+from app.journal.engine import connect, reading
+from app.journal.models import Call, Step
+from celery_agents import Client
+from tests.support.workers import WorkerProcess, unique_name, worker_command
+
+T = TypeVar("T")
+
+MODULES = {"AGENTS_MODULES": '["tests.support.agents"]'}
+#: Leases and looks so short that a fault is mended within seconds.
+FAST = {
+    "AGENTS_LEASE_S": "2",
+    "AGENTS_HEARTBEAT_INTERVAL_S": "0.5",
+    "AGENTS_RECOVERY_INTERVAL_S": "0.5",
+    "AGENTS_WAKE_GRACE_S": "1",
+}
+_COMMON = ["--without-mingle", "--without-gossip", "-Q", "agents,agents.control"]
+THREADS = ["--pool", "threads", "--concurrency", "16", *_COMMON]
+PREFORK = ["--pool", "prefork", "--concurrency", "2", *_COMMON]
+#: Generous: a machine with two busy cores.
+SOON_S = 30.0
+
+
+def eventually(look: Callable[[], T], what: str = "", *, timeout_s: float = SOON_S) -> T:
+    """Poll until ``look`` gives something true; that value."""
+    until = time.monotonic() + timeout_s
+    while not (found := look()):
+        assert time.monotonic() < until, f"not within {timeout_s} s: {what or look}"
+        time.sleep(0.02)
+    return found
+
+
+def lines(path: Path) -> list[str]:
+    """What counted agents wrote."""
+    return path.read_text().splitlines() if path.exists() else []
+
+
+class Stack:
+    """One broker database and one journal, with the workers and the client of a test."""
+
+    def __init__(
+        self,
+        redis_url: str,
+        database_url: str,
+        directory: Path,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.redis_url = redis_url
+        self.database_url = database_url
+        self.directory = directory
+        self.env = {
+            "REDIS_URL": redis_url,
+            "DATABASE_URL": database_url,
+            **MODULES,
+            **(env or {}),
+        }
+        self.workers: list[WorkerProcess] = []
+        self.client = Client(redis_url)
+
+    def worker(
+        self,
+        args: Sequence[str] = THREADS,
+        *,
+        env: Mapping[str, str] | None = None,
+        name: str | None = None,
+        app: str = "app",
+        ready: bool = True,
+        prefix: Sequence[str] = (),
+    ) -> WorkerProcess:
+        """Start a worker; it is ended with the stack."""
+        name = name or unique_name()
+        command = [*prefix, *worker_command(name, app, args)]
+        process = WorkerProcess(
+            name, command, env={**self.env, **(env or {})}, directory=self.directory
+        )
+        self.workers.append(process)
+        process.start()
+        if ready:
+            process.wait_ready()
+        return process
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.kill()  # nothing of a test is worth a warm shutdown
+        self.client.close()
+        self.engine.dispose()
+        self.redis.close()
+
+    # -- the journal
+
+    @cached_property
+    def engine(self) -> Engine:
+        return connect(self.database_url)
+
+    def read(self, work: Callable[[Any], T]) -> T:
+        with reading(self.engine).connect() as connection:
+            return work(connection)
+
+    def row(self, step_id: str) -> Any:
+        """The row of a step; None when there is none."""
+        return self.read(lambda c: c.execute(select(Step.__table__).filter_by(id=step_id)).first())
+
+    def state(self, step_id: str) -> str | None:
+        row = self.row(step_id)
+        return None if row is None else str(row.state)
+
+    def members(self, step_id: str) -> dict[str, Any]:
+        """The rows of a pattern's members, by their keys."""
+        query = select(Step.__table__).filter_by(parent_id=step_id).order_by(Step.position)
+        return {row.member: row for row in self.read(lambda c: c.execute(query).all())}
+
+    def calls(self, step_id: str) -> list[Any]:
+        query = select(Call.__table__).filter_by(step_id=step_id).order_by(Call.seq, Call.token)
+        return self.read(lambda c: list(c.execute(query).all()))
+
+    def events(self, run_id: str, kind: str | None = None) -> list[dict[str, Any]]:
+        found = self.read(lambda c: reads.events(c, run_id))
+        return [e for e in found if kind in {None, e["kind"]}]
+
+    def calls_made_twice(self) -> int:
+        return self.read(reads.calls_made_twice)
+
+    def unsettled(self) -> list[str]:
+        """Ids of steps that have ended and are not settled yet."""
+        query = select(Step.id).where(Step.finished_at.is_not(None), Step.settled.is_(False))
+        return self.read(lambda c: list(c.execute(query).scalars()))
+
+    # -- the broker
+
+    @cached_property
+    def redis(self) -> redis.Redis:
+        return redis.Redis.from_url(self.redis_url, decode_responses=True)
+
+    def depth(self, queue: str = "agents") -> int:
+        """Messages in a queue."""
+        return Intake(self.redis).depth(queue)
+
+    def unacked(self) -> int:
+        return int(self.redis.hlen("unacked"))
+
+    def messages(self, step_id: str) -> list[dict[str, Any]]:
+        """The messages for a step, in the queue or taken and not acknowledged."""
+        keys = [k for k in self.redis.keys("agents*") if self.redis.type(k) == "list"]
+        queued = [json.loads(m) for k in keys for m in self.redis.lrange(k, 0, -1)]
+        taken = [json.loads(m)[0] for m in self.redis.hvals("unacked")]
+        return [m for m in [*queued, *taken] if m["headers"]["id"] == step_id]
+
+    def drop_messages(self, queue: str = "agents") -> int:
+        """Lose what is in a queue."""
+        keys = [k for k in self.redis.keys(f"{queue}*") if self.redis.type(k) == "list"]
+        lost = sum(self.redis.llen(k) for k in keys)
+        if keys:
+            self.redis.delete(*keys)
+        return int(lost)
+
+    def counts(self) -> int:
+        """Steps in the journal."""
+        return len(self.read(lambda c: c.execute(select(Step.id)).all()))

@@ -1,0 +1,294 @@
+"""Killed, frozen, emptied: what is accepted ends all the same, and nothing finished is repeated."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from celery import Celery, chord
+from celery.exceptions import TaskRevokedError
+
+from app.journal.rows import derived_id
+from celery_agents import RetryPolicy
+from celery_agents.errors import StepCancelledError, StepDeadError
+from tests.integration.harness import FAST, PREFORK, SOON_S, Stack, eventually, lines
+from tests.support.redis_server import RedisServer
+from tests.support.workers import WorkerProcess
+
+LEASE_S = float(FAST["AGENTS_LEASE_S"])
+QUICK = RetryPolicy(base_delay_s=0.05)
+
+
+@contextmanager
+def supervised(worker: WorkerProcess) -> Iterator[None]:
+    """Start it again whenever it ends, as any process manager does."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.05):
+            if not worker.running:
+                worker.start()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+class TestKilledWorker:
+    def test_goes_on_under_its_own_name(self, fast: Stack, counted: Path) -> None:
+        worker = fast.worker(env={"AGENTS_LEASE_S": "60"})  # nobody waits for the lease here
+        orders = [{"path": str(counted), "seconds": 0.3, "value": n} for n in range(40)]
+        runs = fast.client.ask.many("count", orders)
+        eventually(lambda: len(lines(counted)) >= 5)
+        worker.kill()
+        before = set(lines(counted))
+        killed = time.monotonic()
+        worker.start()
+        eventually(lambda: set(lines(counted)) - before, timeout_s=15)
+        assert time.monotonic() - killed < 15
+        assert [r.get(timeout=SOON_S) for r in runs] == list(range(40))
+        assert fast.calls_made_twice() == 0
+        again = len(lines(counted)) - len(set(lines(counted)))
+        assert again <= 16  # those that ran to their end and were killed before it was written
+
+    def test_its_steps_run_elsewhere(self, fast: Stack, counted: Path) -> None:
+        first = fast.worker()
+        run = fast.client.ask("slow", {"seconds": 2, "path": str(counted), "value": "ended"})
+        eventually(lambda: lines(counted))
+        second = fast.worker()
+        first.kill()
+        assert run.get(timeout=25) == "ended"
+        assert lines(counted) == ["begin", "begin", "end"]
+        assert fast.row(run.id).attempts == 2
+        assert run.id in second.logs()
+
+    def test_finished_calls_are_kept(self, fast: Stack, counted: Path) -> None:
+        worker = fast.worker()
+        with supervised(worker):
+            run = fast.client.ask("two_calls", {"path": str(counted), "kill": True})
+            value = run.get(timeout=SOON_S)
+        assert value == "first of attempt 1, second of attempt 2"
+        acts = [line.split()[0] for line in lines(counted)]
+        assert acts == ["first", *["between"] * acts.count("between"), "second"]
+        assert fast.calls_made_twice() == 0
+
+    def test_votes_end_right(self, fast: Stack) -> None:
+        worker = fast.worker()
+        voters = ["yes", "slow_yes", "no"]
+        runs = fast.client.vote.many(voters, [f"? {n}" for n in range(20)], stop="none")
+        with supervised(worker):
+            for _ in range(2):
+                time.sleep(0.4)  # somewhere in the middle: this is chaos, not a condition
+                worker.kill()
+            assert [r.get(timeout=60).option for r in runs] == ["yes"] * 20
+        assert fast.calls_made_twice() == 0
+
+    def test_a_step_that_always_kills_it_is_given_up(self, fast: Stack, counted: Path) -> None:
+        worker = fast.worker()
+        policy = RetryPolicy(max_attempts=3)
+        with supervised(worker):
+            run = fast.client.ask("killer", {"path": str(counted), "until": 99}, retry=policy)
+            with pytest.raises(StepDeadError, match="3 attempts"):
+                run.get(timeout=60)
+        assert lines(counted) == ["attempt 1", "attempt 2", "attempt 3"]
+        assert fast.state(run.id) == "dead"
+        eventually(lambda: fast.unsettled() == [])
+
+    def test_prefork_child(self, fast: Stack, counted: Path) -> None:
+        worker = fast.worker(PREFORK)
+        run = fast.client.ask("killer", {"path": str(counted), "until": 2})
+        assert run.get(timeout=25) == "attempt 2"
+        assert lines(counted) == ["attempt 1", "attempt 2"]
+        assert worker.running
+        assert fast.client.ask("shout", "on").get(timeout=SOON_S) == "ON"
+
+    def test_prefork_child_from_outside(self, fast: Stack, counted: Path) -> None:
+        worker = fast.worker(PREFORK)
+        run = fast.client.ask("slow", {"seconds": 2, "path": str(counted), "value": 1})
+        eventually(lambda: lines(counted))
+        for child in psutil.Process(worker.pid).children():
+            child.send_signal(signal.SIGKILL)
+        assert run.get(timeout=25) == 1
+        assert lines(counted) == ["begin", "begin", "end"]
+
+
+class TestStoppedWorker:
+    def test_lets_a_running_step_end(self, fast: Stack, counted: Path) -> None:
+        worker = fast.worker()
+        run = fast.client.ask("slow", {"seconds": 2, "path": str(counted), "value": 1})
+        eventually(lambda: lines(counted))
+        assert worker.terminate() == 0
+        assert lines(counted) == ["begin", "end"]
+        assert run.get(timeout=5) == 1
+        assert fast.state(run.id) == "succeeded"
+
+    def test_frozen_past_its_lease_writes_nothing_afterwards(
+        self, fast: Stack, counted: Path
+    ) -> None:
+        frozen = fast.worker()
+        shout = fast.client.ask.s("shout")
+        order = {"seconds": 1.5, "path": str(counted), "value": "once"}
+        chain = (fast.client.ask.s("slow", order) | shout).apply_async()
+        eventually(lambda: lines(counted))
+        frozen.pause()
+        fast.worker()
+        assert chain.get(timeout=25) == "ONCE"
+        slow_id, shout_id = chain.parent.id, chain.id
+        before = (fast.row(slow_id), fast.row(shout_id))
+        frozen.resume()
+        eventually(lambda: "lease" in frozen.life() or "late" in frozen.life())
+        assert fast.client.ask("shout", "x").get(timeout=SOON_S) == "X"
+        time.sleep(1)  # time for the write and the message that must not come
+        assert (fast.row(slow_id), fast.row(shout_id)) == before
+        assert fast.messages(shout_id) == []
+        assert sum(w.logs().count(f"[{shout_id}] received") for w in fast.workers) == 1
+        assert fast.counts() == 3
+
+
+class TestLostMessages:
+    def test_never_arrived(self, fast: Stack) -> None:
+        run = fast.client.ask("shout", "intake")
+        assert fast.drop_messages() == 1
+        fast.worker()
+        assert run.get(timeout=SOON_S) == "INTAKE"
+        eventually(lambda: not fast.redis.hexists("agents:intake", run.id))
+
+    def test_with_what_follows_it(self, fast: Stack) -> None:
+        result = (
+            fast.client.ask.s("shout", "a") | fast.client.ask.s("noop", priority=2)
+        ).apply_async()
+        assert fast.drop_messages() == 1
+        fast.worker()
+        assert result.get(timeout=SOON_S) == "A"
+
+    def test_cancellation_too(self, fast: Stack) -> None:
+        run_id = "to-be-cancelled"
+        fast.client.cancel(run_id)
+        assert fast.drop_messages("agents.control") == 1
+        fast.worker()
+        eventually(lambda: fast.state(run_id) == "cancelled")
+
+    def test_members_of_a_clients_chord(self, fast: Stack) -> None:
+        members = [fast.client.ask.s("shout", word) for word in "abc"]
+        result = chord(members)(fast.client.ask.s("noop"))
+        assert fast.drop_messages() == 3
+        fast.worker()
+        assert result.get(timeout=SOON_S) == ["A", "B", "C"]
+
+    def test_successor_between_two_steps(self, fast: Stack) -> None:
+        fast.worker()
+        later = fast.client.ask.s("noop").set(queue="later")
+        result = (fast.client.ask.s("shout", "x") | later).apply_async()
+        eventually(lambda: fast.depth("later"))
+        eventually(lambda: fast.state(result.parent.id) == "succeeded" and not fast.unsettled())
+        assert fast.drop_messages("later") == 1
+        assert fast.client.celery.control.add_consumer("later", reply=True)
+        assert result.get(timeout=15) == "X"
+
+    def test_redis_flushed_in_the_middle(
+        self, own_broker: RedisServer, sqlite_journal_url: str, tmp_path: Path
+    ) -> None:
+        stack = Stack(own_broker.url, sqlite_journal_url, tmp_path, FAST)
+        try:
+            stack.worker()
+            runs = stack.client.vote.many(["slow_yes"] * 3 + ["yes"], range(15), stop="none")
+            eventually(lambda: stack.counts() == 15 * 5)  # every vote has asked its members
+            own_broker.wipe()
+            assert [r.get(timeout=60).option for r in runs] == ["yes"] * 15
+            assert stack.calls_made_twice() == 0
+        finally:
+            stack.close()
+
+
+class TestCelerysOwnWays:
+    """What users of Celery do to messages holds for rows too."""
+
+    def test_revoked_member(self, fast: Stack) -> None:
+        fast.worker()
+        run_id = str(uuid.uuid4())
+        revoke(fast, derived_id(run_id, "no"))
+        run = fast.client.vote(["yes", "yes", "no"], "?", stop="none", id=run_id)
+        assert run.get(timeout=15).option == "yes"
+
+    def test_revoked_run(self, fast: Stack) -> None:
+        fast.worker()
+        run_id = str(uuid.uuid4())
+        revoke(fast, run_id)
+        run = fast.client.ask("noop", 1, id=run_id)
+        with pytest.raises((TaskRevokedError, StepCancelledError)):
+            run.get(timeout=SOON_S)
+        eventually(lambda: fast.state(run_id) == "cancelled" and not fast.unsettled())
+
+    def test_expired_run(self, fast: Stack, counted: Path) -> None:
+        sent = fast.client.ask.s("count", {"path": str(counted)}).apply_async(expires=0.2)
+        time.sleep(0.5)
+        fast.worker()
+        eventually(
+            lambda: fast.state(sent.id) == "cancelled" and not fast.unsettled(), timeout_s=10
+        )
+        assert lines(counted) == []
+
+    def test_countdown(self, fast: Stack, counted: Path) -> None:
+        fast.worker()
+        sent = time.monotonic()
+        late = fast.client.ask.s("count", {"path": str(counted)}).apply_async(countdown=4)
+        eventually(lambda: lines(counted))
+        assert time.monotonic() - sent > 3.5
+        late.get(timeout=SOON_S)
+        assert lines(counted) == [late.id]
+
+
+def revoke(stack: Stack, task_id: str) -> None:
+    """Every worker knows of it once this returns."""
+    stack.client.celery.control.revoke(task_id, reply=True, timeout=5)
+    replies = stack.client.celery.control.inspect(timeout=5).revoked()
+    assert replies
+    assert all(task_id in revoked for revoked in replies.values())
+
+
+class TestCopies:
+    """One worker serves these: they harm nothing."""
+
+    def test_of_a_finished_step(self, stack: Stack, counted: Path) -> None:
+        run = stack.client.ask("count", {"path": str(counted), "value": 1})
+        assert run.get(timeout=SOON_S) == 1
+        again = stack.client.ask("count", {"path": str(counted), "value": 2}, id=run.id)
+        eventually(lambda: stack.workers[0].logs().count(f"[{run.id}] succeeded") == 2)
+        assert again.get(timeout=SOON_S) == 1
+        assert lines(counted) == [run.id]
+
+    def test_of_a_running_step(self, stack: Stack, counted: Path) -> None:
+        order = {"seconds": 1, "path": str(counted), "value": 1}
+        run = stack.client.ask("slow", order)
+        eventually(lambda: lines(counted))
+        for _ in range(3):
+            stack.client.ask("slow", order, id=run.id)
+        assert run.get(timeout=SOON_S) == 1
+        assert lines(counted) == ["begin", "end"]
+        assert stack.row(run.id).attempts == 1
+
+    def test_finished_but_not_acknowledged(self, stack: Stack, counted: Path) -> None:
+        """Its successor is published again, under the same id, and runs once."""
+        plain = Celery("somebody", broker=stack.redis_url, backend=stack.redis_url)
+        first = plain.signature("agents.ask", ["x"], {"agent": "shout"}, queue="agents")
+        order = {"path": str(counted), "value": "once"}
+        second = stack.client.ask.s("count", order).set(task_id=f"{time.monotonic_ns()}-second")
+        second.immutable = True
+        first.set(task_id=f"{time.monotonic_ns()}-first")
+        whole = first | second
+        for _ in range(2):
+            assert whole.apply_async().get(timeout=SOON_S) == "once"
+        eventually(lambda: stack.workers[0].logs().count(f"[{second.id}] received") == 2)
+        assert lines(counted) == [second.id]
+        plain.close()

@@ -1,0 +1,127 @@
+"""A journal that cannot be written: nothing is acknowledged, and all runs once it can."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url, text
+
+from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
+from tests.support.postgres import Databases, engine
+from tests.support.workers import WorkerProcess
+
+NOT_TAKEN = "not taken: The journal could not be written"
+
+
+@contextmanager
+def full_disk(stack: Stack, worker: WorkerProcess) -> Iterator[None]:
+    """No file of the worker's may grow beyond what its journal has: writes fail as if it were full.
+
+    The log of the worker is such a file too, so the journal is made larger first.
+    """
+    for run in stack.client.ask.many("noop", range(80)):
+        run.get(timeout=SOON_S)
+    wal = Path(f"{make_url(stack.database_url).database}-wal")
+    limit = wal.stat().st_size
+    assert limit > worker.log.stat().st_size + 100_000
+    resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        yield
+    finally:
+        unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, unlimited)
+
+
+@contextmanager
+def read_only(stack: Stack, server: Databases) -> Iterator[None]:
+    """Transactions of the journal's database may only read."""
+    name = make_url(stack.database_url).database
+
+    def turn(change: str) -> None:
+        with engine(server.admin).connect() as connection:
+            connection.execute(text(f'ALTER DATABASE "{name}" {change}'))
+            connection.execute(
+                text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :n"),
+                {"n": name},
+            )
+
+    turn("SET default_transaction_read_only = on")
+    try:
+        yield
+    finally:
+        turn("RESET default_transaction_read_only")
+
+
+def nothing_is_taken(stack: Stack, worker: WorkerProcess, counted: Path) -> str:
+    """Ask while the journal is away; the id of the run, whose message stays in the broker."""
+    run = stack.client.ask("count", {"path": str(counted), "value": "at last"})
+    worker.wait_for_log(f"{run.id} {NOT_TAKEN}")
+    assert lines(counted) == []
+    # In the queue, or taken and not acknowledged: between the two it may be for a moment.
+    eventually(lambda: stack.messages(run.id))
+    assert not run.ready()
+    assert worker.running
+    return run.id
+
+
+class TestFullDisk:
+    def test_nothing_is_acknowledged(self, fast: Stack, counted: Path) -> None:
+        worker = fast.worker()
+        with full_disk(fast, worker):
+            run_id = nothing_is_taken(fast, worker, counted)
+            assert fast.row(run_id) is None
+        assert fast.client.run(run_id).get(timeout=SOON_S) == "at last"
+        assert lines(counted) == [run_id]
+
+    def test_work_under_way_is_kept(self, fast: Stack, counted: Path) -> None:
+        worker = fast.worker(env={"AGENTS_LEASE_S": "60"})
+        with full_disk(fast, worker):
+            pass  # grown
+        run = fast.client.ask("slow", {"seconds": 1.5, "path": str(counted), "value": "kept"})
+        eventually(lambda: lines(counted))
+        with full_disk_now(fast, worker):
+            worker.wait_for_log("outcome not written yet")
+            assert lines(counted) == ["begin", "end"]
+            assert not run.ready()
+        assert run.get(timeout=SOON_S) == "kept"
+        assert lines(counted) == ["begin", "end"]
+
+
+@contextmanager
+def full_disk_now(stack: Stack, worker: WorkerProcess) -> Iterator[None]:
+    """As :func:`full_disk` for a journal that was made large before."""
+    wal = Path(f"{make_url(stack.database_url).database}-wal")
+    resource.prlimit(
+        worker.pid, resource.RLIMIT_FSIZE, (wal.stat().st_size, resource.RLIM_INFINITY)
+    )
+    try:
+        yield
+    finally:
+        unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, unlimited)
+
+
+@pytest.mark.postgres
+class TestReadOnlyDatabase:
+    def test_nothing_is_acknowledged(
+        self,
+        postgres: Databases,
+        postgres_journal_url: str,
+        redis_url: str,
+        tmp_path: Path,
+        counted: Path,
+    ) -> None:
+        stack = Stack(redis_url, postgres_journal_url, tmp_path, FAST)
+        try:
+            worker = stack.worker()
+            with read_only(stack, postgres):
+                run_id = nothing_is_taken(stack, worker, counted)
+                assert stack.row(run_id) is None
+            assert stack.client.run(run_id).get(timeout=SOON_S) == "at last"
+            assert lines(counted) == [run_id]
+        finally:
+            stack.close()

@@ -1,0 +1,121 @@
+"""The core of it under each pool and on each database; threads on SQLite is all other modules'."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url
+
+from celery_agents import RetryPolicy
+from celery_agents.errors import AgentFailedError, DeadlineExceededError, StepCancelledError
+from tests.integration.harness import FAST, PREFORK, SOON_S, THREADS, Stack, eventually, lines
+from tests.support.postgres import Databases
+from tests.support.redis_server import RedisServer
+
+QUICK = RetryPolicy(base_delay_s=0.05)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        "prefork-sqlite",
+        pytest.param("threads-postgres", marks=pytest.mark.postgres),
+        pytest.param("prefork-postgres", marks=pytest.mark.postgres),
+    ],
+)
+def made(
+    request: pytest.FixtureRequest,
+    shared_broker: RedisServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Stack]:
+    """A stack of that pool and database."""
+    pool, database = request.param.split("-")
+    number = 2 + request.param_index
+    directory = tmp_path_factory.mktemp(request.param)
+    server: Databases | None = None
+    if database == "sqlite":
+        source = request.getfixturevalue("_migrated_sqlite")
+        shutil.copyfile(source, directory / "journal.db")
+        url = f"sqlite:///{directory / 'journal.db'}"
+    else:
+        server = request.getfixturevalue("postgres")
+        template = make_url(request.getfixturevalue("_migrated_postgres")).database
+        url = server.create(template=template)
+    stack = Stack(shared_broker.database_url(number), url, directory, FAST)
+    try:
+        stack.worker(THREADS if pool == "threads" else [*PREFORK, "--concurrency", "4"])
+        yield stack
+    finally:
+        stack.close()
+        if server is not None:
+            server.drop(url)
+
+
+def test_asks(made: Stack) -> None:
+    runs = made.client.ask.many("shout", [f"w{n}" for n in range(20)])
+    assert [r.get(timeout=SOON_S) for r in runs] == [f"W{n}" for n in range(20)]
+
+
+@pytest.mark.parametrize("value", ["a\x00b", "\ud800", 10**400, {"a\x00": [1e308]}])
+def test_odd_values(made: Stack, value: object) -> None:
+    assert made.client.ask("noop", value).get(timeout=SOON_S) == value
+
+
+def test_retries(made: Stack, counted: Path) -> None:
+    run = made.client.ask("two_calls", {"path": str(counted)}, retry=QUICK)
+    assert run.get(timeout=SOON_S) == "first of attempt 1, second of attempt 2"
+    assert len(made.events(run.id, "retry")) == 1
+
+
+def test_fails(made: Stack) -> None:
+    with pytest.raises(AgentFailedError, match="so be it"):
+        made.client.ask("refused", "so be it").get(timeout=SOON_S)
+
+
+def test_times_out(made: Stack, counted: Path) -> None:
+    run = made.client.ask(
+        "slow",
+        {"seconds": 30, "path": str(counted)},
+        timeout_s=0.5,
+        retry=RetryPolicy(max_attempts=1),
+    )
+    with pytest.raises(DeadlineExceededError):
+        run.get(timeout=10)
+    assert lines(counted) == ["begin", "cancelled"]
+
+
+def test_is_cancelled(made: Stack, counted: Path) -> None:
+    run = made.client.ask("slow", {"seconds": 60, "path": str(counted)})
+    eventually(lambda: lines(counted))
+    run.cancel()
+    with pytest.raises(StepCancelledError):
+        run.get(timeout=10)
+    eventually(lambda: lines(counted) == ["begin", "cancelled"], timeout_s=5)
+
+
+def test_races(made: Stack) -> None:
+    run = made.client.fallback(["hangs", "slow_yes"], "?", strategy="parallel")
+    assert run.get(timeout=15) == "yes"
+    eventually(lambda: made.members(run.id)["hangs"].finished_at, timeout_s=5)
+
+
+def test_votes_in_a_chain(made: Stack) -> None:
+    client = made.client
+    whole = client.ask.s("noop", "?") | client.vote.s(["yes", "no", "yes"]) | client.ask.s("noop")
+    assert whole.apply_async().get(timeout=SOON_S)["option"] == "yes"
+
+
+def test_status(made: Stack) -> None:
+    run = made.client.ask("shout", "x")
+    run.get(timeout=SOON_S)
+    status = run.status()
+    assert status is not None
+    assert status["state"] == "succeeded"
+
+
+def test_leaves_nothing_open(made: Stack) -> None:
+    eventually(lambda: made.unsettled() == [] and made.depth() == 0 and made.unacked() == 0)
+    assert made.calls_made_twice() == 0

@@ -1,0 +1,166 @@
+"""Agents for the workers of the tests: ``AGENTS_MODULES=["tests.support.agents"]``.
+
+Those that are counted append one line to the file that their input names, so that a test sees
+how often they really ran, and where.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from agents.backends.base import Answer, StepContext
+from celery_agents import Usage, agent
+from celery_agents.errors import AgentFailedError, ProviderUnavailableError, RateLimitedError
+
+#: What ``bad`` and ``refused`` let slip; no log, row or result may show it.
+PASSWORD = "hunter2-and-more"
+
+
+def _tell(path: str, line: str) -> None:
+    """Append one line; a single write of that size is not torn by other processes."""
+    with Path(path).open("a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+
+
+@agent(effects="pure")
+def noop(value: Any) -> Any:
+    """The input again."""
+    return value
+
+
+@agent(effects="pure")
+def shout(text: str) -> str:
+    """Says it louder."""
+    return text.upper()
+
+
+@agent
+def flaky(order: dict[str, Any], step: StepContext) -> str:
+    """Fails until attempt ``until``; with ``retry_after_s`` it says when to come again."""
+    if "path" in order:
+        _tell(order["path"], f"attempt {step.attempt}")
+    if step.attempt < order["until"]:
+        if "retry_after_s" in order:
+            raise RateLimitedError("too fast", {"retry_after_s": order["retry_after_s"]})
+        raise ProviderUnavailableError(f"down in attempt {step.attempt}")
+    return f"attempt {step.attempt}"
+
+
+@agent
+async def slow(order: dict[str, Any]) -> Any:
+    """Sleeps ``seconds`` on the loop; tells ``path`` when it begins, ends and is cancelled."""
+    path = order.get("path", os.devnull)
+    _tell(path, "begin")
+    try:
+        await asyncio.sleep(order["seconds"])
+    except asyncio.CancelledError:
+        _tell(path, "cancelled")
+        raise
+    _tell(path, "end")
+    return order.get("value")
+
+
+@agent
+def slow_sync(order: dict[str, Any]) -> Any:
+    """Sleeps ``seconds`` in a thread."""
+    _tell(order["path"], "begin")
+    time.sleep(order["seconds"])
+    _tell(order["path"], "end")
+    return order.get("value")
+
+
+@agent
+async def count(order: dict[str, Any], step: StepContext) -> Any:
+    """One line with the step's id for each time that it runs to its end."""
+    await asyncio.sleep(order.get("seconds", 0))
+    _tell(order["path"], step.step_id)
+    return order.get("value")
+
+
+@agent
+def bad(_: Any) -> None:
+    """An error of its own, with a password in it."""
+    raise ValueError(f"cannot log in: password={PASSWORD}")
+
+
+@agent
+def refused(reason: str) -> None:
+    """Fails for good."""
+    raise AgentFailedError(reason)
+
+
+@agent
+def killer(order: dict[str, Any], step: StepContext) -> str:
+    """Kills its own process until attempt ``until``."""
+    _tell(order["path"], f"attempt {step.attempt}")
+    if step.attempt < order["until"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)
+    return f"attempt {step.attempt}"
+
+
+@agent(effects="effect")
+def pay(amount: float) -> str:
+    """Changes the outside world, so nobody may race it."""
+    return f"paid {amount}"
+
+
+@agent(effects="pure")
+async def two_calls(order: dict[str, Any], step: StepContext) -> str:
+    """Two journaled calls; between them it fails (or kills its process) until attempt 2."""
+
+    def act(name: str) -> Any:
+        async def perform(key: str) -> Answer:
+            _tell(order["path"], f"{name} {key}")
+            return Answer(value=f"{name} of attempt {step.attempt}", usage=Usage(calls=1))
+
+        return perform
+
+    first = await step.call("first", act("first"), fingerprint="1")
+    if step.attempt == 1:
+        if order.get("kill"):
+            # The first call is committed with whatever is written next; wait for it.
+            await step.call("between", act("between"), fingerprint="2")
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise ProviderUnavailableError("between the calls")
+    if order.get("kill"):
+        await step.call("between", act("between"), fingerprint="2")
+    second = await step.call("second", act("second"), fingerprint="3")
+    return f"{first.value}, {second.value}"
+
+
+@agent(effects="pure")
+def yes(_: Any) -> str:
+    """A voter."""
+    return "yes"
+
+
+@agent
+async def slow_yes(_: Any) -> str:
+    """A voter that takes its time."""
+    await asyncio.sleep(0.5)
+    return "yes"
+
+
+@agent(effects="pure")
+def no(_: Any) -> str:
+    """The other voter."""
+    return "no"
+
+
+@agent
+async def hangs(_: Any) -> None:
+    """Never answers."""
+    await asyncio.sleep(3600)
+
+
+@agent(effects="pure")
+def supervisor(told: dict[str, Any]) -> str:
+    """Decides for the last of the choices, once it was told the ballots."""
+    assert len(told["ballots"]) >= 2
+    return str(told["choices"][-1])
