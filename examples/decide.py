@@ -20,15 +20,16 @@ with Client() as agents:
     decision = agents.vote(PANEL, "My parcel did not arrive.", waves=2).get(timeout=60)
     print(decision.option, decision.samples_used, decision.samples_saved)
 
-    # Nobody has all votes, so the supervisor decides.
-    run = agents.vote(PANEL, SPLIT, rule="unanimous", escalate="lead")
+    # They differ, so the supervisor decides; it sees all ballots.
+    run = agents.vote(PANEL, SPLIT, rule="unanimous", stop="none", escalate="lead")
     decision = run.get(timeout=60)
     print(decision.option, decision.decided_by)
 
     # Rankings: bike is second for two and first for one.
     carriers = ["post", "bike", "courier"]
     rankers = ["by_price", "by_speed", "by_climate"]
-    decision = agents.vote(rankers, "?", choices=carriers, rule="borda").get(timeout=60)
+    run = agents.vote(rankers, "?", choices=carriers, rule="borda", stop="none")
+    decision = run.get(timeout=60)
     print(decision.option, {k: int(v) for k, v in decision.scores.items()})
 
     # Not a vote: the median of three numbers.

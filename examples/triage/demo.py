@@ -123,9 +123,16 @@ def _work(rows: Sequence[Row], seconds: float) -> Work:
     engine = reading(connect(os.environ["DATABASE_URL"]))
     states = in_transaction(engine, reads.step_states)
     retries = in_transaction(engine, reads.retries)
+    made_twice = in_transaction(engine, reads.calls_made_twice)
     engine.dispose()
     failed = sum(row.decision is None for row in rows)
-    return Work(steps=sum(states.values()), retries=retries, failed=failed, seconds=seconds)
+    return Work(
+        steps=sum(states.values()),
+        retries=retries,
+        failed=failed,
+        seconds=seconds,
+        made_twice=made_twice,
+    )
 
 
 def _print(rows: Sequence[Row], work: Work, *, as_json: bool) -> None:

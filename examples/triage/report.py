@@ -69,6 +69,8 @@ class Work:
     retries: int
     failed: int
     seconds: float
+    #: Finished calls that were made once more: nothing should ever be paid for twice.
+    made_twice: int = 0
 
     @property
     def steps_per_s(self) -> float:
@@ -204,6 +206,7 @@ def summary_table(rows: Sequence[Row], work: Work) -> Table:
         ("decided by the supervisor", supervised),
         ("steps", work.steps),
         ("retries", work.retries),
+        ("finished calls made twice", work.made_twice),
         ("failed", work.failed),
     ):
         table.add_row(name, str(count))

@@ -210,6 +210,7 @@ class TestSummaryTable:
             "decided by the supervisor": "1",
             "steps": "12",
             "retries": "3",
+            "finished calls made twice": "0",
             "failed": "0",
             "steps/s": "8.0",
         }
