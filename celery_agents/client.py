@@ -148,6 +148,7 @@ class Client:
             )
         options = {
             "queue": queue or self.queue,
+            "priority": 5,  # Celery's default holds for tasks it knows; unset would mean first
             "headers": {names.INTAKE: 1},
             "argsrepr": shown_args(args),
             "kwargsrepr": shown_kwargs(kwargs),

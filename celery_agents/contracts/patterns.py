@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from celery_agents.contracts.ask import StepOptions
-from celery_agents.contracts.base import JsonValue, Name
+from celery_agents.contracts.base import JsonValue, Name, Seconds
 from celery_agents.contracts.fallback import FallbackPolicy
 from celery_agents.contracts.vote import VotePolicy
 
@@ -30,4 +30,4 @@ class Vote(Pattern, VotePolicy):
 
     instructions: str | None = None
     #: For one voter, with its retries.
-    voter_timeout_s: float | None = None
+    voter_timeout_s: Seconds | None = None
