@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -72,6 +72,7 @@ class Registry:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._agents: dict[str, Registered] = {}
+        self._functions: dict[str, Callable[..., Any]] = {}
 
     def __iter__(self) -> Iterator[Registered]:
         return iter(self._agents.values())
@@ -88,7 +89,7 @@ class Registry:
         for module in modules:
             self.add_module(_import(module))
         for point in entry_points(group=ENTRY_POINTS):
-            loaded = point.load()
+            loaded = _load(point)
             if isinstance(loaded, ModuleType):
                 self.add_module(loaded)
             else:
@@ -101,10 +102,14 @@ class Registry:
                 self.add_function(value, mark)
 
     def add_function(self, function: Callable[..., Any], mark: AgentMark) -> None:
+        """Add a function; the same one again (packages re-export theirs) changes nothing."""
+        if self._functions.get(mark.name) is function:
+            return
         backend = FunctionBackend(function, effects=mark.effects, executor=self._resources.executor)
         self._add(
             Registered(mark.name, "function", mark.description, mark.effects, lambda: backend)
         )
+        self._functions[mark.name] = function
 
     def add_entry(self, name: str, entry: Entry) -> None:
         make = self._maker(entry)
@@ -214,6 +219,16 @@ def _function(path: str) -> Callable[..., Any]:
     if not callable(function):
         raise ConfigurationError(f"{path} is not a function.")
     return function  # type: ignore[no-any-return]  # getattr's
+
+
+def _load(point: EntryPoint) -> Any:
+    try:
+        return point.load()
+    except (ImportError, AttributeError) as error:
+        owner = point.dist.name if point.dist else "a package"
+        raise ConfigurationError(
+            f"The entry point {point.name!r} ({point.value}) of {owner} cannot be loaded: {error}."
+        ) from error
 
 
 def _import(module: str) -> ModuleType:
