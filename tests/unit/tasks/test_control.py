@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import Celery, current_app
+
+import tasks
+from app.factory import create_app
+from app.journal.rows import NewStep
+from app.runtime import Runtime, close_runtime, runtime_of
+from app.settings import Settings
+from celery_agents import names
+
+
+@pytest.fixture
+def app(sqlite_journal_url: str, redis_url: str) -> Iterator[Celery]:
+    before = current_app._get_current_object()
+    values = {"redis_url": redis_url, "database_url": sqlite_journal_url}
+    made = create_app(Settings.model_validate({**values, "heartbeat_interval_s": 600}))
+    made.finalize()
+    yield made
+    close_runtime(made)
+    before.set_default()
+
+
+@pytest.fixture
+def runtime(app: Celery) -> Runtime:
+    return runtime_of(app, "worker@here")
+
+
+def call(app: Celery, name: str, run_id: str) -> Any:
+    """Run a task as a worker does that received its message."""
+    task = app.tasks[name]
+    task.push_request(id="m", called_directly=False, hostname="worker@here")
+    try:
+        return task(run_id)
+    finally:
+        task.pop_request()
+
+
+def test_the_package_registers_its_tasks(app: Celery) -> None:
+    wanted = {names.ASK, names.FALLBACK, names.VOTE, names.CANCEL, names.APPROVE, names.STATUS}
+    assert wanted <= set(app.tasks)
+    assert set(tasks.__all__) >= {"ask", "control", "fallback", "registry", "vote"}
+
+
+def test_cancel_and_status(app: Celery, runtime: Runtime) -> None:
+    new = NewStep("r", "r", names.ASK, "agents", {"args": [1], "kwargs": {}}, max_attempts=1)
+    assert call(app, names.STATUS, "r") is None
+    runtime.journal.claim("r", new).result(20)
+    assert call(app, names.STATUS, "r")["state"] == "running"
+    assert call(app, names.CANCEL, "r") is True
+    assert call(app, names.STATUS, "r")["steps"][0]["state"] == "running"
+    assert call(app, names.CANCEL, "nobody yet") is True
+    assert call(app, names.CANCEL, "nobody yet") is False
+
+
+def test_control_tasks_have_a_queue_of_their_own(app: Celery) -> None:
+    for name in (names.CANCEL, names.APPROVE, names.STATUS):
+        assert app.tasks[name].queue == names.CONTROL_QUEUE
