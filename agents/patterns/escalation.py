@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agents.patterns.fallback import ask_options
+from agents.patterns.members import ask_member, given
 from agents.patterns.panel import shown
 from agents.voting import ballot, settled_by
 from app.plan import Expand, JoinPolicy, Member, MemberState
@@ -39,24 +39,30 @@ def escalation(request: Vote, known: Decision) -> Expand:
 
 
 def _supervisor(request: Vote, to: Supervisor, told: JsonValue) -> Member:
-    common: dict[str, JsonValue] = {
-        "retry": request.retry.compact(),
-        "instructions": request.instructions,
-        "deadline_s": request.voter_timeout_s,
-    }
     if to.backups:
-        options = ask_options(candidates=[to.agent, *to.backups], **common)
-    else:
-        choices: JsonValue = list(request.choices) if request.choices else None
-        options = ask_options(agent=to.agent, choices=choices, **common)
-    return Member(
-        key=f"@{SUPERVISOR}",
-        task=names.FALLBACK if to.backups else names.ASK,
-        agent=to.agent,
-        input=told,
-        options=options,
-        max_attempts=request.retry.max_attempts,
+        options = given(
+            candidates=[to.agent, *to.backups],
+            retry=request.retry.compact(),
+            instructions=request.instructions,
+            deadline_s=request.voter_timeout_s,
+        )
+        return Member(
+            key=f"@{SUPERVISOR}",
+            task=names.FALLBACK,
+            agent=to.agent,
+            input=told,
+            options=options,
+            max_attempts=request.retry.max_attempts,
+            deadline_s=request.voter_timeout_s,
+        )
+    return ask_member(
+        f"@{SUPERVISOR}",
+        to.agent,
+        told,
+        retry=request.retry,
         deadline_s=request.voter_timeout_s,
+        instructions=request.instructions,
+        choices=list(request.choices) if request.choices else None,
     )
 
 

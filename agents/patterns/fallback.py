@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 from agents.fallback.hedge import delay_s, may_hedge
 from agents.fallback.learned import Learned
 from agents.fallback.order import eligible, order
+from agents.patterns.members import ask_member
 from app.plan import Expand, JoinPolicy, Member, MemberState
-from celery_agents import names
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.fallback import Candidate
 from celery_agents.contracts.outcome import Outcome, State, Usage
@@ -115,26 +115,15 @@ def _again(request: Fallback, member: MemberState) -> Member:
 
 
 def _member(request: Fallback, candidate: Candidate) -> Member:
-    return Member(
-        key=candidate.key,
-        task=names.ASK,
-        agent=candidate.agent,
-        input=request.input,
-        options=ask_options(
-            agent=candidate.agent,
-            retry=request.retry.compact(),
-            deadline_s=candidate.timeout_s,
-            instructions=request.instructions,
-            answer_schema=request.answer_schema,
-        ),
-        max_attempts=request.retry.max_attempts,
+    return ask_member(
+        candidate.key,
+        candidate.agent,
+        request.input,
+        retry=request.retry,
         deadline_s=candidate.timeout_s,
+        instructions=request.instructions,
+        answer_schema=request.answer_schema,
     )
-
-
-def ask_options(**options: JsonValue) -> dict[str, JsonValue]:
-    """The options of an ``agents.ask``, without those that say nothing."""
-    return {k: v for k, v in options.items() if v not in (None, {})}
 
 
 def _exhausted(request: Fallback, members: Sequence[MemberState], usage: Usage) -> Outcome:

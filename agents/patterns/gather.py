@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agents import aggregation
-from agents.patterns.fallback import ask_options
+from agents.patterns.members import ask_member
 from app.plan import Expand, JoinPolicy, Member, MemberState
-from celery_agents import names
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.gather import Aggregate, Gather
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
@@ -82,14 +81,8 @@ def _to_judge(request: Gather, judge: str, answers: Sequence[Outcome]) -> Expand
         "required": required,
         "additionalProperties": False,
     }
-    member = Member(
-        key=JUDGE,
-        task=names.ASK,
-        agent=judge,
-        input={"question": request.input, "candidates": candidates},
-        options=ask_options(agent=judge, retry=request.retry.compact(), answer_schema=schema),
-        max_attempts=request.retry.max_attempts,
-    )
+    told: JsonValue = {"question": request.input, "candidates": candidates}
+    member = ask_member(JUDGE, judge, told, retry=request.retry, answer_schema=schema)
     return Expand(members=(member,), join=JoinPolicy(kind="all"))
 
 
@@ -106,18 +99,13 @@ def _scores(judged: MemberState | None) -> dict[str, float]:
 
 
 def _member(request: Gather, agent: Voter) -> Member:
-    return Member(
-        key=agent.key,
-        task=names.ASK,
-        agent=agent.agent,
-        input=request.input,
-        options=ask_options(
-            agent=agent.agent,
-            retry=request.retry.compact(),
-            instructions=request.instructions,
-            answer_schema=request.answer_schema,
-        ),
-        max_attempts=request.retry.max_attempts,
+    return ask_member(
+        agent.key,
+        agent.agent,
+        request.input,
+        retry=request.retry,
+        instructions=request.instructions,
+        answer_schema=request.answer_schema,
     )
 
 

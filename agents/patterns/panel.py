@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agents.patterns.fallback import ask_options
+from agents.patterns.members import ask_member
 from agents.voting import answer_schema, ballot_of
 from agents.voting.deliberation import another_round, others
 from app.plan import Expand, JoinPolicy, Member, MemberState
-from celery_agents import names
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import State
 from celery_agents.contracts.patterns import Vote
@@ -119,19 +118,13 @@ def shown(ballot: Ballot) -> JsonValue:
 
 def _member(request: Vote, voter: Voter, number: int, told: JsonValue) -> Member:
     single = request.rule.ballot == "option"
-    return Member(
-        key=_key(voter, number),
-        task=names.ASK,
-        agent=voter.agent,
-        input=told,
-        options=ask_options(
-            agent=voter.agent,
-            retry=request.retry.compact(),
-            deadline_s=request.voter_timeout_s,
-            instructions=request.instructions,
-            choices=list(request.choices) if single and request.choices else None,
-            answer_schema=None if single else answer_schema(request),
-        ),
-        max_attempts=request.retry.max_attempts,
+    return ask_member(
+        _key(voter, number),
+        voter.agent,
+        told,
+        retry=request.retry,
         deadline_s=request.voter_timeout_s,
+        instructions=request.instructions,
+        choices=list(request.choices) if single and request.choices else None,
+        answer_schema=None if single else answer_schema(request),
     )

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from celery_agents.contracts.base import Contract, JsonValue, Name
 from celery_agents.contracts.patterns import Pattern
-from celery_agents.contracts.vote import Voter, unique_keys
+from celery_agents.contracts.vote import Voter, one_each
 
 Why = Literal["no_answer", "wrong_type", "no_score", "no_weight"]
 
@@ -32,12 +32,7 @@ class Gather(Pattern):
     @field_validator("agents")
     @classmethod
     def _one_answer_each(cls, agents: tuple[Voter, ...]) -> tuple[Voter, ...]:
-        copies = [agent for agent in agents for _ in range(agent.samples)]
-        keys = unique_keys(agent.key for agent in copies)
-        return tuple(
-            Voter(agent=one.agent, weight=one.weight, name=None if key == one.agent else key)
-            for one, key in zip(copies, keys, strict=True)
-        )
+        return one_each(agents)
 
     @model_validator(mode="after")
     def _judged(self) -> Self:

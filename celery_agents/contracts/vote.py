@@ -6,6 +6,7 @@ Shares and weights are exact: a float counts as the decimal number that it print
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
@@ -123,6 +124,16 @@ _MOST_RANKED = 100  # counting rankings takes time with its cube
 Conflict = Literal["decision", "resource", "priority", "data"]
 
 
+def one_each(voters: Iterable[Voter]) -> tuple[Voter, ...]:
+    """Voters with their samples written out: one ballot each, under unique keys."""
+    copies = [voter for voter in voters for _ in range(voter.samples)]
+    keys = unique_keys(voter.key for voter in copies)
+    return tuple(
+        Voter(agent=one.agent, weight=one.weight, name=None if key == one.agent else key)
+        for one, key in zip(copies, keys, strict=True)
+    )
+
+
 class VotePolicy(Contract):
     """How a question is put to a vote. After validation every voter is one ballot, its key unique.
 
@@ -150,12 +161,7 @@ class VotePolicy(Contract):
     @field_validator("voters")
     @classmethod
     def _one_ballot_each(cls, voters: tuple[Voter, ...]) -> tuple[Voter, ...]:
-        copies = [voter for voter in voters for _ in range(voter.samples)]
-        keys = unique_keys(voter.key for voter in copies)
-        return tuple(
-            Voter(agent=one.agent, weight=one.weight, name=None if key == one.agent else key)
-            for one, key in zip(copies, keys, strict=True)
-        )
+        return one_each(voters)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

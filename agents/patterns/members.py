@@ -1,0 +1,34 @@
+"""The members of patterns: one agent's turn, as a step."""
+
+from __future__ import annotations
+
+from app.plan import Member
+from celery_agents import names
+from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.policies import RetryPolicy
+
+
+def ask_member(
+    key: str,
+    agent: str,
+    told: JsonValue,
+    *,
+    retry: RetryPolicy,
+    deadline_s: float | None = None,
+    **options: JsonValue,
+) -> Member:
+    """A member that asks an agent; ``options`` are those of ``agents.ask``."""
+    return Member(
+        key=key,
+        task=names.ASK,
+        agent=agent,
+        input=told,
+        options=given(agent=agent, retry=retry.compact(), deadline_s=deadline_s, **options),
+        max_attempts=retry.max_attempts,
+        deadline_s=deadline_s,
+    )
+
+
+def given(**options: JsonValue) -> dict[str, JsonValue]:
+    """Options without those that say nothing."""
+    return {k: v for k, v in options.items() if v not in (None, {})}
