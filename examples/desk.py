@@ -47,7 +47,7 @@ def down(_: Any) -> str:
 
 @agent
 async def slow(text: str) -> str:
-    """Takes half a minute, without a thread of its own."""
+    """Takes half a minute, and can be cancelled."""
     await asyncio.sleep(30)
     return text
 
