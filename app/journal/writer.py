@@ -153,7 +153,7 @@ def in_transaction(engine: Engine, work: Callable[[Connection], R]) -> R:
     except SQLAlchemyError as error:
         if isinstance(error, DBAPIError) and _unavailable(error):
             raise JournalUnavailableError(
-                f"The journal could not be written: {redact(error.orig)}. Nothing was "
+                f"The journal could not be written: {redact(str(error.orig).strip())}. Nothing was "
                 "acknowledged. Check that the database is up, may be written and has room."
             ) from error
         raise
