@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import Any
 
-from celery import Celery, bootsteps, signals
+from celery import Celery, bootsteps, current_app, signals
 from celery.worker.control import control_command
 
 from app.celeryconfig import celery_config
@@ -38,6 +39,14 @@ class AgentsService(bootsteps.StartStopStep):
         """A journal that cannot be used stops the worker here, with a clear error."""
         self.recovery = Recovery(runtime_of(worker.app, worker.hostname))
         self.recovery.start()
+        signals.worker_shutting_down.connect(self._drain)
+
+    def _drain(self, **_: Any) -> None:
+        """Warm shutdown waits for running steps; this bounds how long."""
+        runtime = runtime_of(current_app._get_current_object())  # noqa: SLF001 - Celery's way
+        timer = threading.Timer(runtime.settings.drain_grace_s, runtime.drain)
+        timer.daemon = True
+        timer.start()
 
     def stop(self, worker: Any) -> None:  # noqa: ARG002 - Celery's signature
         if self.recovery is not None:
@@ -49,8 +58,6 @@ class AgentsService(bootsteps.StartStopStep):
 @signals.worker_process_init.connect
 def _child_started(**_: Any) -> None:
     """A prefork child makes its runtime before its first step, not during it."""
-    from celery import current_app
-
     if hasattr(current_app, "agents_settings"):
         runtime_of(current_app._get_current_object())  # noqa: SLF001 - Celery's way to it
 
@@ -59,8 +66,6 @@ def _child_started(**_: Any) -> None:
 @signals.worker_shutdown.connect
 def _process_stops(**_: Any) -> None:
     """After the pool: what still runs is given back, the journal is closed."""
-    from celery import current_app
-
     close_runtime(current_app._get_current_object())  # noqa: SLF001 - Celery's way to it
 
 

@@ -84,6 +84,7 @@ class Runtime:
         self._lock = threading.Lock()
         self._strays: set[str] = set()
         self._stopped = threading.Event()
+        self._draining = False
         self._heart = threading.Thread(target=self._beat, name="agents-heartbeat", daemon=True)
         self._heart.start()
         runtime_started.send(sender=self, runtime=self)
@@ -101,7 +102,7 @@ class Runtime:
     @property
     def stopping(self) -> bool:
         """Whether this process gives back what still runs."""
-        return self._stopped.is_set()
+        return self._draining or self._stopped.is_set()
 
     @staticmethod
     def wait(future: Future[T]) -> T:
@@ -114,6 +115,13 @@ class Runtime:
             active = self.active.get(step_id)
             if active is not None and active.claim is not None:
                 active.cancel()
+
+    def drain(self) -> None:
+        """Give back what still runs, for another worker; steps that end by themselves are let."""
+        self._draining = True
+        for active in list(self.active.values()):
+            if active.work is not None:
+                active.work.cancel()
 
     def follow(self, after: Aftermath) -> None:
         """What a commit brought about: other steps to wake, running ones to stop."""

@@ -53,6 +53,10 @@ class Settings(BaseSettings):
     #: Waits above this stay in the row; below it Celery's countdown holds them in the worker.
     countdown_limit_s: float = 60.0
 
+    #: A worker that is asked to stop lets its steps end for so long, then gives them back.
+    #: Below the host's own grace (90 s and more), above most model calls.
+    drain_grace_s: float = 30.0
+
     #: Threads for sync functions: as many as a threads worker usually has slots.
     function_threads: int = 32
     #: Steps that one transaction takes at the most; it bounds what one commit can lose or wait.

@@ -215,7 +215,9 @@ class StepTask(Task):
             case RetryableError() if (delay := self._retry_delay(claim, result)) is not None:
                 return self._try_again(runtime, claim, result, delay)
             case _Stopped() if not runtime.active[claim.id].cancelled:
-                self._keep_writing(runtime, lambda: runtime.journal.postpone(claim, delay_s=0))
+                runtime.follow(
+                    self._keep_writing(runtime, lambda: runtime.journal.postpone(claim, delay_s=0))
+                )
                 raise Ignore(f"{claim.id}: given back, this worker stops")
         step = runtime.active[claim.id].step
         outcome = _outcome(result, claim, step.spent if step else Usage())

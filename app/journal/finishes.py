@@ -112,8 +112,8 @@ class FinishStep(Operation[Aftermath]):
 class PostponeStep(Operation[Aftermath]):
     """Give a claimed step back, to be claimed again after ``delay_s``.
 
-    With ``error`` it is a failed attempt; without, the attempt is not counted (not admitted for
-    now, or its worker is stopping).
+    With ``error`` it is a failed attempt. Without, its worker stops: the attempt is not counted,
+    and another worker is woken.
     """
 
     order: ClassVar[int] = 11
@@ -144,7 +144,7 @@ class PostponeStep(Operation[Aftermath]):
             values[Step.attempts] = Step.attempts - 1
         else:
             values[Step.error] = error.compact()
-        applied = connection.execute(
+        row = connection.execute(
             update(Step)
             .where(
                 Step.id == self.claim.id,
@@ -152,15 +152,17 @@ class PostponeStep(Operation[Aftermath]):
                 Step.state == State.RUNNING,
             )
             .values(values)
-        ).rowcount
-        if applied and error is not None:
+            .returning(*joins.WAKE_COLUMNS)
+        ).first()
+        if row is not None and error is not None:
             data = {
                 "attempt": self.claim.attempt,
                 "delay_s": round(self.delay_s, 3),
                 "error": error.kind,
             }
             connection.execute(event(self.claim.run_id, self.claim.id, "retry", data))
-        return Aftermath(applied=bool(applied))
+        given_back = row is not None and error is None
+        return Aftermath(applied=row is not None, wakes=[joins.wake_of(row)] if given_back else [])
 
 
 def event(run_id: str, step_id: str, kind: str, data: dict[str, Any]) -> Any:
