@@ -110,7 +110,7 @@ def registry() -> Iterator[Registry]:
     with ThreadPoolExecutor(1) as executor:
         yield Registry(
             Resources(
-                resolve_secret={}.get,
+                resolve_secret=lambda _: None,
                 executor=executor,
                 clients=SharedClients(),
                 celery=lambda _: Task(),

@@ -62,7 +62,7 @@ def test_units_stand_in_the_names() -> None:
 
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError):
-        Settings().lease_s = 1
+        Settings().lease_s = 1  # type: ignore[misc]  # read-only, as it has to be
 
 
 def test_a_wrong_value_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:

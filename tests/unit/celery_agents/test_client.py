@@ -56,7 +56,9 @@ def client() -> Client:
         ),
     ],
 )
-def test_signatures(client: Client, make: Any, task: str, args: tuple, kwargs: dict) -> None:
+def test_signatures(
+    client: Client, make: Any, task: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
     made = make(client)
     assert (made.task, tuple(made.args), made.kwargs) == (task, args, kwargs)
     assert made.options["queue"] == "agents"

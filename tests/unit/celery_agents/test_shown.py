@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,12 +17,14 @@ from celery_agents.shown import SHOWN, shown_args, shown_kwargs
         (("password=hunter2",), {"token": "a"}, "('password=***') {token: 'a'}"),
     ],
 )
-def test_arguments_as_people_see_them(args: tuple, kwargs: dict, expected: str) -> None:
+def test_arguments_as_people_see_them(
+    args: tuple[Any, ...], kwargs: dict[str, Any], expected: str
+) -> None:
     assert f"{shown_args(args)} {shown_kwargs(kwargs)}" == expected
 
 
 @given(st.lists(st.text() | st.lists(st.integers()), max_size=4))
-def test_each_is_short(args: list) -> None:
+def test_each_is_short(args: list[Any]) -> None:
     assert len(shown_args(args)) <= 2 + (SHOWN + 2) * len(args)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -282,10 +283,7 @@ def test_exactly_one_of_concurrent_finishers_fires(world: World, kind: str) -> N
         outcomes = [rng.choice([DONE, FAILED]) for _ in owned]
         results = storm(
             world,
-            [
-                lambda j=j, c=c, o=o: finish(j, c, o)
-                for (j, c), o in zip(owned, outcomes, strict=True)
-            ],
+            [partial(finish, j, c, o) for (j, c), o in zip(owned, outcomes, strict=True)],
         )
         assert ids(w for r in results for w in r.wakes) == [parent]
         assert world.join(parent).state == "fired"
@@ -302,7 +300,7 @@ def test_a_late_timer_and_the_last_finisher_fire_once(world: World) -> None:
         results = storm(
             world,
             [
-                lambda one=one: finish(journals[0], one),
+                partial(finish, journals[0], one),
                 lambda: journals[1].transaction(
                     lambda c: wakes.late_joins(c, 10, journals[1].rules)
                 ),
@@ -319,9 +317,9 @@ def test_finishers_and_a_cancel_at_once_leave_nothing_open(world: World) -> None
         storm(
             world,
             [
-                lambda a=a: finish(journals[0], a),
-                lambda b=b: finish(journals[1], b, FAILED),
-                lambda parent=parent: journals[2].cancel(parent),
+                partial(finish, journals[0], a),
+                partial(finish, journals[1], b, FAILED),
+                partial(journals[2].cancel, parent),
             ],
         )
         row = world.row(parent)

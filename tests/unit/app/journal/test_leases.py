@@ -5,8 +5,10 @@ import socket
 import subprocess
 import sys
 import threading
+from functools import partial
 
 import pytest
+from sqlalchemy import delete
 
 from app.journal import Journal
 from app.journal.leases import take_duty
@@ -83,7 +85,7 @@ def test_a_heartbeat_extends_the_lease_and_tells_what_runs(world: World, journal
 
 def test_a_worker_that_was_forgotten_registers_again(world: World, journal: Journal) -> None:
     with world.engine.begin() as c:
-        c.execute(Worker.__table__.delete())
+        c.execute(delete(Worker))
     assert not journal.beat().alive
     assert journal.beat().alive
     assert lease(world, journal.me.id) > 0
@@ -138,7 +140,10 @@ def test_a_duty_has_one_holder(world: World) -> None:
     for thread in threads:
         thread.join(SOON)
     (holder,) = took
-    again = [j.transaction(lambda c, j=j: take_duty(c, "recovery", j.me.id, 600)) for j in journals]
+    again = [
+        j.transaction(partial(take_duty, name="recovery", holder=j.me.id, lease_s=600))
+        for j in journals
+    ]
     assert [j.me.id for j, ok in zip(journals, again, strict=True) if ok] == [holder]
 
 

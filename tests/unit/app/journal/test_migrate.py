@@ -92,7 +92,9 @@ def test_two_workers_that_start_at_once_make_one_schema(tmp_path: Path) -> None:
         start = threading.Barrier(len(engines))
 
         def ensure(
-            engine: Engine, start: threading.Barrier = start, failures: list = failures
+            engine: Engine,
+            start: threading.Barrier = start,
+            failures: list[BaseException] = failures,
         ) -> None:
             start.wait()
             try:
