@@ -94,6 +94,15 @@ class BadAnswerError(RetryableError):
     kind = "bad_answer"
 
 
+class BreakerOpenError(RetryableError):
+    """The agent failed too often and is left alone for now; nothing was called.
+
+    ``retry_after_s`` says when to come again; a fallback chain or a backup answers at once.
+    """
+
+    kind = "breaker_open"
+
+
 class JournalUnavailableError(RetryableError):
     """The journal could not be written. Nothing was acknowledged; the step will come again.
 

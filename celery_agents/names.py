@@ -12,6 +12,7 @@ APPROVE = "agents.approve"
 APPROVAL = "agents.approval"
 STATUS = "agents.status"
 CLEAN = "agents.clean"
+PROBE = "agents.probe"
 
 QUEUE = "agents"
 #: Short messages that must not wait behind work: cancel, status.
@@ -25,3 +26,6 @@ INTAKE = "agents_intake"
 #: Hash id → envelope, and sorted set id by time of recording; written with the message itself.
 INTAKE_RECORDS = "agents:intake"
 INTAKE_TIMES = "agents:intake:at"
+
+#: Before the name of a circuit breaker: the string with its record.
+BREAKERS = "agents:breaker:"

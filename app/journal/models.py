@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, Float, ForeignKey, Index, Integer, MetaData, String, Text, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 ID = String(155)  # the longest task id that Celery's own result tables take
@@ -197,6 +208,33 @@ class Memo(Base):
     key: Mapped[str] = mapped_column(String(200), primary_key=True)
     data: Mapped[dict[str, Any]]
     changed_at: Mapped[float]
+
+
+class Health(Base):
+    """What probes found about a target: ``broker``, ``journal``, ``agent:…``, ``provider:…``."""
+
+    __tablename__ = "health"
+
+    target: Mapped[str] = mapped_column(String(300), primary_key=True)
+    state: Mapped[str] = mapped_column(String(12))  # unknown, healthy, unhealthy
+    since: Mapped[float]
+    checked_at: Mapped[float]
+    last_ok_at: Mapped[float | None]
+    latency_ms: Mapped[float | None]  # of the last good probe
+    failures: Mapped[int] = mapped_column(Integer, default=0)  # in a row
+    successes: Mapped[int] = mapped_column(Integer, default=0)  # in a row
+    message: Mapped[str | None] = mapped_column(Text)  # of the last failure, redacted
+
+
+class Slot(Base):
+    """A turn of a schedule that was taken: whichever beat sent it, it runs once."""
+
+    __tablename__ = "slots"
+
+    schedule: Mapped[str] = mapped_column(String(100), primary_key=True)
+    slot: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    taken_at: Mapped[float]
+    worker_id: Mapped[str] = mapped_column(String(64))
 
 
 class Worker(Base):

@@ -41,6 +41,19 @@ def upgrade() -> None:
         batch_op.create_index("ix_events_run_id", ["run_id", "id"], unique=False)
 
     op.create_table(
+        "health",
+        sa.Column("target", sa.String(length=300), nullable=False),
+        sa.Column("state", sa.String(length=12), nullable=False),
+        sa.Column("since", sa.Float(precision=53), nullable=False),
+        sa.Column("checked_at", sa.Float(precision=53), nullable=False),
+        sa.Column("last_ok_at", sa.Float(precision=53), nullable=True),
+        sa.Column("latency_ms", sa.Float(precision=53), nullable=True),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("successes", sa.Integer(), nullable=False),
+        sa.Column("message", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("target", name=op.f("pk_health")),
+    )
+    op.create_table(
         "memos",
         sa.Column("key", sa.String(length=200), nullable=False),
         sa.Column("data", sa.JSON(none_as_null=True), nullable=False),
@@ -60,6 +73,14 @@ def upgrade() -> None:
     with op.batch_alter_table("runs", schema=None) as batch_op:
         batch_op.create_index("ix_runs_created_at", ["created_at"], unique=False)
 
+    op.create_table(
+        "slots",
+        sa.Column("schedule", sa.String(length=100), nullable=False),
+        sa.Column("slot", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("taken_at", sa.Float(precision=53), nullable=False),
+        sa.Column("worker_id", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("schedule", "slot", name=op.f("pk_slots")),
+    )
     op.create_table(
         "steps",
         sa.Column("id", sa.String(length=155), nullable=False),
@@ -216,7 +237,9 @@ def downgrade() -> None:
         batch_op.drop_index("ix_runs_created_at")
 
     op.drop_table("runs")
+    op.drop_table("slots")
     op.drop_table("memos")
+    op.drop_table("health")
     with op.batch_alter_table("events", schema=None) as batch_op:
         batch_op.drop_index("ix_events_run_id")
 
