@@ -1,0 +1,183 @@
+"""Breakers on a real Redis: the Lua keeps the rules, for many threads, and fails open."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from redis import Redis
+
+from agents import breaker as rules
+from agents.breaker import Breaker, BreakerPolicy, Standing, Verdict
+from app import breaker as module
+from app.breaker import Admission, Breakers, Change, Switch
+from celery_agents import names
+from tests.support.redis_server import RedisServer
+from tests.unit.agents.test_breaker import happenings, policies
+
+#: Time as the test says it.
+STOPPED = "local now = tonumber(redis.call('GET', 'now'))\n"
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    with Redis.from_url(redis_url) as client:
+        yield client
+
+
+def switch(name: str = "agent:a", **policy: Any) -> Switch:
+    return Switch(name, BreakerPolicy(**{"failures": 2, "open_s": 30, **policy}))
+
+
+def fail(breakers: Breakers, one: Switch, times: int) -> list[Change]:
+    return [c for n in range(times) for c in breakers.tell([one], f"f{n}", ["bad"])]
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(policies, happenings)
+def test_the_script_and_the_rules_agree(
+    redis: Redis, policy: BreakerPolicy, what: list[Any]
+) -> None:
+    redis.flushdb()
+    breakers, one = Breakers(redis, clock=STOPPED), Switch("x", policy)
+    record, now, n, out = Breaker(), 1_700_000_000_000, 0, []
+    for pause, act, which in what:
+        now += pause
+        redis.set("now", now)
+        before = record.standing
+        if act == "ask":
+            n += 1
+            expected = rules.ask(policy, record, now, f"c{n}")
+            found = breakers.ask([one], f"c{n}")
+            assert found.refused_by == (None if expected.wait is None else "x")
+            assert found.wait_s == (expected.wait or 0) / 1000
+            if expected.wait is None:
+                record = expected.breaker
+                out.append(f"c{n}")
+            changes = list(found.changes)
+        elif out:
+            call = out.pop(which % len(out))
+            record = rules.tell(policy, record, now, call, act)
+            changes = breakers.tell([one], call, [act])
+        else:
+            continue
+        changed = [] if record.standing is before else [Change("x", before, record.standing)]
+        assert changes == changed
+        refuses = rules.ask(policy, record, now, "another").wait is not None
+        assert breakers.refusing([one]) == ({"x"} if refuses else set())
+
+
+def test_it_opens_for_everybody(redis: Redis, redis_url: str) -> None:
+    one = switch()
+    assert fail(Breakers(redis), one, 2) == [Change("agent:a", "closed", "open")]
+    with Redis.from_url(redis_url) as other:
+        found = Breakers(other).ask([one], "c")
+    assert found.refused_by == "agent:a"
+    assert 25 < found.wait_s <= 30
+
+
+def test_only_so_many_probes_of_many_threads(redis: Redis) -> None:
+    breakers = Breakers(redis)
+    one = switch(open_s=0.05, probes=3, successes=3)
+    fail(breakers, one, 2)
+    threading.Event().wait(0.1)
+    start = threading.Barrier(16)
+
+    def come(n: int) -> list[Admission]:
+        start.wait()
+        return [breakers.ask([one], f"{n}/{i}") for i in range(10)]
+
+    with ThreadPoolExecutor(16) as pool:
+        found = [a for many in pool.map(come, range(16)) for a in many]
+    assert sum(a.refused_by is None for a in found) == 3
+    assert [c for a in found for c in a.changes] == [Change("agent:a", "open", "half_open")]
+
+
+def test_failures_of_many_threads_all_count(redis: Redis) -> None:
+    breakers = Breakers(redis)
+    one = switch(failures=64, min_calls=1000)
+    with ThreadPoolExecutor(16) as pool:
+        changes = list(pool.map(lambda n: breakers.tell([one], f"{n}", ["bad"]), range(64)))
+    assert [c for many in changes for c in many] == [Change("agent:a", "closed", "open")]
+
+
+def test_a_refusal_of_one_takes_no_place_of_the_other(redis: Redis) -> None:
+    breakers = Breakers(redis)
+    agent = switch("agent:a", open_s=0.05, failures=1)
+    provider = switch("provider:p", failures=1)
+    breakers.tell([agent, provider], "f", ["bad", "bad"])
+    threading.Event().wait(0.1)
+    assert breakers.ask([agent, provider], "c").refused_by == "provider:p"
+    assert breakers.ask([agent], "d").refused_by is None  # its only place was free
+    assert breakers.refusing([agent, provider]) == {"agent:a", "provider:p"}
+
+
+def test_verdicts_are_told_apart(redis: Redis) -> None:
+    breakers = Breakers(redis)
+    both = [switch("agent:a", failures=1), switch("provider:p", failures=1)]
+    assert breakers.tell(both, "c", ["bad", "none"]) == [Change("agent:a", "closed", "open")]
+    assert breakers.refusing(both) == {"agent:a"}
+
+
+def test_records_do_not_stay_for_ever(redis: Redis) -> None:
+    breakers = Breakers(redis)
+    fail(breakers, switch(), 1)
+    (key,) = redis.keys(f"{names.BREAKERS}*")
+    assert 0 < redis.ttl(key) < 3 * 3600
+    breakers.tell([switch("quiet")], "c", ["none"])
+    assert redis.keys(f"{names.BREAKERS}*") == [key]
+
+
+def test_the_rules_half_open_record_is_closed_by_deletion(redis: Redis) -> None:
+    breakers = Breakers(redis)
+    one = switch(open_s=0.05, failures=1)
+    fail(breakers, one, 1)
+    threading.Event().wait(0.1)
+    assert breakers.ask([one], "c").changes[0].after == Standing.HALF_OPEN
+    assert breakers.tell([one], "c", [Verdict.GOOD])[0].after == Standing.CLOSED
+    assert redis.keys(f"{names.BREAKERS}*") == []
+
+
+def test_without_redis_everything_passes_and_is_said_once(
+    own_broker: RedisServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TRY_AGAIN_S", 0.0)
+    caplog.set_level(logging.WARNING)
+    own_broker.start()
+    with Redis.from_url(own_broker.url, socket_timeout=1, socket_connect_timeout=1) as client:
+        breakers, one = Breakers(client), switch()
+        fail(breakers, one, 2)
+        assert breakers.refusing([one]) == {"agent:a"}
+        own_broker.kill()
+        for _ in range(3):
+            assert breakers.ask([one], "c") == Admission()
+            assert breakers.tell([one], "c", ["bad"]) == []
+            assert breakers.refusing([one]) == set()
+        said = [
+            r.getMessage() for r in caplog.records if "let every call through" in r.getMessage()
+        ]
+        assert len(said) == 1
+        own_broker.start()
+        assert breakers.ask([one], "c").refused_by == "agent:a"
+
+
+def test_while_redis_is_away_it_is_not_waited_for() -> None:
+    asked = []
+
+    class Away:
+        def register_script(self, _: str) -> Any:
+            def run(*_: Any) -> Any:
+                asked.append(1)
+                raise module.RedisError("down")
+
+            return run
+
+    breakers = Breakers(Away())  # type: ignore[arg-type]  # what it needs of a client
+    for n in range(5):
+        assert breakers.ask([switch()], f"{n}") == Admission()
+    assert len(asked) == 1
