@@ -126,6 +126,10 @@ class TestEveryPage:
         for path in re.findall(rf"`((?:{folders})/[\w./-]+?)(?:::[\w.:]+)?`", text):
             assert (ROOT / path).exists(), path
 
+    def test_tests_that_are_named_exist(self, page: Path) -> None:
+        for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.read_text("utf-8")):
+            assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8"), name
+
 
 def test_pages_are_found() -> None:
     assert {"README.md", "docs/wire.md", "docs/settings.md"} <= set(NAMES)
