@@ -7,7 +7,7 @@ from typing import Any
 from kombu import Exchange, Queue
 
 from app.settings import Settings
-from beat_schedules import SCHEDULE
+from beat_schedules import schedule
 from celery_agents import names
 from celery_agents.transport import transport_options
 
@@ -32,6 +32,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
             for name in (settings.queue, names.CONTROL_QUEUE)
         ],
         "task_default_queue": settings.queue,
+        "task_routes": {task: {"queue": names.CONTROL_QUEUE} for task in names.CONTROL_TASKS},
         "task_create_missing_queues": True,  # agents that are other apps' tasks have their own
         "task_default_priority": 5,  # the middle of 0 (first) to 9; unset would mean first
         "task_inherit_parent_priority": True,
@@ -46,10 +47,17 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "worker_soft_shutdown_timeout": 30.0,  # running steps may end; host grace 90 s and more
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,  # outlive any outage; the default gives up
-        "broker_transport_options": transport_options(
-            visibility_timeout_s=settings.visibility_timeout_s,
-            redis_timeout_s=settings.redis_timeout_s,
-        ),
+        "broker_transport": "app.transport:Transport",  # takes in one step, keeps dead letters
+        "worker_consumer": "app.consumer:Consumer",  # a malformed task must not end the worker
+        "broker_transport_options": {
+            **transport_options(
+                visibility_timeout_s=settings.visibility_timeout_s,
+                redis_timeout_s=settings.redis_timeout_s,
+            ),
+            "message_limit_bytes": settings.message_limit_bytes,
+            "dead_letters_max": settings.dead_letters_max,
+            "poll_interval_s": settings.poll_interval_s,
+        },
         "task_publish_retry_policy": {  # a publish that fails is made good by recovery
             "max_retries": 3,
             "interval_start": 0.1,
@@ -74,10 +82,12 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "worker_enable_remote_control": True,
         # Beat that may run twice: redbeat holds its schedule and its lock in Redis.
         "beat_scheduler": "redbeat.RedBeatScheduler",
-        "beat_schedule": SCHEDULE,
+        "beat_schedule": schedule(
+            health_s=settings.health_interval_s, clean_s=settings.clean_interval_s
+        ),
         "redbeat_redis_url": redis_url,
         "redbeat_key_prefix": "agents:beat:",
-        "redbeat_lock_timeout": 30,  # a dead beat is replaced after this; above 5 loops of 5 s
-        "beat_max_loop_interval": 5,
+        "redbeat_lock_timeout": settings.beat_lock_s,
+        "beat_max_loop_interval": settings.beat_lock_s / 6,  # the lock is renewed at each loop
         "timezone": "UTC",
     }

@@ -46,7 +46,12 @@ class Intake:
     def read(self, ids: list[str]) -> dict[str, dict[str, Any] | None]:
         """The recorded messages; None where the record cannot be read."""
         records: Any = self._redis.hmget(names.INTAKE_RECORDS, ids)
-        return {i: _decode(r) for i, r in zip(ids, records, strict=True)}
+        read = {i: _decode(r) for i, r in zip(ids, records, strict=True)}
+        return {i: m if m and m["headers"].get("id") == i else None for i, m in read.items()}
+
+    def postpone(self, step_id: str) -> None:
+        """Count a record as new, so that it is looked at again after a while."""
+        self._redis.zadd(names.INTAKE_TIMES, {step_id: time.time()}, xx=True)
 
     def forget(self, ids: list[str]) -> None:
         if ids:

@@ -37,7 +37,7 @@ def message_options(wake: Wake) -> dict[str, Any]:
 
 
 def publish(app: Celery, wakes: Iterable[Wake], *, countdown: float | None = None) -> int:
-    """Publish a message for each row; returns how many went out."""
+    """Publish a message for each row, until one fails; returns how many went out."""
     sent = 0
     for wake in wakes:
         try:
@@ -51,6 +51,6 @@ def publish(app: Celery, wakes: Iterable[Wake], *, countdown: float | None = Non
         except OperationalError as error:
             # Unknown, not failed: it may have been delivered. Recovery looks at the row again.
             log.warning("A message for %s may not have been sent: %s", wake.id, redact(error))
-        else:
-            sent += 1
+            break  # the broker is away: each further one would wait for it as long
+        sent += 1
     return sent

@@ -108,6 +108,7 @@ class Recovery:
                 self._intake.forget([step_id])
                 continue
             if not isinstance(task, StepTask):  # a cancellation: it is just said again
+                self._intake.postpone(step_id)
                 task.apply_async(message["args"], message["kwargs"], task_id=step_id)
                 continue
             try:

@@ -69,6 +69,7 @@ class Runtime:
             settings.database_url.get_secret_value(), timeout_s=settings.database_timeout_s
         )
         ensure_schema(engine)
+        self.intake = Intake.connect(settings)
         self.journal = Journal(
             engine,
             Identity(name),
@@ -78,7 +79,6 @@ class Runtime:
             group_commit_max=settings.group_commit_max,
         )
         self.loop = LoopThread()
-        self.intake = Intake.connect(settings)
         self.active: dict[str, Active] = {}
         self._resources: dict[Any, Any] = {}
         self._lock = threading.Lock()
@@ -87,7 +87,10 @@ class Runtime:
         self._draining = False
         self._heart = threading.Thread(target=self._beat, name="agents-heartbeat", daemon=True)
         self._heart.start()
-        runtime_started.send(sender=self, runtime=self)
+        for _, answer in runtime_started.send(sender=self, runtime=self):
+            if isinstance(answer, Exception):  # Celery's signals only log what receivers raise
+                self.close()
+                raise answer
 
     def _decided(self, task: str, payload: dict[str, Any], members: list[Any]) -> bool:
         return bool(self.app.tasks[task].decided(payload, members))
@@ -140,7 +143,10 @@ class Runtime:
             return
         self._stopped.set()
         runtime_stopping.send(sender=self, runtime=self)
-        self.loop.close()
+        try:
+            self.loop.close()
+        except TimeoutError:
+            log.warning("Some work on the loop did not stop; it is given up")
         try:
             self.journal.close()
         except AgentsError as error:

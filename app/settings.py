@@ -6,12 +6,13 @@ import.
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AliasChoices, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from celery_agents import names
 
@@ -31,7 +32,7 @@ class Settings(BaseSettings):
     #: The file that names the agents; see docs/agents.md.
     config: Path | None = None
     #: Modules to import for their ``@agent`` functions, beside the entry points.
-    modules: tuple[str, ...] = ()
+    modules: Annotated[tuple[str, ...], NoDecode] = ()
     queue: str = names.QUEUE
 
     # Leases: when a worker dies its lease has 8 - 2 to 8 s left; its steps are looked for every
@@ -49,6 +50,14 @@ class Settings(BaseSettings):
 
     #: Payloads above this are refused: they would sit in Redis, the row and every retry.
     payload_limit_bytes: int = 256 * 1024
+    #: Messages above this are dead letters, and not read: a payload is a third larger in base64,
+    #: and what follows it (chain, chord) travels with it.
+    message_limit_bytes: int = 1024 * 1024
+    #: Dead letters kept at the most, in Redis and in the journal; the oldest are dropped, counted.
+    dead_letters_max: int = 50_000
+    #: An idle worker looks for messages this often. Our clients wake it at once; those of plain
+    #: Celery wait for this. Each look costs Redis two commands.
+    poll_interval_s: float = 0.25
     #: A step without a timeout of its own. Model calls end within minutes.
     step_timeout_s: float = 120.0
     #: Waits above this stay in the row; below it Celery's countdown holds them in the worker.
@@ -68,10 +77,46 @@ class Settings(BaseSettings):
     visibility_timeout_s: int = 7200
     result_expires_s: int = 24 * 3600
 
-    #: Finished runs are kept this long, with their steps, calls and events.
+    #: Runs that succeeded are kept this long, with their steps, calls and events.
     keep_days: float = 30.0
-    #: Rows deleted in one transaction: locks are held for some 10 ms.
+    #: Those that ended in another way; a longer time leaves room to look into them.
+    keep_failed_days: float = 30.0
+    #: Cleaning begins with so many rows a transaction, and goes on by how long one takes.
     clean_batch: int = 500
+    #: No transaction of cleaning shall hold its locks for longer: steps wait that long at most.
+    clean_lock_s: float = 0.1
+    #: Beat sends for it so often: a day's rows go in small portions, between the work.
+    clean_interval_s: float = 3600.0
+
+    #: Broker, journal, agents and providers are looked at so often. A backup takes over after
+    #: two intervals and the agent comes back within one.
+    health_interval_s: float = 15.0
+    #: A look that takes longer has failed; far below the interval.
+    health_timeout_s: float = 3.0
+    #: So many failures in a row make a target unhealthy: one may be a lost packet.
+    unhealthy_after: int = 2
+    #: So many successes in a row make it healthy.
+    healthy_after: int = 1
+    #: How late a worker may see it: it is asked for by each step whose agent has a backup.
+    health_cache_s: float = 1.0
+    #: The port of /healthz, /readyz and /metrics of a worker; 0: none.
+    health_port: int = 0
+    #: Kubernetes asks a pod's own address (0.0.0.0); nothing secret is told.
+    health_host: str = "127.0.0.1"
+
+    #: A beat that died is replaced after this. With two messages a turn (see beat_schedules) a
+    #: turn is missed only where 1.5 times this and half an interval are more than the interval.
+    beat_lock_s: int = 6
+
+    @field_validator("modules", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        """``a,b`` or a JSON list."""
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            return json.loads(value)
+        return [name.strip() for name in value.split(",") if name.strip()]
 
     def secret(self, name: str) -> str | None:
         """The value of a secret by the name of its environment variable, at the time of use."""

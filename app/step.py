@@ -6,6 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from app.journal.rows import Claimed
@@ -27,6 +28,7 @@ class Step:
         self.runtime = runtime
         self.claim = claim
         self.spent = Usage()
+        self._unwritten: list[tuple[Future[None], Callable[[], Future[None]]]] = []
         self._calls = 0
         self._before: dict[tuple[int, str], dict[str, Any]] | None = None
         self._send_progress = send_progress
@@ -42,6 +44,12 @@ class Step:
     @property
     def attempt(self) -> int:
         return self.claim.attempt
+
+    @property
+    def asked_to_stop(self) -> bool:
+        """Whether it is cancelled, or its worker stops, rather than being late."""
+        active = self.runtime.active.get(self.claim.id)
+        return self.runtime.stopping or (active is not None and active.cancelled)
 
     def members(self) -> list[MemberState]:
         """The members of earlier expansions of this step."""
@@ -65,12 +73,29 @@ class Step:
         except AgentsError as error:
             # A call that failed may have cost something all the same; its error tells.
             self.spent += Usage.model_validate(error.details.get("usage") or {})
-            journal.finish_call(self.claim, seq, None, ErrorInfo.of(error))
+            self._finish(seq, None, ErrorInfo.of(error))
             raise
         self.spent += result.usage
         # Not waited for: the writer commits it before, or with, whatever this step writes next.
-        journal.finish_call(self.claim, seq, result.compact())
+        self._finish(seq, result.compact(), None)
         return result
+
+    def _finish(self, seq: int, answer: dict[str, Any] | None, error: ErrorInfo | None) -> None:
+        def write() -> Future[None]:
+            return self.runtime.journal.finish_call(self.claim, seq, answer, error)
+
+        self._unwritten.append((write(), write))
+
+    def calls_written(self) -> None:
+        """Wait until every finished call is in the journal: another attempt would make it again.
+
+        Raises:
+            JournalUnavailableError: one was refused; it is being written anew.
+        """
+        for place, (future, write) in enumerate(self._unwritten):
+            if (error := future.exception()) is not None:
+                self._unwritten[place] = (write(), write)
+                raise error
 
     async def _finished_before(self) -> dict[tuple[int, str], dict[str, Any]]:
         if self.claim.token == 1:  # the first claim of a step has no earlier calls

@@ -9,6 +9,7 @@ import logging
 import random
 import time
 from concurrent.futures import CancelledError as FutureCancelledError
+from concurrent.futures import Future
 from typing import Any, ClassVar, NoReturn
 
 from celery import Task, chord, group
@@ -185,8 +186,8 @@ class StepTask(Task):
             if not inspect.iscoroutinefunction(self.run):  # a pattern: it only decides
                 return self.run(step, request)
             limit = request.timeout_s or runtime.settings.step_timeout_s
-            if claim.remaining_s is not None:
-                limit = min(limit, claim.remaining_s)
+            if claim.left_s is not None:
+                limit = min(limit, claim.left_s)
             if limit <= 0:
                 return DeadlineExceededError("The step's deadline passed before it could run.")
             work = runtime.loop.submit(_within(limit, self.run(step, request)))
@@ -232,7 +233,8 @@ class StepTask(Task):
         give_up = time.monotonic() + JOURNAL_PATIENCE_S
         while True:
             try:
-                return runtime.wait(write())
+                written = write()
+                return runtime.wait(written) if isinstance(written, Future) else written
             except JournalUnavailableError as error:
                 if time.monotonic() > give_up:
                     self._give_message_back(error)
@@ -247,13 +249,17 @@ class StepTask(Task):
             rng=random.Random(),  # noqa: S311 - jitter
             retry_after_s=error.retry_after_s,
         )
-        too_late = claim.remaining_s is not None and (delay or 0) >= claim.remaining_s
+        too_late = claim.left_s is not None and (delay or 0) >= claim.left_s
         return None if too_late else delay
 
     def _try_again(
         self, runtime: Runtime, claim: Claimed, error: RetryableError, delay: float
     ) -> NoReturn:
         info = ErrorInfo.of(error)
+        active = runtime.active.get(claim.id)
+        step = active.step if active is not None else None
+        if step is not None:
+            self._keep_writing(runtime, step.calls_written)
         aftermath = self._keep_writing(
             runtime, lambda: runtime.journal.postpone(claim, delay_s=delay, error=info)
         )
@@ -333,10 +339,13 @@ class _Stopped:
 
 
 async def _within(limit_s: float, work: Any) -> Any:
+    limit = asyncio.timeout(limit_s)
     try:
-        async with asyncio.timeout(limit_s):
+        async with limit:
             return await work
     except TimeoutError:
+        if not limit.expired():  # the agent's own
+            raise
         raise DeadlineExceededError(
             f"The step did not end within {limit_s:.3g} s; its work was cancelled."
         ) from None
@@ -347,7 +356,8 @@ def _outcome(result: Any, claim: Claimed, spent: Usage) -> Outcome:
     common = {"agent": claim.agent, "member": claim.member, "attempts": claim.attempt}
     match result:
         case Outcome():
-            return result.model_copy(update={k: v for k, v in common.items() if v is not None})
+            told = common | ({"agent": result.agent} if result.agent else {})  # a backup's
+            return result.model_copy(update={k: v for k, v in told.items() if v is not None})
         case Answer(value=value, usage=usage):
             return Outcome(state=State.SUCCEEDED, value=value, usage=usage, **common)
         case _Stopped():

@@ -15,8 +15,9 @@ CLEAN = "agents.clean"
 PROBE = "agents.probe"
 
 QUEUE = "agents"
-#: Short messages that must not wait behind work: cancel, status.
+#: Short messages that must not wait behind work.
 CONTROL_QUEUE = "agents.control"
+CONTROL_TASKS = (CANCEL, APPROVE, STATUS, CLEAN, PROBE)
 
 #: Header of a message whose row stands in the journal: the row, not the message, says what to do.
 JOURNALED = "agents_journaled"
@@ -29,3 +30,15 @@ INTAKE_TIMES = "agents:intake:at"
 
 #: Before the name of a circuit breaker: the string with its record.
 BREAKERS = "agents:breaker:"
+
+#: Messages that a worker has taken and not acknowledged: hash tag → list, message, and by time.
+UNACKED = "agents:unacked"
+UNACKED_TIMES = "agents:unacked:at"
+#: Followed by a queue's name: set with each task that is published there, so that idle workers
+#: look. A sorted set of one member, since it cannot grow and workers can block on several.
+WAKE = "agents:wake:"
+#: Messages that nobody can run, until a worker has them in the journal: hash id → letter, sorted
+#: set id by time, and how many old ones were dropped.
+DEAD = "agents:dead"
+DEAD_TIMES = "agents:dead:at"
+DEAD_DROPPED = "agents:dead:dropped"

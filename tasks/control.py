@@ -6,14 +6,13 @@ from typing import Any
 
 from celery import shared_task
 
-from app.journal.cleanup import clean_journal
 from app.runtime import runtime_of
 from celery_agents import names
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import AgentsError
 
 
-@shared_task(name=names.CANCEL, bind=True, queue=names.CONTROL_QUEUE, acks_late=True)
+@shared_task(name=names.CANCEL, bind=True, acks_late=True)
 def cancel(self: Any, run_id: str) -> bool:
     """Cancel a run with all its steps, also one that no worker has seen yet.
 
@@ -26,9 +25,7 @@ def cancel(self: Any, run_id: str) -> bool:
     return after.applied
 
 
-@shared_task(
-    name=names.APPROVE, bind=True, queue=names.CONTROL_QUEUE, acks_late=True, throws=(AgentsError,)
-)
+@shared_task(name=names.APPROVE, bind=True, acks_late=True, throws=(AgentsError,))
 def approve(self: Any, run_id: str, choice: JsonValue) -> bool:
     """Answer a run that waits for a person; returns whether the answer was the first."""
     runtime = runtime_of(self.app, self.request.hostname)
@@ -37,15 +34,7 @@ def approve(self: Any, run_id: str, choice: JsonValue) -> bool:
     return after.applied
 
 
-@shared_task(name=names.CLEAN, bind=True, queue=names.CONTROL_QUEUE)
-def clean(self: Any) -> int:
-    """Delete what is older than ``keep_days``; returns the number of runs."""
-    runtime = runtime_of(self.app, self.request.hostname)
-    settings = runtime.settings
-    return clean_journal(runtime.journal, settings.keep_days * 86400.0, settings.clean_batch)
-
-
-@shared_task(name=names.STATUS, bind=True, queue=names.CONTROL_QUEUE)
+@shared_task(name=names.STATUS, bind=True)
 def status(self: Any, run_id: str) -> dict[str, Any] | None:
     """A run as a tree of steps, from the journal; None when there is no such run."""
     return runtime_of(self.app, self.request.hostname).journal.run_tree(run_id)

@@ -19,6 +19,7 @@ from celery_agents.contracts.outcome import Outcome
 from celery_agents.contracts.patterns import Fallback
 from celery_agents.errors import AllCandidatesFailedError
 from tasks.registry import registry_of
+from tasks.turns import turns_of
 
 
 @shared_task(base=StepTask, name=names.FALLBACK, request_type=Fallback)
@@ -29,7 +30,11 @@ def fallback(step: Step, request: Fallback) -> Expand | Outcome:
     members = step.members()
     if request.strategy not in pattern.LEARNING:
         return pattern.advance(
-            request, members, step_id=step.step_id, remaining_s=step.claim.remaining_s
+            request,
+            members,
+            step_id=step.step_id,
+            masked=turns_of(step.runtime).masked(request.candidates),
+            remaining_s=step.claim.left_s,
         )
     return _learning(step, request, members)
 
@@ -45,7 +50,8 @@ def _learning(step: Step, request: Fallback, members: list[MemberState]) -> Expa
             members,
             step_id=step.step_id,
             learned=known,
-            remaining_s=step.claim.remaining_s,
+            masked=turns_of(step.runtime).masked(request.candidates),
+            remaining_s=step.claim.left_s,
         )
     except AllCandidatesFailedError:
         _remember(step, request, ended)

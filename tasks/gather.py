@@ -16,4 +16,4 @@ from celery_agents.contracts.outcome import Outcome
 @shared_task(base=StepTask, name=names.GATHER, request_type=Gather)
 def gather(step: Step, request: Gather) -> Expand | Outcome:
     """Ask all agents and aggregate; args [input], kwargs: see ``Gather``."""
-    return pattern.advance(request, step.members(), remaining_s=step.claim.remaining_s)
+    return pattern.advance(request, step.members(), remaining_s=step.claim.left_s)

@@ -28,4 +28,4 @@ class VoteTask(StepTask):
 @shared_task(base=VoteTask, name=names.VOTE)
 def vote(step: Step, request: Vote) -> Expand | Outcome:
     """Put a question to a vote; args [question], kwargs: see ``Vote``."""
-    return pattern.advance(request, step.members(), remaining_s=step.claim.remaining_s)
+    return pattern.advance(request, step.members(), remaining_s=step.claim.left_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -79,6 +80,14 @@ class Claimed:
     max_attempts: int
     remaining_s: float | None  # until the step's own deadline
     cancels: list[str] = field(default_factory=list)  # members that this claim let go of
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds that are left of the step's time now; None: it has no limit."""
+        if self.remaining_s is None:
+            return None
+        return self.remaining_s - (time.monotonic() - self.since)
 
 
 class Refusal(StrEnum):

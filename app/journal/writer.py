@@ -137,7 +137,7 @@ def _apply(connection: Connection, batch: list[Operation[Any]]) -> list[tuple[Op
 def in_transaction(engine: Engine, work: Callable[[Connection], R]) -> R:
     """Run ``work`` in one transaction; try again when the database was away for a moment.
 
-    At most ``DATABASE_ATTEMPTS`` tries, within about a second.
+    At most ``DATABASE_ATTEMPTS`` tries; a lock that another process holds is waited for in each.
 
     Raises:
         JournalUnavailableError: the database did not answer, is read-only or full.

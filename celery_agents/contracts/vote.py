@@ -128,6 +128,10 @@ def one_each(voters: Iterable[Voter]) -> tuple[Voter, ...]:
     """Voters with their samples written out: one ballot each, under unique keys."""
     copies = [voter for voter in voters for _ in range(voter.samples)]
     keys = unique_keys(voter.key for voter in copies)
+    if any(key.startswith("@") or "@round" in key for key in keys):
+        raise ValueError(
+            "names beginning with @, or with @round in them, have a meaning of their own"
+        )
     return tuple(
         Voter(agent=one.agent, weight=one.weight, name=None if key == one.agent else key)
         for one, key in zip(copies, keys, strict=True)

@@ -361,7 +361,12 @@ SPENT = Usage(calls=3, cost_usd=0.25)
         ),
         (
             Outcome(state=State.FAILED, error=ErrorInfo(kind="k", message="m"), agent="other"),
-            Outcome(state=State.FAILED, error=ErrorInfo(kind="k", message="m"), **COMMON),
+            # Whoever answered is named: a fallback's winner, an agent's backup.
+            Outcome(
+                state=State.FAILED,
+                error=ErrorInfo(kind="k", message="m"),
+                **{**COMMON, "agent": "other"},
+            ),
         ),
         (
             RateLimitedError("slowly"),

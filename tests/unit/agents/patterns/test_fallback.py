@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from agents.patterns.fallback import advance, ask_options
+from agents.patterns.fallback import advance
+from agents.patterns.members import given
 from app.plan import Expand, MemberState
 from celery_agents import names
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
@@ -168,4 +169,4 @@ def test_a_hedge_runs_beside_the_slow_one() -> None:
 
 
 def test_options_that_say_nothing_are_left_out() -> None:
-    assert ask_options(a=None, b={}, c=0, d="", e=[]) == {"c": 0, "d": "", "e": []}
+    assert given(a=None, b={}, c=0, d="", e=[]) == {"c": 0, "d": "", "e": []}
