@@ -15,9 +15,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from agents.backends.config import ModelConfig
+from agents.backends.config import HttpUrl, ModelConfig
 from agents.backends.http import HttpConfig
 from agents.backends.scripted import ScriptedConfig
+from agents.breaker import BreakerPolicy
 from celery_agents.agent import Effects
 from celery_agents.contracts.base import Contract, Name, Seconds
 
@@ -27,6 +28,12 @@ class Described(Contract):
 
     description: str = ""
     effects: Effects = "idempotent"
+    #: The agent that answers while this one is unhealthy or its breaker is open.
+    backup: Name | None = None
+    #: When it is left alone; by default agents outside this process have one. ``false``: never.
+    breaker: BreakerPolicy | Literal[False] | None = None
+    #: A question that is really asked at each health check, and paid like any other.
+    probe: Name | None = None
 
 
 class FunctionEntry(Described):
@@ -41,12 +48,15 @@ class ModelEntry(Described, ModelConfig):
 
     kind: Literal["openai", "anthropic", "google"]
     provider: Literal["openai", "anthropic", "google"] = "openai"  # follows from kind
+    #: Asked with GET at each health check; otherwise it is enough that the host takes connections.
+    health_url: HttpUrl | None = None
 
 
 class HttpEntry(Described, HttpConfig):
     """An HTTP service."""
 
     kind: Literal["http"]
+    health_url: HttpUrl | None = None  # as for models
 
 
 class CeleryEntry(Described):

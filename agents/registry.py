@@ -60,6 +60,7 @@ class Registered:
     description: str
     effects: Effects
     make: Callable[[], Backend]
+    entry: Entry | None = None  # None: a marked function
 
     @cached_property
     def backend(self) -> Backend:
@@ -94,6 +95,15 @@ class Registry:
                 self.add_module(loaded)
             else:
                 self.add_function(loaded, mark_of(loaded) or AgentMark(name=point.name))
+        for agent in self:
+            self._check_backup(agent)
+
+    def _check_backup(self, agent: Registered) -> None:
+        name = agent.entry.backup if agent.entry is not None else None
+        if name is not None and (name == agent.name or name not in self._agents):
+            raise ConfigurationError(
+                f"[agents.{agent.name}] backup: {name!r} is not another agent of this worker."
+            )
 
     def add_module(self, module: ModuleType) -> None:
         for value in list(vars(module).values()):
@@ -113,7 +123,7 @@ class Registry:
 
     def add_entry(self, name: str, entry: Entry) -> None:
         make = self._maker(entry)
-        self._add(Registered(name, entry.kind, entry.description, entry.effects, make))
+        self._add(Registered(name, entry.kind, entry.description, entry.effects, make, entry))
 
     def _add(self, agent: Registered) -> None:
         if agent.name in self._agents:
@@ -160,6 +170,15 @@ class Registry:
                 "Agents come from AGENTS_CONFIG, AGENTS_MODULES and entry points."
             )
         return found
+
+    def find(self, name: str) -> Registered | None:
+        """The agent of that name, if this worker has it."""
+        return self._agents.get(name)
+
+    def backup_of(self, agent: Registered) -> Registered | None:
+        """Who answers while this agent cannot."""
+        name = agent.entry.backup if agent.entry is not None else None
+        return None if name is None else self.get(name)
 
     def refuse_to_race(self, names: Iterable[str]) -> None:
         """Agents with effects run one after another, never several for one answer.

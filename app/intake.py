@@ -53,6 +53,11 @@ class Intake:
         """Count a record as new, so that it is looked at again after a while."""
         self._redis.zadd(names.INTAKE_TIMES, {step_id: time.time()}, xx=True)
 
+    def without_record(self, ids: list[str]) -> list[str]:
+        """Those of these ids that have a time and nothing else."""
+        records: Any = self._redis.hmget(names.INTAKE_RECORDS, ids)
+        return [i for i, r in zip(ids, records, strict=True) if r is None]
+
     def forget(self, ids: list[str]) -> None:
         if ids:
             pipe = self._redis.pipeline(transaction=True)

@@ -1,7 +1,15 @@
-"""Beat schedules: data, one module per domain. ``SCHEDULE`` is what beat runs."""
+"""Beat schedules: data, one module per domain. :func:`schedule` is what beat runs."""
 
-from beat_schedules import upkeep
+from __future__ import annotations
 
-SCHEDULE = {**upkeep.SCHEDULE}
+from typing import Any
 
-__all__ = ["SCHEDULE"]
+from beat_schedules import cleanup, health
+
+
+def schedule(*, health_s: float, clean_s: float) -> dict[str, dict[str, Any]]:
+    """All entries, with their intervals in seconds."""
+    return {**health.schedule(health_s), **cleanup.schedule(clean_s)}
+
+
+__all__ = ["schedule"]

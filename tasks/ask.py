@@ -9,12 +9,12 @@ from app.step import Step
 from app.task import StepTask
 from celery_agents import names
 from celery_agents.contracts.ask import Ask
-from celery_agents.contracts.outcome import Answer
-from tasks.registry import registry_of
+from celery_agents.contracts.outcome import Answer, Outcome
+from tasks.turns import turns_of
 
 
 @shared_task(base=StepTask, name=names.ASK, request_type=Ask)
-async def ask(step: Step, request: Ask) -> Answer:
+async def ask(step: Step, request: Ask) -> Answer | Outcome:
     """Ask one agent; args [input], kwargs: see :class:`celery_agents.contracts.ask.Ask`."""
     turn = Turn(
         input=request.input,
@@ -22,4 +22,5 @@ async def ask(step: Step, request: Ask) -> Answer:
         choices=request.choices,
         answer_schema=request.answer_schema,
     )
-    return await registry_of(step.runtime).answer(request.agent, turn, step)
+    turns = turns_of(step.runtime)
+    return await turns.take(request.agent, turn, step, when_open=request.when_open)

@@ -15,6 +15,7 @@ from app.plan import MemberState
 from celery_agents.contracts.base import Contract
 from celery_agents.contracts.outcome import State
 from celery_agents.contracts.patterns import Fallback
+from celery_agents.errors import BreakerOpenError
 
 
 class Candidate(Contract):
@@ -85,6 +86,8 @@ def with_attempts(
     candidates = dict(before.candidates)
     for member in members:
         known = candidates.get(member.key, Candidate())
+        if _not_called(member):
+            continue
         if member.elapsed_s is not None:
             digest = hedge.observe(
                 Digest(known.latencies), member.elapsed_s, half_life=request.hedge.half_life
@@ -94,6 +97,12 @@ def with_attempts(
             known = _rewarded(known, request, member, at)
         candidates[member.key] = known
     return before.model_copy(update={"candidates": candidates})
+
+
+def _not_called(member: MemberState) -> bool:
+    """Its breaker was open: that says nothing new about it."""
+    error = member.outcome.error if member.outcome is not None else None
+    return error is not None and error.kind == BreakerOpenError.kind
 
 
 def _rewarded(known: Candidate, request: Fallback, member: MemberState, at: int) -> Candidate:

@@ -51,7 +51,9 @@ def advance(
         return _hedge(request, running, left, memory, remaining_s)
     raced = request.strategy == "parallel"
     return Expand(
-        members=tuple(_member(request, c) for c in (left if raced else left[:1])),
+        members=tuple(
+            _member(request, c, others=len(left) > 1) for c in (left if raced else left[:1])
+        ),
         join=JoinPolicy(kind="first" if raced else "all", timeout_s=remaining_s),
     )
 
@@ -93,7 +95,7 @@ def _hedge(
     beside = [_again(request, m) for m in running]
     if running and (not left or not may_hedge(memory.counts(), request.hedge)):
         return Expand(members=tuple(beside), join=JoinPolicy(kind="first", timeout_s=remaining_s))
-    started = _member(request, left[0])
+    started = _member(request, left[0], others=bool(beside) or len(left) > 1)
     wait = delay_s(memory.digest(started.key), request.hedge) if len(left) > 1 else remaining_s
     if wait is not None and remaining_s is not None:
         wait = min(wait, remaining_s)
@@ -111,10 +113,11 @@ def hedges(plan: Expand | Outcome) -> bool:
 
 def _again(request: Fallback, member: MemberState) -> Member:
     """A candidate that runs already, listed again so that the new round counts it."""
-    return _member(request, next(c for c in request.candidates if c.key == member.key))
+    return _member(request, next(c for c in request.candidates if c.key == member.key), others=True)
 
 
-def _member(request: Fallback, candidate: Candidate) -> Member:
+def _member(request: Fallback, candidate: Candidate, *, others: bool) -> Member:
+    """With ``others`` to ask it does not wait for its breaker; the last one does."""
     return ask_member(
         candidate.key,
         candidate.agent,
@@ -123,6 +126,7 @@ def _member(request: Fallback, candidate: Candidate) -> Member:
         deadline_s=candidate.timeout_s,
         instructions=request.instructions,
         answer_schema=request.answer_schema,
+        when_open="fail" if others else None,
     )
 
 

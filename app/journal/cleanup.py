@@ -1,33 +1,172 @@
-"""Deleting old runs, in portions small enough to hold no lock for long."""
+"""Deleting what is old, in portions that hold no lock for long.
+
+Bounded deletes on PostgreSQL too, and no partitions by month: those would need the month in every
+primary key, and each claim, which knows an id alone, would have to look into all of them.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, select
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Engine, delete, func, or_, select
 
 from app.journal.engine import now
-from app.journal.journal import Journal
-from app.journal.models import Event, Run, Step
+from app.journal.models import Base, Call, Health, Join, Run, Slot, Step, Worker
+from app.journal.writer import in_transaction
+from celery_agents.contracts.outcome import State
+
+_DAY_S = 86_400.0
+#: Targets that nobody looks at any more, workers that are gone, and turns that are over.
+LEFTOVERS_S = 2 * _DAY_S
+_LARGEST = 5_000
+#: What a whole run holds beside its steps, in tables that know it by ``run_id``.
+_OF_RUNS = [
+    table
+    for table in Base.metadata.sorted_tables
+    if "run_id" in table.columns and table is not Step.__table__
+]
 
 
-def clean_journal(journal: Journal, older_than_s: float, batch: int) -> int:
-    """Delete runs that finished so long ago, with their steps, calls, joins and events."""
-    total = 0
-    while deleted := journal.transaction(lambda c: _portion(c, older_than_s, batch)):
-        total += deleted
-    return total
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What is kept for how long, in days, since it ended."""
+
+    succeeded_days: float
+    others_days: float
+
+    def is_over(self) -> ColumnElement[bool]:
+        """Runs that are to go. The oldest creation bounds the search, which is by that index."""
+        ended = now() - Run.finished_at
+        shortest = min(self.succeeded_days, self.others_days)
+        return (Run.created_at < now() - shortest * _DAY_S) & or_(
+            (Run.state == State.SUCCEEDED) & (ended > self.succeeded_days * _DAY_S),
+            (Run.state != State.SUCCEEDED) & (ended > self.others_days * _DAY_S),
+        )
 
 
-def _portion(connection: Connection, older_than_s: float, batch: int) -> int:
-    ids = list(
-        connection.execute(
-            select(Run.id)
-            .where(Run.created_at < now() - older_than_s, Run.finished_at < now() - older_than_s)
-            .order_by(Run.created_at)
-            .limit(batch)
-        ).scalars()
-    )
-    if ids:  # calls and joins go with their steps
-        connection.execute(delete(Event).where(Event.run_id.in_(ids)))
-        connection.execute(delete(Step).where(Step.run_id.in_(ids)))
-        connection.execute(delete(Run).where(Run.id.in_(ids)))
-    return len(ids)
+class Pace:
+    """How many rows a transaction may delete so that it stays under ``lock_s``."""
+
+    def __init__(self, size: int, lock_s: float) -> None:
+        self.size = max(1, size)
+        self.longest_s = 0.0
+        self._aim_s = lock_s / 2
+
+    def took(self, seconds: float) -> None:
+        """Go on by how long a full portion took: half at once, or at most twice as much."""
+        self.longest_s = max(self.longest_s, seconds)
+        factor = min(2.0, max(0.1, self._aim_s / max(seconds, 1e-6)))
+        self.size = min(_LARGEST, max(1, int(self.size * factor)))
+
+
+def clean_journal(
+    engine: Engine,
+    retention: Retention,
+    *,
+    batch: int,
+    lock_s: float = 0.1,
+    limit_s: float = 600.0,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Counter[str]:
+    """Delete what is over; returns rows by table. What is left after ``limit_s`` comes next time.
+
+    A run goes from its leaves: first its steps (calls and joins go with them), then what else knows
+    it, at last itself; so whatever ends this half way, the next time finds the rest.
+    """
+    pace, gone = Pace(batch, lock_s), Counter[str]()
+    until = time.monotonic() + limit_s
+    while time.monotonic() < until:
+        began = time.monotonic()
+        found = in_transaction(engine, lambda c: _portion(c, retention, pace.size))
+        took = time.monotonic() - began
+        if not found:
+            break
+        gone += found
+        pace.took(took)
+        sleep(took)  # others write in between: SQLite's writers queue without an order
+    gone += in_transaction(engine, _leftovers)
+    if engine.dialect.name == "sqlite":
+        _checkpoint(engine)
+    return gone
+
+
+def what_would_go(connection: Connection, retention: Retention) -> Counter[str]:
+    """Rows by table that cleaning would delete now."""
+    runs = select(Run.id).where(retention.is_over())
+    steps = select(Step.id).where(Step.run_id.in_(runs))
+    counted: list[tuple[Any, ColumnElement[bool]]] = [
+        (Run.__table__, retention.is_over()),
+        (Step.__table__, Step.run_id.in_(runs)),
+        (Call.__table__, Call.step_id.in_(steps)),
+        (Join.__table__, Join.step_id.in_(steps)),
+        *((table, table.c.run_id.in_(runs)) for table in _OF_RUNS),
+        *_old(),
+    ]
+    found = Counter[str]()
+    for table, which in counted:
+        query = select(func.count()).select_from(table).where(which)
+        found[table.name] = connection.execute(query).scalar_one()
+    return +found
+
+
+def _portion(connection: Connection, retention: Retention, size: int) -> Counter[str]:
+    """Delete at most ``size`` rows of one table."""
+    runs = select(Run.id).where(retention.is_over()).order_by(Run.created_at).limit(size)
+    ids = list(connection.execute(runs).scalars())
+    if not ids:
+        return Counter()
+    tables: list[Any] = [Step.__table__, *_OF_RUNS]
+    for table in tables:
+        (key,) = table.primary_key
+        some = select(key).where(table.c.run_id.in_(ids)).limit(size)
+        keys = list(connection.execute(some).scalars())
+        if keys:
+            connection.execute(delete(table).where(key.in_(keys)))
+            return Counter({table.name: len(keys)})
+    connection.execute(delete(Run).where(Run.id.in_(ids)))
+    return Counter({Run.__tablename__: len(ids)})
+
+
+def _leftovers(connection: Connection) -> Counter[str]:
+    gone = Counter[str]()
+    for table, which in _old():
+        gone[table.name] = connection.execute(delete(table).where(which)).rowcount
+    return +gone
+
+
+def _old() -> list[tuple[Any, ColumnElement[bool]]]:
+    """Small tables' rows that nobody needs any more."""
+    holding = select(Step.worker_id).where(Step.state == State.RUNNING, Step.worker_id.is_not(None))
+    long_ago = now() - LEFTOVERS_S
+    return [
+        (Health.__table__, Health.checked_at < long_ago),
+        (Slot.__table__, Slot.taken_at < long_ago),
+        (Worker.__table__, (Worker.lease_until < long_ago) & Worker.id.not_in(holding)),
+    ]
+
+
+def _checkpoint(engine: Engine) -> None:
+    """Move the log into the file without waiting for anybody.
+
+    Freed pages are used again, so the file does not grow; :func:`vacuum` makes it smaller.
+    """
+    with engine.connect() as connection:
+        raw = connection.connection.driver_connection
+        assert raw is not None
+        raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+
+def vacuum(engine: Engine) -> None:
+    """Give freed room back. On SQLite it stops all writers meanwhile, so only by command."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        raw = connection.connection.driver_connection
+        assert raw is not None
+        if engine.dialect.name == "sqlite":
+            raw.execute("VACUUM")
+        else:
+            with raw.cursor() as cursor:
+                cursor.execute("VACUUM (ANALYZE)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError
 
@@ -75,3 +75,6 @@ class Ask(StepOptions):
     choices: Annotated[tuple[Name, ...], Field(min_length=1, max_length=1000)] | None = None
     #: The answer must be JSON of this schema.
     answer_schema: dict[str, JsonValue] | None = None
+    #: While the agent's breaker is open: come again when it may close, or fail at once, for
+    #: somebody (a fallback chain) who knows whom to ask instead.
+    when_open: Literal["wait", "fail"] = "wait"

@@ -1,0 +1,155 @@
+"""Who is healthy: probes become rows with thresholds, and rows tell whom to ask instead."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import Connection, Engine, select
+
+from app.journal import Journal
+from app.journal import health as rows
+from app.journal.engine import now, read_clock, reading
+from app.journal.writer import in_transaction
+from app.settings import Settings
+from celery_agents.errors import AgentsError, redact
+
+log = logging.getLogger(__name__)
+
+#: A finding older than so many intervals says nothing any more: beat is not running.
+STALE_INTERVALS = 3
+_MESSAGE_LIMIT = 300
+
+
+class Condition(StrEnum):
+    """How a target is."""
+
+    UNKNOWN = "unknown"  # too few probes to tell
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What one look at a target found."""
+
+    target: str
+    error: str | None = None  # None: it is well
+    latency_ms: float | None = None
+
+
+def judged(
+    before: Any, probe: Probe, at: float, *, unhealthy_after: int, healthy_after: int
+) -> dict[str, Any]:
+    """The row of a target after one more probe; ``before`` is its former row, if there is one.
+
+    The state changes after so many findings in a row that say otherwise.
+    """
+    ok = probe.error is None
+    failures = 0 if ok else getattr(before, "failures", 0) + 1
+    successes = getattr(before, "successes", 0) + 1 if ok else 0
+    was = Condition(getattr(before, "state", Condition.UNKNOWN))
+    state = was
+    if successes >= healthy_after:
+        state = Condition.HEALTHY
+    elif failures >= unhealthy_after:
+        state = Condition.UNHEALTHY
+    return {
+        "target": probe.target,
+        "state": state,
+        "since": before.since if before is not None and state is was else at,
+        "checked_at": at,
+        "last_ok_at": at if ok else getattr(before, "last_ok_at", None),
+        "latency_ms": probe.latency_ms if ok else getattr(before, "latency_ms", None),
+        "failures": failures,
+        "successes": successes,
+        "message": None if probe.error is None else redact(probe.error, limit=_MESSAGE_LIMIT),
+    }
+
+
+def record(journal: Journal, probes: Sequence[Probe], settings: Settings) -> dict[str, str]:
+    """Write down what probes found; returns the states by target."""
+
+    def work(connection: Connection) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        at = read_clock(connection)
+        before = rows.of_targets(connection, [p.target for p in probes])
+        after = [
+            judged(
+                before.get(p.target),
+                p,
+                at,
+                unhealthy_after=settings.unhealthy_after,
+                healthy_after=settings.healthy_after,
+            )
+            for p in probes
+        ]
+        rows.replace(connection, after)
+        return before, after
+
+    before, after = journal.transaction(work)
+    for row in after:
+        if row["target"] in before and before[row["target"]].state != row["state"]:
+            log.warning("%s is %s. %s", row["target"], row["state"], row["message"] or "")
+    return {row["target"]: row["state"] for row in after}
+
+
+def probe_journal(engine: Engine) -> Probe:
+    """Whether the journal answers."""
+    return timed("journal", lambda: in_transaction(reading(engine), _ask_clock))
+
+
+def probe_broker(settings: Settings) -> Probe:
+    """Whether Redis answers and takes writes: a full one does the former only."""
+    timeout_s = settings.health_timeout_s
+    with Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+    ) as redis:
+        return timed("broker", lambda: redis.set("agents:health", 1, px=1000))
+
+
+def timed(target: str, look: Callable[[], object]) -> Probe:
+    """Look, and tell how long it took or why it failed."""
+    began = time.perf_counter()
+    try:
+        look()
+    except (AgentsError, RedisError) as error:
+        return Probe(target, f"{type(error).__name__}: {error}")
+    return Probe(target, latency_ms=(time.perf_counter() - began) * 1000)
+
+
+def _ask_clock(connection: Connection) -> None:
+    connection.execute(select(now()))
+
+
+class HealthView:
+    """The unhealthy targets as one process sees them, at most ``cache_s`` late."""
+
+    def __init__(self, journal: Journal, *, fresh_s: float, cache_s: float) -> None:
+        self._journal = journal
+        self._fresh_s = fresh_s
+        self._cache_s = cache_s
+        self._lock = threading.Lock()
+        self._known: frozenset[str] = frozenset()
+        self._until = 0.0
+
+    def unhealthy(self) -> frozenset[str]:
+        """Their names. What was known last holds while the journal is away."""
+        with self._lock:
+            if time.monotonic() >= self._until:
+                try:
+                    self._known = self._journal.read(
+                        lambda c: rows.in_state(c, Condition.UNHEALTHY, self._fresh_s)
+                    )
+                except AgentsError as error:
+                    log.warning("Health is not known: %s", error)
+                self._until = time.monotonic() + self._cache_s
+            return self._known
