@@ -50,9 +50,9 @@ class Settings(BaseSettings):
 
     #: Payloads above this are refused: they would sit in Redis, the row and every retry.
     payload_limit_bytes: int = 256 * 1024
-    #: Messages above this are dead letters, and not read: a payload is a third larger in base64,
-    #: and what follows it (chain, chord) travels with it.
-    message_limit_bytes: int = 1024 * 1024
+    #: Messages above this are dead letters, and no worker reads them. Far above the payloads'
+    #: limit: what is only somewhat too large is answered with an error, which needs its id.
+    message_limit_bytes: int = 4 * 1024 * 1024
     #: Dead letters kept at the most, in Redis and in the journal; the oldest are dropped, counted.
     dead_letters_max: int = 50_000
     #: An idle worker looks for messages this often. Our clients wake it at once; those of plain

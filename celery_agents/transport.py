@@ -8,6 +8,7 @@ it a row of the journal, and clear the record when they have.
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from typing import Any
 
 from kombu.transport.redis import Channel as RedisChannel
@@ -39,29 +40,43 @@ def transport_options(*, visibility_timeout_s: int, redis_timeout_s: float) -> d
 
 
 class Channel(RedisChannel):
-    """Records messages that ask for it, in the transaction that enqueues them."""
+    """Records messages that ask for it, in the transaction that enqueues them; wakes workers."""
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         headers = message.get("headers") or {}
-        if not headers.get(names.INTAKE) or headers.get("retries"):
+        if "task" not in headers or queue in self._expires:  # replies to commands, above all
             super()._put(queue, message, **kwargs)
             return
-        commands = (
-            ("hset", names.INTAKE_RECORDS, headers["id"], dumps(message)),
-            ("zadd", names.INTAKE_TIMES, {headers["id"]: time.time()}),
-        )
+        recorded = bool(headers.get(names.INTAKE)) and not headers.get("retries")
+        key = self._q_for_pri(queue, self._get_message_priority(message, reverse=False))
+        body = dumps(message)
+        commands: list[tuple[Any, ...]] = [
+            ("lpush", key, body),
+            ("zadd", names.WAKE + queue, {"1": 0}),  # the workers of app/transport.py wait for it
+        ]
+        if recorded:
+            commands[:0] = [
+                ("hset", names.INTAKE_RECORDS, headers["id"], body),
+                ("zadd", names.INTAKE_TIMES, {headers["id"]: _due(headers)}),
+            ]
         batch = kwargs.get("_publish_batch")
         if batch is not None:  # recorded before it is enqueued; recovery mends a torn batch
             for command in commands:
                 batch.add(*command)
-            super()._put(queue, message, **kwargs)
             return
-        key = self._q_for_pri(queue, self._get_message_priority(message, reverse=False))
-        with self.conn_or_acquire() as client, client.pipeline(transaction=True) as pipe:
+        with self.conn_or_acquire() as client, client.pipeline(transaction=recorded) as pipe:
             for name, *args in commands:
                 getattr(pipe, name)(*args)
-            pipe.lpush(key, dumps(message))
             pipe.execute()
+
+
+def _due(headers: dict[str, Any]) -> float:
+    """When a message may be on its way no longer: from now, or from its ``eta`` on."""
+    try:
+        eta = datetime.fromisoformat(headers.get("eta") or "").timestamp()
+    except (TypeError, ValueError):
+        return time.time()
+    return max(eta, time.time())
 
 
 class Transport(RedisTransport):

@@ -16,7 +16,7 @@ from app.intake import Intake
 from app.journal import reads
 from app.journal.engine import connect, reading
 from app.journal.models import Call, Step
-from celery_agents import Client
+from celery_agents import Client, names
 from tests.support.workers import WorkerProcess, unique_name, worker_command
 
 T = TypeVar("T")
@@ -151,13 +151,15 @@ class Stack:
         return Intake(self.redis).depth(queue)
 
     def unacked(self) -> int:
-        return int(self.redis.hlen("unacked"))
+        return int(self.redis.hlen(names.UNACKED))
 
     def messages(self, step_id: str) -> list[dict[str, Any]]:
         """The messages for a step, in the queue or taken and not acknowledged."""
         keys = [k for k in self.redis.keys("agents*") if self.redis.type(k) == "list"]
         queued = [json.loads(m) for k in keys for m in self.redis.lrange(k, 0, -1)]
-        taken = [json.loads(m)[0] for m in self.redis.hvals("unacked")]
+        taken = [
+            json.loads(m.partition("\n")[2]) for m in self.redis.hvals(names.UNACKED)
+        ]
         return [m for m in [*queued, *taken] if m["headers"]["id"] == step_id]
 
     def drop_messages(self, queue: str = "agents") -> int:

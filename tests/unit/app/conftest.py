@@ -29,6 +29,7 @@ def app(settings: Settings) -> Iterator[Celery]:
     made = create_app(settings)
     made.conf.update(
         broker_url="memory://",
+        broker_transport=None,
         broker_transport_options={},
         result_backend="cache+memory://",
         include=[],

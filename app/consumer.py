@@ -1,0 +1,86 @@
+"""Celery's consumer, which makes dead letters of messages that it would drop or end on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from celery import signals
+from celery.exceptions import NotRegistered
+from celery.utils.objects import Bunch
+from celery.worker.consumer import Consumer as CeleryConsumer
+from kombu.utils.json import dumps
+
+from app.guards import MalformedError, check_task
+from app.transport import Channel
+from celery_agents.errors import redact
+
+log = logging.getLogger(__name__)
+
+#: What Celery raises for a message that it cannot read. Not KeyError and its kin: to kombu these
+#: are lost connections, and the message comes again.
+_BAD = (TypeError, ValueError, AttributeError)
+
+
+class Consumer(CeleryConsumer):
+    """``worker_consumer`` of the workers."""
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
+        handle = super().create_task_handler(*args, **kwargs)
+
+        def on_task_received(message: Any) -> Any:
+            try:
+                check_task(message)
+            except MalformedError as error:
+                return bury(message, error.cause, str(error))
+            try:
+                return handle(message)
+            except _BAD as error:  # a field that the check does not know
+                log.exception("Celery could not take a message")
+                return bury(message, "unreadable", f"{type(error).__name__}: {error}")
+
+        return on_task_received
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
+        """Celery's way, but that the message is kept and its arguments are not logged."""
+        name, task_id = message.headers["task"], message.headers["id"]
+        bury(message, "unknown_task", f"No task {name} is registered with this worker.")
+        request = Bunch(
+            name=name,
+            chord=None,
+            root_id=message.headers.get("root_id"),
+            correlation_id=message.properties.get("correlation_id"),
+            reply_to=message.properties.get("reply_to"),
+            errbacks=None,
+        )
+        self.app.backend.mark_as_failure(task_id, NotRegistered(name), request=request)
+        signals.task_unknown.send(sender=self, message=message, exc=exc, name=name, id=task_id)
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002
+        bury(message, "bad_headers", "The message names no task.")
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
+        bury(message, "invalid_task", str(exc))
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        bury(message, "unreadable_body", f"The body cannot be read: {type(exc).__name__}.")
+
+
+def bury(message: Any, cause: str, reason: str) -> None:
+    """Make a message that Celery got a dead letter."""
+    if not isinstance(message.channel, Channel):  # another transport keeps none
+        log.error("A message was dropped (%s): %s", cause, redact(reason))
+        message.reject()
+        return
+    task, step_id = message.headers.get("task"), message.headers.get("id")
+    message.channel.bury(
+        message.delivery_tag,
+        dumps(message._raw).encode(),  # noqa: SLF001 - the envelope as it came
+        queue=message.delivery_info.get("routing_key") or "",
+        cause=cause,
+        reason=reason,
+        task=task if isinstance(task, str) else None,
+        step_id=step_id if isinstance(step_id, str) else None,
+    )
+    message._state = "REJECTED"  # noqa: SLF001 - it is off the queue
