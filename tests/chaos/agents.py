@@ -1,0 +1,99 @@
+"""Agents for the workers under chaos. Each outside act is a journaled call that is written down.
+
+The line stands in the file before the act takes its time, as a provider takes the money before it
+answers: ``idempotency key, step id, token of the claim, name of the act``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from agents.backends.base import Answer
+from app.step import Step
+from celery_agents import agent
+from celery_agents.errors import AgentFailedError, ProviderUnavailableError
+
+#: Names the file; each worker of a stand has it in its environment.
+CALLS_FILE = "CHAOS_CALLS_FILE"
+
+
+def _tell(*words: object) -> None:
+    """Append one line; a single write of that size is not torn by other processes."""
+    with Path(os.environ[CALLS_FILE]).open("a", encoding="utf-8") as file:
+        file.write(" ".join(map(str, words)) + "\n")
+
+
+async def _act(step: Step, name: str, seconds: float, value: Any, *, fails: bool = False) -> Any:
+    async def perform(key: str) -> Answer:
+        _tell(key, step.step_id, step.claim.token, name)
+        await asyncio.sleep(seconds)
+        if fails:
+            raise ProviderUnavailableError("down for a moment")
+        return Answer(value=value)
+
+    return (await step.call(name, perform, fingerprint=name)).value
+
+
+@agent(effects="pure")
+async def calls(n: int, step: Step) -> int:
+    """Two acts, the second on the answer of the first."""
+    first = await _act(step, "first", 0.1 + 0.1 * (n % 5), n + 1)
+    return int(await _act(step, "second", 0.2, 2 * first))
+
+
+@agent(effects="pure")
+async def stumbles(n: int, step: Step) -> int:
+    """The same, but in the first attempt the second act fails, in the second what follows it."""
+    first = await _act(step, "first", 0.2, n + 1)
+    second = await _act(step, "second", 0.05, 2 * first, fails=step.attempt == 1)
+    if step.attempt == 2:
+        raise ProviderUnavailableError("after both acts")
+    return int(second)
+
+
+@agent(effects="pure")
+async def honest(n: int, step: Step) -> str:
+    """Says whether the question is an even number."""
+    return str(await _act(step, "ballot", 0.1 * (1 + n % 4), "no" if n % 2 else "yes"))
+
+
+@agent(effects="pure")
+async def contrary(n: int, step: Step) -> str:
+    """The opposite: two of five are not enough."""
+    return str(await _act(step, "ballot", 0.1 * (1 + n % 3), "yes" if n % 2 else "no"))
+
+
+@agent(effects="pure")
+async def refuses(_: Any) -> None:
+    """Fails for good, so that a fallback goes on."""
+    raise AgentFailedError("not today")
+
+
+@agent(effects="pure")
+async def holds(seconds: float, step: Step) -> str:
+    """One act that takes its time."""
+    return str(await _act(step, "hold", seconds, "held"))
+
+
+@agent(effects="pure")
+async def stamps(seconds: float, step: Step) -> int:
+    """Says when and where each attempt begins, and holds its slot."""
+    _tell("began", step.step_id, os.getpid(), time.monotonic())
+    await asyncio.sleep(seconds)
+    return step.attempt
+
+
+@agent(effects="pure")
+async def hogs(limit_mib: int, step: Step) -> int:
+    """Takes more and more memory, and lets nothing go."""
+    _tell("attempt", step.step_id, os.getpid(), step.attempt)
+    taken: list[bytearray] = []
+    while len(taken) < limit_mib:
+        taken.append(bytearray(b"x" * 2**20))
+        await asyncio.sleep(0.005)
+    await asyncio.sleep(60)
+    return len(taken)

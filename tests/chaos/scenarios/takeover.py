@@ -1,0 +1,82 @@
+"""How long a step stands still after its worker was killed, with the default settings."""
+
+from __future__ import annotations
+
+import time
+from statistics import median
+
+from tests.chaos.scenario import Numbers, scenario
+from tests.chaos.stand import PATIENT, Stand, eventually, kept_running
+from tests.support.workers import WorkerProcess
+
+#: What the documentation promises, in seconds.
+ELSEWHERE_P50_S, ELSEWHERE_MAX_S, RESTARTED_MAX_S = 8.0, 13.0, 5.0
+VICTIMS = 4
+
+
+def _begun(stand: Stand, step_id: str) -> list[float]:
+    """When each attempt of a step began."""
+    return [float(w[3]) for w in stand.counted() if w[0] == "began" and w[1] == step_id]
+
+
+def _hold(stand: Stand, workers: list[WorkerProcess]) -> dict[WorkerProcess, str]:
+    """Give each of these workers, which have one slot, one long step; who holds which."""
+    runs = [stand.client.ask("stamps", 120, retry=PATIENT) for _ in workers]
+    eventually(lambda: all(_begun(stand, r.id) for r in runs), "all to begin")
+    names = {w.name: w for w in workers}
+    return {names[_holder(stand, run.id)]: run.id for run in runs}
+
+
+def _holder(stand: Stand, step_id: str) -> str:
+    from app.journal.models import Step, Worker
+
+    rows = stand.rows(Worker.id, Worker.name)
+    held = {s.id: s.worker_id for s in stand.rows(Step.id, Step.worker_id)}
+    name: str = next(w.name for w in rows if w.id == held[step_id])
+    return name
+
+
+def _until_again(stand: Stand, victims: dict[WorkerProcess, str]) -> list[float]:
+    """Kill each at some moment of its heartbeat; seconds until its step begins again."""
+    killed: dict[str, float] = {}
+    for worker, step_id in victims.items():
+        time.sleep(stand.rng.uniform(0.0, 2.0))
+        killed[step_id] = time.monotonic()
+        worker.kill()
+    eventually(
+        lambda: all(len(_begun(stand, i)) > 1 for i in killed), "all to run again", timeout_s=60
+    )
+    return [_begun(stand, i)[1] - at for i, at in killed.items()]
+
+
+@scenario("takeover", settings={})
+def takeover(stand: Stand) -> Numbers:
+    """Killed workers stay dead; one that lives takes their steps."""
+    took: list[float] = []
+    for _ in range(1 if stand.options.brief else 2):
+        victims = _hold(stand, stand.workers(VICTIMS, slots=1))
+        survivor = stand.worker(slots=16)
+        took += _until_again(stand, victims)
+        survivor.kill()
+        for step_id in victims.values():
+            stand.client.cancel(step_id)
+        stand.broker.wipe()
+    assert median(took) < ELSEWHERE_P50_S, f"p50 {median(took):.1f} s"
+    assert max(took) < ELSEWHERE_MAX_S, f"maximum {max(took):.1f} s"
+    return {"kills": len(took), "p50_s": median(took), "max_s": max(took)}
+
+
+@scenario("takeover-restarted", settings={})
+def restarted(stand: Stand) -> Numbers:
+    """A supervisor starts the killed worker again, under its own name."""
+    worker = stand.worker()
+    took: list[float] = []
+    with kept_running([worker]):
+        for _ in range(3 if stand.options.brief else 8):
+            worker.wait_ready()
+            run = stand.client.ask("stamps", 120, retry=PATIENT)
+            eventually(lambda r=run: _begun(stand, r.id))  # type: ignore[misc]
+            took += _until_again(stand, {worker: run.id})
+            run.cancel()
+    assert max(took) < RESTARTED_MAX_S, f"maximum {max(took):.1f} s"
+    return {"kills": len(took), "p50_s": median(took), "max_s": max(took)}

