@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import time
+from datetime import datetime
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -145,3 +146,12 @@ def step_of(message: dict[str, Any], *, max_attempts: int, timeout_s: float | No
         envelope=present or None,
         timeout_s=timeout_s,
     )
+
+
+def expired(message: dict[str, Any]) -> bool:
+    """Whether a recorded message was not to be run any more (Celery's ``expires``)."""
+    try:
+        until = datetime.fromisoformat(message["headers"].get("expires") or "")
+    except (TypeError, ValueError):
+        return False
+    return until.timestamp() < time.time()

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis.exceptions import RedisError
 from sqlalchemy import Connection
 
-from app.intake import step_of
+from app.intake import expired, step_of
 from app.journal import wakes
 from app.journal.claims import insert_steps, new_row
 from app.journal.engine import read_clock
 from app.journal.leases import take_duty
-from app.journal.rows import Wake
+from app.journal.rows import NewStep, Wake
 from app.publish import publish
 from app.runtime import Runtime
 from app.task import StepTask
@@ -95,45 +95,35 @@ class Recovery:
         have = self._journal.read(lambda c: wakes.known(c, ids))
         self._intake.forget(sorted(have))
         lost = [i for i in ids if i not in have][: max(room, 0)]
-        made = self._journal.transaction(lambda c: self._insert(c, lost)) if lost else []
-        return publish(self._app, made)
+        steps = [self._step(i, message) for i, message in self._intake.read(lost).items()]
+        made = [step for step in steps if step is not None]
+        self._journal.transaction(lambda c: self._insert(c, made))
+        return publish(self._app, [step.wake() for step in made])
 
-    def _insert(self, connection: Connection, ids: list[str]) -> list[Wake]:
+    def _insert(self, connection: Connection, steps: Sequence[NewStep]) -> None:
         at = read_clock(connection)
-        made: list[Wake] = []
-        for step_id, message in self._intake.read(ids).items():
-            task: Any = message and self._app.tasks.get(message["headers"].get("task"))
-            if not message or task is None:
-                log.error("Intake record %s cannot be read; it is dropped", step_id)
-                self._intake.forget([step_id])
-                continue
-            if not isinstance(task, StepTask):  # a cancellation: it is just said again
-                self._intake.postpone(step_id)
-                task.apply_async(message["args"], message["kwargs"], task_id=step_id)
-                continue
+        rows = [new_row(step, at, self._settings.wake_grace_s) for step in steps]
+        if rows:
+            insert_steps(connection, rows)
+
+    def _step(self, step_id: str, message: dict[str, Any] | None) -> NewStep | None:
+        """The row that a record asks for; None when it wants none, or was dealt with here."""
+        task: Any = message and self._app.tasks.get(message["headers"].get("task"))
+        if not message or task is None:
+            log.error("Intake record %s cannot be read; it is dropped", step_id)
+        elif not isinstance(task, StepTask):  # a cancellation: it is just said again
+            self._intake.postpone(step_id)
+            task.apply_async(message["args"], message["kwargs"], task_id=step_id)
+            return None
+        elif expired(message):
+            self._app.backend.mark_as_revoked(step_id, "expired")
+        else:
             try:
                 options = task.parse(message["args"], message["kwargs"])
             except InvalidPayloadError as error:
                 self._app.backend.mark_as_failure(step_id, error)
-                self._intake.forget([step_id])
-                continue
-            step = step_of(
-                message,
-                max_attempts=options.retry.max_attempts,
-                timeout_s=options.whole_s,
-            )
-            insert_steps(connection, [new_row(step, at, self._settings.wake_grace_s)])
-            made.append(
-                Wake(
-                    step.id,
-                    step.task,
-                    step.queue,
-                    step.priority,
-                    step.run_id,
-                    None,
-                    step.agent,
-                    step.payload,
-                    step.envelope,
-                )
-            )
-        return made
+            else:
+                attempts = options.retry.max_attempts
+                return step_of(message, max_attempts=attempts, timeout_s=options.whole_s)
+        self._intake.forget([step_id])
+        return None

@@ -20,6 +20,7 @@ from app.journal.expansions import Expanded
 from app.journal.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused, Wake
 from app.plan import Expand, MemberState
 from app.publish import message_options, publish
+from app.requests import STEP_REQUEST
 from app.runtime import Active, Runtime, runtime_of
 from app.step import Step
 from celery_agents import names
@@ -64,6 +65,7 @@ class StepTask(Task):
     """
 
     abstract = True
+    Request = STEP_REQUEST
     resultrepr_maxsize = 200  # Flower and logs show the start; the rest is in the journal
     typing = False  # callers send (input, **options), the function takes (step, request)
     max_retries = None  # the step's own policy counts

@@ -37,6 +37,20 @@ class NewStep:
     envelope: dict[str, Any] | None = None
     timeout_s: float | None = None  # of the whole step, from now
 
+    def wake(self) -> Wake:
+        """The message for this row."""
+        return Wake(
+            id=self.id,
+            task=self.task,
+            queue=self.queue,
+            priority=self.priority,
+            run_id=self.run_id,
+            parent_id=self.parent_id,
+            agent=self.agent,
+            payload=self.payload,
+            envelope=self.envelope,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Wake:

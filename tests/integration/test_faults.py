@@ -212,7 +212,6 @@ class TestLostMessages:
             stack.close()
 
 
-@pytest.mark.xfail(run=False, reason="rows do not learn of revoke, expires and countdown")
 class TestCelerysOwnWays:
     """What users of Celery do to messages holds for rows too."""
 
