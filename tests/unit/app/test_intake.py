@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kombu.transport.redis import Channel
 
-from app.intake import Intake, _decode, step_of
+from app.intake import Intake, _decode, expired, step_of
 from app.settings import Settings
 from celery_agents import names
 from celery_agents.client import Client
@@ -167,3 +167,18 @@ def test_the_names_of_queues_are_kombus(client: Client) -> None:
         channel: Channel = connection.default_channel
         found = [channel._q_for_pri("q", p) for p in PRIORITY_STEPS]
     assert found == ["q", *(f"q\x06\x16{p}" for p in PRIORITY_STEPS[1:])]
+
+
+@pytest.mark.parametrize(
+    ("expires", "is_over"),
+    [
+        (None, False),
+        ("", False),
+        ("not a time", False),
+        (17, False),
+        ("2020-01-01T00:00:00+00:00", True),
+        ("2999-01-01T00:00:00+00:00", False),
+    ],
+)
+def test_what_has_expired(expires: object, is_over: bool) -> None:
+    assert expired({"headers": {"expires": expires}}) is is_over
