@@ -35,7 +35,8 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "task_routes": {task: {"queue": names.CONTROL_QUEUE} for task in names.CONTROL_TASKS},
         "task_create_missing_queues": True,  # agents that are other apps' tasks have their own
         "task_default_priority": 5,  # the middle of 0 (first) to 9; unset would mean first
-        "task_inherit_parent_priority": True,
+        # A link of a chain has its own priority: another app may not read the lists of ours.
+        "task_inherit_parent_priority": False,
         # Delivery: the row is the truth, these make recovery cheap.
         "task_acks_late": True,  # a worker that dies before the ack leaves the message
         "task_reject_on_worker_lost": True,  # so does a prefork child
