@@ -11,11 +11,14 @@ import click
 from celery.bin.base import CeleryCommand
 from sqlalchemy import Engine
 
-from app.journal import cancels, migrate, reads
+from app.health import report
+from app.intake import Intake
+from app.journal import cancels, cleanup, migrate, reads
 from app.journal.engine import connect, reading
 from app.journal.joins import Rules
 from app.journal.writer import in_transaction
 from app.publish import publish
+from app.upkeep import clean_all, would_clean
 
 
 @click.group()
@@ -65,6 +68,53 @@ def current(ctx: click.Context) -> None:
     with _journal(ctx) as engine:
         found = in_transaction(engine, migrate.current)
         click.echo(f"found {found or 'none'}, needed {migrate.head()}")
+
+
+@db.command(cls=CeleryCommand)
+@click.pass_context
+def vacuum(ctx: click.Context) -> None:
+    """Give room that was freed back to the disk. On SQLite everybody waits for it."""
+    with _journal(ctx) as engine:
+        cleanup.vacuum(engine)
+        click.echo("The journal holds no unused room.")
+
+
+@commands.command(cls=CeleryCommand)
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.pass_context
+def clean(ctx: click.Context, *, dry_run: bool) -> None:
+    """Delete what is older than it is kept, as beat's task does."""
+    settings = ctx.obj.app.agents_settings
+    with _journal(ctx) as engine:
+        work = would_clean if dry_run else clean_all
+        gone = work(engine, Intake.connect(settings), settings)
+    click.echo("Would delete:" if dry_run else "Deleted:")
+    _table(("table", "rows"), [(name, str(n)) for name, n in sorted(gone.items())])
+
+
+@commands.command(cls=CeleryCommand)
+@click.pass_context
+def health(ctx: click.Context) -> None:
+    """Show how broker, journal, agents and providers are; exit 1 when something is wrong."""
+    with _journal(ctx) as engine:
+        found = report(engine, ctx.obj.app.agents_settings)
+    _table(
+        ("target", "state", "since", "checked", "latency", "failures", "message"),
+        [
+            (
+                r["target"],
+                r["state"],
+                "" if r["lasts_s"] is None else _ago(r["lasts_s"]),
+                _ago(r["age_s"]),
+                "" if r["latency_ms"] is None else f"{r['latency_ms']:.1f} ms",
+                str(r["failures"]),
+                r["message"] or "",
+            )
+            for r in found.rows
+        ],
+    )
+    if not found.ok:
+        ctx.exit(1)
 
 
 @commands.command("list", cls=CeleryCommand)

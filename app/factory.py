@@ -10,6 +10,7 @@ from celery import Celery, bootsteps, current_app, signals
 from celery.worker.control import control_command
 
 from app.celeryconfig import celery_config
+from app.endpoint import Endpoint
 from app.recovery import Recovery
 from app.runtime import close_runtime, runtime_of
 from app.settings import Settings
@@ -27,17 +28,22 @@ def create_app(settings: Settings) -> Celery:
 
 
 class AgentsService(bootsteps.StartStopStep):
-    """In the worker's main process: its runtime, and recovery."""
+    """In the worker's main process: its runtime, recovery, and answers to its supervisor."""
 
     requires = ("celery.worker.components:Pool",)
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
         self.recovery: Recovery | None = None
+        self.endpoint: Endpoint | None = None
 
     def start(self, worker: Any) -> None:
         """A journal that cannot be used stops the worker here, with a clear error."""
-        self.recovery = Recovery(runtime_of(worker.app, worker.hostname))
+        runtime = runtime_of(worker.app, worker.hostname)
+        if runtime.settings.health_port:
+            self.endpoint = Endpoint(runtime)
+            self.endpoint.start()
+        self.recovery = Recovery(runtime)
         self.recovery.start()
         signals.worker_shutting_down.connect(self._drain)
 
@@ -51,6 +57,8 @@ class AgentsService(bootsteps.StartStopStep):
     def stop(self, worker: Any) -> None:  # noqa: ARG002 - Celery's signature
         if self.recovery is not None:
             self.recovery.stop()
+        if self.endpoint is not None:
+            self.endpoint.stop()
 
     terminate = stop
 

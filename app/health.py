@@ -153,3 +153,33 @@ class HealthView:
                     log.warning("Health is not known: %s", error)
                 self._until = time.monotonic() + self._cache_s
             return self._known
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How everything is, for people: rows as they are read, and whether something is wrong."""
+
+    rows: list[dict[str, Any]]
+    ok: bool
+
+
+def report(engine: Engine, settings: Settings) -> Report:
+    """The targets as last probed, broker and journal as they are now.
+
+    A row that is not looked at any more is ``stale``: its agent was taken away, unless all rows
+    are stale; then beat or its worker is not running, and that is wrong.
+    """
+    live = [probe_broker(settings), probe_journal(engine)]
+    found = {p.target: judged(None, p, 0.0, unhealthy_after=1, healthy_after=1) for p in live}
+    stale_s = STALE_INTERVALS * settings.health_interval_s
+    known: list[dict[str, Any]] = []
+    if found["journal"]["state"] == Condition.HEALTHY:
+        known = in_transaction(reading(engine), rows.read)
+    others = [r for r in known if r["target"] not in found]
+    for row in others:
+        if row["age_s"] > stale_s:
+            row["state"] = "stale"
+    ages = [r["age_s"] for r in known]
+    told = [{"lasts_s": None, "age_s": 0.0, **found[name]} for name in sorted(found)] + others
+    wrong = any(r["state"] == Condition.UNHEALTHY for r in told)
+    return Report(told, ok=not wrong and (not ages or min(ages) <= stale_s))

@@ -105,7 +105,7 @@ class Settings(BaseSettings):
     health_host: str = "127.0.0.1"
 
     #: A beat that died is replaced after this. With two messages a turn (see beat_schedules) a
-    #: turn is missed only where 1.5 times this and half an interval are more than the interval.
+    #: turn is missed only where this, a sixth more, and half an interval exceed the interval.
     beat_lock_s: int = 6
 
     @field_validator("modules", mode="before")

@@ -12,7 +12,7 @@ from app.upkeep import clean_all
 from celery_agents import names
 
 
-@shared_task(name=names.CLEAN, bind=True, queue=names.CONTROL_QUEUE)
+@shared_task(name=names.CLEAN, bind=True)
 def clean(self: Any, every_s: float | None = None) -> dict[str, int] | None:
     """Delete what is older than it is kept; rows by table.
 
