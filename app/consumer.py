@@ -10,7 +10,6 @@ from celery import signals
 from celery.exceptions import NotRegistered
 from celery.utils.objects import Bunch
 from celery.worker.consumer import Consumer as CeleryConsumer
-from kombu.utils.json import dumps
 
 from app.guards import MalformedError, check_task
 from app.transport import Channel
@@ -76,10 +75,8 @@ def bury(message: Any, cause: str, reason: str) -> None:
     task, step_id = message.headers.get("task"), message.headers.get("id")
     message.channel.bury(
         message.delivery_tag,
-        dumps(message._raw).encode(),  # noqa: SLF001 - the envelope as it came
-        queue=message.delivery_info.get("routing_key") or "",
-        cause=cause,
-        reason=reason,
+        cause,
+        reason,
         task=task if isinstance(task, str) else None,
         step_id=step_id if isinstance(step_id, str) else None,
     )

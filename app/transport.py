@@ -220,7 +220,7 @@ class Channel(RecordingChannel):
                 taken = client.register_script(scripts.TAKE)(keys=keys, args=args)
             if not taken:
                 raise Empty
-            message = self._guarded(taken[0].decode(), queue, taken[2])
+            message = self._guarded(taken[0].decode(), taken[2])
             if message is not None:
                 return message
 
@@ -230,7 +230,7 @@ class Channel(RecordingChannel):
         self.qos.reserve([tag for tag, _, _ in taken])
         for tag, queue, raw in taken:
             self._queue_cycle.rotate(queue)
-            message = self._guarded(tag, queue, raw)
+            message = self._guarded(tag, raw)
             if message is None:
                 continue
             callback = self.connection._callbacks.get(queue)  # noqa: SLF001 - kombu's own place
@@ -241,26 +241,23 @@ class Channel(RecordingChannel):
                 self.qos.ack(tag)
             callback(message)
 
-    def _guarded(self, tag: str, queue: str, raw: bytes) -> dict[str, Any] | None:
+    def _guarded(self, tag: str, raw: bytes) -> dict[str, Any] | None:
         try:
             message = read_envelope(raw, self.message_limit_bytes)
         except MalformedError as error:
-            self.bury(tag, raw, queue=queue, cause=error.cause, reason=str(error))
+            self.bury(tag, error.cause, str(error))
             return None
         message["properties"]["delivery_tag"] = tag  # a copy of a message has a tag of its own
         return message
 
-    def bury(
-        self, tag: str, raw: bytes, *, queue: str, cause: str, reason: str, **about: str | None
-    ) -> None:
+    def bury(self, tag: str, cause: str, reason: str, **about: str | None) -> None:
         """Move a taken message to the dead letters; see :mod:`app.deadletters`."""
         reason = redact(reason)
-        log.error("A message of %s is a dead letter (%s): %s", queue, cause, reason)
-        head = {"cause": cause, "reason": reason, "list": queue, "size": len(raw), **about}
-        letter = json.dumps(head | {"at": time.time()}).encode() + b"\n" + raw
+        log.error("A message is a dead letter (%s): %s", cause, reason)
+        head = json.dumps({"cause": cause, "reason": reason, "at": time.time(), **about})
         with self.conn_or_acquire() as client:
             client.register_script(scripts.BURY)(
-                keys=list(self._letter_keys), args=[tag, letter, self.dead_letters_max]
+                keys=list(self._letter_keys), args=[tag, head, self.dead_letters_max]
             )
         self.qos._quick_ack(tag)  # noqa: SLF001 - its own QoS
 

@@ -6,18 +6,19 @@ They use several keys, so they do not run on Redis Cluster (nor do kombu's own p
 from __future__ import annotations
 
 #: Lands a dead letter and keeps the newest ``most``. KEYS 3 to 5: letters, their times, how many
-#: were dropped.
+#: were dropped. A letter is four parts, a line each but the last: the list that it came from, its
+#: size in bytes, JSON about it, the message or its beginning.
 _LAND = """
-local function land(id, letter, at, most)
-  redis.call('HSET', KEYS[3], id, letter)
-  redis.call('ZADD', KEYS[4], at, id)
+local clock = redis.call('TIME')
+local now = string.format('%d.%06d', clock[1], clock[2])
+local function land(id, list, size, about, message, most)
+  redis.call('HSET', KEYS[3], id, table.concat({list, size, about, message}, '\\n'))
+  redis.call('ZADD', KEYS[4], now, id)
   for _ = 1, redis.call('ZCARD', KEYS[4]) - most do
     redis.call('HDEL', KEYS[3], redis.call('ZPOPMIN', KEYS[4])[1])
     redis.call('INCR', KEYS[5])
   end
 end
-local clock = redis.call('TIME')
-local now = string.format('%d.%06d', clock[1], clock[2])
 """
 
 #: Moves up to ARGV[1] messages from the queues into *unacked*, and returns them as a flat list of
@@ -42,9 +43,9 @@ for first = lists + 1, #KEYS, queues do
       misses, seen = 0, seen + 1
       local tag = ARGV[2] .. seen
       if #message > limit then
-        local about = {cause = 'oversized', list = list, size = #message, at = tonumber(now)}
-        land(tag, cjson.encode(about) .. '\\n' .. string.sub(message, 1, tonumber(ARGV[5])),
-             now, tonumber(ARGV[6]))
+        local about = '{"cause": "oversized", "at": ' .. now .. '}'
+        local start = string.sub(message, 1, tonumber(ARGV[5]))
+        land(tag, list, #message, about, start, tonumber(ARGV[6]))
       else
         popped = popped + 1
         local n = #entries
@@ -77,14 +78,19 @@ return taken
 """
 )
 
-#: Moves a taken message to the dead letters. KEYS: as the first five of TAKE.
-#: ARGV: delivery tag, letter, most dead letters.
+#: Moves a taken message to the dead letters, unless it was acknowledged meanwhile.
+#: KEYS: as the first five of TAKE. ARGV: delivery tag, JSON about it, most dead letters.
 BURY = (
     _LAND
     + """
-redis.call('HDEL', KEYS[1], ARGV[1])
+local entry = redis.call('HGET', KEYS[1], ARGV[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
-land(ARGV[1], ARGV[2], now, tonumber(ARGV[3]))
+if entry then
+  redis.call('HDEL', KEYS[1], ARGV[1])
+  local line = string.find(entry, '\\n', 1, true)
+  local message = string.sub(entry, line + 1)
+  land(ARGV[1], string.sub(entry, 1, line - 1), #message, ARGV[2], message, tonumber(ARGV[3]))
+end
 """
 )
 

@@ -119,6 +119,12 @@ class Step(Base):
             postgresql_where=text("state = 'running'"),
         ),
         Index(
+            "ix_steps_dead",
+            "finished_at",
+            sqlite_where=text("state = 'dead'"),
+            postgresql_where=text("state = 'dead'"),
+        ),
+        Index(
             "ix_steps_unsettled",
             "wake_at",
             sqlite_where=text("NOT settled AND finished_at IS NOT NULL"),
@@ -186,6 +192,25 @@ class Event(Base):
     data: Mapped[dict[str, Any] | None]
 
     __table_args__ = (Index("ix_events_run_id", "run_id", "id"),)
+
+
+class DeadLetter(Base):
+    """A message that nobody could run. Dead steps are letters too; they stand in their own row."""
+
+    __tablename__ = "dead_letters"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    cause: Mapped[str] = mapped_column(String(40))
+    reason: Mapped[str] = mapped_column(Text)
+    queue: Mapped[str] = mapped_column(String(200))
+    task: Mapped[str | None] = mapped_column(String(200))
+    step_id: Mapped[str | None] = mapped_column(ID)
+    payload: Mapped[str] = mapped_column(Text)  # its start for people, redacted
+    raw: Mapped[str] = mapped_column(Text)  # base64, to be requeued; never shown
+    size: Mapped[int] = mapped_column(Integer)  # bytes that it had; ``raw`` may hold fewer
+    at: Mapped[float]  # by the clock of the worker or of Redis
+
+    __table_args__ = (Index("ix_dead_letters_at", "at"),)
 
 
 class Agent(Base):

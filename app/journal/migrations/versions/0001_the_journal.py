@@ -21,6 +21,23 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_agents")),
     )
     op.create_table(
+        "dead_letters",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("cause", sa.String(length=40), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("queue", sa.String(length=200), nullable=False),
+        sa.Column("task", sa.String(length=200), nullable=True),
+        sa.Column("step_id", sa.String(length=155), nullable=True),
+        sa.Column("payload", sa.Text(), nullable=False),
+        sa.Column("raw", sa.Text(), nullable=False),
+        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("at", sa.Float(precision=53), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_dead_letters")),
+    )
+    with op.batch_alter_table("dead_letters", schema=None) as batch_op:
+        batch_op.create_index("ix_dead_letters_at", ["at"], unique=False)
+
+    op.create_table(
         "duties",
         sa.Column("name", sa.String(length=40), nullable=False),
         sa.Column("holder", sa.String(length=64), nullable=True),
@@ -114,6 +131,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_steps")),
     )
     with op.batch_alter_table("steps", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_steps_dead",
+            ["finished_at"],
+            unique=False,
+            sqlite_where=sa.text("state = 'dead'"),
+            postgresql_where=sa.text("state = 'dead'"),
+        )
         batch_op.create_index(
             "ix_steps_parent_id",
             ["parent_id", "position"],
@@ -227,6 +251,11 @@ def downgrade() -> None:
             postgresql_where=sa.text("state = 'ready'"),
         )
         batch_op.drop_index(
+            "ix_steps_dead",
+            sqlite_where=sa.text("state = 'dead'"),
+            postgresql_where=sa.text("state = 'dead'"),
+        )
+        batch_op.drop_index(
             "ix_steps_parent_id",
             sqlite_where=sa.text("parent_id IS NOT NULL"),
             postgresql_where=sa.text("parent_id IS NOT NULL"),
@@ -245,4 +274,8 @@ def downgrade() -> None:
 
     op.drop_table("events")
     op.drop_table("duties")
+    with op.batch_alter_table("dead_letters", schema=None) as batch_op:
+        batch_op.drop_index("ix_dead_letters_at")
+
+    op.drop_table("dead_letters")
     op.drop_table("agents")

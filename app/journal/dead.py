@@ -1,0 +1,171 @@
+"""Dead letters in the journal: messages that nobody could run, and steps that were given up.
+
+A message has a row of its own. A step's row is the letter: it is listed from its end until it is
+requeued, or dropped, which an event says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, delete, exists, func, select, update
+
+from app.journal import joins
+from app.journal.engine import now
+from app.journal.finishes import event
+from app.journal.models import DeadLetter, Event, Join, Run, Step
+from app.journal.rows import Wake
+from celery_agents.contracts.outcome import State
+from celery_agents.errors import InvalidPayloadError, redact
+from celery_agents.shown import shown_args, shown_kwargs
+
+_DROPPED = "dropped"
+_LISTED = (Step.state == State.DEAD) & ~exists().where(
+    Event.run_id == Step.run_id,
+    Event.step_id == Step.id,
+    Event.kind == _DROPPED,
+    Event.at >= Step.finished_at,
+)
+
+
+def insert_letters(connection: Connection, rows: Sequence[dict[str, Any]], most: int) -> int:
+    """Keep letters, those that are there already left alone; returns how many old ones went."""
+    connection.execute(joins.insert_new(connection, DeadLetter), list(rows))
+    surplus = connection.execute(select(func.count()).select_from(DeadLetter)).scalar_one() - most
+    if surplus <= 0:
+        return 0
+    oldest = select(DeadLetter.id).order_by(DeadLetter.at).limit(surplus)
+    return connection.execute(delete(DeadLetter).where(DeadLetter.id.in_(oldest))).rowcount
+
+
+def listed(connection: Connection, limit: int) -> list[dict[str, Any]]:
+    """The newest letters of both kinds, without what they hold."""
+    messages = connection.execute(
+        select(DeadLetter.__table__).order_by(DeadLetter.at.desc()).limit(limit)
+    )
+    steps = connection.execute(
+        select(Step.__table__).where(_LISTED).order_by(Step.finished_at.desc()).limit(limit)
+    )
+    found = [*map(_of_message, messages), *map(_of_step, steps)]
+    return sorted(found, key=lambda letter: -letter["at"])[:limit]
+
+
+def find(connection: Connection, letter_id: str) -> dict[str, Any] | None:
+    """One letter, with what it holds (redacted); None when there is none of that id."""
+    if message := message_of(connection, letter_id):
+        return _of_message(message) | {"payload": message.payload, "size": message.size}
+    step = connection.execute(
+        select(Step.__table__).where(Step.id == letter_id, Step.state == State.DEAD)
+    ).first()
+    if step is None:
+        return None
+    args, kwargs = step.payload.get("args", ()), step.payload.get("kwargs", {})
+    return _of_step(step) | {"payload": f"{shown_args(args)} {shown_kwargs(kwargs)}"}
+
+
+def message_of(connection: Connection, letter_id: str) -> Any:
+    """The row of a dead message."""
+    query = select(DeadLetter.__table__).where(DeadLetter.id == letter_id)
+    return connection.execute(query).first()
+
+
+def forget_message(connection: Connection, letter_id: str) -> bool:
+    return bool(connection.execute(delete(DeadLetter).where(DeadLetter.id == letter_id)).rowcount)
+
+
+def drop_step(connection: Connection, step_id: str) -> bool:
+    """List a dead step no more; False when none of that id is listed."""
+    query = select(Step.run_id).where(_LISTED, Step.id == step_id)
+    run_id = connection.execute(query).scalar()
+    if run_id is not None:
+        connection.execute(event(run_id, step_id, _DROPPED, {}))
+    return run_id is not None
+
+
+def requeue_step(connection: Connection, step_id: str, wake_grace_s: float) -> Wake:
+    """Make a dead step ready again, with all its attempts; a root opens its run again.
+
+    Raises:
+        InvalidPayloadError: it is not dead, or its parent went on without it.
+    """
+    parent_id = connection.execute(select(Step.parent_id).where(Step.id == step_id)).scalar()
+    joins.lock(connection, [parent_id])
+    query = select(Step.state, Step.run_id, Step.round).where(Step.id == step_id)
+    step = connection.execute(query.with_for_update()).first()
+    if step is None or step.state != State.DEAD:
+        raise InvalidPayloadError(f"There is no dead letter {step_id}.")
+    if parent_id is not None and not _waited_for(connection, parent_id, step.round):
+        raise InvalidPayloadError(
+            f"The step {step_id} cannot run again: its parent {parent_id} went on without it. "
+            "Ask for the run again."
+        )
+    row = connection.execute(
+        update(Step)
+        .where(Step.id == step_id)
+        .values(_again(wake_grace_s))
+        .returning(*joins.WAKE_COLUMNS)
+    ).one()
+    connection.execute(event(step.run_id, step_id, "requeue", {}))
+    if parent_id is not None:
+        joins.recount(connection, parent_id, step.round)
+    else:
+        opened = {"state": "open", "finished_at": None, "usage": None}
+        connection.execute(update(Run).where(Run.id == step_id).values(opened))
+    return joins.wake_of(row)
+
+
+def _waited_for(connection: Connection, parent_id: str, number: int) -> bool:
+    query = (
+        select(Join.state, Join.round, Step.state.label("parent"))
+        .join(Step, Step.id == Join.step_id)
+        .where(Join.step_id == parent_id)
+    )
+    join = connection.execute(query).one()
+    return bool(join.state == "open" and join.round == number and join.parent == State.WAITING)
+
+
+def _again(wake_grace_s: float) -> dict[Any, Any]:
+    return {
+        Step.state: State.READY,
+        Step.attempts: 0,
+        Step.token: Step.token + 1,
+        Step.outcome: None,
+        Step.settled: False,
+        Step.finished_at: None,
+        Step.worker_id: None,
+        Step.ready_at: now(),
+        Step.wake_at: now() + wake_grace_s,
+        Step.wakes: 0,
+        # As long as it had from the start; NULL stays NULL.
+        Step.deadline_at: now() + (Step.deadline_at - Step.created_at),
+    }
+
+
+def _of_message(row: Any) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "kind": "message",
+        "cause": row.cause,
+        "reason": row.reason,
+        "task": row.task,
+        "step_id": row.step_id,
+        "queue": row.queue,
+        "attempts": None,
+        "at": row.at,
+    }
+
+
+def _of_step(row: Any) -> dict[str, Any]:
+    error = (row.outcome or {}).get("error") or {}
+    return {
+        "id": row.id,
+        "kind": "step",
+        "cause": "dead",
+        "reason": redact(error.get("message", "")),
+        "task": row.task,
+        "step_id": row.id,
+        "queue": row.queue,
+        "attempts": row.attempts,
+        "at": row.finished_at,
+    }
