@@ -14,9 +14,6 @@ app = Celery("shop", broker=URL, backend=URL)
 app.conf.update(
     task_default_queue="shop",
     broker_connection_retry_on_startup=True,
-    # A message's list on Redis is named after its priority. Steps have 0 to 9, Celery's default
-    # is four steps, and a worker does not look into lists that it does not know.
-    broker_transport_options={"priority_steps": list(range(10))},
 )
 
 
