@@ -1,4 +1,4 @@
-"""Celery's settings, each with its reason. Measured under the faults of docs/guarantees.md."""
+"""Celery's settings, each with its reason; docs/settings.md lists them."""
 
 from __future__ import annotations
 

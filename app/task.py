@@ -272,7 +272,13 @@ class StepTask(Task):
             raise Ignore(f"{claim.id}: tried again in {delay:.0f} s, by recovery")
         headers = {**(self.request.headers or {}), names.JOURNALED: 1}
         try:
-            raise self.retry(exc=error, countdown=delay, headers=headers)
+            raise self.retry(
+                exc=error,
+                countdown=delay,
+                headers=headers,
+                argsrepr=shown_args(claim.payload["args"]),
+                kwargsrepr=shown_kwargs(claim.payload["kwargs"]),
+            )
         except Reject as lost:  # the message was not published; the row says when
             raise Ignore(str(lost)) from lost
 
