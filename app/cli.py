@@ -11,6 +11,7 @@ import click
 from celery.bin.base import CeleryCommand
 from sqlalchemy import Engine
 
+from app.deadletters_cli import dead
 from app.health import report
 from app.intake import Intake
 from app.journal import cancels, cleanup, migrate, reads
@@ -24,6 +25,9 @@ from app.upkeep import clean_all, would_clean
 @click.group()
 def commands() -> None:
     """Added to the client's commands by ``agents_cli`` of the app."""
+
+
+commands.add_command(dead)
 
 
 @contextmanager

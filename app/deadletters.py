@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 
 from app.journal import dead
 from app.journal.rows import Aftermath
+from app.runtime import Runtime
 from app.settings import Settings
 from celery_agents import names
 from celery_agents.errors import InvalidPayloadError, redact
@@ -96,7 +97,7 @@ class DeadLetters:
         """Move what has landed into the journal; returns how many letters."""
         most, moved = self._settings.dead_letters_max, 0
         while found := self._landing.oldest(BATCH):
-            rows = [letter_row(i, letter) for i, letter in found.items() if letter is not None]
+            rows = [row for i, letter in found.items() if (row := _row(i, letter))]
             if rows:
                 gone = self._transaction(partial(dead.insert_letters, rows=rows, most=most))
                 if gone:
@@ -145,6 +146,24 @@ class DeadLetters:
                 lambda c: dead.forget_message(c, letter_id) or dead.drop_step(c, letter_id)
             )
         )
+
+
+def dead_letters_of(runtime: Runtime) -> DeadLetters:
+    """The letters as this process reaches them."""
+    settings = runtime.settings
+    return runtime.resource(
+        DeadLetters,
+        lambda: DeadLetters(runtime.journal.transaction, Landing.connect(settings), settings),
+    )
+
+
+def _row(letter_id: str, letter: bytes | None) -> dict[str, Any] | None:
+    """As :func:`letter_row`; None for what is no letter: it must not stop those behind it."""
+    try:
+        return letter_row(letter_id, letter or b"")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        log.exception("The dead letter %s cannot be read; it is dropped", letter_id)
+        return None
 
 
 def letter_row(letter_id: str, letter: bytes) -> dict[str, Any]:

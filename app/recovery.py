@@ -14,6 +14,7 @@ from typing import Any
 from redis.exceptions import RedisError
 from sqlalchemy import Connection
 
+from app.deadletters import dead_letters_of
 from app.intake import expired, step_of
 from app.journal import wakes
 from app.journal.claims import insert_steps, new_row
@@ -73,6 +74,7 @@ class Recovery:
         if room > 0:  # else the queue is full of messages, and these rows' are likely among them
             sent += publish(self._app, self._found(wakes.unwoken, room))
         sent += self._take_in(room)
+        dead_letters_of(self._runtime).take_in()
         if sent:
             log.info("Recovery published %d messages", sent)
         return sent

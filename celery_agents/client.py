@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from celery import Celery, Signature
 from celery.utils import uuid
-from kombu.exceptions import OperationalError
+from kombu.exceptions import BatchPublishError, OperationalError
 from kombu.utils.json import dumps
 
 from celery_agents import names
@@ -110,6 +110,30 @@ class Client:
         """
         self._control(names.APPROVE, run_id, choice).get(timeout=timeout)
 
+    def dead_letters(self, limit: int = 100, *, timeout: float = 10.0) -> list[dict[str, Any]]:
+        """The newest messages that nobody could run, and steps that were given up."""
+        found: list[dict[str, Any]] = self._control(names.DEAD_LETTERS, limit).get(timeout=timeout)
+        return found
+
+    def dead_letter(self, letter_id: str, *, timeout: float = 10.0) -> dict[str, Any] | None:
+        """A dead letter with its payload, redacted; None when there is none of that id."""
+        found: dict[str, Any] | None = self._control(names.DEAD_LETTER, letter_id).get(
+            timeout=timeout
+        )
+        return found
+
+    def requeue(self, letter_id: str, *, timeout: float = 10.0) -> None:
+        """Let a dead letter run again, with all its attempts.
+
+        Raises:
+            InvalidPayloadError: there is none of that id, or it cannot run again.
+        """
+        self._control(names.REQUEUE, letter_id).get(timeout=timeout)
+
+    def drop(self, letter_id: str, *, timeout: float = 10.0) -> bool:
+        """Forget a dead letter; False when there was none of that id."""
+        return bool(self._control(names.DROP, letter_id).get(timeout=timeout))
+
     def close(self) -> None:
         """Close the connections."""
         self.celery.close()
@@ -170,9 +194,10 @@ class Client:
             ):
                 for signature in signatures:
                     signature.apply_async(producer=producer)
-        except (OperationalError, OSError) as error:
+        except (BatchPublishError, OperationalError, OSError) as error:
+            reason = redact(error.__cause__ or error)
             raise BrokerUnavailableError(
-                f"The Redis broker at {self._where} did not take the message: {redact(error)}. "
+                f"The Redis broker at {self._where} did not take the message: {reason}. "
                 "Check REDIS_URL and that the server is up. It may have been delivered all the "
                 "same; sending it again under the same id is safe."
             ) from error

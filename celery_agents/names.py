@@ -13,11 +13,25 @@ APPROVAL = "agents.approval"
 STATUS = "agents.status"
 CLEAN = "agents.clean"
 PROBE = "agents.probe"
+DEAD_LETTERS = "agents.dead_letters"
+DEAD_LETTER = "agents.dead_letter"
+REQUEUE = "agents.requeue"
+DROP = "agents.drop"
 
 QUEUE = "agents"
 #: Short messages that must not wait behind work.
 CONTROL_QUEUE = "agents.control"
-CONTROL_TASKS = (CANCEL, APPROVE, STATUS, CLEAN, PROBE)
+CONTROL_TASKS = (
+    CANCEL,
+    APPROVE,
+    STATUS,
+    CLEAN,
+    PROBE,
+    DEAD_LETTERS,
+    DEAD_LETTER,
+    REQUEUE,
+    DROP,
+)
 
 #: Header of a message whose row stands in the journal: the row, not the message, says what to do.
 JOURNALED = "agents_journaled"

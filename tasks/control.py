@@ -6,6 +6,7 @@ from typing import Any
 
 from celery import shared_task
 
+from app.deadletters import dead_letters_of
 from app.runtime import runtime_of
 from celery_agents import names
 from celery_agents.contracts.base import JsonValue
@@ -38,3 +39,31 @@ def approve(self: Any, run_id: str, choice: JsonValue) -> bool:
 def status(self: Any, run_id: str) -> dict[str, Any] | None:
     """A run as a tree of steps, from the journal; None when there is no such run."""
     return runtime_of(self.app, self.request.hostname).journal.run_tree(run_id)
+
+
+@shared_task(name=names.DEAD_LETTERS, bind=True)
+def dead_letters(self: Any, limit: int = 100) -> list[dict[str, Any]]:
+    """The newest dead letters."""
+    return dead_letters_of(runtime_of(self.app, self.request.hostname)).list(limit)
+
+
+@shared_task(name=names.DEAD_LETTER, bind=True)
+def dead_letter(self: Any, letter_id: str) -> dict[str, Any] | None:
+    """A dead letter with its payload, redacted; None when there is no such letter."""
+    return dead_letters_of(runtime_of(self.app, self.request.hostname)).get(letter_id)
+
+
+@shared_task(name=names.REQUEUE, bind=True, throws=(AgentsError,))
+def requeue(self: Any, letter_id: str) -> None:
+    """Let a dead letter run again; what a client saw of its end is forgotten."""
+    runtime = runtime_of(self.app, self.request.hostname)
+    after = dead_letters_of(runtime).requeue(letter_id)
+    for wake in after.wakes:
+        self.app.backend.forget(wake.id)
+    runtime.follow(after)
+
+
+@shared_task(name=names.DROP, bind=True)
+def drop(self: Any, letter_id: str) -> bool:
+    """Forget a dead letter; returns whether there was one."""
+    return dead_letters_of(runtime_of(self.app, self.request.hostname)).drop(letter_id)
