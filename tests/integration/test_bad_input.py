@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,9 +24,8 @@ from celery_agents.errors import (
 )
 from deploy.local.servers import free_port
 from tests.fakes.model_server import Does, ModelServer
-from tests.integration.harness import SOON_S, Stack, eventually
+from tests.integration.harness import FAST, SOON_S, Stack, eventually
 from tests.support.redis_server import RedisServer
-from tests.support.workers import WorkerProcess
 
 TWICE = RetryPolicy(max_attempts=2, base_delay_s=0.05)
 
@@ -45,6 +45,22 @@ def plain(stack: Stack) -> Iterator[Celery]:
     app = Celery("somebody", broker=stack.redis_url, backend=stack.redis_url)
     yield app
     app.close()
+
+
+@pytest.fixture(scope="module")
+def sturdy(
+    shared_broker: RedisServer,
+    _migrated_sqlite: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Stack]:
+    """A stack apart from the others, for messages that may end its worker."""
+    directory = tmp_path_factory.mktemp("sturdy")
+    shutil.copyfile(_migrated_sqlite, directory / "journal.db")
+    url = f"sqlite:///{directory / 'journal.db'}"
+    made = Stack(shared_broker.database_url(9), url, directory, FAST)
+    made.worker()
+    yield made
+    made.close()
 
 
 class TestAgentName:
@@ -101,7 +117,7 @@ class TestPayload:
 
 
 class TestMalformed:
-    """Messages that no Celery producer writes. A worker of the test's own meets them."""
+    """Messages that no Celery producer writes; one worker meets them all."""
 
     @pytest.mark.parametrize(
         "body",
@@ -114,15 +130,14 @@ class TestMalformed:
         ],
         ids=["kwargs", "text", "short", "object", "embed"],
     )
-    def test_body(self, fast: Stack, body: Any) -> None:
-        worker = fast.worker()
+    def test_body(self, sturdy: Stack, body: Any) -> None:
         task_id = f"raw-{time.monotonic_ns()}"
         headers = {"lang": "py", "task": "agents.ask", "id": task_id}
-        with Connection(fast.redis_url) as connection:
+        with Connection(sturdy.redis_url) as connection:
             queue = connection.SimpleQueue("agents")
             queue.put(body, headers=headers, serializer="json")
             queue.close()
-        self._dropped(fast, worker, task_id)
+        self._dropped(sturdy, task_id)
 
     @pytest.mark.parametrize(
         "envelope",
@@ -138,17 +153,16 @@ class TestMalformed:
         ],
         ids=["no-json", "no-properties", "bad-base64"],
     )
-    def test_envelope(self, fast: Stack, envelope: str) -> None:
-        worker = fast.worker()
-        fast.redis.lpush("agents", envelope)
-        self._dropped(fast, worker, "raw-2")
+    def test_envelope(self, sturdy: Stack, envelope: str) -> None:
+        sturdy.redis.lpush("agents", envelope)
+        self._dropped(sturdy, "raw-2")
 
-    def _dropped(self, stack: Stack, worker: WorkerProcess, task_id: str) -> None:
+    def _dropped(self, stack: Stack, task_id: str) -> None:
         """It leaves the queue without running, and the worker answers the next question."""
         run = stack.client.ask("shout", "still here")
         assert run.get(timeout=10) == "STILL HERE"
         eventually(lambda: stack.depth() == 0 and not stack.unacked())
-        assert worker.running
+        assert stack.workers[0].running
         assert stack.row(task_id) is None
 
 
