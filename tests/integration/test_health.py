@@ -1,0 +1,252 @@
+"""Beats that drive health checks, agents that fall ill and get well, and who answers meanwhile."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from app.journal import health as rows
+from app.journal.models import Slot
+from celery_agents import RetryPolicy
+from celery_agents.errors import BreakerOpenError, ProviderUnavailableError
+from deploy.local import procfile
+from deploy.local.servers import free_port
+from deploy.local.state import ROOT
+from tests.integration.harness import FAST, SOON_S, Stack, eventually
+from tests.support.workers import WorkerProcess, process_environment
+
+INTERVAL_S = 1.0
+ONCE = RetryPolicy(max_attempts=1)
+
+
+class Service:
+    """An HTTP agent that goes down and comes back on its port."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.asked = 0
+        self._server: ThreadingHTTPServer | None = None
+
+    def up(self) -> None:
+        service = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                service.asked += 1
+                self.rfile.read(int(self.headers["Content-Length"]))
+                body = json.dumps("service").encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Silent."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def down(self) -> None:
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    made = Service()
+    made.up()
+    yield made
+    made.down()
+
+
+AGENTS = """
+    [agents.main]
+    kind = "http"
+    url = "http://127.0.0.1:{port}/ask"
+    breaker = false
+    backup = "other"
+
+    [agents.other]
+    kind = "scripted"
+    replies = [{{ value = "backup" }}]
+
+    [agents.fragile]
+    kind = "http"
+    url = "http://127.0.0.1:{port}/ask"
+    breaker = {{ failures = 3, open_s = 2 }}
+"""
+
+
+@pytest.fixture
+def stack(
+    redis_url: str, sqlite_journal_url: str, tmp_path: Path, service: Service
+) -> Iterator[Stack]:
+    config = tmp_path / "agents.toml"
+    config.write_text(textwrap.dedent(AGENTS).format(port=service.port))
+    env = {
+        **FAST,
+        "AGENTS_CONFIG": str(config),
+        "AGENTS_HEALTH_INTERVAL_S": str(INTERVAL_S),
+        "AGENTS_HEALTH_CACHE_S": "0.1",
+        "AGENTS_BEAT_LOCK_S": "1",
+    }
+    made = Stack(redis_url, sqlite_journal_url, tmp_path, env)
+    yield made
+    made.close()
+
+
+def beat(stack: Stack, name: str) -> WorkerProcess:
+    """Start a beat as the Procfile says; it is ended with the stack."""
+    command = procfile.argv(procfile.read(ROOT / "Procfile")["beat"])
+    process = WorkerProcess(name, command, env=stack.env, directory=stack.directory)
+    stack.workers.append(process)
+    process.start()
+    return process
+
+
+def states(stack: Stack) -> dict[str, str]:
+    return {r["target"]: r["state"] for r in stack.read(rows.read)}
+
+
+def command(stack: Stack, *args: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "celery", "-A", "app", "agents", *args]
+    env = process_environment(stack.env)
+    return subprocess.run(argv, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def answer(stack: Stack, agent: str) -> tuple[str, str | None]:
+    run = stack.client.ask(agent, 1, retry=ONCE)
+    value, outcome = run.get(timeout=SOON_S), run.outcome()
+    assert outcome is not None
+    return value, outcome.agent
+
+
+def test_a_backup_answers_until_the_agent_is_back(stack: Stack, service: Service) -> None:
+    stack.worker(env={"AGENTS_HEALTH_PORT": str(port := free_port())})
+    beat(stack, "beat")
+    eventually(lambda: states(stack).get("agent:main") == "healthy")
+    assert answer(stack, "main") == ("service", "main")
+    assert command(stack, "health").returncode == 0
+
+    service.down()
+    eventually(lambda: states(stack)["agent:main"] == "unhealthy")
+    shown = command(stack, "health")
+    assert shown.returncode == 1
+    assert re.search(r"agent:main +unhealthy .*ConnectionRefusedError", shown.stdout)
+    assert re.search(r"journal +healthy", shown.stdout)
+    time.sleep(0.2)  # what workers keep in mind
+    run = stack.client.ask("main", 1, retry=ONCE)
+    assert run.get(timeout=SOON_S) == "backup"
+    outcome = run.outcome()
+    assert outcome is not None
+    assert outcome.agent == "other"
+    (event,) = stack.events(run.id, "failover")
+    assert event["data"] == {"from": "main", "to": "other", "why": "unhealthy"}
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
+        assert 'agents_healthy{target="agent:main"} 0.0' in page.read().decode()
+
+    service.up()
+    back = time.monotonic()
+    eventually(lambda: answer(stack, "main") == ("service", "main"))
+    took = time.monotonic() - back
+    print(f"back after {took:.2f} s, interval {INTERVAL_S} s")
+    assert took < INTERVAL_S + 5  # a busy machine; idle it is one interval
+
+
+def test_a_breaker_opens_for_all_workers_and_closes_again(stack: Stack, service: Service) -> None:
+    stack.worker()
+    stack.worker()
+    service.down()
+    failed = []
+    for _ in range(3):
+        run = stack.client.ask("fragile", 1, retry=ONCE)
+        with pytest.raises(ProviderUnavailableError):
+            run.get(timeout=SOON_S)
+        failed.append(run)
+    (opened,) = stack.events(failed[-1].id, "breaker")
+    assert opened["data"] == {"breaker": "agent:fragile", "from": "closed", "to": "open"}
+    service.up()
+    refused = stack.client.ask("fragile", 1, retry=ONCE)
+    with pytest.raises(BreakerOpenError) as caught:
+        refused.get(timeout=SOON_S)
+    assert 0 < (caught.value.retry_after_s or 0) <= 2
+    assert stack.calls(refused.id) == []
+    assert service.asked == 0
+
+    chain = stack.client.fallback(["fragile", "other"], 1)
+    assert chain.get(timeout=SOON_S) == "backup"
+    assert list(stack.members(chain.id)) == ["other"]  # masked, not tried
+
+    patient = stack.client.ask("fragile", 1)
+    assert patient.get(timeout=SOON_S) == "service"  # it came again when it was told to
+    told = [e["data"]["to"] for e in stack.events(patient.id, "breaker")]
+    assert told == ["half_open", "closed"]
+    assert service.asked == 1
+
+
+def test_a_chain_goes_on_when_a_breaker_opens_under_way(stack: Stack, service: Service) -> None:
+    stack.worker()
+    service.down()
+    runs = [
+        stack.client.fallback(["fragile", "other"], n, retry=RetryPolicy(base_delay_s=0.05))
+        for n in range(8)
+    ]
+    began = time.monotonic()
+    assert [r.get(timeout=SOON_S) for r in runs] == ["backup"] * 8
+    assert time.monotonic() - began < 15
+    kinds = {stack.members(r.id)["fragile"].outcome["error"]["kind"] for r in runs}
+    assert kinds <= {"breaker_open", "unavailable"}
+    assert "breaker_open" in kinds
+
+
+@pytest.mark.slow
+def test_two_beats_of_which_one_is_killed_now_and_then(stack: Stack) -> None:
+    """Every turn once: none is left out, none works twice."""
+    every_s = 4
+    stack.env["AGENTS_HEALTH_INTERVAL_S"] = str(every_s)
+    worker = stack.worker()
+    beats = [beat(stack, "one"), beat(stack, "two")]
+    first = eventually(lambda: slots(stack))[0]
+    began = time.monotonic()
+    for n, victim in enumerate((*beats, *beats)):
+        time.sleep(max(0.0, began + 5 * (n + 1) - time.monotonic()))
+        victim.kill()
+        time.sleep(0.5)
+        victim.start()
+    for process in beats:
+        process.kill()
+    taken = slots(stack)
+    assert taken == list(range(first, taken[-1] + 1))
+    assert len(taken) >= 5
+    eventually(lambda: len(ended(worker, "{")) >= len(taken))
+    assert len(ended(worker, "{")) == len(taken)
+    too_many = len(ended(worker, "None"))
+    assert too_many >= 3
+    print(f"{len(taken)} turns of {every_s} s, {too_many} messages too many")
+
+
+def ended(worker: WorkerProcess, result: str) -> list[str]:
+    """Probes whose result begins so."""
+    return re.findall(
+        rf"Task agents\.probe\[\S+\] succeeded in \S+: {re.escape(result)}", worker.logs()
+    )
+
+
+def slots(stack: Stack) -> list[int]:
+    query = select(Slot.slot).where(Slot.schedule == "agents.probe").order_by(Slot.slot)
+    return stack.read(lambda c: list(c.execute(query).scalars()))
