@@ -17,6 +17,8 @@ from app.step import Step
 from celery_agents import agent
 from celery_agents.errors import AgentFailedError, ProviderUnavailableError
 
+#: First words of lines that tell of something else than an act.
+BEGAN = "began"
 #: Names the file; each worker of a stand has it in its environment.
 CALLS_FILE = "CHAOS_CALLS_FILE"
 
@@ -82,7 +84,7 @@ async def holds(seconds: float, step: Step) -> str:
 @agent(effects="pure")
 async def stamps(seconds: float, step: Step) -> int:
     """Says when and where each attempt begins, and holds its slot."""
-    _tell("began", step.step_id, os.getpid(), time.monotonic())
+    _tell(BEGAN, step.step_id, os.getpid(), time.monotonic())
     await asyncio.sleep(seconds)
     return step.attempt
 
@@ -90,7 +92,7 @@ async def stamps(seconds: float, step: Step) -> int:
 @agent(effects="pure")
 async def hogs(limit_mib: int, step: Step) -> int:
     """Takes more and more memory, and lets nothing go."""
-    _tell("attempt", step.step_id, os.getpid(), step.attempt)
+    _tell(BEGAN, step.step_id, os.getpid(), time.monotonic())
     taken: list[bytearray] = []
     while len(taken) < limit_mib:
         taken.append(bytearray(b"x" * 2**20))

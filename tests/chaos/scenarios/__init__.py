@@ -1,5 +1,5 @@
 """The scenarios. Importing this package registers them; another one is another function."""
 
-from tests.chaos.scenarios import load, takeover
+from tests.chaos.scenarios import load, takeover, brokers, journals, messages, workers  # isort: skip
 
-__all__ = ["load", "takeover"]
+__all__ = ["brokers", "journals", "load", "messages", "takeover", "workers"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from statistics import median
 
+from tests.chaos.agents import BEGAN
 from tests.chaos.scenario import Numbers, scenario
 from tests.chaos.stand import PATIENT, Stand, eventually, kept_running
 from tests.support.workers import WorkerProcess
@@ -16,7 +17,7 @@ VICTIMS = 4
 
 def _begun(stand: Stand, step_id: str) -> list[float]:
     """When each attempt of a step began."""
-    return [float(w[3]) for w in stand.counted() if w[0] == "began" and w[1] == step_id]
+    return [float(w[3]) for w in stand.counted() if w[0] == BEGAN and w[1] == step_id]
 
 
 def _hold(stand: Stand, workers: list[WorkerProcess]) -> dict[WorkerProcess, str]:
