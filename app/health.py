@@ -85,8 +85,8 @@ def record(journal: Journal, probes: Sequence[Probe], settings: Settings) -> dic
                 before.get(p.target),
                 p,
                 at,
-                unhealthy_after=settings.unhealthy_after,
-                healthy_after=settings.healthy_after,
+                unhealthy_after=settings.unhealthy_after_failures,
+                healthy_after=settings.healthy_after_successes,
             )
             for p in probes
         ]

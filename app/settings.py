@@ -94,9 +94,9 @@ class Settings(BaseSettings):
     #: A look that takes longer has failed; far below the interval.
     health_timeout_s: float = 3.0
     #: So many failures in a row make a target unhealthy: one may be a lost packet.
-    unhealthy_after: int = 2
+    unhealthy_after_failures: int = 2
     #: So many successes in a row make it healthy.
-    healthy_after: int = 1
+    healthy_after_successes: int = 1
     #: How late a worker may see it: it is asked for by each step whose agent has a backup.
     health_cache_s: float = 1.0
     #: The port of /healthz, /readyz and /metrics of a worker; 0: none.

@@ -54,7 +54,17 @@ def test_the_defaults_hold_together() -> None:
 
 
 def test_units_stand_in_the_names() -> None:
-    units = ("_s", "_bytes", "_days", "_batch", "_max", "_threads")
+    units = (
+        "_s",
+        "_bytes",
+        "_days",
+        "_batch",
+        "_max",
+        "_threads",
+        "_port",
+        "_failures",
+        "_successes",
+    )
     for name, field in Settings.model_fields.items():
         if field.annotation in {int, float}:
             assert name.endswith(units), name

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -14,6 +12,7 @@ from celery_agents.errors import BrokerUnavailableError
 from deploy.local import __main__ as cli
 from deploy.local import locks
 from deploy.local.stack import Stack
+from examples.triage import demo
 
 SECRET = "s3cretvalue"  # what must not be shown
 
@@ -48,11 +47,7 @@ def stack_without_processes(
 @pytest.fixture
 def demo_is(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[list[str]], int]], None]:
     def use(main: Callable[[list[str]], int]) -> None:
-        module = ModuleType("examples.triage.demo")
-        module.main = main  # type: ignore[attr-defined]
-        for name in ("examples", "examples.triage"):
-            monkeypatch.setitem(sys.modules, name, ModuleType(name))
-        monkeypatch.setitem(sys.modules, "examples.triage.demo", module)
+        monkeypatch.setattr(demo, "main", main)
 
     return use
 

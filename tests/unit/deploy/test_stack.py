@@ -14,7 +14,6 @@ from deploy.local.stack import fresh_directory, local_stack, reap
 from tests.support.sleepers import sleeper
 
 PROCFILE = """
-release: echo migrating $DATABASE_URL
 worker: sh -c 'echo "node ready."; sleep 60'
 beat: sh -c 'echo tick; sleep 60'
 """
@@ -62,6 +61,7 @@ def test_database_of_the_user_is_used(
     tmp_path: Path, procfile_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://u:hush@db/journal")
+    monkeypatch.setattr(stack, "_release", lambda _: None)  # there is no such server
     with local_stack((), directory=tmp_path, procfile_path=procfile_path) as running:
         assert running.database_url == "postgresql://u:hush@db/journal"
         assert "hush@db" in (tmp_path / "env").read_text()
@@ -77,10 +77,12 @@ def test_second_launcher_is_refused(tmp_path: Path, procfile_path: Path) -> None
         pass
 
 
-def test_journal_that_cannot_be_migrated_stops_it(tmp_path: Path, procfile_path: Path) -> None:
-    procfile_path.write_text("release: sh -c 'echo disk full; exit 1'\nworker: touch started")
+def test_journal_that_cannot_be_migrated_stops_it(
+    tmp_path: Path, procfile_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}")  # a folder, not a file
     with (
-        pytest.raises(ConfigurationError, match=r"(?s)brought up to date.*disk full"),
+        pytest.raises(ConfigurationError, match=r"(?s)brought up to date.*unable to open"),
         local_stack(directory=tmp_path, procfile_path=procfile_path),
     ):
         pass

@@ -59,4 +59,4 @@ def test_cancel_and_status(app: Celery, runtime: Runtime) -> None:
 
 def test_control_tasks_have_a_queue_of_their_own(app: Celery) -> None:
     for name in (names.CANCEL, names.APPROVE, names.STATUS):
-        assert app.tasks[name].queue == names.CONTROL_QUEUE
+        assert app.amqp.router.route({}, name)["queue"].name == names.CONTROL_QUEUE
