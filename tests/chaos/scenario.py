@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from tests.chaos.stand import Options, Skipped, Stand, Toppled, stand
+from tests.chaos.stand import Options, Skipped, Stand, ToppledError, stand
 from tests.integration.harness import FAST
 
 #: What a scenario tells of itself: names and figures, in the order in which they are printed.
@@ -82,13 +82,20 @@ def run_scenario(chosen: Scenario, options: Options) -> Result:
     numbers: Numbers = {}
     reason = ""
     try:
-        kind = chosen.journal or options.journal
-        with stand(chosen.name, directory, options, kind, chosen.settings, chosen.fsync) as made:
+        ground = stand(
+            chosen.name,
+            directory,
+            options,
+            journal=chosen.journal or options.journal,
+            settings=chosen.settings,
+            fsync=chosen.fsync,
+        )
+        with ground as made:
             numbers = chosen.run(made)
         verdict = "passed"
     except Skipped as skipped:
         verdict, reason = "skipped", str(skipped)
-    except Toppled as toppled:
+    except ToppledError as toppled:
         numbers, reason = toppled.numbers, f"{toppled} (logs: {directory})"
     except Exception as error:  # noqa: BLE001 - whatever goes wrong fails this one, not the others
         (directory / "traceback").write_text(traceback.format_exc())

@@ -52,7 +52,7 @@ class Skipped(Exception):  # noqa: N818 - no error
     """The scenario cannot run on this machine; the message says what is missing."""
 
 
-class Toppled(AssertionError):
+class ToppledError(AssertionError):
     """A promise was broken; what was counted until then is worth printing."""
 
     def __init__(self, message: str, numbers: Mapping[str, Any]) -> None:
@@ -80,6 +80,10 @@ class Stand:
         self.witness = Witness(stack.engine)
         self.calls_file = stack.directory / "calls"
         self._sent: dict[str, float] = {}
+
+    def size(self, full: int, brief: int) -> int:
+        """How much of something: all, or as much as the short form has time for."""
+        return brief if self.options.brief else full
 
     # -- workers
 
@@ -213,6 +217,7 @@ def stand(
     name: str,
     directory: Path,
     options: Options,
+    *,
     journal: JournalKind,
     settings: Mapping[str, str],
     fsync: Literal["everysec", "always"],
@@ -258,7 +263,7 @@ __all__ = [
     "Options",
     "Skipped",
     "Stand",
-    "Toppled",
+    "ToppledError",
     "eventually",
     "kept_running",
     "stand",

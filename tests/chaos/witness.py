@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from app.journal.writer import in_transaction
 from celery_agents import State
@@ -40,17 +40,15 @@ class Witness:
             note = f"INSERT INTO seen VALUES ('{kind}', {step_id}, {what});"
             head = f"AFTER UPDATE OF state ON {table} FOR EACH ROW WHEN ({condition})"
             if dialect == "postgresql":
-                statements += [
-                    f"CREATE FUNCTION see_{kind}() RETURNS trigger LANGUAGE plpgsql AS "
-                    f"$$ BEGIN {note} RETURN NULL; END $$",
-                    f"CREATE TRIGGER {kind} {head} EXECUTE FUNCTION see_{kind}()",
-                ]
+                body = f"LANGUAGE plpgsql AS $$ BEGIN {note} RETURN NULL; END $$"
+                statements.append(f"CREATE FUNCTION see_{kind}() RETURNS trigger {body}")
+                statements.append(f"CREATE TRIGGER {kind} {head} EXECUTE FUNCTION see_{kind}()")
             else:
                 statements.append(f"CREATE TRIGGER {kind} {head} BEGIN {note} END")
 
-        def create(connection: object) -> None:
+        def create(connection: Connection) -> None:
             for statement in statements:
-                connection.exec_driver_sql(statement)  # type: ignore[attr-defined]
+                connection.exec_driver_sql(statement)
 
         in_transaction(engine, create)
 

@@ -13,14 +13,16 @@ from tests.chaos.audit import audit
 from tests.chaos.scenario import Numbers, scenario
 from tests.chaos.stand import PATIENT, Stand, eventually
 
-RUNS = 60
+#: Seconds without a broker; a result that is due in the meantime waits or is stored later.
+OUTAGE_S = 15
 #: Beyond the client's and the workers' socket timeouts of 5 s.
 FROZEN_S = 7.0
 
 
-def ask(stand: Stand, count: int = RUNS) -> list[Run]:
+def ask(stand: Stand, count: int | None = None) -> list[Run]:
     """Runs of two calls each; run *n* answers ``2 * (n + 1)``."""
-    return stand.client.ask.many("calls", range(count), retry=PATIENT)
+    wanted = range(count or stand.size(60, 24))
+    return stand.client.ask.many("calls", wanted, retry=PATIENT)
 
 
 def check(stand: Stand, runs: Sequence[Run]) -> dict[str, int]:
@@ -43,7 +45,7 @@ def killed(stand: Stand) -> Numbers:
     runs = ask(stand)
     under_way(stand)
     stand.broker.kill()
-    time.sleep(2)
+    time.sleep(stand.size(OUTAGE_S, 2))
     stand.broker.start()
     return _resumed(stand, runs)
 
@@ -79,7 +81,7 @@ def full(stand: Stand) -> Numbers:
             time.sleep(0.2)
         redis.config_set("maxmemory", "0")
     assert refused, "the memory was not full"
-    lost = [r for r in runs[RUNS:] if stand.stack.row(r.id) is None]
+    lost = [r for r in runs if stand.stack.row(r.id) is None]
     stand.client.publish(r.message for r in lost)
     return _resumed(stand, runs) | {"refused": refused}
 

@@ -13,12 +13,13 @@ from typing import Any
 
 import psutil
 
-from app.journal.models import Join, Run as RunRow, Step
+from app.journal import models
+from app.journal.models import Join, Step
 from app.settings import Settings
 from celery_agents import Run
 from tests.chaos.audit import audit
 from tests.chaos.scenario import Numbers, scenario
-from tests.chaos.stand import PATIENT, Stand, Toppled, kept_running
+from tests.chaos.stand import PATIENT, Stand, ToppledError, kept_running
 from tests.support.workers import WorkerProcess
 
 WORKERS = 3
@@ -27,6 +28,8 @@ PANEL = ["honest", "honest", "honest", "contrary", "contrary"]
 PAUSE_S = (0.4, 2.2)
 #: Longer than a lease: who is frozen for that long has lost its steps.
 FROZEN_S = Settings.model_fields["lease_s"].default + 3.0
+#: Frozen workers, with the times at which they may go on.
+Frozen = dict[WorkerProcess, float]
 #: Results that are fetched by a waiting client at the end, which brings wiped ones back.
 SAMPLE = 30
 
@@ -79,7 +82,7 @@ def load(stand: Stand) -> Numbers:
     """Default settings; every fault of ``FAULTS`` in random order, with work under way."""
     asked, done = Asked(), Counter[str]()
     workers = stand.workers(WORKERS)
-    frozen: dict[WorkerProcess, float] = {}
+    frozen: Frozen = {}
     faults = _plan(stand)
     try:
         with kept_running(workers):
@@ -88,16 +91,16 @@ def load(stand: Stand) -> Numbers:
                 done[FAULTS[fault](stand, workers, frozen)] += 1
                 _thaw(frozen, time.monotonic())
                 asked.sent_again += stand.send_again(asked.runs)
-            for worker in frozen:
-                time.sleep(max(0.0, frozen[worker] - time.monotonic()))
-                worker.resume()
+            for worker, until in frozen.items():
+                time.sleep(max(0.0, until - time.monotonic()))
+                _continue(worker)
             faults_over = time.monotonic()
             asked.sent_again += stand.wait_ended(asked.runs, timeout_s=180)
             numbers = _told(asked, done) | {"ended_after_s": time.monotonic() - faults_over}
             _check_results(stand, asked)
         return numbers | _check(stand, asked)
     except AssertionError as error:
-        raise Toppled(str(error), _told(asked, done)) from error
+        raise ToppledError(str(error), _told(asked, done)) from error
 
 
 def _plan(stand: Stand) -> list[str]:
@@ -128,9 +131,14 @@ def _ask_until(stand: Stand, asked: Asked, steps: int) -> None:
 # -- faults: each does one thing and says what it was
 
 
-def _kill(stand: Stand, workers: list[WorkerProcess], _: dict[WorkerProcess, float]) -> str:
+def _victim(stand: Stand, workers: list[WorkerProcess], frozen: Frozen) -> WorkerProcess:
+    """One that is not frozen, so that those that are come back."""
+    return stand.rng.choice([w for w in workers if w not in frozen] or workers)
+
+
+def _kill(stand: Stand, workers: list[WorkerProcess], frozen: Frozen) -> str:
     """SIGKILL: a whole worker; with prefork also one child, or the parent without its children."""
-    worker = stand.rng.choice(workers)
+    worker = _victim(stand, workers, frozen)
     if stand.options.pool == "threads" or (how := stand.rng.random()) < 1 / 3:
         worker.kill()
         return "workers killed"
@@ -147,14 +155,14 @@ def _kill(stand: Stand, workers: list[WorkerProcess], _: dict[WorkerProcess, flo
     return "parents killed"
 
 
-def _term(stand: Stand, workers: list[WorkerProcess], _: dict[WorkerProcess, float]) -> str:
-    stand.rng.choice(workers).send(signal.SIGTERM)
+def _term(stand: Stand, workers: list[WorkerProcess], frozen: Frozen) -> str:
+    _victim(stand, workers, frozen).send(signal.SIGTERM)
     return "stopped by SIGTERM"
 
 
-def _freeze(stand: Stand, workers: list[WorkerProcess], frozen: dict[WorkerProcess, float]) -> str:
+def _freeze(stand: Stand, workers: list[WorkerProcess], frozen: Frozen) -> str:
     """Every process of a worker, past its lease."""
-    worker = stand.rng.choice(workers)
+    worker = _victim(stand, workers, frozen)
     try:
         os.killpg(worker.pid, signal.SIGSTOP)
     except ProcessLookupError:
@@ -171,7 +179,7 @@ def _wipe(stand: Stand, *_: Any) -> str:
 FAULTS = {"kill": _kill, "term": _term, "freeze": _freeze, "wipe": _wipe}
 
 
-def _thaw(frozen: dict[WorkerProcess, float], at: float) -> None:
+def _thaw(frozen: Frozen, at: float) -> None:
     for worker in [w for w, until in frozen.items() if until <= at]:
         del frozen[worker]
         _continue(worker)
@@ -216,7 +224,7 @@ def _check(stand: Stand, asked: Asked) -> dict[str, Any]:
     steps = stand.rows(Step.id, Step.attempts, Step.run_id)
     assert {s.run_id for s in steps} == {r.id for r in asked.runs}, "a step of no run"
     assert len(steps) <= asked.steps, "more steps than were asked for"
-    runs = stand.rows(RunRow.state, RunRow.finished_at)
+    runs = stand.rows(models.Run.state, models.Run.finished_at)
     assert len(runs) == len(asked.runs)
     assert all(r.finished_at and r.state == "succeeded" for r in runs), "a run that is not closed"
     still_open = [j for j in stand.rows(Join.step_id, Join.state) if j.state != "fired"]

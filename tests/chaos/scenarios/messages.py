@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from typing import Any
 
 from app.journal.models import Step
 from celery_agents import Run, names
@@ -40,7 +41,7 @@ def redelivered(stand: Stand) -> Numbers:
     worker = stand.worker()
     stand.worker()
     run = stand.client.ask("holds", 3.0, retry=PATIENT)
-    eventually(lambda: stand.counted())
+    eventually(stand.counted)
     for half in range(2):
         stand.client.publish([run.message] * (REDELIVERIES // 2))
         if half == 0:
@@ -77,7 +78,7 @@ def deleted(stand: Stand) -> Numbers:
 
 def _steal(stand: Stand, run_ids: set[str]) -> Counter[str]:
     """Take every second message from the queue, newest first; what they were."""
-    redis = stand.stack.redis
+    redis: Any = stand.stack.redis
     stolen = Counter[str]()
     for key in redis.keys(f"{names.QUEUE}*"):
         if redis.type(key) != "list" or key.startswith(names.CONTROL_QUEUE):

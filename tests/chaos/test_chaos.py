@@ -1,0 +1,56 @@
+"""The suite that kills, in its short form: small numbers, a fixed seed, three at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from tests.chaos import scenarios
+from tests.chaos.scenario import SCENARIOS, Result, run_scenario
+from tests.chaos.stand import Options
+
+assert scenarios  # imported for what it registers
+
+BRIEF = Options(steps=300, kills=6, wipes=1, seed=1, brief=True)
+ELSEWHERE = Options(
+    steps=200, kills=5, wipes=1, seed=1, brief=True, journal="postgres", pool="prefork"
+)
+#: What is run: every scenario with threads on SQLite, the main one also with processes on Postgres.
+CASES = {
+    **{name: (name, BRIEF) for name in SCENARIOS},
+    "load-postgres-prefork": ("load", ELSEWHERE),
+}
+#: Scenarios mostly wait; so many at once keep the whole within three minutes on two cores.
+AT_ONCE = 3
+
+
+@pytest.fixture(scope="module")
+def results(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Result]]]:
+    """The scenarios of the tests that were chosen, under way."""
+    chosen: list[str] = [
+        str(item.callspec.params["case"])
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.path == request.path
+    ]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {case: pool.submit(_run, case) for case in chosen}
+        pool.shutdown(cancel_futures=True)
+
+
+def _run(case: str) -> Result:
+    name, options = CASES[case]
+    return run_scenario(SCENARIOS[name], options)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # most of it for those before it
+@pytest.mark.parametrize("case", CASES)
+def test_scenario(case: str, results: dict[str, Future[Result]]) -> None:
+    result = results[case].result()
+    print(result)
+    if result.verdict == "skipped" and not os.environ.get("CI"):
+        pytest.skip(result.reason)
+    assert result.verdict == "passed", str(result)
