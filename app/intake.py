@@ -46,7 +46,7 @@ class Intake:
 
     def read(self, ids: list[str]) -> dict[str, dict[str, Any] | None]:
         """The recorded messages; None where the record cannot be read."""
-        records: Any = self._redis.hmget(names.INTAKE_RECORDS, ids)
+        records: Any = self._redis.hmget(names.INTAKE_RECORDS, ids) if ids else []
         read = {i: _decode(r) for i, r in zip(ids, records, strict=True)}
         return {i: m if m and m["headers"].get("id") == i else None for i, m in read.items()}
 
