@@ -157,9 +157,7 @@ class Stack:
         """The messages for a step, in the queue or taken and not acknowledged."""
         keys = [k for k in self.redis.keys("agents*") if self.redis.type(k) == "list"]
         queued = [json.loads(m) for k in keys for m in self.redis.lrange(k, 0, -1)]
-        taken = [
-            json.loads(m.partition("\n")[2]) for m in self.redis.hvals(names.UNACKED)
-        ]
+        taken = [json.loads(str(m).partition("\n")[2]) for m in self.redis.hvals(names.UNACKED)]
         return [m for m in [*queued, *taken] if m["headers"]["id"] == step_id]
 
     def drop_messages(self, queue: str = "agents") -> int:

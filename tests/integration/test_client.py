@@ -11,6 +11,7 @@ import pytest
 from celery import chain, chord, group
 
 from celery_agents import Client, RetryPolicy, State
+from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import (
     AgentFailedError,
     DeadlineExceededError,
@@ -31,7 +32,7 @@ class TestAsk:
         assert run.ready()
 
     @pytest.mark.parametrize("value", [None, 0, 1.5, "ж€😀", [1, [2]], {"a": {"b": None}}, ""])
-    def test_carries_any_json(self, client: Client, value: object) -> None:
+    def test_carries_any_json(self, client: Client, value: JsonValue) -> None:
         assert client.ask("noop", value).get(timeout=SOON_S) == value
 
     def test_outcome_says_how_it_went(self, client: Client) -> None:

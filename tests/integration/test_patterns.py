@@ -40,12 +40,8 @@ class TestFallback:
     def test_race_cancels_the_loser(self, client: Client, stack: Stack) -> None:
         run = client.fallback(["hangs", "refused", "slow_yes"], "?", strategy="parallel")
         assert run.get(timeout=10) == "yes"
-        members = eventually(
-            lambda: (
-                found if (found := stack.members(run.id))["hangs"].finished_at is not None else None
-            ),
-            timeout_s=5,
-        )
+        eventually(lambda: stack.members(run.id)["hangs"].finished_at, timeout_s=5)
+        members = stack.members(run.id)
         assert members["hangs"].state in {"cancelled", "skipped"}
         assert members["refused"].state == "failed"
         won = members["slow_yes"].finished_at

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import make_url
 
 from celery_agents import RetryPolicy
+from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import AgentFailedError, DeadlineExceededError, StepCancelledError
 from tests.integration.harness import FAST, PREFORK, SOON_S, THREADS, Stack, eventually, lines
 from tests.support.postgres import Databases
@@ -33,7 +34,7 @@ def made(
 ) -> Iterator[Stack]:
     """A stack of that pool and database."""
     pool, database = request.param.split("-")
-    number = 2 + request.param_index
+    number = {"prefork-sqlite": 2, "threads-postgres": 3, "prefork-postgres": 4}[request.param]
     directory = tmp_path_factory.mktemp(request.param)
     server: Databases | None = None
     if database == "sqlite":
@@ -60,7 +61,7 @@ def test_asks(made: Stack) -> None:
 
 
 @pytest.mark.parametrize("value", ["a\x00b", "\ud800", 10**400, {"a\x00": [1e308]}])
-def test_odd_values(made: Stack, value: object) -> None:
+def test_odd_values(made: Stack, value: JsonValue) -> None:
     assert made.client.ask("noop", value).get(timeout=SOON_S) == value
 
 
@@ -118,4 +119,11 @@ def test_status(made: Stack) -> None:
 
 def test_leaves_nothing_open(made: Stack) -> None:
     eventually(lambda: made.unsettled() == [] and made.depth() == 0 and made.unacked() == 0)
+    eventually(lambda: not made.redis.exists("agents:intake"))
     assert made.calls_made_twice() == 0
+
+
+def test_nothing_went_wrong_behind_it(made: Stack) -> None:
+    (worker,) = made.workers
+    for sign in ("Recovery waits", "Recovery failed", "Heartbeat", "refused a"):
+        assert sign not in worker.logs()
