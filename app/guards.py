@@ -107,7 +107,7 @@ def read_envelope(raw: bytes, limit_bytes: int) -> dict[str, Any]:
 
 
 def _check_compressed(body: bytes, compression: object, limit_bytes: int) -> None:
-    if compression not in _ZLIB:
+    if not isinstance(compression, str) or compression not in _ZLIB:
         raise MalformedError("bad_compression", "The body is compressed, and not with zlib.")
     try:
         inflate = zlib.decompressobj()
