@@ -82,7 +82,7 @@ class Settings(BaseSettings):
     #: Those that ended in another way; a longer time leaves room to look into them.
     keep_failed_days: float = 30.0
     #: Cleaning begins with so many rows a transaction, and goes on by how long one takes.
-    clean_batch: int = 500
+    clean_batch: int = 100
     #: No transaction of cleaning shall hold its locks for longer: steps wait that long at most.
     clean_lock_s: float = 0.1
     #: Beat sends for it so often: a day's rows go in small portions, between the work.

@@ -7,8 +7,8 @@ primary key, and each claim, which knows an id alone, would have to look into al
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,18 +49,17 @@ class Retention:
 
 
 class Pace:
-    """How many rows a transaction may delete so that it stays under ``lock_s``."""
+    """How many rows of one table a transaction may delete so that it stays under ``lock_s``."""
 
     def __init__(self, size: int, lock_s: float) -> None:
         self.size = max(1, size)
-        self.longest_s = 0.0
-        self._aim_s = lock_s / 2
+        self._aim_s = lock_s / 3  # rows differ in size
 
-    def took(self, seconds: float) -> None:
-        """Go on by how long a full portion took: half at once, or at most twice as much."""
-        self.longest_s = max(self.longest_s, seconds)
-        factor = min(2.0, max(0.1, self._aim_s / max(seconds, 1e-6)))
-        self.size = min(_LARGEST, max(1, int(self.size * factor)))
+    def took(self, seconds: float, rows: int) -> None:
+        """Go on by what that many rows took. A small rest that was quick says nothing."""
+        factor = self._aim_s / max(seconds, 1e-6)
+        if factor < 1 or rows >= self.size:
+            self.size = min(_LARGEST, max(1, int(self.size * min(2.0, factor))))
 
 
 def clean_journal(
@@ -77,17 +76,17 @@ def clean_journal(
     A run goes from its leaves: first its steps (calls and joins go with them), then what else knows
     it, at last itself; so whatever ends this half way, the next time finds the rest.
     """
-    pace, gone = Pace(batch, lock_s), Counter[str]()
+    paces, gone = defaultdict[str, Pace](lambda: Pace(batch, lock_s)), Counter[str]()
     until = time.monotonic() + limit_s
     while time.monotonic() < until:
-        began = time.monotonic()
-        found = in_transaction(engine, lambda c: _portion(c, retention, pace.size))
-        took = time.monotonic() - began
+        found, began = in_transaction(engine, lambda c: _portion(c, retention, paces))
+        held_s = time.monotonic() - began  # with the commit, without waiting for the lock
         if not found:
             break
         gone += found
-        pace.took(took)
-        sleep(took)  # others write in between: SQLite's writers queue without an order
+        for name, rows in found.items():
+            paces[name].took(held_s, rows)
+        sleep(held_s)  # others write in between: SQLite's writers queue without an order
     gone += in_transaction(engine, _leftovers)
     if engine.dialect.name == "sqlite":
         _checkpoint(engine)
@@ -113,22 +112,26 @@ def what_would_go(connection: Connection, retention: Retention) -> Counter[str]:
     return +found
 
 
-def _portion(connection: Connection, retention: Retention, size: int) -> Counter[str]:
-    """Delete at most ``size`` rows of one table."""
-    runs = select(Run.id).where(retention.is_over()).order_by(Run.created_at).limit(size)
+def _portion(
+    connection: Connection, retention: Retention, paces: Mapping[str, Pace]
+) -> tuple[Counter[str], float]:
+    """Delete rows of one table, as many as its pace allows; their number, and since when."""
+    began = time.monotonic()
+    some = paces[Run.__tablename__].size
+    runs = select(Run.id).where(retention.is_over()).order_by(Run.created_at).limit(some)
     ids = list(connection.execute(runs).scalars())
     if not ids:
-        return Counter()
+        return Counter(), began
     tables: list[Any] = [Step.__table__, *_OF_RUNS]
     for table in tables:
         (key,) = table.primary_key
-        some = select(key).where(table.c.run_id.in_(ids)).limit(size)
-        keys = list(connection.execute(some).scalars())
+        theirs = select(key).where(table.c.run_id.in_(ids)).limit(paces[table.name].size)
+        keys = list(connection.execute(theirs).scalars())
         if keys:
             connection.execute(delete(table).where(key.in_(keys)))
-            return Counter({table.name: len(keys)})
+            return Counter({table.name: len(keys)}), began
     connection.execute(delete(Run).where(Run.id.in_(ids)))
-    return Counter({Run.__tablename__: len(ids)})
+    return Counter({Run.__tablename__: len(ids)}), began
 
 
 def _leftovers(connection: Connection) -> Counter[str]:

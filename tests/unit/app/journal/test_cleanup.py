@@ -149,24 +149,27 @@ def test_every_table_is_kept_small_or_small_by_itself() -> None:
     assert "run_id" in Step.__table__.columns
 
 
-@given(st.lists(st.floats(0.0001, 10), max_size=50), st.integers(1, 5000))
-def test_the_pace_stays_within_bounds(times: list[float], size: int) -> None:
+@given(st.lists(st.tuples(st.floats(0.0001, 10), st.integers(1, 5000))), st.integers(1, 5000))
+def test_the_pace_stays_within_bounds(portions: list[tuple[float, int]], size: int) -> None:
     pace = Pace(size, 0.1)
-    for took in times:
+    for took, rows in portions:
         before = pace.size
-        pace.took(took)
+        pace.took(took, min(rows, before))
         assert 1 <= pace.size <= 5000
         assert pace.size <= 2 * before
         if took > 0.05:
             assert pace.size < before or before == 1
+        elif rows < before and took < 0.03:
+            assert pace.size == before
 
 
 def test_the_pace_finds_the_size() -> None:
-    """When a row takes a millisecond, 50 of them take half of what is allowed."""
-    pace = Pace(500, 0.1)
-    for _ in range(10):
-        pace.took(pace.size * 0.001)
-    assert pace.size == 50
+    """When a row takes a millisecond, 33 of them take a third of what is allowed."""
+    for start in (1, 500):
+        pace = Pace(start, 0.1)
+        for _ in range(12):
+            pace.took(pace.size * 0.001, pace.size)
+        assert pace.size == 33
 
 
 def test_vacuum_gives_room_back(world: World, journal: Journal) -> None:

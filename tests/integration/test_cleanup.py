@@ -1,0 +1,182 @@
+"""Cleaning a journal of many old rows while steps are claimed and finished beside it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from celery import Celery, current_app
+from redis import Redis
+from sqlalchemy import func, insert, select
+
+import tasks
+from app.factory import create_app
+from app.journal.cleanup import Pace, Retention, clean_journal
+from app.journal.engine import connect, read_clock
+from app.journal.models import Call, Event, Run, Step
+from app.runtime import close_runtime, runtime_of
+from app.settings import Settings
+from celery_agents import names
+from deploy.local.state import ROOT
+from tests.support.workers import process_environment
+from tests.unit.app.journal.support import DONE, World, claimed, step
+
+RUNS = 4_000
+DAY_S = 86_400.0
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def url(request: pytest.FixtureRequest) -> str:
+    found: str = request.getfixturevalue(f"{request.param}_journal_url")
+    return found
+
+
+@pytest.fixture
+def world(url: str) -> Iterator[World]:
+    made = World(url)
+    yield made
+    made.close()
+
+
+def fill(world: World, runs: int = RUNS, *, days: float = 40) -> None:
+    """Old runs, each with three steps, six calls and an event."""
+    with world.engine.begin() as c:
+        at = read_clock(c) - days * DAY_S
+        ids = [f"old{n}" for n in range(runs)]
+        c.execute(
+            insert(Run),
+            [
+                {"id": i, "task": "t", "state": "succeeded", "created_at": at, "finished_at": at}
+                for i in ids
+            ],
+        )
+        common = {
+            "task": "t",
+            "queue": "q",
+            "state": "succeeded",
+            "payload": {"args": ["x" * 500]},
+            "max_attempts": 1,
+            "ready_at": at,
+            "wake_at": at,
+            "created_at": at,
+            "finished_at": at,
+            "settled": True,
+        }
+        steps = [(i, f"{i}/{k}") for i in ids for k in range(3)]
+        c.execute(insert(Step), [{"id": s, "run_id": i, **common} for i, s in steps])
+        call = {
+            "token": 1,
+            "name": "m",
+            "fingerprint": "f",
+            "idempotency_key": "k",
+            "started_at": at,
+            "answer": {"value": "y" * 500},
+        }
+        c.execute(
+            insert(Call), [{"step_id": s, "seq": n, **call} for _, s in steps for n in range(2)]
+        )
+        c.execute(insert(Event), [{"run_id": i, "step_id": i, "at": at, "kind": "k"} for i in ids])
+
+
+def left(world: World) -> int:
+    with world.engine.connect() as c:
+        return c.execute(select(func.count()).select_from(Step)).scalar_one()
+
+
+def test_nobody_waits_long(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(world)
+    journal, over, waits = world.journal(), threading.Event(), []
+
+    def work() -> None:
+        n = 0
+        while not over.is_set():
+            began = time.monotonic()
+            journal.finish(claimed(journal, f"new{n}", step(f"new{n}")), DONE).result(20)
+            waits.append(time.monotonic() - began)
+            n += 1
+
+    portions: list[float] = []
+    plain = Pace.took
+
+    def took(pace: Pace, seconds: float, rows: int) -> None:
+        portions.append(seconds)
+        plain(pace, seconds, rows)
+
+    monkeypatch.setattr(Pace, "took", took)
+    thread = threading.Thread(target=work)
+    thread.start()
+    began = time.monotonic()
+    try:
+        gone = clean_journal(world.engine, Retention(30, 30), batch=100)
+    finally:
+        over.set()
+        thread.join()
+    whole_s = time.monotonic() - began
+    assert (gone["runs"], gone["steps"], gone["events"]) == (RUNS, 3 * RUNS, RUNS)
+    assert left(world) == len(waits)  # the young ones
+    portions.sort()
+    waits.sort()
+    print(
+        f"{sum(gone.values())} rows and {6 * RUNS} calls in {whole_s:.1f} s, {len(portions)} "
+        f"portions: median {portions[len(portions) // 2] * 1000:.0f} ms, longest "
+        f"{portions[-1] * 1000:.0f} ms; claim and finish beside it, {len(waits)}: median "
+        f"{waits[len(waits) // 2] * 1000:.1f} ms, longest {waits[-1] * 1000:.0f} ms"
+    )
+    assert portions[len(portions) // 2] < 0.1
+    assert portions[int(len(portions) * 0.9)] < 0.5  # a busy machine
+
+
+@pytest.fixture
+def app(url: str, redis_url: str) -> Iterator[Celery]:
+    before = current_app._get_current_object()
+    values = {"redis_url": redis_url, "database_url": url, "heartbeat_interval_s": 600}
+    made = create_app(Settings.model_validate(values))
+    made.finalize()
+    yield made
+    close_runtime(made)
+    before.set_default()
+
+
+def test_the_task_takes_its_turn(app: Celery, world: World, redis_url: str) -> None:
+    runtime_of(app, "worker@here")
+    fill(world, 5)
+    with Redis.from_url(redis_url) as redis:
+        redis.zadd(names.INTAKE_TIMES, {"alone": time.time() - 7200, "young": time.time() - 60})
+        redis.zadd(names.INTAKE_TIMES, {"kept": time.time() - 7200})
+        redis.hset(names.INTAKE_RECORDS, "kept", "{}")
+        assert "upkeep" in tasks.__all__
+        task = app.tasks[names.CLEAN]
+        gone = task.run(every_s=1e7)
+        assert gone == {"runs": 5, "steps": 15, "events": 5, "intake": 1}
+        assert set(redis.zrange(names.INTAKE_TIMES, 0, -1)) == {b"young", b"kept"}
+    fill(world, 5)
+    assert task.run(every_s=1e7) is None  # the turn is taken
+    assert left(world) == 15
+    assert task.run()["runs"] == 5  # by hand there are no turns
+
+
+def test_the_commands(url: str, redis_url: str, world: World) -> None:
+    fill(world, 3)
+
+    def agents(*args: str) -> str:
+        env = process_environment({"REDIS_URL": redis_url, "DATABASE_URL": url})
+        argv = [sys.executable, "-m", "celery", "-A", "app", "agents", *args]
+        done = subprocess.run(argv, env=env, cwd=ROOT, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    told = agents("clean", "--dry-run").split()
+    assert told[:2] == ["Would", "delete:"]
+    counts = dict(zip(told[4::2], told[5::2], strict=True))
+    assert counts == {"runs": "3", "steps": "9", "calls": "18", "events": "3"}
+    assert left(world) == 9
+    assert agents("clean").startswith("Deleted:")
+    assert left(world) == 0
+    assert "no unused room" in agents("db", "vacuum")
+    engine = connect(url)
+    with engine.connect() as c:
+        assert c.execute(select(func.count()).select_from(Call)).scalar_one() == 0
+    engine.dispose()
