@@ -187,7 +187,8 @@ class Registry:
             ConfigurationError: one of these agents has effects.
         """
         for name in names:
-            if self.get(name).effects == "effect":
+            known = self._agents.get(name)  # one that is not fails by itself, as a candidate
+            if known is not None and known.effects == "effect":
                 raise ConfigurationError(
                     f"{name!r} has effects, so it cannot be raced. Use strategy sequential."
                 )

@@ -19,7 +19,8 @@ _SECRET = re.compile(
         (?(quote) (?:(?!(?P=quote))[^\\]|\\.)* | (?:bearer\s+|basic\s+)?[^\s"',;}&]+ )
     | (?P<url> \b[a-z][a-z0-9+.-]*://[^\s:/@]*: ) [^\s@/]+ (?=@)
     | \bbearer\s+[a-z0-9._~+/=-]{8,}
-    | \b(?:sk|pk|rk|key|xox[abp]|ghp|AIza)[-_]?[A-Za-z0-9_-]{16,}
+    # Keys by their looks; the case and the separator keep words such as sketch_of_a_plan.
+    | (?-i: \b(?:(?:sk|pk|rk|xox[abp]|ghp|gho)[-_]|key-|AIza) [A-Za-z0-9_-]{16,} )
     """
 )
 _MESSAGE_LIMIT = 2_000

@@ -273,8 +273,7 @@ def test_agents_with_effects_are_not_raced(registry: Registry, offered: Path) ->
     registry.refuse_to_race(["whisper"])
     with pytest.raises(ConfigurationError, match="'mail' has effects"):
         registry.refuse_to_race(["whisper", "mail"])
-    with pytest.raises(UnknownAgentError):
-        registry.refuse_to_race(["nobody"])
+    registry.refuse_to_race(["nobody"])  # it fails as a candidate, and the others may win
 
 
 def test_an_agent_answers_and_only_what_was_made_is_closed(registry: Registry) -> None:

@@ -78,6 +78,8 @@ def test_keys_are_known_by_their_prefix(tail: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "no agent sketch_of_the_architecture",
+        "KEY_THAT_NOBODY_SET_ANYWHERE is not set",
         "",
         "The token limit is 4096 tokens: shorten the prompt",
         "sqlite:///path/journal.db",
