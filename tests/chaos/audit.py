@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from itertools import pairwise
 from typing import Any
@@ -14,8 +15,8 @@ from tests.chaos.stand import Stand
 def audit(stand: Stand) -> dict[str, int]:
     """Check every call that was made; the figures of those that were made twice.
 
-    A call in flight is one that was begun and, when its worker died, neither finished nor failed
-    by the journal. It is the only kind that may be made again.
+    A call in flight is one that was begun and, when its worker died or lost its lease, neither
+    finished nor failed by the journal. It is the only kind that may be made again.
     """
     rows = stand.rows(
         Call.step_id,
@@ -41,13 +42,26 @@ def audit(stand: Stand) -> dict[str, int]:
     ]
     assert not again, f"{len(again)} finished calls were made again: {again[:3]}"
     tokens = {row.id: row.token for row in stand.rows(Step.id, Step.token)}
-    in_flight = [r for r in rows if r.finished_at is None and r.token < tokens[r.step_id]]
+    in_flight = [
+        row
+        for attempts in calls.values()
+        for row in attempts
+        if row.token < tokens[row.step_id] and row.error is None and not _final(row, attempts)
+    ]
+    by_the_journal = stand.stack.calls_made_twice()
+    assert not by_the_journal, f"{by_the_journal} calls made twice by the journal's own count"
     return {
         "calls": len(calls),
-        "in_flight_at_a_death": len(in_flight),
+        "in_flight_at_a_loss": len(in_flight),
         "of_them_paid_twice": sum(_paid_twice(made, attempts) for attempts in calls.values()),
-        "finished_and_made_again": stand.stack.calls_made_twice(),
+        "finished_and_made_again": len(again),
     }
+
+
+def _final(row: Any, attempts: list[Any]) -> bool:
+    """Whether it had finished before it was made again; one that thaws finishes its own late."""
+    again = min((r.started_at for r in attempts if r.token > row.token), default=math.inf)
+    return row.finished_at is not None and row.finished_at <= again
 
 
 def _finished(row: Any) -> bool:

@@ -31,6 +31,7 @@ JournalKind = Literal["sqlite", "postgres"]
 #: Kills count as attempts; what is shown here is that none is lost, not when one is given up.
 PATIENT = RetryPolicy(max_attempts=30, base_delay_s=0.1, max_delay_s=1.0)
 _COMMON = ("--without-mingle", "--without-gossip", "-Q", "agents,agents.control")
+_MIGRATING = threading.Lock()  # Alembic keeps what it is doing in globals
 #: After so long without an answer a client that waits sends its run again (celery_agents.run).
 _SEND_AGAIN_S = 5.0
 
@@ -243,7 +244,8 @@ def stand(
         held.callback(stack.close)
         engine = connect(url)
         held.callback(engine.dispose)
-        migrate.upgrade(engine)
+        with _MIGRATING:
+            migrate.upgrade(engine)
         made = Stand(name, options, stack, broker, postgres)
         held.callback(broker.resume)
         yield made

@@ -97,6 +97,6 @@ def clock_off(stand: Stand) -> Numbers:
     stand.witness.check()
     shares = [w.logs().count("succeeded in") for w in (wrong, stand.stack.workers[1])]
     assert all(shares), "one of the workers did nothing"
-    assert audit(stand)["in_flight_at_a_death"] == 0
+    assert audit(stand)["in_flight_at_a_loss"] == 0
     told = check(stand, runs)
     return told | {"by_the_wrong_clock": shares[0], "ended_after_s": took}
