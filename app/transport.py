@@ -173,7 +173,10 @@ class Channel(RecordingChannel):
             return bool(super()._brpop_read(**options))
         self._idle = False
         reply = self._read_reply(command)
-        if command == "BZPOPMIN" or reply is None:  # woken or not: look
+        if command == "BZPOPMIN":  # woken or not: look
+            self.qos.restore_visible()
+            raise Empty
+        if reply is None:
             raise Empty
         taken = list(zip(reply[::3], reply[1::3], reply[2::3], strict=True))
         self._idle = not taken
@@ -282,6 +285,6 @@ class Transport(RecordingTransport):
     Channel = Channel
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> Any:
-        """Without an event loop there is no timer: overdue messages are looked for here."""
+        """Without an event loop there is no timer: a busy consumer looks for overdue ones here."""
         self.cycle.maybe_restore_messages()
         return super().drain_events(connection, timeout=timeout)

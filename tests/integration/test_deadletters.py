@@ -1,0 +1,282 @@
+"""Messages that nobody can run, sent to a real worker; and what people do with the letters."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import Celery
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from sqlalchemy import func, insert, select
+
+from app.journal.engine import now
+from app.journal.models import DeadLetter, Run, Step
+from celery_agents import names
+from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
+from celery_agents.errors import InvalidPayloadError, StepDeadError
+from tests.integration.harness import SOON_S, Stack, eventually
+from tests.support.workers import process_environment
+from tests.unit.app.test_guards import compressed, envelope
+
+QUEUE = "agents"
+EACH = 25  # of a kind
+
+
+def _bytes(made: object) -> bytes:
+    return json.dumps(made).encode()
+
+
+def _without(part: str) -> bytes:
+    made = envelope()
+    del made[part]
+    return _bytes(made)
+
+
+#: Twenty kinds of messages that no Celery producer writes, with the cause each gets.
+KINDS: dict[str, tuple[bytes, str]] = {
+    "noise": (random.Random(1).randbytes(200), "not_json"),
+    "text": (b"no json at all", "not_json"),
+    "cut short": (_bytes(envelope())[:150], "not_json"),
+    "deep": (b"[" * 50_000, "not_json"),
+    "list": (b"[1, 2]", "not_an_object"),
+    "number": (b"5", "not_an_object"),
+    "empty object": (b"{}", "bad_envelope"),
+    "no headers": (_without("headers"), "bad_envelope"),
+    "no properties": (_without("properties"), "bad_envelope"),
+    "no body": (_without("body"), "bad_envelope"),
+    "headers a list": (_bytes(envelope() | {"headers": []}), "bad_envelope"),
+    "bad base64": (_bytes(envelope() | {"body": "%%%"}), "bad_base64"),
+    "not compressed": (_bytes(compressed(b"x")), "bad_compression"),
+    "oversized": (b"x" * 70_000, "oversized"),
+    "content type": (
+        _bytes(envelope() | {"content-type": "made/up"}),
+        "unreadable_body",
+    ),
+    "pickle": (
+        _bytes(envelope() | {"content-type": "application/x-python-serialize"}),
+        "unreadable_body",
+    ),
+    "body no list": (_bytes(envelope("text")), "bad_body"),
+    "kwargs a list": (_bytes(envelope([[], [], None])), "bad_body"),
+    "task a list": (_bytes(envelope(headers={"task": ["a"]})), "bad_headers"),
+    "unknown task": (_bytes(envelope(headers={"task": "made.up"})), "unknown_task"),
+}
+
+
+@pytest.fixture
+def small(fast: Stack) -> Stack:
+    """A stack whose messages may have 64 KiB."""
+    fast.env["AGENTS_MESSAGE_LIMIT_BYTES"] = "65536"
+    return fast
+
+
+@pytest.fixture
+def plain(fast: Stack) -> Iterator[Celery]:
+    """A producer without our checks."""
+    app = Celery("somebody", broker=fast.redis_url, backend=fast.redis_url)
+    yield app
+    app.close()
+
+
+def causes(stack: Stack) -> Counter[str]:
+    query = select(DeadLetter.cause, func.count()).group_by(DeadLetter.cause)
+    return Counter(dict(stack.read(lambda c: c.execute(query).all())))
+
+
+def the_letter(stack: Stack) -> dict[str, Any]:
+    (letter,) = eventually(stack.client.dead_letters)
+    return letter
+
+
+def kill_step(stack: Stack, step_id: str) -> None:
+    """A root that used its attempts up, as recovery leaves it."""
+    error = ErrorInfo.of(StepDeadError("Given up: password=hunter2"))
+    outcome = Outcome(state=State.DEAD, error=error, attempts=3)
+    row = {
+        "id": step_id,
+        "run_id": step_id,
+        "task": names.ASK,
+        "agent": "shout",
+        "queue": QUEUE,
+        "state": State.DEAD,
+        "payload": {"args": ["hello"], "kwargs": {"agent": "shout"}},
+        "attempts": 3,
+        "max_attempts": 3,
+        "ready_at": 0.0,
+        "wake_at": 0.0,
+        "outcome": outcome.compact(),
+        "settled": True,
+        "created_at": now(),
+        "finished_at": now(),
+    }
+    with stack.engine.begin() as c:
+        c.execute(insert(Step).values(row))
+        c.execute(
+            insert(Run).values(id=step_id, task=names.ASK, state=State.DEAD, created_at=now())
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
+def test_every_kind_is_a_letter_and_the_worker_lives(small: Stack, pool: str) -> None:
+    worker = small.worker(["--pool", pool, "--concurrency", "2", "-Q", "agents,agents.control"])
+    pid = worker.pid
+    bad = [raw for raw, _ in KINDS.values() for _ in range(EACH)]
+    random.Random(20).shuffle(bad)
+    runs = []
+    for start in range(0, len(bad), 50):  # ordinary work goes on between them
+        small.redis.lpush(QUEUE, *bad[start : start + 50])
+        runs.append(small.client.ask("shout", f"run {start}"))
+    for run in runs:
+        assert run.get(timeout=SOON_S).startswith("RUN")
+    wanted = Counter(cause for _, cause in KINDS.values() for _ in range(EACH))
+    eventually(lambda: causes(small).total() == wanted.total(), timeout_s=60)
+    assert causes(small) == wanted
+    assert worker.running
+    assert worker.pid == pid
+    assert small.unacked() == small.depth() == 0
+    assert small.redis.hlen(names.DEAD) == 0
+    reasons = {d["reason"] for d in small.client.dead_letters(1000)}
+    assert all(reasons)
+
+
+def test_fuzz(small: Stack) -> None:
+    """Whatever bytes come: the worker's pid is the same, and it answers the next question."""
+    worker = small.worker()
+    pid, sent = worker.pid, 0
+
+    @hypothesis_settings(
+        max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), database=None
+    )
+    @given(
+        st.binary(min_size=1, max_size=500)
+        | st.dictionaries(
+            st.sampled_from(["headers", "properties", "body", "content-type", "x"]),
+            st.none() | st.integers() | st.text() | st.dictionaries(st.text(), st.integers()),
+        ).map(_bytes)
+    )
+    def send(raw: bytes) -> None:
+        nonlocal sent
+        sent += 1
+        small.redis.lpush(QUEUE, raw)
+
+    send()
+    eventually(lambda: causes(small).total() == sent, timeout_s=60)
+    assert small.client.ask("shout", "still here").get(timeout=SOON_S) == "STILL HERE"
+    assert worker.running
+    assert worker.pid == pid
+
+
+def test_broadcasts_too(fast: Stack) -> None:
+    worker = fast.worker()
+    (channel,) = fast.redis.pubsub_channels("/*pidbox*") or ["/1.celery.pidbox"]
+    topic = next(iter(fast.redis.pubsub_channels()), channel)
+    for raw in ("junk", "{}", "[]", '{"properties": {"body_encoding": "base64"}, "body": "a"}'):
+        fast.redis.publish(topic, raw)
+    assert fast.client.ask("shout", "still here").get(timeout=SOON_S) == "STILL HERE"
+    assert worker.running
+
+
+class TestUnknownTask:
+    def test_its_caller_hears_of_it(self, fast: Stack, plain: Celery) -> None:
+        fast.worker()
+        sent = plain.send_task("made.up", ["my password=hunter2"], queue=QUEUE)
+        with pytest.raises(Exception, match=r"made\.up") as caught:
+            sent.get(timeout=SOON_S)
+        assert type(caught.value).__name__ == "NotRegistered"
+        letter = the_letter(fast)
+        assert (letter["cause"], letter["task"], letter["step_id"]) == (
+            "unknown_task",
+            "made.up",
+            sent.id,
+        )
+        shown = fast.client.dead_letter(letter["id"])
+        assert shown is not None
+        assert "hunter2" not in json.dumps(shown)
+        assert "hunter2" not in fast.workers[0].logs()
+
+    def test_requeued_it_comes_back(self, fast: Stack, plain: Celery) -> None:
+        fast.worker()
+        plain.send_task("made.up", queue=QUEUE)
+        before = the_letter(fast)["id"]
+        fast.client.requeue(before)
+        after = eventually(lambda: [d for d in fast.client.dead_letters() if d["id"] != before])
+        assert [d["task"] for d in after] == ["made.up"]
+        assert len(fast.client.dead_letters()) == 1
+
+    def test_requeued_after_its_repair(self, fast: Stack) -> None:
+        """As when a worker of the right version is there at last."""
+        raw = json.dumps(envelope([["hello"], {"agent": "shout"}, None], headers={"id": "late"}))
+        letter = {
+            "id": "m",
+            "cause": "unknown_task",
+            "reason": "r",
+            "queue": QUEUE,
+            "payload": "",
+            "raw": base64.b64encode(raw.encode()).decode(),
+            "size": len(raw),
+            "at": time.time(),
+        }
+        with fast.engine.begin() as c:
+            c.execute(insert(DeadLetter).values(letter))
+        fast.worker()
+        fast.client.requeue("m")
+        assert fast.client.run("late").get(timeout=SOON_S) == "HELLO"
+        assert fast.client.dead_letters() == []
+
+
+class TestDeadStep:
+    def test_requeued_it_runs(self, fast: Stack) -> None:
+        kill_step(fast, "s")
+        fast.worker()
+        letter = the_letter(fast)
+        assert (letter["id"], letter["kind"], letter["attempts"]) == ("s", "step", 3)
+        assert "hunter2" not in json.dumps(letter)
+        fast.client.requeue("s")
+        assert fast.client.run("s").get(timeout=SOON_S) == "HELLO"
+        assert fast.client.dead_letters() == []
+
+    def test_dropped(self, fast: Stack) -> None:
+        kill_step(fast, "s")
+        fast.worker()
+        assert fast.client.drop("s")
+        assert not fast.client.drop("s")
+        assert fast.client.dead_letters() == []
+        assert fast.state("s") == State.DEAD
+
+    def test_what_is_none(self, fast: Stack) -> None:
+        fast.worker()
+        assert fast.client.dead_letter("nobody") is None
+        with pytest.raises(InvalidPayloadError, match="no dead letter nobody"):
+            fast.client.requeue("nobody")
+
+
+def test_by_command(fast: Stack) -> None:
+    """Without a worker: the journal itself is asked."""
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-m", "celery", "-A", "app", "agents", "dead", *arguments]
+        done = subprocess.run(
+            command, env=process_environment(fast.env), capture_output=True, text=True, check=False
+        )
+        return done.stdout + done.stderr
+
+    kill_step(fast, "s")
+    assert "Given up: password=***" in run("list")
+    assert '"kind": "step"' in run("show", "s")
+    assert "There is no dead letter x" in run("show", "x")
+    assert "s is queued again" in run("requeue", "s")
+    assert fast.state("s") == State.READY
+    assert fast.depth() == 1
+    assert "There is no dead letter s" in run("requeue", "s")
+    assert "There is no dead letter s" in run("drop", "s")
