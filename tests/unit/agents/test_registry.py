@@ -290,3 +290,22 @@ def test_an_agent_answers_and_only_what_was_made_is_closed(registry: Registry) -
     made: Any = registry.get("shop").backend
     assert made.closed == 1
     assert "backend" not in vars(registry.get("other"))
+
+
+@pytest.mark.parametrize("backup", ["nobody", "main"])
+def test_a_backup_is_another_agent(registry: Registry, tmp_path: Path, backup: str) -> None:
+    path = tmp_path / "agents.toml"
+    entry = 'kind = "scripted"\nreplies = [{ value = 1 }]\n'
+    path.write_text(f'[agents.main]\n{entry}backup = "{backup}"\n')
+    with pytest.raises(ConfigurationError, match=rf"\[agents.main\] backup: '{backup}' is not"):
+        registry.load(config=path, modules=())
+
+
+def test_backups_are_found(registry: Registry, tmp_path: Path) -> None:
+    path = tmp_path / "agents.toml"
+    entry = 'kind = "scripted"\nreplies = [{ value = 1 }]\n'
+    path.write_text(f'[agents.main]\n{entry}backup = "other"\n[agents.other]\n{entry}')
+    registry.load(config=path, modules=())
+    assert registry.backup_of(registry.get("main")) is registry.get("other")
+    assert registry.backup_of(registry.get("other")) is None
+    assert registry.find("nobody") is None

@@ -170,3 +170,21 @@ def test_a_hedge_runs_beside_the_slow_one() -> None:
 
 def test_options_that_say_nothing_are_left_out() -> None:
     assert given(a=None, b={}, c=0, d="", e=[]) == {"c": 0, "d": "", "e": []}
+
+
+@pytest.mark.parametrize(
+    ("candidates", "members", "masked", "expected"),
+    [
+        (("a", "b"), [], (), {"a": "fail"}),  # its breaker may open now: b is there
+        (("a", "b"), [failed("a")], (), {"b": None}),  # nobody is: it waits
+        (("a",), [], (), {"a": None}),
+        (("a", "b", "c"), [], ("a",), {"b": "fail"}),
+        (("a", "b"), [], ("a", "b"), {"a": "fail"}),
+    ],
+)
+def test_only_the_last_one_waits_for_its_breaker(
+    candidates: Any, members: list[MemberState], masked: Any, expected: dict[str, str | None]
+) -> None:
+    found = advance(chain(*candidates), members, step_id="s", masked=masked)
+    assert isinstance(found, Expand)
+    assert {m.key: m.options.get("when_open") for m in found.members} == expected
