@@ -72,6 +72,26 @@ def test_the_script_and_the_rules_agree(
         assert breakers.refusing([one]) == ({"x"} if refuses else set())
 
 
+@pytest.mark.parametrize(("later_ms", "opens"), [(999, True), (1000, False)])
+def test_the_scripts_window_slides(redis: Redis, later_ms: int, opens: bool) -> None:
+    breakers = Breakers(redis, clock=STOPPED)
+    one = switch(failures=100, rate=0.5, min_calls=4, window_s=1.0)
+    begin = 1_700_000_000_000  # where a part of the window begins
+    redis.set("now", begin)
+    assert fail(breakers, one, 3) == []
+    redis.set("now", begin + later_ms)
+    assert bool(fail(breakers, one, 1)) is opens
+
+
+def test_who_asks_again_keeps_its_place(redis: Redis) -> None:
+    breakers = Breakers(redis)
+    one = switch(failures=1, open_s=0.05)
+    fail(breakers, one, 1)
+    threading.Event().wait(0.1)
+    found = [breakers.ask([one], call).refused_by for call in ("a", "a", "b")]
+    assert found == [None, None, "agent:a"]
+
+
 def test_it_opens_for_everybody(redis: Redis, redis_url: str) -> None:
     one = switch()
     assert fail(Breakers(redis), one, 2) == [Change("agent:a", "closed", "open")]
