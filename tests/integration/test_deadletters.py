@@ -144,8 +144,8 @@ def test_every_kind_is_a_letter_and_the_worker_lives(small: Stack, pool: str) ->
     assert causes(small) == wanted
     assert worker.running
     assert worker.pid == pid
-    assert small.unacked() == small.depth() == 0
-    assert small.redis.hlen(names.DEAD) == 0
+    eventually(lambda: small.unacked() == small.depth() == 0)
+    eventually(lambda: small.redis.hlen(names.DEAD) == 0)
     reasons = {d["reason"] for d in small.client.dead_letters(1000)}
     assert all(reasons)
 
