@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from statistics import median
 
-from app.journal.models import Step, Worker
+import psutil
+
 from tests.chaos.agents import BEGAN
 from tests.chaos.scenario import Numbers, scenario
 from tests.chaos.stand import PATIENT, Stand, eventually, kept_running
@@ -25,15 +26,14 @@ def _hold(stand: Stand, workers: list[WorkerProcess]) -> dict[WorkerProcess, str
     """Give each of these workers, which have one slot, one long step; who holds which."""
     runs = [stand.client.ask("stamps", 120, retry=PATIENT) for _ in workers]
     eventually(lambda: all(_begun(stand, r.id) for r in runs), "all to begin")
-    names = {w.name: w for w in workers}
-    return {names[_holder(stand, run.id)]: run.id for run in runs}
+    return {_holder(stand, run.id, workers): run.id for run in runs}
 
 
-def _holder(stand: Stand, step_id: str) -> str:
-    rows = stand.rows(Worker.id, Worker.name)
-    held = {s.id: s.worker_id for s in stand.rows(Step.id, Step.worker_id)}
-    name: str = next(w.name for w in rows if w.id == held[step_id])
-    return name
+def _holder(stand: Stand, step_id: str, workers: list[WorkerProcess]) -> WorkerProcess:
+    """The worker whose process, or whose child, runs a step."""
+    pid = next(int(w[2]) for w in stand.counted() if w[0] == BEGAN and w[1] == step_id)
+    ours = {pid, psutil.Process(pid).ppid()}
+    return next(w for w in workers if w.pid in ours)
 
 
 def _until_again(stand: Stand, victims: dict[WorkerProcess, str]) -> list[float]:

@@ -1,0 +1,103 @@
+"""The judges of the suite themselves: each broken promise is seen."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from app.journal.engine import connect
+from app.journal.writer import in_transaction
+from tests.chaos.audit import reckon
+from tests.chaos.witness import Witness
+
+
+def row(token: int, started: float, finished: float | None = None, **other: Any) -> Any:
+    """A row of one call of one step."""
+    known = {"step_id": "s", "seq": 0, "idempotency_key": "k", "error": None, **other}
+    return SimpleNamespace(token=token, started_at=started, finished_at=finished, **known)
+
+
+def line(token: int, key: str = "k", step_id: str = "s") -> list[str]:
+    return [key, step_id, str(token), "act"]
+
+
+class TestReckon:
+    @pytest.mark.parametrize(
+        ("rows", "lines", "in_flight", "paid_twice"),
+        [
+            ([row(1, 1.0, 2.0)], [line(1)], 0, 0),
+            ([row(1, 1.0), row(2, 3.0, 4.0)], [line(1), line(2)], 1, 1),
+            ([row(1, 1.0), row(2, 3.0, 4.0)], [line(2)], 1, 0),  # killed before it was made
+            ([row(1, 1.0)], [line(1)], 1, 0),  # its step ended otherwise
+            ([row(1, 1.0, 5.0), row(2, 3.0, 4.0)], [line(1), line(2)], 1, 1),  # thawed
+            ([row(1, 1.0, 2.0, error={}), row(2, 3.0, 4.0)], [line(1), line(2)], 0, 0),
+        ],
+    )
+    def test_counts(
+        self, rows: list[Any], lines: list[list[str]], in_flight: int, paid_twice: int
+    ) -> None:
+        told = reckon(rows, lines, {"s": 2})
+        assert told["in_flight_at_a_loss"] == in_flight
+        assert told["of_them_paid_twice"] == paid_twice
+
+    @pytest.mark.parametrize(
+        ("rows", "lines", "broken"),
+        [
+            ([row(1, 1.0, 2.0), row(2, 3.0)], [line(1), line(2)], "made again"),
+            ([row(1, 1.0)], [line(1), line(1)], "more than once"),
+            ([row(1, 1.0)], [line(2)], "no row tells of"),
+            ([row(1, 1.0), row(2, 2.0, idempotency_key="x")], [], "a key has changed"),
+            ([row(1, 1.0), row(1, 1.0, seq=1)], [], "two calls have one key"),
+        ],
+    )
+    def test_broken_promises(self, rows: list[Any], lines: list[list[str]], broken: str) -> None:
+        with pytest.raises(AssertionError, match=broken):
+            reckon(rows, lines, {"s": 2})
+
+
+class TestWitness:
+    @pytest.mark.parametrize(
+        ("statements", "broken"),
+        [
+            (["UPDATE steps SET state = 'succeeded'"] * 2, "ended more than once"),
+            (
+                ["UPDATE steps SET state = 'failed'", "UPDATE steps SET state = 'ready'"],
+                "opened again",
+            ),
+            (
+                ["UPDATE joins SET state = 'fired'", "UPDATE joins SET state = 'open'"] * 2,
+                "fired more than once",
+            ),
+        ],
+    )
+    def test_broken_promises(
+        self, sqlite_journal_url: str, statements: list[str], broken: str
+    ) -> None:
+        engine = connect(sqlite_journal_url)
+        witness = Witness(engine)
+
+        def write(connection: Any) -> None:
+            connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+            connection.execute(text(_STEP))
+            connection.execute(text(_JOIN))
+            for statement in statements:
+                connection.execute(text(statement))
+
+        in_transaction(engine, write)
+        with pytest.raises(AssertionError, match=broken):
+            witness.check()
+        engine.dispose()
+
+
+_STEP = """
+INSERT INTO steps (id, run_id, position, round, task, queue, priority, state, payload, attempts,
+max_attempts, token, ready_at, wake_at, wakes, cancel_requested, settled, created_at)
+VALUES ('s', 's', 0, 0, 't', 'q', 5, 'running', '{}', 0, 4, 0, 0, 0, 0, 0, 0, 0)
+"""
+_JOIN = """
+INSERT INTO joins (step_id, round, policy, keep, expected, done, succeeded, state)
+VALUES ('s', 1, 'all', 0, 2, 0, 0, 'open')
+"""
