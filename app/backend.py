@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from celery.backends.redis import RedisBackend
+from celery.exceptions import BackendStoreError
+from redis.exceptions import RedisError
 
 from celery_agents import names
+from celery_agents.errors import redact
+
+log = logging.getLogger(__name__)
 
 
 def _journaled(signature: Any) -> bool:
@@ -20,6 +26,22 @@ class JournalBackend(RedisBackend):
 
     All other chords (of other apps, or built by a client) are Celery's own.
     """
+
+    def store_result(self, task_id: str, result: Any, state: Any, *args: Any, **kwargs: Any) -> Any:
+        """Store a result; a Redis that is full or away does not cost the worker a slot.
+
+        Celery's threads pool never frees the slot of a task whose result cannot be stored. Here
+        the outcome stands in the journal already; the row stays unsettled, so recovery has the
+        result stored later.
+        """
+        try:
+            return super().store_result(task_id, result, state, *args, **kwargs)
+        except (RedisError, BackendStoreError) as error:
+            request = kwargs.get("request")
+            if request is not None:
+                request.agents_unstored = True
+            log.warning("The result of %s was not stored yet: %s", task_id, redact(error))
+            return result
 
     def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> Any:
         """Nothing to prepare in Redis when the join stands in the journal."""

@@ -334,7 +334,7 @@ class StepTask(Task):
         raise error.exception()
 
     def _settle(self, task_id: str) -> None:
-        if not self.request.is_eager:
+        if not (self.request.is_eager or self.request.get("agents_unstored")):
             runtime_of(self.app, self.request.hostname).journal.settle(task_id)
 
 
