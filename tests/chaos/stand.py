@@ -89,9 +89,9 @@ class Stand:
     # -- workers
 
     def pool(self, slots: int = 16) -> list[str]:
-        """The arguments of a worker: many slots in threads, at most three as processes."""
+        """The arguments of a worker: many slots in threads, at most four as processes."""
         kind = self.options.pool
-        return ["--pool", kind, "--concurrency", str(min(slots, 3) if kind == "prefork" else slots)]
+        return ["--pool", kind, "--concurrency", str(min(slots, 4) if kind == "prefork" else slots)]
 
     def worker(self, *, slots: int = 16, **options: Any) -> WorkerProcess:
         """Start a worker of the pool that was asked for."""

@@ -57,10 +57,10 @@ def takeover(stand: Stand) -> Numbers:
         victims = _hold(stand, stand.workers(VICTIMS, slots=1))
         survivor = stand.worker(slots=16)
         took += _until_again(stand, victims)
-        survivor.kill()
         for step_id in victims.values():
             stand.client.cancel(step_id)
-        stand.broker.wipe()
+        eventually(lambda: not stand.open_steps(), "the steps to be cancelled")
+        survivor.kill()
     if not stand.options.brief:  # the short form has few kills, and company on the machine
         assert median(took) < ELSEWHERE_P50_S, f"p50 {median(took):.1f} s"
     assert max(took) < ELSEWHERE_MAX_S, f"maximum {max(took):.1f} s"
@@ -79,6 +79,7 @@ def restarted(stand: Stand) -> Numbers:
             eventually(lambda r=run: _begun(stand, r.id))  # type: ignore[misc]
             took += _until_again(stand, {worker: run.id})
             run.cancel()
+            eventually(lambda: not stand.open_steps(), "the step to be cancelled")
     limit = stand.size(1, 2) * RESTARTED_MAX_S
     assert max(took) < limit, f"maximum {max(took):.1f} s"
     return {"kills": len(took), "p50_s": median(took), "max_s": max(took)}
