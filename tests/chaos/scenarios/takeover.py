@@ -51,16 +51,17 @@ def _until_again(stand: Stand, victims: dict[WorkerProcess, str]) -> list[float]
 
 @scenario("takeover", settings={})
 def takeover(stand: Stand) -> Numbers:
-    """Killed workers stay dead; one that lives takes their steps."""
+    """Killed workers stay dead; those that live take their steps."""
     took: list[float] = []
     for _ in range(stand.size(2, 1)):
         victims = _hold(stand, stand.workers(VICTIMS, slots=1))
-        survivor = stand.worker(slots=16)
+        survivors = stand.workers(2)  # processes are few, and cancelling takes a slot too
         took += _until_again(stand, victims)
         for step_id in victims.values():
             stand.client.cancel(step_id)
         eventually(lambda: not stand.open_steps(), "the steps to be cancelled")
-        survivor.kill()
+        for survivor in survivors:
+            survivor.kill()
     if not stand.options.brief:  # the short form has few kills, and company on the machine
         assert median(took) < ELSEWHERE_P50_S, f"p50 {median(took):.1f} s"
     assert max(took) < ELSEWHERE_MAX_S, f"maximum {max(took):.1f} s"
