@@ -12,6 +12,7 @@ from celery.worker.control import control_command
 from app.celeryconfig import celery_config
 from app.endpoint import Endpoint
 from app.recovery import Recovery
+from app.requests import cancel_step
 from app.runtime import close_runtime, runtime_of
 from app.settings import Settings
 
@@ -34,6 +35,7 @@ class AgentsService(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
+        worker.app.agents_nodename = worker.hostname  # children have their leases under it too
         self.recovery: Recovery | None = None
         self.endpoint: Endpoint | None = None
 
@@ -67,7 +69,8 @@ class AgentsService(bootsteps.StartStopStep):
 def _child_started(**_: Any) -> None:
     """A prefork child makes its runtime before its first step, not during it."""
     if hasattr(current_app, "agents_settings"):
-        runtime_of(current_app._get_current_object())  # noqa: SLF001 - Celery's way to it
+        app = current_app._get_current_object()  # noqa: SLF001 - Celery's way to it
+        runtime_of(app, getattr(app, "agents_nodename", None))
 
 
 @signals.worker_process_shutdown.connect
@@ -75,6 +78,13 @@ def _child_started(**_: Any) -> None:
 def _process_stops(**_: Any) -> None:
     """After the pool: what still runs is given back, the journal is closed."""
     close_runtime(current_app._get_current_object())  # noqa: SLF001 - Celery's way to it
+
+
+@control_command(args=[("run_id", str)], signature="<run id>")
+def agents_cancel_run(state: Any, run_id: str, **_: Any) -> dict[str, Any]:
+    """Cancel a run from the main thread: the task of that name waits for a slot."""
+    cancel_step(state.app, run_id)
+    return {"ok": run_id}
 
 
 @control_command(args=[("ids", list)], signature="<id> [<id> …]")

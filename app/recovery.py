@@ -49,13 +49,15 @@ class Recovery:
         self._thread.join(timeout=10)
 
     def _work(self) -> None:
-        while not self._stopped.wait(self._settings.recovery_interval_s):
+        while True:
             try:
                 self.sweep()
             except (AgentsError, RedisError) as error:
                 log.warning("Recovery waits: %s", redact(error))
             except Exception:
                 log.exception("Recovery failed; it goes on at the next turn")
+            if self._stopped.wait(self._settings.recovery_interval_s):
+                return
 
     def sweep(self) -> int:
         """Look once, if it is this worker's turn; returns how many rows were woken."""

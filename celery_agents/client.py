@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Generic, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -100,7 +101,9 @@ class Client:
 
     def cancel(self, run_id: str) -> None:
         """Ask for a run to be cancelled, with all its steps; holds even before it began."""
-        self._control(names.CANCEL, run_id)
+        self._control(names.CANCEL, run_id)  # recorded: it holds even while no worker is up
+        with suppress(OperationalError, OSError):  # at once, where all slots are taken
+            self.celery.control.broadcast(names.CANCEL_RUN, arguments={"run_id": run_id})
 
     def approve(self, run_id: str, choice: JsonValue, *, timeout: float = 10.0) -> None:
         """Answer a run that waits for a person; ``choice`` is an option, or {"option", "reason"}.

@@ -9,6 +9,7 @@ import os
 import socket
 import uuid
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sqlalchemy import Connection, delete, insert, select, update
 
@@ -71,7 +72,20 @@ def _still_runs(host: str, pid: int, me: Identity) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether it has ended and only its parent has not noticed.
+
+    Killed children of a dead worker stay so for seconds, and in a container whose first process
+    does not reap, for ever.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # no Linux, or gone just now
+        return False
+    return stat.rpartition(")")[2].split()[:1] == ["Z"]
 
 
 def beat(connection: Connection, me: Identity, lease_s: float) -> Beat:

@@ -20,7 +20,7 @@ from celery_agents.errors import (
     ResultTimeoutError,
     StepCancelledError,
 )
-from tests.integration.harness import SOON_S, THREADS, Stack, eventually, lines
+from tests.integration.harness import PREFORK, SOON_S, THREADS, Stack, eventually, lines
 
 QUICK = RetryPolicy(base_delay_s=0.05)
 
@@ -277,6 +277,17 @@ class TestCancel:
         outcome = run.outcome()
         assert outcome is not None
         assert outcome.state is State.CANCELLED
+
+    @pytest.mark.parametrize("pool", [THREADS, PREFORK], ids=["threads", "prefork"])
+    def test_while_every_slot_is_taken(self, fast: Stack, counted: Path, pool: list[str]) -> None:
+        """The task that cancels waits for a slot, too; the workers' main threads do not."""
+        fast.worker([*pool[:3], "2", *pool[4:]])
+        runs = [fast.client.ask("slow", {"seconds": 60, "path": str(counted)}) for _ in "ab"]
+        eventually(lambda: lines(counted) == ["begin"] * 2)
+        runs[0].cancel()
+        with pytest.raises(StepCancelledError):
+            runs[0].get(timeout=15)
+        assert fast.state(runs[1].id) == "running"
 
     def test_while_it_runs(self, client: Client, stack: Stack, counted: Path) -> None:
         run = client.ask("slow", {"seconds": 60, "path": str(counted)})
