@@ -190,7 +190,10 @@ def runtime_of(app: Celery, name: str | None = None) -> Runtime:
     """This process's runtime, made on first use; a forked child makes its own."""
     with _making:
         held: tuple[int, Runtime] | None = getattr(app, "agents_runtime", None)
-        if held is None or held[0] != os.getpid():
+        if held is not None and held[0] != os.getpid():
+            _inherited.append(held)  # the parent's connections are not the child's to close
+            held = None
+        if held is None:
             held = (
                 os.getpid(),
                 Runtime(app, name or f"process-{os.getpid()}@{socket.gethostname()}"),
@@ -208,6 +211,7 @@ def close_runtime(app: Celery) -> None:
 
 
 _making = threading.Lock()
+_inherited: list[object] = []
 
 
 def _renew_lock() -> None:

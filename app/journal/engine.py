@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,16 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from celery_agents.errors import ConfigurationError
+
+#: Held through each SQLite transaction, and through each fork. A child inherits SQLite's table of
+#: the locks that its process holds: forked amid a transaction, it would wait for ever for a lock
+#: that it believes to hold itself.
+BETWEEN_FORKS = threading.RLock()
+os.register_at_fork(
+    before=BETWEEN_FORKS.acquire,
+    after_in_parent=BETWEEN_FORKS.release,
+    after_in_child=BETWEEN_FORKS.release,
+)
 
 #: Execution option of a connection that only reads: SQLite then takes no write lock.
 READ_ONLY = "journal_read_only"

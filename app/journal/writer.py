@@ -14,6 +14,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext
 from itertools import groupby
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
@@ -29,6 +30,7 @@ from sqlalchemy.exc import (
 )
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
+from app.journal.engine import BETWEEN_FORKS
 from celery_agents.errors import JournalUnavailableError, redact
 
 log = logging.getLogger(__name__)
@@ -160,7 +162,8 @@ def in_transaction(engine: Engine, work: Callable[[Connection], R]) -> R:
 
 
 def _transaction(engine: Engine, work: Callable[[Connection], R]) -> R:
-    with engine.begin() as connection:
+    guard = BETWEEN_FORKS if engine.dialect.name == "sqlite" else nullcontext()
+    with guard, engine.begin() as connection:
         return work(connection)
 
 
