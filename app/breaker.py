@@ -17,6 +17,7 @@ from typing import Any, Protocol, Self, TypeVar
 from redis import Redis
 from redis.exceptions import RedisError
 
+from app.redis_client import connect_redis
 from app.settings import Settings
 from celery_agents import names
 from celery_agents.errors import redact
@@ -207,14 +208,7 @@ class Breakers:
     @classmethod
     def connect(cls, settings: Settings) -> Self:
         """The breakers of these settings' Redis; nothing is opened before their first use."""
-        timeout_s = min(settings.redis_timeout_s, TIMEOUT_S)
-        return cls(
-            Redis.from_url(
-                settings.redis_url.get_secret_value(),
-                socket_timeout=timeout_s,
-                socket_connect_timeout=timeout_s,
-            )
-        )
+        return cls(connect_redis(settings, min(settings.redis_timeout_s, TIMEOUT_S)))
 
     def ask(self, switches: Sequence[Switch], call: str) -> Admission:
         """May this call be made? All breakers have to let it through."""

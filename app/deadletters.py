@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 
 from app.journal import dead
 from app.journal.rows import Aftermath
+from app.redis_client import connect_redis
 from app.runtime import Runtime
 from app.settings import Settings
 from celery_agents import names
@@ -43,13 +44,7 @@ class Landing:
     @classmethod
     def connect(cls, settings: Settings) -> Self:
         """The landing of these settings' Redis; nothing is opened before its first use."""
-        return cls(
-            Redis.from_url(
-                settings.redis_url.get_secret_value(),
-                socket_timeout=settings.redis_timeout_s,
-                socket_connect_timeout=settings.redis_timeout_s,
-            )
-        )
+        return cls(connect_redis(settings))
 
     def oldest(self, limit: int) -> dict[str, bytes | None]:
         """Letters by their ids."""

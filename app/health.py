@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine, select
 
@@ -18,6 +17,7 @@ from app.journal import Journal
 from app.journal import health as rows
 from app.journal.engine import now, read_clock, reading
 from app.journal.writer import in_transaction
+from app.redis_client import connect_redis
 from app.settings import Settings
 from celery_agents.errors import AgentsError, redact
 
@@ -107,12 +107,7 @@ def probe_journal(engine: Engine) -> Probe:
 
 def probe_broker(settings: Settings) -> Probe:
     """Whether Redis answers and takes writes: a full one does the former only."""
-    timeout_s = settings.health_timeout_s
-    with Redis.from_url(
-        settings.redis_url.get_secret_value(),
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-    ) as redis:
+    with connect_redis(settings, settings.health_timeout_s) as redis:
         return timed("broker", lambda: redis.set("agents:health", 1, px=1000))
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from redis import Redis
 
 from app.journal.rows import NewStep
+from app.redis_client import connect_redis
 from app.settings import Settings
 from celery_agents import names
 from celery_agents.transport import PRIORITY_STEPS
@@ -30,13 +31,7 @@ class Intake:
     @classmethod
     def connect(cls, settings: Settings) -> Self:
         """The intake of these settings' Redis; nothing is opened before its first use."""
-        return cls(
-            Redis.from_url(
-                settings.redis_url.get_secret_value(),
-                socket_timeout=settings.redis_timeout_s,
-                socket_connect_timeout=settings.redis_timeout_s,
-            )
-        )
+        return cls(connect_redis(settings))
 
     def older_than(self, age_s: float, limit: int) -> list[str]:
         """Ids recorded at least ``age_s`` seconds ago, oldest first."""
