@@ -25,8 +25,8 @@ from celery_agents import names
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from celery_agents.errors import InvalidPayloadError, StepDeadError
 from tests.integration.harness import SOON_S, Stack, eventually
+from tests.support.malformed import KINDS, LIMIT_BYTES, envelope
 from tests.support.workers import process_environment
-from tests.unit.app.test_guards import compressed, envelope
 
 QUEUE = "agents"
 EACH = 25  # of a kind
@@ -36,47 +36,10 @@ def _bytes(made: object) -> bytes:
     return json.dumps(made).encode()
 
 
-def _without(part: str) -> bytes:
-    made = envelope()
-    del made[part]
-    return _bytes(made)
-
-
-#: Twenty kinds of messages that no Celery producer writes, with the cause each gets.
-KINDS: dict[str, tuple[bytes, str]] = {
-    "noise": (random.Random(1).randbytes(200), "not_json"),
-    "text": (b"no json at all", "not_json"),
-    "cut short": (_bytes(envelope())[:150], "not_json"),
-    "deep": (b"[" * 50_000, "not_json"),
-    "list": (b"[1, 2]", "not_an_object"),
-    "number": (b"5", "not_an_object"),
-    "empty object": (b"{}", "bad_envelope"),
-    "no headers": (_without("headers"), "bad_envelope"),
-    "no properties": (_without("properties"), "bad_envelope"),
-    "no body": (_without("body"), "bad_envelope"),
-    "headers a list": (_bytes(envelope() | {"headers": []}), "bad_envelope"),
-    "bad base64": (_bytes(envelope() | {"body": "%%%"}), "bad_base64"),
-    "not compressed": (_bytes(compressed(b"x")), "bad_compression"),
-    "oversized": (b"x" * 70_000, "oversized"),
-    "content type": (
-        _bytes(envelope() | {"content-type": "made/up"}),
-        "unreadable_body",
-    ),
-    "pickle": (
-        _bytes(envelope() | {"content-type": "application/x-python-serialize"}),
-        "unreadable_body",
-    ),
-    "body no list": (_bytes(envelope("text")), "bad_body"),
-    "kwargs a list": (_bytes(envelope([[], [], None])), "bad_body"),
-    "task a list": (_bytes(envelope(headers={"task": ["a"]})), "bad_headers"),
-    "unknown task": (_bytes(envelope(headers={"task": "made.up"})), "unknown_task"),
-}
-
-
 @pytest.fixture
 def small(fast: Stack) -> Stack:
     """A stack whose messages may have 64 KiB."""
-    fast.env["AGENTS_MESSAGE_LIMIT_BYTES"] = "65536"
+    fast.env["AGENTS_MESSAGE_LIMIT_BYTES"] = str(LIMIT_BYTES)
     return fast
 
 
@@ -131,8 +94,9 @@ def kill_step(stack: Stack, step_id: str) -> None:
 def test_every_kind_is_a_letter_and_the_worker_lives(small: Stack, pool: str) -> None:
     worker = small.worker(["--pool", pool, "--concurrency", "2", "-Q", "agents,agents.control"])
     pid = worker.pid
-    bad = [raw for raw, _ in KINDS.values() for _ in range(EACH)]
-    random.Random(20).shuffle(bad)
+    rng = random.Random(20)
+    bad = [make(rng) for make, _ in KINDS.values() for _ in range(EACH)]
+    rng.shuffle(bad)
     runs = []
     for start in range(0, len(bad), 50):  # ordinary work goes on between them
         small.redis.lpush(QUEUE, *bad[start : start + 50])

@@ -7,7 +7,10 @@ import time
 from collections import Counter
 from typing import Any
 
-from app.journal.models import Step
+import psutil
+from sqlalchemy import func, select
+
+from app.journal.models import DeadLetter, Step
 from celery_agents import Run, names
 from tests.chaos.audit import audit
 from tests.chaos.scenario import Numbers, scenario
@@ -15,9 +18,12 @@ from tests.chaos.scenarios.brokers import ask, check
 from tests.chaos.scenarios.load import PANEL
 from tests.chaos.stand import PATIENT, Stand, eventually
 from tests.integration.harness import FAST
+from tests.support.malformed import KINDS, LIMIT_BYTES
 
 REDELIVERIES = 100
 STOLEN_FOR_S = 4.0
+#: Malformed messages that are pushed at once, with one that is not.
+BATCH = 200
 
 
 @scenario("duplicated")
@@ -106,3 +112,51 @@ def long_step(stand: Stand) -> Numbers:
     assert stand.stack.row(run.id).attempts == 1
     stand.witness.check()
     return {"received": received, "ran": 1}
+
+
+@scenario("malformed", settings={**FAST, "AGENTS_MESSAGE_LIMIT_BYTES": str(LIMIT_BYTES)})
+def malformed(stand: Stand) -> Numbers:
+    """Twenty kinds of broken messages, no two alike, among the ordinary ones of one worker."""
+    worker = stand.worker(slots=4)
+    before = _processes(worker.pid)
+    each = stand.size(500, 25)
+    kinds = [kind for kind in KINDS for _ in range(each)]
+    stand.rng.shuffle(kinds)
+    wanted = Counter(KINDS[kind][1] for kind in kinds)
+    runs: list[Run] = []
+    began = time.monotonic()
+    for start in range(0, len(kinds), BATCH):
+        batch = [KINDS[kind][0](stand.rng) for kind in kinds[start : start + BATCH]]
+        stand.stack.redis.lpush(names.QUEUE, *batch)
+        runs.append(stand.client.ask("calls", len(runs), retry=PATIENT))
+        eventually(lambda: stand.stack.depth() < 5 * BATCH, "room in the queue")
+    eventually(lambda: _letters(stand).total() >= len(kinds), "the letters", timeout_s=120)
+    took = time.monotonic() - began
+    stand.wait_ended(runs, again=False)
+    eventually(lambda: not stand.stack.depth() and not stand.stack.unacked(), "all to be taken")
+    found = _letters(stand)
+    assert found == wanted, f"{found} instead of {wanted}"
+    reasons = [reason for (reason,) in stand.rows(DeadLetter.reason) if reason]
+    assert len(reasons) == len(kinds), "a letter without a reason"
+    assert _processes(worker.pid) == before, "a process of the worker was replaced"
+    told = check(stand, runs)
+    return {
+        "messages": len(kinds),
+        "kinds": len(KINDS),
+        "dead_letters": found.total(),
+        "with_reasons": len(reasons),
+        "same_pid": worker.pid,
+        "runs_between": told["runs"],
+        "took_s": took,
+    }
+
+
+def _letters(stand: Stand) -> Counter[str]:
+    """Dead letters in the journal, by cause."""
+    query = select(DeadLetter.cause, func.count()).group_by(DeadLetter.cause)
+    return Counter(dict(stand.stack.read(lambda c: c.execute(query).all())))
+
+
+def _processes(pid: int) -> set[int]:
+    """A worker's process and its children."""
+    return {pid, *(child.pid for child in psutil.Process(pid).children())}

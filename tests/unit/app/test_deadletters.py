@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.deadletters import _priority, letter_row
-from tests.unit.app.test_guards import envelope
+from tests.support.malformed import envelope
 
 
 def letter(raw: bytes, **about: object) -> bytes:
