@@ -17,6 +17,8 @@ from app.journal import reads
 from app.journal.engine import connect, reading
 from app.journal.models import Call, Step
 from celery_agents import Client, names
+from deploy.local import procfile
+from deploy.local.state import ROOT
 from tests.support.workers import WorkerProcess, unique_name, worker_command
 
 T = TypeVar("T")
@@ -92,6 +94,14 @@ class Stack:
         process.start()
         if ready:
             process.wait_ready()
+        return process
+
+    def beat(self, name: str) -> WorkerProcess:
+        """Start a beat as the Procfile says; it is ended with the stack."""
+        command = procfile.argv(procfile.read(ROOT / "Procfile")["beat"])
+        process = WorkerProcess(name, command, env=self.env, directory=self.directory)
+        self.workers.append(process)
+        process.start()
         return process
 
     def close(self) -> None:

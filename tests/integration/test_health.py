@@ -15,17 +15,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
 
 from app.journal import health as rows
-from app.journal.models import Slot
 from celery_agents import RetryPolicy
 from celery_agents.errors import BreakerOpenError, ProviderUnavailableError
-from deploy.local import procfile
 from deploy.local.servers import free_port
 from deploy.local.state import ROOT
 from tests.integration.harness import FAST, SOON_S, Stack, eventually
-from tests.support.workers import WorkerProcess, process_environment
+from tests.support.workers import process_environment
 
 INTERVAL_S = 1.0
 ONCE = RetryPolicy(max_attempts=1)
@@ -110,15 +107,6 @@ def stack(
     made.close()
 
 
-def beat(stack: Stack, name: str) -> WorkerProcess:
-    """Start a beat as the Procfile says; it is ended with the stack."""
-    command = procfile.argv(procfile.read(ROOT / "Procfile")["beat"])
-    process = WorkerProcess(name, command, env=stack.env, directory=stack.directory)
-    stack.workers.append(process)
-    process.start()
-    return process
-
-
 def states(stack: Stack) -> dict[str, str]:
     return {r["target"]: r["state"] for r in stack.read(rows.read)}
 
@@ -138,7 +126,7 @@ def answer(stack: Stack, agent: str) -> tuple[str, str | None]:
 
 def test_a_backup_answers_until_the_agent_is_back(stack: Stack, service: Service) -> None:
     stack.worker(env={"AGENTS_HEALTH_PORT": str(port := free_port())})
-    beat(stack, "beat")
+    stack.beat("beat")
     eventually(lambda: states(stack).get("agent:main") == "healthy")
     assert answer(stack, "main") == ("service", "main")
     assert command(stack, "health").returncode == 0
@@ -212,41 +200,3 @@ def test_a_chain_goes_on_when_a_breaker_opens_under_way(stack: Stack, service: S
     kinds = {stack.members(r.id)["fragile"].outcome["error"]["kind"] for r in runs}
     assert kinds <= {"breaker_open", "unavailable"}
     assert "breaker_open" in kinds
-
-
-@pytest.mark.slow
-def test_two_beats_of_which_one_is_killed_now_and_then(stack: Stack) -> None:
-    """Every turn once: none is left out, none works twice."""
-    every_s = 4
-    stack.env["AGENTS_HEALTH_INTERVAL_S"] = str(every_s)
-    worker = stack.worker()
-    beats = [beat(stack, "one"), beat(stack, "two")]
-    first = eventually(lambda: slots(stack))[0]
-    began = time.monotonic()
-    for n, victim in enumerate((*beats, *beats)):
-        time.sleep(max(0.0, began + 5 * (n + 1) - time.monotonic()))
-        victim.kill()
-        time.sleep(0.5)
-        victim.start()
-    for process in beats:
-        process.kill()
-    taken = slots(stack)
-    assert taken == list(range(first, taken[-1] + 1))
-    assert len(taken) >= 5
-    eventually(lambda: len(ended(worker, "{")) >= len(taken))
-    assert len(ended(worker, "{")) == len(taken)
-    too_many = len(ended(worker, "None"))
-    assert too_many >= 3
-    print(f"{len(taken)} turns of {every_s} s, {too_many} messages too many")
-
-
-def ended(worker: WorkerProcess, result: str) -> list[str]:
-    """Probes whose result begins so."""
-    return re.findall(
-        rf"Task agents\.probe\[\S+\] succeeded in \S+: {re.escape(result)}", worker.logs()
-    )
-
-
-def slots(stack: Stack) -> list[int]:
-    query = select(Slot.slot).where(Slot.schedule == "agents.probe").order_by(Slot.slot)
-    return stack.read(lambda c: list(c.execute(query).scalars()))

@@ -1,5 +1,13 @@
 """The scenarios. Importing this package registers them; another one is another function."""
 
-from tests.chaos.scenarios import load, takeover, brokers, journals, messages, workers  # isort: skip
+from tests.chaos.scenarios import (  # isort: skip
+    load,
+    takeover,
+    brokers,
+    journals,
+    messages,
+    beats,
+    workers,
+)
 
-__all__ = ["brokers", "journals", "load", "messages", "takeover", "workers"]
+__all__ = ["beats", "brokers", "journals", "load", "messages", "takeover", "workers"]

@@ -1,0 +1,79 @@
+"""Two beats, of which the one at work is killed again and again, each time after a tick."""
+
+from __future__ import annotations
+
+import re
+import time
+
+from sqlalchemy import select
+
+from app.journal.models import Slot
+from celery_agents import names
+from tests.chaos.scenario import Numbers, scenario
+from tests.chaos.stand import Stand, eventually
+from tests.integration.harness import FAST
+from tests.support.workers import WorkerProcess
+
+#: Seconds of a turn; messages come twice as often. Above what docs/settings.md asks for.
+EVERY_S = 4
+SETTINGS = {
+    **FAST,
+    "AGENTS_HEALTH_INTERVAL_S": str(EVERY_S),
+    "AGENTS_CLEAN_INTERVAL_S": str(EVERY_S),
+    "AGENTS_BEAT_LOCK_S": "1",
+}
+TICK = "Sending due task"
+SCHEDULES = (names.PROBE, names.CLEAN)
+
+
+@scenario("beats", settings=SETTINGS)
+def beats(stand: Stand) -> Numbers:
+    """Every turn of both schedules is worked once: none is left out, none comes twice."""
+    worker = stand.worker()
+    both = [stand.stack.beat("one"), stand.stack.beat("two")]
+    for schedule in SCHEDULES:
+        eventually(lambda s=schedule: _turns(stand, s), "the first turns")  # type: ignore[misc]
+    began, kills = time.monotonic(), 0
+    every_s = stand.size(10, 5)
+    for n in range(1, stand.size(60, 20) // every_s + 1):
+        time.sleep(max(0.0, began + n * every_s - time.monotonic()))
+        _kill_after_a_tick(both)
+        kills += 1
+    time.sleep(2 * EVERY_S)  # the last one is replaced, too
+    for process in both:
+        process.kill()
+    lasted = time.monotonic() - began
+    numbers: dict[str, float] = {"seconds": lasted, "beats_killed": kills}
+    for schedule in SCHEDULES:
+        turns = _turns(stand, schedule)
+        assert turns == list(range(turns[0], turns[-1] + 1)), f"{schedule} left a turn out: {turns}"
+        assert len(turns) >= lasted / EVERY_S - 1, f"{schedule} stopped: {turns}"
+        eventually(lambda s=schedule, t=turns: _worked(worker, s) >= len(t))  # type: ignore[misc]
+        assert _worked(worker, schedule) == len(turns), f"{schedule} worked twice in a turn"
+        numbers[f"turns_of_{schedule}"] = len(turns)
+    too_many = sum(_worked(worker, schedule, "None") for schedule in SCHEDULES)
+    assert too_many, "no second message came: nothing was put to the test"
+    return numbers | {"each_once": "yes", "messages_too_many": too_many}
+
+
+def _kill_after_a_tick(both: list[WorkerProcess]) -> None:
+    """SIGKILL whichever sends next, right after it; it is started again."""
+    before = [b.logs().count(TICK) for b in both]
+
+    def sender() -> list[WorkerProcess]:
+        return [b for b, n in zip(both, before, strict=True) if b.logs().count(TICK) > n]
+
+    (victim, *_) = eventually(sender, "a tick")
+    victim.kill()
+    victim.start()
+
+
+def _worked(worker: WorkerProcess, schedule: str, result: str = "{") -> int:
+    """How many of its messages ended with a result that begins so; ``None``: the turn was taken."""
+    ended = rf"Task {re.escape(schedule)}\[\S+\] succeeded in \S+: {re.escape(result)}"
+    return len(re.findall(ended, worker.logs()))
+
+
+def _turns(stand: Stand, schedule: str) -> list[int]:
+    query = select(Slot.slot).where(Slot.schedule == schedule).order_by(Slot.slot)
+    return stand.stack.read(lambda c: list(c.execute(query).scalars()))
