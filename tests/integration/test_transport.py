@@ -21,6 +21,7 @@ from kombu import Connection, Consumer, Exchange, Queue
 from celery_agents import Client, names
 from celery_agents.transport import transport_options
 from tests.integration.harness import eventually
+from tests.support.killed_at_take import DIRECTORY, TIMES
 from tests.support.kombu_consumer import QUEUE
 from tests.support.redis_server import RedisServer
 from tests.support.workers import process_environment
@@ -333,13 +334,14 @@ def test_wakes_do_not_grow(redis_url: str, store: redis.Redis) -> None:
 class Consumers:
     """The consumer process that is killed, and started again."""
 
-    def __init__(self, url: str, file: Path, timeout_s: int) -> None:
+    def __init__(self, url: str, transport: str, file: Path, timeout_s: int, **env: str) -> None:
         module = "tests.support.kombu_consumer"
-        self._command = [sys.executable, "-m", module, url, OURS, str(file), str(timeout_s)]
+        self._command = [sys.executable, "-m", module, url, transport, str(file), str(timeout_s)]
+        self._env = process_environment(env)
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(self._command, env=process_environment({}))
+        return subprocess.Popen(self._command, env=self._env)
 
     def replace(self) -> None:
         self.kill()
@@ -350,6 +352,37 @@ class Consumers:
         self.process.wait()
 
 
+@pytest.mark.parametrize(
+    ("transport", "lost"), [(OURS, 0), ("redis", 3)], ids=["ours", "kombu's own"]
+)
+def test_killed_when_it_has_just_been_given_a_message(
+    redis_url: str, store: redis.Redis, tmp_path: Path, transport: str, lost: int
+) -> None:
+    """In the gap between pop and *unacked*, which kombu's transport has and ours has not."""
+    deaths = tmp_path / "deaths"
+    deaths.mkdir()
+    file = tmp_path / "got"
+    file.touch()
+    line = Line(redis_url)
+    for i in range(10):
+        line.send(str(i), QUEUE)
+    environment = {DIRECTORY: str(deaths), TIMES: "3"}
+    consumer = Consumers(redis_url, transport, file, 1, **environment)
+    try:
+        for _ in range(3):
+            assert consumer.process.wait(timeout=20) == -signal.SIGKILL
+            consumer.replace()
+        eventually(lambda: len(set(file.read_text().split())) >= 10 - lost)
+        eventually(lambda: store.llen("flood") == 0)
+        if lost:
+            time.sleep(3)  # thrice what an unacknowledged one would take to come back
+        left = {str(i) for i in range(10)} - set(file.read_text().split())
+        assert len(left) == lost
+    finally:
+        consumer.kill()
+        line.connection.release()
+
+
 @pytest.mark.slow
 def test_no_message_is_lost_to_25_kills(redis_url: str, store: redis.Redis, tmp_path: Path) -> None:
     """6,000 tiny messages; plain kombu loses some of them between the pop and *unacked*."""
@@ -357,7 +390,7 @@ def test_no_message_is_lost_to_25_kills(redis_url: str, store: redis.Redis, tmp_
     file = tmp_path / "got"
     file.touch()
     line = Line(redis_url)
-    consumers = [Consumers(redis_url, file, 2) for _ in range(2)]
+    consumers = [Consumers(redis_url, OURS, file, 2) for _ in range(2)]
     eventually(lambda: store.info("clients")["blocked_clients"] >= 2)
 
     def flood() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from kombu import Connection, Consumer, Exchange, Queue
 
 from celery_agents.transport import transport_options
+from tests.support import killed_at_take
 
 QUEUE = Queue("flood", Exchange("flood"), routing_key="flood")
 
@@ -36,4 +37,5 @@ def main(url: str, transport: str, path: str, visibility_timeout_s: str) -> None
 
 
 if __name__ == "__main__":
+    killed_at_take.install()
     main(*sys.argv[1:])
