@@ -104,6 +104,12 @@ class BreakerOpenError(RetryableError):
     kind = "breaker_open"
 
 
+class RunBusyError(RetryableError):
+    """Steps of a failed run are still running; it is undone when they have stopped."""
+
+    kind = "busy"
+
+
 class JournalUnavailableError(RetryableError):
     """The journal could not be written. Nothing was acknowledged; the step will come again.
 
@@ -175,6 +181,12 @@ class NoDecisionError(PermanentError):
     """A vote ended without a decision; ``details["decision"]`` has the tally."""
 
     kind = "no_decision"
+
+
+class CompensationFailedError(PermanentError):
+    """Steps of a failed run could not be undone; ``details`` says which, and which were."""
+
+    kind = "compensation_failed"
 
 
 class StepCancelledError(PermanentError):

@@ -6,6 +6,8 @@ ASK = "agents.ask"
 FALLBACK = "agents.fallback"
 VOTE = "agents.vote"
 GATHER = "agents.gather"
+#: Undoes what a failed run had done; the journal starts it, nobody else.
+COMPENSATE = "agents.compensate"
 CANCEL = "agents.cancel"
 APPROVE = "agents.approve"
 #: The task name of a row that waits for a person; no worker runs it.

@@ -33,8 +33,9 @@ def cancel(connection: Connection, step_id: str, rules: joins.Rules) -> Aftermat
         return Aftermath(cancels=[step_id, *joins.drop_members(connection, [step_id], _CANCELLED)])
     outcome = Outcome(state=State.CANCELLED, error=ErrorInfo.of(StepCancelledError()))
     ending = Conclusion(step_id, None, outcome, row.parent_id)
+    below = joins.drop_members(connection, [step_id], _CANCELLED)
     result = conclude(connection, [ending], rules)[0]
-    result.cancels += joins.drop_members(connection, [step_id], _CANCELLED)
+    result.cancels += below
     result.wakes += [
         joins.wake_of(w)
         for w in connection.execute(

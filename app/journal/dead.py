@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, exists, func, select, update
 
-from app.journal import joins
+from app.journal import compensations, joins
 from app.journal.engine import now
 from app.journal.finishes import event
 from app.journal.models import DeadLetter, Event, Join, Run, Step
@@ -87,7 +87,7 @@ def requeue_step(connection: Connection, step_id: str, wake_grace_s: float) -> W
     """Make a dead step ready again, with all its attempts; a root opens its run again.
 
     Raises:
-        InvalidPayloadError: it is not dead, or its parent went on without it.
+        InvalidPayloadError: it is not dead, its parent went on without it, or the run was undone.
     """
     parent_id = connection.execute(select(Step.parent_id).where(Step.id == step_id)).scalar()
     joins.lock(connection, [parent_id])
@@ -95,6 +95,10 @@ def requeue_step(connection: Connection, step_id: str, wake_grace_s: float) -> W
     step = connection.execute(query.with_for_update()).first()
     if step is None or step.state != State.DEAD:
         raise InvalidPayloadError(f"There is no dead letter {step_id}.")
+    if parent_id is None and compensations.begun(connection, step_id):
+        raise InvalidPayloadError(
+            f"The run {step_id} cannot go on: what it had done was undone. Ask for it again."
+        )
     if parent_id is not None and not _waited_for(connection, parent_id, step.round):
         raise InvalidPayloadError(
             f"The step {step_id} cannot run again: its parent {parent_id} went on without it. "

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from sqlalchemy import Connection, bindparam, insert, update
 
-from app.journal import joins
+from app.journal import compensations, joins
 from app.journal.engine import now, read_clock
 from app.journal.models import Call, Event, Step, table
 from app.journal.rows import Aftermath, Claimed
@@ -32,22 +32,30 @@ def conclude(
     """Write outcomes, count them in the joins of their parents, fire what is complete."""
     joins.lock(connection, (c.parent_id for c in conclusions))
     ended: list[tuple[str, int, bool]] = []
-    roots: list[Conclusion] = []
+    roots: dict[str, Outcome] = {}
+    undoable: set[str] = set()
+    by_run: dict[str, Aftermath] = {}
     results: list[Aftermath] = []
     for c in conclusions:
         row = _end(connection, c, rules.wake_grace_s)
         results.append(Aftermath(applied=row is not None))
         if row is not None and row.parent_id is not None:
             ended.append((row.parent_id, row.round, c.outcome.ok))
+            if c.outcome.compensation is not None:
+                undoable.add(row.run_id)
+                by_run.setdefault(row.run_id, results[-1])
         elif row is not None:
-            roots.append(c)
-    joins.end_runs(connection, [(c.step_id, c.outcome.state, c.outcome.usage) for c in roots])
+            roots[c.step_id] = c.outcome
+            by_run[c.step_id] = results[-1]
     fired = joins.count(connection, ended, rules)
     for c, result in zip(conclusions, results, strict=True):
         # Only one of a batch's members carries the wake of their common parent.
         follow = fired.pop(c.parent_id or "", None) if result.applied else None
         if follow is not None:
             result.wakes, result.cancels = follow.wakes, follow.cancels
+    grace = rules.wake_grace_s
+    for run_id, wake in compensations.follow_ends(connection, roots, undoable, grace).items():
+        by_run[run_id].wakes.append(wake)
     return results
 
 
@@ -71,13 +79,13 @@ _END_CLAIMED = (
         _S.token == bindparam("b_token"),
     )
     .values(_CLOSED)
-    .returning(_S.parent_id, _S.round)
+    .returning(_S.parent_id, _S.round, _S.run_id)
 )
 _END_ANY = (
     update(table(Step))
     .where(_S.id == bindparam("b_id"), _S.state.in_([State.READY, State.RUNNING, State.WAITING]))
     .values({**_CLOSED, _S.token: _S.token + 1})  # a claim of before ends nothing any more
-    .returning(_S.parent_id, _S.round)
+    .returning(_S.parent_id, _S.round, _S.run_id)
 )
 
 

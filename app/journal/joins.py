@@ -300,13 +300,17 @@ _END_RUN = (
 )
 
 
-def end_runs(connection: Connection, ended: Sequence[tuple[str, State, Usage]]) -> None:
-    """Close the runs of these root steps."""
-    if ended:
-        connection.execute(
-            _END_RUN,
-            [
-                {"b_id": i, "b_state": state, "b_usage": usage.compact()}
-                for i, state, usage in ended
-            ],
-        )
+_FAIL_RUN = _END_RUN.returning(_R.compensable)
+
+
+def end_runs(connection: Connection, ended: Sequence[tuple[str, State, Usage]]) -> list[str]:
+    """Close the runs of these root steps; those that failed and have something to undo."""
+    rows = [{"b_id": i, "b_state": state, "b_usage": usage.compact()} for i, state, usage in ended]
+    succeeded = [row for row in rows if row["b_state"] == State.SUCCEEDED]
+    if succeeded:
+        connection.execute(_END_RUN, succeeded)
+    return [
+        str(row["b_id"])
+        for row in rows
+        if row["b_state"] != State.SUCCEEDED and connection.execute(_FAIL_RUN, row).scalar()
+    ]

@@ -58,6 +58,8 @@ class Run(Base):
     created_at: Mapped[float]
     finished_at: Mapped[float | None]
     usage: Mapped[dict[str, Any] | None]
+    # Some step of it succeeded that has a compensation (see compensations.py).
+    compensable: Mapped[bool] = mapped_column(default=False)
 
     __table_args__ = (Index("ix_runs_created_at", "created_at"),)
 

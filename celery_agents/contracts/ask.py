@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError
 
 from celery_agents.contracts.base import Contract, JsonValue, Name, Seconds
+from celery_agents.contracts.compensation import Compensated
 from celery_agents.contracts.policies import RetryPolicy
 from celery_agents.errors import InvalidPayloadError
 
@@ -78,3 +79,5 @@ class Ask(StepOptions):
     #: While the agent's breaker is open: come again when it may close, or fail at once, for
     #: somebody (a fallback chain) who knows whom to ask instead.
     when_open: Literal["wait", "fail"] = "wait"
+    #: Who undoes it when it is part of a run that fails; by default whoever its agent names.
+    compensation: Compensated = None

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from celery_agents.contracts.base import Contract, JsonValue, Name, Seconds
+from celery_agents.contracts.compensation import Compensated
 from celery_agents.contracts.vote import Weight, unique_keys
 
 Strategy = Literal["sequential", "parallel", "weighted", "adaptive", "hedged"]
@@ -26,6 +27,7 @@ class Candidate(Contract):
     timeout_s: Seconds | None = None
     on: tuple[Name, ...] = ()
     name: Name | None = None
+    compensation: Compensated = None
 
     @model_validator(mode="before")
     @classmethod

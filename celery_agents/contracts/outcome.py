@@ -9,6 +9,7 @@ from pydantic import Field
 
 import celery_agents.errors as errors_module
 from celery_agents.contracts.base import Contract, JsonValue
+from celery_agents.contracts.compensation import Compensation
 from celery_agents.errors import AgentFailedError, AgentsError, RetryableError, redact
 
 
@@ -102,6 +103,7 @@ class Outcome(Contract):
     usage: Usage = Usage()
     attempts: int = 0
     duration_s: float | None = None
+    compensation: Compensation | None = None  # of what succeeded: who can undo it
 
     @property
     def ok(self) -> bool:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from celery_agents.contracts.base import Contract, Name, Seconds
+from celery_agents.contracts.compensation import Compensated
 from celery_agents.contracts.exact import Exact, Share, Weight, exact, unique_keys
 from celery_agents.contracts.outcome import Usage
 from celery_agents.contracts.rules import (
@@ -108,6 +109,7 @@ class Voter(Contract):
     weight: Weight = Fraction(1)
     name: Name | None = None
     samples: Annotated[int, Field(ge=1, le=1000)] = 1
+    compensation: Compensated = None
 
     @model_validator(mode="before")
     @classmethod
@@ -133,7 +135,7 @@ def one_each(voters: Iterable[Voter]) -> tuple[Voter, ...]:
             "names beginning with @, or with @round in them, have a meaning of their own"
         )
     return tuple(
-        Voter(agent=one.agent, weight=one.weight, name=None if key == one.agent else key)
+        one.model_copy(update={"name": None if key == one.agent else key, "samples": 1})
         for one, key in zip(copies, keys, strict=True)
     )
 

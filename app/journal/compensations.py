@@ -1,0 +1,215 @@
+"""Compensation in the journal: a run that fails gets a step that undoes what it had done.
+
+The step (task ``agents.compensate``) belongs to the run but hangs below nothing: its id is derived
+from the run's, and its row is written in the transaction that ends the root. A member's finish
+that has a compensation says so in the row of its run. Both write that row, so of two at the same
+time the second one sees the first; and runs without compensations cost no statement more.
+
+Lock order: the row of a run comes last, after those of joins and steps (see joins.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, bindparam, func, or_, select, update
+
+from app.journal import joins
+from app.journal.engine import now
+from app.journal.models import Event, Run, Step, table
+from app.journal.rows import Aftermath, Wake
+from celery_agents import names
+from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.compensation import Compensation, compensation_id
+from celery_agents.contracts.outcome import Outcome, State
+from celery_agents.contracts.policies import RetryPolicy
+
+_S = table(Step).c
+_R = table(Run).c
+
+#: Of the compensating step: claims while steps of the run still stop (for a minute on average;
+#: a lease that runs out takes less), or whose worker died without any progress.
+WAITING = RetryPolicy(max_attempts=30, base_delay_s=0.2, max_delay_s=5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A step that succeeded and can be undone."""
+
+    id: str
+    agent: str | None
+    compensation: Compensation
+
+
+@dataclass(frozen=True, slots=True)
+class Uncertain:
+    """A step that had begun and did not succeed."""
+
+    id: str
+    agent: str | None
+    state: State
+    payload: dict[str, Any]
+
+
+# -- when steps end
+
+
+def follow_ends(
+    connection: Connection,
+    roots: Mapping[str, Outcome],
+    finished: Collection[str],
+    wake_grace_s: float,
+) -> dict[str, Wake]:
+    """Close the runs of ``roots``; note runs of which a step ``finished`` that can be undone.
+
+    Returns, by run, the message for the step that undoes it: of roots that did not succeed, and
+    of runs that had failed already when their step finished.
+    """
+    late = _note(connection, sorted(finished)) if finished else []
+    failed = joins.end_runs(connection, [(i, o.state, o.usage) for i, o in roots.items()])
+    wakes = {i: _begin(connection, i, wake_grace_s) for i in [*late, *failed]}
+    return {run_id: wake for run_id, wake in wakes.items() if wake is not None}
+
+
+# A run that is noted already and still open is left alone: its row is no bottleneck.
+_NOTE = (
+    update(table(Run))
+    .where(
+        _R.id.in_(bindparam("b_ids", expanding=True)),
+        or_(_R.compensable.is_(False), _R.state != "open"),
+    )
+    .values(compensable=True)
+    .returning(_R.id, _R.state)
+)
+
+
+def _note(connection: Connection, run_ids: list[str]) -> list[str]:
+    """Those of the runs that ended without success before."""
+    noted = connection.execute(_NOTE, {"b_ids": run_ids}).all()
+    return [run_id for run_id, state in noted if state not in {"open", State.SUCCEEDED}]
+
+
+def _begin(connection: Connection, run_id: str, wake_grace_s: float) -> Wake | None:
+    """Make the compensating step ready, anew if it is there; None when it will look by itself."""
+    root = connection.execute(
+        select(_S.task, _S.queue, _S.priority, _S.state, _S.outcome).where(_S.id == run_id)
+    ).one()
+    error = (root.outcome or {}).get("error") or {}
+    why = {"run_id": run_id, "task": root.task, "state": root.state, "error": error.get("kind")}
+    ready = {
+        "state": State.READY,
+        "ready_at": now(),
+        "wake_at": now() + wake_grace_s,
+    }
+    row = {
+        "id": compensation_id(run_id),
+        "run_id": run_id,
+        "task": names.COMPENSATE,
+        "queue": root.queue,
+        "priority": root.priority,
+        "payload": {"args": [], "kwargs": {k: v for k, v in why.items() if v is not None}},
+        "max_attempts": WAITING.max_attempts,
+        "created_at": now(),
+        **ready,
+    }
+    anew = {
+        **ready,
+        "token": _S.token + 1,  # one that is just being decided has not seen all
+        "attempts": 0,
+        "worker_id": None,
+        "outcome": None,
+        "finished_at": None,
+        "settled": False,
+        "wakes": 0,
+        "cancel_requested": False,
+    }
+    upsert = (
+        _insertion(connection.dialect.name)
+        .values(row)
+        .on_conflict_do_update(index_elements=[_S.id], set_=anew, where=_S.state != State.WAITING)
+        .returning(*joins.WAKE_COLUMNS)
+    )
+    made = connection.execute(upsert).first()
+    return None if made is None else joins.wake_of(made)
+
+
+@cache
+def _insertion(dialect: str) -> Any:
+    if dialect == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as pg_insert
+
+        return pg_insert(table(Step))
+    from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+    return sqlite_insert(table(Step))
+
+
+def begun(connection: Connection, run_id: str) -> bool:
+    """Whether a run is, or was, being undone."""
+    found = select(_S.id).where(_S.id == compensation_id(run_id))
+    return connection.execute(found).first() is not None
+
+
+# -- for the compensating step
+
+
+def let_go(connection: Connection, run_id: str) -> Aftermath | None:
+    """End what of a failed run is open; None when nothing is, else running steps have to stop."""
+    still_open = select(_S.id).where(_of(run_id), _S.state.in_(_OPEN)).limit(1)
+    if connection.execute(still_open).first() is None:
+        return None
+    cancels = joins.drop_members(connection, [run_id], State.CANCELLED)
+    return Aftermath(cancels=cancels) if connection.execute(still_open).first() else None
+
+
+_OPEN = [s.value for s in State if not s.final]
+
+
+def finished(connection: Connection, run_id: str) -> list[Finished]:
+    """Steps of a run that can be undone, the last that finished first."""
+    compensation = _S.outcome["compensation"].as_string()
+    rows = connection.execute(
+        select(_S.id, func.coalesce(_S.outcome["agent"].as_string(), _S.agent), compensation)
+        .where(_of(run_id), _S.state == State.SUCCEEDED, compensation.is_not(None))
+        .order_by(_S.finished_at.desc(), _S.position.desc(), _S.id.desc())
+    )
+    return [Finished(i, agent, Compensation.model_validate_json(c)) for i, agent, c in rows]
+
+
+def uncertain(connection: Connection, run_id: str) -> list[Uncertain]:
+    """Steps of a run that had begun and did not succeed."""
+    rows = connection.execute(
+        select(_S.id, _S.agent, _S.state, _S.payload)
+        .where(
+            _of(run_id),
+            _S.state != State.SUCCEEDED,
+            _S.started_at.is_not(None),
+            _S.agent.is_not(None),
+        )
+        .order_by(_S.started_at, _S.id)
+    )
+    return [Uncertain(i, agent, State(state), payload) for i, agent, state, payload in rows]
+
+
+def told(connection: Connection, step_id: str) -> tuple[JsonValue, JsonValue]:
+    """Input and output of a step that succeeded."""
+    row = connection.execute(select(_S.payload, _S.outcome).where(_S.id == step_id)).one()
+    args, kwargs = row.payload.get("args"), row.payload.get("kwargs", {})
+    return (args[0] if args else kwargs.get("input")), row.outcome.get("value")
+
+
+def turns(connection: Connection, run_id: str) -> int:
+    """How often people asked for the compensation again."""
+    step_id = compensation_id(run_id)
+    again = (Event.run_id == run_id) & (Event.step_id == step_id) & (Event.kind == "requeue")
+    return connection.execute(select(func.count()).select_from(Event).where(again)).scalar_one()
+
+
+def _of(run_id: str) -> ColumnElement[bool]:
+    """Steps of a run without those that undo it."""
+    step_id = compensation_id(run_id)
+    below = _S.parent_id.is_(None) | (_S.parent_id != step_id)
+    return (_S.run_id == run_id) & (_S.id != step_id) & below
