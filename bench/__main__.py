@@ -1,23 +1,176 @@
-"""``./run bench [votes|steps]``."""
+"""``./run bench``: arguments, the order of the rounds, what is told while they run."""
 
 from __future__ import annotations
 
+import argparse
+import json
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
+from pathlib import Path
 
-from bench import steps, votes
+from bench import contestants, decide, report, venvs, workloads
+from bench.contestant import Contestant
+from bench.contestants.ours import with_pool
+from bench.report import Row
+from bench.rounds import play
+from bench.servers import Servers
+from bench.workload import Workload
+from deploy.local.stack import fresh_directory
+from deploy.local.state import STATE
 
-BENCHES: dict[str, Callable[[], None]] = {"votes": votes.main, "steps": steps.main}
+RESULTS = STATE / "bench" / "results"
+DECIDE = "decide"
+_NAMES = (*workloads.NAMES, DECIDE)
+
+_ABOUT = """\
+Steps of celery-agents against other ways to run them, on this machine's loopback interface.
+
+Rounds are played in turn: the first of every contestant, then the second of every one. Each has
+empty servers (Redis with its append-only file synced every second, PostgreSQL with fsync on),
+fresh workers and a client of its own; what is compared are medians. Contestants other than ours
+and Celery live in environments of their own under .local/bench/venvs, made when first needed.
+"""
+_WORDS = """\
+workloads:
+{workloads}
+contestants:
+{contestants}
+
+A contestant may be named by the beginning of its name: celery, ours. Tables go to standard output,
+the progress to standard error, and every round's figures as lines of JSON to
+.local/bench/results/. Figures of a machine that does other work mean little: the load is told.
+"""
 
 
 def main(argv: Sequence[str]) -> int:
-    names = list(argv) or list(BENCHES)
-    if unknown := [name for name in names if name not in BENCHES]:
-        print(f"There is no bench {unknown[0]!r}. There are: {', '.join(BENCHES)}", file=sys.stderr)
+    options = _parser().parse_args(argv)
+    if options.list:
+        print(_matrix())
+        return 0
+    if unknown := [name for name in options.workloads if name not in _NAMES]:
+        print(
+            f"There is no workload {unknown[0]!r}. There are: {', '.join(_NAMES)}", file=sys.stderr
+        )
         return 2
-    for name in names:
-        BENCHES[name]()
+    try:
+        chosen = _contestants(options)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    rounds = options.rounds or (1 if options.quick else 3)
+    names = options.workloads or _NAMES
+    if DECIDE in names:
+        decide.main()
+    measured = [workloads.workload(name) for name in names if name != DECIDE]
+    if measured:
+        _play_all(measured, chosen, rounds, quick=options.quick, results=options.results)
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    told = {name: workloads.workload(name).title for name in workloads.NAMES}
+    told[DECIDE] = "CPU of one decision: 100 ballots under every rule (no contestants)"
+    words = _WORDS.format(
+        workloads="\n".join(f"  {name:<10} {title}" for name, title in told.items()),
+        contestants="\n".join(f"  {c.name}" for c in contestants.ALL),
+    )
+    parser = argparse.ArgumentParser(
+        prog="./run bench",
+        description=_ABOUT,
+        epilog=words,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("workloads", nargs="*", metavar="WORKLOAD", help="which; all when none is named")
+    add("--contestants", metavar="A,B", help="who takes part; all when none is named")
+    add("--rounds", type=int, metavar="N", help="rounds of each case (3; 1 with --quick)")
+    add("--quick", action="store_true", help="a tenth of the work, one round: does it run at all?")
+    add(
+        "--pools",
+        metavar="POOL[:SLOTS],...",
+        help="ours with each of these pools (threads, prefork:4) instead of the Procfile's",
+    )
+    add("--results", type=Path, metavar="FILE", help="where the lines of JSON go")
+    add("--list", action="store_true", help="who takes part in what, and leave")
+    return parser
+
+
+def _contestants(options: argparse.Namespace) -> list[Contestant]:
+    names = options.contestants
+    found = list(contestants.ALL) if names is None else contestants.chosen(names.split(","))
+    if options.pools is None:
+        return found
+    pools = options.pools.split(",")
+    return [
+        with_pool(one, pool) if one.family == "ours" else one
+        for one in found
+        for pool in (pools if one.family == "ours" else pools[:1])
+    ]
+
+
+def _matrix() -> str:
+    lines = [f"{'':<20}" + " ".join(f"{name:>9}" for name in workloads.NAMES)]
+    for one in contestants.ALL:
+        marks = ("x" if name in one.workloads else "" for name in workloads.NAMES)
+        lines.append(f"{one.name:<20}" + " ".join(f"{mark:>9}" for mark in marks))
+    return "\n".join(lines)
+
+
+def _play_all(
+    measured: Sequence[Workload],
+    chosen: Sequence[Contestant],
+    rounds: int,
+    *,
+    quick: bool,
+    results: Path | None,
+) -> None:
+    pythons, left_out = _environments(chosen)
+    path = results or RESULTS / time.strftime("%Y-%m-%d-%H%M%S.jsonl")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    print(f"machine: {json.dumps(report.machine())}\n{report.SEED}\n")
+    with fresh_directory(STATE / "bench" / "runs") as directory, Servers(directory) as servers:
+        for workload in measured:
+            rows = [
+                Row(workload, contestant, case)
+                for contestant in chosen
+                if contestant.name in pythons and workload.name in contestant.workloads
+                for case in workload.cases(contestant, quick)
+            ]
+            for number in range(1, rounds + 1):
+                for row in rows:
+                    python = pythons[row.contestant.name]
+                    row.rounds.append(play(servers, row.contestant, workload, row.case, python))
+                    _progress(row, number, rounds)
+            if rows:
+                print(report.table(rows), end="\n\n", flush=True)
+                with path.open("a") as file:
+                    file.writelines(f"{row.as_json()}\n" for row in rows)
+    for name, reason in left_out.items():
+        print(f"LEFT OUT: {name}: {reason}")
+    print(f"machine afterwards: {json.dumps(report.machine())}\nevery round's figures: {path}")
+
+
+def _environments(chosen: Sequence[Contestant]) -> tuple[dict[str, Path], dict[str, str]]:
+    """The Python of each contestant, and those that cannot have one with the reason."""
+    pythons: dict[str, Path] = {}
+    left_out: dict[str, str] = {}
+    for one in chosen:
+        try:
+            pythons[one.name] = venvs.python_of(one.family, one.requires)
+        except RuntimeError as error:
+            left_out[one.name] = f"its environment could not be made: {error}"
+    return pythons, left_out
+
+
+def _progress(row: Row, number: int, rounds: int) -> None:
+    last = row.rounds[-1]
+    value = last.figures.get(row.workload.headline)
+    why = (last.failure or "").partition("\n")[0]
+    told = f"FAILED: {why}" if value is None else f"{value:.4g} {row.workload.unit}"
+    case = " ".join(f"{k}={v}" for k, v in row.case.items())
+    where = f"{row.workload.name} {number}/{rounds} {row.contestant.name}"
+    print(f"{where} ({case}): {told}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def main() -> None:
             cells = "".join(f"{median(t):>10.2f} ({max(t):.2f})" for t in times.values())
             name = rule if isinstance(rule, str) else rule["kind"]
             print(f"{name:<16}{options:>8}{cells}")
-    print(json.dumps({"bench": "votes", "worst_median_ms": round(worst, 2)}))
+    print(json.dumps({"bench": "decide", "worst_median_ms": round(worst, 2)}))
 
 
 def _times(rule: Any, options: int, out: int) -> list[float]:

@@ -1,0 +1,64 @@
+"""One round's client, in its contestant's own environment: ``python -m bench.client ORDER``.
+
+The order is JSON. Events are lines of JSON on standard output: ``begin`` and ``end`` around what
+is measured, so that the bench reads the workers' CPU time at both.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+from importlib import import_module, metadata
+from typing import Any, TextIO
+
+from bench.driver import Driver
+from bench.workload import Workload
+
+#: Steps before anything is measured: connections are open, code is loaded, children are up.
+WARM_UP = 100
+
+
+def main(order: dict[str, Any]) -> None:
+    events = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is no event
+    workload: Workload = import_module(f"bench.workloads.{order['workload']}").WORKLOAD
+    module = import_module(f"bench.contestants.{order['family']}.driver")
+    driver: Driver = module.Driver()
+    try:
+        if order["phase"] == "prepare":
+            assert workload.prepare is not None
+            workload.prepare(driver, order["case"])
+            _tell(events, event="end")
+            return
+        if workload.workers:
+            driver.step(0)  # the workers are ready once they answer
+            driver.steps("noop", range(WARM_UP))
+        _tell(events, event="begin")
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        figures = workload.measure(driver, order["case"])
+        after = resource.getrusage(resource.RUSAGE_SELF)
+    finally:
+        driver.close()
+    _tell(
+        events,
+        event="end",
+        figures=figures,
+        client_cpu_s=_cpu(after) - _cpu(before),
+        client_peak_mb=after.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2),
+        versions={name: metadata.version(name) for name in order["packages"]},
+    )
+
+
+def _cpu(usage: resource.struct_rusage) -> float:
+    return usage.ru_utime + usage.ru_stime
+
+
+def _tell(events: TextIO, **event: Any) -> None:
+    events.write(json.dumps(event) + "\n")
+    events.flush()
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

@@ -1,0 +1,57 @@
+"""celery-agents, as its Procfile starts it, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+from bench.contestant import Case, Contestant
+from deploy.local import procfile
+from deploy.local.state import ROOT
+
+_LINES = procfile.read(ROOT / "Procfile")
+
+
+class Ours(Contestant):
+    """The Procfile's worker, with another pool or concurrency where a case asks for it."""
+
+    packages: ClassVar[Sequence[str]] = ("celery-agents", "celery", "sqlalchemy", "redis")
+
+    def workers(self, python: str, workload: str, case: Case) -> list[list[str]]:  # noqa: ARG002
+        return [procfile.argv(f"{_LINES['worker']} {shlex.join(self._changed(case))}")]
+
+    def prepare(self, environ: Mapping[str, str]) -> None:
+        command = procfile.argv(_LINES["release"])
+        subprocess.run(command, env=environ, cwd=ROOT, check=True, capture_output=True)
+
+    def environment(self, workload: str, case: Case) -> dict[str, str]:  # noqa: ARG002
+        return {"AGENTS_MODULES": "bench.contestants.ours.app"}
+
+    def settings(self, workload: str, case: Case) -> str:  # noqa: ARG002
+        return shlex.join(self._changed(case)) or "as in the Procfile"
+
+    def _changed(self, case: Case) -> list[str]:
+        asked = {**self.variant}
+        if "concurrency" in case:
+            asked["concurrency"] = str(case["concurrency"])
+        return [word for name, value in asked.items() for word in (f"--{name}", value)]
+
+
+_WORKLOADS = frozenset({"noop", "roundtrip", "waiting"})
+CONTESTANTS: tuple[Contestant, ...] = (
+    Ours("ours-sqlite", _WORKLOADS, "sqlite", waiting=(100, 500, 1000, 2000), durable=True),
+    Ours("ours-postgres", _WORKLOADS, "postgresql", waiting=(100, 500, 1000, 2000), durable=True),
+)
+
+
+def with_pool(contestant: Contestant, asked: str) -> Contestant:
+    """The contestant with another pool, under a name that says so: ``POOL`` or ``POOL:SLOTS``."""
+    pool, _, slots = asked.partition(":")
+    named = replace(contestant, name=f"{contestant.name}@{asked}", variant={"pool": pool})
+    if not slots:
+        return named
+    variant = {"pool": pool, "concurrency": str(int(slots))}
+    return replace(named, variant=variant, waiting=(int(slots),))

@@ -1,0 +1,46 @@
+"""The client's side of a contestant: what every workload is written in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+#: ``noop`` gives its input back; ``wait`` does so after the model server's 200 ms.
+Task = Literal["noop", "wait"]
+#: Longest wait for one result.
+TIMEOUT_S = 240.0
+
+
+class Driver:
+    """Asks a contestant for work and reads the results.
+
+    Subclasses implement what their workloads need. A result that does not come, or a step that
+    failed, raises or stands in the list as something other than the expected value.
+    """
+
+    def steps(self, task: Task, values: Sequence[int]) -> list[Any]:
+        """Enqueue a step for each value, read all results; in the order of the values."""
+        raise NotImplementedError
+
+    def step(self, value: int) -> Any:
+        """One no-op step alone, and its result."""
+        return self.steps("noop", [value])[0]
+
+    def chains(self, values: Sequence[int]) -> list[Any]:
+        """For each value a run of three steps that each add one to what the one before gave."""
+        raise NotImplementedError
+
+    def fan_out(self, members: int, way: str) -> int:
+        """No-op steps for 0 … members - 1 and a join that counts them: the count."""
+        raise NotImplementedError
+
+    def votes(self, count: int) -> list[Any]:
+        """Runs of five steps that each say "yes", joined by who counts them: each answer."""
+        raise NotImplementedError
+
+    def enqueue(self, count: int, way: str) -> None:
+        """Send no-op steps that nobody runs."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Free what it holds."""

@@ -1,0 +1,62 @@
+"""What a workload is. Standard library alone: it also runs in the contestants' environments."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.contestant import Case, Contestant
+from bench.driver import Driver
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a client asks for, and what it times.
+
+    ``cases`` gives the parameters to try with one contestant (``quick``: smaller ones);
+    ``measure`` runs one case and gives its figures, of which ``headline`` is compared.
+    """
+
+    name: str
+    title: str
+    headline: str
+    unit: str
+    cases: Callable[[Contestant, bool], Sequence[dict[str, Any]]]
+    measure: Callable[[Driver, Case], Figures]
+    more_is_better: bool = True
+    #: Figures that are shown beside the headline, with their titles.
+    columns: dict[str, str] = field(default_factory=dict)
+    #: Done by a client of its own before the workers start.
+    prepare: Callable[[Driver, Case], None] | None = None
+    #: How many workers are started with each command.
+    workers: int = 1
+    #: A round that takes longer has failed.
+    limit_s: float = 300.0
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._began
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The nearest-rank percentile: the least value that ``share`` of all do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(1, math.ceil(len(ordered) * share)) - 1]
+
+
+def lost(got: Sequence[Any], expected: Sequence[Any]) -> int:
+    """How many results are missing or wrong."""
+    missing = max(0, len(expected) - len(got))
+    return missing + sum(bool(a != b) for a, b in zip(got, expected, strict=False))
