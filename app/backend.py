@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from celery.backends.redis import RedisBackend
 from celery.exceptions import BackendStoreError
 from redis.exceptions import RedisError
 
+from app.batches import Batches
+from app.fibers import blocking, wait
 from celery_agents import names
 from celery_agents.errors import redact
 
 log = logging.getLogger(__name__)
+
+#: Results in one write to Redis.
+RESULTS_MAX = 500
 
 
 def _journaled(signature: Any) -> bool:
@@ -27,7 +35,17 @@ class JournalBackend(RedisBackend):
     All other chords (of other apps, or built by a client) are Celery's own.
     """
 
-    def store_result(self, task_id: str, result: Any, state: Any, *args: Any, **kwargs: Any) -> Any:
+    _writes: tuple[int, Batches[tuple[bytes, str]]] | None = None
+
+    def store_result(
+        self,
+        task_id: str,
+        result: Any,
+        state: Any,
+        traceback: Any = None,
+        request: Any = None,
+        **kwargs: Any,
+    ) -> Any:
         """Store a result; a Redis that is full or away does not cost the worker a slot.
 
         Celery's threads pool never frees the slot of a task whose result cannot be stored. Here
@@ -35,13 +53,47 @@ class JournalBackend(RedisBackend):
         result stored later.
         """
         try:
-            return super().store_result(task_id, result, state, *args, **kwargs)
+            if getattr(request, "agents_outcome", None) is not None:
+                return self._store_outcome(task_id, result, state, traceback, request)
+            store = partial(super().store_result, request=request, **kwargs)
+            return blocking(store, task_id, result, state, traceback)
         except (RedisError, BackendStoreError) as error:
-            request = kwargs.get("request")
             if request is not None:
                 request.agents_unstored = True
             log.warning("The result of %s was not stored yet: %s", task_id, redact(error))
             return result
+
+    def _store_outcome(
+        self, task_id: str, result: Any, state: Any, traceback: Any, request: Any
+    ) -> Any:
+        """A step's result, in one write with those of others.
+
+        Celery looks first whether a success stands there already. A row ends once, so what is
+        written here is always the same.
+        """
+        result = self.encode_result(result, state)
+        meta = self._get_result_meta(result, state, traceback, request)
+        meta["task_id"] = task_id
+        wait(self._results.submit((self.get_key_for_task(task_id), self.encode(meta))))
+        return result
+
+    @property
+    def _results(self) -> Batches[tuple[bytes, str]]:
+        """This process's; a forked child makes its own."""
+        if self._writes is None or self._writes[0] != os.getpid():
+            self._writes = os.getpid(), Batches("agents-results", self._write, RESULTS_MAX)
+        return self._writes[1]
+
+    def _write(self, results: Sequence[tuple[bytes, str]]) -> list[Exception | None]:
+        with self.client.pipeline(transaction=False) as pipe:
+            for key, value in results:
+                if self.expires:
+                    pipe.setex(key, self.expires, value)
+                else:
+                    pipe.set(key, value)
+                pipe.publish(key, value)
+            answers = pipe.execute(raise_on_error=False)
+        return [a if isinstance(a, Exception) else None for a in answers[::2]]
 
     def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> Any:
         """Nothing to prepare in Redis when the join stands in the journal."""
@@ -51,7 +103,8 @@ class JournalBackend(RedisBackend):
     def on_chord_part_return(self, request: Any, state: Any, result: Any, **kwargs: Any) -> Any:
         """A journaled member was counted when it finished; others are Celery's business."""
         if not _journaled(request.chord):
-            super().on_chord_part_return(request, state, result, **kwargs)
+            part = partial(super().on_chord_part_return, **kwargs)
+            blocking(part, request, state, result)
 
     def _get_result_meta(
         self, result: Any, state: Any, traceback: Any, request: Any, **kwargs: Any

@@ -11,6 +11,7 @@ from celery.worker.control import control_command
 
 from app.celeryconfig import celery_config
 from app.endpoint import Endpoint
+from app.outbox import AgentsCelery
 from app.recovery import Recovery
 from app.requests import cancel_step
 from app.runtime import close_runtime, runtime_of
@@ -19,7 +20,7 @@ from app.settings import Settings
 
 def create_app(settings: Settings) -> Celery:
     """The application of these settings. Nothing is connected, no task is imported yet."""
-    app = Celery("celery-agents")
+    app = AgentsCelery("celery-agents")
     app.agents_settings = settings
     app.agents_cli = "app.cli:commands"
     app.config_from_object(celery_config(settings))

@@ -16,13 +16,14 @@ from celery import Celery
 from celery.utils.dispatch import Signal
 from kombu.exceptions import OperationalError
 
+from app.fibers import blocking
 from app.intake import Intake
 from app.journal import Journal
 from app.journal.engine import connect
 from app.journal.leases import Identity
 from app.journal.migrate import ensure_schema
 from app.journal.rows import Aftermath, Claimed
-from app.loop import LoopThread
+from app.loop import process_loop
 from app.publish import publish
 from app.settings import Settings
 from app.step import Step
@@ -78,7 +79,7 @@ class Runtime:
             wake_grace_s=settings.wake_grace_s,
             group_commit_max=settings.group_commit_max,
         )
-        self.loop = LoopThread()
+        self.loop = process_loop()
         self.active: dict[str, Active] = {}
         self._resources: dict[Any, Any] = {}
         self._lock = threading.Lock()
@@ -107,11 +108,6 @@ class Runtime:
         """Whether this process gives back what still runs."""
         return self._draining or self._stopped.is_set()
 
-    @staticmethod
-    def wait(future: Future[T]) -> T:
-        """Wait for a commit or for the loop; every wait of a step passes through here."""
-        return future.result()
-
     def cancel_steps(self, step_ids: list[str]) -> None:
         """Stop those of these steps that run here."""
         for step_id in step_ids:
@@ -133,9 +129,12 @@ class Runtime:
         elsewhere = [i for i in after.cancels if i not in self.active]
         if elsewhere:
             try:
-                self.app.control.broadcast("agents_cancel", arguments={"ids": elsewhere})
+                blocking(self._tell_others, elsewhere)
             except OperationalError as error:
                 log.warning("Heartbeats will bring the cancellation: %s", redact(error))
+
+    def _tell_others(self, step_ids: list[str]) -> None:
+        self.app.control.broadcast("agents_cancel", arguments={"ids": step_ids})
 
     def close(self) -> None:
         """Stop the heart, the loop and the journal; what still runs is given back."""

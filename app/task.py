@@ -16,6 +16,7 @@ from celery import Task, chord, group
 from celery.exceptions import Ignore, Reject
 from kombu.exceptions import OperationalError
 
+from app.fibers import blocking, sleep, wait
 from app.journal.expansions import Expanded
 from app.journal.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused, Wake
 from app.plan import Expand, MemberState
@@ -66,6 +67,8 @@ class StepTask(Task):
 
     abstract = True
     Request = STEP_REQUEST
+    on_loop = True  # app/pool.py: all of its waits are futures'
+    keeps_time = True  # its deadlines hold in every pool
     resultrepr_maxsize = 200  # Flower and logs show the start; the rest is in the journal
     typing = False  # callers send (input, **options), the function takes (step, request)
     max_retries = None  # the step's own policy counts
@@ -128,13 +131,13 @@ class StepTask(Task):
     def _give_message_back(self, error: AgentsError) -> NoReturn:
         """Nothing is acknowledged while the journal is away: the message goes back, slowly."""
         log.error("%s not taken: %s", self.request.id, error)
-        time.sleep(random.uniform(*JOURNAL_PAUSE_S))  # noqa: S311 - spreads load, no secret
+        sleep(random.uniform(*JOURNAL_PAUSE_S))  # noqa: S311 - spreads load, no secret
         raise Reject(str(error), requeue=True) from error
 
     def _claimed(self, runtime: Runtime, active: Active, args: Any, kwargs: Any) -> Any:
         new = None if self.request.get(names.JOURNALED) else self._new_step(args, kwargs)
         try:
-            claim = runtime.wait(runtime.journal.claim(self.request.id, new))
+            claim = wait(runtime.journal.claim(self.request.id, new))
         except JournalUnavailableError as error:
             self._give_message_back(error)
         match claim:
@@ -186,7 +189,7 @@ class StepTask(Task):
             request = self.parse(claim.payload["args"], claim.payload["kwargs"])
             step = active.step = Step(runtime, claim, send_progress=self._progress_sender())
             if not inspect.iscoroutinefunction(self.run):  # a pattern: it only decides
-                return self.run(step, request)
+                return blocking(self.run, step, request)
             limit = request.timeout_s or runtime.settings.step_timeout_s
             if claim.left_s is not None:
                 limit = min(limit, claim.left_s)
@@ -196,7 +199,7 @@ class StepTask(Task):
             active.work = work
             if active.cancelled:  # asked to stop between the claim and here
                 work.cancel()
-            return runtime.wait(work)
+            return wait(work)
         except (asyncio.CancelledError, FutureCancelledError):
             asked = active.cancelled or runtime.stopping
             return _Stopped() if asked else AgentFailedError("The agent's code cancelled itself.")
@@ -219,29 +222,29 @@ class StepTask(Task):
                 return self._try_again(runtime, claim, result, delay)
             case _Stopped() if not runtime.active[claim.id].cancelled:
                 runtime.follow(
-                    self._keep_writing(runtime, lambda: runtime.journal.postpone(claim, delay_s=0))
+                    self._keep_writing(lambda: runtime.journal.postpone(claim, delay_s=0))
                 )
                 raise Ignore(f"{claim.id}: given back, this worker stops")
         step = runtime.active[claim.id].step
         outcome = _outcome(result, claim, step.spent if step else Usage())
-        aftermath = self._keep_writing(runtime, lambda: runtime.journal.finish(claim, outcome))
+        aftermath = self._keep_writing(lambda: runtime.journal.finish(claim, outcome))
         if not aftermath.applied:
             raise Ignore(f"{claim.id}: finished late, another worker had its lease")
         runtime.follow(aftermath)
         return self._conclude(outcome, claim.parent_id)
 
-    def _keep_writing(self, runtime: Runtime, write: Any) -> Any:
+    def _keep_writing(self, write: Any) -> Any:
         """Work that was done is not thrown away because the journal is away for a moment."""
         give_up = time.monotonic() + JOURNAL_PATIENCE_S
         while True:
             try:
                 written = write()
-                return runtime.wait(written) if isinstance(written, Future) else written
+                return wait(written) if isinstance(written, Future) else written
             except JournalUnavailableError as error:
                 if time.monotonic() > give_up:
                     self._give_message_back(error)
                 log.warning("%s: outcome not written yet: %s", self.request.id, error)
-                time.sleep(random.uniform(*JOURNAL_PAUSE_S))  # noqa: S311 - spreads load
+                sleep(random.uniform(*JOURNAL_PAUSE_S))  # noqa: S311 - spreads load
 
     def _retry_delay(self, claim: Claimed, error: RetryableError) -> float | None:
         """Seconds until the next attempt; None when there is none, by count or by deadline."""
@@ -261,9 +264,9 @@ class StepTask(Task):
         active = runtime.active.get(claim.id)
         step = active.step if active is not None else None
         if step is not None:
-            self._keep_writing(runtime, step.calls_written)
+            self._keep_writing(lambda: blocking(step.calls_written))
         aftermath = self._keep_writing(
-            runtime, lambda: runtime.journal.postpone(claim, delay_s=delay, error=info)
+            lambda: runtime.journal.postpone(claim, delay_s=delay, error=info)
         )
         if not aftermath.applied:
             raise Ignore(f"{claim.id}: failed late, another worker had its lease")
@@ -284,14 +287,10 @@ class StepTask(Task):
 
     def _expand(self, runtime: Runtime, claim: Claimed, plan: Expand) -> Any:
         """Let the step wait for its members; its place in the canvas stays its row's."""
-        expanded: Expanded = self._keep_writing(
-            runtime, lambda: runtime.journal.expand(claim, plan)
-        )
+        expanded: Expanded = self._keep_writing(lambda: runtime.journal.expand(claim, plan))
         if not expanded.applied:
             cancelled = Outcome(state=State.CANCELLED, error=ErrorInfo.of(StepCancelledError()))
-            aftermath = self._keep_writing(
-                runtime, lambda: runtime.journal.finish(claim, cancelled)
-            )
+            aftermath = self._keep_writing(lambda: runtime.journal.finish(claim, cancelled))
             if not aftermath.applied:
                 raise Ignore(f"{claim.id}: expanded late, another worker had its lease")
             runtime.follow(aftermath)

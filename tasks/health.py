@@ -7,6 +7,7 @@ from typing import Any
 from celery import Celery, shared_task
 
 from agents.probes import probe_agents
+from app.fibers import wait
 from app.health import probe_broker, probe_journal, record
 from app.journal.slots import take_slot
 from app.runtime import runtime_of
@@ -33,7 +34,7 @@ def probe(self: Any, every_s: float | None = None) -> dict[str, str] | None:
     )
     agents = runtime.loop.submit(looking)
     own = [probe_broker(settings), probe_journal(journal.engine)]
-    return record(journal, [*own, *runtime.wait(agents)], settings)
+    return record(journal, [*own, *wait(agents)], settings)
 
 
 def _served(app: Celery) -> set[str]:

@@ -1,0 +1,71 @@
+"""Doing what many callers want at once: one thread takes whatever has gathered meanwhile.
+
+As in the journal's writer, a batch grows with the load by itself, and who is alone waits for
+nobody.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Generic, TypeVar
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Batches(Generic[T]):
+    """Items, handed to ``perform`` as many at a time as there are.
+
+    Args:
+        name: of the thread.
+        perform: gets 1 to ``most`` items and gives an error or None for each; what it raises is
+            every item's error.
+    """
+
+    def __init__(
+        self, name: str, perform: Callable[[Sequence[T]], Sequence[Exception | None]], most: int
+    ) -> None:
+        self._perform = perform
+        self._most = most
+        self._queue: queue.SimpleQueue[tuple[T, Future[None]] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, item: T) -> Future[None]:
+        """Have an item done; the future says when, or why not."""
+        future: Future[None] = Future()
+        self._queue.put((item, future))
+        return future
+
+    def close(self) -> None:
+        """Do what is queued, then stop."""
+        self._queue.put(None)
+        self._thread.join(timeout=10)
+
+    def _work(self) -> None:
+        while (first := self._queue.get()) is not None:
+            batch, last = [first], False
+            while len(batch) < self._most and not self._queue.empty():
+                item = self._queue.get()
+                if item is None:
+                    last = True
+                    break
+                batch.append(item)
+            self._do(batch)
+            if last:
+                return
+
+    def _do(self, batch: list[tuple[T, Future[None]]]) -> None:
+        try:
+            errors = self._perform([item for item, _ in batch])
+        except Exception as error:  # noqa: BLE001 - the callers' to handle
+            errors = [error] * len(batch)
+        for (_, future), failed in zip(batch, errors, strict=True):
+            if failed is None:
+                future.set_result(None)
+            else:
+                future.set_exception(failed)
