@@ -23,7 +23,8 @@ def main(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # servers and workers end with us
     print(
         f"chaos: {options.steps} steps, {options.kills} kills, {options.wipes} wipes, "
-        f"seed {options.seed}, {options.journal}, {options.pool}",
+        f"seed {options.seed}, {options.journal}, {options.pool}"
+        f"{', each without its protection' if options.sabotage else ''}",
         flush=True,
     )
     verdicts: Counter[str] = Counter()
@@ -47,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--journal", choices=["sqlite", "postgres"], default=defaults.journal)
     parser.add_argument("--pool", choices=["threads", "prefork"], default=defaults.pool)
     parser.add_argument("--brief", action="store_true", help="fewer rounds, as in ./run test")
+    parser.add_argument(
+        "--sabotage", action="store_true", help="take away what each shows, and see that it fails"
+    )
     parser.add_argument(
         "--only", action="append", choices=list(SCENARIOS), metavar="NAME", help="may be repeated"
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from tests.chaos.sabotage import WITHOUT
 from tests.chaos.stand import Options, Skipped, Stand, ToppledError, stand
 from tests.integration.harness import FAST
 
@@ -74,6 +75,7 @@ def scenario(
 def run_scenario(chosen: Scenario, options: Options) -> Result:
     """Run one on servers and workers of its own; all of them have ended when this returns.
 
+    With ``options.sabotage`` it has to break its promise in order to pass.
     The directory with the logs is kept when it fails, and named in the reason.
     """
     directory = Path(tempfile.mkdtemp(prefix=f"celery-agents-chaos-{chosen.name}-"))
@@ -92,19 +94,28 @@ def run_scenario(chosen: Scenario, options: Options) -> Result:
         )
         with ground as made:
             numbers = chosen.run(made)
-        verdict = "passed"
     except Skipped as skipped:
         verdict, reason = "skipped", str(skipped)
-    except ToppledError as toppled:
-        numbers, reason = toppled.numbers, f"{toppled} (logs: {directory})"
     except Exception as error:  # noqa: BLE001 - whatever goes wrong fails this one, not the others
+        if options.sabotage and isinstance(error, AssertionError):
+            verdict = "passed"  # as it should: not by an accident, but by what it asserts
+        numbers = getattr(error, "numbers", {})
+        reason = _reason(error)
         (directory / "traceback").write_text(traceback.format_exc())
-        first = (str(error).splitlines() or [""])[0][:300]
-        reason = f"{type(error).__name__}: {first} (logs: {directory})"
-    finally:
-        if verdict != "failed":
-            shutil.rmtree(directory, ignore_errors=True)
+    else:
+        verdict = "failed" if options.sabotage else "passed"
+    if options.sabotage:
+        reason = f"{WITHOUT[chosen.name].__name__}: {reason or 'nothing was noticed'}"
+    if verdict == "failed":
+        reason += f" (logs: {directory})"
+    else:
+        shutil.rmtree(directory, ignore_errors=True)
     return Result(chosen.name, verdict, time.monotonic() - began, numbers, reason)
+
+
+def _reason(error: Exception) -> str:
+    first = (str(error).splitlines() or [""])[0][:300]
+    return first if isinstance(error, ToppledError) else f"{type(error).__name__}: {first}"
 
 
 def _figure(value: Any) -> str:

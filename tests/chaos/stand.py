@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -34,6 +35,10 @@ _COMMON = ("--without-mingle", "--without-gossip", "-Q", "agents,agents.control"
 _MIGRATING = threading.Lock()  # Alembic keeps what it is doing in globals
 #: After so long without an answer a client that waits sends its run again (celery_agents.run).
 _SEND_AGAIN_S = 5.0
+_SABOTAGE = """
+from tests.chaos import sabotage
+sabotage.WITHOUT["{name}"]()
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,8 @@ class Options:
     journal: JournalKind = "sqlite"
     pool: Literal["threads", "prefork"] = "threads"
     brief: bool = False
+    #: Take away what the scenario shows, to see it fail.
+    sabotage: bool = False
 
 
 class Skipped(Exception):  # noqa: N818 - no error
@@ -81,6 +88,9 @@ class Stand:
         self.witness = Witness(stack.engine)
         self.calls_file = stack.directory / "calls"
         self._sent: dict[str, float] = {}
+        self._sabotage = _SABOTAGE.format(name=name) if options.sabotage else ""
+        if options.sabotage:
+            stack.env |= self.patched("sabotaged", "")
 
     def size(self, full: int, brief: int) -> int:
         """How much of something: all, or as much as the short form has time for."""
@@ -103,6 +113,13 @@ class Stand:
         for worker in started:
             worker.wait_ready()
         return started
+
+    def patched(self, name: str, code: str) -> dict[str, str]:
+        """Environment of processes that run this Python code when they start."""
+        directory = self.stack.directory / name
+        directory.mkdir()
+        (directory / "sitecustomize.py").write_text(self._sabotage + code)
+        return {"PYTHONPATH": os.pathsep.join([str(directory), str(ROOT)])}
 
     # -- what was asked for
 

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import Any
 
 import psutil
+from celery import Celery
 from sqlalchemy import func, select
 
 from app.journal.models import DeadLetter, Step
@@ -16,14 +17,39 @@ from tests.chaos.audit import audit
 from tests.chaos.scenario import Numbers, scenario
 from tests.chaos.scenarios.brokers import ask, check
 from tests.chaos.scenarios.load import PANEL
-from tests.chaos.stand import PATIENT, Stand, eventually
+from tests.chaos.stand import PATIENT, Stand, eventually, kept_running
 from tests.integration.harness import FAST
+from tests.support.killed_at_take import DIRECTORY, TIMES
 from tests.support.malformed import KINDS, LIMIT_BYTES
 
 REDELIVERIES = 100
 STOLEN_FOR_S = 4.0
 #: Malformed messages that are pushed at once, with one that is not.
 BATCH = 200
+DYING = """
+from tests.support import killed_at_take
+killed_at_take.install()
+"""
+
+
+@scenario("gap", settings={**FAST, "AGENTS_VISIBILITY_TIMEOUT_S": "3"})
+def gap(stand: Stand) -> Numbers:
+    """Workers die when Redis has just given them a message. A plain producer's has no record."""
+    deaths = stand.stack.directory / "deaths"
+    deaths.mkdir()
+    times = stand.size(20, 5)
+    env = stand.patched("dying", DYING) | {DIRECTORY: str(deaths), TIMES: str(times)}
+    workers = stand.workers(2, slots=4, env=env)
+    with Celery(broker=stand.stack.redis_url) as plain, kept_running(workers):
+        options = {"agent": "calls", "retry": PATIENT.model_dump(mode="json")}
+        sent = [
+            plain.send_task(names.ASK, [n], options, queue=names.QUEUE) for n in range(2 * times)
+        ]
+        runs = [stand.client.run(result.id) for result in sent]
+        stand.wait_ended(runs, again=False, timeout_s=90)
+        died = len(list(deaths.iterdir()))
+        assert died == times, f"{died} deaths"
+    return {"deaths": died} | check(stand, runs)
 
 
 @scenario("duplicated")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +11,6 @@ import psutil
 
 from app.journal.models import Step
 from celery_agents import RetryPolicy
-from deploy.local.state import ROOT
 from tests.chaos.agents import BEGAN
 from tests.chaos.audit import audit
 from tests.chaos.scenario import Numbers, scenario
@@ -76,11 +74,8 @@ def _memory_killer(worker: WorkerProcess) -> Iterator[list[int]]:
 @scenario("clock-off")
 def clock_off(stand: Stand) -> Numbers:
     """One of two workers is 30 s ahead: no lease ends early, no retry comes early or late."""
-    shifted = stand.stack.directory / "shifted"
-    shifted.mkdir()
-    (shifted / "sitecustomize.py").write_text(_SHIFT.format(shift=CLOCK_OFF_S))
-    path = os.pathsep.join([str(shifted), str(ROOT)])
-    wrong = stand.worker(slots=4, env={"PYTHONPATH": path}, ready=False)
+    shifted = stand.patched("shifted", _SHIFT.format(shift=CLOCK_OFF_S))
+    wrong = stand.worker(slots=4, env=shifted, ready=False)
     stand.worker(slots=4)
     wrong.wait_ready()
     began = time.monotonic()

@@ -1,0 +1,118 @@
+"""Each scenario's protection, taken away: one that passes all the same would show nothing.
+
+``./run chaos --sabotage`` starts the workers with one of these, and expects a broken promise.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Engine, event
+
+import app.factory
+from app import transport
+from app.journal import claims, leases, slots
+from app.journal.journal import Journal
+from app.recovery import Recovery
+
+
+def plain_transport() -> None:
+    """Messages are popped in one step and written to *unacked* in another, as by kombu."""
+    _configure(broker_transport="redis")
+
+
+def no_reconnecting() -> None:
+    """A worker that loses its broker ends."""
+    _configure(broker_connection_retry=False, broker_connection_max_retries=1)
+
+
+def no_recovery() -> None:
+    """Nobody looks for rows whose message was lost."""
+    _put(Recovery, "sweep", lambda _: 0)
+
+
+def no_memory() -> None:
+    """A step that is claimed again knows nothing of its finished calls."""
+    _put(Journal, "finished_calls", lambda *_: {})
+
+
+def no_claims() -> None:
+    """Whoever gets a message runs it, whatever its row says."""
+    _keep_conditions(lambda number: number == 0)
+
+
+def no_cap() -> None:
+    """Attempts are not bounded."""
+    _keep_conditions(lambda number: number != 2)
+
+
+def no_turns() -> None:
+    """Each message of a schedule works."""
+    _put(slots, "take_slot", lambda *_: True)
+
+
+def no_guard() -> None:
+    """Messages are read as they come."""
+    _put(transport, "read_envelope", lambda raw, _: json.loads(raw))
+
+
+def long_leases() -> None:
+    """Nobody takes over for half a minute, not even the same worker."""
+    os.environ["AGENTS_LEASE_S"] = "30"
+    _put(leases, "_still_runs", lambda *_: True)
+
+
+def own_clocks() -> None:
+    """Leases go by each worker's own clock (on SQLite, whose statements ask the machine's)."""
+
+    @event.listens_for(Engine, "connect")
+    def connected(connection: Any, _: Any) -> None:
+        connection.create_function("julianday", 1, lambda _: time.time() / 86400 + 2440587.5)
+
+
+#: What each scenario cannot do without.
+WITHOUT: dict[str, Callable[[], None]] = {
+    "load": no_memory,
+    "takeover": long_leases,
+    "takeover-restarted": long_leases,
+    "redis-killed": no_reconnecting,
+    "redis-frozen": no_claims,
+    "redis-full": no_reconnecting,
+    "redis-emptied": no_reconnecting,
+    "postgres-restarted": no_memory,
+    "postgres-cut": no_memory,
+    "sqlite-locked": no_memory,
+    "gap": plain_transport,
+    "duplicated": no_claims,
+    "redelivered": no_claims,
+    "messages-deleted": no_recovery,
+    "long-step": no_claims,
+    "malformed": no_guard,
+    "beats": no_turns,
+    "memory-hog": no_cap,
+    "clock-off": own_clocks,
+}
+
+
+def _put(place: Any, name: str, value: Any) -> None:
+    assert hasattr(place, name), f"{name} is no longer there"
+    setattr(place, name, value)
+
+
+def _configure(**changes: Any) -> None:
+    """Other settings of Celery."""
+    plain = app.factory.celery_config
+    _put(app.factory, "celery_config", lambda settings: plain(settings) | changes)
+
+
+def _keep_conditions(keep: Callable[[int], bool]) -> None:
+    """Claim under some of the conditions: its id, its state and lease, its attempts, no cancel."""
+    take: Any = claims._TAKE.where()
+    conditions = take._where_criteria
+    assert len(conditions) == 4, "the claim has other conditions now"
+    take._where_criteria = tuple(c for n, c in enumerate(conditions) if keep(n))
+    _put(claims, "_TAKE", take)
