@@ -16,9 +16,6 @@ from typing import Any, TextIO
 from bench.driver import Driver
 from bench.workload import Workload
 
-#: Steps before anything is measured: connections are open, code is loaded, children are up.
-WARM_UP = 100
-
 
 def main(order: dict[str, Any]) -> None:
     events = os.fdopen(os.dup(1), "w")
@@ -32,9 +29,7 @@ def main(order: dict[str, Any]) -> None:
             workload.prepare(driver, order["case"])
             _tell(events, event="end")
             return
-        if workload.workers:
-            driver.step(0)  # the workers are ready once they answer
-            driver.steps("noop", range(WARM_UP))
+        workload.warm_up(driver, order["case"])
         _tell(events, event="begin")
         before = resource.getrusage(resource.RUSAGE_SELF)
         figures = workload.measure(driver, order["case"])

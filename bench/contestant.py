@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+Database = Literal["sqlite", "postgresql"]
 #: A case's parameters: JSON values by name.
 Case = Mapping[str, Any]
 
@@ -20,9 +21,13 @@ class Contestant:
 
     name: str
     workloads: frozenset[str]
-    database: Literal["sqlite", "postgresql"] | None = None
+    database: Database | None = None
     #: Concurrencies at which the waiting steps are tried; the best one counts.
     waiting: Sequence[int] = (100,)
+    #: How it can fan out, with the most members of each way.
+    fan_out: Mapping[str, int] = field(default_factory=dict)
+    #: How it can enqueue.
+    enqueue: Sequence[str] = ()
     #: Whether what was accepted and finished survives the death of every process.
     durable: bool = False
     #: Whether steps go through a queue to another process.

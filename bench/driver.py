@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-#: ``noop`` gives its input back; ``wait`` does so after the model server's 200 ms.
+#: What every contestant's workers can do: ``noop`` gives its input back, ``wait`` does so after the
+#: model server's 200 ms.
 Task = Literal["noop", "wait"]
 #: Longest wait for one result.
 TIMEOUT_S = 240.0
@@ -27,7 +28,10 @@ class Driver:
         return self.steps("noop", [value])[0]
 
     def chains(self, values: Sequence[int]) -> list[Any]:
-        """For each value a run of three steps that each add one to what the one before gave."""
+        """For each value a run of three steps that each add one to what the one before gave.
+
+        All are sent, then all results are read.
+        """
         raise NotImplementedError
 
     def fan_out(self, members: int, way: str) -> int:
@@ -35,7 +39,10 @@ class Driver:
         raise NotImplementedError
 
     def votes(self, count: int) -> list[Any]:
-        """Runs of five steps that each say "yes", joined by who counts them: each answer."""
+        """Runs of five steps that each say "yes" and a join that counts them.
+
+        All are sent, then all results are read: the option that won, of each.
+        """
         raise NotImplementedError
 
     def enqueue(self, count: int, way: str) -> None:

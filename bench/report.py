@@ -102,18 +102,25 @@ def table(rows: Sequence[Row]) -> str:
         for line in cells
     ]
     notes = [f"{row.contestant.name} FAILED: {row.failure}" for row in rows if row.failure]
+    notes += [workload.note] if workload.note else []
     return "\n".join([f"{workload.name}: {workload.title}", *lines, *notes])
 
 
 def _base(rows: Sequence[Row], row: Row) -> float | None:
-    """Bare Celery's best figure for the same work, whatever its concurrency."""
-
-    def work(case: Case) -> dict[str, Any]:
-        return {k: v for k, v in case.items() if k not in {"concurrency", "way"}}
-
-    celery = [r for r in rows if r.contestant.family == "celery" and work(r.case) == work(row.case)]
+    """Bare Celery's best figure for the same work, whatever its settings."""
+    wanted = _work(row.case) | row.workload.base
+    celery = [
+        other
+        for other in rows
+        if other.contestant.family == "celery" and wanted.items() <= dict(other.case).items()
+    ]
     found = best(celery)
     return None if found is None else found.headline
+
+
+def _work(case: Case) -> dict[str, Any]:
+    """What is asked for, without how."""
+    return {key: value for key, value in case.items() if key not in {"concurrency", "way"}}
 
 
 def _cells(row: Row, base: float | None) -> list[str]:

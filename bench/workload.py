@@ -14,6 +14,12 @@ from bench.driver import Driver
 Figures = dict[str, float]
 
 
+def warm_up(driver: Driver, case: Case) -> None:  # noqa: ARG001
+    """Before anything is measured: connections are open, code is loaded, children are up."""
+    driver.step(0)  # the workers are ready once they answer
+    driver.steps("noop", range(100))
+
+
 @dataclass(frozen=True)
 class Workload:
     """What a client asks for, and what it times.
@@ -29,12 +35,18 @@ class Workload:
     cases: Callable[[Contestant, bool], Sequence[dict[str, Any]]]
     measure: Callable[[Driver, Case], Figures]
     more_is_better: bool = True
+    #: What a case of bare Celery must have to be compared with, beside the same work.
+    base: dict[str, str] = field(default_factory=dict)
     #: Figures that are shown beside the headline, with their titles.
     columns: dict[str, str] = field(default_factory=dict)
+    #: Done by the client before it measures.
+    warm_up: Callable[[Driver, Case], None] = warm_up
     #: Done by a client of its own before the workers start.
     prepare: Callable[[Driver, Case], None] | None = None
     #: How many workers are started with each command.
     workers: int = 1
+    #: What is printed under the table.
+    note: str = ""
     #: A round that takes longer has failed.
     limit_s: float = 300.0
 

@@ -6,7 +6,7 @@ from importlib import import_module
 
 from bench.workload import Workload
 
-NAMES = ("noop", "roundtrip", "waiting")
+NAMES = ("noop", "roundtrip", "waiting", "chain", "fanout", "vote", "enqueue")
 
 
 def workload(name: str) -> Workload:

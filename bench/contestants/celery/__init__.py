@@ -29,8 +29,21 @@ class Celery(Contestant):
         return ["--pool", pool, "--concurrency", str(case.get("concurrency", _NOOP[pool]))]
 
 
-_WORKLOADS = frozenset({"noop", "roundtrip", "waiting"})
+_WORKLOADS = frozenset({"noop", "roundtrip", "waiting", "chain", "fanout", "vote"})
 CONTESTANTS: tuple[Contestant, ...] = (
-    Celery("celery-threads", _WORKLOADS, waiting=(100, 200, 500), variant={"pool": "threads"}),
-    Celery("celery-prefork", _WORKLOADS, waiting=(32, 64), variant={"pool": "prefork"}),
+    Celery(
+        "celery-threads",
+        _WORKLOADS | {"enqueue"},
+        waiting=(100, 200, 500),
+        fan_out={"chord": 10_000},
+        enqueue=("delay", "group"),
+        variant={"pool": "threads"},
+    ),
+    Celery(
+        "celery-prefork",
+        _WORKLOADS,
+        waiting=(32, 64),
+        fan_out={"chord": 10_000},
+        variant={"pool": "prefork"},
+    ),
 )

@@ -1,6 +1,7 @@
 """The tasks of bare Celery."""
 
 import os
+from collections import Counter
 
 from celery import Celery
 
@@ -17,3 +18,23 @@ def noop(value: int) -> int:
 @app.task
 def wait(value: int) -> int:
     return ask_blocking(value)
+
+
+@app.task
+def add(value: int) -> int:
+    return value + 1
+
+
+@app.task
+def count(values: list[int]) -> int:
+    return len(values)
+
+
+@app.task
+def yes(_: str) -> str:
+    return "yes"
+
+
+@app.task
+def most(options: list[str]) -> str:
+    return Counter(options).most_common(1)[0][0]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from celery import chain, chord, group
+
 from bench import driver
 from bench.contestants.celery import app
 from bench.driver import TIMEOUT_S, Task
@@ -15,4 +17,25 @@ class Driver(driver.Driver):
 
     def steps(self, task: Task, values: Sequence[int]) -> list[Any]:
         delay = getattr(app, task).delay
-        return [result.get(timeout=TIMEOUT_S) for result in [delay(value) for value in values]]
+        return _read([delay(value) for value in values])
+
+    def chains(self, values: Sequence[int]) -> list[Any]:
+        return _read([chain(app.add.s(v), app.add.s(), app.add.s()).delay() for v in values])
+
+    def fan_out(self, members: int, way: str) -> int:  # noqa: ARG002
+        run = chord([app.noop.s(value) for value in range(members)])(app.count.s())
+        return int(run.get(timeout=TIMEOUT_S))
+
+    def votes(self, count: int) -> list[Any]:
+        return _read([chord([app.yes.s("?")] * 5)(app.most.s()) for _ in range(count)])
+
+    def enqueue(self, count: int, way: str) -> None:
+        if way == "group":
+            group(app.noop.s(value) for value in range(count)).delay()
+            return
+        for value in range(count):
+            app.noop.delay(value)
+
+
+def _read(results: list[Any]) -> list[Any]:
+    return [result.get(timeout=TIMEOUT_S) for result in results]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from bench.contestant import Case, Contestant
+from bench.contestant import Case, Contestant, Database
 from deploy.local import procfile
 from deploy.local.state import ROOT
 
@@ -40,10 +40,24 @@ class Ours(Contestant):
         return [word for name, value in asked.items() for word in (f"--{name}", value)]
 
 
-_WORKLOADS = frozenset({"noop", "roundtrip", "waiting"})
+_WORKLOADS = frozenset({"noop", "roundtrip", "waiting", "chain", "fanout", "vote", "enqueue"})
+
+
+def _on(name: str, database: Database) -> Ours:
+    return Ours(
+        name,
+        _WORKLOADS,
+        database=database,
+        waiting=(100, 500, 1000, 2000),
+        fan_out={"gather": 1000, "chord": 10_000},  # a gathering has at most 1,000 members
+        enqueue=("ask", "ask.many") if database == "sqlite" else (),  # it knows no journal
+        durable=True,
+    )
+
+
 CONTESTANTS: tuple[Contestant, ...] = (
-    Ours("ours-sqlite", _WORKLOADS, "sqlite", waiting=(100, 500, 1000, 2000), durable=True),
-    Ours("ours-postgres", _WORKLOADS, "postgresql", waiting=(100, 500, 1000, 2000), durable=True),
+    _on("ours-sqlite", "sqlite"),
+    _on("ours-postgres", "postgresql"),
 )
 
 

@@ -12,3 +12,18 @@ async def noop(value: int) -> int:
 @agent
 async def wait(value: int) -> int:
     return await ask(value)
+
+
+@agent(effects="pure")
+async def add(value: int) -> int:
+    return value + 1
+
+
+@agent(effects="pure")
+async def count(values: list[int]) -> int:
+    return len(values)
+
+
+@agent(effects="pure")
+async def yes(_: str) -> str:
+    return "yes"
