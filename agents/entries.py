@@ -21,6 +21,7 @@ from agents.backends.scripted import ScriptedConfig
 from agents.breaker import BreakerPolicy
 from celery_agents.agent import Effects
 from celery_agents.contracts.base import Contract, Name, Seconds
+from celery_agents.contracts.compensation import Compensation
 
 
 class Described(Contract):
@@ -30,6 +31,8 @@ class Described(Contract):
     effects: Effects = "idempotent"
     #: The agent that answers while this one is unhealthy or its breaker is open.
     backup: Name | None = None
+    #: The agent that undoes what this one did, when the run of its step fails.
+    compensation: Compensation | None = None
     #: When it is left alone; by default agents outside this process have one. ``false``: never.
     breaker: BreakerPolicy | Literal[False] | None = None
     #: A question that is really asked at each health check, and paid like any other.

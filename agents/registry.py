@@ -33,6 +33,7 @@ from agents.entries import (
     entry_adapter,
 )
 from celery_agents.agent import AgentMark, Effects, mark_of
+from celery_agents.contracts.compensation import Compensation
 from celery_agents.errors import ConfigurationError, UnknownAgentError
 
 #: The group of entry points under which packages offer modules or functions as agents.
@@ -61,6 +62,7 @@ class Registered:
     effects: Effects
     make: Callable[[], Backend]
     entry: Entry | None = None  # None: a marked function
+    compensation: Compensation | None = None
 
     @cached_property
     def backend(self) -> Backend:
@@ -96,13 +98,14 @@ class Registry:
             else:
                 self.add_function(loaded, mark_of(loaded) or AgentMark(name=point.name))
         for agent in self:
-            self._check_backup(agent)
+            undoes = agent.compensation
+            self._check_other(agent, "backup", agent.entry.backup if agent.entry else None)
+            self._check_other(agent, "compensation", undoes.agent if undoes else None)
 
-    def _check_backup(self, agent: Registered) -> None:
-        name = agent.entry.backup if agent.entry is not None else None
+    def _check_other(self, agent: Registered, field: str, name: str | None) -> None:
         if name is not None and (name == agent.name or name not in self._agents):
             raise ConfigurationError(
-                f"[agents.{agent.name}] backup: {name!r} is not another agent of this worker."
+                f"[agents.{agent.name}] {field}: {name!r} is not another agent of this worker."
             )
 
     def add_module(self, module: ModuleType) -> None:
@@ -117,13 +120,30 @@ class Registry:
             return
         backend = FunctionBackend(function, effects=mark.effects, executor=self._resources.executor)
         self._add(
-            Registered(mark.name, "function", mark.description, mark.effects, lambda: backend)
+            Registered(
+                mark.name,
+                "function",
+                mark.description,
+                mark.effects,
+                lambda: backend,
+                compensation=mark.compensation,
+            )
         )
         self._functions[mark.name] = function
 
     def add_entry(self, name: str, entry: Entry) -> None:
         make = self._maker(entry)
-        self._add(Registered(name, entry.kind, entry.description, entry.effects, make, entry))
+        self._add(
+            Registered(
+                name,
+                entry.kind,
+                entry.description,
+                entry.effects,
+                make,
+                entry,
+                compensation=entry.compensation,
+            )
+        )
 
     def _add(self, agent: Registered) -> None:
         if agent.name in self._agents:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal, TypeVar, overload
 
 from celery_agents.contracts.base import Contract, Name
+from celery_agents.contracts.compensation import Compensation
 
 Effects = Literal["pure", "idempotent", "effect"]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -18,18 +19,24 @@ class AgentMark(Contract):
 
     ``effects``: ``pure`` costs nothing and may run any number of times; ``idempotent`` may run
     again with the same result; ``effect`` changes the outside, so it is never raced or hedged.
+    ``compensation`` is the agent that undoes what it did, when the run of its step fails.
     """
 
     name: Name
     description: str = ""
     effects: Effects = "idempotent"
+    compensation: Compensation | None = None
 
 
 @overload
 def agent(function: F) -> F: ...
 @overload
 def agent(
-    *, name: str | None = None, description: str | None = None, effects: Effects = "idempotent"
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    effects: Effects = "idempotent",
+    compensation: Compensation | str | None = None,
 ) -> Callable[[F], F]: ...
 def agent(
     function: F | None = None,
@@ -37,6 +44,7 @@ def agent(
     name: str | None = None,
     description: str | None = None,
     effects: Effects = "idempotent",
+    compensation: Compensation | str | None = None,
 ) -> F | Callable[[F], F]:
     """Offer a function, sync or async, as an agent under its own name or ``name``.
 
@@ -58,6 +66,9 @@ def agent(
             name=name or function.__name__,
             description=doc if description is None else description,
             effects=effects,
+            compensation=(
+                Compensation(agent=compensation) if isinstance(compensation, str) else compensation
+            ),
         )
         setattr(function, _MARK, found)
         return function

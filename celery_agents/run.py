@@ -15,6 +15,7 @@ from celery.result import AsyncResult
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from celery_agents.contracts.compensation import compensation_id
 from celery_agents.contracts.gather import Aggregate
 from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.contracts.vote import Decision
@@ -113,6 +114,14 @@ class Run:
     def status(self, *, timeout: float = 10.0) -> dict[str, Any] | None:
         """The run as a tree of steps; see :meth:`Client.status`."""
         return self.client.status(self.id, timeout=timeout)
+
+    @property
+    def compensation(self) -> Run:
+        """What undoes it, if it failed and something is to be undone; its value is a report.
+
+        Whether there is one is told by :meth:`status`.
+        """
+        return Run(self.client, compensation_id(self.id))
 
     def cancel(self) -> None:
         """Ask for it to be cancelled with all its steps."""

@@ -1,5 +1,15 @@
 """The Celery tasks. Importing this package registers them; it starts and connects nothing."""
 
-from tasks import ask, control, fallback, gather, health, registry, upkeep, vote
+from tasks import ask, compensate, control, fallback, gather, health, registry, upkeep, vote
 
-__all__ = ["ask", "control", "fallback", "gather", "health", "registry", "upkeep", "vote"]
+__all__ = [
+    "ask",
+    "compensate",
+    "control",
+    "fallback",
+    "gather",
+    "health",
+    "registry",
+    "upkeep",
+    "vote",
+]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from celery import shared_task
 
+from agents import compensation
 from agents.backends.base import Turn
 from app.step import Step
 from app.task import StepTask
 from celery_agents import names
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.outcome import Answer, Outcome
+from tasks.registry import registry_of
 from tasks.turns import turns_of
 
 
@@ -22,5 +24,7 @@ async def ask(step: Step, request: Ask) -> Answer | Outcome:
         choices=request.choices,
         answer_schema=request.answer_schema,
     )
-    turns = turns_of(step.runtime)
-    return await turns.take(request.agent, turn, step, when_open=request.when_open)
+    registry, turns = registry_of(step.runtime), turns_of(step.runtime)
+    compensation.check(registry, request)
+    answer = await turns.take(request.agent, turn, step, when_open=request.when_open)
+    return compensation.undoable(registry, request, answer)

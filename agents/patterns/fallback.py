@@ -127,6 +127,7 @@ def _member(request: Fallback, candidate: Candidate, *, others: bool) -> Member:
         instructions=request.instructions,
         answer_schema=request.answer_schema,
         when_open="fail" if others else None,
+        compensation=candidate.compensation,
     )
 
 

@@ -106,6 +106,7 @@ def _member(request: Gather, agent: Voter) -> Member:
         retry=request.retry,
         instructions=request.instructions,
         answer_schema=request.answer_schema,
+        compensation=agent.compensation,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from app.plan import Member
 from celery_agents import names
 from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.compensation import Compensated, Compensation
 from celery_agents.contracts.policies import RetryPolicy
 
 
@@ -15,6 +16,7 @@ def ask_member(
     *,
     retry: RetryPolicy,
     deadline_s: float | None = None,
+    compensation: Compensated = None,
     **options: JsonValue,
 ) -> Member:
     """A member that asks an agent; ``options`` are those of ``agents.ask``."""
@@ -23,10 +25,20 @@ def ask_member(
         task=names.ASK,
         agent=agent,
         input=told,
-        options=given(agent=agent, retry=retry.compact(), deadline_s=deadline_s, **options),
+        options=given(
+            agent=agent,
+            retry=retry.compact(),
+            deadline_s=deadline_s,
+            compensation=_written(compensation),
+            **options,
+        ),
         max_attempts=retry.max_attempts,
         deadline_s=deadline_s,
     )
+
+
+def _written(compensation: Compensated) -> JsonValue:
+    return compensation.compact() if isinstance(compensation, Compensation) else compensation
 
 
 def given(**options: JsonValue) -> dict[str, JsonValue]:

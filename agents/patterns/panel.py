@@ -127,4 +127,5 @@ def _member(request: Vote, voter: Voter, number: int, told: JsonValue) -> Member
         instructions=request.instructions,
         choices=list(request.choices) if single and request.choices else None,
         answer_schema=None if single else answer_schema(request),
+        compensation=voter.compensation,
     )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select, update
 
 from app.journal import joins
 from app.journal.engine import now
@@ -25,14 +25,10 @@ from celery_agents import names
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.compensation import Compensation, compensation_id
 from celery_agents.contracts.outcome import Outcome, State
-from celery_agents.contracts.policies import RetryPolicy
+from celery_agents.contracts.patterns import STOPPING
 
 _S = table(Step).c
 _R = table(Run).c
-
-#: Of the compensating step: claims while steps of the run still stop (for a minute on average;
-#: a lease that runs out takes less), or whose worker died without any progress.
-WAITING = RetryPolicy(max_attempts=30, base_delay_s=0.2, max_delay_s=5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +42,9 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Uncertain:
-    """A step that had begun and did not succeed."""
+    """An asked agent's step that had begun and did not succeed."""
 
     id: str
-    agent: str | None
     state: State
     payload: dict[str, Any]
 
@@ -111,7 +106,7 @@ def _begin(connection: Connection, run_id: str, wake_grace_s: float) -> Wake | N
         "queue": root.queue,
         "priority": root.priority,
         "payload": {"args": [], "kwargs": {k: v for k, v in why.items() if v is not None}},
-        "max_attempts": WAITING.max_attempts,
+        "max_attempts": STOPPING.max_attempts,
         "created_at": now(),
         **ready,
     }
@@ -180,18 +175,18 @@ def finished(connection: Connection, run_id: str) -> list[Finished]:
 
 
 def uncertain(connection: Connection, run_id: str) -> list[Uncertain]:
-    """Steps of a run that had begun and did not succeed."""
+    """Asked agents' steps that had begun and did not succeed, in the order of their start."""
     rows = connection.execute(
-        select(_S.id, _S.agent, _S.state, _S.payload)
+        select(_S.id, _S.state, _S.payload)
         .where(
             _of(run_id),
+            _S.task == names.ASK,
             _S.state != State.SUCCEEDED,
             _S.started_at.is_not(None),
-            _S.agent.is_not(None),
         )
         .order_by(_S.started_at, _S.id)
     )
-    return [Uncertain(i, agent, State(state), payload) for i, agent, state, payload in rows]
+    return [Uncertain(i, State(state), payload) for i, state, payload in rows]
 
 
 def told(connection: Connection, step_id: str) -> tuple[JsonValue, JsonValue]:
@@ -211,5 +206,8 @@ def turns(connection: Connection, run_id: str) -> int:
 def _of(run_id: str) -> ColumnElement[bool]:
     """Steps of a run without those that undo it."""
     step_id = compensation_id(run_id)
-    below = _S.parent_id.is_(None) | (_S.parent_id != step_id)
-    return (_S.run_id == run_id) & (_S.id != step_id) & below
+    return and_(
+        _S.run_id == run_id,
+        _S.id != step_id,
+        or_(_S.parent_id.is_(None), _S.parent_id != step_id),
+    )

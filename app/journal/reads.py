@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from app.journal.models import Agent, Call, Event, Run, Step
+from celery_agents.contracts.compensation import compensation_id
 
 #: A tree of more steps than this is cut in what is shown.
 TREE_LIMIT = 1_000
@@ -47,8 +48,18 @@ def run_tree(connection: Connection, run_id: str) -> dict[str, Any] | None:
         "created_at": run.created_at if run else root.created_at,
         "finished_at": run.finished_at if run else root.finished_at,
         "usage": run.usage if run else None,
+        "compensation": _compensation(connection, run_id),
         "steps": [_step(s) for s in steps],
     }
+
+
+def _compensation(connection: Connection, run_id: str) -> dict[str, Any] | None:
+    """How far the undoing of a failed run is; None where nothing is undone."""
+    step_id = compensation_id(run_id)
+    row = connection.execute(select(Step.state, Step.outcome).where(Step.id == step_id)).first()
+    if row is None:
+        return None
+    return {"id": step_id, "state": row.state, "report": (row.outcome or {}).get("value")}
 
 
 def _step(row: Any) -> dict[str, Any]:

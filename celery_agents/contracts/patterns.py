@@ -5,7 +5,13 @@ from __future__ import annotations
 from celery_agents.contracts.ask import StepOptions
 from celery_agents.contracts.base import JsonValue, Name, Seconds
 from celery_agents.contracts.fallback import FallbackPolicy
+from celery_agents.contracts.outcome import State
+from celery_agents.contracts.policies import RetryPolicy
 from celery_agents.contracts.vote import VotePolicy
+
+#: Of the step that undoes a run: how often it looks whether the run's steps have stopped (for a
+#: minute on average; a lease that runs out takes less), and how many workers may die under it.
+STOPPING = RetryPolicy(max_attempts=30, base_delay_s=0.2, max_delay_s=5.0)
 
 
 class Pattern(StepOptions):
@@ -23,6 +29,16 @@ class Fallback(Pattern, FallbackPolicy):
     answer_schema: dict[str, JsonValue] | None = None
     #: Names the sort of work: what is learned about the candidates is kept apart by it.
     work: Name = "any"
+
+
+class Compensate(StepOptions):
+    """Undo a run that ended so; the service asks for it by itself, and for nobody else."""
+
+    run_id: Name
+    task: str = ""
+    state: State = State.FAILED
+    error: str | None = None  # its kind
+    retry: RetryPolicy = STOPPING
 
 
 class Vote(Pattern, VotePolicy):
