@@ -94,24 +94,19 @@ def _begin(connection: Connection, run_id: str, wake_grace_s: float) -> Wake | N
     ).one()
     error = (root.outcome or {}).get("error") or {}
     why = {"run_id": run_id, "task": root.task, "state": root.state, "error": error.get("kind")}
-    ready = {
-        "state": State.READY,
-        "ready_at": now(),
-        "wake_at": now() + wake_grace_s,
-    }
     row = {
-        "id": compensation_id(run_id),
         "run_id": run_id,
         "task": names.COMPENSATE,
         "queue": root.queue,
         "priority": root.priority,
         "payload": {"args": [], "kwargs": {k: v for k, v in why.items() if v is not None}},
         "max_attempts": STOPPING.max_attempts,
-        "created_at": now(),
-        **ready,
+        "state": State.READY,
+        "ready_at": now(),
+        "wake_at": now() + wake_grace_s,
     }
     anew = {
-        **ready,
+        **row,
         "token": _S.token + 1,  # one that is just being decided has not seen all
         "attempts": 0,
         "worker_id": None,
@@ -123,7 +118,7 @@ def _begin(connection: Connection, run_id: str, wake_grace_s: float) -> Wake | N
     }
     upsert = (
         _insertion(connection.dialect.name)
-        .values(row)
+        .values({**row, "id": compensation_id(run_id), "created_at": now()})
         .on_conflict_do_update(index_elements=[_S.id], set_=anew, where=_S.state != State.WAITING)
         .returning(*joins.WAKE_COLUMNS)
     )
