@@ -15,6 +15,8 @@ from agents.backends.clients import SharedClients
 from agents.entries import CeleryEntry, HttpEntry, ModelEntry, ScriptedEntry
 from agents.registry import Registry, Resources, read_entries
 from celery_agents import agent
+from celery_agents.agent import mark_of
+from celery_agents.contracts.compensation import Compensation
 from celery_agents.errors import ConfigurationError, UnknownAgentError
 
 TOML = """
@@ -292,13 +294,52 @@ def test_an_agent_answers_and_only_what_was_made_is_closed(registry: Registry) -
     assert "backend" not in vars(registry.get("other"))
 
 
-@pytest.mark.parametrize("backup", ["nobody", "main"])
-def test_a_backup_is_another_agent(registry: Registry, tmp_path: Path, backup: str) -> None:
+@pytest.mark.parametrize("field", ["backup", "compensation"])
+@pytest.mark.parametrize("other", ["nobody", "main"])
+def test_it_names_another_agent(registry: Registry, tmp_path: Path, field: str, other: str) -> None:
     path = tmp_path / "agents.toml"
     entry = 'kind = "scripted"\nreplies = [{ value = 1 }]\n'
-    path.write_text(f'[agents.main]\n{entry}backup = "{backup}"\n')
-    with pytest.raises(ConfigurationError, match=rf"\[agents.main\] backup: '{backup}' is not"):
+    path.write_text(f'[agents.main]\n{entry}{field} = "{other}"\n')
+    with pytest.raises(ConfigurationError, match=rf"\[agents.main\] {field}: '{other}' is not"):
         registry.load(config=path, modules=())
+
+
+def test_compensations_are_found(registry: Registry, tmp_path: Path) -> None:
+    path = tmp_path / "agents.toml"
+    entry = 'kind = "scripted"\nreplies = [{ value = 1 }]\n'
+    patient = '{ agent = "undo", retry = { max_attempts = 20 } }'
+    path.write_text(f"[agents.book]\n{entry}compensation = {patient}\n[agents.undo]\n{entry}")
+
+    @agent(compensation="undo")
+    def pay(_: Any) -> None:
+        """Marked."""
+
+    @agent
+    def look(_: Any) -> None:
+        """Has nothing to undo."""
+
+    for function in (pay, look):
+        mark = mark_of(function)
+        assert mark is not None
+        registry.add_function(function, mark)
+    registry.load(config=path, modules=())
+    found = registry.get("book").compensation
+    assert found is not None
+    assert (found.agent, found.retry.max_attempts) == ("undo", 20)
+    assert registry.get("pay").compensation == Compensation(agent="undo")
+    assert registry.get("look").compensation is None
+
+
+def test_the_compensation_of_a_function_is_another_agent(registry: Registry) -> None:
+    @agent(compensation="nobody")
+    def pay(_: Any) -> None:
+        """Marked."""
+
+    mark = mark_of(pay)
+    assert mark is not None
+    registry.add_function(pay, mark)
+    with pytest.raises(ConfigurationError, match=r"\[agents.pay\] compensation: 'nobody'"):
+        registry.load(config=None, modules=())
 
 
 def test_backups_are_found(registry: Registry, tmp_path: Path) -> None:
