@@ -64,6 +64,40 @@ def refund(order: dict[str, Any]) -> str:
     return f"refunded {order['amount']}"
 
 
+# ---------------------------------------------------------------- what can be undone
+
+
+@agent(effects="effect", compensation="release")
+def reserve(order: dict[str, Any]) -> str:
+    """Keeps a parcel for an order."""
+    return f"a parcel for {order['number']}"
+
+
+@agent(effects="effect", compensation="pay_back")
+async def charge(order: dict[str, Any]) -> str:
+    """Takes the money, a moment after the parcel was reserved."""
+    await asyncio.sleep(0.2)
+    return f"receipt {order['number']}"
+
+
+@agent(effects="effect")
+def ship(_: Any) -> str:
+    """Has no lorry."""
+    raise ValueError("no lorry today")
+
+
+@agent
+def release(done: dict[str, Any]) -> str:
+    """Undoes a reservation; doing so twice is as once."""
+    return f"{done['output']} is free again"
+
+
+@agent
+def pay_back(done: dict[str, Any]) -> str:
+    """Undoes a charge: the step's id tells the bank which one, however often it is told."""
+    return f"paid back by {done['output']} for {done['step']}"
+
+
 # ---------------------------------------------------------------- ballots
 
 

@@ -26,7 +26,7 @@ NAMES = [str(p.relative_to(ROOT)) for p in PAGES]
 STARTS_A_STACK = "docs/running.md"
 WITH_PYTHON = [p for p in PAGES if blocks(p, "python") and p != ROOT / STARTS_A_STACK]
 #: Programs of examples/ that run against a service that is up.
-PROGRAMS = ["ask.py", "concurrent.py", "decide.py"]
+PROGRAMS = ["ask.py", "concurrent.py", "decide.py", "undo.py"]
 CLI = re.compile(r"^celery -A app agents .*", re.MULTILINE)
 
 
