@@ -10,8 +10,9 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from typing import Generic, TypeVar
+
+from app.reply import Reply
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -31,13 +32,13 @@ class Batches(Generic[T]):
     ) -> None:
         self._perform = perform
         self._most = most
-        self._queue: queue.SimpleQueue[tuple[T, Future[None]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[T, Reply[None]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    def submit(self, item: T) -> Future[None]:
+    def submit(self, item: T) -> Reply[None]:
         """Have an item done; the future says when, or why not."""
-        future: Future[None] = Future()
+        future: Reply[None] = Reply()
         self._queue.put((item, future))
         return future
 
@@ -59,7 +60,7 @@ class Batches(Generic[T]):
             if last:
                 return
 
-    def _do(self, batch: list[tuple[T, Future[None]]]) -> None:
+    def _do(self, batch: list[tuple[T, Reply[None]]]) -> None:
         try:
             errors = self._perform([item for item, _ in batch])
         except Exception as error:  # noqa: BLE001 - the callers' to handle

@@ -15,11 +15,13 @@ from app.outbox import AgentsCelery
 from app.recovery import Recovery
 from app.requests import cancel_step
 from app.runtime import close_runtime, runtime_of
+from app.serialization import register_json
 from app.settings import Settings
 
 
 def create_app(settings: Settings) -> Celery:
     """The application of these settings. Nothing is connected, no task is imported yet."""
+    register_json()
     app = AgentsCelery("celery-agents")
     app.agents_settings = settings
     app.agents_cli = "app.cli:commands"

@@ -1,8 +1,8 @@
-"""Synchronous code on the event loop: a fiber waits for futures without holding a thread.
+"""Synchronous code on the event loop: a fiber waits without holding a thread.
 
 Celery's tracer (states, results, links, signals) is synchronous. In a fiber, a greenlet on the
-loop's thread, it runs unchanged: where the code around a step would block on a future, the fiber
-gives the loop back until the future is there. It is the bridge that SQLAlchemy's asyncio
+loop's thread, it runs unchanged: where the code around a step would block, the fiber gives the
+loop back until what it waits for is there. It is the bridge that SQLAlchemy's asyncio
 extension stands on. Outside of a fiber the same calls simply block.
 
 A fiber must not hold a lock while it waits: another one on the same thread would wait for it for
@@ -11,14 +11,15 @@ ever.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from greenlet import getcurrent, greenlet
 
-from app.loop import LoopThread
+from app.loop import LoopThread, process_loop
+from app.reply import Reply
 
 T = TypeVar("T")
 
@@ -35,13 +36,13 @@ class Fiber(greenlet):
         """Run until the first wait; on the loop's thread."""
         self.switch()
 
-    def wait(self, future: Future[T]) -> T:
-        """The future's result. The loop goes on meanwhile."""
-        if not future.done():
+    def wait(self, reply: Reply[T]) -> T:
+        """What is replied. The loop goes on meanwhile."""
+        if not reply.done():
             ticket = self._waits_for = object()
-            future.add_done_callback(lambda _: self.thread.post(self._resume, ticket))
+            reply.add_done_callback(lambda _: self.thread.post(self._resume, ticket))
             self.parent.switch()
-        return future.result()
+        return reply.result()
 
     def kill(self) -> None:
         """End it where it waits: GreenletExit is raised there. On the loop's thread."""
@@ -60,10 +61,25 @@ def in_fiber() -> bool:
     return isinstance(getcurrent(), Fiber)
 
 
-def wait(future: Future[T]) -> T:
-    """The future's result, waited for as the caller may."""
+def wait(reply: Reply[T]) -> T:
+    """What is replied, waited for as the caller may."""
     me = getcurrent()
-    return me.wait(future) if isinstance(me, Fiber) else future.result()
+    return me.wait(reply) if isinstance(me, Fiber) else reply.result()
+
+
+async def arrival(reply: Reply[T]) -> T:
+    """What is replied, for a coroutine on the process's loop."""
+    if not reply.done():
+        thread = process_loop()
+        come = thread.loop.create_future()
+        reply.add_done_callback(lambda _: thread.post(_tell, come))
+        await come
+    return reply.result()
+
+
+def _tell(come: asyncio.Future[None]) -> None:
+    if not come.done():  # else who waited was cancelled
+        come.set_result(None)
 
 
 def blocking(call: Callable[..., T], *args: Any) -> T:
@@ -71,7 +87,16 @@ def blocking(call: Callable[..., T], *args: Any) -> T:
     me = getcurrent()
     if not isinstance(me, Fiber):
         return call(*args)
-    return me.wait(me.thread.blocking.submit(call, *args))
+    reply: Reply[T] = Reply()
+    me.thread.blocking.submit(_answer, reply, call, *args)
+    return me.wait(reply)
+
+
+def _answer(reply: Reply[T], call: Callable[..., T], *args: Any) -> None:
+    try:
+        reply.set_result(call(*args))
+    except BaseException as error:  # noqa: BLE001 - the caller's to handle
+        reply.set_exception(error)
 
 
 def sleep(seconds: float) -> None:
@@ -80,6 +105,6 @@ def sleep(seconds: float) -> None:
     if not isinstance(me, Fiber):
         time.sleep(seconds)
         return
-    over: Future[None] = Future()
+    over: Reply[None] = Reply()
     me.thread.loop.call_later(seconds, over.set_result, None)
     me.wait(over)

@@ -10,8 +10,9 @@ import base64
 import zlib
 from typing import Annotated, Any, Literal
 
-from kombu.utils.json import loads
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from app.serialization import loads
 
 Text = Annotated[str, Field(min_length=1)]
 

@@ -8,9 +8,10 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
+
+from app.reply import Reply
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -64,27 +65,14 @@ class LoopThread:
             except Exception:
                 log.exception("A call on the loop failed")
 
-    def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
-        """Start a coroutine; from any thread. Cancelling the future cancels the coroutine."""
-        future: Future[T] = Future()
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> Work[T]:
+        """Start a coroutine; from any thread."""
+        work = Work(self, coroutine)
         if self.here:
-            self._begin(coroutine, future)
+            work.begin()
         else:
-            self.post(self._begin, coroutine, future)
-        return future
-
-    def _begin(self, coroutine: Coroutine[Any, Any, T], future: Future[T]) -> None:
-        if future.cancelled():
-            coroutine.close()
-            return
-        task = self.loop.create_task(coroutine)
-
-        def cancelled(wanted: Future[T]) -> None:
-            if wanted.cancelled():
-                self.post(task.cancel)
-
-        future.add_done_callback(cancelled)
-        task.add_done_callback(partial(_resolve, future))
+            self.post(work.begin)
+        return work
 
     def close(self) -> None:
         """Cancel what still runs and stop the loop."""
@@ -105,17 +93,43 @@ class LoopThread:
             self.loop.close()
 
 
-def _resolve(future: Future[T], task: asyncio.Task[T]) -> None:
-    """Hand a coroutine's end on, unless nobody waits for it any more."""
-    try:
+class Work(Reply[T]):
+    """A coroutine on the loop, and its end to come."""
+
+    __slots__ = ("_coroutine", "_thread", "task")
+
+    def __init__(self, thread: LoopThread, coroutine: Coroutine[Any, Any, T]) -> None:
+        super().__init__()
+        self._thread = thread
+        self._coroutine = coroutine
+        self.task: asyncio.Task[T] | None = None
+
+    def begin(self) -> None:
+        """On the loop's thread."""
+        if self.done():  # cancelled before
+            self._coroutine.close()
+            return
+        self.task = self._thread.loop.create_task(self._coroutine)
+        self.task.add_done_callback(self._ended)
+
+    def cancel(self) -> bool:
+        """Cancel it, from any thread. Who waits need not wait for the coroutine to see it."""
+        cancelled = self.set_exception(asyncio.CancelledError())
+        if cancelled:
+            self._thread.post(self._stop)
+        return cancelled
+
+    def _stop(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+
+    def _ended(self, task: asyncio.Task[T]) -> None:
         if task.cancelled():
-            future.cancel()
+            self.set_exception(asyncio.CancelledError())
         elif (error := task.exception()) is not None:
-            future.set_exception(error)
+            self.set_exception(error)
         else:
-            future.set_result(task.result())
-    except InvalidStateError:  # cancelled meanwhile
-        pass
+            self.set_result(task.result())
 
 
 _held: tuple[int, LoopThread] | None = None

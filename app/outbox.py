@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -24,6 +23,7 @@ from tenacity import (
 
 from app.batches import Batches
 from app.fibers import in_fiber, wait
+from app.reply import Reply
 
 #: Messages in one write. A write of 500 is some 500 kB.
 BATCH = 500
@@ -40,7 +40,7 @@ class Outbox:
         self._app = app
         self._batches: Batches[list[Message]] = Batches("agents-outbox", self._send, BATCH)
 
-    def submit(self, messages: list[Message]) -> Future[None]:
+    def submit(self, messages: list[Message]) -> Reply[None]:
         """Have messages sent, in their order."""
         return self._batches.submit(messages)
 

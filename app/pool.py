@@ -22,7 +22,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
 from typing import Any
 
@@ -33,7 +33,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from greenlet import GreenletExit, getcurrent
 
 from app.fibers import Fiber, wait
-from app.loop import process_loop
+from app.loop import Work, process_loop
 
 log = logging.getLogger(__name__)
 
@@ -245,7 +245,7 @@ class Interruptible:
     def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self._coroutine = coroutine
         self._raises: BaseException | None = None
-        self.work: Future[Any] | None = None
+        self.work: Work[Any] | None = None
         self._task: asyncio.Task[Any] | None = None
 
     async def run(self) -> Any:

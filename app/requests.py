@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 from celery import signals
+from celery.worker import state
 from celery.worker.request import Request
 
 from app.runtime import runtime_of
@@ -19,6 +21,25 @@ STEP_REQUEST = "app.requests:StepRequest"
 
 class StepRequest(Request):
     """Celery's request of a step, whose ``terminate`` works in every pool."""
+
+    def __init__(self, message: Any, *args: Any, **kwargs: Any) -> None:
+        """The body travels on as it was decoded here: the tracer would decode it once more."""
+        super().__init__(message, *args, **kwargs)
+        if not self._decoded:
+            self._body = message.payload
+            self._content_type = self._content_encoding = None
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        """As Celery's, but that the count of a name is added to and not merged as a Counter."""
+        self.worker_pid = pid
+        self.time_start = time.time() - (time.monotonic() - time_accepted)
+        state.requests[self.id] = self
+        state.active_requests.add(self)
+        state.total_count[self.name] += 1
+        state.all_total_count[0] += 1
+        self.send_event("task-started")
+        if self._terminate_on_ack is not None:
+            self.terminate(*self._terminate_on_ack)
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
         """``revoke(terminate=True)``: a step that runs is stopped on its loop, by its row.

@@ -8,7 +8,6 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -23,10 +22,11 @@ from app.journal.engine import connect
 from app.journal.leases import Identity
 from app.journal.migrate import ensure_schema
 from app.journal.rows import Aftermath, Claimed
-from app.loop import process_loop
+from app.loop import Work, process_loop
 from app.publish import publish
 from app.settings import Settings
 from app.step import Step
+from celery_agents.contracts.ask import StepOptions
 from celery_agents.errors import AgentsError, redact
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,8 @@ class Active:
     """A step under way in this process."""
 
     claim: Claimed | None = None  # None while it is being claimed
-    work: Future[Any] | None = None  # what runs on the loop
+    request: StepOptions | None = None  # of a client's message; a row's is read from the row
+    work: Work[Any] | None = None  # what runs on the loop
     step: Step | None = None
     cancelled: bool = False
     doubts: int = 0  # heartbeats in a row that did not find it in the journal

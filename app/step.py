@@ -6,11 +6,12 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
+from app.fibers import arrival
 from app.journal.rows import Claimed
 from app.plan import MemberState
+from app.reply import Reply
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import Answer, ErrorInfo, Usage
 from celery_agents.errors import AgentsError
@@ -28,7 +29,7 @@ class Step:
         self.runtime = runtime
         self.claim = claim
         self.spent = Usage()
-        self._unwritten: list[tuple[Future[None], Callable[[], Future[None]]]] = []
+        self._unwritten: list[tuple[Reply[None], Callable[[], Reply[None]]]] = []
         self._calls = 0
         self._before: dict[tuple[int, str], dict[str, Any]] | None = None
         self._send_progress = send_progress
@@ -67,7 +68,7 @@ class Step:
             return known
         key = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.claim.id}/{seq}"))
         journal = self.runtime.journal
-        await asyncio.wrap_future(journal.start_call(self.claim, seq, name, fingerprint, key))
+        await arrival(journal.start_call(self.claim, seq, name, fingerprint, key))
         try:
             result = await perform(key)
         except AgentsError as error:
@@ -81,7 +82,7 @@ class Step:
         return result
 
     def _finish(self, seq: int, answer: dict[str, Any] | None, error: ErrorInfo | None) -> None:
-        def write() -> Future[None]:
+        def write() -> Reply[None]:
             return self.runtime.journal.finish_call(self.claim, seq, answer, error)
 
         self._unwritten.append((write(), write))

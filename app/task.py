@@ -8,8 +8,6 @@ import json
 import logging
 import random
 import time
-from concurrent.futures import CancelledError as FutureCancelledError
-from concurrent.futures import Future
 from typing import Any, ClassVar, NoReturn
 
 from celery import Task, chord, group
@@ -21,6 +19,7 @@ from app.journal.expansions import Expanded
 from app.journal.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused, Wake
 from app.plan import Expand, MemberState
 from app.publish import message_options, publish
+from app.reply import Reply
 from app.requests import STEP_REQUEST
 from app.runtime import Active, Runtime, runtime_of
 from app.step import Step
@@ -135,7 +134,10 @@ class StepTask(Task):
         raise Reject(str(error), requeue=True) from error
 
     def _claimed(self, runtime: Runtime, active: Active, args: Any, kwargs: Any) -> Any:
-        new = None if self.request.get(names.JOURNALED) else self._new_step(args, kwargs)
+        new = None
+        if not self.request.get(names.JOURNALED):
+            active.request = self.parse(args, kwargs)
+            new = self._new_step(active.request, args, kwargs)
         try:
             claim = wait(runtime.journal.claim(self.request.id, new))
         except JournalUnavailableError as error:
@@ -152,10 +154,9 @@ class StepTask(Task):
         runtime.follow(Aftermath(cancels=claim.cancels))
         return self._end(runtime, claim, self._perform(runtime, active, claim))
 
-    def _new_step(self, args: Any, kwargs: Any) -> NewStep:
-        """The row that a client's message asks for. Raises InvalidPayloadError."""
+    def _new_step(self, options: StepOptions, args: Any, kwargs: Any) -> NewStep:
+        """The row that a client's message asks for."""
         request = self.request
-        options = self.parse(args, kwargs)  # first: what is no JSON has no size either
         self._refuse_large(args, kwargs)
         envelope = {
             option: value for name, option in _ENVELOPE if (value := request.get(name)) is not None
@@ -186,7 +187,9 @@ class StepTask(Task):
     def _perform(self, runtime: Runtime, active: Active, claim: Claimed) -> Any:
         """Run the function under its deadline; whatever it raises becomes a value."""
         try:
-            request = self.parse(claim.payload["args"], claim.payload["kwargs"])
+            # The row's payload, not the message's, unless the row was made of this very message.
+            known = active.request if claim.token == 1 else None
+            request = known or self.parse(claim.payload["args"], claim.payload["kwargs"])
             step = active.step = Step(runtime, claim, send_progress=self._progress_sender())
             if not inspect.iscoroutinefunction(self.run):  # a pattern: it only decides
                 return blocking(self.run, step, request)
@@ -200,7 +203,7 @@ class StepTask(Task):
             if active.cancelled:  # asked to stop between the claim and here
                 work.cancel()
             return wait(work)
-        except (asyncio.CancelledError, FutureCancelledError):
+        except asyncio.CancelledError:
             asked = active.cancelled or runtime.stopping
             return _Stopped() if asked else AgentFailedError("The agent's code cancelled itself.")
         except AgentsError as error:
@@ -239,7 +242,7 @@ class StepTask(Task):
         while True:
             try:
                 written = write()
-                return wait(written) if isinstance(written, Future) else written
+                return wait(written) if isinstance(written, Reply) else written
             except JournalUnavailableError as error:
                 if time.monotonic() > give_up:
                     self._give_message_back(error)

@@ -36,9 +36,9 @@ from celery_agents.transport import Transport as RecordingTransport
 
 log = logging.getLogger(__name__)
 
-#: Messages that one script takes at the most. Above this the round trip no longer counts, and
-#: other idle workers should have their share.
-TAKE_MAX = 8
+#: Messages that one script takes at the most, if there are as many free slots. Above this the round
+#: trip no longer counts, and the script would hold Redis up.
+TAKE_MAX = 64
 #: Overdue messages that one sweep gives back.
 RESTORE_MAX = 100
 #: First bytes of an oversized message that are kept, for people to recognise it.
@@ -52,6 +52,11 @@ class QoS(RedisQoS):
 
     _next_sweep = 0.0
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._acked: list[str] = []
+        self._recorded: list[str] = []
+
     def append(self, message: Any, delivery_tag: str) -> None:
         virtual.QoS.append(self, message, delivery_tag)
 
@@ -61,23 +66,42 @@ class QoS(RedisQoS):
             self._quick_append(tag, None)
 
     def ack(self, delivery_tag: str) -> None:
-        self._remove(delivery_tag)
+        """Acknowledge; under an event loop together with all others of this turn of it.
+
+        A worker that dies before they are written lets messages come again, for rows that ended.
+        """
+        self._acked.append(delivery_tag)
+        if (step_id := _record_of(self._delivered.get(delivery_tag))) is not None:
+            self._recorded.append(step_id)
         self._quick_ack(delivery_tag)
+        if not self.channel.connection.acks_at_ticks:
+            self.write_acks()
+
+    def write_acks(self) -> None:
+        """Take what was acknowledged off *unacked*, and off the intake: it has a row, or no use."""
+        if not self._acked:
+            return
+        tags, self._acked = self._acked, []
+        ids, self._recorded = self._recorded, []
+        self._remove(tags, ids)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         if requeue:
             self.restore_by_tag(delivery_tag, leftmost=True)
         else:
-            self._remove(delivery_tag)
+            self._remove([delivery_tag], [])
         self._quick_ack(delivery_tag)
 
-    def _remove(self, tag: str) -> None:
+    def _remove(self, tags: list[str], ids: list[str]) -> None:
         # The entry first: an index without entry is cleared by the next sweep, and not run.
         with (
             self.channel.conn_or_acquire() as client,
             client.pipeline(transaction=False) as pipe,
         ):
-            pipe.hdel(self.unacked_key, tag).zrem(self.unacked_index_key, tag).execute()
+            pipe.hdel(self.unacked_key, *tags).zrem(self.unacked_index_key, *tags)
+            if ids:
+                pipe.hdel(names.INTAKE_RECORDS, *ids).zrem(names.INTAKE_TIMES, *ids)
+            pipe.execute()
 
     def restore_visible(self, *_: Any, **__: Any) -> None:
         """Give back what was taken before ``visibility_timeout`` and not acknowledged since."""
@@ -100,6 +124,14 @@ class QoS(RedisQoS):
                 keys=[self.unacked_key, self.unacked_index_key, key, names.WAKE + queue],
                 args=[tag, _redelivered(raw), "LPUSH" if leftmost else "RPUSH"],
             )
+
+
+def _record_of(message: Any) -> str | None:
+    """The id of the intake record that a message came with; a command's is its task's to clear."""
+    headers = getattr(message, "headers", None) or {}
+    if headers.get(names.INTAKE) and headers.get("task") not in names.CONTROL_TASKS:
+        return str(headers["id"])
+    return None
 
 
 def _redelivered(raw: bytes) -> bytes | str:
@@ -274,6 +306,8 @@ class Channel(RecordingChannel):
         return bool(super()._deliver_fanout_message(message, exchange))
 
     def close(self) -> None:
+        with suppress(*self.connection_errors):  # a broker that is away keeps them; rows have ended
+            self.qos.write_acks()
         if self._in_poll and self._asked[0] == "BZPOPMIN":  # only a wake could be lost with it
             self._in_poll.disconnect()
         super().close()
@@ -283,6 +317,19 @@ class Transport(RecordingTransport):
     """``broker_transport`` of the workers."""
 
     Channel = Channel
+    acks_at_ticks = False
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        super().register_with_event_loop(connection, loop)
+        self.acks_at_ticks = True
+        loop.on_tick.add(self._write_acks)
+
+    def _write_acks(self) -> None:
+        for channel in self.channels or ():
+            try:
+                channel.qos.write_acks()
+            except self.connection_errors as error:
+                log.warning("Messages were not acknowledged and will come again: %s", redact(error))
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> Any:
         """Without an event loop there is no timer: a busy consumer looks for overdue ones here."""

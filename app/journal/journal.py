@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, select
@@ -18,6 +17,7 @@ from app.journal.models import Call
 from app.journal.rows import Aftermath, Claim, Claimed, NewStep
 from app.journal.writer import Writer, in_transaction
 from app.plan import Expand, MemberState
+from app.reply import Reply
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import ErrorInfo, Outcome
 
@@ -52,18 +52,18 @@ class Journal:
 
     # -- writes, in group commits
 
-    def claim(self, step_id: str, new: NewStep | None = None) -> Future[Claim]:
+    def claim(self, step_id: str, new: NewStep | None = None) -> Reply[Claim]:
         return self._writer.submit(ClaimStep(step_id, self.me.id, self.rules, new))
 
-    def finish(self, claim: Claimed, outcome: Outcome) -> Future[Aftermath]:
+    def finish(self, claim: Claimed, outcome: Outcome) -> Reply[Aftermath]:
         return self._writer.submit(FinishStep(claim, outcome, self.rules))
 
-    def expand(self, claim: Claimed, plan: Expand) -> Future[Expanded]:
+    def expand(self, claim: Claimed, plan: Expand) -> Reply[Expanded]:
         return self._writer.submit(ExpandStep(claim, plan, self.rules))
 
     def postpone(
         self, claim: Claimed, *, delay_s: float, error: ErrorInfo | None = None
-    ) -> Future[Aftermath]:
+    ) -> Reply[Aftermath]:
         grace = self.rules.wake_grace_s
         return self._writer.submit(
             PostponeStep(claim, delay_s=delay_s, wake_grace_s=grace, error=error)
@@ -71,7 +71,7 @@ class Journal:
 
     def start_call(
         self, claim: Claimed, seq: int, name: str, fingerprint: str, key: str
-    ) -> Future[None]:
+    ) -> Reply[None]:
         return self._writer.submit(StartCall(claim, seq, name, fingerprint, key))
 
     def finish_call(
@@ -80,10 +80,10 @@ class Journal:
         seq: int,
         answer: dict[str, Any] | None,
         error: ErrorInfo | None = None,
-    ) -> Future[None]:
+    ) -> Reply[None]:
         return self._writer.submit(FinishCall(claim, seq, answer, error))
 
-    def settle(self, step_id: str) -> Future[None]:
+    def settle(self, step_id: str) -> Reply[None]:
         return self._writer.submit(Settle(step_id))
 
     # -- writes of their own transaction

@@ -13,7 +13,6 @@ import queue
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from contextlib import nullcontext
 from itertools import groupby
 from typing import Any, ClassVar, Generic, TypeVar, cast
@@ -31,6 +30,7 @@ from sqlalchemy.exc import (
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from app.journal.engine import BETWEEN_FORKS
+from app.reply import Reply
 from celery_agents.errors import JournalUnavailableError, redact
 
 log = logging.getLogger(__name__)
@@ -47,9 +47,7 @@ class Operation(ABC, Generic[R]):
     order: ClassVar[int]
 
     def __init__(self) -> None:
-        self.future: Future[R] = Future()
-        # From here on it cannot be cancelled: what was queued is written, wanted or not.
-        self.future.set_running_or_notify_cancel()
+        self.future: Reply[R] = Reply()
 
     @classmethod
     @abstractmethod
@@ -69,7 +67,7 @@ class Writer:
         self._thread = threading.Thread(target=self._work, name="journal-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, operation: Operation[R]) -> Future[R]:
+    def submit(self, operation: Operation[R]) -> Reply[R]:
         """Queue a write. The future resolves after its commit, or with JournalUnavailableError."""
         with self._closing:
             if not self._closed:

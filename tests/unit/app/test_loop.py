@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from asyncio import CancelledError
 from collections.abc import Iterator
-from concurrent.futures import CancelledError
 
 import pytest
 

@@ -240,9 +240,3 @@ def test_a_mistake_is_not_tried_again(world: World) -> None:
     with pytest.raises(IntegrityError):
         in_transaction(world.engine, work)
     assert len(tries) == 1
-
-
-def test_what_was_queued_is_written_wanted_or_not(journal: Journal) -> None:
-    future = journal.claim("s", step())
-    assert not future.cancel()
-    assert isinstance(future.result(SOON), Claimed)
