@@ -75,6 +75,18 @@ async def refuses(_: Any) -> None:
     raise AgentFailedError("not today")
 
 
+@agent(effects="effect", compensation="frees")
+async def keeps(n: int, step: Step) -> int:
+    """One act that can be undone."""
+    return int(await _act(step, "keep", 0.05 * (1 + n % 4), n))
+
+
+@agent
+async def frees(done: dict[str, Any], step: Step) -> None:
+    """Undoes it, by another act."""
+    await _act(step, "free", 0.1, done["step"])
+
+
 @agent(effects="pure")
 async def holds(seconds: float, step: Step) -> str:
     """One act that takes its time."""

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, event
 
 import app.factory
 from app import transport
-from app.journal import claims, leases, slots
+from app.journal import claims, compensations, leases, slots
 from app.journal.journal import Journal
 from app.recovery import Recovery
 
@@ -66,6 +66,11 @@ def long_leases() -> None:
     _put(leases, "_still_runs", lambda *_: True)
 
 
+def no_notes() -> None:
+    """No run knows that something of it can be undone."""
+    _put(compensations, "_note", lambda *_: [])
+
+
 def own_clocks() -> None:
     """Leases go by each worker's own clock (on SQLite, whose statements ask the machine's)."""
 
@@ -95,6 +100,7 @@ WITHOUT: dict[str, Callable[[], None]] = {
     "beats": no_turns,
     "memory-hog": no_cap,
     "clock-off": own_clocks,
+    "undone": no_notes,
 }
 
 

@@ -8,6 +8,7 @@ from tests.chaos.scenarios import (  # isort: skip
     messages,
     beats,
     workers,
+    sagas,
 )
 
-__all__ = ["beats", "brokers", "journals", "load", "messages", "takeover", "workers"]
+__all__ = ["beats", "brokers", "journals", "load", "messages", "sagas", "takeover", "workers"]

@@ -9,6 +9,7 @@ from sqlalchemy import event
 from app.journal import Journal, cancels, compensations, dead
 from app.journal.finishes import FinishStep
 from app.journal.rows import Claimed
+from app.publish import message_options
 from celery_agents.contracts.compensation import Compensation, compensation_id
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from celery_agents.errors import InvalidPayloadError
@@ -73,6 +74,8 @@ class TestEndsOfRuns:
             "state": "failed",
             "error": "agent_failed",
         }
+        shown = "{run_id: 'p', task: 'agents.vote', state: 'failed', error: 'agent_failed'}"
+        assert message_options(wake)["kwargsrepr"] == shown  # as in Flower
         row = world.row(U)
         assert (row.run_id, row.state, row.max_attempts) == ("p", "ready", 30)
         assert world.run("p").state == "failed"
