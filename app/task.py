@@ -10,15 +10,14 @@ import random
 import time
 from typing import Any, ClassVar, NoReturn
 
-from celery import Task, chord, group
+from celery import Task
 from celery.exceptions import Ignore, Reject
-from kombu.exceptions import OperationalError
 
 from app.fibers import blocking, sleep, wait
 from app.journal.expansions import Expanded
-from app.journal.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused, Wake
+from app.journal.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused
 from app.plan import Expand, MemberState
-from app.publish import message_options, publish
+from app.publish import publish
 from app.reply import Reply
 from app.requests import STEP_REQUEST
 from app.runtime import Active, Runtime, runtime_of
@@ -289,7 +288,12 @@ class StepTask(Task):
             raise Ignore(str(lost)) from lost
 
     def _expand(self, runtime: Runtime, claim: Claimed, plan: Expand) -> Any:
-        """Let the step wait for its members; its place in the canvas stays its row's."""
+        """Let the step wait for its members: ``self.replace`` by a chord of them and itself.
+
+        Celery's own would send the chord's body along with each member, and look at all members
+        several times. The journal holds the body and counts the members, so a write of their
+        messages is all that is left to do.
+        """
         expanded: Expanded = self._keep_writing(lambda: runtime.journal.expand(claim, plan))
         if not expanded.applied:
             cancelled = Outcome(state=State.CANCELLED, error=ErrorInfo.of(StepCancelledError()))
@@ -302,27 +306,8 @@ class StepTask(Task):
         runtime.follow(expanded)
         if expanded.timer is not None:
             publish(self.app, [expanded.timer], countdown=plan.join.timeout_s)
-        if expanded.members:
-            self._replace_by(expanded)
+        publish(self.app, expanded.members)
         raise Ignore(f"{claim.id}: waits for its members")
-
-    def _replace_by(self, expanded: Expanded) -> None:
-        """Put a chord in our place: the members, and ourselves again as the body."""
-        header = group([self._member_signature(w) for w in expanded.members])
-        body = self.signature_from_request(
-            args=(), kwargs={}, headers={names.JOURNALED: 1}, immutable=True
-        )
-        # The row keeps what follows us; here it would only travel with each member.
-        self.request.update(chain=None, callbacks=None, errbacks=None, chord=None)
-        try:
-            self.replace(chord(header, body, app=self.app))
-        except OperationalError as error:
-            log.warning("Members of %s may not have been sent: %s", self.request.id, redact(error))
-
-    def _member_signature(self, wake: Wake) -> Any:
-        return self.app.signature(
-            wake.task, args=(), kwargs={}, immutable=True, options=message_options(wake)
-        )
 
     def _conclude(self, outcome: Outcome, parent_id: str | None) -> Any:
         """What Celery stores and passes on: an outcome to a parent, value or error to others."""

@@ -30,11 +30,9 @@ def test_a_message_describes_its_step_and_carries_no_work() -> None:
     shown = found.pop("argsrepr") + found.pop("kwargsrepr")
     assert found == {
         "task_id": "s",
-        "queue": "agents",
-        "priority": 7,
         "root_id": "r",
         "parent_id": "p",
-        "headers": {names.JOURNALED: 1},
+        "group_id": "p",
         "ignore_result": True,
     }
     assert "abc123" not in shown
