@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import contestants, decide, report, venvs, workloads
+from bench import decide, report, roster, venvs, workloads
 from bench.contestant import Contestant
 from bench.contestants.ours import with_pool
 from bench.report import Row
@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     told[DECIDE] = "CPU of one decision: 100 ballots under every rule (no contestants)"
     words = _WORDS.format(
         workloads="\n".join(f"  {name:<10} {title}" for name, title in told.items()),
-        contestants="\n".join(f"  {c.name}" for c in contestants.ALL),
+        contestants="\n".join(f"  {c.name}" for c in roster.ALL),
     )
     parser = argparse.ArgumentParser(
         prog="./run bench",
@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _contestants(options: argparse.Namespace) -> list[Contestant]:
     names = options.contestants
-    found = list(contestants.ALL) if names is None else contestants.chosen(names.split(","))
+    found = list(roster.ALL) if names is None else roster.chosen(names.split(","))
     if options.pools is None:
         return found
     pools = options.pools.split(",")
@@ -111,7 +111,7 @@ def _contestants(options: argparse.Namespace) -> list[Contestant]:
 
 def _matrix() -> str:
     lines = [f"{'':<20}" + " ".join(f"{name:>9}" for name in workloads.NAMES)]
-    for one in contestants.ALL:
+    for one in roster.ALL:
         marks = ("x" if name in one.workloads else "" for name in workloads.NAMES)
         lines.append(f"{one.name:<20}" + " ".join(f"{mark:>9}" for mark in marks))
     return "\n".join(lines)

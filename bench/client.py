@@ -1,14 +1,13 @@
 """One round's client, in its contestant's own environment: ``python -m bench.client ORDER``.
 
 The order is JSON. Events are lines of JSON on standard output: ``begin`` and ``end`` around what
-is measured, so that the bench reads the workers' CPU time at both.
+is measured, so that the bench reads at both what the processes have used.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 from importlib import import_module, metadata
 from typing import Any, TextIO
@@ -31,23 +30,11 @@ def main(order: dict[str, Any]) -> None:
             return
         workload.warm_up(driver, order["case"])
         _tell(events, event="begin")
-        before = resource.getrusage(resource.RUSAGE_SELF)
         figures = workload.measure(driver, order["case"])
-        after = resource.getrusage(resource.RUSAGE_SELF)
+        versions = {name: metadata.version(name) for name in order["packages"]}
+        _tell(events, event="end", figures=figures, versions=versions)
     finally:
         driver.close()
-    _tell(
-        events,
-        event="end",
-        figures=figures,
-        client_cpu_s=_cpu(after) - _cpu(before),
-        client_peak_mb=after.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2),
-        versions={name: metadata.version(name) for name in order["packages"]},
-    )
-
-
-def _cpu(usage: resource.struct_rusage) -> float:
-    return usage.ru_utime + usage.ru_stime
 
 
 def _tell(events: TextIO, **event: Any) -> None:

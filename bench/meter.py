@@ -5,25 +5,33 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 import psutil  # type: ignore[import-untyped] # no stubs in it
 
 _EVERY_S = 0.2
 
 
-class Meter:
-    """Watches processes with all their children until it is closed.
+@dataclass(frozen=True)
+class Usage:
+    """CPU seconds, and the most memory that was seen.
 
-    ``peak_mb`` is the most memory that was seen since ``begin``: the resident size of one process;
-    of several the sum in which a page that some share (after a fork) is divided between them,
-    where the system tells (Linux).
+    The memory of one process is its resident size; that of several is a sum in which a page that
+    some share (after a fork) is divided between them, where the system tells (Linux).
     """
+
+    cpu_s: float = 0.0
+    peak_mb: float = 0.0
+
+
+class Meter:
+    """Watches processes with all their children until it is closed."""
 
     def __init__(self, pids: Sequence[int]) -> None:
         self._roots = [psutil.Process(pid) for pid in pids]
         self._began = 0.0
-        self.cpu_s = 0.0
-        self.peak_mb = 0.0
+        self._peak_mb = 0.0
+        self.usage = Usage()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -31,12 +39,13 @@ class Meter:
     def begin(self) -> None:
         """What was used so far does not count."""
         self._began = self._cpu()
-        self.peak_mb = 0.0
+        self._peak_mb = 0.0
 
     def end(self) -> None:
         """Nothing after this counts."""
-        self.cpu_s = self._cpu() - self._began
+        cpu_s = self._cpu() - self._began
         self.close()
+        self.usage = Usage(cpu_s=cpu_s, peak_mb=self._peak_mb)
 
     def close(self) -> None:
         if not self._done.is_set():
@@ -54,7 +63,7 @@ class Meter:
         for process in tree:
             with suppress(psutil.Error):
                 size += process.memory_info().rss if len(tree) == 1 else _shared_size(process)
-        self.peak_mb = max(self.peak_mb, size / 1024**2)
+        self._peak_mb = max(self._peak_mb, size / 1024**2)
 
     def _cpu(self) -> float:
         used = 0.0

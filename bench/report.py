@@ -33,9 +33,9 @@ class Row:
         known = [value for value in found if value is not None]
         return median(known) if known and len(known) == len(self.rounds) else None
 
-    def used(self, figure: str) -> float | None:
-        """The median of what its processes used."""
-        good = [getattr(r, figure) for r in self.rounds if r.failure is None]
+    def used(self, by: str, figure: str) -> float | None:
+        """The median of what its workers or its client used."""
+        good = [getattr(getattr(r, by), figure) for r in self.rounds if r.failure is None]
         return median(good) if good else None
 
     @property
@@ -90,7 +90,14 @@ def table(rows: Sequence[Row]) -> str:
     """One workload's rows as text; ratios are to the best row of bare Celery with the case."""
     workload = rows[0].workload
     titles = ["contestant", "case", workload.unit, "of celery", *workload.columns.values()]
-    titles += ["worst to best", "worker MB", "worker CPU s", "client CPU s", "settings"]
+    titles += [
+        "worst to best",
+        "worker MB",
+        "client MB",
+        "worker CPU s",
+        "client CPU s",
+        "settings",
+    ]
     cells = [titles, *(_cells(row, _base(rows, row)) for row in rows)]
     widths = [max(len(line[n]) for line in cells) for n in range(len(titles))]
     text = (2, len(titles) - 1)  # the first two columns and the last are words
@@ -137,9 +144,8 @@ def _cells(row: Row, base: float | None) -> list[str]:
         "" if ratio is None else f"{ratio:.2f}",
         *(_short(row.median(name)) for name in row.workload.columns),
         spread,
-        _short(row.used("worker_peak_mb")),
-        _short(row.used("worker_cpu_s")),
-        _short(row.used("client_cpu_s")),
+        *(_short(row.used(by, "peak_mb")) for by in ("worker", "client")),
+        *(_short(row.used(by, "cpu_s")) for by in ("worker", "client")),
         row.contestant.settings(row.workload.name, row.case),
     ]
 

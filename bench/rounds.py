@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.contestant import Case, Contestant
-from bench.meter import Meter
+from bench.meter import Meter, Usage
 from bench.servers import Servers
 from bench.workload import Workload
 from deploy.local.child import Child
@@ -27,10 +27,8 @@ class Round:
     """What one round gave: figures, or why there are none."""
 
     figures: Mapping[str, float] = field(default_factory=dict)
-    worker_cpu_s: float = 0.0
-    worker_peak_mb: float = 0.0
-    client_cpu_s: float = 0.0
-    client_peak_mb: float = 0.0
+    worker: Usage = field(default_factory=Usage)
+    client: Usage = field(default_factory=Usage)
     versions: Mapping[str, str] = field(default_factory=dict)
     failure: str | None = None
 
@@ -51,16 +49,10 @@ def play(
             if workload.prepare is not None:
                 scene.client("prepare")
             workers = stack.enter_context(scene.workers())
-            meter = Meter([worker.pid for worker in workers])
-            stack.callback(meter.close)
-            told = scene.client("measure", meter)
+            told = scene.client("measure", [worker.pid for worker in workers])
         except (RuntimeError, OSError, subprocess.SubprocessError) as error:
             return Round(failure=f"{error}\n{_logs(scene.directory)}".strip())
-    return Round(
-        worker_cpu_s=meter.cpu_s,
-        worker_peak_mb=meter.peak_mb,
-        **{key: value for key, value in told.items() if key != "event"},
-    )
+    return Round(**told)
 
 
 @dataclass(frozen=True)
@@ -98,8 +90,8 @@ class _Scene:
             for child in children:
                 child.kill()  # all that was asked for has been read
 
-    def client(self, phase: str, meter: Meter | None = None) -> dict[str, Any]:
-        """Run the client for one phase; what it told at its end.
+    def client(self, phase: str, workers: Sequence[int] = ()) -> dict[str, Any]:
+        """Run the client for one phase: what it told at its end, and what was used meanwhile.
 
         Raises:
             RuntimeError: it failed, or took too long.
@@ -120,26 +112,29 @@ class _Scene:
                 stderr=errors,
                 text=True,
             )
-        timer = _Deadline(process, self.workload.limit_s if meter is None else _START_S)
-        told: dict[str, Any] = {}
+        timer = _Deadline(process, _START_S if phase == "measure" else self.workload.limit_s)
+        meters = {"worker": Meter(workers), "client": Meter([process.pid])}
+        last, told = "started", {}
         try:
             assert process.stdout is not None
             for line in process.stdout:
                 told = json.loads(line)
-                if meter is not None and told["event"] == "begin":
+                last = told.pop("event")
+                if last == "begin":
                     timer.restart(self.workload.limit_s)
-                    meter.begin()
-                elif meter is not None:
-                    meter.end()
+                for meter in meters.values():
+                    meter.begin() if last == "begin" else meter.end()
             code = process.wait()
         finally:
             timer.cancel()
             process.kill()
             process.wait()
-        if timer.passed or told.get("event") != "end":
+            for meter in meters.values():
+                meter.close()
+        if timer.passed or last != "end":
             reason = f"took more than {timer.limit_s:.0f} s" if timer.passed else f"ended: {code}"
-            raise RuntimeError(f"The client {reason} (last seen: {told.get('event', 'started')}).")
-        return told
+            raise RuntimeError(f"The client {reason} (last seen: {last}).")
+        return {**told, **{name: meter.usage for name, meter in meters.items()}}
 
 
 class _Deadline:

@@ -1,28 +1,5 @@
-"""The contestants, ours first."""
+"""One package for each: how its workers are started, its app, its client (``driver``).
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-
-from bench.contestant import Contestant
-from bench.contestants import celery, ours
-
-ALL: Sequence[Contestant] = (*ours.CONTESTANTS, *celery.CONTESTANTS)
-
-
-def chosen(names: Sequence[str]) -> list[Contestant]:
-    """Those of these names, or of whose name one of these is the beginning.
-
-    Raises:
-        ValueError: a name is nobody's.
-    """
-    found = [c for c in ALL if any(_means(name, c.name) for name in names)]
-    for name in names:
-        if not any(_means(name, c.name) for c in found):
-            known = ", ".join(c.name for c in ALL)
-            raise ValueError(f"There is no contestant {name!r}. There are: {known}")
-    return found
-
-
-def _means(given: str, name: str) -> bool:
-    return name == given or name.startswith(f"{given}-")
+Apps and drivers run in their contestant's own environment, so the packages import nothing else of
+the project than ``bench.contestant``, ``bench.driver`` and ``bench.model_client``.
+"""

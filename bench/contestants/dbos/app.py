@@ -1,0 +1,58 @@
+"""The workflows of DBOS: ``python -m bench.contestants.dbos.app`` runs what the queue has."""
+
+import asyncio
+import os
+
+from dbos import DBOS, DBOSConfig
+
+from bench.model_client import ask
+
+QUEUE = "bench"
+#: Seconds between two looks into the queue; its default of one second is for other loads.
+LOOK_S = 0.005
+
+
+def database_url() -> str:
+    """The URL in the form that DBOS takes."""
+    return os.environ["DATABASE_URL"].replace("+psycopg2", "")
+
+
+@DBOS.workflow(name="noop")
+async def noop(value: int) -> int:
+    return value
+
+
+@DBOS.step()
+async def asked(value: int) -> int:
+    return await ask(value)
+
+
+@DBOS.workflow(name="wait")
+async def wait(value: int) -> int:
+    return await asked(value)
+
+
+@DBOS.step()
+async def add(value: int) -> int:
+    return value + 1
+
+
+@DBOS.workflow(name="three")
+async def three(value: int) -> int:
+    return await add(await add(await add(value)))
+
+
+async def main() -> None:
+    config: DBOSConfig = {"name": "bench", "system_database_url": database_url()}
+    DBOS(config=config)
+    DBOS.launch()
+    await DBOS.register_queue_async(
+        QUEUE,
+        worker_concurrency=int(os.environ["BENCH_CONCURRENCY"]),
+        polling_interval_sec=LOOK_S,
+    )
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

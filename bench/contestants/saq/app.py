@@ -1,0 +1,25 @@
+"""The functions of SAQ."""
+
+import os
+from typing import Any
+
+from saq import Queue
+
+from bench.model_client import ask
+
+queue = Queue.from_url(os.environ["REDIS_URL"])
+
+
+async def noop(_: Any, *, value: int) -> int:
+    return value
+
+
+async def wait(_: Any, *, value: int) -> int:
+    return await ask(value)
+
+
+settings = {
+    "queue": queue,
+    "functions": [noop, wait],
+    "concurrency": int(os.environ["BENCH_CONCURRENCY"]),
+}
