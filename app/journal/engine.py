@@ -74,6 +74,7 @@ def connect(url: str, *, timeout_s: float = 10.0) -> Engine:
                 pool_pre_ping=True,  # a restarted server costs a ping, not a failed step
                 connect_args={"connect_timeout": max(2, int(timeout_s))},
                 json_serializer=_dumps,
+                executemany_mode="values_plus_batch",  # many updates in one round trip
                 hide_parameters=True,  # payloads do not belong in errors and logs
             )
         case other:

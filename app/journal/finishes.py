@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, bindparam, insert, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from app.journal import compensations, joins
 from app.journal.engine import now, read_clock
@@ -36,8 +36,7 @@ def conclude(
     undoable: set[str] = set()
     by_run: dict[str, Aftermath] = {}
     results: list[Aftermath] = []
-    for c in conclusions:
-        row = _end(connection, c, rules.wake_grace_s)
+    for c, row in zip(conclusions, _end(connection, conclusions, rules.wake_grace_s), strict=True):
         results.append(Aftermath(applied=row is not None))
         if row is not None and row.parent_id is not None:
             ended.append((row.parent_id, row.round, c.outcome.ok))
@@ -71,35 +70,58 @@ _CLOSED = {
     _S.wake_at: now() + bindparam("b_grace", type_=_S.wake_at.type),
     _S.wakes: 0,
 }
-_END_CLAIMED = (
-    update(table(Step))
-    .where(
-        _S.id == bindparam("b_id"),
-        _S.state == State.RUNNING,
-        _S.token == bindparam("b_token"),
-    )
-    .values(_CLOSED)
-    .returning(_S.parent_id, _S.round, _S.run_id)
+_ENDED = (_S.id, _S.token, _S.parent_id, _S.round, _S.run_id)
+_HELD = (
+    select(*_ENDED)
+    .where(_S.id.in_(bindparam("b_ids", expanding=True)), _S.state == State.RUNNING)
+    .order_by(_S.id)
+    .with_for_update()
 )
+_END_HELD = update(table(Step)).where(_S.id == bindparam("b_id")).values(_CLOSED)
 _END_ANY = (
     update(table(Step))
     .where(_S.id == bindparam("b_id"), _S.state.in_([State.READY, State.RUNNING, State.WAITING]))
     .values({**_CLOSED, _S.token: _S.token + 1})  # a claim of before ends nothing any more
-    .returning(_S.parent_id, _S.round, _S.run_id)
+    .returning(*_ENDED)
 )
 
 
-def _end(connection: Connection, c: Conclusion, wake_grace_s: float) -> Any:
-    values = {
+def _end(
+    connection: Connection, conclusions: Sequence[Conclusion], wake_grace_s: float
+) -> list[Any]:
+    """The row of each conclusion that was ours to end; None for the others.
+
+    Claimed steps are looked at, locked, by one statement and ended by another, however many.
+    """
+    claimed = [c for c in conclusions if c.token is not None]
+    held: dict[tuple[str, int | None], Any] = {}
+    if claimed:
+        rows = connection.execute(_HELD, {"b_ids": [c.step_id for c in claimed]})
+        held = {(row.id, row.token): row for row in rows}
+    ours: list[dict[str, Any]] = []
+    results: list[Any] = []
+    for c in conclusions:
+        values = _values(c, wake_grace_s)
+        if c.token is None:
+            results.append(connection.execute(_END_ANY, values).first())
+            continue
+        row = held.pop((c.step_id, c.token), None)  # a second end of a batch finds it gone
+        results.append(row)
+        if row is not None:
+            ours.append(values)
+    if ours:
+        connection.execute(_END_HELD, ours)
+    return results
+
+
+def _values(c: Conclusion, wake_grace_s: float) -> dict[str, Any]:
+    return {
         "b_id": c.step_id,
         "b_state": c.outcome.state,
         "b_outcome": c.outcome.compact(),
         "b_settled": c.parent_id is not None,
         "b_grace": wake_grace_s,
     }
-    if c.token is None:
-        return connection.execute(_END_ANY, values).first()
-    return connection.execute(_END_CLAIMED, {**values, "b_token": c.token}).first()
 
 
 class FinishStep(Operation[Aftermath]):
