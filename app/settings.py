@@ -81,6 +81,8 @@ class Settings(BaseSettings):
     keep_days: float = 30.0
     #: Those that ended in another way; a longer time leaves room to look into them.
     keep_failed_days: float = 30.0
+    #: Messages that nobody could run; a dead step goes with its run.
+    keep_dead_letters_days: float = 30.0
     #: Cleaning begins with so many rows a transaction, and goes on by how long one takes.
     clean_batch: int = 100
     #: No transaction of cleaning shall hold its locks for longer: steps wait that long at most.

@@ -1,7 +1,8 @@
 """Deleting what is old, in portions that hold no lock for long.
 
-Bounded deletes on PostgreSQL too, and no partitions by month: those would need the month in every
-primary key, and each claim, which knows an id alone, would have to look into all of them.
+What is to go is looked for without a lock, then deleted by its keys under a time limit. Bounded
+deletes on PostgreSQL too, and no partitions by month: those would need the month in every primary
+key, and each claim, which knows an id alone, would have to look into all of them.
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, delete, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, func, or_, select
 
-from app.journal.engine import now
-from app.journal.models import Base, Call, Health, Join, Run, Slot, Step, Worker
+from app.journal.engine import now, reading
+from app.journal.models import Base, Call, DeadLetter, Health, Join, Run, Slot, Step, Worker
+from app.journal.portions import Pace, delete_portion
 from app.journal.writer import in_transaction
 from celery_agents.contracts.outcome import State
 
 _DAY_S = 86_400.0
 #: Targets that nobody looks at any more, workers that are gone, and turns that are over.
 LEFTOVERS_S = 2 * _DAY_S
-_LARGEST = 5_000
 #: What a whole run holds beside its steps, in tables that know it by ``run_id``.
 _OF_RUNS = [
     table
@@ -33,10 +34,11 @@ _OF_RUNS = [
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """What is kept for how long, in days, since it ended."""
+    """What is kept for how long, in days: runs since they ended, dead letters since they came."""
 
     succeeded_days: float
     others_days: float
+    dead_letters_days: float
 
     def is_over(self) -> ColumnElement[bool]:
         """Runs that are to go. The oldest creation bounds the search, which is by that index."""
@@ -47,19 +49,9 @@ class Retention:
             (Run.state != State.SUCCEEDED) & (ended > self.others_days * _DAY_S),
         )
 
-
-class Pace:
-    """How many rows of one table a transaction may delete so that it stays under ``lock_s``."""
-
-    def __init__(self, size: int, lock_s: float) -> None:
-        self.size = max(1, size)
-        self._aim_s = lock_s / 3  # rows differ in size
-
-    def took(self, seconds: float, rows: int) -> None:
-        """Go on by what that many rows took. A small rest that was quick says nothing."""
-        factor = self._aim_s / max(seconds, 1e-6)
-        if factor < 1 or rows >= self.size:
-            self.size = min(_LARGEST, max(1, int(self.size * min(2.0, factor))))
+    def is_forgotten(self) -> ColumnElement[bool]:
+        """Dead letters that are to go."""
+        return DeadLetter.at < now() - self.dead_letters_days * _DAY_S
 
 
 def clean_journal(
@@ -79,18 +71,18 @@ def clean_journal(
     paces, gone = defaultdict[str, Pace](lambda: Pace(batch, lock_s)), Counter[str]()
     until = time.monotonic() + limit_s
     while time.monotonic() < until:
-        found, began = in_transaction(engine, lambda c: _portion(c, retention, paces))
-        held_s = time.monotonic() - began  # with the commit, without waiting for the lock
-        if not found:
+        found = in_transaction(reading(engine), lambda c: _next(c, retention, paces))
+        if found is None:
             break
-        gone += found
-        for name, rows in found.items():
-            paces[name].took(held_s, rows)
-        sleep(held_s)  # others write in between: SQLite's writers queue without an order
+        table, keys = found
+        portion = delete_portion(engine, table, keys, lock_s)
+        paces[table.name].took(portion.held_s, len(keys), cut_off=not portion.deleted)
+        gone[table.name] += portion.deleted
+        sleep(portion.held_s)  # others write in between: SQLite's writers queue without an order
     gone += in_transaction(engine, _leftovers)
     if engine.dialect.name == "sqlite":
         _checkpoint(engine)
-    return gone
+    return +gone
 
 
 def what_would_go(connection: Connection, retention: Retention) -> Counter[str]:
@@ -102,6 +94,7 @@ def what_would_go(connection: Connection, retention: Retention) -> Counter[str]:
         (Step.__table__, Step.run_id.in_(runs)),
         (Call.__table__, Call.step_id.in_(steps)),
         (Join.__table__, Join.step_id.in_(steps)),
+        (DeadLetter.__table__, retention.is_forgotten()),
         *((table, table.c.run_id.in_(runs)) for table in _OF_RUNS),
         *_old(),
     ]
@@ -112,26 +105,25 @@ def what_would_go(connection: Connection, retention: Retention) -> Counter[str]:
     return +found
 
 
-def _portion(
+def _next(
     connection: Connection, retention: Retention, paces: Mapping[str, Pace]
-) -> tuple[Counter[str], float]:
-    """Delete rows of one table, as many as its pace allows; their number, and since when."""
-    began = time.monotonic()
+) -> tuple[Table, list[Any]] | None:
+    """A table and keys of rows that are to go, as many as its pace allows; None when none are."""
     some = paces[Run.__tablename__].size
     runs = select(Run.id).where(retention.is_over()).order_by(Run.created_at).limit(some)
     ids = list(connection.execute(runs).scalars())
-    if not ids:
-        return Counter(), began
-    tables: list[Any] = [Step.__table__, *_OF_RUNS]
+    tables: list[Any] = [Step.__table__, *_OF_RUNS] if ids else []
     for table in tables:
         (key,) = table.primary_key
         theirs = select(key).where(table.c.run_id.in_(ids)).limit(paces[table.name].size)
-        keys = list(connection.execute(theirs).scalars())
-        if keys:
-            connection.execute(delete(table).where(key.in_(keys)))
-            return Counter({table.name: len(keys)}), began
-    connection.execute(delete(Run).where(Run.id.in_(ids)))
-    return Counter({Run.__tablename__: len(ids)}), began
+        if keys := list(connection.execute(theirs).scalars()):
+            return table, keys
+    if ids:
+        return _table(Run), ids
+    some = paces[DeadLetter.__tablename__].size
+    letters = select(DeadLetter.id).where(retention.is_forgotten()).limit(some)
+    keys = list(connection.execute(letters).scalars())
+    return (_table(DeadLetter), keys) if keys else None
 
 
 def _leftovers(connection: Connection) -> Counter[str]:
@@ -150,6 +142,12 @@ def _old() -> list[tuple[Any, ColumnElement[bool]]]:
         (Slot.__table__, Slot.taken_at < long_ago),
         (Worker.__table__, (Worker.lease_until < long_ago) & Worker.id.not_in(holding)),
     ]
+
+
+def _table(model: type[Base]) -> Table:
+    table = model.__table__
+    assert isinstance(table, Table)
+    return table
 
 
 def _checkpoint(engine: Engine) -> None:

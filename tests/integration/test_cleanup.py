@@ -15,9 +15,10 @@ from sqlalchemy import func, insert, select
 
 import tasks
 from app.factory import create_app
-from app.journal.cleanup import Pace, Retention, clean_journal
+from app.journal.cleanup import Retention, clean_journal
 from app.journal.engine import connect, read_clock
 from app.journal.models import Call, Event, Run, Step
+from app.journal.portions import Pace
 from app.runtime import close_runtime, runtime_of
 from app.settings import Settings
 from celery_agents import names
@@ -102,16 +103,16 @@ def test_nobody_waits_long(world: World, monkeypatch: pytest.MonkeyPatch) -> Non
     portions: list[float] = []
     plain = Pace.took
 
-    def took(pace: Pace, seconds: float, rows: int) -> None:
+    def took(pace: Pace, seconds: float, rows: int, *, cut_off: bool = False) -> None:
         portions.append(seconds)
-        plain(pace, seconds, rows)
+        plain(pace, seconds, rows, cut_off=cut_off)
 
     monkeypatch.setattr(Pace, "took", took)
     thread = threading.Thread(target=work)
     thread.start()
     began = time.monotonic()
     try:
-        gone = clean_journal(world.engine, Retention(30, 30), batch=100)
+        gone = clean_journal(world.engine, Retention(30, 30, 30), batch=100)
     finally:
         over.set()
         thread.join()

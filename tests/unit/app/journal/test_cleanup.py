@@ -5,14 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sqlalchemy import func, insert, select, update
 
 from app.journal import Journal
-from app.journal.cleanup import Pace, Retention, clean_journal, vacuum, what_would_go
+from app.journal.cleanup import Retention, clean_journal, vacuum, what_would_go
 from app.journal.engine import now
-from app.journal.models import Base, Event, Health, Run, Slot, Step, Worker
+from app.journal.models import Base, DeadLetter, Event, Health, Run, Slot, Step, Worker
 from tests.unit.app.journal.support import (
     DONE,
     FAILED,
@@ -26,7 +24,7 @@ from tests.unit.app.journal.support import (
 )
 
 DAY_S = 86_400.0
-KEEP = Retention(succeeded_days=30, others_days=60)
+KEEP = Retention(succeeded_days=30, others_days=60, dead_letters_days=20)
 ALL = ("runs", "steps", "calls", "joins", "events")
 
 
@@ -141,35 +139,22 @@ def test_leftovers(world: World, journal: Journal) -> None:
 
 def test_every_table_is_kept_small_or_small_by_itself() -> None:
     """Whoever adds a table decides how its rows go."""
-    cleaned = {"runs", "steps", "calls", "joins", "events", "health", "slots", "workers"}
+    cleaned = {"runs", "steps", "calls", "joins", "events", "dead_letters"}
+    cleaned |= {"health", "slots", "workers"}
     small = {"agents", "memos", "duties"}  # one row for each name
-    by_others = {"dead_letters"}  # bounded by dead_letters_max
-    assert set(Base.metadata.tables) - cleaned - small <= by_others
+    assert set(Base.metadata.tables) == cleaned | small
     assert "run_id" in Event.__table__.columns
     assert "run_id" in Step.__table__.columns
 
 
-@given(st.lists(st.tuples(st.floats(0.0001, 10), st.integers(1, 5000))), st.integers(1, 5000))
-def test_the_pace_stays_within_bounds(portions: list[tuple[float, int]], size: int) -> None:
-    pace = Pace(size, 0.1)
-    for took, rows in portions:
-        before = pace.size
-        pace.took(took, min(rows, before))
-        assert 1 <= pace.size <= 5000
-        assert pace.size <= 2 * before
-        if took > 0.05:
-            assert pace.size < before or before == 1
-        elif rows < before and took < 0.03:
-            assert pace.size == before
-
-
-def test_the_pace_finds_the_size() -> None:
-    """When a row takes a millisecond, 33 of them take a third of what is allowed."""
-    for start in (1, 500):
-        pace = Pace(start, 0.1)
-        for _ in range(12):
-            pace.took(pace.size * 0.001, pace.size)
-        assert pace.size == 33
+def test_dead_letters_go_by_age(world: World) -> None:
+    letter = {"cause": "c", "reason": "r", "queue": "q", "payload": "p", "raw": "", "size": 0}
+    with world.engine.begin() as c:
+        for i, days in enumerate((19, 21, 40)):
+            c.execute(insert(DeadLetter).values(id=str(i), at=now() - days * DAY_S, **letter))
+        assert what_would_go(c, KEEP) == {"dead_letters": 2}
+    assert clean(world) == {"dead_letters": 2}
+    assert world.one(DeadLetter).id == "0"
 
 
 def test_vacuum_gives_room_back(world: World, journal: Journal) -> None:
