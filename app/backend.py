@@ -87,10 +87,7 @@ class JournalBackend(RedisBackend):
     def _write(self, results: Sequence[tuple[bytes, str]]) -> list[Exception | None]:
         with self.client.pipeline(transaction=False) as pipe:
             for key, value in results:
-                if self.expires:
-                    pipe.setex(key, self.expires, value)
-                else:
-                    pipe.set(key, value)
+                pipe.set(key, value, ex=self.expires or None)
                 pipe.publish(key, value)
             answers = pipe.execute(raise_on_error=False)
         return [a if isinstance(a, Exception) else None for a in answers[::2]]

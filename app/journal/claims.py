@@ -41,6 +41,7 @@ class ClaimStep(Operation[Claim]):
     """Claim one step by its id; with ``new``, make its row on the way if it has none."""
 
     order: ClassVar[int] = 30
+    final = False
 
     def __init__(
         self, step_id: str, worker_id: str, rules: joins.Rules, new: NewStep | None = None

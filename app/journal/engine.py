@@ -28,6 +28,9 @@ os.register_at_fork(
 
 #: Execution option of a connection that only reads: SQLite then takes no write lock.
 READ_ONLY = "journal_read_only"
+#: Of one whose commit need not survive a power cut by itself; SQLite then waits for no disk. The
+#: next commit that does takes it along.
+RELAXED = "journal_relaxed"
 
 
 class now(FunctionElement[float]):  # noqa: N801 - it stands in SQL like func.now()
@@ -107,7 +110,6 @@ def _sqlite(url: str, path: str | None, timeout_s: float) -> Engine:
         connection.isolation_level = None  # pysqlite's own BEGIN comes too late; we send ours
         for pragma in (
             "journal_mode=WAL",  # readers do not stop the writer
-            "synchronous=FULL",  # a commit survives a power cut
             "foreign_keys=ON",
             "wal_autocheckpoint=2000",  # 8 MiB of log between checkpoints
         ):
@@ -116,8 +118,13 @@ def _sqlite(url: str, path: str | None, timeout_s: float) -> Engine:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         # IMMEDIATE: two writers that both read first would fail; so the second one waits.
-        mode = "DEFERRED" if connection.get_execution_options().get(READ_ONLY) else "IMMEDIATE"
-        connection.exec_driver_sql(f"BEGIN {mode}")
+        options = connection.get_execution_options()
+        # FULL: a commit survives a power cut. NORMAL survives all that a process can do.
+        level = "NORMAL" if options.get(RELAXED) else "FULL"
+        if connection.info.get("synchronous") != level:
+            connection.exec_driver_sql(f"PRAGMA synchronous={level}")
+            connection.info["synchronous"] = level
+        connection.exec_driver_sql(f"BEGIN {'DEFERRED' if options.get(READ_ONLY) else 'IMMEDIATE'}")
 
     return engine
 
@@ -125,6 +132,11 @@ def _sqlite(url: str, path: str | None, timeout_s: float) -> Engine:
 def reading(engine: Engine) -> Engine:
     """The same engine for transactions that only read."""
     return engine.execution_options(**{READ_ONLY: True})
+
+
+def relaxed(engine: Engine) -> Engine:
+    """The same engine for what a power cut may take back: it cuts the worker's power too."""
+    return engine.execution_options(**{RELAXED: True})
 
 
 def _dumps(value: object) -> str:

@@ -204,6 +204,7 @@ class StartCall(Operation[None]):
     """Write down a call before it is made, so that one in flight at a crash can be counted."""
 
     order: ClassVar[int] = 40
+    final = False
 
     def __init__(self, claim: Claimed, seq: int, name: str, fingerprint: str, key: str) -> None:
         super().__init__()
@@ -285,6 +286,7 @@ class Settle(Operation[None]):
     """A finished step's result is stored and its successors are published."""
 
     order: ClassVar[int] = 50
+    final = False
 
     def __init__(self, step_id: str) -> None:
         super().__init__()

@@ -29,7 +29,7 @@ from sqlalchemy.exc import (
 )
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from app.journal.engine import BETWEEN_FORKS
+from app.journal.engine import BETWEEN_FORKS, relaxed
 from app.reply import Reply
 from celery_agents.errors import JournalUnavailableError, redact
 
@@ -45,6 +45,9 @@ class Operation(ABC, Generic[R]):
 
     #: Kinds with a lower number are applied first; join locks before row locks (see joins.py).
     order: ClassVar[int]
+    #: Whether it has to survive a power cut once it is committed. What only says that work began
+    #: has not: with an embedded database, the work is cut off too.
+    final: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self.future: Reply[R] = Reply()
@@ -60,6 +63,7 @@ class Writer:
 
     def __init__(self, engine: Engine, *, batch_max: int) -> None:
         self._engine = engine
+        self._relaxed = relaxed(engine)
         self._batch_max = batch_max
         self._queue: queue.SimpleQueue[Operation[Any] | None] = queue.SimpleQueue()
         self._closed = False
@@ -108,7 +112,8 @@ class Writer:
 
     def _commit(self, batch: list[Operation[Any]]) -> None:
         try:
-            results = in_transaction(self._engine, lambda c: _apply(c, batch))
+            engine = self._engine if any(o.final for o in batch) else self._relaxed
+            results = in_transaction(engine, lambda c: _apply(c, batch))
         except JournalUnavailableError as error:
             for operation in batch:
                 operation.future.set_exception(error)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from app.journal.engine import _dumps, connect, read_clock, reading
+from app.journal.engine import _dumps, connect, read_clock, reading, relaxed
 from celery_agents.errors import AgentsError, ConfigurationError
 from tests.unit.app.journal.support import World
 
@@ -115,3 +115,14 @@ def finite(value: object) -> object:
         case dict():
             return {k: finite(v) for k, v in value.items()}
     return value
+
+
+def test_only_what_is_final_waits_for_the_disk(tmp_path: Path) -> None:
+    """Each transaction says anew how durable it is, whatever its connection did before."""
+    engine = connect(f"sqlite:///{tmp_path / 'journal.db'}")
+    found = []
+    for made in (relaxed(engine), engine, relaxed(engine), engine):
+        with made.begin() as connection:
+            found.append(connection.exec_driver_sql("PRAGMA synchronous").scalar())
+    assert found == [1, 2, 1, 2]
+    engine.dispose()
