@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import threading
 from typing import Any
 
 from celery import Celery, bootsteps, current_app, signals
 from celery.worker.control import control_command
 
 from app.celeryconfig import celery_config
+from app.draining import drain_later, listen
 from app.endpoint import Endpoint
 from app.outbox import AgentsCelery
 from app.recovery import Recovery
@@ -50,14 +50,12 @@ class AgentsService(bootsteps.StartStopStep):
             self.endpoint.start()
         self.recovery = Recovery(runtime)
         self.recovery.start()
-        signals.worker_shutting_down.connect(self._drain)
 
-    def _drain(self, **_: Any) -> None:
-        """Warm shutdown waits for running steps; this bounds how long."""
-        runtime = runtime_of(current_app._get_current_object())  # noqa: SLF001 - Celery's way
-        timer = threading.Timer(runtime.settings.drain_grace_s, runtime.drain)
-        timer.daemon = True
-        timer.start()
+        def shutting_down(**_: Any) -> None:
+            """Warm shutdown waits for running steps; this bounds how long."""
+            drain_later(runtime, worker.pool)
+
+        signals.worker_shutting_down.connect(shutting_down, weak=False)
 
     def stop(self, worker: Any) -> None:  # noqa: ARG002 - Celery's signature
         if self.recovery is not None:
@@ -74,6 +72,7 @@ def _child_started(**_: Any) -> None:
     if hasattr(current_app, "agents_settings"):
         app = current_app._get_current_object()  # noqa: SLF001 - Celery's way to it
         runtime_of(app, getattr(app, "agents_nodename", None))
+        listen(app)
 
 
 @signals.worker_process_shutdown.connect

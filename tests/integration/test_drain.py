@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from pathlib import Path
 
-from tests.integration.harness import SOON_S, Stack, eventually, lines
+import pytest
+
+from celery_agents.contracts.base import JsonValue
+from tests.integration.harness import PREFORK, SOON_S, THREADS, Stack, eventually, lines
 
 
 def test_a_step_that_ends_in_time_is_let(fast: Stack, counted: Path) -> None:
@@ -16,8 +21,11 @@ def test_a_step_that_ends_in_time_is_let(fast: Stack, counted: Path) -> None:
     assert lines(counted) == ["begin", "end"]
 
 
-def test_a_step_that_does_not_is_given_to_another_worker(fast: Stack, counted: Path) -> None:
-    worker = fast.worker(env={"AGENTS_DRAIN_GRACE_S": "0.5", "AGENTS_LEASE_S": "60"})
+@pytest.mark.parametrize("pool", [THREADS, PREFORK], ids=["threads", "prefork"])
+def test_a_step_that_does_not_is_given_to_another_worker(
+    fast: Stack, counted: Path, pool: list[str]
+) -> None:
+    worker = fast.worker(pool, env={"AGENTS_DRAIN_GRACE_S": "0.5", "AGENTS_LEASE_S": "60"})
     run = fast.client.ask("slow", {"seconds": 3, "path": str(counted), "value": "done"})
     eventually(lambda: lines(counted) == ["begin"])
     fast.worker(env={"AGENTS_LEASE_S": "60"})  # its lease has not run out: it was given back
@@ -26,3 +34,24 @@ def test_a_step_that_does_not_is_given_to_another_worker(fast: Stack, counted: P
     assert lines(counted) == ["begin", "cancelled", "begin", "end"]
     assert fast.row(run.id).attempts == 1  # a worker that stops is no fault of the step
     assert eventually(lambda: worker.returncode is not None)
+    assert worker.returncode == 0
+
+
+def test_every_child_gives_back(fast: Stack, counted: Path) -> None:
+    """Within a moment of the grace time, not at the end of a lease or of the slowest step."""
+    grace_s = 1.0
+    env = {"AGENTS_DRAIN_GRACE_S": str(grace_s), "AGENTS_LEASE_S": "60"}
+    worker = fast.worker([*PREFORK, "--concurrency", "3"], env=env)
+    order: dict[str, JsonValue] = {"seconds": 4, "path": str(counted), "value": 1}
+    runs = fast.client.ask.many("slow", [order] * 3)
+    eventually(lambda: lines(counted) == ["begin"] * 3)
+    fast.worker(env={"AGENTS_LEASE_S": "60"})
+    began = time.monotonic()
+    worker.send(signal.SIGTERM)
+    eventually(lambda: lines(counted).count("begin") == 6)
+    assert time.monotonic() - began < grace_s + 5  # a busy machine; idle it is half a second
+    assert [run.get(timeout=SOON_S) for run in runs] == [1] * 3
+    assert lines(counted).count("cancelled") == 3
+    assert {fast.row(run.id).attempts for run in runs} == {1}
+    eventually(lambda: worker.returncode == 0)
+    eventually(lambda: not fast.unacked())
