@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from greenlet import getcurrent, greenlet
@@ -23,14 +24,26 @@ from app.reply import Reply
 
 T = TypeVar("T")
 
+#: The fiber for which something runs: what a fiber starts on the loop inherits it.
+_fiber: ContextVar[Fiber | None] = ContextVar("fiber", default=None)
+
 
 class Fiber(greenlet):
-    """One function that runs on the loop's thread, and stops where it waits."""
+    """One function that runs on the loop's thread, and stops where it waits.
+
+    Each has context variables of its own; they begin empty, as a thread's do.
+    """
 
     def __init__(self, loop: LoopThread, function: Callable[[], None]) -> None:
-        super().__init__(function)
+        super().__init__(self._run)
         self.thread = loop
+        self.job: Any = None  # whose it is, in a pool
+        self._function = function
         self._waits_for: object | None = None
+
+    def _run(self) -> None:
+        _fiber.set(self)
+        self._function()
 
     def begin(self) -> None:
         """Run until the first wait; on the loop's thread."""
@@ -54,6 +67,14 @@ class Fiber(greenlet):
         if self._waits_for is ticket:  # else it was killed meanwhile
             self._waits_for = None
             self.switch()
+
+
+def whose() -> Any:
+    """Whom a stack of Celery's (of tasks, of requests) belongs to.
+
+    A fiber, for itself and for its coroutine and all that this one starts; else the thread.
+    """
+    return _fiber.get() or getcurrent()
 
 
 def in_fiber() -> bool:

@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, copy_context
 from typing import Any, TypeVar
 
 from app.reply import Reply
@@ -30,12 +31,18 @@ class LoopThread:
         self.loop.set_default_executor(self.blocking)
         self._mail: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
         self._posted = False
+        self._context = Context()  # not that of whoever happens to wake the loop
+        self._ends = False
         self._thread = threading.Thread(target=self._run, name="agents-loop", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
+        while not self._ends:
+            try:
+                self.loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):  # of one coroutine, whose task has it too
+                log.warning("A coroutine raised what ends a program; the loop goes on")
 
     @property
     def here(self) -> bool:
@@ -52,9 +59,9 @@ class LoopThread:
         if not self._posted:
             self._posted = True
             if self.here:
-                self.loop.call_soon(self._read_mail)
+                self.loop.call_soon(self._read_mail, context=self._context)
             else:
-                self.loop.call_soon_threadsafe(self._read_mail)
+                self.loop.call_soon_threadsafe(self._read_mail, context=self._context)
 
     def _read_mail(self) -> None:
         self._posted = False  # before reading: what is posted from now on wakes again
@@ -71,7 +78,7 @@ class LoopThread:
         if self.here:
             work.begin()
         else:
-            self.post(work.begin)
+            self.post(copy_context().run, work.begin)  # the caller's variables
         return work
 
     def close(self) -> None:
@@ -86,6 +93,7 @@ class LoopThread:
             await self.loop.shutdown_asyncgens()
 
         self.submit(stop()).result(timeout=10)
+        self._ends = True
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(timeout=5)
         self.blocking.shutdown(wait=False)

@@ -9,36 +9,40 @@ setting ``worker_pool``. Three kinds of tasks run in it:
 
 Of the first two, a running task can be stopped: ``revoke(terminate=True)`` and hard time limits
 cancel its coroutine, and a soft time limit raises SoftTimeLimitExceeded at its ``await``. A thread
-cannot be stopped.
+cannot be stopped. docs/pool.md tells more.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import wraps
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
-from celery.app.trace import build_tracer
+from celery import signals
+from celery._state import _task_stack
 from celery.concurrency.base import BasePool
-from celery.exceptions import SoftTimeLimitExceeded
-from greenlet import GreenletExit, getcurrent
+from celery.exceptions import ImproperlyConfigured, SoftTimeLimitExceeded
+from celery.utils.threads import USE_FAST_LOCALS
+from greenlet import GreenletExit
 
-from app.fibers import Fiber, wait
-from app.loop import Work, process_loop
+from app.coroutines import Interruptible, adapt
+from app.fibers import Fiber, whose
+from app.loop import process_loop
+from app.slots import Slots
 
 log = logging.getLogger(__name__)
 
-#: Threads for tasks that are neither steps nor coroutines, as long as they are fewer than slots.
+#: Threads for tasks that are neither steps nor coroutines; more of these wait for one.
 SYNC_THREADS = 32
+#: Coroutines that were cancelled may clean up for so long before the worker ends.
+CLEANUP_S = 5.0
 
 
 class CoroutinePool(BasePool):
@@ -49,14 +53,22 @@ class CoroutinePool(BasePool):
     signal_safe = False  # stopping waits
 
     def on_start(self) -> None:
+        if USE_FAST_LOCALS:  # one stack for a thread: each task would have another's request
+            raise ImproperlyConfigured("This pool does not work with USE_FAST_LOCALS.")
+        _task_stack.__ident_func__ = whose
+        for task in self.app.tasks.values():
+            adapt(task)
         self.loop = process_loop()
-        self._threads = ThreadPoolExecutor(min(SYNC_THREADS, self.limit), "agents-task")
-        self._jobs: set[Job] = set()
-        self._waiting: deque[Job] = deque()  # more than slots, where prefetching is on
+        self.slots: Slots[Job] = Slots(self.limit, SYNC_THREADS)
+        self.leaving: set[asyncio.Task[Any]] = set()  # cancelled, and not ended yet
+        self._threads = ThreadPoolExecutor(SYNC_THREADS, "agents-task")
         self._ended: deque[tuple[Job, Callable[..., Any] | None, Any]] = deque()
         self._reaping = False
         self._hub: Any = None
+        self.ending = False
+        self._stopping = False
         self._change = threading.Event()
+        signals.worker_shutting_down.connect(self._shutting_down)
 
     def register_with_event_loop(self, loop: Any) -> None:
         self._hub = loop
@@ -67,39 +79,34 @@ class CoroutinePool(BasePool):
         return self.limit
 
     def grow(self, n: int) -> None:
-        self.limit += n
-        self._start_waiting()
+        self.limit = self.slots.limit = self.limit + n
+        self._begin()
 
     def shrink(self, n: int) -> None:
-        self.limit = max(self.limit - n, 1)
+        self.limit = self.slots.limit = max(self.limit - n, 1)
 
     # -- running
 
     def on_apply(self, target: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Job:
         job = Job(self, target, args or (), kwargs or {}, options)
-        if len(self._jobs) < self.limit:
-            self._start(job)
-        else:
-            self._waiting.append(job)
+        self.slots.add(job)
+        self._begin()
         return job
 
-    def _start(self, job: Job) -> None:
-        self._jobs.add(job)
-        job.accept()
-        if job.on_loop:
-            self.loop.post(job.begin)
-        else:
-            self._threads.submit(job.run)
-
-    def _start_waiting(self) -> None:
-        while self._waiting and len(self._jobs) < self.limit:
-            self._start(self._waiting.popleft())
+    def _begin(self) -> None:
+        while not self._stopping and (job := self.slots.next()) is not None:
+            job.accept()
+            if job.on_loop:
+                self.loop.post(job.begin)
+            else:
+                self._threads.submit(job.run)
 
     def ended(self, job: Job, call: Callable[..., Any] | None, value: Any) -> None:
         """A job is over; what Celery wants to know of it is told in the worker's main thread."""
         self._ended.append((job, call, value))
-        self._change.set()
-        if self._hub is None:
+        if self._stopping:
+            self._change.set()
+        elif self._hub is None:
             self._reap()
         elif not self._reaping:  # one wake of the hub for all that end before it looks
             self._reaping = True
@@ -114,49 +121,86 @@ class CoroutinePool(BasePool):
 
     def _reap(self) -> None:
         self._reaping = False
-        for _ in range(len(self._ended)):
-            job, call, value = self._ended.popleft()
-            self._jobs.discard(job)
+        while self._ended:
+            try:
+                job, call, value = self._ended.popleft()
+            except IndexError:  # another thread tells it
+                break
+            self.slots.free(job)
             if call is not None:
                 try:
                     call(value)
                 except Exception:
                     log.exception("Celery could not be told how %s ended", job)
-        self._start_waiting()
+        self._begin()
 
     # -- the end
 
+    def flush(self) -> None:
+        """The connection was lost: the broker delivers again what has not begun."""
+        self.slots.clear()
+
     def on_close(self) -> None:
-        self._waiting.clear()  # not begun: their messages go back when the connection is closed
+        self.slots.clear()  # not begun: their messages go back when the connection is closed
 
     def on_stop(self) -> None:
         """Warm shutdown: what runs may end."""
         self._hub = None  # it does not run any more
-        while self._jobs:
+        self._stopping = True
+        self._reap()
+        while self.slots.running:
             self._change.wait(1.0)
             self._change.clear()
             self._reap()
+        self._let_leave()
         self._threads.shutdown(wait=False)
 
     def on_terminate(self) -> None:
         """Cold shutdown: what runs on the loop is ended where it waits."""
         self._hub = None
-        for job in list(self._jobs):
+        self._stopping = True
+        for job in list(self.slots.running):
             job.terminate()
+        self._let_leave()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def terminate_job(self, pid: int, signal: Any = None) -> None:
-        """Nothing to do here: Celery goes on to terminate the job itself, see :class:`Job`."""
+    def _shutting_down(self, how: str = "", **_: Any) -> None:
+        """In a cold one the main thread sleeps, so that ends are told where they happen."""
+        if how == "Cold":
+            self.ending = True
+            self._hub = None
+            self._reap()
+
+    def _let_leave(self) -> None:
+        async def all_left() -> None:
+            if self.leaving:
+                await asyncio.wait(set(self.leaving), timeout=CLEANUP_S)
+
+        try:
+            self.loop.submit(all_left()).result(2 * CLEANUP_S)
+        except TimeoutError:
+            log.warning("The loop is blocked; what runs on it is given up")
+
+    def terminate_job(self, pid: int, signal: Any = None) -> None:  # noqa: ARG002 - Celery's
+        """Celery goes on to say REVOKED, and to terminate the job itself; see :class:`Job`."""
+        job = getattr(pid, "job", None)
+        if job is not None and job.in_thread and not self.ending:
+            raise NotImplementedError(f"{job} runs in a thread, which cannot be stopped")
 
     def _get_info(self) -> dict[str, Any]:
         info: dict[str, Any] = super()._get_info()
-        on_loop = sum(job.on_loop for job in list(self._jobs))
         return {
             **info,
-            "max-concurrency": self.limit,
-            "on-loop": on_loop,
-            "in-threads": len(self._jobs) - on_loop,
+            "on-loop": len(self.slots.running) - self.slots.in_threads,
+            "in-threads": self.slots.in_threads,
+            "waiting": self.slots.waiting,
         }
+
+
+class _Pid(int):
+    """The worker's process id, which also tells :meth:`CoroutinePool.terminate_job` of whom."""
+
+    job: Job
 
 
 class Job:
@@ -170,9 +214,12 @@ class Job:
         self._args = args
         self._kwargs = kwargs
         self._options = options
-        self._task = pool.app.tasks[args[0]] if pool.app and args else None
-        self.on_loop = self._task is not None and _goes_on_loop(self._task, pool.app)
-        self.coroutine: Interruptible | None = None
+        task = pool.app.tasks[args[0]] if args else None
+        self.on_loop: bool = getattr(task, "on_loop", False)
+        self.in_thread = False  # at this moment
+        self._keeps_time: bool = getattr(task, "keeps_time", False)
+        self._coroutine: Interruptible | None = None
+        self._soft_error: SoftTimeLimitExceeded | None = None
         self._fiber: Fiber | None = None
         self._timers: list[asyncio.TimerHandle] = []
         self._over = False
@@ -182,23 +229,33 @@ class Job:
 
     def accept(self) -> None:
         if (accepted := self._options.get("accept_callback")) is not None:
-            accepted(os.getpid(), time.monotonic())
+            pid = _Pid(os.getpid())
+            pid.job = self
+            accepted(pid, time.monotonic())
 
     def begin(self) -> None:
         """Run in a fiber; on the loop's thread."""
         if self._over:  # terminated before it began
+            self._pool.ended(self, None, None)  # it has had a slot since
             return
-        soft, hard = self._options.get("soft_timeout"), self._options.get("timeout")
-        if not getattr(self._task, "keeps_time", False):  # a step's deadline is its own business
-            for limit, call in ((soft, self._soft_limit), (hard, self._hard_limit)):
-                if limit:
-                    self._timers.append(self._pool.loop.loop.call_later(limit, call, limit))
+        if not self._keeps_time:  # a step's deadline is its own business
+            self._limit("soft_timeout", self._soft_limit)
+            self._limit("timeout", self._hard_limit)
         self._fiber = Fiber(self._pool.loop, self.run)
         self._fiber.job = self
         self._fiber.begin()
 
+    def _limit(self, kind: str, call: Callable[[float], None]) -> None:
+        """The task's own limit, or the worker's (``--time-limit``, ``task_time_limit``)."""
+        if limit := self._options.get(kind) or self._pool.options.get(kind):
+            self._timers.append(self._pool.loop.loop.call_later(limit, call, limit))
+
     def run(self) -> None:
         """Celery's tracer, then what came out of it for Celery's request."""
+        if self._over:
+            self._pool.ended(self, None, None)
+            return
+        self.in_thread = not self.on_loop
         call = self._options.get("callback")
         try:
             value = self._target(*self._args, **self._kwargs)
@@ -208,24 +265,33 @@ class Job:
             call, value = self._options.get("error_callback"), ExceptionInfo()
         self._end(call, value)
 
+    def waits_for(self, coroutine: Interruptible) -> None:
+        """Its coroutine, which can be stopped from now on."""
+        self._coroutine = coroutine
+        if self._soft_error is not None:
+            coroutine.interrupt(self._soft_error)
+
     def terminate(self, signal: Any = None) -> None:  # noqa: ARG002 - Celery's signature
         """Stop it, whatever it does; nothing more is told of it. From any thread."""
-        if not self.on_loop:
+        if self.in_thread:
             log.warning("%s runs in a thread, which cannot be stopped", self)
-            return
-        self._pool.loop.post(self._kill)
+        elif self.on_loop:
+            self._pool.loop.post(self._kill)
+        else:
+            self._end(None, None)
 
     def _kill(self) -> None:
         self._end(None, None)
-        if self.coroutine is not None:
-            self.coroutine.stop()
+        if self._coroutine is not None:
+            self._coroutine.stop(self._pool.leaving)
         if self._fiber is not None:
             self._fiber.kill()
 
     def _soft_limit(self, limit: float) -> None:
         self._pool.told(self._options.get("timeout_callback"), True, limit)
-        if self.coroutine is not None:
-            self.coroutine.interrupt(SoftTimeLimitExceeded())
+        self._soft_error = SoftTimeLimitExceeded()
+        if self._coroutine is not None:
+            self._coroutine.interrupt(self._soft_error)
 
     def _hard_limit(self, limit: float) -> None:
         self._pool.told(self._options.get("timeout_callback"), False, limit)
@@ -234,73 +300,7 @@ class Job:
     def _end(self, call: Callable[..., Any] | None, value: Any) -> None:
         if not self._over:
             self._over = True
+            self.in_thread = False
             for timer in self._timers:
                 timer.cancel()
             self._pool.ended(self, call, value)
-
-
-class Interruptible:
-    """A coroutine that can be told to raise something where it waits."""
-
-    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        self._coroutine = coroutine
-        self._raises: BaseException | None = None
-        self.work: Work[Any] | None = None
-        self._task: asyncio.Task[Any] | None = None
-
-    async def run(self) -> Any:
-        self._task = asyncio.current_task()
-        return await self
-
-    def interrupt(self, error: BaseException) -> None:
-        """Raise ``error`` at its await; on the loop's thread."""
-        if self._task is not None and not self._task.done():
-            self._raises = error
-            self._task.cancel()
-
-    def stop(self) -> None:
-        """Cancel it."""
-        if self.work is not None:
-            self.work.cancel()
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        step, value = self._coroutine.send, None
-        while True:
-            try:
-                waits_for = step(value)
-            except StopIteration as end:
-                return end.value
-            try:
-                value = yield waits_for
-                step = self._coroutine.send
-            except asyncio.CancelledError as error:
-                step, value = self._coroutine.throw, self._raises or error
-                self._raises = None
-            except BaseException as error:  # noqa: BLE001 - the coroutine's to handle
-                step, value = self._coroutine.throw, error
-
-
-def _goes_on_loop(task: Any, app: Any) -> bool:
-    if getattr(task, "on_loop", False):
-        return True
-    if inspect.iscoroutinefunction(task.run):
-        task.run = _awaited(task.run)
-        task.on_loop = True
-        task.__trace__ = build_tracer(task.name, task, app.loader, None, app=app)
-        return True
-    return False
-
-
-def _awaited(function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
-    """A coroutine function as Celery's tracer calls it: it waits for the coroutine's end."""
-
-    @wraps(function)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        coroutine = Interruptible(function(*args, **kwargs))
-        work = coroutine.work = process_loop().submit(coroutine.run())
-        job = getattr(getcurrent(), "job", None)
-        if job is not None:
-            job.coroutine = coroutine
-        return wait(work)
-
-    return run

@@ -1,0 +1,82 @@
+"""Which jobs of a pool run, and which wait for a slot or for a thread."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Generic, Protocol, TypeVar
+
+
+class OnLoopOrNot(Protocol):
+    """What slots ask of a job."""
+
+    @property
+    def on_loop(self) -> bool:
+        """False when it needs a thread of its own."""
+        ...
+
+
+J = TypeVar("J", bound=OnLoopOrNot)
+
+
+class Slots(Generic[J]):
+    """In their order, but that a job which needs a thread lets others pass while there is none.
+
+    Args:
+        limit: jobs that run at once.
+        threads: of these, how many at the most in threads.
+    """
+
+    def __init__(self, limit: int, threads: int) -> None:
+        self.limit = limit
+        self.running: set[J] = set()
+        self._threads = threads
+        self._in_threads = 0
+        self._queue: deque[J] = deque()
+        self._passed: deque[J] = deque()  # had their turn, but no thread
+        self._lock = threading.Lock()  # without Celery's hub, jobs end in any thread
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue) + len(self._passed)
+
+    @property
+    def in_threads(self) -> int:
+        """How many of the running are in threads."""
+        return self._in_threads
+
+    def add(self, job: J) -> None:
+        """A job that wants to run."""
+        self._queue.append(job)
+
+    def next(self) -> J | None:
+        """A job that may begin; it has its slot from now on."""
+        with self._lock:
+            if len(self.running) >= self.limit:
+                return None
+            if self._passed and self._in_threads < self._threads:
+                return self._occupy(self._passed.popleft())
+            while self._queue:
+                job = self._queue.popleft()
+                if job.on_loop or self._in_threads < self._threads:
+                    return self._occupy(job)
+                self._passed.append(job)
+            return None
+
+    def free(self, job: J) -> None:
+        """It has ended; nothing happens when it had no slot."""
+        with self._lock:
+            if job in self.running:
+                self.running.remove(job)
+                self._in_threads -= not job.on_loop
+
+    def clear(self) -> None:
+        """Forget those that wait."""
+        with self._lock:
+            self._queue.clear()
+            self._passed.clear()
+
+    def _occupy(self, job: J) -> J:
+        self.running.add(job)
+        self._in_threads += not job.on_loop
+        return job
