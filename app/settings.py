@@ -67,8 +67,11 @@ class Settings(BaseSettings):
     #: Below the host's own grace (90 s and more), above most model calls.
     drain_grace_s: float = 30.0
 
-    #: Threads for sync functions: as many as a threads worker usually has slots.
-    function_threads: int = 32
+    #: Steps that a worker runs at once, where its command line says neither --concurrency nor
+    #: another pool. They wait most of their time, and one that waits costs some 50 kB.
+    concurrency: int = 200
+    #: Threads for sync functions. More of them at once wait for a thread, within their timeout.
+    function_threads: int = 64
     #: Steps that one transaction takes at the most; it bounds what one commit can lose or wait.
     group_commit_max: int = 256
     database_timeout_s: float = 10.0
