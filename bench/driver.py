@@ -49,5 +49,25 @@ class Driver:
         """Send no-op steps that nobody runs."""
         raise NotImplementedError
 
+    def recovery(self) -> float:
+        """Kill a worker in the middle of a step: seconds until another one runs it."""
+        raise NotImplementedError
+
+    def grow(self, rows: int) -> None:
+        """Have so many rows of finished steps in the journal."""
+        raise NotImplementedError
+
+    def enqueue_many(self, count: int) -> None:
+        """Send no-op steps in the fastest way."""
+        raise NotImplementedError
+
+    def urgent(self, value: int) -> Any:
+        """One no-op step that overtakes all others, and its result."""
+        raise NotImplementedError
+
+    def depth(self) -> int:
+        """How many steps are queued."""
+        raise NotImplementedError
+
     def close(self) -> None:
         """Free what it holds."""

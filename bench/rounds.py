@@ -19,7 +19,7 @@ from deploy.local.child import Child
 from deploy.local.state import ROOT
 
 _LOG_TAIL_LINES = 15
-_START_S = 60.0  # for the workers' start and the warm-up
+_LINE = 200
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class _Scene:
                 stderr=errors,
                 text=True,
             )
-        timer = _Deadline(process, _START_S if phase == "measure" else self.workload.limit_s)
+        timer = _Deadline(process, self.workload.start_s)
         meters = {"worker": Meter(workers), "client": Meter([process.pid])}
         last, told = "started", {}
         try:
@@ -168,5 +168,5 @@ def _logs(directory: Path) -> str:
     for log in sorted(directory.glob("*.log")):
         lines = log.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:]
         if lines:
-            tails.append("\n".join([f"--- {log.name}", *lines]))
+            tails.append("\n".join([f"--- {log.name}", *(line[:_LINE] for line in lines)]))
     return "\n".join(tails)

@@ -47,7 +47,8 @@ class Workload:
     workers: int = 1
     #: What is printed under the table.
     note: str = ""
-    #: A round that takes longer has failed.
+    #: A start of the workers with its warm-up that takes longer, and a round that does, failed.
+    start_s: float = 60.0
     limit_s: float = 300.0
 
 

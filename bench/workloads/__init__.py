@@ -6,7 +6,17 @@ from importlib import import_module
 
 from bench.workload import Workload
 
-NAMES = ("noop", "roundtrip", "waiting", "chain", "fanout", "vote", "enqueue")
+NAMES = (
+    "noop",
+    "roundtrip",
+    "waiting",
+    "chain",
+    "fanout",
+    "vote",
+    "enqueue",
+    "recovery",
+    "growth",
+)
 
 
 def workload(name: str) -> Workload:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
+from bench import workloads
 from bench.contestant import Case, Contestant, Database
 from deploy.local import procfile
 from deploy.local.state import ROOT
@@ -40,7 +41,7 @@ class Ours(Contestant):
         return [word for name, value in asked.items() for word in (f"--{name}", value)]
 
 
-_WORKLOADS = frozenset({"noop", "roundtrip", "waiting", "chain", "fanout", "vote", "enqueue"})
+_WORKLOADS = frozenset(workloads.NAMES)  # all of them
 
 
 def _on(name: str, database: Database) -> Ours:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import redis
 from celery import chain, chord
 
+from app.intake import Intake
 from bench import driver
+from bench.contestants.ours.rows import fill
 from bench.driver import TIMEOUT_S, Task
 from celery_agents import Client
+
+#: Steps of each kind that are done before their rows are copied.
+_REAL = 100
+_SENT_AT_ONCE = 5_000
 
 
 class Driver(driver.Driver):
@@ -17,6 +28,7 @@ class Driver(driver.Driver):
 
     def __init__(self) -> None:
         self.client = Client()
+        self._intake = Intake(redis.Redis.from_url(os.environ["REDIS_URL"]))
 
     def steps(self, task: Task, values: Sequence[int]) -> list[Any]:
         return [run.get(timeout=TIMEOUT_S) for run in self.client.ask.many(task, values)]
@@ -53,5 +65,43 @@ class Driver(driver.Driver):
         for value in range(count):
             self.client.ask("noop", value)
 
+    def recovery(self) -> float:
+        """Whoever runs the step first is killed; it says so when it runs again."""
+        record = Path(os.environ["BENCH_DIRECTORY"]) / "runs"
+        run = self.client.ask("first_hangs", str(record))
+        first = _line(record, 1)
+        began = time.monotonic()
+        os.kill(int(first), signal.SIGKILL)
+        if _line(record, 2) == first:
+            raise RuntimeError("The step ran again in the process that was killed.")
+        seconds = time.monotonic() - began
+        run.get(timeout=TIMEOUT_S)
+        return seconds
+
+    def grow(self, rows: int) -> None:
+        if rows:
+            self.steps("wait", range(_REAL))
+            self.votes(_REAL // 5)
+            fill(os.environ["DATABASE_URL"], rows)
+
+    def enqueue_many(self, count: int) -> None:
+        for start in range(0, count, _SENT_AT_ONCE):
+            self.enqueue(min(_SENT_AT_ONCE, count - start), "ask.many")
+
+    def urgent(self, value: int) -> Any:
+        return self.client.ask("noop", value, priority=0).get(timeout=TIMEOUT_S)
+
+    def depth(self) -> int:
+        return self._intake.depth(self.client.queue)
+
     def close(self) -> None:
         self.client.close()
+
+
+def _line(record: Path, number: int) -> str:
+    """The line of that number, once it is there; the bench bounds the wait."""
+    while True:
+        lines = record.read_text().splitlines() if record.exists() else []
+        if len(lines) >= number:
+            return lines[number - 1]
+        time.sleep(0.005)
