@@ -43,6 +43,9 @@ log = logging.getLogger(__name__)
 JOURNAL_PAUSE_S = (0.5, 5.0)
 #: A finished step's outcome is kept and written for so long before the step is given back.
 JOURNAL_PATIENCE_S = 60.0
+#: A step that is not admitted comes again so often, without using up an attempt: with the default
+#: policy and an agent whose breaker stays open that is about an hour. Its deadline may be sooner.
+REFUSALS_MAX = 100
 #: What a client's message says beside its arguments, kept for publishing successors again.
 _ENVELOPE = (
     ("callbacks", "link"),
@@ -249,13 +252,15 @@ class StepTask(Task):
                 sleep(random.uniform(*JOURNAL_PAUSE_S))  # noqa: S311 - spreads load
 
     def _retry_delay(self, claim: Claimed, error: RetryableError) -> float | None:
-        """Seconds until the next attempt; None when there is none, by count or by deadline."""
+        """Seconds until it comes again; None when it does not, by count or by deadline."""
         policy = self.parse(claim.payload["args"], claim.payload["kwargs"]).retry
-        delay = policy.delay_s(
-            claim.attempt,
-            rng=random.Random(),  # noqa: S311 - jitter
-            retry_after_s=error.retry_after_s,
-        )
+        rng, after_s = random.Random(), error.retry_after_s  # noqa: S311 - jitter
+        if error.attempted:
+            delay = policy.delay_s(claim.attempt, rng=rng, retry_after_s=after_s)
+        elif (claims := claim.token) - claim.attempt < REFUSALS_MAX:
+            delay = policy.wait_s(claims, rng=rng, retry_after_s=after_s)
+        else:
+            delay = None
         too_late = claim.left_s is not None and (delay or 0) >= claim.left_s
         return None if too_late else delay
 
@@ -268,7 +273,9 @@ class StepTask(Task):
         if step is not None:
             self._keep_writing(lambda: blocking(step.calls_written))
         aftermath = self._keep_writing(
-            lambda: runtime.journal.postpone(claim, delay_s=delay, error=info)
+            lambda: runtime.journal.postpone(
+                claim, delay_s=delay, error=info, attempted=error.attempted
+            )
         )
         if not aftermath.applied:
             raise Ignore(f"{claim.id}: failed late, another worker had its lease")

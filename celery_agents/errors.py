@@ -57,6 +57,8 @@ class RetryableError(AgentsError):
 
     kind = "transient"
     retryable = True
+    #: Whether it uses an attempt up. What was not admitted for now has not been tried.
+    attempted: ClassVar[bool] = True
 
     @property
     def retry_after_s(self) -> float | None:
@@ -98,10 +100,12 @@ class BadAnswerError(RetryableError):
 class BreakerOpenError(RetryableError):
     """The agent failed too often and is left alone for now; nothing was called.
 
-    ``retry_after_s`` says when to come again; a fallback chain or a backup answers at once.
+    ``retry_after_s`` says when to come again; a fallback chain or a backup answers at once. It is
+    no attempt: the step waits, without a slot, as long as its deadline allows.
     """
 
     kind = "breaker_open"
+    attempted = False
 
 
 class RunBusyError(RetryableError):

@@ -142,20 +142,27 @@ class FinishStep(Operation[Aftermath]):
 class PostponeStep(Operation[Aftermath]):
     """Give a claimed step back, to be claimed again after ``delay_s``.
 
-    With ``error`` it is a failed attempt. Without, its worker stops: the attempt is not counted,
-    and another worker is woken.
+    With ``error`` it is a failed attempt or, when not ``attempted``, none: it was not admitted for
+    now. Without, its worker stops: the attempt is not counted, and another worker is woken.
     """
 
     order: ClassVar[int] = 11
 
     def __init__(
-        self, claim: Claimed, *, delay_s: float, wake_grace_s: float, error: ErrorInfo | None
+        self,
+        claim: Claimed,
+        *,
+        delay_s: float,
+        wake_grace_s: float,
+        error: ErrorInfo | None,
+        attempted: bool = True,
     ) -> None:
         super().__init__()
         self.claim = claim
         self.delay_s = delay_s
         self.wake_grace_s = wake_grace_s
         self.error = error
+        self.counted = error is not None and attempted
 
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[PostponeStep]) -> list[Aftermath]:
@@ -170,9 +177,9 @@ class PostponeStep(Operation[Aftermath]):
             Step.wake_at: now() + self.delay_s + self.wake_grace_s,
             Step.wakes: 0,
         }
-        if error is None:
+        if not self.counted:
             values[Step.attempts] = Step.attempts - 1
-        else:
+        if error is not None:
             values[Step.error] = error.compact()
         row = connection.execute(
             update(Step)
@@ -184,7 +191,7 @@ class PostponeStep(Operation[Aftermath]):
             .values(values)
             .returning(*joins.WAKE_COLUMNS)
         ).first()
-        if row is not None and error is not None:
+        if row is not None and error is not None and self.counted:
             data = {
                 "attempt": self.claim.attempt,
                 "delay_s": round(self.delay_s, 3),

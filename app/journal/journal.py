@@ -62,11 +62,18 @@ class Journal:
         return self._writer.submit(ExpandStep(claim, plan, self.rules))
 
     def postpone(
-        self, claim: Claimed, *, delay_s: float, error: ErrorInfo | None = None
+        self,
+        claim: Claimed,
+        *,
+        delay_s: float,
+        error: ErrorInfo | None = None,
+        attempted: bool = True,
     ) -> Reply[Aftermath]:
         grace = self.rules.wake_grace_s
         return self._writer.submit(
-            PostponeStep(claim, delay_s=delay_s, wake_grace_s=grace, error=error)
+            PostponeStep(
+                claim, delay_s=delay_s, wake_grace_s=grace, error=error, attempted=attempted
+            )
         )
 
     def start_call(

@@ -32,6 +32,10 @@ class RetryPolicy(Contract):
         """Seconds to wait after failed ``attempt`` (from 1), or None when it was the last one."""
         if attempt >= self.max_attempts:
             return None
+        return self.wait_s(attempt, rng=rng, retry_after_s=retry_after_s)
+
+    def wait_s(self, attempt: int, *, rng: random.Random, retry_after_s: float | None) -> float:
+        """Seconds to wait after ``attempt`` (from 1), however many there may be."""
         ceiling = min(self.max_delay_s, self.base_delay_s * 2.0 ** min(attempt - 1, 60))
         wait = rng.uniform(0.0, ceiling)
         if retry_after_s is not None:

@@ -169,7 +169,7 @@ def test_a_breaker_opens_for_all_workers_and_closes_again(stack: Stack, service:
     (opened,) = stack.events(failed[-1].id, "breaker")
     assert opened["data"] == {"breaker": "agent:fragile", "from": "closed", "to": "open"}
     service.up()
-    refused = stack.client.ask("fragile", 1, retry=ONCE)
+    refused = stack.client.ask("fragile", 1, when_open="fail")
     with pytest.raises(BreakerOpenError) as caught:
         refused.get(timeout=SOON_S)
     assert 0 < (caught.value.retry_after_s or 0) <= 2
@@ -180,8 +180,10 @@ def test_a_breaker_opens_for_all_workers_and_closes_again(stack: Stack, service:
     assert chain.get(timeout=SOON_S) == "backup"
     assert list(stack.members(chain.id)) == ["other"]  # masked, not tried
 
-    patient = stack.client.ask("fragile", 1)
+    patient = stack.client.ask("fragile", 1, retry=ONCE)
     assert patient.get(timeout=SOON_S) == "service"  # it came again when it was told to
+    assert stack.row(patient.id).attempts == 1
+    assert stack.events(patient.id, "retry") == []
     told = [e["data"]["to"] for e in stack.events(patient.id, "breaker")]
     assert told == ["half_open", "closed"]
     assert service.asked == 1

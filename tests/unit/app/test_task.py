@@ -12,6 +12,7 @@ from celery import Celery, signals
 from celery.exceptions import Ignore, Retry
 from sqlalchemy import select
 
+from app.journal import reads
 from app.journal.models import Step as StepRow
 from app.journal.rows import Claimed
 from app.plan import Expand, Member
@@ -24,6 +25,7 @@ from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, U
 from celery_agents.errors import (
     AgentFailedError,
     AgentsError,
+    BreakerOpenError,
     DeadlineExceededError,
     InvalidPayloadError,
     PayloadTooLargeError,
@@ -212,6 +214,34 @@ def test_a_retryable_error_is_tried_again(make: Any, runtime: Runtime) -> None:
     assert row(runtime, "s").attempts == 2
 
 
+def test_what_was_not_admitted_is_no_attempt(make: Any, runtime: Runtime) -> None:
+    async def guarded(step: Step, request: StepOptions) -> str:
+        if step.claim.token <= 3:
+            raise BreakerOpenError("open", {"retry_after_s": 0.01})
+        return f"attempt {step.attempt}"
+
+    task = make(guarded)
+    once = {"max_attempts": 1, "base_delay_s": 0}
+    with pytest.raises(Retry):
+        receive(task, "s", 1, retry=once)
+    assert (row(runtime, "s").attempts, row(runtime, "s").error["kind"]) == (0, "breaker_open")
+    for _ in range(2):
+        with pytest.raises(Retry):
+            woken(task, "s")
+    assert woken(task, "s") == "attempt 1"
+    assert row(runtime, "s").attempts == 1
+    assert runtime.journal.read(reads.retries) == 0
+
+
+def test_it_waits_no_longer_than_its_deadline(make: Any, runtime: Runtime) -> None:
+    async def guarded(step: Step, request: StepOptions) -> str:
+        raise BreakerOpenError("open", {"retry_after_s": 50})
+
+    with pytest.raises(BreakerOpenError):
+        receive(make(guarded), "s", 1, deadline_s=20)
+    assert row(runtime, "s").state == "failed"
+
+
 def test_a_long_wait_stays_in_the_row(make: Any, runtime: Runtime) -> None:
     with pytest.raises(Ignore, match="by recovery"):
         receive(make(flaky(after_s=500)), "s", 1)
@@ -392,10 +422,17 @@ def test_one_outcome_for_whatever_came_out(result: object, expected: Outcome) ->
     assert _outcome(result, claim(), SPENT) == expected
 
 
+OPEN = BreakerOpenError("", {"retry_after_s": 9})
+
+
 @pytest.mark.parametrize(
     ("change", "error", "delay"),
     [
         ({}, RateLimitedError(""), (0, 1)),
+        ({"attempt": 4, "token": 4}, OPEN, (9, 13)),  # no attempt, so it is not the last one
+        ({"attempt": 1, "token": 90}, OPEN, (9, 39)),  # less often each time
+        ({"attempt": 1, "token": 101}, OPEN, None),
+        ({"remaining_s": 8}, OPEN, None),
         ({"attempt": 3}, RateLimitedError(""), (0, 2)),
         ({"attempt": 4}, RateLimitedError(""), None),
         ({}, RateLimitedError("", {"retry_after_s": 7}), (7, 8)),

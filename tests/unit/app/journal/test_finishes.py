@@ -74,6 +74,17 @@ def test_a_failed_attempt_is_counted_and_told(world: World, journal: Journal) ->
     assert journal.read(reads.retries) == 1
 
 
+def test_one_that_was_not_admitted_costs_no_attempt(world: World, journal: Journal) -> None:
+    claim = claimed(journal, "s", step())
+    after = journal.postpone(claim, delay_s=30, error=TIRED, attempted=False).result(SOON)
+    assert (after.applied, after.wakes) == (True, [])  # it is sent again when the wait is over
+    row = world.row("s")
+    assert (row.state, row.attempts, row.worker_id) == ("ready", 0, None)
+    assert ErrorInfo.model_validate(row.error) == TIRED
+    assert row.ready_at == pytest.approx(world.clock() + 30, abs=5)
+    assert world.events("s") == []
+
+
 def test_a_step_that_is_given_back_costs_no_attempt(world: World, journal: Journal) -> None:
     journal.postpone(claimed(journal, "s", step()), delay_s=0).result(SOON)
     assert (world.row("s").attempts, world.row("s").error) == (0, None)
