@@ -35,11 +35,12 @@ class Settings(BaseSettings):
     modules: Annotated[tuple[str, ...], NoDecode] = ()
     queue: str = names.QUEUE
 
-    # Leases: when a worker dies its lease has 8 - 2 to 8 s left; its steps are looked for every
-    # second. So they run elsewhere after 7.5 s in the middle, 9 s and a claim at the latest.
-    # Four heartbeats fit in, so a database that is away for a moment ends no lease.
-    lease_s: float = 8.0
-    heartbeat_interval_s: float = 2.0
+    # Leases: when a worker dies its lease has 7 - 1.5 to 7 s left; its steps are looked for every
+    # second. So they run elsewhere after 6.75 s in the middle, 8 s and a claim at the latest.
+    # Shorter ones would end too soon: they have to outlast a database that is restarted, and a
+    # machine that is too busy to run a heartbeat, for 5.5 s; their steps would be paid twice.
+    lease_s: float = 7.0
+    heartbeat_interval_s: float = 1.5
     recovery_interval_s: float = 1.0
     #: How long a published message may be on its way before recovery looks at its row.
     wake_grace_s: float = 10.0
