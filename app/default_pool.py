@@ -5,21 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from celery import signals
 from celery.app.defaults import DEFAULT_POOL
-from celery.concurrency import ALIASES, get_implementation
+from celery.concurrency import get_implementation
 from click.core import ParameterSource
 
-#: Its name by ``--pool custom``, Celery's own place for a pool from elsewhere.
 COROUTINES = "app.pool:CoroutinePool"
 
 
-def name_pool() -> None:
-    """Make ``--pool custom`` mean it, unless the environment says otherwise."""
-    ALIASES["custom"] = ALIASES.get("custom") or COROUTINES
-
-
-@signals.worker_init.connect
 def choose_pool(sender: Any = None, **_: Any) -> None:
     """Celery's default is prefork, in which each waiting call holds a process."""
     settings = getattr(sender.app, "agents_settings", None)

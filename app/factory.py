@@ -9,7 +9,7 @@ from celery import Celery, bootsteps, current_app, signals
 from celery.worker.control import control_command
 
 from app.celeryconfig import celery_config
-from app.default_pool import name_pool
+from app.default_pool import choose_pool
 from app.draining import drain_later, listen
 from app.endpoint import Endpoint
 from app.outbox import AgentsCelery
@@ -23,7 +23,6 @@ from app.settings import Settings
 def create_app(settings: Settings) -> Celery:
     """The application of these settings. Nothing is connected, no task is imported yet."""
     register_json()
-    name_pool()
     app = AgentsCelery("celery-agents")
     app.agents_settings = settings
     app.agents_cli = "app.cli:commands"
@@ -66,6 +65,9 @@ class AgentsService(bootsteps.StartStopStep):
             self.endpoint.stop()
 
     terminate = stop
+
+
+signals.worker_init.connect(choose_pool)
 
 
 @signals.worker_process_init.connect

@@ -46,7 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--wipes", type=int, default=defaults.wipes, help="of Redis")
     parser.add_argument("--seed", type=int, default=defaults.seed)
     parser.add_argument("--journal", choices=["sqlite", "postgres"], default=defaults.journal)
-    parser.add_argument("--pool", choices=["threads", "prefork"], default=defaults.pool)
+    parser.add_argument(
+        "--pool", choices=["coroutines", "threads", "prefork"], default=defaults.pool
+    )
     parser.add_argument("--brief", action="store_true", help="fewer rounds, as in ./run test")
     parser.add_argument(
         "--sabotage", action="store_true", help="take away what each shows, and see that it fails"

@@ -50,7 +50,7 @@ class Options:
     wipes: int = 5
     seed: int = 1
     journal: JournalKind = "sqlite"
-    pool: Literal["threads", "prefork"] = "threads"
+    pool: Literal["coroutines", "threads", "prefork"] = "coroutines"
     brief: bool = False
     #: Take away what the scenario shows, to see it fail.
     sabotage: bool = False
@@ -99,9 +99,15 @@ class Stand:
     # -- workers
 
     def pool(self, slots: int = 16) -> list[str]:
-        """The arguments of a worker: many slots in threads, at most four as processes."""
+        """The arguments of a worker: many slots in one process, at most four as processes."""
         kind = self.options.pool
-        return ["--pool", kind, "--concurrency", str(min(slots, 4) if kind == "prefork" else slots)]
+        named = "custom" if kind == "coroutines" else kind  # by Celery's name for it
+        return [
+            "--pool",
+            named,
+            "--concurrency",
+            str(min(slots, 4) if kind == "prefork" else slots),
+        ]
 
     def worker(self, *, slots: int = 16, **options: Any) -> WorkerProcess:
         """Start a worker of the pool that was asked for."""

@@ -32,6 +32,7 @@ FAST = {
     "AGENTS_WAKE_GRACE_S": "1",
 }
 _COMMON = ["--without-mingle", "--without-gossip", "-Q", "agents,agents.control"]
+COROUTINES = ["--concurrency", "16", *_COMMON]  # no pool is named: the default
 THREADS = ["--pool", "threads", "--concurrency", "16", *_COMMON]
 PREFORK = ["--pool", "prefork", "--concurrency", "2", *_COMMON]
 #: Generous: a machine with two busy cores.
@@ -76,7 +77,7 @@ class Stack:
 
     def worker(
         self,
-        args: Sequence[str] = THREADS,
+        args: Sequence[str] = COROUTINES,
         *,
         env: Mapping[str, str] | None = None,
         name: str | None = None,

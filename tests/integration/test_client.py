@@ -20,7 +20,7 @@ from celery_agents.errors import (
     ResultTimeoutError,
     StepCancelledError,
 )
-from tests.integration.harness import PREFORK, SOON_S, THREADS, Stack, eventually, lines
+from tests.integration.harness import COROUTINES, PREFORK, SOON_S, Stack, eventually, lines
 
 QUICK = RetryPolicy(base_delay_s=0.05)
 
@@ -252,7 +252,7 @@ class TestCancel:
     def test_before_it_started(self, fast: Stack, counted: Path) -> None:
         run = fast.client.ask("count", {"path": str(counted)})
         run.cancel()
-        fast.worker([*THREADS[:4], "-Q", "agents.control"])
+        fast.worker([*COROUTINES[:2], "-Q", "agents.control"])
         eventually(lambda: fast.state(run.id) == "cancelled")
         assert fast.client.celery.control.add_consumer("agents", reply=True)
         with pytest.raises(StepCancelledError):
@@ -278,7 +278,7 @@ class TestCancel:
         assert outcome is not None
         assert outcome.state is State.CANCELLED
 
-    @pytest.mark.parametrize("pool", [THREADS, PREFORK], ids=["threads", "prefork"])
+    @pytest.mark.parametrize("pool", [COROUTINES, PREFORK], ids=["coroutines", "prefork"])
     def test_while_every_slot_is_taken(self, fast: Stack, counted: Path, pool: list[str]) -> None:
         """The task that cancels waits for a slot, too; the workers' main threads do not."""
         fast.worker([*pool[:3], "2", *pool[4:]])
@@ -324,7 +324,7 @@ def test_priorities_first_comes_first(fast: Stack, counted: Path) -> None:
         fast.client.ask("count", {"path": str(counted)}, priority=priority, id=word)
         for priority, word in ((9, "last"), (5, "middle"), (0, "first"))
     ]
-    fast.worker(["--pool", "threads", "--concurrency", "1", *THREADS[4:]])
+    fast.worker(["--concurrency", "1", *COROUTINES[2:]])
     for run in runs:
         run.get(timeout=SOON_S)
     assert lines(counted) == ["first", "middle", "last"]

@@ -16,7 +16,7 @@ from celery_agents.errors import (
     StepCancelledError,
 )
 from celery_agents.run import Run
-from tests.integration.harness import PREFORK, SOON_S, THREADS, Stack, eventually, lines
+from tests.integration.harness import COROUTINES, PREFORK, SOON_S, Stack, eventually, lines
 
 TRIP = ["hotel", "flight", "car"]
 SAGAS = {"AGENTS_MODULES": '["tests.support.sagas"]'}
@@ -45,7 +45,7 @@ def told(report: Any, kind: str) -> list[str]:
     return [one["agent"] for one in report.get(kind, ())]
 
 
-@pytest.mark.parametrize("pool", [THREADS, PREFORK], ids=["threads", "prefork"])
+@pytest.mark.parametrize("pool", [COROUTINES, PREFORK], ids=["coroutines", "prefork"])
 def test_what_was_done_is_undone_in_reverse_order(
     sagas: Stack, counted: Path, pool: list[str]
 ) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from celery_agents.contracts.base import JsonValue
-from tests.integration.harness import PREFORK, SOON_S, THREADS, Stack, eventually, lines
+from tests.integration.harness import COROUTINES, PREFORK, SOON_S, Stack, eventually, lines
 
 
 def test_a_step_that_ends_in_time_is_let(fast: Stack, counted: Path) -> None:
@@ -21,7 +21,7 @@ def test_a_step_that_ends_in_time_is_let(fast: Stack, counted: Path) -> None:
     assert lines(counted) == ["begin", "end"]
 
 
-@pytest.mark.parametrize("pool", [THREADS, PREFORK], ids=["threads", "prefork"])
+@pytest.mark.parametrize("pool", [COROUTINES, PREFORK], ids=["coroutines", "prefork"])
 def test_a_step_that_does_not_is_given_to_another_worker(
     fast: Stack, counted: Path, pool: list[str]
 ) -> None:

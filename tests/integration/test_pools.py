@@ -1,4 +1,4 @@
-"""The core of it under each pool and on each database; threads on SQLite is all other modules'."""
+"""The core under each pool and on each database; all other modules have coroutines on SQLite."""
 
 from __future__ import annotations
 
@@ -12,10 +12,24 @@ from sqlalchemy import make_url
 from celery_agents import RetryPolicy
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import AgentFailedError, DeadlineExceededError, StepCancelledError
-from tests.integration.harness import FAST, PREFORK, SOON_S, THREADS, Stack, eventually, lines
+from tests.integration.harness import (
+    COROUTINES,
+    FAST,
+    PREFORK,
+    SOON_S,
+    THREADS,
+    Stack,
+    eventually,
+    lines,
+)
 from tests.support.postgres import Databases
 from tests.support.redis_server import RedisServer
 
+POOLS = {
+    "coroutines": COROUTINES,
+    "threads": THREADS,
+    "prefork": [*PREFORK, "--concurrency", "4"],
+}
 QUICK = RetryPolicy(base_delay_s=0.05)
 
 
@@ -23,7 +37,8 @@ QUICK = RetryPolicy(base_delay_s=0.05)
     scope="module",
     params=[
         "prefork-sqlite",
-        pytest.param("threads-postgres", marks=pytest.mark.postgres),
+        "threads-sqlite",
+        pytest.param("coroutines-postgres", marks=pytest.mark.postgres),
         pytest.param("prefork-postgres", marks=pytest.mark.postgres),
     ],
 )
@@ -34,7 +49,12 @@ def made(
 ) -> Iterator[Stack]:
     """A stack of that pool and database."""
     pool, database = request.param.split("-")
-    number = {"prefork-sqlite": 2, "threads-postgres": 3, "prefork-postgres": 4}[request.param]
+    number = {
+        "prefork-sqlite": 2,
+        "threads-sqlite": 3,
+        "coroutines-postgres": 4,
+        "prefork-postgres": 5,
+    }[request.param]
     directory = tmp_path_factory.mktemp(request.param)
     server: Databases | None = None
     if database == "sqlite":
@@ -47,7 +67,7 @@ def made(
         url = server.create(template=template)
     stack = Stack(shared_broker.database_url(number), url, directory, FAST)
     try:
-        stack.worker(THREADS if pool == "threads" else [*PREFORK, "--concurrency", "4"])
+        stack.worker(POOLS[pool])
         yield stack
     finally:
         stack.close()
