@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import decide, report, roster, venvs, workloads
+from bench import decide, goals, report, roster, venvs, workloads
 from bench.contestant import Contestant
 from bench.contestants.ours import with_pool
 from bench.report import Row
@@ -17,10 +18,13 @@ from bench.rounds import play
 from bench.servers import Servers
 from bench.workload import Workload
 from deploy.local.stack import fresh_directory
-from deploy.local.state import STATE
+from deploy.local.state import ROOT, STATE
 
 RESULTS = STATE / "bench" / "results"
 DECIDE = "decide"
+PICTURES = ROOT / "docs" / "bench"
+_SHOWN = PICTURES.relative_to(ROOT)
+_MATPLOTLIB = ("matplotlib==3.11.2",)
 _NAMES = (*workloads.NAMES, DECIDE)
 
 _ABOUT = """\
@@ -48,6 +52,8 @@ def main(argv: Sequence[str]) -> int:
     if options.list:
         print(_matrix())
         return 0
+    if options.plot is not None:
+        return _plot(options.plot)
     if unknown := [name for name in options.workloads if name not in _NAMES]:
         print(
             f"There is no workload {unknown[0]!r}. There are: {', '.join(_NAMES)}", file=sys.stderr
@@ -92,8 +98,20 @@ def _parser() -> argparse.ArgumentParser:
         help="ours with each of these pools (threads, prefork:4) instead of the Procfile's",
     )
     add("--results", type=Path, metavar="FILE", help="where the lines of JSON go")
+    add("--plot", type=Path, metavar="FILE", help=f"draw the lines of JSON in FILE to {_SHOWN}")
     add("--list", action="store_true", help="who takes part in what, and leave")
     return parser
+
+
+def _plot(results: Path) -> int:
+    """Draw a run, in an environment that has matplotlib."""
+    try:
+        python = venvs.python_of("plots", _MATPLOTLIB)
+    except RuntimeError as error:
+        print(f"The environment for plots could not be made: {error}", file=sys.stderr)
+        return 1
+    command = [str(python), "-m", "bench.plots", str(results.resolve()), str(PICTURES)]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
 def _contestants(options: argparse.Namespace) -> list[Contestant]:
@@ -129,6 +147,7 @@ def _play_all(
     path = results or RESULTS / time.strftime("%Y-%m-%d-%H%M%S.jsonl")
     path.parent.mkdir(parents=True, exist_ok=True)
     print(f"machine: {json.dumps(report.machine())}\n{report.SEED}\n")
+    played: list[Row] = []
     with fresh_directory(STATE / "bench" / "runs") as directory, Servers(directory) as servers:
         for workload in measured:
             rows = [
@@ -142,10 +161,13 @@ def _play_all(
                     python = pythons[row.contestant.name]
                     row.rounds.append(play(servers, row.contestant, workload, row.case, python))
                     _progress(row, number, rounds)
+            played += rows
             if rows:
                 print(report.table(rows), end="\n\n", flush=True)
                 with path.open("a") as file:
                     file.writelines(f"{row.as_json()}\n" for row in rows)
+    if reached := goals.goals(played):
+        print("ratios of this run:", *(f"  {goal}" for goal in reached), sep="\n", end="\n\n")
     for name, reason in left_out.items():
         print(f"LEFT OUT: {name}: {reason}")
     print(f"machine afterwards: {json.dumps(report.machine())}\nevery round's figures: {path}")

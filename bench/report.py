@@ -59,10 +59,14 @@ class Row:
                 "contestant": self.contestant.name,
                 "case": dict(self.case),
                 "settings": self.contestant.settings(self.workload.name, self.case),
-                "median": self.headline,
+                "title": self.workload.title,
+                "headline": self.workload.headline,
                 "unit": self.workload.unit,
+                "more_is_better": self.workload.more_is_better,
+                "median": self.headline,
                 "lost": self.lost,
                 "rounds": [asdict(r) for r in self.rounds],
+                "machine": machine(),
             }
         )
 

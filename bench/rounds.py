@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,19 +122,24 @@ class _Scene:
                 last = told.pop("event")
                 if last == "begin":
                     timer.restart(self.workload.limit_s)
-                for meter in meters.values():
-                    meter.begin() if last == "begin" else meter.end()
-            code = process.wait()
+                    _each(meters, Meter.begin)
+                elif last == "measured":
+                    _each(meters, Meter.end)
         finally:
             timer.cancel()
             process.kill()
             process.wait()
-            for meter in meters.values():
-                meter.close()
-        if timer.passed or last != "end":
-            reason = f"took more than {timer.limit_s:.0f} s" if timer.passed else f"ended: {code}"
-            raise RuntimeError(f"The client {reason} (last seen: {last}).")
+            _each(meters, Meter.close)
+        if timer.passed:
+            raise RuntimeError(f"{phase}: over {timer.limit_s:.0f} s (last seen: {last})")
+        if last != "end":
+            raise RuntimeError(f"{phase}: {told.get('error', 'the client died')}")
         return {**told, **{name: meter.usage for name, meter in meters.items()}}
+
+
+def _each(meters: Mapping[str, Meter], do: Callable[[Meter], None]) -> None:
+    for meter in meters.values():
+        do(meter)
 
 
 class _Deadline:
