@@ -25,10 +25,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
-from celery import signals
 from celery._state import _task_stack
 from celery.concurrency.base import BasePool
 from celery.exceptions import ImproperlyConfigured, SoftTimeLimitExceeded
+from celery.utils import log as celery_log
 from celery.utils.threads import USE_FAST_LOCALS
 from greenlet import GreenletExit
 
@@ -65,10 +65,8 @@ class CoroutinePool(BasePool):
         self._ended: deque[tuple[Job, Callable[..., Any] | None, Any]] = deque()
         self._reaping = False
         self._hub: Any = None
-        self.ending = False
         self._stopping = False
         self._change = threading.Event()
-        signals.worker_shutting_down.connect(self._shutting_down)
 
     def register_with_event_loop(self, loop: Any) -> None:
         self._hub = loop
@@ -106,7 +104,7 @@ class CoroutinePool(BasePool):
         self._ended.append((job, call, value))
         if self._stopping:
             self._change.set()
-        elif self._hub is None:
+        elif self._hub is None or _in_signal_handler():
             self._reap()
         elif not self._reaping:  # one wake of the hub for all that end before it looks
             self._reaping = True
@@ -164,13 +162,6 @@ class CoroutinePool(BasePool):
         self._let_leave()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _shutting_down(self, how: str = "", **_: Any) -> None:
-        """In a cold one the main thread sleeps, so that ends are told where they happen."""
-        if how == "Cold":
-            self.ending = True
-            self._hub = None
-            self._reap()
-
     def _let_leave(self) -> None:
         async def all_left() -> None:
             if self.leaving:
@@ -184,7 +175,7 @@ class CoroutinePool(BasePool):
     def terminate_job(self, pid: int, signal: Any = None) -> None:  # noqa: ARG002 - Celery's
         """Celery goes on to say REVOKED, and to terminate the job itself; see :class:`Job`."""
         job = getattr(pid, "job", None)
-        if job is not None and job.in_thread and not self.ending:
+        if job is not None and job.in_thread and not _in_signal_handler():
             raise NotImplementedError(f"{job} runs in a thread, which cannot be stopped")
 
     def _get_info(self) -> dict[str, Any]:
@@ -195,6 +186,11 @@ class CoroutinePool(BasePool):
             "in-threads": self.slots.in_threads,
             "waiting": self.slots.waiting,
         }
+
+
+def _in_signal_handler() -> bool:
+    """Whether Celery's main thread is in one: a cold shutdown waits and cancels there."""
+    return bool(celery_log._in_sighandler)  # noqa: SLF001 - the flag that in_sighandler() sets
 
 
 class _Pid(int):

@@ -34,7 +34,8 @@ class Slots(Generic[J]):
         self._in_threads = 0
         self._queue: deque[J] = deque()
         self._passed: deque[J] = deque()  # had their turn, but no thread
-        self._lock = threading.Lock()  # without Celery's hub, jobs end in any thread
+        # Without a hub jobs end in any thread; and a signal may come in here, and stop the pool.
+        self._lock = threading.RLock()
 
     @property
     def waiting(self) -> int:

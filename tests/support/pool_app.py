@@ -21,7 +21,7 @@ from redis import Redis
 URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
 NOTES = "pool-notes"
 
-app = Celery("pool-app", broker=URL, backend=URL)
+app = Celery("pool-app", broker=URL, backend=URL, set_as_current=False)
 app.conf.update(
     task_default_queue="pool",
     worker_pool=os.environ.get("POOL", "app.pool:CoroutinePool"),
@@ -50,6 +50,11 @@ def note(key: str, *what: Any) -> None:
 async def add(x: int, y: int) -> int:
     await asyncio.sleep(0)
     return x + y
+
+
+@app.task(track_started=True)
+async def nap_tracked(seconds: float) -> None:
+    await asyncio.sleep(seconds)
 
 
 @app.task
@@ -290,7 +295,7 @@ class Whole(Task):
 whole = app.register_task(Whole())
 
 
-# -- signals, for tasks whose id says so
+# -- signals, in workers, for tasks whose id says so
 
 
 def _signal(name: str) -> Any:
@@ -304,17 +309,7 @@ def _signal(name: str) -> Any:
     return told
 
 
-_HELD = [_signal(n) for n in ("prerun", "postrun", "success", "failure", "retry", "revoked")]
-for signal, receiver in zip(
-    (
-        signals.task_prerun,
-        signals.task_postrun,
-        signals.task_success,
-        signals.task_failure,
-        signals.task_retry,
-        signals.task_revoked,
-    ),
-    _HELD,
-    strict=True,
-):
-    signal.connect(receiver, weak=False)
+@signals.worker_init.connect
+def _listen(**_: Any) -> None:
+    for name in ("prerun", "postrun", "success", "failure", "retry", "revoked"):
+        getattr(signals, f"task_{name}").connect(_signal(name), weak=False)
