@@ -281,7 +281,7 @@ class TestCancel:
     @pytest.mark.parametrize("pool", [COROUTINES, PREFORK], ids=["coroutines", "prefork"])
     def test_while_every_slot_is_taken(self, fast: Stack, counted: Path, pool: list[str]) -> None:
         """The task that cancels waits for a slot, too; the workers' main threads do not."""
-        fast.worker([*pool[:3], "2", *pool[4:]])
+        fast.worker([*pool, "--concurrency", "2"])
         runs = [fast.client.ask("slow", {"seconds": 60, "path": str(counted)}) for _ in "ab"]
         eventually(lambda: lines(counted) == ["begin"] * 2)
         runs[0].cancel()

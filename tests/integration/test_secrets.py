@@ -44,12 +44,17 @@ def events(stack: Stack) -> Iterator[list[dict[str, Any]]]:
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     listening.wait(5)
+    app.control.enable_events(reply=True)  # as Flower does
     # The watcher hears only what is sent once it is bound: ask until it hears something.
-    eventually(lambda: stack.client.ask("noop", 0).get(timeout=SOON_S) == 0 and len(seen) > 0)
+    eventually(lambda: stack.client.ask("noop", 0).get(timeout=SOON_S) == 0 and _tasks(seen))
     yield seen
     over.set()
     thread.join(5)
     app.close()
+
+
+def _tasks(seen: list[dict[str, Any]]) -> bool:
+    return any(e["type"].startswith("task-") for e in seen)
 
 
 def test_error_of_an_agent(client: Client, stack: Stack, events: list[dict[str, Any]]) -> None:
