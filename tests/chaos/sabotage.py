@@ -14,10 +14,11 @@ from typing import Any
 from sqlalchemy import Engine, event
 
 import app.factory
-from app import transport
-from app.journal import claims, compensations, leases, slots
+from app import task, transport
+from app.journal import claims, compensations, engine, leases, slots, writer
 from app.journal.journal import Journal
 from app.recovery import Recovery
+from app.runtime import Runtime
 
 
 def plain_transport() -> None:
@@ -41,8 +42,24 @@ def no_memory() -> None:
 
 
 def no_claims() -> None:
-    """Whoever gets a message runs it, whatever its row says."""
+    """Whoever gets a message runs it, whatever its row and its process say."""
     _keep_conditions(lambda number: number == 0)
+    plain = Runtime.__init__
+
+    def __init__(self: Runtime, *args: Any) -> None:  # noqa: N807 - a method's
+        plain(self, *args)
+        self.active = _Forgetful(self.active)
+
+    _put(Runtime, "__init__", __init__)
+
+
+def no_patience() -> None:
+    """A write that fails is not tried again, and no connection is tried before it is used."""
+    plain = engine.create_engine
+    _put(engine, "create_engine", lambda *a, **k: plain(*a, **(k | {"pool_pre_ping": False})))
+    _put(writer, "DATABASE_ATTEMPTS", 1)
+    _put(task, "JOURNAL_PATIENCE_S", 0.0)
+    no_memory()
 
 
 def no_cap() -> None:
@@ -86,11 +103,11 @@ WITHOUT: dict[str, Callable[[], None]] = {
     "takeover-restarted": long_leases,
     "redis-killed": no_reconnecting,
     "redis-frozen": no_claims,
-    "redis-full": no_reconnecting,
+    "redis-full": no_recovery,
     "redis-emptied": no_reconnecting,
     "postgres-restarted": no_memory,
-    "postgres-cut": no_memory,
-    "sqlite-locked": no_memory,
+    "postgres-cut": no_patience,
+    "sqlite-locked": no_patience,
     "gap": plain_transport,
     "duplicated": no_claims,
     "redelivered": no_claims,
@@ -102,6 +119,14 @@ WITHOUT: dict[str, Callable[[], None]] = {
     "clock-off": own_clocks,
     "undone": no_notes,
 }
+
+
+class _Forgetful(dict[str, Any]):
+    """The active steps of a process, none of which is known when its message comes again."""
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        self[key] = default
+        return default
 
 
 def _put(place: Any, name: str, value: Any) -> None:
