@@ -45,6 +45,9 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "worker_disable_prefetch": True,  # take a message when a slot is free, not before
         "worker_deduplicate_successful_tasks": False,  # the claim does it, for every state
         "worker_cancel_long_running_tasks_on_connection_loss": False,  # True loses work
+        # A prefork child opens the journal before it is up; on a busy machine 4 s were too few, and
+        # Celery kills a child that is late.
+        "worker_proc_alive_timeout": 60.0,
         "worker_soft_shutdown_timeout": 30.0,  # running steps may end; host grace 90 s and more
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,  # outlive any outage; the default gives up
