@@ -1,0 +1,23 @@
+"""Rows with given figures, for the tests of what is made of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench import roster, workloads
+from bench.meter import Usage
+from bench.report import Row
+from bench.rounds import Round
+
+
+def row(workload: str, contestant: str, figures: list[float | None], **case: Any) -> Row:
+    """A row whose rounds have this headline; None is a round that failed."""
+    [one] = roster.chosen([contestant])
+    found = Row(workloads.workload(workload), one, case)
+    for figure in figures:
+        if figure is None:
+            found.rounds.append(Round(failure="the client died\n--- log\nboom"))
+        else:
+            told = {found.workload.headline: figure, "lost": 0.0}
+            found.rounds.append(Round(figures=told, worker=Usage(cpu_s=1.0, peak_mb=100.0)))
+    return found
