@@ -252,6 +252,16 @@ async def calls_another() -> int:
     return int(await add(2, 3)) + add_sync(1, 1)
 
 
+@app.task
+async def lag(seconds: float) -> float:
+    """The longest that the loop was held up meanwhile."""
+    until, worst = time.monotonic() + seconds, 0.0
+    while (now := time.monotonic()) < until:
+        await asyncio.sleep(0.001)
+        worst = max(worst, time.monotonic() - now - 0.001)
+    return worst
+
+
 @app.task(rate_limit="5/s")
 async def limited_rate() -> float:
     return time.time()
