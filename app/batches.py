@@ -33,17 +33,22 @@ class Batches(Generic[T]):
         self._perform = perform
         self._most = most
         self._queue: queue.SimpleQueue[tuple[T, Reply[None]] | None] = queue.SimpleQueue()
+        self._closed = False
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, item: T) -> Reply[None]:
         """Have an item done; the future says when, or why not."""
         future: Reply[None] = Reply()
-        self._queue.put((item, future))
+        if self._closed:
+            future.set_exception(RuntimeError(f"{self._thread.name} is closed"))
+        else:
+            self._queue.put((item, future))
         return future
 
     def close(self) -> None:
         """Do what is queued, then stop."""
+        self._closed = True
         self._queue.put(None)
         self._thread.join(timeout=10)
 

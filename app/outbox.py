@@ -55,7 +55,12 @@ class Outbox:
             retry=retry_if_exception_type(OperationalError),
             reraise=True,
         )
-        retrying(self._write, items)
+        try:
+            retrying(self._write, items)
+        except OperationalError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one that cannot be encoded spoils no other
+            return [error] if len(items) == 1 else [e for i in items for e in self._send([i])]
         return [None] * len(items)
 
     def _write(self, items: Sequence[list[Message]]) -> None:

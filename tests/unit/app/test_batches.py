@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from app.batches import Batches
+
+SOON = 20
+
+
+class Slow:
+    """Performs when it is let, and keeps what it was given."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = threading.Event()
+        self.busy = threading.Event()
+
+    def __call__(self, items: Sequence[int]) -> list[Exception | None]:
+        self.busy.set()
+        assert self.gate.wait(SOON)
+        self.batches.append(list(items))
+        return [ValueError(f"{i}") if i < 0 else None for i in items]
+
+
+@pytest.fixture
+def slow() -> Slow:
+    return Slow()
+
+
+def test_what_gathers_meanwhile_is_one_batch_in_order(slow: Slow) -> None:
+    made = Batches("test", slow, 10)
+    first = made.submit(0)
+    assert slow.busy.wait(SOON)
+    rest = [made.submit(n) for n in range(1, 6)]
+    slow.gate.set()
+    for reply in (first, *rest):
+        assert reply.result(SOON) is None
+    assert slow.batches == [[0], [1, 2, 3, 4, 5]]
+    made.close()
+
+
+def test_no_more_than_so_many(slow: Slow) -> None:
+    made = Batches("test", slow, 3)
+    replies = [made.submit(n) for n in range(10)]
+    slow.gate.set()
+    for reply in replies:
+        reply.result(SOON)
+    assert max(map(len, slow.batches)) <= 3
+    assert [i for batch in slow.batches for i in batch] == list(range(10))
+    made.close()
+
+
+def test_each_has_its_own_error(slow: Slow) -> None:
+    slow.gate.set()
+    made = Batches("test", slow, 10)
+    good, bad = made.submit(1), made.submit(-1)
+    assert good.exception(SOON) is None
+    assert str(bad.exception(SOON)) == "-1"
+    made.close()
+
+
+def test_what_is_raised_is_the_error_of_all_and_the_next_is_done() -> None:
+    refuse = threading.Event()
+    refuse.set()
+
+    def perform(items: Sequence[int]) -> list[Exception | None]:
+        if refuse.is_set():
+            raise ConnectionError("away")
+        return [None] * len(items)
+
+    made = Batches("test", perform, 10)
+    assert isinstance(made.submit(1).exception(SOON), ConnectionError)
+    refuse.clear()
+    assert made.submit(2).exception(SOON) is None
+    made.close()
+
+
+def test_closing_does_what_is_queued(slow: Slow) -> None:
+    made = Batches("test", slow, 2)
+    replies = [made.submit(n) for n in range(5)]
+    slow.gate.set()
+    made.close()
+    assert [r.exception(0) for r in replies] == [None] * 5
+
+
+def test_after_closing_nothing_waits_for_ever(slow: Slow) -> None:
+    slow.gate.set()
+    made = Batches("test", slow, 2)
+    made.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        made.submit(1).result(SOON)
+    assert slow.batches == []
