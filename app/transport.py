@@ -54,6 +54,7 @@ class QoS(RedisQoS):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._client: Any = None
         self._acked: list[str] = []
         self._recorded: list[str] = []
 
@@ -94,10 +95,9 @@ class QoS(RedisQoS):
 
     def _remove(self, tags: list[str], ids: list[str]) -> None:
         # The entry first: an index without entry is cleared by the next sweep, and not run.
-        with (
-            self.channel.conn_or_acquire() as client,
-            client.pipeline(transaction=False) as pipe,
-        ):
+        if self._client is None:  # its connections are the channel's; making one costs a quarter
+            self._client = self.channel._create_client()  # noqa: SLF001 - its own QoS
+        with self._client.pipeline(transaction=False) as pipe:
             pipe.hdel(self.unacked_key, *tags).zrem(self.unacked_index_key, *tags)
             if ids:
                 pipe.hdel(names.INTAKE_RECORDS, *ids).zrem(names.INTAKE_TIMES, *ids)

@@ -6,12 +6,15 @@ import json
 import math
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine, Float, create_engine, event, make_url, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.pool import Pool
 from sqlalchemy.sql.functions import FunctionElement
 
 from celery_agents.errors import ConfigurationError
@@ -25,6 +28,9 @@ os.register_at_fork(
     after_in_parent=BETWEEN_FORKS.release,
     after_in_child=BETWEEN_FORKS.release,
 )
+
+#: A database's clock that was read so long ago is read anew: clocks are set, servers change.
+CLOCK_S = 1.0
 
 #: Execution option of a connection that only reads: SQLite then takes no write lock.
 READ_ONLY = "journal_read_only"
@@ -52,8 +58,19 @@ def _now_sqlite(*_: Any, **__: Any) -> str:
 
 
 def read_clock(connection: Connection) -> float:
-    """The database's clock, for statements that take many rows' values as parameters."""
-    return connection.execute(select(now())).scalar_one()
+    """The database's clock, for statements that take many rows' values as parameters.
+
+    It is asked once a second; between, our own monotonic one tells how far it went on.
+    """
+    known = _clocks.get(connection.engine.pool)
+    here = time.monotonic()
+    if known is None or not known[1] <= here < known[1] + CLOCK_S:
+        known = connection.execute(select(now())).scalar_one(), here
+        _clocks[connection.engine.pool] = known
+    return known[0] + here - known[1]
+
+
+_clocks: WeakKeyDictionary[Pool, tuple[float, float]] = WeakKeyDictionary()
 
 
 def connect(url: str, *, timeout_s: float = 10.0) -> Engine:

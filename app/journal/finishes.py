@@ -294,6 +294,7 @@ class Settle(Operation[None]):
 
     order: ClassVar[int] = 50
     final = False
+    lazy = True
 
     def __init__(self, step_id: str) -> None:
         super().__init__()

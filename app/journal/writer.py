@@ -38,6 +38,8 @@ R = TypeVar("R")
 
 #: One write is tried so often when the database was away for a moment.
 DATABASE_ATTEMPTS = 4
+#: What goes along with the next commit waits no longer for one.
+LAZY_S = 0.25
 
 
 class Operation(ABC, Generic[R]):
@@ -48,6 +50,8 @@ class Operation(ABC, Generic[R]):
     #: Whether it has to survive a power cut once it is committed. What only says that work began
     #: has not: with an embedded database, the work is cut off too.
     final: ClassVar[bool] = True
+    #: Whether nobody waits for it: it goes along with the next commit, or with none for a moment.
+    lazy: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.future: Reply[R] = Reply()
@@ -89,20 +93,21 @@ class Writer:
         self._thread.join(timeout=30)
 
     def _work(self) -> None:
-        while True:
-            first = self._queue.get()
-            if first is None:
-                return
-            batch, last = self._gather(first)
-            self._commit(batch)
-            if last:
-                return
+        waiting: list[Operation[Any]] = []  # for others to go along with
+        last = False
+        while not last:
+            batch, last = self._gather(LAZY_S if waiting else None)
+            waiting += batch
+            if not batch or last or not all(o.lazy for o in batch):
+                self._commit(waiting)
+                waiting = []
 
-    def _gather(self, first: Operation[Any]) -> tuple[list[Operation[Any]], bool]:
-        batch = [first]
+    def _gather(self, patience_s: float | None) -> tuple[list[Operation[Any]], bool]:
+        """What has queued up, at least one if it comes in time; and whether that was the end."""
+        batch: list[Operation[Any]] = []
         while len(batch) < self._batch_max:
             try:
-                operation = self._queue.get_nowait()
+                operation = self._queue.get(block=not batch, timeout=None if batch else patience_s)
             except queue.Empty:
                 break
             if operation is None:
@@ -111,6 +116,8 @@ class Writer:
         return batch, False
 
     def _commit(self, batch: list[Operation[Any]]) -> None:
+        if not batch:
+            return
         try:
             engine = self._engine if any(o.final for o in batch) else self._relaxed
             results = in_transaction(engine, lambda c: _apply(c, batch))
@@ -147,14 +154,13 @@ def in_transaction(engine: Engine, work: Callable[[Connection], R]) -> R:
     Raises:
         JournalUnavailableError: the database did not answer, is read-only or full.
     """
-    retrying = Retrying(
-        stop=stop_after_attempt(DATABASE_ATTEMPTS),
-        wait=wait_random_exponential(multiplier=0.05, max=0.5),
-        retry=retry_if_exception(_passes),
-        reraise=True,
-    )
     try:
-        return cast("R", retrying(_transaction, engine, work))
+        try:
+            return _transaction(engine, work)
+        except DBAPIError as error:
+            if not _passes(error):
+                raise
+        return cast("R", _AGAIN.copy()(_transaction, engine, work))
     except SQLAlchemyError as error:
         if isinstance(error, DBAPIError) and _unavailable(error):
             raise JournalUnavailableError(
@@ -184,3 +190,12 @@ def _passes(error: BaseException) -> bool:
         return False
     text = str(error.orig).lower()
     return not any(word in text for word in ("readonly", "read-only", "full", "unable to open"))
+
+
+#: After a first try, which as a rule is the only one and needs no such machinery.
+_AGAIN = Retrying(
+    stop=stop_after_attempt(DATABASE_ATTEMPTS - 1),
+    wait=wait_random_exponential(multiplier=0.05, max=0.5),
+    retry=retry_if_exception(_passes),
+    reraise=True,
+)
