@@ -101,13 +101,8 @@ class Stand:
     def pool(self, slots: int = 16) -> list[str]:
         """The arguments of a worker: many slots in one process, at most four as processes."""
         kind = self.options.pool
-        named = "custom" if kind == "coroutines" else kind  # by Celery's name for it
-        return [
-            "--pool",
-            named,
-            "--concurrency",
-            str(min(slots, 4) if kind == "prefork" else slots),
-        ]
+        named = [] if kind == "coroutines" else ["--pool", kind]  # no pool named: the default
+        return [*named, "--concurrency", str(min(slots, 4) if kind == "prefork" else slots)]
 
     def worker(self, *, slots: int = 16, **options: Any) -> WorkerProcess:
         """Start a worker of the pool that was asked for."""
