@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Self
 
 import pytest
 from celery import Celery
@@ -61,3 +62,60 @@ def test_the_outcome_stands_beside_the_result(backend: JournalBackend) -> None:
     meta = backend._get_result_meta(5, "SUCCESS", None, request)
     assert meta["outcome"] == {"state": "succeeded", "attempts": 2}
     assert "outcome" not in backend._get_result_meta(5, "SUCCESS", None, Context({"id": "t"}))
+
+
+class Pipe:
+    """Redis's, of which each second result is refused."""
+
+    def __init__(self) -> None:
+        self.commands: list[tuple[Any, ...]] = []
+
+    def set(self, *args: Any, **options: Any) -> None:
+        self.commands.append(("set", *args, options))
+
+    def publish(self, *args: Any) -> None:
+        self.commands.append(("publish", *args))
+
+    def execute(self, *, raise_on_error: bool) -> list[Any]:
+        assert not raise_on_error
+        refused = OutOfMemoryError("full")
+        return [refused if c[0] == "set" and n % 4 else True for n, c in enumerate(self.commands)]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def pipe(backend: JournalBackend, monkeypatch: pytest.MonkeyPatch) -> Pipe:
+    made = Pipe()
+    client = SimpleNamespace(pipeline=lambda **_: made)
+    monkeypatch.setattr(type(backend), "client", client)
+    return made
+
+
+def test_results_of_many_steps_are_one_write_and_each_has_its_own_error(
+    backend: JournalBackend, pipe: Pipe
+) -> None:
+    errors = backend._write([(b"k1", "v1"), (b"k2", "v2"), (b"k3", "v3")])
+    assert [type(e) for e in errors] == [type(None), OutOfMemoryError, type(None)]
+    stored = [c[1:3] for c in pipe.commands if c[0] == "set"]
+    told = [c[1:3] for c in pipe.commands if c[0] == "publish"]
+    assert stored == told == [(b"k1", "v1"), (b"k2", "v2"), (b"k3", "v3")]
+
+
+@pytest.mark.parametrize("expires", [60, None])
+def test_results_expire(backend: JournalBackend, pipe: Pipe, expires: int | None) -> None:
+    backend.expires = expires
+    backend._write([(b"k", "v")])
+    assert pipe.commands[0][-1] == {"ex": expires}
+
+
+def test_an_outcome_is_stored_as_celery_stores_results(backend: JournalBackend, pipe: Pipe) -> None:
+    request = Context({"id": "s"})
+    request.agents_outcome = {"state": "succeeded", "value": 5}
+    assert backend.store_result("s", 5, "SUCCESS", request=request) == 5
+    meta = backend.decode(pipe.commands[0][2])
+    assert (meta["task_id"], meta["status"], meta["result"]) == ("s", "SUCCESS", 5)
+    assert pipe.commands[0][1] == backend.get_key_for_task("s")

@@ -279,7 +279,7 @@ class TestAdapting:
         return Celery("t", broker="memory://", set_as_current=False)
 
     def test_a_coroutine_function(self, app: Celery) -> None:
-        @app.task
+        @app.task(shared=False)
         async def add(x: int, y: int) -> int:
             return x + y
 
@@ -288,7 +288,7 @@ class TestAdapting:
         assert add.run(1, 2) == 3
 
     def test_a_function_is_left_alone(self, app: Celery) -> None:
-        @app.task
+        @app.task(shared=False)
         def add(x: int, y: int) -> int:
             return x + y
 
@@ -298,7 +298,7 @@ class TestAdapting:
         assert not getattr(add, "on_loop", False)
 
     def test_a_second_time_changes_nothing(self, app: Celery) -> None:
-        @app.task
+        @app.task(shared=False)
         async def one() -> int:
             return 1
 
@@ -308,7 +308,7 @@ class TestAdapting:
         assert one.run is adapted
 
     def test_below_autoretry(self, app: Celery) -> None:
-        @app.task(autoretry_for=(ValueError,))
+        @app.task(autoretry_for=(ValueError,), shared=False)
         async def one() -> int:
             return 1
 
@@ -317,7 +317,7 @@ class TestAdapting:
         assert one.run() == 1
 
     def test_bound(self, app: Celery) -> None:
-        @app.task(bind=True)
+        @app.task(bind=True, shared=False)
         async def name(self: Any) -> str:
             return str(self.name)
 
@@ -327,7 +327,7 @@ class TestAdapting:
     def test_a_coroutine_on_the_loop_awaits_it(self, app: Celery) -> None:
         """It would wait for ever on the loop's own thread."""
 
-        @app.task
+        @app.task(shared=False)
         async def one() -> int:
             return 1
 

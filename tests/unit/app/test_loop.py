@@ -60,3 +60,72 @@ def test_closing_cancels_what_runs(loop: LoopThread) -> None:
     with pytest.raises(CancelledError):
         future.result(SOON)
     assert loop.loop.is_closed()
+
+
+def test_posts_of_many_threads_are_read_in_each_ones_order(loop: LoopThread) -> None:
+    read: list[tuple[int, int]] = []
+
+    def post(thread: int) -> None:
+        for n in range(500):
+            loop.post(read.append, (thread, n))
+
+    threads = [threading.Thread(target=post, args=(t,)) for t in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(SOON)
+    loop.submit(asyncio.sleep(0)).result(SOON)
+    assert len(read) == 2000
+    for t in range(4):
+        assert [n for thread, n in read if thread == t] == list(range(500))
+
+
+def test_a_post_that_fails_does_not_stop_those_behind_it(
+    loop: LoopThread, caplog: pytest.LogCaptureFixture
+) -> None:
+    done = threading.Event()
+
+    def both() -> None:
+        loop.post(lambda: 1 // 0)
+        loop.post(done.set)
+
+    loop.post(both)
+    assert done.wait(SOON)
+    assert "A call on the loop failed" in caplog.text
+
+
+def test_cancelled_before_it_began(loop: LoopThread) -> None:
+    begun: list[bool] = []
+
+    async def begin() -> None:
+        begun.append(True)
+
+    gate = threading.Event()
+    loop.post(gate.wait, SOON)  # the loop is busy
+    work = loop.submit(begin())
+    assert work.cancel()
+    assert not work.cancel()
+    gate.set()
+    with pytest.raises(CancelledError):
+        work.result(SOON)
+    loop.submit(asyncio.sleep(0)).result(SOON)
+    assert begun == []
+
+
+def test_what_is_started_on_the_loop_begins_at_once(loop: LoopThread) -> None:
+    async def start() -> str:
+        assert loop.here
+        return await asyncio.to_thread(loop.submit(asyncio.sleep(0, "inner")).result, SOON)
+
+    assert not loop.here
+    assert loop.submit(start()).result(SOON) == "inner"
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_no_coroutine_ends_the_loop(loop: LoopThread, error: type[BaseException]) -> None:
+    async def fail() -> None:
+        raise error
+
+    with pytest.raises(error):
+        loop.submit(fail()).result(SOON)
+    assert loop.submit(asyncio.sleep(0, "alive")).result(SOON) == "alive"
