@@ -1,13 +1,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from redis.exceptions import ConnectionError  # noqa: A004 - the one that Redis raises
 
-from app.transport import Channel, _redelivered
+from app.transport import Channel, QoS, Transport, _redelivered
 from celery_agents import names
 from celery_agents.transport import Channel as RecordingChannel
+from celery_agents.transport import Transport as RecordingTransport
 
 
 @given(st.binary(max_size=200))
@@ -28,3 +34,86 @@ def test_our_keys_are_not_other_apps() -> None:
     """Their workers would give our messages back after their own visibility_timeout."""
     assert Channel.unacked_key == names.UNACKED != RecordingChannel.unacked_key
     assert Channel.unacked_index_key == names.UNACKED_TIMES != RecordingChannel.unacked_index_key
+
+
+class Loop:
+    """Celery's hub, as far as a transport asks."""
+
+    def __init__(self) -> None:
+        self.on_tick: set[Callable[[], None]] = set()
+
+    def tick(self) -> None:
+        for call in self.on_tick:
+            call()
+
+
+class TestAcknowledging:
+    @pytest.fixture
+    def qos(self, monkeypatch: pytest.MonkeyPatch) -> QoS:
+        """Of a channel of a transport whose Redis only keeps what is removed."""
+        transport = Transport(SimpleNamespace(transport_options={}, virtual_host="0"))
+        made = QoS(SimpleNamespace(connection=transport, unacked_key="u", do_restore=False))
+        made.channel.qos = made
+        transport.channels = [made.channel]
+        made.removed = []
+        monkeypatch.setattr(made, "_remove", lambda tags, ids: made.removed.append((tags, ids)))
+        return made
+
+    def taken(self, qos: QoS, tag: str, **headers: Any) -> None:
+        qos.append(SimpleNamespace(headers={"id": f"id of {tag}", **headers}), tag)
+
+    def ticking(self, qos: QoS, monkeypatch: pytest.MonkeyPatch) -> Loop:
+        loop = Loop()
+        monkeypatch.setattr(RecordingTransport, "register_with_event_loop", lambda *_: None)
+        qos.channel.connection.register_with_event_loop(None, loop)
+        return loop
+
+    def test_at_once_without_an_event_loop(self, qos: QoS) -> None:
+        self.taken(qos, "a")
+        qos.ack("a")
+        assert qos.removed == [(["a"], [])]
+
+    def test_all_of_a_turn_together(self, qos: QoS, monkeypatch: pytest.MonkeyPatch) -> None:
+        loop = self.ticking(qos, monkeypatch)
+        for tag in "abc":
+            self.taken(qos, tag)
+            qos.ack(tag)
+        assert qos.removed == []
+        loop.tick()
+        loop.tick()
+        assert qos.removed == [(["a", "b", "c"], [])]
+
+    def test_with_the_records_of_the_intake(
+        self, qos: QoS, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        loop = self.ticking(qos, monkeypatch)
+        self.taken(qos, "a", **{names.INTAKE: 1, "task": names.ASK})
+        self.taken(qos, "b")
+        self.taken(qos, "c", **{names.INTAKE: 1, "task": next(iter(names.CONTROL_TASKS))})
+        for tag in "abc":
+            qos.ack(tag)
+        loop.tick()
+        assert qos.removed == [(["a", "b", "c"], ["id of a"])]
+
+    def test_what_is_acknowledged_is_not_given_back(
+        self, qos: QoS, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.ticking(qos, monkeypatch)
+        self.taken(qos, "a")
+        self.taken(qos, "b")
+        qos.ack("a")
+        assert list(set(qos._delivered) - qos._dirty) == ["b"]
+
+    def test_a_broker_that_is_away_does_not_end_the_loop(
+        self, qos: QoS, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        loop = self.ticking(qos, monkeypatch)
+
+        def refuse(*_: Any) -> None:
+            raise ConnectionError("gone")
+
+        monkeypatch.setattr(qos, "_remove", refuse)
+        self.taken(qos, "a")
+        qos.ack("a")
+        loop.tick()
+        assert "will come again" in caplog.text
