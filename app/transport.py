@@ -194,10 +194,13 @@ class Channel(RecordingChannel):
             connection.send_command("BZPOPMIN", *wakes, self.poll_interval_s)
             return
         self._asked = "EVALSHA", queues
+        self._send_take(queues)
+
+    def _send_take(self, queues: list[str]) -> None:
         credit = self.qos.can_consume_max_estimate()
         self._room = min(self._room, TAKE_MAX if credit is None else max(credit, 1))
         keys, args = self._take_arguments(queues, self._room)
-        connection.send_command("EVALSHA", _TAKE_SHA, len(keys), *keys, *args)
+        self.client.connection.send_command("EVALSHA", _TAKE_SHA, len(keys), *keys, *args)
 
     def _brpop_read(self, **options: Any) -> bool:
         command, queues = self._asked
@@ -207,17 +210,27 @@ class Channel(RecordingChannel):
         reply = self._read_reply(command)
         if command == "BZPOPMIN":  # woken or not: look
             self.qos.restore_visible()
-            raise Empty
+            reply = self._take_now(queues)
         if reply is None:
             raise Empty
         taken = list(zip(reply[::3], reply[1::3], reply[2::3], strict=True))
-        self._idle = not taken
+        # The script sets a wake when it leaves messages; so after a single one just wait for it.
+        self._idle = not taken or self._room == 1
         # One at a time after a pause, so that other idle workers get theirs; more under load.
         self._room = min(2 * self._room, TAKE_MAX) if len(taken) == self._room else 1
         if not taken:
             raise Empty
         self._deliver_all([(tag.decode(), queues[turn], raw) for tag, turn, raw in taken])
         return True
+
+    def _take_now(self, queues: list[str]) -> Any:
+        """Take right after a wake: a turn of the event loop in between costs more than it."""
+        try:
+            self._send_take(queues)
+        except self.connection_errors:
+            self.client.connection.disconnect()
+            raise
+        return self._read_reply("EVALSHA")
 
     def _read_reply(self, command: str) -> Any:
         connection = self.client.connection

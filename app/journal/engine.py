@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine, Float, create_engine, event, make_url, select
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import Pool
 from sqlalchemy.sql.functions import FunctionElement
@@ -94,7 +96,8 @@ def connect(url: str, *, timeout_s: float = 10.0) -> Engine:
                 pool_pre_ping=True,  # a restarted server costs a ping, not a failed step
                 connect_args={"connect_timeout": max(2, int(timeout_s))},
                 json_serializer=_dumps,
-                executemany_mode="values_plus_batch",  # many updates in one round trip
+                executemany_mode="values_plus_batch",  # many updates in one round trip …
+                executemany_batch_page_size=500,  # … all of a group commit's
                 hide_parameters=True,  # payloads do not belong in errors and logs
             )
         case other:
@@ -138,10 +141,16 @@ def _sqlite(url: str, path: str | None, timeout_s: float) -> Engine:
         options = connection.get_execution_options()
         # FULL: a commit survives a power cut. NORMAL survives all that a process can do.
         level = "NORMAL" if options.get(RELAXED) else "FULL"
-        if connection.info.get("synchronous") != level:
-            connection.exec_driver_sql(f"PRAGMA synchronous={level}")
-            connection.info["synchronous"] = level
-        connection.exec_driver_sql(f"BEGIN {'DEFERRED' if options.get(READ_ONLY) else 'IMMEDIATE'}")
+        command = f"BEGIN {'DEFERRED' if options.get(READ_ONLY) else 'IMMEDIATE'}"
+        driver: Any = connection.connection.driver_connection
+        execute = driver.execute  # a tenth of what SQLAlchemy's way costs
+        try:
+            if connection.info.get("synchronous") != level:
+                execute(f"PRAGMA synchronous={level}")
+                connection.info["synchronous"] = level
+            execute(command)
+        except sqlite3.Error as error:
+            raise DBAPIError.instance(command, None, error, sqlite3.Error) from error
 
     return engine
 
@@ -156,10 +165,14 @@ def relaxed(engine: Engine) -> Engine:
     return engine.execution_options(**{RELAXED: True})
 
 
+#: ``json.dumps`` with options would make an encoder each time.
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
 def _dumps(value: object) -> str:
     """JSON that both databases take, whatever an agent answered: a paid answer is not lost."""
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = _encode(value)
         text.encode()
     except ValueError:  # half of a surrogate pair, or a number that JSON does not have
         return json.dumps(_without_nan(value), separators=(",", ":"))

@@ -13,9 +13,9 @@ import queue
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from itertools import groupby
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, TypeVar
 
 from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
@@ -66,8 +66,8 @@ class Writer:
     """The process's only writer to the journal."""
 
     def __init__(self, engine: Engine, *, batch_max: int) -> None:
-        self._engine = engine
-        self._relaxed = relaxed(engine)
+        self._final = _Held(engine)
+        self._relaxed = self._final if engine.dialect.name != "sqlite" else _Held(relaxed(engine))
         self._batch_max = batch_max
         self._queue: queue.SimpleQueue[Operation[Any] | None] = queue.SimpleQueue()
         self._closed = False
@@ -91,6 +91,9 @@ class Writer:
             self._closed = True
             self._queue.put(None)
         self._thread.join(timeout=30)
+        if not self._thread.is_alive():
+            self._final.close()
+            self._relaxed.close()
 
     def _work(self) -> None:
         waiting: list[Operation[Any]] = []  # for others to go along with
@@ -119,8 +122,8 @@ class Writer:
         if not batch:
             return
         try:
-            engine = self._engine if any(o.final for o in batch) else self._relaxed
-            results = in_transaction(engine, lambda c: _apply(c, batch))
+            held = self._final if any(o.final for o in batch) else self._relaxed
+            results = _tried(lambda: held.transaction(lambda c: _apply(c, batch)))
         except JournalUnavailableError as error:
             for operation in batch:
                 operation.future.set_exception(error)
@@ -154,13 +157,18 @@ def in_transaction(engine: Engine, work: Callable[[Connection], R]) -> R:
     Raises:
         JournalUnavailableError: the database did not answer, is read-only or full.
     """
+    return _tried(lambda: _transaction(engine, work))
+
+
+def _tried(transaction: Callable[[], R]) -> R:
+    """The same for any way to make a transaction."""
     try:
         try:
-            return _transaction(engine, work)
+            return transaction()
         except DBAPIError as error:
             if not _passes(error):
                 raise
-        return cast("R", _AGAIN.copy()(_transaction, engine, work))
+        return _AGAIN.copy()(transaction)
     except SQLAlchemyError as error:
         if isinstance(error, DBAPIError) and _unavailable(error):
             raise JournalUnavailableError(
@@ -174,6 +182,33 @@ def _transaction(engine: Engine, work: Callable[[Connection], R]) -> R:
     guard = BETWEEN_FORKS if engine.dialect.name == "sqlite" else nullcontext()
     with guard, engine.begin() as connection:
         return work(connection)
+
+
+class _Held:
+    """The writer's own connection, kept open: the pool's takes a round trip each time."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: Connection | None = None
+
+    def transaction(self, work: Callable[[Connection], R]) -> R:
+        """Run ``work`` in a transaction; a connection that fails is not used again."""
+        guard = BETWEEN_FORKS if self._engine.dialect.name == "sqlite" else nullcontext()
+        with guard:
+            if self._connection is None:
+                self._connection = self._engine.connect()
+            try:
+                with self._connection.begin():
+                    return work(self._connection)
+            except DBAPIError:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        if self._connection is not None:
+            with suppress(SQLAlchemyError):
+                self._connection.close()
+            self._connection = None
 
 
 def _unavailable(error: DBAPIError) -> bool:
