@@ -7,17 +7,18 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from celery_agents.contracts.base import Contract, JsonValue
-from celery_agents.contracts.outcome import Outcome, State
+from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 
 
 class JoinPolicy(Contract):
     """When a pattern goes on: the policy of its join.
 
     ``all``: every member ended. ``first``: the first success, or all ended. ``decided``: the
-    pattern's own rule says that the rest cannot matter. In each case also at ``timeout_s``.
+    pattern's own rule says that the rest cannot matter. ``unbroken``: the first that did not
+    succeed, or all ended. In each case also at ``timeout_s``.
     """
 
-    kind: Literal["all", "first", "decided"] = "all"
+    kind: Literal["all", "first", "decided", "unbroken"] = "all"
     timeout_s: float | None = None
     #: Members run on when the join fires (a hedge), instead of being skipped or cancelled.
     keep: bool = False
@@ -52,3 +53,14 @@ class MemberState(Contract):
     state: State
     outcome: Outcome | None = None
     elapsed_s: float | None = None  # since it was first claimed, to its end or to now
+
+
+class Tally(Contract):
+    """A pattern's members in numbers, for one that has too many to look at each."""
+
+    total: int = 0
+    succeeded: int = 0
+    failed: int = 0  # dead ones too; the others were let go, or have not ended
+    usage: Usage = Usage()
+    errors: tuple[tuple[int, ErrorInfo], ...] = ()  # of the first that failed, by their place
+    values: tuple[JsonValue, ...] | None = ()  # in their order; None: together too big

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.fibers import arrival
 from app.journal.rows import Claimed
-from app.plan import MemberState
+from app.plan import MemberState, Tally
 from app.reply import Reply
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import Answer, ErrorInfo, Usage
@@ -55,6 +55,16 @@ class Step:
     def members(self) -> list[MemberState]:
         """The members of earlier expansions of this step."""
         return self.runtime.journal.members(self.claim.id) if self.claim.token > 1 else []
+
+    def tally(self) -> Tally:
+        """The same in numbers, with their values where one message can hold them.
+
+        Half of what a payload may have: what follows in a chain takes it as its input.
+        """
+        if self.claim.token == 1:
+            return Tally()
+        within = self.runtime.settings.payload_limit_bytes // 2
+        return self.runtime.journal.tally(self.claim.id, values_within=within)
 
     async def call(
         self, name: str, perform: Callable[[str], Awaitable[Answer]], *, fingerprint: str = ""

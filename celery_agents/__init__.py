@@ -8,12 +8,13 @@ from celery_agents.client import Client
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.fallback import Candidate
 from celery_agents.contracts.gather import Aggregate, Gather
+from celery_agents.contracts.mapping import Map, MapFailure, MapResult
 from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, Usage
 from celery_agents.contracts.patterns import Fallback, Vote
 from celery_agents.contracts.policies import RetryPolicy
 from celery_agents.contracts.vote import Ballot, Decision, Voter
 from celery_agents.errors import AgentsError, PermanentError, RetryableError
-from celery_agents.run import AggregateRun, DecisionRun, Run
+from celery_agents.run import AggregateRun, DecisionRun, MapRun, Run
 
 __all__ = [  # noqa: RUF022 - grouped by use
     # enqueue
@@ -21,6 +22,7 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "Run",
     "DecisionRun",
     "AggregateRun",
+    "MapRun",
     # offer
     "agent",
     # contracts
@@ -33,6 +35,9 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "ErrorInfo",
     "Fallback",
     "Gather",
+    "Map",
+    "MapFailure",
+    "MapResult",
     "Outcome",
     "RetryPolicy",
     "State",

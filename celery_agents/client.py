@@ -8,7 +8,7 @@ print(run.get(timeout=60))
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Generic, Self, TypeVar
 from urllib.parse import urlsplit
@@ -22,10 +22,12 @@ from celery_agents import names
 from celery_agents.contracts.ask import Ask, StepOptions
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.gather import Gather
+from celery_agents.contracts.mapping import Map
+from celery_agents.contracts.outcome import Outcome
 from celery_agents.contracts.patterns import Fallback, Vote
 from celery_agents.errors import BrokerUnavailableError, PayloadTooLargeError, redact
 from celery_agents.results import result_backend
-from celery_agents.run import AggregateRun, DecisionRun, Run
+from celery_agents.run import AggregateRun, DecisionRun, MapRun, Run
 from celery_agents.shown import shown_args, shown_kwargs
 from celery_agents.transport import transport_options
 
@@ -89,6 +91,7 @@ class Client:
         self.fallback = FallbackPattern(self, names.FALLBACK, Fallback, Run)
         self.vote = VotePattern(self, names.VOTE, Vote, DecisionRun)
         self.gather = GatherPattern(self, names.GATHER, Gather, AggregateRun)
+        self.map = MapPattern(self, names.MAP, Map, MapRun)
 
     def run(self, run_id: str) -> Run:
         """A run that was enqueued before, by its id."""
@@ -98,6 +101,17 @@ class Client:
         """A run as a tree of steps, read from the journal by a worker; None when unknown."""
         found: dict[str, Any] | None = self._control(names.STATUS, run_id).get(timeout=timeout)
         return found
+
+    def results(self, run_id: str, *, timeout: float = 10.0) -> Iterator[tuple[int, Outcome]]:
+        """See :meth:`MapRun.results`."""
+        after: int | None = -1
+        while after is not None:
+            asked = self._control(names.RESULTS, run_id, after)
+            page: dict[str, Any] = asked.get(timeout=timeout)
+            asked.forget()
+            for index, outcome in page["outcomes"]:
+                yield index, Outcome.model_validate(outcome)
+            after = page["more"]
 
     def cancel(self, run_id: str) -> None:
         """Ask for a run to be cancelled, with all its steps; holds even before it began."""
@@ -310,3 +324,28 @@ class GatherPattern(Pattern[AggregateRun]):
     def s(self, agents: Sequence[Any], *input: JsonValue, **options: Any) -> Signature:  # noqa: A002
         """A signature; in a chain the previous result is the input."""
         return self._signature(input, {**options, "agents": agents})
+
+
+class MapPattern(Pattern[MapRun]):
+    """``agents.map(agent, inputs)``: one agent over many inputs, with a join."""
+
+    def __call__(self, agent: str, inputs: Iterable[JsonValue], **options: Any) -> MapRun:
+        """Ask an agent about each input, all in one run; see Map for the options.
+
+        Raises:
+            PayloadTooLargeError: the inputs are too big for one message.
+        """
+        return self._enqueue([*inputs], {**options, "agent": agent})
+
+    def s(self, agent: str, *inputs: Iterable[JsonValue], **options: Any) -> Signature:
+        """A signature; in a chain the previous result is the list of inputs."""
+        return self._signature([[*given] for given in inputs], {**options, "agent": agent})
+
+    def _signature(self, args: Sequence[JsonValue], options: dict[str, Any]) -> Signature:
+        try:
+            return super()._signature(args, options)
+        except PayloadTooLargeError as error:
+            raise PayloadTooLargeError(
+                f"{error} All inputs of a map travel in one message: make several maps of them, "
+                "or keep big inputs elsewhere and map over their ids."
+            ) from None

@@ -6,6 +6,7 @@ ASK = "agents.ask"
 FALLBACK = "agents.fallback"
 VOTE = "agents.vote"
 GATHER = "agents.gather"
+MAP = "agents.map"
 #: Undoes what a failed run had done; the journal starts it, nobody else.
 COMPENSATE = "agents.compensate"
 CANCEL = "agents.cancel"
@@ -13,6 +14,7 @@ APPROVE = "agents.approve"
 #: The task name of a row that waits for a person; no worker runs it.
 APPROVAL = "agents.approval"
 STATUS = "agents.status"
+RESULTS = "agents.results"
 CLEAN = "agents.clean"
 PROBE = "agents.probe"
 DEAD_LETTERS = "agents.dead_letters"
@@ -30,6 +32,7 @@ CONTROL_TASKS = (
     CANCEL,
     APPROVE,
     STATUS,
+    RESULTS,
     CLEAN,
     PROBE,
     DEAD_LETTERS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from celery_agents.contracts.compensation import compensation_id
 from celery_agents.contracts.gather import Aggregate
+from celery_agents.contracts.mapping import MapResult
 from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.contracts.vote import Decision
 from celery_agents.errors import BrokerUnavailableError, ResultTimeoutError
@@ -144,3 +145,22 @@ class DecisionRun(Run):
 
     def _value(self, value: Any) -> Decision:
         return Decision.model_validate(value)
+
+
+class MapRun(Run):
+    """A map: its value is a :class:`MapResult`; :meth:`results` has each input's outcome."""
+
+    def _value(self, value: Any) -> MapResult:
+        return MapResult.model_validate(value)
+
+    def results(self, *, timeout: float = 10.0) -> Iterator[tuple[int, Outcome]]:
+        """Places of inputs and how their steps ended, read page by page from the journal.
+
+        In the order of the inputs, without those that have not ended (yet) or were never asked.
+        ``timeout`` is for each page.
+
+        Raises:
+            InvalidPayloadError: the journal does not have the run (any more).
+            ResultTimeoutError: no worker answered in time.
+        """
+        return self.client.results(self.id, timeout=timeout)

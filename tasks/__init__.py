@@ -1,6 +1,17 @@
 """The Celery tasks. Importing this package registers them; it starts and connects nothing."""
 
-from tasks import ask, compensate, control, fallback, gather, health, registry, upkeep, vote
+from tasks import (
+    ask,
+    compensate,
+    control,
+    fallback,
+    gather,
+    health,
+    mapping,
+    registry,
+    upkeep,
+    vote,
+)
 
 __all__ = [
     "ask",
@@ -9,6 +20,7 @@ __all__ = [
     "fallback",
     "gather",
     "health",
+    "mapping",
     "registry",
     "upkeep",
     "vote",

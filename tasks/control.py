@@ -41,6 +41,12 @@ def status(self: Any, run_id: str) -> dict[str, Any] | None:
     return runtime_of(self.app, self.request.hostname).journal.run_tree(run_id)
 
 
+@shared_task(name=names.RESULTS, bind=True, throws=(AgentsError,))
+def results(self: Any, step_id: str, after: int = -1) -> dict[str, Any]:
+    """A page of the outcomes of a step's members, those after a place; see ``tallies.page``."""
+    return runtime_of(self.app, self.request.hostname).journal.results(step_id, after)
+
+
 @shared_task(name=names.DEAD_LETTERS, bind=True)
 def dead_letters(self: Any, limit: int = 100) -> list[dict[str, Any]]:
     """The newest dead letters."""

@@ -178,6 +178,8 @@ def _complete(connection: Connection, parent_id: str, join: Any, rules: Rules) -
         return True
     if join.policy == "first":
         return bool(join.succeeded)
+    if join.policy == "unbroken":
+        return bool(join.succeeded < join.done)
     if join.policy == "decided":
         parent = connection.execute(select(_S.task, _S.payload).where(_S.id == parent_id)).one()
         return rules.decided(parent.task, parent.payload, members(connection, parent_id))

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, select
 
-from app.journal import approvals, cancels, joins, leases, reads
+from app.journal import approvals, cancels, joins, leases, reads, tallies
 from app.journal.claims import ClaimStep
 from app.journal.engine import reading
 from app.journal.expansions import Expanded, ExpandStep
@@ -16,7 +16,7 @@ from app.journal.leases import Identity
 from app.journal.models import Call
 from app.journal.rows import Aftermath, Claim, Claimed, NewStep
 from app.journal.writer import Writer, in_transaction
-from app.plan import Expand, MemberState
+from app.plan import Expand, MemberState, Tally
 from app.reply import Reply
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import ErrorInfo, Outcome
@@ -117,6 +117,12 @@ class Journal:
 
     def members(self, step_id: str) -> list[MemberState]:
         return self.read(lambda c: joins.members(c, step_id))
+
+    def results(self, step_id: str, after: int) -> dict[str, Any]:
+        return self.read(lambda c: tallies.page(c, step_id, after))
+
+    def tally(self, step_id: str, *, values_within: int = 0) -> Tally:
+        return self.read(lambda c: tallies.tally(c, step_id, values_within=values_within))
 
     def finished_calls(self, step_id: str) -> dict[tuple[int, str], dict[str, Any]]:
         """Answers of calls that earlier attempts finished, by place and fingerprint."""

@@ -1,0 +1,59 @@
+"""Mapping: one agent over many inputs, and what came of them in numbers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from celery_agents.contracts.base import Contract, JsonValue, Name, Seconds
+from celery_agents.contracts.compensation import Compensated
+from celery_agents.contracts.patterns import Pattern
+
+#: The payload limit binds sooner for all but the smallest inputs.
+INPUTS_MAX = 100_000
+
+
+class Map(Pattern):
+    """Ask ``agent`` about each of the inputs, each a step of its own.
+
+    ``on_failure``: ``go_on`` with the others; ``stop`` them at the first that fails, and fail with
+    its error. ``wave``: so many are asked at once, and the next ones when all of them have ended.
+    ``retry`` is of each, ``timeout_s`` closes the whole with what is there.
+    """
+
+    #: None only in a signature, whose inputs are the previous result.
+    input: Annotated[list[JsonValue], Field(max_length=INPUTS_MAX)] | None = None
+    agent: Name
+    on_failure: Literal["go_on", "stop"] = "go_on"
+    wave: Annotated[int, Field(ge=1)] | None = None
+    instructions: str | None = None
+    choices: Annotated[tuple[Name, ...], Field(min_length=1, max_length=1000)] | None = None
+    answer_schema: dict[str, JsonValue] | None = None
+    #: For one input, with its retries.
+    member_timeout_s: Seconds | None = None
+    compensation: Compensated = None
+
+
+class MapFailure(Contract):
+    """An input whose step failed, by its place from 0, and its error."""
+
+    index: int
+    kind: str
+    message: str
+
+
+class MapResult(Contract):
+    """What came of ``count`` inputs; those ``skipped`` were not asked, or stopped on the way.
+
+    ``results`` has the values in the order of the inputs, with None where there is none. It is
+    None itself where they are too big for one message: read them with ``MapRun.results``.
+    ``failures`` are the first few.
+    """
+
+    count: int
+    succeeded: int = 0
+    failed: int = 0
+    skipped: int = 0
+    results: tuple[JsonValue, ...] | None = None
+    failures: tuple[MapFailure, ...] = ()
