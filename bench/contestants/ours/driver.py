@@ -50,8 +50,8 @@ class Driver(driver.Driver):
             return len(gathered.used)
         ask = self.client.ask.s
         header = [ask("noop", value) for value in range(members)]
-        run = chord(header, app=self.client.celery)(ask("count"))
-        return int(run.get(timeout=TIMEOUT_S))
+        run_id = chord(header, app=self.client.celery)(ask("count")).id  # as in Celery's driver
+        return int(self.client.run(run_id).get(timeout=TIMEOUT_S))
 
     def votes(self, count: int) -> list[Any]:
         voters = [{"agent": "yes", "samples": 5}]
