@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,10 +30,6 @@ from celery_agents.errors import AgentsError, redact
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-#: A step passes between a few threads (worker slot, journal, loop). Python's default of 5 ms
-#: for handing the interpreter on would be most of its time.
-SWITCH_INTERVAL_S = 0.0005
 
 #: Sent with ``runtime=`` when a worker process is about to take steps, and when it stops.
 runtime_started = Signal(name="agents_runtime_started")
@@ -66,7 +61,6 @@ class Runtime:
         self.app = app
         self.settings: Settings = app.agents_settings
         settings = self.settings
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
         engine = connect(
             settings.database_url.get_secret_value(), timeout_s=settings.database_timeout_s
         )

@@ -64,6 +64,7 @@ def test_units_stand_in_the_names() -> None:
         "_batch",
         "_max",
         "_threads",
+        "concurrency",  # Celery's word
         "_port",
         "_failures",
         "_successes",
