@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -38,24 +38,30 @@ def message_options(wake: Wake) -> dict[str, Any]:
 
 
 def publish(app: Celery, wakes: Iterable[Wake], *, countdown: float | None = None) -> int:
-    """Publish a message for each row, in one write; returns how many went out."""
+    """Publish a message for each row, in few writes; returns how many went out.
+
+    The first of many are worked on while the others are still being written.
+    """
     wakes = list(wakes)
-    if not wakes:
-        return 0
-    try:
-        with app.producer_or_acquire() as producer, batch_of(producer):
-            for wake in wakes:
-                _send(app, producer, wake, countdown)
-    except (BatchPublishError, OperationalError) as error:
-        # Unknown, not failed: some may have been delivered. Recovery looks at the rows again.
-        log.warning(
-            "Messages for %s and %d others may not have been sent: %s",
-            wakes[0].id,
-            len(wakes) - 1,
-            redact(error.__cause__ or error),
-        )
-        return 0
+    for start in range(0, len(wakes), BATCH):
+        try:
+            _write(app, wakes[start : start + BATCH], countdown)
+        except (BatchPublishError, OperationalError) as error:
+            # Unknown, not failed: some may have been delivered. Recovery looks at the rows again.
+            log.warning(
+                "Messages for %s and %d others may not have been sent: %s",
+                wakes[start].id,
+                len(wakes) - start - 1,
+                redact(error.__cause__ or error),
+            )
+            return start
     return len(wakes)
+
+
+def _write(app: Celery, wakes: Sequence[Wake], countdown: float | None) -> None:
+    with app.producer_or_acquire() as producer, batch_of(producer):
+        for wake in wakes:
+            _send(app, producer, wake, countdown)
 
 
 def _send(app: Celery, producer: Any, wake: Wake, countdown: float | None) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from functools import cache
+from typing import Any, ClassVar
 
 from sqlalchemy import Connection, select, update
 
 from app.journal import joins
-from app.journal.claims import insert_steps, new_row
+from app.journal.claims import new_row
 from app.journal.engine import read_clock
 from app.journal.finishes import event
 from app.journal.models import Step, table
@@ -98,7 +99,7 @@ def _insert_members(
             .where(_S.parent_id == o.claim.id, _S.id.in_(wanted))
             .values(round=number)
         )
-    made = {row.id for row in insert_steps(connection, rows)}
+    made = set(connection.execute(_insertion(connection.dialect.name), rows).scalars())
     return [
         Wake(
             id=i,
@@ -114,6 +115,12 @@ def _insert_members(
         for (i, m), row in zip(wanted.items(), rows, strict=True)
         if i in made and not m.waits
     ]
+
+
+@cache
+def _insertion(dialect: str) -> Any:
+    """Of members that are not there yet; nobody needs more of them than which they are."""
+    return joins.insertion(dialect, Step).returning(_S.id)
 
 
 def _new_member(claim: Claimed, member: Member, step_id: str, position: int) -> NewStep:
