@@ -14,9 +14,9 @@ from typing import Any, Generic, Self, TypeVar
 from urllib.parse import urlsplit
 
 from celery import Celery, Signature
-from celery.utils import uuid
 from kombu.exceptions import BatchPublishError, OperationalError
-from kombu.utils.json import dumps
+from pydantic import TypeAdapter, ValidationError
+from redis.exceptions import RedisError
 
 from celery_agents import names
 from celery_agents.contracts.ask import Ask, StepOptions
@@ -26,17 +26,15 @@ from celery_agents.contracts.mapping import Map
 from celery_agents.contracts.outcome import Outcome
 from celery_agents.contracts.patterns import Fallback, Vote
 from celery_agents.errors import BrokerUnavailableError, PayloadTooLargeError, redact
+from celery_agents.messages import BATCH, Draft, Message, send
 from celery_agents.results import result_backend
 from celery_agents.run import AggregateRun, DecisionRun, MapRun, Run
-from celery_agents.shown import shown_args, shown_kwargs
 from celery_agents.transport import transport_options
 
 R = TypeVar("R", bound=Run)
 
 #: As the workers' own setting; above it a message is refused before it is sent.
 PAYLOAD_LIMIT_BYTES = 256 * 1024
-#: Messages of ``many`` that travel in one write.
-BATCH = 500
 
 
 class Client:
@@ -162,56 +160,37 @@ class Client:
         self.close()
 
     def _control(self, task: str, *args: JsonValue) -> Run:
-        control_id = uuid()
-        headers = {names.INTAKE: 1} if task == names.CANCEL else {}  # a question may be lost
-        message = self.signature(
-            task, list(args), {}, queue=names.CONTROL_QUEUE, id=control_id, headers=headers
-        )
+        recorded = task == names.CANCEL  # a question may be lost
+        draft = self.draft(task, {}, queue=names.CONTROL_QUEUE, recorded=recorded)
+        message = draft.message([*args])
         self.publish([message])
-        return Run(self, control_id, message)
+        return Run(self, message.id, message)
 
-    def signature(
-        self,
-        task: str,
-        args: list[Any],
-        kwargs: dict[str, Any],
-        *,
-        queue: str | None = None,
-        id: str | None = None,  # noqa: A002 - Celery's word
-        **options: Any,
-    ) -> Signature:
-        """A signature of one of the agents' tasks, for ``chain``, ``group`` and ``chord``."""
-        size = len(dumps([args, kwargs]))
-        if size > self.payload_limit_bytes:
-            raise PayloadTooLargeError(
-                f"The payload has {size:,} bytes, the limit is {self.payload_limit_bytes:,}. "
-                "Keep the big value elsewhere and pass its id or URL."
-            )
-        options = {
-            "queue": queue or self.queue,
-            "priority": 5,  # Celery's default holds for tasks it knows; unset would mean first
-            "headers": {names.INTAKE: 1},
-            "argsrepr": shown_args(args),
-            "kwargsrepr": shown_kwargs(kwargs),
-            **({"task_id": id} if id else {}),
-            **options,
-        }
-        return self.celery.signature(task, args=args, kwargs=kwargs, options=options)
+    def draft(
+        self, task: str, kwargs: dict[str, Any], *, queue: str | None = None, **about: Any
+    ) -> Draft:
+        """Of messages of one of the agents' tasks; ``about`` as for :class:`Draft`."""
+        limit = self.payload_limit_bytes
+        return Draft(task, kwargs, queue=queue or self.queue, limit_bytes=limit, **about)
 
-    def publish(self, signatures: Iterable[Signature]) -> None:
-        """Send signatures in one go.
+    def publish(self, messages: Iterable[Message | Signature]) -> None:
+        """Send messages, and signatures of any task, in few writes.
 
         Raises:
             BrokerUnavailableError: some may have been delivered all the same.
         """
+        every = [*messages]
+        plain = [m for m in every if isinstance(m, Message)]
+        signatures = [m for m in every if not isinstance(m, Message)]
         try:
-            with (
-                self.celery.producer_or_acquire() as producer,
-                producer.batch(max_size=BATCH),
-            ):
-                for signature in signatures:
-                    signature.apply_async(producer=producer)
-        except (BatchPublishError, OperationalError, OSError) as error:
+            with self.celery.producer_or_acquire() as producer:
+                if plain:
+                    send(self.celery, producer, plain)
+                if signatures:
+                    with producer.batch(max_size=BATCH):
+                        for signature in signatures:
+                            signature.apply_async(producer=producer)
+        except (BatchPublishError, OperationalError, RedisError, OSError) as error:
             reason = redact(error.__cause__ or error)
             raise BrokerUnavailableError(
                 f"The Redis broker at {self._where} did not take the message: {reason}. "
@@ -230,25 +209,48 @@ class Pattern(Generic[R]):
         self._run = run
 
     def _enqueue(self, value: JsonValue, options: dict[str, Any]) -> R:
-        run = self._new(value, options)
-        self._client.publish([run.message])
-        return run
+        return self._enqueue_many([value], options)[0]
 
     def _enqueue_many(self, values: Iterable[JsonValue], options: dict[str, Any]) -> list[R]:
-        runs = [self._new(value, options) for value in values]
-        self._client.publish(run.message for run in runs)
+        run_id = options.pop("id", None)
+        runs = [
+            self._run(self._client, message.id, message)
+            for message in self._messages(([value] for value in values), options, run_id)
+        ]
+        self._client.publish(run.message for run in runs if run.message is not None)
         return runs
 
-    def _new(self, value: JsonValue, options: dict[str, Any]) -> R:
-        run_id = options.get("id") or uuid()
-        return self._run(self._client, run_id, self._signature((value,), {**options, "id": run_id}))
+    def _messages(
+        self, inputs: Iterable[list[JsonValue]], options: dict[str, Any], run_id: str | None
+    ) -> Iterator[Message]:
+        """Validated here, so that a mistake shows at the call and not in a worker."""
+        about = {k: options.pop(k) for k in ("priority",) if k in options}
+        given = {k: v for k, v in options.items() if v is not None}
+        draft: Draft | None = None
+        for args in inputs:
+            if draft is None:  # the options are the same for all
+                request = self._request.from_message(args, given)
+                draft = self._client.draft(self._task, request.message_options(), **about)
+            elif not _is_json(args[0]):
+                self._request.from_message(args, given)
+            yield draft.message(args, run_id)
 
     def _signature(self, args: Sequence[JsonValue], options: dict[str, Any]) -> Signature:
-        message = {k: options.pop(k) for k in ("id", "priority") if k in options}
-        given = {k: v for k, v in options.items() if v is not None}
-        # Validated here, so that a mistake shows at the call and not in a worker.
-        request = self._request.from_message(args, given)
-        return self._client.signature(self._task, list(args), request.message_options(), **message)
+        run_id = options.pop("id", None)
+        (message,) = self._messages([[*args]], options, run_id)
+        signature = message.signature(self._client.celery)
+        return signature.set(task_id=run_id) if run_id else signature
+
+
+_JSON: TypeAdapter[JsonValue] = TypeAdapter(JsonValue)
+
+
+def _is_json(value: object) -> bool:
+    try:
+        _JSON.validate_python(value)
+    except ValidationError:
+        return False
+    return True
 
 
 class AskPattern(Pattern[Run]):
@@ -341,9 +343,11 @@ class MapPattern(Pattern[MapRun]):
         """A signature; in a chain the previous result is the list of inputs."""
         return self._signature([[*given] for given in inputs], {**options, "agent": agent})
 
-    def _signature(self, args: Sequence[JsonValue], options: dict[str, Any]) -> Signature:
+    def _messages(
+        self, inputs: Iterable[list[JsonValue]], options: dict[str, Any], run_id: str | None
+    ) -> Iterator[Message]:
         try:
-            return super()._signature(args, options)
+            yield from super()._messages(inputs, options, run_id)
         except PayloadTooLargeError as error:
             raise PayloadTooLargeError(
                 f"{error} All inputs of a map travel in one message: make several maps of them, "

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Generator, Iterator
 from contextlib import suppress
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from celery import Signature
@@ -24,6 +25,7 @@ from celery_agents.errors import BrokerUnavailableError, ResultTimeoutError
 
 if TYPE_CHECKING:
     from celery_agents.client import Client
+    from celery_agents.messages import Message
 
 #: Seconds between two looks of ``await run``: soon at first, then seldom.
 _LOOKS_S = (0.01, 0.25)
@@ -34,14 +36,20 @@ _AGAIN_S = (5.0, 300.0)
 class Run:
     """What was asked for, under the id of its Celery task. ``await run`` gives its value."""
 
-    def __init__(self, client: Client, run_id: str, message: Signature | None = None) -> None:
+    def __init__(
+        self, client: Client, run_id: str, message: Message | Signature | None = None
+    ) -> None:
         self.client = client
         self.id = run_id
-        self.result = AsyncResult(run_id, app=client.celery)
         self.message = message  # what was sent, to be sent again while somebody waits
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}>"
+
+    @cached_property
+    def result(self) -> AsyncResult:
+        """Celery's own handle."""
+        return AsyncResult(self.id, app=self.client.celery)
 
     def get(self, timeout: float | None = None) -> Any:
         """The value, once it is there.
