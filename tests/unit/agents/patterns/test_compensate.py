@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from agents.patterns.compensate import conclusion, key, next_one, undo
 from agents.patterns.fallback import advance as fallback
 from agents.patterns.gather import advance as gather
+from agents.patterns.mapping import advance as mapping
 from agents.patterns.vote import advance as vote
 from app.journal.compensations import Finished
-from app.plan import Expand, MemberState
+from app.plan import Expand, MemberState, Tally
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.compensation import Compensation, CompensationReport, Undoing
 from celery_agents.contracts.gather import Gather
+from celery_agents.contracts.mapping import Map
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.contracts.patterns import Fallback, Vote
 from celery_agents.errors import CompensationFailedError
@@ -137,9 +139,10 @@ def test_many_failures_are_told_in_short() -> None:
             step_id="s",
         ),
         gather(Gather.model_validate({"agents": [{"agent": "a", "compensation": "u"}]}), []),
+        mapping(Map.model_validate({"input": [1], "agent": "a", "compensation": "u"}), Tally()),
         vote(Vote.model_validate({"voters": [{"agent": "a", "compensation": "u"}]}), []),
     ],
-    ids=["fallback", "gather", "vote"],
+    ids=["fallback", "gather", "map", "vote"],
 )
 def test_patterns_hand_on_what_their_members_say(plan: Any) -> None:
     assert isinstance(plan, Expand)

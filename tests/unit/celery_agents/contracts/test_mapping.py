@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from celery_agents.contracts.compensation import Compensation
+from celery_agents.contracts.mapping import Map, MapFailure, MapResult
+from celery_agents.errors import InvalidPayloadError
+
+
+def test_a_message_and_back() -> None:
+    more = {"agent": "a", "wave": 5, "on_failure": "stop", "compensation": "u", "timeout_s": 9}
+    found = Map.from_message([[1, None, {"a": []}]], more)
+    assert found.input == [1, None, {"a": []}]
+    assert found.compensation == Compensation(agent="u")
+    assert found.whole_s == 9
+    assert Map.from_message([found.input], found.message_options()) == found
+
+
+def test_a_signature_has_no_inputs_yet() -> None:
+    assert Map.from_message([], {"agent": "a"}).input is None
+
+
+@pytest.mark.parametrize(
+    ("inputs", "options", "told"),
+    [
+        ("text", {}, "input: "),
+        ({"a": 1}, {}, "input: "),
+        ([object()], {}, "input.0"),
+        ([0] * 100_001, {}, "at most 100000"),
+        ([1], {"wave": 0}, "wave: "),
+        ([1], {"on_failure": "cry"}, "on_failure: "),
+        ([1], {"member_timeout_s": 0}, "member_timeout_s: "),
+        ([1], {"agents": ["a"]}, "agents: "),
+    ],
+)
+def test_mistakes_are_told(inputs: Any, options: dict[str, Any], told: str) -> None:
+    with pytest.raises(InvalidPayloadError, match=told):
+        Map.from_message([inputs], {"agent": "a", **options})
+
+
+@pytest.mark.parametrize("results", [None, (), (1, None, "x")])
+def test_results_survive_json(results: Any) -> None:
+    """Not there is something else than none."""
+    failure = MapFailure(index=1, kind="timeout", message="late")
+    found = MapResult(count=3, succeeded=2, failed=1, results=results, failures=(failure,))
+    assert MapResult.model_validate(found.compact()) == found
