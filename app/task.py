@@ -234,9 +234,20 @@ class StepTask(Task):
         outcome = _outcome(result, claim, step.spent if step else Usage())
         aftermath = self._keep_writing(lambda: runtime.journal.finish(claim, outcome))
         if not aftermath.applied:
-            raise Ignore(f"{claim.id}: finished late, another worker had its lease")
+            self._too_late(runtime, claim)
         runtime.follow(aftermath)
         return self._conclude(outcome, claim.parent_id)
+
+    def _too_late(self, runtime: Runtime, claim: Claimed) -> NoReturn:
+        """Nothing was written: another worker had the lease, or the claim itself is lost.
+
+        A claim's commit waits for no disk, so a database that crashed may have forgotten the row
+        that it made. Nothing was paid then (see writer.py); the message runs once more.
+        """
+        if not blocking(runtime.journal.known, claim.id):
+            lost = JournalUnavailableError("The database lost its row, in a crash.")
+            self._give_message_back(lost)
+        raise Ignore(f"{claim.id}: too late, another worker had its lease")
 
     def _keep_writing(self, write: Any) -> Any:
         """Work that was done is not thrown away because the journal is away for a moment."""
@@ -278,7 +289,7 @@ class StepTask(Task):
             )
         )
         if not aftermath.applied:
-            raise Ignore(f"{claim.id}: failed late, another worker had its lease")
+            self._too_late(runtime, claim)
         runtime.active.pop(claim.id, None)  # its next message may be there before we are gone
         if delay > runtime.settings.countdown_limit_s:
             raise Ignore(f"{claim.id}: tried again in {delay:.0f} s, by recovery")
@@ -306,7 +317,7 @@ class StepTask(Task):
             cancelled = Outcome(state=State.CANCELLED, error=ErrorInfo.of(StepCancelledError()))
             aftermath = self._keep_writing(lambda: runtime.journal.finish(claim, cancelled))
             if not aftermath.applied:
-                raise Ignore(f"{claim.id}: expanded late, another worker had its lease")
+                self._too_late(runtime, claim)
             runtime.follow(aftermath)
             return self._conclude(cancelled, claim.parent_id)
         runtime.active.pop(claim.id, None)  # quick members may wake it before all are sent

@@ -84,7 +84,11 @@ class QoS(RedisQoS):
             return
         tags, self._acked = self._acked, []
         ids, self._recorded = self._recorded, []
-        self._remove(tags, ids)
+        try:
+            self._remove(tags, ids)
+        except BaseException:  # with the next ones, or when the channel is closed
+            self._acked[:0], self._recorded[:0] = tags, ids
+            raise
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         if requeue:
@@ -342,7 +346,7 @@ class Transport(RecordingTransport):
             try:
                 channel.qos.write_acks()
             except self.connection_errors as error:
-                log.warning("Messages were not acknowledged and will come again: %s", redact(error))
+                log.warning("Messages are not acknowledged yet: %s", redact(error))
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> Any:
         """Without an event loop there is no timer: a busy consumer looks for overdue ones here."""

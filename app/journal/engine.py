@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Engine, Float, create_engine, event, make_url, select
+from sqlalchemy import URL, Engine, Float, create_engine, event, make_url, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
@@ -36,8 +36,8 @@ CLOCK_S = 1.0
 
 #: Execution option of a connection that only reads: SQLite then takes no write lock.
 READ_ONLY = "journal_read_only"
-#: Of one whose commit need not survive a power cut by itself; SQLite then waits for no disk. The
-#: next commit that does takes it along.
+#: Of one whose commit need not survive a power cut (or, on PostgreSQL, a crash of the server) by
+#: itself: it waits for no disk. The next commit that does takes it along.
 RELAXED = "journal_relaxed"
 
 
@@ -89,21 +89,35 @@ def connect(url: str, *, timeout_s: float = 10.0) -> Engine:
         case "sqlite":
             return _sqlite(url, parsed.database, timeout_s)
         case "postgresql" | "postgres":
-            return create_engine(
-                parsed.set(drivername="postgresql+psycopg2"),
-                pool_size=4,
-                max_overflow=8,
-                pool_pre_ping=True,  # a restarted server costs a ping, not a failed step
-                connect_args={"connect_timeout": max(2, int(timeout_s))},
-                json_serializer=_dumps,
-                executemany_mode="values_plus_batch",  # many updates in one round trip …
-                executemany_batch_page_size=500,  # … all of a group commit's
-                hide_parameters=True,  # payloads do not belong in errors and logs
-            )
+            return _postgres(parsed.set(drivername="postgresql+psycopg2"), timeout_s)
         case other:
             raise ConfigurationError(
                 f"DATABASE_URL names {other!r}; the journal needs postgresql:// or sqlite:///."
             )
+
+
+def _postgres(url: URL, timeout_s: float) -> Engine:
+    engine = create_engine(
+        url,
+        pool_size=4,
+        max_overflow=8,
+        pool_pre_ping=True,  # a restarted server costs a ping, not a failed step
+        connect_args={"connect_timeout": max(2, int(timeout_s))},
+        json_serializer=_dumps,
+        executemany_mode="values_plus_batch",  # many updates in one round trip …
+        executemany_batch_page_size=500,  # … all of a group commit's
+        hide_parameters=True,  # payloads do not belong in errors and logs
+    )
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        relaxed = bool(connection.get_execution_options().get(RELAXED))
+        if connection.info.get(RELAXED, False) is not relaxed:  # once: the writer keeps it so
+            level = "SET synchronous_commit = off" if relaxed else "RESET synchronous_commit"
+            connection.exec_driver_sql(level)
+            connection.info[RELAXED] = relaxed
+
+    return engine
 
 
 def _sqlite(url: str, path: str | None, timeout_s: float) -> Engine:
@@ -161,7 +175,7 @@ def reading(engine: Engine) -> Engine:
 
 
 def relaxed(engine: Engine) -> Engine:
-    """The same engine for what a power cut may take back: it cuts the worker's power too."""
+    """The same engine for what a power cut, or a crash of the server, may take back."""
     return engine.execution_options(**{RELAXED: True})
 
 

@@ -78,6 +78,12 @@ _HELD = (
     .with_for_update()
 )
 _END_HELD = update(table(Step)).where(_S.id == bindparam("b_id")).values(_CLOSED)
+_END_ONE = (
+    update(table(Step))
+    .where(_S.id == bindparam("b_id"), _S.state == State.RUNNING, _S.token == bindparam("b_token"))
+    .values(_CLOSED)
+    .returning(*_ENDED)
+)
 _END_ANY = (
     update(table(Step))
     .where(_S.id == bindparam("b_id"), _S.state.in_([State.READY, State.RUNNING, State.WAITING]))
@@ -91,8 +97,12 @@ def _end(
 ) -> list[Any]:
     """The row of each conclusion that was ours to end; None for the others.
 
-    Claimed steps are looked at, locked, by one statement and ended by another, however many.
+    Claimed steps are looked at, locked, by one statement and ended by another, however many; one
+    alone by one.
     """
+    if len(conclusions) == 1 and conclusions[0].token is not None:
+        values = _values(conclusions[0], wake_grace_s) | {"b_token": conclusions[0].token}
+        return [connection.execute(_END_ONE, values).first()]
     claimed = [c for c in conclusions if c.token is not None]
     held: dict[tuple[str, int | None], Any] = {}
     if claimed:
@@ -211,7 +221,6 @@ class StartCall(Operation[None]):
     """Write down a call before it is made, so that one in flight at a crash can be counted."""
 
     order: ClassVar[int] = 40
-    final = False
 
     def __init__(self, claim: Claimed, seq: int, name: str, fingerprint: str, key: str) -> None:
         super().__init__()

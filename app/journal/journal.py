@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, select
 
-from app.journal import approvals, cancels, joins, leases, reads, tallies
+from app.journal import approvals, cancels, joins, leases, reads, tallies, wakes
 from app.journal.claims import ClaimStep
 from app.journal.engine import reading
 from app.journal.expansions import Expanded, ExpandStep
@@ -138,6 +138,10 @@ class Journal:
                 )
             }
         )
+
+    def known(self, step_id: str) -> bool:
+        """Whether it has a row."""
+        return bool(self.read(lambda c: wakes.known(c, [step_id])))
 
     def run_tree(self, run_id: str) -> dict[str, Any] | None:
         return self.read(lambda c: reads.run_tree(c, run_id))

@@ -47,8 +47,9 @@ class Operation(ABC, Generic[R]):
 
     #: Kinds with a lower number are applied first; join locks before row locks (see joins.py).
     order: ClassVar[int]
-    #: Whether it has to survive a power cut once it is committed. What only says that work began
-    #: has not: with an embedded database, the work is cut off too.
+    #: Whether its commit has to survive a power cut, or a crash of the database. A claim has not:
+    #: before anything is paid, StartCall's commit takes it along; without a call nothing is, and a
+    #: finish that finds no row gives the message back.
     final: ClassVar[bool] = True
     #: Whether nobody waits for it: it goes along with the next commit, or with none for a moment.
     lazy: ClassVar[bool] = False
@@ -67,7 +68,7 @@ class Writer:
 
     def __init__(self, engine: Engine, *, batch_max: int) -> None:
         self._final = _Held(engine)
-        self._relaxed = self._final if engine.dialect.name != "sqlite" else _Held(relaxed(engine))
+        self._relaxed = _Held(relaxed(engine))
         self._batch_max = batch_max
         self._queue: queue.SimpleQueue[Operation[Any] | None] = queue.SimpleQueue()
         self._closed = False
