@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from celery import Celery, signals
-from celery.exceptions import Ignore, Retry
+from celery.exceptions import Ignore, Reject, Retry
 from sqlalchemy import select
 
 from app.journal import reads
@@ -310,9 +310,24 @@ def test_a_late_finisher_tells_nobody(make: Any, runtime: Runtime) -> None:
         assert isinstance(step.runtime.journal.claim(step.step_id).result(SOON), Claimed)
         return 1
 
-    with pytest.raises(Ignore, match="finished late"):
+    with pytest.raises(Ignore, match="too late"):
         receive(make(slow), "s", 1)
     assert row(runtime, "s").state == "running"
+
+
+def test_a_finish_that_finds_no_row_gives_the_message_back(make: Any, runtime: Runtime) -> None:
+    """A database that crashed may have forgotten a claim: it waits for no disk."""
+
+    def slow(step: Step, request: StepOptions) -> int:
+        with runtime.journal.engine.begin() as c:
+            for name in ("steps", "runs"):
+                c.exec_driver_sql(f"DELETE FROM {name}")
+        return 1
+
+    with pytest.raises(Reject) as given_back:
+        receive(make(slow), "s", 1)
+    assert given_back.value.requeue
+    assert receive(make(shout), "s", "a") == "A"
 
 
 # ---------------------------------------------------------------- what is refused
