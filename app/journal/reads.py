@@ -50,7 +50,16 @@ def run_tree(connection: Connection, run_id: str) -> dict[str, Any] | None:
         "usage": run.usage if run else None,
         "compensation": _compensation(connection, run_id),
         "steps": [_step(s) for s in steps],
+        "steps_left_out": _left_out(connection, run_id, len(steps)),
     }
+
+
+def _left_out(connection: Connection, run_id: str, shown: int) -> int:
+    """How many steps are not shown; they are counted only where there may be some."""
+    if shown < TREE_LIMIT:
+        return 0
+    counted = select(func.count()).select_from(Step).where(Step.run_id == run_id)
+    return connection.execute(counted).scalar_one() - shown
 
 
 def _compensation(connection: Connection, run_id: str) -> dict[str, Any] | None:

@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 from celery import Celery, signals
+from kombu.exceptions import OperationalError
 
+from app import publish as publishing
 from app.journal.rows import Wake
+from app.outbox import BATCH
 from app.publish import message_options, publish
 from celery_agents import names
 from celery_agents.shown import SHOWN
@@ -61,6 +64,25 @@ def test_messages_go_out_with_what_follows_them(app: Celery) -> None:
     assert body[2]["callbacks"] == [{"task": "shop.add"}]
     assert headers[names.JOURNALED] == 1
     assert other["id"] == "t"
+
+
+def test_many_messages_go_out_in_several_writes(
+    app: Celery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was written counts, also where the broker goes away behind it."""
+    written: list[list[str]] = []
+
+    def write(_: Celery, wakes: list[Wake], countdown: float | None) -> None:
+        assert countdown == 5
+        if len(written) == 2:
+            raise OperationalError("gone")
+        written.append([w.id for w in wakes])
+
+    monkeypatch.setattr(publishing, "_write", write)
+    wakes = [wake(str(n)) for n in range(BATCH * 3)]
+    assert publish(app, wakes, countdown=5) == 2 * BATCH
+    assert [i for some in written for i in some] == [w.id for w in wakes[: 2 * BATCH]]
+    assert f"Messages for {2 * BATCH} and {BATCH - 1} others" in caplog.text
 
 
 def test_a_broker_that_is_away_is_no_error(app: Celery, caplog: pytest.LogCaptureFixture) -> None:

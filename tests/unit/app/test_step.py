@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from app.journal import reads
-from app.journal.rows import Claimed, NewStep
+from app.journal.rows import Claimed, NewStep, derived_id
+from app.plan import Expand, Member, Tally
 from app.runtime import Runtime
 from app.step import Step
-from celery_agents.contracts.outcome import Answer, ErrorInfo, Usage
+from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, Usage
 from celery_agents.errors import RateLimitedError
 
 SOON = 20
@@ -140,3 +141,17 @@ def test_a_step_knows_what_it_is(runtime: Runtime) -> None:
     first = claim(runtime)
     step = again(runtime, first)
     assert (step.step_id, step.run_id, step.attempt, step.members()) == ("s", "s", 2, [])
+
+
+def test_a_step_counts_its_members(runtime: Runtime) -> None:
+    first = claim(runtime)
+    assert Step(runtime, first).tally() == Tally()
+    asked = {"key": "a", "task": "agents.ask", "input": 1, "options": {}}
+    runtime.journal.expand(first, Expand(members=(Member(**asked),))).result(SOON)
+    member = runtime.journal.claim(derived_id("s", "a")).result(SOON)
+    assert isinstance(member, Claimed)
+    limit = runtime.settings.payload_limit_bytes
+    value = "x" * (limit // 2)  # with what is around it more than what follows should get
+    runtime.journal.finish(member, Outcome(state=State.SUCCEEDED, value=value)).result(SOON)
+    found = Step(runtime, claim(runtime)).tally()
+    assert (found.total, found.succeeded, found.values) == (1, 1, None)

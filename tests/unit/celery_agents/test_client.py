@@ -46,6 +46,13 @@ def client() -> Client:
             {"candidates": [{"agent": "a"}, {"agent": "b", "priority": 1}]},
         ),
         (
+            lambda c: c.map.s("a", (n for n in "xy"), wave=1),
+            names.MAP,
+            (["x", "y"],),
+            {"agent": "a", "wave": 1},
+        ),
+        (lambda c: c.map.s("a"), names.MAP, (), {"agent": "a"}),
+        (
             lambda c: c.vote.s(["a", Voter(agent="b", weight="1/2")], "x", rule="plurality"),
             names.VOTE,
             ("x",),
@@ -99,6 +106,8 @@ def test_what_people_see_is_short_and_redacted(client: Client) -> None:
         (lambda c: c.ask.s("a", 1, 2), "one positional"),
         (lambda c: c.fallback([], 1), "candidates: "),
         (lambda c: c.fallback(["a"], 1, strategy="guess"), "strategy: "),
+        (lambda c: c.map("a", [object()]), "input.0"),
+        (lambda c: c.map("a", [1], on_failure="cry"), "on_failure: "),
         (lambda c: c.vote([], 1), "voters: "),
         (lambda c: c.vote(["a"], 1, rule="mood"), "rule: "),
         (lambda c: c.vote(["a"], 1, voter_timeout_s=0), "voter_timeout_s: "),
@@ -124,6 +133,12 @@ def test_a_large_payload_is_refused(client: Client) -> None:
     small = Client(NOWHERE, payload_limit_bytes=100)
     with pytest.raises(PayloadTooLargeError):
         small.ask.s("a", "x" * 100)
+
+
+def test_a_map_of_too_much_says_what_to_do(client: Client) -> None:
+    for call in (client.map, client.map.s):
+        with pytest.raises(PayloadTooLargeError, match=r"limit is 262,144.*several maps"):
+            call("a", ["x" * 1_000] * 300)
 
 
 @pytest.mark.parametrize("many", [False, True])

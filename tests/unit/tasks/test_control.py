@@ -12,6 +12,7 @@ from app.journal.rows import NewStep
 from app.runtime import Runtime, close_runtime, runtime_of
 from app.settings import Settings
 from celery_agents import names
+from celery_agents.errors import InvalidPayloadError
 
 
 @pytest.fixture
@@ -41,7 +42,15 @@ def call(app: Celery, name: str, run_id: str) -> Any:
 
 
 def test_the_package_registers_its_tasks(app: Celery) -> None:
-    wanted = {names.ASK, names.FALLBACK, names.VOTE, names.CANCEL, names.APPROVE, names.STATUS}
+    wanted = {
+        names.ASK,
+        names.FALLBACK,
+        names.VOTE,
+        names.MAP,
+        names.CANCEL,
+        names.APPROVE,
+        names.STATUS,
+    }
     assert wanted <= set(app.tasks)
     assert set(tasks.__all__) >= {"ask", "control", "fallback", "registry", "vote"}
 
@@ -57,6 +66,14 @@ def test_cancel_and_status(app: Celery, runtime: Runtime) -> None:
     assert call(app, names.CANCEL, "nobody yet") is False
 
 
+def test_results_of_members(app: Celery, runtime: Runtime) -> None:
+    with pytest.raises(InvalidPayloadError):
+        call(app, names.RESULTS, "r")
+    new = NewStep("r", "r", names.MAP, "agents", {"args": [[]], "kwargs": {}}, max_attempts=1)
+    runtime.journal.claim("r", new).result(20)
+    assert call(app, names.RESULTS, "r") == {"outcomes": [], "more": None}
+
+
 def test_control_tasks_have_a_queue_of_their_own(app: Celery) -> None:
-    for name in (names.CANCEL, names.APPROVE, names.STATUS):
+    for name in (names.CANCEL, names.APPROVE, names.STATUS, names.RESULTS):
         assert app.amqp.router.route({}, name)["queue"].name == names.CONTROL_QUEUE

@@ -79,6 +79,20 @@ def test_first_fires_when_all_have_failed(journal: Journal) -> None:
     assert ids(finish(journal, b, FAILED).wakes) == ["p"]
 
 
+def test_unbroken_fires_with_the_first_that_fails(world: World, journal: Journal) -> None:
+    a, b, c = expand(journal, "p", plan("a", "b", "c", kind="unbroken"))
+    assert finish(journal, a).wakes == []
+    after = finish(journal, b, FAILED)
+    assert (ids(after.wakes), after.cancels) == (["p"], [c.id])
+    assert world.states("p", "abc") == ["succeeded", "failed", "running"]
+
+
+def test_unbroken_fires_when_all_have_succeeded(journal: Journal) -> None:
+    a, b = expand(journal, "p", plan("a", "b", kind="unbroken"))
+    assert finish(journal, a).wakes == []
+    assert ids(finish(journal, b).wakes) == ["p"]
+
+
 def test_decided_asks_the_rule_of_the_pattern(world: World) -> None:
     asked: list[tuple[str, dict[str, Any], list[MemberState]]] = []
 

@@ -1,0 +1,116 @@
+"""One agent over many inputs with real workers: all of them, whatever happens on the way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from celery_agents import Client
+from celery_agents.errors import (
+    AgentFailedError,
+    AllCandidatesFailedError,
+    InvalidPayloadError,
+    StepCancelledError,
+)
+from tests.integration.harness import SOON_S, Stack, eventually, lines
+
+FOREVER = {"seconds": 600}
+
+
+def states(stack: Stack, run_id: str) -> Counter[str]:
+    return Counter(m.state for m in stack.members(run_id).values())
+
+
+def test_a_thousand_inputs(client: Client, stack: Stack) -> None:
+    run = client.map("noop", range(1_000))
+    found = run.get(timeout=60)
+    assert (found.count, found.succeeded, found.failed, found.skipped) == (1_000, 1_000, 0, 0)
+    assert found.results == tuple(range(1_000))
+    read = list(run.results())
+    assert [place for place, _ in read] == list(range(1_000))
+    assert [outcome.value for _, outcome in read] == list(range(1_000))
+    assert stack.row(run.id).token == 2  # one expansion, one end
+    status = run.status()
+    assert status is not None
+    assert (len(status["steps"]), status["steps_left_out"]) == (1_000, 1)
+
+
+def test_some_fail(client: Client) -> None:
+    run = client.map("shout", ["a", 1, "c"])
+    found = run.get(timeout=SOON_S)
+    assert (found.succeeded, found.failed, found.results) == (2, 1, ("A", None, "C"))
+    assert [(f.index, f.kind) for f in found.failures] == [(1, "agent_failed")]
+    assert [outcome.ok for _, outcome in run.results()] == [True, False, True]
+    with pytest.raises(AllCandidatesFailedError, match="None of 2 inputs"):
+        client.map("shout", [1, 2]).get(timeout=SOON_S)
+
+
+def test_the_first_that_fails_stops_the_others(client: Client, stack: Stack) -> None:
+    run = client.map("slow", [FOREVER, "not an order", FOREVER], on_failure="stop")
+    with pytest.raises(AgentFailedError, match="Input 1 of 3") as caught:
+        run.get(timeout=SOON_S)
+    assert caught.value.details["map"]["failed"] == 1
+    eventually(lambda: all(m.finished_at for m in stack.members(run.id).values()))
+    assert set(states(stack, run.id)) <= {"failed", "cancelled", "skipped"}
+
+
+def test_waves_come_one_after_the_other(client: Client, stack: Stack) -> None:
+    run = client.map("noop", range(5), wave=2)
+    assert run.get(timeout=SOON_S).results == (0, 1, 2, 3, 4)
+    assert [m.round for m in stack.members(run.id).values()] == [1, 1, 2, 2, 3]
+
+
+def test_time_that_is_over(client: Client) -> None:
+    run = client.map("slow", [{"seconds": 0, "value": "x"}, FOREVER], timeout_s=2)
+    found = run.get(timeout=SOON_S)
+    assert (found.succeeded, found.skipped, found.results) == (1, 1, ("x", None))
+
+
+def test_big_results_are_read_in_pages(client: Client) -> None:
+    texts = [f"{n} " * 5_000 for n in range(20)]
+    run = client.map("noop", texts)
+    assert run.get(timeout=SOON_S).results is None
+    assert [outcome.value for _, outcome in run.results()] == texts
+
+
+def test_a_run_that_nobody_knows_has_no_results(client: Client) -> None:
+    with pytest.raises(InvalidPayloadError, match="no step nobody"):
+        next(client.results("nobody", timeout=SOON_S))
+
+
+def test_a_place_in_a_chain(client: Client) -> None:
+    steps = client.ask.s("noop", ["a", "b"]) | client.map.s("shout") | client.ask.s("noop")
+    found: Any = steps.apply_async().get(timeout=SOON_S)
+    assert found == {"count": 2, "succeeded": 2, "results": ["A", "B"]}
+
+
+def test_cancelling(client: Client, stack: Stack) -> None:
+    run = client.map("slow", [FOREVER] * 40)
+    eventually(lambda: states(stack, run.id)["running"] > 0)
+    run.cancel()
+    with pytest.raises(StepCancelledError):
+        run.get(timeout=SOON_S)
+    eventually(lambda: states(stack, run.id) == {"cancelled": 40})
+    assert {outcome.state for _, outcome in run.results()} == {"cancelled"}
+
+
+@pytest.mark.parametrize("loses", [False, True], ids=["killed", "killed-and-emptied"])
+def test_a_worker_killed_in_the_middle(fast: Stack, counted: Path, loses: bool) -> None:
+    worker = fast.worker()
+    order = {"path": str(counted), "seconds": 0.02}
+    run = fast.client.map("count", [order] * 400)
+    eventually(lambda: len(lines(counted)) > 50)
+    worker.kill()
+    if loses:
+        fast.redis.flushdb()
+    worker.start()
+    assert run.get(timeout=60).succeeded == 400
+    assert states(fast, run.id) == {"succeeded": 400}
+    done = Counter(lines(counted))
+    assert len(done) == 400
+    # What ran as the worker died ran again, unless its end was written.
+    assert sum(done.values()) - 400 <= len(done) // 4
+    assert len(list(run.results())) == 400
