@@ -50,7 +50,7 @@ def _on(name: str, database: Database) -> Ours:
         _WORKLOADS,
         database=database,
         waiting=(100, 500, 1000, 2000),
-        fan_out={"gather": 1000, "chord": 10_000},  # a gathering has at most 1,000 members
+        fan_out={"map": 10_000, "chord": 10_000},
         enqueue=("ask", "ask.many") if database == "sqlite" else (),  # it knows no journal
         durable=True,
     )

@@ -44,10 +44,8 @@ class Driver(driver.Driver):
         return [end.get(timeout=TIMEOUT_S) for end in ends]
 
     def fan_out(self, members: int, way: str) -> int:
-        if way == "gather":
-            voters = [{"agent": "noop", "samples": members}]
-            gathered = self.client.gather(voters, 1, how="mean").get(timeout=TIMEOUT_S)
-            return len(gathered.used)
+        if way == "map":
+            return int(self.client.map("noop", range(members)).get(timeout=TIMEOUT_S).succeeded)
         ask = self.client.ask.s
         header = [ask("noop", value) for value in range(members)]
         run_id = chord(header, app=self.client.celery)(ask("count")).id  # as in Celery's driver
