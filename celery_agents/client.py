@@ -27,9 +27,10 @@ from celery_agents.contracts.outcome import Outcome
 from celery_agents.contracts.patterns import Fallback, Vote
 from celery_agents.errors import BrokerUnavailableError, PayloadTooLargeError, redact
 from celery_agents.messages import BATCH, Draft, Message, send
-from celery_agents.results import result_backend
+from celery_agents.results import Backend, result_backend
 from celery_agents.run import AggregateRun, DecisionRun, MapRun, Run
 from celery_agents.transport import transport_options
+from celery_agents.waiting import Waiting, one_by_one
 
 R = TypeVar("R", bound=Run)
 
@@ -85,6 +86,7 @@ class Client:
             }
         )
         self._where = urlsplit(url).hostname
+        self._waiting = Waiting(self.celery)
         self.ask = AskPattern(self, names.ASK, Ask, Run)
         self.fallback = FallbackPattern(self, names.FALLBACK, Fallback, Run)
         self.vote = VotePattern(self, names.VOTE, Vote, DecisionRun)
@@ -94,6 +96,44 @@ class Client:
     def run(self, run_id: str) -> Run:
         """A run that was enqueued before, by its id."""
         return Run(self, run_id)
+
+    def as_completed(self, runs: Iterable[R], *, timeout: float | None = None) -> Iterator[R]:
+        """Runs as they end, in few round trips; their ``get`` then returns, or raises, at once.
+
+        Raises:
+            ResultTimeoutError: not all ended within ``timeout`` seconds; they go on.
+        """
+        backend = self.celery.backend
+        if isinstance(backend, Backend):
+            return self._waiting.as_completed(runs, timeout)
+        return one_by_one(runs, timeout)  # results are kept elsewhere than in Redis
+
+    def collect(
+        self,
+        runs: Iterable[Run],
+        *,
+        timeout: float | None = None,
+        return_exceptions: bool = False,
+    ) -> list[Any]:
+        """The values of many runs, in the order of the runs.
+
+        With ``return_exceptions``, as in asyncio's ``gather``, errors stand among the values
+        instead of the first one being raised.
+
+        Raises:
+            ResultTimeoutError: not all ended within ``timeout`` seconds; they go on.
+            AgentsError: a run failed; the others go on.
+        """
+        runs = [*runs]
+        values: dict[str, Any] = {}
+        for run in self.as_completed(runs, timeout=timeout):
+            try:
+                values[run.id] = run.get()
+            except Exception as error:
+                if not return_exceptions:
+                    raise
+                values[run.id] = error
+        return [values[run.id] for run in runs]
 
     def status(self, run_id: str, *, timeout: float = 10.0) -> dict[str, Any] | None:
         """A run as a tree of steps, read from the journal by a worker; None when unknown."""
@@ -151,6 +191,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections."""
+        self._waiting.close()
         self.celery.close()
 
     def __enter__(self) -> Self:

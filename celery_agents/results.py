@@ -6,8 +6,10 @@ with Redis away it tries that for twenty seconds.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from celery import states
 from celery.backends.redis import RedisBackend
 
 
@@ -16,6 +18,11 @@ class Backend(RedisBackend):
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
         """Nothing yet: ``get`` subscribes, and looks whether the result is there already."""
+
+    def ended(self, stored: Iterable[bytes | None]) -> dict[str, dict[str, Any]]:
+        """What is stored of tasks that ended, by their ids; the others are left out."""
+        metas = [self.decode_result(raw) for raw in stored if raw is not None]
+        return {m["task_id"]: m for m in metas if m["status"] in states.READY_STATES}
 
 
 def result_backend(url: str) -> str:

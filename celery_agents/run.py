@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import time
 from collections.abc import Generator, Iterator
-from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from celery import Signature
-from celery.exceptions import TimeoutError as CeleryTimeoutError
 from celery.result import AsyncResult
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from celery_agents.contracts.compensation import compensation_id
 from celery_agents.contracts.gather import Aggregate
 from celery_agents.contracts.mapping import MapResult
 from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.contracts.vote import Decision
-from celery_agents.errors import BrokerUnavailableError, ResultTimeoutError
+from celery_agents.waiting import AGAIN_S, send_again
 
 if TYPE_CHECKING:
     from celery_agents.client import Client
@@ -29,8 +23,6 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks of ``await run``: soon at first, then seldom.
 _LOOKS_S = (0.01, 0.25)
-#: Seconds after which a run that somebody waits for is sent again, first and at the longest.
-_AGAIN_S = (5.0, 300.0)
 
 
 class Run:
@@ -51,54 +43,39 @@ class Run:
         """Celery's own handle."""
         return AsyncResult(self.id, app=self.client.celery)
 
+    @property
+    def known(self) -> bool:
+        """Whether its result was read already."""
+        return self.result._cache is not None  # noqa: SLF001 - where Celery's backends put it
+
+    def take(self, meta: dict[str, Any]) -> None:
+        """Keep the result that was read."""
+        self.result._maybe_set_cache(meta)  # noqa: SLF001 - as Celery's backends do
+
     def get(self, timeout: float | None = None) -> Any:
-        """The value, once it is there.
+        """The value, once it is there. For many runs see :meth:`Client.collect`.
 
         Raises:
             ResultTimeoutError: it did not come within ``timeout`` seconds; the run goes on.
             AgentsError: the run failed; the error is of the class that the worker raised.
         """
-        give_up = math.inf if timeout is None else time.monotonic() + timeout
-        pause, longest = _AGAIN_S
-        while True:
-            left = max(give_up - time.monotonic(), 0.0)
-            try:
-                return self._value(self.result.get(timeout=min(pause, left)))
-            except CeleryTimeoutError:
-                if left <= pause:
-                    break
-                self._send_again()
-                pause = min(2 * pause, longest)
-            except (RedisConnectionError, RedisTimeoutError):
-                if left <= 1.0:
-                    break
-                time.sleep(1.0)  # the broker is away; the run is not
-        raise ResultTimeoutError(
-            f"No result of {self.id} within {timeout} s. The run goes on; is a worker up?"
-        )
-
-    def _send_again(self) -> None:
-        """Wake the run: a Redis that was emptied may have lost its message, or its result.
-
-        A copy costs nothing: the worker finds the step's row, and stores its result again.
-        """
-        if self.message is not None:
-            with suppress(BrokerUnavailableError):  # then at the next time
-                self.client.publish([self.message])
+        for _ in self.client.as_completed([self], timeout=timeout):
+            pass
+        return self._value(self.result.get())
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self._wait().__await__()
 
     async def _wait(self) -> Any:
         pause, longest = _LOOKS_S
-        again, waited = _AGAIN_S[0], 0.0
+        again, waited = AGAIN_S[0], 0.0
         while not await asyncio.to_thread(self.result.ready):
             await asyncio.sleep(pause)
             waited += pause
             pause = min(1.5 * pause, longest)
             if waited >= again:
-                await asyncio.to_thread(self._send_again)
-                again, waited = min(2 * again, _AGAIN_S[1]), 0.0
+                await asyncio.to_thread(send_again, [self])
+                again, waited = min(2 * again, AGAIN_S[1]), 0.0
         return await asyncio.to_thread(self.get, 5.0)
 
     def _value(self, value: Any) -> Any:

@@ -31,7 +31,7 @@ class Driver(driver.Driver):
         self._intake = Intake(redis.Redis.from_url(os.environ["REDIS_URL"]))
 
     def steps(self, task: Task, values: Sequence[int]) -> list[Any]:
-        return [run.get(timeout=TIMEOUT_S) for run in self.client.ask.many(task, values)]
+        return self.client.collect(self.client.ask.many(task, values), timeout=TIMEOUT_S)
 
     def step(self, value: int) -> Any:
         return self.client.ask("noop", value).get(timeout=TIMEOUT_S)
@@ -41,7 +41,7 @@ class Driver(driver.Driver):
         runs = [chain(ask("add", value), ask("add"), ask("add")) for value in values]
         ends = [run.freeze() for run in runs]
         self.client.publish(runs)
-        return [end.get(timeout=TIMEOUT_S) for end in ends]
+        return self.client.collect([self.client.run(end.id) for end in ends], timeout=TIMEOUT_S)
 
     def fan_out(self, members: int, way: str) -> int:
         if way == "map":
@@ -54,7 +54,7 @@ class Driver(driver.Driver):
     def votes(self, count: int) -> list[Any]:
         voters = [{"agent": "yes", "samples": 5}]
         runs = self.client.vote.many(voters, ["?"] * count, stop="none")
-        return [run.get(timeout=TIMEOUT_S).option for run in runs]
+        return [vote.option for vote in self.client.collect(runs, timeout=TIMEOUT_S)]
 
     def enqueue(self, count: int, way: str) -> None:
         if way == "ask.many":

@@ -5,14 +5,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from celery.app.task import Context
 
-from app.backend import JournalBackend
 from celery_agents.client import Client
 from celery_agents.contracts.outcome import Outcome, State, Usage
 from celery_agents.contracts.vote import Decision
 from celery_agents.errors import AllCandidatesFailedError, RateLimitedError, ResultTimeoutError
 from celery_agents.run import DecisionRun, Run
+from tests.support.stored_results import worker_says
 
 DECISION = {
     "option": "yes",
@@ -37,19 +36,6 @@ DECISION = {
 def client(redis_url: str) -> Iterator[Client]:
     with Client(redis_url) as made:
         yield made
-
-
-def worker_says(client: Client, run_id: str, result: Any, outcome: Outcome | None = None) -> None:
-    """Store a result as a worker does."""
-    url = client.celery.conf.broker_url
-    backend = JournalBackend(app=client.celery, url=url)
-    request = Context({"id": run_id, "task": "agents.ask"})
-    if outcome is not None:
-        request.agents_outcome = outcome.compact()
-    if isinstance(result, Exception):
-        backend.mark_as_failure(run_id, result, request=request)
-    else:
-        backend.mark_as_done(run_id, result, request=request)
 
 
 def test_a_value(client: Client) -> None:
