@@ -57,6 +57,11 @@ class AgentsService(bootsteps.StartStopStep):
         self.recovery: Recovery | None = None
         self.endpoint: Endpoint | None = None
 
+    def create(self, worker: Any) -> None:
+        """Take more messages than there are slots, by what the pool knows to do ahead."""
+        if not worker.autoscale and (ahead := getattr(worker.pool, "ahead", 0)):
+            worker.max_concurrency = worker.concurrency + ahead
+
     def start(self, worker: Any) -> None:
         """A journal that cannot be used stops the worker here, with a clear error."""
         runtime = runtime_of(worker.app, worker.hostname)

@@ -77,6 +77,12 @@ def whose() -> Any:
     return _fiber.get() or getcurrent()
 
 
+def current() -> Fiber | None:
+    """The fiber that the caller is, if it is one."""
+    me = getcurrent()
+    return me if isinstance(me, Fiber) else None
+
+
 def in_fiber() -> bool:
     """Whether the caller is a fiber."""
     return isinstance(getcurrent(), Fiber)

@@ -35,12 +35,15 @@ from greenlet import GreenletExit
 from app.coroutines import Interruptible, adapt
 from app.fibers import Fiber, whose
 from app.loop import process_loop
+from app.permits import Permits
 from app.slots import Slots
 
 log = logging.getLogger(__name__)
 
 #: Threads for tasks that are neither steps nor coroutines; more of these wait for one.
 SYNC_THREADS = 32
+#: One step for so many slots is taken ahead. Few: others could run it, or a more urgent one come.
+AHEAD = 4
 #: Coroutines that were cancelled may clean up for so long before the worker ends.
 CLEANUP_S = 5.0
 
@@ -59,7 +62,8 @@ class CoroutinePool(BasePool):
         for task in self.app.tasks.values():
             adapt(task)
         self.loop = process_loop()
-        self.slots: Slots[Job] = Slots(self.limit, SYNC_THREADS)
+        self.permits = Permits(self.limit)
+        self.slots: Slots[Job] = Slots(self.limit, SYNC_THREADS, self.ahead)
         self.leaving: set[asyncio.Task[Any]] = set()  # cancelled, and not ended yet
         self._threads = ThreadPoolExecutor(SYNC_THREADS, "agents-task")
         self._ended: deque[tuple[Job, Callable[..., Any] | None, Any]] = deque()
@@ -76,12 +80,21 @@ class CoroutinePool(BasePool):
         """Slots, by Celery's name for them."""
         return self.limit
 
+    @property
+    def ahead(self) -> int:
+        """Steps that are taken beyond the slots, to be asked as soon as a call ends."""
+        return self.limit // AHEAD
+
     def grow(self, n: int) -> None:
-        self.limit = self.slots.limit = self.limit + n
+        self._resize(self.limit + n)
         self._begin()
 
     def shrink(self, n: int) -> None:
-        self.limit = self.slots.limit = max(self.limit - n, 1)
+        self._resize(max(self.limit - n, 1))
+
+    def _resize(self, limit: int) -> None:
+        self.loop.post(self.permits.change, limit - self.limit)
+        self.limit = self.slots.limit = limit
 
     # -- running
 
@@ -211,7 +224,9 @@ class Job:
         self._kwargs = kwargs
         self._options = options
         task = pool.app.tasks[args[0]] if args else None
+        self.permits = pool.permits
         self.on_loop: bool = getattr(task, "on_loop", False)
+        self.has_permits: bool = getattr(task, "has_permits", False)
         self.in_thread = False  # at this moment
         self._keeps_time: bool = getattr(task, "keeps_time", False)
         self._coroutine: Interruptible | None = None

@@ -15,6 +15,11 @@ class OnLoopOrNot(Protocol):
         """False when it needs a thread of its own."""
         ...
 
+    @property
+    def has_permits(self) -> bool:
+        """Whether it asks for a permit when it does what slots are for (see permits.py)."""
+        ...
+
 
 J = TypeVar("J", bound=OnLoopOrNot)
 
@@ -24,11 +29,13 @@ class Slots(Generic[J]):
 
     Args:
         limit: jobs that run at once.
+        ahead: so many more of those that have permits.
         threads: of these, how many at the most in threads.
     """
 
-    def __init__(self, limit: int, threads: int) -> None:
+    def __init__(self, limit: int, threads: int, ahead: int = 0) -> None:
         self.limit = limit
+        self._ahead = ahead
         self.running: set[J] = set()
         self._threads = threads
         self._in_threads = 0
@@ -53,11 +60,12 @@ class Slots(Generic[J]):
     def next(self) -> J | None:
         """A job that may begin; it has its slot from now on."""
         with self._lock:
-            if len(self.running) >= self.limit:
-                return None
-            if self._passed and self._in_threads < self._threads:
+            room = self.limit - len(self.running)
+            if room > 0 and self._passed and self._in_threads < self._threads:
                 return self._occupy(self._passed.popleft())
             while self._queue:
+                if room + self._ahead * self._queue[0].has_permits <= 0:
+                    return None
                 job = self._queue.popleft()
                 if job.on_loop or self._in_threads < self._threads:
                     return self._occupy(job)

@@ -16,6 +16,7 @@ from celery.exceptions import Ignore, Reject
 from app.fibers import blocking, sleep, wait
 from app.journal.expansions import Expanded
 from app.journal.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused
+from app.permits import permit
 from app.plan import Expand, MemberState
 from app.publish import publish
 from app.reply import Reply
@@ -70,6 +71,7 @@ class StepTask(Task):
     Request = STEP_REQUEST
     on_loop = True  # app/pool.py: all of its waits are futures'
     keeps_time = True  # its deadlines hold in every pool
+    has_permits = True  # it asks for one when it asks its agent
     resultrepr_maxsize = 200  # Flower and logs show the start; the rest is in the journal
     typing = False  # callers send (input, **options), the function takes (step, request)
     max_retries = None  # the step's own policy counts
@@ -195,16 +197,8 @@ class StepTask(Task):
             step = active.step = Step(runtime, claim, send_progress=self._progress_sender())
             if not inspect.iscoroutinefunction(self.run):  # a pattern: it only decides
                 return blocking(self.run, step, request)
-            limit = request.timeout_s or runtime.settings.step_timeout_s
-            if claim.left_s is not None:
-                limit = min(limit, claim.left_s)
-            if limit <= 0:
-                return DeadlineExceededError("The step's deadline passed before it could run.")
-            work = runtime.loop.submit(_within(limit, self.run(step, request)))
-            active.work = work
-            if active.cancelled:  # asked to stop between the claim and here
-                work.cancel()
-            return wait(work)
+            with permit():
+                return self._ask(runtime, active, claim, request)
         except asyncio.CancelledError:
             asked = active.cancelled or runtime.stopping
             return _Stopped() if asked else AgentFailedError("The agent's code cancelled itself.")
@@ -213,6 +207,18 @@ class StepTask(Task):
         except Exception as error:
             log.exception("%s of %s failed", self.name, claim.id)
             return AgentFailedError(redact(f"{type(error).__name__}: {error}"))
+
+    def _ask(self, runtime: Runtime, active: Active, claim: Claimed, request: StepOptions) -> Any:
+        """Run the coroutine on the loop, under what is left of its time."""
+        limit = request.timeout_s or runtime.settings.step_timeout_s
+        if claim.left_s is not None:
+            limit = min(limit, claim.left_s)
+        if limit <= 0:
+            return DeadlineExceededError("The step's deadline passed before it could run.")
+        active.work = runtime.loop.submit(_within(limit, self.run(active.step, request)))
+        if active.cancelled:  # asked to stop between the claim and here
+            active.work.cancel()
+        return wait(active.work)
 
     def _progress_sender(self) -> Any:
         request = self.request

@@ -12,6 +12,7 @@ from app.slots import Slots
 @dataclass(eq=False)
 class Job:
     on_loop: bool
+    has_permits: bool = False
 
 
 def begun(slots: Slots[Job]) -> list[Job]:
@@ -110,3 +111,18 @@ def test_from_many_threads() -> None:
         thread.join(20)
     assert sorted(map(id, ran)) == sorted(map(id, jobs))
     assert slots.in_threads == 0
+
+
+def test_some_that_have_permits_go_ahead() -> None:
+    slots: Slots[Job] = Slots(2, threads=9, ahead=1)
+    jobs = [Job(on_loop=True, has_permits=True) for _ in range(4)]
+    for job in jobs:
+        slots.add(job)
+    assert begun(slots) == jobs[:3]
+    slots.free(jobs[0])
+    slots.add(Job(on_loop=True))  # one that has none waits for a slot
+    assert begun(slots) == [jobs[3]]
+    slots.free(jobs[1])
+    assert begun(slots) == []
+    slots.free(jobs[2])
+    assert len(begun(slots)) == 1
