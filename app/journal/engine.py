@@ -50,7 +50,8 @@ class now(FunctionElement[float]):  # noqa: N801 - it stands in SQL like func.no
 
 @compiles(now, "postgresql")
 def _now_postgresql(*_: Any, **__: Any) -> str:
-    return "EXTRACT(EPOCH FROM clock_timestamp())::double precision"
+    # Of the statement, not of the moment: only that can be looked up in an index.
+    return "EXTRACT(EPOCH FROM statement_timestamp())::double precision"
 
 
 @compiles(now, "sqlite")

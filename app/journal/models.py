@@ -129,7 +129,7 @@ class Step(Base):
         Index(
             "ix_steps_unsettled",
             "wake_at",
-            sqlite_where=text("NOT settled AND finished_at IS NOT NULL"),
+            sqlite_where=text("settled = 0 AND finished_at IS NOT NULL"),
             postgresql_where=text("NOT settled AND finished_at IS NOT NULL"),
         ),
     )
@@ -193,7 +193,15 @@ class Event(Base):
     kind: Mapped[str] = mapped_column(String(40))
     data: Mapped[dict[str, Any] | None]
 
-    __table_args__ = (Index("ix_events_run_id", "run_id", "id"),)
+    __table_args__ = (
+        Index("ix_events_run_id", "run_id", "id"),
+        Index(
+            "ix_events_dropped",  # few: else the list of dead letters reads all events
+            "step_id",
+            sqlite_where=text("kind = 'dropped'"),
+            postgresql_where=text("kind = 'dropped'"),
+        ),
+    )
 
 
 class DeadLetter(Base):

@@ -57,7 +57,7 @@ def unsettled(
     connection: Connection, limit: int, grace_s: float, backoff_max_s: float
 ) -> list[Wake]:
     """Finished steps whose result or successors may not have been published."""
-    due = Step.settled.is_(False) & Step.finished_at.is_not(None) & (Step.wake_at <= now())
+    due = ~Step.settled & Step.finished_at.is_not(None) & (Step.wake_at <= now())
     return _wake(connection, due, limit, grace_s, backoff_max_s)
 
 

@@ -56,6 +56,13 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("events", schema=None) as batch_op:
         batch_op.create_index("ix_events_run_id", ["run_id", "id"], unique=False)
+        batch_op.create_index(
+            "ix_events_dropped",
+            ["step_id"],
+            unique=False,
+            sqlite_where=sa.text("kind = 'dropped'"),
+            postgresql_where=sa.text("kind = 'dropped'"),
+        )
 
     op.create_table(
         "health",
@@ -165,7 +172,7 @@ def upgrade() -> None:
             "ix_steps_unsettled",
             ["wake_at"],
             unique=False,
-            sqlite_where=sa.text("NOT settled AND finished_at IS NOT NULL"),
+            sqlite_where=sa.text("settled = 0 AND finished_at IS NOT NULL"),
             postgresql_where=sa.text("NOT settled AND finished_at IS NOT NULL"),
         )
 
@@ -237,7 +244,7 @@ def downgrade() -> None:
     with op.batch_alter_table("steps", schema=None) as batch_op:
         batch_op.drop_index(
             "ix_steps_unsettled",
-            sqlite_where=sa.text("NOT settled AND finished_at IS NOT NULL"),
+            sqlite_where=sa.text("settled = 0 AND finished_at IS NOT NULL"),
             postgresql_where=sa.text("NOT settled AND finished_at IS NOT NULL"),
         )
         batch_op.drop_index(
@@ -271,6 +278,11 @@ def downgrade() -> None:
     op.drop_table("memos")
     op.drop_table("health")
     with op.batch_alter_table("events", schema=None) as batch_op:
+        batch_op.drop_index(
+            "ix_events_dropped",
+            sqlite_where=sa.text("kind = 'dropped'"),
+            postgresql_where=sa.text("kind = 'dropped'"),
+        )
         batch_op.drop_index("ix_events_run_id")
 
     op.drop_table("events")
