@@ -14,10 +14,10 @@ from json import JSONEncoder
 from typing import Any
 
 from celery import Celery, Signature, signals
-from celery.utils import uuid
 
 from celery_agents import names
 from celery_agents.errors import PayloadTooLargeError
+from celery_agents.ids import new_id
 from celery_agents.shown import shown_args, shown_kwargs
 from celery_agents.transport import Channel, Envelope
 
@@ -141,7 +141,7 @@ class Draft:
                 "Keep the big value elsewhere and pass its id or URL."
             )
         return Message(
-            id=id or uuid(),
+            id=id or new_id(),
             args=args,
             payload=payload,
             argsrepr=shown_args(args),
