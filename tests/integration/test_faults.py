@@ -149,6 +149,7 @@ class TestStoppedWorker:
         fast.worker()
         assert chain.get(timeout=25) == "ONCE"
         slow_id, shout_id = chain.parent.id, chain.id
+        eventually(lambda: fast.row(slow_id).settled and fast.row(shout_id).settled)
         before = (fast.row(slow_id), fast.row(shout_id))
         frozen.resume()
         eventually(lambda: "lease" in frozen.life() or "late" in frozen.life())

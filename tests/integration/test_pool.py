@@ -265,6 +265,7 @@ class TestEvents:
             with watcher.Consumer() as (live, _, _):  # bound from here on: nothing is missed
                 watching = threading.Thread(target=_drain, args=(live, watcher), daemon=True)
                 watching.start()
+                eventually(lambda: got(tasks.add.delay(0, 0)) == 0 and seen)  # it hears
                 good, bad, again = (
                     tasks.add.delay(1, 1),
                     tasks.fails.delay(),
