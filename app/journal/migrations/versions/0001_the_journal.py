@@ -94,6 +94,7 @@ def upgrade() -> None:
         sa.Column("usage", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("compensable", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_runs")),
+        postgresql_with={"fillfactor": 70},
     )
     with op.batch_alter_table("runs", schema=None) as batch_op:
         batch_op.create_index("ix_runs_created_at", ["created_at"], unique=False)
@@ -137,6 +138,7 @@ def upgrade() -> None:
         sa.Column("started_at", sa.Float(precision=53), nullable=True),
         sa.Column("finished_at", sa.Float(precision=53), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_steps")),
+        postgresql_with={"fillfactor": 70},
     )
     with op.batch_alter_table("steps", schema=None) as batch_op:
         batch_op.create_index(

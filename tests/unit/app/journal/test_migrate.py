@@ -63,6 +63,24 @@ def test_partial_indexes_hold_live_rows_only(empty: Engine) -> None:
     empty.dispose()
 
 
+@pytest.mark.postgres
+def test_pages_keep_room_for_next_versions(postgres_url: str) -> None:
+    """Autogenerate does not compare this either."""
+    engine = connect(postgres_url)
+    migrate.upgrade(engine)
+    with engine.connect() as c:
+        query = "SELECT relname, reloptions[1] AS option FROM pg_class WHERE relkind = 'r'"
+        made = {row.relname: row.option for row in c.exec_driver_sql(query) if row.option}
+    wanted = {
+        t.name: f"fillfactor={options['fillfactor']}"
+        for t in Base.metadata.tables.values()
+        if (options := t.dialect_options["postgresql"]["with"])
+    }
+    assert made == wanted
+    assert set(wanted) == {"runs", "steps"}
+    engine.dispose()
+
+
 def partial(index: object) -> bool:
     return bool(index.dialect_options["sqlite"]["where"] is not None)  # type: ignore[attr-defined]  # Index's
 
