@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -44,6 +45,15 @@ class Consumer(CeleryConsumer):
         if self.hub and not self._events_due:
             self._events_due = True
             self.hub.call_soon(self.hub.call_later, EVENTS_S, self._send_events)
+
+    def call_soon_ack(self, p: Any, *args: Any, **kwargs: Any) -> Any:
+        """Acknowledge at this turn of the loop: at the next one it may sleep before it looks.
+
+        The transport only notes it here, and writes all that a turn brings (app/transport.py).
+        """
+        if self.hub and threading.get_ident() == self.hub._loop_thread:  # noqa: SLF001
+            return p(*args, **kwargs)
+        return super().call_soon_ack(p, *args, **kwargs)
 
     def _send_events(self) -> None:
         self._events_due = False

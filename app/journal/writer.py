@@ -51,7 +51,7 @@ class Operation(ABC, Generic[R]):
     #: before anything is paid, StartCall's commit takes it along; without a call nothing is, and a
     #: finish that finds no row gives the message back.
     final: ClassVar[bool] = True
-    #: Whether nobody waits for it: it goes along with the next commit, or with none for a moment.
+    #: Whether nobody waits for it: it goes along with the next final one, if that comes soon.
     lazy: ClassVar[bool] = False
 
     def __init__(self) -> None:
@@ -101,10 +101,12 @@ class Writer:
         last = False
         while not last:
             batch, last = self._gather(LAZY_S if waiting else None)
-            waiting += batch
-            if not batch or last or not all(o.lazy for o in batch):
-                self._commit(waiting)
-                waiting = []
+            over = last or not batch or len(waiting) > self._batch_max
+            waiting += [o for o in batch if o.lazy]
+            batch = [o for o in batch if not o.lazy]
+            if over or any(o.final for o in batch):
+                batch, waiting = batch + waiting, []
+            self._commit(batch)
 
     def _gather(self, patience_s: float | None) -> tuple[list[Operation[Any]], bool]:
         """What has queued up, at least one if it comes in time; and whether that was the end."""
