@@ -157,6 +157,8 @@ def status(ctx: click.Context, run_id: str) -> None:
     for step in tree["steps"]:
         below.setdefault(step["parent_id"], []).append(step)
     _branch(below, None, "")
+    if tree["steps_left_out"]:
+        click.echo(f"… and {tree['steps_left_out']:,} more steps")
     for event in told:
         at = time.strftime("%H:%M:%S", time.localtime(event["at"]))
         click.echo(f"{at}  {event['kind']:<10} {event['step_id'][:8]}  {event['data'] or ''}")

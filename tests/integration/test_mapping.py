@@ -114,3 +114,15 @@ def test_a_worker_killed_in_the_middle(fast: Stack, counted: Path, loses: bool) 
     # What ran as the worker died ran again, unless its end was written.
     assert sum(done.values()) - 400 <= len(done) // 4
     assert len(list(run.results())) == 400
+
+
+def test_what_was_done_is_undone(fast: Stack, counted: Path) -> None:
+    fast.env.update({"AGENTS_MODULES": '["tests.support.sagas"]'})
+    fast.worker()
+    order = {"path": str(counted)}
+    run = fast.client.map("hotel", [order, order, "not an order"], on_failure="stop", wave=2)
+    with pytest.raises(AgentFailedError, match="Input 2 of 3"):
+        run.get(timeout=SOON_S)
+    report = run.compensation.get(timeout=SOON_S)
+    assert lines(counted) == ["+hotel", "+hotel", "-hotel", "-hotel"]
+    assert [one["agent"] for one in report["compensated"]] == ["hotel", "hotel"]
