@@ -59,7 +59,8 @@ class CoroutinePool(BasePool):
         if USE_FAST_LOCALS:  # one stack for a thread: each task would have another's request
             raise ImproperlyConfigured("This pool does not work with USE_FAST_LOCALS.")
         _task_stack.__ident_func__ = whose
-        for task in self.app.tasks.values():
+        self.tasks = self.app.tasks  # Celery looks it up anew each time
+        for task in self.tasks.values():
             adapt(task)
         self.loop = process_loop()
         self.permits = Permits(self.limit)
@@ -223,7 +224,7 @@ class Job:
         self._args = args
         self._kwargs = kwargs
         self._options = options
-        task = pool.app.tasks[args[0]] if args else None
+        task = pool.tasks[args[0]] if args else None
         self.permits = pool.permits
         self.on_loop: bool = getattr(task, "on_loop", False)
         self.has_permits: bool = getattr(task, "has_permits", False)

@@ -334,11 +334,11 @@ class StepTask(Task):
         raise Ignore(f"{claim.id}: waits for its members")
 
     def _conclude(self, outcome: Outcome, parent_id: str | None) -> Any:
-        """What Celery stores and passes on: an outcome to a parent, value or error to others."""
-        dumped = outcome.compact()
+        """What Celery stores and passes on: value or error; of a member, what Flower shows."""
         if parent_id is not None:
-            return dumped
-        self.request.agents_outcome = dumped  # app/backend.py keeps it beside the result
+            shown = outcome.value if outcome.ok or outcome.error is None else outcome.error.kind
+            return {"state": outcome.state, "is": shown}
+        self.request.agents_outcome = outcome.compact()  # app/backend.py keeps it with the result
         if outcome.ok:
             return outcome.value
         error = outcome.error or ErrorInfo.of(StepCancelledError())

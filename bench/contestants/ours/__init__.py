@@ -35,7 +35,7 @@ class Ours(Contestant):
         return shlex.join(self._changed(case)) or "as in the Procfile"
 
     def _changed(self, case: Case) -> list[str]:
-        asked = {**self.variant}
+        asked = {"loglevel": "WARNING", **self.variant}  # as for Celery
         if "concurrency" in case:
             asked["concurrency"] = str(case["concurrency"])
         return [word for name, value in asked.items() for word in (f"--{name}", value)]

@@ -58,5 +58,5 @@ def test_shell_fills_in_variables_and_becomes_the_command() -> None:
 def test_ours_has_the_service() -> None:
     commands = procfile.read(ROOT / "Procfile")
     assert list(commands) == ["release", "worker", "beat", "flower"]
-    assert "--pool threads" in commands["worker"]
+    assert "--pool" not in commands["worker"]  # the default is the one made for waiting
     assert all(command.startswith("celery -A app ") for command in commands.values())
