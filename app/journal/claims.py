@@ -107,13 +107,20 @@ def insert_steps(connection: Connection, rows: list[dict[str, Any]]) -> list[Row
         if r["parent_id"] is None and r["id"] in ids
     ]
     if roots:
-        connection.execute(joins.insert_new(connection, Run), roots)
+        connection.execute(_run_insertion(connection.dialect.name), roots)
     return list(inserted)
 
 
 @cache
 def _insertion(dialect: str) -> Any:
     return joins.insertion(dialect, Step).returning(*_CLAIMED)
+
+
+@cache
+def _run_insertion(dialect: str) -> Any:
+    insertion = joins.insertion(dialect, Run)
+    # With RETURNING, SQLAlchemy sends PostgreSQL one statement for all rows.
+    return insertion.returning(Run.id) if dialect == "postgresql" else insertion
 
 
 def new_row(step: NewStep, at: float, wake_grace_s: float) -> dict[str, Any]:

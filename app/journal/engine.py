@@ -41,6 +41,9 @@ READ_ONLY = "journal_read_only"
 RELAXED = "journal_relaxed"
 
 
+CLOCK_POSTGRESQL = "CAST(EXTRACT(EPOCH FROM statement_timestamp()) AS double precision)"
+
+
 class now(FunctionElement[float]):  # noqa: N801 - it stands in SQL like func.now()
     """Seconds since the epoch by the database's own clock."""
 
@@ -51,7 +54,7 @@ class now(FunctionElement[float]):  # noqa: N801 - it stands in SQL like func.no
 @compiles(now, "postgresql")
 def _now_postgresql(*_: Any, **__: Any) -> str:
     # Of the statement, not of the moment: only that can be looked up in an index.
-    return "EXTRACT(EPOCH FROM statement_timestamp())::double precision"
+    return CLOCK_POSTGRESQL
 
 
 @compiles(now, "sqlite")
@@ -104,7 +107,7 @@ def _postgres(url: URL, timeout_s: float) -> Engine:
         max_overflow=8,
         pool_pre_ping=True,  # a restarted server costs a ping, not a failed step
         connect_args={"connect_timeout": max(2, int(timeout_s))},
-        json_serializer=_dumps,
+        json_serializer=as_json,
         executemany_mode="values_plus_batch",  # many updates in one round trip …
         executemany_batch_page_size=500,  # … all of a group commit's
         hide_parameters=True,  # payloads do not belong in errors and logs
@@ -136,7 +139,7 @@ def _sqlite(url: str, path: str | None, timeout_s: float) -> Engine:
     engine = create_engine(
         url,
         connect_args={"timeout": timeout_s, "check_same_thread": False},
-        json_serializer=_dumps,
+        json_serializer=as_json,
         hide_parameters=True,  # payloads do not belong in errors and logs
     )
 
@@ -184,7 +187,7 @@ def relaxed(engine: Engine) -> Engine:
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
-def _dumps(value: object) -> str:
+def as_json(value: object) -> str:
     """JSON that both databases take, whatever an agent answered: a paid answer is not lost."""
     try:
         text = _encode(value)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, text, update
 
 from app.journal import compensations, joins
-from app.journal.engine import now, read_clock
+from app.journal.engine import CLOCK_POSTGRESQL, as_json, now, read_clock
 from app.journal.models import Call, Event, Step, table
 from app.journal.rows import Aftermath, Claimed
 from app.journal.writer import Operation
@@ -71,11 +71,8 @@ _CLOSED = {
     _S.wakes: 0,
 }
 _ENDED = (_S.id, _S.token, _S.parent_id, _S.round, _S.run_id)
-_HELD = (
-    select(*_ENDED)
-    .where(_S.id.in_(bindparam("b_ids", expanding=True)), _S.state == State.RUNNING)
-    .order_by(_S.id)
-    .with_for_update()
+_HELD = select(*_ENDED).where(
+    _S.id.in_(bindparam("b_ids", expanding=True)), _S.state == State.RUNNING
 )
 _END_HELD = update(table(Step)).where(_S.id == bindparam("b_id")).values(_CLOSED)
 _END_ONE = (
@@ -83,6 +80,21 @@ _END_ONE = (
     .where(_S.id == bindparam("b_id"), _S.state == State.RUNNING, _S.token == bindparam("b_token"))
     .values(_CLOSED)
     .returning(*_ENDED)
+)
+# PostgreSQL parses and plans each row's statement of an "executemany"; so there the rows of a batch
+# come as arrays, and one statement ends them. SQLite has no arrays, and prepares a statement once.
+_END_MANY = text(
+    f"""
+    UPDATE steps SET state = v.state, outcome = CAST(v.outcome AS json), settled = v.settled,
+        finished_at = {CLOCK_POSTGRESQL}, wake_at = {CLOCK_POSTGRESQL} + :grace,
+        worker_id = NULL, wakes = 0
+    FROM unnest(
+        CAST(:ids AS text[]), CAST(:tokens AS integer[]), CAST(:states AS text[]),
+        CAST(:outcomes AS text[]), CAST(:settled AS boolean[])
+    ) AS v(id, token, state, outcome, settled)
+    WHERE steps.id = v.id AND steps.token = v.token AND steps.state = 'running'
+    RETURNING steps.id, steps.token, steps.parent_id, steps.round, steps.run_id
+    """  # noqa: S608 - of our own constant
 )
 _END_ANY = (
     update(table(Step))
@@ -97,31 +109,52 @@ def _end(
 ) -> list[Any]:
     """The row of each conclusion that was ours to end; None for the others.
 
-    Claimed steps are looked at, locked, by one statement and ended by another, however many; one
-    alone by one.
+    One or two statements for all that were claimed, however many.
     """
     if len(conclusions) == 1 and conclusions[0].token is not None:
         values = _values(conclusions[0], wake_grace_s) | {"b_token": conclusions[0].token}
         return [connection.execute(_END_ONE, values).first()]
-    claimed = [c for c in conclusions if c.token is not None]
-    held: dict[tuple[str, int | None], Any] = {}
-    if claimed:
-        rows = connection.execute(_HELD, {"b_ids": [c.step_id for c in claimed]})
-        held = {(row.id, row.token): row for row in rows}
-    ours: list[dict[str, Any]] = []
-    results: list[Any] = []
+    claimed: dict[tuple[str, int], Conclusion] = {}
     for c in conclusions:
-        values = _values(c, wake_grace_s)
-        if c.token is None:
-            results.append(connection.execute(_END_ANY, values).first())
-            continue
-        row = held.pop((c.step_id, c.token), None)  # a second end of a batch finds it gone
-        results.append(row)
-        if row is not None:
-            ours.append(values)
-    if ours:
-        connection.execute(_END_HELD, ours)
-    return results
+        if c.token is not None:
+            claimed.setdefault((c.step_id, c.token), c)
+    end = _end_arrays if connection.dialect.name == "postgresql" else _end_rows
+    ours = end(connection, list(claimed.values()), wake_grace_s) if claimed else {}
+    return [
+        connection.execute(_END_ANY, _values(c, wake_grace_s)).first()
+        if c.token is None
+        else ours.pop((c.step_id, c.token), None)  # a second end of a batch finds it gone
+        for c in conclusions
+    ]
+
+
+def _end_rows(
+    connection: Connection, claimed: Sequence[Conclusion], wake_grace_s: float
+) -> dict[tuple[str, int | None], Any]:
+    rows = connection.execute(_HELD, {"b_ids": [c.step_id for c in claimed]})
+    held = {(row.id, row.token): row for row in rows}
+    ours = {key: held[key] for c in claimed if (key := (c.step_id, c.token)) in held}
+    ending = [_values(c, wake_grace_s) for c in claimed if (c.step_id, c.token) in ours]
+    if ending:
+        connection.execute(_END_HELD, ending)
+    return ours
+
+
+def _end_arrays(
+    connection: Connection, claimed: Sequence[Conclusion], wake_grace_s: float
+) -> dict[tuple[str, int | None], Any]:
+    rows = connection.execute(
+        _END_MANY,
+        {
+            "ids": [c.step_id for c in claimed],
+            "tokens": [c.token for c in claimed],
+            "states": [c.outcome.state.value for c in claimed],
+            "outcomes": [as_json(c.outcome.compact()) for c in claimed],
+            "settled": [c.parent_id is not None for c in claimed],
+            "grace": wake_grace_s,
+        },
+    )
+    return {(row.id, row.token): row for row in rows}
 
 
 def _values(c: Conclusion, wake_grace_s: float) -> dict[str, Any]:
@@ -257,6 +290,19 @@ _FINISH_CALL = (
 )
 
 
+_FINISH_CALLS = text(
+    f"""
+    UPDATE calls SET finished_at = {CLOCK_POSTGRESQL},
+        answer = CAST(v.answer AS json), error = CAST(v.error AS json)
+    FROM unnest(
+        CAST(:steps AS text[]), CAST(:seqs AS integer[]), CAST(:tokens AS integer[]),
+        CAST(:answers AS text[]), CAST(:errors AS text[])
+    ) AS v(step_id, seq, token, answer, error)
+    WHERE calls.step_id = v.step_id AND calls.seq = v.seq AND calls.token = v.token
+    """  # noqa: S608 - of our own constant
+)
+
+
 class FinishCall(Operation[None]):
     """Write down what a call answered; from then on it is not made again."""
 
@@ -277,19 +323,28 @@ class FinishCall(Operation[None]):
 
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[FinishCall]) -> list[None]:
-        connection.execute(
-            _FINISH_CALL,
-            [
+        errors = [None if o.error is None else o.error.compact() for o in operations]
+        if connection.dialect.name == "postgresql":
+            arrays = {
+                "steps": [o.claim.id for o in operations],
+                "seqs": [o.seq for o in operations],
+                "tokens": [o.claim.token for o in operations],
+                "answers": [None if o.answer is None else as_json(o.answer) for o in operations],
+                "errors": [None if e is None else as_json(e) for e in errors],
+            }
+            connection.execute(_FINISH_CALLS, arrays)
+        else:
+            rows = [
                 {
                     "b_step": o.claim.id,
                     "b_seq": o.seq,
                     "b_token": o.claim.token,
                     "b_answer": o.answer,
-                    "b_error": None if o.error is None else o.error.compact(),
+                    "b_error": error,
                 }
-                for o in operations
-            ],
-        )
+                for o, error in zip(operations, errors, strict=True)
+            ]
+            connection.execute(_FINISH_CALL, rows)
         return [None] * len(operations)
 
 

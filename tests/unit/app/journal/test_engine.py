@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from app.journal.engine import _dumps, connect, read_clock, reading, relaxed
+from app.journal.engine import as_json, connect, read_clock, reading, relaxed
 from celery_agents.errors import AgentsError, ConfigurationError
 from tests.unit.app.journal.support import World
 
@@ -97,7 +97,7 @@ json_values = st.recursive(
 
 @given(json_values)
 def test_every_value_has_a_form_that_both_databases_take(value: object) -> None:
-    text = _dumps(value)
+    text = as_json(value)
     text.encode()  # no halves of surrogate pairs
 
     def refuse(constant: str) -> object:
