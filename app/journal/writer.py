@@ -9,8 +9,10 @@ once, so that a statement serves many steps.
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
@@ -38,7 +40,9 @@ R = TypeVar("R")
 
 #: One write is tried so often when the database was away for a moment.
 DATABASE_ATTEMPTS = 4
-#: What goes along with the next commit waits no longer for one.
+#: What nobody waits for goes along with a commit of so many others, or after so long; not with a
+#: lone one, which somebody waits for.
+COMPANY = 4
 LAZY_S = 0.25
 
 
@@ -51,7 +55,7 @@ class Operation(ABC, Generic[R]):
     #: before anything is paid, StartCall's commit takes it along; without a call nothing is, and a
     #: finish that finds no row gives the message back.
     final: ClassVar[bool] = True
-    #: Whether nobody waits for it: it goes along with the next final one, if that comes soon.
+    #: Whether nobody waits for it: it goes along with others, or waits for a moment.
     lazy: ClassVar[bool] = False
 
     def __init__(self) -> None:
@@ -98,14 +102,17 @@ class Writer:
 
     def _work(self) -> None:
         waiting: list[Operation[Any]] = []  # for others to go along with
+        due = math.inf
         last = False
         while not last:
-            batch, last = self._gather(LAZY_S if waiting else None)
-            over = last or not batch or len(waiting) > self._batch_max
+            left_s = max(due - time.monotonic(), 0.0) if waiting else None
+            batch, last = self._gather(left_s)
             waiting += [o for o in batch if o.lazy]
             batch = [o for o in batch if not o.lazy]
-            if over or any(o.final for o in batch):
-                batch, waiting = batch + waiting, []
+            if waiting:
+                due = min(due, time.monotonic() + LAZY_S)
+            if last or len(batch) >= COMPANY or time.monotonic() >= due:
+                batch, waiting, due = batch + waiting, [], math.inf
             self._commit(batch)
 
     def _gather(self, patience_s: float | None) -> tuple[list[Operation[Any]], bool]:
