@@ -95,7 +95,10 @@ class Collector:
 
     def publish(self, body: Any, **options: Any) -> None:
         """As kombu's."""
-        self._messages.append((body, {**options, "retry": False}))  # the outbox tries again
+        own: dict[str, Any] = {"retry": False}  # the outbox tries again
+        if not options.get("exchange"):
+            own["declare"] = []  # by its name alone a queue is reached through the default one
+        self._messages.append((body, {**options, **own}))
 
     def __enter__(self) -> Self:
         return self

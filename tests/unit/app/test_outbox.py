@@ -155,11 +155,11 @@ class TestApp:
 
     def test_tasks_sent_in_a_fiber_arrive(self, celery: AgentsCelery) -> None:
         def send() -> list[str]:
-            return [celery.send_task("x", (n,), queue="q").id for n in range(3)]
+            return [celery.send_task("x", (n,), queue="outbox").id for n in range(3)]
 
         sent = in_a_fiber(send)
         with celery.connection_for_read() as connection:
-            queue = connection.SimpleQueue("q")
+            queue = connection.SimpleQueue("outbox")
             got = [queue.get(timeout=5).headers["id"] for _ in sent]
         assert got == sent
 
