@@ -210,6 +210,8 @@ class StepTask(Task):
 
     def _ask(self, runtime: Runtime, active: Active, claim: Claimed, request: StepOptions) -> Any:
         """Run the coroutine on the loop, under what is left of its time."""
+        if runtime.stopping:  # it waited for its permit until the worker had to stop
+            return _Stopped()
         limit = request.timeout_s or runtime.settings.step_timeout_s
         if claim.left_s is not None:
             limit = min(limit, claim.left_s)

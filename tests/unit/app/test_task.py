@@ -293,6 +293,14 @@ def test_a_cancelled_step_is_stopped(make: Any, runtime: Runtime) -> None:
     assert row(runtime, "s").state == "cancelled"
 
 
+def test_no_agent_is_asked_by_a_worker_that_gives_back(make: Any, runtime: Runtime) -> None:
+    """A step may have waited for its permit until then."""
+    runtime.drain()
+    with pytest.raises(Ignore, match="given back"):
+        receive(make(shout), "s", "hello")
+    assert (row(runtime, "s").state, row(runtime, "s").attempts) == ("ready", 0)
+
+
 def test_a_step_that_runs_here_already_is_left_alone(make: Any, runtime: Runtime) -> None:
     def again(step: Step, request: StepOptions) -> str:
         with pytest.raises(Ignore, match="runs in this process"):
