@@ -85,13 +85,13 @@ def current() -> Fiber | None:
 
 def in_fiber() -> bool:
     """Whether the caller is a fiber."""
-    return isinstance(getcurrent(), Fiber)
+    return current() is not None
 
 
 def wait(reply: Reply[T]) -> T:
     """What is replied, waited for as the caller may."""
-    me = getcurrent()
-    return me.wait(reply) if isinstance(me, Fiber) else reply.result()
+    me = current()
+    return reply.result() if me is None else me.wait(reply)
 
 
 async def arrival(reply: Reply[T]) -> T:
@@ -111,8 +111,8 @@ def _tell(come: asyncio.Future[None]) -> None:
 
 def blocking(call: Callable[..., T], *args: Any) -> T:
     """The result of a call that blocks; from a fiber it is made in a thread."""
-    me = getcurrent()
-    if not isinstance(me, Fiber):
+    me = current()
+    if me is None:
         return call(*args)
     reply: Reply[T] = Reply()
     me.thread.blocking.submit(_answer, reply, call, *args)
@@ -128,8 +128,8 @@ def _answer(reply: Reply[T], call: Callable[..., T], *args: Any) -> None:
 
 def sleep(seconds: float) -> None:
     """Pause the caller."""
-    me = getcurrent()
-    if not isinstance(me, Fiber):
+    me = current()
+    if me is None:
         time.sleep(seconds)
         return
     over: Reply[None] = Reply()

@@ -15,7 +15,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import groupby
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -189,9 +189,12 @@ def _tried(transaction: Callable[[], R]) -> R:
 
 
 def _transaction(engine: Engine, work: Callable[[Connection], R]) -> R:
-    guard = BETWEEN_FORKS if engine.dialect.name == "sqlite" else nullcontext()
-    with guard, engine.begin() as connection:
+    with _between_forks(engine), engine.begin() as connection:
         return work(connection)
+
+
+def _between_forks(engine: Engine) -> AbstractContextManager[object]:
+    return BETWEEN_FORKS if engine.dialect.name == "sqlite" else nullcontext()
 
 
 class _Held:
@@ -203,8 +206,7 @@ class _Held:
 
     def transaction(self, work: Callable[[Connection], R]) -> R:
         """Run ``work`` in a transaction; a connection that fails is not used again."""
-        guard = BETWEEN_FORKS if self._engine.dialect.name == "sqlite" else nullcontext()
-        with guard:
+        with _between_forks(self._engine):
             if self._connection is None:
                 self._connection = self._engine.connect()
             try:
