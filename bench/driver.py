@@ -8,8 +8,8 @@ from typing import Any, Literal
 #: What every contestant's workers can do: ``noop`` gives its input back, ``wait`` does so after the
 #: model server's 200 ms.
 Task = Literal["noop", "wait"]
-#: Longest wait for one result.
-TIMEOUT_S = 240.0
+#: Longest wait for one result: of a round that is well, some seconds.
+TIMEOUT_S = 90.0
 
 
 class Driver:

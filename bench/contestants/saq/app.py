@@ -22,4 +22,7 @@ settings = {
     "queue": queue,
     "functions": [noop, wait],
     "concurrency": int(os.environ["BENCH_CONCURRENCY"]),
+    # Its sweep aborts jobs that were taken and have not begun at that moment, which under load some
+    # have: a round in which it runs fails.
+    "timers": {"sweep": 3600},
 }
