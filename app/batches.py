@@ -10,7 +10,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from app.reply import Reply
 
@@ -23,23 +23,23 @@ class Batches(Generic[T]):
 
     Args:
         name: of the thread.
-        perform: gets 1 to ``most`` items and gives an error or None for each; what it raises is
-            every item's error.
+        perform: gets 1 to ``most`` items and gives an error or what is replied for each; what it
+            raises is every item's error.
     """
 
     def __init__(
-        self, name: str, perform: Callable[[Sequence[T]], Sequence[Exception | None]], most: int
+        self, name: str, perform: Callable[[Sequence[T]], Sequence[Any]], most: int
     ) -> None:
         self._perform = perform
         self._most = most
-        self._queue: queue.SimpleQueue[tuple[T, Reply[None]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[T, Reply[Any]] | None] = queue.SimpleQueue()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    def submit(self, item: T) -> Reply[None]:
-        """Have an item done; the future says when, or why not."""
-        future: Reply[None] = Reply()
+    def submit(self, item: T) -> Reply[Any]:
+        """Have an item done; the future says what came of it, or why nothing did."""
+        future: Reply[Any] = Reply()
         if self._closed:
             future.set_exception(RuntimeError(f"{self._thread.name} is closed"))
         else:
@@ -65,13 +65,13 @@ class Batches(Generic[T]):
             if last:
                 return
 
-    def _do(self, batch: list[tuple[T, Reply[None]]]) -> None:
+    def _do(self, batch: list[tuple[T, Reply[Any]]]) -> None:
         try:
-            errors = self._perform([item for item, _ in batch])
+            answers = self._perform([item for item, _ in batch])
         except Exception as error:  # noqa: BLE001 - the callers' to handle
-            errors = [error] * len(batch)
-        for (_, future), failed in zip(batch, errors, strict=True):
-            if failed is None:
-                future.set_result(None)
+            answers = [error] * len(batch)
+        for (_, future), answer in zip(batch, answers, strict=True):
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
             else:
-                future.set_exception(failed)
+                future.set_result(answer)

@@ -93,3 +93,9 @@ def test_after_closing_nothing_waits_for_ever(slow: Slow) -> None:
     with pytest.raises(RuntimeError, match="closed"):
         made.submit(1).result(SOON)
     assert slow.batches == []
+
+
+def test_what_is_no_error_is_the_reply() -> None:
+    made: Batches[int] = Batches("test", lambda items: [n * n for n in items], 10)
+    assert [made.submit(n).result(SOON) for n in (2, 3)] == [4, 9]
+    made.close()
