@@ -14,6 +14,7 @@ from agents.entries import CeleryEntry, HttpEntry, ModelEntry
 from agents.probes import provider_of
 from agents.registry import Registered, Registry
 from app.breaker import Breakers, Change, Switch
+from app.fibers import arrival
 from app.health import HealthView
 from app.journal.finishes import event
 from app.step import Step
@@ -89,7 +90,7 @@ class Turns:
         if not switches:
             return await agent.backend.answer(turn, step)
         call = f"{step.step_id}/{step.claim.token}"
-        await asyncio.to_thread(self._ask, switches, call, step)
+        probe = await self._ask(switches, call, step)
         began = time.monotonic()
         error: ErrorInfo | None = None
         said: list[Verdict] | None = None
@@ -106,21 +107,28 @@ class Turns:
         finally:
             elapsed_s = time.monotonic() - began
             said = said or [verdict(_policy(s), error, elapsed_s=elapsed_s) for s in switches]
-            await asyncio.to_thread(self._tell, switches, call, said, step)
+            told = self._breakers.tell(switches, call, said)
+            # What may change a breaker is waited for: the change is an event of this step, which
+            # people look for once it has ended, and whoever is asked next is to meet it. All else
+            # changes none (see ``Breakers.tell``), so the answer need not wait for it; it is ahead
+            # of what this process asks next, and lost with the process it would be missed by none.
+            if probe or Verdict.BAD in said:
+                await _changed(step, await arrival(told))
 
-    def _ask(self, switches: Sequence[Switch], call: str, step: Step) -> None:
-        admission = self._breakers.ask(switches, call)
-        _changed(step, admission.changes)
+    async def _ask(self, switches: Sequence[Switch], call: str, step: Step) -> bool:
+        """Whether the call, which may be made, is a probe."""
+        try:
+            admission = await arrival(self._breakers.ask(switches, call))
+            await _changed(step, admission.changes)
+        except asyncio.CancelledError:  # its place among the probes, if it got one, is free again
+            self._breakers.tell(switches, call, [Verdict.NONE] * len(switches))
+            raise
         if admission.refused_by is not None:
             raise BreakerOpenError(
                 f"The breaker of {admission.refused_by} is open: it failed too often.",
                 {"retry_after_s": admission.wait_s, "breaker": admission.refused_by},
             )
-
-    def _tell(
-        self, switches: Sequence[Switch], call: str, said: Sequence[Verdict], step: Step
-    ) -> None:
-        _changed(step, self._breakers.tell(switches, call, said))
+        return admission.probe
 
 
 def switches_of(agent: Registered) -> list[Switch]:
@@ -146,12 +154,10 @@ def _target(agent: Registered) -> str:
     return f"agent:{agent.name}"
 
 
-def _changed(step: Step, changes: Sequence[Change]) -> None:
-    for change in changes:
-        log.warning("The breaker of %s is %s, was %s", change.name, change.after, change.before)
+async def _changed(step: Step, changes: Sequence[Change]) -> None:
     if changes:
         told = [{"breaker": c.name, "from": c.before, "to": c.after} for c in changes]
-        _note(step, "breaker", told)
+        await asyncio.to_thread(_note, step, "breaker", told)
 
 
 def _note(step: Step, kind: str, told: Sequence[dict[str, str]]) -> None:

@@ -1,23 +1,27 @@
 """Circuit breakers in Redis, shared by all workers: one script asks, one tells, one looks.
 
-Each is one round trip and atomic, on Redis's own clock. The rules are those of
-``agents/breaker.py``. While Redis is down every call is let through: a breaker spares calls that
-would fail, it must not become what fails.
+Each is atomic, on Redis's own clock, and shares its round trip with those of other calls. The
+rules are those of ``agents/breaker.py``. While Redis is down every call is let through: a breaker
+spares calls that would fail, it must not become what fails.
 """
 
 from __future__ import annotations
 
+import json
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol, Self, TypeVar
 
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.commands.core import Script
+from redis.exceptions import NoScriptError, RedisError
 
+from app.batches import Batches
 from app.redis_client import connect_redis
+from app.reply import Reply
 from app.settings import Settings
 from celery_agents import names
 from celery_agents.errors import redact
@@ -30,21 +34,19 @@ SAY_EVERY_S = 60.0
 TRY_AGAIN_S = 2.0
 #: A breaker is asked before every call, so Redis gets less time here than elsewhere.
 TIMEOUT_S = 1.0
+#: Questions in one write. Redis works through them in a few milliseconds, in which nobody else is
+#: served.
+BATCH = 200
 
 CLOCK = """
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 """
 
-# KEYS: the breakers. ARGV: the call, the verdict, then eight numbers for each breaker.
+# KEYS: the breakers. ARGV: the call, the verdicts, then the policy of each breaker, in JSON.
 # A record is JSON: s(tanding), u(ntil), k (streak), g(ood), w(indow), p(robes).
 _COMMON = """
-local function policy(i)
-  local a = 2 + (i - 1) * 8
-  local function n(k) return tonumber(ARGV[a + k]) end
-  return {failures = n(1), rate = n(2), min_calls = n(3), window = n(4), open = n(5),
-          probes = n(6), successes = n(7), probe = n(8)}
-end
+local function policy(i) return cjson.decode(ARGV[2 + i]) end
 
 local function load(key)
   local text = redis.call('GET', key)
@@ -78,19 +80,19 @@ end
 
 # All breakers or none: a place among the probes of one is not taken when another one refuses.
 _ASK = """
-local call, records, changes = ARGV[1], {}, {}
+local call, records, changes, probe = ARGV[1], {}, {}, 0
 for i, key in ipairs(KEYS) do
   local p, was = policy(i), load(key)
   local wait, b = wait_of(was, p, call)
-  if wait >= 0 then return {i - 1, wait, {}} end
+  if wait >= 0 then return {i - 1, wait, {}, 0} end
   records[i] = b
   if b.s ~= was.s then changes[#changes + 1] = {i - 1, was.s, b.s} end
 end
 for i, key in ipairs(KEYS) do
   local b, p = records[i], policy(i)
-  if b.s == 'half_open' then b.p[call] = now + p.probe; save(key, b, p) end
+  if b.s == 'half_open' then b.p[call] = now + p.probe; save(key, b, p); probe = 1 end
 end
-return {-1, 0, changes}
+return {-1, 0, changes, probe}
 """
 
 _TELL = """
@@ -165,6 +167,7 @@ class Policy(Protocol):
     def successes(self) -> int: ...
     @property
     def probe_timeout_s(self) -> float: ...
+    def __hash__(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,92 +193,157 @@ class Admission:
 
     refused_by: str | None = None
     wait_s: float = 0.0
+    #: Whether it is let through on trial, by a breaker that is half open.
+    probe: bool = False
     changes: tuple[Change, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What one caller wants of Redis, and what it is told."""
+
+    command: tuple[Any, ...]  # what EVALSHA is given
+    read: Callable[[Any], Any]
+    otherwise: Any  # without Redis
+
+
 class Breakers:
-    """The breakers of one Redis. Methods block for a round trip; threads may share it."""
+    """The breakers of one Redis, for one process.
+
+    What many calls ask or tell at the same moment is one write of a thread of its own; a lone call
+    waits for nobody. All is done in the order in which it was handed in: a call that begins after
+    another one's end was told, in this process, meets a breaker that knows of it.
+    """
 
     def __init__(self, redis: Redis, *, clock: str = CLOCK) -> None:
         self._redis = redis
         self._ask = redis.register_script(clock + _COMMON + _ASK)
         self._tell = redis.register_script(clock + _COMMON + _TELL)
         self._look = redis.register_script(clock + _COMMON + _LOOK)
-        self._lock = threading.Lock()
         self._away_until = 0.0
         self._said_at: float | None = None
+        self._batches: Batches[_Question] = Batches("agents-breakers", self._perform, BATCH)
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
         """The breakers of these settings' Redis; nothing is opened before their first use."""
         return cls(connect_redis(settings, min(settings.redis_timeout_s, TIMEOUT_S)))
 
-    def ask(self, switches: Sequence[Switch], call: str) -> Admission:
+    def ask(self, switches: Sequence[Switch], call: str) -> Reply[Admission]:
         """May this call be made? All breakers have to let it through."""
 
-        def run() -> Admission:
-            by, wait_ms, changes = self._run(self._ask, switches, call, "")
+        def read(found: Any) -> Admission:
+            by, wait_ms, changes, probe = found
             if by >= 0:
                 return Admission(refused_by=switches[by].name, wait_s=wait_ms / 1000)
-            return Admission(changes=_changes(switches, changes))
+            return Admission(probe=bool(probe), changes=_changes(switches, changes))
 
-        return self._or_open(run, Admission())
+        return self._submit(self._ask, switches, [call, ""], read, Admission())
 
-    def tell(self, switches: Sequence[Switch], call: str, verdicts: Sequence[str]) -> list[Change]:
-        """How the call ended, for each breaker: ``good``, ``bad``, or ``none`` of its business."""
+    def tell(
+        self, switches: Sequence[Switch], call: str, verdicts: Sequence[str]
+    ) -> Reply[Sequence[Change]]:
+        """How the call ended, for each breaker: ``good``, ``bad``, or ``none`` of its business.
+
+        Only a bad end, or the end of a probe, changes a breaker's standing.
+        """
         letters = "".join(v[0] for v in verdicts)
-        return self._or_open(
-            lambda: list(_changes(switches, self._run(self._tell, switches, call, letters))), []
+        return self._submit(
+            self._tell, switches, [call, letters], lambda found: _changes(switches, found), ()
         )
 
     def refusing(self, switches: Sequence[Switch]) -> set[str]:
-        """The names of those that would let no call through now. Nothing changes by looking."""
+        """The names of those that would let no call through now. Nothing changes by looking.
+
+        Blocks for a round trip.
+        """
         if not switches:
             return set()
 
-        def run() -> set[str]:
-            waits = self._run(self._look, switches, "", "")
+        def read(waits: Any) -> set[str]:
             return {s.name for s, wait in zip(switches, waits, strict=True) if wait >= 0}
 
-        return self._or_open(run, set())
+        nobody: set[str] = set()
+        return self._submit(self._look, switches, ["", ""], read, nobody).result()
 
-    def _run(self, script: Any, switches: Sequence[Switch], call: str, verdicts: str) -> Any:
+    def _submit(
+        self,
+        script: Script,
+        switches: Sequence[Switch],
+        said: list[str],
+        read: Callable[[Any], T],
+        otherwise: T,
+    ) -> Reply[T]:
         keys = [names.BREAKERS + s.name for s in switches]
-        return script(keys, [call, verdicts, *(n for s in switches for n in _numbers(s.policy))])
+        command = (script.sha, len(keys), *keys, *said, *(_encoded(s.policy) for s in switches))
+        return self._batches.submit(_Question(command, read, otherwise))
 
-    def _or_open(self, work: Callable[[], T], otherwise: T) -> T:
-        """Without Redis every call passes; it is left alone for a moment, and that is said."""
+    def _perform(self, questions: Sequence[_Question]) -> list[Any]:
+        """Without Redis every call passes; it is left alone for a moment, and that is said.
+
+        So who queues behind a write that times out is answered at once when it has.
+        """
         if time.monotonic() < self._away_until:
-            return otherwise
+            return [q.otherwise for q in questions]
         try:
-            return work()
+            answers = self._write(questions)
         except RedisError as error:
-            self._away(error)
-            return otherwise
+            self._away_until = time.monotonic() + TRY_AGAIN_S
+            answers = [error] * len(questions)
+        return [self._read(q, a) for q, a in zip(questions, answers, strict=True)]
 
-    def _away(self, error: RedisError) -> None:
-        with self._lock:
-            now = time.monotonic()
-            self._away_until = now + TRY_AGAIN_S
-            if self._said_at is None or now - self._said_at >= SAY_EVERY_S:
-                self._said_at = now
-                log.warning("Redis is down, so breakers let every call through: %s", redact(error))
+    def _read(self, question: _Question, answer: Any) -> Any:
+        if isinstance(answer, RedisError):
+            self._say(answer)
+            return question.otherwise
+        return question.read(answer)
+
+    def _write(self, questions: Sequence[_Question]) -> list[Any]:
+        answers = self._evaluate(questions)
+        new = [n for n, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if new:  # Redis started anew, and nothing was done
+            for script in (self._ask, self._tell, self._look):
+                self._redis.script_load(script.script)
+            again = self._evaluate([questions[n] for n in new])
+            for n, answer in zip(new, again, strict=True):
+                answers[n] = answer
+        return answers
+
+    def _evaluate(self, questions: Sequence[_Question]) -> list[Any]:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for question in questions:
+                pipe.evalsha(*question.command)
+            return pipe.execute(raise_on_error=False)
+
+    def _say(self, error: RedisError) -> None:
+        now = time.monotonic()
+        if self._said_at is None or now - self._said_at >= SAY_EVERY_S:
+            self._said_at = now
+            log.warning("Breakers let calls through without Redis: %s", redact(error))
 
 
-def _numbers(policy: Policy) -> tuple[float, ...]:
-    return (
-        policy.failures,
-        policy.rate,
-        policy.min_calls,
-        round(policy.window_s * 1000),
-        round(policy.open_s * 1000),
-        policy.probes,
-        policy.successes,
-        round(policy.probe_timeout_s * 1000),
+@lru_cache
+def _encoded(policy: Policy) -> str:
+    """A policy as the scripts read it; times are milliseconds."""
+    return json.dumps(
+        {
+            "failures": policy.failures,
+            "rate": policy.rate,
+            "min_calls": policy.min_calls,
+            "window": round(policy.window_s * 1000),
+            "open": round(policy.open_s * 1000),
+            "probes": policy.probes,
+            "successes": policy.successes,
+            "probe": round(policy.probe_timeout_s * 1000),
+        }
     )
 
 
 def _changes(switches: Sequence[Switch], found: Any) -> tuple[Change, ...]:
-    return tuple(
+    """What changed. It is said here, since not everybody waits to hear of it."""
+    changes = tuple(
         Change(switches[i].name, before.decode(), after.decode()) for i, before, after in found
     )
+    for change in changes:
+        log.warning("The breaker of %s is %s, was %s", change.name, change.after, change.before)
+    return changes

@@ -182,3 +182,18 @@ def test_never_more_probes_than_places(policy: BreakerPolicy, what: list[Any]) -
         assert not breaker.probes or breaker.standing is HALF_OPEN
         assert breaker.good < policy.successes
         assert breaker.streak < policy.failures
+
+
+@given(policies, happenings, st.sampled_from([GOOD, NONE]))
+def test_what_ends_well_and_was_no_probe_changes_no_standing(
+    policy: BreakerPolicy, what: list[Any], said: Verdict
+) -> None:
+    breaker, now, n = Breaker(), 0, 0
+    for pause, act, which in what:
+        now += pause
+        n += act == "ask"
+        if act == "ask":
+            breaker = ask(policy, breaker, now, f"c{n}").breaker
+        else:
+            breaker = tell(policy, breaker, now, f"c{n - which}", act)
+        assert tell(policy, breaker, now, "no probe", said).standing is breaker.standing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import pytest
 from sqlalchemy.dialects import sqlite
@@ -17,6 +17,8 @@ from agents.registry import Registered, Registry
 from agents.turns import PROVIDER, Turns, switches_of
 from app.breaker import Admission, Breakers, Change, Switch
 from app.health import HealthView
+from app.loop import process_loop
+from app.reply import Reply
 from app.step import Step
 from celery_agents.contracts.fallback import Candidate
 from celery_agents.contracts.outcome import Outcome, State
@@ -29,6 +31,8 @@ from celery_agents.errors import (
     RateLimitedError,
 )
 
+T = TypeVar("T")
+SOON_S = 20
 HTTP: dict[str, Any] = {"kind": "http", "url": "http://127.0.0.1:9/ask"}
 GPT: dict[str, Any] = {"kind": "openai", "model": "m", "provider": "openai"}
 SCRIPTED: dict[str, Any] = {"kind": "scripted", "replies": [{"value": 1}]}
@@ -53,23 +57,36 @@ class Says:
         """Nothing."""
 
 
+def replied(value: T) -> Reply[T]:
+    reply: Reply[T] = Reply()
+    reply.set_result(value)
+    return reply
+
+
 class Gate(Breakers):
     """Breakers of which some are open."""
 
     def __init__(self, *closed_off: str, changes: tuple[Change, ...] = ()) -> None:
         self.closed_off = set(closed_off)
         self.changes = changes
+        self.probe = False
         self.told: list[tuple[str, str]] = []
+        self.asked: Reply[Admission] | None = None  # None: as the closed ones say
+        self.answer: Reply[Sequence[Change]] = replied(())
 
-    def ask(self, switches: Sequence[Switch], call: str) -> Admission:
+    def ask(self, switches: Sequence[Switch], call: str) -> Reply[Admission]:
+        if self.asked is not None:
+            return self.asked
         for switch in switches:
             if switch.name in self.closed_off:
-                return Admission(refused_by=switch.name, wait_s=7)
-        return Admission(changes=self.changes)
+                return replied(Admission(refused_by=switch.name, wait_s=7))
+        return replied(Admission(probe=self.probe, changes=self.changes))
 
-    def tell(self, switches: Sequence[Switch], call: str, verdicts: Sequence[str]) -> list[Change]:
+    def tell(
+        self, switches: Sequence[Switch], call: str, verdicts: Sequence[str]
+    ) -> Reply[Sequence[Change]]:
         self.told += [(s.name, str(v)) for s, v in zip(switches, verdicts, strict=True)]
-        return []
+        return self.answer
 
     def refusing(self, switches: Sequence[Switch]) -> set[str]:
         return {s.name for s in switches} & self.closed_off
@@ -109,8 +126,11 @@ class Desk:
         self.registry._add(agent)
         return backend
 
+    async def turn(self, name: str, **more: Any) -> Any:
+        return await self.turns.take(name, Turn(input=1), cast("Step", self.step), **more)
+
     def take(self, name: str, **more: Any) -> Any:
-        return asyncio.run(self.turns.take(name, Turn(input=1), cast("Step", self.step), **more))
+        return asyncio.run(self.turn(name, **more))
 
 
 def test_a_function_has_no_breaker() -> None:
@@ -151,7 +171,7 @@ def test_late_is_not_cancelled(asked_to_stop: bool, said: str) -> None:
 
     async def late() -> None:
         async with asyncio.timeout(0.01):
-            await desk.turns.take("service", Turn(input=1), cast("Step", desk.step))
+            await desk.turn("service")
 
     with pytest.raises(TimeoutError):
         asyncio.run(late())
@@ -168,6 +188,53 @@ def test_an_open_breaker_calls_nobody(which: str) -> None:
     found = desk.take("gpt", when_open="fail")
     assert (found.state, found.error.kind) == (State.FAILED, "breaker_open")
     assert (backend.asked, desk.gate.told) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("what", "probe", "waits"),
+    [
+        ("yes", False, False),
+        ("yes", True, True),  # it may close
+        (AgentFailedError("no"), False, False),
+        (AgentFailedError("no"), True, True),
+        (ProviderUnavailableError("down"), False, True),  # it may open
+    ],
+)
+def test_only_who_may_change_a_breaker_waits_for_it(what: Any, probe: bool, waits: bool) -> None:
+    desk = Desk()
+    desk.gate.probe = probe
+    desk.gate.answer = Reply()
+    desk.add("gpt", what, GPT)
+
+    async def look() -> tuple[bool, BaseException | None]:
+        task = asyncio.create_task(desk.turn("gpt"))
+        await asyncio.wait([task], timeout=0.05)
+        held = not task.done()
+        desk.gate.answer.set_result((Change("agent:gpt", "half_open", "closed"),))
+        await asyncio.wait([task])
+        return held, task.exception()
+
+    held, error = process_loop().submit(look()).result(SOON_S)
+    assert held is waits
+    assert error is (what if isinstance(what, Exception) else None)
+    assert [data["to"] for _, data in desk.events] == ["closed"] * waits
+    assert len(desk.gate.told) == 2
+
+
+def test_who_is_cancelled_while_it_asks_keeps_no_place() -> None:
+    desk = Desk()
+    desk.gate.asked = Reply()
+    backend = desk.add("service", "yes", HTTP)
+
+    async def cancel() -> None:
+        task = asyncio.create_task(desk.turn("service"))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    process_loop().submit(cancel()).result(SOON_S)
+    assert (backend.asked, desk.gate.told) == (0, [("agent:service", "none")])
 
 
 def test_changes_are_events() -> None:
