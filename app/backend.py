@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-import os
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from redis.exceptions import RedisError
 
 from app.batches import Batches
 from app.fibers import blocking, wait
+from app.per_process import PerProcess
 from celery_agents import names
 from celery_agents.errors import redact
 
@@ -35,7 +37,9 @@ class JournalBackend(RedisBackend):
     All other chords (of other apps, or built by a client) are Celery's own.
     """
 
-    _writes: tuple[int, Batches[tuple[bytes, str]]] | None = None
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._results: PerProcess[Batches[tuple[bytes, str]]] = PerProcess()
 
     def store_result(
         self,
@@ -74,15 +78,18 @@ class JournalBackend(RedisBackend):
         result = self.encode_result(result, state)
         meta = self._get_result_meta(result, state, traceback, request)
         meta["task_id"] = task_id
-        wait(self._results.submit((self.get_key_for_task(task_id), self.encode(meta))))
+        wait(self._batches().submit((self.get_key_for_task(task_id), self.encode(meta))))
         return result
 
-    @property
-    def _results(self) -> Batches[tuple[bytes, str]]:
-        """This process's; a forked child makes its own."""
-        if self._writes is None or self._writes[0] != os.getpid():
-            self._writes = os.getpid(), Batches("agents-results", self._write, RESULTS_MAX)
-        return self._writes[1]
+    def _batches(self) -> Batches[tuple[bytes, str]]:
+        return self._results.value or self._results.get(
+            lambda: Batches("agents-results", self._write, RESULTS_MAX)
+        )
+
+    @functools.cached_property
+    def _extended(self) -> bool:
+        """Celery's ``result_extended``, looked up once."""
+        return bool(self.app.conf.find_value_for_key("extended", "result"))
 
     def _write(self, results: Sequence[tuple[bytes, str]]) -> list[Exception | None]:
         with self.client.pipeline(transaction=False) as pipe:
@@ -107,8 +114,20 @@ class JournalBackend(RedisBackend):
         self, result: Any, state: Any, traceback: Any, request: Any, **kwargs: Any
     ) -> dict[str, Any]:
         """The stored result also says what it cost and took (``Run.outcome`` reads it)."""
-        meta: dict[str, Any] = super()._get_result_meta(result, state, traceback, request, **kwargs)
         outcome = getattr(request, "agents_outcome", None)
+        if outcome is None or self._extended:
+            full = super()._get_result_meta(result, state, traceback, request, **kwargs)
+            meta: dict[str, Any] = full
+        else:  # the same, without looking up settings and time zones
+            meta = {
+                "status": state,
+                "result": result,
+                "traceback": traceback,
+                "children": self.current_task_children(request),
+                "date_done": datetime.now(UTC).isoformat(),
+            }
+            about = {"group_id": request.group, "parent_id": request.parent_id}
+            meta |= {name: value for name, value in about.items() if value}
         if outcome is not None:
             meta["outcome"] = {k: v for k, v in outcome.items() if k != "value"}
         return meta

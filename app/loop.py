@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -12,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, copy_context
 from typing import Any, TypeVar
 
+from app.per_process import PerProcess
 from app.reply import Reply
 
 log = logging.getLogger(__name__)
@@ -140,22 +140,13 @@ class Work(Reply[T]):
             self.set_result(task.result())
 
 
-_held: tuple[int, LoopThread] | None = None
-_making = threading.Lock()
+_loop: PerProcess[LoopThread] = PerProcess()
 
 
 def process_loop() -> LoopThread:
-    """This process's loop, made on first use; a forked child makes its own."""
-    global _held  # noqa: PLW0603 - one for each process is what it is for
-    with _making:
-        if _held is None or _held[0] != os.getpid() or _held[1].loop.is_closed():
-            _held = os.getpid(), LoopThread()
-        return _held[1]
-
-
-def _renew_lock() -> None:
-    global _making  # noqa: PLW0603 - a fork may have copied it in its locked state
-    _making = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_renew_lock)
+    """This process's loop, made on first use."""
+    held = _loop.get(LoopThread)
+    if held.loop.is_closed():
+        _loop.drop()
+        return process_loop()
+    return held

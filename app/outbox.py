@@ -7,9 +7,10 @@ there a producer only collects; what it has is sent together when its ``with`` e
 
 from __future__ import annotations
 
-import os
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from celery import Celery
@@ -23,14 +24,25 @@ from tenacity import (
 
 from app.batches import Batches
 from app.fibers import in_fiber, wait
+from app.per_process import PerProcess
 from app.reply import Reply
+from celery_agents.messages import post
+from celery_agents.transport import Envelope
 
 #: Messages in one write. A write of 500 is some 500 kB.
 BATCH = 500
 #: A broker that is away for a moment costs no message; each try has the transport's own timeouts.
 ATTEMPTS = 3
 
-Message = tuple[Any, dict[str, Any]]  # the arguments of kombu's Producer.publish
+
+@dataclass(slots=True)
+class Parcel:
+    """What one caller wants sent together, in this order."""
+
+    #: Composed messages with their queues: one command for all of them.
+    composed: Sequence[tuple[str, Envelope]] = ()
+    #: Arguments of kombu's Producer.publish.
+    published: list[tuple[Any, dict[str, Any]]] = field(default_factory=list)
 
 
 class Outbox:
@@ -38,17 +50,13 @@ class Outbox:
 
     def __init__(self, app: Celery) -> None:
         self._app = app
-        self._batches: Batches[list[Message]] = Batches("agents-outbox", self._send, BATCH)
+        self._batches: Batches[Parcel] = Batches("agents-outbox", self._send, BATCH)
 
-    def submit(self, messages: list[Message]) -> Reply[None]:
-        """Have messages sent, in their order."""
-        return self._batches.submit(messages)
+    def submit(self, parcel: Parcel) -> Reply[None]:
+        """Have a parcel sent."""
+        return self._batches.submit(parcel)
 
-    def close(self) -> None:
-        """Send what is queued, then stop."""
-        self._batches.close()
-
-    def _send(self, items: Sequence[list[Message]]) -> list[Exception | None]:
+    def _send(self, parcels: Sequence[Parcel]) -> list[Exception | None]:
         retrying = Retrying(
             stop=stop_after_attempt(ATTEMPTS),
             wait=wait_random_exponential(multiplier=0.1, max=1.0),
@@ -56,19 +64,24 @@ class Outbox:
             reraise=True,
         )
         try:
-            retrying(self._write, items)
+            retrying(self._write, parcels)
         except OperationalError:
             raise
         except Exception as error:  # noqa: BLE001 - one that cannot be encoded spoils no other
-            return [error] if len(items) == 1 else [e for i in items for e in self._send([i])]
-        return [None] * len(items)
+            return [error] if len(parcels) == 1 else [e for p in parcels for e in self._send([p])]
+        return [None] * len(parcels)
 
-    def _write(self, items: Sequence[list[Message]]) -> None:
+    def _write(self, parcels: Sequence[Parcel]) -> None:
+        composed = [message for parcel in parcels for message in parcel.composed]
+        published = [message for parcel in parcels for message in parcel.published]
         try:
-            with self._app.producer_or_acquire() as producer, producer.batch(max_size=BATCH):
-                for messages in items:
-                    for body, options in messages:
-                        producer.publish(body, **options)
+            with self._app.producer_or_acquire() as producer:
+                if composed:
+                    post(producer, composed)
+                if published:
+                    with producer.batch(max_size=BATCH):
+                        for body, options in published:
+                            producer.publish(body, **options)
         except BatchPublishError as error:
             # As any failed publish: it is not known what was delivered.
             raise OperationalError(str(error.__cause__ or error)) from error
@@ -91,37 +104,55 @@ class Collector:
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
-        self._messages: list[Message] = []
+        self._parcel = Parcel()
 
     def publish(self, body: Any, **options: Any) -> None:
         """As kombu's."""
         own: dict[str, Any] = {"retry": False}  # the outbox tries again
         if not options.get("exchange"):
             own["declare"] = []  # by its name alone a queue is reached through the default one
-        self._messages.append((body, {**options, **own}))
+        self._parcel.published.append((body, {**options, **own}))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
-        if failed is None and self._messages:
-            wait(self._outbox.submit(self._messages))
+        if failed is None and self._parcel.published:
+            wait(self._outbox.submit(self._parcel))
 
 
 class AgentsCelery(Celery):
     """Celery, whose producers in a fiber are collectors."""
 
-    _outbox: tuple[int, Outbox] | None = None
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._outbox: PerProcess[Outbox] = PerProcess()
+        self.agents_runtime: PerProcess[Any] = PerProcess()  # app/runtime.py makes it
 
     @property
     def outbox(self) -> Outbox:
-        """This process's; a forked child makes its own."""
-        if self._outbox is None or self._outbox[0] != os.getpid():
-            self._outbox = os.getpid(), Outbox(self)
-        return self._outbox[1]
+        """This process's."""
+        return self._outbox.value or self._outbox.get(lambda: Outbox(self))
 
     def producer_or_acquire(self, producer: Any = None) -> Any:
         """A producer, as a context manager."""
         if producer is None and in_fiber():
             return Collector(self.outbox)
         return super().producer_or_acquire(producer)
+
+    def post(self, messages: Sequence[tuple[str, Envelope]]) -> None:
+        """Send composed messages, given with their queues, in one write.
+
+        Raises:
+            kombu.exceptions.OperationalError: some may have been delivered all the same.
+        """
+        if in_fiber():
+            wait(self.outbox.submit(Parcel(messages)))
+            return
+        with super().producer_or_acquire() as producer:
+            post(producer, messages)
+
+    @functools.cached_property
+    def timezone(self) -> Any:
+        """Celery's, which takes a lock whenever it is looked at: for each message, some times."""
+        return super().timezone

@@ -22,6 +22,7 @@ from app.journal.leases import Identity
 from app.journal.migrate import ensure_schema
 from app.journal.rows import Aftermath, Claimed
 from app.loop import Work, process_loop
+from app.per_process import PerProcess
 from app.publish import publish
 from app.settings import Settings
 from app.step import Step
@@ -181,36 +182,16 @@ class Runtime:
 
 
 def runtime_of(app: Celery, name: str | None = None) -> Runtime:
-    """This process's runtime, made on first use; a forked child makes its own."""
-    with _making:
-        held: tuple[int, Runtime] | None = getattr(app, "agents_runtime", None)
-        if held is not None and held[0] != os.getpid():
-            _inherited.append(held)  # the parent's connections are not the child's to close
-            held = None
-        if held is None:
-            held = (
-                os.getpid(),
-                Runtime(app, name or f"process-{os.getpid()}@{socket.gethostname()}"),
-            )
-            app.agents_runtime = held
-        return held[1]
+    """This process's runtime, made on first use."""
+    held: PerProcess[Runtime] = app.agents_runtime
+    if held.value is not None:
+        return held.value
+    return held.get(lambda: Runtime(app, name or f"process-{os.getpid()}@{socket.gethostname()}"))
 
 
 def close_runtime(app: Celery) -> None:
     """End this process's runtime, if it has one."""
-    held: tuple[int, Runtime] | None = getattr(app, "agents_runtime", None)
-    if held is not None and held[0] == os.getpid():
-        held[1].close()
-        app.agents_runtime = None
-
-
-_making = threading.Lock()
-_inherited: list[object] = []
-
-
-def _renew_lock() -> None:
-    global _making  # noqa: PLW0603 - a fork may have copied it in its locked state
-    _making = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_renew_lock)
+    held: PerProcess[Runtime] | None = getattr(app, "agents_runtime", None)
+    if held is not None and held.value is not None:
+        held.value.close()
+        held.drop()

@@ -18,7 +18,7 @@ from app.journal.expansions import Expanded
 from app.journal.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused
 from app.permits import permit
 from app.plan import Expand, MemberState
-from app.publish import publish
+from app.publish import follow_on, publish
 from app.reply import Reply
 from app.requests import STEP_REQUEST
 from app.runtime import Active, Runtime, runtime_of
@@ -96,6 +96,8 @@ class StepTask(Task):
         """As Celery's; what people will see of the arguments is short and redacted."""
         options.setdefault("argsrepr", shown_args(args or ()))
         options.setdefault("kwargsrepr", shown_kwargs(kwargs or {}))
+        if (sent := follow_on(self, args, kwargs, options)) is not None:
+            return sent
         return super().apply_async(args, kwargs, **options)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

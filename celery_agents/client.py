@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from redis.exceptions import RedisError
 
 from celery_agents import names
+from celery_agents.canvas import send_canvas
 from celery_agents.contracts.ask import Ask, StepOptions
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.gather import Gather
@@ -26,7 +27,7 @@ from celery_agents.contracts.mapping import Map
 from celery_agents.contracts.outcome import Outcome
 from celery_agents.contracts.patterns import Fallback, Vote
 from celery_agents.errors import BrokerUnavailableError, PayloadTooLargeError, redact
-from celery_agents.messages import BATCH, Draft, Message, send
+from celery_agents.messages import Draft, Message, send
 from celery_agents.results import Backend, result_backend
 from celery_agents.run import AggregateRun, DecisionRun, MapRun, Run
 from celery_agents.transport import transport_options
@@ -221,16 +222,10 @@ class Client:
             BrokerUnavailableError: some may have been delivered all the same.
         """
         every = [*messages]
-        plain = [m for m in every if isinstance(m, Message)]
-        signatures = [m for m in every if not isinstance(m, Message)]
         try:
             with self.celery.producer_or_acquire() as producer:
-                if plain:
-                    send(self.celery, producer, plain)
-                if signatures:
-                    with producer.batch(max_size=BATCH):
-                        for signature in signatures:
-                            signature.apply_async(producer=producer)
+                send(self.celery, producer, (m for m in every if isinstance(m, Message)))
+                send_canvas(self.celery, producer, (m for m in every if not isinstance(m, Message)))
         except (BatchPublishError, OperationalError, RedisError, OSError) as error:
             reason = redact(error.__cause__ or error)
             raise BrokerUnavailableError(

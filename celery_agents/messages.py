@@ -8,18 +8,20 @@ protocol's headers, the parent of what is asked for within a task, and the signa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from json import JSONEncoder
 from typing import Any
 
 from celery import Celery, Signature, signals
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from celery_agents import names
 from celery_agents.errors import PayloadTooLargeError
 from celery_agents.ids import new_id
 from celery_agents.shown import shown_args, shown_kwargs
-from celery_agents.transport import Channel, Envelope
+from celery_agents.transport import Envelope, kombu_json
 
 #: Messages in one write, and the bytes after which it is sent though they are fewer.
 BATCH, BATCH_BYTES = 500, 1024 * 1024
@@ -61,48 +63,72 @@ class Message:
         return {names.INTAKE: 1} if self.recorded else {}
 
     def envelope(self, app: Celery, parent: Any) -> Envelope:
-        """The message as kombu's channel puts it, by version 2 of Celery's protocol."""
-        headers, properties, body, _ = app.amqp.as_task_v2(
-            self.id,
+        """The message as kombu's channel puts it."""
+        return compose(
+            app,
             self.task,
-            self.args,
-            self.kwargs,
+            queue=self.queue,
+            priority=self.priority,
+            marks=self._headers,
+            text=f"{self.payload[:-1]},{{}}]",  # nothing follows
+            task_id=self.id,
+            args=self.args,
+            kwargs=self.kwargs,
             argsrepr=self.argsrepr,
             kwargsrepr=self.kwargsrepr,
             root_id=parent and (parent.root_id or parent.id),
             parent_id=parent and parent.id,
         )
-        headers.update(self._headers)
-        properties["priority"] = self.priority
-        text = f"{self.payload[:-1]},{{}}]"  # nothing follows
-        if signals.before_task_publish.receivers:
-            signals.before_task_publish.send(
-                sender=self.task,
-                body=body,
-                exchange="",
-                routing_key=self.queue,
-                declare=[],
-                headers=headers,
-                properties=properties,
-                retry_policy={},
-            )
-            text = to_json(body)
-        return {
-            "body": text,
-            "content-encoding": "utf-8",
-            "content-type": "application/json",
-            "headers": {k: v for k, v in headers.items() if v is not None},
-            "properties": {k: v for k, v in properties.items() if v != ""},
-        }
 
     def told(self, envelope: Envelope) -> None:
         """Say that it was sent."""
-        signals.after_task_publish.send(
-            sender=self.task,
-            body=(self.args, self.kwargs, {}),
-            headers=envelope["headers"],
+        tell_sent(self.task, self.queue, envelope, (self.args, self.kwargs, {}))
+
+
+def compose(
+    app: Celery,
+    task: str,
+    *,
+    queue: str,
+    priority: int,
+    marks: dict[str, Any],
+    text: str | None = None,
+    **about: Any,
+) -> Envelope:
+    """A task's message as kombu's channel puts it, by version 2 of Celery's protocol.
+
+    ``marks`` are headers of ours, ``text`` is the body as JSON, when it is known, and ``about`` is
+    the rest, as ``app.amqp.as_task_v2`` takes it.
+    """
+    headers, properties, body, _ = app.amqp.as_task_v2(name=task, **about)
+    headers.update(marks)
+    properties["priority"] = priority
+    if signals.before_task_publish.receivers:
+        signals.before_task_publish.send(
+            sender=task,
+            body=body,
             exchange="",
-            routing_key=self.queue,
+            routing_key=queue,
+            declare=[],
+            headers=headers,
+            properties=properties,
+            retry_policy={},
+        )
+        text = None
+    return {
+        "body": text or kombu_json(body),
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": {k: v for k, v in headers.items() if v is not None},
+        "properties": {k: v for k, v in properties.items() if v != ""},
+    }
+
+
+def tell_sent(task: str, queue: str, envelope: Envelope, body: Any) -> None:
+    """Say to Celery's signal that a message was sent."""
+    if signals.after_task_publish.receivers:
+        signals.after_task_publish.send(
+            sender=task, body=body, headers=envelope["headers"], exchange="", routing_key=queue
         )
 
 
@@ -149,23 +175,43 @@ class Draft:
         )
 
 
+def post(producer: Any, messages: Sequence[tuple[str, Envelope]]) -> None:
+    """Send composed messages, given with their queues, in one write where the transport can.
+
+    Raises:
+        kombu.exceptions.OperationalError: some may have been delivered all the same.
+    """
+    put_all = getattr(producer.channel, "put_all", None)
+    try:
+        if put_all is not None:
+            put_all(messages)
+            return
+        for queue, envelope in messages:  # another transport: memory:// in an app's tests
+            producer.publish(
+                envelope["body"],
+                routing_key=queue,
+                headers=envelope["headers"],
+                content_type=envelope["content-type"],
+                content_encoding=envelope["content-encoding"],
+                **envelope["properties"],
+            )
+    except (RedisError, OSError) as error:
+        raise OperationalError(str(error)) from error
+
+
 def send(app: Celery, producer: Any, messages: Iterable[Message]) -> None:
     """Send messages in writes of up to ``BATCH``, each of them whole or not at all.
 
     Raises:
         kombu.exceptions.OperationalError: some may have been delivered all the same.
     """
-    channel: Channel = producer.channel
     task = app.current_worker_task
     parent = None if task is None else task.request
     for portion in _portions(messages):
         envelopes = [message.envelope(app, parent) for message in portion]
-        channel.put_all(
-            [(m.queue, envelope) for m, envelope in zip(portion, envelopes, strict=True)]
-        )
-        if signals.after_task_publish.receivers:
-            for message, envelope in zip(portion, envelopes, strict=True):
-                message.told(envelope)
+        post(producer, [(m.queue, e) for m, e in zip(portion, envelopes, strict=True)])
+        for message, envelope in zip(portion, envelopes, strict=True):
+            message.told(envelope)
         if task is not None:
             for message in portion:
                 task.add_trail(app.AsyncResult(message.id))

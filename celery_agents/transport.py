@@ -77,7 +77,7 @@ class Channel(RedisChannel):
         times: dict[str, float] = {}
         for queue, message in messages:
             key = self._q_for_pri(queue, self._get_message_priority(message, reverse=False))
-            body = _dumps(message)
+            body = kombu_json(message)
             lists.setdefault(key, []).append(body)
             headers = message["headers"]
             if headers.get(names.INTAKE) and not headers.get("retries"):
@@ -104,8 +104,8 @@ class Channel(RedisChannel):
             pipe.execute()
 
 
-# The JSON that kombu writes, without the encoder that it makes for each message.
-_dumps = JSONEncoder(separators=(",", ":")).encode
+#: The JSON that kombu writes, without the encoder that it makes for each message.
+kombu_json = JSONEncoder(separators=(",", ":")).encode
 
 
 def _due(headers: dict[str, Any]) -> float:

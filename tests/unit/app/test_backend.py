@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any, Self
 
@@ -119,3 +120,20 @@ def test_an_outcome_is_stored_as_celery_stores_results(backend: JournalBackend, 
     meta = backend.decode(pipe.commands[0][2])
     assert (meta["task_id"], meta["status"], meta["result"]) == ("s", "SUCCESS", 5)
     assert pipe.commands[0][1] == backend.get_key_for_task("s")
+
+
+@pytest.mark.parametrize("about", [{}, {"group": "g", "parent_id": "p", "children": []}])
+@pytest.mark.parametrize("extended", [False, True])
+def test_what_is_stored_with_an_outcome_is_what_celery_stores(
+    backend: JournalBackend, about: dict[str, Any], extended: bool
+) -> None:
+    backend.app.conf.result_extended = extended
+    request = Context({"id": "s", "task": "t", **about})
+    theirs = RedisBackend._get_result_meta(backend, 5, "SUCCESS", None, request)
+    request.agents_outcome = {"state": "succeeded"}
+    ours = backend._get_result_meta(5, "SUCCESS", None, request)
+    assert ours.pop("outcome") == {"state": "succeeded"}
+    then, now = (datetime.fromisoformat(meta.pop("date_done")) for meta in (theirs, ours))
+    assert then <= now
+    assert then.tzinfo == now.tzinfo
+    assert ours == theirs

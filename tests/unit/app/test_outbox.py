@@ -9,20 +9,34 @@ from typing import Any, Self
 import pytest
 from celery import Celery
 from kombu.exceptions import BatchPublishError, EncodeError, OperationalError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from app import outbox as module
-from app.fibers import Fiber
-from app.loop import process_loop
-from app.outbox import AgentsCelery, Collector, Outbox
-from app.reply import Reply
+from app.outbox import AgentsCelery, Collector, Outbox, Parcel
+from celery_agents.messages import compose
+from tests.support.fibers import in_a_fiber
 
 SOON = 20
+
+
+class RedisChannel:
+    """Ours, that fails when told to."""
+
+    def __init__(self) -> None:
+        self.writes: list[list[Any]] = []
+        self.errors: list[Exception] = []
+
+    def put_all(self, messages: list[Any]) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.writes.append([*messages])
 
 
 class Producer:
     """Kombu's, that fails when told to, and keeps what was flushed."""
 
     def __init__(self) -> None:
+        self.channel = RedisChannel()
         self.writes: list[list[Any]] = []
         self.errors: list[Exception] = []
 
@@ -53,61 +67,54 @@ class App:
         return self.producer
 
 
+def parcel(*bodies: str) -> Parcel:
+    return Parcel(published=[(body, {}) for body in bodies])
+
+
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch) -> App:
     monkeypatch.setattr(module, "wait_random_exponential", lambda **_: lambda _: 0)
     return App()
 
 
-def in_a_fiber(function: Callable[[], Any]) -> Any:
-    come: Reply[Any] = Reply()
-
-    def run() -> None:
-        try:
-            come.set_result(function())
-        except Exception as error:  # noqa: BLE001 - the test's to look at
-            come.set_exception(error)
-
-    process_loop().post(lambda: Fiber(process_loop(), run).begin())
-    return come.result(SOON)
-
-
 class TestOutbox:
     def test_what_gathers_goes_out_in_one_write(self, app: App) -> None:
         outbox = Outbox(app)  # type: ignore[arg-type]
-        errors = outbox._send([[("a", {}), ("b", {})], [("c", {})]])
+        errors = outbox._send([parcel("a", "b"), parcel("c")])
         assert errors == [None, None]
         assert app.producer.writes == [["a", "b", "c"]]
-        outbox.close()
 
     @pytest.mark.parametrize("error", [BatchPublishError("gone"), OperationalError("gone")])
     def test_tries_again(self, app: App, error: Exception) -> None:
         app.producer.errors = [error]
         outbox = Outbox(app)  # type: ignore[arg-type]
-        assert outbox.submit([("a", {})]).exception(SOON) is None
+        assert outbox.submit(parcel("a")).exception(SOON) is None
         assert app.producer.writes == [["a"]]
-        outbox.close()
 
     def test_gives_up(self, app: App) -> None:
         app.producer.errors = [BatchPublishError("gone")] * module.ATTEMPTS
         outbox = Outbox(app)  # type: ignore[arg-type]
-        assert isinstance(outbox.submit([("a", {})]).exception(SOON), OperationalError)
-        assert outbox.submit([("b", {})]).exception(SOON) is None  # the next has its own chance
-        outbox.close()
+        assert isinstance(outbox.submit(parcel("a")).exception(SOON), OperationalError)
+        assert outbox.submit(parcel("b")).exception(SOON) is None  # the next has its own chance
 
     def test_one_that_cannot_be_encoded_spoils_no_other(self, app: App) -> None:
         outbox = Outbox(app)  # type: ignore[arg-type]
-        errors = outbox._send([[("a", {})], [("unspeakable", {})], [("b", {})]])
+        errors = outbox._send([parcel("a"), parcel("unspeakable"), parcel("b")])
         assert [type(e) for e in errors] == [type(None), EncodeError, type(None)]
         assert app.producer.writes == [["a"], ["b"]]
-        outbox.close()
 
-    def test_closing_sends_what_is_queued(self, app: App) -> None:
+    def test_composed_messages_go_out_in_one_command(self, app: App) -> None:
         outbox = Outbox(app)  # type: ignore[arg-type]
-        replies = [outbox.submit([(n, {})]) for n in range(20)]
-        outbox.close()
-        assert [r.exception(0) for r in replies] == [None] * 20
-        assert [b for w in app.producer.writes for b in w] == list(range(20))
+        first, second = ("q", {"body": "1"}), ("q", {"body": "2"})
+        assert outbox._send([Parcel([first]), parcel("a"), Parcel([second])]) == [None] * 3
+        assert app.producer.channel.writes == [[first, second]]
+        assert app.producer.writes == [["a"]]
+
+    def test_a_broker_that_goes_away_under_composed_messages(self, app: App) -> None:
+        app.producer.channel.errors = [RedisConnectionError("gone"), OSError("gone")]
+        outbox = Outbox(app)  # type: ignore[arg-type]
+        assert outbox.submit(Parcel([("q", {})])).exception(SOON) is None
+        assert app.producer.channel.writes == [[("q", {})]]
 
 
 class TestCollector:
@@ -118,7 +125,6 @@ class TestCollector:
             producer.publish("b")
             assert app.producer.writes == []
         assert app.producer.writes == [["a", "b"]]
-        outbox.close()
 
     def test_nothing_of_a_block_that_failed(self, app: App) -> None:
         outbox = Outbox(app)  # type: ignore[arg-type]
@@ -130,7 +136,6 @@ class TestCollector:
 
         with pytest.raises(KeyError):
             fail()
-        outbox.close()
         assert app.producer.writes == []
 
 
@@ -162,6 +167,22 @@ class TestApp:
             queue = connection.SimpleQueue("outbox")
             got = [queue.get(timeout=5).headers["id"] for _ in sent]
         assert got == sent
+
+    @pytest.mark.parametrize("call", [in_a_fiber, lambda function: function()])
+    def test_composed_messages_arrive_on_any_transport(
+        self, celery: AgentsCelery, call: Callable[..., Any]
+    ) -> None:
+        about = {"task_id": "1", "args": ["ü"], "argsrepr": "", "kwargsrepr": ""}
+        message = compose(celery, "x", queue="post", priority=3, marks={"mark": 1}, **about)
+        call(lambda: celery.post([("post", message)]))
+        with celery.connection_for_read() as connection:
+            got = connection.SimpleQueue("post").get(timeout=5)
+        assert (got.headers["id"], got.headers["mark"], got.properties["priority"]) == ("1", 1, 3)
+        assert got.payload[0] == ["ü"]
+
+    def test_the_time_zone_is_celerys(self, celery: AgentsCelery) -> None:
+        assert celery.timezone == Celery("plain", set_as_current=False).timezone
+        assert celery.uses_utc_timezone()
 
     def test_one_outbox_for_a_process(self, celery: AgentsCelery) -> None:
         assert celery.outbox is celery.outbox

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, ClassVar
+from unittest.mock import patch
 
 import pytest
-from celery import Celery, signals
+from celery import Celery, Signature, signals
+from celery._state import _task_stack
 from kombu.exceptions import OperationalError
 
 from app import publish as publishing
 from app.journal.rows import Wake
 from app.outbox import BATCH
 from app.publish import message_options, publish
+from app.task import StepTask
 from celery_agents import names
 from celery_agents.shown import SHOWN
+from tests.support.fibers import in_a_fiber
 
 
 def wake(step_id: str = "s", **more: Any) -> Wake:
@@ -93,3 +98,80 @@ def test_a_broker_that_is_away_is_no_error(app: Celery, caplog: pytest.LogCaptur
     assert publish(app, [wake(parent_id="p")]) == 0
     assert "may not have been sent" in caplog.text
     assert "hunter2" not in caplog.text
+
+
+class TestFollowOn:
+    """A chain's next link, beside what Celery makes of it."""
+
+    @pytest.fixture
+    def step(self, app: Celery) -> StepTask:
+        @app.task(base=StepTask, name="step", shared=False)
+        def run() -> None: ...
+
+        return app.tasks["step"]
+
+    @pytest.fixture
+    def sent(self) -> Iterator[list[dict[str, Any]]]:
+        """What is about to be published, without what differs from one publishing to the next."""
+        found: list[dict[str, Any]] = []
+
+        def before(sender: str, body: Any, headers: dict[str, Any], **about: Any) -> None:
+            told = {k: v for k, v in headers.items() if v is not None}
+            properties = {k: about["properties"].get(k) for k in ("priority", "correlation_id")}
+            found.append({"task": sender, "body": tuple(body), "headers": told, **properties})
+
+        signals.before_task_publish.connect(before)
+        yield found
+        signals.before_task_publish.disconnect(before)
+
+    def follow(self, step: StepTask, link: Signature, **more: Any) -> list[str]:
+        """What the tracer does at the end of a step; the ids that its trail then has."""
+        step.push_request(id="p", root_id="r", called_directly=False, children=[], **more)
+        _task_stack.push(step)
+        try:
+            link.apply_async(("answer",), chain=[{"task": "last"}], parent_id="p", root_id="r")
+            return [child.id for child in step.request.children]
+        finally:
+            _task_stack.pop()
+            step.pop_request()
+
+    LINKS: ClassVar[dict[str, dict[str, Any]]] = {
+        "a client's": {"headers": {names.INTAKE: 1}, "argsrepr": "()", "kwargsrepr": "{}"},
+        "urgent": {"priority": 0},
+        "with an errback": {"link_error": {"task": "shop.undo"}},
+        "with callbacks": {"link": [{"task": "shop.add"}]},
+    }
+
+    @pytest.mark.parametrize("options", LINKS.values(), ids=LINKS)
+    def test_is_sent_as_celery_sends_it(
+        self, step: StepTask, sent: list[dict[str, Any]], options: dict[str, Any]
+    ) -> None:
+        def link() -> Signature:
+            return step.s(agent="a").set(task_id="n", queue="agents", **options)
+
+        with patch.object(publishing, "compose", wraps=publishing.compose) as composed:
+            theirs = self.follow(step, link())
+            assert not composed.called  # this is no fiber
+            ours = in_a_fiber(lambda: self.follow(step, link()))
+            assert composed.called
+        assert ours == theirs == ["n"]
+        assert sent[1] == sent[0]
+        assert sent[1]["headers"]["root_id"], sent[1]["headers"]["parent_id"] == ("r", "p")
+        assert sent[1]["body"][2]["chain"] == [{"task": "last"}]
+
+    OTHERS: ClassVar[dict[str, dict[str, Any]]] = {
+        "late": {"queue": "agents", "countdown": 60},
+        "to where routes say": {},
+        "of a group": {"queue": "agents", "group_id": "g"},
+        "stamped": {"queue": "agents", "stamped_headers": ["s"], "s": 1},
+    }
+
+    @pytest.mark.parametrize("options", OTHERS.values(), ids=OTHERS)
+    def test_all_else_goes_celerys_way(
+        self, step: StepTask, sent: list[dict[str, Any]], options: dict[str, Any]
+    ) -> None:
+        link = step.s(agent="a").set(task_id="n", **options)
+        with patch.object(publishing, "compose") as composed:
+            assert in_a_fiber(lambda: self.follow(step, link)) == ["n"]
+            assert not composed.called
+        assert sent[0]["headers"]["id"] == "n"

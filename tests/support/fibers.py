@@ -1,0 +1,26 @@
+"""Running something in a fiber, as the coroutine pool runs steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from app.fibers import Fiber
+from app.loop import process_loop
+from app.reply import Reply
+
+SOON_S = 20
+
+
+def in_a_fiber(function: Callable[[], Any]) -> Any:
+    """What the function gives, or what it raises."""
+    come: Reply[Any] = Reply()
+
+    def run() -> None:
+        try:
+            come.set_result(function())
+        except Exception as error:  # noqa: BLE001 - the test's to look at
+            come.set_exception(error)
+
+    process_loop().post(lambda: Fiber(process_loop(), run).begin())
+    return come.result(SOON_S)
