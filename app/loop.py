@@ -17,7 +17,7 @@ from app.reply import Reply
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-#: Threads for what blocks (a read of the journal, a breaker's round trip): such calls take about
+#: Threads for what blocks (a read of the journal, a broadcast): such calls take about
 #: a millisecond, so this many keep up with thousands of steps a second.
 BLOCKING_THREADS = 16
 

@@ -116,12 +116,8 @@ def follow_on(task: Task, args: Any, kwargs: Any, options: dict[str, Any]) -> As
 def _is_plain(task: Task, options: dict[str, Any]) -> bool:
     own = task._get_exec_options().items()  # noqa: SLF001 - what the task itself asks for
     asked = options.keys() | {option for option, value in own if value is not None}
-    return (
-        in_fiber()
-        and asked - {"serializer"} <= _PLAIN
-        and isinstance(options.get("queue"), str)
-        and not task.app.conf.task_always_eager
-    )
+    named = isinstance(options.get("queue"), str)
+    return named and in_fiber() and asked - {"serializer"} <= _PLAIN
 
 
 def _follows(envelope: dict[str, Any] | None) -> dict[str, Any]:

@@ -25,6 +25,7 @@ class StepRequest(Request):
     def __init__(self, message: Any, *args: Any, **kwargs: Any) -> None:
         """The body travels on as it was decoded here: the tracer would decode it once more."""
         super().__init__(message, *args, **kwargs)
+        self._request_dict["body_bytes"] = len(message.body)
         if not self._decoded:
             self._body = message.payload
             self._content_type = self._content_encoding = None

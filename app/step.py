@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from app.runtime import Runtime
 
 log = logging.getLogger(__name__)
+_NOTHING = Usage()
 
 
 class Step:
@@ -28,7 +29,7 @@ class Step:
     def __init__(self, runtime: Runtime, claim: Claimed, *, send_progress: Any = None) -> None:
         self.runtime = runtime
         self.claim = claim
-        self.spent = Usage()
+        self.spent = _NOTHING
         self._unwritten: list[tuple[Reply[None], Callable[[], Reply[None]]]] = []
         self._calls = 0
         self._before: dict[tuple[int, str], dict[str, Any]] | None = None
