@@ -26,8 +26,7 @@ from app.batches import Batches
 from app.fibers import in_fiber, wait
 from app.per_process import PerProcess
 from app.reply import Reply
-from celery_agents.messages import post
-from celery_agents.transport import Envelope
+from celery_agents.messages import Composed, post
 
 #: Messages in one write. A write of 500 is some 500 kB.
 BATCH = 500
@@ -40,7 +39,7 @@ class Parcel:
     """What one caller wants sent together, in this order."""
 
     #: Composed messages with their queues: one command for all of them.
-    composed: Sequence[tuple[str, Envelope]] = ()
+    composed: Sequence[Composed] = ()
     #: Arguments of kombu's Producer.publish.
     published: list[tuple[Any, dict[str, Any]]] = field(default_factory=list)
 
@@ -140,7 +139,7 @@ class AgentsCelery(Celery):
             return Collector(self.outbox)
         return super().producer_or_acquire(producer)
 
-    def post(self, messages: Sequence[tuple[str, Envelope]]) -> None:
+    def post(self, messages: Sequence[Composed]) -> None:
         """Send composed messages, given with their queues, in one write.
 
         Raises:

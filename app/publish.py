@@ -78,8 +78,7 @@ def _write(app: AgentsCelery, wakes: Sequence[Wake], countdown: float | None) ->
         )
         composed.append((wake.queue, envelope))
     app.post(composed)
-    for wake, (queue, envelope) in zip(wakes, composed, strict=True):
-        tell_sent(wake.task, queue, envelope, ((), {}, {}))
+    tell_sent(composed)
 
 
 #: What may be said of a message that :func:`follow_on` sends; all else is Celery's business.
@@ -107,7 +106,7 @@ def follow_on(task: Task, args: Any, kwargs: Any, options: dict[str, Any]) -> As
     about["parent_id"] = about.get("parent_id") or parent.request.id
     message = compose(app, task.name, queue=queue, marks=marks, args=args, kwargs=kwargs, **about)
     app.post([(queue, message)])
-    tell_sent(task.name, queue, message, (args, kwargs, {}))
+    tell_sent([(queue, message)])
     result = task.AsyncResult(about["task_id"])
     parent.add_trail(result)
     return result

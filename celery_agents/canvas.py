@@ -7,14 +7,12 @@ groups, chords, links and stamps are Celery's business.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from celery import Celery, Signature
 
 from celery_agents.ids import new_id
-from celery_agents.messages import BATCH, compose, post
-from celery_agents.transport import Envelope
+from celery_agents.messages import Composed, compose
 
 #: Options of a signature that say no more than a step's message does.
 _PLAIN = frozenset(
@@ -22,32 +20,7 @@ _PLAIN = frozenset(
 )
 
 
-def send_canvas(app: Celery, producer: Any, signatures: Iterable[Signature]) -> None:
-    """Send signatures in few writes, the first ones while the others are still being made.
-
-    Raises:
-        kombu.exceptions.OperationalError: some may have been delivered all the same.
-    """
-    task = app.current_worker_task
-    parent = None if task is None else task.request
-    composed: list[tuple[str, Envelope]] = []
-    with producer.batch(max_size=BATCH):
-        for signature in signatures:
-            message = message_of(app, signature, parent)
-            if message is None:
-                signature.apply_async(producer=producer)
-                continue
-            composed.append(message)
-            if task is not None:
-                task.add_trail(app.AsyncResult(message[1]["headers"]["id"]))
-            if len(composed) >= BATCH // 10:
-                post(producer, composed)
-                composed = []
-    if composed:
-        post(producer, composed)
-
-
-def message_of(app: Celery, signature: Signature, parent: Any) -> tuple[str, Envelope] | None:
+def message_of(app: Celery, signature: Signature, parent: Any) -> Composed | None:
     """The queue and the composed message of a plain canvas; None when it is not one.
 
     Its links get ids unless ``freeze`` gave them some; the canvas stays as it is. ``parent`` is the

@@ -19,7 +19,6 @@ from pydantic import TypeAdapter, ValidationError
 from redis.exceptions import RedisError
 
 from celery_agents import names
-from celery_agents.canvas import send_canvas
 from celery_agents.contracts.ask import Ask, StepOptions
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.gather import Gather
@@ -27,9 +26,10 @@ from celery_agents.contracts.mapping import Map
 from celery_agents.contracts.outcome import Outcome
 from celery_agents.contracts.patterns import Fallback, Vote
 from celery_agents.errors import BrokerUnavailableError, PayloadTooLargeError, redact
-from celery_agents.messages import Draft, Message, send
+from celery_agents.messages import Draft, Message
 from celery_agents.results import Backend, result_backend
 from celery_agents.run import AggregateRun, DecisionRun, MapRun, Run
+from celery_agents.sending import send
 from celery_agents.transport import transport_options
 from celery_agents.waiting import Waiting, one_by_one
 
@@ -218,14 +218,15 @@ class Client:
     def publish(self, messages: Iterable[Message | Signature]) -> None:
         """Send messages, and signatures of any task, in few writes.
 
+        Of many, the first ones are worked on while the others are still being made: give a
+        generator.
+
         Raises:
             BrokerUnavailableError: some may have been delivered all the same.
         """
-        every = [*messages]
         try:
             with self.celery.producer_or_acquire() as producer:
-                send(self.celery, producer, (m for m in every if isinstance(m, Message)))
-                send_canvas(self.celery, producer, (m for m in every if not isinstance(m, Message)))
+                send(self.celery, producer, messages)
         except (BatchPublishError, OperationalError, RedisError, OSError) as error:
             reason = redact(error.__cause__ or error)
             raise BrokerUnavailableError(

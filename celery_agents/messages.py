@@ -1,4 +1,4 @@
-"""A task's message before it is sent, and sending many in few writes.
+"""A task's message before it is sent, and many in one write.
 
 Celery's own way makes a signature of each, then goes through ``apply_async``, ``send_task`` and
 kombu's producer, which cost several times what is sent. What its users rely on is here too: the
@@ -8,7 +8,8 @@ protocol's headers, the parent of what is asked for within a task, and the signa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from json import JSONEncoder
 from typing import Any
@@ -23,8 +24,8 @@ from celery_agents.ids import new_id
 from celery_agents.shown import shown_args, shown_kwargs
 from celery_agents.transport import Envelope, kombu_json
 
-#: Messages in one write, and the bytes after which it is sent though they are fewer.
-BATCH, BATCH_BYTES = 500, 1024 * 1024
+#: A message as kombu's channel puts it, with its queue.
+Composed = tuple[str, Envelope]
 #: Celery's default holds for tasks it knows; unset would mean first.
 PRIORITY = 5
 
@@ -80,10 +81,6 @@ class Message:
             parent_id=parent and parent.id,
         )
 
-    def told(self, envelope: Envelope) -> None:
-        """Say that it was sent."""
-        tell_sent(self.task, self.queue, envelope, (self.args, self.kwargs, {}))
-
 
 def compose(
     app: Celery,
@@ -124,11 +121,17 @@ def compose(
     }
 
 
-def tell_sent(task: str, queue: str, envelope: Envelope, body: Any) -> None:
-    """Say to Celery's signal that a message was sent."""
-    if signals.after_task_publish.receivers:
+def tell_sent(messages: Iterable[Composed]) -> None:
+    """Say to Celery's signal that composed messages were sent."""
+    if not signals.after_task_publish.receivers:
+        return
+    for queue, envelope in messages:
         signals.after_task_publish.send(
-            sender=task, body=body, headers=envelope["headers"], exchange="", routing_key=queue
+            sender=envelope["headers"]["task"],
+            body=json.loads(envelope["body"]),
+            headers=envelope["headers"],
+            exchange="",
+            routing_key=queue,
         )
 
 
@@ -175,7 +178,7 @@ class Draft:
         )
 
 
-def post(producer: Any, messages: Sequence[tuple[str, Envelope]]) -> None:
+def post(producer: Any, messages: Sequence[Composed]) -> None:
     """Send composed messages, given with their queues, in one write where the transport can.
 
     Raises:
@@ -197,34 +200,3 @@ def post(producer: Any, messages: Sequence[tuple[str, Envelope]]) -> None:
             )
     except (RedisError, OSError) as error:
         raise OperationalError(str(error)) from error
-
-
-def send(app: Celery, producer: Any, messages: Iterable[Message]) -> None:
-    """Send messages in writes of up to ``BATCH``, each of them whole or not at all.
-
-    Raises:
-        kombu.exceptions.OperationalError: some may have been delivered all the same.
-    """
-    task = app.current_worker_task
-    parent = None if task is None else task.request
-    for portion in _portions(messages):
-        envelopes = [message.envelope(app, parent) for message in portion]
-        post(producer, [(m.queue, e) for m, e in zip(portion, envelopes, strict=True)])
-        for message, envelope in zip(portion, envelopes, strict=True):
-            message.told(envelope)
-        if task is not None:
-            for message in portion:
-                task.add_trail(app.AsyncResult(message.id))
-
-
-def _portions(messages: Iterable[Message]) -> Iterator[list[Message]]:
-    portion: list[Message] = []
-    size = 0
-    for message in messages:
-        portion.append(message)
-        size += len(message.payload)
-        if len(portion) >= BATCH or size >= BATCH_BYTES:
-            yield portion
-            portion, size = [], 0
-    if portion:
-        yield portion

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import redis
-from celery import chain, chord
+from celery import Signature, chain, chord
 
 from app.intake import Intake
 from bench import driver
@@ -37,11 +37,16 @@ class Driver(driver.Driver):
         return self.client.ask("noop", value).get(timeout=TIMEOUT_S)
 
     def chains(self, values: Sequence[int]) -> list[Any]:
-        ask = self.client.ask.s
-        runs = [chain(ask("add", value), ask("add"), ask("add")) for value in values]
-        ends = [run.freeze() for run in runs]
-        self.client.publish(runs)
-        return self.client.collect([self.client.run(end.id) for end in ends], timeout=TIMEOUT_S)
+        ask, ends = self.client.ask.s, []
+
+        def runs() -> Iterator[Signature]:
+            for value in values:
+                run = chain(ask("add", value), ask("add"), ask("add"))
+                ends.append(self.client.run(run.freeze().id))
+                yield run
+
+        self.client.publish(runs())
+        return self.client.collect(ends, timeout=TIMEOUT_S)
 
     def fan_out(self, members: int, way: str) -> int:
         if way == "map":

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import redis
-from celery import Signature, chain, chord, current_task, group
+from celery import Signature, chain, chord, current_task, group, signals
 
+from celery_agents import names
 from celery_agents.canvas import message_of
 from celery_agents.client import Client
 from tests.support.redis_server import RedisServer
@@ -112,10 +113,31 @@ def test_any_other_canvas_is_celerys(client: Client, store: redis.Redis, make: M
     assert sum(queued) == (2 if canvas.subtask_type in {"group", "chord"} else 1)
 
 
-def test_many_arrive_in_their_order(client: Client, store: redis.Redis) -> None:
-    runs = [chain(client.ask.s("a", n), client.ask.s("b")) for n in range(120)]
-    client.publish(runs)
+def test_the_first_are_sent_while_the_others_are_made(client: Client, store: redis.Redis) -> None:
+    lengths = []
+
+    def runs() -> Iterator[Signature]:
+        for n in range(120):
+            lengths.append(store.llen("agents\x06\x165"))
+            yield chain(client.ask.s("a", n), client.ask.s("b"))
+
+    client.publish(runs())
     assert [message["body"][0] for message in sent(store)] == [[n] for n in range(120)]
+    assert lengths == [0] * 50 + [50] * 50 + [100] * 20
+
+
+def test_signals_are_sent_for_a_canvas(client: Client) -> None:
+    told: list[tuple[str, str, Any]] = []
+
+    def after(sender: str, headers: dict[str, Any], body: Any, **_: Any) -> None:
+        told.append((sender, headers["id"], body[0]))
+
+    signals.after_task_publish.connect(after)
+    try:
+        client.publish([client.ask.s("a", 1, id="5"), client.ask.s("a", 2, id="6")])
+    finally:
+        signals.after_task_publish.disconnect(after)
+    assert told == [(names.ASK, "5", [1]), (names.ASK, "6", [2])]
 
 
 def test_what_is_sent_within_a_task_knows_it(client: Client, store: redis.Redis) -> None:

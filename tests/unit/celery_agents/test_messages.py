@@ -9,10 +9,11 @@ import redis
 from celery import current_task, signals
 from kombu import Connection, Queue
 
-from celery_agents import messages, names
+from celery_agents import names
 from celery_agents.client import Client
 from celery_agents.errors import InvalidPayloadError, PayloadTooLargeError
 from celery_agents.messages import Draft
+from celery_agents.sending import BATCH
 from celery_agents.transport import Channel
 from tests.support.redis_server import RedisServer
 
@@ -88,8 +89,8 @@ def test_writes_are_bounded_by_their_bytes(client: Client, monkeypatch: pytest.M
 
     monkeypatch.setattr(Channel, "put_all", counted)
     client.ask.many("a", ["x" * 200_000] * 7)
-    client.ask.many("a", range(messages.BATCH + 1))
-    assert sizes == [6, 1, messages.BATCH, 1]
+    client.ask.many("a", range(BATCH + 1))
+    assert sizes == [6, 1, BATCH, 1]
 
 
 def test_signals_are_sent_for_each(client: Client, store: redis.Redis, told: list[Any]) -> None:
