@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -10,11 +11,12 @@ from typing import Any, ClassVar
 from sqlalchemy import Connection, bindparam, func, or_, select, update
 from sqlalchemy.engine import Row
 
-from app.journal import joins
-from app.journal.engine import now, read_clock
+from app.journal import joins, shots
+from app.journal.engine import as_json, now, read_clock
 from app.journal.finishes import Conclusion, conclude
 from app.journal.models import Run, Step, Worker, table
 from app.journal.rows import Aftermath, Claim, Claimed, Finished, NewStep, Refusal, Refused
+from app.journal.shots import Shot
 from app.journal.writer import Operation
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from celery_agents.errors import StepCancelledError, StepDeadError
@@ -52,6 +54,19 @@ class ClaimStep(Operation[Claim]):
         self.rules = rules
         self.new = new
 
+    def shot(self) -> Shot[Claim] | None:
+        new = self.new
+        if new is None:
+            return None
+        payload = as_json(new.payload)
+        values = (
+            *(new.id, new.run_id, new.parent_id, new.member, new.position, new.task, new.agent),
+            *(new.queue, new.priority, payload),
+            None if new.envelope is None else as_json(new.envelope),
+            *(new.max_attempts, new.timeout_s, self.worker_id, self.rules.wake_grace_s),
+        )
+        return Shot(shots.CLAIM, values, lambda: _first(new, payload))
+
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[ClaimStep]) -> list[Claim]:
         first: dict[str, ClaimStep] = {}
@@ -78,12 +93,12 @@ def _repeated(claim: Claim, taken: Refused) -> Claim:
 
 def _insert(connection: Connection, operations: list[ClaimStep]) -> dict[str, Claim]:
     """Rows that are made and claimed in one go: the common way of a client's message."""
-    fresh = [o for o in operations if o.new is not None]
+    fresh = [(o.new, o) for o in operations if o.new is not None]
     if not fresh:
         return {}
     at = read_clock(connection)
     rows = [
-        new_row(o.new, at, o.rules.wake_grace_s)
+        new_row(new, at, o.rules.wake_grace_s)
         | {
             "state": State.RUNNING,
             "attempts": 1,
@@ -91,16 +106,37 @@ def _insert(connection: Connection, operations: list[ClaimStep]) -> dict[str, Cl
             "worker_id": o.worker_id,
             "started_at": at,
         }
-        for o in fresh
-        if o.new is not None
+        for new, o in fresh
     ]
-    return {row.id: _claimed(row) for row in insert_steps(connection, rows)}
+    made = insert_steps(connection, rows)
+    return {new.id: _first(new, as_json(new.payload)) for new, _ in fresh if new.id in made}
 
 
-def insert_steps(connection: Connection, rows: list[dict[str, Any]]) -> list[Row[Any]]:
-    """Insert steps that are not there yet, and the run of each root among them; the new ones."""
-    inserted = connection.execute(_insertion(connection.dialect.name), rows).all()
-    ids = {row.id for row in inserted}
+def _first(new: NewStep, payload: str) -> Claimed:
+    """The first claim of a row that was made for it; its payload as a reader of the row has it."""
+    return Claimed(
+        id=new.id,
+        token=1,
+        attempt=1,
+        run_id=new.run_id,
+        parent_id=new.parent_id,
+        member=new.member,
+        task=new.task,
+        agent=new.agent,
+        queue=new.queue,
+        priority=new.priority,
+        payload=json.loads(payload),
+        max_attempts=new.max_attempts,
+        remaining_s=new.timeout_s,
+    )
+
+
+def insert_steps(connection: Connection, rows: list[dict[str, Any]]) -> set[str]:
+    """Insert steps that are not there yet, and the run of each root among them.
+
+    Returns the ids of the new ones.
+    """
+    ids = set(connection.execute(_insertion(connection.dialect.name), rows).scalars())
     roots = [
         {"id": r["id"], "task": r["task"], "state": "open", "created_at": r["created_at"]}
         for r in rows
@@ -108,12 +144,12 @@ def insert_steps(connection: Connection, rows: list[dict[str, Any]]) -> list[Row
     ]
     if roots:
         connection.execute(_run_insertion(connection.dialect.name), roots)
-    return list(inserted)
+    return ids
 
 
 @cache
 def _insertion(dialect: str) -> Any:
-    return joins.insertion(dialect, Step).returning(*_CLAIMED)
+    return joins.insertion(dialect, Step).returning(_S.id)
 
 
 @cache

@@ -8,6 +8,8 @@ import os
 import sqlite3
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -118,10 +120,28 @@ def _postgres(url: URL, timeout_s: float) -> Engine:
         relaxed = bool(connection.get_execution_options().get(RELAXED))
         if connection.info.get(RELAXED, False) is not relaxed:  # once: the writer keeps it so
             level = "SET synchronous_commit = off" if relaxed else "RESET synchronous_commit"
-            connection.exec_driver_sql(level)
+            with unbracketed(connection):  # a rollback would take it back
+                connection.exec_driver_sql(level)
             connection.info[RELAXED] = relaxed
 
     return engine
+
+
+@contextmanager
+def unbracketed(connection: Connection) -> Iterator[None]:
+    """On PostgreSQL without BEGIN and COMMIT: each string that is sent is a transaction by itself.
+
+    Said to the driver, which only remembers it; by SQLAlchemy's own way the connection would keep
+    a note of each time. To be entered and left while the server is in no transaction.
+    """
+    driver: Any = connection.connection.driver_connection
+    before = driver.autocommit
+    driver.autocommit = True
+    try:
+        yield
+    finally:
+        if not driver.closed:
+            driver.autocommit = before
 
 
 def _sqlite(url: str, path: str | None, timeout_s: float) -> Engine:

@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 from sqlalchemy import Connection, bindparam, insert, select, text, update
 
-from app.journal import compensations, joins
+from app.journal import compensations, joins, shots
 from app.journal.engine import CLOCK_POSTGRESQL, as_json, now, read_clock
 from app.journal.models import Call, Event, Step, table
 from app.journal.rows import Aftermath, Claimed
+from app.journal.shots import Shot
 from app.journal.writer import Operation
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 
@@ -177,6 +178,15 @@ class FinishStep(Operation[Aftermath]):
         self.conclusion = Conclusion(claim.id, claim.token, outcome, claim.parent_id)
         self.rules = rules
 
+    def shot(self) -> Shot[Aftermath] | None:
+        c = self.conclusion
+        if c.parent_id is not None or not c.outcome.ok:
+            return None
+        outcome, usage = as_json(c.outcome.compact()), as_json(c.outcome.usage.compact())
+        grace = self.rules.wake_grace_s
+        values = (c.step_id, c.token, State.RUNNING.value, outcome, grace, usage)
+        return Shot(shots.FINISH, values, Aftermath)
+
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[FinishStep]) -> list[Aftermath]:
         return conclude(connection, [o.conclusion for o in operations], operations[0].rules)
@@ -250,6 +260,10 @@ def event(run_id: str, step_id: str, kind: str, data: dict[str, Any]) -> Any:
     return insert(Event).values(run_id=run_id, step_id=step_id, at=now(), kind=kind, data=data)
 
 
+def _nothing() -> None:
+    """The result of what only has to be written."""
+
+
 class StartCall(Operation[None]):
     """Write down a call before it is made, so that one in flight at a crash can be counted."""
 
@@ -265,6 +279,9 @@ class StartCall(Operation[None]):
             "fingerprint": fingerprint,
             "idempotency_key": key,
         }
+
+    def shot(self) -> Shot[None]:
+        return Shot(shots.START_CALL, tuple(self.row.values()), _nothing)
 
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[StartCall]) -> list[None]:
@@ -321,6 +338,12 @@ class FinishCall(Operation[None]):
         self.answer = answer
         self.error = error
 
+    def shot(self) -> Shot[None]:
+        answer = None if self.answer is None else as_json(self.answer)
+        error = None if self.error is None else as_json(self.error.compact())
+        values = (self.claim.id, self.seq, self.claim.token, answer, error)
+        return Shot(shots.FINISH_CALL, values, _nothing)
+
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[FinishCall]) -> list[None]:
         errors = [None if o.error is None else o.error.compact() for o in operations]
@@ -363,6 +386,9 @@ class Settle(Operation[None]):
     def __init__(self, step_id: str) -> None:
         super().__init__()
         self.step_id = step_id
+
+    def shot(self) -> Shot[None]:
+        return Shot(shots.SETTLE, (self.step_id,), _nothing)
 
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[Settle]) -> list[None]:

@@ -15,7 +15,6 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import groupby
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -31,7 +30,9 @@ from sqlalchemy.exc import (
 )
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from app.journal.engine import BETWEEN_FORKS, relaxed
+from app.journal.engine import relaxed
+from app.journal.held import Held, between_forks
+from app.journal.shots import Shot
 from app.reply import Reply
 from celery_agents.errors import JournalUnavailableError, redact
 
@@ -44,6 +45,8 @@ DATABASE_ATTEMPTS = 4
 #: lone one, which somebody waits for.
 COMPANY = 4
 LAZY_S = 0.25
+#: So many writes at most are sent as one statement each; more are fewer statements by kind.
+SHOTS_MAX = 8
 
 
 class Operation(ABC, Generic[R]):
@@ -66,13 +69,21 @@ class Operation(ABC, Generic[R]):
     def apply(cls, connection: Connection, operations: Sequence[Any]) -> list[Any]:
         """Write all ``operations``, and give one result for each, in their order."""
 
+    def shot(self) -> Shot[R] | None:
+        """The same for it alone, in one statement of PostgreSQL; None: it may take more.
+
+        A shot that answers leaves the journal as it was when it writes nothing, and then the
+        operation is applied; any other writes the same however often it is sent.
+        """
+        return None
+
 
 class Writer:
     """The process's only writer to the journal."""
 
     def __init__(self, engine: Engine, *, batch_max: int) -> None:
-        self._final = _Held(engine)
-        self._relaxed = _Held(relaxed(engine))
+        self._final = Held(engine)
+        self._relaxed = Held(relaxed(engine))
         self._batch_max = batch_max
         self._queue: queue.SimpleQueue[Operation[Any] | None] = queue.SimpleQueue()
         self._closed = False
@@ -129,11 +140,17 @@ class Writer:
         return batch, False
 
     def _commit(self, batch: list[Operation[Any]]) -> None:
-        if not batch:
-            return
+        """Write few operations in one statement if that does for them, else in a transaction."""
+        if 0 < len(batch) <= SHOTS_MAX:
+            batch = self._write(batch, _shoot)
+        if batch:
+            self._write(batch, _transact)
+
+    def _write(self, batch: list[Operation[Any]], way: _Way) -> list[Operation[Any]]:
+        """Write a batch one way and resolve it; what is still to be written."""
+        held = self._final if any(o.final for o in batch) else self._relaxed
         try:
-            held = self._final if any(o.final for o in batch) else self._relaxed
-            results = _tried(lambda: held.transaction(lambda c: _apply(c, batch)))
+            results = _tried(lambda: way(held, batch))
         except JournalUnavailableError as error:
             for operation in batch:
                 operation.future.set_exception(error)
@@ -145,8 +162,38 @@ class Writer:
                 for operation in batch:
                     self._commit([operation])
         else:
+            if results is None:
+                return batch
             for operation, result in results:
                 operation.future.set_result(result)
+        return []
+
+
+_Results = list[tuple[Operation[Any], Any]]
+_Way = Callable[[Held, list[Operation[Any]]], _Results | None]
+
+
+def _transact(held: Held, batch: list[Operation[Any]]) -> _Results:
+    return held.transaction(lambda c: _apply(c, batch))
+
+
+def _shoot(held: Held, batch: list[Operation[Any]]) -> _Results | None:
+    loaded = _load(batch) if held.shoots else None
+    if loaded is None:
+        return None
+    results = held.shoot([shot for _, shot in loaded])
+    return None if results is None else [(o, r) for (o, _), r in zip(loaded, results, strict=True)]
+
+
+def _load(batch: list[Operation[Any]]) -> list[tuple[Operation[Any], Shot[Any]]] | None:
+    """Each with its shot; None if one has none, or more than the last one answers."""
+    loaded: list[tuple[Operation[Any], Shot[Any]]] = []
+    for operation in batch:
+        if (shot := operation.shot()) is None:
+            return None
+        loaded.append((operation, shot))
+    loaded.sort(key=lambda pair: (pair[1].prepared.answers, type(pair[0]).order))
+    return None if sum(shot.prepared.answers for _, shot in loaded) > 1 else loaded
 
 
 def _apply(connection: Connection, batch: list[Operation[Any]]) -> list[tuple[Operation[Any], Any]]:
@@ -189,38 +236,8 @@ def _tried(transaction: Callable[[], R]) -> R:
 
 
 def _transaction(engine: Engine, work: Callable[[Connection], R]) -> R:
-    with _between_forks(engine), engine.begin() as connection:
+    with between_forks(engine), engine.begin() as connection:
         return work(connection)
-
-
-def _between_forks(engine: Engine) -> AbstractContextManager[object]:
-    return BETWEEN_FORKS if engine.dialect.name == "sqlite" else nullcontext()
-
-
-class _Held:
-    """The writer's own connection, kept open: the pool's takes a round trip each time."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._connection: Connection | None = None
-
-    def transaction(self, work: Callable[[Connection], R]) -> R:
-        """Run ``work`` in a transaction; a connection that fails is not used again."""
-        with _between_forks(self._engine):
-            if self._connection is None:
-                self._connection = self._engine.connect()
-            try:
-                with self._connection.begin():
-                    return work(self._connection)
-            except DBAPIError:
-                self.close()
-                raise
-
-    def close(self) -> None:
-        if self._connection is not None:
-            with suppress(SQLAlchemyError):
-                self._connection.close()
-            self._connection = None
 
 
 def _unavailable(error: DBAPIError) -> bool:

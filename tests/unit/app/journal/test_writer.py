@@ -211,10 +211,12 @@ def test_a_server_that_is_read_only(postgres_journal_url: str) -> None:
 
     @event.listens_for(journal.engine, "begin")
     def protect(connection: Connection) -> None:
-        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+        connection.exec_driver_sql("SET default_transaction_read_only = on")
 
     assert "read-only" in unavailable(journal)
     event.remove(journal.engine, "begin", protect)
+    journal.engine.dispose()
+    assert claimed(journal, "t", step("t")).token == 1
     world.close()
 
 

@@ -1,0 +1,92 @@
+"""The writer's own connection, kept open: transactions on it, and single statements without one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from app.journal.engine import BETWEEN_FORKS, unbracketed
+from app.journal.shots import Shot
+
+R = TypeVar("R")
+
+#: In a connection's ``info``: the names of the statements that it was told.
+_TOLD = "journal_prepared"
+#: The server keeps a prepared statement's plan while the tables grow: one that reads a whole table,
+#: as is best for a small one, must not be among them.
+_BY_INDEX = "SET LOCAL enable_seqscan = off"
+#: A prepared statement that is not there, or there already: between us and the server is a pooler
+#: that gives each transaction another connection. It gets ordinary ones.
+_POOLED = {"26000", "42P05"}
+
+
+class Held:
+    """One connection of an engine. The pool's takes a round trip each time."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: Connection | None = None
+        #: Whether single statements are a way here.
+        self.shoots = engine.dialect.name == "postgresql"
+
+    def transaction(self, work: Callable[[Connection], R]) -> R:
+        """Run ``work`` in a transaction; a connection that fails is not used again."""
+        with between_forks(self._engine), self._opened() as connection, connection.begin():
+            return work(connection)
+
+    def shoot(self, shots: Sequence[Shot[Any]]) -> list[Any] | None:
+        """Write them all at once, in one round trip; a result for each.
+
+        Only the last one may answer. None when it wrote nothing, or when this is no way here: then
+        at most those before it are written, and to write them again changes nothing.
+        """
+        try:
+            with (
+                self._opened() as connection,
+                unbracketed(connection),
+                connection.begin(),
+            ):
+                fired = _fire(connection, shots)
+        except DBAPIError as error:
+            if getattr(error.orig, "pgcode", None) not in _POOLED:
+                raise
+            self.shoots = fired = False
+        return [shot.result() for shot in shots] if fired else None
+
+    @contextmanager
+    def _opened(self) -> Iterator[Connection]:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        try:
+            yield self._connection
+        except DBAPIError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        if self._connection is not None:
+            with suppress(SQLAlchemyError):
+                self._connection.close()
+            self._connection = None
+
+
+def between_forks(engine: Engine) -> AbstractContextManager[object]:
+    """What a transaction is held in: SQLite's must not be forked amid (see engine.py)."""
+    return BETWEEN_FORKS if engine.dialect.name == "sqlite" else nullcontext()
+
+
+def _fire(connection: Connection, shots: Sequence[Shot[Any]]) -> bool:
+    """Send them in one string; whether the last one wrote."""
+    told: set[str] = connection.info.setdefault(_TOLD, set())
+    for prepared in {shot.prepared.name: shot.prepared for shot in shots}.values():
+        if prepared.name not in told:
+            connection.exec_driver_sql(prepared.command)
+            told.add(prepared.name)
+    command = "; ".join([_BY_INDEX, *(shot.prepared.call for shot in shots)])
+    sent = connection.exec_driver_sql(command, tuple(v for shot in shots for v in shot.values))
+    return not shots[-1].prepared.answers or sent.first() is not None

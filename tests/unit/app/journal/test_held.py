@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from app.journal import shots
+from app.journal.engine import relaxed
+from app.journal.held import Held
+from app.journal.shots import Shot
+from tests.unit.app.journal.support import DONE, SOON, World, claimed, step
+
+pytestmark = pytest.mark.postgres
+
+CUT = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+
+
+@pytest.fixture
+def world(emptied_postgres_url: str) -> Iterator[World]:
+    made = World(emptied_postgres_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def held(world: World) -> Iterator[Held]:
+    made = Held(world.engine)
+    yield made
+    made.close()
+
+
+def claim(step_id: str) -> Shot[Any]:
+    first = (step_id, step_id, None, None, 0, "t", None, "q", 5, "{}", None, 3, None, "w", 10.0)
+    return Shot(shots.CLAIM, first, lambda: step_id)
+
+
+def no_call() -> Shot[Any]:
+    return Shot(shots.START_CALL, ("nobody", 0, 1, "m", "f", "k"), lambda: None)
+
+
+def durability(connection: Connection) -> Any:
+    return connection.execute(text("SHOW synchronous_commit")).scalar_one()
+
+
+def insert_and_fail(connection: Connection) -> None:
+    connection.execute(text("INSERT INTO duties (name, until) VALUES ('half', 1)"))
+    connection.execute(text("INSERT INTO duties (name, until) VALUES ('half', 1)"))
+
+
+def duties(world: World) -> int:
+    with world.engine.connect() as c:
+        return int(c.execute(text("SELECT count(*) FROM duties")).scalar_one())
+
+
+def test_a_transaction_after_a_statement_is_one(world: World, held: Held) -> None:
+    assert held.shoot([claim("s")]) == ["s"]
+    with pytest.raises(IntegrityError):
+        held.transaction(insert_and_fail)
+    assert duties(world) == 0
+
+
+def test_a_connection_that_goes_back_commits_nothing_by_itself(world: World, held: Held) -> None:
+    with pytest.raises(IntegrityError):
+        held.shoot([no_call()])
+    pool: Any = world.engine.pool
+    assert pool.checkedin() == 1
+    with pytest.raises(IntegrityError), world.engine.begin() as c:
+        insert_and_fail(c)
+    assert duties(world) == 0
+
+
+def test_what_is_sent_together_is_written_together(world: World, held: Held) -> None:
+    with pytest.raises(IntegrityError):
+        held.shoot([claim("s"), no_call()])
+    with world.engine.connect() as c:
+        assert c.execute(text("SELECT count(*) FROM steps")).scalar_one() == 0
+    assert held.shoot([claim("s")]) == ["s"]
+    assert held.shoot([claim("s")]) is None  # nothing written, nothing said
+
+
+@pytest.mark.parametrize("lax", [True, False])
+def test_how_durable_it_is_after_a_new_connection_too(world: World, lax: bool) -> None:
+    held = Held(relaxed(world.engine) if lax else world.engine)
+    wanted = "off" if lax else "on"
+    held.shoot([claim("s")])
+    assert held.transaction(durability) == wanted
+    with world.engine.connect() as c:
+        c.execute(text(CUT))
+    with pytest.raises(DBAPIError) as error:
+        held.shoot([claim("t")])
+    assert error.value.connection_invalidated
+    assert held.shoot([claim("t")]) == ["t"]
+    assert held.transaction(durability) == wanted
+    held.close()
+
+
+def test_a_rollback_does_not_take_durability_back(world: World) -> None:
+    """One connection serves both in turn."""
+    with relaxed(world.engine).begin() as c:
+        assert durability(c) == "off"
+    with pytest.raises(IntegrityError), world.engine.begin() as c:
+        insert_and_fail(c)
+    with world.engine.begin() as c:
+        assert durability(c) == "on"
+
+
+def test_cut_connections_are_made_anew(world: World) -> None:
+    journal = world.journal()
+    claims = [claimed(journal, i, step(i)) for i in "ab"]
+    for each in claims:
+        with world.engine.connect() as c:
+            c.execute(text(CUT))
+        assert journal.finish(each, DONE).result(SOON).applied
+    assert world.run("b").state == "succeeded"
+
+
+def _forget(connection: Connection) -> None:
+    connection.execute(text("DEALLOCATE ALL"))
+
+
+def test_behind_a_pooler_all_are_transactions(world: World) -> None:
+    """Each transaction has another connection then, which knows no statement of ours."""
+    journal = world.journal()
+    first = claimed(journal, "s", step())
+    journal._writer._relaxed.transaction(_forget)
+    assert claimed(journal, "t", step("t")).token == 1
+    assert not journal._writer._relaxed.shoots
+    assert claimed(journal, "u", step("u")).token == 1
+    assert journal.finish(first, DONE).result(SOON).applied
+
+
+def test_elsewhere_there_is_no_such_way(sqlite_journal_url: str) -> None:
+    world = World(sqlite_journal_url)
+    assert not Held(world.engine).shoots
+    world.close()
+
+
+def test_plans_are_kept_with_their_indexes(postgres_journal_url: str) -> None:
+    """However small the tables were when a plan was made."""
+    world = World(postgres_journal_url)
+    held = Held(world.engine)
+
+    def kept(connection: Connection) -> list[str]:
+        connection.execute(text("SET LOCAL plan_cache_mode = force_generic_plan"))
+        calls = ("settle_step('s')", "finish_step('s', 1, 'running', '{}', 1, '{}')")
+        return [str(connection.execute(text(f"EXPLAIN EXECUTE {c}")).all()) for c in calls]
+
+    held.shoot([claim("s")])
+    with world.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as c:
+        c.execute(text("VACUUM ANALYZE steps, runs"))  # one page: cheapest to be read whole
+        fresh = c.execute(text("EXPLAIN UPDATE steps SET settled = true WHERE id = 's'")).all()
+        assert "Seq Scan" in str(fresh)
+    for _ in range(10):  # the server keeps a plan from the sixth time on
+        held.shoot([Shot(shots.SETTLE, ("s",), lambda: None)])
+        held.shoot([Shot(shots.FINISH, ("s", 9, "running", "{}", 10.0, "{}"), lambda: None)])
+    for plan in held.transaction(kept):
+        assert "Index Scan using pk_steps" in plan
+        assert "Seq Scan" not in plan
+    held.close()
+    world.close()

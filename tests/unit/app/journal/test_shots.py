@@ -1,0 +1,344 @@
+"""Single statements write what transactions write, and say the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.journal import Journal, compensations
+from app.journal.claims import ClaimStep
+from app.journal.finishes import FinishCall, FinishStep, StartCall
+from app.journal.rows import Claimed, NewStep, Refused
+from app.journal.writer import Operation
+from celery_agents.contracts.compensation import Compensation
+from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
+from tests.unit.app.journal.proxy import Proxy
+from tests.unit.app.journal.support import (
+    DONE,
+    FAILED,
+    SOON,
+    TIRED,
+    World,
+    batch,
+    claimed,
+    expand,
+    plan,
+    refused,
+    step,
+)
+
+UNDOABLE = Outcome(state=State.SUCCEEDED, value=1, compensation=Compensation(agent="undo"))
+
+
+@pytest.fixture
+def proxy(emptied_postgres_url: str) -> Iterator[Proxy]:
+    with Proxy(emptied_postgres_url) as made:
+        yield made
+
+
+@pytest.fixture
+def through(proxy: Proxy) -> Iterator[World]:
+    """A journal behind the proxy, whose writer has its connections and knows its statements."""
+    world = World(proxy.url)
+    journal = world.journal()
+    claim = claimed(journal, "warm", step("warm"))
+    journal.start_call(claim, 0, "model", "f", "k").result(SOON)
+    journal.finish_call(claim, 0, {"a": 1}).result(SOON)
+    journal.finish(claim, DONE).result(SOON)
+    journal.settle("warm").result(SOON)
+    yield world
+    world.close()
+
+
+def sent(proxy: Proxy, work: Callable[[], Any]) -> list[str]:
+    """The first words of what is sent in each round trip of ``work``."""
+    proxy.queries.clear()
+    work()
+    return [query.split("(")[0].strip().split("\n")[0] for query in proxy.queries]
+
+
+def only(statement: str) -> list[str]:
+    return [f"SET LOCAL enable_seqscan = off; EXECUTE {statement}"]
+
+
+# ---------------------------------------------------------------- round trips
+
+
+@pytest.mark.postgres
+class TestOneRoundTrip:
+    def test_a_step_with_a_call(self, proxy: Proxy, through: World) -> None:
+        journal = through.journals[0]
+        claims: list[Claimed] = []
+        claim = sent(proxy, lambda: claims.append(claimed(journal, "s", step())))
+        assert claim == only("claim_step")
+        start = sent(proxy, lambda: journal.start_call(claims[0], 0, "m", "f", "k").result(SOON))
+        assert start == only("start_call")
+        end = sent(proxy, lambda: journal.finish_call(claims[0], 0, {"a": 1}).result(SOON))
+        assert end == only("finish_call")
+        finish = sent(proxy, lambda: journal.finish(claims[0], DONE).result(SOON))
+        assert finish == only("finish_step")
+        assert sent(proxy, lambda: journal.settle("s").result(SOON)) == only("settle_step")
+        assert (through.row("s").state, through.row("s").settled) == ("succeeded", True)
+        assert through.calls("s")[0].answer == {"a": 1}
+
+    def test_a_finish_with_its_last_call(self, proxy: Proxy, through: World) -> None:
+        journal = through.journals[0]
+        claim = claimed(journal, "s", step())
+        journal.start_call(claim, 0, "m", "f", "k").result(SOON)
+        both: list[Operation[Any]] = [
+            FinishStep(claim, DONE, journal.rules),
+            FinishCall(claim, 0, {"a": "%s; ' \\"}),
+        ]
+        assert sent(proxy, lambda: journal._writer._commit(both)) == only("finish_call")
+        assert "EXECUTE finish_step" in proxy.queries[0]
+        assert both[0].future.result(SOON).applied
+        assert both[1].future.result(SOON) is None
+        assert through.calls("s")[0].answer == {"a": "%s; ' \\"}
+        assert through.run("s").state == "succeeded"
+
+
+def _another(world: World) -> Claimed:
+    return claimed(world.journals[0], "s", step())
+
+
+def _stale(world: World) -> Callable[[], Any]:
+    claim = _another(world)
+    world.set("s", token=2)
+    return lambda: world.journals[0].finish(claim, DONE).result(SOON)
+
+
+def _failed(world: World) -> Callable[[], Any]:
+    claim = _another(world)
+    return lambda: world.journals[0].finish(claim, FAILED).result(SOON)
+
+
+def _member(world: World) -> Callable[[], Any]:
+    (claim,) = expand(world.journals[0], "p", plan("a"))
+    return lambda: world.journals[0].finish(claim, DONE).result(SOON)
+
+
+def _standing(world: World) -> Callable[[], Any]:
+    world.journals[0].postpone(_another(world), delay_s=0, error=TIRED).result(SOON)
+    return lambda: claimed(world.journals[0], "s", step())
+
+
+def _without_row(world: World) -> Callable[[], Any]:
+    return lambda: refused(world.journals[0], "unheard of")
+
+
+def _two(world: World) -> Callable[[], Any]:
+    journal = world.journals[0]
+    both = [ClaimStep(i, journal.me.id, journal.rules, step(i)) for i in "ab"]
+    return lambda: journal._writer._commit(list(both))
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("prepare", [_stale, _failed, _member, _standing, _without_row, _two])
+def test_all_else_is_a_transaction(
+    proxy: Proxy, through: World, prepare: Callable[[World], Callable[[], Any]]
+) -> None:
+    work = prepare(through)
+    words = sent(proxy, work)
+    assert "BEGIN" in words
+    assert words[-1] in {"COMMIT", "ROLLBACK"}
+
+
+# ---------------------------------------------------------------- the same as before
+
+
+texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=3), below),
+    max_leaves=5,
+)
+steps = st.builds(
+    NewStep,
+    id=st.just("s"),
+    run_id=st.sampled_from(["s", "r"]),
+    task=texts,
+    queue=texts,
+    payload=st.fixed_dictionaries({"args": st.lists(values, max_size=2), "kwargs": st.just({})}),
+    max_attempts=st.integers(1, 9),
+    parent_id=st.none() | st.just("p"),
+    member=st.none() | texts,
+    position=st.integers(0, 9),
+    agent=st.none() | texts,
+    priority=st.integers(0, 9),
+    envelope=st.none() | st.dictionaries(texts, values, max_size=2),
+    timeout_s=st.none() | st.floats(1, 1e6),
+)
+json_values: Any = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | texts,
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(texts, below, max_size=3),
+    max_leaves=5,
+)
+outcomes = st.builds(
+    Outcome,
+    state=st.sampled_from([State.SUCCEEDED, State.FAILED, State.CANCELLED]),
+    value=json_values,
+    error=st.none() | st.builds(ErrorInfo, kind=texts, message=texts),
+    agent=st.none() | texts,
+    usage=st.builds(Usage, calls=st.integers(0, 9), cost_usd=st.none() | st.floats(0, 9)),
+    compensation=st.none() | st.builds(Compensation, agent=st.just("undo")),
+)
+_TIMES = {"ready_at", "wake_at", "deadline_at", "created_at", "started_at", "finished_at"}
+
+
+def left(world: World, since: float) -> list[dict[str, Any]]:
+    """The rows, times as whole tens of seconds after ``since``."""
+    found = [world.row("s")._mapping]
+    if found[0]["parent_id"] is None:
+        found.append(world.run("s")._mapping)
+    found += [call._mapping for call in world.calls("s")]
+    return [
+        {
+            k: round((v - since) / 10) if k in _TIMES and v is not None else v
+            for k, v in row.items()
+            if k != "worker_id" or v is None
+        }
+        for row in found
+    ]
+
+
+def played(
+    world: World, new: NewStep, outcome: Outcome, token: int, *, alone: bool
+) -> tuple[Any, ...]:
+    """What a step's life leaves behind and says, written either way."""
+    with world.engine.begin() as c:
+        for name in ("calls", "joins", "steps", "runs"):
+            c.exec_driver_sql(f"DELETE FROM {name}")
+    journal = world.journals[0]
+    for held in (journal._writer._final, journal._writer._relaxed):
+        held.shoots = alone
+    since = world.clock()
+    claim = claimed(journal, "s", new)
+    if claim.parent_id:
+        world.set("s", round=1)
+    first = left(world, since)
+    journal.start_call(claim, 0, "model", "f", "k").result(SOON)
+    journal.start_call(claim, 0, "again", "f", "k").result(SOON)
+    journal.finish_call(claim, 0, {"a": [1, None]}).result(SOON)
+    given = {f: getattr(claim, f) for f in Claimed.__slots__ if f != "since"}
+    assert claim.payload == world.row("s").payload
+    ended = journal.finish(Claimed(**{**given, "token": token}), outcome).result(SOON)
+    again = journal.finish(claim, FAILED).result(SOON)
+    told = (given, ended.applied, [w.id for w in ended.wakes], ended.cancels, again.applied)
+    return told, first, left(world, since)
+
+
+@pytest.mark.postgres
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(steps, outcomes, st.sampled_from([1, 1, 2]))
+def test_both_ways_leave_the_same(
+    through: World, new: NewStep, outcome: Outcome, token: int
+) -> None:
+    if new.parent_id is None and new.run_id != "s":
+        new = step("s", payload=new.payload, envelope=new.envelope)
+    alone = played(through, new, outcome, token, alone=True)
+    assert alone == played(through, new, outcome, token, alone=False)
+
+
+def test_a_row_that_was_made_by_its_claim_is_told_as_it_stands(
+    world: World, journal: Journal
+) -> None:
+    """Also in a batch; what JSON changes is changed in the claim too."""
+    odd = {"args": [(1, 2), math.nan, "\ud800", State.READY], "kwargs": {"a": {1: None}}}
+    both = [ClaimStep(i, journal.me.id, journal.rules, step(i, payload=odd)) for i in "ab"]
+    alone = claimed(journal, "c", step("c", payload=odd))
+    for claim in (*batch(journal, *both), alone):
+        assert claim.payload == world.row(claim.id).payload
+        assert claim.payload["args"] == [[1, 2], None, "\ud800", "ready"]
+        assert claim.payload["kwargs"] == {"a": {"1": None}}
+
+
+def test_a_root_that_was_undoable_and_succeeded_is_left_as_it_is(
+    world: World, journal: Journal
+) -> None:
+    (member,) = expand(journal, "r", plan("a"))
+    journal.finish(member, UNDOABLE).result(SOON)
+    assert world.run("r").compensable
+    after = journal.finish(claimed(journal, "r"), UNDOABLE).result(SOON)
+    assert (after.applied, after.wakes) == (True, [])
+    assert (world.run("r").state, world.run("r").compensable) == ("succeeded", True)
+    with world.engine.connect() as c:
+        assert not compensations.begun(c, "r")
+
+
+def test_a_root_that_was_cancelled_meanwhile(world: World, journal: Journal) -> None:
+    claim = claimed(journal, "s", step())
+    journal.cancel("s")
+    assert journal.finish(claim, DONE).result(SOON).applied  # it was done before it was asked
+    other = claimed(journal, "t", step("t"))
+    world.set("t", state="cancelled", token=2)
+    assert not journal.finish(other, DONE).result(SOON).applied
+    assert world.run("t").state == "open"
+
+
+def test_a_call_of_no_step_is_refused_and_harms_nothing(world: World, journal: Journal) -> None:
+    claim = claimed(journal, "s", step())
+    world.set("s", token=1)
+    nobody = Claimed(
+        **{**{f: getattr(claim, f) for f in Claimed.__slots__ if f != "since"}, "id": "no"}
+    )
+    with pytest.raises(Exception, match=r"(?i)foreign key"):
+        journal.start_call(nobody, 0, "m", "f", "k").result(SOON)
+    good, bad = StartCall(claim, 0, "m", "f", "k"), StartCall(nobody, 0, "m", "f", "k")
+    journal._writer._commit([good, bad])
+    assert good.future.result(SOON) is None
+    with pytest.raises(Exception, match=r"(?i)foreign key"):
+        bad.future.result(SOON)
+    assert len(world.calls("s")) == 1
+    assert journal.finish(claim, DONE).result(SOON).applied
+
+
+# ---------------------------------------------------------------- lost answers
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("alone", [True, False], ids=["statement", "transaction"])
+class TestLostAnswer:
+    """What was written and not answered is written once, and told alike either way."""
+
+    @pytest.fixture
+    def journal(self, through: World, alone: bool) -> Journal:
+        journal = through.journals[0]
+        for held in (journal._writer._final, journal._writer._relaxed):
+            held.shoots = alone
+        return journal
+
+    def test_of_a_claim(self, proxy: Proxy, through: World, journal: Journal, alone: bool) -> None:
+        proxy.lose = "EXECUTE claim_step" if alone else "COMMIT"
+        found = journal.claim("s", step()).result(SOON)
+        assert proxy.lose is None
+        assert isinstance(found, Refused)
+        assert found.reason == "taken"
+        assert (through.row("s").token, through.row("s").attempts) == (1, 1)
+        assert journal.beat().running == {"s": 1}  # which the heartbeat sees, and gives back
+        journal.give_back(["s"])
+        assert claimed(journal, "s").token == 2
+
+    def test_of_a_finish(self, proxy: Proxy, through: World, journal: Journal, alone: bool) -> None:
+        claim = claimed(journal, "s", step())
+        proxy.lose = "EXECUTE finish_step" if alone else "COMMIT"
+        assert not journal.finish(claim, DONE).result(SOON).applied
+        assert proxy.lose is None
+        assert (through.row("s").state, through.run("s").state) == ("succeeded", "succeeded")
+        assert through.row("s").finished_at == pytest.approx(through.clock(), abs=10)
+
+    def test_of_a_call(self, proxy: Proxy, through: World, journal: Journal, alone: bool) -> None:
+        claim = claimed(journal, "s", step())
+        proxy.lose = "EXECUTE start_call" if alone else "COMMIT"
+        journal.start_call(claim, 0, "m", "f", "k").result(SOON)
+        proxy.lose = "EXECUTE finish_call" if alone else "COMMIT"
+        journal.finish_call(claim, 0, {"a": 1}).result(SOON)
+        assert proxy.lose is None
+        assert [call.answer for call in through.calls("s")] == [{"a": 1}]
+        assert journal.finish(claim, DONE).result(SOON).applied
