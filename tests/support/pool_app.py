@@ -2,16 +2,23 @@
 
 ``celery -A tests.support.pool_app worker``; broker and results are at ``REDIS_URL``. What its tasks
 and signals see is told by ``NOTES``, a list in Redis, where a state would not tell it.
+
+``POOL`` names another pool, to compare with. Bare Celery's pools run no coroutine functions: there
+the tasks are the plain functions that one would write for them, with the same text.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import json
 import os
 import threading
 import time
+from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
+from functools import wraps
 from typing import Any
 
 from celery import Celery, Task, current_task, signals
@@ -20,16 +27,19 @@ from redis import Redis
 
 URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
 NOTES = "pool-notes"
+POOL = os.environ.get("POOL", "app.pool:CoroutinePool")
+OURS = POOL == "app.pool:CoroutinePool"
+#: Longer than any test, of what it stops; where that does not work it soon ends by itself.
+LONG_S = 60 if OURS else 6
 
 app = Celery("pool-app", broker=URL, backend=URL, set_as_current=False)
 app.conf.update(
     task_default_queue="pool",
-    worker_pool=os.environ.get("POOL", "app.pool:CoroutinePool"),
+    worker_pool=POOL,
     worker_prefetch_multiplier=int(os.environ.get("PREFETCH", "1")),
     worker_send_task_events=True,
     worker_hijack_root_logger=False,
     worker_soft_shutdown_timeout=float(os.environ.get("SOFT_SHUTDOWN", "0")),
-    task_time_limit=float(os.environ.get("TIME_LIMIT", "0")) or None,
     broker_connection_retry_on_startup=True,
     broker_transport_options={"visibility_timeout": 3600},
 )
@@ -43,18 +53,26 @@ def note(key: str, *what: Any) -> None:
         client.rpush(f"{NOTES}:{key}", json.dumps(what))
 
 
+async def pause(seconds: float) -> None:
+    """Wait as the pool's tasks do: on the loop, or holding a process or thread."""
+    if OURS:
+        await asyncio.sleep(seconds)
+    else:
+        time.sleep(seconds)  # noqa: ASYNC251 - no loop runs there
+
+
 # -- what a test calls
 
 
 @app.task
 async def add(x: int, y: int) -> int:
-    await asyncio.sleep(0)
+    await pause(0)
     return x + y
 
 
 @app.task(track_started=True)
 async def nap_tracked(seconds: float) -> None:
-    await asyncio.sleep(seconds)
+    await pause(seconds)
 
 
 @app.task
@@ -67,21 +85,25 @@ async def total(values: list[int]) -> int:
     return sum(values)
 
 
-@app.task
-async def nap(seconds: float, key: str = "") -> str:
+async def napping(seconds: float, key: str = "") -> str:
     """Waits on the loop; says how it ended."""
     if key:
         note(key, "begin")
     try:
-        await asyncio.sleep(seconds)
+        await pause(seconds)
     except asyncio.CancelledError:
         note(key, "cancelled")
-        await asyncio.sleep(0.01)  # cleaning up may wait
+        await pause(0.01)  # cleaning up may wait
         note(key, "cleaned up")
         raise
     if key:
         note(key, "end")
     return threading.current_thread().name
+
+
+@app.task
+async def nap(seconds: float, key: str = "") -> str:
+    return await napping(seconds, key)
 
 
 @app.task
@@ -95,13 +117,13 @@ def nap_sync(seconds: float, key: str = "") -> str:
     return threading.current_thread().name
 
 
-nap_late = app.task(name="tests.nap_late", acks_late=True)(nap.run)
+nap_late = app.task(name="tests.nap_late", acks_late=True)(napping)
 nap_sync_late = app.task(name="tests.nap_sync_late", acks_late=True)(nap_sync.run)
 
 
 @app.task
 async def fails(text: str = "so be it") -> None:
-    await asyncio.sleep(0)
+    await pause(0)
     raise ValueError(text)
 
 
@@ -112,7 +134,7 @@ def fails_sync(text: str = "so be it") -> None:
 
 @app.task(bind=True, max_retries=3)
 async def retries(self: Task, times: int) -> int:
-    await asyncio.sleep(0)
+    await pause(0)
     if self.request.retries < times:
         raise self.retry(countdown=0.01)
     return self.request.retries
@@ -122,7 +144,7 @@ async def retries(self: Task, times: int) -> int:
     bind=True, autoretry_for=(ValueError,), retry_kwargs={"countdown": 0.01, "max_retries": 2}
 )
 async def retries_itself(self: Task, times: int) -> int:
-    await asyncio.sleep(0)
+    await pause(0)
     if self.request.retries < times:
         raise ValueError("again")
     return self.request.retries
@@ -139,15 +161,21 @@ async def who(self: Task, pauses: int) -> list[Any]:
     seen = set()
     variable.set(str(self.request.id))
     for n in range(pauses):
-        await asyncio.sleep(0.001 * (n % 3))
-        inside = await asyncio.create_task(_whom())
-        in_thread = await asyncio.to_thread(lambda: current_task.request.id)
-        seen.add((self.request.id, current_task.request.id, variable.get(), inside, in_thread))
+        await pause(0.001 * (n % 3))
+        seen.add((self.request.id, current_task.request.id, variable.get(), *await _beside()))
     return [list(s) for s in seen]
 
 
+async def _beside() -> list[str]:
+    """Whose id there is in what a coroutine starts: an asyncio task, and a thread."""
+    if not OURS:
+        return []
+    in_thread = await asyncio.to_thread(lambda: current_task.request.id)
+    return [await asyncio.create_task(_whom()), in_thread]
+
+
 async def _whom() -> str:
-    await asyncio.sleep(0)
+    await pause(0)
     return str(current_task.request.id)
 
 
@@ -155,17 +183,17 @@ async def _whom() -> str:
 async def variable_now() -> str:
     before = variable.get()
     variable.set("mine")
-    await asyncio.sleep(0.01)
+    await pause(0.01)
     return before
 
 
 @app.task(soft_time_limit=0.2)
 async def cleans_up(key: str) -> str:
     try:
-        await asyncio.sleep(60)
+        await pause(LONG_S)
     except SoftTimeLimitExceeded:
-        async with asyncio.timeout(5):  # what is left of it works as always
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(5) if OURS else nullcontext():  # works as always
+            await pause(0.01)
         note(key, "cleaned up")
         return "partial"
     return "whole"
@@ -173,23 +201,23 @@ async def cleans_up(key: str) -> str:
 
 @app.task(time_limit=0.3)
 async def limited(key: str) -> None:
-    await nap.run(60, key)
+    await napping(LONG_S, key)
 
 
 @app.task
 async def swallows(key: str) -> str:
     """Does not let itself be cancelled the first time."""
     try:
-        await asyncio.sleep(60)
+        await pause(LONG_S)
     except asyncio.CancelledError:
         note(key, "swallowed")
-    await asyncio.sleep(0.1)
+    await pause(0.1)
     return "ran on"
 
 
 @app.task
 async def exits(kind: str) -> None:
-    await asyncio.sleep(0)
+    await pause(0)
     raise {"system": SystemExit(3), "keyboard": KeyboardInterrupt(), "memory": MemoryError()}[kind]
 
 
@@ -222,7 +250,7 @@ async def rejects() -> None:
 @app.task(bind=True)
 async def reports(self: Task) -> str:
     self.update_state(state="PROGRESS", meta={"done": 1})
-    await asyncio.sleep(0.3)
+    await pause(0.3)
     return "reported"
 
 
@@ -252,16 +280,6 @@ async def calls_another() -> int:
     return int(await add(2, 3)) + add_sync(1, 1)
 
 
-@app.task
-async def lag(seconds: float) -> float:
-    """The longest that the loop was held up meanwhile."""
-    until, worst = time.monotonic() + seconds, 0.0
-    while (now := time.monotonic()) < until:
-        await asyncio.sleep(0.001)
-        worst = max(worst, time.monotonic() - now - 0.001)
-    return worst
-
-
 @app.task(rate_limit="5/s")
 async def limited_rate() -> float:
     return time.time()
@@ -284,7 +302,7 @@ class Whole(Task):
     name = "tests.whole"
 
     async def run(self, key: str, fail: bool = False) -> str:
-        await asyncio.sleep(0)
+        await pause(0)
         if fail:
             raise ValueError(key)
         return key
@@ -323,3 +341,27 @@ def _signal(name: str) -> Any:
 def _listen(**_: Any) -> None:
     for name in ("prerun", "postrun", "success", "failure", "retry", "revoked"):
         getattr(signals, f"task_{name}").connect(_signal(name), weak=False)
+
+
+# -- for the pools that do not run coroutine functions
+
+
+def _plain(function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    """The same function without ``async``: nothing in it waits on a loop (:func:`pause`)."""
+
+    @wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            function(*args, **kwargs).send(None)
+        except StopIteration as end:
+            return end.value
+        raise RuntimeError(f"{function} waits on a loop")
+
+    return run
+
+
+if not OURS:
+    for _task in app.tasks.values():
+        _name = "_orig_run" if hasattr(_task, "_orig_run") else "run"  # autoretry_for wraps it
+        if inspect.iscoroutinefunction(getattr(_task, _name)):
+            setattr(_task, _name, _plain(getattr(_task, _name)))
