@@ -54,18 +54,22 @@ class ClaimStep(Operation[Claim]):
         self.rules = rules
         self.new = new
 
-    def shot(self) -> Shot[Claim] | None:
-        new = self.new
-        if new is None:
+    @classmethod
+    def shot(cls, operations: Sequence[ClaimStep]) -> Shot | None:
+        new = [o.new for o in operations if o.new is not None]
+        ids = [n.id for n in new]
+        if len(set(ids)) < len(operations):
             return None
-        payload = as_json(new.payload)
+        payloads = [as_json(n.payload) for n in new]
         values = (
-            *(new.id, new.run_id, new.parent_id, new.member, new.position, new.task, new.agent),
-            *(new.queue, new.priority, payload),
-            None if new.envelope is None else as_json(new.envelope),
-            *(new.max_attempts, new.timeout_s, self.worker_id, self.rules.wake_grace_s),
+            *(ids, [n.run_id for n in new], [n.parent_id for n in new], [n.member for n in new]),
+            *([n.position for n in new], [n.task for n in new], [n.agent for n in new]),
+            *([n.queue for n in new], [n.priority for n in new], payloads),
+            [None if n.envelope is None else as_json(n.envelope) for n in new],
+            *([n.max_attempts for n in new], [n.timeout_s for n in new]),
+            *(operations[0].worker_id, operations[0].rules.wake_grace_s),
         )
-        return Shot(shots.CLAIM, values, lambda: _first(new, payload))
+        return Shot(shots.CLAIM, values, ids, lambda i: _first(new[i], payloads[i]))
 
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[ClaimStep]) -> list[Claim]:

@@ -178,14 +178,21 @@ class FinishStep(Operation[Aftermath]):
         self.conclusion = Conclusion(claim.id, claim.token, outcome, claim.parent_id)
         self.rules = rules
 
-    def shot(self) -> Shot[Aftermath] | None:
-        c = self.conclusion
-        if c.parent_id is not None or not c.outcome.ok:
+    @classmethod
+    def shot(cls, operations: Sequence[FinishStep]) -> Shot | None:
+        ends = [o.conclusion for o in operations]
+        ids = [c.step_id for c in ends]
+        if len(set(ids)) < len(ids) or any(c.parent_id or not c.outcome.ok for c in ends):
             return None
-        outcome, usage = as_json(c.outcome.compact()), as_json(c.outcome.usage.compact())
-        grace = self.rules.wake_grace_s
-        values = (c.step_id, c.token, State.RUNNING.value, outcome, grace, usage)
-        return Shot(shots.FINISH, values, Aftermath)
+        tokens = [c.token for c in ends]
+        outcomes = [as_json(c.outcome.compact()) for c in ends]
+        usages = [as_json(c.outcome.usage.compact()) for c in ends]
+        state, grace_s = State.RUNNING.value, operations[0].rules.wake_grace_s
+        if len(ids) == 1:
+            one = (ids[0], tokens[0], state, outcomes[0], grace_s, usages[0])
+            return Shot(shots.FINISH_ONE, one, ids, lambda _: Aftermath())
+        many = (ids, tokens, state, outcomes, grace_s, usages)
+        return Shot(shots.FINISH, many, ids, lambda _: Aftermath())
 
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[FinishStep]) -> list[Aftermath]:
@@ -260,10 +267,6 @@ def event(run_id: str, step_id: str, kind: str, data: dict[str, Any]) -> Any:
     return insert(Event).values(run_id=run_id, step_id=step_id, at=now(), kind=kind, data=data)
 
 
-def _nothing() -> None:
-    """The result of what only has to be written."""
-
-
 class StartCall(Operation[None]):
     """Write down a call before it is made, so that one in flight at a crash can be counted."""
 
@@ -280,8 +283,10 @@ class StartCall(Operation[None]):
             "idempotency_key": key,
         }
 
-    def shot(self) -> Shot[None]:
-        return Shot(shots.START_CALL, tuple(self.row.values()), _nothing)
+    @classmethod
+    def shot(cls, operations: Sequence[StartCall]) -> Shot:
+        columns = zip(*(o.row.values() for o in operations), strict=True)
+        return Shot(shots.START_CALL, tuple(list(column) for column in columns))
 
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[StartCall]) -> list[None]:
@@ -338,24 +343,14 @@ class FinishCall(Operation[None]):
         self.answer = answer
         self.error = error
 
-    def shot(self) -> Shot[None]:
-        answer = None if self.answer is None else as_json(self.answer)
-        error = None if self.error is None else as_json(self.error.compact())
-        values = (self.claim.id, self.seq, self.claim.token, answer, error)
-        return Shot(shots.FINISH_CALL, values, _nothing)
+    @classmethod
+    def shot(cls, operations: Sequence[FinishCall]) -> Shot:
+        return Shot(shots.FINISH_CALL, tuple(_arrays(operations).values()))
 
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[FinishCall]) -> list[None]:
-        errors = [None if o.error is None else o.error.compact() for o in operations]
         if connection.dialect.name == "postgresql":
-            arrays = {
-                "steps": [o.claim.id for o in operations],
-                "seqs": [o.seq for o in operations],
-                "tokens": [o.claim.token for o in operations],
-                "answers": [None if o.answer is None else as_json(o.answer) for o in operations],
-                "errors": [None if e is None else as_json(e) for e in errors],
-            }
-            connection.execute(_FINISH_CALLS, arrays)
+            connection.execute(_FINISH_CALLS, _arrays(operations))
         else:
             rows = [
                 {
@@ -363,12 +358,22 @@ class FinishCall(Operation[None]):
                     "b_seq": o.seq,
                     "b_token": o.claim.token,
                     "b_answer": o.answer,
-                    "b_error": error,
+                    "b_error": None if o.error is None else o.error.compact(),
                 }
-                for o, error in zip(operations, errors, strict=True)
+                for o in operations
             ]
             connection.execute(_FINISH_CALL, rows)
         return [None] * len(operations)
+
+
+def _arrays(calls: Sequence[FinishCall]) -> dict[str, list[Any]]:
+    return {
+        "steps": [c.claim.id for c in calls],
+        "seqs": [c.seq for c in calls],
+        "tokens": [c.claim.token for c in calls],
+        "answers": [None if c.answer is None else as_json(c.answer) for c in calls],
+        "errors": [None if c.error is None else as_json(c.error.compact()) for c in calls],
+    }
 
 
 _SETTLE = (
@@ -387,8 +392,9 @@ class Settle(Operation[None]):
         super().__init__()
         self.step_id = step_id
 
-    def shot(self) -> Shot[None]:
-        return Shot(shots.SETTLE, (self.step_id,), _nothing)
+    @classmethod
+    def shot(cls, operations: Sequence[Settle]) -> Shot:
+        return Shot(shots.SETTLE, ([o.step_id for o in operations],))
 
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[Settle]) -> list[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
@@ -39,11 +39,10 @@ class Held:
         with between_forks(self._engine), self._opened() as connection, connection.begin():
             return work(connection)
 
-    def shoot(self, shots: Sequence[Shot[Any]]) -> list[Any] | None:
-        """Write them all at once, in one round trip; a result for each.
+    def shoot(self, shots: Sequence[Shot]) -> set[str] | None:
+        """Write them all at once, in one round trip; the ids with which the last one answers.
 
-        Only the last one may answer. None when it wrote nothing, or when this is no way here: then
-        at most those before it are written, and to write them again changes nothing.
+        Only that one may answer. None when this is no way here: then nothing was written.
         """
         try:
             with (
@@ -51,12 +50,12 @@ class Held:
                 unbracketed(connection),
                 connection.begin(),
             ):
-                fired = _fire(connection, shots)
+                return _fire(connection, shots)
         except DBAPIError as error:
             if getattr(error.orig, "pgcode", None) not in _POOLED:
                 raise
-            self.shoots = fired = False
-        return [shot.result() for shot in shots] if fired else None
+        self.shoots = False
+        return None
 
     @contextmanager
     def _opened(self) -> Iterator[Connection]:
@@ -80,13 +79,12 @@ def between_forks(engine: Engine) -> AbstractContextManager[object]:
     return BETWEEN_FORKS if engine.dialect.name == "sqlite" else nullcontext()
 
 
-def _fire(connection: Connection, shots: Sequence[Shot[Any]]) -> bool:
-    """Send them in one string; whether the last one wrote."""
+def _fire(connection: Connection, shots: Sequence[Shot]) -> set[str]:
     told: set[str] = connection.info.setdefault(_TOLD, set())
-    for prepared in {shot.prepared.name: shot.prepared for shot in shots}.values():
+    for prepared in [shot.prepared for shot in shots]:
         if prepared.name not in told:
             connection.exec_driver_sql(prepared.command)
             told.add(prepared.name)
     command = "; ".join([_BY_INDEX, *(shot.prepared.call for shot in shots)])
     sent = connection.exec_driver_sql(command, tuple(v for shot in shots for v in shot.values))
-    return not shots[-1].prepared.answers or sent.first() is not None
+    return set(sent.scalars()) if shots[-1].prepared.answers else set()

@@ -1,20 +1,18 @@
-"""What a step needs of PostgreSQL, as one prepared statement for each write.
+"""What steps need of PostgreSQL, as one prepared statement for all writes of a kind.
 
 A transaction of its own costs a lone write four round trips: BEGIN, the statement for steps, the
 one for runs, COMMIT. One statement is a transaction by itself and takes one; prepared, it is parsed
-once a connection. Each writes what the ordinary way (claims.py, finishes.py) writes for one step,
-or nothing: then the ordinary way finds out why.
+once a connection, and given arrays, it serves a batch of any size. Each writes for a step what the
+ordinary way (claims.py, finishes.py) writes, or nothing: then the ordinary way finds out why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from app.journal.engine import CLOCK_POSTGRESQL as CLOCK
-
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +22,7 @@ class Prepared:
     name: str
     types: tuple[str, ...]  # of $1, $2, …
     body: str
-    answers: bool = False  # it gives a row if it wrote something; the others give none
+    answers: bool = False  # with the ids of the steps that it wrote; the others just write
 
     @property
     def command(self) -> str:
@@ -38,28 +36,35 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
-class Shot(Generic[R]):
-    """One write, ready to be sent."""
+class Shot:
+    """Writes of one kind, ready to be sent."""
 
     prepared: Prepared
     values: tuple[Any, ...]
-    result: Callable[[], R]  # if it wrote
+    ids: Sequence[str] = ()  # the step of each write, where the statement answers
+    result: Callable[[int], Any] = lambda _: None  # of the write at this place, if it was written
 
+
+_TEXTS, _INTEGERS = "text[]", "integer[]"
 
 CLAIM = Prepared(
-    "claim_step",
+    "claim_steps",
     (
-        *("text", "text", "text", "text", "integer", "text", "text", "text", "integer"),
-        *("json", "json", "integer", "double precision", "text", "double precision"),
+        *(_TEXTS, _TEXTS, _TEXTS, _TEXTS, _INTEGERS, _TEXTS, _TEXTS, _TEXTS, _INTEGERS),
+        *(_TEXTS, _TEXTS, _INTEGERS, "double precision[]", "text", "double precision"),
     ),
     f"""
     WITH made AS (
         INSERT INTO steps (id, run_id, parent_id, member, position, task, agent, queue, priority,
             payload, envelope, max_attempts, deadline_at, worker_id, wake_at, ready_at, created_at,
             started_at, state, attempts, token, round, wakes, cancel_requested, settled)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9,
-            $10, $11, $12, {CLOCK} + $13, $14, {CLOCK} + $15, {CLOCK}, {CLOCK},
-            {CLOCK}, 'running', 1, 1, 0, 0, false, false)
+        SELECT v.id, v.run_id, v.parent_id, v.member, v.position, v.task, v.agent, v.queue,
+            v.priority, CAST(v.payload AS json), CAST(v.envelope AS json), v.max_attempts,
+            {CLOCK} + v.timeout_s, $14, {CLOCK} + $15, {CLOCK}, {CLOCK},
+            {CLOCK}, 'running', 1, 1, 0, 0, false, false
+        FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+            AS v(id, run_id, parent_id, member, position, task, agent, queue, priority, payload,
+            envelope, max_attempts, timeout_s)
         ON CONFLICT DO NOTHING
         RETURNING id, parent_id, task, created_at
     ), run AS (
@@ -72,10 +77,33 @@ CLAIM = Prepared(
     answers=True,
 )
 
-#: Of a root that succeeded: nothing is to be counted, and nothing to be undone. The state that it
-#: has to be in is given, so that the plan is kept with the primary key and not with a partial index
-#: on that state, however few rows that one had.
+#: Of roots that succeeded: nothing is to be counted, and nothing to be undone. The state that they
+#: have to be in is given, so that the plan is kept with the primary key and not with a partial
+#: index on that state, however few rows that one had.
 FINISH = Prepared(
+    "finish_steps",
+    (_TEXTS, _INTEGERS, "text", _TEXTS, "double precision", _TEXTS),
+    f"""
+    WITH ended AS (
+        UPDATE steps SET state = 'succeeded', outcome = CAST(v.outcome AS json),
+            finished_at = {CLOCK}, wake_at = {CLOCK} + $5, worker_id = NULL, wakes = 0,
+            settled = false
+        FROM unnest($1, $2, $4) AS v(id, token, outcome)
+        WHERE steps.id = v.id AND steps.token = v.token AND steps.state = $3
+            AND steps.parent_id IS NULL
+        RETURNING steps.id
+    ), run AS (
+        UPDATE runs SET state = 'succeeded', finished_at = {CLOCK}, usage = CAST(v.usage AS json)
+        FROM unnest($1, $6) AS v(id, usage)
+        WHERE runs.id = v.id AND v.id IN (SELECT id FROM ended)
+    )
+    SELECT id FROM ended
+    """,  # noqa: S608 - of our own constant
+    answers=True,
+)
+
+#: The same for one: without arrays to be joined it takes a third less.
+FINISH_ONE = Prepared(
     "finish_step",
     ("text", "integer", "text", "json", "double precision", "json"),
     f"""
@@ -94,26 +122,25 @@ FINISH = Prepared(
 )
 
 START_CALL = Prepared(
-    "start_call",
-    ("text", "integer", "integer", "text", "text", "text"),
+    "start_calls",
+    (_TEXTS, _INTEGERS, _INTEGERS, _TEXTS, _TEXTS, _TEXTS),
     f"""
     INSERT INTO calls (step_id, seq, token, name, fingerprint, idempotency_key, started_at)
-    VALUES ($1, $2, $3, $4, $5, $6, {CLOCK})
+    SELECT v.step_id, v.seq, v.token, v.name, v.fingerprint, v.key, {CLOCK}
+    FROM unnest($1, $2, $3, $4, $5, $6) AS v(step_id, seq, token, name, fingerprint, key)
     ON CONFLICT DO NOTHING
     """,  # noqa: S608 - of our own constant
 )
 
 FINISH_CALL = Prepared(
-    "finish_call",
-    ("text", "integer", "integer", "json", "json"),
+    "finish_calls",
+    (_TEXTS, _INTEGERS, _INTEGERS, _TEXTS, _TEXTS),
     f"""
-    UPDATE calls SET finished_at = {CLOCK}, answer = $4, error = $5
-    WHERE step_id = $1 AND seq = $2 AND token = $3
+    UPDATE calls SET finished_at = {CLOCK}, answer = CAST(v.answer AS json),
+        error = CAST(v.error AS json)
+    FROM unnest($1, $2, $3, $4, $5) AS v(step_id, seq, token, answer, error)
+    WHERE calls.step_id = v.step_id AND calls.seq = v.seq AND calls.token = v.token
     """,  # noqa: S608 - of our own constant
 )
 
-SETTLE = Prepared(
-    "settle_step",
-    ("text",),
-    "UPDATE steps SET settled = true WHERE id = $1",
-)
+SETTLE = Prepared("settle_steps", (_TEXTS,), "UPDATE steps SET settled = true WHERE id = ANY ($1)")

@@ -14,7 +14,7 @@ import queue
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -45,8 +45,6 @@ DATABASE_ATTEMPTS = 4
 #: lone one, which somebody waits for.
 COMPANY = 4
 LAZY_S = 0.25
-#: So many writes at most are sent as one statement each; more are fewer statements by kind.
-SHOTS_MAX = 8
 
 
 class Operation(ABC, Generic[R]):
@@ -69,11 +67,11 @@ class Operation(ABC, Generic[R]):
     def apply(cls, connection: Connection, operations: Sequence[Any]) -> list[Any]:
         """Write all ``operations``, and give one result for each, in their order."""
 
-    def shot(self) -> Shot[R] | None:
-        """The same for it alone, in one statement of PostgreSQL; None: it may take more.
+    @classmethod
+    def shot(cls, operations: Sequence[Any]) -> Shot | None:  # noqa: ARG003 - for subclasses
+        """The same in one statement of PostgreSQL; None: it may take more.
 
-        A shot that answers leaves the journal as it was when it writes nothing, and then the
-        operation is applied; any other writes the same however often it is sent.
+        What a statement that answers does not name it has left as it was; that is applied then.
         """
         return None
 
@@ -140,14 +138,15 @@ class Writer:
         return batch, False
 
     def _commit(self, batch: list[Operation[Any]]) -> None:
-        """Write few operations in one statement if that does for them, else in a transaction."""
-        if 0 < len(batch) <= SHOTS_MAX:
-            batch = self._write(batch, _shoot)
-        if batch:
-            self._write(batch, _transact)
+        """Write a batch: in one statement for each part if that does, the rest in a transaction."""
+        self._write([o for o in batch if not (o.final or o.lazy)], _shoot)
+        self._write([o for o in batch if o.final or o.lazy], _shoot)
+        self._write([o for o in batch if not o.future.done()], _transact)
 
-    def _write(self, batch: list[Operation[Any]], way: _Way) -> list[Operation[Any]]:
-        """Write a batch one way and resolve it; what is still to be written."""
+    def _write(self, batch: list[Operation[Any]], way: _Way) -> None:
+        """Write a batch one way; resolve what that wrote, or all with the error."""
+        if not batch:
+            return
         held = self._final if any(o.final for o in batch) else self._relaxed
         try:
             results = _tried(lambda: way(held, batch))
@@ -162,46 +161,54 @@ class Writer:
                 for operation in batch:
                     self._commit([operation])
         else:
-            if results is None:
-                return batch
             for operation, result in results:
                 operation.future.set_result(result)
-        return []
 
 
 _Results = list[tuple[Operation[Any], Any]]
-_Way = Callable[[Held, list[Operation[Any]]], _Results | None]
+_Way = Callable[[Held, list[Operation[Any]]], _Results]
 
 
 def _transact(held: Held, batch: list[Operation[Any]]) -> _Results:
     return held.transaction(lambda c: _apply(c, batch))
 
 
-def _shoot(held: Held, batch: list[Operation[Any]]) -> _Results | None:
-    loaded = _load(batch) if held.shoots else None
-    if loaded is None:
-        return None
-    results = held.shoot([shot for _, shot in loaded])
-    return None if results is None else [(o, r) for (o, _), r in zip(loaded, results, strict=True)]
+def _shoot(held: Held, batch: list[Operation[Any]]) -> _Results:
+    """What of a batch single statements wrote; all of it, or some, or nothing."""
+    loaded = _load(batch) if held.shoots else []
+    written = held.shoot([shot for _, shot in loaded]) if loaded else None
+    if written is None:
+        return []
+    return [
+        (operation, shot.result(place))
+        for operations, shot in loaded
+        for place, operation in enumerate(operations)
+        if not shot.prepared.answers or shot.ids[place] in written
+    ]
 
 
-def _load(batch: list[Operation[Any]]) -> list[tuple[Operation[Any], Shot[Any]]] | None:
-    """Each with its shot; None if one has none, or more than the last one answers."""
-    loaded: list[tuple[Operation[Any], Shot[Any]]] = []
-    for operation in batch:
-        if (shot := operation.shot()) is None:
-            return None
-        loaded.append((operation, shot))
-    loaded.sort(key=lambda pair: (pair[1].prepared.answers, type(pair[0]).order))
-    return None if sum(shot.prepared.answers for _, shot in loaded) > 1 else loaded
+def _load(batch: list[Operation[Any]]) -> list[tuple[list[Operation[Any]], Shot]]:
+    """Each kind with its shot, one that answers last; none if one has none, or two answer."""
+    loaded = []
+    for kind, operations in _by_kind(batch):
+        if (shot := kind.shot(operations)) is None:
+            return []
+        loaded.append((operations, shot))
+    loaded.sort(key=lambda pair: pair[1].prepared.answers)
+    return [] if any(shot.prepared.answers for _, shot in loaded[:-1]) else loaded
+
+
+def _by_kind(
+    batch: list[Operation[Any]],
+) -> Iterator[tuple[type[Operation[Any]], list[Operation[Any]]]]:
+    ordered = sorted(batch, key=lambda o: (type(o).order, type(o).__name__))
+    for kind, group in groupby(ordered, key=type):
+        yield kind, list(group)
 
 
 def _apply(connection: Connection, batch: list[Operation[Any]]) -> list[tuple[Operation[Any], Any]]:
     results: list[tuple[Operation[Any], Any]] = []
-    kind: type[Operation[Any]]
-    ordered = sorted(batch, key=lambda o: (type(o).order, type(o).__name__))
-    for kind, group in groupby(ordered, key=type):
-        operations = list(group)
+    for kind, operations in _by_kind(batch):
         results += zip(operations, kind.apply(connection, operations), strict=True)
     return results
 

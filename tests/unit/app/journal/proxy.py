@@ -36,6 +36,11 @@ class Proxy:
     def __exit__(self, *_: object) -> None:
         self._listener.close()
 
+    @property
+    def lost(self) -> bool:
+        """Whether the answer that was to be lost is."""
+        return self.lose is None
+
     def _accept(self) -> None:
         with suppress(OSError):
             while True:

@@ -35,13 +35,14 @@ def held(world: World) -> Iterator[Held]:
     made.close()
 
 
-def claim(step_id: str) -> Shot[Any]:
-    first = (step_id, step_id, None, None, 0, "t", None, "q", 5, "{}", None, 3, None, "w", 10.0)
-    return Shot(shots.CLAIM, first, lambda: step_id)
+def claim(step_id: str) -> Shot:
+    ids, none = [step_id], [None]
+    row = (ids, ids, none, none, [0], ["t"], none, ["q"], [5], ["{}"], none, [3], none, "w", 10.0)
+    return Shot(shots.CLAIM, row, ids)
 
 
-def no_call() -> Shot[Any]:
-    return Shot(shots.START_CALL, ("nobody", 0, 1, "m", "f", "k"), lambda: None)
+def no_call() -> Shot:
+    return Shot(shots.START_CALL, (["nobody"], [0], [1], ["m"], ["f"], ["k"]))
 
 
 def durability(connection: Connection) -> Any:
@@ -59,7 +60,7 @@ def duties(world: World) -> int:
 
 
 def test_a_transaction_after_a_statement_is_one(world: World, held: Held) -> None:
-    assert held.shoot([claim("s")]) == ["s"]
+    assert held.shoot([claim("s")]) == {"s"}
     with pytest.raises(IntegrityError):
         held.transaction(insert_and_fail)
     assert duties(world) == 0
@@ -77,11 +78,11 @@ def test_a_connection_that_goes_back_commits_nothing_by_itself(world: World, hel
 
 def test_what_is_sent_together_is_written_together(world: World, held: Held) -> None:
     with pytest.raises(IntegrityError):
-        held.shoot([claim("s"), no_call()])
+        held.shoot([no_call(), claim("s")])
     with world.engine.connect() as c:
         assert c.execute(text("SELECT count(*) FROM steps")).scalar_one() == 0
-    assert held.shoot([claim("s")]) == ["s"]
-    assert held.shoot([claim("s")]) is None  # nothing written, nothing said
+    assert held.shoot([claim("s")]) == {"s"}
+    assert held.shoot([claim("s")]) == set()  # nothing written, nothing said
 
 
 @pytest.mark.parametrize("lax", [True, False])
@@ -95,7 +96,7 @@ def test_how_durable_it_is_after_a_new_connection_too(world: World, lax: bool) -
     with pytest.raises(DBAPIError) as error:
         held.shoot([claim("t")])
     assert error.value.connection_invalidated
-    assert held.shoot([claim("t")]) == ["t"]
+    assert held.shoot([claim("t")]) == {"t"}
     assert held.transaction(durability) == wanted
     held.close()
 
@@ -148,7 +149,11 @@ def test_plans_are_kept_with_their_indexes(postgres_journal_url: str) -> None:
 
     def kept(connection: Connection) -> list[str]:
         connection.execute(text("SET LOCAL plan_cache_mode = force_generic_plan"))
-        calls = ("settle_step('s')", "finish_step('s', 1, 'running', '{}', 1, '{}')")
+        calls = (
+            "settle_steps('{s}')",
+            "finish_step('s', 1, 'running', '{}', 1, '{}')",
+            "finish_steps('{s}', '{1}', 'running', '{1}', 1, '{1}')",
+        )
         return [str(connection.execute(text(f"EXPLAIN EXECUTE {c}")).all()) for c in calls]
 
     held.shoot([claim("s")])
@@ -157,8 +162,9 @@ def test_plans_are_kept_with_their_indexes(postgres_journal_url: str) -> None:
         fresh = c.execute(text("EXPLAIN UPDATE steps SET settled = true WHERE id = 's'")).all()
         assert "Seq Scan" in str(fresh)
     for _ in range(10):  # the server keeps a plan from the sixth time on
-        held.shoot([Shot(shots.SETTLE, ("s",), lambda: None)])
-        held.shoot([Shot(shots.FINISH, ("s", 9, "running", "{}", 10.0, "{}"), lambda: None)])
+        held.shoot([Shot(shots.SETTLE, (["s"],))])
+        held.shoot([Shot(shots.FINISH_ONE, ("s", 9, "running", "{}", 10.0, "{}"))])
+        held.shoot([Shot(shots.FINISH, (["s"], [9], "running", ["{}"], 10.0, ["{}"]))])
     for plan in held.transaction(kept):
         assert "Index Scan using pk_steps" in plan
         assert "Seq Scan" not in plan

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.journal import Journal, compensations
 from app.journal.claims import ClaimStep
-from app.journal.finishes import FinishCall, FinishStep, StartCall
+from app.journal.finishes import FinishCall, FinishStep, Settle, StartCall
 from app.journal.rows import Claimed, NewStep, Refused
 from app.journal.writer import Operation
 from celery_agents.contracts.compensation import Compensation
@@ -75,14 +75,14 @@ class TestOneRoundTrip:
         journal = through.journals[0]
         claims: list[Claimed] = []
         claim = sent(proxy, lambda: claims.append(claimed(journal, "s", step())))
-        assert claim == only("claim_step")
+        assert claim == only("claim_steps")
         start = sent(proxy, lambda: journal.start_call(claims[0], 0, "m", "f", "k").result(SOON))
-        assert start == only("start_call")
+        assert start == only("start_calls")
         end = sent(proxy, lambda: journal.finish_call(claims[0], 0, {"a": 1}).result(SOON))
-        assert end == only("finish_call")
+        assert end == only("finish_calls")
         finish = sent(proxy, lambda: journal.finish(claims[0], DONE).result(SOON))
         assert finish == only("finish_step")
-        assert sent(proxy, lambda: journal.settle("s").result(SOON)) == only("settle_step")
+        assert sent(proxy, lambda: journal.settle("s").result(SOON)) == only("settle_steps")
         assert (through.row("s").state, through.row("s").settled) == ("succeeded", True)
         assert through.calls("s")[0].answer == {"a": 1}
 
@@ -94,12 +94,31 @@ class TestOneRoundTrip:
             FinishStep(claim, DONE, journal.rules),
             FinishCall(claim, 0, {"a": "%s; ' \\"}),
         ]
-        assert sent(proxy, lambda: journal._writer._commit(both)) == only("finish_call")
+        assert sent(proxy, lambda: journal._writer._commit(both)) == only("finish_calls")
         assert "EXECUTE finish_step" in proxy.queries[0]
         assert both[0].future.result(SOON).applied
         assert both[1].future.result(SOON) is None
         assert through.calls("s")[0].answer == {"a": "%s; ' \\"}
         assert through.run("s").state == "succeeded"
+
+    def test_each_part_of_a_batch(self, proxy: Proxy, through: World) -> None:
+        journal = through.journals[0]
+        old = [claimed(journal, i, step(i)) for i in "abcd"]
+        many: list[Operation[Any]] = [
+            *(FinishStep(claim, DONE, journal.rules) for claim in old[:2]),
+            *(StartCall(claim, 0, "m", "f", "k") for claim in old[2:]),
+            *(Settle(i) for i in ("warm", "unheard of")),
+            *(ClaimStep(i, journal.me.id, journal.rules, step(i)) for i in "xyz"),
+        ]
+        first = [FinishStep(claimed(journal, i, step(i)), DONE, journal.rules) for i in "mn"]
+        journal._writer._commit([*first, Settle("warm")])  # tells the connection the statements
+        words = sent(proxy, lambda: journal._writer._commit(many))
+        assert words == [*only("claim_steps"), *only("start_calls")]
+        assert proxy.queries[1].count("EXECUTE") == 3
+        assert [o.future.result(SOON).applied for o in many[:2]] == [True, True]
+        assert [o.future.result(SOON).id for o in many[-3:]] == ["x", "y", "z"]
+        assert [through.run(i).state for i in "abcx"] == ["succeeded", "succeeded", "open", "open"]
+        assert len(through.calls("c")) == 1
 
 
 def _another(world: World) -> Claimed:
@@ -131,14 +150,22 @@ def _without_row(world: World) -> Callable[[], Any]:
     return lambda: refused(world.journals[0], "unheard of")
 
 
-def _two(world: World) -> Callable[[], Any]:
+def _twice(world: World) -> Callable[[], Any]:
     journal = world.journals[0]
-    both = [ClaimStep(i, journal.me.id, journal.rules, step(i)) for i in "ab"]
+    both = [ClaimStep("s", journal.me.id, journal.rules, step()) for _ in range(2)]
+    return lambda: journal._writer._commit(list(both))
+
+
+def _ended_twice(world: World) -> Callable[[], Any]:
+    claim, journal = _another(world), world.journals[0]
+    both = [FinishStep(claim, outcome, journal.rules) for outcome in (DONE, UNDOABLE)]
     return lambda: journal._writer._commit(list(both))
 
 
 @pytest.mark.postgres
-@pytest.mark.parametrize("prepare", [_stale, _failed, _member, _standing, _without_row, _two])
+@pytest.mark.parametrize(
+    "prepare", [_stale, _failed, _member, _standing, _without_row, _twice, _ended_twice]
+)
 def test_all_else_is_a_transaction(
     proxy: Proxy, through: World, prepare: Callable[[World], Callable[[], Any]]
 ) -> None:
@@ -246,6 +273,51 @@ def test_both_ways_leave_the_same(
     assert alone == played(through, new, outcome, token, alone=False)
 
 
+def mixed(world: World, ends: list[tuple[Outcome, int]], known: list[bool]) -> tuple[Any, ...]:
+    """A batch of ends, some under a wrong token, and of claims, some of rows that are there."""
+    with world.engine.begin() as c:
+        for name in ("calls", "joins", "steps", "runs"):
+            c.exec_driver_sql(f"DELETE FROM {name}")
+    journal = world.journals[0]
+    claims = [claimed(journal, f"e{n}", step(f"e{n}")) for n in range(len(ends))]
+    for n, (_, token) in enumerate(ends):
+        world.set(f"e{n}", token=token)
+    new = [step(f"n{n}", timeout_s=n or None) for n in range(len(known))]
+    for standing in (s for s, there in zip(new, known, strict=True) if there):
+        journal.postpone(claimed(journal, standing.id, standing), delay_s=0).result(SOON)
+    batch: list[Operation[Any]] = [
+        *(FinishStep(c, o, journal.rules) for c, (o, _) in zip(claims, ends, strict=True)),
+        *(ClaimStep(s.id, journal.me.id, journal.rules, s) for s in new),
+    ]
+    journal._writer._commit(batch)
+    results = [o.future.result(SOON) for o in batch]
+    told = [(r.applied, [w.id for w in r.wakes]) for r in results[: len(ends)]]
+    got = [(r.id, r.token, r.attempt, r.payload) for r in results[len(ends) :]]
+    ids = [c.id for c in claims] + [s.id for s in new]
+    rows = [(r.state, r.token, r.attempts, r.outcome, r.settled) for r in map(world.row, ids)]
+    return told, got, rows, [(r.state, r.usage) for r in map(world.run, ids)]
+
+
+@pytest.mark.postgres
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([DONE, DONE, UNDOABLE, FAILED]), st.sampled_from([1, 1, 2])),
+        max_size=4,
+    ),
+    st.lists(st.booleans(), max_size=4),
+)
+def test_batches_too(through: World, ends: list[tuple[Outcome, int]], known: list[bool]) -> None:
+    found = []
+    for alone in (True, False):
+        writer = through.journals[0]._writer
+        writer._final.shoots = writer._relaxed.shoots = alone
+        found.append(mixed(through, ends, known))
+    assert found[0] == found[1]
+
+
 def test_a_row_that_was_made_by_its_claim_is_told_as_it_stands(
     world: World, journal: Journal
 ) -> None:
@@ -315,9 +387,9 @@ class TestLostAnswer:
         return journal
 
     def test_of_a_claim(self, proxy: Proxy, through: World, journal: Journal, alone: bool) -> None:
-        proxy.lose = "EXECUTE claim_step" if alone else "COMMIT"
+        proxy.lose = "EXECUTE claim_steps" if alone else "COMMIT"
         found = journal.claim("s", step()).result(SOON)
-        assert proxy.lose is None
+        assert proxy.lost
         assert isinstance(found, Refused)
         assert found.reason == "taken"
         assert (through.row("s").token, through.row("s").attempts) == (1, 1)
@@ -329,16 +401,16 @@ class TestLostAnswer:
         claim = claimed(journal, "s", step())
         proxy.lose = "EXECUTE finish_step" if alone else "COMMIT"
         assert not journal.finish(claim, DONE).result(SOON).applied
-        assert proxy.lose is None
+        assert proxy.lost
         assert (through.row("s").state, through.run("s").state) == ("succeeded", "succeeded")
         assert through.row("s").finished_at == pytest.approx(through.clock(), abs=10)
 
     def test_of_a_call(self, proxy: Proxy, through: World, journal: Journal, alone: bool) -> None:
         claim = claimed(journal, "s", step())
-        proxy.lose = "EXECUTE start_call" if alone else "COMMIT"
+        proxy.lose = "EXECUTE start_calls" if alone else "COMMIT"
         journal.start_call(claim, 0, "m", "f", "k").result(SOON)
-        proxy.lose = "EXECUTE finish_call" if alone else "COMMIT"
+        proxy.lose = "EXECUTE finish_calls" if alone else "COMMIT"
         journal.finish_call(claim, 0, {"a": 1}).result(SOON)
-        assert proxy.lose is None
+        assert proxy.lost
         assert [call.answer for call in through.calls("s")] == [{"a": 1}]
         assert journal.finish(claim, DONE).result(SOON).applied
