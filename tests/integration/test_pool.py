@@ -608,9 +608,10 @@ class TestSize:
 class TestShutdown:
     def test_warm_lets_what_runs_end(self, pool: Pool, key: str) -> None:
         worker = pool.worker("warm")
+        seconds = 1 if OURS else 3  # threads begin what waits until the consumer is closed
         running = [
-            tasks.nap.apply_async((1, key), queue="warm"),
-            tasks.nap_sync.apply_async((1, key), queue="warm"),
+            tasks.nap.apply_async((seconds, key), queue="warm"),
+            tasks.nap_sync.apply_async((seconds, key), queue="warm"),
         ]
         eventually(lambda: pool.notes(key) == ["begin"] * 2)
         waits = tasks.add.apply_async((1, 1), queue="warm")
