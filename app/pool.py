@@ -30,6 +30,7 @@ from celery.concurrency.base import BasePool
 from celery.exceptions import ImproperlyConfigured, SoftTimeLimitExceeded
 from celery.utils import log as celery_log
 from celery.utils.threads import USE_FAST_LOCALS
+from celery.worker import state as worker_state
 from greenlet import GreenletExit
 
 from app.coroutines import Interruptible, adapt
@@ -107,6 +108,9 @@ class CoroutinePool(BasePool):
 
     def _begin(self) -> None:
         while not self._stopping and (job := self.slots.next()) is not None:
+            if job.was_revoked():
+                self.slots.free(job)
+                continue
             job.accept()
             if job.on_loop:
                 self.loop.post(job.begin)
@@ -238,6 +242,18 @@ class Job:
 
     def __str__(self) -> str:
         return str(self._options.get("correlation_id"))
+
+    def was_revoked(self) -> bool:
+        """Whether that was asked for while it waited; Celery's request says so, and acknowledges.
+
+        In each pool Celery itself asks before a task is handed over; prefork asks here, too.
+        """
+        request = getattr(self._options.get("callback"), "__self__", None)
+        return (
+            self._options.get("correlation_id") in worker_state.revoked
+            and request is not None
+            and request.revoked()
+        )
 
     def accept(self) -> None:
         if (accepted := self._options.get("accept_callback")) is not None:

@@ -428,7 +428,6 @@ class TestRevoking:
             pytest.param(
                 False,
                 marks=[
-                    lacks("coroutines", "it runs, though its state is REVOKED"),
                     lacks("threads", "it runs, though its state is REVOKED"),
                 ],
             ),
