@@ -77,25 +77,28 @@ CLAIM = Prepared(
     answers=True,
 )
 
-#: Of roots that succeeded: nothing is to be counted, and nothing to be undone. The state that they
-#: have to be in is given, so that the plan is kept with the primary key and not with a partial
-#: index on that state, however few rows that one had.
+# The server keeps the plan of a prepared statement, also one made for tables of a few rows. So that
+# it is right for large ones, none is read but by its primary key: rows are joined with the arrays
+# *and* looked up by them (else a join may read the whole index), and a step's state is compared
+# with a value that is given (else a partial index on that state will do).
+
+#: Of roots that succeeded: nothing is to be counted, and nothing to be undone.
 FINISH = Prepared(
     "finish_steps",
     (_TEXTS, _INTEGERS, "text", _TEXTS, "double precision", _TEXTS),
     f"""
     WITH ended AS (
-        UPDATE steps SET state = 'succeeded', outcome = CAST(v.outcome AS json),
+        UPDATE steps SET state = 'succeeded',
+            outcome = CAST($4[array_position($1, CAST(id AS text))] AS json),
             finished_at = {CLOCK}, wake_at = {CLOCK} + $5, worker_id = NULL, wakes = 0,
             settled = false
-        FROM unnest($1, $2, $4) AS v(id, token, outcome)
-        WHERE steps.id = v.id AND steps.token = v.token AND steps.state = $3
-            AND steps.parent_id IS NULL
-        RETURNING steps.id
+        WHERE id = ANY ($1) AND token = $2[array_position($1, CAST(id AS text))] AND state = $3
+            AND parent_id IS NULL
+        RETURNING id
     ), run AS (
-        UPDATE runs SET state = 'succeeded', finished_at = {CLOCK}, usage = CAST(v.usage AS json)
-        FROM unnest($1, $6) AS v(id, usage)
-        WHERE runs.id = v.id AND v.id IN (SELECT id FROM ended)
+        UPDATE runs SET state = 'succeeded', finished_at = {CLOCK},
+            usage = CAST($6[array_position($1, CAST(id AS text))] AS json)
+        WHERE id = ANY (ARRAY(SELECT id FROM ended))
     )
     SELECT id FROM ended
     """,  # noqa: S608 - of our own constant
@@ -139,7 +142,8 @@ FINISH_CALL = Prepared(
     UPDATE calls SET finished_at = {CLOCK}, answer = CAST(v.answer AS json),
         error = CAST(v.error AS json)
     FROM unnest($1, $2, $3, $4, $5) AS v(step_id, seq, token, answer, error)
-    WHERE calls.step_id = v.step_id AND calls.seq = v.seq AND calls.token = v.token
+    WHERE calls.step_id = ANY ($1)
+        AND calls.step_id = v.step_id AND calls.seq = v.seq AND calls.token = v.token
     """,  # noqa: S608 - of our own constant
 )
 
