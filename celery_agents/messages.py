@@ -22,6 +22,7 @@ from celery_agents import names
 from celery_agents.errors import PayloadTooLargeError
 from celery_agents.ids import new_id
 from celery_agents.shown import shown_args, shown_kwargs
+from celery_agents.signature import StepSignature
 from celery_agents.transport import Envelope, kombu_json
 
 #: A message as kombu's channel puts it, with its queue.
@@ -57,7 +58,7 @@ class Message:
             "argsrepr": self.argsrepr,
             "kwargsrepr": self.kwargsrepr,
         }
-        return app.signature(self.task, args=self.args, kwargs=self.kwargs, options=options)
+        return StepSignature(self.task, self.args, self.kwargs, options, app=app)
 
     @property
     def _headers(self) -> dict[str, Any]:
