@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
+from app.fibers import Gathered
 from app.reply import Reply
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class Batches(Generic[T]):
         self._perform = perform
         self._most = most
         self._queue: queue.SimpleQueue[tuple[T, Reply[Any]] | None] = queue.SimpleQueue()
+        self._gathered: Gathered[tuple[T, Reply[Any]]] = Gathered(self._put)
         self._closed = False
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
@@ -43,8 +45,12 @@ class Batches(Generic[T]):
         if self._closed:
             future.set_exception(RuntimeError(f"{self._thread.name} is closed"))
         else:
-            self._queue.put((item, future))
+            self._gathered.add((item, future))
         return future
+
+    def _put(self, items: list[tuple[T, Reply[Any]]]) -> None:
+        for item in items:
+            self._queue.put(item)
 
     def close(self) -> None:
         """Do what is queued, then stop."""

@@ -15,7 +15,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from greenlet import getcurrent, greenlet
 
@@ -107,6 +107,27 @@ async def arrival(reply: Reply[T]) -> T:
 def _tell(come: asyncio.Future[None]) -> None:
     if not come.done():  # else who waited was cancelled
         come.set_result(None)
+
+
+class Gathered(Generic[T]):
+    """Hands things over to ``deliver``: those of fibers together, when their loop's turn ends."""
+
+    def __init__(self, deliver: Callable[[list[T]], None]) -> None:
+        self._deliver = deliver
+        self._things: list[T] = []
+
+    def add(self, thing: T) -> None:
+        """Hand it over: at once, from anything but a fiber."""
+        me = current()
+        if me is None:
+            self._deliver([thing])
+            return
+        self._things.append(thing)  # on the loop's thread, as its flush
+        me.thread.at_turns_end(self._flush)
+
+    def _flush(self) -> None:
+        things, self._things = self._things, []
+        self._deliver(things)
 
 
 def blocking(call: Callable[..., T], *args: Any) -> T:

@@ -31,6 +31,8 @@ class LoopThread:
         self.loop.set_default_executor(self.blocking)
         self._mail: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
         self._posted = False
+        self._turn = False
+        self._last: dict[Callable[[], None], None] = {}  # in their order, each once
         self._context = Context()  # not that of whoever happens to wake the loop
         self._ends = False
         self._thread = threading.Thread(target=self._run, name="agents-loop", daemon=True)
@@ -65,12 +67,33 @@ class LoopThread:
 
     def _read_mail(self) -> None:
         self._posted = False  # before reading: what is posted from now on wakes again
+        self._turn = True
         for _ in range(len(self._mail)):
             call, args = self._mail.popleft()
-            try:
-                call(*args)
-            except Exception:
-                log.exception("A call on the loop failed")
+            self._call(call, *args)
+        self._turn = False
+        self._end_turn()
+
+    def at_turns_end(self, call: Callable[[], None]) -> None:
+        """Have something called once all mail of this turn is read; on the loop's thread.
+
+        What many steps want at the same time is gathered until then, and handed over at once:
+        threads that are woken for each one take turns at the interpreter with the loop.
+        """
+        if not (self._turn or self._last):
+            self.loop.call_soon(self._end_turn)
+        self._last[call] = None
+
+    def _end_turn(self) -> None:
+        calls, self._last = self._last, {}
+        for call in calls:
+            self._call(call)
+
+    def _call(self, call: Callable[..., Any], *args: Any) -> None:
+        try:
+            call(*args)
+        except Exception:
+            log.exception("A call on the loop failed")
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Work[T]:
         """Start a coroutine; from any thread."""

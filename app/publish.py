@@ -10,13 +10,13 @@ from celery import Task
 from celery.result import AsyncResult
 from celery.utils.functional import maybe_list
 from kombu.exceptions import OperationalError
-from kombu.utils.uuid import uuid
 
 from app.fibers import in_fiber
 from app.journal.rows import Wake
 from app.outbox import BATCH, AgentsCelery
 from celery_agents import names
 from celery_agents.errors import redact
+from celery_agents.ids import new_id
 from celery_agents.messages import compose, tell_sent
 from celery_agents.shown import shown_args, shown_kwargs
 
@@ -100,7 +100,8 @@ def follow_on(task: Task, args: Any, kwargs: Any, options: dict[str, Any]) -> As
     parent = app.current_worker_task
     if parent is None or not _is_plain(task, options):
         return None
-    about = _follows({"task_id": uuid(), "priority": task.priority, **options})
+    about = _follows({"priority": task.priority, **options})
+    about["task_id"] = about.get("task_id") or new_id()
     queue, marks = about.pop("queue"), about.pop("headers", None) or {}
     about["root_id"] = about.get("root_id") or parent.request.root_id or parent.request.id
     about["parent_id"] = about.get("parent_id") or parent.request.id

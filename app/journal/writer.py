@@ -30,6 +30,7 @@ from sqlalchemy.exc import (
 )
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
+from app.fibers import Gathered
 from app.journal.engine import relaxed
 from app.journal.held import Held, between_forks
 from app.journal.shots import Shot
@@ -84,6 +85,7 @@ class Writer:
         self._relaxed = Held(relaxed(engine))
         self._batch_max = batch_max
         self._queue: queue.SimpleQueue[Operation[Any] | None] = queue.SimpleQueue()
+        self._gathered: Gathered[Operation[Any]] = Gathered(self._put)
         self._closed = False
         self._closing = threading.Lock()  # nothing is queued behind the end
         self._thread = threading.Thread(target=self._work, name="journal-writer", daemon=True)
@@ -91,13 +93,18 @@ class Writer:
 
     def submit(self, operation: Operation[R]) -> Reply[R]:
         """Queue a write. The future resolves after its commit, or with JournalUnavailableError."""
+        self._gathered.add(operation)
+        return operation.future
+
+    def _put(self, operations: list[Operation[Any]]) -> None:
         with self._closing:
             if not self._closed:
-                self._queue.put(operation)
-                return operation.future
+                for operation in operations:
+                    self._queue.put(operation)
+                return
         closed = JournalUnavailableError("The journal is closed: this process stops.")
-        operation.future.set_exception(closed)
-        return operation.future
+        for operation in operations:
+            operation.future.set_exception(closed)
 
     def close(self) -> None:
         """Write what is queued, then stop. What is submitted later is refused."""
