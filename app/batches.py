@@ -1,7 +1,7 @@
 """Doing what many callers want at once: one thread takes whatever has gathered meanwhile.
 
 As in the journal's writer, a batch grows with the load by itself, and who is alone waits for
-nobody.
+nobody: it does it itself.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-from app.fibers import Gathered
+from app.fibers import Gathered, alone
 from app.reply import Reply
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ class Batches(Generic[T]):
         self._most = most
         self._queue: queue.SimpleQueue[tuple[T, Reply[Any]] | None] = queue.SimpleQueue()
         self._gathered: Gathered[tuple[T, Reply[Any]]] = Gathered(self._put)
+        self._performing = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
@@ -44,6 +45,11 @@ class Batches(Generic[T]):
         future: Reply[Any] = Reply()
         if self._closed:
             future.set_exception(RuntimeError(f"{self._thread.name} is closed"))
+        elif alone() and self._queue.empty() and self._performing.acquire(blocking=False):
+            try:
+                self._do([(item, future)])
+            finally:
+                self._performing.release()
         else:
             self._gathered.add((item, future))
         return future
@@ -67,7 +73,8 @@ class Batches(Generic[T]):
                     last = True
                     break
                 batch.append(item)
-            self._do(batch)
+            with self._performing:
+                self._do(batch)
             if last:
                 return
 

@@ -43,7 +43,11 @@ class Fiber(greenlet):
 
     def _run(self) -> None:
         _fiber.set(self)
-        self._function()
+        self.thread.fibers += 1
+        try:
+            self._function()
+        finally:
+            self.thread.fibers -= 1
 
     def begin(self) -> None:
         """Run until the first wait; on the loop's thread."""
@@ -107,6 +111,20 @@ async def arrival(reply: Reply[T]) -> T:
 def _tell(come: asyncio.Future[None]) -> None:
     if not come.done():  # else who waited was cancelled
         come.set_result(None)
+
+
+def alone() -> bool:
+    """Whether the caller is a loop's only fiber, or its coroutine: it may block for a moment.
+
+    To hand something over to a thread, and to be woken again, takes as long as a small write; and
+    there is nobody else whom it would hold up.
+    """
+    try:
+        running = asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    thread = process_loop()
+    return thread.loop is running and thread.fibers == 1
 
 
 class Gathered(Generic[T]):

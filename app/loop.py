@@ -32,6 +32,7 @@ class LoopThread:
         self._mail: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
         self._posted = False
         self._turn = False
+        self.fibers = 0  # under way on it (app/fibers.py)
         self._last: dict[Callable[[], None], None] = {}  # in their order, each once
         self._context = Context()  # not that of whoever happens to wake the loop
         self._ends = False

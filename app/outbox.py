@@ -47,7 +47,7 @@ class Parcel:
 class Outbox:
     """Sends the messages of all fibers of a process."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: AgentsCelery) -> None:
         self._app = app
         self._batches: Batches[Parcel] = Batches("agents-outbox", self._send, BATCH)
 
@@ -74,7 +74,7 @@ class Outbox:
         composed = [message for parcel in parcels for message in parcel.composed]
         published = [message for parcel in parcels for message in parcel.published]
         try:
-            with self._app.producer_or_acquire() as producer:
+            with self._app.pooled_producer() as producer:
                 if composed:
                     post(producer, composed)
                 if published:
@@ -139,6 +139,10 @@ class AgentsCelery(Celery):
             return Collector(self.outbox)
         return super().producer_or_acquire(producer)
 
+    def pooled_producer(self) -> Any:
+        """One that sends, wherever the caller is."""
+        return super().producer_or_acquire()
+
     def post(self, messages: Sequence[Composed]) -> None:
         """Send composed messages, given with their queues, in one write.
 
@@ -148,7 +152,7 @@ class AgentsCelery(Celery):
         if in_fiber():
             wait(self.outbox.submit(Parcel(messages)))
             return
-        with super().producer_or_acquire() as producer:
+        with self.pooled_producer() as producer:
             post(producer, messages)
 
     @functools.cached_property

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import time
 from contextlib import suppress
 from queue import Empty
@@ -39,6 +40,9 @@ log = logging.getLogger(__name__)
 #: Messages that one script takes at the most, if there are as many free slots. Above this the round
 #: trip no longer counts, and the script would hold Redis up.
 TAKE_MAX = 64
+#: Acknowledgements are gathered for so long: a lone step's need not hold up the next one. A worker
+#: that dies meanwhile lets these messages come again, for rows that ended.
+ACKS_S = 0.02
 #: Overdue messages that one sweep gives back.
 RESTORE_MAX = 100
 #: First bytes of an oversized message that are kept, for people to recognise it.
@@ -67,16 +71,12 @@ class QoS(RedisQoS):
             self._quick_append(tag, None)
 
     def ack(self, delivery_tag: str) -> None:
-        """Acknowledge; under an event loop together with all others of this turn of it.
-
-        A worker that dies before they are written lets messages come again, for rows that ended.
-        """
+        """Acknowledge; under an event loop together with all others of ``ACKS_S``."""
         self._acked.append(delivery_tag)
         if (step_id := _record_of(self._delivered.get(delivery_tag))) is not None:
             self._recorded.append(step_id)
         self._quick_ack(delivery_tag)
-        if not self.channel.connection.acks_at_ticks:
-            self.write_acks()
+        self.channel.connection.ack_soon(self)
 
     def write_acks(self) -> None:
         """Take what was acknowledged off *unacked*, and off the intake: it has a row, or no use."""
@@ -330,23 +330,40 @@ class Channel(RecordingChannel):
         super().close()
 
 
+def _tick() -> None:
+    """Wakes the event loop, whose ticks write acknowledgements."""
+
+
 class Transport(RecordingTransport):
     """``broker_transport`` of the workers."""
 
     Channel = Channel
-    acks_at_ticks = False
+    _loop: Any = None
+    _acks_due = math.inf
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         super().register_with_event_loop(connection, loop)
-        self.acks_at_ticks = True
+        self._loop = loop
         loop.on_tick.add(self._write_acks)
 
+    def ack_soon(self, qos: QoS) -> None:
+        """Have what was acknowledged written: now, or at a tick soon, if there are ticks."""
+        if self._loop is None:
+            qos.write_acks()
+        elif math.isinf(self._acks_due):
+            self._acks_due = time.monotonic() + ACKS_S
+            self._loop.call_later(ACKS_S, _tick)
+
     def _write_acks(self) -> None:
+        if time.monotonic() < self._acks_due:
+            return
+        self._acks_due = math.inf
         for channel in self.channels or ():
             try:
                 channel.qos.write_acks()
             except self.connection_errors as error:
                 log.warning("Messages are not acknowledged yet: %s", redact(error))
+                self.ack_soon(channel.qos)
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> Any:
         """Without an event loop there is no timer: a busy consumer looks for overdue ones here."""

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from app.journal import lite
 from app.journal.engine import BETWEEN_FORKS, unbracketed
 from app.journal.shots import Shot
 
@@ -31,8 +32,10 @@ class Held:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._connection: Connection | None = None
-        #: Whether single statements are a way here.
-        self.shoots = engine.dialect.name == "postgresql"
+        #: Whether shots are a way here.
+        self.shoots = True
+        #: Whether they are all written in one transaction, or none of them.
+        self.whole = engine.dialect.name == "sqlite"
 
     def transaction(self, work: Callable[[Connection], R]) -> R:
         """Run ``work`` in a transaction; a connection that fails is not used again."""
@@ -40,10 +43,17 @@ class Held:
             return work(connection)
 
     def shoot(self, shots: Sequence[Shot]) -> set[str] | None:
-        """Write them all at once, in one round trip; the ids with which the last one answers.
+        """Write them all at once; the ids of those that were written, of shots that answer.
 
-        Only that one may answer. None when this is no way here: then nothing was written.
+        On PostgreSQL in one round trip: only the last one may answer. On SQLite in one transaction,
+        of which a row that is not as it has to be makes nothing. None: nothing was written, and
+        this is no way for them.
         """
+        if self.whole:
+            try:
+                return self.transaction(lambda c: lite.fire(c, shots))
+            except lite.AmissError:
+                return None
         try:
             with (
                 self._opened() as connection,

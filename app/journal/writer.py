@@ -3,7 +3,8 @@
 One thread per process takes whatever has queued up since its last commit and writes it in one
 transaction. While a commit is under way the next batch gathers, so the batch grows with the load
 by itself. What a batch holds is applied in the order of :attr:`Operation.order`, each kind at
-once, so that a statement serves many steps.
+once, so that a statement serves many steps. A write that nothing is queued before, of a caller who
+holds up nobody, is made where it is asked for.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from sqlalchemy.exc import (
 )
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from app.fibers import Gathered
+from app.fibers import Gathered, alone
 from app.journal.engine import relaxed
 from app.journal.held import Held, between_forks
 from app.journal.shots import Shot
@@ -70,7 +71,7 @@ class Operation(ABC, Generic[R]):
 
     @classmethod
     def shot(cls, operations: Sequence[Any]) -> Shot | None:  # noqa: ARG003 - for subclasses
-        """The same in one statement of PostgreSQL; None: it may take more.
+        """The same as shots.py says it, which is quicker; None: it may take more than that.
 
         What a statement that answers does not name it has left as it was; that is applied then.
         """
@@ -86,6 +87,8 @@ class Writer:
         self._batch_max = batch_max
         self._queue: queue.SimpleQueue[Operation[Any] | None] = queue.SimpleQueue()
         self._gathered: Gathered[Operation[Any]] = Gathered(self._put)
+        self._pending = 0  # writes that are queued, or under way in the thread
+        self._committing = threading.Lock()
         self._closed = False
         self._closing = threading.Lock()  # nothing is queued behind the end
         self._thread = threading.Thread(target=self._work, name="journal-writer", daemon=True)
@@ -93,12 +96,25 @@ class Writer:
 
     def submit(self, operation: Operation[R]) -> Reply[R]:
         """Queue a write. The future resolves after its commit, or with JournalUnavailableError."""
-        self._gathered.add(operation)
+        if operation.lazy or not alone() or not self._write_alone(operation):
+            self._gathered.add(operation)
         return operation.future
+
+    def _write_alone(self, operation: Operation[Any]) -> bool:
+        """Write it here and now, if nothing is queued that has to come before it."""
+        with self._closing:
+            if self._closed or self._pending or not self._committing.acquire(blocking=False):
+                return False
+        try:
+            self._commit([operation])
+        finally:
+            self._committing.release()
+        return True
 
     def _put(self, operations: list[Operation[Any]]) -> None:
         with self._closing:
             if not self._closed:
+                self._pending += sum(not o.lazy for o in operations)
                 for operation in operations:
                     self._queue.put(operation)
                 return
@@ -113,8 +129,9 @@ class Writer:
             self._queue.put(None)
         self._thread.join(timeout=30)
         if not self._thread.is_alive():
-            self._final.close()
-            self._relaxed.close()
+            with self._committing:
+                self._final.close()
+                self._relaxed.close()
 
     def _work(self) -> None:
         waiting: list[Operation[Any]] = []  # for others to go along with
@@ -129,7 +146,10 @@ class Writer:
                 due = min(due, time.monotonic() + LAZY_S)
             if last or len(batch) >= COMPANY or time.monotonic() >= due:
                 batch, waiting, due = batch + waiting, [], math.inf
-            self._commit(batch)
+            with self._committing:
+                self._commit(batch)
+            with self._closing:
+                self._pending -= sum(not o.lazy for o in batch)
 
     def _gather(self, patience_s: float | None) -> tuple[list[Operation[Any]], bool]:
         """What has queued up, at least one if it comes in time; and whether that was the end."""
@@ -145,9 +165,12 @@ class Writer:
         return batch, False
 
     def _commit(self, batch: list[Operation[Any]]) -> None:
-        """Write a batch: in one statement for each part if that does, the rest in a transaction."""
-        self._write([o for o in batch if not (o.final or o.lazy)], _shoot)
-        self._write([o for o in batch if o.final or o.lazy], _shoot)
+        """Write a batch: by shots for each part if that does, the rest statement by statement."""
+        if self._final.whole:
+            self._write(batch, _shoot)
+        else:
+            self._write([o for o in batch if not (o.final or o.lazy)], _shoot)
+            self._write([o for o in batch if o.final or o.lazy], _shoot)
         self._write([o for o in batch if not o.future.done()], _transact)
 
     def _write(self, batch: list[Operation[Any]], way: _Way) -> None:
@@ -182,7 +205,7 @@ def _transact(held: Held, batch: list[Operation[Any]]) -> _Results:
 
 def _shoot(held: Held, batch: list[Operation[Any]]) -> _Results:
     """What of a batch single statements wrote; all of it, or some, or nothing."""
-    loaded = _load(batch) if held.shoots else []
+    loaded = _load(batch, several=held.whole) if held.shoots else []
     written = held.shoot([shot for _, shot in loaded]) if loaded else None
     if written is None:
         return []
@@ -194,15 +217,19 @@ def _shoot(held: Held, batch: list[Operation[Any]]) -> _Results:
     ]
 
 
-def _load(batch: list[Operation[Any]]) -> list[tuple[list[Operation[Any]], Shot]]:
-    """Each kind with its shot, one that answers last; none if one has none, or two answer."""
+def _load(batch: list[Operation[Any]], *, several: bool) -> list[tuple[list[Operation[Any]], Shot]]:
+    """Each kind with its shot, one that answers last; none if one has none.
+
+    None either if more than one answers, unless ``several`` may.
+    """
     loaded = []
     for kind, operations in _by_kind(batch):
         if (shot := kind.shot(operations)) is None:
             return []
         loaded.append((operations, shot))
     loaded.sort(key=lambda pair: pair[1].prepared.answers)
-    return [] if any(shot.prepared.answers for _, shot in loaded[:-1]) else loaded
+    some_answer = any(shot.prepared.answers for _, shot in loaded[:-1])
+    return [] if some_answer and not several else loaded
 
 
 def _by_kind(

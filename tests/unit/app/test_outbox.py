@@ -63,7 +63,7 @@ class App:
     def __init__(self) -> None:
         self.producer = Producer()
 
-    def producer_or_acquire(self) -> Producer:
+    def pooled_producer(self) -> Producer:
         return self.producer
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.exceptions import ConnectionError  # noqa: A004 - the one that Redis raises
 
+from app import transport
 from app.transport import Channel, QoS, Transport, _redelivered
 from celery_agents import names
 from celery_agents.transport import Channel as RecordingChannel
@@ -39,10 +40,17 @@ def test_our_keys_are_not_other_apps() -> None:
 class Loop:
     """Celery's hub, as far as a transport asks."""
 
-    def __init__(self) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.on_tick: set[Callable[[], None]] = set()
+        self.now = 100.0
+        self.timers: list[float] = []
+        monkeypatch.setattr(transport.time, "monotonic", lambda: self.now)
 
-    def tick(self) -> None:
+    def call_later(self, delay_s: float, _: Callable[[], None]) -> None:
+        self.timers.append(self.now + delay_s)
+
+    def tick(self, after_s: float = transport.ACKS_S) -> None:
+        self.now += after_s
         for call in self.on_tick:
             call()
 
@@ -51,10 +59,10 @@ class TestAcknowledging:
     @pytest.fixture
     def qos(self, monkeypatch: pytest.MonkeyPatch) -> QoS:
         """Of a channel of a transport whose Redis only keeps what is removed."""
-        transport = Transport(SimpleNamespace(transport_options={}, virtual_host="0"))
-        made = QoS(SimpleNamespace(connection=transport, unacked_key="u", do_restore=False))
+        ours = Transport(SimpleNamespace(transport_options={}, virtual_host="0"))
+        made = QoS(SimpleNamespace(connection=ours, unacked_key="u", do_restore=False))
         made.channel.qos = made
-        transport.channels = [made.channel]
+        ours.channels = [made.channel]
         made.removed = []
         monkeypatch.setattr(made, "_remove", lambda tags, ids: made.removed.append((tags, ids)))
         return made
@@ -63,7 +71,7 @@ class TestAcknowledging:
         qos.append(SimpleNamespace(headers={"id": f"id of {tag}", **headers}), tag)
 
     def ticking(self, qos: QoS, monkeypatch: pytest.MonkeyPatch) -> Loop:
-        loop = Loop()
+        loop = Loop(monkeypatch)
         monkeypatch.setattr(RecordingTransport, "register_with_event_loop", lambda *_: None)
         qos.channel.connection.register_with_event_loop(None, loop)
         return loop
@@ -82,6 +90,17 @@ class TestAcknowledging:
         loop.tick()
         loop.tick()
         assert qos.removed == [(["a", "b", "c"], [])]
+
+    def test_gathered_for_a_moment(self, qos: QoS, monkeypatch: pytest.MonkeyPatch) -> None:
+        loop = self.ticking(qos, monkeypatch)
+        for tag in "abc":
+            self.taken(qos, tag)
+            qos.ack(tag)
+            loop.tick(after_s=transport.ACKS_S / 4)
+        assert qos.removed == []
+        loop.tick()
+        assert qos.removed == [(["a", "b", "c"], [])]
+        assert loop.timers == [100.0 + transport.ACKS_S]  # the loop is awake by then
 
     def test_with_the_records_of_the_intake(
         self, qos: QoS, monkeypatch: pytest.MonkeyPatch

@@ -136,12 +136,6 @@ def test_behind_a_pooler_all_are_transactions(world: World) -> None:
     assert journal.finish(first, DONE).result(SOON).applied
 
 
-def test_elsewhere_there_is_no_such_way(sqlite_journal_url: str) -> None:
-    world = World(sqlite_journal_url)
-    assert not Held(world.engine).shoots
-    world.close()
-
-
 NOTHING = (
     "settle_steps('{s}')",
     "finish_step('s', 9, 'running', '{}', 1, '{}')",

@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import event, make_url, text
 from sqlalchemy.engine import Connection
 
-from app.journal import Journal, cleanup, compensations, dead, leases, reads, shots, wakes
+from app.journal import Journal, cleanup, compensations, dead, leases, lite, reads, shots, wakes
 from app.journal.cancels import cancel
 from app.journal.claims import ClaimStep
 from app.journal.engine import connect
@@ -311,6 +311,8 @@ def test_no_statement_reads_a_whole_table(large: World, monkeypatch: pytest.Monk
     if large.engine.dialect.name == "postgresql":
         prepared = {p.call for p in vars(shots).values() if isinstance(p, shots.Prepared)}
         assert prepared <= plans.seen
+    else:
+        assert {t for statements in lite.OF.values() for t in statements.texts} <= plans.seen
 
 
 def test_a_scan_would_be_seen(large: World) -> None:

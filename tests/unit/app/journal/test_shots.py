@@ -259,18 +259,18 @@ def played(
     return told, first, left(world, since)
 
 
-@pytest.mark.postgres
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(steps, outcomes, st.sampled_from([1, 1, 2]))
 def test_both_ways_leave_the_same(
-    through: World, new: NewStep, outcome: Outcome, token: int
+    world: World, journal: Journal, new: NewStep, outcome: Outcome, token: int
 ) -> None:
+    assert world.journals == [journal]
     if new.parent_id is None and new.run_id != "s":
         new = step("s", payload=new.payload, envelope=new.envelope)
-    alone = played(through, new, outcome, token, alone=True)
-    assert alone == played(through, new, outcome, token, alone=False)
+    alone = played(world, new, outcome, token, alone=True)
+    assert alone == played(world, new, outcome, token, alone=False)
 
 
 def mixed(world: World, ends: list[tuple[Outcome, int]], known: list[bool]) -> tuple[Any, ...]:
@@ -298,7 +298,6 @@ def mixed(world: World, ends: list[tuple[Outcome, int]], known: list[bool]) -> t
     return told, got, rows, [(r.state, r.usage) for r in map(world.run, ids)]
 
 
-@pytest.mark.postgres
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -309,12 +308,14 @@ def mixed(world: World, ends: list[tuple[Outcome, int]], known: list[bool]) -> t
     ),
     st.lists(st.booleans(), max_size=4),
 )
-def test_batches_too(through: World, ends: list[tuple[Outcome, int]], known: list[bool]) -> None:
+def test_batches_too(
+    world: World, journal: Journal, ends: list[tuple[Outcome, int]], known: list[bool]
+) -> None:
     found = []
     for alone in (True, False):
-        writer = through.journals[0]._writer
+        writer = journal._writer
         writer._final.shoots = writer._relaxed.shoots = alone
-        found.append(mixed(through, ends, known))
+        found.append(mixed(world, ends, known))
     assert found[0] == found[1]
 
 
