@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from app.batches import Batches
+from tests.support.fibers import in_a_fiber
 
 SOON = 20
 
@@ -98,4 +99,32 @@ def test_after_closing_nothing_waits_for_ever(slow: Slow) -> None:
 def test_what_is_no_error_is_the_reply() -> None:
     made: Batches[int] = Batches("test", lambda items: [n * n for n in items], 10)
     assert [made.submit(n).result(SOON) for n in (2, 3)] == [4, 9]
+    made.close()
+
+
+def test_a_lone_fiber_does_it_itself() -> None:
+    did: list[int] = []
+
+    def perform(items: Sequence[int]) -> list[int]:
+        did.append(threading.get_ident())
+        return [-n for n in items]
+
+    made: Batches[int] = Batches("test", perform, 10)
+    here, reply = in_a_fiber(lambda: (threading.get_ident(), made.submit(1)))
+    assert reply.done()
+    assert (reply.result(0), did) == (-1, [here])
+    assert made.submit(2).result(SOON) == -2
+    assert did[1] != here
+    made.close()
+
+
+def test_but_not_while_the_thread_is_at_it(slow: Slow) -> None:
+    made = Batches("test", slow, 10)
+    first = made.submit(1)
+    assert slow.busy.wait(SOON)
+    reply = in_a_fiber(lambda: made.submit(2))
+    assert not reply.done()
+    slow.gate.set()
+    assert first.exception(SOON) is reply.exception(SOON) is None
+    assert slow.batches == [[1], [2]]
     made.close()

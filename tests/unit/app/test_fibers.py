@@ -10,9 +10,20 @@ from typing import Any
 import pytest
 from greenlet import GreenletExit, getcurrent
 
-from app.fibers import Fiber, arrival, blocking, in_fiber, sleep, wait, whose
+from app.fibers import (
+    Fiber,
+    Gathered,
+    alone,
+    arrival,
+    blocking,
+    in_fiber,
+    sleep,
+    wait,
+    whose,
+)
 from app.loop import LoopThread, process_loop
 from app.reply import Reply
+from tests.support.fibers import in_a_fiber
 
 SOON = 20
 variable: ContextVar[str] = ContextVar("variable", default="unset")
@@ -246,3 +257,70 @@ class TestWhose:
             variable.reset(token)
         assert mine == "the thread's"
         assert not isinstance(other, Fiber)
+
+
+class TestAlone:
+    """Who may block for a moment."""
+
+    def test_no_thread_of_its_own(self) -> None:
+        assert not alone()  # who submits there goes on, and waits later
+
+    def test_a_loops_only_fiber_and_its_coroutine(self) -> None:
+        async def told() -> bool:
+            return alone()
+
+        def both() -> tuple[bool, bool]:
+            return alone(), wait(process_loop().submit(told()))
+
+        assert in_a_fiber(both) == (True, True)
+
+    def test_a_coroutine_of_no_fiber(self) -> None:
+        async def told() -> bool:
+            return alone()
+
+        assert process_loop().submit(told()).result(SOON) is False
+
+    def test_another_loops_coroutine(self) -> None:
+        async def told() -> bool:
+            return alone()
+
+        assert asyncio.run(told()) is False
+
+    def test_not_beside_another_one_until_that_ends(self) -> None:
+        reply: Reply[None] = Reply()
+        _, ended = start(process_loop(), lambda: wait(reply))
+        assert in_a_fiber(alone) is False
+        reply.set_result(None)
+        ended.result(SOON)
+        assert in_a_fiber(alone) is True
+
+    def test_nor_beside_one_that_was_killed(self) -> None:
+        fiber, _ = start(process_loop(), lambda: wait(Reply()))
+        process_loop().post(fiber.kill)
+        assert in_a_fiber(alone) is True
+
+
+class TestGathered:
+    def test_a_thread_hands_over_at_once(self) -> None:
+        got: list[list[int]] = []
+        gathered = Gathered(got.append)
+        gathered.add(1)
+        gathered.add(2)
+        assert got == [[1], [2]]
+
+    def test_the_fibers_of_a_turn_together_in_their_order(self, loop: LoopThread) -> None:
+        got: list[list[int]] = []
+        gathered = Gathered(got.append)
+
+        def add(n: int) -> Callable[[], None]:
+            return lambda: gathered.add(n)
+
+        def all_at_once() -> None:
+            for n in range(3):
+                loop.post(Fiber(loop, add(n)).begin)
+
+        loop.post(all_at_once)
+        loop.submit(asyncio.sleep(0.01)).result(SOON)
+        run(loop, add(3))
+        loop.submit(asyncio.sleep(0.01)).result(SOON)
+        assert got == [[0, 1, 2], [3]]

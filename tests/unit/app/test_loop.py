@@ -129,3 +129,51 @@ def test_no_coroutine_ends_the_loop(loop: LoopThread, error: type[BaseException]
     with pytest.raises(error):
         loop.submit(fail()).result(SOON)
     assert loop.submit(asyncio.sleep(0, "alive")).result(SOON) == "alive"
+
+
+class TestTurns:
+    def test_what_is_left_to_the_end_is_called_once_behind_all_mail(self, loop: LoopThread) -> None:
+        told: list[str] = []
+
+        def end() -> None:
+            told.append("end")
+
+        def ask(name: str) -> None:
+            loop.at_turns_end(end)
+            told.append(name)
+
+        def all_at_once() -> None:  # so that they are read in one turn
+            for name in "abc":
+                loop.post(ask, name)
+
+        loop.post(all_at_once)
+        loop.submit(asyncio.sleep(0.01)).result(SOON)
+        assert told == ["a", "b", "c", "end"]
+
+    def test_outside_of_a_turn(self, loop: LoopThread) -> None:
+        told: list[str] = []
+
+        async def ask() -> None:
+            loop.at_turns_end(lambda: told.append("end"))
+            told.append("asked")
+
+        loop.submit(ask()).result(SOON)
+        loop.submit(asyncio.sleep(0.01)).result(SOON)
+        assert told == ["asked", "end"]
+
+    def test_one_that_fails_does_not_stop_the_others(
+        self, loop: LoopThread, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        told: list[str] = []
+
+        def fail() -> None:
+            raise ValueError
+
+        def ask() -> None:
+            loop.at_turns_end(fail)
+            loop.at_turns_end(lambda: told.append("end"))
+
+        loop.post(ask)
+        loop.submit(asyncio.sleep(0.01)).result(SOON)
+        assert told == ["end"]
+        assert "A call on the loop failed" in caplog.text

@@ -9,10 +9,12 @@ import pytest
 from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import IntegrityError
 
+from app.fibers import wait
 from app.journal import Journal
 from app.journal.rows import Claimed
 from app.journal.writer import DATABASE_ATTEMPTS, Operation, Writer, in_transaction
 from celery_agents.errors import JournalUnavailableError
+from tests.support.fibers import in_a_fiber
 from tests.unit.app.journal.support import DONE, SOON, World, claimed, refused, step
 
 
@@ -242,3 +244,41 @@ def test_a_mistake_is_not_tried_again(world: World) -> None:
     with pytest.raises(IntegrityError):
         in_transaction(world.engine, work)
     assert len(tries) == 1
+
+
+class TestAlone:
+    """A lone fiber's write is made where it is asked for."""
+
+    def test_at_once(self, journal: Journal) -> None:
+        note = Note("a")
+        assert in_a_fiber(lambda: journal._writer.submit(note).done())
+        assert note.future.result(0) == "a"
+
+    def test_not_before_what_is_queued(self, journal: Journal, gate: type[Gate]) -> None:
+        writer = journal._writer
+        writer.submit(gate())
+        queued, note = writer.submit(Note("a")), Note("b")
+        assert not in_a_fiber(lambda: writer.submit(note).done())
+        gate.passed.set()
+        assert {queued.result(SOON), note.future.result(SOON)} in ({"ab"}, {"a", "b"})
+        assert in_a_fiber(lambda: writer.submit(Note("c")).result(SOON)) == "c"
+
+    def test_what_nobody_waits_for_goes_along_with_others(self, journal: Journal) -> None:
+        claimed(journal, "s", step())
+        assert not in_a_fiber(lambda: journal.settle("s").done())
+
+    def test_an_error_is_its_own(self, world: World, journal: Journal) -> None:
+        claim = in_a_fiber(lambda: claimed(journal, "s", step()))
+        assert world.row("s").state == "running"
+        nobody = Claimed(
+            **{**{f: getattr(claim, f) for f in Claimed.__slots__ if f != "since"}, "id": "no"}
+        )
+        with pytest.raises(IntegrityError):
+            in_a_fiber(lambda: journal.start_call(nobody, 0, "m", "f", "k").result(SOON))
+        assert in_a_fiber(lambda: journal.finish(claim, DONE).result(SOON)).applied
+
+    def test_after_the_end(self, world: World) -> None:
+        journal = world.journal()
+        journal._writer.close()
+        with pytest.raises(JournalUnavailableError, match="closed"):
+            in_a_fiber(lambda: wait(journal._writer.submit(Note("a"))))
