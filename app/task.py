@@ -209,6 +209,7 @@ class StepTask(Task):
             with permit():
                 return self._ask(runtime, active, claim, request)
         except asyncio.CancelledError:
+            sleep(0)  # its coroutine hears of it before anybody else does
             asked = active.cancelled or runtime.stopping
             return _Stopped() if asked else AgentFailedError("The agent's code cancelled itself.")
         except AgentsError as error:

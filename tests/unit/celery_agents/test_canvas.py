@@ -68,7 +68,7 @@ OTHERS: dict[str, Make] = {
     "an end that links": lambda c: chain(c.ask.s("a", 1), c.ask.s("b").set(link=[c.ask.s("c")])),
     "a chain that links": lambda c: chain(c.ask.s("a", 1), c.ask.s("b")).set(link=c.ask.s("c")),
     "late": lambda c: c.ask.s("a", 1).set(countdown=60),
-    "another app's": lambda c: c.celery.signature("shop.add", (1,)).set(queue="agents"),
+    "another app's": lambda c: c.celery.signature("elsewhere.add", (1,)).set(queue="agents"),
 }
 
 

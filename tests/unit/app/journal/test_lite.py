@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+from sqlalchemy.exc import NoResultFound
+
 from app.journal.claims import ClaimStep
 from app.journal.finishes import FinishStep
 from tests.unit.app.journal.support import DONE, SOON, World, claimed, step
@@ -21,7 +24,8 @@ class TestSQLite:
         assert new is not None
         assert journal._writer._final.shoot([finish, new]) is None
         assert [world.row(i).state for i in "ab"] == ["running"] * 2
-        assert world.row("c") is None
+        with pytest.raises(NoResultFound):
+            world.row("c")
         world.set("b", token=theirs.token)
         assert journal._writer._final.shoot([finish, new]) == {"a", "b", "c"}
         assert [world.row(i).state for i in "abc"] == ["succeeded", "succeeded", "running"]
