@@ -348,6 +348,7 @@ class StepTask(Task):
     def _conclude(self, outcome: Outcome, parent_id: str | None) -> Any:
         """What Celery stores and passes on: value or error; of a member, what Flower shows."""
         if parent_id is not None:
+            self.request.agents_settled = True  # by its end itself: its parent reads the row
             shown = outcome.value if outcome.ok or outcome.error is None else outcome.error.kind
             return {"state": outcome.state, "is": shown}
         self.request.agents_outcome = outcome.compact()  # app/backend.py keeps it with the result
@@ -357,7 +358,8 @@ class StepTask(Task):
         raise error.exception()
 
     def _settle(self, task_id: str) -> None:
-        if not (self.request.is_eager or self.request.get("agents_unstored")):
+        done = self.request.get("agents_unstored") or self.request.get("agents_settled")
+        if not (self.request.is_eager or done):
             runtime_of(self.app, self.request.hostname).journal.settle(task_id)
 
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 from functools import cache
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, bindparam, func, or_, select, update
+from sqlalchemy import Connection, Text, any_, bindparam, func, or_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import Row
 
 from app.journal import joins, shots
@@ -197,7 +198,6 @@ _ALIVE = select(_W.id).where(_W.lease_until > now())
 _TAKE = (
     update(table(Step))
     .where(
-        _S.id.in_(bindparam("b_ids", expanding=True)),
         or_(
             (_S.state == State.READY) & (_S.ready_at <= now() + joins.EARLY_S),
             (_S.state == State.RUNNING) & _S.worker_id.not_in(_ALIVE),
@@ -215,12 +215,17 @@ _TAKE = (
     )
     .returning(*_CLAIMED)
 )
+_TAKES = {
+    # One parameter, where an IN of many is text to write and to parse for each of them.
+    "postgresql": _TAKE.where(_S.id == any_(bindparam("b_ids", type_=ARRAY(Text)))),
+    "sqlite": _TAKE.where(_S.id.in_(bindparam("b_ids", expanding=True))),
+}
 
 
 def _take(connection: Connection, operations: list[ClaimStep]) -> dict[str, Claim]:
     """Claim rows that stand in the journal."""
     rows = connection.execute(
-        _TAKE,
+        _TAKES[connection.dialect.name],
         {"b_ids": [o.step_id for o in operations], "b_worker": operations[0].worker_id},
     )
     return {row.id: _claimed(row) for row in rows}

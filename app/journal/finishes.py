@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from sqlalchemy import Connection, bindparam, insert, select, text, update
 
 from app.journal import compensations, joins, shots
-from app.journal.engine import CLOCK_POSTGRESQL, as_json, now, read_clock
-from app.journal.models import Call, Event, Step, table
+from app.journal.engine import CLOCK_POSTGRESQL, as_json, now
+from app.journal.models import Event, Step, table
 from app.journal.rows import Aftermath, Claimed
 from app.journal.shots import Shot
 from app.journal.writer import Operation
@@ -265,115 +265,6 @@ class PostponeStep(Operation[Aftermath]):
 def event(run_id: str, step_id: str, kind: str, data: dict[str, Any]) -> Any:
     """The statement that tells something about a step."""
     return insert(Event).values(run_id=run_id, step_id=step_id, at=now(), kind=kind, data=data)
-
-
-class StartCall(Operation[None]):
-    """Write down a call before it is made, so that one in flight at a crash can be counted."""
-
-    order: ClassVar[int] = 40
-
-    def __init__(self, claim: Claimed, seq: int, name: str, fingerprint: str, key: str) -> None:
-        super().__init__()
-        self.row = {
-            "step_id": claim.id,
-            "seq": seq,
-            "token": claim.token,
-            "name": name,
-            "fingerprint": fingerprint,
-            "idempotency_key": key,
-        }
-
-    @classmethod
-    def shot(cls, operations: Sequence[StartCall]) -> Shot:
-        columns = zip(*(o.row.values() for o in operations), strict=True)
-        return Shot(shots.START_CALL, tuple(list(column) for column in columns))
-
-    @classmethod
-    def apply(cls, connection: Connection, operations: Sequence[StartCall]) -> list[None]:
-        at = read_clock(connection)
-        rows = [{**o.row, "started_at": at} for o in operations]
-        connection.execute(joins.insert_new(connection, Call), rows)
-        return [None] * len(operations)
-
-
-_C = table(Call).c
-_FINISH_CALL = (
-    update(table(Call))
-    .where(
-        _C.step_id == bindparam("b_step"),
-        _C.seq == bindparam("b_seq"),
-        _C.token == bindparam("b_token"),
-    )
-    .values(
-        finished_at=now(),
-        answer=bindparam("b_answer", type_=_C.answer.type),
-        error=bindparam("b_error", type_=_C.error.type),
-    )
-)
-
-
-_FINISH_CALLS = text(
-    f"""
-    UPDATE calls SET finished_at = {CLOCK_POSTGRESQL},
-        answer = CAST(v.answer AS json), error = CAST(v.error AS json)
-    FROM unnest(
-        CAST(:steps AS text[]), CAST(:seqs AS integer[]), CAST(:tokens AS integer[]),
-        CAST(:answers AS text[]), CAST(:errors AS text[])
-    ) AS v(step_id, seq, token, answer, error)
-    WHERE calls.step_id = v.step_id AND calls.seq = v.seq AND calls.token = v.token
-    """  # noqa: S608 - of our own constant
-)
-
-
-class FinishCall(Operation[None]):
-    """Write down what a call answered; from then on it is not made again."""
-
-    order: ClassVar[int] = 5
-
-    def __init__(
-        self,
-        claim: Claimed,
-        seq: int,
-        answer: dict[str, Any] | None,
-        error: ErrorInfo | None = None,
-    ) -> None:
-        super().__init__()
-        self.claim = claim
-        self.seq = seq
-        self.answer = answer
-        self.error = error
-
-    @classmethod
-    def shot(cls, operations: Sequence[FinishCall]) -> Shot:
-        return Shot(shots.FINISH_CALL, tuple(_arrays(operations).values()))
-
-    @classmethod
-    def apply(cls, connection: Connection, operations: Sequence[FinishCall]) -> list[None]:
-        if connection.dialect.name == "postgresql":
-            connection.execute(_FINISH_CALLS, _arrays(operations))
-        else:
-            rows = [
-                {
-                    "b_step": o.claim.id,
-                    "b_seq": o.seq,
-                    "b_token": o.claim.token,
-                    "b_answer": o.answer,
-                    "b_error": None if o.error is None else o.error.compact(),
-                }
-                for o in operations
-            ]
-            connection.execute(_FINISH_CALL, rows)
-        return [None] * len(operations)
-
-
-def _arrays(calls: Sequence[FinishCall]) -> dict[str, list[Any]]:
-    return {
-        "steps": [c.claim.id for c in calls],
-        "seqs": [c.seq for c in calls],
-        "tokens": [c.claim.token for c in calls],
-        "answers": [None if c.answer is None else as_json(c.answer) for c in calls],
-        "errors": [None if c.error is None else as_json(c.error.compact()) for c in calls],
-    }
 
 
 _SETTLE = (

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from app.journal import Journal, reads
-from app.journal.finishes import FinishCall, FinishStep, PostponeStep
+from app.journal.calls import FinishCall
+from app.journal.finishes import FinishStep, PostponeStep
 from app.journal.rows import Claimed
 from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, Usage
 from tests.unit.app.journal.support import (

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.journal import Journal, compensations
+from app.journal.calls import FinishCall, StartCall
 from app.journal.claims import ClaimStep
-from app.journal.finishes import FinishCall, FinishStep, Settle, StartCall
+from app.journal.finishes import FinishStep, Settle
 from app.journal.rows import Claimed, NewStep, Refused
 from app.journal.writer import Operation
 from celery_agents.contracts.compensation import Compensation
