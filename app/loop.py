@@ -146,10 +146,10 @@ class Work(Reply[T]):
 
     def cancel(self) -> bool:
         """Cancel it, from any thread. Who waits need not wait for the coroutine to see it."""
-        cancelled = self.set_exception(asyncio.CancelledError())
-        if cancelled:
-            self._thread.post(self._stop)
-        return cancelled
+        if self.done():
+            return False
+        self._thread.post(self._stop)  # before who waits is woken
+        return self.set_exception(asyncio.CancelledError())
 
     def _stop(self) -> None:
         if self.task is not None:

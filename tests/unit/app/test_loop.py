@@ -177,3 +177,26 @@ class TestTurns:
         loop.submit(asyncio.sleep(0.01)).result(SOON)
         assert told == ["end"]
         assert "A call on the loop failed" in caplog.text
+
+
+def test_a_cancelled_coroutine_hears_of_it_before_who_waits(loop: LoopThread) -> None:
+    told: list[str] = []
+    begun = threading.Event()
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            told.append("coroutine")
+            raise
+
+    started = loop.submit(work())
+    assert begun.wait(SOON)
+    started.add_done_callback(
+        lambda _: loop.post(lambda: loop.loop.call_later(0, told.append, "who waits"))
+    )
+    assert started.cancel()
+    loop.submit(asyncio.sleep(0.05)).result(SOON)
+    assert told == ["coroutine", "who waits"]
+    assert not started.cancel()

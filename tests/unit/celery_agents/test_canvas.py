@@ -141,7 +141,7 @@ def test_signals_are_sent_for_a_canvas(client: Client) -> None:
 
 
 def test_what_is_sent_within_a_task_knows_it(client: Client, store: redis.Redis) -> None:
-    @client.celery.task(name="outer")
+    @client.celery.task(name="outer of a canvas")
     def outer() -> list[str]:
         client.publish([chain(client.ask.s("a", 1), client.ask.s("b"))])
         return [child.id for child in current_task.request.children]
