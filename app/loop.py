@@ -145,11 +145,15 @@ class Work(Reply[T]):
         self.task.add_done_callback(self._ended)
 
     def cancel(self) -> bool:
-        """Cancel it, from any thread. Who waits need not wait for the coroutine to see it."""
+        """Cancel it, from any thread; False when it is over already.
+
+        Who waits need not wait for the coroutine to see it.
+        """
         if self.done():
             return False
         self._thread.post(self._stop)  # before who waits is woken
-        return self.set_exception(asyncio.CancelledError())
+        self.set_exception(asyncio.CancelledError())
+        return True
 
     def _stop(self) -> None:
         if self.task is not None:
