@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from sqlalchemy import Connection, select, update
 
 from app.journal import joins
-from app.journal.claims import new_row
-from app.journal.engine import read_clock
 from app.journal.finishes import event
+from app.journal.members import NewMember, insert_members
 from app.journal.models import Step, table
-from app.journal.rows import Aftermath, Claimed, NewStep, Wake, derived_id
+from app.journal.rows import Aftermath, Claimed, Wake, derived_id
 from app.journal.writer import Operation
 from app.plan import Expand, Member
 from celery_agents.contracts.outcome import State
@@ -81,60 +79,36 @@ def _insert_members(
     connection: Connection, o: ExpandStep, wanted: dict[str, Member], number: int
 ) -> list[Wake]:
     """New members are inserted; listed ones of earlier rounds count in this round from now on."""
-    at = read_clock(connection)
     before = connection.execute(
         select(_S.position).where(_S.parent_id == o.claim.id).order_by(_S.position.desc()).limit(1)
     ).scalar()
-    start = 0 if before is None else before + 1
-    rows = [
-        new_row(_new_member(o.claim, m, i, start + n), at, o.rules.wake_grace_s)
-        | {"round": number, "state": State.WAITING if m.waits else State.READY}
-        for n, (i, m) in enumerate(wanted.items())
-    ]
-    if not rows:
-        return []
-    if before is not None:
+    if before is not None and wanted:
         connection.execute(
             update(table(Step))
             .where(_S.parent_id == o.claim.id, _S.id.in_(wanted))
             .values(round=number)
         )
-    made = set(connection.execute(_insertion(connection.dialect.name), rows).scalars())
-    return [
-        Wake(
-            id=i,
-            task=m.task,
-            queue=o.claim.queue,
-            priority=o.claim.priority,
-            run_id=o.claim.run_id,
-            parent_id=o.claim.id,
-            agent=m.agent,
-            payload=row["payload"],
-            envelope=None,
-        )
-        for (i, m), row in zip(wanted.items(), rows, strict=True)
-        if i in made and not m.waits
-    ]
+    members = [NewMember(i, m, {"args": [m.input], "kwargs": m.options}) for i, m in wanted.items()]
+    made = insert_members(
+        connection,
+        o.claim,
+        members,
+        start=0 if before is None else before + 1,
+        number=number,
+        wake_grace_s=o.rules.wake_grace_s,
+    )
+    return [_wake(o.claim, m) for m in members if m.id in made and not m.member.waits]
 
 
-@cache
-def _insertion(dialect: str) -> Any:
-    """Of members that are not there yet; nobody needs more of them than which they are."""
-    return joins.insertion(dialect, Step).returning(_S.id)
-
-
-def _new_member(claim: Claimed, member: Member, step_id: str, position: int) -> NewStep:
-    return NewStep(
-        id=step_id,
-        run_id=claim.run_id,
-        task=member.task,
+def _wake(claim: Claimed, new: NewMember) -> Wake:
+    return Wake(
+        id=new.id,
+        task=new.member.task,
         queue=claim.queue,
         priority=claim.priority,
-        payload={"args": [member.input], "kwargs": member.options},
-        max_attempts=member.max_attempts,
+        run_id=claim.run_id,
         parent_id=claim.id,
-        member=member.key,
-        position=position,
-        agent=member.agent,
-        timeout_s=member.deadline_s,
+        agent=new.member.agent,
+        payload=new.payload,
+        envelope=None,
     )
