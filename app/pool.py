@@ -38,6 +38,7 @@ from app.fibers import Fiber, whose
 from app.loop import process_loop
 from app.permits import Permits
 from app.slots import Slots
+from app.tracebacks import be_brief
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class CoroutinePool(BasePool):
         if USE_FAST_LOCALS:  # one stack for a thread: each task would have another's request
             raise ImproperlyConfigured("This pool does not work with USE_FAST_LOCALS.")
         _task_stack.__ident_func__ = whose
+        be_brief()
         self.tasks = self.app.tasks  # Celery looks it up anew each time
         for task in self.tasks.values():
             adapt(task)
