@@ -119,6 +119,8 @@ def alone() -> bool:
     To hand something over to a thread, and to be woken again, takes as long as a small write; and
     there is nobody else whom it would hold up.
     """
+    if (me := current()) is not None:
+        return me.thread.fibers == 1
     try:
         running = asyncio.get_running_loop()
     except RuntimeError:
