@@ -51,7 +51,7 @@ def _forestall(connection: Connection, step_id: str) -> bool:
     row = new_row(step, read_clock(connection), 0.0)
     if not insert_steps(connection, [row]):
         return False
-    connection.execute(update(Step).where(Step.id == step_id).values(joins.ended(State.CANCELLED)))
+    joins.end_early(connection, step_id, State.CANCELLED)
     joins.end_runs(connection, [(step_id, State.CANCELLED, Usage())])
     return True
 

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Row
 from app.journal import joins, shots
 from app.journal.engine import as_json, now, read_clock
 from app.journal.finishes import Conclusion, conclude
-from app.journal.models import Run, Step, Worker, table
+from app.journal.models import Join, Run, Step, Worker, table
 from app.journal.rows import Aftermath, Claim, Claimed, Finished, NewStep, Refusal, Refused
 from app.journal.shots import Shot
 from app.journal.writer import Operation
@@ -37,7 +37,9 @@ _CLAIMED = (
     _S.payload,
     _S.max_attempts,
     (_S.deadline_at - now()).label("remaining_s"),
+    select(table(Join).c.policy).where(table(Join).c.step_id == _S.parent_id).scalar_subquery(),
 )
+_PAYLOAD = 10  # its place among them
 
 
 class ClaimStep(Operation[Claim]):
@@ -55,22 +57,20 @@ class ClaimStep(Operation[Claim]):
         self.rules = rules
         self.new = new
 
+    @property
+    def variety(self) -> int:
+        return self.new is None
+
+    @property
+    def has_lite(self) -> bool:
+        return self.new is not None
+
     @classmethod
     def shot(cls, operations: Sequence[ClaimStep]) -> Shot | None:
-        new = [o.new for o in operations if o.new is not None]
-        ids = [n.id for n in new]
-        if len(set(ids)) < len(operations):
+        if len({o.step_id for o in operations}) < len(operations):
             return None
-        payloads = [as_json(n.payload) for n in new]
-        values = (
-            *(ids, [n.run_id for n in new], [n.parent_id for n in new], [n.member for n in new]),
-            *([n.position for n in new], [n.task for n in new], [n.agent for n in new]),
-            *([n.queue for n in new], [n.priority for n in new], payloads),
-            [None if n.envelope is None else as_json(n.envelope) for n in new],
-            *([n.max_attempts for n in new], [n.timeout_s for n in new]),
-            *(operations[0].worker_id, operations[0].rules.wake_grace_s),
-        )
-        return Shot(shots.CLAIM, values, ids, lambda i: _first(new[i], payloads[i]))
+        new = [o.new for o in operations if o.new is not None]
+        return _making(operations[0], new) if new else _taking(operations)
 
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[ClaimStep]) -> list[Claim]:
@@ -89,6 +89,35 @@ class ClaimStep(Operation[Claim]):
             results[o.step_id] if first[o.step_id] is o else _repeated(results[o.step_id], taken)
             for o in operations
         ]
+
+
+def _making(one: ClaimStep, new: Sequence[NewStep]) -> Shot:
+    """Claims that make their rows."""
+    ids = [n.id for n in new]
+    payloads = [as_json(n.payload) for n in new]
+    values = (
+        *(ids, [n.run_id for n in new], [n.parent_id for n in new], [n.member for n in new]),
+        *([n.position for n in new], [n.task for n in new], [n.agent for n in new]),
+        *([n.queue for n in new], [n.priority for n in new], payloads),
+        [None if n.envelope is None else as_json(n.envelope) for n in new],
+        *([n.max_attempts for n in new], [n.timeout_s for n in new]),
+        *(one.worker_id, one.rules.wake_grace_s),
+    )
+    return Shot(shots.CLAIM, values, ids, lambda place, _: _first(new[place], payloads[place]))
+
+
+def _taking(operations: Sequence[ClaimStep]) -> Shot:
+    """Claims of rows that stand in the journal."""
+    ids = [o.step_id for o in operations]
+    values = (ids, operations[0].worker_id, State.READY.value, joins.EARLY_S)
+    return Shot(shots.TAKE, values, ids, _taken)
+
+
+def _taken(_place: int, row: Any) -> Claimed:
+    """The row, in which the payload is text."""
+    values = list(row)
+    values[_PAYLOAD] = json.loads(values[_PAYLOAD])
+    return Claimed(*values)
 
 
 def _repeated(claim: Claim, taken: Refused) -> Claim:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
-from app.journal import joins
+from app.journal import joins, shots
 from app.journal.finishes import event
 from app.journal.members import NewMember, insert_members
 from app.journal.models import Step, table
 from app.journal.rows import Aftermath, Claimed, Wake, derived_id
+from app.journal.shots import Shot
 from app.journal.writer import Operation
-from app.plan import Expand, Member
+from app.plan import Expand
 from celery_agents.contracts.outcome import State
 
 _S = table(Step).c
@@ -39,34 +41,93 @@ class ExpandStep(Operation[Expanded]):
         self.plan = plan
         self.rules = rules
 
+    @property
+    def variety(self) -> int:
+        plan = self.plan
+        few = 0 < len(plan.members) <= _FEW
+        return not (few and self.claim.token == 1 and plan.note is None)
+
+    @property
+    def has_lite(self) -> bool:
+        return False
+
+    @classmethod
+    def shot(cls, operations: Sequence[ExpandStep]) -> Shot | None:
+        return _shot(operations) if operations[0].variety == 0 else None
+
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[ExpandStep]) -> list[Expanded]:
         return [_expand(connection, o) for o in operations]
 
 
+#: Members up to which one statement may hold all of an expansion's.
+_FEW = 1_000
+
+
+def _shot(operations: Sequence[ExpandStep]) -> Shot:
+    """First expansions, as they most likely are."""
+    wanted = [_wanted(o) for o in operations]
+    steps, members = [], []
+    for o, news in zip(operations, wanted, strict=True):
+        claim, join = o.claim, o.plan.join
+        steps.append((claim.id, claim.token, join.kind, join.keep, len(news), join.timeout_s))
+        for place, new in enumerate(news):
+            own_id, key, *rest = new.columns()
+            members.append((claim.id, own_id, key, place, *rest))
+    common = (State.RUNNING.value, operations[0].rules.wake_grace_s)
+
+    def result(place: int, row: Sequence[Any]) -> Expanded:
+        claim = operations[place].claim
+        timed = operations[place].plan.join.timeout_s is not None
+        return Expanded(
+            members=[_wake(claim, new) for new in wanted[place] if not new.member.waits],
+            timer=_own_wake(claim, row[1]) if timed else None,
+        )
+
+    ids = [o.claim.id for o in operations]
+    return Shot(shots.EXPAND, (*_columns(steps), *common, *_columns(members)), ids, result)
+
+
+def _columns(rows: Sequence[tuple[Any, ...]]) -> Iterator[list[Any]]:
+    return (list(column) for column in zip(*rows, strict=True))
+
+
+def _own_wake(claim: Claimed, envelope: str | None) -> Wake:
+    return Wake(
+        id=claim.id,
+        task=claim.task,
+        queue=claim.queue,
+        priority=claim.priority,
+        run_id=claim.run_id,
+        parent_id=claim.parent_id,
+        agent=claim.agent,
+        payload=claim.payload,
+        envelope=None if envelope is None else json.loads(envelope),
+    )
+
+
+def _wanted(o: ExpandStep) -> list[NewMember]:
+    """By id: a join that expected a member twice would never be complete."""
+    members = {derived_id(o.claim.id, m.key): m for m in o.plan.members}
+    return [NewMember(i, m, {"args": [m.input], "kwargs": m.options}) for i, m in members.items()]
+
+
 def _expand(connection: Connection, o: ExpandStep) -> Expanded:
     claim = o.claim
-    waiting = connection.execute(
-        update(table(Step))
-        .where(
-            _S.id == claim.id,
-            _S.token == claim.token,
-            _S.state == State.RUNNING,
-            _S.cancel_requested.is_(False),
-        )
-        .values(state=State.WAITING, worker_id=None, attempts=0)
-        .returning(*joins.WAKE_COLUMNS)
-    ).first()
+    held = {"b_id": claim.id, "b_token": claim.token}
+    waiting = connection.execute(_WAIT, held).first()
     if waiting is None:
         return Expanded(applied=False)
-    # By id: a join that expected a member twice would never be complete.
-    wanted = {derived_id(claim.id, m.key): m for m in o.plan.members}
-    number = joins.open_round(connection, claim.id, list(wanted), o.plan.join)
+    wanted = _wanted(o)
+    number = joins.open_round(connection, claim.id, len(wanted), o.plan.join)
     members = _insert_members(connection, o, wanted, number)
-    joins.recount(connection, claim.id, number)
     if o.plan.note is not None:
         connection.execute(event(claim.run_id, claim.id, "expanded", o.plan.note))
-    fired = joins.fire_if_complete(connection, claim.id, o.rules)
+    if number == 1 and wanted:
+        fired = Aftermath()  # none of its members has begun
+    else:
+        joins.recount(connection, claim.id, number)
+        fired = joins.fire_if_complete(connection, claim.id, o.rules)
     return Expanded(
         members=members,
         timer=None if o.plan.join.timeout_s is None else joins.wake_of(waiting),
@@ -75,29 +136,51 @@ def _expand(connection: Connection, o: ExpandStep) -> Expanded:
     )
 
 
+_WAIT = (
+    update(table(Step))
+    .where(
+        _S.id == bindparam("b_id"),
+        _S.token == bindparam("b_token"),
+        _S.state == State.RUNNING,
+        _S.cancel_requested.is_(False),
+    )
+    .values(state=State.WAITING, worker_id=None, attempts=0)
+    .returning(*joins.WAKE_COLUMNS)
+)
+
+
 def _insert_members(
-    connection: Connection, o: ExpandStep, wanted: dict[str, Member], number: int
+    connection: Connection, o: ExpandStep, wanted: Sequence[NewMember], number: int
 ) -> list[Wake]:
     """New members are inserted; listed ones of earlier rounds count in this round from now on."""
-    before = connection.execute(
-        select(_S.position).where(_S.parent_id == o.claim.id).order_by(_S.position.desc()).limit(1)
-    ).scalar()
-    if before is not None and wanted:
-        connection.execute(
-            update(table(Step))
-            .where(_S.parent_id == o.claim.id, _S.id.in_(wanted))
-            .values(round=number)
-        )
-    members = [NewMember(i, m, {"args": [m.input], "kwargs": m.options}) for i, m in wanted.items()]
+    start = 0
+    if number > 1 and wanted:
+        listed = [new.id for new in wanted]
+        connection.execute(_MOVE, {"b_id": o.claim.id, "b_ids": listed, "b_round": number})
+        last = connection.execute(_LAST, {"b_id": o.claim.id}).scalar()
+        start = 0 if last is None else last + 1
     made = insert_members(
         connection,
         o.claim,
-        members,
-        start=0 if before is None else before + 1,
+        wanted,
+        start=start,
         number=number,
         wake_grace_s=o.rules.wake_grace_s,
     )
-    return [_wake(o.claim, m) for m in members if m.id in made and not m.member.waits]
+    return [_wake(o.claim, m) for m in wanted if m.id in made and not m.member.waits]
+
+
+_LAST = (
+    select(_S.position)
+    .where(_S.parent_id == bindparam("b_id"))
+    .order_by(_S.position.desc())
+    .limit(1)
+)
+_MOVE = (
+    update(table(Step))
+    .where(_S.parent_id == bindparam("b_id"), _S.id.in_(bindparam("b_ids", expanding=True)))
+    .values(round=bindparam("b_round"))
+)
 
 
 def _wake(claim: Claimed, new: NewMember) -> Wake:

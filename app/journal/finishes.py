@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any, ClassVar
 
 from sqlalchemy import Connection, bindparam, insert, select, text, update
@@ -177,26 +179,80 @@ class FinishStep(Operation[Aftermath]):
         super().__init__()
         self.conclusion = Conclusion(claim.id, claim.token, outcome, claim.parent_id)
         self.rules = rules
+        self._shot = _shot_for(claim, outcome)
+
+    @property
+    def variety(self) -> int:
+        return self._shot
+
+    @property
+    def has_lite(self) -> bool:
+        return self._shot is _Shot.ROOTS
 
     @classmethod
     def shot(cls, operations: Sequence[FinishStep]) -> Shot | None:
         ends = [o.conclusion for o in operations]
-        ids = [c.step_id for c in ends]
-        if len(set(ids)) < len(ids) or any(c.parent_id or not c.outcome.ok for c in ends):
+        if len({c.step_id for c in ends}) < len(ends):
             return None
-        tokens = [c.token for c in ends]
-        outcomes = [as_json(c.outcome.compact()) for c in ends]
-        usages = [as_json(c.outcome.usage.compact()) for c in ends]
-        state, grace_s = State.RUNNING.value, operations[0].rules.wake_grace_s
-        if len(ids) == 1:
-            one = (ids[0], tokens[0], state, outcomes[0], grace_s, usages[0])
-            return Shot(shots.FINISH_ONE, one, ids, lambda _: Aftermath())
-        many = (ids, tokens, state, outcomes, grace_s, usages)
-        return Shot(shots.FINISH, many, ids, lambda _: Aftermath())
+        grace_s = operations[0].rules.wake_grace_s
+        match operations[0].variety:
+            case _Shot.ROOTS:
+                return _of_roots(ends, grace_s)
+            case _Shot.MEMBERS:
+                return _of_members(ends, grace_s)
+        return None
 
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[FinishStep]) -> list[Aftermath]:
         return conclude(connection, [o.conclusion for o in operations], operations[0].rules)
+
+
+class _Shot(IntEnum):
+    """Which shot may write an end."""
+
+    ROOTS = 0
+    MEMBERS = 1
+    NONE = 2
+
+
+def _shot_for(claim: Claimed, outcome: Outcome) -> _Shot:
+    if claim.parent_id is None:
+        return _Shot.ROOTS if outcome.ok else _Shot.NONE
+    counted = {"all": True, "unbroken": outcome.ok, "first": not outcome.ok}
+    plain = counted.get(claim.policy or "", False) and outcome.compensation is None
+    return _Shot.MEMBERS if plain else _Shot.NONE
+
+
+def _of_roots(ends: Sequence[Conclusion], grace_s: float) -> Shot:
+    ids, state = [c.step_id for c in ends], State.RUNNING.value
+    tokens = [c.token for c in ends]
+    outcomes = [as_json(c.outcome.compact()) for c in ends]
+    usages = [as_json(c.outcome.usage.compact()) for c in ends]
+    if len(ids) == 1:
+        one = (ids[0], tokens[0], state, outcomes[0], grace_s, usages[0])
+        return Shot(shots.FINISH_ONE, one, ids, _with_wake)
+    many = (ids, tokens, state, outcomes, grace_s, usages)
+    return Shot(shots.FINISH, many, ids, _with_wake)
+
+
+def _of_members(ends: Sequence[Conclusion], grace_s: float) -> Shot:
+    ids = [c.step_id for c in ends]
+    values = (
+        *(ids, [c.token for c in ends], [c.parent_id for c in ends]),
+        [c.outcome.state.value for c in ends],
+        [as_json(c.outcome.compact()) for c in ends],
+        *(State.RUNNING.value, grace_s),
+    )
+    return Shot(shots.FINISH_MEMBERS, values, ids, _with_wake)
+
+
+def _with_wake(_place: int, row: Sequence[Any]) -> Aftermath:
+    """A row of an end tells the wake of its parent, if this end is what fires its join."""
+    if len(row) == 1 or row[1] is None:
+        return Aftermath()
+    *about, payload, envelope = row[1:]
+    values = [*about, json.loads(payload), None if envelope is None else json.loads(envelope)]
+    return Aftermath(wakes=[joins.wake_of(values)])
 
 
 class PostponeStep(Operation[Aftermath]):

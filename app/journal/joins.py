@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.dml import Insert
 
@@ -78,55 +78,81 @@ def lock(connection: Connection, parent_ids: Iterable[str | None]) -> None:
     """Take the join rows of these parents, in the order of their ids."""
     ids = sorted({i for i in parent_ids if i})
     if ids and connection.dialect.name != "sqlite":  # SQLite has one writer at a time anyway
-        connection.execute(
-            select(_J.step_id).where(_J.step_id.in_(ids)).order_by(_J.step_id).with_for_update()
-        )
+        connection.execute(_LOCK, {"b_ids": ids})
 
 
-def open_round(
-    connection: Connection, step_id: str, member_ids: list[str], policy: JoinPolicy
-) -> int:
-    """Begin a new round of a step's join over these members, which may have ended already."""
-    connection.execute(
-        insert_new(connection, Join).values(
-            step_id=step_id, round=0, policy=policy.kind, expected=0, state="fired", keep=False
-        )
-    )
+_LOCK = (
+    select(_J.step_id)
+    .where(_J.step_id.in_(bindparam("b_ids", expanding=True)))
+    .order_by(_J.step_id)
+    .with_for_update()
+)
+
+
+def open_round(connection: Connection, step_id: str, expected: int, policy: JoinPolicy) -> int:
+    """Begin a new round of a step's join over so many members; its number, 1 for the first.
+
+    Those of a later one may have ended already.
+    """
+    values = {
+        "b_id": step_id,
+        "b_policy": policy.kind,
+        "b_keep": policy.keep,
+        "b_expected": expected,
+        "b_timeout": policy.timeout_s,
+    }
+    first = connection.execute(_first_round(connection.dialect.name), values).scalar()
+    if first is not None:
+        return int(first)
     lock(connection, [step_id])
-    deadline = None if policy.timeout_s is None else now() + policy.timeout_s
-    number: int = connection.execute(
-        update(table(Join))
-        .where(_J.step_id == step_id)
-        .values(
-            round=_J.round + 1,
-            policy=policy.kind,
-            keep=policy.keep,
-            expected=len(member_ids),
-            done=0,
-            succeeded=0,
-            state="open",
-            deadline_at=deadline,
-        )
-        .returning(_J.round)
-    ).scalar_one()
-    return number
+    return int(connection.execute(_NEXT_ROUND, values).scalar_one())
+
+
+_OPENED = {
+    _J.policy: bindparam("b_policy"),
+    _J.keep: bindparam("b_keep"),
+    _J.expected: bindparam("b_expected"),
+    _J.done: 0,
+    _J.succeeded: 0,
+    _J.state: "open",
+    _J.deadline_at: now() + bindparam("b_timeout", type_=_J.deadline_at.type),
+}
+_NEXT_ROUND = (
+    update(table(Join))
+    .where(_J.step_id == bindparam("b_id"))
+    .values({**_OPENED, _J.round: _J.round + 1})
+    .returning(_J.round)
+)
+
+
+@cache
+def _first_round(dialect: str) -> Any:
+    row = {**_OPENED, _J.step_id: bindparam("b_id"), _J.round: 1}
+    return insertion(dialect, table(Join)).values(row).returning(_J.round)
 
 
 def recount(connection: Connection, step_id: str, number: int) -> None:
     """Count the members of this round that had ended before it began (a repeated expansion)."""
-    of_round = (_S.parent_id == step_id) & (_S.round == number)
-    done = select(func.count()).where(of_round, _S.state.in_(_FINAL)).scalar_subquery()
-    succeeded = select(func.count()).where(of_round, _S.state == State.SUCCEEDED).scalar_subquery()
-    connection.execute(
-        update(table(Join)).where(_J.step_id == step_id).values(done=done, succeeded=succeeded)
-    )
+    connection.execute(_RECOUNT, {"b_id": step_id, "b_round": number})
 
+
+_OF_ROUND = (_S.parent_id == bindparam("b_id")) & (_S.round == bindparam("b_round"))
+_RECOUNT = (
+    update(table(Join))
+    .where(_J.step_id == bindparam("b_id"))
+    .values(
+        done=select(func.count()).where(_OF_ROUND, _S.state.in_(_FINAL)).scalar_subquery(),
+        succeeded=select(func.count())
+        .where(_OF_ROUND, _S.state == State.SUCCEEDED)
+        .scalar_subquery(),
+    )
+)
 
 _COUNT = (
     update(table(Join))
     .where(_J.step_id == bindparam("b_id"), _J.round == bindparam("b_round"), _J.state == "open")
     .values(done=_J.done + bindparam("b_done"), succeeded=_J.succeeded + bindparam("b_succeeded"))
-    .returning(_J.expected, _J.done, _J.succeeded, _J.policy)
+    .returning(_J.expected, _J.done, _J.succeeded, _J.policy, _J.round)
 )
 
 
@@ -146,20 +172,22 @@ def count(
             {"b_id": parent_id, "b_round": number, "b_done": done, "b_succeeded": succeeded},
         ).first()
         if counted is not None and _complete(connection, parent_id, counted, rules):
-            result[parent_id] = fire(connection, parent_id, rules)
+            over = counted.round == 1 and counted.done >= counted.expected
+            result[parent_id] = fire(connection, parent_id, rules, over=over)
     return result
 
 
 def fire_if_complete(connection: Connection, step_id: str, rules: Rules) -> Aftermath:
     """Fire a join whose members may all have ended before it was opened."""
-    row = connection.execute(
-        select(_J.expected, _J.done, _J.succeeded, _J.policy).where(
-            _J.step_id == step_id, _J.state == "open"
-        )
-    ).first()
+    row = connection.execute(_OPEN, {"b_id": step_id}).first()
     if row is not None and _complete(connection, step_id, row, rules):
         return fire(connection, step_id, rules)
     return Aftermath()
+
+
+_OPEN = select(_J.expected, _J.done, _J.succeeded, _J.policy).where(
+    _J.step_id == bindparam("b_id"), _J.state == "open"
+)
 
 
 def fire_if_late(connection: Connection, step_id: str, rules: Rules) -> Aftermath | None:
@@ -181,23 +209,17 @@ def _complete(connection: Connection, parent_id: str, join: Any, rules: Rules) -
     if join.policy == "unbroken":
         return bool(join.succeeded < join.done)
     if join.policy == "decided":
-        parent = connection.execute(select(_S.task, _S.payload).where(_S.id == parent_id)).one()
+        parent = connection.execute(_PARENT, {"b_id": parent_id}).one()
         return rules.decided(parent.task, parent.payload, members(connection, parent_id))
     return False
 
 
+_PARENT = select(_S.task, _S.payload).where(_S.id == bindparam("b_id"))
+
+
 def members(connection: Connection, parent_id: str) -> list[MemberState]:
     """All members of a step, of every round, in their order."""
-    rows = connection.execute(
-        select(
-            _S.member,
-            _S.state,
-            _S.outcome,
-            (func.coalesce(_S.finished_at, now()) - _S.started_at),
-        )
-        .where(_S.parent_id == parent_id)
-        .order_by(_S.position)
-    )
+    rows = connection.execute(_MEMBERS, {"b_id": parent_id})
     return [
         MemberState(
             key=member or "",
@@ -209,32 +231,51 @@ def members(connection: Connection, parent_id: str) -> list[MemberState]:
     ]
 
 
-def fire(connection: Connection, step_id: str, rules: Rules) -> Aftermath:
-    """Close the join, make its step ready, and let go of members that no longer matter."""
-    fired = connection.execute(
-        update(table(Join))
-        .where(_J.step_id == step_id, _J.state == "open")
-        .values(state="fired")
-        .returning(_J.keep)
-    ).first()
+_MEMBERS = (
+    select(
+        _S.member,
+        _S.state,
+        _S.outcome,
+        (func.coalesce(_S.finished_at, now()) - _S.started_at),
+    )
+    .where(_S.parent_id == bindparam("b_id"))
+    .order_by(_S.position)
+)
+
+
+def fire(connection: Connection, step_id: str, rules: Rules, *, over: bool = False) -> Aftermath:
+    """Close the join, make its step ready, and let go of members that no longer matter.
+
+    ``over``: all members that it ever had are known to have ended.
+    """
+    fired = connection.execute(_FIRE, {"b_id": step_id}).first()
     if fired is None:
         return Aftermath()
-    woken = connection.execute(
-        update(table(Step))
-        .where(_S.id == step_id, _S.state == State.WAITING)
-        .values(
-            state=State.READY,
-            ready_at=now(),
-            wake_at=now() + rules.wake_grace_s,
-            wakes=0,
-            attempts=0,  # a new round is progress: the cap is on attempts without any
-        )
-        .returning(*WAKE_COLUMNS)
-    ).all()
+    woken = connection.execute(_READY, {"b_id": step_id, "b_grace": rules.wake_grace_s}).all()
     aftermath = Aftermath(wakes=[wake_of(row) for row in woken])
-    if not fired.keep:
+    if not (fired.keep or over):
         aftermath.cancels = drop_members(connection, [step_id], State.SKIPPED)
     return aftermath
+
+
+_FIRE = (
+    update(table(Join))
+    .where(_J.step_id == bindparam("b_id"), _J.state == "open")
+    .values(state="fired")
+    .returning(_J.keep)
+)
+_READY = (
+    update(table(Step))
+    .where(_S.id == bindparam("b_id"), _S.state == State.WAITING)
+    .values(
+        state=State.READY,
+        ready_at=now(),
+        wake_at=now() + bindparam("b_grace", type_=_S.wake_at.type),
+        wakes=0,
+        attempts=0,  # a new round is progress: the cap is on attempts without any
+    )
+    .returning(*WAKE_COLUMNS)
+)
 
 
 def drop_members(connection: Connection, parent_ids: list[str], waiting_state: State) -> list[str]:
@@ -244,50 +285,60 @@ def drop_members(connection: Connection, parent_ids: list[str], waiting_state: S
     """
     running: list[str] = []
     while parent_ids:
-        below = _S.parent_id.in_(parent_ids)
-        _hold_still(connection, below)
-        running += connection.execute(
-            update(table(Step))
-            .where(below, _S.state == State.RUNNING)
-            .values(cancel_requested=True)
-            .returning(_S.id)
-        ).scalars()
-        connection.execute(
-            update(table(Step)).where(below, _S.state == State.READY).values(ended(waiting_state))
-        )
-        parent_ids = list(
-            connection.execute(
-                update(table(Step))
-                .where(below, _S.state == State.WAITING)
-                .values(ended(State.CANCELLED))
-                .returning(_S.id)
-            ).scalars()
-        )
+        below = {"b_ids": parent_ids}
+        _hold_still(connection, parent_ids)
+        running += connection.execute(_STOP, below).scalars()
+        connection.execute(_SKIP, {**below, **_ended(waiting_state)})
+        waiting = connection.execute(_CANCEL, {**below, **_ended(State.CANCELLED)})
+        parent_ids = list(waiting.scalars())
     return running
 
 
-def _hold_still(connection: Connection, steps: ColumnElement[bool]) -> None:
+def _hold_still(connection: Connection, parent_ids: list[str]) -> None:
     """Lock open steps, their joins first: one that is being claimed just now is not missed."""
     if connection.dialect.name == "sqlite":
         return
-    moving = select(_S.id).where(steps, _S.state.not_in(_FINAL)).order_by(_S.id)
-    lock(connection, connection.execute(moving).scalars())
-    connection.execute(moving.with_for_update())
+    below = {"b_ids": parent_ids}
+    lock(connection, connection.execute(_MOVING, below).scalars())
+    connection.execute(_HOLD, below)
 
 
-def ended(state: State) -> dict[Any, Any]:
-    """The columns of a step that ends without having run to its end."""
+_BELOW = _S.parent_id.in_(bindparam("b_ids", expanding=True))
+_MOVING = select(_S.id).where(_BELOW, _S.state.not_in(_FINAL)).order_by(_S.id)
+_HOLD = _MOVING.with_for_update()
+
+
+def _ended(state: State) -> dict[str, Any]:
+    """What a step has to show that ends without having run to its end."""
     error = None if state is State.SKIPPED else ErrorInfo.of(StepCancelledError())
-    outcome = Outcome(state=state, error=error)
-    return {
-        _S.state: state,
-        _S.outcome: outcome.compact(),
-        _S.finished_at: now(),
-        _S.cancel_requested: True,
-        _S.worker_id: None,
-        _S.settled: True,
-        _S.token: _S.token + 1,  # a claim of before ends nothing any more
-    }
+    return {"b_state": state, "b_outcome": Outcome(state=state, error=error).compact()}
+
+
+_ENDED = {
+    _S.state: bindparam("b_state"),
+    _S.outcome: bindparam("b_outcome", type_=_S.outcome.type),
+    _S.finished_at: now(),
+    _S.cancel_requested: True,
+    _S.worker_id: None,
+    _S.settled: True,
+    _S.token: _S.token + 1,  # a claim of before ends nothing any more
+}
+_STOP = (
+    update(table(Step))
+    .where(_BELOW, _S.state == State.RUNNING)
+    .values(cancel_requested=True)
+    .returning(_S.id)
+)
+_SKIP = update(table(Step)).where(_BELOW, _S.state == State.READY).values(_ENDED)
+_CANCEL = (
+    update(table(Step)).where(_BELOW, _S.state == State.WAITING).values(_ENDED).returning(_S.id)
+)
+_END = update(table(Step)).where(_S.id == bindparam("b_id")).values(_ENDED)
+
+
+def end_early(connection: Connection, step_id: str, state: State) -> None:
+    """End a step whatever state it is in."""
+    connection.execute(_END, {"b_id": step_id, **_ended(state)})
 
 
 _R = table(Run).c

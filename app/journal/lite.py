@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from app.journal import shots
 from app.journal.engine import read_clock
-from app.journal.shots import Prepared, Shot
+from app.journal.shots import Prepared, Shot, Written
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,8 @@ class AmissError(Exception):
     """A row was not as it has to be: the transaction is to be taken back."""
 
 
-def fire(connection: Connection, volley: Sequence[Shot]) -> set[str]:
-    """Write them all, in the transaction of ``connection``; the ids of those that answer.
+def fire(connection: Connection, volley: Sequence[Shot]) -> Written:
+    """Write them all, in the transaction of ``connection``; the rows of those that answer.
 
     Raises:
         AmissError
@@ -116,7 +116,7 @@ def fire(connection: Connection, volley: Sequence[Shot]) -> set[str]:
         counts = [connection.exec_driver_sql(t, values).rowcount for t in statements.texts]
         if shot.prepared.answers and counts[0] != len(shot.ids):
             raise AmissError
-    return {step_id for shot in volley for step_id in shot.ids}
+    return {step_id: (step_id,) for shot in volley for step_id in shot.ids}
 
 
 def _values(like: Prepared, shot: Shot) -> dict[str, Any]:

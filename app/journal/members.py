@@ -43,7 +43,7 @@ class NewMember:
     payload: dict[str, Any]
 
     def columns(self) -> tuple[Any, ...]:
-        """Its own, in the order of ``_OWN``."""
+        """Its own: id, key, task, agent, state, payload, attempts and seconds at the most."""
         m = self.member
         state = (State.WAITING if m.waits else State.READY).value
         told = (m.key, m.task, m.agent, state, as_json(self.payload), m.max_attempts)

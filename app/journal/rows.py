@@ -106,6 +106,7 @@ class Claimed:
     payload: dict[str, Any]
     max_attempts: int
     remaining_s: float | None  # until the step's own deadline
+    policy: str | None = None  # of the join that counts it, where the claim has looked it up
     cancels: list[str] = field(default_factory=list)  # members that this claim let go of
     since: float = field(default_factory=time.monotonic)
 

@@ -22,7 +22,9 @@ class Prepared:
     name: str
     types: tuple[str, ...]  # of $1, $2, …
     body: str
-    answers: bool = False  # with the ids of the steps that it wrote; the others just write
+    answers: bool = (
+        False  # with a row for each step that it wrote, its id first; else it just writes
+    )
 
     @property
     def command(self) -> str:
@@ -42,16 +44,20 @@ class Shot:
     prepared: Prepared
     values: tuple[Any, ...]
     ids: Sequence[str] = ()  # the step of each write, where the statement answers
-    result: Callable[[int], Any] = lambda _: None  # of the write at this place, if it was written
+    #: Of the write at this place, whose row this is, if it was written.
+    result: Callable[[int, Sequence[Any]], Any] = lambda _place, _row: None
 
 
-_TEXTS, _INTEGERS = "text[]", "integer[]"
+#: What shots that answer wrote: the row of each step by its id.
+Written = dict[str, Sequence[Any]]
+
+_TEXTS, _INTEGERS, _FLOATS = "text[]", "integer[]", "double precision[]"
 
 CLAIM = Prepared(
     "claim_steps",
     (
         *(_TEXTS, _TEXTS, _TEXTS, _TEXTS, _INTEGERS, _TEXTS, _TEXTS, _TEXTS, _INTEGERS),
-        *(_TEXTS, _TEXTS, _INTEGERS, "double precision[]", "text", "double precision"),
+        *(_TEXTS, _TEXTS, _INTEGERS, _FLOATS, "text", "double precision"),
     ),
     f"""
     WITH made AS (
@@ -77,10 +83,26 @@ CLAIM = Prepared(
     answers=True,
 )
 
+#: Of steps that stand in the journal and are due; one that another worker held is not among them.
+TAKE = Prepared(
+    "take_steps",
+    (_TEXTS, "text", "text", "double precision"),
+    f"""
+    UPDATE steps SET state = 'running', attempts = attempts + 1, token = token + 1,
+        worker_id = $2, wakes = 0, started_at = coalesce(started_at, {CLOCK})
+    WHERE id = ANY ($1) AND state = $3 AND ready_at <= {CLOCK} + $4
+        AND attempts < max_attempts AND NOT cancel_requested
+    RETURNING id, token, attempts, run_id, parent_id, member, task, agent, queue, priority,
+        CAST(payload AS text), max_attempts, deadline_at - {CLOCK},
+        (SELECT policy FROM joins WHERE step_id = steps.parent_id)
+    """,  # noqa: S608 - of our own constant
+    answers=True,
+)
+
 # The server keeps the plan of a prepared statement, also one made for tables of a few rows. So that
 # it is right for large ones, none is read but by its primary key: rows are joined with the arrays
 # *and* looked up by them (else a join may read the whole index), and a step's state is compared
-# with a value that is given (else a partial index on that state will do).
+# with a value that is given, and its parent with COALESCE (else a partial index on them will do).
 
 #: Of roots that succeeded: nothing is to be counted, and nothing to be undone.
 FINISH = Prepared(
@@ -121,6 +143,103 @@ FINISH_ONE = Prepared(
     )
     SELECT id FROM ended
     """,  # noqa: S608 - of our own constant
+    answers=True,
+)
+
+#: Of steps that had no members before; these inherit from them. What differs between the members
+#: comes beside what differs between the steps.
+EXPAND = Prepared(
+    "expand_steps",
+    (
+        *(_TEXTS, _INTEGERS, _TEXTS, "boolean[]", _INTEGERS, _FLOATS, "text", "double precision"),
+        *(_TEXTS, _TEXTS, _TEXTS, _INTEGERS, _TEXTS, _TEXTS, _TEXTS, _TEXTS, _INTEGERS, _FLOATS),
+    ),
+    f"""
+    WITH waiting AS (
+        UPDATE steps SET state = 'waiting', worker_id = NULL, attempts = 0
+        FROM unnest($1, $2, $3, $4, $5, $6) AS v(id, token, policy, keep, expected, timeout_s)
+        WHERE steps.id = ANY ($1) AND steps.id = v.id AND steps.token = v.token
+            AND steps.state = $7 AND NOT steps.cancel_requested
+            AND (SELECT j.round FROM joins AS j WHERE j.step_id = steps.id) IS NULL
+        RETURNING steps.id, steps.run_id, steps.queue, steps.priority, steps.envelope, v.policy,
+            v.keep, v.expected, v.timeout_s
+    ), opened AS (
+        INSERT INTO joins (step_id, round, policy, keep, expected, done, succeeded, state,
+            deadline_at)
+        SELECT id, 1, policy, keep, expected, 0, 0, 'open', {CLOCK} + timeout_s FROM waiting
+    ), made AS (
+        INSERT INTO steps (id, run_id, parent_id, member, position, round, task, agent, queue,
+            priority, state, payload, attempts, max_attempts, token, ready_at, wake_at, wakes,
+            deadline_at, cancel_requested, settled, created_at)
+        SELECT m.id, w.run_id, w.id, m.member, m.position, 1, m.task, m.agent, w.queue,
+            w.priority, m.state, CAST(m.payload AS json), 0, m.max_attempts, 0, {CLOCK},
+            {CLOCK} + $8, 0, {CLOCK} + m.deadline_s, false, false, {CLOCK}
+        FROM unnest($9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+            AS m(parent_id, id, member, position, task, agent, state, payload, max_attempts,
+            deadline_s), waiting AS w
+        WHERE w.id = m.parent_id
+    )
+    SELECT id, CAST(envelope AS text) FROM waiting
+    """,  # noqa: S608 - of our own constant
+    answers=True,
+)
+
+#: Of members whose success needs no note for compensations, and of whose joins nothing is to be
+#: decided: by these ends they do not fire, or only since all members that they ever had have ended.
+#: Joins are locked before the steps, as everywhere (see joins.py); they count what was written. One
+#: member of a join that fires tells its parent's wake.
+FINISH_MEMBERS = Prepared(
+    "finish_members",
+    (_TEXTS, _INTEGERS, _TEXTS, _TEXTS, _TEXTS, "text", "double precision"),
+    f"""
+    WITH asked AS (
+        SELECT v.parent_id, count(*) AS ended,
+            count(*) FILTER (WHERE v.state = 'succeeded') AS succeeded
+        FROM unnest($3, $4) AS v(parent_id, state) GROUP BY v.parent_id
+    ), held AS (
+        SELECT j.step_id FROM asked AS a, joins AS j
+        WHERE j.step_id = ANY ($3) AND j.step_id = a.parent_id AND j.state = 'open'
+            AND (j.done + a.ended < j.expected OR j.round = 1 AND j.done + a.ended = j.expected)
+            AND (
+                j.policy = 'all'
+                OR j.policy = 'first' AND j.succeeded + a.succeeded = 0
+                OR j.policy = 'unbroken' AND j.done + a.ended = j.succeeded + a.succeeded
+            )
+        ORDER BY j.step_id FOR UPDATE OF j
+    ), ended AS (
+        UPDATE steps SET state = v.state, outcome = CAST(v.outcome AS json),
+            finished_at = {CLOCK}, wake_at = {CLOCK} + $7, worker_id = NULL, wakes = 0,
+            settled = true
+        FROM unnest($1, $2, $4, $5) AS v(id, token, state, outcome)
+        WHERE steps.id = ANY ($1) AND steps.id = v.id AND steps.token = v.token
+            AND steps.state = $6 AND coalesce(steps.parent_id, '') IN (SELECT step_id FROM held)
+        RETURNING steps.id, steps.parent_id, steps.round, steps.state
+    ), counted AS (
+        UPDATE joins SET done = joins.done + e.ended,
+            succeeded = joins.succeeded + e.succeeded,
+            state = CASE WHEN joins.done + e.ended >= joins.expected THEN 'fired' ELSE 'open' END
+        FROM (
+            SELECT parent_id, round, count(*) AS ended, min(id) AS teller,
+                count(*) FILTER (WHERE state = 'succeeded') AS succeeded
+            FROM ended GROUP BY parent_id, round
+        ) AS e
+        WHERE joins.step_id = ANY ($3) AND joins.step_id = e.parent_id
+            AND joins.round = e.round AND joins.state = 'open'
+        RETURNING joins.step_id, joins.state, e.teller
+    ), woken AS (
+        UPDATE steps SET state = 'ready', ready_at = {CLOCK}, wake_at = {CLOCK} + $7, wakes = 0,
+            attempts = 0
+        FROM counted
+        WHERE steps.id = ANY ($3) AND steps.id = counted.step_id AND counted.state = 'fired'
+            AND steps.state = 'waiting'
+        RETURNING counted.teller, steps.id, steps.task, steps.queue, steps.priority, steps.run_id,
+            steps.parent_id, steps.agent, CAST(steps.payload AS text) AS payload,
+            CAST(steps.envelope AS text) AS envelope
+    )
+    SELECT ended.id, w.id, w.task, w.queue, w.priority, w.run_id, w.parent_id, w.agent, w.payload,
+        w.envelope
+    FROM ended LEFT JOIN woken AS w ON w.teller = ended.id
+    """,  # noqa: S608 - of our own constants
     answers=True,
 )
 

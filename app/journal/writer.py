@@ -16,6 +16,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -68,6 +69,16 @@ class Operation(ABC, Generic[R]):
     @abstractmethod
     def apply(cls, connection: Connection, operations: Sequence[Any]) -> list[Any]:
         """Write all ``operations``, and give one result for each, in their order."""
+
+    @property
+    def variety(self) -> int:
+        """Operations of a kind that differ in it are not of one shot."""
+        return 0
+
+    @property
+    def has_lite(self) -> bool:
+        """Whether lite.py has its shot for SQLite, where that is quicker too."""
+        return True
 
     @classmethod
     def shot(cls, operations: Sequence[Any]) -> Shot | None:  # noqa: ARG003 - for subclasses
@@ -166,11 +177,15 @@ class Writer:
 
     def _commit(self, batch: list[Operation[Any]]) -> None:
         """Write a batch: by shots for each part if that does, the rest statement by statement."""
-        if self._final.whole:
-            self._write(batch, _shoot)
-        else:
-            self._write([o for o in batch if not (o.final or o.lazy)], _shoot)
-            self._write([o for o in batch if o.final or o.lazy], _shoot)
+        parts = [batch]
+        if not self._final.whole:
+            parts = [
+                [o for o in batch if not (o.final or o.lazy)],
+                [o for o in batch if o.final or o.lazy],
+            ]
+        for part in parts:
+            for volley in _volleys(part, self._final):
+                self._write([o for group, _ in volley for o in group], partial(_shoot, volley))
         self._write([o for o in batch if not o.future.done()], _transact)
 
     def _write(self, batch: list[Operation[Any]], way: _Way) -> None:
@@ -196,6 +211,8 @@ class Writer:
 
 
 _Results = list[tuple[Operation[Any], Any]]
+#: Operations of one kind and variety with their shot, and others with theirs.
+_Volley = list[tuple[list[Operation[Any]], Shot]]
 _Way = Callable[[Held, list[Operation[Any]]], _Results]
 
 
@@ -203,33 +220,46 @@ def _transact(held: Held, batch: list[Operation[Any]]) -> _Results:
     return held.transaction(lambda c: _apply(c, batch))
 
 
-def _shoot(held: Held, batch: list[Operation[Any]]) -> _Results:
-    """What of a batch single statements wrote; all of it, or some, or nothing."""
-    loaded = _load(batch, several=held.whole) if held.shoots else []
-    written = held.shoot([shot for _, shot in loaded]) if loaded else None
+def _shoot(volley: _Volley, held: Held, _: list[Operation[Any]]) -> _Results:
+    """What single statements wrote of a volley: all, some, or nothing."""
+    written = held.shoot([shot for _, shot in volley]) if held.shoots else None
     if written is None:
         return []
     return [
-        (operation, shot.result(place))
-        for operations, shot in loaded
-        for place, operation in enumerate(operations)
-        if not shot.prepared.answers or shot.ids[place] in written
+        (operation, shot.result(place, row))
+        for group, shot in volley
+        for place, operation in enumerate(group)
+        if (row := written.get(shot.ids[place]) if shot.prepared.answers else ()) is not None
     ]
 
 
-def _load(batch: list[Operation[Any]], *, several: bool) -> list[tuple[list[Operation[Any]], Shot]]:
-    """Each kind with its shot, one that answers last; none if one has none.
+def _volleys(batch: list[Operation[Any]], held: Held) -> list[_Volley]:
+    """A batch's shots as they can be sent: all at once, or those that answer one after the other.
 
-    None either if more than one answers, unless ``several`` may.
+    What has no shot is left out; where one transaction is for all, nothing is shot then.
     """
-    loaded = []
+    loaded: _Volley = []
+    if held.whole and not all(o.has_lite for o in batch):
+        return []
     for kind, operations in _by_kind(batch):
-        if (shot := kind.shot(operations)) is None:
-            return []
-        loaded.append((operations, shot))
-    loaded.sort(key=lambda pair: pair[1].prepared.answers)
-    some_answer = any(shot.prepared.answers for _, shot in loaded[:-1])
-    return [] if some_answer and not several else loaded
+        for _, of_variety in groupby(sorted(operations, key=_variety), key=_variety):
+            group = list(of_variety)
+            if (shot := kind.shot(group)) is not None:
+                loaded.append((group, shot))
+            elif held.whole:
+                return []
+    if held.whole:
+        return [loaded]
+    volleys: list[_Volley] = [[pair for pair in loaded if not pair[1].prepared.answers]]
+    for pair in loaded:
+        if pair[1].prepared.answers:
+            volleys[-1].append(pair)
+            volleys.append([])
+    return [volley for volley in volleys if volley]
+
+
+def _variety(operation: Operation[Any]) -> int:
+    return operation.variety
 
 
 def _by_kind(

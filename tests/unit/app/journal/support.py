@@ -129,6 +129,11 @@ class World:
         with self.engine.begin() as c:
             c.execute(update(Join).where(Join.step_id == step_id).values(values))
 
+    def add_join(self, step_id: str, **columns: Any) -> None:
+        given = {"round": 1, "policy": "all", "expected": 1, "state": "open"}
+        with self.engine.begin() as c:
+            c.execute(insert(Join).values(step_id=step_id, **{**given, **columns}))
+
     def end_lease(self, journal: Journal, *, ago_s: float = 1) -> None:
         """What a process leaves behind that died so many seconds before its lease ended."""
         with self.engine.begin() as c:

@@ -41,6 +41,12 @@ def claim(step_id: str) -> Shot:
     return Shot(shots.CLAIM, row, ids)
 
 
+def expansion(step_id: str) -> Shot:
+    join = ([step_id], [9], ["all"], [False], [1], [None], "running", 10.0)
+    member = ([step_id], ["m"], ["k"], [0], ["t"], [None], ["ready"], ["{}"], [3], [None])
+    return Shot(shots.EXPAND, (*join, *member))
+
+
 def no_call() -> Shot:
     return Shot(shots.START_CALL, (["nobody"], [0], [1], ["m"], ["f"], ["k"]))
 
@@ -60,7 +66,7 @@ def duties(world: World) -> int:
 
 
 def test_a_transaction_after_a_statement_is_one(world: World, held: Held) -> None:
-    assert held.shoot([claim("s")]) == {"s"}
+    assert held.shoot([claim("s")]) == {"s": ("s",)}
     with pytest.raises(IntegrityError):
         held.transaction(insert_and_fail)
     assert duties(world) == 0
@@ -81,8 +87,8 @@ def test_what_is_sent_together_is_written_together(world: World, held: Held) -> 
         held.shoot([no_call(), claim("s")])
     with world.engine.connect() as c:
         assert c.execute(text("SELECT count(*) FROM steps")).scalar_one() == 0
-    assert held.shoot([claim("s")]) == {"s"}
-    assert held.shoot([claim("s")]) == set()  # nothing written, nothing said
+    assert held.shoot([claim("s")]) == {"s": ("s",)}
+    assert held.shoot([claim("s")]) == {}  # nothing written, nothing said
 
 
 @pytest.mark.parametrize("lax", [True, False])
@@ -96,7 +102,7 @@ def test_how_durable_it_is_after_a_new_connection_too(world: World, lax: bool) -
     with pytest.raises(DBAPIError) as error:
         held.shoot([claim("t")])
     assert error.value.connection_invalidated
-    assert held.shoot([claim("t")]) == {"t"}
+    assert held.shoot([claim("t")]) == {"t": ("t",)}
     assert held.transaction(durability) == wanted
     held.close()
 
@@ -137,6 +143,12 @@ def test_behind_a_pooler_all_are_transactions(world: World) -> None:
 
 
 NOTHING = (
+    "take_steps('{s}', 'w', 'ready', 1)",
+    (
+        "expand_steps('{s}', '{9}', '{all}', '{f}', '{1}', '{1}', 'running', 1, "
+        "'{s}', '{m}', '{k}', '{0}', '{t}', '{a}', '{ready}', '{1}', '{3}', '{1}')"
+    ),
+    "finish_members('{s}', '{9}', '{p}', '{succeeded}', '{1}', 'running', 1)",
     "settle_steps('{s}')",
     "finish_step('s', 9, 'running', '{}', 1, '{}')",
     "finish_steps('{s}', '{9}', 'running', '{1}', 1, '{1}')",
@@ -170,6 +182,9 @@ def test_plans_are_kept_with_their_indexes(postgres_journal_url: str) -> None:
     held = Held(world.engine)
     for told in (
         Shot(shots.SETTLE, (["no"],)),
+        Shot(shots.TAKE, (["s"], "w", "ready", 0.25)),
+        expansion("s"),
+        Shot(shots.FINISH_MEMBERS, (["s"], [9], ["p"], ["failed"], ["{}"], "running", 10.0)),
         Shot(shots.FINISH_ONE, ("s", 9, "running", "{}", 10.0, "{}")),
         Shot(shots.FINISH, (["s"], [9], "running", ["{}"], 10.0, ["{}"])),
         Shot(shots.FINISH_CALL, (["s"], [0], [9], ["{}"], ["{}"])),
@@ -182,7 +197,7 @@ def test_plans_are_kept_with_their_indexes(postgres_journal_url: str) -> None:
             held.shoot([Shot(shots.START_CALL, ([f"s{n}"], [0], [1], ["m"], ["f"], ["k"]))])
         have = rows
         with world.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as c:
-            c.execute(text("VACUUM ANALYZE steps, runs, calls"))
+            c.execute(text("VACUUM ANALYZE steps, runs, calls, joins"))
             fresh = c.execute(text("EXPLAIN UPDATE steps SET settled = true WHERE id = 's'")).all()
             assert ("Seq Scan" in str(fresh)) == (rows < 300)  # a plan that must not be kept
         assert held.transaction(kept) == []

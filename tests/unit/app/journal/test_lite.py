@@ -27,7 +27,7 @@ class TestSQLite:
         with pytest.raises(NoResultFound):
             world.row("c")
         world.set("b", token=theirs.token)
-        assert journal._writer._final.shoot([finish, new]) == {"a", "b", "c"}
+        assert set(journal._writer._final.shoot([finish, new]) or ()) == {"a", "b", "c"}
         assert [world.row(i).state for i in "abc"] == ["succeeded", "succeeded", "running"]
         world.close()
 

@@ -140,7 +140,7 @@ class Plans:
         _context: Any,
         executemany: bool,
     ) -> None:
-        prepared = re.fullmatch(r"SET LOCAL [^;]*; (EXECUTE \w+ [^;]*)", statement)
+        prepared = re.fullmatch(r"(?:SET LOCAL [^;]*; )+(EXECUTE \w+ [^;]*)", statement)
         statement = prepared[1] if prepared else statement
         if statement in self.seen or not re.match(
             r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH|EXECUTE)", statement

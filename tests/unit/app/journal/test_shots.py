@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from app.journal import Journal, compensations
 from app.journal.calls import FinishCall, StartCall
 from app.journal.claims import ClaimStep
+from app.journal.expansions import ExpandStep
 from app.journal.finishes import FinishStep, Settle
-from app.journal.rows import Claimed, NewStep, Refused
+from app.journal.held import _BY_INDEX
+from app.journal.models import Join, Step
+from app.journal.rows import Aftermath, Claimed, NewStep, Refused, derived_id
 from app.journal.writer import Operation
+from app.plan import Expand, JoinPolicy
 from celery_agents.contracts.compensation import Compensation
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from tests.unit.app.journal.proxy import Proxy
@@ -28,6 +35,7 @@ from tests.unit.app.journal.support import (
     batch,
     claimed,
     expand,
+    member,
     plan,
     refused,
     step,
@@ -52,6 +60,9 @@ def through(proxy: Proxy) -> Iterator[World]:
     journal.finish_call(claim, 0, {"a": 1}).result(SOON)
     journal.finish(claim, DONE).result(SOON)
     journal.settle("warm").result(SOON)
+    for parent in ("warm pattern", "another"):
+        (one,) = expand(journal, parent, plan("a"))
+        journal.finish(one, DONE).result(SOON)
     yield world
     world.close()
 
@@ -64,7 +75,15 @@ def sent(proxy: Proxy, work: Callable[[], Any]) -> list[str]:
 
 
 def only(statement: str) -> list[str]:
-    return [f"SET LOCAL enable_seqscan = off; EXECUTE {statement}"]
+    return [f"{_BY_INDEX}; EXECUTE {statement}"]
+
+
+def _finished(journal: Journal, claim: Claimed) -> Aftermath:
+    return journal.finish(claim, DONE).result(SOON)
+
+
+def _add(found: list[Any], work: Callable[[], Any]) -> None:
+    found.append(work())
 
 
 # ---------------------------------------------------------------- round trips
@@ -102,6 +121,62 @@ class TestOneRoundTrip:
         assert through.calls("s")[0].answer == {"a": "%s; ' \\"}
         assert through.run("s").state == "succeeded"
 
+    def test_a_member_and_what_its_end_wakes(self, proxy: Proxy, through: World) -> None:
+        journal = through.journals[0]
+        parent = claimed(journal, "p", step("p", payload={"args": ["ü"], "kwargs": {}}))
+        made = journal.expand(parent, plan("a", "b")).result(SOON).members
+        claims: list[Claimed] = []
+        for woken in made:
+            words = sent(proxy, partial(_add, claims, partial(claimed, journal, woken.id)))
+            assert words == only("take_steps")
+        assert (claims[0].payload, claims[0].policy) == (made[0].payload, "all")
+        ends: list[Aftermath] = []
+        for claim in claims:
+            words = sent(proxy, partial(_add, ends, partial(_finished, journal, claim)))
+            assert words == only("finish_members")
+        assert ends[0].wakes == []
+        (wake,) = ends[1].wakes
+        assert (wake.id, wake.payload, wake.envelope) == ("p", parent.payload, None)
+        assert (through.join("p").state, through.row("p").state) == ("fired", "ready")
+        again = sent(proxy, partial(_add, claims, lambda: claimed(journal, "p")))
+        assert again == only("take_steps")
+        assert (claims[-1].token, claims[-1].attempt, claims[-1].policy) == (2, 1, None)
+
+    def test_first_expansions(self, proxy: Proxy, through: World) -> None:
+        journal = through.journals[0]
+        envelope = {"chain": [{"task": "x"}]}
+        parents = [
+            claimed(journal, "p", step("p", envelope=envelope, queue="slow", priority=8)),
+            claimed(journal, "q", step("q")),
+        ]
+        plans = [plan("a", "b", timeout_s=60), plan("a", kind="first", keep=True)]
+        both: list[Operation[Any]] = [
+            ExpandStep(claim, what, journal.rules)
+            for claim, what in zip(parents, plans, strict=True)
+        ]
+        assert sent(proxy, lambda: journal._writer._commit(both)) == only("expand_steps")
+        first, second = [o.future.result(SOON) for o in both]
+        assert [m.id for m in first.members] == [derived_id("p", k) for k in "ab"]
+        assert (first.timer.id, first.timer.envelope) == ("p", envelope)
+        assert (first.timer.queue, first.timer.priority) == ("slow", 8)
+        assert (second.members[0].payload["args"], second.timer) == (["a"], None)
+        row = through.row(derived_id("p", "b"))
+        assert (row.queue, row.priority, row.position, row.run_id) == ("slow", 8, 1, "p")
+        join = through.join("q")
+        assert (join.policy, join.keep, join.expected, join.deadline_at) == ("first", True, 1, None)
+
+    def test_claims_of_both_kinds(self, proxy: Proxy, through: World) -> None:
+        """Each answers, so each is sent by itself."""
+        journal = through.journals[0]
+        journal.postpone(claimed(journal, "old", step("old")), delay_s=0).result(SOON)
+        both: list[Operation[Any]] = [
+            ClaimStep("old", journal.me.id, journal.rules),
+            ClaimStep("new", journal.me.id, journal.rules, step("new")),
+        ]
+        words = sent(proxy, lambda: journal._writer._commit(both))
+        assert words == [*only("claim_steps"), *only("take_steps")]
+        assert [o.future.result(SOON).token for o in both] == [2, 1]
+
     def test_each_part_of_a_batch(self, proxy: Proxy, through: World) -> None:
         journal = through.journals[0]
         old = [claimed(journal, i, step(i)) for i in "abcd"]
@@ -137,14 +212,37 @@ def _failed(world: World) -> Callable[[], Any]:
     return lambda: world.journals[0].finish(claim, FAILED).result(SOON)
 
 
-def _member(world: World) -> Callable[[], Any]:
-    (claim,) = expand(world.journals[0], "p", plan("a"))
-    return lambda: world.journals[0].finish(claim, DONE).result(SOON)
+def _member(
+    kind: str, outcome: Outcome = DONE, *, again: bool = False
+) -> Callable[[World], Callable[[], Any]]:
+    """The last of a join's members."""
+
+    def prepare(world: World) -> Callable[[], Any]:
+        journal = world.journals[0]
+        if again:
+            (first,) = expand(journal, "p", plan("z"))
+            journal.finish(first, DONE).result(SOON)
+        *_, claim = expand(journal, "p", plan("a", "b", kind=kind))
+        return lambda: journal.finish(claim, outcome).result(SOON)
+
+    return prepare
 
 
 def _standing(world: World) -> Callable[[], Any]:
     world.journals[0].postpone(_another(world), delay_s=0, error=TIRED).result(SOON)
     return lambda: claimed(world.journals[0], "s", step())
+
+
+def _early(world: World) -> Callable[[], Any]:
+    world.journals[0].postpone(_another(world), delay_s=60, error=TIRED).result(SOON)
+    return lambda: refused(world.journals[0], "s")
+
+
+def _orphan(world: World) -> Callable[[], Any]:
+    other = world.journal("other")
+    claimed(other, "s", step())
+    world.end_lease(other)
+    return lambda: claimed(world.journals[0], "s")
 
 
 def _without_row(world: World) -> Callable[[], Any]:
@@ -165,7 +263,12 @@ def _ended_twice(world: World) -> Callable[[], Any]:
 
 @pytest.mark.postgres
 @pytest.mark.parametrize(
-    "prepare", [_stale, _failed, _member, _standing, _without_row, _twice, _ended_twice]
+    "prepare",
+    [
+        *(_stale, _failed, _standing, _early, _orphan, _without_row, _twice, _ended_twice),
+        *(_member("decided"), _member("first"), _member("unbroken", FAILED)),
+        _member("all", UNDOABLE),
+    ],
 )
 def test_all_else_is_a_transaction(
     proxy: Proxy, through: World, prepare: Callable[[World], Callable[[], Any]]
@@ -224,23 +327,28 @@ def left(world: World, since: float) -> list[dict[str, Any]]:
     if found[0]["parent_id"] is None:
         found.append(world.run("s")._mapping)
     found += [call._mapping for call in world.calls("s")]
-    return [
-        {
-            k: round((v - since) / 10) if k in _TIMES and v is not None else v
-            for k, v in row.items()
-            if k != "worker_id" or v is None
-        }
-        for row in found
-    ]
+    return [timeless(row, since) for row in found]
+
+
+def timeless(row: Any, since: float) -> dict[str, Any]:
+    return {
+        k: round((v - since) / 10) if k in _TIMES and v is not None else v
+        for k, v in row.items()
+        if k != "worker_id" or v is None
+    }
+
+
+def emptied(world: World) -> None:
+    with world.engine.begin() as c:
+        for name in ("calls", "joins", "events", "steps", "runs"):
+            c.exec_driver_sql(f"DELETE FROM {name}")
 
 
 def played(
     world: World, new: NewStep, outcome: Outcome, token: int, *, alone: bool
 ) -> tuple[Any, ...]:
     """What a step's life leaves behind and says, written either way."""
-    with world.engine.begin() as c:
-        for name in ("calls", "joins", "steps", "runs"):
-            c.exec_driver_sql(f"DELETE FROM {name}")
+    emptied(world)
     journal = world.journals[0]
     for held in (journal._writer._final, journal._writer._relaxed):
         held.shoots = alone
@@ -276,9 +384,7 @@ def test_both_ways_leave_the_same(
 
 def mixed(world: World, ends: list[tuple[Outcome, int]], known: list[bool]) -> tuple[Any, ...]:
     """A batch of ends, some under a wrong token, and of claims, some of rows that are there."""
-    with world.engine.begin() as c:
-        for name in ("calls", "joins", "steps", "runs"):
-            c.exec_driver_sql(f"DELETE FROM {name}")
+    emptied(world)
     journal = world.journals[0]
     claims = [claimed(journal, f"e{n}", step(f"e{n}")) for n in range(len(ends))]
     for n, (_, token) in enumerate(ends):
@@ -318,6 +424,171 @@ def test_batches_too(
         writer._final.shoots = writer._relaxed.shoots = alone
         found.append(mixed(world, ends, known))
     assert found[0] == found[1]
+
+
+_MEMBERS = st.builds(
+    member,
+    st.sampled_from("abcd"),
+    task=st.sampled_from(["agents.ask", "agents.vote"]),
+    input=json_values,
+    options=st.dictionaries(texts, json_values, max_size=2),
+    agent=st.none() | texts,
+    max_attempts=st.integers(1, 9),
+    deadline_s=st.none() | st.floats(1, 1e6),
+    waits=st.booleans(),
+)
+_PLANS = st.builds(
+    Expand,
+    members=st.lists(_MEMBERS, max_size=4).map(tuple),
+    join=st.builds(
+        JoinPolicy,
+        kind=st.sampled_from(["all", "first", "decided", "unbroken"]),
+        timeout_s=st.none() | st.floats(20, 1e6),
+        keep=st.booleans(),
+    ),
+    note=st.none() | st.none() | st.just({"why": "tie"}),
+)
+
+
+def expanded(world: World, wanted: list[tuple[Expand, str]]) -> Any:
+    """What is told of expansions in one batch, and what they leave behind."""
+    emptied(world)
+    journal = world.journals[0]
+    since = world.clock()
+    claims = [claimed(journal, f"p{n}", step(f"p{n}")) for n in range(len(wanted))]
+    for claim, (_, state) in zip(claims, wanted, strict=True):
+        match state:
+            case "cancelled":
+                journal.cancel(claim.id)
+            case "stale":
+                world.set(claim.id, token=2)
+            case "repeated":
+                journal.expand(claim, plan("a", "z")).result(SOON)
+                world.set(claim.id, state="running")
+    operations = [
+        ExpandStep(c, what, journal.rules) for c, (what, _) in zip(claims, wanted, strict=True)
+    ]
+    journal._writer._commit(list(operations))
+    results = [o.future.result(SOON) for o in operations]
+    with world.engine.connect() as c:
+        rows = [
+            *c.execute(select(Step.__table__).order_by(Step.id)).mappings(),
+            *c.execute(select(Join.__table__).order_by(Join.step_id)).mappings(),
+        ]
+    return (
+        [(r.applied, r.members, r.timer, r.wakes, r.cancels) for r in results],
+        [timeless(row, since) for row in rows],
+    )
+
+
+@pytest.mark.postgres
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.lists(
+        st.tuples(_PLANS, st.sampled_from(["", "", "", "cancelled", "stale", "repeated"])),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_expansions_leave_the_same(through: World, wanted: list[tuple[Expand, str]]) -> None:
+    found = []
+    for alone in (True, False):
+        through.journals[0]._writer._final.shoots = alone
+        found.append(expanded(through, wanted))
+    assert found[0] == found[1]
+
+
+_JOINS = st.lists(
+    st.tuples(
+        st.sampled_from(["all", "all", "first", "unbroken", "decided"]),
+        st.booleans(),  # in a second round
+        st.lists(  # what its members come to; under a token that may be stale
+            st.none()
+            | st.tuples(
+                st.sampled_from([DONE, DONE, FAILED, UNDOABLE]), st.sampled_from([1, 1, 2])
+            ),
+            min_size=1,
+            max_size=4,
+        ),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+def joined(world: World, wanted: list[tuple[str, bool, list[Any]]]) -> Any:
+    """What is told of members that end in one batch, and what it leaves behind."""
+    emptied(world)
+    journal = world.journals[0]
+    ends: list[Operation[Any]] = []
+    for n, (kind, second, members) in enumerate(wanted):
+        if second:
+            (before,) = expand(journal, f"p{n}", plan("before"))
+            journal.finish(before, DONE).result(SOON)
+        keys = [f"m{k}" for k in range(len(members))]
+        for claim, end in zip(
+            expand(journal, f"p{n}", plan(*keys, kind=kind)), members, strict=True
+        ):
+            if end is not None:
+                outcome, token = end
+                world.set(claim.id, token=token)
+                ends.append(FinishStep(claim, outcome, journal.rules))
+    journal._writer._commit(ends)
+    results = [o.future.result(SOON) for o in ends]
+    with world.engine.connect() as c:
+        steps = c.execute(select(Step.__table__).order_by(Step.id)).all()
+        joins = c.execute(select(Join.__table__).order_by(Join.step_id)).all()
+    return (
+        sorted((w.id, w.task, w.payload, w.run_id) for r in results for w in r.wakes),
+        sorted(i for r in results for i in r.cancels),
+        [r.applied for r in results],
+        [(s.id, s.state, s.token, s.attempts, s.outcome, s.settled, s.round) for s in steps],
+        [(j.step_id, j.state, j.done, j.succeeded, j.expected, j.round) for j in joins],
+    )
+
+
+@pytest.mark.postgres
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(_JOINS)
+def test_members_leave_the_same(through: World, wanted: list[tuple[str, bool, list[Any]]]) -> None:
+    found = []
+    for alone in (True, False):
+        for held in (through.journals[0]._writer._final, through.journals[0]._writer._relaxed):
+            held.shoots = alone
+        found.append(joined(through, wanted))
+    assert found[0] == found[1]
+
+
+@pytest.mark.postgres
+def test_many_workers_members_of_one_join_are_all_counted(through: World) -> None:
+    """Each ends its own at the same time as the others, some at once and some by themselves."""
+    journals = [*through.journals, *(through.journal(f"w{n}") for n in range(3))]
+    members = 120
+    parent = claimed(journals[0], "p", step("p"))
+    made = journals[0].expand(parent, plan(*map(str, range(members)))).result(SOON).members
+    wakes: list[str] = []
+
+    def work(place: int) -> None:
+        journal = journals[place]
+        claims = [claimed(journal, w.id) for w in made[place :: len(journals)]]
+        while claims:
+            some, claims = claims[: 1 + place * 3], claims[1 + place * 3 :]
+            ends = [journal.finish(c, DONE) for c in some]
+            wakes.extend(w.id for end in ends for w in end.result(SOON).wakes)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(len(journals))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(SOON)
+    assert wakes == ["p"]
+    join = through.join("p")
+    assert (join.done, join.succeeded, join.state) == (members, members, "fired")
+    assert claimed(journals[1], "p").token == 2
 
 
 def test_a_row_that_was_made_by_its_claim_is_told_as_it_stands(
