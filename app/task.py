@@ -8,12 +8,14 @@ import json
 import logging
 import random
 import time
+from dataclasses import replace
 from typing import Any, ClassVar, NoReturn
 
 from celery import Task
 from celery.exceptions import Ignore, Reject
 
 from app.fibers import blocking, sleep, wait
+from app.journal.engine import as_json
 from app.journal.expansions import Expanded
 from app.journal.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused
 from app.permits import permit
@@ -100,9 +102,30 @@ class StepTask(Task):
             options["argsrepr"] = shown_args(args or ())
         if "kwargsrepr" not in options:
             options["kwargsrepr"] = shown_kwargs(kwargs or {})
-        if (sent := follow_on(self, args, kwargs, options)) is not None:
+        if (sent := follow_on(self, args, kwargs, options, self._record)) is not None:
             return sent
         return super().apply_async(args, kwargs, **options)
+
+    def _record(self, new: NewStep) -> bool:
+        """Write the row of a step that follows one; False when it has to do without for now."""
+        runtime = self.app.agents_runtime.value
+        if runtime is None or not isinstance(self.app.current_worker_task, StepTask):
+            return False
+        try:
+            if len(as_json(new.payload)) > runtime.settings.payload_limit_bytes:
+                return False
+            options = self.parse(new.payload["args"], new.payload["kwargs"])
+            told = replace(
+                new,
+                max_attempts=options.retry.max_attempts,
+                agent=getattr(options, "agent", None),
+                timeout_s=options.whole_s,
+            )
+            wait(runtime.journal.insert(told))
+        except (AgentsError, TypeError) as error:  # its own claim tells what is wrong with it
+            log.debug("%s has no row yet: %s", new.id, error)
+            return False
+        return True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Claim the row of this message and bring it to an end, or go away."""

@@ -91,19 +91,59 @@ class ClaimStep(Operation[Claim]):
         ]
 
 
+class InsertStep(Operation[None]):
+    """Make the row of a step that is ready, unless it has one.
+
+    It waits for no disk: what follows a step is made again as long as that is not settled, and the
+    settling comes later in the same log.
+    """
+
+    order: ClassVar[int] = 25
+    final = False
+
+    def __init__(self, new: NewStep, wake_grace_s: float) -> None:
+        super().__init__()
+        self.new = new
+        self.wake_grace_s = wake_grace_s
+
+    @classmethod
+    def shot(cls, operations: Sequence[InsertStep]) -> Shot:
+        new = [o.new for o in operations]
+        payloads = [as_json(n.payload) for n in new]
+        return Shot(shots.INSERT, _made(new, payloads, None, operations[0].wake_grace_s))
+
+    @classmethod
+    def apply(cls, connection: Connection, operations: Sequence[InsertStep]) -> list[None]:
+        at = read_clock(connection)
+        insert_steps(connection, [new_row(o.new, at, o.wake_grace_s) for o in operations])
+        return [None] * len(operations)
+
+
 def _making(one: ClaimStep, new: Sequence[NewStep]) -> Shot:
     """Claims that make their rows."""
-    ids = [n.id for n in new]
     payloads = [as_json(n.payload) for n in new]
-    values = (
-        *(ids, [n.run_id for n in new], [n.parent_id for n in new], [n.member for n in new]),
+    values = _made(new, payloads, one.worker_id, one.rules.wake_grace_s)
+    ids = [n.id for n in new]
+    return Shot(shots.CLAIM, values, ids, lambda place, _: _first(new[place], payloads[place]))
+
+
+def _made(
+    new: Sequence[NewStep], payloads: list[str], worker_id: str | None, wake_grace_s: float
+) -> tuple[Any, ...]:
+    """What a shot says of rows that are made, with their payloads as JSON."""
+    return (
+        *(
+            [n.id for n in new],
+            [n.run_id for n in new],
+            [n.parent_id for n in new],
+            [n.member for n in new],
+        ),
         *([n.position for n in new], [n.task for n in new], [n.agent for n in new]),
         *([n.queue for n in new], [n.priority for n in new], payloads),
         [None if n.envelope is None else as_json(n.envelope) for n in new],
         *([n.max_attempts for n in new], [n.timeout_s for n in new]),
-        *(one.worker_id, one.rules.wake_grace_s),
+        *(worker_id, wake_grace_s),
     )
-    return Shot(shots.CLAIM, values, ids, lambda place, _: _first(new[place], payloads[place]))
 
 
 def _taking(operations: Sequence[ClaimStep]) -> Shot:

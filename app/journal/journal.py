@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, select
 
 from app.journal import approvals, cancels, joins, leases, reads, tallies, wakes
 from app.journal.calls import FinishCall, StartCall
-from app.journal.claims import ClaimStep
+from app.journal.claims import ClaimStep, InsertStep
 from app.journal.engine import reading
 from app.journal.expansions import Expanded, ExpandStep
 from app.journal.finishes import FinishStep, PostponeStep, Settle
@@ -55,6 +55,9 @@ class Journal:
 
     def claim(self, step_id: str, new: NewStep | None = None) -> Reply[Claim]:
         return self._writer.submit(ClaimStep(step_id, self.me.id, self.rules, new))
+
+    def insert(self, new: NewStep) -> Reply[None]:
+        return self._writer.submit(InsertStep(new, self.rules.wake_grace_s))
 
     def finish(self, claim: Claimed, outcome: Outcome) -> Reply[Aftermath]:
         return self._writer.submit(FinishStep(claim, outcome, self.rules))

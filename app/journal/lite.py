@@ -34,24 +34,31 @@ class Statements:
         object.__setattr__(self, "texts", tuple(t.format(*places) for t in self.texts))
 
 
-_CLAIM = Statements(
-    shots.CLAIM,
-    (
-        """
-        INSERT INTO steps (id, run_id, parent_id, member, position, task, agent, queue, priority,
-            payload, envelope, max_attempts, deadline_at, worker_id, wake_at, ready_at, created_at,
-            started_at, state, attempts, token, round, wakes, cancel_requested, settled)
-        SELECT {0}, {1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}, {9}, {10}, {11}, :at + {12}, :one,
-            :at + :two, :at, :at, :at, 'running', 1, 1, 0, 0, 0, 0
-        FROM json_each(:rows) AS v WHERE true ON CONFLICT DO NOTHING
-        """,
-        """
-        INSERT INTO runs (id, task, state, created_at, compensable)
-        SELECT {0}, {5}, 'open', :at, 0
-        FROM json_each(:rows) AS v WHERE {2} IS NULL ON CONFLICT DO NOTHING
-        """,
-    ),
-)
+def _making(like: Prepared, state: str, count: int, started: str) -> Statements:
+    return Statements(
+        like,
+        (
+            f"""
+            INSERT INTO steps (id, run_id, parent_id, member, position, task, agent, queue,
+                priority, payload, envelope, max_attempts, deadline_at, worker_id, wake_at,
+                ready_at, created_at, started_at, state, attempts, token, round, wakes,
+                cancel_requested, settled)
+            SELECT {{0}}, {{1}}, {{2}}, {{3}}, {{4}}, {{5}}, {{6}}, {{7}}, {{8}}, {{9}}, {{10}},
+                {{11}}, :at + {{12}}, :one, :at + :two, :at, :at, {started}, '{state}', {count},
+                {count}, 0, 0, 0, 0
+            FROM json_each(:rows) AS v WHERE true ON CONFLICT DO NOTHING
+            """,  # noqa: S608 - of our own constants
+            """
+            INSERT INTO runs (id, task, state, created_at, compensable)
+            SELECT {0}, {5}, 'open', :at, 0
+            FROM json_each(:rows) AS v WHERE {2} IS NULL ON CONFLICT DO NOTHING
+            """,
+        ),
+    )
+
+
+_CLAIM = _making(shots.CLAIM, "running", 1, ":at")
+_INSERT = _making(shots.INSERT, "ready", 0, "NULL")
 _FINISH = Statements(
     shots.FINISH,
     (
@@ -93,7 +100,7 @@ _SETTLE = Statements(
     ("UPDATE steps SET settled = 1 FROM json_each(:rows) AS v WHERE steps.id = {0}",),
 )
 #: Statements by the names of what they do in PostgreSQL.
-OF = {s.like.name: s for s in (_CLAIM, _FINISH, _START_CALL, _FINISH_CALL, _SETTLE)} | {
+OF = {s.like.name: s for s in (_CLAIM, _INSERT, _FINISH, _START_CALL, _FINISH_CALL, _SETTLE)} | {
     shots.FINISH_ONE.name: _FINISH
 }
 _ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode

@@ -53,35 +53,44 @@ Written = dict[str, Sequence[Any]]
 
 _TEXTS, _INTEGERS, _FLOATS = "text[]", "integer[]", "double precision[]"
 
-CLAIM = Prepared(
-    "claim_steps",
-    (
-        *(_TEXTS, _TEXTS, _TEXTS, _TEXTS, _INTEGERS, _TEXTS, _TEXTS, _TEXTS, _INTEGERS),
-        *(_TEXTS, _TEXTS, _INTEGERS, _FLOATS, "text", "double precision"),
-    ),
-    f"""
-    WITH made AS (
-        INSERT INTO steps (id, run_id, parent_id, member, position, task, agent, queue, priority,
-            payload, envelope, max_attempts, deadline_at, worker_id, wake_at, ready_at, created_at,
-            started_at, state, attempts, token, round, wakes, cancel_requested, settled)
-        SELECT v.id, v.run_id, v.parent_id, v.member, v.position, v.task, v.agent, v.queue,
-            v.priority, CAST(v.payload AS json), CAST(v.envelope AS json), v.max_attempts,
-            {CLOCK} + v.timeout_s, $14, {CLOCK} + $15, {CLOCK}, {CLOCK},
-            {CLOCK}, 'running', 1, 1, 0, 0, false, false
-        FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
-            AS v(id, run_id, parent_id, member, position, task, agent, queue, priority, payload,
-            envelope, max_attempts, timeout_s)
-        ON CONFLICT DO NOTHING
-        RETURNING id, parent_id, task, created_at
-    ), run AS (
-        INSERT INTO runs (id, task, state, created_at, compensable)
-        SELECT id, task, 'open', created_at, false FROM made WHERE parent_id IS NULL
-        ON CONFLICT DO NOTHING
+
+def _making(name: str, *, claimed: bool) -> Prepared:
+    """Rows that are made if they are not there: claimed at once, by $14, or ready to be claimed."""
+    state, count, started = ("running", 1, CLOCK) if claimed else ("ready", 0, "NULL")
+    return Prepared(
+        name,
+        (
+            *(_TEXTS, _TEXTS, _TEXTS, _TEXTS, _INTEGERS, _TEXTS, _TEXTS, _TEXTS, _INTEGERS),
+            *(_TEXTS, _TEXTS, _INTEGERS, _FLOATS, "text", "double precision"),
+        ),
+        f"""
+        WITH made AS (
+            INSERT INTO steps (id, run_id, parent_id, member, position, task, agent, queue,
+                priority, payload, envelope, max_attempts, deadline_at, worker_id, wake_at,
+                ready_at, created_at, started_at, state, attempts, token, round, wakes,
+                cancel_requested, settled)
+            SELECT v.id, v.run_id, v.parent_id, v.member, v.position, v.task, v.agent, v.queue,
+                v.priority, CAST(v.payload AS json), CAST(v.envelope AS json), v.max_attempts,
+                {CLOCK} + v.timeout_s, $14, {CLOCK} + $15, {CLOCK}, {CLOCK},
+                {started}, '{state}', {count}, {count}, 0, 0, false, false
+            FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+                AS v(id, run_id, parent_id, member, position, task, agent, queue, priority,
+                payload, envelope, max_attempts, timeout_s)
+            ON CONFLICT DO NOTHING
+            RETURNING id, parent_id, task, created_at
+        ), run AS (
+            INSERT INTO runs (id, task, state, created_at, compensable)
+            SELECT id, task, 'open', created_at, false FROM made WHERE parent_id IS NULL
+            ON CONFLICT DO NOTHING
+        )
+        SELECT id FROM made
+        """,  # noqa: S608 - of our own constants
+        answers=claimed,
     )
-    SELECT id FROM made
-    """,  # noqa: S608 - of our own constant
-    answers=True,
-)
+
+
+CLAIM = _making("claim_steps", claimed=True)
+INSERT = _making("insert_steps", claimed=False)
 
 #: Of steps that stand in the journal and are due; one that another worker held is not among them.
 TAKE = Prepared(

@@ -184,9 +184,15 @@ class Writer:
                 [o for o in batch if o.final or o.lazy],
             ]
         for part in parts:
-            for volley in _volleys(part, self._final):
+            for volley in self._load(part):
                 self._write([o for group, _ in volley for o in group], partial(_shoot, volley))
         self._write([o for o in batch if not o.future.done()], _transact)
+
+    def _load(self, part: list[Operation[Any]]) -> list[_Volley]:
+        try:
+            return _volleys(part, self._final)
+        except Exception:  # noqa: BLE001 - what cannot be written is told by its transaction
+            return []
 
     def _write(self, batch: list[Operation[Any]], way: _Way) -> None:
         """Write a batch one way; resolve what that wrote, or all with the error."""

@@ -19,7 +19,7 @@ from app.journal.rows import derived_id
 from celery_agents import RetryPolicy
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import StepCancelledError, StepDeadError
-from tests.integration.harness import FAST, PREFORK, SOON_S, Stack, eventually, lines
+from tests.integration.harness import COROUTINES, FAST, PREFORK, SOON_S, Stack, eventually, lines
 from tests.support.redis_server import RedisServer
 from tests.support.workers import WorkerProcess
 
@@ -200,6 +200,26 @@ class TestLostMessages:
         assert fast.drop_messages("later") == 1
         assert fast.client.celery.control.add_consumer("later", reply=True)
         assert result.get(timeout=15) == "X"
+
+    @pytest.mark.parametrize("pool", [COROUTINES, PREFORK], ids=["coroutines", "prefork"])
+    def test_redis_flushed_between_two_steps(
+        self, own_broker: RedisServer, sqlite_journal_url: str, tmp_path: Path, pool: list[str]
+    ) -> None:
+        """What follows a step stands in the journal before it is published."""
+        stack = Stack(own_broker.url, sqlite_journal_url, tmp_path, FAST)
+        try:
+            stack.worker(pool)
+            ask = stack.client.ask
+            chain = ask.s("shout", "x") | ask.s("noop").set(queue="later") | ask.s("noop")
+            result = chain.apply_async()
+            first, second = result.parent.parent.id, result.parent.id
+            eventually(lambda: stack.state(first) == "succeeded" and not stack.unsettled())
+            assert stack.state(second) == "ready"
+            own_broker.wipe()
+            assert stack.client.celery.control.add_consumer("later", reply=True)
+            assert result.get(timeout=15) == "X"
+        finally:
+            stack.close()
 
     def test_redis_flushed_in_the_middle(
         self, own_broker: RedisServer, sqlite_journal_url: str, tmp_path: Path

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any, ClassVar
 from unittest.mock import patch
 
@@ -10,11 +11,13 @@ from celery._state import _task_stack
 from kombu.exceptions import OperationalError
 
 from app import publish as publishing
-from app.journal.rows import Wake
+from app.journal.rows import NewStep, Wake
 from app.outbox import BATCH
 from app.publish import message_options, publish
+from app.reply import Reply
 from app.task import StepTask
 from celery_agents import names
+from celery_agents.errors import JournalUnavailableError
 from celery_agents.shown import SHOWN
 from tests.support.fibers import in_a_fiber
 
@@ -100,6 +103,27 @@ def test_a_broker_that_is_away_is_no_error(app: Celery, caplog: pytest.LogCaptur
     assert "hunter2" not in caplog.text
 
 
+class Kept:
+    """The journal of an app's runtime, as far as it is told of rows."""
+
+    def __init__(self, app: Celery, error: Exception | None = None) -> None:
+        self.rows: list[NewStep] = []
+        self.error = error
+        settings: Any = app.agents_settings
+        app.agents_runtime.value = SimpleNamespace(
+            journal=self, settings=settings, close=lambda: None
+        )
+
+    def insert(self, new: NewStep) -> Reply[None]:
+        reply: Reply[None] = Reply()
+        if self.error is not None:
+            reply.set_exception(self.error)
+        else:
+            self.rows.append(new)
+            reply.set_result(None)
+        return reply
+
+
 class TestFollowOn:
     """A chain's next link, beside what Celery makes of it."""
 
@@ -158,6 +182,65 @@ class TestFollowOn:
         assert sent[1] == sent[0]
         assert sent[1]["headers"]["root_id"], sent[1]["headers"]["parent_id"] == ("r", "p")
         assert sent[1]["body"][2]["chain"] == [{"task": "last"}]
+
+    def test_stands_in_the_journal_before_it_is_sent(
+        self, app: Celery, step: StepTask, sent: list[dict[str, Any]]
+    ) -> None:
+        journal = Kept(app)
+        options = {"headers": {names.INTAKE: 1, "x": 2}, "link": [{"task": "shop.add"}]}
+        link = step.s(deadline_s=9, retry={"max_attempts": 7})
+        link.set(task_id="n", queue="agents", priority=2, argsrepr="(…)", **options)
+        assert in_a_fiber(lambda: self.follow(step, link)) == ["n"]
+        assert self.follow(step, link) == ["n"]  # in any pool
+        new, _ = journal.rows
+        assert (new.id, new.run_id, new.parent_id) == ("n", "n", None)
+        assert (new.task, new.queue, new.priority) == ("step", "agents", 2)
+        assert (new.max_attempts, new.timeout_s) == (7, 9)
+        assert new.payload == {
+            "args": ["answer"],
+            "kwargs": {"deadline_s": 9, "retry": {"max_attempts": 7}},
+        }
+        assert new.envelope == {"link": [{"task": "shop.add"}], "chain": [{"task": "last"}]}
+        message, again = sent
+        assert message == again
+        assert (message["headers"][names.JOURNALED], message["headers"]["x"]) == (1, 2)
+        assert names.INTAKE not in message["headers"]
+        assert message["headers"]["argsrepr"] == "(…)"
+        assert message["body"][:2] == ((), {})
+        assert message["body"][2]["chain"] == [{"task": "last"}]
+
+    def test_what_was_not_sent_is_left_to_recovery(self, app: Celery, step: StepTask) -> None:
+        """Also what may have been sent; without a row it is the step's error."""
+        link = step.s().set(task_id="n", queue="agents")
+        with patch.object(type(app), "post", side_effect=OperationalError("gone")):
+            with pytest.raises(OperationalError):
+                in_a_fiber(lambda: self.follow(step, link))
+            Kept(app)
+            assert in_a_fiber(lambda: self.follow(step, link)) == ["n"]
+
+    @pytest.mark.parametrize(
+        ("kwargs", "error"),
+        [
+            ({"deadline_s": "soon"}, None),
+            ({"x": "y" * 300_000}, None),
+            ({}, JournalUnavailableError("away")),
+        ],
+        ids=["wrong arguments", "too large", "no journal"],
+    )
+    def test_without_a_row_its_message_says_it_all(
+        self,
+        app: Celery,
+        step: StepTask,
+        sent: list[dict[str, Any]],
+        kwargs: dict[str, Any],
+        error: Exception | None,
+    ) -> None:
+        journal = Kept(app, error)
+        link = step.s(**kwargs).set(task_id="n", queue="agents", headers={names.INTAKE: 1})
+        assert in_a_fiber(lambda: self.follow(step, link)) == ["n"]
+        assert journal.rows == []
+        assert sent[0]["body"][:2] == (("answer",), kwargs)
+        assert sent[0]["headers"][names.INTAKE] == 1
 
     OTHERS: ClassVar[dict[str, dict[str, Any]]] = {
         "late": {"queue": "agents", "countdown": 60},

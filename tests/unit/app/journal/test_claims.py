@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from app.journal import Journal
-from app.journal.claims import ClaimStep
+from app.journal.claims import ClaimStep, InsertStep
 from app.journal.rows import Claimed, Finished, Refusal, Refused
 from celery_agents.contracts.outcome import State
 from tests.unit.app.journal.support import (
@@ -40,6 +40,30 @@ def test_a_new_step_is_inserted_and_claimed_at_once(world: World, journal: Journ
 
 def test_a_step_without_deadline_has_no_end(journal: Journal) -> None:
     assert claimed(journal, "s", step()).remaining_s is None
+
+
+def test_a_step_that_follows_another_is_ready_and_made_once(world: World, journal: Journal) -> None:
+    new = step("n", queue="slow", priority=8, timeout_s=60, envelope={"chain": [{"task": "x"}]})
+    for again in (new, step("n", queue="other")):
+        journal.insert(again).result(SOON)
+    row = world.row("n")
+    assert (row.state, row.queue, row.attempts, row.token) == ("ready", "slow", 0, 0)
+    assert (row.worker_id, row.started_at, row.settled) == (None, None, False)
+    assert row.wake_at == pytest.approx(world.clock() + 10, abs=5)
+    assert row.deadline_at == pytest.approx(world.clock() + 60, abs=5)
+    assert row.envelope == {"chain": [{"task": "x"}]}
+    assert world.run("n").state == "open"
+    assert claimed(journal, "n").token == 1
+    journal.insert(new).result(SOON)
+    assert world.row("n").state == "running"
+
+
+def test_those_of_a_batch_that_are_new_are_made(world: World, journal: Journal) -> None:
+    claimed(journal, "old", step("old"))
+    batch = [InsertStep(step(i), 10) for i in ("old", "a", "b")]
+    journal._writer._commit(list(batch))
+    assert [o.future.result(SOON) for o in batch] == [None] * 3
+    assert [world.row(i).state for i in ("old", "a", "b")] == ["running", "ready", "ready"]
 
 
 def test_the_second_claim_is_refused(world: World, journal: Journal) -> None:

@@ -143,6 +143,10 @@ def test_behind_a_pooler_all_are_transactions(world: World) -> None:
 
 
 NOTHING = (
+    (
+        "insert_steps('{s}', '{r}', '{p}', '{m}', '{0}', '{t}', '{a}', '{q}', '{5}', '{1}', '{1}', "
+        "'{3}', '{1}', NULL, 1)"
+    ),
     "take_steps('{s}', 'w', 'ready', 1)",
     (
         "expand_steps('{s}', '{9}', '{all}', '{f}', '{1}', '{1}', 'running', 1, "
@@ -182,6 +186,7 @@ def test_plans_are_kept_with_their_indexes(postgres_journal_url: str) -> None:
     held = Held(world.engine)
     for told in (
         Shot(shots.SETTLE, (["no"],)),
+        Shot(shots.INSERT, claim("none").values),
         Shot(shots.TAKE, (["s"], "w", "ready", 0.25)),
         expansion("s"),
         Shot(shots.FINISH_MEMBERS, (["s"], [9], ["p"], ["failed"], ["{}"], "running", 10.0)),

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 from sqlalchemy import Connection, event, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, StatementError
 
 from app.fibers import wait
 from app.journal import Journal
@@ -88,6 +88,19 @@ def test_a_bad_write_does_not_take_its_neighbours_along(
         bad.result(SOON)
     assert len(world.calls("s")) == 1
     assert refused(journal, "t") == "taken"  # it was written once
+
+
+def test_what_has_no_json_form_is_its_own_error(
+    world: World, journal: Journal, gate: type[Gate]
+) -> None:
+    """Also where it is seen before anything is sent, and with others in its batch."""
+    odd = {"args": [object()], "kwargs": {}}
+    journal._writer.submit(gate())
+    claims = [journal.claim("bad", step("bad", payload=odd)), journal.claim("good", step("good"))]
+    gate.passed.set()
+    assert isinstance(claims[0].exception(SOON), (TypeError, StatementError))
+    assert isinstance(claims[1].result(SOON), Claimed)
+    assert claimed(journal, "next", step("next")).token == 1
 
 
 def test_closing_writes_what_is_queued(world: World, gate: type[Gate]) -> None:
