@@ -11,7 +11,8 @@ from bench.workload import Figures, Stopwatch, Workload, lost, percentile
 
 _ROWS = (0, 10_000, 100_000, 1_000_000)
 _QUEUED = 100_000
-_STEPS = 2_000
+#: Some seconds' worth: in less, one checkpoint of the database more or fewer decides.
+_STEPS = 10_000
 _ALONE = 200
 #: How long a full queue is watched.
 _WATCH_S = 15.0
