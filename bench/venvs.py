@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -35,19 +36,30 @@ def python_of(name: str, requires: Sequence[str]) -> Path:
 
 
 def _make(directory: Path, python: Path, requires: Sequence[str]) -> None:
+    """With uv where there is one and the index is in its reach, else with pip, as ./run does."""
     uv = shutil.which("uv")
     if uv is not None:
-        _run([uv, "venv", "--quiet", "--python", sys.executable, str(directory)])
-        _run([uv, "pip", "install", "--quiet", "--python", str(python), *requires])
-    else:
-        _run([sys.executable, "-m", "venv", str(directory)])
-        _run([str(python), "-m", "pip", "install", "--quiet", *requires])
+        try:
+            _run([uv, "venv", "--quiet", "--python", sys.executable, str(directory)])
+            _run([uv, "pip", "install", "--quiet", "--python", str(python), *requires])
+        except RuntimeError as error:
+            print(f"uv could not make it ({error}); trying pip", file=sys.stderr)
+            shutil.rmtree(directory, ignore_errors=True)
+        else:
+            return
+    _run([sys.executable, "-m", "venv", str(directory)])
+    _run([str(python), "-m", "pip", "install", "--quiet", *requires])
 
 
 def _run(command: list[str]) -> None:
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=_LIMIT_S
+            command,
+            env={"UV_SYSTEM_CERTS": "true", **os.environ},  # a company's proxy is known there
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_LIMIT_S,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RuntimeError(str(error)) from error
