@@ -17,8 +17,8 @@ from sqlalchemy import Connection
 from app.deadletters import dead_letters_of
 from app.intake import expired, step_of
 from app.journal import wakes
-from app.journal.claims import insert_steps, new_row
 from app.journal.engine import read_clock
+from app.journal.inserts import insert_steps, new_row
 from app.journal.leases import take_duty
 from app.journal.rows import NewStep, Wake
 from app.publish import publish

@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from app.journal import joins
-from app.journal.finishes import Conclusion, conclude, event
+from app.journal.conclusions import Conclusion, conclude
+from app.journal.finishes import event
 from app.journal.models import Step
 from app.journal.rows import Aftermath
 from celery_agents import names

@@ -5,9 +5,10 @@ from __future__ import annotations
 from sqlalchemy import Connection, select, update
 
 from app.journal import joins
-from app.journal.claims import insert_steps, new_row
+from app.journal.conclusions import Conclusion, conclude
 from app.journal.engine import read_clock
-from app.journal.finishes import Conclusion, conclude, event
+from app.journal.finishes import event
+from app.journal.inserts import insert_steps, new_row
 from app.journal.models import Step
 from app.journal.rows import Aftermath, NewStep
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage

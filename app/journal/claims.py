@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from typing import Any, ClassVar
 
 from sqlalchemy import Connection, Text, any_, bindparam, func, or_, select, update
@@ -13,9 +12,10 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import Row
 
 from app.journal import joins, shots
+from app.journal.conclusions import Conclusion, conclude
 from app.journal.engine import as_json, now, read_clock
-from app.journal.finishes import Conclusion, conclude
-from app.journal.models import Join, Run, Step, Worker, table
+from app.journal.inserts import insert_steps, made, new_row
+from app.journal.models import Join, Step, Worker, table
 from app.journal.rows import Aftermath, Claim, Claimed, Finished, NewStep, Refusal, Refused
 from app.journal.shots import Shot
 from app.journal.writer import Operation
@@ -91,59 +91,12 @@ class ClaimStep(Operation[Claim]):
         ]
 
 
-class InsertStep(Operation[None]):
-    """Make the row of a step that is ready, unless it has one.
-
-    It waits for no disk: what follows a step is made again as long as that is not settled, and the
-    settling comes later in the same log.
-    """
-
-    order: ClassVar[int] = 25
-    final = False
-
-    def __init__(self, new: NewStep, wake_grace_s: float) -> None:
-        super().__init__()
-        self.new = new
-        self.wake_grace_s = wake_grace_s
-
-    @classmethod
-    def shot(cls, operations: Sequence[InsertStep]) -> Shot:
-        new = [o.new for o in operations]
-        payloads = [as_json(n.payload) for n in new]
-        return Shot(shots.INSERT, _made(new, payloads, None, operations[0].wake_grace_s))
-
-    @classmethod
-    def apply(cls, connection: Connection, operations: Sequence[InsertStep]) -> list[None]:
-        at = read_clock(connection)
-        insert_steps(connection, [new_row(o.new, at, o.wake_grace_s) for o in operations])
-        return [None] * len(operations)
-
-
 def _making(one: ClaimStep, new: Sequence[NewStep]) -> Shot:
     """Claims that make their rows."""
     payloads = [as_json(n.payload) for n in new]
-    values = _made(new, payloads, one.worker_id, one.rules.wake_grace_s)
+    values = made(new, payloads, one.worker_id, one.rules.wake_grace_s)
     ids = [n.id for n in new]
     return Shot(shots.CLAIM, values, ids, lambda place, _: _first(new[place], payloads[place]))
-
-
-def _made(
-    new: Sequence[NewStep], payloads: list[str], worker_id: str | None, wake_grace_s: float
-) -> tuple[Any, ...]:
-    """What a shot says of rows that are made, with their payloads as JSON."""
-    return (
-        *(
-            [n.id for n in new],
-            [n.run_id for n in new],
-            [n.parent_id for n in new],
-            [n.member for n in new],
-        ),
-        *([n.position for n in new], [n.task for n in new], [n.agent for n in new]),
-        *([n.queue for n in new], [n.priority for n in new], payloads),
-        [None if n.envelope is None else as_json(n.envelope) for n in new],
-        *([n.max_attempts for n in new], [n.timeout_s for n in new]),
-        *(worker_id, wake_grace_s),
-    )
 
 
 def _taking(operations: Sequence[ClaimStep]) -> Shot:
@@ -203,62 +156,6 @@ def _first(new: NewStep, payload: str) -> Claimed:
         max_attempts=new.max_attempts,
         remaining_s=new.timeout_s,
     )
-
-
-def insert_steps(connection: Connection, rows: list[dict[str, Any]]) -> set[str]:
-    """Insert steps that are not there yet, and the run of each root among them.
-
-    Returns the ids of the new ones.
-    """
-    ids = set(connection.execute(_insertion(connection.dialect.name), rows).scalars())
-    roots = [
-        {"id": r["id"], "task": r["task"], "state": "open", "created_at": r["created_at"]}
-        for r in rows
-        if r["parent_id"] is None and r["id"] in ids
-    ]
-    if roots:
-        connection.execute(_run_insertion(connection.dialect.name), roots)
-    return ids
-
-
-@cache
-def _insertion(dialect: str) -> Any:
-    return joins.insertion(dialect, Step).returning(_S.id)
-
-
-@cache
-def _run_insertion(dialect: str) -> Any:
-    insertion = joins.insertion(dialect, Run)
-    # With RETURNING, SQLAlchemy sends PostgreSQL one statement for all rows.
-    return insertion.returning(Run.id) if dialect == "postgresql" else insertion
-
-
-def new_row(step: NewStep, at: float, wake_grace_s: float) -> dict[str, Any]:
-    """The columns of a step that is ready to be claimed from ``at`` on."""
-    return {
-        "id": step.id,
-        "run_id": step.run_id,
-        "parent_id": step.parent_id,
-        "member": step.member,
-        "position": step.position,
-        "task": step.task,
-        "agent": step.agent,
-        "queue": step.queue,
-        "priority": step.priority,
-        "state": State.READY,
-        "payload": step.payload,
-        "envelope": step.envelope,
-        "max_attempts": step.max_attempts,
-        "attempts": 0,
-        "token": 0,
-        "worker_id": None,
-        "round": 0,
-        "ready_at": at,
-        "wake_at": at + wake_grace_s,
-        "deadline_at": None if step.timeout_s is None else at + step.timeout_s,
-        "created_at": at,
-        "started_at": None,
-    }
 
 
 _W = table(Worker).c

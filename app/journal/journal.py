@@ -9,10 +9,11 @@ from sqlalchemy import Connection, Engine, select
 
 from app.journal import approvals, cancels, joins, leases, reads, tallies, wakes
 from app.journal.calls import FinishCall, StartCall
-from app.journal.claims import ClaimStep, InsertStep
+from app.journal.claims import ClaimStep
 from app.journal.engine import reading
 from app.journal.expansions import Expanded, ExpandStep
 from app.journal.finishes import FinishStep, PostponeStep, Settle
+from app.journal.inserts import InsertStep
 from app.journal.leases import Identity
 from app.journal.models import Call
 from app.journal.rows import Aftermath, Claim, Claimed, NewStep

@@ -3,7 +3,7 @@
 A transaction of its own costs a lone write four round trips: BEGIN, the statement for steps, the
 one for runs, COMMIT. One statement is a transaction by itself and takes one; prepared, it is parsed
 once a connection, and given arrays, it serves a batch of any size. Each writes for a step what the
-ordinary way (claims.py, finishes.py) writes, or nothing: then the ordinary way finds out why.
+ordinary way (claims.py, conclusions.py) writes, or nothing: then the ordinary way finds out why.
 """
 
 from __future__ import annotations

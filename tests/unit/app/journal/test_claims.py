@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from app.journal import Journal
-from app.journal.claims import ClaimStep, InsertStep
+from app.journal.claims import ClaimStep
+from app.journal.inserts import InsertStep
 from app.journal.rows import Claimed, Finished, Refusal, Refused
 from celery_agents.contracts.outcome import State
 from tests.unit.app.journal.support import (
