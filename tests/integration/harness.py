@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil  # type: ignore[import-untyped]  # has no stubs
 import redis
 from sqlalchemy import Engine, select
 
@@ -104,6 +105,13 @@ class Stack:
         self.workers.append(process)
         process.start()
         return process
+
+    def freeze(self, worker: WorkerProcess) -> None:
+        """Pause a worker between two of its writes: amid one it would hold SQLite's only lock."""
+        with self.engine.begin():  # it has none then, and gets none
+            worker.pause()
+            stopped = psutil.STATUS_STOPPED
+            eventually(lambda: psutil.Process(worker.pid).status() == stopped)
 
     def close(self) -> None:
         for worker in self.workers:

@@ -309,7 +309,7 @@ def test_a_join_survives_the_loss_of_a_message(fast: Stack, lost: str) -> None:
     if lost == "member":
         worker.kill()
     else:
-        worker.pause()  # members end elsewhere, below
+        fast.freeze(worker)  # members end elsewhere, below
         other = fast.worker(name="other@tests")
         eventually(lambda: fast.state(run.id) in {"ready", "running", "succeeded"})
         other.kill()

@@ -145,7 +145,7 @@ class TestStoppedWorker:
         order: JsonValue = {"seconds": 1.5, "path": str(counted), "value": "once"}
         chain = (fast.client.ask.s("slow", order) | shout).apply_async()
         eventually(lambda: lines(counted))
-        frozen.pause()
+        fast.freeze(frozen)
         fast.worker()
         assert chain.get(timeout=25) == "ONCE"
         slow_id, shout_id = chain.parent.id, chain.id
