@@ -22,9 +22,8 @@ class Prepared:
     name: str
     types: tuple[str, ...]  # of $1, $2, …
     body: str
-    answers: bool = (
-        False  # with a row for each step that it wrote, its id first; else it just writes
-    )
+    answers: bool = False  # with a row for each step that it wrote, its id first
+    joined: bool = False  # its arrays, with rows of a table
 
     @property
     def command(self) -> str:
@@ -191,6 +190,7 @@ EXPAND = Prepared(
     SELECT id, CAST(envelope AS text) FROM waiting
     """,  # noqa: S608 - of our own constant
     answers=True,
+    joined=True,
 )
 
 #: Of members whose success needs no note for compensations, and of whose joins nothing is to be
@@ -250,6 +250,7 @@ FINISH_MEMBERS = Prepared(
     FROM ended LEFT JOIN woken AS w ON w.teller = ended.id
     """,  # noqa: S608 - of our own constants
     answers=True,
+    joined=True,
 )
 
 START_CALL = Prepared(
@@ -273,6 +274,7 @@ FINISH_CALL = Prepared(
     WHERE calls.step_id = ANY ($1)
         AND calls.step_id = v.step_id AND calls.seq = v.seq AND calls.token = v.token
     """,  # noqa: S608 - of our own constant
+    joined=True,
 )
 
 SETTLE = Prepared("settle_steps", (_TEXTS,), "UPDATE steps SET settled = true WHERE id = ANY ($1)")

@@ -18,7 +18,7 @@ from app.journal.calls import FinishCall, StartCall
 from app.journal.claims import ClaimStep
 from app.journal.expansions import ExpandStep
 from app.journal.finishes import FinishStep, Settle
-from app.journal.held import _BY_INDEX
+from app.journal.held import _BY_HASH, _BY_INDEX
 from app.journal.models import Join, Step
 from app.journal.rows import Aftermath, Claimed, NewStep, Refused, derived_id
 from app.journal.writer import Operation
@@ -75,7 +75,8 @@ def sent(proxy: Proxy, work: Callable[[], Any]) -> list[str]:
 
 
 def only(statement: str) -> list[str]:
-    return [f"{_BY_INDEX}; EXECUTE {statement}"]
+    joined = statement in {"expand_steps", "finish_members", "finish_calls"}
+    return ["; ".join([_BY_INDEX, *[_BY_HASH] * joined, f"EXECUTE {statement}"])]
 
 
 def _finished(journal: Journal, claim: Claimed) -> Aftermath:
