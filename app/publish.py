@@ -127,7 +127,8 @@ def follow_on(
         log.warning(
             "The message for %s may not have been sent: %s", about["task_id"], redact(error)
         )
-    tell_sent([(queue, message)])
+    else:
+        tell_sent([(queue, message)])
     result = task.AsyncResult(about["task_id"])
     parent.add_trail(result)
     return result

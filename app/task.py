@@ -15,7 +15,6 @@ from celery import Task
 from celery.exceptions import Ignore, Reject
 
 from app.fibers import blocking, sleep, wait
-from app.journal.engine import as_json
 from app.journal.expansions import Expanded
 from app.journal.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused
 from app.permits import permit
@@ -112,9 +111,9 @@ class StepTask(Task):
         if runtime is None or not isinstance(self.app.current_worker_task, StepTask):
             return False
         try:
-            if len(as_json(new.payload)) > runtime.settings.payload_limit_bytes:
-                return False
-            options = self.parse(new.payload["args"], new.payload["kwargs"])
+            args, kwargs = new.payload["args"], new.payload["kwargs"]
+            self._refuse_large(args, kwargs, None)
+            options = self.parse(args, kwargs)
             told = replace(
                 new,
                 max_attempts=options.retry.max_attempts,
@@ -190,7 +189,7 @@ class StepTask(Task):
     def _new_step(self, options: StepOptions, args: Any, kwargs: Any) -> NewStep:
         """The row that a client's message asks for."""
         request = self.request
-        self._refuse_large(args, kwargs)
+        self._refuse_large(args, kwargs, request.get("body_bytes"))
         envelope = {
             option: value for name, option in _ENVELOPE if (value := request.get(name)) is not None
         }
@@ -208,11 +207,13 @@ class StepTask(Task):
             timeout_s=options.whole_s,
         )
 
-    def _refuse_large(self, args: Any, kwargs: Any) -> None:
-        """Big payloads stay out of the journal, whoever sent them."""
+    def _refuse_large(self, args: Any, kwargs: Any, body_bytes: int | None) -> None:
+        """Big payloads stay out of the journal, whoever sent them.
+
+        ``body_bytes`` is what their message took, where it is known.
+        """
         limit = self.app.agents_settings.payload_limit_bytes
-        body_bytes = self.request.get("body_bytes") or limit  # unknown where no worker runs it
-        if ESCAPED * body_bytes <= limit:
+        if body_bytes and ESCAPED * body_bytes <= limit:
             return
         size = len(json.dumps([args, kwargs]))
         if size > limit:

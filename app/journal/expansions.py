@@ -79,9 +79,10 @@ def _shot(operations: Sequence[ExpandStep]) -> Shot:
     def result(place: int, row: Sequence[Any]) -> Expanded:
         claim = operations[place].claim
         timed = operations[place].plan.join.timeout_s is not None
+        envelope = None if row[1] is None else json.loads(row[1])
         return Expanded(
             members=[_wake(claim, new) for new in wanted[place] if not new.member.waits],
-            timer=_own_wake(claim, row[1]) if timed else None,
+            timer=Wake.of(claim, envelope) if timed else None,
         )
 
     ids = [o.claim.id for o in operations]
@@ -90,20 +91,6 @@ def _shot(operations: Sequence[ExpandStep]) -> Shot:
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> Iterator[list[Any]]:
     return (list(column) for column in zip(*rows, strict=True))
-
-
-def _own_wake(claim: Claimed, envelope: str | None) -> Wake:
-    return Wake(
-        id=claim.id,
-        task=claim.task,
-        queue=claim.queue,
-        priority=claim.priority,
-        run_id=claim.run_id,
-        parent_id=claim.parent_id,
-        agent=claim.agent,
-        payload=claim.payload,
-        envelope=None if envelope is None else json.loads(envelope),
-    )
 
 
 def _wanted(o: ExpandStep) -> list[NewMember]:

@@ -79,9 +79,9 @@ def _of_roots(ends: Sequence[Conclusion], grace_s: float) -> Shot:
     usages = [as_json(c.outcome.usage.compact()) for c in ends]
     if len(ids) == 1:
         one = (ids[0], tokens[0], state, outcomes[0], grace_s, usages[0])
-        return Shot(shots.FINISH_ONE, one, ids, _with_wake)
+        return Shot(shots.FINISH_ONE, one, ids, lambda _place, _row: Aftermath())
     many = (ids, tokens, state, outcomes, grace_s, usages)
-    return Shot(shots.FINISH, many, ids, _with_wake)
+    return Shot(shots.FINISH, many, ids, lambda _place, _row: Aftermath())
 
 
 def _of_members(ends: Sequence[Conclusion], grace_s: float) -> Shot:
@@ -97,10 +97,15 @@ def _of_members(ends: Sequence[Conclusion], grace_s: float) -> Shot:
 
 def _with_wake(_place: int, row: Sequence[Any]) -> Aftermath:
     """A row of an end tells the wake of its parent, if this end is what fires its join."""
-    if len(row) == 1 or row[1] is None:
+    _, step_id, *about, payload, envelope = row
+    if step_id is None:
         return Aftermath()
-    *about, payload, envelope = row[1:]
-    values = [*about, json.loads(payload), None if envelope is None else json.loads(envelope)]
+    values = [
+        step_id,
+        *about,
+        json.loads(payload),
+        None if envelope is None else json.loads(envelope),
+    ]
     return Aftermath(wakes=[joins.wake_of(values)])
 
 

@@ -6,7 +6,7 @@ import time
 import uuid
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from celery_agents.contracts.outcome import Outcome
 
@@ -52,17 +52,7 @@ class NewStep:
 
     def wake(self) -> Wake:
         """The message for this row."""
-        return Wake(
-            id=self.id,
-            task=self.task,
-            queue=self.queue,
-            priority=self.priority,
-            run_id=self.run_id,
-            parent_id=self.parent_id,
-            agent=self.agent,
-            payload=self.payload,
-            envelope=self.envelope,
-        )
+        return Wake.of(self, self.envelope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +68,21 @@ class Wake:
     agent: str | None
     payload: dict[str, Any]
     envelope: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, step: NewStep | Claimed, envelope: dict[str, Any] | None) -> Self:
+        """The message for the row of a step, which has this envelope."""
+        return cls(
+            id=step.id,
+            task=step.task,
+            queue=step.queue,
+            priority=step.priority,
+            run_id=step.run_id,
+            parent_id=step.parent_id,
+            agent=step.agent,
+            payload=step.payload,
+            envelope=envelope,
+        )
 
 
 @dataclass(slots=True)

@@ -222,10 +222,11 @@ class TestFollowOn:
         ("kwargs", "error"),
         [
             ({"deadline_s": "soon"}, None),
-            ({"x": "y" * 300_000}, None),
+            ({"instructions": "y" * 300_000}, None),
+            ({"instructions": "é" * 60_000}, None),
             ({}, JournalUnavailableError("away")),
         ],
-        ids=["wrong arguments", "too large", "no journal"],
+        ids=["wrong arguments", "too large", "too large as its claim counts", "no journal"],
     )
     def test_without_a_row_its_message_says_it_all(
         self,
