@@ -21,6 +21,7 @@ from app.step import Step
 from celery_agents.contracts.fallback import Candidate
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from celery_agents.errors import AgentsError, BreakerOpenError, DeadlineExceededError
+from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
 
@@ -167,4 +168,4 @@ def _note(step: Step, kind: str, told: Sequence[dict[str, str]]) -> None:
             lambda c: [c.execute(event(step.run_id, step.step_id, kind, dict(d))) for d in told]
         )
     except AgentsError as error:
-        log.warning("Events of %s were not written: %s", step.step_id, error)
+        note(log, "events", "Events of %s were not written", step.step_id, error=error)

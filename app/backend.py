@@ -17,7 +17,7 @@ from app.batches import Batches
 from app.fibers import blocking, wait
 from app.per_process import PerProcess
 from celery_agents import names
-from celery_agents.errors import redact
+from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class JournalBackend(RedisBackend):
         except (RedisError, BackendStoreError) as error:
             if request is not None:
                 request.agents_unstored = True
-            log.warning("The result of %s was not stored yet: %s", task_id, redact(error))
+            note(log, "result", "The result of %s was not stored yet", task_id, error=error)
             return result
 
     def _store_outcome(

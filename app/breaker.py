@@ -24,13 +24,12 @@ from app.redis_client import connect_redis
 from app.reply import Reply
 from app.settings import Settings
 from celery_agents import names
-from celery_agents.errors import redact
+from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-#: While Redis is down it is said at most so often, and tried again this soon.
-SAY_EVERY_S = 60.0
+#: While Redis is down it is tried again this soon.
 TRY_AGAIN_S = 2.0
 #: A breaker is asked before every call, so Redis gets less time here than elsewhere.
 TIMEOUT_S = 1.0
@@ -221,7 +220,6 @@ class Breakers:
         self._tell = redis.register_script(clock + _COMMON + _TELL)
         self._look = redis.register_script(clock + _COMMON + _LOOK)
         self._away_until = 0.0
-        self._said_at: float | None = None
         self._batches: Batches[_Question] = Batches("agents-breakers", self._perform, BATCH)
 
     @classmethod
@@ -294,7 +292,7 @@ class Breakers:
 
     def _read(self, question: _Question, answer: Any) -> Any:
         if isinstance(answer, RedisError):
-            self._say(answer)
+            note(log, "breakers", "Breakers let calls through without Redis", error=answer)
             return question.otherwise
         return question.read(answer)
 
@@ -314,12 +312,6 @@ class Breakers:
             for question in questions:
                 pipe.evalsha(*question.command)
             return pipe.execute(raise_on_error=False)
-
-    def _say(self, error: RedisError) -> None:
-        now = time.monotonic()
-        if self._said_at is None or now - self._said_at >= SAY_EVERY_S:
-            self._said_at = now
-            log.warning("Breakers let calls through without Redis: %s", redact(error))
 
 
 @lru_cache

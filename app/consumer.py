@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from celery import signals
@@ -16,6 +15,7 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from app.guards import MalformedError, check_task
 from app.transport import Channel
 from celery_agents.errors import redact
+from celery_agents.noted import note, noting
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Consumer(CeleryConsumer):
 
     def shutdown(self) -> None:
         """End; events that wait are sent first."""
-        with suppress(Exception):
+        with noting(log, "last_events", "The last task events were not sent"):
             self._flush_events()
         super().shutdown()
 
@@ -76,7 +76,7 @@ class Consumer(CeleryConsumer):
             try:
                 return handle(message)
             except _BAD as error:  # a field that the check does not know
-                log.exception("Celery could not take a message")
+                note(log, "take", "Celery could not take a message", error=error, trace=True)
                 return bury(message, "unreadable", f"{type(error).__name__}: {error}")
 
         return on_task_received

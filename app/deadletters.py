@@ -23,6 +23,7 @@ from app.runtime import Runtime
 from app.settings import Settings
 from celery_agents import names
 from celery_agents.errors import InvalidPayloadError, redact
+from celery_agents.noted import note
 from celery_agents.transport import PRIORITY_STEPS
 
 log = logging.getLogger(__name__)
@@ -156,8 +157,9 @@ def _row(letter_id: str, letter: bytes | None) -> dict[str, Any] | None:
     """As :func:`letter_row`; None for what is no letter: it must not stop those behind it."""
     try:
         return letter_row(letter_id, letter or b"")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        log.exception("The dead letter %s cannot be read; it is dropped", letter_id)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        text = "The dead letter %s cannot be read; it is dropped"
+        note(log, "dead_letter", text, letter_id, error=error, trace=True)
         return None
 
 
@@ -186,6 +188,10 @@ def _storable(text: str, limit: int) -> str:
     return redact(clean, limit=limit)
 
 
+#: What reading JSON of somebody else, and looking into it, may raise.
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+
+
 def _readable(raw: bytes) -> str:
     """The body of a message where it has one, else its bytes."""
     shown = raw[: 4 * SHOWN]
@@ -196,8 +202,8 @@ def _readable(raw: bytes) -> str:
             shown = base64.b64decode(body, validate=True)[: 4 * SHOWN]
         else:
             shown = body.encode("utf-8", "replace")[: 4 * SHOWN]
-    except Exception:
-        log.debug("A dead letter is shown as it came", exc_info=True)
+    except _UNREADABLE:
+        pass  # it is shown as it came: what could be read would be no dead letter
     return shown.decode("utf-8", "replace")
 
 
@@ -205,7 +211,6 @@ def _priority(raw: bytes) -> int:
     """The priority that a message asks for; the first when it says none, as in kombu."""
     try:
         asked = int(json.loads(raw)["properties"]["priority"])
-    except Exception:
-        log.debug("A message without priority is requeued as an urgent one", exc_info=True)
+    except _UNREADABLE:
         return PRIORITY_STEPS[0]
     return min(max(asked, PRIORITY_STEPS[0]), PRIORITY_STEPS[-1])

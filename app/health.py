@@ -20,6 +20,7 @@ from app.journal.writer import in_transaction
 from app.redis_client import connect_redis
 from app.settings import Settings
 from celery_agents.errors import AgentsError, redact
+from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +146,7 @@ class HealthView:
                         lambda c: rows.in_state(c, Condition.UNHEALTHY, self._fresh_s)
                     )
                 except AgentsError as error:
-                    log.warning("Health is not known: %s", error)
+                    note(log, "health", "Health is not known", error=error)
                 self._until = time.monotonic() + self._cache_s
             return self._known
 

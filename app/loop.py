@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from app.per_process import PerProcess
 from app.reply import Reply
+from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -93,8 +94,8 @@ class LoopThread:
     def _call(self, call: Callable[..., Any], *args: Any) -> None:
         try:
             call(*args)
-        except Exception:
-            log.exception("A call on the loop failed")
+        except Exception as error:  # noqa: BLE001 - it is noted
+            note(log, "loop_call", "A call on the loop failed", error=error, trace=True)
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Work[T]:
         """Start a coroutine; from any thread."""

@@ -39,6 +39,7 @@ from app.loop import process_loop
 from app.permits import Permits
 from app.slots import Slots
 from app.tracebacks import be_brief
+from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
 
@@ -148,8 +149,9 @@ class CoroutinePool(BasePool):
             if call is not None:
                 try:
                     call(value)
-                except Exception:
-                    log.exception("Celery could not be told how %s ended", job)
+                except Exception as error:  # noqa: BLE001 - it is noted
+                    text = "Celery could not be told how %s ended"
+                    note(log, "pool_end", text, job, error=error, trace=True)
         self._begin()
 
     # -- the end

@@ -15,9 +15,9 @@ from app.fibers import in_fiber
 from app.journal.rows import NewStep, Wake
 from app.outbox import BATCH, AgentsCelery
 from celery_agents import names
-from celery_agents.errors import redact
 from celery_agents.ids import new_id
 from celery_agents.messages import compose, tell_sent
+from celery_agents.noted import note
 from celery_agents.shown import shown_args, shown_kwargs
 
 log = logging.getLogger(__name__)
@@ -52,12 +52,9 @@ def publish(app: AgentsCelery, wakes: Iterable[Wake], *, countdown: float | None
             _write(app, wakes[start : start + BATCH], countdown)
         except OperationalError as error:
             # Unknown, not failed: some may have been delivered. Recovery looks at the rows again.
-            log.warning(
-                "Messages for %s and %d others may not have been sent: %s",
-                wakes[start].id,
-                len(wakes) - start - 1,
-                redact(error.__cause__ or error),
-            )
+            text = "Messages for %s and %d others may not have been sent"
+            others = len(wakes) - start - 1
+            note(log, "publish", text, wakes[start].id, others, error=error.__cause__ or error)
             return start
     return len(wakes)
 
@@ -124,9 +121,8 @@ def follow_on(
     except OperationalError as error:
         if not recorded:
             raise
-        log.warning(
-            "The message for %s may not have been sent: %s", about["task_id"], redact(error)
-        )
+        text = "The message for %s may not have been sent"
+        note(log, "publish_next", text, about["task_id"], error=error)
     else:
         tell_sent([(queue, message)])
     result = task.AsyncResult(about["task_id"])

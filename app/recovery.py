@@ -24,7 +24,8 @@ from app.journal.rows import NewStep, Wake
 from app.publish import publish
 from app.runtime import Runtime
 from app.task import StepTask
-from celery_agents.errors import AgentsError, InvalidPayloadError, redact
+from celery_agents.errors import AgentsError, InvalidPayloadError
+from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +54,10 @@ class Recovery:
             try:
                 self.sweep()
             except (AgentsError, RedisError) as error:
-                log.warning("Recovery waits: %s", redact(error))
-            except Exception:
-                log.exception("Recovery failed; it goes on at the next turn")
+                note(log, "recovery", "Recovery waits", error=error)
+            except Exception as error:  # noqa: BLE001 - it is noted
+                text = "Recovery failed; it goes on at the next turn"
+                note(log, "recovery_failed", text, error=error, trace=True)
             if self._stopped.wait(self._settings.recovery_interval_s):
                 return
 

@@ -12,6 +12,8 @@ from _thread import allocate_lock
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+from celery_agents.noted import note
+
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -80,6 +82,6 @@ class Reply(Generic[T]):
         for call in calls or ():
             try:
                 call(self)
-            except Exception:
-                log.exception("A callback of a reply failed")
+            except Exception as failed:  # noqa: BLE001 - it is noted
+                note(log, "callback", "A callback of a reply failed", error=failed, trace=True)
         return True

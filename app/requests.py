@@ -12,6 +12,7 @@ from celery.worker.request import Request
 
 from app.runtime import runtime_of
 from celery_agents.errors import AgentsError
+from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,8 @@ def cancel_step(app: Any, step_id: str) -> None:
         runtime = runtime_of(app)
         runtime.follow(runtime.journal.cancel(step_id))
     except AgentsError as error:
-        log.warning("%s was revoked, but its row does not know yet: %s", step_id, error)
+        text = "%s was revoked, but its row does not know yet"
+        note(log, "revoked", text, step_id, error=error)
 
 
 @signals.task_revoked.connect
@@ -70,5 +72,5 @@ def _revoked(sender: Any = None, request: Any = None, **_: Any) -> None:
     cancel_step(sender.app, request.id)
     try:
         runtime_of(sender.app).journal.settle(request.id)  # Celery stored REVOKED itself
-    except AgentsError:
-        log.debug("Recovery settles %s", request.id)
+    except AgentsError as error:
+        note(log, "settle", "%s is not settled yet; recovery does it", request.id, error=error)

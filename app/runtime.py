@@ -23,11 +23,13 @@ from app.journal.migrate import ensure_schema
 from app.journal.rows import Aftermath, Claimed
 from app.loop import Work, process_loop
 from app.per_process import PerProcess
+from app.progress import Progress
 from app.publish import publish
 from app.settings import Settings
 from app.step import Step
 from celery_agents.contracts.ask import StepOptions
-from celery_agents.errors import AgentsError, redact
+from celery_agents.errors import AgentsError
+from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -100,6 +102,11 @@ class Runtime:
             return cast("T", self._resources[key])
 
     @property
+    def progress(self) -> Progress:
+        """Tells how far steps are."""
+        return self.resource(Progress, lambda: Progress(self.app, self.journal.me.name))
+
+    @property
     def stopping(self) -> bool:
         """Whether this process gives back what still runs."""
         return self._draining or self._stopped.is_set()
@@ -127,7 +134,8 @@ class Runtime:
             try:
                 blocking(self._tell_others, elsewhere)
             except OperationalError as error:
-                log.warning("Heartbeats will bring the cancellation: %s", redact(error))
+                text = "Heartbeats will bring a cancellation, which was not told"
+                note(log, "cancel_broadcast", text, error=error)
 
     def _tell_others(self, step_ids: list[str]) -> None:
         self.app.control.broadcast("agents_cancel", arguments={"ids": step_ids})
@@ -145,16 +153,16 @@ class Runtime:
         try:
             self.journal.close()
         except AgentsError as error:
-            log.warning("The journal was not closed cleanly: %s", error)
+            note(log, "journal_close", "The journal was not closed cleanly", error=error)
 
     def _beat(self) -> None:
         while not self._stopped.wait(self.settings.heartbeat_interval_s):
             try:
                 self._beat_once()
             except AgentsError as error:
-                log.warning("Heartbeat missed: %s", error)
-            except Exception:
-                log.exception("Heartbeat failed")
+                note(log, "heartbeat", "Heartbeat missed", error=error)
+            except Exception as error:  # noqa: BLE001 - it is noted
+                note(log, "heartbeat_failed", "Heartbeat failed", error=error, trace=True)
 
     def _beat_once(self) -> None:
         beat = self.journal.beat()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -19,21 +18,19 @@ from celery_agents.errors import AgentsError
 if TYPE_CHECKING:
     from app.runtime import Runtime
 
-log = logging.getLogger(__name__)
 _NOTHING = Usage()
 
 
 class Step:
     """One claim of one step."""
 
-    def __init__(self, runtime: Runtime, claim: Claimed, *, send_progress: Any = None) -> None:
+    def __init__(self, runtime: Runtime, claim: Claimed) -> None:
         self.runtime = runtime
         self.claim = claim
         self.spent = _NOTHING
         self._unwritten: list[tuple[Reply[None], Callable[[], Reply[None]]]] = []
         self._calls = 0
         self._before: dict[tuple[int, str], dict[str, Any]] | None = None
-        self._send_progress = send_progress
 
     @property
     def step_id(self) -> str:
@@ -120,8 +117,4 @@ class Step:
 
     async def progress(self, **fields: JsonValue) -> None:
         """Send a ``task-progress`` event for Flower and other watchers; never fails the step."""
-        if self._send_progress is not None:
-            try:
-                await asyncio.to_thread(self._send_progress, fields)
-            except Exception:
-                log.debug("A progress event was not sent", exc_info=True)
+        await self.runtime.progress.tell(self.claim.id, fields)

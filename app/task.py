@@ -37,6 +37,7 @@ from celery_agents.errors import (
     StepCancelledError,
     redact,
 )
+from celery_agents.noted import note
 from celery_agents.shown import shown_args, shown_kwargs
 
 log = logging.getLogger(__name__)
@@ -122,7 +123,7 @@ class StepTask(Task):
             )
             wait(runtime.journal.insert(told))
         except (AgentsError, TypeError) as error:  # its own claim tells what is wrong with it
-            log.debug("%s has no row yet: %s", new.id, error)
+            note(log, "follow_on", "%s has no row yet", new.id, error=error)
             return False
         return True
 
@@ -161,7 +162,8 @@ class StepTask(Task):
 
     def _give_message_back(self, error: AgentsError) -> NoReturn:
         """Nothing is acknowledged while the journal is away: the message goes back, slowly."""
-        log.error("%s not taken: %s", self.request.id, error)
+        text = "%s was not taken; its message goes back"
+        note(log, "not_taken", text, self.request.id, error=error, level=logging.ERROR)
         sleep(random.uniform(*JOURNAL_PAUSE_S))  # noqa: S311 - spreads load, no secret
         raise Reject(str(error), requeue=True) from error
 
@@ -227,7 +229,7 @@ class StepTask(Task):
             # The row's payload, not the message's, unless the row was made of this very message.
             known = active.request if claim.token == 1 else None
             request = known or self.parse(claim.payload["args"], claim.payload["kwargs"])
-            step = active.step = Step(runtime, claim, send_progress=self._progress_sender())
+            step = active.step = Step(runtime, claim)
             if not inspect.iscoroutinefunction(self.run):  # a pattern: it only decides
                 return blocking(self.run, step, request)
             with permit():
@@ -238,8 +240,10 @@ class StepTask(Task):
             return _Stopped() if asked else AgentFailedError("The agent's code cancelled itself.")
         except AgentsError as error:
             return error
-        except Exception as error:
-            log.exception("%s of %s failed", self.name, claim.id)
+        except Exception as error:  # noqa: BLE001 - it is noted
+            about = (self.name, claim.id)
+            level = logging.ERROR
+            note(log, "step", "%s of %s failed", *about, error=error, level=level, trace=True)
             return AgentFailedError(redact(f"{type(error).__name__}: {error}"))
 
     def _ask(self, runtime: Runtime, active: Active, claim: Claimed, request: StepOptions) -> Any:
@@ -255,10 +259,6 @@ class StepTask(Task):
         if active.cancelled:  # asked to stop between the claim and here
             active.work.cancel()
         return wait(active.work)
-
-    def _progress_sender(self) -> Any:
-        request = self.request
-        return lambda fields: self.send_event("task-progress", uuid=request.id, **fields)
 
     def _end(self, runtime: Runtime, claim: Claimed, result: Any) -> Any:
         """Write down what came out, then tell Celery."""
@@ -301,7 +301,8 @@ class StepTask(Task):
             except JournalUnavailableError as error:
                 if time.monotonic() > give_up:
                     self._give_message_back(error)
-                log.warning("%s: outcome not written yet: %s", self.request.id, error)
+                text = "The outcome of %s is not written yet"
+                note(log, "outcome", text, self.request.id, error=error)
                 sleep(random.uniform(*JOURNAL_PAUSE_S))  # noqa: S311 - spreads load
 
     def _retry_delay(self, claim: Claimed, error: RetryableError) -> float | None:

@@ -18,7 +18,6 @@ import json
 import logging
 import math
 import time
-from contextlib import suppress
 from queue import Empty
 from typing import Any
 
@@ -32,6 +31,7 @@ from app import transport_scripts as scripts
 from app.guards import MalformedError, read_envelope
 from celery_agents import names
 from celery_agents.errors import ConfigurationError, redact
+from celery_agents.noted import note, noting
 from celery_agents.transport import Channel as RecordingChannel
 from celery_agents.transport import Transport as RecordingTransport
 
@@ -140,13 +140,15 @@ def _record_of(message: Any) -> str | None:
 
 def _redelivered(raw: bytes) -> bytes | str:
     """The message with the mark of a second delivery; unchanged when it cannot be read."""
-    with suppress(Exception):
+    try:
         message = loads(raw)
         message["headers"]["redelivered"] = True
         message["properties"]["delivery_info"]["redelivered"] = True
         marked: str = dumps(message)
-        return marked
-    return raw
+    except Exception as error:  # noqa: BLE001 - whatever JSON's hooks raise
+        note(log, "redelivery", "A message cannot be marked as delivered again", error=error)
+        return raw
+    return marked
 
 
 class Channel(RecordingChannel):
@@ -318,12 +320,13 @@ class Channel(RecordingChannel):
         try:
             read_envelope(dumps(message).encode(), self.message_limit_bytes)
         except MalformedError as error:
-            log.warning("A broadcast was dropped (%s): %s", error.cause, redact(error))
+            note(log, "broadcast", "A broadcast was dropped (%s)", error.cause, error=error)
             return False
         return bool(super()._deliver_fanout_message(message, exchange))
 
     def close(self) -> None:
-        with suppress(*self.connection_errors):  # a broker that is away keeps them; rows have ended
+        # A broker that is away keeps the messages; their rows have ended.
+        with noting(log, "last_acks", "The last acknowledgements went", *self.connection_errors):
             self.qos.write_acks()
         if self._in_poll and self._asked[0] == "BZPOPMIN":  # only a wake could be lost with it
             self._in_poll.disconnect()
@@ -362,7 +365,7 @@ class Transport(RecordingTransport):
             try:
                 channel.qos.write_acks()
             except self.connection_errors as error:
-                log.warning("Messages are not acknowledged yet: %s", redact(error))
+                note(log, "acks", "Messages are not acknowledged yet", error=error)
                 self.ack_soon(channel.qos)
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> Any:

@@ -16,7 +16,7 @@ from app.journal.cleanup import Retention, clean_journal, what_would_go
 from app.journal.engine import reading
 from app.journal.writer import in_transaction
 from app.settings import Settings
-from celery_agents.errors import redact
+from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def clean_all(engine: Engine, intake: Intake, settings: Settings) -> Counter[str
             intake.forget(times)
             gone["intake"] = len(times)
     except RedisError as error:
-        log.warning("The intake was not cleaned: %s", redact(error))
+        note(log, "intake_clean", "The intake was not cleaned", error=error)
     if gone:
         log.info("Cleaned up: %s", dict(gone))
     return gone

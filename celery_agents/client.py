@@ -7,9 +7,9 @@ print(run.get(timeout=60))
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import Any, Generic, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -27,12 +27,14 @@ from celery_agents.contracts.outcome import Outcome
 from celery_agents.contracts.patterns import Fallback, Vote
 from celery_agents.errors import BrokerUnavailableError, PayloadTooLargeError, redact
 from celery_agents.messages import Draft, Message
+from celery_agents.noted import noting
 from celery_agents.results import Backend, result_backend
 from celery_agents.run import AggregateRun, DecisionRun, MapRun, Run
 from celery_agents.sending import send
 from celery_agents.transport import transport_options
 from celery_agents.waiting import Waiting, one_by_one
 
+log = logging.getLogger(__name__)
 R = TypeVar("R", bound=Run)
 
 #: As the workers' own setting; above it a message is refused before it is sent.
@@ -155,7 +157,9 @@ class Client:
     def cancel(self, run_id: str) -> None:
         """Ask for a run to be cancelled, with all its steps; holds even before it began."""
         self._control(names.CANCEL, run_id)  # recorded: it holds even while no worker is up
-        with suppress(OperationalError, OSError):  # at once, where all slots are taken
+        # At once, where all slots are taken.
+        text = "Workers hear of a cancellation when a slot is free"
+        with noting(log, "cancel_broadcast", text, OperationalError, OSError):
             self.celery.control.broadcast(names.CANCEL_RUN, arguments={"run_id": run_id})
 
     def approve(self, run_id: str, choice: JsonValue, *, timeout: float = 10.0) -> None:

@@ -7,11 +7,12 @@ to; of many, only the oldest is, and the others are looked for together whenever
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,11 +23,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from celery_agents.errors import BrokerUnavailableError, ResultTimeoutError
+from celery_agents.noted import noting
 
 if TYPE_CHECKING:
     from celery_agents.results import Backend
     from celery_agents.run import Run
 
+log = logging.getLogger(__name__)
 R = TypeVar("R", bound="Run")
 Meta = dict[str, Any]
 
@@ -228,7 +231,8 @@ def send_again(runs: Sequence[Run]) -> None:
 
     A copy costs nothing: the worker finds the step's row, and stores its result again.
     """
-    with suppress(BrokerUnavailableError):  # then at the next time
+    text = "Runs that somebody waits for could not be sent again"
+    with noting(log, "send_again", text, BrokerUnavailableError):  # then at the next time
         runs[0].client.publish(run.message for run in runs if run.message is not None)
 
 

@@ -200,9 +200,9 @@ class _Watcher:
         now = asyncio.get_running_loop().time()
         if text and now >= self._next_at:
             self._next_at = now + PROGRESS_EVERY_S
-            await self._step.progress(
-                text=redact(self._text[-PROGRESS_TEXT:]), characters=len(self._text)
-            )
+            # What a cut may leave of a secret is not known as one: it is made from a longer end.
+            shown = redact(self._text[-4 * PROGRESS_TEXT :])[-PROGRESS_TEXT:]
+            await self._step.progress(text=shown, characters=len(self._text))
 
 
 def _schema_of(turn: Turn) -> dict[str, JsonValue] | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
 from sqlalchemy import Engine
@@ -13,6 +14,9 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from app.journal import lite
 from app.journal.engine import BETWEEN_FORKS, unbracketed
 from app.journal.shots import Shot, Written
+from celery_agents.noted import noting
+
+log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
@@ -82,7 +86,7 @@ class Held:
 
     def close(self) -> None:
         if self._connection is not None:
-            with suppress(SQLAlchemyError):
+            with noting(log, "journal_connection", "A connection broke off", SQLAlchemyError):
                 self._connection.close()
             self._connection = None
 

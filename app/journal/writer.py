@@ -38,6 +38,7 @@ from app.journal.held import Held, between_forks
 from app.journal.shots import Shot
 from app.reply import Reply
 from celery_agents.errors import JournalUnavailableError, redact
+from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -191,7 +192,8 @@ class Writer:
     def _load(self, part: list[Operation[Any]]) -> list[_Volley]:
         try:
             return _volleys(part, self._final)
-        except Exception:  # noqa: BLE001 - what cannot be written is told by its transaction
+        except Exception as error:  # noqa: BLE001 - its transaction tells its callers
+            note(log, "journal_shot", "A batch is written the long way", error=error)
             return []
 
     def _write(self, batch: list[Operation[Any]], way: _Way) -> None:
@@ -204,9 +206,11 @@ class Writer:
         except JournalUnavailableError as error:
             for operation in batch:
                 operation.future.set_exception(error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it is noted
             if len(batch) == 1:
-                log.exception("The journal refused a %s", type(batch[0]).__name__)
+                text = "The journal refused a %s"
+                kind = type(batch[0]).__name__
+                note(log, "journal_refusal", text, kind, error=error, trace=True)
                 batch[0].future.set_exception(error)
             else:  # one bad write must not take the others with it
                 for operation in batch:

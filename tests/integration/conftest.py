@@ -6,6 +6,7 @@ import shutil
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from celery_agents import Client
 from deploy.local.servers import free_port
 from tests.fakes import model_server
 from tests.fakes.model_server import ModelServer
-from tests.integration.harness import FAST, Stack
+from tests.integration.harness import FAST, Stack, watching
 from tests.support.fixtures import _broker_at
 from tests.support.redis_server import RedisServer
 
@@ -36,6 +37,13 @@ def _agents_toml(model_url: str) -> str:
         base_url = "{model_url}/v1"
         api_key_env = "FAKE_KEY"
         price = {{ input_usd = 1.0, output_usd = 2.0 }}
+
+        [agents.streamed]
+        kind = "openai"
+        model = "gpt-5-mini"
+        base_url = "{model_url}/v1"
+        api_key_env = "FAKE_KEY"
+        stream = true
 
         [agents.claude]
         kind = "anthropic"
@@ -127,6 +135,13 @@ def stack(
 def client(stack: Stack) -> Client:
     """The client of the shared stack."""
     return stack.client
+
+
+@pytest.fixture
+def events(stack: Stack) -> Iterator[list[dict[str, Any]]]:
+    """What Flower gets to see of the shared stack, from now on."""
+    with watching(stack) as seen:
+        yield seen
 
 
 @pytest.fixture

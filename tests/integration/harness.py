@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil  # type: ignore[import-untyped]  # has no stubs
 import redis
+from celery import Celery
 from sqlalchemy import Engine, select
 
 from app.intake import Intake
@@ -52,6 +55,44 @@ def eventually(look: Callable[[], T], what: str = "", *, timeout_s: float = SOON
 def lines(path: Path) -> list[str]:
     """What counted agents wrote."""
     return path.read_text().splitlines() if path.exists() else []
+
+
+@contextmanager
+def watching(stack: Stack) -> Iterator[list[dict[str, Any]]]:
+    """What Flower gets to see of a stack, from now on; one of its workers must be up."""
+    seen: list[dict[str, Any]] = []
+    app = Celery("watcher", broker=stack.redis_url, set_as_current=False)
+    over, listening = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        with app.connection() as connection:
+            receiver = app.events.Receiver(connection, handlers={"*": seen.append})
+            consumer = receiver.itercapture(limit=None, timeout=None, wakeup=True)
+            listening.set()
+            while not over.is_set():
+                try:
+                    for _ in receiver.consume(limit=None, timeout=0.2):
+                        pass
+                except TimeoutError:
+                    continue
+            del consumer
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    listening.wait(5)
+    app.control.enable_events(reply=True)  # as Flower does
+    # The watcher hears only what is sent once it is bound: ask until it hears something.
+    eventually(lambda: stack.client.ask("noop", 0).get(timeout=SOON_S) == 0 and _of_tasks(seen))
+    try:
+        yield seen
+    finally:
+        over.set()
+        thread.join(5)
+        app.close()
+
+
+def _of_tasks(seen: list[dict[str, Any]]) -> bool:
+    return any(e["type"].startswith("task-") for e in seen)
 
 
 class Stack:

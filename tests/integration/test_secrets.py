@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,42 +17,6 @@ from tests.integration.harness import SOON_S, Stack, eventually
 from tests.support.agents import PASSWORD
 
 KEY = "sk-live-0123456789abcdef0123456789"
-
-
-@pytest.fixture
-def events(stack: Stack) -> Iterator[list[dict[str, Any]]]:
-    """What Flower gets to see, from now on."""
-    seen: list[dict[str, Any]] = []
-    app = Celery("watcher", broker=stack.redis_url)
-    over, listening = threading.Event(), threading.Event()
-
-    def watch() -> None:
-        with app.connection() as connection:
-            receiver = app.events.Receiver(connection, handlers={"*": seen.append})
-            consumer = receiver.itercapture(limit=None, timeout=None, wakeup=True)
-            listening.set()
-            while not over.is_set():
-                try:
-                    for _ in receiver.consume(limit=None, timeout=0.2):
-                        pass
-                except TimeoutError:
-                    continue
-            del consumer
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    listening.wait(5)
-    app.control.enable_events(reply=True)  # as Flower does
-    # The watcher hears only what is sent once it is bound: ask until it hears something.
-    eventually(lambda: stack.client.ask("noop", 0).get(timeout=SOON_S) == 0 and _tasks(seen))
-    yield seen
-    over.set()
-    thread.join(5)
-    app.close()
-
-
-def _tasks(seen: list[dict[str, Any]]) -> bool:
-    return any(e["type"].startswith("task-") for e in seen)
 
 
 def test_error_of_an_agent(client: Client, stack: Stack, events: list[dict[str, Any]]) -> None:

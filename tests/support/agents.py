@@ -83,6 +83,14 @@ async def count(order: dict[str, Any], step: StepContext) -> Any:
 
 
 @agent
+async def reports(order: dict[str, Any], step: StepContext) -> str:
+    """Tells how far it is, three times and of ``field`` too."""
+    for done in (1, 2, 3):
+        await step.progress(done=done, of=3, **order)
+    return "done"
+
+
+@agent
 def bad(_: Any) -> None:
     """An error of its own, with a password in it."""
     raise ValueError(f"cannot log in: password={PASSWORD}")

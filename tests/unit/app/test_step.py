@@ -124,19 +124,6 @@ def test_a_call_is_written_down_before_it_is_made(runtime: Runtime) -> None:
     assert seen == [1]
 
 
-def test_progress_never_fails_a_step(runtime: Runtime) -> None:
-    told: list[dict[str, Any]] = []
-
-    def broken(fields: dict[str, Any]) -> None:
-        told.append(fields)
-        raise OSError("the broker is away")
-
-    first = claim(runtime)
-    run(runtime, Step(runtime, first, send_progress=broken).progress(done=1))
-    run(runtime, Step(runtime, first).progress(done=2))
-    assert told == [{"done": 1}]
-
-
 def test_a_step_knows_what_it_is(runtime: Runtime) -> None:
     first = claim(runtime)
     step = again(runtime, first)

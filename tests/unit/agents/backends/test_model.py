@@ -200,6 +200,15 @@ def test_progress_hides_secrets(step: Any) -> None:
     assert "hunter2" not in str(step.told)
 
 
+@pytest.mark.parametrize("cut", range(170, 215, 5))
+def test_progress_hides_a_secret_that_it_would_cut(step: Any, cut: int) -> None:
+    key = "sk-live-" + "0123456789abcdef0123456789"
+    agent, _ = backend(says(key + "." * cut))
+    run(agent, step)
+    assert step.told
+    assert "0123456789" not in str(step.told)
+
+
 def test_another_request_is_not_answered_from_the_journal(step: Any) -> None:
     agent, _ = backend(says("one"))
     assert run(agent, step).value == "one"

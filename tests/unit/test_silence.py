@@ -1,0 +1,146 @@
+"""No error is swallowed in silence: what is caught is raised, handed on, or noted.
+
+``celery_agents/noted.py`` counts it and tells it in the log. What is left is an answer (this text
+is no number) and not a fault; each such place is listed here with its reason.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from deploy.local.state import ROOT
+
+PACKAGES = ("app", "agents", "tasks", "celery_agents", "beat_schedules")
+#: Types whose raising is an answer as a rule: they say something of a value, or that there is none.
+ANSWERS = {
+    *("ValueError", "TypeError", "KeyError", "IndexError", "LookupError", "AttributeError"),
+    *("ArithmeticError", "OverflowError", "RecursionError", "ImportError", "ValidationError"),
+    *("_UNREADABLE", "queue.Empty", "ProcessLookupError", "PermissionError", "NoScriptError"),
+}
+#: What may not be noted, by file and function, and why.
+EXPLAINED = {
+    ("app/draining.py", "drain"): "a child that has ended in time need not be told",
+    ("app/endpoint.py", "alive"): "the page says it",
+    ("app/endpoint.py", "metrics"): "the page says it",
+    ("app/fibers.py", "alone"): "there is no loop here: the answer to the question",
+    ("app/journal/held.py", "shoot"): "what was not written this way is written the other way",
+    ("app/journal/leases.py", "_is_zombie"): "no Linux, or gone just now",
+    ("app/journal/portions.py", "delete_portion"): "the portion was too large; a smaller one goes",
+    ("app/loop.py", "_run"): "the coroutine's task has the error, and hands it on",
+    ("app/loop.py", "stop"): "they were just cancelled, and are awaited for that alone",
+    ("app/pool.py", "_let_leave"): "said at the end of the process",
+    ("app/pool.py", "run"): "killed where it waits, or told to Celery's request with its traceback",
+    ("app/runtime.py", "close"): "said at the end of the process",
+    ("app/task.py", "_perform"): "cancelled: it ends as such",
+    ("agents/probes.py", "_error_of"): "that it came late is what was to be found out",
+    ("celery_agents/waiting.py", "as_completed"): "the wait goes on until its time is over",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    file: str
+    function: str
+    line: int
+    what: str
+
+
+def swallowed(source: str, file: str) -> Iterator[Place]:
+    """Handlers and ``suppress`` of a module that neither raise, nor note, nor hand the error on."""
+
+    def walk(node: ast.AST, function: str) -> Iterator[Place]:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            function = node.name
+        what = None
+        if isinstance(node, ast.ExceptHandler) and not _answers(node) and not _told(node):
+            what = f"except {'' if node.type is None else ast.unparse(node.type)}"
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("suppress"):
+            what = ast.unparse(node)
+        elif isinstance(node, ast.keyword) and node.arg == "return_exceptions":
+            what = f"return_exceptions={ast.unparse(node.value)}"
+        if what is not None:
+            yield Place(file, function, getattr(node, "lineno", 0), what)
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child, function)
+
+    yield from walk(ast.parse(source), "")
+
+
+def _answers(handler: ast.ExceptHandler) -> bool:
+    if handler.type is None or any(_is_log(n) for b in handler.body for n in ast.walk(b)):
+        return False
+    parts = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return {ast.unparse(part) for part in parts} <= ANSWERS
+
+
+def _told(handler: ast.ExceptHandler) -> bool:
+    """Whether it raises, notes, or does something with the error beyond logging it."""
+    nodes = [n for statement in handler.body for n in ast.walk(statement)]
+    logged = {id(m) for n in nodes if _is_log(n) for m in ast.walk(n)}
+    return any(
+        isinstance(n, ast.Raise)
+        or (isinstance(n, ast.Call) and ast.unparse(n.func).split(".")[-1] == "note")
+        or (isinstance(n, ast.Name) and n.id == handler.name and id(n) not in logged)
+        for n in nodes
+    )
+
+
+def _is_log(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func).startswith(("log.", "logging."))
+
+
+def places() -> list[Place]:
+    files = [p for package in PACKAGES for p in sorted((ROOT / package).rglob("*.py"))]
+    return [
+        place
+        for path in files
+        for place in swallowed(path.read_text(encoding="utf-8"), str(path.relative_to(ROOT)))
+    ]
+
+
+def test_nothing_is_swallowed_in_silence() -> None:
+    silent = [p for p in places() if (p.file, p.function) not in EXPLAINED]
+    assert silent == [], "note it (celery_agents/noted.py), or explain it here"
+
+
+def test_every_explanation_has_its_place() -> None:
+    assert set(EXPLAINED) == {(p.file, p.function) for p in places()} & set(EXPLAINED)
+
+
+HANDLERS = {
+    "pass": ("except Exception: pass", True),
+    "bare": ("except: return None", True),
+    "debug": ("except Exception as e: log.debug('no', exc_info=e)", True),
+    "logged without a count": ("except OSError as e: log.warning('no %s', e)", True),
+    "a value's error, logged": ("except ValueError: log.warning('no')", True),
+    "root of ours": ("except AgentsError: return False", True),
+    "a tuple with a fault": ("except (ValueError, RedisError): return None", True),
+    "raised": ("except Exception as e: raise X() from e", False),
+    "noted": ("except Exception as e: note(log, 'x', 'no', error=e)", False),
+    "handed on": ("except Exception as e: reply.set_exception(e)", False),
+    "an answer": ("except (ValueError, KeyError): return None", False),
+}
+
+
+@pytest.mark.parametrize("name", HANDLERS)
+def test_handlers(name: str) -> None:
+    handler, silent = HANDLERS[name]
+    source = f"def f():\n    try:\n        g()\n    {handler}\n"
+    assert bool(list(swallowed(source, "x.py"))) is silent
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["with suppress(OSError): g()", "with contextlib.suppress(E): g()"],
+)
+def test_suppress(line: str) -> None:
+    assert [p.function for p in swallowed(f"def f():\n    {line}\n", "x.py")] == ["f"]
+
+
+def test_gathered_errors() -> None:
+    source = "async def f():\n    await gather(*x, return_exceptions=True)\n"
+    assert [p.what for p in swallowed(source, "x.py")] == ["return_exceptions=True"]
