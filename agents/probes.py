@@ -20,6 +20,7 @@ from urllib.request import getproxies, proxy_bypass, urlopen
 from agents.backends.base import Answer, Turn
 from agents.entries import CeleryEntry, Entry, HttpEntry, ModelEntry
 from agents.registry import Registered
+from app.fibers import in_thread
 from app.health import Probe
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import redact
@@ -127,7 +128,7 @@ async def probe_agents(
     wanted = list(dict.fromkeys(c for c in checks.values() if c is not None))
     served: set[str] = set()
     if any(isinstance(c, Served) for c in wanted):
-        served = await asyncio.to_thread(queues)
+        served = await in_thread(queues, slow=True)
     limit = asyncio.Semaphore(AT_ONCE)
 
     async def look(check: Check) -> tuple[str | None, float]:
@@ -152,7 +153,7 @@ async def _error_of(
                 case Connect():
                     await _connect(check)
                 case Get(url):
-                    await asyncio.to_thread(_get, url, timeout_s)
+                    await in_thread(_get, url, timeout_s, slow=True)
                 case Served(queue):
                     return None if queue in served else f"No worker serves the queue {queue!r}."
                 case Question(agent, text):

@@ -14,7 +14,7 @@ from agents.entries import CeleryEntry, HttpEntry, ModelEntry
 from agents.probes import provider_of
 from agents.registry import Registered, Registry
 from app.breaker import Breakers, Change, Switch
-from app.fibers import arrival
+from app.fibers import arrival, in_thread
 from app.health import HealthView
 from app.journal.finishes import event
 from app.step import Step
@@ -50,7 +50,7 @@ class Turns:
         agent = self._registry.get(name)
         backup = self._backup(agent, step)
         if backup is not None:
-            sick = await asyncio.to_thread(self._health.unhealthy)
+            sick = await in_thread(self._health.unhealthy)
             if _target(agent) in sick and _target(backup) not in sick:
                 return await self._instead(agent, backup, turn, step, "unhealthy")
         try:
@@ -79,7 +79,7 @@ class Turns:
         self, agent: Registered, backup: Registered, turn: Turn, step: Step, why: str
     ) -> Outcome:
         data = {"from": agent.name, "to": backup.name, "why": why}
-        await asyncio.to_thread(_note, step, "failover", [data])
+        await in_thread(_note, step, "failover", [data])
         answer = await self._guarded(backup, turn, step)
         return Outcome(
             state=State.SUCCEEDED, value=answer.value, usage=answer.usage, agent=backup.name
@@ -158,7 +158,7 @@ def _target(agent: Registered) -> str:
 async def _changed(step: Step, changes: Sequence[Change]) -> None:
     if changes:
         told = [{"breaker": c.name, "from": c.before, "to": c.after} for c in changes]
-        await asyncio.to_thread(_note, step, "breaker", told)
+        await in_thread(_note, step, "breaker", told)
 
 
 def _note(step: Step, kind: str, told: Sequence[dict[str, str]]) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import Any, Generic, TypeVar
 
 from greenlet import getcurrent, greenlet
@@ -106,6 +106,17 @@ async def arrival(reply: Reply[T]) -> T:
         reply.add_done_callback(lambda _: thread.post(_tell, come))
         await come
     return reply.result()
+
+
+async def in_thread(call: Callable[..., T], *args: Any, slow: bool = False) -> T:
+    """The result of a call of ours that blocks, for a coroutine; ``slow``: for more than a moment.
+
+    ``asyncio.to_thread`` is for the agents' code, which may fill its threads for long.
+    """
+    thread = process_loop()
+    executor = thread.slow if slow else thread.blocking
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(executor, copy_context().run, call, *args)
 
 
 def _tell(come: asyncio.Future[None]) -> None:

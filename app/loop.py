@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, copy_context
+from functools import partial
 from typing import Any, TypeVar
 
 from app.per_process import PerProcess
@@ -21,15 +23,37 @@ T = TypeVar("T")
 #: Threads for what blocks (a read of the journal, a broadcast): such calls take about
 #: a millisecond, so this many keep up with thousands of steps a second.
 BLOCKING_THREADS = 16
+#: Threads for what blocks for longer: name look-ups, first imports, health checks.
+SLOW_THREADS = 32
+#: Threads of the loop's default executor. They are for agents (``asyncio.to_thread``) alone: what
+#: they do there, and for how long, holds up nothing of ours.
+DEFAULT_THREADS = 64
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """asyncio's own, which looks names up in ``slow`` and not in the default executor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slow = ThreadPoolExecutor(SLOW_THREADS, "agents-slow")
+
+    async def getaddrinfo(self, *args: Any, **kwargs: Any) -> Any:
+        look_up = partial(socket.getaddrinfo, *args, **kwargs)
+        return await self.run_in_executor(self.slow, look_up)
+
+    async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> Any:
+        return await self.run_in_executor(self.slow, socket.getnameinfo, sockaddr, flags)
 
 
 class LoopThread:
     """Coroutines of many steps on one loop, so that waiting needs no thread each."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
+        self.loop = _Loop()
+        self.slow = self.loop.slow
         self.blocking = ThreadPoolExecutor(BLOCKING_THREADS, "agents-blocking")
-        self.loop.set_default_executor(self.blocking)
+        self._default = ThreadPoolExecutor(DEFAULT_THREADS, "agents-default")
+        self.loop.set_default_executor(self._default)
         self._mail: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
         self._posted = False
         self._turn = False
@@ -121,7 +145,8 @@ class LoopThread:
         self._ends = True
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(timeout=5)
-        self.blocking.shutdown(wait=False)
+        for executor in (self.blocking, self.slow, self._default):
+            executor.shutdown(wait=False)
         if not self._thread.is_alive():
             self.loop.close()
 

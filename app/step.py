@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from app.fibers import arrival
+from app.fibers import arrival, in_thread
 from app.journal.rows import Claimed
 from app.plan import MemberState, Tally
 from app.reply import Reply
@@ -110,9 +109,7 @@ class Step:
         if self.claim.token == 1:  # the first claim of a step has no earlier calls
             return {}
         if self._before is None:  # calls that begin at once may each read it; none goes without
-            self._before = await asyncio.to_thread(
-                self.runtime.journal.finished_calls, self.claim.id
-            )
+            self._before = await in_thread(self.runtime.journal.finished_calls, self.claim.id)
         return self._before
 
     async def progress(self, **fields: JsonValue) -> None:

@@ -11,6 +11,7 @@ from kombu.exceptions import OperationalError
 from agents.backends.base import Answer, StepContext, Turn
 from agents.backends.values import digest
 from agents.entries import CeleryEntry
+from app.fibers import in_thread
 from celery_agents.contracts.outcome import Usage
 from celery_agents.errors import AgentFailedError, ProviderUnavailableError, redact
 
@@ -39,9 +40,9 @@ class CeleryBackend:
         """Nothing to free: the app's connections are the worker's."""
 
     async def _ask(self, turn: Turn, task_id: str) -> Answer:
-        meta = await asyncio.to_thread(self._meta, task_id)
+        meta = await in_thread(self._meta, task_id)
         if meta["status"] not in states.READY_STATES:
-            await asyncio.to_thread(self._send, turn, task_id)
+            await in_thread(self._send, turn, task_id)
         try:
             async with asyncio.timeout(self._entry.result_timeout_s):
                 meta = await self._result(task_id)
@@ -57,7 +58,7 @@ class CeleryBackend:
     async def _result(self, task_id: str) -> dict[str, Any]:
         pause, longest = _LOOKS_S
         while True:
-            meta = await asyncio.to_thread(self._meta, task_id)
+            meta = await in_thread(self._meta, task_id)
             if meta["status"] in states.READY_STATES:
                 return meta
             await asyncio.sleep(pause)

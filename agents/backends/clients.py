@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from app.fibers import in_thread
 from celery_agents.errors import ConfigurationError, MissingKeyError
 
 #: Gives a secret by its name (the app's settings, the environment), or None.
@@ -40,7 +41,7 @@ class SharedClients:
         """
         if module not in self._modules:
             try:
-                self._modules[module] = await asyncio.to_thread(importlib.import_module, module)
+                self._modules[module] = await in_thread(importlib.import_module, module, slow=True)
             except ImportError as error:
                 raise ConfigurationError(
                     f"The package {module!r} cannot be imported ({error}). "

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from asyncio import CancelledError
 from collections.abc import Iterator
+from contextvars import ContextVar
 
 import pytest
 
-from app.loop import LoopThread
+from agents.backends.clients import SharedClients
+from app.fibers import in_thread
+from app.loop import DEFAULT_THREADS, LoopThread, process_loop
 
 SOON = 20
 
@@ -200,3 +204,56 @@ def test_a_cancelled_coroutine_hears_of_it_before_who_waits(loop: LoopThread) ->
     loop.submit(asyncio.sleep(0.05)).result(SOON)
     assert told == ["coroutine", "who waits"]
     assert not started.cancel()
+
+
+WAITING_FOR_THREADS = {
+    "getaddrinfo": lambda loop: loop.getaddrinfo("localhost", 80),
+    "getaddrinfo with flags": lambda loop: loop.getaddrinfo(
+        "127.0.0.1", 80, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+    ),
+    "getnameinfo": lambda loop: loop.getnameinfo(("127.0.0.1", 80), socket.NI_NUMERICHOST),
+    "a connection by name": lambda _: _connect(),
+    "a quick call of ours": lambda _: in_thread(int, "7"),
+    "a slow call of ours": lambda _: in_thread(int, "7", slow=True),
+    "a first import": lambda _: SharedClients().load("colorsys", extra="x"),
+}
+
+
+async def _connect() -> None:
+    server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        _, writer = await asyncio.open_connection("localhost", port, family=socket.AF_INET)
+        writer.close()
+
+
+@pytest.mark.parametrize("what", WAITING_FOR_THREADS)
+def test_agents_that_fill_the_default_threads_delay_nothing_of_ours(what: str) -> None:
+    thread, over = process_loop(), threading.Event()
+
+    async def hog() -> None:
+        await asyncio.to_thread(over.wait, SOON)
+
+    hogs = [thread.submit(hog()) for _ in range(3 * DEFAULT_THREADS)]
+    try:
+
+        async def ask() -> None:
+            assert not over.is_set()
+            await WAITING_FOR_THREADS[what](asyncio.get_running_loop())
+
+        thread.submit(ask()).result(SOON / 2)
+        assert not any(hog.done() for hog in hogs)
+    finally:
+        over.set()
+        for work in hogs:
+            work.result(SOON)
+
+
+def test_what_runs_in_a_thread_sees_the_callers_variables() -> None:
+    variable: ContextVar[str] = ContextVar("variable", default="none")
+
+    async def ask() -> list[str]:
+        variable.set("mine")
+        return [await in_thread(variable.get), await in_thread(variable.get, slow=True)]
+
+    assert process_loop().submit(ask()).result(SOON) == ["mine", "mine"]
