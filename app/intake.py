@@ -145,8 +145,15 @@ def step_of(message: dict[str, Any], *, max_attempts: int, timeout_s: float | No
 
 def expired(message: dict[str, Any]) -> bool:
     """Whether a recorded message was not to be run any more (Celery's ``expires``)."""
+    return past(message["headers"].get("expires"))
+
+
+def past(expires: object) -> bool:
+    """Whether the time in this header, if it is one, is over."""
+    if not isinstance(expires, str):
+        return False
     try:
-        until = datetime.fromisoformat(message["headers"].get("expires") or "")
-    except (TypeError, ValueError):
+        until = datetime.fromisoformat(expires)
+    except ValueError:
         return False
     return until.timestamp() < time.time()

@@ -15,6 +15,7 @@ from celery import Task
 from celery.exceptions import Ignore, Reject
 
 from app.fibers import blocking, sleep, wait
+from app.intake import past
 from app.journal.expansions import Expanded
 from app.journal.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused
 from app.permits import permit
@@ -255,6 +256,9 @@ class StepTask(Task):
             limit = min(limit, claim.left_s)
         if limit <= 0:
             return DeadlineExceededError("The step's deadline passed before it could run.")
+        if past(self.request.expires):  # it waited for its permit until then
+            late = StepCancelledError("The step expired before its agent could be asked.")
+            return Outcome(state=State.CANCELLED, error=ErrorInfo.of(late))
         active.work = runtime.loop.submit(_within(limit, self.run(active.step, request)))
         if active.cancelled:  # asked to stop between the claim and here
             active.work.cancel()
