@@ -46,6 +46,14 @@ class Expand(Contract):
     note: dict[str, Any] | None = None  # an event that tells why, for people
 
 
+def within(plan: Expand, left_s: float | None) -> Expand:
+    """The plan, whose join waits no longer than ``left_s``, whatever pattern made it."""
+    join = plan.join
+    if left_s is None or (join.timeout_s is not None and join.timeout_s <= left_s):
+        return plan
+    return plan.model_copy(update={"join": join.model_copy(update={"timeout_s": left_s})})
+
+
 class MemberState(Contract):
     """A member as its pattern sees it: its outcome, once it has one."""
 

@@ -19,7 +19,7 @@ from app.intake import past
 from app.journal.expansions import Expanded
 from app.journal.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused
 from app.permits import permit
-from app.plan import Expand, MemberState
+from app.plan import Expand, MemberState, within
 from app.publish import follow_on, publish
 from app.reply import Reply
 from app.requests import STEP_REQUEST
@@ -267,8 +267,11 @@ class StepTask(Task):
     def _end(self, runtime: Runtime, claim: Claimed, result: Any) -> Any:
         """Write down what came out, then tell Celery."""
         match result:
+            case Expand() if claim.left_s is not None and claim.left_s <= 0:
+                late = DeadlineExceededError("Its time was over before all had been asked.")
+                return self._end(runtime, claim, late)
             case Expand():
-                return self._expand(runtime, claim, result)
+                return self._expand(runtime, claim, within(result, claim.left_s))
             case RetryableError() if (delay := self._retry_delay(claim, result)) is not None:
                 return self._try_again(runtime, claim, result, delay)
             case _Stopped() if not runtime.active[claim.id].cancelled:
@@ -369,8 +372,9 @@ class StepTask(Task):
             return self._conclude(cancelled, claim.parent_id)
         runtime.active.pop(claim.id, None)  # quick members may wake it before all are sent
         runtime.follow(expanded)
-        if expanded.timer is not None:
-            publish(self.app, [expanded.timer], countdown=plan.join.timeout_s)
+        wait_s = plan.join.timeout_s or 0.0
+        if expanded.timer is not None and wait_s <= runtime.settings.countdown_limit_s:
+            publish(self.app, [expanded.timer], countdown=wait_s)  # else recovery sees it is late
         publish(self.app, expanded.members)
         raise Ignore(f"{claim.id}: waits for its members")
 

@@ -18,7 +18,7 @@ PERSON: DecidedBy = "person"
 ASKED: dict[str, DecidedBy] = {f"@{SUPERVISOR}": SUPERVISOR, f"@{PERSON}": PERSON}
 
 
-def escalation(request: Vote, known: Decision) -> Expand:
+def escalation(request: Vote, known: Decision, remaining_s: float | None) -> Expand:
     """The member that decides. A person's waits in the journal and holds no worker."""
     told: JsonValue = {
         "question": request.input,
@@ -33,7 +33,7 @@ def escalation(request: Vote, known: Decision) -> Expand:
         member = _supervisor(request, request.escalate, told)
     return Expand(
         members=(member,),
-        join=JoinPolicy(kind="all"),
+        join=JoinPolicy(kind="all", timeout_s=remaining_s),
         note={"why": known.deadlock, "to": member.agent or member.task},
     )
 

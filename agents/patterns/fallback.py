@@ -97,11 +97,10 @@ def _hedge(
         return Expand(members=tuple(beside), join=JoinPolicy(kind="first", timeout_s=remaining_s))
     started = _member(request, left[0], others=bool(beside) or len(left) > 1)
     wait = delay_s(memory.digest(started.key), request.hedge) if len(left) > 1 else remaining_s
-    if wait is not None and remaining_s is not None:
-        wait = min(wait, remaining_s)
+    last = wait is None or (remaining_s is not None and wait >= remaining_s)
     return Expand(
         members=(*beside, started),
-        join=JoinPolicy(kind="first", timeout_s=wait, keep=wait is not None),
+        join=JoinPolicy(kind="first", timeout_s=remaining_s if last else wait, keep=not last),
         note={"hedge": started.key} if running else None,
     )
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agents import aggregation
-from agents.patterns.members import ask_member
+from agents.patterns.members import ask_member, let_go
 from app.plan import Expand, JoinPolicy, Member, MemberState
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.gather import Aggregate, Gather
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.contracts.vote import Voter
-from celery_agents.errors import AllCandidatesFailedError, BadAnswerError
+from celery_agents.errors import AllCandidatesFailedError, BadAnswerError, DeadlineExceededError
 
 JUDGE = "@judge"
 
@@ -32,15 +32,19 @@ def advance(
     by_key = {m.key: m for m in members}
     answers = [_answer(by_key.get(a.key), a.key) for a in request.agents]
     judged = by_key.get(JUDGE)
+    late = remaining_s is not None and remaining_s <= 0
     if sum(o.ok for o in answers) < request.at_least:
         return _failed(answers, usage)
-    if request.judge is not None and judged is None:
-        return _to_judge(request, request.judge, answers)
+    if request.judge is not None and judged is None and not late:
+        return _to_judge(request, request.judge, answers, remaining_s)
+    if request.judge is not None and (judged is None or let_go(judged)):
+        error = DeadlineExceededError("The time was over before the judge had answered.")
+        return Outcome(state=State.FAILED, error=ErrorInfo.of(error), usage=usage)
     found = _aggregate(request, answers, judged)
     if len(found.used) < request.at_least:
         told = "; ".join(f"{s.member}: {s.why}" for s in found.skipped)
-        error = BadAnswerError(f"Too few answers could be used for {request.how}. {told}")
-        return Outcome(state=State.FAILED, error=ErrorInfo.of(error), usage=usage)
+        unused = BadAnswerError(f"Too few answers could be used for {request.how}. {told}")
+        return Outcome(state=State.FAILED, error=ErrorInfo.of(unused), usage=usage)
     return Outcome(state=State.SUCCEEDED, value=found.compact(), usage=usage)
 
 
@@ -68,7 +72,9 @@ def _answer(member: MemberState | None, key: str) -> Outcome:
     return member.outcome.model_copy(update={"member": key})
 
 
-def _to_judge(request: Gather, judge: str, answers: Sequence[Outcome]) -> Expand:
+def _to_judge(
+    request: Gather, judge: str, answers: Sequence[Outcome], remaining_s: float | None
+) -> Expand:
     """The judge gets the input and the answers, and gives each a score."""
     candidates: list[JsonValue] = [{"member": o.member, "value": o.value} for o in answers if o.ok]
     names_of: dict[str, JsonValue] = {
@@ -83,7 +89,7 @@ def _to_judge(request: Gather, judge: str, answers: Sequence[Outcome]) -> Expand
     }
     told: JsonValue = {"question": request.input, "candidates": candidates}
     member = ask_member(JUDGE, judge, told, retry=request.retry, answer_schema=schema)
-    return Expand(members=(member,), join=JoinPolicy(kind="all"))
+    return Expand(members=(member,), join=JoinPolicy(kind="all", timeout_s=remaining_s))
 
 
 def _scores(judged: MemberState | None) -> dict[str, float]:

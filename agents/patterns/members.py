@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from app.plan import Member
+from app.plan import Member, MemberState
 from celery_agents import names
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.compensation import Compensated, Compensation
+from celery_agents.contracts.outcome import State
 from celery_agents.contracts.policies import RetryPolicy
 
 
@@ -35,6 +36,11 @@ def ask_member(
         max_attempts=retry.max_attempts,
         deadline_s=deadline_s,
     )
+
+
+def let_go(member: MemberState) -> bool:
+    """Whether it did not end by itself: its time, or its pattern's, was over."""
+    return member.state not in {State.SUCCEEDED, State.FAILED, State.DEAD}
 
 
 def _written(compensation: Compensated) -> JsonValue:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from agents.patterns import panel
 from agents.patterns.escalation import ASKED, escalation, settled
+from agents.patterns.members import let_go
 from agents.voting import Deadlock, Decided, Undecided, electorate, missing, next_wave, verdict
 from app.plan import Expand, MemberState
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
@@ -29,24 +30,43 @@ def advance(
     asked = panel.asked(request, members)
     heard = panel.ballots(request, members)
     word = next((m for m in members if m.key in ASKED), None)
-    if word is None and (remaining_s is None or remaining_s > 0):
-        wave = next_wave(request, heard, asked)
-        if wave:
-            return panel.wave(request, wave, remaining_s)
-        again = panel.next_round(request, members, heard, remaining_s)
-        if again is not None:
-            return again
+    late = remaining_s is not None and remaining_s <= 0
+    if word is None and not late:
+        more = _more_voices(request, members, asked, heard, remaining_s)
+        if more is not None:
+            return more
     found = close(request, asked, heard)
     rounds = panel.rounds(request, members)
     known = found.decision.model_copy(update={"rounds": rounds})
     if isinstance(found, Decided):
         return _decided(known, usage)
     if word is not None:
-        decision = settled(request, known, word)
-        return _failed(found, known, usage) if decision is None else _decided(decision, usage)
+        return _by_whom_was_asked(request, known, word, usage)
     if isinstance(request.escalate, NoEscalation):
-        return _failed(found, known, usage)
-    return escalation(request, known)
+        return _failed(known, usage)
+    if late:
+        return _failed(known, usage, f"no time was left for the {request.escalate.kind}")
+    return escalation(request, known, remaining_s)
+
+
+def _more_voices(
+    request: Vote,
+    members: Sequence[MemberState],
+    asked: Sequence[Voter],
+    heard: Sequence[Ballot],
+    remaining_s: float | None,
+) -> Expand | None:
+    """The next wave, or the next round; None when there is none."""
+    if wave := next_wave(request, heard, asked):
+        return panel.wave(request, wave, remaining_s)
+    return panel.next_round(request, members, heard, remaining_s)
+
+
+def _by_whom_was_asked(request: Vote, known: Decision, word: MemberState, usage: Usage) -> Outcome:
+    if (decision := settled(request, known, word)) is not None:
+        return _decided(decision, usage)
+    how = "answer in time" if let_go(word) else "decide"
+    return _failed(known, usage, f"the {ASKED[word.key]} did not {how}")
 
 
 def decided(request: Vote, members: Sequence[MemberState]) -> bool:
@@ -94,8 +114,9 @@ def _decided(decision: Decision, usage: Usage) -> Outcome:
     return Outcome(state=State.SUCCEEDED, value=told.compact(), usage=usage)
 
 
-def _failed(found: Deadlock, known: Decision, usage: Usage) -> Outcome:
+def _failed(known: Decision, usage: Usage, why: str | None = None) -> Outcome:
+    reason = f"{known.deadlock}; {why}" if why else known.deadlock
     error = NoDecisionError(
-        f"The vote ended without a decision ({found.reason}).", {"decision": known.compact()}
+        f"The vote ended without a decision ({reason}).", {"decision": known.compact()}
     )
     return Outcome(state=State.FAILED, error=ErrorInfo.of(error), usage=usage)

@@ -198,7 +198,7 @@ def fire_if_late(connection: Connection, step_id: str, rules: Rules) -> Aftermat
             _J.step_id == step_id, _J.state == "open", _J.deadline_at <= now() + EARLY_S
         )
     ).first()
-    return fire(connection, step_id, rules) if late else None
+    return fire(connection, step_id, rules, late=True) if late else None
 
 
 def _complete(connection: Connection, parent_id: str, join: Any, rules: Rules) -> bool:
@@ -243,17 +243,20 @@ _MEMBERS = (
 )
 
 
-def fire(connection: Connection, step_id: str, rules: Rules, *, over: bool = False) -> Aftermath:
+def fire(
+    connection: Connection, step_id: str, rules: Rules, *, over: bool = False, late: bool = False
+) -> Aftermath:
     """Close the join, make its step ready, and let go of members that no longer matter.
 
-    ``over``: all members that it ever had are known to have ended.
+    ``over``: all members that it ever had are known to have ended. ``late``: it fires by its
+    deadline, and members may be to be kept then; a success lets go of them.
     """
     fired = connection.execute(_FIRE, {"b_id": step_id}).first()
     if fired is None:
         return Aftermath()
     woken = connection.execute(_READY, {"b_id": step_id, "b_grace": rules.wake_grace_s}).all()
     aftermath = Aftermath(wakes=[wake_of(row) for row in woken])
-    if not (fired.keep or over):
+    if not (over or (late and fired.keep)):
         aftermath.cancels = drop_members(connection, [step_id], State.SKIPPED)
     return aftermath
 

@@ -15,11 +15,14 @@ STOPPING = RetryPolicy(max_attempts=30, base_delay_s=0.2, max_delay_s=5.0)
 
 
 class Pattern(StepOptions):
-    """A step that consists of others: ``timeout_s`` is for all of them together."""
+    """A step that consists of others: ``timeout_s`` is for all of them together.
+
+    So is ``deadline_s``; of both the shorter one holds.
+    """
 
     @property
     def whole_s(self) -> float | None:
-        return self.timeout_s if self.deadline_s is None else self.deadline_s
+        return min((s for s in (self.timeout_s, self.deadline_s) if s is not None), default=None)
 
 
 class Fallback(Pattern, FallbackPolicy):

@@ -168,6 +168,19 @@ def test_a_hedge_runs_beside_the_slow_one() -> None:
     assert (asked(first), first.join.timeout_s, first.join.keep) == (["a"], 3, True)
 
 
+@pytest.mark.parametrize(
+    ("remaining_s", "join"),
+    [(None, (3, True)), (10, (3, True)), (3, (3, False)), (2, (2, False)), (0.1, (0.1, False))],
+)
+def test_nobody_runs_on_beyond_the_whole_time(
+    remaining_s: float | None, join: tuple[float, bool]
+) -> None:
+    request = chain(*"abc", strategy="hedged", hedge={"delay_s": 3})
+    found = advance(request, [], step_id="s", remaining_s=remaining_s)
+    assert isinstance(found, Expand)
+    assert (found.join.timeout_s, found.join.keep) == join
+
+
 def test_options_that_say_nothing_are_left_out() -> None:
     assert given(a=None, b={}, c=0, d="", e=[]) == {"c": 0, "d": "", "e": []}
 

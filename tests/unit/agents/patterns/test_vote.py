@@ -225,6 +225,41 @@ def test_a_person_waits_outside() -> None:
     assert (made.option, made.decided_by) == ("no", "person")
 
 
+ESCALATIONS: list[Any] = [
+    "person",
+    "boss",
+    {"kind": "supervisor", "agent": "boss", "backups": ["deputy"]},
+]
+
+
+@pytest.mark.parametrize("escalate", ESCALATIONS)
+@pytest.mark.parametrize("remaining_s", [30, 0.1, None])
+def test_who_decides_has_what_is_left_of_the_time(escalate: Any, remaining_s: float | None) -> None:
+    found = advance(vote("a", "b", escalate=escalate), SPLIT, remaining_s=remaining_s)
+    assert isinstance(found, Expand)
+    assert found.join.timeout_s == remaining_s
+
+
+@pytest.mark.parametrize("escalate", ESCALATIONS)
+@pytest.mark.parametrize("remaining_s", [0, -3])
+def test_nobody_is_asked_after_the_end(escalate: Any, remaining_s: float) -> None:
+    found = advance(vote("a", "b", escalate=escalate), SPLIT, remaining_s=remaining_s)
+    assert tally(found).tally == {"yes": 1, "no": 1}
+    assert isinstance(found, Outcome)
+    assert "no time was left" in str(found.error)
+
+
+@pytest.mark.parametrize("escalate", ESCALATIONS)
+@pytest.mark.parametrize("state", [State.SKIPPED, State.RUNNING, State.CANCELLED])
+def test_who_is_silent_until_the_end_decides_nothing(escalate: Any, state: State) -> None:
+    request = vote("a", "b", escalate=escalate)
+    (key,) = asked(advance(request, SPLIT))
+    found = advance(request, [*SPLIT, silent(key, state)], remaining_s=0)
+    assert tally(found).deadlock == "threshold"
+    assert isinstance(found, Outcome)
+    assert f"the {key.strip('@')} did not answer in time" in str(found.error)
+
+
 @pytest.mark.parametrize("name", ["supervisor", "person"])
 def test_a_voter_may_have_any_name(name: str) -> None:
     request = vote("a", name, escalate="supervisor")

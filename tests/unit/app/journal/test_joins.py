@@ -161,6 +161,15 @@ def test_a_kept_member_counts_in_the_round_that_lists_it_again(
     assert (ids(after.wakes), after.cancels) == (["p"], [fresh.id])
 
 
+def test_members_that_would_be_kept_are_let_go_at_the_first_success(
+    world: World, journal: Journal
+) -> None:
+    slow, quick = expand(journal, "p", plan("a", "b", kind="first", timeout_s=100, keep=True))
+    after = finish(journal, quick)
+    assert (ids(after.wakes), after.cancels) == (["p"], [slow.id])
+    assert world.row(slow.id).cancel_requested
+
+
 def test_a_round_of_members_that_have_all_ended_fires_at_once(
     world: World, journal: Journal
 ) -> None:
