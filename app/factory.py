@@ -13,6 +13,7 @@ from app.celeryconfig import celery_config
 from app.default_pool import choose_pool
 from app.draining import drain_later, listen
 from app.endpoint import Endpoint
+from app.logs import be_discreet
 from app.outbox import AgentsCelery
 from app.recovery import Recovery
 from app.requests import cancel_step
@@ -53,6 +54,7 @@ class AgentsService(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
+        be_discreet()
         worker.app.agents_nodename = worker.hostname  # children have their leases under it too
         self.recovery: Recovery | None = None
         self.endpoint: Endpoint | None = None

@@ -123,6 +123,8 @@ class Collector:
 class AgentsCelery(Celery):
     """Celery, whose producers in a fiber are collectors."""
 
+    task_cls = "app.requests:ShownTask"
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._outbox: PerProcess[Outbox] = PerProcess()

@@ -6,22 +6,47 @@ import logging
 import time
 from typing import Any
 
-from celery import signals
+from celery import Task, signals
 from celery.worker import state
 from celery.worker.request import Request
 
 from app.runtime import runtime_of
 from celery_agents.errors import AgentsError
 from celery_agents.noted import note
+from celery_agents.shown import shown_text
 
 log = logging.getLogger(__name__)
 
-#: How a task class names this module's request, as Celery wants it.
+#: How a task class names this module's requests, as Celery wants it.
+SHOWN_REQUEST = "app.requests:ShownRequest"
 STEP_REQUEST = "app.requests:StepRequest"
 
 
-class StepRequest(Request):
-    """Celery's request of a step, whose ``terminate`` works in every pool."""
+#: Fields of task events that hold what agents were asked, and answered.
+_TELLING = ("args", "kwargs", "result", "exception", "traceback")
+
+
+class ShownRequest(Request):
+    """Celery's request, whose events hold no secret: Flower shows them to whoever may look."""
+
+    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
+        """As Celery's."""
+        if self._eventer and self._eventer.enabled:
+            for name in _TELLING:
+                if isinstance(text := fields.get(name), str):
+                    fields[name] = shown_text(text)
+            super().send_event(type, **fields)
+
+
+class ShownTask(Task):
+    """Base of the service's tasks that are no steps: their events hold no secret either."""
+
+    abstract = True
+    Request = SHOWN_REQUEST
+
+
+class StepRequest(ShownRequest):
+    """The request of a step, whose ``terminate`` works in every pool."""
 
     def __init__(self, message: Any, *args: Any, **kwargs: Any) -> None:
         """The body travels on as it was decoded here: the tracer would decode it once more."""

@@ -51,6 +51,10 @@ class AgentsError(Exception):
     def __str__(self) -> str:
         return self.message
 
+    def __repr__(self) -> str:
+        """Without details, in which answers may stand: logs and Flower show this."""
+        return f"{type(self).__name__}({self.message!r})"
+
 
 class RetryableError(AgentsError):
     """The step failed in a way that may pass; its retry policy decides."""

@@ -9,6 +9,10 @@ from celery_agents.errors import redact
 
 #: Characters of one argument that are shown.
 SHOWN = 80
+#: Characters of a whole text, such as a traceback.
+TEXT = 20_000
+#: How Celery ends a text that it cut, some brackets and quotes after it; and what is no word.
+_CUT, _TAIL, _BETWEEN = "...", 12, " \t\n,;"
 
 
 def shown_args(args: Iterable[Any]) -> str:
@@ -19,6 +23,17 @@ def shown_args(args: Iterable[Any]) -> str:
 def shown_kwargs(kwargs: Mapping[str, Any]) -> str:
     """Keyword arguments, each cut."""
     return f"{{{', '.join(f'{k}: {_short(v)}' for k, v in kwargs.items())}}}"
+
+
+def shown_text(text: str) -> str:
+    """A text that others wrote, and may have cut: redacted, without what a cut left of a word.
+
+    Half of a key is not known as one.
+    """
+    if _CUT in text[-_TAIL:]:
+        text = text[: text.rindex(_CUT)]
+        text = text[: max(map(text.rfind, _BETWEEN)) + 1] + _CUT
+    return redact(text, limit=TEXT)
 
 
 def _short(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,9 +12,17 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from celery_agents import Client, RetryPolicy
-from celery_agents.errors import AgentFailedError
+from celery_agents.errors import AgentFailedError, NoDecisionError
 from tests.fakes.model_server import Does, ModelServer
-from tests.integration.harness import SOON_S, Stack, eventually
+from tests.integration.harness import (
+    COROUTINES,
+    PREFORK,
+    SOON_S,
+    THREADS,
+    Stack,
+    eventually,
+    watching,
+)
 from tests.support.agents import PASSWORD
 
 KEY = "sk-live-0123456789abcdef0123456789"
@@ -96,3 +105,31 @@ def test_password_of_the_broker(stack: Stack) -> None:
     password = stack.redis_url.split(":")[2].split("@")[0]
     assert len(password) > 8
     assert password not in "".join(w.logs() for w in stack.workers)
+
+
+ANSWER = f"the answer that nobody else may read, with {KEY}"
+
+
+@pytest.mark.parametrize("args", [COROUTINES, THREADS, PREFORK], ids=["ours", "threads", "prefork"])
+def test_answers(fast: Stack, args: Sequence[str]) -> None:
+    worker = fast.worker([*args, "--loglevel", "INFO"])
+    with watching(fast) as seen:
+        client = fast.client
+        run = client.ask("noop", {"text": ANSWER})
+        assert run.get(timeout=SOON_S) == {"text": ANSWER}
+        assert client.vote(["noop"], ANSWER).get(timeout=SOON_S).option == ANSWER.casefold()
+        with pytest.raises(NoDecisionError):
+            client.vote(["noop", "noop"], ANSWER, quorum=3).get(timeout=SOON_S)
+        run.status()
+        ids = {e.get("uuid") for e in seen if e["type"] == "task-received"}
+        eventually(lambda: ids <= {e.get("uuid") for e in seen if e["type"] in ENDS})
+    told = [e for e in seen if e["type"] == "task-succeeded" and e["uuid"] == run.id]
+    assert "the answer that nobody else may read" in told[0]["result"]  # Flower shows answers
+    assert [e for e in seen if "0123456789" in json.dumps(e)] == []
+    log = worker.logs()
+    assert f"Task agents.ask[{run.id}] succeeded in" in log
+    assert "may read" not in log.casefold()
+    assert "0123456789" not in log
+
+
+ENDS = {"task-succeeded", "task-failed", "task-rejected", "task-retried"}

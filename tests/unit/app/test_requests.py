@@ -9,6 +9,7 @@ import pytest
 from celery import Celery
 from celery.worker import state
 from celery.worker.request import Request
+from kombu.utils.imports import symbol_by_name
 
 from app import requests as module
 from app.requests import StepRequest
@@ -89,3 +90,52 @@ def test_revoked_before_it_begins(request_of: Any, monkeypatch: pytest.MonkeyPat
     assert cancelled == []
     request.on_accepted(123, 0.0)  # Celery asks again then
     assert cancelled == ["s"]
+
+
+KEY = "sk-live-" + "0123456789abcdef0123456789"
+
+
+class Eventer:
+    """Celery's dispatcher, as a request sees it."""
+
+    enabled = True
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+
+    def send(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
+        self.sent.append({"type": type, **fields})
+
+
+@pytest.mark.parametrize("name", [names.ASK, names.STATUS, names.CANCEL, "celery.backend_cleanup"])
+@pytest.mark.parametrize(
+    ("event", "fields"),
+    [
+        ("task-succeeded", {"result": f"'use {KEY}'", "runtime": 0.5}),
+        ("task-succeeded", {"result": "'use sk-live-0123...'", "runtime": 0.5}),
+        ("task-failed", {"exception": f"E({KEY})", "traceback": f"… {KEY}"}),
+        ("task-retried", {"exception": f"E({KEY})", "traceback": f"… {KEY}"}),
+        ("task-received", {"args": f"({KEY},)", "kwargs": f"{{'a': {KEY}}}", "name": "x"}),
+    ],
+)
+def test_events_hold_no_secret(
+    app: Celery, task: Any, name: str, event: str, fields: dict[str, Any]
+) -> None:
+    of = app.tasks[name]
+    eventer = Eventer()
+    request = symbol_by_name(of.Request)(
+        Message(name), app=app, task=of, hostname="w@here", eventer=eventer
+    )
+    request.send_event(event, **fields)
+    (sent,) = eventer.sent
+    assert sent.keys() == {"type", "uuid", *fields}
+    assert "0123" not in str(sent)
+    kept = {k: v for k, v in fields.items() if k in {"runtime", "name"}}
+    assert kept.items() <= sent.items()
+
+
+def test_no_event_where_nobody_watches(request_of: Any) -> None:
+    eventer = Eventer()
+    eventer.enabled = False
+    request_of(eventer=eventer).send_event("task-succeeded", result="x")
+    assert eventer.sent == []

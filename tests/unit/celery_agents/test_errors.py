@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from celery_agents import errors
 from celery_agents.contracts.outcome import ErrorInfo
-from celery_agents.errors import AgentsError, PermanentError, RetryableError, redact
+from celery_agents.errors import (
+    AgentsError,
+    NoDecisionError,
+    PermanentError,
+    RetryableError,
+    redact,
+)
 
 CLASSES = [
     found
@@ -166,3 +172,9 @@ def test_an_error_of_someone_elses_is_described_and_redacted() -> None:
     info = ErrorInfo.of(ValueError("password=hunter2"))
     assert (info.kind, info.retryable) == ("agent_failed", False)
     assert info.message == "ValueError: password=***"
+
+
+def test_what_logs_show_of_an_error_has_no_details() -> None:
+    error = NoDecisionError("No decision.", {"decision": {"ballots": ["my secret vote"]}})
+    assert repr(error) == "NoDecisionError('No decision.')"
+    assert error.details["decision"] == {"ballots": ["my secret vote"]}
