@@ -11,17 +11,30 @@ function = "my_app.agents:greet"
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 
-from agents.backends.config import HttpUrl, ModelConfig
+from agents.backends.config import HttpUrl, ModelConfig, SecretName
 from agents.backends.http import HttpConfig
 from agents.backends.scripted import ScriptedConfig
 from agents.breaker import BreakerPolicy
 from celery_agents.agent import Effects
 from celery_agents.contracts.base import Contract, Name, Seconds
 from celery_agents.contracts.compensation import Compensation
+
+
+def _result_url(value: str) -> str:
+    scheme, separator, _ = value.partition("://")
+    if not separator:
+        raise ValueError("it has to be a URL of a result backend, as redis://host:6379/1")
+    if scheme in {"rpc", "amqp", "disabled", "cache+memory"}:
+        raise ValueError(f"results in {scheme}:// can be read by nobody else")
+    return value
+
+
+#: A URL of a result backend that several apps can read.
+ResultUrl = Annotated[str, Field(max_length=2000), AfterValidator(_result_url)]
 
 
 class Described(Contract):
@@ -70,6 +83,18 @@ class CeleryEntry(Described):
     queue: Name
     #: The task is asked again, under the same id, when no result came in this time.
     result_timeout_s: Seconds = 600.0
+    #: Where its app keeps results, if elsewhere than this service; or the name of the variable in
+    #: the worker's environment that says it, where that holds a password.
+    result_url: ResultUrl | None = None
+    result_url_env: SecretName | None = None
+    #: A task that runs when its step is cancelled is ended, too, where its pool can do that.
+    terminate: bool = False
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.result_url is not None and self.result_url_env is not None:
+            raise ValueError("result_url and result_url_env say the same; give one")
+        return self
 
 
 class ScriptedEntry(Described, ScriptedConfig):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gc
-import os
 from typing import Any
 
 from celery import Celery, bootsteps, current_app, signals
-from celery.worker.control import control_command
 
+from app.cancels import Cancellations
 from app.celeryconfig import celery_config
 from app.default_pool import choose_pool
 from app.draining import drain_later, listen
@@ -16,7 +15,6 @@ from app.endpoint import Endpoint
 from app.logs import be_discreet
 from app.outbox import AgentsCelery
 from app.recovery import Recovery
-from app.requests import cancel_step
 from app.runtime import close_runtime, runtime_of
 from app.serialization import register_json
 from app.settings import Settings
@@ -30,6 +28,7 @@ def create_app(settings: Settings) -> Celery:
     app.agents_cli = "app.cli:commands"
     app.config_from_object(celery_config(settings))
     app.steps["worker"].add(AgentsService)
+    app.steps["consumer"].add(Cancellations)
     app.set_default()
     return app
 
@@ -107,17 +106,3 @@ def _child_started(**_: Any) -> None:
 def _process_stops(**_: Any) -> None:
     """After the pool: what still runs is given back, the journal is closed."""
     close_runtime(current_app._get_current_object())  # noqa: SLF001 - Celery's way to it
-
-
-@control_command(args=[("run_id", str)], signature="<run id>")
-def agents_cancel_run(state: Any, run_id: str, **_: Any) -> dict[str, Any]:
-    """Cancel a run from the main thread: the task of that name waits for a slot."""
-    cancel_step(state.app, run_id)
-    return {"ok": run_id}
-
-
-@control_command(args=[("ids", list)], signature="<id> [<id> …]")
-def agents_cancel(state: Any, ids: list[str], **_: Any) -> dict[str, Any]:
-    """Stop running steps whose rows say that they are cancelled."""
-    runtime_of(state.app).cancel_steps(list(ids))
-    return {"ok": os.getpid()}

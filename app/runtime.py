@@ -27,6 +27,7 @@ from app.progress import Progress
 from app.publish import publish
 from app.settings import Settings
 from app.step import Step
+from celery_agents import cancelling
 from celery_agents.contracts.ask import StepOptions
 from celery_agents.errors import AgentsError
 from celery_agents.noted import note
@@ -48,6 +49,7 @@ class Active:
     work: Work[Any] | None = None  # what runs on the loop
     step: Step | None = None
     cancelled: bool = False
+    lost: bool = False  # another worker has its lease, and goes on with it
     doubts: int = 0  # heartbeats in a row that did not find it in the journal
 
     def cancel(self) -> None:
@@ -138,7 +140,8 @@ class Runtime:
                 note(log, "cancel_broadcast", text, error=error)
 
     def _tell_others(self, step_ids: list[str]) -> None:
-        self.app.control.broadcast("agents_cancel", arguments={"ids": step_ids})
+        with self.app.pooled_producer() as producer:
+            cancelling.tell(producer, {cancelling.STEPS: step_ids})
 
     def close(self) -> None:
         """Stop the heart, the loop and the journal; what still runs is given back."""
@@ -186,6 +189,7 @@ class Runtime:
             lost = running.get(step_id) != active.claim.token
             active.doubts = active.doubts + 1 if lost else 0
             if active.doubts > 1:
+                active.lost = True
                 active.cancel()
 
 

@@ -49,6 +49,15 @@ class Step:
         active = self.runtime.active.get(self.claim.id)
         return self.runtime.stopping or (active is not None and active.cancelled)
 
+    @property
+    def over(self) -> bool:
+        """Whether nobody goes on with what it waits for: it is cancelled, or has no more time."""
+        active = self.runtime.active.get(self.claim.id)
+        if active is None or active.lost or self.runtime.stopping:
+            return False
+        late = self.claim.left_s is not None and self.claim.left_s <= 0
+        return active.cancelled or late or self.claim.attempt >= self.claim.max_attempts
+
     def members(self) -> list[MemberState]:
         """The members of earlier expansions of this step."""
         return self.runtime.journal.members(self.claim.id) if self.claim.token > 1 else []

@@ -18,7 +18,7 @@ from kombu.exceptions import BatchPublishError, OperationalError
 from pydantic import TypeAdapter, ValidationError
 from redis.exceptions import RedisError
 
-from celery_agents import names
+from celery_agents import cancelling, names
 from celery_agents.contracts.ask import Ask, StepOptions
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.gather import Gather
@@ -159,8 +159,9 @@ class Client:
         self._control(names.CANCEL, run_id)  # recorded: it holds even while no worker is up
         # At once, where all slots are taken.
         text = "Workers hear of a cancellation when a slot is free"
-        with noting(log, "cancel_broadcast", text, OperationalError, OSError):
-            self.celery.control.broadcast(names.CANCEL_RUN, arguments={"run_id": run_id})
+        failing = noting(log, "cancel_broadcast", text, OperationalError, OSError)
+        with failing, self.celery.producer_or_acquire() as producer:
+            cancelling.tell(producer, {cancelling.RUN: run_id})
 
     def approve(self, run_id: str, choice: JsonValue, *, timeout: float = 10.0) -> None:
         """Answer a run that waits for a person; ``choice`` is an option, or {"option", "reason"}.

@@ -22,9 +22,6 @@ DEAD_LETTER = "agents.dead_letter"
 REQUEUE = "agents.requeue"
 DROP = "agents.drop"
 
-#: The remote-control command for the same, heard by every worker that is up.
-CANCEL_RUN = "agents_cancel_run"
-
 QUEUE = "agents"
 #: Short messages that must not wait behind work.
 CONTROL_QUEUE = "agents.control"

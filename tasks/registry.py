@@ -24,7 +24,7 @@ def _make(runtime: Runtime) -> Registry:
             resolve_secret=settings.secret,
             executor=ThreadPoolExecutor(settings.function_threads, "agents-function"),
             clients=SharedClients(),
-            celery=lambda entry: CeleryBackend(runtime.app, entry),
+            celery=lambda entry: CeleryBackend(runtime.app, entry, settings.secret),
         )
     )
     registry.load(config=settings.config, modules=settings.modules)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import random
 import subprocess
@@ -22,6 +23,7 @@ from sqlalchemy import func, insert, select
 from app.journal.engine import now
 from app.journal.models import DeadLetter, Run, Step
 from celery_agents import names
+from celery_agents.cancelling import EXCHANGE
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from celery_agents.errors import InvalidPayloadError, StepDeadError
 from tests.integration.harness import SOON_S, Stack, eventually
@@ -143,10 +145,14 @@ def test_fuzz(small: Stack) -> None:
 
 def test_broadcasts_too(fast: Stack) -> None:
     worker = fast.worker()
-    (channel,) = fast.redis.pubsub_channels("/*pidbox*") or ["/1.celery.pidbox"]
-    topic = next(iter(fast.redis.pubsub_channels()), channel)
-    for raw in ("junk", "{}", "[]", '{"properties": {"body_encoding": "base64"}, "body": "a"}'):
-        fast.redis.publish(topic, raw)
+    database = fast.redis_url.rpartition("/")[2]
+    bad = ("junk", "{}", "[]", '{"properties": {"body_encoding": "base64"}, "body": "a"}')
+    for exchange, raw in itertools.product(("celery.pidbox", EXCHANGE.name), bad):
+        topic = f"/{database}.{exchange}"
+        eventually(lambda t=topic, r=raw: fast.redis.publish(t, r), topic)  # somebody heard it
+    with fast.client.celery.producer_or_acquire() as producer:
+        for what in ({}, [], "x", {"run": 1}, {"steps": "s"}, {"steps": [None]}, {"run": "nobody"}):
+            producer.publish(what, exchange=EXCHANGE, routing_key="", serializer="json")
     assert fast.client.ask("shout", "still here").get(timeout=SOON_S) == "STILL HERE"
     assert worker.running
 

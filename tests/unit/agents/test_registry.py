@@ -155,6 +155,9 @@ def test_entries_of_each_kind(tmp_path: Path, registry: Registry, offered: Path)
     assert registry.get("shouter").description == "Says it louder."
 
 
+THEIRS = "[agents.a]\nkind = 'celery'\ntask = 't'\nqueue = 'q'\n"
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -164,6 +167,11 @@ def test_entries_of_each_kind(tmp_path: Path, registry: Registry, offered: Path)
         ("[agents.a]\nkind = 'openai'\nmodel = 'm'\ncolour = 1", r"\[agents\.a\] colour: "),
         ("[agents.a]\nkind = 'function'\nfunction = 'no colon'", r"\[agents\.a\] function: "),
         ("[agents.a]\nkind = 'celery'\ntask = 't'", r"\[agents\.a\] queue: "),
+        (f"{THEIRS}result_url = 'somewhere'", r"\[agents\.a\] .*result_url: .*redis://"),
+        (f"{THEIRS}result_url = 'rpc://'", r"\[agents\.a\] .*result_url: .*nobody else"),
+        (f"{THEIRS}result_url = 'disabled://'", r"\[agents\.a\] .*result_url: .*nobody else"),
+        (f"{THEIRS}result_url = 'redis://h'\nresult_url_env = 'A'", r"\[agents\.a\] .*give one"),
+        (f"{THEIRS}result_url_env = 'redis://h'", r"\[agents\.a\] .*result_url_env: "),
         ("[agents.a]\nkind = 'http'\nurl = 'ftp://x'", r"\[agents\.a\] url: "),
         ("[agents.a]\nkind = 'scripted'\nreplies = []", r"\[agents\.a\] replies: "),
         ("[agents]\na = 5", r"\[agents\.a\] "),

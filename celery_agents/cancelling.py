@@ -1,0 +1,27 @@
+"""Telling workers at once that something is cancelled; that it is so stands in the journal.
+
+It goes through an exchange of its own. Celery's remote control reaches the workers of all apps on a
+broker, and those that do not know a command log an error.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kombu import Exchange
+
+#: Every worker of the service listens; nothing is kept for those that are not up.
+EXCHANGE = Exchange("agents.cancels", type="fanout", durable=False)
+#: What is said: the run to cancel, or steps that run somewhere and are to stop.
+RUN, STEPS = "run", "steps"
+
+
+def tell(producer: Any, what: dict[str, str | list[str]]) -> None:
+    """Say it to the workers that are up.
+
+    Raises:
+        kombu.exceptions.OperationalError
+    """
+    producer.publish(
+        what, exchange=EXCHANGE, routing_key="", declare=[EXCHANGE], serializer="json", retry=False
+    )
