@@ -85,6 +85,11 @@ class Consumer(CeleryConsumer):
         """Celery's way, but that the message is kept and its arguments are not logged."""
         name, task_id = message.headers["task"], message.headers["id"]
         bury(message, "unknown_task", f"No task {name} is registered with this worker.")
+        queue = message.delivery_info.get("routing_key")
+        told = (
+            f"{name} (no worker of the queue {queue!r} has it; what follows a step goes to the "
+            "queue that its signature names: .set(queue=…))"
+        )
         request = Bunch(
             name=name,
             chord=None,
@@ -93,7 +98,7 @@ class Consumer(CeleryConsumer):
             reply_to=message.properties.get("reply_to"),
             errbacks=None,
         )
-        self.app.backend.mark_as_failure(task_id, NotRegistered(name), request=request)
+        self.app.backend.mark_as_failure(task_id, NotRegistered(told), request=request)
         signals.task_unknown.send(sender=self, message=message, exc=exc, name=name, id=task_id)
 
     def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002

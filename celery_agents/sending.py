@@ -9,6 +9,7 @@ from celery import Celery, Signature
 
 from celery_agents.canvas import message_of
 from celery_agents.messages import Composed, Message, post, tell_sent
+from celery_agents.routing import name_queues
 
 #: Messages in one write, and the bytes after which it is sent though they are fewer.
 BATCH, BATCH_BYTES = 500, 1024 * 1024
@@ -32,6 +33,8 @@ class Sender:
 
     def add(self, thing: Message | Signature) -> None:
         """Send it with others, or by Celery when it is more than a chain of steps."""
+        if not isinstance(thing, Message):
+            name_queues(thing, self._app)
         if isinstance(thing, Message):
             self._composed.append((thing.queue, thing.envelope(self._app, self._parent)))
             self._count += 1

@@ -7,6 +7,7 @@ from typing import Any, Self
 from celery import Signature
 
 from celery_agents.ids import new_id
+from celery_agents.routing import FOLLOWS, name_queues
 
 
 class StepSignature(Signature):
@@ -29,7 +30,10 @@ class StepSignature(Signature):
         return clone
 
     def apply_async(self, *args: Any, **options: Any) -> Any:
-        """As Celery's."""
+        """As Celery's, but that what follows goes to the queues of its own apps."""
+        for name in FOLLOWS:
+            for said in (options, self.options):
+                name_queues(said.get(name), self._app)
         if "task_id" not in self.options:
             options.setdefault("task_id", new_id())
         return super().apply_async(*args, **options)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 
 import pytest
+from celery import chain, signature
+from celery.exceptions import NotRegistered
 
 from celery_agents import Client, RetryPolicy
 from celery_agents.errors import AgentFailedError, ProviderUnavailableError
 from tests.integration.harness import SOON_S, Stack
+from tests.support import sample_app
 
 
 def test_answers(client: Client, stack: Stack) -> None:
@@ -37,3 +40,26 @@ def test_no_worker_for_its_queue(client: Client, stack: Stack) -> None:
 def test_votes_beside_others(client: Client) -> None:
     decision = client.vote(["shop", "shop", "yes"], "x").get(timeout=SOON_S)
     assert decision.option == "shop says: x"
+
+
+@pytest.mark.parametrize("by", ["the client", "Celery"])
+def test_what_follows_a_step_goes_to_its_own_apps_queue(client: Client, by: str) -> None:
+    canvas = chain(client.ask.s("shout", "hello"), sample_app.answer.s())
+    if by == "Celery":
+        sent = canvas.apply_async()
+    else:
+        sent = canvas.freeze(app=client.celery)
+        client.publish([canvas])
+    result = client.celery.AsyncResult(sent.id)
+    assert result.get(timeout=SOON_S) == "shop says: HELLO"
+
+
+def test_what_follows_a_step_and_has_no_queue_is_told_what_to_do(client: Client) -> None:
+    somebodys = signature("shop.answer", app=client.celery)  # by its name alone
+    sent = chain(client.ask.s("shout", "hello"), somebodys).apply_async()
+    result = client.celery.AsyncResult(sent.id)
+    with pytest.raises(NotRegistered, match=r"shop\.answer .*'agents' .*\.set\(queue=…\)"):
+        result.get(timeout=SOON_S)
+    named = somebodys.clone().set(queue="shop")
+    sent = chain(client.ask.s("shout", "hello"), named).apply_async()
+    assert client.celery.AsyncResult(sent.id).get(timeout=SOON_S) == "shop says: HELLO"
