@@ -261,9 +261,7 @@ def _explain(connection: Connection, operation: ClaimStep) -> Claim:
     still so. Else, and where the row has become free since the claim, it is looked at again.
     """
     for _ in range(_LOOKS):
-        row = connection.execute(
-            _LOOK, {"b_id": operation.step_id, "b_at": operation.at}
-        ).first()
+        row = connection.execute(_LOOK, {"b_id": operation.step_id, "b_at": operation.at}).first()
         if row is None:
             return Refused(Refusal.MISSING)
         claim = _judge(connection, operation, row)

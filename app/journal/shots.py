@@ -225,7 +225,8 @@ FINISH_MEMBERS = Prepared(
         SELECT step_id FROM joins WHERE step_id = ANY ($8) ORDER BY step_id FOR UPDATE
     ), held AS (
         SELECT j.step_id, j.round FROM asked AS a, joins AS j
-        WHERE (SELECT count(*) FROM roots) >= 0 AND j.step_id = ANY ($3) AND j.step_id = a.parent_id AND j.state = 'open'
+        WHERE (SELECT count(*) FROM roots) >= 0 AND j.step_id = ANY ($3)
+            AND j.step_id = a.parent_id AND j.state = 'open'
             AND (j.done + a.ended < j.expected OR j.round = 1 AND j.done + a.ended = j.expected)
             AND (
                 j.policy = 'all'

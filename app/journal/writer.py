@@ -221,17 +221,8 @@ class Writer:
         if not batch:
             return
         held = self._final if any(o.final for o in batch) else self._relaxed
-
-        def tried() -> _Results:
-            try:
-                return way(held, batch)
-            except DBAPIError:
-                for operation in batch:
-                    operation.again = True
-                raise
-
         try:
-            results = _tried(tried)
+            results = _tried(partial(_noted, way, held, batch))
         except JournalUnavailableError as error:
             for operation in batch:
                 operation.future.set_exception(error)
@@ -251,6 +242,16 @@ _Results = list[tuple[Operation[Any], Any]]
 #: Operations of one kind and variety with their shot, and others with theirs.
 _Volley = list[tuple[list[Operation[Any]], Shot]]
 _Way = Callable[[Held, list[Operation[Any]]], _Results]
+
+
+def _noted(way: _Way, held: Held, batch: list[Operation[Any]]) -> _Results:
+    """Write a batch; when that fails, note that it is written again."""
+    try:
+        return way(held, batch)
+    except DBAPIError:
+        for operation in batch:
+            operation.again = True
+        raise
 
 
 def _transact(held: Held, batch: list[Operation[Any]]) -> _Results:
