@@ -24,6 +24,7 @@ CUT = (
 @pytest.fixture
 def world(emptied_postgres_url: str) -> Iterator[World]:
     made = World(emptied_postgres_url)
+    made.add_worker(id="w")
     yield made
     made.close()
 
@@ -48,7 +49,7 @@ def expansion(step_id: str) -> Shot:
 
 
 def no_call() -> Shot:
-    return Shot(shots.START_CALL, (["nobody"], [0], [1], ["m"], ["f"], ["k"]))
+    return Shot(shots.START_CALL, (["nobody"], [0], [1], ["m"], ["f"], ["k"], "running"))
 
 
 def durability(connection: Connection) -> Any:
@@ -185,11 +186,11 @@ def test_plans_are_kept_with_their_indexes(postgres_journal_url: str) -> None:
     world = World(postgres_journal_url)
     held = Held(world.engine)
     for told in (
-        Shot(shots.SETTLE, (["no"],)),
+        Shot(shots.SETTLE, (["no"], [1])),
         Shot(shots.INSERT, claim("none").values),
         Shot(shots.TAKE, (["s"], "w", "ready", 0.25)),
         expansion("s"),
-        Shot(shots.FINISH_MEMBERS, (["s"], [9], ["p"], ["failed"], ["{}"], "running", 10.0)),
+        Shot(shots.FINISH_MEMBERS, (["s"], [9], ["p"], ["failed"], ["{}"], "running", 10.0, [])),
         Shot(shots.FINISH_ONE, ("s", 9, "running", "{}", 10.0, "{}")),
         Shot(shots.FINISH, (["s"], [9], "running", ["{}"], 10.0, ["{}"])),
         Shot(shots.FINISH_CALL, (["s"], [0], [9], ["{}"], ["{}"])),
