@@ -143,9 +143,10 @@ def _still_over(table: Table, retention: Retention) -> ColumnElement[bool]:
     """What is asked once more as rows are deleted: they may be under way again since."""
     if table is DeadLetter.__table__:
         return retention.is_forgotten()
-    run_id = table.c.id if table is Run.__table__ else table.c.run_id
-    over = select(Run.id).where(retention.is_over())
-    return run_id.in_(over.with_for_update(skip_locked=True))
+    if table is Run.__table__:
+        return retention.is_over()
+    theirs = select(Run.id).where(Run.id == table.c.run_id, retention.is_over()).correlate(table)
+    return table.c.run_id == theirs.with_for_update(skip_locked=True).scalar_subquery()
 
 
 def _leftovers(connection: Connection) -> Counter[str]:

@@ -205,5 +205,5 @@ def test_many_claims_at_once(world: World, journal: Journal) -> None:
     futures = [journal.claim(f"s{n}", step(f"s{n}", position=n)) for n in range(600)]
     found = [f.result(SOON) for f in futures]
     assert [f.id for f in found if isinstance(f, Claimed)] == [f"s{n}" for n in range(600)]
-    again = [world.journal("other").claim(f"s{n}") for n in range(3)]
+    again = [world.journal(f"other{n}").claim(f"s{n}") for n in range(3)]
     assert {f.result(SOON) for f in again} == {Refused(Refusal.TAKEN)}

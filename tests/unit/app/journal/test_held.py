@@ -153,8 +153,8 @@ NOTHING = (
         "expand_steps('{s}', '{9}', '{all}', '{f}', '{1}', '{1}', 'running', 1, "
         "'{s}', '{m}', '{k}', '{0}', '{t}', '{a}', '{ready}', '{1}', '{3}', '{1}')"
     ),
-    "finish_members('{s}', '{9}', '{p}', '{succeeded}', '{1}', 'running', 1)",
-    "settle_steps('{s}')",
+    "finish_members('{s}', '{9}', '{p}', '{succeeded}', '{1}', 'running', 1, '{r}')",
+    "settle_steps('{s}', '{1}')",
     "finish_step('s', 9, 'running', '{}', 1, '{}')",
     "finish_steps('{s}', '{9}', 'running', '{1}', 1, '{1}')",
     "finish_calls('{s}', '{0}', '{9}', '{1}', '{1}')",

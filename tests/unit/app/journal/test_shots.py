@@ -20,7 +20,7 @@ from app.journal.expansions import ExpandStep
 from app.journal.finishes import FinishStep, Settle
 from app.journal.held import _BY_HASH, _BY_INDEX
 from app.journal.models import Join, Step
-from app.journal.rows import Aftermath, Claimed, NewStep, Refused, derived_id
+from app.journal.rows import Aftermath, Claimed, NewStep, derived_id
 from app.journal.writer import Operation
 from app.plan import Expand, JoinPolicy
 from celery_agents.contracts.compensation import Compensation

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 from sqlalchemy import Connection, event, text
-from sqlalchemy.exc import DatabaseError, StatementError
+from sqlalchemy.exc import DatabaseError, IntegrityError, StatementError
 
 from app.fibers import wait
 from app.journal import Journal
