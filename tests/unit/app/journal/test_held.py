@@ -184,6 +184,7 @@ def kept(connection: Connection) -> list[str]:
 def test_plans_are_kept_with_their_indexes(postgres_journal_url: str) -> None:
     """However small the tables were when a plan was made: they grow, and it stays."""
     world = World(postgres_journal_url)
+    world.add_worker(id="w")
     held = Held(world.engine)
     for told in (
         Shot(shots.SETTLE, (["no"], [1])),
@@ -200,7 +201,9 @@ def test_plans_are_kept_with_their_indexes(postgres_journal_url: str) -> None:
     for rows in (0, 1, 20, 300):
         for n in range(have, rows):
             held.shoot([claim(f"s{n}")])
-            held.shoot([Shot(shots.START_CALL, ([f"s{n}"], [0], [1], ["m"], ["f"], ["k"]))])
+            held.shoot(
+                [Shot(shots.START_CALL, ([f"s{n}"], [0], [1], ["m"], ["f"], ["k"], "running"))]
+            )
         have = rows
         with world.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as c:
             c.execute(text("VACUUM ANALYZE steps, runs, calls, joins"))
