@@ -45,15 +45,19 @@ class GivenCelery(Celery):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # The loader, too, could be another app's: CELERY_LOADER.
         super().__init__(*args, loader="celery.loaders.app:AppLoader", **kwargs)
-        self._conf.__class__ = GivenSettings  # Celery names the class where it makes one
+        _given(self._conf)
 
     def _load_config(self) -> Any:
-        conf = super()._load_config()
-        conf.__class__ = GivenSettings
-        return conf
+        return _given(super()._load_config())
 
     def _connection(self, url: str, *args: Any, **kwargs: Any) -> Any:
         if self.broker_address is not None:
             given = kwargs.get("transport_options") or {}
             kwargs["transport_options"] = {**given, "address": self.broker_address}
         return super()._connection(url, *args, **kwargs)
+
+
+def _given(conf: Any) -> Any:
+    """The same settings by our class: Celery names its own where it makes some."""
+    object.__setattr__(conf, "__class__", GivenSettings)  # its own __setattr__ adds a setting
+    return conf

@@ -125,7 +125,8 @@ def read_redis_url(text: str, setting: str = REDIS_URL) -> RedisAddress:
 
 def is_redis(url: str) -> bool:
     """Whether the scheme of an address is one of these."""
-    return url.strip().partition("://")[0].lower() in SCHEMES
+    scheme, found, _ = url.strip().partition("://")
+    return bool(found) and scheme.lower() in SCHEMES
 
 
 def _parts(text: str, setting: str) -> Parts:

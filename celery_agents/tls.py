@@ -34,15 +34,17 @@ def refused(error: BaseException) -> str | None:
     """
     for cause in _chain(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
+            why = getattr(cause, "verify_message", "it was not verified")
             return (
-                f"whose certificate is not trusted ({cause.verify_message}). Name the file with "
+                f"whose certificate is not trusted ({why}). Name the file with "
                 "its CA: rediss://HOST:6379/0?ssl_ca_certs=/path/to/ca.pem"
             )
         if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
             return None
         if isinstance(cause, ssl.SSLError):
+            why = getattr(cause, "reason", None) or "the handshake failed"
             return (
-                f"with which no TLS connection can be made ({cause.reason}). Where the server has "
+                f"with which no TLS connection can be made ({why}). Where the server has "
                 "no TLS, the address begins with redis:// (sentinel://)"
             )
     return None

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,11 +16,9 @@ import pytest
 from celery_agents import Client, names
 from celery_agents.errors import BrokerUnavailableError, ConfigurationError
 from deploy.local.servers import LOOPBACK
-from deploy.local.state import ROOT
-from tests.integration.harness import FAST, Stack, eventually
+from tests.integration.harness import FAST, Stack, celery, eventually
 from tests.support.redis_server import RedisServer
 from tests.support.tls import Authority, Relay
-from tests.support.workers import process_environment
 
 #: A handshake of TLS begins with this byte.
 HANDSHAKE = 0x16
@@ -54,19 +50,6 @@ def secure(broker: RedisServer, redis_database: int, tmp_path: Path) -> Iterator
         Relay(inside.port) as wire,
     ):
         yield Secure(authority, wire, inside, broker.password, redis_database)
-
-
-def celery(*argv: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "celery", *argv]
-    return subprocess.run(
-        command,
-        env=process_environment(env),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
 
 
 @pytest.fixture(params=["named", "system"])
