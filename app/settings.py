@@ -15,6 +15,7 @@ from typing import Annotated, Self
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.database_url import read_database_url
 from celery_agents import names
 from celery_agents.address import RedisAddress
 from celery_agents.errors import ConfigurationError
@@ -135,6 +136,7 @@ class Settings(BaseSettings):
     def _addresses_are_read(self) -> Self:
         """At the start, and not when somebody first connects."""
         _ = self.broker
+        read_database_url(self.database_url.get_secret_value())
         return self
 
     @cached_property

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote
 
 from celery_agents.errors import ConfigurationError
 
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,39}", re.IGNORECASE)
+_SCHEME = re.compile(r"[a-z][a-z0-9+._-]{0,39}", re.IGNORECASE)
 _NAME = re.compile(r"\w{1,60}", re.ASCII)
 _PORTS = range(1, 65_536)
 
