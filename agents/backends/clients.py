@@ -18,6 +18,8 @@ MAX_CONNECTIONS = 1000
 MAX_IDLE_CONNECTIONS = 100
 #: Seconds for TCP and TLS; the whole request has its own limit.
 CONNECT_TIMEOUT_S = 10.0
+#: What goes by no proxy, in httpx2's patterns.
+DIRECT = ("http://", "all://localhost", "all://127.0.0.0/8", "all://[::1]")
 
 
 class SharedClients:
@@ -63,15 +65,37 @@ class SharedClients:
 def http_client(httpx2: Any) -> Any:
     """An HTTP client as all backends use it: no redirects, since they would carry keys along.
 
-    Only connecting has a timeout here; the caller limits the whole request.
+    Only connecting has a timeout here; the caller limits the whole request. A proxy of the
+    environment carries what it cannot read (https), and nothing that stays on this machine.
+
+    Raises:
+        ConfigurationError: the environment names a proxy that cannot be used.
     """
-    return httpx2.AsyncClient(
-        timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S),
-        limits=httpx2.Limits(
-            max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_IDLE_CONNECTIONS
-        ),
-        follow_redirects=False,
-    )
+    try:
+        return httpx2.AsyncClient(
+            timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S),
+            limits=httpx2.Limits(
+                max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_IDLE_CONNECTIONS
+            ),
+            follow_redirects=False,
+            mounts=dict.fromkeys(DIRECT),
+        )
+    except (ImportError, ValueError) as error:  # SOCKS without its package, or no URL
+        raise ConfigurationError(
+            f"The proxy of the environment (HTTPS_PROXY, ALL_PROXY) cannot be used: {error}"
+        ) from None
+
+
+def without_environment(client: Any, **own: Any) -> Any:
+    """An SDK's client without what the SDK took from the environment for its other users.
+
+    Headers and identities of such variables were meant for the provider, or for another program,
+    and not for each server that an agent names. ``own`` are attributes that are set instead.
+    """
+    client._custom_headers = {}  # noqa: SLF001 - no argument takes them away
+    for name, value in own.items():
+        setattr(client, name, value)
+    return client
 
 
 def secret_named(name: str, resolve_secret: ResolveSecret, *, purpose: str) -> str:
