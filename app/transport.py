@@ -8,7 +8,7 @@ worker, a message stands either in its queue or in *unacked*.
 
 The keys of *unacked* are our own: another app's workers on the same Redis, with a shorter
 ``visibility_timeout``, would run our steps again. Of ``queue_order_strategy`` only round robin is
-served; key prefixes, Sentinel and Cluster are not.
+served; key prefixes and Cluster are not.
 """
 
 from __future__ import annotations
