@@ -86,7 +86,11 @@ class Channel(RedisChannel):
         if self.address is None:
             return super()._get_pool(asynchronous)
         self.keyprefix_fanout = self.keyprefix_fanout.format(db=self.address.database)
-        return self.address.pool(self._connparams(asynchronous))
+        pool = self.address.pool(self._connparams(asynchronous))
+        # Where kombu looks for connections to sentinels, to close them with the others.
+        kept = "_async_sentinel_manager" if asynchronous else "_sentinel_manager"
+        setattr(self, kept, getattr(pool, "sentinel_manager", None))
+        return pool
 
     def _next_delivery_tag(self) -> str:
         """As kombu's, unlike any other; without random numbers, which are a system call each."""

@@ -84,6 +84,11 @@ class Watched:
     def kill_sentinel(self, number: int) -> None:
         self._sentinels[number].send(signal.SIGKILL)
 
+    def change_primary(self) -> None:
+        """Have the replica take over while the primary lives: it is demoted, and follows."""
+        with redis.Redis(LOOPBACK, self.ports[0], password=self.sentinel_password) as sentinel:
+            sentinel.execute_command("SENTINEL", "FAILOVER", MASTER)
+
     def _start_sentinel(self, number: int) -> None:
         directory = self._directory / f"sentinel-{number}"
         private_directory(directory)

@@ -46,6 +46,20 @@ def test_the_primary_is_killed_under_500_steps(
     assert all(w.running for w in workers)
 
 
+def test_the_primary_is_changed_while_it_lives(stack: Stack, watched: Watched) -> None:
+    """Connections to it stay open, and it refuses what it took before."""
+    worker = stack.worker()
+    assert stack.client.ask("shout", "a").get(timeout=30) == "A"
+    watched.change_primary()
+    eventually(lambda: watched.replica.role == "master", "the new primary")
+    eventually(lambda: watched.primary.role == "slave", "the old one's demotion")
+    assert stack.client.ask("shout", "b").get(timeout=60) == "B"
+    runs = stack.client.ask.many("noop", range(100))
+    assert stack.client.collect(runs, timeout=60) == [*range(100)]
+    assert worker.running
+    assert "Unrecoverable" not in worker.logs()
+
+
 def test_everything_goes_by_sentinels(
     watched: Watched, sqlite_journal_url: str, tmp_path: Path
 ) -> None:
