@@ -149,3 +149,15 @@ def test_the_command_line_goes_before_the_environment(
     assert refused.returncode != 0
     assert "--result-backend is not served" in refused.stderr
     assert os.environ["CELERY_BROKER_URL"]  # of the process it is another's: left alone
+
+
+@pytest.mark.parametrize("name", ["REDIS_URL", "DATABASE_URL"])
+def test_an_address_of_no_use_ends_each_command(stack: Stack, trap: Trap, name: str) -> None:
+    secret = "hush" + "-hush"
+    url = f"redis://:{secret}#x@{LOOPBACK}:{trap.port}/0"
+    for command in (["worker"], ["beat"], ["agents", "ask", "shout", "x"]):
+        done = celery("-A", "app", *command, env={**stack.env, name: url})
+        assert done.returncode != 0
+        assert f"{name} cannot be read" in done.stderr
+        assert secret not in done.stderr + done.stdout
+    assert trap.heard == []
