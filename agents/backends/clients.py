@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 from collections.abc import Callable, Hashable
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from celery_agents.errors import ConfigurationError, MissingKeyError
+from celery_agents.errors import ConfigurationError, MissingKeyError, redact
+
+log = logging.getLogger(__name__)
 
 #: Gives a secret by its name (the app's settings, the environment), or None.
 ResolveSecret = Callable[[str], str | None]
@@ -67,23 +70,26 @@ def http_client(httpx2: Any) -> Any:
 
     Only connecting has a timeout here; the caller limits the whole request. A proxy of the
     environment carries what it cannot read (https), and nothing that stays on this machine.
-
-    Raises:
-        ConfigurationError: the environment names a proxy that cannot be used.
     """
+    options = {
+        "timeout": httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S),
+        "limits": httpx2.Limits(
+            max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_IDLE_CONNECTIONS
+        ),
+        "follow_redirects": False,
+    }
+    direct = dict.fromkeys(DIRECT)
     try:
-        return httpx2.AsyncClient(
-            timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S),
-            limits=httpx2.Limits(
-                max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_IDLE_CONNECTIONS
-            ),
-            follow_redirects=False,
-            mounts=dict.fromkeys(DIRECT),
-        )
+        return httpx2.AsyncClient(**options, mounts=direct)
     except (ImportError, ValueError) as error:  # SOCKS without its package, or no URL
-        raise ConfigurationError(
-            f"The proxy of the environment (HTTPS_PROXY, ALL_PROXY) cannot be used: {error}"
-        ) from None
+        why = f"The proxy of the environment (HTTPS_PROXY, ALL_PROXY) cannot be used: {error}"
+        log.warning("%s Servers on https:// are not asked.", redact(why))
+
+        class Nobody(httpx2.AsyncBaseTransport):
+            async def handle_async_request(self, request: Any) -> Any:
+                raise httpx2.ConnectError(redact(why), request=request)
+
+        return httpx2.AsyncClient(**options, trust_env=False, mounts={**direct, "all://": Nobody()})
 
 
 def without_environment(client: Any, **own: Any) -> Any:

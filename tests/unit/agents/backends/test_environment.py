@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 
 import httpx2
@@ -14,7 +15,7 @@ from agents.backends.config import ModelConfig
 from agents.backends.http import HttpBackend, HttpConfig
 from agents.backends.model import ModelBackend
 from agents.backends.providers import make_provider
-from celery_agents.errors import AgentsError, ConfigurationError
+from celery_agents.errors import AgentsError
 
 #: In the value of each variable below; no request may have it anywhere.
 ALIEN = "of-the-environment"
@@ -209,14 +210,23 @@ class TestProxies:
         looked_at = probes.connection_to(url).host
         assert (looked_at == "proxy.example") is by_proxy
 
-    @pytest.mark.parametrize("proxy", ["socks5h://127.0.0.1:1080", "ftp://127.0.0.1:1"])
-    def test_one_that_cannot_be_used_is_named(
-        self, proxy: str, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("proxy", ["socks5h://u:hush@127.0.0.1:1", "ftp://u:hush@127.0.0.1:1"])
+    def test_one_that_cannot_be_used_stops_only_what_would_go_by_it(
+        self, proxy: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setitem(__import__("sys").modules, "socksio", None)
+        monkeypatch.setitem(sys.modules, "socksio", None)
         monkeypatch.setenv("ALL_PROXY", proxy)
-        with pytest.raises(ConfigurationError, match="ALL_PROXY"):
-            http_client(httpx2)
+
+        async def scene() -> None:
+            async with http_client(httpx2) as client:
+                for url in ("http://10.0.0.8/", "https://localhost/"):
+                    assert client._transport_for_url(httpx2.URL(url)) is client._transport
+                with pytest.raises(httpx2.ConnectError, match="ALL_PROXY"):
+                    await client.get("https://gateway.example/")
+
+        asyncio.run(scene())
+        assert "ALL_PROXY" in caplog.text
+        assert "hush" not in caplog.text
 
     def test_a_service_on_http_is_asked_itself(
         self, step: Any, monkeypatch: pytest.MonkeyPatch, server: Any
