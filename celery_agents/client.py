@@ -11,9 +11,8 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Generic, Self, TypeVar
-from urllib.parse import urlsplit
 
-from celery import Celery, Signature
+from celery import Signature
 from kombu.exceptions import BatchPublishError, OperationalError
 from pydantic import TypeAdapter, ValidationError
 from redis.exceptions import RedisError
@@ -25,9 +24,11 @@ from celery_agents.contracts.gather import Gather
 from celery_agents.contracts.mapping import Map
 from celery_agents.contracts.outcome import Outcome
 from celery_agents.contracts.patterns import Fallback, Vote
-from celery_agents.errors import BrokerUnavailableError, PayloadTooLargeError, redact
+from celery_agents.errors import PayloadTooLargeError
+from celery_agents.given import GivenCelery
 from celery_agents.messages import Draft, Message
-from celery_agents.results import Backend, result_backend
+from celery_agents.redis_url import LOCAL, REDIS_URL, read_redis_url
+from celery_agents.results import Backend, backend_url, results_address
 from celery_agents.run import AggregateRun, DecisionRun, MapRun, Run
 from celery_agents.sending import send
 from celery_agents.transport import transport_options
@@ -48,6 +49,9 @@ class Client:
         result_url: when results are kept elsewhere.
         visibility_timeout_s: the workers' setting; it must be the same for one Redis.
 
+    Raises:
+        ConfigurationError: an address is none, or asks for what is not served.
+
     Each message is recorded in the same Redis transaction that enqueues it, so a worker that dies
     at the wrong moment does not lose it.
     """
@@ -62,19 +66,24 @@ class Client:
         payload_limit_bytes: int = PAYLOAD_LIMIT_BYTES,
         redis_timeout_s: float = 5.0,
     ) -> None:
-        url = redis_url or os.environ.get("REDIS_URL") or "redis://127.0.0.1:6379/0"
+        if redis_url is None:
+            self.address = read_redis_url(os.environ.get(REDIS_URL) or LOCAL)
+        else:
+            self.address = read_redis_url(redis_url, "redis_url (REDIS_URL)")
         self.payload_limit_bytes = payload_limit_bytes
         self.queue = queue
-        self.celery = Celery("celery-agents-client", set_as_current=False)
+        results = results_address(result_url, self.address)
+        self.celery = GivenCelery("celery-agents-client", set_as_current=False)
+        self.celery.broker_address, self.celery.results_address = self.address, results
         self.celery.config_from_object(
             {
-                "broker_url": url,
+                "broker_url": self.address.broker_url,
                 "broker_transport": "celery_agents.transport:Transport",
                 "broker_transport_options": transport_options(
                     visibility_timeout_s=visibility_timeout_s, redis_timeout_s=redis_timeout_s
                 ),
                 "broker_connection_timeout": 2.0,
-                "result_backend": result_backend(result_url or url),
+                "result_backend": result_url if results is None else backend_url(results),
                 "redis_socket_timeout": redis_timeout_s,
                 "redis_socket_connect_timeout": 2.0,
                 "task_serializer": "json",
@@ -86,7 +95,6 @@ class Client:
                 "result_backend_thread_safe": True,
             }
         )
-        self._where = urlsplit(url).hostname
         self._waiting = Waiting(self.celery)
         self.ask = AskPattern(self, names.ASK, Ask, Run)
         self.fallback = FallbackPattern(self, names.FALLBACK, Fallback, Run)
@@ -223,16 +231,18 @@ class Client:
 
         Raises:
             BrokerUnavailableError: some may have been delivered all the same.
+            ConfigurationError: TLS with the broker is not possible, or its certificate is not
+                trusted; nothing was sent.
         """
         try:
             with self.celery.producer_or_acquire() as producer:
                 send(self.celery, producer, messages)
         except (BatchPublishError, OperationalError, RedisError, OSError) as error:
-            reason = redact(error.__cause__ or error)
-            raise BrokerUnavailableError(
-                f"The Redis broker at {self._where} did not take the message: {reason}. "
-                "Check REDIS_URL and that the server is up. It may have been delivered all the "
-                "same; sending it again under the same id is safe."
+            raise self.address.error(
+                error,
+                did="did not take the message",
+                note=" It may have been delivered all the same; sending it again under the same id "
+                "is safe.",
             ) from error
 
 

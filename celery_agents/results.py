@@ -12,8 +12,32 @@ from typing import Any
 from celery import states
 from celery.backends.redis import RedisBackend
 
+from celery_agents.address import RedisAddress
+from celery_agents.redis_url import is_redis, read_redis_url
 
-class Backend(RedisBackend):
+#: Of an address: Celery gives these to pools by itself.
+_PLACE = frozenset({"host", "port", "db", "username", "password"})
+
+
+class AddressBackend(RedisBackend):
+    """Celery's for Redis, at the address that was read when its app was configured."""
+
+    @property
+    def address(self) -> RedisAddress | None:
+        """None in an app that does not know: then Celery reads a URL."""
+        return getattr(self.app, "results_address", None)
+
+    def _params_from_url(self, url: str, defaults: dict[str, Any]) -> dict[str, Any]:
+        if self.address is None:
+            read: dict[str, Any] = super()._params_from_url(url, defaults)
+            return read
+        return self.address.parameters(**{k: v for k, v in defaults.items() if k not in _PLACE})
+
+    def _get_pool(self, **params: Any) -> Any:
+        return super()._get_pool(**params) if self.address is None else self.address.pool(params)
+
+
+class Backend(AddressBackend):
     """Used by :class:`celery_agents.Client`."""
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
@@ -25,7 +49,17 @@ class Backend(RedisBackend):
         return {m["task_id"]: m for m in metas if m["status"] in states.READY_STATES}
 
 
-def result_backend(url: str) -> str:
-    """The setting for results at ``url``; other kinds of backends than Redis stay as they are."""
-    redis = url.startswith(("redis://", "rediss://"))
-    return f"{__name__}:{Backend.__name__}+{url}" if redis else url
+def results_address(url: str | None, broker: RedisAddress) -> RedisAddress | None:
+    """Where a client's results are: beside its queues, or at ``url``; None if that is no Redis.
+
+    Raises:
+        ConfigurationError: it begins like the address of a Redis, and is none.
+    """
+    if url is None:
+        return broker
+    return read_redis_url(url, "result_url") if is_redis(url) else None
+
+
+def backend_url(address: RedisAddress) -> str:
+    """Celery's setting for the client's results in that Redis."""
+    return f"{__name__}:{Backend.__name__}+{address.broker_url}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agents.backends.clients import http_client
+from agents.backends.clients import http_client, without_environment
 from agents.backends.faults import message_in, retry_after_s, scrub, status_error
 from agents.backends.provider import (
     Completion,
@@ -25,6 +25,7 @@ from celery_agents.errors import (
     ProviderRefusedError,
 )
 
+ENDPOINT = "https://api.anthropic.com"
 #: The API wants a limit; this one all current models take.
 DEFAULT_MAX_TOKENS = 8192
 
@@ -51,13 +52,16 @@ class AnthropicProvider(SdkProvider):
     key_name = "ANTHROPIC_API_KEY"
 
     def _make_client(self, sdk: Any, http: Any, secret: str) -> Any:
-        return sdk.AsyncAnthropic(
+        base_url, query = self.config.endpoint(ENDPOINT)
+        client = sdk.AsyncAnthropic(
             api_key=secret,
-            base_url=self.config.base_url,
+            base_url=base_url,
+            default_query=query,
             max_retries=0,
             timeout=http.Timeout(None, connect=10.0),
             http_client=http_client(http),
         )
+        return without_environment(client, auth_token=None)
 
     def _prepare(self, request: Request) -> dict[str, Any]:
         messages: list[Any] = [{"role": "user", "content": request.user}]

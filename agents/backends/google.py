@@ -17,8 +17,14 @@ from agents.backends.provider import (
     ToolCall,
     counted,
 )
-from celery_agents.errors import AgentsError, BadAnswerError, ProviderRefusedError
+from celery_agents.errors import (
+    AgentsError,
+    BadAnswerError,
+    ConfigurationError,
+    ProviderRefusedError,
+)
 
+ENDPOINT = "https://generativelanguage.googleapis.com"
 # Ends at which an answer is all there. CONTINUATION is a cut too: following it would make
 # several requests of one journaled call.
 _STOPS = {"STOP": "end", "MAX_TOKENS": "length", "CONTINUATION": "length"}
@@ -40,8 +46,11 @@ class GoogleProvider(SdkProvider):
     def _make_client(self, sdk: Any, http: Any, secret: str) -> Any:
         # The client of our own also keeps the SDK from aiohttp, whose connection errors it
         # retries by itself after up to ten seconds. No retry_options: no other retries.
+        base_url, query = self.config.endpoint(ENDPOINT)
+        if query:
+            raise ConfigurationError(f"{self.who}: base_url takes no query for this provider.")
         own = http_client(http)
-        options = {"base_url": self.config.base_url, "httpx_async_client": own}
+        options = {"base_url": base_url, "api_version": "v1beta", "httpx_async_client": own}
         return _Client(sdk.Client(api_key=secret, vertexai=False, http_options=options), own)
 
     def _prepare(self, request: Request) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from agents.backends.clients import http_client
+from agents.backends.clients import http_client, without_environment
 from agents.backends.faults import message_in, retry_after_s, scrub, status_error
 from agents.backends.provider import (
     Completion,
@@ -28,6 +28,8 @@ from celery_agents.errors import (
     RateLimitedError,
 )
 
+ENDPOINT = "https://api.openai.com/v1"
+
 
 class OpenAIProvider(SdkProvider):
     """Chat completions by the ``openai`` SDK."""
@@ -37,13 +39,17 @@ class OpenAIProvider(SdkProvider):
     key_name = "OPENAI_API_KEY"
 
     def _make_client(self, sdk: Any, http: Any, secret: str) -> Any:
-        return sdk.AsyncOpenAI(
+        base_url, query = self.config.endpoint(ENDPOINT)
+        client = sdk.AsyncOpenAI(
             api_key=secret,
-            base_url=self.config.base_url,
+            base_url=base_url,
+            default_query=query,
             max_retries=0,
             timeout=http.Timeout(None, connect=10.0),
             http_client=http_client(http),
         )
+        about = {"organization": self.config.organization, "project": self.config.project}
+        return without_environment(client, admin_api_key=None, **about)
 
     def _prepare(self, request: Request) -> dict[str, Any]:
         messages: list[Any] = []

@@ -146,7 +146,8 @@ class SdkProvider(ABC):
         secret = self._secret()
         sdk = await self._clients.load(self.module, extra=self.name)
         http = await self._clients.load("httpx2", extra=self.name)
-        self._client_key = (self.name, self.config.base_url, secret)
+        about = (self.config.base_url, self.config.organization, self.config.project)
+        self._client_key = (self.name, *about, secret)
         client = self._clients.get(self._client_key, lambda: self._make_client(sdk, http, secret))
         call = self._prepare(request)
         # The SDKs' errors hold the request with its headers, so ours do not chain them.
