@@ -189,7 +189,7 @@ class _Apart:
 
     def __init__(self) -> None:
         self.step_id = self.run_id = f"probe-{uuid.uuid4()}"
-        self.attempt = 1
+        self.attempt = self.tries = 1
 
     async def call(
         self,

@@ -48,6 +48,10 @@ class Step:
         return self.claim.attempt
 
     @property
+    def tries(self) -> int:
+        return self.claim.token
+
+    @property
     def asked_to_stop(self) -> bool:
         """Whether it is cancelled, or its worker stops, rather than being late."""
         active = self.runtime.active.get(self.claim.id)

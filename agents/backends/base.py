@@ -41,6 +41,11 @@ class StepContext(Protocol):
         """From 1; above 1 when the step was tried before."""
         ...
 
+    @property
+    def tries(self) -> int:
+        """From 1; as ``attempt``, with the times that it was refused or given back counted too."""
+        ...
+
     async def call(
         self, name: str, perform: Callable[[str], Awaitable[Answer]], *, fingerprint: str = ""
     ) -> Answer:
