@@ -77,8 +77,8 @@ class Turns:
         return {key for key, many in switches.items() if {s.name for s in many} & refusing}
 
     def _backup(self, agent: Registered, step: Step) -> Registered | None:
-        """Nobody else goes on with an effect that an earlier attempt may have had."""
-        begun = agent.effects == "effect" and step.attempt > 1
+        """Nobody else goes on with an effect that an earlier try may have had."""
+        begun = agent.effects == "effect" and step.tries > 1
         return None if begun else self._registry.backup_of(agent)
 
     async def _instead(

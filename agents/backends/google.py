@@ -6,9 +6,7 @@ and gives back none of its bytes, so answers that were paid would be lost.
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator
-from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -16,6 +14,7 @@ from agents.backends.clients import http_client
 from agents.backends.faults import FailedError
 from agents.backends.provider import Exchange, Reading, Request, SdkProvider
 from agents.backends.reading.google import GoogleReading
+from agents.backends.values import json_or_text
 
 ENDPOINT = "https://generativelanguage.googleapis.com"
 
@@ -66,9 +65,7 @@ class GoogleProvider(SdkProvider):
         async with client.stream("POST", **call, headers=headers) as response:
             if not response.is_success:
                 await response.aread()
-                body = response.text
-                with suppress(ValueError):
-                    body = json.loads(body)
+                body = json_or_text(response.text)
                 raise FailedError(body, status=response.status_code, headers=response.headers)
             async for chunk in response.aiter_bytes():
                 yield chunk

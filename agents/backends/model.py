@@ -25,15 +25,15 @@ from agents.backends.provider import (
 )
 from agents.backends.schema import ballot_schema, problem
 from agents.backends.values import digest, parse_json, shown, text_of
-from agents.tools import Tool, ToolError, load_tool
+from agents.tools import ToolError, load_tools, worst
 from agents.voting.options import match
+from celery_agents.agent import Effects
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import Usage
 from celery_agents.contracts.vote import Normalisation
 from celery_agents.errors import (
     AgentFailedError,
     BadAnswerError,
-    ConfigurationError,
     ProviderUnavailableError,
     redact,
 )
@@ -65,10 +65,12 @@ class ModelBackend:
         self._provider = provider
         self._executor = executor
         self._who = f"{config.provider}/{config.model}"
-        tools = [load_tool(path) for path in config.tools]
-        self._tools: dict[str, Tool] = {tool.name: tool for tool in tools}
-        if len(self._tools) < len(tools):
-            raise ConfigurationError(f"Two tools of {self._who} have the same name.")
+        self._tools = load_tools(config.tools, who=self._who)
+
+    @property
+    def effects(self) -> Effects:
+        """What its tools may do, whichever it calls."""
+        return worst(tool.effects for tool in self._tools.values())
 
     async def answer(self, turn: Turn, step: StepContext) -> Answer:
         """Answer one turn with a ballot, a JSON value or text, as the turn asks.

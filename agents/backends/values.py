@@ -67,6 +67,15 @@ def json_in(text: str) -> JsonValue:
     raise ValueError("no JSON")
 
 
+def json_or_text(text: str) -> JsonValue:
+    """The body of an error: its JSON value where it is one."""
+    try:
+        value: JsonValue = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return value
+
+
 def answer_in(text: str) -> str:
     """A model's text without the thoughts before it and one code fence around it."""
     answer = _without_thoughts(text.strip())

@@ -109,6 +109,7 @@ class Desk:
             step_id="s",
             run_id="r",
             attempt=attempt,
+            tries=attempt,
             claim=claim,
             asked_to_stop=False,
             spent=Usage(),
