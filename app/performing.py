@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import json
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
-from pydantic_core import to_jsonable_python
-
+from app.plain import plain_json
 from celery_agents.contracts.outcome import Answer
 from celery_agents.errors import AgentFailedError, redact
 
@@ -64,7 +62,7 @@ def _guarded(perform: Perform, *given: str) -> Any:
 
 def _plain(name: str, value: Any) -> Any:
     try:
-        return json.loads(json.dumps(to_jsonable_python(value), allow_nan=False))
+        return plain_json(value)
     except ValueError as error:
         message = redact(f"The call {name!r} gave what has no JSON form: {error}")
         raise AgentFailedError(message) from None

@@ -9,23 +9,13 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from pydantic import JsonValue
-from pydantic_core import to_jsonable_python
 
+from app.plain import plain_json
 from celery_agents.errors import BadAnswerError
 
 _THOUGHTS = re.compile(r"<(think|thinking|thought|reasoning)>", re.IGNORECASE)
 _FENCE = "```"
 _LANGUAGE = re.compile(r"[ \t]*[\w+-]*[ \t]*")
-
-
-def plain_json(value: Any) -> JsonValue:
-    """``value`` as a plain JSON value: models, dataclasses, dates and tuples are converted.
-
-    Raises:
-        ValueError: it has no JSON form (an arbitrary object, NaN, an infinity).
-    """
-    plain: JsonValue = json.loads(json.dumps(to_jsonable_python(value), allow_nan=False))
-    return plain
 
 
 def digest(value: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from agents.backends.faults import FailedError
 from agents.backends.provider import Completion, Reply, Tokens, ToolCall, counted
 from agents.backends.reading.bodies import Body
+from agents.backends.reading.reading import ProtocolReading
 from agents.backends.reading.shapes import (
     arguments_of,
     arguments_text,
@@ -17,8 +18,7 @@ from agents.backends.reading.shapes import (
     text_in,
     word,
 )
-from agents.backends.values import shown
-from celery_agents.errors import BadAnswerError, ProviderRefusedError, ProviderUnavailableError
+from celery_agents.errors import ProviderRefusedError
 
 _LENGTH = frozenset({"max_tokens", "model_context_window_exceeded"})
 #: Which block a piece belongs to, where no start of one was told; and where its text goes.
@@ -30,26 +30,17 @@ _PIECES = {
 }
 
 
-class AnthropicReading:
+class AnthropicReading(ProtocolReading):
     """One answer, read body by body: a message, or the events of a stream."""
 
     def __init__(self, who: str) -> None:
-        self._who = who
-        self._begun = self._ended = False
+        super().__init__(who)
+        self._begun = False
         self._blocks: list[dict[str, Any]] = []
         self._at: dict[int | None, dict[str, Any]] = {}
-        self._stop = ""
         self._usage: dict[str, int] = {}
-        self._odd: Any = None
 
-    def add(self, body: Body) -> str:
-        """Add one body; the text that it brought.
-
-        Raises:
-            FailedError: it is an error.
-        """
-        self._ended = self._ended or body.last
-        value = mapping(body.value)
+    def _add(self, value: dict[str, Any], body: Body) -> str:
         match word(value.get("type")) or body.event:
             case "message_start":
                 return self._message(mapping(value.get("message")))
@@ -70,22 +61,16 @@ class AnthropicReading:
         return ""
 
     def completion(self) -> Completion:
-        """All of it.
-
-        Raises:
-            BadAnswerError, ProviderRefusedError, ProviderUnavailableError: it is no answer.
-        """
         if not self._begun:
-            odd = "" if self._odd is None else f": {shown(self._odd)}"
-            raise BadAnswerError(f"{self._who} gave an answer without content{odd}.")
+            raise self._without("content")
         if self._stop == "refusal":
             raise ProviderRefusedError(f"{self._who} refused to answer.")
         if not (self._stop or self._ended):
-            raise ProviderUnavailableError(f"{self._who} is not available: the answer broke off")
+            raise self._broken_off()
         native = list(_sent_back(self._blocks))
         calls = [block for block in native if block["type"] == "tool_use"]
         if not all(word(block.get("name")) for block in calls):
-            raise BadAnswerError(f"{self._who} called a tool without naming it.")
+            raise self._nameless()
         reply = Reply(
             text="".join(block["text"] for block in native if block["type"] == "text"),
             tool_calls=tuple(

@@ -7,6 +7,7 @@ from typing import Any
 from agents.backends.faults import FailedError
 from agents.backends.provider import Completion, Reply, Tokens, ToolCall, counted
 from agents.backends.reading.bodies import Body
+from agents.backends.reading.reading import ProtocolReading
 from agents.backends.reading.shapes import (
     arguments_of,
     arguments_text,
@@ -17,8 +18,7 @@ from agents.backends.reading.shapes import (
     text_in,
     word,
 )
-from agents.backends.values import shown
-from celery_agents.errors import BadAnswerError, ProviderRefusedError, ProviderUnavailableError
+from celery_agents.errors import BadAnswerError, ProviderRefusedError
 
 # CONTINUATION is a cut too: following it would make several requests of one journaled call.
 _LENGTH = frozenset({"MAX_TOKENS", "CONTINUATION"})
@@ -29,27 +29,17 @@ _SLIPS = frozenset(
 _UNTOLD = "FINISH_REASON_UNSPECIFIED"
 
 
-class GoogleReading:
+class GoogleReading(ProtocolReading):
     """One answer, read body by body: a response, or the chunks of a stream."""
 
     def __init__(self, who: str) -> None:
-        self._who = who
-        self._ended = False
+        super().__init__(who)
         self._parts: list[dict[str, Any]] = []
         self._text = ""
-        self._stop = ""
         self._blocked = ""
         self._usage: dict[str, Any] = {}
-        self._odd: Any = None
 
-    def add(self, body: Body) -> str:
-        """Add one body; the text that it brought.
-
-        Raises:
-            FailedError: it is an error.
-        """
-        self._ended = self._ended or body.last
-        value = mapping(body.value)
+    def _add(self, value: dict[str, Any], body: Body) -> str:
         self._usage = mapping(first_of(value, "usageMetadata", "usage_metadata")) or self._usage
         feedback = mapping(first_of(value, "promptFeedback", "prompt_feedback"))
         self._blocked = word(first_of(feedback, "blockReason", "block_reason")) or self._blocked
@@ -62,15 +52,10 @@ class GoogleReading:
         return text
 
     def completion(self) -> Completion:
-        """All of it.
-
-        Raises:
-            BadAnswerError, ProviderRefusedError, ProviderUnavailableError: it is no answer.
-        """
         self._check()
         calls = [call for part in self._parts if (call := part.get("functionCall")) is not None]
         if not all(word(call.get("name")) for call in calls):
-            raise BadAnswerError(f"{self._who} called a tool without naming it.")
+            raise self._nameless()
         reply = Reply(
             text=self._text,
             tool_calls=tuple(
@@ -91,10 +76,9 @@ class GoogleReading:
         if stop and stop != "STOP" and stop not in _LENGTH:
             raise ProviderRefusedError(f"{who} refused to answer: {stop}")
         if not (stop or self._parts):
-            odd = "" if self._odd is None else f": {shown(self._odd)}"
-            raise BadAnswerError(f"{who} gave an answer without candidates{odd}.")
+            raise self._without("candidates")
         if not (stop or self._ended):
-            raise ProviderUnavailableError(f"{who} is not available: the answer broke off")
+            raise self._broken_off()
 
     def _candidate(self, candidate: dict[str, Any]) -> str:
         stop = word(first_of(candidate, "finishReason", "finish_reason")).upper()

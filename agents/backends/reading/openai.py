@@ -9,6 +9,7 @@ from agents.backends.faults import FailedError
 from agents.backends.provider import Completion, Reply, Tokens, ToolCall, counted
 from agents.backends.reading.bodies import Body
 from agents.backends.reading.calls import Call, Calls
+from agents.backends.reading.reading import ProtocolReading
 from agents.backends.reading.shapes import (
     arguments_of,
     count,
@@ -18,36 +19,26 @@ from agents.backends.reading.shapes import (
     text_in,
     word,
 )
-from agents.backends.values import shown
 from celery_agents.contracts.base import JsonValue
-from celery_agents.errors import BadAnswerError, ProviderRefusedError, ProviderUnavailableError
+from celery_agents.errors import ProviderRefusedError
 
 _LENGTH = frozenset({"length", "max_tokens", "model_length"})
 _BLOCKED = frozenset({"content_filter", "safety"})
 _BROKEN = frozenset({"error", "abort"})
 
 
-class OpenAIReading:
+class OpenAIReading(ProtocolReading):
     """One answer, read body by body: a completion, or the chunks of a stream."""
 
     def __init__(self, who: str, tools: Collection[str]) -> None:
-        self._who = who
+        super().__init__(who)
         self._calls = Calls(tools)
-        self._begun = self._ended = False
+        self._begun = False
         self._text = ""
         self._refusal = ""
-        self._stop = ""
         self._usage: dict[str, Any] = {}
-        self._odd: Any = None
 
-    def add(self, body: Body) -> str:
-        """Add one body; the text that it brought.
-
-        Raises:
-            FailedError: it is an error.
-        """
-        self._ended = self._ended or body.last
-        value = mapping(body.value)
+    def _add(self, value: dict[str, Any], body: Body) -> str:
         choices = listed(value.get("choices"))
         text = self._choice(mapping(choices[0])) if choices else ""
         self._usage = _usage_in(value, choices) or self._usage
@@ -59,22 +50,16 @@ class OpenAIReading:
         return text
 
     def completion(self) -> Completion:
-        """All of it.
-
-        Raises:
-            BadAnswerError, ProviderRefusedError, ProviderUnavailableError: it is no answer.
-        """
         if not self._begun:
-            odd = "" if self._odd is None else f": {shown(self._odd)}"
-            raise BadAnswerError(f"{self._who} gave an answer without choices{odd}.")
+            raise self._without("choices")
         if self._refusal or self._stop in _BLOCKED:
             reason = self._refusal or "content filter"
             raise ProviderRefusedError(f"{self._who} refused: {reason}")
         if self._stop in _BROKEN or not (self._stop or self._ended):
-            raise ProviderUnavailableError(f"{self._who} is not available: the answer broke off")
+            raise self._broken_off()
         calls = self._calls.found()
         if not all(call.name for call in calls):
-            raise BadAnswerError(f"{self._who} called a tool without naming it.")
+            raise self._nameless()
         reply = Reply(
             text=self._text,
             tool_calls=tuple(
