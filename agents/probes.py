@@ -11,7 +11,7 @@ import asyncio
 import ssl
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import ip_address
@@ -22,6 +22,7 @@ from agents.backends.base import Answer, Turn
 from agents.entries import CeleryEntry, Entry, HttpEntry, ModelEntry
 from agents.registry import Registered
 from app.health import Probe
+from app.performing import Perform, performed
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import redact
 
@@ -208,16 +209,16 @@ class _Apart:
 
     def __init__(self) -> None:
         self.step_id = self.run_id = f"probe-{uuid.uuid4()}"
-        self.attempt = 1
+        self.attempt = self.tries = 1
 
     async def call(
         self,
         name: str,  # noqa: ARG002 - the protocol's
-        perform: Callable[[str], Awaitable[Answer]],
+        perform: Perform,
         *,
         fingerprint: str = "",  # noqa: ARG002 - the protocol's
     ) -> Answer:
-        return await perform(str(uuid.uuid4()))
+        return await performed("probe", perform, str(uuid.uuid4()))
 
     async def progress(self, **fields: JsonValue) -> None:
         """Nobody watches."""

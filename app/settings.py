@@ -69,6 +69,9 @@ class Settings(BaseSettings):
     poll_interval_s: float = 0.25
     #: A step without a timeout of its own. Model calls end within minutes.
     step_timeout_s: float = 120.0
+    #: A step without a deadline whose agent refuses it (rate limit, open breaker) comes again for
+    #: so long: above any pause that a provider asks for, so that nobody waits for ever.
+    refusal_limit_s: float = 24 * 3600
     #: Waits above this stay in the row; below it Celery's countdown holds them in the worker.
     countdown_limit_s: float = 60.0
 

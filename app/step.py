@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from app.fibers import arrival
 from app.journal.rows import Claimed
+from app.performing import Perform, performed
 from app.plan import MemberState, Tally
 from app.reply import Reply
 from celery_agents.contracts.base import JsonValue
@@ -48,6 +49,10 @@ class Step:
         return self.claim.attempt
 
     @property
+    def tries(self) -> int:
+        return self.claim.token
+
+    @property
     def asked_to_stop(self) -> bool:
         """Whether it is cancelled, or its worker stops, rather than being late."""
         active = self.runtime.active.get(self.claim.id)
@@ -67,10 +72,12 @@ class Step:
         within = self.runtime.settings.payload_limit_bytes // 2
         return self.runtime.journal.tally(self.claim.id, values_within=within)
 
-    async def call(
-        self, name: str, perform: Callable[[str], Awaitable[Answer]], *, fingerprint: str = ""
-    ) -> Answer:
-        """Make one paid or outside act, unless an earlier attempt finished it."""
+    async def call(self, name: str, perform: Perform, *, fingerprint: str = "") -> Answer:
+        """Make one paid or outside act, unless an earlier attempt finished it.
+
+        ``perform`` gets the idempotency key, if it takes an argument, and gives an Answer or its
+        value; it may be a coroutine function or a plain one, which runs in a thread.
+        """
         seq, self._calls = self._calls, self._calls + 1
         answer = (await self._finished_before()).get((seq, fingerprint))
         if answer is not None:
@@ -84,7 +91,7 @@ class Step:
         if not await arrival(journal.start_call(self.claim, seq, name, fingerprint, key)):
             raise StepCancelledError("Another worker has its lease; the call was not made.")
         try:
-            result = await perform(key)
+            result = await performed(name, perform, key)
         except AgentsError as error:
             # A call that failed may have cost something all the same; its error tells.
             self.spent += Usage.model_validate(error.details.get("usage") or {})

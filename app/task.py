@@ -45,9 +45,6 @@ log = logging.getLogger(__name__)
 JOURNAL_PAUSE_S = (0.5, 5.0)
 #: A finished step's outcome is kept and written for so long before the step is given back.
 JOURNAL_PATIENCE_S = 60.0
-#: A step that is not admitted comes again so often, without using up an attempt: with the default
-#: policy and an agent whose breaker stays open that is about an hour. Its deadline may be sooner.
-REFUSALS_MAX = 100
 #: Characters of JSON that escapes, for a byte of a message, at the most.
 ESCAPED = 6
 #: What a client's message says beside its arguments, kept for publishing successors again.
@@ -270,10 +267,10 @@ class StepTask(Task):
         match result:
             case Expand():
                 return self._expand(runtime, claim, result)
-            case RetryableError() if (
-                not cancelled and (delay := self._retry_delay(claim, result)) is not None
-            ):
-                return self._try_again(runtime, claim, result, delay)
+            case RetryableError() if not cancelled:
+                delay_s = self._retry_delay(runtime, claim, result)
+                if delay_s is not None:
+                    return self._try_again(runtime, claim, result, delay_s)
             case _Stopped() if not cancelled:
                 return self._hand_on(runtime, claim)
         return self._finish(runtime, claim, _Stopped() if cancelled and _again(result) else result)
@@ -327,27 +324,33 @@ class StepTask(Task):
                 log.warning("%s: outcome not written yet: %s", self.request.id, error)
                 sleep(random.uniform(*JOURNAL_PAUSE_S))  # noqa: S311 - spreads load
 
-    def _retry_delay(self, claim: Claimed, error: RetryableError) -> float | None:
-        """Seconds until it comes again; None when it does not, by count or by deadline."""
+    def _retry_delay(self, runtime: Runtime, claim: Claimed, error: RetryableError) -> float | None:
+        """Seconds until it comes again; None when it does not, by count or by deadline.
+
+        What was refused comes again until its deadline, which its first refusal gives it if it
+        had none; only what was tried has its attempts counted.
+        """
         policy = self.parse(claim.payload["args"], claim.payload["kwargs"]).retry
         rng, after_s = random.Random(), error.retry_after_s  # noqa: S311 - jitter
-        if error.attempted:
-            delay = policy.delay_s(claim.attempt, rng=rng, retry_after_s=after_s)
-        elif (claims := claim.token) - claim.attempt < REFUSALS_MAX:
-            delay = policy.wait_s(claims, rng=rng, retry_after_s=after_s)
-        else:
-            delay = None
-        too_late = claim.left_s is not None and (delay or 0) >= claim.left_s
+        left_s = claim.left_s
+        if not error.attempted:
+            within_s = runtime.settings.refusal_limit_s if left_s is None else left_s
+            return policy.refused_delay_s(
+                claim.token, rng=rng, retry_after_s=after_s, within_s=within_s
+            )
+        delay = policy.delay_s(claim.attempt, rng=rng, retry_after_s=after_s)
+        too_late = left_s is not None and (delay or 0) >= left_s
         return None if too_late else delay
 
     def _try_again(
         self, runtime: Runtime, claim: Claimed, error: RetryableError, delay: float
     ) -> Any:
         info = ErrorInfo.of(error)
+        limit_s = None if error.attempted else runtime.settings.refusal_limit_s
         self._write_calls(runtime, claim)
         aftermath = self._keep_writing(
             lambda: runtime.journal.postpone(
-                claim, delay_s=delay, error=info, attempted=error.attempted
+                claim, delay_s=delay, error=info, refused_within_s=limit_s
             )
         )
         if not aftermath.applied:  # it was cancelled meanwhile, or another worker has it

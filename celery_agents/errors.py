@@ -57,7 +57,7 @@ class RetryableError(AgentsError):
 
     kind = "transient"
     retryable = True
-    #: Whether it uses an attempt up. What was not admitted for now has not been tried.
+    #: Whether it uses an attempt up. What was refused for now has not been tried.
     attempted: ClassVar[bool] = True
 
     @property
@@ -74,9 +74,14 @@ class PermanentError(AgentsError):
 
 
 class RateLimitedError(RetryableError):
-    """A provider refused for now because too much was asked of it."""
+    """A provider or service refused for now because too much was asked of it.
+
+    It is no attempt: the step comes again after ``retry_after_s``, else after the policy's
+    backoff, as long as its deadline allows. A fallback chain asks the next candidate.
+    """
 
     kind = "rate_limited"
+    attempted = False
 
 
 class ProviderUnavailableError(RetryableError):
@@ -164,7 +169,10 @@ class MissingKeyError(ConfigurationError):
 
 
 class ProviderRefusedError(PermanentError):
-    """A provider refused the request itself (bad key, unknown model, blocked content)."""
+    """A provider refused the request itself (bad key, no credit, unknown model, blocked content).
+
+    A quota that is used up for the day or for good is one too: waiting would not help.
+    """
 
     kind = "refused"
 

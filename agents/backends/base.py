@@ -7,7 +7,7 @@ task); an agent is a named entry of one kind. Backends run as coroutines on the 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 
@@ -41,15 +41,26 @@ class StepContext(Protocol):
         """From 1; above 1 when the step was tried before."""
         ...
 
+    @property
+    def tries(self) -> int:
+        """From 1; as ``attempt``, with the times that it was refused or given back counted too."""
+        ...
+
     async def call(
-        self, name: str, perform: Callable[[str], Awaitable[Answer]], *, fingerprint: str = ""
+        self,
+        name: str,
+        perform: Callable[[str], Awaitable[Answer]] | Callable[..., Any],
+        *,
+        fingerprint: str = "",
     ) -> Answer:
         """Make one paid or outside act, journaled.
 
         The *n*-th call of a step has the same idempotency key in each attempt; ``perform``
-        receives that key. A call that finished in an earlier attempt of this step is not made
-        again: its journaled answer is returned. ``fingerprint`` (a digest of the request)
-        guards that: when it differs from the journaled one the call is made anew.
+        receives that key, if it takes an argument. It gives an Answer, or a value that has a JSON
+        form, and may be async or not: a plain function runs in a thread. A call that finished in an
+        earlier attempt of this step is not made again: its journaled answer is returned.
+        ``fingerprint`` (a digest of the request) guards that: when it differs from the journaled
+        one the call is made anew.
         """
         ...
 

@@ -60,6 +60,8 @@ class Price(Contract):
     output_usd: Annotated[float, Field(ge=0)]
     #: Tokens read from the provider's cache; as ``input_usd`` when not given.
     cached_usd: Annotated[float, Field(ge=0)] | None = None
+    #: Tokens written to the cache; by default as Anthropic and OpenAI take, 1.25 x ``input_usd``.
+    cache_write_usd: Annotated[float, Field(ge=0)] | None = None
 
 
 class ModelConfig(Contract):

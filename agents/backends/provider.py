@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable
+from contextlib import aclosing
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 from pydantic import Field
 
 from agents.backends.clients import ResolveSecret, SharedClients, secret_named
 from agents.backends.config import ModelConfig
-from agents.backends.faults import scrub
+from agents.backends.faults import FailedError, scrub, told_error
+from agents.backends.reading.bodies import Body, bodies
+from agents.backends.reading.shapes import count
 from agents.backends.values import shown
 from celery_agents.contracts.base import Contract, JsonValue
 from celery_agents.errors import AgentsError, BadAnswerError, ProviderUnavailableError
@@ -115,19 +118,33 @@ def counted(
     tokens_in: Any, tokens_out: Any, cache_read: Any = None, cache_write: Any = None
 ) -> Tokens | None:
     """Tokens as a server told them; None where it did not tell, or told no numbers."""
-    told = (tokens_in, tokens_out, cache_read or 0, cache_write or 0)
-    return Tokens(*told) if all(isinstance(count, int) for count in told) else None
+    sent, received = count(tokens_in), count(tokens_out)
+    if sent is None or received is None:
+        return None
+    return Tokens(sent, received, count(cache_read) or 0, count(cache_write) or 0)
 
 
-# SDKs build their objects unchecked, so odd answers surface as any of these.
+class Reading(Protocol):
+    """Makes a completion of the JSON values of one answer (:mod:`agents.backends.reading`)."""
+
+    def add(self, body: Body) -> str:
+        """Add one value; the text that it brought. Raises FailedError where it is an error."""
+        ...
+
+    def completion(self) -> Completion:
+        """All of it. Raises an AgentsError where it is no answer."""
+        ...
+
+
+# What a deviation that nobody thought of may surface as.
 _ODD_ANSWER = (ValueError, TypeError, LookupError, AttributeError, AssertionError)
 
 
 class SdkProvider(ABC):
-    """What the three SDK providers have in common: the key, the client, errors made ours."""
+    """What the providers have in common: the key, the client, reading, errors made ours."""
 
     name: ClassVar[str]  # of the provider, and of the extra that installs it
-    module: ClassVar[str]  # the SDK
+    module: ClassVar[str]  # what that installs to send requests by
     key_name: ClassVar[str]  # where the key is found, unless configured
     schema_with_tools: bool = True
 
@@ -152,9 +169,12 @@ class SdkProvider(ABC):
         call = self._prepare(request)
         # The SDKs' errors hold the request with its headers, so ours do not chain them.
         try:
-            return await self._send(client, call, idempotency_key, on_text)
+            async with aclosing(self._send(client, call, idempotency_key)) as content:
+                return await self._read(request, content, on_text)
         except AgentsError:
             raise
+        except FailedError as failed:
+            raise told_error(self.who, failed, secret) from None
         except http.RequestError as error:
             raise self.unavailable(scrub(f"{type(error).__name__}: {error}", secret)) from None
         except self._sdk_errors(sdk) as error:
@@ -171,6 +191,16 @@ class SdkProvider(ABC):
     def unavailable(self, reason: str) -> ProviderUnavailableError:
         return ProviderUnavailableError(f"{self.who} is not available: {shown(reason, 400)}")
 
+    async def _read(
+        self, request: Request, content: AsyncIterator[bytes], on_text: OnText
+    ) -> Completion:
+        reading = self._reading(request)
+        async for body in bodies(content, who=self.who):
+            text = reading.add(body)
+            if request.stream:
+                await on_text(text)
+        return reading.completion()
+
     def _secret(self) -> str:
         name = self.config.api_key_env or (None if self.config.base_url else self.key_name)
         if name is None:
@@ -179,25 +209,34 @@ class SdkProvider(ABC):
 
     @abstractmethod
     def _make_client(self, sdk: Any, http: Any, secret: str) -> Any:
-        """A new client, SDK retries off."""
+        """A new client, retries off."""
 
     @abstractmethod
     def _prepare(self, request: Request) -> dict[str, Any]:
-        """The SDK's arguments for the request. Raises InvalidPayloadError."""
+        """The arguments of the call for the request. Raises InvalidPayloadError."""
 
     @abstractmethod
-    async def _send(
-        self, client: Any, call: dict[str, Any], idempotency_key: str, on_text: OnText
-    ) -> Completion:
-        """Send it and read the reply."""
+    def _send(
+        self, client: Any, call: dict[str, Any], idempotency_key: str
+    ) -> AsyncGenerator[bytes]:
+        """Send it; the bytes of the answer as they arrive."""
 
     @abstractmethod
-    def _sdk_errors(self, sdk: Any) -> tuple[type[Exception], ...]:
-        """The SDK's own errors."""
+    def _reading(self, request: Request) -> Reading:
+        """A reader for the answer to the request."""
 
-    @abstractmethod
+    def _sdk_errors(self, sdk: Any) -> tuple[type[Exception], ...]:  # noqa: ARG002 - for SDKs
+        """The SDK's own errors, where there is one."""
+        return ()
+
     def _translate(self, error: Any, secret: str) -> AgentsError:
         """One of the SDK's own errors as ours."""
+        response = getattr(error, "response", None)
+        if response is None:
+            return self.unavailable(scrub(str(error), secret))
+        body = error.body or response.text
+        failed = FailedError(body, status=response.status_code, headers=response.headers)
+        return told_error(self.who, failed, secret)
 
     async def _close(self, client: Any) -> None:
         await client.close()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, bindparam, insert, update
+from sqlalchemy import Connection, bindparam, func, insert, update
 
 from app.journal import joins, shots
 from app.journal.conclusions import Conclusion, conclude
@@ -114,8 +114,9 @@ def _with_wake(_place: int, row: Sequence[Any]) -> Aftermath:
 class PostponeStep(Operation[Aftermath]):
     """Give a claimed step back, to be claimed again after ``delay_s``; not one that is cancelled.
 
-    With ``error`` it is a failed attempt or, when not ``attempted``, none: it was not admitted for
-    now. Without, its worker stops: the attempt is not counted, and another worker is woken.
+    With ``error`` it is a failed attempt or, with ``refused_within_s``, none: it was refused for
+    now, and if it has no deadline that many seconds are one. Without, its worker stops: the attempt
+    is not counted, and another worker is woken.
     """
 
     order: ClassVar[int] = 11
@@ -127,14 +128,15 @@ class PostponeStep(Operation[Aftermath]):
         delay_s: float,
         wake_grace_s: float,
         error: ErrorInfo | None,
-        attempted: bool = True,
+        refused_within_s: float | None = None,
     ) -> None:
         super().__init__()
         self.claim = claim
         self.delay_s = delay_s
         self.wake_grace_s = wake_grace_s
         self.error = error
-        self.counted = error is not None and attempted
+        self.refused_within_s = refused_within_s
+        self.counted = error is not None and refused_within_s is None
 
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[PostponeStep]) -> list[Aftermath]:
@@ -154,6 +156,9 @@ class PostponeStep(Operation[Aftermath]):
             values[Step.attempts] = Step.attempts - 1
         if error is not None:
             values[Step.error] = error.compact()
+        if self.refused_within_s is not None:
+            limit = now() + self.refused_within_s
+            values[Step.deadline_at] = func.coalesce(Step.deadline_at, limit)
         row = connection.execute(
             update(Step)
             .where(

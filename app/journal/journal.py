@@ -78,12 +78,15 @@ class Journal:
         *,
         delay_s: float,
         error: ErrorInfo | None = None,
-        attempted: bool = True,
+        refused_within_s: float | None = None,
     ) -> Reply[Aftermath]:
-        grace = self.rules.wake_grace_s
         return self._writer.submit(
             PostponeStep(
-                claim, delay_s=delay_s, wake_grace_s=grace, error=error, attempted=attempted
+                claim,
+                delay_s=delay_s,
+                wake_grace_s=self.rules.wake_grace_s,
+                error=error,
+                refused_within_s=refused_within_s,
             )
         )
 

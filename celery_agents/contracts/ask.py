@@ -76,8 +76,9 @@ class Ask(StepOptions):
     choices: Annotated[tuple[Name, ...], Field(min_length=1, max_length=1000)] | None = None
     #: The answer must be JSON of this schema.
     answer_schema: dict[str, JsonValue] | None = None
-    #: While the agent's breaker is open: come again when it may close, or fail at once, for
-    #: somebody (a fallback chain) who knows whom to ask instead.
-    when_open: Literal["wait", "fail"] = "wait"
+    #: While the agent takes no steps (its breaker is open, it answered 429): come again later, or
+    #: fail at once, for somebody (a fallback chain) who knows whom to ask instead. A list has the
+    #: kinds of errors at which it fails.
+    when_open: Literal["wait", "fail"] | tuple[Name, ...] = "wait"
     #: Who undoes it when it is part of a run that fails; by default whoever its agent names.
     compensation: Compensated = None

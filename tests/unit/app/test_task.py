@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from celery import Celery, signals
 from celery.exceptions import Ignore, Reject, Retry
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from app.journal import reads
 from app.journal.models import Step as StepRow
@@ -30,6 +30,7 @@ from celery_agents.errors import (
     DeadlineExceededError,
     InvalidPayloadError,
     PayloadTooLargeError,
+    ProviderUnavailableError,
     RateLimitedError,
     StepCancelledError,
     StepDeadError,
@@ -79,6 +80,13 @@ def row(runtime: Runtime, step_id: str) -> Any:
     return runtime.journal.read(
         lambda c: c.execute(select(StepRow.__table__).where(StepRow.id == step_id)).first()
     )
+
+
+def due(runtime: Runtime, step_id: str) -> str:
+    """Let the wait of a step be over."""
+    past = update(StepRow).where(StepRow.id == step_id).values(ready_at=0)
+    runtime.journal.transaction(lambda c: c.execute(past))
+    return step_id
 
 
 async def shout(step: Step, request: StepOptions) -> Answer:
@@ -202,7 +210,7 @@ def flaky(after_s: float | None = None) -> Run:
     async def flaky(step: Step, request: StepOptions) -> str:
         if step.attempt == 1:
             details = {} if after_s is None else {"retry_after_s": after_s}
-            raise RateLimitedError("slowly", details)
+            raise ProviderUnavailableError("down", details)
         return "at last"
 
     return flaky
@@ -212,37 +220,65 @@ def test_a_retryable_error_is_tried_again(make: Any, runtime: Runtime) -> None:
     task = make(flaky())
     with pytest.raises(Retry) as retry:
         receive(task, "s", 1, retry={"base_delay_s": 0})
-    assert isinstance(retry.value.exc, RateLimitedError)
+    assert isinstance(retry.value.exc, ProviderUnavailableError)
     found = row(runtime, "s")
-    assert (found.state, found.error["kind"]) == ("ready", "rate_limited")
+    assert (found.state, found.error["kind"]) == ("ready", "unavailable")
     assert woken(task, "s") == "at last"
     assert row(runtime, "s").attempts == 2
 
 
-def test_what_was_not_admitted_is_no_attempt(make: Any, runtime: Runtime) -> None:
+REFUSED = {"breaker_open": BreakerOpenError, "rate_limited": RateLimitedError}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_was_refused_is_no_attempt(make: Any, runtime: Runtime, kind: str) -> None:
+    tries: list[int] = []
+
     async def guarded(step: Step, request: StepOptions) -> str:
-        if step.claim.token <= 3:
-            raise BreakerOpenError("open", {"retry_after_s": 0.01})
+        tries.append(step.tries)
+        if step.tries <= 3:
+            raise REFUSED[kind]("later", {"retry_after_s": 0.01})
         return f"attempt {step.attempt}"
 
     task = make(guarded)
     once = {"max_attempts": 1, "base_delay_s": 0}
     with pytest.raises(Retry):
         receive(task, "s", 1, retry=once)
-    assert (row(runtime, "s").attempts, row(runtime, "s").error["kind"]) == (0, "breaker_open")
+    assert (row(runtime, "s").attempts, row(runtime, "s").error["kind"]) == (0, kind)
     for _ in range(2):
         with pytest.raises(Retry):
-            woken(task, "s")
-    assert woken(task, "s") == "attempt 1"
-    assert row(runtime, "s").attempts == 1
+            woken(task, due(runtime, "s"))
+    assert woken(task, due(runtime, "s")) == "attempt 1"
+    assert (row(runtime, "s").attempts, tries) == (1, [1, 2, 3, 4])
     assert runtime.journal.read(reads.retries) == 0
 
 
-def test_it_waits_no_longer_than_its_deadline(make: Any, runtime: Runtime) -> None:
-    async def guarded(step: Step, request: StepOptions) -> str:
-        raise BreakerOpenError("open", {"retry_after_s": 50})
+def test_its_first_refusal_gives_a_step_a_deadline(make: Any, runtime: Runtime) -> None:
+    async def refused(step: Step, request: StepOptions) -> str:
+        raise RateLimitedError("slowly")
 
-    with pytest.raises(BreakerOpenError):
+    task, limit_s = make(refused), runtime.settings.refusal_limit_s
+    with pytest.raises(Retry):
+        receive(task, "open", 1)
+    with pytest.raises(Retry):
+        receive(task, "own", 1, deadline_s=900)
+    for step_id, seconds in {"open": limit_s, "own": 900}.items():
+        found = row(runtime, step_id)
+        assert found.deadline_at - found.created_at == pytest.approx(seconds, abs=30)
+    until = row(runtime, "open").deadline_at
+    with pytest.raises(Retry):
+        woken(task, due(runtime, "open"))
+    assert row(runtime, "open").deadline_at == until  # not a new one with each refusal
+
+
+@pytest.mark.parametrize("error", [BreakerOpenError, RateLimitedError])
+def test_it_waits_no_longer_than_its_deadline(
+    make: Any, runtime: Runtime, error: type[AgentsError]
+) -> None:
+    async def guarded(step: Step, request: StepOptions) -> str:
+        raise error("later", {"retry_after_s": 50})
+
+    with pytest.raises(error, match="later"):
         receive(make(guarded), "s", 1, deadline_s=20)
     assert row(runtime, "s").state == "failed"
 
@@ -254,7 +290,7 @@ def test_a_long_wait_stays_in_the_row(make: Any, runtime: Runtime) -> None:
 
 
 def test_the_last_attempt_fails(make: Any, runtime: Runtime) -> None:
-    with pytest.raises(RateLimitedError) as error:
+    with pytest.raises(ProviderUnavailableError) as error:
         receive(make(flaky(after_s=1)), "s", 1, retry={"max_attempts": 1})
     assert error.value.retry_after_s == 1
     assert row(runtime, "s").state == "failed"
@@ -263,7 +299,7 @@ def test_the_last_attempt_fails(make: Any, runtime: Runtime) -> None:
 def test_no_attempt_is_promised_that_would_come_after_the_deadline(
     make: Any, runtime: Runtime
 ) -> None:
-    with pytest.raises(RateLimitedError):
+    with pytest.raises(ProviderUnavailableError):
         receive(make(flaky(after_s=50)), "s", 1, deadline_s=20)
     assert row(runtime, "s").state == "failed"
 
@@ -450,30 +486,52 @@ def test_one_outcome_for_whatever_came_out(result: object, expected: Outcome) ->
     assert _outcome(result, claim(), SPENT) == expected
 
 
-OPEN = BreakerOpenError("", {"retry_after_s": 9})
+AWAY = ProviderUnavailableError("")
+AWAY_7 = ProviderUnavailableError("", {"retry_after_s": 7})
 
 
 @pytest.mark.parametrize(
     ("change", "error", "delay"),
     [
-        ({}, RateLimitedError(""), (0, 1)),
-        ({"attempt": 4, "token": 4}, OPEN, (9, 13)),  # no attempt, so it is not the last one
-        ({"attempt": 1, "token": 90}, OPEN, (9, 39)),  # less often each time
-        ({"attempt": 1, "token": 101}, OPEN, None),
-        ({"remaining_s": 8}, OPEN, None),
-        ({"attempt": 3}, RateLimitedError(""), (0, 2)),
-        ({"attempt": 4}, RateLimitedError(""), None),
-        ({}, RateLimitedError("", {"retry_after_s": 7}), (7, 8)),
-        ({}, RateLimitedError("", {"retry_after_s": 10**9}), (3600, 3601)),
-        ({"remaining_s": 5}, RateLimitedError("", {"retry_after_s": 7}), None),
-        ({"remaining_s": -1}, RateLimitedError(""), None),
-        ({"remaining_s": 30}, RateLimitedError("", {"retry_after_s": 7}), (7, 8)),
+        ({}, AWAY, (0, 1)),
+        ({"attempt": 3}, AWAY, (0, 2)),
+        ({"attempt": 4}, AWAY, None),
+        ({}, AWAY_7, (7, 8)),
+        ({}, ProviderUnavailableError("", {"retry_after_s": 10**9}), (3600, 3601)),
+        ({"remaining_s": 5}, AWAY_7, None),
+        ({"remaining_s": -1}, AWAY, None),
+        ({"remaining_s": 30}, AWAY_7, (7, 8)),
     ],
 )
 def test_the_delay_before_the_next_attempt(
-    make: Any, change: dict[str, Any], error: Any, delay: tuple[float, float] | None
+    make: Any, runtime: Runtime, change: dict[str, Any], error: Any, delay: Any
 ) -> None:
-    found = make(shout)._retry_delay(claim(**change), error)
+    found = make(shout)._retry_delay(runtime, claim(**change), error)
+    if delay is None:
+        assert found is None
+    else:
+        assert delay[0] <= found <= delay[1]
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+@pytest.mark.parametrize(
+    ("change", "retry_after_s", "delay"),
+    [
+        ({"attempt": 4, "token": 4}, 9, (9, 13)),  # no attempt, so it is not the last one
+        ({"attempt": 1, "token": 90}, 9, (9, 39)),  # less often each time
+        ({"attempt": 1, "token": 50_000}, 9, (9, 39)),  # no number is too many
+        ({"attempt": 1, "token": 50_000}, None, (0, 30)),
+        ({"token": 90, "remaining_s": 8}, 9, None),  # its time is over before
+        ({"token": 90, "remaining_s": 10}, 9, (9, 10)),  # jitter takes it no further
+        ({"token": 90, "remaining_s": -1}, None, None),
+        ({"token": 1}, 10**9, (3600, 3601)),
+    ],
+)
+def test_the_delay_after_a_refusal(
+    make: Any, runtime: Runtime, *, kind: str, change: Any, retry_after_s: Any, delay: Any
+) -> None:
+    details = {} if retry_after_s is None else {"retry_after_s": retry_after_s}
+    found = make(shout)._retry_delay(runtime, claim(**change), REFUSED[kind]("", details))
     if delay is None:
         assert found is None
     else:

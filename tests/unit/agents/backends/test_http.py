@@ -96,6 +96,11 @@ def test_answers(
         (Does(status=401, raw=f"no {TOKEN}".encode()), ProviderRefusedError),
         (Does(status=404, raw=b"gone"), ProviderRefusedError),
         (Does(status=500, raw=b"oops"), ProviderUnavailableError),
+        (Does(status=503, raw=b"later"), ProviderUnavailableError),
+        (Does(status=503, raw=b"later", headers={"Retry-After": "2"}), RateLimitedError),
+        (Does(status=429, raw=b"x" * 300_000), RateLimitedError),
+        (Does(status=429, raw=b'{"error": {"code": "insufficient_quota"}}'), ProviderRefusedError),
+        (Does(status=429, raw=b"The daily limit is reached."), ProviderRefusedError),
         (Does(hang=True), ProviderUnavailableError),
     ],
     ids=lambda value: (

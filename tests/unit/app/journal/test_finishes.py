@@ -75,14 +75,15 @@ def test_a_failed_attempt_is_counted_and_told(world: World, journal: Journal) ->
     assert journal.read(reads.retries) == 1
 
 
-def test_one_that_was_not_admitted_costs_no_attempt(world: World, journal: Journal) -> None:
+def test_one_that_was_refused_costs_no_attempt(world: World, journal: Journal) -> None:
     claim = claimed(journal, "s", step())
-    after = journal.postpone(claim, delay_s=30, error=TIRED, attempted=False).result(SOON)
+    after = journal.postpone(claim, delay_s=30, error=TIRED, refused_within_s=99).result(SOON)
     assert (after.applied, after.wakes) == (True, [])  # it is sent again when the wait is over
     row = world.row("s")
     assert (row.state, row.attempts, row.worker_id) == ("ready", 0, None)
     assert ErrorInfo.model_validate(row.error) == TIRED
     assert row.ready_at == pytest.approx(world.clock() + 30, abs=5)
+    assert row.deadline_at == pytest.approx(world.clock() + 99, abs=5)
     assert world.events("s") == []
 
 
