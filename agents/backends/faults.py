@@ -81,10 +81,10 @@ def told_error(who: str, failed: FailedError, secret: str | None) -> AgentsError
     wait = retry_after_s(failed.headers)
     wait = _retry_info_s(body) if wait is None else wait
     text = scrub(message_in(body), secret)
-    if status is None:
-        status = _status_told(body)
-        text = f"{text} (told inside a successful answer)"
     lasting = is_lasting(body, wait_told=wait is not None)
+    if status is None:
+        who = f"Inside a successful answer {who}"
+        status = _status_told(body)
     return status_error(who, status, text, retry_after_s=wait, lasting=lasting)
 
 
