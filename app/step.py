@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from app.fibers import arrival
+from app.journal.calls import Begun
 from app.journal.rows import Claimed
 from app.performing import Perform, performed
 from app.plan import MemberState, Tally
@@ -79,16 +80,18 @@ class Step:
         value; it may be a coroutine function or a plain one, which runs in a thread.
         """
         seq, self._calls = self._calls, self._calls + 1
-        answer = (await self._finished_before()).get((seq, fingerprint))
-        if answer is not None:
-            known = Answer.model_validate(answer)
-            self.spent += known.usage  # should this attempt fail, the step has cost it all the same
+        if (known := await self._known(seq, fingerprint)) is not None:
             return known
         # Of what is asked too: a backup of another name gets no key that another request had.
         about = f"{self.claim.id}/{seq}/{name}/{fingerprint}"
         key = str(uuid.uuid5(uuid.NAMESPACE_OID, about))
-        journal = self.runtime.journal
-        if not await arrival(journal.start_call(self.claim, seq, name, fingerprint, key)):
+        start = self.runtime.journal.start_call(self.claim, seq, name, fingerprint, key)
+        begun = await arrival(start)
+        if begun is Begun.KNOWN:  # a worker whose lease ran out finished it late
+            self._before = None
+            if (known := await self._known(seq, fingerprint)) is not None:
+                return known
+        if begun is not Begun.YES:
             raise StepCancelledError("Another worker has its lease; the call was not made.")
         try:
             result = await performed(name, perform, key)
@@ -101,6 +104,15 @@ class Step:
         # Not waited for: the writer commits it before, or with, whatever this step writes next.
         self._finish(seq, result.compact(), None)
         return result
+
+    async def _known(self, seq: int, fingerprint: str) -> Answer | None:
+        """The answer of an earlier attempt; should this one fail, the step has cost it as well."""
+        answer = (await self._finished_before()).get((seq, fingerprint))
+        if answer is None:
+            return None
+        known = Answer.model_validate(answer)
+        self.spent += known.usage
+        return known
 
     def _finish(self, seq: int, answer: dict[str, Any] | None, error: ErrorInfo | None) -> None:
         def write() -> Reply[None]:

@@ -16,6 +16,7 @@ from celery.exceptions import Ignore, Reject
 
 from app.fibers import blocking, sleep, wait
 from app.journal.expansions import Expanded
+from app.journal.finishes import Postponed
 from app.journal.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused
 from app.permits import permit
 from app.plan import Expand, MemberState
@@ -278,11 +279,21 @@ class StepTask(Task):
     def _hand_on(self, runtime: Runtime, claim: Claimed) -> Any:
         """Give the step back, since this worker stops; its finished calls with it."""
         self._write_calls(runtime, claim)
-        aftermath = self._keep_writing(lambda: runtime.journal.postpone(claim, delay_s=0))
-        if not aftermath.applied:  # it was cancelled meanwhile, or another worker has it
-            return self._finish(runtime, claim, _Stopped())
-        runtime.follow(aftermath)
+        postponed = self._postpone(runtime, claim, delay_s=0)
+        if postponed.outcome is not None:
+            return self._conclude(postponed.outcome, claim.parent_id)
         raise Ignore(f"{claim.id}: given back, this worker stops")
+
+    def _postpone(self, runtime: Runtime, claim: Claimed, **how: Any) -> Postponed:
+        """Let another claim go on, unless the step was cancelled meanwhile."""
+        cancelled = self._outcome(runtime, claim, _Stopped())
+        postponed: Postponed = self._keep_writing(
+            lambda: runtime.journal.postpone(claim, cancelled=cancelled, **how)
+        )
+        if not postponed.applied:
+            self._too_late(runtime, claim)
+        runtime.follow(postponed)
+        return postponed
 
     def _write_calls(self, runtime: Runtime, claim: Claimed) -> None:
         """Another attempt would make finished calls again that are not written yet."""
@@ -292,13 +303,16 @@ class StepTask(Task):
             self._keep_writing(lambda: blocking(step.calls_written))
 
     def _finish(self, runtime: Runtime, claim: Claimed, result: Any) -> Any:
-        step = runtime.active[claim.id].step
-        outcome = _outcome(result, claim, step.spent if step else Usage())
+        outcome = self._outcome(runtime, claim, result)
         aftermath = self._keep_writing(lambda: runtime.journal.finish(claim, outcome))
         if not aftermath.applied:
             self._too_late(runtime, claim)
         runtime.follow(aftermath)
         return self._conclude(outcome, claim.parent_id)
+
+    def _outcome(self, runtime: Runtime, claim: Claimed, result: Any) -> Outcome:
+        step = runtime.active[claim.id].step
+        return _outcome(result, claim, step.spent if step else Usage())
 
     def _too_late(self, runtime: Runtime, claim: Claimed) -> NoReturn:
         """Nothing was written: another worker had the lease, or the claim itself is lost.
@@ -348,13 +362,11 @@ class StepTask(Task):
         info = ErrorInfo.of(error)
         limit_s = None if error.attempted else runtime.settings.refusal_limit_s
         self._write_calls(runtime, claim)
-        aftermath = self._keep_writing(
-            lambda: runtime.journal.postpone(
-                claim, delay_s=delay, error=info, refused_within_s=limit_s
-            )
+        postponed = self._postpone(
+            runtime, claim, delay_s=delay, error=info, refused_within_s=limit_s
         )
-        if not aftermath.applied:  # it was cancelled meanwhile, or another worker has it
-            return self._finish(runtime, claim, _Stopped())
+        if postponed.outcome is not None:
+            return self._conclude(postponed.outcome, claim.parent_id)
         runtime.active.pop(claim.id, None)  # its next message may be there before we are gone
         if delay > runtime.settings.countdown_limit_s:
             raise Ignore(f"{claim.id}: tried again in {delay:.0f} s, by recovery")

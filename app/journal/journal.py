@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, select
 
 from app.journal import approvals, cancels, joins, leases, reads, tallies, wakes
-from app.journal.calls import FinishCall, StartCall
+from app.journal.calls import Begun, FinishCall, StartCall
 from app.journal.claims import ClaimStep
 from app.journal.engine import reading
 from app.journal.expansions import Expanded, ExpandStep
-from app.journal.finishes import FinishStep, PostponeStep, Settle
+from app.journal.finishes import FinishStep, Postponed, PostponeStep, Settle
 from app.journal.held import Held
 from app.journal.inserts import InsertStep
 from app.journal.leases import Identity
@@ -23,9 +23,11 @@ from app.journal.writer import Writer, held_transaction, in_transaction
 from app.plan import Expand, MemberState, Tally
 from app.reply import Reply
 from celery_agents.contracts.base import JsonValue
-from celery_agents.contracts.outcome import ErrorInfo, Outcome
+from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
+from celery_agents.errors import StepCancelledError
 
 T = TypeVar("T")
+_CANCELLED = Outcome(state=State.CANCELLED, error=ErrorInfo.of(StepCancelledError()))
 
 
 class Journal:
@@ -78,22 +80,24 @@ class Journal:
         *,
         delay_s: float,
         error: ErrorInfo | None = None,
+        cancelled: Outcome | None = None,
         refused_within_s: float | None = None,
-    ) -> Reply[Aftermath]:
+    ) -> Reply[Postponed]:
+        """Give a step back; one that is cancelled ends, with ``cancelled`` if that is said."""
         return self._writer.submit(
             PostponeStep(
                 claim,
                 delay_s=delay_s,
-                wake_grace_s=self.rules.wake_grace_s,
                 error=error,
+                cancelled=cancelled or _CANCELLED,
+                rules=self.rules,
                 refused_within_s=refused_within_s,
             )
         )
 
     def start_call(
         self, claim: Claimed, seq: int, name: str, fingerprint: str, key: str
-    ) -> Reply[bool]:
-        """False: the step is not this claim's any more; the call must not be made."""
+    ) -> Reply[Begun]:
         return self._writer.submit(StartCall(claim, seq, name, fingerprint, key))
 
     def finish_call(
