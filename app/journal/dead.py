@@ -119,7 +119,7 @@ def requeue_step(
         and _told(connection, step.run_id, step_id)
     ):
         return joins.wake_of(step[3 : 3 + len(joins.WAKE_COLUMNS)])
-    if step is None or moved:
+    if step is None or step.state != State.DEAD:
         raise InvalidPayloadError(f"There is no dead letter {step_id}.")
     if parent_id is None and compensations.begun(connection, step_id):
         raise InvalidPayloadError(

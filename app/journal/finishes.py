@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ClassVar, Self
@@ -38,6 +38,10 @@ class FinishStep(Operation[Aftermath]):
     @property
     def has_lite(self) -> bool:
         return self._shot is _Shot.ROOTS
+
+    @property
+    def locks(self) -> Collection[joins.Lock]:
+        return [(self.conclusion.parent_id, self.conclusion.run_id)]
 
     @classmethod
     def shot(cls, operations: Sequence[FinishStep]) -> Shot | None:
@@ -156,8 +160,15 @@ class PostponeStep(Operation[Postponed]):
         self.refused_within_s = refused_within_s
         self.counted = error is not None and refused_within_s is None
 
+    @property
+    def locks(self) -> Collection[joins.Lock]:
+        return [(self.claim.parent_id, self.claim.run_id)]
+
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[PostponeStep]) -> list[Postponed]:
+        joins.lock(connection, (lock for o in operations for lock in o.locks))
+        joins.lock_steps(connection, (o.claim.id for o in operations))
+        # Nobody cancels one from here on: that takes the join above it, or its row.
         ids = sorted({o.claim.id for o in operations})
         found = connection.execute(_CANCELLED, {"b_ids": ids})
         cancelled = {(row.id, row.token) for row in found}
@@ -168,7 +179,6 @@ class PostponeStep(Operation[Postponed]):
             id(o): Postponed.ended_by(end, after)
             for o, end, after in zip(ending, ends, ended, strict=True)
         }
-        joins.lock_steps(connection, (o.claim.id for o in operations))
         return [results.get(id(o)) or o._write(connection) for o in operations]  # noqa: SLF001
 
     def _write(self, connection: Connection) -> Postponed:

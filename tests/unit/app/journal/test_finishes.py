@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import insert
 
 from app.journal import Journal, reads
-from app.journal.calls import FinishCall
+from app.journal.calls import Begun, FinishCall
+from app.journal.engine import now
 from app.journal.finishes import FinishStep, PostponeStep
+from app.journal.models import Call
 from app.journal.rows import Claimed
 from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, Usage
 from tests.unit.app.journal.support import (
@@ -110,10 +113,9 @@ def test_members_have_no_successors_of_their_own(world: World, journal: Journal)
 
 def test_a_batch_of_finishes_and_claims(world: World, journal: Journal) -> None:
     claims = [claimed(journal, f"s{n}", step(f"s{n}")) for n in range(3)]
-    grace = journal.rules.wake_grace_s
     found = batch(
         journal,
-        PostponeStep(claims[0], delay_s=0, wake_grace_s=grace, error=None),
+        PostponeStep(claims[0], delay_s=0, error=None, cancelled=FAILED, rules=journal.rules),
         FinishStep(claims[1], DONE, journal.rules),
         FinishStep(claims[2], FAILED, journal.rules),
     )
@@ -153,6 +155,7 @@ def test_answers_come_back_to_a_later_attempt(world: World, journal: Journal) ->
 
 
 def test_a_call_that_was_made_again_although_it_had_finished_is_counted(
+    world: World,
     journal: Journal,
 ) -> None:
     first = claimed(journal, "s", step())
@@ -162,7 +165,11 @@ def test_a_call_that_was_made_again_although_it_had_finished_is_counted(
     second = claimed(journal, "s")
     call(journal, second, 1, "two", "new")  # another request: not the same call
     assert journal.read(reads.calls_made_twice) == 0
-    call(journal, second, 0, "one")
+    assert journal.start_call(second, 0, "model", "f", "k").result(SOON) is Begun.KNOWN
+    assert journal.read(reads.calls_made_twice) == 0
+    again = {"step_id": "s", "seq": 0, "token": 2, "name": "m", "fingerprint": "f"}
+    with world.engine.begin() as c:
+        c.execute(insert(Call).values(idempotency_key="k", started_at=now() + 60, **again))
     assert journal.read(reads.calls_made_twice) == 1
 
 
