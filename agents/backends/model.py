@@ -25,12 +25,13 @@ from agents.backends.provider import (
     ToolSpec,
 )
 from agents.backends.schema import ballot_schema, problem
-from agents.backends.values import digest, parse_json, shown, text_of
+from agents.backends.values import digest, parse_json, sendable, shown, text_of
 from agents.tools import Tool, ToolError, load_tool
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import Usage
 from celery_agents.errors import (
     AgentFailedError,
+    AnswerTooLargeError,
     BadAnswerError,
     ConfigurationError,
     ProviderUnavailableError,
@@ -71,6 +72,7 @@ class ModelBackend:
         """Answer one turn with a ballot, a JSON value or text, as the turn asks.
 
         Raises:
+            InvalidPayloadError: the input cannot be sent.
             BadAnswerError: the reply could not be read as that.
             AgentFailedError: the model still called tools in its last allowed request.
         """
@@ -101,14 +103,15 @@ class ModelBackend:
         in_words = config.structured == "prompt" or (
             bool(self._tools) and not self._provider.schema_with_tools
         )
+        sendable(text_of(schema))
         system = [config.instructions, turn.instructions]
         if schema is not None and in_words:
             form = json.dumps(schema, ensure_ascii=False)
             system.append(f"Answer with nothing but JSON that has this JSON Schema:\n{form}")
         return Request(
             model=config.model,
-            system="\n\n".join(part for part in system if part) or None,
-            user=text_of(turn.input),
+            system=sendable("\n\n".join(part for part in system if part)) or None,
+            user=sendable(text_of(turn.input)),
             tools=tuple(
                 ToolSpec(name=t.name, description=t.description, parameters=t.parameters)
                 for t in self._tools.values()
@@ -164,7 +167,10 @@ class ModelBackend:
             return Answer(value=result.model_dump(mode="json"))
 
         fingerprint = digest([call.name, call.arguments])
-        answer = await step.call(f"tool:{call.name}", perform, fingerprint=fingerprint)
+        try:
+            answer = await step.call(f"tool:{call.name}", perform, fingerprint=fingerprint)
+        except AnswerTooLargeError as error:
+            return ToolResult(call=call, value=error.message, failed=True)
         # A journaled result belongs to this call too, whatever id its call had.
         return ToolResult.model_validate(answer.value).model_copy(update={"call": call})
 

@@ -11,6 +11,7 @@ from agents.voting.weights import weight
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import Outcome, State, Usage
 from celery_agents.contracts.vote import Abstention, Ballot, VotePolicy, Voter
+from celery_agents.values import mended
 
 _FENCED = re.compile(r"\s*```(?:json)?\s*(?P<json>.*?)\s*```\s*", re.DOTALL | re.IGNORECASE)
 _NUMBERING = re.compile(r"^\s*(?:\d+[.)]|[-*])\s+")
@@ -43,7 +44,7 @@ def ballot(
     return Ballot(
         voter=voter.key,
         confidence=confidence,
-        reason=reason[:_REASON_LIMIT] if isinstance(reason, str) else None,
+        reason=mended(reason[:_REASON_LIMIT]) if isinstance(reason, str) else None,
         weight=weight(policy, voter, confidence),
         usage=usage or Usage(),
         **said,

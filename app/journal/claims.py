@@ -208,6 +208,8 @@ def _explain(connection: Connection, operation: ClaimStep) -> Claim:
             Step.state,
             Step.outcome,
             Step.parent_id,
+            Step.task,
+            Step.payload,
             Step.attempts,
             Step.max_attempts,
             Step.error,
@@ -220,7 +222,8 @@ def _explain(connection: Connection, operation: ClaimStep) -> Claim:
         return Refused(Refusal.MISSING)
     state = State(row.state)
     if state.final:
-        return Finished(Outcome.model_validate(row.outcome), row.parent_id, Aftermath())
+        outcome = Outcome.model_validate(row.outcome)
+        return Finished(outcome, row.parent_id, Aftermath(), row.task, row.payload)
     if state is State.WAITING:
         return _late_join(connection, operation)
     if state is State.RUNNING and row.alive:
@@ -252,4 +255,4 @@ def _give_up(connection: Connection, operation: ClaimStep, row: Row[Any]) -> Cla
         outcome = Outcome(state=State.DEAD, error=ErrorInfo.of(error), attempts=row.attempts)
     ending = Conclusion(operation.step_id, None, outcome, row.parent_id)
     aftermath = conclude(connection, [ending], operation.rules)[0]
-    return Finished(outcome, row.parent_id, aftermath)
+    return Finished(outcome, row.parent_id, aftermath, row.task, row.payload)

@@ -144,6 +144,8 @@ class Finished:
     outcome: Outcome
     parent_id: str | None
     aftermath: Aftermath
+    task: str
+    payload: dict[str, Any]
 
 
 Claim = Claimed | Refused | Finished
