@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from agents.backends.base import Answer, Backend, StepContext, Turn
 from agents.backends.clients import ResolveSecret, SharedClients
@@ -34,6 +34,7 @@ from agents.entries import (
 )
 from agents.tools import worst
 from celery_agents.agent import AgentMark, Effects, mark_of
+from celery_agents.contracts.base import Name
 from celery_agents.contracts.compensation import Compensation
 from celery_agents.errors import ConfigurationError, UnknownAgentError
 
@@ -235,6 +236,9 @@ class Registry:
                 await agent.backend.aclose()
 
 
+_NAME: TypeAdapter[str] = TypeAdapter(Name)
+
+
 def read_entries(path: Path) -> dict[str, Entry]:
     """The entries of an agents.toml.
 
@@ -255,6 +259,7 @@ def read_entries(path: Path) -> dict[str, Entry]:
         if isinstance(table, dict) and table.get("kind") in {"openai", "anthropic", "google"}:
             table["provider"] = table["kind"]
         try:
+            _NAME.validate_python(name)
             entries[name] = entry_adapter.validate_python(table)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]

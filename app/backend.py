@@ -130,4 +130,6 @@ class JournalBackend(AddressBackend):
             meta |= {name: value for name, value in about.items() if value}
         if outcome is not None:
             meta["outcome"] = {k: v for k, v in outcome.items() if k != "value"}
+            if (asked := request.get(names.PAYLOAD)) is not None:
+                meta[names.PAYLOAD] = asked
         return meta

@@ -59,6 +59,9 @@ class Settings(BaseSettings):
 
     #: Payloads above this are refused: they would sit in Redis, the row and every retry.
     payload_limit_bytes: int = 256 * 1024
+    #: Answers above this fail their step: they would sit in the row, in Redis and in what follows.
+    #: Four payloads: a pattern's answer holds those of its members.
+    answer_limit_bytes: int = 1024 * 1024
     #: Messages above this are dead letters, and no worker reads them. Far above the payloads'
     #: limit: what is only somewhat too large is answered with an error, which needs its id.
     message_limit_bytes: int = 4 * 1024 * 1024

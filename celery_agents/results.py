@@ -6,11 +6,13 @@ with Redis away it tries that for twenty seconds.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
 from celery import states
 from celery.backends.redis import RedisBackend
+from kombu.exceptions import DecodeError
 
 from celery_agents.address import RedisAddress
 from celery_agents.redis_url import is_redis, read_redis_url
@@ -42,6 +44,18 @@ class Backend(AddressBackend):
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
         """Nothing yet: ``get`` subscribes, and looks whether the result is there already."""
+
+    def decode(self, payload: Any) -> Any:
+        """As Celery's; a result that looks like a type which kombu does not know stays as it is."""
+        try:
+            return super().decode(payload)
+        except DecodeError:
+            return json.loads(payload)
+
+    def known(self, task_id: str) -> dict[str, Any]:
+        """What is stored of a task, by one look; empty when nothing is."""
+        raw = self.client.get(self.get_key_for_task(task_id))
+        return {} if raw is None else self.decode_result(raw)
 
     def ended(self, stored: Iterable[bytes | None]) -> dict[str, dict[str, Any]]:
         """What is stored of tasks that ended, by their ids; the others are left out."""

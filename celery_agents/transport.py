@@ -7,6 +7,7 @@ it a row of the journal, and clear the record when they have.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Sequence
@@ -142,11 +143,19 @@ class Channel(RedisChannel):
         # The workers of app/transport.py wait for it.
         return commands + [("zadd", names.WAKE + q, {"1": 0}) for q in {q for q, _ in messages}]
 
-    def _execute(self, commands: list[tuple[Any, ...]]) -> None:
+    def recorded(self, message_id: str) -> Any:
+        """The headers of a message that was recorded and is not acknowledged yet; else None."""
+        record = self._connected().hget(names.INTAKE_RECORDS, message_id)
+        return None if record is None else json.loads(record).get("headers")
+
+    def _connected(self) -> Any:
         # Making a client costs a third of a publish; its connections are the pool's.
         if self._kept is None or self._kept.connection_pool is not self.pool:
             self._kept = self._create_client()
-        with self._kept.pipeline(transaction=True) as pipe:
+        return self._kept
+
+    def _execute(self, commands: list[tuple[Any, ...]]) -> None:
+        with self._connected().pipeline(transaction=True) as pipe:
             for name, *args in commands:
                 getattr(pipe, name)(*args)
             pipe.execute()

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 
-from celery_agents.contracts.base import Contract, JsonValue
+from celery_agents.contracts.base import Contract, JsonValue, TrustedJson
 from celery_agents.contracts.outcome import Answer, Usage
 
 __all__ = ["Answer", "Backend", "StepContext", "Turn", "Usage"]
@@ -20,13 +20,13 @@ __all__ = ["Answer", "Backend", "StepContext", "Turn", "Usage"]
 class Turn(Contract):
     """What an agent is asked: its input and the form that the answer must have."""
 
-    input: JsonValue
+    input: TrustedJson
     #: Instructions of the caller, beside the agent's own.
     instructions: str | None = None
     #: The answer must be one of these options (a ballot).
     choices: Annotated[tuple[str, ...], Field(max_length=1000)] | None = None
     #: The answer must be JSON of this schema.
-    answer_schema: dict[str, JsonValue] | None = None
+    answer_schema: dict[str, TrustedJson] | None = None
 
 
 class StepContext(Protocol):

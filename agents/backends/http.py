@@ -21,7 +21,7 @@ from agents.backends.clients import (
 )
 from agents.backends.config import HttpUrl, SecretName
 from agents.backends.faults import FailedError, scrub, told_error
-from agents.backends.values import digest, json_or_text, parse_json, shown
+from agents.backends.values import digest, json_or_text, parse_json, sendable, shown, text_of
 from celery_agents.contracts.base import Contract, JsonValue, Seconds
 from celery_agents.contracts.outcome import Usage
 from celery_agents.errors import BadAnswerError, ProviderUnavailableError
@@ -57,11 +57,13 @@ class HttpBackend:
         """Ask the service once, journaled.
 
         Raises:
+            InvalidPayloadError: the input cannot be sent.
             RateLimitedError, ProviderUnavailableError, ProviderRefusedError: as it answered.
             BadAnswerError: what it answered is not JSON, or too long.
             MissingKeyError: the token is not set.
         """
         question = self._question(turn)
+        sendable(text_of(question))
 
         async def perform(idempotency_key: str) -> Answer:
             # The same in each attempt, as its key is: services may compare.

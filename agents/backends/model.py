@@ -24,7 +24,7 @@ from agents.backends.provider import (
     ToolSpec,
 )
 from agents.backends.schema import ballot_schema, problem
-from agents.backends.values import digest, parse_json, shown, text_of
+from agents.backends.values import digest, parse_json, sendable, shown, text_of
 from agents.tools import ToolError, load_tools, worst
 from agents.voting.options import match
 from celery_agents.agent import Effects
@@ -33,6 +33,7 @@ from celery_agents.contracts.outcome import Usage
 from celery_agents.contracts.vote import Normalisation
 from celery_agents.errors import (
     AgentFailedError,
+    AnswerTooLargeError,
     BadAnswerError,
     ProviderUnavailableError,
     redact,
@@ -76,6 +77,7 @@ class ModelBackend:
         """Answer one turn with a ballot, a JSON value or text, as the turn asks.
 
         Raises:
+            InvalidPayloadError: the input cannot be sent.
             BadAnswerError: the reply could not be read as that.
             AgentFailedError: the model still called tools in its last allowed request.
         """
@@ -107,14 +109,15 @@ class ModelBackend:
         in_words = config.structured == "prompt" or (
             bool(self._tools) and not self._provider.schema_with_tools
         )
+        sendable(text_of(schema))
         system = [config.instructions, turn.instructions]
         if schema is not None and in_words:
             form = json.dumps(schema, ensure_ascii=False)
             system.append(f"Answer with nothing but JSON that has this JSON Schema:\n{form}")
         return Request(
             model=config.model,
-            system="\n\n".join(part for part in system if part) or None,
-            user=text_of(turn.input),
+            system=sendable("\n\n".join(part for part in system if part)) or None,
+            user=sendable(text_of(turn.input)),
             tools=tuple(
                 ToolSpec(name=t.name, description=t.description, parameters=t.parameters)
                 for t in self._tools.values()
@@ -170,7 +173,10 @@ class ModelBackend:
             return Answer(value=result.model_dump(mode="json"))
 
         fingerprint = digest([call.name, call.arguments])
-        answer = await step.call(f"tool:{call.name}", perform, fingerprint=fingerprint)
+        try:
+            answer = await step.call(f"tool:{call.name}", perform, fingerprint=fingerprint)
+        except AnswerTooLargeError as error:
+            return ToolResult(call=call, value=error.message, failed=True)
         # A journaled result belongs to this call too, whatever id its call had.
         return ToolResult.model_validate(answer.value).model_copy(update={"call": call})
 

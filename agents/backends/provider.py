@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import aclosing
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from agents.backends.clients import ResolveSecret, SharedClients, secret_named
 from agents.backends.config import ModelConfig
@@ -15,9 +15,14 @@ from agents.backends.faults import FailedError, scrub, told_error
 from agents.backends.reading.bodies import Body, bodies
 from agents.backends.reading.shapes import count
 from agents.backends.values import shown
-from celery_agents.contracts.base import Contract, JsonValue
+from celery_agents.contracts.base import Contract, TrustedJson
 from celery_agents.errors import AgentsError, BadAnswerError, ProviderUnavailableError
+from celery_agents.values import mended
 
+#: What was said and goes back with the next request. A stream may cut a character in two, and a
+#: tool may find half of one: none of it could be sent.
+WholeText = Annotated[str, BeforeValidator(mended)]
+WholeJson = Annotated[TrustedJson, BeforeValidator(mended)]
 #: Is told each piece of text as it arrives.
 OnText = Callable[[str], Awaitable[None]]
 
@@ -27,35 +32,35 @@ class ToolSpec(Contract):
 
     name: str
     description: str
-    parameters: dict[str, JsonValue]  # the JSON schema of its arguments
+    parameters: dict[str, TrustedJson]  # the JSON schema of its arguments
 
 
 class ToolCall(Contract):
     """A model's wish to have a tool called. Its arguments are as it wrote them, unchecked."""
 
-    id: str
-    name: str
-    arguments: JsonValue
+    id: WholeText
+    name: WholeText
+    arguments: WholeJson
 
 
 class ToolResult(Contract):
     """What came of a tool call: a value, or the text of an error."""
 
     call: ToolCall
-    value: JsonValue
+    value: WholeJson
     failed: bool = False
 
 
 class Reply(Contract):
     """One answer of a model: text, or tool calls, or both."""
 
-    text: str
+    text: WholeText
     tool_calls: tuple[ToolCall, ...] = ()
     #: "length": it was cut at the limit of output tokens.
     stop: Literal["end", "length"] = "end"
     #: The message in the provider's own form. It goes back unchanged in the next request, as
     #: providers want it (signatures of thoughts, ids of calls).
-    native: JsonValue = None
+    native: WholeJson = None
 
 
 class Exchange(Contract):
@@ -73,7 +78,7 @@ class Request(Contract):
     user: str
     exchanges: tuple[Exchange, ...] = ()
     tools: tuple[ToolSpec, ...] = ()
-    answer_schema: dict[str, JsonValue] | None = None
+    answer_schema: dict[str, TrustedJson] | None = None
     temperature: float | None = None
     max_output_tokens: int | None = Field(default=None, ge=1)
     stream: bool = False

@@ -9,9 +9,10 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from pydantic import JsonValue
+from pydantic_core import to_jsonable_python
 
-from app.plain import plain_json
-from celery_agents.errors import BadAnswerError
+from celery_agents.errors import BadAnswerError, InvalidPayloadError
+from celery_agents.values import has_halves, problem
 
 _THOUGHTS = re.compile(r"<(think|thinking|thought|reasoning)>", re.IGNORECASE)
 _FENCE = "```"
@@ -20,7 +21,7 @@ _LANGUAGE = re.compile(r"[ \t]*[\w+-]*[ \t]*")
 
 def digest(value: Any) -> str:
     """A short stable digest (128 bits of SHA-256) of a JSON value, whatever its key order."""
-    text = json.dumps(plain_json(value), sort_keys=True, separators=(",", ":"))
+    text = json.dumps(to_jsonable_python(value), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -33,12 +34,15 @@ def parse_json(text: str | bytes, *, who: str) -> JsonValue:
     """Read JSON that ``who`` wrote; see :func:`json_in`.
 
     Raises:
-        BadAnswerError: it is not JSON (NaN and infinities are not).
+        BadAnswerError: it is not JSON (NaN and infinities are not), or no value that can be kept.
     """
     try:
-        return json_in(text.decode() if isinstance(text, bytes) else text)
+        value = json_in(text.decode() if isinstance(text, bytes) else text)
     except ValueError:
         raise BadAnswerError(f"{who} did not answer with JSON: {shown(text)}") from None
+    if (wrong := problem(value)) is not None:
+        raise BadAnswerError(f"{who} answered with what cannot be kept: {wrong}.")
+    return value
 
 
 def json_in(text: str) -> JsonValue:
@@ -111,6 +115,20 @@ def _without_thoughts(text: str) -> str:
         return text[at:]
     before, closing, after = text.partition("</think>")
     return after.strip() if closing else before
+
+
+def sendable(text: str) -> str:
+    """The same text, if it can be sent to another host.
+
+    Raises:
+        InvalidPayloadError: half of a surrogate pair is in it, which no UTF-8 can hold.
+    """
+    if has_halves(text):
+        raise InvalidPayloadError(
+            "The input holds half of a surrogate pair (an emoji that was cut?). Only functions and "
+            "Celery tasks can get it; nothing was sent."
+        )
+    return text
 
 
 def shown(text: object, limit: int = 200) -> str:

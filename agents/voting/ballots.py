@@ -13,6 +13,7 @@ from agents.voting.weights import weight
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import Outcome, State, Usage
 from celery_agents.contracts.vote import Abstention, Ballot, VotePolicy, Voter
+from celery_agents.values import mended
 
 _NUMBERING = re.compile(r"^\s*(?:\d+[.)]|[-*])\s+")
 _SEPARATORS = {"ranking": re.compile(r"[>\n]"), "approvals": re.compile(r"[,;\n]")}
@@ -44,7 +45,7 @@ def ballot(
     return Ballot(
         voter=voter.key,
         confidence=confidence,
-        reason=reason[:_REASON_LIMIT] if isinstance(reason, str) else None,
+        reason=mended(reason[:_REASON_LIMIT]) if isinstance(reason, str) else None,
         weight=weight(policy, voter, confidence),
         usage=usage or Usage(),
         **said,

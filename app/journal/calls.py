@@ -16,6 +16,7 @@ from app.journal.rows import Claimed
 from app.journal.shots import Shot
 from app.journal.writer import Operation
 from celery_agents.contracts.outcome import ErrorInfo, State
+from celery_agents.errors import AnswerTooLargeError
 
 
 class Begun(StrEnum):
@@ -167,6 +168,20 @@ class FinishCall(Operation[None]):
             ]
             connection.execute(_FINISH_CALL, rows)
         return [None] * len(operations)
+
+
+def finished(connection: Connection, step_id: str) -> dict[tuple[int, str], dict[str, Any]]:
+    """See ``Journal.finished_calls``."""
+    rows = connection.execute(
+        select(_C.seq, _C.fingerprint, _C.answer, _C.error).where(
+            _C.step_id == step_id, _C.finished_at.is_not(None)
+        )
+    )
+    return {
+        (seq, fingerprint): answer if error is None else error
+        for seq, fingerprint, answer, error in rows
+        if error is None or error["kind"] == AnswerTooLargeError.kind
+    }
 
 
 def _arrays(calls: Sequence[FinishCall]) -> dict[str, list[Any]]:

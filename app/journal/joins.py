@@ -161,6 +161,12 @@ def recount(connection: Connection, step_id: str, number: int) -> None:
     connection.execute(_RECOUNT, {"b_id": step_id, "b_round": number})
 
 
+def ended(connection: Connection, step_id: str) -> int:
+    """How many members of a step have ended, of every round."""
+    query = select(func.count()).where(_S.parent_id == step_id, _S.state.in_(_FINAL))
+    return connection.execute(query).scalar_one()
+
+
 _OF_ROUND = (_S.parent_id == bindparam("b_id")) & (_S.round == bindparam("b_round"))
 _RECOUNT = (
     update(table(Join))

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine
 
-from app.journal import approvals, cancels, joins, leases, reads, tallies, wakes
+from app.journal import approvals, calls, cancels, joins, leases, reads, tallies, wakes
 from app.journal.calls import Begun, FinishCall, StartCall
 from app.journal.claims import ClaimStep
 from app.journal.engine import reading
@@ -17,7 +17,6 @@ from app.journal.finishes import FinishStep, Postponed, PostponeStep, Settle
 from app.journal.held import Held
 from app.journal.inserts import InsertStep
 from app.journal.leases import Identity
-from app.journal.models import Call
 from app.journal.rows import Aftermath, Claim, Claimed, NewStep
 from app.journal.writer import Writer, held_transaction, in_transaction
 from app.plan import Expand, MemberState, Tally
@@ -71,8 +70,11 @@ class Journal:
     def finish(self, claim: Claimed, outcome: Outcome) -> Reply[Aftermath]:
         return self._writer.submit(FinishStep(claim, outcome, self.rules))
 
-    def expand(self, claim: Claimed, plan: Expand) -> Reply[Expanded]:
-        return self._writer.submit(ExpandStep(claim, plan, self.rules))
+    def expand(
+        self, claim: Claimed, plan: Expand, *, ended_members: int | None = None
+    ) -> Reply[Expanded]:
+        """Let a step wait for members; see :class:`ExpandStep`."""
+        return self._writer.submit(ExpandStep(claim, plan, self.rules, ended_members))
 
     def postpone(
         self,
@@ -149,19 +151,11 @@ class Journal:
         return self.read(lambda c: tallies.tally(c, step_id, values_within=values_within))
 
     def finished_calls(self, step_id: str) -> dict[tuple[int, str], dict[str, Any]]:
-        """Answers of calls that earlier attempts finished, by place and fingerprint."""
-        return self.read(
-            lambda c: {
-                (row.seq, row.fingerprint): row.answer
-                for row in c.execute(
-                    select(Call.seq, Call.fingerprint, Call.answer).where(
-                        Call.step_id == step_id,
-                        Call.finished_at.is_not(None),
-                        Call.error.is_(None),
-                    )
-                )
-            }
-        )
+        """What calls of earlier attempts came to, by place and fingerprint.
+
+        An answer or, where there was one that is too large to be kept, the error that says so.
+        """
+        return self.read(lambda c: calls.finished(c, step_id))
 
     def known(self, step_id: str) -> bool:
         """Whether it has a row."""

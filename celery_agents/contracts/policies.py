@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from celery_agents.contracts.base import Contract
+from celery_agents.contracts.base import Contract, Whole
 
 #: Refused calls are backed off from and up to so many seconds at the least.
 REFUSED_S = (0.1, 10.0)
@@ -25,10 +25,10 @@ class RetryPolicy(Contract):
     those that were refused: by a rate limit or an open breaker.
     """
 
-    max_attempts: Annotated[int, Field(ge=1, le=100)] = 4
-    base_delay_s: Annotated[float, Field(ge=0, le=3600)] = 0.5
-    max_delay_s: Annotated[float, Field(ge=0, le=24 * 3600)] = 30.0
-    max_retry_after_s: Annotated[float, Field(ge=0, le=24 * 3600)] = 3600.0
+    max_attempts: Annotated[int, Field(ge=1, le=100), Whole] = 4
+    base_delay_s: Annotated[float, Field(ge=0, le=3600, strict=True)] = 0.5
+    max_delay_s: Annotated[float, Field(ge=0, le=24 * 3600, strict=True)] = 30.0
+    max_retry_after_s: Annotated[float, Field(ge=0, le=24 * 3600, strict=True)] = 3600.0
 
     def delay_s(
         self, attempt: int, *, rng: random.Random, retry_after_s: float | None = None

@@ -194,6 +194,10 @@ class Stack:
     def unacked(self) -> int:
         return int(self.redis.hlen(names.UNACKED))
 
+    def recorded(self, step_id: str) -> bool:
+        """Whether its message stands in the intake."""
+        return bool(self.redis.hexists(names.INTAKE_RECORDS, step_id))
+
     def messages(self, step_id: str) -> list[dict[str, Any]]:
         """The messages for a step, in the queue or taken and not acknowledged."""
         keys = [k for k in self.redis.keys("agents*") if self.redis.type(k) == "list"]

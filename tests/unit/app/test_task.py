@@ -14,8 +14,11 @@ from celery.exceptions import Ignore, Reject, Retry
 from sqlalchemy import select, update
 
 from app.journal import reads
+from app.journal.claims import ClaimStep
+from app.journal.expansions import ExpandStep
+from app.journal.finishes import FinishStep
 from app.journal.models import Step as StepRow
-from app.journal.rows import Claimed
+from app.journal.rows import Claimed, derived_id
 from app.plan import Expand, Member
 from app.runtime import Runtime
 from app.step import Step
@@ -28,6 +31,7 @@ from celery_agents.errors import (
     AgentsError,
     BreakerOpenError,
     DeadlineExceededError,
+    IdInUseError,
     InvalidPayloadError,
     PayloadTooLargeError,
     ProviderUnavailableError,
@@ -35,6 +39,7 @@ from celery_agents.errors import (
     StepCancelledError,
     StepDeadError,
 )
+from celery_agents.messages import fingerprint
 from celery_agents.shown import SHOWN
 
 Run = Callable[[Step, StepOptions], Any]
@@ -549,9 +554,9 @@ def test_the_delay_after_a_refusal(
 def test_only_the_outermost_task_raises(make: Any, outcome: Outcome) -> None:
     task = make(shout)
     with message(task, "s"):
-        assert task._conclude(outcome, "parent")["state"] == outcome.state
+        assert task._conclude(outcome, "parent", {})["state"] == outcome.state
         with pytest.raises(AgentsError) as error:
-            task._conclude(outcome, None)
+            task._conclude(outcome, None, {})
         assert task.request.agents_outcome == outcome.compact()
     assert error.value.kind == (outcome.error.kind if outcome.error else "cancelled")
 
@@ -567,3 +572,136 @@ def test_what_people_see_of_the_arguments_is_short_and_redacted(make: Any) -> No
     (headers,) = seen
     assert len(headers["argsrepr"]) <= SHOWN + 2
     assert "abc123" not in headers["kwargsrepr"]
+
+
+# ---------------------------------------------------------------- what the journal refuses
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch, kind: Any, which: Callable[[Any], bool]) -> None:
+    """Have the journal refuse some writes, as a database does a text that it cannot store."""
+    apply, shot = kind.apply.__func__, kind.shot.__func__
+
+    def refused(cls: Any, connection: Any, operations: Any) -> Any:
+        if any(which(o) for o in operations):
+            raise ValueError("a zero byte, or password=hunter2")
+        return apply(cls, connection, operations)
+
+    def none(cls: Any, operations: Any) -> Any:
+        return None if any(which(o) for o in operations) else shot(cls, operations)
+
+    monkeypatch.setattr(kind, "apply", classmethod(refused))
+    monkeypatch.setattr(kind, "shot", classmethod(none))
+
+
+def test_an_outcome_that_the_journal_refuses_is_a_failure_that_cost_the_same(
+    make: Any, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing(monkeypatch, FinishStep, lambda o: o.conclusion.outcome.ok)
+    with pytest.raises(AgentFailedError, match="journal does not take") as error:
+        receive(make(shout), "s", "hello")
+    assert "hunter2" not in error.value.message
+    found = row(runtime, "s")
+    assert (found.state, found.attempts, found.outcome["usage"]) == ("failed", 1, {"calls": 1})
+
+
+def test_one_that_cannot_end_at_all_is_left_to_its_attempts(
+    make: Any, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried again when the heartbeat gives it back, until it is dead: not at once."""
+    refusing(monkeypatch, FinishStep, lambda _: True)
+    with pytest.raises(Ignore, match="cannot be ended"):
+        receive(make(shout), "s", "hello")
+    assert (row(runtime, "s").state, row(runtime, "s").attempts) == ("running", 1)
+
+
+def test_members_that_the_journal_refuses_fail_their_pattern(
+    make: Any, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def parent(step: Step, request: StepOptions) -> Expand:
+        return Expand(members=(Member(key="m", task="test.parent", input=1, options={}),))
+
+    refusing(monkeypatch, ExpandStep, lambda _: True)
+    with pytest.raises(AgentFailedError, match="journal does not take"):
+        receive(make(parent), "p", 1)
+    assert row(runtime, "p").state == "failed"
+
+
+def test_a_pattern_that_asks_in_vain_fails(make: Any, runtime: Runtime) -> None:
+    task = make(shout)
+
+    def parent(step: Step, request: StepOptions) -> Expand:
+        step.members()
+        return Expand(members=(Member(key="m", task=task.name, input="x", options={}),))
+
+    pattern = make(parent)
+    with pytest.raises(Ignore):
+        receive(pattern, "p", 1)
+    woken(task, derived_id("p", "m"))
+    with pytest.raises(AgentFailedError, match="for ever"):
+        woken(pattern, "p")
+    assert row(runtime, "p").state == "failed"
+
+
+def test_a_row_that_the_journal_refuses_is_told(
+    make: Any, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing(monkeypatch, ClaimStep, lambda _: True)
+    with pytest.raises(InvalidPayloadError, match="does not take the step"):
+        receive(make(shout), "s", "hello")
+    with pytest.raises(Ignore, match="more seldom"):  # of a row that is there
+        woken(make(shout), "s")
+
+
+# ---------------------------------------------------------------- one id, one call
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "same"),
+    [
+        (({"a": 1, "b": 2},), {}, True),
+        (({"b": 2, "a": 1},), {}, True),
+        (({"a": True, "b": 2},), {}, False),
+        (({"a": 1, "b": 2},), {"timeout_s": 3}, False),
+        ((), {}, False),
+    ],
+)
+def test_a_message_for_another_call_gets_no_answer(
+    make: Any, runtime: Runtime, args: Any, kwargs: Any, same: bool
+) -> None:
+    task = make(shout)
+    key = task.backend.get_key_for_task("s")
+    task.backend.delete(key)
+    answer = receive(task, "s", {"a": 1, "b": 2})
+    if same:
+        assert receive(task, "s", *args, **kwargs) == answer
+        return
+    with pytest.raises(IdInUseError):  # no result stands there
+        receive(task, "s", *args, **kwargs)
+    task.backend.set(key, b"the first one's")
+    with pytest.raises(Ignore, match="names another call"):
+        receive(task, "s", *args, **kwargs)
+
+
+def test_a_message_for_another_call_does_not_run_the_first(make: Any, runtime: Runtime) -> None:
+    task = make(flaky(after_s=0))
+    with pytest.raises(Retry):
+        receive(task, "s", 1, retry={"base_delay_s": 0})
+    with pytest.raises(Ignore, match="names another call"):
+        receive(task, "s", 2, retry={"base_delay_s": 0})
+    found = row(runtime, "s")
+    assert (found.state, found.attempts, found.payload["args"]) == ("ready", 1, [1])
+    assert woken(task, "s") == "at last"
+
+
+def test_a_result_tells_its_payload(make: Any, runtime: Runtime) -> None:
+    task = make(shout)
+    asked = fingerprint(task.name, ["hello"], {})
+    with message(task, "s", delivery_info={}):
+        task("hello")
+        assert task.request.get(names.PAYLOAD) == asked
+    with message(task, "t", delivery_info={}, **{names.PAYLOAD: "as the client said"}):
+        task("hello")
+        assert task.request.get(names.PAYLOAD) == "as the client said"
+    with message(task, "s", **{names.JOURNALED: 1}):
+        task()
+        assert task.request.get(names.PAYLOAD) == asked

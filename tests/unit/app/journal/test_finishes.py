@@ -193,7 +193,7 @@ def test_a_last_call_and_the_end_of_its_step_in_one_batch(world: World, journal:
 
 
 @pytest.mark.parametrize(
-    "value", ["\0", "\ud800", "🤖", float("nan"), float("inf"), "'; --", 10**30]
+    "value", ["\0", "\ud800", "🤖", "'; --", 10**30, {"\0": ["\ud800"]}, -0.0, 10**4299]
 )
 def test_whatever_an_agent_answers_can_be_written(
     world: World, journal: Journal, value: object
@@ -205,8 +205,4 @@ def test_whatever_an_agent_answers_can_be_written(
     journal.finish_call(claim, 0, answer.compact()).result(SOON)
     outcome = Outcome(state=State.SUCCEEDED, value=answer.value)
     assert journal.finish(claim, outcome).result(SOON).applied
-    again = Outcome.model_validate(world.row("s").outcome)
-    if isinstance(value, str | int):
-        assert again.value == value
-    else:
-        assert again.value is None  # JSON has no such number
+    assert Outcome.model_validate(world.row("s").outcome).value == value
