@@ -490,7 +490,7 @@ class StepTask(Task):
     def _settle(self, task_id: str) -> None:
         done = self.request.get("agents_unstored") or self.request.get("agents_settled")
         if not (self.request.is_eager or done):
-            token = self.request.get("agents_token") or 0
+            token = self.request.get("agents_token")
             runtime_of(self.app, self.request.hostname).journal.settle(task_id, token)
 
 

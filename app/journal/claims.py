@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -306,6 +307,7 @@ def _late_join(connection: Connection, operation: ClaimStep) -> Claim:
     aftermath = joins.fire_if_late(connection, operation.step_id, operation.rules)
     if aftermath is None:
         return Refused(Refusal.WAITING)
+    operation.at = math.inf  # what it has just made ready is due, however long that took
     claim = _take(connection, [operation], {}).get(operation.step_id, Refused(Refusal.TAKEN))
     return replace(claim, cancels=aftermath.cancels) if isinstance(claim, Claimed) else claim
 

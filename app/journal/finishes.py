@@ -232,30 +232,36 @@ _CANCELLED = select(_S.id, _S.token).where(
 )
 _SETTLE = (
     update(table(Step))
-    .where(_S.id == bindparam("b_id"), _S.token == bindparam("b_token"))
+    .where(
+        _S.id == bindparam("b_id"),
+        _S.token == func.coalesce(bindparam("b_token", type_=_S.token.type), _S.token),
+    )
     .values(settled=True)
 )
 
 
 class Settle(Operation[None]):
-    """A finished step's result is stored and its successors are published: of that end alone."""
+    """A finished step's result is stored and its successors are published.
+
+    Of the end that left this token alone; without one, of whatever end.
+    """
 
     order: ClassVar[int] = 50
     final = False
     lazy = True
 
-    def __init__(self, step_id: str, token: int) -> None:
+    def __init__(self, step_id: str, token: int | None) -> None:
         super().__init__()
         self.step_id = step_id
         self.token = token
 
     @classmethod
     def shot(cls, operations: Sequence[Settle]) -> Shot:
-        ends = sorted((o.step_id, o.token) for o in operations)
+        ends = sorted(((o.step_id, o.token) for o in operations), key=lambda end: end[0])
         return Shot(shots.SETTLE, ([i for i, _ in ends], [token for _, token in ends]))
 
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[Settle]) -> list[None]:
-        ends = sorted((o.step_id, o.token) for o in operations)
+        ends = sorted(((o.step_id, o.token) for o in operations), key=lambda end: end[0])
         connection.execute(_SETTLE, [{"b_id": i, "b_token": token} for i, token in ends])
         return [None] * len(operations)

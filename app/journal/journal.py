@@ -111,7 +111,7 @@ class Journal:
     ) -> Reply[None]:
         return self._writer.submit(FinishCall(claim, seq, answer, error))
 
-    def settle(self, step_id: str, token: int) -> Reply[None]:
+    def settle(self, step_id: str, token: int | None = None) -> Reply[None]:
         return self._writer.submit(Settle(step_id, token))
 
     # -- writes of their own transaction

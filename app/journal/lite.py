@@ -108,7 +108,8 @@ _SETTLE = Statements(
     (
         """
         UPDATE steps SET settled = 1
-        FROM json_each(:rows) AS v WHERE steps.id = {0} AND steps.token = {1}
+        FROM json_each(:rows) AS v
+        WHERE steps.id = {0} AND steps.token = coalesce({1}, steps.token)
         """,
     ),
 )

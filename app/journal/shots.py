@@ -313,6 +313,6 @@ SETTLE = Prepared(
     (_TEXTS, _INTEGERS),
     """
     UPDATE steps SET settled = true
-    WHERE id = ANY ($1) AND token = $2[array_position($1, CAST(id AS text))]
+    WHERE id = ANY ($1) AND token = coalesce($2[array_position($1, CAST(id AS text))], token)
     """,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -83,6 +84,17 @@ class Watched:
 
     def kill_sentinel(self, number: int) -> None:
         self._sentinels[number].send(signal.SIGKILL)
+
+    @property
+    def replica_took_over(self) -> bool:
+        """Whether some sentinel tells so: the replica knows it before they do."""
+        for port in self.ports:
+            with suppress(redis.RedisError):
+                with redis.Redis(LOOPBACK, port, password=self.sentinel_password) as sentinel:
+                    named = sentinel.sentinel_get_master_addr_by_name(MASTER)
+                if named is not None and int(named[1]) == self.replica.port:
+                    return True
+        return False
 
     def change_primary(self) -> None:
         """Have the replica take over while the primary lives: it is demoted, and follows."""

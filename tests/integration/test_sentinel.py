@@ -87,6 +87,7 @@ def test_everything_goes_by_sentinels(
                 assert secret not in text
         watched.kill_primary()
         eventually(lambda: watched.replica.role == "master", "the new primary")
+        eventually(lambda: watched.replica_took_over, "the sentinels' word")
         assert stack.client.ask("shout", "hi").get(timeout=30) == "HI"
     finally:
         stack.close()
