@@ -402,7 +402,8 @@ class TestTooLarge:
         with pytest.raises(AnswerTooLargeError, match=r"20,002 bytes.*20,000.*answer_limit_bytes"):
             run.get(timeout=SOON_S)
         assert len(json.dumps(odd.row(run.id).outcome)) < 1_000
-        assert odd.redis.strlen(f"celery-task-meta-{run.id}") < 2_000
+        # A traceback's length depends on where the project lies.
+        assert odd.redis.strlen(f"celery-task-meta-{run.id}") < LIMIT_BYTES / 2
         assert odd.client.ask("big", LIMIT_BYTES - 2).get(timeout=SOON_S)
 
     def test_what_it_cost_is_kept(self, odd: Stack) -> None:
