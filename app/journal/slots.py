@@ -8,7 +8,7 @@ from app.journal.engine import read_clock
 from app.journal.joins import insert_new
 from app.journal.models import Slot
 
-#: The share of a turn, at its begin and at its end, in which its neighbour's counts as the same one.
+#: The share of a turn, at either end, in which its neighbour's counts as the same one.
 _NEAR = 0.25
 
 
