@@ -14,6 +14,7 @@ from app.reply import Reply
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import redact
 from celery_agents.noted import note
+from celery_agents.values import problem
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,9 @@ class Progress:
             note(log, "progress_field", text, ", ".join(sorted(taken)))
         if step_id in self._under_way:
             note(log, "progress_late", "A progress event was left out: the broker is slow")
+            return
+        if (wrong := problem(dict(fields))) is not None:  # it would end whoever reads events
+            note(log, "progress_value", "A progress event was not sent: %s", redact(wrong))
             return
         told = {k: _clean(v) for k, v in fields.items() if k not in CELERYS}
         sent = self._under_way[step_id] = self._batches.submit((step_id, told))

@@ -19,25 +19,29 @@ PACKAGES = ("app", "agents", "tasks", "celery_agents", "beat_schedules")
 ANSWERS = {
     *("ValueError", "TypeError", "KeyError", "IndexError", "LookupError", "AttributeError"),
     *("ArithmeticError", "OverflowError", "RecursionError", "ImportError", "ValidationError"),
+    *("UnicodeEncodeError", "DecodeError"),
     *("_UNREADABLE", "queue.Empty", "ProcessLookupError", "PermissionError", "NoScriptError"),
 }
 #: What may not be noted, by file and function, and why.
 EXPLAINED = {
-    ("app/draining.py", "drain"): "a child that has ended in time need not be told",
     ("app/endpoint.py", "alive"): "the page says it",
     ("app/endpoint.py", "metrics"): "the page says it",
     ("app/fibers.py", "alone"): "there is no loop here: the answer to the question",
+    ("app/guards.py", "_raise_protocol"): "a body that cannot be read is told as having no headers",
     ("app/journal/held.py", "shoot"): "what was not written this way is written the other way",
     ("app/journal/leases.py", "_is_zombie"): "no Linux, or gone just now",
     ("app/journal/portions.py", "delete_portion"): "the portion was too large; a smaller one goes",
+    ("app/journal/writer.py", "_shoot"): "what was not written this way is written the other way",
     ("app/loop.py", "_run"): "the coroutine's task has the error, and hands it on",
     ("app/loop.py", "stop"): "they were just cancelled, and are awaited for that alone",
     ("app/pool.py", "_let_leave"): "said at the end of the process",
     ("app/pool.py", "run"): "killed where it waits, or told to Celery's request with its traceback",
     ("app/runtime.py", "close"): "said at the end of the process",
+    ("app/serialization.py", "_object"): "it is handed on as what no value can be",
     ("app/task.py", "_perform"): "cancelled: it ends as such",
     ("agents/probes.py", "_error_of"): "that it came late is what was to be found out",
-    ("celery_agents/waiting.py", "as_completed"): "the wait goes on until its time is over",
+    ("celery_agents/tls.py", "usable"): "files that cannot be used are what was to be found out",
+    ("celery_agents/values.py", "_shown"): "what cannot show itself is shown by its type",
 }
 
 
@@ -58,7 +62,7 @@ def swallowed(source: str, file: str) -> Iterator[Place]:
         what = None
         if isinstance(node, ast.ExceptHandler) and not _answers(node) and not _told(node):
             what = f"except {'' if node.type is None else ast.unparse(node.type)}"
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("suppress"):
+        elif _suppresses(node):
             what = ast.unparse(node)
         elif isinstance(node, ast.keyword) and node.arg == "return_exceptions":
             what = f"return_exceptions={ast.unparse(node.value)}"
@@ -68,6 +72,12 @@ def swallowed(source: str, file: str) -> Iterator[Place]:
             yield from walk(child, function)
 
     yield from walk(ast.parse(source), "")
+
+
+def _suppresses(node: ast.AST) -> bool:
+    if not isinstance(node, ast.Call) or not ast.unparse(node.func).endswith("suppress"):
+        return False
+    return not {ast.unparse(kind) for kind in node.args} <= ANSWERS
 
 
 def _answers(handler: ast.ExceptHandler) -> bool:
@@ -135,10 +145,19 @@ def test_handlers(name: str) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["with suppress(OSError): g()", "with contextlib.suppress(E): g()"],
+    [
+        "with suppress(OSError): g()",
+        "with contextlib.suppress(E): g()",
+        "with suppress(ValueError, RedisError): g()",
+    ],
 )
 def test_suppress(line: str) -> None:
     assert [p.function for p in swallowed(f"def f():\n    {line}\n", "x.py")] == ["f"]
+
+
+def test_suppressed_answers() -> None:
+    source = "def f():\n    with suppress(ValueError, KeyError): g()\n"
+    assert list(swallowed(source, "x.py")) == []
 
 
 def test_gathered_errors() -> None:

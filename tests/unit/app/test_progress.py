@@ -88,6 +88,40 @@ def test_secrets_are_hidden(runtime: Runtime, dispatcher: Dispatcher) -> None:
     assert "use ***" in str(dispatcher.sent)
 
 
+def _nested(levels: int) -> Any:
+    value: Any = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+NO_VALUES: dict[str, Any] = {
+    "NaN": float("nan"),
+    "an infinity below": {"a": [float("-inf")]},
+    "huge": 10**5000,
+    "a type of kombu's": {"__type__": 1, "__value__": 2},
+    "a set": {1},
+    "bytes": b"x",
+    "deep": _nested(100_000),
+}
+
+
+@pytest.mark.parametrize("name", NO_VALUES)
+def test_what_is_no_value_is_not_sent(runtime: Runtime, dispatcher: Dispatcher, name: str) -> None:
+    before = noted.counts().get("progress_value", 0)
+    tell(runtime, done=1, text=NO_VALUES[name])
+    assert dispatcher.sent == []
+    assert noted.counts()["progress_value"] == before + 1
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "\ud800", "\ud83d\ude00 \ude00"])
+def test_texts_that_no_store_takes_are_shown_mended(
+    runtime: Runtime, dispatcher: Dispatcher, text: str
+) -> None:
+    tell(runtime, text=text)
+    dispatcher.sent[0][1]["text"].encode()
+
+
 @pytest.mark.parametrize("error", [OperationalError("away"), TypeError("no JSON"), OSError()])
 def test_it_never_fails_a_step_and_says_so(
     runtime: Runtime,

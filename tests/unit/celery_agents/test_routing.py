@@ -27,7 +27,8 @@ def shop() -> Iterator[Celery]:
 
 @pytest.fixture
 def client() -> Iterator[Client]:
-    with Client("redis://127.0.0.1:1/0") as made:  # nobody is there
+    # Nobody is there.
+    with Client("redis://127.0.0.1:1/0", result_url="cache+memory://") as made:
         yield made
 
 

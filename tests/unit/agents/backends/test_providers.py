@@ -1,4 +1,4 @@
-"""The three SDKs over real HTTP against the fake model server, through the agent loop."""
+"""The three providers over real HTTP against the fake model server, through the agent loop."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from agents.backends.base import Answer, Turn
 from agents.backends.clients import SharedClients, http_client
 from agents.backends.config import ModelConfig
 from agents.backends.model import ModelBackend
+from agents.backends.provider import Request
 from agents.backends.providers import make_provider
 from celery_agents.errors import (
     AgentsError,
@@ -391,13 +392,9 @@ class TestRequests:
             made = make_provider(config, clients=clients, resolve_secret=lambda _: KEY)
             sdk = await clients.load(made.module, extra=provider)
             client = made._make_client(sdk, await clients.load("httpx2", extra="http"), KEY)
-            url = (
-                client.sdk._api_client._http_options.base_url
-                if provider == "google"
-                else client.base_url
-            )
+            asked = made._prepare(Request(model="m", system=None, user="?"))
             await made._close(client)
-            return str(url)
+            return str(asked["url"] if provider == "google" else client.base_url)
 
         assert asyncio.run(scene()).startswith("https://")
 
@@ -426,17 +423,8 @@ def test_many_waiting_calls_share_the_loop(server: ModelServer, step: Any) -> No
     assert time.monotonic() - start < 20
 
 
-@pytest.mark.parametrize(
-    ("provider", "stream"),
-    # Anthropic's SDK adds up the usage of a stream, and fails without.
-    [
-        ("openai", False),
-        ("openai", True),
-        ("anthropic", False),
-        ("google", False),
-        ("google", True),
-    ],
-)
+@each_provider
+@each_way
 def test_server_that_tells_no_usage(
     provider: str, stream: bool, server: ModelServer, step: Any
 ) -> None:
