@@ -1,5 +1,7 @@
 """A worker's answers to its supervisor: ``/healthz``, ``/readyz`` and ``/metrics`` over HTTP.
 
+``/metrics`` is of this worker; what is one for all of them stands in ``/metrics/service``.
+
 A port and not a file: Kubernetes asks it without starting a process in the container each time,
 the same port tells the gauges, and a container without a shell can be asked too.
 """
@@ -8,15 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from app.health import Condition, Probe, probe_broker, probe_journal
 from app.journal import health as rows
 from app.runtime import Runtime
 from celery_agents.errors import AgentsError, ConfigurationError
+from celery_agents.noted import counts
 
 #: A loop that does nothing else for so long is stuck, and only a restart helps.
 LOOP_PATIENCE_S = 5.0
@@ -37,6 +41,7 @@ class Endpoint:
             "/healthz": lambda: alive(runtime),
             "/readyz": lambda: ready(runtime),
             "/metrics": lambda: metrics(runtime),
+            "/metrics/service": lambda: service_metrics(runtime),
         }
         try:
             self._server = ThreadingHTTPServer((host, port), _handler(pages))
@@ -75,38 +80,83 @@ def alive(runtime: Runtime) -> _Page:
 
 
 def ready(runtime: Runtime) -> _Page:
-    """Whether it can take steps now: not stopping, broker and journal answer."""
+    """Whether it can take steps now: not stopping, broker and journal answer and take writes."""
     if runtime.stopping:
         return HTTPStatus.SERVICE_UNAVAILABLE, "stopping\n"
-    probes = [probe_broker(runtime.settings), probe_journal(runtime.journal.engine)]
+    probes = [probe_broker(runtime.settings), _probe_journal(runtime)]
     ok = all(p.error is None for p in probes)
     status = HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE
     # Why one fails stands in the worker's log: nobody has to log in to read this.
     return status, "".join(f"{p.target} {_word(p)}\n" for p in probes)
 
 
+def _probe_journal(runtime: Runtime) -> Probe:
+    """A journal that is full or read-only answers, and takes no heartbeat."""
+    if not runtime.writes:
+        return Probe("journal", "the last heartbeat could not be written")
+    return probe_journal(runtime.journal.engine)
+
+
 def metrics(runtime: Runtime) -> _Page:
-    """Health as gauges, read from the journal: any worker tells that of all."""
+    """What this worker alone knows; Prometheus adds the numbers of all workers up."""
     try:
-        from prometheus_client import CollectorRegistry, Gauge, generate_latest
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
     except ImportError:
-        return HTTPStatus.NOT_FOUND, "prometheus_client is not installed\n"
-    registry = CollectorRegistry()
-    healthy = Gauge("agents_healthy", "1 healthy, 0 unhealthy", ["target"], registry=registry)
-    latency = Gauge(
-        "agents_probe_latency_seconds", "Of the last good probe", ["target"], registry=registry
+        return _NO_PROMETHEUS
+    running = sum(a.work is not None for a in list(runtime.active.values()))
+    noted = CounterMetricFamily(
+        "agents_noted", "Errors that were noted and not raised", labels=["place"]
     )
-    age = Gauge("agents_probe_age_seconds", "Since the last probe", ["target"], registry=registry)
+    for place, count in counts().items():
+        noted.add_metric([place], count)
+    writes = "1 if the journal took the last heartbeat, else 0"
+    return _page(
+        GaugeMetricFamily("agents_steps_running", "Agents that answer here now", running),
+        GaugeMetricFamily("agents_journal_writable", writes, runtime.writes),
+        noted,
+    )
+
+
+def service_metrics(runtime: Runtime) -> _Page:
+    """What the journal knows of the whole service: every worker tells the same, so one is asked."""
+    try:
+        from prometheus_client.core import GaugeMetricFamily
+    except ImportError:
+        return _NO_PROMETHEUS
+    healthy, latency, age = (
+        GaugeMetricFamily(name, told, labels=["target"])
+        for name, told in {
+            "agents_healthy": "1 healthy, 0 unhealthy",
+            "agents_probe_latency_seconds": "Of the last good probe",
+            "agents_probe_age_seconds": "Since the last probe",
+        }.items()
+    )
     try:
         found = runtime.journal.read(rows.read)
     except AgentsError:
         return HTTPStatus.SERVICE_UNAVAILABLE, "the journal is away\n"
     for row in found:
         if row["state"] != Condition.UNKNOWN:
-            healthy.labels(row["target"]).set(row["state"] == Condition.HEALTHY)
+            healthy.add_metric([row["target"]], row["state"] == Condition.HEALTHY)
         if row["latency_ms"] is not None:
-            latency.labels(row["target"]).set(row["latency_ms"] / 1000)
-        age.labels(row["target"]).set(row["age_s"])
+            latency.add_metric([row["target"]], row["latency_ms"] / 1000)
+        age.add_metric([row["target"]], row["age_s"])
+    return _page(healthy, latency, age)
+
+
+_NO_PROMETHEUS = (HTTPStatus.NOT_FOUND, "prometheus_client is not installed\n")
+
+
+def _page(*families: Any) -> _Page:
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.registry import Collector
+
+    class Found(Collector):
+        def collect(self) -> Iterable[Any]:
+            return families
+
+    registry = CollectorRegistry()
+    registry.register(Found())
     return HTTPStatus.OK, generate_latest(registry).decode()
 
 

@@ -10,6 +10,7 @@ from celery import Task, signals
 from celery.worker import state
 from celery.worker.request import Request
 
+from app.logs import returned
 from app.runtime import runtime_of
 from celery_agents.errors import AgentsError
 from celery_agents.noted import note
@@ -67,6 +68,12 @@ class StepRequest(ShownRequest):
         self.send_event("task-started")
         if self._terminate_on_ack is not None:
             self.terminate(*self._terminate_on_ack)
+
+    def reject(self, requeue: bool = False) -> None:
+        """As Celery's; when the message comes again, nobody is told that it did."""
+        if requeue:
+            returned.add(self.id)
+        super().reject(requeue=requeue)
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
         """``revoke(terminate=True)``: a step that runs is stopped on its loop, by its row.

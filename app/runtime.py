@@ -119,6 +119,8 @@ class Runtime:
         self.outage = Outage(settings.lease_s, settings.heartbeat_interval_s)
         self._stopped = threading.Event()
         self._draining = False
+        #: Whether the journal took the last heartbeat; a full disk is read all the same.
+        self.writes = True
         self._heart = threading.Thread(target=self._beat, name="agents-heartbeat", daemon=True)
         self._heart.start()
         for _, answer in runtime_started.send(sender=self, runtime=self):
@@ -193,12 +195,18 @@ class Runtime:
 
     def _beat(self) -> None:
         while not self._stopped.wait(self.settings.heartbeat_interval_s):
-            try:
-                self._beat_once()
-            except AgentsError as error:
-                note(log, "heartbeat", "Heartbeat missed", error=error)
-            except Exception as error:  # noqa: BLE001 - it is noted
-                note(log, "heartbeat_failed", "Heartbeat failed", error=error, trace=True)
+            self._try_beat()
+
+    def _try_beat(self) -> None:
+        written = False
+        try:
+            self._beat_once()
+            written = True
+        except AgentsError as error:
+            note(log, "heartbeat", "Heartbeat missed", error=error)
+        except Exception as error:  # noqa: BLE001 - it is noted
+            note(log, "heartbeat_failed", "Heartbeat failed", error=error, trace=True)
+        self.writes = written
 
     def _beat_once(self) -> None:
         beat = self.journal.beat()

@@ -20,6 +20,7 @@ from app.intake import past, priority_of, queue_of
 from app.journal.expansions import Expanded
 from app.journal.finishes import Postponed
 from app.journal.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused
+from app.logs import returned
 from app.permits import permit
 from app.plan import Expand, MemberState, within
 from app.publish import follow_on, publish
@@ -168,6 +169,7 @@ class StepTask(Task):
         """Nothing is acknowledged while the journal is away: the message goes back, slowly."""
         text = "%s was not taken; its message goes back"
         note(log, "not_taken", text, self.request.id, error=error, level=logging.ERROR)
+        returned.add(self.request.id)
         sleep(random.uniform(*JOURNAL_PAUSE_S))  # noqa: S311 - spreads load, no secret
         raise Reject(str(error), requeue=True) from error
 

@@ -145,7 +145,7 @@ def test_a_backup_answers_until_the_agent_is_back(stack: Stack, service: Service
     assert outcome.agent == "other"
     (event,) = stack.events(run.id, "failover")
     assert event["data"] == {"from": "main", "to": "other", "why": "unhealthy"}
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics/service", timeout=10) as page:
         assert 'agents_healthy{target="agent:main"} 0.0' in page.read().decode()
 
     service.up()

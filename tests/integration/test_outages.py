@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import resource
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 from sqlalchemy import make_url, text
 
-from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
+from deploy.local.servers import free_port
+from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines, watching
 from tests.support.postgres import Databases, engine
 from tests.support.workers import WorkerProcess
 
-NOT_TAKEN = "not taken: The journal could not be written"
+NOT_TAKEN = "its message goes back: JournalUnavailableError: The journal could not be written"
 
 
 @contextmanager
@@ -59,7 +63,7 @@ def read_only(stack: Stack, server: Databases) -> Iterator[None]:
 def nothing_is_taken(stack: Stack, worker: WorkerProcess, counted: Path) -> str:
     """Ask while the journal is away; the id of the run, whose message stays in the broker."""
     run = stack.client.ask("count", {"path": str(counted), "value": "at last"})
-    worker.wait_for_log(f"{run.id} {NOT_TAKEN}")
+    worker.wait_for_log(f"{run.id} was not taken; {NOT_TAKEN}")
     assert lines(counted) == []
     # In the queue, or taken and not acknowledged: between the two it may be for a moment.
     eventually(lambda: stack.messages(run.id))
@@ -68,7 +72,36 @@ def nothing_is_taken(stack: Stack, worker: WorkerProcess, counted: Path) -> str:
     return run.id
 
 
+def gone_back(events: list[dict[str, Any]]) -> int:
+    """How often messages went back to their queue."""
+    return sum(e["type"] == "task-rejected" for e in events)
+
+
+def readiness(port: int) -> tuple[int, str]:
+    """What /readyz says."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except HTTPError as error:
+        return error.code, error.read().decode()
+
+
 class TestFullDisk:
+    def test_it_is_told_once_a_minute_and_by_readiness(self, fast: Stack) -> None:
+        port = free_port()
+        worker = fast.worker(env={"AGENTS_HEALTH_PORT": str(port)})
+        eventually(lambda: readiness(port) == (200, "broker ok\njournal ok\n"))
+        with watching(fast) as events, full_disk(fast, worker):
+            runs = fast.client.ask.many("noop", range(30))
+            eventually(lambda: readiness(port) == (503, "broker ok\njournal away\n"))
+            eventually(lambda: gone_back(events) >= 25)
+            before = worker.logs()
+            eventually(lambda: gone_back(events) >= 75)
+            told = worker.logs()[len(before) :].splitlines()
+        assert len(told) <= 5, told  # at the most a line of each place that has none yet
+        assert [run.get(timeout=SOON_S) for run in runs] == [*range(30)]
+        eventually(lambda: readiness(port)[0] == 200)
+
     def test_nothing_is_acknowledged(self, fast: Stack, counted: Path) -> None:
         worker = fast.worker()
         with full_disk(fast, worker):
@@ -84,7 +117,7 @@ class TestFullDisk:
         run = fast.client.ask("slow", {"seconds": 1.5, "path": str(counted), "value": "kept"})
         eventually(lambda: lines(counted))
         with full_disk_now(fast, worker):
-            worker.wait_for_log("outcome not written yet")
+            worker.wait_for_log("is not written yet")
             assert lines(counted) == ["begin", "end"]
             assert not run.ready()
         assert run.get(timeout=SOON_S) == "kept"

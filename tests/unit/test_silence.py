@@ -25,7 +25,7 @@ ANSWERS = {
 #: What may not be noted, by file and function, and why.
 EXPLAINED = {
     ("app/endpoint.py", "alive"): "the page says it",
-    ("app/endpoint.py", "metrics"): "the page says it",
+    ("app/endpoint.py", "service_metrics"): "the page says it",
     ("app/fibers.py", "alone"): "there is no loop here: the answer to the question",
     ("app/guards.py", "_raise_protocol"): "a body that cannot be read is told as having no headers",
     ("app/journal/held.py", "shoot"): "what was not written this way is written the other way",

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import asyncio
+import logging
 import socket
 import time
 import urllib.request
 from collections.abc import Iterator
+from typing import Any
 from urllib.error import HTTPError
 
 import pytest
@@ -12,9 +15,10 @@ from celery import Celery
 from app import endpoint
 from app.endpoint import Endpoint
 from app.health import Probe, record
-from app.runtime import Runtime
+from app.runtime import Active, Runtime
 from app.settings import Settings
-from celery_agents.errors import ConfigurationError
+from celery_agents.errors import ConfigurationError, JournalUnavailableError
+from celery_agents.noted import note
 
 
 @pytest.fixture
@@ -51,6 +55,27 @@ def test_ready(served: str, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -
         runtime._stopped.clear()
 
 
+@pytest.mark.parametrize(
+    "error", [JournalUnavailableError("full"), OSError(28, "No space left"), KeyError("a bug")]
+)
+def test_a_journal_that_takes_no_heartbeat(
+    served: str, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(endpoint, "probe_broker", lambda _: Probe("broker"))
+    beat = runtime.journal.beat
+
+    def full() -> Any:
+        raise error
+
+    monkeypatch.setattr(runtime.journal, "beat", full)
+    runtime._try_beat()
+    assert get(f"{served}/readyz") == (503, "broker ok\njournal away\n")
+    assert get(f"{served}/healthz")[0] == 200  # no restart would help
+    monkeypatch.setattr(runtime.journal, "beat", beat)
+    runtime._try_beat()
+    assert get(f"{served}/readyz") == (200, "broker ok\njournal ok\n")
+
+
 def test_a_stuck_loop_wants_a_restart(
     served: str, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -59,13 +84,19 @@ def test_a_stuck_loop_wants_a_restart(
     assert get(f"{served}/healthz") == (503, "the loop is stuck\n")
 
 
-def test_gauges(served: str, runtime: Runtime) -> None:
+@pytest.fixture
+def found(runtime: Runtime) -> None:
+    """Probes of three agents, of which one is not known well enough."""
     pytest.importorskip("prometheus_client")
     for _ in range(2):
         probes = [Probe("agent:a", "down"), Probe("agent:b", latency_ms=2.0)]
         record(runtime.journal, probes, runtime.settings)
     record(runtime.journal, [Probe("agent:new", "down")], runtime.settings)
-    status, text = get(f"{served}/metrics")
+
+
+@pytest.mark.usefixtures("found")
+def test_gauges_of_the_service(served: str) -> None:
+    status, text = get(f"{served}/metrics/service")
     lines = text.splitlines()
     assert status == 200
     assert 'agents_healthy{target="agent:a"} 0.0' in lines
@@ -73,6 +104,31 @@ def test_gauges(served: str, runtime: Runtime) -> None:
     assert 'agents_probe_latency_seconds{target="agent:b"} 0.002' in lines
     assert not any("agents_healthy" in line and "agent:new" in line for line in lines)
     assert any(line.startswith('agents_probe_age_seconds{target="agent:a"}') for line in lines)
+
+
+@pytest.mark.usefixtures("found")
+def test_metrics_of_a_worker_repeat_none_of_the_service(served: str, runtime: Runtime) -> None:
+    place = "test of the endpoint"
+    for _ in range(3):
+        note(logging.getLogger(__name__), place, "It failed")
+    runtime.active["waits"] = Active()
+    runtime.active["runs"] = Active(work=runtime.loop.submit(asyncio.sleep(0)))
+    runtime.writes = False
+    try:
+        status, text = get(f"{served}/metrics")
+    finally:
+        runtime.active.clear()
+    lines = text.splitlines()
+    assert status == 200
+    assert f'agents_noted_total{{place="{place}"}} 3.0' in lines
+    assert "agents_steps_running 1.0" in lines
+    assert "agents_journal_writable 0.0" in lines
+    assert names(text).isdisjoint(names(get(f"{served}/metrics/service")[1]))
+
+
+def names(text: str) -> set[str]:
+    """Of the metrics on a page."""
+    return {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
 
 
 def test_a_port_that_is_taken(app: Celery, runtime: Runtime) -> None:

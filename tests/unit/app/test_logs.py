@@ -10,7 +10,8 @@ import pytest
 from celery.app import trace
 from celery.worker import strategy
 
-from app.logs import Discreet, be_discreet
+from app import logs
+from app.logs import Discreet, Returned, be_discreet
 
 KEY = "sk-live-" + "0123456789abcdef0123456789"
 ABOUT = {"id": "s", "name": "agents.ask"}
@@ -76,3 +77,29 @@ def test_lines_of_others_stay_as_they_are(caplog: pytest.LogCaptureFixture) -> N
         logging.getLogger("else").info("%(a)s", {"a": KEY})
     assert caplog.messages == ["a x b 7", KEY]
     assert sys.exc_info() == (None, None, None)
+
+
+@pytest.mark.parametrize("text", [trace.LOG_RECEIVED, trace.LOG_REJECTED])
+@pytest.mark.parametrize(("message_id", "told"), [("goes back", False), ("another", True)])
+def test_a_message_that_went_back_is_told_of_once(
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    message_id: str,
+    *,
+    told: bool,
+) -> None:
+    monkeypatch.setattr(logs, "returned", Returned())
+    logs.returned.add("goes back")
+    context = {**ABOUT, "id": message_id, "exc": "Reject('away', True)"}
+    with caplog.at_level(logging.INFO):
+        trace.logger.info(text, context)
+        strategy.logger.info(trace.LOG_SUCCESS, {**context, "runtime": 0.5})  # its end is told
+    assert len(caplog.records) == 1 + told
+
+
+def test_only_the_newest_are_remembered() -> None:
+    found = Returned(most=3)
+    for message_id in ("a", "b", "b", "c", "d", "e"):
+        found.add(message_id)
+    assert [m for m in "abcde" if m in found] == ["c", "d", "e"]
