@@ -8,7 +8,14 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from app.factory import create_app
     from app.settings import read_settings
+    from celery_agents.errors import ConfigurationError
+    from celery_agents.said import is_command
 
-    app = create_app(read_settings())
+    try:
+        app = create_app(read_settings())
+    except ConfigurationError as error:
+        if is_command():  # Celery would show where in our code it was raised
+            raise SystemExit(f"{error.kind}: {error}") from None
+        raise
     globals()[name] = app
     return app

@@ -12,15 +12,23 @@ def said(option: str) -> str | None:
     Celery also takes its options from variables that are other programs' too (``BROKER_URL``,
     ``RESULT_BACKEND``), and hands all of them on as if they had been said.
     """
+    root = _root()
+    if root is None or root.get_parameter_source(option) is not ParameterSource.COMMANDLINE:
+        return None
+    value: str = root.params[option]
+    return value
+
+
+def is_command() -> bool:
+    """Whether ``celery`` itself runs, and no program that uses an app."""
+    return _root() is not None
+
+
+def _root() -> click.Context | None:
     context = click.get_current_context(silent=True)
     if context is None:
         return None
     from celery.bin.celery import celery
 
     root = context.find_root()
-    if root.command is not celery:
-        return None
-    if root.get_parameter_source(option) is not ParameterSource.COMMANDLINE:
-        return None
-    value: str = root.params[option]
-    return value
+    return root if root.command is celery else None

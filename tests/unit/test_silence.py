@@ -38,6 +38,7 @@ EXPLAINED = {
     ("app/pool.py", "run"): "killed where it waits, or told to Celery's request with its traceback",
     ("app/runtime.py", "close"): "said at the end of the process",
     ("app/serialization.py", "_object"): "it is handed on as what no value can be",
+    ("app/settings.py", "_text"): "the loader of that file says it",
     ("app/task.py", "_perform"): "cancelled: it ends as such",
     ("agents/probes.py", "_error_of"): "that it came late is what was to be found out",
     ("celery_agents/tls.py", "usable"): "files that cannot be used are what was to be found out",

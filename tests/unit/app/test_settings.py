@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,12 +11,13 @@ from pydantic import ValidationError
 
 from app.settings import Settings, read_settings
 from celery_agents.errors import ConfigurationError
+from deploy.local.state import ROOT
 
 
 @pytest.fixture(autouse=True)
 def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("REDIS_URL", "DATABASE_URL"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [n for n in os.environ if n in {"REDIS_URL", "DATABASE_URL"} or "AGENTS_" in n]:
+        monkeypatch.delenv(name)
 
 
 def test_the_environment_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,10 +85,92 @@ def test_settings_do_not_change() -> None:
         Settings().lease_s = 1  # type: ignore[misc]  # read-only, as it has to be
 
 
-def test_a_wrong_value_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AGENTS_LEASE_S", "soon")
-    with pytest.raises(ValidationError, match="lease_s"):
-        Settings()
+KEY = "sk-live-" + "0123456789abcdef0123456789"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("AGENTS_LEASE_S", "soon", "a number, and not 'soon'"),
+        ("AGENTS_LEASE_S", "nan", "a finite number"),
+        ("AGENTS_POLL_INTERVAL_S", "0", "more than 0"),
+        ("AGENTS_KEEP_DAYS", "-1", "0 or more"),
+        ("AGENTS_CONCURRENCY", "1.5", "a whole number"),
+        ("AGENTS_CONCURRENCY", "0", "more than 0"),
+        ("AGENTS_PAYLOAD_LIMIT_BYTES", "256kB", "a whole number, and not '256kB'"),
+        ("AGENTS_HEALTH_PORT", "65536", "65535 or less"),
+        ("AGENTS_MODULES", '["a"', "a list of names, separated by commas or as JSON"),
+        ("AGENTS_MODULES", "[1]", "a text"),
+        ("AGENTS_WAKE_BATCH", KEY, "a whole number"),
+    ],
+)
+def test_a_wrong_value_is_told_in_words(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as caught:
+        read_settings()
+    text = str(caught.value)
+    assert text.startswith(f"{name} cannot be read: it has to be {told}")
+    for word in ("pydantic", "Input", "type=", "Settings", KEY):
+        assert word not in text
+
+
+def test_all_that_is_wrong_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENTS_LEASE_S", "x")
+    monkeypatch.setenv("AGENTS_WAKE_BATCH", "y")
+    with pytest.raises(ConfigurationError, match=r"AGENTS_LEASE_S .* AGENTS_WAKE_BATCH "):
+        read_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("AGENTS_LEASE", "AGENTS_LEASE_S"),
+        ("AGENTS_HEARTBEAT_S", "AGENTS_HEARTBEAT_INTERVAL_S"),
+        ("AGENTS_CONCURENCY", "AGENTS_CONCURRENCY"),
+        ("AGENTS_MODULE", "AGENTS_MODULES"),
+        ("agents_modul", "AGENTS_MODULES"),
+        ("AGENTS_REDIS_URL", "REDIS_URL"),
+        ("AGENTS_DATABASE_URL", "DATABASE_URL"),
+        ("AGENTS_XYZ", None),
+    ],
+)
+def test_a_variable_that_is_no_setting(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str, meant: str | None
+) -> None:
+    monkeypatch.setenv(name, KEY)
+    read_settings()
+    (line,) = caplog.messages
+    assert line.startswith(f"{name} is no setting, and changes nothing.")
+    assert line.endswith(f" Did you mean {meant}?" if meant else "docs/settings.md lists them.")
+
+
+def test_settings_and_keys_of_agents_are_not_warned_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    config = tmp_path / "agents.toml"
+    config.write_text('[agents.a]\nkey_env = "AGENTS_SHOP_KEY"\n')
+    monkeypatch.setenv("AGENTS_CONFIG", str(config))
+    monkeypatch.setenv("AGENTS_SHOP_KEY", KEY)
+    monkeypatch.setenv("agents_lease_s", "5")
+    monkeypatch.setenv("MY_AGENTS_LEASE", "5")
+    assert read_settings().lease_s == 5
+    assert caplog.messages == []
+    config.unlink()
+    read_settings()  # the loader tells of that
+    assert [m.split()[0] for m in caplog.messages] == ["AGENTS_SHOP_KEY"]
+
+
+def test_commands_say_so_without_a_traceback() -> None:
+    env = {**os.environ, "AGENTS_LEASE_S": "soon"}
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "app", "report"],
+        cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    told = "AGENTS_LEASE_S cannot be read: it has to be a number, and not 'soon'."
+    assert done.stderr.strip() == f"configuration: {told}"
 
 
 def test_secrets_are_read_when_they_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
