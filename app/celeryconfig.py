@@ -85,7 +85,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "worker_hijack_root_logger": False,
         "worker_enable_remote_control": True,
         # Beat that may run twice: redbeat holds its schedule and its lock in Redis.
-        "beat_scheduler": "redbeat.RedBeatScheduler",
+        "beat_scheduler": "app.beat:BeatScheduler",  # outlives Redis
         "beat_schedule": schedule(
             health_s=settings.health_interval_s, clean_s=settings.clean_interval_s
         ),

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 from celery.bin.base import CeleryCommand
+from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
 from app.deadletters_cli import dead
@@ -19,7 +20,9 @@ from app.journal.engine import connect, reading
 from app.journal.joins import Rules
 from app.journal.writer import in_transaction
 from app.publish import publish
+from app.settings import Settings
 from app.upkeep import clean_all, would_clean
+from celery_agents.cli import AHEAD, unknown_run
 
 
 @click.group()
@@ -166,20 +169,38 @@ def status(ctx: click.Context, run_id: str) -> None:
 
 @commands.command(cls=CeleryCommand)
 @click.argument("run_id")
+@click.option("--ahead", is_flag=True, help=AHEAD)
 @click.pass_context
-def cancel(ctx: click.Context, run_id: str) -> None:
-    """Cancel a run with all its steps; it needs no worker and no broker."""
+def cancel(ctx: click.Context, run_id: str, *, ahead: bool) -> None:
+    """Cancel a run with all its steps; it needs no worker and no broker.
+
+    Its exit status is 1 when there is no such run, or when it has ended.
+    """
     app = ctx.obj.app
     rules = Rules(
         lambda task, payload, members: app.tasks[task].decided(payload, members),
         app.agents_settings.wake_grace_s,
     )
     with _journal(ctx) as engine:
+        if not ahead and not _known(engine, app.agents_settings, run_id):
+            raise unknown_run(run_id)
         after = in_transaction(engine, lambda c: cancels.cancel(c, run_id, rules))
     if not after.applied:
         raise click.ClickException(f"{run_id} had ended already.")
     publish(app, after.wakes)
     click.echo(f"{run_id} is cancelled; {len(after.cancels)} running steps were asked to stop.")
+
+
+def _known(engine: Engine, settings: Settings, run_id: str) -> bool:
+    """Whether the run has a row, or a record of its message; without Redis that is assumed."""
+    if in_transaction(reading(engine), lambda c: reads.has_step(c, run_id)):
+        return True
+    try:
+        return Intake.connect(settings).has(run_id)
+    except RedisError as error:
+        told = settings.broker.error(error)
+        click.echo(f"Redis does not say whether there is a run {run_id}: {told}", err=True)
+        return True
 
 
 def _branch(below: dict[str | None, list[dict[str, Any]]], parent: str | None, indent: str) -> None:

@@ -47,6 +47,10 @@ class Intake:
         read = {i: _decode(r) for i, r in zip(ids, records, strict=True)}
         return {i: m if m and m["headers"].get("id") == i else None for i, m in read.items()}
 
+    def has(self, step_id: str) -> bool:
+        """Whether a message is recorded."""
+        return bool(self._redis.hexists(names.INTAKE_RECORDS, step_id))
+
     def postpone(self, step_id: str) -> None:
         """Count a record as new, so that it is looked at again after a while."""
         self._redis.zadd(names.INTAKE_TIMES, {step_id: time.time()}, xx=True)

@@ -11,8 +11,19 @@ from kombu.utils.imports import symbol_by_name
 from redis.exceptions import RedisError
 
 from celery_agents.client import Client
-from celery_agents.errors import AgentsError
+from celery_agents.errors import AgentsError, ResultTimeoutError
 from celery_agents.said import said
+
+#: Help of an option of ``cancel``.
+AHEAD = "Also when nobody knows of the run: its message may still come."
+
+
+def unknown_run(run_id: str) -> click.ClickException:
+    """The error of ``cancel`` where nobody knows of the run."""
+    return click.ClickException(
+        f"There is no run {run_id}, in the journal or in Redis. "
+        "To cancel it ahead of its message: --ahead."
+    )
 
 
 class AgentsGroup(click.Group):
@@ -98,7 +109,10 @@ def vote(
 def status(ctx: click.Context, run_id: str) -> None:
     """Show a run as a tree of steps, read by a worker."""
     with client_of(ctx) as client:
-        tell(client.status(run_id))
+        found = client.status(run_id)
+    if found is None:
+        raise click.ClickException(f"There is no run {run_id} in the journal.")
+    tell(found)
 
 
 @agents.command(cls=CeleryCommand)
@@ -114,9 +128,20 @@ def approve(ctx: click.Context, run_id: str, choice: str) -> None:
 
 @agents.command(cls=CeleryCommand)
 @click.argument("run_id")
+@click.option("--ahead", is_flag=True, help=AHEAD)
 @click.pass_context
-def cancel(ctx: click.Context, run_id: str) -> None:
-    """Cancel a run with all its steps."""
+def cancel(ctx: click.Context, run_id: str, *, ahead: bool) -> None:
+    """Cancel a run with all its steps; exit 1 when there is none."""
     with client_of(ctx) as client:
+        if not ahead and not _known(client, run_id):
+            raise unknown_run(run_id)
         client.cancel(run_id)
         click.echo(f"Asked for {run_id} to be cancelled.")
+
+
+def _known(client: Client, run_id: str) -> bool:
+    try:
+        return client.known(run_id)
+    except ResultTimeoutError as error:
+        click.echo(f"No worker says whether there is a run {run_id}: {error}", err=True)
+        return True

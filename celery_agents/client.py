@@ -158,6 +158,15 @@ class Client:
         )
         return found
 
+    def known(self, run_id: str, *, timeout: float = 10.0) -> bool:
+        """Whether there is such a run: by Redis, else by the journal, which a worker reads.
+
+        Nobody knows of a message that plain Celery sent, before a worker takes it.
+        """
+        return (
+            any(self._in_redis(id_of(run_id))) or self.status(run_id, timeout=timeout) is not None
+        )
+
     def results(self, run_id: str, *, timeout: float = 10.0) -> Iterator[tuple[int, Outcome]]:
         """See :meth:`MapRun.results`."""
         after: int | None = -1
@@ -261,13 +270,17 @@ class Client:
         Raises:
             IdInUseError, BrokerUnavailableError
         """
-        with self._producer() as producer:
-            recorded = getattr(producer.channel, "recorded", lambda _: None)(message.id)
-            backend = self.celery.backend
-            stored = backend.known(message.id) if isinstance(backend, Backend) else {}
-        asked = {found.get(names.PAYLOAD) for found in (recorded or {}, stored)}
+        asked = {found.get(names.PAYLOAD) for found in self._in_redis(message.id)}
         if asked - {None} - (message.known_as or set()):
             raise IdInUseError.of(message.id)
+
+    def _in_redis(self, message_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The headers of a message that is not acknowledged, and what is stored of its end."""
+        with self._producer() as producer:
+            recorded = getattr(producer.channel, "recorded", lambda _: None)(message_id)
+            backend = self.celery.backend
+            stored = backend.known(message_id) if isinstance(backend, Backend) else {}
+        return recorded or {}, stored
 
     @contextmanager
     def _producer(self) -> Iterator[Any]:

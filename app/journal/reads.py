@@ -13,6 +13,11 @@ from celery_agents.contracts.compensation import compensation_id
 TREE_LIMIT = 1_000
 
 
+def has_step(connection: Connection, step_id: str) -> bool:
+    """Whether there is a row of it."""
+    return connection.execute(select(Step.id).where(Step.id == step_id)).first() is not None
+
+
 def run_tree(connection: Connection, run_id: str) -> dict[str, Any] | None:
     """A run with its steps in order, their calls counted; None when there is no such run."""
     steps = connection.execute(

@@ -20,7 +20,16 @@ from celery_agents.errors import (
     ResultTimeoutError,
     StepCancelledError,
 )
-from tests.integration.harness import COROUTINES, PREFORK, SOON_S, Stack, eventually, lines
+from celery_agents.ids import new_id
+from tests.integration.harness import (
+    COROUTINES,
+    PREFORK,
+    SOON_S,
+    Stack,
+    celery,
+    eventually,
+    lines,
+)
 
 QUICK = RetryPolicy(base_delay_s=0.05)
 
@@ -322,6 +331,44 @@ class TestCancel:
         assert client.status(run.id) is not None  # the control queue has got past it
         assert stack.state(run.id) == "succeeded"
         assert run.get(timeout=5) == "DONE"
+
+
+class TestCommandsWithRunIds:
+    """With the service's app they need no worker, and with the client alone no journal."""
+
+    @pytest.mark.parametrize("which", [["-A", "app"], []], ids=["service", "client"])
+    @pytest.mark.parametrize("word", ["cancel", "status"])
+    def test_unknown(self, stack: Stack, which: list[str], word: str) -> None:
+        nobody = f"nobody-{new_id()}"
+        done = celery(*which, "agents", word, nobody, env=stack.env)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"Error: There is no run {nobody}")
+        assert stack.row(nobody) is None
+
+    @pytest.mark.parametrize("which", [["-A", "app"], []], ids=["service", "client"])
+    def test_cancelled_while_it_runs(self, stack: Stack, which: list[str]) -> None:
+        run = stack.client.ask("hangs", None)
+        eventually(lambda: stack.state(run.id) == "running")
+        done = celery(*which, "agents", "cancel", run.id, env=stack.env)
+        assert (done.returncode, done.stderr) == (0, "")
+        with pytest.raises(StepCancelledError):
+            run.get(timeout=SOON_S)
+
+    @pytest.mark.parametrize("which", [["-A", "app"], []], ids=["service", "client"])
+    def test_cancelled_while_no_worker_has_seen_it(self, fast: Stack, which: list[str]) -> None:
+        run = fast.client.ask("hangs", None)  # recorded, and in the queue
+        done = celery(*which, "agents", "cancel", run.id, env=fast.env)
+        assert (done.returncode, done.stderr) == (0, "")
+        fast.worker()
+        with pytest.raises(StepCancelledError):
+            run.get(timeout=SOON_S)
+
+    @pytest.mark.parametrize("which", [["-A", "app"], []], ids=["service", "client"])
+    def test_cancelled_ahead(self, stack: Stack, which: list[str]) -> None:
+        run_id = new_id()
+        done = celery(*which, "agents", "cancel", "--ahead", run_id, env=stack.env)
+        assert done.returncode == 0, done.stderr
+        eventually(lambda: stack.state(run_id) == "cancelled")
 
 
 def test_priorities_first_comes_first(fast: Stack, counted: Path) -> None:
