@@ -34,7 +34,7 @@ def config() -> dict[str, Any]:
         ("result_serializer", "json"),
         ("accept_content", ["json"]),
         ("result_accept_content", ["json"]),
-        ("beat_scheduler", "redbeat.RedBeatScheduler"),
+        ("beat_scheduler", "app.beat:BeatScheduler"),
     ],
 )
 def test_what_the_faults_ask_for(config: dict[str, Any], setting: str, value: object) -> None:
