@@ -356,7 +356,7 @@ class StepTask(Task):
         """
         expanded: Expanded = self._keep_writing(lambda: runtime.journal.expand(claim, plan))
         if not expanded.applied:
-            cancelled = Outcome(state=State.CANCELLED, error=ErrorInfo.of(StepCancelledError()))
+            cancelled = _outcome(_Stopped(), claim, Usage())
             aftermath = self._keep_writing(lambda: runtime.journal.finish(claim, cancelled))
             if not aftermath.applied:
                 self._too_late(runtime, claim)
@@ -410,7 +410,12 @@ async def _within(limit_s: float, work: Any) -> Any:
 
 def _outcome(result: Any, claim: Claimed, spent: Usage) -> Outcome:
     """One outcome for whatever came out of the function; a failed one cost what its calls did."""
-    common = {"agent": claim.agent, "member": claim.member, "attempts": claim.attempt}
+    common = {
+        "agent": claim.agent,
+        "member": claim.member,
+        "attempts": claim.attempt,
+        "duration_s": claim.spent_s,
+    }
     match result:
         case Outcome():
             told = common | ({"agent": result.agent} if result.agent else {})  # a backup's

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, select
 
 from app.journal import joins
 from app.journal.conclusions import Conclusion, conclude
+from app.journal.engine import now
 from app.journal.finishes import event
 from app.journal.models import Step
 from app.journal.rows import Aftermath
@@ -33,14 +34,22 @@ def approve(
     if choices and option not in choices:
         raise InvalidPayloadError(f"{option!r} is not one of {', '.join(choices)}.")
     connection.execute(event(run_id, row.id, "approved", {"option": option}))
-    outcome = Outcome(state=State.SUCCEEDED, value=choice, member=row.member)
+    outcome = Outcome(
+        state=State.SUCCEEDED, value=choice, member=row.member, duration_s=row.elapsed_s
+    )
     return conclude(connection, [Conclusion(row.id, None, outcome, row.parent_id)], rules)[0]
 
 
 def waiting(connection: Connection, run_id: str) -> Any:
     """The oldest step of a run that waits for a person; None when there is none."""
     return connection.execute(
-        select(Step.id, Step.parent_id, Step.member, Step.payload)
+        select(
+            Step.id,
+            Step.parent_id,
+            Step.member,
+            Step.payload,
+            (now() - Step.created_at).label("elapsed_s"),  # since the person was asked
+        )
         .where(Step.run_id == run_id, Step.task == names.APPROVAL, Step.state == State.WAITING)
         .order_by(Step.created_at)
     ).first()

@@ -38,6 +38,7 @@ _CLAIMED = (
     _S.max_attempts,
     (_S.deadline_at - now()).label("remaining_s"),
     select(table(Join).c.policy).where(table(Join).c.step_id == _S.parent_id).scalar_subquery(),
+    (now() - _S.started_at).label("elapsed_s"),
 )
 _PAYLOAD = 10  # its place among them
 
@@ -214,6 +215,7 @@ def _explain(connection: Connection, operation: ClaimStep) -> Claim:
             Step.cancel_requested,
             (Step.ready_at > now() + joins.EARLY_S).label("early"),
             Step.worker_id.in_(select(Worker.id).where(Worker.lease_until > now())).label("alive"),
+            (now() - Step.started_at).label("elapsed_s"),
         ).where(Step.id == operation.step_id)
     ).first()
     if row is None:
@@ -242,14 +244,15 @@ def _late_join(connection: Connection, operation: ClaimStep) -> Claim:
 def _give_up(connection: Connection, operation: ClaimStep, row: Row[Any]) -> Claim:
     """End a step that was cancelled, or whose attempts are used up."""
     if row.cancel_requested:
-        outcome = Outcome(state=State.CANCELLED, error=ErrorInfo.of(StepCancelledError()))
+        state, error = State.CANCELLED, ErrorInfo.of(StepCancelledError())
     else:
         last = f" Its last error: {row.error['message']}" if row.error else ""
-        error = StepDeadError(
+        text = (
             f"Given up after {row.attempts} attempts, the last without an end: "
             f"its worker may have died under it.{last}"
         )
-        outcome = Outcome(state=State.DEAD, error=ErrorInfo.of(error), attempts=row.attempts)
+        state, error = State.DEAD, ErrorInfo.of(StepDeadError(text))
+    outcome = Outcome(state=state, error=error, attempts=row.attempts, duration_s=row.elapsed_s)
     ending = Conclusion(operation.step_id, None, outcome, row.parent_id)
     aftermath = conclude(connection, [ending], operation.rules)[0]
     return Finished(outcome, row.parent_id, aftermath)

@@ -102,7 +102,7 @@ TAKE = Prepared(
         AND attempts < max_attempts AND NOT cancel_requested
     RETURNING id, token, attempts, run_id, parent_id, member, task, agent, queue, priority,
         CAST(payload AS text), max_attempts, deadline_at - {CLOCK},
-        (SELECT policy FROM joins WHERE step_id = steps.parent_id)
+        (SELECT policy FROM joins WHERE step_id = steps.parent_id), {CLOCK} - started_at
     """,  # noqa: S608 - of our own constant
     answers=True,
 )
