@@ -24,6 +24,7 @@ from celery_agents import Client, Decision, DecisionRun, RetryPolicy
 from celery_agents.errors import ConfigurationError, NoDecisionError
 from examples.triage.detectors import LANGUAGES, PANEL
 from examples.triage.report import (
+    WIDTH,
     Message,
     Row,
     Work,
@@ -136,9 +137,8 @@ def _work(rows: Sequence[Row], seconds: float) -> Work:
 
 
 def _print(rows: Sequence[Row], work: Work, *, as_json: bool) -> None:
-    width = None if sys.stdout.isatty() else 100
-    console = Console(width=width)
-    console.print(votes_table(rows))
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    console.print(votes_table(rows, console.width))
     console.print(summary_table(rows, work))
     if as_json:
         print(summary_json(rows, work))
