@@ -83,10 +83,12 @@ class DeadLetters:
         transaction: Callable[[Callable[[Connection], Any]], Any],
         landing: Landing,
         settings: Settings,
+        forget: Callable[[str], object] = lambda _: None,
     ) -> None:
         self._transaction = transaction
         self._landing = landing
         self._settings = settings
+        self._forget = forget  # the result of a step, that clients see
 
     def take_in(self) -> int:
         """Move what has landed into the journal; returns how many letters."""
@@ -123,7 +125,9 @@ class DeadLetters:
         message = self._transaction(lambda c: dead.message_of(c, letter_id))
         if message is None:
             grace = self._settings.wake_grace_s
-            wake = self._transaction(lambda c: dead.requeue_step(c, letter_id, grace))
+            wake = self._transaction(
+                lambda c: dead.requeue_step(c, letter_id, grace, forget=self._forget)
+            )
             return Aftermath(wakes=[wake])
         raw = base64.b64decode(message.raw)
         if len(raw) < message.size:
@@ -148,7 +152,12 @@ def dead_letters_of(runtime: Runtime) -> DeadLetters:
     settings = runtime.settings
     return runtime.resource(
         DeadLetters,
-        lambda: DeadLetters(runtime.journal.transaction, Landing.connect(settings), settings),
+        lambda: DeadLetters(
+            runtime.journal.transaction,
+            Landing.connect(settings),
+            settings,
+            runtime.app.backend.forget,
+        ),
     )
 
 
@@ -169,21 +178,15 @@ def letter_row(letter_id: str, letter: bytes) -> dict[str, Any]:
     return {
         "id": letter_id,
         "cause": about["cause"],
-        "reason": _storable(about.get("reason") or f"The message has {int(size):,} bytes.", 2000),
+        "reason": redact(about.get("reason") or f"The message has {int(size):,} bytes."),
         "queue": came_from.decode().split(_SEPARATOR, 1)[0],
-        "task": task and _storable(task, 200),
-        "step_id": step_id and _storable(step_id, 155),
-        "payload": _storable(_readable(raw), SHOWN),
+        "task": task and redact(task, limit=200),
+        "step_id": step_id and redact(step_id, limit=155),
+        "payload": redact(_readable(raw), limit=SHOWN),
         "raw": base64.b64encode(raw).decode(),
         "size": int(size),
         "at": about["at"],
     }
-
-
-def _storable(text: str, limit: int) -> str:
-    """Redacted, and without what Postgres refuses: zero bytes and halves of surrogate pairs."""
-    clean = text.encode("utf-8", "replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")
-    return redact(clean, limit=limit)
 
 
 def _readable(raw: bytes) -> str:

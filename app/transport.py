@@ -8,7 +8,7 @@ worker, a message stands either in its queue or in *unacked*.
 
 The keys of *unacked* are our own: another app's workers on the same Redis, with a shorter
 ``visibility_timeout``, would run our steps again. Of ``queue_order_strategy`` only round robin is
-served; key prefixes, Sentinel and Cluster are not.
+served; key prefixes and Cluster are not.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from kombu.transport import virtual
 from kombu.transport.redis import QoS as RedisQoS
 from kombu.utils.json import dumps, loads
 from kombu.utils.uuid import uuid
-from redis.exceptions import NoScriptError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from app import transport_scripts as scripts
 from app.guards import MalformedError, read_envelope
@@ -47,6 +48,8 @@ ACKS_S = 0.02
 RESTORE_MAX = 100
 #: First bytes of an oversized message that are kept, for people to recognise it.
 OVERSIZED_KEPT_BYTES = 4096
+#: How a server that becomes a replica answers those that wait on it.
+_UNBLOCKED = "UNBLOCKED"
 
 _TAKE_SHA = hashlib.sha1(scripts.TAKE.encode(), usedforsecurity=False).hexdigest()
 
@@ -244,6 +247,11 @@ class Channel(RecordingChannel):
             with self.conn_or_acquire() as client:
                 client.script_load(scripts.TAKE)
             return None
+        except ResponseError as error:  # a failover: the next connection goes to who took over
+            if not (isinstance(error, ReadOnlyError) or str(error).startswith(_UNBLOCKED)):
+                raise
+            connection.disconnect()
+            raise RedisConnectionError(f"The server was demoted: {error}") from error
         except self.connection_errors:
             connection.disconnect()
             raise
@@ -280,18 +288,28 @@ class Channel(RecordingChannel):
 
     def _deliver_all(self, taken: list[tuple[str, str, bytes]]) -> None:
         self.qos.reserve([tag for tag, _, _ in taken])
+        failed: Exception | None = None
         for tag, queue, raw in taken:
-            self._queue_cycle.rotate(queue)
-            message = self._guarded(tag, raw)
-            if message is None:
-                continue
-            callback = self.connection._callbacks.get(queue)  # noqa: SLF001 - kombu's own place
-            if callback is None:  # its consumer was cancelled after the take was sent
-                self.qos.reject(tag, requeue=True)
-                continue
-            if queue in self._no_ack:
-                self.qos.ack(tag)
-            callback(message)
+            try:
+                self._deliver_taken(tag, queue, raw)
+            except Exception as error:
+                log.exception("A message was not delivered; the rest of those taken are")
+                failed = failed or error
+        if failed is not None:
+            raise failed
+
+    def _deliver_taken(self, tag: str, queue: str, raw: bytes) -> None:
+        self._queue_cycle.rotate(queue)
+        message = self._guarded(tag, raw)
+        if message is None:
+            return
+        callback = self.connection._callbacks.get(queue)  # noqa: SLF001 - kombu's own place
+        if callback is None:  # its consumer was cancelled after the take was sent
+            self.qos.reject(tag, requeue=True)
+            return
+        if queue in self._no_ack:
+            self.qos.ack(tag)
+        callback(message)
 
     def _guarded(self, tag: str, raw: bytes) -> dict[str, Any] | None:
         try:

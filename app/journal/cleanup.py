@@ -41,12 +41,24 @@ class Retention:
     dead_letters_days: float
 
     def is_over(self) -> ColumnElement[bool]:
-        """Runs that are to go. The oldest creation bounds the search, which is by that index."""
+        """Runs that are to go. The oldest creation bounds the search, which is by that index.
+
+        One of which a step is open (it is being undone), or which recovery tries to settle (its
+        result is not stored, since Redis is away), is kept.
+        """
         ended = now() - Run.finished_at
         shortest = min(self.succeeded_days, self.others_days)
-        return (Run.created_at < now() - shortest * _DAY_S) & or_(
-            (Run.state == State.SUCCEEDED) & (ended > self.succeeded_days * _DAY_S),
-            (Run.state != State.SUCCEEDED) & (ended > self.others_days * _DAY_S),
+        unsettled = Step.settled.is_(False) & ((Step.wakes > 0) | Step.finished_at.is_(None))
+        # Of each run by its index: as an EXISTS it may be joined with the whole of both tables.
+        theirs = select(Step.id).where(Step.run_id == Run.id, unsettled).limit(1)
+        is_quiet = theirs.correlate(Run).scalar_subquery().is_(None)
+        return (
+            (Run.created_at < now() - shortest * _DAY_S)
+            & or_(
+                (Run.state == State.SUCCEEDED) & (ended > self.succeeded_days * _DAY_S),
+                (Run.state != State.SUCCEEDED) & (ended > self.others_days * _DAY_S),
+            )
+            & is_quiet
         )
 
     def is_forgotten(self) -> ColumnElement[bool]:
@@ -65,19 +77,23 @@ def clean_journal(
 ) -> Counter[str]:
     """Delete what is over; returns rows by table. What is left after ``limit_s`` comes next time.
 
-    A run goes from its leaves: first its steps (calls and joins go with them), then what else knows
-    it, at last itself; so whatever ends this half way, the next time finds the rest.
+    A run goes with its root first, so that nobody can requeue what is half gone; then its other
+    steps (calls and joins go with them), then what else knows it, at last itself. So whatever ends
+    this half way, the next time finds the rest.
     """
     paces, gone = defaultdict[str, Pace](lambda: Pace(batch, lock_s)), Counter[str]()
+    aside: set[str] = set()  # runs that somebody is just changing
     until = time.monotonic() + limit_s
     while time.monotonic() < until:
-        found = in_transaction(reading(engine), lambda c: _next(c, retention, paces))
+        found = in_transaction(reading(engine), lambda c: _next(c, retention, paces, aside))
         if found is None:
             break
-        table, keys = found
-        portion = delete_portion(engine, table, keys, lock_s)
-        paces[table.name].took(portion.held_s, len(keys), cut_off=not portion.deleted)
+        table, keys, runs = found
+        portion = delete_portion(engine, table, keys, lock_s, _still_over(table, retention))
+        paces[table.name].took(portion.held_s, len(keys), cut_off=portion.cut_off)
         gone[table.name] += portion.deleted
+        if not (portion.deleted or portion.cut_off):
+            aside.update(runs)
         sleep(portion.held_s)  # others write in between: SQLite's writers queue without an order
     gone += in_transaction(engine, _leftovers)
     if engine.dialect.name == "sqlite":
@@ -106,24 +122,40 @@ def what_would_go(connection: Connection, retention: Retention) -> Counter[str]:
 
 
 def _next(
-    connection: Connection, retention: Retention, paces: Mapping[str, Pace]
-) -> tuple[Table, list[Any]] | None:
-    """A table and keys of rows that are to go, as many as its pace allows; None when none are."""
+    connection: Connection, retention: Retention, paces: Mapping[str, Pace], aside: set[str]
+) -> tuple[Table, list[Any], list[str]] | None:
+    """A table and keys of rows that are to go, as many as its pace allows; None when none are.
+
+    With the runs that were looked at; those set ``aside`` are not.
+    """
     some = paces[Run.__tablename__].size
-    runs = select(Run.id).where(retention.is_over()).order_by(Run.created_at).limit(some)
+    over = retention.is_over() & Run.id.not_in(aside) if aside else retention.is_over()
+    runs = select(Run.id).where(over).order_by(Run.created_at).limit(some)
     ids = list(connection.execute(runs).scalars())
     tables: list[Any] = [Step.__table__, *_OF_RUNS] if ids else []
     for table in tables:
         (key,) = table.primary_key
         theirs = select(key).where(table.c.run_id.in_(ids)).limit(paces[table.name].size)
+        if table is Step.__table__:
+            theirs = theirs.order_by(Step.parent_id.is_not(None))
         if keys := list(connection.execute(theirs).scalars()):
-            return table, keys
+            return table, keys, ids
     if ids:
-        return _table(Run), ids
+        return _table(Run), ids, ids
     some = paces[DeadLetter.__tablename__].size
     letters = select(DeadLetter.id).where(retention.is_forgotten()).limit(some)
     keys = list(connection.execute(letters).scalars())
-    return (_table(DeadLetter), keys) if keys else None
+    return (_table(DeadLetter), keys, []) if keys else None
+
+
+def _still_over(table: Table, retention: Retention) -> ColumnElement[bool]:
+    """What is asked once more as rows are deleted: they may be under way again since."""
+    if table is DeadLetter.__table__:
+        return retention.is_forgotten()
+    if table is Run.__table__:
+        return retention.is_over()
+    theirs = select(Run.id).where(Run.id == table.c.run_id, retention.is_over()).correlate(table)
+    return table.c.run_id == theirs.with_for_update(skip_locked=True).scalar_subquery()
 
 
 def _leftovers(connection: Connection) -> Counter[str]:

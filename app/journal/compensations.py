@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select, update
 
-from app.journal import joins
+from app.journal import heads, joins
 from app.journal.engine import now
 from app.journal.models import Event, Run, Step, table
 from app.journal.rows import Aftermath, Wake
@@ -63,6 +63,8 @@ def follow_ends(
     Returns, by run, the message for the step that undoes it: of roots that did not succeed, and
     of runs that had failed already when their step finished.
     """
+    if finished:
+        _lock_runs(connection, {*roots, *finished})
     late = _note(connection, sorted(finished)) if finished else []
     failed = joins.end_runs(connection, [(i, o.state, o.usage) for i, o in roots.items()])
     wakes = {i: _begin(connection, i, wake_grace_s) for i in [*late, *failed]}
@@ -70,15 +72,25 @@ def follow_ends(
 
 
 # A run that is noted already and still open is left alone: its row is no bottleneck.
+_NOTED_ANEW = or_(_R.compensable.is_(False), _R.state != "open")
 _NOTE = (
     update(table(Run))
-    .where(
-        _R.id.in_(bindparam("b_ids", expanding=True)),
-        or_(_R.compensable.is_(False), _R.state != "open"),
-    )
+    .where(_R.id.in_(bindparam("b_ids", expanding=True)), _NOTED_ANEW)
     .values(compensable=True)
     .returning(_R.id, _R.state)
 )
+_LOCK_RUNS = (
+    select(_R.id)
+    .where(_R.id.in_(bindparam("b_ids", expanding=True)), _NOTED_ANEW)
+    .order_by(_R.id)
+    .with_for_update()
+)
+
+
+def _lock_runs(connection: Connection, run_ids: Collection[str]) -> None:
+    """Take the rows of several runs in the order of their ids."""
+    if len(run_ids) > 1 and connection.dialect.name != "sqlite":
+        connection.execute(_LOCK_RUNS, {"b_ids": sorted(run_ids)})
 
 
 def _note(connection: Connection, run_ids: list[str]) -> list[str]:
@@ -151,6 +163,7 @@ def let_go(connection: Connection, run_id: str) -> Aftermath | None:
     still_open = select(_S.id).where(_of(run_id), _S.state.in_(_OPEN)).limit(1)
     if connection.execute(still_open).first() is None:
         return None
+    joins.lock(connection, [(run_id, run_id)])
     cancels = joins.drop_members(connection, [run_id], State.CANCELLED)
     return Aftermath(cancels=cancels) if connection.execute(still_open).first() else None
 
@@ -160,13 +173,17 @@ _OPEN = [s.value for s in State if not s.final]
 
 def finished(connection: Connection, run_id: str) -> list[Finished]:
     """Steps of a run that can be undone, the last that finished first."""
-    compensation = _S.outcome["compensation"].as_string()
     rows = connection.execute(
-        select(_S.id, func.coalesce(_S.outcome["agent"].as_string(), _S.agent), compensation)
-        .where(_of(run_id), _S.state == State.SUCCEEDED, compensation.is_not(None))
+        select(_S.id, _S.agent, heads.HEAD_OF_OUTCOME)
+        .where(_of(run_id), _S.state == State.SUCCEEDED, heads.has("compensation"))
         .order_by(_S.finished_at.desc(), _S.position.desc(), _S.id.desc())
     )
-    return [Finished(i, agent, Compensation.model_validate_json(c)) for i, agent, c in rows]
+    told = ((step_id, agent, heads.read(head)) for step_id, agent, head in rows)
+    return [
+        Finished(step_id, head.get("agent", agent), Compensation.model_validate(undoes))
+        for step_id, agent, head in told
+        if (undoes := head.get("compensation"))
+    ]
 
 
 def uncertain(connection: Connection, run_id: str) -> list[Uncertain]:

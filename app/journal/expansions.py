@@ -31,15 +31,22 @@ class Expanded(Aftermath):
 
 
 class ExpandStep(Operation[Expanded]):
-    """Insert members that are not there yet, open the join, let the step wait."""
+    """Insert members that are not there yet, open the join, let the step wait.
+
+    A pattern that has looked at ``ended_members`` ended ones, and wants nobody else, would be asked
+    the same for ever: that is a ValueError.
+    """
 
     order: ClassVar[int] = 20
 
-    def __init__(self, claim: Claimed, plan: Expand, rules: joins.Rules) -> None:
+    def __init__(
+        self, claim: Claimed, plan: Expand, rules: joins.Rules, ended_members: int | None = None
+    ) -> None:
         super().__init__()
         self.claim = claim
         self.plan = plan
         self.rules = rules
+        self.ended_members = ended_members
 
     @property
     def variety(self) -> int:
@@ -50,6 +57,10 @@ class ExpandStep(Operation[Expanded]):
     @property
     def has_lite(self) -> bool:
         return False
+
+    @property
+    def alone(self) -> bool:
+        return True
 
     @classmethod
     def shot(cls, operations: Sequence[ExpandStep]) -> Shot | None:
@@ -68,7 +79,8 @@ def _shot(operations: Sequence[ExpandStep]) -> Shot:
     """First expansions, as they most likely are."""
     wanted = [_wanted(o) for o in operations]
     steps, members = [], []
-    for o, news in zip(operations, wanted, strict=True):
+    in_order = sorted(zip(operations, wanted, strict=True), key=lambda pair: pair[0].claim.id)
+    for o, news in in_order:
         claim, join = o.claim, o.plan.join
         steps.append((claim.id, claim.token, join.kind, join.keep, len(news), join.timeout_s))
         for place, new in enumerate(news):
@@ -101,6 +113,8 @@ def _wanted(o: ExpandStep) -> list[NewMember]:
 
 def _expand(connection: Connection, o: ExpandStep) -> Expanded:
     claim = o.claim
+    if claim.token > 1:  # the first claim of a step finds no join of it
+        joins.lock(connection, [(claim.id, claim.run_id)])
     held = {"b_id": claim.id, "b_token": claim.token}
     waiting = connection.execute(_WAIT, held).first()
     if waiting is None:
@@ -115,12 +129,20 @@ def _expand(connection: Connection, o: ExpandStep) -> Expanded:
     else:
         joins.recount(connection, claim.id, number)
         fired = joins.fire_if_complete(connection, claim.id, o.rules)
+        if fired.wakes and not members:
+            _refuse_vain(connection, o)
     return Expanded(
         members=members,
         timer=None if o.plan.join.timeout_s is None else joins.wake_of(waiting),
         wakes=fired.wakes,
         cancels=fired.cancels,
     )
+
+
+def _refuse_vain(connection: Connection, o: ExpandStep) -> None:
+    known = o.ended_members
+    if known is not None and joins.ended(connection, o.claim.id) <= known:
+        raise ValueError("it asks for members that have ended, and would do so for ever")
 
 
 _WAIT = (
