@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from celery_agents.errors import BrokerUnavailableError
+from celery_agents.errors import BrokerUnavailableError, ConfigurationError
 from deploy.local import __main__ as cli
 from deploy.local import locks
 from deploy.local.stack import Stack
@@ -126,7 +126,7 @@ class TestAsk:
         else:
             with pytest.raises(SystemExit):  # which fresh_directory sees as an error
                 cli.main(["ask", *words])
-        assert seen == [('["first_of_all"]', f"{file.parent}:/elsewhere", words)]
+        assert seen == [('["first_of_all"]', f"/elsewhere:{file.parent}", words)]
         assert os.environ["PYTHONPATH"] == "/elsewhere"
 
     @pytest.mark.parametrize(
@@ -136,6 +136,7 @@ class TestAsk:
             ("app.py", "another module is called app"),
             ("json.py", "another module is called json"),
             ("sys.py", "another module is called sys"),
+            ("os.py", "another module is called os"),
             ("not-a-name.py", "Call the file something else"),
             ("hello.txt", "Call the file something else"),
         ],
@@ -147,6 +148,23 @@ class TestAsk:
             (tmp_path / name).write_text("")
         assert cli.main(["ask", str(tmp_path / name), "topic", "hello"]) == 1
         assert says in capsys.readouterr().err
+
+    @pytest.mark.parametrize("beside", ["queue.py", "os.py", "sys.py", "celery.py", "redis/"])
+    def test_what_would_be_imported_instead_of_a_package_is_told(
+        self, file: Path, beside: str
+    ) -> None:
+        other = file.parent / (f"{beside}__init__.py" if beside.endswith("/") else beside)
+        other.parent.mkdir(exist_ok=True)
+        other.write_text("")
+        with pytest.raises(ConfigurationError, match=rf"{beside.rstrip('/')} beside {file.name}"):
+            cli.first_agent.environment(file)
+
+    @pytest.mark.parametrize("beside", ["tasks.py", "app.py", "shop.py", "agents/", "not-one.py"])
+    def test_what_comes_after_ours_may_have_any_name(self, file: Path, beside: str) -> None:
+        other = file.parent / (f"{beside}__init__.py" if beside.endswith("/") else beside)
+        other.parent.mkdir(exist_ok=True)
+        other.write_text("")
+        assert cli.first_agent.environment(file)["PYTHONPATH"].endswith(str(file.parent))
 
     def test_a_file_that_is_importable_already_is_its_own_module(
         self, file: Path, monkeypatch: pytest.MonkeyPatch
