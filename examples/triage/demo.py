@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +23,6 @@ from celery_agents import Client, Decision, DecisionRun, RetryPolicy
 from celery_agents.errors import ConfigurationError, NoDecisionError
 from examples.triage.detectors import LANGUAGES, PANEL
 from examples.triage.report import (
-    WIDTH,
     Message,
     Row,
     Work,
@@ -137,7 +135,7 @@ def _work(rows: Sequence[Row], seconds: float) -> Work:
 
 
 def _print(rows: Sequence[Row], work: Work, *, as_json: bool) -> None:
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    console = Console()  # as wide as the screen, or as COLUMNS says; else 80 columns
     console.print(votes_table(rows, console.width))
     console.print(summary_table(rows, work))
     if as_json:

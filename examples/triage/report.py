@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _HEADER = "language\tmessage"
-#: Columns of the screen that the table is made for where none is told.
-WIDTH = 100
 # What a message has of them at least, and the name of an agent where there are few.
 _MESSAGE_LEAST = 20
 _NAME_LEAST = 3
@@ -162,7 +160,7 @@ def summary_json(rows: Sequence[Row], work: Work) -> str:
     )
 
 
-def votes_table(rows: Sequence[Row], width: int = WIDTH) -> Table:
+def votes_table(rows: Sequence[Row], width: int) -> Table:
     """Each message with its decision, the ballots and the consensus, for a screen so wide.
 
     The decision stands first: its Latin letters make every row a left-to-right one, also where

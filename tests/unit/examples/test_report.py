@@ -158,23 +158,25 @@ class TestSummaryJson:
 
 class TestVotesTable:
     def test_a_row_says_all(self) -> None:
-        text = shown(votes_table([row(decision="de", decided_by="supervisor")]))
+        text = shown(votes_table([row(decision="de", decided_by="supervisor")], 100))
         last = " ".join(text.strip().splitlines()[-1].split())
         assert last == "de ✗ en Where is my order? en de 50% supervisor"
 
     def test_right_and_unknown(self) -> None:
-        assert "✓" in shown(votes_table([row()]))
-        unlabelled = shown(votes_table([row(language=None)]))
+        assert "✓" in shown(votes_table([row()], 100))
+        unlabelled = shown(votes_table([row(language=None)], 100))
         assert "✓" not in unlabelled
         assert "✗" not in unlabelled
 
     def test_no_answer_and_no_decision(self) -> None:
-        text = shown(votes_table([row(ballots={"eld": None, "fasttext": "de"}, decision=None)]))
+        text = shown(
+            votes_table([row(ballots={"eld": None, "fasttext": "de"}, decision=None)], 100)
+        )
         assert text.strip().splitlines()[-1].split()[0] == "?"
         assert "–" in text  # noqa: RUF001 - the dash that stands for no answer
 
     def test_markup_and_control_characters_of_a_message_do_nothing(self) -> None:
-        text = shown(votes_table([row("[red]hi[/red] \x1b[2J\u202eolleh")]))
+        text = shown(votes_table([row("[red]hi[/red] \x1b[2J\u202eolleh")], 100))
         assert "[red]hi[/red]" in text
         assert "\x1b" not in text
         assert "\u202e" not in text
@@ -184,7 +186,7 @@ class TestVotesTable:
         self, message: str
     ) -> None:
         rows = [row(message, ballots=VOTERS, decided_by="supervisor"), row(ballots=VOTERS)]
-        lines = shown(votes_table(rows)).splitlines()
+        lines = shown(votes_table(rows, 100)).splitlines()
         assert max(cell_len(line.rstrip()) for line in lines) <= 100
         assert sum(line.count("…") for line in lines) == 1
         for name in [*VOTERS, "supervisor"]:
