@@ -69,12 +69,14 @@ def _found(path: Path) -> Path | None:
 
 
 def ask(stack: Stack, words: Sequence[str]) -> int:
-    """Print the answer of an agent; 1 when there is none, with what the worker said."""
+    """Print the answer of an agent; 1 when there is none, with what is known of why."""
     _, agent, text = words
     with Client(stack.redis_url) as client:
         try:
             tell(client.ask(agent, text).get(timeout=PATIENCE_S))
         except AgentsError as error:
-            print(f"run: {error.kind}: {error}", file=sys.stderr)
+            where = f" ({error.details['where']})" if "where" in (error.details or {}) else ""
+            print(f"run: {error.kind}: {error}{where}", file=sys.stderr)
+            print(f"run: the worker's log is {stack.log('worker')}", file=sys.stderr)
             return 1
     return 0
