@@ -163,8 +163,15 @@ def priority_of(told: object) -> int:
 
 def expired(message: dict[str, Any]) -> bool:
     """Whether a recorded message was not to be run any more (Celery's ``expires``)."""
+    return past(message["headers"].get("expires"))
+
+
+def past(expires: object) -> bool:
+    """Whether the time in this header, if it is one, is over."""
+    if not isinstance(expires, str):
+        return False
     try:
-        until = datetime.fromisoformat(message["headers"].get("expires") or "")
-    except (TypeError, ValueError):
+        until = datetime.fromisoformat(expires)
+    except ValueError:
         return False
     return until.timestamp() < time.time()

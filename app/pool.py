@@ -30,7 +30,7 @@ from celery.concurrency.base import BasePool
 from celery.exceptions import ImproperlyConfigured, SoftTimeLimitExceeded
 from celery.utils import log as celery_log
 from celery.utils.threads import USE_FAST_LOCALS
-from celery.worker import state as worker_state
+from celery.worker.request import Request
 from greenlet import GreenletExit
 
 from app.coroutines import Interruptible, adapt
@@ -246,16 +246,13 @@ class Job:
         return str(self._options.get("correlation_id"))
 
     def was_revoked(self) -> bool:
-        """Whether that was asked for while it waited; Celery's request says so, and acknowledges.
+        """Whether it was revoked, or expired, while it waited for its slot.
 
-        In each pool Celery itself asks before a task is handed over; prefork asks here, too.
+        Celery's request says so, and then has it acknowledged. In each pool it is asked before a
+        task is handed over; with prefork that is when there is a slot, so it is asked here too.
         """
         request = getattr(self._options.get("callback"), "__self__", None)
-        return (
-            self._options.get("correlation_id") in worker_state.revoked
-            and request is not None
-            and request.revoked()
-        )
+        return isinstance(request, Request) and bool(request.revoked())
 
     def accept(self) -> None:
         if (accepted := self._options.get("accept_callback")) is not None:

@@ -16,7 +16,7 @@ from celery.exceptions import Ignore, Reject
 
 from app.answers import ESCAPED, bounded, kept
 from app.fibers import blocking, sleep, wait
-from app.intake import priority_of, queue_of
+from app.intake import past, priority_of, queue_of
 from app.journal.expansions import Expanded
 from app.journal.finishes import Postponed
 from app.journal.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused
@@ -300,6 +300,9 @@ class StepTask(Task):
             limit = min(limit, claim.left_s)
         if limit <= 0:
             return DeadlineExceededError("The step's deadline passed before it could run.")
+        if past(self.request.expires):  # it waited for its permit until then
+            late = StepCancelledError("The step expired before its agent could be asked.")
+            return Outcome(state=State.CANCELLED, error=ErrorInfo.of(late))
         active.work = runtime.loop.submit(_within(limit, self.run(active.step, request)))
         if active.cancelled:  # asked to stop between the claim and here
             active.work.cancel()

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from signal import SIGQUIT, SIGTERM
 from typing import Any
@@ -445,6 +446,25 @@ class TestRevoking:
             got(result)
         assert got(tasks.add.apply_async((1, 1), queue="small")) == 2
         assert key not in pool.notes(key)  # not run
+
+    @lacks("threads", "it runs: nobody looks again once it was handed over")
+    def test_what_expires_as_it_waits_for_a_slot(self, pool: Pool, key: str) -> None:
+        running = [tasks.nap.apply_async((2, key), queue="small") for _ in range(2)]
+        eventually(lambda: len(pool.notes(key)) == 2)
+        short = [
+            tasks.noted.apply_async((key, key), queue="small", expires=after)
+            for after in (0.2, 0.5, datetime.now(UTC) + timedelta(seconds=0.8))
+        ]
+        long = tasks.add.apply_async((1, 1), queue="small", expires=LONG_S)
+        eventually(lambda: len(pool.ask("small", "reserved")) == 4)
+        for result in short:
+            refused(result, TaskRevokedError)
+            assert result.state == "REVOKED"
+        for result in running:
+            got(result)
+        assert got(long) == 2
+        assert key not in pool.notes(key)  # not run
+        eventually(lambda: pool.ask("small", "reserved") == [])
 
     @NO_STOP
     def test_slots_serve_others_then(self, pool: Pool, key: str) -> None:

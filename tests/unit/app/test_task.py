@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -341,6 +342,30 @@ def test_no_agent_is_asked_by_a_worker_that_gives_back(make: Any, runtime: Runti
     with pytest.raises(Ignore, match="given back"):
         receive(make(shout), "s", "hello")
     assert (row(runtime, "s").state, row(runtime, "s").attempts) == ("ready", 0)
+
+
+@pytest.mark.parametrize(
+    ("expires", "asked"),
+    [
+        (datetime.now(UTC) - timedelta(seconds=1), False),
+        (datetime.now(timezone(timedelta(hours=5))) - timedelta(seconds=1), False),
+        (datetime.now(UTC) + timedelta(hours=1), True),
+        (datetime.now(timezone(timedelta(hours=-5))) + timedelta(hours=1), True),
+        (None, True),
+    ],
+)
+def test_a_step_that_expired_as_it_waited_for_its_permit_asks_nobody(
+    make: Any, runtime: Runtime, expires: datetime | None, asked: bool
+) -> None:
+    task = make(shout)
+    text = expires and expires.isoformat()
+    with message(task, "s", args=("a",), kwargs={}, expires=text):
+        if asked:
+            assert task("a") == "A"
+        else:
+            with pytest.raises(StepCancelledError, match="expired"):
+                task("a")
+    assert row(runtime, "s").state == ("succeeded" if asked else "cancelled")
 
 
 def test_a_step_that_runs_here_already_is_left_alone(make: Any, runtime: Runtime) -> None:
