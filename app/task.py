@@ -66,6 +66,10 @@ _ENVELOPE = (
 )
 
 
+#: What an outcome has beside what its agent said, and a store may refuse.
+_PLAIN = {"agent", "member", "usage", "attempts", "duration_s"}
+
+
 class StepTask(Task):
     """Base of the agents' tasks: the function gets ``(step, request)`` and runs under a claim.
 
@@ -373,7 +377,7 @@ class StepTask(Task):
             failed = Outcome(
                 state=State.FAILED,
                 error=ErrorInfo.of(refused.told),
-                **outcome.model_dump(include={"agent", "member", "usage", "attempts"}),
+                **outcome.model_dump(include=_PLAIN),
             )
         try:
             return failed, self._keep_writing(lambda: runtime.journal.finish(claim, failed))
@@ -549,7 +553,12 @@ async def _within(limit_s: float, work: Any) -> Any:
 
 def _outcome(result: Any, claim: Claimed, spent: Usage) -> Outcome:
     """One outcome for whatever came out of the function; a failed one cost what its calls did."""
-    common = {"agent": claim.agent, "member": claim.member, "attempts": claim.attempt}
+    common = {
+        "agent": claim.agent,
+        "member": claim.member,
+        "attempts": claim.attempt,
+        "duration_s": claim.spent_s,
+    }
     match result:
         case Outcome():
             told = common | ({"agent": result.agent} if result.agent else {})  # a backup's

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -19,8 +19,20 @@ from deploy.local.servers import ValkeyServer, free_port
 from deploy.local.state import ROOT
 from tests.support import postgres
 
-#: Processes of two checkouts or of the user's own settings must not meet.
-_UNSET = ("REDIS_URL", "DATABASE_URL", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND")
+#: What a round's processes have of the user's environment: enough to start a program. Anything else
+#: may be a setting of some contestant, and then figures would depend on who measures.
+KEPT = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ", "USER")
+#: What is told to them, beside what their contestant says.
+GIVEN = ("REDIS_URL", "DATABASE_URL", "BENCH_MODEL_PORT", "BENCH_DIRECTORY", "PYTHONPATH")
+
+
+def environment(outside: Mapping[str, str], *given: str) -> dict[str, str]:
+    """The variables of a round's processes: what is given, in the order of ``GIVEN``, and ``KEPT``.
+
+    Nothing else of ``outside`` is among them.
+    """
+    kept = {name: outside[name] for name in KEPT if name in outside}
+    return kept | dict(zip(GIVEN, given, strict=True))
 
 
 class Servers:
@@ -74,14 +86,9 @@ class Servers:
         directory.mkdir()
         self._empty_redis()
         with self._database(contestant, directory) as url:
-            yield {
-                **{k: v for k, v in os.environ.items() if k not in _UNSET},
-                "REDIS_URL": self.redis.url,
-                "DATABASE_URL": url,
-                "BENCH_MODEL_PORT": str(self.model_port),
-                "BENCH_DIRECTORY": str(directory),
-                "PYTHONPATH": str(ROOT),
-            }
+            yield environment(
+                os.environ, self.redis.url, url, str(self.model_port), str(directory), str(ROOT)
+            )
 
     def _empty_redis(self) -> None:
         with redis.Redis.from_url(self.redis.url) as client:

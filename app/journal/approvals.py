@@ -9,6 +9,7 @@ from sqlalchemy.orm import aliased
 
 from app.journal import joins
 from app.journal.conclusions import Conclusion, conclude
+from app.journal.engine import now
 from app.journal.finishes import event
 from app.journal.models import Step
 from app.journal.rows import Aftermath
@@ -36,7 +37,9 @@ def approve(
     option = choice.get("option") if isinstance(choice, dict) else choice
     if choices and option not in choices:
         raise InvalidPayloadError(f"{option!r} is not one of {', '.join(choices)}.")
-    outcome = Outcome(state=State.SUCCEEDED, value=choice, member=row.member)
+    outcome = Outcome(
+        state=State.SUCCEEDED, value=choice, member=row.member, duration_s=row.elapsed_s
+    )
     ending = Conclusion(row.id, None, outcome, row.parent_id, run_id)
     after = conclude(connection, [ending], rules)[0]
     if after.applied:
@@ -61,7 +64,13 @@ def _told(connection: Connection, run_id: str, choice: JsonValue) -> Aftermath |
 def waiting(connection: Connection, run_id: str) -> Any:
     """The oldest step of a run that waits for a person; None when there is none."""
     return connection.execute(
-        select(Step.id, Step.parent_id, Step.member, Step.payload)
+        select(
+            Step.id,
+            Step.parent_id,
+            Step.member,
+            Step.payload,
+            (now() - Step.created_at).label("elapsed_s"),  # since the person was asked
+        )
         .where(Step.run_id == run_id, Step.task == names.APPROVAL, Step.state == State.WAITING)
         .order_by(Step.created_at)
     ).first()

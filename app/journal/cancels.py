@@ -6,7 +6,7 @@ from sqlalchemy import Connection, select, update
 
 from app.journal import joins
 from app.journal.conclusions import Conclusion, conclude
-from app.journal.engine import read_clock
+from app.journal.engine import now, read_clock
 from app.journal.finishes import event
 from app.journal.inserts import insert_steps, new_row
 from app.journal.models import Step
@@ -21,7 +21,8 @@ def cancel(connection: Connection, step_id: str, rules: joins.Rules) -> Aftermat
 
     One that has no row yet gets a cancelled one, which its message will find.
     """
-    found = select(Step.state, Step.run_id, Step.parent_id).where(Step.id == step_id)
+    elapsed = (now() - Step.started_at).label("elapsed_s")
+    found = select(Step.state, Step.run_id, Step.parent_id, elapsed).where(Step.id == step_id)
     row = connection.execute(found).first()
     if row is None and _forestall(connection, step_id, rules.wake_grace_s):
         return Aftermath()
@@ -35,7 +36,8 @@ def cancel(connection: Connection, step_id: str, rules: joins.Rules) -> Aftermat
     if row.state == State.RUNNING:
         connection.execute(update(Step).where(Step.id == step_id).values(cancel_requested=True))
         return Aftermath(cancels=[step_id, *joins.drop_members(connection, [step_id], _CANCELLED)])
-    outcome = Outcome(state=State.CANCELLED, error=ErrorInfo.of(StepCancelledError()))
+    error = ErrorInfo.of(StepCancelledError())
+    outcome = Outcome(state=State.CANCELLED, error=error, duration_s=row.elapsed_s)
     ending = Conclusion(step_id, None, outcome, row.parent_id, row.run_id)
     below = joins.drop_members(connection, [step_id], _CANCELLED)
     result = conclude(connection, [ending], rules)[0]

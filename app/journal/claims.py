@@ -38,6 +38,7 @@ _CLAIMED = (
     _S.max_attempts,
     (_S.deadline_at - now()).label("remaining_s"),
     select(table(Join).c.policy).where(table(Join).c.step_id == _S.parent_id).scalar_subquery(),
+    (now() - _S.started_at).label("elapsed_s"),
 )
 _PAYLOAD = 10  # its place among them
 
@@ -281,6 +282,7 @@ _LOOK = select(
     *(_S.attempts, _S.max_attempts, _S.error, _S.cancel_requested, _S.task, _S.payload),
     (_S.ready_at > bindparam("b_at") + joins.EARLY_S).label("early"),
     _S.worker_id.in_(_ALIVE).label("alive"),
+    (now() - _S.started_at).label("elapsed_s"),
 ).where(_S.id == bindparam("b_id"))
 
 
@@ -315,14 +317,15 @@ def _late_join(connection: Connection, operation: ClaimStep) -> Claim:
 def _give_up(connection: Connection, operation: ClaimStep, row: Any) -> Finished | None:
     """End a step that was cancelled, or whose attempts are used up; None when it has moved on."""
     if row.cancel_requested:
-        outcome = Outcome(state=State.CANCELLED, error=ErrorInfo.of(StepCancelledError()))
+        state, error = State.CANCELLED, ErrorInfo.of(StepCancelledError())
     else:
         last = f" Its last error: {row.error['message']}" if row.error else ""
-        error = StepDeadError(
+        text = (
             f"Given up after {row.attempts} attempts, the last without an end: "
             f"its worker may have died under it.{last}"
         )
-        outcome = Outcome(state=State.DEAD, error=ErrorInfo.of(error), attempts=row.attempts)
+        state, error = State.DEAD, ErrorInfo.of(StepDeadError(text))
+    outcome = Outcome(state=state, error=error, attempts=row.attempts, duration_s=row.elapsed_s)
     seen = Seen(State(row.state), row.token, row.attempts, row.cancel_requested)
     ending = Conclusion(operation.step_id, None, outcome, row.parent_id, row.run_id, seen)
     aftermath = conclude(connection, [ending], operation.rules)[0]

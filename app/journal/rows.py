@@ -112,6 +112,7 @@ class Claimed:
     max_attempts: int
     remaining_s: float | None  # until the step's own deadline
     policy: str | None = None  # of the join that counts it, where the claim has looked it up
+    elapsed_s: float = 0.0  # from its first claim to this one
     cancels: list[str] = field(default_factory=list)  # members that this claim let go of
     since: float = field(default_factory=time.monotonic)
 
@@ -121,6 +122,11 @@ class Claimed:
         if self.remaining_s is None:
             return None
         return self.remaining_s - (time.monotonic() - self.since)
+
+    @property
+    def spent_s(self) -> float:
+        """Seconds from its first claim until now, waits between attempts and for members too."""
+        return round(max(self.elapsed_s, 0.0) + time.monotonic() - self.since, 6)
 
 
 class Refusal(StrEnum):

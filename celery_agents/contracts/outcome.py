@@ -111,6 +111,8 @@ class Outcome(Contract):
     member: str | None = None  # the key under which its parent knows it
     usage: Usage = Usage()
     attempts: int = 0
+    #: Seconds from its first claim to its end, waits between attempts and for members too. None:
+    #: it never began.
     duration_s: float | None = None
     compensation: Compensation | None = None  # of what succeeded: who can undo it
     error: ErrorInfo | None = None

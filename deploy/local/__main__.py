@@ -1,58 +1,63 @@
-"""The command line behind ``./run``: ``up``, ``demo`` and ``reap``."""
+"""The command line behind ``./run``: ``up``, ``demo``, ``ask`` and ``reap``."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import NoReturn
 
 from celery_agents.errors import AgentsError, redact
+from deploy.local import first as first_agent
 from deploy.local import procfile
-from deploy.local.output import prefixed
+from deploy.local.output import say
 from deploy.local.stack import FLOWER_USER, Stack, fresh_directory, local_stack, reap
 from deploy.local.state import ROOT, STATE
 
 _IN_USE = 3  # `./run clean` knows it
+_USAGE = "usage: ./run up | demo [--json] [--models] [FILE] | ask FILE AGENT INPUT"
 _INTERRUPTED = 130  # what a shell says of a command that Ctrl-C ended
 
 
 def up() -> int:
-    """Run everything until Ctrl-C; what dies comes back."""
+    """Run everything until Ctrl-C; what dies comes back, and nothing else is told meanwhile."""
     names = [name for name in procfile.read(ROOT / "Procfile") if name != "release"]
-    width = max(map(len, names))
-    report = prefixed("run", len(names), width=width)
-    report("starting ...")
-    with local_stack(
-        names,
-        output=lambda name: prefixed(name, names.index(name), width=width),
-        report=report,
-        grace_s=60.0,
-    ) as stack:
+    say("Starting; Ctrl-C stops it all.")
+    with local_stack(names, report=say, grace_s=60.0) as stack:
         for line in describe(stack):
-            report(line)
+            say(line)
         with suppress(KeyboardInterrupt):
             threading.Event().wait()
-        report("stopping; once more Ctrl-C ends everything at once")
+        say("Stopping; once more Ctrl-C ends everything at once.")
     return 0
 
 
 def describe(stack: Stack) -> list[str]:
-    """Where things are, without a password."""
-    lines = [
+    """Where things are, in five lines and without a password."""
+    login = f"{FLOWER_USER}, password in {_shown(stack.directory / 'flower.password')}"
+    if os.environ.get("FLOWER_BASIC_AUTH"):
+        login = "login as FLOWER_BASIC_AUTH says"
+    files = ", ".join(stack.log(name).name for name in stack.services)
+    activate = Path(sys.prefix) / "bin" / "activate"
+    return [
         f"broker   {redact(stack.redis_url)}",
         f"journal  {redact(stack.database_url)}",
-        f"clients  . '{stack.directory / 'env'}'  sets both URLs, passwords included",
+        f"flower   http://127.0.0.1:{stack.environ['FLOWER_PORT']}  ({login})",
+        f"logs     {_shown(stack.log('worker').parent)}  ({files})",
+        f"clients  . {_shown(activate)}; . {_shown(stack.directory / 'env')}",
     ]
-    if "flower" in stack.services:
-        login = f"user {FLOWER_USER}, password in {stack.directory / 'flower.password'}"
-        if os.environ.get("FLOWER_BASIC_AUTH"):
-            login = "login as FLOWER_BASIC_AUTH says"
-        lines.append(f"flower   http://127.0.0.1:{stack.environ['FLOWER_PORT']}  ({login})")
-    return [*lines, "Ctrl-C stops it all"]
+
+
+def _shown(path: Path) -> str:
+    """A path for the shell of whoever started this: short where they stand in the checkout."""
+    if Path.cwd() == ROOT and path.is_relative_to(ROOT):
+        path = path.relative_to(ROOT)
+    return shlex.quote(str(path))
 
 
 def demo(argv: Sequence[str]) -> int:
@@ -69,6 +74,18 @@ def demo(argv: Sequence[str]) -> int:
         if code:
             print(f"The worker's last lines:\n{stack.last_lines('worker')}", file=sys.stderr)
             raise SystemExit(code)  # an error to fresh_directory, which keeps the files then
+    return 0
+
+
+def first(words: Sequence[str]) -> int:
+    """Ask an agent of a file on a stack of its own; the stack's files are kept when it fails."""
+    with (
+        _exported(first_agent.environment(Path(words[0]))),
+        fresh_directory() as directory,
+        local_stack(directory=directory, grace_s=10.0) as stack,
+    ):
+        if first_agent.ask(stack, words):
+            raise SystemExit(1)  # an error to fresh_directory, which keeps the files then
     return 0
 
 
@@ -100,20 +117,28 @@ def main(argv: Sequence[str]) -> int:
     _end_like_ctrl_c()
     command, *rest = argv or [""]
     try:
-        if command == "up" and not rest:
-            return up()
-        if command == "demo":
-            return demo(rest)
-        if command == "reap" and not rest:
-            return clear()
+        return _run(command, rest)
     except AgentsError as error:
         print(f"run: {redact(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("run: interrupted", file=sys.stderr)
         return _INTERRUPTED
-    print("usage: python -m deploy.local up | demo [ARGUMENTS] | reap", file=sys.stderr)
-    return 2
+
+
+def _run(command: str, words: Sequence[str]) -> int:
+    match command, len(words):
+        case "up", 0:
+            return up()
+        case "demo", _:
+            return demo(words)
+        case "ask", 3:
+            return first(words)
+        case "reap", 0:
+            return clear()
+        case _:
+            print(_USAGE, file=sys.stderr)
+            return 2
 
 
 def _end_like_ctrl_c() -> None:

@@ -1,42 +1,35 @@
-"""What a terminal sees of several processes: each line with its name before it."""
+"""Where lines go: the launcher's own to the terminal, those of the processes to their log files."""
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
 
 #: Takes one line of a process, without its end.
 Line = Callable[[str], None]
 
-_COLOURS = (36, 33, 35, 32, 34)  # cyan, yellow, magenta, green, blue
+#: A log file that is longer becomes the older of two.
+LOG_BYTES = 16 * 1024 * 1024
 _lock = threading.Lock()
 
 
-def prefixed(name: str, index: int, *, width: int, stream: TextIO | None = None) -> Line:
-    """A function that prints a line of process ``name``; in colour on a terminal."""
-    out = stream or sys.stdout
-    label = f"{name:<{width}} |"
-    if out.isatty():
-        label = f"\033[{_COLOURS[index % len(_COLOURS)]}m{label}\033[0m"
-
-    def show(line: str) -> None:
-        # A closed terminal must not keep the processes from being stopped.
-        with _lock, suppress(OSError, ValueError):
-            out.write(f"{label} {line}\n")
-            out.flush()
-
-    return show
+def say(line: str) -> None:
+    """Print a line. A closed terminal must not keep the processes from being stopped."""
+    with _lock, suppress(OSError, ValueError):
+        print(line, flush=True)
 
 
-def into(path: Path) -> Line:
-    """A function that appends lines to a log file."""
+def into(path: Path, most_bytes: int = LOG_BYTES) -> Line:
+    """A function that appends lines to a log file; beside it stands the one before, ``.1``."""
 
     def write(line: str) -> None:
-        with _lock, path.open("a", encoding="utf-8") as file:
-            file.write(f"{line}\n")
+        with _lock:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(f"{line}\n")
+                size = file.tell()
+            if size > most_bytes:
+                path.replace(path.with_name(f"{path.name}.1"))
 
     return write

@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -70,7 +70,7 @@ class Stack:
         return self.services[name].last_lines()
 
     def log(self, name: str) -> Path:
-        """The log file of a service (where the stack writes logs)."""
+        """The log file of a service."""
         return self.directory / "logs" / f"{name}.log"
 
 
@@ -79,7 +79,6 @@ def local_stack(
     services: Sequence[str] = ("worker",),
     *,
     directory: Path = STATE,
-    output: Callable[[str], Line] | None = None,
     report: Line = lambda _: None,
     procfile_path: Path = ROOT / "Procfile",
     grace_s: float = 30.0,
@@ -87,9 +86,8 @@ def local_stack(
     """Run services of the Procfile on a broker and a migrated journal, until the block ends.
 
     ``REDIS_URL`` and ``DATABASE_URL`` name servers of the user's own; what they do not name is
-    kept in ``directory``. ``output`` makes the function that takes the lines of a service (default:
-    a log file per service); ``report`` is told what the launcher does about them. A service that
-    dies is started again.
+    kept in ``directory``. What a service prints goes to its log file; ``report`` is told what the
+    launcher does about them. A service that dies is started again.
 
     Raises:
         ConfigurationError: another launcher uses the directory, no server can be had, the journal
@@ -100,7 +98,6 @@ def local_stack(
     with _alone(directory), _broker(directory, report) as broker:
         stack = Stack(directory, _environment(directory, broker, services), broker)
         private_directory(directory / "logs")
-        sink = output or (lambda name: into(stack.log(name)))
         _release(stack.database_url)
         write_environment(
             directory / "env", {k: stack.environ[k] for k in ("REDIS_URL", "DATABASE_URL")}
@@ -111,7 +108,7 @@ def local_stack(
                 procfile.argv(commands[name]),
                 env=stack.environ,
                 pid_file=directory / f"{name}.pid",
-                output=sink(name),
+                output=into(stack.log(name)),
                 report=report,
                 ready_text=WORKER_READY if name == "worker" else None,
             )

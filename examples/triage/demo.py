@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -136,9 +135,8 @@ def _work(rows: Sequence[Row], seconds: float) -> Work:
 
 
 def _print(rows: Sequence[Row], work: Work, *, as_json: bool) -> None:
-    width = None if sys.stdout.isatty() else 100
-    console = Console(width=width)
-    console.print(votes_table(rows))
+    console = Console()  # as wide as the screen, or as COLUMNS says; else 80 columns
+    console.print(votes_table(rows, console.width))
     console.print(summary_table(rows, work))
     if as_json:
         print(summary_json(rows, work))

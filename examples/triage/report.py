@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _HEADER = "language\tmessage"
-# Columns of the screen that the table is made for, and what a message has of them at least.
-_WIDTH = 100
+# What a message has of them at least, and the name of an agent where there are few.
 _MESSAGE_LEAST = 20
+_NAME_LEAST = 3
 # Characters that turn the writing direction of what follows, so that a message could reorder its
 # row.
 _TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -160,24 +160,25 @@ def summary_json(rows: Sequence[Row], work: Work) -> str:
     )
 
 
-def votes_table(rows: Sequence[Row]) -> Table:
-    """Each message with its decision, the ballots and the consensus, for a screen of 100 columns.
+def votes_table(rows: Sequence[Row], width: int) -> Table:
+    """Each message with its decision, the ballots and the consensus, for a screen so wide.
 
     The decision stands first: its Latin letters make every row a left-to-right one, also where
-    the message is Arabic or Hebrew.
+    the message is Arabic or Hebrew. Where columns are few, names of agents are cut.
     """
     from rich import box
     from rich.table import Table
 
     agents = _agents(rows)
+    name, room = _widths(agents, width)
     labelled = any(row.right is not None for row in rows)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("Is", no_wrap=True)
     if labelled:
         table.add_column("", no_wrap=True)
-    table.add_column("Message", no_wrap=True, overflow="ellipsis", max_width=_room(agents))
+    table.add_column("Message", no_wrap=True, overflow="ellipsis", max_width=room)
     for agent in agents:
-        table.add_column(agent, no_wrap=True)
+        table.add_column(agent, no_wrap=True, overflow="ellipsis", max_width=name)
     table.add_column("Agree", justify="right", no_wrap=True)
     table.add_column("By", no_wrap=True)
     for row in rows:
@@ -214,11 +215,21 @@ def summary_table(rows: Sequence[Row], work: Work) -> Table:
     return table
 
 
-def _room(agents: Sequence[str]) -> int:
+def _widths(agents: Sequence[str], width: int) -> tuple[int, int]:
+    """Columns for the name of an agent and for a message, so that the table fits if it can."""
+    longest = max(map(len, agents), default=_NAME_LEAST)
+    for name in range(longest, _NAME_LEAST - 1, -1):
+        room = _room([min(len(agent), name) for agent in agents], width)
+        if room >= _MESSAGE_LEAST:
+            return name, room
+    return _NAME_LEAST, _MESSAGE_LEAST
+
+
+def _room(names: Sequence[int], width: int) -> int:
     """Columns that are left for a message beside the others and the gaps between them."""
-    others = [len("und"), len("✗ und"), *map(len, agents), len("Agree"), len("supervisor")]
+    others = [len("und"), len("✗ und"), *names, len("Agree"), len("supervisor")]
     gap = 2
-    return max(_MESSAGE_LEAST, _WIDTH - gap - sum(width + gap for width in others))
+    return width - gap - sum(column + gap for column in others)
 
 
 def _percent(share: float | None) -> str:

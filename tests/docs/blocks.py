@@ -15,10 +15,11 @@ _OUTPUT = "#> "
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block; "python fragment" is shown, and not run."""
+    """One fenced block; "python fragment" is shown and not run, "python a.py" is what a.py has."""
 
     language: str
     fragment: bool
+    file: str
     code: str
     line: int
 
@@ -46,7 +47,8 @@ def blocks(page: Path, language: str) -> list[Block]:
         name, _, rest = match["info"].partition(" ")
         if name == language:
             line = text.count("\n", 0, match.start("code"))
-            found.append(Block(name, rest.strip() == "fragment", match["code"], line))
+            fragment, file = rest == "fragment", "" if rest == "fragment" else rest
+            found.append(Block(name, fragment, file, match["code"], line))
     return found
 
 

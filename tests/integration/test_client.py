@@ -51,6 +51,8 @@ class TestAsk:
         assert outcome is not None
         assert (outcome.state, outcome.value) == (State.SUCCEEDED, "attempt 2")
         assert (outcome.agent, outcome.attempts) == ("flaky", 2)
+        assert outcome.duration_s is not None
+        assert 0 < outcome.duration_s < 60
 
     def test_outcome_is_none_before_the_end(self, client: Client, counted: Path) -> None:
         run = client.ask("slow", {"seconds": 60, "path": str(counted)})

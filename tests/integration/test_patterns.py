@@ -26,6 +26,9 @@ class TestFallback:
         outcome = run.outcome()
         assert outcome is not None
         assert outcome.agent == "shout"
+        parts = [m.finished_at - m.started_at for m in stack.members(run.id).values()]
+        assert outcome.duration_s is not None
+        assert sum(parts) * 0.9 <= outcome.duration_s < 60  # one after another, all within it
 
     def test_stated_priority_comes_first(self, client: Client, stack: Stack) -> None:
         candidates = [Candidate(agent="noop", priority=2), Candidate(agent="shout", priority=1)]

@@ -15,23 +15,32 @@ _PINS = (
 )
 
 
+#: When checkpoints are written. Of a single step the end is enough; of three each is recorded, and
+#: the next one does not wait for that.
+_DURABILITY = {"noop": "exit", "roundtrip": "exit", "waiting": "exit", "chain": "async"}
+
+
 class Langgraph(Contestant):
-    """A checkpoint at the end of a run of one step; after each step of longer ones."""
+    """Graphs at the least durability that keeps what the workload asks for."""
 
     packages: ClassVar[Sequence[str]] = ("langgraph", "langgraph-checkpoint", "psycopg")
 
-    def environment(self, workload: str, case: Case) -> dict[str, str]:  # noqa: ARG002
-        return {"BENCH_CONCURRENCY": str(case.get("concurrency", 16))}
+    def environment(self, workload: str, case: Case) -> dict[str, str]:
+        return {
+            "BENCH_CONCURRENCY": str(case.get("concurrency", 16)),
+            "BENCH_DURABILITY": _DURABILITY[workload],
+        }
 
     def settings(self, workload: str, case: Case) -> str:
-        at_once = self.environment(workload, case)["BENCH_CONCURRENCY"]
-        return f"in process, {at_once} at a time"
+        told = self.environment(workload, case)
+        at_once, durability = told["BENCH_CONCURRENCY"], told["BENCH_DURABILITY"]
+        return f"in process, {at_once} at a time, durability {durability}"
 
 
 def _on(name: str, database: Database) -> Langgraph:
     return Langgraph(
         name,
-        frozenset({"noop", "roundtrip", "waiting", "chain"}),
+        frozenset(_DURABILITY),
         database=database,
         waiting=(100, 500),
         durable=True,

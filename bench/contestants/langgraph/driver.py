@@ -20,8 +20,6 @@ from bench.driver import Task
 from bench.model_client import ask
 
 _CONNECTIONS = 8
-#: When checkpoints are written. Of a single step the end is enough; of three each is recorded.
-_DURABILITY: dict[str, Any] = {"noop": "exit", "wait": "exit", "three": "async"}
 
 
 class State(TypedDict):
@@ -50,6 +48,7 @@ class Driver(AsyncioDriver):
         self._stack = AsyncExitStack()
         self._threads = itertools.count()
         self._slots = asyncio.Semaphore(int(os.environ["BENCH_CONCURRENCY"]))
+        self._durability: Any = os.environ["BENCH_DURABILITY"]
         saver = self.run(self._saver(os.environ["DATABASE_URL"]))
         self._graphs = {
             "noop": _line(saver, _noop),
@@ -87,13 +86,9 @@ class Driver(AsyncioDriver):
         async with self._slots:
             graph = self._graphs[name]
             config = {"configurable": {"thread_id": str(next(self._threads))}}
-            return int(
-                (
-                    await graph.ainvoke(
-                        {"value": value}, config, durability=os.environ.get("LGD", "async")
-                    )
-                )["value"]
-            )
+            given = {"value": value}
+            ended = await graph.ainvoke(given, config, durability=self._durability)
+            return int(ended["value"])
 
     async def aclose(self) -> None:
         await self._stack.aclose()

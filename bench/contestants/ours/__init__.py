@@ -1,12 +1,16 @@
-"""celery-agents, as its Procfile starts it, on SQLite and on PostgreSQL."""
+"""celery-agents, as its Procfile starts it, on SQLite and on PostgreSQL.
+
+Its agents are plain ones, as a reader of the pages writes them; those of ``ours-pure`` are marked
+as pure, so that their calls need no journal.
+"""
 
 from __future__ import annotations
 
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 from bench import workloads
 from bench.contestant import Case, Contestant, Database
@@ -16,8 +20,12 @@ from deploy.local.state import ROOT
 _LINES = procfile.read(ROOT / "Procfile")
 
 
+@dataclass(frozen=True)
 class Ours(Contestant):
     """The Procfile's worker, with another pool or concurrency where a case asks for it."""
+
+    #: Of the agents that do nothing but give an answer.
+    effects: Literal["idempotent", "pure"] = "idempotent"
 
     packages: ClassVar[Sequence[str]] = ("celery-agents", "celery", "sqlalchemy", "redis")
 
@@ -29,10 +37,11 @@ class Ours(Contestant):
         subprocess.run(command, env=environ, cwd=ROOT, check=True, capture_output=True)
 
     def environment(self, workload: str, case: Case) -> dict[str, str]:  # noqa: ARG002
-        return {"AGENTS_MODULES": "bench.contestants.ours.app"}
+        return {"AGENTS_MODULES": "bench.contestants.ours.app", "BENCH_EFFECTS": self.effects}
 
     def settings(self, workload: str, case: Case) -> str:  # noqa: ARG002
-        return shlex.join(self._changed(case)) or "as in the Procfile"
+        told = shlex.join(self._changed(case))
+        return f"{told}, pure agents" if self.effects == "pure" else told
 
     def _changed(self, case: Case) -> list[str]:
         asked = {"loglevel": "WARNING", **self.variant}  # as for Celery
@@ -41,24 +50,32 @@ class Ours(Contestant):
         return [word for name, value in asked.items() for word in (f"--{name}", value)]
 
 
-_WORKLOADS = frozenset(workloads.NAMES)  # all of them
+#: Those whose steps call an agent that may be pure.
+_PURE = frozenset({"noop", "roundtrip", "chain", "fanout", "vote"})
+_FAN_OUT = {"map": 10_000, "chord": 10_000}
 
 
-def _on(name: str, database: Database) -> Ours:
+def _plain(name: str, database: Database) -> Ours:
     return Ours(
         name,
-        _WORKLOADS,
+        frozenset(workloads.NAMES),  # all of them
         database=database,
         waiting=(100, 500, 1000, 2000),
-        fan_out={"map": 10_000, "chord": 10_000},
+        fan_out=_FAN_OUT,
         enqueue=("ask", "ask.many") if database == "sqlite" else (),  # it knows no journal
         durable=True,
     )
 
 
+def _pure(name: str, database: Database) -> Ours:
+    return Ours(name, _PURE, database=database, fan_out=_FAN_OUT, durable=True, effects="pure")
+
+
 CONTESTANTS: tuple[Contestant, ...] = (
-    _on("ours-sqlite", "sqlite"),
-    _on("ours-postgres", "postgresql"),
+    _plain("ours-sqlite", "sqlite"),
+    _plain("ours-postgres", "postgresql"),
+    _pure("ours-pure-sqlite", "sqlite"),
+    _pure("ours-pure-postgres", "postgresql"),
 )
 
 

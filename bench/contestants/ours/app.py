@@ -1,14 +1,21 @@
-"""The agents of the bench."""
+"""The agents of the bench.
+
+A ``pure`` agent's calls are not journaled, those of a plain ``@agent`` are: both are measured. What
+waits for the model server is a plain one always, since nobody pays a model twice.
+"""
 
 import asyncio
 import os
 from pathlib import Path
+from typing import Any
 
 from bench.model_client import ask
 from celery_agents import agent
 
+_measured: Any = agent(effects=os.environ["BENCH_EFFECTS"])  # type: ignore[call-overload]
 
-@agent(effects="pure")
+
+@_measured
 async def noop(value: int) -> int:
     return value
 
@@ -18,17 +25,17 @@ async def wait(value: int) -> int:
     return await ask(value)
 
 
-@agent(effects="pure")
+@_measured
 async def add(value: int) -> int:
     return value + 1
 
 
-@agent(effects="pure")
+@_measured
 async def count(values: list[int]) -> int:
     return len(values)
 
 
-@agent(effects="pure")
+@_measured
 async def yes(_: str) -> str:
     return "yes"
 

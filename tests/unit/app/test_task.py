@@ -563,7 +563,9 @@ SPENT = Usage(calls=3, cost_usd=0.25)
     ],
 )
 def test_one_outcome_for_whatever_came_out(result: object, expected: Outcome) -> None:
-    assert _outcome(result, claim(), SPENT) == expected
+    took = _outcome(result, claim(since=time.monotonic() - 3, elapsed_s=40.0), SPENT)
+    assert took.duration_s == pytest.approx(43, abs=2)  # its earlier attempts, and this one
+    assert took.model_copy(update={"duration_s": None}) == expected
 
 
 AWAY = ProviderUnavailableError("")

@@ -75,8 +75,9 @@ def test_its_packages_are_pinned_and_told(one: Contestant) -> None:
 @pytest.mark.parametrize(
     ("asked", "found"),
     [
-        (["ours"], {"ours-sqlite", "ours-postgres"}),
-        (["ours-sqlite", "saq"], {"ours-sqlite", "saq"}),
+        (["ours-sqlite"], {"ours-sqlite"}),
+        (["ours-pure"], {"ours-pure-sqlite", "ours-pure-postgres"}),
+        (["ours-postgres", "saq"], {"ours-postgres", "saq"}),
         (["celery", "celery-threads"], {"celery-threads", "celery-prefork"}),
     ],
 )

@@ -1,36 +1,21 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
-from deploy.local.output import into, prefixed
+import pytest
+
+from deploy.local.output import into, say
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_lines_carry_their_name() -> None:
+def test_closed_terminal_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
-    prefixed("beat", 1, width=6, stream=stream)("tick")
-    assert stream.getvalue() == "beat   | tick\n"
-
-
-def test_terminal_gets_a_colour_per_process() -> None:
-    stream = Terminal()
-    for index in (0, 1):
-        prefixed("x", index, width=1, stream=stream)("line")
-    first, second = stream.getvalue().splitlines()
-    assert first.endswith("\033[0m line")
-    assert first != second
-
-
-def test_closed_terminal_is_no_error() -> None:
-    stream = io.StringIO()
-    show = prefixed("x", 0, width=1, stream=stream)
+    monkeypatch.setattr(sys, "stdout", stream)
+    say("seen")
+    assert stream.getvalue() == "seen\n"
     stream.close()
-    show("lost")
+    say("lost")
 
 
 def test_log_file_is_appended_to(tmp_path: Path) -> None:
@@ -38,3 +23,14 @@ def test_log_file_is_appended_to(tmp_path: Path) -> None:
     write("one")
     write("zwei ä")
     assert (tmp_path / "log").read_text(encoding="utf-8") == "one\nzwei ä\n"
+
+
+def test_a_log_file_grows_no_further_than_it_may(tmp_path: Path) -> None:
+    write = into(tmp_path / "worker.log", most_bytes=100)
+    for number in range(60):
+        write(f"line {number}")
+    now, before = (tmp_path / "worker.log", tmp_path / "worker.log.1")
+    assert {path.name for path in tmp_path.iterdir()} == {now.name, before.name}
+    assert max(path.stat().st_size for path in (now, before)) <= 100 + len("line 59\n")
+    kept = [*before.read_text().splitlines(), *now.read_text().splitlines()]
+    assert kept == [f"line {number}" for number in range(60 - len(kept), 60)]

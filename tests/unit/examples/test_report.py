@@ -25,6 +25,8 @@ from examples.triage.report import (
     votes_table,
 )
 
+LONG = ["long " * 40, "我的包裹在哪里。" * 9, "أين طلبي؟ " * 9, "पासवर्ड काम नहीं " * 9, "พัสดุ" * 30]
+VOTERS: dict[str, str | None] = dict.fromkeys(["eld", "py3langid", "fasttext", "langdetect"], "en")
 WORK = Work(steps=12, retries=3, failed=0, seconds=1.5)
 
 
@@ -156,43 +158,62 @@ class TestSummaryJson:
 
 class TestVotesTable:
     def test_a_row_says_all(self) -> None:
-        text = shown(votes_table([row(decision="de", decided_by="supervisor")]))
+        text = shown(votes_table([row(decision="de", decided_by="supervisor")], 100))
         last = " ".join(text.strip().splitlines()[-1].split())
         assert last == "de ✗ en Where is my order? en de 50% supervisor"
 
     def test_right_and_unknown(self) -> None:
-        assert "✓" in shown(votes_table([row()]))
-        unlabelled = shown(votes_table([row(language=None)]))
+        assert "✓" in shown(votes_table([row()], 100))
+        unlabelled = shown(votes_table([row(language=None)], 100))
         assert "✓" not in unlabelled
         assert "✗" not in unlabelled
 
     def test_no_answer_and_no_decision(self) -> None:
-        text = shown(votes_table([row(ballots={"eld": None, "fasttext": "de"}, decision=None)]))
+        text = shown(
+            votes_table([row(ballots={"eld": None, "fasttext": "de"}, decision=None)], 100)
+        )
         assert text.strip().splitlines()[-1].split()[0] == "?"
         assert "–" in text  # noqa: RUF001 - the dash that stands for no answer
 
     def test_markup_and_control_characters_of_a_message_do_nothing(self) -> None:
-        text = shown(votes_table([row("[red]hi[/red] \x1b[2J\u202eolleh")]))
+        text = shown(votes_table([row("[red]hi[/red] \x1b[2J\u202eolleh")], 100))
         assert "[red]hi[/red]" in text
         assert "\x1b" not in text
         assert "\u202e" not in text
 
-    @pytest.mark.parametrize(
-        "message",
-        ["long " * 40, "我的包裹在哪里。" * 9, "أين طلبي؟ " * 9, "पासवर्ड काम नहीं " * 9, "พัสดุ" * 30],
-    )
+    @pytest.mark.parametrize("message", LONG)
     def test_every_line_fits_100_columns_and_nothing_but_messages_is_cut(
         self, message: str
     ) -> None:
-        voters: dict[str, str | None] = dict.fromkeys(
-            ["eld", "py3langid", "fasttext", "langdetect"], "en"
-        )
-        rows = [row(message, ballots=voters, decided_by="supervisor"), row(ballots=voters)]
-        lines = shown(votes_table(rows)).splitlines()
+        rows = [row(message, ballots=VOTERS, decided_by="supervisor"), row(ballots=VOTERS)]
+        lines = shown(votes_table(rows, 100)).splitlines()
         assert max(cell_len(line.rstrip()) for line in lines) <= 100
         assert sum(line.count("…") for line in lines) == 1
-        for name in [*voters, "supervisor"]:
+        for name in [*VOTERS, "supervisor"]:
             assert any(name in line for line in lines)
+
+    @pytest.mark.parametrize("width", [76, 80, 90, 120])
+    @pytest.mark.parametrize("message", LONG)
+    def test_decision_ballots_and_who_decided_are_seen_at_any_width(
+        self, message: str, width: int
+    ) -> None:
+        votes: dict[str, str | None] = dict(zip(VOTERS, ["und", "en", "de", "fr"], strict=True))
+        rows = [
+            row(message, "de", ballots=votes, decision="und", decided_by="supervisor"),
+            row(ballots=VOTERS),
+        ]
+        lines = shown(votes_table(rows, width), width).strip().splitlines()
+        assert max(cell_len(line.rstrip()) for line in lines) <= width
+        assert lines[0].split()[:2] == ["Is", "Message"]
+        assert lines[0].split()[-2:] == ["Agree", "By"]
+        first = lines[2].split()
+        assert first[:3] == ["und", "✗", "de"]
+        assert first[-6:] == ["und", "en", "de", "fr", "50%", "supervisor"]
+        assert len(lines) == 4  # nothing is wrapped
+
+    def test_names_are_cut_before_messages_are(self) -> None:
+        heads = shown(votes_table([row(LONG[0], ballots=VOTERS)], 80), 80).strip().splitlines()[0]
+        assert heads.split() == ["Is", "Message", "eld", "py3l…", "fast…", "lang…", "Agree", "By"]
 
 
 class TestSummaryTable:
