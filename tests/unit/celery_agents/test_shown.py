@@ -14,7 +14,9 @@ from celery_agents.shown import SHOWN, shown_args, shown_kwargs
     [
         ((), {}, "() {}"),
         (("hello", 1), {"agent": "a"}, "('hello', 1) {agent: 'a'}"),
-        (("password=hunter2",), {"token": "a"}, "('password=***') {token: 'a'}"),
+        (("password=hunter2",), {"token": "b7"}, "('password=***') {token: '***'}"),
+        ((), {"api_key": "x" * 500}, "() {api_key: '***…}"),
+        ((["a", {"apiKey": "b1"}],), {}, "(['a', {'apiKey': '***'}]) {}"),
     ],
 )
 def test_arguments_as_people_see_them(
