@@ -19,6 +19,8 @@ LIMIT, MOST = 2_000, 20_000
 _BEYOND, _TIMES = 1_024, 3
 #: Characters dropped where a text was cut: what is left of a secret there may look like none.
 _EDGE = 64
+#: Words that are longer are cut.
+_WORD = 256
 
 
 def redact(text: object, *, limit: int = LIMIT) -> str:
@@ -41,7 +43,7 @@ def head(text: str, length: int) -> str:
     """The first characters, without the word that the cut went through, if it is no long one."""
     if len(text) <= length:
         return text
-    end = max(text.rfind(blank, max(0, length - _BEYOND), length) for blank in " \n\t")
+    end = max(text.rfind(blank, max(0, length - _WORD), length) for blank in " \n\t")
     return text[: end if end > 0 else length]
 
 

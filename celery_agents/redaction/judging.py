@@ -24,7 +24,7 @@ _WORDS = frozenset({
     "secrets", "key", "keys", "authorization", "ok", "valid", "mandatory", "needed", "unexpected",
     "<eof>", "eof",
 })  # fmt: skip
-_NUMBER = re.compile(r"[-+]?[\d,._]{1,12}+%?")
+_NUMBER = re.compile(r"[-+]?[\d,._]{1,12}+(?:%|[A-Za-z]{1,2}(?:/[a-z]{1,3})?)?")
 _CALL = re.compile(r"[A-Za-z_][\w.]{0,64}+[(\[]")
 _DOTTED = re.compile(r"[A-Za-z_][A-Za-z_]{0,32}+(?:\.[A-Za-z_]{1,32}+)++|[a-z]++(?:_[a-z]++)++")
 _HUMP = re.compile(r"[a-z][A-Z]")

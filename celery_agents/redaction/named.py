@@ -315,7 +315,7 @@ def _is_kept(place: _Place, word: str, start: int, end: int) -> bool:
         return False
     if place.sep.lower() in _TIGHT and not place.text[start - 1].isspace():
         return place.sep == ":" and place.kind is Kind.KEY and word.isalpha()
-    return not _stands_alone(place, start, end)
+    return not _stands_alone(place, end)
 
 
 def _is_harmless(place: _Place, word: str) -> bool:
@@ -333,7 +333,7 @@ def _is_tight(place: _Place, word: str) -> bool:
     return place.sep == "=" and is_path(word) and not pwd
 
 
-def _stands_alone(place: _Place, start: int, end: int) -> bool:
+def _stands_alone(place: _Place, end: int) -> bool:
     """Whether it is a setting on a line of its own: ``password: swordfish``."""
     text = place.text
     rest = text[end : end + 3].lstrip(" ,;\\\"'")
@@ -343,9 +343,4 @@ def _stands_alone(place: _Place, start: int, end: int) -> bool:
     compound = any(sign in place.name for sign in "_-") or not (
         place.name.islower() or place.name.istitle()
     )
-    word = text[start:end]
-    return (
-        (last or compound)
-        and (begins or compound or place.kind is Kind.PASSWORD)
-        and (len(word) >= _DIGITS)
-    )
+    return (last or compound) and (begins or compound or place.kind is Kind.PASSWORD)
