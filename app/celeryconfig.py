@@ -89,7 +89,8 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "beat_schedule": schedule(
             health_s=settings.health_interval_s, clean_s=settings.clean_interval_s
         ),
-        "redbeat_redis_url": broker_url,  # shown; AgentsCelery makes its client
+        # Celery's reports show it as it is. Nobody connects by it: AgentsCelery makes the client.
+        "redbeat_redis_url": settings.broker.shown_url,
         "redbeat_key_prefix": "agents:beat:",
         "redbeat_lock_timeout": settings.beat_lock_s,
         "beat_max_loop_interval": settings.beat_lock_s / 6,  # the lock is renewed at each loop

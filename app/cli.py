@@ -23,6 +23,7 @@ from app.publish import publish
 from app.settings import Settings
 from app.upkeep import clean_all, would_clean
 from celery_agents.cli import AHEAD, unknown_run
+from celery_agents.visible import visible
 
 
 @click.group()
@@ -155,7 +156,7 @@ def status(ctx: click.Context, run_id: str) -> None:
         tree = in_transaction(reading(engine), lambda c: reads.run_tree(c, run_id))
         told = in_transaction(reading(engine), lambda c: reads.events(c, run_id))
     if tree is None:
-        raise click.ClickException(f"There is no run {run_id} in the journal.")
+        raise click.ClickException(visible(f"There is no run {run_id} in the journal."))
     below: dict[str | None, list[dict[str, Any]]] = {}
     for step in tree["steps"]:
         below.setdefault(step["parent_id"], []).append(step)
@@ -164,7 +165,8 @@ def status(ctx: click.Context, run_id: str) -> None:
         click.echo(f"… and {tree['steps_left_out']:,} more steps")
     for event in told:
         at = time.strftime("%H:%M:%S", time.localtime(event["at"]))
-        click.echo(f"{at}  {event['kind']:<10} {event['step_id'][:8]}  {event['data'] or ''}")
+        line = f"{at}  {event['kind']:<10} {event['step_id'][:8]}  {event['data'] or ''}"
+        click.echo(visible(line))
 
 
 @commands.command(cls=CeleryCommand)
@@ -186,9 +188,10 @@ def cancel(ctx: click.Context, run_id: str, *, ahead: bool) -> None:
             raise unknown_run(run_id)
         after = in_transaction(engine, lambda c: cancels.cancel(c, run_id, rules))
     if not after.applied:
-        raise click.ClickException(f"{run_id} had ended already.")
+        raise click.ClickException(visible(f"{run_id} had ended already."))
     publish(app, after.wakes)
-    click.echo(f"{run_id} is cancelled; {len(after.cancels)} running steps were asked to stop.")
+    stopped = f"{len(after.cancels)} running steps were asked to stop."
+    click.echo(visible(f"{run_id} is cancelled; {stopped}"))
 
 
 def _known(engine: Engine, settings: Settings, run_id: str) -> bool:
@@ -212,19 +215,19 @@ def _branch(below: dict[str | None, list[dict[str, Any]]], parent: str | None, i
         )
         name = step["agent"] or step["task"]
         error = f"  {step['error']['kind']}: {step['error']['message']}" if step["error"] else ""
-        click.echo(
+        line = (
             f"{indent}{name:<24} {step['state']:<10} x{step['attempts']}  {took:>9}"
             f"  {step['id']}{error}"
         )
+        click.echo(visible(line))
         _branch(below, step["id"], indent + "  ")
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    widths = [max(len(str(r[i])) for r in [head, *rows]) for i in range(len(head))]
-    for row in [head, *rows]:
-        click.echo(
-            "  ".join(f"{cell!s:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip()
-        )
+    lines = [head, *(tuple(visible(cell) for cell in row) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    for row in lines:
+        click.echo("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip())
 
 
 def _ago(seconds: float) -> str:

@@ -15,6 +15,7 @@ from app.deadletters import DeadLetters, Landing
 from app.journal.engine import connect
 from app.journal.writer import in_transaction
 from app.publish import publish
+from celery_agents.visible import visible, visible_lines
 
 
 @click.group()
@@ -42,7 +43,7 @@ def list_letters(ctx: click.Context, limit: int) -> None:
             at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(letter["at"]))
             what = letter["task"] or letter["queue"]
             line = f"{letter['id']}  {at}  {letter['cause']:<16} {what}  {letter['reason']}"
-            click.echo(line)
+            click.echo(visible(line))
         if dropped := letters.dropped():
             click.echo(f"{dropped} older ones had to make room.")
 
@@ -55,8 +56,8 @@ def show(ctx: click.Context, letter_id: str) -> None:
     with _letters(ctx) as letters:
         letter = letters.get(letter_id)
     if letter is None:
-        raise click.ClickException(f"There is no dead letter {letter_id}.")
-    click.echo(json.dumps(letter, ensure_ascii=False, indent=2))
+        raise click.ClickException(visible(f"There is no dead letter {letter_id}."))
+    click.echo(visible_lines(json.dumps(letter, ensure_ascii=False, indent=2)))
 
 
 @dead.command(cls=CeleryCommand)
@@ -71,7 +72,7 @@ def requeue(ctx: click.Context, letter_ids: tuple[str, ...]) -> None:
             for wake in after.wakes:
                 app.backend.forget(wake.id)
             publish(app, after.wakes)
-            click.echo(f"{letter_id} is queued again.")
+            click.echo(visible(f"{letter_id} is queued again."))
 
 
 @dead.command(cls=CeleryCommand)
@@ -82,5 +83,5 @@ def drop(ctx: click.Context, letter_ids: tuple[str, ...]) -> None:
     with _letters(ctx) as letters:
         for letter_id in letter_ids:
             if not letters.drop(letter_id):
-                raise click.ClickException(f"There is no dead letter {letter_id}.")
-            click.echo(f"{letter_id} is dropped.")
+                raise click.ClickException(visible(f"There is no dead letter {letter_id}."))
+            click.echo(visible(f"{letter_id} is dropped."))

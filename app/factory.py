@@ -12,6 +12,7 @@ from app.celeryconfig import celery_config
 from app.default_pool import choose_pool
 from app.draining import drain_later, listen
 from app.endpoint import Endpoint
+from app.lines import hush_http
 from app.logs import be_discreet
 from app.outbox import AgentsCelery
 from app.recovery import Recovery
@@ -24,6 +25,7 @@ from app.settings import Settings
 def create_app(settings: Settings) -> Celery:
     """The application of these settings. Nothing is connected, no task is imported yet."""
     register_json()
+    hush_http()
     app = AgentsCelery("celery-agents")
     app.agents_settings = settings
     app.broker_address = app.results_address = settings.broker

@@ -18,6 +18,8 @@ from celery_agents.contracts.base import Id
 from celery_agents.shown import shown_args, shown_kwargs
 
 Text = Annotated[str, Field(min_length=1)]
+#: Ids and names of queues: some of them stand in rows, beside the payload and its limit.
+Short = Annotated[str, Field(max_length=500)]
 
 
 class MalformedError(Exception):
@@ -35,8 +37,8 @@ class _Part(BaseModel):
 class _Properties(_Part):
     delivery_info: dict[str, Any]
     body_encoding: Literal["base64", "utf-8"] | None = None
-    correlation_id: str | None = None
-    reply_to: str | None = None
+    correlation_id: Short | None = None
+    reply_to: Short | None = None
 
 
 class _Envelope(_Part):
@@ -52,9 +54,9 @@ class _Headers(_Part):
 
     task: Text
     id: Id
-    root_id: str | None = None
-    parent_id: str | None = None
-    group: str | None = None
+    root_id: Short | None = None
+    parent_id: Short | None = None
+    group: Short | None = None
     group_index: int | None = None
     shadow: str | None = None
     eta: str | None = None

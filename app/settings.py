@@ -76,6 +76,9 @@ class Settings(BaseSettings):
 
     #: Payloads above this are refused: they would sit in Redis, the row and every retry.
     payload_limit_bytes: Count = 256 * 1024
+    #: What the rows of one message may hold together: the common options of a map's members, or the
+    #: rest of a chain in each of its links. 250 full payloads.
+    spread_limit_bytes: Count = 64 * 1024 * 1024
     #: Answers above this fail their step: they would sit in the row, in Redis and in what follows.
     #: Four payloads: a pattern's answer holds those of its members.
     answer_limit_bytes: Count = 1024 * 1024

@@ -27,6 +27,7 @@ from app.publish import follow_on, publish
 from app.reply import Reply
 from app.requests import STEP_REQUEST
 from app.runtime import Active, Runtime, runtime_of
+from app.spread import check_chain, check_members, following
 from app.step import Step
 from celery_agents import names
 from celery_agents.contracts.ask import StepOptions
@@ -54,6 +55,8 @@ log = logging.getLogger(__name__)
 JOURNAL_PAUSE_S = (0.5, 5.0)
 #: A finished step's outcome is kept and written for so long before the step is given back.
 JOURNAL_PATIENCE_S = 60.0
+#: A request of which nothing is told.
+_NOTHING: dict[str, Any] = {}
 #: What a client's message says beside its arguments, kept for publishing successors again.
 _ENVELOPE = (
     ("callbacks", "link"),
@@ -211,7 +214,7 @@ class StepTask(Task):
     def _new_step(self, options: StepOptions, args: Any, kwargs: Any) -> NewStep:
         """The row that a client's message asks for."""
         request = self.request
-        self._refuse_large(args, kwargs, request.get("body_bytes"))
+        self._refuse_large(args, kwargs, request.get("body_bytes"), request)
         envelope = {
             option: value for name, option in _ENVELOPE if (value := request.get(name)) is not None
         }
@@ -259,15 +262,19 @@ class StepTask(Task):
         runtime.follow(given_back)
         raise Ignore(f"{claim.id}: names another call")
 
-    def _refuse_large(self, args: Any, kwargs: Any, body_bytes: int | None) -> None:
-        """Big payloads stay out of the journal, whoever sent them.
+    def _refuse_large(
+        self, args: Any, kwargs: Any, body_bytes: int | None, request: Any = _NOTHING
+    ) -> None:
+        """Big payloads stay out of the journal, whoever sent them, and what follows them does.
 
         ``body_bytes`` is what their message took, where it is known.
         """
-        limit = self.app.agents_settings.payload_limit_bytes
+        settings = self.app.agents_settings
+        limit = settings.payload_limit_bytes
         if body_bytes and ESCAPED * body_bytes <= limit:
             return
-        size = len(json.dumps([args, kwargs]))
+        size = len(json.dumps([args, kwargs, *following(request)]))
+        check_chain(request.get("chain"), size, settings.spread_limit_bytes)
         if size > limit:
             raise PayloadTooLargeError(
                 f"The payload has {size:,} bytes, the limit is {limit:,} (payload_limit_bytes)."
@@ -282,7 +289,9 @@ class StepTask(Task):
                 request = self.parse(claim.payload["args"], claim.payload["kwargs"], known=True)
             step = active.step = Step(runtime, claim)
             if not inspect.iscoroutinefunction(self.run):  # a pattern: it only decides
-                return blocking(self.run, step, request)
+                plan = blocking(self.run, step, request)
+                check_members(plan, runtime.settings.spread_limit_bytes)
+                return plan
             with permit():
                 return self._ask(runtime, active, claim, request)
         except asyncio.CancelledError:

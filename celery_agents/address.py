@@ -27,6 +27,7 @@ from redis.sentinel import (
 )
 
 from celery_agents.errors import AgentsError, BrokerUnavailableError, ConfigurationError, redact
+from celery_agents.redaction.judging import HIDDEN
 from celery_agents.tls import KEY_PASSWORD, refused
 
 #: Where nothing is said.
@@ -104,7 +105,14 @@ class RedisAddress:
     @property
     def broker_url(self) -> str:
         """The place as kombu reads it, for what shows it: connections are made from this value."""
-        login = "" if self.password is None else f":{quote(self.password, safe='')}"
+        return self._url("" if self.password is None else f":{quote(self.password, safe='')}")
+
+    @property
+    def shown_url(self) -> str:
+        """The same without the password, for what Celery shows as it is."""
+        return self._url("" if self.password is None else f":{HIDDEN}")
+
+    def _url(self, login: str) -> str:
         login = quote(self.username or "", safe="") + login
         at = f"{login}@" if login else ""
         if self.socket is not None:

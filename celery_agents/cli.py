@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from celery_agents.client import Client
 from celery_agents.errors import AgentsError, ResultTimeoutError
 from celery_agents.said import said
+from celery_agents.visible import visible, visible_block, visible_lines
 
 #: Help of an option of ``cancel``.
 AHEAD = "Also when nobody knows of the run: its message may still come."
@@ -45,13 +46,13 @@ class AgentsGroup(click.Group):
         try:
             return super().invoke(ctx)
         except AgentsError as error:
-            raise click.ClickException(f"{error.kind}: {error}") from error
+            raise click.ClickException(visible_block(f"{error.kind}: {error}")) from error
         except RedisError as error:
             address = getattr(ctx.obj.app, "broker_address", None)
             if address is None:
                 raise
             problem = address.error(error)
-            raise click.ClickException(f"{problem.kind}: {problem}") from error
+            raise click.ClickException(visible_block(f"{problem.kind}: {problem}")) from error
 
 
 @click.group(cls=AgentsGroup)
@@ -72,9 +73,9 @@ def client_of(ctx: click.Context) -> Client:
 
 
 def tell(value: Any) -> None:
-    """Print text as it is, anything else as JSON."""
+    """Print a text's lines, anything else as JSON; what would steer a terminal is escaped."""
     shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
-    click.echo(shown)
+    click.echo(visible_lines(shown))
 
 
 @agents.command(cls=CeleryCommand)
@@ -123,7 +124,7 @@ def approve(ctx: click.Context, run_id: str, choice: str) -> None:
     """Answer RUN_ID, which waits for a person, with CHOICE."""
     with client_of(ctx) as client:
         client.approve(run_id, choice)
-        click.echo(f"{run_id} goes on with {choice!r}.")
+        click.echo(visible(f"{run_id} goes on with {choice!r}."))
 
 
 @agents.command(cls=CeleryCommand)
@@ -136,12 +137,12 @@ def cancel(ctx: click.Context, run_id: str, *, ahead: bool) -> None:
         if not ahead and not _known(client, run_id):
             raise unknown_run(run_id)
         client.cancel(run_id)
-        click.echo(f"Asked for {run_id} to be cancelled.")
+        click.echo(visible(f"Asked for {run_id} to be cancelled."))
 
 
 def _known(client: Client, run_id: str) -> bool:
     try:
         return client.known(run_id)
     except ResultTimeoutError as error:
-        click.echo(f"No worker says whether there is a run {run_id}: {error}", err=True)
+        click.echo(visible(f"No worker says whether there is a run {run_id}: {error}"), err=True)
         return True

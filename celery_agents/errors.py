@@ -9,38 +9,10 @@ ever holds a secret: what comes from outside is passed through :func:`redact` fi
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from celery_agents.values import storable
-
-_SECRET = re.compile(
-    r"""(?ix)
-    (?P<head> (?<![a-z0-9])  # after "_" too: REDIS_PASSWORD, client_secret
-        (?:authorization|(?:api|access|private)[-_ ]?key|password|passwd|pwd|secret|token)
-        (?:\\*["'])?\s*[:=]\s*\\*(?P<quote>["'])? )
-        (?(quote) (?:(?!(?P=quote))[^\\]|\\.)* | (?:bearer\s+|basic\s+)?[^\s"',;}&]+ )
-    | (?P<url> \b[a-z][a-z0-9+.-]*://[^\s:/@]*: ) [^\s@/]+ (?=@)
-    | \bbearer\s+[a-z0-9._~+/=-]{8,}
-    # Keys by their looks; the case and the separator keep words such as sketch_of_a_plan.
-    | (?-i: \b(?:(?:sk|pk|rk|xox[abp]|ghp|gho)[-_]|key-|AIza) [A-Za-z0-9_-]{16,} )
-    """
-)
-_MESSAGE_LIMIT = 2_000
-
-
-def redact(text: object, *, limit: int = _MESSAGE_LIMIT) -> str:
-    """Text that may be shown and stored anywhere, cut at ``limit`` characters.
-
-    Passwords, keys and tokens are replaced, and what no store takes.
-    """
-
-    def hide(match: re.Match[str]) -> str:
-        return f"{match.group('head') or match.group('url') or ''}***"
-
-    clean = storable(_SECRET.sub(hide, str(text)))
-    return clean if len(clean) <= limit else f"{clean[: limit - 1]}…"
+from celery_agents.redaction import redact as redact  # noqa: PLC0414 - to be imported from here
 
 
 class AgentsError(Exception):

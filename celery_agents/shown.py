@@ -21,8 +21,8 @@ def shown_args(args: Iterable[Any]) -> str:
 
 
 def shown_kwargs(kwargs: Mapping[str, Any]) -> str:
-    """Keyword arguments, each cut."""
-    return f"{{{', '.join(f'{k}: {_short(v)}' for k, v in kwargs.items())}}}"
+    """Keyword arguments, each cut, and hidden where their name says that they are secret."""
+    return f"{{{', '.join(_short(v, f'{k}: ') for k, v in kwargs.items())}}}"
 
 
 def shown_text(text: str) -> str:
@@ -36,6 +36,7 @@ def shown_text(text: str) -> str:
     return redact(text, limit=TEXT)
 
 
-def _short(value: Any) -> str:
-    # Cut before and after: a long value is not searched for secrets beyond what may be shown.
-    return redact(repr(value)[: 4 * SHOWN], limit=SHOWN)
+def _short(value: Any, name: str = "") -> str:
+    if value is None or type(value) in {bool, float}:
+        return f"{name}{value!r}"
+    return redact(f"{name}{value!r}", limit=len(name) + SHOWN)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from agents.backends.bounds import ENCODINGS, bounded
 from app.fibers import in_thread
 from celery_agents.errors import ConfigurationError, MissingKeyError, redact
 
@@ -69,8 +70,9 @@ class SharedClients:
 def http_client(httpx2: Any) -> Any:
     """An HTTP client as all backends use it: no redirects, since they would carry keys along.
 
-    Only connecting has a timeout here; the caller limits the whole request. A proxy of the
-    environment carries what it cannot read (https), and nothing that stays on this machine.
+    Bodies are decoded in pieces (:mod:`agents.backends.bounds`). Only connecting has a timeout
+    here; the caller limits the whole request. A proxy of the environment carries what it cannot
+    read (https), and nothing that stays on this machine.
     """
     options = {
         "timeout": httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S),
@@ -78,6 +80,8 @@ def http_client(httpx2: Any) -> Any:
             max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_IDLE_CONNECTIONS
         ),
         "follow_redirects": False,
+        "headers": {"Accept-Encoding": ENCODINGS},
+        "event_hooks": {"response": [bounded(httpx2)]},
     }
     direct = dict.fromkeys(DIRECT)
     try:

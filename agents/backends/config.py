@@ -64,6 +64,11 @@ class Price(Contract):
     cache_write_usd: Annotated[float, Field(ge=0)] | None = None
 
 
+#: The most bytes of an answer that are read: of a document, which is parsed at once, and a stream.
+DOCUMENT_BYTES, STREAM_BYTES = 4 * 1024 * 1024, 16 * 1024 * 1024
+ResponseBytes = Annotated[int, Field(ge=1, le=64 * 1024 * 1024)]
+
+
 class ModelConfig(Contract):
     """An agent that is a language model behind a provider's API."""
 
@@ -88,10 +93,19 @@ class ModelConfig(Contract):
     #: For one model request, from connecting to its last byte.
     request_timeout_s: Seconds = 120.0
     stream: bool = False
+    #: More than this, decoded, is not read of an answer. None: 4 MiB, of a stream 16 MiB, since
+    #: servers wrap some 300 bytes around each token.
+    max_response_bytes: ResponseBytes | None = None
     #: "schema": the provider's own structured output. "prompt": the schema is asked for in
     #: words, for servers and models that know no schemas.
     structured: Literal["schema", "prompt"] = "schema"
     price: Price | None = None
+
+    @property
+    def response_limit(self) -> int:
+        """``max_response_bytes``, or what stands for None."""
+        usual = STREAM_BYTES if self.stream else DOCUMENT_BYTES
+        return usual if self.max_response_bytes is None else self.max_response_bytes
 
     @model_validator(mode="after")
     def _takes_temperature(self) -> Self:

@@ -8,9 +8,9 @@ It gets ``POST`` with the JSON object ``{"input", "instructions", "choices", "sc
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from agents.backends.base import Answer, StepContext, Turn
 from agents.backends.clients import (
@@ -19,7 +19,7 @@ from agents.backends.clients import (
     http_client,
     secret_named,
 )
-from agents.backends.config import HttpUrl, SecretName
+from agents.backends.config import HttpUrl, ResponseBytes, SecretName
 from agents.backends.faults import FailedError, scrub, told_error
 from agents.backends.values import digest, json_or_text, parse_json, sendable, shown, text_of
 from celery_agents.contracts.base import Contract, JsonValue, Seconds
@@ -39,7 +39,7 @@ class HttpConfig(Contract):
     #: For the whole exchange, from connecting to the last byte.
     request_timeout_s: Seconds = 60.0
     #: More than this is not read: an answer must fit a payload.
-    max_response_bytes: Annotated[int, Field(ge=1, le=64 * 1024 * 1024)] = 256 * 1024
+    max_response_bytes: ResponseBytes = 256 * 1024
 
 
 class HttpBackend:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
 
 from pydantic import BeforeValidator, Field
 
+from agents.backends.bounds import at_most
 from agents.backends.clients import ResolveSecret, SharedClients, secret_named
 from agents.backends.config import ModelConfig
 from agents.backends.faults import FailedError, scrub, told_error
@@ -200,7 +201,8 @@ class SdkProvider(ABC):
         self, request: Request, content: AsyncIterator[bytes], on_text: OnText
     ) -> Completion:
         reading = self._reading(request)
-        async for body in bodies(content, who=self.who):
+        limited = at_most(content, self.config.response_limit, self.who)
+        async for body in bodies(limited, who=self.who):
             text = reading.add(body)
             if request.stream:
                 await on_text(text)

@@ -11,11 +11,13 @@ from typing import Any, NoReturn
 from pydantic import JsonValue
 from pydantic_core import to_jsonable_python
 
-from celery_agents.errors import BadAnswerError, InvalidPayloadError
+from celery_agents.errors import BadAnswerError, InvalidPayloadError, redact
 from celery_agents.values import has_halves, problem
 
 _THOUGHTS = re.compile(r"<(think|thinking|thought|reasoning)>", re.IGNORECASE)
 _FENCE = "```"
+#: Bytes of an answer, beyond those shown, that are searched for secrets.
+_READ = 8_000
 _LANGUAGE = re.compile(r"[ \t]*[\w+-]*[ \t]*")
 
 
@@ -132,9 +134,10 @@ def sendable(text: str) -> str:
 
 
 def shown(text: object, limit: int = 200) -> str:
-    """The head of an answer as an error message quotes it."""
-    plain = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
-    return repr(plain if len(plain) <= limit else f"{plain[:limit]}…")
+    """The head of an answer as an error message quotes it, redacted before it is cut."""
+    if isinstance(text, bytes):
+        text = text[: _READ + limit].decode(errors="replace")
+    return repr(redact(text, limit=limit))
 
 
 def _refuse(constant: str) -> NoReturn:

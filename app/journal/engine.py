@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -33,6 +33,9 @@ os.register_at_fork(
     after_in_parent=BETWEEN_FORKS.release,
     after_in_child=BETWEEN_FORKS.release,
 )
+
+#: Modes of the journal's file and folder, and the bits that a mode has.
+PRIVATE_FILE, PRIVATE_FOLDER, MODE = 0o600, 0o700, 0o777
 
 #: A database's clock that was read so long ago is read anew: clocks are set, servers change.
 CLOCK_S = 1.0
@@ -143,13 +146,7 @@ def _sqlite(url: URL, path: str | None, timeout_s: float) -> Engine:
         raise ConfigurationError(
             "The journal needs a SQLite file (sqlite:///path): memory is not seen by workers."
         )
-    folder = Path(path).parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(
-            f"The journal's folder {folder} cannot be made: {error.strerror}."
-        ) from error
+    _make_private(Path(path))
     engine = create_engine(
         url,
         connect_args={"timeout": timeout_s, "check_same_thread": False},
@@ -185,6 +182,24 @@ def _sqlite(url: URL, path: str | None, timeout_s: float) -> Engine:
             raise DBAPIError.instance(command, None, error, sqlite3.Error) from error
 
     return engine
+
+
+def _make_private(path: Path) -> None:
+    """Make the file, and its folder where there is none, for this user alone: inputs are in it.
+
+    SQLite gives its log and its index the file's own mode. A folder that was there stays as it is.
+    """
+    try:
+        path.parent.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The journal's folder {path.parent} cannot be made: {error.strerror}."
+        ) from error
+    with suppress(OSError):  # of another user, or read alone: whoever opens it says so
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE))
+        for file in (path, *(path.with_name(f"{path.name}{end}") for end in ("-wal", "-shm"))):
+            if file.exists() and file.stat().st_mode & ~PRIVATE_FILE & MODE:
+                file.chmod(PRIVATE_FILE)
 
 
 def reading(engine: Engine) -> Engine:

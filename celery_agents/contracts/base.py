@@ -19,19 +19,22 @@ from pydantic_core import CoreSchema
 
 from celery_agents.errors import InvalidPayloadError
 from celery_agents.values import JsonObject, JsonValue, TrustedJson
+from celery_agents.visible import CONTROLS
 
 #: No database takes a zero byte in a text of its own (in JSON it does), and nobody wants one in a
 #: name. Halves of surrogate pairs are refused by pydantic itself.
 _WHOLE = r"^[^\u0000]*$"
+#: Names and ids stand in lines of logs and tables: they hold no line ends and no escapes.
+_VISIBLE = rf"^[^{CONTROLS}]*$"
 #: A name for an agent, voter or candidate as users write it. The journal's columns have 200; what
 #: patterns append, as in "gpt#2@round1", finds room there.
-Name = Annotated[str, Field(min_length=1, max_length=180, pattern=_WHOLE, strict=True)]
+Name = Annotated[str, Field(min_length=1, max_length=180, pattern=_VISIBLE, strict=True)]
 #: One of the options that an answer may be.
 Option = Annotated[str, Field(min_length=1, max_length=200, pattern=_WHOLE, strict=True)]
 #: The id of a run, a step or a task: as long as Celery's own result tables take.
 Id = Annotated[
     str,
-    Field(min_length=1, max_length=155, pattern=_WHOLE, strict=True),
+    Field(min_length=1, max_length=155, pattern=_VISIBLE, strict=True),
     BeforeValidator(lambda value: str(value) if isinstance(value, uuid.UUID) else value),
 ]
 #: Seconds, positive.
@@ -78,7 +81,7 @@ def id_of(value: object, what: str = "id") -> str:
 
 
 _IN_OUR_WORDS = {
-    "string_pattern_mismatch": "A zero byte is in it",
+    "string_pattern_mismatch": "A zero byte, a line end or another control character is in it",
     "string_unicode": "Half of a surrogate pair is in it",
 }
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from celery.app.defaults import NAMESPACES, flatten
+from celery.utils.serialization import jsonify
 
 from app.celeryconfig import celery_config
+from app.factory import create_app
 from app.settings import Settings
 from celery_agents.client import Client
 from celery_agents.transport import PRIORITY_STEPS
@@ -95,3 +98,35 @@ def test_the_schedule_is_data(config: dict[str, Any]) -> None:
     for name, entry in config["beat_schedule"].items():
         assert entry["task"] in current_app.tasks, name
         assert entry["options"]["expires"] > 0, name
+
+
+PASSWORD = "canary" + "Pa55w0rd"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:{}@r:1/2",
+        "redis://bob:{}@r:1/2",
+        "rediss://:{}@r:1",
+        "sentinel://:{}@a,b:1/m",
+    ],
+)
+@pytest.mark.parametrize("password", [PASSWORD, "a%2Fb%40" + PASSWORD, "1234" + PASSWORD])
+def test_what_celery_shows_of_the_settings_holds_no_password(url: str, password: str) -> None:
+    """``celery report``, ``inspect conf`` and ``inspect report``, and so Flower's worker page."""
+    app = create_app(Settings.model_validate({"redis_url": url.format(password)}))
+    conf = jsonify(
+        app.conf.table(with_defaults=True),
+        keyfilter=lambda key: not key.startswith("__"),
+        unknown_type_filter=repr,
+    )
+    for text in (app.bugreport(), json.dumps(conf), app.conf.humanize()):
+        assert "redbeat_redis_url" in text
+        assert PASSWORD not in text
+
+
+def test_beat_is_told_where_its_schedule_is(config: dict[str, Any]) -> None:
+    assert config["redbeat_redis_url"] == "redis://:***@r:1/2"
+    plain = celery_config(Settings.model_validate({"redis_url": "redis://r:1/2"}))
+    assert plain["redbeat_redis_url"] == "redis://r:1/2"

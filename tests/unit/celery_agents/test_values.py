@@ -125,14 +125,21 @@ class Agents(StrEnum):
     ECHO = "echo"
 
 
-@pytest.mark.parametrize("text", ["a", "ü 🤖", "line\nline", "x" * 155, Agents.ECHO])
+@pytest.mark.parametrize("text", ["a", "ü 🤖", "two words", "x" * 155, Agents.ECHO])
 def test_names_and_ids(text: str) -> None:
     assert TypeAdapter(Name).validate_python(text) == id_of(text) == text
 
 
 @pytest.mark.parametrize(
     ("value", "told"),
-    [("a\0", "zero byte"), ("\ud83d", "surrogate"), ("x" * 156, "155"), (7, "string"), ("", "1")],
+    [
+        ("a\0", "zero byte"),
+        *((f"a{c}b", "control") for c in "\n\r\t\x1b\x7f\x9b\u2028\u202e"),
+        ("\ud83d", "surrogate"),
+        ("x" * 156, "155"),
+        (7, "string"),
+        ("", "1"),
+    ],
 )
 def test_why_it_is_no_id(value: Any, told: str) -> None:
     with pytest.raises(InvalidPayloadError, match=f"run: .*{told}"):

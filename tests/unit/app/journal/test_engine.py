@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from pathlib import Path
 
@@ -53,6 +54,28 @@ def test_sqlite_writers_wait_and_readers_do_not(sqlite_journal_url: str) -> None
 def test_the_folder_of_an_embedded_journal_is_made(tmp_path: Path) -> None:
     with connect(f"sqlite:///{tmp_path}/a/b/journal.db").connect() as c:
         assert c.execute(text("SELECT 1")).scalar_one() == 1
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o000, 0o077])
+def test_an_embedded_journal_is_for_its_user_alone(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        with connect(f"sqlite:///{tmp_path}/a/journal.db").begin() as c:
+            c.execute(text("CREATE TABLE t (x)"))
+            made = sorted((tmp_path / "a").iterdir())
+            assert [f.name for f in made] == ["journal.db", "journal.db-shm", "journal.db-wal"]
+            assert {oct(f.stat().st_mode & 0o777) for f in made} == {"0o600"}
+    finally:
+        os.umask(before)
+    assert oct((tmp_path / "a").stat().st_mode & 0o777) == "0o700"
+
+
+def test_one_that_others_could_read_is_closed_to_them(tmp_path: Path) -> None:
+    file = tmp_path / "journal.db"
+    file.touch(0o644)
+    file.chmod(0o644)
+    connect(f"sqlite:///{file}").dispose()
+    assert oct(file.stat().st_mode & 0o777) == "0o600"
 
 
 @pytest.mark.parametrize(

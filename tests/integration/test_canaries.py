@@ -1,0 +1,119 @@
+"""Secrets wherever one can be, then whatever shows something: none of them is there."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import textwrap
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+from sqlalchemy import text
+
+from celery_agents import Client
+from celery_agents.errors import AgentsError
+from tests.fakes.model_server import Does, ModelServer
+from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack, celery, eventually
+
+KEY = "sk-" + "proj-" + "q7Zr2Xw9Kd4Tn8Vb3Hm6Yc5Jf1Gs0Lp"
+TOKEN = "tok7" + "Zr2Xw9Kd4Tn8Vb3Hm6"
+QUERY = "qry9" + "Kd4Tn8Vb3Hm6Yc5Jf1"
+NAMED = "nam3" + "Hm6Yc5Jf1Gs0Lp7Pk2"
+CANARIES = (KEY, TOKEN, QUERY, NAMED)
+FORMS = [f"password={NAMED}", f'{{"accessToken": "{NAMED}"}}', f"Authorization: Token {NAMED}"]
+#: Escapes that set a terminal's title, and a line that looks like one of the log.
+STEERING = "\x1b]0;OWNED\x07\n[2026-11-27 08:00:00,000: INFO/MainProcess] forged"
+
+
+@pytest.fixture
+def stack(
+    redis_url: str, sqlite_journal_url: str, tmp_path: Path, model: ModelServer
+) -> Iterator[Stack]:
+    config = tmp_path / "agents.toml"
+    config.write_text(
+        textwrap.dedent(f"""
+            [agents.gpt]
+            kind = "openai"
+            model = "gpt-5-mini"
+            base_url = "{model.url}/v1"
+            api_key_env = "CANARY_KEY"
+
+            [agents.service]
+            kind = "http"
+            url = "{model.url}/agent?api_key={QUERY}"
+            token_env = "CANARY_TOKEN"
+        """)
+    )
+    env = {**FAST, "AGENTS_CONFIG": str(config), "CANARY_KEY": KEY, "CANARY_TOKEN": TOKEN}
+    made = Stack(redis_url, sqlite_journal_url, tmp_path, env)
+    made.worker([*COROUTINES, "--loglevel", "DEBUG"])
+    yield made
+    made.close()
+
+
+def _work(client: Client, model: ModelServer, redis_url: str) -> list[str]:
+    """Runs that succeed, fail, and cannot be; their ids."""
+    model.script(
+        Does(status=400, text=f"the key {KEY} may not do this"),
+        Does(status=400, text=f"no bearer {TOKEN} for /agent?api_key={QUERY}"),
+    )
+    asked = [client.ask("gpt", "?"), client.ask("service", "?")]
+    asked += [client.ask("shout", form, instructions=form) for form in FORMS]
+    asked += [client.ask("unknown", f"{form}") for form in FORMS]
+    for run in asked:
+        with contextlib.suppress(AgentsError):
+            run.get(timeout=SOON_S)
+    with Celery("plain", broker=redis_url, backend=redis_url) as plain:
+        for form in FORMS:
+            name = f"no.task {form}{STEERING}"
+            plain.send_task(name, [], {}, queue="agents", task_id=str(uuid.uuid4()))
+            about: dict[str, Any] = {"agent": "noop", form: 1, "instructions": f"\n{STEERING}"}
+            plain.send_task("agents.ask", [form], about, queue="agents", argsrepr="-")
+    return [run.id for run in asked]
+
+
+def _rows(stack: Stack) -> str:
+    """What people are shown of rows; inputs and the raw bytes of letters are kept whole."""
+    with stack.engine.connect() as connection:
+        steps = connection.execute(text("SELECT error FROM steps")).all()
+        calls = connection.execute(text("SELECT error FROM calls")).all()
+        letters = connection.execute(text("SELECT reason, task, payload FROM dead_letters")).all()
+    return repr([steps, calls, letters])
+
+
+@pytest.mark.timeout(300)  # five commands, each of which imports all of Celery
+def test_no_canary_is_anywhere(stack: Stack, model: ModelServer) -> None:
+    ids = _work(stack.client, model, stack.redis_url)
+    eventually(lambda: len(stack.client.dead_letters(100)) >= len(FORMS))
+    letters = stack.client.dead_letters(100)
+    env, app = stack.env, ("-A", "app")
+    commands: list[tuple[str, ...]] = [
+        ("inspect", "conf"),
+        ("inspect", "report"),
+        ("agents", "dead", "list"),
+        *(("agents", "status", run_id) for run_id in ids[1:2]),
+        *(("agents", "dead", "show", letter["id"]) for letter in letters[:1]),
+    ]
+    shown = {command: celery(*app, *command, env=env) for command in commands}
+    texts = {" ".join(command): f"{s.stdout}{s.stderr}" for command, s in shown.items()}
+    texts |= {"log": stack.workers[0].logs(), "rows": _rows(stack), "letters": json.dumps(letters)}
+    texts |= {run_id: str(stack.redis.get(f"celery-task-meta-{run_id}")) for run_id in ids[:2]}
+    password = stack.redis_url.split(":")[2].split("@")[0]
+    assert len(password) > 8
+    private = [*CANARIES, password, *(base64.b64encode(c.encode()).decode() for c in CANARIES)]
+    hits = [
+        (place, secret[:4]) for place, told in texts.items() for secret in private if secret in told
+    ]
+    assert hits == []
+    assert "redbeat_redis_url" in texts["inspect conf"]
+    lines = [line for place in texts if place != "log" for line in texts[place].splitlines()]
+    assert not [line for line in lines if line.startswith("[2026-11-27 08:00:00") or "\x07" in line]
+    assert not [
+        line for line in texts["log"].splitlines() if line.startswith("[2026-11-27 08:00:00,000")
+    ]
+    assert "\x1b]0;" not in texts["log"]
