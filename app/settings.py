@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from app.database_url import read_database_url
 from celery_agents import names
 from celery_agents.address import RedisAddress
+from celery_agents.contracts.vote import BALLOTS_MAX
 from celery_agents.errors import ConfigurationError
 from celery_agents.redis_url import LOCAL, read_redis_url
 from celery_agents.said import said
@@ -59,6 +60,9 @@ class Settings(BaseSettings):
 
     #: Payloads above this are refused: they would sit in Redis, the row and every retry.
     payload_limit_bytes: int = 256 * 1024
+    #: Votes and gatherings that ask for more ballots (voters x samples x rounds) are refused: each
+    #: may be a paid call, and a message of 2 kB can ask for a million. Contracts end at 10,000.
+    ballots_max: int = BALLOTS_MAX
     #: Answers above this fail their step: they would sit in the row, in Redis and in what follows.
     #: Four payloads: a pattern's answer holds those of its members.
     answer_limit_bytes: int = 1024 * 1024

@@ -89,7 +89,8 @@ class StepTask(Task):
 
     def parse(self, args: Any, kwargs: Any, *, known: bool = False) -> StepOptions:
         """The request in a message or, ``known``, in a row."""
-        return self.request_type.from_message(args, kwargs, known=known)
+        request = self.request_type.from_message(args, kwargs, known=known)
+        return request if known else request.within(self.app.agents_settings.ballots_max)
 
     # -- what Celery calls
 
