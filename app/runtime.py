@@ -28,6 +28,7 @@ from app.per_process import PerProcess
 from app.publish import publish
 from app.settings import Settings
 from app.step import Step
+from app.watchdog import Watchdog
 from celery_agents.contracts.ask import StepOptions
 from celery_agents.errors import AgentsError, redact
 
@@ -115,6 +116,8 @@ class Runtime:
         self.outage = Outage(settings.lease_s, settings.heartbeat_interval_s)
         self._stopped = threading.Event()
         self._draining = False
+        self.watchdog = Watchdog(self.loop, settings.lease_s, running=lambda: sorted(self.active))
+        self.watchdog.start()
         self._heart = threading.Thread(target=self._beat, name="agents-heartbeat", daemon=True)
         self._heart.start()
         for _, answer in runtime_started.send(sender=self, runtime=self):
@@ -171,6 +174,7 @@ class Runtime:
             return
         self._stopped.set()
         runtime_stopping.send(sender=self, runtime=self)
+        self.watchdog.stop()
         try:
             self.loop.close()
         except TimeoutError:
@@ -182,6 +186,9 @@ class Runtime:
 
     def _beat(self) -> None:
         while not self._stopped.wait(self.settings.heartbeat_interval_s):
+            if self.watchdog.stalled:
+                log.warning("No heartbeat while the loop stands still: others take its steps over")
+                continue
             try:
                 self._beat_once()
             except AgentsError as error:

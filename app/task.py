@@ -38,9 +38,11 @@ from celery_agents.errors import (
     IdInUseError,
     InvalidPayloadError,
     JournalUnavailableError,
+    LoopStalledError,
     PayloadTooLargeError,
     RetryableError,
     StepCancelledError,
+    StepDeadError,
     redact,
 )
 from celery_agents.messages import fingerprint
@@ -550,6 +552,9 @@ def _outcome(result: Any, claim: Claimed, spent: Usage) -> Outcome:
         case _Stopped():
             error = ErrorInfo.of(StepCancelledError())
             return Outcome(state=State.CANCELLED, error=error, usage=spent, **common)
+        case LoopStalledError():  # its attempts are used up; who looks after it has to know
+            dead = StepDeadError(f"Given up after {claim.attempt} attempts. The last: {result}")
+            return Outcome(state=State.DEAD, error=ErrorInfo.of(dead), usage=spent, **common)
         case AgentsError():
             return Outcome(state=State.FAILED, error=ErrorInfo.of(result), usage=spent, **common)
         case _:

@@ -33,6 +33,7 @@ from celery_agents.errors import (
     DeadlineExceededError,
     IdInUseError,
     InvalidPayloadError,
+    LoopStalledError,
     PayloadTooLargeError,
     ProviderUnavailableError,
     RateLimitedError,
@@ -705,3 +706,18 @@ def test_a_result_tells_its_payload(make: Any, runtime: Runtime) -> None:
     with message(task, "s", **{names.JOURNALED: 1}):
         task()
         assert task.request.get(names.PAYLOAD) == asked
+
+
+def test_a_stall_is_an_attempt_that_ended_badly(make: Callable[[Run], StepTask]) -> None:
+    """It comes again as long as its attempts allow, then it is a dead letter."""
+
+    async def stalls(step: Step, request: StepOptions) -> Any:
+        raise LoopStalledError
+
+    task = make(stalls)
+    retry = {"max_attempts": 2, "base_delay_s": 0.001, "max_delay_s": 0.001}
+    with pytest.raises(Retry):
+        receive(task, "stalls", "x", retry=retry)
+    time.sleep(0.01)
+    with pytest.raises(StepDeadError, match=r"Given up after 2 attempts.*computed on its worker"):
+        woken(task, "stalls")
