@@ -13,7 +13,7 @@ from celery import Celery, signals
 from celery.exceptions import Ignore, Reject, Retry
 from sqlalchemy import select, update
 
-from app.journal import reads
+from app.journal import dead, reads
 from app.journal.claims import ClaimStep
 from app.journal.expansions import ExpandStep
 from app.journal.finishes import FinishStep
@@ -721,3 +721,23 @@ def test_a_stall_is_an_attempt_that_ended_badly(make: Callable[[Run], StepTask])
     time.sleep(0.01)
     with pytest.raises(StepDeadError, match=r"Given up after 2 attempts.*computed on its worker"):
         woken(task, "stalls")
+
+
+def test_poison_on_the_loop_ends_as_a_dead_letter(
+    make: Callable[[Run], StepTask], runtime: Runtime
+) -> None:
+    runtime.watchdog._patience_s, runtime.watchdog._every_s = 0.5, 0.05
+
+    async def poison(step: Step, request: StepOptions) -> Any:
+        while True:
+            pass
+
+    async def other(step: Step, request: StepOptions) -> Any:
+        return Answer(value="served")
+
+    with pytest.raises(StepDeadError, match="Given up after 1 attempts"):
+        receive(make(poison), "poison", "x", retry={"max_attempts": 1})
+    assert receive(make(other), "other", "x") == "served"
+    assert [letter["id"] for letter in runtime.journal.read(lambda c: dead.listed(c, 9))] == [
+        "poison"
+    ]
