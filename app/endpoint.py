@@ -9,9 +9,11 @@ the same port tells the gauges, and a container without a shell can be asked too
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -24,6 +26,10 @@ from celery_agents.noted import counts
 
 #: A loop that does nothing else for so long is stuck, and only a restart helps.
 LOOP_PATIENCE_S = 5.0
+#: A connection is closed after this, answered or not.
+PATIENCE_S = 10.0
+#: Connections at once; those of supervisors and of a scraper are a handful. Each has two threads.
+CONNECTIONS_MAX = 32
 _Page = tuple[HTTPStatus, str]
 
 
@@ -44,13 +50,12 @@ class Endpoint:
             "/metrics/service": lambda: service_metrics(runtime),
         }
         try:
-            self._server = ThreadingHTTPServer((host, port), _handler(pages))
+            self._server = _Server((host, port), _handler(pages))
         except OSError as error:
             raise ConfigurationError(
                 f"health_port {port} of {host} cannot be used: {error.strerror}. Each worker of a "
                 "machine needs a port of its own, or none (0)."
             ) from error
-        self._server.daemon_threads = True
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="agents-endpoint", daemon=True
         )
@@ -72,6 +77,8 @@ def alive(runtime: Runtime) -> _Page:
 
     A journal or broker that is away is no reason: this process outlives it.
     """
+    if runtime.watchdog.stalled:
+        return HTTPStatus.SERVICE_UNAVAILABLE, "the loop is stuck\n"
     try:
         runtime.loop.submit(asyncio.sleep(0)).result(LOOP_PATIENCE_S)
     except FutureTimeoutError:
@@ -164,10 +171,46 @@ def _word(probe: Probe) -> str:
     return "ok" if probe.error is None else "away"
 
 
+class _Server(ThreadingHTTPServer):
+    """Some threads and no more: connections above these are closed unread.
+
+    A connection is closed :data:`PATIENCE_S` after it came, however its client trickles: a limit
+    on each read alone would let one byte in ten seconds hold a thread for ever.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, *about: Any) -> None:
+        super().__init__(*about)
+        self._free = threading.BoundedSemaphore(CONNECTIONS_MAX)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        closing = threading.Timer(PATIENCE_S, _shut, [request])
+        closing.daemon = True
+        closing.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            closing.cancel()
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no error of ours."""
+
+
+def _shut(request: socket.socket) -> None:
+    with suppress(OSError):  # closed meanwhile
+        request.shutdown(socket.SHUT_RDWR)
+
+
 def _handler(pages: dict[str, Callable[[], _Page]]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        timeout = 10  # for a client that connects and sends nothing
-
         def do_GET(self) -> None:
             page = pages.get(self.path.partition("?")[0])
             status, text = page() if page else (HTTPStatus.NOT_FOUND, "not found\n")

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from app.per_process import PerProcess
 from app.reply import Reply
+from celery_agents.errors import LoopStalledError
 from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
@@ -71,11 +72,17 @@ class LoopThread:
                 self.loop.run_forever()
             except (SystemExit, KeyboardInterrupt):  # of one coroutine, whose task has it too
                 log.warning("A coroutine raised what ends a program; the loop goes on")
+            except LoopStalledError:  # it came when the coroutine had just ended
+                log.warning("What held the loop up has ended; the loop goes on")
 
     @property
     def here(self) -> bool:
         """Whether the caller runs on this loop's thread."""
         return threading.get_ident() == self._thread.ident
+
+    @property
+    def thread_id(self) -> int:
+        return self._thread.ident or 0
 
     def post(self, call: Callable[..., Any], *args: Any) -> None:
         """Have something called on the loop's thread, soon; from any thread.

@@ -29,6 +29,7 @@ from app.progress import Progress
 from app.publish import publish
 from app.settings import Settings
 from app.step import Step
+from app.watchdog import Watchdog
 from celery_agents import cancelling
 from celery_agents.contracts.ask import StepOptions
 from celery_agents.errors import AgentsError
@@ -121,6 +122,8 @@ class Runtime:
         self._draining = False
         #: Whether the journal took the last heartbeat; a full disk is read all the same.
         self.writes = True
+        self.watchdog = Watchdog(self.loop, settings.lease_s, running=lambda: sorted(self.active))
+        self.watchdog.start()
         self._heart = threading.Thread(target=self._beat, name="agents-heartbeat", daemon=True)
         self._heart.start()
         for _, answer in runtime_started.send(sender=self, runtime=self):
@@ -184,6 +187,7 @@ class Runtime:
             return
         self._stopped.set()
         runtime_stopping.send(sender=self, runtime=self)
+        self.watchdog.stop()
         try:
             self.loop.close()
         except TimeoutError:
@@ -195,6 +199,9 @@ class Runtime:
 
     def _beat(self) -> None:
         while not self._stopped.wait(self.settings.heartbeat_interval_s):
+            if self.watchdog.stalled:
+                note(log, "heartbeat_stalled", "No heartbeat while the loop stands still")
+                continue
             self._try_beat()
 
     def _try_beat(self) -> None:

@@ -27,6 +27,7 @@ from app import environment
 from app.database_url import read_database_url
 from celery_agents import names
 from celery_agents.address import RedisAddress
+from celery_agents.contracts.vote import BALLOTS_MAX
 from celery_agents.errors import ConfigurationError
 from celery_agents.redis_url import LOCAL, read_redis_url
 from celery_agents.said import said
@@ -79,6 +80,9 @@ class Settings(BaseSettings):
     #: What the rows of one message may hold together: the common options of a map's members, or the
     #: rest of a chain in each of its links. 250 full payloads.
     spread_limit_bytes: Count = 64 * 1024 * 1024
+    #: Votes and gatherings that ask for more ballots (voters x samples x rounds) are refused: each
+    #: may be a paid call, and a message of 2 kB can ask for a million. Contracts end at 10,000.
+    ballots_max: Count = BALLOTS_MAX
     #: Answers above this fail their step: they would sit in the row, in Redis and in what follows.
     #: Four payloads: a pattern's answer holds those of its members.
     answer_limit_bytes: Count = 1024 * 1024

@@ -40,9 +40,11 @@ from celery_agents.errors import (
     IdInUseError,
     InvalidPayloadError,
     JournalUnavailableError,
+    LoopStalledError,
     PayloadTooLargeError,
     RetryableError,
     StepCancelledError,
+    StepDeadError,
     redact,
 )
 from celery_agents.messages import fingerprint
@@ -98,7 +100,8 @@ class StepTask(Task):
 
     def parse(self, args: Any, kwargs: Any, *, known: bool = False) -> StepOptions:
         """The request in a message or, ``known``, in a row."""
-        return self.request_type.from_message(args, kwargs, known=known)
+        request = self.request_type.from_message(args, kwargs, known=known)
+        return request if known else request.within(self.app.agents_settings.ballots_max)
 
     # -- what Celery calls
 
@@ -577,6 +580,9 @@ def _outcome(result: Any, claim: Claimed, spent: Usage) -> Outcome:
         case _Stopped():
             error = ErrorInfo.of(StepCancelledError())
             return Outcome(state=State.CANCELLED, error=error, usage=spent, **common)
+        case LoopStalledError():  # its attempts are used up; who looks after it has to know
+            dead = StepDeadError(f"Given up after {claim.attempt} attempts. The last: {result}")
+            return Outcome(state=State.DEAD, error=ErrorInfo.of(dead), usage=spent, **common)
         case AgentsError():
             return Outcome(state=State.FAILED, error=ErrorInfo.of(result), usage=spent, **common)
         case _:

@@ -24,6 +24,7 @@ from celery_agents.contracts.gather import Gather
 from celery_agents.contracts.mapping import Map
 from celery_agents.contracts.outcome import Outcome
 from celery_agents.contracts.patterns import Fallback, Vote
+from celery_agents.contracts.vote import BALLOTS_MAX
 from celery_agents.errors import IdInUseError, InvalidPayloadError, PayloadTooLargeError
 from celery_agents.given import GivenCelery
 from celery_agents.messages import Draft, Message
@@ -67,6 +68,7 @@ class Client:
         result_url: str | None = None,
         visibility_timeout_s: int = 7200,
         payload_limit_bytes: int = PAYLOAD_LIMIT_BYTES,
+        ballots_max: int = BALLOTS_MAX,
         redis_timeout_s: float = 5.0,
     ) -> None:
         if redis_url is None:
@@ -74,6 +76,7 @@ class Client:
         else:
             self.address = read_redis_url(redis_url, "redis_url (REDIS_URL)")
         self.payload_limit_bytes = payload_limit_bytes
+        self.ballots_max = ballots_max
         self.queue = queue
         results = results_address(result_url, self.address)
         self.celery = GivenCelery("celery-agents-client", set_as_current=False)
@@ -332,6 +335,7 @@ class Pattern(Generic[R]):
         for args in inputs:
             if draft is None:  # the options are the same for all
                 request = self._request.from_message(args, given)
+                request.within(self._client.ballots_max)
                 draft = self._client.draft(self._task, request.message_options(), **about)
             elif problem(args[0]) is not None:
                 self._request.from_message(args, given)

@@ -54,6 +54,12 @@ class RetryableError(AgentsError):
         return seconds if math.isfinite(seconds) else None
 
 
+class LoopStalledError(RetryableError):
+    """The step computed on its worker's loop instead of waiting, and was interrupted."""
+
+    kind = "stalled"
+
+
 class PermanentError(AgentsError):
     """The step failed and would fail again; it is not retried."""
 

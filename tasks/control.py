@@ -9,9 +9,14 @@ from celery import shared_task
 from app.deadletters import dead_letters_of
 from app.runtime import runtime_of
 from celery_agents import names
-from celery_agents.contracts.base import JsonValue, id_of
+from celery_agents.contracts.base import JsonValue, id_of, whole_of
 from celery_agents.errors import AgentsError, InvalidPayloadError
 from celery_agents.values import problem
+
+#: Letters of one answer: some hundred bytes each.
+LISTED_MAX = 10_000
+#: As the journal's column for the place of a member.
+PLACES_MAX = 2**31 - 1
 
 
 @shared_task(name=names.CANCEL, bind=True, acks_late=True, throws=(AgentsError,))
@@ -47,13 +52,15 @@ def status(self: Any, run_id: str) -> dict[str, Any] | None:
 @shared_task(name=names.RESULTS, bind=True, throws=(AgentsError,))
 def results(self: Any, step_id: str, after: int = -1) -> dict[str, Any]:
     """A page of the outcomes of a step's members, those after a place; see ``tallies.page``."""
-    return runtime_of(self.app, self.request.hostname).journal.results(id_of(step_id), after)
+    place = whole_of(after, "after", least=-1, most=PLACES_MAX)
+    return runtime_of(self.app, self.request.hostname).journal.results(id_of(step_id), place)
 
 
-@shared_task(name=names.DEAD_LETTERS, bind=True)
+@shared_task(name=names.DEAD_LETTERS, bind=True, throws=(AgentsError,))
 def dead_letters(self: Any, limit: int = 100) -> list[dict[str, Any]]:
     """The newest dead letters."""
-    return dead_letters_of(runtime_of(self.app, self.request.hostname)).list(limit)
+    most = whole_of(limit, "limit", least=1, most=LISTED_MAX)
+    return dead_letters_of(runtime_of(self.app, self.request.hostname)).list(most)
 
 
 @shared_task(name=names.DEAD_LETTER, bind=True, throws=(AgentsError,))

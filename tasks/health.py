@@ -12,15 +12,18 @@ from app.health import probe_broker, probe_journal, record
 from app.journal.slots import take_slot
 from app.runtime import runtime_of
 from celery_agents import names
+from celery_agents.contracts.base import period_of
+from celery_agents.errors import AgentsError
 from tasks.registry import registry_of
 
 
-@shared_task(name=names.PROBE, bind=True)
+@shared_task(name=names.PROBE, bind=True, throws=(AgentsError,))
 def probe(self: Any, every_s: float | None = None) -> dict[str, str] | None:
     """Look at everything once; the states by target.
 
     With ``every_s`` (from beat) only the first message of a turn works; None for the others.
     """
+    every_s = period_of(every_s, "every_s")
     runtime = runtime_of(self.app, self.request.hostname)
     journal, settings = runtime.journal, runtime.settings
     if every_s is not None and not journal.transaction(

@@ -10,14 +10,17 @@ from app.journal.slots import take_slot
 from app.runtime import runtime_of
 from app.upkeep import clean_all
 from celery_agents import names
+from celery_agents.contracts.base import period_of
+from celery_agents.errors import AgentsError
 
 
-@shared_task(name=names.CLEAN, bind=True)
+@shared_task(name=names.CLEAN, bind=True, throws=(AgentsError,))
 def clean(self: Any, every_s: float | None = None) -> dict[str, int] | None:
     """Delete what is older than it is kept; rows by table.
 
     With ``every_s`` (from beat) only the first message of a turn works; None for the others.
     """
+    every_s = period_of(every_s, "every_s")
     runtime = runtime_of(self.app, self.request.hostname)
     journal = runtime.journal
     if every_s is not None and not journal.transaction(

@@ -3,6 +3,7 @@
 Only the keywords that model providers enforce in structured output are checked here: ``type``,
 ``enum``, ``const``, ``properties``, ``required``, ``additionalProperties: false``, ``items``,
 ``anyOf``/``oneOf`` (as any), ``minimum``, ``maximum`` and local ``$ref``. Others are let pass.
+How a value is held against them stands in :mod:`agents.backends.checking`.
 """
 
 from __future__ import annotations
@@ -13,19 +14,10 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from agents.backends.checking import Check
 from celery_agents.errors import InvalidPayloadError
 
 Schema = dict[str, Any]
-
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "object": dict,
-    "array": list,
-    "string": str,
-    "boolean": bool,
-    "integer": int,
-    "number": (int, float),
-    "null": type(None),
-}
 
 
 def ballot_schema(choices: Sequence[str] | None, ballot: str = "option") -> Schema:
@@ -55,10 +47,10 @@ def problem(value: JsonValue, schema: Schema) -> str | None:
     """The first reason why ``value`` does not have the form of ``schema``, or None.
 
     Raises:
-        InvalidPayloadError: the schema itself is malformed.
+        InvalidPayloadError: the schema itself is malformed, or the two are too much for one check.
     """
     with _well_formed():
-        return next(_problems(value, schema, schema, "the answer"), None)
+        return Check(schema).problem(value)
 
 
 def is_strict(schema: Any) -> bool:
@@ -91,68 +83,3 @@ def _is_strict(schema: Any) -> bool:
         if not closed or set(schema.get("properties", ())) - set(schema.get("required", ())):
             return False
     return all(_is_strict(part) for part in schema.values())
-
-
-def _problems(value: JsonValue, schema: Any, root: Schema, path: str) -> Iterator[str]:
-    if not isinstance(schema, dict):
-        return
-    if "$ref" in schema:
-        yield from _problems(value, _resolved(str(schema["$ref"]), root), root, path)
-        return
-    variants = schema.get("anyOf") or schema.get("oneOf")
-    if variants and all(any(_problems(value, v, root, path)) for v in variants):
-        yield f"{path} has none of the allowed forms"
-    if "type" in schema and not _is_of(value, schema["type"]):
-        yield f"{path} is not of type {schema['type']}"
-        return
-    if not _allowed(value, schema):
-        yield f"{path} is not one of the allowed values"
-    if isinstance(value, dict):
-        yield from _object_problems(value, schema, root, path)
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _problems(item, schema.get("items"), root, f"{path}[{index}]")
-
-
-def _allowed(value: JsonValue, schema: Schema) -> bool:
-    if "const" in schema and value != schema["const"]:
-        return False
-    if "enum" in schema and value not in schema["enum"]:
-        return False
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        within: bool = schema.get("minimum", value) <= value <= schema.get("maximum", value)
-        return within
-    return True
-
-
-def _object_problems(
-    value: dict[str, JsonValue], schema: Schema, root: Schema, path: str
-) -> Iterator[str]:
-    properties = schema.get("properties", {})
-    for name in schema.get("required", ()):
-        if name not in value:
-            yield f"{path} lacks {name!r}"
-    for name, item in value.items():
-        if name in properties:
-            yield from _problems(item, properties[name], root, f"{path}.{name}")
-        elif schema.get("additionalProperties") is False:
-            yield f"{path} has the unknown field {name!r}"
-
-
-def _is_of(value: JsonValue, types: Any) -> bool:
-    for name in types if isinstance(types, list) else [types]:
-        kind = _TYPES.get(str(name), object)
-        if name == "integer" and isinstance(value, float) and value.is_integer():
-            return True
-        if isinstance(value, kind) and (not isinstance(value, bool) or name == "boolean"):
-            return True
-    return False
-
-
-def _resolved(reference: str, root: Schema) -> Any:
-    node: Any = root
-    for part in reference.removeprefix("#").strip("/").split("/"):
-        node = node.get(part.replace("~1", "/").replace("~0", "~")) if part else node
-        if not isinstance(node, dict):
-            return None
-    return node

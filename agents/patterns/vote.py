@@ -92,7 +92,8 @@ def close(request: Vote, asked: Sequence[Voter], heard: list[Ballot]) -> Decided
     """The verdict, when nobody else will be asked or waited for."""
     keys = {b.voter for b in heard}
     silent = [v for v in asked if v.key not in keys]
-    never = [v for v in electorate(request) if v not in asked]
+    known = {v.key for v in asked}
+    never = [v for v in electorate(request) if v.key not in known]
     if silent and not _stands(request, heard, [*silent, *never]):
         # Nobody let them go: their time ran out.
         found = verdict(request, [*heard, *(missing(v) for v in silent)], ())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
 
 from agents.voting.consensus import supports
 from agents.voting.poll import open_poll
@@ -98,16 +97,18 @@ def _ends(
     support, per = supports(policy, poll)
     quorum = policy.quorum.needed(len(electorate(policy)))
     against = poll.open if len(poll.options) > 1 else 0
+    supported = dict(zip(poll.options, support, strict=True))
+    most = policy.min_consensus * per * (poll.cast + poll.open)
+    least = policy.min_consensus * per * (poll.cast + against)
     ends: set[str | None] = set()
     for winner in possible(policy, poll):
         if winner is None:
             ends.add(None)
             continue
-        mine = support[poll.options.index(winner)]
-        most = policy.min_consensus * per * (poll.cast + poll.open)
+        mine = supported[winner]
         if poll.heads + len(remaining) >= quorum and mine + per * poll.open >= most:
             ends.add(winner)
-        if poll.heads < quorum or mine < policy.min_consensus * per * (poll.cast + against):
+        if poll.heads < quorum or mine < least:
             ends.add(None)
     return frozenset(ends)
 
@@ -139,11 +140,11 @@ def _boundary(policy: VotePolicy, asked: int) -> int:
     """How many voters were asked when the wave after ``asked`` voters has gone out."""
     assert policy.waves is not None
     total = 0
-    for size in chain(policy.waves.sizes, repeat(policy.waves.sizes[-1])):
+    for size in policy.waves.sizes:
         total += size
         if total > asked:
-            break
-    return total
+            return total
+    return total + ((asked - total) // size + 1) * size
 
 
 def _waves(policy: VotePolicy, ballots: Sequence[Ballot]) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
-from math import comb
 
 from celery_agents.contracts.vote import (
     AdaptiveConsistency,
@@ -40,5 +39,8 @@ def leads_with_probability(leader: int, runner_up: int) -> Fraction:
     incomplete Beta function is a binomial tail, so the probability is exact.
     """
     tosses = leader + runner_up + 1
-    tail = sum(comb(tosses, heads) for heads in range(leader + 1))
+    tail = ways = 1  # C(tosses, heads), each from the one before: far quicker than each anew
+    for heads in range(leader):
+        ways = ways * (tosses - heads) // (heads + 1)
+        tail += ways
     return Fraction(tail, 2**tosses)

@@ -10,6 +10,7 @@ Lock order: the row of a run comes last, after those of joins and steps (see joi
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -18,15 +19,17 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select, update
 
 from app.journal import heads, joins
-from app.journal.engine import now
-from app.journal.models import Event, Run, Step, table
+from app.journal.engine import now, read_clock
+from app.journal.models import DeadLetter, Event, Run, Step, table
 from app.journal.rows import Aftermath, Wake
 from celery_agents import names
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.compensation import Compensation, compensation_id
 from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.contracts.patterns import STOPPING
+from celery_agents.errors import redact
 
+log = logging.getLogger(__name__)
 _S = table(Step).c
 _R = table(Run).c
 
@@ -131,11 +134,41 @@ def _begin(connection: Connection, run_id: str, wake_grace_s: float) -> Wake | N
     upsert = (
         _insertion(connection.dialect.name)
         .values({**row, "id": compensation_id(run_id), "created_at": now()})
-        .on_conflict_do_update(index_elements=[_S.id], set_=anew, where=_S.state != State.WAITING)
+        .on_conflict_do_update(
+            index_elements=[_S.id],
+            set_=anew,
+            where=(_S.state != State.WAITING) & (_S.run_id == run_id),
+        )
         .returning(*joins.WAKE_COLUMNS)
     )
     made = connection.execute(upsert).first()
-    return None if made is None else joins.wake_of(made)
+    if made is not None:
+        return joins.wake_of(made)
+    _refuse_taken(connection, run_id, root.queue)
+    return None
+
+
+def _refuse_taken(connection: Connection, run_id: str, queue: str) -> None:
+    """A dead letter where another run has the id of the step that was to undo this one."""
+    step_id = compensation_id(run_id)
+    holder = connection.execute(select(_S.run_id).where(_S.id == step_id)).scalar()
+    if holder == run_id:
+        return
+    reason = f"The run {run_id} was not undone: another run has the id of the step that does it."
+    log.error("%s", redact(reason))
+    letter = {
+        "id": step_id[:64],
+        "cause": "id_in_use",
+        "reason": redact(reason),
+        "queue": queue,
+        "task": names.COMPENSATE,
+        "step_id": step_id,
+        "payload": "",
+        "raw": "",
+        "size": 1,  # nothing of it was kept: it cannot be requeued
+        "at": read_clock(connection),
+    }
+    connection.execute(joins.insert_new(connection, DeadLetter).values(letter))
 
 
 @cache

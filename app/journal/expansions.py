@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from sqlalchemy import Connection, bindparam, select, update
@@ -19,6 +20,7 @@ from app.journal.writer import Operation
 from app.plan import Expand
 from celery_agents.contracts.outcome import State
 
+log = logging.getLogger(__name__)
 _S = table(Step).c
 
 
@@ -164,21 +166,49 @@ def _insert_members(
     """New members are inserted; listed ones of earlier rounds count in this round from now on."""
     start = 0
     if number > 1 and wanted:
+        wanted = _free(connection, o.claim, wanted)
         listed = [new.id for new in wanted]
         connection.execute(_MOVE, {"b_id": o.claim.id, "b_ids": listed, "b_round": number})
         last = connection.execute(_LAST, {"b_id": o.claim.id}).scalar()
         start = 0 if last is None else last + 1
-    made = insert_members(
-        connection,
-        o.claim,
-        wanted,
-        start=start,
-        number=number,
-        wake_grace_s=o.rules.wake_grace_s,
-    )
+    about: Any = {"start": start, "number": number, "wake_grace_s": o.rules.wake_grace_s}
+    made = insert_members(connection, o.claim, wanted, **about)
+    if number == 1 and len(made) < len(wanted):
+        wanted = _free(connection, o.claim, wanted)
+        made |= insert_members(connection, o.claim, wanted, **about)
     return [_wake(o.claim, m) for m in wanted if m.id in made and not m.member.waits]
 
 
+def _free(
+    connection: Connection, claim: Claimed, wanted: Sequence[NewMember]
+) -> Sequence[NewMember]:
+    """The members under ids that no run of somebody else has: a taken one gets its next id.
+
+    Members' ids can be told from their run's, so whoever knows that could take one beforehand and
+    silence the member, or answer in its place.
+
+    Raises:
+        ValueError: all that were tried are taken.
+    """
+    for number in range(1, _IDS_TRIED + 1):
+        asked = {"b_id": claim.id, "b_ids": [new.id for new in wanted]}
+        taken = set(connection.execute(_TAKEN, asked).scalars())
+        if not taken:
+            return wanted
+        log.warning("Members of %s have other ids: theirs name other runs", claim.id)
+        wanted = [
+            replace(new, id=derived_id(claim.id, f"{new.member.key}\0{number}"))
+            if new.id in taken
+            else new
+            for new in wanted
+        ]
+    raise ValueError("the ids of its members name other runs")
+
+
+_IDS_TRIED = 5
+_TAKEN = select(_S.id).where(
+    _S.id.in_(bindparam("b_ids", expanding=True)), _S.parent_id.is_distinct_from(bindparam("b_id"))
+)
 _LAST = (
     select(_S.position)
     .where(_S.parent_id == bindparam("b_id"))

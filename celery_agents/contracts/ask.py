@@ -9,7 +9,6 @@ from pydantic import Field, ValidationError
 
 from celery_agents.contracts.base import (
     Contract,
-    JsonObject,
     JsonValue,
     Name,
     Option,
@@ -18,6 +17,7 @@ from celery_agents.contracts.base import (
 )
 from celery_agents.contracts.compensation import Compensated
 from celery_agents.contracts.policies import RetryPolicy
+from celery_agents.contracts.schema import AnswerSchema
 from celery_agents.errors import InvalidPayloadError
 from celery_agents.values import KNOWN
 
@@ -74,6 +74,24 @@ class StepOptions(Request):
         """Seconds for the whole step, attempts and waits included; None: no limit."""
         return self.deadline_s
 
+    @property
+    def ballots(self) -> int:
+        """Turns of agents that it asks for by their number, each of which may be paid."""
+        return 1
+
+    def within(self, ballots_max: int) -> Self:
+        """Itself.
+
+        Raises:
+            InvalidPayloadError: it asks for more ballots.
+        """
+        if self.ballots > ballots_max:
+            raise InvalidPayloadError(
+                f"{type(self).__name__}: {self.ballots:,} ballots or answers (voters x samples x "
+                f"rounds), the limit is {ballots_max:,} (ballots_max)."
+            )
+        return self
+
 
 class Ask(StepOptions):
     """One agent's turn on one input. The answer is the agent's value."""
@@ -83,7 +101,7 @@ class Ask(StepOptions):
     #: The answer must be one of these.
     choices: Annotated[tuple[Option, ...], Field(min_length=1, max_length=1000)] | None = None
     #: The answer must be JSON of this schema.
-    answer_schema: JsonObject | None = None
+    answer_schema: AnswerSchema | None = None
     #: While the agent takes no steps (its breaker is open, it answered 429): come again later, or
     #: fail at once, for somebody (a fallback chain) who knows whom to ask instead. A list has the
     #: kinds of errors at which it fails.

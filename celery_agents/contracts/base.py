@@ -63,9 +63,12 @@ __all__ = [
     "also",
     "id_of",
     "mistakes",
+    "period_of",
+    "whole_of",
 ]
 
 _ID: TypeAdapter[str] = TypeAdapter(Id)
+_SECONDS: TypeAdapter[float] = TypeAdapter(Seconds)
 
 
 def id_of(value: object, what: str = "id") -> str:
@@ -76,6 +79,29 @@ def id_of(value: object, what: str = "id") -> str:
     """
     try:
         return _ID.validate_python(value)
+    except ValidationError as error:
+        raise InvalidPayloadError(f"{what}: {mistakes(error)[0][1]}") from None
+
+
+def whole_of(value: object, what: str, *, least: int, most: int) -> int:
+    """An integer within its bounds.
+
+    Raises:
+        InvalidPayloadError: it is none.
+    """
+    if type(value) is not int or not least <= value <= most:
+        raise InvalidPayloadError(f"{what}: it is a whole number from {least} to {most:,}.")
+    return value
+
+
+def period_of(value: object, what: str) -> float | None:
+    """Seconds, or None.
+
+    Raises:
+        InvalidPayloadError: it is neither.
+    """
+    try:
+        return None if value is None else _SECONDS.validate_python(value)
     except ValidationError as error:
         raise InvalidPayloadError(f"{what}: {mistakes(error)[0][1]}") from None
 

@@ -6,8 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from celery_agents.contracts.base import Contract, JsonObject, Name, TrustedJson, Whole
+from celery_agents.contracts.base import Contract, Name, TrustedJson, Whole
 from celery_agents.contracts.patterns import Pattern
+from celery_agents.contracts.schema import AnswerSchema
 from celery_agents.contracts.vote import Voter, one_each
 
 Why = Literal["no_answer", "wrong_type", "no_score", "no_weight"]
@@ -27,7 +28,11 @@ class Gather(Pattern):
     separator: str = "\n\n"
     at_least: Annotated[int, Field(ge=1), Whole] = 1
     instructions: str | None = None
-    answer_schema: JsonObject | None = None
+    answer_schema: AnswerSchema | None = None
+
+    @property
+    def ballots(self) -> int:
+        return len(self.agents)
 
     @field_validator("agents")
     @classmethod

@@ -8,7 +8,6 @@ from pydantic import Field
 
 from celery_agents.contracts.base import (
     Contract,
-    JsonObject,
     JsonValue,
     Name,
     Option,
@@ -18,6 +17,7 @@ from celery_agents.contracts.base import (
 )
 from celery_agents.contracts.compensation import Compensated
 from celery_agents.contracts.patterns import Pattern
+from celery_agents.contracts.schema import AnswerSchema
 
 #: The payload limit binds sooner for all but the smallest inputs.
 INPUTS_MAX = 100_000
@@ -38,7 +38,7 @@ class Map(Pattern):
     wave: Annotated[int, Field(ge=1), Whole] | None = None
     instructions: str | None = None
     choices: Annotated[tuple[Option, ...], Field(min_length=1, max_length=1000)] | None = None
-    answer_schema: JsonObject | None = None
+    answer_schema: AnswerSchema | None = None
     #: For one input, with its retries.
     member_timeout_s: Seconds | None = None
     compensation: Compensated = None

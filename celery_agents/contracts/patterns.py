@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from celery_agents.contracts.ask import StepOptions
-from celery_agents.contracts.base import JsonObject, Name, Seconds
+from celery_agents.contracts.base import Name, Seconds
 from celery_agents.contracts.fallback import FallbackPolicy
 from celery_agents.contracts.outcome import State
 from celery_agents.contracts.policies import RetryPolicy
+from celery_agents.contracts.schema import AnswerSchema
 from celery_agents.contracts.vote import VotePolicy
 
 #: Of the step that undoes a run: how often it looks whether the run's steps have stopped (for a
@@ -29,7 +30,7 @@ class Fallback(Pattern, FallbackPolicy):
     """A fallback chain over one input. ``retry`` is of each candidate, ``timeout_s`` of all."""
 
     instructions: str | None = None
-    answer_schema: JsonObject | None = None
+    answer_schema: AnswerSchema | None = None
     #: Names the sort of work: what is learned about the candidates is kept apart by it.
     work: Name = "any"
 
@@ -50,3 +51,7 @@ class Vote(Pattern, VotePolicy):
     instructions: str | None = None
     #: For one voter, with its retries.
     voter_timeout_s: Seconds | None = None
+
+    @property
+    def ballots(self) -> int:
+        return self.ballots_in_all

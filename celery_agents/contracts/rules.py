@@ -164,6 +164,9 @@ class VoterWeights(Choice):
     kind: Literal["voter"] = "voter"
 
 
+_Judged = Annotated[int, Field(ge=0, le=1_000_000_000_000), Whole]
+
+
 class Reliability(Choice):
     """The voter's weight times the log-odds of its measured record.
 
@@ -171,9 +174,7 @@ class Reliability(Choice):
     """
 
     kind: Literal["reliability"] = "reliability"
-    records: dict[
-        Name, tuple[Annotated[int, Field(ge=0), Whole], Annotated[int, Field(ge=0), Whole]]
-    ] = Field(default_factory=dict)
+    records: dict[Name, tuple[_Judged, _Judged]] = Field(default_factory=dict)
 
     @field_validator("records")
     @classmethod

@@ -6,6 +6,7 @@ Shares and weights are exact: a float counts as the decimal number that it print
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
@@ -134,8 +135,37 @@ _MOST_RANKED = 100  # counting rankings takes time with its cube
 Conflict = Literal["decision", "resource", "priority", "data"]
 
 
+#: The default of ``ballots_max``, a setting of the client and of the workers.
+BALLOTS_MAX = 1_000
+#: Ballots of one vote, its rounds included, whatever that setting allows.
+MOST_BALLOTS = 10_000
+#: Weights are counted in units of their common denominator; a decimal takes as many digits as it
+#: has places.
+_UNIT_DIGITS = 100
+
+
+def _refuse_many(ballots: int) -> None:
+    if ballots > MOST_BALLOTS:
+        raise ValueError(
+            f"{ballots:,} ballots or answers (voters x samples x rounds); at most {MOST_BALLOTS:,}"
+        )
+
+
+def _refuse_fine(weights: Iterable[Fraction]) -> None:
+    unit = 1
+    for one in weights:
+        unit = math.lcm(unit, one.denominator)
+        if unit >= 10**_UNIT_DIGITS:
+            raise ValueError(
+                f"the weights' common denominator has more than {_UNIT_DIGITS} digits: round them"
+            )
+
+
 def one_each(voters: Iterable[Voter]) -> tuple[Voter, ...]:
     """Voters with their samples written out: one ballot each, under unique keys."""
+    voters = [*voters]
+    _refuse_many(sum(voter.samples for voter in voters))
+    _refuse_fine(voter.weight for voter in voters)
     copies = [voter for voter in voters for _ in range(voter.samples)]
     keys = unique_keys(voter.key for voter in copies)
     if any(key.startswith("@") or "@round" in key for key in keys):
@@ -177,8 +207,17 @@ class VotePolicy(Contract):
     def _one_ballot_each(cls, voters: tuple[Voter, ...]) -> tuple[Voter, ...]:
         return one_each(voters)
 
+    @property
+    def ballots_in_all(self) -> int:
+        """Ballots that may be paid: of all who may be asked, in the first and each later round."""
+        asked = len(self.voters)
+        if self.waves is not None and self.waves.max is not None:
+            asked = min(asked, self.waves.max)
+        return asked * (1 + self.deliberation)
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        _refuse_many(self.ballots_in_all)
         if self.choices is not None and len(set(self.choices)) < len(self.choices):
             raise ValueError("choices must differ")
         if self.rule.ballot == "ranking" and self.choices is None:

@@ -10,12 +10,15 @@ remaining weight allows is followed, as if it could be dealt out anew in each ro
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from agents.voting.poll import Poll, Result
 from agents.voting.rules.remainders import Vote, every_end
 from celery_agents.contracts.vote import VotePolicy
 
+#: A ranking, the place of its first option that stands, its weight.
+_Held = tuple[tuple[int, ...], int, int]
 _STATES = 64  # sets of standing options that are looked at before anything counts as possible
 
 
@@ -49,28 +52,56 @@ def possible(policy: VotePolicy, poll: Poll) -> frozenset[str | None]:
     return ends if ends is not None else frozenset({*poll.options, None})
 
 
-def _firsts(poll: Poll, standing: frozenset[int]) -> dict[int, int]:
-    scores = dict.fromkeys(sorted(standing), 0)
-    for ranking, weight in poll.votes:
-        for option in ranking:
-            if option in standing:
-                scores[option] += weight
-                break
-    return scores
+class _Piles:
+    """Ballots in piles by the first of their options that still stands.
+
+    Striking options out moves only their ballots, so that counting a whole runoff takes as long
+    as reading all rankings once.
+    """
+
+    def __init__(self, piles: dict[int, list[_Held]], scores: dict[int, int]) -> None:
+        self._piles = piles
+        self.scores = scores  # in the order of options
+
+    @classmethod
+    def of(cls, poll: Poll) -> _Piles:
+        everyone = range(len(poll.options))
+        made = cls({option: [] for option in everyone}, dict.fromkeys(everyone, 0))
+        made._deal((ranking, 0, weight) for ranking, weight in poll.votes)
+        return made
+
+    def without(self, gone: Collection[int]) -> _Piles:
+        """The same after these were struck out."""
+        left = {o: pile for o, pile in self._piles.items() if o not in gone}
+        rest = _Piles(left, {o: score for o, score in self.scores.items() if o not in gone})
+        rest._deal(held for option in gone for held in self._piles[option])
+        return rest
+
+    def _deal(self, ballots: Iterable[_Held]) -> None:
+        moved: dict[int, list[_Held]] = {}
+        for ranking, start, weight in ballots:
+            for place in range(start, len(ranking)):
+                option = ranking[place]
+                if option in self.scores:
+                    moved.setdefault(option, []).append((ranking, place, weight))
+                    self.scores[option] += weight
+                    break
+        for option, more in moved.items():
+            self._piles[option] = [*self._piles[option], *more]
 
 
 def _rounds(poll: Poll) -> tuple[list[int], int]:
     """Each option's votes in its last round, and who wins, with ties in tie order."""
     last = [0] * len(poll.options)
-    standing = frozenset(range(len(poll.options)))
+    piles = _Piles.of(poll)
     while True:
-        scores = _firsts(poll, standing)
+        scores = piles.scores
         for option, score in scores.items():
             last[option] = score
         best = max(scores, key=lambda option: (scores[option], -option))
-        if 2 * scores[best] > sum(scores.values()) or len(standing) == 1:
+        if 2 * scores[best] > sum(scores.values()) or len(scores) == 1:
             return last, best
-        standing -= {min(scores, key=lambda option: (scores[option], -option))}
+        piles = piles.without({min(scores, key=lambda option: (scores[option], -option))})
 
 
 def _winners(poll: Poll) -> set[int]:
@@ -78,20 +109,21 @@ def _winners(poll: Poll) -> set[int]:
     everyone = set(range(len(poll.options)))
     found: set[int] = set()
     seen: set[frozenset[int]] = set()
-    todo = [frozenset(everyone)]
+    todo = [_Piles.of(poll)]
     while todo:
-        standing = todo.pop()
+        piles = todo.pop()
+        scores = piles.scores
+        standing = frozenset(scores)
         if standing in seen:
             continue
         seen.add(standing)
         if len(seen) > _STATES or (poll.open and len(found) > 1):
             return everyone
-        scores = _firsts(poll, standing)
         best = max(scores, key=lambda option: scores[option])
         if 2 * scores[best] > sum(scores.values()) + poll.open or len(standing) == 1:
             found.add(best)
             continue
-        todo.extend(standing.difference(gone) for gone in _next_out(scores, poll.open))
+        todo.extend(piles.without(gone) for gone in _next_out(scores, poll.open))
     return found
 
 

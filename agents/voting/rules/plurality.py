@@ -25,12 +25,15 @@ def possible(_policy: VotePolicy, poll: Poll) -> frozenset[str | None]:
     """Every winner (None: no winner) that the remaining ballots allow."""
     scores = weights(poll)
     names: list[str | None] = [*poll.options, None]
-    found = {_first(poll, scores) if poll.cast else -1}
+    best, first = max(scores, default=0), _first(poll, scores)
+    found = {first if poll.cast else -1}
     if poll.open:
-        for option in range(len(scores)):
-            raised = [*scores]
-            raised[option] += poll.open
-            found.add(_first(poll, raised))
+        for option, score in enumerate(scores):
+            raised = score + poll.open
+            if raised == best:
+                found.add(min(option, scores.index(best)) if poll.breaks_ties else -1)
+            else:
+                found.add(option if raised > best else first)
     return frozenset(names[option] for option in found)
 
 
@@ -53,5 +56,6 @@ def leader(poll: Poll, scores: Sequence[int], shown: Mapping[str, Fraction]) -> 
 
 
 def _first(poll: Poll, scores: list[int]) -> int:
-    best = max(scores)
-    return scores.index(best) if poll.breaks_ties or scores.count(best) == 1 else -1
+    best = max(scores, default=0)
+    alone = scores.count(best) == 1
+    return scores.index(best) if alone or (scores and poll.breaks_ties) else -1

@@ -56,16 +56,23 @@ def possible(policy: VotePolicy, poll: Poll) -> frozenset[str | None]:
 
 
 def _pairs(votes: Iterable[Vote], size: int) -> Matrix:
-    """The weight that prefers the row's option to the column's."""
-    pairs = [[0] * size for _ in range(size)]
+    """The weight that prefers the row's option to the column's.
+
+    Each row is one large integer while it is added up, with a field for each column: one addition
+    a place of a ranking instead of one a pair.
+    """
+    votes = [*votes]
+    bits = sum(weight for _, weight in votes).bit_length() or 1
+    fields = [1 << bits * option for option in range(size)]
+    everyone = sum(fields)
+    rows = [0] * size
     for ranking, weight in votes:
-        below = set(range(size))
+        below = everyone * weight
         for option in ranking:
-            below.discard(option)
-            row = pairs[option]
-            for other in below:
-                row[other] += weight
-    return pairs
+            below -= fields[option] * weight
+            rows[option] += below
+    field = (1 << bits) - 1
+    return [[row >> bits * other & field for other in range(size)] for row in rows]
 
 
 def _links(pairs: Matrix, *, sure: int = 0, hoped: int = 0) -> Matrix:

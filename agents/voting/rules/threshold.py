@@ -31,20 +31,26 @@ def possible(policy: VotePolicy, poll: Poll) -> frozenset[str | None]:
     scores = weights(poll)
     found = {_reaching(policy, scores, poll.cast)}
     if poll.open:
-        for option in range(len(scores)):
-            raised = [*scores]
-            raised[option] += poll.open
-            found.add(_reaching(policy, raised, poll.cast + poll.open))
+        total = poll.cast + poll.open
+        best = max(scores, default=0)
+        first = scores.index(best) if scores else 0
+        for option, score in enumerate(scores):
+            raised = score + poll.open
+            ahead = min(option, first) if raised == best else option if raised > best else first
+            found.add(ahead if _enough(policy, max(raised, best), total) else None)
     return frozenset(None if option is None else poll.options[option] for option in found)
 
 
 def _reaching(policy: VotePolicy, scores: list[int], total: int) -> int | None:
     best = max(scores, default=0)
+    return scores.index(best) if total and _enough(policy, best, total) else None
+
+
+def _enough(policy: VotePolicy, weight: int, total: int) -> bool:
     match policy.rule:
         case Supermajority(threshold=threshold):
-            enough = best >= threshold * total
+            return weight >= threshold * total
         case Unanimous():
-            enough = best == total
+            return weight == total
         case _:
-            enough = 2 * best > total
-    return scores.index(best) if total and enough else None
+            return 2 * weight > total

@@ -144,3 +144,60 @@ def test_a_port_that_is_taken(app: Celery, runtime: Runtime) -> None:
 def test_the_words_tell_nothing_else(served: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoint, "probe_broker", lambda _: Probe("broker", "redis://u:secret@h"))
     assert "secret" not in get(f"{served}/readyz")[1]
+
+
+def connected(url: str) -> socket.socket:
+    host, _, port = url.removeprefix("http://").partition(":")
+    return socket.create_connection((host, int(port)), timeout=10)
+
+
+def is_closed(one: socket.socket) -> bool:
+    try:
+        return one.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+def test_a_client_that_trickles_is_closed(served: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint, "PATIENCE_S", 0.3)
+    with connected(served) as slow:
+        slow.sendall(b"GET /healthz HTTP/1.0\r\n")
+        began = time.monotonic()
+        while time.monotonic() - began < 20:
+            try:
+                slow.sendall(b"X")
+            except OSError:
+                break
+            time.sleep(0.05)
+        assert is_closed(slow)
+
+
+def test_connections_are_bounded(
+    app: Celery, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint, "CONNECTIONS_MAX", 3)
+    made = Endpoint(runtime)
+    made.start()
+    url = f"http://127.0.0.1:{made.port}"
+    try:
+        held = [connected(url) for _ in range(3)]
+        with connected(url) as one_more:
+            assert is_closed(one_more)
+        for one in held:
+            one.close()
+        while True:  # their threads end
+            try:
+                assert get(f"{url}/healthz") == (200, "ok\n")
+                break
+            except OSError:
+                time.sleep(0.05)
+    finally:
+        made.stop()
+
+
+def test_a_loop_that_the_watchdog_saw_stand_still(
+    served: str, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime.watchdog, "_stood_s", 1e9)
+    monkeypatch.setattr(runtime.watchdog, "look", lambda: None)
+    assert get(f"{served}/healthz") == (503, "the loop is stuck\n")

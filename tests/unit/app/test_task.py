@@ -14,7 +14,7 @@ from celery import Celery, signals
 from celery.exceptions import Ignore, Reject, Retry
 from sqlalchemy import select, update
 
-from app.journal import reads
+from app.journal import dead, reads
 from app.journal.claims import ClaimStep
 from app.journal.expansions import ExpandStep
 from app.journal.finishes import FinishStep
@@ -35,6 +35,7 @@ from celery_agents.errors import (
     DeadlineExceededError,
     IdInUseError,
     InvalidPayloadError,
+    LoopStalledError,
     PayloadTooLargeError,
     ProviderUnavailableError,
     RateLimitedError,
@@ -782,3 +783,38 @@ def test_a_result_tells_its_payload(make: Any, runtime: Runtime) -> None:
     with message(task, "s", **{names.JOURNALED: 1}):
         task()
         assert task.request.get(names.PAYLOAD) == asked
+
+
+def test_a_stall_is_an_attempt_that_ended_badly(make: Callable[[Run], StepTask]) -> None:
+    """It comes again as long as its attempts allow, then it is a dead letter."""
+
+    async def stalls(step: Step, request: StepOptions) -> Any:
+        raise LoopStalledError
+
+    task = make(stalls)
+    retry = {"max_attempts": 2, "base_delay_s": 0.001, "max_delay_s": 0.001}
+    with pytest.raises(Retry):
+        receive(task, "stalls", "x", retry=retry)
+    time.sleep(0.01)
+    with pytest.raises(StepDeadError, match=r"Given up after 2 attempts.*computed on its worker"):
+        woken(task, "stalls")
+
+
+def test_poison_on_the_loop_ends_as_a_dead_letter(
+    make: Callable[[Run], StepTask], runtime: Runtime
+) -> None:
+    runtime.watchdog._patience_s, runtime.watchdog._every_s = 0.5, 0.05
+
+    async def poison(step: Step, request: StepOptions) -> Any:
+        while True:
+            pass
+
+    async def other(step: Step, request: StepOptions) -> Any:
+        return Answer(value="served")
+
+    with pytest.raises(StepDeadError, match="Given up after 1 attempts"):
+        receive(make(poison), "poison", "x", retry={"max_attempts": 1})
+    assert receive(make(other), "other", "x") == "served"
+    assert [letter["id"] for letter in runtime.journal.read(lambda c: dead.listed(c, 9))] == [
+        "poison"
+    ]

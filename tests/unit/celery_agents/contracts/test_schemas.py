@@ -124,6 +124,7 @@ ODD: list[Any] = [
 #: What JSON Schema cannot say: bounds of numbers that are written as texts, and what one part says
 #: of another. There validation refuses what the schema lets pass, and nowhere the other way round.
 BEYOND = {
+    ("Ask", "answer_schema.type"),  # a schema that is malformed
     ("Fallback", "candidates.0"),  # one candidate has no condition
     ("Vote", "rule"),  # stop rules count single options
     ("Vote", "rule.threshold"),

@@ -1,0 +1,177 @@
+"""What a message may hold, at random: a request or InvalidPayloadError, and soon.
+
+A share of the cases runs with the suite; ``AGENTS_FUZZ_CASES=20000`` sets how many there are.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agents.backends.schema import is_strict, problem
+from agents.patterns.vote import close
+from agents.voting import ballot, electorate
+from celery_agents.contracts.ask import Ask, StepOptions
+from celery_agents.contracts.fallback import FallbackPolicy
+from celery_agents.contracts.gather import Gather
+from celery_agents.contracts.mapping import Map
+from celery_agents.contracts.patterns import Fallback, Vote
+from celery_agents.contracts.vote import BALLOTS_MAX, VotePolicy
+from celery_agents.errors import InvalidPayloadError
+
+CASES = int(os.environ.get("AGENTS_FUZZ_CASES", "1000"))
+#: Seconds of CPU that one case may take; a loop would stand still for as long.
+MOST_S = 0.2
+CONTRACTS: list[type[StepOptions]] = [Ask, Fallback, Vote, Gather, Map]
+#: Contracts' own words, so that options are often nearly right.
+WORDS = sorted(
+    {name for one in (*CONTRACTS, FallbackPolicy, VotePolicy) for name in one.model_fields}
+    | {"kind", "agent", "samples", "weight", "name", "sizes", "max", "records", "threshold", "k"}
+)
+VALUES = [
+    *(
+        "a",
+        "b",
+        "",
+        "\0",
+        "\ud800",
+        "x" * 2_000,
+        "1/3",
+        "1/99999999999999",
+        "50%",
+        "@round",
+        "person",
+    ),
+    *("plurality", "weighted", "majority", "supermajority", "unanimous", "instant_runoff", "borda"),
+    *("schulze", "approval", "reliability", "confidence", "seeded", "lead", "none", "exact"),
+    *(0, 1, 2, 7, 1000, -1, 10**6, 10**30, 10**400, 0.5, 1e-300, 1e300, float("nan"), True, None),
+]
+KEYWORDS = ["type", "enum", "const", "properties", "required", "items", "anyOf", "oneOf", "$ref"]
+KEYWORDS += ["minimum", "maximum", "additionalProperties", "$defs", "a"]
+SAID = [
+    "#",
+    "#/a",
+    "#/$defs/a",
+    "#/items",
+    "object",
+    "array",
+    "string",
+    "integer",
+    "a",
+    0,
+    1.5,
+    None,
+]
+
+leaves = st.sampled_from(VALUES)
+json_like = st.recursive(
+    leaves,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+schemas = st.recursive(
+    st.sampled_from(SAID),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(KEYWORDS), inner, max_size=5)
+    ),
+    max_leaves=25,
+)
+voters = st.lists(
+    st.sampled_from(["a", "b"])
+    | st.fixed_dictionaries(
+        {"agent": st.sampled_from(["a", "b"])},
+        optional={"samples": st.integers(-1, 1001), "weight": leaves},
+    ),
+    min_size=1,
+    max_size=4,
+)
+options = st.dictionaries(st.sampled_from(WORDS), json_like, max_size=5)
+votes = st.fixed_dictionaries(
+    {"voters": voters},
+    optional={
+        "rule": leaves,
+        "choices": st.lists(st.sampled_from(["x", "y", "z", "w"]), unique=True) | leaves,
+        "tie": leaves,
+        "stop": leaves,
+        "waves": leaves | st.lists(st.integers(0, 3), max_size=3),
+        "weights": leaves,
+        "quorum": leaves,
+        "deliberation": st.integers(-1, 21),
+        "min_consensus": leaves,
+    },
+)
+SOME = settings(
+    max_examples=CASES // 4,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+
+
+def bounded(work: Callable[[], Any]) -> Any:
+    """What it gives, or None where it refuses; whatever else it raises is a fault."""
+    began = time.process_time()
+    try:
+        return work()
+    except InvalidPayloadError:
+        return None
+    finally:
+        assert time.process_time() - began < MOST_S
+
+
+@SOME
+@given(st.sampled_from(CONTRACTS), st.lists(json_like, max_size=2), options)
+def test_options_of_every_verb(contract: type[StepOptions], args: Any, kwargs: Any) -> None:
+    request = bounded(lambda: contract.from_message(args, kwargs))
+    if request is not None:
+        bounded(request.message_options)
+
+
+@SOME
+@given(schemas, schemas)
+def test_schemas_and_answers(schema: Any, value: Any) -> None:
+    request = bounded(lambda: Ask.from_message([], {"agent": "a", "answer_schema": schema}))
+    if isinstance(schema, dict):  # also those of rows that are older than their check
+        found = bounded(lambda: problem(value, schema))
+        bounded(lambda: is_strict(schema))
+        assert found is None or len(found) < 2_000
+    if request is not None and request.answer_schema is not None:
+        problem(value, request.answer_schema)  # one that was taken is not malformed
+
+
+@SOME
+@given(votes, st.lists(json_like, max_size=8))
+def test_votes_and_ballots(kwargs: Any, answers: Any) -> None:
+    request = bounded(lambda: Vote.from_message(["q"], kwargs).within(BALLOTS_MAX))
+    if request is None:
+        return
+    asked = electorate(request)
+    heard = [bounded(lambda v=v, a=a: ballot(request, v, a)) for v, a in zip(asked, answers)]  # noqa: B905
+    bounded(lambda: close(request, asked, heard))
+
+
+@SOME
+@given(st.sampled_from(CONTRACTS), options, st.integers(2, 2_000))
+def test_deep_and_wide_values(contract: type[StepOptions], kwargs: Any, size: int) -> None:
+    deep: Any = 1
+    for _ in range(size):
+        deep = [deep]
+    for odd in (deep, [{}] * size, "x" * size):
+        for name in ("input", "voters", "candidates", "answer_schema", "choices"):
+            bounded(lambda odd=odd, name=name: contract.from_message([], {**kwargs, name: odd}))
+
+
+@pytest.mark.parametrize("contract", CONTRACTS)
+def test_the_fuzz_reaches_requests(contract: type[StepOptions]) -> None:
+    """The words that are drawn from make whole requests, too."""
+    whole = {"agent": "a", "candidates": ["a"], "voters": ["a"], "agents": ["a"], "input": [1]}
+    assert set(whole) <= set(WORDS)
+    told = {k: v for k, v in whole.items() if k in contract.model_fields}
+    assert bounded(lambda: contract.from_message([], told)) is not None
