@@ -15,7 +15,7 @@ from sqlalchemy import Engine, event
 
 import app.factory
 from app import task, transport
-from app.journal import claims, compensations, engine, leases, slots, writer
+from app.journal import claims, compensations, engine, joins, leases, slots, writer
 from app.journal.journal import Journal
 from app.recovery import Recovery
 from app.runtime import Runtime
@@ -88,6 +88,11 @@ def no_notes() -> None:
     _put(compensations, "_note", lambda *_: [])
 
 
+def no_locks() -> None:
+    """Joins are counted and fired by whoever comes, without a lock."""
+    _put(joins, "lock", lambda *_: None)
+
+
 def own_clocks() -> None:
     """Leases go by each worker's own clock (on SQLite, whose statements ask the machine's)."""
 
@@ -118,6 +123,7 @@ WITHOUT: dict[str, Callable[[], None]] = {
     "memory-hog": no_cap,
     "clock-off": own_clocks,
     "undone": no_notes,
+    "races": no_locks,
 }
 
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import combinations_with_replacement
 
-from tests.support.interleave.explore import Case, Explorer, Result, pairs
+from tests.support.interleave.cases import DEEDS, Case
+from tests.support.interleave.explore import Explorer, Result, pairs
 from tests.support.interleave.ground import Ground
-from tests.support.interleave.operations import DEEDS
 from tests.support.interleave.schedules import follow
 from tests.support.postgres import PostgresServer, binaries
 from tests.support.workers import migrate
@@ -65,7 +65,9 @@ def of_triples(made: Explorer, worlds: Sequence[str], count: int, seed: str) -> 
     """So many triples, drawn from all worlds by how many each has."""
     rng = random.Random(f"{seed}/triples")
     every = [
-        (world, deeds) for world in worlds for deeds in combinations_with_replacement(DEEDS[world], 3)
+        (world, deeds)
+        for world in worlds
+        for deeds in combinations_with_replacement(DEEDS[world], 3)
     ]
     for world, deeds in rng.sample(every, min(count, len(every))):
         order = list(deeds)
@@ -152,7 +154,9 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--world", action="append", choices=list(DEEDS), help="may be repeated")
     parser.add_argument("--deeds", help="one case: operations with | between them")
     parser.add_argument("--ways", help="of each, with commas: quick or general")
-    parser.add_argument("--choices", help="one schedule: which actor goes on, a digit for each step")
+    parser.add_argument(
+        "--choices", help="one schedule: which actor goes on, a digit for each step"
+    )
     return parser
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from celery_agents.errors import AgentsError, JournalUnavailableError
 from tests.support.interleave import schedules
+from tests.support.interleave.cases import Case
 from tests.support.interleave.ground import Ground, InPlace, World
 from tests.support.interleave.hands import Hand
 from tests.support.interleave.invariants import Story, broken
@@ -16,19 +17,6 @@ from tests.support.interleave.worlds import WORLDS
 
 #: Of ten schedules, so many are tried with the fewest changes first, the others at random.
 _SYSTEMATIC = 0.7
-
-
-@dataclass(slots=True)
-class Case:
-    """Operations beside one another in a world, each by shots (quick) or without them."""
-
-    world: str
-    deeds: tuple[str, ...]
-    quick: tuple[bool, ...]
-
-    def __str__(self) -> str:
-        ways = ",".join("quick" if q else "general" for q in self.quick)
-        return f"--world {self.world} --deeds '{'|'.join(self.deeds)}' --ways {ways}"
 
 
 @dataclass(slots=True)
@@ -72,8 +60,8 @@ class Explorer:
 
     def every(self, case: Case, limit: int, seed: str = "") -> Result:
         """Schedules of a case: all, or ``limit`` of which some are random."""
-        first = int(limit * _SYSTEMATIC)
         result = self._result(case)
+        first = max(1, int(limit * _SYSTEMATIC))
         for tried in schedules.every(lambda c: self._run(case, c, result), first, seed):
             result.whole = tried.whole
         if not result.whole:
@@ -120,9 +108,11 @@ class Explorer:
             writer.quick = quick
         deeds = [deed(d, world) for d in case.deeds]
         works = [_work(d, hand, world) for d, hand in zip(deeds, hands, strict=True)]
-        trace = ground.stage.run(works, choose)
+        losing = [n for n, d in enumerate(deeds) if d.loses]
+        trace = ground.stage.run(works, choose, losing)
         told = [t for hand in hands for t in hand.told]
-        return Story(world, told, trace, ground.look(), ground.seen(), ground.clock())
+        seen, rows = ground.seen(), ground.look()
+        return Story(world, told, trace, rows, seen, ground.clock(), lossy=bool(losing))
 
 
 def _work(what: Deed, hand: Hand, world: World) -> object:

@@ -6,16 +6,16 @@ between the beginning and the end is known too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg2
-from sqlalchemy import Engine, Float, event, make_url, text
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy import Engine, Float, make_url
+from tenacity import wait_none
 
-from app.journal import Journal
+from app.journal import Journal, writer
 from app.journal.engine import connect
 from app.journal.leases import Identity
 from app.journal.models import Base
@@ -33,9 +33,7 @@ OLD, NEW = "ABCDL", "EFG"
 _FINAL = ", ".join(f"'{s}'" for s in State if s.final)
 _CLOCK = "extract(epoch FROM clock_timestamp())"
 _TABLES = [t for t in Base.metadata.sorted_tables if t.name != "alembic_version"]
-_LOOK = " UNION ALL ".join(
-    f"SELECT '{t.name}', to_jsonb(x) FROM {t.name} x" for t in (*_TABLES,)
-)
+_LOOK = " UNION ALL ".join(f"SELECT '{t.name}', to_jsonb(x) FROM {t.name} x" for t in (*_TABLES,))
 _ALIVE = f"EXISTS (SELECT FROM workers w WHERE w.id = {{}} AND w.lease_until > {_CLOCK})"
 _CREATED = (
     "CREATE TABLE seen (n bigserial, what text, step_id text, backend int, seen jsonb)",
@@ -130,11 +128,14 @@ class Ground:
         self.journals = [self._journal(f"actor-{n}") for n in range(ACTORS)]
         self.engine: Engine = self.journals[0].engine
         self._restores: dict[str, str] = {}
+        self._pause = writer._AGAIN.wait  # between tries: here it is said who goes on
+        writer._AGAIN.wait = wait_none()
         self._runs = 0
         for journal in self.journals:
             self.stage.attach(journal.engine)
 
     def close(self) -> None:
+        writer._AGAIN.wait = self._pause
         for journal in self.journals:
             journal.close()
         self._control.close()

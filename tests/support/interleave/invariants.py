@@ -60,6 +60,7 @@ class Story:
     rows: dict[str, list[dict[str, Any]]]
     seen: Sequence[Any]
     clock: float
+    lossy: bool = False  # some answer did not come
 
     @cached_property
     def steps(self) -> dict[str, dict[str, Any]]:
@@ -193,6 +194,21 @@ def only_what_is_left_is_taken_over(s: Story) -> Iterator[str]:
 
 
 @check
+def only_what_was_meant_is_given_back(s: Story) -> Iterator[str]:
+    meant = {(t.step_id, t.about.token) for t in s.asked("give_back")}
+    for t in s.asked("postpone"):
+        if isinstance(t.answer, Aftermath) and (t.answer.applied or s.lossy):
+            meant.add((t.step_id, t.about[0].token))
+    left = {t.step_id for t in s.asked("leave")}
+    for c in s.changes:
+        if (c.old["state"], c.new["state"]) != ("running", "ready") or c.reopens:
+            continue
+        undoes = c.id == compensation_id(c.new["run_id"])  # it begins anew
+        if (c.id, c.old["token"]) not in meant and c.old["worker_id"] not in left and not undoes:
+            yield f"{s.name(c.id)} under {c.old['token']}"
+
+
+@check
 def nothing_is_dead_with_attempts_left(s: Story) -> Iterator[str]:
     for c in s.changes:
         if not c.ends or c.new["state"] != State.DEAD:
@@ -260,9 +276,9 @@ def _ready(s: Story, row: dict[str, Any], told: set[str]) -> Iterator[str]:
     made = [c for c in s.changes if c.id == row["id"] and c.new["state"] == "ready"]
     new = row["id"] not in s.began
     inserted = {t.step_id for t in s.asked("insert")}
-    if row["ready_at"] <= s.clock and (made or new) and due_s > 1:
-        if row["id"] not in told | inserted:
-            yield f"{name} is ready, and nobody was told to wake it"
+    due = row["ready_at"] <= s.clock and (made or new) and due_s > 1
+    if due and row["id"] not in told | inserted and not s.lossy:  # recovery finds it then
+        yield f"{name} is ready, and nobody was told to wake it"
 
 
 @check

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agents.patterns import compensate as pattern
-from app.journal import compensations, leases, wakes
+from app.journal import compensations, health, leases, wakes
 from app.journal.claims import ClaimStep
 from app.journal.finishes import FinishStep
 from app.journal.rows import Claimed
@@ -33,20 +33,21 @@ class Deed:
     kind: str
     work: Work
     target: str
+    loses: bool = False  # the answer of its first commit
 
     def __call__(self, hand: Hand, world: World) -> object:
         return self.work(hand, world, self.target)
 
 
 def deed(name: str, world: World) -> Deed:
-    """The operation that a name such as "win a" means."""
-    verb, _, target = name.partition(" ")
+    """The operation that a name such as "win a" means; "~win a" loses its commit's answer."""
+    verb, _, target = name.removeprefix("~").partition(" ")
     kind, work = VERBS[verb]
     if kind == "finish":
         claim = world.claims[target]
         policy = {None: "root", "all": "member", "unbroken": "member"}.get(claim.policy)
         kind = f"finish {policy or claim.policy}"
-    return Deed(name, kind, work, target)
+    return Deed(name, kind, work, target, name.startswith("~"))
 
 
 def verb(name: str, kind: str) -> Callable[[Work], Work]:
@@ -93,6 +94,12 @@ def claims(hand: Hand, world: World, target: str) -> object:
     j = _mine(hand).journal
     ids = [world.ids[name] for name in target.split("+")]
     return hand.batch(*(ClaimStep(i, j.me.id, j.rules) for i in ids))
+
+
+@verb("retake", "claim ready")
+def retake(hand: Hand, world: World, target: str) -> object:
+    """Its worker claims it once more."""
+    return hand.as_(world.holders[target]).claim(world.ids[target])
 
 
 @verb("run", "takeover")
@@ -270,6 +277,13 @@ def sweep(hand: Hand, world: World, target: str) -> object:
     return hand.sweep(getattr(wakes, target))
 
 
+@verb("probe", "probe")
+def probe(hand: Hand, world: World, target: str) -> object:
+    """Its health is written down."""
+    row = {"target": target, "state": "healthy", "since": 0.0, "checked_at": 0.0}
+    return hand.journal.transaction(lambda c: health.replace(c, [row]))
+
+
 @verb("beat", "beat")
 def beat(hand: Hand, world: World, target: str) -> object:
     return hand.as_(target).beat()
@@ -304,73 +318,3 @@ def due(hand: Hand, world: World, target: str) -> object:
     return hand.write(
         "UPDATE steps SET ready_at = ready_at - 10000 WHERE id = :id", id=world.ids[target]
     )
-
-
-#: What can be done in each world, by the names of its steps.
-DEEDS: dict[str, list[str]] = {
-    name: [d.strip() for d in told.split(",")]
-    for name, told in {
-        "tree": (
-            "new k, taken a, early e, lapsed l, spent z, ready c, waiting w, claims l+z+c, "
-            "end a, win a, win w/x, win z, ends a+w/x, expand n, timer w, late, postpone a, "
-            "hand-back b, stray b, cancel r, cancel w, yes r, no r, requeue d, clean, settle r, "
-            "run l, restart l, calls a+b, due e, sweep orphaned"
-        ),
-        "deciding": (
-            "win r, end r, next r, postpone r, hand-back r, cancel r, cancel a, cancel w, win a, "
-            "end a, undoable b, win w/x, lapsed l, spent z, win z, expand n, timer w, late, "
-            "yes r, requeue d, restart l, stray b, taken r, calls a+b"
-        ),
-        "last-all": (
-            "win a, end b, ends a+b, undoable a, waiting r, timer r, late, cancel r, cancel a, "
-            "postpone a, hand-back b, taken a, calls a+b, call a, stray a, leave A"
-        ),
-        "last-first": (
-            "win a, end a, win b, end b, ends a+b, undoable a, waiting r, timer r, late, "
-            "cancel r, cancel b, postpone b, calls a+b"
-        ),
-        "last-first-kept": (
-            "win a, end a, win b, end b, undoable a, timer r, late, cancel r, postpone b, cancel a"
-        ),
-        "last-unbroken": (
-            "win a, end a, win b, end b, undoable a, waiting r, timer r, late, cancel r, cancel b"
-        ),
-        "last-decided": (
-            "win a, end a, win b, end b, undoable a, waiting r, timer r, late, cancel r, cancel b"
-        ),
-        "hedged": "ends x+m, end m, win m, win y, undoable y, end y, timer r, late, cancel q, cancel r",
-        "between": (
-            "win r, end r, next r, postpone r, hand-back r, cancel r, cancel b, win b, end b, "
-            "undoable b, run l, lapsed l, end l, taken r, stray r, late"
-        ),
-        "alone": (
-            "win s, end s, undoable s, postpone s, hand-back s, stray s, cancel s, taken s, call s, "
-            "lapse A, leave A, beat A, expand s, settle s"
-        ),
-        "left": (
-            "win s, end s, undoable s, postpone s, hand-back s, stray s, cancel s, lapsed s, run s, "
-            "restart s, call s, beat L, expand s, sweep orphaned, leave L"
-        ),
-        "spent": (
-            "win s, end s, postpone s, hand-back s, stray s, cancel s, spent s, call s, beat L, "
-            "expand s, requeue s, leave L"
-        ),
-        "pattern-left": "expand r, win r, postpone r, hand-back r, cancel r, lapsed r, beat L",
-        "pattern-spent": "expand r, win r, end r, hand-back r, cancel r, spent r, beat L",
-        "orphans": (
-            "claims s+x+t, claims t+x+y, lapsed s, lapsed x, spent y, win x, win y, win z, "
-            "restart t, restart x, restart s, beat L, cancel r, cancel s, run t, call s, end z, "
-            "thawed-claims t"
-        ),
-        "undo-ready": "undo u, undoable b, end b, win b, cancel r, cancel b, lapse B, ready u, postpone b",
-        "undo-running": "undo u, undoable b, end b, win b, cancel b, cancel r, hand-back u, taken u",
-        "undo-waiting": "win u/a, end u/a, undoable b, end b, cancel u, waiting u, cancel b, late",
-        "undo-dead": "requeue u, clean, undoable b, end b, cancel b, over u, settle r, settle u",
-        "dead": (
-            "requeue r, undoable b, end b, win b, cancel b, cancel r, over r, settle r, postpone b"
-        ),
-        "dead-old": "requeue r, undoable b, end b, clean, over r, settle r, cancel b, postpone b",
-        "letters-old": "requeue s, clean, settle t, over s, over t, new k",
-        "nothing": "new k, cancel k, insert k, run k",
-    }.items()
-}

@@ -9,11 +9,12 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Engine, event
+from sqlalchemy.exc import OperationalError
 
 from app.journal.engine import READ_ONLY
 from app.journal.models import Base
@@ -62,6 +63,7 @@ class _Actor:
     releases: bool = False  # the step that it makes may
     over: bool = False
     error: BaseException | None = None
+    loses: bool = False  # the answer of its next commit
 
 
 class Stage:
@@ -80,18 +82,21 @@ class Stage:
     def attach(self, engine: Engine) -> None:
         """Stop threads of this stage before what they send by this engine."""
         event.listen(engine, "before_cursor_execute", self._before_statement)
+        event.listen(engine, "after_cursor_execute", self._after_statement)
         event.listen(engine, "commit", self._before_commit)
         event.listen(engine, "handle_error", self._after_error)
 
-    def run(self, works: Sequence[Callable[[], Any]], choose: Chooser) -> Trace:
-        """Run them to their ends.
+    def run(
+        self, works: Sequence[Callable[[], Any]], choose: Chooser, losing: Collection[int] = ()
+    ) -> Trace:
+        """Run them to their ends; those that are ``losing`` lose the answer of their first commit.
 
         Raises:
             StuckError: they did not come to it.
         """
         self._trace = Trace()
         self._open = False
-        actors = [_Actor(n) for n in range(len(works))]
+        actors = [_Actor(n, loses=n in losing) for n in range(len(works))]
         threads = [
             threading.Thread(target=self._act, args=(actor, work), daemon=True)
             for actor, work in zip(actors, works, strict=True)
@@ -138,16 +143,29 @@ class Stage:
             return
         actor.backend = connection.connection.driver_connection.info.backend_pid
         if _LOOKS.search(statement) and not statement.startswith("PREPARE"):
-            whole = connection.connection.driver_connection.autocommit
-            self._stop(actor, _short(statement, values), releases=whole)
+            told = _short(statement, values)
+            self._stop(actor, told, releases=_autocommits(connection))
+
+    def _after_statement(self, connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        actor = getattr(self._here, "actor", None)
+        # A prepared statement by itself is a whole transaction.
+        if actor is not None and _autocommits(connection) and "EXECUTE" in statement:
+            self._lose(actor)
 
     def _before_commit(self, connection: Any) -> None:
         actor = getattr(self._here, "actor", None)
-        # A prepared statement by itself was a whole transaction.
-        whole = connection.connection.driver_connection.autocommit
         reads = connection.get_execution_options().get(READ_ONLY)
-        if not (actor is None or whole or reads):
-            self._stop(actor, "COMMIT", releases=True)
+        if actor is None or reads or _autocommits(connection):
+            return
+        self._stop(actor, "COMMIT", releases=True)
+        if actor.loses:
+            connection.connection.driver_connection.commit()
+            self._lose(actor)
+
+    def _lose(self, actor: _Actor) -> None:
+        if actor.loses:
+            actor.loses = False
+            raise OperationalError("COMMIT", None, Exception("the connection was lost"))
 
     def _after_error(self, context: Any) -> None:
         actor = getattr(self._here, "actor", None)
@@ -207,6 +225,10 @@ class Stage:
         for n in running:  # for each other's: the server ends that soon
             actors[n].held_up = False
         return False
+
+
+def _autocommits(connection: Any) -> bool:
+    return bool(connection.connection.driver_connection.autocommit)
 
 
 def _short(statement: str, values: Any) -> str:

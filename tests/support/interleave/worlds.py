@@ -105,9 +105,7 @@ def person() -> Member:
 
 
 def joined(*members: Member, kind: Any = "all", timeout_s: Any = None, keep: bool = False) -> Any:
-    return Expand(
-        members=members, join=JoinPolicy(kind=kind, timeout_s=timeout_s, keep=keep)
-    )
+    return Expand(members=members, join=JoinPolicy(kind=kind, timeout_s=timeout_s, keep=keep))
 
 
 # -- a run with one of everything
@@ -163,6 +161,14 @@ def hedged(ground: Ground, world: World) -> None:
         for k in keys:
             world.ids[k] = derived_id(root, k)
             b.claim(k, "A" if k != "y" else "B")
+    b.late("r")
+
+
+def both_late(ground: Ground, world: World) -> None:
+    """q and r wait past their deadlines, of which r's was the first."""
+    hedged(ground, world)
+    b = Builder(ground, world)
+    b.late("q")
     b.late("r")
 
 
@@ -272,6 +278,7 @@ WORLDS: dict[str, Callable[[Ground, World], None]] = {
     "last-unbroken": partial(last, kind="unbroken"),
     "last-decided": partial(last, kind="decided"),
     "hedged": hedged,
+    "both-late": both_late,
     "between": between,
     "alone": alone,
     "left": partial(alone, who="L"),
