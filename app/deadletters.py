@@ -83,10 +83,12 @@ class DeadLetters:
         transaction: Callable[[Callable[[Connection], Any]], Any],
         landing: Landing,
         settings: Settings,
+        forget: Callable[[str], object] = lambda _: None,
     ) -> None:
         self._transaction = transaction
         self._landing = landing
         self._settings = settings
+        self._forget = forget  # the result of a step, that clients see
 
     def take_in(self) -> int:
         """Move what has landed into the journal; returns how many letters."""
@@ -123,7 +125,9 @@ class DeadLetters:
         message = self._transaction(lambda c: dead.message_of(c, letter_id))
         if message is None:
             grace = self._settings.wake_grace_s
-            wake = self._transaction(lambda c: dead.requeue_step(c, letter_id, grace))
+            wake = self._transaction(
+                lambda c: dead.requeue_step(c, letter_id, grace, forget=self._forget)
+            )
             return Aftermath(wakes=[wake])
         raw = base64.b64decode(message.raw)
         if len(raw) < message.size:
@@ -148,7 +152,12 @@ def dead_letters_of(runtime: Runtime) -> DeadLetters:
     settings = runtime.settings
     return runtime.resource(
         DeadLetters,
-        lambda: DeadLetters(runtime.journal.transaction, Landing.connect(settings), settings),
+        lambda: DeadLetters(
+            runtime.journal.transaction,
+            Landing.connect(settings),
+            settings,
+            runtime.app.backend.forget,
+        ),
     )
 
 

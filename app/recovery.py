@@ -70,8 +70,9 @@ class Recovery:
             lambda c: wakes.late_joins(c, s.wake_batch, self._journal.rules)
         )
         self._runtime.follow(late)
-        sent = publish(self._app, self._found(wakes.orphaned))
-        sent += publish(self._app, self._found(wakes.unsettled))
+        sent = publish(self._app, self._found(wakes.unsettled))
+        if not self._runtime.outage.lasts:
+            sent += publish(self._app, self._found(wakes.orphaned))
         room = s.wake_batch - self._intake.depth(s.queue)
         if room > 0:  # else the queue is full of messages, and these rows' are likely among them
             sent += publish(self._app, self._found(wakes.unwoken, room))

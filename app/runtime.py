@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -55,6 +57,36 @@ class Active:
             self.work.cancel()
 
 
+class Outage:
+    """Whether the database was away for so long that leases of living workers ran out.
+
+    All of them lapse then, and the first worker back must not take over the steps of the others:
+    they get one more lease's time to come back. By the clock of this process, in seconds.
+    """
+
+    def __init__(
+        self, lease_s: float, interval_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._lease_s = lease_s
+        self._longest_s = lease_s - 2 * interval_s  # others' last beat may be older than ours
+        self._clock = clock
+        self._heard_at = clock()
+        self._until = -math.inf
+
+    def heard(self, *, alive: bool) -> None:
+        """Note a heartbeat that reached the journal."""
+        at = self._clock()
+        if not alive or at - self._heard_at > self._longest_s:
+            self._until = at + self._lease_s
+        self._heard_at = at
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it is under way, or others may not have come back from it yet."""
+        at = self._clock()
+        return at < self._until or at - self._heard_at > self._longest_s
+
+
 class Runtime:
     """Made once per worker process, after it was forked."""
 
@@ -79,7 +111,8 @@ class Runtime:
         self.active: dict[str, Active] = {}
         self._resources: dict[Any, Any] = {}
         self._lock = threading.Lock()
-        self._strays: set[str] = set()
+        self._strays: set[tuple[str, int]] = set()
+        self.outage = Outage(settings.lease_s, settings.heartbeat_interval_s)
         self._stopped = threading.Event()
         self._draining = False
         self._heart = threading.Thread(target=self._beat, name="agents-heartbeat", daemon=True)
@@ -158,16 +191,17 @@ class Runtime:
 
     def _beat_once(self) -> None:
         beat = self.journal.beat()
+        self.outage.heard(alive=beat.alive)
         if not beat.alive:
             log.warning("The lease of this worker had been ended; it has a new one")
         self.cancel_steps(beat.cancelled)
         self._drop_lost(beat.running)
         # A claim that was committed but whose answer was lost runs nowhere. Two beats in a row,
         # since a claim's commit precedes its entry in `active`.
-        strays = {i for i in beat.running if i not in self.active}
-        if again := sorted(strays & self._strays):
+        strays = {(i, token) for i, token in beat.running.items() if i not in self.active}
+        if again := sorted(i for i, _ in strays & self._strays):
             log.warning("Gave back %d claimed steps that do not run here", len(again))
-            self.journal.give_back(again)
+            self.journal.give_back(again, beat.running)
         self._strays = strays
 
     def _drop_lost(self, running: dict[str, int]) -> None:

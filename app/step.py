@@ -14,7 +14,7 @@ from app.plan import MemberState, Tally
 from app.reply import Reply
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import Answer, ErrorInfo, Usage
-from celery_agents.errors import AgentsError
+from celery_agents.errors import AgentsError, StepCancelledError
 
 if TYPE_CHECKING:
     from app.runtime import Runtime
@@ -77,9 +77,12 @@ class Step:
             known = Answer.model_validate(answer)
             self.spent += known.usage  # should this attempt fail, the step has cost it all the same
             return known
-        key = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.claim.id}/{seq}"))
+        # Of what is asked too: a backup of another name gets no key that another request had.
+        about = f"{self.claim.id}/{seq}/{name}/{fingerprint}"
+        key = str(uuid.uuid5(uuid.NAMESPACE_OID, about))
         journal = self.runtime.journal
-        await arrival(journal.start_call(self.claim, seq, name, fingerprint, key))
+        if not await arrival(journal.start_call(self.claim, seq, name, fingerprint, key)):
+            raise StepCancelledError("Another worker has its lease; the call was not made.")
         try:
             result = await perform(key)
         except AgentsError as error:

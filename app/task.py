@@ -178,11 +178,15 @@ class StepTask(Task):
             case Refused(reason):
                 if reason is Refusal.MISSING:
                     log.warning("%s has no row; its message is dropped", self.request.id)
+                if reason is Refusal.LAPSED:  # the next heartbeat brings a new one
+                    self._give_message_back(JournalUnavailableError("This worker has no lease."))
                 raise Ignore(f"{self.request.id}: {reason}")
-            case Finished(outcome, parent_id, aftermath):
+            case Finished(outcome, parent_id, aftermath, token):
+                self.request.agents_token = token
                 runtime.follow(aftermath)
                 return self._conclude(outcome, parent_id)
         active.claim = claim
+        self.request.agents_token = claim.token
         runtime.follow(Aftermath(cancels=claim.cancels))
         return self._end(runtime, claim, self._perform(runtime, active, claim))
 
@@ -262,16 +266,35 @@ class StepTask(Task):
 
     def _end(self, runtime: Runtime, claim: Claimed, result: Any) -> Any:
         """Write down what came out, then tell Celery."""
+        cancelled = runtime.active[claim.id].cancelled
         match result:
             case Expand():
                 return self._expand(runtime, claim, result)
-            case RetryableError() if (delay := self._retry_delay(claim, result)) is not None:
+            case RetryableError() if (
+                not cancelled and (delay := self._retry_delay(claim, result)) is not None
+            ):
                 return self._try_again(runtime, claim, result, delay)
-            case _Stopped() if not runtime.active[claim.id].cancelled:
-                runtime.follow(
-                    self._keep_writing(lambda: runtime.journal.postpone(claim, delay_s=0))
-                )
-                raise Ignore(f"{claim.id}: given back, this worker stops")
+            case _Stopped() if not cancelled:
+                return self._hand_on(runtime, claim)
+        return self._finish(runtime, claim, _Stopped() if cancelled and _again(result) else result)
+
+    def _hand_on(self, runtime: Runtime, claim: Claimed) -> Any:
+        """Give the step back, since this worker stops; its finished calls with it."""
+        self._write_calls(runtime, claim)
+        aftermath = self._keep_writing(lambda: runtime.journal.postpone(claim, delay_s=0))
+        if not aftermath.applied:  # it was cancelled meanwhile, or another worker has it
+            return self._finish(runtime, claim, _Stopped())
+        runtime.follow(aftermath)
+        raise Ignore(f"{claim.id}: given back, this worker stops")
+
+    def _write_calls(self, runtime: Runtime, claim: Claimed) -> None:
+        """Another attempt would make finished calls again that are not written yet."""
+        active = runtime.active.get(claim.id)
+        step = active.step if active is not None else None
+        if step is not None:
+            self._keep_writing(lambda: blocking(step.calls_written))
+
+    def _finish(self, runtime: Runtime, claim: Claimed, result: Any) -> Any:
         step = runtime.active[claim.id].step
         outcome = _outcome(result, claim, step.spent if step else Usage())
         aftermath = self._keep_writing(lambda: runtime.journal.finish(claim, outcome))
@@ -319,19 +342,16 @@ class StepTask(Task):
 
     def _try_again(
         self, runtime: Runtime, claim: Claimed, error: RetryableError, delay: float
-    ) -> NoReturn:
+    ) -> Any:
         info = ErrorInfo.of(error)
-        active = runtime.active.get(claim.id)
-        step = active.step if active is not None else None
-        if step is not None:
-            self._keep_writing(lambda: blocking(step.calls_written))
+        self._write_calls(runtime, claim)
         aftermath = self._keep_writing(
             lambda: runtime.journal.postpone(
                 claim, delay_s=delay, error=info, attempted=error.attempted
             )
         )
-        if not aftermath.applied:
-            self._too_late(runtime, claim)
+        if not aftermath.applied:  # it was cancelled meanwhile, or another worker has it
+            return self._finish(runtime, claim, _Stopped())
         runtime.active.pop(claim.id, None)  # its next message may be there before we are gone
         if delay > runtime.settings.countdown_limit_s:
             raise Ignore(f"{claim.id}: tried again in {delay:.0f} s, by recovery")
@@ -356,12 +376,7 @@ class StepTask(Task):
         """
         expanded: Expanded = self._keep_writing(lambda: runtime.journal.expand(claim, plan))
         if not expanded.applied:
-            cancelled = Outcome(state=State.CANCELLED, error=ErrorInfo.of(StepCancelledError()))
-            aftermath = self._keep_writing(lambda: runtime.journal.finish(claim, cancelled))
-            if not aftermath.applied:
-                self._too_late(runtime, claim)
-            runtime.follow(aftermath)
-            return self._conclude(cancelled, claim.parent_id)
+            return self._finish(runtime, claim, _Stopped())
         runtime.active.pop(claim.id, None)  # quick members may wake it before all are sent
         runtime.follow(expanded)
         if expanded.timer is not None:
@@ -384,7 +399,8 @@ class StepTask(Task):
     def _settle(self, task_id: str) -> None:
         done = self.request.get("agents_unstored") or self.request.get("agents_settled")
         if not (self.request.is_eager or done):
-            runtime_of(self.app, self.request.hostname).journal.settle(task_id)
+            token = self.request.get("agents_token") or 0
+            runtime_of(self.app, self.request.hostname).journal.settle(task_id, token)
 
 
 def _header(input: Any = None, **options: Any) -> None:  # noqa: A002 - as callers write it
@@ -393,6 +409,11 @@ def _header(input: Any = None, **options: Any) -> None:  # noqa: A002 - as calle
 
 class _Stopped:
     """The work was cancelled: on request, or because its worker stops."""
+
+
+def _again(result: Any) -> bool:
+    """Whether it would be tried again if it were not cancelled."""
+    return isinstance(result, RetryableError)
 
 
 async def _within(limit_s: float, work: Any) -> Any:

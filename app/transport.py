@@ -280,18 +280,28 @@ class Channel(RecordingChannel):
 
     def _deliver_all(self, taken: list[tuple[str, str, bytes]]) -> None:
         self.qos.reserve([tag for tag, _, _ in taken])
+        failed: Exception | None = None
         for tag, queue, raw in taken:
-            self._queue_cycle.rotate(queue)
-            message = self._guarded(tag, raw)
-            if message is None:
-                continue
-            callback = self.connection._callbacks.get(queue)  # noqa: SLF001 - kombu's own place
-            if callback is None:  # its consumer was cancelled after the take was sent
-                self.qos.reject(tag, requeue=True)
-                continue
-            if queue in self._no_ack:
-                self.qos.ack(tag)
-            callback(message)
+            try:
+                self._deliver_taken(tag, queue, raw)
+            except Exception as error:
+                log.exception("A message was not delivered; the rest of those taken are")
+                failed = failed or error
+        if failed is not None:
+            raise failed
+
+    def _deliver_taken(self, tag: str, queue: str, raw: bytes) -> None:
+        self._queue_cycle.rotate(queue)
+        message = self._guarded(tag, raw)
+        if message is None:
+            return
+        callback = self.connection._callbacks.get(queue)  # noqa: SLF001 - kombu's own place
+        if callback is None:  # its consumer was cancelled after the take was sent
+            self.qos.reject(tag, requeue=True)
+            return
+        if queue in self._no_ack:
+            self.qos.ack(tag)
+        callback(message)
 
     def _guarded(self, tag: str, raw: bytes) -> dict[str, Any] | None:
         try:

@@ -63,10 +63,7 @@ def dead_letter(self: Any, letter_id: str) -> dict[str, Any] | None:
 def requeue(self: Any, letter_id: str) -> None:
     """Let a dead letter run again; what a client saw of its end is forgotten."""
     runtime = runtime_of(self.app, self.request.hostname)
-    after = dead_letters_of(runtime).requeue(letter_id)
-    for wake in after.wakes:
-        self.app.backend.forget(wake.id)
-    runtime.follow(after)
+    runtime.follow(dead_letters_of(runtime).requeue(letter_id))
 
 
 @shared_task(name=names.DROP, bind=True)

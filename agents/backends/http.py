@@ -64,11 +64,8 @@ class HttpBackend:
         question = self._question(turn)
 
         async def perform(idempotency_key: str) -> Answer:
-            body = question | {
-                "step_id": step.step_id,
-                "run_id": step.run_id,
-                "attempt": step.attempt,
-            }
+            # The same in each attempt, as its key is: services may compare.
+            body = question | {"step_id": step.step_id, "run_id": step.run_id}
             limit = self.config.request_timeout_s
             try:
                 async with asyncio.timeout(limit):

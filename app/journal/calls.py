@@ -5,25 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, bindparam, text, update
+from sqlalchemy import Connection, bindparam, select, text, update
 
 from app.journal import joins, shots
 from app.journal.engine import CLOCK_POSTGRESQL, as_json, now, read_clock
-from app.journal.models import Call, table
+from app.journal.models import Call, Step, table
 from app.journal.rows import Claimed
 from app.journal.shots import Shot
 from app.journal.writer import Operation
-from celery_agents.contracts.outcome import ErrorInfo
+from celery_agents.contracts.outcome import ErrorInfo, State
 
 
-class StartCall(Operation[None]):
-    """Write down a call before it is made, so that one in flight at a crash can be counted."""
+class StartCall(Operation[bool]):
+    """Write down a call before it is made, so that one in flight at a crash can be counted.
+
+    False: its step does not run under this claim any more, and the call must not be made.
+    """
 
     order: ClassVar[int] = 40
 
     def __init__(self, claim: Claimed, seq: int, name: str, fingerprint: str, key: str) -> None:
         super().__init__()
-        self.row = {
+        self.row: dict[str, Any] = {
             "step_id": claim.id,
             "seq": seq,
             "token": claim.token,
@@ -34,15 +37,30 @@ class StartCall(Operation[None]):
 
     @classmethod
     def shot(cls, operations: Sequence[StartCall]) -> Shot:
-        columns = zip(*(o.row.values() for o in operations), strict=True)
-        return Shot(shots.START_CALL, tuple(list(column) for column in columns))
+        rows = sorted((list(o.row.values()) for o in operations), key=lambda row: row[:3])
+        columns = (list(column) for column in zip(*rows, strict=True))
+        return Shot(
+            shots.START_CALL, (*columns, State.RUNNING.value), result=lambda _place, _row: True
+        )
 
     @classmethod
-    def apply(cls, connection: Connection, operations: Sequence[StartCall]) -> list[None]:
+    def apply(cls, connection: Connection, operations: Sequence[StartCall]) -> list[bool]:
         at = read_clock(connection)
-        rows = [{**o.row, "started_at": at} for o in operations]
-        connection.execute(joins.insert_new(connection, Call), rows)
-        return [None] * len(operations)
+        asked = {"b_ids": sorted({o.row["step_id"] for o in operations})}
+        running = {(row.id, row.token) for row in connection.execute(_RUNNING, asked)}
+        ours = [(o.row["step_id"], o.row["token"]) in running for o in operations]
+        rows = [{**o.row, "started_at": at} for o, its in zip(operations, ours, strict=True) if its]
+        if rows:
+            connection.execute(joins.insert_new(connection, Call), rows)
+        return ours
+
+
+_S = table(Step).c
+_RUNNING = (
+    select(_S.id, _S.token)
+    .where(_S.id.in_(bindparam("b_ids", expanding=True)), _S.state == State.RUNNING)
+    .order_by(_S.id)
+)
 
 
 _C = table(Call).c

@@ -11,6 +11,7 @@ from app.journal.finishes import event
 from app.journal.inserts import insert_steps, new_row
 from app.journal.models import Step
 from app.journal.rows import Aftermath, NewStep
+from celery_agents import names
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.errors import StepCancelledError
 
@@ -22,10 +23,12 @@ def cancel(connection: Connection, step_id: str, rules: joins.Rules) -> Aftermat
     """
     found = select(Step.state, Step.run_id, Step.parent_id).where(Step.id == step_id)
     row = connection.execute(found).first()
-    if row is None and _forestall(connection, step_id):
+    if row is None and _forestall(connection, step_id, rules.wake_grace_s):
         return Aftermath()
-    joins.lock(connection, [step_id, row.parent_id if row else None])
-    row = connection.execute(found.with_for_update()).one()  # a claim may have come between
+    if row is not None:  # else its own claim made one first, which runs and has no join
+        joins.lock(connection, [(row.parent_id, row.run_id), (step_id, row.run_id)])
+    held = found.with_for_update(key_share=True)
+    row = connection.execute(held).one()  # a claim may have come between
     if State(row.state).final:
         return Aftermath(applied=False)
     connection.execute(event(row.run_id, step_id, "cancel", {}))
@@ -33,7 +36,7 @@ def cancel(connection: Connection, step_id: str, rules: joins.Rules) -> Aftermat
         connection.execute(update(Step).where(Step.id == step_id).values(cancel_requested=True))
         return Aftermath(cancels=[step_id, *joins.drop_members(connection, [step_id], _CANCELLED)])
     outcome = Outcome(state=State.CANCELLED, error=ErrorInfo.of(StepCancelledError()))
-    ending = Conclusion(step_id, None, outcome, row.parent_id)
+    ending = Conclusion(step_id, None, outcome, row.parent_id, row.run_id)
     below = joins.drop_members(connection, [step_id], _CANCELLED)
     result = conclude(connection, [ending], rules)[0]
     result.cancels += below
@@ -46,13 +49,15 @@ def cancel(connection: Connection, step_id: str, rules: joins.Rules) -> Aftermat
     return result
 
 
-def _forestall(connection: Connection, step_id: str) -> bool:
+def _forestall(connection: Connection, step_id: str, wake_grace_s: float) -> bool:
     """Make a cancelled row; False when the step's own claim made one first."""
-    step = NewStep(step_id, step_id, task="", queue="", payload={}, max_attempts=1)
-    row = new_row(step, read_clock(connection), 0.0)
+    step = NewStep(step_id, step_id, task=names.ASK, queue=names.QUEUE, payload={}, max_attempts=1)
+    row = new_row(step, read_clock(connection), wake_grace_s)
     if not insert_steps(connection, [row]):
         return False
     joins.end_early(connection, step_id, State.CANCELLED)
+    # Its own message may be lost: recovery stores its result then.
+    connection.execute(update(Step).where(Step.id == step_id).values(settled=False))
     joins.end_runs(connection, [(step_id, State.CANCELLED, Usage())])
     return True
 

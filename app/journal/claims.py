@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, Text, any_, bindparam, func, or_, select, update
+from sqlalchemy import Connection, Text, any_, bindparam, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import Row
 
 from app.journal import joins, shots
-from app.journal.conclusions import Conclusion, conclude
+from app.journal.conclusions import Conclusion, Seen, conclude
 from app.journal.engine import as_json, now, read_clock
 from app.journal.inserts import insert_steps, made, new_row
 from app.journal.models import Join, Step, Worker, table
@@ -56,6 +56,7 @@ class ClaimStep(Operation[Claim]):
         self.worker_id = worker_id
         self.rules = rules
         self.new = new
+        self.at = 0.0  # when it was tried, by the database's clock
 
     @property
     def variety(self) -> int:
@@ -69,26 +70,49 @@ class ClaimStep(Operation[Claim]):
     def shot(cls, operations: Sequence[ClaimStep]) -> Shot | None:
         if len({o.step_id for o in operations}) < len(operations):
             return None
-        new = [o.new for o in operations if o.new is not None]
+        new = sorted((o.new for o in operations if o.new is not None), key=lambda n: n.id)
         return _making(operations[0], new) if new else _taking(operations)
+
+    @property
+    def alone(self) -> bool:
+        return True
 
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[ClaimStep]) -> list[Claim]:
         first: dict[str, ClaimStep] = {}
         for operation in operations:
             first.setdefault(operation.step_id, operation)
-        results: dict[str, Claim] = dict(_insert(connection, list(first.values())))
-        left = [o for i, o in first.items() if i not in results]
-        if left:
-            results |= _take(connection, left)
-            for operation in left:
-                if operation.step_id not in results:
-                    results[operation.step_id] = _explain(connection, operation)
+        results = _claim(connection, list(first.values()))
         taken = Refused(Refusal.TAKEN)
         return [
             results[o.step_id] if first[o.step_id] is o else _repeated(results[o.step_id], taken)
             for o in operations
         ]
+
+
+def _claim(connection: Connection, operations: list[ClaimStep]) -> dict[str, Claim]:
+    """Claims of different steps; of one alone where rows are locked (see ``alone``)."""
+    if not connection.execute(_LEASED, {"b_worker": operations[0].worker_id}).scalar():
+        return {o.step_id: Refused(Refusal.LAPSED) for o in operations}
+    at = read_clock(connection)
+    for operation in operations:
+        operation.at = at  # one reading says what is early, however long the rest takes
+    results: dict[str, Claim] = dict(_insert(connection, operations))
+    left = [o for o in operations if o.step_id not in results]
+    if left:
+        places = connection.execute(_PLACES, {"b_ids": [o.step_id for o in left]}).all()
+        joins.lock(connection, [lock for place in places for lock in _locks(place)])
+        results |= _take(connection, left, {p.id: p.worker_id for p in places})
+        for operation in left:
+            if operation.step_id not in results:
+                results[operation.step_id] = _explain(connection, operation)
+    return results
+
+
+def _locks(place: Any) -> list[tuple[str | None, str]]:
+    """The joins that a claim may write: its parent's if it ends, its own if that is late."""
+    own = [(place.id, place.run_id)] if place.late else []
+    return [(place.parent_id, place.run_id), *own]
 
 
 def _making(one: ClaimStep, new: Sequence[NewStep]) -> Shot:
@@ -120,7 +144,9 @@ def _repeated(claim: Claim, taken: Refused) -> Claim:
 
 def _insert(connection: Connection, operations: list[ClaimStep]) -> dict[str, Claim]:
     """Rows that are made and claimed in one go: the common way of a client's message."""
-    fresh = [(o.new, o) for o in operations if o.new is not None]
+    fresh = sorted(
+        ((o.new, o) for o in operations if o.new is not None), key=lambda pair: pair[0].id
+    )
     if not fresh:
         return {}
     at = read_clock(connection)
@@ -160,14 +186,25 @@ def _first(new: NewStep, payload: str) -> Claimed:
 
 _W = table(Worker).c
 _ALIVE = select(_W.id).where(_W.lease_until > now())
+_LEASED = select(_W.id).where(_W.id == bindparam("b_worker"), _W.lease_until > now())
+_LATE = (
+    select(literal(1))
+    .select_from(table(Join))
+    .where(
+        table(Join).c.step_id == _S.id,
+        table(Join).c.state == "open",
+        table(Join).c.deadline_at <= now() + joins.EARLY_S,
+    )
+    .exists()
+)
+_PLACES = select(
+    *(_S.id, _S.parent_id, _S.run_id, _S.worker_id),
+    ((_S.state == State.WAITING) & _LATE).label("late"),
+).where(_S.id.in_(bindparam("b_ids", expanding=True)))
 # The claim of rows that stand in the journal: one statement for all of them, built once.
 _TAKE = (
     update(table(Step))
     .where(
-        or_(
-            (_S.state == State.READY) & (_S.ready_at <= now() + joins.EARLY_S),
-            (_S.state == State.RUNNING) & _S.worker_id.not_in(_ALIVE),
-        ),
         _S.attempts < _S.max_attempts,
         _S.cancel_requested.is_(False),
     )
@@ -181,18 +218,34 @@ _TAKE = (
     )
     .returning(*_CLAIMED)
 )
+_DUE = (_S.state == State.READY) & (_S.ready_at <= bindparam("b_at") + joins.EARLY_S)
+_LOST = (_S.state == State.RUNNING) & _S.worker_id.not_in(_ALIVE)
 _TAKES = {
-    # One parameter, where an IN of many is text to write and to parse for each of them.
-    "postgresql": _TAKE.where(_S.id == any_(bindparam("b_ids", type_=ARRAY(Text)))),
-    "sqlite": _TAKE.where(_S.id.in_(bindparam("b_ids", expanding=True))),
+    # The worker that the row had when it was looked at: a statement that waited for the row sees
+    # its newest worker, and of the workers only those that there were when it began.
+    "postgresql": _TAKE.where(
+        _S.id == any_(bindparam("b_ids", type_=ARRAY(Text))),
+        or_(_DUE, _LOST & (_S.worker_id == any_(bindparam("b_lost", type_=ARRAY(Text))))),
+    ),
+    "sqlite": _TAKE.where(
+        _S.id.in_(bindparam("b_ids", expanding=True)),
+        or_(_DUE, _LOST & _S.worker_id.in_(bindparam("b_lost", expanding=True))),
+    ),
 }
 
 
-def _take(connection: Connection, operations: list[ClaimStep]) -> dict[str, Claim]:
-    """Claim rows that stand in the journal."""
+def _take(
+    connection: Connection, operations: list[ClaimStep], workers: Mapping[str, str | None]
+) -> dict[str, Claim]:
+    """Claim rows that stand in the journal, of which these workers had some."""
     rows = connection.execute(
         _TAKES[connection.dialect.name],
-        {"b_ids": [o.step_id for o in operations], "b_worker": operations[0].worker_id},
+        {
+            "b_ids": [o.step_id for o in operations],
+            "b_worker": operations[0].worker_id,
+            "b_lost": sorted({w for w in workers.values() if w}),
+            "b_at": max(o.at for o in operations),
+        },
     )
     return {row.id: _claimed(row) for row in rows}
 
@@ -202,32 +255,49 @@ def _claimed(row: Any) -> Claimed:
 
 
 def _explain(connection: Connection, operation: ClaimStep) -> Claim:
-    """Why a claim got nothing; what can be ended on the way, is."""
-    row = connection.execute(
-        select(
-            Step.state,
-            Step.outcome,
-            Step.parent_id,
-            Step.attempts,
-            Step.max_attempts,
-            Step.error,
-            Step.cancel_requested,
-            (Step.ready_at > now() + joins.EARLY_S).label("early"),
-            Step.worker_id.in_(select(Worker.id).where(Worker.lease_until > now())).label("alive"),
-        ).where(Step.id == operation.step_id)
-    ).first()
-    if row is None:
-        return Refused(Refusal.MISSING)
+    """Why a claim got nothing; what can be ended on the way, is.
+
+    Each look is one reading without a lock, and what it decides is written only to a row that is
+    still so. Else, and where the row has become free since the claim, it is looked at again.
+    """
+    for _ in range(_LOOKS):
+        row = connection.execute(_LOOK, {"b_id": operation.step_id, "b_at": operation.at}).first()
+        if row is None:
+            return Refused(Refusal.MISSING)
+        claim = _judge(connection, operation, row)
+        if claim is None:
+            claim = _take(connection, [operation], {row.id: row.worker_id}).get(row.id)
+        if claim is not None:
+            return claim
+    return Refused(Refusal.TAKEN)
+
+
+#: A row that changes at each look is under way; its message is not needed.
+_LOOKS = 10
+_LOOK = select(
+    *(_S.id, _S.state, _S.token, _S.outcome, _S.parent_id, _S.run_id, _S.worker_id),
+    *(_S.attempts, _S.max_attempts, _S.error, _S.cancel_requested),
+    (_S.ready_at > bindparam("b_at") + joins.EARLY_S).label("early"),
+    _S.worker_id.in_(_ALIVE).label("alive"),
+).where(_S.id == bindparam("b_id"))
+
+
+def _judge(connection: Connection, operation: ClaimStep, row: Row[Any]) -> Claim | None:
+    """What a row says to a claim; None: it may be claimed now."""
     state = State(row.state)
     if state.final:
-        return Finished(Outcome.model_validate(row.outcome), row.parent_id, Aftermath())
+        outcome = Outcome.model_validate(row.outcome)
+        return Finished(outcome, row.parent_id, Aftermath(), row.token)
     if state is State.WAITING:
         return _late_join(connection, operation)
     if state is State.RUNNING and row.alive:
+        if operation.again and row.worker_id == operation.worker_id:  # its first try was committed
+            mine = select(*_CLAIMED).where(_S.id == row.id, _S.token == row.token)
+            return _claimed(connection.execute(mine).one())
         return Refused(Refusal.TAKEN)
-    if state is State.READY and row.early and not row.cancel_requested:
-        return Refused(Refusal.EARLY)
-    return _give_up(connection, operation, row)
+    if row.cancel_requested or row.attempts >= row.max_attempts:
+        return _give_up(connection, operation, row)
+    return Refused(Refusal.EARLY) if state is State.READY and row.early else None
 
 
 def _late_join(connection: Connection, operation: ClaimStep) -> Claim:
@@ -235,12 +305,12 @@ def _late_join(connection: Connection, operation: ClaimStep) -> Claim:
     aftermath = joins.fire_if_late(connection, operation.step_id, operation.rules)
     if aftermath is None:
         return Refused(Refusal.WAITING)
-    claim = _take(connection, [operation]).get(operation.step_id, Refused(Refusal.TAKEN))
+    claim = _take(connection, [operation], {}).get(operation.step_id, Refused(Refusal.TAKEN))
     return replace(claim, cancels=aftermath.cancels) if isinstance(claim, Claimed) else claim
 
 
-def _give_up(connection: Connection, operation: ClaimStep, row: Row[Any]) -> Claim:
-    """End a step that was cancelled, or whose attempts are used up."""
+def _give_up(connection: Connection, operation: ClaimStep, row: Row[Any]) -> Finished | None:
+    """End a step that was cancelled, or whose attempts are used up; None when it has moved on."""
     if row.cancel_requested:
         outcome = Outcome(state=State.CANCELLED, error=ErrorInfo.of(StepCancelledError()))
     else:
@@ -250,6 +320,9 @@ def _give_up(connection: Connection, operation: ClaimStep, row: Row[Any]) -> Cla
             f"its worker may have died under it.{last}"
         )
         outcome = Outcome(state=State.DEAD, error=ErrorInfo.of(error), attempts=row.attempts)
-    ending = Conclusion(operation.step_id, None, outcome, row.parent_id)
+    seen = Seen(State(row.state), row.token, row.attempts, row.cancel_requested)
+    ending = Conclusion(operation.step_id, None, outcome, row.parent_id, row.run_id, seen)
     aftermath = conclude(connection, [ending], operation.rules)[0]
-    return Finished(outcome, row.parent_id, aftermath)
+    if not aftermath.applied:
+        return None
+    return Finished(outcome, row.parent_id, aftermath, row.token + 1)

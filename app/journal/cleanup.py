@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, exists, func, or_, select
 
 from app.journal.engine import now, reading
 from app.journal.models import Base, Call, DeadLetter, Health, Join, Run, Slot, Step, Worker
@@ -41,12 +41,22 @@ class Retention:
     dead_letters_days: float
 
     def is_over(self) -> ColumnElement[bool]:
-        """Runs that are to go. The oldest creation bounds the search, which is by that index."""
+        """Runs that are to go. The oldest creation bounds the search, which is by that index.
+
+        One of which a step is open (it is being undone), or which recovery tries to settle (its
+        result is not stored, since Redis is away), is kept.
+        """
         ended = now() - Run.finished_at
         shortest = min(self.succeeded_days, self.others_days)
-        return (Run.created_at < now() - shortest * _DAY_S) & or_(
-            (Run.state == State.SUCCEEDED) & (ended > self.succeeded_days * _DAY_S),
-            (Run.state != State.SUCCEEDED) & (ended > self.others_days * _DAY_S),
+        unsettled = Step.settled.is_(False) & ((Step.wakes > 0) | Step.finished_at.is_(None))
+        under_way = exists().where(Step.run_id == Run.id, unsettled)
+        return (
+            (Run.created_at < now() - shortest * _DAY_S)
+            & or_(
+                (Run.state == State.SUCCEEDED) & (ended > self.succeeded_days * _DAY_S),
+                (Run.state != State.SUCCEEDED) & (ended > self.others_days * _DAY_S),
+            )
+            & ~under_way
         )
 
     def is_forgotten(self) -> ColumnElement[bool]:
@@ -65,8 +75,9 @@ def clean_journal(
 ) -> Counter[str]:
     """Delete what is over; returns rows by table. What is left after ``limit_s`` comes next time.
 
-    A run goes from its leaves: first its steps (calls and joins go with them), then what else knows
-    it, at last itself; so whatever ends this half way, the next time finds the rest.
+    A run goes with its root first, so that nobody can requeue what is half gone; then its other
+    steps (calls and joins go with them), then what else knows it, at last itself. So whatever ends
+    this half way, the next time finds the rest.
     """
     paces, gone = defaultdict[str, Pace](lambda: Pace(batch, lock_s)), Counter[str]()
     until = time.monotonic() + limit_s
@@ -75,8 +86,8 @@ def clean_journal(
         if found is None:
             break
         table, keys = found
-        portion = delete_portion(engine, table, keys, lock_s)
-        paces[table.name].took(portion.held_s, len(keys), cut_off=not portion.deleted)
+        portion = delete_portion(engine, table, keys, lock_s, _still_over(table, retention))
+        paces[table.name].took(portion.held_s, len(keys), cut_off=portion.cut_off)
         gone[table.name] += portion.deleted
         sleep(portion.held_s)  # others write in between: SQLite's writers queue without an order
     gone += in_transaction(engine, _leftovers)
@@ -116,6 +127,8 @@ def _next(
     for table in tables:
         (key,) = table.primary_key
         theirs = select(key).where(table.c.run_id.in_(ids)).limit(paces[table.name].size)
+        if table is Step.__table__:
+            theirs = theirs.order_by(Step.parent_id.is_not(None))
         if keys := list(connection.execute(theirs).scalars()):
             return table, keys
     if ids:
@@ -124,6 +137,15 @@ def _next(
     letters = select(DeadLetter.id).where(retention.is_forgotten()).limit(some)
     keys = list(connection.execute(letters).scalars())
     return (_table(DeadLetter), keys) if keys else None
+
+
+def _still_over(table: Table, retention: Retention) -> ColumnElement[bool]:
+    """What is asked once more as rows are deleted: they may be under way again since."""
+    if table is DeadLetter.__table__:
+        return retention.is_forgotten()
+    run_id = table.c.id if table is Run.__table__ else table.c.run_id
+    over = select(Run.id).where(retention.is_over())
+    return run_id.in_(over.with_for_update(skip_locked=True))
 
 
 def _leftovers(connection: Connection) -> Counter[str]:

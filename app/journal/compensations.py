@@ -63,6 +63,8 @@ def follow_ends(
     Returns, by run, the message for the step that undoes it: of roots that did not succeed, and
     of runs that had failed already when their step finished.
     """
+    if finished:
+        _lock_runs(connection, {*roots, *finished})
     late = _note(connection, sorted(finished)) if finished else []
     failed = joins.end_runs(connection, [(i, o.state, o.usage) for i, o in roots.items()])
     wakes = {i: _begin(connection, i, wake_grace_s) for i in [*late, *failed]}
@@ -70,15 +72,25 @@ def follow_ends(
 
 
 # A run that is noted already and still open is left alone: its row is no bottleneck.
+_NOTED_ANEW = or_(_R.compensable.is_(False), _R.state != "open")
 _NOTE = (
     update(table(Run))
-    .where(
-        _R.id.in_(bindparam("b_ids", expanding=True)),
-        or_(_R.compensable.is_(False), _R.state != "open"),
-    )
+    .where(_R.id.in_(bindparam("b_ids", expanding=True)), _NOTED_ANEW)
     .values(compensable=True)
     .returning(_R.id, _R.state)
 )
+_LOCK_RUNS = (
+    select(_R.id)
+    .where(_R.id.in_(bindparam("b_ids", expanding=True)), _NOTED_ANEW)
+    .order_by(_R.id)
+    .with_for_update()
+)
+
+
+def _lock_runs(connection: Connection, run_ids: Collection[str]) -> None:
+    """Take the rows of several runs in the order of their ids."""
+    if len(run_ids) > 1 and connection.dialect.name != "sqlite":
+        connection.execute(_LOCK_RUNS, {"b_ids": sorted(run_ids)})
 
 
 def _note(connection: Connection, run_ids: list[str]) -> list[str]:
@@ -151,6 +163,7 @@ def let_go(connection: Connection, run_id: str) -> Aftermath | None:
     still_open = select(_S.id).where(_of(run_id), _S.state.in_(_OPEN)).limit(1)
     if connection.execute(still_open).first() is None:
         return None
+    joins.lock(connection, [(run_id, run_id)])
     cancels = joins.drop_members(connection, [run_id], State.CANCELLED)
     return Aftermath(cancels=cancels) if connection.execute(still_open).first() else None
 

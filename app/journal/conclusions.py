@@ -16,20 +16,35 @@ from celery_agents.contracts.outcome import Outcome, State
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """How a step's row was when its end was decided on, without a lock."""
+
+    state: State
+    token: int
+    attempts: int
+    cancelled: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Conclusion:
-    """The end of a step. Without a token it ends whatever state it is in (unless ended)."""
+    """The end of a step: of a claim, by its token; of a row that is still as it was ``seen``.
+
+    Without either it ends whatever state it is in (unless ended): its row is locked then.
+    """
 
     step_id: str
     token: int | None
     outcome: Outcome
     parent_id: str | None
+    run_id: str
+    seen: Seen | None = None
 
 
 def conclude(
     connection: Connection, conclusions: Sequence[Conclusion], rules: joins.Rules
 ) -> list[Aftermath]:
     """Write outcomes, count them in the joins of their parents, fire what is complete."""
-    joins.lock(connection, (c.parent_id for c in conclusions))
+    joins.lock(connection, ((c.parent_id, c.run_id) for c in conclusions))
     ended: list[tuple[str, int, bool]] = []
     roots: dict[str, Outcome] = {}
     undoable: set[str] = set()
@@ -101,6 +116,12 @@ _END_ANY = (
     .values({**_CLOSED, _S.token: _S.token + 1})  # a claim of before ends nothing any more
     .returning(*_ENDED)
 )
+_END_SEEN = _END_ANY.where(
+    _S.state == bindparam("b_was"),
+    _S.token == bindparam("b_token"),
+    _S.attempts == bindparam("b_attempts"),
+    _S.cancel_requested == bindparam("b_cancelled"),
+)
 
 
 def _end(
@@ -120,11 +141,24 @@ def _end(
     end = _end_arrays if connection.dialect.name == "postgresql" else _end_rows
     ours = end(connection, list(claimed.values()), wake_grace_s) if claimed else {}
     return [
-        connection.execute(_END_ANY, _values(c, wake_grace_s)).first()
+        _end_unclaimed(connection, c, wake_grace_s)
         if c.token is None
         else ours.pop((c.step_id, c.token), None)  # a second end of a batch finds it gone
         for c in conclusions
     ]
+
+
+def _end_unclaimed(connection: Connection, c: Conclusion, wake_grace_s: float) -> Any:
+    values = _values(c, wake_grace_s)
+    if c.seen is None:
+        return connection.execute(_END_ANY, values).first()
+    seen = {
+        "b_was": c.seen.state,
+        "b_token": c.seen.token,
+        "b_attempts": c.seen.attempts,
+        "b_cancelled": c.seen.cancelled,
+    }
+    return connection.execute(_END_SEEN, values | seen).first()
 
 
 def _end_rows(
@@ -142,6 +176,7 @@ def _end_rows(
 def _end_arrays(
     connection: Connection, claimed: Sequence[Conclusion], wake_grace_s: float
 ) -> dict[tuple[str, int | None], Any]:
+    joins.lock_steps(connection, (c.step_id for c in claimed))
     rows = connection.execute(
         _END_MANY,
         {

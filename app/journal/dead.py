@@ -6,7 +6,7 @@ requeued, or dropped, which an event says.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, delete, exists, func, select, update
@@ -16,11 +16,12 @@ from app.journal.engine import now
 from app.journal.finishes import event
 from app.journal.models import DeadLetter, Event, Join, Run, Step
 from app.journal.rows import Wake
+from app.journal.writer import is_again
 from celery_agents.contracts.outcome import State
 from celery_agents.errors import InvalidPayloadError, redact
 from celery_agents.shown import shown_args, shown_kwargs
 
-_DROPPED = "dropped"
+_DROPPED, _REQUEUED = "dropped", "requeue"
 _LISTED = (Step.state == State.DEAD) & ~exists().where(
     Event.run_id == Step.run_id,
     Event.step_id == Step.id,
@@ -83,16 +84,36 @@ def drop_step(connection: Connection, step_id: str) -> bool:
     return run_id is not None
 
 
-def requeue_step(connection: Connection, step_id: str, wake_grace_s: float) -> Wake:
+def requeue_step(
+    connection: Connection,
+    step_id: str,
+    wake_grace_s: float,
+    *,
+    forget: Callable[[str], object] = lambda _: None,
+) -> Wake:
     """Make a dead step ready again, with all its attempts; a root opens its run again.
+
+    ``forget`` drops the result that clients see: before the commit, after which there may be one
+    that is new.
 
     Raises:
         InvalidPayloadError: it is not dead, its parent went on without it, or the run was undone.
     """
-    parent_id = connection.execute(select(Step.parent_id).where(Step.id == step_id)).scalar()
-    joins.lock(connection, [parent_id])
-    query = select(Step.state, Step.run_id, Step.round).where(Step.id == step_id)
-    step = connection.execute(query.with_for_update()).first()
+    about = select(Step.parent_id, Step.run_id).where(Step.id == step_id)
+    place = connection.execute(about).first()
+    parent_id = place.parent_id if place else None
+    if place is not None and parent_id is not None:
+        joins.lock(connection, [(parent_id, place.run_id)])
+    elif place is not None:  # whoever ends a member late looks into this row, and undoes the run
+        connection.execute(select(Run.id).where(Run.id == step_id).with_for_update())
+    query = select(
+        *(Step.state, Step.run_id, Step.round),
+        *joins.WAKE_COLUMNS,
+        (Step.deadline_at - Step.created_at).label("span_s"),
+    ).where(Step.id == step_id)
+    step = connection.execute(query.with_for_update(key_share=True)).first()
+    if step is not None and is_again(connection) and _told(connection, step_id):
+        return joins.wake_of(step[3 : 3 + len(joins.WAKE_COLUMNS)])
     if step is None or step.state != State.DEAD:
         raise InvalidPayloadError(f"There is no dead letter {step_id}.")
     if parent_id is None and compensations.begun(connection, step_id):
@@ -104,13 +125,16 @@ def requeue_step(connection: Connection, step_id: str, wake_grace_s: float) -> W
             f"The step {step_id} cannot run again: its parent {parent_id} went on without it. "
             "Ask for the run again."
         )
+    before = _told(connection, step_id)
+    span_s = before[0].get("timeout_s") if before else step.span_s
     row = connection.execute(
         update(Step)
         .where(Step.id == step_id)
-        .values(_again(wake_grace_s))
+        .values(_again(wake_grace_s, span_s))
         .returning(*joins.WAKE_COLUMNS)
     ).one()
-    connection.execute(event(step.run_id, step_id, "requeue", {}))
+    connection.execute(event(step.run_id, step_id, _REQUEUED, {"timeout_s": span_s}))
+    forget(step_id)
     if parent_id is not None:
         joins.recount(connection, parent_id, step.round)
     else:
@@ -119,17 +143,26 @@ def requeue_step(connection: Connection, step_id: str, wake_grace_s: float) -> W
     return joins.wake_of(row)
 
 
+def _told(connection: Connection, step_id: str) -> list[dict[str, Any]]:
+    """What was noted each time that a step was requeued, the first time first."""
+    query = select(Event.data).where(Event.step_id == step_id, Event.kind == _REQUEUED)
+    rows = connection.execute(query.order_by(Event.id)).scalars()
+    return [data or {} for data in rows]
+
+
 def _waited_for(connection: Connection, parent_id: str, number: int) -> bool:
     query = (
         select(Join.state, Join.round, Step.state.label("parent"))
         .join(Step, Step.id == Join.step_id)
         .where(Join.step_id == parent_id)
     )
-    join = connection.execute(query).one()
-    return bool(join.state == "open" and join.round == number and join.parent == State.WAITING)
+    join = connection.execute(query).first()  # none: its run is being cleaned up
+    return bool(
+        join and join.state == "open" and join.round == number and join.parent == State.WAITING
+    )
 
 
-def _again(wake_grace_s: float) -> dict[Any, Any]:
+def _again(wake_grace_s: float, span_s: float | None) -> dict[Any, Any]:
     return {
         Step.state: State.READY,
         Step.attempts: 0,
@@ -141,8 +174,9 @@ def _again(wake_grace_s: float) -> dict[Any, Any]:
         Step.ready_at: now(),
         Step.wake_at: now() + wake_grace_s,
         Step.wakes: 0,
-        # As long as it had from the start; NULL stays NULL.
-        Step.deadline_at: now() + (Step.deadline_at - Step.created_at),
+        Step.cancel_requested: False,  # of before
+        # As long as it had from the start, each time.
+        Step.deadline_at: None if span_s is None else now() + span_s,
     }
 
 

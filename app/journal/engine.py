@@ -73,8 +73,10 @@ def read_clock(connection: Connection) -> float:
     known = _clocks.get(connection.engine.pool)
     here = time.monotonic()
     if known is None or not known[1] <= here < known[1] + CLOCK_S:
-        known = connection.execute(select(now())).scalar_one(), here
+        # Noted after the answer: what that took may put the clock back, never ahead.
+        known = connection.execute(select(now())).scalar_one(), time.monotonic()
         _clocks[connection.engine.pool] = known
+        here = known[1]
     return known[0] + here - known[1]
 
 
@@ -106,7 +108,7 @@ def _postgres(url: URL, timeout_s: float) -> Engine:
     engine = create_engine(
         url,
         pool_size=4,
-        max_overflow=8,
+        max_overflow=9,  # three are kept: the writer's two and the heartbeat's
         pool_pre_ping=True,  # a restarted server costs a ping, not a failed step
         connect_args={"connect_timeout": max(2, int(timeout_s))},
         json_serializer=as_json,

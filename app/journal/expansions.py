@@ -51,6 +51,10 @@ class ExpandStep(Operation[Expanded]):
     def has_lite(self) -> bool:
         return False
 
+    @property
+    def alone(self) -> bool:
+        return True
+
     @classmethod
     def shot(cls, operations: Sequence[ExpandStep]) -> Shot | None:
         return _shot(operations) if operations[0].variety == 0 else None
@@ -68,7 +72,8 @@ def _shot(operations: Sequence[ExpandStep]) -> Shot:
     """First expansions, as they most likely are."""
     wanted = [_wanted(o) for o in operations]
     steps, members = [], []
-    for o, news in zip(operations, wanted, strict=True):
+    in_order = sorted(zip(operations, wanted, strict=True), key=lambda pair: pair[0].claim.id)
+    for o, news in in_order:
         claim, join = o.claim, o.plan.join
         steps.append((claim.id, claim.token, join.kind, join.keep, len(news), join.timeout_s))
         for place, new in enumerate(news):
@@ -101,6 +106,8 @@ def _wanted(o: ExpandStep) -> list[NewMember]:
 
 def _expand(connection: Connection, o: ExpandStep) -> Expanded:
     claim = o.claim
+    if claim.token > 1:  # the first claim of a step finds no join of it
+        joins.lock(connection, [(claim.id, claim.run_id)])
     held = {"b_id": claim.id, "b_token": claim.token}
     waiting = connection.execute(_WAIT, held).first()
     if waiting is None:

@@ -26,7 +26,7 @@ class FinishStep(Operation[Aftermath]):
 
     def __init__(self, claim: Claimed, outcome: Outcome, rules: joins.Rules) -> None:
         super().__init__()
-        self.conclusion = Conclusion(claim.id, claim.token, outcome, claim.parent_id)
+        self.conclusion = Conclusion(claim.id, claim.token, outcome, claim.parent_id, claim.run_id)
         self.rules = rules
         self._shot = _shot_for(claim, outcome)
 
@@ -91,6 +91,8 @@ def _of_members(ends: Sequence[Conclusion], grace_s: float) -> Shot:
         [c.outcome.state.value for c in ends],
         [as_json(c.outcome.compact()) for c in ends],
         *(State.RUNNING.value, grace_s),
+        # Joins below others are locked under their root's, which all roots' come before (joins.py).
+        sorted({c.run_id for c in ends}) if any(c.parent_id != c.run_id for c in ends) else [],
     )
     return Shot(shots.FINISH_MEMBERS, values, ids, _with_wake)
 
@@ -110,7 +112,7 @@ def _with_wake(_place: int, row: Sequence[Any]) -> Aftermath:
 
 
 class PostponeStep(Operation[Aftermath]):
-    """Give a claimed step back, to be claimed again after ``delay_s``.
+    """Give a claimed step back, to be claimed again after ``delay_s``; not one that is cancelled.
 
     With ``error`` it is a failed attempt or, when not ``attempted``, none: it was not admitted for
     now. Without, its worker stops: the attempt is not counted, and another worker is woken.
@@ -136,6 +138,7 @@ class PostponeStep(Operation[Aftermath]):
 
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[PostponeStep]) -> list[Aftermath]:
+        joins.lock_steps(connection, (o.claim.id for o in operations))
         return [o._write(connection) for o in operations]  # noqa: SLF001 - its own class
 
     def _write(self, connection: Connection) -> Aftermath:
@@ -157,6 +160,7 @@ class PostponeStep(Operation[Aftermath]):
                 Step.id == self.claim.id,
                 Step.token == self.claim.token,
                 Step.state == State.RUNNING,
+                Step.cancel_requested.is_(False),  # nobody would wake it to be ended
             )
             .values(values)
             .returning(*joins.WAKE_COLUMNS)
@@ -179,26 +183,31 @@ def event(run_id: str, step_id: str, kind: str, data: dict[str, Any]) -> Any:
 
 _S = table(Step).c
 _SETTLE = (
-    update(table(Step)).where(_S.id.in_(bindparam("b_ids", expanding=True))).values(settled=True)
+    update(table(Step))
+    .where(_S.id == bindparam("b_id"), _S.token == bindparam("b_token"))
+    .values(settled=True)
 )
 
 
 class Settle(Operation[None]):
-    """A finished step's result is stored and its successors are published."""
+    """A finished step's result is stored and its successors are published: of that end alone."""
 
     order: ClassVar[int] = 50
     final = False
     lazy = True
 
-    def __init__(self, step_id: str) -> None:
+    def __init__(self, step_id: str, token: int) -> None:
         super().__init__()
         self.step_id = step_id
+        self.token = token
 
     @classmethod
     def shot(cls, operations: Sequence[Settle]) -> Shot:
-        return Shot(shots.SETTLE, ([o.step_id for o in operations],))
+        ends = sorted((o.step_id, o.token) for o in operations)
+        return Shot(shots.SETTLE, ([i for i, _ in ends], [token for _, token in ends]))
 
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[Settle]) -> list[None]:
-        connection.execute(_SETTLE, {"b_ids": [o.step_id for o in operations]})
+        ends = sorted((o.step_id, o.token) for o in operations)
+        connection.execute(_SETTLE, [{"b_id": i, "b_token": token} for i, token in ends])
         return [None] * len(operations)

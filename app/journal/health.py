@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, select
 
 from app.journal.engine import now
 from app.journal.models import Health
@@ -37,6 +38,18 @@ def in_state(connection: Connection, state: str, fresh_s: float) -> frozenset[st
 
 
 def replace(connection: Connection, rows: list[dict[str, Any]]) -> None:
-    """Put rows in the place of those of the same targets."""
-    connection.execute(delete(Health).where(Health.target.in_([r["target"] for r in rows])))
-    connection.execute(insert(Health), rows)
+    """Put rows in the place of those of the same targets; of two at once the later one stays."""
+    connection.execute(
+        _upsertion(connection.dialect.name), sorted(rows, key=lambda row: str(row["target"]))
+    )
+
+
+@cache
+def _upsertion(dialect: str) -> Any:
+    if dialect == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert
+    else:
+        from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment]
+    made = insert(Health)
+    told = {c.name: made.excluded[c.name] for c in Health.__table__.columns if not c.primary_key}
+    return made.on_conflict_do_update(index_elements=[Health.target], set_=told)

@@ -1,7 +1,9 @@
 """Joins: counting a step's members as they end, and firing it once.
 
-Lock order, everywhere: join row before step rows. A finish locks its parent's join first, so two
-members that end at the same time cannot each wait for a row that the other one holds.
+Lock order, everywhere: joins before steps, steps by their ids, rows of runs last. Of joins those of
+roots come first, by their ids; one that is below another is only locked under that of its run's
+root. So whoever holds a root's join has its whole tree to itself, and two members that end at the
+same time cannot each wait for a row that the other one holds (docs/design.md, "Locks").
 """
 
 from __future__ import annotations
@@ -32,17 +34,16 @@ _FINAL = [s.value for s in State if s.final]
 #: A wake that comes a little before its time, by a timer of another clock, still counts.
 EARLY_S = 0.25
 
-WAKE_COLUMNS = (
-    _S.id,
-    _S.task,
-    _S.queue,
-    _S.priority,
-    _S.run_id,
-    _S.parent_id,
-    _S.agent,
-    _S.payload,
-    _S.envelope,
-)
+
+def wake_columns(of: Any) -> tuple[Any, ...]:
+    """What a wake says, of the table or an alias of it."""
+    return (
+        *(of.id, of.task, of.queue, of.priority, of.run_id, of.parent_id, of.agent),
+        *(of.payload, of.envelope),
+    )
+
+
+WAKE_COLUMNS = wake_columns(_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +75,16 @@ def wake_of(row: Any) -> Wake:
     return Wake(*row)
 
 
-def lock(connection: Connection, parent_ids: Iterable[str | None]) -> None:
-    """Take the join rows of these parents, in the order of their ids."""
-    ids = sorted({i for i in parent_ids if i})
-    if ids and connection.dialect.name != "sqlite":  # SQLite has one writer at a time anyway
-        connection.execute(_LOCK, {"b_ids": ids})
+def lock(connection: Connection, joins: Iterable[tuple[str | None, str]]) -> None:
+    """Take joins, given as (step, its run): roots' first, each kind in the order of ids."""
+    if connection.dialect.name == "sqlite":  # it has one writer at a time anyway
+        return
+    wanted = {(step_id, run_id) for step_id, run_id in joins if step_id}
+    roots = sorted({run_id for _, run_id in wanted})
+    below = sorted({step_id for step_id, run_id in wanted if step_id != run_id})
+    for ids in (roots, below):
+        if ids:
+            connection.execute(_LOCK, {"b_ids": ids})
 
 
 _LOCK = (
@@ -89,10 +95,26 @@ _LOCK = (
 )
 
 
+def lock_steps(connection: Connection, ids: Iterable[str]) -> None:
+    """Take steps' rows in the order of their ids, before statements that know no order."""
+    wanted = sorted(set(ids))
+    if len(wanted) > 1 and connection.dialect.name != "sqlite":
+        connection.execute(_LOCK_STEPS, {"b_ids": wanted})
+
+
+# Not FOR UPDATE, here and below: a call that begins refers to its step, which that would hold up.
+_LOCK_STEPS = (
+    select(_S.id)
+    .where(_S.id.in_(bindparam("b_ids", expanding=True)))
+    .order_by(_S.id)
+    .with_for_update(key_share=True)
+)
+
+
 def open_round(connection: Connection, step_id: str, expected: int, policy: JoinPolicy) -> int:
     """Begin a new round of a step's join over so many members; its number, 1 for the first.
 
-    Those of a later one may have ended already.
+    Those of a later one may have ended already. Whoever calls has locked the join if there is one.
     """
     values = {
         "b_id": step_id,
@@ -104,7 +126,6 @@ def open_round(connection: Connection, step_id: str, expected: int, policy: Join
     first = connection.execute(_first_round(connection.dialect.name), values).scalar()
     if first is not None:
         return int(first)
-    lock(connection, [step_id])
     return int(connection.execute(_NEXT_ROUND, values).scalar_one())
 
 
@@ -191,8 +212,7 @@ _OPEN = select(_J.expected, _J.done, _J.succeeded, _J.policy).where(
 
 
 def fire_if_late(connection: Connection, step_id: str, rules: Rules) -> Aftermath | None:
-    """Fire a join whose deadline has passed; None when it has not."""
-    lock(connection, [step_id])
+    """Fire a join, locked by whoever calls, whose deadline has passed; None when it has not."""
     late = connection.execute(
         select(_J.step_id).where(
             _J.step_id == step_id, _J.state == "open", _J.deadline_at <= now() + EARLY_S
@@ -295,17 +315,22 @@ def drop_members(connection: Connection, parent_ids: list[str], waiting_state: S
 
 
 def _hold_still(connection: Connection, parent_ids: list[str]) -> None:
-    """Lock open steps, their joins first: one that is being claimed just now is not missed."""
+    """Lock open steps, their joins first: one that is being claimed just now is not missed.
+
+    The join of their run's root is held by whoever calls (see the top).
+    """
     if connection.dialect.name == "sqlite":
         return
     below = {"b_ids": parent_ids}
-    lock(connection, connection.execute(_MOVING, below).scalars())
+    moving = list(connection.execute(_MOVING, below).scalars())
+    if moving:
+        connection.execute(_LOCK, {"b_ids": moving})
     connection.execute(_HOLD, below)
 
 
 _BELOW = _S.parent_id.in_(bindparam("b_ids", expanding=True))
 _MOVING = select(_S.id).where(_BELOW, _S.state.not_in(_FINAL)).order_by(_S.id)
-_HOLD = _MOVING.with_for_update()
+_HOLD = _MOVING.with_for_update(key_share=True)
 
 
 def _ended(state: State) -> dict[str, Any]:
@@ -358,7 +383,10 @@ _FAIL_RUN = _END_RUN.returning(_R.compensable)
 
 def end_runs(connection: Connection, ended: Sequence[tuple[str, State, Usage]]) -> list[str]:
     """Close the runs of these root steps; those that failed and have something to undo."""
-    rows = [{"b_id": i, "b_state": state, "b_usage": usage.compact()} for i, state, usage in ended]
+    rows = [
+        {"b_id": i, "b_state": state, "b_usage": usage.compact()}
+        for i, state, usage in sorted(ended, key=lambda one: one[0])
+    ]
     succeeded = [row for row in rows if row["b_state"] == State.SUCCEEDED]
     if succeeded:
         connection.execute(_END_RUN, succeeded)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, select
@@ -13,11 +14,12 @@ from app.journal.claims import ClaimStep
 from app.journal.engine import reading
 from app.journal.expansions import Expanded, ExpandStep
 from app.journal.finishes import FinishStep, PostponeStep, Settle
+from app.journal.held import Held
 from app.journal.inserts import InsertStep
 from app.journal.leases import Identity
 from app.journal.models import Call
 from app.journal.rows import Aftermath, Claim, Claimed, NewStep
-from app.journal.writer import Writer, in_transaction
+from app.journal.writer import Writer, held_transaction, in_transaction
 from app.plan import Expand, MemberState, Tally
 from app.reply import Reply
 from celery_agents.contracts.base import JsonValue
@@ -43,13 +45,17 @@ class Journal:
         self.me = me
         self.rules = joins.Rules(decided, wake_grace_s)
         self._lease_s = lease_s
-        self.transaction(lambda c: leases.register(c, me, lease_s))
+        self._heart = Held(engine)  # reads of many steps may have taken all of the pool's
+        self._hearts = threading.Lock()
+        self._beat(lambda c: leases.register(c, me, lease_s))
         self._writer = Writer(engine, batch_max=group_commit_max)
 
     def close(self) -> None:
         """Write what is queued; give back the lease with what still runs under it."""
         self._writer.close()
-        self.transaction(lambda c: leases.leave(c, self.me))
+        self._beat(lambda c: leases.leave(c, self.me))
+        with self._hearts:
+            self._heart.close()
         self.engine.dispose()
 
     # -- writes, in group commits
@@ -83,7 +89,8 @@ class Journal:
 
     def start_call(
         self, claim: Claimed, seq: int, name: str, fingerprint: str, key: str
-    ) -> Reply[None]:
+    ) -> Reply[bool]:
+        """False: the step is not this claim's any more; the call must not be made."""
         return self._writer.submit(StartCall(claim, seq, name, fingerprint, key))
 
     def finish_call(
@@ -95,8 +102,8 @@ class Journal:
     ) -> Reply[None]:
         return self._writer.submit(FinishCall(claim, seq, answer, error))
 
-    def settle(self, step_id: str) -> Reply[None]:
-        return self._writer.submit(Settle(step_id))
+    def settle(self, step_id: str, token: int) -> Reply[None]:
+        return self._writer.submit(Settle(step_id, token))
 
     # -- writes of their own transaction
 
@@ -104,10 +111,15 @@ class Journal:
         return in_transaction(self.engine, work)
 
     def beat(self) -> leases.Beat:
-        return self.transaction(lambda c: leases.beat(c, self.me, self._lease_s))
+        return self._beat(lambda c: leases.beat(c, self.me, self._lease_s))
 
-    def give_back(self, step_ids: list[str]) -> None:
-        self.transaction(lambda c: leases.give_back(c, self.me, step_ids))
+    def _beat(self, work: Callable[[Connection], T]) -> T:
+        """A transaction on the heart's own connection."""
+        with self._hearts:
+            return held_transaction(self._heart, work)
+
+    def give_back(self, step_ids: list[str], tokens: Mapping[str, int] | None = None) -> None:
+        self.transaction(lambda c: leases.give_back(c, self.me, step_ids, tokens))
 
     def cancel(self, step_id: str) -> Aftermath:
         return self.transaction(lambda c: cancels.cancel(c, step_id, self.rules))

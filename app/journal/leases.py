@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 import socket
 import uuid
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
 from app.journal.engine import now
-from app.journal.joins import insert_new
+from app.journal.joins import insert_new, lock_steps
 from app.journal.models import Duty, Step, Worker
 from celery_agents.contracts.outcome import State
 
@@ -90,49 +92,59 @@ def _is_zombie(pid: int) -> bool:
 
 def beat(connection: Connection, me: Identity, lease_s: float) -> Beat:
     """Extend the lease; learn what is cancelled."""
-    alive = connection.execute(
-        update(Worker)
-        .where(Worker.id == me.id)
-        .values(lease_until=now() + lease_s)
-        .returning(Worker.id)
-    ).first()
+    held = select((Worker.lease_until > now()).label("alive")).where(Worker.id == me.id)
+    alive = connection.execute(held).scalar()
     if alive is None:
         register(connection, me, lease_s)
+    else:
+        mine = update(Worker).where(Worker.id == me.id)
+        connection.execute(mine.values(lease_until=now() + lease_s))
     rows = connection.execute(
         select(Step.id, Step.token, Step.cancel_requested).where(
             Step.worker_id == me.id, Step.state == State.RUNNING
         )
     ).all()
     return Beat(
-        alive=alive is not None,
+        alive=bool(alive),
         running={r.id: r.token for r in rows},
         cancelled=[r.id for r in rows if r.cancel_requested],
     )
 
 
-def give_back(connection: Connection, me: Identity, step_ids: list[str]) -> None:
-    """Steps that are ours by the journal but not by our memory (a claim whose answer was lost)."""
-    connection.execute(
-        update(Step)
-        .where(Step.id.in_(step_ids), Step.worker_id == me.id, Step.state == State.RUNNING)
-        .values(state=State.READY, worker_id=None, ready_at=now(), wake_at=now())
-    )
+def give_back(
+    connection: Connection,
+    me: Identity,
+    step_ids: Collection[str],
+    tokens: Mapping[str, int] | None = None,
+) -> None:
+    """Steps that are ours by the journal but not by our memory (a claim whose answer was lost).
+
+    Nobody ran them, so that was no attempt. With ``tokens``, a step that was claimed once more
+    since is left alone.
+    """
+    lock_steps(connection, step_ids)
+    for step_id in sorted(step_ids):
+        held = (Step.id == step_id) & (Step.worker_id == me.id) & (Step.state == State.RUNNING)
+        if tokens is not None:
+            held &= Step.token == tokens[step_id]
+        connection.execute(update(Step).where(held).values(_RELEASED))
 
 
 def leave(connection: Connection, me: Identity) -> None:
     """End the lease; steps that still run are ready for others at once."""
-    connection.execute(
-        update(Step)
-        .where(Step.worker_id == me.id, Step.state == State.RUNNING)
-        .values(
-            state=State.READY,
-            worker_id=None,
-            attempts=Step.attempts - 1,  # a worker that stops is no fault of the step
-            ready_at=now(),
-            wake_at=now(),
-        )
-    )
+    running = (Step.worker_id == me.id) & (Step.state == State.RUNNING)
+    lock_steps(connection, connection.execute(select(Step.id).where(running)).scalars())
+    connection.execute(update(Step).where(running).values(_RELEASED))
     connection.execute(delete(Worker).where(Worker.id == me.id))
+
+
+_RELEASED: dict[Any, Any] = {
+    Step.state: State.READY,
+    Step.worker_id: None,
+    Step.attempts: Step.attempts - 1,  # a worker that stops is no fault of the step
+    Step.ready_at: now(),
+    Step.wake_at: now(),
+}
 
 
 def take_duty(connection: Connection, name: str, holder: str, lease_s: float) -> bool:

@@ -34,7 +34,7 @@ class Statements:
         object.__setattr__(self, "texts", tuple(t.format(*places) for t in self.texts))
 
 
-def _making(like: Prepared, state: str, count: int, started: str) -> Statements:
+def _making(like: Prepared, state: str, count: int, started: str, leased: str) -> Statements:
     return Statements(
         like,
         (
@@ -46,7 +46,7 @@ def _making(like: Prepared, state: str, count: int, started: str) -> Statements:
             SELECT {{0}}, {{1}}, {{2}}, {{3}}, {{4}}, {{5}}, {{6}}, {{7}}, {{8}}, {{9}}, {{10}},
                 {{11}}, :at + {{12}}, :one, :at + :two, :at, :at, {started}, '{state}', {count},
                 {count}, 0, 0, 0, 0
-            FROM json_each(:rows) AS v WHERE true ON CONFLICT DO NOTHING
+            FROM json_each(:rows) AS v WHERE {leased} ON CONFLICT DO NOTHING
             """,  # noqa: S608 - of our own constants
             """
             INSERT INTO runs (id, task, state, created_at, compensable)
@@ -57,8 +57,9 @@ def _making(like: Prepared, state: str, count: int, started: str) -> Statements:
     )
 
 
-_CLAIM = _making(shots.CLAIM, "running", 1, ":at")
-_INSERT = _making(shots.INSERT, "ready", 0, "NULL")
+_LEASED = "EXISTS (SELECT 1 FROM workers WHERE id = :one AND lease_until > :at)"
+_CLAIM = _making(shots.CLAIM, "running", 1, ":at", _LEASED)
+_INSERT = _making(shots.INSERT, "ready", 0, "NULL", "true")
 _FINISH = Statements(
     shots.FINISH,
     (
@@ -80,7 +81,8 @@ _START_CALL = Statements(
     (
         """
         INSERT INTO calls (step_id, seq, token, name, fingerprint, idempotency_key, started_at)
-        SELECT {0}, {1}, {2}, {3}, {4}, {5}, :at
+        SELECT {0}, {1}, {2}, {3}, {4}, {5}, CASE
+            WHEN (SELECT token FROM steps WHERE id = {0} AND state = :one) = {2} THEN :at END
         FROM json_each(:rows) AS v WHERE true ON CONFLICT DO NOTHING
         """,
     ),
@@ -97,7 +99,12 @@ _FINISH_CALL = Statements(
 )
 _SETTLE = Statements(
     shots.SETTLE,
-    ("UPDATE steps SET settled = 1 FROM json_each(:rows) AS v WHERE steps.id = {0}",),
+    (
+        """
+        UPDATE steps SET settled = 1
+        FROM json_each(:rows) AS v WHERE steps.id = {0} AND steps.token = {1}
+        """,
+    ),
 )
 #: Statements by the names of what they do in PostgreSQL.
 OF = {s.like.name: s for s in (_CLAIM, _INSERT, _FINISH, _START_CALL, _FINISH_CALL, _SETTLE)} | {

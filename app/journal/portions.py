@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, delete
+from sqlalchemy import ColumnElement, Connection, Engine, Table, delete
 from sqlalchemy.exc import OperationalError
 
 from app.journal.writer import in_transaction
@@ -40,36 +40,44 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """What came of a portion; 0 rows when it was cut off."""
+    """What came of a portion."""
 
-    deleted: int
+    deleted: int  # rows; fewer than were asked for when some are not to go any more
     held_s: float  # with the commit, without waiting for the locks of others
+    cut_off: bool = False  # it took too long and nothing was deleted
 
 
 class _TooLongError(Exception):
     """The statement was cut off. No error of the database: trying again at once would not help."""
 
 
-def delete_portion(engine: Engine, table: Table, keys: Sequence[Any], lock_s: float) -> Portion:
-    """Delete rows by their keys, all of them or, when that takes too long, none.
+def delete_portion(
+    engine: Engine,
+    table: Table,
+    keys: Sequence[Any],
+    lock_s: float,
+    where: ColumnElement[bool] | None = None,
+) -> Portion:
+    """Delete rows by their keys, those of which ``where`` holds; none when that takes too long.
 
     A single row is deleted however long it takes: there is no smaller portion.
     """
     (key,) = table.primary_key
     limit_s = _CUT_OFF * lock_s if len(keys) > 1 else None
-    began = 0.0
+    began, deleted = 0.0, 0
+    chosen = key.in_(keys) if where is None else key.in_(keys) & where
 
     def work(connection: Connection) -> None:
-        nonlocal began
+        nonlocal began, deleted
         began = time.monotonic()  # on SQLite the transaction began with its lock
         with _cut_off(connection, limit_s):
-            connection.execute(delete(table).where(key.in_(keys)))
+            deleted = connection.execute(delete(table).where(chosen)).rowcount
 
     try:
         in_transaction(engine, work)
     except _TooLongError:
-        return Portion(0, time.monotonic() - began)
-    return Portion(len(keys), time.monotonic() - began)
+        return Portion(0, time.monotonic() - began, cut_off=True)
+    return Portion(deleted, time.monotonic() - began)
 
 
 @contextmanager

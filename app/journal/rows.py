@@ -129,6 +129,7 @@ class Refusal(StrEnum):
     TAKEN = "taken"  # runs elsewhere under a live lease
     EARLY = "early"  # not before its ready_at
     WAITING = "waiting"  # for its members
+    LAPSED = "lapsed"  # the worker that asks has lost its lease
     MISSING = "missing"  # no such row: cleaned up, or the message is forged
 
 
@@ -144,6 +145,7 @@ class Finished:
     outcome: Outcome
     parent_id: str | None
     aftermath: Aftermath
+    token: int  # of its row, as it ended
 
 
 Claim = Claimed | Refused | Finished

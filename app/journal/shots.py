@@ -53,6 +53,10 @@ Written = dict[str, Sequence[Any]]
 _TEXTS, _INTEGERS, _FLOATS = "text[]", "integer[]", "double precision[]"
 
 
+#: Whether a worker has its lease: one that lapsed claims nothing, since others take that from it.
+LEASED = f"EXISTS (SELECT FROM workers WHERE id = {{}} AND lease_until > {CLOCK})"
+
+
 def _making(name: str, *, claimed: bool) -> Prepared:
     """Rows that are made if they are not there: claimed at once, by $14, or ready to be claimed."""
     state, count, started = ("running", 1, CLOCK) if claimed else ("ready", 0, "NULL")
@@ -75,6 +79,7 @@ def _making(name: str, *, claimed: bool) -> Prepared:
             FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
                 AS v(id, run_id, parent_id, member, position, task, agent, queue, priority,
                 payload, envelope, max_attempts, timeout_s)
+            {f"WHERE {LEASED.format('$14')}" if claimed else ""}
             ON CONFLICT DO NOTHING
             RETURNING id, parent_id, task, created_at
         ), run AS (
@@ -92,14 +97,20 @@ CLAIM = _making("claim_steps", claimed=True)
 INSERT = _making("insert_steps", claimed=False)
 
 #: Of steps that stand in the journal and are due; one that another worker held is not among them.
+#: Rows that somebody has locked are left to the ordinary way, as in EXPAND: who holds several steps
+#: and no join of theirs must not wait for another one (see joins.py).
 TAKE = Prepared(
     "take_steps",
     (_TEXTS, "text", "text", "double precision"),
     f"""
     UPDATE steps SET state = 'running', attempts = attempts + 1, token = token + 1,
         worker_id = $2, wakes = 0, started_at = coalesce(started_at, {CLOCK})
-    WHERE id = ANY ($1) AND state = $3 AND ready_at <= {CLOCK} + $4
-        AND attempts < max_attempts AND NOT cancel_requested
+    WHERE id = ANY (ARRAY(
+            SELECT id FROM steps WHERE id = ANY ($1) AND state = $3
+            FOR NO KEY UPDATE SKIP LOCKED
+        ))
+        AND state = $3 AND ready_at <= {CLOCK} + $4 AND attempts < max_attempts
+        AND NOT cancel_requested AND {LEASED.format("$2")}
     RETURNING id, token, attempts, run_id, parent_id, member, task, agent, queue, priority,
         CAST(payload AS text), max_attempts, deadline_at - {CLOCK},
         (SELECT policy FROM joins WHERE step_id = steps.parent_id)
@@ -163,10 +174,13 @@ EXPAND = Prepared(
         *(_TEXTS, _TEXTS, _TEXTS, _INTEGERS, _TEXTS, _TEXTS, _TEXTS, _TEXTS, _INTEGERS, _FLOATS),
     ),
     f"""
-    WITH waiting AS (
+    WITH held AS (
+        SELECT id FROM steps WHERE id = ANY ($1) FOR NO KEY UPDATE SKIP LOCKED
+    ), waiting AS (
         UPDATE steps SET state = 'waiting', worker_id = NULL, attempts = 0
         FROM unnest($1, $2, $3, $4, $5, $6) AS v(id, token, policy, keep, expected, timeout_s)
-        WHERE steps.id = ANY ($1) AND steps.id = v.id AND steps.token = v.token
+        WHERE steps.id = ANY (ARRAY(SELECT id FROM held)) AND steps.id = v.id
+            AND steps.token = v.token
             AND steps.state = $7 AND NOT steps.cancel_requested
             AND (SELECT j.round FROM joins AS j WHERE j.step_id = steps.id) IS NULL
         RETURNING steps.id, steps.run_id, steps.queue, steps.priority, steps.envelope, v.policy,
@@ -195,19 +209,24 @@ EXPAND = Prepared(
 
 #: Of members whose success needs no note for compensations, and of whose joins nothing is to be
 #: decided: by these ends they do not fire, or only since all members that they ever had have ended.
-#: Joins are locked before the steps, as everywhere (see joins.py); they count what was written. One
-#: member of a join that fires tells its parent's wake.
+#: Joins are locked before the steps, as everywhere (see joins.py): those of the runs $8 first, where
+#: some are not of roots. They count what was written, in the round that the lock saw: the statement
+#: has one snapshot, and a round that began while it waited is not in it. One member of a join that
+#: fires tells its parent's wake.
 FINISH_MEMBERS = Prepared(
     "finish_members",
-    (_TEXTS, _INTEGERS, _TEXTS, _TEXTS, _TEXTS, "text", "double precision"),
+    (_TEXTS, _INTEGERS, _TEXTS, _TEXTS, _TEXTS, "text", "double precision", _TEXTS),
     f"""
     WITH asked AS (
         SELECT v.parent_id, count(*) AS ended,
             count(*) FILTER (WHERE v.state = 'succeeded') AS succeeded
         FROM unnest($3, $4) AS v(parent_id, state) GROUP BY v.parent_id
+    ), roots AS (
+        SELECT step_id FROM joins WHERE step_id = ANY ($8) ORDER BY step_id FOR UPDATE
     ), held AS (
-        SELECT j.step_id FROM asked AS a, joins AS j
-        WHERE j.step_id = ANY ($3) AND j.step_id = a.parent_id AND j.state = 'open'
+        SELECT j.step_id, j.round FROM asked AS a, joins AS j
+        WHERE (SELECT count(*) FROM roots) >= 0 AND j.step_id = ANY ($3)
+            AND j.step_id = a.parent_id AND j.state = 'open'
             AND (j.done + a.ended < j.expected OR j.round = 1 AND j.done + a.ended = j.expected)
             AND (
                 j.policy = 'all'
@@ -221,7 +240,8 @@ FINISH_MEMBERS = Prepared(
             settled = true
         FROM unnest($1, $2, $4, $5) AS v(id, token, state, outcome)
         WHERE steps.id = ANY ($1) AND steps.id = v.id AND steps.token = v.token
-            AND steps.state = $6 AND coalesce(steps.parent_id, '') IN (SELECT step_id FROM held)
+            AND steps.state = $6
+            AND (coalesce(steps.parent_id, ''), steps.round) IN (SELECT step_id, round FROM held)
         RETURNING steps.id, steps.parent_id, steps.round, steps.state
     ), counted AS (
         UPDATE joins SET done = joins.done + e.ended,
@@ -253,12 +273,16 @@ FINISH_MEMBERS = Prepared(
     joined=True,
 )
 
+#: Of steps that run under the claim of their call. For another one the time of its begin is NULL,
+#: which the table refuses, and so the whole statement: it need not answer, which is a round trip.
 START_CALL = Prepared(
     "start_calls",
-    (_TEXTS, _INTEGERS, _INTEGERS, _TEXTS, _TEXTS, _TEXTS),
+    (_TEXTS, _INTEGERS, _INTEGERS, _TEXTS, _TEXTS, _TEXTS, "text"),
     f"""
     INSERT INTO calls (step_id, seq, token, name, fingerprint, idempotency_key, started_at)
-    SELECT v.step_id, v.seq, v.token, v.name, v.fingerprint, v.key, {CLOCK}
+    SELECT v.step_id, v.seq, v.token, v.name, v.fingerprint, v.key,
+        CASE WHEN (SELECT token FROM steps WHERE id = v.step_id AND state = $7) = v.token
+            THEN {CLOCK} END
     FROM unnest($1, $2, $3, $4, $5, $6) AS v(step_id, seq, token, name, fingerprint, key)
     ON CONFLICT DO NOTHING
     """,  # noqa: S608 - of our own constant
@@ -277,4 +301,12 @@ FINISH_CALL = Prepared(
     joined=True,
 )
 
-SETTLE = Prepared("settle_steps", (_TEXTS,), "UPDATE steps SET settled = true WHERE id = ANY ($1)")
+#: Of the ends that were told: a step that was requeued since has another token.
+SETTLE = Prepared(
+    "settle_steps",
+    (_TEXTS, _INTEGERS),
+    """
+    UPDATE steps SET settled = true
+    WHERE id = ANY ($1) AND token = $2[array_position($1, CAST(id AS text))]
+    """,
+)

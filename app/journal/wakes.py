@@ -63,15 +63,17 @@ def unsettled(
 
 def late_joins(connection: Connection, limit: int, rules: joins.Rules) -> Aftermath:
     """Joins past their deadline whose timer message was lost: fire them."""
-    ids = connection.execute(
-        select(Join.step_id)
+    late = connection.execute(
+        select(Join.step_id, Step.run_id)
+        .join(Step, Step.id == Join.step_id)
         .where(Join.state == "open", Join.deadline_at <= now())
         .order_by(Join.deadline_at)
         .limit(limit)
-    ).scalars()
+    ).all()
+    joins.lock(connection, ((row.step_id, row.run_id) for row in late))
     result = Aftermath()
-    for step_id in list(ids):
-        fired = joins.fire_if_late(connection, step_id, rules)
+    for row in late:
+        fired = joins.fire_if_late(connection, row.step_id, rules)
         if fired is not None:
             result.wakes += fired.wakes
             result.cancels += fired.cancels
@@ -85,11 +87,10 @@ def _wake(
     grace_s: float,
     backoff_max_s: float,
 ) -> list[Wake]:
-    ids = list(
-        connection.execute(
-            select(Step.id).where(which).order_by(Step.wake_at).limit(limit)
-        ).scalars()
-    )
+    # A row that somebody holds is being seen to.
+    found = select(Step.id).where(which).order_by(Step.wake_at).limit(limit)
+    held = found.with_for_update(skip_locked=True, key_share=True)
+    ids = list(connection.execute(held).scalars())
     if not ids:
         return []
     doublings = case((Step.wakes > _DOUBLINGS_MAX, _DOUBLINGS_MAX), else_=Step.wakes)

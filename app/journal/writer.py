@@ -17,7 +17,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby, repeat
 from typing import Any, ClassVar, Generic, TypeVar
 
 from sqlalchemy import Engine
@@ -25,11 +25,13 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import (
     DatabaseError,
     DBAPIError,
+    IntegrityError,
     InterfaceError,
     InternalError,
     OperationalError,
     SQLAlchemyError,
 )
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from app.fibers import Gathered, alone
@@ -48,6 +50,9 @@ DATABASE_ATTEMPTS = 4
 #: lone one, which somebody waits for.
 COMPANY = 4
 LAZY_S = 0.25
+#: The order of claims: what comes later refers to rows that those may have made.
+_BEFORE_CALLS = 30
+_AGAIN_OPTION = "journal_again"
 
 
 class Operation(ABC, Generic[R]):
@@ -64,6 +69,8 @@ class Operation(ABC, Generic[R]):
 
     def __init__(self) -> None:
         self.future: Reply[R] = Reply()
+        #: Whether it is written once more: an earlier try may have been committed unheard.
+        self.again = False
 
     @classmethod
     @abstractmethod
@@ -79,6 +86,11 @@ class Operation(ABC, Generic[R]):
     def has_lite(self) -> bool:
         """Whether lite.py has its shot for SQLite, where that is quicker too."""
         return True
+
+    @property
+    def alone(self) -> bool:
+        """Whether it takes locks in an order of its own, so that it has a transaction to itself."""
+        return False
 
     @classmethod
     def shot(cls, operations: Sequence[Any]) -> Shot | None:  # noqa: ARG003 - for subclasses
@@ -186,7 +198,17 @@ class Writer:
         for part in parts:
             for volley in self._load(part):
                 self._write([o for group, _ in volley for o in group], partial(_shoot, volley))
-        self._write([o for o in batch if not o.future.done()], _transact)
+        left = [o for o in batch if not o.future.done()]
+        if self._final.whole:  # one writer at a time: no order of locks
+            self._write(left, _transact)
+            return
+        together = [o for o in left if not o.alone]
+        alone = sorted((o for o in left if o.alone), key=_order)
+        last = [o for o in together if type(o).order > _BEFORE_CALLS]
+        self._write([o for o in together if type(o).order <= _BEFORE_CALLS], _transact)
+        for operation in alone:
+            self._write([operation], _transact)
+        self._write(last, _transact)
 
     def _load(self, part: list[Operation[Any]]) -> list[_Volley]:
         try:
@@ -200,7 +222,7 @@ class Writer:
             return
         held = self._final if any(o.final for o in batch) else self._relaxed
         try:
-            results = _tried(lambda: way(held, batch))
+            results = _tried(partial(_noted, way, held, batch))
         except JournalUnavailableError as error:
             for operation in batch:
                 operation.future.set_exception(error)
@@ -222,13 +244,26 @@ _Volley = list[tuple[list[Operation[Any]], Shot]]
 _Way = Callable[[Held, list[Operation[Any]]], _Results]
 
 
+def _noted(way: _Way, held: Held, batch: list[Operation[Any]]) -> _Results:
+    """Write a batch; when that fails, note that it is written again."""
+    try:
+        return way(held, batch)
+    except DBAPIError:
+        for operation in batch:
+            operation.again = True
+        raise
+
+
 def _transact(held: Held, batch: list[Operation[Any]]) -> _Results:
     return held.transaction(lambda c: _apply(c, batch))
 
 
 def _shoot(volley: _Volley, held: Held, _: list[Operation[Any]]) -> _Results:
     """What single statements wrote of a volley: all, some, or nothing."""
-    written = held.shoot([shot for _, shot in volley]) if held.shoots else None
+    try:
+        written = held.shoot([shot for _, shot in volley]) if held.shoots else None
+    except IntegrityError:  # a row is not as the short way takes it to be
+        written = None
     if written is None:
         return []
     return [
@@ -268,6 +303,10 @@ def _variety(operation: Operation[Any]) -> int:
     return operation.variety
 
 
+def _order(operation: Operation[Any]) -> int:
+    return type(operation).order
+
+
 def _by_kind(
     batch: list[Operation[Any]],
 ) -> Iterator[tuple[type[Operation[Any]], list[Operation[Any]]]]:
@@ -286,12 +325,26 @@ def _apply(connection: Connection, batch: list[Operation[Any]]) -> list[tuple[Op
 def in_transaction(engine: Engine, work: Callable[[Connection], R]) -> R:
     """Run ``work`` in one transaction; try again when the database was away for a moment.
 
+    ``work`` may be run although an earlier try of it was committed, whose answer was lost: then
+    :func:`is_again` says of its connection that it is not the first.
+
     At most ``DATABASE_ATTEMPTS`` tries; a lock that another process holds is waited for in each.
 
     Raises:
         JournalUnavailableError: the database did not answer, is read-only or full.
     """
-    return _tried(lambda: _transaction(engine, work))
+    engines = chain([engine], repeat(engine.execution_options(**{_AGAIN_OPTION: True})))
+    return _tried(lambda: _transaction(next(engines), work))
+
+
+def held_transaction(held: Held, work: Callable[[Connection], R]) -> R:
+    """The same on a connection that is kept."""
+    return _tried(lambda: held.transaction(work))
+
+
+def is_again(connection: Connection) -> bool:
+    """Whether its transaction is another try, whose first one may have been committed."""
+    return bool(connection.get_execution_options().get(_AGAIN_OPTION))
 
 
 def _tried(transaction: Callable[[], R]) -> R:
@@ -303,6 +356,11 @@ def _tried(transaction: Callable[[], R]) -> R:
             if not _passes(error):
                 raise
         return _AGAIN.copy()(transaction)
+    except PoolTimeoutError as error:
+        raise JournalUnavailableError(
+            "The journal gave no connection in time: all are in use, or the database is slow. "
+            "Nothing was acknowledged; it is tried again."
+        ) from error
     except SQLAlchemyError as error:
         if isinstance(error, DBAPIError) and _unavailable(error):
             raise JournalUnavailableError(

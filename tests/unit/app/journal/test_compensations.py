@@ -194,7 +194,7 @@ class TestLateFinishes:
 
     def test_after_all_was_undone(self, world: World, journal: Journal, late: Claimed) -> None:
         end(journal, claimed(journal, U), DONE)
-        journal.settle(U).result(SOON)
+        journal.settle(U, 1).result(SOON)
         assert ids(end(journal, late, UNDOABLE).wakes) == [U]
         row = world.row(U)
         assert (row.state, row.outcome, row.finished_at, row.settled) == (

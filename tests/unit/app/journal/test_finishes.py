@@ -96,9 +96,9 @@ def test_a_step_that_is_given_back_costs_no_attempt(world: World, journal: Journ
 
 def test_a_settled_step(world: World, journal: Journal) -> None:
     journal.finish(claimed(journal, "s", step()), DONE).result(SOON)
-    journal.settle("s").result(SOON)
+    journal.settle("s", 1).result(SOON)
     assert world.row("s").settled
-    journal.settle("unheard of").result(SOON)  # a message whose row was never made
+    journal.settle("unheard of", 1).result(SOON)  # a message whose row was never made
 
 
 def test_members_have_no_successors_of_their_own(world: World, journal: Journal) -> None:

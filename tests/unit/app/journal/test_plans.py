@@ -222,7 +222,7 @@ def work_through(world: World, journal: Journal) -> None:
     batch(journal, *[FinishStep(claim, end, journal.rules) for claim, end in held])
     batch(journal, *[Settle(i) for i in ids])
     journal.finish(claimed(journal, "alone", step("alone")), DONE).result(SOON)
-    journal.settle("alone").result(SOON)
+    journal.settle("alone", 1).result(SOON)
     journal.insert(step("following")).result(SOON)
     two = [claimed(journal, i, step(i)) for i in ("one", "two")]
     journal._writer._commit([FinishStep(claim, DONE, journal.rules) for claim in two])

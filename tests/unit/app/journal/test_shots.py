@@ -59,7 +59,7 @@ def through(proxy: Proxy) -> Iterator[World]:
     journal.start_call(claim, 0, "model", "f", "k").result(SOON)
     journal.finish_call(claim, 0, {"a": 1}).result(SOON)
     journal.finish(claim, DONE).result(SOON)
-    journal.settle("warm").result(SOON)
+    journal.settle("warm", 1).result(SOON)
     for parent in ("warm pattern", "another"):
         (one,) = expand(journal, parent, plan("a"))
         journal.finish(one, DONE).result(SOON)
@@ -103,7 +103,7 @@ class TestOneRoundTrip:
         assert end == only("finish_calls")
         finish = sent(proxy, lambda: journal.finish(claims[0], DONE).result(SOON))
         assert finish == only("finish_step")
-        assert sent(proxy, lambda: journal.settle("s").result(SOON)) == only("settle_steps")
+        assert sent(proxy, lambda: journal.settle("s", 1).result(SOON)) == only("settle_steps")
         assert (through.row("s").state, through.row("s").settled) == ("succeeded", True)
         assert through.calls("s")[0].answer == {"a": 1}
 

@@ -36,7 +36,7 @@ def test_nothing_is_found_where_nothing_is_due(world: World, journal: Journal, f
     journal.postpone(claimed(journal, "later", step("later")), delay_s=99, error=TIRED).result(SOON)
     journal.finish(claimed(journal, "done", step("done")), DONE).result(SOON)
     journal.finish(claimed(journal, "settled", step("settled")), DONE).result(SOON)
-    journal.settle("settled").result(SOON)
+    journal.settle("settled", 1).result(SOON)
     world.set("settled", wake_at=0.0)
     expand(journal, "waiting", plan("a"))
     world.set("waiting", wake_at=0.0)
@@ -96,7 +96,7 @@ def test_a_finished_step_whose_successors_may_be_lost_is_found(
     world.set("s", wake_at=0.0)
     assert ids(look(journal, wakes.unsettled)) == ["s"]
     world.set("s", wake_at=0.0)
-    journal.settle("s").result(SOON)
+    journal.settle("s", 1).result(SOON)
     assert look(journal, wakes.unsettled) == []
 
 

@@ -278,7 +278,7 @@ class TestAlone:
 
     def test_what_nobody_waits_for_goes_along_with_others(self, journal: Journal) -> None:
         claimed(journal, "s", step())
-        assert not in_a_fiber(lambda: journal.settle("s").done())
+        assert not in_a_fiber(lambda: journal.settle("s", 1).done())
 
     def test_an_error_is_its_own(self, world: World, journal: Journal) -> None:
         claim = in_a_fiber(lambda: claimed(journal, "s", step()))
