@@ -95,7 +95,7 @@ DEEDS: dict[str, list[str]] = {
             "requeue r, undoable b, end b, win b, cancel b, cancel r, over r, settle r, postpone b"
         ),
         "dead-old": "requeue r, undoable b, end b, clean, over r, settle r, cancel b, postpone b",
-        "letters-old": "requeue s, clean, settle t, over s, over t, new k",
+        "letters-old": "requeue s, clean, settle t, over s, over t, new k, cancel s",
         "nothing": "new k, cancel k, insert k, run k, probe broker",
     }.items()
 }
@@ -126,6 +126,7 @@ SHARP: dict[str, list[Case]] = {
         Case.of("letters-old", "requeue s|clean"),
         Case.of("undo-dead", "requeue u|clean"),
         Case.of("dead-old", "undoable b|clean"),
+        Case.of("dead-old", "requeue r|end b|clean"),
     ],
     "deadlocks": [
         Case.of("tree", "claims l+z+c|cancel r"),

@@ -20,7 +20,7 @@ from app.journal.engine import connect
 from app.journal.leases import Identity
 from app.journal.models import Base
 from app.journal.rows import Claimed
-from app.journal.writer import Operation, _transact
+from app.journal.writer import Operation
 from app.reply import Reply
 from celery_agents.contracts.outcome import State
 from tests.support.interleave.stage import Stage
@@ -104,10 +104,9 @@ class InPlace:
 
     def write(self, batch: list[Operation[Any]]) -> None:
         """A group commit."""
-        if self.quick:
-            self.writer._commit(batch)
-        else:
-            self.writer._write(batch, _transact)
+        for held in (self.writer._final, self.writer._relaxed):
+            held.shoots = self.quick
+        self.writer._commit(batch)
 
     def close(self) -> None:
         self.writer.close()

@@ -105,8 +105,8 @@ class Hand:
 
         return self._tell("finish_call", claim.id, work, claim)
 
-    def settle(self, step_id: str) -> None:
-        self._tell("settle", step_id, lambda: self.journal.settle(step_id).result(SOON_S))
+    def settle(self, step_id: str, token: int) -> None:
+        self._tell("settle", step_id, lambda: self.journal.settle(step_id, token).result(SOON_S))
 
     def batch(self, *operations: Operation[Any]) -> None:
         """Several writes in one group commit."""
@@ -155,7 +155,9 @@ class Hand:
         return self._tell("beat", self.journal.me.id, self.journal.beat)
 
     def give_back(self, claim: Claimed) -> None:
-        self._tell("give_back", claim.id, lambda: self.journal.give_back([claim.id]), claim)
+        tokens = {claim.id: claim.token}
+        work = lambda: self.journal.give_back([claim.id], tokens)  # noqa: E731
+        self._tell("give_back", claim.id, work, claim)
 
     def leave(self) -> None:
         def work() -> None:

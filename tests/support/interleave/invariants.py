@@ -343,7 +343,7 @@ def calls_are_made_by_who_holds_the_step_and_once(s: Story) -> Iterator[str]:
     calls = {(c["step_id"], c["seq"], c["token"]): c for c in s.rows["calls"]}
     for t in s.asked("start_call", "finish_call"):
         known = calls.get((t.step_id, 0, t.about.token))
-        if isinstance(t.answer, Exception) or t.step_id not in s.steps:
+        if isinstance(t.answer, Exception) or t.answer is False or t.step_id not in s.steps:
             continue
         if known is None:
             yield f"{s.name(t.step_id)}: a call was made that no row tells of"

@@ -108,8 +108,7 @@ def run(hand: Hand, world: World, target: str) -> object:
     claim = _mine(hand).claim(world.ids.get(target, target))
     if not isinstance(claim, Claimed):
         return None
-    if not hand.journal.finished_calls(claim.id):
-        hand.start_call(claim)
+    if not hand.journal.finished_calls(claim.id) and hand.start_call(claim):
         hand.finish_call(claim)
     return hand.finish(claim, DONE)
 
@@ -269,7 +268,9 @@ def clean(hand: Hand, world: World, target: str) -> object:
 
 @verb("settle", "settle")
 def settle(hand: Hand, world: World, target: str) -> object:
-    return hand.settle(world.ids[target])
+    step_id = world.ids[target]
+    row = next(row for row in world.rows["steps"] if row["id"] == step_id)
+    return hand.settle(step_id, row["token"])
 
 
 @verb("sweep", "sweep")
@@ -292,8 +293,7 @@ def beat(hand: Hand, world: World, target: str) -> object:
 @verb("call", "call")
 def call(hand: Hand, world: World, target: str) -> object:
     claim = _held(hand, world, target)
-    hand.start_call(claim)
-    return hand.finish_call(claim)
+    return hand.finish_call(claim) if hand.start_call(claim) else None
 
 
 @verb("calls", "call")

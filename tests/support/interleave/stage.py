@@ -23,6 +23,8 @@ from app.journal.models import Base
 _PATIENCE_S = 0.002
 #: Seconds after which a schedule that does not end is given up.
 _STUCK_S = 20.0
+#: Steps that one makes in a row at the most while others may.
+_FAIR = 60
 #: Statements before which threads stop: those that look at rows. Settings and clocks are not.
 _LOOKS = re.compile(rf"\b(EXECUTE|{'|'.join(Base.metadata.tables)})\b", re.IGNORECASE)
 _DEADLOCK = "40P01"
@@ -183,6 +185,9 @@ class Stage:
             enabled = tuple(a.number for a in actors if a.statement is not None)
             if not enabled:
                 return
+            recent = self._trace.choices[-_FAIR:]
+            if len(recent) == _FAIR and set(recent) == {last}:  # it tries again and again
+                enabled = tuple(n for n in enabled if n != last) or enabled
             last = choose(enabled, last)
             chosen = actors[last]
             self._trace.choices.append(last)

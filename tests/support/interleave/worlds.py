@@ -10,12 +10,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from app.journal.rows import Claimed, derived_id
+from app.journal import dead
+from app.journal.rows import Claimed, Finished, derived_id
 from app.plan import Expand, JoinPolicy, Member
 from celery_agents import names
 from celery_agents.contracts.compensation import Compensation, compensation_id
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
-from tests.support.interleave.ground import Ground, World
+from tests.support.interleave.ground import GRACE_S, Ground, World
 from tests.unit.app.journal.support import DONE, FAILED, TIRED, member, plan, step
 
 LATER_S = 3600.0
@@ -70,9 +71,18 @@ class Builder:
     def die(self, name: str) -> None:
         """Claim a step and give it up."""
         self.claim(name)
+        self.give_up(name)
+
+    def give_up(self, name: str) -> None:
+        """Give a claimed step up: its worker is gone, and its attempts are used up."""
         claim = self.world.claims.pop(name)
         self.set("steps", name, "attempts = max_attempts, worker_id = 'gone'")
-        self.as_("A").journal.claim(claim.id).result(SOON_S)
+        found = self.as_("A").journal.claim(claim.id).result(SOON_S)
+        assert isinstance(found, Finished), found
+
+    def requeue(self, name: str) -> None:
+        step_id = self.world.ids[name]
+        self.journal.transaction(lambda c: dead.requeue_step(c, step_id, GRACE_S))
 
     def set(self, table: str, name: str, values: str) -> None:
         key = "step_id" if table == "joins" else "id"
@@ -93,10 +103,15 @@ class Builder:
     def age(self, days: float) -> None:
         """All runs were made, and ended, so many days ago."""
         by = days * DAY_S
+        times = f"created_at = created_at - {by}, finished_at = finished_at - {by}"
         self.ground.execute(
-            f"UPDATE runs SET created_at = created_at - {by}, finished_at = finished_at - {by}; "
-            f"UPDATE steps SET created_at = created_at - {by}, finished_at = finished_at - {by}"
+            f"UPDATE runs SET {times}; UPDATE steps SET {times}, deadline_at = deadline_at - {by}; "
+            "UPDATE steps SET wakes = 7 WHERE finished_at IS NOT NULL AND NOT settled"
         )
+
+    def settle(self, name: str) -> None:
+        """Its result is stored."""
+        self.set("steps", name, "settled = true")
 
 
 def person() -> Member:
@@ -236,30 +251,33 @@ def undoing(ground: Ground, world: World, *, u: str) -> None:
         b.claim("u", "A")
         failed = ErrorInfo(kind="compensation_failed", message="no")
         b.finish("u", Outcome(state=State.DEAD, error=failed))
+        b.settle("r")
+        b.settle("u")
         b.age(31)
 
 
 def dead_root(ground: Ground, world: World, *, old: bool) -> None:
-    """r is dead, requeued before; b runs on, and can be undone."""
+    """r is dead for the second time, a week later; b runs on, and can be undone."""
     b = Builder(ground, world)
     b.root("r", max_attempts=1, timeout_s=50.0)
     b.expand("r", plan("b", kind="first", timeout_s=LATER_S, keep=True))
     b.claim("b", "B")
     b.late("r")
     b.die("r")
-    b.set("steps", "r", f"created_at = created_at - {7 * DAY_S}")
+    b.age(7)
+    b.requeue("r")
+    b.die("r")
     if old:
+        b.settle("r")
         b.age(31)
 
 
 def old_letter(ground: Ground, world: World) -> None:
-    """s is dead since a month, and settled; t has ended since a month, and is not."""
+    """s has been dead for a month, and is settled; t ended then, and cannot be settled."""
     b = Builder(ground, world)
-    b.claim("s", "A", step("s", timeout_s=50.0))
-    b.world.claims.pop("s")
-    b.set("steps", "s", "attempts = max_attempts, worker_id = 'gone'")
-    b.journal.claim("s").result(SOON_S)
-    b.journal.settle("s").result(SOON_S)
+    b.claim("s", "A", step("s", timeout_s=50.0, max_attempts=1))
+    b.give_up("s")
+    b.settle("s")
     b.claim("t", "A", step("t"))
     b.finish("t", DONE)
     b.age(31)
