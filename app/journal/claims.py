@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 from sqlalchemy import Connection, Text, any_, bindparam, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.engine import Row
 
 from app.journal import joins, shots
 from app.journal.conclusions import Conclusion, Seen, conclude
@@ -70,7 +69,7 @@ class ClaimStep(Operation[Claim]):
     def shot(cls, operations: Sequence[ClaimStep]) -> Shot | None:
         if len({o.step_id for o in operations}) < len(operations):
             return None
-        new = sorted((o.new for o in operations if o.new is not None), key=lambda n: n.id)
+        new = [o.new for o in operations if o.new is not None]
         return _making(operations[0], new) if new else _taking(operations)
 
     @property
@@ -118,7 +117,9 @@ def _locks(place: Any) -> list[tuple[str | None, str]]:
 def _making(one: ClaimStep, new: Sequence[NewStep]) -> Shot:
     """Claims that make their rows."""
     payloads = [as_json(n.payload) for n in new]
-    values = made(new, payloads, one.worker_id, one.rules.wake_grace_s)
+    in_order = sorted(zip(new, payloads, strict=True), key=lambda pair: pair[0].id)
+    rows, texts = [n for n, _ in in_order], [payload for _, payload in in_order]
+    values = made(rows, texts, one.worker_id, one.rules.wake_grace_s)
     ids = [n.id for n in new]
     return Shot(shots.CLAIM, values, ids, lambda place, _: _first(new[place], payloads[place]))
 
@@ -282,7 +283,7 @@ _LOOK = select(
 ).where(_S.id == bindparam("b_id"))
 
 
-def _judge(connection: Connection, operation: ClaimStep, row: Row[Any]) -> Claim | None:
+def _judge(connection: Connection, operation: ClaimStep, row: Any) -> Claim | None:
     """What a row says to a claim; None: it may be claimed now."""
     state = State(row.state)
     if state.final:
@@ -309,7 +310,7 @@ def _late_join(connection: Connection, operation: ClaimStep) -> Claim:
     return replace(claim, cancels=aftermath.cancels) if isinstance(claim, Claimed) else claim
 
 
-def _give_up(connection: Connection, operation: ClaimStep, row: Row[Any]) -> Finished | None:
+def _give_up(connection: Connection, operation: ClaimStep, row: Any) -> Finished | None:
     """End a step that was cancelled, or whose attempts are used up; None when it has moved on."""
     if row.cancel_requested:
         outcome = Outcome(state=State.CANCELLED, error=ErrorInfo.of(StepCancelledError()))

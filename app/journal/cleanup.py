@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, func, or_, select
 
 from app.journal.engine import now, reading
 from app.journal.models import Base, Call, DeadLetter, Health, Join, Run, Slot, Step, Worker
@@ -49,14 +49,16 @@ class Retention:
         ended = now() - Run.finished_at
         shortest = min(self.succeeded_days, self.others_days)
         unsettled = Step.settled.is_(False) & ((Step.wakes > 0) | Step.finished_at.is_(None))
-        under_way = exists().where(Step.run_id == Run.id, unsettled)
+        # Of each run by its index: as an EXISTS it may be joined with the whole of both tables.
+        theirs = select(Step.id).where(Step.run_id == Run.id, unsettled).limit(1)
+        is_quiet = theirs.correlate(Run).scalar_subquery().is_(None)
         return (
             (Run.created_at < now() - shortest * _DAY_S)
             & or_(
                 (Run.state == State.SUCCEEDED) & (ended > self.succeeded_days * _DAY_S),
                 (Run.state != State.SUCCEEDED) & (ended > self.others_days * _DAY_S),
             )
-            & ~under_way
+            & is_quiet
         )
 
     def is_forgotten(self) -> ColumnElement[bool]:
@@ -143,9 +145,10 @@ def _still_over(table: Table, retention: Retention) -> ColumnElement[bool]:
     """What is asked once more as rows are deleted: they may be under way again since."""
     if table is DeadLetter.__table__:
         return retention.is_forgotten()
-    run_id = table.c.id if table is Run.__table__ else table.c.run_id
-    over = select(Run.id).where(retention.is_over())
-    return run_id.in_(over.with_for_update(skip_locked=True))
+    if table is Run.__table__:
+        return retention.is_over()
+    theirs = select(Run.id).where(Run.id == table.c.run_id, retention.is_over()).correlate(table)
+    return table.c.run_id == theirs.with_for_update(skip_locked=True).scalar_subquery()
 
 
 def _leftovers(connection: Connection) -> Counter[str]:

@@ -112,7 +112,7 @@ def requeue_step(
         (Step.deadline_at - Step.created_at).label("span_s"),
     ).where(Step.id == step_id)
     step = connection.execute(query.with_for_update(key_share=True)).first()
-    if step is not None and is_again(connection) and _told(connection, step_id):
+    if step is not None and is_again(connection) and _told(connection, step.run_id, step_id):
         return joins.wake_of(step[3 : 3 + len(joins.WAKE_COLUMNS)])
     if step is None or step.state != State.DEAD:
         raise InvalidPayloadError(f"There is no dead letter {step_id}.")
@@ -125,7 +125,7 @@ def requeue_step(
             f"The step {step_id} cannot run again: its parent {parent_id} went on without it. "
             "Ask for the run again."
         )
-    before = _told(connection, step_id)
+    before = _told(connection, step.run_id, step_id)
     span_s = before[0].get("timeout_s") if before else step.span_s
     row = connection.execute(
         update(Step)
@@ -143,9 +143,11 @@ def requeue_step(
     return joins.wake_of(row)
 
 
-def _told(connection: Connection, step_id: str) -> list[dict[str, Any]]:
+def _told(connection: Connection, run_id: str, step_id: str) -> list[dict[str, Any]]:
     """What was noted each time that a step was requeued, the first time first."""
-    query = select(Event.data).where(Event.step_id == step_id, Event.kind == _REQUEUED)
+    query = select(Event.data).where(
+        Event.run_id == run_id, Event.step_id == step_id, Event.kind == _REQUEUED
+    )
     rows = connection.execute(query.order_by(Event.id)).scalars()
     return [data or {} for data in rows]
 

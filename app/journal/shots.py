@@ -209,7 +209,7 @@ EXPAND = Prepared(
 
 #: Of members whose success needs no note for compensations, and of whose joins nothing is to be
 #: decided: by these ends they do not fire, or only since all members that they ever had have ended.
-#: Joins are locked before the steps, as everywhere (see joins.py): those of the runs $8 first, where
+#: Joins are locked before the steps, as everywhere (see joins.py): those of the runs $8 first, if
 #: some are not of roots. They count what was written, in the round that the lock saw: the statement
 #: has one snapshot, and a round that began while it waited is not in it. One member of a join that
 #: fires tells its parent's wake.

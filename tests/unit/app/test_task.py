@@ -96,6 +96,7 @@ def test_a_step_runs_and_is_written_down(make: Any, runtime: Runtime) -> None:
     assert found.payload == {"args": ["hello"], "kwargs": {}}
     assert found.outcome["usage"] == {"calls": 1}
     with message(task, "s"):
+        task.request.agents_token = 1
         task.on_success("HELLO", "s")
     until = time.monotonic() + SOON
     while not row(runtime, "s").settled:  # it goes along with the next commit, or soon alone

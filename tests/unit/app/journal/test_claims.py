@@ -151,7 +151,9 @@ def test_a_cancelled_step_that_nobody_runs_ends_at_its_claim(
 def test_a_cancelled_step_does_not_wait_for_its_time(world: World, journal: Journal) -> None:
     claim = claimed(journal, "s", step())
     journal.cancel("s")
-    journal.postpone(claim, delay_s=1000, error=TIRED).result(SOON)
+    assert not journal.postpone(claim, delay_s=1000, error=TIRED).result(SOON).applied
+    assert world.row("s").state == "running"  # whoever runs it ends it, or who takes it over
+    world.set("s", state="ready", ready_at=lambda now: now + 1000)
     assert finished(journal, "s").outcome.state is State.CANCELLED
 
 
@@ -203,5 +205,5 @@ def test_many_claims_at_once(world: World, journal: Journal) -> None:
     futures = [journal.claim(f"s{n}", step(f"s{n}", position=n)) for n in range(600)]
     found = [f.result(SOON) for f in futures]
     assert [f.id for f in found if isinstance(f, Claimed)] == [f"s{n}" for n in range(600)]
-    again = [world.journal("other").claim(f"s{n}") for n in range(3)]
+    again = [world.journal(f"other{n}").claim(f"s{n}") for n in range(3)]
     assert {f.result(SOON) for f in again} == {Refused(Refusal.TAKEN)}

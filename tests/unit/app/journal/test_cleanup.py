@@ -125,7 +125,7 @@ def test_leftovers(world: World, journal: Journal) -> None:
         world.add_worker(id=name)
     with world.engine.begin() as c:
         c.execute(update(Worker).where(Worker.name == "worker@here").values(lease_until=old))
-        c.execute(update(Worker).where(Worker.id == journal.me.id).values(lease_until=fresh))
+        c.execute(update(Worker).where(Worker.id == journal.me.id).values(lease_until=now() + 60))
     claimed(journal, "s", step("s"))
     world.set("s", worker_id="holds")
     with world.engine.connect() as c:

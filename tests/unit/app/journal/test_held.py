@@ -24,6 +24,7 @@ CUT = (
 @pytest.fixture
 def world(emptied_postgres_url: str) -> Iterator[World]:
     made = World(emptied_postgres_url)
+    made.add_worker(id="w")
     yield made
     made.close()
 
@@ -48,7 +49,7 @@ def expansion(step_id: str) -> Shot:
 
 
 def no_call() -> Shot:
-    return Shot(shots.START_CALL, (["nobody"], [0], [1], ["m"], ["f"], ["k"]))
+    return Shot(shots.START_CALL, (["nobody"], [0], [1], ["m"], ["f"], ["k"], "running"))
 
 
 def durability(connection: Connection) -> Any:
@@ -152,8 +153,8 @@ NOTHING = (
         "expand_steps('{s}', '{9}', '{all}', '{f}', '{1}', '{1}', 'running', 1, "
         "'{s}', '{m}', '{k}', '{0}', '{t}', '{a}', '{ready}', '{1}', '{3}', '{1}')"
     ),
-    "finish_members('{s}', '{9}', '{p}', '{succeeded}', '{1}', 'running', 1)",
-    "settle_steps('{s}')",
+    "finish_members('{s}', '{9}', '{p}', '{succeeded}', '{1}', 'running', 1, '{r}')",
+    "settle_steps('{s}', '{1}')",
     "finish_step('s', 9, 'running', '{}', 1, '{}')",
     "finish_steps('{s}', '{9}', 'running', '{1}', 1, '{1}')",
     "finish_calls('{s}', '{0}', '{9}', '{1}', '{1}')",
@@ -183,13 +184,14 @@ def kept(connection: Connection) -> list[str]:
 def test_plans_are_kept_with_their_indexes(postgres_journal_url: str) -> None:
     """However small the tables were when a plan was made: they grow, and it stays."""
     world = World(postgres_journal_url)
+    world.add_worker(id="w")
     held = Held(world.engine)
     for told in (
-        Shot(shots.SETTLE, (["no"],)),
+        Shot(shots.SETTLE, (["no"], [1])),
         Shot(shots.INSERT, claim("none").values),
         Shot(shots.TAKE, (["s"], "w", "ready", 0.25)),
         expansion("s"),
-        Shot(shots.FINISH_MEMBERS, (["s"], [9], ["p"], ["failed"], ["{}"], "running", 10.0)),
+        Shot(shots.FINISH_MEMBERS, (["s"], [9], ["p"], ["failed"], ["{}"], "running", 10.0, [])),
         Shot(shots.FINISH_ONE, ("s", 9, "running", "{}", 10.0, "{}")),
         Shot(shots.FINISH, (["s"], [9], "running", ["{}"], 10.0, ["{}"])),
         Shot(shots.FINISH_CALL, (["s"], [0], [9], ["{}"], ["{}"])),
@@ -199,7 +201,9 @@ def test_plans_are_kept_with_their_indexes(postgres_journal_url: str) -> None:
     for rows in (0, 1, 20, 300):
         for n in range(have, rows):
             held.shoot([claim(f"s{n}")])
-            held.shoot([Shot(shots.START_CALL, ([f"s{n}"], [0], [1], ["m"], ["f"], ["k"]))])
+            held.shoot(
+                [Shot(shots.START_CALL, ([f"s{n}"], [0], [1], ["m"], ["f"], ["k"], "running"))]
+            )
         have = rows
         with world.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as c:
             c.execute(text("VACUUM ANALYZE steps, runs, calls, joins"))

@@ -344,4 +344,5 @@ def test_finishers_and_a_cancel_at_once_leave_nothing_open(world: World) -> None
 
 def test_locks_are_asked_for_in_one_order(journal: Journal) -> None:
     with journal.engine.begin() as c:
-        joins.lock(c, ["q", None, "p", "q", ""])  # nothing there: no error either
+        wanted = [("q", "r"), (None, "r"), ("p", "p"), ("q", "r"), ("", "r")]
+        joins.lock(c, wanted)  # nothing there: no error either

@@ -220,7 +220,7 @@ def work_through(world: World, journal: Journal) -> None:
     ends = [DONE, FAILED] * (len(ids) // 2)
     held = zip([*again, *claims[3:]], ends, strict=True)
     batch(journal, *[FinishStep(claim, end, journal.rules) for claim, end in held])
-    batch(journal, *[Settle(i) for i in ids])
+    batch(journal, *[Settle(i, 1) for i in ids])
     journal.finish(claimed(journal, "alone", step("alone")), DONE).result(SOON)
     journal.settle("alone", 1).result(SOON)
     journal.insert(step("following")).result(SOON)
