@@ -32,7 +32,6 @@ from celery_agents import names
 from celery_agents.contracts.compensation import Compensation
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from celery_agents.errors import (
-    AgentsError,
     InvalidPayloadError,
     JournalUnavailableError,
     RunBusyError,
@@ -196,7 +195,7 @@ class Racer:
         """What a thread let fall: after a while, since a claim's commit comes before its news."""
         time.sleep(0.02)
         if self._active.get(step_id) != token:
-            self._journal.give_back([step_id])
+            self._journal.give_back([step_id], {step_id: token})
 
     def _look_after(self) -> None:
         j, rng = self._journal, self._rng
@@ -246,7 +245,7 @@ class Racer:
             self.tell("found", step_id, claim.outcome.state)
             self._follow(claim.aftermath)
             if claim.parent_id is None:
-                self._journal.settle(step_id)
+                self._journal.settle(step_id, claim.token)
         elif isinstance(claim, Claimed):
             self._active[step_id] = claim.token
             try:
@@ -272,8 +271,7 @@ class Racer:
         chance = self._rng.random()
         if chance < 0.1:
             return self._postpone(claim, attempted=False)
-        with suppress(AgentsError):  # the step is no longer ours: its end says so
-            self._call(claim)
+        self._call(claim)
         chance = self._rng.random()
         if chance < 0.1:
             return self._postpone(claim, attempted=True)
@@ -286,7 +284,8 @@ class Racer:
         if claim.token > 1 and self._journal.finished_calls(claim.id):
             return
         key = claim.id[-36:]
-        self._journal.start_call(claim, 0, "act", "f", key).result(SOON_S)
+        if not self._journal.start_call(claim, 0, "act", "f", key).result(SOON_S):
+            return
         self._calls.write(f"{key} {claim.id} {claim.token} act\n")
         time.sleep(self._rng.uniform(0, 0.01))
         self._journal.finish_call(claim, 0, {"value": 1}).result(SOON_S)
@@ -359,7 +358,7 @@ class Racer:
         self.tell("ended", claim.id, outcome.state)
         self._follow(after)
         if claim.parent_id is None:
-            self._journal.settle(claim.id)
+            self._journal.settle(claim.id, claim.token)
 
 
 def main() -> None:

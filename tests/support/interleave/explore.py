@@ -108,11 +108,11 @@ class Explorer:
             writer.quick = quick
         deeds = [deed(d, world) for d in case.deeds]
         works = [_work(d, hand, world) for d, hand in zip(deeds, hands, strict=True)]
-        losing = [n for n, d in enumerate(deeds) if d.loses]
-        trace = ground.stage.run(works, choose, losing)
+        losses = [d.loss for d in deeds]
+        trace = ground.stage.run(works, choose, losses)
         told = [t for hand in hands for t in hand.told]
         seen, rows = ground.seen(), ground.look()
-        return Story(world, told, trace, rows, seen, ground.clock(), lossy=bool(losing))
+        return Story(world, told, trace, rows, seen, ground.clock(), lossy=any(losses))
 
 
 def _work(what: Deed, hand: Hand, world: World) -> object:

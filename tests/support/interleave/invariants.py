@@ -169,7 +169,9 @@ def what_was_told_is_what_the_row_says(s: Story) -> Iterator[str]:
                 yield f"{s.name(t.step_id)} was told to have ended as {outcome.state}, {ours}"
         if t.what == "claim" and isinstance(t.answer, Claimed):
             at = [c for c in mine if c.claims and c.new["token"] == t.answer.token]
-            if not at and row is not None and t.step_id in s.began:
+            before = s.began.get(t.step_id, {}).get("token", t.answer.token)
+            known = s.lossy and t.answer.token <= before  # of an answer that did not come
+            if not (at or known or row is None or t.step_id not in s.began):
                 yield f"{s.name(t.step_id)} was told to be claimed under {t.answer.token}"
 
 

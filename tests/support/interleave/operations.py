@@ -14,6 +14,7 @@ from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from celery_agents.errors import RunBusyError, StepCancelledError
 from tests.support.interleave.ground import NEW, World
 from tests.support.interleave.hands import Hand
+from tests.support.interleave.stage import Loss
 from tests.support.interleave.worlds import LATER_S, UNDOABLE, joined
 from tests.unit.app.journal.support import DONE, FAILED, TIRED, member, step
 
@@ -33,21 +34,25 @@ class Deed:
     kind: str
     work: Work
     target: str
-    loses: bool = False  # the answer of its first commit
+    loss: Loss | None = None  # of its connection, at its first commit
 
     def __call__(self, hand: Hand, world: World) -> object:
         return self.work(hand, world, self.target)
 
 
 def deed(name: str, world: World) -> Deed:
-    """The operation that a name such as "win a" means; "~win a" loses its commit's answer."""
-    verb, _, target = name.removeprefix("~").partition(" ")
+    """The operation that a name such as "win a" means.
+
+    "~win a" loses the answer of its commit, "!win a" the commit itself; both are tried again.
+    """
+    loss = Loss(name[0]) if name[0] in "~!" else None
+    verb, _, target = name.lstrip("~!").partition(" ")
     kind, work = VERBS[verb]
     if kind == "finish":
         claim = world.claims[target]
         policy = {None: "root", "all": "member", "unbroken": "member"}.get(claim.policy)
         kind = f"finish {policy or claim.policy}"
-    return Deed(name, kind, work, target, name.startswith("~"))
+    return Deed(name, kind, work, target, loss)
 
 
 def verb(name: str, kind: str) -> Callable[[Work], Work]:

@@ -9,8 +9,10 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
+from itertools import zip_longest
 from typing import Any
 
 from sqlalchemy import Engine, event
@@ -35,6 +37,13 @@ Chooser = Callable[[Sequence[int], int | None], int]
 
 class StuckError(AssertionError):
     """The actors neither went on nor ended."""
+
+
+class Loss(Enum):
+    """When a connection is lost: with the answer of a commit, or with the commit."""
+
+    AFTER = "~"
+    BEFORE = "!"
 
 
 @dataclass(slots=True)
@@ -65,7 +74,7 @@ class _Actor:
     releases: bool = False  # the step that it makes may
     over: bool = False
     error: BaseException | None = None
-    loses: bool = False  # the answer of its next commit
+    loss: Loss | None = None  # of its connection, at its next commit
 
 
 class Stage:
@@ -89,16 +98,19 @@ class Stage:
         event.listen(engine, "handle_error", self._after_error)
 
     def run(
-        self, works: Sequence[Callable[[], Any]], choose: Chooser, losing: Collection[int] = ()
+        self,
+        works: Sequence[Callable[[], Any]],
+        choose: Chooser,
+        losses: Sequence[Loss | None] = (),
     ) -> Trace:
-        """Run them to their ends; those that are ``losing`` lose the answer of their first commit.
+        """Run them to their ends; ``losses`` are of their connections, at their first commits.
 
         Raises:
             StuckError: they did not come to it.
         """
         self._trace = Trace()
         self._open = False
-        actors = [_Actor(n, loses=n in losing) for n in range(len(works))]
+        actors = [_Actor(n, loss=loss) for n, loss in zip_longest(range(len(works)), losses)]
         threads = [
             threading.Thread(target=self._act, args=(actor, work), daemon=True)
             for actor, work in zip(actors, works, strict=True)
@@ -147,12 +159,14 @@ class Stage:
         if _LOOKS.search(statement) and not statement.startswith("PREPARE"):
             told = _short(statement, values)
             self._stop(actor, told, releases=_autocommits(connection))
+            if _autocommits(connection):
+                _lose(actor, Loss.BEFORE)
 
     def _after_statement(self, connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         actor = getattr(self._here, "actor", None)
         # A prepared statement by itself is a whole transaction.
         if actor is not None and _autocommits(connection) and "EXECUTE" in statement:
-            self._lose(actor)
+            _lose(actor, Loss.AFTER)
 
     def _before_commit(self, connection: Any) -> None:
         actor = getattr(self._here, "actor", None)
@@ -160,14 +174,10 @@ class Stage:
         if actor is None or reads or _autocommits(connection):
             return
         self._stop(actor, "COMMIT", releases=True)
-        if actor.loses:
+        _lose(actor, Loss.BEFORE)
+        if actor.loss is Loss.AFTER:
             connection.connection.driver_connection.commit()
-            self._lose(actor)
-
-    def _lose(self, actor: _Actor) -> None:
-        if actor.loses:
-            actor.loses = False
-            raise OperationalError("COMMIT", None, Exception("the connection was lost"))
+            _lose(actor, Loss.AFTER)
 
     def _after_error(self, context: Any) -> None:
         actor = getattr(self._here, "actor", None)
@@ -230,6 +240,13 @@ class Stage:
         for n in running:  # for each other's: the server ends that soon
             actors[n].held_up = False
         return False
+
+
+def _lose(actor: _Actor, what: Loss) -> None:
+    """Let its connection be lost, if that is how it is to be."""
+    if actor.loss is what:
+        actor.loss = None
+        raise OperationalError("COMMIT", None, Exception("the connection was lost"))
 
 
 def _autocommits(connection: Any) -> bool:
