@@ -56,6 +56,8 @@ DEEDS: dict[str, list[str]] = {
         "last-decided": (
             "win a, end a, win b, end b, undoable a, waiting r, timer r, late, cancel r, cancel b"
         ),
+        "patient-all": "win a, end b, ends a+b, waiting r, late, cancel r, calls a+b, taken a",
+        "patient-first": "win a, end b, undoable b, waiting r, cancel r, postpone a",
         "hedged": (
             "ends x+m, end m, win m, win y, undoable y, end y, timer r, late, cancel q, cancel r"
         ),
@@ -107,6 +109,8 @@ SHARP: dict[str, list[Case]] = {
         Case.of("last-first", "win a|waiting r", "gg"),
         Case.of("last-unbroken", "end a|waiting r", "gg"),
         Case.of("last-decided", "end a|waiting r"),
+        Case.of("patient-all", "ends a+b|waiting r"),
+        Case.of("patient-first", "win a|waiting r"),
     ],
     "given up as it is given back": [
         Case.of("alone", "hand-back s|taken s"),

@@ -154,12 +154,15 @@ def tree(ground: Ground, world: World, *, deciding: bool = False) -> None:
 # -- narrower ones
 
 
-def last(ground: Ground, world: World, *, kind: str, keep: bool = False, **more: Any) -> None:
-    """r waits, past its deadline, for a and b, which run."""
+def last(
+    ground: Ground, world: World, *, kind: str, keep: bool = False, late: bool = True
+) -> None:
+    """r waits, as a rule past its deadline, for a and b, which run."""
     b = Builder(ground, world)
-    b.root("r", **more)
+    b.root("r")
     b.expand("r", plan("a", "b", kind=kind, timeout_s=LATER_S, keep=keep))
-    b.late("r")
+    if late:
+        b.late("r")
     b.claim("a", "A")
     b.claim("b", "B")
 
@@ -295,6 +298,8 @@ WORLDS: dict[str, Callable[[Ground, World], None]] = {
     "last-first-kept": partial(last, kind="first", keep=True),
     "last-unbroken": partial(last, kind="unbroken"),
     "last-decided": partial(last, kind="decided"),
+    "patient-all": partial(last, kind="all", late=False),
+    "patient-first": partial(last, kind="first", late=False),
     "hedged": hedged,
     "both-late": both_late,
     "between": between,
