@@ -11,16 +11,18 @@ import asyncio
 import ssl
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
+from ipaddress import ip_address
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass, urlopen
+from urllib.request import ProxyHandler, build_opener, getproxies, proxy_bypass
 
 from agents.backends.base import Answer, Turn
 from agents.entries import CeleryEntry, Entry, HttpEntry, ModelEntry
 from agents.registry import Registered
 from app.health import Probe
+from app.performing import Perform, performed
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import redact
 
@@ -111,11 +113,26 @@ def _url(entry: HttpEntry | ModelEntry) -> str:
 def connection_to(url: str) -> Connect:
     """Where a client of this URL connects first: its host, or the proxy of the environment."""
     parts = urlsplit(url)
-    proxy = getproxies().get(parts.scheme)
-    if proxy and not proxy_bypass(parts.hostname or ""):
-        parts = urlsplit(proxy if "//" in proxy else f"http://{proxy}")
+    if proxy := _proxy_of(parts.scheme, parts.hostname or ""):
+        parts = urlsplit(proxy)
     scheme = parts.scheme if parts.scheme in _PORTS else "http"
     return Connect(parts.hostname or "", parts.port or _PORTS[scheme], scheme == "https")
+
+
+def _proxy_of(scheme: str, host: str) -> str | None:
+    """The proxy that the agents' own clients use (agents/backends/clients.py): for https alone."""
+    proxies = getproxies()
+    proxy = proxies.get("https") or proxies.get("all")
+    if scheme != "https" or not proxy or _is_local(host) or proxy_bypass(host):
+        return None
+    return proxy if "//" in proxy else f"http://{proxy}"
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 async def probe_agents(
@@ -180,7 +197,10 @@ def _any_certificate() -> ssl.SSLContext:
 
 
 def _get(url: str, timeout_s: float) -> None:
-    with urlopen(url, timeout=timeout_s):  # noqa: S310 - an HttpUrl of the configuration
+    parts = urlsplit(url)
+    proxy = _proxy_of(parts.scheme, parts.hostname or "")
+    opener = build_opener(ProxyHandler({"https": proxy} if proxy else {}))
+    with opener.open(url, timeout=timeout_s):
         pass
 
 
@@ -189,16 +209,16 @@ class _Apart:
 
     def __init__(self) -> None:
         self.step_id = self.run_id = f"probe-{uuid.uuid4()}"
-        self.attempt = 1
+        self.attempt = self.tries = 1
 
     async def call(
         self,
         name: str,  # noqa: ARG002 - the protocol's
-        perform: Callable[[str], Awaitable[Answer]],
+        perform: Perform,
         *,
         fingerprint: str = "",  # noqa: ARG002 - the protocol's
     ) -> Answer:
-        return await perform(str(uuid.uuid4()))
+        return await performed("probe", perform, str(uuid.uuid4()))
 
     async def progress(self, **fields: JsonValue) -> None:
         """Nobody watches."""

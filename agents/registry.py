@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from agents.backends.base import Answer, Backend, StepContext, Turn
 from agents.backends.clients import ResolveSecret, SharedClients
@@ -32,7 +32,9 @@ from agents.entries import (
     ScriptedEntry,
     entry_adapter,
 )
+from agents.tools import worst
 from celery_agents.agent import AgentMark, Effects, mark_of
+from celery_agents.contracts.base import Name
 from celery_agents.contracts.compensation import Compensation
 from celery_agents.errors import ConfigurationError, UnknownAgentError
 
@@ -132,13 +134,21 @@ class Registry:
         self._functions[mark.name] = function
 
     def add_entry(self, name: str, entry: Entry) -> None:
-        make = self._maker(entry)
+        """Add an agent of the configuration.
+
+        Raises:
+            ConfigurationError: its name is taken; its function or one of its tools is not there.
+        """
+        try:
+            make, effects = self._maker(entry)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"[agents.{name}] {error.message}") from None
         self._add(
             Registered(
                 name,
                 entry.kind,
                 entry.description,
-                entry.effects,
+                effects,
                 make,
                 entry,
                 compensation=entry.compensation,
@@ -150,19 +160,22 @@ class Registry:
             raise ConfigurationError(f"Two agents are named {agent.name!r}.")
         self._agents[agent.name] = agent
 
-    def _maker(self, entry: Entry) -> Callable[[], Backend]:
+    def _maker(self, entry: Entry) -> tuple[Callable[[], Backend], Effects]:
+        """What makes its backend, and its effects: the entry's, or worse ones of its tools."""
         r = self._resources
         match entry:
             case FunctionEntry():
                 function = _function(entry.function)
-                backend = FunctionBackend(function, effects=entry.effects, executor=r.executor)
-                return lambda: backend
+                effects = _declared(entry, function)
+                backend = FunctionBackend(function, effects=effects, executor=r.executor)
+                return lambda: backend, effects
             case ModelEntry():
-                return lambda: ModelBackend(
+                model = ModelBackend(
                     entry,
                     make_provider(entry, clients=r.clients, resolve_secret=r.resolve_secret),
                     executor=r.executor,
                 )
+                return lambda: model, worst((entry.effects, model.effects))
             case HttpEntry():
                 return lambda: HttpBackend(
                     HttpConfig.model_validate(
@@ -170,11 +183,11 @@ class Registry:
                     ),
                     clients=r.clients,
                     resolve_secret=r.resolve_secret,
-                )
+                ), entry.effects
             case CeleryEntry():
-                return lambda: r.celery(entry)
+                return lambda: r.celery(entry), entry.effects
             case ScriptedEntry():
-                return lambda: ScriptedBackend(entry)
+                return lambda: ScriptedBackend(entry), entry.effects
 
     def get(self, name: str) -> Registered:
         """The agent of that name.
@@ -204,14 +217,14 @@ class Registry:
         """Agents with effects run one after another, never several for one answer.
 
         Raises:
-            ConfigurationError: one of these agents has effects.
+            ConfigurationError: one of these agents has effects, or a backup that may answer for it.
         """
         for name in names:
             known = self._agents.get(name)  # one that is not fails by itself, as a candidate
-            if known is not None and known.effects == "effect":
-                raise ConfigurationError(
-                    f"{name!r} has effects, so it cannot be raced. Use strategy sequential."
-                )
+            backup = None if known is None else self.backup_of(known)
+            for agent in (known, backup):
+                if agent is not None and agent.effects == "effect":
+                    raise ConfigurationError(_not_raced(name, agent))
 
     async def answer(self, name: str, turn: Turn, step: StepContext) -> Answer:
         return await self.get(name).backend.answer(turn, step)
@@ -221,6 +234,9 @@ class Registry:
         for agent in self:
             if "backend" in agent.__dict__:
                 await agent.backend.aclose()
+
+
+_NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
 def read_entries(path: Path) -> dict[str, Entry]:
@@ -243,6 +259,7 @@ def read_entries(path: Path) -> dict[str, Entry]:
         if isinstance(table, dict) and table.get("kind") in {"openai", "anthropic", "google"}:
             table["provider"] = table["kind"]
         try:
+            _NAME.validate_python(name)
             entries[name] = entry_adapter.validate_python(table)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
@@ -251,6 +268,19 @@ def read_entries(path: Path) -> dict[str, Entry]:
                 f"{path}: [agents.{name}] {place + ': ' if place else ''}{first['msg']}."
             ) from None
     return entries
+
+
+def _declared(entry: FunctionEntry, function: Callable[..., Any]) -> Effects:
+    """The effects that the entry states, else those of the function's own mark."""
+    mark = mark_of(function)
+    return entry.effects if mark is None or "effects" in entry.model_fields_set else mark.effects
+
+
+def _not_raced(name: str, agent: Registered) -> str:
+    who = f"{name!r}" if agent.name == name else f"The backup {agent.name!r} of {name!r}"
+    of_tools = isinstance(agent.entry, ModelEntry) and agent.entry.effects != "effect"
+    hint = ' Tools that have none say so: @tool(effects="pure").' if of_tools else ""
+    return f"{who} has effects, so it cannot be raced. Use strategy sequential.{hint}"
 
 
 def _function(path: str) -> Callable[..., Any]:

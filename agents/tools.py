@@ -6,15 +6,16 @@ import functools
 import importlib
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from typing import Any, Literal
+from typing import Any, overload
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import ArgsKwargs
 
 from agents.backends.invoke import invoke
-from agents.backends.values import plain_json
+from app.plain import plain_json
+from celery_agents.agent import Effects
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import (
     ConfigurationError,
@@ -23,9 +24,8 @@ from celery_agents.errors import (
     redact,
 )
 
-#: What calling does to the world: nothing; the same once or twice; something each time.
-Effects = Literal["pure", "idempotent", "effect"]
-
+#: What calling does to the world, from nothing to something each time.
+_BY_HARM: tuple[Effects, ...] = ("pure", "idempotent", "effect")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # what all three providers take
 _PLAIN_KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -103,9 +103,39 @@ class Tool:
                 )
 
 
-def tool(*, effects: Effects = "effect", name: str | None = None) -> Callable[..., Tool]:
-    """Decorator: declare a function as a tool, with its effects."""
-    return functools.partial(Tool, effects=effects, name=name)
+@overload
+def tool(function: Callable[..., Any]) -> Tool: ...
+@overload
+def tool(*, effects: Effects = "effect", name: str | None = None) -> Callable[..., Tool]: ...
+def tool(
+    function: Callable[..., Any] | None = None,
+    *,
+    effects: Effects = "effect",
+    name: str | None = None,
+) -> Tool | Callable[..., Tool]:
+    """Decorator, with or without options: declare a function as a tool, with its effects."""
+    make = functools.partial(Tool, effects=effects, name=name)
+    return make if function is None else make(function)
+
+
+def worst(effects: Iterable[Effects]) -> Effects:
+    """The effects of who may do any of these; ``pure`` of who does nothing."""
+    return max(effects, key=_BY_HARM.index, default="pure")
+
+
+def load_tools(paths: Iterable[str], *, who: str) -> dict[str, Tool]:
+    """The tools at these paths by their names.
+
+    Raises:
+        ConfigurationError: one cannot be loaded, or two have one name.
+    """
+    found: dict[str, Tool] = {}
+    for path in paths:
+        tool = load_tool(path)
+        if tool.name in found:
+            raise ConfigurationError(f"Two tools of {who} have the name {tool.name!r}.")
+        found[tool.name] = tool
+    return found
 
 
 def load_tool(path: str) -> Tool:

@@ -20,13 +20,19 @@ from app.journal.finishes import event
 from app.step import Step
 from celery_agents.contracts.fallback import Candidate
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
-from celery_agents.errors import AgentsError, BreakerOpenError, DeadlineExceededError
+from celery_agents.errors import (
+    AgentsError,
+    BreakerOpenError,
+    DeadlineExceededError,
+    RetryableError,
+)
 
 log = logging.getLogger(__name__)
 
 #: A provider serves many agents: it takes more to give it up, and only that it is down counts.
 PROVIDER = BreakerPolicy(failures=20, min_calls=50, counts=("unavailable",))
 _DEFAULT = BreakerPolicy()
+WhenOpen = Literal["wait", "fail"] | tuple[str, ...]
 
 
 class Turns:
@@ -38,13 +44,14 @@ class Turns:
         self._health = health
 
     async def take(
-        self, name: str, turn: Turn, step: Step, *, when_open: Literal["wait", "fail"] = "wait"
+        self, name: str, turn: Turn, step: Step, *, when_open: WhenOpen = "wait"
     ) -> Answer | Outcome:
         """The answer of the agent of that name, or an outcome that names its backup.
 
         Raises:
-            BreakerOpenError: it was not called; without ``when_open="fail"``, which makes it an
-                outcome, so that the step is not tried again.
+            RetryableError: it failed for now, or refused: its breaker is open, it answered 429.
+                Where ``when_open`` says so a refusal is an outcome, so that the step is not tried
+                again.
         """
         agent = self._registry.get(name)
         backup = self._backup(agent, step)
@@ -54,11 +61,11 @@ class Turns:
                 return await self._instead(agent, backup, turn, step, "unhealthy")
         try:
             return await self._guarded(agent, turn, step)
-        except BreakerOpenError as error:
-            if backup is not None:
+        except RetryableError as error:
+            if isinstance(error, BreakerOpenError) and backup is not None:
                 return await self._instead(agent, backup, turn, step, "breaker_open")
-            if when_open == "fail":
-                return Outcome(state=State.FAILED, error=ErrorInfo.of(error))
+            if not error.attempted and _fails_at(when_open, error.kind):
+                return Outcome(state=State.FAILED, error=ErrorInfo.of(error), usage=step.spent)
             raise
 
     def masked(self, candidates: Iterable[Candidate]) -> set[str]:
@@ -70,8 +77,8 @@ class Turns:
         return {key for key, many in switches.items() if {s.name for s in many} & refusing}
 
     def _backup(self, agent: Registered, step: Step) -> Registered | None:
-        """Nobody else goes on with an effect that an earlier attempt may have had."""
-        begun = agent.effects == "effect" and step.attempt > 1
+        """Nobody else goes on with an effect that an earlier try may have had."""
+        begun = agent.effects == "effect" and step.tries > 1
         return None if begun else self._registry.backup_of(agent)
 
     async def _instead(
@@ -143,6 +150,10 @@ def switches_of(agent: Registered) -> list[Switch]:
     own = Switch(_target(agent), policy)
     provider = provider_of(entry)
     return [own] if provider is None else [own, Switch(provider, PROVIDER)]
+
+
+def _fails_at(when_open: WhenOpen, kind: str) -> bool:
+    return when_open == "fail" if isinstance(when_open, str) else kind in when_open
 
 
 def _policy(switch: Switch) -> BreakerPolicy:

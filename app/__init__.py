@@ -7,8 +7,8 @@ def __getattr__(name: str) -> Any:
     if name != "celery":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from app.factory import create_app
-    from app.settings import Settings
+    from app.settings import read_settings
 
-    app = create_app(Settings())
+    app = create_app(read_settings())
     globals()[name] = app
     return app

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from celery.backends.redis import RedisBackend
 from celery.exceptions import BackendStoreError
 from redis.exceptions import RedisError
 
@@ -18,6 +17,7 @@ from app.fibers import blocking, wait
 from app.per_process import PerProcess
 from celery_agents import names
 from celery_agents.errors import redact
+from celery_agents.results import AddressBackend
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def _journaled(signature: Any) -> bool:
     return bool(options and (options.get("headers") or {}).get(names.JOURNALED))
 
 
-class JournalBackend(RedisBackend):
+class JournalBackend(AddressBackend):
     """Chords of journaled steps are counted by their finishes, in the same transaction.
 
     All other chords (of other apps, or built by a client) are Celery's own.
@@ -130,4 +130,6 @@ class JournalBackend(RedisBackend):
             meta |= {name: value for name, value in about.items() if value}
         if outcome is not None:
             meta["outcome"] = {k: v for k, v in outcome.items() if k != "value"}
+            if (asked := request.get(names.PAYLOAD)) is not None:
+                meta[names.PAYLOAD] = asked
         return meta

@@ -14,11 +14,11 @@ from celery_agents.transport import transport_options
 
 def celery_config(settings: Settings) -> dict[str, Any]:
     """The configuration of an app for these settings."""
-    redis_url = settings.redis_url.get_secret_value()
+    broker_url = settings.broker.broker_url
     return {
         # Where
-        "broker_url": redis_url,
-        "result_backend": f"app.backend:JournalBackend+{redis_url}",
+        "broker_url": broker_url,
+        "result_backend": f"app.backend:JournalBackend+{broker_url}",
         "include": ["tasks"],  # named, not imported: imports run downwards
         # JSON only: a pickle in the broker would run anything in the worker.
         "task_serializer": "json",
@@ -89,7 +89,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "beat_schedule": schedule(
             health_s=settings.health_interval_s, clean_s=settings.clean_interval_s
         ),
-        "redbeat_redis_url": redis_url,
+        "redbeat_redis_url": broker_url,  # shown; AgentsCelery makes its client
         "redbeat_key_prefix": "agents:beat:",
         "redbeat_lock_timeout": settings.beat_lock_s,
         "beat_max_loop_interval": settings.beat_lock_s / 6,  # the lock is renewed at each loop

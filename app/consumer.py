@@ -15,7 +15,9 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 
 from app.guards import MalformedError, check_task
 from app.transport import Channel
-from celery_agents.errors import redact
+from celery_agents import names
+from celery_agents.errors import InvalidPayloadError, redact
+from celery_agents.values import has_halves
 
 log = logging.getLogger(__name__)
 
@@ -72,12 +74,15 @@ class Consumer(CeleryConsumer):
             try:
                 check_task(message)
             except MalformedError as error:
+                self._tell(message, InvalidPayloadError(f"The message is a dead letter: {error}"))
                 return bury(message, error.cause, str(error))
             try:
                 return handle(message)
             except _BAD as error:  # a field that the check does not know
                 log.exception("Celery could not take a message")
-                return bury(message, "unreadable", f"{type(error).__name__}: {error}")
+                reason = f"{type(error).__name__}: {error}"
+                self._tell(message, InvalidPayloadError(f"The message is a dead letter: {reason}"))
+                return bury(message, "unreadable", reason)
 
         return on_task_received
 
@@ -85,16 +90,25 @@ class Consumer(CeleryConsumer):
         """Celery's way, but that the message is kept and its arguments are not logged."""
         name, task_id = message.headers["task"], message.headers["id"]
         bury(message, "unknown_task", f"No task {name} is registered with this worker.")
+        self._tell(message, NotRegistered(name))
+        signals.task_unknown.send(sender=self, message=message, exc=exc, name=name, id=task_id)
+
+    def _tell(self, message: Any, error: Exception) -> None:
+        """Store the error for whoever waits; a row's own message says nothing of its row."""
+        headers, task_id = message.headers, message.headers.get("id")
+        if not isinstance(task_id, str) or not task_id or has_halves(task_id):
+            return
+        if headers.get(names.JOURNALED):
+            return
         request = Bunch(
-            name=name,
+            name=headers.get("task"),
             chord=None,
-            root_id=message.headers.get("root_id"),
+            root_id=headers.get("root_id"),
             correlation_id=message.properties.get("correlation_id"),
             reply_to=message.properties.get("reply_to"),
             errbacks=None,
         )
-        self.app.backend.mark_as_failure(task_id, NotRegistered(name), request=request)
-        signals.task_unknown.send(sender=self, message=message, exc=exc, name=name, id=task_id)
+        self.app.backend.mark_as_failure(task_id, error, request=request)
 
     def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002
         bury(message, "bad_headers", "The message names no task.")

@@ -178,21 +178,15 @@ def letter_row(letter_id: str, letter: bytes) -> dict[str, Any]:
     return {
         "id": letter_id,
         "cause": about["cause"],
-        "reason": _storable(about.get("reason") or f"The message has {int(size):,} bytes.", 2000),
+        "reason": redact(about.get("reason") or f"The message has {int(size):,} bytes."),
         "queue": came_from.decode().split(_SEPARATOR, 1)[0],
-        "task": task and _storable(task, 200),
-        "step_id": step_id and _storable(step_id, 155),
-        "payload": _storable(_readable(raw), SHOWN),
+        "task": task and redact(task, limit=200),
+        "step_id": step_id and redact(step_id, limit=155),
+        "payload": redact(_readable(raw), limit=SHOWN),
         "raw": base64.b64encode(raw).decode(),
         "size": int(size),
         "at": about["at"],
     }
-
-
-def _storable(text: str, limit: int) -> str:
-    """Redacted, and without what Postgres refuses: zero bytes and halves of surrogate pairs."""
-    clean = text.encode("utf-8", "replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")
-    return redact(clean, limit=limit)
 
 
 def _readable(raw: bytes) -> str:

@@ -15,6 +15,7 @@ from app.draining import drain_later, listen
 from app.endpoint import Endpoint
 from app.outbox import AgentsCelery
 from app.recovery import Recovery
+from app.redis_client import check_broker
 from app.requests import cancel_step
 from app.runtime import close_runtime, runtime_of
 from app.serialization import register_json
@@ -26,6 +27,7 @@ def create_app(settings: Settings) -> Celery:
     register_json()
     app = AgentsCelery("celery-agents")
     app.agents_settings = settings
+    app.broker_address = app.results_address = settings.broker
     app.agents_cli = "app.cli:commands"
     app.config_from_object(celery_config(settings))
     app.steps["worker"].add(AgentsService)
@@ -63,7 +65,8 @@ class AgentsService(bootsteps.StartStopStep):
             worker.max_concurrency = worker.concurrency + ahead
 
     def start(self, worker: Any) -> None:
-        """A journal that cannot be used stops the worker here, with a clear error."""
+        """Addresses that cannot be used stop the worker here, with a clear error."""
+        check_broker(worker.app.agents_settings)
         runtime = runtime_of(worker.app, worker.hostname)
         spare_garbage_collection()
         if runtime.settings.health_port:

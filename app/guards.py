@@ -10,9 +10,12 @@ import base64
 import zlib
 from typing import Annotated, Any, Literal
 
+from kombu.utils.json import dumps
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from app.serialization import loads
+from celery_agents.contracts.base import Id
+from celery_agents.shown import shown_args, shown_kwargs
 
 Text = Annotated[str, Field(min_length=1)]
 
@@ -48,7 +51,7 @@ class _Headers(_Part):
     """Headers of task messages (protocol 2), as far as Celery would stumble over them."""
 
     task: Text
-    id: Annotated[Text, Field(max_length=155)]  # the journal's keys
+    id: Id
     root_id: str | None = None
     parent_id: str | None = None
     group: str | None = None
@@ -124,9 +127,13 @@ def _check_compressed(body: bytes, compression: object, limit_bytes: int) -> Non
 def check_task(message: Any) -> None:
     """Check that a kombu message is a task that Celery can read; decodes its body.
 
+    One of Celery's protocol 1 becomes one of protocol 2, as all else expects them.
+
     Raises:
         MalformedError: it is none.
     """
+    if "task" not in message.headers:
+        _raise_protocol(message)
     _check(_HEADERS, message.headers, "bad_headers")
     try:
         body = message.decode()
@@ -138,6 +145,27 @@ def check_task(message: Any) -> None:
     if not isinstance(body, list):
         raise MalformedError("bad_body", "The body is no list of [args, kwargs, embed].")
     _check(_BODY, body, "bad_body")
+
+
+#: Headers that stand in the body by protocol 1.
+_IN_BODY = ("task", "id", "group", "group_index", "retries", "eta", "expires", "timelimit")
+
+
+def _raise_protocol(message: Any) -> None:
+    try:
+        told = message.decode()
+    except Exception:  # noqa: BLE001 - it has no headers either: that is told
+        return
+    if not isinstance(told, dict) or "task" not in told:
+        return
+    args, kwargs = told.get("args") or [], told.get("kwargs") or {}
+    embed = {name: told.get(name) for name in ("callbacks", "errbacks", "chord")}
+    about = {name: told.get(name) for name in _IN_BODY} | {"root_id": told.get("id")}
+    if isinstance(args, list) and isinstance(kwargs, dict):
+        about |= {"argsrepr": shown_args(args), "kwargsrepr": shown_kwargs(kwargs)}
+    message.headers = {"lang": "py", **message.headers, **about}
+    message._decoded_cache = [args, kwargs, embed]  # noqa: SLF001 - what decode() gives from now on
+    message.body = dumps(message._decoded_cache)  # noqa: SLF001
 
 
 def _check(form: TypeAdapter[Any], value: object, cause: str) -> None:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import base64
 import time
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from redis import Redis
 
 from app.journal.rows import NewStep
 from app.redis_client import connect_redis
+from app.serialization import loads
 from app.settings import Settings
 from celery_agents import names
+from celery_agents.contracts.base import Id, Option
 from celery_agents.transport import PRIORITY_STEPS
 
 
@@ -73,7 +75,7 @@ class Intake:
 class _Headers(BaseModel):
     model_config = ConfigDict(extra="allow")
 
-    id: Annotated[str, Field(min_length=1)]
+    id: Id
     task: str
 
 
@@ -99,12 +101,12 @@ _BODY: TypeAdapter[tuple[list[Any], dict[str, Any], dict[str, Any] | None]] = Ty
 def _decode(record: bytes | None) -> dict[str, Any] | None:
     """The message in a record; None for whatever is none: it must not stop those behind it."""
     try:
-        message = _Record.model_validate_json(record or b"", strict=True)
+        message = _Record.model_validate(loads(record or b""), strict=True)
         body: str | bytes = message.body
         if message.properties.body_encoding == "base64":
             body = base64.b64decode(body)
-        args, kwargs, embed = _BODY.validate_json(body)
-    except ValueError:
+        args, kwargs, embed = _BODY.validate_python(loads(body))
+    except (ValueError, RecursionError):
         return None
     return {
         "headers": message.headers.model_dump(),
@@ -118,7 +120,7 @@ def _decode(record: bytes | None) -> dict[str, Any] | None:
 def step_of(message: dict[str, Any], *, max_attempts: int, timeout_s: float | None) -> NewStep:
     """The row that a recorded message asks for."""
     headers, embed = message["headers"], message["embed"]
-    info = message["properties"].get("delivery_info") or {}
+    properties = message["properties"]
     envelope = {
         "link": embed.get("callbacks"),
         "link_error": embed.get("errbacks"),
@@ -126,21 +128,37 @@ def step_of(message: dict[str, Any], *, max_attempts: int, timeout_s: float | No
         "chord": embed.get("chord"),
         "group_id": headers.get("group"),
         "group_index": headers.get("group_index"),
-        "reply_to": message["properties"].get("reply_to"),
+        "reply_to": properties.get("reply_to"),
     }
     present = {k: v for k, v in envelope.items() if v is not None}
     return NewStep(
         id=headers["id"],
         run_id=headers["id"],
         task=headers["task"],
-        queue=info.get("routing_key") or names.QUEUE,
-        priority=message["properties"].get("priority") or 0,
+        queue=queue_of(properties.get("delivery_info")),
+        priority=priority_of(properties.get("priority")),
         payload={"args": message["args"], "kwargs": message["kwargs"]},
         max_attempts=max_attempts,
         agent=message["kwargs"].get("agent"),
         envelope=present or None,
         timeout_s=timeout_s,
     )
+
+
+_QUEUE: TypeAdapter[str] = TypeAdapter(Option)
+
+
+def queue_of(delivery_info: dict[str, Any] | None) -> str:
+    """The queue that a message came from, for its row's messages; ours, where that is no name."""
+    try:
+        return _QUEUE.validate_python((delivery_info or {}).get("routing_key"))
+    except ValidationError:
+        return names.QUEUE
+
+
+def priority_of(told: object) -> int:
+    """The priority of a message; without one that can be, it is the first, as in kombu."""
+    return told if type(told) is int and told in PRIORITY_STEPS else PRIORITY_STEPS[0]
 
 
 def expired(message: dict[str, Any]) -> bool:

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from celery import Celery
 from kombu.exceptions import BatchPublishError, OperationalError
+from redis import Redis
 from tenacity import (
     Retrying,
     retry_if_exception_type,
@@ -25,7 +25,10 @@ from tenacity import (
 from app.batches import Batches
 from app.fibers import in_fiber, wait
 from app.per_process import PerProcess
+from app.redis_client import check_broker, connect_redis
 from app.reply import Reply
+from app.settings import Settings
+from celery_agents.given import GivenCelery
 from celery_agents.messages import Composed, post
 
 #: Messages in one write. A write of 500 is some 500 kB.
@@ -120,8 +123,10 @@ class Collector:
             wait(self._outbox.submit(self._parcel))
 
 
-class AgentsCelery(Celery):
+class AgentsCelery(GivenCelery):
     """Celery, whose producers in a fiber are collectors."""
+
+    agents_settings: Settings
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -154,6 +159,16 @@ class AgentsCelery(Celery):
             return
         with self.pooled_producer() as producer:
             post(producer, messages)
+
+    @functools.cached_property
+    def redbeat_redis(self) -> Redis:
+        """Beat's client. redbeat looks here before it makes one by its own reading of a URL.
+
+        Raises:
+            ConfigurationError: no TLS connection to the broker can be made.
+        """
+        check_broker(self.agents_settings)
+        return connect_redis(self.agents_settings, decode_responses=True)
 
     @functools.cached_property
     def timezone(self) -> Any:

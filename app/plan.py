@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from celery_agents.contracts.base import Contract, JsonValue
+from celery_agents.contracts.base import Contract, TrustedJson
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 
 
@@ -29,8 +29,8 @@ class Member(Contract):
 
     key: str
     task: str
-    input: JsonValue
-    options: dict[str, JsonValue]
+    input: TrustedJson
+    options: dict[str, TrustedJson]
     agent: str | None = None
     max_attempts: int = 4
     deadline_s: float | None = None
@@ -63,4 +63,4 @@ class Tally(Contract):
     failed: int = 0  # dead ones too; the others were let go, or have not ended
     usage: Usage = Usage()
     errors: tuple[tuple[int, ErrorInfo], ...] = ()  # of the first that failed, by their place
-    values: tuple[JsonValue, ...] | None = ()  # in their order; None: together too big
+    values: tuple[TrustedJson, ...] | None = ()  # in their order; None: together too big

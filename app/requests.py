@@ -69,7 +69,6 @@ def _revoked(sender: Any = None, request: Any = None, **_: Any) -> None:
         return
     cancel_step(sender.app, request.id)
     try:
-        token = request.get("agents_token") or 0
-        runtime_of(sender.app).journal.settle(request.id, token)  # Celery stored REVOKED itself
+        runtime_of(sender.app).journal.settle(request.id)  # Celery stored REVOKED itself
     except AgentsError:
         log.debug("Recovery settles %s", request.id)

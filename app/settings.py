@@ -8,23 +8,31 @@ from __future__ import annotations
 
 import json
 import os
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.database_url import read_database_url
 from celery_agents import names
+from celery_agents.address import RedisAddress
+from celery_agents.errors import ConfigurationError
+from celery_agents.redis_url import LOCAL, read_redis_url
+from celery_agents.said import said
 
 
 class Settings(BaseSettings):
     """What an operator can turn. Each default holds for one machine and for many."""
 
-    model_config = SettingsConfigDict(env_prefix="AGENTS_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="AGENTS_", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     redis_url: Annotated[
         SecretStr, Field(validation_alias=AliasChoices("redis_url", "REDIS_URL"))
-    ] = SecretStr("redis://127.0.0.1:6379/0")
+    ] = SecretStr(LOCAL)
     database_url: Annotated[
         SecretStr, Field(validation_alias=AliasChoices("database_url", "DATABASE_URL"))
     ] = SecretStr("sqlite:///.local/journal.db")
@@ -51,6 +59,9 @@ class Settings(BaseSettings):
 
     #: Payloads above this are refused: they would sit in Redis, the row and every retry.
     payload_limit_bytes: int = 256 * 1024
+    #: Answers above this fail their step: they would sit in the row, in Redis and in what follows.
+    #: Four payloads: a pattern's answer holds those of its members.
+    answer_limit_bytes: int = 1024 * 1024
     #: Messages above this are dead letters, and no worker reads them. Far above the payloads'
     #: limit: what is only somewhat too large is answered with an error, which needs its id.
     message_limit_bytes: int = 4 * 1024 * 1024
@@ -61,6 +72,9 @@ class Settings(BaseSettings):
     poll_interval_s: float = 0.25
     #: A step without a timeout of its own. Model calls end within minutes.
     step_timeout_s: float = 120.0
+    #: A step without a deadline whose agent refuses it (rate limit, open breaker) comes again for
+    #: so long: above any pause that a provider asks for, so that nobody waits for ever.
+    refusal_limit_s: float = 24 * 3600
     #: Waits above this stay in the row; below it Celery's countdown holds them in the worker.
     countdown_limit_s: float = 60.0
 
@@ -124,6 +138,32 @@ class Settings(BaseSettings):
             return json.loads(value)
         return [name.strip() for name in value.split(",") if name.strip()]
 
+    @model_validator(mode="after")
+    def _addresses_are_read(self) -> Self:
+        """At the start, and not when somebody first connects."""
+        _ = self.broker
+        read_database_url(self.database_url.get_secret_value())
+        return self
+
+    @cached_property
+    def broker(self) -> RedisAddress:
+        """``redis_url``, read."""
+        return read_redis_url(self.redis_url.get_secret_value())
+
     def secret(self, name: str) -> str | None:
         """The value of a secret by the name of its environment variable, at the time of use."""
         return os.environ.get(name) or None
+
+
+def read_settings() -> Settings:
+    """The settings of this process: its environment, after what ``celery``'s command line says.
+
+    Raises:
+        ConfigurationError: an address cannot be read, or an option is not served.
+    """
+    if said("result_backend") is not None:
+        raise ConfigurationError(
+            "--result-backend is not served: results are kept beside the queues, in REDIS_URL."
+        )
+    broker = said("broker")
+    return Settings() if broker is None else Settings(redis_url=SecretStr(broker))

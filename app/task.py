@@ -14,8 +14,11 @@ from typing import Any, ClassVar, NoReturn
 from celery import Task
 from celery.exceptions import Ignore, Reject
 
+from app.answers import ESCAPED, bounded, kept
 from app.fibers import blocking, sleep, wait
+from app.intake import priority_of, queue_of
 from app.journal.expansions import Expanded
+from app.journal.finishes import Postponed
 from app.journal.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused
 from app.permits import permit
 from app.plan import Expand, MemberState
@@ -26,17 +29,21 @@ from app.runtime import Active, Runtime, runtime_of
 from app.step import Step
 from celery_agents import names
 from celery_agents.contracts.ask import StepOptions
+from celery_agents.contracts.base import id_of
 from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, Usage
 from celery_agents.errors import (
     AgentFailedError,
     AgentsError,
     DeadlineExceededError,
+    IdInUseError,
+    InvalidPayloadError,
     JournalUnavailableError,
     PayloadTooLargeError,
     RetryableError,
     StepCancelledError,
     redact,
 )
+from celery_agents.messages import fingerprint
 from celery_agents.shown import shown_args, shown_kwargs
 
 log = logging.getLogger(__name__)
@@ -45,11 +52,6 @@ log = logging.getLogger(__name__)
 JOURNAL_PAUSE_S = (0.5, 5.0)
 #: A finished step's outcome is kept and written for so long before the step is given back.
 JOURNAL_PATIENCE_S = 60.0
-#: A step that is not admitted comes again so often, without using up an attempt: with the default
-#: policy and an agent whose breaker stays open that is about an hour. Its deadline may be sooner.
-REFUSALS_MAX = 100
-#: Characters of JSON that escapes, for a byte of a message, at the most.
-ESCAPED = 6
 #: What a client's message says beside its arguments, kept for publishing successors again.
 _ENVELOPE = (
     ("callbacks", "link"),
@@ -85,8 +87,9 @@ class StepTask(Task):
         """Whether a pattern's members so far decide it (join policy ``decided``)."""
         return False
 
-    def parse(self, args: Any, kwargs: Any) -> StepOptions:
-        return self.request_type.from_message(args, kwargs)
+    def parse(self, args: Any, kwargs: Any, *, known: bool = False) -> StepOptions:
+        """The request in a message or, ``known``, in a row."""
+        return self.request_type.from_message(args, kwargs, known=known)
 
     # -- what Celery calls
 
@@ -111,16 +114,17 @@ class StepTask(Task):
         if runtime is None or not isinstance(self.app.current_worker_task, StepTask):
             return False
         try:
+            id_of(new.id)
             args, kwargs = new.payload["args"], new.payload["kwargs"]
             self._refuse_large(args, kwargs, None)
             options = self.parse(args, kwargs)
-            told = replace(
+            row = replace(
                 new,
                 max_attempts=options.retry.max_attempts,
                 agent=getattr(options, "agent", None),
                 timeout_s=options.whole_s,
             )
-            wait(runtime.journal.insert(told))
+            wait(runtime.journal.insert(row))
         except (AgentsError, TypeError) as error:  # its own claim tells what is wrong with it
             log.debug("%s has no row yet: %s", new.id, error)
             return False
@@ -174,6 +178,8 @@ class StepTask(Task):
             claim = wait(runtime.journal.claim(self.request.id, new))
         except JournalUnavailableError as error:
             self._give_message_back(error)
+        except Exception as error:
+            raise self._not_taken(error, new) from error
         match claim:
             case Refused(reason):
                 if reason is Refusal.MISSING:
@@ -181,10 +187,14 @@ class StepTask(Task):
                 if reason is Refusal.LAPSED:  # the next heartbeat brings a new one
                     self._give_message_back(JournalUnavailableError("This worker has no lease."))
                 raise Ignore(f"{self.request.id}: {reason}")
-            case Finished(outcome, parent_id, aftermath, token):
+            case Finished(outcome, parent_id, aftermath, token, task, payload):
                 self.request.agents_token = token
                 runtime.follow(aftermath)
-                return self._conclude(outcome, parent_id)
+                if _is_other(new, task, payload):
+                    self._refuse_other()
+                return self._conclude(outcome, parent_id, payload)
+        if claim.token > 1 and _is_other(new, claim.task, claim.payload):
+            self._leave_other(runtime, claim)
         active.claim = claim
         self.request.agents_token = claim.token
         runtime.follow(Aftermath(cancels=claim.cancels))
@@ -202,14 +212,44 @@ class StepTask(Task):
             id=request.id,
             run_id=request.id,
             task=self.name,
-            queue=info.get("routing_key") or names.QUEUE,
-            priority=info.get("priority") or 0,
+            queue=queue_of(info),
+            priority=priority_of(info.get("priority")),
             payload={"args": list(args), "kwargs": kwargs},
             max_attempts=options.retry.max_attempts,
             agent=getattr(options, "agent", None),
             envelope=envelope or None,
             timeout_s=options.whole_s,
         )
+
+    def _not_taken(self, error: Exception, new: NewStep | None) -> Exception:
+        """What follows when the database takes no such row, or cannot end the one there is."""
+        text = redact(f"{type(error).__name__}: {getattr(error, 'orig', None) or error}")
+        if new is None:
+            ignored: Exception = Ignore(
+                f"{self.request.id}: not taken, and woken more seldom each time: {text}"
+            )
+            return ignored
+        return InvalidPayloadError(f"The journal does not take the step: {text}")
+
+    def _refuse_other(self) -> NoReturn:
+        """The id names another call, which has ended: its result stays as it is.
+
+        Its fingerprint tells our clients. Where it has expired, everybody is told.
+        """
+        log.warning("%s names another call; this one is refused", self.request.id)
+        self.request.agents_settled = True
+        key = self.backend.get_key_for_task(self.request.id)
+        if blocking(self.backend.get, key) is not None:
+            raise Ignore(f"{self.request.id}: names another call")
+        raise IdInUseError.of(self.request.id)
+
+    def _leave_other(self, runtime: Runtime, claim: Claimed) -> NoReturn:
+        """The id names another call, which is under way: that goes on by a message of its own."""
+        log.warning("%s names another call; this one is refused", claim.id)
+        given_back = self._keep_writing(lambda: runtime.journal.postpone(claim, delay_s=0))
+        runtime.active.pop(claim.id, None)
+        runtime.follow(given_back)
+        raise Ignore(f"{claim.id}: names another call")
 
     def _refuse_large(self, args: Any, kwargs: Any, body_bytes: int | None) -> None:
         """Big payloads stay out of the journal, whoever sent them.
@@ -229,8 +269,9 @@ class StepTask(Task):
         """Run the function under its deadline; whatever it raises becomes a value."""
         try:
             # The row's payload, not the message's, unless the row was made of this very message.
-            known = active.request if claim.token == 1 else None
-            request = known or self.parse(claim.payload["args"], claim.payload["kwargs"])
+            request = active.request if claim.token == 1 else None
+            if request is None:
+                request = self.parse(claim.payload["args"], claim.payload["kwargs"], known=True)
             step = active.step = Step(runtime, claim, send_progress=self._progress_sender())
             if not inspect.iscoroutinefunction(self.run):  # a pattern: it only decides
                 return blocking(self.run, step, request)
@@ -269,11 +310,14 @@ class StepTask(Task):
         cancelled = runtime.active[claim.id].cancelled
         match result:
             case Expand():
-                return self._expand(runtime, claim, result)
-            case RetryableError() if (
-                not cancelled and (delay := self._retry_delay(claim, result)) is not None
-            ):
-                return self._try_again(runtime, claim, result, delay)
+                try:
+                    return self._expand(runtime, claim, result)
+                except _NotWrittenError as refused:
+                    result = refused.told
+            case RetryableError() if not cancelled:
+                delay_s = self._retry_delay(runtime, claim, result)
+                if delay_s is not None:
+                    return self._try_again(runtime, claim, result, delay_s)
             case _Stopped() if not cancelled:
                 return self._hand_on(runtime, claim)
         return self._finish(runtime, claim, _Stopped() if cancelled and _again(result) else result)
@@ -281,11 +325,21 @@ class StepTask(Task):
     def _hand_on(self, runtime: Runtime, claim: Claimed) -> Any:
         """Give the step back, since this worker stops; its finished calls with it."""
         self._write_calls(runtime, claim)
-        aftermath = self._keep_writing(lambda: runtime.journal.postpone(claim, delay_s=0))
-        if not aftermath.applied:  # it was cancelled meanwhile, or another worker has it
-            return self._finish(runtime, claim, _Stopped())
-        runtime.follow(aftermath)
+        postponed = self._postpone(runtime, claim, delay_s=0)
+        if postponed.outcome is not None:
+            return self._conclude(postponed.outcome, claim.parent_id, claim.payload)
         raise Ignore(f"{claim.id}: given back, this worker stops")
+
+    def _postpone(self, runtime: Runtime, claim: Claimed, **how: Any) -> Postponed:
+        """Let another claim go on, unless the step was cancelled meanwhile."""
+        cancelled = self._outcome(runtime, claim, _Stopped())
+        postponed: Postponed = self._keep_writing(
+            lambda: runtime.journal.postpone(claim, cancelled=cancelled, **how)
+        )
+        if not postponed.applied:
+            self._too_late(runtime, claim)
+        runtime.follow(postponed)
+        return postponed
 
     def _write_calls(self, runtime: Runtime, claim: Claimed) -> None:
         """Another attempt would make finished calls again that are not written yet."""
@@ -295,13 +349,35 @@ class StepTask(Task):
             self._keep_writing(lambda: blocking(step.calls_written))
 
     def _finish(self, runtime: Runtime, claim: Claimed, result: Any) -> Any:
-        step = runtime.active[claim.id].step
-        outcome = _outcome(result, claim, step.spent if step else Usage())
-        aftermath = self._keep_writing(lambda: runtime.journal.finish(claim, outcome))
+        outcome, aftermath = self._write_end(runtime, claim, self._outcome(runtime, claim, result))
         if not aftermath.applied:
             self._too_late(runtime, claim)
         runtime.follow(aftermath)
-        return self._conclude(outcome, claim.parent_id)
+        return self._conclude(outcome, claim.parent_id, claim.payload)
+
+    def _write_end(
+        self, runtime: Runtime, claim: Claimed, outcome: Outcome
+    ) -> tuple[Outcome, Aftermath]:
+        """Write the outcome; one that the journal refuses is a failed one, with what it cost."""
+        try:
+            return outcome, self._keep_writing(lambda: runtime.journal.finish(claim, outcome))
+        except _NotWrittenError as refused:
+            failed = Outcome(
+                state=State.FAILED,
+                error=ErrorInfo.of(refused.told),
+                **outcome.model_dump(include={"agent", "member", "usage", "attempts"}),
+            )
+        try:
+            return failed, self._keep_writing(lambda: runtime.journal.finish(claim, failed))
+        except _NotWrittenError as error:
+            # The heartbeat gives it back in a while, and its attempts are counted.
+            raise Ignore(f"{claim.id}: cannot be ended: {error.told}") from error
+
+    def _outcome(self, runtime: Runtime, claim: Claimed, result: Any) -> Outcome:
+        step = runtime.active[claim.id].step
+        outcome = _outcome(result, claim, step.spent if step else Usage())
+        limit = runtime.settings.answer_limit_bytes
+        return kept(outcome, limit, known=step is not None and step.has_called)
 
     def _too_late(self, runtime: Runtime, claim: Claimed) -> NoReturn:
         """Nothing was written: another worker had the lease, or the claim itself is lost.
@@ -326,32 +402,39 @@ class StepTask(Task):
                     self._give_message_back(error)
                 log.warning("%s: outcome not written yet: %s", self.request.id, error)
                 sleep(random.uniform(*JOURNAL_PAUSE_S))  # noqa: S311 - spreads load
+            except Exception as error:
+                log.exception("The journal refuses what came out of %s", self.request.id)
+                raise _NotWrittenError(error) from error
 
-    def _retry_delay(self, claim: Claimed, error: RetryableError) -> float | None:
-        """Seconds until it comes again; None when it does not, by count or by deadline."""
-        policy = self.parse(claim.payload["args"], claim.payload["kwargs"]).retry
+    def _retry_delay(self, runtime: Runtime, claim: Claimed, error: RetryableError) -> float | None:
+        """Seconds until it comes again; None when it does not, by count or by deadline.
+
+        What was refused comes again until its deadline, which its first refusal gives it if it
+        had none; only what was tried has its attempts counted.
+        """
+        policy = self.parse(claim.payload["args"], claim.payload["kwargs"], known=True).retry
         rng, after_s = random.Random(), error.retry_after_s  # noqa: S311 - jitter
-        if error.attempted:
-            delay = policy.delay_s(claim.attempt, rng=rng, retry_after_s=after_s)
-        elif (claims := claim.token) - claim.attempt < REFUSALS_MAX:
-            delay = policy.wait_s(claims, rng=rng, retry_after_s=after_s)
-        else:
-            delay = None
-        too_late = claim.left_s is not None and (delay or 0) >= claim.left_s
+        left_s = claim.left_s
+        if not error.attempted:
+            within_s = runtime.settings.refusal_limit_s if left_s is None else left_s
+            return policy.refused_delay_s(
+                claim.token, rng=rng, retry_after_s=after_s, within_s=within_s
+            )
+        delay = policy.delay_s(claim.attempt, rng=rng, retry_after_s=after_s)
+        too_late = left_s is not None and (delay or 0) >= left_s
         return None if too_late else delay
 
     def _try_again(
         self, runtime: Runtime, claim: Claimed, error: RetryableError, delay: float
     ) -> Any:
-        info = ErrorInfo.of(error)
+        info = bounded(ErrorInfo.of(error), runtime.settings.answer_limit_bytes)
+        limit_s = None if error.attempted else runtime.settings.refusal_limit_s
         self._write_calls(runtime, claim)
-        aftermath = self._keep_writing(
-            lambda: runtime.journal.postpone(
-                claim, delay_s=delay, error=info, attempted=error.attempted
-            )
+        postponed = self._postpone(
+            runtime, claim, delay_s=delay, error=info, refused_within_s=limit_s
         )
-        if not aftermath.applied:  # it was cancelled meanwhile, or another worker has it
-            return self._finish(runtime, claim, _Stopped())
+        if postponed.outcome is not None:
+            return self._conclude(postponed.outcome, claim.parent_id, claim.payload)
         runtime.active.pop(claim.id, None)  # its next message may be there before we are gone
         if delay > runtime.settings.countdown_limit_s:
             raise Ignore(f"{claim.id}: tried again in {delay:.0f} s, by recovery")
@@ -374,7 +457,11 @@ class StepTask(Task):
         several times. The journal holds the body and counts the members, so a write of their
         messages is all that is left to do.
         """
-        expanded: Expanded = self._keep_writing(lambda: runtime.journal.expand(claim, plan))
+        step = runtime.active[claim.id].step
+        ended = None if step is None else step.ended_members
+        expanded: Expanded = self._keep_writing(
+            lambda: runtime.journal.expand(claim, plan, ended_members=ended)
+        )
         if not expanded.applied:
             return self._finish(runtime, claim, _Stopped())
         runtime.active.pop(claim.id, None)  # quick members may wake it before all are sent
@@ -384,13 +471,17 @@ class StepTask(Task):
         publish(self.app, expanded.members)
         raise Ignore(f"{claim.id}: waits for its members")
 
-    def _conclude(self, outcome: Outcome, parent_id: str | None) -> Any:
+    def _conclude(self, outcome: Outcome, parent_id: str | None, payload: dict[str, Any]) -> Any:
         """What Celery stores and passes on: value or error; of a member, what Flower shows."""
         if parent_id is not None:
             self.request.agents_settled = True  # by its end itself: its parent reads the row
             shown = outcome.value if outcome.ok or outcome.error is None else outcome.error.kind
             return {"state": outcome.state, "is": shown}
-        self.request.agents_outcome = outcome.compact()  # app/backend.py keeps it with the result
+        # app/backend.py keeps both with the result
+        self.request.agents_outcome = outcome.compact()
+        if not self.request.get(names.PAYLOAD) and payload:
+            asked = fingerprint(self.name, payload["args"], payload["kwargs"])
+            setattr(self.request, names.PAYLOAD, asked)
         if outcome.ok:
             return outcome.value
         error = outcome.error or ErrorInfo.of(StepCancelledError())
@@ -399,12 +490,29 @@ class StepTask(Task):
     def _settle(self, task_id: str) -> None:
         done = self.request.get("agents_unstored") or self.request.get("agents_settled")
         if not (self.request.is_eager or done):
-            token = self.request.get("agents_token") or 0
+            token = self.request.get("agents_token")
             runtime_of(self.app, self.request.hostname).journal.settle(task_id, token)
 
 
 def _header(input: Any = None, **options: Any) -> None:  # noqa: A002 - as callers write it
     """What a message holds; read by Celery, never called."""
+
+
+def _is_other(new: NewStep | None, task: str, payload: dict[str, Any]) -> bool:
+    """Whether a message asks for something else than the row of its id; a cancelled one asks so."""
+    if new is None or not payload:
+        return False
+    asked = fingerprint(new.task, new.payload["args"], new.payload["kwargs"])
+    return asked != fingerprint(task, payload["args"], payload["kwargs"])
+
+
+class _NotWrittenError(Exception):
+    """The journal refused a write for what it is, not for being away."""
+
+    def __init__(self, error: Exception) -> None:
+        text = redact(f"{type(error).__name__}: {getattr(error, 'orig', None) or error}")
+        self.told = AgentFailedError(f"The journal does not take what came out: {text}")
+        super().__init__(text)
 
 
 class _Stopped:

@@ -8,7 +8,7 @@ worker, a message stands either in its queue or in *unacked*.
 
 The keys of *unacked* are our own: another app's workers on the same Redis, with a shorter
 ``visibility_timeout``, would run our steps again. Of ``queue_order_strategy`` only round robin is
-served; key prefixes, Sentinel and Cluster are not.
+served; key prefixes and Cluster are not.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from kombu.transport import virtual
 from kombu.transport.redis import QoS as RedisQoS
 from kombu.utils.json import dumps, loads
 from kombu.utils.uuid import uuid
-from redis.exceptions import NoScriptError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from app import transport_scripts as scripts
 from app.guards import MalformedError, read_envelope
@@ -47,6 +48,8 @@ ACKS_S = 0.02
 RESTORE_MAX = 100
 #: First bytes of an oversized message that are kept, for people to recognise it.
 OVERSIZED_KEPT_BYTES = 4096
+#: How a server that becomes a replica answers those that wait on it.
+_UNBLOCKED = "UNBLOCKED"
 
 _TAKE_SHA = hashlib.sha1(scripts.TAKE.encode(), usedforsecurity=False).hexdigest()
 
@@ -244,6 +247,11 @@ class Channel(RecordingChannel):
             with self.conn_or_acquire() as client:
                 client.script_load(scripts.TAKE)
             return None
+        except ResponseError as error:  # a failover: the next connection goes to who took over
+            if not (isinstance(error, ReadOnlyError) or str(error).startswith(_UNBLOCKED)):
+                raise
+            connection.disconnect()
+            raise RedisConnectionError(f"The server was demoted: {error}") from error
         except self.connection_errors:
             connection.disconnect()
             raise

@@ -8,9 +8,11 @@ from typing import Any
 import click
 from celery.bin.base import CeleryCommand
 from kombu.utils.imports import symbol_by_name
+from redis.exceptions import RedisError
 
 from celery_agents.client import Client
 from celery_agents.errors import AgentsError
+from celery_agents.said import said
 
 
 class AgentsGroup(click.Group):
@@ -33,6 +35,12 @@ class AgentsGroup(click.Group):
             return super().invoke(ctx)
         except AgentsError as error:
             raise click.ClickException(f"{error.kind}: {error}") from error
+        except RedisError as error:
+            address = getattr(ctx.obj.app, "broker_address", None)
+            if address is None:
+                raise
+            problem = address.error(error)
+            raise click.ClickException(f"{problem.kind}: {problem}") from error
 
 
 @click.group(cls=AgentsGroup)
@@ -41,8 +49,15 @@ def agents() -> None:
 
 
 def client_of(ctx: click.Context) -> Client:
-    """A client on the broker that the command line names."""
-    return Client(ctx.obj.app.conf.broker_url)
+    """A client on the broker of the app or the option ``-b`` that the command line has.
+
+    Where it has neither, that of ``REDIS_URL``.
+    """
+    app = ctx.obj.app
+    if (settings := getattr(app, "agents_settings", None)) is not None:  # the service's own
+        return Client(settings.redis_url.get_secret_value(), queue=settings.queue)
+    named = ctx.find_root().params.get("app") is not None
+    return Client(said("broker") or (app.conf.broker_url if named else None))
 
 
 def tell(value: Any) -> None:

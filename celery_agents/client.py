@@ -9,28 +9,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, Generic, Self, TypeVar
-from urllib.parse import urlsplit
 
-from celery import Celery, Signature
+from celery import Signature
 from kombu.exceptions import BatchPublishError, OperationalError
-from pydantic import TypeAdapter, ValidationError
 from redis.exceptions import RedisError
 
 from celery_agents import names
 from celery_agents.contracts.ask import Ask, StepOptions
-from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.base import JsonValue, id_of
 from celery_agents.contracts.gather import Gather
 from celery_agents.contracts.mapping import Map
 from celery_agents.contracts.outcome import Outcome
 from celery_agents.contracts.patterns import Fallback, Vote
-from celery_agents.errors import BrokerUnavailableError, PayloadTooLargeError, redact
+from celery_agents.errors import IdInUseError, InvalidPayloadError, PayloadTooLargeError
+from celery_agents.given import GivenCelery
 from celery_agents.messages import Draft, Message
-from celery_agents.results import Backend, result_backend
+from celery_agents.redis_url import LOCAL, REDIS_URL, read_redis_url
+from celery_agents.results import Backend, backend_url, results_address
 from celery_agents.run import AggregateRun, DecisionRun, MapRun, Run
 from celery_agents.sending import send
-from celery_agents.transport import transport_options
+from celery_agents.transport import PRIORITY_STEPS, transport_options
+from celery_agents.values import problem
 from celery_agents.waiting import Waiting, one_by_one
 
 R = TypeVar("R", bound=Run)
@@ -48,6 +49,9 @@ class Client:
         result_url: when results are kept elsewhere.
         visibility_timeout_s: the workers' setting; it must be the same for one Redis.
 
+    Raises:
+        ConfigurationError: an address is none, or asks for what is not served.
+
     Each message is recorded in the same Redis transaction that enqueues it, so a worker that dies
     at the wrong moment does not lose it.
     """
@@ -62,19 +66,24 @@ class Client:
         payload_limit_bytes: int = PAYLOAD_LIMIT_BYTES,
         redis_timeout_s: float = 5.0,
     ) -> None:
-        url = redis_url or os.environ.get("REDIS_URL") or "redis://127.0.0.1:6379/0"
+        if redis_url is None:
+            self.address = read_redis_url(os.environ.get(REDIS_URL) or LOCAL)
+        else:
+            self.address = read_redis_url(redis_url, "redis_url (REDIS_URL)")
         self.payload_limit_bytes = payload_limit_bytes
         self.queue = queue
-        self.celery = Celery("celery-agents-client", set_as_current=False)
+        results = results_address(result_url, self.address)
+        self.celery = GivenCelery("celery-agents-client", set_as_current=False)
+        self.celery.broker_address, self.celery.results_address = self.address, results
         self.celery.config_from_object(
             {
-                "broker_url": url,
+                "broker_url": self.address.broker_url,
                 "broker_transport": "celery_agents.transport:Transport",
                 "broker_transport_options": transport_options(
                     visibility_timeout_s=visibility_timeout_s, redis_timeout_s=redis_timeout_s
                 ),
                 "broker_connection_timeout": 2.0,
-                "result_backend": result_backend(result_url or url),
+                "result_backend": result_url if results is None else backend_url(results),
                 "redis_socket_timeout": redis_timeout_s,
                 "redis_socket_connect_timeout": 2.0,
                 "task_serializer": "json",
@@ -86,7 +95,6 @@ class Client:
                 "result_backend_thread_safe": True,
             }
         )
-        self._where = urlsplit(url).hostname
         self._waiting = Waiting(self.celery)
         self.ask = AskPattern(self, names.ASK, Ask, Run)
         self.fallback = FallbackPattern(self, names.FALLBACK, Fallback, Run)
@@ -95,8 +103,12 @@ class Client:
         self.map = MapPattern(self, names.MAP, Map, MapRun)
 
     def run(self, run_id: str) -> Run:
-        """A run that was enqueued before, by its id."""
-        return Run(self, run_id)
+        """A run that was enqueued before, by its id.
+
+        Raises:
+            InvalidPayloadError: it is no id.
+        """
+        return Run(self, id_of(run_id))
 
     def as_completed(self, runs: Iterable[R], *, timeout: float | None = None) -> Iterator[R]:
         """Runs as they end, in few round trips; their ``get`` then returns, or raises, at once.
@@ -138,14 +150,16 @@ class Client:
 
     def status(self, run_id: str, *, timeout: float = 10.0) -> dict[str, Any] | None:
         """A run as a tree of steps, read from the journal by a worker; None when unknown."""
-        found: dict[str, Any] | None = self._control(names.STATUS, run_id).get(timeout=timeout)
+        found: dict[str, Any] | None = self._control(names.STATUS, id_of(run_id)).get(
+            timeout=timeout
+        )
         return found
 
     def results(self, run_id: str, *, timeout: float = 10.0) -> Iterator[tuple[int, Outcome]]:
         """See :meth:`MapRun.results`."""
         after: int | None = -1
         while after is not None:
-            asked = self._control(names.RESULTS, run_id, after)
+            asked = self._control(names.RESULTS, id_of(run_id), after)
             page: dict[str, Any] = asked.get(timeout=timeout)
             asked.forget()
             for index, outcome in page["outcomes"]:
@@ -154,6 +168,7 @@ class Client:
 
     def cancel(self, run_id: str) -> None:
         """Ask for a run to be cancelled, with all its steps; holds even before it began."""
+        run_id = id_of(run_id)
         self._control(names.CANCEL, run_id)  # recorded: it holds even while no worker is up
         with suppress(OperationalError, OSError):  # at once, where all slots are taken
             self.celery.control.broadcast(names.CANCEL_RUN, arguments={"run_id": run_id})
@@ -164,7 +179,9 @@ class Client:
         Raises:
             InvalidPayloadError: nothing waits there, or the choice is not one of the options.
         """
-        self._control(names.APPROVE, run_id, choice).get(timeout=timeout)
+        if (wrong := problem(choice)) is not None:
+            raise InvalidPayloadError(f"choice: {wrong}.")
+        self._control(names.APPROVE, id_of(run_id), choice).get(timeout=timeout)
 
     def dead_letters(self, limit: int = 100, *, timeout: float = 10.0) -> list[dict[str, Any]]:
         """The newest messages that nobody could run, and steps that were given up."""
@@ -173,7 +190,7 @@ class Client:
 
     def dead_letter(self, letter_id: str, *, timeout: float = 10.0) -> dict[str, Any] | None:
         """A dead letter with its payload, redacted; None when there is none of that id."""
-        found: dict[str, Any] | None = self._control(names.DEAD_LETTER, letter_id).get(
+        found: dict[str, Any] | None = self._control(names.DEAD_LETTER, id_of(letter_id)).get(
             timeout=timeout
         )
         return found
@@ -184,11 +201,11 @@ class Client:
         Raises:
             InvalidPayloadError: there is none of that id, or it cannot run again.
         """
-        self._control(names.REQUEUE, letter_id).get(timeout=timeout)
+        self._control(names.REQUEUE, id_of(letter_id)).get(timeout=timeout)
 
     def drop(self, letter_id: str, *, timeout: float = 10.0) -> bool:
         """Forget a dead letter; False when there was none of that id."""
-        return bool(self._control(names.DROP, letter_id).get(timeout=timeout))
+        return bool(self._control(names.DROP, id_of(letter_id)).get(timeout=timeout))
 
     def close(self) -> None:
         """Close the connections."""
@@ -223,16 +240,40 @@ class Client:
 
         Raises:
             BrokerUnavailableError: some may have been delivered all the same.
+            ConfigurationError: TLS with the broker is not possible, or its certificate is not
+                trusted; nothing was sent.
         """
+        with self._producer() as producer:
+            send(self.celery, producer, messages)
+
+    def refuse_other(self, message: Message) -> None:
+        """Look whether the id that somebody chose for a message names another call already.
+
+        Redis knows what has not been acknowledged, and what has ended; of the rest a worker finds
+        the row, and the run's ``get`` tells.
+
+        Raises:
+            IdInUseError, BrokerUnavailableError
+        """
+        with self._producer() as producer:
+            recorded = getattr(producer.channel, "recorded", lambda _: None)(message.id)
+            backend = self.celery.backend
+            stored = backend.known(message.id) if isinstance(backend, Backend) else {}
+        asked = {found.get(names.PAYLOAD) for found in (recorded or {}, stored)}
+        if asked - {None} - (message.known_as or set()):
+            raise IdInUseError.of(message.id)
+
+    @contextmanager
+    def _producer(self) -> Iterator[Any]:
         try:
             with self.celery.producer_or_acquire() as producer:
-                send(self.celery, producer, messages)
+                yield producer
         except (BatchPublishError, OperationalError, RedisError, OSError) as error:
-            reason = redact(error.__cause__ or error)
-            raise BrokerUnavailableError(
-                f"The Redis broker at {self._where} did not take the message: {reason}. "
-                "Check REDIS_URL and that the server is up. It may have been delivered all the "
-                "same; sending it again under the same id is safe."
+            raise self.address.error(
+                error,
+                did="did not take the message",
+                note=" It may have been delivered all the same; sending it again under the same id "
+                "is safe.",
             ) from error
 
 
@@ -249,45 +290,45 @@ class Pattern(Generic[R]):
         return self._enqueue_many([value], options)[0]
 
     def _enqueue_many(self, values: Iterable[JsonValue], options: dict[str, Any]) -> list[R]:
-        run_id = options.pop("id", None)
-        runs = [
-            self._run(self._client, message.id, message)
-            for message in self._messages(([value] for value in values), options, run_id)
-        ]
-        self._client.publish(run.message for run in runs if run.message is not None)
-        return runs
+        chosen = options.get("id") is not None
+        messages = [*self._messages(([value] for value in values), options)]
+        if chosen and len(messages) > 1:
+            raise InvalidPayloadError("One id cannot be that of many runs.")
+        if chosen and messages:
+            self._client.refuse_other(messages[0])
+        self._client.publish(messages)
+        return [self._run(self._client, message.id, message) for message in messages]
 
     def _messages(
-        self, inputs: Iterable[list[JsonValue]], options: dict[str, Any], run_id: str | None
+        self, inputs: Iterable[list[JsonValue]], options: dict[str, Any]
     ) -> Iterator[Message]:
         """Validated here, so that a mistake shows at the call and not in a worker."""
-        about = {k: options.pop(k) for k in ("priority",) if k in options}
+        run_id = options.pop("id", None)
+        if run_id is not None:
+            run_id = id_of(run_id)
+        priority = options.pop("priority", None)
+        about: dict[str, Any] = {} if priority is None else {"priority": _priority_of(priority)}
         given = {k: v for k, v in options.items() if v is not None}
         draft: Draft | None = None
         for args in inputs:
             if draft is None:  # the options are the same for all
                 request = self._request.from_message(args, given)
                 draft = self._client.draft(self._task, request.message_options(), **about)
-            elif not _is_json(args[0]):
+            elif problem(args[0]) is not None:
                 self._request.from_message(args, given)
             yield draft.message(args, run_id)
 
     def _signature(self, args: Sequence[JsonValue], options: dict[str, Any]) -> Signature:
-        run_id = options.pop("id", None)
-        (message,) = self._messages([[*args]], options, run_id)
+        chosen = options.get("id") is not None
+        (message,) = self._messages([[*args]], options)
         signature = message.signature(self._client.celery)
-        return signature.set(task_id=run_id) if run_id else signature
+        return signature.set(task_id=message.id) if chosen else signature
 
 
-_JSON: TypeAdapter[JsonValue] = TypeAdapter(JsonValue)
-
-
-def _is_json(value: object) -> bool:
-    try:
-        _JSON.validate_python(value)
-    except ValidationError:
-        return False
-    return True
+def _priority_of(value: object) -> int:
+    if type(value) is not int or value not in PRIORITY_STEPS:
+        raise InvalidPayloadError("priority: it is a number from 0 (first) to 9 (last).")
+    return value
 
 
 class AskPattern(Pattern[Run]):
@@ -381,10 +422,10 @@ class MapPattern(Pattern[MapRun]):
         return self._signature([[*given] for given in inputs], {**options, "agent": agent})
 
     def _messages(
-        self, inputs: Iterable[list[JsonValue]], options: dict[str, Any], run_id: str | None
+        self, inputs: Iterable[list[JsonValue]], options: dict[str, Any]
     ) -> Iterator[Message]:
         try:
-            yield from super()._messages(inputs, options, run_id)
+            yield from super()._messages(inputs, options)
         except PayloadTooLargeError as error:
             raise PayloadTooLargeError(
                 f"{error} All inputs of a map travel in one message: make several maps of them, "

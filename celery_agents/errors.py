@@ -8,8 +8,12 @@ ever holds a secret: what comes from outside is passed through :func:`redact` fi
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+from celery_agents.values import storable
 
 _SECRET = re.compile(
     r"""(?ix)
@@ -27,12 +31,15 @@ _MESSAGE_LIMIT = 2_000
 
 
 def redact(text: object, *, limit: int = _MESSAGE_LIMIT) -> str:
-    """Text that may be shown: passwords, keys and tokens replaced, cut at ``limit`` characters."""
+    """Text that may be shown and stored anywhere, cut at ``limit`` characters.
+
+    Passwords, keys and tokens are replaced, and what no store takes.
+    """
 
     def hide(match: re.Match[str]) -> str:
         return f"{match.group('head') or match.group('url') or ''}***"
 
-    clean = _SECRET.sub(hide, str(text))
+    clean = storable(_SECRET.sub(hide, str(text)))
     return clean if len(clean) <= limit else f"{clean[: limit - 1]}…"
 
 
@@ -45,7 +52,8 @@ class AgentsError(Exception):
 
     def __init__(self, message: str = "", details: dict[str, Any] | None = None) -> None:
         self.message = redact(message or (type(self).__doc__ or "").split("\n", 1)[0])
-        self.details = details or {}
+        told = details if isinstance(details, Mapping) else {"told": details}
+        self.details: dict[str, Any] = dict(told) if details else {}
         super().__init__(*((self.message, self.details) if self.details else (self.message,)))
 
     def __str__(self) -> str:
@@ -57,14 +65,17 @@ class RetryableError(AgentsError):
 
     kind = "transient"
     retryable = True
-    #: Whether it uses an attempt up. What was not admitted for now has not been tried.
+    #: Whether it uses an attempt up. What was refused for now has not been tried.
     attempted: ClassVar[bool] = True
 
     @property
     def retry_after_s(self) -> float | None:
         """Seconds that the other side asked us to wait (``Retry-After``), if it did."""
-        value = self.details.get("retry_after_s")
-        return None if value is None else float(value)
+        try:
+            seconds = float(self.details.get("retry_after_s", math.nan))
+        except (TypeError, ValueError, OverflowError):  # whoever raised it may have said anything
+            return None
+        return seconds if math.isfinite(seconds) else None
 
 
 class PermanentError(AgentsError):
@@ -74,9 +85,14 @@ class PermanentError(AgentsError):
 
 
 class RateLimitedError(RetryableError):
-    """A provider refused for now because too much was asked of it."""
+    """A provider or service refused for now because too much was asked of it.
+
+    It is no attempt: the step comes again after ``retry_after_s``, else after the policy's
+    backoff, as long as its deadline allows. A fallback chain asks the next candidate.
+    """
 
     kind = "rate_limited"
+    attempted = False
 
 
 class ProviderUnavailableError(RetryableError):
@@ -145,6 +161,29 @@ class PayloadTooLargeError(InvalidPayloadError):
     kind = "payload_too_large"
 
 
+class IdInUseError(InvalidPayloadError):
+    """Another call was made under this id before. One id names one call, with one payload."""
+
+    kind = "id_in_use"
+
+    @classmethod
+    def of(cls, run_id: str) -> Self:
+        """The error for a call under this id."""
+        return cls(
+            f"The id {run_id} names another call: with another payload, or for another task. "
+            "Choose another id for this one."
+        )
+
+
+class AnswerTooLargeError(PermanentError):
+    """An answer is above ``answer_limit_bytes``. Keep big values elsewhere, answer with their id.
+
+    What it cost is counted.
+    """
+
+    kind = "answer_too_large"
+
+
 class UnknownAgentError(PermanentError):
     """No agent of that name is registered with the worker that took the step."""
 
@@ -164,7 +203,10 @@ class MissingKeyError(ConfigurationError):
 
 
 class ProviderRefusedError(PermanentError):
-    """A provider refused the request itself (bad key, unknown model, blocked content)."""
+    """A provider refused the request itself (bad key, no credit, unknown model, blocked content).
+
+    A quota that is used up for the day or for good is one too: waiting would not help.
+    """
 
     kind = "refused"
 

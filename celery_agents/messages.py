@@ -9,6 +9,7 @@ protocol's headers, the parent of what is asked for within a task, and the signa
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from json import JSONEncoder
@@ -19,11 +20,12 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from celery_agents import names
-from celery_agents.errors import PayloadTooLargeError
+from celery_agents.errors import InvalidPayloadError, PayloadTooLargeError
 from celery_agents.ids import new_id
 from celery_agents.shown import shown_args, shown_kwargs
 from celery_agents.signature import StepSignature
 from celery_agents.transport import Envelope, kombu_json
+from celery_agents.values import problem
 
 #: A message as kombu's channel puts it, with its queue.
 Composed = tuple[str, Envelope]
@@ -31,7 +33,19 @@ Composed = tuple[str, Envelope]
 PRIORITY = 5
 
 #: JSON as it is sent. One encoder: making one for each message costs more than its work.
-to_json = JSONEncoder(separators=(",", ":")).encode
+to_json = JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_to_sorted_json = JSONEncoder(separators=(",", ":"), sort_keys=True).encode
+
+
+def fingerprint(task: str, args: Sequence[Any], kwargs: dict[str, Any]) -> str:
+    """What tells one payload from another, in whichever order their objects have their keys."""
+    return _fingerprint(f"{task}[{_to_sorted_json(args)},{_to_sorted_json(kwargs)}]")
+
+
+def _fingerprint(told: str) -> str:
+    """Two checksums, since each message has one: to find a mistake, not an attack."""
+    raw = told.encode()
+    return f"{zlib.crc32(raw) << 32 | zlib.adler32(raw):016x}"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,6 +60,10 @@ class Message:
     queue: str
     argsrepr: str
     kwargsrepr: str
+    fingerprint: str
+    #: Of a message under an id that somebody chose: what its result may say of the payload. It was
+    #: sorted to tell that, which others save.
+    known_as: frozenset[str] | None = None
     priority: int = PRIORITY
     recorded: bool = True  # in the intake, as it is enqueued
 
@@ -71,7 +89,7 @@ class Message:
             self.task,
             queue=self.queue,
             priority=self.priority,
-            marks=self._headers,
+            marks={**self._headers, names.PAYLOAD: self.fingerprint},
             text=f"{self.payload[:-1]},{{}}]",  # nothing follows
             task_id=self.id,
             args=self.args,
@@ -143,12 +161,16 @@ class Draft:
         kwargs: of the task, JSON values.
         limit_bytes: above it a payload is refused.
         about: other fields of :class:`Message`.
+
+    Raises:
+        InvalidPayloadError: the options cannot be written.
     """
 
     def __init__(
         self, task: str, kwargs: dict[str, Any], *, queue: str, limit_bytes: int, **about: Any
     ) -> None:
-        self._about = {
+        self._task = task
+        self._about: dict[str, Any] = {
             "task": task,
             "kwargs": kwargs,
             "queue": queue,
@@ -156,6 +178,10 @@ class Draft:
             **about,
         }
         self._kwargs = to_json(kwargs)
+        if '"__type__"' in self._kwargs and (
+            wrong := problem(kwargs)
+        ):  # names of somebody's choice
+            raise InvalidPayloadError(f"The options: {wrong}.")
         self._limit_bytes = limit_bytes
 
     def message(self, args: list[Any], id: str | None = None) -> Message:  # noqa: A002 - Celery's word
@@ -170,11 +196,17 @@ class Draft:
                 f"The payload has {len(payload):,} bytes, the limit is {self._limit_bytes:,}. "
                 "Keep the big value elsewhere and pass its id or URL."
             )
+        asked, known_as = _fingerprint(f"{self._task}{payload}"), None
+        if id is not None:
+            as_written, asked = asked, fingerprint(self._task, args, self._about["kwargs"])
+            known_as = frozenset({as_written, asked})
         return Message(
             id=id or new_id(),
             args=args,
             payload=payload,
             argsrepr=shown_args(args),
+            fingerprint=asked,
+            known_as=known_as,
             **self._about,
         )
 

@@ -46,6 +46,10 @@ JOURNALED = "agents_journaled"
 #: Header of a message that its producer recorded in the intake.
 INTAKE = "agents_intake"
 
+#: Header of a client's message: the fingerprint of its task and payload (see messages.py). A result
+#: has that of its run under the same name.
+PAYLOAD = "agents_payload"
+
 #: Hash id → envelope, and sorted set id by time of recording; written with the message itself.
 INTAKE_RECORDS = "agents:intake"
 INTAKE_TIMES = "agents:intake:at"

@@ -6,18 +6,56 @@ with Redis away it tries that for twenty seconds.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
 from celery import states
 from celery.backends.redis import RedisBackend
+from kombu.exceptions import DecodeError
+
+from celery_agents.address import RedisAddress
+from celery_agents.redis_url import is_redis, read_redis_url
+
+#: Of an address: Celery gives these to pools by itself.
+_PLACE = frozenset({"host", "port", "db", "username", "password"})
 
 
-class Backend(RedisBackend):
+class AddressBackend(RedisBackend):
+    """Celery's for Redis, at the address that was read when its app was configured."""
+
+    @property
+    def address(self) -> RedisAddress | None:
+        """None in an app that does not know: then Celery reads a URL."""
+        return getattr(self.app, "results_address", None)
+
+    def _params_from_url(self, url: str, defaults: dict[str, Any]) -> dict[str, Any]:
+        if self.address is None:
+            read: dict[str, Any] = super()._params_from_url(url, defaults)
+            return read
+        return self.address.parameters(**{k: v for k, v in defaults.items() if k not in _PLACE})
+
+    def _get_pool(self, **params: Any) -> Any:
+        return super()._get_pool(**params) if self.address is None else self.address.pool(params)
+
+
+class Backend(AddressBackend):
     """Used by :class:`celery_agents.Client`."""
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
         """Nothing yet: ``get`` subscribes, and looks whether the result is there already."""
+
+    def decode(self, payload: Any) -> Any:
+        """As Celery's; a result that looks like a type which kombu does not know stays as it is."""
+        try:
+            return super().decode(payload)
+        except DecodeError:
+            return json.loads(payload)
+
+    def known(self, task_id: str) -> dict[str, Any]:
+        """What is stored of a task, by one look; empty when nothing is."""
+        raw = self.client.get(self.get_key_for_task(task_id))
+        return {} if raw is None else self.decode_result(raw)
 
     def ended(self, stored: Iterable[bytes | None]) -> dict[str, dict[str, Any]]:
         """What is stored of tasks that ended, by their ids; the others are left out."""
@@ -25,7 +63,17 @@ class Backend(RedisBackend):
         return {m["task_id"]: m for m in metas if m["status"] in states.READY_STATES}
 
 
-def result_backend(url: str) -> str:
-    """The setting for results at ``url``; other kinds of backends than Redis stay as they are."""
-    redis = url.startswith(("redis://", "rediss://"))
-    return f"{__name__}:{Backend.__name__}+{url}" if redis else url
+def results_address(url: str | None, broker: RedisAddress) -> RedisAddress | None:
+    """Where a client's results are: beside its queues, or at ``url``; None if that is no Redis.
+
+    Raises:
+        ConfigurationError: it begins like the address of a Redis, and is none.
+    """
+    if url is None:
+        return broker
+    return read_redis_url(url, "result_url") if is_redis(url) else None
+
+
+def backend_url(address: RedisAddress) -> str:
+    """Celery's setting for the client's results in that Redis."""
+    return f"{__name__}:{Backend.__name__}+{address.broker_url}"

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 from celery import Signature
 from celery.result import AsyncResult
 
+from celery_agents import names
 from celery_agents.contracts.compensation import compensation_id
 from celery_agents.contracts.gather import Aggregate
 from celery_agents.contracts.mapping import MapResult
 from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.contracts.vote import Decision
+from celery_agents.errors import IdInUseError
 from celery_agents.waiting import AGAIN_S, send_again
 
 if TYPE_CHECKING:
@@ -57,11 +59,19 @@ class Run:
 
         Raises:
             ResultTimeoutError: it did not come within ``timeout`` seconds; the run goes on.
+            IdInUseError: its id names another call, and the result is that one's.
             AgentsError: the run failed; the error is of the class that the worker raised.
         """
         for _ in self.client.as_completed([self], timeout=timeout):
             pass
+        self._refuse_other(self.result._get_task_meta())  # noqa: SLF001 - which was read already
         return self._value(self.result.get())
+
+    def _refuse_other(self, meta: dict[str, Any]) -> None:
+        known_as = getattr(self.message, "known_as", None)
+        asked = meta.get(names.PAYLOAD)
+        if known_as is not None and asked is not None and asked not in known_as:
+            raise IdInUseError.of(self.id)
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self._wait().__await__()
@@ -90,6 +100,7 @@ class Run:
         meta = self.result.backend.get_task_meta(self.id, cache=False)
         if meta["status"] not in {"SUCCESS", "FAILURE", "REVOKED"}:
             return None
+        self._refuse_other(meta)
         told = meta.get("outcome")
         if told is None:
             state = State.SUCCEEDED if meta["status"] == "SUCCESS" else State.FAILED

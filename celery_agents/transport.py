@@ -7,6 +7,7 @@ it a row of the journal, and clear the record when they have.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Sequence
@@ -20,9 +21,21 @@ from kombu.utils.json import JSONEncoder
 from kombu.utils.uuid import uuid
 
 from celery_agents import names
+from celery_agents.address import RedisAddress
 
 #: A message as kombu's channel puts it: body, headers, properties and what they are written in.
 Envelope = dict[str, Any]
+
+#: Options of the transport that are options of its connections.
+_CONNECTION_OPTIONS = (
+    "max_connections",
+    "socket_timeout",
+    "socket_connect_timeout",
+    "socket_keepalive",
+    "health_check_interval",
+    "retry_on_timeout",
+    "client_name",
+)
 
 #: Ten real priorities, 0 first. Producers and workers of one Redis must agree on them.
 PRIORITY_STEPS = tuple(range(10))
@@ -49,11 +62,36 @@ def transport_options(*, visibility_timeout_s: int, redis_timeout_s: float) -> d
 class Channel(RedisChannel):
     """Records messages that ask for it, in the transaction that enqueues them; wakes workers."""
 
+    #: Where the broker is, of an app that knows (celery_agents/given.py); else kombu reads a URL.
+    address: RedisAddress | None = None
+    from_transport_options = (*RedisChannel.from_transport_options, "address")
+    keyprefix_fanout: str
     _kept: Any = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._sent_by, self._sent = uuid(), count(1)
         super().__init__(*args, **kwargs)
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        if self.address is None:
+            known: dict[str, Any] = super()._connparams(asynchronous)
+            return known
+        params = self.address.parameters(
+            **{name: getattr(self, name) for name in _CONNECTION_OPTIONS}
+        )
+        if asynchronous:
+            params["connection_class"] = _watched(self, params["connection_class"])
+        return params
+
+    def _get_pool(self, asynchronous: bool = False) -> Any:
+        if self.address is None:
+            return super()._get_pool(asynchronous)
+        self.keyprefix_fanout = self.keyprefix_fanout.format(db=self.address.database)
+        pool = self.address.pool(self._connparams(asynchronous))
+        # Where kombu looks for connections to sentinels, to close them with the others.
+        kept = "_async_sentinel_manager" if asynchronous else "_sentinel_manager"
+        setattr(self, kept, getattr(pool, "sentinel_manager", None))
+        return pool
 
     def _next_delivery_tag(self) -> str:
         """As kombu's, unlike any other; without random numbers, which are a system call each."""
@@ -105,14 +143,34 @@ class Channel(RedisChannel):
         # The workers of app/transport.py wait for it.
         return commands + [("zadd", names.WAKE + q, {"1": 0}) for q in {q for q, _ in messages}]
 
-    def _execute(self, commands: list[tuple[Any, ...]]) -> None:
+    def recorded(self, message_id: str) -> Any:
+        """The headers of a message that was recorded and is not acknowledged yet; else None."""
+        record = self._connected().hget(names.INTAKE_RECORDS, message_id)
+        return None if record is None else json.loads(record).get("headers")
+
+    def _connected(self) -> Any:
         # Making a client costs a third of a publish; its connections are the pool's.
         if self._kept is None or self._kept.connection_pool is not self.pool:
             self._kept = self._create_client()
-        with self._kept.pipeline(transaction=True) as pipe:
+        return self._kept
+
+    def _execute(self, commands: list[tuple[Any, ...]]) -> None:
+        with self._connected().pipeline(transaction=True) as pipe:
             for name, *args in commands:
                 getattr(pipe, name)(*args)
             pipe.execute()
+
+
+def _watched(channel: Channel, connection_class: type[Any]) -> type[Any]:
+    """Connections that the event loop is told of when they close, as kombu's own are."""
+
+    class Watched(connection_class):
+        def disconnect(self, *args: Any, **kwargs: Any) -> None:
+            super().disconnect(*args, **kwargs)
+            if channel._registered:  # noqa: SLF001 - as kombu does
+                channel._on_connection_disconnect(self)  # noqa: SLF001
+
+    return Watched
 
 
 #: The JSON that kombu writes, without the encoder that it makes for each message.

@@ -128,6 +128,7 @@ class Waiting:
 
         Raises:
             ResultTimeoutError: not all did within ``timeout`` seconds.
+            ConfigurationError: TLS with Redis is not possible, or its certificate is not trusted.
         """
         assert_will_not_block()
         wait = _Wait(self, runs, timeout)
@@ -137,7 +138,9 @@ class Waiting:
                 with self.listener() as listener:
                     while wait.pending:
                         yield from wait.next(listener)
-            except (RedisConnectionError, RedisTimeoutError):
+            except (RedisConnectionError, RedisTimeoutError) as error:
+                if self._backend.address is not None:
+                    self._backend.address.raise_if_refused(error)
                 wait.check_time(needed_s=1.0)
                 time.sleep(1.0)  # the broker is away; the runs are not
 

@@ -9,8 +9,9 @@ from celery import Celery, states
 from kombu.exceptions import OperationalError
 
 from agents.backends.base import Answer, StepContext, Turn
-from agents.backends.values import digest
+from agents.backends.values import digest, shown
 from agents.entries import CeleryEntry
+from app.plain import plain_json
 from celery_agents.contracts.outcome import Usage
 from celery_agents.errors import AgentFailedError, ProviderUnavailableError, redact
 
@@ -51,8 +52,18 @@ class CeleryBackend:
                 f"Does a worker serve its queue {self._entry.queue!r}?"
             ) from None
         if meta["status"] == states.SUCCESS:
-            return Answer(value=meta["result"], usage=Usage(calls=1))
+            return self._answer(meta["result"])
         raise AgentFailedError(redact(f"{self._entry.task} failed: {meta['result']!r}"))
+
+    def _answer(self, result: Any) -> Answer:
+        """Dates, UUIDs, decimals and bytes of Celery's JSON become what functions' do."""
+        try:
+            return Answer(value=plain_json(result), usage=Usage(calls=1))
+        except ValueError as error:
+            raise AgentFailedError(
+                f"{self._entry.task} answered with what cannot be kept: {shown(error)}",
+                {"usage": {"calls": 1}},
+            ) from None
 
     async def _result(self, task_id: str) -> dict[str, Any]:
         pause, longest = _LOOKS_S

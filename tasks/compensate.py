@@ -63,7 +63,7 @@ def _uncertain(step: Step) -> list[Undoing]:
 
 
 def _about(step: Step, one: Uncertain) -> Undoing | None:
-    asked = Ask.from_message(one.payload["args"], one.payload["kwargs"])
+    asked = Ask.from_message(one.payload["args"], one.payload["kwargs"], known=True)
     by = compensation_of(registry_of(step.runtime), asked.agent, asked.compensation)
     if by is None:
         return None

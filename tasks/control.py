@@ -9,18 +9,19 @@ from celery import shared_task
 from app.deadletters import dead_letters_of
 from app.runtime import runtime_of
 from celery_agents import names
-from celery_agents.contracts.base import JsonValue
-from celery_agents.errors import AgentsError
+from celery_agents.contracts.base import JsonValue, id_of
+from celery_agents.errors import AgentsError, InvalidPayloadError
+from celery_agents.values import problem
 
 
-@shared_task(name=names.CANCEL, bind=True, acks_late=True)
+@shared_task(name=names.CANCEL, bind=True, acks_late=True, throws=(AgentsError,))
 def cancel(self: Any, run_id: str) -> bool:
     """Cancel a run with all its steps, also one that no worker has seen yet.
 
     Returns whether it was still open.
     """
     runtime = runtime_of(self.app, self.request.hostname)
-    after = runtime.journal.cancel(run_id)
+    after = runtime.journal.cancel(id_of(run_id))
     runtime.follow(after)
     runtime.intake.forget([self.request.id])
     return after.applied
@@ -30,21 +31,23 @@ def cancel(self: Any, run_id: str) -> bool:
 def approve(self: Any, run_id: str, choice: JsonValue) -> bool:
     """Answer a run that waits for a person; returns whether the answer was the first."""
     runtime = runtime_of(self.app, self.request.hostname)
-    after = runtime.journal.approve(run_id, choice)
+    if (wrong := problem(choice)) is not None:
+        raise InvalidPayloadError(f"choice: {wrong}.")
+    after = runtime.journal.approve(id_of(run_id), choice)
     runtime.follow(after)
     return after.applied
 
 
-@shared_task(name=names.STATUS, bind=True)
+@shared_task(name=names.STATUS, bind=True, throws=(AgentsError,))
 def status(self: Any, run_id: str) -> dict[str, Any] | None:
     """A run as a tree of steps, from the journal; None when there is no such run."""
-    return runtime_of(self.app, self.request.hostname).journal.run_tree(run_id)
+    return runtime_of(self.app, self.request.hostname).journal.run_tree(id_of(run_id))
 
 
 @shared_task(name=names.RESULTS, bind=True, throws=(AgentsError,))
 def results(self: Any, step_id: str, after: int = -1) -> dict[str, Any]:
     """A page of the outcomes of a step's members, those after a place; see ``tallies.page``."""
-    return runtime_of(self.app, self.request.hostname).journal.results(step_id, after)
+    return runtime_of(self.app, self.request.hostname).journal.results(id_of(step_id), after)
 
 
 @shared_task(name=names.DEAD_LETTERS, bind=True)
@@ -53,20 +56,20 @@ def dead_letters(self: Any, limit: int = 100) -> list[dict[str, Any]]:
     return dead_letters_of(runtime_of(self.app, self.request.hostname)).list(limit)
 
 
-@shared_task(name=names.DEAD_LETTER, bind=True)
+@shared_task(name=names.DEAD_LETTER, bind=True, throws=(AgentsError,))
 def dead_letter(self: Any, letter_id: str) -> dict[str, Any] | None:
     """A dead letter with its payload, redacted; None when there is no such letter."""
-    return dead_letters_of(runtime_of(self.app, self.request.hostname)).get(letter_id)
+    return dead_letters_of(runtime_of(self.app, self.request.hostname)).get(id_of(letter_id))
 
 
 @shared_task(name=names.REQUEUE, bind=True, throws=(AgentsError,))
 def requeue(self: Any, letter_id: str) -> None:
     """Let a dead letter run again; what a client saw of its end is forgotten."""
     runtime = runtime_of(self.app, self.request.hostname)
-    runtime.follow(dead_letters_of(runtime).requeue(letter_id))
+    runtime.follow(dead_letters_of(runtime).requeue(id_of(letter_id)))
 
 
-@shared_task(name=names.DROP, bind=True)
+@shared_task(name=names.DROP, bind=True, throws=(AgentsError,))
 def drop(self: Any, letter_id: str) -> bool:
     """Forget a dead letter; returns whether there was one."""
-    return dead_letters_of(runtime_of(self.app, self.request.hostname)).drop(letter_id)
+    return dead_letters_of(runtime_of(self.app, self.request.hostname)).drop(id_of(letter_id))

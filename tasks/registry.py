@@ -9,6 +9,7 @@ from agents.backends.clients import SharedClients
 from agents.registry import Registry, Resources
 from app.journal.announce import announce
 from app.runtime import Runtime, runtime_started, runtime_stopping
+from celery_agents.values import storable
 from tasks.celery_agent import CeleryBackend
 
 
@@ -34,7 +35,12 @@ def _make(runtime: Runtime) -> Registry:
 @runtime_started.connect(weak=False)
 def _started(runtime: Runtime, **_: Any) -> None:
     rows = [
-        {"name": a.name, "kind": a.kind, "description": a.description, "effects": a.effects}
+        {
+            "name": a.name,
+            "kind": a.kind,
+            "description": storable(a.description),
+            "effects": a.effects,
+        }
         for a in registry_of(runtime)
     ]
     runtime.journal.transaction(lambda c: announce(c, rows))

@@ -22,7 +22,8 @@ class VoteTask(StepTask):
     request_type = Vote
 
     def decided(self, payload: dict[str, Any], members: list[MemberState]) -> bool:
-        return pattern.decided(Vote.from_message(payload["args"], payload["kwargs"]), members)
+        vote = Vote.from_message(payload["args"], payload["kwargs"], known=True)
+        return pattern.decided(vote, members)
 
 
 @shared_task(base=VoteTask, name=names.VOTE)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 from collections.abc import Callable, Hashable
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from celery_agents.errors import ConfigurationError, MissingKeyError
+from celery_agents.errors import ConfigurationError, MissingKeyError, redact
+
+log = logging.getLogger(__name__)
 
 #: Gives a secret by its name (the app's settings, the environment), or None.
 ResolveSecret = Callable[[str], str | None]
@@ -18,6 +21,8 @@ MAX_CONNECTIONS = 1000
 MAX_IDLE_CONNECTIONS = 100
 #: Seconds for TCP and TLS; the whole request has its own limit.
 CONNECT_TIMEOUT_S = 10.0
+#: What goes by no proxy, in httpx2's patterns.
+DIRECT = ("http://", "all://localhost", "all://127.0.0.0/8", "all://[::1]")
 
 
 class SharedClients:
@@ -63,15 +68,40 @@ class SharedClients:
 def http_client(httpx2: Any) -> Any:
     """An HTTP client as all backends use it: no redirects, since they would carry keys along.
 
-    Only connecting has a timeout here; the caller limits the whole request.
+    Only connecting has a timeout here; the caller limits the whole request. A proxy of the
+    environment carries what it cannot read (https), and nothing that stays on this machine.
     """
-    return httpx2.AsyncClient(
-        timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S),
-        limits=httpx2.Limits(
+    options = {
+        "timeout": httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S),
+        "limits": httpx2.Limits(
             max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_IDLE_CONNECTIONS
         ),
-        follow_redirects=False,
-    )
+        "follow_redirects": False,
+    }
+    direct = dict.fromkeys(DIRECT)
+    try:
+        return httpx2.AsyncClient(**options, mounts=direct)
+    except (ImportError, ValueError) as error:  # SOCKS without its package, or no URL
+        why = f"The proxy of the environment (HTTPS_PROXY, ALL_PROXY) cannot be used: {error}"
+        log.warning("%s Servers on https:// are not asked.", redact(why))
+
+        class Nobody(httpx2.AsyncBaseTransport):
+            async def handle_async_request(self, request: Any) -> Any:
+                raise httpx2.ConnectError(redact(why), request=request)
+
+        return httpx2.AsyncClient(**options, trust_env=False, mounts={**direct, "all://": Nobody()})
+
+
+def without_environment(client: Any, **own: Any) -> Any:
+    """An SDK's client without what the SDK took from the environment for its other users.
+
+    Headers and identities of such variables were meant for the provider, or for another program,
+    and not for each server that an agent names. ``own`` are attributes that are set instead.
+    """
+    client._custom_headers = {}  # noqa: SLF001 - no argument takes them away
+    for name, value in own.items():
+        setattr(client, name, value)
+    return client
 
 
 def secret_named(name: str, resolve_secret: ResolveSecret, *, purpose: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -13,20 +13,44 @@ ProviderName = Literal["openai", "anthropic", "google"]
 
 
 def _http_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    """Read here, and not when somebody first asks; the messages quote nothing of it."""
+    url = url.strip()
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:  # a port, or the brackets of an IPv6 address
+        known = False
+    if not known or not url.isprintable() or " " in url:
         message = "must be an absolute http:// or https:// URL"
         raise ValueError(message)
-    if parts.username or parts.password:
+    if "@" in parts.netloc:
         message = "must not hold a user or password; name a secret instead"
+        raise ValueError(message)
+    if "#" in url:
+        message = "must not have a fragment (#): it is sent to nobody"
         raise ValueError(message)
     return url
 
 
+def _base_url(url: str) -> str:
+    base, _, query = _http_url(url).partition("?")
+    names = [name for name, _ in parse_qsl(query, keep_blank_values=True)]
+    if len(names) != len(set(names)):
+        message = "has a parameter twice"
+        raise ValueError(message)
+    return url.strip() if names else base
+
+
 #: An http or https URL without credentials in it.
 HttpUrl = Annotated[str, Field(max_length=2000), AfterValidator(_http_url)]
+#: One that paths are added to; what stands behind its ``?`` goes with each request.
+BaseUrl = Annotated[str, Field(max_length=2000), AfterValidator(_base_url)]
 #: The name (never the value) of a secret in the worker's environment.
 SecretName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
+
+
+#: A name of a provider's own, which travels in a header.
+Identifier = Annotated[str, Field(pattern=r"^[!-~]{1,200}$")]
 
 
 class Price(Contract):
@@ -36,6 +60,8 @@ class Price(Contract):
     output_usd: Annotated[float, Field(ge=0)]
     #: Tokens read from the provider's cache; as ``input_usd`` when not given.
     cached_usd: Annotated[float, Field(ge=0)] | None = None
+    #: Tokens written to the cache; by default as Anthropic and OpenAI take, 1.25 x ``input_usd``.
+    cache_write_usd: Annotated[float, Field(ge=0)] | None = None
 
 
 class ModelConfig(Contract):
@@ -49,7 +75,10 @@ class ModelConfig(Contract):
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
     #: Another server that speaks the provider's protocol. No key is sent there unless
     #: ``api_key_env`` names it: a provider's key does not go to other hosts by accident.
-    base_url: HttpUrl | None = None
+    base_url: BaseUrl | None = None
+    #: OpenAI's, for keys that belong to several; the SDK's variables for it are not read.
+    organization: Identifier | None = None
+    project: Identifier | None = None
     #: By default the provider's usual name, e.g. ``OPENAI_API_KEY``.
     api_key_env: SecretName | None = None
     #: Python functions that the model may call, as ``module:function``.
@@ -70,3 +99,15 @@ class ModelConfig(Contract):
             message = "Anthropic's API takes no temperature; leave it out"
             raise ValueError(message)
         return self
+
+    @model_validator(mode="after")
+    def _has_organizations(self) -> Self:
+        if self.provider != "openai" and (self.organization or self.project):
+            message = "organization and project are OpenAI's; leave them out"
+            raise ValueError(message)
+        return self
+
+    def endpoint(self, usual: str) -> tuple[str, dict[str, str]]:
+        """Where requests go, and the parameters that each of them has."""
+        base, _, query = (self.base_url or usual).partition("?")
+        return base, dict(parse_qsl(query, keep_blank_values=True))

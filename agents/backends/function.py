@@ -9,8 +9,9 @@ from typing import Any
 
 from agents.backends.base import Answer, StepContext, Turn
 from agents.backends.invoke import invoke, place_of
-from agents.backends.values import digest, plain_json, shown
-from agents.tools import Effects
+from agents.backends.values import digest, shown
+from app.plain import plain_json
+from celery_agents.agent import Effects
 from celery_agents.errors import (
     AgentFailedError,
     AgentsError,

@@ -20,8 +20,8 @@ from agents.backends.clients import (
     secret_named,
 )
 from agents.backends.config import HttpUrl, SecretName
-from agents.backends.faults import retry_after_s, scrub, status_error
-from agents.backends.values import digest, parse_json, shown
+from agents.backends.faults import FailedError, scrub, told_error
+from agents.backends.values import digest, json_or_text, parse_json, sendable, shown, text_of
 from celery_agents.contracts.base import Contract, JsonValue, Seconds
 from celery_agents.contracts.outcome import Usage
 from celery_agents.errors import BadAnswerError, ProviderUnavailableError
@@ -57,11 +57,13 @@ class HttpBackend:
         """Ask the service once, journaled.
 
         Raises:
+            InvalidPayloadError: the input cannot be sent.
             RateLimitedError, ProviderUnavailableError, ProviderRefusedError: as it answered.
             BadAnswerError: what it answered is not JSON, or too long.
             MissingKeyError: the token is not set.
         """
         question = self._question(turn)
+        sendable(text_of(question))
 
         async def perform(idempotency_key: str) -> Answer:
             # The same in each attempt, as its key is: services may compare.
@@ -107,9 +109,9 @@ class HttpBackend:
             text = scrub(f"{type(error).__name__}: {error}", secret)
             raise ProviderUnavailableError(f"{self._who} is not available: {text}") from None
         if not response.is_success:
-            text = scrub(content.decode(errors="replace"), secret)
-            wait = retry_after_s(response.headers)
-            raise status_error(self._who, response.status_code, text, retry_after_s=wait)
+            told = json_or_text(content.decode(errors="replace"))
+            failed = FailedError(told, status=response.status_code, headers=response.headers)
+            raise told_error(self._who, failed, secret)
         return content
 
     async def _content(self, response: Any) -> bytes:
@@ -117,6 +119,8 @@ class HttpBackend:
         content = bytearray()
         async for chunk in response.aiter_raw():
             content += chunk
+            if len(content) > limit and not response.is_success:
+                break  # the start of an error tells enough
             if len(content) > limit:
                 raise BadAnswerError(f"{self._who} answered with more than {limit} bytes.")
         return bytes(content)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
 from concurrent.futures import Executor
 
 from agents.backends.base import Answer, StepContext, Turn
@@ -25,18 +24,23 @@ from agents.backends.provider import (
     ToolSpec,
 )
 from agents.backends.schema import ballot_schema, problem
-from agents.backends.values import digest, parse_json, shown, text_of
-from agents.tools import Tool, ToolError, load_tool
+from agents.backends.values import digest, parse_json, sendable, shown, text_of
+from agents.tools import ToolError, load_tools, worst
+from agents.voting.options import match
+from celery_agents.agent import Effects
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import Usage
+from celery_agents.contracts.vote import Normalisation
 from celery_agents.errors import (
     AgentFailedError,
+    AnswerTooLargeError,
     BadAnswerError,
-    ConfigurationError,
     ProviderUnavailableError,
     redact,
 )
 
+#: How options are compared where nobody says otherwise.
+_LOOSELY = Normalisation()
 #: Seconds between two progress reports of a streamed answer.
 PROGRESS_EVERY_S = 1.0
 #: Characters of the answer's end that a progress report shows.
@@ -62,15 +66,18 @@ class ModelBackend:
         self._provider = provider
         self._executor = executor
         self._who = f"{config.provider}/{config.model}"
-        tools = [load_tool(path) for path in config.tools]
-        self._tools: dict[str, Tool] = {tool.name: tool for tool in tools}
-        if len(self._tools) < len(tools):
-            raise ConfigurationError(f"Two tools of {self._who} have the same name.")
+        self._tools = load_tools(config.tools, who=self._who)
+
+    @property
+    def effects(self) -> Effects:
+        """What its tools may do, whichever it calls."""
+        return worst(tool.effects for tool in self._tools.values())
 
     async def answer(self, turn: Turn, step: StepContext) -> Answer:
         """Answer one turn with a ballot, a JSON value or text, as the turn asks.
 
         Raises:
+            InvalidPayloadError: the input cannot be sent.
             BadAnswerError: the reply could not be read as that.
             AgentFailedError: the model still called tools in its last allowed request.
         """
@@ -80,10 +87,11 @@ class ModelBackend:
             answered = await self._ask(request, turn, step)
             usage += answered.usage
             reply = Reply.model_validate(answered.value)
+            value = self._value(reply, turn)
             if not reply.tool_calls:
                 if reply.stop == "length":
                     await step.progress(truncated=True)
-                return Answer(value=self._value(reply, turn), usage=usage)
+                return Answer(value=value, usage=usage)
             # One after the other: the journal knows a step's calls by their order.
             results = [await self._use(call, step) for call in reply.tool_calls]
             exchange = Exchange(reply=reply, results=tuple(results))
@@ -101,14 +109,15 @@ class ModelBackend:
         in_words = config.structured == "prompt" or (
             bool(self._tools) and not self._provider.schema_with_tools
         )
+        sendable(text_of(schema))
         system = [config.instructions, turn.instructions]
         if schema is not None and in_words:
             form = json.dumps(schema, ensure_ascii=False)
             system.append(f"Answer with nothing but JSON that has this JSON Schema:\n{form}")
         return Request(
             model=config.model,
-            system="\n\n".join(part for part in system if part) or None,
-            user=text_of(turn.input),
+            system=sendable("\n\n".join(part for part in system if part)) or None,
+            user=sendable(text_of(turn.input)),
             tools=tuple(
                 ToolSpec(name=t.name, description=t.description, parameters=t.parameters)
                 for t in self._tools.values()
@@ -164,23 +173,34 @@ class ModelBackend:
             return Answer(value=result.model_dump(mode="json"))
 
         fingerprint = digest([call.name, call.arguments])
-        answer = await step.call(f"tool:{call.name}", perform, fingerprint=fingerprint)
+        try:
+            answer = await step.call(f"tool:{call.name}", perform, fingerprint=fingerprint)
+        except AnswerTooLargeError as error:
+            return ToolResult(call=call, value=error.message, failed=True)
         # A journaled result belongs to this call too, whatever id its call had.
         return ToolResult.model_validate(answer.value).model_copy(update={"call": call})
 
     def _value(self, reply: Reply, turn: Turn) -> JsonValue:
         """What a reply says, in the form that the turn asks for; None while it calls tools."""
+        cut = " (cut at the limit of output tokens)" if reply.stop == "length" else ""
+        if reply.tool_calls and cut:
+            # Of the last call a part is missing, though what is there may be JSON; and nobody
+            # knows which calls should have followed.
+            raise BadAnswerError(
+                f"{self._who} was cut at the limit of output tokens while it called tools; none "
+                "was run. Raise max_output_tokens."
+            )
         if reply.tool_calls:
             return None
         schema = _schema_of(turn)
-        cut = " (cut at the limit of output tokens)" if reply.stop == "length" else ""
         if not reply.text.strip():
             raise BadAnswerError(f"{self._who} gave an empty answer{cut}.")
         if schema is None:
             return reply.text
         value = parse_json(reply.text, who=f"{self._who}{cut}")
         if turn.choices and isinstance(value, dict):
-            value = {**value, "option": _choice(value.get("option"), turn.choices)}
+            option = value.get("option")
+            value = {**value, "option": match(option, turn.choices, _LOOSELY) or option}
         wrong = problem(value, schema)
         if wrong is not None:
             raise BadAnswerError(f"{self._who} gave a malformed answer, {wrong}: {shown(value)}")
@@ -207,11 +227,3 @@ class _Watcher:
 
 def _schema_of(turn: Turn) -> dict[str, JsonValue] | None:
     return turn.answer_schema if turn.choices is None else ballot_schema(turn.choices)
-
-
-def _choice(option: JsonValue, choices: Sequence[str]) -> JsonValue:
-    """The choice that was meant, if only case or outer space differ and it is the only one."""
-    if option in choices or not isinstance(option, str):
-        return option
-    meant = [c for c in choices if c.strip().casefold() == option.strip().casefold()]
-    return meant[0] if len(meant) == 1 else option

@@ -6,6 +6,10 @@ from agents.backends.config import ModelConfig, Price
 from agents.backends.provider import Tokens
 from celery_agents.contracts.outcome import Usage
 
+#: What a token written to a cache costs, of one that is only read by the model. Sources:
+#: docs.anthropic.com/en/docs/build-with-claude/prompt-caching (5 minutes), OpenAI's price list.
+CACHE_WRITE = 1.25
+
 
 def usage_of(config: ModelConfig, tokens: Tokens | None) -> Usage:
     """The usage of one request. ``cost_usd`` is None when tokens or price are not known."""
@@ -46,7 +50,10 @@ def cost_usd(config: ModelConfig, tokens: Tokens) -> float | None:
 
 
 def _by_price(price: Price, tokens: Tokens) -> float:
-    cached = price.input_usd if price.cached_usd is None else price.cached_usd
-    fresh = tokens.input - tokens.cache_read
-    dollars = fresh * price.input_usd + tokens.cache_read * cached
+    read = price.input_usd if price.cached_usd is None else price.cached_usd
+    written = price.cache_write_usd
+    if written is None:
+        written = CACHE_WRITE * price.input_usd
+    fresh = max(tokens.input - tokens.cache_read - tokens.cache_write, 0)
+    dollars = fresh * price.input_usd + tokens.cache_read * read + tokens.cache_write * written
     return (dollars + tokens.output * price.output_usd) / 1_000_000

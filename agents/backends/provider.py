@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Hashable
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable
+from contextlib import aclosing
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from agents.backends.clients import ResolveSecret, SharedClients, secret_named
 from agents.backends.config import ModelConfig
-from agents.backends.faults import scrub
+from agents.backends.faults import FailedError, scrub, told_error
+from agents.backends.reading.bodies import Body, bodies
+from agents.backends.reading.shapes import count
 from agents.backends.values import shown
-from celery_agents.contracts.base import Contract, JsonValue
+from celery_agents.contracts.base import Contract, TrustedJson
 from celery_agents.errors import AgentsError, BadAnswerError, ProviderUnavailableError
+from celery_agents.values import mended
 
+#: What was said and goes back with the next request. A stream may cut a character in two, and a
+#: tool may find half of one: none of it could be sent.
+WholeText = Annotated[str, BeforeValidator(mended)]
+WholeJson = Annotated[TrustedJson, BeforeValidator(mended)]
 #: Is told each piece of text as it arrives.
 OnText = Callable[[str], Awaitable[None]]
 
@@ -24,35 +32,35 @@ class ToolSpec(Contract):
 
     name: str
     description: str
-    parameters: dict[str, JsonValue]  # the JSON schema of its arguments
+    parameters: dict[str, TrustedJson]  # the JSON schema of its arguments
 
 
 class ToolCall(Contract):
     """A model's wish to have a tool called. Its arguments are as it wrote them, unchecked."""
 
-    id: str
-    name: str
-    arguments: JsonValue
+    id: WholeText
+    name: WholeText
+    arguments: WholeJson
 
 
 class ToolResult(Contract):
     """What came of a tool call: a value, or the text of an error."""
 
     call: ToolCall
-    value: JsonValue
+    value: WholeJson
     failed: bool = False
 
 
 class Reply(Contract):
     """One answer of a model: text, or tool calls, or both."""
 
-    text: str
+    text: WholeText
     tool_calls: tuple[ToolCall, ...] = ()
     #: "length": it was cut at the limit of output tokens.
     stop: Literal["end", "length"] = "end"
     #: The message in the provider's own form. It goes back unchanged in the next request, as
     #: providers want it (signatures of thoughts, ids of calls).
-    native: JsonValue = None
+    native: WholeJson = None
 
 
 class Exchange(Contract):
@@ -70,7 +78,7 @@ class Request(Contract):
     user: str
     exchanges: tuple[Exchange, ...] = ()
     tools: tuple[ToolSpec, ...] = ()
-    answer_schema: dict[str, JsonValue] | None = None
+    answer_schema: dict[str, TrustedJson] | None = None
     temperature: float | None = None
     max_output_tokens: int | None = Field(default=None, ge=1)
     stream: bool = False
@@ -115,19 +123,33 @@ def counted(
     tokens_in: Any, tokens_out: Any, cache_read: Any = None, cache_write: Any = None
 ) -> Tokens | None:
     """Tokens as a server told them; None where it did not tell, or told no numbers."""
-    told = (tokens_in, tokens_out, cache_read or 0, cache_write or 0)
-    return Tokens(*told) if all(isinstance(count, int) for count in told) else None
+    sent, received = count(tokens_in), count(tokens_out)
+    if sent is None or received is None:
+        return None
+    return Tokens(sent, received, count(cache_read) or 0, count(cache_write) or 0)
 
 
-# SDKs build their objects unchecked, so odd answers surface as any of these.
+class Reading(Protocol):
+    """Makes a completion of the JSON values of one answer (:mod:`agents.backends.reading`)."""
+
+    def add(self, body: Body) -> str:
+        """Add one value; the text that it brought. Raises FailedError where it is an error."""
+        ...
+
+    def completion(self) -> Completion:
+        """All of it. Raises an AgentsError where it is no answer."""
+        ...
+
+
+# What a deviation that nobody thought of may surface as.
 _ODD_ANSWER = (ValueError, TypeError, LookupError, AttributeError, AssertionError)
 
 
 class SdkProvider(ABC):
-    """What the three SDK providers have in common: the key, the client, errors made ours."""
+    """What the providers have in common: the key, the client, reading, errors made ours."""
 
     name: ClassVar[str]  # of the provider, and of the extra that installs it
-    module: ClassVar[str]  # the SDK
+    module: ClassVar[str]  # what that installs to send requests by
     key_name: ClassVar[str]  # where the key is found, unless configured
     schema_with_tools: bool = True
 
@@ -146,14 +168,18 @@ class SdkProvider(ABC):
         secret = self._secret()
         sdk = await self._clients.load(self.module, extra=self.name)
         http = await self._clients.load("httpx2", extra=self.name)
-        self._client_key = (self.name, self.config.base_url, secret)
+        about = (self.config.base_url, self.config.organization, self.config.project)
+        self._client_key = (self.name, *about, secret)
         client = self._clients.get(self._client_key, lambda: self._make_client(sdk, http, secret))
         call = self._prepare(request)
         # The SDKs' errors hold the request with its headers, so ours do not chain them.
         try:
-            return await self._send(client, call, idempotency_key, on_text)
+            async with aclosing(self._send(client, call, idempotency_key)) as content:
+                return await self._read(request, content, on_text)
         except AgentsError:
             raise
+        except FailedError as failed:
+            raise told_error(self.who, failed, secret) from None
         except http.RequestError as error:
             raise self.unavailable(scrub(f"{type(error).__name__}: {error}", secret)) from None
         except self._sdk_errors(sdk) as error:
@@ -170,6 +196,16 @@ class SdkProvider(ABC):
     def unavailable(self, reason: str) -> ProviderUnavailableError:
         return ProviderUnavailableError(f"{self.who} is not available: {shown(reason, 400)}")
 
+    async def _read(
+        self, request: Request, content: AsyncIterator[bytes], on_text: OnText
+    ) -> Completion:
+        reading = self._reading(request)
+        async for body in bodies(content, who=self.who):
+            text = reading.add(body)
+            if request.stream:
+                await on_text(text)
+        return reading.completion()
+
     def _secret(self) -> str:
         name = self.config.api_key_env or (None if self.config.base_url else self.key_name)
         if name is None:
@@ -178,25 +214,34 @@ class SdkProvider(ABC):
 
     @abstractmethod
     def _make_client(self, sdk: Any, http: Any, secret: str) -> Any:
-        """A new client, SDK retries off."""
+        """A new client, retries off."""
 
     @abstractmethod
     def _prepare(self, request: Request) -> dict[str, Any]:
-        """The SDK's arguments for the request. Raises InvalidPayloadError."""
+        """The arguments of the call for the request. Raises InvalidPayloadError."""
 
     @abstractmethod
-    async def _send(
-        self, client: Any, call: dict[str, Any], idempotency_key: str, on_text: OnText
-    ) -> Completion:
-        """Send it and read the reply."""
+    def _send(
+        self, client: Any, call: dict[str, Any], idempotency_key: str
+    ) -> AsyncGenerator[bytes]:
+        """Send it; the bytes of the answer as they arrive."""
 
     @abstractmethod
-    def _sdk_errors(self, sdk: Any) -> tuple[type[Exception], ...]:
-        """The SDK's own errors."""
+    def _reading(self, request: Request) -> Reading:
+        """A reader for the answer to the request."""
 
-    @abstractmethod
+    def _sdk_errors(self, sdk: Any) -> tuple[type[Exception], ...]:  # noqa: ARG002 - for SDKs
+        """The SDK's own errors, where there is one."""
+        return ()
+
     def _translate(self, error: Any, secret: str) -> AgentsError:
         """One of the SDK's own errors as ours."""
+        response = getattr(error, "response", None)
+        if response is None:
+            return self.unavailable(scrub(str(error), secret))
+        body = error.body or response.text
+        failed = FailedError(body, status=response.status_code, headers=response.headers)
+        return told_error(self.who, failed, secret)
 
     async def _close(self, client: Any) -> None:
         await client.close()

@@ -28,21 +28,25 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 }
 
 
-def ballot_schema(choices: Sequence[str]) -> Schema:
-    """The schema of a ballot. The reason comes first: models answer better after reasoning."""
+def ballot_schema(choices: Sequence[str] | None, ballot: str = "option") -> Schema:
+    """The schema of a ballot: one option, or a list of them under the name of its kind.
+
+    The reason comes first: models answer better after reasoning.
+    """
+    one: Schema = {"type": "string"} if choices is None else {"type": "string", "enum": [*choices]}
     return {
         "type": "object",
         "properties": {
             "reason": {"type": "string", "description": "Why, in one or two sentences."},
-            "option": {"type": "string", "enum": list(choices)},
+            ballot: one if ballot == "option" else {"type": "array", "items": one},
             "confidence": {
                 "type": "number",
                 "minimum": 0,
                 "maximum": 1,
-                "description": "Probability, from 0 to 1, that the option is right.",
+                "description": "Probability, from 0 to 1, that it is right.",
             },
         },
-        "required": ["reason", "option", "confidence"],
+        "required": ["reason", ballot, "confidence"],
         "additionalProperties": False,
     }
 

@@ -1,7 +1,7 @@
 """A deterministic agent that says what its script says: for tests, without network or patching.
 
 ``{"replies": [{"error": "rate_limited", "retry_after_s": 1}, {"value": "yes"}]}`` fails on a
-step's first attempt and answers "yes" on each later one.
+step's first try and answers "yes" on each later one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _known(kind: str) -> str:
 
 
 class Reply(Contract):
-    """What the agent does in one attempt: wait, then fail or answer."""
+    """What the agent does in one try: wait, then fail or answer."""
 
     value: JsonValue = None
     #: The ``kind`` of an error, e.g. ``rate_limited``, ``unavailable``, ``agent_failed``.
@@ -48,7 +48,7 @@ Replies = Annotated[tuple[Reply, ...], Field(min_length=1)]
 
 
 class ScriptedConfig(Contract):
-    """The script: the *n*-th reply is for a step's *n*-th attempt; the last one repeats."""
+    """The script: the *n*-th reply is for a step's *n*-th try; the last one repeats."""
 
     replies: Replies = (Reply(),)
     #: Other replies for some inputs, by the input's text (a JSON value's JSON text).
@@ -63,9 +63,9 @@ class ScriptedBackend:
         self.asked: list[Turn] = []
 
     async def answer(self, turn: Turn, step: StepContext) -> Answer:
-        """Answer as the script says for this input and attempt; journaled as ``scripted``."""
+        """Answer as the script says for this input and try; journaled as ``scripted``."""
         replies = self.config.by_input.get(text_of(turn.input), self.config.replies)
-        reply = replies[min(step.attempt, len(replies)) - 1]
+        reply = replies[min(step.tries, len(replies)) - 1]
 
         async def perform(_: str) -> Answer:
             self.asked.append(turn)

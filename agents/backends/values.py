@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from pydantic import JsonValue
 from pydantic_core import to_jsonable_python
 
-from celery_agents.errors import BadAnswerError
+from celery_agents.errors import BadAnswerError, InvalidPayloadError
+from celery_agents.values import has_halves, problem
 
-
-def plain_json(value: Any) -> JsonValue:
-    """``value`` as a plain JSON value: models, dataclasses, dates and tuples are converted.
-
-    Raises:
-        ValueError: it has no JSON form (an arbitrary object, NaN, an infinity).
-    """
-    plain: JsonValue = json.loads(json.dumps(to_jsonable_python(value), allow_nan=False))
-    return plain
+_THOUGHTS = re.compile(r"<(think|thinking|thought|reasoning)>", re.IGNORECASE)
+_FENCE = "```"
+_LANGUAGE = re.compile(r"[ \t]*[\w+-]*[ \t]*")
 
 
 def digest(value: Any) -> str:
     """A short stable digest (128 bits of SHA-256) of a JSON value, whatever its key order."""
-    text = json.dumps(plain_json(value), sort_keys=True, separators=(",", ":"))
+    text = json.dumps(to_jsonable_python(value), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -34,19 +31,104 @@ def text_of(value: JsonValue) -> str:
 
 
 def parse_json(text: str | bytes, *, who: str) -> JsonValue:
-    """Read JSON that ``who`` wrote; one Markdown code fence around it is forgiven.
+    """Read JSON that ``who`` wrote; see :func:`json_in`.
 
     Raises:
-        BadAnswerError: it is not JSON (NaN and infinities are not).
+        BadAnswerError: it is not JSON (NaN and infinities are not), or no value that can be kept.
     """
     try:
-        plain = (text.decode() if isinstance(text, bytes) else text).strip()
-        if plain.startswith("```") and plain.endswith("```") and "\n" in plain:
-            plain = plain[plain.index("\n") : -3]
-        value: JsonValue = json.loads(plain, parse_constant=_refuse)
-    except (ValueError, RecursionError):
+        value = json_in(text.decode() if isinstance(text, bytes) else text)
+    except ValueError:
         raise BadAnswerError(f"{who} did not answer with JSON: {shown(text)}") from None
+    if (wrong := problem(value)) is not None:
+        raise BadAnswerError(f"{who} answered with what cannot be kept: {wrong}.")
     return value
+
+
+def json_in(text: str) -> JsonValue:
+    """The JSON value that a model wrote, wherever there is no doubt which one that is.
+
+    It may stand behind the model's thoughts, and in the only Markdown code block of its text.
+
+    Raises:
+        ValueError: there is none, or it is no JSON in the strict sense.
+    """
+    plain = text.strip()
+    for form in (plain, answer_in(plain), _block_in(_without_thoughts(plain)), _block_in(plain)):
+        with suppress(ValueError, RecursionError):
+            found: JsonValue = json.loads(form, parse_constant=_refuse)
+            return found
+    raise ValueError("no JSON")
+
+
+def json_or_text(text: str) -> JsonValue:
+    """The body of an error: its JSON value where it is one."""
+    try:
+        value: JsonValue = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return value
+
+
+def answer_in(text: str) -> str:
+    """A model's text without the thoughts before it and one code fence around it."""
+    answer = _without_thoughts(text.strip())
+    if not (
+        answer.startswith(_FENCE) and answer.endswith(_FENCE) and len(answer) >= 2 * len(_FENCE)
+    ):
+        return answer
+    inner = answer[len(_FENCE) : -len(_FENCE)]
+    language, newline, rest = inner.partition("\n")
+    if newline and _LANGUAGE.fullmatch(language):
+        inner = rest
+    elif inner[:4].lower() == "json":  # all in one line
+        inner = inner[4:]
+    return inner.strip()
+
+
+def _block_in(text: str) -> str:
+    """The only code block of a text; nothing when there are several, or none."""
+    blocks: list[str] = []
+    begun: list[str] | None = None
+    for line in text.split("\n"):
+        mark = line.strip()
+        if begun is None:
+            opens = mark.startswith(_FENCE) and _LANGUAGE.fullmatch(mark[len(_FENCE) :])
+            begun = [] if opens else None
+        elif mark == _FENCE:
+            blocks.append("\n".join(begun))
+            begun = None
+        else:
+            begun.append(line)
+    return blocks[0] if len(blocks) == 1 and begun is None else ""
+
+
+def _without_thoughts(text: str) -> str:
+    """What follows ``<think>…</think>``; templates may have opened it before the text begins."""
+    at = 0
+    while (opened := _THOUGHTS.match(text, at)) is not None:
+        closed = re.compile(f"</{opened[1]}>\\s*", re.IGNORECASE).search(text, at)
+        if closed is None:
+            return text
+        at = closed.end()
+    if at or text.startswith(("{", "[", _FENCE)):
+        return text[at:]
+    before, closing, after = text.partition("</think>")
+    return after.strip() if closing else before
+
+
+def sendable(text: str) -> str:
+    """The same text, if it can be sent to another host.
+
+    Raises:
+        InvalidPayloadError: half of a surrogate pair is in it, which no UTF-8 can hold.
+    """
+    if has_halves(text):
+        raise InvalidPayloadError(
+            "The input holds half of a surrogate pair (an emoji that was cut?). Only functions and "
+            "Celery tasks can get it; nothing was sent."
+        )
+    return text
 
 
 def shown(text: object, limit: int = 200) -> str:

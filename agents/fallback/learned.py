@@ -15,7 +15,7 @@ from app.plan import MemberState
 from celery_agents.contracts.base import Contract
 from celery_agents.contracts.outcome import State
 from celery_agents.contracts.patterns import Fallback
-from celery_agents.errors import BreakerOpenError
+from celery_agents.errors import BreakerOpenError, RateLimitedError
 
 
 class Candidate(Contract):
@@ -86,9 +86,11 @@ def with_attempts(
     candidates = dict(before.candidates)
     for member in members:
         known = candidates.get(member.key, Candidate())
-        if _not_called(member):
+        failed = _failed_as(member)
+        if failed == BreakerOpenError.kind:  # it was not called: that says nothing new about it
             continue
-        if member.elapsed_s is not None:
+        # To be refused takes no time, and tells none; but nobody was served.
+        if member.elapsed_s is not None and failed != RateLimitedError.kind:
             digest = hedge.observe(
                 Digest(known.latencies), member.elapsed_s, half_life=request.hedge.half_life
             )
@@ -99,10 +101,9 @@ def with_attempts(
     return before.model_copy(update={"candidates": candidates})
 
 
-def _not_called(member: MemberState) -> bool:
-    """Its breaker was open: that says nothing new about it."""
+def _failed_as(member: MemberState) -> str | None:
     error = member.outcome.error if member.outcome is not None else None
-    return error is not None and error.kind == BreakerOpenError.kind
+    return None if error is None else error.kind
 
 
 def _rewarded(known: Candidate, request: Fallback, member: MemberState, at: int) -> Candidate:

@@ -13,10 +13,12 @@ from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.fallback import Candidate
 from celery_agents.contracts.outcome import Outcome, State, Usage
 from celery_agents.contracts.patterns import Fallback
-from celery_agents.errors import AllCandidatesFailedError
+from celery_agents.errors import AllCandidatesFailedError, BreakerOpenError, RateLimitedError
 
 #: Strategies that need what the chain has learned.
 LEARNING = frozenset({"adaptive", "hedged"})
+#: Kinds of errors after which a candidate would come again without an attempt.
+REFUSALS = (BreakerOpenError.kind, RateLimitedError.kind)
 
 
 def advance(
@@ -48,12 +50,13 @@ def advance(
     if late or not (left or running) or (running and request.strategy != "hedged"):
         return _exhausted(request, members, usage)
     if request.strategy == "hedged":
-        return _hedge(request, running, left, memory, remaining_s)
+        gives_way = _gives_way(request, members, left[:1], masked)
+        return _hedge(request, running, left, memory, remaining_s=remaining_s, gives_way=gives_way)
     raced = request.strategy == "parallel"
+    started = left if raced else left[:1]
+    gives_way = _gives_way(request, members, started, masked)
     return Expand(
-        members=tuple(
-            _member(request, c, others=len(left) > 1) for c in (left if raced else left[:1])
-        ),
+        members=tuple(_member(request, c, gives_way) for c in started),
         join=JoinPolicy(kind="first" if raced else "all", timeout_s=remaining_s),
     )
 
@@ -67,12 +70,7 @@ def _left(
     masked: Collection[str],
 ) -> list[Candidate]:
     """Who may be tried next, in order. When every breaker is open, all are tried after all."""
-    tried = {m.key for m in members}
-    failures = {
-        m.outcome.error.kind
-        for m in members
-        if m.outcome is not None and m.outcome.error is not None
-    }
+    tried, failures = {m.key for m in members}, _failures(members)
 
     def ordered(hidden: Collection[str]) -> list[Candidate]:
         return eligible(
@@ -84,18 +82,46 @@ def _left(
     return ordered(masked) or ordered(())
 
 
+def _failures(members: Sequence[MemberState]) -> set[str]:
+    """The kinds of all errors so far."""
+    outcomes = (m.outcome for m in members)
+    return {o.error.kind for o in outcomes if o is not None and o.error is not None}
+
+
+def _gives_way(
+    request: Fallback,
+    members: Sequence[MemberState],
+    started: Sequence[Candidate],
+    masked: Collection[str],
+) -> JsonValue:
+    """At which refusals those who are started now fail at once, since somebody can take over.
+
+    The last one waits. Nobody waits for a candidate that is masked now, unless all are.
+    """
+    hidden = () if all(c.key in masked for c in started) else masked
+    gone = {m.key for m in members} | {c.key for c in started} | set(hidden)
+    rest = [c for c in request.candidates if c.key not in gone]
+    failures = _failures(members)
+    found: list[JsonValue] = [
+        kind for kind in REFUSALS if eligible(rest, failures={*failures, kind})
+    ]
+    return "fail" if len(found) == len(REFUSALS) else found or None
+
+
 def _hedge(
     request: Fallback,
     running: Sequence[MemberState],
     left: Sequence[Candidate],
     memory: Learned,
+    *,
     remaining_s: float | None,
+    gives_way: JsonValue,
 ) -> Expand:
     """Company for a slow candidate while the share of hedges allows it; else patience."""
     beside = [_again(request, m) for m in running]
     if running and (not left or not may_hedge(memory.counts(), request.hedge)):
         return Expand(members=tuple(beside), join=JoinPolicy(kind="first", timeout_s=remaining_s))
-    started = _member(request, left[0], others=bool(beside) or len(left) > 1)
+    started = _member(request, left[0], gives_way)
     wait = delay_s(memory.digest(started.key), request.hedge) if len(left) > 1 else remaining_s
     if wait is not None and remaining_s is not None:
         wait = min(wait, remaining_s)
@@ -113,11 +139,10 @@ def hedges(plan: Expand | Outcome) -> bool:
 
 def _again(request: Fallback, member: MemberState) -> Member:
     """A candidate that runs already, listed again so that the new round counts it."""
-    return _member(request, next(c for c in request.candidates if c.key == member.key), others=True)
+    return _member(request, next(c for c in request.candidates if c.key == member.key), None)
 
 
-def _member(request: Fallback, candidate: Candidate, *, others: bool) -> Member:
-    """With ``others`` to ask it does not wait for its breaker; the last one does."""
+def _member(request: Fallback, candidate: Candidate, gives_way: JsonValue) -> Member:
     return ask_member(
         candidate.key,
         candidate.agent,
@@ -126,7 +151,7 @@ def _member(request: Fallback, candidate: Candidate, *, others: bool) -> Member:
         deadline_s=candidate.timeout_s,
         instructions=request.instructions,
         answer_schema=request.answer_schema,
-        when_open="fail" if others else None,
+        when_open=gives_way,
         compensation=candidate.compensation,
     )
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
+from contextlib import suppress
 from typing import Any
 
+from agents.backends.schema import ballot_schema
+from agents.backends.values import answer_in, json_in
 from agents.voting.options import match
 from agents.voting.weights import weight
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import Outcome, State, Usage
 from celery_agents.contracts.vote import Abstention, Ballot, VotePolicy, Voter
+from celery_agents.values import mended
 
-_FENCED = re.compile(r"\s*```(?:json)?\s*(?P<json>.*?)\s*```\s*", re.DOTALL | re.IGNORECASE)
 _NUMBERING = re.compile(r"^\s*(?:\d+[.)]|[-*])\s+")
 _SEPARATORS = {"ranking": re.compile(r"[>\n]"), "approvals": re.compile(r"[,;\n]")}
 _KINDS_OF_SILENCE: dict[str, Abstention] = {"timeout": "missing", "bad_answer": "broken"}
@@ -29,7 +31,7 @@ def ballot(
     ranking is "A > B > C" or one option a line, approvals are separated by commas. A null option
     or an empty list declines to vote.
     """
-    parsed = _json(answer) if isinstance(answer, str) else answer
+    parsed = _read(answer) if isinstance(answer, str) else answer
     fields: dict[str, Any] = parsed if isinstance(parsed, dict) else {policy.rule.ballot: parsed}
     confidence = _confidence(fields.get("confidence"))
     reason = fields.get("reason")
@@ -43,7 +45,7 @@ def ballot(
     return Ballot(
         voter=voter.key,
         confidence=confidence,
-        reason=reason[:_REASON_LIMIT] if isinstance(reason, str) else None,
+        reason=mended(reason[:_REASON_LIMIT]) if isinstance(reason, str) else None,
         weight=weight(policy, voter, confidence),
         usage=usage or Usage(),
         **said,
@@ -70,36 +72,16 @@ def missing(voter: Voter) -> Ballot:
 
 def answer_schema(policy: VotePolicy) -> dict[str, JsonValue]:
     """The JSON schema to ask a voter for, as structured output."""
-    one: dict[str, JsonValue] = {"type": "string"}
-    if policy.choices is not None:
-        one["enum"] = list(policy.choices)
-    voice: dict[str, JsonValue] = one
-    if policy.rule.ballot != "option":
-        voice = {"type": "array", "items": one}
-    names: list[JsonValue] = [policy.rule.ballot, "confidence", "reason"]
-    return {
-        "type": "object",
-        "properties": {
-            policy.rule.ballot: voice,
-            "confidence": {"type": "number", "description": "from 0 to 1"},
-            "reason": {"type": "string"},
-        },
-        "required": names,
-        "additionalProperties": False,
-    }
+    return ballot_schema(policy.choices, policy.rule.ballot)
 
 
-def _json(text: str) -> JsonValue:
-    """The object or list that a text is, fenced or not; else the text itself."""
-    fenced = _FENCED.fullmatch(text)
-    inner = fenced["json"] if fenced else text.strip()
-    if not inner.startswith(("{", "[")):
-        return inner
-    try:
-        found: JsonValue = json.loads(inner)
-    except (ValueError, RecursionError):
-        return inner
-    return found
+def _read(text: str) -> JsonValue:
+    """The object or list that a text is; else the text itself, of which 3.50 is no number."""
+    with suppress(ValueError):
+        found = json_in(text)
+        if isinstance(found, dict | list):
+            return found
+    return answer_in(text)
 
 
 def _confidence(value: Any) -> float | None:

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.vote import Normalisation
+from celery_agents.values import mended
 
 _NUMBER = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})(e[+-]?\d{1,3})?", re.IGNORECASE)
 _QUOTES = "\"'`*\u00ab\u00bb\u2018\u2019\u201c\u201d"
@@ -26,7 +27,7 @@ def normalise(value: JsonValue, rules: Normalisation) -> str | None:
     elif isinstance(value, int) and value.bit_length() > _LIMIT:
         return None
     elif isinstance(value, str | int | float):
-        text = str(value)
+        text = mended(str(value))  # options are keys of the tally, which have no halves
     else:
         return None
     if len(text) > _LIMIT:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
+from functools import cache
 from typing import Any, ClassVar
 
 from sqlalchemy import Connection, bindparam, select, text, update
@@ -14,13 +16,19 @@ from app.journal.rows import Claimed
 from app.journal.shots import Shot
 from app.journal.writer import Operation
 from celery_agents.contracts.outcome import ErrorInfo, State
+from celery_agents.errors import AnswerTooLargeError
 
 
-class StartCall(Operation[bool]):
-    """Write down a call before it is made, so that one in flight at a crash can be counted.
+class Begun(StrEnum):
+    """Whether a call may be made."""
 
-    False: its step does not run under this claim any more, and the call must not be made.
-    """
+    YES = "yes"
+    LOST = "lost"  # its step does not run under this claim any more
+    KNOWN = "known"  # an earlier claim has finished it since its answers were read
+
+
+class StartCall(Operation[Begun]):
+    """Write down a call before it is made, so that one in flight at a crash can be counted."""
 
     order: ClassVar[int] = 40
 
@@ -40,30 +48,59 @@ class StartCall(Operation[bool]):
         rows = sorted((list(o.row.values()) for o in operations), key=lambda row: row[:3])
         columns = (list(column) for column in zip(*rows, strict=True))
         return Shot(
-            shots.START_CALL, (*columns, State.RUNNING.value), result=lambda _place, _row: True
+            shots.START_CALL, (*columns, State.RUNNING.value), result=lambda _place, _row: Begun.YES
         )
 
     @classmethod
-    def apply(cls, connection: Connection, operations: Sequence[StartCall]) -> list[bool]:
+    def apply(cls, connection: Connection, operations: Sequence[StartCall]) -> list[Begun]:
         at = read_clock(connection)
-        asked = {"b_ids": sorted({o.row["step_id"] for o in operations})}
-        running = {(row.id, row.token) for row in connection.execute(_RUNNING, asked)}
-        ours = [(o.row["step_id"], o.row["token"]) in running for o in operations]
-        rows = [{**o.row, "started_at": at} for o, its in zip(operations, ours, strict=True) if its]
-        if rows:
-            connection.execute(joins.insert_new(connection, Call), rows)
-        return ours
+        return [_begin(connection, o.row, at) for o in operations]
+
+
+def _begin(connection: Connection, row: dict[str, Any], at: float) -> Begun:
+    values = {f"b_{name}": value for name, value in row.items()} | {"b_at": at}
+    if connection.execute(_FINISHED, values).first() is not None:
+        return Begun.KNOWN
+    # Looked at and written in one statement: in between the step may end.
+    connection.execute(_start(connection.dialect.name), values)
+    return Begun.YES if connection.execute(_STARTED, values).first() else Begun.LOST
 
 
 _S = table(Step).c
-_RUNNING = (
-    select(_S.id, _S.token)
-    .where(_S.id.in_(bindparam("b_ids", expanding=True)), _S.state == State.RUNNING)
-    .order_by(_S.id)
+_C = table(Call).c
+_FINISHED = select(_C.seq).where(
+    _C.step_id == bindparam("b_step_id"),
+    _C.seq == bindparam("b_seq"),
+    _C.token < bindparam("b_token"),
+    _C.fingerprint == bindparam("b_fingerprint"),
+    _C.finished_at.is_not(None),
+    _C.error.is_(None),
+)
+_STARTED = select(_C.seq).where(
+    _C.step_id == bindparam("b_step_id"),
+    _C.seq == bindparam("b_seq"),
+    _C.token == bindparam("b_token"),
 )
 
 
-_C = table(Call).c
+@cache
+def _start(dialect: str) -> Any:
+    names = ("step_id", "seq", "token", "name", "fingerprint", "idempotency_key")
+    row = select(
+        *(bindparam(f"b_{name}", type_=_C[name].type) for name in names),
+        bindparam("b_at", type_=_C.started_at.type),
+    ).where(
+        select(_S.id)
+        .where(
+            _S.id == bindparam("b_step_id"),
+            _S.token == bindparam("b_token"),
+            _S.state == State.RUNNING,
+        )
+        .exists()
+    )
+    return joins.insertion(dialect, table(Call)).from_select([*names, "started_at"], row)
+
+
 _FINISH_CALL = (
     update(table(Call))
     .where(
@@ -131,6 +168,20 @@ class FinishCall(Operation[None]):
             ]
             connection.execute(_FINISH_CALL, rows)
         return [None] * len(operations)
+
+
+def finished(connection: Connection, step_id: str) -> dict[tuple[int, str], dict[str, Any]]:
+    """See ``Journal.finished_calls``."""
+    rows = connection.execute(
+        select(_C.seq, _C.fingerprint, _C.answer, _C.error).where(
+            _C.step_id == step_id, _C.finished_at.is_not(None)
+        )
+    )
+    return {
+        (seq, fingerprint): answer if error is None else error
+        for seq, fingerprint, answer, error in rows
+        if error is None or error["kind"] == AnswerTooLargeError.kind
+    }
 
 
 def _arrays(calls: Sequence[FinishCall]) -> dict[str, list[Any]]:

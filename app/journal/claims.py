@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -277,7 +278,7 @@ def _explain(connection: Connection, operation: ClaimStep) -> Claim:
 _LOOKS = 10
 _LOOK = select(
     *(_S.id, _S.state, _S.token, _S.outcome, _S.parent_id, _S.run_id, _S.worker_id),
-    *(_S.attempts, _S.max_attempts, _S.error, _S.cancel_requested),
+    *(_S.attempts, _S.max_attempts, _S.error, _S.cancel_requested, _S.task, _S.payload),
     (_S.ready_at > bindparam("b_at") + joins.EARLY_S).label("early"),
     _S.worker_id.in_(_ALIVE).label("alive"),
 ).where(_S.id == bindparam("b_id"))
@@ -288,7 +289,7 @@ def _judge(connection: Connection, operation: ClaimStep, row: Any) -> Claim | No
     state = State(row.state)
     if state.final:
         outcome = Outcome.model_validate(row.outcome)
-        return Finished(outcome, row.parent_id, Aftermath(), row.token)
+        return Finished(outcome, row.parent_id, Aftermath(), row.token, row.task, row.payload)
     if state is State.WAITING:
         return _late_join(connection, operation)
     if state is State.RUNNING and row.alive:
@@ -306,6 +307,7 @@ def _late_join(connection: Connection, operation: ClaimStep) -> Claim:
     aftermath = joins.fire_if_late(connection, operation.step_id, operation.rules)
     if aftermath is None:
         return Refused(Refusal.WAITING)
+    operation.at = math.inf  # what it has just made ready is due, however long that took
     claim = _take(connection, [operation], {}).get(operation.step_id, Refused(Refusal.TAKEN))
     return replace(claim, cancels=aftermath.cancels) if isinstance(claim, Claimed) else claim
 
@@ -326,4 +328,5 @@ def _give_up(connection: Connection, operation: ClaimStep, row: Any) -> Finished
     aftermath = conclude(connection, [ending], operation.rules)[0]
     if not aftermath.applied:
         return None
-    return Finished(outcome, row.parent_id, aftermath, row.token + 1)
+    told = (row.token + 1, row.task, row.payload)
+    return Finished(outcome, row.parent_id, aftermath, *told)

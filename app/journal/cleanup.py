@@ -82,15 +82,18 @@ def clean_journal(
     this half way, the next time finds the rest.
     """
     paces, gone = defaultdict[str, Pace](lambda: Pace(batch, lock_s)), Counter[str]()
+    aside: set[str] = set()  # runs that somebody is just changing
     until = time.monotonic() + limit_s
     while time.monotonic() < until:
-        found = in_transaction(reading(engine), lambda c: _next(c, retention, paces))
+        found = in_transaction(reading(engine), lambda c: _next(c, retention, paces, aside))
         if found is None:
             break
-        table, keys = found
+        table, keys, runs = found
         portion = delete_portion(engine, table, keys, lock_s, _still_over(table, retention))
         paces[table.name].took(portion.held_s, len(keys), cut_off=portion.cut_off)
         gone[table.name] += portion.deleted
+        if not (portion.deleted or portion.cut_off):
+            aside.update(runs)
         sleep(portion.held_s)  # others write in between: SQLite's writers queue without an order
     gone += in_transaction(engine, _leftovers)
     if engine.dialect.name == "sqlite":
@@ -119,11 +122,15 @@ def what_would_go(connection: Connection, retention: Retention) -> Counter[str]:
 
 
 def _next(
-    connection: Connection, retention: Retention, paces: Mapping[str, Pace]
-) -> tuple[Table, list[Any]] | None:
-    """A table and keys of rows that are to go, as many as its pace allows; None when none are."""
+    connection: Connection, retention: Retention, paces: Mapping[str, Pace], aside: set[str]
+) -> tuple[Table, list[Any], list[str]] | None:
+    """A table and keys of rows that are to go, as many as its pace allows; None when none are.
+
+    With the runs that were looked at; those set ``aside`` are not.
+    """
     some = paces[Run.__tablename__].size
-    runs = select(Run.id).where(retention.is_over()).order_by(Run.created_at).limit(some)
+    over = retention.is_over() & Run.id.not_in(aside) if aside else retention.is_over()
+    runs = select(Run.id).where(over).order_by(Run.created_at).limit(some)
     ids = list(connection.execute(runs).scalars())
     tables: list[Any] = [Step.__table__, *_OF_RUNS] if ids else []
     for table in tables:
@@ -132,13 +139,13 @@ def _next(
         if table is Step.__table__:
             theirs = theirs.order_by(Step.parent_id.is_not(None))
         if keys := list(connection.execute(theirs).scalars()):
-            return table, keys
+            return table, keys, ids
     if ids:
-        return _table(Run), ids
+        return _table(Run), ids, ids
     some = paces[DeadLetter.__tablename__].size
     letters = select(DeadLetter.id).where(retention.is_forgotten()).limit(some)
     keys = list(connection.execute(letters).scalars())
-    return (_table(DeadLetter), keys) if keys else None
+    return (_table(DeadLetter), keys, []) if keys else None
 
 
 def _still_over(table: Table, retention: Retention) -> ColumnElement[bool]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select, update
 
-from app.journal import joins
+from app.journal import heads, joins
 from app.journal.engine import now
 from app.journal.models import Event, Run, Step, table
 from app.journal.rows import Aftermath, Wake
@@ -173,13 +173,17 @@ _OPEN = [s.value for s in State if not s.final]
 
 def finished(connection: Connection, run_id: str) -> list[Finished]:
     """Steps of a run that can be undone, the last that finished first."""
-    compensation = _S.outcome["compensation"].as_string()
     rows = connection.execute(
-        select(_S.id, func.coalesce(_S.outcome["agent"].as_string(), _S.agent), compensation)
-        .where(_of(run_id), _S.state == State.SUCCEEDED, compensation.is_not(None))
+        select(_S.id, _S.agent, heads.HEAD_OF_OUTCOME)
+        .where(_of(run_id), _S.state == State.SUCCEEDED, heads.has("compensation"))
         .order_by(_S.finished_at.desc(), _S.position.desc(), _S.id.desc())
     )
-    return [Finished(i, agent, Compensation.model_validate_json(c)) for i, agent, c in rows]
+    told = ((step_id, agent, heads.read(head)) for step_id, agent, head in rows)
+    return [
+        Finished(step_id, head.get("agent", agent), Compensation.model_validate(undoes))
+        for step_id, agent, head in told
+        if (undoes := head.get("compensation"))
+    ]
 
 
 def uncertain(connection: Connection, run_id: str) -> list[Uncertain]:

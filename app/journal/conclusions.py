@@ -176,7 +176,8 @@ def _end_rows(
 def _end_arrays(
     connection: Connection, claimed: Sequence[Conclusion], wake_grace_s: float
 ) -> dict[tuple[str, int | None], Any]:
-    joins.lock_steps(connection, (c.step_id for c in claimed))
+    if len(claimed) > 1:
+        joins.lock_steps(connection, (c.step_id for c in claimed))
     rows = connection.execute(
         _END_MANY,
         {

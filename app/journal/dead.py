@@ -112,7 +112,12 @@ def requeue_step(
         (Step.deadline_at - Step.created_at).label("span_s"),
     ).where(Step.id == step_id)
     step = connection.execute(query.with_for_update(key_share=True)).first()
-    if step is not None and is_again(connection) and _told(connection, step.run_id, step_id):
+    if (
+        step
+        and step.state != State.DEAD
+        and is_again(connection)
+        and _told(connection, step.run_id, step_id)
+    ):
         return joins.wake_of(step[3 : 3 + len(joins.WAKE_COLUMNS)])
     if step is None or step.state != State.DEAD:
         raise InvalidPayloadError(f"There is no dead letter {step_id}.")

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import URL, Engine, Float, create_engine, event, make_url, select
+from sqlalchemy import URL, Engine, Float, create_engine, event, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import Pool
 from sqlalchemy.sql.functions import FunctionElement
 
+from app.database_url import read_database_url
 from celery_agents.errors import ConfigurationError
 
 #: Held through each SQLite transaction, and through each fork. A child inherits SQLite's table of
@@ -87,21 +88,12 @@ def connect(url: str, *, timeout_s: float = 10.0) -> Engine:
     """Make the engine for a journal URL; nothing is opened before its first use.
 
     Raises:
-        ConfigurationError: the URL is of neither database.
+        ConfigurationError: the URL is of neither database, or cannot be read.
     """
-    try:
-        parsed = make_url(url)
-    except Exception as error:
-        raise ConfigurationError("DATABASE_URL is not a database URL.") from error
-    match parsed.get_backend_name():
-        case "sqlite":
-            return _sqlite(url, parsed.database, timeout_s)
-        case "postgresql" | "postgres":
-            return _postgres(parsed.set(drivername="postgresql+psycopg2"), timeout_s)
-        case other:
-            raise ConfigurationError(
-                f"DATABASE_URL names {other!r}; the journal needs postgresql:// or sqlite:///."
-            )
+    read = read_database_url(url)
+    if read.get_backend_name() == "sqlite":
+        return _sqlite(read, read.database, timeout_s)
+    return _postgres(read, timeout_s)
 
 
 def _postgres(url: URL, timeout_s: float) -> Engine:
@@ -110,7 +102,7 @@ def _postgres(url: URL, timeout_s: float) -> Engine:
         pool_size=4,
         max_overflow=9,  # three are kept: the writer's two and the heartbeat's
         pool_pre_ping=True,  # a restarted server costs a ping, not a failed step
-        connect_args={"connect_timeout": max(2, int(timeout_s))},
+        connect_args={"connect_timeout": url.query.get("connect_timeout", max(2, int(timeout_s)))},
         json_serializer=as_json,
         executemany_mode="values_plus_batch",  # many updates in one round trip …
         executemany_batch_page_size=500,  # … all of a group commit's
@@ -146,7 +138,7 @@ def unbracketed(connection: Connection) -> Iterator[None]:
             driver.autocommit = before
 
 
-def _sqlite(url: str, path: str | None, timeout_s: float) -> Engine:
+def _sqlite(url: URL, path: str | None, timeout_s: float) -> Engine:
     if not path or path == ":memory:":
         raise ConfigurationError(
             "The journal needs a SQLite file (sqlite:///path): memory is not seen by workers."

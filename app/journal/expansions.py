@@ -31,15 +31,22 @@ class Expanded(Aftermath):
 
 
 class ExpandStep(Operation[Expanded]):
-    """Insert members that are not there yet, open the join, let the step wait."""
+    """Insert members that are not there yet, open the join, let the step wait.
+
+    A pattern that has looked at ``ended_members`` ended ones, and wants nobody else, would be asked
+    the same for ever: that is a ValueError.
+    """
 
     order: ClassVar[int] = 20
 
-    def __init__(self, claim: Claimed, plan: Expand, rules: joins.Rules) -> None:
+    def __init__(
+        self, claim: Claimed, plan: Expand, rules: joins.Rules, ended_members: int | None = None
+    ) -> None:
         super().__init__()
         self.claim = claim
         self.plan = plan
         self.rules = rules
+        self.ended_members = ended_members
 
     @property
     def variety(self) -> int:
@@ -122,12 +129,20 @@ def _expand(connection: Connection, o: ExpandStep) -> Expanded:
     else:
         joins.recount(connection, claim.id, number)
         fired = joins.fire_if_complete(connection, claim.id, o.rules)
+        if fired.wakes and not members:
+            _refuse_vain(connection, o)
     return Expanded(
         members=members,
         timer=None if o.plan.join.timeout_s is None else joins.wake_of(waiting),
         wakes=fired.wakes,
         cancels=fired.cancels,
     )
+
+
+def _refuse_vain(connection: Connection, o: ExpandStep) -> None:
+    known = o.ended_members
+    if known is not None and joins.ended(connection, o.claim.id) <= known:
+        raise ValueError("it asks for members that have ended, and would do so for ever")
 
 
 _WAIT = (

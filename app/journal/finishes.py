@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from sqlalchemy import Connection, bindparam, insert, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from app.journal import joins, shots
 from app.journal.conclusions import Conclusion, conclude
@@ -37,6 +38,10 @@ class FinishStep(Operation[Aftermath]):
     @property
     def has_lite(self) -> bool:
         return self._shot is _Shot.ROOTS
+
+    @property
+    def locks(self) -> Collection[joins.Lock]:
+        return [(self.conclusion.parent_id, self.conclusion.run_id)]
 
     @classmethod
     def shot(cls, operations: Sequence[FinishStep]) -> Shot | None:
@@ -111,11 +116,27 @@ def _with_wake(_place: int, row: Sequence[Any]) -> Aftermath:
     return Aftermath(wakes=[joins.wake_of(values)])
 
 
-class PostponeStep(Operation[Aftermath]):
-    """Give a claimed step back, to be claimed again after ``delay_s``; not one that is cancelled.
+@dataclass(slots=True)
+class Postponed(Aftermath):
+    """What became of a step that was to be postponed."""
 
-    With ``error`` it is a failed attempt or, when not ``attempted``, none: it was not admitted for
-    now. Without, its worker stops: the attempt is not counted, and another worker is woken.
+    outcome: Outcome | None = None  # how it ended instead, being cancelled
+
+    @classmethod
+    def ended_by(cls, ending: Conclusion, after: Aftermath) -> Self:
+        outcome = ending.outcome if after.applied else None
+        return cls(after.applied, after.wakes, after.cancels, outcome)
+
+
+class PostponeStep(Operation[Postponed]):
+    """Give a claimed step back, to be claimed again after ``delay_s``.
+
+    One that is cancelled ends: nobody would wake it for that. It ends with ``cancelled``, which
+    tells what it has cost.
+
+    With ``error`` it is a failed attempt or, with ``refused_within_s``, none: it was refused for
+    now, and if it has no deadline that many seconds are one. Without, its worker stops: the attempt
+    is not counted, and another worker is woken.
     """
 
     order: ClassVar[int] = 11
@@ -125,42 +146,64 @@ class PostponeStep(Operation[Aftermath]):
         claim: Claimed,
         *,
         delay_s: float,
-        wake_grace_s: float,
         error: ErrorInfo | None,
-        attempted: bool = True,
+        cancelled: Outcome,
+        rules: joins.Rules,
+        refused_within_s: float | None = None,
     ) -> None:
         super().__init__()
+        self.ending = Conclusion(claim.id, claim.token, cancelled, claim.parent_id, claim.run_id)
+        self.rules = rules
         self.claim = claim
         self.delay_s = delay_s
-        self.wake_grace_s = wake_grace_s
         self.error = error
-        self.counted = error is not None and attempted
+        self.refused_within_s = refused_within_s
+        self.counted = error is not None and refused_within_s is None
+
+    @property
+    def locks(self) -> Collection[joins.Lock]:
+        return [(self.claim.parent_id, self.claim.run_id)]
 
     @classmethod
-    def apply(cls, connection: Connection, operations: Sequence[PostponeStep]) -> list[Aftermath]:
+    def apply(cls, connection: Connection, operations: Sequence[PostponeStep]) -> list[Postponed]:
+        joins.lock(connection, (lock for o in operations for lock in o.locks))
         joins.lock_steps(connection, (o.claim.id for o in operations))
-        return [o._write(connection) for o in operations]  # noqa: SLF001 - its own class
+        # Nobody cancels one from here on: that takes the join above it, or its row.
+        ids = sorted({o.claim.id for o in operations})
+        found = connection.execute(_CANCELLED, {"b_ids": ids})
+        cancelled = {(row.id, row.token) for row in found}
+        ending = [o for o in operations if (o.claim.id, o.claim.token) in cancelled]
+        ends = [o.ending for o in ending]
+        ended = conclude(connection, ends, operations[0].rules) if ends else []
+        results = {
+            id(o): Postponed.ended_by(end, after)
+            for o, end, after in zip(ending, ends, ended, strict=True)
+        }
+        return [results.get(id(o)) or o._write(connection) for o in operations]  # noqa: SLF001
 
-    def _write(self, connection: Connection) -> Aftermath:
+    def _write(self, connection: Connection) -> Postponed:
         error = self.error
         values: dict[Any, Any] = {
             Step.state: State.READY,
             Step.worker_id: None,
             Step.ready_at: now() + self.delay_s,
-            Step.wake_at: now() + self.delay_s + self.wake_grace_s,
+            Step.wake_at: now() + self.delay_s + self.rules.wake_grace_s,
             Step.wakes: 0,
         }
         if not self.counted:
             values[Step.attempts] = Step.attempts - 1
         if error is not None:
             values[Step.error] = error.compact()
+        if self.refused_within_s is not None:
+            limit = now() + self.refused_within_s
+            values[Step.deadline_at] = func.coalesce(Step.deadline_at, limit)
         row = connection.execute(
             update(Step)
             .where(
                 Step.id == self.claim.id,
                 Step.token == self.claim.token,
                 Step.state == State.RUNNING,
-                Step.cancel_requested.is_(False),  # nobody would wake it to be ended
+                Step.cancel_requested.is_(False),
             )
             .values(values)
             .returning(*joins.WAKE_COLUMNS)
@@ -173,7 +216,7 @@ class PostponeStep(Operation[Aftermath]):
             }
             connection.execute(event(self.claim.run_id, self.claim.id, "retry", data))
         given_back = row is not None and error is None
-        return Aftermath(applied=row is not None, wakes=[joins.wake_of(row)] if given_back else [])
+        return Postponed(applied=row is not None, wakes=[joins.wake_of(row)] if given_back else [])
 
 
 def event(run_id: str, step_id: str, kind: str, data: dict[str, Any]) -> Any:
@@ -182,32 +225,43 @@ def event(run_id: str, step_id: str, kind: str, data: dict[str, Any]) -> Any:
 
 
 _S = table(Step).c
+_CANCELLED = select(_S.id, _S.token).where(
+    _S.id.in_(bindparam("b_ids", expanding=True)),
+    _S.state == State.RUNNING,
+    _S.cancel_requested.is_(True),
+)
 _SETTLE = (
     update(table(Step))
-    .where(_S.id == bindparam("b_id"), _S.token == bindparam("b_token"))
+    .where(
+        _S.id == bindparam("b_id"),
+        _S.token == func.coalesce(bindparam("b_token", type_=_S.token.type), _S.token),
+    )
     .values(settled=True)
 )
 
 
 class Settle(Operation[None]):
-    """A finished step's result is stored and its successors are published: of that end alone."""
+    """A finished step's result is stored and its successors are published.
+
+    Of the end that left this token alone; without one, of whatever end.
+    """
 
     order: ClassVar[int] = 50
     final = False
     lazy = True
 
-    def __init__(self, step_id: str, token: int) -> None:
+    def __init__(self, step_id: str, token: int | None) -> None:
         super().__init__()
         self.step_id = step_id
         self.token = token
 
     @classmethod
     def shot(cls, operations: Sequence[Settle]) -> Shot:
-        ends = sorted((o.step_id, o.token) for o in operations)
+        ends = sorted(((o.step_id, o.token) for o in operations), key=lambda end: end[0])
         return Shot(shots.SETTLE, ([i for i, _ in ends], [token for _, token in ends]))
 
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[Settle]) -> list[None]:
-        ends = sorted((o.step_id, o.token) for o in operations)
+        ends = sorted(((o.step_id, o.token) for o in operations), key=lambda end: end[0])
         connection.execute(_SETTLE, [{"b_id": i, "b_token": token} for i, token in ends])
         return [None] * len(operations)

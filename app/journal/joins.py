@@ -75,8 +75,12 @@ def wake_of(row: Any) -> Wake:
     return Wake(*row)
 
 
-def lock(connection: Connection, joins: Iterable[tuple[str | None, str]]) -> None:
-    """Take joins, given as (step, its run): roots' first, each kind in the order of ids."""
+#: A join that is to be locked: its step, if there is one, and that one's run.
+Lock = tuple[str | None, str]
+
+
+def lock(connection: Connection, joins: Iterable[Lock]) -> None:
+    """Take joins: roots' first, each kind in the order of ids."""
     if connection.dialect.name == "sqlite":  # it has one writer at a time anyway
         return
     wanted = {(step_id, run_id) for step_id, run_id in joins if step_id}
@@ -98,7 +102,7 @@ _LOCK = (
 def lock_steps(connection: Connection, ids: Iterable[str]) -> None:
     """Take steps' rows in the order of their ids, before statements that know no order."""
     wanted = sorted(set(ids))
-    if len(wanted) > 1 and connection.dialect.name != "sqlite":
+    if wanted and connection.dialect.name != "sqlite":
         connection.execute(_LOCK_STEPS, {"b_ids": wanted})
 
 
@@ -155,6 +159,12 @@ def _first_round(dialect: str) -> Any:
 def recount(connection: Connection, step_id: str, number: int) -> None:
     """Count the members of this round that had ended before it began (a repeated expansion)."""
     connection.execute(_RECOUNT, {"b_id": step_id, "b_round": number})
+
+
+def ended(connection: Connection, step_id: str) -> int:
+    """How many members of a step have ended, of every round."""
+    query = select(func.count()).where(_S.parent_id == step_id, _S.state.in_(_FINAL))
+    return connection.execute(query).scalar_one()
 
 
 _OF_ROUND = (_S.parent_id == bindparam("b_id")) & (_S.round == bindparam("b_round"))

@@ -6,26 +6,27 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine
 
-from app.journal import approvals, cancels, joins, leases, reads, tallies, wakes
-from app.journal.calls import FinishCall, StartCall
+from app.journal import approvals, calls, cancels, joins, leases, reads, tallies, wakes
+from app.journal.calls import Begun, FinishCall, StartCall
 from app.journal.claims import ClaimStep
 from app.journal.engine import reading
 from app.journal.expansions import Expanded, ExpandStep
-from app.journal.finishes import FinishStep, PostponeStep, Settle
+from app.journal.finishes import FinishStep, Postponed, PostponeStep, Settle
 from app.journal.held import Held
 from app.journal.inserts import InsertStep
 from app.journal.leases import Identity
-from app.journal.models import Call
 from app.journal.rows import Aftermath, Claim, Claimed, NewStep
 from app.journal.writer import Writer, held_transaction, in_transaction
 from app.plan import Expand, MemberState, Tally
 from app.reply import Reply
 from celery_agents.contracts.base import JsonValue
-from celery_agents.contracts.outcome import ErrorInfo, Outcome
+from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
+from celery_agents.errors import StepCancelledError
 
 T = TypeVar("T")
+_CANCELLED = Outcome(state=State.CANCELLED, error=ErrorInfo.of(StepCancelledError()))
 
 
 class Journal:
@@ -69,8 +70,11 @@ class Journal:
     def finish(self, claim: Claimed, outcome: Outcome) -> Reply[Aftermath]:
         return self._writer.submit(FinishStep(claim, outcome, self.rules))
 
-    def expand(self, claim: Claimed, plan: Expand) -> Reply[Expanded]:
-        return self._writer.submit(ExpandStep(claim, plan, self.rules))
+    def expand(
+        self, claim: Claimed, plan: Expand, *, ended_members: int | None = None
+    ) -> Reply[Expanded]:
+        """Let a step wait for members; see :class:`ExpandStep`."""
+        return self._writer.submit(ExpandStep(claim, plan, self.rules, ended_members))
 
     def postpone(
         self,
@@ -78,19 +82,24 @@ class Journal:
         *,
         delay_s: float,
         error: ErrorInfo | None = None,
-        attempted: bool = True,
-    ) -> Reply[Aftermath]:
-        grace = self.rules.wake_grace_s
+        cancelled: Outcome | None = None,
+        refused_within_s: float | None = None,
+    ) -> Reply[Postponed]:
+        """Give a step back; one that is cancelled ends, with ``cancelled`` if that is said."""
         return self._writer.submit(
             PostponeStep(
-                claim, delay_s=delay_s, wake_grace_s=grace, error=error, attempted=attempted
+                claim,
+                delay_s=delay_s,
+                error=error,
+                cancelled=cancelled or _CANCELLED,
+                rules=self.rules,
+                refused_within_s=refused_within_s,
             )
         )
 
     def start_call(
         self, claim: Claimed, seq: int, name: str, fingerprint: str, key: str
-    ) -> Reply[bool]:
-        """False: the step is not this claim's any more; the call must not be made."""
+    ) -> Reply[Begun]:
         return self._writer.submit(StartCall(claim, seq, name, fingerprint, key))
 
     def finish_call(
@@ -102,7 +111,7 @@ class Journal:
     ) -> Reply[None]:
         return self._writer.submit(FinishCall(claim, seq, answer, error))
 
-    def settle(self, step_id: str, token: int) -> Reply[None]:
+    def settle(self, step_id: str, token: int | None = None) -> Reply[None]:
         return self._writer.submit(Settle(step_id, token))
 
     # -- writes of their own transaction
@@ -142,19 +151,11 @@ class Journal:
         return self.read(lambda c: tallies.tally(c, step_id, values_within=values_within))
 
     def finished_calls(self, step_id: str) -> dict[tuple[int, str], dict[str, Any]]:
-        """Answers of calls that earlier attempts finished, by place and fingerprint."""
-        return self.read(
-            lambda c: {
-                (row.seq, row.fingerprint): row.answer
-                for row in c.execute(
-                    select(Call.seq, Call.fingerprint, Call.answer).where(
-                        Call.step_id == step_id,
-                        Call.finished_at.is_not(None),
-                        Call.error.is_(None),
-                    )
-                )
-            }
-        )
+        """What calls of earlier attempts came to, by place and fingerprint.
+
+        An answer or, where there was one that is too large to be kept, the error that says so.
+        """
+        return self.read(lambda c: calls.finished(c, step_id))
 
     def known(self, step_id: str) -> bool:
         """Whether it has a row."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from app.journal.engine import now
 from app.journal.joins import insert_new, lock_steps
@@ -52,7 +52,7 @@ def register(connection: Connection, me: Identity, lease_s: float) -> list[str]:
     if gone:
         connection.execute(update(Worker).where(Worker.id.in_(gone)).values(lease_until=0.0))
     connection.execute(
-        insert(Worker).values(
+        insert_new(connection, Worker).values(
             id=me.id,
             name=me.name,
             host=me.host,
@@ -61,6 +61,9 @@ def register(connection: Connection, me: Identity, lease_s: float) -> list[str]:
             lease_until=now() + lease_s,
         )
     )
+    # Its row is there already when an earlier try was committed unheard.
+    mine = update(Worker).where(Worker.id == me.id)
+    connection.execute(mine.values(lease_until=now() + lease_s))
     return gone
 
 

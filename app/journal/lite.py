@@ -82,7 +82,13 @@ _START_CALL = Statements(
         """
         INSERT INTO calls (step_id, seq, token, name, fingerprint, idempotency_key, started_at)
         SELECT {0}, {1}, {2}, {3}, {4}, {5}, CASE
-            WHEN (SELECT token FROM steps WHERE id = {0} AND state = :one) = {2} THEN :at END
+            WHEN (SELECT token FROM steps WHERE id = {0} AND state = :one) = {2}
+                AND ({2} = 1 OR NOT EXISTS (
+                    SELECT 1 FROM calls AS c
+                    WHERE c.step_id = {0} AND c.seq = {1} AND c.fingerprint = {4}
+                        AND c.finished_at IS NOT NULL AND c.error IS NULL
+                ))
+            THEN :at END
         FROM json_each(:rows) AS v WHERE true ON CONFLICT DO NOTHING
         """,
     ),
@@ -102,7 +108,8 @@ _SETTLE = Statements(
     (
         """
         UPDATE steps SET settled = 1
-        FROM json_each(:rows) AS v WHERE steps.id = {0} AND steps.token = {1}
+        FROM json_each(:rows) AS v
+        WHERE steps.id = {0} AND steps.token = coalesce({1}, steps.token)
         """,
     ),
 )

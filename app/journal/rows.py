@@ -146,6 +146,8 @@ class Finished:
     parent_id: str | None
     aftermath: Aftermath
     token: int  # of its row, as it ended
+    task: str
+    payload: dict[str, Any]
 
 
 Claim = Claimed | Refused | Finished

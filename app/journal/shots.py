@@ -273,8 +273,9 @@ FINISH_MEMBERS = Prepared(
     joined=True,
 )
 
-#: Of steps that run under the claim of their call. For another one the time of its begin is NULL,
-#: which the table refuses, and so the whole statement: it need not answer, which is a round trip.
+#: Of steps that run under the claim of their call, which no earlier claim has finished. For another
+#: one the time of its begin is NULL, which the table refuses, and so the whole statement: it need
+#: not answer, which is a round trip.
 START_CALL = Prepared(
     "start_calls",
     (_TEXTS, _INTEGERS, _INTEGERS, _TEXTS, _TEXTS, _TEXTS, "text"),
@@ -282,6 +283,11 @@ START_CALL = Prepared(
     INSERT INTO calls (step_id, seq, token, name, fingerprint, idempotency_key, started_at)
     SELECT v.step_id, v.seq, v.token, v.name, v.fingerprint, v.key,
         CASE WHEN (SELECT token FROM steps WHERE id = v.step_id AND state = $7) = v.token
+            AND (v.token = 1 OR NOT EXISTS (
+                SELECT FROM calls AS c
+                WHERE c.step_id = v.step_id AND c.seq = v.seq AND c.fingerprint = v.fingerprint
+                    AND c.finished_at IS NOT NULL AND c.error IS NULL
+            ))
             THEN {CLOCK} END
     FROM unnest($1, $2, $3, $4, $5, $6) AS v(step_id, seq, token, name, fingerprint, key)
     ON CONFLICT DO NOTHING
@@ -307,6 +313,6 @@ SETTLE = Prepared(
     (_TEXTS, _INTEGERS),
     """
     UPDATE steps SET settled = true
-    WHERE id = ANY ($1) AND token = $2[array_position($1, CAST(id AS text))]
+    WHERE id = ANY ($1) AND token = coalesce($2[array_position($1, CAST(id AS text))], token)
     """,
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Text, cast, func, select
 
+from app.journal import heads
 from app.journal.models import Step, table
 from app.plan import Tally
 from celery_agents.contracts.base import JsonValue
@@ -22,7 +23,6 @@ PAGE_ROWS = 1_000
 PAGE_CHARACTERS = 1_000_000
 
 _SIZE = func.coalesce(func.length(cast(_S.outcome, Text)), 0)
-_USAGE = _S.outcome["usage"].as_string()
 
 
 def tally(connection: Connection, step_id: str, *, values_within: int = 0) -> Tally:
@@ -52,8 +52,9 @@ def tally(connection: Connection, step_id: str, *, values_within: int = 0) -> Ta
 
 def _usage(connection: Connection, of_step: ColumnElement[bool]) -> Usage:
     """The sum; most free steps have none written down, so most rows are not looked at."""
-    found = connection.execute(select(_USAGE).where(of_step, _USAGE.is_not(None))).scalars()
-    return sum((Usage.model_validate_json(usage) for usage in found), Usage())
+    query = select(heads.HEAD_OF_OUTCOME).where(of_step, heads.has("usage"))
+    told = (heads.read(head).get("usage") for head in connection.execute(query).scalars())
+    return sum((Usage.model_validate(usage) for usage in told if usage), Usage())
 
 
 def _errors(

@@ -15,7 +15,7 @@ import queue
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from itertools import chain, groupby, repeat
 from typing import Any, ClassVar, Generic, TypeVar
@@ -35,6 +35,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from app.fibers import Gathered, alone
+from app.journal import joins
 from app.journal.engine import relaxed
 from app.journal.held import Held, between_forks
 from app.journal.shots import Shot
@@ -86,6 +87,11 @@ class Operation(ABC, Generic[R]):
     def has_lite(self) -> bool:
         """Whether lite.py has its shot for SQLite, where that is quicker too."""
         return True
+
+    @property
+    def locks(self) -> Collection[joins.Lock]:
+        """The joins that it locks."""
+        return ()
 
     @property
     def alone(self) -> bool:
@@ -317,6 +323,8 @@ def _by_kind(
 
 def _apply(connection: Connection, batch: list[Operation[Any]]) -> list[tuple[Operation[Any], Any]]:
     results: list[tuple[Operation[Any], Any]] = []
+    if len({type(o) for o in batch if o.locks}) > 1:  # each kind locks its own, before any row
+        joins.lock(connection, (lock for o in batch for lock in o.locks))
     for kind, operations in _by_kind(batch):
         results += zip(operations, kind.apply(connection, operations), strict=True)
     return results

@@ -7,10 +7,19 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError
 
-from celery_agents.contracts.base import Contract, JsonValue, Name, Seconds
+from celery_agents.contracts.base import (
+    Contract,
+    JsonObject,
+    JsonValue,
+    Name,
+    Option,
+    Seconds,
+    mistakes,
+)
 from celery_agents.contracts.compensation import Compensated
 from celery_agents.contracts.policies import RetryPolicy
 from celery_agents.errors import InvalidPayloadError
+from celery_agents.values import KNOWN
 
 
 class Request(Contract):
@@ -19,8 +28,10 @@ class Request(Contract):
     input: JsonValue = None
 
     @classmethod
-    def from_message(cls, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Self:
-        """Read a task's arguments.
+    def from_message(
+        cls, args: Sequence[Any], kwargs: Mapping[str, Any], *, known: bool = False
+    ) -> Self:
+        """Read a task's arguments; ``known`` ones, of a row, were values when they came in.
 
         Raises:
             InvalidPayloadError: with the place and the reason of each mistake, without its value.
@@ -32,7 +43,8 @@ class Request(Contract):
         if args and "input" in kwargs:
             raise InvalidPayloadError("The input was given twice, positionally and by name.")
         try:
-            return cls.model_validate({**kwargs, **({"input": args[0]} if args else {})})
+            told = {**kwargs, **({"input": args[0]} if args else {})}
+            return cls.model_validate(told, context=KNOWN if known else None)
         except ValidationError as error:
             raise InvalidPayloadError(f"{cls.__name__}: {_mistakes(error)}") from None
 
@@ -42,11 +54,7 @@ class Request(Contract):
 
 
 def _mistakes(error: ValidationError) -> str:
-    """Where and why, never the value: it may hold what must not be shown."""
-    places = [
-        f"{'.'.join(map(str, e['loc'])) or 'payload'}: {e['msg']}"
-        for e in error.errors(include_url=False, include_input=False, include_context=False)
-    ]
+    places = [f"{place}: {why}" for place, why in mistakes(error)]
     more = f" (and {len(places) - 5} more)" if len(places) > 5 else ""  # noqa: PLR2004 - enough
     return "; ".join(places[:5]) + more
 
@@ -73,11 +81,12 @@ class Ask(StepOptions):
     agent: Name
     instructions: str | None = None
     #: The answer must be one of these.
-    choices: Annotated[tuple[Name, ...], Field(min_length=1, max_length=1000)] | None = None
+    choices: Annotated[tuple[Option, ...], Field(min_length=1, max_length=1000)] | None = None
     #: The answer must be JSON of this schema.
-    answer_schema: dict[str, JsonValue] | None = None
-    #: While the agent's breaker is open: come again when it may close, or fail at once, for
-    #: somebody (a fallback chain) who knows whom to ask instead.
-    when_open: Literal["wait", "fail"] = "wait"
+    answer_schema: JsonObject | None = None
+    #: While the agent takes no steps (its breaker is open, it answered 429): come again later, or
+    #: fail at once, for somebody (a fallback chain) who knows whom to ask instead. A list has the
+    #: kinds of errors at which it fails.
+    when_open: Literal["wait", "fail"] | tuple[Name, ...] = "wait"
     #: Who undoes it when it is part of a run that fails; by default whoever its agent names.
     compensation: Compensated = None

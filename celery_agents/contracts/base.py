@@ -2,23 +2,112 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
-#: A name for an agent, voter or candidate as users write it.
-Name = Annotated[str, Field(min_length=1, max_length=200)]
+from celery_agents.errors import InvalidPayloadError
+from celery_agents.values import JsonObject, JsonValue, TrustedJson
+
+#: No database takes a zero byte in a text of its own (in JSON it does), and nobody wants one in a
+#: name. Halves of surrogate pairs are refused by pydantic itself.
+_WHOLE = r"^[^\u0000]*$"
+#: A name for an agent, voter or candidate as users write it. The journal's columns have 200; what
+#: patterns append, as in "gpt#2@round1", finds room there.
+Name = Annotated[str, Field(min_length=1, max_length=180, pattern=_WHOLE, strict=True)]
+#: One of the options that an answer may be.
+Option = Annotated[str, Field(min_length=1, max_length=200, pattern=_WHOLE, strict=True)]
+#: The id of a run, a step or a task: as long as Celery's own result tables take.
+Id = Annotated[
+    str,
+    Field(min_length=1, max_length=155, pattern=_WHOLE, strict=True),
+    BeforeValidator(lambda value: str(value) if isinstance(value, uuid.UUID) else value),
+]
 #: Seconds, positive.
-Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600)]
+Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600, strict=True)]
 
-__all__ = ["Contract", "JsonValue", "Name", "Seconds"]
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, bool | str | bytes):
+        raise ValueError("Input should be a valid integer")  # noqa: TRY004 - pydantic's way
+    return value
+
+
+#: After the bounds of an integer: texts and booleans are none, as JSON Schema has it.
+Whole = BeforeValidator(_whole)
+
+__all__ = [
+    "Contract",
+    "Id",
+    "JsonObject",
+    "JsonValue",
+    "Name",
+    "Option",
+    "Seconds",
+    "TrustedJson",
+    "Whole",
+    "also",
+    "id_of",
+    "mistakes",
+]
+
+_ID: TypeAdapter[str] = TypeAdapter(Id)
+
+
+def id_of(value: object, what: str = "id") -> str:
+    """An id as it is written; that of a UUID is its text.
+
+    Raises:
+        InvalidPayloadError: it is none.
+    """
+    try:
+        return _ID.validate_python(value)
+    except ValidationError as error:
+        raise InvalidPayloadError(f"{what}: {mistakes(error)[0][1]}") from None
+
+
+_IN_OUR_WORDS = {
+    "string_pattern_mismatch": "A zero byte is in it",
+    "string_unicode": "Half of a surrogate pair is in it",
+}
+
+
+def mistakes(error: ValidationError) -> list[tuple[str, str]]:
+    """Where and why, never the value: it may hold what must not be shown."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    return [
+        (".".join(map(str, e["loc"])) or "payload", _IN_OUR_WORDS.get(e["type"], e["msg"]))
+        for e in found
+    ]
 
 
 class Contract(BaseModel):
     """A value that travels in a payload. Unknown fields are refused, so typos are seen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     def compact(self) -> dict[str, Any]:
         """JSON without what is at its default; reading it again gives an equal value."""
         return self.model_dump(mode="json", exclude_defaults=True)
+
+
+def also(core: CoreSchema, handler: GetJsonSchemaHandler, *forms: Any) -> JsonSchemaValue:
+    """A contract's JSON schema where values of these types will do in place of an object."""
+    schema = handler(core)
+    if handler.mode == "validation":
+        found = handler.resolve_ref_schema(schema)
+        whole = dict(found)
+        found.clear()
+        found["anyOf"] = [*(TypeAdapter(form).json_schema() for form in forms), whole]
+    return schema

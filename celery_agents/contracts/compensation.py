@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import model_validator
+from pydantic import BeforeValidator, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
-from celery_agents.contracts.base import Contract, JsonValue, Name, Seconds
+from celery_agents.contracts.base import Contract, Name, Seconds, TrustedJson, also
 from celery_agents.contracts.policies import RetryPolicy
 
 #: Any fixed UUID would do; ids of members are derived from another one.
@@ -38,9 +40,21 @@ class Compensation(Contract):
     def _agent_alone(cls, value: Any) -> Any:
         return {"agent": value} if isinstance(value, str) else value
 
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return also(core_schema, handler, Name)
+
+
+def _no(value: Any) -> Any:
+    if value is not False:  # 0 is equal to it
+        raise ValueError("Input should be false, or an agent")
+    return value
+
 
 #: What a step says of its compensation: its own; none (False); or (None) that of its agent.
-Compensated = Compensation | Literal[False] | None
+Compensated = Compensation | Annotated[Literal[False], BeforeValidator(_no)] | None
 
 
 class Undoing(Contract):
@@ -49,7 +63,7 @@ class Undoing(Contract):
     step: str
     agent: str | None = None
     by: str | None = None
-    error: dict[str, JsonValue] | None = None  # kind and message; None: it was undone
+    error: dict[str, TrustedJson] | None = None  # kind and message; None: it was undone
     state: str | None = None  # of an uncertain step: how it ended
 
 

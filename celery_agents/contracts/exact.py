@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
-_NUMBER = re.compile(r"(?P<number>\d{1,15}(\.\d{1,15})?(/\d{1,15})?)\s*(?P<percent>%?)")
+_NUMBER = re.compile(r"(?P<number>\d{1,15}(\.\d{1,15})?(/\d{1,15})?)\s*(?P<percent>%?)", re.ASCII)
 
 
 def exact(value: object) -> Fraction:
@@ -34,15 +34,30 @@ def _readable(value: Fraction) -> int | str:
     return value.numerator if value.denominator == 1 else str(value)
 
 
+#: As :func:`exact` reads texts; that the bounds hold for them too cannot be said in it.
+_AS_TEXT = {
+    "type": "string",
+    "pattern": r"^\s*[0-9]{1,15}(\.[0-9]{1,15}|/(?!0+(\s|%|$))[0-9]{1,15})?\s*%?\s*$",
+}
+
+
+def form(**bounds: float) -> WithJsonSchema:
+    """The JSON schema of an exact number: ``minimum`` and the like are of it."""
+    return WithJsonSchema({"anyOf": [{"type": "number", **bounds}, _AS_TEXT]})
+
+
 #: A fraction; in JSON an integer or a string such as "2/3".
 Exact = Annotated[
     Fraction,
     BeforeValidator(exact),
     PlainSerializer(_readable, return_type=int | str, when_used="json"),
-    WithJsonSchema({"type": ["number", "string"]}),
+    form(minimum=0),
 ]
-Weight = Annotated[Exact, Field(ge=0, le=1_000_000)]
-Share = Annotated[Exact, Field(ge=0, le=1)]
+Weight = Annotated[Exact, Field(ge=0, le=1_000_000), form(minimum=0, maximum=1_000_000)]
+PositiveWeight = Annotated[
+    Exact, Field(gt=0, le=1_000_000), form(exclusiveMinimum=0, maximum=1_000_000)
+]
+Share = Annotated[Exact, Field(ge=0, le=1), form(minimum=0, maximum=1)]
 
 
 def unique_keys(names: Iterable[str]) -> list[str]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
-from celery_agents.contracts.base import Contract, JsonValue, Name, Seconds
+from celery_agents.contracts.base import Contract, JsonValue, Name, Seconds, Whole, also
 from celery_agents.contracts.compensation import Compensated
-from celery_agents.contracts.vote import Weight, unique_keys
+from celery_agents.contracts.exact import PositiveWeight, unique_keys
 
 Strategy = Literal["sequential", "parallel", "weighted", "adaptive", "hedged"]
 
@@ -22,8 +24,8 @@ class Candidate(Contract):
     """
 
     agent: Name
-    priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] = 0
-    weight: Annotated[Weight, Field(gt=0)] = Fraction(1)
+    priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000), Whole] = 0
+    weight: PositiveWeight = Fraction(1)
     timeout_s: Seconds | None = None
     on: tuple[Name, ...] = ()
     name: Name | None = None
@@ -33,6 +35,12 @@ class Candidate(Contract):
     @classmethod
     def _agent_alone(cls, value: Any) -> Any:
         return {"agent": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return also(core_schema, handler, Name)
 
     @property
     def key(self) -> str:
@@ -56,11 +64,11 @@ class Hedge(Contract):
     0.7 / ``half_life`` allows no hedge at all.
     """
 
-    quantile: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    quantile: Annotated[float, Field(gt=0, lt=1, strict=True)] = 0.95
+    share: Annotated[float, Field(ge=0, le=1, strict=True)] = 0.1
     delay_s: Seconds = 10.0
-    min_samples: Annotated[int, Field(ge=1, le=10_000)] = 20
-    half_life: Annotated[float, Field(ge=10, le=100_000)] = 200.0
+    min_samples: Annotated[int, Field(ge=1, le=10_000), Whole] = 20
+    half_life: Annotated[float, Field(ge=10, le=100_000, strict=True)] = 200.0
 
 
 class Adaptive(Contract):
@@ -71,12 +79,12 @@ class Adaptive(Contract):
     how many requests of the chain an attempt counts half.
     """
 
-    half_life: Annotated[float, Field(ge=1, le=100_000)] = 30.0
-    success: Annotated[float, Field(gt=0, le=1000)] = 0.8
-    latency: Annotated[float, Field(ge=0, le=1000)] = 0.1
-    cost: Annotated[float, Field(ge=0, le=1000)] = 0.1
+    half_life: Annotated[float, Field(ge=1, le=100_000, strict=True)] = 30.0
+    success: Annotated[float, Field(gt=0, le=1000, strict=True)] = 0.8
+    latency: Annotated[float, Field(ge=0, le=1000, strict=True)] = 0.1
+    cost: Annotated[float, Field(ge=0, le=1000, strict=True)] = 0.1
     latency_scale_s: Seconds = 5.0
-    cost_scale_usd: Annotated[float, Field(gt=0, le=1000)] = 0.01
+    cost_scale_usd: Annotated[float, Field(gt=0, le=1000, strict=True)] = 0.01
 
 
 class FallbackPolicy(Contract):

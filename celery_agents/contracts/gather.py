@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from celery_agents.contracts.base import Contract, JsonValue, Name
+from celery_agents.contracts.base import Contract, JsonObject, Name, TrustedJson, Whole
 from celery_agents.contracts.patterns import Pattern
 from celery_agents.contracts.vote import Voter, one_each
 
@@ -25,9 +25,9 @@ class Gather(Pattern):
     how: Literal["merge", "mean", "median", "concat", "best"] = "merge"
     judge: Name | None = None
     separator: str = "\n\n"
-    at_least: Annotated[int, Field(ge=1)] = 1
+    at_least: Annotated[int, Field(ge=1), Whole] = 1
     instructions: str | None = None
-    answer_schema: dict[str, JsonValue] | None = None
+    answer_schema: JsonObject | None = None
 
     @field_validator("agents")
     @classmethod
@@ -54,13 +54,13 @@ class Clash(Contract):
     """Members gave different values at a path of keys; the first one's was kept."""
 
     path: tuple[str, ...]
-    values: dict[str, JsonValue]
+    values: dict[str, TrustedJson]
 
 
 class Aggregate(Contract):
     """The one value (None when nothing could be used), who is in it, who is not, what clashed."""
 
-    value: JsonValue
+    value: TrustedJson
     used: tuple[str, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     conflicts: tuple[Clash, ...] = ()

@@ -6,7 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from celery_agents.contracts.base import Contract, JsonValue, Name, Seconds
+from celery_agents.contracts.base import (
+    Contract,
+    JsonObject,
+    JsonValue,
+    Name,
+    Option,
+    Seconds,
+    TrustedJson,
+    Whole,
+)
 from celery_agents.contracts.compensation import Compensated
 from celery_agents.contracts.patterns import Pattern
 
@@ -26,10 +35,10 @@ class Map(Pattern):
     input: Annotated[list[JsonValue], Field(max_length=INPUTS_MAX)] | None = None
     agent: Name
     on_failure: Literal["go_on", "stop"] = "go_on"
-    wave: Annotated[int, Field(ge=1)] | None = None
+    wave: Annotated[int, Field(ge=1), Whole] | None = None
     instructions: str | None = None
-    choices: Annotated[tuple[Name, ...], Field(min_length=1, max_length=1000)] | None = None
-    answer_schema: dict[str, JsonValue] | None = None
+    choices: Annotated[tuple[Option, ...], Field(min_length=1, max_length=1000)] | None = None
+    answer_schema: JsonObject | None = None
     #: For one input, with its retries.
     member_timeout_s: Seconds | None = None
     compensation: Compensated = None
@@ -55,5 +64,5 @@ class MapResult(Contract):
     succeeded: int = 0
     failed: int = 0
     skipped: int = 0
-    results: tuple[JsonValue, ...] | None = None
+    results: tuple[TrustedJson, ...] | None = None
     failures: tuple[MapFailure, ...] = ()

@@ -8,9 +8,10 @@ from typing import Any, Self
 from pydantic import Field
 
 import celery_agents.errors as errors_module
-from celery_agents.contracts.base import Contract, JsonValue
+from celery_agents.contracts.base import Contract, JsonValue, TrustedJson
 from celery_agents.contracts.compensation import Compensation
 from celery_agents.errors import AgentFailedError, AgentsError, RetryableError, redact
+from celery_agents.values import jsonable
 
 
 class State(StrEnum):
@@ -67,7 +68,7 @@ class ErrorInfo(Contract):
     message: str
     retryable: bool = False
     type: str = "AgentsError"
-    details: dict[str, JsonValue] = Field(default_factory=dict)
+    details: dict[str, TrustedJson] = Field(default_factory=dict)
 
     @classmethod
     def of(cls, error: BaseException) -> Self:
@@ -78,7 +79,7 @@ class ErrorInfo(Contract):
                 message=error.message,
                 retryable=error.retryable,
                 type=type(error).__name__,
-                details=error.details,
+                details=_told(error.details),
             )
         text = redact(f"{type(error).__name__}: {error}")
         return cls(kind=AgentFailedError.kind, message=text, type=AgentFailedError.__name__)
@@ -92,18 +93,33 @@ class ErrorInfo(Contract):
         return error
 
 
+def _told(details: Any) -> dict[str, Any]:
+    """What an error says beside its message; whoever raised it may have put anything there."""
+    told = jsonable(details) if details else {}
+    return told if isinstance(told, dict) else {"told": told}
+
+
 class Outcome(Contract):
-    """The one way in which a step ends, with what it cost."""
+    """The one way in which a step ends, with what it cost.
+
+    Written, the error and the value come last: the journal reads what stands before them without
+    them (app/journal/heads.py).
+    """
 
     state: State
-    value: JsonValue = None
-    error: ErrorInfo | None = None
     agent: str | None = None
     member: str | None = None  # the key under which its parent knows it
     usage: Usage = Usage()
     attempts: int = 0
     duration_s: float | None = None
     compensation: Compensation | None = None  # of what succeeded: who can undo it
+    error: ErrorInfo | None = None
+    value: TrustedJson = None
+
+    def compact(self) -> dict[str, Any]:
+        """As of all contracts; the value is not looked at."""
+        told = self.model_dump(mode="json", exclude={"value"}, exclude_defaults=True)
+        return told if self.value is None else told | {"value": self.value}
 
     @property
     def ok(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from celery_agents.contracts.ask import StepOptions
-from celery_agents.contracts.base import JsonValue, Name, Seconds
+from celery_agents.contracts.base import JsonObject, Name, Seconds
 from celery_agents.contracts.fallback import FallbackPolicy
 from celery_agents.contracts.outcome import State
 from celery_agents.contracts.policies import RetryPolicy
@@ -26,7 +26,7 @@ class Fallback(Pattern, FallbackPolicy):
     """A fallback chain over one input. ``retry`` is of each candidate, ``timeout_s`` of all."""
 
     instructions: str | None = None
-    answer_schema: dict[str, JsonValue] | None = None
+    answer_schema: JsonObject | None = None
     #: Names the sort of work: what is learned about the candidates is kept apart by it.
     work: Name = "any"
 

@@ -7,7 +7,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from celery_agents.contracts.base import Contract
+from celery_agents.contracts.base import Contract, Whole
+
+#: Refused calls are backed off from and up to so many seconds at the least.
+REFUSED_S = (0.1, 10.0)
 
 
 class RetryPolicy(Contract):
@@ -18,13 +21,14 @@ class RetryPolicy(Contract):
     "Exponential Backoff And Jitter", AWS Architecture Blog, 2015). A ``Retry-After`` of the
     other side is a lower bound of the wait, itself bounded by ``max_retry_after_s``.
 
-    ``max_attempts`` counts every claim of the step, those whose worker died included.
+    ``max_attempts`` counts every claim of the step, those whose worker died included, but not
+    those that were refused: by a rate limit or an open breaker.
     """
 
-    max_attempts: Annotated[int, Field(ge=1, le=100)] = 4
-    base_delay_s: Annotated[float, Field(ge=0, le=3600)] = 0.5
-    max_delay_s: Annotated[float, Field(ge=0, le=24 * 3600)] = 30.0
-    max_retry_after_s: Annotated[float, Field(ge=0, le=24 * 3600)] = 3600.0
+    max_attempts: Annotated[int, Field(ge=1, le=100), Whole] = 4
+    base_delay_s: Annotated[float, Field(ge=0, le=3600, strict=True)] = 0.5
+    max_delay_s: Annotated[float, Field(ge=0, le=24 * 3600, strict=True)] = 30.0
+    max_retry_after_s: Annotated[float, Field(ge=0, le=24 * 3600, strict=True)] = 3600.0
 
     def delay_s(
         self, attempt: int, *, rng: random.Random, retry_after_s: float | None = None
@@ -32,12 +36,27 @@ class RetryPolicy(Contract):
         """Seconds to wait after failed ``attempt`` (from 1), or None when it was the last one."""
         if attempt >= self.max_attempts:
             return None
-        return self.wait_s(attempt, rng=rng, retry_after_s=retry_after_s)
+        backoff = _backoff_s(self.base_delay_s, self.max_delay_s, attempt)
+        return self._asked_s(retry_after_s) + rng.uniform(0.0, backoff)
 
-    def wait_s(self, attempt: int, *, rng: random.Random, retry_after_s: float | None) -> float:
-        """Seconds to wait after ``attempt`` (from 1), however many there may be."""
-        ceiling = min(self.max_delay_s, self.base_delay_s * 2.0 ** min(attempt - 1, 60))
-        wait = rng.uniform(0.0, ceiling)
-        if retry_after_s is not None:
-            wait += min(max(retry_after_s, 0.0), self.max_retry_after_s)
-        return wait
+    def refused_delay_s(
+        self, tries: int, *, rng: random.Random, retry_after_s: float | None, within_s: float
+    ) -> float | None:
+        """Seconds to wait after a refusal, the last of ``tries``; None when ``within_s`` is over.
+
+        Jitter is drawn from what is left after ``retry_after_s``. It grows with ``tries`` even
+        where the policy allows no backoff, since nothing else bounds how often it is tried.
+        """
+        left = within_s - self._asked_s(retry_after_s)
+        if left <= 0:
+            return None
+        base, longest = max(self.base_delay_s, REFUSED_S[0]), max(self.max_delay_s, REFUSED_S[1])
+        backoff = _backoff_s(base, longest, tries)
+        return self._asked_s(retry_after_s) + rng.uniform(0.0, min(backoff, left))
+
+    def _asked_s(self, retry_after_s: float | None) -> float:
+        return min(max(retry_after_s or 0.0, 0.0), self.max_retry_after_s)
+
+
+def _backoff_s(base_s: float, longest_s: float, count: int) -> float:
+    return min(longest_s, base_s * 2.0 ** min(count - 1, 60))

@@ -9,19 +9,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Union
 
 from pydantic import (
     BeforeValidator,
     Field,
+    GetJsonSchemaHandler,
     SerializerFunctionWrapHandler,
+    StrictBool,
     field_validator,
     model_serializer,
     model_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
-from celery_agents.contracts.base import Contract, Name
-from celery_agents.contracts.exact import Exact, Share
+from celery_agents.contracts.base import Contract, Name, Whole, also
+from celery_agents.contracts.exact import Exact, Share, form
 
 
 class Choice(Contract):
@@ -33,13 +37,28 @@ class Choice(Contract):
     def _with_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {"kind": self.kind, **handler(self)}
 
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        schema = handler(core_schema)
+        found = handler.resolve_ref_schema(schema)
+        found["required"] = ["kind", *(n for n in found.get("required", ()) if n != "kind")]
+        return schema
+
 
 def _by_kind(value: Any) -> Any:
     return {"kind": value} if isinstance(value, str) else value
 
 
 _KIND = Field(discriminator="kind")
-_SHORT = BeforeValidator(_by_kind)
+
+
+def _short(*choices: type[Choice]) -> BeforeValidator:
+    """For a union of choices: the kind alone will do."""
+    kinds = tuple(choice.model_fields["kind"].default for choice in choices)
+    whole: Any = Annotated[Union[choices], _KIND]  # noqa: UP007 - of a tuple
+    return BeforeValidator(_by_kind, json_schema_input_type=Union[whole, Literal[kinds]])  # noqa: UP007
 
 
 # ---------------------------------------------------------------- rules
@@ -72,7 +91,9 @@ class Supermajority(_Rule):
     """At least ``threshold`` of the weight that was cast (above one half)."""
 
     kind: Literal["supermajority"] = "supermajority"
-    threshold: Annotated[Exact, Field(gt=Fraction(1, 2), le=1)] = Fraction(2, 3)
+    threshold: Annotated[
+        Exact, Field(gt=Fraction(1, 2), le=1), form(exclusiveMinimum=0.5, maximum=1)
+    ] = Fraction(2, 3)
 
 
 class Unanimous(_Rule):
@@ -120,7 +141,17 @@ Rule = Annotated[
     | Schulze
     | Approval,
     _KIND,
-    _SHORT,
+    _short(
+        Plurality,
+        Weighted,
+        Majority,
+        Supermajority,
+        Unanimous,
+        InstantRunoff,
+        Borda,
+        Schulze,
+        Approval,
+    ),
 ]
 
 
@@ -140,9 +171,9 @@ class Reliability(Choice):
     """
 
     kind: Literal["reliability"] = "reliability"
-    records: dict[Name, tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]] = Field(
-        default_factory=dict
-    )
+    records: dict[
+        Name, tuple[Annotated[int, Field(ge=0), Whole], Annotated[int, Field(ge=0), Whole]]
+    ] = Field(default_factory=dict)
 
     @field_validator("records")
     @classmethod
@@ -161,13 +192,23 @@ class Confidence(Choice):
     """
 
     kind: Literal["confidence"] = "confidence"
-    temperature: Annotated[float, Field(ge=0.1, le=1000)] = 1.0
+    temperature: Annotated[float, Field(ge=0.1, le=1000, strict=True)] = 1.0
 
 
-Weights = Annotated[VoterWeights | Reliability | Confidence, _KIND, _SHORT]
+Weights = Annotated[
+    VoterWeights | Reliability | Confidence,
+    _KIND,
+    _short(VoterWeights, Reliability, Confidence),
+]
 
 
 # ---------------------------------------------------------------- when it ends
+
+
+_Count = Annotated[int, Field(ge=1, le=10_000), Whole]
+
+
+_AShare = Annotated[Share, form(exclusiveMinimum=0, maximum=1)]
 
 
 class Quorum(Contract):
@@ -176,7 +217,7 @@ class Quorum(Contract):
     ``3`` is a count; ``"1/2"``, ``"50%"`` or ``0.5`` is a share.
     """
 
-    count: Annotated[int, Field(ge=1, le=10_000)] = 1
+    count: _Count = 1
     share: Share = Fraction(0)
 
     @model_validator(mode="before")
@@ -184,7 +225,14 @@ class Quorum(Contract):
     def _number(cls, value: Any) -> Any:
         if isinstance(value, Mapping | Quorum):
             return value
-        return {"count": value} if isinstance(value, int) else {"share": value}
+        whole = isinstance(value, float) and value.is_integer() and value != 1.0
+        return {"count": value} if whole or isinstance(value, int) else {"share": value}
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return also(core_schema, handler, _Count, _AShare)
 
     def needed(self, voters: int) -> int:
         """Ballots needed from a panel of ``voters``."""
@@ -216,7 +264,11 @@ class FailOnTie(Choice):
     kind: Literal["fail"] = "fail"
 
 
-Tie = Annotated[StatedOrder | Seeded | AskSupervisor | FailOnTie, _KIND, _SHORT]
+Tie = Annotated[
+    StatedOrder | Seeded | AskSupervisor | FailOnTie,
+    _KIND,
+    _short(StatedOrder, Seeded, AskSupervisor, FailOnTie),
+]
 
 
 class NoStop(Choice):
@@ -235,24 +287,34 @@ class AdaptiveConsistency(Choice):
     """Stop also when leader over runner-up is as probable as ``threshold``."""
 
     kind: Literal["adaptive_consistency"] = "adaptive_consistency"
-    threshold: Annotated[Exact, Field(gt=Fraction(1, 2), lt=1)] = Fraction(19, 20)
+    threshold: Annotated[
+        Exact, Field(gt=Fraction(1, 2), lt=1), form(exclusiveMinimum=0.5, exclusiveMaximum=1)
+    ] = Fraction(19, 20)
 
 
 class Lead(Choice):
     """Stop also when the leader is ``k`` ballots ahead of the runner-up."""
 
     kind: Literal["lead"] = "lead"
-    k: Annotated[int, Field(ge=1, le=10_000)] = 3
+    k: Annotated[int, Field(ge=1, le=10_000), Whole] = 3
 
 
 class UnanimousWindow(Choice):
     """Stop also when the last ``size`` ballots agree."""
 
     kind: Literal["unanimous_window"] = "unanimous_window"
-    size: Annotated[int, Field(ge=2, le=10_000)] = 4
+    size: Annotated[int, Field(ge=2, le=10_000), Whole] = 4
 
 
-Stop = Annotated[NoStop | ExactStop | AdaptiveConsistency | Lead | UnanimousWindow, _KIND, _SHORT]
+Stop = Annotated[
+    NoStop | ExactStop | AdaptiveConsistency | Lead | UnanimousWindow,
+    _KIND,
+    _short(NoStop, ExactStop, AdaptiveConsistency, Lead, UnanimousWindow),
+]
+
+
+_Size = Annotated[int, Field(ge=1), Whole]
+_Sizes = Annotated[tuple[_Size, ...], Field(min_length=1, max_length=100)]
 
 
 class Waves(Contract):
@@ -261,15 +323,21 @@ class Waves(Contract):
     ``3`` is ``{"sizes": [3]}``.
     """
 
-    sizes: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, max_length=100)]
-    max: Annotated[int, Field(ge=1)] | None = None
+    sizes: _Sizes
+    max: Annotated[int, Field(ge=1), Whole] | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _sizes_alone(cls, value: Any) -> Any:
-        if isinstance(value, int):
+        if isinstance(value, int | float):
             return {"sizes": (value,)}
         return {"sizes": value} if isinstance(value, list | tuple) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return also(core_schema, handler, _Size, _Sizes)
 
 
 class Supervisor(Choice):
@@ -299,12 +367,19 @@ def _escalation(value: Any) -> Any:
     return _by_kind(value)
 
 
-Escalation = Annotated[Supervisor | Person | NoEscalation, _KIND, BeforeValidator(_escalation)]
+Escalation = Annotated[
+    Supervisor | Person | NoEscalation,
+    _KIND,
+    BeforeValidator(
+        _escalation,
+        json_schema_input_type=Annotated[Supervisor | Person | NoEscalation, _KIND] | Name,
+    ),
+]
 
 
 class Normalisation(Contract):
     """When two written options are the same one. Unicode NFC always holds."""
 
-    casefold: bool = True
-    strip: bool = True  # spaces around and doubled, quotes around, a full stop at the end
-    numbers: bool = True  # "42", "42.0" and 4.2e1 are one option
+    casefold: StrictBool = True
+    strip: StrictBool = True  # spaces around and doubled, quotes around, a full stop at the end
+    numbers: StrictBool = True  # "42", "42.0" and 4.2e1 are one option

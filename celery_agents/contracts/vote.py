@@ -10,9 +10,11 @@ from collections.abc import Iterable
 from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
-from celery_agents.contracts.base import Contract, Name, Seconds
+from celery_agents.contracts.base import Contract, Name, Option, Seconds, Whole, also
 from celery_agents.contracts.compensation import Compensated
 from celery_agents.contracts.exact import Exact, Share, Weight, exact, unique_keys
 from celery_agents.contracts.outcome import Usage
@@ -108,13 +110,19 @@ class Voter(Contract):
     agent: Name
     weight: Weight = Fraction(1)
     name: Name | None = None
-    samples: Annotated[int, Field(ge=1, le=1000)] = 1
+    samples: Annotated[int, Field(ge=1, le=1000), Whole] = 1
     compensation: Compensated = None
 
     @model_validator(mode="before")
     @classmethod
     def _agent_alone(cls, value: Any) -> Any:
         return {"agent": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return also(core_schema, handler, Name)
 
     @property
     def key(self) -> str:
@@ -150,7 +158,7 @@ class VotePolicy(Contract):
     """
 
     voters: Annotated[tuple[Voter, ...], Field(min_length=1, max_length=1000)]
-    choices: Annotated[tuple[Name, ...], Field(min_length=1, max_length=1000)] | None = None
+    choices: Annotated[tuple[Option, ...], Field(min_length=1, max_length=1000)] | None = None
     rule: Rule = Majority()
     weights: Weights = VoterWeights()
     quorum: Quorum = Quorum()
@@ -159,7 +167,7 @@ class VotePolicy(Contract):
     waves: Waves | None = None
     min_consensus: Share = Fraction(0)
     escalate: Escalation = NoEscalation()
-    deliberation: Annotated[int, Field(ge=0, le=20)] = 0
+    deliberation: Annotated[int, Field(ge=0, le=20), Whole] = 0
     timeout_s: Seconds | None = None
     conflict: Conflict = "decision"
     normalise: Normalisation = Normalisation()
@@ -198,7 +206,7 @@ class Ballot(Contract):
     option: str | None = None
     ranking: tuple[str, ...] | None = None
     approvals: tuple[str, ...] | None = None
-    confidence: Annotated[float, Field(ge=0, le=1)] | None = None
+    confidence: Annotated[float, Field(ge=0, le=1, strict=True)] | None = None
     reason: str | None = None
     weight: Weight = Fraction(1)
     abstained: Abstention | None = None
@@ -245,7 +253,7 @@ class Decision(Contract):
     stopped_by: str
     deadlock: Deadlocked | None = None
     leading: tuple[str, ...] = ()
-    consensus: Annotated[float, Field(ge=0, le=1)]
+    consensus: Annotated[float, Field(ge=0, le=1, strict=True)]
     tally: dict[str, int]
     scores: dict[str, Exact]
     ballots: tuple[Ballot, ...]

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from celery_agents.errors import BrokerUnavailableError, ConfigurationError, redact
+from celery_agents.redis_url import read_redis_url
 from deploy.local import locks
 from deploy.local.child import Child
 from deploy.local.state import kept_secret, private_directory, write_private
@@ -75,22 +74,20 @@ def await_ping(url: str, *, timeout_s: float = 3.0) -> None:
         BrokerUnavailableError: no answer within ``timeout_s`` seconds (two more if it hangs).
     """
     until = time.monotonic() + timeout_s
-    try:
-        client = redis.Redis.from_url(
-            url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0)
-        )
-    except ValueError as error:
-        raise ConfigurationError(f"REDIS_URL cannot be read: {error}") from error
+    address = read_redis_url(url)
+    client = address.client(socket_timeout=2, socket_connect_timeout=2)
     with client:
         while True:
             try:
                 client.ping()
             except redis.AuthenticationError as error:
-                raise ConfigurationError(f"{redact(url)} refuses the login: {error}") from error
+                raise ConfigurationError(
+                    f"REDIS_URL names {address.where}, which refuses the login: {redact(error)}"
+                ) from error
             except (redis.RedisError, OSError) as error:
-                if time.monotonic() > until:
-                    text = f"No Redis server answers at {redact(url)} ({error}). Check REDIS_URL."
-                    raise BrokerUnavailableError(text) from error
+                problem = address.error(error)
+                if time.monotonic() > until or not problem.retryable:
+                    raise problem from error
                 time.sleep(_POLL_S)
             else:
                 return

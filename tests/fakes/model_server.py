@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import select
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -53,10 +55,38 @@ class Seen:
     body: Any
 
 
+class Bucket:
+    """An honest limit: so many requests a second, ``burst`` of them at once (a token bucket).
+
+    What is above it is answered with ``status`` and Retry-After.
+    """
+
+    def __init__(self, per_s: float, burst: int = 1, *, status: int = 429) -> None:
+        self.admitted = self.refused = 0
+        self.status = status
+        self._per_s, self._burst = per_s, burst
+        self._tokens, self._at = float(burst), time.monotonic()
+        self._lock = threading.Lock()
+
+    def wait_s(self) -> int | None:
+        """Take a token; else whole seconds until there is one, as Retry-After tells them."""
+        with self._lock:
+            now = time.monotonic()
+            grown = self._tokens + (now - self._at) * self._per_s
+            self._tokens, self._at = min(float(self._burst), grown), now
+            if self._tokens >= 1:
+                self._tokens -= 1
+                self.admitted += 1
+                return None
+            self.refused += 1
+            return math.ceil((1 - self._tokens) / self._per_s)
+
+
 class ModelServer:
     """The server, running in threads on loopback from `with` on."""
 
     def __init__(self, port: int = 0) -> None:
+        self.bucket: Bucket | None = None  # its limit, if it has one
         self.requests: list[Seen] = []
         self.requested = threading.Event()
         self.disconnected = threading.Event()  # a client went away from a hanging request
@@ -104,7 +134,7 @@ def running(port: int = 0) -> Iterator[ModelServer]:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    request_queue_size = 256  # tests connect many at once
+    request_queue_size = 1024  # tests connect many at once
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -116,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
         content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         headers = {name.lower(): value for name, value in self.headers.items()}
         seen = Seen(self.path, headers, json.loads(content or b"null"))
-        does = self.owner.next(seen)
+        does = self._refusal() or self.owner.next(seen)
         dialect = dialects.dialect_of(self.path)
         if does is None:
             does = Does(text=dialects.sensible_text(seen.body))
@@ -128,6 +158,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._stream(does, dialect)
         else:
             self._send(200, json.dumps(dialect.whole(does)).encode(), does.headers)
+
+    def _refusal(self) -> Does | None:
+        bucket = self.owner.bucket
+        wait_s = None if bucket is None else bucket.wait_s()
+        if bucket is None or wait_s is None:
+            return None
+        body = b'{"error": {"message": "slow down"}}'
+        return Does(status=bucket.status, raw=body, headers={"Retry-After": str(wait_s)})
 
     def _fail(self, does: Does, dialect: dialects.Dialect | None) -> None:
         status = 404 if dialect is None and does.raw is None else does.status

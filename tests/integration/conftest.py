@@ -62,6 +62,17 @@ def _agents_toml(model_url: str) -> str:
         base_url = "http://127.0.0.1:{free_port()}/v1"
         api_key_env = "FAKE_KEY"
 
+        [agents.service]
+        kind = "http"
+        url = "{model_url}/agent"
+
+        [agents.charging]
+        kind = "openai"
+        model = "gpt-5-mini"
+        base_url = "{model_url}/v1"
+        effects = "pure"
+        tools = ["tests.support.agents:charge"]
+
         [agents.shop]
         kind = "celery"
         task = "shop.answer"

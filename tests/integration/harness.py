@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -18,9 +20,15 @@ from app.journal import reads
 from app.journal.engine import connect, reading
 from app.journal.models import Call, Step
 from celery_agents import Client, names
+from celery_agents.redis_url import read_redis_url
 from deploy.local import procfile
 from deploy.local.state import ROOT
-from tests.support.workers import WorkerProcess, unique_name, worker_command
+from tests.support.workers import (
+    WorkerProcess,
+    process_environment,
+    unique_name,
+    worker_command,
+)
 
 T = TypeVar("T")
 
@@ -52,6 +60,20 @@ def eventually(look: Callable[[], T], what: str = "", *, timeout_s: float = SOON
 def lines(path: Path) -> list[str]:
     """What counted agents wrote."""
     return path.read_text().splitlines() if path.exists() else []
+
+
+def celery(*argv: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a command of ``celery`` to its end."""
+    command = [sys.executable, "-m", "celery", *argv]
+    return subprocess.run(
+        command,
+        env=process_environment(env),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
 
 
 class Stack:
@@ -163,7 +185,7 @@ class Stack:
 
     @cached_property
     def redis(self) -> redis.Redis:
-        return redis.Redis.from_url(self.redis_url, decode_responses=True)
+        return read_redis_url(self.redis_url).client(decode_responses=True)
 
     def depth(self, queue: str = "agents") -> int:
         """Messages in a queue."""
@@ -171,6 +193,10 @@ class Stack:
 
     def unacked(self) -> int:
         return int(self.redis.hlen(names.UNACKED))
+
+    def recorded(self, step_id: str) -> bool:
+        """Whether its message stands in the intake."""
+        return bool(self.redis.hexists(names.INTAKE_RECORDS, step_id))
 
     def messages(self, step_id: str) -> list[dict[str, Any]]:
         """The messages for a step, in the queue or taken and not acknowledged."""

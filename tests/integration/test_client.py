@@ -166,6 +166,11 @@ class TestRetry:
         assert [line.split()[0] for line in lines(counted)] == ["first", "second"]
         assert stack.calls_made_twice() == 0
 
+    def test_acts_of_any_form(self, client: Client, stack: Stack) -> None:
+        run = client.ask("acts_in_any_form", None)
+        assert run.get(timeout=SOON_S) == [{"paid": 1}, "36 characters"]
+        assert [call.name for call in stack.calls(run.id)][-2:] == ["keyless", "plain"]
+
 
 class TestTimes:
     def test_timeout_cancels_the_work(self, client: Client, counted: Path) -> None:

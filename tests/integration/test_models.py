@@ -17,13 +17,11 @@ class TestProviders:
     def test_waits_as_it_is_told_then_answers(
         self, client: Client, stack: Stack, model: ModelServer, agent: str
     ) -> None:
-        model.script(
-            Does(status=429, headers={"Retry-After": "1"}, text="slow down"), Does(text="Paris.")
-        )
+        model.script(Does(status=500, headers={"Retry-After": "1"}, text="oh"), Does(text="Paris."))
         run = client.ask(agent, "The capital of France?", retry=QUICK)
         assert run.get(timeout=SOON_S) == "Paris."
         (retry,) = stack.events(run.id, "retry")
-        assert retry["data"]["error"] == "rate_limited"
+        assert retry["data"]["error"] == "unavailable"
         assert retry["data"]["delay_s"] >= 1
         calls = [c for c in stack.calls(run.id) if c.finished_at and c.error is None]
         assert len(calls) == 1

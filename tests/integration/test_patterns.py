@@ -63,11 +63,17 @@ class TestFallback:
         run = client.fallback(["refused"], "x", default={"value": None})
         assert run.get(timeout=SOON_S) is None
 
-    def test_effects_are_not_raced(self, client: Client, stack: Stack) -> None:
-        run = client.fallback(["pay", "shout"], 5, strategy="parallel")
-        with pytest.raises(ConfigurationError, match="'pay' has effects"):
+    @pytest.mark.parametrize("strategy", ["parallel", "hedged"])
+    @pytest.mark.parametrize("agent", ["pay", "charging"])  # "charging" has a tool with effects
+    def test_effects_are_not_raced(
+        self, client: Client, stack: Stack, agent: str, strategy: str
+    ) -> None:
+        run = client.fallback([agent, "shout"], 5, strategy=strategy)
+        with pytest.raises(ConfigurationError, match=f"'{agent}' has effects"):
             run.get(timeout=SOON_S)
         assert stack.members(run.id) == {}
+
+    def test_effects_one_after_another(self, client: Client) -> None:
         assert client.fallback(["pay", "shout"], 5).get(timeout=SOON_S) == "paid 5"
 
     def test_chain_with_a_deadline(self, client: Client) -> None:

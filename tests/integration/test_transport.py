@@ -20,6 +20,7 @@ from kombu import Connection, Consumer, Exchange, Queue
 
 from celery_agents import Client, names
 from celery_agents.transport import transport_options
+from deploy.local.servers import LOOPBACK, free_port
 from tests.integration.harness import eventually
 from tests.support.killed_at_take import DIRECTORY, TIMES
 from tests.support.kombu_consumer import QUEUE
@@ -289,6 +290,45 @@ class TestWaiting:
         assert sorted(i for ids in got for i in ids) == ["0", "1", "2"]
         for one in lines:
             one.connection.release()
+
+
+class TestDemotion:
+    """A server that becomes a replica is a connection that is lost, and not the worker's end."""
+
+    @staticmethod
+    def unblock(client: redis.Redis) -> None:
+        for one in client.client_list():
+            client.client_unblock(int(one["id"]), error=True)
+
+    @staticmethod
+    def demote(client: redis.Redis) -> None:
+        client.replicaof(LOOPBACK, free_port())
+
+    @pytest.mark.parametrize(
+        ("happens", "idle"),
+        [(unblock, True), (demote, True), (demote, False)],
+        ids=["unblocked", "demoted while it waits", "demoted before it takes"],
+    )
+    def test_it_connects_anew(self, own_broker: RedisServer, happens: Any, *, idle: bool) -> None:
+        line = Line(own_broker.url, poll_interval_s=3600, socket_timeout=30)
+        line.consume()
+        with own_broker.client() as client:
+            if idle:
+                line.quiet(1)  # it waits on the server now
+            timer = threading.Timer(0.5 if idle else 0, happens, [client])
+            timer.start()
+            if not idle:
+                timer.join()
+            with pytest.raises(line.connection.connection_errors):
+                line.connection.drain_events(timeout=20)
+            timer.join()
+            client.replicaof("NO", "ONE")
+        line.connection.release()
+        again = Line(own_broker.url)
+        again.consume()
+        again.send("1")
+        assert again.drain(1) == ["1"]
+        again.connection.release()
 
 
 class TestGuarding:

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from agents.backends.base import Answer, StepContext
+from agents.tools import tool
 from celery_agents import Usage, agent
-from celery_agents.errors import AgentFailedError, ProviderUnavailableError, RateLimitedError
+from celery_agents.errors import AgentFailedError, ProviderUnavailableError
 
 #: What ``bad`` and ``refused`` let slip; no log, row or result may show it.
 PASSWORD = "hunter2-and-more"
@@ -45,9 +46,8 @@ def flaky(order: dict[str, Any], step: StepContext) -> str:
     if "path" in order:
         _tell(order["path"], f"attempt {step.attempt}")
     if step.attempt < order["until"]:
-        if "retry_after_s" in order:
-            raise RateLimitedError("too fast", {"retry_after_s": order["retry_after_s"]})
-        raise ProviderUnavailableError(f"down in attempt {step.attempt}")
+        wait = {k: v for k, v in order.items() if k == "retry_after_s"}
+        raise ProviderUnavailableError(f"down in attempt {step.attempt}", wait)
     return f"attempt {step.attempt}"
 
 
@@ -108,6 +108,24 @@ def killer(order: dict[str, Any], step: StepContext) -> str:
 def pay(amount: float) -> str:
     """Changes the outside world, so nobody may race it."""
     return f"paid {amount}"
+
+
+@tool
+def charge(amount: float) -> str:
+    """Charges a card."""
+    return f"charged {amount}"
+
+
+@agent
+async def acts_in_any_form(_: Any, step: StepContext) -> list[Any]:
+    """Calls whose acts take no key, are not async, or give a plain value."""
+
+    async def keyless() -> dict[str, int]:
+        return {"paid": 1}
+
+    first = await step.call("keyless", keyless)
+    second = await step.call("plain", lambda key: f"{len(key)} characters")
+    return [first.value, second.value]
 
 
 @agent(effects="pure")

@@ -73,6 +73,39 @@ def shout(text: str) -> str:
 NOT_AN_AGENT = 1
 """
 
+TOOLS = """
+from agents.tools import tool
+
+@tool(effects="pure")
+def look(number: int) -> str:
+    "Looks."
+    return "seen"
+
+@tool(effects="idempotent")
+def file(number: int) -> str:
+    "Files."
+    return "filed"
+
+@tool
+def charge(amount: float) -> str:
+    "Charges a card."
+    return "charged"
+
+@tool(name="look")
+def look_again(number: int) -> str:
+    "Looks."
+    return "seen"
+
+def undeclared(number: int) -> str:
+    "Nobody knows."
+    return "done"
+
+def broken(*numbers: int) -> str:
+    return "a model gives arguments by name"
+
+NOT_A_TOOL = 1
+"""
+
 
 @pytest.fixture
 def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
@@ -81,6 +114,7 @@ def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
     (package / "agents.py").write_text(MODULE)
+    (package / "tools.py").write_text(TOOLS)
     (package / "single.py").write_text("def plain(text):\n    return text\n")
     monkeypatch.syspath_prepend(tmp_path / "site")
     yield tmp_path / "site"
@@ -276,6 +310,96 @@ def test_agents_with_effects_are_not_raced(registry: Registry, offered: Path) ->
     with pytest.raises(ConfigurationError, match="'mail' has effects"):
         registry.refuse_to_race(["whisper", "mail"])
     registry.refuse_to_race(["nobody"])  # it fails as a candidate, and the others may win
+
+
+MODEL = '[agents.gpt]\nkind = "openai"\nmodel = "m"\n'
+
+
+@pytest.mark.parametrize(
+    ("tools", "declared", "effects"),
+    [
+        ([], None, "idempotent"),
+        ([], "pure", "pure"),
+        (["look"], None, "idempotent"),
+        (["look"], "pure", "pure"),
+        (["file"], "pure", "idempotent"),
+        (["look", "file"], "effect", "effect"),
+        (["charge"], None, "effect"),
+        (["look", "charge", "file"], "pure", "effect"),  # one is enough, whatever the entry says
+        (["undeclared"], "idempotent", "effect"),
+    ],
+)
+def test_a_models_effects_are_the_worst_of_its_tools(
+    registry: Registry,
+    offered: Path,
+    tmp_path: Path,
+    *,
+    tools: list[str],
+    declared: str | None,
+    effects: str,
+) -> None:
+    paths = [f"offered.tools:{name}" for name in tools]
+    stated = f'effects = "{declared}"\n' if declared else ""
+    registry.load(config=write(tmp_path, f"{MODEL}tools = {paths}\n{stated}"), modules=())
+    assert registry.get("gpt").effects == effects
+    if effects == "effect":
+        with pytest.raises(ConfigurationError, match="'gpt' has effects"):
+            registry.refuse_to_race(["gpt"])
+    else:
+        registry.refuse_to_race(["gpt"])
+
+
+def test_nobody_races_an_agent_whose_backup_has_effects(
+    registry: Registry, offered: Path, tmp_path: Path
+) -> None:
+    config = f'{MODEL}backup = "mail"\n'
+    registry.load(config=write(tmp_path, config), modules=("offered.agents",))
+    with pytest.raises(ConfigurationError, match="backup 'mail' of 'gpt' has effects"):
+        registry.refuse_to_race(["whisper", "gpt"])
+
+
+@pytest.mark.parametrize(
+    ("function", "declared", "effects"),
+    [
+        ("mail", None, "effect"),  # as the function says of itself
+        ("mail", "idempotent", "idempotent"),  # the entry knows better
+        ("quiet", None, "idempotent"),
+        ("shout", None, "idempotent"),
+        ("shout", "effect", "effect"),
+    ],
+)
+def test_an_entry_takes_over_what_its_function_says(
+    registry: Registry,
+    offered: Path,
+    tmp_path: Path,
+    *,
+    function: str,
+    declared: str | None,
+    effects: str,
+) -> None:
+    stated = f'effects = "{declared}"\n' if declared else ""
+    entry = f'[agents.it]\nkind = "function"\nfunction = "offered.agents:{function}"\n{stated}'
+    registry.load(config=write(tmp_path, entry), modules=())
+    assert registry.get("it").effects == effects
+
+
+@pytest.mark.parametrize(
+    ("tools", "why"),
+    [
+        (["offered.tools:nothing"], "offered.tools:nothing"),
+        (["offered.nowhere:look"], "offered.nowhere"),
+        (["nowhere:look"], "nowhere"),
+        (["look"], "module:function"),
+        (["offered.tools:NOT_A_TOOL"], "a Python function"),
+        (["offered.tools:broken"], "has the parameter"),
+        (["offered.tools:look", "offered.tools:look_again"], "'look'"),
+    ],
+)
+def test_tools_that_cannot_be_loaded_are_found_at_the_start(
+    registry: Registry, offered: Path, tmp_path: Path, tools: list[str], why: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=rf"\[agents.gpt\] .*{why}"):
+        registry.load(config=write(tmp_path, f"{MODEL}tools = {tools}\n"), modules=())
 
 
 def test_an_agent_answers_and_only_what_was_made_is_closed(registry: Registry) -> None:

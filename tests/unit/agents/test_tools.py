@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from agents.tools import Tool, ToolError, load_tool, tool
+from agents.tools import Tool, ToolError, load_tool, tool, worst
 from celery_agents.errors import (
     ConfigurationError,
     ProviderRefusedError,
@@ -49,6 +49,42 @@ async def waits(text: str) -> str:
 
 def call(target: Tool, arguments: Any, **options: Any) -> Any:
     return asyncio.run(target.call(arguments, **options))
+
+
+@tool
+def bare(text: str) -> str:
+    """Says it again."""
+    return text
+
+
+@tool
+async def bare_async(text: str) -> str:
+    return text
+
+
+@tool()
+def with_nothing(text: str) -> str:
+    return text
+
+
+@pytest.mark.parametrize("made", [bare, bare_async, with_nothing, tool(plain)])
+def test_it_decorates_with_or_without_options(made: Any) -> None:
+    assert isinstance(made, Tool)
+    assert made.effects == "effect"  # nothing is declared, so it may do anything
+    assert call(made, {"text": "x"}) in {"x", "X"}
+
+
+@pytest.mark.parametrize(
+    ("effects", "found"),
+    [
+        ([], "pure"),
+        (["pure", "pure"], "pure"),
+        (["idempotent", "pure"], "idempotent"),
+        (["pure", "effect", "idempotent"], "effect"),
+    ],
+)
+def test_the_worst_of_effects(effects: list[Any], found: str) -> None:
+    assert worst(effects) == found
 
 
 def test_schema_and_description() -> None:

@@ -21,7 +21,7 @@ from app.loop import process_loop
 from app.reply import Reply
 from app.step import Step
 from celery_agents.contracts.fallback import Candidate
-from celery_agents.contracts.outcome import Outcome, State
+from celery_agents.contracts.outcome import Outcome, State, Usage
 from celery_agents.errors import (
     AgentFailedError,
     BadAnswerError,
@@ -106,7 +106,13 @@ class Desk:
         self.turns = Turns(self.registry, self.gate, view)
         claim = SimpleNamespace(token=3)
         self.step = SimpleNamespace(
-            step_id="s", run_id="r", attempt=attempt, claim=claim, asked_to_stop=False
+            step_id="s",
+            run_id="r",
+            attempt=attempt,
+            tries=attempt,
+            claim=claim,
+            asked_to_stop=False,
+            spent=Usage(),
         )
         self.step.runtime = SimpleNamespace(journal=SimpleNamespace(transaction=self._write))
 
@@ -188,6 +194,35 @@ def test_an_open_breaker_calls_nobody(which: str) -> None:
     found = desk.take("gpt", when_open="fail")
     assert (found.state, found.error.kind) == (State.FAILED, "breaker_open")
     assert (backend.asked, desk.gate.told) == (0, [])
+
+
+LATER = RateLimitedError("slow", {"retry_after_s": 9})
+
+
+@pytest.mark.parametrize(
+    ("what", "when_open", "fails"),
+    [
+        (LATER, "wait", False),
+        (LATER, "fail", True),
+        (LATER, ("rate_limited",), True),
+        (LATER, ("breaker_open",), False),
+        (BreakerOpenError("open"), ("breaker_open", "timeout"), True),
+        (BreakerOpenError("open"), ("rate_limited",), False),
+        (ProviderUnavailableError("down"), "fail", False),  # an attempt: its policy decides
+        (ProviderUnavailableError("down"), ("unavailable",), False),
+    ],
+)
+def test_who_is_refused_waits_or_gives_way(what: Any, when_open: Any, fails: bool) -> None:
+    desk = Desk()
+    desk.step.spent = Usage(calls=2)  # of the conversation that was refused to go on
+    desk.add("gpt", what, GPT)
+    if not fails:
+        with pytest.raises(type(what)):
+            desk.take("gpt", when_open=when_open)
+        return
+    found = desk.take("gpt", when_open=when_open)
+    assert (found.state, found.error.kind) == (State.FAILED, what.kind)
+    assert found.usage.calls == 2
 
 
 @pytest.mark.parametrize(

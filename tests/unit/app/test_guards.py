@@ -47,7 +47,7 @@ def test_what_celery_writes_passes() -> None:
         (b"no json", "not_json"),
         (b"\xff\xfe", "not_json"),
         (b"[" * 100_000, "not_json"),
-        (b'{"__type__": "made-up", "__value__": "%"}', "not_json"),
+        (b'{"__type__": "made-up", "__value__": "%"}', "not_an_object"),
         (b"[]", "not_an_object"),
         (b"null", "not_an_object"),
         (b"{}", "bad_envelope"),
@@ -168,3 +168,49 @@ def test_no_body_raises_anything_else(value: Any) -> None:
 def _checked(made: dict[str, Any]) -> None:
     with suppress(MalformedError):
         check_task(message(read(made)))
+
+
+def protocol_1(**body: Any) -> Message:
+    return message(envelope({"task": "t", "id": "i", **body}) | {"headers": {}})
+
+
+def test_a_message_of_protocol_1_becomes_one_of_2() -> None:
+    told = {"args": ["x", "token=abc"], "kwargs": {"agent": "a"}, "retries": 2, "chord": None}
+    one = protocol_1(**told, timelimit=[None, 3], errbacks=[{"task": "e"}], taskset=None, utc=True)
+    check_task(one)
+    assert (one.headers["task"], one.headers["id"], one.headers["retries"]) == ("t", "i", 2)
+    assert one.headers["root_id"] == "i"
+    assert "abc" not in one.headers["argsrepr"]
+    args, kwargs, embed = one.decode()
+    assert (args, kwargs, embed["errbacks"]) == (
+        ["x", "token=abc"],
+        {"agent": "a"},
+        [{"task": "e"}],
+    )
+    assert json.loads(one.body) == [args, kwargs, embed]
+    assert one.payload == one.decode()
+
+
+@pytest.mark.parametrize(
+    ("body", "cause"),
+    [
+        ({"args": "x"}, "bad_body"),
+        ({"kwargs": [1]}, "bad_body"),
+        ({"id": None}, "bad_headers"),
+        ({"id": "a\0"}, "bad_headers"),
+        ({"task": 7}, "bad_headers"),
+        ({"eta": 7}, "bad_headers"),
+        ({"callbacks": "x"}, "bad_body"),
+    ],
+)
+def test_one_of_protocol_1_that_is_none(body: dict[str, Any], cause: str) -> None:
+    with pytest.raises(MalformedError) as caught:
+        check_task(protocol_1(**body))
+    assert caught.value.cause == cause
+
+
+@pytest.mark.parametrize("task_id", ["x" * 156, "a\0", "\ud83d", "", 7, None])
+def test_no_id(task_id: object) -> None:
+    with pytest.raises(MalformedError) as caught:
+        check_task(message(envelope(headers={"id": task_id})))
+    assert (caught.value.cause, str(caught.value)[:3]) == ("bad_headers", "id:")

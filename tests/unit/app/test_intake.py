@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kombu.transport.redis import Channel
 
-from app.intake import Intake, _decode, expired, step_of
+from app.intake import Intake, _decode, expired, priority_of, queue_of, step_of
 from app.settings import Settings
 from celery_agents import names
 from celery_agents.client import Client
@@ -182,3 +182,36 @@ def test_the_names_of_queues_are_kombus(client: Client) -> None:
 )
 def test_what_has_expired(expires: object, is_over: bool) -> None:
     assert expired({"headers": {"expires": expires}}) is is_over
+
+
+@pytest.mark.parametrize("value", ["a\0b", "\ud83d", 10**999, {"__type__": "x", "more": 1}])
+def test_a_record_holds_whatever_a_message_may(value: Any) -> None:
+    for encoding in ("base64", None):
+        properties = {**PROPERTIES, "body_encoding": encoding}
+        found = _decode(record([[value], {"agent": "a"}, {}], properties=properties))
+        assert found is not None
+        assert found["args"] == [value]
+
+
+@pytest.mark.parametrize("step_id", ["a\0", "x" * 156, "", 7])
+def test_a_record_without_an_id_that_a_row_can_have_is_none(step_id: object) -> None:
+    """It would keep all that are read with it from becoming rows."""
+    assert _decode(record(headers={**HEADERS, "id": step_id})) is None
+
+
+@pytest.mark.parametrize(
+    ("told", "queue"),
+    [({"routing_key": "q"}, "q"), (None, names.QUEUE), ({}, names.QUEUE),
+     ({"routing_key": "a\0"}, names.QUEUE), ({"routing_key": "x" * 201}, names.QUEUE),
+     ({"routing_key": 7}, names.QUEUE), ({"routing_key": ""}, names.QUEUE)],
+)  # fmt: skip
+def test_the_queue_of_a_row(told: Any, queue: str) -> None:
+    assert queue_of(told) == queue
+
+
+@pytest.mark.parametrize(
+    ("told", "priority"),
+    [(3, 3), (0, 0), (9, 9), (10, 0), (-1, 0), (10**12, 0), ("5", 0), (5.0, 0), (True, 0)],
+)
+def test_the_priority_of_a_row(told: Any, priority: int) -> None:
+    assert priority_of(told) == priority

@@ -13,6 +13,7 @@ from kombu import serialization
 from kombu.utils import json as kombus
 
 from app.serialization import loads, register_json
+from celery_agents.values import NotJson
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -53,3 +54,25 @@ def test_kombu_uses_it() -> None:
     kind, encoding, text = serialization.dumps({"a": 1}, serializer="json")
     assert (kind, encoding, json.loads(text)) == ("application/json", "utf-8", {"a": 1})
     assert serialization.loads(text, kind, encoding, accept=["application/json"]) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ('{"__type__": "Query", "__value__": 1}', "an object"),
+        ('{"__type__": ["x"], "__value__": 1}', "an object"),
+        ('{"__type__": null, "__value__": null}', "an object"),
+        ('{"__type__": "datetime", "__value__": "soon"}', "an object"),
+        ('{"__type__": "uuid", "__value__": {"hex": "1", "odd": 2}}', "an object"),
+        ('{"__type__": "base64", "__value__": 7}', "an object"),
+        ("NaN", "NaN"),
+        ("-Infinity", "an infinity"),
+    ],
+)
+def test_what_kombu_cannot_read_is_told_where_it_stands(text: str, what: str) -> None:
+    """It is the payload's contract that refuses it: then the caller hears of it."""
+    (found,) = loads(f"[{text}]")
+    assert isinstance(found, NotJson)
+    assert found.what.startswith(what)
+    again = kombus.dumps([found])
+    assert json.dumps(json.loads(again)) == json.dumps(json.loads(f"[{text}]"))

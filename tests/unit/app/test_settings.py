@@ -3,9 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from celery.bin.celery import celery
 from pydantic import ValidationError
 
-from app.settings import Settings
+from app.settings import Settings, read_settings
+from celery_agents.errors import ConfigurationError
 
 
 @pytest.fixture(autouse=True)
@@ -92,3 +94,40 @@ def test_secrets_are_read_when_they_are_used(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("OPENAI_API_KEY", "")
     assert settings.secret("OPENAI_API_KEY") is None
     assert settings.secret("NO_SUCH_KEY") is None
+
+
+@pytest.mark.parametrize("name", ["REDIS_URL", "DATABASE_URL", "AGENTS_CONFIG", "AGENTS_LEASE_S"])
+def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "")
+    assert Settings() == Settings.model_construct()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REDIS_URL", "amqp://guest:hunter2@h//"),
+        ("REDIS_URL", "redis://:hunter2#x@h"),
+        ("REDIS_URL", " "),
+        ("DATABASE_URL", "mysql://u:hunter2@h/d"),
+        ("DATABASE_URL", "postgresql://u:hunter2@h/d?foo=1"),
+    ],
+)
+def test_addresses_are_read_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=f"^{name} cannot be read") as error:
+        read_settings()
+    assert "hunter2" not in str(error.value)
+
+
+def test_the_command_line_stands_for_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://variable/1")
+    assert read_settings().broker.where == "variable:6379"
+    with celery.make_context("celery", ["-b", "redis://said/2", "worker"]):
+        assert read_settings().broker.where == "said:6379"
+    with (
+        celery.make_context("celery", ["--result-backend", "rpc://", "worker"]),
+        pytest.raises(ConfigurationError, match="--result-backend is not served"),
+    ):
+        read_settings()

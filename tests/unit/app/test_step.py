@@ -12,7 +12,7 @@ from app.plan import Expand, Member, Tally
 from app.runtime import Runtime
 from app.step import Step
 from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, Usage
-from celery_agents.errors import RateLimitedError
+from celery_agents.errors import AgentFailedError, AnswerTooLargeError, RateLimitedError
 
 SOON = 20
 NEW = NewStep("s", "s", "test", "agents", {"args": [1], "kwargs": {}}, max_attempts=9)
@@ -154,3 +154,58 @@ def test_a_step_counts_its_members(runtime: Runtime) -> None:
     runtime.journal.finish(member, Outcome(state=State.SUCCEEDED, value=value)).result(SOON)
     found = Step(runtime, claim(runtime)).tally()
     assert (found.total, found.succeeded, found.values) == (1, 1, None)
+
+
+@pytest.mark.parametrize("name", ["a\0", "x" * 201, "\ud83d", "two\nlines"])
+def test_names_of_calls_that_no_row_takes(runtime: Runtime, name: str) -> None:
+    model, step = Model(), Step(runtime, claim(runtime))
+    for call in (step.call(name, model), step.call("n", model, fingerprint=name)):
+        with pytest.raises(AgentFailedError, match="name"):
+            run(runtime, call)
+    assert model.keys == []
+
+
+def large(usage: Usage, size: int = 2_000_000) -> Perform:
+    async def perform(_: str) -> Answer:
+        return Answer(value={"all": "x" * size}, usage=usage)
+
+    return perform
+
+
+def test_an_answer_that_is_too_large_is_an_error_that_was_paid(runtime: Runtime) -> None:
+    first = claim(runtime)
+    step, paid = Step(runtime, first), Usage(calls=1, cost_usd=1.0)
+    with pytest.raises(AnswerTooLargeError, match=r"2,000,010 bytes.*1,048,576"):
+        run(runtime, step.call("model", large(paid), fingerprint="f"))
+    assert step.spent == paid
+    assert step.has_called
+    step.calls_written()
+    model, later = Model(), again(runtime, first)
+    with pytest.raises(AnswerTooLargeError):  # it was made, and is not made again
+        run(runtime, later.call("model", model, fingerprint="f"))
+    assert (model.keys, later.spent) == ([], paid)
+    assert run(runtime, later.call("model", model, fingerprint="g")).value == 1
+
+
+@pytest.mark.parametrize("usage", ["much", {"calls": "x"}, {"odd": 1}, [1]])
+def test_what_a_failed_call_says_of_its_cost_may_be_nonsense(runtime: Runtime, usage: Any) -> None:
+    async def perform(_: str) -> Answer:
+        raise RateLimitedError("no", {"usage": usage})
+
+    step = Step(runtime, claim(runtime))
+    with pytest.raises(RateLimitedError):
+        run(runtime, step.call("model", perform))
+    assert step.spent == Usage()
+
+
+@pytest.mark.parametrize(
+    "fields", [{"a": float("nan")}, {"a": {"__type__": 1, "__value__": 2}}, {"a": object()}]
+)
+def test_progress_that_watchers_could_not_read_is_not_sent(
+    runtime: Runtime, fields: dict[str, Any]
+) -> None:
+    sent: list[Any] = []
+    step = Step(runtime, claim(runtime), send_progress=sent.append)
+    run(runtime, step.progress(**fields))
+    run(runtime, step.progress(text="a\0 \ud83d"))
+    assert sent == [{"text": "a\0 \ud83d"}]

@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 from celery import Celery, signals
 from celery.exceptions import Ignore, Reject, Retry
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from app.journal import reads
+from app.journal.claims import ClaimStep
+from app.journal.expansions import ExpandStep
+from app.journal.finishes import FinishStep
 from app.journal.models import Step as StepRow
-from app.journal.rows import Claimed
+from app.journal.rows import Claimed, derived_id
 from app.plan import Expand, Member
 from app.runtime import Runtime
 from app.step import Step
@@ -28,12 +31,15 @@ from celery_agents.errors import (
     AgentsError,
     BreakerOpenError,
     DeadlineExceededError,
+    IdInUseError,
     InvalidPayloadError,
     PayloadTooLargeError,
+    ProviderUnavailableError,
     RateLimitedError,
     StepCancelledError,
     StepDeadError,
 )
+from celery_agents.messages import fingerprint
 from celery_agents.shown import SHOWN
 
 Run = Callable[[Step, StepOptions], Any]
@@ -79,6 +85,13 @@ def row(runtime: Runtime, step_id: str) -> Any:
     return runtime.journal.read(
         lambda c: c.execute(select(StepRow.__table__).where(StepRow.id == step_id)).first()
     )
+
+
+def due(runtime: Runtime, step_id: str) -> str:
+    """Let the wait of a step be over."""
+    past = update(StepRow).where(StepRow.id == step_id).values(ready_at=0)
+    runtime.journal.transaction(lambda c: c.execute(past))
+    return step_id
 
 
 async def shout(step: Step, request: StepOptions) -> Answer:
@@ -202,7 +215,7 @@ def flaky(after_s: float | None = None) -> Run:
     async def flaky(step: Step, request: StepOptions) -> str:
         if step.attempt == 1:
             details = {} if after_s is None else {"retry_after_s": after_s}
-            raise RateLimitedError("slowly", details)
+            raise ProviderUnavailableError("down", details)
         return "at last"
 
     return flaky
@@ -212,37 +225,65 @@ def test_a_retryable_error_is_tried_again(make: Any, runtime: Runtime) -> None:
     task = make(flaky())
     with pytest.raises(Retry) as retry:
         receive(task, "s", 1, retry={"base_delay_s": 0})
-    assert isinstance(retry.value.exc, RateLimitedError)
+    assert isinstance(retry.value.exc, ProviderUnavailableError)
     found = row(runtime, "s")
-    assert (found.state, found.error["kind"]) == ("ready", "rate_limited")
+    assert (found.state, found.error["kind"]) == ("ready", "unavailable")
     assert woken(task, "s") == "at last"
     assert row(runtime, "s").attempts == 2
 
 
-def test_what_was_not_admitted_is_no_attempt(make: Any, runtime: Runtime) -> None:
+REFUSED = {"breaker_open": BreakerOpenError, "rate_limited": RateLimitedError}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_was_refused_is_no_attempt(make: Any, runtime: Runtime, kind: str) -> None:
+    tries: list[int] = []
+
     async def guarded(step: Step, request: StepOptions) -> str:
-        if step.claim.token <= 3:
-            raise BreakerOpenError("open", {"retry_after_s": 0.01})
+        tries.append(step.tries)
+        if step.tries <= 3:
+            raise REFUSED[kind]("later", {"retry_after_s": 0.01})
         return f"attempt {step.attempt}"
 
     task = make(guarded)
     once = {"max_attempts": 1, "base_delay_s": 0}
     with pytest.raises(Retry):
         receive(task, "s", 1, retry=once)
-    assert (row(runtime, "s").attempts, row(runtime, "s").error["kind"]) == (0, "breaker_open")
+    assert (row(runtime, "s").attempts, row(runtime, "s").error["kind"]) == (0, kind)
     for _ in range(2):
         with pytest.raises(Retry):
-            woken(task, "s")
-    assert woken(task, "s") == "attempt 1"
-    assert row(runtime, "s").attempts == 1
+            woken(task, due(runtime, "s"))
+    assert woken(task, due(runtime, "s")) == "attempt 1"
+    assert (row(runtime, "s").attempts, tries) == (1, [1, 2, 3, 4])
     assert runtime.journal.read(reads.retries) == 0
 
 
-def test_it_waits_no_longer_than_its_deadline(make: Any, runtime: Runtime) -> None:
-    async def guarded(step: Step, request: StepOptions) -> str:
-        raise BreakerOpenError("open", {"retry_after_s": 50})
+def test_its_first_refusal_gives_a_step_a_deadline(make: Any, runtime: Runtime) -> None:
+    async def refused(step: Step, request: StepOptions) -> str:
+        raise RateLimitedError("slowly")
 
-    with pytest.raises(BreakerOpenError):
+    task, limit_s = make(refused), runtime.settings.refusal_limit_s
+    with pytest.raises(Retry):
+        receive(task, "open", 1)
+    with pytest.raises(Retry):
+        receive(task, "own", 1, deadline_s=900)
+    for step_id, seconds in {"open": limit_s, "own": 900}.items():
+        found = row(runtime, step_id)
+        assert found.deadline_at - found.created_at == pytest.approx(seconds, abs=30)
+    until = row(runtime, "open").deadline_at
+    with pytest.raises(Retry):
+        woken(task, due(runtime, "open"))
+    assert row(runtime, "open").deadline_at == until  # not a new one with each refusal
+
+
+@pytest.mark.parametrize("error", [BreakerOpenError, RateLimitedError])
+def test_it_waits_no_longer_than_its_deadline(
+    make: Any, runtime: Runtime, error: type[AgentsError]
+) -> None:
+    async def guarded(step: Step, request: StepOptions) -> str:
+        raise error("later", {"retry_after_s": 50})
+
+    with pytest.raises(error, match="later"):
         receive(make(guarded), "s", 1, deadline_s=20)
     assert row(runtime, "s").state == "failed"
 
@@ -254,7 +295,7 @@ def test_a_long_wait_stays_in_the_row(make: Any, runtime: Runtime) -> None:
 
 
 def test_the_last_attempt_fails(make: Any, runtime: Runtime) -> None:
-    with pytest.raises(RateLimitedError) as error:
+    with pytest.raises(ProviderUnavailableError) as error:
         receive(make(flaky(after_s=1)), "s", 1, retry={"max_attempts": 1})
     assert error.value.retry_after_s == 1
     assert row(runtime, "s").state == "failed"
@@ -263,7 +304,7 @@ def test_the_last_attempt_fails(make: Any, runtime: Runtime) -> None:
 def test_no_attempt_is_promised_that_would_come_after_the_deadline(
     make: Any, runtime: Runtime
 ) -> None:
-    with pytest.raises(RateLimitedError):
+    with pytest.raises(ProviderUnavailableError):
         receive(make(flaky(after_s=50)), "s", 1, deadline_s=20)
     assert row(runtime, "s").state == "failed"
 
@@ -450,30 +491,52 @@ def test_one_outcome_for_whatever_came_out(result: object, expected: Outcome) ->
     assert _outcome(result, claim(), SPENT) == expected
 
 
-OPEN = BreakerOpenError("", {"retry_after_s": 9})
+AWAY = ProviderUnavailableError("")
+AWAY_7 = ProviderUnavailableError("", {"retry_after_s": 7})
 
 
 @pytest.mark.parametrize(
     ("change", "error", "delay"),
     [
-        ({}, RateLimitedError(""), (0, 1)),
-        ({"attempt": 4, "token": 4}, OPEN, (9, 13)),  # no attempt, so it is not the last one
-        ({"attempt": 1, "token": 90}, OPEN, (9, 39)),  # less often each time
-        ({"attempt": 1, "token": 101}, OPEN, None),
-        ({"remaining_s": 8}, OPEN, None),
-        ({"attempt": 3}, RateLimitedError(""), (0, 2)),
-        ({"attempt": 4}, RateLimitedError(""), None),
-        ({}, RateLimitedError("", {"retry_after_s": 7}), (7, 8)),
-        ({}, RateLimitedError("", {"retry_after_s": 10**9}), (3600, 3601)),
-        ({"remaining_s": 5}, RateLimitedError("", {"retry_after_s": 7}), None),
-        ({"remaining_s": -1}, RateLimitedError(""), None),
-        ({"remaining_s": 30}, RateLimitedError("", {"retry_after_s": 7}), (7, 8)),
+        ({}, AWAY, (0, 1)),
+        ({"attempt": 3}, AWAY, (0, 2)),
+        ({"attempt": 4}, AWAY, None),
+        ({}, AWAY_7, (7, 8)),
+        ({}, ProviderUnavailableError("", {"retry_after_s": 10**9}), (3600, 3601)),
+        ({"remaining_s": 5}, AWAY_7, None),
+        ({"remaining_s": -1}, AWAY, None),
+        ({"remaining_s": 30}, AWAY_7, (7, 8)),
     ],
 )
 def test_the_delay_before_the_next_attempt(
-    make: Any, change: dict[str, Any], error: Any, delay: tuple[float, float] | None
+    make: Any, runtime: Runtime, change: dict[str, Any], error: Any, delay: Any
 ) -> None:
-    found = make(shout)._retry_delay(claim(**change), error)
+    found = make(shout)._retry_delay(runtime, claim(**change), error)
+    if delay is None:
+        assert found is None
+    else:
+        assert delay[0] <= found <= delay[1]
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+@pytest.mark.parametrize(
+    ("change", "retry_after_s", "delay"),
+    [
+        ({"attempt": 4, "token": 4}, 9, (9, 13)),  # no attempt, so it is not the last one
+        ({"attempt": 1, "token": 90}, 9, (9, 39)),  # less often each time
+        ({"attempt": 1, "token": 50_000}, 9, (9, 39)),  # no number is too many
+        ({"attempt": 1, "token": 50_000}, None, (0, 30)),
+        ({"token": 90, "remaining_s": 8}, 9, None),  # its time is over before
+        ({"token": 90, "remaining_s": 10}, 9, (9, 10)),  # jitter takes it no further
+        ({"token": 90, "remaining_s": -1}, None, None),
+        ({"token": 1}, 10**9, (3600, 3601)),
+    ],
+)
+def test_the_delay_after_a_refusal(
+    make: Any, runtime: Runtime, *, kind: str, change: Any, retry_after_s: Any, delay: Any
+) -> None:
+    details = {} if retry_after_s is None else {"retry_after_s": retry_after_s}
+    found = make(shout)._retry_delay(runtime, claim(**change), REFUSED[kind]("", details))
     if delay is None:
         assert found is None
     else:
@@ -491,9 +554,9 @@ def test_the_delay_before_the_next_attempt(
 def test_only_the_outermost_task_raises(make: Any, outcome: Outcome) -> None:
     task = make(shout)
     with message(task, "s"):
-        assert task._conclude(outcome, "parent")["state"] == outcome.state
+        assert task._conclude(outcome, "parent", {})["state"] == outcome.state
         with pytest.raises(AgentsError) as error:
-            task._conclude(outcome, None)
+            task._conclude(outcome, None, {})
         assert task.request.agents_outcome == outcome.compact()
     assert error.value.kind == (outcome.error.kind if outcome.error else "cancelled")
 
@@ -509,3 +572,136 @@ def test_what_people_see_of_the_arguments_is_short_and_redacted(make: Any) -> No
     (headers,) = seen
     assert len(headers["argsrepr"]) <= SHOWN + 2
     assert "abc123" not in headers["kwargsrepr"]
+
+
+# ---------------------------------------------------------------- what the journal refuses
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch, kind: Any, which: Callable[[Any], bool]) -> None:
+    """Have the journal refuse some writes, as a database does a text that it cannot store."""
+    apply, shot = kind.apply.__func__, kind.shot.__func__
+
+    def refused(cls: Any, connection: Any, operations: Any) -> Any:
+        if any(which(o) for o in operations):
+            raise ValueError("a zero byte, or password=hunter2")
+        return apply(cls, connection, operations)
+
+    def none(cls: Any, operations: Any) -> Any:
+        return None if any(which(o) for o in operations) else shot(cls, operations)
+
+    monkeypatch.setattr(kind, "apply", classmethod(refused))
+    monkeypatch.setattr(kind, "shot", classmethod(none))
+
+
+def test_an_outcome_that_the_journal_refuses_is_a_failure_that_cost_the_same(
+    make: Any, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing(monkeypatch, FinishStep, lambda o: o.conclusion.outcome.ok)
+    with pytest.raises(AgentFailedError, match="journal does not take") as error:
+        receive(make(shout), "s", "hello")
+    assert "hunter2" not in error.value.message
+    found = row(runtime, "s")
+    assert (found.state, found.attempts, found.outcome["usage"]) == ("failed", 1, {"calls": 1})
+
+
+def test_one_that_cannot_end_at_all_is_left_to_its_attempts(
+    make: Any, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried again when the heartbeat gives it back, until it is dead: not at once."""
+    refusing(monkeypatch, FinishStep, lambda _: True)
+    with pytest.raises(Ignore, match="cannot be ended"):
+        receive(make(shout), "s", "hello")
+    assert (row(runtime, "s").state, row(runtime, "s").attempts) == ("running", 1)
+
+
+def test_members_that_the_journal_refuses_fail_their_pattern(
+    make: Any, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def parent(step: Step, request: StepOptions) -> Expand:
+        return Expand(members=(Member(key="m", task="test.parent", input=1, options={}),))
+
+    refusing(monkeypatch, ExpandStep, lambda _: True)
+    with pytest.raises(AgentFailedError, match="journal does not take"):
+        receive(make(parent), "p", 1)
+    assert row(runtime, "p").state == "failed"
+
+
+def test_a_pattern_that_asks_in_vain_fails(make: Any, runtime: Runtime) -> None:
+    task = make(shout)
+
+    def parent(step: Step, request: StepOptions) -> Expand:
+        step.members()
+        return Expand(members=(Member(key="m", task=task.name, input="x", options={}),))
+
+    pattern = make(parent)
+    with pytest.raises(Ignore):
+        receive(pattern, "p", 1)
+    woken(task, derived_id("p", "m"))
+    with pytest.raises(AgentFailedError, match="for ever"):
+        woken(pattern, "p")
+    assert row(runtime, "p").state == "failed"
+
+
+def test_a_row_that_the_journal_refuses_is_told(
+    make: Any, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing(monkeypatch, ClaimStep, lambda _: True)
+    with pytest.raises(InvalidPayloadError, match="does not take the step"):
+        receive(make(shout), "s", "hello")
+    with pytest.raises(Ignore, match="more seldom"):  # of a row that is there
+        woken(make(shout), "s")
+
+
+# ---------------------------------------------------------------- one id, one call
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "same"),
+    [
+        (({"a": 1, "b": 2},), {}, True),
+        (({"b": 2, "a": 1},), {}, True),
+        (({"a": True, "b": 2},), {}, False),
+        (({"a": 1, "b": 2},), {"timeout_s": 3}, False),
+        ((), {}, False),
+    ],
+)
+def test_a_message_for_another_call_gets_no_answer(
+    make: Any, runtime: Runtime, args: Any, kwargs: Any, same: bool
+) -> None:
+    task = make(shout)
+    key = task.backend.get_key_for_task("s")
+    task.backend.delete(key)
+    answer = receive(task, "s", {"a": 1, "b": 2})
+    if same:
+        assert receive(task, "s", *args, **kwargs) == answer
+        return
+    with pytest.raises(IdInUseError):  # no result stands there
+        receive(task, "s", *args, **kwargs)
+    task.backend.set(key, b"the first one's")
+    with pytest.raises(Ignore, match="names another call"):
+        receive(task, "s", *args, **kwargs)
+
+
+def test_a_message_for_another_call_does_not_run_the_first(make: Any, runtime: Runtime) -> None:
+    task = make(flaky(after_s=0))
+    with pytest.raises(Retry):
+        receive(task, "s", 1, retry={"base_delay_s": 0})
+    with pytest.raises(Ignore, match="names another call"):
+        receive(task, "s", 2, retry={"base_delay_s": 0})
+    found = row(runtime, "s")
+    assert (found.state, found.attempts, found.payload["args"]) == ("ready", 1, [1])
+    assert woken(task, "s") == "at last"
+
+
+def test_a_result_tells_its_payload(make: Any, runtime: Runtime) -> None:
+    task = make(shout)
+    asked = fingerprint(task.name, ["hello"], {})
+    with message(task, "s", delivery_info={}):
+        task("hello")
+        assert task.request.get(names.PAYLOAD) == asked
+    with message(task, "t", delivery_info={}, **{names.PAYLOAD: "as the client said"}):
+        task("hello")
+        assert task.request.get(names.PAYLOAD) == "as the client said"
+    with message(task, "s", **{names.JOURNALED: 1}):
+        task()
+        assert task.request.get(names.PAYLOAD) == asked

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
+from typing import Any
 
 import pytest
 from celery import Celery
@@ -114,6 +116,42 @@ def test_every_error_has_a_word_of_its_own_and_a_remedy(cls: type[AgentsError]) 
     assert cls is AgentsError or cls.__name__.endswith("Error")
     if cls is not AgentsError and cls.__name__ != "ResultTimeoutError":
         assert issubclass(cls, RetryableError | PermanentError)
+
+
+@pytest.mark.parametrize(
+    "text", ["a\0b", "\ud83d", "password=x\0y \ude00", "\0" * 5_000, "ü" * 3_000]
+)
+def test_what_is_told_can_be_stored_anywhere(text: str) -> None:
+    told = AgentsError(text).message
+    told.encode()
+    assert "\0" not in told
+    assert len(told) <= 2_000
+
+
+@pytest.mark.parametrize(
+    ("details", "told"),
+    [
+        (None, {}),
+        ("no object", {"told": "no object"}),
+        ([1], {"told": [1]}),
+        ({"a": math.nan}, {"a": "nan"}),
+        ({"a": {1, 2}, "b": b"x"}, {"a": [1, 2], "b": "x"}),
+        ({"a": "\0\ud83d"}, {"a": "\0\ud83d"}),
+        ({1: {"\ud83d": 2}}, {"1": {"\ufffd": 2}}),
+    ],
+)
+def test_details_are_whatever_somebody_put_there(details: Any, told: dict[str, Any]) -> None:
+    info = ErrorInfo.of(PermanentError("no", details))
+    assert info.details == told
+    assert ErrorInfo.of(info.exception()) == info.model_copy(
+        update={"type": type(info.exception()).__name__}
+    )
+
+
+@pytest.mark.parametrize("value", ["soon", None, [], math.nan, math.inf, 10**400, object()])
+def test_a_pause_that_is_none(value: object) -> None:
+    assert RetryableError("", {"retry_after_s": value}).retry_after_s is None
+    assert RetryableError("", {"retry_after_s": "7"}).retry_after_s == 7
 
 
 def test_kinds_differ() -> None:

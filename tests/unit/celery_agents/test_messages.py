@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from kombu import Connection, Queue
 
 from celery_agents import names
 from celery_agents.client import Client
-from celery_agents.errors import InvalidPayloadError, PayloadTooLargeError
-from celery_agents.messages import Draft
+from celery_agents.errors import IdInUseError, InvalidPayloadError, PayloadTooLargeError
+from celery_agents.messages import Draft, fingerprint
+from celery_agents.run import Run
 from celery_agents.sending import BATCH
 from celery_agents.transport import Channel
 from tests.support.redis_server import RedisServer
@@ -133,3 +135,98 @@ def test_a_draft_measures_what_is_sent() -> None:
         draft.message(["1234"])
     assert draft.message([""]).id != draft.message([""]).id
     assert draft.message([""], "mine").id == "mine"
+
+
+def drafted(args: list[Any], run_id: str | None = None, **kwargs: Any) -> Any:
+    return Draft("t", kwargs, queue="q", limit_bytes=1_000).message(args, run_id)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "same"),
+    [
+        ([{"a": 1, "b": 2}], {"x": 1, "y": 2}, True),
+        ([{"b": 2, "a": 1}], {"y": 2, "x": 1}, True),
+        ([{"a": 1, "b": 3}], {"x": 1, "y": 2}, False),
+        ([{"a": True, "b": 2}], {"x": 1, "y": 2}, False),
+        ([{"a": 1.0, "b": 2}], {"x": 1, "y": 2}, False),
+        ([{"a": 1, "b": 2}], {"x": 2, "y": 1}, False),
+        ([{"a": 1, "b": 2}, None], {"x": 1, "y": 2}, False),
+        ([[{"a": 1, "b": 2}]], {"x": 1, "y": 2}, False),
+    ],
+)
+def test_a_fingerprint_is_of_the_payload(args: Any, kwargs: Any, same: bool) -> None:
+    """In whichever order; as the worker makes it of a row."""
+    first = drafted([{"a": 1, "b": 2}], "id", x=1, y=2)
+    assert (drafted(args, "id", **kwargs).fingerprint == first.fingerprint) is same
+    assert (fingerprint("t", args, kwargs) in first.known_as) is same
+    assert fingerprint("other", args, kwargs) not in first.known_as
+
+
+def test_only_a_chosen_id_costs_the_sorting() -> None:
+    chosen, given = drafted([{"b": 1, "a": 2}], "id"), drafted([{"b": 1, "a": 2}])
+    assert given.known_as is None
+    assert given.fingerprint in chosen.known_as
+    assert len(chosen.known_as) == 2
+
+
+def test_a_message_tells_its_fingerprint_and_a_signature_does_not(
+    client: Client, store: redis.Redis
+) -> None:
+    """What a chain puts before a signature's arguments is not known yet."""
+    (run,) = client.ask.many("a", [1])
+    (message,) = queued(store)
+    assert message["headers"][names.PAYLOAD] == run.message.fingerprint  # type: ignore[union-attr]
+    assert names.PAYLOAD not in client.ask.s("a", 1).options["headers"]
+
+
+@pytest.mark.parametrize("where", ["record", "result"])
+def test_an_id_that_names_another_call(client: Client, store: redis.Redis, where: str) -> None:
+    run = client.ask("a", {"x": 1, "y": 2}, id="chosen")
+    if where == "result":
+        asked = run.message.fingerprint  # type: ignore[union-attr]
+        store.delete(names.INTAKE_RECORDS)
+        meta = {"status": "SUCCESS", "result": 1, "task_id": "chosen", names.PAYLOAD: asked}
+        store.set("celery-task-meta-chosen", json.dumps(meta))
+    client.ask("a", {"y": 2, "x": 1}, id="chosen")
+    before = store.llen("agents\x06\x165")
+    for call in (client.ask, client.map):
+        with pytest.raises(IdInUseError, match="chosen"):
+            call("a", [1], id="chosen")
+    assert store.llen("agents\x06\x165") == before
+
+
+def test_a_result_of_another_call_is_not_this_ones(client: Client, store: redis.Redis) -> None:
+    run = client.ask("a", 1, id="chosen")
+    for asked, refused in (("another", True), (run.message.fingerprint, False), (None, False)):  # type: ignore[union-attr]
+        meta = {"status": "SUCCESS", "result": 7, "task_id": "chosen", names.PAYLOAD: asked}
+        store.set("celery-task-meta-chosen", json.dumps({k: v for k, v in meta.items() if v}))
+        mine = Run(client, "chosen", run.message)
+        if not refused:
+            assert mine.get(timeout=5) == 7
+            continue
+        looks: list[Callable[[Run], Any]] = [
+            Run.outcome,
+            lambda run: run.get(timeout=5),
+            lambda run: asyncio.run(_await(run)),
+        ]
+        for look in looks:
+            with pytest.raises(IdInUseError, match="chosen"):
+                look(mine)
+        (found,) = client.collect([mine], timeout=5, return_exceptions=True)
+        assert isinstance(found, IdInUseError)
+        assert client.run("chosen").get(timeout=5) == 7  # whoever asks for the run gets it
+
+
+async def _await(run: Run) -> Any:
+    return await run
+
+
+def test_a_result_that_kombu_cannot_read(client: Client, store: redis.Redis) -> None:
+    """Of an older worker, or of somebody else: it spoils no others."""
+    odd = {"__type__": "of_nobody_here", "__value__": 1}
+    for run_id, value in (("a", odd), ("b", 2)):
+        meta = {"status": "SUCCESS", "result": value, "task_id": run_id}
+        store.set(f"celery-task-meta-{run_id}", json.dumps(meta))
+    found, other = client.collect([client.run("a"), client.run("b")], timeout=5)
+    assert other == 2
+    assert found == odd or "__type__ and __value__" in repr(found)  # where a worker's app is loaded

@@ -77,3 +77,19 @@ def test_results_of_members(app: Celery, runtime: Runtime) -> None:
 def test_control_tasks_have_a_queue_of_their_own(app: Celery) -> None:
     for name in (names.CANCEL, names.APPROVE, names.STATUS, names.RESULTS):
         assert app.amqp.router.route({}, name)["queue"].name == names.CONTROL_QUEUE
+
+
+@pytest.mark.parametrize("run_id", ["a\0", "x" * 156, "", 7, None])
+@pytest.mark.parametrize(
+    "name",
+    [names.CANCEL, names.STATUS, names.RESULTS, names.REQUEUE, names.DROP, names.DEAD_LETTER],
+)
+def test_what_is_no_id_is_told(app: Celery, runtime: Runtime, name: str, run_id: Any) -> None:
+    with pytest.raises(InvalidPayloadError, match="id: "):
+        call(app, name, run_id)
+
+
+@pytest.mark.parametrize("choice", [float("nan"), {"__type__": 1, "__value__": 2}, {1}])
+def test_a_choice_that_is_no_value(app: Celery, runtime: Runtime, choice: Any) -> None:
+    with pytest.raises(InvalidPayloadError, match="choice: "):
+        app.tasks[names.APPROVE]("r", choice)

@@ -17,7 +17,7 @@ class MemoryStep:
     run_id = "run-1"
 
     def __init__(self) -> None:
-        self.attempt = 1
+        self.attempt = self.tries = 1
         self.calls: list[str] = []  # performed, in all attempts
         self.finished: dict[int, tuple[str, str, Answer]] = {}
         self.told: list[dict[str, object]] = []
@@ -25,6 +25,7 @@ class MemoryStep:
 
     def again(self) -> MemoryStep:
         self.attempt += 1
+        self.tries += 1
         self._count = 0
         return self
 

@@ -126,7 +126,15 @@ def test_a_bad_answer_is_not_what_a_retry_gets_again(step: Any) -> None:
 
 @pytest.mark.parametrize(
     ("option", "chosen"),
-    [("Yes", "Yes"), ("yes", "Yes"), (" YES ", "Yes"), ("no ", None), ("maybe", None)],
+    [
+        ("Yes", "Yes"),
+        ("yes", "Yes"),
+        (" YES. ", "Yes"),
+        ("**yes**", "Yes"),
+        ("NO", "NO"),
+        ("no ", None),
+        ("maybe", None),
+    ],
 )
 def test_options_are_normalised_when_only_one_is_meant(
     option: str, chosen: str | None, step: Any
@@ -186,6 +194,20 @@ def test_a_cut_answer_says_so_where_it_cannot_be_read(step: Any) -> None:
     agent, _ = backend(says("", stop="length"))
     with pytest.raises(BadAnswerError, match="cut at the limit"):
         run(agent, step)
+
+
+@pytest.mark.parametrize("arguments", [{"a": 2, "b": 2}, {}, '{"a": 2, "b'])
+@pytest.mark.parametrize("text", ["", "Let me see."])
+def test_no_tool_of_a_cut_reply_is_run(arguments: Any, text: str, step: Any) -> None:
+    added.clear()
+    many = calls("add", {"a": 1, "b": 1}).tool_calls + calls("add", arguments).tool_calls
+    agent, provider = backend(Reply(text=text, tool_calls=many, stop="length"), says("4"))
+    with pytest.raises(BadAnswerError, match="cut at the limit") as caught:
+        run(agent, step)
+    assert (added, step.calls) == ([], ["model:openai/m"])
+    assert caught.value.details["usage"]["calls"] == 1  # it was paid for
+    assert run(agent, step.again()).value == "4"  # it is asked anew
+    assert len(provider.requests) == 2
 
 
 def test_a_cut_text_is_returned_and_watchers_are_told(step: Any) -> None:

@@ -33,6 +33,31 @@ def test_cost(fields: dict[str, Any], dollars: float | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("price", "tokens", "dollars"),
+    [
+        # 100,000 tokens written at 3 dollars a million: a quarter more than as plain input.
+        ({"input_usd": 3}, Tokens(100_000, 0, 0, 100_000), 0.375),
+        ({"input_usd": 3, "cache_write_usd": 6}, Tokens(100_000, 0, 0, 100_000), 0.6),
+        ({"input_usd": 3, "cache_write_usd": 0}, Tokens(100_000, 0, 0, 100_000), 0.0),
+        ({"input_usd": 3, "cached_usd": 0.3}, Tokens(100_000, 0, 40_000, 10_000), 0.1995),
+        # Counts that contradict each other: what is known to be dearer is paid, nothing is earned.
+        ({"input_usd": 3, "cached_usd": 1}, Tokens(10, 0, 1_000_000, 0), 1.0),
+    ],
+)
+def test_cache_writes_have_their_price(
+    price: dict[str, float], tokens: Tokens, dollars: float
+) -> None:
+    cost = cost_usd(config(price={"output_usd": 15, **price}), tokens)
+    assert cost == pytest.approx(dollars)
+
+
+def test_the_list_prices_cache_writes_too() -> None:
+    claude = config(provider="anthropic", model="claude-sonnet-4-5")
+    plain, written = (cost_usd(claude, Tokens(100_000, 0, 0, n)) for n in (0, 100_000))
+    assert (plain, written) == (pytest.approx(0.3), pytest.approx(0.375))
+
+
+@pytest.mark.parametrize(
     ("provider", "model"),
     [("anthropic", "claude-sonnet-4-5"), ("google", "gemini-2.5-flash")],
 )
@@ -59,6 +84,11 @@ def test_unknown_tokens_are_not_free() -> None:
         ((None, 2), None),
         ((1, None), None),
         (("1", 2), None),
+        ((True, 2), None),
+        ((-1, 2), None),
+        ((1.0, 2), Tokens(1, 2)),
+        ((1.5, 2), None),
+        ((1, 2, "many", {}), Tokens(1, 2)),
     ],
 )
 def test_counted(told: tuple[Any, ...], tokens: Tokens | None) -> None:

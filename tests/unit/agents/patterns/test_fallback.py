@@ -175,16 +175,45 @@ def test_options_that_say_nothing_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("candidates", "members", "masked", "expected"),
     [
-        (("a", "b"), [], (), {"a": "fail"}),  # its breaker may open now: b is there
+        (("a", "b"), [], (), {"a": "fail"}),  # it may be refused now: b is there
         (("a", "b"), [failed("a")], (), {"b": None}),  # nobody is: it waits
         (("a",), [], (), {"a": None}),
         (("a", "b", "c"), [], ("a",), {"b": "fail"}),
         (("a", "b"), [], ("a", "b"), {"a": "fail"}),
+        (("a", "b"), [], ("b",), {"a": None}),  # nobody waits for b's breaker instead
     ],
 )
-def test_only_the_last_one_waits_for_its_breaker(
+def test_only_the_last_one_waits_when_it_is_refused(
     candidates: Any, members: list[MemberState], masked: Any, expected: dict[str, str | None]
 ) -> None:
     found = advance(chain(*candidates), members, step_id="s", masked=masked)
     assert isinstance(found, Expand)
     assert {m.key: m.options.get("when_open") for m in found.members} == expected
+
+
+@pytest.mark.parametrize(
+    ("on", "failures", "expected"),
+    [
+        (["rate_limited"], (), ["rate_limited"]),
+        (["breaker_open", "timeout"], (), ["breaker_open"]),
+        (["rate_limited", "breaker_open"], (), "fail"),
+        (["unavailable"], (), None),  # it would not take over
+        (["unavailable"], ("x",), "fail"),  # x has failed that way
+    ],
+)
+def test_who_is_refused_gives_way_to_those_who_may_take_over(
+    on: list[str], failures: tuple[str, ...], expected: Any
+) -> None:
+    backup = {"agent": "b", "on": on}
+    request = chain(*failures, "a", backup)
+    found = advance(request, [failed(f, "unavailable") for f in failures], step_id="s")
+    assert isinstance(found, Expand)
+    assert [m.options.get("when_open") for m in found.members] == [expected]
+
+
+@pytest.mark.parametrize("strategy", ["parallel", "hedged"])
+def test_those_who_run_beside_each_other_wait_when_nobody_comes_after(strategy: str) -> None:
+    request = chain("a", "b", strategy=strategy, hedge={"delay_s": 3, "share": 1})
+    last = advance(request, [] if strategy == "parallel" else [failed("a")], step_id="s")
+    assert isinstance(last, Expand)
+    assert {m.options.get("when_open") for m in last.members} == {None}

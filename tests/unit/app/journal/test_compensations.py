@@ -352,3 +352,17 @@ class TestAgain:
         assert journal.read(lambda c: compensations.turns(c, "p")) == 1
         assert world.run("p").state == "dead"
         assert claimed(journal, U).attempt == 1
+
+
+@pytest.mark.parametrize(
+    "value", ["a\0b", "\ud83d", {"compensation": {"agent": "nobody"}}, '"compensation":{}']
+)
+def test_no_value_keeps_a_run_from_being_undone(journal: Journal, value: Any) -> None:
+    a, b, c = expand(journal, "p", plan("a", "b", "c"))
+    end(journal, a, UNDOABLE.model_copy(update={"value": value}))
+    end(journal, b, DONE.model_copy(update={"value": value}))
+    end(journal, c, UNDOABLE.model_copy(update={"value": value, "agent": "its backup"}))
+    last, first = journal.read(lambda found: compensations.finished(found, "p"))
+    assert (last.id, last.agent, last.compensation) == (c.id, "its backup", BY_U)
+    assert (first.id, first.agent, first.compensation) == (a.id, None, BY_U)
+    assert journal.read(lambda found: compensations.told(found, a.id)) == ("a", value)

@@ -85,3 +85,24 @@ def test_many_members(world: World, journal: Journal) -> None:
     assert [m.key for m in journal.members("p")] == keys
     assert world.join("p").expected == 2_000
     assert world.run("p").state == "open"
+
+
+def test_a_pattern_that_asks_in_vain_is_told(world: World, journal: Journal) -> None:
+    """It would be woken at once, with what it knows already, for ever."""
+    (one,) = expand(journal, "p", plan("a"))
+    journal.finish(one, DONE).result(SOON)
+    parent = claimed(journal, "p")
+    for asked in (plan("a"), plan(), plan("a", "a")):
+        with pytest.raises(ValueError, match="for ever"):
+            journal.expand(parent, asked, ended_members=1).result(SOON)
+    assert (world.row("p").state, world.join("p").round) == ("running", 1)
+    assert journal.expand(parent, plan("a", "b"), ended_members=1).result(SOON).applied
+
+
+def test_one_whose_member_has_ended_meanwhile_does_not(journal: Journal) -> None:
+    a, b = expand(journal, "p", plan("a", "b", kind="first", keep=True))
+    journal.finish(a, DONE).result(SOON)
+    parent = claimed(journal, "p")  # which sees a, and then b ends
+    journal.finish(b, DONE).result(SOON)
+    made = journal.expand(parent, plan("a", "b"), ended_members=1).result(SOON)
+    assert ids(made.wakes) == ["p"]

@@ -246,7 +246,8 @@ def test_a_member_that_moves_while_its_join_fires_is_let_go_all_the_same(
             case "expand":
                 ExpandStep.apply(c, [ExpandStep(loser, plan("x"), other.rules)])
             case _:
-                PostponeStep.apply(c, [PostponeStep(loser, delay_s=0, wake_grace_s=10, error=None)])
+                how: Any = {"error": None, "cancelled": FAILED, "rules": other.rules}
+                PostponeStep.apply(c, [PostponeStep(loser, delay_s=0, **how)])
         firing.start()
         firing.join(0.3)  # it waits for the row that this transaction holds
     firing.join(SOON)

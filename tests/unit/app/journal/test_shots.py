@@ -634,11 +634,11 @@ def test_a_call_of_no_step_is_refused_and_harms_nothing(world: World, journal: J
     nobody = Claimed(
         **{**{f: getattr(claim, f) for f in Claimed.__slots__ if f != "since"}, "id": "no"}
     )
-    assert journal.start_call(nobody, 0, "m", "f", "k").result(SOON) is False
+    assert journal.start_call(nobody, 0, "m", "f", "k").result(SOON) == "lost"
     good, bad = StartCall(claim, 0, "m", "f", "k"), StartCall(nobody, 0, "m", "f", "k")
     journal._writer._commit([good, bad])
-    assert good.future.result(SOON) is True
-    assert bad.future.result(SOON) is False
+    assert good.future.result(SOON) == "yes"
+    assert bad.future.result(SOON) == "lost"
     assert len(world.calls("s")) == 1
     assert journal.finish(claim, DONE).result(SOON).applied
 

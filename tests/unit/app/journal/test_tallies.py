@@ -92,3 +92,28 @@ def test_a_page_ends_sooner_where_outcomes_are_big(
 def test_a_step_that_is_not_there(journal: Journal) -> None:
     with pytest.raises(InvalidPayloadError, match="no step nobody"):
         journal.results("nobody", -1)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["a\0b", "\ud83d", {"\0": ["\ud83d"]}, {"usage": {"calls": 9}}, '"usage":{"calls":9}', 10**999],
+)
+def test_no_value_spoils_the_others(world: World, journal: Journal, value: Any) -> None:
+    """PostgreSQL cannot look into the JSON of some: what is asked of all may not do so."""
+    a, b, c = expand(journal, "p", plan("a", "b", "c"))
+    end(journal, a, Outcome(state=State.SUCCEEDED, value=value))
+    end(journal, b, DONE.model_copy(update={"value": value, "agent": "other"}))
+    error = ErrorInfo(kind="agent_failed", message="no", details={"of": value})
+    end(journal, c, Outcome(state=State.FAILED, error=error, usage=Usage(calls=1)))
+    found = journal.tally("p", values_within=10_000)
+    assert (found.succeeded, found.failed, found.values) == (2, 1, (value, value, None))
+    assert found.usage == Usage(calls=2, cost_usd=0.5)
+    assert found.errors[0][1].details == {"of": value}
+    assert [o["state"] for _, o in journal.results("p", -1)["outcomes"]][2] == "failed"
+    tree = journal.run_tree("p")
+    assert tree is not None
+    assert [s["usage"] for s in tree["steps"]][1:] == [
+        None,
+        {"calls": 1, "cost_usd": 0.5},
+        {"calls": 1},
+    ]
