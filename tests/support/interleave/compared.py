@@ -43,6 +43,8 @@ def written(story: Story) -> dict[str, list[dict[str, Any]]]:
 
 
 def _timeless(table: str, column: str, value: Any) -> Any:
+    if (table, column) == ("events", "data"):  # times that were counted from others
+        return {k: round(v, 1) if isinstance(v, float) else v for k, v in (value or {}).items()}
     return value is not None if (table, column) in _TIMES else value
 
 

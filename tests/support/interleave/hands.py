@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 from sqlalchemy import text
 
 from app.journal import Journal, approvals, compensations, dead, joins, leases, wakes
+from app.journal.calls import Begun
 from app.journal.claims import ClaimStep
 from app.journal.cleanup import Retention, clean_journal
-from app.journal.finishes import FinishStep
+from app.journal.finishes import FinishStep, Postponed
 from app.journal.rows import Aftermath, Claimed, Finished, NewStep, Wake
 from app.journal.writer import Operation
 from app.plan import Expand
@@ -83,8 +84,8 @@ class Hand:
 
         return self._tell("expand", claim.id, work, (claim, plan))
 
-    def postpone(self, claim: Claimed, delay_s: float, error: ErrorInfo | None) -> Aftermath:
-        def work() -> Aftermath:
+    def postpone(self, claim: Claimed, delay_s: float, error: ErrorInfo | None) -> Postponed:
+        def work() -> Postponed:
             return self.journal.postpone(claim, delay_s=delay_s, error=error).result(SOON_S)
 
         return self._tell("postpone", claim.id, work, (claim, error))
@@ -92,8 +93,8 @@ class Hand:
     def insert(self, new: NewStep) -> None:
         self._tell("insert", new.id, lambda: self.journal.insert(new).result(SOON_S))
 
-    def start_call(self, claim: Claimed, seq: int = 0) -> Any:
-        def work() -> Any:
+    def start_call(self, claim: Claimed, seq: int = 0) -> Begun:
+        def work() -> Begun:
             given = (seq, "model", "f", f"key/{claim.id}/{seq}"[:36])
             return self.journal.start_call(claim, *given).result(SOON_S)
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from app.journal.calls import Begun
+from app.journal.finishes import Postponed
 from app.journal.rows import Aftermath, Claimed, Finished
 from celery_agents import names
 from celery_agents.contracts.compensation import compensation_id
@@ -167,6 +169,9 @@ def what_was_told_is_what_the_row_says(s: Story) -> Iterator[str]:
             ours = [c for c in ours if c.old["state"] == "running"]
             if t.answer.applied and [c.new["state"] for c in ours] != [outcome.state]:
                 yield f"{s.name(t.step_id)} was told to have ended as {outcome.state}, {ours}"
+        if isinstance(t.answer, Postponed) and t.answer.outcome is not None:
+            if t.answer.outcome.state not in ends:
+                yield f"{s.name(t.step_id)} was told to have ended instead of being postponed"
         if t.what == "claim" and isinstance(t.answer, Claimed):
             at = [c for c in mine if c.claims and c.new["token"] == t.answer.token]
             before = s.began.get(t.step_id, {}).get("token", t.answer.token)
@@ -345,7 +350,7 @@ def calls_are_made_by_who_holds_the_step_and_once(s: Story) -> Iterator[str]:
     calls = {(c["step_id"], c["seq"], c["token"]): c for c in s.rows["calls"]}
     for t in s.asked("start_call", "finish_call"):
         known = calls.get((t.step_id, 0, t.about.token))
-        if isinstance(t.answer, Exception) or t.answer is False or t.step_id not in s.steps:
+        if t.answer not in {Begun.YES, None} or t.step_id not in s.steps:  # it was refused
             continue
         if known is None:
             yield f"{s.name(t.step_id)}: a call was made that no row tells of"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from agents.patterns import compensate as pattern
 from app.journal import compensations, health, leases, wakes
+from app.journal.calls import Begun, StartCall
 from app.journal.claims import ClaimStep
 from app.journal.finishes import FinishStep
 from app.journal.rows import Claimed
@@ -113,8 +114,12 @@ def run(hand: Hand, world: World, target: str) -> object:
     claim = _mine(hand).claim(world.ids.get(target, target))
     if not isinstance(claim, Claimed):
         return None
-    if not hand.journal.finished_calls(claim.id) and hand.start_call(claim):
-        hand.finish_call(claim)
+    if not hand.journal.finished_calls(claim.id):
+        begun = _call(hand, claim)
+        if begun is Begun.LOST:
+            return None
+        # What an earlier claim has finished meanwhile is there to be read, and not made again.
+        assert begun is Begun.YES or hand.journal.finished_calls(claim.id)
     return hand.finish(claim, DONE)
 
 
@@ -158,20 +163,14 @@ def ends(hand: Hand, world: World, target: str) -> object:
 
 @verb("postpone", "postpone")
 def postpone(hand: Hand, world: World, target: str) -> object:
-    """It failed and is to be tried again in an hour; cancelled, it ends (see app/task.py)."""
-    claim = _held(hand, world, target)
-    if not hand.postpone(claim, LATER_S, TIRED).applied:
-        return hand.finish(claim, CANCELLED)
-    return None
+    """It failed and is to be tried again in an hour."""
+    return hand.postpone(_held(hand, world, target), LATER_S, TIRED)
 
 
 @verb("hand-back", "give back")
 def hand_back(hand: Hand, world: World, target: str) -> object:
     """Its worker stops."""
-    claim = _held(hand, world, target)
-    if not hand.postpone(claim, 0.0, None).applied:
-        return hand.finish(claim, CANCELLED)
-    return None
+    return hand.postpone(_held(hand, world, target), 0.0, None)
 
 
 @verb("stray", "give back")
@@ -297,15 +296,20 @@ def beat(hand: Hand, world: World, target: str) -> object:
 
 @verb("call", "call")
 def call(hand: Hand, world: World, target: str) -> object:
-    claim = _held(hand, world, target)
-    return hand.finish_call(claim) if hand.start_call(claim) else None
+    return _call(hand, _held(hand, world, target))
+
+
+def _call(hand: Hand, claim: Claimed) -> Begun:
+    """As app/step.py does it: what may be made is made."""
+    begun = hand.start_call(claim)
+    if begun is Begun.YES:
+        hand.finish_call(claim)
+    return begun
 
 
 @verb("calls", "call")
 def calls(hand: Hand, world: World, target: str) -> object:
     """Several that begin in one group commit."""
-    from app.journal.calls import StartCall
-
     held = [_held(hand, world, name) for name in target.split("+")]
     return hand.batch(*(StartCall(c, 0, "model", "f", f"key/{c.id}"[:36]) for c in held))
 

@@ -154,9 +154,7 @@ def tree(ground: Ground, world: World, *, deciding: bool = False) -> None:
 # -- narrower ones
 
 
-def last(
-    ground: Ground, world: World, *, kind: str, keep: bool = False, late: bool = True
-) -> None:
+def last(ground: Ground, world: World, *, kind: str, keep: bool = False, late: bool = True) -> None:
     """r waits, as a rule past its deadline, for a and b, which run."""
     b = Builder(ground, world)
     b.root("r")
