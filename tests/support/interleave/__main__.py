@@ -6,7 +6,7 @@ import argparse
 import random
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import combinations_with_replacement
@@ -14,6 +14,7 @@ from itertools import combinations_with_replacement
 from tests.support.interleave.cases import DEEDS, Case
 from tests.support.interleave.explore import Explorer, Result, pairs
 from tests.support.interleave.ground import Ground
+from tests.support.interleave.operations import deed
 from tests.support.interleave.schedules import follow
 from tests.support.postgres import PostgresServer, binaries
 from tests.support.workers import migrate
@@ -21,6 +22,8 @@ from tests.support.workers import migrate
 WAYS = {"quick": True, "general": False}
 #: Schedules of one triple.
 OF_A_TRIPLE = 5
+#: Schedules of two operations in a world, however often their kinds meet elsewhere.
+LEAST = 6
 
 
 def main(argv: Sequence[str]) -> int:
@@ -31,8 +34,11 @@ def main(argv: Sequence[str]) -> int:
             return _one(made, options)
         worlds = options.world or list(DEEDS)
         book = Book(options.show)
-        for world in worlds:
-            book.enter(world, of_pairs(made, world, options.pairs, options.seed))
+        every = Pairs(made, worlds if options.pairs else [], options.pairs, options.seed)
+        for world in every.cases:
+            book.enter(world, every.explore(world))
+        book.enter("the rest", every.rest())
+        print(every.told())
         if options.triples:
             book.enter("triples", of_triples(made, worlds, options.triples, options.seed))
         return book.close()
@@ -54,11 +60,54 @@ def explorer() -> Iterator[Explorer]:
             ground.close()
 
 
-def of_pairs(made: Explorer, world: str, limit: int, seed: str) -> Iterator[Result]:
-    """Each two operations of a world, half of the schedules by shots and half without."""
-    for deeds in pairs(DEEDS[world]):
-        for quick in (True, False):
-            yield made.every(Case(world, deeds, (quick, quick)), -(-limit // 2), seed)
+class Pairs:
+    """Each two operations of each world, so that each two kinds of them meet so often.
+
+    Of the schedules of two kinds each case gets its share: half of them by shots, half without.
+    A case that has fewer leaves its rest to the others.
+    """
+
+    def __init__(self, made: Explorer, worlds: Sequence[str], limit: int, seed: str) -> None:
+        self._made, self._limit, self._seed = made, limit, seed
+        self.cases = {world: list(self._of(world)) for world in worlds}
+        self._left = Counter(kinds for cases in self.cases.values() for _, kinds in cases)
+        self.tried: Counter[tuple[str, ...]] = Counter()
+        self._cut = defaultdict[tuple[str, ...], list[Case]](list)
+
+    def _of(self, world: str) -> Iterator[tuple[Case, tuple[str, ...]]]:
+        for deeds in pairs(DEEDS[world]):
+            kinds = sorted(deed(d, self._made.world(world)).kind for d in deeds)
+            for quick in (True, False):
+                yield Case(world, deeds, (quick, quick)), tuple(kinds)
+
+    def explore(self, world: str) -> Iterator[Result]:
+        for case, kinds in self.cases[world]:
+            share = -(-(self._limit - self.tried[kinds]) // self._left[kinds])
+            result = self._made.every(case, max(share, LEAST), self._seed)
+            self._left[kinds] -= 1
+            self.tried[kinds] += result.tried
+            if not result.whole:
+                self._cut[kinds].append(case)
+            yield result
+
+    def rest(self) -> Iterator[Result]:
+        """What is missing of two kinds, by cases of which there are more schedules."""
+        for kinds, cases in self._cut.items():
+            share = -(-(self._limit - self.tried[kinds]) // len(cases))
+            for case in cases if share > 0 else []:
+                result = self._made.at_random(case, share, f"{self._seed}/rest")
+                self.tried[kinds] += result.tried
+                yield result
+
+    def fewest(self) -> int:
+        """The schedules of those two kinds that were tried least, of those that have more."""
+        return min((self.tried[kinds] for kinds in self._cut), default=0)
+
+    def told(self) -> str:
+        return (
+            f"{len(self.tried)} pairs of kinds: {len(self.tried) - len(self._cut)} whole, "
+            f"of each other one at least {self.fewest()} schedules"
+        )
 
 
 def of_triples(made: Explorer, worlds: Sequence[str], count: int, seed: str) -> Iterator[Result]:
@@ -85,7 +134,6 @@ class Book:
         self._shown: Counter[str] = Counter()
         self._totals: Counter[str] = Counter()
         self._kinds: Counter[str] = Counter()
-        self._covered: set[tuple[str, ...]] = set()
         head = ("world", "cases", "schedules", "all of them", "broken", "seconds")
         print(_line(*head), flush=True)
 
@@ -96,7 +144,6 @@ class Book:
             here["schedules"] += result.tried
             here["whole"] += result.whole
             here["broken"] += len(result.breaches)
-            self._covered.add(tuple(sorted(result.kinds)))
             for kind in set(result.kinds):
                 self._kinds[kind] += result.tried
             self._tell(result)
@@ -119,7 +166,6 @@ class Book:
         t = self._totals
         print(_line("in all", t["cases"], t["schedules"], t["whole"], t["broken"], ""))
         print("schedules by kind:", ", ".join(f"{k} {n}" for k, n in sorted(self._kinds.items())))
-        print(f"{sum(len(c) == 2 for c in self._covered)} pairs of kinds")
         for key, count in self._shown.most_common():
             print(f"{count:>8}  {key}")
         return 1 if t["broken"] else 0
@@ -147,7 +193,9 @@ def _one(made: Explorer, options: argparse.Namespace) -> int:
 
 def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m tests.support.interleave", description=main.__doc__)
-    parser.add_argument("--pairs", type=int, default=200, help="schedules of a pair at the most")
+    parser.add_argument(
+        "--pairs", type=int, default=200, help="schedules of two kinds of operations"
+    )
     parser.add_argument("--triples", type=int, default=0, help="how many, each by some schedules")
     parser.add_argument("--seed", default="1")
     parser.add_argument("--show", type=int, default=1, help="broken schedules of one kind")

@@ -86,6 +86,7 @@ class World:
     claims: dict[str, Claimed] = field(default_factory=dict)  # of running ones
     holders: dict[str, str] = field(default_factory=dict)  # the workers that have these
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    clock: float = 0.0  # as these rows were read
 
     def __contains__(self, name: str) -> bool:
         return name in self.ids
@@ -188,7 +189,7 @@ class Ground:
             restore.append(_restoring(schema, table))
         self.execute(f"CREATE TABLE {schema}.clock AS SELECT {_CLOCK} AS at")
         self._restores[name] = f"BEGIN; {'; '.join(restore)}; DELETE FROM seen; COMMIT"
-        world.rows = self.look()
+        world.rows, world.clock = self.look(), self.clock()
         return world
 
     def restore(self, world: World) -> None:
