@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import redis
 
 from agents.patterns import compensate as undoing
 from app.journal import Journal, compensations, dead, wakes
+from app.journal.calls import Begun
 from app.journal.cleanup import Retention, clean_journal
 from app.journal.engine import connect
 from app.journal.leases import Identity
@@ -50,6 +52,8 @@ LEASE_S, BEAT_S, FROZEN_S, GRACE_S = 0.8, 0.1, 1.2, 0.3
 #: Runs stay so long after their end. What is told of them is audited by copies.
 KEPT_S = 4.0
 SOON_S = 60.0
+#: A step that is refused has so long from then on.
+PATIENT_S = 60.0
 #: Seconds within which joins come to their deadlines.
 TIMERS_S = (0.005, 0.1)
 MEMBERS_MAX = 5
@@ -202,7 +206,7 @@ class Racer:
         time.sleep(rng.uniform(0.02, 0.1))
         self._follow(j.transaction(lambda c: wakes.late_joins(c, 50, j.rules)))
         for find in (wakes.orphaned, wakes.unwoken, wakes.unsettled):
-            found = j.transaction(lambda c, f=find: f(c, 50, GRACE_S, 1.0))
+            found = j.transaction(partial(find, limit=50, grace_s=GRACE_S, backoff_max_s=1.0))
             self._send(w.id for w in found)
         chance = rng.random()
         if chance < 0.3:
@@ -224,9 +228,8 @@ class Racer:
         letters = self._journal.read(lambda c: dead.listed(c, 10))
         for letter in letters[:3]:
             with suppress(InvalidPayloadError):
-                wake = self._journal.transaction(
-                    lambda c, i=letter["id"]: dead.requeue_step(c, i, GRACE_S)
-                )
+                again = partial(dead.requeue_step, step_id=letter["id"], wake_grace_s=GRACE_S)
+                wake = self._journal.transaction(again)
                 self.tell("requeued", wake.id)
                 self._send([wake.id])
 
@@ -284,7 +287,7 @@ class Racer:
         if claim.token > 1 and self._journal.finished_calls(claim.id):
             return
         key = claim.id[-36:]
-        if not self._journal.start_call(claim, 0, "act", "f", key).result(SOON_S):
+        if self._journal.start_call(claim, 0, "act", "f", key).result(SOON_S) is not Begun.YES:
             return
         self._calls.write(f"{key} {claim.id} {claim.token} act\n")
         time.sleep(self._rng.uniform(0, 0.01))
@@ -293,12 +296,12 @@ class Racer:
     def _postpone(self, claim: Claimed, *, attempted: bool) -> None:
         if claim.attempt >= claim.max_attempts and attempted:
             return self._finish(claim, FAILED)
-        after = self._journal.postpone(claim, delay_s=0.01, error=BUSY, attempted=attempted).result(
-            SOON_S
-        )
-        if not after.applied:
-            return self._finish(claim, CANCELLED)
-        return self._later(0.01, claim.id)
+        after = self._journal.postpone(
+            claim, delay_s=0.01, error=BUSY, refused_within_s=None if attempted else PATIENT_S
+        ).result(SOON_S)
+        if after.outcome is not None:  # it was cancelled
+            return self._ended(claim, after.outcome, after)
+        return self._later(0.01, claim.id) if after.applied else None
 
     def _decide(self, claim: Claimed) -> None:
         """A pattern: rounds of members until one is right, or there were enough."""
@@ -351,7 +354,9 @@ class Racer:
     def _finish(self, claim: Claimed, outcome: Outcome) -> None:
         if claim.id in self._cancelled and self._rng.random() < 0.5:
             outcome = CANCELLED
-        after = self._journal.finish(claim, outcome).result(SOON_S)
+        self._ended(claim, outcome, self._journal.finish(claim, outcome).result(SOON_S))
+
+    def _ended(self, claim: Claimed, outcome: Outcome, after: Aftermath) -> None:
         if not after.applied:
             self.tell("refused", claim.id)
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from celery_agents.errors import AgentsError, JournalUnavailableError
@@ -115,7 +115,7 @@ class Explorer:
         return Story(world, told, trace, rows, seen, ground.clock(), lossy=any(losses))
 
 
-def _work(what: Deed, hand: Hand, world: World) -> object:
+def _work(what: Deed, hand: Hand, world: World) -> Callable[[], None]:
     def work() -> None:
         try:
             what(hand, world)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import text
@@ -90,8 +91,8 @@ class Hand:
 
         return self._tell("postpone", claim.id, work, (claim, error))
 
-    def insert(self, new: NewStep) -> None:
-        self._tell("insert", new.id, lambda: self.journal.insert(new).result(SOON_S))
+    def insert(self, new: NewStep) -> object:
+        return self._tell("insert", new.id, lambda: self.journal.insert(new).result(SOON_S))
 
     def start_call(self, claim: Claimed, seq: int = 0) -> Begun:
         def work() -> Begun:
@@ -106,22 +107,25 @@ class Hand:
 
         return self._tell("finish_call", claim.id, work, claim)
 
-    def settle(self, step_id: str, token: int) -> None:
-        self._tell("settle", step_id, lambda: self.journal.settle(step_id, token).result(SOON_S))
+    def settle(self, step_id: str, token: int) -> object:
+        return self._tell(
+            "settle", step_id, lambda: self.journal.settle(step_id, token).result(SOON_S)
+        )
 
-    def batch(self, *operations: Operation[Any]) -> None:
+    def batch(self, *operations: Operation[Any]) -> object:
         """Several writes in one group commit."""
         writer: Any = self.journal._writer
         writer.write(list(operations))
         for o in operations:
             if isinstance(o, ClaimStep):
-                self._tell("claim", o.step_id, lambda o=o: o.future.result(SOON_S), o.worker_id)
+                self._tell("claim", o.step_id, partial(o.future.result, SOON_S), o.worker_id)
             elif isinstance(o, FinishStep):
                 c = o.conclusion
                 about = (_Ended(c.step_id, c.token or 0), c.outcome)
-                self._tell("finish", c.step_id, lambda o=o: o.future.result(SOON_S), about)
+                self._tell("finish", c.step_id, partial(o.future.result, SOON_S), about)
             else:
                 o.future.result(SOON_S)
+        return [o.future.result(SOON_S) for o in operations]
 
     # -- by transactions of their own
 
@@ -155,16 +159,16 @@ class Hand:
     def beat(self) -> leases.Beat:
         return self._tell("beat", self.journal.me.id, self.journal.beat)
 
-    def give_back(self, claim: Claimed) -> None:
+    def give_back(self, claim: Claimed) -> object:
         tokens = {claim.id: claim.token}
         work = lambda: self.journal.give_back([claim.id], tokens)  # noqa: E731
-        self._tell("give_back", claim.id, work, claim)
+        return self._tell("give_back", claim.id, work, claim)
 
-    def leave(self) -> None:
+    def leave(self) -> object:
         def work() -> None:
             self.journal.transaction(lambda c: leases.leave(c, self.journal.me))
 
-        self._tell("leave", self.journal.me.id, work)
+        return self._tell("leave", self.journal.me.id, work)
 
     def let_go(self, run_id: str) -> Aftermath | None:
         def work() -> Aftermath | None:
@@ -189,9 +193,9 @@ class Hand:
     def waiting_for_a_person(self, run_id: str) -> Any:
         return self.journal.read(lambda c: approvals.waiting(c, run_id))
 
-    def write(self, statement: str, **values: Any) -> None:
+    def write(self, statement: str, **values: Any) -> object:
         """Let the world change by itself: what the clock would do, is done to the rows."""
-        self.journal.transaction(lambda c: c.execute(text(statement), values))
+        return self.journal.transaction(lambda c: c.execute(text(statement), values))
 
 
 @dataclass(frozen=True, slots=True)

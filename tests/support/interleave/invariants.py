@@ -49,7 +49,7 @@ class Change:
 
     @property
     def claims(self) -> bool:
-        return self.new["state"] == "running" and self.new["token"] > self.old["token"]
+        return bool(self.new["state"] == "running" and self.new["token"] > self.old["token"])
 
 
 @dataclass

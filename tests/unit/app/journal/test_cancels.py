@@ -5,7 +5,7 @@ import threading
 import pytest
 from sqlalchemy import delete
 
-from app.journal import Journal
+from app.journal import Journal, wakes
 from app.journal.claims import ClaimStep
 from app.journal.models import Step
 from app.journal.rows import Refusal
@@ -124,3 +124,12 @@ def test_a_step_that_is_cleaned_away_at_that_moment_is_no_more_to_be_cancelled(
         cancelling.join(0.3)  # it waits for the row that this transaction holds
     cancelling.join(SOON)
     assert found == [False]
+
+
+def test_one_that_is_cancelled_before_it_arrives_gets_its_result(
+    world: World, journal: Journal
+) -> None:
+    """Its message was lost: recovery, which finds the row, forgets the record of its arrival."""
+    journal.cancel("s")
+    world.set("s", wake_at=0.0)
+    assert ids(journal.transaction(lambda c: wakes.unsettled(c, 10, 10, 300))) == ["s"]
