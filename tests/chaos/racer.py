@@ -28,7 +28,7 @@ from app.journal.calls import Begun
 from app.journal.cleanup import Retention, clean_journal
 from app.journal.engine import connect
 from app.journal.leases import Identity
-from app.journal.rows import Aftermath, Claimed, Finished, NewStep
+from app.journal.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused
 from app.plan import Expand, JoinPolicy, Member, MemberState
 from celery_agents import names
 from celery_agents.contracts.compensation import Compensation
@@ -49,8 +49,11 @@ TOLD_FILE = "CHAOS_TOLD_FILE"
 SEED = "CHAOS_SEED"
 THREADS = 6
 LEASE_S, BEAT_S, FROZEN_S, GRACE_S = 0.8, 0.1, 1.2, 0.3
-#: Runs stay so long after their end. What is told of them is audited by copies.
-KEPT_S = 4.0
+#: Between two messages for a step that recovery finds, at the most: copies fill the queue.
+PAUSE_S = 5.0
+#: Runs stay so long after their end, when no message of theirs is under way any more. What is
+#: told of them is audited by copies.
+KEPT_S = 15.0
 SOON_S = 60.0
 #: A step that is refused has so long from then on.
 PATIENT_S = 60.0
@@ -206,7 +209,7 @@ class Racer:
         time.sleep(rng.uniform(0.02, 0.1))
         self._follow(j.transaction(lambda c: wakes.late_joins(c, 50, j.rules)))
         for find in (wakes.orphaned, wakes.unwoken, wakes.unsettled):
-            found = j.transaction(partial(find, limit=50, grace_s=GRACE_S, backoff_max_s=1.0))
+            found = j.transaction(partial(find, limit=50, grace_s=GRACE_S, backoff_max_s=PAUSE_S))
             self._send(w.id for w in found)
         chance = rng.random()
         if chance < 0.3:
@@ -249,7 +252,11 @@ class Racer:
             self._follow(claim.aftermath)
             if claim.parent_id is None:
                 self._journal.settle(step_id, claim.token)
-        elif isinstance(claim, Claimed):
+        elif isinstance(claim, Refused):
+            if claim.reason is Refusal.LAPSED:  # the next heartbeat brings a new lease
+                time.sleep(BEAT_S)
+                self._redis.lpush(INBOX, taken[1])
+        else:
             self._active[step_id] = claim.token
             try:
                 self._follow(Aftermath(cancels=claim.cancels))

@@ -194,12 +194,13 @@ def _gave_up_early(row: Any) -> bool:
     return bool(row.state == "dead" and kind == "dead" and row.attempts < row.max_attempts)
 
 
-def _cleaned_alive(stand: Stand) -> list[str]:
+def _cleaned_alive(stand: Stand) -> list[tuple[Any, ...]]:
     query = text(
-        f"SELECT id FROM kept_steps WHERE state NOT IN {_FINAL} OR open_beside > 0 "
-        "OR (parent_id IS NULL AND NOT settled)"
+        "SELECT id, state, settled, wakes, open_beside, parent_id FROM kept_steps "
+        f"WHERE state NOT IN {_FINAL} OR open_beside > 0 "
+        "OR (parent_id IS NULL AND NOT settled AND wakes > 0)"
     )
-    return stand.stack.read(lambda c: list(c.execute(query).scalars()))
+    return stand.stack.read(lambda c: [tuple(row) for row in c.execute(query)])
 
 
 def _orphans(stand: Stand) -> list[str]:

@@ -1,4 +1,4 @@
-"""``python -m tests.support.interleave``: the whole exploration, or one schedule again."""
+"""``./run interleave``: the whole exploration, or one schedule again."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def _one(made: Explorer, options: argparse.Namespace) -> int:
 
 
 def _options() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m tests.support.interleave", description=main.__doc__)
+    parser = argparse.ArgumentParser("./run interleave", description=main.__doc__)
     parser.add_argument(
         "--pairs", type=int, default=200, help="schedules of two kinds of operations"
     )

@@ -77,6 +77,12 @@ class Story:
         return {row["step_id"]: row for row in self.rows["joins"]}
 
     @cached_property
+    def lapsed(self) -> set[str]:
+        """Workers whose leases have run out from the beginning."""
+        workers = self.world.rows["workers"]
+        return {row["id"] for row in workers if row["lease_until"] < self.world.clock}
+
+    @cached_property
     def changes(self) -> list[Change]:
         return [
             Change(i, s["old"], s["new"], s["old_alive"], s["new_alive"], s["at"])
@@ -191,13 +197,11 @@ def who_holds_a_step_knows_it(s: Story) -> Iterator[str]:
 
 @check
 def only_what_is_left_is_taken_over(s: Story) -> Iterator[str]:
-    # A lease that runs out as its claim is under way might as well do so right after it.
-    began = {row["id"]: row["lease_until"] for row in s.world.rows["workers"]}
-    lapsed = {i for i, until in began.items() if until < s.world.clock}
     for c in s.changes:
         if c.claims and c.old["state"] == "running" and c.old_alive:
             yield f"{s.name(c.id)} was taken from a worker that lives"
-        if c.claims and not c.new_alive and c.new["worker_id"] in lapsed:
+        if c.claims and not c.new_alive and c.new["worker_id"] in s.lapsed:
+            # One that runs out as its claim is under way might as well do so right after it.
             yield f"{s.name(c.id)} was claimed without a lease"
         if c.claims and c.new["attempts"] > c.new["max_attempts"]:
             yield f"{s.name(c.id)} was claimed for attempt {c.new['attempts']}"
@@ -225,7 +229,9 @@ def nothing_is_dead_with_attempts_left(s: Story) -> Iterator[str]:
             continue
         kind = (c.new["outcome"].get("error") or {}).get("kind")
         left = c.old["attempts"] < c.old["max_attempts"]
-        if kind != _DELIBERATE and (left or c.old_alive):
+        # A lease that had run out, and is new again, saves nothing that was just being given up.
+        held = c.old_alive and c.old["worker_id"] not in s.lapsed
+        if kind != _DELIBERATE and (left or held):
             yield (
                 f"{s.name(c.id)} was {c.old['state']} after {c.old['attempts']} of "
                 f"{c.old['max_attempts']}, its worker {'alive' if c.old_alive else 'gone'}"
