@@ -22,6 +22,7 @@ from tests.support.workers import migrate
 WAYS = {"quick": True, "general": False}
 #: Schedules of one triple.
 OF_A_TRIPLE = 5
+_COUNTED = ("cases", "schedules", "whole", "broken")
 #: Schedules of two operations in a world, however often their kinds meet elsewhere.
 LEAST = 6
 
@@ -139,18 +140,22 @@ class Book:
 
     def enter(self, name: str, results: Iterable[Result]) -> None:
         began, here = time.monotonic(), Counter[str]()
-        for result in results:
-            here["cases"] += 1
-            here["schedules"] += result.tried
-            here["whole"] += result.whole
-            here["broken"] += len(result.breaches)
-            for kind in set(result.kinds):
-                self._kinds[kind] += result.tried
-            self._tell(result)
-        took = f"{time.monotonic() - began:.0f}"
-        counts = [here[k] for k in ("cases", "schedules", "whole", "broken")]
-        print(_line(name, *counts, took), flush=True)
-        self._totals += here
+        try:
+            for result in results:
+                self._add(here, result)
+        finally:  # when it is interrupted too
+            took = f"{time.monotonic() - began:.0f}"
+            print(_line(name, *(here[k] for k in _COUNTED), took), flush=True)
+            self._totals += here
+
+    def _add(self, here: Counter[str], result: Result) -> None:
+        here["cases"] += 1
+        here["schedules"] += result.tried
+        here["whole"] += result.whole
+        here["broken"] += len(result.breaches)
+        for kind in set(result.kinds):
+            self._kinds[kind] += result.tried
+        self._tell(result)
 
     def _tell(self, result: Result) -> None:
         for breach in result.breaches:
@@ -164,7 +169,7 @@ class Book:
     def close(self) -> int:
         """Print the totals; 1 when something was broken."""
         t = self._totals
-        print(_line("in all", t["cases"], t["schedules"], t["whole"], t["broken"], ""))
+        print(_line("in all", *(t[k] for k in _COUNTED), ""))
         print("schedules by kind:", ", ".join(f"{k} {n}" for k, n in sorted(self._kinds.items())))
         for key, count in self._shown.most_common():
             print(f"{count:>8}  {key}")
