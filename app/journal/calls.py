@@ -45,7 +45,7 @@ class StartCall(Operation[Begun]):
 
     @classmethod
     def shot(cls, operations: Sequence[StartCall]) -> Shot:
-        rows = sorted((list(o.row.values()) for o in operations), key=lambda row: row[:3])
+        rows = (o.row.values() for o in sorted(operations, key=_key))
         columns = (list(column) for column in zip(*rows, strict=True))
         return Shot(
             shots.START_CALL, (*columns, State.RUNNING.value), result=lambda _place, _row: Begun.YES
@@ -54,7 +54,13 @@ class StartCall(Operation[Begun]):
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[StartCall]) -> list[Begun]:
         at = read_clock(connection)
-        return [_begin(connection, o.row, at) for o in operations]
+        in_order = sorted(operations, key=_key)  # as the shot writes them: copies may meet
+        begun = {id(o): _begin(connection, o.row, at) for o in in_order}
+        return [begun[id(o)] for o in operations]
+
+
+def _key(one: StartCall) -> tuple[str, int, int]:
+    return one.row["step_id"], one.row["seq"], one.row["token"]
 
 
 def _begin(connection: Connection, row: dict[str, Any], at: float) -> Begun:

@@ -29,8 +29,8 @@ def cancel(connection: Connection, step_id: str, rules: joins.Rules) -> Aftermat
     if row is not None:  # else its own claim made one first, which runs and has no join
         joins.lock(connection, [(row.parent_id, row.run_id), (step_id, row.run_id)])
     held = found.with_for_update(key_share=True)
-    row = connection.execute(held).one()  # a claim may have come between
-    if State(row.state).final:
+    row = connection.execute(held).first()  # a claim may have come between, or cleaning
+    if row is None or State(row.state).final:
         return Aftermath(applied=False)
     connection.execute(event(row.run_id, step_id, "cancel", {}))
     if row.state == State.RUNNING:

@@ -297,7 +297,8 @@ def _judge(connection: Connection, operation: ClaimStep, row: Any) -> Claim | No
     if state is State.RUNNING and row.alive:
         if operation.again and row.worker_id == operation.worker_id:  # its first try was committed
             mine = select(*_CLAIMED).where(_S.id == row.id, _S.token == row.token)
-            return _claimed(connection.execute(mine).one())
+            known = connection.execute(mine).first()
+            return None if known is None else _claimed(known)
         return Refused(Refusal.TAKEN)
     if row.cancel_requested or row.attempts >= row.max_attempts:
         return _give_up(connection, operation, row)

@@ -27,7 +27,7 @@ from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.compensation import Compensation, compensation_id
 from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.contracts.patterns import STOPPING
-from celery_agents.errors import redact
+from celery_agents.errors import InvalidPayloadError, redact
 
 log = logging.getLogger(__name__)
 _S = table(Step).c
@@ -103,10 +103,15 @@ def _note(connection: Connection, run_ids: list[str]) -> list[str]:
 
 
 def _begin(connection: Connection, run_id: str, wake_grace_s: float) -> Wake | None:
-    """Make the compensating step ready, anew if it is there; None when it will look by itself."""
+    """Make the compensating step ready, anew if it is there; None when it will look by itself.
+
+    None too when the root is gone: its run is being cleaned up.
+    """
     root = connection.execute(
         select(_S.task, _S.queue, _S.priority, _S.state, _S.outcome).where(_S.id == run_id)
-    ).one()
+    ).first()
+    if root is None:
+        return None
     error = (root.outcome or {}).get("error") or {}
     why = {"run_id": run_id, "task": root.task, "state": root.state, "error": error.get("kind")}
     row = {
@@ -235,8 +240,16 @@ def uncertain(connection: Connection, run_id: str) -> list[Uncertain]:
 
 
 def told(connection: Connection, step_id: str) -> tuple[JsonValue, JsonValue]:
-    """Input and output of a step that succeeded."""
-    row = connection.execute(select(_S.payload, _S.outcome).where(_S.id == step_id)).one()
+    """Input and output of a step that succeeded.
+
+    Raises:
+        InvalidPayloadError: it is gone.
+    """
+    row = connection.execute(select(_S.payload, _S.outcome).where(_S.id == step_id)).first()
+    if row is None:
+        raise InvalidPayloadError(
+            f"The step {step_id} cannot be undone: its run was cleaned up, and what it did with it."
+        )
     args, kwargs = row.payload.get("args"), row.payload.get("kwargs", {})
     return (args[0] if args else kwargs.get("input")), row.outcome.get("value")
 

@@ -104,8 +104,6 @@ def requeue_step(
     parent_id = place.parent_id if place else None
     if place is not None and parent_id is not None:
         joins.lock(connection, [(parent_id, place.run_id)])
-    elif place is not None:  # whoever ends a member late looks into this row, and undoes the run
-        connection.execute(select(Run.id).where(Run.id == step_id).with_for_update())
     query = select(
         *(Step.state, Step.run_id, Step.round),
         *joins.WAKE_COLUMNS,
@@ -121,6 +119,8 @@ def requeue_step(
         return joins.wake_of(step[3 : 3 + len(joins.WAKE_COLUMNS)])
     if step is None or step.state != State.DEAD:
         raise InvalidPayloadError(f"There is no dead letter {step_id}.")
+    if parent_id is None:  # whoever ends a member late looks into this row, and undoes the run
+        connection.execute(select(Run.id).where(Run.id == step_id).with_for_update())
     if parent_id is None and compensations.begun(connection, step_id):
         raise InvalidPayloadError(
             f"The run {step_id} cannot go on: what it had done was undone. Ask for it again."

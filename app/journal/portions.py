@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Table, delete
+from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, select
 from sqlalchemy.exc import OperationalError
 
 from app.journal.writer import in_transaction
@@ -66,6 +66,8 @@ def delete_portion(
     limit_s = _CUT_OFF * lock_s if len(keys) > 1 else None
     began, deleted = 0.0, 0
     chosen = key.in_(keys) if where is None else key.in_(keys) & where
+    if engine.dialect.name == "postgresql":  # what is locked is left: who has it may want the run
+        chosen = key.in_(select(key).where(chosen).with_for_update(skip_locked=True))
 
     def work(connection: Connection) -> None:
         nonlocal began, deleted

@@ -22,27 +22,24 @@ _DOUBLINGS_MAX = 12
 def orphaned(
     connection: Connection, limit: int, grace_s: float, backoff_max_s: float
 ) -> list[Wake]:
-    """Running steps whose worker's lease ran out. Their claim takes them over.
+    """Running steps whose worker's lease ran out, or is unknown. Their claim takes them over.
 
     Also forgets workers that are gone and hold nothing any more.
     """
-    gone = list(connection.execute(select(Worker.id).where(Worker.lease_until <= now())).scalars())
-    if not gone:
-        return []
+    # A worker that left may have claimed a step in the meantime: of it there is no row.
+    alive = select(Worker.id).where(Worker.lease_until > now())
     found = _wake(
         connection,
         (Step.state == State.RUNNING)
-        & Step.worker_id.in_(gone)
+        & Step.worker_id.not_in(alive)
         & or_(Step.wakes == 0, Step.wake_at <= now()),
         limit,
         grace_s,
         backoff_max_s,
     )
-    holding = select(Step.worker_id).where(Step.state == State.RUNNING, Step.worker_id.in_(gone))
+    holding = select(Step.worker_id).where(Step.state == State.RUNNING)
     connection.execute(
-        delete(Worker).where(
-            Worker.id.in_(gone), Worker.lease_until <= now() - 60, Worker.id.not_in(holding)
-        )
+        delete(Worker).where(Worker.lease_until <= now() - 60, Worker.id.not_in(holding))
     )
     return found
 

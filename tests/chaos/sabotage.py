@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Column, Engine, event, literal, or_
+from sqlalchemy.sql import visitors
 
 import app.factory
 from app import task, transport
-from app.journal import claims, compensations, engine, leases, slots, writer
+from app.journal import claims, compensations, engine, joins, leases, slots, writer
 from app.journal.journal import Journal
 from app.recovery import Recovery
 from app.runtime import Runtime
@@ -43,7 +44,7 @@ def no_memory() -> None:
 
 def no_claims() -> None:
     """Whoever gets a message runs it, whatever its row and its process say."""
-    _keep_conditions(lambda number: number == 0)
+    _keep_conditions(lambda condition: "id" in condition)
     plain = Runtime.__init__
 
     def __init__(self: Runtime, *args: Any) -> None:  # noqa: N807 - a method's
@@ -64,7 +65,7 @@ def no_patience() -> None:
 
 def no_cap() -> None:
     """Attempts are not bounded."""
-    _keep_conditions(lambda number: number != 2)
+    _keep_conditions(lambda condition: "attempts" not in condition)
 
 
 def no_turns() -> None:
@@ -86,6 +87,11 @@ def long_leases() -> None:
 def no_notes() -> None:
     """No run knows that something of it can be undone."""
     _put(compensations, "_note", lambda *_: [])
+
+
+def no_locks() -> None:
+    """Joins are counted and fired by whoever comes, without a lock."""
+    _put(joins, "lock", lambda *_: None)
 
 
 def own_clocks() -> None:
@@ -118,6 +124,7 @@ WITHOUT: dict[str, Callable[[], None]] = {
     "memory-hog": no_cap,
     "clock-off": own_clocks,
     "undone": no_notes,
+    "races": no_locks,
 }
 
 
@@ -140,10 +147,18 @@ def _configure(**changes: Any) -> None:
     _put(app.factory, "celery_config", lambda settings: plain(settings) | changes)
 
 
-def _keep_conditions(keep: Callable[[int], bool]) -> None:
-    """Claim under some of the conditions: its id, its state and lease, its attempts, no cancel."""
-    take: Any = claims._TAKE.where()
-    conditions = take._where_criteria
-    assert len(conditions) == 4, "the claim has other conditions now"
-    take._where_criteria = tuple(c for n, c in enumerate(conditions) if keep(n))
-    _put(claims, "_TAKE", take)
+def _keep_conditions(keep: Callable[[set[str]], bool]) -> None:
+    """Claim rows that stand in the journal under some of the conditions, by their columns."""
+    for dialect, take in claims._TAKES.items():
+        weaker: Any = take.where()
+        weaker._where_criteria = tuple(
+            c if keep(_columns(c)) else or_(c, literal(1) == 1) for c in take._where_criteria
+        )
+        assert sum(keep(_columns(c)) for c in take._where_criteria) < len(take._where_criteria)
+        claims._TAKES[dialect] = weaker
+
+
+def _columns(condition: Any) -> set[str]:
+    """Columns of steps that a condition is about."""
+    found = visitors.iterate(condition)
+    return {e.name for e in found if isinstance(e, Column) and e.table.name == "steps"}

@@ -9,6 +9,17 @@ from tests.chaos.scenarios import (  # isort: skip
     beats,
     workers,
     sagas,
+    races,
 )
 
-__all__ = ["beats", "brokers", "journals", "load", "messages", "sagas", "takeover", "workers"]
+__all__ = [
+    "beats",
+    "brokers",
+    "journals",
+    "load",
+    "messages",
+    "races",
+    "sagas",
+    "takeover",
+    "workers",
+]

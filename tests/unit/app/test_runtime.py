@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from app.runtime import Outage
+from app.journal.rows import Claimed
+from app.runtime import Active, Outage, Runtime
+from tests.unit.app.journal.support import SOON, step
 
 
 class Clock:
@@ -21,6 +25,52 @@ def clock() -> Clock:
 @pytest.fixture
 def outage(clock: Clock) -> Outage:
     return Outage(7.0, 1.5, clock)
+
+
+class TestStrays:
+    """Claims that the journal knows and this process does not: their answers were lost."""
+
+    def claim(self, runtime: Runtime) -> Claimed:
+        found = runtime.journal.claim("s", step()).result(SOON)
+        assert isinstance(found, Claimed)
+        return found
+
+    def holder(self, runtime: Runtime) -> tuple[str, int]:
+        beat = runtime.journal.beat()
+        return ("here", beat.running["s"]) if "s" in beat.running else ("nobody", 0)
+
+    def test_one_is_given_back_at_the_second_beat(self, runtime: Runtime) -> None:
+        self.claim(runtime)
+        runtime._beat_once()
+        assert self.holder(runtime) == ("here", 1)
+        runtime._beat_once()
+        assert self.holder(runtime) == ("nobody", 0)
+
+    def test_a_later_claim_of_the_same_step_is_none(self, runtime: Runtime) -> None:
+        """Each beat reads a claim that ends before it is looked for here."""
+        journal = runtime.journal
+        for token in (1, 2):
+            claim = self.claim(runtime)
+            runtime._beat_once()
+            assert self.holder(runtime) == ("here", token)
+            journal.postpone(claim, delay_s=0).result(SOON)
+
+    def test_the_claim_that_runs_here_is_not_given_back_for_one_of_before(
+        self, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is claimed once more between the second beat and what that gives back."""
+        journal, stray = runtime.journal, self.claim(runtime)
+        runtime._beat_once()
+        real = journal.give_back
+
+        def late(*args: Any) -> None:
+            journal.postpone(stray, delay_s=0).result(SOON)
+            runtime.active["s"] = Active(claim=self.claim(runtime))
+            real(*args)
+
+        monkeypatch.setattr(journal, "give_back", late)
+        runtime._beat_once()
+        assert self.holder(runtime) == ("here", 2)
 
 
 class TestOutage:

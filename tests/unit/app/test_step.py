@@ -78,6 +78,27 @@ def test_calls_are_known_by_their_place_and_fingerprint(runtime: Runtime) -> Non
     assert runtime.journal.read(reads.calls_made_twice) == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "fingerprint", "same"),
+    [("model", "f", True), ("backup", "f", False), ("model", "g", False)],
+)
+def test_another_request_at_a_place_has_another_key(
+    runtime: Runtime, name: str, fingerprint: str, same: bool
+) -> None:
+    """A service, or Celery, would answer a backup with what the primary was told."""
+    model, first = Model(), claim(runtime)
+
+    async def fail(key: str) -> Answer:
+        model.keys.append(key)
+        raise RateLimitedError("slowly")
+
+    with pytest.raises(RateLimitedError):
+        run(runtime, Step(runtime, first).call("model", fail, fingerprint="f"))
+    run(runtime, again(runtime, first).call(name, model, fingerprint=fingerprint))
+    before, after = model.keys
+    assert (before == after) is same
+
+
 def test_calls_that_begin_at_once_all_find_their_answers(runtime: Runtime) -> None:
     model, first = Model(), claim(runtime)
 

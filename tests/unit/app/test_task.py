@@ -3,9 +3,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from celery import Celery, signals
 from celery.exceptions import Ignore, Reject, Retry
 from sqlalchemy import select, update
+from sqlalchemy.exc import TimeoutError  # noqa: A004
 
 from app.journal import dead, reads
 from app.journal.claims import ClaimStep
@@ -22,6 +24,7 @@ from app.journal.models import Join
 from app.journal.models import Step as StepRow
 from app.journal.rows import Claimed, derived_id
 from app.plan import Expand, JoinPolicy, Member
+from app.reply import Reply
 from app.runtime import Runtime
 from app.step import Step
 from app.task import StepTask, _outcome, _Stopped
@@ -35,6 +38,7 @@ from celery_agents.errors import (
     DeadlineExceededError,
     IdInUseError,
     InvalidPayloadError,
+    JournalUnavailableError,
     LoopStalledError,
     PayloadTooLargeError,
     ProviderUnavailableError,
@@ -385,6 +389,85 @@ def test_a_cancelled_step_is_stopped(make: Any, runtime: Runtime) -> None:
     with pytest.raises(StepCancelledError):
         receive(make(cancelled), "s", 1)
     assert row(runtime, "s").state == "cancelled"
+
+
+@pytest.mark.parametrize("after_s", [0.0, 3600.0])
+def test_a_step_that_is_cancelled_as_its_attempt_fails_is_cancelled(
+    make: Any, runtime: Runtime, after_s: float
+) -> None:
+    """It is to be tried again, and the news of its cancellation come too late by a hair."""
+
+    async def limited(step: Step, request: StepOptions) -> Answer:
+        after = await asyncio.to_thread(runtime.journal.cancel, step.step_id)
+        assert after.cancels == ["s"]
+        raise RateLimitedError("later", {"retry_after_s": after_s})
+
+    with pytest.raises(StepCancelledError):
+        receive(make(limited), "s", 1)
+    assert row(runtime, "s").state == "cancelled"
+
+
+def test_a_step_that_is_given_back_keeps_its_finished_calls(
+    make: Any, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal is away as the first call ends, and back when the worker stops in the second."""
+    paid: list[str] = []
+    second = threading.Event()
+    real = runtime.journal.finish_call
+
+    def away(*_: Any) -> Reply[None]:
+        monkeypatch.setattr(runtime.journal, "finish_call", real)
+        lost: Reply[None] = Reply()
+        lost.set_exception(JournalUnavailableError("away"))
+        return lost
+
+    async def pay(step: Step, name: str) -> Answer:
+        async def perform(key: str) -> Answer:
+            paid.append(name)
+            if paid == ["first", "second"]:
+                second.set()
+                await asyncio.sleep(SOON)
+            return Answer(value=name, usage=Usage(calls=1))
+
+        return await step.call("model", perform, fingerprint=name)
+
+    async def two(step: Step, request: StepOptions) -> Answer:
+        await pay(step, "first")
+        return await pay(step, "second")
+
+    monkeypatch.setattr(runtime.journal, "finish_call", away)
+    task = make(two)
+
+    def stop() -> None:
+        second.wait(SOON)
+        runtime.drain()
+
+    stopping = threading.Thread(target=stop)
+    stopping.start()
+    with pytest.raises(Ignore, match="given back"):
+        receive(task, "s", 1)
+    stopping.join()
+    assert row(runtime, "s").state == "ready"
+    runtime._draining = False  # as the next worker
+    assert woken(task, "s") == "second"
+    assert paid == ["first", "second", "second"]
+
+
+def test_connections_that_are_scarce_are_no_failure_of_a_step(make: Any, runtime: Runtime) -> None:
+    """The pool gives none in time: the database is busy, and the step is tried again."""
+    pool: Any = runtime.journal.engine.pool
+
+    def decide(step: Step, request: StepOptions) -> Any:
+        pool._timeout = 0.1
+        with ExitStack() as held:
+            with suppress(TimeoutError):
+                for _ in range(100):
+                    held.enter_context(runtime.journal.engine.connect())
+            return runtime.journal.members(step.step_id)
+
+    with pytest.raises((Retry, Ignore)):
+        receive(make(decide), "s", 1)
+    assert row(runtime, "s").state == "ready"
 
 
 def test_no_agent_is_asked_by_a_worker_that_gives_back(make: Any, runtime: Runtime) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, insert, select, update
+import pytest
+from sqlalchemy import Engine, insert, select, text, update
+from sqlalchemy.exc import OperationalError
 
-from app.journal import Journal, joins
+from app.journal import Journal, joins, writer
 from app.journal.engine import connect, now, read_clock
 from app.journal.leases import Identity
 from app.journal.models import Call, Event, Join, Run, Step, Worker
@@ -182,3 +187,64 @@ def expand(journal: Journal, parent_id: str, what: Expand) -> list[Claimed]:
     expanded = journal.expand(parent, what).result(SOON)
     assert expanded.applied
     return [claimed(journal, w.id) for w in expanded.members]
+
+
+@pytest.mark.postgres
+class OnPostgres:
+    """Tests of what happens amid a transaction of another one: SQLite writes one after another."""
+
+    @pytest.fixture
+    def journal_url(self, emptied_postgres_url: str) -> str:
+        return emptied_postgres_url
+
+
+@contextmanager
+def meanwhile(world: World, work: Callable[[], T]) -> Iterator[list[T]]:
+    """Work in a thread that waits for a lock, which is let go in the block; what it gave, after."""
+    found: list[T] = []
+    thread = threading.Thread(target=lambda: found.append(work()))
+    thread.start()
+    end = time.monotonic() + SOON
+    while not _is_waiting(world):
+        assert thread.is_alive(), "it did not wait"
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    yield found
+    thread.join(SOON)
+    assert found
+
+
+def _is_waiting(world: World) -> bool:
+    waiting = "SELECT 1 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted"
+    with world.engine.connect() as c:
+        own = c.execute(text(f"{waiting} AND datname = current_database() LIMIT 1"))
+        return own.first() is not None
+
+
+def before(
+    monkeypatch: pytest.MonkeyPatch, where: Any, name: str, work: Callable[[], T]
+) -> list[T]:
+    """Work once before a function is called for the first time; what it gave, when it did."""
+    real, found = getattr(where, name), list[T]()
+
+    def pausing(*args: Any, **kwargs: Any) -> Any:
+        if not found:
+            found.append(work())
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(where, name, pausing)
+    return found
+
+
+def lose_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next transaction is committed, and its answer is lost."""
+    real, lost = writer._transaction, list[bool]()
+
+    def losing(*args: Any) -> Any:
+        found = real(*args)
+        if not lost:
+            lost.append(True)
+            raise OperationalError("COMMIT", None, Exception("server closed the connection"))
+        return found
+
+    monkeypatch.setattr(writer, "_transaction", losing)

@@ -4,11 +4,23 @@ from typing import Any
 
 import pytest
 
-from app.journal import Journal
+from app.journal import Journal, approvals
+from app.journal.rows import derived_id
 from app.plan import Expand
 from celery_agents import names
 from celery_agents.errors import InvalidPayloadError
-from tests.unit.app.journal.support import SOON, World, claimed, finished, ids, member, step
+from tests.unit.app.journal.support import (
+    SOON,
+    OnPostgres,
+    World,
+    claimed,
+    finished,
+    ids,
+    lose_an_answer,
+    meanwhile,
+    member,
+    step,
+)
 
 
 def ask_a_person(journal: Journal, *choices: str) -> None:
@@ -55,3 +67,30 @@ def test_a_cancelled_run_waits_for_nobody(journal: Journal) -> None:
     with pytest.raises(InvalidPayloadError):
         journal.approve("p", "yes")
     assert finished(journal, "p").outcome.state == "cancelled"
+
+
+def test_an_answer_of_which_no_word_comes_back_counts(
+    world: World, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was committed, its answer was lost: the second try finds it, and wakes the run."""
+    ask_a_person(journal, "yes", "no")
+    lose_an_answer(monkeypatch)
+    after = journal.approve("p", "yes")
+    assert (after.applied, ids(after.wakes)) == (True, ["p"])
+    assert [kind for kind, _ in world.events(derived_id("p", "person"))].count("approved") == 1
+
+
+class TestTwoAnswers(OnPostgres):
+    def test_the_events_tell_of_the_one_that_counted(self, world: World, journal: Journal) -> None:
+        ask_a_person(journal, "yes", "no")
+        other = world.journal("other")
+        with world.engine.connect() as c:
+            answering = c.begin()
+            assert approvals.approve(c, "p", "yes", journal.rules).applied
+            with meanwhile(world, lambda: other.approve("p", "no")) as second:
+                answering.commit()
+        assert not second[0].applied
+        person = derived_id("p", "person")
+        assert world.row(person).outcome["value"] == "yes"
+        told = [data for kind, data in world.events(person) if kind == "approved"]
+        assert told == [{"option": "yes"}]

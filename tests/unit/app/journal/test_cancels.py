@@ -3,9 +3,11 @@ from __future__ import annotations
 import threading
 
 import pytest
+from sqlalchemy import delete
 
-from app.journal import Journal
+from app.journal import Journal, wakes
 from app.journal.claims import ClaimStep
+from app.journal.models import Step
 from app.journal.rows import Refusal
 from celery_agents.contracts.outcome import Outcome, State
 from tests.unit.app.journal.support import (
@@ -106,3 +108,28 @@ def test_a_step_that_is_claimed_at_that_moment_is_asked_to_stop(
     assert found == [["s"]]
     assert other.beat().cancelled == ["s"]
     assert refused(journal, "s") is Refusal.TAKEN
+
+
+def test_a_step_that_is_cleaned_away_at_that_moment_is_no_more_to_be_cancelled(
+    world: World, journal: Journal
+) -> None:
+    if journal.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite writes one transaction after another")
+    journal.finish(claimed(journal, "s", step()), DONE).result(SOON)
+    found: list[bool] = []
+    cancelling = threading.Thread(target=lambda: found.append(journal.cancel("s").applied))
+    with world.engine.begin() as c:
+        c.execute(delete(Step).where(Step.id == "s"))
+        cancelling.start()
+        cancelling.join(0.3)  # it waits for the row that this transaction holds
+    cancelling.join(SOON)
+    assert found == [False]
+
+
+def test_one_that_is_cancelled_before_it_arrives_gets_its_result(
+    world: World, journal: Journal
+) -> None:
+    """Its message was lost: recovery, which finds the row, forgets the record of its arrival."""
+    journal.cancel("s")
+    world.set("s", wake_at=0.0)
+    assert ids(journal.transaction(lambda c: wakes.unsettled(c, 10, 10, 300))) == ["s"]

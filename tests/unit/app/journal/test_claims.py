@@ -1,21 +1,30 @@
 from __future__ import annotations
 
-import pytest
+from collections.abc import Callable
+from typing import Any
 
-from app.journal import Journal
+import pytest
+from sqlalchemy import select
+
+from app.journal import Journal, claims
 from app.journal.claims import ClaimStep
 from app.journal.inserts import InsertStep
+from app.journal.models import Step
 from app.journal.rows import Claimed, Finished, Refusal, Refused
 from celery_agents.contracts.outcome import State
 from tests.unit.app.journal.support import (
     DONE,
+    FAILED,
     SOON,
     TIRED,
+    OnPostgres,
     World,
     batch,
+    before,
     claimed,
     expand,
     finished,
+    meanwhile,
     plan,
     refused,
     step,
@@ -207,3 +216,96 @@ def test_many_claims_at_once(world: World, journal: Journal) -> None:
     assert [f.id for f in found if isinstance(f, Claimed)] == [f"s{n}" for n in range(600)]
     again = [world.journal(f"other{n}").claim(f"s{n}") for n in range(3)]
     assert {f.result(SOON) for f in again} == {Refused(Refusal.TAKEN)}
+
+
+def test_a_worker_whose_lease_ran_out_claims_nothing(world: World, journal: Journal) -> None:
+    """It thaws, and claims before its heartbeat: the next one would take the step from it."""
+    journal.insert(step()).result(SOON)
+    world.end_lease(journal)
+    assert refused(journal, "s") is Refusal.LAPSED
+    assert isinstance(journal.claim("new", step("new")).result(SOON), Refused)
+    assert claimed(world.journal("other"), "s").attempt == 1
+
+
+#: What a worker that thaws does to the step that another one is just giving up; then the row.
+MOVES: dict[str, tuple[Callable[[Journal, Claimed], Any], str, int]] = {
+    "ends": (lambda j, c: j.finish(c, DONE).result(SOON), "succeeded", 1),
+    "fails": (lambda j, c: j.finish(c, FAILED).result(SOON), "failed", 1),
+    "expands": (lambda j, c: j.expand(c, plan("a")).result(SOON), "waiting", 0),
+    "gives it back": (lambda j, c: j.postpone(c, delay_s=0).result(SOON), "running", 1),
+}
+
+
+class TestWhatMovesMeanwhile(OnPostgres):
+    """A row that changes between two readings of one claim."""
+
+    @pytest.mark.parametrize("how", MOVES)
+    def test_who_gives_up_tells_what_became_of_it(
+        self, world: World, journal: Journal, monkeypatch: pytest.MonkeyPatch, how: str
+    ) -> None:
+        move, state, attempts = MOVES[how]
+        claim = claimed(journal, "s", step(max_attempts=1))
+        world.end_lease(journal)
+        moved = before(monkeypatch, claims, "conclude", lambda: move(journal, claim))
+        found = world.journal("other").claim("s").result(SOON)
+        assert moved[0].applied
+        assert (world.row("s").state, world.row("s").attempts) == (state, attempts)
+        if isinstance(found, Finished):
+            assert found.outcome.state == state
+        else:
+            assert isinstance(found, Claimed) is (state == "running")
+
+    def test_one_that_is_cancelled_as_it_is_given_up_is_cancelled(
+        self, world: World, journal: Journal, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        claimed(journal, "s", step(max_attempts=1))
+        world.end_lease(journal)
+        before(monkeypatch, claims, "conclude", lambda: journal.cancel("s"))
+        assert finished(world.journal("other"), "s").outcome.state is State.CANCELLED
+        assert world.row("s").state == "cancelled"
+
+    def test_one_that_becomes_due_is_not_given_up(
+        self, world: World, journal: Journal, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        journal.postpone(claimed(journal, "s", step()), delay_s=100, error=TIRED).result(SOON)
+        before(monkeypatch, claims, "_explain", lambda: world.set("s", ready_at=0.0))
+        found = journal.claim("s").result(SOON)
+        assert isinstance(found, Refused | Claimed)
+        assert world.row("s").state in {"ready", "running"}
+
+    def test_a_timer_that_comes_with_the_last_member(
+        self, world: World, journal: Journal, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (a,) = expand(journal, "p", plan("a", timeout_s=60))
+        before(monkeypatch, claims, "_explain", lambda: journal.finish(a, DONE).result(SOON))
+        world.journal("other").claim("p").result(SOON)  # the timer's message
+        assert world.row("p").state in {"ready", "running"}
+
+    def test_a_copy_that_comes_while_the_step_is_given_back(
+        self, world: World, journal: Journal, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        claim = claimed(journal, "s", step())
+        give_back = lambda: journal.postpone(claim, delay_s=0).result(SOON)  # noqa: E731
+        before(monkeypatch, claims, "_explain", give_back)
+        world.journal("other").claim("s").result(SOON)
+        assert world.row("s").state in {"ready", "running"}
+
+    def test_a_takeover_that_waited_takes_nothing_from_a_worker_that_came_meanwhile(
+        self, world: World, journal: Journal
+    ) -> None:
+        """A worker died with r and x; as two others look after them, x gets a new holder."""
+        for i in ("r", "x"):
+            claimed(journal, i, step(i))
+        world.end_lease(journal)
+        other: Any = world.journal("other")
+        operations = [ClaimStep(i, other.me.id, other.rules) for i in ("r", "x")]
+        with world.engine.connect() as c:
+            holding = c.begin()
+            c.execute(select(Step.id).where(Step.id == "r").with_for_update())
+            with meanwhile(world, lambda: other._writer._commit(list(operations))):
+                come = world.journal("come")
+                mine = claimed(come, "x")
+                holding.rollback()
+        assert isinstance(operations[0].future.result(SOON), Claimed)
+        assert isinstance(operations[1].future.result(SOON), Refused)
+        assert come.finish(mine, DONE).result(SOON).applied

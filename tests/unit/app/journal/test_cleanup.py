@@ -7,18 +7,23 @@ from typing import Any
 import pytest
 from sqlalchemy import func, insert, select, update
 
-from app.journal import Journal
+from app.journal import Journal, cleanup, compensations, dead
 from app.journal.cleanup import Retention, clean_journal, vacuum, what_would_go
 from app.journal.engine import now
 from app.journal.models import Base, DeadLetter, Event, Health, Run, Slot, Step, Worker
+from celery_agents.contracts.compensation import Compensation, compensation_id
+from celery_agents.contracts.outcome import State
 from tests.unit.app.journal.support import (
     DONE,
     FAILED,
     SOON,
     TIRED,
     World,
+    before,
     claimed,
     expand,
+    finished,
+    ids,
     plan,
     step,
 )
@@ -167,3 +172,43 @@ def test_vacuum_gives_room_back(world: World, journal: Journal) -> None:
         with world.engine.connect() as c:
             assert c.exec_driver_sql("PRAGMA freelist_count").scalar_one() == 0
         assert Path(world.url.removeprefix("sqlite:///")).stat().st_size > 0
+
+
+def die(world: World, journal: Journal, step_id: str) -> None:
+    world.set(step_id, worker_id="gone", max_attempts=world.row(step_id).attempts)
+    assert finished(journal, step_id).outcome.state is State.DEAD
+
+
+def requeue(journal: Journal, step_id: str) -> Any:
+    return journal.transaction(lambda c: dead.requeue_step(c, step_id, 10))
+
+
+def test_a_run_that_is_being_undone_stays(world: World, journal: Journal) -> None:
+    """It failed long ago; what could not be undone was requeued by a person just now."""
+    undoing = compensation_id("p")
+    undoable = DONE.model_copy(update={"compensation": Compensation(agent="undo")})
+    (a,) = expand(journal, "p", plan("a"))
+    journal.finish(a, undoable).result(SOON)
+    journal.finish(claimed(journal, "p"), FAILED).result(SOON)
+    claimed(journal, undoing)
+    die(world, journal, undoing)
+    age(world, 59, "p")
+    requeue(journal, undoing)
+    made = journal.expand(claimed(journal, undoing), plan("undo-a")).result(SOON)
+    member = claimed(journal, made.members[0].id)
+    age(world, 61, "p")
+    assert not clean(world)
+    assert journal.finish(member, DONE).result(SOON).applied
+    assert journal.read(lambda c: compensations.begun(c, "p"))
+
+
+def test_what_is_requeued_between_look_and_deletion_stays(
+    world: World, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed(journal, "s", step())
+    die(world, journal, "s")
+    age(world, 61, "s")
+    requeued = before(monkeypatch, cleanup, "delete_portion", lambda: requeue(journal, "s"))
+    clean(world)
+    assert ids(requeued) == ["s"]  # a person was told that it runs again
+    assert claimed(journal, "s").attempt == 1

@@ -4,10 +4,11 @@ import threading
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import delete, event
 
 from app.journal import Journal, cancels, compensations, dead
 from app.journal.finishes import FinishStep
+from app.journal.models import Step
 from app.journal.rows import Claimed
 from app.publish import message_options
 from celery_agents.contracts.compensation import Compensation, compensation_id
@@ -230,6 +231,40 @@ class TestLateFinishes:
         finishing.join(SOON)
         assert ids(ending.wakes) == ["p"]
         assert ids(found[0].wakes) == [U]
+
+
+class TestHalfCleaned:
+    """The root of a failed run is gone, other steps of it are not: they end as ever."""
+
+    def root_is_gone(self, world: World, journal: Journal) -> tuple[Claimed, Claimed]:
+        a, b = expand(journal, "p", plan("a", "b", kind="first", timeout_s=0.0, keep=True))
+        end(journal, claimed(journal, "p"), FAILED)
+        with world.engine.begin() as c:
+            c.execute(delete(Step).where(Step.id == "p"))
+        return a, b
+
+    def test_a_member_that_can_be_undone_ends(self, world: World, journal: Journal) -> None:
+        for late in self.root_is_gone(world, journal):
+            after = end(journal, late, UNDOABLE)
+            assert (after.applied, after.wakes) == (True, [])
+            assert world.row(late.id).state == "succeeded"
+
+    def test_beside_the_ends_of_other_runs(self, world: World, journal: Journal) -> None:
+        late, _ = self.root_is_gone(world, journal)
+        other = claimed(journal, "other", step("other"))
+        ends = [FinishStep(c, UNDOABLE, journal.rules) for c in (late, other)]
+        assert [after.applied for after in batch(journal, *ends)] == [True, True]
+        assert world.run("other").state == "succeeded"
+
+    def test_its_steps_can_be_let_go(self, world: World, journal: Journal) -> None:
+        late, other = self.root_is_gone(world, journal)
+        after = journal.transaction(lambda c: compensations.let_go(c, "p"))
+        assert after is None or sorted(after.cancels) == sorted([late.id, other.id])
+
+    def test_what_is_gone_is_not_undone(self, world: World, journal: Journal) -> None:
+        self.root_is_gone(world, journal)
+        with pytest.raises(InvalidPayloadError, match="its run was cleaned up"):
+            journal.read(lambda c: compensations.told(c, "p"))
 
 
 class TestLetGo:

@@ -3,18 +3,25 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
-from app.journal import Journal, dead
+from app.journal import Journal, compensations, dead
+from app.journal.models import Step
 from app.journal.rows import derived_id
+from celery_agents.contracts.compensation import Compensation
 from celery_agents.contracts.outcome import State
 from celery_agents.errors import InvalidPayloadError
 from tests.unit.app.journal.support import (
     DONE,
     SOON,
+    OnPostgres,
     World,
     claimed,
     expand,
     finished,
+    ids,
+    lose_an_answer,
+    meanwhile,
     plan,
     step,
 )
@@ -155,3 +162,66 @@ class TestSteps:
         claimed(journal, "s", step("s"))
         with pytest.raises(InvalidPayloadError, match=f"no dead letter {step_id}"):
             requeue(journal, step_id)
+
+
+class TestRequeuedAgain:
+    DAY_S = 86_400.0
+
+    def test_each_time_it_has_as_long_as_from_the_start(
+        self, world: World, journal: Journal, dead_root: str
+    ) -> None:
+        ago_s = 7 * self.DAY_S
+        made, due = (lambda clock: clock - ago_s), (lambda clock: clock - ago_s + 50)
+        world.set(dead_root, created_at=made, deadline_at=due)
+        for _ in range(3):
+            requeue(journal, dead_root)
+            assert claimed(journal, dead_root).remaining_s == pytest.approx(50, abs=SOON)
+            die(world, journal, dead_root)
+
+    def test_it_is_not_asked_to_stop_by_what_came_before(
+        self, world: World, journal: Journal, dead_root: str
+    ) -> None:
+        world.set(dead_root, cancel_requested=True)
+        requeue(journal, dead_root)
+        assert claimed(journal, dead_root).attempt == 1
+
+    def test_its_old_result_is_forgotten_before_there_may_be_a_new_one(
+        self, world: World, journal: Journal, dead_root: str
+    ) -> None:
+        """After the commit a copy of its message may claim it, and end it at once."""
+        other = world.journal("other")
+        seen: list[tuple[str, str]] = []
+
+        def forget(step_id: str) -> None:
+            known = select(Step.state).where(Step.id == step_id)
+            seen.append((step_id, other.read(lambda c: c.execute(known).scalar_one())))
+
+        journal.transaction(lambda c: dead.requeue_step(c, dead_root, 10.0, forget=forget))
+        assert seen == [(dead_root, "dead")]
+        assert world.row(dead_root).state == "ready"
+
+    def test_an_answer_that_is_lost_is_no_error(
+        self, journal: Journal, dead_root: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lose_an_answer(monkeypatch)
+        assert requeue(journal, dead_root).id == dead_root
+        assert claimed(journal, dead_root).attempt == 1
+
+
+class TestARootAndItsLateMember(OnPostgres):
+    def test_a_run_that_is_requeued_is_not_undone(self, world: World, journal: Journal) -> None:
+        """A member that can be undone ends amid the requeue of its run's dead root."""
+        undoable = DONE.model_copy(update={"compensation": Compensation(agent="undo")})
+        (a,) = expand(journal, "p", plan("a", kind="first", keep=True, timeout_s=60))
+        world.set_join("p", deadline_at=lambda now: now - 1)
+        claimed(journal, "p")
+        die(world, journal, "p")
+        other = world.journal("other")
+        with world.engine.connect() as c:
+            requeueing = c.begin()
+            dead.requeue_step(c, "p", 10.0)
+            with meanwhile(world, lambda: journal.finish(a, undoable).result(SOON)) as ended:
+                requeueing.commit()
+        assert (ended[0].applied, ids(ended[0].wakes)) == (True, [])
+        assert world.run("p").state == "open"
+        assert not other.read(lambda c: compensations.begun(c, "p"))

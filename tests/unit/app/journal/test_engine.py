@@ -5,11 +5,12 @@ import math
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from app.journal.engine import as_json, connect, read_clock, reading, relaxed
 from celery_agents.errors import AgentsError, ConfigurationError
@@ -28,6 +29,23 @@ def test_the_clock_goes_on_within_a_transaction(world: World) -> None:
         first = read_clock(c)
         time.sleep(0.02)
         assert read_clock(c) > first
+
+
+def test_a_clock_that_is_answered_late_is_not_ahead(world: World) -> None:
+    """A frozen process, a network that stalls: what is made by it would not be due for as long."""
+    late: list[float] = []
+
+    def stall(*_: Any) -> None:
+        late.append(time.monotonic())
+        time.sleep(0.3)
+
+    with connect(world.url).connect() as c:
+        event.listen(c, "before_cursor_execute", stall)
+        read_clock(c)
+        event.remove(c, "before_cursor_execute", stall)
+        known = read_clock(c)
+    assert len(late) == 1
+    assert known <= world.clock() + 0.02
 
 
 def test_sqlite_is_durable_and_for_many_processes(sqlite_journal_url: str) -> None:

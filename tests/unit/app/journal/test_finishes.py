@@ -206,3 +206,15 @@ def test_whatever_an_agent_answers_can_be_written(
     outcome = Outcome(state=State.SUCCEEDED, value=answer.value)
     assert journal.finish(claim, outcome).result(SOON).applied
     assert Outcome.model_validate(world.row("s").outcome).value == value
+
+
+@pytest.mark.parametrize(("delay_s", "error"), [(3600.0, TIRED), (0.0, TIRED), (0.0, None)])
+def test_what_is_cancelled_as_it_is_postponed_ends(
+    world: World, journal: Journal, delay_s: float, error: ErrorInfo | None
+) -> None:
+    """The cancellation is committed before its news comes to who runs it: nobody would wake it."""
+    claim = claimed(journal, "s", step())
+    assert world.journal("other").cancel("s").applied
+    postponed = journal.postpone(claim, delay_s=delay_s, error=error).result(SOON)
+    assert postponed.outcome is not None
+    assert (postponed.outcome.state, world.row("s").state) == ("cancelled", "cancelled")

@@ -3,15 +3,18 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from app.journal import Journal, joins, wakes
 from app.journal.claims import ClaimStep
 from app.journal.expansions import ExpandStep
 from app.journal.finishes import FinishStep, PostponeStep
+from app.journal.models import Join
 from app.journal.rows import Aftermath, Claimed, Refusal, derived_id
 from app.plan import MemberState
 from celery_agents.contracts.outcome import Outcome, State
@@ -19,12 +22,14 @@ from tests.unit.app.journal.support import (
     DONE,
     FAILED,
     SOON,
+    OnPostgres,
     World,
     batch,
     claimed,
     expand,
     finished,
     ids,
+    meanwhile,
     plan,
     refused,
     step,
@@ -356,3 +361,31 @@ def test_locks_are_asked_for_in_one_order(journal: Journal) -> None:
     with journal.engine.begin() as c:
         wanted = [("q", "r"), (None, "r"), ("p", "p"), ("q", "r"), ("", "r")]
         joins.lock(c, wanted)  # nothing there: no error either
+
+
+class TestRounds(OnPostgres):
+    @pytest.mark.parametrize("shoots", [True, False], ids=["by a shot", "in a transaction"])
+    def test_a_member_that_ends_as_its_parent_begins_a_round_is_counted(
+        self, world: World, journal: Journal, shoots: bool
+    ) -> None:
+        """m fails while the timer starts n beside it; its end is committed with one of another
+        parent, whose join somebody holds."""
+        x, _ = expand(journal, "a", plan("x", "y"))
+        (m,) = expand(journal, "c", plan("m", kind="first", timeout_s=60, keep=True))
+        x, m = replace(x, policy="all"), replace(m, policy="first")
+        ends = [FinishStep(x, DONE, journal.rules), FinishStep(m, FAILED, journal.rules)]
+        writer: Any = journal._writer
+        commit = (lambda: writer._commit(list(ends))) if shoots else (lambda: batch(journal, *ends))
+        other = world.journal("other")
+        with world.engine.connect() as c:
+            holding = c.begin()
+            c.execute(select(Join.step_id).where(Join.step_id == "a").with_for_update())
+            with meanwhile(world, commit):
+                world.set_join("c", deadline_at=lambda now: now - 1)
+                again = other.expand(claimed(other, "c"), plan("m", "n", kind="first"))
+                assert ids(again.result(SOON).members) == [derived_id("c", "n")]
+                holding.rollback()
+        assert world.row(m.id).state == "failed"
+        assert (world.join("c").round, world.join("c").done) == (2, 1)
+        n = claimed(other, derived_id("c", "n"))
+        assert ids(other.finish(n, FAILED).result(SOON).wakes) == ["c"]

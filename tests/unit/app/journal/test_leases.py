@@ -6,17 +6,20 @@ import subprocess
 import sys
 import threading
 from functools import partial
+from typing import Any
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import Connection, delete, text
 
 from app.journal import Journal
 from app.journal.leases import take_duty
 from app.journal.models import Worker
 from app.journal.rows import Refusal
+from celery_agents.errors import JournalUnavailableError
 from tests.unit.app.journal.support import (
     DONE,
     SOON,
+    OnPostgres,
     World,
     claimed,
     expand,
@@ -153,3 +156,40 @@ def test_a_duty_falls_to_another_when_its_lease_ends(world: World, journal: Jour
     assert other.transaction(lambda c: take_duty(c, "recovery", "b", 600))
     assert not journal.transaction(lambda c: take_duty(c, "recovery", "a", 600))
     assert journal.transaction(lambda c: take_duty(c, "another", "a", 600))
+
+
+def test_a_claim_of_which_nobody_knows_was_no_attempt(world: World, journal: Journal) -> None:
+    """Its answer was lost: two heartbeats later it is given back, and has its one attempt still."""
+    claimed(journal, "s", step(max_attempts=1))
+    journal.give_back(["s"])
+    assert claimed(world.journal("other"), "s").attempt == 1
+
+
+def test_what_was_claimed_once_more_is_not_given_back(world: World, journal: Journal) -> None:
+    first = claimed(journal, "s", step())
+    journal.postpone(first, delay_s=0).result(SOON)
+    second = claimed(journal, "s")
+    journal.give_back(["s"], {"s": first.token})
+    assert (world.row("s").state, world.row("s").token) == ("running", second.token)
+    journal.give_back(["s"], {"s": second.token})
+    assert world.row("s").state == "ready"
+
+
+class TestAPoolThatIsEmpty(OnPostgres):
+    def test_a_heartbeat_waits_for_nobody_s_connection(
+        self, world: World, journal: Journal
+    ) -> None:
+        """Reads of many steps hold all connections for longer than a lease, on a healthy server."""
+        journal.engine.pool._timeout = 0.2  # type: ignore[attr-defined]  # of the queue's
+        held: list[Any] = []
+
+        def take_all(connection: Connection) -> None:
+            held.extend(connection.engine.connect() for _ in range(100))
+
+        with pytest.raises(JournalUnavailableError):
+            journal.read(take_all)
+        assert len(held) > 1
+        assert journal.beat().alive
+        for connection in held:
+            connection.close()
+        assert journal.read(lambda c: c.execute(text("SELECT 1")).scalar()) == 1

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from app.journal import Journal, wakes
 from app.journal.models import Worker
@@ -57,6 +57,18 @@ def test_steps_of_a_dead_worker_are_found_at_once(world: World, journal: Journal
     assert look(other, wakes.orphaned) == []  # its message is on its way
     world.set("s", wake_at=0.0)
     assert ids(look(other, wakes.orphaned)) == ["s"]
+
+
+def test_steps_of_a_worker_that_nobody_knows_are_found(world: World, journal: Journal) -> None:
+    """It left as a claim of it was under way."""
+    leaving, other = world.journal("leaving"), world.journal("other")
+    claimed(leaving, "s", step())
+    claimed(other, "alive", step("alive"))
+    with world.engine.begin() as c:
+        c.execute(delete(Worker).where(Worker.id == leaving.me.id))
+    assert ids(look(journal, wakes.orphaned)) == ["s"]
+    assert look(journal, wakes.orphaned) == []  # its message is on its way
+    assert claimed(journal, "s").attempt == 2
 
 
 def test_a_step_that_had_been_woken_before_is_found_as_soon(world: World, journal: Journal) -> None:

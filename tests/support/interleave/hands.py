@@ -1,0 +1,221 @@
+"""What an actor does to the journal, and what it was told: as a worker's own code does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+from sqlalchemy import text
+
+from app.journal import Journal, approvals, compensations, dead, joins, leases, wakes
+from app.journal.calls import Begun
+from app.journal.claims import ClaimStep
+from app.journal.cleanup import Retention, clean_journal
+from app.journal.finishes import FinishStep, Postponed
+from app.journal.rows import Aftermath, Claimed, Finished, NewStep, Wake
+from app.journal.writer import Operation
+from app.plan import Expand
+from celery_agents.contracts.outcome import ErrorInfo, Outcome
+from celery_agents.errors import AgentsError
+from tests.support.interleave.ground import GRACE_S, Ground
+
+T = TypeVar("T")
+SOON_S = 20
+#: Rows that an actor asked for at once.
+MANY = 100
+BACKOFF_S = 300.0
+KEPT = Retention(succeeded_days=30, others_days=30, dead_letters_days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One thing that was asked of the journal, and its answer (or its error)."""
+
+    what: str
+    step_id: str
+    answer: Any
+    about: Any = None  # the claim, the outcome: what was said
+
+
+@dataclass(slots=True)
+class Hand:
+    """One actor's way to the journal, in one of the workers' names."""
+
+    ground: Ground
+    number: int
+    told: list[Told] = field(default_factory=list)
+
+    @property
+    def journal(self) -> Journal:
+        return self.ground.journals[self.number]
+
+    def as_(self, who: str) -> Hand:
+        """Go on as that worker."""
+        self.journal.me = self.ground.who[who]
+        return self
+
+    def _tell(self, what: str, step_id: str, work: Callable[[], T], about: Any = None) -> T:
+        try:
+            answer = work()
+        except AgentsError as error:
+            self.told.append(Told(what, step_id, error, about))
+            raise
+        self.told.append(Told(what, step_id, answer, about))
+        return answer
+
+    # -- by the writer
+
+    def claim(self, step_id: str, new: NewStep | None = None) -> Any:
+        def work() -> Any:
+            return self.journal.claim(step_id, new).result(SOON_S)
+
+        return self._tell("claim", step_id, work, self.journal.me.id)
+
+    def finish(self, claim: Claimed, outcome: Outcome) -> Aftermath:
+        def work() -> Aftermath:
+            return self.journal.finish(claim, outcome).result(SOON_S)
+
+        return self._tell("finish", claim.id, work, (claim, outcome))
+
+    def expand(self, claim: Claimed, plan: Expand) -> Any:
+        def work() -> Any:
+            return self.journal.expand(claim, plan).result(SOON_S)
+
+        return self._tell("expand", claim.id, work, (claim, plan))
+
+    def postpone(self, claim: Claimed, delay_s: float, error: ErrorInfo | None) -> Postponed:
+        def work() -> Postponed:
+            return self.journal.postpone(claim, delay_s=delay_s, error=error).result(SOON_S)
+
+        return self._tell("postpone", claim.id, work, (claim, error))
+
+    def insert(self, new: NewStep) -> object:
+        return self._tell("insert", new.id, lambda: self.journal.insert(new).result(SOON_S))
+
+    def start_call(self, claim: Claimed, seq: int = 0) -> Begun:
+        def work() -> Begun:
+            given = (seq, "model", "f", f"key/{claim.id}/{seq}"[:36])
+            return self.journal.start_call(claim, *given).result(SOON_S)
+
+        return self._tell("start_call", claim.id, work, claim)
+
+    def finish_call(self, claim: Claimed, seq: int = 0) -> Any:
+        def work() -> Any:
+            return self.journal.finish_call(claim, seq, {"value": 1}).result(SOON_S)
+
+        return self._tell("finish_call", claim.id, work, claim)
+
+    def settle(self, step_id: str, token: int) -> object:
+        return self._tell(
+            "settle", step_id, lambda: self.journal.settle(step_id, token).result(SOON_S)
+        )
+
+    def batch(self, *operations: Operation[Any]) -> object:
+        """Several writes in one group commit."""
+        writer: Any = self.journal._writer
+        writer.write(list(operations))
+        for o in operations:
+            if isinstance(o, ClaimStep):
+                self._tell("claim", o.step_id, partial(o.future.result, SOON_S), o.worker_id)
+            elif isinstance(o, FinishStep):
+                c = o.conclusion
+                about = (_Ended(c.step_id, c.token or 0), c.outcome)
+                self._tell("finish", c.step_id, partial(o.future.result, SOON_S), about)
+            else:
+                o.future.result(SOON_S)
+        return [o.future.result(SOON_S) for o in operations]
+
+    # -- by transactions of their own
+
+    def cancel(self, step_id: str) -> Aftermath:
+        return self._tell("cancel", step_id, lambda: self.journal.cancel(step_id))
+
+    def approve(self, run_id: str, step_id: str, choice: str) -> Aftermath:
+        work = lambda: self.journal.approve(run_id, choice)  # noqa: E731
+        return self._tell("approve", step_id, work, choice)
+
+    def requeue(self, step_id: str) -> Wake:
+        def work() -> Wake:
+            return self.journal.transaction(lambda c: dead.requeue_step(c, step_id, GRACE_S))
+
+        return self._tell("requeue", step_id, work)
+
+    def late_joins(self) -> Aftermath:
+        j = self.journal
+
+        def work() -> Aftermath:
+            return j.transaction(lambda c: wakes.late_joins(c, MANY, j.rules))
+
+        return self._tell("late_joins", "", work)
+
+    def sweep(self, find: Any) -> list[Wake]:
+        def work() -> list[Wake]:
+            return self.journal.transaction(lambda c: find(c, MANY, GRACE_S, BACKOFF_S))
+
+        return self._tell("sweep", find.__name__, work)
+
+    def beat(self) -> leases.Beat:
+        return self._tell("beat", self.journal.me.id, self.journal.beat)
+
+    def give_back(self, claim: Claimed) -> object:
+        tokens = {claim.id: claim.token}
+        work = lambda: self.journal.give_back([claim.id], tokens)  # noqa: E731
+        return self._tell("give_back", claim.id, work, claim)
+
+    def leave(self) -> object:
+        def work() -> None:
+            self.journal.transaction(lambda c: leases.leave(c, self.journal.me))
+
+        return self._tell("leave", self.journal.me.id, work)
+
+    def let_go(self, run_id: str) -> Aftermath | None:
+        def work() -> Aftermath | None:
+            return self.journal.transaction(lambda c: compensations.let_go(c, run_id))
+
+        return self._tell("let_go", run_id, work)
+
+    def clean(self) -> Any:
+        def work() -> Any:
+            return clean_journal(
+                self.journal.engine, KEPT, batch=MANY, lock_s=60.0, sleep=lambda _: None
+            )
+
+        return self._tell("clean", "", work)
+
+    def members(self, step_id: str) -> list[Any]:
+        return self.journal.read(lambda c: joins.members(c, step_id))
+
+    def undoable(self, run_id: str) -> list[compensations.Finished]:
+        return self.journal.read(lambda c: compensations.finished(c, run_id))
+
+    def waiting_for_a_person(self, run_id: str) -> Any:
+        return self.journal.read(lambda c: approvals.waiting(c, run_id))
+
+    def write(self, statement: str, **values: Any) -> object:
+        """Let the world change by itself: what the clock would do, is done to the rows."""
+        return self.journal.transaction(lambda c: c.execute(text(statement), values))
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """As much of a claim as a batch's end says of it."""
+
+    id: str
+    token: int
+
+
+def wakes_told(told: Sequence[Told]) -> set[str]:
+    """Steps for which somebody was told to send a message."""
+    found: set[str] = set()
+    for t in told:
+        answer = t.answer.aftermath if isinstance(t.answer, Finished) else t.answer
+        if isinstance(answer, Aftermath):
+            found |= {w.id for w in answer.wakes}
+            found |= {w.id for w in getattr(answer, "members", [])}
+        if isinstance(answer, Wake):
+            found.add(answer.id)
+        if isinstance(answer, list):
+            found |= {w.id for w in answer if isinstance(w, Wake)}
+    return found
