@@ -20,9 +20,8 @@ from urllib.request import ProxyHandler, build_opener, getproxies, proxy_bypass
 
 from agents.backends.base import Answer, Turn
 from agents.entries import CeleryEntry, Entry, HttpEntry, ModelEntry
+from agents.performing import Perform, performed
 from agents.registry import Registered
-from app.health import Probe
-from app.performing import Perform, performed
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import redact
 
@@ -35,6 +34,15 @@ _HOSTS = {
     "google": "https://generativelanguage.googleapis.com",
 }
 _PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What one look at a target found."""
+
+    target: str
+    error: str | None = None  # None: it is well
+    latency_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from app.health import Condition, Probe, probe_broker, probe_journal
+from agents.probes import Probe
+from app.health import Condition, probe_broker, probe_journal
 from app.journal import health as rows
 from app.runtime import Runtime
 from celery_agents.errors import AgentsError, ConfigurationError

@@ -13,6 +13,7 @@ from typing import Any
 from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine, select
 
+from agents.probes import Probe
 from app.journal import Journal
 from app.journal import health as rows
 from app.journal.engine import now, read_clock, reading
@@ -34,15 +35,6 @@ class Condition(StrEnum):
     UNKNOWN = "unknown"  # too few probes to tell
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """What one look at a target found."""
-
-    target: str
-    error: str | None = None  # None: it is well
-    latency_ms: float | None = None
 
 
 def judged(

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NoReturn
 from celery import Task
 from celery.exceptions import Ignore, Reject
 
+from agents.plan import Expand, MemberState
 from app.answers import ESCAPED, bounded, kept
 from app.fibers import blocking, sleep, wait
 from app.intake import priority_of, queue_of
@@ -21,7 +22,6 @@ from app.journal.expansions import Expanded
 from app.journal.finishes import Postponed
 from app.journal.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused
 from app.permits import permit
-from app.plan import Expand, MemberState
 from app.publish import follow_on, publish
 from app.reply import Reply
 from app.requests import STEP_REQUEST

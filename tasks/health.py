@@ -7,12 +7,12 @@ from typing import Any
 from celery import Celery, shared_task
 
 from agents.probes import probe_agents
+from app.agents import registry_of
 from app.fibers import wait
 from app.health import probe_broker, probe_journal, record
 from app.journal.slots import take_slot
 from app.runtime import runtime_of
 from celery_agents import names
-from tasks.registry import registry_of
 
 
 @shared_task(name=names.PROBE, bind=True)

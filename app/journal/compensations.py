@@ -17,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select, update
 
+from agents.patterns.compensate import Finished
 from app.journal import heads, joins
 from app.journal.engine import now
 from app.journal.models import Event, Run, Step, table
@@ -29,15 +30,6 @@ from celery_agents.contracts.patterns import STOPPING
 
 _S = table(Step).c
 _R = table(Run).c
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A step that succeeded and can be undone."""
-
-    id: str
-    agent: str | None
-    compensation: Compensation
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from sqlalchemy import Connection, bindparam, select, update
 
+from agents.plan import Expand
 from app.journal import joins, shots
 from app.journal.finishes import event
 from app.journal.members import NewMember, insert_members
@@ -16,7 +17,6 @@ from app.journal.models import Step, table
 from app.journal.rows import Aftermath, Claimed, Wake, derived_id
 from app.journal.shots import Shot
 from app.journal.writer import Operation
-from app.plan import Expand
 from celery_agents.contracts.outcome import State
 
 _S = table(Step).c

@@ -17,10 +17,10 @@ from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.dml import Insert
 
+from agents.plan import JoinPolicy, MemberState
 from app.journal.engine import now
 from app.journal.models import Join, Run, Step, table
 from app.journal.rows import Aftermath, Wake
-from app.plan import JoinPolicy, MemberState
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.errors import StepCancelledError
 

@@ -13,13 +13,13 @@ from celery import Celery, signals
 from celery.exceptions import Ignore, Reject, Retry
 from sqlalchemy import select, update
 
+from agents.plan import Expand, Member
 from app.journal import reads
 from app.journal.claims import ClaimStep
 from app.journal.expansions import ExpandStep
 from app.journal.finishes import FinishStep
 from app.journal.models import Step as StepRow
 from app.journal.rows import Claimed, derived_id
-from app.plan import Expand, Member
 from app.runtime import Runtime
 from app.step import Step
 from app.task import StepTask, _outcome, _Stopped

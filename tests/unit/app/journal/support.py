@@ -7,13 +7,13 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Engine, insert, select, update
 
+from agents.plan import Expand, JoinPolicy, Member, MemberState
 from app.journal import Journal, joins
 from app.journal.engine import connect, now, read_clock
 from app.journal.leases import Identity
 from app.journal.models import Call, Event, Join, Run, Step, Worker
 from app.journal.rows import Claimed, Finished, NewStep, Refusal, Refused, Wake, derived_id
 from app.journal.writer import Operation, _apply, in_transaction
-from app.plan import Expand, JoinPolicy, Member, MemberState
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 
 T = TypeVar("T")

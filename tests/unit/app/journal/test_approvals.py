@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from agents.plan import Expand
 from app.journal import Journal
-from app.plan import Expand
 from celery_agents import names
 from celery_agents.errors import InvalidPayloadError
 from tests.unit.app.journal.support import SOON, World, claimed, finished, ids, member, step

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from agents.plan import MemberState
 from app.journal import Journal, joins, wakes
 from app.journal.claims import ClaimStep
 from app.journal.expansions import ExpandStep
 from app.journal.finishes import FinishStep, PostponeStep
 from app.journal.rows import Aftermath, Claimed, Refusal, derived_id
-from app.plan import MemberState
 from celery_agents.contracts.outcome import Outcome, State
 from tests.unit.app.journal.support import (
     DONE,

@@ -11,7 +11,7 @@ from kombu.exceptions import OperationalError
 from agents.backends.base import Answer, StepContext, Turn
 from agents.backends.values import digest, shown
 from agents.entries import CeleryEntry
-from app.plain import plain_json
+from agents.plain import plain_json
 from celery_agents.contracts.outcome import Usage
 from celery_agents.errors import AgentFailedError, ProviderUnavailableError, redact
 

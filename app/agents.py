@@ -7,10 +7,13 @@ from typing import Any
 
 from agents.backends.clients import SharedClients
 from agents.registry import Registry, Resources
+from app.breaker import Breakers
+from app.celery_agent import CeleryBackend
+from app.health import STALE_INTERVALS, HealthView
 from app.journal.announce import announce
 from app.runtime import Runtime, runtime_started, runtime_stopping
+from app.turns import Turns
 from celery_agents.values import storable
-from tasks.celery_agent import CeleryBackend
 
 
 def registry_of(runtime: Runtime) -> Registry:
@@ -30,6 +33,21 @@ def _make(runtime: Runtime) -> Registry:
     )
     registry.load(config=settings.config, modules=settings.modules)
     return registry
+
+
+def turns_of(runtime: Runtime) -> Turns:
+    """How agents are asked in this process."""
+    registry, settings = registry_of(runtime), runtime.settings
+
+    def make() -> Turns:
+        health = HealthView(
+            runtime.journal,
+            fresh_s=STALE_INTERVALS * settings.health_interval_s,
+            cache_s=settings.health_cache_s,
+        )
+        return Turns(registry, Breakers.connect(settings), health)
+
+    return runtime.resource(Turns, make)
 
 
 @runtime_started.connect(weak=False)
