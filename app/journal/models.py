@@ -269,7 +269,7 @@ class Health(Base):
 
 
 class Slot(Base):
-    """A turn of a schedule that was taken: whichever beat sent it, it runs once."""
+    """The newest turn of a schedule: whichever beat sent it, it runs once."""
 
     __tablename__ = "slots"
 

@@ -39,8 +39,10 @@ class Member(RedisServer):
 
     @property
     def role(self) -> str:
-        with self.client() as client:
+        """``master``, ``slave``, or nothing while it changes and drops its clients."""
+        with self.client() as client, suppress(redis.ConnectionError):
             return str(client.role()[0])
+        return ""
 
     def follows(self) -> bool:
         """Whether it has all that its primary had when it began to follow."""

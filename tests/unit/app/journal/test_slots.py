@@ -3,6 +3,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import update
 
 from app.journal import slots
 from app.journal.models import Slot
@@ -10,7 +11,7 @@ from app.journal.slots import take_slot
 from app.journal.writer import in_transaction
 from tests.unit.app.journal.support import World
 
-LONG_S = 10_000_000.0  # no turn of it ends during a test, but for one moment in four months
+LONG_S = 10_000_000.0  # no turn of it ends during a test
 
 
 def take(world: World, schedule: str = "s", every_s: float = LONG_S, worker: str = "w") -> bool:
@@ -20,31 +21,29 @@ def take(world: World, schedule: str = "s", every_s: float = LONG_S, worker: str
 def test_the_first_one_has_the_turn(world: World) -> None:
     assert take(world, worker="first")
     assert not take(world, worker="second")
-    row = world.one(Slot, Slot.slot % 2 == 0)
+    row = world.one(Slot)
     assert (row.schedule, row.worker_id) == ("s", "first")
-    assert row.slot == 2 * int(row.taken_at // LONG_S)
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "taken"),
+    ("seconds", "taken"),
     [
-        (59.99, 60.01, False),  # two clocks, or two beats, at a border
-        (60.01, 59.99, False),
-        (60.0, 119.99, False),  # the same turn
-        (60.0, 120.0, True),
-        (60.5, 120.1, True),
-        (30.0, 60.0, True),  # no border is near the first
-        (59.0, 90.0, True),
-        (15.0, 44.0, False),
+        ((59.99, 60.01), "-"),  # two beats, wherever a minute begins
+        ((60.0, 90.0, 120.0), "-+"),  # each beat sends twice a turn
+        ((60.0, 89.0, 90.0, 119.0, 120.0, 149.0), "--+--"),  # two beats do
+        ((60.0, 100.0, 130.0), "-+"),  # another beat takes over
+        ((60.0, 104.9, 105.1), "-+"),
+        ((60.0, 10.0, 40.0), "+-"),  # the database's clock was set back
+        ((60.0, 6_000.0), "+"),
     ],
 )
-def test_turns_and_their_borders(
-    world: World, monkeypatch: pytest.MonkeyPatch, first: float, second: float, taken: bool
+def test_turns_are_told_by_the_time_since_the_last(
+    world: World, monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, ...], taken: str
 ) -> None:
-    clock = iter([first, second])
+    clock = iter(seconds)
     monkeypatch.setattr(slots, "read_clock", lambda _: 6_000_000.0 + next(clock))
     assert take(world, every_s=60.0)
-    assert take(world, every_s=60.0) is taken
+    assert [take(world, every_s=60.0) for _ in taken] == [t == "+" for t in taken]
 
 
 def test_each_schedule_has_its_own(world: World) -> None:
@@ -52,10 +51,10 @@ def test_each_schedule_has_its_own(world: World) -> None:
     assert take(world, "b")
 
 
-def test_the_next_turn_is_another(world: World) -> None:
-    assert all(take(world, every_s=0.000_001) for _ in range(3))
-
-
-def test_one_of_many_at_once(world: World) -> None:
+@pytest.mark.parametrize("first", [True, False])
+def test_one_of_many_at_once(world: World, first: bool) -> None:
+    if not first:
+        assert take(world)
+        in_transaction(world.engine, lambda c: c.execute(update(Slot).values(taken_at=1.0)))
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(lambda n: take(world, worker=f"{n}"), range(8))) == 1
