@@ -9,7 +9,7 @@ from agents.backends.clients import SharedClients
 from agents.registry import Registry, Resources
 from app.breaker import Breakers
 from app.celery_agent import CeleryBackend
-from app.health import STALE_INTERVALS, HealthView
+from app.health_view import STALE_INTERVALS, HealthView
 from app.journal.announce import announce
 from app.runtime import Runtime, runtime_started, runtime_stopping
 from app.turns import Turns

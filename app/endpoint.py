@@ -14,8 +14,9 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from agents.probes import Probe
-from app.health import Condition, probe_broker, probe_journal
+from app.health import probe_broker, probe_journal
 from app.journal import health as rows
+from app.journal.health import Condition
 from app.runtime import Runtime
 from celery_agents.errors import AgentsError, ConfigurationError
 

@@ -5,7 +5,7 @@ from the run's, and its row is written in the transaction that ends the root. A 
 that has a compensation says so in the row of its run. Both write that row, so of two at the same
 time the second one sees the first; and runs without compensations cost no statement more.
 
-Lock order: the row of a run comes last, after those of joins and steps (see joins.py).
+Lock order: the row of a run comes last, after those of joins and steps (see locks.py).
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select, update
 
 from agents.patterns.compensate import Finished
-from app.journal import heads, joins
+from app.journal import heads, joins, locks
 from app.journal.engine import now
 from app.journal.models import Event, Run, Step, table
 from app.journal.rows import Aftermath, Wake
+from app.journal.wake_columns import WAKE_COLUMNS, wake_of
 from celery_agents import names
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.compensation import Compensation, compensation_id
@@ -124,10 +125,10 @@ def _begin(connection: Connection, run_id: str, wake_grace_s: float) -> Wake | N
         _insertion(connection.dialect.name)
         .values({**row, "id": compensation_id(run_id), "created_at": now()})
         .on_conflict_do_update(index_elements=[_S.id], set_=anew, where=_S.state != State.WAITING)
-        .returning(*joins.WAKE_COLUMNS)
+        .returning(*WAKE_COLUMNS)
     )
     made = connection.execute(upsert).first()
-    return None if made is None else joins.wake_of(made)
+    return None if made is None else wake_of(made)
 
 
 @cache
@@ -155,7 +156,7 @@ def let_go(connection: Connection, run_id: str) -> Aftermath | None:
     still_open = select(_S.id).where(_of(run_id), _S.state.in_(_OPEN)).limit(1)
     if connection.execute(still_open).first() is None:
         return None
-    joins.lock(connection, [(run_id, run_id)])
+    locks.lock(connection, [(run_id, run_id)])
     cancels = joins.drop_members(connection, [run_id], State.CANCELLED)
     return Aftermath(cancels=cancels) if connection.execute(still_open).first() else None
 

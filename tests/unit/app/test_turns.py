@@ -15,7 +15,7 @@ from agents.breaker import BreakerPolicy
 from agents.entries import entry_adapter
 from agents.registry import Registered, Registry
 from app.breaker import Admission, Breakers, Change, Switch
-from app.health import HealthView
+from app.health_view import HealthView
 from app.loop import process_loop
 from app.reply import Reply
 from app.step import Step

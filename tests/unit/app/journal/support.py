@@ -12,8 +12,10 @@ from app.journal import Journal, joins
 from app.journal.engine import connect, now, read_clock
 from app.journal.leases import Identity
 from app.journal.models import Call, Event, Join, Run, Step, Worker
+from app.journal.operation import Operation
 from app.journal.rows import Claimed, Finished, NewStep, Refusal, Refused, Wake, derived_id
-from app.journal.writer import Operation, _apply, in_transaction
+from app.journal.transactions import in_transaction
+from app.journal.writer import _apply
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agents.plan import MemberState
-from app.journal import Journal, joins, wakes
+from app.journal import Journal, locks, wakes
 from app.journal.claims import ClaimStep
 from app.journal.expansions import ExpandStep
 from app.journal.finishes import FinishStep, PostponeStep
@@ -346,4 +346,4 @@ def test_finishers_and_a_cancel_at_once_leave_nothing_open(world: World) -> None
 def test_locks_are_asked_for_in_one_order(journal: Journal) -> None:
     with journal.engine.begin() as c:
         wanted = [("q", "r"), (None, "r"), ("p", "p"), ("q", "r"), ("", "r")]
-        joins.lock(c, wanted)  # nothing there: no error either
+        locks.lock(c, wanted)  # nothing there: no error either

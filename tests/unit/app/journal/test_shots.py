@@ -21,8 +21,8 @@ from app.journal.expansions import ExpandStep
 from app.journal.finishes import FinishStep, Settle
 from app.journal.held import _BY_HASH, _BY_INDEX
 from app.journal.models import Join, Step
+from app.journal.operation import Operation
 from app.journal.rows import Aftermath, Claimed, NewStep, derived_id
-from app.journal.writer import Operation
 from celery_agents.contracts.compensation import Compensation
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from tests.unit.app.journal.proxy import Proxy
