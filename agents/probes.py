@@ -20,10 +20,9 @@ from urllib.request import ProxyHandler, build_opener, getproxies, proxy_bypass
 
 from agents.backends.base import Answer, Turn
 from agents.entries import CeleryEntry, Entry, HttpEntry, ModelEntry
+from agents.performing import Perform, performed
 from agents.registry import Registered
-from app.fibers import in_thread
-from app.health import Probe
-from app.performing import Perform, performed
+from agents.threads import InThread, in_thread
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import redact
 
@@ -36,6 +35,15 @@ _HOSTS = {
     "google": "https://generativelanguage.googleapis.com",
 }
 _PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What one look at a target found."""
+
+    target: str
+    error: str | None = None  # None: it is well
+    latency_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +145,11 @@ def _is_local(host: str) -> bool:
 
 
 async def probe_agents(
-    agents: Iterable[Registered], *, timeout_s: float, queues: Queues
+    agents: Iterable[Registered],
+    *,
+    timeout_s: float,
+    queues: Queues,
+    in_thread: InThread = in_thread,
 ) -> list[Probe]:
     """Look at agents and providers, each check once and all at the same time."""
     known = {a.name: a for a in agents}
@@ -151,7 +163,7 @@ async def probe_agents(
     async def look(check: Check) -> tuple[str | None, float]:
         async with limit:
             began = time.perf_counter()
-            error = await _error_of(check, known, served, timeout_s)
+            error = await _error_of(check, known, served, timeout_s, in_thread)
             return error, (time.perf_counter() - began) * 1000
 
     found = dict(zip(wanted, await asyncio.gather(*map(look, wanted)), strict=True))
@@ -162,7 +174,11 @@ async def probe_agents(
 
 
 async def _error_of(
-    check: Check, agents: dict[str, Registered], served: set[str], timeout_s: float
+    check: Check,
+    agents: dict[str, Registered],
+    served: set[str],
+    timeout_s: float,
+    in_thread: InThread,
 ) -> str | None:
     try:
         async with asyncio.timeout(timeout_s):

@@ -14,7 +14,7 @@ from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import ArgsKwargs
 
 from agents.backends.invoke import invoke
-from app.plain import plain_json
+from agents.plain import plain_json
 from celery_agents.agent import Effects
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import (

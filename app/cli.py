@@ -18,7 +18,7 @@ from app.intake import Intake
 from app.journal import cancels, cleanup, migrate, reads
 from app.journal.engine import connect, reading
 from app.journal.joins import Rules
-from app.journal.writer import in_transaction
+from app.journal.transactions import in_transaction
 from app.publish import publish
 from app.settings import Settings
 from app.upkeep import clean_all, would_clean

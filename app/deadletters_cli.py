@@ -13,7 +13,7 @@ from celery.bin.base import CeleryCommand
 
 from app.deadletters import DeadLetters, Landing
 from app.journal.engine import connect
-from app.journal.writer import in_transaction
+from app.journal.transactions import in_transaction
 from app.publish import publish
 from celery_agents.visible import visible, visible_lines
 

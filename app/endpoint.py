@@ -18,8 +18,10 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from app.health import Condition, Probe, probe_broker, probe_journal
+from agents.probes import Probe
+from app.health import probe_broker, probe_journal
 from app.journal import health as rows
+from app.journal.health import Condition
 from app.runtime import Runtime
 from celery_agents.errors import AgentsError, ConfigurationError
 from celery_agents.noted import counts

@@ -3,47 +3,28 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine, select
 
+from agents.probes import Probe
+from app.health_view import STALE_INTERVALS
 from app.journal import Journal
 from app.journal import health as rows
 from app.journal.engine import now, read_clock, reading
-from app.journal.writer import in_transaction
+from app.journal.health import Condition
+from app.journal.transactions import in_transaction
 from app.redis_client import connect_redis
 from app.settings import Settings
 from celery_agents.errors import AgentsError, redact
-from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
 
-#: A finding older than so many intervals says nothing any more: beat is not running.
-STALE_INTERVALS = 3
 _MESSAGE_LIMIT = 300
-
-
-class Condition(StrEnum):
-    """How a target is."""
-
-    UNKNOWN = "unknown"  # too few probes to tell
-    HEALTHY = "healthy"
-    UNHEALTHY = "unhealthy"
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """What one look at a target found."""
-
-    target: str
-    error: str | None = None  # None: it is well
-    latency_ms: float | None = None
 
 
 def judged(
@@ -124,31 +105,6 @@ def timed(target: str, look: Callable[[], object]) -> Probe:
 
 def _ask_clock(connection: Connection) -> None:
     connection.execute(select(now()))
-
-
-class HealthView:
-    """The unhealthy targets as one process sees them, at most ``cache_s`` late."""
-
-    def __init__(self, journal: Journal, *, fresh_s: float, cache_s: float) -> None:
-        self._journal = journal
-        self._fresh_s = fresh_s
-        self._cache_s = cache_s
-        self._lock = threading.Lock()
-        self._known: frozenset[str] = frozenset()
-        self._until = 0.0
-
-    def unhealthy(self) -> frozenset[str]:
-        """Their names. What was known last holds while the journal is away."""
-        with self._lock:
-            if time.monotonic() >= self._until:
-                try:
-                    self._known = self._journal.read(
-                        lambda c: rows.in_state(c, Condition.UNHEALTHY, self._fresh_s)
-                    )
-                except AgentsError as error:
-                    note(log, "health", "Health is not known", error=error)
-                self._until = time.monotonic() + self._cache_s
-            return self._known
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.plan import Expand
+from agents.plan import Expand
 from celery_agents.errors import PayloadTooLargeError
 
 #: So few members cannot hold more than the limit is.

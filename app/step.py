@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from agents.performing import Perform, performed
+from agents.plan import MemberState, Tally
 from app.answers import bounded, too_large
 from app.fibers import arrival, in_thread
 from app.journal.calls import Begun
 from app.journal.rows import Claimed
-from app.performing import Perform, performed
-from app.plan import MemberState, Tally
 from app.reply import Reply
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import Answer, ErrorInfo, Usage

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NoReturn
 from celery import Task
 from celery.exceptions import Ignore, Reject
 
+from agents.plan import Expand, MemberState, within
 from app.answers import ESCAPED, bounded, kept
 from app.fibers import blocking, sleep, wait
 from app.intake import past, priority_of, queue_of
@@ -22,7 +23,6 @@ from app.journal.finishes import Postponed
 from app.journal.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused
 from app.logs import returned
 from app.permits import permit
-from app.plan import Expand, MemberState, within
 from app.publish import follow_on, publish
 from app.reply import Reply
 from app.requests import STEP_REQUEST

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from app.intake import Intake
 from app.journal.cleanup import Retention, clean_journal, what_would_go
 from app.journal.engine import reading
-from app.journal.writer import in_transaction
+from app.journal.transactions import in_transaction
 from app.settings import Settings
 from celery_agents.noted import note
 

@@ -8,7 +8,6 @@ from tasks import (
     gather,
     health,
     mapping,
-    registry,
     upkeep,
     vote,
 )
@@ -21,7 +20,6 @@ __all__ = [
     "gather",
     "health",
     "mapping",
-    "registry",
     "upkeep",
     "vote",
 ]

@@ -6,13 +6,12 @@ from celery import shared_task
 
 from agents import compensation
 from agents.backends.base import Turn
+from app.agents import registry_of, turns_of
 from app.step import Step
 from app.task import StepTask
 from celery_agents import names
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.outcome import Answer, Outcome
-from tasks.registry import registry_of
-from tasks.turns import turns_of
 
 
 @shared_task(base=StepTask, name=names.ASK, request_type=Ask)

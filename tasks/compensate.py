@@ -8,9 +8,10 @@ from celery import shared_task
 
 from agents.compensation import compensation_of
 from agents.patterns import compensate as pattern
+from agents.plan import Expand
+from app.agents import registry_of
 from app.journal import compensations
 from app.journal.compensations import Uncertain
-from app.plan import Expand
 from app.step import Step
 from app.task import StepTask
 from celery_agents import names
@@ -19,7 +20,6 @@ from celery_agents.contracts.compensation import Undoing, compensation_id
 from celery_agents.contracts.outcome import Outcome
 from celery_agents.contracts.patterns import Compensate
 from celery_agents.errors import InvalidPayloadError, RunBusyError
-from tasks.registry import registry_of
 
 log = logging.getLogger(__name__)
 

@@ -10,16 +10,15 @@ from celery import shared_task
 from agents.fallback import learned as memory
 from agents.fallback.learned import Learned
 from agents.patterns import fallback as pattern
+from agents.plan import Expand, MemberState
+from app.agents import registry_of, turns_of
 from app.journal import memos
-from app.plan import Expand, MemberState
 from app.step import Step
 from app.task import StepTask
 from celery_agents import names
 from celery_agents.contracts.outcome import Outcome
 from celery_agents.contracts.patterns import Fallback
 from celery_agents.errors import AllCandidatesFailedError
-from tasks.registry import registry_of
-from tasks.turns import turns_of
 
 
 @shared_task(base=StepTask, name=names.FALLBACK, request_type=Fallback)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 
 from agents.patterns import gather as pattern
-from app.plan import Expand
+from agents.plan import Expand
 from app.step import Step
 from app.task import StepTask
 from celery_agents import names

@@ -7,14 +7,14 @@ from typing import Any
 from celery import Celery, shared_task
 
 from agents.probes import probe_agents
-from app.fibers import wait
+from app.agents import registry_of
+from app.fibers import in_thread, wait
 from app.health import probe_broker, probe_journal, record
 from app.journal.slots import take_slot
 from app.runtime import runtime_of
 from celery_agents import names
 from celery_agents.contracts.base import period_of
 from celery_agents.errors import AgentsError
-from tasks.registry import registry_of
 
 
 @shared_task(name=names.PROBE, bind=True, throws=(AgentsError,))
@@ -34,6 +34,7 @@ def probe(self: Any, every_s: float | None = None) -> dict[str, str] | None:
         registry_of(runtime),
         timeout_s=settings.health_timeout_s,
         queues=lambda: _served(self.app),
+        in_thread=in_thread,
     )
     agents = runtime.loop.submit(looking)
     own = [probe_broker(settings), probe_journal(journal.engine)]

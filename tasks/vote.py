@@ -7,7 +7,7 @@ from typing import Any
 from celery import shared_task
 
 from agents.patterns import vote as pattern
-from app.plan import Expand, MemberState
+from agents.plan import Expand, MemberState
 from app.step import Step
 from app.task import StepTask
 from celery_agents import names

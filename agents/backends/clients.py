@@ -10,7 +10,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from agents.backends.bounds import ENCODINGS, bounded
-from app.fibers import in_thread
+from agents.threads import InThread, in_thread
 from celery_agents.errors import ConfigurationError, MissingKeyError, redact
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,8 @@ class SharedClients:
     A client is bound to the event loop that it is used on, so each loop has its own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, in_thread: InThread = in_thread) -> None:
+        self._in_thread = in_thread
         self._modules: dict[str, Any] = {}
         self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, Any]] = (
             WeakKeyDictionary()
@@ -47,7 +48,9 @@ class SharedClients:
         """
         if module not in self._modules:
             try:
-                self._modules[module] = await in_thread(importlib.import_module, module, slow=True)
+                self._modules[module] = await self._in_thread(
+                    importlib.import_module, module, slow=True
+                )
             except ImportError as error:
                 raise ConfigurationError(
                     f"The package {module!r} cannot be imported ({error}). "

@@ -10,7 +10,7 @@ from typing import Any
 from agents.backends.base import Answer, StepContext, Turn
 from agents.backends.invoke import invoke, place_of
 from agents.backends.values import digest, shown
-from app.plain import plain_json
+from agents.plain import plain_json
 from celery_agents.agent import Effects
 from celery_agents.errors import (
     AgentFailedError,

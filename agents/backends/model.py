@@ -23,8 +23,8 @@ from agents.backends.provider import (
     ToolResult,
     ToolSpec,
 )
-from agents.backends.schema import ballot_schema, problem
 from agents.backends.values import digest, parse_json, sendable, shown, text_of
+from agents.schema import ballot_schema, problem
 from agents.tools import ToolError, load_tools, worst
 from agents.voting.options import match
 from celery_agents.agent import Effects

@@ -8,8 +8,8 @@ from typing import Any
 from agents.backends.clients import http_client, without_environment
 from agents.backends.provider import Exchange, Reading, Request, SdkProvider
 from agents.backends.reading.openai import OpenAIReading
-from agents.backends.schema import is_strict
 from agents.backends.values import text_of
+from agents.schema import is_strict
 
 ENDPOINT = "https://api.openai.com/v1"
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from agents.fallback import adaptive, hedge
 from agents.fallback.adaptive import Arm
 from agents.fallback.hedge import Digest, Hedges
-from app.plan import MemberState
+from agents.plan import MemberState
 from celery_agents.contracts.base import Contract
 from celery_agents.contracts.outcome import State
 from celery_agents.contracts.patterns import Fallback

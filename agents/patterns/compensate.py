@@ -7,17 +7,26 @@ those before it from being undone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from agents.patterns.members import ask_member
-from app.journal.compensations import Finished
-from app.plan import Expand, MemberState
+from agents.plan import Expand, MemberState
 from celery_agents.contracts.base import JsonValue
-from celery_agents.contracts.compensation import CompensationReport, Undoing
+from celery_agents.contracts.compensation import Compensation, CompensationReport, Undoing
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.errors import CompensationFailedError
 
 #: Errors that are told in one message; all of them are in its details.
 _TOLD = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A step that succeeded and can be undone."""
+
+    id: str
+    agent: str | None
+    compensation: Compensation
 
 
 def key(step_id: str, turn: int) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from agents.patterns.members import ask_member, given
 from agents.patterns.panel import shown
+from agents.plan import Expand, JoinPolicy, Member, MemberState
 from agents.voting import ballot, settled_by
-from app.plan import Expand, JoinPolicy, Member, MemberState
 from celery_agents import names
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import State

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from agents.patterns import panel
 from agents.patterns.escalation import ASKED, escalation, settled
 from agents.patterns.members import let_go
+from agents.plan import Expand, MemberState
 from agents.voting import Deadlock, Decided, Undecided, electorate, missing, next_wave, verdict
-from app.plan import Expand, MemberState
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.contracts.patterns import Vote
 from celery_agents.contracts.vote import Ballot, Decision, NoEscalation, Seeded, Voter

@@ -6,8 +6,8 @@ import re
 from contextlib import suppress
 from typing import Any
 
-from agents.backends.schema import ballot_schema
 from agents.backends.values import answer_in, json_in
+from agents.schema import ballot_schema
 from agents.voting.options import match
 from agents.voting.weights import weight
 from celery_agents.contracts.base import JsonValue

@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import Connection, update
 
 from app.journal.engine import read_clock
-from app.journal.joins import insert_new
 from app.journal.models import Agent
+from app.journal.upsert import insert_new
 
 
 def announce(connection: Connection, rows: list[dict[str, Any]]) -> None:

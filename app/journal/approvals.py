@@ -13,7 +13,8 @@ from app.journal.engine import now
 from app.journal.finishes import event
 from app.journal.models import Step
 from app.journal.rows import Aftermath
-from app.journal.writer import is_again
+from app.journal.transactions import is_again
+from app.journal.wake_columns import wake_columns, wake_of
 from celery_agents import names
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import Outcome, State
@@ -51,14 +52,14 @@ def _told(connection: Connection, run_id: str, choice: JsonValue) -> Aftermath |
     """What follows this very answer, which an earlier try gave; None when none did."""
     parent = aliased(Step)
     row = connection.execute(
-        select(Step.outcome, parent.state, *joins.wake_columns(parent))
+        select(Step.outcome, parent.state, *wake_columns(parent))
         .join(parent, parent.id == Step.parent_id)
         .where(Step.run_id == run_id, Step.task == names.APPROVAL, Step.state == State.SUCCEEDED)
         .order_by(Step.finished_at.desc())
     ).first()
     if row is None or row.outcome.get("value") != choice:
         return None
-    return Aftermath(wakes=[joins.wake_of(row[2:])] if row.state == State.READY else [])
+    return Aftermath(wakes=[wake_of(row[2:])] if row.state == State.READY else [])
 
 
 def waiting(connection: Connection, run_id: str) -> Any:

@@ -9,12 +9,13 @@ from typing import Any, ClassVar
 
 from sqlalchemy import Connection, bindparam, select, text, update
 
-from app.journal import joins, shots
+from app.journal import shots
 from app.journal.engine import CLOCK_POSTGRESQL, as_json, now, read_clock
 from app.journal.models import Call, Step, table
+from app.journal.operation import Operation
 from app.journal.rows import Claimed
 from app.journal.shots import Shot
-from app.journal.writer import Operation
+from app.journal.upsert import insertion
 from celery_agents.contracts.outcome import ErrorInfo, State
 from celery_agents.errors import AnswerTooLargeError
 
@@ -104,7 +105,7 @@ def _start(dialect: str) -> Any:
         )
         .exists()
     )
-    return joins.insertion(dialect, table(Call)).from_select([*names, "started_at"], row)
+    return insertion(dialect, table(Call)).from_select([*names, "started_at"], row)
 
 
 _FINISH_CALL = (

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, select, update
 
-from app.journal import joins
+from app.journal import joins, locks
 from app.journal.conclusions import Conclusion, conclude
 from app.journal.engine import now, read_clock
 from app.journal.finishes import event
 from app.journal.inserts import insert_steps, new_row
 from app.journal.models import Step
 from app.journal.rows import Aftermath, NewStep
+from app.journal.wake_columns import WAKE_COLUMNS, wake_of
 from celery_agents import names
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.errors import StepCancelledError
@@ -27,7 +28,7 @@ def cancel(connection: Connection, step_id: str, rules: joins.Rules) -> Aftermat
     if row is None and _forestall(connection, step_id, rules.wake_grace_s):
         return Aftermath()
     if row is not None:  # else its own claim made one first, which runs and has no join
-        joins.lock(connection, [(row.parent_id, row.run_id), (step_id, row.run_id)])
+        locks.lock(connection, [(row.parent_id, row.run_id), (step_id, row.run_id)])
     held = found.with_for_update(key_share=True)
     row = connection.execute(held).first()  # a claim may have come between, or cleaning
     if row is None or State(row.state).final:
@@ -43,9 +44,9 @@ def cancel(connection: Connection, step_id: str, rules: joins.Rules) -> Aftermat
     result = conclude(connection, [ending], rules)[0]
     result.cancels += below
     result.wakes += [
-        joins.wake_of(w)
+        wake_of(w)
         for w in connection.execute(
-            select(*joins.WAKE_COLUMNS).where(Step.id == step_id, Step.settled.is_(False))
+            select(*WAKE_COLUMNS).where(Step.id == step_id, Step.settled.is_(False))
         )
     ]
     return result

@@ -11,14 +11,14 @@ from typing import Any, ClassVar
 from sqlalchemy import Connection, Text, any_, bindparam, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from app.journal import joins, shots
+from app.journal import joins, locks, shots
 from app.journal.conclusions import Conclusion, Seen, conclude
 from app.journal.engine import as_json, now, read_clock
 from app.journal.inserts import insert_steps, made, new_row
 from app.journal.models import Join, Step, Worker, table
+from app.journal.operation import Operation
 from app.journal.rows import Aftermath, Claim, Claimed, Finished, NewStep, Refusal, Refused
 from app.journal.shots import Shot
-from app.journal.writer import Operation
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from celery_agents.errors import StepCancelledError, StepDeadError
 
@@ -102,7 +102,7 @@ def _claim(connection: Connection, operations: list[ClaimStep]) -> dict[str, Cla
     left = [o for o in operations if o.step_id not in results]
     if left:
         places = connection.execute(_PLACES, {"b_ids": [o.step_id for o in left]}).all()
-        joins.lock(connection, [lock for place in places for lock in _locks(place)])
+        locks.lock(connection, [lock for place in places for lock in _locks(place)])
         results |= _take(connection, left, {p.id: p.worker_id for p in places})
         for operation in left:
             if operation.step_id not in results:

@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, func, o
 from app.journal.engine import now, reading
 from app.journal.models import Base, Call, DeadLetter, Health, Join, Run, Slot, Step, Worker
 from app.journal.portions import Pace, delete_portion
-from app.journal.writer import in_transaction
+from app.journal.transactions import in_transaction
 from celery_agents.contracts.outcome import State
 
 _DAY_S = 86_400.0

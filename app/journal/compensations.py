@@ -5,7 +5,7 @@ from the run's, and its row is written in the transaction that ends the root. A 
 that has a compensation says so in the row of its run. Both write that row, so of two at the same
 time the second one sees the first; and runs without compensations cost no statement more.
 
-Lock order: the row of a run comes last, after those of joins and steps (see joins.py).
+Lock order: the row of a run comes last, after those of joins and steps (see locks.py).
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select, update
 
-from app.journal import heads, joins
+from agents.patterns.compensate import Finished
+from app.journal import heads, joins, locks
 from app.journal.engine import now, read_clock
 from app.journal.models import DeadLetter, Event, Run, Step, table
 from app.journal.rows import Aftermath, Wake
+from app.journal.upsert import insert_new
+from app.journal.wake_columns import WAKE_COLUMNS, wake_of
 from celery_agents import names
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.compensation import Compensation, compensation_id
@@ -32,15 +35,6 @@ from celery_agents.errors import InvalidPayloadError, redact
 log = logging.getLogger(__name__)
 _S = table(Step).c
 _R = table(Run).c
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A step that succeeded and can be undone."""
-
-    id: str
-    agent: str | None
-    compensation: Compensation
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +138,11 @@ def _begin(connection: Connection, run_id: str, wake_grace_s: float) -> Wake | N
             set_=anew,
             where=(_S.state != State.WAITING) & (_S.run_id == run_id),
         )
-        .returning(*joins.WAKE_COLUMNS)
+        .returning(*WAKE_COLUMNS)
     )
     made = connection.execute(upsert).first()
     if made is not None:
-        return joins.wake_of(made)
+        return wake_of(made)
     _refuse_taken(connection, run_id, root.queue)
     return None
 
@@ -173,7 +167,7 @@ def _refuse_taken(connection: Connection, run_id: str, queue: str) -> None:
         "size": 1,  # nothing of it was kept: it cannot be requeued
         "at": read_clock(connection),
     }
-    connection.execute(joins.insert_new(connection, DeadLetter).values(letter))
+    connection.execute(insert_new(connection, DeadLetter).values(letter))
 
 
 @cache
@@ -201,7 +195,7 @@ def let_go(connection: Connection, run_id: str) -> Aftermath | None:
     still_open = select(_S.id).where(_of(run_id), _S.state.in_(_OPEN)).limit(1)
     if connection.execute(still_open).first() is None:
         return None
-    joins.lock(connection, [(run_id, run_id)])
+    locks.lock(connection, [(run_id, run_id)])
     cancels = joins.drop_members(connection, [run_id], State.CANCELLED)
     return Aftermath(cancels=cancels) if connection.execute(still_open).first() else None
 

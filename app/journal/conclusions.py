@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, text, update
 
-from app.journal import compensations, joins
+from app.journal import compensations, joins, locks
 from app.journal.engine import CLOCK_POSTGRESQL, as_json, now
 from app.journal.models import Step, table
 from app.journal.rows import Aftermath
@@ -44,7 +44,7 @@ def conclude(
     connection: Connection, conclusions: Sequence[Conclusion], rules: joins.Rules
 ) -> list[Aftermath]:
     """Write outcomes, count them in the joins of their parents, fire what is complete."""
-    joins.lock(connection, ((c.parent_id, c.run_id) for c in conclusions))
+    locks.lock(connection, ((c.parent_id, c.run_id) for c in conclusions))
     ended: list[tuple[str, int, bool]] = []
     roots: dict[str, Outcome] = {}
     undoable: set[str] = set()
@@ -177,7 +177,7 @@ def _end_arrays(
     connection: Connection, claimed: Sequence[Conclusion], wake_grace_s: float
 ) -> dict[tuple[str, int | None], Any]:
     if len(claimed) > 1:
-        joins.lock_steps(connection, (c.step_id for c in claimed))
+        locks.lock_steps(connection, (c.step_id for c in claimed))
     rows = connection.execute(
         _END_MANY,
         {

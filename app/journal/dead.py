@@ -11,12 +11,14 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, exists, func, select, update
 
-from app.journal import compensations, joins
+from app.journal import compensations, joins, locks
 from app.journal.engine import now
 from app.journal.finishes import event
 from app.journal.models import DeadLetter, Event, Join, Run, Step
 from app.journal.rows import Wake
-from app.journal.writer import is_again
+from app.journal.transactions import is_again
+from app.journal.upsert import insert_new
+from app.journal.wake_columns import WAKE_COLUMNS, wake_of
 from celery_agents.contracts.outcome import State
 from celery_agents.errors import InvalidPayloadError, redact
 from celery_agents.shown import shown_args, shown_kwargs
@@ -32,7 +34,7 @@ _LISTED = (Step.state == State.DEAD) & ~exists().where(
 
 def insert_letters(connection: Connection, rows: Sequence[dict[str, Any]], most: int) -> int:
     """Keep letters, those that are there already left alone; returns how many old ones went."""
-    connection.execute(joins.insert_new(connection, DeadLetter), list(rows))
+    connection.execute(insert_new(connection, DeadLetter), list(rows))
     surplus = connection.execute(select(func.count()).select_from(DeadLetter)).scalar_one() - most
     if surplus <= 0:
         return 0
@@ -103,10 +105,10 @@ def requeue_step(
     place = connection.execute(about).first()
     parent_id = place.parent_id if place else None
     if place is not None and parent_id is not None:
-        joins.lock(connection, [(parent_id, place.run_id)])
+        locks.lock(connection, [(parent_id, place.run_id)])
     query = select(
         *(Step.state, Step.run_id, Step.round),
-        *joins.WAKE_COLUMNS,
+        *WAKE_COLUMNS,
         (Step.deadline_at - Step.created_at).label("span_s"),
     ).where(Step.id == step_id)
     step = connection.execute(query.with_for_update(key_share=True)).first()
@@ -116,7 +118,7 @@ def requeue_step(
         and is_again(connection)
         and _told(connection, step.run_id, step_id)
     ):
-        return joins.wake_of(step[3 : 3 + len(joins.WAKE_COLUMNS)])
+        return wake_of(step[3 : 3 + len(WAKE_COLUMNS)])
     if step is None or step.state != State.DEAD:
         raise InvalidPayloadError(f"There is no dead letter {step_id}.")
     if parent_id is None:  # whoever ends a member late looks into this row, and undoes the run
@@ -136,7 +138,7 @@ def requeue_step(
         update(Step)
         .where(Step.id == step_id)
         .values(_again(wake_grace_s, span_s))
-        .returning(*joins.WAKE_COLUMNS)
+        .returning(*WAKE_COLUMNS)
     ).one()
     connection.execute(event(step.run_id, step_id, _REQUEUED, {"timeout_s": span_s}))
     forget(step_id)
@@ -145,7 +147,7 @@ def requeue_step(
     else:
         opened = {"state": "open", "finished_at": None, "usage": None}
         connection.execute(update(Run).where(Run.id == step_id).values(opened))
-    return joins.wake_of(row)
+    return wake_of(row)
 
 
 def _told(connection: Connection, run_id: str, step_id: str) -> list[dict[str, Any]]:

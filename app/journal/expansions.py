@@ -10,14 +10,15 @@ from typing import Any, ClassVar
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from app.journal import joins, shots
+from agents.plan import Expand
+from app.journal import joins, locks, shots
 from app.journal.finishes import event
 from app.journal.members import NewMember, insert_members
 from app.journal.models import Step, table
+from app.journal.operation import Operation
 from app.journal.rows import Aftermath, Claimed, Wake, derived_id
 from app.journal.shots import Shot
-from app.journal.writer import Operation
-from app.plan import Expand
+from app.journal.wake_columns import WAKE_COLUMNS, wake_of
 from celery_agents.contracts.outcome import State
 
 log = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ def _wanted(o: ExpandStep) -> list[NewMember]:
 def _expand(connection: Connection, o: ExpandStep) -> Expanded:
     claim = o.claim
     if claim.token > 1:  # the first claim of a step finds no join of it
-        joins.lock(connection, [(claim.id, claim.run_id)])
+        locks.lock(connection, [(claim.id, claim.run_id)])
     held = {"b_id": claim.id, "b_token": claim.token}
     waiting = connection.execute(_WAIT, held).first()
     if waiting is None:
@@ -135,7 +136,7 @@ def _expand(connection: Connection, o: ExpandStep) -> Expanded:
             _refuse_vain(connection, o)
     return Expanded(
         members=members,
-        timer=None if o.plan.join.timeout_s is None else joins.wake_of(waiting),
+        timer=None if o.plan.join.timeout_s is None else wake_of(waiting),
         wakes=fired.wakes,
         cancels=fired.cancels,
     )
@@ -156,7 +157,7 @@ _WAIT = (
         _S.cancel_requested.is_(False),
     )
     .values(state=State.WAITING, worker_id=None, attempts=0)
-    .returning(*joins.WAKE_COLUMNS)
+    .returning(*WAKE_COLUMNS)
 )
 
 

@@ -10,13 +10,14 @@ from typing import Any, ClassVar, Self
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
-from app.journal import joins, shots
+from app.journal import joins, locks, shots
 from app.journal.conclusions import Conclusion, conclude
 from app.journal.engine import as_json, now
 from app.journal.models import Event, Step, table
+from app.journal.operation import Operation
 from app.journal.rows import Aftermath, Claimed
 from app.journal.shots import Shot
-from app.journal.writer import Operation
+from app.journal.wake_columns import WAKE_COLUMNS, wake_of
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 
 
@@ -40,7 +41,7 @@ class FinishStep(Operation[Aftermath]):
         return self._shot is _Shot.ROOTS
 
     @property
-    def locks(self) -> Collection[joins.Lock]:
+    def locks(self) -> Collection[locks.Lock]:
         return [(self.conclusion.parent_id, self.conclusion.run_id)]
 
     @classmethod
@@ -96,7 +97,7 @@ def _of_members(ends: Sequence[Conclusion], grace_s: float) -> Shot:
         [c.outcome.state.value for c in ends],
         [as_json(c.outcome.compact()) for c in ends],
         *(State.RUNNING.value, grace_s),
-        # Joins below others are locked under their root's, which all roots' come before (joins.py).
+        # Joins below others are locked under their root's, which all roots' come before (locks.py).
         sorted({c.run_id for c in ends}) if any(c.parent_id != c.run_id for c in ends) else [],
     )
     return Shot(shots.FINISH_MEMBERS, values, ids, _with_wake)
@@ -113,7 +114,7 @@ def _with_wake(_place: int, row: Sequence[Any]) -> Aftermath:
         json.loads(payload),
         None if envelope is None else json.loads(envelope),
     ]
-    return Aftermath(wakes=[joins.wake_of(values)])
+    return Aftermath(wakes=[wake_of(values)])
 
 
 @dataclass(slots=True)
@@ -161,13 +162,13 @@ class PostponeStep(Operation[Postponed]):
         self.counted = error is not None and refused_within_s is None
 
     @property
-    def locks(self) -> Collection[joins.Lock]:
+    def locks(self) -> Collection[locks.Lock]:
         return [(self.claim.parent_id, self.claim.run_id)]
 
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[PostponeStep]) -> list[Postponed]:
-        joins.lock(connection, (lock for o in operations for lock in o.locks))
-        joins.lock_steps(connection, (o.claim.id for o in operations))
+        locks.lock(connection, (lock for o in operations for lock in o.locks))
+        locks.lock_steps(connection, (o.claim.id for o in operations))
         # Nobody cancels one from here on: that takes the join above it, or its row.
         ids = sorted({o.claim.id for o in operations})
         found = connection.execute(_CANCELLED, {"b_ids": ids})
@@ -206,7 +207,7 @@ class PostponeStep(Operation[Postponed]):
                 Step.cancel_requested.is_(False),
             )
             .values(values)
-            .returning(*joins.WAKE_COLUMNS)
+            .returning(*WAKE_COLUMNS)
         ).first()
         if row is not None and error is not None and self.counted:
             data = {
@@ -216,7 +217,7 @@ class PostponeStep(Operation[Postponed]):
             }
             connection.execute(event(self.claim.run_id, self.claim.id, "retry", data))
         given_back = row is not None and error is None
-        return Postponed(applied=row is not None, wakes=[joins.wake_of(row)] if given_back else [])
+        return Postponed(applied=row is not None, wakes=[wake_of(row)] if given_back else [])
 
 
 def event(run_id: str, step_id: str, kind: str, data: dict[str, Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import StrEnum
 from functools import cache
 from typing import Any
 
@@ -10,6 +11,14 @@ from sqlalchemy import Connection, select
 
 from app.journal.engine import now
 from app.journal.models import Health
+
+
+class Condition(StrEnum):
+    """How a target is."""
+
+    UNKNOWN = "unknown"  # too few probes to tell
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
 
 
 def read(connection: Connection) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TypeVar
 
 from sqlalchemy import Engine
@@ -12,8 +12,9 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app.journal import lite
-from app.journal.engine import BETWEEN_FORKS, unbracketed
+from app.journal.engine import unbracketed
 from app.journal.shots import Shot, Written
+from app.journal.transactions import between_forks, tried
 from celery_agents.noted import noting
 
 log = logging.getLogger(__name__)
@@ -91,9 +92,9 @@ class Held:
             self._connection = None
 
 
-def between_forks(engine: Engine) -> AbstractContextManager[object]:
-    """What a transaction is held in: SQLite's must not be forked amid (see engine.py)."""
-    return BETWEEN_FORKS if engine.dialect.name == "sqlite" else nullcontext()
+def held_transaction(held: Held, work: Callable[[Connection], R]) -> R:
+    """:func:`app.journal.transactions.in_transaction` on a connection that is kept."""
+    return tried(lambda: held.transaction(work))
 
 
 def _fire(connection: Connection, shots: Sequence[Shot]) -> Written:

@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 
 from sqlalchemy import Connection
 
-from app.journal import joins, shots
+from app.journal import shots
 from app.journal.engine import as_json, read_clock
 from app.journal.models import Run, Step
+from app.journal.operation import Operation
 from app.journal.rows import NewStep
 from app.journal.shots import Shot
-from app.journal.writer import Operation
+from app.journal.upsert import insertion
 from celery_agents.contracts.outcome import State
 
 
@@ -82,14 +83,14 @@ def insert_steps(connection: Connection, rows: list[dict[str, Any]]) -> set[str]
 
 @cache
 def _insertion(dialect: str) -> Any:
-    return joins.insertion(dialect, Step).returning(Step.id)
+    return insertion(dialect, Step).returning(Step.id)
 
 
 @cache
 def _run_insertion(dialect: str) -> Any:
-    insertion = joins.insertion(dialect, Run)
+    runs = insertion(dialect, Run)
     # With RETURNING, SQLAlchemy sends PostgreSQL one statement for all rows.
-    return insertion.returning(Run.id) if dialect == "postgresql" else insertion
+    return runs.returning(Run.id) if dialect == "postgresql" else runs
 
 
 def new_row(step: NewStep, at: float, wake_grace_s: float) -> dict[str, Any]:

@@ -1,9 +1,6 @@
 """Joins: counting a step's members as they end, and firing it once.
 
-Lock order, everywhere: joins before steps, steps by their ids, rows of runs last. Of joins those of
-roots come first, by their ids; one that is below another is only locked under that of its run's
-root. So whoever holds a root's join has its whole tree to itself, and two members that end at the
-same time cannot each wait for a row that the other one holds (docs/design.md, "Locks").
+In what order rows are locked is told in locks.py.
 """
 
 from __future__ import annotations
@@ -15,12 +12,14 @@ from typing import Any
 
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.engine import Connection
-from sqlalchemy.sql.dml import Insert
 
+from agents.plan import JoinPolicy, MemberState
+from app.journal import locks
 from app.journal.engine import now
 from app.journal.models import Join, Run, Step, table
-from app.journal.rows import Aftermath, Wake
-from app.plan import JoinPolicy, MemberState
+from app.journal.rows import Aftermath
+from app.journal.upsert import insertion
+from app.journal.wake_columns import WAKE_COLUMNS, wake_of
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.errors import StepCancelledError
 
@@ -35,84 +34,12 @@ _FINAL = [s.value for s in State if s.final]
 EARLY_S = 0.25
 
 
-def wake_columns(of: Any) -> tuple[Any, ...]:
-    """What a wake says, of the table or an alias of it."""
-    return (
-        *(of.id, of.task, of.queue, of.priority, of.run_id, of.parent_id, of.agent),
-        *(of.payload, of.envelope),
-    )
-
-
-WAKE_COLUMNS = wake_columns(_S)
-
-
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What joins need to know that does not stand in a row."""
 
     decided: Decider
     wake_grace_s: float
-
-
-def insert_new(connection: Connection, model: Any) -> Insert:
-    """An INSERT that leaves rows alone that are there already."""
-    return insertion(connection.dialect.name, model)
-
-
-@cache
-def insertion(dialect: str, model: Any) -> Insert:
-    """The same by the name of the dialect."""
-    if dialect == "postgresql":
-        from sqlalchemy.dialects.postgresql import insert as pg_insert
-
-        return pg_insert(model).on_conflict_do_nothing()
-    from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-
-    return sqlite_insert(model).on_conflict_do_nothing()
-
-
-def wake_of(row: Any) -> Wake:
-    return Wake(*row)
-
-
-#: A join that is to be locked: its step, if there is one, and that one's run.
-Lock = tuple[str | None, str]
-
-
-def lock(connection: Connection, joins: Iterable[Lock]) -> None:
-    """Take joins: roots' first, each kind in the order of ids."""
-    if connection.dialect.name == "sqlite":  # it has one writer at a time anyway
-        return
-    wanted = {(step_id, run_id) for step_id, run_id in joins if step_id}
-    roots = sorted({run_id for _, run_id in wanted})
-    below = sorted({step_id for step_id, run_id in wanted if step_id != run_id})
-    for ids in (roots, below):
-        if ids:
-            connection.execute(_LOCK, {"b_ids": ids})
-
-
-_LOCK = (
-    select(_J.step_id)
-    .where(_J.step_id.in_(bindparam("b_ids", expanding=True)))
-    .order_by(_J.step_id)
-    .with_for_update()
-)
-
-
-def lock_steps(connection: Connection, ids: Iterable[str]) -> None:
-    """Take steps' rows in the order of their ids, before statements that know no order."""
-    wanted = sorted(set(ids))
-    if wanted and connection.dialect.name != "sqlite":
-        connection.execute(_LOCK_STEPS, {"b_ids": wanted})
-
-
-# Not FOR UPDATE, here and below: a call that begins refers to its step, which that would hold up.
-_LOCK_STEPS = (
-    select(_S.id)
-    .where(_S.id.in_(bindparam("b_ids", expanding=True)))
-    .order_by(_S.id)
-    .with_for_update(key_share=True)
-)
 
 
 def open_round(connection: Connection, step_id: str, expected: int, policy: JoinPolicy) -> int:
@@ -319,7 +246,7 @@ def drop_members(connection: Connection, parent_ids: list[str], waiting_state: S
     running: list[str] = []
     while parent_ids:
         below = {"b_ids": parent_ids}
-        _hold_still(connection, parent_ids)
+        locks.hold_still(connection, parent_ids)
         running += connection.execute(_STOP, below).scalars()
         connection.execute(_SKIP, {**below, **_ended(waiting_state)})
         waiting = connection.execute(_CANCEL, {**below, **_ended(State.CANCELLED)})
@@ -327,23 +254,8 @@ def drop_members(connection: Connection, parent_ids: list[str], waiting_state: S
     return running
 
 
-def _hold_still(connection: Connection, parent_ids: list[str]) -> None:
-    """Lock open steps, their joins first: one that is being claimed just now is not missed.
-
-    The join of their run's root is held by whoever calls (see the top).
-    """
-    if connection.dialect.name == "sqlite":
-        return
-    below = {"b_ids": parent_ids}
-    moving = list(connection.execute(_MOVING, below).scalars())
-    if moving:
-        connection.execute(_LOCK, {"b_ids": moving})
-    connection.execute(_HOLD, below)
-
-
 _BELOW = _S.parent_id.in_(bindparam("b_ids", expanding=True))
 _MOVING = select(_S.id).where(_BELOW, _S.state.not_in(_FINAL)).order_by(_S.id)
-_HOLD = _MOVING.with_for_update(key_share=True)
 
 
 def _ended(state: State) -> dict[str, Any]:

@@ -8,18 +8,19 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
+from agents.plan import Expand, MemberState, Tally
 from app.journal import approvals, calls, cancels, joins, leases, reads, tallies, wakes
 from app.journal.calls import Begun, FinishCall, StartCall
 from app.journal.claims import ClaimStep
 from app.journal.engine import reading
 from app.journal.expansions import Expanded, ExpandStep
 from app.journal.finishes import FinishStep, Postponed, PostponeStep, Settle
-from app.journal.held import Held
+from app.journal.held import Held, held_transaction
 from app.journal.inserts import InsertStep
 from app.journal.leases import Identity
 from app.journal.rows import Aftermath, Claim, Claimed, NewStep
-from app.journal.writer import Writer, held_transaction, in_transaction
-from app.plan import Expand, MemberState, Tally
+from app.journal.transactions import in_transaction
+from app.journal.writer import Writer
 from app.reply import Reply
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State

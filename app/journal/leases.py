@@ -16,8 +16,9 @@ from typing import Any
 from sqlalchemy import Connection, delete, select, update
 
 from app.journal.engine import now
-from app.journal.joins import insert_new, lock_steps
+from app.journal.locks import lock_steps
 from app.journal.models import Duty, Step, Worker
+from app.journal.upsert import insert_new
 from celery_agents.contracts.outcome import State
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from sqlalchemy import Connection, TextClause, text
 
+from agents.plan import Member
 from app.journal.engine import as_json, read_clock
 from app.journal.rows import Claimed
-from app.plan import Member
 from celery_agents.contracts.outcome import State
 
 #: Rows of one statement: with payloads at their limit it is 256 MiB, as a rule 100 kB.

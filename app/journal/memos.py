@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from app.journal.engine import now
-from app.journal.joins import insert_new
 from app.journal.models import Memo
+from app.journal.upsert import insert_new
 
 
 def change(

@@ -11,7 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
-from app.journal.writer import in_transaction
+from app.journal.transactions import in_transaction
 from celery_agents.errors import ConfigurationError
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, select
 from sqlalchemy.exc import OperationalError
 
-from app.journal.writer import in_transaction
+from app.journal.transactions import in_transaction
 
 _LARGEST = 5_000
 #: Of the time that a lock may be held: what a portion aims at, and when its statement is cut off.

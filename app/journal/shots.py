@@ -98,7 +98,7 @@ INSERT = _making("insert_steps", claimed=False)
 
 #: Of steps that stand in the journal and are due; one that another worker held is not among them.
 #: Rows that somebody has locked are left to the ordinary way, as in EXPAND: who holds several steps
-#: and no join of theirs must not wait for another one (see joins.py).
+#: and no join of theirs must not wait for another one (see locks.py).
 TAKE = Prepared(
     "take_steps",
     (_TEXTS, "text", "text", "double precision"),
@@ -209,7 +209,7 @@ EXPAND = Prepared(
 
 #: Of members whose success needs no note for compensations, and of whose joins nothing is to be
 #: decided: by these ends they do not fire, or only since all members that they ever had have ended.
-#: Joins are locked before the steps, as everywhere (see joins.py): those of the runs $8 first, if
+#: Joins are locked before the steps, as everywhere (see locks.py): those of the runs $8 first, if
 #: some are not of roots. They count what was written, in the round that the lock saw: the statement
 #: has one snapshot, and a round that began while it waited is not in it. One member of a join that
 #: fires tells its parent's wake.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlalchemy import Connection, update
 
 from app.journal.engine import read_clock
-from app.journal.joins import insert_new
 from app.journal.models import Slot
+from app.journal.upsert import insert_new
 
 #: The share of a turn that has to be over before the next one may begin. Messages come twice as
 #: often as turns, so the next but one of a beat is in time, and a second beat's is not.

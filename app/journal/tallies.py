@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Text, cast, func, select
 
+from agents.plan import Tally
 from app.journal import heads
 from app.journal.models import Step, table
-from app.plan import Tally
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import ErrorInfo, State, Usage
 from celery_agents.errors import InvalidPayloadError

@@ -10,10 +10,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, case, delete, literal, or_, select, update
 
-from app.journal import joins
+from app.journal import joins, locks
 from app.journal.engine import now
 from app.journal.models import Join, Step, Worker
 from app.journal.rows import Aftermath, Wake
+from app.journal.wake_columns import WAKE_COLUMNS, wake_of
 from celery_agents.contracts.outcome import State
 
 _DOUBLINGS_MAX = 12
@@ -67,7 +68,7 @@ def late_joins(connection: Connection, limit: int, rules: joins.Rules) -> Afterm
         .order_by(Join.deadline_at)
         .limit(limit)
     ).all()
-    joins.lock(connection, ((row.step_id, row.run_id) for row in late))
+    locks.lock(connection, ((row.step_id, row.run_id) for row in late))
     result = Aftermath()
     for row in late:
         fired = joins.fire_if_late(connection, row.step_id, rules)
@@ -97,9 +98,9 @@ def _wake(
         update(Step)
         .where(Step.id.in_(ids), which)
         .values(wakes=Step.wakes + 1, wake_at=now() + bounded)
-        .returning(*joins.WAKE_COLUMNS)
+        .returning(*WAKE_COLUMNS)
     )
-    return [joins.wake_of(row) for row in rows]
+    return [wake_of(row) for row in rows]
 
 
 def known(connection: Connection, ids: list[str]) -> set[str]:

@@ -14,98 +14,38 @@ import math
 import queue
 import threading
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import chain, groupby, repeat
-from typing import Any, ClassVar, Generic, TypeVar
+from itertools import groupby
+from typing import Any, TypeVar
 
 from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import (
-    DatabaseError,
     DBAPIError,
     IntegrityError,
-    InterfaceError,
-    InternalError,
-    OperationalError,
-    SQLAlchemyError,
 )
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from app.fibers import Gathered, alone
-from app.journal import joins
+from app.journal import locks
 from app.journal.engine import relaxed
-from app.journal.held import Held, between_forks
+from app.journal.held import Held
+from app.journal.operation import Operation
 from app.journal.shots import Shot
+from app.journal.transactions import tried
 from app.reply import Reply
-from celery_agents.errors import JournalUnavailableError, redact
+from celery_agents.errors import JournalUnavailableError
 from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
 
-#: One write is tried so often when the database was away for a moment.
-DATABASE_ATTEMPTS = 4
 #: What nobody waits for goes along with a commit of so many others, or after so long; not with a
 #: lone one, which somebody waits for.
 COMPANY = 4
 LAZY_S = 0.25
 #: The order of claims: what comes later refers to rows that those may have made.
 _BEFORE_CALLS = 30
-_AGAIN_OPTION = "journal_again"
-
-
-class Operation(ABC, Generic[R]):
-    """One write. Subclasses say how many of their kind are applied together."""
-
-    #: Kinds with a lower number are applied first; join locks before row locks (see joins.py).
-    order: ClassVar[int]
-    #: Whether its commit has to survive a power cut, or a crash of the database. A claim has not:
-    #: before anything is paid, StartCall's commit takes it along; without a call nothing is, and a
-    #: finish that finds no row gives the message back.
-    final: ClassVar[bool] = True
-    #: Whether nobody waits for it: it goes along with others, or waits for a moment.
-    lazy: ClassVar[bool] = False
-
-    def __init__(self) -> None:
-        self.future: Reply[R] = Reply()
-        #: Whether it is written once more: an earlier try may have been committed unheard.
-        self.again = False
-
-    @classmethod
-    @abstractmethod
-    def apply(cls, connection: Connection, operations: Sequence[Any]) -> list[Any]:
-        """Write all ``operations``, and give one result for each, in their order."""
-
-    @property
-    def variety(self) -> int:
-        """Operations of a kind that differ in it are not of one shot."""
-        return 0
-
-    @property
-    def has_lite(self) -> bool:
-        """Whether lite.py has its shot for SQLite, where that is quicker too."""
-        return True
-
-    @property
-    def locks(self) -> Collection[joins.Lock]:
-        """The joins that it locks."""
-        return ()
-
-    @property
-    def alone(self) -> bool:
-        """Whether it takes locks in an order of its own, so that it has a transaction to itself."""
-        return False
-
-    @classmethod
-    def shot(cls, operations: Sequence[Any]) -> Shot | None:  # noqa: ARG003 - for subclasses
-        """The same as shots.py says it, which is quicker; None: it may take more than that.
-
-        What a statement that answers does not name it has left as it was; that is applied then.
-        """
-        return None
 
 
 class Writer:
@@ -230,7 +170,7 @@ class Writer:
             return
         held = self._final if any(o.final for o in batch) else self._relaxed
         try:
-            results = _tried(partial(_noted, way, held, batch))
+            results = tried(partial(_noted, way, held, batch))
         except JournalUnavailableError as error:
             for operation in batch:
                 operation.future.set_exception(error)
@@ -328,85 +268,7 @@ def _by_kind(
 def _apply(connection: Connection, batch: list[Operation[Any]]) -> list[tuple[Operation[Any], Any]]:
     results: list[tuple[Operation[Any], Any]] = []
     if len({type(o) for o in batch if o.locks}) > 1:  # each kind locks its own, before any row
-        joins.lock(connection, (lock for o in batch for lock in o.locks))
+        locks.lock(connection, (lock for o in batch for lock in o.locks))
     for kind, operations in _by_kind(batch):
         results += zip(operations, kind.apply(connection, operations), strict=True)
     return results
-
-
-def in_transaction(engine: Engine, work: Callable[[Connection], R]) -> R:
-    """Run ``work`` in one transaction; try again when the database was away for a moment.
-
-    ``work`` may be run although an earlier try of it was committed, whose answer was lost: then
-    :func:`is_again` says of its connection that it is not the first.
-
-    At most ``DATABASE_ATTEMPTS`` tries; a lock that another process holds is waited for in each.
-
-    Raises:
-        JournalUnavailableError: the database did not answer, is read-only or full.
-    """
-    engines = chain([engine], repeat(engine.execution_options(**{_AGAIN_OPTION: True})))
-    return _tried(lambda: _transaction(next(engines), work))
-
-
-def held_transaction(held: Held, work: Callable[[Connection], R]) -> R:
-    """The same on a connection that is kept."""
-    return _tried(lambda: held.transaction(work))
-
-
-def is_again(connection: Connection) -> bool:
-    """Whether its transaction is another try, whose first one may have been committed."""
-    return bool(connection.get_execution_options().get(_AGAIN_OPTION))
-
-
-def _tried(transaction: Callable[[], R]) -> R:
-    """The same for any way to make a transaction."""
-    try:
-        try:
-            return transaction()
-        except DBAPIError as error:
-            if not _passes(error):
-                raise
-        return _AGAIN.copy()(transaction)
-    except PoolTimeoutError as error:
-        raise JournalUnavailableError(
-            "The journal gave no connection in time: all are in use, or the database is slow. "
-            "Nothing was acknowledged; it is tried again."
-        ) from error
-    except SQLAlchemyError as error:
-        if isinstance(error, DBAPIError) and _unavailable(error):
-            raise JournalUnavailableError(
-                f"The journal could not be written: {redact(str(error.orig).strip())}. Nothing was "
-                "acknowledged. Check that the database is up, may be written and has room."
-            ) from error
-        raise
-
-
-def _transaction(engine: Engine, work: Callable[[Connection], R]) -> R:
-    with between_forks(engine), engine.begin() as connection:
-        return work(connection)
-
-
-def _unavailable(error: DBAPIError) -> bool:
-    """Whether the database, rather than the statement, is at fault."""
-    # By branch, not by name: psycopg2 has a class of its own for each SQLSTATE.
-    branches = (OperationalError, InternalError, InterfaceError)
-    corrupt = type(error) is DatabaseError  # "file is not a database", "disk image is malformed"
-    return error.connection_invalidated or corrupt or isinstance(error, branches)
-
-
-def _passes(error: BaseException) -> bool:
-    """Whether trying again at once makes sense: not for a full disk or a read-only file."""
-    if not isinstance(error, DBAPIError) or not _unavailable(error):
-        return False
-    text = str(error.orig).lower()
-    return not any(word in text for word in ("readonly", "read-only", "full", "unable to open"))
-
-
-#: After a first try, which as a rule is the only one and needs no such machinery.
-_AGAIN = Retrying(
-    stop=stop_after_attempt(DATABASE_ATTEMPTS - 1),
-    wait=wait_random_exponential(multiplier=0.05, max=0.5),
-    retry=retry_if_exception(_passes),
-    reraise=True,
-)

@@ -18,7 +18,7 @@ from rich.progress import Progress
 
 from app.journal import reads
 from app.journal.engine import connect, reading
-from app.journal.writer import in_transaction
+from app.journal.transactions import in_transaction
 from celery_agents import Client, Decision, DecisionRun, RetryPolicy
 from celery_agents.errors import ConfigurationError, NoDecisionError
 from examples.triage.detectors import LANGUAGES, PANEL

@@ -23,13 +23,13 @@ from typing import Any
 import redis
 
 from agents.patterns import compensate as undoing
+from agents.plan import Expand, JoinPolicy, Member, MemberState
 from app.journal import Journal, compensations, dead, wakes
 from app.journal.calls import Begun
 from app.journal.cleanup import Retention, clean_journal
 from app.journal.engine import connect
 from app.journal.leases import Identity
 from app.journal.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused
-from app.plan import Expand, JoinPolicy, Member, MemberState
 from celery_agents import names
 from celery_agents.contracts.compensation import Compensation
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State

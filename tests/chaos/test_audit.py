@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from app.journal.engine import connect
-from app.journal.writer import in_transaction
+from app.journal.transactions import in_transaction
 from tests.chaos.audit import reckon
 from tests.chaos.witness import Witness
 

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from app import task
 from app.celeryconfig import celery_config
-from app.journal import writer
+from app.journal import transactions
 from app.settings import Settings
 from celery_agents.contracts.policies import RetryPolicy
 from celery_agents.transport import transport_options
@@ -48,7 +48,7 @@ def test_every_setting_of_celery() -> None:
 def test_how_often_something_is_tried() -> None:
     config = celery_config(Settings())
     assert f"claims ({RetryPolicy().max_attempts})" in PAGE
-    assert f"{writer.DATABASE_ATTEMPTS} tries within about a second" in PAGE
+    assert f"{transactions.DATABASE_ATTEMPTS} tries within about a second" in PAGE
     assert f"again for {task.JOURNAL_PATIENCE_S:.0f} s" in PAGE
     assert f"{config['task_publish_retry_policy']['max_retries'] + 1} tries (`task_publ" in PAGE
     assert f"{config['result_backend_max_retries'] + 1} tries (`result_backend" in PAGE

@@ -14,7 +14,7 @@ import redis
 from sqlalchemy import text
 
 from app.journal.models import Call, Step
-from app.journal.writer import in_transaction
+from app.journal.transactions import in_transaction
 from celery_agents.contracts.compensation import compensation_id
 from deploy.local.child import Child
 from deploy.local.state import ROOT

@@ -15,12 +15,12 @@ import psycopg2
 from sqlalchemy import Engine, Float, make_url
 from tenacity import wait_none
 
-from app.journal import Journal, writer
+from app.journal import Journal, transactions
 from app.journal.engine import connect
 from app.journal.leases import Identity
 from app.journal.models import Base
+from app.journal.operation import Operation
 from app.journal.rows import Claimed
-from app.journal.writer import Operation
 from app.reply import Reply
 from celery_agents.contracts.outcome import State
 from tests.support.interleave.stage import Stage
@@ -128,14 +128,14 @@ class Ground:
         self.journals = [self._journal(f"actor-{n}") for n in range(ACTORS)]
         self.engine: Engine = self.journals[0].engine
         self._restores: dict[str, str] = {}
-        self._pause = writer._AGAIN.wait  # between tries: here it is said who goes on
-        writer._AGAIN.wait = wait_none()
+        self._pause = transactions._AGAIN.wait  # between tries: here it is said who goes on
+        transactions._AGAIN.wait = wait_none()
         self._runs = 0
         for journal in self.journals:
             self.stage.attach(journal.engine)
 
     def close(self) -> None:
-        writer._AGAIN.wait = self._pause
+        transactions._AGAIN.wait = self._pause
         for journal in self.journals:
             journal.close()
         self._control.close()

@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 
 from sqlalchemy import text
 
+from agents.plan import Expand
 from app.journal import Journal, approvals, compensations, dead, joins, leases, wakes
 from app.journal.calls import Begun
 from app.journal.claims import ClaimStep
 from app.journal.cleanup import Retention, clean_journal
 from app.journal.finishes import FinishStep, Postponed
+from app.journal.operation import Operation
 from app.journal.rows import Aftermath, Claimed, Finished, NewStep, Wake
-from app.journal.writer import Operation
-from app.plan import Expand
 from celery_agents.contracts.outcome import ErrorInfo, Outcome
 from celery_agents.errors import AgentsError
 from tests.support.interleave.ground import GRACE_S, Ground

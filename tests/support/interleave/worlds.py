@@ -10,9 +10,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from agents.plan import Expand, JoinPolicy, Member
 from app.journal import dead
 from app.journal.rows import Claimed, Finished, derived_id
-from app.plan import Expand, JoinPolicy, Member
 from celery_agents import names
 from celery_agents.contracts.compensation import Compensation, compensation_id
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State

@@ -11,9 +11,11 @@ from redis.exceptions import RedisError
 from sqlalchemy import update
 
 from app import health
-from app.health import Condition, HealthView, Probe, judged, probe_broker, record, report, timed
+from app.health import Probe, judged, probe_broker, record, report, timed
+from app.health_view import HealthView
 from app.journal import health as rows
 from app.journal.engine import now
+from app.journal.health import Condition
 from app.journal.models import Health
 from app.runtime import Runtime
 from app.settings import Settings

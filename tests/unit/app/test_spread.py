@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.plan import Expand, Member
+from agents.plan import Expand, Member
 from app.spread import check_chain, check_members, following
 from celery_agents.errors import PayloadTooLargeError
 

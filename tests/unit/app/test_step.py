@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from agents.plan import Expand, Member, Tally
 from app.journal import reads
 from app.journal.rows import Claimed, NewStep, derived_id
-from app.plan import Expand, Member, Tally
 from app.runtime import Runtime
 from app.step import Step
 from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, Usage

@@ -16,6 +16,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from sqlalchemy import select, update
 from sqlalchemy.exc import TimeoutError  # noqa: A004
 
+from agents.plan import Expand, JoinPolicy, Member
 from app.journal import dead, reads
 from app.journal.claims import ClaimStep
 from app.journal.expansions import ExpandStep
@@ -23,7 +24,6 @@ from app.journal.finishes import FinishStep
 from app.journal.models import Join
 from app.journal.models import Step as StepRow
 from app.journal.rows import Claimed, derived_id
-from app.plan import Expand, JoinPolicy, Member
 from app.reply import Reply
 from app.runtime import Runtime
 from app.step import Step

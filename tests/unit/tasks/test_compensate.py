@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import pytest
 
+from agents.plan import Expand, JoinPolicy
 from agents.registry import Registered, Registry
 from app.journal.rows import Aftermath, Claimed
-from app.plan import Expand, JoinPolicy
 from app.step import Step
 from celery_agents.contracts.compensation import Compensation, compensation_id
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.backends.values import answer_in, digest, parse_json, shown, text_of
-from app.plain import plain_json
+from agents.plain import plain_json
 from celery_agents.errors import BadAnswerError
 
 json_values = st.recursive(

@@ -11,8 +11,8 @@ from agents.patterns.fallback import advance as fallback
 from agents.patterns.gather import advance as gather
 from agents.patterns.mapping import advance as mapping
 from agents.patterns.vote import advance as vote
+from agents.plan import Expand, MemberState, Tally
 from app.journal.compensations import Finished
-from app.plan import Expand, MemberState, Tally
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.compensation import Compensation, CompensationReport, Undoing
 from celery_agents.contracts.gather import Gather

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from agents.patterns.gather import JUDGE, advance
-from app.plan import Expand, MemberState
+from agents.plan import Expand, MemberState
 from celery_agents.contracts.gather import Gather
 from celery_agents.contracts.outcome import Outcome, State
 

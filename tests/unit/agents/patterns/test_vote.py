@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from agents.patterns.vote import advance, decided
-from app.plan import Expand, MemberState
+from agents.plan import Expand, MemberState
 from celery_agents import names
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.contracts.patterns import Vote

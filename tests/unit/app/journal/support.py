@@ -12,13 +12,15 @@ import pytest
 from sqlalchemy import Engine, insert, select, text, update
 from sqlalchemy.exc import OperationalError
 
-from app.journal import Journal, joins, writer
+from agents.plan import Expand, JoinPolicy, Member, MemberState
+from app.journal import Journal, joins, transactions
 from app.journal.engine import connect, now, read_clock
 from app.journal.leases import Identity
 from app.journal.models import Call, Event, Join, Run, Step, Worker
+from app.journal.operation import Operation
 from app.journal.rows import Claimed, Finished, NewStep, Refusal, Refused, Wake, derived_id
-from app.journal.writer import Operation, _apply, in_transaction
-from app.plan import Expand, JoinPolicy, Member, MemberState
+from app.journal.transactions import in_transaction
+from app.journal.writer import _apply
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 
 T = TypeVar("T")
@@ -238,7 +240,7 @@ def before(
 
 def lose_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next transaction is committed, and its answer is lost."""
-    real, lost = writer._transaction, list[bool]()
+    real, lost = transactions._transaction, list[bool]()
 
     def losing(*args: Any) -> Any:
         found = real(*args)
@@ -247,4 +249,4 @@ def lose_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
             raise OperationalError("COMMIT", None, Exception("server closed the connection"))
         return found
 
-    monkeypatch.setattr(writer, "_transaction", losing)
+    monkeypatch.setattr(transactions, "_transaction", losing)

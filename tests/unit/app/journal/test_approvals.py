@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from agents.plan import Expand
 from app.journal import Journal, approvals
 from app.journal.rows import derived_id
-from app.plan import Expand
 from celery_agents import names
 from celery_agents.errors import InvalidPayloadError
 from tests.unit.app.journal.support import (

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from agents.plan import Expand
 from app.journal import Journal
 from app.journal.rows import derived_id
-from app.plan import Expand
 from tests.unit.app.journal.support import (
     DONE,
     SOON,

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from app.journal import Journal, joins, wakes
+from agents.plan import MemberState
+from app.journal import Journal, locks, wakes
 from app.journal.claims import ClaimStep
 from app.journal.expansions import ExpandStep
 from app.journal.finishes import FinishStep, PostponeStep
 from app.journal.models import Join
 from app.journal.rows import Aftermath, Claimed, Refusal, derived_id
-from app.plan import MemberState
 from celery_agents.contracts.outcome import Outcome, State
 from tests.unit.app.journal.support import (
     DONE,
@@ -360,7 +360,7 @@ def test_finishers_and_a_cancel_at_once_leave_nothing_open(world: World) -> None
 def test_locks_are_asked_for_in_one_order(journal: Journal) -> None:
     with journal.engine.begin() as c:
         wanted = [("q", "r"), (None, "r"), ("p", "p"), ("q", "r"), ("", "r")]
-        joins.lock(c, wanted)  # nothing there: no error either
+        locks.lock(c, wanted)  # nothing there: no error either
 
 
 class TestRounds(OnPostgres):

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, inspect
 from app.journal import migrate
 from app.journal.engine import connect
 from app.journal.models import Base
-from app.journal.writer import in_transaction
+from app.journal.transactions import in_transaction
 from celery_agents.errors import ConfigurationError
 
 

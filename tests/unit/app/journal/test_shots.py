@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from agents.plan import Expand, JoinPolicy
 from app.journal import Journal, compensations
 from app.journal.calls import FinishCall, StartCall
 from app.journal.claims import ClaimStep
@@ -20,9 +21,8 @@ from app.journal.expansions import ExpandStep
 from app.journal.finishes import FinishStep, Settle
 from app.journal.held import _BY_HASH, _BY_INDEX
 from app.journal.models import Join, Step
+from app.journal.operation import Operation
 from app.journal.rows import Aftermath, Claimed, NewStep, derived_id
-from app.journal.writer import Operation
-from app.plan import Expand, JoinPolicy
 from celery_agents.contracts.compensation import Compensation
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from tests.unit.app.journal.proxy import Proxy

@@ -8,7 +8,7 @@ from sqlalchemy import update
 from app.journal import slots
 from app.journal.models import Slot
 from app.journal.slots import take_slot
-from app.journal.writer import in_transaction
+from app.journal.transactions import in_transaction
 from tests.unit.app.journal.support import World
 
 LONG_S = 10_000_000.0  # no turn of it ends during a test

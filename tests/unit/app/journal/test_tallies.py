@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from agents.plan import Tally
 from app.journal import Journal, tallies
 from app.journal.rows import Claimed
-from app.plan import Tally
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.errors import InvalidPayloadError
 from tests.unit.app.journal.support import DONE, FAILED, SOON, World, expand, plan

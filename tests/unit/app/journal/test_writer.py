@@ -11,8 +11,10 @@ from sqlalchemy.exc import DatabaseError, IntegrityError, StatementError
 
 from app.fibers import wait
 from app.journal import Journal
+from app.journal.operation import Operation
 from app.journal.rows import Claimed
-from app.journal.writer import DATABASE_ATTEMPTS, Operation, Writer, in_transaction
+from app.journal.transactions import DATABASE_ATTEMPTS, in_transaction
+from app.journal.writer import Writer
 from celery_agents.errors import JournalUnavailableError
 from tests.support.fibers import in_a_fiber
 from tests.unit.app.journal.support import DONE, SOON, World, claimed, refused, step

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
-from app.plain import plain_json
+from agents.plain import plain_json
 from celery_agents.contracts.outcome import Answer
 from celery_agents.errors import AgentFailedError, redact
 

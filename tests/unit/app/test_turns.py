@@ -14,12 +14,12 @@ from agents.backends.base import Answer, Turn
 from agents.breaker import BreakerPolicy
 from agents.entries import entry_adapter
 from agents.registry import Registered, Registry
-from agents.turns import PROVIDER, Turns, switches_of
 from app.breaker import Admission, Breakers, Change, Switch
-from app.health import HealthView
+from app.health_view import HealthView
 from app.loop import process_loop
 from app.reply import Reply
 from app.step import Step
+from app.turns import PROVIDER, Turns, switches_of
 from celery_agents.contracts.fallback import Candidate
 from celery_agents.contracts.outcome import Outcome, State, Usage
 from celery_agents.errors import (

@@ -7,10 +7,14 @@ from typing import Any
 
 from agents.backends.clients import SharedClients
 from agents.registry import Registry, Resources
+from app.breaker import Breakers
+from app.celery_agent import CeleryBackend
+from app.fibers import in_thread
+from app.health_view import STALE_INTERVALS, HealthView
 from app.journal.announce import announce
 from app.runtime import Runtime, runtime_started, runtime_stopping
+from app.turns import Turns
 from celery_agents.values import storable
-from tasks.celery_agent import CeleryBackend
 
 
 def registry_of(runtime: Runtime) -> Registry:
@@ -24,12 +28,27 @@ def _make(runtime: Runtime) -> Registry:
         Resources(
             resolve_secret=settings.secret,
             executor=ThreadPoolExecutor(settings.function_threads, "agents-function"),
-            clients=SharedClients(),
+            clients=SharedClients(in_thread),
             celery=lambda entry: CeleryBackend(runtime.app, entry, settings.secret),
         )
     )
     registry.load(config=settings.config, modules=settings.modules)
     return registry
+
+
+def turns_of(runtime: Runtime) -> Turns:
+    """How agents are asked in this process."""
+    registry, settings = registry_of(runtime), runtime.settings
+
+    def make() -> Turns:
+        health = HealthView(
+            runtime.journal,
+            fresh_s=STALE_INTERVALS * settings.health_interval_s,
+            cache_s=settings.health_cache_s,
+        )
+        return Turns(registry, Breakers.connect(settings), health)
+
+    return runtime.resource(Turns, make)
 
 
 @runtime_started.connect(weak=False)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from app.performing import performed
+from agents.performing import performed
 from celery_agents.contracts.outcome import Answer, Usage
 from celery_agents.errors import AgentFailedError, ProviderUnavailableError
 

@@ -15,7 +15,7 @@ from agents.probes import provider_of
 from agents.registry import Registered, Registry
 from app.breaker import Breakers, Change, Switch
 from app.fibers import arrival, in_thread
-from app.health import HealthView
+from app.health_view import HealthView
 from app.journal.finishes import event
 from app.step import Step
 from celery_agents.contracts.fallback import Candidate

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from app.plain import plain_json
+from agents.plain import plain_json
 
 
 @dataclass

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from agents.backends.schema import ballot_schema, is_strict, problem
+from agents.schema import ballot_schema, is_strict, problem
 from celery_agents.errors import InvalidPayloadError
 
 

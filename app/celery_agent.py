@@ -16,9 +16,10 @@ from agents.backends.base import Answer, StepContext, Turn
 from agents.backends.clients import ResolveSecret, secret_named
 from agents.backends.values import digest, shown
 from agents.entries import CeleryEntry
+from agents.plain import plain_json
 from app.fibers import in_thread
+from app.lookout import Lookout
 from app.loop import process_loop
-from app.plain import plain_json
 from app.step import Step
 from celery_agents.contracts.outcome import Usage
 from celery_agents.errors import (
@@ -28,7 +29,6 @@ from celery_agents.errors import (
     redact,
 )
 from celery_agents.noted import noting
-from tasks.lookout import Lookout
 
 log = logging.getLogger(__name__)
 

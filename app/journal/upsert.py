@@ -1,0 +1,26 @@
+"""Inserts that leave rows alone that are there already, in the words of each database."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from sqlalchemy.engine import Connection
+from sqlalchemy.sql.dml import Insert
+
+
+def insert_new(connection: Connection, model: Any) -> Insert:
+    """An INSERT that leaves rows alone that are there already."""
+    return insertion(connection.dialect.name, model)
+
+
+@cache
+def insertion(dialect: str, model: Any) -> Insert:
+    """The same by the name of the dialect."""
+    if dialect == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as pg_insert
+
+        return pg_insert(model).on_conflict_do_nothing()
+    from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+    return sqlite_insert(model).on_conflict_do_nothing()
