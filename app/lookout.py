@@ -13,12 +13,12 @@ from typing import Any
 from celery import Celery
 
 from agents.entries import CeleryEntry
+from app import neighbours
 from app.fibers import in_thread
 from app.intake import Intake
 from app.redis_client import connect_redis
 from celery_agents.errors import ConfigurationError
 from celery_agents.noted import note
-from tasks import neighbours
 
 log = logging.getLogger(__name__)
 
