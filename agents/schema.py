@@ -3,7 +3,7 @@
 Only the keywords that model providers enforce in structured output are checked here: ``type``,
 ``enum``, ``const``, ``properties``, ``required``, ``additionalProperties: false``, ``items``,
 ``anyOf``/``oneOf`` (as any), ``minimum``, ``maximum`` and local ``$ref``. Others are let pass.
-How a value is held against them stands in :mod:`agents.backends.checking`.
+How a value is held against them stands in :mod:`agents.checking`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from agents.backends.checking import Check
+from agents.checking import Check
 from celery_agents.errors import InvalidPayloadError
 
 Schema = dict[str, Any]

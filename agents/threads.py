@@ -13,7 +13,7 @@ class InThread(Protocol):
     """Makes a call of ours that blocks; ``slow``: for more than a moment.
 
     The service has threads for them that agents' code, which may fill its own for long, does not
-    use (:func:`app.fibers.in_thread`).
+    use (:func:`app.concurrency.fibers.in_thread`).
     """
 
     async def __call__(self, call: Callable[..., T], *args: Any, slow: bool = False) -> T: ...

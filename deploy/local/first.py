@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from celery_agents import Client
-from celery_agents.cli import tell
+from celery_agents.client.cli import tell
 from celery_agents.errors import AgentsError, ConfigurationError
 from deploy.local.stack import Stack
 from deploy.local.state import ROOT

@@ -23,13 +23,15 @@ from typing import Any
 import redis
 
 from agents.patterns import compensate as undoing
-from agents.plan import Expand, JoinPolicy, Member, MemberState
-from app.journal import Journal, compensations, dead, wakes
-from app.journal.calls import Begun
-from app.journal.cleanup import Retention, clean_journal
-from app.journal.engine import connect
-from app.journal.leases import Identity
-from app.journal.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused
+from agents.patterns.plan import Expand, JoinPolicy, Member, MemberState
+from app.journal import Journal
+from app.journal.retention.cleanup import Retention, clean_journal
+from app.journal.schema.engine import connect
+from app.journal.schema.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused
+from app.journal.steps import compensations, dead_letters
+from app.journal.steps import due as wakes
+from app.journal.steps.calls import Begun
+from app.journal.tables.workers import Identity
 from celery_agents import names
 from celery_agents.contracts.compensation import Compensation
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
@@ -228,10 +230,12 @@ class Racer:
             self.tell("cancelled", step_id, after.applied)
 
     def _requeue(self) -> None:
-        letters = self._journal.read(lambda c: dead.listed(c, 10))
+        letters = self._journal.read(lambda c: dead_letters.listed(c, 10))
         for letter in letters[:3]:
             with suppress(InvalidPayloadError):
-                again = partial(dead.requeue_step, step_id=letter["id"], wake_grace_s=GRACE_S)
+                again = partial(
+                    dead_letters.requeue_step, step_id=letter["id"], wake_grace_s=GRACE_S
+                )
                 wake = self._journal.transaction(again)
                 self.tell("requeued", wake.id)
                 self._send([wake.id])
@@ -332,7 +336,7 @@ class Racer:
 
     def _expand(self, claim: Claimed, plan: Expand) -> None:
         expanded = self._journal.expand(claim, plan).result(SOON_S)
-        if not expanded.applied:  # cancelled meanwhile, as in app/task.py
+        if not expanded.applied:  # cancelled meanwhile, as in app/execution/task.py
             return self._finish(claim, CANCELLED)
         self._follow(expanded)
         self._send(w.id for w in expanded.members)

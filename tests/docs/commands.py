@@ -13,11 +13,11 @@ from pathlib import Path
 import click
 from celery.bin.celery import celery
 
-from app.cli import commands
+from app.cli.commands import commands
 from bench import roster, workloads
 from bench.__main__ import DECIDE
 from bench.__main__ import _parser as bench
-from celery_agents.cli import agents
+from celery_agents.client.cli import agents
 from deploy.local.state import ROOT
 from examples.triage import demo
 from tests.chaos.__main__ import _parser as chaos

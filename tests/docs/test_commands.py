@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 import pytest
 
-from app.cli import commands
-from celery_agents.cli import agents
+from app.cli.commands import commands
+from celery_agents.client.cli import agents
 from deploy.local.state import ROOT
 from tests.docs.blocks import blocks, pages
 from tests.docs.commands import UnknownCommandError, check, fenced, inline

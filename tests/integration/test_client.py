@@ -20,7 +20,7 @@ from celery_agents.errors import (
     ResultTimeoutError,
     StepCancelledError,
 )
-from celery_agents.ids import new_id
+from celery_agents.wire.ids import new_id
 from tests.integration.harness import (
     COROUTINES,
     PREFORK,

@@ -20,12 +20,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sqlalchemy import func, insert, select
 
-from app.journal.engine import now
-from app.journal.models import DeadLetter, Run, Step
+from app.journal.schema.engine import now
+from app.journal.schema.models import DeadLetter, Run, Step
 from celery_agents import names
-from celery_agents.cancelling import EXCHANGE
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from celery_agents.errors import InvalidPayloadError, StepDeadError
+from celery_agents.wire.cancelling import EXCHANGE
 from tests.integration.harness import SOON_S, Stack, eventually
 from tests.support.malformed import KINDS, LIMIT_BYTES, envelope
 from tests.support.workers import process_environment

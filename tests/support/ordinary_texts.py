@@ -229,7 +229,7 @@ text-embedding-3-large, 3072 dimensions
 C:\\Users\\bob\\AppData\\Local\\Temp
 app.journal.migrations.versions.0001_the_journal
 agents.voting.rules.plurality.leader
-  File "app/task.py", line 42, in run
+  File "app/execution/task.py", line 42, in run
 ValueError: not enough values to unpack (expected 2, got 1)
 ConnectionError: Error 111 connecting to localhost:6379. Connection refused.
 {{'agent': 'desk', 'input': 'hello', 'timeout_s': 5}}

@@ -13,8 +13,8 @@ from typing import Any
 import redis
 from sqlalchemy import text
 
-from app.journal.models import Call, Step
-from app.journal.transactions import in_transaction
+from app.journal.schema.models import Call, Step
+from app.journal.schema.transactions import in_transaction
 from celery_agents.contracts.compensation import compensation_id
 from deploy.local.child import Child
 from deploy.local.state import ROOT

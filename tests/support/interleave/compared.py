@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from sqlalchemy import Float
 
-from app.journal.models import Base
+from app.journal.schema.models import Base
 from tests.support.interleave.hands import wakes_told
 from tests.support.interleave.invariants import Story
 

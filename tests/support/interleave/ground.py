@@ -15,13 +15,14 @@ import psycopg2
 from sqlalchemy import Engine, Float, make_url
 from tenacity import wait_none
 
-from app.journal import Journal, transactions
-from app.journal.engine import connect
-from app.journal.leases import Identity
-from app.journal.models import Base
-from app.journal.operation import Operation
-from app.journal.rows import Claimed
-from app.reply import Reply
+from app.concurrency.future import Reply
+from app.journal import Journal
+from app.journal.schema import transactions
+from app.journal.schema.engine import connect
+from app.journal.schema.models import Base
+from app.journal.schema.rows import Claimed
+from app.journal.tables.workers import Identity
+from app.journal.writing.operation import Operation
 from celery_agents.contracts.outcome import State
 from tests.support.interleave.stage import Stage
 

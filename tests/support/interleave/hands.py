@@ -9,14 +9,16 @@ from typing import Any, TypeVar
 
 from sqlalchemy import text
 
-from agents.plan import Expand
-from app.journal import Journal, approvals, compensations, dead, joins, leases, wakes
-from app.journal.calls import Begun
-from app.journal.claims import ClaimStep
-from app.journal.cleanup import Retention, clean_journal
-from app.journal.finishes import FinishStep, Postponed
-from app.journal.operation import Operation
-from app.journal.rows import Aftermath, Claimed, Finished, NewStep, Wake
+from agents.patterns.plan import Expand
+from app.journal import Journal
+from app.journal.retention.cleanup import Retention, clean_journal
+from app.journal.schema.rows import Aftermath, Claimed, Finished, NewStep, Wake
+from app.journal.steps import approvals, compensations, dead_letters, due, joins
+from app.journal.steps.calls import Begun
+from app.journal.steps.claims import ClaimStep
+from app.journal.steps.finishes import FinishStep, Postponed
+from app.journal.tables import workers
+from app.journal.writing.operation import Operation
 from celery_agents.contracts.outcome import ErrorInfo, Outcome
 from celery_agents.errors import AgentsError
 from tests.support.interleave.ground import GRACE_S, Ground
@@ -138,7 +140,9 @@ class Hand:
 
     def requeue(self, step_id: str) -> Wake:
         def work() -> Wake:
-            return self.journal.transaction(lambda c: dead.requeue_step(c, step_id, GRACE_S))
+            return self.journal.transaction(
+                lambda c: dead_letters.requeue_step(c, step_id, GRACE_S)
+            )
 
         return self._tell("requeue", step_id, work)
 
@@ -146,7 +150,7 @@ class Hand:
         j = self.journal
 
         def work() -> Aftermath:
-            return j.transaction(lambda c: wakes.late_joins(c, MANY, j.rules))
+            return j.transaction(lambda c: due.late_joins(c, MANY, j.rules))
 
         return self._tell("late_joins", "", work)
 
@@ -156,7 +160,7 @@ class Hand:
 
         return self._tell("sweep", find.__name__, work)
 
-    def beat(self) -> leases.Beat:
+    def beat(self) -> workers.Beat:
         return self._tell("beat", self.journal.me.id, self.journal.beat)
 
     def give_back(self, claim: Claimed) -> object:
@@ -166,7 +170,7 @@ class Hand:
 
     def leave(self) -> object:
         def work() -> None:
-            self.journal.transaction(lambda c: leases.leave(c, self.journal.me))
+            self.journal.transaction(lambda c: workers.leave(c, self.journal.me))
 
         return self._tell("leave", self.journal.me.id, work)
 

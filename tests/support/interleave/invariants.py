@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from app.journal.calls import Begun
-from app.journal.finishes import Postponed
-from app.journal.rows import Aftermath, Claimed, Finished
+from app.journal.schema.rows import Aftermath, Claimed, Finished
+from app.journal.steps.calls import Begun
+from app.journal.steps.finishes import Postponed
 from celery_agents import names
 from celery_agents.contracts.compensation import compensation_id
 from celery_agents.contracts.outcome import State

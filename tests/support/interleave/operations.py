@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agents.patterns import compensate as pattern
-from app.journal import compensations, health, leases, wakes
-from app.journal.calls import Begun, StartCall
-from app.journal.claims import ClaimStep
-from app.journal.finishes import FinishStep
-from app.journal.rows import Claimed
+from app.journal.schema.rows import Claimed
+from app.journal.steps import compensations
+from app.journal.steps import due as wakes
+from app.journal.steps.calls import Begun, StartCall
+from app.journal.steps.claims import ClaimStep
+from app.journal.steps.finishes import FinishStep
+from app.journal.tables import health, workers
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from celery_agents.errors import RunBusyError, StepCancelledError
 from tests.support.interleave.ground import NEW, World
@@ -127,7 +129,7 @@ def run(hand: Hand, world: World, target: str) -> object:
 def restart(hand: Hand, world: World, target: str) -> object:
     """A worker that is new takes a step over."""
     j = hand.as_(NEW[hand.number]).journal
-    j.transaction(lambda c: leases.register(c, j.me, 600))
+    j.transaction(lambda c: workers.register(c, j.me, 600))
     return hand.claim(world.ids[target])
 
 
@@ -213,7 +215,7 @@ def _next(hand: Hand, claim: Claimed) -> object:
 
 
 def _expanded(hand: Hand, claim: Claimed, plan: object) -> object:
-    """As app/task.py does it: what is not applied was cancelled."""
+    """As app/execution/task.py does it: what is not applied was cancelled."""
     expanded = hand.expand(claim, plan)  # type: ignore[arg-type]
     return expanded if expanded.applied else hand.finish(claim, CANCELLED)
 
@@ -300,7 +302,7 @@ def call(hand: Hand, world: World, target: str) -> object:
 
 
 def _call(hand: Hand, claim: Claimed) -> Begun:
-    """As app/step.py does it: what may be made is made."""
+    """As app/execution/context.py does it: what may be made is made."""
     begun = hand.start_call(claim)
     if begun is Begun.YES:
         hand.finish_call(claim)

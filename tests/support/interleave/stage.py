@@ -18,8 +18,8 @@ from typing import Any
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
-from app.journal.engine import READ_ONLY
-from app.journal.models import Base
+from app.journal.schema.engine import READ_ONLY
+from app.journal.schema.models import Base
 
 #: Seconds without news after which the server is asked who waits, and between two such questions.
 _PATIENCE_S = 0.002

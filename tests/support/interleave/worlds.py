@@ -10,9 +10,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from agents.plan import Expand, JoinPolicy, Member
-from app.journal import dead
-from app.journal.rows import Claimed, Finished, derived_id
+from agents.patterns.plan import Expand, JoinPolicy, Member
+from app.journal.schema.rows import Claimed, Finished, derived_id
+from app.journal.steps import dead_letters
 from celery_agents import names
 from celery_agents.contracts.compensation import Compensation, compensation_id
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
@@ -82,7 +82,7 @@ class Builder:
 
     def requeue(self, name: str) -> None:
         step_id = self.world.ids[name]
-        self.journal.transaction(lambda c: dead.requeue_step(c, step_id, GRACE_S))
+        self.journal.transaction(lambda c: dead_letters.requeue_step(c, step_id, GRACE_S))
 
     def set(self, table: str, name: str, values: str) -> None:
         key = "step_id" if table == "joins" else "id"

@@ -10,7 +10,7 @@ from celery.utils.serialization import jsonify
 from app.celeryconfig import celery_config
 from app.factory import create_app
 from app.settings import Settings
-from celery_agents.client import Client
+from celery_agents.client.client import Client
 from celery_agents.transport import PRIORITY_STEPS
 
 
@@ -37,7 +37,7 @@ def config() -> dict[str, Any]:
         ("result_serializer", "json"),
         ("accept_content", ["json"]),
         ("result_accept_content", ["json"]),
-        ("beat_scheduler", "app.beat:BeatScheduler"),
+        ("beat_scheduler", "app.maintenance.beat:BeatScheduler"),
     ],
 )
 def test_what_the_faults_ask_for(config: dict[str, Any], setting: str, value: object) -> None:

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agents.patterns.vote import close
+from agents.patterns.vote import ballot, electorate
+from agents.patterns.vote.pattern import close
 from agents.schema import is_strict, problem
-from agents.voting import ballot, electorate
 from celery_agents.contracts.ask import Ask, StepOptions
 from celery_agents.contracts.fallback import FallbackPolicy
 from celery_agents.contracts.gather import Gather

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from agents.patterns.vote import close
-from agents.voting import electorate
-from agents.voting.stop import leads_with_probability
+from agents.patterns.vote import electorate
+from agents.patterns.vote.pattern import close
+from agents.patterns.vote.stop import leads_with_probability
 from celery_agents.contracts.patterns import Vote
 from celery_agents.contracts.vote import Ballot
 

@@ -12,15 +12,17 @@ import pytest
 from sqlalchemy import Engine, insert, select, text, update
 from sqlalchemy.exc import OperationalError
 
-from agents.plan import Expand, JoinPolicy, Member, MemberState
-from app.journal import Journal, joins, transactions
-from app.journal.engine import connect, now, read_clock
-from app.journal.leases import Identity
-from app.journal.models import Call, Event, Join, Run, Step, Worker
-from app.journal.operation import Operation
-from app.journal.rows import Claimed, Finished, NewStep, Refusal, Refused, Wake, derived_id
-from app.journal.transactions import in_transaction
-from app.journal.writer import _apply
+from agents.patterns.plan import Expand, JoinPolicy, Member, MemberState
+from app.journal import Journal
+from app.journal.schema import transactions
+from app.journal.schema.engine import connect, now, read_clock
+from app.journal.schema.models import Call, Event, Join, Run, Step, Worker
+from app.journal.schema.rows import Claimed, Finished, NewStep, Refusal, Refused, Wake, derived_id
+from app.journal.schema.transactions import in_transaction
+from app.journal.steps import joins
+from app.journal.tables.workers import Identity
+from app.journal.writing.operation import Operation
+from app.journal.writing.writer import _apply
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 
 T = TypeVar("T")

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from agents.plan import Expand
+from agents.patterns.plan import Expand
 from app.journal import Journal
-from app.journal.rows import derived_id
+from app.journal.schema.rows import derived_id
 from celery_agents import names
 from celery_agents.contracts.outcome import Outcome
 from tests.unit.app.journal.support import (

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from app.journal import Journal, dead
-from app.journal.rows import derived_id
+from app.journal import Journal
+from app.journal.schema.rows import derived_id
+from app.journal.steps import dead_letters
 from celery_agents.contracts.compensation import Compensation, compensation_id
 from celery_agents.errors import InvalidPayloadError
 from tests.unit.app.journal.support import DONE, FAILED, SOON, World, claimed, plan, step
@@ -74,8 +75,8 @@ def test_a_run_that_cannot_be_undone_is_a_dead_letter(journal: Journal, how: str
     (wake,) = journal.expand(parent, plan("a")).result(SOON).members
     finish(journal, claimed(journal, wake.id), UNDOABLE)
     assert finish(journal, claimed(journal, "p"), FAILED).wakes == []
-    (letter,) = journal.read(lambda c: dead.listed(c, 10))
+    (letter,) = journal.read(lambda c: dead_letters.listed(c, 10))
     assert letter["cause"] == "id_in_use"
     assert "p was not undone" in letter["reason"]
     with pytest.raises(InvalidPayloadError):
-        journal.transaction(lambda c: dead.requeue_step(c, letter["id"], 1.0))
+        journal.transaction(lambda c: dead_letters.requeue_step(c, letter["id"], 1.0))

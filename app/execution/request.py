@@ -1,0 +1,108 @@
+"""What Celery's users do to messages holds for rows too: revoke, terminate, expires."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from celery import Task, signals
+from celery.worker import state
+from celery.worker.request import Request
+
+from app.execution.runtime import runtime_of
+from app.telemetry.logs import returned
+from celery_agents.errors import AgentsError
+from celery_agents.noted import note
+from celery_agents.wire.shown import shown_text
+
+log = logging.getLogger(__name__)
+
+#: How a task class names this module's requests, as Celery wants it.
+SHOWN_REQUEST = "app.execution.request:ShownRequest"
+STEP_REQUEST = "app.execution.request:StepRequest"
+
+
+#: Fields of task events that hold what agents were asked, and answered.
+_TELLING = ("args", "kwargs", "result", "exception", "traceback")
+
+
+class ShownRequest(Request):
+    """Celery's request, whose events hold no secret: Flower shows them to whoever may look."""
+
+    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
+        """As Celery's."""
+        if self._eventer and self._eventer.enabled:
+            for name in _TELLING:
+                if isinstance(text := fields.get(name), str):
+                    fields[name] = shown_text(text)
+            super().send_event(type, **fields)
+
+
+class ShownTask(Task):
+    """Base of the service's tasks that are no steps: their events hold no secret either."""
+
+    abstract = True
+    Request = SHOWN_REQUEST
+
+
+class StepRequest(ShownRequest):
+    """The request of a step, whose ``terminate`` works in every pool."""
+
+    def __init__(self, message: Any, *args: Any, **kwargs: Any) -> None:
+        """The body travels on as it was decoded here: the tracer would decode it once more."""
+        super().__init__(message, *args, **kwargs)
+        self._request_dict["body_bytes"] = len(message.body)
+        if not self._decoded:
+            self._body = message.payload
+            self._content_type = self._content_encoding = None
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        """As Celery's, but that the count of a name is added to and not merged as a Counter."""
+        self.worker_pid = pid
+        self.time_start = time.time() - (time.monotonic() - time_accepted)
+        state.requests[self.id] = self
+        state.active_requests.add(self)
+        state.total_count[self.name] += 1
+        state.all_total_count[0] += 1
+        self.send_event("task-started")
+        if self._terminate_on_ack is not None:
+            self.terminate(*self._terminate_on_ack)
+
+    def reject(self, requeue: bool = False) -> None:
+        """As Celery's; when the message comes again, nobody is told that it did."""
+        if requeue:
+            returned.add(self.id)
+        super().reject(requeue=requeue)
+
+    def terminate(self, pool: Any, signal: Any = None) -> None:
+        """``revoke(terminate=True)``: a step that runs is stopped on its loop, by its row.
+
+        No process is killed for it, so the other steps of the worker go on.
+        """
+        if self.time_start:
+            cancel_step(self.task.app, self.id)
+        else:
+            super().terminate(pool, signal)
+
+
+def cancel_step(app: Any, step_id: str) -> None:
+    """Cancel a step from the worker's main thread; a journal that is away only logs."""
+    try:
+        runtime = runtime_of(app)
+        runtime.follow(runtime.journal.cancel(step_id))
+    except AgentsError as error:
+        text = "%s was revoked, but its row does not know yet"
+        note(log, "revoked", text, step_id, error=error)
+
+
+@signals.task_revoked.connect
+def _revoked(sender: Any = None, request: Any = None, **_: Any) -> None:
+    """A message that Celery dropped (revoked, or expired) must not be woken again."""
+    if getattr(sender, "Request", None) != STEP_REQUEST:
+        return
+    cancel_step(sender.app, request.id)
+    try:
+        runtime_of(sender.app).journal.settle(request.id)  # Celery stored REVOKED itself
+    except AgentsError as error:
+        note(log, "settle", "%s is not settled yet; recovery does it", request.id, error=error)

@@ -1,0 +1,229 @@
+"""A worker's answers to its supervisor: ``/healthz``, ``/readyz`` and ``/metrics`` over HTTP.
+
+``/metrics`` is of this worker; what is one for all of them stands in ``/metrics/service``.
+
+A port and not a file: Kubernetes asks it without starting a process in the container each time,
+the same port tells the gauges, and a container without a shell can be asked too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from agents.catalog.probes import Probe
+from app.execution.runtime import Runtime
+from app.journal.tables import health as rows
+from app.journal.tables.health import Condition
+from app.maintenance.health import probe_broker, probe_journal
+from celery_agents.errors import AgentsError, ConfigurationError
+from celery_agents.noted import counts
+
+#: A loop that does nothing else for so long is stuck, and only a restart helps.
+LOOP_PATIENCE_S = 5.0
+#: A connection is closed after this, answered or not.
+PATIENCE_S = 10.0
+#: Connections at once; those of supervisors and of a scraper are a handful. Each has two threads.
+CONNECTIONS_MAX = 32
+_Page = tuple[HTTPStatus, str]
+
+
+class Endpoint:
+    """The small server of one worker; each request has a thread, and a time limit of its own."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        """Listen.
+
+        Raises:
+            ConfigurationError: the port is taken.
+        """
+        host, port = runtime.settings.health_host, runtime.settings.health_port
+        pages: dict[str, Callable[[], _Page]] = {
+            "/healthz": lambda: alive(runtime),
+            "/readyz": lambda: ready(runtime),
+            "/metrics": lambda: metrics(runtime),
+            "/metrics/service": lambda: service_metrics(runtime),
+        }
+        try:
+            self._server = _Server((host, port), _handler(pages))
+        except OSError as error:
+            raise ConfigurationError(
+                f"health_port {port} of {host} cannot be used: {error.strerror}. Each worker of a "
+                "machine needs a port of its own, or none (0)."
+            ) from error
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="agents-endpoint", daemon=True
+        )
+
+    @property
+    def port(self) -> int:
+        return self._server.server_port
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def alive(runtime: Runtime) -> _Page:
+    """Whether a restart would help: the loop that all steps share does not turn any more.
+
+    A journal or broker that is away is no reason: this process outlives it.
+    """
+    if runtime.watchdog.stalled:
+        return HTTPStatus.SERVICE_UNAVAILABLE, "the loop is stuck\n"
+    try:
+        runtime.loop.submit(asyncio.sleep(0)).result(LOOP_PATIENCE_S)
+    except FutureTimeoutError:
+        return HTTPStatus.SERVICE_UNAVAILABLE, "the loop is stuck\n"
+    return HTTPStatus.OK, "ok\n"
+
+
+def ready(runtime: Runtime) -> _Page:
+    """Whether it can take steps now: not stopping, broker and journal answer and take writes."""
+    if runtime.stopping:
+        return HTTPStatus.SERVICE_UNAVAILABLE, "stopping\n"
+    probes = [probe_broker(runtime.settings), _probe_journal(runtime)]
+    ok = all(p.error is None for p in probes)
+    status = HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE
+    # Why one fails stands in the worker's log: nobody has to log in to read this.
+    return status, "".join(f"{p.target} {_word(p)}\n" for p in probes)
+
+
+def _probe_journal(runtime: Runtime) -> Probe:
+    """A journal that is full or read-only answers, and takes no heartbeat."""
+    if not runtime.writes:
+        return Probe("journal", "the last heartbeat could not be written")
+    return probe_journal(runtime.journal.engine)
+
+
+def metrics(runtime: Runtime) -> _Page:
+    """What this worker alone knows; Prometheus adds the numbers of all workers up."""
+    try:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+    except ImportError:
+        return _NO_PROMETHEUS
+    running = sum(a.work is not None for a in list(runtime.active.values()))
+    noted = CounterMetricFamily(
+        "agents_noted", "Errors that were noted and not raised", labels=["place"]
+    )
+    for place, count in counts().items():
+        noted.add_metric([place], count)
+    writes = "1 if the journal took the last heartbeat, else 0"
+    return _page(
+        GaugeMetricFamily("agents_steps_running", "Agents that answer here now", running),
+        GaugeMetricFamily("agents_journal_writable", writes, runtime.writes),
+        noted,
+    )
+
+
+def service_metrics(runtime: Runtime) -> _Page:
+    """What the journal knows of the whole service: every worker tells the same, so one is asked."""
+    try:
+        from prometheus_client.core import GaugeMetricFamily
+    except ImportError:
+        return _NO_PROMETHEUS
+    healthy, latency, age = (
+        GaugeMetricFamily(name, told, labels=["target"])
+        for name, told in {
+            "agents_healthy": "1 healthy, 0 unhealthy",
+            "agents_probe_latency_seconds": "Of the last good probe",
+            "agents_probe_age_seconds": "Since the last probe",
+        }.items()
+    )
+    try:
+        found = runtime.journal.read(rows.read)
+    except AgentsError:
+        return HTTPStatus.SERVICE_UNAVAILABLE, "the journal is away\n"
+    for row in found:
+        if row["state"] != Condition.UNKNOWN:
+            healthy.add_metric([row["target"]], row["state"] == Condition.HEALTHY)
+        if row["latency_ms"] is not None:
+            latency.add_metric([row["target"]], row["latency_ms"] / 1000)
+        age.add_metric([row["target"]], row["age_s"])
+    return _page(healthy, latency, age)
+
+
+_NO_PROMETHEUS = (HTTPStatus.NOT_FOUND, "prometheus_client is not installed\n")
+
+
+def _page(*families: Any) -> _Page:
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.registry import Collector
+
+    class Found(Collector):
+        def collect(self) -> Iterable[Any]:
+            return families
+
+    registry = CollectorRegistry()
+    registry.register(Found())
+    return HTTPStatus.OK, generate_latest(registry).decode()
+
+
+def _word(probe: Probe) -> str:
+    return "ok" if probe.error is None else "away"
+
+
+class _Server(ThreadingHTTPServer):
+    """Some threads and no more: connections above these are closed unread.
+
+    A connection is closed :data:`PATIENCE_S` after it came, however its client trickles: a limit
+    on each read alone would let one byte in ten seconds hold a thread for ever.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, *about: Any) -> None:
+        super().__init__(*about)
+        self._free = threading.BoundedSemaphore(CONNECTIONS_MAX)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        closing = threading.Timer(PATIENCE_S, _shut, [request])
+        closing.daemon = True
+        closing.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            closing.cancel()
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no error of ours."""
+
+
+def _shut(request: socket.socket) -> None:
+    with suppress(OSError):  # closed meanwhile
+        request.shutdown(socket.SHUT_RDWR)
+
+
+def _handler(pages: dict[str, Callable[[], _Page]]) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            page = pages.get(self.path.partition("?")[0])
+            status, text = page() if page else (HTTPStatus.NOT_FOUND, "not found\n")
+            body = text.encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "text/plain; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Asked every few seconds, it would fill the log."""
+
+    return Handler

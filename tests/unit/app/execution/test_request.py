@@ -1,0 +1,141 @@
+"""Requests of steps, as Celery's worker makes and asks them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.worker import state
+from celery.worker.request import Request
+from kombu.utils.imports import symbol_by_name
+
+from app.execution import request as module
+from app.execution.request import StepRequest
+from celery_agents import names
+
+
+class Message:
+    """A task message, as kombu gives it."""
+
+    content_type, content_encoding = "application/json", "utf-8"
+    delivery_info: dict[str, Any] = {}  # noqa: RUF012 - never written
+    properties: dict[str, Any] = {}  # noqa: RUF012 - never written
+
+    def __init__(self, task: str = names.ASK) -> None:
+        self.headers = {"id": "s", "task": task, "root_id": "s"}
+        self.body = b"[[1], {}, {}]"
+        self.payload = [[1], {}, {}]
+
+
+@pytest.fixture
+def task(app: Celery) -> Any:
+    import tasks  # noqa: F401 - registers them
+
+    return app.tasks[names.ASK]
+
+
+@pytest.fixture
+def request_of(app: Celery, task: Any) -> Any:
+    def make(**more: Any) -> StepRequest:
+        return StepRequest(Message(), app=app, task=task, hostname="w@here", **more)
+
+    yield make
+    state.reset_state()
+
+
+def test_the_body_travels_decoded(request_of: Any) -> None:
+    request = request_of()
+    assert request.body == [[1], {}, {}]
+    assert (request.content_type, request.content_encoding) == (None, None)
+
+
+def test_accepted_is_what_celery_makes_of_it(request_of: Any, app: Celery, task: Any) -> None:
+    ours = request_of()
+    theirs = Request(Message(), app=app, task=task, hostname="w@here")
+    counts = []
+    for request in (ours, theirs):
+        state.reset_state()
+        request.on_accepted(123, 0.0)
+        counts.append(
+            (
+                dict(state.total_count),
+                state.all_total_count[0],
+                request in state.active_requests,
+                state.requests.get(request.id) is request,
+                request.worker_pid,
+            )
+        )
+    assert counts[0] == counts[1] == ({names.ASK: 1}, 1, True, True, 123)
+    assert abs(ours.time_start - theirs.time_start) < 5
+
+
+def test_revoked_while_it_runs_it_is_its_row_that_is_cancelled(
+    request_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancelled: list[str] = []
+    monkeypatch.setattr(module, "cancel_step", lambda _, step_id: cancelled.append(step_id))
+    request = request_of()
+    request.on_accepted(123, 0.0)
+    request.terminate(SimpleNamespace())  # a pool that can do nothing
+    assert cancelled == ["s"]
+
+
+def test_revoked_before_it_begins(request_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    cancelled: list[str] = []
+    monkeypatch.setattr(module, "cancel_step", lambda _, step_id: cancelled.append(step_id))
+    request = request_of()
+    request.terminate(SimpleNamespace())
+    assert cancelled == []
+    request.on_accepted(123, 0.0)  # Celery asks again then
+    assert cancelled == ["s"]
+
+
+KEY = "sk-live-" + "0123456789abcdef0123456789"
+
+
+class Eventer:
+    """Celery's dispatcher, as a request sees it."""
+
+    enabled = True
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+
+    def send(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
+        self.sent.append({"type": type, **fields})
+
+
+@pytest.mark.parametrize("name", [names.ASK, names.STATUS, names.CANCEL, "celery.backend_cleanup"])
+@pytest.mark.parametrize(
+    ("event", "fields"),
+    [
+        ("task-succeeded", {"result": f"'use {KEY}'", "runtime": 0.5}),
+        ("task-succeeded", {"result": "'use sk-live-0123...'", "runtime": 0.5}),
+        ("task-failed", {"exception": f"E({KEY})", "traceback": f"… {KEY}"}),
+        ("task-retried", {"exception": f"E({KEY})", "traceback": f"… {KEY}"}),
+        ("task-received", {"args": f"({KEY},)", "kwargs": f"{{'a': {KEY}}}", "name": "x"}),
+    ],
+)
+def test_events_hold_no_secret(
+    app: Celery, task: Any, name: str, event: str, fields: dict[str, Any]
+) -> None:
+    of = app.tasks[name]
+    eventer = Eventer()
+    request = symbol_by_name(of.Request)(
+        Message(name), app=app, task=of, hostname="w@here", eventer=eventer
+    )
+    request.send_event(event, **fields)
+    (sent,) = eventer.sent
+    assert sent.keys() == {"type", "uuid", *fields}
+    assert "0123" not in str(sent)
+    kept = {k: v for k, v in fields.items() if k in {"runtime", "name"}}
+    assert kept.items() <= sent.items()
+
+
+def test_no_event_where_nobody_watches(request_of: Any) -> None:
+    eventer = Eventer()
+    eventer.enabled = False
+    request_of(eventer=eventer).send_event("task-succeeded", result="x")
+    assert eventer.sent == []

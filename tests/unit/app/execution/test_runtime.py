@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.execution.runtime import Active, Outage, Runtime
+from app.journal.schema.rows import Claimed
+from tests.unit.app.journal.support import SOON, step
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.at = 100.0
+
+    def __call__(self) -> float:
+        return self.at
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def outage(clock: Clock) -> Outage:
+    return Outage(7.0, 1.5, clock)
+
+
+class TestStrays:
+    """Claims that the journal knows and this process does not: their answers were lost."""
+
+    def claim(self, runtime: Runtime) -> Claimed:
+        found = runtime.journal.claim("s", step()).result(SOON)
+        assert isinstance(found, Claimed)
+        return found
+
+    def holder(self, runtime: Runtime) -> tuple[str, int]:
+        beat = runtime.journal.beat()
+        return ("here", beat.running["s"]) if "s" in beat.running else ("nobody", 0)
+
+    def test_one_is_given_back_at_the_second_beat(self, runtime: Runtime) -> None:
+        self.claim(runtime)
+        runtime._beat_once()
+        assert self.holder(runtime) == ("here", 1)
+        runtime._beat_once()
+        assert self.holder(runtime) == ("nobody", 0)
+
+    def test_a_later_claim_of_the_same_step_is_none(self, runtime: Runtime) -> None:
+        """Each beat reads a claim that ends before it is looked for here."""
+        journal = runtime.journal
+        for token in (1, 2):
+            claim = self.claim(runtime)
+            runtime._beat_once()
+            assert self.holder(runtime) == ("here", token)
+            journal.postpone(claim, delay_s=0).result(SOON)
+
+    def test_the_claim_that_runs_here_is_not_given_back_for_one_of_before(
+        self, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is claimed once more between the second beat and what that gives back."""
+        journal, stray = runtime.journal, self.claim(runtime)
+        runtime._beat_once()
+        real = journal.give_back
+
+        def late(*args: Any) -> None:
+            journal.postpone(stray, delay_s=0).result(SOON)
+            runtime.active["s"] = Active(claim=self.claim(runtime))
+            real(*args)
+
+        monkeypatch.setattr(journal, "give_back", late)
+        runtime._beat_once()
+        assert self.holder(runtime) == ("here", 2)
+
+
+class TestOutage:
+    """Leases of 7 s, beats each 1.5 s: others' leases may be over 4 s after our last beat."""
+
+    def test_none(self, outage: Outage, clock: Clock) -> None:
+        for _ in range(20):
+            clock.at += 1.5
+            assert not outage.lasts
+            outage.heard(alive=True)
+        assert not outage.lasts
+
+    def test_it_lasts_while_nothing_is_heard(self, outage: Outage, clock: Clock) -> None:
+        clock.at += 3.9
+        assert not outage.lasts
+        clock.at += 0.2
+        assert outage.lasts  # also before our own heartbeat has noticed
+
+    @pytest.mark.parametrize("alive", [True, False])
+    def test_others_have_a_lease_s_time_to_come_back(
+        self, outage: Outage, clock: Clock, alive: bool
+    ) -> None:
+        clock.at += 6.0 if alive else 3600.0
+        outage.heard(alive=alive)
+        for _ in range(4):
+            assert outage.lasts
+            clock.at += 1.5
+            outage.heard(alive=True)
+        clock.at += 1.1
+        assert not outage.lasts
+
+    def test_a_lease_that_was_ended_is_one(self, outage: Outage, clock: Clock) -> None:
+        clock.at += 1.5
+        outage.heard(alive=False)
+        assert outage.lasts

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from app.journal import Journal
+from app.journal.schema.models import Step
+from app.journal.steps.calls import Begun, StartCall
+from tests.unit.app.journal.support import (
+    DONE,
+    SOON,
+    OnPostgres,
+    World,
+    batch,
+    claimed,
+    expand,
+    meanwhile,
+    plan,
+    step,
+)
+
+ABOUT = (0, "model", "f", "key")
+
+
+@pytest.mark.parametrize("ended", [True, False], ids=["ended", "taken over"])
+def test_who_lost_its_step_begins_no_call(world: World, journal: Journal, ended: bool) -> None:
+    """Before it pays it asks, and learns that the step is not its own any more."""
+    late = claimed(journal, "s", step())
+    world.end_lease(journal)
+    other = world.journal("other")
+    claim = claimed(other, "s")
+    if ended:
+        other.finish(claim, DONE).result(SOON)
+    assert journal.start_call(late, *ABOUT).result(SOON) is Begun.LOST
+    assert batch(journal, StartCall(late, *ABOUT)) == [Begun.LOST]
+    assert world.calls("s") == []
+
+
+def test_each_call_of_a_batch_gets_its_own_answer(world: World, journal: Journal) -> None:
+    """Whatever the order in which they are written."""
+    claims = [claimed(journal, i, step(i)) for i in ("z", "a", "m")]
+    world.end_lease(journal)
+    claimed(world.journal("other"), "a")
+    begun = batch(journal, *(StartCall(c, 0, "model", "f", f"key-{c.id}") for c in claims))
+    assert begun == [Begun.YES, Begun.LOST, Begun.YES]
+    assert [len(world.calls(i)) for i in "zam"] == [1, 0, 1]
+
+
+class TestBesideOthers(OnPostgres):
+    def test_calls_begin_while_their_steps_are_locked(self, world: World, journal: Journal) -> None:
+        """Each refers to its step: who holds steps to end or release them stands in no call's way,
+        nor a batch of calls in the way of who takes steps one after the other."""
+        members = expand(journal, "p", plan("a", "b"))
+        calls = [StartCall(c, *ABOUT) for c in members]
+        writer: Any = journal._writer
+        with world.engine.begin() as c:
+            lock = select(Step.id).with_for_update(key_share=True)
+            c.execute(lock.where(Step.id.in_([m.id for m in members])))
+            writer._commit(list(calls))  # it waits for nobody
+        assert [o.future.result(SOON) for o in calls] == [Begun.YES, Begun.YES]
+
+    def test_copies_of_calls_that_begin_at_once_are_one_each(
+        self, world: World, journal: Journal
+    ) -> None:
+        """Two batches of the same calls, in opposite orders: the second waits for the first."""
+        members = sorted(expand(journal, "p", plan("a", "b")), key=lambda c: c.id)
+        there, back = ([StartCall(c, *ABOUT) for c in order] for order in (members, members[::-1]))
+        with world.engine.connect() as c:
+            first = c.begin()
+            assert StartCall.apply(c, there) == [Begun.YES, Begun.YES]
+            with meanwhile(world, lambda: batch(journal, *back)) as second:
+                first.commit()
+        assert second == [[Begun.YES, Begun.YES]]
+        assert [len(world.calls(m.id)) for m in members] == [1, 1]

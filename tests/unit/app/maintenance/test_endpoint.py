@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+from urllib.error import HTTPError
+
+import pytest
+from celery import Celery
+
+from app.execution.runtime import Active, Runtime
+from app.maintenance import endpoint
+from app.maintenance.endpoint import Endpoint
+from app.maintenance.health import Probe, record
+from app.settings import Settings
+from celery_agents.errors import ConfigurationError, JournalUnavailableError
+from celery_agents.noted import note
+
+
+@pytest.fixture
+def served(runtime: Runtime) -> Iterator[str]:
+    made = Endpoint(runtime)  # port 0: any
+    made.start()
+    yield f"http://127.0.0.1:{made.port}"
+    made.stop()
+
+
+def get(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_alive_while_the_broker_is_away(served: str) -> None:
+    assert get(f"{served}/healthz") == (200, "ok\n")
+    status, text = get(f"{served}/readyz")
+    assert (status, text) == (503, "broker away\njournal ok\n")
+    assert get(f"{served}/other")[0] == 404
+
+
+def test_ready(served: str, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint, "probe_broker", lambda _: Probe("broker"))
+    assert get(f"{served}/readyz?x=1") == (200, "broker ok\njournal ok\n")
+    runtime._stopped.set()
+    try:
+        assert get(f"{served}/readyz") == (503, "stopping\n")
+        assert get(f"{served}/healthz")[0] == 200
+    finally:
+        runtime._stopped.clear()
+
+
+@pytest.mark.parametrize(
+    "error", [JournalUnavailableError("full"), OSError(28, "No space left"), KeyError("a bug")]
+)
+def test_a_journal_that_takes_no_heartbeat(
+    served: str, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(endpoint, "probe_broker", lambda _: Probe("broker"))
+    beat = runtime.journal.beat
+
+    def full() -> Any:
+        raise error
+
+    monkeypatch.setattr(runtime.journal, "beat", full)
+    runtime._try_beat()
+    assert get(f"{served}/readyz") == (503, "broker ok\njournal away\n")
+    assert get(f"{served}/healthz")[0] == 200  # no restart would help
+    monkeypatch.setattr(runtime.journal, "beat", beat)
+    runtime._try_beat()
+    assert get(f"{served}/readyz") == (200, "broker ok\njournal ok\n")
+
+
+def test_a_stuck_loop_wants_a_restart(
+    served: str, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint, "LOOP_PATIENCE_S", 0.05)
+    runtime.loop.loop.call_soon_threadsafe(time.sleep, 1.0)
+    assert get(f"{served}/healthz") == (503, "the loop is stuck\n")
+
+
+@pytest.fixture
+def found(runtime: Runtime) -> None:
+    """Probes of three agents, of which one is not known well enough."""
+    pytest.importorskip("prometheus_client")
+    for _ in range(2):
+        probes = [Probe("agent:a", "down"), Probe("agent:b", latency_ms=2.0)]
+        record(runtime.journal, probes, runtime.settings)
+    record(runtime.journal, [Probe("agent:new", "down")], runtime.settings)
+
+
+@pytest.mark.usefixtures("found")
+def test_gauges_of_the_service(served: str) -> None:
+    status, text = get(f"{served}/metrics/service")
+    lines = text.splitlines()
+    assert status == 200
+    assert 'agents_healthy{target="agent:a"} 0.0' in lines
+    assert 'agents_healthy{target="agent:b"} 1.0' in lines
+    assert 'agents_probe_latency_seconds{target="agent:b"} 0.002' in lines
+    assert not any("agents_healthy" in line and "agent:new" in line for line in lines)
+    assert any(line.startswith('agents_probe_age_seconds{target="agent:a"}') for line in lines)
+
+
+@pytest.mark.usefixtures("found")
+def test_metrics_of_a_worker_repeat_none_of_the_service(served: str, runtime: Runtime) -> None:
+    place = "test of the endpoint"
+    for _ in range(3):
+        note(logging.getLogger(__name__), place, "It failed")
+    runtime.active["waits"] = Active()
+    runtime.active["runs"] = Active(work=runtime.loop.submit(asyncio.sleep(0)))
+    runtime.writes = False
+    try:
+        status, text = get(f"{served}/metrics")
+    finally:
+        runtime.active.clear()
+    lines = text.splitlines()
+    assert status == 200
+    assert f'agents_noted_total{{place="{place}"}} 3.0' in lines
+    assert "agents_steps_running 1.0" in lines
+    assert "agents_journal_writable 0.0" in lines
+    assert names(text).isdisjoint(names(get(f"{served}/metrics/service")[1]))
+
+
+def names(text: str) -> set[str]:
+    """Of the metrics on a page."""
+    return {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+
+
+def test_a_port_that_is_taken(app: Celery, runtime: Runtime) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        values = runtime.settings.model_dump() | {"health_port": taken.getsockname()[1]}
+        runtime.settings = Settings.model_construct(**values)
+        with pytest.raises(ConfigurationError, match=r"health_port .* cannot be used"):
+            Endpoint(runtime)
+
+
+def test_the_words_tell_nothing_else(served: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint, "probe_broker", lambda _: Probe("broker", "redis://u:secret@h"))
+    assert "secret" not in get(f"{served}/readyz")[1]
+
+
+def connected(url: str) -> socket.socket:
+    host, _, port = url.removeprefix("http://").partition(":")
+    return socket.create_connection((host, int(port)), timeout=10)
+
+
+def is_closed(one: socket.socket) -> bool:
+    try:
+        return one.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+def test_a_client_that_trickles_is_closed(served: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint, "PATIENCE_S", 0.3)
+    with connected(served) as slow:
+        slow.sendall(b"GET /healthz HTTP/1.0\r\n")
+        began = time.monotonic()
+        while time.monotonic() - began < 20:
+            try:
+                slow.sendall(b"X")
+            except OSError:
+                break
+            time.sleep(0.05)
+        assert is_closed(slow)
+
+
+def test_connections_are_bounded(
+    app: Celery, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint, "CONNECTIONS_MAX", 3)
+    made = Endpoint(runtime)
+    made.start()
+    url = f"http://127.0.0.1:{made.port}"
+    try:
+        held = [connected(url) for _ in range(3)]
+        with connected(url) as one_more:
+            assert is_closed(one_more)
+        for one in held:
+            one.close()
+        while True:  # their threads end
+            try:
+                assert get(f"{url}/healthz") == (200, "ok\n")
+                break
+            except OSError:
+                time.sleep(0.05)
+    finally:
+        made.stop()
+
+
+def test_a_loop_that_the_watchdog_saw_stand_still(
+    served: str, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime.watchdog, "_stood_s", 1e9)
+    monkeypatch.setattr(runtime.watchdog, "look", lambda: None)
+    assert get(f"{served}/healthz") == (503, "the loop is stuck\n")
