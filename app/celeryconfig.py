@@ -18,7 +18,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
     return {
         # Where
         "broker_url": broker_url,
-        "result_backend": f"app.backend:JournalBackend+{broker_url}",
+        "result_backend": f"app.messaging.results:JournalBackend+{broker_url}",
         "include": ["tasks"],  # named, not imported: imports run downwards
         # JSON only: a pickle in the broker would run anything in the worker.
         "task_serializer": "json",
@@ -51,8 +51,10 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "worker_soft_shutdown_timeout": 30.0,  # running steps may end; host grace 90 s and more
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,  # outlive any outage; the default gives up
-        "broker_transport": "app.transport:Transport",  # takes in one step, keeps dead letters
-        "worker_consumer": "app.consumer:Consumer",  # a malformed task must not end the worker
+        # It takes in one step, and keeps dead letters.
+        "broker_transport": "app.messaging.transport:Transport",
+        # A malformed task must not end the worker.
+        "worker_consumer": "app.messaging.consumer:Consumer",
         "broker_transport_options": {
             **transport_options(
                 visibility_timeout_s=settings.visibility_timeout_s,

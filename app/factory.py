@@ -10,15 +10,15 @@ from celery import Celery, bootsteps, current_app, signals
 from celery.worker.control import control_command
 
 from app.celeryconfig import celery_config
-from app.default_pool import choose_pool
-from app.draining import drain_later, listen
-from app.endpoint import Endpoint
-from app.outbox import AgentsCelery
-from app.recovery import Recovery
-from app.redis_client import check_broker
-from app.requests import cancel_step
-from app.runtime import close_runtime, runtime_of
-from app.serialization import register_json
+from app.execution.request import cancel_step
+from app.execution.runtime import close_runtime, runtime_of
+from app.execution.shutdown import drain_later, listen
+from app.maintenance.endpoint import Endpoint
+from app.maintenance.recovery import Recovery
+from app.messaging.json_codec import register_json
+from app.messaging.producer import AgentsCelery
+from app.messaging.redis import check_broker
+from app.pool.default import choose_pool
 from app.settings import Settings
 
 
@@ -28,7 +28,7 @@ def create_app(settings: Settings) -> Celery:
     app = AgentsCelery("celery-agents")
     app.agents_settings = settings
     app.broker_address = app.results_address = settings.broker
-    app.agents_cli = "app.cli:commands"
+    app.agents_cli = "app.cli.commands:commands"
     app.config_from_object(celery_config(settings))
     app.steps["worker"].add(AgentsService)
     app.set_default()

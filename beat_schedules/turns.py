@@ -11,7 +11,7 @@ TIMES = 2
 
 
 def in_turns(task: str, every_s: float) -> dict[str, Any]:
-    """An entry whose task takes turns of ``every_s`` seconds (``app/journal/slots.py``).
+    """An entry whose task takes turns of ``every_s`` seconds (``app/journal/tables/ticks.py``).
 
     A message that waited for a whole turn has nothing to do any more, so it expires.
     """

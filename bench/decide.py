@@ -8,7 +8,7 @@ import time
 from statistics import median
 from typing import Any
 
-from agents.voting import ballot, verdict
+from agents.patterns.vote import ballot, verdict
 from celery_agents.contracts.vote import Ballot, VotePolicy
 
 BALLOTS = 100

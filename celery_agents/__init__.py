@@ -4,7 +4,8 @@ This package is what other apps install: the client, the contracts, and the ``@a
 """
 
 from celery_agents.agent import agent
-from celery_agents.client import Client
+from celery_agents.client.client import Client
+from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.fallback import Candidate
 from celery_agents.contracts.gather import Aggregate, Gather
@@ -14,7 +15,6 @@ from celery_agents.contracts.patterns import Fallback, Vote
 from celery_agents.contracts.policies import RetryPolicy
 from celery_agents.contracts.vote import Ballot, Decision, Voter
 from celery_agents.errors import AgentsError, PermanentError, RetryableError
-from celery_agents.run import AggregateRun, DecisionRun, MapRun, Run
 
 __all__ = [  # noqa: RUF022 - grouped by use
     # enqueue

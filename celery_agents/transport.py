@@ -140,7 +140,7 @@ class Channel(RedisChannel):
                 ("zadd", names.INTAKE_TIMES, times),
             ]
         commands += [("lpush", key, *bodies) for key, bodies in lists.items()]
-        # The workers of app/transport.py wait for it.
+        # The workers of app/messaging/transport.py wait for it.
         return commands + [("zadd", names.WAKE + q, {"1": 0}) for q in {q for q, _ in messages}]
 
     def recorded(self, message_id: str) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from agents.backends.base import StepContext
+from agents.base import StepContext
 from celery_agents import Answer, RetryableError, Usage, agent
 from celery_agents.errors import ProviderUnavailableError
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from agents import compensation
-from agents.backends.base import Turn
-from app.agents import registry_of, turns_of
-from app.step import Step
-from app.task import StepTask
+from agents.base import Turn
+from agents.catalog import compensation
+from app.execution.agents import registry_of, turns_of
+from app.execution.context import Step
+from app.execution.task import StepTask
 from celery_agents import names
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.outcome import Answer, Outcome

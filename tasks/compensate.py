@@ -6,14 +6,14 @@ import logging
 
 from celery import shared_task
 
-from agents.compensation import compensation_of
+from agents.catalog.compensation import compensation_of
 from agents.patterns import compensate as pattern
-from agents.plan import Expand
-from app.agents import registry_of
-from app.journal import compensations
-from app.journal.compensations import Uncertain
-from app.step import Step
-from app.task import StepTask
+from agents.patterns.plan import Expand
+from app.execution.agents import registry_of
+from app.execution.context import Step
+from app.execution.task import StepTask
+from app.journal.steps import compensations
+from app.journal.steps.compensations import Uncertain
 from celery_agents import names
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.compensation import Undoing, compensation_id

@@ -6,8 +6,8 @@ from typing import Any
 
 from celery import shared_task
 
-from app.deadletters import dead_letters_of
-from app.runtime import runtime_of
+from app.execution.runtime import runtime_of
+from app.maintenance.dead_letters import dead_letters_of
 from celery_agents import names
 from celery_agents.contracts.base import JsonValue, id_of
 from celery_agents.errors import AgentsError, InvalidPayloadError

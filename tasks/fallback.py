@@ -7,14 +7,14 @@ from functools import partial
 
 from celery import shared_task
 
-from agents.fallback import learned as memory
-from agents.fallback.learned import Learned
-from agents.patterns import fallback as pattern
-from agents.plan import Expand, MemberState
-from app.agents import registry_of, turns_of
-from app.journal import memos
-from app.step import Step
-from app.task import StepTask
+from agents.patterns.fallback import learned as memory
+from agents.patterns.fallback import pattern
+from agents.patterns.fallback.learned import Learned
+from agents.patterns.plan import Expand, MemberState
+from app.execution.agents import registry_of, turns_of
+from app.execution.context import Step
+from app.execution.task import StepTask
+from app.journal.tables import memos
 from celery_agents import names
 from celery_agents.contracts.outcome import Outcome
 from celery_agents.contracts.patterns import Fallback

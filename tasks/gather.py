@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from agents.patterns import gather as pattern
-from agents.plan import Expand
-from app.step import Step
-from app.task import StepTask
+from agents.patterns.gather import pattern
+from agents.patterns.plan import Expand
+from app.execution.context import Step
+from app.execution.task import StepTask
 from celery_agents import names
 from celery_agents.contracts.gather import Gather
 from celery_agents.contracts.outcome import Outcome

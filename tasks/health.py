@@ -6,12 +6,12 @@ from typing import Any
 
 from celery import Celery, shared_task
 
-from agents.probes import probe_agents
-from app.agents import registry_of
-from app.fibers import wait
-from app.health import probe_broker, probe_journal, record
-from app.journal.slots import take_slot
-from app.runtime import runtime_of
+from agents.catalog.probes import probe_agents
+from app.concurrency.fibers import wait
+from app.execution.agents import registry_of
+from app.execution.runtime import runtime_of
+from app.journal.tables.ticks import take_slot
+from app.maintenance.health import probe_broker, probe_journal, record
 from celery_agents import names
 
 

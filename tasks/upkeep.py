@@ -6,9 +6,9 @@ from typing import Any
 
 from celery import shared_task
 
-from app.journal.slots import take_slot
-from app.runtime import runtime_of
-from app.upkeep import clean_all
+from app.execution.runtime import runtime_of
+from app.journal.tables.ticks import take_slot
+from app.maintenance.retention import clean_all
 from celery_agents import names
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from celery import shared_task
 
-from agents.patterns import vote as pattern
-from agents.plan import Expand, MemberState
-from app.step import Step
-from app.task import StepTask
+from agents.patterns.plan import Expand, MemberState
+from agents.patterns.vote import pattern
+from app.execution.context import Step
+from app.execution.task import StepTask
 from celery_agents import names
 from celery_agents.contracts.outcome import Outcome
 from celery_agents.contracts.patterns import Vote

@@ -8,20 +8,22 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from agents.plan import Expand, MemberState, Tally
-from app.journal import approvals, calls, cancels, joins, leases, reads, tallies, wakes
-from app.journal.calls import Begun, FinishCall, StartCall
-from app.journal.claims import ClaimStep
-from app.journal.engine import reading
-from app.journal.expansions import Expanded, ExpandStep
-from app.journal.finishes import FinishStep, Postponed, PostponeStep, Settle
-from app.journal.held import Held, held_transaction
-from app.journal.inserts import InsertStep
-from app.journal.leases import Identity
-from app.journal.rows import Aftermath, Claim, Claimed, NewStep
-from app.journal.transactions import in_transaction
-from app.journal.writer import Writer
-from app.reply import Reply
+from agents.patterns.plan import Expand, MemberState, Tally
+from app.concurrency.future import Reply
+from app.journal.queries import reads, tallies
+from app.journal.schema.engine import reading
+from app.journal.schema.rows import Aftermath, Claim, Claimed, NewStep
+from app.journal.schema.transactions import in_transaction
+from app.journal.steps import approvals, calls, cancels, due, joins
+from app.journal.steps.calls import Begun, FinishCall, StartCall
+from app.journal.steps.claims import ClaimStep
+from app.journal.steps.expansions import Expanded, ExpandStep
+from app.journal.steps.finishes import FinishStep, Postponed, PostponeStep, Settle
+from app.journal.steps.inserts import InsertStep
+from app.journal.tables import workers
+from app.journal.tables.workers import Identity
+from app.journal.writing.connection import Held, held_transaction
+from app.journal.writing.writer import Writer
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from celery_agents.errors import StepCancelledError
@@ -49,13 +51,13 @@ class Journal:
         self._lease_s = lease_s
         self._heart = Held(engine)  # reads of many steps may have taken all of the pool's
         self._hearts = threading.Lock()
-        self._beat(lambda c: leases.register(c, me, lease_s))
+        self._beat(lambda c: workers.register(c, me, lease_s))
         self._writer = Writer(engine, batch_max=group_commit_max)
 
     def close(self) -> None:
         """Write what is queued; give back the lease with what still runs under it."""
         self._writer.close()
-        self._beat(lambda c: leases.leave(c, self.me))
+        self._beat(lambda c: workers.leave(c, self.me))
         with self._hearts:
             self._heart.close()
         self.engine.dispose()
@@ -120,8 +122,8 @@ class Journal:
     def transaction(self, work: Callable[[Connection], T]) -> T:
         return in_transaction(self.engine, work)
 
-    def beat(self) -> leases.Beat:
-        return self._beat(lambda c: leases.beat(c, self.me, self._lease_s))
+    def beat(self) -> workers.Beat:
+        return self._beat(lambda c: workers.beat(c, self.me, self._lease_s))
 
     def _beat(self, work: Callable[[Connection], T]) -> T:
         """A transaction on the heart's own connection."""
@@ -129,7 +131,7 @@ class Journal:
             return held_transaction(self._heart, work)
 
     def give_back(self, step_ids: list[str], tokens: Mapping[str, int] | None = None) -> None:
-        self.transaction(lambda c: leases.give_back(c, self.me, step_ids, tokens))
+        self.transaction(lambda c: workers.give_back(c, self.me, step_ids, tokens))
 
     def cancel(self, step_id: str) -> Aftermath:
         return self.transaction(lambda c: cancels.cancel(c, step_id, self.rules))
@@ -160,7 +162,7 @@ class Journal:
 
     def known(self, step_id: str) -> bool:
         """Whether it has a row."""
-        return bool(self.read(lambda c: wakes.known(c, [step_id])))
+        return bool(self.read(lambda c: due.known(c, [step_id])))
 
     def run_tree(self, run_id: str) -> dict[str, Any] | None:
         return self.read(lambda c: reads.run_tree(c, run_id))

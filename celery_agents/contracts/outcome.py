@@ -103,7 +103,7 @@ class Outcome(Contract):
     """The one way in which a step ends, with what it cost.
 
     Written, the error and the value come last: the journal reads what stands before them without
-    them (app/journal/heads.py).
+    them (app/journal/schema/heads.py).
     """
 
     state: State

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from app.journal import migrate
-from app.journal.engine import connect
+from app.journal.schema import migrate
+from app.journal.schema.engine import connect
 from celery_agents.errors import ConfigurationError, redact
 from deploy.local import locks, procfile
 from deploy.local.output import Line, into

@@ -17,9 +17,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from app.journal import reads
-from app.journal.engine import connect, reading
-from app.journal.transactions import in_transaction
+from app.journal.queries import reads
+from app.journal.schema.engine import connect, reading
+from app.journal.schema.transactions import in_transaction
 from celery_agents import Client, Decision, DecisionRun, RetryPolicy
 from celery_agents.errors import ConfigurationError, NoDecisionError
 from examples.triage.detectors import LANGUAGES, PANEL

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from agents.backends.base import Answer
-from app.step import Step
+from agents.base import Answer
+from app.execution.context import Step
 from celery_agents import agent
 from celery_agents.errors import AgentFailedError, ProviderUnavailableError
 

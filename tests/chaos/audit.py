@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from app.journal.models import Call, Step
+from app.journal.schema.models import Call, Step
 from tests.chaos.agents import BEGAN
 from tests.chaos.stand import Stand
 

@@ -14,11 +14,15 @@ from typing import Any
 from sqlalchemy import Engine, event
 
 import app.factory
-from app import task, transport
-from app.journal import claims, compensations, engine, leases, slots, writer
+from app.execution import task
+from app.execution.runtime import Runtime
 from app.journal.journal import Journal
-from app.recovery import Recovery
-from app.runtime import Runtime
+from app.journal.schema import engine
+from app.journal.steps import claims, compensations
+from app.journal.tables import ticks, workers
+from app.journal.writing import writer
+from app.maintenance.recovery import Recovery
+from app.messaging import transport
 
 
 def plain_transport() -> None:
@@ -69,7 +73,7 @@ def no_cap() -> None:
 
 def no_turns() -> None:
     """Each message of a schedule works."""
-    _put(slots, "take_slot", lambda *_: True)
+    _put(ticks, "take_slot", lambda *_: True)
 
 
 def no_guard() -> None:
@@ -80,7 +84,7 @@ def no_guard() -> None:
 def long_leases() -> None:
     """Nobody takes over for half a minute, not even the same worker."""
     os.environ["AGENTS_LEASE_S"] = "30"
-    _put(leases, "_still_runs", lambda *_: True)
+    _put(workers, "_still_runs", lambda *_: True)
 
 
 def no_notes() -> None:

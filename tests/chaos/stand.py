@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from sqlalchemy import func, select
 
-from app.journal import migrate
-from app.journal.engine import connect
-from app.journal.models import Step
+from app.journal.schema import migrate
+from app.journal.schema.engine import connect
+from app.journal.schema.models import Step
 from celery_agents import RetryPolicy, Run
 from celery_agents.errors import BrokerUnavailableError, ConfigurationError
 from deploy.local.servers import server_binary

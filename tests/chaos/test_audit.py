@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from app.journal.engine import connect
-from app.journal.transactions import in_transaction
+from app.journal.schema.engine import connect
+from app.journal.schema.transactions import in_transaction
 from tests.chaos.audit import reckon
 from tests.chaos.witness import Witness
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 from sqlalchemy import Connection, Engine, text
 
-from app.journal.transactions import in_transaction
+from app.journal.schema.transactions import in_transaction
 from celery_agents import State
 
 _FINAL = ", ".join(f"'{s}'" for s in State if s.final)

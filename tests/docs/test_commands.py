@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from app.cli import commands
-from celery_agents.cli import agents
+from app.cli.commands import commands
+from celery_agents.client.cli import agents
 from deploy.local.state import ROOT
 
 PAGE = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from agents.registry import read_entries
+from agents.catalog.registry import read_entries
 from deploy.local.state import ROOT
 from tests.docs.blocks import Block, anchors, blocks, links, pages
 from tests.support.workers import process_environment

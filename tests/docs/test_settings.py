@@ -7,9 +7,9 @@ import re
 import pytest
 from pydantic import SecretStr
 
-from app import task
 from app.celeryconfig import celery_config
-from app.journal import transactions
+from app.execution import task
+from app.journal.schema import transactions
 from app.settings import Settings
 from celery_agents.contracts.policies import RetryPolicy
 from celery_agents.transport import transport_options

@@ -15,10 +15,10 @@ import psutil  # type: ignore[import-untyped]  # has no stubs
 import redis
 from sqlalchemy import Engine, select
 
-from app.intake import Intake
-from app.journal import reads
-from app.journal.engine import connect, reading
-from app.journal.models import Call, Step
+from app.journal.queries import reads
+from app.journal.schema.engine import connect, reading
+from app.journal.schema.models import Call, Step
+from app.messaging.intake import Intake
 from celery_agents import Client, names
 from celery_agents.redis_url import read_redis_url
 from deploy.local import procfile

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from redis import Redis
 
-from agents import breaker as rules
-from agents.breaker import Breaker, BreakerPolicy, Standing, Verdict
-from app import breaker as module
-from app.breaker import BATCH, TIMEOUT_S, Admission, Breakers, Change, Switch
+from agents.policies import breaker as rules
+from agents.policies.breaker import Breaker, BreakerPolicy, Standing, Verdict
+from app.admission import breaker as module
+from app.admission.breaker import BATCH, TIMEOUT_S, Admission, Breakers, Change, Switch
 from celery_agents import names
 from tests.support.redis_server import RedisServer
-from tests.unit.agents.test_breaker import happenings, policies
+from tests.unit.agents.policies.test_breaker import happenings, policies
 
 #: Time as the test says it.
 STOPPED = "local now = tonumber(redis.call('GET', 'now'))\n"

@@ -14,12 +14,12 @@ from redis import Redis
 from sqlalchemy import func, insert, select
 
 import tasks
+from app.execution.runtime import close_runtime, runtime_of
 from app.factory import create_app
-from app.journal.cleanup import Retention, clean_journal
-from app.journal.engine import connect, read_clock
-from app.journal.models import Call, Event, Run, Step
-from app.journal.portions import Pace
-from app.runtime import close_runtime, runtime_of
+from app.journal.retention.chunks import Pace
+from app.journal.retention.cleanup import Retention, clean_journal
+from app.journal.schema.engine import connect, read_clock
+from app.journal.schema.models import Call, Event, Run, Step
 from app.settings import Settings
 from celery_agents import names
 from deploy.local.state import ROOT

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from celery_agents.client.run import Run
 from celery_agents.contracts.compensation import compensation_id
 from celery_agents.errors import (
     AllCandidatesFailedError,
@@ -15,7 +16,6 @@ from celery_agents.errors import (
     InvalidPayloadError,
     StepCancelledError,
 )
-from celery_agents.run import Run
 from tests.integration.harness import COROUTINES, PREFORK, SOON_S, Stack, eventually, lines
 
 TRIP = ["hotel", "flight", "car"]

@@ -19,8 +19,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sqlalchemy import func, insert, select
 
-from app.journal.engine import now
-from app.journal.models import DeadLetter, Run, Step
+from app.journal.schema.engine import now
+from app.journal.schema.models import DeadLetter, Run, Step
 from celery_agents import names
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from celery_agents.errors import InvalidPayloadError, StepDeadError

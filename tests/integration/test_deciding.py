@@ -13,7 +13,7 @@ import pytest
 from celery.result import AsyncResult
 from sqlalchemy import func, select
 
-from app.journal.models import Event, Step
+from app.journal.schema.models import Event, Step
 from celery_agents import RetryPolicy
 from celery_agents.errors import (
     AllCandidatesFailedError,

@@ -15,7 +15,7 @@ import pytest
 from celery import Celery, chord
 from celery.exceptions import TaskRevokedError
 
-from app.journal.rows import derived_id
+from app.journal.schema.rows import derived_id
 from celery_agents import RetryPolicy
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import StepCancelledError, StepDeadError

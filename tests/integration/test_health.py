@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from app.journal import health as rows
+from app.journal.tables import health as rows
 from celery_agents import RetryPolicy
 from celery_agents.errors import BreakerOpenError, ProviderUnavailableError
 from deploy.local.servers import free_port

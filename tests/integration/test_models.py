@@ -39,7 +39,7 @@ class TestProviders:
 
 
 def test_registered_agents_are_announced(stack: Stack) -> None:
-    from app.journal import reads
+    from app.journal.queries import reads
 
     kinds = {a["name"]: a["kind"] for a in stack.read(reads.agents)}
     assert kinds["gpt"] == "openai"

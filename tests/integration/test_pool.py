@@ -25,7 +25,7 @@ from celery import chain, chord, group
 from celery.exceptions import TaskRevokedError, TimeLimitExceeded
 from celery.result import AsyncResult, allow_join_result
 
-from app.pool import SYNC_THREADS
+from app.pool.pool import SYNC_THREADS
 from celery_agents import RetryPolicy
 from celery_agents.errors import StepCancelledError
 from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines

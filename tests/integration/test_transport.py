@@ -27,7 +27,7 @@ from tests.support.kombu_consumer import QUEUE
 from tests.support.redis_server import RedisServer
 from tests.support.workers import process_environment
 
-OURS = "app.transport:Transport"
+OURS = "app.messaging.transport:Transport"
 A, B = (Queue(n, Exchange(n), routing_key=n) for n in ("a", "b"))
 
 

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from agents.backends.base import Answer, StepContext
-from agents.tools import tool
+from agents.base import Answer, StepContext
+from agents.tools.tool import tool
 from celery_agents import Usage, agent
 from celery_agents.errors import AgentFailedError, ProviderUnavailableError
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from app.fibers import Fiber
-from app.loop import process_loop
-from app.reply import Reply
+from app.concurrency.fibers import Fiber
+from app.concurrency.future import Reply
+from app.concurrency.loop import process_loop
 
 SOON_S = 20
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from celery.app.task import Context
 
-from app.backend import JournalBackend
-from celery_agents.client import Client
+from app.messaging.results import JournalBackend
+from celery_agents.client.client import Client
 from celery_agents.contracts.outcome import Outcome
 
 

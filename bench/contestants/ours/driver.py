@@ -12,7 +12,7 @@ from typing import Any
 import redis
 from celery import Signature, chain, chord
 
-from app.intake import Intake
+from app.messaging.intake import Intake
 from bench import driver
 from bench.contestants.ours.rows import fill
 from bench.driver import TIMEOUT_S, Task

@@ -22,8 +22,8 @@ from sqlalchemy import (
     text,
 )
 
-from app.journal.engine import connect
-from app.journal.models import Call, Join, Run, Step, table
+from app.journal.schema.engine import connect
+from app.journal.schema.models import Call, Join, Run, Step, table
 
 #: Columns that hold ids, in every table of a run.
 _IDS = {"id", "run_id", "parent_id", "step_id"}

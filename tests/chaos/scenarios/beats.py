@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from sqlalchemy import select
 
-from app.journal.models import Slot
+from app.journal.schema.models import Slot
 from celery_agents import names
 from tests.chaos.scenario import Numbers, scenario
 from tests.chaos.stand import Stand, eventually

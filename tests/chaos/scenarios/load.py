@@ -13,8 +13,8 @@ from typing import Any
 
 import psutil
 
-from app.journal import models
-from app.journal.models import Join, Step
+from app.journal.schema import models
+from app.journal.schema.models import Join, Step
 from app.settings import Settings
 from celery_agents import Run
 from tests.chaos.audit import audit

@@ -11,7 +11,7 @@ import psutil
 from celery import Celery
 from sqlalchemy import func, select
 
-from app.journal.models import DeadLetter, Step
+from app.journal.schema.models import DeadLetter, Step
 from celery_agents import Run, names
 from tests.chaos.audit import audit
 from tests.chaos.scenario import Numbers, scenario

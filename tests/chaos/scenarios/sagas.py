@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from typing import Any
 
-from app.journal.models import Step
+from app.journal.schema.models import Step
 from celery_agents.contracts.compensation import compensation_id
 from tests.chaos.audit import audit
 from tests.chaos.scenario import Numbers, scenario

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 import psutil
 
-from app.journal.models import Step
+from app.journal.schema.models import Step
 from celery_agents import RetryPolicy
 from tests.chaos.agents import BEGAN
 from tests.chaos.audit import audit

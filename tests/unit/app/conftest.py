@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from celery import Celery, current_app
 
+from app.execution.runtime import Runtime, close_runtime, runtime_of
 from app.factory import create_app
-from app.runtime import Runtime, close_runtime, runtime_of
 from app.settings import Settings
 
 

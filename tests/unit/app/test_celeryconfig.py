@@ -7,7 +7,7 @@ from celery.app.defaults import NAMESPACES, flatten
 
 from app.celeryconfig import celery_config
 from app.settings import Settings
-from celery_agents.client import Client
+from celery_agents.client.client import Client
 from celery_agents.transport import PRIORITY_STEPS
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sqlalchemy import event, text
 
 from app.database_url import read_database_url
-from app.journal import migrate
-from app.journal.engine import connect
+from app.journal.schema import migrate
+from app.journal.schema.engine import connect
 from app.settings import Settings
 from celery_agents.errors import ConfigurationError
 

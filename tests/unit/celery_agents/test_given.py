@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from app.backend import JournalBackend
 from app.factory import create_app
+from app.messaging.results import JournalBackend
 from app.settings import Settings
 from celery_agents import Client
 from celery_agents.given import GivenCelery
-from celery_agents.results import Backend
+from celery_agents.wire.results import Backend
 
 TRAP = "redis://:not-ours@trap.invalid:1/9"
 #: Set for other apps in the images of Django, Airflow and Heroku, or by Celery for itself.

@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from celery_agents import names
-from celery_agents.client import Client
+from celery_agents.client.client import Client
 from tests.support.redis_server import RedisServer
 
 

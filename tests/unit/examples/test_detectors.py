@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.backends.function import FunctionBackend
+from agents.kinds.function import FunctionBackend
 from celery_agents.errors import ProviderUnavailableError, RateLimitedError
 from examples.triage import detectors
 from examples.triage.report import Message, read_inbox

@@ -8,10 +8,10 @@ from typing import Any, cast
 
 import pytest
 
-from agents.plan import Expand, JoinPolicy
-from agents.registry import Registered, Registry
-from app.journal.rows import Aftermath, Claimed
-from app.step import Step
+from agents.catalog.registry import Registered, Registry
+from agents.patterns.plan import Expand, JoinPolicy
+from app.execution.context import Step
+from app.journal.schema.rows import Aftermath, Claimed
 from celery_agents.contracts.compensation import Compensation, compensation_id
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from celery_agents.contracts.patterns import Compensate

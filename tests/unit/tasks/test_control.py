@@ -7,9 +7,9 @@ import pytest
 from celery import Celery, current_app
 
 import tasks
+from app.execution.runtime import Runtime, close_runtime, runtime_of
 from app.factory import create_app
-from app.journal.rows import NewStep
-from app.runtime import Runtime, close_runtime, runtime_of
+from app.journal.schema.rows import NewStep
 from app.settings import Settings
 from celery_agents import names
 from celery_agents.errors import InvalidPayloadError

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
-from agents.backends.base import Answer
+from agents.base import Answer
 from tests.fakes.model_server import ModelServer, running
 
 

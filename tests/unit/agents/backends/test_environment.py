@@ -9,12 +9,12 @@ from typing import Any
 import httpx2
 import pytest
 
-from agents.backends.base import Turn
-from agents.backends.clients import SharedClients, http_client
-from agents.backends.config import ModelConfig
-from agents.backends.http import HttpBackend, HttpConfig
-from agents.backends.model import ModelBackend
-from agents.backends.providers import make_provider
+from agents.base import Turn
+from agents.kinds.http import HttpBackend, HttpConfig
+from agents.kinds.model import ModelBackend
+from agents.models.config import ModelConfig
+from agents.models.providers import make_provider
+from agents.net.clients import SharedClients, http_client
 from celery_agents.errors import AgentsError
 
 #: In the value of each variable below; no request may have it anywhere.
@@ -205,7 +205,7 @@ class TestProxies:
         client = http_client(httpx2)
         chosen = client._transport_for_url(httpx2.URL(url))
         assert (chosen is not client._transport) is by_proxy
-        from agents import probes
+        from agents.catalog import probes
 
         looked_at = probes.connection_to(url).host
         assert (looked_at == "proxy.example") is by_proxy

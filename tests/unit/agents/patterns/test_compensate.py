@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.patterns.compensate import conclusion, key, next_one, undo
-from agents.patterns.fallback import advance as fallback
-from agents.patterns.gather import advance as gather
-from agents.patterns.mapping import advance as mapping
-from agents.patterns.vote import advance as vote
-from agents.plan import Expand, MemberState, Tally
-from app.journal.compensations import Finished
+from agents.patterns.fallback.pattern import advance as fallback
+from agents.patterns.gather.pattern import advance as gather
+from agents.patterns.map import advance as mapping
+from agents.patterns.plan import Expand, MemberState, Tally
+from agents.patterns.vote.pattern import advance as vote
+from app.journal.steps.compensations import Finished
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.compensation import Compensation, CompensationReport, Undoing
 from celery_agents.contracts.gather import Gather

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import make_url
 
 from app.journal import Journal
-from app.journal.models import Base
+from app.journal.schema.models import Base
 from tests.support.postgres import Databases, engine
 from tests.unit.app.journal.support import World
 

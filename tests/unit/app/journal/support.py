@@ -7,15 +7,16 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Engine, insert, select, update
 
-from agents.plan import Expand, JoinPolicy, Member, MemberState
-from app.journal import Journal, joins
-from app.journal.engine import connect, now, read_clock
-from app.journal.leases import Identity
-from app.journal.models import Call, Event, Join, Run, Step, Worker
-from app.journal.operation import Operation
-from app.journal.rows import Claimed, Finished, NewStep, Refusal, Refused, Wake, derived_id
-from app.journal.transactions import in_transaction
-from app.journal.writer import _apply
+from agents.patterns.plan import Expand, JoinPolicy, Member, MemberState
+from app.journal import Journal
+from app.journal.schema.engine import connect, now, read_clock
+from app.journal.schema.models import Call, Event, Join, Run, Step, Worker
+from app.journal.schema.rows import Claimed, Finished, NewStep, Refusal, Refused, Wake, derived_id
+from app.journal.schema.transactions import in_transaction
+from app.journal.steps import joins
+from app.journal.tables.workers import Identity
+from app.journal.writing.operation import Operation
+from app.journal.writing.writer import _apply
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 
 T = TypeVar("T")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from app.journal.engine import connect
-from app.journal.transactions import in_transaction
+from app.journal.schema.engine import connect
+from app.journal.schema.transactions import in_transaction
 
 
 def test_no_fork_amid_a_transaction(tmp_path: Path) -> None:

@@ -18,13 +18,19 @@ import pytest
 from sqlalchemy import event, make_url, text
 from sqlalchemy.engine import Connection
 
-from app.journal import Journal, cleanup, compensations, dead, leases, lite, reads, shots, wakes
-from app.journal.cancels import cancel
-from app.journal.claims import ClaimStep
-from app.journal.engine import connect
-from app.journal.finishes import FinishStep, Settle
-from app.journal.models import Base
-from app.journal.rows import Claimed, derived_id
+from app.journal import Journal
+from app.journal.queries import reads
+from app.journal.retention import cleanup
+from app.journal.schema.engine import connect
+from app.journal.schema.models import Base
+from app.journal.schema.rows import Claimed, derived_id
+from app.journal.steps import compensations, dead_letters, due
+from app.journal.steps.cancels import cancel
+from app.journal.steps.claims import ClaimStep
+from app.journal.steps.finishes import FinishStep, Settle
+from app.journal.tables import workers
+from app.journal.writing import prepared as shots
+from app.journal.writing import sqlite
 from celery_agents.contracts.compensation import Compensation
 from celery_agents.contracts.outcome import Outcome, State
 from tests.support.postgres import Databases
@@ -276,13 +282,13 @@ def _recovery(world: World, journal: Journal) -> None:
     with world.engine.begin() as c:
         c.execute(text("UPDATE steps SET wake_at = 0 WHERE id IN ('late', 'orphan', 'new3')"))
     with world.engine.begin() as c:
-        wakes.orphaned(c, 500, 10, 300)
-        wakes.unsettled(c, 500, 10, 300)
-        wakes.unwoken(c, 500, 10, 300)
-        wakes.late_joins(c, 500, journal.rules)
-        wakes.known(c, [f"old{n}" for n in range(500)])
-        leases.take_duty(c, "recovery", journal.me.id, 10)
-        leases.register(c, leases.Identity("other@here"), 10)
+        due.orphaned(c, 500, 10, 300)
+        due.unsettled(c, 500, 10, 300)
+        due.unwoken(c, 500, 10, 300)
+        due.late_joins(c, 500, journal.rules)
+        due.known(c, [f"old{n}" for n in range(500)])
+        workers.take_duty(c, "recovery", journal.me.id, 10)
+        workers.register(c, workers.Identity("other@here"), 10)
         cancel(c, held.id, journal.rules)
 
 
@@ -292,17 +298,18 @@ def _people(world: World, journal: Journal) -> None:
         reads.events(c, "all")
         letter = {"id": "d", "cause": "c", "reason": "r", "queue": "q", "task": None}
         rest = {"step_id": None, "payload": "", "raw": "", "size": 1, "at": 1.0}
-        dead.insert_letters(c, [{**letter, **rest}], 50)
-        assert len(dead.listed(c, 50)) == 50
-        dead.find(c, "old1000")
-        dead.drop_step(c, "old2000")
-        dead.requeue_step(c, "old3000", 10)
+        dead_letters.insert_letters(c, [{**letter, **rest}], 50)
+        assert len(dead_letters.listed(c, 50)) == 50
+        dead_letters.find(c, "old1000")
+        dead_letters.drop_step(c, "old2000")
+        dead_letters.requeue_step(c, "old3000", 10)
     keep = cleanup.Retention(1.0, 1.0, 1.0)
     cleanup.clean_journal(world.engine, keep, batch=100, limit_s=0.5, sleep=lambda _: None)
 
 
 def test_no_statement_reads_a_whole_table(large: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.journal.portions._LARGEST", 100)  # of thousands it may read them all
+    # Of thousands it may read them all.
+    monkeypatch.setattr("app.journal.retention.chunks._LARGEST", 100)
     plans = Plans()
     journal = large.journal()
     plans.watch(large, journal)
@@ -313,7 +320,7 @@ def test_no_statement_reads_a_whole_table(large: World, monkeypatch: pytest.Monk
         prepared = {p.call for p in vars(shots).values() if isinstance(p, shots.Prepared)}
         assert prepared <= plans.seen
     else:
-        assert {t for statements in lite.OF.values() for t in statements.texts} <= plans.seen
+        assert {t for statements in sqlite.OF.values() for t in statements.texts} <= plans.seen
 
 
 def test_a_scan_would_be_seen(large: World) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from agents.backends.provider import Completion, Reading
-from agents.backends.reading.bodies import bodies
+from agents.models.provider import Completion, Reading
+from agents.models.reading.bodies import bodies
 
 Read = Callable[..., Completion]
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.backends.faults import FailedError, told_error
-from agents.backends.reading.anthropic import AnthropicReading
-from agents.backends.reading.bodies import Body
-from agents.backends.reading.google import GoogleReading
-from agents.backends.reading.openai import OpenAIReading
+from agents.models.reading.anthropic import AnthropicReading
+from agents.models.reading.bodies import Body
+from agents.models.reading.google import GoogleReading
+from agents.models.reading.openai import OpenAIReading
+from agents.net.faults import FailedError, told_error
 from celery_agents.errors import AgentsError
 
 READINGS: dict[str, Any] = {

@@ -6,8 +6,8 @@ from fractions import Fraction
 
 import pytest
 
-from agents.voting.poll import Result, open_poll
-from agents.voting.rules import tally
+from agents.patterns.vote.poll import Result, open_poll
+from agents.patterns.vote.rules import tally
 from celery_agents.contracts.vote import Ballot, VotePolicy
 
 # The mayoral election of Burlington, Vermont, 2009: ballots reduced to the last three.

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.voting.poll import Result, open_poll
-from agents.voting.rules import tally
-from agents.voting.rules.schulze import _pairs
+from agents.patterns.vote.poll import Result, open_poll
+from agents.patterns.vote.rules import tally
+from agents.patterns.vote.rules.schulze import _pairs
 from celery_agents.contracts.vote import Ballot, VotePolicy
 
 OPTIONS = ("b", "a", "d", "c")

@@ -1,0 +1,39 @@
+"""Who undoes a step: as the step says, else as the agent says that did it."""
+
+from __future__ import annotations
+
+from agents.catalog.registry import Registry
+from celery_agents.contracts.ask import Ask
+from celery_agents.contracts.compensation import Compensated, Compensation
+from celery_agents.contracts.outcome import Answer, Outcome, State
+
+
+def check(registry: Registry, request: Ask) -> None:
+    """Refuse what could not be undone before it is done.
+
+    Raises:
+        UnknownAgentError: nobody of the name that the step gives.
+    """
+    if request.compensation:
+        registry.get(request.compensation.agent)
+
+
+def undoable(registry: Registry, request: Ask, answer: Answer | Outcome) -> Answer | Outcome:
+    """The answer with its compensation, if it has one; a backup's is undone by the backup's."""
+    outcome = (
+        answer
+        if isinstance(answer, Outcome)
+        else Outcome(state=State.SUCCEEDED, value=answer.value, usage=answer.usage)
+    )
+    found = compensation_of(registry, outcome.agent or request.agent, request.compensation)
+    if found is None or not outcome.ok:
+        return answer
+    return outcome.model_copy(update={"compensation": found})
+
+
+def compensation_of(registry: Registry, agent: str, own: Compensated) -> Compensation | None:
+    """What undoes a step of ``agent`` that says ``own`` of it."""
+    if own is not None:
+        return own or None
+    known = registry.find(agent)
+    return None if known is None else known.compensation

@@ -1,0 +1,85 @@
+"""Entries of agents.toml: one table an agent, its ``kind`` says which fields it has.
+
+[agents.gpt]
+kind = "openai"
+model = "gpt-5-mini"
+
+[agents.greeter]
+kind = "function"
+function = "my_app.agents:greet"
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from agents.kinds.http import HttpConfig
+from agents.kinds.scripted import ScriptedConfig
+from agents.models.config import HttpUrl, ModelConfig
+from agents.policies.breaker import BreakerPolicy
+from celery_agents.agent import Effects
+from celery_agents.contracts.base import Contract, Name, Seconds
+from celery_agents.contracts.compensation import Compensation
+
+
+class Described(Contract):
+    """What every entry has."""
+
+    description: str = ""
+    effects: Effects = "idempotent"
+    #: The agent that answers while this one is unhealthy or its breaker is open.
+    backup: Name | None = None
+    #: The agent that undoes what this one did, when the run of its step fails.
+    compensation: Compensation | None = None
+    #: When it is left alone; by default agents outside this process have one. ``false``: never.
+    breaker: BreakerPolicy | Literal[False] | None = None
+    #: A question that is really asked at each health check, and paid like any other.
+    probe: Name | None = None
+
+
+class FunctionEntry(Described):
+    """A Python function, as ``module:function``."""
+
+    kind: Literal["function"]
+    function: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+
+
+class ModelEntry(Described, ModelConfig):
+    """A language model. ``kind`` is its provider; ``base_url`` names any compatible server."""
+
+    kind: Literal["openai", "anthropic", "google"]
+    provider: Literal["openai", "anthropic", "google"] = "openai"  # follows from kind
+    #: Asked with GET at each health check; otherwise it is enough that the host takes connections.
+    health_url: HttpUrl | None = None
+
+
+class HttpEntry(Described, HttpConfig):
+    """An HTTP service."""
+
+    kind: Literal["http"]
+    health_url: HttpUrl | None = None  # as for models
+
+
+class CeleryEntry(Described):
+    """A task of any Celery app on the same broker, in its own environment."""
+
+    kind: Literal["celery"]
+    task: Name
+    queue: Name
+    #: The task is asked again, under the same id, when no result came in this time.
+    result_timeout_s: Seconds = 600.0
+
+
+class ScriptedEntry(Described, ScriptedConfig):
+    """A deterministic agent, for tests."""
+
+    kind: Literal["scripted"]
+
+
+Entry = Annotated[
+    FunctionEntry | ModelEntry | HttpEntry | CeleryEntry | ScriptedEntry,
+    Field(discriminator="kind"),
+]
+entry_adapter: TypeAdapter[Entry] = TypeAdapter(Entry)

@@ -1,0 +1,308 @@
+"""The agents that this worker offers, by name."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from agents.base import Answer, Backend, StepContext, Turn
+from agents.catalog.entries import (
+    CeleryEntry,
+    Entry,
+    FunctionEntry,
+    HttpEntry,
+    ModelEntry,
+    ScriptedEntry,
+    entry_adapter,
+)
+from agents.kinds.function import FunctionBackend
+from agents.kinds.http import HttpBackend, HttpConfig
+from agents.kinds.model import ModelBackend
+from agents.kinds.scripted import ScriptedBackend
+from agents.models.providers import make_provider
+from agents.net.clients import ResolveSecret, SharedClients
+from agents.tools.tool import worst
+from celery_agents.agent import AgentMark, Effects, mark_of
+from celery_agents.contracts.base import Name
+from celery_agents.contracts.compensation import Compensation
+from celery_agents.errors import ConfigurationError, UnknownAgentError
+
+#: The group of entry points under which packages offer modules or functions as agents.
+ENTRY_POINTS = "celery_agents"
+#: Makes the backend of an agent that is another app's task; the layer that knows Celery gives it.
+CeleryBackends = Callable[[CeleryEntry], Backend]
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What backends share in one process."""
+
+    resolve_secret: ResolveSecret
+    executor: Executor
+    clients: SharedClients
+    celery: CeleryBackends
+
+
+@dataclass
+class Registered:
+    """One agent; its backend is made when it is first asked."""
+
+    name: str
+    kind: str
+    description: str
+    effects: Effects
+    make: Callable[[], Backend]
+    entry: Entry | None = None  # None: a marked function
+    compensation: Compensation | None = None
+
+    @cached_property
+    def backend(self) -> Backend:
+        return self.make()
+
+
+class Registry:
+    """Agents by name. A name that is given twice is an error, not a surprise."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._agents: dict[str, Registered] = {}
+        self._functions: dict[str, Callable[..., Any]] = {}
+
+    def __iter__(self) -> Iterator[Registered]:
+        return iter(self._agents.values())
+
+    def load(self, *, config: Path | None, modules: tuple[str, ...]) -> None:
+        """Read the configuration file, the named modules and the installed entry points.
+
+        Raises:
+            ConfigurationError: with the file, the agent and the field that are wrong.
+        """
+        if config is not None:
+            for name, entry in read_entries(config).items():
+                self.add_entry(name, entry)
+        for module in modules:
+            self.add_module(_import(module))
+        for point in entry_points(group=ENTRY_POINTS):
+            loaded = _load(point)
+            if isinstance(loaded, ModuleType):
+                self.add_module(loaded)
+            else:
+                self.add_function(loaded, mark_of(loaded) or AgentMark(name=point.name))
+        for agent in self:
+            undoes = agent.compensation
+            self._check_other(agent, "backup", agent.entry.backup if agent.entry else None)
+            self._check_other(agent, "compensation", undoes.agent if undoes else None)
+
+    def _check_other(self, agent: Registered, field: str, name: str | None) -> None:
+        if name is not None and (name == agent.name or name not in self._agents):
+            raise ConfigurationError(
+                f"[agents.{agent.name}] {field}: {name!r} is not another agent of this worker."
+            )
+
+    def add_module(self, module: ModuleType) -> None:
+        for value in list(vars(module).values()):
+            mark = mark_of(value)
+            if mark is not None:
+                self.add_function(value, mark)
+
+    def add_function(self, function: Callable[..., Any], mark: AgentMark) -> None:
+        """Add a function; the same one again (packages re-export theirs) changes nothing."""
+        if self._functions.get(mark.name) is function:
+            return
+        backend = FunctionBackend(function, effects=mark.effects, executor=self._resources.executor)
+        self._add(
+            Registered(
+                mark.name,
+                "function",
+                mark.description,
+                mark.effects,
+                lambda: backend,
+                compensation=mark.compensation,
+            )
+        )
+        self._functions[mark.name] = function
+
+    def add_entry(self, name: str, entry: Entry) -> None:
+        """Add an agent of the configuration.
+
+        Raises:
+            ConfigurationError: its name is taken; its function or one of its tools is not there.
+        """
+        try:
+            make, effects = self._maker(entry)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"[agents.{name}] {error.message}") from None
+        self._add(
+            Registered(
+                name,
+                entry.kind,
+                entry.description,
+                effects,
+                make,
+                entry,
+                compensation=entry.compensation,
+            )
+        )
+
+    def _add(self, agent: Registered) -> None:
+        if agent.name in self._agents:
+            raise ConfigurationError(f"Two agents are named {agent.name!r}.")
+        self._agents[agent.name] = agent
+
+    def _maker(self, entry: Entry) -> tuple[Callable[[], Backend], Effects]:
+        """What makes its backend, and its effects: the entry's, or worse ones of its tools."""
+        r = self._resources
+        match entry:
+            case FunctionEntry():
+                function = _function(entry.function)
+                effects = _declared(entry, function)
+                backend = FunctionBackend(function, effects=effects, executor=r.executor)
+                return lambda: backend, effects
+            case ModelEntry():
+                model = ModelBackend(
+                    entry,
+                    make_provider(entry, clients=r.clients, resolve_secret=r.resolve_secret),
+                    executor=r.executor,
+                )
+                return lambda: model, worst((entry.effects, model.effects))
+            case HttpEntry():
+                return lambda: HttpBackend(
+                    HttpConfig.model_validate(
+                        entry.model_dump(include=set(HttpConfig.model_fields))
+                    ),
+                    clients=r.clients,
+                    resolve_secret=r.resolve_secret,
+                ), entry.effects
+            case CeleryEntry():
+                return lambda: r.celery(entry), entry.effects
+            case ScriptedEntry():
+                return lambda: ScriptedBackend(entry), entry.effects
+
+    def get(self, name: str) -> Registered:
+        """The agent of that name.
+
+        Raises:
+            UnknownAgentError: naming what there is.
+        """
+        found = self._agents.get(name)
+        if found is None:
+            known = ", ".join(sorted(self._agents)) or "none at all"
+            raise UnknownAgentError(
+                f"There is no agent {name!r} in this worker. It has: {known}. "
+                "Agents come from AGENTS_CONFIG, AGENTS_MODULES and entry points."
+            )
+        return found
+
+    def find(self, name: str) -> Registered | None:
+        """The agent of that name, if this worker has it."""
+        return self._agents.get(name)
+
+    def backup_of(self, agent: Registered) -> Registered | None:
+        """Who answers while this agent cannot."""
+        name = agent.entry.backup if agent.entry is not None else None
+        return None if name is None else self.get(name)
+
+    def refuse_to_race(self, names: Iterable[str]) -> None:
+        """Agents with effects run one after another, never several for one answer.
+
+        Raises:
+            ConfigurationError: one of these agents has effects, or a backup that may answer for it.
+        """
+        for name in names:
+            known = self._agents.get(name)  # one that is not fails by itself, as a candidate
+            backup = None if known is None else self.backup_of(known)
+            for agent in (known, backup):
+                if agent is not None and agent.effects == "effect":
+                    raise ConfigurationError(_not_raced(name, agent))
+
+    async def answer(self, name: str, turn: Turn, step: StepContext) -> Answer:
+        return await self.get(name).backend.answer(turn, step)
+
+    async def aclose(self) -> None:
+        """Close the backends that were made."""
+        for agent in self:
+            if "backend" in agent.__dict__:
+                await agent.backend.aclose()
+
+
+_NAME: TypeAdapter[str] = TypeAdapter(Name)
+
+
+def read_entries(path: Path) -> dict[str, Entry]:
+    """The entries of an agents.toml.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or an entry is not right.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{path} is not TOML: {error}.") from error
+    tables = data.get("agents")
+    if not isinstance(tables, dict) or data.keys() - {"agents"}:
+        raise ConfigurationError(f"{path} has to consist of tables like [agents.name].")
+    entries: dict[str, Entry] = {}
+    for name, table in tables.items():
+        if isinstance(table, dict) and table.get("kind") in {"openai", "anthropic", "google"}:
+            table["provider"] = table["kind"]
+        try:
+            _NAME.validate_python(name)
+            entries[name] = entry_adapter.validate_python(table)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(str(part) for part in first["loc"][1:])
+            raise ConfigurationError(
+                f"{path}: [agents.{name}] {place + ': ' if place else ''}{first['msg']}."
+            ) from None
+    return entries
+
+
+def _declared(entry: FunctionEntry, function: Callable[..., Any]) -> Effects:
+    """The effects that the entry states, else those of the function's own mark."""
+    mark = mark_of(function)
+    return entry.effects if mark is None or "effects" in entry.model_fields_set else mark.effects
+
+
+def _not_raced(name: str, agent: Registered) -> str:
+    who = f"{name!r}" if agent.name == name else f"The backup {agent.name!r} of {name!r}"
+    of_tools = isinstance(agent.entry, ModelEntry) and agent.entry.effects != "effect"
+    hint = ' Tools that have none say so: @tool(effects="pure").' if of_tools else ""
+    return f"{who} has effects, so it cannot be raced. Use strategy sequential.{hint}"
+
+
+def _function(path: str) -> Callable[..., Any]:
+    module, _, name = path.partition(":")
+    function = getattr(_import(module), name, None)
+    if not callable(function):
+        raise ConfigurationError(f"{path} is not a function.")
+    return function  # type: ignore[no-any-return]  # getattr's
+
+
+def _load(point: EntryPoint) -> Any:
+    try:
+        return point.load()
+    except (ImportError, AttributeError) as error:
+        owner = point.dist.name if point.dist else "a package"
+        raise ConfigurationError(
+            f"The entry point {point.name!r} ({point.value}) of {owner} cannot be loaded: {error}."
+        ) from error
+
+
+def _import(module: str) -> ModuleType:
+    try:
+        return sys.modules.get(module) or importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigurationError(f"The module {module!r} cannot be imported: {error}.") from error

@@ -1,0 +1,128 @@
+"""An agent that is a Python function."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any
+
+from agents.base import Answer, StepContext, Turn
+from agents.invoke import invoke, place_of
+from agents.plain import plain_json
+from agents.values import digest, shown
+from celery_agents.agent import Effects
+from celery_agents.errors import (
+    AgentFailedError,
+    AgentsError,
+    ConfigurationError,
+    ProviderUnavailableError,
+    redact,
+)
+
+# Trouble of the file system's own kind does not pass by waiting; other OSErrors are mostly the
+# network's.
+_LASTING = (
+    FileNotFoundError,
+    FileExistsError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
+
+
+class FunctionBackend:
+    """A Python function, sync or async, that gets the input as its first argument.
+
+    It is also given what it names among its parameters: ``step`` (the StepContext), ``choices``
+    (a list or None), ``instructions``, ``schema``. It returns a JSON value, anything pydantic
+    makes one of, or an Answer. Sync functions run in ``executor``.
+
+    Args:
+        function: the function.
+        effects: a ``pure`` function is not journaled, since calling it again costs nothing.
+        executor: threads for sync functions; the loop's default when not given.
+
+    Raises:
+        ConfigurationError: the function takes no argument, or needs one that it is not given.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        effects: Effects = "idempotent",
+        executor: Executor | None = None,
+    ) -> None:
+        self._function = function
+        self._effects = effects
+        self._executor = executor
+        self._name = str(getattr(function, "__name__", type(function).__name__))
+        self._wanted = _wanted(function, self._name)
+
+    async def answer(self, turn: Turn, step: StepContext) -> Answer:
+        """Call the function.
+
+        Raises:
+            AgentsError: the function raised it.
+            ProviderUnavailableError: a ConnectionError, TimeoutError or the like of the function.
+            AgentFailedError: any other error, or a result that has no JSON form.
+        """
+        if self._effects == "pure":
+            return await self._call(turn, step)
+
+        async def perform(_: str) -> Answer:
+            return await self._call(turn, step)
+
+        return await step.call("function", perform, fingerprint=digest([self._name, turn]))
+
+    async def aclose(self) -> None:
+        """Nothing to free: the executor belongs to whoever passed it in."""
+
+    async def _call(self, turn: Turn, step: StepContext) -> Answer:
+        given = {
+            "step": step,
+            "choices": None if turn.choices is None else list(turn.choices),
+            "instructions": turn.instructions,
+            "schema": turn.answer_schema,
+        }
+        extras = {name: given[name] for name in self._wanted}
+        try:
+            result = await invoke(self._function, turn.input, executor=self._executor, **extras)
+        except AgentsError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a user's function raises becomes ours
+            raise self._mapped(error) from None
+        return self._answer(result)
+
+    def _answer(self, result: Any) -> Answer:
+        if isinstance(result, Answer):
+            return result
+        try:
+            return Answer(value=plain_json(result))
+        except ValueError as error:
+            message = f"{self._name} returned what has no JSON form: {shown(error)}"
+            raise AgentFailedError(message) from None
+
+    def _mapped(self, error: Exception) -> AgentsError:
+        text = redact(f"{self._name} raised {type(error).__name__}: {error}")
+        details = {"where": place_of(error)}
+        if isinstance(error, OSError) and not isinstance(error, _LASTING):
+            return ProviderUnavailableError(text, details)
+        return AgentFailedError(text, details)
+
+
+def _wanted(function: Callable[..., Any], name: str) -> tuple[str, ...]:
+    """Which of the extras the function names, beside its first parameter."""
+    signature = inspect.signature(function)
+    extras = ("step", "choices", "instructions", "schema")
+    _, *others = signature.parameters or {"": None}
+    wanted = tuple(extra for extra in extras if extra in others)
+    try:
+        signature.bind("input", **dict.fromkeys(wanted))
+    except TypeError as error:
+        raise ConfigurationError(
+            f"{name}{signature} cannot be an agent ({error}). It takes the input first, and may "
+            f"name {', '.join(extras)}; other parameters need defaults."
+        ) from None
+    return wanted

@@ -1,0 +1,229 @@
+"""An agent that is a language model: one loop for all providers.
+
+The conversation goes in, a reply comes out; tools that the reply calls are run and their results
+go in with the next request, until a reply calls none. Every model request and every tool call is
+a journaled call of the step, so a step that is tried again goes on after its last finished one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from concurrent.futures import Executor
+
+from agents.base import Answer, StepContext, Turn
+from agents.models.config import ModelConfig
+from agents.models.prices import usage_of
+from agents.models.provider import (
+    Exchange,
+    Provider,
+    Reply,
+    Request,
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+)
+from agents.patterns.vote.options import match
+from agents.schema import ballot_schema, problem
+from agents.tools.tool import ToolError, load_tools, worst
+from agents.values import digest, parse_json, sendable, shown, text_of
+from celery_agents.agent import Effects
+from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.outcome import Usage
+from celery_agents.contracts.vote import Normalisation
+from celery_agents.errors import (
+    AgentFailedError,
+    AnswerTooLargeError,
+    BadAnswerError,
+    ProviderUnavailableError,
+    redact,
+)
+
+#: How options are compared where nobody says otherwise.
+_LOOSELY = Normalisation()
+#: Seconds between two progress reports of a streamed answer.
+PROGRESS_EVERY_S = 1.0
+#: Characters of the answer's end that a progress report shows.
+PROGRESS_TEXT = 200
+
+
+class ModelBackend:
+    """A configured language model with its tools.
+
+    Args:
+        config: the agent's entry.
+        provider: its provider's API, from ``make_provider``.
+        executor: where tools that are sync functions run; the loop's default when not given.
+
+    Raises:
+        ConfigurationError: a tool cannot be loaded, or two have one name.
+    """
+
+    def __init__(
+        self, config: ModelConfig, provider: Provider, *, executor: Executor | None = None
+    ) -> None:
+        self.config = config
+        self._provider = provider
+        self._executor = executor
+        self._who = f"{config.provider}/{config.model}"
+        self._tools = load_tools(config.tools, who=self._who)
+
+    @property
+    def effects(self) -> Effects:
+        """What its tools may do, whichever it calls."""
+        return worst(tool.effects for tool in self._tools.values())
+
+    async def answer(self, turn: Turn, step: StepContext) -> Answer:
+        """Answer one turn with a ballot, a JSON value or text, as the turn asks.
+
+        Raises:
+            InvalidPayloadError: the input cannot be sent.
+            BadAnswerError: the reply could not be read as that.
+            AgentFailedError: the model still called tools in its last allowed request.
+        """
+        request = self._request(turn)
+        usage = Usage()
+        for _ in range(self.config.max_turns):
+            answered = await self._ask(request, turn, step)
+            usage += answered.usage
+            reply = Reply.model_validate(answered.value)
+            value = self._value(reply, turn)
+            if not reply.tool_calls:
+                if reply.stop == "length":
+                    await step.progress(truncated=True)
+                return Answer(value=value, usage=usage)
+            # One after the other: the journal knows a step's calls by their order.
+            results = [await self._use(call, step) for call in reply.tool_calls]
+            exchange = Exchange(reply=reply, results=tuple(results))
+            request = request.model_copy(update={"exchanges": (*request.exchanges, exchange)})
+        raise AgentFailedError(
+            f"{self._who} did not finish within max_turns={self.config.max_turns} requests."
+        )
+
+    async def aclose(self) -> None:
+        await self._provider.aclose()
+
+    def _request(self, turn: Turn) -> Request:
+        config = self.config
+        schema = _schema_of(turn)
+        in_words = config.structured == "prompt" or (
+            bool(self._tools) and not self._provider.schema_with_tools
+        )
+        sendable(text_of(schema))
+        system = [config.instructions, turn.instructions]
+        if schema is not None and in_words:
+            form = json.dumps(schema, ensure_ascii=False)
+            system.append(f"Answer with nothing but JSON that has this JSON Schema:\n{form}")
+        return Request(
+            model=config.model,
+            system=sendable("\n\n".join(part for part in system if part)) or None,
+            user=sendable(text_of(turn.input)),
+            tools=tuple(
+                ToolSpec(name=t.name, description=t.description, parameters=t.parameters)
+                for t in self._tools.values()
+            ),
+            answer_schema=None if in_words else schema,
+            temperature=config.temperature,
+            max_output_tokens=config.max_output_tokens,
+            stream=config.stream,
+        )
+
+    async def _ask(self, request: Request, turn: Turn, step: StepContext) -> Answer:
+        """One journaled model request; the answer's value is the Reply as JSON."""
+        watcher = _Watcher(step)
+
+        async def perform(idempotency_key: str) -> Answer:
+            limit = self.config.request_timeout_s
+            try:
+                async with asyncio.timeout(limit):
+                    reply, tokens = await self._provider.complete(
+                        request, idempotency_key=idempotency_key, on_text=watcher.on_text
+                    )
+            except TimeoutError:
+                message = f"{self._who} did not answer within {limit:g} s."
+                raise ProviderUnavailableError(message) from None
+            usage = usage_of(self.config, tokens)
+            # Read here already: a bad answer must not be journaled as finished, or each
+            # further attempt would get the same one. What it cost goes with the error.
+            try:
+                self._value(reply, turn)
+            except BadAnswerError as error:
+                details = {"usage": usage.model_dump(mode="json")}
+                raise BadAnswerError(error.message, details) from None
+            return Answer(value=reply.model_dump(mode="json"), usage=usage)
+
+        return await step.call(
+            f"model:{self._who}",
+            perform,
+            fingerprint=digest([self.config.provider, self.config.base_url, request]),
+        )
+
+    async def _use(self, call: ToolCall, step: StepContext) -> ToolResult:
+        """Run one tool, journaled. The model is told of an error; only retryable ones pass."""
+        tool = self._tools.get(call.name)
+        if tool is None:
+            return ToolResult(call=call, value=f"There is no tool {call.name!r}.", failed=True)
+
+        async def perform(_: str) -> Answer:
+            try:
+                value = await tool.call(call.arguments, executor=self._executor)
+                result = ToolResult(call=call, value=value)
+            except ToolError as error:
+                result = ToolResult(call=call, value=str(error), failed=True)
+            return Answer(value=result.model_dump(mode="json"))
+
+        fingerprint = digest([call.name, call.arguments])
+        try:
+            answer = await step.call(f"tool:{call.name}", perform, fingerprint=fingerprint)
+        except AnswerTooLargeError as error:
+            return ToolResult(call=call, value=error.message, failed=True)
+        # A journaled result belongs to this call too, whatever id its call had.
+        return ToolResult.model_validate(answer.value).model_copy(update={"call": call})
+
+    def _value(self, reply: Reply, turn: Turn) -> JsonValue:
+        """What a reply says, in the form that the turn asks for; None while it calls tools."""
+        cut = " (cut at the limit of output tokens)" if reply.stop == "length" else ""
+        if reply.tool_calls and cut:
+            # Of the last call a part is missing, though what is there may be JSON; and nobody
+            # knows which calls should have followed.
+            raise BadAnswerError(
+                f"{self._who} was cut at the limit of output tokens while it called tools; none "
+                "was run. Raise max_output_tokens."
+            )
+        if reply.tool_calls:
+            return None
+        schema = _schema_of(turn)
+        if not reply.text.strip():
+            raise BadAnswerError(f"{self._who} gave an empty answer{cut}.")
+        if schema is None:
+            return reply.text
+        value = parse_json(reply.text, who=f"{self._who}{cut}")
+        if turn.choices and isinstance(value, dict):
+            option = value.get("option")
+            value = {**value, "option": match(option, turn.choices, _LOOSELY) or option}
+        wrong = problem(value, schema)
+        if wrong is not None:
+            raise BadAnswerError(f"{self._who} gave a malformed answer, {wrong}: {shown(value)}")
+        return value
+
+
+class _Watcher:
+    """Tells watchers of a step now and then how a streamed answer grows."""
+
+    def __init__(self, step: StepContext) -> None:
+        self._step = step
+        self._text = ""
+        self._next_at = 0.0
+
+    async def on_text(self, text: str) -> None:
+        self._text += text
+        now = asyncio.get_running_loop().time()
+        if text and now >= self._next_at:
+            self._next_at = now + PROGRESS_EVERY_S
+            await self._step.progress(
+                text=redact(self._text[-PROGRESS_TEXT:]), characters=len(self._text)
+            )
+
+
+def _schema_of(turn: Turn) -> dict[str, JsonValue] | None:
+    return turn.answer_schema if turn.choices is None else ballot_schema(turn.choices)

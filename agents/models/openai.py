@@ -1,0 +1,88 @@
+"""OpenAI, and any server that speaks its Chat Completions protocol (``base_url``)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from agents.models.provider import Exchange, Reading, Request, SdkProvider
+from agents.models.reading.openai import OpenAIReading
+from agents.net.clients import http_client, without_environment
+from agents.schema import is_strict
+from agents.values import text_of
+
+ENDPOINT = "https://api.openai.com/v1"
+
+
+class OpenAIProvider(SdkProvider):
+    """Chat completions by the ``openai`` SDK."""
+
+    name = "openai"
+    module = "openai"
+    key_name = "OPENAI_API_KEY"
+
+    def _make_client(self, sdk: Any, http: Any, secret: str) -> Any:
+        base_url, query = self.config.endpoint(ENDPOINT)
+        client = sdk.AsyncOpenAI(
+            api_key=secret,
+            base_url=base_url,
+            default_query=query,
+            max_retries=0,
+            timeout=http.Timeout(None, connect=10.0),
+            http_client=http_client(http),
+        )
+        about = {"organization": self.config.organization, "project": self.config.project}
+        return without_environment(client, admin_api_key=None, **about)
+
+    def _prepare(self, request: Request) -> dict[str, Any]:
+        messages: list[Any] = []
+        if request.system:
+            messages.append({"role": "system", "content": request.system})
+        messages.append({"role": "user", "content": request.user})
+        for exchange in request.exchanges:
+            messages += _exchange(exchange)
+        call: dict[str, Any] = {"model": request.model, "messages": messages}
+        if request.temperature is not None:
+            call["temperature"] = request.temperature
+        if request.max_output_tokens is not None:
+            # OpenAI's newer models take only the new name, many compatible servers the old one.
+            name = "max_tokens" if self.config.base_url else "max_completion_tokens"
+            call[name] = request.max_output_tokens
+        if request.tools:
+            call["tools"] = [
+                {"type": "function", "function": tool.model_dump()} for tool in request.tools
+            ]
+        if request.answer_schema is not None:
+            strict = is_strict(request.answer_schema)
+            form = {"name": "answer", "schema": request.answer_schema, "strict": strict}
+            call["response_format"] = {"type": "json_schema", "json_schema": form}
+        if request.stream:
+            call |= {"stream": True, "stream_options": {"include_usage": True}}
+        return call
+
+    async def _send(
+        self, client: Any, call: dict[str, Any], idempotency_key: str
+    ) -> AsyncGenerator[bytes]:
+        headers = {"Idempotency-Key": idempotency_key}
+        sent = client.chat.completions.with_streaming_response.create(**call, extra_headers=headers)
+        async with sent as response:
+            async for chunk in response.iter_bytes():
+                yield chunk
+
+    def _reading(self, request: Request) -> Reading:
+        return OpenAIReading(self.who, {tool.name for tool in request.tools})
+
+    def _sdk_errors(self, sdk: Any) -> tuple[type[Exception], ...]:
+        return (sdk.OpenAIError,)
+
+
+def _exchange(exchange: Exchange) -> list[Any]:
+    results = [
+        {
+            "role": "tool",
+            "tool_call_id": result.call.id,
+            "content": f"Error: {result.value}" if result.failed else text_of(result.value),
+        }
+        for result in exchange.results
+    ]
+    return [exchange.reply.native, *results]

@@ -1,0 +1,122 @@
+"""What a chain has learned, as one small JSON value that all workers share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Self
+
+from pydantic import Field
+
+from agents.patterns.fallback import adaptive, hedge
+from agents.patterns.fallback.adaptive import Arm
+from agents.patterns.fallback.hedge import Digest, Hedges
+from agents.patterns.plan import MemberState
+from celery_agents.contracts.base import Contract
+from celery_agents.contracts.outcome import State
+from celery_agents.contracts.patterns import Fallback
+from celery_agents.errors import BreakerOpenError, RateLimitedError
+
+
+class Candidate(Contract):
+    """One candidate's record: decayed reward and trials, and a digest of its latencies."""
+
+    reward: float = 0.0
+    trials: float = 0.0
+    at: int = 0
+    latencies: dict[int, float] = Field(default_factory=dict)
+
+
+class Learned(Contract):
+    """A chain's memory: how many requests it had, its hedges, its candidates."""
+
+    requests: int = 0
+    hedge_requests: float = 0.0
+    hedges: float = 0.0
+    candidates: dict[str, Candidate] = Field(default_factory=dict)
+
+    @classmethod
+    def read(cls, data: dict[str, Any]) -> Self:
+        return cls.model_validate(data)
+
+    @property
+    def arms(self) -> dict[str, Arm]:
+        return {k: Arm(c.reward, c.trials, c.at) for k, c in self.candidates.items()}
+
+    def digest(self, key: str) -> Digest:
+        known = self.candidates.get(key)
+        return Digest(known.latencies if known else {})
+
+    def counts(self) -> Hedges:
+        return Hedges(self.hedge_requests, self.hedges)
+
+
+def memo_key(request: Fallback) -> str:
+    """Where a chain's memory stands: the same candidates and sort of work, the same memory."""
+    names = "\0".join(sorted(c.key for c in request.candidates))
+    digest = hashlib.sha256(names.encode()).hexdigest()[:16]
+    return f"fallback:{request.work[:100]}:{digest}"
+
+
+def with_request(before: Learned, request: Fallback) -> Learned:
+    """The memory after one more request began."""
+    counts = hedge.count_request(before.counts(), request.hedge)
+    return before.model_copy(
+        update={
+            "requests": before.requests + 1,
+            "hedge_requests": counts.requests,
+            "hedges": counts.hedges,
+        }
+    )
+
+
+def with_hedge(before: Learned) -> Learned:
+    """The memory after one more hedge was started."""
+    return before.model_copy(update={"hedges": hedge.count_hedge(before.counts()).hedges})
+
+
+def with_attempts(
+    before: Learned, request: Fallback, members: Sequence[MemberState], *, at: int
+) -> Learned:
+    """The memory after the chain's request number ``at`` ended with these members.
+
+    One that was cancelled because another was faster says nothing of success, but its time so
+    far counts as a latency: leaving it out would make slow candidates look fast.
+    """
+    candidates = dict(before.candidates)
+    for member in members:
+        known = candidates.get(member.key, Candidate())
+        failed = _failed_as(member)
+        if failed == BreakerOpenError.kind:  # it was not called: that says nothing new about it
+            continue
+        # To be refused takes no time, and tells none; but nobody was served.
+        if member.elapsed_s is not None and failed != RateLimitedError.kind:
+            digest = hedge.observe(
+                Digest(known.latencies), member.elapsed_s, half_life=request.hedge.half_life
+            )
+            known = known.model_copy(update={"latencies": dict(digest.weights)})
+        if member.state in {State.SUCCEEDED, State.FAILED, State.DEAD}:
+            known = _rewarded(known, request, member, at)
+        candidates[member.key] = known
+    return before.model_copy(update={"candidates": candidates})
+
+
+def _failed_as(member: MemberState) -> str | None:
+    error = member.outcome.error if member.outcome is not None else None
+    return None if error is None else error.kind
+
+
+def _rewarded(known: Candidate, request: Fallback, member: MemberState, at: int) -> Candidate:
+    earned = adaptive.reward(
+        request.adaptive,
+        succeeded=member.state is State.SUCCEEDED,
+        latency_s=member.elapsed_s or 0.0,
+        cost_usd=member.outcome.usage.cost_usd if member.outcome else None,
+    )
+    arm = adaptive.update(
+        Arm(known.reward, known.trials, known.at),
+        earned,
+        now=at,
+        half_life=request.adaptive.half_life,
+    )
+    return known.model_copy(update={"reward": arm.reward, "trials": arm.trials, "at": arm.at})

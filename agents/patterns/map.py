@@ -1,0 +1,102 @@
+"""Mapping, step by step: a wave of inputs after the other, then what came of them.
+
+Members are counted by the journal: of ten thousand outcomes not one is read here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agents.patterns.members import ask_member
+from agents.patterns.plan import Expand, JoinPolicy, Member, Tally
+from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.mapping import Map, MapFailure, MapResult
+from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
+from celery_agents.errors import (
+    AllCandidatesFailedError,
+    InvalidPayloadError,
+    StepCancelledError,
+)
+
+
+def advance(request: Map, tally: Tally, *, remaining_s: float | None = None) -> Expand | Outcome:
+    """The next wave, or the end.
+
+    It fails when nothing succeeded, and with ``on_failure`` "stop" when not everything did.
+
+    Raises:
+        InvalidPayloadError: there is no list of inputs.
+    """
+    if request.input is None:
+        raise InvalidPayloadError("A map needs a list of inputs.")
+    stops = request.on_failure == "stop"
+    broken = stops and tally.succeeded < tally.total
+    late = remaining_s is not None and remaining_s <= 0
+    if tally.total < len(request.input) and not broken and not late:
+        return Expand(
+            members=_wave(request, request.input, tally.total),
+            join=JoinPolicy(kind="unbroken" if stops else "all", timeout_s=remaining_s),
+        )
+    result = _result(len(request.input), tally)
+    enough = result.count if stops else min(result.count, 1)
+    if result.succeeded < enough:
+        return _failed(result, tally, stops=stops)
+    return Outcome(state=State.SUCCEEDED, value=result.compact(), usage=tally.usage)
+
+
+def _wave(request: Map, inputs: Sequence[JsonValue], start: int) -> tuple[Member, ...]:
+    """Members for the next inputs. Their keys are the inputs' places."""
+    end = len(inputs) if request.wave is None else start + request.wave
+    pattern = ask_member(
+        "",
+        request.agent,
+        None,
+        retry=request.retry,
+        deadline_s=request.member_timeout_s,
+        timeout_s=None,
+        instructions=request.instructions,
+        choices=None if request.choices is None else list(request.choices),
+        answer_schema=request.answer_schema,
+        compensation=request.compensation,
+    )
+    return tuple(
+        pattern.model_copy(update={"key": str(index), "input": told})
+        for index, told in enumerate(inputs[start:end], start)
+    )
+
+
+def _result(count: int, tally: Tally) -> MapResult:
+    results = tally.values
+    if results is not None:
+        results = (*results, *[None] * (count - len(results)))
+    return MapResult(
+        count=count,
+        succeeded=tally.succeeded,
+        failed=tally.failed,
+        skipped=count - tally.succeeded - tally.failed,
+        results=results,
+        failures=tuple(
+            MapFailure(index=place, kind=error.kind, message=error.message)
+            for place, error in tally.errors
+        ),
+    )
+
+
+def _failed(result: MapResult, tally: Tally, *, stops: bool) -> Outcome:
+    """With the error of the first input that failed, or one that tells of all."""
+    told = {"map": result.model_copy(update={"results": None}).compact()}
+    if stops and tally.errors:
+        place, first = tally.errors[0]
+        error = first.model_copy(
+            update={
+                "message": f"Input {place} of {result.count}: {first.message}",
+                "details": {**first.details, **told},
+            }
+        )
+    elif result.failed:
+        text = f"None of {result.count} inputs succeeded, {result.failed} failed."
+        error = ErrorInfo.of(AllCandidatesFailedError(text, told))
+    else:
+        text = f"{result.skipped} of {result.count} inputs were stopped, or never asked."
+        error = ErrorInfo.of(StepCancelledError(text, told))
+    return Outcome(state=State.FAILED, error=error, usage=tally.usage)

@@ -1,0 +1,155 @@
+"""Where a vote stands, and who is asked next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, repeat
+
+from agents.patterns.vote.consensus import supports
+from agents.patterns.vote.poll import open_poll
+from agents.patterns.vote.report import Standing, decision, electorate, standing
+from agents.patterns.vote.rules import possible
+from agents.patterns.vote.stop import enough
+from celery_agents.contracts.vote import Ballot, Deadlocked, Decision, NoStop, VotePolicy, Voter
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """More ballots are needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The vote has its answer; ballots that are still out need not be waited for."""
+
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlock:
+    """There is no answer, and no more ballots can bring one. ``decision`` is what is known."""
+
+    reason: Deadlocked
+    decision: Decision
+
+
+Verdict = Undecided | Decided | Deadlock
+
+
+def outstanding(policy: VotePolicy, ballots: Sequence[Ballot]) -> list[Voter]:
+    """Who may still vote: those asked but silent and those not yet asked, in the stated order."""
+    heard = {ballot.voter for ballot in ballots}
+    return [voter for voter in electorate(policy) if voter.key not in heard]
+
+
+def verdict(
+    policy: VotePolicy, ballots: Sequence[Ballot], outstanding: Sequence[Voter] = ()
+) -> Verdict:
+    """Where the vote stands.
+
+    ``ballots`` are those of everybody who was heard or given up (abstentions included), in order
+    of arrival; ``outstanding`` are all who may still vote, asked or not. With none outstanding
+    the verdict is final. Ballots ``skipped`` because of an earlier verdict count as outstanding
+    when it is told what stopped the vote.
+    """
+    now = standing(policy, ballots)
+    late = [*outstanding, *_skipped(policy, ballots)]
+    stopped_by = _stopped_by(policy, ballots, late, now) if late else "all"
+    if stopped_by is None:
+        if outstanding:
+            return Undecided()
+        stopped_by = "closed"
+    found = decision(policy, ballots, now, stopped_by=stopped_by, waves=_waves(policy, ballots))
+    return Decided(found) if now.deadlock is None else Deadlock(now.deadlock, found)
+
+
+def decided(policy: VotePolicy, ballots: Sequence[Ballot], remaining: Sequence[Voter]) -> bool:
+    """Whether no ballots of the remaining voters can change how the vote ends.
+
+    They may vote for anything or abstain. It ends with the same answer every time, or every time
+    without one. Exact for plurality, weighted, approval, the threshold rules and Borda (for
+    Borda, that there is no answer is told by a bound); for instant runoff and Schulze see there:
+    it may come late, never wrongly.
+    """
+    return len(_ends(policy, ballots, remaining)) == 1
+
+
+def next_wave(policy: VotePolicy, ballots: Sequence[Ballot], asked: Sequence[Voter]) -> list[Voter]:
+    """Who is asked next: the next wave once all of the last one were heard and none decided.
+
+    Empty when a ballot is still out, all were asked, or the verdict stands.
+    """
+    heard = {ballot.voter for ballot in ballots}
+    keys = {voter.key for voter in asked}
+    rest = [voter for voter in electorate(policy) if voter.key not in keys]
+    if keys - heard or not rest:
+        return []
+    if asked and not isinstance(verdict(policy, ballots, rest), Undecided):
+        return []
+    return rest if policy.waves is None else rest[: _boundary(policy, len(keys)) - len(keys)]
+
+
+def _ends(
+    policy: VotePolicy, ballots: Sequence[Ballot], remaining: Sequence[Voter]
+) -> frozenset[str | None]:
+    """Every answer with which the vote may end, None for a deadlock; never too few."""
+    poll = open_poll(policy, ballots, remaining)
+    support, per = supports(policy, poll)
+    quorum = policy.quorum.needed(len(electorate(policy)))
+    against = poll.open if len(poll.options) > 1 else 0
+    ends: set[str | None] = set()
+    for winner in possible(policy, poll):
+        if winner is None:
+            ends.add(None)
+            continue
+        mine = support[poll.options.index(winner)]
+        most = policy.min_consensus * per * (poll.cast + poll.open)
+        if poll.heads + len(remaining) >= quorum and mine + per * poll.open >= most:
+            ends.add(winner)
+        if poll.heads < quorum or mine < policy.min_consensus * per * (poll.cast + against):
+            ends.add(None)
+    return frozenset(ends)
+
+
+def _stopped_by(
+    policy: VotePolicy, ballots: Sequence[Ballot], late: Sequence[Voter], now: Standing
+) -> str | None:
+    """What stops the vote while voters are late, or None."""
+    if isinstance(policy.stop, NoStop):
+        return "wave" if _complete_wave(policy, ballots) and now.deadlock is None else None
+    if decided(policy, ballots, late):
+        return "exact"
+    if now.winner is not None and now.deadlock is None and enough(policy, ballots, now.winner):
+        return policy.stop.kind
+    return None
+
+
+def _skipped(policy: VotePolicy, ballots: Sequence[Ballot]) -> list[Voter]:
+    keys = {ballot.voter for ballot in ballots if ballot.abstained == "skipped"}
+    return [voter for voter in policy.voters if voter.key in keys] if keys else []
+
+
+def _complete_wave(policy: VotePolicy, ballots: Sequence[Ballot]) -> bool:
+    heard = sum(ballot.abstained != "skipped" for ballot in ballots)
+    return policy.waves is not None and heard > 0 and _boundary(policy, heard - 1) == heard
+
+
+def _boundary(policy: VotePolicy, asked: int) -> int:
+    """How many voters were asked when the wave after ``asked`` voters has gone out."""
+    assert policy.waves is not None
+    total = 0
+    for size in chain(policy.waves.sizes, repeat(policy.waves.sizes[-1])):
+        total += size
+        if total > asked:
+            break
+    return total
+
+
+def _waves(policy: VotePolicy, ballots: Sequence[Ballot]) -> int:
+    heard = sum(ballot.abstained != "skipped" for ballot in ballots)
+    waves, total = 0, 0
+    while policy.waves is not None and total < heard:
+        total = _boundary(policy, total)
+        waves += 1
+    return max(waves, 1)

@@ -1,0 +1,109 @@
+"""A vote, step by step: waves of voters, deliberation, a decision, or whoever it escalates to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+from agents.patterns.plan import Expand, MemberState
+from agents.patterns.vote import (
+    Deadlock,
+    Decided,
+    Undecided,
+    electorate,
+    missing,
+    next_wave,
+    panel,
+    verdict,
+)
+from agents.patterns.vote.escalation import ASKED, escalation, settled
+from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
+from celery_agents.contracts.patterns import Vote
+from celery_agents.contracts.vote import Ballot, Decision, NoEscalation, Seeded, Voter
+from celery_agents.errors import NoDecisionError
+
+
+def advance(
+    request: Vote, members: Sequence[MemberState], *, remaining_s: float | None = None
+) -> Expand | Outcome:
+    """The next wave or round, the decision, or the turn of whom it escalates to.
+
+    A vote without a decision is a failed outcome of kind ``no_decision`` with the tally.
+    ``remaining_s`` is what is left of the vote's time.
+    """
+    request = seeded(request)
+    usage = sum((m.outcome.usage for m in members if m.outcome is not None), Usage())
+    asked = panel.asked(request, members)
+    heard = panel.ballots(request, members)
+    word = next((m for m in members if m.key in ASKED), None)
+    if word is None and (remaining_s is None or remaining_s > 0):
+        wave = next_wave(request, heard, asked)
+        if wave:
+            return panel.wave(request, wave, remaining_s)
+        again = panel.next_round(request, members, heard, remaining_s)
+        if again is not None:
+            return again
+    found = close(request, asked, heard)
+    rounds = panel.rounds(request, members)
+    known = found.decision.model_copy(update={"rounds": rounds})
+    if isinstance(found, Decided):
+        return _decided(known, usage)
+    if word is not None:
+        decision = settled(request, known, word)
+        return _failed(found, known, usage) if decision is None else _decided(decision, usage)
+    if isinstance(request.escalate, NoEscalation):
+        return _failed(found, known, usage)
+    return escalation(request, known)
+
+
+def decided(request: Vote, members: Sequence[MemberState]) -> bool:
+    """Whether the rest of the voters cannot matter (the join policy ``decided``)."""
+    request = seeded(request)
+    heard = panel.ballots(request, members)
+    keys = {b.voter for b in heard}
+    return _stands(request, heard, [v for v in electorate(request) if v.key not in keys])
+
+
+def seeded(request: Vote) -> Vote:
+    """The vote with a seed for its ties: without one of its own, drawn from the question.
+
+    Else the same option would win the ties of all questions.
+    """
+    if not isinstance(request.tie, Seeded) or request.tie.seed:
+        return request
+    digest = hashlib.sha256(json.dumps(request.input, sort_keys=True).encode()).hexdigest()
+    return request.model_copy(update={"tie": Seeded(seed=digest[:16])})
+
+
+def close(request: Vote, asked: Sequence[Voter], heard: list[Ballot]) -> Decided | Deadlock:
+    """The verdict, when nobody else will be asked or waited for."""
+    keys = {b.voter for b in heard}
+    silent = [v for v in asked if v.key not in keys]
+    never = [v for v in electorate(request) if v not in asked]
+    if silent and not _stands(request, heard, [*silent, *never]):
+        # Nobody let them go: their time ran out.
+        found = verdict(request, [*heard, *(missing(v) for v in silent)], ())
+    else:
+        let_go = [Ballot(voter=v.key, abstained="skipped") for v in silent]
+        found = verdict(request, [*heard, *let_go], never)
+        if isinstance(found, Undecided):
+            found = verdict(request, [*heard, *let_go], ())
+    assert not isinstance(found, Undecided)  # nobody is outstanding
+    return found
+
+
+def _stands(request: Vote, heard: list[Ballot], rest: list[Voter]) -> bool:
+    return not isinstance(verdict(request, heard, rest), Undecided)
+
+
+def _decided(decision: Decision, usage: Usage) -> Outcome:
+    told = decision.model_copy(update={"usage": usage})
+    return Outcome(state=State.SUCCEEDED, value=told.compact(), usage=usage)
+
+
+def _failed(found: Deadlock, known: Decision, usage: Usage) -> Outcome:
+    error = NoDecisionError(
+        f"The vote ended without a decision ({found.reason}).", {"decision": known.compact()}
+    )
+    return Outcome(state=State.FAILED, error=ErrorInfo.of(error), usage=usage)

@@ -1,0 +1,349 @@
+"""Circuit breakers in Redis, shared by all workers: one script asks, one tells, one looks.
+
+Each is atomic, on Redis's own clock, and shares its round trip with those of other calls. The
+rules are those of ``agents/policies/breaker.py``. While Redis is down every call is let through: a
+breaker spares calls that would fail, it must not become what fails.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Protocol, Self, TypeVar
+
+from redis import Redis
+from redis.commands.core import Script
+from redis.exceptions import NoScriptError, RedisError
+
+from app.concurrency.batcher import Batches
+from app.concurrency.future import Reply
+from app.messaging.redis import connect_redis
+from app.settings import Settings
+from celery_agents import names
+from celery_agents.errors import redact
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+#: While Redis is down it is said at most so often, and tried again this soon.
+SAY_EVERY_S = 60.0
+TRY_AGAIN_S = 2.0
+#: A breaker is asked before every call, so Redis gets less time here than elsewhere.
+TIMEOUT_S = 1.0
+#: Questions in one write. Redis works through them in a few milliseconds, in which nobody else is
+#: served.
+BATCH = 200
+
+CLOCK = """
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+"""
+
+# KEYS: the breakers. ARGV: the call, the verdicts, then the policy of each breaker, in JSON.
+# A record is JSON: s(tanding), u(ntil), k (streak), g(ood), w(indow), p(robes).
+_COMMON = """
+local function policy(i) return cjson.decode(ARGV[2 + i]) end
+
+local function load(key)
+  local text = redis.call('GET', key)
+  if not text then return {s = 'closed', u = 0, k = 0, g = 0, w = {}, p = {}} end
+  return cjson.decode(text)
+end
+
+local function save(key, b, p)
+  redis.call('SET', key, cjson.encode(b), 'PX', p.open + p.probe + 10 * p.window + 3600000)
+end
+
+local function half_open(b)
+  return {s = 'half_open', u = 0, k = 0, g = 0, w = {}, p = {}}
+end
+
+local function wait_of(b, p, call)
+  if b.s == 'closed' then return -1, b end
+  if b.s == 'open' then
+    if now < b.u then return b.u - now, b end
+    b = half_open(b)
+  end
+  local out, count = {}, 0
+  for c, till in pairs(b.p) do
+    if till > now then out[c] = till; count = count + 1 end
+  end
+  b.p = out
+  if not out[call] and count >= p.probes then return 1000, b end
+  return -1, b
+end
+"""
+
+# All breakers or none: a place among the probes of one is not taken when another one refuses.
+_ASK = """
+local call, records, changes, probe = ARGV[1], {}, {}, 0
+for i, key in ipairs(KEYS) do
+  local p, was = policy(i), load(key)
+  local wait, b = wait_of(was, p, call)
+  if wait >= 0 then return {i - 1, wait, {}, 0} end
+  records[i] = b
+  if b.s ~= was.s then changes[#changes + 1] = {i - 1, was.s, b.s} end
+end
+for i, key in ipairs(KEYS) do
+  local b, p = records[i], policy(i)
+  if b.s == 'half_open' then b.p[call] = now + p.probe; save(key, b, p); probe = 1 end
+end
+return {-1, 0, changes, probe}
+"""
+
+_TELL = """
+local call, verdicts, changes = ARGV[1], ARGV[2], {}
+local function opened(p)
+  return {s = 'open', u = now + p.open, k = 0, g = 0, w = {}, p = {}}
+end
+local function counted(b, p, said)
+  local part, w, good, bad = math.floor(now * 10 / p.window), {}, 0, 0
+  for k, v in pairs(b.w) do
+    if tonumber(k) > part - 10 then w[k] = v end
+  end
+  local key = string.format('%.0f', part)
+  local here = w[key] or {0, 0}
+  local at = said == 'g' and 1 or 2
+  here[at] = here[at] + 1
+  w[key] = here
+  for _, v in pairs(w) do good = good + v[1]; bad = bad + v[2] end
+  b.k = said == 'g' and 0 or b.k + 1
+  b.w = w
+  local often = good + bad >= p.min_calls and bad >= p.rate * (good + bad)
+  if said == 'b' and (b.k >= p.failures or often) then return opened(p) end
+  return b
+end
+local function probed(b, p, said)
+  if said == 'b' then return opened(p) end
+  if said == 'g' then b.g = b.g + 1 end
+  if b.g >= p.successes then return nil end
+  b.p[call] = nil
+  return b
+end
+for i, key in ipairs(KEYS) do
+  local said, p, b = string.sub(verdicts, i, i), policy(i), load(key)
+  local was, after = b.s, b
+  if was == 'closed' and said ~= 'n' then after = counted(b, p, said) end
+  if was == 'half_open' and b.p[call] then after = probed(b, p, said) end
+  if after == nil then redis.call('DEL', key) else
+    if was == 'closed' and said == 'n' then
+    elseif was ~= 'open' then save(key, after, p) end
+  end
+  local is = after and after.s or 'closed'
+  if is ~= was then changes[#changes + 1] = {i - 1, was, is} end
+end
+return changes
+"""
+
+_LOOK = """
+local waits = {}
+for i, key in ipairs(KEYS) do
+  waits[i] = wait_of(load(key), policy(i), '')
+end
+return waits
+"""
+
+
+class Policy(Protocol):
+    """The numbers of ``agents.policies.breaker.BreakerPolicy``."""
+
+    @property
+    def failures(self) -> int: ...
+    @property
+    def rate(self) -> float: ...
+    @property
+    def min_calls(self) -> int: ...
+    @property
+    def window_s(self) -> float: ...
+    @property
+    def open_s(self) -> float: ...
+    @property
+    def probes(self) -> int: ...
+    @property
+    def successes(self) -> int: ...
+    @property
+    def probe_timeout_s(self) -> float: ...
+    def __hash__(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """One breaker: whose it is (``agent:gpt``, ``provider:openai``), and its policy."""
+
+    name: str
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A breaker that went from one standing to another."""
+
+    name: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Whether a call may be made; ``refused_by`` names the breaker that says no."""
+
+    refused_by: str | None = None
+    wait_s: float = 0.0
+    #: Whether it is let through on trial, by a breaker that is half open.
+    probe: bool = False
+    changes: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What one caller wants of Redis, and what it is told."""
+
+    command: tuple[Any, ...]  # what EVALSHA is given
+    read: Callable[[Any], Any]
+    otherwise: Any  # without Redis
+
+
+class Breakers:
+    """The breakers of one Redis, for one process.
+
+    What many calls ask or tell at the same moment is one write of a thread of its own; a lone call
+    waits for nobody. All is done in the order in which it was handed in: a call that begins after
+    another one's end was told, in this process, meets a breaker that knows of it.
+    """
+
+    def __init__(self, redis: Redis, *, clock: str = CLOCK) -> None:
+        self._redis = redis
+        self._ask = redis.register_script(clock + _COMMON + _ASK)
+        self._tell = redis.register_script(clock + _COMMON + _TELL)
+        self._look = redis.register_script(clock + _COMMON + _LOOK)
+        self._away_until = 0.0
+        self._said_at: float | None = None
+        self._batches: Batches[_Question] = Batches("agents-breakers", self._perform, BATCH)
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Self:
+        """The breakers of these settings' Redis; nothing is opened before their first use."""
+        return cls(connect_redis(settings, min(settings.redis_timeout_s, TIMEOUT_S)))
+
+    def ask(self, switches: Sequence[Switch], call: str) -> Reply[Admission]:
+        """May this call be made? All breakers have to let it through."""
+
+        def read(found: Any) -> Admission:
+            by, wait_ms, changes, probe = found
+            if by >= 0:
+                return Admission(refused_by=switches[by].name, wait_s=wait_ms / 1000)
+            return Admission(probe=bool(probe), changes=_changes(switches, changes))
+
+        return self._submit(self._ask, switches, [call, ""], read, Admission())
+
+    def tell(
+        self, switches: Sequence[Switch], call: str, verdicts: Sequence[str]
+    ) -> Reply[Sequence[Change]]:
+        """How the call ended, for each breaker: ``good``, ``bad``, or ``none`` of its business.
+
+        Only a bad end, or the end of a probe, changes a breaker's standing.
+        """
+        letters = "".join(v[0] for v in verdicts)
+        return self._submit(
+            self._tell, switches, [call, letters], lambda found: _changes(switches, found), ()
+        )
+
+    def refusing(self, switches: Sequence[Switch]) -> set[str]:
+        """The names of those that would let no call through now. Nothing changes by looking.
+
+        Blocks for a round trip.
+        """
+        if not switches:
+            return set()
+
+        def read(waits: Any) -> set[str]:
+            return {s.name for s, wait in zip(switches, waits, strict=True) if wait >= 0}
+
+        nobody: set[str] = set()
+        return self._submit(self._look, switches, ["", ""], read, nobody).result()
+
+    def _submit(
+        self,
+        script: Script,
+        switches: Sequence[Switch],
+        said: list[str],
+        read: Callable[[Any], T],
+        otherwise: T,
+    ) -> Reply[T]:
+        keys = [names.BREAKERS + s.name for s in switches]
+        command = (script.sha, len(keys), *keys, *said, *(_encoded(s.policy) for s in switches))
+        return self._batches.submit(_Question(command, read, otherwise))
+
+    def _perform(self, questions: Sequence[_Question]) -> list[Any]:
+        """Without Redis every call passes; it is left alone for a moment, and that is said.
+
+        So who queues behind a write that times out is answered at once when it has.
+        """
+        if time.monotonic() < self._away_until:
+            return [q.otherwise for q in questions]
+        try:
+            answers = self._write(questions)
+        except RedisError as error:
+            self._away_until = time.monotonic() + TRY_AGAIN_S
+            answers = [error] * len(questions)
+        return [self._read(q, a) for q, a in zip(questions, answers, strict=True)]
+
+    def _read(self, question: _Question, answer: Any) -> Any:
+        if isinstance(answer, RedisError):
+            self._say(answer)
+            return question.otherwise
+        return question.read(answer)
+
+    def _write(self, questions: Sequence[_Question]) -> list[Any]:
+        answers = self._evaluate(questions)
+        new = [n for n, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if new:  # Redis started anew, and nothing was done
+            for script in (self._ask, self._tell, self._look):
+                self._redis.script_load(script.script)
+            again = self._evaluate([questions[n] for n in new])
+            for n, answer in zip(new, again, strict=True):
+                answers[n] = answer
+        return answers
+
+    def _evaluate(self, questions: Sequence[_Question]) -> list[Any]:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for question in questions:
+                pipe.evalsha(*question.command)
+            return pipe.execute(raise_on_error=False)
+
+    def _say(self, error: RedisError) -> None:
+        now = time.monotonic()
+        if self._said_at is None or now - self._said_at >= SAY_EVERY_S:
+            self._said_at = now
+            log.warning("Breakers let calls through without Redis: %s", redact(error))
+
+
+@lru_cache
+def _encoded(policy: Policy) -> str:
+    """A policy as the scripts read it; times are milliseconds."""
+    return json.dumps(
+        {
+            "failures": policy.failures,
+            "rate": policy.rate,
+            "min_calls": policy.min_calls,
+            "window": round(policy.window_s * 1000),
+            "open": round(policy.open_s * 1000),
+            "probes": policy.probes,
+            "successes": policy.successes,
+            "probe": round(policy.probe_timeout_s * 1000),
+        }
+    )
+
+
+def _changes(switches: Sequence[Switch], found: Any) -> tuple[Change, ...]:
+    """What changed. It is said here, since not everybody waits to hear of it."""
+    changes = tuple(
+        Change(switches[i].name, before.decode(), after.decode()) for i, before, after in found
+    )
+    for change in changes:
+        log.warning("The breaker of %s is %s, was %s", change.name, change.after, change.before)
+    return changes

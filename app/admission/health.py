@@ -1,0 +1,42 @@
+"""Who is unhealthy, as one process sees it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from app.journal import Journal
+from app.journal.tables import health as rows
+from app.journal.tables.health import Condition
+from celery_agents.errors import AgentsError
+
+log = logging.getLogger(__name__)
+
+#: A finding older than so many intervals says nothing any more: beat is not running.
+STALE_INTERVALS = 3
+
+
+class HealthView:
+    """The unhealthy targets as one process sees them, at most ``cache_s`` late."""
+
+    def __init__(self, journal: Journal, *, fresh_s: float, cache_s: float) -> None:
+        self._journal = journal
+        self._fresh_s = fresh_s
+        self._cache_s = cache_s
+        self._lock = threading.Lock()
+        self._known: frozenset[str] = frozenset()
+        self._until = 0.0
+
+    def unhealthy(self) -> frozenset[str]:
+        """Their names. What was known last holds while the journal is away."""
+        with self._lock:
+            if time.monotonic() >= self._until:
+                try:
+                    self._known = self._journal.read(
+                        lambda c: rows.in_state(c, Condition.UNHEALTHY, self._fresh_s)
+                    )
+                except AgentsError as error:
+                    log.warning("Health is not known: %s", error)
+                self._until = time.monotonic() + self._cache_s
+            return self._known

@@ -1,0 +1,216 @@
+"""The service's own commands of ``celery -A app agents …``: they work on the journal itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from celery.bin.base import CeleryCommand
+from sqlalchemy import Engine
+
+from app.cli.dead_letters import dead
+from app.execution.publish import publish
+from app.journal.queries import reads
+from app.journal.retention import cleanup
+from app.journal.schema import migrate
+from app.journal.schema.engine import connect, reading
+from app.journal.schema.transactions import in_transaction
+from app.journal.steps import cancels
+from app.journal.steps.joins import Rules
+from app.maintenance.health import report
+from app.maintenance.retention import clean_all, would_clean
+from app.messaging.intake import Intake
+
+
+@click.group()
+def commands() -> None:
+    """Added to the client's commands by ``agents_cli`` of the app."""
+
+
+commands.add_command(dead)
+
+
+@contextmanager
+def _journal(ctx: click.Context) -> Iterator[Engine]:
+    settings = ctx.obj.app.agents_settings
+    engine = connect(settings.database_url.get_secret_value(), timeout_s=5.0)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@commands.group()
+def db() -> None:
+    """The journal's schema."""
+
+
+@db.command(cls=CeleryCommand)
+@click.argument("revision", default="head")
+@click.pass_context
+def upgrade(ctx: click.Context, revision: str) -> None:
+    """Bring the schema up to REVISION (default: this version's)."""
+    with _journal(ctx) as engine:
+        migrate.upgrade(engine, revision)
+        click.echo(f"The journal is at {in_transaction(engine, migrate.current)}.")
+
+
+@db.command(cls=CeleryCommand)
+@click.argument("revision")
+@click.pass_context
+def downgrade(ctx: click.Context, revision: str) -> None:
+    """Take the schema back to REVISION; ``base`` empties the journal."""
+    with _journal(ctx) as engine:
+        migrate.downgrade(engine, revision)
+        click.echo(f"The journal is at {in_transaction(engine, migrate.current) or 'base'}.")
+
+
+@db.command(cls=CeleryCommand)
+@click.pass_context
+def current(ctx: click.Context) -> None:
+    """Show the schema's revision and the one that this version needs."""
+    with _journal(ctx) as engine:
+        found = in_transaction(engine, migrate.current)
+        click.echo(f"found {found or 'none'}, needed {migrate.head()}")
+
+
+@db.command(cls=CeleryCommand)
+@click.pass_context
+def vacuum(ctx: click.Context) -> None:
+    """Give room that was freed back to the disk. On SQLite everybody waits for it."""
+    with _journal(ctx) as engine:
+        cleanup.vacuum(engine)
+        click.echo("The journal holds no unused room.")
+
+
+@commands.command(cls=CeleryCommand)
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.pass_context
+def clean(ctx: click.Context, *, dry_run: bool) -> None:
+    """Delete what is older than it is kept, as beat's task does."""
+    settings = ctx.obj.app.agents_settings
+    with _journal(ctx) as engine:
+        work = would_clean if dry_run else clean_all
+        gone = work(engine, Intake.connect(settings), settings)
+    click.echo("Would delete:" if dry_run else "Deleted:")
+    _table(("table", "rows"), [(name, str(n)) for name, n in sorted(gone.items())])
+
+
+@commands.command(cls=CeleryCommand)
+@click.pass_context
+def health(ctx: click.Context) -> None:
+    """Show how broker, journal, agents and providers are; exit 1 when something is wrong."""
+    with _journal(ctx) as engine:
+        found = report(engine, ctx.obj.app.agents_settings)
+    _table(
+        ("target", "state", "since", "checked", "latency", "failures", "message"),
+        [
+            (
+                r["target"],
+                r["state"],
+                "" if r["lasts_s"] is None else _ago(r["lasts_s"]),
+                _ago(r["age_s"]),
+                "" if r["latency_ms"] is None else f"{r['latency_ms']:.1f} ms",
+                str(r["failures"]),
+                r["message"] or "",
+            )
+            for r in found.rows
+        ],
+    )
+    if not found.ok:
+        ctx.exit(1)
+
+
+@commands.command("list", cls=CeleryCommand)
+@click.pass_context
+def list_agents(ctx: click.Context) -> None:
+    """List the agents that workers have offered."""
+    with _journal(ctx) as engine:
+        rows = in_transaction(reading(engine), reads.agents)
+    now = time.time()
+    _table(
+        ("agent", "kind", "effects", "seen", "description"),
+        [
+            (
+                r["name"],
+                r["kind"],
+                r["effects"],
+                _ago(now - r["seen_at"]),
+                r["description"],
+            )
+            for r in rows
+        ],
+    )
+
+
+@commands.command(cls=CeleryCommand)
+@click.argument("run_id")
+@click.pass_context
+def status(ctx: click.Context, run_id: str) -> None:
+    """Show a run as a tree of steps, with its events."""
+    with _journal(ctx) as engine:
+        tree = in_transaction(reading(engine), lambda c: reads.run_tree(c, run_id))
+        told = in_transaction(reading(engine), lambda c: reads.events(c, run_id))
+    if tree is None:
+        raise click.ClickException(f"There is no run {run_id} in the journal.")
+    below: dict[str | None, list[dict[str, Any]]] = {}
+    for step in tree["steps"]:
+        below.setdefault(step["parent_id"], []).append(step)
+    _branch(below, None, "")
+    if tree["steps_left_out"]:
+        click.echo(f"… and {tree['steps_left_out']:,} more steps")
+    for event in told:
+        at = time.strftime("%H:%M:%S", time.localtime(event["at"]))
+        click.echo(f"{at}  {event['kind']:<10} {event['step_id'][:8]}  {event['data'] or ''}")
+
+
+@commands.command(cls=CeleryCommand)
+@click.argument("run_id")
+@click.pass_context
+def cancel(ctx: click.Context, run_id: str) -> None:
+    """Cancel a run with all its steps; it needs no worker and no broker."""
+    app = ctx.obj.app
+    rules = Rules(
+        lambda task, payload, members: app.tasks[task].decided(payload, members),
+        app.agents_settings.wake_grace_s,
+    )
+    with _journal(ctx) as engine:
+        after = in_transaction(engine, lambda c: cancels.cancel(c, run_id, rules))
+    if not after.applied:
+        raise click.ClickException(f"{run_id} had ended already.")
+    publish(app, after.wakes)
+    click.echo(f"{run_id} is cancelled; {len(after.cancels)} running steps were asked to stop.")
+
+
+def _branch(below: dict[str | None, list[dict[str, Any]]], parent: str | None, indent: str) -> None:
+    for step in below.get(parent, []):
+        took = (
+            f"{step['finished_at'] - step['started_at']:.2f} s"
+            if step["finished_at"] and step["started_at"]
+            else ""
+        )
+        name = step["agent"] or step["task"]
+        error = f"  {step['error']['kind']}: {step['error']['message']}" if step["error"] else ""
+        click.echo(
+            f"{indent}{name:<24} {step['state']:<10} x{step['attempts']}  {took:>9}"
+            f"  {step['id']}{error}"
+        )
+        _branch(below, step["id"], indent + "  ")
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    widths = [max(len(str(r[i])) for r in [head, *rows]) for i in range(len(head))]
+    for row in [head, *rows]:
+        click.echo(
+            "  ".join(f"{cell!s:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip()
+        )
+
+
+def _ago(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{max(seconds, 0):.0f} s ago"

@@ -1,0 +1,90 @@
+"""Doing what many callers want at once: one thread takes whatever has gathered meanwhile.
+
+As in the journal's writer, a batch grows with the load by itself, and who is alone waits for
+nobody: it does it itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+from app.concurrency.fibers import Gathered, alone
+from app.concurrency.future import Reply
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Batches(Generic[T]):
+    """Items, handed to ``perform`` as many at a time as there are.
+
+    Args:
+        name: of the thread.
+        perform: gets 1 to ``most`` items and gives an error or what is replied for each; what it
+            raises is every item's error.
+    """
+
+    def __init__(
+        self, name: str, perform: Callable[[Sequence[T]], Sequence[Any]], most: int
+    ) -> None:
+        self._perform = perform
+        self._most = most
+        self._queue: queue.SimpleQueue[tuple[T, Reply[Any]] | None] = queue.SimpleQueue()
+        self._gathered: Gathered[tuple[T, Reply[Any]]] = Gathered(self._put)
+        self._performing = threading.Lock()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, item: T) -> Reply[Any]:
+        """Have an item done; the future says what came of it, or why nothing did."""
+        future: Reply[Any] = Reply()
+        if self._closed:
+            future.set_exception(RuntimeError(f"{self._thread.name} is closed"))
+        elif alone() and self._queue.empty() and self._performing.acquire(blocking=False):
+            try:
+                self._do([(item, future)])
+            finally:
+                self._performing.release()
+        else:
+            self._gathered.add((item, future))
+        return future
+
+    def _put(self, items: list[tuple[T, Reply[Any]]]) -> None:
+        for item in items:
+            self._queue.put(item)
+
+    def close(self) -> None:
+        """Do what is queued, then stop."""
+        self._closed = True
+        self._queue.put(None)
+        self._thread.join(timeout=10)
+
+    def _work(self) -> None:
+        while (first := self._queue.get()) is not None:
+            batch, last = [first], False
+            while len(batch) < self._most and not self._queue.empty():
+                item = self._queue.get()
+                if item is None:
+                    last = True
+                    break
+                batch.append(item)
+            with self._performing:
+                self._do(batch)
+            if last:
+                return
+
+    def _do(self, batch: list[tuple[T, Reply[Any]]]) -> None:
+        try:
+            answers = self._perform([item for item, _ in batch])
+        except Exception as error:  # noqa: BLE001 - the callers' to handle
+            answers = [error] * len(batch)
+        for (_, future), answer in zip(batch, answers, strict=True):
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)

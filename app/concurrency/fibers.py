@@ -1,0 +1,178 @@
+"""Synchronous code on the event loop: a fiber waits without holding a thread.
+
+Celery's tracer (states, results, links, signals) is synchronous. In a fiber, a greenlet on the
+loop's thread, it runs unchanged: where the code around a step would block, the fiber gives the
+loop back until what it waits for is there. It is the bridge that SQLAlchemy's asyncio
+extension stands on. Outside of a fiber the same calls simply block.
+
+A fiber must not hold a lock while it waits: another one on the same thread would wait for it for
+ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Generic, TypeVar
+
+from greenlet import getcurrent, greenlet
+
+from app.concurrency.future import Reply
+from app.concurrency.loop import LoopThread, process_loop
+
+T = TypeVar("T")
+
+#: The fiber for which something runs: what a fiber starts on the loop inherits it.
+_fiber: ContextVar[Fiber | None] = ContextVar("fiber", default=None)
+
+
+class Fiber(greenlet):
+    """One function that runs on the loop's thread, and stops where it waits.
+
+    Each has context variables of its own; they begin empty, as a thread's do.
+    """
+
+    def __init__(self, loop: LoopThread, function: Callable[[], None]) -> None:
+        super().__init__(self._run)
+        self.thread = loop
+        self.job: Any = None  # whose it is, in a pool
+        self._function = function
+        self._waits_for: object | None = None
+
+    def _run(self) -> None:
+        _fiber.set(self)
+        self.thread.fibers += 1
+        try:
+            self._function()
+        finally:
+            self.thread.fibers -= 1
+
+    def begin(self) -> None:
+        """Run until the first wait; on the loop's thread."""
+        self.switch()
+
+    def wait(self, reply: Reply[T]) -> T:
+        """What is replied. The loop goes on meanwhile."""
+        if not reply.done():
+            ticket = self._waits_for = object()
+            reply.add_done_callback(lambda _: self.thread.post(self._resume, ticket))
+            self.parent.switch()
+        return reply.result()
+
+    def kill(self) -> None:
+        """End it where it waits: GreenletExit is raised there. On the loop's thread."""
+        if self._waits_for is not None:
+            self._waits_for = None
+            self.throw()
+
+    def _resume(self, ticket: object) -> None:
+        if self._waits_for is ticket:  # else it was killed meanwhile
+            self._waits_for = None
+            self.switch()
+
+
+def whose() -> Any:
+    """Whom a stack of Celery's (of tasks, of requests) belongs to.
+
+    A fiber, for itself and for its coroutine and all that this one starts; else the thread.
+    """
+    return _fiber.get() or getcurrent()
+
+
+def current() -> Fiber | None:
+    """The fiber that the caller is, if it is one."""
+    me = getcurrent()
+    return me if isinstance(me, Fiber) else None
+
+
+def in_fiber() -> bool:
+    """Whether the caller is a fiber."""
+    return current() is not None
+
+
+def wait(reply: Reply[T]) -> T:
+    """What is replied, waited for as the caller may."""
+    me = current()
+    return reply.result() if me is None else me.wait(reply)
+
+
+async def arrival(reply: Reply[T]) -> T:
+    """What is replied, for a coroutine on the process's loop."""
+    if not reply.done():
+        thread = process_loop()
+        come = thread.loop.create_future()
+        reply.add_done_callback(lambda _: thread.post(_tell, come))
+        await come
+    return reply.result()
+
+
+def _tell(come: asyncio.Future[None]) -> None:
+    if not come.done():  # else who waited was cancelled
+        come.set_result(None)
+
+
+def alone() -> bool:
+    """Whether the caller is a loop's only fiber, or its coroutine: it may block for a moment.
+
+    To hand something over to a thread, and to be woken again, takes as long as a small write; and
+    there is nobody else whom it would hold up.
+    """
+    if (me := current()) is not None:
+        return me.thread.fibers == 1
+    try:
+        running = asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    thread = process_loop()
+    return thread.loop is running and thread.fibers == 1
+
+
+class Gathered(Generic[T]):
+    """Hands things over to ``deliver``: those of fibers together, when their loop's turn ends."""
+
+    def __init__(self, deliver: Callable[[list[T]], None]) -> None:
+        self._deliver = deliver
+        self._things: list[T] = []
+
+    def add(self, thing: T) -> None:
+        """Hand it over: at once, from anything but a fiber."""
+        me = current()
+        if me is None:
+            self._deliver([thing])
+            return
+        self._things.append(thing)  # on the loop's thread, as its flush
+        me.thread.at_turns_end(self._flush)
+
+    def _flush(self) -> None:
+        things, self._things = self._things, []
+        self._deliver(things)
+
+
+def blocking(call: Callable[..., T], *args: Any) -> T:
+    """The result of a call that blocks; from a fiber it is made in a thread."""
+    me = current()
+    if me is None:
+        return call(*args)
+    reply: Reply[T] = Reply()
+    me.thread.blocking.submit(_answer, reply, call, *args)
+    return me.wait(reply)
+
+
+def _answer(reply: Reply[T], call: Callable[..., T], *args: Any) -> None:
+    try:
+        reply.set_result(call(*args))
+    except BaseException as error:  # noqa: BLE001 - the caller's to handle
+        reply.set_exception(error)
+
+
+def sleep(seconds: float) -> None:
+    """Pause the caller."""
+    me = current()
+    if me is None:
+        time.sleep(seconds)
+        return
+    over: Reply[None] = Reply()
+    me.thread.loop.call_later(seconds, over.set_result, None)
+    me.wait(over)

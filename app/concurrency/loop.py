@@ -1,0 +1,180 @@
+"""One asyncio loop per process, in a thread of its own, shared by all that waits in it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, copy_context
+from typing import Any, TypeVar
+
+from app.concurrency.future import Reply
+from app.concurrency.per_process import PerProcess
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+#: Threads for what blocks (a read of the journal, a broadcast): such calls take about
+#: a millisecond, so this many keep up with thousands of steps a second.
+BLOCKING_THREADS = 16
+
+
+class LoopThread:
+    """Coroutines of many steps on one loop, so that waiting needs no thread each."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.blocking = ThreadPoolExecutor(BLOCKING_THREADS, "agents-blocking")
+        self.loop.set_default_executor(self.blocking)
+        self._mail: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._posted = False
+        self._turn = False
+        self.fibers = 0  # under way on it (app/concurrency/fibers.py)
+        self._last: dict[Callable[[], None], None] = {}  # in their order, each once
+        self._context = Context()  # not that of whoever happens to wake the loop
+        self._ends = False
+        self._thread = threading.Thread(target=self._run, name="agents-loop", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        while not self._ends:
+            try:
+                self.loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):  # of one coroutine, whose task has it too
+                log.warning("A coroutine raised what ends a program; the loop goes on")
+
+    @property
+    def here(self) -> bool:
+        """Whether the caller runs on this loop's thread."""
+        return threading.get_ident() == self._thread.ident
+
+    def post(self, call: Callable[..., Any], *args: Any) -> None:
+        """Have something called on the loop's thread, soon; from any thread.
+
+        Many posts share one wake of the loop: a wake is a system call, and a commit resolves the
+        futures of many steps at once.
+        """
+        self._mail.append((call, args))
+        if not self._posted:
+            self._posted = True
+            if self.here:
+                self.loop.call_soon(self._read_mail, context=self._context)
+            else:
+                self.loop.call_soon_threadsafe(self._read_mail, context=self._context)
+
+    def _read_mail(self) -> None:
+        self._posted = False  # before reading: what is posted from now on wakes again
+        self._turn = True
+        for _ in range(len(self._mail)):
+            call, args = self._mail.popleft()
+            self._call(call, *args)
+        self._turn = False
+        self._end_turn()
+
+    def at_turns_end(self, call: Callable[[], None]) -> None:
+        """Have something called once all mail of this turn is read; on the loop's thread.
+
+        What many steps want at the same time is gathered until then, and handed over at once:
+        threads that are woken for each one take turns at the interpreter with the loop.
+        """
+        if not (self._turn or self._last):
+            self.loop.call_soon(self._end_turn)
+        self._last[call] = None
+
+    def _end_turn(self) -> None:
+        calls, self._last = self._last, {}
+        for call in calls:
+            self._call(call)
+
+    def _call(self, call: Callable[..., Any], *args: Any) -> None:
+        try:
+            call(*args)
+        except Exception:
+            log.exception("A call on the loop failed")
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> Work[T]:
+        """Start a coroutine; from any thread."""
+        work = Work(self, coroutine)
+        if self.here:
+            work.begin()
+        else:
+            self.post(copy_context().run, work.begin)  # the caller's variables
+        return work
+
+    def close(self) -> None:
+        """Cancel what still runs and stop the loop."""
+
+        async def stop() -> None:
+            me = asyncio.current_task()
+            tasks = [t for t in asyncio.all_tasks() if t is not me]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.loop.shutdown_asyncgens()
+
+        self.submit(stop()).result(timeout=10)
+        self._ends = True
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(timeout=5)
+        self.blocking.shutdown(wait=False)
+        if not self._thread.is_alive():
+            self.loop.close()
+
+
+class Work(Reply[T]):
+    """A coroutine on the loop, and its end to come."""
+
+    __slots__ = ("_coroutine", "_thread", "task")
+
+    def __init__(self, thread: LoopThread, coroutine: Coroutine[Any, Any, T]) -> None:
+        super().__init__()
+        self._thread = thread
+        self._coroutine = coroutine
+        self.task: asyncio.Task[T] | None = None
+
+    def begin(self) -> None:
+        """On the loop's thread."""
+        if self.done():  # cancelled before
+            self._coroutine.close()
+            return
+        self.task = self._thread.loop.create_task(self._coroutine)
+        self.task.add_done_callback(self._ended)
+
+    def cancel(self) -> bool:
+        """Cancel it, from any thread; False when it is over already.
+
+        Who waits need not wait for the coroutine to see it.
+        """
+        if self.done():
+            return False
+        self._thread.post(self._stop)  # before who waits is woken
+        self.set_exception(asyncio.CancelledError())
+        return True
+
+    def _stop(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+
+    def _ended(self, task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            self.set_exception(asyncio.CancelledError())
+        elif (error := task.exception()) is not None:
+            self.set_exception(error)
+        else:
+            self.set_result(task.result())
+
+
+_loop: PerProcess[LoopThread] = PerProcess()
+
+
+def process_loop() -> LoopThread:
+    """This process's loop, made on first use."""
+    held = _loop.get(LoopThread)
+    if held.loop.is_closed():
+        _loop.drop()
+        return process_loop()
+    return held

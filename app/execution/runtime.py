@@ -1,0 +1,231 @@
+"""What one worker process shares among its steps: journal, loop, heartbeat, its active steps."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from celery import Celery
+from celery.utils.dispatch import Signal
+from kombu.exceptions import OperationalError
+
+from app.concurrency.fibers import blocking
+from app.concurrency.loop import Work, process_loop
+from app.concurrency.per_process import PerProcess
+from app.execution.context import Step
+from app.execution.publish import publish
+from app.journal import Journal
+from app.journal.schema.engine import connect
+from app.journal.schema.migrate import ensure_schema
+from app.journal.schema.rows import Aftermath, Claimed
+from app.journal.tables.workers import Identity
+from app.messaging.intake import Intake
+from app.settings import Settings
+from celery_agents.contracts.ask import StepOptions
+from celery_agents.errors import AgentsError, redact
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+#: Sent with ``runtime=`` when a worker process is about to take steps, and when it stops.
+runtime_started = Signal(name="agents_runtime_started")
+runtime_stopping = Signal(name="agents_runtime_stopping")
+
+
+@dataclass(slots=True)
+class Active:
+    """A step under way in this process."""
+
+    claim: Claimed | None = None  # None while it is being claimed
+    request: StepOptions | None = None  # of a client's message; a row's is read from the row
+    work: Work[Any] | None = None  # what runs on the loop
+    step: Step | None = None
+    cancelled: bool = False
+    doubts: int = 0  # heartbeats in a row that did not find it in the journal
+
+    def cancel(self) -> None:
+        """Stop the work. It ends with asyncio.CancelledError at its next await."""
+        self.cancelled = True
+        if self.work is not None:
+            self.work.cancel()
+
+
+class Outage:
+    """Whether the database was away for so long that leases of living workers ran out.
+
+    All of them lapse then, and the first worker back must not take over the steps of the others:
+    they get one more lease's time to come back. By the clock of this process, in seconds.
+    """
+
+    def __init__(
+        self, lease_s: float, interval_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._lease_s = lease_s
+        self._longest_s = lease_s - 2 * interval_s  # others' last beat may be older than ours
+        self._clock = clock
+        self._heard_at = clock()
+        self._until = -math.inf
+
+    def heard(self, *, alive: bool) -> None:
+        """Note a heartbeat that reached the journal."""
+        at = self._clock()
+        if not alive or at - self._heard_at > self._longest_s:
+            self._until = at + self._lease_s
+        self._heard_at = at
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it is under way, or others may not have come back from it yet."""
+        at = self._clock()
+        return at < self._until or at - self._heard_at > self._longest_s
+
+
+class Runtime:
+    """Made once per worker process, after it was forked."""
+
+    def __init__(self, app: Celery, name: str) -> None:
+        self.app = app
+        self.settings: Settings = app.agents_settings
+        settings = self.settings
+        engine = connect(
+            settings.database_url.get_secret_value(), timeout_s=settings.database_timeout_s
+        )
+        ensure_schema(engine)
+        self.intake = Intake.connect(settings)
+        self.journal = Journal(
+            engine,
+            Identity(name),
+            decided=self._decided,
+            lease_s=settings.lease_s,
+            wake_grace_s=settings.wake_grace_s,
+            group_commit_max=settings.group_commit_max,
+        )
+        self.loop = process_loop()
+        self.active: dict[str, Active] = {}
+        self._resources: dict[Any, Any] = {}
+        self._lock = threading.Lock()
+        self._strays: set[tuple[str, int]] = set()
+        self.outage = Outage(settings.lease_s, settings.heartbeat_interval_s)
+        self._stopped = threading.Event()
+        self._draining = False
+        self._heart = threading.Thread(target=self._beat, name="agents-heartbeat", daemon=True)
+        self._heart.start()
+        for _, answer in runtime_started.send(sender=self, runtime=self):
+            if isinstance(answer, Exception):  # Celery's signals only log what receivers raise
+                self.close()
+                raise answer
+
+    def _decided(self, task: str, payload: dict[str, Any], members: list[Any]) -> bool:
+        return bool(self.app.tasks[task].decided(payload, members))
+
+    def resource(self, key: type[T], make: Callable[[], T]) -> T:
+        """Something made once per process by a layer above (the agents, a tool's client)."""
+        with self._lock:
+            if key not in self._resources:
+                self._resources[key] = make()
+            return cast("T", self._resources[key])
+
+    @property
+    def stopping(self) -> bool:
+        """Whether this process gives back what still runs."""
+        return self._draining or self._stopped.is_set()
+
+    def cancel_steps(self, step_ids: list[str]) -> None:
+        """Stop those of these steps that run here."""
+        for step_id in step_ids:
+            active = self.active.get(step_id)
+            if active is not None and active.claim is not None:
+                active.cancel()
+
+    def drain(self) -> None:
+        """Give back what still runs, for another worker; steps that end by themselves are let."""
+        self._draining = True
+        for active in list(self.active.values()):
+            if active.work is not None:
+                active.work.cancel()
+
+    def follow(self, after: Aftermath) -> None:
+        """What a commit brought about: other steps to wake, running ones to stop."""
+        publish(self.app, after.wakes)
+        self.cancel_steps(after.cancels)
+        elsewhere = [i for i in after.cancels if i not in self.active]
+        if elsewhere:
+            try:
+                blocking(self._tell_others, elsewhere)
+            except OperationalError as error:
+                log.warning("Heartbeats will bring the cancellation: %s", redact(error))
+
+    def _tell_others(self, step_ids: list[str]) -> None:
+        self.app.control.broadcast("agents_cancel", arguments={"ids": step_ids})
+
+    def close(self) -> None:
+        """Stop the heart, the loop and the journal; what still runs is given back."""
+        if self._stopped.is_set():
+            return
+        self._stopped.set()
+        runtime_stopping.send(sender=self, runtime=self)
+        try:
+            self.loop.close()
+        except TimeoutError:
+            log.warning("Some work on the loop did not stop; it is given up")
+        try:
+            self.journal.close()
+        except AgentsError as error:
+            log.warning("The journal was not closed cleanly: %s", error)
+
+    def _beat(self) -> None:
+        while not self._stopped.wait(self.settings.heartbeat_interval_s):
+            try:
+                self._beat_once()
+            except AgentsError as error:
+                log.warning("Heartbeat missed: %s", error)
+            except Exception:
+                log.exception("Heartbeat failed")
+
+    def _beat_once(self) -> None:
+        beat = self.journal.beat()
+        self.outage.heard(alive=beat.alive)
+        if not beat.alive:
+            log.warning("The lease of this worker had been ended; it has a new one")
+        self.cancel_steps(beat.cancelled)
+        self._drop_lost(beat.running)
+        # A claim that was committed but whose answer was lost runs nowhere. Two beats in a row,
+        # since a claim's commit precedes its entry in `active`.
+        strays = {(i, token) for i, token in beat.running.items() if i not in self.active}
+        if again := sorted(i for i, _ in strays & self._strays):
+            log.warning("Gave back %d claimed steps that do not run here", len(again))
+            self.journal.give_back(again, beat.running)
+        self._strays = strays
+
+    def _drop_lost(self, running: dict[str, int]) -> None:
+        """Stop steps whose lease another worker took: their finish would be refused."""
+        for step_id, active in list(self.active.items()):
+            if active.claim is None:
+                continue
+            lost = running.get(step_id) != active.claim.token
+            active.doubts = active.doubts + 1 if lost else 0
+            if active.doubts > 1:
+                active.cancel()
+
+
+def runtime_of(app: Celery, name: str | None = None) -> Runtime:
+    """This process's runtime, made on first use."""
+    held: PerProcess[Runtime] = app.agents_runtime
+    if held.value is not None:
+        return held.value
+    return held.get(lambda: Runtime(app, name or f"process-{os.getpid()}@{socket.gethostname()}"))
+
+
+def close_runtime(app: Celery) -> None:
+    """End this process's runtime, if it has one."""
+    held: PerProcess[Runtime] | None = getattr(app, "agents_runtime", None)
+    if held is not None and held.value is not None:
+        held.value.close()
+        held.drop()

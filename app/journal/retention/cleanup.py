@@ -1,0 +1,205 @@
+"""Deleting what is old, in portions that hold no lock for long.
+
+What is to go is looked for without a lock, then deleted by its keys under a time limit. Bounded
+deletes on PostgreSQL too, and no partitions by month: those would need the month in every primary
+key, and each claim, which knows an id alone, would have to look into all of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, func, or_, select
+
+from app.journal.retention.chunks import Pace, delete_portion
+from app.journal.schema.engine import now, reading
+from app.journal.schema.models import Base, Call, DeadLetter, Health, Join, Run, Slot, Step, Worker
+from app.journal.schema.transactions import in_transaction
+from celery_agents.contracts.outcome import State
+
+_DAY_S = 86_400.0
+#: Targets that nobody looks at any more, workers that are gone, and turns that are over.
+LEFTOVERS_S = 2 * _DAY_S
+#: What a whole run holds beside its steps, in tables that know it by ``run_id``.
+_OF_RUNS = [
+    table
+    for table in Base.metadata.sorted_tables
+    if "run_id" in table.columns and table is not Step.__table__
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What is kept for how long, in days: runs since they ended, dead letters since they came."""
+
+    succeeded_days: float
+    others_days: float
+    dead_letters_days: float
+
+    def is_over(self) -> ColumnElement[bool]:
+        """Runs that are to go. The oldest creation bounds the search, which is by that index.
+
+        One of which a step is open (it is being undone), or which recovery tries to settle (its
+        result is not stored, since Redis is away), is kept.
+        """
+        ended = now() - Run.finished_at
+        shortest = min(self.succeeded_days, self.others_days)
+        unsettled = Step.settled.is_(False) & ((Step.wakes > 0) | Step.finished_at.is_(None))
+        # Of each run by its index: as an EXISTS it may be joined with the whole of both tables.
+        theirs = select(Step.id).where(Step.run_id == Run.id, unsettled).limit(1)
+        is_quiet = theirs.correlate(Run).scalar_subquery().is_(None)
+        return (
+            (Run.created_at < now() - shortest * _DAY_S)
+            & or_(
+                (Run.state == State.SUCCEEDED) & (ended > self.succeeded_days * _DAY_S),
+                (Run.state != State.SUCCEEDED) & (ended > self.others_days * _DAY_S),
+            )
+            & is_quiet
+        )
+
+    def is_forgotten(self) -> ColumnElement[bool]:
+        """Dead letters that are to go."""
+        return DeadLetter.at < now() - self.dead_letters_days * _DAY_S
+
+
+def clean_journal(
+    engine: Engine,
+    retention: Retention,
+    *,
+    batch: int,
+    lock_s: float = 0.1,
+    limit_s: float = 600.0,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Counter[str]:
+    """Delete what is over; returns rows by table. What is left after ``limit_s`` comes next time.
+
+    A run goes with its root first, so that nobody can requeue what is half gone; then its other
+    steps (calls and joins go with them), then what else knows it, at last itself. So whatever ends
+    this half way, the next time finds the rest.
+    """
+    paces, gone = defaultdict[str, Pace](lambda: Pace(batch, lock_s)), Counter[str]()
+    aside: set[str] = set()  # runs that somebody is just changing
+    until = time.monotonic() + limit_s
+    while time.monotonic() < until:
+        found = in_transaction(reading(engine), lambda c: _next(c, retention, paces, aside))
+        if found is None:
+            break
+        table, keys, runs = found
+        portion = delete_portion(engine, table, keys, lock_s, _still_over(table, retention))
+        paces[table.name].took(portion.held_s, len(keys), cut_off=portion.cut_off)
+        gone[table.name] += portion.deleted
+        if not (portion.deleted or portion.cut_off):
+            aside.update(runs)
+        sleep(portion.held_s)  # others write in between: SQLite's writers queue without an order
+    gone += in_transaction(engine, _leftovers)
+    if engine.dialect.name == "sqlite":
+        _checkpoint(engine)
+    return +gone
+
+
+def what_would_go(connection: Connection, retention: Retention) -> Counter[str]:
+    """Rows by table that cleaning would delete now."""
+    runs = select(Run.id).where(retention.is_over())
+    steps = select(Step.id).where(Step.run_id.in_(runs))
+    counted: list[tuple[Any, ColumnElement[bool]]] = [
+        (Run.__table__, retention.is_over()),
+        (Step.__table__, Step.run_id.in_(runs)),
+        (Call.__table__, Call.step_id.in_(steps)),
+        (Join.__table__, Join.step_id.in_(steps)),
+        (DeadLetter.__table__, retention.is_forgotten()),
+        *((table, table.c.run_id.in_(runs)) for table in _OF_RUNS),
+        *_old(),
+    ]
+    found = Counter[str]()
+    for table, which in counted:
+        query = select(func.count()).select_from(table).where(which)
+        found[table.name] = connection.execute(query).scalar_one()
+    return +found
+
+
+def _next(
+    connection: Connection, retention: Retention, paces: Mapping[str, Pace], aside: set[str]
+) -> tuple[Table, list[Any], list[str]] | None:
+    """A table and keys of rows that are to go, as many as its pace allows; None when none are.
+
+    With the runs that were looked at; those set ``aside`` are not.
+    """
+    some = paces[Run.__tablename__].size
+    over = retention.is_over() & Run.id.not_in(aside) if aside else retention.is_over()
+    runs = select(Run.id).where(over).order_by(Run.created_at).limit(some)
+    ids = list(connection.execute(runs).scalars())
+    tables: list[Any] = [Step.__table__, *_OF_RUNS] if ids else []
+    for table in tables:
+        (key,) = table.primary_key
+        theirs = select(key).where(table.c.run_id.in_(ids)).limit(paces[table.name].size)
+        if table is Step.__table__:
+            theirs = theirs.order_by(Step.parent_id.is_not(None))
+        if keys := list(connection.execute(theirs).scalars()):
+            return table, keys, ids
+    if ids:
+        return _table(Run), ids, ids
+    some = paces[DeadLetter.__tablename__].size
+    letters = select(DeadLetter.id).where(retention.is_forgotten()).limit(some)
+    keys = list(connection.execute(letters).scalars())
+    return (_table(DeadLetter), keys, []) if keys else None
+
+
+def _still_over(table: Table, retention: Retention) -> ColumnElement[bool]:
+    """What is asked once more as rows are deleted: they may be under way again since."""
+    if table is DeadLetter.__table__:
+        return retention.is_forgotten()
+    if table is Run.__table__:
+        return retention.is_over()
+    theirs = select(Run.id).where(Run.id == table.c.run_id, retention.is_over()).correlate(table)
+    return table.c.run_id == theirs.with_for_update(skip_locked=True).scalar_subquery()
+
+
+def _leftovers(connection: Connection) -> Counter[str]:
+    gone = Counter[str]()
+    for table, which in _old():
+        gone[table.name] = connection.execute(delete(table).where(which)).rowcount
+    return +gone
+
+
+def _old() -> list[tuple[Any, ColumnElement[bool]]]:
+    """Small tables' rows that nobody needs any more."""
+    holding = select(Step.worker_id).where(Step.state == State.RUNNING, Step.worker_id.is_not(None))
+    long_ago = now() - LEFTOVERS_S
+    return [
+        (Health.__table__, Health.checked_at < long_ago),
+        (Slot.__table__, Slot.taken_at < long_ago),
+        (Worker.__table__, (Worker.lease_until < long_ago) & Worker.id.not_in(holding)),
+    ]
+
+
+def _table(model: type[Base]) -> Table:
+    table = model.__table__
+    assert isinstance(table, Table)
+    return table
+
+
+def _checkpoint(engine: Engine) -> None:
+    """Move the log into the file without waiting for anybody.
+
+    Freed pages are used again, so the file does not grow; :func:`vacuum` makes it smaller.
+    """
+    with engine.connect() as connection:
+        raw = connection.connection.driver_connection
+        assert raw is not None
+        raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+
+def vacuum(engine: Engine) -> None:
+    """Give freed room back. On SQLite it stops all writers meanwhile, so only by command."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        raw = connection.connection.driver_connection
+        assert raw is not None
+        if engine.dialect.name == "sqlite":
+            raw.execute("VACUUM")
+        else:
+            with raw.cursor() as cursor:
+                cursor.execute("VACUUM (ANALYZE)")

@@ -1,0 +1,79 @@
+"""Locks that a statement takes before those that write, in the one order of all.
+
+Joins before steps, steps by their ids, rows of runs last. Of joins those of roots come first, by
+their ids; one that is below another is only locked under that of its run's root. So whoever holds a
+root's join has its whole tree to itself, and two members that end at the same time cannot each wait
+for a row that the other one holds (docs/design.md, "Locks").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import bindparam, select
+from sqlalchemy.engine import Connection
+
+from app.journal.schema.models import Join, Step, table
+from celery_agents.contracts.outcome import State
+
+_S = table(Step).c
+_J = table(Join).c
+_FINAL = [s.value for s in State if s.final]
+
+#: A join that is to be locked: its step, if there is one, and that one's run.
+Lock = tuple[str | None, str]
+
+
+def lock(connection: Connection, joins: Iterable[Lock]) -> None:
+    """Take joins: roots' first, each kind in the order of ids."""
+    if connection.dialect.name == "sqlite":  # it has one writer at a time anyway
+        return
+    wanted = {(step_id, run_id) for step_id, run_id in joins if step_id}
+    roots = sorted({run_id for _, run_id in wanted})
+    below = sorted({step_id for step_id, run_id in wanted if step_id != run_id})
+    for ids in (roots, below):
+        if ids:
+            connection.execute(_LOCK, {"b_ids": ids})
+
+
+_LOCK = (
+    select(_J.step_id)
+    .where(_J.step_id.in_(bindparam("b_ids", expanding=True)))
+    .order_by(_J.step_id)
+    .with_for_update()
+)
+
+
+def lock_steps(connection: Connection, ids: Iterable[str]) -> None:
+    """Take steps' rows in the order of their ids, before statements that know no order."""
+    wanted = sorted(set(ids))
+    if wanted and connection.dialect.name != "sqlite":
+        connection.execute(_LOCK_STEPS, {"b_ids": wanted})
+
+
+# Not FOR UPDATE, here and below: a call that begins refers to its step, which that would hold up.
+_LOCK_STEPS = (
+    select(_S.id)
+    .where(_S.id.in_(bindparam("b_ids", expanding=True)))
+    .order_by(_S.id)
+    .with_for_update(key_share=True)
+)
+
+
+def hold_still(connection: Connection, parent_ids: list[str]) -> None:
+    """Lock open steps, their joins first: one that is being claimed just now is not missed.
+
+    The join of their run's root is held by whoever calls (see the top).
+    """
+    if connection.dialect.name == "sqlite":
+        return
+    below = {"b_ids": parent_ids}
+    moving = list(connection.execute(_MOVING, below).scalars())
+    if moving:
+        connection.execute(_LOCK, {"b_ids": moving})
+    connection.execute(_HOLD, below)
+
+
+_BELOW = _S.parent_id.in_(bindparam("b_ids", expanding=True))
+_MOVING = select(_S.id).where(_BELOW, _S.state.not_in(_FINAL)).order_by(_S.id)
+_HOLD = _MOVING.with_for_update(key_share=True)

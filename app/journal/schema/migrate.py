@@ -1,0 +1,61 @@
+"""The journal's schema, by Alembic: upgrade, downgrade, and the check at a worker's start."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine
+
+from app.journal.schema.transactions import in_transaction
+from celery_agents.errors import ConfigurationError
+
+log = logging.getLogger(__name__)
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def head() -> str | None:
+    return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def current(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def upgrade(engine: Engine, revision: str = "head") -> None:
+    """Bring the schema up to ``revision``; all in one transaction."""
+    in_transaction(engine, lambda c: command.upgrade(_config(c), revision))
+
+
+def downgrade(engine: Engine, revision: str) -> None:
+    in_transaction(engine, lambda c: command.downgrade(_config(c), revision))
+
+
+def ensure_schema(engine: Engine) -> None:
+    """Check the schema at a worker's start; a SQLite journal is made or upgraded on the way.
+
+    Raises:
+        ConfigurationError: the schema of a server database is not the one of this version.
+    """
+    wanted = head()
+    found = in_transaction(engine, current)
+    if found == wanted:
+        return
+    if engine.dialect.name == "sqlite":  # embedded: nobody else would do it
+        upgrade(engine)
+        log.info("The SQLite journal is at schema %s", wanted)
+        return
+    raise ConfigurationError(
+        f"The journal's schema is {found or 'empty'}, this version needs {wanted}. "
+        "Run: celery -A app agents db upgrade"
+    )

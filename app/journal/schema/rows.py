@@ -1,0 +1,153 @@
+"""What the journal's operations take and give: plain values, no ORM objects."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Self
+
+from celery_agents.contracts.outcome import Outcome
+
+#: The namespace of ids of members; any fixed UUID would do.
+_NAMESPACE = uuid.UUID("6f1c1d5e-5a0b-5c1e-9a52-3d4f7a1b9c55")
+#: Where in a UUID's number the time of version 7 and the version begin (RFC 9562).
+_BITS_OF_TIME, _BITS_OF_VERSION = 80, 76
+
+
+def derived_id(parent_id: str, key: str) -> str:
+    """The id of a member: the same for the same parent and key, however often it is made.
+
+    A UUID of version 5; below a UUID one of version 8 that begins as its parent's, so that members
+    stand together in the journal's indexes (see celery_agents/wire/ids.py).
+    """
+    made = uuid.uuid5(_NAMESPACE, f"{parent_id}/{key}")
+    try:
+        beginning = uuid.UUID(parent_id).int >> _BITS_OF_TIME
+    except ValueError:
+        return str(made)
+    rest = made.int & (1 << _BITS_OF_VERSION) - 1
+    value = beginning << _BITS_OF_TIME | 8 << _BITS_OF_VERSION | rest
+    return str(uuid.UUID(int=value))
+
+
+@dataclass(frozen=True, slots=True)
+class NewStep:
+    """A row to be: what a message, or a pattern's member, says of a step."""
+
+    id: str
+    run_id: str
+    task: str
+    queue: str
+    payload: dict[str, Any]
+    max_attempts: int
+    parent_id: str | None = None
+    member: str | None = None
+    position: int = 0
+    agent: str | None = None
+    priority: int = 5
+    envelope: dict[str, Any] | None = None
+    timeout_s: float | None = None  # of the whole step, from now
+
+    def wake(self) -> Wake:
+        """The message for this row."""
+        return Wake.of(self, self.envelope)
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """A message to publish for a row."""
+
+    id: str
+    task: str
+    queue: str
+    priority: int
+    run_id: str
+    parent_id: str | None
+    agent: str | None
+    payload: dict[str, Any]
+    envelope: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, step: NewStep | Claimed, envelope: dict[str, Any] | None) -> Self:
+        """The message for the row of a step, which has this envelope."""
+        return cls(
+            id=step.id,
+            task=step.task,
+            queue=step.queue,
+            priority=step.priority,
+            run_id=step.run_id,
+            parent_id=step.parent_id,
+            agent=step.agent,
+            payload=step.payload,
+            envelope=envelope,
+        )
+
+
+@dataclass(slots=True)
+class Aftermath:
+    """What follows from a committed write and is done outside of the transaction."""
+
+    applied: bool = True  # False: the token was stale, nothing was written
+    wakes: list[Wake] = field(default_factory=list)
+    cancels: list[str] = field(default_factory=list)  # running steps that are to stop
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The step is ours, under a fencing token."""
+
+    id: str
+    token: int
+    attempt: int
+    run_id: str
+    parent_id: str | None
+    member: str | None
+    task: str
+    agent: str | None
+    queue: str
+    priority: int
+    payload: dict[str, Any]
+    max_attempts: int
+    remaining_s: float | None  # until the step's own deadline
+    policy: str | None = None  # of the join that counts it, where the claim has looked it up
+    cancels: list[str] = field(default_factory=list)  # members that this claim let go of
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds that are left of the step's time now; None: it has no limit."""
+        if self.remaining_s is None:
+            return None
+        return self.remaining_s - (time.monotonic() - self.since)
+
+
+class Refusal(StrEnum):
+    """Why a claim got no step."""
+
+    TAKEN = "taken"  # runs elsewhere under a live lease
+    EARLY = "early"  # not before its ready_at
+    WAITING = "waiting"  # for its members
+    LAPSED = "lapsed"  # the worker that asks has lost its lease
+    MISSING = "missing"  # no such row: cleaned up, or the message is forged
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    reason: Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The step has ended, before this claim or by it; its journaled outcome."""
+
+    outcome: Outcome
+    parent_id: str | None
+    aftermath: Aftermath
+    token: int  # of its row, as it ended
+    task: str
+    payload: dict[str, Any]
+
+
+Claim = Claimed | Refused | Finished

@@ -1,0 +1,197 @@
+"""The calls of a step: written down before they are made, and when they are over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from functools import cache
+from typing import Any, ClassVar
+
+from sqlalchemy import Connection, bindparam, select, text, update
+
+from app.journal.schema.engine import CLOCK_POSTGRESQL, as_json, now, read_clock
+from app.journal.schema.models import Call, Step, table
+from app.journal.schema.rows import Claimed
+from app.journal.schema.upsert import insertion
+from app.journal.writing import prepared
+from app.journal.writing.operation import Operation
+from app.journal.writing.prepared import Shot
+from celery_agents.contracts.outcome import ErrorInfo, State
+from celery_agents.errors import AnswerTooLargeError
+
+
+class Begun(StrEnum):
+    """Whether a call may be made."""
+
+    YES = "yes"
+    LOST = "lost"  # its step does not run under this claim any more
+    KNOWN = "known"  # an earlier claim has finished it since its answers were read
+
+
+class StartCall(Operation[Begun]):
+    """Write down a call before it is made, so that one in flight at a crash can be counted."""
+
+    order: ClassVar[int] = 40
+
+    def __init__(self, claim: Claimed, seq: int, name: str, fingerprint: str, key: str) -> None:
+        super().__init__()
+        self.row: dict[str, Any] = {
+            "step_id": claim.id,
+            "seq": seq,
+            "token": claim.token,
+            "name": name,
+            "fingerprint": fingerprint,
+            "idempotency_key": key,
+        }
+
+    @classmethod
+    def shot(cls, operations: Sequence[StartCall]) -> Shot:
+        rows = sorted((list(o.row.values()) for o in operations), key=lambda row: row[:3])
+        columns = (list(column) for column in zip(*rows, strict=True))
+        return Shot(
+            prepared.START_CALL,
+            (*columns, State.RUNNING.value),
+            result=lambda _place, _row: Begun.YES,
+        )
+
+    @classmethod
+    def apply(cls, connection: Connection, operations: Sequence[StartCall]) -> list[Begun]:
+        at = read_clock(connection)
+        return [_begin(connection, o.row, at) for o in operations]
+
+
+def _begin(connection: Connection, row: dict[str, Any], at: float) -> Begun:
+    values = {f"b_{name}": value for name, value in row.items()} | {"b_at": at}
+    if connection.execute(_FINISHED, values).first() is not None:
+        return Begun.KNOWN
+    # Looked at and written in one statement: in between the step may end.
+    connection.execute(_start(connection.dialect.name), values)
+    return Begun.YES if connection.execute(_STARTED, values).first() else Begun.LOST
+
+
+_S = table(Step).c
+_C = table(Call).c
+_FINISHED = select(_C.seq).where(
+    _C.step_id == bindparam("b_step_id"),
+    _C.seq == bindparam("b_seq"),
+    _C.token < bindparam("b_token"),
+    _C.fingerprint == bindparam("b_fingerprint"),
+    _C.finished_at.is_not(None),
+    _C.error.is_(None),
+)
+_STARTED = select(_C.seq).where(
+    _C.step_id == bindparam("b_step_id"),
+    _C.seq == bindparam("b_seq"),
+    _C.token == bindparam("b_token"),
+)
+
+
+@cache
+def _start(dialect: str) -> Any:
+    names = ("step_id", "seq", "token", "name", "fingerprint", "idempotency_key")
+    row = select(
+        *(bindparam(f"b_{name}", type_=_C[name].type) for name in names),
+        bindparam("b_at", type_=_C.started_at.type),
+    ).where(
+        select(_S.id)
+        .where(
+            _S.id == bindparam("b_step_id"),
+            _S.token == bindparam("b_token"),
+            _S.state == State.RUNNING,
+        )
+        .exists()
+    )
+    return insertion(dialect, table(Call)).from_select([*names, "started_at"], row)
+
+
+_FINISH_CALL = (
+    update(table(Call))
+    .where(
+        _C.step_id == bindparam("b_step"),
+        _C.seq == bindparam("b_seq"),
+        _C.token == bindparam("b_token"),
+    )
+    .values(
+        finished_at=now(),
+        answer=bindparam("b_answer", type_=_C.answer.type),
+        error=bindparam("b_error", type_=_C.error.type),
+    )
+)
+
+
+_FINISH_CALLS = text(
+    f"""
+    UPDATE calls SET finished_at = {CLOCK_POSTGRESQL},
+        answer = CAST(v.answer AS json), error = CAST(v.error AS json)
+    FROM unnest(
+        CAST(:steps AS text[]), CAST(:seqs AS integer[]), CAST(:tokens AS integer[]),
+        CAST(:answers AS text[]), CAST(:errors AS text[])
+    ) AS v(step_id, seq, token, answer, error)
+    WHERE calls.step_id = v.step_id AND calls.seq = v.seq AND calls.token = v.token
+    """  # noqa: S608 - of our own constant
+)
+
+
+class FinishCall(Operation[None]):
+    """Write down what a call answered; from then on it is not made again."""
+
+    order: ClassVar[int] = 5
+
+    def __init__(
+        self,
+        claim: Claimed,
+        seq: int,
+        answer: dict[str, Any] | None,
+        error: ErrorInfo | None = None,
+    ) -> None:
+        super().__init__()
+        self.claim = claim
+        self.seq = seq
+        self.answer = answer
+        self.error = error
+
+    @classmethod
+    def shot(cls, operations: Sequence[FinishCall]) -> Shot:
+        return Shot(prepared.FINISH_CALL, tuple(_arrays(operations).values()))
+
+    @classmethod
+    def apply(cls, connection: Connection, operations: Sequence[FinishCall]) -> list[None]:
+        if connection.dialect.name == "postgresql":
+            connection.execute(_FINISH_CALLS, _arrays(operations))
+        else:
+            rows = [
+                {
+                    "b_step": o.claim.id,
+                    "b_seq": o.seq,
+                    "b_token": o.claim.token,
+                    "b_answer": o.answer,
+                    "b_error": None if o.error is None else o.error.compact(),
+                }
+                for o in operations
+            ]
+            connection.execute(_FINISH_CALL, rows)
+        return [None] * len(operations)
+
+
+def finished(connection: Connection, step_id: str) -> dict[tuple[int, str], dict[str, Any]]:
+    """See ``Journal.finished_calls``."""
+    rows = connection.execute(
+        select(_C.seq, _C.fingerprint, _C.answer, _C.error).where(
+            _C.step_id == step_id, _C.finished_at.is_not(None)
+        )
+    )
+    return {
+        (seq, fingerprint): answer if error is None else error
+        for seq, fingerprint, answer, error in rows
+        if error is None or error["kind"] == AnswerTooLargeError.kind
+    }
+
+
+def _arrays(calls: Sequence[FinishCall]) -> dict[str, list[Any]]:
+    return {
+        "steps": [c.claim.id for c in calls],
+        "seqs": [c.seq for c in calls],
+        "tokens": [c.claim.token for c in calls],
+        "answers": [None if c.answer is None else as_json(c.answer) for c in calls],
+        "errors": [None if c.error is None else as_json(c.error.compact()) for c in calls],
+    }

@@ -1,0 +1,67 @@
+"""Cancelling a step with all that hangs below it; the row is what says so."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, select, update
+
+from app.journal.schema import locks
+from app.journal.schema.engine import read_clock
+from app.journal.schema.models import Step
+from app.journal.schema.rows import Aftermath, NewStep
+from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
+from app.journal.steps import joins
+from app.journal.steps.finishes import event
+from app.journal.steps.inserts import insert_steps, new_row
+from app.journal.steps.outcomes import Conclusion, conclude
+from celery_agents import names
+from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
+from celery_agents.errors import StepCancelledError
+
+
+def cancel(connection: Connection, step_id: str, rules: joins.Rules) -> Aftermath:
+    """End a step that does not run, ask one that runs to stop.
+
+    One that has no row yet gets a cancelled one, which its message will find.
+    """
+    found = select(Step.state, Step.run_id, Step.parent_id).where(Step.id == step_id)
+    row = connection.execute(found).first()
+    if row is None and _forestall(connection, step_id, rules.wake_grace_s):
+        return Aftermath()
+    if row is not None:  # else its own claim made one first, which runs and has no join
+        locks.lock(connection, [(row.parent_id, row.run_id), (step_id, row.run_id)])
+    held = found.with_for_update(key_share=True)
+    row = connection.execute(held).one()  # a claim may have come between
+    if State(row.state).final:
+        return Aftermath(applied=False)
+    connection.execute(event(row.run_id, step_id, "cancel", {}))
+    if row.state == State.RUNNING:
+        connection.execute(update(Step).where(Step.id == step_id).values(cancel_requested=True))
+        return Aftermath(cancels=[step_id, *joins.drop_members(connection, [step_id], _CANCELLED)])
+    outcome = Outcome(state=State.CANCELLED, error=ErrorInfo.of(StepCancelledError()))
+    ending = Conclusion(step_id, None, outcome, row.parent_id, row.run_id)
+    below = joins.drop_members(connection, [step_id], _CANCELLED)
+    result = conclude(connection, [ending], rules)[0]
+    result.cancels += below
+    result.wakes += [
+        wake_of(w)
+        for w in connection.execute(
+            select(*WAKE_COLUMNS).where(Step.id == step_id, Step.settled.is_(False))
+        )
+    ]
+    return result
+
+
+def _forestall(connection: Connection, step_id: str, wake_grace_s: float) -> bool:
+    """Make a cancelled row; False when the step's own claim made one first."""
+    step = NewStep(step_id, step_id, task=names.ASK, queue=names.QUEUE, payload={}, max_attempts=1)
+    row = new_row(step, read_clock(connection), wake_grace_s)
+    if not insert_steps(connection, [row]):
+        return False
+    joins.end_early(connection, step_id, State.CANCELLED)
+    # Its own message may be lost: recovery stores its result then.
+    connection.execute(update(Step).where(Step.id == step_id).values(settled=False))
+    joins.end_runs(connection, [(step_id, State.CANCELLED, Usage())])
+    return True
+
+
+_CANCELLED = State.CANCELLED

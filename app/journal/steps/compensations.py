@@ -1,0 +1,219 @@
+"""Compensation in the journal: a run that fails gets a step that undoes what it had done.
+
+The step (task ``agents.compensate``) belongs to the run but hangs below nothing: its id is derived
+from the run's, and its row is written in the transaction that ends the root. A member's finish
+that has a compensation says so in the row of its run. Both write that row, so of two at the same
+time the second one sees the first; and runs without compensations cost no statement more.
+
+Lock order: the row of a run comes last, after those of joins and steps (see locks.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select, update
+
+from agents.patterns.compensate import Finished
+from app.journal.schema import heads, locks
+from app.journal.schema.engine import now
+from app.journal.schema.models import Event, Run, Step, table
+from app.journal.schema.rows import Aftermath, Wake
+from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
+from app.journal.steps import joins
+from celery_agents import names
+from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.compensation import Compensation, compensation_id
+from celery_agents.contracts.outcome import Outcome, State
+from celery_agents.contracts.patterns import STOPPING
+
+_S = table(Step).c
+_R = table(Run).c
+
+
+@dataclass(frozen=True, slots=True)
+class Uncertain:
+    """An asked agent's step that had begun and did not succeed."""
+
+    id: str
+    state: State
+    payload: dict[str, Any]
+
+
+# -- when steps end
+
+
+def follow_ends(
+    connection: Connection,
+    roots: Mapping[str, Outcome],
+    finished: Collection[str],
+    wake_grace_s: float,
+) -> dict[str, Wake]:
+    """Close the runs of ``roots``; note runs of which a step ``finished`` that can be undone.
+
+    Returns, by run, the message for the step that undoes it: of roots that did not succeed, and
+    of runs that had failed already when their step finished.
+    """
+    if finished:
+        _lock_runs(connection, {*roots, *finished})
+    late = _note(connection, sorted(finished)) if finished else []
+    failed = joins.end_runs(connection, [(i, o.state, o.usage) for i, o in roots.items()])
+    wakes = {i: _begin(connection, i, wake_grace_s) for i in [*late, *failed]}
+    return {run_id: wake for run_id, wake in wakes.items() if wake is not None}
+
+
+# A run that is noted already and still open is left alone: its row is no bottleneck.
+_NOTED_ANEW = or_(_R.compensable.is_(False), _R.state != "open")
+_NOTE = (
+    update(table(Run))
+    .where(_R.id.in_(bindparam("b_ids", expanding=True)), _NOTED_ANEW)
+    .values(compensable=True)
+    .returning(_R.id, _R.state)
+)
+_LOCK_RUNS = (
+    select(_R.id)
+    .where(_R.id.in_(bindparam("b_ids", expanding=True)), _NOTED_ANEW)
+    .order_by(_R.id)
+    .with_for_update()
+)
+
+
+def _lock_runs(connection: Connection, run_ids: Collection[str]) -> None:
+    """Take the rows of several runs in the order of their ids."""
+    if len(run_ids) > 1 and connection.dialect.name != "sqlite":
+        connection.execute(_LOCK_RUNS, {"b_ids": sorted(run_ids)})
+
+
+def _note(connection: Connection, run_ids: list[str]) -> list[str]:
+    """Those of the runs that ended without success before."""
+    noted = connection.execute(_NOTE, {"b_ids": run_ids}).all()
+    return [run_id for run_id, state in noted if state not in {"open", State.SUCCEEDED}]
+
+
+def _begin(connection: Connection, run_id: str, wake_grace_s: float) -> Wake | None:
+    """Make the compensating step ready, anew if it is there; None when it will look by itself."""
+    root = connection.execute(
+        select(_S.task, _S.queue, _S.priority, _S.state, _S.outcome).where(_S.id == run_id)
+    ).one()
+    error = (root.outcome or {}).get("error") or {}
+    why = {"run_id": run_id, "task": root.task, "state": root.state, "error": error.get("kind")}
+    row = {
+        "run_id": run_id,
+        "task": names.COMPENSATE,
+        "queue": root.queue,
+        "priority": root.priority,
+        "payload": {"args": [], "kwargs": {k: v for k, v in why.items() if v is not None}},
+        "max_attempts": STOPPING.max_attempts,
+        "state": State.READY,
+        "ready_at": now(),
+        "wake_at": now() + wake_grace_s,
+    }
+    anew = {
+        **row,
+        "token": _S.token + 1,  # one that is just being decided has not seen all
+        "attempts": 0,
+        "worker_id": None,
+        "outcome": None,
+        "finished_at": None,
+        "settled": False,
+        "wakes": 0,
+        "cancel_requested": False,
+    }
+    upsert = (
+        _insertion(connection.dialect.name)
+        .values({**row, "id": compensation_id(run_id), "created_at": now()})
+        .on_conflict_do_update(index_elements=[_S.id], set_=anew, where=_S.state != State.WAITING)
+        .returning(*WAKE_COLUMNS)
+    )
+    made = connection.execute(upsert).first()
+    return None if made is None else wake_of(made)
+
+
+@cache
+def _insertion(dialect: str) -> Any:
+    if dialect == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as pg_insert
+
+        return pg_insert(table(Step))
+    from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+    return sqlite_insert(table(Step))
+
+
+def begun(connection: Connection, run_id: str) -> bool:
+    """Whether a run is, or was, being undone."""
+    found = select(_S.id).where(_S.id == compensation_id(run_id))
+    return connection.execute(found).first() is not None
+
+
+# -- for the compensating step
+
+
+def let_go(connection: Connection, run_id: str) -> Aftermath | None:
+    """End what of a failed run is open; None when nothing is, else running steps have to stop."""
+    still_open = select(_S.id).where(_of(run_id), _S.state.in_(_OPEN)).limit(1)
+    if connection.execute(still_open).first() is None:
+        return None
+    locks.lock(connection, [(run_id, run_id)])
+    cancels = joins.drop_members(connection, [run_id], State.CANCELLED)
+    return Aftermath(cancels=cancels) if connection.execute(still_open).first() else None
+
+
+_OPEN = [s.value for s in State if not s.final]
+
+
+def finished(connection: Connection, run_id: str) -> list[Finished]:
+    """Steps of a run that can be undone, the last that finished first."""
+    rows = connection.execute(
+        select(_S.id, _S.agent, heads.HEAD_OF_OUTCOME)
+        .where(_of(run_id), _S.state == State.SUCCEEDED, heads.has("compensation"))
+        .order_by(_S.finished_at.desc(), _S.position.desc(), _S.id.desc())
+    )
+    told = ((step_id, agent, heads.read(head)) for step_id, agent, head in rows)
+    return [
+        Finished(step_id, head.get("agent", agent), Compensation.model_validate(undoes))
+        for step_id, agent, head in told
+        if (undoes := head.get("compensation"))
+    ]
+
+
+def uncertain(connection: Connection, run_id: str) -> list[Uncertain]:
+    """Asked agents' steps that had begun and did not succeed, in the order of their start."""
+    rows = connection.execute(
+        select(_S.id, _S.state, _S.payload)
+        .where(
+            _of(run_id),
+            _S.task == names.ASK,
+            _S.state != State.SUCCEEDED,
+            _S.started_at.is_not(None),
+        )
+        .order_by(_S.started_at, _S.id)
+    )
+    return [Uncertain(i, State(state), payload) for i, state, payload in rows]
+
+
+def told(connection: Connection, step_id: str) -> tuple[JsonValue, JsonValue]:
+    """Input and output of a step that succeeded."""
+    row = connection.execute(select(_S.payload, _S.outcome).where(_S.id == step_id)).one()
+    args, kwargs = row.payload.get("args"), row.payload.get("kwargs", {})
+    return (args[0] if args else kwargs.get("input")), row.outcome.get("value")
+
+
+def turns(connection: Connection, run_id: str) -> int:
+    """How often people asked for the compensation again."""
+    step_id = compensation_id(run_id)
+    again = (Event.run_id == run_id) & (Event.step_id == step_id) & (Event.kind == "requeue")
+    return connection.execute(select(func.count()).select_from(Event).where(again)).scalar_one()
+
+
+def _of(run_id: str) -> ColumnElement[bool]:
+    """Steps of a run without those that undo it."""
+    step_id = compensation_id(run_id)
+    return and_(
+        _S.run_id == run_id,
+        _S.id != step_id,
+        or_(_S.parent_id.is_(None), _S.parent_id != step_id),
+    )

@@ -1,0 +1,112 @@
+"""What recovery finds: rows that want a message. Each finding is bounded and backs off.
+
+Copies of a message cost nothing (the claim refuses them), but they fill the queue; so a row that
+was woken waits longer each time, and the caller bounds the number by the queue's depth.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, case, delete, literal, or_, select, update
+
+from app.journal.schema import locks
+from app.journal.schema.engine import now
+from app.journal.schema.models import Join, Step, Worker
+from app.journal.schema.rows import Aftermath, Wake
+from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
+from app.journal.steps import joins
+from celery_agents.contracts.outcome import State
+
+_DOUBLINGS_MAX = 12
+
+
+def orphaned(
+    connection: Connection, limit: int, grace_s: float, backoff_max_s: float
+) -> list[Wake]:
+    """Running steps whose worker's lease ran out. Their claim takes them over.
+
+    Also forgets workers that are gone and hold nothing any more.
+    """
+    gone = list(connection.execute(select(Worker.id).where(Worker.lease_until <= now())).scalars())
+    if not gone:
+        return []
+    found = _wake(
+        connection,
+        (Step.state == State.RUNNING)
+        & Step.worker_id.in_(gone)
+        & or_(Step.wakes == 0, Step.wake_at <= now()),
+        limit,
+        grace_s,
+        backoff_max_s,
+    )
+    holding = select(Step.worker_id).where(Step.state == State.RUNNING, Step.worker_id.in_(gone))
+    connection.execute(
+        delete(Worker).where(
+            Worker.id.in_(gone), Worker.lease_until <= now() - 60, Worker.id.not_in(holding)
+        )
+    )
+    return found
+
+
+def unwoken(connection: Connection, limit: int, grace_s: float, backoff_max_s: float) -> list[Wake]:
+    """Ready steps that nobody took since they were last published."""
+    due = (Step.state == State.READY) & (Step.wake_at <= now()) & (Step.ready_at <= now())
+    return _wake(connection, due, limit, grace_s, backoff_max_s)
+
+
+def unsettled(
+    connection: Connection, limit: int, grace_s: float, backoff_max_s: float
+) -> list[Wake]:
+    """Finished steps whose result or successors may not have been published."""
+    due = ~Step.settled & Step.finished_at.is_not(None) & (Step.wake_at <= now())
+    return _wake(connection, due, limit, grace_s, backoff_max_s)
+
+
+def late_joins(connection: Connection, limit: int, rules: joins.Rules) -> Aftermath:
+    """Joins past their deadline whose timer message was lost: fire them."""
+    late = connection.execute(
+        select(Join.step_id, Step.run_id)
+        .join(Step, Step.id == Join.step_id)
+        .where(Join.state == "open", Join.deadline_at <= now())
+        .order_by(Join.deadline_at)
+        .limit(limit)
+    ).all()
+    locks.lock(connection, ((row.step_id, row.run_id) for row in late))
+    result = Aftermath()
+    for row in late:
+        fired = joins.fire_if_late(connection, row.step_id, rules)
+        if fired is not None:
+            result.wakes += fired.wakes
+            result.cancels += fired.cancels
+    return result
+
+
+def _wake(
+    connection: Connection,
+    which: ColumnElement[bool],
+    limit: int,
+    grace_s: float,
+    backoff_max_s: float,
+) -> list[Wake]:
+    # A row that somebody holds is being seen to.
+    found = select(Step.id).where(which).order_by(Step.wake_at).limit(limit)
+    held = found.with_for_update(skip_locked=True, key_share=True)
+    ids = list(connection.execute(held).scalars())
+    if not ids:
+        return []
+    doublings = case((Step.wakes > _DOUBLINGS_MAX, _DOUBLINGS_MAX), else_=Step.wakes)
+    pause = literal(grace_s) * literal(1).op("<<")(doublings)
+    bounded: Any = case((pause > backoff_max_s, backoff_max_s), else_=pause)
+    rows = connection.execute(
+        update(Step)
+        .where(Step.id.in_(ids), which)
+        .values(wakes=Step.wakes + 1, wake_at=now() + bounded)
+        .returning(*WAKE_COLUMNS)
+    )
+    return [wake_of(row) for row in rows]
+
+
+def known(connection: Connection, ids: list[str]) -> set[str]:
+    """Which of these ids have a row."""
+    return set(connection.execute(select(Step.id).where(Step.id.in_(ids))).scalars())

@@ -1,0 +1,209 @@
+"""Expanding: a pattern's members and its join, in the transaction that lets the pattern wait."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from sqlalchemy import Connection, bindparam, select, update
+
+from agents.patterns.plan import Expand
+from app.journal.schema import locks
+from app.journal.schema.models import Step, table
+from app.journal.schema.rows import Aftermath, Claimed, Wake, derived_id
+from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
+from app.journal.steps import joins
+from app.journal.steps.finishes import event
+from app.journal.steps.members import NewMember, insert_members
+from app.journal.writing import prepared
+from app.journal.writing.operation import Operation
+from app.journal.writing.prepared import Shot
+from celery_agents.contracts.outcome import State
+
+_S = table(Step).c
+
+
+@dataclass(slots=True)
+class Expanded(Aftermath):
+    """The members to publish now, beside what a join that fired at once brings."""
+
+    members: list[Wake] = field(default_factory=list)
+    timer: Wake | None = None  # to publish for the join's deadline
+
+
+class ExpandStep(Operation[Expanded]):
+    """Insert members that are not there yet, open the join, let the step wait.
+
+    A pattern that has looked at ``ended_members`` ended ones, and wants nobody else, would be asked
+    the same for ever: that is a ValueError.
+    """
+
+    order: ClassVar[int] = 20
+
+    def __init__(
+        self, claim: Claimed, plan: Expand, rules: joins.Rules, ended_members: int | None = None
+    ) -> None:
+        super().__init__()
+        self.claim = claim
+        self.plan = plan
+        self.rules = rules
+        self.ended_members = ended_members
+
+    @property
+    def variety(self) -> int:
+        plan = self.plan
+        few = 0 < len(plan.members) <= _FEW
+        return not (few and self.claim.token == 1 and plan.note is None)
+
+    @property
+    def has_lite(self) -> bool:
+        return False
+
+    @property
+    def alone(self) -> bool:
+        return True
+
+    @classmethod
+    def shot(cls, operations: Sequence[ExpandStep]) -> Shot | None:
+        return _shot(operations) if operations[0].variety == 0 else None
+
+    @classmethod
+    def apply(cls, connection: Connection, operations: Sequence[ExpandStep]) -> list[Expanded]:
+        return [_expand(connection, o) for o in operations]
+
+
+#: Members up to which one statement may hold all of an expansion's.
+_FEW = 1_000
+
+
+def _shot(operations: Sequence[ExpandStep]) -> Shot:
+    """First expansions, as they most likely are."""
+    wanted = [_wanted(o) for o in operations]
+    steps, members = [], []
+    in_order = sorted(zip(operations, wanted, strict=True), key=lambda pair: pair[0].claim.id)
+    for o, news in in_order:
+        claim, join = o.claim, o.plan.join
+        steps.append((claim.id, claim.token, join.kind, join.keep, len(news), join.timeout_s))
+        for place, new in enumerate(news):
+            own_id, key, *rest = new.columns()
+            members.append((claim.id, own_id, key, place, *rest))
+    common = (State.RUNNING.value, operations[0].rules.wake_grace_s)
+
+    def result(place: int, row: Sequence[Any]) -> Expanded:
+        claim = operations[place].claim
+        timed = operations[place].plan.join.timeout_s is not None
+        envelope = None if row[1] is None else json.loads(row[1])
+        return Expanded(
+            members=[_wake(claim, new) for new in wanted[place] if not new.member.waits],
+            timer=Wake.of(claim, envelope) if timed else None,
+        )
+
+    ids = [o.claim.id for o in operations]
+    return Shot(prepared.EXPAND, (*_columns(steps), *common, *_columns(members)), ids, result)
+
+
+def _columns(rows: Sequence[tuple[Any, ...]]) -> Iterator[list[Any]]:
+    return (list(column) for column in zip(*rows, strict=True))
+
+
+def _wanted(o: ExpandStep) -> list[NewMember]:
+    """By id: a join that expected a member twice would never be complete."""
+    members = {derived_id(o.claim.id, m.key): m for m in o.plan.members}
+    return [NewMember(i, m, {"args": [m.input], "kwargs": m.options}) for i, m in members.items()]
+
+
+def _expand(connection: Connection, o: ExpandStep) -> Expanded:
+    claim = o.claim
+    if claim.token > 1:  # the first claim of a step finds no join of it
+        locks.lock(connection, [(claim.id, claim.run_id)])
+    held = {"b_id": claim.id, "b_token": claim.token}
+    waiting = connection.execute(_WAIT, held).first()
+    if waiting is None:
+        return Expanded(applied=False)
+    wanted = _wanted(o)
+    number = joins.open_round(connection, claim.id, len(wanted), o.plan.join)
+    members = _insert_members(connection, o, wanted, number)
+    if o.plan.note is not None:
+        connection.execute(event(claim.run_id, claim.id, "expanded", o.plan.note))
+    if number == 1 and wanted:
+        fired = Aftermath()  # none of its members has begun
+    else:
+        joins.recount(connection, claim.id, number)
+        fired = joins.fire_if_complete(connection, claim.id, o.rules)
+        if fired.wakes and not members:
+            _refuse_vain(connection, o)
+    return Expanded(
+        members=members,
+        timer=None if o.plan.join.timeout_s is None else wake_of(waiting),
+        wakes=fired.wakes,
+        cancels=fired.cancels,
+    )
+
+
+def _refuse_vain(connection: Connection, o: ExpandStep) -> None:
+    known = o.ended_members
+    if known is not None and joins.ended(connection, o.claim.id) <= known:
+        raise ValueError("it asks for members that have ended, and would do so for ever")
+
+
+_WAIT = (
+    update(table(Step))
+    .where(
+        _S.id == bindparam("b_id"),
+        _S.token == bindparam("b_token"),
+        _S.state == State.RUNNING,
+        _S.cancel_requested.is_(False),
+    )
+    .values(state=State.WAITING, worker_id=None, attempts=0)
+    .returning(*WAKE_COLUMNS)
+)
+
+
+def _insert_members(
+    connection: Connection, o: ExpandStep, wanted: Sequence[NewMember], number: int
+) -> list[Wake]:
+    """New members are inserted; listed ones of earlier rounds count in this round from now on."""
+    start = 0
+    if number > 1 and wanted:
+        listed = [new.id for new in wanted]
+        connection.execute(_MOVE, {"b_id": o.claim.id, "b_ids": listed, "b_round": number})
+        last = connection.execute(_LAST, {"b_id": o.claim.id}).scalar()
+        start = 0 if last is None else last + 1
+    made = insert_members(
+        connection,
+        o.claim,
+        wanted,
+        start=start,
+        number=number,
+        wake_grace_s=o.rules.wake_grace_s,
+    )
+    return [_wake(o.claim, m) for m in wanted if m.id in made and not m.member.waits]
+
+
+_LAST = (
+    select(_S.position)
+    .where(_S.parent_id == bindparam("b_id"))
+    .order_by(_S.position.desc())
+    .limit(1)
+)
+_MOVE = (
+    update(table(Step))
+    .where(_S.parent_id == bindparam("b_id"), _S.id.in_(bindparam("b_ids", expanding=True)))
+    .values(round=bindparam("b_round"))
+)
+
+
+def _wake(claim: Claimed, new: NewMember) -> Wake:
+    return Wake(
+        id=new.id,
+        task=new.member.task,
+        queue=claim.queue,
+        priority=claim.priority,
+        run_id=claim.run_id,
+        parent_id=claim.id,
+        agent=new.member.agent,
+        payload=new.payload,
+        envelope=None,
+    )

@@ -1,0 +1,270 @@
+"""Finishing, each fenced by the claim's token: ended, to be tried again, given back, expanded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, ClassVar, Self
+
+from sqlalchemy import Connection, bindparam, func, insert, select, update
+
+from app.journal.schema import locks
+from app.journal.schema.engine import as_json, now
+from app.journal.schema.models import Event, Step, table
+from app.journal.schema.rows import Aftermath, Claimed
+from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
+from app.journal.steps import joins
+from app.journal.steps.outcomes import Conclusion, conclude
+from app.journal.writing import prepared
+from app.journal.writing.operation import Operation
+from app.journal.writing.prepared import Shot
+from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
+
+
+class FinishStep(Operation[Aftermath]):
+    """End a claimed step, its last call with it."""
+
+    order: ClassVar[int] = 10
+
+    def __init__(self, claim: Claimed, outcome: Outcome, rules: joins.Rules) -> None:
+        super().__init__()
+        self.conclusion = Conclusion(claim.id, claim.token, outcome, claim.parent_id, claim.run_id)
+        self.rules = rules
+        self._shot = _shot_for(claim, outcome)
+
+    @property
+    def variety(self) -> int:
+        return self._shot
+
+    @property
+    def has_lite(self) -> bool:
+        return self._shot is _Shot.ROOTS
+
+    @property
+    def locks(self) -> Collection[locks.Lock]:
+        return [(self.conclusion.parent_id, self.conclusion.run_id)]
+
+    @classmethod
+    def shot(cls, operations: Sequence[FinishStep]) -> Shot | None:
+        ends = [o.conclusion for o in operations]
+        if len({c.step_id for c in ends}) < len(ends):
+            return None
+        grace_s = operations[0].rules.wake_grace_s
+        match operations[0].variety:
+            case _Shot.ROOTS:
+                return _of_roots(ends, grace_s)
+            case _Shot.MEMBERS:
+                return _of_members(ends, grace_s)
+        return None
+
+    @classmethod
+    def apply(cls, connection: Connection, operations: Sequence[FinishStep]) -> list[Aftermath]:
+        return conclude(connection, [o.conclusion for o in operations], operations[0].rules)
+
+
+class _Shot(IntEnum):
+    """Which shot may write an end."""
+
+    ROOTS = 0
+    MEMBERS = 1
+    NONE = 2
+
+
+def _shot_for(claim: Claimed, outcome: Outcome) -> _Shot:
+    if claim.parent_id is None:
+        return _Shot.ROOTS if outcome.ok else _Shot.NONE
+    counted = {"all": True, "unbroken": outcome.ok, "first": not outcome.ok}
+    plain = counted.get(claim.policy or "", False) and outcome.compensation is None
+    return _Shot.MEMBERS if plain else _Shot.NONE
+
+
+def _of_roots(ends: Sequence[Conclusion], grace_s: float) -> Shot:
+    ids, state = [c.step_id for c in ends], State.RUNNING.value
+    tokens = [c.token for c in ends]
+    outcomes = [as_json(c.outcome.compact()) for c in ends]
+    usages = [as_json(c.outcome.usage.compact()) for c in ends]
+    if len(ids) == 1:
+        one = (ids[0], tokens[0], state, outcomes[0], grace_s, usages[0])
+        return Shot(prepared.FINISH_ONE, one, ids, lambda _place, _row: Aftermath())
+    many = (ids, tokens, state, outcomes, grace_s, usages)
+    return Shot(prepared.FINISH, many, ids, lambda _place, _row: Aftermath())
+
+
+def _of_members(ends: Sequence[Conclusion], grace_s: float) -> Shot:
+    ids = [c.step_id for c in ends]
+    values = (
+        *(ids, [c.token for c in ends], [c.parent_id for c in ends]),
+        [c.outcome.state.value for c in ends],
+        [as_json(c.outcome.compact()) for c in ends],
+        *(State.RUNNING.value, grace_s),
+        # Joins below others are locked under their root's, which all roots' come before (locks.py).
+        sorted({c.run_id for c in ends}) if any(c.parent_id != c.run_id for c in ends) else [],
+    )
+    return Shot(prepared.FINISH_MEMBERS, values, ids, _with_wake)
+
+
+def _with_wake(_place: int, row: Sequence[Any]) -> Aftermath:
+    """A row of an end tells the wake of its parent, if this end is what fires its join."""
+    _, step_id, *about, payload, envelope = row
+    if step_id is None:
+        return Aftermath()
+    values = [
+        step_id,
+        *about,
+        json.loads(payload),
+        None if envelope is None else json.loads(envelope),
+    ]
+    return Aftermath(wakes=[wake_of(values)])
+
+
+@dataclass(slots=True)
+class Postponed(Aftermath):
+    """What became of a step that was to be postponed."""
+
+    outcome: Outcome | None = None  # how it ended instead, being cancelled
+
+    @classmethod
+    def ended_by(cls, ending: Conclusion, after: Aftermath) -> Self:
+        outcome = ending.outcome if after.applied else None
+        return cls(after.applied, after.wakes, after.cancels, outcome)
+
+
+class PostponeStep(Operation[Postponed]):
+    """Give a claimed step back, to be claimed again after ``delay_s``.
+
+    One that is cancelled ends: nobody would wake it for that. It ends with ``cancelled``, which
+    tells what it has cost.
+
+    With ``error`` it is a failed attempt or, with ``refused_within_s``, none: it was refused for
+    now, and if it has no deadline that many seconds are one. Without, its worker stops: the attempt
+    is not counted, and another worker is woken.
+    """
+
+    order: ClassVar[int] = 11
+
+    def __init__(
+        self,
+        claim: Claimed,
+        *,
+        delay_s: float,
+        error: ErrorInfo | None,
+        cancelled: Outcome,
+        rules: joins.Rules,
+        refused_within_s: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.ending = Conclusion(claim.id, claim.token, cancelled, claim.parent_id, claim.run_id)
+        self.rules = rules
+        self.claim = claim
+        self.delay_s = delay_s
+        self.error = error
+        self.refused_within_s = refused_within_s
+        self.counted = error is not None and refused_within_s is None
+
+    @property
+    def locks(self) -> Collection[locks.Lock]:
+        return [(self.claim.parent_id, self.claim.run_id)]
+
+    @classmethod
+    def apply(cls, connection: Connection, operations: Sequence[PostponeStep]) -> list[Postponed]:
+        locks.lock(connection, (lock for o in operations for lock in o.locks))
+        locks.lock_steps(connection, (o.claim.id for o in operations))
+        # Nobody cancels one from here on: that takes the join above it, or its row.
+        ids = sorted({o.claim.id for o in operations})
+        found = connection.execute(_CANCELLED, {"b_ids": ids})
+        cancelled = {(row.id, row.token) for row in found}
+        ending = [o for o in operations if (o.claim.id, o.claim.token) in cancelled]
+        ends = [o.ending for o in ending]
+        ended = conclude(connection, ends, operations[0].rules) if ends else []
+        results = {
+            id(o): Postponed.ended_by(end, after)
+            for o, end, after in zip(ending, ends, ended, strict=True)
+        }
+        return [results.get(id(o)) or o._write(connection) for o in operations]  # noqa: SLF001
+
+    def _write(self, connection: Connection) -> Postponed:
+        error = self.error
+        values: dict[Any, Any] = {
+            Step.state: State.READY,
+            Step.worker_id: None,
+            Step.ready_at: now() + self.delay_s,
+            Step.wake_at: now() + self.delay_s + self.rules.wake_grace_s,
+            Step.wakes: 0,
+        }
+        if not self.counted:
+            values[Step.attempts] = Step.attempts - 1
+        if error is not None:
+            values[Step.error] = error.compact()
+        if self.refused_within_s is not None:
+            limit = now() + self.refused_within_s
+            values[Step.deadline_at] = func.coalesce(Step.deadline_at, limit)
+        row = connection.execute(
+            update(Step)
+            .where(
+                Step.id == self.claim.id,
+                Step.token == self.claim.token,
+                Step.state == State.RUNNING,
+                Step.cancel_requested.is_(False),
+            )
+            .values(values)
+            .returning(*WAKE_COLUMNS)
+        ).first()
+        if row is not None and error is not None and self.counted:
+            data = {
+                "attempt": self.claim.attempt,
+                "delay_s": round(self.delay_s, 3),
+                "error": error.kind,
+            }
+            connection.execute(event(self.claim.run_id, self.claim.id, "retry", data))
+        given_back = row is not None and error is None
+        return Postponed(applied=row is not None, wakes=[wake_of(row)] if given_back else [])
+
+
+def event(run_id: str, step_id: str, kind: str, data: dict[str, Any]) -> Any:
+    """The statement that tells something about a step."""
+    return insert(Event).values(run_id=run_id, step_id=step_id, at=now(), kind=kind, data=data)
+
+
+_S = table(Step).c
+_CANCELLED = select(_S.id, _S.token).where(
+    _S.id.in_(bindparam("b_ids", expanding=True)),
+    _S.state == State.RUNNING,
+    _S.cancel_requested.is_(True),
+)
+_SETTLE = (
+    update(table(Step))
+    .where(
+        _S.id == bindparam("b_id"),
+        _S.token == func.coalesce(bindparam("b_token", type_=_S.token.type), _S.token),
+    )
+    .values(settled=True)
+)
+
+
+class Settle(Operation[None]):
+    """A finished step's result is stored and its successors are published.
+
+    Of the end that left this token alone; without one, of whatever end.
+    """
+
+    order: ClassVar[int] = 50
+    final = False
+    lazy = True
+
+    def __init__(self, step_id: str, token: int | None) -> None:
+        super().__init__()
+        self.step_id = step_id
+        self.token = token
+
+    @classmethod
+    def shot(cls, operations: Sequence[Settle]) -> Shot:
+        ends = sorted(((o.step_id, o.token) for o in operations), key=lambda end: end[0])
+        return Shot(prepared.SETTLE, ([i for i, _ in ends], [token for _, token in ends]))
+
+    @classmethod
+    def apply(cls, connection: Connection, operations: Sequence[Settle]) -> list[None]:
+        ends = sorted(((o.step_id, o.token) for o in operations), key=lambda end: end[0])
+        connection.execute(_SETTLE, [{"b_id": i, "b_token": token} for i, token in ends])
+        return [None] * len(operations)

@@ -1,0 +1,319 @@
+"""Joins: counting a step's members as they end, and firing it once.
+
+In what order rows are locked is told in locks.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from sqlalchemy import bindparam, func, select, update
+from sqlalchemy.engine import Connection
+
+from agents.patterns.plan import JoinPolicy, MemberState
+from app.journal.schema import locks
+from app.journal.schema.engine import now
+from app.journal.schema.models import Join, Run, Step, table
+from app.journal.schema.rows import Aftermath
+from app.journal.schema.upsert import insertion
+from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
+from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
+from celery_agents.errors import StepCancelledError
+
+_S = table(Step).c
+_J = table(Join).c
+
+#: Says for a pattern's task and payload whether its members so far decide it.
+Decider = Callable[[str, dict[str, Any], list[MemberState]], bool]
+
+_FINAL = [s.value for s in State if s.final]
+#: A wake that comes a little before its time, by a timer of another clock, still counts.
+EARLY_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What joins need to know that does not stand in a row."""
+
+    decided: Decider
+    wake_grace_s: float
+
+
+def open_round(connection: Connection, step_id: str, expected: int, policy: JoinPolicy) -> int:
+    """Begin a new round of a step's join over so many members; its number, 1 for the first.
+
+    Those of a later one may have ended already. Whoever calls has locked the join if there is one.
+    """
+    values = {
+        "b_id": step_id,
+        "b_policy": policy.kind,
+        "b_keep": policy.keep,
+        "b_expected": expected,
+        "b_timeout": policy.timeout_s,
+    }
+    first = connection.execute(_first_round(connection.dialect.name), values).scalar()
+    if first is not None:
+        return int(first)
+    return int(connection.execute(_NEXT_ROUND, values).scalar_one())
+
+
+_OPENED = {
+    _J.policy: bindparam("b_policy"),
+    _J.keep: bindparam("b_keep"),
+    _J.expected: bindparam("b_expected"),
+    _J.done: 0,
+    _J.succeeded: 0,
+    _J.state: "open",
+    _J.deadline_at: now() + bindparam("b_timeout", type_=_J.deadline_at.type),
+}
+_NEXT_ROUND = (
+    update(table(Join))
+    .where(_J.step_id == bindparam("b_id"))
+    .values({**_OPENED, _J.round: _J.round + 1})
+    .returning(_J.round)
+)
+
+
+@cache
+def _first_round(dialect: str) -> Any:
+    row = {**_OPENED, _J.step_id: bindparam("b_id"), _J.round: 1}
+    return insertion(dialect, table(Join)).values(row).returning(_J.round)
+
+
+def recount(connection: Connection, step_id: str, number: int) -> None:
+    """Count the members of this round that had ended before it began (a repeated expansion)."""
+    connection.execute(_RECOUNT, {"b_id": step_id, "b_round": number})
+
+
+def ended(connection: Connection, step_id: str) -> int:
+    """How many members of a step have ended, of every round."""
+    query = select(func.count()).where(_S.parent_id == step_id, _S.state.in_(_FINAL))
+    return connection.execute(query).scalar_one()
+
+
+_OF_ROUND = (_S.parent_id == bindparam("b_id")) & (_S.round == bindparam("b_round"))
+_RECOUNT = (
+    update(table(Join))
+    .where(_J.step_id == bindparam("b_id"))
+    .values(
+        done=select(func.count()).where(_OF_ROUND, _S.state.in_(_FINAL)).scalar_subquery(),
+        succeeded=select(func.count())
+        .where(_OF_ROUND, _S.state == State.SUCCEEDED)
+        .scalar_subquery(),
+    )
+)
+
+_COUNT = (
+    update(table(Join))
+    .where(_J.step_id == bindparam("b_id"), _J.round == bindparam("b_round"), _J.state == "open")
+    .values(done=_J.done + bindparam("b_done"), succeeded=_J.succeeded + bindparam("b_succeeded"))
+    .returning(_J.expected, _J.done, _J.succeeded, _J.policy, _J.round)
+)
+
+
+def count(
+    connection: Connection, ended: Iterable[tuple[str, int, bool]], rules: Rules
+) -> dict[str, Aftermath]:
+    """Count ended members, given as (parent, round, succeeded); fire what is complete."""
+    totals: dict[tuple[str, int], list[int]] = {}
+    for parent_id, number, ok in ended:
+        total = totals.setdefault((parent_id, number), [0, 0])
+        total[0] += 1
+        total[1] += ok
+    result: dict[str, Aftermath] = {}
+    for (parent_id, number), (done, succeeded) in sorted(totals.items()):
+        counted = connection.execute(
+            _COUNT,
+            {"b_id": parent_id, "b_round": number, "b_done": done, "b_succeeded": succeeded},
+        ).first()
+        if counted is not None and _complete(connection, parent_id, counted, rules):
+            over = counted.round == 1 and counted.done >= counted.expected
+            result[parent_id] = fire(connection, parent_id, rules, over=over)
+    return result
+
+
+def fire_if_complete(connection: Connection, step_id: str, rules: Rules) -> Aftermath:
+    """Fire a join whose members may all have ended before it was opened."""
+    row = connection.execute(_OPEN, {"b_id": step_id}).first()
+    if row is not None and _complete(connection, step_id, row, rules):
+        return fire(connection, step_id, rules)
+    return Aftermath()
+
+
+_OPEN = select(_J.expected, _J.done, _J.succeeded, _J.policy).where(
+    _J.step_id == bindparam("b_id"), _J.state == "open"
+)
+
+
+def fire_if_late(connection: Connection, step_id: str, rules: Rules) -> Aftermath | None:
+    """Fire a join, locked by whoever calls, whose deadline has passed; None when it has not."""
+    late = connection.execute(
+        select(_J.step_id).where(
+            _J.step_id == step_id, _J.state == "open", _J.deadline_at <= now() + EARLY_S
+        )
+    ).first()
+    return fire(connection, step_id, rules) if late else None
+
+
+def _complete(connection: Connection, parent_id: str, join: Any, rules: Rules) -> bool:
+    if join.done >= join.expected:
+        return True
+    if join.policy == "first":
+        return bool(join.succeeded)
+    if join.policy == "unbroken":
+        return bool(join.succeeded < join.done)
+    if join.policy == "decided":
+        parent = connection.execute(_PARENT, {"b_id": parent_id}).one()
+        return rules.decided(parent.task, parent.payload, members(connection, parent_id))
+    return False
+
+
+_PARENT = select(_S.task, _S.payload).where(_S.id == bindparam("b_id"))
+
+
+def members(connection: Connection, parent_id: str) -> list[MemberState]:
+    """All members of a step, of every round, in their order."""
+    rows = connection.execute(_MEMBERS, {"b_id": parent_id})
+    return [
+        MemberState(
+            key=member or "",
+            state=State(state),
+            outcome=None if outcome is None else Outcome.model_validate(outcome),
+            elapsed_s=elapsed,
+        )
+        for member, state, outcome, elapsed in rows
+    ]
+
+
+_MEMBERS = (
+    select(
+        _S.member,
+        _S.state,
+        _S.outcome,
+        (func.coalesce(_S.finished_at, now()) - _S.started_at),
+    )
+    .where(_S.parent_id == bindparam("b_id"))
+    .order_by(_S.position)
+)
+
+
+def fire(connection: Connection, step_id: str, rules: Rules, *, over: bool = False) -> Aftermath:
+    """Close the join, make its step ready, and let go of members that no longer matter.
+
+    ``over``: all members that it ever had are known to have ended.
+    """
+    fired = connection.execute(_FIRE, {"b_id": step_id}).first()
+    if fired is None:
+        return Aftermath()
+    woken = connection.execute(_READY, {"b_id": step_id, "b_grace": rules.wake_grace_s}).all()
+    aftermath = Aftermath(wakes=[wake_of(row) for row in woken])
+    if not (fired.keep or over):
+        aftermath.cancels = drop_members(connection, [step_id], State.SKIPPED)
+    return aftermath
+
+
+_FIRE = (
+    update(table(Join))
+    .where(_J.step_id == bindparam("b_id"), _J.state == "open")
+    .values(state="fired")
+    .returning(_J.keep)
+)
+_READY = (
+    update(table(Step))
+    .where(_S.id == bindparam("b_id"), _S.state == State.WAITING)
+    .values(
+        state=State.READY,
+        ready_at=now(),
+        wake_at=now() + bindparam("b_grace", type_=_S.wake_at.type),
+        wakes=0,
+        attempts=0,  # a new round is progress: the cap is on attempts without any
+    )
+    .returning(*WAKE_COLUMNS)
+)
+
+
+def drop_members(connection: Connection, parent_ids: list[str], waiting_state: State) -> list[str]:
+    """End what hangs below these steps: not started ones at once; running ones are asked to stop.
+
+    Returns the ids of the running ones. Their outcome and cost come with their own finish.
+    """
+    running: list[str] = []
+    while parent_ids:
+        below = {"b_ids": parent_ids}
+        locks.hold_still(connection, parent_ids)
+        running += connection.execute(_STOP, below).scalars()
+        connection.execute(_SKIP, {**below, **_ended(waiting_state)})
+        waiting = connection.execute(_CANCEL, {**below, **_ended(State.CANCELLED)})
+        parent_ids = list(waiting.scalars())
+    return running
+
+
+_BELOW = _S.parent_id.in_(bindparam("b_ids", expanding=True))
+_MOVING = select(_S.id).where(_BELOW, _S.state.not_in(_FINAL)).order_by(_S.id)
+
+
+def _ended(state: State) -> dict[str, Any]:
+    """What a step has to show that ends without having run to its end."""
+    error = None if state is State.SKIPPED else ErrorInfo.of(StepCancelledError())
+    return {"b_state": state, "b_outcome": Outcome(state=state, error=error).compact()}
+
+
+_ENDED = {
+    _S.state: bindparam("b_state"),
+    _S.outcome: bindparam("b_outcome", type_=_S.outcome.type),
+    _S.finished_at: now(),
+    _S.cancel_requested: True,
+    _S.worker_id: None,
+    _S.settled: True,
+    _S.token: _S.token + 1,  # a claim of before ends nothing any more
+}
+_STOP = (
+    update(table(Step))
+    .where(_BELOW, _S.state == State.RUNNING)
+    .values(cancel_requested=True)
+    .returning(_S.id)
+)
+_SKIP = update(table(Step)).where(_BELOW, _S.state == State.READY).values(_ENDED)
+_CANCEL = (
+    update(table(Step)).where(_BELOW, _S.state == State.WAITING).values(_ENDED).returning(_S.id)
+)
+_END = update(table(Step)).where(_S.id == bindparam("b_id")).values(_ENDED)
+
+
+def end_early(connection: Connection, step_id: str, state: State) -> None:
+    """End a step whatever state it is in."""
+    connection.execute(_END, {"b_id": step_id, **_ended(state)})
+
+
+_R = table(Run).c
+_END_RUN = (
+    update(table(Run))
+    .where(_R.id == bindparam("b_id"))
+    .values(
+        state=bindparam("b_state"),
+        finished_at=now(),
+        usage=bindparam("b_usage", type_=_R.usage.type),
+    )
+)
+
+
+_FAIL_RUN = _END_RUN.returning(_R.compensable)
+
+
+def end_runs(connection: Connection, ended: Sequence[tuple[str, State, Usage]]) -> list[str]:
+    """Close the runs of these root steps; those that failed and have something to undo."""
+    rows = [
+        {"b_id": i, "b_state": state, "b_usage": usage.compact()}
+        for i, state, usage in sorted(ended, key=lambda one: one[0])
+    ]
+    succeeded = [row for row in rows if row["b_state"] == State.SUCCEEDED]
+    if succeeded:
+        connection.execute(_END_RUN, succeeded)
+    return [
+        str(row["b_id"])
+        for row in rows
+        if row["b_state"] != State.SUCCEEDED and connection.execute(_FAIL_RUN, row).scalar()
+    ]

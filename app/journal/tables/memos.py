@@ -1,0 +1,25 @@
+"""Small shared memory: read, changed and written under a lock, so that no change is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+
+from app.journal.schema.engine import now
+from app.journal.schema.models import Memo
+from app.journal.schema.upsert import insert_new
+
+
+def change(
+    connection: Connection, key: str, revise: Callable[[dict[str, Any]], dict[str, Any]]
+) -> dict[str, Any]:
+    """Replace what stands under ``key`` (an empty object at first) and return the new value."""
+    connection.execute(insert_new(connection, Memo).values(key=key, data={}, changed_at=now()))
+    found = connection.execute(
+        select(Memo.data).where(Memo.key == key).with_for_update()
+    ).scalar_one()
+    data = revise(found)
+    connection.execute(update(Memo).where(Memo.key == key).values(data=data, changed_at=now()))
+    return data

@@ -1,0 +1,162 @@
+"""Workers and their leases. A worker's one lease covers every step that it has claimed.
+
+One row a process, not one a step: two thousand waiting steps cost the same heartbeat as one.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, delete, select, update
+
+from app.journal.schema.engine import now
+from app.journal.schema.locks import lock_steps
+from app.journal.schema.models import Duty, Step, Worker
+from app.journal.schema.upsert import insert_new
+from celery_agents.contracts.outcome import State
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One process, for as long as it lives."""
+
+    name: str
+    host: str = field(default_factory=socket.gethostname)
+    pid: int = field(default_factory=os.getpid)
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a heartbeat brings back: the steps that the journal says are ours."""
+
+    alive: bool  # False: the lease had run out and is new from now on
+    running: dict[str, int]  # id → token
+    cancelled: list[str]
+
+
+def register(connection: Connection, me: Identity, lease_s: float) -> list[str]:
+    """Take a lease. Former processes of our name that are gone lose theirs at once.
+
+    Returns the ids of those processes.
+    """
+    others = connection.execute(
+        select(Worker.id, Worker.host, Worker.pid).where(Worker.name == me.name)
+    ).all()
+    gone = [o.id for o in others if not _still_runs(o.host, o.pid, me)]
+    if gone:
+        connection.execute(update(Worker).where(Worker.id.in_(gone)).values(lease_until=0.0))
+    connection.execute(
+        insert_new(connection, Worker).values(
+            id=me.id,
+            name=me.name,
+            host=me.host,
+            pid=me.pid,
+            started_at=now(),
+            lease_until=now() + lease_s,
+        )
+    )
+    # Its row is there already when an earlier try was committed unheard.
+    mine = update(Worker).where(Worker.id == me.id)
+    connection.execute(mine.values(lease_until=now() + lease_s))
+    return gone
+
+
+def _still_runs(host: str, pid: int, me: Identity) -> bool:
+    """Whether another process of our name is alive: two workers may share a name by mistake."""
+    if host != me.host or pid == me.pid:
+        return False  # a name belongs to one host; a container's first process has one pid
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether it has ended and only its parent has not noticed.
+
+    Killed children of a dead worker stay so for seconds, and in a container whose first process
+    does not reap, for ever.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # no Linux, or gone just now
+        return False
+    return stat.rpartition(")")[2].split()[:1] == ["Z"]
+
+
+def beat(connection: Connection, me: Identity, lease_s: float) -> Beat:
+    """Extend the lease; learn what is cancelled."""
+    held = select((Worker.lease_until > now()).label("alive")).where(Worker.id == me.id)
+    alive = connection.execute(held).scalar()
+    if alive is None:
+        register(connection, me, lease_s)
+    else:
+        mine = update(Worker).where(Worker.id == me.id)
+        connection.execute(mine.values(lease_until=now() + lease_s))
+    rows = connection.execute(
+        select(Step.id, Step.token, Step.cancel_requested).where(
+            Step.worker_id == me.id, Step.state == State.RUNNING
+        )
+    ).all()
+    return Beat(
+        alive=bool(alive),
+        running={r.id: r.token for r in rows},
+        cancelled=[r.id for r in rows if r.cancel_requested],
+    )
+
+
+def give_back(
+    connection: Connection,
+    me: Identity,
+    step_ids: Collection[str],
+    tokens: Mapping[str, int] | None = None,
+) -> None:
+    """Steps that are ours by the journal but not by our memory (a claim whose answer was lost).
+
+    Nobody ran them, so that was no attempt. With ``tokens``, a step that was claimed once more
+    since is left alone.
+    """
+    lock_steps(connection, step_ids)
+    for step_id in sorted(step_ids):
+        held = (Step.id == step_id) & (Step.worker_id == me.id) & (Step.state == State.RUNNING)
+        if tokens is not None:
+            held &= Step.token == tokens[step_id]
+        connection.execute(update(Step).where(held).values(_RELEASED))
+
+
+def leave(connection: Connection, me: Identity) -> None:
+    """End the lease; steps that still run are ready for others at once."""
+    running = (Step.worker_id == me.id) & (Step.state == State.RUNNING)
+    lock_steps(connection, connection.execute(select(Step.id).where(running)).scalars())
+    connection.execute(update(Step).where(running).values(_RELEASED))
+    connection.execute(delete(Worker).where(Worker.id == me.id))
+
+
+_RELEASED: dict[Any, Any] = {
+    Step.state: State.READY,
+    Step.worker_id: None,
+    Step.attempts: Step.attempts - 1,  # a worker that stops is no fault of the step
+    Step.ready_at: now(),
+    Step.wake_at: now(),
+}
+
+
+def take_duty(connection: Connection, name: str, holder: str, lease_s: float) -> bool:
+    """Whether this process holds the duty for the next ``lease_s`` seconds."""
+    connection.execute(insert_new(connection, Duty).values(name=name, holder=None, until=0.0))
+    taken = connection.execute(
+        update(Duty)
+        .where(Duty.name == name, (Duty.until <= now()) | (Duty.holder == holder))
+        .values(holder=holder, until=now() + lease_s)
+    ).rowcount
+    return bool(taken)

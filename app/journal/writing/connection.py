@@ -1,0 +1,105 @@
+"""The writer's own connection, kept open: transactions on it, and single statements without one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TypeVar
+
+from sqlalchemy import Engine
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from app.journal.schema.engine import unbracketed
+from app.journal.schema.transactions import between_forks, tried
+from app.journal.writing import sqlite
+from app.journal.writing.prepared import Shot, Written
+
+R = TypeVar("R")
+
+#: In a connection's ``info``: the names of the statements that it was told.
+_TOLD = "journal_prepared"
+#: The server keeps a prepared statement's plan while the tables grow: one that reads a whole table,
+#: as is best for a small one, must not be among them.
+_BY_INDEX = "SET LOCAL enable_seqscan = off"
+#: Nor one that compares each row of a batch with each value, as is best for the ten that it expects
+#: in an array: 256 took 30 ms, now 7.
+_BY_HASH = "SET LOCAL enable_nestloop = off"
+#: A prepared statement that is not there, or there already: between us and the server is a pooler
+#: that gives each transaction another connection. It gets ordinary ones.
+_POOLED = {"26000", "42P05"}
+
+
+class Held:
+    """One connection of an engine. The pool's takes a round trip each time."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: Connection | None = None
+        #: Whether shots are a way here.
+        self.shoots = True
+        #: Whether they are all written in one transaction, or none of them.
+        self.whole = engine.dialect.name == "sqlite"
+
+    def transaction(self, work: Callable[[Connection], R]) -> R:
+        """Run ``work`` in a transaction; a connection that fails is not used again."""
+        with between_forks(self._engine), self._opened() as connection, connection.begin():
+            return work(connection)
+
+    def shoot(self, shots: Sequence[Shot]) -> Written | None:
+        """Write them all at once; of shots that answer, the rows of what was written.
+
+        On PostgreSQL in one round trip: only the last one may answer. On SQLite in one transaction,
+        of which a row that is not as it has to be makes nothing. None: nothing was written, and
+        this is no way for them.
+        """
+        if self.whole:
+            try:
+                return self.transaction(lambda c: sqlite.fire(c, shots))
+            except sqlite.AmissError:
+                return None
+        try:
+            with (
+                self._opened() as connection,
+                unbracketed(connection),
+                connection.begin(),
+            ):
+                return _fire(connection, shots)
+        except DBAPIError as error:
+            if getattr(error.orig, "pgcode", None) not in _POOLED:
+                raise
+        self.shoots = False
+        return None
+
+    @contextmanager
+    def _opened(self) -> Iterator[Connection]:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        try:
+            yield self._connection
+        except DBAPIError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        if self._connection is not None:
+            with suppress(SQLAlchemyError):
+                self._connection.close()
+            self._connection = None
+
+
+def held_transaction(held: Held, work: Callable[[Connection], R]) -> R:
+    """:func:`app.journal.schema.transactions.in_transaction` on a connection that is kept."""
+    return tried(lambda: held.transaction(work))
+
+
+def _fire(connection: Connection, shots: Sequence[Shot]) -> Written:
+    told: set[str] = connection.info.setdefault(_TOLD, set())
+    for prepared in [shot.prepared for shot in shots]:
+        if prepared.name not in told:
+            connection.exec_driver_sql(prepared.command)
+            told.add(prepared.name)
+    plans = [_BY_INDEX, _BY_HASH] if any(shot.prepared.joined for shot in shots) else [_BY_INDEX]
+    command = "; ".join([*plans, *(shot.prepared.call for shot in shots)])
+    sent = connection.exec_driver_sql(command, tuple(v for shot in shots for v in shot.values))
+    return {row[0]: row for row in sent} if shots[-1].prepared.answers else {}

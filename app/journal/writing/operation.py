@@ -1,0 +1,66 @@
+"""One write to the journal, as the writer takes it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
+
+from sqlalchemy.engine import Connection
+
+from app.concurrency.future import Reply
+from app.journal.schema.locks import Lock
+from app.journal.writing.prepared import Shot
+
+R = TypeVar("R")
+
+
+class Operation(ABC, Generic[R]):
+    """One write. Subclasses say how many of their kind are applied together."""
+
+    #: Kinds with a lower number are applied first; join locks before row locks (see locks.py).
+    order: ClassVar[int]
+    #: Whether its commit has to survive a power cut, or a crash of the database. A claim has not:
+    #: before anything is paid, StartCall's commit takes it along; without a call nothing is, and a
+    #: finish that finds no row gives the message back.
+    final: ClassVar[bool] = True
+    #: Whether nobody waits for it: it goes along with others, or waits for a moment.
+    lazy: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self.future: Reply[R] = Reply()
+        #: Whether it is written once more: an earlier try may have been committed unheard.
+        self.again = False
+
+    @classmethod
+    @abstractmethod
+    def apply(cls, connection: Connection, operations: Sequence[Any]) -> list[Any]:
+        """Write all ``operations``, and give one result for each, in their order."""
+
+    @property
+    def variety(self) -> int:
+        """Operations of a kind that differ in it are not of one shot."""
+        return 0
+
+    @property
+    def has_lite(self) -> bool:
+        """Whether lite.py has its shot for SQLite, where that is quicker too."""
+        return True
+
+    @property
+    def locks(self) -> Collection[Lock]:
+        """The joins that it locks."""
+        return ()
+
+    @property
+    def alone(self) -> bool:
+        """Whether it takes locks in an order of its own, so that it has a transaction to itself."""
+        return False
+
+    @classmethod
+    def shot(cls, operations: Sequence[Any]) -> Shot | None:  # noqa: ARG003 - for subclasses
+        """The same as shots.py says it, which is quicker; None: it may take more than that.
+
+        What a statement that answers does not name it has left as it was; that is applied then.
+        """
+        return None

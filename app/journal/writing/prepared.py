@@ -1,0 +1,318 @@
+"""What steps need of PostgreSQL, as one prepared statement for all writes of a kind.
+
+A transaction of its own costs a lone write four round trips: BEGIN, the statement for steps, the
+one for runs, COMMIT. One statement is a transaction by itself and takes one; prepared, it is parsed
+once a connection, and given arrays, it serves a batch of any size. Each writes for a step what the
+ordinary way (claims.py, conclusions.py) writes, or nothing: then the ordinary way finds out why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.journal.schema.engine import CLOCK_POSTGRESQL as CLOCK
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A statement that a connection is told once."""
+
+    name: str
+    types: tuple[str, ...]  # of $1, $2, …
+    body: str
+    answers: bool = False  # with a row for each step that it wrote, its id first
+    joined: bool = False  # its arrays, with rows of a table
+
+    @property
+    def command(self) -> str:
+        """What tells a connection."""
+        return f"PREPARE {self.name} ({', '.join(self.types)}) AS {self.body}"
+
+    @property
+    def call(self) -> str:
+        """What runs it then, with the driver's placeholders."""
+        return f"EXECUTE {self.name} ({', '.join(['%s'] * len(self.types))})"
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """Writes of one kind, ready to be sent."""
+
+    prepared: Prepared
+    values: tuple[Any, ...]
+    ids: Sequence[str] = ()  # the step of each write, where the statement answers
+    #: Of the write at this place, whose row this is, if it was written.
+    result: Callable[[int, Sequence[Any]], Any] = lambda _place, _row: None
+
+
+#: What shots that answer wrote: the row of each step by its id.
+Written = dict[str, Sequence[Any]]
+
+_TEXTS, _INTEGERS, _FLOATS = "text[]", "integer[]", "double precision[]"
+
+
+#: Whether a worker has its lease: one that lapsed claims nothing, since others take that from it.
+LEASED = f"EXISTS (SELECT FROM workers WHERE id = {{}} AND lease_until > {CLOCK})"
+
+
+def _making(name: str, *, claimed: bool) -> Prepared:
+    """Rows that are made if they are not there: claimed at once, by $14, or ready to be claimed."""
+    state, count, started = ("running", 1, CLOCK) if claimed else ("ready", 0, "NULL")
+    return Prepared(
+        name,
+        (
+            *(_TEXTS, _TEXTS, _TEXTS, _TEXTS, _INTEGERS, _TEXTS, _TEXTS, _TEXTS, _INTEGERS),
+            *(_TEXTS, _TEXTS, _INTEGERS, _FLOATS, "text", "double precision"),
+        ),
+        f"""
+        WITH made AS (
+            INSERT INTO steps (id, run_id, parent_id, member, position, task, agent, queue,
+                priority, payload, envelope, max_attempts, deadline_at, worker_id, wake_at,
+                ready_at, created_at, started_at, state, attempts, token, round, wakes,
+                cancel_requested, settled)
+            SELECT v.id, v.run_id, v.parent_id, v.member, v.position, v.task, v.agent, v.queue,
+                v.priority, CAST(v.payload AS json), CAST(v.envelope AS json), v.max_attempts,
+                {CLOCK} + v.timeout_s, $14, {CLOCK} + $15, {CLOCK}, {CLOCK},
+                {started}, '{state}', {count}, {count}, 0, 0, false, false
+            FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+                AS v(id, run_id, parent_id, member, position, task, agent, queue, priority,
+                payload, envelope, max_attempts, timeout_s)
+            {f"WHERE {LEASED.format('$14')}" if claimed else ""}
+            ON CONFLICT DO NOTHING
+            RETURNING id, parent_id, task, created_at
+        ), run AS (
+            INSERT INTO runs (id, task, state, created_at, compensable)
+            SELECT id, task, 'open', created_at, false FROM made WHERE parent_id IS NULL
+            ON CONFLICT DO NOTHING
+        )
+        SELECT id FROM made
+        """,  # noqa: S608 - of our own constants
+        answers=claimed,
+    )
+
+
+CLAIM = _making("claim_steps", claimed=True)
+INSERT = _making("insert_steps", claimed=False)
+
+#: Of steps that stand in the journal and are due; one that another worker held is not among them.
+#: Rows that somebody has locked are left to the ordinary way, as in EXPAND: who holds several steps
+#: and no join of theirs must not wait for another one (see locks.py).
+TAKE = Prepared(
+    "take_steps",
+    (_TEXTS, "text", "text", "double precision"),
+    f"""
+    UPDATE steps SET state = 'running', attempts = attempts + 1, token = token + 1,
+        worker_id = $2, wakes = 0, started_at = coalesce(started_at, {CLOCK})
+    WHERE id = ANY (ARRAY(
+            SELECT id FROM steps WHERE id = ANY ($1) AND state = $3
+            FOR NO KEY UPDATE SKIP LOCKED
+        ))
+        AND state = $3 AND ready_at <= {CLOCK} + $4 AND attempts < max_attempts
+        AND NOT cancel_requested AND {LEASED.format("$2")}
+    RETURNING id, token, attempts, run_id, parent_id, member, task, agent, queue, priority,
+        CAST(payload AS text), max_attempts, deadline_at - {CLOCK},
+        (SELECT policy FROM joins WHERE step_id = steps.parent_id)
+    """,  # noqa: S608 - of our own constant
+    answers=True,
+)
+
+# The server keeps the plan of a prepared statement, also one made for tables of a few rows. So that
+# it is right for large ones, none is read but by its primary key: rows are joined with the arrays
+# *and* looked up by them (else a join may read the whole index), and a step's state is compared
+# with a value that is given, and its parent with COALESCE (else a partial index on them will do).
+
+#: Of roots that succeeded: nothing is to be counted, and nothing to be undone.
+FINISH = Prepared(
+    "finish_steps",
+    (_TEXTS, _INTEGERS, "text", _TEXTS, "double precision", _TEXTS),
+    f"""
+    WITH ended AS (
+        UPDATE steps SET state = 'succeeded',
+            outcome = CAST($4[array_position($1, CAST(id AS text))] AS json),
+            finished_at = {CLOCK}, wake_at = {CLOCK} + $5, worker_id = NULL, wakes = 0,
+            settled = false
+        WHERE id = ANY ($1) AND token = $2[array_position($1, CAST(id AS text))] AND state = $3
+            AND parent_id IS NULL
+        RETURNING id
+    ), run AS (
+        UPDATE runs SET state = 'succeeded', finished_at = {CLOCK},
+            usage = CAST($6[array_position($1, CAST(id AS text))] AS json)
+        WHERE id = ANY (ARRAY(SELECT id FROM ended))
+    )
+    SELECT id FROM ended
+    """,  # noqa: S608 - of our own constant
+    answers=True,
+)
+
+#: The same for one: without arrays to be joined it takes a third less.
+FINISH_ONE = Prepared(
+    "finish_step",
+    ("text", "integer", "text", "json", "double precision", "json"),
+    f"""
+    WITH ended AS (
+        UPDATE steps SET state = 'succeeded', outcome = $4, finished_at = {CLOCK},
+            wake_at = {CLOCK} + $5, worker_id = NULL, wakes = 0, settled = false
+        WHERE id = $1 AND token = $2 AND state = $3 AND parent_id IS NULL
+        RETURNING id
+    ), run AS (
+        UPDATE runs SET state = 'succeeded', finished_at = {CLOCK}, usage = $6
+        WHERE id = $1 AND EXISTS (SELECT FROM ended)
+    )
+    SELECT id FROM ended
+    """,  # noqa: S608 - of our own constant
+    answers=True,
+)
+
+#: Of steps that had no members before; these inherit from them. What differs between the members
+#: comes beside what differs between the steps.
+EXPAND = Prepared(
+    "expand_steps",
+    (
+        *(_TEXTS, _INTEGERS, _TEXTS, "boolean[]", _INTEGERS, _FLOATS, "text", "double precision"),
+        *(_TEXTS, _TEXTS, _TEXTS, _INTEGERS, _TEXTS, _TEXTS, _TEXTS, _TEXTS, _INTEGERS, _FLOATS),
+    ),
+    f"""
+    WITH held AS (
+        SELECT id FROM steps WHERE id = ANY ($1) FOR NO KEY UPDATE SKIP LOCKED
+    ), waiting AS (
+        UPDATE steps SET state = 'waiting', worker_id = NULL, attempts = 0
+        FROM unnest($1, $2, $3, $4, $5, $6) AS v(id, token, policy, keep, expected, timeout_s)
+        WHERE steps.id = ANY (ARRAY(SELECT id FROM held)) AND steps.id = v.id
+            AND steps.token = v.token
+            AND steps.state = $7 AND NOT steps.cancel_requested
+            AND (SELECT j.round FROM joins AS j WHERE j.step_id = steps.id) IS NULL
+        RETURNING steps.id, steps.run_id, steps.queue, steps.priority, steps.envelope, v.policy,
+            v.keep, v.expected, v.timeout_s
+    ), opened AS (
+        INSERT INTO joins (step_id, round, policy, keep, expected, done, succeeded, state,
+            deadline_at)
+        SELECT id, 1, policy, keep, expected, 0, 0, 'open', {CLOCK} + timeout_s FROM waiting
+    ), made AS (
+        INSERT INTO steps (id, run_id, parent_id, member, position, round, task, agent, queue,
+            priority, state, payload, attempts, max_attempts, token, ready_at, wake_at, wakes,
+            deadline_at, cancel_requested, settled, created_at)
+        SELECT m.id, w.run_id, w.id, m.member, m.position, 1, m.task, m.agent, w.queue,
+            w.priority, m.state, CAST(m.payload AS json), 0, m.max_attempts, 0, {CLOCK},
+            {CLOCK} + $8, 0, {CLOCK} + m.deadline_s, false, false, {CLOCK}
+        FROM unnest($9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+            AS m(parent_id, id, member, position, task, agent, state, payload, max_attempts,
+            deadline_s), waiting AS w
+        WHERE w.id = m.parent_id
+    )
+    SELECT id, CAST(envelope AS text) FROM waiting
+    """,  # noqa: S608 - of our own constant
+    answers=True,
+    joined=True,
+)
+
+#: Of members whose success needs no note for compensations, and of whose joins nothing is to be
+#: decided: by these ends they do not fire, or only since all members that they ever had have ended.
+#: Joins are locked before the steps, as everywhere (see locks.py): those of the runs $8 first, if
+#: some are not of roots. They count what was written, in the round that the lock saw: the statement
+#: has one snapshot, and a round that began while it waited is not in it. One member of a join that
+#: fires tells its parent's wake.
+FINISH_MEMBERS = Prepared(
+    "finish_members",
+    (_TEXTS, _INTEGERS, _TEXTS, _TEXTS, _TEXTS, "text", "double precision", _TEXTS),
+    f"""
+    WITH asked AS (
+        SELECT v.parent_id, count(*) AS ended,
+            count(*) FILTER (WHERE v.state = 'succeeded') AS succeeded
+        FROM unnest($3, $4) AS v(parent_id, state) GROUP BY v.parent_id
+    ), roots AS (
+        SELECT step_id FROM joins WHERE step_id = ANY ($8) ORDER BY step_id FOR UPDATE
+    ), held AS (
+        SELECT j.step_id, j.round FROM asked AS a, joins AS j
+        WHERE (SELECT count(*) FROM roots) >= 0 AND j.step_id = ANY ($3)
+            AND j.step_id = a.parent_id AND j.state = 'open'
+            AND (j.done + a.ended < j.expected OR j.round = 1 AND j.done + a.ended = j.expected)
+            AND (
+                j.policy = 'all'
+                OR j.policy = 'first' AND j.succeeded + a.succeeded = 0
+                OR j.policy = 'unbroken' AND j.done + a.ended = j.succeeded + a.succeeded
+            )
+        ORDER BY j.step_id FOR UPDATE OF j
+    ), ended AS (
+        UPDATE steps SET state = v.state, outcome = CAST(v.outcome AS json),
+            finished_at = {CLOCK}, wake_at = {CLOCK} + $7, worker_id = NULL, wakes = 0,
+            settled = true
+        FROM unnest($1, $2, $4, $5) AS v(id, token, state, outcome)
+        WHERE steps.id = ANY ($1) AND steps.id = v.id AND steps.token = v.token
+            AND steps.state = $6
+            AND (coalesce(steps.parent_id, ''), steps.round) IN (SELECT step_id, round FROM held)
+        RETURNING steps.id, steps.parent_id, steps.round, steps.state
+    ), counted AS (
+        UPDATE joins SET done = joins.done + e.ended,
+            succeeded = joins.succeeded + e.succeeded,
+            state = CASE WHEN joins.done + e.ended >= joins.expected THEN 'fired' ELSE 'open' END
+        FROM (
+            SELECT parent_id, round, count(*) AS ended, min(id) AS teller,
+                count(*) FILTER (WHERE state = 'succeeded') AS succeeded
+            FROM ended GROUP BY parent_id, round
+        ) AS e
+        WHERE joins.step_id = ANY ($3) AND joins.step_id = e.parent_id
+            AND joins.round = e.round AND joins.state = 'open'
+        RETURNING joins.step_id, joins.state, e.teller
+    ), woken AS (
+        UPDATE steps SET state = 'ready', ready_at = {CLOCK}, wake_at = {CLOCK} + $7, wakes = 0,
+            attempts = 0
+        FROM counted
+        WHERE steps.id = ANY ($3) AND steps.id = counted.step_id AND counted.state = 'fired'
+            AND steps.state = 'waiting'
+        RETURNING counted.teller, steps.id, steps.task, steps.queue, steps.priority, steps.run_id,
+            steps.parent_id, steps.agent, CAST(steps.payload AS text) AS payload,
+            CAST(steps.envelope AS text) AS envelope
+    )
+    SELECT ended.id, w.id, w.task, w.queue, w.priority, w.run_id, w.parent_id, w.agent, w.payload,
+        w.envelope
+    FROM ended LEFT JOIN woken AS w ON w.teller = ended.id
+    """,  # noqa: S608 - of our own constants
+    answers=True,
+    joined=True,
+)
+
+#: Of steps that run under the claim of their call, which no earlier claim has finished. For another
+#: one the time of its begin is NULL, which the table refuses, and so the whole statement: it need
+#: not answer, which is a round trip.
+START_CALL = Prepared(
+    "start_calls",
+    (_TEXTS, _INTEGERS, _INTEGERS, _TEXTS, _TEXTS, _TEXTS, "text"),
+    f"""
+    INSERT INTO calls (step_id, seq, token, name, fingerprint, idempotency_key, started_at)
+    SELECT v.step_id, v.seq, v.token, v.name, v.fingerprint, v.key,
+        CASE WHEN (SELECT token FROM steps WHERE id = v.step_id AND state = $7) = v.token
+            AND (v.token = 1 OR NOT EXISTS (
+                SELECT FROM calls AS c
+                WHERE c.step_id = v.step_id AND c.seq = v.seq AND c.fingerprint = v.fingerprint
+                    AND c.finished_at IS NOT NULL AND c.error IS NULL
+            ))
+            THEN {CLOCK} END
+    FROM unnest($1, $2, $3, $4, $5, $6) AS v(step_id, seq, token, name, fingerprint, key)
+    ON CONFLICT DO NOTHING
+    """,  # noqa: S608 - of our own constant
+)
+
+FINISH_CALL = Prepared(
+    "finish_calls",
+    (_TEXTS, _INTEGERS, _INTEGERS, _TEXTS, _TEXTS),
+    f"""
+    UPDATE calls SET finished_at = {CLOCK}, answer = CAST(v.answer AS json),
+        error = CAST(v.error AS json)
+    FROM unnest($1, $2, $3, $4, $5) AS v(step_id, seq, token, answer, error)
+    WHERE calls.step_id = ANY ($1)
+        AND calls.step_id = v.step_id AND calls.seq = v.seq AND calls.token = v.token
+    """,  # noqa: S608 - of our own constant
+    joined=True,
+)
+
+#: Of the ends that were told: a step that was requeued since has another token.
+SETTLE = Prepared(
+    "settle_steps",
+    (_TEXTS, _INTEGERS),
+    """
+    UPDATE steps SET settled = true
+    WHERE id = ANY ($1) AND token = coalesce($2[array_position($1, CAST(id AS text))], token)
+    """,
+)

@@ -1,0 +1,155 @@
+"""What steps need of SQLite, in one or two statements for all writes of a kind.
+
+The rows come as JSON. With parameters for each row the driver would hand Python over to other
+threads, and wait to get it back, for each one: under load that was what a writer did.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from app.journal.schema.engine import read_clock
+from app.journal.writing import prepared
+from app.journal.writing.prepared import Prepared, Shot, Written
+
+
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """The statements for a shot; the first one of a kind that answers has to write every row.
+
+    ``{n}`` stands for the n-th of a row's values, ``:one`` and ``:two`` for what all have in
+    common, in the order in which the shot has them, and ``:at`` for the time.
+    """
+
+    like: Prepared
+    texts: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        places = [f"json_extract(v.value, '$[{n}]')" for n in range(len(self.like.types))]
+        object.__setattr__(self, "texts", tuple(t.format(*places) for t in self.texts))
+
+
+def _making(like: Prepared, state: str, count: int, started: str, leased: str) -> Statements:
+    return Statements(
+        like,
+        (
+            f"""
+            INSERT INTO steps (id, run_id, parent_id, member, position, task, agent, queue,
+                priority, payload, envelope, max_attempts, deadline_at, worker_id, wake_at,
+                ready_at, created_at, started_at, state, attempts, token, round, wakes,
+                cancel_requested, settled)
+            SELECT {{0}}, {{1}}, {{2}}, {{3}}, {{4}}, {{5}}, {{6}}, {{7}}, {{8}}, {{9}}, {{10}},
+                {{11}}, :at + {{12}}, :one, :at + :two, :at, :at, {started}, '{state}', {count},
+                {count}, 0, 0, 0, 0
+            FROM json_each(:rows) AS v WHERE {leased} ON CONFLICT DO NOTHING
+            """,  # noqa: S608 - of our own constants
+            """
+            INSERT INTO runs (id, task, state, created_at, compensable)
+            SELECT {0}, {5}, 'open', :at, 0
+            FROM json_each(:rows) AS v WHERE {2} IS NULL ON CONFLICT DO NOTHING
+            """,
+        ),
+    )
+
+
+_LEASED = "EXISTS (SELECT 1 FROM workers WHERE id = :one AND lease_until > :at)"
+_CLAIM = _making(prepared.CLAIM, "running", 1, ":at", _LEASED)
+_INSERT = _making(prepared.INSERT, "ready", 0, "NULL", "true")
+_FINISH = Statements(
+    prepared.FINISH,
+    (
+        """
+        UPDATE steps SET state = 'succeeded', outcome = {2}, finished_at = :at,
+            wake_at = :at + :two, worker_id = NULL, wakes = 0, settled = 0
+        FROM json_each(:rows) AS v
+        WHERE steps.id = {0} AND steps.token = {1} AND steps.state = :one
+            AND steps.parent_id IS NULL
+        """,
+        """
+        UPDATE runs SET state = 'succeeded', finished_at = :at, usage = {3}
+        FROM json_each(:rows) AS v WHERE runs.id = {0}
+        """,
+    ),
+)
+_START_CALL = Statements(
+    prepared.START_CALL,
+    (
+        """
+        INSERT INTO calls (step_id, seq, token, name, fingerprint, idempotency_key, started_at)
+        SELECT {0}, {1}, {2}, {3}, {4}, {5}, CASE
+            WHEN (SELECT token FROM steps WHERE id = {0} AND state = :one) = {2}
+                AND ({2} = 1 OR NOT EXISTS (
+                    SELECT 1 FROM calls AS c
+                    WHERE c.step_id = {0} AND c.seq = {1} AND c.fingerprint = {4}
+                        AND c.finished_at IS NOT NULL AND c.error IS NULL
+                ))
+            THEN :at END
+        FROM json_each(:rows) AS v WHERE true ON CONFLICT DO NOTHING
+        """,
+    ),
+)
+_FINISH_CALL = Statements(
+    prepared.FINISH_CALL,
+    (
+        """
+        UPDATE calls SET finished_at = :at, answer = {3}, error = {4}
+        FROM json_each(:rows) AS v
+        WHERE calls.step_id = {0} AND calls.seq = {1} AND calls.token = {2}
+        """,
+    ),
+)
+_SETTLE = Statements(
+    prepared.SETTLE,
+    (
+        """
+        UPDATE steps SET settled = 1
+        FROM json_each(:rows) AS v
+        WHERE steps.id = {0} AND steps.token = coalesce({1}, steps.token)
+        """,
+    ),
+)
+#: Statements by the names of what they do in PostgreSQL.
+OF = {s.like.name: s for s in (_CLAIM, _INSERT, _FINISH, _START_CALL, _FINISH_CALL, _SETTLE)} | {
+    prepared.FINISH_ONE.name: _FINISH
+}
+_ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+class AmissError(Exception):
+    """A row was not as it has to be: the transaction is to be taken back."""
+
+
+def fire(connection: Connection, volley: Sequence[Shot]) -> Written:
+    """Write them all, in the transaction of ``connection``; the rows of those that answer.
+
+    Raises:
+        AmissError
+    """
+    at = read_clock(connection)
+    for shot in volley:
+        statements = OF[shot.prepared.name]
+        values = {"at": at, **_values(statements.like, shot)}
+        counts = [connection.exec_driver_sql(t, values).rowcount for t in statements.texts]
+        if shot.prepared.answers and counts[0] != len(shot.ids):
+            raise AmissError
+    return {step_id: (step_id,) for shot in volley for step_id in shot.ids}
+
+
+def _values(like: Prepared, shot: Shot) -> dict[str, Any]:
+    columns = [
+        value if isinstance(value, list) else [value]
+        for value, kind in zip(shot.values, like.types, strict=True)
+        if kind.endswith("[]")
+    ]
+    common = [
+        value
+        for value, kind in zip(shot.values, like.types, strict=True)
+        if not kind.endswith("[]")
+    ]
+    rows = _ENCODE(list(zip(*columns, strict=True)))
+    return {"rows": rows, **dict(zip(("one", "two"), common, strict=False))}

@@ -1,0 +1,137 @@
+"""Who is healthy: probes become rows with thresholds, and rows tell whom to ask instead."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import RedisError
+from sqlalchemy import Connection, Engine, select
+
+from agents.catalog.probes import Probe
+from app.admission.health import STALE_INTERVALS
+from app.journal import Journal
+from app.journal.schema.engine import now, read_clock, reading
+from app.journal.schema.transactions import in_transaction
+from app.journal.tables import health as rows
+from app.journal.tables.health import Condition
+from app.messaging.redis import connect_redis
+from app.settings import Settings
+from celery_agents.errors import AgentsError, redact
+
+log = logging.getLogger(__name__)
+
+_MESSAGE_LIMIT = 300
+
+
+def judged(
+    before: Any, probe: Probe, at: float, *, unhealthy_after: int, healthy_after: int
+) -> dict[str, Any]:
+    """The row of a target after one more probe; ``before`` is its former row, if there is one.
+
+    The state changes after so many findings in a row that say otherwise.
+    """
+    ok = probe.error is None
+    failures = 0 if ok else getattr(before, "failures", 0) + 1
+    successes = getattr(before, "successes", 0) + 1 if ok else 0
+    was = Condition(getattr(before, "state", Condition.UNKNOWN))
+    state = was
+    if successes >= healthy_after:
+        state = Condition.HEALTHY
+    elif failures >= unhealthy_after:
+        state = Condition.UNHEALTHY
+    return {
+        "target": probe.target,
+        "state": state,
+        "since": before.since if before is not None and state is was else at,
+        "checked_at": at,
+        "last_ok_at": at if ok else getattr(before, "last_ok_at", None),
+        "latency_ms": probe.latency_ms if ok else getattr(before, "latency_ms", None),
+        "failures": failures,
+        "successes": successes,
+        "message": None if probe.error is None else redact(probe.error, limit=_MESSAGE_LIMIT),
+    }
+
+
+def record(journal: Journal, probes: Sequence[Probe], settings: Settings) -> dict[str, str]:
+    """Write down what probes found; returns the states by target."""
+
+    def work(connection: Connection) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        at = read_clock(connection)
+        before = rows.of_targets(connection, [p.target for p in probes])
+        after = [
+            judged(
+                before.get(p.target),
+                p,
+                at,
+                unhealthy_after=settings.unhealthy_after_failures,
+                healthy_after=settings.healthy_after_successes,
+            )
+            for p in probes
+        ]
+        rows.replace(connection, after)
+        return before, after
+
+    before, after = journal.transaction(work)
+    for row in after:
+        if row["target"] in before and before[row["target"]].state != row["state"]:
+            log.warning("%s is %s. %s", row["target"], row["state"], row["message"] or "")
+    return {row["target"]: row["state"] for row in after}
+
+
+def probe_journal(engine: Engine) -> Probe:
+    """Whether the journal answers."""
+    return timed("journal", lambda: in_transaction(reading(engine), _ask_clock))
+
+
+def probe_broker(settings: Settings) -> Probe:
+    """Whether Redis answers and takes writes: a full one does the former only."""
+    with connect_redis(settings, settings.health_timeout_s) as redis:
+        return timed("broker", lambda: redis.set("agents:health", 1, px=1000))
+
+
+def timed(target: str, look: Callable[[], object]) -> Probe:
+    """Look, and tell how long it took or why it failed."""
+    began = time.perf_counter()
+    try:
+        look()
+    except (AgentsError, RedisError) as error:
+        return Probe(target, f"{type(error).__name__}: {error}")
+    return Probe(target, latency_ms=(time.perf_counter() - began) * 1000)
+
+
+def _ask_clock(connection: Connection) -> None:
+    connection.execute(select(now()))
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How everything is, for people: rows as they are read, and whether something is wrong."""
+
+    rows: list[dict[str, Any]]
+    ok: bool
+
+
+def report(engine: Engine, settings: Settings) -> Report:
+    """The targets as last probed, broker and journal as they are now.
+
+    A row that is not looked at any more is ``stale``: its agent was taken away, unless all rows
+    are stale; then beat or its worker is not running, and that is wrong.
+    """
+    live = [probe_broker(settings), probe_journal(engine)]
+    found = {p.target: judged(None, p, 0.0, unhealthy_after=1, healthy_after=1) for p in live}
+    stale_s = STALE_INTERVALS * settings.health_interval_s
+    known: list[dict[str, Any]] = []
+    if found["journal"]["state"] == Condition.HEALTHY:
+        known = in_transaction(reading(engine), rows.read)
+    others = [r for r in known if r["target"] not in found]
+    for row in others:
+        if row["age_s"] > stale_s:
+            row["state"] = "stale"
+    ages = [r["age_s"] for r in known]
+    told = [{"lasts_s": None, "age_s": 0.0, **found[name]} for name in sorted(found)] + others
+    wrong = any(r["state"] == Condition.UNHEALTHY for r in told)
+    return Report(told, ok=not wrong and (not ages or min(ages) <= stale_s))

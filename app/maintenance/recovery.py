@@ -1,0 +1,134 @@
+"""Recovery: what was lost on the way is found in the rows and sent on its way again.
+
+A thread in every worker looks every few seconds; a claim in the journal lets one of them do it
+at a time. It does not hang on beat. What it finds it only wakes: the claim decides.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from redis.exceptions import RedisError
+from sqlalchemy import Connection
+
+from app.execution.publish import publish
+from app.execution.runtime import Runtime
+from app.execution.task import StepTask
+from app.journal.schema.engine import read_clock
+from app.journal.schema.rows import NewStep, Wake
+from app.journal.steps import due
+from app.journal.steps.inserts import insert_steps, new_row
+from app.journal.tables.workers import take_duty
+from app.maintenance.dead_letters import dead_letters_of
+from app.messaging.intake import expired, step_of
+from celery_agents.errors import AgentsError, InvalidPayloadError, redact
+
+log = logging.getLogger(__name__)
+
+
+class Recovery:
+    """The recovery of one worker: sweeps when it is its turn."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._app = runtime.app
+        self._journal = runtime.journal
+        self._settings = runtime.settings
+        self._intake = runtime.intake
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="agents-recovery", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join(timeout=10)
+
+    def _work(self) -> None:
+        while True:
+            try:
+                self.sweep()
+            except (AgentsError, RedisError) as error:
+                log.warning("Recovery waits: %s", redact(error))
+            except Exception:
+                log.exception("Recovery failed; it goes on at the next turn")
+            if self._stopped.wait(self._settings.recovery_interval_s):
+                return
+
+    def sweep(self) -> int:
+        """Look once, if it is this worker's turn; returns how many rows were woken."""
+        s = self._settings
+        lease_s = 3 * s.recovery_interval_s
+        me = self._journal.me.id
+        if not self._journal.transaction(lambda c: take_duty(c, "recovery", me, lease_s)):
+            return 0
+        late = self._journal.transaction(
+            lambda c: due.late_joins(c, s.wake_batch, self._journal.rules)
+        )
+        self._runtime.follow(late)
+        sent = publish(self._app, self._found(due.unsettled))
+        if not self._runtime.outage.lasts:
+            sent += publish(self._app, self._found(due.orphaned))
+        room = s.wake_batch - self._intake.depth(s.queue)
+        if room > 0:  # else the queue is full of messages, and these rows' are likely among them
+            sent += publish(self._app, self._found(due.unwoken, room))
+        sent += self._take_in(room)
+        dead_letters_of(self._runtime).take_in()
+        if sent:
+            log.info("Recovery published %d messages", sent)
+        return sent
+
+    def _found(
+        self, find: Callable[[Connection, int, float, float], list[Wake]], limit: int | None = None
+    ) -> list[Wake]:
+        s = self._settings
+        most = s.wake_batch if limit is None else limit
+        return self._journal.transaction(
+            lambda c: find(c, most, s.wake_grace_s, s.wake_backoff_max_s)
+        )
+
+    def _take_in(self, room: int) -> int:
+        """Clear intake records that have rows; make rows of those whose message was lost."""
+        s = self._settings
+        ids = self._intake.older_than(s.wake_grace_s, 4 * s.wake_batch)
+        if not ids:
+            return 0
+        have = self._journal.read(lambda c: due.known(c, ids))
+        self._intake.forget(sorted(have))
+        lost = [i for i in ids if i not in have][: max(room, 0)]
+        steps = [self._step(i, message) for i, message in self._intake.read(lost).items()]
+        made = [step for step in steps if step is not None]
+        self._journal.transaction(lambda c: self._insert(c, made))
+        return publish(self._app, [step.wake() for step in made])
+
+    def _insert(self, connection: Connection, steps: Sequence[NewStep]) -> None:
+        at = read_clock(connection)
+        rows = [new_row(step, at, self._settings.wake_grace_s) for step in steps]
+        if rows:
+            insert_steps(connection, rows)
+
+    def _step(self, step_id: str, message: dict[str, Any] | None) -> NewStep | None:
+        """The row that a record asks for; None when it wants none, or was dealt with here."""
+        task: Any = message and self._app.tasks.get(message["headers"].get("task"))
+        if not message or task is None:
+            log.error("Intake record %s cannot be read; it is dropped", step_id)
+        elif not isinstance(task, StepTask):  # a cancellation: it is just said again
+            self._intake.postpone(step_id)
+            task.apply_async(message["args"], message["kwargs"], task_id=step_id)
+            return None
+        elif expired(message):
+            self._app.backend.mark_as_revoked(step_id, "expired")
+        else:
+            try:
+                options = task.parse(message["args"], message["kwargs"])
+            except InvalidPayloadError as error:
+                self._app.backend.mark_as_failure(step_id, error)
+            else:
+                attempts = options.retry.max_attempts
+                return step_of(message, max_attempts=attempts, timeout_s=options.whole_s)
+        self._intake.forget([step_id])
+        return None

@@ -1,0 +1,137 @@
+"""Celery's consumer, which makes dead letters of messages that it would drop or end on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from celery import signals
+from celery.exceptions import NotRegistered
+from celery.utils.objects import Bunch
+from celery.worker.consumer import Consumer as CeleryConsumer
+
+from app.messaging.envelope import MalformedError, check_task
+from app.messaging.transport import Channel
+from celery_agents import names
+from celery_agents.errors import InvalidPayloadError, redact
+from celery_agents.values import has_halves
+
+log = logging.getLogger(__name__)
+
+#: What Celery raises for a message that it cannot read. Not KeyError and its kin: to kombu these
+#: are lost connections, and the message comes again.
+_BAD = (TypeError, ValueError, AttributeError)
+
+
+#: Task events are gathered for so long, or until there are so many. Celery sends them at every
+#: turn of its loop and 24 at a time, which costs a busy worker a quarter of its main thread.
+EVENTS_S = 0.05
+EVENTS_MAX = 500
+
+
+class Consumer(CeleryConsumer):
+    """``worker_consumer`` of the workers."""
+
+    _events_due = False
+
+    def register_with_event_loop(self, hub: Any) -> None:
+        super().register_with_event_loop(hub)
+        if self.event_dispatcher:
+            self.event_dispatcher.buffer_limit = EVENTS_MAX
+
+    def on_send_event_buffered(self) -> None:
+        """Send task events soon, with those that follow."""
+        if self.hub and not self._events_due:
+            self._events_due = True
+            self.hub.call_soon(self.hub.call_later, EVENTS_S, self._send_events)
+
+    def call_soon_ack(self, p: Any, *args: Any, **kwargs: Any) -> Any:
+        """Acknowledge at this turn of the loop: at the next one it may sleep before it looks.
+
+        The transport only notes it here, and writes all that a turn brings (see transport.py).
+        """
+        if self.hub and threading.get_ident() == self.hub._loop_thread:  # noqa: SLF001
+            return p(*args, **kwargs)
+        return super().call_soon_ack(p, *args, **kwargs)
+
+    def _send_events(self) -> None:
+        self._events_due = False
+        self._flush_events()
+
+    def shutdown(self) -> None:
+        """End; events that wait are sent first."""
+        with suppress(Exception):
+            self._flush_events()
+        super().shutdown()
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
+        handle = super().create_task_handler(*args, **kwargs)
+
+        def on_task_received(message: Any) -> Any:
+            try:
+                check_task(message)
+            except MalformedError as error:
+                self._tell(message, InvalidPayloadError(f"The message is a dead letter: {error}"))
+                return bury(message, error.cause, str(error))
+            try:
+                return handle(message)
+            except _BAD as error:  # a field that the check does not know
+                log.exception("Celery could not take a message")
+                reason = f"{type(error).__name__}: {error}"
+                self._tell(message, InvalidPayloadError(f"The message is a dead letter: {reason}"))
+                return bury(message, "unreadable", reason)
+
+        return on_task_received
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
+        """Celery's way, but that the message is kept and its arguments are not logged."""
+        name, task_id = message.headers["task"], message.headers["id"]
+        bury(message, "unknown_task", f"No task {name} is registered with this worker.")
+        self._tell(message, NotRegistered(name))
+        signals.task_unknown.send(sender=self, message=message, exc=exc, name=name, id=task_id)
+
+    def _tell(self, message: Any, error: Exception) -> None:
+        """Store the error for whoever waits; a row's own message says nothing of its row."""
+        headers, task_id = message.headers, message.headers.get("id")
+        if not isinstance(task_id, str) or not task_id or has_halves(task_id):
+            return
+        if headers.get(names.JOURNALED):
+            return
+        request = Bunch(
+            name=headers.get("task"),
+            chord=None,
+            root_id=headers.get("root_id"),
+            correlation_id=message.properties.get("correlation_id"),
+            reply_to=message.properties.get("reply_to"),
+            errbacks=None,
+        )
+        self.app.backend.mark_as_failure(task_id, error, request=request)
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002
+        bury(message, "bad_headers", "The message names no task.")
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
+        bury(message, "invalid_task", str(exc))
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        bury(message, "unreadable_body", f"The body cannot be read: {type(exc).__name__}.")
+
+
+def bury(message: Any, cause: str, reason: str) -> None:
+    """Make a message that Celery got a dead letter."""
+    if not isinstance(message.channel, Channel):  # another transport keeps none
+        log.error("A message was dropped (%s): %s", cause, redact(reason))
+        message.reject()
+        return
+    task, step_id = message.headers.get("task"), message.headers.get("id")
+    message.channel.bury(
+        message.delivery_tag,
+        cause,
+        reason,
+        task=task if isinstance(task, str) else None,
+        step_id=step_id if isinstance(step_id, str) else None,
+    )
+    message._state = "REJECTED"  # noqa: SLF001 - it is off the queue

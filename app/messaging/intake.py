@@ -1,0 +1,170 @@
+"""The intake, seen from the workers: what clients recorded beside the message that they sent.
+
+A record says that a message was accepted. Once its step has a row the record has done its work;
+one that stays without a row belongs to a message that was lost, and becomes a row here.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from datetime import datetime
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from redis import Redis
+
+from app.journal.schema.rows import NewStep
+from app.messaging.json_codec import loads
+from app.messaging.redis import connect_redis
+from app.settings import Settings
+from celery_agents import names
+from celery_agents.contracts.base import Id, Option
+from celery_agents.transport import PRIORITY_STEPS
+
+
+class Intake:
+    """Reading and clearing the intake records of one Redis."""
+
+    def __init__(self, redis: Redis, priority_steps: int = len(PRIORITY_STEPS)) -> None:
+        self._redis = redis
+        self._priority_steps = priority_steps
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Self:
+        """The intake of these settings' Redis; nothing is opened before its first use."""
+        return cls(connect_redis(settings))
+
+    def older_than(self, age_s: float, limit: int) -> list[str]:
+        """Ids recorded at least ``age_s`` seconds ago, oldest first."""
+        until = time.time() - age_s  # clients' clocks: a wrong one makes recovery early or late
+        ids: Any = self._redis.zrangebyscore(names.INTAKE_TIMES, "-inf", until, 0, limit)
+        return [i.decode() for i in ids]
+
+    def read(self, ids: list[str]) -> dict[str, dict[str, Any] | None]:
+        """The recorded messages; None where the record cannot be read."""
+        records: Any = self._redis.hmget(names.INTAKE_RECORDS, ids) if ids else []
+        read = {i: _decode(r) for i, r in zip(ids, records, strict=True)}
+        return {i: m if m and m["headers"].get("id") == i else None for i, m in read.items()}
+
+    def postpone(self, step_id: str) -> None:
+        """Count a record as new, so that it is looked at again after a while."""
+        self._redis.zadd(names.INTAKE_TIMES, {step_id: time.time()}, xx=True)
+
+    def without_record(self, ids: list[str]) -> list[str]:
+        """Those of these ids that have a time and nothing else."""
+        records: Any = self._redis.hmget(names.INTAKE_RECORDS, ids)
+        return [i for i, r in zip(ids, records, strict=True) if r is None]
+
+    def forget(self, ids: list[str]) -> None:
+        if ids:
+            pipe = self._redis.pipeline(transaction=True)
+            pipe.hdel(names.INTAKE_RECORDS, *ids)
+            pipe.zrem(names.INTAKE_TIMES, *ids)
+            pipe.execute()
+
+    def depth(self, queue: str) -> int:
+        """Messages in a queue, over all its priorities."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.llen(queue)
+        for step in range(1, self._priority_steps):
+            pipe.llen(f"{queue}\x06\x16{step}")
+        return sum(pipe.execute())
+
+
+class _Headers(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    id: Id
+    task: str
+
+
+class _Properties(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    body_encoding: str | None = None
+    priority: int | None = None
+    delivery_info: dict[str, Any] | None = None
+
+
+class _Record(BaseModel):
+    headers: _Headers
+    properties: _Properties
+    body: str
+
+
+_BODY: TypeAdapter[tuple[list[Any], dict[str, Any], dict[str, Any] | None]] = TypeAdapter(
+    tuple[list[Any], dict[str, Any], dict[str, Any] | None]
+)
+
+
+def _decode(record: bytes | None) -> dict[str, Any] | None:
+    """The message in a record; None for whatever is none: it must not stop those behind it."""
+    try:
+        message = _Record.model_validate(loads(record or b""), strict=True)
+        body: str | bytes = message.body
+        if message.properties.body_encoding == "base64":
+            body = base64.b64decode(body)
+        args, kwargs, embed = _BODY.validate_python(loads(body))
+    except (ValueError, RecursionError):
+        return None
+    return {
+        "headers": message.headers.model_dump(),
+        "properties": message.properties.model_dump(exclude_unset=True),
+        "args": args,
+        "kwargs": kwargs,
+        "embed": embed or {},
+    }
+
+
+def step_of(message: dict[str, Any], *, max_attempts: int, timeout_s: float | None) -> NewStep:
+    """The row that a recorded message asks for."""
+    headers, embed = message["headers"], message["embed"]
+    properties = message["properties"]
+    envelope = {
+        "link": embed.get("callbacks"),
+        "link_error": embed.get("errbacks"),
+        "chain": embed.get("chain"),
+        "chord": embed.get("chord"),
+        "group_id": headers.get("group"),
+        "group_index": headers.get("group_index"),
+        "reply_to": properties.get("reply_to"),
+    }
+    present = {k: v for k, v in envelope.items() if v is not None}
+    return NewStep(
+        id=headers["id"],
+        run_id=headers["id"],
+        task=headers["task"],
+        queue=queue_of(properties.get("delivery_info")),
+        priority=priority_of(properties.get("priority")),
+        payload={"args": message["args"], "kwargs": message["kwargs"]},
+        max_attempts=max_attempts,
+        agent=message["kwargs"].get("agent"),
+        envelope=present or None,
+        timeout_s=timeout_s,
+    )
+
+
+_QUEUE: TypeAdapter[str] = TypeAdapter(Option)
+
+
+def queue_of(delivery_info: dict[str, Any] | None) -> str:
+    """The queue that a message came from, for its row's messages; ours, where that is no name."""
+    try:
+        return _QUEUE.validate_python((delivery_info or {}).get("routing_key"))
+    except ValidationError:
+        return names.QUEUE
+
+
+def priority_of(told: object) -> int:
+    """The priority of a message; without one that can be, it is the first, as in kombu."""
+    return told if type(told) is int and told in PRIORITY_STEPS else PRIORITY_STEPS[0]
+
+
+def expired(message: dict[str, Any]) -> bool:
+    """Whether a recorded message was not to be run any more (Celery's ``expires``)."""
+    try:
+        until = datetime.fromisoformat(message["headers"].get("expires") or "")
+    except (TypeError, ValueError):
+        return False
+    return until.timestamp() < time.time()

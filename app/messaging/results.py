@@ -1,0 +1,135 @@
+"""Celery's Redis result backend, with joins in the journal and outcomes beside results."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from celery.exceptions import BackendStoreError
+from redis.exceptions import RedisError
+
+from app.concurrency.batcher import Batches
+from app.concurrency.fibers import blocking, wait
+from app.concurrency.per_process import PerProcess
+from celery_agents import names
+from celery_agents.errors import redact
+from celery_agents.wire.results import AddressBackend
+
+log = logging.getLogger(__name__)
+
+#: Results in one write to Redis.
+RESULTS_MAX = 500
+
+
+def _journaled(signature: Any) -> bool:
+    """Whether a chord's body is a step whose join stands in the journal."""
+    options = signature.get("options") if isinstance(signature, dict) else None
+    return bool(options and (options.get("headers") or {}).get(names.JOURNALED))
+
+
+class JournalBackend(AddressBackend):
+    """Chords of journaled steps are counted by their finishes, in the same transaction.
+
+    All other chords (of other apps, or built by a client) are Celery's own.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._results: PerProcess[Batches[tuple[bytes, str]]] = PerProcess()
+
+    def store_result(
+        self,
+        task_id: str,
+        result: Any,
+        state: Any,
+        traceback: Any = None,
+        request: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Store a result; a Redis that is full or away does not cost the worker a slot.
+
+        Celery's threads pool never frees the slot of a task whose result cannot be stored. Here
+        the outcome stands in the journal already; the row stays unsettled, so recovery has the
+        result stored later.
+        """
+        try:
+            if getattr(request, "agents_outcome", None) is not None:
+                return self._store_outcome(task_id, result, state, traceback, request)
+            store = partial(super().store_result, request=request, **kwargs)
+            return blocking(store, task_id, result, state, traceback)
+        except (RedisError, BackendStoreError) as error:
+            if request is not None:
+                request.agents_unstored = True
+            log.warning("The result of %s was not stored yet: %s", task_id, redact(error))
+            return result
+
+    def _store_outcome(
+        self, task_id: str, result: Any, state: Any, traceback: Any, request: Any
+    ) -> Any:
+        """A step's result, in one write with those of others.
+
+        Celery looks first whether a success stands there already. A row ends once, so what is
+        written here is always the same.
+        """
+        result = self.encode_result(result, state)
+        meta = self._get_result_meta(result, state, traceback, request)
+        meta["task_id"] = task_id
+        wait(self._batches().submit((self.get_key_for_task(task_id), self.encode(meta))))
+        return result
+
+    def _batches(self) -> Batches[tuple[bytes, str]]:
+        return self._results.value or self._results.get(
+            lambda: Batches("agents-results", self._write, RESULTS_MAX)
+        )
+
+    @functools.cached_property
+    def _extended(self) -> bool:
+        """Celery's ``result_extended``, looked up once."""
+        return bool(self.app.conf.find_value_for_key("extended", "result"))
+
+    def _write(self, results: Sequence[tuple[bytes, str]]) -> list[Exception | None]:
+        with self.client.pipeline(transaction=False) as pipe:
+            for key, value in results:
+                pipe.set(key, value, ex=self.expires or None)
+                pipe.publish(key, value)
+            answers = pipe.execute(raise_on_error=False)
+        return [a if isinstance(a, Exception) else None for a in answers[::2]]
+
+    def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> Any:
+        """Nothing to prepare in Redis when the join stands in the journal."""
+        if not _journaled(body):
+            super().apply_chord(header_result_args, body, **kwargs)
+
+    def on_chord_part_return(self, request: Any, state: Any, result: Any, **kwargs: Any) -> Any:
+        """A journaled member was counted when it finished; others are Celery's business."""
+        if not _journaled(request.chord):
+            part = partial(super().on_chord_part_return, **kwargs)
+            blocking(part, request, state, result)
+
+    def _get_result_meta(
+        self, result: Any, state: Any, traceback: Any, request: Any, **kwargs: Any
+    ) -> dict[str, Any]:
+        """The stored result also says what it cost and took (``Run.outcome`` reads it)."""
+        outcome = getattr(request, "agents_outcome", None)
+        if outcome is None or self._extended:
+            full = super()._get_result_meta(result, state, traceback, request, **kwargs)
+            meta: dict[str, Any] = full
+        else:  # the same, without looking up settings and time zones
+            meta = {
+                "status": state,
+                "result": result,
+                "traceback": traceback,
+                "children": self.current_task_children(request),
+                "date_done": datetime.now(UTC).isoformat(),
+            }
+            about = {"group_id": request.group, "parent_id": request.parent_id}
+            meta |= {name: value for name, value in about.items() if value}
+        if outcome is not None:
+            meta["outcome"] = {k: v for k, v in outcome.items() if k != "value"}
+            if (asked := request.get(names.PAYLOAD)) is not None:
+                meta[names.PAYLOAD] = asked
+        return meta

@@ -1,0 +1,337 @@
+"""A Celery pool for work that waits: tasks run on one asyncio loop, without a thread each.
+
+``celery worker -P custom`` with ``CELERY_CUSTOM_WORKER_POOL=app.pool:CoroutinePool``, or the
+setting ``worker_pool``. Three kinds of tasks run in it:
+
+- **steps**: Celery's own tracer in a fiber (:mod:`app.concurrency.fibers`), the agent's coroutine
+  on the loop;
+- **coroutine functions** of any Celery app (``async def`` tasks): the same;
+- other tasks: in threads, as in Celery's threads pool.
+
+Of the first two, a running task can be stopped: ``revoke(terminate=True)`` and hard time limits
+cancel its coroutine, and a soft time limit raises SoftTimeLimitExceeded at its ``await``. A thread
+cannot be stopped. docs/pool.md tells more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from billiard.einfo import ExceptionInfo
+from celery._state import _task_stack
+from celery.concurrency.base import BasePool
+from celery.exceptions import ImproperlyConfigured, SoftTimeLimitExceeded
+from celery.utils import log as celery_log
+from celery.utils.threads import USE_FAST_LOCALS
+from celery.worker import state as worker_state
+from greenlet import GreenletExit
+
+from app.concurrency.fibers import Fiber, whose
+from app.concurrency.loop import process_loop
+from app.pool.coroutines import Interruptible, adapt
+from app.pool.permits import Permits
+from app.pool.scheduler import Slots
+from app.pool.tracebacks import be_brief
+
+log = logging.getLogger(__name__)
+
+#: Threads for tasks that are neither steps nor coroutines; more of these wait for one.
+SYNC_THREADS = 32
+#: One step for so many slots is taken ahead. Few: others could run it, or a more urgent one come.
+AHEAD = 4
+#: Coroutines that were cancelled may clean up for so long before the worker ends.
+CLEANUP_S = 5.0
+
+
+class CoroutinePool(BasePool):
+    """``worker_pool`` of agents' workers; ``--concurrency`` is how many tasks run at once."""
+
+    limit: int
+    body_can_be_buffer = True
+    signal_safe = False  # stopping waits
+
+    def on_start(self) -> None:
+        if USE_FAST_LOCALS:  # one stack for a thread: each task would have another's request
+            raise ImproperlyConfigured("This pool does not work with USE_FAST_LOCALS.")
+        _task_stack.__ident_func__ = whose
+        be_brief()
+        self.tasks = self.app.tasks  # Celery looks it up anew each time
+        for task in self.tasks.values():
+            adapt(task)
+        self.loop = process_loop()
+        self.permits = Permits(self.limit)
+        self.slots: Slots[Job] = Slots(self.limit, SYNC_THREADS, self.ahead)
+        self.leaving: set[asyncio.Task[Any]] = set()  # cancelled, and not ended yet
+        self._threads = ThreadPoolExecutor(SYNC_THREADS, "agents-task")
+        self._ended: deque[tuple[Job, Callable[..., Any] | None, Any]] = deque()
+        self._reaping = False
+        self._hub: Any = None
+        self._stopping = False
+        self._change = threading.Event()
+
+    def register_with_event_loop(self, loop: Any) -> None:
+        self._hub = loop
+
+    @property
+    def num_processes(self) -> int:
+        """Slots, by Celery's name for them."""
+        return self.limit
+
+    @property
+    def ahead(self) -> int:
+        """Steps that are taken beyond the slots, to be asked as soon as a call ends."""
+        return self.limit // AHEAD
+
+    def grow(self, n: int) -> None:
+        self._resize(self.limit + n)
+        self._begin()
+
+    def shrink(self, n: int) -> None:
+        self._resize(max(self.limit - n, 1))
+
+    def _resize(self, limit: int) -> None:
+        self.loop.post(self.permits.change, limit - self.limit)
+        self.limit = self.slots.limit = limit
+
+    # -- running
+
+    def on_apply(self, target: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Job:
+        job = Job(self, target, args or (), kwargs or {}, options)
+        self.slots.add(job)
+        self._begin()
+        return job
+
+    def _begin(self) -> None:
+        while not self._stopping and (job := self.slots.next()) is not None:
+            if job.was_revoked():
+                self.slots.free(job)
+                continue
+            job.accept()
+            if job.on_loop:
+                self.loop.post(job.begin)
+            else:
+                self._threads.submit(job.run)
+
+    def ended(self, job: Job, call: Callable[..., Any] | None, value: Any) -> None:
+        """A job is over; what Celery wants to know of it is told in the worker's main thread."""
+        self._ended.append((job, call, value))
+        if self._stopping:
+            self._change.set()
+        elif self._hub is None or _in_signal_handler():
+            self._reap()
+        elif not self._reaping:  # one wake of the hub for all that end before it looks
+            self._reaping = True
+            self._hub.call_soon(self._reap)
+
+    def told(self, call: Callable[..., Any] | None, *args: Any) -> None:
+        """Tell Celery something about a job that goes on."""
+        if call is not None and self._hub is not None:
+            self._hub.call_soon(call, *args)
+        elif call is not None:
+            call(*args)
+
+    def _reap(self) -> None:
+        self._reaping = False
+        while self._ended:
+            try:
+                job, call, value = self._ended.popleft()
+            except IndexError:  # another thread tells it
+                break
+            self.slots.free(job)
+            if call is not None:
+                try:
+                    call(value)
+                except Exception:
+                    log.exception("Celery could not be told how %s ended", job)
+        self._begin()
+
+    # -- the end
+
+    def flush(self) -> None:
+        """The connection was lost: the broker delivers again what has not begun."""
+        self.slots.clear()
+
+    def on_close(self) -> None:
+        self.slots.clear()  # not begun: their messages go back when the connection is closed
+
+    def on_stop(self) -> None:
+        """Warm shutdown: what runs may end."""
+        self._hub = None  # it does not run any more
+        self._stopping = True
+        self._reap()
+        while self.slots.running:
+            self._change.wait(1.0)
+            self._change.clear()
+            self._reap()
+        self._let_leave()
+        self._threads.shutdown(wait=False)
+
+    def on_terminate(self) -> None:
+        """Cold shutdown: what runs on the loop is ended where it waits."""
+        self._hub = None
+        self._stopping = True
+        for job in list(self.slots.running):
+            job.terminate()
+        self._let_leave()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _let_leave(self) -> None:
+        async def all_left() -> None:
+            if self.leaving:
+                await asyncio.wait(set(self.leaving), timeout=CLEANUP_S)
+
+        try:
+            self.loop.submit(all_left()).result(2 * CLEANUP_S)
+        except TimeoutError:
+            log.warning("The loop is blocked; what runs on it is given up")
+
+    def terminate_job(self, pid: int, signal: Any = None) -> None:  # noqa: ARG002 - Celery's
+        """Celery goes on to say REVOKED, and to terminate the job itself; see :class:`Job`."""
+        job = getattr(pid, "job", None)
+        if job is not None and job.in_thread and not _in_signal_handler():
+            raise NotImplementedError(f"{job} runs in a thread, which cannot be stopped")
+
+    def _get_info(self) -> dict[str, Any]:
+        info: dict[str, Any] = super()._get_info()
+        return {
+            **info,
+            "on-loop": len(self.slots.running) - self.slots.in_threads,
+            "in-threads": self.slots.in_threads,
+            "waiting": self.slots.waiting,
+        }
+
+
+def _in_signal_handler() -> bool:
+    """Whether Celery's main thread is in one: a cold shutdown waits and cancels there."""
+    return bool(celery_log._in_sighandler)  # noqa: SLF001 - the flag that in_sighandler() sets
+
+
+class _Pid(int):
+    """The worker's process id, which also tells :meth:`CoroutinePool.terminate_job` of whom."""
+
+    job: Job
+
+
+class Job:
+    """One task in the pool; what Celery holds of it as its *apply result*."""
+
+    def __init__(
+        self, pool: CoroutinePool, target: Any, args: Any, kwargs: Any, options: dict[str, Any]
+    ) -> None:
+        self._pool = pool
+        self._target = target
+        self._args = args
+        self._kwargs = kwargs
+        self._options = options
+        task = pool.tasks[args[0]] if args else None
+        self.permits = pool.permits
+        self.on_loop: bool = getattr(task, "on_loop", False)
+        self.has_permits: bool = getattr(task, "has_permits", False)
+        self.in_thread = False  # at this moment
+        self._keeps_time: bool = getattr(task, "keeps_time", False)
+        self._coroutine: Interruptible | None = None
+        self._soft_error: SoftTimeLimitExceeded | None = None
+        self._fiber: Fiber | None = None
+        self._timers: list[asyncio.TimerHandle] = []
+        self._over = False
+
+    def __str__(self) -> str:
+        return str(self._options.get("correlation_id"))
+
+    def was_revoked(self) -> bool:
+        """Whether that was asked for while it waited; Celery's request says so, and acknowledges.
+
+        In each pool Celery itself asks before a task is handed over; prefork asks here, too.
+        """
+        request = getattr(self._options.get("callback"), "__self__", None)
+        return (
+            self._options.get("correlation_id") in worker_state.revoked
+            and request is not None
+            and request.revoked()
+        )
+
+    def accept(self) -> None:
+        if (accepted := self._options.get("accept_callback")) is not None:
+            pid = _Pid(os.getpid())
+            pid.job = self
+            accepted(pid, time.monotonic())
+
+    def begin(self) -> None:
+        """Run in a fiber; on the loop's thread."""
+        if self._over:  # terminated before it began
+            self._pool.ended(self, None, None)  # it has had a slot since
+            return
+        if not self._keeps_time:  # a step's deadline is its own business
+            self._limit("soft_timeout", self._soft_limit)
+            self._limit("timeout", self._hard_limit)
+        self._fiber = Fiber(self._pool.loop, self.run)
+        self._fiber.job = self
+        self._fiber.begin()
+
+    def _limit(self, kind: str, call: Callable[[float], None]) -> None:
+        """The task's own limit, or the worker's (``--time-limit``, ``task_time_limit``)."""
+        if limit := self._options.get(kind) or self._pool.options.get(kind):
+            self._timers.append(self._pool.loop.loop.call_later(limit, call, limit))
+
+    def run(self) -> None:
+        """Celery's tracer, then what came out of it for Celery's request."""
+        if self._over:
+            self._pool.ended(self, None, None)
+            return
+        self.in_thread = not self.on_loop
+        call = self._options.get("callback")
+        try:
+            value = self._target(*self._args, **self._kwargs)
+        except GreenletExit:
+            return
+        except BaseException:  # noqa: BLE001 - to Celery's request these are lost workers
+            call, value = self._options.get("error_callback"), ExceptionInfo()
+        self._end(call, value)
+
+    def waits_for(self, coroutine: Interruptible) -> None:
+        """Its coroutine, which can be stopped from now on."""
+        self._coroutine = coroutine
+        if self._soft_error is not None:
+            coroutine.interrupt(self._soft_error)
+
+    def terminate(self, signal: Any = None) -> None:  # noqa: ARG002 - Celery's signature
+        """Stop it, whatever it does; nothing more is told of it. From any thread."""
+        if self.in_thread:
+            log.warning("%s runs in a thread, which cannot be stopped", self)
+        elif self.on_loop:
+            self._pool.loop.post(self._kill)
+        else:
+            self._end(None, None)
+
+    def _kill(self) -> None:
+        self._end(None, None)
+        if self._coroutine is not None:
+            self._coroutine.stop(self._pool.leaving)
+        if self._fiber is not None:
+            self._fiber.kill()
+
+    def _soft_limit(self, limit: float) -> None:
+        self._pool.told(self._options.get("timeout_callback"), True, limit)
+        self._soft_error = SoftTimeLimitExceeded()
+        if self._coroutine is not None:
+            self._coroutine.interrupt(self._soft_error)
+
+    def _hard_limit(self, limit: float) -> None:
+        self._pool.told(self._options.get("timeout_callback"), False, limit)
+        self._kill()
+
+    def _end(self, call: Callable[..., Any] | None, value: Any) -> None:
+        if not self._over:
+            self._over = True
+            self.in_thread = False
+            for timer in self._timers:
+                timer.cancel()
+            self._pool.ended(self, call, value)

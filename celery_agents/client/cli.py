@@ -1,0 +1,122 @@
+"""``celery -A APP agents …``: the client's commands, and those that the service adds."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+from celery.bin.base import CeleryCommand
+from kombu.utils.imports import symbol_by_name
+from redis.exceptions import RedisError
+
+from celery_agents.client.client import Client
+from celery_agents.errors import AgentsError
+from celery_agents.said import said
+
+
+class AgentsGroup(click.Group):
+    """Own commands, and those of the app that ``-A`` names (its ``agents_cli``)."""
+
+    def _service(self, ctx: click.Context) -> dict[str, click.Command]:
+        app = getattr(getattr(ctx, "obj", None), "app", None)
+        path = getattr(app, "agents_cli", None)
+        return {} if path is None else dict(symbol_by_name(path).commands)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*self.commands, *self._service(ctx)})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        # The service's come first: they read the journal itself and need no worker.
+        return self._service(ctx).get(cmd_name) or super().get_command(ctx, cmd_name)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except AgentsError as error:
+            raise click.ClickException(f"{error.kind}: {error}") from error
+        except RedisError as error:
+            address = getattr(ctx.obj.app, "broker_address", None)
+            if address is None:
+                raise
+            problem = address.error(error)
+            raise click.ClickException(f"{problem.kind}: {problem}") from error
+
+
+@click.group(cls=AgentsGroup)
+def agents() -> None:
+    """Ask agents, follow runs, keep the service."""
+
+
+def client_of(ctx: click.Context) -> Client:
+    """A client on the broker of the app or the option ``-b`` that the command line has.
+
+    Where it has neither, that of ``REDIS_URL``.
+    """
+    app = ctx.obj.app
+    if (settings := getattr(app, "agents_settings", None)) is not None:  # the service's own
+        return Client(settings.redis_url.get_secret_value(), queue=settings.queue)
+    named = ctx.find_root().params.get("app") is not None
+    return Client(said("broker") or (app.conf.broker_url if named else None))
+
+
+def tell(value: Any) -> None:
+    """Print text as it is, anything else as JSON."""
+    shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
+    click.echo(shown)
+
+
+@agents.command(cls=CeleryCommand)
+@click.argument("agent")
+@click.argument("input_", metavar="INPUT")
+@click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait.")
+@click.pass_context
+def ask(ctx: click.Context, agent: str, input_: str, timeout: float) -> None:
+    """Ask AGENT about INPUT and print its answer."""
+    with client_of(ctx) as client:
+        tell(client.ask(agent, input_).get(timeout=timeout))
+
+
+@agents.command(cls=CeleryCommand)
+@click.argument("question")
+@click.option("--voter", "-v", "voters", multiple=True, required=True, help="An agent; repeat it.")
+@click.option("--rule", default="majority", show_default=True)
+@click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait.")
+@click.pass_context
+def vote(
+    ctx: click.Context, question: str, voters: tuple[str, ...], rule: str, timeout: float
+) -> None:
+    """Put QUESTION to several agents and print the decision."""
+    with client_of(ctx) as client:
+        decision = client.vote(list(voters), question, rule=rule).get(timeout=timeout)
+        tell(decision.compact())
+
+
+@agents.command(cls=CeleryCommand)
+@click.argument("run_id")
+@click.pass_context
+def status(ctx: click.Context, run_id: str) -> None:
+    """Show a run as a tree of steps, read by a worker."""
+    with client_of(ctx) as client:
+        tell(client.status(run_id))
+
+
+@agents.command(cls=CeleryCommand)
+@click.argument("run_id")
+@click.argument("choice")
+@click.pass_context
+def approve(ctx: click.Context, run_id: str, choice: str) -> None:
+    """Answer RUN_ID, which waits for a person, with CHOICE."""
+    with client_of(ctx) as client:
+        client.approve(run_id, choice)
+        click.echo(f"{run_id} goes on with {choice!r}.")
+
+
+@agents.command(cls=CeleryCommand)
+@click.argument("run_id")
+@click.pass_context
+def cancel(ctx: click.Context, run_id: str) -> None:
+    """Cancel a run with all its steps."""
+    with client_of(ctx) as client:
+        client.cancel(run_id)
+        click.echo(f"Asked for {run_id} to be cancelled.")

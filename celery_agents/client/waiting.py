@@ -1,0 +1,253 @@
+"""Waiting for results: of one run, or of many as they come, in few round trips.
+
+Results stand in Redis under a key each and are published on a channel of the same name. Celery's
+own waiting subscribes to each run and looks for it, one after another. Here a few runs are listened
+to; of many, only the oldest is, and the others are looked for together whenever something came.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from celery import Celery
+from celery.exceptions import TimeoutError as CeleryTimeoutError
+from celery.result import assert_will_not_block
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from celery_agents.errors import BrokerUnavailableError, ResultTimeoutError
+
+if TYPE_CHECKING:
+    from celery_agents.client.run import Run
+    from celery_agents.wire.results import Backend
+
+R = TypeVar("R", bound="Run")
+Meta = dict[str, Any]
+
+#: Keys that one command looks for.
+LOOK = 500
+#: So few runs are listened to, each. Above it a subscription to each costs more than looking.
+NEAR = 8
+#: Seconds until the next look when nothing is heard: a lost connection may have lost a result; of
+#: many, those that are not listened to may have come.
+_LOOK_AGAIN_S, _LOOK_SOON_S = 1.0, 0.05
+#: Looking takes at most this part of the time.
+_LOOKING = 0.2
+#: Seconds after which runs that somebody waits for are sent again, first and at the longest.
+AGAIN_S = (5.0, 300.0)
+#: Subscriptions to runs that ended, which are given up together: by itself each is a round trip.
+_STALE = 32
+#: Connections that are kept for the next ones that wait.
+_KEPT = 4
+
+
+class Listener:
+    """A subscription to the results of some runs."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._pubsub = backend.client.pubsub(ignore_subscribe_messages=True)
+        self._keys: set[bytes] = set()
+
+    def listen(self, ids: Iterable[str]) -> bool:
+        """Listen to these runs; whether some of them are new."""
+        keys = {self._backend.get_key_for_task(i) for i in ids}
+        if new := keys - self._keys:
+            self._pubsub.subscribe(*new)
+            self._keys |= new
+        if len(self._keys) > len(keys) + _STALE:
+            self._pubsub.unsubscribe(*(self._keys - keys))
+            self._keys = keys
+        return bool(new)
+
+    def wait(self, seconds: float) -> dict[str, Meta]:
+        """What is heard next, as soon as something is; nothing when the time is over."""
+        until = time.monotonic() + seconds
+        while True:
+            left = max(until - time.monotonic(), 0.0)
+            message = self._pubsub.get_message(timeout=left)
+            if message is not None:
+                return self._backend.ended([message["data"]])
+            if not left:
+                return {}
+
+    def close(self) -> None:
+        self._pubsub.close()
+
+
+class Waiting:
+    """The waiting of one client's threads; each listens on a connection of its own."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self._idle: list[Listener] = []
+        self._pid = os.getpid()
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        while self._idle:
+            self._idle.pop().close()
+
+    @property
+    def _backend(self) -> Backend:
+        backend: Backend = self._app.backend
+        return backend
+
+    @contextmanager
+    def listener(self) -> Iterator[Listener]:
+        """A listener; one that failed is not used again."""
+        if self._pid != os.getpid():  # a fork: the connections are the parent's
+            self._idle, self._pid = [], os.getpid()
+        try:
+            listener = self._idle.pop()
+        except IndexError:
+            listener = Listener(self._backend)
+        try:
+            yield listener
+        except BaseException:
+            listener.close()
+            raise
+        if len(self._idle) < _KEPT:
+            self._idle.append(listener)
+        else:
+            listener.close()
+
+    def look(self, ids: Sequence[str]) -> dict[str, Meta]:
+        """The results that are there, of up to ``LOOK`` runs."""
+        keys = [self._backend.get_key_for_task(i) for i in ids]
+        return self._backend.ended(self._backend.client.mget(keys)) if keys else {}
+
+    def as_completed(self, runs: Iterable[R], timeout: float | None) -> Iterator[R]:
+        """Runs as they end, each once.
+
+        Raises:
+            ResultTimeoutError: not all did within ``timeout`` seconds.
+            ConfigurationError: TLS with Redis is not possible, or its certificate is not trusted.
+        """
+        assert_will_not_block()
+        wait = _Wait(self, runs, timeout)
+        yield from wait.known
+        while wait.pending:
+            try:
+                with self.listener() as listener:
+                    while wait.pending:
+                        yield from wait.next(listener)
+            except (RedisConnectionError, RedisTimeoutError) as error:
+                if self._backend.address is not None:
+                    self._backend.address.raise_if_refused(error)
+                wait.check_time(needed_s=1.0)
+                time.sleep(1.0)  # the broker is away; the runs are not
+
+
+class _Wait:
+    """One waiting for some runs."""
+
+    def __init__(self, waiting: Waiting, runs: Iterable[Any], timeout: float | None) -> None:
+        self._waiting = waiting
+        self._timeout = timeout
+        self._give_up = math.inf if timeout is None else time.monotonic() + timeout
+        self._pause = AGAIN_S[0]
+        self._again = time.monotonic() + self._pause
+        self._far = 0  # where among the pending ones the next look goes on
+        self._looked = 0.0
+        self.pending: dict[str, Any] = {run.id: run for run in runs}
+        self.known = [run for run in self.pending.values() if run.known]
+        for run in self.known:
+            del self.pending[run.id]
+        self._count = len(self.pending)
+
+    def next(self, listener: Listener) -> list[Any]:
+        """Look or listen once; the runs that ended meanwhile."""
+        few = len(self.pending) <= NEAR
+        new = listener.listen(islice(self.pending, NEAR if few else 1))
+        began = time.monotonic()
+        ended: list[Any] = []
+        if new or not few or began >= self._looked + _LOOK_AGAIN_S:
+            ended = self._look()
+            self._looked = time.monotonic()
+        took = time.monotonic() - began
+        if not ended:
+            self.check_time()
+            next_s = _LOOK_AGAIN_S if few else _LOOK_SOON_S
+            until = min(self._give_up, self._again, time.monotonic() + next_s)
+            ended = self._take(listener.wait(max(until - time.monotonic(), 0.0)))
+        if ended:
+            self._pause = AGAIN_S[0]
+            self._again = time.monotonic() + self._pause
+        elif time.monotonic() >= self._again:
+            send_again([*islice(self.pending.values(), NEAR)])
+            self._pause = min(2 * self._pause, AGAIN_S[1])
+            self._again = time.monotonic() + self._pause
+        if not few:
+            time.sleep(min(took / _LOOKING, _LOOK_SOON_S))
+        return ended
+
+    def check_time(self, needed_s: float = 0.0) -> None:
+        """Whether so much time is left.
+
+        Raises:
+            ResultTimeoutError
+        """
+        if time.monotonic() + needed_s < self._give_up:
+            return
+        first = next(iter(self.pending))
+        which = first if self._count == 1 else f"{len(self.pending)} of {self._count} runs"
+        goes = "The run goes on" if self._count == 1 else "They go on"
+        raise ResultTimeoutError(
+            f"No result of {which} within {self._timeout} s. {goes}; is a worker up?"
+        )
+
+    def _look(self) -> list[Any]:
+        """Look for the oldest ones, and for some of the others in turn."""
+        ended = self._take(self._waiting.look([*islice(self.pending, LOOK)]))
+        if len(self.pending) > LOOK:
+            if self._far >= len(self.pending):
+                self._far = 0
+            self._far = max(self._far, LOOK)
+            some = [*islice(self.pending, self._far, self._far + LOOK)]
+            found = self._take(self._waiting.look(some))
+            self._far += LOOK - len(found)
+            ended += found
+        return ended
+
+    def _take(self, found: dict[str, Meta]) -> list[Any]:
+        runs = []
+        for run_id, meta in found.items():
+            run = self.pending.pop(run_id, None)
+            if run is not None:
+                run.take(meta)
+                runs.append(run)
+        return runs
+
+
+def send_again(runs: Sequence[Run]) -> None:
+    """Wake runs: a Redis that was emptied may have lost their messages, or results.
+
+    A copy costs nothing: the worker finds the step's row, and stores its result again.
+    """
+    with suppress(BrokerUnavailableError):  # then at the next time
+        runs[0].client.publish(run.message for run in runs if run.message is not None)
+
+
+def one_by_one(runs: Iterable[R], timeout: float | None) -> Iterator[R]:
+    """The same for results that Celery reads, from elsewhere than Redis; in the order of the runs.
+
+    Raises:
+        ResultTimeoutError: not all ended within ``timeout`` seconds.
+    """
+    give_up = math.inf if timeout is None else time.monotonic() + timeout
+    for run in runs:
+        left = None if timeout is None else max(give_up - time.monotonic(), 0.0)
+        try:
+            run.result.get(timeout=left, propagate=False)
+        except CeleryTimeoutError:
+            raise ResultTimeoutError(
+                f"No result of {run.id} within {timeout} s. The run goes on; is a worker up?"
+            ) from None
+        yield run

@@ -1,0 +1,235 @@
+"""A task's message before it is sent, and many in one write.
+
+Celery's own way makes a signature of each, then goes through ``apply_async``, ``send_task`` and
+kombu's producer, which cost several times what is sent. What its users rely on is here too: the
+protocol's headers, the parent of what is asked for within a task, and the signals
+``before_task_publish`` and ``after_task_publish``, to which tracing hooks on.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from json import JSONEncoder
+from typing import Any
+
+from celery import Celery, Signature, signals
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from celery_agents import names
+from celery_agents.errors import InvalidPayloadError, PayloadTooLargeError
+from celery_agents.transport import Envelope, kombu_json
+from celery_agents.values import problem
+from celery_agents.wire.ids import new_id
+from celery_agents.wire.shown import shown_args, shown_kwargs
+from celery_agents.wire.signature import StepSignature
+
+#: A message as kombu's channel puts it, with its queue.
+Composed = tuple[str, Envelope]
+#: Celery's default holds for tasks it knows; unset would mean first.
+PRIORITY = 5
+
+#: JSON as it is sent. One encoder: making one for each message costs more than its work.
+to_json = JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_to_sorted_json = JSONEncoder(separators=(",", ":"), sort_keys=True).encode
+
+
+def fingerprint(task: str, args: Sequence[Any], kwargs: dict[str, Any]) -> str:
+    """What tells one payload from another, in whichever order their objects have their keys."""
+    return _fingerprint(f"{task}[{_to_sorted_json(args)},{_to_sorted_json(kwargs)}]")
+
+
+def _fingerprint(told: str) -> str:
+    """Two checksums, since each message has one: to find a mistake, not an attack."""
+    raw = told.encode()
+    return f"{zlib.crc32(raw) << 32 | zlib.adler32(raw):016x}"
+
+
+@dataclass(slots=True, kw_only=True)
+class Message:
+    """What is to be sent; :meth:`signature` says the same to Celery's canvas."""
+
+    id: str
+    task: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    payload: str  # [args, kwargs] as JSON
+    queue: str
+    argsrepr: str
+    kwargsrepr: str
+    fingerprint: str
+    #: Of a message under an id that somebody chose: what its result may say of the payload. It was
+    #: sorted to tell that, which others save.
+    known_as: frozenset[str] | None = None
+    priority: int = PRIORITY
+    recorded: bool = True  # in the intake, as it is enqueued
+
+    def signature(self, app: Celery) -> Signature:
+        """The same for ``chain``, ``group`` and ``chord``, without an id of its own."""
+        options = {
+            "queue": self.queue,
+            "priority": self.priority,
+            "headers": self._headers,
+            "argsrepr": self.argsrepr,
+            "kwargsrepr": self.kwargsrepr,
+        }
+        return StepSignature(self.task, self.args, self.kwargs, options, app=app)
+
+    @property
+    def _headers(self) -> dict[str, Any]:
+        return {names.INTAKE: 1} if self.recorded else {}
+
+    def envelope(self, app: Celery, parent: Any) -> Envelope:
+        """The message as kombu's channel puts it."""
+        return compose(
+            app,
+            self.task,
+            queue=self.queue,
+            priority=self.priority,
+            marks={**self._headers, names.PAYLOAD: self.fingerprint},
+            text=f"{self.payload[:-1]},{{}}]",  # nothing follows
+            task_id=self.id,
+            args=self.args,
+            kwargs=self.kwargs,
+            argsrepr=self.argsrepr,
+            kwargsrepr=self.kwargsrepr,
+            root_id=parent and (parent.root_id or parent.id),
+            parent_id=parent and parent.id,
+        )
+
+
+def compose(
+    app: Celery,
+    task: str,
+    *,
+    queue: str,
+    priority: int,
+    marks: dict[str, Any],
+    text: str | None = None,
+    **about: Any,
+) -> Envelope:
+    """A task's message as kombu's channel puts it, by version 2 of Celery's protocol.
+
+    ``marks`` are headers of ours, ``text`` is the body as JSON, when it is known, and ``about`` is
+    the rest, as ``app.amqp.as_task_v2`` takes it.
+    """
+    headers, properties, body, _ = app.amqp.as_task_v2(name=task, **about)
+    headers.update(marks)
+    properties["priority"] = priority
+    if signals.before_task_publish.receivers:
+        signals.before_task_publish.send(
+            sender=task,
+            body=body,
+            exchange="",
+            routing_key=queue,
+            declare=[],
+            headers=headers,
+            properties=properties,
+            retry_policy={},
+        )
+        text = None
+    return {
+        "body": text or kombu_json(body),
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": {k: v for k, v in headers.items() if v is not None},
+        "properties": {k: v for k, v in properties.items() if v != ""},
+    }
+
+
+def tell_sent(messages: Iterable[Composed]) -> None:
+    """Say to Celery's signal that composed messages were sent."""
+    if not signals.after_task_publish.receivers:
+        return
+    for queue, envelope in messages:
+        signals.after_task_publish.send(
+            sender=envelope["headers"]["task"],
+            body=json.loads(envelope["body"]),
+            headers=envelope["headers"],
+            exchange="",
+            routing_key=queue,
+        )
+
+
+class Draft:
+    """What many messages have in common, worked out once.
+
+    Args:
+        kwargs: of the task, JSON values.
+        limit_bytes: above it a payload is refused.
+        about: other fields of :class:`Message`.
+
+    Raises:
+        InvalidPayloadError: the options cannot be written.
+    """
+
+    def __init__(
+        self, task: str, kwargs: dict[str, Any], *, queue: str, limit_bytes: int, **about: Any
+    ) -> None:
+        self._task = task
+        self._about: dict[str, Any] = {
+            "task": task,
+            "kwargs": kwargs,
+            "queue": queue,
+            "kwargsrepr": shown_kwargs(kwargs),
+            **about,
+        }
+        self._kwargs = to_json(kwargs)
+        if '"__type__"' in self._kwargs and (
+            wrong := problem(kwargs)
+        ):  # names of somebody's choice
+            raise InvalidPayloadError(f"The options: {wrong}.")
+        self._limit_bytes = limit_bytes
+
+    def message(self, args: list[Any], id: str | None = None) -> Message:  # noqa: A002 - Celery's word
+        """The message with these arguments, under a new id unless one is given.
+
+        Raises:
+            PayloadTooLargeError
+        """
+        payload = f"[{to_json(args)},{self._kwargs}]"
+        if len(payload) > self._limit_bytes:
+            raise PayloadTooLargeError(
+                f"The payload has {len(payload):,} bytes, the limit is {self._limit_bytes:,}. "
+                "Keep the big value elsewhere and pass its id or URL."
+            )
+        asked, known_as = _fingerprint(f"{self._task}{payload}"), None
+        if id is not None:
+            as_written, asked = asked, fingerprint(self._task, args, self._about["kwargs"])
+            known_as = frozenset({as_written, asked})
+        return Message(
+            id=id or new_id(),
+            args=args,
+            payload=payload,
+            argsrepr=shown_args(args),
+            fingerprint=asked,
+            known_as=known_as,
+            **self._about,
+        )
+
+
+def post(producer: Any, messages: Sequence[Composed]) -> None:
+    """Send composed messages, given with their queues, in one write where the transport can.
+
+    Raises:
+        kombu.exceptions.OperationalError: some may have been delivered all the same.
+    """
+    put_all = getattr(producer.channel, "put_all", None)
+    try:
+        if put_all is not None:
+            put_all(messages)
+            return
+        for queue, envelope in messages:  # another transport: memory:// in an app's tests
+            producer.publish(
+                envelope["body"],
+                routing_key=queue,
+                headers=envelope["headers"],
+                content_type=envelope["content-type"],
+                content_encoding=envelope["content-encoding"],
+                **envelope["properties"],
+            )
+    except (RedisError, OSError) as error:
+        raise OperationalError(str(error)) from error

@@ -1,0 +1,70 @@
+"""Sending many messages and canvases, in few writes to the broker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from celery import Celery, Signature
+
+from celery_agents.wire.canvas import message_of
+from celery_agents.wire.messages import Composed, Message, post, tell_sent
+
+#: Messages in one write, and the bytes after which it is sent though they are fewer.
+BATCH, BATCH_BYTES = 500, 1024 * 1024
+#: A canvas takes so many times as long to make: workers need not wait for the last one.
+CANVAS = 10
+
+
+class Sender:
+    """Sends through one producer; to be flushed at the end.
+
+    Each write arrives whole or not at all. All that is sent within a task is added to its trail.
+    """
+
+    def __init__(self, app: Celery, producer: Any) -> None:
+        self._app = app
+        self._producer = producer
+        self._task = app.current_worker_task
+        self._parent = None if self._task is None else self._task.request
+        self._composed: list[Composed] = []
+        self._count = self._bytes = 0
+
+    def add(self, thing: Message | Signature) -> None:
+        """Send it with others, or by Celery when it is more than a chain of steps."""
+        if isinstance(thing, Message):
+            self._composed.append((thing.queue, thing.envelope(self._app, self._parent)))
+            self._count += 1
+            self._bytes += len(thing.payload)
+        elif (message := message_of(self._app, thing, self._parent)) is not None:
+            self._composed.append(message)
+            self._count += CANVAS
+        else:
+            thing.apply_async(producer=self._producer)
+        if self._count >= BATCH or self._bytes >= BATCH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what has gathered."""
+        composed, self._composed = self._composed, []
+        self._count = self._bytes = 0
+        if not composed:
+            return
+        post(self._producer, composed)
+        tell_sent(composed)
+        if self._task is not None:
+            for _, envelope in composed:
+                self._task.add_trail(self._app.AsyncResult(envelope["headers"]["id"]))
+
+
+def send(app: Celery, producer: Any, things: Iterable[Message | Signature]) -> None:
+    """Send all of them, the first ones while the others are still being made.
+
+    Raises:
+        kombu.exceptions.OperationalError: some may have been delivered all the same.
+    """
+    sender = Sender(app, producer)
+    with producer.batch(max_size=BATCH):  # of what Celery sends
+        for thing in things:
+            sender.add(thing)
+    sender.flush()

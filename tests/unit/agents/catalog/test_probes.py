@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any, cast
+
+import pytest
+
+from agents.base import Answer, StepContext, Turn
+from agents.catalog import probes
+from agents.catalog.entries import entry_adapter
+from agents.catalog.probes import (
+    Connect,
+    Get,
+    Question,
+    Served,
+    checks_of,
+    connection_to,
+    probe_agents,
+    provider_of,
+)
+from agents.catalog.registry import Registered
+from app.maintenance.health import Probe
+from deploy.local.servers import free_port
+
+GPT: dict[str, Any] = {"kind": "openai", "model": "m", "provider": "openai"}
+HTTP: dict[str, Any] = {"kind": "http", "url": "https://example.com:8443/ask?x=1"}
+CELERY: dict[str, Any] = {"kind": "celery", "task": "t", "queue": "shop"}
+SCRIPTED: dict[str, Any] = {"kind": "scripted", "replies": [{"value": 1}]}
+
+
+def registered(name: str, entry: dict[str, Any] | None = None, backend: Any = None) -> Registered:
+    made = None if entry is None else entry_adapter.validate_python(entry)
+    return Registered(name, "any", "", "pure", lambda: backend, made)
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "getproxies", dict)
+
+
+@pytest.mark.parametrize(
+    ("entry", "check"),
+    [
+        (None, None),
+        (SCRIPTED, None),
+        ({**SCRIPTED, "probe": "hello"}, Question("x", "hello")),
+        (HTTP, Connect("example.com", 8443, tls=True)),
+        ({**HTTP, "url": "http://example.com/ask"}, Connect("example.com", 80, tls=False)),
+        ({**HTTP, "health_url": "http://h/ok"}, Get("http://h/ok")),
+        ({**HTTP, "health_url": "http://h/ok", "probe": "hi"}, Question("x", "hi")),
+        (CELERY, Served("shop")),
+        (GPT, Connect("api.openai.com", 443, tls=True)),
+        ({**GPT, "base_url": "http://127.0.0.1:8/v1"}, Connect("127.0.0.1", 8, tls=False)),
+    ],
+)
+def test_how_each_kind_is_looked_at(entry: dict[str, Any] | None, check: Any) -> None:
+    assert checks_of([registered("x", entry)])["agent:x"] == check
+
+
+def test_providers_are_targets_of_their_own() -> None:
+    local = {**GPT, "base_url": "http://127.0.0.1:8/v1", "health_url": "http://127.0.0.1:8/ok"}
+    found = checks_of([registered("a", GPT), registered("b", GPT), registered("c", local)])
+    assert list(found) == [
+        "agent:a",
+        "provider:openai",
+        "agent:b",
+        "agent:c",
+        "provider:openai@127.0.0.1:8",
+    ]
+    assert found["provider:openai@127.0.0.1:8"] == Connect("127.0.0.1", 8, tls=False)
+    assert provider_of(entry_adapter.validate_python(HTTP)) is None
+
+
+@pytest.mark.parametrize("proxy", ["http://proxy:3128", "proxy:3128"])
+def test_where_clients_go_through_a_proxy_it_is_looked_at(
+    proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes, "getproxies", lambda: {"https": proxy})
+    monkeypatch.setattr(probes, "proxy_bypass", lambda host: host == "inside")
+    assert connection_to("https://outside/x") == Connect("proxy", 3128, tls=False)
+    assert connection_to("https://inside/x") == Connect("inside", 443, tls=True)
+    assert connection_to("http://outside/x") == Connect("outside", 80, tls=False)
+
+
+class _Pages(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/ok" else 503)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Silent."""
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    made = HTTPServer(("127.0.0.1", 0), _Pages)
+    thread = threading.Thread(target=made.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{made.server_port}"
+    made.shutdown()
+    thread.join()
+    made.server_close()
+
+
+class Asked:
+    """A backend that is really asked."""
+
+    def __init__(self, answer: Any) -> None:
+        self.reply = answer
+        self.turns: list[Turn] = []
+
+    async def answer(self, turn: Turn, step: StepContext) -> Answer:
+        self.turns.append(turn)
+        if isinstance(self.reply, Exception):
+            raise self.reply
+
+        async def perform(key: str) -> Answer:
+            assert key
+            return Answer(value=self.reply)
+
+        await step.progress(half=1)
+        return await step.call("x", perform)
+
+
+def look(*agents: Registered, queues: Any = set, timeout_s: float = 5) -> dict[str, Probe]:
+    found = asyncio.run(probe_agents(agents, timeout_s=timeout_s, queues=queues))
+    return {p.target: p for p in found}
+
+
+def test_what_is_up_and_what_is_down(server: str) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    asked, broken = Asked("yes"), Asked(ValueError("token=abcdef broken"))
+    found = look(
+        registered("function"),
+        registered("up", {**HTTP, "url": server}),
+        registered("down", {**HTTP, "url": nobody}),
+        registered("well", {**HTTP, "url": nobody, "health_url": f"{server}/ok"}),
+        registered("ill", {**HTTP, "url": server, "health_url": f"{server}/other"}),
+        registered("no_tls", {**HTTP, "url": server.replace("http:", "https:")}),
+        registered("served", CELERY),
+        registered("unserved", {**CELERY, "queue": "closed"}),
+        registered("asked", {**SCRIPTED, "probe": "hello"}, asked),
+        registered("broken", {**SCRIPTED, "probe": "hello"}, broken),
+        queues=lambda: {"shop"},
+    )
+    well = {t.removeprefix("agent:") for t, p in found.items() if p.error is None}
+    assert well == {"function", "up", "well", "served", "asked"}
+    assert "503" in (found["agent:ill"].error or "")
+    assert found["agent:unserved"].error == "No worker serves the queue 'closed'."
+    assert found["agent:broken"].error == "ValueError: token=*** broken"
+    assert found["agent:function"].latency_ms is None
+    assert 0 < (found["agent:up"].latency_ms or 0) < 5000
+    assert [t.input for t in asked.turns] == ["hello"]
+
+
+def test_each_check_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Connect] = []
+
+    async def connect(where: Connect) -> None:
+        made.append(where)
+
+    monkeypatch.setattr(probes, "_connect", connect)
+    found = look(*(registered(f"m{n}", GPT) for n in range(5)))
+    assert len(found) == 6
+    assert len(made) == 1
+
+
+def test_silence_is_an_error() -> None:
+    with socket.socket() as listening:  # takes the connection and says nothing: TLS waits
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        url = f"https://127.0.0.1:{listening.getsockname()[1]}"
+        found = look(registered("quiet", {**HTTP, "url": url}), timeout_s=0.2)
+    assert found["agent:quiet"].error == "No answer within 0.2 s."
+
+
+def test_queues_are_asked_for_only_where_it_matters() -> None:
+    def never() -> set[str]:
+        raise AssertionError
+
+    assert look(registered("f"), queues=never)["agent:f"].error is None
+    assert cast("Any", look()) == {}

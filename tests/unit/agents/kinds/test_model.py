@@ -1,0 +1,249 @@
+"""The agent loop over a provider that is a list of replies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from agents.base import Answer, Turn
+from agents.kinds.model import ModelBackend
+from agents.models.config import ModelConfig
+from agents.models.provider import Completion, OnText, Reply, Request, Tokens, ToolCall
+from agents.tools.tool import tool
+from celery_agents.errors import (
+    AgentFailedError,
+    AgentsError,
+    BadAnswerError,
+    ConfigurationError,
+    ProviderUnavailableError,
+    RateLimitedError,
+)
+
+added: list[tuple[int, int]] = []
+TURN = Turn(input="2 + 2?")
+
+
+@tool(effects="pure")
+async def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    added.append((a, b))
+    if a < 0:
+        raise RateLimitedError("not now", {"retry_after_s": 3})
+    return a + b
+
+
+@tool(effects="pure", name="add")
+def add_again(a: int) -> int:
+    return a
+
+
+class ListedProvider:
+    """Gives its replies, or raises its errors, in order."""
+
+    schema_with_tools = True
+
+    def __init__(self, replies: Sequence[Reply | Exception]) -> None:
+        self.replies = list(replies)
+        self.requests: list[Request] = []
+        self.keys: list[str] = []
+        self.closed = False
+
+    async def complete(
+        self, request: Request, *, idempotency_key: str, on_text: OnText
+    ) -> Completion:
+        self.requests.append(request)
+        self.keys.append(idempotency_key)
+        reply = self.replies.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        for word in reply.text.split():
+            await on_text(f"{word} ")
+        return Completion(reply, Tokens(input=1_000_000, output=500_000, cache_read=400_000))
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+def says(text: str, **fields: Any) -> Reply:
+    return Reply(text=text, **fields)
+
+
+def calls(name: str, arguments: Any) -> Reply:
+    return Reply(text="", tool_calls=(ToolCall(id="1", name=name, arguments=arguments),))
+
+
+def backend(*replies: Reply | Exception, **fields: Any) -> tuple[ModelBackend, ListedProvider]:
+    provider = ListedProvider(replies)
+    given = {"provider": "openai", "model": "m", "tools": [f"{__name__}:add"]} | fields
+    return ModelBackend(ModelConfig.model_validate(given), provider), provider
+
+
+def run(agent: ModelBackend, step: Any, turn: Turn = TURN) -> Answer:
+    return asyncio.run(agent.answer(turn, step))
+
+
+def test_usage_adds_up_with_the_configured_price(step: Any) -> None:
+    price = {"input_usd": 3.0, "output_usd": 10.0, "cached_usd": 0.5}
+    agent, _ = backend(calls("add", {"a": 2, "b": 2}), says("4"), price=price)
+    answer = run(agent, step)
+    assert answer.value == "4"
+    assert answer.usage.calls == 2
+    assert answer.usage.input_tokens == 2_000_000
+    assert answer.usage.cached_tokens == 800_000
+    # Twice: 0.6 M fresh at 3, 0.4 M cached at 0.5, 0.5 M out at 10.
+    assert answer.usage.cost_usd == pytest.approx(2 * (1.8 + 0.2 + 5.0))
+
+
+def test_a_retried_step_goes_on_after_its_last_finished_call(step: Any) -> None:
+    added.clear()
+    first = calls("add", {"a": 2, "b": 2})
+    agent, provider = backend(first, ProviderUnavailableError("down"), says("4"))
+    with pytest.raises(ProviderUnavailableError):
+        run(agent, step)
+    answer = run(agent, step.again())
+    assert answer.value == "4"
+    assert added == [(2, 2)]
+    assert step.calls == ["model:openai/m", "tool:add", "model:openai/m", "model:openai/m"]
+    assert len(provider.requests) == 3
+    assert provider.requests[1] == provider.requests[2]
+    assert provider.keys == ["step-1-1", "step-1-3", "step-1-3"]
+    assert answer.usage.calls == 2  # what the step cost, the earlier attempt's part included
+
+
+def test_a_bad_answer_is_not_what_a_retry_gets_again(step: Any) -> None:
+    ballot = Turn(input="?", choices=("a", "b"))
+    good = '{"option": "a", "confidence": 0.5, "reason": ""}'
+    agent, _ = backend(says("nonsense"), says(good))
+    with pytest.raises(BadAnswerError) as caught:
+        run(agent, step, ballot)
+    assert caught.value.details["usage"]["calls"] == 1
+    value: Any = run(agent, step.again(), ballot).value
+    assert value["option"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("option", "chosen"),
+    [
+        ("Yes", "Yes"),
+        ("yes", "Yes"),
+        (" YES. ", "Yes"),
+        ("**yes**", "Yes"),
+        ("NO", "NO"),
+        ("no ", None),
+        ("maybe", None),
+    ],
+)
+def test_options_are_normalised_when_only_one_is_meant(
+    option: str, chosen: str | None, step: Any
+) -> None:
+    turn = Turn(input="?", choices=("Yes", "no", "NO"))
+    agent, _ = backend(says(f'{{"option": "{option}", "confidence": 1, "reason": "r"}}'))
+    if chosen is None:
+        with pytest.raises(BadAnswerError):
+            run(agent, step, turn)
+    else:
+        value: Any = run(agent, step, turn).value
+        assert value["option"] == chosen
+
+
+def test_rounds_are_bounded(step: Any) -> None:
+    agent, provider = backend(*[calls("add", {"a": 1, "b": 1})] * 9, max_turns=3)
+    with pytest.raises(AgentFailedError, match="max_turns=3"):
+        run(agent, step)
+    assert len(provider.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (calls("fly", {}), "There is no tool 'fly'."),
+        (calls("add", {"a": "x", "b": 1}), "a: Input should be a valid integer"),
+        (calls("add", {"a": 1}), "b: Missing required argument"),
+        (calls("add", "{broken"), "must be a JSON object"),
+    ],
+)
+def test_wrong_tool_calls_are_told_to_the_model(call: Reply, told: str, step: Any) -> None:
+    agent, provider = backend(call, says("sorry"))
+    assert run(agent, step).value == "sorry"
+    (exchange,) = provider.requests[1].exchanges
+    (result,) = exchange.results
+    assert result.failed
+    assert told in str(result.value)
+
+
+def test_a_retryable_error_of_a_tool_passes(step: Any) -> None:
+    agent, _ = backend(calls("add", {"a": -1, "b": 1}))
+    with pytest.raises(RateLimitedError) as caught:
+        run(agent, step)
+    assert caught.value.retry_after_s == 3
+
+
+@pytest.mark.parametrize(
+    "error", [BadAnswerError("x"), RateLimitedError("x"), AgentFailedError("x")]
+)
+def test_errors_of_the_provider_pass(error: AgentsError, step: Any) -> None:
+    agent, _ = backend(error)
+    with pytest.raises(type(error)):
+        run(agent, step)
+
+
+def test_a_cut_answer_says_so_where_it_cannot_be_read(step: Any) -> None:
+    agent, _ = backend(says("", stop="length"))
+    with pytest.raises(BadAnswerError, match="cut at the limit"):
+        run(agent, step)
+
+
+@pytest.mark.parametrize("arguments", [{"a": 2, "b": 2}, {}, '{"a": 2, "b'])
+@pytest.mark.parametrize("text", ["", "Let me see."])
+def test_no_tool_of_a_cut_reply_is_run(arguments: Any, text: str, step: Any) -> None:
+    added.clear()
+    many = calls("add", {"a": 1, "b": 1}).tool_calls + calls("add", arguments).tool_calls
+    agent, provider = backend(Reply(text=text, tool_calls=many, stop="length"), says("4"))
+    with pytest.raises(BadAnswerError, match="cut at the limit") as caught:
+        run(agent, step)
+    assert (added, step.calls) == ([], ["model:openai/m"])
+    assert caught.value.details["usage"]["calls"] == 1  # it was paid for
+    assert run(agent, step.again()).value == "4"  # it is asked anew
+    assert len(provider.requests) == 2
+
+
+def test_a_cut_text_is_returned_and_watchers_are_told(step: Any) -> None:
+    agent, _ = backend(says("Once upon a", stop="length"))
+    assert run(agent, step).value == "Once upon a"
+    assert {"truncated": True} in step.told
+
+
+def test_progress_hides_secrets(step: Any) -> None:
+    agent, _ = backend(says("password=hunter2"))
+    run(agent, step)
+    assert "hunter2" not in str(step.told)
+
+
+def test_another_request_is_not_answered_from_the_journal(step: Any) -> None:
+    agent, _ = backend(says("one"))
+    assert run(agent, step).value == "one"
+    other, _ = backend(says("two"), instructions="Changed since.")
+    assert run(other, step.again()).value == "two"
+
+
+@pytest.mark.parametrize(
+    "tools",
+    [
+        ["nowhere:add"],
+        [f"{__name__}:nothing"],
+        ["add"],
+        [f"{__name__}:{n}" for n in ("add", "add_again")],
+    ],
+)
+def test_tools_that_cannot_be_loaded(tools: list[str]) -> None:
+    with pytest.raises(ConfigurationError):
+        backend(tools=tools)
+
+
+def test_closing_closes_the_provider() -> None:
+    agent, provider = backend()
+    asyncio.run(agent.aclose())
+    assert provider.closed

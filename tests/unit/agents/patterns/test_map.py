@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.patterns.map import advance
+from agents.patterns.plan import Expand, Member, Tally
+from celery_agents import names
+from celery_agents.contracts.mapping import Map, MapResult
+from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
+from celery_agents.errors import InvalidPayloadError
+
+LATE = ErrorInfo(kind="timeout", message="late", retryable=True, type="DeadlineExceededError")
+COST = Usage(calls=3, cost_usd=0.5)
+
+
+def mapping(count: int = 3, **more: Any) -> Map:
+    return Map.model_validate({"input": [10 * n for n in range(count)], "agent": "a", **more})
+
+
+def expanded(found: Expand | Outcome) -> Expand:
+    assert isinstance(found, Expand), found
+    return found
+
+
+def ended(found: Expand | Outcome) -> Outcome:
+    assert isinstance(found, Outcome), found
+    return found
+
+
+def result(found: Expand | Outcome) -> MapResult:
+    outcome = ended(found)
+    assert outcome.ok
+    return MapResult.model_validate(outcome.value)
+
+
+def told(outcome: Outcome) -> dict[str, Any]:
+    assert outcome.error is not None
+    found: Any = outcome.error.details["map"]
+    return dict(found)
+
+
+def test_all_inputs_are_asked_at_once() -> None:
+    plan = expanded(advance(mapping(), Tally(), remaining_s=7))
+    assert [(m.key, m.input) for m in plan.members] == [("0", 0), ("1", 10), ("2", 20)]
+    assert {(m.task, m.agent) for m in plan.members} == {(names.ASK, "a")}
+    assert plan.members[0].options == {"agent": "a"}
+    assert (plan.join.kind, plan.join.timeout_s) == ("all", 7)
+
+
+def test_what_each_step_is_told() -> None:
+    request = mapping(
+        1,
+        retry={"max_attempts": 2},
+        member_timeout_s=5,
+        instructions="short",
+        choices=["x", "y"],
+        answer_schema={"type": "object"},
+        compensation="u",
+        on_failure="stop",
+    )
+    plan = expanded(advance(request, Tally()))
+    (member,) = plan.members
+    assert member.options == {
+        "agent": "a",
+        "retry": {"max_attempts": 2},
+        "deadline_s": 5.0,
+        "instructions": "short",
+        "choices": ["x", "y"],
+        "answer_schema": {"type": "object"},
+        "compensation": {"agent": "u"},
+    }
+    assert (member.max_attempts, member.deadline_s) == (2, 5.0)
+    assert plan.join.kind == "unbroken"
+
+
+@pytest.mark.parametrize(
+    ("wave", "asked", "keys"),
+    [
+        (None, 0, ["0", "1", "2", "3", "4"]),
+        (2, 0, ["0", "1"]),
+        (2, 2, ["2", "3"]),
+        (2, 4, ["4"]),
+        (9, 0, ["0", "1", "2", "3", "4"]),
+    ],
+)
+def test_waves(wave: int | None, asked: int, keys: list[str]) -> None:
+    tally = Tally(total=asked, succeeded=asked)
+    plan = expanded(advance(mapping(5, wave=wave), tally))
+    assert [m.key for m in plan.members] == keys
+    assert [m.input for m in plan.members] == [10 * int(k) for k in keys]
+
+
+def test_what_came_of_them() -> None:
+    tally = Tally(
+        total=3, succeeded=2, failed=1, usage=COST, errors=((1, LATE),), values=("x", None, "z")
+    )
+    found = advance(mapping(), tally)
+    assert ended(found).usage == COST
+    assert result(found).model_dump() == {
+        "count": 3,
+        "succeeded": 2,
+        "failed": 1,
+        "skipped": 0,
+        "results": ("x", None, "z"),
+        "failures": ({"index": 1, "kind": "timeout", "message": "late"},),
+    }
+
+
+def test_results_that_are_too_big_are_left_out() -> None:
+    found = ended(advance(mapping(), Tally(total=3, succeeded=3, values=None)))
+    assert found.value == {"count": 3, "succeeded": 3}
+
+
+def test_no_inputs_are_no_error() -> None:
+    for how in ("go_on", "stop"):
+        found = result(advance(mapping(0, on_failure=how), Tally()))
+        assert (found.count, found.results) == (0, ())
+
+
+def test_no_list_is_one() -> None:
+    with pytest.raises(InvalidPayloadError, match="list of inputs"):
+        advance(Map(agent="a"), Tally())
+
+
+def test_time_that_is_over_closes_it_with_what_is_there() -> None:
+    request = mapping(4, wave=2)
+    tally = Tally(total=2, succeeded=1, values=("x", None))
+    found = result(advance(request, tally, remaining_s=0))
+    assert (found.succeeded, found.failed, found.skipped) == (1, 0, 3)
+    assert found.results == ("x", None, None, None)
+
+
+def test_one_that_fails_stops_a_map_that_wants_all() -> None:
+    tally = Tally(total=3, succeeded=1, failed=1, usage=COST, errors=((1, LATE),))
+    found = ended(advance(mapping(9, on_failure="stop", wave=3), tally))
+    assert (found.state, found.usage) == (State.FAILED, COST)
+    assert found.error is not None
+    assert (found.error.kind, found.error.type) == ("timeout", "DeadlineExceededError")
+    assert found.error.message == "Input 1 of 9: late"
+    assert told(found) == {
+        "count": 9,
+        "succeeded": 1,
+        "failed": 1,
+        "skipped": 7,
+        "failures": [{"index": 1, "kind": "timeout", "message": "late"}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("how", "tally", "kind"),
+    [
+        ("go_on", Tally(total=3, failed=3, errors=((0, LATE),)), "all_failed"),
+        ("go_on", Tally(total=3, failed=1, errors=((0, LATE),)), "all_failed"),
+        ("go_on", Tally(total=3), "cancelled"),  # out of time, and none has ended
+        ("stop", Tally(total=3, succeeded=2), "cancelled"),
+    ],
+)
+def test_when_it_fails(how: str, tally: Tally, kind: str) -> None:
+    found = ended(advance(mapping(on_failure=how), tally))
+    assert found.state is State.FAILED
+    assert found.error is not None
+    assert found.error.kind == kind
+    assert told(found)["count"] == 3
+
+
+class Played:
+    """A map as the journal plays it: members that are named in ``fails`` fail, others succeed."""
+
+    def __init__(self, request: Map, fails: set[int]) -> None:
+        self.request = request
+        self.fails = fails
+        self.asked: list[Member] = []
+        self.rounds = 0
+
+    def end(self) -> Outcome:
+        while True:
+            found = advance(self.request, self.tally())
+            if isinstance(found, Outcome):
+                return found
+            assert found.members, "it would never end"
+            self.asked += found.members
+            self.rounds += 1
+
+    def tally(self) -> Tally:
+        failed = [n for n in range(len(self.asked)) if n in self.fails]
+        return Tally(
+            total=len(self.asked),
+            succeeded=len(self.asked) - len(failed),
+            failed=len(failed),
+            errors=tuple((n, LATE) for n in failed[:10]),
+            values=tuple(None if n in self.fails else m.input for n, m in enumerate(self.asked)),
+        )
+
+
+@given(
+    count=st.integers(0, 40),
+    wave=st.none() | st.integers(1, 50),
+    fails=st.sets(st.integers(0, 40)),
+    stops=st.booleans(),
+)
+def test_every_input_is_asked_once_in_order(
+    count: int, wave: int | None, fails: set[int], stops: bool
+) -> None:
+    request = mapping(count, wave=wave, on_failure="stop" if stops else "go_on")
+    played = Played(request, fails)
+    end = played.end()
+    assert [m.key for m in played.asked] == [str(n) for n in range(len(played.asked))]
+    assert [m.input for m in played.asked] == [10 * n for n in range(len(played.asked))]
+    broken = [n for n in fails if n < count]
+    if not stops:
+        assert len(played.asked) == count
+        assert played.rounds == (-(-count // wave) if wave else min(count, 1))
+        assert end.ok == (count == 0 or len(broken) < count)
+    else:
+        assert end.ok == (not broken)
+        first_bad_wave = min(broken) // (wave or 50) if broken else None
+        assert first_bad_wave is None or played.rounds == first_bad_wave + 1
+    found = result(end) if end.ok else MapResult.model_validate(told(end))
+    assert found.count == count == found.succeeded + found.failed + found.skipped
+    if end.ok:
+        assert found.results is not None
+        assert len(found.results) == count

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import BaseModel, Field
+
+from agents.tools.tool import Tool, ToolError, load_tool, tool, worst
+from celery_agents.errors import (
+    ConfigurationError,
+    ProviderRefusedError,
+    RateLimitedError,
+    StepCancelledError,
+)
+
+
+class Place(BaseModel):
+    city: str
+    country: str = "NO"
+
+
+@tool(effects="pure")
+def distance(
+    origin: Place,
+    to: Place,
+    unit: Literal["km", "mi"] = "km",
+    *,
+    legs: Annotated[int, Field(ge=1)] = 1,
+) -> dict[str, Any]:
+    """The distance between two places.
+
+    By road.
+    """
+    return {"between": [origin.city, to.city], "unit": unit, "legs": legs}
+
+
+def plain(text: str) -> str:
+    return text.upper()
+
+
+async def waits(text: str) -> str:
+    await asyncio.sleep(0)
+    return text
+
+
+def call(target: Tool, arguments: Any, **options: Any) -> Any:
+    return asyncio.run(target.call(arguments, **options))
+
+
+@tool
+def bare(text: str) -> str:
+    """Says it again."""
+    return text
+
+
+@tool
+async def bare_async(text: str) -> str:
+    return text
+
+
+@tool()
+def with_nothing(text: str) -> str:
+    return text
+
+
+@pytest.mark.parametrize("made", [bare, bare_async, with_nothing, tool(plain)])
+def test_it_decorates_with_or_without_options(made: Any) -> None:
+    assert isinstance(made, Tool)
+    assert made.effects == "effect"  # nothing is declared, so it may do anything
+    assert call(made, {"text": "x"}) in {"x", "X"}
+
+
+@pytest.mark.parametrize(
+    ("effects", "found"),
+    [
+        ([], "pure"),
+        (["pure", "pure"], "pure"),
+        (["idempotent", "pure"], "idempotent"),
+        (["pure", "effect", "idempotent"], "effect"),
+    ],
+)
+def test_the_worst_of_effects(effects: list[Any], found: str) -> None:
+    assert worst(effects) == found
+
+
+def test_schema_and_description() -> None:
+    assert distance.name == "distance"
+    assert distance.effects == "pure"
+    assert distance.description == "The distance between two places.\n\nBy road."
+    schema: Any = distance.parameters
+    assert schema["required"] == ["origin", "to"]
+    assert schema["properties"]["unit"]["enum"] == ["km", "mi"]
+    assert schema["properties"]["legs"]["minimum"] == 1
+    assert "Place" in schema["$defs"]
+
+
+def test_arguments_are_validated_and_converted() -> None:
+    told = call(distance, {"origin": {"city": "Oslo"}, "to": {"city": "Rome"}, "legs": "2"})
+    assert told == {"between": ["Oslo", "Rome"], "unit": "km", "legs": 2}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({}, "origin: Missing required argument"),
+        ({"origin": {}, "to": {"city": "x"}}, "origin.city: Field required"),
+        ({"origin": {"city": "x"}, "to": {"city": "y"}, "unit": "ly"}, "unit: Input should be"),
+        ({"origin": {"city": "x"}, "to": {"city": "y"}, "legs": 0}, "legs: "),
+        ({"origin": {"city": "x"}, "to": {"city": "y"}, "by": 1}, "by: Unexpected keyword"),
+        ([1], "must be a JSON object"),
+        ("{", "must be a JSON object"),
+        (None, "must be a JSON object"),
+    ],
+)
+def test_wrong_arguments(arguments: Any, complaint: str) -> None:
+    with pytest.raises(ToolError, match=complaint):
+        call(distance, arguments)
+
+
+def test_a_tool_is_still_its_function() -> None:
+    assert distance(Place(city="a"), Place(city="b"))["legs"] == 1
+    assert Tool(plain)("x") == "X"
+
+
+def test_undeclared_effects_are_the_cautious_kind() -> None:
+    assert Tool(plain).effects == "effect"
+
+
+def test_sync_in_the_executor_and_async_on_the_loop() -> None:
+    def where() -> str:
+        return threading.current_thread().name
+
+    with ThreadPoolExecutor(1, thread_name_prefix="tools") as executor:
+        assert call(Tool(where), {}, executor=executor).startswith("tools")
+    assert call(Tool(waits), {"text": "x"}) == "x"
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (ValueError("token=abcdef"), ToolError),
+        (ProviderRefusedError("no"), ToolError),
+        (SystemExit(1), ToolError),
+        (RateLimitedError("later"), RateLimitedError),
+        (StepCancelledError("stop"), StepCancelledError),
+    ],
+)
+def test_errors(raised: BaseException, expected: type[Exception]) -> None:
+    def fails() -> None:
+        raise raised
+
+    with pytest.raises(expected) as caught:
+        call(Tool(fails), {})
+    assert type(caught.value) is expected
+    assert "abcdef" not in str(caught.value)
+
+
+def test_a_result_without_json_form() -> None:
+    def odd() -> object:
+        return object()
+
+    with pytest.raises(ToolError, match="no JSON value"):
+        call(Tool(odd), {})
+
+
+def positional(a: int, /) -> int:
+    return a
+
+
+def many(*numbers: int) -> int:
+    return sum(numbers)
+
+
+def options(**given: int) -> int:
+    return len(given)
+
+
+def unclear(a: threading.Lock) -> None:
+    """Locks have no JSON schema."""
+
+
+@pytest.mark.parametrize(
+    "function", [positional, many, options, unclear, lambda: 1, functools.partial(plain), 7]
+)
+def test_functions_that_cannot_be_tools(function: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        Tool(function)
+
+
+@pytest.mark.parametrize("name", ["", "two words", "ü", "x" * 65])
+def test_names_that_providers_refuse(name: str) -> None:
+    with pytest.raises(ConfigurationError):
+        tool(name=name or "?")(plain)
+
+
+def test_load_tool() -> None:
+    assert load_tool(f"{__name__}:distance") is distance
+    assert load_tool(f"{__name__}:plain").name == "plain"
+
+
+@pytest.mark.parametrize(
+    "path", ["", "os", "os:", ":f", "no_such_module:f", "os:no_such", "os:environ"]
+)
+def test_tools_that_are_not_there(path: str) -> None:
+    with pytest.raises(ConfigurationError):
+        load_tool(path)

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from app.concurrency.batcher import Batches
+from tests.support.fibers import in_a_fiber
+
+SOON = 20
+
+
+class Slow:
+    """Performs when it is let, and keeps what it was given."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = threading.Event()
+        self.busy = threading.Event()
+
+    def __call__(self, items: Sequence[int]) -> list[Exception | None]:
+        self.busy.set()
+        assert self.gate.wait(SOON)
+        self.batches.append(list(items))
+        return [ValueError(f"{i}") if i < 0 else None for i in items]
+
+
+@pytest.fixture
+def slow() -> Slow:
+    return Slow()
+
+
+def test_what_gathers_meanwhile_is_one_batch_in_order(slow: Slow) -> None:
+    made = Batches("test", slow, 10)
+    first = made.submit(0)
+    assert slow.busy.wait(SOON)
+    rest = [made.submit(n) for n in range(1, 6)]
+    slow.gate.set()
+    for reply in (first, *rest):
+        assert reply.result(SOON) is None
+    assert slow.batches == [[0], [1, 2, 3, 4, 5]]
+    made.close()
+
+
+def test_no_more_than_so_many(slow: Slow) -> None:
+    made = Batches("test", slow, 3)
+    replies = [made.submit(n) for n in range(10)]
+    slow.gate.set()
+    for reply in replies:
+        reply.result(SOON)
+    assert max(map(len, slow.batches)) <= 3
+    assert [i for batch in slow.batches for i in batch] == list(range(10))
+    made.close()
+
+
+def test_each_has_its_own_error(slow: Slow) -> None:
+    slow.gate.set()
+    made = Batches("test", slow, 10)
+    good, bad = made.submit(1), made.submit(-1)
+    assert good.exception(SOON) is None
+    assert str(bad.exception(SOON)) == "-1"
+    made.close()
+
+
+def test_what_is_raised_is_the_error_of_all_and_the_next_is_done() -> None:
+    refuse = threading.Event()
+    refuse.set()
+
+    def perform(items: Sequence[int]) -> list[Exception | None]:
+        if refuse.is_set():
+            raise ConnectionError("away")
+        return [None] * len(items)
+
+    made = Batches("test", perform, 10)
+    assert isinstance(made.submit(1).exception(SOON), ConnectionError)
+    refuse.clear()
+    assert made.submit(2).exception(SOON) is None
+    made.close()
+
+
+def test_closing_does_what_is_queued(slow: Slow) -> None:
+    made = Batches("test", slow, 2)
+    replies = [made.submit(n) for n in range(5)]
+    slow.gate.set()
+    made.close()
+    assert [r.exception(0) for r in replies] == [None] * 5
+
+
+def test_after_closing_nothing_waits_for_ever(slow: Slow) -> None:
+    slow.gate.set()
+    made = Batches("test", slow, 2)
+    made.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        made.submit(1).result(SOON)
+    assert slow.batches == []
+
+
+def test_what_is_no_error_is_the_reply() -> None:
+    made: Batches[int] = Batches("test", lambda items: [n * n for n in items], 10)
+    assert [made.submit(n).result(SOON) for n in (2, 3)] == [4, 9]
+    made.close()
+
+
+def test_a_lone_fiber_does_it_itself() -> None:
+    did: list[int] = []
+
+    def perform(items: Sequence[int]) -> list[int]:
+        did.append(threading.get_ident())
+        return [-n for n in items]
+
+    made: Batches[int] = Batches("test", perform, 10)
+    here, reply = in_a_fiber(lambda: (threading.get_ident(), made.submit(1)))
+    assert reply.done()
+    assert (reply.result(0), did) == (-1, [here])
+    assert made.submit(2).result(SOON) == -2
+    assert did[1] != here
+    made.close()
+
+
+def test_but_not_while_the_thread_is_at_it(slow: Slow) -> None:
+    made = Batches("test", slow, 10)
+    first = made.submit(1)
+    assert slow.busy.wait(SOON)
+    reply = in_a_fiber(lambda: made.submit(2))
+    assert not reply.done()
+    slow.gate.set()
+    assert first.exception(SOON) is reply.exception(SOON) is None
+    assert slow.batches == [[1], [2]]
+    made.close()

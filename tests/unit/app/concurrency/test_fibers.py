@@ -1,0 +1,326 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import pytest
+from greenlet import GreenletExit, getcurrent
+
+from app.concurrency.fibers import (
+    Fiber,
+    Gathered,
+    alone,
+    arrival,
+    blocking,
+    in_fiber,
+    sleep,
+    wait,
+    whose,
+)
+from app.concurrency.future import Reply
+from app.concurrency.loop import LoopThread, process_loop
+from tests.support.fibers import in_a_fiber
+
+SOON = 20
+variable: ContextVar[str] = ContextVar("variable", default="unset")
+
+
+@pytest.fixture
+def loop() -> Iterator[LoopThread]:
+    made = LoopThread()
+    yield made
+    made.close()
+
+
+def start(loop: LoopThread, function: Callable[[], Any]) -> tuple[Fiber, Reply[Any]]:
+    """A fiber that runs a function, and what comes of it."""
+    come: Reply[Any] = Reply()
+
+    def run() -> None:
+        try:
+            come.set_result(function())
+        except BaseException as error:  # noqa: BLE001 - the test's to look at
+            come.set_exception(error)
+
+    made: Reply[Fiber] = Reply()
+
+    def begin() -> None:
+        fiber = Fiber(loop, run)
+        made.set_result(fiber)
+        fiber.begin()
+
+    loop.post(begin)
+    return made.result(SOON), come
+
+
+def run(loop: LoopThread, function: Callable[[], Any]) -> Any:
+    return start(loop, function)[1].result(SOON)
+
+
+class TestWaiting:
+    def test_for_what_is_there(self, loop: LoopThread) -> None:
+        reply: Reply[int] = Reply()
+        reply.set_result(1)
+        assert run(loop, lambda: wait(reply)) == 1
+
+    def test_for_what_comes(self, loop: LoopThread) -> None:
+        reply: Reply[int] = Reply()
+        _, come = start(loop, lambda: wait(reply) + 1)
+        assert run(loop, lambda: "others go on meanwhile")
+        assert not come.done()
+        reply.set_result(1)
+        assert come.result(SOON) == 2
+
+    def test_errors_come_out_where_it_waits(self, loop: LoopThread) -> None:
+        reply: Reply[int] = Reply()
+
+        def handled() -> str:
+            try:
+                wait(reply)
+            except KeyError as error:
+                return repr(error)
+            return "none"
+
+        _, come = start(loop, handled)
+        reply.set_exception(KeyError("x"))
+        assert come.result(SOON) == "KeyError('x')"
+
+    def test_many_at_once_in_any_order(self, loop: LoopThread) -> None:
+        replies: list[Reply[int]] = [Reply() for _ in range(100)]
+        come = [start(loop, lambda r=r: wait(r))[1] for r in replies]
+        for n, reply in reversed(list(enumerate(replies))):
+            reply.set_result(n)
+        assert [c.result(SOON) for c in come] == list(range(100))
+
+    def test_again_and_again(self, loop: LoopThread) -> None:
+        def add() -> int:
+            return sum(wait(loop.submit(asyncio.sleep(0, n))) for n in range(50))
+
+        assert run(loop, add) == sum(range(50))
+
+    def test_outside_it_blocks(self) -> None:
+        reply: Reply[int] = Reply()
+        threading.Timer(0.05, reply.set_result, (3,)).start()
+        assert not in_fiber()
+        assert wait(reply) == 3
+
+    def test_of_a_coroutine(self) -> None:
+        reply: Reply[int] = Reply()
+        work = process_loop().submit(arrival(reply))
+        reply.set_result(4)
+        assert work.result(SOON) == 4
+
+    def test_of_a_coroutine_that_is_cancelled(self) -> None:
+        reply: Reply[int] = Reply()
+        work = process_loop().submit(arrival(reply))
+        process_loop().submit(asyncio.sleep(0)).result(SOON)
+        work.cancel()
+        process_loop().submit(asyncio.sleep(0)).result(SOON)
+        reply.set_result(4)  # nobody is there any more, and that is no error
+        with pytest.raises(asyncio.CancelledError):
+            work.result(SOON)
+
+
+class TestKilling:
+    def test_ends_it_where_it_waits(self, loop: LoopThread) -> None:
+        cleaned = []
+
+        def hold() -> None:
+            try:
+                wait(Reply())
+            finally:
+                cleaned.append(True)
+
+        fiber, come = start(loop, hold)
+        loop.post(fiber.kill)
+        assert isinstance(come.exception(SOON), GreenletExit)
+        assert cleaned == [True]
+
+    def test_an_answer_that_comes_too_late_wakes_nobody(self, loop: LoopThread) -> None:
+        reply: Reply[int] = Reply()
+        fiber, come = start(loop, lambda: wait(reply))
+        loop.post(fiber.kill)
+        loop.post(reply.set_result, 1)
+        assert isinstance(come.exception(SOON), GreenletExit)
+        assert run(loop, lambda: "alive") == "alive"
+
+    def test_an_answer_at_the_same_moment(self, loop: LoopThread) -> None:
+        """The answer was posted before, and is delivered after the kill."""
+        reply: Reply[int] = Reply()
+        fiber, come = start(loop, lambda: wait(reply))
+
+        def both() -> None:
+            reply.set_result(1)
+            fiber.kill()
+
+        loop.post(both)
+        assert isinstance(come.exception(SOON), GreenletExit)
+        assert run(loop, lambda: "alive") == "alive"
+
+    def test_may_wait_while_it_cleans_up(self, loop: LoopThread) -> None:
+        last: Reply[str] = Reply()
+
+        def hold() -> None:
+            try:
+                wait(Reply())
+            finally:
+                sleep(0.01)
+                last.set_result("cleaned")
+
+        fiber, _ = start(loop, hold)
+        loop.post(fiber.kill)
+        assert last.result(SOON) == "cleaned"
+
+    def test_of_one_that_has_ended_does_nothing(self, loop: LoopThread) -> None:
+        fiber, come = start(loop, lambda: 1)
+        assert come.result(SOON) == 1
+        loop.post(fiber.kill)
+        assert run(loop, lambda: "alive") == "alive"
+
+
+class TestBlocking:
+    def test_in_a_thread_while_the_loop_goes_on(self, loop: LoopThread) -> None:
+        gate = threading.Event()
+
+        def block() -> str:
+            assert gate.wait(SOON)
+            return threading.current_thread().name
+
+        _, come = start(loop, lambda: blocking(block))
+        assert run(loop, in_fiber)
+        assert not come.done()
+        gate.set()
+        assert come.result(SOON).startswith("agents-blocking")
+
+    def test_errors(self, loop: LoopThread) -> None:
+        with pytest.raises(ZeroDivisionError):
+            run(loop, lambda: blocking(lambda: 1 // 0))
+
+    def test_elsewhere_it_is_a_call(self) -> None:
+        assert blocking(threading.get_ident) == threading.get_ident()
+
+    def test_sleep(self, loop: LoopThread) -> None:
+        begin = time.monotonic()
+        come = [start(loop, lambda: sleep(0.1))[1] for _ in range(50)]
+        for one in come:
+            one.result(SOON)
+        assert 0.09 < time.monotonic() - begin < 4  # 5 s one after another
+
+
+class TestWhose:
+    def test_a_fibers_and_its_coroutines_and_threads(self, loop: LoopThread) -> None:
+        async def inside() -> list[Any]:
+            child = asyncio.create_task(asyncio.sleep(0, whose()))
+            return [whose(), await child, await asyncio.to_thread(whose)]
+
+        def look() -> bool:
+            me = getcurrent()
+            return [whose(), *wait(loop.submit(inside()))] == [me] * 4
+
+        assert run(loop, look)
+
+    def test_elsewhere_the_thread(self) -> None:
+        assert whose() is getcurrent()
+
+    def test_variables_of_one_are_not_anothers(self, loop: LoopThread) -> None:
+        async def now() -> str:
+            return variable.get()
+
+        def look(name: str) -> list[str]:
+            before = variable.get()
+            variable.set(name)
+            sleep(0.01)
+            return [before, variable.get(), wait(loop.submit(now()))]
+
+        come = {n: start(loop, lambda n=n: look(n))[1] for n in "abc"}
+        assert {n: c.result(SOON) for n, c in come.items()} == {n: ["unset", n, n] for n in "abc"}
+
+    def test_what_a_thread_submits_has_the_threads(self, loop: LoopThread) -> None:
+        """And not those of the fiber that happened to wake the loop."""
+
+        async def now() -> tuple[str, Any]:
+            return variable.get(), whose()
+
+        def begin() -> None:
+            variable.set("the fiber's")
+            loop.post(lambda: None)
+
+        run(loop, begin)
+        token = variable.set("the thread's")
+        try:
+            mine, other = loop.submit(now()).result(SOON)
+        finally:
+            variable.reset(token)
+        assert mine == "the thread's"
+        assert not isinstance(other, Fiber)
+
+
+class TestAlone:
+    """Who may block for a moment."""
+
+    def test_no_thread_of_its_own(self) -> None:
+        assert not alone()  # who submits there goes on, and waits later
+
+    def test_a_loops_only_fiber_and_its_coroutine(self) -> None:
+        async def told() -> bool:
+            return alone()
+
+        def both() -> tuple[bool, bool]:
+            return alone(), wait(process_loop().submit(told()))
+
+        assert in_a_fiber(both) == (True, True)
+
+    def test_a_coroutine_of_no_fiber(self) -> None:
+        async def told() -> bool:
+            return alone()
+
+        assert process_loop().submit(told()).result(SOON) is False
+
+    def test_another_loops_coroutine(self) -> None:
+        async def told() -> bool:
+            return alone()
+
+        assert asyncio.run(told()) is False
+
+    def test_not_beside_another_one_until_that_ends(self) -> None:
+        reply: Reply[None] = Reply()
+        _, ended = start(process_loop(), lambda: wait(reply))
+        assert in_a_fiber(alone) is False
+        reply.set_result(None)
+        ended.result(SOON)
+        assert in_a_fiber(alone) is True
+
+    def test_nor_beside_one_that_was_killed(self) -> None:
+        fiber, _ = start(process_loop(), lambda: wait(Reply()))
+        process_loop().post(fiber.kill)
+        assert in_a_fiber(alone) is True
+
+
+class TestGathered:
+    def test_a_thread_hands_over_at_once(self) -> None:
+        got: list[list[int]] = []
+        gathered = Gathered(got.append)
+        gathered.add(1)
+        gathered.add(2)
+        assert got == [[1], [2]]
+
+    def test_the_fibers_of_a_turn_together_in_their_order(self, loop: LoopThread) -> None:
+        got: list[list[int]] = []
+        gathered = Gathered(got.append)
+
+        def add(n: int) -> Callable[[], None]:
+            return lambda: gathered.add(n)
+
+        def all_at_once() -> None:
+            for n in range(3):
+                loop.post(Fiber(loop, add(n)).begin)
+
+        loop.post(all_at_once)
+        loop.submit(asyncio.sleep(0.01)).result(SOON)
+        run(loop, add(3))
+        loop.submit(asyncio.sleep(0.01)).result(SOON)
+        assert got == [[0, 1, 2], [3]]

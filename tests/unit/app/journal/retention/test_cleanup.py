@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import func, insert, select, update
+
+from app.journal import Journal
+from app.journal.retention.cleanup import Retention, clean_journal, vacuum, what_would_go
+from app.journal.schema.engine import now
+from app.journal.schema.models import Base, DeadLetter, Event, Health, Run, Slot, Step, Worker
+from tests.unit.app.journal.support import (
+    DONE,
+    FAILED,
+    SOON,
+    TIRED,
+    World,
+    claimed,
+    expand,
+    plan,
+    step,
+)
+
+DAY_S = 86_400.0
+KEEP = Retention(succeeded_days=30, others_days=60, dead_letters_days=20)
+ALL = ("runs", "steps", "calls", "joins", "events")
+
+
+def count(world: World) -> dict[str, int]:
+    with world.engine.connect() as c:
+        return {
+            name: c.execute(
+                select(func.count()).select_from(Base.metadata.tables[name])
+            ).scalar_one()
+            for name in ALL
+        }
+
+
+def age(world: World, days: float, *run_ids: str) -> None:
+    """Let runs have been made, and ended, so long ago."""
+    ago = now() - days * DAY_S
+    with world.engine.begin() as c:
+        c.execute(update(Run).where(Run.id.in_(run_ids)).values(created_at=ago))
+        ended = Run.id.in_(run_ids) & Run.finished_at.is_not(None)
+        c.execute(update(Run).where(ended).values(finished_at=ago))
+
+
+def finish(journal: Journal, run_id: str, outcome: Any = DONE) -> None:
+    journal.finish(claimed(journal, run_id, step(run_id)), outcome).result(SOON)
+
+
+def clean(world: World, keep: Retention = KEEP, **more: Any) -> Counter[str]:
+    given: dict[str, Any] = {"batch": 10, "sleep": lambda _: None}
+    return clean_journal(world.engine, keep, **{**given, **more})
+
+
+def test_old_runs_go_with_all_that_hangs_on_them(world: World, journal: Journal) -> None:
+    for p in ("p", "q"):
+        (one,) = expand(journal, p, plan("a", note={"why": "so"}))
+        journal.start_call(one, 0, "model", "f", "k").result(SOON)
+        journal.finish(one, DONE).result(SOON)
+        journal.finish(claimed(journal, p), DONE).result(SOON)
+    age(world, 31, "p")
+    with world.engine.connect() as c:
+        told = what_would_go(c, KEEP)
+    assert told == {"runs": 1, "steps": 2, "calls": 1, "joins": 1, "events": 1}
+    assert clean(world) == {"runs": 1, "steps": 2, "events": 1}
+    assert count(world) == {"runs": 1, "steps": 2, "calls": 1, "joins": 1, "events": 1}
+    assert journal.run_tree("p") is None
+    assert journal.run_tree("q") is not None
+
+
+@pytest.mark.parametrize(
+    ("outcome", "days", "goes"),
+    [(DONE, 29, False), (DONE, 31, True), (FAILED, 31, False), (FAILED, 61, True)],
+)
+def test_by_age_and_state(
+    world: World, journal: Journal, outcome: Any, days: float, goes: bool
+) -> None:
+    finish(journal, "r", outcome)
+    age(world, days, "r")
+    assert clean(world)["runs"] == int(goes)
+
+
+def test_open_runs_stay(world: World, journal: Journal) -> None:
+    claimed(journal, "open", step("open"))
+    journal.postpone(claimed(journal, "later", step("later")), delay_s=9, error=TIRED).result(SOON)
+    age(world, 400, "open", "later")
+    assert not clean(world)
+    assert count(world)["runs"] == 2
+
+
+def test_a_long_run_goes_in_portions_and_a_stop_loses_nothing(
+    world: World, journal: Journal
+) -> None:
+    members = expand(journal, "p", plan(*(f"m{n}" for n in range(25))))
+    for one in members:
+        journal.finish(one, DONE)
+    journal.finish(claimed(journal, "p"), DONE).result(SOON)
+    age(world, 31, "p")
+    portions: list[float] = []
+    assert clean(world, batch=4, lock_s=1e-9, limit_s=60, sleep=portions.append)["steps"] == 26
+    assert len(portions) >= 26 - 3  # after the first one the pace is a row at a time
+    assert sum(count(world).values()) == 0
+
+
+def test_time_is_up(world: World, journal: Journal) -> None:
+    finish(journal, "r")
+    age(world, 31, "r")
+    assert not clean(world, limit_s=0)
+    assert clean(world)["runs"] == 1
+
+
+def test_leftovers(world: World, journal: Journal) -> None:
+    old, fresh = now() - 3 * DAY_S, now()
+    columns = {"state": "healthy", "since": 0.0, "failures": 0, "successes": 1}
+    with world.engine.begin() as c:
+        for target, at in (("agent:gone", old), ("agent:here", fresh)):
+            c.execute(insert(Health).values(target=target, checked_at=at, **columns))
+        for slot, at in ((1, old), (2, fresh)):
+            c.execute(insert(Slot).values(schedule="s", slot=slot, taken_at=at, worker_id="w"))
+    for name in ("gone", "holds"):
+        world.add_worker(id=name)
+    with world.engine.begin() as c:
+        c.execute(update(Worker).where(Worker.name == "worker@here").values(lease_until=old))
+        c.execute(update(Worker).where(Worker.id == journal.me.id).values(lease_until=now() + 60))
+    claimed(journal, "s", step("s"))
+    world.set("s", worker_id="holds")
+    with world.engine.connect() as c:
+        assert what_would_go(c, KEEP) == {"health": 1, "slots": 1, "workers": 1}
+    assert clean(world) == {"health": 1, "slots": 1, "workers": 1}
+    assert world.one(Health).target == "agent:here"
+    assert world.one(Slot).slot == 2
+    with world.engine.connect() as c:
+        assert set(c.execute(select(Worker.id)).scalars()) == {"holds", journal.me.id}
+
+
+def test_every_table_is_kept_small_or_small_by_itself() -> None:
+    """Whoever adds a table decides how its rows go."""
+    cleaned = {"runs", "steps", "calls", "joins", "events", "dead_letters"}
+    cleaned |= {"health", "slots", "workers"}
+    small = {"agents", "memos", "duties"}  # one row for each name
+    assert set(Base.metadata.tables) == cleaned | small
+    assert "run_id" in Event.__table__.columns
+    assert "run_id" in Step.__table__.columns
+
+
+def test_dead_letters_go_by_age(world: World) -> None:
+    letter = {"cause": "c", "reason": "r", "queue": "q", "payload": "p", "raw": "", "size": 0}
+    with world.engine.begin() as c:
+        for i, days in enumerate((19, 21, 40)):
+            c.execute(insert(DeadLetter).values(id=str(i), at=now() - days * DAY_S, **letter))
+        assert what_would_go(c, KEEP) == {"dead_letters": 2}
+    assert clean(world) == {"dead_letters": 2}
+    assert world.one(DeadLetter).id == "0"
+
+
+def test_vacuum_gives_room_back(world: World, journal: Journal) -> None:
+    for n in range(200):
+        finish(journal, f"s{n}")
+    age(world, 31, *(f"s{n}" for n in range(200)))
+    clean(world, batch=1000)
+    vacuum(world.engine)
+    if world.engine.dialect.name == "sqlite":
+        with world.engine.connect() as c:
+            assert c.exec_driver_sql("PRAGMA freelist_count").scalar_one() == 0
+        assert Path(world.url.removeprefix("sqlite:///")).stat().st_size > 0

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from app.journal.schema.engine import as_json, connect, read_clock, reading, relaxed
+from celery_agents.errors import AgentsError, ConfigurationError
+from tests.unit.app.journal.support import World
+
+
+def test_the_databases_clock_tells_seconds_since_the_epoch(world: World) -> None:
+    first = world.clock()
+    assert first == pytest.approx(time.time(), abs=30)
+    time.sleep(0.02)
+    assert 0 < world.clock() - first < 10  # finer than a second
+
+
+def test_the_clock_goes_on_within_a_transaction(world: World) -> None:
+    with world.engine.connect() as c:
+        first = read_clock(c)
+        time.sleep(0.02)
+        assert read_clock(c) > first
+
+
+def test_sqlite_is_durable_and_for_many_processes(sqlite_journal_url: str) -> None:
+    with connect(sqlite_journal_url).connect() as c:
+        found = {
+            p: c.exec_driver_sql(f"PRAGMA {p}").scalar_one()
+            for p in ("journal_mode", "synchronous", "foreign_keys")
+        }
+    assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+
+def test_sqlite_writers_wait_and_readers_do_not(sqlite_journal_url: str) -> None:
+    engine = connect(sqlite_journal_url, timeout_s=0.1)
+    with engine.begin():
+        with (
+            pytest.raises(Exception, match="locked"),
+            connect(sqlite_journal_url, timeout_s=0.1).begin(),
+        ):
+            pass
+        with reading(engine).begin() as c:
+            assert c.execute(text("SELECT count(*) FROM steps")).scalar_one() == 0
+
+
+def test_the_folder_of_an_embedded_journal_is_made(tmp_path: Path) -> None:
+    with connect(f"sqlite:///{tmp_path}/a/b/journal.db").connect() as c:
+        assert c.execute(text("SELECT 1")).scalar_one() == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("no url", "not a database URL"),
+        ("", "not a database URL"),
+        ("mysql://root:hunter2@localhost/db", "'mysql'"),
+        ("sqlite://", "memory"),
+        ("sqlite:///:memory:", "memory"),
+    ],
+)
+def test_urls_of_no_use_are_told(url: str, told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told) as error:
+        connect(url)
+    assert "hunter2" not in str(error.value)
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AgentsError, match="file"):
+        connect(f"sqlite:///{tmp_path}/file/journal.db")
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
+def test_postgres_by_each_of_its_names(scheme: str) -> None:
+    assert connect(f"{scheme}://u:p@host/db").url.drivername == "postgresql+psycopg2"
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(exclude_categories=())),
+    lambda below: (
+        st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=5), below, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(json_values)
+def test_every_value_has_a_form_that_both_databases_take(value: object) -> None:
+    text = as_json(value)
+    text.encode()  # no halves of surrogate pairs
+
+    def refuse(constant: str) -> object:
+        raise AssertionError(constant)
+
+    assert json.loads(text, parse_constant=refuse) == finite(value)
+
+
+def finite(value: object) -> object:
+    match value:
+        case float() if not math.isfinite(value):
+            return None
+        case list():
+            return [finite(v) for v in value]
+        case dict():
+            return {k: finite(v) for k, v in value.items()}
+    return value
+
+
+def test_only_what_is_final_waits_for_the_disk(tmp_path: Path) -> None:
+    """Each transaction says anew how durable it is, whatever its connection did before."""
+    engine = connect(f"sqlite:///{tmp_path / 'journal.db'}")
+    found = []
+    for made in (relaxed(engine), engine, relaxed(engine), engine):
+        with made.begin() as connection:
+            found.append(connection.exec_driver_sql("PRAGMA synchronous").scalar())
+    assert found == [1, 2, 1, 2]
+    engine.dispose()

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, inspect
+
+from app.journal.schema import migrate
+from app.journal.schema.engine import connect
+from app.journal.schema.models import Base
+from app.journal.schema.transactions import in_transaction
+from celery_agents.errors import ConfigurationError
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
+    """An empty database."""
+    if request.param == "sqlite":
+        return connect(f"sqlite:///{tmp_path}/new/journal.db")
+    return connect(request.getfixturevalue("postgres_url"))
+
+
+def tables(engine: Engine) -> set[str]:
+    return set(inspect(engine).get_table_names()) - {"alembic_version"}
+
+
+def test_up_down_and_up_again(empty: Engine) -> None:
+    for _ in range(2):
+        migrate.upgrade(empty)
+        assert tables(empty) == set(Base.metadata.tables)
+        assert in_transaction(empty, migrate.current) == migrate.head()
+        migrate.downgrade(empty, "base")
+        assert tables(empty) == set()
+        assert in_transaction(empty, migrate.current) is None
+    empty.dispose()
+
+
+def test_migrations_make_what_the_models_say(empty: Engine) -> None:
+    migrate.upgrade(empty)
+    with empty.connect() as c:
+        context = MigrationContext.configure(c, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+    empty.dispose()
+
+
+def test_partial_indexes_hold_live_rows_only(empty: Engine) -> None:
+    """Autogenerate does not compare their conditions."""
+    migrate.upgrade(empty)
+    wanted = {i.name for t in Base.metadata.tables.values() for i in t.indexes if partial(i)}
+    made = {
+        i["name"]
+        for t in tables(empty)
+        for i in inspect(empty).get_indexes(t)
+        if any(k.endswith("_where") for k in i.get("dialect_options", {}))
+    }
+    assert made == wanted
+    assert len(wanted) >= 5
+    empty.dispose()
+
+
+@pytest.mark.postgres
+def test_pages_keep_room_for_next_versions(postgres_url: str) -> None:
+    """Autogenerate does not compare this either."""
+    engine = connect(postgres_url)
+    migrate.upgrade(engine)
+    with engine.connect() as c:
+        query = "SELECT relname, reloptions[1] AS option FROM pg_class WHERE relkind = 'r'"
+        made = {row.relname: row.option for row in c.exec_driver_sql(query) if row.option}
+    wanted = {
+        t.name: f"fillfactor={options['fillfactor']}"
+        for t in Base.metadata.tables.values()
+        if (options := t.dialect_options["postgresql"]["with"])
+    }
+    assert made == wanted
+    assert set(wanted) == {"runs", "steps"}
+    engine.dispose()
+
+
+def partial(index: object) -> bool:
+    return bool(index.dialect_options["sqlite"]["where"] is not None)  # type: ignore[attr-defined]  # Index's
+
+
+def test_a_worker_makes_the_schema_of_an_embedded_journal(tmp_path: Path) -> None:
+    engine = connect(f"sqlite:///{tmp_path}/journal.db")
+    migrate.ensure_schema(engine)
+    migrate.ensure_schema(engine)
+    assert tables(engine) == set(Base.metadata.tables)
+    engine.dispose()
+
+
+@pytest.mark.postgres
+def test_a_worker_does_not_change_the_schema_of_a_server(postgres_url: str) -> None:
+    engine = connect(postgres_url)
+    with pytest.raises(ConfigurationError, match=r"is empty, .*agents db upgrade"):
+        migrate.ensure_schema(engine)
+    migrate.upgrade(engine)
+    migrate.ensure_schema(engine)
+    engine.dispose()
+
+
+def test_two_workers_that_start_at_once_make_one_schema(tmp_path: Path) -> None:
+    for n in range(5):
+        engines = [connect(f"sqlite:///{tmp_path}/{n}.db") for _ in range(3)]
+        failures: list[BaseException] = []
+        start = threading.Barrier(len(engines))
+
+        def ensure(
+            engine: Engine,
+            start: threading.Barrier = start,
+            failures: list[BaseException] = failures,
+        ) -> None:
+            start.wait()
+            try:
+                migrate.ensure_schema(engine)
+            except Exception as error:  # noqa: BLE001 - the test shows whatever it was
+                failures.append(error)
+
+        threads = [threading.Thread(target=ensure, args=(e,)) for e in engines]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert failures == []
+        assert tables(engines[0]) == set(Base.metadata.tables)
+        for engine in engines:
+            engine.dispose()
+
+
+def test_two_processes_too(tmp_path: Path) -> None:
+    code = (
+        "import sys; from app.journal.engine import connect; from app.journal import migrate;"
+        "migrate.ensure_schema(connect(sys.argv[1]))"
+    )
+    for n in range(2):
+        argv = [sys.executable, "-c", code, f"sqlite:///{tmp_path}/{n}.db"]
+        children = [subprocess.Popen(argv) for _ in range(2)]
+        assert [child.wait(60) for child in children] == [0, 0]

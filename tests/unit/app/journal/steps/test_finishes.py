@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import insert
+
+from app.journal import Journal
+from app.journal.queries import reads
+from app.journal.schema.engine import now
+from app.journal.schema.models import Call
+from app.journal.schema.rows import Claimed
+from app.journal.steps.calls import Begun, FinishCall
+from app.journal.steps.finishes import FinishStep, PostponeStep
+from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, Usage
+from tests.unit.app.journal.support import (
+    DONE,
+    FAILED,
+    SOON,
+    TIRED,
+    World,
+    batch,
+    claimed,
+    expand,
+    plan,
+    step,
+)
+
+
+@pytest.mark.parametrize("outcome", [DONE, FAILED], ids=["succeeded", "failed"])
+def test_a_finished_step_ends_its_run(world: World, journal: Journal, outcome: Outcome) -> None:
+    assert journal.finish(claimed(journal, "s", step()), outcome).result(SOON).applied
+    row, run = world.row("s"), world.run("s")
+    assert (row.state, run.state) == (outcome.state, outcome.state)
+    assert Outcome.model_validate(row.outcome) == outcome
+    assert Usage.model_validate(run.usage) == outcome.usage
+    assert row.worker_id is None
+    assert row.finished_at == pytest.approx(run.finished_at, abs=5)
+    assert not row.settled
+
+
+@pytest.mark.parametrize("how", ["finish", "postpone", "expand", "give back"])
+def test_who_lost_its_lease_writes_nothing(world: World, journal: Journal, how: str) -> None:
+    late = claimed(journal, "s", step())
+    world.end_lease(journal)
+    claimed(world.journal("other"), "s")
+    before = world.row("s")
+    match how:
+        case "finish":
+            assert not journal.finish(late, DONE).result(SOON).applied
+        case "postpone":
+            assert not journal.postpone(late, delay_s=1, error=TIRED).result(SOON).applied
+        case "expand":
+            assert not journal.expand(late, plan("a")).result(SOON).applied
+        case _:
+            journal.give_back(["s"])
+    assert world.row("s") == before
+    assert world.events("s") == []
+    assert world.run("s").state == "open"
+
+
+def test_only_the_first_finish_of_a_claim_counts(world: World, journal: Journal) -> None:
+    claim = claimed(journal, "s", step())
+    rules = journal.rules
+    first, second = batch(journal, FinishStep(claim, DONE, rules), FinishStep(claim, FAILED, rules))
+    assert (first.applied, second.applied) == (True, False)
+    assert not journal.finish(claim, FAILED).result(SOON).applied
+    assert world.row("s").state == "succeeded"
+
+
+def test_a_failed_attempt_is_counted_and_told(world: World, journal: Journal) -> None:
+    claim = claimed(journal, "s", step())
+    assert journal.postpone(claim, delay_s=30, error=TIRED).result(SOON).applied
+    row = world.row("s")
+    assert (row.state, row.attempts, row.worker_id) == ("ready", 1, None)
+    assert ErrorInfo.model_validate(row.error) == TIRED
+    assert row.ready_at == pytest.approx(world.clock() + 30, abs=5)
+    assert row.wake_at == pytest.approx(row.ready_at + 10, abs=1)
+    told = {"attempt": 1, "delay_s": 30, "error": "unavailable"}
+    assert world.events("s") == [("retry", told)]
+    assert journal.read(reads.retries) == 1
+
+
+def test_one_that_was_refused_costs_no_attempt(world: World, journal: Journal) -> None:
+    claim = claimed(journal, "s", step())
+    after = journal.postpone(claim, delay_s=30, error=TIRED, refused_within_s=99).result(SOON)
+    assert (after.applied, after.wakes) == (True, [])  # it is sent again when the wait is over
+    row = world.row("s")
+    assert (row.state, row.attempts, row.worker_id) == ("ready", 0, None)
+    assert ErrorInfo.model_validate(row.error) == TIRED
+    assert row.ready_at == pytest.approx(world.clock() + 30, abs=5)
+    assert row.deadline_at == pytest.approx(world.clock() + 99, abs=5)
+    assert world.events("s") == []
+
+
+def test_a_step_that_is_given_back_costs_no_attempt(world: World, journal: Journal) -> None:
+    journal.postpone(claimed(journal, "s", step()), delay_s=0).result(SOON)
+    assert (world.row("s").attempts, world.row("s").error) == (0, None)
+    assert world.events("s") == []
+    again = claimed(journal, "s")
+    assert (again.attempt, again.token) == (1, 2)
+
+
+def test_a_settled_step(world: World, journal: Journal) -> None:
+    journal.finish(claimed(journal, "s", step()), DONE).result(SOON)
+    journal.settle("s", 1).result(SOON)
+    assert world.row("s").settled
+    journal.settle("unheard of", 1).result(SOON)  # a message whose row was never made
+
+
+def test_members_have_no_successors_of_their_own(world: World, journal: Journal) -> None:
+    (one,) = expand(journal, "p", plan("a"))
+    journal.finish(one, DONE).result(SOON)
+    assert world.row(one.id).settled
+
+
+def test_a_batch_of_finishes_and_claims(world: World, journal: Journal) -> None:
+    claims = [claimed(journal, f"s{n}", step(f"s{n}")) for n in range(3)]
+    found = batch(
+        journal,
+        PostponeStep(claims[0], delay_s=0, error=None, cancelled=FAILED, rules=journal.rules),
+        FinishStep(claims[1], DONE, journal.rules),
+        FinishStep(claims[2], FAILED, journal.rules),
+    )
+    assert [f.applied for f in found] == [True] * 3
+    assert [world.row(f"s{n}").state for n in range(3)] == ["ready", "succeeded", "failed"]
+
+
+# ---------------------------------------------------------------- calls
+
+
+def call(journal: Journal, claim: Claimed, seq: int, value: str | None, mark: str = "f") -> None:
+    """Make a call; without a value it stays in flight."""
+    journal.start_call(claim, seq, "model", mark, f"key-{seq}").result(SOON)
+    if value is not None:
+        journal.finish_call(claim, seq, Answer(value=value).compact()).result(SOON)
+
+
+def test_answers_come_back_to_a_later_attempt(world: World, journal: Journal) -> None:
+    first = claimed(journal, "s", step())
+    call(journal, first, 0, "one")
+    call(journal, first, 1, None)
+    journal.start_call(first, 2, "model", "f", "key-2").result(SOON)
+    journal.finish_call(first, 2, None, TIRED).result(SOON)
+    assert journal.finished_calls("s") == {(0, "f"): {"value": "one"}}
+    journal.postpone(first, delay_s=0, error=TIRED).result(SOON)
+    second = claimed(journal, "s")
+    call(journal, second, 1, "two")
+    assert journal.finished_calls("s") == {(0, "f"): {"value": "one"}, (1, "f"): {"value": "two"}}
+    rows = [(r.seq, r.token, r.finished_at is not None, r.error) for r in world.calls("s")]
+    assert rows == [
+        (0, 1, True, None),
+        (1, 1, False, None),  # in flight when its attempt ended
+        (1, 2, True, None),
+        (2, 1, True, TIRED.compact()),
+    ]
+    assert journal.read(reads.calls_made_twice) == 0
+
+
+def test_a_call_that_was_made_again_although_it_had_finished_is_counted(
+    world: World,
+    journal: Journal,
+) -> None:
+    first = claimed(journal, "s", step())
+    call(journal, first, 0, "one")
+    call(journal, first, 1, "two", "old")
+    journal.postpone(first, delay_s=0, error=TIRED).result(SOON)
+    second = claimed(journal, "s")
+    call(journal, second, 1, "two", "new")  # another request: not the same call
+    assert journal.read(reads.calls_made_twice) == 0
+    assert journal.start_call(second, 0, "model", "f", "k").result(SOON) is Begun.KNOWN
+    assert journal.read(reads.calls_made_twice) == 0
+    again = {"step_id": "s", "seq": 0, "token": 2, "name": "m", "fingerprint": "f"}
+    with world.engine.begin() as c:
+        c.execute(insert(Call).values(idempotency_key="k", started_at=now() + 60, **again))
+    assert journal.read(reads.calls_made_twice) == 1
+
+
+def test_a_call_is_written_down_once_for_a_claim(world: World, journal: Journal) -> None:
+    claim = claimed(journal, "s", step())
+    call(journal, claim, 0, "one")
+    call(journal, claim, 0, None)
+    assert len(world.calls("s")) == 1
+
+
+def test_a_last_call_and_the_end_of_its_step_in_one_batch(world: World, journal: Journal) -> None:
+    claim = claimed(journal, "s", step())
+    call(journal, claim, 0, None)
+    batch(
+        journal,
+        FinishStep(claim, DONE, journal.rules),
+        FinishCall(claim, 0, Answer(value=1).compact()),
+    )
+    assert world.calls("s")[0].finished_at is not None
+    assert world.row("s").state == State.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    "value", ["\0", "\ud800", "🤖", "'; --", 10**30, {"\0": ["\ud800"]}, -0.0, 10**4299]
+)
+def test_whatever_an_agent_answers_can_be_written(
+    world: World, journal: Journal, value: object
+) -> None:
+    """Or else a paid answer is lost, and paid again."""
+    claim = claimed(journal, "s", step())
+    call(journal, claim, 0, None)
+    answer = Answer.model_validate({"value": value})
+    journal.finish_call(claim, 0, answer.compact()).result(SOON)
+    outcome = Outcome(state=State.SUCCEEDED, value=answer.value)
+    assert journal.finish(claim, outcome).result(SOON).applied
+    assert Outcome.model_validate(world.row("s").outcome).value == value

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from functools import partial
+
+import pytest
+from sqlalchemy import delete
+
+from app.journal import Journal
+from app.journal.schema.models import Worker
+from app.journal.schema.rows import Refusal
+from app.journal.tables.workers import take_duty
+from tests.unit.app.journal.support import (
+    DONE,
+    SOON,
+    World,
+    claimed,
+    expand,
+    plan,
+    refused,
+    step,
+)
+
+
+@pytest.fixture(scope="module")
+def gone_pid() -> int:
+    """The id of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        child.wait()
+    return child.pid
+
+
+def lease(world: World, worker_id: str) -> float:
+    until: float = world.one(Worker, Worker.id == worker_id).lease_until
+    return until - world.clock()
+
+
+def test_a_worker_has_a_lease_from_its_start(world: World, journal: Journal) -> None:
+    assert lease(world, journal.me.id) == pytest.approx(600, abs=5)
+    me = world.one(Worker, Worker.id == journal.me.id)
+    assert (me.name, me.pid, me.host) == ("worker@here", os.getpid(), socket.gethostname())
+
+
+def test_a_worker_that_comes_back_frees_its_former_steps(world: World, gone_pid: int) -> None:
+    former = world.journal("w", pid=gone_pid)
+    claimed(former, "s", step())
+    back = world.journal("w")
+    assert lease(world, former.me.id) < 0
+    assert claimed(back, "s").token == 2
+
+
+@pytest.mark.parametrize(
+    ("former", "gone"),
+    [
+        ({"name": "w", "pid": os.getppid()}, False),  # two workers share a name by mistake
+        ({"name": "other"}, False),
+        ({"name": "w", "host": "elsewhere"}, True),  # the name has moved to this host
+        ({"name": "w", "pid": os.getpid()}, True),  # the first process of its container, as ever
+    ],
+)
+def test_only_a_former_worker_of_the_name_that_is_gone_loses_its_lease(
+    world: World, former: dict[str, object], gone: bool
+) -> None:
+    world.add_worker(**{"host": socket.gethostname(), "pid": 1, **former})
+    world.journal("w")
+    assert (lease(world, "old") < 0) is gone
+
+
+def test_a_heartbeat_extends_the_lease_and_tells_what_runs(world: World, journal: Journal) -> None:
+    first, second = (claimed(journal, i, step(i)) for i in ("s1", "s2"))
+    journal.finish(claimed(journal, "s3", step("s3")), DONE).result(SOON)
+    claimed(world.journal("other"), "s4", step("s4"))
+    world.set("s2", cancel_requested=True)
+    world.end_lease(journal, ago_s=-1)
+    beat = journal.beat()
+    assert beat.alive
+    assert beat.running == {"s1": first.token, "s2": second.token}
+    assert beat.cancelled == ["s2"]
+    assert lease(world, journal.me.id) == pytest.approx(600, abs=5)
+
+
+def test_a_worker_that_was_forgotten_registers_again(world: World, journal: Journal) -> None:
+    with world.engine.begin() as c:
+        c.execute(delete(Worker))
+    assert not journal.beat().alive
+    assert journal.beat().alive
+    assert lease(world, journal.me.id) > 0
+
+
+def test_a_heartbeat_tells_what_another_worker_took(world: World, journal: Journal) -> None:
+    claimed(journal, "s", step())
+    world.end_lease(journal)
+    claimed(world.journal("other"), "s")
+    assert journal.beat().running == {}
+
+
+def test_steps_are_given_back(world: World, journal: Journal) -> None:
+    other = world.journal("other")
+    for journal_, i in ((journal, "s1"), (journal, "s2"), (other, "s3")):
+        claimed(journal_, i, step(i))
+    journal.give_back(["s1", "s3"])
+    assert [world.row(f"s{n}").state for n in (1, 2, 3)] == ["ready", "running", "running"]
+    assert claimed(other, "s1").attempt == 1  # nobody ran it
+    journal.give_back([])
+
+
+def test_who_leaves_gives_back_what_it_holds(world: World, journal: Journal) -> None:
+    leaving = world.journal("leaving")
+    claimed(leaving, "s", step())
+    claimed(journal, "kept", step("kept"))
+    expand(leaving, "p", plan("a"))
+    world.journals.remove(leaving)
+    leaving.close()
+    assert (world.row("s").state, world.row("s").attempts) == ("ready", 0)
+    assert world.row("s").wake_at <= world.clock()
+    assert (world.row("kept").state, world.row("p").state) == ("running", "waiting")
+    assert claimed(journal, "s").attempt == 1
+    assert refused(journal, "p") is Refusal.WAITING
+    with pytest.raises(Exception, match="No row"):
+        world.one(Worker, Worker.id == leaving.me.id)
+
+
+def test_a_duty_has_one_holder(world: World) -> None:
+    journals = [world.journal(f"w{n}") for n in range(4)]
+    start = threading.Barrier(len(journals))
+    took: list[str] = []
+
+    def take(journal: Journal) -> None:
+        start.wait()
+        if journal.transaction(lambda c: take_duty(c, "recovery", journal.me.id, 600)):
+            took.append(journal.me.id)
+
+    threads = [threading.Thread(target=take, args=(j,)) for j in journals]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(SOON)
+    (holder,) = took
+    again = [
+        j.transaction(partial(take_duty, name="recovery", holder=j.me.id, lease_s=600))
+        for j in journals
+    ]
+    assert [j.me.id for j, ok in zip(journals, again, strict=True) if ok] == [holder]
+
+
+def test_a_duty_falls_to_another_when_its_lease_ends(world: World, journal: Journal) -> None:
+    other = world.journal("other")
+    assert journal.transaction(lambda c: take_duty(c, "recovery", "a", -1))
+    assert other.transaction(lambda c: take_duty(c, "recovery", "b", 600))
+    assert not journal.transaction(lambda c: take_duty(c, "recovery", "a", 600))
+    assert journal.transaction(lambda c: take_duty(c, "another", "a", 600))

@@ -1,0 +1,99 @@
+"""No more at once than permits, in the order in which they were asked for, and none is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from app.concurrency.fibers import Fiber, wait
+from app.concurrency.future import Reply
+from app.concurrency.loop import LoopThread
+from app.pool.permits import Permits, permit
+
+SOON = 5
+
+
+@pytest.fixture
+def loop() -> Iterator[LoopThread]:
+    made = LoopThread()
+    yield made
+    made.close()
+
+
+class World:
+    """Fibers that each ask for a permit and then wait to be told that their work is over."""
+
+    def __init__(self, loop: LoopThread, limit: int) -> None:
+        self.loop = loop
+        self.permits = Permits(limit)
+        self.at_work: list[int] = []
+        self.over: dict[int, Reply[None]] = {}
+        self.fibers: dict[int, Fiber] = {}
+
+    def start(self, number: int) -> None:
+        def work() -> None:
+            with self.permits.one():
+                self.at_work.append(number)
+                wait(self.over[number])
+            self.at_work.remove(number)
+
+        def begin() -> None:  # a fiber belongs to the thread that makes it
+            self.fibers[number] = Fiber(self.loop, work)
+            self.fibers[number].begin()
+
+        self.over[number] = Reply()
+        self.do(begin)
+
+    def do(self, call: object, *args: object) -> None:
+        """Something on the loop's thread; returns when it, and what followed from it, is done."""
+        done = threading.Event()
+        self.loop.post(call, *args)  # type: ignore[arg-type] - any callable
+        self.loop.submit(asyncio.sleep(0.02)).add_done_callback(lambda _: done.set())
+        assert done.wait(SOON)
+
+    def end(self, number: int) -> None:
+        self.do(self.over[number].set_result, None)
+
+
+def test_no_more_than_there_are(loop: LoopThread) -> None:
+    world = World(loop, 2)
+    for number in range(4):
+        world.start(number)
+    assert world.at_work == [0, 1]
+    world.end(1)
+    assert world.at_work == [0, 2]
+    world.end(0)
+    assert world.at_work == [2, 3]
+
+
+def test_one_that_ends_while_it_waits_loses_none(loop: LoopThread) -> None:
+    world = World(loop, 1)
+    for number in range(3):
+        world.start(number)
+    world.do(world.fibers[1].kill)
+    world.end(0)
+    assert world.at_work == [2]
+    world.end(2)
+    world.start(3)
+    assert world.at_work == [3]
+
+
+def test_more_and_fewer(loop: LoopThread) -> None:
+    world = World(loop, 1)
+    for number in range(4):
+        world.start(number)
+    world.do(world.permits.change, 1)
+    assert world.at_work == [0, 1]
+    world.do(world.permits.change, -1)
+    world.end(0)
+    assert world.at_work == [1]
+    world.end(1)
+    assert world.at_work == [2]
+
+
+def test_outside_of_the_pool_there_are_none_to_ask_for() -> None:
+    with permit():
+        pass
