@@ -32,7 +32,7 @@ from agents.kinds.model import ModelBackend
 from agents.kinds.scripted import ScriptedBackend
 from agents.models.providers import make_provider
 from agents.net.clients import ResolveSecret, SharedClients
-from agents.tools.tool import worst
+from agents.tools.base import worst
 from celery_agents.agent import AgentMark, Effects, mark_of
 from celery_agents.contracts.base import Name
 from celery_agents.contracts.compensation import Compensation

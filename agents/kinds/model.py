@@ -25,7 +25,7 @@ from agents.models.provider import (
 )
 from agents.patterns.vote.options import match
 from agents.schema import ballot_schema, problem
-from agents.tools.tool import ToolError, load_tools, worst
+from agents.tools.base import ToolError, load_tools, worst
 from agents.values import digest, parse_json, sendable, shown, text_of
 from celery_agents.agent import Effects
 from celery_agents.contracts.base import JsonValue

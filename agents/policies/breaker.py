@@ -2,7 +2,8 @@
 
 The policy is a value and the transitions are pure functions of a breaker's record and the time;
 the Lua of ``app/admission/breaker.py`` does the same inside Redis, for all workers at once, and a
-test holds the two together. After M. Nygard, "Release It!", 2007, with a failure rate over a sliding window.
+test holds the two together. After M. Nygard, "Release It!", 2007, with a failure rate over a
+sliding window.
 """
 
 from __future__ import annotations

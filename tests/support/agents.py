@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.base import Answer, StepContext
-from agents.tools.tool import tool
+from agents.tools.base import tool
 from celery_agents import Usage, agent
 from celery_agents.errors import AgentFailedError, ProviderUnavailableError
 

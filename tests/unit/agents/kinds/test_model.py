@@ -12,7 +12,7 @@ from agents.base import Answer, Turn
 from agents.kinds.model import ModelBackend
 from agents.models.config import ModelConfig
 from agents.models.provider import Completion, OnText, Reply, Request, Tokens, ToolCall
-from agents.tools.tool import tool
+from agents.tools.base import tool
 from celery_agents.errors import (
     AgentFailedError,
     AgentsError,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from agents.tools.tool import Tool, ToolError, load_tool, tool, worst
+from agents.tools.base import Tool, ToolError, load_tool, tool, worst
 from celery_agents.errors import (
     ConfigurationError,
     ProviderRefusedError,

@@ -70,7 +70,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[httpx2.Request]:
         return httpx2.AsyncClient(transport=httpx2.MockTransport(answer))
 
     for module in ("openai", "anthropic", "google", "http"):
-        monkeypatch.setattr(f"agents.backends.{module}.http_client", made)
+        monkeypatch.setattr(f"agents.models.{module}.http_client", made)
     return requests
 
 
