@@ -51,8 +51,10 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "worker_soft_shutdown_timeout": 30.0,  # running steps may end; host grace 90 s and more
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,  # outlive any outage; the default gives up
-        "broker_transport": "app.messaging.transport:Transport",  # takes in one step, keeps dead letters
-        "worker_consumer": "app.messaging.consumer:Consumer",  # a malformed task must not end the worker
+        # It takes in one step, and keeps dead letters.
+        "broker_transport": "app.messaging.transport:Transport",
+        # A malformed task must not end the worker.
+        "worker_consumer": "app.messaging.consumer:Consumer",
         "broker_transport_options": {
             **transport_options(
                 visibility_timeout_s=settings.visibility_timeout_s,

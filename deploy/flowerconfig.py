@@ -1,7 +1,7 @@
 """Flower's settings: columns that read as runs, and what it must not show.
 
 Flower shows what the events carry. Arguments are cut and redacted where they are published
-(celery_agents.shown), so the API shows no more than the pages. ``format_task`` only shortens.
+(celery_agents.wire.shown), so the API shows no more than the pages. ``format_task`` only shortens.
 Set FLOWER_BASIC_AUTH ("user:password") in the environment; /metrics and /healthcheck answer
 without it, so Flower listens on loopback unless it is told otherwise.
 """

@@ -1,0 +1,1 @@
+"""What an agent can be: a function, a model, an HTTP service, a script."""

@@ -1,0 +1,1 @@
+"""Model APIs: their requests, the reading of their answers, prices."""

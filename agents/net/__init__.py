@@ -1,0 +1,1 @@
+"""HTTP clients, and what their errors mean."""

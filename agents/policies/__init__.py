@@ -1,0 +1,1 @@
+"""Policies as pure functions of values and time."""

@@ -1,8 +1,9 @@
 """Circuit breakers: when an agent that keeps failing is left alone for a while.
 
 The policy is a value and the transitions are pure functions of a breaker's record and the time;
-the Lua of ``app/admission/breaker.py`` does the same inside Redis, for all workers at once, and a test holds
-the two together. After M. Nygard, "Release It!", 2007, with a failure rate over a sliding window.
+the Lua of ``app/admission/breaker.py`` does the same inside Redis, for all workers at once, and a
+test holds the two together. After M. Nygard, "Release It!", 2007, with a failure rate over a
+sliding window.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Whether an agent may be asked now: breakers and health."""

@@ -1,8 +1,8 @@
 """Circuit breakers in Redis, shared by all workers: one script asks, one tells, one looks.
 
 Each is atomic, on Redis's own clock, and shares its round trip with those of other calls. The
-rules are those of ``agents/policies/breaker.py``. While Redis is down every call is let through: a breaker
-spares calls that would fail, it must not become what fails.
+rules are those of ``agents/policies/breaker.py``. While Redis is down every call is let through: a
+breaker spares calls that would fail, it must not become what fails.
 """
 
 from __future__ import annotations

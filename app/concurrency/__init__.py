@@ -1,0 +1,1 @@
+"""Threads, the loop, fibers, futures, batches: the ground of all else."""

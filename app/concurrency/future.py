@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Reply(Generic[T]):
-    """A value to come, or an error; set once, by any thread. See :mod:`app.concurrency.fibers` to wait."""
+    """A value to come, or an error; set once, by any thread. To wait: app/concurrency/fibers.py."""
 
     __slots__ = ("_callbacks", "_done", "_error", "_lock", "_value")
 

@@ -1,0 +1,1 @@
+"""How a step runs: Celery's task, the context of an agent, what is published after."""

@@ -1,4 +1,4 @@
-"""A claimed step as the code that runs it sees it (the StepContext of agents.backends.base)."""
+"""A claimed step as the code that runs it sees it (the StepContext of agents.base)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""What goes on beside steps: recovery, retention, dead letters, health, the endpoint."""

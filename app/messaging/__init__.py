@@ -1,0 +1,1 @@
+"""Messages: transport, consumer, producer, results, queues."""

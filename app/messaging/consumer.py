@@ -51,7 +51,7 @@ class Consumer(CeleryConsumer):
     def call_soon_ack(self, p: Any, *args: Any, **kwargs: Any) -> Any:
         """Acknowledge at this turn of the loop: at the next one it may sleep before it looks.
 
-        The transport only notes it here, and writes all that a turn brings (app/messaging/transport.py).
+        The transport only notes it here, and writes all that a turn brings (see transport.py).
         """
         if self.hub and threading.get_ident() == self.hub._loop_thread:  # noqa: SLF001
             return p(*args, **kwargs)

@@ -3,7 +3,8 @@
 ``celery worker -P custom`` with ``CELERY_CUSTOM_WORKER_POOL=app.pool:CoroutinePool``, or the
 setting ``worker_pool``. Three kinds of tasks run in it:
 
-- **steps**: Celery's own tracer in a fiber (:mod:`app.concurrency.fibers`), the agent's coroutine on the loop;
+- **steps**: Celery's own tracer in a fiber (:mod:`app.concurrency.fibers`), the agent's coroutine
+  on the loop;
 - **coroutine functions** of any Celery app (``async def`` tasks): the same;
 - other tasks: in threads, as in Celery's threads pool.
 

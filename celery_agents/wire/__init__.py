@@ -1,0 +1,1 @@
+"""What goes over the broker: messages, signatures, results, ids."""

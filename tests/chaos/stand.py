@@ -33,7 +33,7 @@ JournalKind = Literal["sqlite", "postgres"]
 PATIENT = RetryPolicy(max_attempts=30, base_delay_s=0.1, max_delay_s=1.0)
 _COMMON = ("--without-mingle", "--without-gossip", "-Q", "agents,agents.control")
 _MIGRATING = threading.Lock()  # Alembic keeps what it is doing in globals
-#: After so long without an answer a client that waits sends its run again (celery_agents.run).
+#: After so long without an answer a client that waits sends its run again (client/run.py).
 _SEND_AGAIN_S = 5.0
 _SABOTAGE = """
 from tests.chaos import sabotage

@@ -1,0 +1,1 @@
+"""Gather: all members, one answer put together."""

@@ -1,0 +1,1 @@
+"""Tables, migrations, connections, transactions and locks."""

@@ -1,0 +1,1 @@
+"""What happens to a step: insert, claim, call, expand, finish, cancel, approve, undo."""

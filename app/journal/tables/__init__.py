@@ -1,0 +1,1 @@
+"""Small tables: workers, ticks of schedules, memos, agents, health."""

@@ -1,0 +1,1 @@
+"""Group commit, and the short ways of each database."""

@@ -384,7 +384,7 @@ class TestRequests:
     ) -> None:
         server.script(Does(text="ok"))
         made: list[Any] = []
-        module = f"agents.backends.{provider}"
+        module = f"agents.models.{provider}"
 
         def remembered(httpx2: Any) -> Any:
             made.append(http_client(httpx2))

@@ -69,8 +69,8 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[httpx2.Request]:
     def made(_: Any) -> httpx2.AsyncClient:
         return httpx2.AsyncClient(transport=httpx2.MockTransport(answer))
 
-    for module in ("openai", "anthropic", "google", "http"):
-        monkeypatch.setattr(f"agents.backends.{module}.http_client", made)
+    for module in ("models.openai", "models.anthropic", "models.google", "kinds.http"):
+        monkeypatch.setattr(f"agents.{module}.http_client", made)
     return requests
 
 

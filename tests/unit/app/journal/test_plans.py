@@ -308,9 +308,8 @@ def _people(world: World, journal: Journal) -> None:
 
 
 def test_no_statement_reads_a_whole_table(large: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "app.journal.retention.chunks._LARGEST", 100
-    )  # of thousands it may read them all
+    # Of thousands it may read them all.
+    monkeypatch.setattr("app.journal.retention.chunks._LARGEST", 100)
     plans = Plans()
     journal = large.journal()
     plans.watch(large, journal)

@@ -133,7 +133,8 @@ def test_two_workers_that_start_at_once_make_one_schema(tmp_path: Path) -> None:
 
 def test_two_processes_too(tmp_path: Path) -> None:
     code = (
-        "import sys; from app.journal.engine import connect; from app.journal import migrate;"
+        "import sys; from app.journal.schema import migrate; from app.journal.schema.engine import "
+        "connect;"
         "migrate.ensure_schema(connect(sys.argv[1]))"
     )
     for n in range(2):
