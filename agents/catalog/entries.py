@@ -11,9 +11,9 @@ function = "my_app.agents:greet"
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, model_validator
 
 from agents.kinds.http import HttpConfig
 from agents.kinds.scripted import ScriptedConfig
@@ -27,6 +27,7 @@ from celery_agents.contracts.compensation import Compensation
 class Described(Contract):
     """What every entry has."""
 
+    kind: str
     description: str = ""
     effects: Effects = "idempotent"
     #: The agent that answers while this one is unhealthy or its breaker is open.
@@ -54,6 +55,11 @@ class ModelEntry(Described, ModelConfig):
     #: Asked with GET at each health check; otherwise it is enough that the host takes connections.
     health_url: HttpUrl | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _provider(cls, table: Any) -> Any:
+        return {**table, "provider": table.get("kind")} if isinstance(table, dict) else table
+
 
 class HttpEntry(Described, HttpConfig):
     """An HTTP service."""
@@ -76,10 +82,3 @@ class ScriptedEntry(Described, ScriptedConfig):
     """A deterministic agent, for tests."""
 
     kind: Literal["scripted"]
-
-
-Entry = Annotated[
-    FunctionEntry | ModelEntry | HttpEntry | CeleryEntry | ScriptedEntry,
-    Field(discriminator="kind"),
-]
-entry_adapter: TypeAdapter[Entry] = TypeAdapter(Entry)

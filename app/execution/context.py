@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -63,6 +63,10 @@ class Step:
 
     @property
     def tries(self) -> int:
+        return self.claim.token
+
+    @property
+    def token(self) -> int:
         return self.claim.token
 
     @property
@@ -171,6 +175,15 @@ class Step:
                 self.runtime.journal.finished_calls, self.claim.id
             )
         return self._before
+
+    async def note(self, kind: str, data: Sequence[dict[str, str]]) -> None:
+        """Write events of this step; a journal that is away fails nothing: they are for people."""
+        try:
+            await asyncio.to_thread(
+                self.runtime.journal.note, self.run_id, self.step_id, kind, data
+            )
+        except AgentsError as error:
+            log.warning("Events of %s were not written: %s", self.step_id, error)
 
     async def progress(self, **fields: JsonValue) -> None:
         """Send a ``task-progress`` event for Flower and other watchers; never fails the step.
