@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
 from typing import Any
 
 from kombu import Exchange, Queue
@@ -11,6 +12,13 @@ from beat_schedules import schedule
 from celery_agents import names
 from celery_agents.transport import transport_options
 
+#: The group of entry points under which packages offer modules with patterns of their own.
+PATTERNS = "celery_agents.patterns"
+
+
+def _offered() -> list[str]:
+    return sorted({point.module for point in entry_points(group=PATTERNS)})
+
 
 def celery_config(settings: Settings) -> dict[str, Any]:
     """The configuration of an app for these settings."""
@@ -19,7 +27,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         # Where
         "broker_url": broker_url,
         "result_backend": f"app.messaging.results:JournalBackend+{broker_url}",
-        "include": ["tasks"],  # named, not imported: imports run downwards
+        "include": ["tasks", *_offered()],  # named, not imported: imports run downwards
         # JSON only: a pickle in the broker would run anything in the worker.
         "task_serializer": "json",
         "result_serializer": "json",

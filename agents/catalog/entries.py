@@ -11,9 +11,9 @@ function = "my_app.agents:greet"
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, TypeAdapter, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from agents.kinds.http import HttpConfig
 from agents.kinds.scripted import ScriptedConfig
@@ -40,6 +40,7 @@ ResultUrl = Annotated[str, Field(max_length=2000), AfterValidator(_result_url)]
 class Described(Contract):
     """What every entry has."""
 
+    kind: str
     description: str = ""
     effects: Effects = "idempotent"
     #: The agent that answers while this one is unhealthy or its breaker is open.
@@ -66,6 +67,11 @@ class ModelEntry(Described, ModelConfig):
     provider: Literal["openai", "anthropic", "google"] = "openai"  # follows from kind
     #: Asked with GET at each health check; otherwise it is enough that the host takes connections.
     health_url: HttpUrl | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _provider(cls, table: Any) -> Any:
+        return {**table, "provider": table.get("kind")} if isinstance(table, dict) else table
 
 
 class HttpEntry(Described, HttpConfig):
@@ -101,10 +107,3 @@ class ScriptedEntry(Described, ScriptedConfig):
     """A deterministic agent, for tests."""
 
     kind: Literal["scripted"]
-
-
-Entry = Annotated[
-    FunctionEntry | ModelEntry | HttpEntry | CeleryEntry | ScriptedEntry,
-    Field(discriminator="kind"),
-]
-entry_adapter: TypeAdapter[Entry] = TypeAdapter(Entry)

@@ -14,12 +14,11 @@ import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
-from ipaddress import ip_address
 from urllib.parse import urlsplit
-from urllib.request import ProxyHandler, build_opener, getproxies, proxy_bypass
+from urllib.request import ProxyHandler, build_opener
 
 from agents.base import Answer, Turn
-from agents.catalog.entries import CeleryEntry, Entry, HttpEntry, ModelEntry
+from agents.catalog.checks import Check, Connect, Get, Question, Served, proxy_of
 from agents.catalog.registry import Registered
 from agents.performing import Perform, performed
 from agents.threads import InThread, in_thread
@@ -28,13 +27,6 @@ from celery_agents.errors import redact
 
 #: Checks under way at once.
 AT_ONCE = 32
-#: Where the SDKs go when an entry has no ``base_url``.
-_HOSTS = {
-    "openai": "https://api.openai.com",
-    "anthropic": "https://api.anthropic.com",
-    "google": "https://generativelanguage.googleapis.com",
-}
-_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,102 +38,19 @@ class Probe:
     latency_ms: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Connect:
-    """The host takes a connection."""
-
-    host: str
-    port: int
-    tls: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Get:
-    """The URL answers without an error."""
-
-    url: str
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """Some worker serves the queue."""
-
-    queue: str
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """The agent answers."""
-
-    agent: str
-    text: str
-
-
-Check = Connect | Get | Served | Question
 #: Gives the queues that are served; blocks for about a second, so it runs in a thread.
 Queues = Callable[[], set[str]]
-
-
-def provider_of(entry: Entry) -> str | None:
-    """The target that stands for a model's provider; another server is another provider."""
-    if not isinstance(entry, ModelEntry):
-        return None
-    host = f"@{urlsplit(entry.base_url).netloc}" if entry.base_url else ""
-    return f"provider:{entry.provider}{host}"
 
 
 def checks_of(agents: Iterable[Registered]) -> dict[str, Check | None]:
     """How each agent and provider is looked at; None where there is nothing to look at."""
     found: dict[str, Check | None] = {}
     for agent in agents:
-        found[f"agent:{agent.name}"] = _check(agent)
-        if isinstance(agent.entry, ModelEntry):
-            found[provider_of(agent.entry) or ""] = connection_to(_url(agent.entry))
+        question = agent.entry.probe if agent.entry is not None else None
+        found[agent.target] = agent.check if question is None else Question(agent.name, question)
+        if agent.provider is not None:
+            found[agent.provider.target] = agent.provider.check
     return found
-
-
-def _check(agent: Registered) -> Check | None:
-    entry = agent.entry
-    if entry is not None and entry.probe is not None:
-        return Question(agent.name, entry.probe)
-    match entry:
-        case HttpEntry() | ModelEntry():
-            return Get(entry.health_url) if entry.health_url else connection_to(_url(entry))
-        case CeleryEntry():
-            return Served(entry.queue)
-        case _:
-            return None
-
-
-def _url(entry: HttpEntry | ModelEntry) -> str:
-    if isinstance(entry, HttpEntry):
-        return entry.url
-    return entry.base_url or _HOSTS[entry.provider]
-
-
-def connection_to(url: str) -> Connect:
-    """Where a client of this URL connects first: its host, or the proxy of the environment."""
-    parts = urlsplit(url)
-    if proxy := _proxy_of(parts.scheme, parts.hostname or ""):
-        parts = urlsplit(proxy)
-    scheme = parts.scheme if parts.scheme in _PORTS else "http"
-    return Connect(parts.hostname or "", parts.port or _PORTS[scheme], scheme == "https")
-
-
-def _proxy_of(scheme: str, host: str) -> str | None:
-    """The proxy that the agents' own clients use (agents/net/clients.py): for https alone."""
-    proxies = getproxies()
-    proxy = proxies.get("https") or proxies.get("all")
-    if scheme != "https" or not proxy or _is_local(host) or proxy_bypass(host):
-        return None
-    return proxy if "//" in proxy else f"http://{proxy}"
-
-
-def _is_local(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 async def probe_agents(
@@ -215,7 +124,7 @@ def _any_certificate() -> ssl.SSLContext:
 
 def _get(url: str, timeout_s: float) -> None:
     parts = urlsplit(url)
-    proxy = _proxy_of(parts.scheme, parts.hostname or "")
+    proxy = proxy_of(parts.scheme, parts.hostname or "")
     opener = build_opener(ProxyHandler({"https": proxy} if proxy else {}))
     with opener.open(url, timeout=timeout_s):
         pass

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 from pydantic import TypeAdapter, ValidationError
 
 from agents.base import Answer, Backend, StepContext, Turn
-from agents.catalog.entries import (
-    CeleryEntry,
-    Entry,
-    FunctionEntry,
-    HttpEntry,
-    ModelEntry,
-    ScriptedEntry,
-    entry_adapter,
-)
+from agents.catalog.checks import Check
+from agents.catalog.entries import Described
+from agents.catalog.kinds import Kind, Made, Provider, Resources, all_kinds, entry_of
+from agents.catalog.loading import import_module, load
 from agents.kinds.function import FunctionBackend
-from agents.kinds.http import HttpBackend, HttpConfig
-from agents.kinds.model import ModelBackend
-from agents.kinds.scripted import ScriptedBackend
-from agents.models.providers import make_provider
-from agents.net.clients import ResolveSecret, SharedClients
-from agents.tools.base import worst
 from celery_agents.agent import AgentMark, Effects, mark_of
 from celery_agents.contracts.base import Name
 from celery_agents.contracts.compensation import Compensation
@@ -40,18 +26,6 @@ from celery_agents.errors import ConfigurationError, UnknownAgentError
 
 #: The group of entry points under which packages offer modules or functions as agents.
 ENTRY_POINTS = "celery_agents"
-#: Makes the backend of an agent that is another app's task; the layer that knows Celery gives it.
-CeleryBackends = Callable[[CeleryEntry], Backend]
-
-
-@dataclass(frozen=True, slots=True)
-class Resources:
-    """What backends share in one process."""
-
-    resolve_secret: ResolveSecret
-    executor: Executor
-    clients: SharedClients
-    celery: CeleryBackends
 
 
 @dataclass
@@ -63,8 +37,32 @@ class Registered:
     description: str
     effects: Effects
     make: Callable[[], Backend]
-    entry: Entry | None = None  # None: a marked function
+    entry: Described | None = None  # None: a marked function
     compensation: Compensation | None = None
+    check: Check | None = None
+    provider: Provider | None = None
+    outside: bool = False
+
+    @classmethod
+    def of(cls, name: str, entry: Described, kind: Kind[Any], made: Made) -> Self:
+        """The agent of an entry."""
+        return cls(
+            name,
+            entry.kind,
+            entry.description,
+            made.effects,
+            made.backend,
+            entry,
+            compensation=entry.compensation,
+            check=kind.check(entry),
+            provider=kind.provider(entry),
+            outside=kind.outside,
+        )
+
+    @property
+    def target(self) -> str:
+        """Its name among the targets of health and breakers."""
+        return f"agent:{self.name}"
 
     @cached_property
     def backend(self) -> Backend:
@@ -76,6 +74,7 @@ class Registry:
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
+        self.kinds = all_kinds()
         self._agents: dict[str, Registered] = {}
         self._functions: dict[str, Callable[..., Any]] = {}
 
@@ -89,12 +88,12 @@ class Registry:
             ConfigurationError: with the file, the agent and the field that are wrong.
         """
         if config is not None:
-            for name, entry in read_entries(config).items():
+            for name, entry in read_entries(config, self.kinds).items():
                 self.add_entry(name, entry)
         for module in modules:
-            self.add_module(_import(module))
+            self.add_module(import_module(module))
         for point in entry_points(group=ENTRY_POINTS):
-            loaded = _load(point)
+            loaded = load(point)
             if isinstance(loaded, ModuleType):
                 self.add_module(loaded)
             else:
@@ -133,61 +132,23 @@ class Registry:
         )
         self._functions[mark.name] = function
 
-    def add_entry(self, name: str, entry: Entry) -> None:
+    def add_entry(self, name: str, entry: Described) -> None:
         """Add an agent of the configuration.
 
         Raises:
             ConfigurationError: its name is taken; its function or one of its tools is not there.
         """
+        kind = self.kinds[entry.kind]
         try:
-            make, effects = self._maker(entry)
+            made = kind.make(entry, self._resources)
         except ConfigurationError as error:
             raise ConfigurationError(f"[agents.{name}] {error.message}") from None
-        self._add(
-            Registered(
-                name,
-                entry.kind,
-                entry.description,
-                effects,
-                make,
-                entry,
-                compensation=entry.compensation,
-            )
-        )
+        self._add(Registered.of(name, entry, kind, made))
 
     def _add(self, agent: Registered) -> None:
         if agent.name in self._agents:
             raise ConfigurationError(f"Two agents are named {agent.name!r}.")
         self._agents[agent.name] = agent
-
-    def _maker(self, entry: Entry) -> tuple[Callable[[], Backend], Effects]:
-        """What makes its backend, and its effects: the entry's, or worse ones of its tools."""
-        r = self._resources
-        match entry:
-            case FunctionEntry():
-                function = _function(entry.function)
-                effects = _declared(entry, function)
-                backend = FunctionBackend(function, effects=effects, executor=r.executor)
-                return lambda: backend, effects
-            case ModelEntry():
-                model = ModelBackend(
-                    entry,
-                    make_provider(entry, clients=r.clients, resolve_secret=r.resolve_secret),
-                    executor=r.executor,
-                )
-                return lambda: model, worst((entry.effects, model.effects))
-            case HttpEntry():
-                return lambda: HttpBackend(
-                    HttpConfig.model_validate(
-                        entry.model_dump(include=set(HttpConfig.model_fields))
-                    ),
-                    clients=r.clients,
-                    resolve_secret=r.resolve_secret,
-                ), entry.effects
-            case CeleryEntry():
-                return lambda: r.celery(entry), entry.effects
-            case ScriptedEntry():
-                return lambda: ScriptedBackend(entry), entry.effects
 
     def get(self, name: str) -> Registered:
         """The agent of that name.
@@ -239,7 +200,7 @@ class Registry:
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
-def read_entries(path: Path) -> dict[str, Entry]:
+def read_entries(path: Path, kinds: Mapping[str, Kind[Any]]) -> dict[str, Described]:
     """The entries of an agents.toml.
 
     Raises:
@@ -254,55 +215,21 @@ def read_entries(path: Path) -> dict[str, Entry]:
     tables = data.get("agents")
     if not isinstance(tables, dict) or data.keys() - {"agents"}:
         raise ConfigurationError(f"{path} has to consist of tables like [agents.name].")
-    entries: dict[str, Entry] = {}
+    entries: dict[str, Described] = {}
     for name, table in tables.items():
-        if isinstance(table, dict) and table.get("kind") in {"openai", "anthropic", "google"}:
-            table["provider"] = table["kind"]
         try:
             _NAME.validate_python(name)
-            entries[name] = entry_adapter.validate_python(table)
+            entries[name] = entry_of(table, kinds)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            place = ".".join(str(part) for part in first["loc"][1:])
-            raise ConfigurationError(
-                f"{path}: [agents.{name}] {place + ': ' if place else ''}{first['msg']}."
-            ) from None
+            raise ConfigurationError(f"{path}: [agents.{name}] {first['msg']}.") from None
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{path}: [agents.{name}] {error.message}") from None
     return entries
-
-
-def _declared(entry: FunctionEntry, function: Callable[..., Any]) -> Effects:
-    """The effects that the entry states, else those of the function's own mark."""
-    mark = mark_of(function)
-    return entry.effects if mark is None or "effects" in entry.model_fields_set else mark.effects
 
 
 def _not_raced(name: str, agent: Registered) -> str:
     who = f"{name!r}" if agent.name == name else f"The backup {agent.name!r} of {name!r}"
-    of_tools = isinstance(agent.entry, ModelEntry) and agent.entry.effects != "effect"
+    of_tools = agent.entry is not None and agent.entry.effects != "effect"
     hint = ' Tools that have none say so: @tool(effects="pure").' if of_tools else ""
     return f"{who} has effects, so it cannot be raced. Use strategy sequential.{hint}"
-
-
-def _function(path: str) -> Callable[..., Any]:
-    module, _, name = path.partition(":")
-    function = getattr(_import(module), name, None)
-    if not callable(function):
-        raise ConfigurationError(f"{path} is not a function.")
-    return function  # type: ignore[no-any-return]  # getattr's
-
-
-def _load(point: EntryPoint) -> Any:
-    try:
-        return point.load()
-    except (ImportError, AttributeError) as error:
-        owner = point.dist.name if point.dist else "a package"
-        raise ConfigurationError(
-            f"The entry point {point.name!r} ({point.value}) of {owner} cannot be loaded: {error}."
-        ) from error
-
-
-def _import(module: str) -> ModuleType:
-    try:
-        return sys.modules.get(module) or importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigurationError(f"The module {module!r} cannot be imported: {error}.") from error

@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from redis import Redis
 from redis.commands.core import Script
 from redis.exceptions import NoScriptError, RedisError
 
+from agents.policies.breaker import BreakerPolicy
 from app.concurrency.batcher import Batches
 from app.concurrency.future import Reply
 from app.messaging.redis import connect_redis
@@ -147,34 +148,12 @@ return waits
 """
 
 
-class Policy(Protocol):
-    """The numbers of ``agents.policies.breaker.BreakerPolicy``."""
-
-    @property
-    def failures(self) -> int: ...
-    @property
-    def rate(self) -> float: ...
-    @property
-    def min_calls(self) -> int: ...
-    @property
-    def window_s(self) -> float: ...
-    @property
-    def open_s(self) -> float: ...
-    @property
-    def probes(self) -> int: ...
-    @property
-    def successes(self) -> int: ...
-    @property
-    def probe_timeout_s(self) -> float: ...
-    def __hash__(self) -> int: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Switch:
     """One breaker: whose it is (``agent:gpt``, ``provider:openai``), and its policy."""
 
     name: str
-    policy: Policy
+    policy: BreakerPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +294,7 @@ class Breakers:
 
 
 @lru_cache
-def _encoded(policy: Policy) -> str:
+def _encoded(policy: BreakerPolicy) -> str:
     """A policy as the scripts read it; times are milliseconds."""
     return json.dumps(
         {

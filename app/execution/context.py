@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -22,11 +23,13 @@ from celery_agents.errors import (
     AgentsError,
     StepCancelledError,
 )
+from celery_agents.noted import note
 from celery_agents.values import KNOWN
 
 if TYPE_CHECKING:
     from app.execution.runtime import Runtime
 
+log = logging.getLogger(__name__)
 _NOTHING = Usage()
 #: The journal's columns for a call.
 _NAME_MAX, _FINGERPRINT_MAX = 200, 64
@@ -58,6 +61,10 @@ class Step:
 
     @property
     def tries(self) -> int:
+        return self.claim.token
+
+    @property
+    def token(self) -> int:
         return self.claim.token
 
     @property
@@ -173,6 +180,13 @@ class Step:
         if self._before is None:  # calls that begin at once may each read it; none goes without
             self._before = await in_thread(self.runtime.journal.finished_calls, self.claim.id)
         return self._before
+
+    async def note(self, kind: str, data: Sequence[dict[str, str]]) -> None:
+        """Write events of this step; a journal that is away fails nothing: they are for people."""
+        try:
+            await in_thread(self.runtime.journal.note, self.run_id, self.step_id, kind, data)
+        except AgentsError as error:
+            note(log, "events", "Events of %s were not written", self.step_id, error=error)
 
     async def progress(self, **fields: JsonValue) -> None:
         """Send a ``task-progress`` event for Flower and other watchers; never fails the step.

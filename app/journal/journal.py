@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -18,7 +18,7 @@ from app.journal.steps import approvals, calls, cancels, due, joins
 from app.journal.steps.calls import Begun, FinishCall, StartCall
 from app.journal.steps.claims import ClaimStep
 from app.journal.steps.expansions import Expanded, ExpandStep
-from app.journal.steps.finishes import FinishStep, Postponed, PostponeStep, Settle
+from app.journal.steps.finishes import FinishStep, Postponed, PostponeStep, Settle, event
 from app.journal.steps.inserts import InsertStep
 from app.journal.tables import workers
 from app.journal.tables.workers import Identity
@@ -135,6 +135,10 @@ class Journal:
 
     def cancel(self, step_id: str) -> Aftermath:
         return self.transaction(lambda c: cancels.cancel(c, step_id, self.rules))
+
+    def note(self, run_id: str, step_id: str, kind: str, data: Sequence[dict[str, Any]]) -> None:
+        """Write events of a step."""
+        self.transaction(lambda c: [c.execute(event(run_id, step_id, kind, d)) for d in data])
 
     def approve(self, run_id: str, choice: JsonValue) -> Aftermath:
         return self.transaction(lambda c: approvals.approve(c, run_id, choice, self.rules))

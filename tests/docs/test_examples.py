@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from agents.catalog.kinds import all_kinds
 from agents.catalog.registry import read_entries
 from deploy.local.state import ROOT
 from tests.docs.blocks import Block, anchors, blocks, links, pages
@@ -102,7 +103,7 @@ class TestEveryPage:
             if "agents" in tomllib.loads(block.code):
                 path = tmp_path / f"{number}.toml"
                 path.write_text(block.code)
-                assert read_entries(path)
+                assert read_entries(path, all_kinds())
 
     def test_links_lead_somewhere(self, page: Path) -> None:
         for link in links(page):

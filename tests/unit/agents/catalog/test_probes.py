@@ -10,21 +10,16 @@ from typing import Any, cast
 import pytest
 
 from agents.base import Answer, StepContext, Turn
-from agents.catalog import probes
-from agents.catalog.entries import entry_adapter
+from agents.catalog import checks, probes
+from agents.catalog.checks import Connect, Get, Question, Served, connection_to
 from agents.catalog.probes import (
-    Connect,
-    Get,
-    Question,
-    Served,
     checks_of,
-    connection_to,
     probe_agents,
-    provider_of,
 )
 from agents.catalog.registry import Registered
 from app.maintenance.health import Probe
 from deploy.local.servers import free_port
+from tests.support.entries import agent_of
 
 GPT: dict[str, Any] = {"kind": "openai", "model": "m", "provider": "openai"}
 HTTP: dict[str, Any] = {"kind": "http", "url": "https://example.com:8443/ask?x=1"}
@@ -33,13 +28,12 @@ SCRIPTED: dict[str, Any] = {"kind": "scripted", "replies": [{"value": 1}]}
 
 
 def registered(name: str, entry: dict[str, Any] | None = None, backend: Any = None) -> Registered:
-    made = None if entry is None else entry_adapter.validate_python(entry)
-    return Registered(name, "any", "", "pure", lambda: backend, made)
+    return agent_of(name, lambda: backend, "pure", entry)
 
 
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probes, "getproxies", dict)
+    monkeypatch.setattr(checks, "getproxies", dict)
 
 
 @pytest.mark.parametrize(
@@ -72,15 +66,15 @@ def test_providers_are_targets_of_their_own() -> None:
         "provider:openai@127.0.0.1:8",
     ]
     assert found["provider:openai@127.0.0.1:8"] == Connect("127.0.0.1", 8, tls=False)
-    assert provider_of(entry_adapter.validate_python(HTTP)) is None
+    assert registered("x", HTTP).provider is None
 
 
 @pytest.mark.parametrize("proxy", ["http://proxy:3128", "proxy:3128"])
 def test_where_clients_go_through_a_proxy_it_is_looked_at(
     proxy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probes, "getproxies", lambda: {"https": proxy})
-    monkeypatch.setattr(probes, "proxy_bypass", lambda host: host == "inside")
+    monkeypatch.setattr(checks, "getproxies", lambda: {"https": proxy})
+    monkeypatch.setattr(checks, "proxy_bypass", lambda host: host == "inside")
     assert connection_to("https://outside/x") == Connect("proxy", 3128, tls=False)
     assert connection_to("https://inside/x") == Connect("inside", 443, tls=True)
     assert connection_to("http://outside/x") == Connect("outside", 80, tls=False)

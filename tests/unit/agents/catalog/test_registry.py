@@ -12,7 +12,8 @@ import pytest
 
 from agents.base import Answer, Turn
 from agents.catalog.entries import CeleryEntry, HttpEntry, ModelEntry, ScriptedEntry
-from agents.catalog.registry import Registry, Resources, read_entries
+from agents.catalog.kinds import Resources, all_kinds
+from agents.catalog.registry import Registry, read_entries
 from agents.net.clients import SharedClients
 from celery_agents import agent
 from celery_agents.agent import mark_of
@@ -165,7 +166,7 @@ def write(tmp_path: Path, text: str) -> Path:
 
 def test_entries_of_each_kind(tmp_path: Path, registry: Registry, offered: Path) -> None:
     path = write(tmp_path, TOML)
-    entries = read_entries(path)
+    entries = read_entries(path, all_kinds())
     assert [type(e) for e in entries.values()].count(ModelEntry) == 3
     assert [e.provider for e in entries.values() if isinstance(e, ModelEntry)] == [
         "openai",
@@ -221,16 +222,16 @@ def test_mistakes_name_the_file_the_agent_and_the_field(
 ) -> None:
     path = write(tmp_path, text)
     with pytest.raises(ConfigurationError, match=told) as error:
-        read_entries(path)
+        read_entries(path, all_kinds())
     assert str(path) in str(error.value)
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"nowhere\.toml cannot be read: No such file"):
-        read_entries(tmp_path / "nowhere.toml")
+        read_entries(tmp_path / "nowhere.toml", all_kinds())
     (tmp_path / "odd.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigurationError, match="is not TOML"):
-        read_entries(tmp_path / "odd.toml")
+        read_entries(tmp_path / "odd.toml", all_kinds())
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from agents.catalog.kinds import all_kinds
 from agents.catalog.registry import read_entries
 from agents.models.config import ModelConfig
 from celery_agents.errors import ConfigurationError
@@ -97,5 +98,5 @@ def test_addresses_of_no_use_are_told_without_what_they_hold(url: str, tmp_path:
     quoted = json.dumps(url)
     path.write_text(f"[agents.x]\nkind = 'openai'\nmodel = 'm'\nbase_url = {quoted}")
     with pytest.raises(ConfigurationError, match=r"\[agents\.x\] base_url: ") as caught:
-        read_entries(path)
+        read_entries(path, all_kinds())
     assert SECRET not in str(caught.value)

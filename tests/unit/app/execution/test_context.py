@@ -5,14 +5,21 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from agents.patterns.plan import Expand, Member, Tally
 from app.execution.context import Step
 from app.execution.runtime import Runtime
 from app.journal.queries import reads
+from app.journal.schema.models import Event
 from app.journal.schema.rows import Claimed, NewStep, derived_id
 from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, Usage
-from celery_agents.errors import AgentFailedError, AnswerTooLargeError, RateLimitedError
+from celery_agents.errors import (
+    AgentFailedError,
+    AnswerTooLargeError,
+    JournalUnavailableError,
+    RateLimitedError,
+)
 
 SOON = 20
 NEW = NewStep("s", "s", "test", "agents", {"args": [1], "kwargs": {}}, max_attempts=9)
@@ -204,3 +211,26 @@ def test_what_a_failed_call_says_of_its_cost_may_be_nonsense(runtime: Runtime, u
     with pytest.raises(RateLimitedError):
         run(runtime, step.call("model", perform))
     assert step.spent == Usage()
+
+
+def test_notes_are_events_of_the_step(runtime: Runtime) -> None:
+    step = Step(runtime, claim(runtime))
+    run(runtime, step.note("failover", [{"from": "a", "to": "b"}, {"from": "b", "to": "c"}]))
+    query = select(Event.kind, Event.data).where(Event.step_id == "s").order_by(Event.id)
+    found = runtime.journal.read(lambda c: [tuple(row) for row in c.execute(query)])
+    assert found[-2:] == [
+        ("failover", {"from": "a", "to": "b"}),
+        ("failover", {"from": "b", "to": "c"}),
+    ]
+
+
+def test_notes_that_cannot_be_written_fail_nothing(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*_: Any) -> None:
+        raise JournalUnavailableError
+
+    step = Step(runtime, claim(runtime))
+    monkeypatch.setattr(runtime.journal, "note", away)
+    run(runtime, step.note("breaker", [{"to": "open"}]))
+    assert "Events of s were not written" in caplog.text

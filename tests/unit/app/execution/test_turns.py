@@ -8,28 +8,27 @@ from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
 import pytest
-from sqlalchemy.dialects import sqlite
 
 from agents.base import Answer, Turn
-from agents.catalog.entries import entry_adapter
-from agents.catalog.registry import Registered, Registry
+from agents.catalog.registry import Registry
 from agents.policies.breaker import BreakerPolicy
 from app.admission.breaker import Admission, Breakers, Change, Switch
+from app.admission.calls import PROVIDER, switches_of
 from app.admission.health import HealthView
 from app.concurrency.future import Reply
 from app.concurrency.loop import process_loop
 from app.execution.context import Step
-from app.execution.turns import PROVIDER, Turns, switches_of
+from app.execution.turns import Turns
 from celery_agents.contracts.fallback import Candidate
 from celery_agents.contracts.outcome import Outcome, State, Usage
 from celery_agents.errors import (
     AgentFailedError,
     BadAnswerError,
     BreakerOpenError,
-    JournalUnavailableError,
     ProviderUnavailableError,
     RateLimitedError,
 )
+from tests.support.entries import agent_of
 
 T = TypeVar("T")
 SOON_S = 20
@@ -104,32 +103,23 @@ class Desk:
         self.stopped = False
         view = cast("HealthView", SimpleNamespace(unhealthy=lambda: frozenset(sick)))
         self.turns = Turns(self.registry, self.gate, view)
-        claim = SimpleNamespace(token=3)
         self.step = SimpleNamespace(
             step_id="s",
             run_id="r",
             attempt=attempt,
             tries=attempt,
-            claim=claim,
+            token=3,
+            note=self._note,
             asked_to_stop=False,
             spent=Usage(),
         )
-        self.step.runtime = SimpleNamespace(journal=SimpleNamespace(transaction=self._write))
 
-    def _write(self, work: Any) -> None:
-        class Connection:
-            def execute(connection, statement: Any) -> None:  # noqa: N805 - self is the desk
-                values = statement.compile(dialect=sqlite.dialect()).params
-                self.events.append((values["kind"], values["data"]))
-
-        work(Connection())
+    async def _note(self, kind: str, data: Sequence[dict[str, str]]) -> None:
+        self.events += [(kind, d) for d in data]
 
     def add(self, name: str, what: Any, entry: dict[str, Any] | None = None) -> Says:
-        made = None if entry is None else entry_adapter.validate_python(entry)
-        effects = made.effects if made is not None else "idempotent"
         backend = Says(what)
-        agent = Registered(name, "any", "", effects, lambda: backend, made)
-        self.registry._add(agent)
+        self.registry._add(agent_of(name, lambda: backend, None, entry))
         return backend
 
     async def turn(self, name: str, **more: Any) -> Any:
@@ -280,17 +270,6 @@ def test_changes_are_events() -> None:
     assert desk.events == [("breaker", data)]
 
 
-def test_events_that_cannot_be_written_fail_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    def away(_: Any) -> None:
-        raise JournalUnavailableError
-
-    desk = Desk(Gate(changes=(Change("agent:gpt", "open", "half_open"),)))
-    desk.step.runtime.journal.transaction = away
-    desk.add("gpt", "yes", GPT)
-    assert desk.take("gpt").value == "yes"
-    assert "Events of s were not written" in caplog.text
-
-
 @pytest.mark.parametrize(
     ("gate", "sick", "answers", "why"),
     [
@@ -352,8 +331,6 @@ def test_masks_by_key_and_leaves_strangers_alone() -> None:
     ],
 )
 def test_who_has_which_breakers(entry: dict[str, Any] | None, expected: Any) -> None:
-    made = None if entry is None else entry_adapter.validate_python(entry)
-    agent = Registered("x", "any", "", "pure", lambda: cast("Any", None), made)
-    found = switches_of(agent)
+    found = switches_of(agent_of("x", lambda: None, "pure", entry))
     assert [(s.name, s.policy.failures) for s in found] == expected
     assert all(isinstance(s.policy, BreakerPolicy) for s in found)

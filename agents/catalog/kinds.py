@@ -1,0 +1,201 @@
+"""What an agent can be, as a table: built-in kinds, and those of installed packages.
+
+A package adds a kind with an entry point of the group ``celery_agents.kinds`` that names a
+:class:`Kind`. Its entries stand in agents.toml like any other, under the kind's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from agents.base import Backend
+from agents.catalog.checks import Check, Get, Served, connection_to
+from agents.catalog.entries import (
+    CeleryEntry,
+    Described,
+    FunctionEntry,
+    HttpEntry,
+    ModelEntry,
+    ScriptedEntry,
+)
+from agents.catalog.loading import function_at, load
+from agents.kinds.function import FunctionBackend
+from agents.kinds.http import HttpBackend, HttpConfig
+from agents.kinds.model import ModelBackend
+from agents.kinds.scripted import ScriptedBackend
+from agents.models.providers import make_provider
+from agents.net.clients import ResolveSecret, SharedClients
+from agents.tools.base import worst
+from celery_agents.agent import Effects, mark_of
+from celery_agents.errors import ConfigurationError
+
+#: The group of entry points under which packages offer kinds of agents.
+ENTRY_POINTS = "celery_agents.kinds"
+#: Makes the backend of an agent that is another app's task; the layer that knows Celery gives it.
+CeleryBackends = Callable[[CeleryEntry], Backend]
+#: Where the SDKs go when an entry has no ``base_url``.
+_HOSTS = {
+    "openai": "https://api.openai.com",
+    "anthropic": "https://api.anthropic.com",
+    "google": "https://generativelanguage.googleapis.com",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What backends share in one process."""
+
+    resolve_secret: ResolveSecret
+    executor: Executor
+    clients: SharedClients
+    celery: CeleryBackends
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An agent of an entry: its backend is made when it is first asked."""
+
+    backend: Callable[[], Backend]
+    #: The entry's, or worse ones of what it may call.
+    effects: Effects
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """What serves several agents, and is looked at and spared as one: a model API."""
+
+    target: str
+    check: Check
+
+
+E = TypeVar("E", bound=Described)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[E]):
+    """What an agent can be.
+
+    Args:
+        name: The ``kind`` of its entries.
+        entry: The model of its entries; fields that it does not know are refused.
+        make: Makes an agent of an entry. Errors of the entry are ``ConfigurationError``.
+        check: How such an agent is looked at without asking it; None: there is nothing to look at.
+        provider: What it depends on together with others, if there is such a thing.
+        outside: Whether it answers outside this process, and so has a breaker by default.
+    """
+
+    name: str
+    entry: type[E]
+    make: Callable[[E, Resources], Made]
+    check: Callable[[E], Check | None] = lambda _: None
+    provider: Callable[[E], Provider | None] = lambda _: None
+    outside: bool = False
+
+
+def _function(entry: FunctionEntry, r: Resources) -> Made:
+    function = function_at(entry.function)
+    mark = mark_of(function)
+    stated = mark is None or "effects" in entry.model_fields_set
+    effects = entry.effects if stated or mark is None else mark.effects
+    backend = FunctionBackend(function, effects=effects, executor=r.executor)
+    return Made(lambda: backend, effects)
+
+
+def _model(entry: ModelEntry, r: Resources) -> Made:
+    provider = make_provider(entry, clients=r.clients, resolve_secret=r.resolve_secret)
+    model = ModelBackend(entry, provider, executor=r.executor)
+    return Made(lambda: model, worst((entry.effects, model.effects)))
+
+
+def _http(entry: HttpEntry, r: Resources) -> Made:
+    def make() -> HttpBackend:
+        config = HttpConfig.model_validate(entry.model_dump(include=set(HttpConfig.model_fields)))
+        return HttpBackend(config, clients=r.clients, resolve_secret=r.resolve_secret)
+
+    return Made(make, entry.effects)
+
+
+def _celery(entry: CeleryEntry, r: Resources) -> Made:
+    return Made(lambda: r.celery(entry), entry.effects)
+
+
+def _scripted(entry: ScriptedEntry, _: Resources) -> Made:
+    return Made(lambda: ScriptedBackend(entry), entry.effects)
+
+
+def _host(entry: ModelEntry) -> str:
+    return entry.base_url or _HOSTS[entry.provider]
+
+
+def _model_check(entry: ModelEntry) -> Check:
+    return Get(entry.health_url) if entry.health_url else connection_to(_host(entry))
+
+
+def _http_check(entry: HttpEntry) -> Check:
+    return Get(entry.health_url) if entry.health_url else connection_to(entry.url)
+
+
+def _model_provider(entry: ModelEntry) -> Provider:
+    """The model's provider; another server is another provider."""
+    host = f"@{urlsplit(entry.base_url).netloc}" if entry.base_url else ""
+    return Provider(f"provider:{entry.provider}{host}", connection_to(_host(entry)))
+
+
+def _of_model(name: str) -> Kind[ModelEntry]:
+    return Kind(name, ModelEntry, _model, _model_check, _model_provider, outside=True)
+
+
+BUILT_IN: tuple[Kind[Any], ...] = (
+    Kind("function", FunctionEntry, _function),
+    _of_model("openai"),
+    _of_model("anthropic"),
+    _of_model("google"),
+    Kind("http", HttpEntry, _http, _http_check, outside=True),
+    Kind("celery", CeleryEntry, _celery, lambda entry: Served(entry.queue), outside=True),
+    Kind("scripted", ScriptedEntry, _scripted),
+)
+
+
+def all_kinds() -> dict[str, Kind[Any]]:
+    """Kinds by name: the built-in ones, and those of installed packages.
+
+    Raises:
+        ConfigurationError: one cannot be loaded, is no :class:`Kind`, or has a name that is taken.
+    """
+    return _by_name([*BUILT_IN, *map(load, entry_points(group=ENTRY_POINTS))])
+
+
+def _by_name(kinds: Iterable[Any]) -> dict[str, Kind[Any]]:
+    found: dict[str, Kind[Any]] = {}
+    for kind in kinds:
+        if not isinstance(kind, Kind):
+            raise ConfigurationError(f"{kind!r} is offered as a kind of agents, but is no Kind.")
+        if kind.name in found:
+            raise ConfigurationError(f"Two kinds of agents are named {kind.name!r}.")
+        found[kind.name] = kind
+    return found
+
+
+def entry_of(table: Any, kinds: Mapping[str, Kind[Any]]) -> Described:
+    """The entry that a table of agents.toml is.
+
+    Raises:
+        ConfigurationError: its kind is not known, or a field is wrong; it names the field.
+    """
+    name = table.get("kind") if isinstance(table, dict) else None
+    if not isinstance(name, str) or name not in kinds:
+        raise ConfigurationError(f"kind: {name!r} is none of {', '.join(sorted(kinds))}.")
+    try:
+        entry: Described = kinds[name].entry.model_validate(table)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(f"{place + ': ' if place else ''}{first['msg']}.") from None
+    return entry

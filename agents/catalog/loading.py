@@ -1,0 +1,38 @@
+"""Loading what a configuration names, with errors that say which name is wrong."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from types import ModuleType
+from typing import Any
+
+from celery_agents.errors import ConfigurationError
+
+
+def function_at(path: str) -> Callable[..., Any]:
+    """The function ``module:name``."""
+    module, _, name = path.partition(":")
+    function = getattr(import_module(module), name, None)
+    if not callable(function):
+        raise ConfigurationError(f"{path} is not a function.")
+    return function  # type: ignore[no-any-return]  # getattr's
+
+
+def load(point: EntryPoint) -> Any:
+    try:
+        return point.load()
+    except (ImportError, AttributeError) as error:
+        owner = point.dist.name if point.dist else "a package"
+        raise ConfigurationError(
+            f"The entry point {point.name!r} ({point.value}) of {owner} cannot be loaded: {error}."
+        ) from error
+
+
+def import_module(module: str) -> ModuleType:
+    try:
+        return sys.modules.get(module) or importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigurationError(f"The module {module!r} cannot be imported: {error}.") from error

@@ -1,0 +1,28 @@
+"""The guards round each turn, in their order."""
+
+from __future__ import annotations
+
+from agents.catalog.registry import Registry
+from app.admission.breaker import Breakers
+from app.admission.calls import BreakerGuard
+from app.admission.failover import BackupGuard, HealthGuard
+from app.admission.guard import Asked, Next, Reply, compose
+from app.admission.health import HealthView
+from app.admission.refusals import RefusalGuard
+
+
+def chain(registry: Registry, breakers: Breakers, health: HealthView) -> Next:
+    """How a turn is asked of an agent: through all guards, to its backend."""
+    return compose(
+        [
+            RefusalGuard(),  # outermost: whatever refuses, the caller says what comes of it
+            HealthGuard(registry, health),  # before a breaker is asked, which may count a probe
+            BackupGuard(registry),  # round the breaker, whose refusal it answers
+            BreakerGuard(breakers),  # innermost: it counts calls that are made, and nothing else
+        ],
+        _answer,
+    )
+
+
+async def _answer(asked: Asked) -> Reply:
+    return await asked.agent.backend.answer(asked.turn, asked.step)

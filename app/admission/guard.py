@@ -1,0 +1,79 @@
+"""Guards: middleware round an agent's turn, one concern each.
+
+A guard is called with what is asked and with what goes on. It may let it go on, to the same agent
+or to another one, answer by itself, refuse by an error whose ``attempted`` is false, or look at
+how it went. Which guards there are, in which order and why, stands in chain.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Literal, Protocol
+
+from agents.base import Answer, StepContext, Turn
+from agents.catalog.registry import Registered
+from celery_agents.contracts.outcome import Outcome, Usage
+
+#: What to do about refusals: try the step again later, or end it; those of some kinds alone.
+WhenOpen = Literal["wait", "fail"] | tuple[str, ...]
+
+
+class GuardedStep(StepContext, Protocol):
+    """The step of a turn, as guards see it."""
+
+    @property
+    def asked_to_stop(self) -> bool:
+        """Whether it is cancelled, or its worker stops, rather than being late."""
+        ...
+
+    @property
+    def token(self) -> int:
+        """Which claim of the step this is."""
+        ...
+
+    @property
+    def spent(self) -> Usage:
+        """What its calls have cost up to now."""
+        ...
+
+    async def note(self, kind: str, data: Sequence[dict[str, str]]) -> None:
+        """Write events of the step. They are for people: a journal that is away fails nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A turn that is asked of an agent."""
+
+    agent: Registered
+    turn: Turn
+    step: GuardedStep
+    when_open: WhenOpen = "wait"
+    #: Whether the agent answers in another one's place: it has no backup of its own then.
+    instead: bool = False
+
+
+Reply = Answer | Outcome
+Next = Callable[[Asked], Awaitable[Reply]]
+
+
+class Guard(Protocol):
+    """One reason why a turn may wait, be answered otherwise, or be refused."""
+
+    async def __call__(self, asked: Asked, go_on: Next) -> Reply:
+        """Answer, by ``go_on(asked)`` or otherwise."""
+        ...
+
+
+def compose(guards: Sequence[Guard], last: Next) -> Next:
+    """One function of all guards, the first one outermost, round ``last``."""
+    return reduce(_inside, reversed(guards), last)
+
+
+def _inside(go_on: Next, guard: Guard) -> Next:
+    async def guarded(asked: Asked) -> Reply:
+        return await guard(asked, go_on)
+
+    return guarded

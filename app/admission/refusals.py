@@ -1,0 +1,24 @@
+"""What comes of a refusal."""
+
+from __future__ import annotations
+
+from app.admission.guard import Asked, Next, Reply, WhenOpen
+from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
+from celery_agents.errors import RetryableError
+
+
+class RefusalGuard:
+    """Make a refusal the step's outcome where the caller would rather fail than wait."""
+
+    async def __call__(self, asked: Asked, go_on: Next) -> Reply:
+        try:
+            return await go_on(asked)
+        except RetryableError as error:
+            if error.attempted or not _fails(asked.when_open, error.kind):
+                raise
+            usage = asked.step.spent
+            return Outcome(state=State.FAILED, error=ErrorInfo.of(error), usage=usage)
+
+
+def _fails(when_open: WhenOpen, kind: str) -> bool:
+    return when_open == "fail" if isinstance(when_open, str) else kind in when_open
