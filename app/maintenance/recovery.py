@@ -18,9 +18,10 @@ from app.execution.publish import publish
 from app.execution.runtime import Runtime
 from app.execution.task import StepTask
 from app.journal.schema.engine import read_clock
+from app.journal.schema.new_steps import row_of
 from app.journal.schema.rows import NewStep, Wake
 from app.journal.steps import due
-from app.journal.steps.inserts import insert_steps, new_row
+from app.journal.steps.inserts import insert_steps
 from app.journal.tables.workers import take_duty
 from app.maintenance.dead_letters import dead_letters_of
 from app.messaging.intake import expired, step_of
@@ -109,7 +110,7 @@ class Recovery:
 
     def _insert(self, connection: Connection, steps: Sequence[NewStep]) -> None:
         at = read_clock(connection)
-        rows = [new_row(step, at, self._settings.wake_grace_s) for step in steps]
+        rows = [row_of(step, at, self._settings.wake_grace_s) for step in steps]
         if rows:
             insert_steps(connection, rows)
 

@@ -7,11 +7,12 @@ from sqlalchemy import Connection, select, update
 from app.journal.schema import locks
 from app.journal.schema.engine import now, read_clock
 from app.journal.schema.models import Step
+from app.journal.schema.new_steps import row_of
 from app.journal.schema.rows import Aftermath, NewStep
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
 from app.journal.steps import joins
 from app.journal.steps.finishes import event
-from app.journal.steps.inserts import insert_steps, new_row
+from app.journal.steps.inserts import insert_steps
 from app.journal.steps.outcomes import Conclusion, conclude
 from celery_agents import names
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
@@ -56,7 +57,7 @@ def cancel(connection: Connection, step_id: str, rules: joins.Rules) -> Aftermat
 def _forestall(connection: Connection, step_id: str, wake_grace_s: float) -> bool:
     """Make a cancelled row; False when the step's own claim made one first."""
     step = NewStep(step_id, step_id, task=names.ASK, queue=names.QUEUE, payload={}, max_attempts=1)
-    row = new_row(step, read_clock(connection), wake_grace_s)
+    row = row_of(step, read_clock(connection), wake_grace_s)
     if not insert_steps(connection, [row]):
         return False
     joins.end_early(connection, step_id, State.CANCELLED)

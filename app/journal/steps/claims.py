@@ -14,9 +14,10 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from app.journal.schema import locks
 from app.journal.schema.engine import as_json, now, read_clock
 from app.journal.schema.models import Join, Step, Worker, table
+from app.journal.schema.new_steps import row_of
 from app.journal.schema.rows import Aftermath, Claim, Claimed, Finished, NewStep, Refusal, Refused
 from app.journal.steps import joins
-from app.journal.steps.inserts import insert_steps, made, new_row
+from app.journal.steps.inserts import insert_steps, made
 from app.journal.steps.outcomes import Conclusion, Seen, conclude
 from app.journal.writing import prepared
 from app.journal.writing.operation import Operation
@@ -156,7 +157,7 @@ def _insert(connection: Connection, operations: list[ClaimStep]) -> dict[str, Cl
         return {}
     at = read_clock(connection)
     rows = [
-        new_row(new, at, o.rules.wake_grace_s)
+        row_of(new, at, o.rules.wake_grace_s)
         | {
             "state": State.RUNNING,
             "attempts": 1,

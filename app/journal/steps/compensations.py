@@ -22,6 +22,7 @@ from agents.patterns.compensate import Finished
 from app.journal.schema import heads, locks
 from app.journal.schema.engine import now, read_clock
 from app.journal.schema.models import DeadLetter, Event, Run, Step, table
+from app.journal.schema.new_steps import INHERITED
 from app.journal.schema.rows import Aftermath, Wake
 from app.journal.schema.upsert import insert_new
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
@@ -103,17 +104,17 @@ def _begin(connection: Connection, run_id: str, wake_grace_s: float) -> Wake | N
     None too when the root is gone: its run is being cleaned up.
     """
     root = connection.execute(
-        select(_S.task, _S.queue, _S.priority, _S.state, _S.outcome).where(_S.id == run_id)
+        select(_S.task, _S.state, _S.outcome, *(_S[name] for name in INHERITED)).where(
+            _S.id == run_id
+        )
     ).first()
     if root is None:
         return None
     error = (root.outcome or {}).get("error") or {}
     why = {"run_id": run_id, "task": root.task, "state": root.state, "error": error.get("kind")}
     row = {
-        "run_id": run_id,
+        **{name: getattr(root, name) for name in INHERITED},
         "task": names.COMPENSATE,
-        "queue": root.queue,
-        "priority": root.priority,
         "payload": {"args": [], "kwargs": {k: v for k, v in why.items() if v is not None}},
         "max_attempts": STOPPING.max_attempts,
         "state": State.READY,

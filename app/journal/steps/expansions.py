@@ -89,8 +89,7 @@ def _shot(operations: Sequence[ExpandStep]) -> Shot:
         claim, join = o.claim, o.plan.join
         steps.append((claim.id, claim.token, join.kind, join.keep, len(news), join.timeout_s))
         for place, new in enumerate(news):
-            own_id, key, *rest = new.columns()
-            members.append((claim.id, own_id, key, place, *rest))
+            members.append((claim.id, *new.columns(place)))
     common = (State.RUNNING.value, operations[0].rules.wake_grace_s)
 
     def result(place: int, row: Sequence[Any]) -> Expanded:

@@ -10,12 +10,12 @@ from sqlalchemy import Connection
 
 from app.journal.schema.engine import as_json, read_clock
 from app.journal.schema.models import Run, Step
+from app.journal.schema.new_steps import columns_of, row_of
 from app.journal.schema.rows import NewStep
 from app.journal.schema.upsert import insertion
 from app.journal.writing import prepared
 from app.journal.writing.operation import Operation
 from app.journal.writing.prepared import Shot
-from celery_agents.contracts.outcome import State
 
 
 class InsertStep(Operation[None]):
@@ -42,7 +42,7 @@ class InsertStep(Operation[None]):
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[InsertStep]) -> list[None]:
         at = read_clock(connection)
-        insert_steps(connection, [new_row(o.new, at, o.wake_grace_s) for o in operations])
+        insert_steps(connection, [row_of(o.new, at, o.wake_grace_s) for o in operations])
         return [None] * len(operations)
 
 
@@ -50,19 +50,7 @@ def made(
     new: Sequence[NewStep], payloads: list[str], worker_id: str | None, wake_grace_s: float
 ) -> tuple[Any, ...]:
     """What a shot says of rows that are made, with their payloads as JSON."""
-    return (
-        *(
-            [n.id for n in new],
-            [n.run_id for n in new],
-            [n.parent_id for n in new],
-            [n.member for n in new],
-        ),
-        *([n.position for n in new], [n.task for n in new], [n.agent for n in new]),
-        *([n.queue for n in new], [n.priority for n in new], payloads),
-        [None if n.envelope is None else as_json(n.envelope) for n in new],
-        *([n.max_attempts for n in new], [n.timeout_s for n in new]),
-        *(worker_id, wake_grace_s),
-    )
+    return (*columns_of(new, payloads), worker_id, wake_grace_s)
 
 
 def insert_steps(connection: Connection, rows: list[dict[str, Any]]) -> set[str]:
@@ -91,31 +79,3 @@ def _run_insertion(dialect: str) -> Any:
     runs = insertion(dialect, Run)
     # With RETURNING, SQLAlchemy sends PostgreSQL one statement for all rows.
     return runs.returning(Run.id) if dialect == "postgresql" else runs
-
-
-def new_row(step: NewStep, at: float, wake_grace_s: float) -> dict[str, Any]:
-    """The columns of a step that is ready to be claimed from ``at`` on."""
-    return {
-        "id": step.id,
-        "run_id": step.run_id,
-        "parent_id": step.parent_id,
-        "member": step.member,
-        "position": step.position,
-        "task": step.task,
-        "agent": step.agent,
-        "queue": step.queue,
-        "priority": step.priority,
-        "state": State.READY,
-        "payload": step.payload,
-        "envelope": step.envelope,
-        "max_attempts": step.max_attempts,
-        "attempts": 0,
-        "token": 0,
-        "worker_id": None,
-        "round": 0,
-        "ready_at": at,
-        "wake_at": at + wake_grace_s,
-        "deadline_at": None if step.timeout_s is None else at + step.timeout_s,
-        "created_at": at,
-        "started_at": None,
-    }

@@ -16,22 +16,12 @@ from sqlalchemy import Connection, TextClause, text
 
 from agents.patterns.plan import Member
 from app.journal.schema.engine import as_json, read_clock
+from app.journal.schema.new_steps import INHERITED, OF_MEMBERS, insert_into_steps, words
 from app.journal.schema.rows import Claimed
 from celery_agents.contracts.outcome import State
 
 #: Rows of one statement: with payloads at their limit it is 256 MiB, as a rule 100 kB.
 _AT_ONCE = 1_000
-#: What members differ in, with PostgreSQL's types.
-_OWN = {
-    "id": "text",
-    "member": "text",
-    "task": "text",
-    "agent": "text",
-    "state": "text",
-    "payload": "text",
-    "max_attempts": "integer",
-    "deadline_s": "double precision",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +32,12 @@ class NewMember:
     member: Member
     payload: dict[str, Any]
 
-    def columns(self) -> tuple[Any, ...]:
-        """Its own: id, key, task, agent, state, payload, attempts and seconds at the most."""
+    def columns(self, position: int) -> tuple[Any, ...]:
+        """The values of :data:`app.journal.schema.new_steps.OF_MEMBERS`."""
         m = self.member
         state = (State.WAITING if m.waits else State.READY).value
-        told = (m.key, m.task, m.agent, state, as_json(self.payload), m.max_attempts)
-        return (self.id, *told, m.deadline_s)
+        told = (m.key, position, m.task, m.agent, as_json(self.payload), m.max_attempts)
+        return (self.id, *told, m.deadline_s, state)
 
 
 def insert_members(
@@ -65,61 +55,53 @@ def insert_members(
     """
     dialect = connection.dialect.name
     common = {
-        "run_id": parent.run_id,
         "parent_id": parent.id,
-        "queue": parent.queue,
-        "priority": parent.priority,
         "round": number,
         "at": read_clock(connection),
         "grace": wake_grace_s,
     }
     made: set[str] = set()
     for first in range(0, len(members), _AT_ONCE):
-        rows = [m.columns() for m in members[first : first + _AT_ONCE]]
-        values = {**common, **_GIVEN[dialect](rows), "start": start + first}
+        some = members[first : first + _AT_ONCE]
+        rows = [m.columns(start + first + place) for place, m in enumerate(some)]
+        values = {**common, **_GIVEN[dialect](rows)}
         made.update(connection.execute(_INSERTIONS[dialect], values).scalars())
     return made
 
 
-def _insertion(own: dict[str, str], payload: str, place: str, source: str) -> TextClause:
-    """The statement, with a database's words for a member's columns and its place among them."""
-    values = {
-        **{name: own[name] for name in ("id", "member", "task", "agent", "state", "max_attempts")},
-        **{name: f":{name}" for name in ("run_id", "parent_id", "queue", "priority", "round")},
-        "payload": payload,
-        "position": f":start + {place}",
-        "deadline_at": f":at + {own['deadline_s']}",
-        "ready_at": ":at",
-        "created_at": ":at",
-        "wake_at": ":at + :grace",
-        **dict.fromkeys(("attempts", "token", "wakes"), "0"),
-        **dict.fromkeys(("cancel_requested", "settled"), "false"),
-    }
-    names, words = ", ".join(values), ", ".join(values.values())
-    chosen = f"SELECT {words} FROM {source} WHERE true"  # noqa: S608 - of our own words
-    return text(f"INSERT INTO steps ({names}) {chosen} ON CONFLICT DO NOTHING RETURNING id")
+def _insertion(own: dict[str, str], source: str, *, cast: bool) -> TextClause:
+    """The statement, with a database's words for what members differ in."""
+    row = words(
+        own | {name: f"p.{name}" for name in INHERITED},
+        at=":at",
+        wake_grace_s=":grace",
+        cast=cast,
+        fixed={"parent_id": "p.id", "round": ":round"},
+    )
+    return text(
+        f"{insert_into_steps(row)} FROM steps AS p, {source} WHERE p.id = :parent_id "
+        "ON CONFLICT DO NOTHING RETURNING id"
+    )
 
 
-_ARRAYS = ", ".join(f"CAST(:{name}s AS {kind}[])" for name, kind in _OWN.items())
+_ARRAYS = ", ".join(f"CAST(:{name}s AS {kind}[])" for name, kind in OF_MEMBERS.items())
 _INSERTIONS = {
     "postgresql": _insertion(
-        {name: f"v.{name}" for name in _OWN},
-        "CAST(v.payload AS json)",
-        "v.place - 1",
-        f"unnest({_ARRAYS}) WITH ORDINALITY AS v({', '.join(_OWN)}, place)",
+        {name: f"v.{name}" for name in OF_MEMBERS},
+        f"unnest({_ARRAYS}) AS v({', '.join(OF_MEMBERS)})",
+        cast=True,
     ),
     "sqlite": _insertion(
-        (own := {name: f"json_extract(v.value, '$[{n}]')" for n, name in enumerate(_OWN)}),
-        own["payload"],
-        "v.key",
+        {name: f"json_extract(v.value, '$[{n}]')" for n, name in enumerate(OF_MEMBERS)},
         "json_each(:rows) AS v",
+        cast=False,
     ),
 }
 
 
 def _as_arrays(rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
     columns = zip(*rows, strict=True)
-    return {f"{name}s": list(column) for name, column in zip(_OWN, columns, strict=True)}
+    return {f"{name}s": list(column) for name, column in zip(OF_MEMBERS, columns, strict=True)}
 
 
 def _as_text(rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:

@@ -12,7 +12,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.journal.schema import new_steps
 from app.journal.schema.engine import CLOCK_POSTGRESQL as CLOCK
+from app.journal.schema.new_steps import (
+    GIVEN,
+    INHERITED,
+    NAMES,
+    OF_MEMBERS,
+    insert_into_steps,
+    words,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,28 +67,27 @@ LEASED = f"EXISTS (SELECT FROM workers WHERE id = {{}} AND lease_until > {CLOCK}
 
 
 def _making(name: str, *, claimed: bool) -> Prepared:
-    """Rows that are made if they are not there: claimed at once, by $14, or ready to be claimed."""
-    state, count, started = ("running", 1, CLOCK) if claimed else ("ready", 0, "NULL")
+    """Rows that are made if they are not there: claimed at once, or ready to be claimed.
+
+    After the columns come the worker that claims, and the seconds until recovery wakes them.
+    """
+    worker, grace = (f"${len(GIVEN) + n}" for n in (1, 2))
+    row = words(
+        {n: f"v.{n}" for n in NAMES},
+        at=CLOCK,
+        wake_grace_s=grace,
+        cast=True,
+        fixed={"worker_id": worker, **(new_steps.claimed(CLOCK) if claimed else {})},
+    )
+    arrays = ", ".join(f"${n + 1}" for n in range(len(GIVEN)))
     return Prepared(
         name,
-        (
-            *(_TEXTS, _TEXTS, _TEXTS, _TEXTS, _INTEGERS, _TEXTS, _TEXTS, _TEXTS, _INTEGERS),
-            *(_TEXTS, _TEXTS, _INTEGERS, _FLOATS, "text", "double precision"),
-        ),
+        (*(f"{g.kind}[]" for g in GIVEN), "text", "double precision"),
         f"""
         WITH made AS (
-            INSERT INTO steps (id, run_id, parent_id, member, position, task, agent, queue,
-                priority, payload, envelope, max_attempts, deadline_at, worker_id, wake_at,
-                ready_at, created_at, started_at, state, attempts, token, round, wakes,
-                cancel_requested, settled)
-            SELECT v.id, v.run_id, v.parent_id, v.member, v.position, v.task, v.agent, v.queue,
-                v.priority, CAST(v.payload AS json), CAST(v.envelope AS json), v.max_attempts,
-                {CLOCK} + v.timeout_s, $14, {CLOCK} + $15, {CLOCK}, {CLOCK},
-                {started}, '{state}', {count}, {count}, 0, 0, false, false
-            FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
-                AS v(id, run_id, parent_id, member, position, task, agent, queue, priority,
-                payload, envelope, max_attempts, timeout_s)
-            {f"WHERE {LEASED.format('$14')}" if claimed else ""}
+            {insert_into_steps(row)}
+            FROM unnest({arrays}) AS v({", ".join(NAMES)})
+            {f"WHERE {LEASED.format(worker)}" if claimed else ""}
             ON CONFLICT DO NOTHING
             RETURNING id, parent_id, task, created_at
         ), run AS (
@@ -165,13 +173,21 @@ FINISH_ONE = Prepared(
     answers=True,
 )
 
+_MEMBER = words(
+    {n: f"m.{n}" for n in OF_MEMBERS} | {n: f"w.{n}" for n in INHERITED},
+    at=CLOCK,
+    wake_grace_s="$8",
+    cast=True,
+    fixed={"parent_id": "w.id", "round": "1"},
+)
+
 #: Of steps that had no members before; these inherit from them. What differs between the members
 #: comes beside what differs between the steps.
 EXPAND = Prepared(
     "expand_steps",
     (
         *(_TEXTS, _INTEGERS, _TEXTS, "boolean[]", _INTEGERS, _FLOATS, "text", "double precision"),
-        *(_TEXTS, _TEXTS, _TEXTS, _INTEGERS, _TEXTS, _TEXTS, _TEXTS, _TEXTS, _INTEGERS, _FLOATS),
+        *(_TEXTS, *(f"{kind}[]" for kind in OF_MEMBERS.values())),
     ),
     f"""
     WITH held AS (
@@ -183,22 +199,16 @@ EXPAND = Prepared(
             AND steps.token = v.token
             AND steps.state = $7 AND NOT steps.cancel_requested
             AND (SELECT j.round FROM joins AS j WHERE j.step_id = steps.id) IS NULL
-        RETURNING steps.id, steps.run_id, steps.queue, steps.priority, steps.envelope, v.policy,
-            v.keep, v.expected, v.timeout_s
+        RETURNING steps.id, steps.envelope, {", ".join(f"steps.{n}" for n in INHERITED)},
+            v.policy, v.keep, v.expected, v.timeout_s
     ), opened AS (
         INSERT INTO joins (step_id, round, policy, keep, expected, done, succeeded, state,
             deadline_at)
         SELECT id, 1, policy, keep, expected, 0, 0, 'open', {CLOCK} + timeout_s FROM waiting
     ), made AS (
-        INSERT INTO steps (id, run_id, parent_id, member, position, round, task, agent, queue,
-            priority, state, payload, attempts, max_attempts, token, ready_at, wake_at, wakes,
-            deadline_at, cancel_requested, settled, created_at)
-        SELECT m.id, w.run_id, w.id, m.member, m.position, 1, m.task, m.agent, w.queue,
-            w.priority, m.state, CAST(m.payload AS json), 0, m.max_attempts, 0, {CLOCK},
-            {CLOCK} + $8, 0, {CLOCK} + m.deadline_s, false, false, {CLOCK}
-        FROM unnest($9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
-            AS m(parent_id, id, member, position, task, agent, state, payload, max_attempts,
-            deadline_s), waiting AS w
+        {insert_into_steps(_MEMBER)}
+        FROM unnest($9, {", ".join(f"${n + 10}" for n in range(len(OF_MEMBERS)))})
+            AS m(parent_id, {", ".join(OF_MEMBERS)}), waiting AS w
         WHERE w.id = m.parent_id
     )
     SELECT id, CAST(envelope AS text) FROM waiting

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from app.journal.schema.engine import read_clock
+from app.journal.schema.new_steps import NAMES, claimed, insert_into_steps, words
 from app.journal.writing import prepared
 from app.journal.writing.prepared import Prepared, Shot, Written
 
@@ -34,32 +35,33 @@ class Statements:
         object.__setattr__(self, "texts", tuple(t.format(*places) for t in self.texts))
 
 
-def _making(like: Prepared, state: str, count: int, started: str, leased: str) -> Statements:
+def _making(like: Prepared, leased: str, own: dict[str, str]) -> Statements:
+    row = words(
+        {name: f"{{{n}}}" for n, name in enumerate(NAMES)},
+        at=":at",
+        wake_grace_s=":two",
+        fixed={"worker_id": ":one", **own},
+    )
+    task, parent_id = NAMES.index("task"), NAMES.index("parent_id")
     return Statements(
         like,
         (
             f"""
-            INSERT INTO steps (id, run_id, parent_id, member, position, task, agent, queue,
-                priority, payload, envelope, max_attempts, deadline_at, worker_id, wake_at,
-                ready_at, created_at, started_at, state, attempts, token, round, wakes,
-                cancel_requested, settled)
-            SELECT {{0}}, {{1}}, {{2}}, {{3}}, {{4}}, {{5}}, {{6}}, {{7}}, {{8}}, {{9}}, {{10}},
-                {{11}}, :at + {{12}}, :one, :at + :two, :at, :at, {started}, '{state}', {count},
-                {count}, 0, 0, 0, 0
+            {insert_into_steps(row)}
             FROM json_each(:rows) AS v WHERE {leased} ON CONFLICT DO NOTHING
-            """,  # noqa: S608 - of our own constants
-            """
-            INSERT INTO runs (id, task, state, created_at, compensable)
-            SELECT {0}, {5}, 'open', :at, 0
-            FROM json_each(:rows) AS v WHERE {2} IS NULL ON CONFLICT DO NOTHING
             """,
+            f"""
+            INSERT INTO runs (id, task, state, created_at, compensable)
+            SELECT {{0}}, {{{task}}}, 'open', :at, 0
+            FROM json_each(:rows) AS v WHERE {{{parent_id}}} IS NULL ON CONFLICT DO NOTHING
+            """,  # noqa: S608 - of our own constants
         ),
     )
 
 
 _LEASED = "EXISTS (SELECT 1 FROM workers WHERE id = :one AND lease_until > :at)"
-_CLAIM = _making(prepared.CLAIM, "running", 1, ":at", _LEASED)
-_INSERT = _making(prepared.INSERT, "ready", 0, "NULL", "true")
+_CLAIM = _making(prepared.CLAIM, _LEASED, claimed(":at"))
+_INSERT = _making(prepared.INSERT, "true", {})
 _FINISH = Statements(
     prepared.FINISH,
     (

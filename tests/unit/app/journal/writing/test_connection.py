@@ -44,7 +44,7 @@ def claim(step_id: str) -> Shot:
 
 def expansion(step_id: str) -> Shot:
     join = ([step_id], [9], ["all"], [False], [1], [None], "running", 10.0)
-    member = ([step_id], ["m"], ["k"], [0], ["t"], [None], ["ready"], ["{}"], [3], [None])
+    member = ([step_id], ["m"], ["k"], [0], ["t"], [None], ["{}"], [3], [None], ["ready"])
     return Shot(prepared.EXPAND, (*join, *member))
 
 
