@@ -6,10 +6,17 @@ from typing import Any
 
 from kombu import Exchange, Queue
 
+from app.layout import qualified
 from app.settings import Settings
 from beat_schedules import schedule
 from celery_agents import names
 from celery_agents.transport import transport_options
+
+#: Named, not imported: imports run downwards, and Celery imports them when it needs them.
+TASKS = qualified("tasks")
+BACKEND = qualified("app.messaging.results:JournalBackend")
+TRANSPORT = qualified("app.messaging.transport:Transport")
+CONSUMER = qualified("app.messaging.consumer:Consumer")
 
 
 def celery_config(settings: Settings) -> dict[str, Any]:
@@ -18,8 +25,8 @@ def celery_config(settings: Settings) -> dict[str, Any]:
     return {
         # Where
         "broker_url": broker_url,
-        "result_backend": f"app.messaging.results:JournalBackend+{broker_url}",
-        "include": ["tasks"],  # named, not imported: imports run downwards
+        "result_backend": f"{BACKEND}+{broker_url}",
+        "include": [TASKS],
         # JSON only: a pickle in the broker would run anything in the worker.
         "task_serializer": "json",
         "result_serializer": "json",
@@ -52,9 +59,9 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,  # outlive any outage; the default gives up
         # It takes in one step, and keeps dead letters.
-        "broker_transport": "app.messaging.transport:Transport",
+        "broker_transport": TRANSPORT,
         # A malformed task must not end the worker.
-        "worker_consumer": "app.messaging.consumer:Consumer",
+        "worker_consumer": CONSUMER,
         "broker_transport_options": {
             **transport_options(
                 visibility_timeout_s=settings.visibility_timeout_s,

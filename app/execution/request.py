@@ -11,12 +11,13 @@ from celery.worker import state
 from celery.worker.request import Request
 
 from app.execution.runtime import runtime_of
+from app.layout import qualified
 from celery_agents.errors import AgentsError
 
 log = logging.getLogger(__name__)
 
 #: How a task class names this module's request, as Celery wants it.
-STEP_REQUEST = "app.execution.request:StepRequest"
+STEP_REQUEST = qualified("app.execution.request:StepRequest")
 
 
 class StepRequest(Request):
