@@ -153,7 +153,10 @@ def _queues(conf: Any, ours: Sequence[Queue]) -> list[Queue]:
     default = Queue(name, exchange, routing_key=conf.task_default_routing_key or name)
     theirs: Any = conf.task_queues or [default]
     if isinstance(theirs, Mapping):
-        theirs = [Queue.from_dict(name, **options) for name, options in theirs.items()]
+        theirs = [
+            Queue.from_dict(name, **{"routing_key": name, **options})
+            for name, options in theirs.items()
+        ]
     known = {queue.name for queue in theirs}
     return [*theirs, *(queue for queue in ours if queue.name not in known)]
 
