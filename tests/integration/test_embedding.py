@@ -10,15 +10,17 @@ from celery import Celery, chain, chord
 
 from tests.integration.harness import MODULES, SOON_S, Stack, eventually
 
-WORKER = ["--concurrency", "8", "--without-mingle", "--without-gossip"]
+WORKER = ["--concurrency", "4", "--without-mingle", "--without-gossip"]
 
 
-@pytest.fixture(params=["plain", "django"])
+@pytest.fixture(params=["plain", "django", "plain in prefork"])
 def embedded(
     request: pytest.FixtureRequest, redis_url: str, sqlite_journal_url: str, tmp_path: Path
 ) -> Iterator[Stack]:
     made = Stack(redis_url, sqlite_journal_url, tmp_path, MODULES)
-    made.worker(WORKER, app=f"tests.support.embedded:{request.param}")
+    name, _, pool = request.param.partition(" in ")
+    args = [*WORKER, "--pool", pool] if pool else WORKER
+    made.worker(args, app=f"tests.support.embedded:{name}")
     yield made
     made.close()
 
