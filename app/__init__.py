@@ -1,9 +1,16 @@
-"""The service's Celery app, ``celery -A app …``: made on first use, from the environment."""
+"""The service's Celery app, ``celery -A app …``: made on first use, from the environment.
+
+``install`` adds the service to another app.
+"""
 
 from typing import Any
 
 
 def __getattr__(name: str) -> Any:
+    if name == "install":
+        from app.embedding import install
+
+        return install
     if name != "celery":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from app.factory import create_app

@@ -7,10 +7,17 @@ from typing import Any
 
 from kombu import Exchange, Queue
 
+from app.layout import qualified
 from app.settings import Settings
 from beat_schedules import schedule
 from celery_agents import names
 from celery_agents.transport import transport_options
+
+#: Named, not imported: imports run downwards, and Celery imports them when it needs them.
+TASKS = qualified("tasks")
+BACKEND = qualified("app.messaging.results:JournalBackend")
+TRANSPORT = qualified("app.messaging.transport:Transport")
+CONSUMER = qualified("app.messaging.consumer:Consumer")
 
 #: The group of entry points under which packages offer modules with patterns of their own.
 PATTERNS = "celery_agents.patterns"
@@ -26,8 +33,8 @@ def celery_config(settings: Settings) -> dict[str, Any]:
     return {
         # Where
         "broker_url": broker_url,
-        "result_backend": f"app.messaging.results:JournalBackend+{broker_url}",
-        "include": ["tasks", *_offered()],  # named, not imported: imports run downwards
+        "result_backend": f"{BACKEND}+{broker_url}",
+        "include": [TASKS, *_offered()],
         # JSON only: a pickle in the broker would run anything in the worker.
         "task_serializer": "json",
         "result_serializer": "json",
@@ -60,9 +67,9 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,  # outlive any outage; the default gives up
         # It takes in one step, and keeps dead letters.
-        "broker_transport": "app.messaging.transport:Transport",
+        "broker_transport": TRANSPORT,
         # A malformed task must not end the worker.
-        "worker_consumer": "app.messaging.consumer:Consumer",
+        "worker_consumer": CONSUMER,
         "broker_transport_options": {
             **transport_options(
                 visibility_timeout_s=settings.visibility_timeout_s,
@@ -95,7 +102,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "worker_hijack_root_logger": False,
         "worker_enable_remote_control": True,
         # Beat that may run twice: redbeat holds its schedule and its lock in Redis.
-        "beat_scheduler": "app.maintenance.beat:BeatScheduler",  # outlives Redis
+        "beat_scheduler": qualified("app.maintenance.beat:BeatScheduler"),  # outlives Redis
         "beat_schedule": schedule(
             health_s=settings.health_interval_s, clean_s=settings.clean_interval_s
         ),

@@ -11,10 +11,11 @@ from app.celeryconfig import celery_config
 from app.execution.cancels import Cancellations
 from app.execution.runtime import close_runtime, runtime_of
 from app.execution.shutdown import drain_later, listen
+from app.layout import qualified
 from app.maintenance.endpoint import Endpoint
 from app.maintenance.recovery import Recovery
 from app.messaging.json_codec import register_json
-from app.messaging.producer import AgentsCelery
+from app.messaging.producer import AgentsCelery, Serving
 from app.messaging.redis import check_broker
 from app.pool.default import choose_pool
 from app.settings import Settings
@@ -29,12 +30,17 @@ def create_app(settings: Settings) -> Celery:
     app = AgentsCelery("celery-agents")
     app.agents_settings = settings
     app.broker_address = app.results_address = settings.broker
-    app.agents_cli = "app.cli.commands:commands"
     app.config_from_object(celery_config(settings))
-    app.steps["worker"].add(AgentsService)
-    app.steps["consumer"].add(Cancellations)
+    serve(app)
     app.set_default()
     return app
+
+
+def serve(app: Serving) -> None:
+    """Have the workers of an app serve the agents, and its command line know the journal."""
+    app.agents_cli = qualified("app.cli.commands:commands")
+    app.steps["worker"].add(AgentsService)
+    app.steps["consumer"].add(Cancellations)
 
 
 #: Collections of garbage: the first generation after so many new objects, the next ones after so

@@ -3,6 +3,8 @@
 This package is what other apps install: the client, the contracts, and the ``@agent`` mark.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from celery_agents.agent import agent
 from celery_agents.client.client import Client
 from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
@@ -16,6 +18,9 @@ from celery_agents.contracts.policies import RetryPolicy
 from celery_agents.contracts.vote import Ballot, Decision, Voter
 from celery_agents.errors import AgentsError, PermanentError, RetryableError
 
+if TYPE_CHECKING:
+    from celery_agents.service import StepContext, Tool, Turn, tool
+
 __all__ = [  # noqa: RUF022 - grouped by use
     # enqueue
     "Client",
@@ -25,6 +30,10 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "MapRun",
     # offer
     "agent",
+    "tool",
+    "Tool",
+    "StepContext",
+    "Turn",
     # contracts
     "Aggregate",
     "Answer",
@@ -49,3 +58,12 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "PermanentError",
     "RetryableError",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What authors of agents need of the service's packages, loaded when it is first used."""
+    if name not in {"tool", "Tool", "StepContext", "Turn"}:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from celery_agents import service
+
+    return getattr(service, name)

@@ -34,13 +34,23 @@ class GivenSettings(Settings):
         return self.first("result_backend")
 
 
-class GivenCelery(Celery):
-    """An app whose broker and results are those of its configuration."""
+class Addressed(Celery):
+    """An app that tells its transport the address that was read."""
 
     #: Where its broker and its results are, for its transport and its backend: its makers set it.
     #: None: of another kind, which Celery reads.
     broker_address: RedisAddress | None = None
     results_address: RedisAddress | None = None
+
+    def _connection(self, url: str, *args: Any, **kwargs: Any) -> Any:
+        if self.broker_address is not None:
+            given = kwargs.get("transport_options") or {}
+            kwargs["transport_options"] = {**given, "address": self.broker_address}
+        return super()._connection(url, *args, **kwargs)
+
+
+class GivenCelery(Addressed):
+    """An app whose broker and results are those of its configuration."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # The loader, too, could be another app's: CELERY_LOADER.
@@ -49,12 +59,6 @@ class GivenCelery(Celery):
 
     def _load_config(self) -> Any:
         return _given(super()._load_config())
-
-    def _connection(self, url: str, *args: Any, **kwargs: Any) -> Any:
-        if self.broker_address is not None:
-            given = kwargs.get("transport_options") or {}
-            kwargs["transport_options"] = {**given, "address": self.broker_address}
-        return super()._connection(url, *args, **kwargs)
 
 
 def _given(conf: Any) -> Any:

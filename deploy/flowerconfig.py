@@ -3,7 +3,8 @@
 Flower shows what the events carry. Arguments are cut and redacted where they are published
 (celery_agents.wire.shown), so the API shows no more than the pages. ``format_task`` only shortens.
 Set FLOWER_BASIC_AUTH ("user:password") in the environment; /metrics and /healthcheck answer
-without it, so Flower listens on loopback unless it is told otherwise.
+without it, so Flower listens on loopback unless it is told otherwise. Run as a module, this prints
+where it is, for ``--conf``.
 """
 
 import os
@@ -31,3 +32,7 @@ def format_task(task: Any) -> Any:
 def _short(value: object) -> str:
     text = "" if value is None else str(value)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+
+if __name__ == "__main__":
+    print(__file__)

@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from agents.base import StepContext
-from celery_agents import Answer, RetryableError, Usage, agent
+from celery_agents import Answer, RetryableError, StepContext, Usage, agent
 from celery_agents.errors import ProviderUnavailableError
 
 #: Words that tell what a message is about.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from agents.catalog.kinds import Resources
@@ -33,8 +35,19 @@ def _make(runtime: Runtime) -> Registry:
             celery=lambda entry: CeleryBackend(runtime.app, entry, settings.secret),
         )
     )
+    see_current_directory()
     registry.load(config=settings.config, modules=settings.modules)
     return registry
+
+
+def see_current_directory() -> None:
+    """Find modules with agents where Celery finds the app that ``-A`` names.
+
+    The program ``celery`` has that directory on its path only while it imports the app; what the
+    agents import later, in their functions, is found too.
+    """
+    if not {"", here := str(Path.cwd())} & set(sys.path):
+        sys.path.insert(0, here)
 
 
 def turns_of(runtime: Runtime) -> Turns:

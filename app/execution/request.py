@@ -11,6 +11,7 @@ from celery.worker import state
 from celery.worker.request import Request
 
 from app.execution.runtime import runtime_of
+from app.layout import qualified
 from app.telemetry.logs import returned
 from celery_agents.errors import AgentsError
 from celery_agents.noted import note
@@ -19,8 +20,8 @@ from celery_agents.wire.shown import shown_text
 log = logging.getLogger(__name__)
 
 #: How a task class names this module's requests, as Celery wants it.
-SHOWN_REQUEST = "app.execution.request:ShownRequest"
-STEP_REQUEST = "app.execution.request:StepRequest"
+SHOWN_REQUEST = qualified("app.execution.request:ShownRequest")
+STEP_REQUEST = qualified("app.execution.request:StepRequest")
 
 
 #: Fields of task events that hold what agents were asked, and answered.

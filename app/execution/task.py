@@ -89,6 +89,14 @@ class StepTask(Task):
     keeps_time = True  # its deadlines hold in every pool
     has_permits = True  # it asks for one when it asks its agent
     resultrepr_maxsize = 200  # Flower and logs show the start; the rest is in the journal
+    # As the service's own app is configured; another one's may be otherwise (app/embedding.py).
+    serializer = "json"
+    priority = 5
+    track_started = False
+    acks_late = True
+    acks_on_failure_or_timeout = True
+    reject_on_worker_lost = True
+    ignore_result = False
     typing = False  # callers send (input, **options), the function takes (step, request)
     max_retries = None  # the step's own policy counts
     throws = (AgentsError,)  # expected: logged in one line, without a traceback

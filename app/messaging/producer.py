@@ -28,7 +28,7 @@ from app.concurrency.future import Reply
 from app.concurrency.per_process import PerProcess
 from app.messaging.redis import check_broker, connect_redis
 from app.settings import Settings
-from celery_agents.given import GivenCelery
+from celery_agents.given import Addressed, GivenCelery
 from celery_agents.wire.messages import Composed, post
 
 #: Messages in one write. A write of 500 is some 500 kB.
@@ -123,16 +123,19 @@ class Collector:
             wait(self._outbox.submit(self._parcel))
 
 
-class AgentsCelery(GivenCelery):
-    """Celery, whose producers in a fiber are collectors."""
+class Serving(Addressed):
+    """An app with what the service needs of it. Its producers in a fiber are collectors."""
 
     task_cls = "app.execution.request:ShownTask"
     agents_settings: Settings
+    agents_cli: str
+    agents_runtime: PerProcess[Any]  # app/execution/runtime.py makes it
+    _outbox: PerProcess[Outbox]
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._outbox: PerProcess[Outbox] = PerProcess()
-        self.agents_runtime: PerProcess[Any] = PerProcess()  # app/execution/runtime.py makes it
+    def hold(self) -> None:
+        """Make the places of what each process has."""
+        self._outbox = PerProcess()
+        self.agents_runtime = PerProcess()
 
     @property
     def outbox(self) -> Outbox:
@@ -175,3 +178,11 @@ class AgentsCelery(GivenCelery):
     def timezone(self) -> Any:
         """Celery's, which takes a lock whenever it is looked at: for each message, some times."""
         return super().timezone
+
+
+class AgentsCelery(Serving, GivenCelery):
+    """The service's own app."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.hold()

@@ -9,7 +9,9 @@ from celery.app.defaults import DEFAULT_POOL
 from celery.concurrency import get_implementation
 from click.core import ParameterSource
 
-COROUTINES = "app.pool:CoroutinePool"
+from app.layout import qualified
+
+COROUTINES = qualified("app.pool:CoroutinePool")
 
 
 def choose_pool(sender: Any = None, **_: Any) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TypedDict
 
-from agents.base import StepContext
+from celery_agents import StepContext
 from celery_agents.errors import ProviderUnavailableError, RetryableError
 
 #: The languages that the support desk serves; each detector chooses among these it knows.

@@ -59,9 +59,16 @@ class WorkerProcess:
     """A worker that can be killed, frozen, stopped and started again under its own name."""
 
     def __init__(
-        self, name: str, command: Sequence[str], *, env: Mapping[str, str], directory: Path
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        directory: Path,
+        cwd: Path = ROOT,
     ) -> None:
         """Describe a worker by its node name; its log goes to ``directory``."""
+        self._cwd = cwd
         self.name = name
         self.log = directory / f"{name}.log"
         self._pid_file = directory / f"{name}.pid"
@@ -74,7 +81,7 @@ class WorkerProcess:
         """Start it; :meth:`wait_ready` waits until it consumes."""
         self._read_from = self.log.stat().st_size if self.log.exists() else 0
         self._child = Child(
-            self._command, pid_file=self._pid_file, output=self.log, env=self._env, cwd=ROOT
+            self._command, pid_file=self._pid_file, output=self.log, env=self._env, cwd=self._cwd
         )
 
     def wait_ready(self, timeout_s: float = 30.0) -> None:

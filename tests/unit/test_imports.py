@@ -46,8 +46,10 @@ def test_the_contracts_of_the_layers_hold() -> None:
     "module",
     [
         "celery_agents",
+        "celery_agents.service",
         "app",
         "app.factory",
+        "app.embedding",
         "app.execution.task",
         "agents",
         "agents.catalog.registry",

@@ -1,0 +1,51 @@
+"""The service: ``celery -A celery_agents.service worker``, and ``install`` for another Celery app.
+
+In a checkout its packages (``app``, ``agents``, ``tasks``, …) stand at the top level. The build of
+the wheel places them here and rewrites their imports (deploy/wheel.py), so that it can be installed
+beside packages and projects that have these names. Nothing is loaded before it is asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from agents.base import StepContext, Turn
+    from agents.tools import Tool, tool
+    from app.embedding import install
+    from app.pool import CoroutinePool
+
+    celery: Celery
+
+__all__ = ["CoroutinePool", "StepContext", "Tool", "Turn", "celery", "install", "tool"]
+
+#: Where each name comes from.
+_SOURCES = {
+    "celery": "app",
+    "install": "app.embedding",
+    "CoroutinePool": "app.pool",
+    "StepContext": "agents.base",
+    "Turn": "agents.base",
+    "Tool": "agents.tools",
+    "tool": "agents.tools",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """A name of the service, from its module.
+
+    Raises:
+        ImportError: the extra ``worker`` is not installed.
+    """
+    if (source := _SOURCES.get(name)) is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from app.layout import qualified
+
+    try:
+        return getattr(import_module(qualified(source)), name)
+    except ModuleNotFoundError as error:
+        need = "Install the service's own packages: pip install 'celery-agents[worker]'"
+        raise ImportError(f"{__name__}.{name} needs {error.name!r}. {need}") from error

@@ -1,0 +1,3 @@
+"""The project's own; no part of the service."""
+
+OWNER = "the project"

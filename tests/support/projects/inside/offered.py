@@ -1,0 +1,10 @@
+"""Agents of the project."""
+
+from agents import OWNER
+from celery_agents import agent
+
+
+@agent
+def whose(_: str) -> str:
+    """Whose package ``agents`` is."""
+    return OWNER
