@@ -26,6 +26,7 @@ from app.concurrency.batcher import Batches
 from app.concurrency.fibers import in_fiber, wait
 from app.concurrency.future import Reply
 from app.concurrency.per_process import PerProcess
+from app.layout import qualified
 from app.messaging.redis import check_broker, connect_redis
 from app.settings import Settings
 from celery_agents.given import Addressed, GivenCelery
@@ -126,7 +127,7 @@ class Collector:
 class Serving(Addressed):
     """An app with what the service needs of it. Its producers in a fiber are collectors."""
 
-    task_cls = "app.execution.request:ShownTask"
+    task_cls = qualified("app.execution.request:ShownTask")
     agents_settings: Settings
     agents_cli: str
     agents_runtime: PerProcess[Any]  # app/execution/runtime.py makes it
