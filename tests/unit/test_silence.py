@@ -26,8 +26,10 @@ ANSWERS = {
 EXPLAINED = {
     ("app/endpoint.py", "alive"): "the page says it",
     ("app/endpoint.py", "service_metrics"): "the page says it",
+    ("app/endpoint.py", "_shut"): "it is closed already: what was wanted",
     ("app/fibers.py", "alone"): "there is no loop here: the answer to the question",
     ("app/guards.py", "_raise_protocol"): "a body that cannot be read is told as having no headers",
+    ("app/journal/engine.py", "_make_private"): "whoever opens the file says it",
     ("app/journal/held.py", "shoot"): "what was not written this way is written the other way",
     ("app/journal/leases.py", "_is_zombie"): "no Linux, or gone just now",
     ("app/journal/portions.py", "delete_portion"): "the portion was too large; a smaller one goes",
@@ -43,6 +45,7 @@ EXPLAINED = {
     ("agents/probes.py", "_error_of"): "that it came late is what was to be found out",
     ("celery_agents/tls.py", "usable"): "files that cannot be used are what was to be found out",
     ("celery_agents/values.py", "_shown"): "what cannot show itself is shown by its type",
+    ("app/watchdog.py", "_work"): "the loop is closed: the end of the watch",
 }
 
 
