@@ -22,6 +22,7 @@ from deploy.local.state import ROOT
 from examples.triage import demo
 from tests.chaos.__main__ import _parser as chaos
 from tests.docs.blocks import blocks, prose
+from tests.support.interleave.__main__ import _options as interleave
 
 #: What the first start of ./run makes, and the shell of a reader may read.
 SOURCED = {".venv/bin/activate", ".local/env"}
@@ -141,6 +142,7 @@ _RUN: dict[str, Callable[[list[str]], None]] = {
     "clean": _takes("--all"),
     "demo": _parses(demo.arguments),
     "help": _takes(),
+    "interleave": _parses(lambda words: interleave().parse_args(words)),
     "test": _are_tests,
     "up": _takes(),
 }

@@ -138,7 +138,10 @@ def _begin(connection: Connection, run_id: str, wake_grace_s: float) -> Wake | N
         .on_conflict_do_update(
             index_elements=[_S.id],
             set_=anew,
-            where=(_S.state != State.WAITING) & (_S.run_id == run_id),
+            # A message that asks for it in another run's name is refused, and its row stands in no
+            # way; any other step of another run that has the id keeps it.
+            where=(_S.state != State.WAITING)
+            & ((_S.run_id == run_id) | (_S.task == names.COMPENSATE)),
         )
         .returning(*WAKE_COLUMNS)
     )
