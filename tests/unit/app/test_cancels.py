@@ -13,7 +13,7 @@ class Listening:
 
     def __init__(self) -> None:
         self.ended = 0
-        self.channel = SimpleNamespace(close=lambda: None)
+        self.channel = None
 
     def cancel(self) -> None:
         self.ended += 1
