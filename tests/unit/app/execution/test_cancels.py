@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.cancels import Cancellations
+from app.execution.cancels import Cancellations
 
 
 class Listening:
