@@ -36,8 +36,15 @@ class UnknownCommandError(Exception):
 
 def fenced(page: Path) -> list[str]:
     """The commands of a page's blocks, one a line."""
-    shown = [line for block in blocks(page, "sh") for line in block.code.splitlines()]
-    return [line for line in shown if line and not line.startswith("#")]
+    return [
+        line
+        for block in blocks(page, "sh")
+        for line in block.code.replace("\\\n", " ").splitlines()
+        if line
+        and not line.startswith("#")
+        # In a project of the reader's own, with a package that is on no index yet.
+        and not (block.fragment and line.startswith(("pip install", "export ")))
+    ]
 
 
 def inline(page: Path) -> list[str]:
@@ -79,7 +86,8 @@ def _simple_commands(line: str) -> Iterator[list[str]]:
 
 def _celery(command: click.Command, words: Sequence[str], files: Sequence[str]) -> None:
     try:
-        given, rest, _ = command.make_parser(click.Context(command)).parse_args(list(words))
+        context = click.Context(command, **command.context_settings)
+        given, rest, _ = command.make_parser(context).parse_args(list(words))
     except click.UsageError as error:
         raise UnknownCommandError(error.format_message()) from None
     app = given.get("app")

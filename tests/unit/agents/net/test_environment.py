@@ -205,9 +205,9 @@ class TestProxies:
         client = http_client(httpx2)
         chosen = client._transport_for_url(httpx2.URL(url))
         assert (chosen is not client._transport) is by_proxy
-        from agents.catalog import probes
+        from agents.catalog.checks import connection_to
 
-        looked_at = probes.connection_to(url).host
+        looked_at = connection_to(url).host
         assert (looked_at == "proxy.example") is by_proxy
 
     @pytest.mark.parametrize("proxy", ["socks5h://u:hush@127.0.0.1:1", "ftp://u:hush@127.0.0.1:1"])
