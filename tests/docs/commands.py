@@ -86,7 +86,8 @@ def _simple_commands(line: str) -> Iterator[list[str]]:
 
 def _celery(command: click.Command, words: Sequence[str], files: Sequence[str]) -> None:
     try:
-        context = click.Context(command, **command.context_settings)
+        context = click.Context(command)
+        context.ignore_unknown_options = command.name == "flower"  # it reads them by itself
         given, rest, _ = command.make_parser(context).parse_args(list(words))
     except click.UsageError as error:
         raise UnknownCommandError(error.format_message()) from None
