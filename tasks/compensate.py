@@ -9,7 +9,6 @@ from celery import shared_task
 from agents.catalog.compensation import compensation_of
 from agents.patterns import compensate as pattern
 from agents.patterns.plan import Expand
-from app.execution.agents import registry_of
 from app.execution.context import Step
 from app.execution.task import StepTask
 from app.journal.steps import compensations
@@ -64,7 +63,7 @@ def _uncertain(step: Step) -> list[Undoing]:
 
 def _about(step: Step, one: Uncertain) -> Undoing | None:
     asked = Ask.from_message(one.payload["args"], one.payload["kwargs"], known=True)
-    by = compensation_of(registry_of(step.runtime), asked.agent, asked.compensation)
+    by = compensation_of(step.runtime.agents.registry, asked.agent, asked.compensation)
     if by is None:
         return None
     return Undoing(step=one.id, agent=asked.agent, by=by.agent, state=one.state)

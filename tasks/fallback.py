@@ -11,7 +11,6 @@ from agents.patterns.fallback import learned as memory
 from agents.patterns.fallback import pattern
 from agents.patterns.fallback.learned import Learned
 from agents.patterns.plan import Expand, MemberState
-from app.execution.agents import registry_of, turns_of
 from app.execution.context import Step
 from app.execution.task import StepTask
 from app.journal.tables import memos
@@ -25,14 +24,14 @@ from celery_agents.errors import AllCandidatesFailedError
 def fallback(step: Step, request: Fallback) -> Expand | Outcome:
     """Ask candidates until one answers; args [input], kwargs: see ``Fallback``."""
     if request.strategy in {"parallel", "hedged"}:
-        registry_of(step.runtime).refuse_to_race(c.agent for c in request.candidates)
+        step.runtime.agents.registry.refuse_to_race(c.agent for c in request.candidates)
     members = step.members()
     if request.strategy not in pattern.LEARNING:
         return pattern.advance(
             request,
             members,
             step_id=step.step_id,
-            masked=turns_of(step.runtime).masked(request.candidates),
+            masked=step.runtime.agents.turns.masked(request.candidates),
             remaining_s=step.claim.left_s,
         )
     return _learning(step, request, members)
@@ -49,7 +48,7 @@ def _learning(step: Step, request: Fallback, members: list[MemberState]) -> Expa
             members,
             step_id=step.step_id,
             learned=known,
-            masked=turns_of(step.runtime).masked(request.candidates),
+            masked=step.runtime.agents.turns.masked(request.candidates),
             remaining_s=step.claim.left_s,
         )
     except AllCandidatesFailedError:

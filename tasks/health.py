@@ -8,7 +8,6 @@ from celery import Celery, shared_task
 
 from agents.catalog.probes import probe_agents
 from app.concurrency.fibers import wait
-from app.execution.agents import registry_of
 from app.execution.runtime import runtime_of
 from app.journal.tables.ticks import take_slot
 from app.maintenance.health import probe_broker, probe_journal, record
@@ -28,7 +27,7 @@ def probe(self: Any, every_s: float | None = None) -> dict[str, str] | None:
     ):
         return None
     looking = probe_agents(
-        registry_of(runtime),
+        runtime.agents.registry,
         timeout_s=settings.health_timeout_s,
         queues=lambda: _served(self.app),
     )

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -15,6 +15,7 @@ from agents.performing import Perform, performed
 from app.concurrency.fibers import arrival
 from app.concurrency.future import Reply
 from app.execution.answers import bounded, too_large
+from app.execution.runtime import Active, Runtime
 from app.journal.schema.rows import Claimed
 from app.journal.steps.calls import Begun
 from celery_agents.contracts.base import JsonValue
@@ -27,9 +28,6 @@ from celery_agents.errors import (
 )
 from celery_agents.values import KNOWN, problem
 
-if TYPE_CHECKING:
-    from app.execution.runtime import Runtime
-
 log = logging.getLogger(__name__)
 _NOTHING = Usage()
 #: The journal's columns for a call.
@@ -39,8 +37,16 @@ _NAME_MAX, _FINGERPRINT_MAX = 200, 64
 class Step:
     """One claim of one step."""
 
-    def __init__(self, runtime: Runtime, claim: Claimed, *, send_progress: Any = None) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        claim: Claimed,
+        active: Active | None = None,
+        *,
+        send_progress: Any = None,
+    ) -> None:
         self.runtime = runtime
+        self._active = active or Active(claim)
         self.claim = claim
         self.spent = _NOTHING
         self.ended_members: int | None = None  # of those that it has looked at
@@ -77,8 +83,7 @@ class Step:
     @property
     def asked_to_stop(self) -> bool:
         """Whether it is cancelled, or its worker stops, rather than being late."""
-        active = self.runtime.active.get(self.claim.id)
-        return self.runtime.stopping or (active is not None and active.cancelled)
+        return self.runtime.stopping or self._active.cancelled
 
     def members(self) -> list[MemberState]:
         """The members of earlier expansions of this step."""

@@ -20,7 +20,7 @@ from app.journal.steps.claims import ClaimStep
 from app.journal.steps.expansions import Expanded, ExpandStep
 from app.journal.steps.finishes import FinishStep, Postponed, PostponeStep, Settle, event
 from app.journal.steps.inserts import InsertStep
-from app.journal.tables import workers
+from app.journal.tables import agents, workers
 from app.journal.tables.workers import Identity
 from app.journal.writing.connection import Held, held_transaction
 from app.journal.writing.writer import Writer
@@ -139,6 +139,10 @@ class Journal:
     def note(self, run_id: str, step_id: str, kind: str, data: Sequence[dict[str, Any]]) -> None:
         """Write events of a step."""
         self.transaction(lambda c: [c.execute(event(run_id, step_id, kind, d)) for d in data])
+
+    def announce(self, rows: list[dict[str, Any]]) -> None:
+        """Write down this worker's agents; see :func:`agents.announce`."""
+        self.transaction(lambda c: agents.announce(c, rows))
 
     def approve(self, run_id: str, choice: JsonValue) -> Aftermath:
         return self.transaction(lambda c: approvals.approve(c, run_id, choice, self.rules))

@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from app.execution.publish import publish
 from app.execution.runtime import Runtime
+from app.execution.submission import Submission
 from app.execution.task import StepTask
 from app.journal.schema.engine import read_clock
 from app.journal.schema.rows import NewStep, Wake
@@ -23,7 +24,7 @@ from app.journal.steps import due
 from app.journal.steps.inserts import insert_steps, new_row
 from app.journal.tables.workers import take_duty
 from app.maintenance.dead_letters import dead_letters_of
-from app.messaging.intake import expired, step_of
+from app.messaging.intake import expired
 from celery_agents.errors import AgentsError, InvalidPayloadError, redact
 
 log = logging.getLogger(__name__)
@@ -128,7 +129,6 @@ class Recovery:
             except InvalidPayloadError as error:
                 self._app.backend.mark_as_failure(step_id, error)
             else:
-                attempts = options.retry.max_attempts
-                return step_of(message, max_attempts=attempts, timeout_s=options.whole_s)
+                return Submission.recorded(message).row(options)
         self._intake.forget([step_id])
         return None
