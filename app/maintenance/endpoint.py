@@ -15,7 +15,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from agents.catalog.probes import Probe
 from app.execution.runtime import Runtime
-from app.journal.tables import health as rows
 from app.journal.tables.health import Condition
 from app.maintenance.health import probe_broker, probe_journal
 from celery_agents.errors import AgentsError, ConfigurationError
@@ -100,7 +99,7 @@ def metrics(runtime: Runtime) -> _Page:
     )
     age = Gauge("agents_probe_age_seconds", "Since the last probe", ["target"], registry=registry)
     try:
-        found = runtime.journal.read(rows.read)
+        found = runtime.journal.targets.read()
     except AgentsError:
         return HTTPStatus.SERVICE_UNAVAILABLE, "the journal is away\n"
     for row in found:
