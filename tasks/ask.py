@@ -6,7 +6,6 @@ from celery import shared_task
 
 from agents.base import Turn
 from agents.catalog import compensation
-from app.execution.agents import registry_of, turns_of
 from app.execution.context import Step
 from app.execution.task import StepTask
 from celery_agents import names
@@ -23,7 +22,7 @@ async def ask(step: Step, request: Ask) -> Answer | Outcome:
         choices=request.choices,
         answer_schema=request.answer_schema,
     )
-    registry, turns = registry_of(step.runtime), turns_of(step.runtime)
+    registry, turns = step.runtime.agents.registry, step.runtime.agents.turns
     compensation.check(registry, request)
     answer = await turns.take(request.agent, turn, step, when_open=request.when_open)
     return compensation.undoable(registry, request, answer)

@@ -9,11 +9,8 @@ from celery import shared_task
 from agents.catalog.compensation import compensation_of
 from agents.patterns import compensate as pattern
 from agents.patterns.plan import Expand
-from app.execution.agents import registry_of
 from app.execution.context import Step
 from app.execution.task import StepTask
-from app.journal.steps import compensations
-from app.journal.steps.compensations import Uncertain
 from celery_agents import names
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.compensation import Undoing, compensation_id
@@ -27,21 +24,23 @@ log = logging.getLogger(__name__)
 @shared_task(base=StepTask, name=names.COMPENSATE, request_type=Compensate)
 def compensate(step: Step, request: Compensate) -> Expand | Outcome:
     """Undo the steps that a run had finished, the last one first; see ``Compensate``."""
-    run_id, journal = request.run_id, step.runtime.journal
-    if step.run_id != run_id or step.step_id != compensation_id(run_id):
-        raise InvalidPayloadError("A run is undone when it fails; nobody can ask for it.")
+    run_id, journaled = request.run_id, step.runtime.journal.undoing
+    _check(step, run_id)
     _wait_for_silence(step, request)
-    finished = journal.read(lambda c: compensations.finished(c, run_id))
-    turn = journal.read(lambda c: compensations.turns(c, run_id))
+    finished, turn = journaled.finished(run_id), journaled.turns(run_id)
     members = step.members()
     following = pattern.next_one(finished, members, turn)
     if following is not None:
-        told = journal.read(lambda c: compensations.told(c, following.id))
-        return pattern.undo(run_id, following, told, turn)
+        return pattern.undo(run_id, following, journaled.told(following.id), turn)
     outcome = pattern.conclusion(run_id, finished, members, _uncertain(step), turn)
     if outcome.error is not None:
         log.error("%s", outcome.error.message)
     return outcome
+
+
+def _check(step: Step, run_id: str) -> None:
+    if step.run_id != run_id or step.step_id != compensation_id(run_id):
+        raise InvalidPayloadError("A run is undone when it fails; nobody can ask for it.")
 
 
 def _wait_for_silence(step: Step, request: Compensate) -> None:
@@ -49,22 +48,18 @@ def _wait_for_silence(step: Step, request: Compensate) -> None:
 
     After the last attempt it goes on as it is; what finishes later is undone then.
     """
-    runtime = step.runtime
-    going = runtime.journal.transaction(lambda c: compensations.let_go(c, request.run_id))
+    going = step.runtime.journal.undoing.let_go(request.run_id)
     if going is not None and step.attempt < request.retry.max_attempts:
-        runtime.follow(going)
+        step.runtime.follow(going)
         raise RunBusyError
 
 
 def _uncertain(step: Step) -> list[Undoing]:
     """Steps with a compensation of which nobody knows what they have done."""
-    found = step.runtime.journal.read(lambda c: compensations.uncertain(c, step.run_id))
-    return [about for one in found if (about := _about(step, one)) is not None]
-
-
-def _about(step: Step, one: Uncertain) -> Undoing | None:
-    asked = Ask.from_message(one.payload["args"], one.payload["kwargs"], known=True)
-    by = compensation_of(registry_of(step.runtime), asked.agent, asked.compensation)
-    if by is None:
-        return None
-    return Undoing(step=one.id, agent=asked.agent, by=by.agent, state=one.state)
+    found = []
+    for one in step.runtime.journal.undoing.uncertain(step.run_id):
+        asked = Ask.from_message(one.payload["args"], one.payload["kwargs"], known=True)
+        by = compensation_of(step.runtime.agents.registry, asked.agent, asked.compensation)
+        if by is not None:
+            found.append(Undoing(step=one.id, agent=asked.agent, by=by.agent, state=one.state))
+    return found

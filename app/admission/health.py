@@ -7,7 +7,6 @@ import threading
 import time
 
 from app.journal import Journal
-from app.journal.tables import health as rows
 from app.journal.tables.health import Condition
 from celery_agents.errors import AgentsError
 from celery_agents.noted import note
@@ -34,9 +33,7 @@ class HealthView:
         with self._lock:
             if time.monotonic() >= self._until:
                 try:
-                    self._known = self._journal.read(
-                        lambda c: rows.in_state(c, Condition.UNHEALTHY, self._fresh_s)
-                    )
+                    self._known = self._journal.targets.in_state(Condition.UNHEALTHY, self._fresh_s)
                 except AgentsError as error:
                     note(log, "health", "Health is not known", error=error)
                 self._until = time.monotonic() + self._cache_s

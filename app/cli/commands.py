@@ -14,13 +14,11 @@ from sqlalchemy import Engine
 
 from app.cli.dead_letters import dead
 from app.execution.publish import publish
-from app.journal.queries import reads
 from app.journal.retention import cleanup
 from app.journal.schema import migrate
-from app.journal.schema.engine import connect, reading
-from app.journal.schema.transactions import in_transaction
-from app.journal.steps import cancels
+from app.journal.schema.engine import connect
 from app.journal.steps.joins import Rules
+from app.journal.stores.archive import Archive
 from app.maintenance.health import report
 from app.maintenance.retention import clean_all, would_clean
 from app.messaging.intake import Intake
@@ -59,7 +57,7 @@ def upgrade(ctx: click.Context, revision: str) -> None:
     """Bring the schema up to REVISION (default: this version's)."""
     with _journal(ctx) as engine:
         migrate.upgrade(engine, revision)
-        click.echo(f"The journal is at {in_transaction(engine, migrate.current)}.")
+        click.echo(f"The journal is at {Archive(engine).revision()}.")
 
 
 @db.command(cls=CeleryCommand)
@@ -69,7 +67,7 @@ def downgrade(ctx: click.Context, revision: str) -> None:
     """Take the schema back to REVISION; ``base`` empties the journal."""
     with _journal(ctx) as engine:
         migrate.downgrade(engine, revision)
-        click.echo(f"The journal is at {in_transaction(engine, migrate.current) or 'base'}.")
+        click.echo(f"The journal is at {Archive(engine).revision() or 'base'}.")
 
 
 @db.command(cls=CeleryCommand)
@@ -77,7 +75,7 @@ def downgrade(ctx: click.Context, revision: str) -> None:
 def current(ctx: click.Context) -> None:
     """Show the schema's revision and the one that this version needs."""
     with _journal(ctx) as engine:
-        found = in_transaction(engine, migrate.current)
+        found = Archive(engine).revision()
         click.echo(f"found {found or 'none'}, needed {migrate.head()}")
 
 
@@ -133,7 +131,7 @@ def health(ctx: click.Context) -> None:
 def list_agents(ctx: click.Context) -> None:
     """List the agents that workers have offered."""
     with _journal(ctx) as engine:
-        rows = in_transaction(reading(engine), reads.agents)
+        rows = Archive(engine).agents()
     now = time.time()
     _table(
         ("agent", "kind", "effects", "seen", "description"),
@@ -156,8 +154,8 @@ def list_agents(ctx: click.Context) -> None:
 def status(ctx: click.Context, run_id: str) -> None:
     """Show a run as a tree of steps, with its events."""
     with _journal(ctx) as engine:
-        tree = in_transaction(reading(engine), lambda c: reads.run_tree(c, run_id))
-        told = in_transaction(reading(engine), lambda c: reads.events(c, run_id))
+        tree = Archive(engine).run_tree(run_id)
+        told = Archive(engine).events(run_id)
     if tree is None:
         raise click.ClickException(visible(f"There is no run {run_id} in the journal."))
     below: dict[str | None, list[dict[str, Any]]] = {}
@@ -187,9 +185,10 @@ def cancel(ctx: click.Context, run_id: str, *, ahead: bool) -> None:
         app.agents_settings.wake_grace_s,
     )
     with _journal(ctx) as engine:
-        if not ahead and not _known(engine, app.agents_settings, run_id):
+        archive = Archive(engine)
+        if not ahead and not _known(archive, app.agents_settings, run_id):
             raise unknown_run(run_id)
-        after = in_transaction(engine, lambda c: cancels.cancel(c, run_id, rules))
+        after = archive.cancel(run_id, rules)
     if not after.applied:
         raise click.ClickException(visible(f"{run_id} had ended already."))
     publish(app, after.wakes)
@@ -197,9 +196,9 @@ def cancel(ctx: click.Context, run_id: str, *, ahead: bool) -> None:
     click.echo(visible(f"{run_id} is cancelled; {stopped}"))
 
 
-def _known(engine: Engine, settings: Settings, run_id: str) -> bool:
+def _known(archive: Archive, settings: Settings, run_id: str) -> bool:
     """Whether the run has a row, or a record of its message; without Redis that is assumed."""
-    if in_transaction(reading(engine), lambda c: reads.has_step(c, run_id)):
+    if archive.has_run(run_id):
         return True
     try:
         return Intake.connect(settings).has(run_id)

@@ -6,14 +6,13 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 
 import click
 from celery.bin.base import CeleryCommand
 
 from app.execution.publish import publish
 from app.journal.schema.engine import connect
-from app.journal.schema.transactions import in_transaction
+from app.journal.stores.letters import Letters
 from app.maintenance.dead_letters import DeadLetters, Landing
 from celery_agents.visible import visible, visible_lines
 
@@ -28,7 +27,7 @@ def _letters(ctx: click.Context) -> Iterator[DeadLetters]:
     settings = ctx.obj.app.agents_settings
     engine = connect(settings.database_url.get_secret_value(), timeout_s=5.0)
     try:
-        yield DeadLetters(partial(in_transaction, engine), Landing.connect(settings), settings)
+        yield DeadLetters(Letters(engine), Landing.connect(settings), settings)
     finally:
         engine.dispose()
 

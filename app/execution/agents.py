@@ -1,4 +1,4 @@
-"""The agents of this process: made when its runtime starts, so that mistakes show at the start."""
+"""The agents of this process: made with its runtime, so that mistakes show at the start."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from celery import Celery
+
 from agents.catalog.kinds import Resources
 from agents.catalog.registry import Registry
 from agents.net.clients import SharedClients
@@ -14,25 +16,49 @@ from app.admission.breaker import Breakers
 from app.admission.health import STALE_INTERVALS, HealthView
 from app.concurrency.fibers import in_thread
 from app.execution.celery_agent import CeleryBackend
-from app.execution.runtime import Runtime, runtime_started, runtime_stopping
 from app.execution.turns import Turns
-from app.journal.tables.agents import announce
+from app.journal import Journal
+from app.settings import Settings
 from celery_agents.values import storable
 
 
-def registry_of(runtime: Runtime) -> Registry:
-    """This process's agents."""
-    return runtime.resource(Registry, lambda: _make(runtime))
+class Agents:
+    """Which agents there are, and how they are asked."""
+
+    def __init__(self, registry: Registry, journal: Journal, settings: Settings) -> None:
+        self.registry = registry
+        health = HealthView(
+            journal,
+            fresh_s=STALE_INTERVALS * settings.health_interval_s,
+            cache_s=settings.health_cache_s,
+        )
+        self.turns = Turns(registry, Breakers.connect(settings), health)
+
+    def described(self) -> list[dict[str, Any]]:
+        """What people and clients see of them, as the journal's rows."""
+        return [
+            {
+                "name": a.name,
+                "kind": a.kind,
+                "description": storable(a.description),
+                "effects": a.effects,
+            }
+            for a in self.registry
+        ]
 
 
-def _make(runtime: Runtime) -> Registry:
-    settings = runtime.settings
+def load_registry(app: Celery, settings: Settings) -> Registry:
+    """The agents that the settings name.
+
+    Raises:
+        ConfigurationError: one of them is not right.
+    """
     registry = Registry(
         Resources(
             resolve_secret=settings.secret,
             executor=ThreadPoolExecutor(settings.function_threads, "agents-function"),
             clients=SharedClients(in_thread),
-            celery=lambda entry: CeleryBackend(runtime.app, entry, settings.secret),
+            celery=lambda entry: CeleryBackend(app, entry, settings.secret),
         )
     )
     see_current_directory()
@@ -48,37 +74,3 @@ def see_current_directory() -> None:
     """
     if not {"", here := str(Path.cwd())} & set(sys.path):
         sys.path.insert(0, here)
-
-
-def turns_of(runtime: Runtime) -> Turns:
-    """How agents are asked in this process."""
-    registry, settings = registry_of(runtime), runtime.settings
-
-    def make() -> Turns:
-        health = HealthView(
-            runtime.journal,
-            fresh_s=STALE_INTERVALS * settings.health_interval_s,
-            cache_s=settings.health_cache_s,
-        )
-        return Turns(registry, Breakers.connect(settings), health)
-
-    return runtime.resource(Turns, make)
-
-
-@runtime_started.connect(weak=False)
-def _started(runtime: Runtime, **_: Any) -> None:
-    rows = [
-        {
-            "name": a.name,
-            "kind": a.kind,
-            "description": storable(a.description),
-            "effects": a.effects,
-        }
-        for a in registry_of(runtime)
-    ]
-    runtime.journal.transaction(lambda c: announce(c, rows))
-
-
-@runtime_stopping.connect(weak=False)
-def _stopping(runtime: Runtime, **_: Any) -> None:
-    runtime.loop.submit(registry_of(runtime).aclose()).result(timeout=10)

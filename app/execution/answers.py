@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
-from celery_agents.errors import AgentFailedError, AgentsError, AnswerTooLargeError
+from agents.patterns.plan import Expand
+from app.journal.schema.rows import Claimed
+from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, Usage
+from celery_agents.errors import (
+    AgentFailedError,
+    AgentsError,
+    AnswerTooLargeError,
+    LoopStalledError,
+    StepCancelledError,
+    StepDeadError,
+)
 from celery_agents.values import DEPTH, problem
 from celery_agents.wire.messages import to_json
 
@@ -13,6 +23,67 @@ from celery_agents.wire.messages import to_json
 ESCAPED = 6
 #: Levels that patterns put around an answer.
 _ROOM = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The step's code raised."""
+
+    error: AgentsError
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The work was cancelled: on request, or because its worker stops."""
+
+
+#: What comes out of a step's code.
+Result = Answer | Outcome | Expand | Failed | Stopped
+
+
+def result_of(returned: Any) -> Answer | Outcome | Expand:
+    """What a step's function returned; a bare value is an answer that cost nothing."""
+    return returned if isinstance(returned, _TYPED) else Answer(value=returned)
+
+
+_TYPED = (Answer, Outcome, Expand)
+
+
+def answered(answer: Answer, claim: Claimed) -> Outcome:
+    """The end of a step whose agent answered."""
+    return Outcome(state=State.SUCCEEDED, value=answer.value, usage=answer.usage, **_common(claim))
+
+
+def decided(outcome: Outcome, claim: Claimed) -> Outcome:
+    """The end of a step that says itself how it ended; a backup that answered stays named."""
+    told = _common(claim) | ({"agent": outcome.agent} if outcome.agent else {})
+    return outcome.model_copy(update={k: v for k, v in told.items() if v is not None})
+
+
+def failed(error: AgentsError, claim: Claimed, spent: Usage) -> Outcome:
+    """The end of a step whose code raised; it cost what its calls did."""
+    state = State.FAILED
+    if isinstance(
+        error, LoopStalledError
+    ):  # its attempts are used up; who looks after it must know
+        told = f"Given up after {claim.attempt} attempts. The last: {error}"
+        state, error = State.DEAD, StepDeadError(told)
+    return Outcome(state=state, error=ErrorInfo.of(error), usage=spent, **_common(claim))
+
+
+def cancelled(claim: Claimed, spent: Usage) -> Outcome:
+    """The end of a step that was stopped; it cost what its calls did."""
+    error = ErrorInfo.of(StepCancelledError())
+    return Outcome(state=State.CANCELLED, error=error, usage=spent, **_common(claim))
+
+
+def _common(claim: Claimed) -> dict[str, Any]:
+    return {
+        "agent": claim.agent,
+        "member": claim.member,
+        "attempts": claim.attempt,
+        "duration_s": claim.spent_s,
+    }
 
 
 def too_large(value: Any, limit_bytes: int) -> AnswerTooLargeError | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from celery import Celery, states
 from celery.app.backends import by_url
@@ -19,7 +19,6 @@ from agents.plain import plain_json
 from agents.values import digest, shown
 from app.concurrency.fibers import in_thread
 from app.concurrency.loop import process_loop
-from app.execution.context import Step
 from app.execution.lookout import Lookout
 from celery_agents.contracts.outcome import Usage
 from celery_agents.errors import (
@@ -34,6 +33,16 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two looks at the result: soon at first, for quick tasks.
 _LOOKS_S = (0.02, 0.5)
+
+
+@runtime_checkable
+class Ending(Protocol):
+    """A step that can tell that it ends without what it waits for."""
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody goes on with what it waits for."""
+        ...
 
 
 class CeleryBackend:
@@ -53,7 +62,7 @@ class CeleryBackend:
             try:
                 return await self._ask(turn, key)
             except (asyncio.CancelledError, ProviderUnavailableError):
-                if isinstance(step, Step) and step.over:
+                if isinstance(step, Ending) and step.over:
                     # Not awaited: this coroutine is being cancelled.
                     process_loop().slow.submit(self._revoke, key)
                 raise

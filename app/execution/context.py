@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -14,6 +14,7 @@ from agents.performing import Perform, performed
 from app.concurrency.fibers import arrival, in_thread
 from app.concurrency.future import Reply
 from app.execution.answers import bounded, too_large
+from app.execution.runtime import Active, Runtime
 from app.journal.schema.rows import Claimed
 from app.journal.steps.calls import Begun
 from celery_agents.contracts.base import JsonValue
@@ -26,9 +27,6 @@ from celery_agents.errors import (
 from celery_agents.noted import note
 from celery_agents.values import KNOWN
 
-if TYPE_CHECKING:
-    from app.execution.runtime import Runtime
-
 log = logging.getLogger(__name__)
 _NOTHING = Usage()
 #: The journal's columns for a call.
@@ -38,8 +36,9 @@ _NAME_MAX, _FINGERPRINT_MAX = 200, 64
 class Step:
     """One claim of one step."""
 
-    def __init__(self, runtime: Runtime, claim: Claimed) -> None:
+    def __init__(self, runtime: Runtime, claim: Claimed, active: Active | None = None) -> None:
         self.runtime = runtime
+        self._active = active or Active(claim)
         self.claim = claim
         self.spent = _NOTHING
         self.ended_members: int | None = None  # of those that it has looked at
@@ -71,17 +70,15 @@ class Step:
     @property
     def asked_to_stop(self) -> bool:
         """Whether it is cancelled, or its worker stops, rather than being late."""
-        active = self.runtime.active.get(self.claim.id)
-        return self.runtime.stopping or (active is not None and active.cancelled)
+        return self.runtime.stopping or self._active.cancelled
 
     @property
     def over(self) -> bool:
         """Whether nobody goes on with what it waits for: it is cancelled, or has no more time."""
-        active = self.runtime.active.get(self.claim.id)
-        if active is None or active.lost or self.runtime.stopping:
+        if self._active.lost or self.runtime.stopping:
             return False
         late = self.claim.left_s is not None and self.claim.left_s <= 0
-        return active.cancelled or late or self.claim.attempt >= self.claim.max_attempts
+        return self._active.cancelled or late or self.claim.attempt >= self.claim.max_attempts
 
     def members(self) -> list[MemberState]:
         """The members of earlier expansions of this step."""

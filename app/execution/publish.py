@@ -8,11 +8,11 @@ from typing import Any
 
 from celery import Task
 from celery.result import AsyncResult
-from celery.utils.functional import maybe_list
 from kombu.exceptions import OperationalError
 
 from app.concurrency.fibers import in_fiber
-from app.journal.schema.rows import NewStep, Wake
+from app.execution.submission import Submission, as_sent
+from app.journal.schema.rows import Wake
 from app.messaging.producer import BATCH, AgentsCelery
 from celery_agents import names
 from celery_agents.noted import note
@@ -62,7 +62,7 @@ def publish(app: AgentsCelery, wakes: Iterable[Wake], *, countdown: float | None
 def _write(app: AgentsCelery, wakes: Sequence[Wake], countdown: float | None) -> None:
     composed = []
     for wake in wakes:
-        about = message_options(wake) | _follows(wake.envelope)
+        about = message_options(wake) | as_sent(wake.envelope or {})
         marks = {names.JOURNALED: 1}
         envelope = compose(
             app,
@@ -92,7 +92,7 @@ def follow_on(
     args: Any,
     kwargs: Any,
     options: dict[str, Any],
-    record: Callable[[NewStep], bool],
+    record: Callable[[Submission], bool],
 ) -> AsyncResult | None:
     """Send a step that follows one: a chain's next link. None: it has to go Celery's own way.
 
@@ -104,10 +104,10 @@ def follow_on(
     parent = app.current_worker_task
     if parent is None or not _is_plain(task, options):
         return None
-    about = _follows({"priority": task.priority, **options})
+    about = as_sent({"priority": task.priority, **options})
     about["task_id"] = about.get("task_id") or new_id()
     queue, marks = about.pop("queue"), about.pop("headers", None) or {}
-    recorded = record(_row(task, args, kwargs, queue, about))
+    recorded = record(Submission.to_send(task.name, args, kwargs, queue, about))
     if not (recorded or in_fiber()):
         return None
     if recorded:
@@ -130,36 +130,8 @@ def follow_on(
     return result
 
 
-def _row(task: Task, args: Any, kwargs: Any, queue: str, about: dict[str, Any]) -> NewStep:
-    """A step that follows one, as a run of its own; its policy is to be read yet."""
-    said = {option: about.get(name) for option, name in _ENVELOPE.items()}
-    return NewStep(
-        id=about["task_id"],
-        run_id=about["task_id"],
-        task=task.name,
-        queue=queue,
-        priority=about.get("priority") or 0,
-        payload={"args": list(args or ()), "kwargs": dict(kwargs or {})},
-        max_attempts=1,
-        envelope={k: v for k, v in said.items() if v is not None} or None,
-    )
-
-
 def _is_plain(task: Task, options: dict[str, Any]) -> bool:
     own = task._get_exec_options().items()  # noqa: SLF001 - what the task itself asks for
     asked = options.keys() | {option for option, value in own if value is not None}
     named = isinstance(options.get("queue"), str)
     return named and asked - {"serializer"} <= _PLAIN
-
-
-def _follows(envelope: dict[str, Any] | None) -> dict[str, Any]:
-    """What follows a step, as was said of it, by the names of ``amqp.as_task_v2``."""
-    renamed = {_FOLLOWS.get(option, option): value for option, value in (envelope or {}).items()}
-    return renamed | {name: maybe_list(renamed[name]) for name in _LISTS if name in renamed}
-
-
-#: Options that have another name there.
-_FOLLOWS = {"link": "callbacks", "link_error": "errbacks"}
-#: What a row keeps of a message's options, with their names there.
-_ENVELOPE = {**_FOLLOWS, "chain": "chain", "reply_to": "reply_to"}
-_LISTS = ("callbacks", "errbacks")

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from celery import Celery
-from celery.utils.dispatch import Signal
 from kombu.exceptions import OperationalError
 
 from app.concurrency.fibers import blocking
 from app.concurrency.loop import Work, process_loop
 from app.concurrency.per_process import PerProcess
 from app.concurrency.watchdog import Watchdog
-from app.execution.context import Step
+from app.execution.agents import Agents, load_registry
 from app.execution.progress import Progress
 from app.execution.publish import publish
 from app.journal import Journal
@@ -30,7 +29,6 @@ from app.journal.schema.rows import Aftermath, Claimed
 from app.journal.tables.workers import Identity
 from app.messaging.intake import Intake
 from app.settings import Settings
-from celery_agents.contracts.ask import StepOptions
 from celery_agents.errors import AgentsError
 from celery_agents.noted import note
 from celery_agents.wire import cancelling
@@ -38,19 +36,13 @@ from celery_agents.wire import cancelling
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-#: Sent with ``runtime=`` when a worker process is about to take steps, and when it stops.
-runtime_started = Signal(name="agents_runtime_started")
-runtime_stopping = Signal(name="agents_runtime_stopping")
-
 
 @dataclass(slots=True)
 class Active:
     """A step under way in this process."""
 
     claim: Claimed | None = None  # None while it is being claimed
-    request: StepOptions | None = None  # of a client's message; a row's is read from the row
     work: Work[Any] | None = None  # what runs on the loop
-    step: Step | None = None
     cancelled: bool = False
     lost: bool = False  # another worker has its lease, and goes on with it
     doubts: int = 0  # heartbeats in a row that did not find it in the journal
@@ -99,6 +91,7 @@ class Runtime:
         self.app = app
         self.settings: Settings = app.agents_settings
         settings = self.settings
+        registry = load_registry(app, settings)
         engine = connect(
             settings.database_url.get_secret_value(), timeout_s=settings.database_timeout_s
         )
@@ -112,6 +105,7 @@ class Runtime:
             wake_grace_s=settings.wake_grace_s,
             group_commit_max=settings.group_commit_max,
         )
+        self.agents = Agents(registry, self.journal, settings)
         self.loop = process_loop()
         self.active: dict[str, Active] = {}
         self._resources: dict[Any, Any] = {}
@@ -126,16 +120,17 @@ class Runtime:
         self.watchdog.start()
         self._heart = threading.Thread(target=self._beat, name="agents-heartbeat", daemon=True)
         self._heart.start()
-        for _, answer in runtime_started.send(sender=self, runtime=self):
-            if isinstance(answer, Exception):  # Celery's signals only log what receivers raise
-                self.close()
-                raise answer
+        try:
+            self.journal.announce(self.agents.described())
+        except Exception:
+            self.close()
+            raise
 
     def _decided(self, task: str, payload: dict[str, Any], members: list[Any]) -> bool:
         return bool(self.app.tasks[task].decided(payload, members))
 
     def resource(self, key: type[T], make: Callable[[], T]) -> T:
-        """Something made once per process by a layer above (the agents, a tool's client)."""
+        """Something made once per process by a layer above."""
         with self._lock:
             if key not in self._resources:
                 self._resources[key] = make()
@@ -186,7 +181,11 @@ class Runtime:
         if self._stopped.is_set():
             return
         self._stopped.set()
-        runtime_stopping.send(sender=self, runtime=self)
+        try:
+            self.loop.submit(self.agents.registry.aclose()).result(timeout=10)
+        except Exception as error:  # noqa: BLE001 - it is noted
+            text = "The agents were not closed cleanly"
+            note(log, "agents_close", text, error=error, trace=True)
         self.watchdog.stop()
         try:
             self.loop.close()

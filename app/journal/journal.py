@@ -20,7 +20,11 @@ from app.journal.steps.claims import ClaimStep
 from app.journal.steps.expansions import Expanded, ExpandStep
 from app.journal.steps.finishes import FinishStep, Postponed, PostponeStep, Settle, event
 from app.journal.steps.inserts import InsertStep
-from app.journal.tables import workers
+from app.journal.stores.findings import Findings
+from app.journal.stores.letters import Letters
+from app.journal.stores.targets import Targets
+from app.journal.stores.undoing import Undoing
+from app.journal.tables import agents, memos, ticks, workers
 from app.journal.tables.workers import Identity
 from app.journal.writing.connection import Held, held_transaction
 from app.journal.writing.writer import Writer
@@ -53,6 +57,10 @@ class Journal:
         self._hearts = threading.Lock()
         self._beat(lambda c: workers.register(c, me, lease_s))
         self._writer = Writer(engine, batch_max=group_commit_max)
+        self.findings = Findings(engine, self.rules, me.id)
+        self.letters = Letters(engine)
+        self.targets = Targets(engine)
+        self.undoing = Undoing(engine)
 
     def close(self) -> None:
         """Write what is queued; give back the lease with what still runs under it."""
@@ -140,8 +148,22 @@ class Journal:
         """Write events of a step."""
         self.transaction(lambda c: [c.execute(event(run_id, step_id, kind, d)) for d in data])
 
+    def announce(self, rows: list[dict[str, Any]]) -> None:
+        """Write down this worker's agents; see :func:`agents.announce`."""
+        self.transaction(lambda c: agents.announce(c, rows))
+
     def approve(self, run_id: str, choice: JsonValue) -> Aftermath:
         return self.transaction(lambda c: approvals.approve(c, run_id, choice, self.rules))
+
+    def take_turn(self, schedule: str, every_s: float) -> bool:
+        """Whether the next turn of a schedule is this process's; see :func:`ticks.take_slot`."""
+        return self.transaction(lambda c: ticks.take_slot(c, schedule, every_s, self.me.id))
+
+    def change_memo(
+        self, key: str, revise: Callable[[dict[str, Any]], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Replace what is remembered under a key; returns what is now."""
+        return self.transaction(lambda c: memos.change(c, key, revise))
 
     # -- reads
 

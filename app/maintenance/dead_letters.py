@@ -10,15 +10,13 @@ import base64
 import json
 import logging
 from collections.abc import Callable
-from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from redis import Redis
-from sqlalchemy import Connection
 
 from app.execution.runtime import Runtime
 from app.journal.schema.rows import Aftermath
-from app.journal.steps import dead_letters
+from app.journal.stores.letters import Letters
 from app.messaging.redis import connect_redis
 from app.settings import Settings
 from celery_agents import names
@@ -27,7 +25,6 @@ from celery_agents.noted import note
 from celery_agents.transport import PRIORITY_STEPS
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 #: Letters that one transaction moves: together some megabytes, even when each is long.
 BATCH = 200
@@ -77,16 +74,16 @@ class Landing:
 
 
 class DeadLetters:
-    """The letters of one service: a journal, reached through ``transaction``, and a landing."""
+    """The letters of one service: those in its journal, and those that have just landed."""
 
     def __init__(
         self,
-        transaction: Callable[[Callable[[Connection], Any]], Any],
+        letters: Letters,
         landing: Landing,
         settings: Settings,
         forget: Callable[[str], object] = lambda _: None,
     ) -> None:
-        self._transaction = transaction
+        self._letters = letters
         self._landing = landing
         self._settings = settings
         self._forget = forget  # the result of a step, that clients see
@@ -96,26 +93,22 @@ class DeadLetters:
         most, moved = self._settings.dead_letters_max, 0
         while found := self._landing.oldest(BATCH):
             rows = [row for i, letter in found.items() if (row := _row(i, letter))]
-            if rows:
-                gone = self._transaction(partial(dead_letters.insert_letters, rows=rows, most=most))
-                if gone:
-                    self._landing.count_dropped(gone)
+            if rows and (gone := self._letters.insert(rows, most)):
+                self._landing.count_dropped(gone)
             self._landing.forget(list(found))
             moved += len(rows)
         return moved
 
     def list(self, limit: int = 100) -> list[dict[str, Any]]:
         """The newest letters, messages and steps."""
-        found: list[dict[str, Any]] = self._transaction(lambda c: dead_letters.listed(c, limit))
-        return found
+        return self._letters.listed(limit)
 
     def dropped(self) -> int:
         return self._landing.dropped()
 
     def get(self, letter_id: str) -> dict[str, Any] | None:
         """A letter with its payload, redacted."""
-        found: dict[str, Any] | None = self._transaction(lambda c: dead_letters.find(c, letter_id))
-        return found
+        return self._letters.find(letter_id)
 
     def requeue(self, letter_id: str) -> Aftermath:
         """Let a message or a step run again. One that is still wrong comes back.
@@ -123,12 +116,10 @@ class DeadLetters:
         Raises:
             InvalidPayloadError: there is no such letter, or it cannot run again.
         """
-        message = self._transaction(lambda c: dead_letters.message_of(c, letter_id))
+        message = self._letters.message(letter_id)
         if message is None:
             grace = self._settings.wake_grace_s
-            wake = self._transaction(
-                lambda c: dead_letters.requeue_step(c, letter_id, grace, forget=self._forget)
-            )
+            wake = self._letters.requeue_step(letter_id, grace, forget=self._forget)
             return Aftermath(wakes=[wake])
         raw = base64.b64decode(message.raw)
         if len(raw) < message.size:
@@ -136,19 +127,12 @@ class DeadLetters:
                 f"Of the message {letter_id} only {len(raw):,} of {message.size:,} bytes were kept."
             )
         self._landing.put_back(message.queue, raw)  # first: twice in the queue is better than lost
-        self._transaction(lambda c: dead_letters.forget_message(c, letter_id))
+        self._letters.forget_message(letter_id)
         return Aftermath()
 
     def drop(self, letter_id: str) -> bool:
         """Forget a letter; of a step only that it is listed. False when there is none."""
-        return bool(
-            self._transaction(
-                lambda c: (
-                    dead_letters.forget_message(c, letter_id)
-                    or dead_letters.drop_step(c, letter_id)
-                )
-            )
-        )
+        return self._letters.drop(letter_id)
 
 
 def dead_letters_of(runtime: Runtime) -> DeadLetters:
@@ -157,7 +141,7 @@ def dead_letters_of(runtime: Runtime) -> DeadLetters:
     return runtime.resource(
         DeadLetters,
         lambda: DeadLetters(
-            runtime.journal.transaction,
+            runtime.journal.letters,
             Landing.connect(settings),
             settings,
             runtime.app.backend.forget,

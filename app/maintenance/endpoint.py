@@ -20,7 +20,6 @@ from typing import Any
 
 from agents.catalog.probes import Probe
 from app.execution.runtime import Runtime
-from app.journal.tables import health as rows
 from app.journal.tables.health import Condition
 from app.maintenance.health import probe_broker, probe_journal
 from celery_agents.errors import AgentsError, ConfigurationError
@@ -141,7 +140,7 @@ def service_metrics(runtime: Runtime) -> _Page:
         }.items()
     )
     try:
-        found = runtime.journal.read(rows.read)
+        found = runtime.journal.targets.read()
     except AgentsError:
         return HTTPStatus.SERVICE_UNAVAILABLE, "the journal is away\n"
     for row in found:

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis.exceptions import RedisError
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Engine
 
-from agents.catalog.probes import Probe
+from agents.catalog.probes import Probe, probe_agents
 from app.admission.health import STALE_INTERVALS
+from app.concurrency.fibers import in_thread, wait
+from app.execution.neighbours import served
+from app.execution.runtime import Runtime
 from app.journal import Journal
-from app.journal.schema.engine import now, read_clock, reading
-from app.journal.schema.transactions import in_transaction
-from app.journal.tables import health as rows
+from app.journal.stores.targets import Targets
 from app.journal.tables.health import Condition
 from app.messaging.redis import connect_redis
 from app.settings import Settings
@@ -59,10 +60,8 @@ def judged(
 def record(journal: Journal, probes: Sequence[Probe], settings: Settings) -> dict[str, str]:
     """Write down what probes found; returns the states by target."""
 
-    def work(connection: Connection) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        at = read_clock(connection)
-        before = rows.of_targets(connection, [p.target for p in probes])
-        after = [
+    def judge(before: dict[str, Any], at: float) -> list[dict[str, Any]]:
+        return [
             judged(
                 before.get(p.target),
                 p,
@@ -72,19 +71,31 @@ def record(journal: Journal, probes: Sequence[Probe], settings: Settings) -> dic
             )
             for p in probes
         ]
-        rows.replace(connection, after)
-        return before, after
 
-    before, after = journal.transaction(work)
+    before, after = journal.targets.judge([p.target for p in probes], judge)
     for row in after:
         if row["target"] in before and before[row["target"]].state != row["state"]:
             log.warning("%s is %s. %s", row["target"], row["state"], row["message"] or "")
     return {row["target"]: row["state"] for row in after}
 
 
+def probe_all(runtime: Runtime) -> dict[str, str]:
+    """Look at everything once and write it down; returns the states by target."""
+    settings = runtime.settings
+    looking = probe_agents(
+        runtime.agents.registry,
+        timeout_s=settings.health_timeout_s,
+        queues=lambda: set().union(*served(runtime.app).values()),
+        in_thread=in_thread,
+    )
+    agents = runtime.loop.submit(looking)
+    own = [probe_broker(settings), probe_journal(runtime.journal.engine)]
+    return record(runtime.journal, [*own, *wait(agents)], settings)
+
+
 def probe_journal(engine: Engine) -> Probe:
     """Whether the journal answers."""
-    return timed("journal", lambda: in_transaction(reading(engine), _ask_clock))
+    return timed("journal", Targets(engine).ping)
 
 
 def probe_broker(settings: Settings) -> Probe:
@@ -101,10 +112,6 @@ def timed(target: str, look: Callable[[], object]) -> Probe:
     except (AgentsError, RedisError) as error:
         return Probe(target, f"{type(error).__name__}: {error}")
     return Probe(target, latency_ms=(time.perf_counter() - began) * 1000)
-
-
-def _ask_clock(connection: Connection) -> None:
-    connection.execute(select(now()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +133,7 @@ def report(engine: Engine, settings: Settings) -> Report:
     stale_s = STALE_INTERVALS * settings.health_interval_s
     known: list[dict[str, Any]] = []
     if found["journal"]["state"] == Condition.HEALTHY:
-        known = in_transaction(reading(engine), rows.read)
+        known = Targets(engine).read()
     others = [r for r in known if r["target"] not in found]
     for row in others:
         if row["age_s"] > stale_s:

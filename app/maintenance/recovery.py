@@ -8,23 +8,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis.exceptions import RedisError
-from sqlalchemy import Connection
 
 from app.execution.publish import publish
 from app.execution.runtime import Runtime
+from app.execution.submission import Submission
 from app.execution.task import StepTask
-from app.journal.schema.engine import read_clock
-from app.journal.schema.new_steps import row_of
 from app.journal.schema.rows import NewStep, Wake
-from app.journal.steps import due
-from app.journal.steps.inserts import insert_steps
-from app.journal.tables.workers import take_duty
+from app.journal.stores.findings import Wanting
 from app.maintenance.dead_letters import dead_letters_of
-from app.messaging.intake import expired, step_of
+from app.messaging.intake import expired
 from celery_agents.errors import AgentsError, InvalidPayloadError
 from celery_agents.noted import note
 
@@ -37,7 +32,7 @@ class Recovery:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._app = runtime.app
-        self._journal = runtime.journal
+        self._findings = runtime.journal.findings
         self._settings = runtime.settings
         self._intake = runtime.intake
         self._stopped = threading.Event()
@@ -66,32 +61,25 @@ class Recovery:
         """Look once, if it is this worker's turn; returns how many rows were woken."""
         s = self._settings
         lease_s = 3 * s.recovery_interval_s
-        me = self._journal.me.id
-        if not self._journal.transaction(lambda c: take_duty(c, "recovery", me, lease_s)):
+        if not self._findings.take_duty(lease_s):
             return 0
-        late = self._journal.transaction(
-            lambda c: due.late_joins(c, s.wake_batch, self._journal.rules)
-        )
-        self._runtime.follow(late)
-        sent = publish(self._app, self._found(due.unsettled))
+        self._runtime.follow(self._findings.late_joins(s.wake_batch))
+        sent = publish(self._app, self._found("unsettled", s.wake_batch))
         if not self._runtime.outage.lasts:
-            sent += publish(self._app, self._found(due.orphaned))
+            sent += publish(self._app, self._found("orphaned", s.wake_batch))
         room = s.wake_batch - self._intake.depth(s.queue)
         if room > 0:  # else the queue is full of messages, and these rows' are likely among them
-            sent += publish(self._app, self._found(due.unwoken, room))
+            sent += publish(self._app, self._found("unwoken", room))
         sent += self._take_in(room)
         dead_letters_of(self._runtime).take_in()
         if sent:
             log.info("Recovery published %d messages", sent)
         return sent
 
-    def _found(
-        self, find: Callable[[Connection, int, float, float], list[Wake]], limit: int | None = None
-    ) -> list[Wake]:
+    def _found(self, kind: Wanting, limit: int) -> list[Wake]:
         s = self._settings
-        most = s.wake_batch if limit is None else limit
-        return self._journal.transaction(
-            lambda c: find(c, most, s.wake_grace_s, s.wake_backoff_max_s)
+        return self._findings.wanting(
+            kind, limit, grace_s=s.wake_grace_s, backoff_max_s=s.wake_backoff_max_s
         )
 
     def _take_in(self, room: int) -> int:
@@ -100,19 +88,13 @@ class Recovery:
         ids = self._intake.older_than(s.wake_grace_s, 4 * s.wake_batch)
         if not ids:
             return 0
-        have = self._journal.read(lambda c: due.known(c, ids))
+        have = self._findings.known(ids)
         self._intake.forget(sorted(have))
         lost = [i for i in ids if i not in have][: max(room, 0)]
         steps = [self._step(i, message) for i, message in self._intake.read(lost).items()]
         made = [step for step in steps if step is not None]
-        self._journal.transaction(lambda c: self._insert(c, made))
+        self._findings.take_in(made)
         return publish(self._app, [step.wake() for step in made])
-
-    def _insert(self, connection: Connection, steps: Sequence[NewStep]) -> None:
-        at = read_clock(connection)
-        rows = [row_of(step, at, self._settings.wake_grace_s) for step in steps]
-        if rows:
-            insert_steps(connection, rows)
 
     def _step(self, step_id: str, message: dict[str, Any] | None) -> NewStep | None:
         """The row that a record asks for; None when it wants none, or was dealt with here."""
@@ -131,7 +113,6 @@ class Recovery:
             except InvalidPayloadError as error:
                 self._app.backend.mark_as_failure(step_id, error)
             else:
-                attempts = options.retry.max_attempts
-                return step_of(message, max_attempts=attempts, timeout_s=options.whole_s)
+                return Submission.recorded(message).row(options)
         self._intake.forget([step_id])
         return None

@@ -11,9 +11,8 @@ from collections import Counter
 from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
-from app.journal.retention.cleanup import Retention, clean_journal, what_would_go
-from app.journal.schema.engine import reading
-from app.journal.schema.transactions import in_transaction
+from app.journal.retention.cleanup import Retention, clean_journal
+from app.journal.stores.archive import Archive
 from app.messaging.intake import Intake
 from app.settings import Settings
 from celery_agents.noted import note
@@ -50,7 +49,7 @@ def clean_all(engine: Engine, intake: Intake, settings: Settings) -> Counter[str
 
 def would_clean(engine: Engine, intake: Intake, settings: Settings) -> Counter[str]:
     """What :func:`clean_all` would delete now."""
-    found = in_transaction(reading(engine), lambda c: what_would_go(c, retention_of(settings)))
+    found = Archive(engine).what_would_go(retention_of(settings))
     if times := _times_alone(intake):
         found["intake"] = len(times)
     return found

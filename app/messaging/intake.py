@@ -11,15 +11,14 @@ import time
 from datetime import datetime
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 from redis import Redis
 
-from app.journal.schema.rows import NewStep
 from app.messaging.json_codec import loads
 from app.messaging.redis import connect_redis
 from app.settings import Settings
 from celery_agents import names
-from celery_agents.contracts.base import Id, Option
+from celery_agents.contracts.base import Id
 from celery_agents.transport import PRIORITY_STEPS
 
 
@@ -119,50 +118,6 @@ def _decode(record: bytes | None) -> dict[str, Any] | None:
         "kwargs": kwargs,
         "embed": embed or {},
     }
-
-
-def step_of(message: dict[str, Any], *, max_attempts: int, timeout_s: float | None) -> NewStep:
-    """The row that a recorded message asks for."""
-    headers, embed = message["headers"], message["embed"]
-    properties = message["properties"]
-    envelope = {
-        "link": embed.get("callbacks"),
-        "link_error": embed.get("errbacks"),
-        "chain": embed.get("chain"),
-        "chord": embed.get("chord"),
-        "group_id": headers.get("group"),
-        "group_index": headers.get("group_index"),
-        "reply_to": properties.get("reply_to"),
-    }
-    present = {k: v for k, v in envelope.items() if v is not None}
-    return NewStep(
-        id=headers["id"],
-        run_id=headers["id"],
-        task=headers["task"],
-        queue=queue_of(properties.get("delivery_info")),
-        priority=priority_of(properties.get("priority")),
-        payload={"args": message["args"], "kwargs": message["kwargs"]},
-        max_attempts=max_attempts,
-        agent=message["kwargs"].get("agent"),
-        envelope=present or None,
-        timeout_s=timeout_s,
-    )
-
-
-_QUEUE: TypeAdapter[str] = TypeAdapter(Option)
-
-
-def queue_of(delivery_info: dict[str, Any] | None) -> str:
-    """The queue that a message came from, for its row's messages; ours, where that is no name."""
-    try:
-        return _QUEUE.validate_python((delivery_info or {}).get("routing_key"))
-    except ValidationError:
-        return names.QUEUE
-
-
-def priority_of(told: object) -> int:
-    """The priority of a message; without one that can be, it is the first, as in kombu."""
-    return told if type(told) is int and told in PRIORITY_STEPS else PRIORITY_STEPS[0]
 
 
 def expired(message: dict[str, Any]) -> bool:

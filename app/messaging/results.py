@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -23,6 +24,29 @@ log = logging.getLogger(__name__)
 
 #: Results in one write to Redis.
 RESULTS_MAX = 500
+
+
+@dataclass(slots=True)
+class Reported:
+    """What a step's task and this backend tell each other; it stands on Celery's request."""
+
+    outcome: dict[str, Any] | None = None  # of the step, stored beside its result
+    token: int | None = None  # of the row's end that is to be settled
+    settled: bool = False  # nothing is left to settle
+    unstored: bool = False  # the result could not be stored: recovery has it done
+
+
+def reported(request: Any) -> Reported:
+    """What is reported on a request."""
+    found: Reported | None = getattr(request, "agents_reported", None)
+    if found is None:
+        found = request.agents_reported = Reported()
+    return found
+
+
+def _outcome(request: Any) -> dict[str, Any] | None:
+    found: Reported | None = getattr(request, "agents_reported", None)
+    return None if found is None else found.outcome
 
 
 def _journaled(signature: Any) -> bool:
@@ -57,13 +81,13 @@ class JournalBackend(AddressBackend):
         result stored later.
         """
         try:
-            if getattr(request, "agents_outcome", None) is not None:
+            if _outcome(request) is not None:
                 return self._store_outcome(task_id, result, state, traceback, request)
             store = partial(super().store_result, request=request, **kwargs)
             return blocking(store, task_id, result, state, traceback)
         except (RedisError, BackendStoreError) as error:
             if request is not None:
-                request.agents_unstored = True
+                reported(request).unstored = True
             note(log, "result", "The result of %s was not stored yet", task_id, error=error)
             return result
 
@@ -114,7 +138,7 @@ class JournalBackend(AddressBackend):
         self, result: Any, state: Any, traceback: Any, request: Any, **kwargs: Any
     ) -> dict[str, Any]:
         """The stored result also says what it cost and took (``Run.outcome`` reads it)."""
-        outcome = getattr(request, "agents_outcome", None)
+        outcome = _outcome(request)
         if outcome is None or self._extended:
             full = super()._get_result_meta(result, state, traceback, request, **kwargs)
             meta: dict[str, Any] = full

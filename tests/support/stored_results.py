@@ -6,7 +6,7 @@ from typing import Any
 
 from celery.app.task import Context
 
-from app.messaging.results import JournalBackend
+from app.messaging.results import JournalBackend, reported
 from celery_agents.client.client import Client
 from celery_agents.contracts.outcome import Outcome
 
@@ -17,7 +17,7 @@ def worker_says(client: Client, run_id: str, result: Any, outcome: Outcome | Non
     backend = JournalBackend(app=client.celery, url=url)
     request = Context({"id": run_id, "task": "agents.ask"})
     if outcome is not None:
-        request.agents_outcome = outcome.compact()
+        reported(request).outcome = outcome.compact()
     if isinstance(result, Exception):
         backend.mark_as_failure(run_id, result, request=request)
     else:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
@@ -30,6 +32,33 @@ def derived_id(parent_id: str, key: str) -> str:
     rest = made.int & (1 << _BITS_OF_VERSION) - 1
     value = beginning << _BITS_OF_TIME | 8 << _BITS_OF_VERSION | rest
     return str(uuid.UUID(int=value))
+
+
+class Payload(Mapping[str, Any]):
+    """A row's payload, decoded when it is first looked into: a first claim seldom does."""
+
+    __slots__ = ("_decoded", "_text")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._decoded: dict[str, Any] | None = None
+
+    def _all(self) -> dict[str, Any]:
+        if self._decoded is None:
+            self._decoded = json.loads(self._text)
+        return self._decoded
+
+    def __getitem__(self, key: str) -> Any:
+        return self._all()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._text!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +95,7 @@ class Wake:
     run_id: str
     parent_id: str | None
     agent: str | None
-    payload: dict[str, Any]
+    payload: Mapping[str, Any]
     envelope: dict[str, Any] | None
 
     @classmethod
@@ -108,7 +137,7 @@ class Claimed:
     agent: str | None
     queue: str
     priority: int
-    payload: dict[str, Any]
+    payload: Mapping[str, Any]
     max_attempts: int
     remaining_s: float | None  # until the step's own deadline
     policy: str | None = None  # of the join that counts it, where the claim has looked it up
@@ -153,7 +182,7 @@ class Finished:
     aftermath: Aftermath
     token: int  # of its row, as it ended
     task: str
-    payload: dict[str, Any]
+    payload: Mapping[str, Any]
 
 
 Claim = Claimed | Refused | Finished

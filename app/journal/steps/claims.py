@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +14,16 @@ from app.journal.schema import locks
 from app.journal.schema.engine import as_json, now, read_clock
 from app.journal.schema.models import Join, Step, Worker, table
 from app.journal.schema.new_steps import row_of
-from app.journal.schema.rows import Aftermath, Claim, Claimed, Finished, NewStep, Refusal, Refused
+from app.journal.schema.rows import (
+    Aftermath,
+    Claim,
+    Claimed,
+    Finished,
+    NewStep,
+    Payload,
+    Refusal,
+    Refused,
+)
 from app.journal.steps import joins
 from app.journal.steps.inserts import insert_steps, made
 from app.journal.steps.outcomes import Conclusion, Seen, conclude
@@ -139,7 +147,7 @@ def _taking(operations: Sequence[ClaimStep]) -> Shot:
 def _taken(_place: int, row: Any) -> Claimed:
     """The row, in which the payload is text."""
     values = list(row)
-    values[_PAYLOAD] = json.loads(values[_PAYLOAD])
+    values[_PAYLOAD] = Payload(values[_PAYLOAD])
     return Claimed(*values)
 
 
@@ -184,7 +192,7 @@ def _first(new: NewStep, payload: str) -> Claimed:
         agent=new.agent,
         queue=new.queue,
         priority=new.priority,
-        payload=json.loads(payload),
+        payload=Payload(payload),
         max_attempts=new.max_attempts,
         remaining_s=new.timeout_s,
     )

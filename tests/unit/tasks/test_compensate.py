@@ -41,7 +41,9 @@ class Bench:
         registry = Registry(cast("Any", None))
         registry._add(Registered("a", "any", "", "effect", cast("Any", None), compensation=BY))
         runtime = SimpleNamespace(
-            journal=self.journal, follow=self.told.append, resource=lambda *_: registry
+            journal=self.journal,
+            follow=self.told.append,
+            agents=SimpleNamespace(registry=registry),
         )
         self.runtime = cast("Any", runtime)
 

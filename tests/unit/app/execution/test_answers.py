@@ -2,12 +2,31 @@ from __future__ import annotations
 
 import json
 import math
+import time
+from typing import Any
 
 import pytest
 
-from app.execution.answers import bounded, kept, too_large
+from agents.patterns.plan import Expand
+from app.execution.answers import (
+    answered,
+    bounded,
+    cancelled,
+    decided,
+    failed,
+    kept,
+    result_of,
+    too_large,
+)
 from celery_agents.contracts.compensation import Compensation
-from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
+from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, Usage
+from celery_agents.errors import (
+    LoopStalledError,
+    RateLimitedError,
+    StepCancelledError,
+    StepDeadError,
+)
+from tests.support.claims import claim
 from tests.support.odd import deep
 
 USAGE = Usage(calls=1, cost_usd=0.5)
@@ -77,3 +96,75 @@ def test_details_are_bounded_too() -> None:
     }
     failed = Outcome(state=State.FAILED, error=large)
     assert kept(failed, 100).error == bounded(large, 100)
+
+
+def bare(value: Any) -> Answer:
+    found = result_of(value)
+    assert isinstance(found, Answer)
+    return found
+
+
+NO = ErrorInfo(kind="k", message="m")
+COMMON: dict[str, Any] = {"agent": "a", "member": "m", "attempts": 2}
+SPENT = Usage(calls=3, cost_usd=0.25)
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        (lambda c: answered(bare(5), c), Outcome(state=State.SUCCEEDED, value=5, **COMMON)),
+        (lambda c: answered(bare(None), c), Outcome(state=State.SUCCEEDED, **COMMON)),
+        (
+            lambda c: answered(Answer(value="x", usage=Usage(calls=1)), c),
+            Outcome(state=State.SUCCEEDED, value="x", usage=Usage(calls=1), **COMMON),
+        ),
+        (
+            lambda c: decided(Outcome(state=State.FAILED, error=NO, agent="other"), c),
+            # Whoever answered is named: a fallback's winner, an agent's backup.
+            Outcome(
+                state=State.FAILED,
+                error=NO,
+                **{**COMMON, "agent": "other"},
+            ),
+        ),
+        (
+            lambda c: failed(RateLimitedError("slowly"), c, SPENT),
+            Outcome(
+                state=State.FAILED,
+                error=ErrorInfo.of(RateLimitedError("slowly")),
+                usage=SPENT,
+                **COMMON,
+            ),
+        ),
+        (
+            lambda c: cancelled(c, SPENT),
+            Outcome(
+                state=State.CANCELLED,
+                error=ErrorInfo.of(StepCancelledError()),
+                usage=SPENT,
+                **COMMON,
+            ),
+        ),
+    ],
+)
+def test_one_outcome_for_whatever_came_out(end: Any, expected: Outcome) -> None:
+    took = end(claim(since=time.monotonic() - 3, elapsed_s=40.0))
+    assert took.duration_s == pytest.approx(43, abs=2)  # its earlier attempts, and this one
+    assert took.model_copy(update={"duration_s": None}) == expected
+
+
+def test_a_stalled_loop_is_the_end_of_a_step_that_somebody_has_to_look_after() -> None:
+    end = failed(LoopStalledError(), claim(), SPENT)
+    assert end.error is not None
+    assert (end.state, end.error.kind, end.usage) == (State.DEAD, StepDeadError.kind, SPENT)
+    assert "Given up after 2 attempts" in end.error.message
+
+
+@pytest.mark.parametrize("typed", [Answer(value=1), DONE, Expand(members=())])
+def test_what_is_a_result_already_stays_it(typed: Any) -> None:
+    assert result_of(typed) is typed
+
+
+@pytest.mark.parametrize("value", [None, 0, "x", [1], {"state": "failed"}])
+def test_a_bare_value_is_an_answer_that_cost_nothing(value: Any) -> None:
+    assert result_of(value) == Answer(value=value, usage=Usage())

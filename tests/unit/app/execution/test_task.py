@@ -18,9 +18,10 @@ from sqlalchemy.exc import TimeoutError  # noqa: A004
 
 from agents.patterns.plan import Expand, JoinPolicy, Member
 from app.concurrency.future import Reply
+from app.execution.attempt import Ended
 from app.execution.context import Step
 from app.execution.runtime import Runtime
-from app.execution.task import StepTask, _outcome, _Stopped
+from app.execution.task import StepTask
 from app.journal.queries import reads
 from app.journal.schema.models import Join
 from app.journal.schema.models import Step as StepRow
@@ -29,6 +30,7 @@ from app.journal.steps import dead_letters
 from app.journal.steps.claims import ClaimStep
 from app.journal.steps.expansions import ExpandStep
 from app.journal.steps.finishes import FinishStep
+from app.messaging.results import reported
 from celery_agents import names
 from celery_agents.contracts.ask import Ask, StepOptions
 from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, Usage
@@ -49,6 +51,7 @@ from celery_agents.errors import (
 )
 from celery_agents.wire.messages import fingerprint
 from celery_agents.wire.shown import SHOWN
+from tests.support.claims import claim
 
 Run = Callable[[Step, StepOptions], Any]
 SOON = 20
@@ -117,7 +120,7 @@ def test_a_step_runs_and_is_written_down(make: Any, runtime: Runtime) -> None:
     assert found.payload == {"args": ["hello"], "kwargs": {}}
     assert found.outcome["usage"] == {"calls": 1}
     with message(task, "s"):
-        task.request.agents_token = 1
+        reported(task.request).token = 1
         task.on_success("HELLO", "s")
     until = time.monotonic() + SOON
     while not row(runtime, "s").settled:  # it goes along with the next commit, or soon alone
@@ -586,125 +589,6 @@ def test_the_row_keeps_what_follows(make: Any, runtime: Runtime) -> None:
 # ---------------------------------------------------------------- small parts
 
 
-def claim(**more: Any) -> Claimed:
-    given: dict[str, Any] = {
-        "id": "s",
-        "token": 2,
-        "attempt": 2,
-        "run_id": "s",
-        "parent_id": None,
-        "member": "m",
-        "task": "t",
-        "agent": "a",
-        "queue": "q",
-        "priority": 5,
-        "payload": {"args": [1], "kwargs": {}},
-        "max_attempts": 4,
-        "remaining_s": None,
-    }
-    return Claimed(**{**given, **more})
-
-
-COMMON = {"agent": "a", "member": "m", "attempts": 2}
-SPENT = Usage(calls=3, cost_usd=0.25)
-
-
-@pytest.mark.parametrize(
-    ("result", "expected"),
-    [
-        (5, Outcome(state=State.SUCCEEDED, value=5, **COMMON)),
-        (None, Outcome(state=State.SUCCEEDED, **COMMON)),
-        (
-            Answer(value="x", usage=Usage(calls=1)),
-            Outcome(state=State.SUCCEEDED, value="x", usage=Usage(calls=1), **COMMON),
-        ),
-        (
-            Outcome(state=State.FAILED, error=ErrorInfo(kind="k", message="m"), agent="other"),
-            # Whoever answered is named: a fallback's winner, an agent's backup.
-            Outcome(
-                state=State.FAILED,
-                error=ErrorInfo(kind="k", message="m"),
-                **{**COMMON, "agent": "other"},
-            ),
-        ),
-        (
-            RateLimitedError("slowly"),
-            Outcome(
-                state=State.FAILED,
-                error=ErrorInfo.of(RateLimitedError("slowly")),
-                usage=SPENT,
-                **COMMON,
-            ),
-        ),
-        (
-            _Stopped(),
-            Outcome(
-                state=State.CANCELLED,
-                error=ErrorInfo.of(StepCancelledError()),
-                usage=SPENT,
-                **COMMON,
-            ),
-        ),
-    ],
-)
-def test_one_outcome_for_whatever_came_out(result: object, expected: Outcome) -> None:
-    took = _outcome(result, claim(since=time.monotonic() - 3, elapsed_s=40.0), SPENT)
-    assert took.duration_s == pytest.approx(43, abs=2)  # its earlier attempts, and this one
-    assert took.model_copy(update={"duration_s": None}) == expected
-
-
-AWAY = ProviderUnavailableError("")
-AWAY_7 = ProviderUnavailableError("", {"retry_after_s": 7})
-
-
-@pytest.mark.parametrize(
-    ("change", "error", "delay"),
-    [
-        ({}, AWAY, (0, 1)),
-        ({"attempt": 3}, AWAY, (0, 2)),
-        ({"attempt": 4}, AWAY, None),
-        ({}, AWAY_7, (7, 8)),
-        ({}, ProviderUnavailableError("", {"retry_after_s": 10**9}), (3600, 3601)),
-        ({"remaining_s": 5}, AWAY_7, None),
-        ({"remaining_s": -1}, AWAY, None),
-        ({"remaining_s": 30}, AWAY_7, (7, 8)),
-    ],
-)
-def test_the_delay_before_the_next_attempt(
-    make: Any, runtime: Runtime, change: dict[str, Any], error: Any, delay: Any
-) -> None:
-    found = make(shout)._retry_delay(runtime, claim(**change), error)
-    if delay is None:
-        assert found is None
-    else:
-        assert delay[0] <= found <= delay[1]
-
-
-@pytest.mark.parametrize("kind", REFUSED)
-@pytest.mark.parametrize(
-    ("change", "retry_after_s", "delay"),
-    [
-        ({"attempt": 4, "token": 4}, 9, (9, 13)),  # no attempt, so it is not the last one
-        ({"attempt": 1, "token": 90}, 9, (9, 39)),  # less often each time
-        ({"attempt": 1, "token": 50_000}, 9, (9, 39)),  # no number is too many
-        ({"attempt": 1, "token": 50_000}, None, (0, 30)),
-        ({"token": 90, "remaining_s": 8}, 9, None),  # its time is over before
-        ({"token": 90, "remaining_s": 10}, 9, (9, 10)),  # jitter takes it no further
-        ({"token": 90, "remaining_s": -1}, None, None),
-        ({"token": 1}, 10**9, (3600, 3601)),
-    ],
-)
-def test_the_delay_after_a_refusal(
-    make: Any, runtime: Runtime, *, kind: str, change: Any, retry_after_s: Any, delay: Any
-) -> None:
-    details = {} if retry_after_s is None else {"retry_after_s": retry_after_s}
-    found = make(shout)._retry_delay(runtime, claim(**change), REFUSED[kind]("", details))
-    if delay is None:
-        assert found is None
-    else:
-        assert delay[0] <= found <= delay[1]
-
-
 @pytest.mark.parametrize(
     "outcome",
     [
@@ -716,10 +600,10 @@ def test_the_delay_after_a_refusal(
 def test_only_the_outermost_task_raises(make: Any, outcome: Outcome) -> None:
     task = make(shout)
     with message(task, "s"):
-        assert task._conclude(outcome, "parent", {})["state"] == outcome.state
+        assert task._report(Ended(outcome, claim(parent_id="parent")))["state"] == outcome.state
         with pytest.raises(AgentsError) as error:
-            task._conclude(outcome, None, {})
-        assert task.request.agents_outcome == outcome.compact()
+            task._report(Ended(outcome, claim(payload={})))
+        assert reported(task.request).outcome == outcome.compact()
     assert error.value.kind == (outcome.error.kind if outcome.error else "cancelled")
 
 

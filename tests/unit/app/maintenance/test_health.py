@@ -128,10 +128,10 @@ def test_while_the_journal_is_away_the_last_view_holds(runtime: Runtime) -> None
     seen = view(runtime)
     assert seen.unhealthy() == {TARGET}
 
-    def away(_: Any) -> Any:
+    def away(*_: Any) -> Any:
         raise JournalUnavailableError
 
-    seen._journal = SimpleNamespace(read=away)  # type: ignore[assignment]  # what it uses of it
+    seen._journal = SimpleNamespace(targets=SimpleNamespace(in_state=away))  # type: ignore[assignment]  # what it uses of it
     assert seen.unhealthy() == {TARGET}
 
 

@@ -11,10 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kombu.transport.redis import Channel
 
-from app.messaging.intake import Intake, _decode, expired, priority_of, queue_of, step_of
+from app.execution.submission import Submission
+from app.messaging.intake import Intake, _decode, expired
 from app.settings import Settings
 from celery_agents import names
 from celery_agents.client.client import Client
+from celery_agents.contracts.ask import Ask, StepOptions
+from celery_agents.contracts.policies import RetryPolicy
 from celery_agents.transport import PRIORITY_STEPS
 
 HEADERS = {"id": "s", "task": names.ASK, "group": None}
@@ -94,13 +97,14 @@ json_values = st.recursive(
 def test_whatever_is_read_can_be_made_a_row(body: Any, headers: Any, properties: Any) -> None:
     found = _decode(record(body, headers, properties))
     if found is not None:
-        step_of(found, max_attempts=1, timeout_s=None)
+        Submission.recorded(found).row(StepOptions())
 
 
 def test_a_row_of_a_record() -> None:
     message = _decode(record())
     assert message is not None
-    step = step_of(message, max_attempts=4, timeout_s=9.0)
+    options = Ask(agent="a", retry=RetryPolicy(max_attempts=4), deadline_s=9.0)
+    step = Submission.recorded(message).row(options)
     assert (step.id, step.run_id, step.task, step.queue) == ("s", "s", names.ASK, "q")
     assert (step.priority, step.max_attempts, step.timeout_s, step.agent) == (3, 4, 9.0, "a")
     assert step.payload == {"args": ["hello"], "kwargs": {"agent": "a"}}
@@ -129,7 +133,7 @@ def test_what_a_client_sent_is_read_back(client: Client, intake: Intake) -> None
     assert found["nobody"] is None
     message = found[run.id]
     assert message is not None
-    step = step_of(message, max_attempts=2, timeout_s=None)
+    step = Submission.recorded(message).row(Ask(agent="a", retry=RetryPolicy(max_attempts=2)))
     assert (step.id, step.task, step.priority, step.queue) == (run.id, names.ASK, 2, "agents")
     assert step.payload == {
         "args": [{"text": "grüße"}],
@@ -197,21 +201,3 @@ def test_a_record_holds_whatever_a_message_may(value: Any) -> None:
 def test_a_record_without_an_id_that_a_row_can_have_is_none(step_id: object) -> None:
     """It would keep all that are read with it from becoming rows."""
     assert _decode(record(headers={**HEADERS, "id": step_id})) is None
-
-
-@pytest.mark.parametrize(
-    ("told", "queue"),
-    [({"routing_key": "q"}, "q"), (None, names.QUEUE), ({}, names.QUEUE),
-     ({"routing_key": "a\0"}, names.QUEUE), ({"routing_key": "x" * 201}, names.QUEUE),
-     ({"routing_key": 7}, names.QUEUE), ({"routing_key": ""}, names.QUEUE)],
-)  # fmt: skip
-def test_the_queue_of_a_row(told: Any, queue: str) -> None:
-    assert queue_of(told) == queue
-
-
-@pytest.mark.parametrize(
-    ("told", "priority"),
-    [(3, 3), (0, 0), (9, 9), (10, 0), (-1, 0), (10**12, 0), ("5", 0), (5.0, 0), (True, 0)],
-)
-def test_the_priority_of_a_row(told: Any, priority: int) -> None:
-    assert priority_of(told) == priority

@@ -13,7 +13,7 @@ from celery.backends.redis import RedisBackend
 from celery.exceptions import BackendStoreError
 from redis.exceptions import OutOfMemoryError
 
-from app.messaging.results import JournalBackend
+from app.messaging.results import JournalBackend, reported
 from celery_agents import names
 
 
@@ -33,7 +33,7 @@ def test_a_result_that_cannot_be_stored_is_left_to_recovery(
     monkeypatch.setattr(RedisBackend, "store_result", refuse)
     request = Context({"id": "s"})
     assert backend.store_result("s", 5, "SUCCESS", request=request) == 5
-    assert request.agents_unstored is True
+    assert reported(request).unstored is True
     assert backend.store_result("s", 5, "SUCCESS") == 5
 
 
@@ -59,7 +59,7 @@ def test_celery_counts_the_chords_that_have_no_join(
 
 def test_the_outcome_stands_beside_the_result(backend: JournalBackend) -> None:
     request = Context({"id": "s"})
-    request.agents_outcome = {"state": "succeeded", "value": 5, "attempts": 2}
+    reported(request).outcome = {"state": "succeeded", "value": 5, "attempts": 2}
     meta = backend._get_result_meta(5, "SUCCESS", None, request)
     assert meta["outcome"] == {"state": "succeeded", "attempts": 2}
     assert "outcome" not in backend._get_result_meta(5, "SUCCESS", None, Context({"id": "t"}))
@@ -115,7 +115,7 @@ def test_results_expire(backend: JournalBackend, pipe: Pipe, expires: int | None
 
 def test_an_outcome_is_stored_as_celery_stores_results(backend: JournalBackend, pipe: Pipe) -> None:
     request = Context({"id": "s"})
-    request.agents_outcome = {"state": "succeeded", "value": 5}
+    reported(request).outcome = {"state": "succeeded", "value": 5}
     assert backend.store_result("s", 5, "SUCCESS", request=request) == 5
     meta = backend.decode(pipe.commands[0][2])
     assert (meta["task_id"], meta["status"], meta["result"]) == ("s", "SUCCESS", 5)
@@ -130,7 +130,7 @@ def test_what_is_stored_with_an_outcome_is_what_celery_stores(
     backend.app.conf.result_extended = extended
     request = Context({"id": "s", "task": "t", **about})
     theirs = RedisBackend._get_result_meta(backend, 5, "SUCCESS", None, request)
-    request.agents_outcome = {"state": "succeeded"}
+    reported(request).outcome = {"state": "succeeded"}
     ours = backend._get_result_meta(5, "SUCCESS", None, request)
     assert ours.pop("outcome") == {"state": "succeeded"}
     then, now = (datetime.fromisoformat(meta.pop("date_done")) for meta in (theirs, ours))

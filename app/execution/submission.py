@@ -1,0 +1,155 @@
+"""What a message asks for, wherever it is met, and the row that it becomes.
+
+A worker receives a message, recovery finds one recorded in the intake, and a chain's next link is
+about to be sent as one. All three become rows by the same rules.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from celery.utils.functional import maybe_list
+from pydantic import TypeAdapter, ValidationError
+
+from app.execution.answers import ESCAPED
+from app.execution.spread import check_chain, following
+from app.journal.schema.rows import NewStep
+from celery_agents import names
+from celery_agents.contracts.ask import StepOptions
+from celery_agents.contracts.base import Option
+from celery_agents.errors import PayloadTooLargeError
+from celery_agents.transport import PRIORITY_STEPS
+
+#: What follows a step: its name in a row (and in ``apply_async``), that in a message, and the part
+#: of a message that says it.
+_FOLLOWS = (
+    ("link", "callbacks", "embed"),
+    ("link_error", "errbacks", "embed"),
+    ("chain", "chain", "embed"),
+    ("chord", "chord", "embed"),
+    ("group_id", "group", "headers"),
+    ("group_index", "group_index", "headers"),
+    ("reply_to", "reply_to", "properties"),
+)
+#: Those that ``amqp.as_task_v2`` takes as lists, under their names in a message.
+_LISTS = {"link": "callbacks", "link_error": "errbacks"}
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a message says of its step."""
+
+    id: str
+    task: str
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+    queue: str
+    priority: int
+    follows: dict[str, Any]
+    body_bytes: int | None = None  # what its arguments took in the message, where it is known
+    #: What follows it and counts with it. Of a chain's link it was counted with the first one.
+    counted: Sequence[Any] = ()
+
+    @classmethod
+    def received(cls, task: str, request: Any, args: Any, kwargs: Any) -> Self:
+        """What a worker was sent, by Celery's request."""
+        info = request.delivery_info or {}
+        return cls(
+            id=request.id,
+            task=task,
+            args=args,
+            kwargs=kwargs,
+            queue=queue_of(info),
+            priority=priority_of(info.get("priority")),
+            follows=_said((option, request.get(name)) for option, name, _ in _FOLLOWS),
+            body_bytes=request.get("body_bytes"),
+            counted=following(request),
+        )
+
+    @classmethod
+    def recorded(cls, message: dict[str, Any]) -> Self:
+        """What stands in the intake (see ``Intake.read``)."""
+        headers, properties = message["headers"], message["properties"]
+        return cls(
+            id=headers["id"],
+            task=headers["task"],
+            args=message["args"],
+            kwargs=message["kwargs"],
+            queue=queue_of(properties.get("delivery_info")),
+            priority=priority_of(properties.get("priority")),
+            follows=_said((option, message[part].get(name)) for option, name, part in _FOLLOWS),
+        )
+
+    @classmethod
+    def to_send(cls, task: str, args: Any, kwargs: Any, queue: str, about: dict[str, Any]) -> Self:
+        """What is about to be sent, with ``about`` as ``amqp.as_task_v2`` takes it."""
+        return cls(
+            id=about["task_id"],
+            task=task,
+            args=args or (),
+            kwargs=kwargs or {},
+            queue=queue,
+            priority=about.get("priority") or 0,
+            follows=_said((option, about.get(name)) for option, name, _ in _FOLLOWS),
+        )
+
+    def refuse_large(self, limit: int, spread_limit: int) -> None:
+        """Big payloads stay out of the journal, whoever sent them, and what follows them does.
+
+        Raises:
+            PayloadTooLargeError: it is above ``limit``, or a chain's links, each with the rest of
+                the chain, would be above ``spread_limit``.
+        """
+        if self.body_bytes and ESCAPED * self.body_bytes <= limit:
+            return
+        size = len(json.dumps([self.args, self.kwargs, *self.counted]))
+        if self.counted:
+            check_chain(self.follows.get("chain"), size, spread_limit)
+        if size > limit:
+            raise PayloadTooLargeError(
+                f"The payload has {size:,} bytes, the limit is {limit:,} (payload_limit_bytes)."
+            )
+
+    def row(self, options: StepOptions) -> NewStep:
+        """The row of a run of its own, with the policy that its arguments ask for."""
+        return NewStep(
+            id=self.id,
+            run_id=self.id,
+            task=self.task,
+            queue=self.queue,
+            priority=self.priority,
+            payload={"args": list(self.args), "kwargs": dict(self.kwargs)},
+            max_attempts=options.retry.max_attempts,
+            agent=getattr(options, "agent", None),
+            envelope=self.follows or None,
+            timeout_s=options.whole_s,
+        )
+
+
+def _said(follows: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    return {option: value for option, value in follows if value is not None}
+
+
+def as_sent(follows: Mapping[str, Any]) -> dict[str, Any]:
+    """What follows a step, by the names of ``amqp.as_task_v2``; all else is left as it is."""
+    lists = {name: maybe_list(follows[o]) for o, name in _LISTS.items() if o in follows}
+    return {option: value for option, value in follows.items() if option not in _LISTS} | lists
+
+
+_QUEUE: TypeAdapter[str] = TypeAdapter(Option)
+
+
+def queue_of(delivery_info: dict[str, Any] | None) -> str:
+    """The queue that a message came from, for its row's messages; ours, where that is no name."""
+    try:
+        return _QUEUE.validate_python((delivery_info or {}).get("routing_key"))
+    except ValidationError:
+        return names.QUEUE
+
+
+def priority_of(told: object) -> int:
+    """The priority of a message; without one that can be, it is the first, as in kombu."""
+    return told if type(told) is int and told in PRIORITY_STEPS else PRIORITY_STEPS[0]

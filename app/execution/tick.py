@@ -1,0 +1,29 @@
+"""The base of what beat sends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.execution.request import ShownTask
+from app.execution.runtime import runtime_of
+from celery_agents.contracts.base import period_of
+from celery_agents.errors import AgentsError
+
+
+class TickTask(ShownTask):
+    """A task that works once a turn, however often and by how many beats it is sent.
+
+    The function gets the runtime. Callers may say ``every_s``, as beat does: then only the first
+    message of a turn of so many seconds works, and None is the answer to the others.
+    """
+
+    abstract = True
+    typing = False  # callers send (every_s), the function takes (runtime)
+    throws = (AgentsError,)  # expected: logged in one line, without a traceback
+
+    def __call__(self, every_s: float | None = None) -> Any:
+        every_s = period_of(every_s, "every_s")
+        runtime = runtime_of(self.app, self.request.hostname)
+        if every_s is not None and not runtime.journal.take_turn(self.name, every_s):
+            return None
+        return self.run(runtime)

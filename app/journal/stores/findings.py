@@ -1,0 +1,62 @@
+"""What recovery does with the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from sqlalchemy import Engine
+
+from app.journal.schema.engine import read_clock, reading
+from app.journal.schema.new_steps import row_of
+from app.journal.schema.rows import Aftermath, NewStep, Wake
+from app.journal.schema.transactions import in_transaction
+from app.journal.steps import due
+from app.journal.steps.inserts import insert_steps
+from app.journal.steps.joins import Rules
+from app.journal.tables.workers import take_duty
+
+#: Rows that want a message: finished but not settled, held by a dead worker, taken by nobody.
+Wanting = Literal["unsettled", "orphaned", "unwoken"]
+_FIND = {"unsettled": due.unsettled, "orphaned": due.orphaned, "unwoken": due.unwoken}
+
+
+class Findings:
+    """Rows whose messages were lost, and messages that never became rows."""
+
+    def __init__(self, engine: Engine, rules: Rules, worker_id: str) -> None:
+        self._engine = engine
+        self._rules = rules
+        self._worker_id = worker_id
+
+    def take_duty(self, lease_s: float) -> bool:
+        """Whether recovery is this process's for the next ``lease_s`` seconds."""
+        return in_transaction(
+            self._engine, lambda c: take_duty(c, "recovery", self._worker_id, lease_s)
+        )
+
+    def late_joins(self, limit: int) -> Aftermath:
+        """Fire joins past their deadline."""
+        return in_transaction(self._engine, lambda c: due.late_joins(c, limit, self._rules))
+
+    def wanting(
+        self, kind: Wanting, limit: int, *, grace_s: float, backoff_max_s: float
+    ) -> list[Wake]:
+        """Messages for rows that want one; the rows are not looked at again for a while."""
+        find = _FIND[kind]
+        return in_transaction(self._engine, lambda c: find(c, limit, grace_s, backoff_max_s))
+
+    def known(self, ids: list[str]) -> set[str]:
+        """Which of these ids have a row."""
+        return in_transaction(reading(self._engine), lambda c: due.known(c, ids))
+
+    def take_in(self, steps: Sequence[NewStep]) -> None:
+        """Make rows of steps whose message was lost."""
+        grace_s = self._rules.wake_grace_s
+        if steps:
+            in_transaction(
+                self._engine,
+                lambda c: insert_steps(
+                    c, [row_of(step, at, grace_s) for at in [read_clock(c)] for step in steps]
+                ),
+            )
