@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from app.journal.schema.engine import read_clock, reading
 from app.journal.schema.new_steps import row_of
@@ -52,11 +52,9 @@ class Findings:
 
     def take_in(self, steps: Sequence[NewStep]) -> None:
         """Make rows of steps whose message was lost."""
-        grace_s = self._rules.wake_grace_s
         if steps:
-            in_transaction(
-                self._engine,
-                lambda c: insert_steps(
-                    c, [row_of(step, at, grace_s) for at in [read_clock(c)] for step in steps]
-                ),
-            )
+            in_transaction(self._engine, lambda c: self._insert(c, steps))
+
+    def _insert(self, connection: Connection, steps: Sequence[NewStep]) -> None:
+        at = read_clock(connection)
+        insert_steps(connection, [row_of(s, at, self._rules.wake_grace_s) for s in steps])

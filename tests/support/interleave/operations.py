@@ -215,7 +215,7 @@ def _next(hand: Hand, claim: Claimed) -> object:
 
 
 def _expanded(hand: Hand, claim: Claimed, plan: object) -> object:
-    """As app/execution/task.py does it: what is not applied was cancelled."""
+    """As app/execution/attempt.py does it: what is not applied was cancelled."""
     expanded = hand.expand(claim, plan)  # type: ignore[arg-type]
     return expanded if expanded.applied else hand.finish(claim, CANCELLED)
 

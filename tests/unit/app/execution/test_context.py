@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import select
 
 from agents.patterns.plan import Expand, Member, Tally
+from app.execution.celery_agent import Ending
 from app.execution.context import Step
-from app.execution.runtime import Runtime
+from app.execution.runtime import Active, Runtime
 from app.journal.queries import reads
 from app.journal.schema.models import Event
 from app.journal.schema.rows import Claimed, NewStep, derived_id
@@ -20,6 +21,7 @@ from celery_agents.errors import (
     JournalUnavailableError,
     RateLimitedError,
 )
+from tests.support.claims import claim as made_up
 
 SOON = 20
 NEW = NewStep("s", "s", "test", "agents", {"args": [1], "kwargs": {}}, max_attempts=9)
@@ -211,6 +213,30 @@ def test_what_a_failed_call_says_of_its_cost_may_be_nonsense(runtime: Runtime, u
     with pytest.raises(RateLimitedError):
         run(runtime, step.call("model", perform))
     assert step.spent == Usage()
+
+
+@pytest.mark.parametrize(
+    ("active", "change", "over"),
+    [
+        ({}, {}, False),
+        ({"cancelled": True}, {}, True),
+        ({"cancelled": True, "lost": True}, {}, False),  # another worker goes on with it
+        ({}, {"remaining_s": -1.0}, True),
+        ({}, {"remaining_s": 60.0}, False),
+        ({}, {"attempt": 4}, True),  # it is not tried again
+        ({"lost": True}, {"attempt": 4}, False),
+    ],
+)
+def test_a_step_tells_whether_anybody_goes_on_with_it(
+    runtime: Runtime, active: dict[str, Any], change: dict[str, Any], over: bool
+) -> None:
+    """What it waits for elsewhere is stopped only then."""
+    given = made_up(**change)
+    step = Step(runtime, given, Active(given, **active))
+    assert isinstance(step, Ending)  # app/execution/celery_agent.py asks so
+    assert step.over is over
+    runtime._draining = True
+    assert not step.over
 
 
 def test_notes_are_events_of_the_step(runtime: Runtime) -> None:

@@ -8,9 +8,11 @@ import pytest
 from celery import Celery
 from sqlalchemy import update
 
+from app.execution.request import SHOWN_REQUEST
 from app.execution.runtime import Runtime
 from app.execution.tick import TickTask
 from app.journal.schema.models import Slot
+from celery_agents.errors import InvalidPayloadError
 
 
 @pytest.fixture
@@ -54,6 +56,19 @@ def test_each_task_takes_turns_of_its_own(tick: Any, app: Celery, runtime: Runti
     assert receive(tick, every_s=600) == 1
     assert receive(other, every_s=600) == "done"
     assert receive(other, every_s=600) is None
+
+
+@pytest.mark.parametrize("every_s", ["soon", -1, 0, float("nan"), True, [1]])
+def test_a_turn_of_no_seconds_is_refused(tick: Any, every_s: Any) -> None:
+    with pytest.raises(InvalidPayloadError, match="every_s: "):
+        receive(tick, every_s=every_s)
+    assert tick.ran == []
+    assert issubclass(InvalidPayloadError, tick.throws)  # a line in the log, no traceback
+
+
+def test_its_events_hold_no_secret(tick: Any) -> None:
+    """As those of all that are no steps."""
+    assert tick.Request == SHOWN_REQUEST
 
 
 def test_it_is_sent_as_beat_sends_it(tick: Any) -> None:
