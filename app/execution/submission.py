@@ -50,8 +50,8 @@ class Submission:
     priority: int
     follows: dict[str, Any]
     body_bytes: int | None = None  # what its arguments took in the message, where it is known
-    #: What follows it and counts with it. Of a chain's link it was counted with the first one.
-    counted: Sequence[Any] = ()
+    #: What it came with, if what follows it counts: a chain's later links were counted with it.
+    message: Mapping[str, Any] | None = None
 
     @classmethod
     def received(cls, task: str, request: Any, args: Any, kwargs: Any) -> Self:
@@ -66,7 +66,7 @@ class Submission:
             priority=priority_of(info.get("priority")),
             follows=_said((option, request.get(name)) for option, name, _ in _FOLLOWS),
             body_bytes=request.get("body_bytes"),
-            counted=following(request),
+            message=request,
         )
 
     @classmethod
@@ -105,9 +105,9 @@ class Submission:
         """
         if self.body_bytes and ESCAPED * self.body_bytes <= limit:
             return
-        size = len(json.dumps([self.args, self.kwargs, *self.counted]))
-        if self.counted:
-            check_chain(self.follows.get("chain"), size, spread_limit)
+        message = self.message or {}
+        size = len(json.dumps([self.args, self.kwargs, *following(message)]))
+        check_chain(message.get("chain"), size, spread_limit)
         if size > limit:
             raise PayloadTooLargeError(
                 f"The payload has {size:,} bytes, the limit is {limit:,} (payload_limit_bytes)."
