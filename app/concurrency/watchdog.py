@@ -9,12 +9,14 @@ over (each takeover is an attempt), and ``/healthz`` asks for a restart.
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
+from types import FrameType
 
 from app.concurrency.loop import LoopThread
 from celery_agents.errors import LoopStalledError
@@ -22,6 +24,21 @@ from celery_agents.errors import LoopStalledError
 log = logging.getLogger(__name__)
 #: Looks in the time that a loop may stand still.
 _LOOKS = 10
+
+
+def _frame_of(thread_id: int) -> FrameType | None:
+    """Where a thread is.
+
+    No garbage is collected meanwhile: where that begins in there, CPython before 3.11.9 stands
+    still for ever, with all of its threads (gh-106883).
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return sys._current_frames().get(thread_id)  # noqa: SLF001 - there is no other way
+    finally:
+        if collects:
+            gc.enable()
 
 
 class Watchdog:
@@ -82,7 +99,7 @@ class Watchdog:
 
     def _interrupt(self) -> None:
         thread_id = self._loop.thread_id
-        frame = sys._current_frames().get(thread_id)  # noqa: SLF001 - there is no other way
+        frame = _frame_of(thread_id)
         where = "".join(traceback.format_stack(frame)) if frame is not None else "unknown"
         steps = ", ".join(self._running()[:20])
         log.warning(

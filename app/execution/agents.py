@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,26 @@ class Agents:
 
     def __init__(self, registry: Registry, journal: Journal, settings: Settings) -> None:
         self.registry = registry
+        self._journal = journal
+        self._settings = settings
+        self._turns: Turns | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def turns(self) -> Turns:
+        """How they are asked. Made on first use: breakers have a thread."""
+        with self._lock:
+            if self._turns is None:
+                self._turns = self._made()
+            return self._turns
+
+    def _made(self) -> Turns:
         health = HealthView(
-            journal,
-            fresh_s=STALE_INTERVALS * settings.health_interval_s,
-            cache_s=settings.health_cache_s,
+            self._journal,
+            fresh_s=STALE_INTERVALS * self._settings.health_interval_s,
+            cache_s=self._settings.health_cache_s,
         )
-        self.turns = Turns(registry, Breakers.connect(settings), health)
+        return Turns(self.registry, Breakers.connect(self._settings), health)
 
     def described(self) -> list[dict[str, Any]]:
         """What people and clients see of them, as the journal's rows."""

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +12,7 @@ from typing import Any
 import pytest
 
 from app.concurrency.loop import LoopThread
-from app.concurrency.watchdog import Watchdog
+from app.concurrency.watchdog import Watchdog, _frame_of
 from celery_agents.errors import LoopStalledError
 
 SOON = 20
@@ -164,3 +167,27 @@ def test_code_that_is_not_python_s_is_told_of(watched: LoopThread) -> None:
 
     with pytest.raises(LoopStalledError):
         watched.submit(sleeps()).result(SOON)
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_no_garbage_is_collected_while_a_thread_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch, *, collects: bool
+) -> None:
+    """CPython before 3.11.9 would stand still for ever."""
+    seen: list[bool] = []
+    plain = sys._current_frames
+
+    def frames() -> Any:
+        seen.append(gc.isenabled())
+        return plain()
+
+    monkeypatch.setattr(sys, "_current_frames", frames)
+    before = gc.isenabled()
+    (gc.enable if collects else gc.disable)()
+    try:
+        assert _frame_of(threading.get_ident()) is not None
+        assert _frame_of(0) is None
+        assert gc.isenabled() is collects
+    finally:
+        (gc.enable if before else gc.disable)()
+    assert seen == [False, False]

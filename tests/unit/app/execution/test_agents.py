@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from app.execution.agents import see_current_directory
+from app.execution.runtime import Runtime
 
 
 @pytest.mark.parametrize(
@@ -25,3 +28,16 @@ def test_modules_are_found_beside_the_app(
     monkeypatch.setattr(sys, "path", [here.get(entry, entry) for entry in before])
     see_current_directory()
     assert sys.path == [here.get(entry, entry) for entry in after]
+
+
+def breakers() -> int:
+    return sum(thread.name == "agents-breakers" for thread in threading.enumerate())
+
+
+def test_who_asks_no_agent_has_no_breakers(runtime: Runtime) -> None:
+    """Those who ask share one set of them."""
+    before = breakers()
+    with ThreadPoolExecutor(8) as pool:
+        turns = list(pool.map(lambda _: runtime.agents.turns, range(50)))
+    assert len(set(map(id, turns))) == 1
+    assert breakers() == before + 1
