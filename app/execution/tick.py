@@ -18,8 +18,12 @@ class TickTask(ShownTask):
     """
 
     abstract = True
-    typing = False  # callers send (every_s), the function takes (runtime)
     throws = (AgentsError,)  # expected: logged in one line, without a traceback
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Callers send (every_s), the function takes (runtime)."""
+        super().__init_subclass__(**options)
+        cls.__header__ = staticmethod(_header)
 
     def __call__(self, every_s: float | None = None) -> Any:
         every_s = period_of(every_s, "every_s")
@@ -27,3 +31,7 @@ class TickTask(ShownTask):
         if every_s is not None and not runtime.journal.take_turn(self.name, every_s):
             return None
         return self.run(runtime)
+
+
+def _header(every_s: float | None = None) -> None:
+    """What a message holds; read by Celery, never called."""

@@ -72,6 +72,8 @@ def test_its_events_hold_no_secret(tick: Any) -> None:
 
 
 def test_it_is_sent_as_beat_sends_it(tick: Any) -> None:
-    """Celery does not hold its arguments against those of the function."""
+    """Celery holds its arguments against those of a message, not of the function."""
     sent = tick.apply_async(kwargs={"every_s": 15.0})
     assert sent.id
+    with pytest.raises(TypeError):
+        tick.apply_async(kwargs={"runtime": 15.0})
