@@ -22,10 +22,11 @@ from app.execution.context import Step
 from app.execution.publish import follow_on, publish
 from app.execution.request import STEP_REQUEST
 from app.execution.runtime import Active, Runtime, runtime_of
-from app.execution.spread import check_chain, check_members, following
+from app.execution.spread import check_chain, following
 from app.journal.schema.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused
 from app.journal.steps.expansions import Expanded
 from app.journal.steps.finishes import Postponed
+from app.journal.steps.shared import SHARED
 from app.messaging.intake import past, priority_of, queue_of
 from app.pool.permits import permit
 from app.telemetry.logs import returned
@@ -217,10 +218,20 @@ class StepTask(Task):
                 return self._conclude(outcome, parent_id, payload)
         if claim.token > 1 and _is_other(new, claim.task, claim.payload):
             self._leave_other(runtime, claim)
-        active.claim = claim
+        active.claim = claim = self._whole(runtime, claim)
         self.request.agents_token = claim.token
         runtime.follow(Aftermath(cancels=claim.cancels))
         return self._end(runtime, claim, self._perform(runtime, active, claim))
+
+    def _whole(self, runtime: Runtime, claim: Claimed) -> Claimed:
+        """The claim with what its payload shares with its parent's."""
+        if SHARED not in claim.payload:
+            return claim
+        try:
+            whole: Claimed = self._keep_writing(lambda: blocking(runtime.journal.whole, claim))
+        except _NotWrittenError as gone:
+            raise Ignore(f"{claim.id}: {gone.told}") from gone
+        return whole
 
     def _new_step(self, options: StepOptions, args: Any, kwargs: Any) -> NewStep:
         """The row that a client's message asks for."""
@@ -300,9 +311,7 @@ class StepTask(Task):
                 request = self.parse(claim.payload["args"], claim.payload["kwargs"], known=True)
             step = active.step = Step(runtime, claim)
             if not inspect.iscoroutinefunction(self.run):  # a pattern: it only decides
-                plan = blocking(self.run, step, request)
-                check_members(plan, runtime.settings.spread_limit_bytes)
-                return plan
+                return blocking(self.run, step, request)
             with permit():
                 return self._ask(runtime, active, claim, request)
         except asyncio.CancelledError:
@@ -435,6 +444,8 @@ class StepTask(Task):
                 text = "The outcome of %s is not written yet"
                 note(log, "outcome", text, self.request.id, error=error)
                 sleep(random.uniform(*JOURNAL_PAUSE_S))  # noqa: S311 - spreads load
+            except AgentsError as error:
+                raise _NotWrittenError(error) from error
             except Exception as error:
                 log.exception("The journal refuses what came out of %s", self.request.id)
                 raise _NotWrittenError(error) from error
@@ -545,7 +556,8 @@ class _NotWrittenError(Exception):
 
     def __init__(self, error: Exception) -> None:
         text = redact(f"{type(error).__name__}: {getattr(error, 'orig', None) or error}")
-        self.told = AgentFailedError(f"The journal does not take what came out: {text}")
+        said = AgentFailedError(f"The journal does not take what came out: {text}")
+        self.told = error if isinstance(error, AgentsError) else said
         super().__init__(text)
 
 
