@@ -88,8 +88,8 @@ def vote(
 ) -> None:
     """Put QUESTION to several agents and print the decision."""
     with client_of(ctx) as client:
-        decision = client.vote(list(voters), question, rule=rule).get(timeout=timeout)
-        tell(decision.compact())
+        run = client.vote(voters, question, rule={"kind": rule})
+        tell(run.get(timeout=timeout).compact())
 
 
 @agents.command(cls=CeleryCommand)
@@ -98,7 +98,7 @@ def vote(
 def status(ctx: click.Context, run_id: str) -> None:
     """Show a run as a tree of steps, read by a worker."""
     with client_of(ctx) as client:
-        tell(client.status(run_id))
+        tell(client.runs.status(run_id))
 
 
 @agents.command(cls=CeleryCommand)
@@ -108,7 +108,7 @@ def status(ctx: click.Context, run_id: str) -> None:
 def approve(ctx: click.Context, run_id: str, choice: str) -> None:
     """Answer RUN_ID, which waits for a person, with CHOICE."""
     with client_of(ctx) as client:
-        client.approve(run_id, choice)
+        client.runs.approve(run_id, choice)
         click.echo(f"{run_id} goes on with {choice!r}.")
 
 
@@ -118,5 +118,5 @@ def approve(ctx: click.Context, run_id: str, choice: str) -> None:
 def cancel(ctx: click.Context, run_id: str) -> None:
     """Cancel a run with all its steps."""
     with client_of(ctx) as client:
-        client.cancel(run_id)
+        client.runs.cancel(run_id)
         click.echo(f"Asked for {run_id} to be cancelled.")
