@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
@@ -50,6 +49,8 @@ _made = lru_cache(maxsize=256)(AnswerType)
 
 def answer_type(kind: type[T]) -> AnswerType[T]:
     """The same as :class:`AnswerType`, made once for each type."""
-    if not isinstance(kind, Hashable):  # a JSON Schema, for one, which is no type
+    try:
+        hash(kind)
+    except TypeError:  # a JSON Schema, for one, which is no type
         return AnswerType(kind)
     return _made(kind)
