@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
+from pydantic_core import SchemaError
 
 from celery_agents.contracts.base import mistakes
 from celery_agents.errors import BadAnswerError, InvalidPayloadError
@@ -27,7 +28,7 @@ class AnswerType(Generic[T]):
         try:
             self._adapter = TypeAdapter(kind)
             self.schema: dict[str, Any] = self._adapter.json_schema()
-        except (PydanticUserError, TypeError) as error:
+        except (PydanticUserError, SchemaError, TypeError) as error:
             why = str(error).split("\n", 1)[0]
             raise InvalidPayloadError(f"answer: it is no type for an answer: {why}") from None
 

@@ -47,7 +47,7 @@ class Verb(Generic[R]):
         return self._enqueue_many([value], options)[0]
 
     def _enqueue_many(self, values: Iterable[JsonValue], options: dict[str, Any]) -> list[R]:
-        answer = _typed(options)
+        answer = self._typed(options)
         messages = self._composed(values, options)
         if messages and messages[0].known_as is not None:  # its id was chosen
             self._connection.refuse_other(messages[0])
@@ -60,12 +60,24 @@ class Verb(Generic[R]):
     async def _enqueue_many_async(
         self, values: Iterable[JsonValue], options: dict[str, Any]
     ) -> list[R]:
-        answer = _typed(options)
+        answer = self._typed(options)
         messages = self._composed(values, options)
         if messages and messages[0].known_as is not None:
             await self._connection.refuse_other_async(messages[0])
         await self._connection.publish_async(messages)
         return self._runs(messages, answer)
+
+    def _typed(self, options: dict[str, Any]) -> AnswerType[Any] | None:
+        """The type of the answer, whose schema takes its place among the options."""
+        if isinstance(options.get("answer_schema"), type):
+            raise InvalidPayloadError("answer_schema: it is a JSON Schema; give a type as answer=.")
+        if "answer" not in self.own or (kind := options.pop("answer", None)) is None:
+            return None
+        if options.get("answer_schema") is not None:
+            raise InvalidPayloadError("answer: its schema is the answer_schema; give one of them.")
+        found = answer_type(kind)
+        options["answer_schema"] = found.schema
+        return found
 
     def _runs(self, messages: Iterable[Message], answer: AnswerType[Any] | None) -> list[R]:
         return [self._run(self._reader, message.id, message, answer) for message in messages]
@@ -95,7 +107,7 @@ class Verb(Generic[R]):
             yield draft.message(args, run_id)
 
     def _signature(self, args: Sequence[JsonValue], options: dict[str, Any]) -> Signature:
-        _typed(options)
+        self._typed(options)
         (message,) = self._messages([[*args]], options)
         signature = message.signature(self._connection.celery)
         return signature if message.known_as is None else signature.set(task_id=message.id)
@@ -105,16 +117,3 @@ def _priority_of(value: object) -> int:
     if type(value) is not int or value not in PRIORITY_STEPS:
         raise InvalidPayloadError("priority: it is a number from 0 (first) to 9 (last).")
     return value
-
-
-def _typed(options: dict[str, Any]) -> AnswerType[Any] | None:
-    """The type of the answer, whose schema takes its place among the options."""
-    if isinstance(options.get("answer_schema"), type):
-        raise InvalidPayloadError("answer_schema: it is a JSON Schema; give a type as answer=.")
-    if (kind := options.pop("answer", None)) is None:
-        return None
-    if options.get("answer_schema") is not None:
-        raise InvalidPayloadError("answer: its schema is the answer_schema; give one of the two.")
-    found = answer_type(kind)
-    options["answer_schema"] = found.schema
-    return found
