@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
@@ -45,7 +46,7 @@ class AnswerType(Generic[T]):
             raise BadAnswerError(f"The answer is no {self._name}: {told}") from None
 
 
-_made = lru_cache(maxsize=256)(AnswerType)
+_made: Callable[[Any], AnswerType[Any]] = lru_cache(maxsize=256)(AnswerType)
 
 
 def answer_type(kind: type[T]) -> AnswerType[T]:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import pytest
 import redis
-from celery import signals
+from celery import current_task, signals
 
 from celery_agents import names
 from celery_agents.client.client import Client
@@ -196,7 +196,25 @@ def test_it_is_awaited_and_typed(redis_url: str) -> None:
     assert asyncio.run(ask()) == [1, 2]
 
 
-def test_signals_and_the_trail_of_a_task(redis_url: str) -> None:
+def test_what_is_asked_within_a_task_knows_it(redis_url: str, store: redis.Redis) -> None:
+    client = Client(redis_url)
+
+    @client.celery.task(name="outer")
+    def outer() -> list[str]:
+        run = asyncio.run(ask())
+        return [run.id, *(child.id for child in current_task.request.children)]
+
+    async def ask() -> Run:
+        return await client.ask.aio("a", 1)
+
+    ids = outer.apply(task_id="o").get(disable_sync_subtasks=False)
+    (raw,) = store.lrange("agents\x06\x165", 0, -1)  # type: ignore[misc]
+    headers = json.loads(raw)["headers"]
+    assert ids == [headers["id"]] * 2
+    assert (headers["root_id"], headers["parent_id"]) == ("o", "o")
+
+
+def test_signals_are_sent_for_each(redis_url: str) -> None:
     told: list[str] = []
 
     def note(sender: str, **_: Any) -> None:
