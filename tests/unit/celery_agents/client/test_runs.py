@@ -62,6 +62,7 @@ def asked(store: Any) -> list[tuple[str, list[Any], bool]]:
 def test_a_question_and_its_answer(
     client: Client,
     store: redis.Redis,
+    *,
     call: Callable[[Client], Any],
     question: tuple[str, list[Any]],
     answer: Any,
