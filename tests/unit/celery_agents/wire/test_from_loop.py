@@ -208,7 +208,7 @@ def test_what_is_asked_within_a_task_knows_it(redis_url: str, store: redis.Redis
         return await client.ask.aio("a", 1)
 
     ids = outer.apply(task_id="o").get(disable_sync_subtasks=False)
-    (raw,) = store.lrange("agents\x06\x165", 0, -1)  # type: ignore[misc]
+    (raw,) = store.lrange("agents\x06\x165", 0, -1)
     headers = json.loads(raw)["headers"]
     assert ids == [headers["id"]] * 2
     assert (headers["root_id"], headers["parent_id"]) == ("o", "o")
