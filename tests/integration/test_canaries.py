@@ -89,8 +89,8 @@ def _rows(stack: Stack) -> str:
 @pytest.mark.timeout(300)  # five commands, each of which imports all of Celery
 def test_no_canary_is_anywhere(stack: Stack, model: ModelServer) -> None:
     ids = _work(stack.client, model, stack.redis_url)
-    eventually(lambda: len(stack.client.dead_letters(100)) >= len(FORMS))
-    letters = stack.client.dead_letters(100)
+    eventually(lambda: len(stack.client.dead_letters.list(100)) >= len(FORMS))
+    letters = stack.client.dead_letters.list(100)
     env, app = stack.env, ("-A", "app")
     commands: list[tuple[str, ...]] = [
         ("inspect", "conf"),
