@@ -10,7 +10,7 @@ from celery import Celery
 from kombu import Exchange, Queue
 from pydantic import SecretStr
 
-from app.celeryconfig import BACKEND, CONSUMER, TASKS, TRANSPORT, celery_config
+from app.celeryconfig import BACKEND, CONSUMER, TRANSPORT, celery_config
 from app.factory import serve
 from app.messaging.json_codec import register_json
 from app.messaging.producer import Serving
@@ -113,7 +113,7 @@ def _extend(conf: Any, ours: dict[str, Any], results: RedisAddress) -> None:
         worker_consumer=CONSUMER,
         result_backend=f"{BACKEND}+{results.broker_url}",
         accept_content=sorted({*conf.accept_content, "json"}),
-        include=[*conf.include, TASKS],
+        include=[*conf.include, *ours["include"]],
         task_queues=_queues(conf, ours["task_queues"]),
         task_routes=_routes(conf.task_routes, ours["task_default_queue"]),
         beat_schedule={**conf.beat_schedule, **ours["beat_schedule"]},

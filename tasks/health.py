@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from celery import Celery, shared_task
+from celery import shared_task
 
 from agents.catalog.probes import probe_agents
 from app.concurrency.fibers import in_thread, wait
 from app.execution.agents import registry_of
+from app.execution.neighbours import served
 from app.execution.runtime import runtime_of
 from app.journal.tables.ticks import take_slot
 from app.maintenance.health import probe_broker, probe_journal, record
@@ -33,15 +34,9 @@ def probe(self: Any, every_s: float | None = None) -> dict[str, str] | None:
     looking = probe_agents(
         registry_of(runtime),
         timeout_s=settings.health_timeout_s,
-        queues=lambda: _served(self.app),
+        queues=lambda: set().union(*served(self.app).values()),
         in_thread=in_thread,
     )
     agents = runtime.loop.submit(looking)
     own = [probe_broker(settings), probe_journal(journal.engine)]
     return record(journal, [*own, *wait(agents)], settings)
-
-
-def _served(app: Celery) -> set[str]:
-    """Queues that workers of any app on this broker consume; takes a second."""
-    replies = app.control.inspect(timeout=1.0).active_queues() or {}
-    return {queue["name"] for queues in replies.values() for queue in queues}

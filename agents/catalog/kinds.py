@@ -30,7 +30,7 @@ from agents.kinds.function import FunctionBackend
 from agents.kinds.http import HttpBackend, HttpConfig
 from agents.kinds.model import ModelBackend
 from agents.kinds.scripted import ScriptedBackend
-from agents.models.providers import make_provider
+from agents.models.providers import endpoint_of, make_provider
 from agents.net.clients import ResolveSecret, SharedClients
 from agents.tools.base import worst
 from celery_agents.agent import Effects, mark_of
@@ -40,12 +40,6 @@ from celery_agents.errors import ConfigurationError
 ENTRY_POINTS = "celery_agents.kinds"
 #: Makes the backend of an agent that is another app's task; the layer that knows Celery gives it.
 CeleryBackends = Callable[[CeleryEntry], Backend]
-#: Where the SDKs go when an entry has no ``base_url``.
-_HOSTS = {
-    "openai": "https://api.openai.com",
-    "anthropic": "https://api.anthropic.com",
-    "google": "https://generativelanguage.googleapis.com",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +124,8 @@ def _scripted(entry: ScriptedEntry, _: Resources) -> Made:
     return Made(lambda: ScriptedBackend(entry), entry.effects)
 
 
-def _host(entry: ModelEntry) -> str:
-    return entry.base_url or _HOSTS[entry.provider]
-
-
 def _model_check(entry: ModelEntry) -> Check:
-    return Get(entry.health_url) if entry.health_url else connection_to(_host(entry))
+    return Get(entry.health_url) if entry.health_url else connection_to(endpoint_of(entry))
 
 
 def _http_check(entry: HttpEntry) -> Check:
@@ -145,7 +135,7 @@ def _http_check(entry: HttpEntry) -> Check:
 def _model_provider(entry: ModelEntry) -> Provider:
     """The model's provider; another server is another provider."""
     host = f"@{urlsplit(entry.base_url).netloc}" if entry.base_url else ""
-    return Provider(f"provider:{entry.provider}{host}", connection_to(_host(entry)))
+    return Provider(f"provider:{entry.provider}{host}", connection_to(endpoint_of(entry)))
 
 
 def _of_model(name: str) -> Kind[ModelEntry]:

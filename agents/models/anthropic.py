@@ -7,11 +7,10 @@ from typing import Any
 
 from agents.models.provider import Exchange, Reading, Request, SdkProvider
 from agents.models.reading.anthropic import AnthropicReading
-from agents.net.clients import http_client, without_environment
+from agents.net.clients import without_environment
 from agents.values import text_of
 from celery_agents.errors import InvalidPayloadError
 
-ENDPOINT = "https://api.anthropic.com"
 #: The API wants a limit; this one all current models take.
 DEFAULT_MAX_TOKENS = 8192
 
@@ -22,17 +21,10 @@ class AnthropicProvider(SdkProvider):
     name = "anthropic"
     module = "anthropic"
     key_name = "ANTHROPIC_API_KEY"
+    endpoint = "https://api.anthropic.com"
 
     def _make_client(self, sdk: Any, http: Any, secret: str) -> Any:
-        base_url, query = self.config.endpoint(ENDPOINT)
-        client = sdk.AsyncAnthropic(
-            api_key=secret,
-            base_url=base_url,
-            default_query=query,
-            max_retries=0,
-            timeout=http.Timeout(None, connect=10.0),
-            http_client=http_client(http),
-        )
+        client = sdk.AsyncAnthropic(**self._options(http, secret))
         return without_environment(client, auth_token=None)
 
     def _prepare(self, request: Request) -> dict[str, Any]:

@@ -16,8 +16,6 @@ from agents.net.clients import http_client
 from agents.net.faults import FailedError
 from agents.values import json_or_text
 
-ENDPOINT = "https://generativelanguage.googleapis.com"
-
 
 class GoogleProvider(SdkProvider):
     """generateContent of the Gemini API, version v1beta."""
@@ -25,6 +23,7 @@ class GoogleProvider(SdkProvider):
     name = "google"
     module = "httpx2"
     key_name = "GEMINI_API_KEY"
+    endpoint = "https://generativelanguage.googleapis.com"
     # Gemini below 3 answers 400 to a response schema beside function declarations.
     schema_with_tools = False
 
@@ -78,7 +77,7 @@ class GoogleProvider(SdkProvider):
 
 
 def _url(base_url: str | None, request: Request) -> str:
-    base, _, query = (base_url or ENDPOINT).partition("?")
+    base, _, query = (base_url or GoogleProvider.endpoint).partition("?")
     model = quote(request.model, safe="/")
     if not model.startswith(("models/", "tunedModels/")):
         model = f"models/{model}"

@@ -7,11 +7,9 @@ from typing import Any
 
 from agents.models.provider import Exchange, Reading, Request, SdkProvider
 from agents.models.reading.openai import OpenAIReading
-from agents.net.clients import http_client, without_environment
+from agents.net.clients import without_environment
 from agents.schema import is_strict
 from agents.values import text_of
-
-ENDPOINT = "https://api.openai.com/v1"
 
 
 class OpenAIProvider(SdkProvider):
@@ -20,17 +18,10 @@ class OpenAIProvider(SdkProvider):
     name = "openai"
     module = "openai"
     key_name = "OPENAI_API_KEY"
+    endpoint = "https://api.openai.com/v1"
 
     def _make_client(self, sdk: Any, http: Any, secret: str) -> Any:
-        base_url, query = self.config.endpoint(ENDPOINT)
-        client = sdk.AsyncOpenAI(
-            api_key=secret,
-            base_url=base_url,
-            default_query=query,
-            max_retries=0,
-            timeout=http.Timeout(None, connect=10.0),
-            http_client=http_client(http),
-        )
+        client = sdk.AsyncOpenAI(**self._options(http, secret))
         about = {"organization": self.config.organization, "project": self.config.project}
         return without_environment(client, admin_api_key=None, **about)
 

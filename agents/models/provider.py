@@ -13,7 +13,7 @@ from agents.models.config import ModelConfig
 from agents.models.reading.bodies import Body, bodies
 from agents.models.reading.shapes import count
 from agents.net.bounds import at_most
-from agents.net.clients import ResolveSecret, SharedClients, secret_named
+from agents.net.clients import ResolveSecret, SharedClients, http_client, secret_named
 from agents.net.faults import FailedError, scrub, told_error
 from agents.values import shown
 from celery_agents.contracts.base import Contract, TrustedJson
@@ -152,6 +152,7 @@ class SdkProvider(ABC):
     name: ClassVar[str]  # of the provider, and of the extra that installs it
     module: ClassVar[str]  # what that installs to send requests by
     key_name: ClassVar[str]  # where the key is found, unless configured
+    endpoint: ClassVar[str]  # where requests go, unless configured
     schema_with_tools: bool = True
 
     def __init__(
@@ -213,6 +214,18 @@ class SdkProvider(ABC):
         if name is None:
             return "none"  # the SDKs want some key; local servers ignore it
         return secret_named(name, self._resolve_secret, purpose=f"the model {self.who}")
+
+    def _options(self, http: Any, secret: str) -> dict[str, Any]:
+        """What the clients of all SDKs are made with."""
+        base_url, query = self.config.endpoint(self.endpoint)
+        return {
+            "api_key": secret,
+            "base_url": base_url,
+            "default_query": query,
+            "max_retries": 0,
+            "timeout": http.Timeout(None, connect=10.0),
+            "http_client": http_client(http),
+        }
 
     @abstractmethod
     def _make_client(self, sdk: Any, http: Any, secret: str) -> Any:

@@ -14,6 +14,11 @@ _PROVIDERS: dict[str, type[SdkProvider]] = {
 }
 
 
+def endpoint_of(config: ModelConfig) -> str:
+    """Where requests of a configuration go."""
+    return config.base_url or _PROVIDERS[config.provider].endpoint
+
+
 def make_provider(
     config: ModelConfig, *, clients: SharedClients, resolve_secret: ResolveSecret
 ) -> SdkProvider:

@@ -30,7 +30,7 @@ class BreakerGuard:
         if not switches:
             return await go_on(asked)
         step = asked.step
-        call = f"{step.step_id}/{step.token}"
+        call = f"{step.step_id}/{step.tries}"
         probe = await self._ask(switches, call, step)
         began = time.monotonic()
         error: ErrorInfo | None = None

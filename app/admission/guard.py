@@ -29,11 +29,6 @@ class GuardedStep(StepContext, Protocol):
         ...
 
     @property
-    def token(self) -> int:
-        """Which claim of the step this is."""
-        ...
-
-    @property
     def spent(self) -> Usage:
         """What its calls have cost up to now."""
         ...

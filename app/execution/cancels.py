@@ -28,6 +28,15 @@ class Cancellations(ConsumerStep):
         self._app = consumer.app
         super().start(consumer)
 
+    def stop(self, consumer: Any) -> None:
+        """End listening; where the connection is gone, its consumer is, too."""
+        if consumer.connection is not None:
+            super().stop(consumer)
+
+    def shutdown(self, consumer: Any) -> None:
+        if consumer.connection is not None:
+            super().shutdown(consumer)
+
     def get_consumers(self, channel: Any) -> list[Consumer]:
         name = f"agents.cancels.{uuid()}"
         queue = Queue(name, EXCHANGE, durable=False, auto_delete=True, exclusive=True)

@@ -64,10 +64,6 @@ class Step:
         return self.claim.token
 
     @property
-    def token(self) -> int:
-        return self.claim.token
-
-    @property
     def has_called(self) -> bool:
         """Whether it made, or read, a call of its own."""
         return self._calls > 0

@@ -29,10 +29,15 @@ class Neighbours:
     conf: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
+def served(app: Celery) -> dict[str, set[str]]:
+    """The queues that workers of any app consume, by worker; blocks for about a second."""
+    told = app.control.inspect(timeout=PATIENCE_S).active_queues() or {}
+    return {worker: {queue["name"] for queue in queues} for worker, queues in told.items()}
+
+
 def look(app: Celery, queue: str) -> Neighbours:
     """Who serves a queue; blocks for about a second."""
-    queues = app.control.inspect(timeout=PATIENCE_S).active_queues() or {}
-    workers = tuple(w for w, served in queues.items() if any(q["name"] == queue for q in served))
+    workers = tuple(worker for worker, queues in served(app).items() if queue in queues)
     if not workers:
         return Neighbours()
     these = _inspect(app, workers)

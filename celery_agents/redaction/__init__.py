@@ -2,7 +2,9 @@
 
 A text is cut before it is searched, so that what is shown bounds the work, not what came in. The
 patterns never go back over what they have read: what repeats without a bound is possessive, and all
-that may fail after it has a bound (a test takes the patterns apart and holds them to that).
+that may fail after it has a bound (a test takes the patterns apart and holds them to that). A group
+is repeated in an atomic one, ``(?>(…)*)``: before Python 3.11.5, ``(…)*+`` matches wrongly if the
+group holds a choice (gh-106052).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import re
 from celery_agents.redaction.judging import HIDDEN, is_random
 
 #: Up to the last ``@`` of what may be one URL: passwords hold ``/`` and ``@``, too.
-BEFORE_HOST = re.compile(r"""://((?:[^\s"'<>@]{0,256}+@)++)""")
+BEFORE_HOST = re.compile(r"""://((?>(?:[^\s"'<>@]{0,256}+@)+))""")
 _USER = re.compile(r"[^:/?#]*+")
 _PORT = re.compile(r"\d{1,5}+(?![\w@])")
 #: Whoever has the URL may write there.

@@ -26,7 +26,9 @@ _WORDS = frozenset({
 })  # fmt: skip
 _NUMBER = re.compile(r"[-+]?[\d,._]{1,12}+(?:%|[A-Za-z]{1,2}(?:/[a-z]{1,3})?)?")
 _CALL = re.compile(r"[A-Za-z_][\w.]{0,64}+[(\[]")
-_DOTTED = re.compile(r"[A-Za-z_][A-Za-z_]{0,32}+(?:\.[A-Za-z_]{1,32}+)++|[a-z]++(?:_[a-z]++)++")
+_DOTTED = re.compile(
+    r"[A-Za-z_][A-Za-z_]{0,32}+(?>(?:\.[A-Za-z_]{1,32}+)+)|[a-z]++(?>(?:_[a-z]++)+)"
+)
 _HUMP = re.compile(r"[a-z][A-Z]")
 _SIGN = re.compile(r"[!@#$%^*+=~|](?=.)|\w=$|[!#$%^*]$")
 _TRAIL = ".,;:?)]}'\""

@@ -9,7 +9,7 @@ from celery_agents.redaction.judging import HIDDEN, is_key_like, is_random
 #: A key to its end, or to the text's: PEM, OpenSSH, PGP; with newlines as they are or as ``\n``.
 BLOCK = re.compile(
     r"-----BEGIN(?=[A-Z0-9 ]{0,40}PRIVATE KEY)[A-Z0-9 ]{0,60}+-----"
-    r"(?:[^-]|-(?!----END))*+(?:-----END[A-Z0-9 ]{0,60}+-----)?"
+    r"(?>(?:[^-]|-(?!----END))*)(?:-----END[A-Z0-9 ]{0,60}+-----)?"
 )
 #: Pieces in which a key may stand; what is shorter is none.
 PIECE = re.compile(r"[A-Za-z0-9_.~+/=$%:|-]{12,}+")
@@ -58,10 +58,10 @@ KEY = re.compile(rf"(?x){_BEGINS}(?:{_PREFIXES}|{_WEAK})")
 SAID = re.compile(
     r"""(?ix)
     (?P<says> (?<![A-Za-z0-9])(?:bearer|basic|apikey|token|password|secret|key)
-        (?:[\ ](?:token|key))?(?:\s|%20|\+){1,3}+["'(`]? )
+        (?:[\ ](?:token|key))?(?>(?:\s|%20|\+){1,3})["'(`]? )
     (?P<word> [^\s"'<>,;(){}\[\]`]{8,}+ )
     | (?P<login> \blogin\s{1,3}\S{1,64}+\s{1,3}password\s{1,3}|\bsshpass\s{1,3}-p\s?
-        |\bmysql(?:dump)?(?:\s{1,3}+(?!-p)\S{1,64}+){0,6}+\s{1,3}+-p(?=\S)
+        |\bmysql(?:dump)?(?>(?:\s{1,3}+(?!-p)\S{1,64}+){0,6})\s{1,3}+-p(?=\S)
         |\s(?:-u|--user|--proxy-user|-U)[\s=]["']?[A-Za-z][\w.@-]{0,64}+:
         |:[0-9]{4,5}:[\w*-]{1,64}+:[\w*-]{1,64}+: )
     (?P<after> [^\s"']++ )

@@ -37,7 +37,7 @@ class Kind(Enum):
 NAME = re.compile(
     r"""(?ix)
     (?<![\w.-]) (?P<name> [\w.-]++ )
-    (?: (?P<closed> \\{0,4}+["'`]|&(?:quot|\#34|\#39|\#x27);|%22|%27|\[\]|\]|\)|["']\] )?+
+    (?: (?>(?: \\{0,4}+["'`]|&(?:quot|\#34|\#39|\#x27);|%22|%27|\[\]|\]|\)|["']\] )?)
         \s{0,8}+
         (?P<sep> :=|=>|->|={1,2}|::?|%3d|%3a|\\u003[ad]|\||,(?=\s?[bru]?["'])|>(?=[^\s<>]) )
     | (?P<gap> \s{1,8}+(?:is|was):?\s|\s{1,4}+(?=["'`]) ) )
@@ -119,13 +119,13 @@ _COMPLETING = _PARTICIPLES | {"key", "keys", "string", "phrase", "id", "code", "
 # Where a value ends: at blanks, and at signs that what is around it has, which it may have too.
 PLAIN = re.compile(
     r"""(?x)
-    (?: [^\s"'`,;&<>)\]}]
+    (?> (?: [^\s"'`,;&<>)\]}]
     | [,;] (?! [\s,;&)\]}] | $ | \\?["'`] | [\w.-]{1,40}+\s?[=:] | -- )
     | & (?! $ | \s | (?:amp;)?[\w.%-]{1,40}+= | quot; | \#\d | lt; | gt; )
     | ["'`] (?= [^\s"'`,;&<>)\]}:] )
     | [>)\]}] (?= [\w@!#$%^*+=~-] )
     | < (?![/a-zA-Z])
-    )*+
+    )* )
     """
 )
 _OPEN = re.compile(
@@ -133,7 +133,7 @@ _OPEN = re.compile(
     ( \\{0,4}+["'`] | &(?:quot|\#34|\#39|\#x27); | %22|%27 )"""
 )
 _SCHEME = re.compile(r"[A-Za-z][\w-]{1,40}+[ \t]{1,4}+(?=\S)")
-LINE = re.compile(r"""(?:[^\r\n"'\\]|\\(?![nr])|["'](?=[^\s,}\])]|,?\s?[\w-]{1,40}+=))*+""")
+LINE = re.compile(r"""(?>(?:[^\r\n"'\\]|\\(?![nr])|["'](?=[^\s,}\])]|,?\s?[\w-]{1,40}+=))*)""")
 _PAIR = re.compile(r"[\w.%-]{1,64}+=([^\s;]{1,64}+)")
 _BLANKS = re.compile(r"[ \t]{0,8}+(?:\||>-?)?(?:\r?\n[ \t]{1,16})?")
 _MANY = frozenset({"digest", "oauth", "hawk", "signature", "hmac", "aws4-hmac-sha256"})
@@ -251,10 +251,10 @@ def _any_random(words: str) -> bool:
 def _closing(quote: str) -> re.Pattern[str]:
     """Up to the quote that ends it: one that no letter follows, and no backslash escapes."""
     if quote[0] in "&%":
-        return re.compile(rf"(?:(?!{re.escape(quote)})[^\s])*+")
+        return re.compile(rf"(?>(?:(?!{re.escape(quote)})[^\s])*)")
     if quote[0] == "\\":
-        return re.compile(rf"(?s)(?:(?!{re.escape(quote)}).)*+")
-    return re.compile(rf"(?s)(?:[^{quote}\\]|\\.|{quote}(?=\w))*+")
+        return re.compile(rf"(?s)(?>(?:(?!{re.escape(quote)}).)*)")
+    return re.compile(rf"(?s)(?>(?:[^{quote}\\]|\\.|{quote}(?=\w))*)")
 
 
 def _header(place: _Place, start: int) -> tuple[int, int] | None:

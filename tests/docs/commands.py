@@ -22,6 +22,7 @@ from deploy.local.state import ROOT
 from examples.triage import demo
 from tests.chaos.__main__ import _parser as chaos
 from tests.docs.blocks import blocks, prose
+from tests.support.interleave.__main__ import _options as interleave
 
 #: What the first start of ./run makes, and the shell of a reader may read.
 SOURCED = {".venv/bin/activate", ".local/env"}
@@ -35,8 +36,15 @@ class UnknownCommandError(Exception):
 
 def fenced(page: Path) -> list[str]:
     """The commands of a page's blocks, one a line."""
-    shown = [line for block in blocks(page, "sh") for line in block.code.splitlines()]
-    return [line for line in shown if line and not line.startswith("#")]
+    return [
+        line
+        for block in blocks(page, "sh")
+        for line in block.code.replace("\\\n", " ").splitlines()
+        if line
+        and not line.startswith("#")
+        # In a project of the reader's own, with a package that is on no index yet.
+        and not (block.fragment and line.startswith(("pip install", "export ")))
+    ]
 
 
 def inline(page: Path) -> list[str]:
@@ -78,7 +86,9 @@ def _simple_commands(line: str) -> Iterator[list[str]]:
 
 def _celery(command: click.Command, words: Sequence[str], files: Sequence[str]) -> None:
     try:
-        given, rest, _ = command.make_parser(click.Context(command)).parse_args(list(words))
+        context = click.Context(command)
+        context.ignore_unknown_options = command.name == "flower"  # it reads them by itself
+        given, rest, _ = command.make_parser(context).parse_args(list(words))
     except click.UsageError as error:
         raise UnknownCommandError(error.format_message()) from None
     app = given.get("app")
@@ -141,6 +151,7 @@ _RUN: dict[str, Callable[[list[str]], None]] = {
     "clean": _takes("--all"),
     "demo": _parses(demo.arguments),
     "help": _takes(),
+    "interleave": _parses(lambda words: interleave().parse_args(words)),
     "test": _are_tests,
     "up": _takes(),
 }

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from celery_agents import Client
+from celery_agents import Client, names
 from deploy.local.servers import free_port
 from tests.fakes import model_server
 from tests.fakes.model_server import ModelServer
@@ -144,7 +144,9 @@ def stack(
 
 @pytest.fixture
 def client(stack: Stack) -> Client:
-    """The client of the shared stack."""
+    """The client of the shared stack, whose breakers forget what earlier tests made agents do."""
+    if known := list(stack.redis.scan_iter(f"{names.BREAKERS}*")):
+        stack.redis.delete(*known)
     return stack.client
 
 

@@ -70,31 +70,26 @@ def watching(stack: Stack) -> Iterator[list[dict[str, Any]]]:
     """What Flower gets to see of a stack, from now on; one of its workers must be up."""
     seen: list[dict[str, Any]] = []
     app = Celery("watcher", broker=stack.redis_url, set_as_current=False)
-    over, listening = threading.Event(), threading.Event()
+    receivers: list[Any] = []
 
     def watch() -> None:
         with app.connection() as connection:
             receiver = app.events.Receiver(connection, handlers={"*": seen.append})
-            consumer = receiver.itercapture(limit=None, timeout=None, wakeup=True)
-            listening.set()
-            while not over.is_set():
-                try:
-                    for _ in receiver.consume(limit=None, timeout=0.2):
-                        pass
-                except TimeoutError:
-                    continue
-            del consumer
+            receivers.append(receiver)
+            # One subscription to the end: between two, events would be missed.
+            for _ in receiver.consume(limit=None, timeout=None, safety_interval=0.2):
+                pass
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
-    listening.wait(5)
     app.control.enable_events(reply=True)  # as Flower does
     # The watcher hears only what is sent once it is bound: ask until it hears something.
     eventually(lambda: stack.client.ask("noop", 0).get(timeout=SOON_S) == 0 and _of_tasks(seen))
     try:
         yield seen
     finally:
-        over.set()
+        for receiver in receivers:
+            receiver.should_stop = True
         thread.join(5)
         app.close()
 

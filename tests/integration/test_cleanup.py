@@ -151,11 +151,11 @@ def test_the_task_takes_its_turn(app: Celery, world: World, redis_url: str) -> N
         redis.hset(names.INTAKE_RECORDS, "kept", "{}")
         assert "upkeep" in tasks.__all__
         task = app.tasks[names.CLEAN]
-        gone = task.run(every_s=1e7)
+        gone = task.run(every_s=1e6)
         assert gone == {"runs": 5, "steps": 15, "events": 5, "intake": 1}
         assert set(redis.zrange(names.INTAKE_TIMES, 0, -1)) == {b"young", b"kept"}
     fill(world, 5)
-    assert task.run(every_s=1e7) is None  # the turn is taken
+    assert task.run(every_s=1e6) is None  # the turn is taken
     assert left(world) == 15
     assert task.run()["runs"] == 5  # by hand there are no turns
 

@@ -136,13 +136,10 @@ def other_venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("other")
     source = directory / "source"  # building in the checkout would leave traces in it
     source.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "hatch_build.py"):
         shutil.copy(ROOT / name, source / name)
-    shutil.copytree(
-        ROOT / "celery_agents",
-        source / "celery_agents",
-        ignore=shutil.ignore_patterns("__pycache__"),
-    )
+    for name in ("celery_agents", "app", "agents", "tasks", "beat_schedules", "deploy"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     venv.create(directory / "venv", with_pip=True)
     python = directory / "venv" / "bin" / "python"
     pip = (python, "-m", "pip", "--disable-pip-version-check")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import urllib.request
+import venv
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,6 @@ from celery_agents import Client
 from deploy.local.servers import free_port
 from deploy.local.state import ROOT
 from tests.integration.harness import SOON_S, eventually
-from tests.support.fixtures import _missing
 from tests.support.workers import WorkerProcess, unique_name
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -36,18 +36,16 @@ def _run(*argv: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> 
 class Site:
     """An environment with the wheel, and what is started in it."""
 
-    def __init__(self, folder: Path, uv: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self.bin = folder / "venv" / "bin"
         python = str(self.bin / "python")
-        _run(uv, "build", "--quiet", "--wheel", "--out-dir", str(folder))
-        needs = folder / "requirements.txt"
-        options = ["--no-dev", "--extra", "worker", "--no-emit-project", "--quiet"]
-        _run(uv, "export", "--frozen", *options, "--output-file", str(needs))
-        _run(uv, "venv", "--quiet", "--python", sys.executable, str(folder / "venv"))
-        install = [uv, "pip", "install", "--quiet", "--python", python]
-        _run(*install, "-r", str(needs))
+        venv.create(folder / "venv", with_pip=True)
+        pip = (python, "-m", "pip", "--disable-pip-version-check", "--quiet")
+        _run(*pip, "wheel", "--no-deps", "-w", str(folder), str(ROOT))
         (wheel,) = folder.glob("*.whl")
-        _run(*install, "--no-deps", str(wheel))
+        known = folder / "versions.txt"  # those that the other tests run with
+        known.write_text("".join(f"{d.name}=={d.version}\n" for d in distributions()))
+        _run(*pip, "install", "-c", str(known), f"{wheel}[worker]")
         packages = Path(_run(python, "-c", "import sysconfig as s; print(s.get_path('purelib'))"))
         packages = Path(str(packages).strip())
         (packages / "agents").mkdir()  # fails if the wheel has one
@@ -64,11 +62,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    here = str(Path(sys.executable).parent)
-    uv = shutil.which("uv", path=os.pathsep.join([here, os.environ.get("PATH", "")]))
-    if uv is None:
-        _missing("No uv, which builds and installs the wheel.")
-    return Site(tmp_path_factory.mktemp("site"), uv)
+    return Site(tmp_path_factory.mktemp("site"))
 
 
 class Processes:

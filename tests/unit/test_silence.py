@@ -24,6 +24,8 @@ ANSWERS = {
 }
 #: What may not be noted, by file and function, and why.
 EXPLAINED = {
+    ("app/maintenance/endpoint.py", "_shut"): "it is closed already: what was wanted",
+    ("app/journal/schema/engine.py", "_make_private"): "whoever opens the file says it",
     ("app/maintenance/endpoint.py", "alive"): "the page says it",
     ("app/maintenance/endpoint.py", "service_metrics"): "the page says it",
     ("app/concurrency/fibers.py", "alone"): "there is no loop here: the answer to the question",
@@ -58,6 +60,7 @@ EXPLAINED = {
     ("agents/catalog/probes.py", "_error_of"): "that it came late is what was to be found out",
     ("celery_agents/tls.py", "usable"): "files that cannot be used are what was to be found out",
     ("celery_agents/values.py", "_shown"): "what cannot show itself is shown by its type",
+    ("app/concurrency/watchdog.py", "_work"): "the loop is closed: the end of the watch",
 }
 
 

@@ -129,4 +129,14 @@ def claimed(at: str) -> dict[str, str]:
 
 def insert_into_steps(columns: Mapping[str, str]) -> str:
     """``INSERT INTO steps (…) SELECT …``, to be followed by where it reads from."""
-    return f"INSERT INTO steps ({', '.join(columns)}) SELECT {', '.join(columns.values())}"
+    return _insert("steps", columns)
+
+
+def insert_into_runs(step: Mapping[str, str], *, at: str) -> str:
+    """The same for the run that a root begins, of the words for that step's columns."""
+    row = {"id": step["id"], "task": step["task"], "created_at": at}
+    return _insert("runs", {**row, "state": "'open'", "compensable": "false"})
+
+
+def _insert(table: str, columns: Mapping[str, str]) -> str:
+    return f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(columns.values())}"

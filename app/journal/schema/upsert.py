@@ -1,4 +1,4 @@
-"""Inserts that leave rows alone that are there already, in the words of each database."""
+"""Inserts that say what comes of rows that are there already, in the words of each database."""
 
 from __future__ import annotations
 
@@ -17,10 +17,16 @@ def insert_new(connection: Connection, model: Any) -> Insert:
 @cache
 def insertion(dialect: str, model: Any) -> Insert:
     """The same by the name of the dialect."""
+    inserted: Insert = insert_of(dialect, model).on_conflict_do_nothing()
+    return inserted
+
+
+def insert_of(dialect: str, model: Any) -> Any:
+    """An INSERT with ``on_conflict_do_nothing`` and ``on_conflict_do_update``."""
     if dialect == "postgresql":
         from sqlalchemy.dialects.postgresql import insert as pg_insert
 
-        return pg_insert(model).on_conflict_do_nothing()
+        return pg_insert(model)
     from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-    return sqlite_insert(model).on_conflict_do_nothing()
+    return sqlite_insert(model)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select, update
@@ -24,7 +23,7 @@ from app.journal.schema.engine import now, read_clock
 from app.journal.schema.models import DeadLetter, Event, Run, Step, table
 from app.journal.schema.new_steps import INHERITED
 from app.journal.schema.rows import Aftermath, Wake
-from app.journal.schema.upsert import insert_new
+from app.journal.schema.upsert import insert_new, insert_of
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
 from app.journal.steps import joins
 from celery_agents import names
@@ -133,12 +132,15 @@ def _begin(connection: Connection, run_id: str, wake_grace_s: float) -> Wake | N
         "cancel_requested": False,
     }
     upsert = (
-        _insertion(connection.dialect.name)
+        insert_of(connection.dialect.name, table(Step))
         .values({**row, "id": compensation_id(run_id), "created_at": now()})
         .on_conflict_do_update(
             index_elements=[_S.id],
             set_=anew,
-            where=(_S.state != State.WAITING) & (_S.run_id == run_id),
+            # A message that asks for it in another run's name is refused, and its row stands in no
+            # way; any other step of another run that has the id keeps it.
+            where=(_S.state != State.WAITING)
+            & ((_S.run_id == run_id) | (_S.task == names.COMPENSATE)),
         )
         .returning(*WAKE_COLUMNS)
     )
@@ -170,17 +172,6 @@ def _refuse_taken(connection: Connection, run_id: str, queue: str) -> None:
         "at": read_clock(connection),
     }
     connection.execute(insert_new(connection, DeadLetter).values(letter))
-
-
-@cache
-def _insertion(dialect: str) -> Any:
-    if dialect == "postgresql":
-        from sqlalchemy.dialects.postgresql import insert as pg_insert
-
-        return pg_insert(table(Step))
-    from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-
-    return sqlite_insert(table(Step))
 
 
 def begun(connection: Connection, run_id: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, func, update
 
 from app.journal.schema.engine import read_clock
 from app.journal.schema.models import Slot
@@ -30,7 +30,7 @@ def take_slot(connection: Connection, schedule: str, every_s: float, worker_id: 
     due = (
         update(Slot)
         .where(Slot.schedule == schedule, Slot.slot == _NEWEST)
-        .where(~Slot.taken_at.between(at - _SHARE * every_s, at))
+        .where(func.abs(at - Slot.taken_at) >= _SHARE * every_s)  # a clock may be set back
         .values(taken_at=at, worker_id=worker_id)
     )
     return bool(connection.execute(due).rowcount)

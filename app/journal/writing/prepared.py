@@ -19,6 +19,7 @@ from app.journal.schema.new_steps import (
     INHERITED,
     NAMES,
     OF_MEMBERS,
+    insert_into_runs,
     insert_into_steps,
     words,
 )
@@ -91,8 +92,8 @@ def _making(name: str, *, claimed: bool) -> Prepared:
             ON CONFLICT DO NOTHING
             RETURNING id, parent_id, task, created_at
         ), run AS (
-            INSERT INTO runs (id, task, state, created_at, compensable)
-            SELECT id, task, 'open', created_at, false FROM made WHERE parent_id IS NULL
+            {insert_into_runs({"id": "id", "task": "task"}, at="created_at")}
+            FROM made WHERE parent_id IS NULL
             ON CONFLICT DO NOTHING
         )
         SELECT id FROM made

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from app.journal.schema.engine import read_clock
-from app.journal.schema.new_steps import NAMES, claimed, insert_into_steps, words
+from app.journal.schema.new_steps import NAMES, claimed, insert_into_runs, insert_into_steps, words
 from app.journal.writing import prepared
 from app.journal.writing.prepared import Prepared, Shot, Written
 
@@ -36,13 +36,13 @@ class Statements:
 
 
 def _making(like: Prepared, leased: str, own: dict[str, str]) -> Statements:
+    given = {name: f"{{{n}}}" for n, name in enumerate(NAMES)}
     row = words(
-        {name: f"{{{n}}}" for n, name in enumerate(NAMES)},
+        given,
         at=":at",
         wake_grace_s=":two",
         fixed={"worker_id": ":one", **own},
     )
-    task, parent_id = NAMES.index("task"), NAMES.index("parent_id")
     return Statements(
         like,
         (
@@ -51,10 +51,9 @@ def _making(like: Prepared, leased: str, own: dict[str, str]) -> Statements:
             FROM json_each(:rows) AS v WHERE {leased} ON CONFLICT DO NOTHING
             """,
             f"""
-            INSERT INTO runs (id, task, state, created_at, compensable)
-            SELECT {{0}}, {{{task}}}, 'open', :at, 0
-            FROM json_each(:rows) AS v WHERE {{{parent_id}}} IS NULL ON CONFLICT DO NOTHING
-            """,  # noqa: S608 - of our own constants
+            {insert_into_runs(given, at=":at")}
+            FROM json_each(:rows) AS v WHERE {given["parent_id"]} IS NULL ON CONFLICT DO NOTHING
+            """,
         ),
     )
 

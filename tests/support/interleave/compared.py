@@ -20,7 +20,7 @@ _TIMES = {
     if isinstance(c.type, Float)
 }
 #: Of answers: what two runs of one operation may differ in.
-_OWN = {"since", "remaining_s", "wakes"}
+_OWN = {"since", "remaining_s", "elapsed_s", "wakes"}
 
 
 def told(story: Story) -> list[tuple[str, str, Any]]:
@@ -45,6 +45,8 @@ def written(story: Story) -> dict[str, list[dict[str, Any]]]:
 def _timeless(table: str, column: str, value: Any) -> Any:
     if (table, column) == ("events", "data"):  # times that were counted from others
         return {k: round(v, 1) if isinstance(v, float) else v for k, v in (value or {}).items()}
+    if (table, column) == ("steps", "outcome") and value is not None:
+        return {k: v is not None if k == "duration_s" else v for k, v in value.items()}
     return value is not None if (table, column) in _TIMES else value
 
 
@@ -52,7 +54,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Exception):
         return type(value).__name__, str(value)
     if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
+        return value.model_dump(mode="json", exclude={"duration_s"})
     if isinstance(value, Enum):
         return value.value
     if is_dataclass(value):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from importlib.metadata import EntryPoint
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from celery import Celery
 from kombu import Queue
 
+from app.celeryconfig import PATTERNS
 from app.embedding import install
 from app.factory import AgentsService
 from app.messaging.results import JournalBackend
@@ -59,6 +61,12 @@ def test_the_same_app_serves_both(make: Any) -> None:
     assert "tasks" in app.conf.include
     assert app.agents_settings.broker.broker_url == HERE
     assert {"clean-journal", "probe-health"} <= app.conf.beat_schedule.keys()
+
+
+def test_patterns_of_packages_are_served(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("twice", "theirs.twice", PATTERNS)
+    monkeypatch.setattr("app.celeryconfig.entry_points", lambda **_: [point])
+    assert {"tasks", "theirs.twice"} <= {*install(make()).conf.include}
 
 
 def test_what_the_app_says_of_its_own_tasks_stays(make: Any) -> None:

@@ -109,7 +109,7 @@ def test_answers(
 def test_failures(does: Does, error: type[AgentsError], server: ModelServer, step: Any) -> None:
     server.script(does)
     with pytest.raises(AgentsError) as caught:
-        ask(server, step, request_timeout_s=0.3 if does.hang else 20)
+        ask(server, step, request_timeout_s=2 if does.hang else 20)
     assert type(caught.value) is error
     assert TOKEN not in "".join(traceback.format_exception(caught.value))
     assert len(server.requests) == 1

@@ -384,13 +384,13 @@ class TestRequests:
     ) -> None:
         server.script(Does(text="ok"))
         made: list[Any] = []
-        module = f"agents.models.{provider}"
 
         def remembered(httpx2: Any) -> Any:
             made.append(http_client(httpx2))
             return made[-1]
 
-        monkeypatch.setattr(f"{module}.http_client", remembered)
+        for module in ("provider", "google"):
+            monkeypatch.setattr(f"agents.models.{module}.http_client", remembered)
         ask(configured(provider, server), QUESTION, step)
         (client,) = made
         assert client.is_closed

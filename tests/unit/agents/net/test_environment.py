@@ -69,7 +69,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[httpx2.Request]:
     def made(_: Any) -> httpx2.AsyncClient:
         return httpx2.AsyncClient(transport=httpx2.MockTransport(answer))
 
-    for module in ("models.openai", "models.anthropic", "models.google", "kinds.http"):
+    for module in ("models.provider", "models.google", "kinds.http"):
         monkeypatch.setattr(f"agents.{module}.http_client", made)
     return requests
 
@@ -205,9 +205,9 @@ class TestProxies:
         client = http_client(httpx2)
         chosen = client._transport_for_url(httpx2.URL(url))
         assert (chosen is not client._transport) is by_proxy
-        from agents.catalog import probes
+        from agents.catalog.checks import connection_to
 
-        looked_at = probes.connection_to(url).host
+        looked_at = connection_to(url).host
         assert (looked_at == "proxy.example") is by_proxy
 
     @pytest.mark.parametrize("proxy", ["socks5h://u:hush@127.0.0.1:1", "ftp://u:hush@127.0.0.1:1"])

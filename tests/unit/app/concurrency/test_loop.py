@@ -215,7 +215,7 @@ WAITING_FOR_THREADS = {
     "a connection by name": lambda _: _connect(),
     "a quick call of ours": lambda _: in_thread(int, "7"),
     "a slow call of ours": lambda _: in_thread(int, "7", slow=True),
-    "a first import": lambda _: SharedClients().load("colorsys", extra="x"),
+    "a first import": lambda _: SharedClients(in_thread).load("colorsys", extra="x"),
 }
 
 

@@ -108,7 +108,6 @@ class Desk:
             run_id="r",
             attempt=attempt,
             tries=attempt,
-            token=3,
             note=self._note,
             asked_to_stop=False,
             spent=Usage(),

@@ -18,7 +18,8 @@ ABOUT = {"id": "s", "name": "agents.ask"}
 
 
 @pytest.fixture(autouse=True)
-def _discreet() -> Iterator[None]:
+def _discreet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(logs, "returned", Returned())  # what others sent back hides no line here
     be_discreet()
     be_discreet()  # once is enough
     yield
@@ -83,13 +84,11 @@ def test_lines_of_others_stay_as_they_are(caplog: pytest.LogCaptureFixture) -> N
 @pytest.mark.parametrize(("message_id", "told"), [("goes back", False), ("another", True)])
 def test_a_message_that_went_back_is_told_of_once(
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
     text: str,
     message_id: str,
     *,
     told: bool,
 ) -> None:
-    monkeypatch.setattr(logs, "returned", Returned())
     logs.returned.add("goes back")
     context = {**ABOUT, "id": message_id, "exc": "Reject('away', True)"}
     with caplog.at_level(logging.INFO):

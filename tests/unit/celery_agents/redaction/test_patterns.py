@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from celery_agents.redaction import addresses, looks, named
+from celery_agents.redaction import addresses, judging, looks, named
 
 #: Steps at one place, in a try that fails.
 MOST = 5_000
@@ -24,6 +24,14 @@ PATTERNS = {
     for name, found in vars(module).items()
     if isinstance(found, re.Pattern) and not name.startswith("_")
 } | {quote: named._closing(quote) for quote in ('"', "'", '\\"', "&quot;")}
+
+
+ALL = {
+    f"{module.__name__.rsplit('.', 1)[1]}.{name}": found
+    for module in (addresses, judging, looks, named)
+    for name, found in vars(module).items()
+    if isinstance(found, re.Pattern)
+} | PATTERNS
 
 
 class NotLinearError(AssertionError):
@@ -37,7 +45,7 @@ def cost(items: Any, *, guarded: bool = False) -> int:
     unless a look behind lets it begin at the first of its characters alone.
     """
     total, endless = 0, False
-    for code, value in items:
+    for code, value in map(read, items):
         if endless and not guarded and least(code, value):
             raise NotLinearError("something may fail after a repetition without an end")
         if code is codes.ASSERT_NOT and value[0] < 0 and not total:
@@ -47,6 +55,14 @@ def cost(items: Any, *, guarded: bool = False) -> int:
         endless = endless or runs_on(code, value)
         total += steps(code, value)
     return total
+
+
+def read(item: Any) -> Any:
+    """A repetition in an atomic group of its own, ``(?>(…)*)``, is a possessive one."""
+    code, value = item
+    if code is codes.ATOMIC_GROUP and len(value) == 1 and value[0][0] is codes.MAX_REPEAT:
+        return codes.POSSESSIVE_REPEAT, value[0][1]
+    return item
 
 
 def runs_on(code: Any, value: Any) -> bool:
@@ -87,8 +103,18 @@ def steps(code: Any, value: Any) -> int:
 def holds_a_choice(items: Any) -> bool:
     return any(
         (code in _REPEATS and code is not codes.POSSESSIVE_REPEAT) or code is codes.BRANCH
-        for code, _ in items
+        for code, _ in map(read, items)
     )
+
+
+def possessive_groups(items: Any) -> int:
+    """Possessive repetitions of more than one character: Python before 3.11.5 gets them wrong."""
+    if isinstance(items, parser.SubPattern | list):
+        return sum(map(possessive_groups, items))
+    if not isinstance(items, tuple):
+        return 0
+    wrong = items[:1] == (codes.POSSESSIVE_REPEAT,) and items[1][2].getwidth() != (1, 1)
+    return wrong + sum(map(possessive_groups, items))
 
 
 @pytest.mark.parametrize("name", PATTERNS)
@@ -99,11 +125,26 @@ def test_a_try_that_fails_has_read_little(name: str) -> None:
 
 @pytest.mark.parametrize(
     "pattern",
-    [r"\b[a-z][a-z0-9]*://", r"(?:a|a)*b", r"(?:a{1,9}){1,9}b", r"a++b", r"(?:a+)+", "a*?b"],
+    [
+        *(r"\b[a-z][a-z0-9]*://", r"(?:a|a)*b", r"(?:a{1,9}){1,9}b", r"a++b", r"(?:a+)+", "a*?b"),
+        *(r"(?>a+)b", r"(?>(?:a|b)+)b", r"(?>a+b)"),
+    ],
 )
 def test_what_is_not_linear_is_found(pattern: str) -> None:
     with pytest.raises(NotLinearError):
         cost(parser.parse(pattern))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_none_meets_the_fault_of_older_pythons(name: str) -> None:
+    assert possessive_groups(parser.parse(ALL[name].pattern, ALL[name].flags)) == 0
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"(?:a|bc)*+", r"x(?:a?b)++", r"(?:y|(?>(?:ab?)?+))", r"(?=(?:a{1,3}b){2,}+)"]
+)
+def test_what_older_pythons_get_wrong_is_found(pattern: str) -> None:
+    assert possessive_groups(parser.parse(pattern)) == 1
 
 
 def test_all_that_search_are_among_them() -> None:

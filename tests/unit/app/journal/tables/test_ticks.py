@@ -32,7 +32,7 @@ def test_the_first_one_has_the_turn(world: World) -> None:
         ((60.0, 90.0, 120.0), "-+"),  # each beat sends twice a turn
         ((60.0, 89.0, 90.0, 119.0, 120.0, 149.0), "--+--"),  # two beats do
         ((60.0, 100.0, 130.0), "-+"),  # another beat takes over
-        ((60.0, 104.9, 105.1), "-+"),
+        ((60.0, 59.9, 104.9, 105.1), "--+"),
         ((60.0, 10.0, 40.0), "+-"),  # the database's clock was set back
         ((60.0, 6_000.0), "+"),
     ],
