@@ -16,6 +16,7 @@ from celery_agents import names
 from celery_agents.client.connection import Connection
 from celery_agents.client.control import Control
 from celery_agents.client.dead_letters import DeadLetters
+from celery_agents.client.earlier import EarlierNames
 from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
 from celery_agents.client.runs import Runs
 from celery_agents.client.verbs import AskVerb, FallbackVerb, GatherVerb, MapVerb, VoteVerb
@@ -30,7 +31,7 @@ from celery_agents.wire.messages import Message
 PAYLOAD_LIMIT_BYTES = 256 * 1024
 
 
-class Client:
+class Client(EarlierNames):
     """Enqueues runs and reads their results, over the Redis that the workers use.
 
     Its verbs (``ask``, ``fallback``, ``vote``, ``gather``, ``map``) enqueue; ``runs`` and

@@ -23,6 +23,10 @@ class DeadLetters:
         found: Letters = self._control.ask(names.DEAD_LETTERS, limit).get(timeout=timeout)
         return found
 
+    def __call__(self, limit: int = 100, *, timeout: float = 10.0) -> Letters:
+        """The same, as it was spelt before the group."""
+        return self.list(limit, timeout=timeout)
+
     def get(self, letter_id: str, *, timeout: float = 10.0) -> Letter | None:
         """One with its payload, redacted; None when there is none of that id."""
         asked = self._control.ask(names.DEAD_LETTER, id_of(letter_id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, cast
 
 from celery import Signature
 from celery.result import AsyncResult
@@ -42,17 +42,24 @@ class Reader(Protocol):
     def cancel(self, run_id: str) -> None: ...
 
 
+class Reads(Protocol):
+    """A client, which may stand for its reader."""
+
+    @property
+    def runs(self) -> Reader: ...
+
+
 class Run(Generic[T]):
     """What was asked for, under the id of its Celery task. ``await run`` gives its value."""
 
     def __init__(
         self,
-        reader: Reader,
+        reader: Reader | Reads,
         run_id: str,
         message: Message | Signature | None = None,
         answer: AnswerType[T] | None = None,
     ) -> None:
-        self._reader = reader
+        self._reader: Reader = getattr(reader, "runs", cast("Reader", reader))
         self._answer = answer
         self.id = run_id
         self.message = message  # what was sent, to be sent again while somebody waits
