@@ -15,6 +15,7 @@ from celery_agents import (
     Candidate,
     Client,
     Decision,
+    DecisionRun,
     MapResult,
     RetryPolicy,
     Run,
@@ -58,6 +59,13 @@ def right(agents: Client, names: list[str]) -> None:
     options: VoteOptions = {"rule": "majority", "timeout_s": 5}
     agents.vote(names, "x", **options)
     agents.ask.s("gpt", timeout_s=5, answer=Invoice)
+    # by their earlier names
+    assert_type(agents.run("r"), Run[Any])
+    assert_type(next(agents.as_completed(agents.vote.many(names, ["x"]))).get(), Decision)
+    assert_type(agents.status("r", timeout=1), dict[str, Any] | None)
+    assert_type(agents.dead_letters(5), list[dict[str, Any]])
+    assert_type(Run(agents, "r").get(), Any)
+    assert_type(DecisionRun(agents, "r").get(), Decision)
 
 
 async def twins(agents: Client) -> None:
@@ -93,3 +101,7 @@ def wrong(agents: Client, names: list[str]) -> None:
     agents.ask("gpt", "x", answer=Invoice).get().sum  # noqa: B018  # wrong
     agents.map("gpt", ["x"]).get().option  # noqa: B018  # wrong
     agents.runs.handel("r")  # wrong
+    agents.vote.mnay(names, ["x"])  # wrong
+    agents.cancel(7)  # wrong
+    agents.collect([agents.ask("gpt", "x")], time_out=1)  # wrong
+    agents.dead_letters("all")  # wrong

@@ -14,9 +14,8 @@ from celery_agents.errors import InvalidPayloadError
 
 #: Nobody listens there: what is not refused at the call is not sent.
 NOWHERE = "redis://127.0.0.1:1"
-Verb = Callable[..., Any]
 
-FORMS: dict[str, Callable[[Verb, Any, Any], Any]] = {
+FORMS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "call": lambda verb, who, options: verb(who, "q", **options),
     "many": lambda verb, who, options: verb.many(who, ["q"], **options),
     "s": lambda verb, who, options: verb.s(who, "q", **options),
