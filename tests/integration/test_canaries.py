@@ -122,8 +122,8 @@ def test_no_canary_is_anywhere(stack: Stack, model: ModelServer) -> None:
     flower = stack.flower({"FLOWER_BASIC_AUTH": f"admin:{LOGIN}"})
     eventually(lambda: _watches(stack, flower))
     ids = _work(stack.client, model, stack.redis_url)
-    eventually(lambda: len(stack.client.dead_letters(100)) >= len(FORMS))
-    letters = stack.client.dead_letters(100)
+    eventually(lambda: len(stack.client.dead_letters.list(100)) >= len(FORMS))
+    letters = stack.client.dead_letters.list(100)
     env, app = stack.env, ("-A", "app")
     commands: list[tuple[str, ...]] = [
         ("inspect", "conf"),
