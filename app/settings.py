@@ -77,8 +77,8 @@ class Settings(BaseSettings):
 
     #: Payloads above this are refused: they would sit in Redis, the row and every retry.
     payload_limit_bytes: Count = 256 * 1024
-    #: What the rows of one message may hold together: the common options of a map's members, or the
-    #: rest of a chain in each of its links. 250 full payloads.
+    #: What one message may write: the payloads of a pattern's members without what their parent's
+    #: row has, or the rest of a chain in each of its links. 250 full payloads.
     spread_limit_bytes: Count = 64 * 1024 * 1024
     #: Votes and gatherings that ask for more ballots (voters x samples x rounds) are refused: each
     #: may be a paid call, and a message of 2 kB can ask for a million. Contracts end at 10,000.

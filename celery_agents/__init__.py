@@ -1,24 +1,26 @@
 """AI agents whose every step is a durable Celery task.
 
-This package is what other apps install: the client, the contracts, and the ``@agent`` mark.
+This package is what other apps install: the client, the contracts, and the ``@agent`` mark. Its
+names are imported when they are used, so that importing it loads neither Celery nor Redis.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from celery_agents.agent import agent
-from celery_agents.client.client import Client
-from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
-from celery_agents.contracts.ask import Ask
-from celery_agents.contracts.fallback import Candidate
-from celery_agents.contracts.gather import Aggregate, Gather
-from celery_agents.contracts.mapping import Map, MapFailure, MapResult
-from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, Usage
-from celery_agents.contracts.patterns import Fallback, Vote
-from celery_agents.contracts.policies import RetryPolicy
-from celery_agents.contracts.vote import Ballot, Decision, Voter
-from celery_agents.errors import AgentsError, PermanentError, RetryableError
+from celery_agents.agent import agent  # now: the module has the same name
 
 if TYPE_CHECKING:
+    from celery_agents.client.client import Client
+    from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
+    from celery_agents.contracts.ask import Ask
+    from celery_agents.contracts.fallback import Candidate
+    from celery_agents.contracts.gather import Aggregate, Gather
+    from celery_agents.contracts.mapping import Map, MapFailure, MapResult
+    from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, Usage
+    from celery_agents.contracts.patterns import Fallback, Vote
+    from celery_agents.contracts.policies import RetryPolicy
+    from celery_agents.contracts.vote import Ballot, Decision, Voter
+    from celery_agents.errors import AgentsError, PermanentError, RetryableError
     from celery_agents.service import StepContext, Tool, Turn, tool
 
 __all__ = [  # noqa: RUF022 - grouped by use
@@ -59,11 +61,32 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "RetryableError",
 ]
 
+#: Where the names are; tests hold it against the imports above.
+_MODULES = {
+    "celery_agents.client.client": ("Client",),
+    "celery_agents.client.run": ("AggregateRun", "DecisionRun", "MapRun", "Run"),
+    "celery_agents.contracts.ask": ("Ask",),
+    "celery_agents.contracts.fallback": ("Candidate",),
+    "celery_agents.contracts.gather": ("Aggregate", "Gather"),
+    "celery_agents.contracts.mapping": ("Map", "MapFailure", "MapResult"),
+    "celery_agents.contracts.outcome": ("Answer", "ErrorInfo", "Outcome", "State", "Usage"),
+    "celery_agents.contracts.patterns": ("Fallback", "Vote"),
+    "celery_agents.contracts.policies": ("RetryPolicy",),
+    "celery_agents.contracts.vote": ("Ballot", "Decision", "Voter"),
+    "celery_agents.errors": ("AgentsError", "PermanentError", "RetryableError"),
+    # what authors of agents need of the service's packages
+    "celery_agents.service": ("StepContext", "Tool", "Turn", "tool"),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
 
 def __getattr__(name: str) -> Any:
-    """What authors of agents need of the service's packages, loaded when it is first used."""
-    if name not in {"tool", "Tool", "StepContext", "Turn"}:
+    """Import a name on its first use."""
+    if (home := _HOMES.get(name)) is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from celery_agents import service
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
 
-    return getattr(service, name)
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from redis import Connection, ConnectionPool, Redis, SSLConnection, UnixDomainSocketConnection
@@ -29,6 +29,9 @@ from redis.sentinel import (
 from celery_agents.errors import AgentsError, BrokerUnavailableError, ConfigurationError, redact
 from celery_agents.redaction.judging import HIDDEN
 from celery_agents.tls import KEY_PASSWORD, refused
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis as LoopRedis
 
 #: Where nothing is said.
 PORT, SENTINEL_PORT = 6379, 26379
@@ -146,6 +149,18 @@ class RedisAddress:
     def client(self, **defaults: Any) -> Redis:
         """A client of redis-py; nothing is opened before its first use."""
         return Redis.from_pool(self.pool(self.parameters(**defaults)))
+
+    def loop_client(self, **defaults: Any) -> LoopRedis | None:
+        """A client for one event loop; None where sentinels name the server."""
+        if self.master is not None:
+            return None
+        from redis import asyncio as on_loop  # most clients need no loop
+
+        kind: type[Any] = on_loop.SSLConnection if self.tls else on_loop.Connection
+        if self.socket is not None:
+            kind = on_loop.UnixDomainSocketConnection
+        about = {**self.parameters(**defaults), "connection_class": kind}
+        return on_loop.Redis.from_pool(on_loop.ConnectionPool(**about))
 
     @property
     def _tls(self) -> dict[str, Any]:

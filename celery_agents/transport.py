@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import count
 from typing import Any
@@ -25,6 +25,8 @@ from celery_agents.address import RedisAddress
 
 #: A message as kombu's channel puts it: body, headers, properties and what they are written in.
 Envelope = dict[str, Any]
+#: A method of redis-py, and what it is given.
+Command = tuple[Any, ...]
 
 #: Options of the transport that are options of its connections.
 _CONNECTION_OPTIONS = (
@@ -111,42 +113,20 @@ class Channel(RedisChannel):
 
     def put_all(self, messages: Sequence[tuple[str, Envelope]]) -> None:
         """Enqueue messages, given with their queues, in one transaction and one round trip."""
-        for queue, message in messages:
-            message["properties"].update(
-                delivery_mode=2,
-                delivery_info={"exchange": "", "routing_key": queue},
-                delivery_tag=self._next_delivery_tag(),
-            )
+        label(messages, self._next_delivery_tag)
         self._execute(self._commands(messages))
 
-    def _commands(self, messages: Sequence[tuple[str, Envelope]]) -> list[tuple[Any, ...]]:
-        """One command of a kind for all messages: packing each by itself would cost most."""
-        lists: dict[str, list[str]] = {}
-        records: dict[str, str] = {}
-        times: dict[str, float] = {}
-        for queue, message in messages:
-            key = self._q_for_pri(queue, self._get_message_priority(message, reverse=False))
-            body = kombu_json(message)
-            lists.setdefault(key, []).append(body)
-            headers = message["headers"]
-            if headers.get(names.INTAKE) and not headers.get("retries"):
-                records[headers["id"]] = body
-                times[headers["id"]] = _due(headers)
-        commands: list[tuple[Any, ...]] = []
-        if records:
-            pairs = [text for record in records.items() for text in record]
-            commands += [
-                ("hset", names.INTAKE_RECORDS, None, None, None, pairs),
-                ("zadd", names.INTAKE_TIMES, times),
-            ]
-        commands += [("lpush", key, *bodies) for key, bodies in lists.items()]
-        # The workers of app/messaging/transport.py wait for it.
-        return commands + [("zadd", names.WAKE + q, {"1": 0}) for q in {q for q, _ in messages}]
+    def _commands(self, messages: Sequence[tuple[str, Envelope]]) -> list[Command]:
+        return commands(messages, self._key)
 
-    def recorded(self, message_id: str) -> Any:
+    def _key(self, queue: str, message: Envelope) -> str:
+        priority = self._get_message_priority(message, reverse=False)
+        key: str = self._q_for_pri(queue, priority)
+        return key
+
+    def recorded(self, message_id: str) -> dict[str, Any] | None:
         """The headers of a message that was recorded and is not acknowledged yet; else None."""
-        record = self._connected().hget(names.INTAKE_RECORDS, message_id)
-        return None if record is None else json.loads(record).get("headers")
+        return headers_of(self._connected().hget(names.INTAKE_RECORDS, message_id))
 
     def _connected(self) -> Any:
         # Making a client costs a third of a publish; its connections are the pool's.
@@ -154,9 +134,9 @@ class Channel(RedisChannel):
             self._kept = self._create_client()
         return self._kept
 
-    def _execute(self, commands: list[tuple[Any, ...]]) -> None:
+    def _execute(self, to_do: list[Command]) -> None:
         with self._connected().pipeline(transaction=True) as pipe:
-            for name, *args in commands:
+            for name, *args in to_do:
                 getattr(pipe, name)(*args)
             pipe.execute()
 
@@ -175,6 +155,50 @@ def _watched(channel: Channel, connection_class: type[Any]) -> type[Any]:
 
 #: The JSON that kombu writes, without the encoder that it makes for each message.
 kombu_json = JSONEncoder(separators=(",", ":")).encode
+
+
+def label(messages: Sequence[tuple[str, Envelope]], next_tag: Callable[[], str]) -> None:
+    """Say in messages, given with their queues, where they go and by which tag they are known."""
+    for queue, message in messages:
+        message["properties"].update(
+            delivery_mode=2,
+            delivery_info={"exchange": "", "routing_key": queue},
+            delivery_tag=next_tag(),
+        )
+
+
+def commands(
+    messages: Sequence[tuple[str, Envelope]], key_of: Callable[[str, Envelope], str]
+) -> list[Command]:
+    """What enqueues and records messages: one command of a kind for all of them.
+
+    Packing each by itself would cost most. ``key_of`` names the list of a queue and a priority.
+    """
+    lists: dict[str, list[str]] = {}
+    records: dict[str, str] = {}
+    times: dict[str, float] = {}
+    for queue, message in messages:
+        body = kombu_json(message)
+        lists.setdefault(key_of(queue, message), []).append(body)
+        headers = message["headers"]
+        if headers.get(names.INTAKE) and not headers.get("retries"):
+            records[headers["id"]] = body
+            times[headers["id"]] = _due(headers)
+    found: list[Command] = []
+    if records:
+        pairs = [text for record in records.items() for text in record]
+        found += [
+            ("hset", names.INTAKE_RECORDS, None, None, None, pairs),
+            ("zadd", names.INTAKE_TIMES, times),
+        ]
+    found += [("lpush", key, *bodies) for key, bodies in lists.items()]
+    # The workers of app/messaging/transport.py wait for it.
+    return found + [("zadd", names.WAKE + q, {"1": 0}) for q in {q for q, _ in messages}]
+
+
+def headers_of(record: bytes | str | None) -> dict[str, Any] | None:
+    """Of a message as the intake has it; None when there is none."""
+    return None if record is None else json.loads(record).get("headers")
 
 
 def _due(headers: dict[str, Any]) -> float:

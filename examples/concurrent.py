@@ -18,9 +18,9 @@ MESSAGES = ["My parcel did not arrive.", "I paid twice!", "I cannot log in with 
 
 async def main() -> None:
     """Enqueue all of them in one write, then await them together."""
-    with Client() as agents:
+    async with Client() as agents:
         # stop="none": all are heard, where two of three would have been enough.
-        runs = agents.vote.many(["nouns", "verbs", "tone"], MESSAGES, stop="none")
+        runs = await agents.vote.aio_many(["nouns", "verbs", "tone"], MESSAGES, stop="none")
         for decision in await asyncio.gather(*runs):
             print(decision.option, f"{decision.consensus:.0%}")
 

@@ -14,16 +14,15 @@ import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
-from urllib.parse import urlsplit
-from urllib.request import ProxyHandler, build_opener
 
 from agents.base import Answer, Turn
-from agents.catalog.checks import Check, Connect, Get, Question, Served, proxy_of
+from agents.catalog.checks import Check, Connect, Get, Question, Served
 from agents.catalog.registry import Registered
+from agents.net.clients import SharedClients, http_client
 from agents.performing import Perform, performed
 from agents.threads import InThread, in_thread
 from celery_agents.contracts.base import JsonValue
-from celery_agents.errors import redact
+from celery_agents.errors import ProviderUnavailableError, redact
 
 #: Checks under way at once.
 AT_ONCE = 32
@@ -95,7 +94,7 @@ async def _error_of(
                 case Connect():
                     await _connect(check)
                 case Get(url):
-                    await in_thread(_get, url, timeout_s, slow=True)
+                    await _get(url, in_thread)
                 case Served(queue):
                     return None if queue in served else f"No worker serves the queue {queue!r}."
                 case Question(agent, text):
@@ -122,12 +121,12 @@ def _any_certificate() -> ssl.SSLContext:
     return context
 
 
-def _get(url: str, timeout_s: float) -> None:
-    parts = urlsplit(url)
-    proxy = proxy_of(parts.scheme, parts.hostname or "")
-    opener = build_opener(ProxyHandler({"https": proxy} if proxy else {}))
-    with opener.open(url, timeout=timeout_s):
-        pass
+async def _get(url: str, in_thread: InThread) -> None:
+    """Ask, and read the head of the answer alone. Where it leads elsewhere nobody follows."""
+    httpx2 = await SharedClients(in_thread).load("httpx2", extra="http")
+    async with http_client(httpx2) as client, client.stream("GET", url) as response:
+        if response.is_error:
+            raise ProviderUnavailableError(f"It answered HTTP {response.status_code}.")
 
 
 class _Apart:

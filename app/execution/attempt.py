@@ -31,8 +31,8 @@ from app.execution.answers import (
 from app.execution.context import Step
 from app.execution.publish import publish
 from app.execution.runtime import Active, Runtime
-from app.execution.spread import check_members
 from app.journal.schema.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused
+from app.journal.steps.shared import SHARED
 from app.messaging.intake import past
 from app.pool.permits import permit
 from celery_agents.contracts.ask import StepOptions
@@ -188,12 +188,24 @@ class Attempt:
         try:
             if claim.token > 1 and _is_other(self._asked.new, claim):
                 return self._leave()
-            self._active.claim = claim
+            if (gone := self._complete()) is not None:
+                return gone
             self._runtime.follow(Aftermath(cancels=claim.cancels))
             return self._end(self._perform())
         except _NotWrittenError as error:
             # The heartbeat gives it back in a while, and its attempts are counted.
             return Left(f"{claim.id}: cannot be ended: {error.told}")
+
+    def _complete(self) -> Left | None:
+        """Fill in what the payload shares with its parent's, unless that is gone."""
+        claim = self._claim
+        if claim.parent_id is not None and SHARED in claim.payload:
+            try:
+                claim = self._keep_trying(lambda: blocking(self._journal.whole, claim))
+            except _NotWrittenError as gone:
+                return Left(f"{claim.id}: {gone.told}")
+        self._claim = self._active.claim = claim
+        return None
 
     def _leave(self) -> Left:
         """The id names another call, which is under way: that goes on by a message of its own."""
@@ -209,9 +221,7 @@ class Attempt:
             request = self.request
             self._step = Step(self._runtime, self._claim, self._active)
             if not inspect.iscoroutinefunction(self._code.run):  # a pattern: it only decides
-                plan = result_of(blocking(self._code.run, self._step, request))
-                check_members(plan, self._runtime.settings.spread_limit_bytes)
-                return plan
+                return result_of(blocking(self._code.run, self._step, request))
             with permit():
                 return self._ask(request)
         except asyncio.CancelledError:
@@ -392,6 +402,8 @@ class Attempt:
                 text = "The outcome of %s is not written yet"
                 note(log, "outcome", text, self._claim.id, error=error)
                 sleep(random.uniform(*JOURNAL_PAUSE_S))  # noqa: S311 - spreads load
+            except AgentsError as error:
+                raise _NotWrittenError(error) from error
             except Exception as error:
                 log.exception("The journal refuses what came out of %s", self._claim.id)
                 raise _NotWrittenError(error) from error
@@ -420,7 +432,8 @@ class _NotWrittenError(Exception):
 
     def __init__(self, error: Exception) -> None:
         text = redact(f"{type(error).__name__}: {getattr(error, 'orig', None) or error}")
-        self.told = AgentFailedError(f"The journal does not take what came out: {text}")
+        said = AgentFailedError(f"The journal does not take what came out: {text}")
+        self.told = error if isinstance(error, AgentsError) else said
         super().__init__(text)
 
 

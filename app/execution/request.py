@@ -13,6 +13,7 @@ from celery.worker.request import Request
 from app.execution.runtime import runtime_of
 from app.layout import qualified
 from app.telemetry.logs import returned
+from celery_agents import names
 from celery_agents.errors import AgentsError
 from celery_agents.noted import note
 from celery_agents.wire.shown import shown_text
@@ -24,12 +25,28 @@ SHOWN_REQUEST = qualified("app.execution.request:ShownRequest")
 STEP_REQUEST = qualified("app.execution.request:StepRequest")
 
 
+#: Headers of our clients' messages, and of those that wake a row.
+_OURS = frozenset({names.INTAKE, names.JOURNALED})
 #: Fields of task events that hold what agents were asked, and answered.
 _TELLING = ("args", "kwargs", "result", "exception", "traceback")
 
 
 class ShownRequest(Request):
     """Celery's request, whose events hold no secret: Flower shows them to whoever may look."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Its arguments are shown as other producers tell them, but redacted.
+
+        Our own clients redact what they send, and name it by a header of theirs.
+        """
+        super().__init__(*args, **kwargs)
+        told = self._request_dict
+        if not _OURS.isdisjoint(told):
+            return
+        for name in ("argsrepr", "kwargsrepr"):
+            if isinstance(text := told.get(name), str):
+                told[name] = shown_text(text)
+                setattr(self, f"_{name}", told[name])
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
         """As Celery's."""

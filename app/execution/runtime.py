@@ -104,6 +104,7 @@ class Runtime:
             lease_s=settings.lease_s,
             wake_grace_s=settings.wake_grace_s,
             group_commit_max=settings.group_commit_max,
+            spread_limit_bytes=settings.spread_limit_bytes,
         )
         self.agents = Agents(registry, self.journal, settings)
         self.loop = process_loop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -20,6 +21,7 @@ from app.journal.steps.claims import ClaimStep
 from app.journal.steps.expansions import Expanded, ExpandStep
 from app.journal.steps.finishes import FinishStep, Postponed, PostponeStep, Settle, event
 from app.journal.steps.inserts import InsertStep
+from app.journal.steps.shared import Payload, Wholes, filled
 from app.journal.stores.findings import Findings
 from app.journal.stores.letters import Letters
 from app.journal.stores.targets import Targets
@@ -33,6 +35,8 @@ from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from celery_agents.errors import StepCancelledError
 
 T = TypeVar("T")
+#: Payloads of parents that are kept for their members: a pattern's members come one after another.
+_PARENTS = 16
 _CANCELLED = Outcome(state=State.CANCELLED, error=ErrorInfo.of(StepCancelledError()))
 
 
@@ -48,10 +52,12 @@ class Journal:
         lease_s: float,
         wake_grace_s: float,
         group_commit_max: int,
+        spread_limit_bytes: int | None = None,
     ) -> None:
         self.engine = engine
         self.me = me
-        self.rules = joins.Rules(decided, wake_grace_s)
+        self.rules = joins.Rules(decided, wake_grace_s, spread_limit_bytes)
+        self._parents: dict[str | None, Payload] = {}
         self._lease_s = lease_s
         self._heart = Held(engine)  # reads of many steps may have taken all of the pool's
         self._hearts = threading.Lock()
@@ -166,6 +172,20 @@ class Journal:
         return self.transaction(lambda c: memos.change(c, key, revise))
 
     # -- reads
+
+    def whole(self, claim: Claimed) -> Claimed:
+        """A claim with what its payload shares with its parent's.
+
+        Raises:
+            InvalidPayloadError: its parent is gone.
+        """
+        parents = self._parents.get(claim.parent_id)
+        if parents is None:
+            parents = self.read(lambda c: Wholes(c).of(claim.parent_id))
+            if len(self._parents) >= _PARENTS:  # whichever: its members read it once more
+                self._parents.clear()
+            self._parents[claim.parent_id] = parents
+        return replace(claim, payload=filled(claim.payload, parents))
 
     def read(self, work: Callable[[Connection], T]) -> T:
         return in_transaction(reading(self.engine), work)

@@ -1,4 +1,4 @@
-"""The client: verbs, runs, waiting, and the command line of it."""
+"""The client: verbs, groups, runs, waiting, and the command line of it."""
 
 from celery_agents.client.client import Client
 from celery_agents.client.run import Run

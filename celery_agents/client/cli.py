@@ -100,8 +100,8 @@ def vote(
 ) -> None:
     """Put QUESTION to several agents and print the decision."""
     with client_of(ctx) as client:
-        decision = client.vote(list(voters), question, rule=rule).get(timeout=timeout)
-        tell(decision.compact())
+        run = client.vote(voters, question, rule={"kind": rule})
+        tell(run.get(timeout=timeout).compact())
 
 
 @agents.command(cls=CeleryCommand)
@@ -110,7 +110,7 @@ def vote(
 def status(ctx: click.Context, run_id: str) -> None:
     """Show a run as a tree of steps, read by a worker."""
     with client_of(ctx) as client:
-        found = client.status(run_id)
+        found = client.runs.status(run_id)
     if found is None:
         raise click.ClickException(f"There is no run {run_id} in the journal.")
     tell(found)
@@ -123,7 +123,7 @@ def status(ctx: click.Context, run_id: str) -> None:
 def approve(ctx: click.Context, run_id: str, choice: str) -> None:
     """Answer RUN_ID, which waits for a person, with CHOICE."""
     with client_of(ctx) as client:
-        client.approve(run_id, choice)
+        client.runs.approve(run_id, choice)
         click.echo(visible(f"{run_id} goes on with {choice!r}."))
 
 
@@ -136,13 +136,13 @@ def cancel(ctx: click.Context, run_id: str, *, ahead: bool) -> None:
     with client_of(ctx) as client:
         if not ahead and not _known(client, run_id):
             raise unknown_run(run_id)
-        client.cancel(run_id)
+        client.runs.cancel(run_id)
         click.echo(visible(f"Asked for {run_id} to be cancelled."))
 
 
 def _known(client: Client, run_id: str) -> bool:
     try:
-        return client.known(run_id)
+        return client.runs.known(run_id)
     except ResultTimeoutError as error:
         click.echo(visible(f"No worker says whether there is a run {run_id}: {error}"), err=True)
         return True

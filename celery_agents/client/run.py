@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, cast
 
 from celery import Signature
 from celery.result import AsyncResult
+from typing_extensions import TypeVar
 
 from celery_agents import names
-from celery_agents.client.waiting import AGAIN_S, send_again
+from celery_agents.client.answers import AnswerType
+from celery_agents.client.waiting import AGAIN_S
 from celery_agents.contracts.compensation import compensation_id
 from celery_agents.contracts.gather import Aggregate
 from celery_agents.contracts.mapping import MapResult
@@ -20,20 +22,45 @@ from celery_agents.contracts.vote import Decision
 from celery_agents.errors import IdInUseError
 
 if TYPE_CHECKING:
-    from celery_agents.client.client import Client
     from celery_agents.wire.messages import Message
+
+#: Of a run's value. Where nothing is said of it, it is any JSON value.
+T = TypeVar("T", default=Any)
 
 #: Seconds between two looks of ``await run``: soon at first, then seldom.
 _LOOKS_S = (0.01, 0.25)
 
 
-class Run:
+class Reader(Protocol):
+    """What runs need of the client that gave them: its ``runs``."""
+
+    def result(self, run_id: str) -> AsyncResult: ...
+    def wait(self, runs: Iterable[Run[Any]], timeout: float | None) -> None: ...
+    def wake(self, runs: Sequence[Run[Any]]) -> None: ...
+    def status(self, run_id: str, *, timeout: float) -> dict[str, Any] | None: ...
+    def results(self, run_id: str, *, timeout: float) -> Iterator[tuple[int, Outcome]]: ...
+    def cancel(self, run_id: str) -> None: ...
+
+
+class Reads(Protocol):
+    """A client, which may stand for its reader."""
+
+    @property
+    def runs(self) -> Reader: ...
+
+
+class Run(Generic[T]):
     """What was asked for, under the id of its Celery task. ``await run`` gives its value."""
 
     def __init__(
-        self, client: Client, run_id: str, message: Message | Signature | None = None
+        self,
+        reader: Reader | Reads,
+        run_id: str,
+        message: Message | Signature | None = None,
+        answer: AnswerType[T] | None = None,
     ) -> None:
-        self.client = client
+        self._reader: Reader = getattr(reader, "runs", cast("Reader", reader))
+        self._answer = answer
         self.id = run_id
         self.message = message  # what was sent, to be sent again while somebody waits
 
@@ -43,7 +70,7 @@ class Run:
     @cached_property
     def result(self) -> AsyncResult:
         """Celery's own handle."""
-        return AsyncResult(self.id, app=self.client.celery)
+        return self._reader.result(self.id)
 
     @property
     def known(self) -> bool:
@@ -54,16 +81,16 @@ class Run:
         """Keep the result that was read."""
         self.result._maybe_set_cache(meta)  # noqa: SLF001 - as Celery's backends do
 
-    def get(self, timeout: float | None = None) -> Any:
-        """The value, once it is there. For many runs see :meth:`Client.collect`.
+    def get(self, timeout: float | None = None) -> T:
+        """The value, once it is there. For many runs see :meth:`Runs.collect`.
 
         Raises:
             ResultTimeoutError: it did not come within ``timeout`` seconds; the run goes on.
             IdInUseError: its id names another call, and the result is that one's.
+            BadAnswerError: it is not of the type that was asked for as ``answer``.
             AgentsError: the run failed; the error is of the class that the worker raised.
         """
-        for _ in self.client.as_completed([self], timeout=timeout):
-            pass
+        self._reader.wait([self], timeout)
         self._refuse_other(self.result._get_task_meta())  # noqa: SLF001 - which was read already
         return self._value(self.result.get())
 
@@ -73,10 +100,10 @@ class Run:
         if known_as is not None and asked is not None and asked not in known_as:
             raise IdInUseError.of(self.id)
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    def __await__(self) -> Generator[Any, None, T]:
         return self._wait().__await__()
 
-    async def _wait(self) -> Any:
+    async def _wait(self) -> T:
         pause, longest = _LOOKS_S
         again, waited = AGAIN_S[0], 0.0
         while not await asyncio.to_thread(self.result.ready):
@@ -84,19 +111,20 @@ class Run:
             waited += pause
             pause = min(1.5 * pause, longest)
             if waited >= again:
-                await asyncio.to_thread(send_again, [self])
+                await asyncio.to_thread(self._reader.wake, [self])
                 again, waited = min(2 * again, AGAIN_S[1]), 0.0
         return await asyncio.to_thread(self.get, 5.0)
 
-    def _value(self, value: Any) -> Any:
-        return value
+    def _value(self, value: Any) -> T:
+        found: T = value if self._answer is None else self._answer.read(value)
+        return found
 
     def ready(self) -> bool:
         """Whether it ended, one way or the other."""
         return bool(self.result.ready())
 
     def outcome(self) -> Outcome | None:
-        """How it ended, with attempts and cost; None while it has not."""
+        """How it ended, with attempts and cost; None while it has not. Its value is JSON."""
         meta = self.result.backend.get_task_meta(self.id, cache=False)
         if meta["status"] not in {"SUCCESS", "FAILURE", "REVOKED"}:
             return None
@@ -109,41 +137,41 @@ class Run:
         return Outcome.model_validate({**told, "value": value})
 
     def status(self, *, timeout: float = 10.0) -> dict[str, Any] | None:
-        """The run as a tree of steps; see :meth:`Client.status`."""
-        return self.client.status(self.id, timeout=timeout)
+        """The run as a tree of steps; see :meth:`Runs.status`."""
+        return self._reader.status(self.id, timeout=timeout)
 
     @property
-    def compensation(self) -> Run:
+    def compensation(self) -> Run[Any]:
         """What undoes it, if it failed and something is to be undone; its value is a report.
 
         Whether there is one is told by :meth:`status`.
         """
-        return Run(self.client, compensation_id(self.id))
+        return Run(self._reader, compensation_id(self.id))
 
     def cancel(self) -> None:
         """Ask for it to be cancelled with all its steps."""
-        self.client.cancel(self.id)
+        self._reader.cancel(self.id)
 
     def forget(self) -> None:
         """Free the stored result."""
         self.result.forget()
 
 
-class AggregateRun(Run):
+class AggregateRun(Run[Aggregate]):
     """A gathering: its value is an :class:`Aggregate`."""
 
     def _value(self, value: Any) -> Aggregate:
         return Aggregate.model_validate(value)
 
 
-class DecisionRun(Run):
+class DecisionRun(Run[Decision]):
     """A vote: its value is a :class:`Decision`."""
 
     def _value(self, value: Any) -> Decision:
         return Decision.model_validate(value)
 
 
-class MapRun(Run):
+class MapRun(Run[MapResult]):
     """A map: its value is a :class:`MapResult`; :meth:`results` has each input's outcome."""
 
     def _value(self, value: Any) -> MapResult:
@@ -159,4 +187,4 @@ class MapRun(Run):
             InvalidPayloadError: the journal does not have the run (any more).
             ResultTimeoutError: no worker answered in time.
         """
-        return self.client.results(self.id, timeout=timeout)
+        return self._reader.results(self.id, timeout=timeout)

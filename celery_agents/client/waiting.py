@@ -11,14 +11,14 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from celery import Celery
+from celery import Celery, Signature
 from celery.exceptions import TimeoutError as CeleryTimeoutError
-from celery.result import assert_will_not_block
+from celery.result import AsyncResult, assert_will_not_block
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -26,12 +26,28 @@ from celery_agents.errors import BrokerUnavailableError, ResultTimeoutError
 from celery_agents.noted import noting
 
 if TYPE_CHECKING:
-    from celery_agents.client.run import Run
+    from celery_agents.wire.messages import Message
     from celery_agents.wire.results import Backend
 
 log = logging.getLogger(__name__)
-R = TypeVar("R", bound="Run")
 Meta = dict[str, Any]
+
+
+class Awaited(Protocol):
+    """A run, as far as waiting for it goes."""
+
+    id: str
+    message: Message | Signature | None
+
+    @property
+    def result(self) -> AsyncResult: ...
+    @property
+    def known(self) -> bool: ...
+    def take(self, meta: Meta) -> None: ...
+
+
+R = TypeVar("R", bound=Awaited)
+Publish = Callable[[Iterable["Message | Signature"]], None]
 
 #: Keys that one command looks for.
 LOOK = 500
@@ -46,6 +62,8 @@ _LOOKING = 0.2
 AGAIN_S = (5.0, 300.0)
 #: Subscriptions to runs that ended, which are given up together: by itself each is a round trip.
 _STALE = 32
+#: What is told when it fails.
+_NOT_SENT = "Runs that somebody waits for could not be sent again"
 #: Connections that are kept for the next ones that wait.
 _KEPT = 4
 
@@ -85,10 +103,14 @@ class Listener:
 
 
 class Waiting:
-    """The waiting of one client's threads; each listens on a connection of its own."""
+    """The waiting of one client's threads; each listens on a connection of its own.
 
-    def __init__(self, app: Celery) -> None:
+    ``publish`` sends messages, to wake runs that somebody waits for.
+    """
+
+    def __init__(self, app: Celery, publish: Publish) -> None:
         self._app = app
+        self._publish = publish
         self._idle: list[Listener] = []
         self._pid = os.getpid()
 
@@ -125,6 +147,14 @@ class Waiting:
         """The results that are there, of up to ``LOOK`` runs."""
         keys = [self._backend.get_key_for_task(i) for i in ids]
         return self._backend.ended(self._backend.client.mget(keys)) if keys else {}
+
+    def wake(self, runs: Iterable[Awaited]) -> None:
+        """Send runs again: a Redis that was emptied may have lost their messages, or results.
+
+        A copy costs nothing: the worker finds the step's row, and stores its result again.
+        """
+        with noting(log, "send_again", _NOT_SENT, BrokerUnavailableError):  # then at the next time
+            self._publish(run.message for run in runs if run.message is not None)
 
     def as_completed(self, runs: Iterable[R], timeout: float | None) -> Iterator[R]:
         """Runs as they end, each once.
@@ -184,7 +214,7 @@ class _Wait:
             self._pause = AGAIN_S[0]
             self._again = time.monotonic() + self._pause
         elif time.monotonic() >= self._again:
-            send_again([*islice(self.pending.values(), NEAR)])
+            self._waiting.wake([*islice(self.pending.values(), NEAR)])
             self._pause = min(2 * self._pause, AGAIN_S[1])
             self._again = time.monotonic() + self._pause
         if not few:
@@ -227,16 +257,6 @@ class _Wait:
                 run.take(meta)
                 runs.append(run)
         return runs
-
-
-def send_again(runs: Sequence[Run]) -> None:
-    """Wake runs: a Redis that was emptied may have lost their messages, or results.
-
-    A copy costs nothing: the worker finds the step's row, and stores its result again.
-    """
-    text = "Runs that somebody waits for could not be sent again"
-    with noting(log, "send_again", text, BrokerUnavailableError):  # then at the next time
-        runs[0].client.publish(run.message for run in runs if run.message is not None)
 
 
 def one_by_one(runs: Iterable[R], timeout: float | None) -> Iterator[R]:

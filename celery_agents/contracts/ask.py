@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError
@@ -29,9 +29,16 @@ class Request(Contract):
 
     @classmethod
     def from_message(
-        cls, args: Sequence[Any], kwargs: Mapping[str, Any], *, known: bool = False
+        cls,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        *,
+        known: bool = False,
+        names: Iterable[str] = (),
     ) -> Self:
         """Read a task's arguments; ``known`` ones, of a row, were values when they came in.
+
+        ``names`` are options that whoever calls it takes beside those of the payload.
 
         Raises:
             InvalidPayloadError: with the place and the reason of each mistake, without its value.
@@ -46,15 +53,17 @@ class Request(Contract):
             told = {**kwargs, **({"input": args[0]} if args else {})}
             return cls.model_validate(told, context=KNOWN if known else None)
         except ValidationError as error:
-            raise InvalidPayloadError(f"{cls.__name__}: {_mistakes(error)}") from None
+            raise InvalidPayloadError(
+                f"{cls.__name__}: {_told(mistakes(error, cls, names=names))}"
+            ) from None
 
     def message_options(self) -> dict[str, JsonValue]:
         """The ``kwargs`` of a message, defaults left out."""
         return self.model_dump(mode="json", exclude={"input"}, exclude_defaults=True)
 
 
-def _mistakes(error: ValidationError) -> str:
-    places = [f"{place}: {why}" for place, why in mistakes(error)]
+def _told(found: list[tuple[str, str]]) -> str:
+    places = [f"{place}: {why}" for place, why in found]
     more = f" (and {len(places) - 5} more)" if len(places) > 5 else ""  # noqa: PLR2004 - enough
     return "; ".join(places[:5]) + more
 

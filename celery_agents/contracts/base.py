@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import (
@@ -17,6 +18,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from celery_agents.contracts.nearest import hint
 from celery_agents.errors import InvalidPayloadError
 from celery_agents.values import JsonObject, JsonValue, TrustedJson
 from celery_agents.visible import CONTROLS
@@ -112,12 +114,20 @@ _IN_OUR_WORDS = {
 }
 
 
-def mistakes(error: ValidationError) -> list[tuple[str, str]]:
-    """Where and why, never the value: it may hold what must not be shown."""
-    found = error.errors(include_url=False, include_input=False, include_context=False)
+def mistakes(
+    error: ValidationError, model: type[BaseModel] | None = None, *, names: Iterable[str] = ()
+) -> list[tuple[str, str]]:
+    """Where and why, never the value: it may hold what must not be shown.
+
+    Of a misspelt field of ``model``, or word of one, the nearest right one is told; ``names`` are
+    options that may stand beside its fields.
+    """
     return [
-        (".".join(map(str, e["loc"])) or "payload", _IN_OUR_WORDS.get(e["type"], e["msg"]))
-        for e in found
+        (
+            ".".join(map(str, e["loc"])) or "payload",
+            _IN_OUR_WORDS.get(e["type"], e["msg"]) + hint(model, e, names),
+        )
+        for e in error.errors(include_url=False)
     ]
 
 

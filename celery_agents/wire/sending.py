@@ -36,24 +36,40 @@ class Sender:
         if not isinstance(thing, Message):
             name_queues(thing, self._app)
         if isinstance(thing, Message):
-            self._composed.append((thing.queue, thing.envelope(self._app, self._parent)))
-            self._count += 1
-            self._bytes += len(thing.payload)
+            self.gather(thing)
         elif (message := message_of(self._app, thing, self._parent)) is not None:
             self._composed.append(message)
             self._count += CANVAS
         else:
             thing.apply_async(producer=self._producer)
-        if self._count >= BATCH or self._bytes >= BATCH_BYTES:
+        if self.full:
             self.flush()
+
+    def gather(self, message: Message) -> None:
+        """Compose one, to be sent with the others."""
+        self._composed.append((message.queue, message.envelope(self._app, self._parent)))
+        self._count += 1
+        self._bytes += len(message.payload)
+
+    @property
+    def full(self) -> bool:
+        """Whether as much has gathered as one write takes."""
+        return self._count >= BATCH or self._bytes >= BATCH_BYTES
 
     def flush(self) -> None:
         """Send what has gathered."""
+        if composed := self.take():
+            post(self._producer, composed)
+            self.sent(composed)
+
+    def take(self) -> list[Composed]:
+        """Hand over what has gathered, to be sent."""
         composed, self._composed = self._composed, []
         self._count = self._bytes = 0
-        if not composed:
-            return
-        post(self._producer, composed)
+        return composed
+
+    def sent(self, composed: list[Composed]) -> None:
+        """Tell Celery's signals, and the trail of the task that sends, what has gone out."""
         tell_sent(composed)
         if self._task is not None:
             for _, envelope in composed:

@@ -25,6 +25,7 @@ from app.messaging.intake import Intake
 from celery_agents import Client, names
 from celery_agents.redis_url import read_redis_url
 from deploy.local import procfile
+from deploy.local.servers import LOOPBACK, free_port
 from deploy.local.state import ROOT
 from tests.support.workers import (
     WorkerProcess,
@@ -163,6 +164,18 @@ class Stack:
         self.workers.append(process)
         process.start()
         return process
+
+    def flower(self, env: Mapping[str, str]) -> str:
+        """Start Flower as the Procfile says; its address. It is ended with the stack."""
+        port = free_port()
+        argv = ["-A", "app", "flower", "--conf=deploy/flowerconfig.py", f"--address={LOOPBACK}"]
+        command = [sys.executable, "-m", "celery", *argv, f"--port={port}"]
+        process = WorkerProcess(
+            "flower", command, env={**self.env, **env}, directory=self.directory
+        )
+        self.workers.append(process)
+        process.start()
+        return f"http://{LOOPBACK}:{port}"
 
     def freeze(self, worker: WorkerProcess) -> None:
         """Pause a worker between two of its writes: amid one it would hold SQLite's only lock."""

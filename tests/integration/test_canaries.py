@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from celery import Celery
 from sqlalchemy import text
 
 from celery_agents import Client
 from celery_agents.errors import AgentsError
+from deploy.local.servers import LOOPBACK, free_port
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack, celery, eventually
 
@@ -24,7 +26,8 @@ KEY = "sk-" + "proj-" + "q7Zr2Xw9Kd4Tn8Vb3Hm6Yc5Jf1Gs0Lp"
 TOKEN = "tok7" + "Zr2Xw9Kd4Tn8Vb3Hm6"
 QUERY = "qry9" + "Kd4Tn8Vb3Hm6Yc5Jf1"
 NAMED = "nam3" + "Hm6Yc5Jf1Gs0Lp7Pk2"
-CANARIES = (KEY, TOKEN, QUERY, NAMED)
+LOGIN = "lgn5" + "Vb3Hm6Yc5Jf1Gs0Lp7Z"
+CANARIES = (KEY, TOKEN, QUERY, NAMED, LOGIN)
 FORMS = [f"password={NAMED}", f'{{"accessToken": "{NAMED}"}}', f"Authorization: Token {NAMED}"]
 #: Escapes that set a terminal's title, and a line that looks like one of the log.
 STEERING = "\x1b]0;OWNED\x07\n[2026-11-27 08:00:00,000: INFO/MainProcess] forged"
@@ -49,7 +52,8 @@ def stack(
             token_env = "CANARY_TOKEN"
         """)
     )
-    env = {**FAST, "AGENTS_CONFIG": str(config), "CANARY_KEY": KEY, "CANARY_TOKEN": TOKEN}
+    port = {"AGENTS_HEALTH_PORT": str(free_port())}
+    env = {**FAST, **port, "AGENTS_CONFIG": str(config), "CANARY_KEY": KEY, "CANARY_TOKEN": TOKEN}
     made = Stack(redis_url, sqlite_journal_url, tmp_path, env)
     made.worker([*COROUTINES, "--loglevel", "DEBUG"])
     yield made
@@ -86,11 +90,40 @@ def _rows(stack: Stack) -> str:
     return repr([steps, calls, letters])
 
 
+#: Of Flower and of the worker's own endpoint.
+PAGES = ("/workers", "/tasks", "/broker", "/metrics", "/api/workers?refresh=1", "/api/tasks")
+
+
+def _pages(stack: Stack, flower: str, run_id: str) -> dict[str, str]:
+    """What Flower tells somebody who is logged in, and the worker anybody on its machine."""
+    worker, health = stack.workers[0].name, f"http://{LOOPBACK}:{stack.env['AGENTS_HEALTH_PORT']}"
+    asked = [*(f"{flower}{page}" for page in PAGES), f"{flower}/worker/{worker}"]
+    asked += [f"{flower}/task/{run_id}", f"{flower}/api/task/info/{run_id}"]
+    asked += [f"{health}{page}" for page in ("/metrics", "/healthz", "/readyz")]
+    with requests.Session() as direct:
+        direct.trust_env = False
+        direct.auth = ("admin", LOGIN)
+        return {url: direct.get(url, timeout=20).text for url in asked}
+
+
+def _watches(stack: Stack, flower: str) -> bool:
+    """Whether Flower sees what is run; it hears only what is sent once it listens."""
+    run = stack.client.ask("noop", 1)
+    run.get(timeout=SOON_S)
+    with contextlib.suppress(requests.ConnectionError), requests.Session() as direct:
+        direct.trust_env = False
+        seen = direct.get(f"{flower}/api/tasks", auth=("admin", LOGIN), timeout=10)
+        return "agents.ask" in seen.text
+    return False
+
+
 @pytest.mark.timeout(300)  # five commands, each of which imports all of Celery
 def test_no_canary_is_anywhere(stack: Stack, model: ModelServer) -> None:
+    flower = stack.flower({"FLOWER_BASIC_AUTH": f"admin:{LOGIN}"})
+    eventually(lambda: _watches(stack, flower))
     ids = _work(stack.client, model, stack.redis_url)
-    eventually(lambda: len(stack.client.dead_letters(100)) >= len(FORMS))
-    letters = stack.client.dead_letters(100)
+    eventually(lambda: len(stack.client.dead_letters.list(100)) >= len(FORMS))
+    letters = stack.client.dead_letters.list(100)
     env, app = stack.env, ("-A", "app")
     commands: list[tuple[str, ...]] = [
         ("inspect", "conf"),
@@ -102,6 +135,7 @@ def test_no_canary_is_anywhere(stack: Stack, model: ModelServer) -> None:
     shown = {command: celery(*app, *command, env=env) for command in commands}
     texts = {" ".join(command): f"{s.stdout}{s.stderr}" for command, s in shown.items()}
     texts |= {"log": stack.workers[0].logs(), "rows": _rows(stack), "letters": json.dumps(letters)}
+    texts |= _pages(stack, flower, ids[0]) | {"flower": stack.workers[1].logs()}
     texts |= {run_id: str(stack.redis.get(f"celery-task-meta-{run_id}")) for run_id in ids[:2]}
     password = stack.redis_url.split(":")[2].split("@")[0]
     assert len(password) > 8
@@ -111,6 +145,8 @@ def test_no_canary_is_anywhere(stack: Stack, model: ModelServer) -> None:
     ]
     assert hits == []
     assert "redbeat_redis_url" in texts["inspect conf"]
+    assert all(len(told) > 2 for told in texts.values()), texts
+    assert ids[0] in texts[f"{flower}/task/{ids[0]}"]
     lines = [line for place in texts if place != "log" for line in texts[place].splitlines()]
     assert not [line for line in lines if line.startswith("[2026-11-27 08:00:00") or "\x07" in line]
     assert not [

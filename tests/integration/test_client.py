@@ -77,11 +77,11 @@ class TestAsk:
         assert root["parent_id"] is None
         assert {m["parent_id"] for m in members} == {run.id}
         assert len(members) == 3
-        assert client.status(str(uuid.uuid4())) is None
+        assert client.runs.status(str(uuid.uuid4())) is None
 
     def test_a_run_is_found_again_by_its_id(self, client: Client) -> None:
         run_id = client.ask("shout", "again").id
-        assert client.run(run_id).get(timeout=SOON_S) == "AGAIN"
+        assert client.runs.handle(run_id).get(timeout=SOON_S) == "AGAIN"
 
     def test_the_same_id_runs_once(self, client: Client, counted: Path) -> None:
         run_id = str(uuid.uuid4())
@@ -257,11 +257,11 @@ class TestCanvas:
     def test_link_and_link_error_are_called(self, client: Client) -> None:
         good, ill = str(uuid.uuid4()), str(uuid.uuid4())
         client.ask.s("noop", "x").apply_async(link=client.ask.s("shout").set(task_id=good))
-        assert client.run(good).get(timeout=SOON_S) == "X"
+        assert client.runs.handle(good).get(timeout=SOON_S) == "X"
         told = client.ask.s("noop", "told").set(task_id=ill, immutable=True)
         told.immutable = True
         client.ask.s("refused", "x").apply_async(link_error=told)
-        assert client.run(ill).get(timeout=SOON_S) == "told"
+        assert client.runs.handle(ill).get(timeout=SOON_S) == "told"
 
 
 class TestCancel:
@@ -284,7 +284,7 @@ class TestCancel:
 
     def test_before_anything_was_sent(self, client: Client, stack: Stack, counted: Path) -> None:
         run_id = str(uuid.uuid4())
-        client.cancel(run_id)
+        client.runs.cancel(run_id)
         eventually(lambda: stack.state(run_id) == "cancelled")
         run = client.ask("count", {"path": str(counted)}, id=run_id)
         with pytest.raises(StepCancelledError):
@@ -330,7 +330,7 @@ class TestCancel:
         run = client.ask("shout", "done")
         assert run.get(timeout=SOON_S) == "DONE"
         run.cancel()
-        assert client.status(run.id) is not None  # the control queue has got past it
+        assert client.runs.status(run.id) is not None  # the control queue has got past it
         assert stack.state(run.id) == "succeeded"
         assert run.get(timeout=5) == "DONE"
 

@@ -105,14 +105,14 @@ def test_what_cannot_be_undone_is_a_dead_letter(sagas: Stack, counted: Path) -> 
     assert "could not be undone" in worker.logs()
     undoing = compensation_id(run.id)
     eventually(lambda: sagas.unsettled() == [])
-    assert [d["id"] for d in sagas.client.dead_letters()] == [undoing]
+    assert [d["id"] for d in sagas.client.dead_letters.list()] == [undoing]
     # Somebody opens the desk and asks for it again: only what was left is undone.
     counted.with_name(counted.name + ".open").touch()
-    sagas.client.requeue(undoing)
+    sagas.client.dead_letters.requeue(undoing)
     report = run.compensation.get(timeout=SOON_S)
     assert told(report, "compensated") == ["flight", "hotel"]
     assert lines(counted) == ["+hotel", "+flight", "-hotel", "-flight"]
-    assert sagas.client.dead_letters() == []
+    assert sagas.client.dead_letters.list() == []
 
 
 def test_a_cancelled_run_is_undone_too(sagas: Stack, counted: Path) -> None:
@@ -139,6 +139,6 @@ def test_nobody_else_can_ask_for_it_or_stand_in_its_way(sagas: Stack, counted: P
     )
     with pytest.raises(InvalidPayloadError):
         forged.get(timeout=SOON_S)
-    sagas.client.cancel(run_id)
+    sagas.client.runs.cancel(run_id)
     eventually(lambda: sagas.state(undoing) == "succeeded")
     assert lines(counted)[2:] == ["-hotel"]

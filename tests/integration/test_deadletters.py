@@ -59,7 +59,7 @@ def causes(stack: Stack) -> Counter[str]:
 
 
 def the_letter(stack: Stack) -> dict[str, Any]:
-    (letter,) = eventually(stack.client.dead_letters)
+    (letter,) = eventually(stack.client.dead_letters.list)
     return letter
 
 
@@ -112,7 +112,7 @@ def test_every_kind_is_a_letter_and_the_worker_lives(small: Stack, pool: str) ->
     assert worker.pid == pid
     eventually(lambda: small.unacked() == small.depth() == 0)
     eventually(lambda: small.redis.hlen(names.DEAD) == 0)
-    reasons = {d["reason"] for d in small.client.dead_letters(1000)}
+    reasons = {d["reason"] for d in small.client.dead_letters.list(1000)}
     assert all(reasons)
 
 
@@ -170,7 +170,7 @@ class TestUnknownTask:
             "made.up",
             sent.id,
         )
-        shown = fast.client.dead_letter(letter["id"])
+        shown = fast.client.dead_letters.get(letter["id"])
         assert shown is not None
         assert "hunter2" not in json.dumps(shown)
         assert "hunter2" not in fast.workers[0].logs()
@@ -179,10 +179,12 @@ class TestUnknownTask:
         fast.worker()
         plain.send_task("made.up", queue=QUEUE)
         before = the_letter(fast)["id"]
-        fast.client.requeue(before)
-        after = eventually(lambda: [d for d in fast.client.dead_letters() if d["id"] != before])
+        fast.client.dead_letters.requeue(before)
+        after = eventually(
+            lambda: [d for d in fast.client.dead_letters.list() if d["id"] != before]
+        )
         assert [d["task"] for d in after] == ["made.up"]
-        assert len(fast.client.dead_letters()) == 1
+        assert len(fast.client.dead_letters.list()) == 1
 
     def test_requeued_after_its_repair(self, fast: Stack) -> None:
         """As when a worker of the right version is there at last."""
@@ -200,9 +202,9 @@ class TestUnknownTask:
         with fast.engine.begin() as c:
             c.execute(insert(DeadLetter).values(letter))
         fast.worker()
-        fast.client.requeue("m")
-        assert fast.client.run("late").get(timeout=SOON_S) == "HELLO"
-        assert fast.client.dead_letters() == []
+        fast.client.dead_letters.requeue("m")
+        assert fast.client.runs.handle("late").get(timeout=SOON_S) == "HELLO"
+        assert fast.client.dead_letters.list() == []
 
 
 class TestDeadStep:
@@ -212,23 +214,23 @@ class TestDeadStep:
         letter = the_letter(fast)
         assert (letter["id"], letter["kind"], letter["attempts"]) == ("s", "step", 3)
         assert "hunter2" not in json.dumps(letter)
-        fast.client.requeue("s")
-        assert fast.client.run("s").get(timeout=SOON_S) == "HELLO"
-        assert fast.client.dead_letters() == []
+        fast.client.dead_letters.requeue("s")
+        assert fast.client.runs.handle("s").get(timeout=SOON_S) == "HELLO"
+        assert fast.client.dead_letters.list() == []
 
     def test_dropped(self, fast: Stack) -> None:
         kill_step(fast, "s")
         fast.worker()
-        assert fast.client.drop("s")
-        assert not fast.client.drop("s")
-        assert fast.client.dead_letters() == []
+        assert fast.client.dead_letters.drop("s")
+        assert not fast.client.dead_letters.drop("s")
+        assert fast.client.dead_letters.list() == []
         assert fast.state("s") == State.DEAD
 
     def test_what_is_none(self, fast: Stack) -> None:
         fast.worker()
-        assert fast.client.dead_letter("nobody") is None
+        assert fast.client.dead_letters.get("nobody") is None
         with pytest.raises(InvalidPayloadError, match="no dead letter nobody"):
-            fast.client.requeue("nobody")
+            fast.client.dead_letters.requeue("nobody")
 
 
 def test_by_command(fast: Stack) -> None:

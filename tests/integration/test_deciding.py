@@ -206,12 +206,12 @@ def test_a_person_decides_without_holding_a_slot(panel: Stack) -> None:
     assert panel.state(run.id) == "waiting"
     eventually(lambda: not panel.messages(run.id))
     with pytest.raises(InvalidPayloadError, match="not one of"):
-        panel.client.approve(run.id, "perhaps")
-    panel.client.approve(run.id, "no")
+        panel.client.runs.approve(run.id, "perhaps")
+    panel.client.runs.approve(run.id, "no")
     decision = run.get(timeout=SOON_S)
     assert (decision.option, decision.decided_by) == ("no", "person")
     with pytest.raises(InvalidPayloadError, match="waits for a person"):
-        panel.client.approve(run.id, "yes")
+        panel.client.runs.approve(run.id, "yes")
 
 
 def test_a_waiting_approval_can_be_cancelled(panel: Stack) -> None:
@@ -325,7 +325,7 @@ def test_a_revoked_member_does_not_stop_the_join(fast: Stack) -> None:
     eventually(lambda: "hangs" in fast.members(run.id))
     hanging = fast.members(run.id)["hangs"].id
     eventually(lambda: fast.state(hanging) == "running")
-    fast.client.cancel(hanging)
+    fast.client.runs.cancel(hanging)
     decision = run.get(timeout=SOON_S)
     assert decision.option == "?"
     assert fast.state(hanging) == "cancelled"

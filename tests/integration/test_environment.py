@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from deploy.local.servers import LOOPBACK, free_port
+from deploy.local.servers import LOOPBACK
 from tests.integration.harness import FAST, Stack, celery, eventually
 from tests.support.workers import WorkerProcess
 
@@ -100,20 +100,11 @@ def test_nobody_calls_there(stack: Stack, trap: Trap) -> None:
 
 
 def seen_by_flower(stack: Stack, name: str) -> bool:
-    port = free_port()
-    argv = ["-A", "app", "flower", "--conf=deploy/flowerconfig.py", f"--port={port}"]
-    flower = WorkerProcess(
-        "flower",
-        [sys.executable, "-m", "celery", *argv, f"--address={LOOPBACK}"],
-        env={**stack.env, "FLOWER_UNAUTHENTICATED_API": "1"},
-        directory=stack.directory,
-    )
-    stack.workers.append(flower)
-    flower.start()
+    url = stack.flower({"FLOWER_UNAUTHENTICATED_API": "1"})
 
     def workers() -> bool:
         try:
-            found = direct.get(f"http://{LOOPBACK}:{port}/api/workers?refresh=1", timeout=10)
+            found = direct.get(f"{url}/api/workers?refresh=1", timeout=10)
         except requests.ConnectionError:
             return False
         return name in found.json()

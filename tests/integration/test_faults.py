@@ -179,7 +179,7 @@ class TestLostMessages:
 
     def test_cancellation_too(self, fast: Stack) -> None:
         run_id = "to-be-cancelled"
-        fast.client.cancel(run_id)
+        fast.client.runs.cancel(run_id)
         assert fast.drop_messages("agents.control") == 1
         fast.worker()
         eventually(lambda: fast.state(run_id) == "cancelled")

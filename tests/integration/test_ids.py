@@ -72,7 +72,7 @@ class TestSame:
 
     def test_cancelled_before_it_came(self, client: Client, stack: Stack) -> None:
         run_id = new_id()
-        client.cancel(run_id)
+        client.runs.cancel(run_id)
         eventually(lambda: stack.state(run_id) == "cancelled")
         with pytest.raises(Exception, match="cancelled"):
             first(client, run_id).get(timeout=SOON_S)
@@ -85,7 +85,7 @@ class TestOther:
             assert run.get(timeout=SOON_S) == {"a": 1, "b": 2}
             with pytest.raises(IdInUseError, match=run.id):
                 OTHERS[what](client, run.id)
-            assert client.run(run.id).get(timeout=SOON_S) == {"a": 1, "b": 2}
+            assert client.runs.handle(run.id).get(timeout=SOON_S) == {"a": 1, "b": 2}
 
     @pytest.mark.parametrize("what", OTHERS)
     def test_when_redis_has_forgotten(self, client: Client, stack: Stack, what: str) -> None:
@@ -143,7 +143,7 @@ class TestOther:
         (ours, _) = stack.workers[:2]
         ours.wait_for_log(f"{run.id} names another call")
         eventually(lambda: not stack.depth() and not stack.unacked())
-        assert client.run(run.id).get(timeout=SOON_S) == {"a": 1, "b": 2}
+        assert client.runs.handle(run.id).get(timeout=SOON_S) == {"a": 1, "b": 2}
         assert lines(counted) == []
 
     def test_by_a_plain_producer(self, client: Client, stack: Stack, plain: Celery) -> None:

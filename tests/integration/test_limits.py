@@ -98,7 +98,7 @@ def test_the_limit_holds(limited: Stack, name: str, limits: dict[str, float]) ->
 
 
 def _open(stack: Stack, run_id: str) -> list[str]:
-    tree = stack.client.status(run_id)
+    tree = stack.client.runs.status(run_id)
     assert tree is not None
     return [s["id"] for s in tree["steps"] if s["state"] in {"ready", "running", "waiting"}]
 
@@ -109,11 +109,11 @@ def test_a_person_who_answers_in_time_is_heard_and_one_who_is_late_is_told(limit
 
     run = waiting()
     eventually(lambda: "waiting" in {m.state for m in limited.members(run.id).values()})
-    limited.client.approve(run.id, "yes")
+    limited.client.runs.approve(run.id, "yes")
     assert run.get(timeout=SOON_S).decided_by == "person"
 
     late = limited.client.vote(["yes", "no"], "?", **SPLIT, escalate="person", timeout_s=0.5)
     with pytest.raises(AgentsError, match="the person did not answer in time"):
         late.get(timeout=SOON_S)
     with pytest.raises(InvalidPayloadError, match="Nothing"):
-        limited.client.approve(late.id, "yes")
+        limited.client.runs.approve(late.id, "yes")

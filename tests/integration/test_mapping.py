@@ -78,7 +78,7 @@ def test_big_results_are_read_in_pages(client: Client) -> None:
 
 def test_a_run_that_nobody_knows_has_no_results(client: Client) -> None:
     with pytest.raises(InvalidPayloadError, match="no step nobody"):
-        next(client.results("nobody", timeout=SOON_S))
+        next(client.runs.results("nobody", timeout=SOON_S))
 
 
 def test_a_place_in_a_chain(client: Client) -> None:

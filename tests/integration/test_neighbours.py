@@ -98,7 +98,7 @@ def test_cancelling_revokes_their_task_and_makes_no_error(make: Make, tmp_path: 
     ]
     eventually(lambda: stack.redis.hlen("unacked") == 3)  # plain kombu's: they were sent
     for run in runs[:2]:
-        client.cancel(run.id)
+        client.runs.cancel(run.id)
         with pytest.raises(StepCancelledError):
             run.get(timeout=SOON_S)
     assert runs[2].get(timeout=SOON_S) == "yes"  # the other candidate's
@@ -184,4 +184,4 @@ def test_who_only_takes_long_is_waited_for(make: Make, tmp_path: Path, agent: st
         for n in range(3)  # one after the other
     ]
     runs = stack.client.ask.many(agent, orders)
-    assert stack.client.collect(runs, timeout=60) == ["slowly"] * 3
+    assert stack.client.runs.collect(runs, timeout=60) == ["slowly"] * 3

@@ -107,7 +107,7 @@ class TestFullDisk:
         with full_disk(fast, worker):
             run_id = nothing_is_taken(fast, worker, counted)
             assert fast.row(run_id) is None
-        assert fast.client.run(run_id).get(timeout=SOON_S) == "at last"
+        assert fast.client.runs.handle(run_id).get(timeout=SOON_S) == "at last"
         assert lines(counted) == [run_id]
 
     def test_work_under_way_is_kept(self, fast: Stack, counted: Path) -> None:
@@ -154,7 +154,7 @@ class TestReadOnlyDatabase:
             with read_only(stack, postgres):
                 run_id = nothing_is_taken(stack, worker, counted)
                 assert stack.row(run_id) is None
-            assert stack.client.run(run_id).get(timeout=SOON_S) == "at last"
+            assert stack.client.runs.handle(run_id).get(timeout=SOON_S) == "at last"
             assert lines(counted) == [run_id]
         finally:
             stack.close()

@@ -39,7 +39,7 @@ def test_the_primary_is_killed_under_500_steps(
     eventually(lambda: len(lines(ran)) > STEPS // 10, "the first steps")
     assert len(lines(ran)) < STEPS
     watched.kill_primary()
-    values = stack.client.collect(runs, timeout=200)
+    values = stack.client.runs.collect(runs, timeout=200)
     assert len(values) == STEPS
     assert {stack.state(run.id) for run in runs} == {"succeeded"}
     assert sorted(lines(ran)) == sorted(run.id for run in runs)
@@ -57,7 +57,7 @@ def test_the_primary_is_changed_while_it_lives(stack: Stack, watched: Watched) -
     eventually(lambda: watched.primary.role == "slave", "the old one's demotion")
     assert stack.client.ask("shout", "b").get(timeout=60) == "B"
     runs = stack.client.ask.many("noop", range(100))
-    assert stack.client.collect(runs, timeout=60) == [*range(100)]
+    assert stack.client.runs.collect(runs, timeout=60) == [*range(100)]
     assert worker.running
     assert "Unrecoverable" not in worker.logs()
 

@@ -80,11 +80,11 @@ def test_everything_speaks_tls(tls: Stack, secure: Secure) -> None:
     assert client.ask("shout", "hi").get(timeout=30) == "HI"
     assert client.map("shout", ["a", "b"]).get(timeout=30).results == ("A", "B")
     assert lost.get(timeout=30) == "LOST"
-    client.cancel(client.ask("slow", {"seconds": 60}).id)
+    client.runs.cancel(client.ask("slow", {"seconds": 60}).id)
     beat = tls.beat("beat")
     beat.wait_for_log("Sending due task probe-health")
     tls.redis.lpush("agents", "no message")  # over TLS too
-    eventually(client.dead_letters, "the dead letter")
+    eventually(client.dead_letters.list, "the dead letter")
 
     env = tls.env
     asked = celery("-A", "app", "agents", "ask", "shout", "cli", env=env)
@@ -137,7 +137,7 @@ def test_an_untrusted_certificate_is_a_wrong_setting(
         with pytest.raises(ConfigurationError, match=f"REDIS_URL.*{said}") as caught:
             client.ask("shout", "hi")
         with pytest.raises(ConfigurationError, match="REDIS_URL"):
-            client.run("some").get(timeout=60)
+            client.runs.handle("some").get(timeout=60)
         assert time.monotonic() - began < 5 * 2  # on a busy machine
     assert secure.password not in str(caught.value)
     assert secure.wire.connections > 0

@@ -387,7 +387,7 @@ class TestAnswers:
             str(caught.value).encode()
             assert "\0" not in str(caught.value)
             assert odd.state(run.id) == "failed"
-            assert odd.client.status(run.id) is not None
+            assert odd.client.runs.status(run.id) is not None
 
     def test_names_of_calls(self, odd: Stack) -> None:
         for name in ("a\0", "x" * 201, "", HALF, "two\nlines"):

@@ -190,3 +190,13 @@ def supervisor(told: dict[str, Any]) -> str:
     """Decides for the last of the choices, once it was told the ballots."""
     assert len(told["ballots"]) >= 2
     return str(told["choices"][-1])
+
+
+@agent
+async def computes(order: dict[str, Any]) -> str:
+    """Computes for ``seconds`` where it should wait, so that its worker's loop stands still."""
+    _tell(order["path"], str(os.getpid()))
+    until = time.monotonic() + order["seconds"]
+    while time.monotonic() < until:
+        pass
+    return "at last"

@@ -47,6 +47,7 @@ def test_the_contracts_of_the_layers_hold() -> None:
     [
         "celery_agents",
         "celery_agents.service",
+        "celery_agents.client",
         "app",
         "app.factory",
         "app.embedding",
@@ -71,7 +72,7 @@ def test_importing_connects_prints_and_reads_nothing(module: str) -> None:
 
 def test_the_client_needs_celery_and_pydantic_alone() -> None:
     code = (
-        "import sys, celery_agents; top = {m.split('.')[0] for m in sys.modules};"
+        "import sys, celery_agents.client; top = {m.split('.')[0] for m in sys.modules};"
         "extras = {'sqlalchemy', 'alembic', 'openai', 'anthropic', 'google', 'httpx2', 'structlog',"
         "'pydantic_settings', 'tenacity', 'app', 'agents', 'tasks'};"
         "print(sorted(top & extras))"

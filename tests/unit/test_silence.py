@@ -59,6 +59,7 @@ EXPLAINED = {
     ("app/execution/attempt.py", "_perform"): "cancelled: it ends as such",
     ("agents/catalog/probes.py", "_error_of"): "that it came late is what was to be found out",
     ("celery_agents/tls.py", "usable"): "files that cannot be used are what was to be found out",
+    ("celery_agents/client/earlier.py", "collect"): "whoever asks for the errors gets them",
     ("celery_agents/values.py", "_shown"): "what cannot show itself is shown by its type",
     ("app/concurrency/watchdog.py", "_work"): "the loop is closed: the end of the watch",
 }

@@ -34,7 +34,7 @@ def derived_id(parent_id: str, key: str) -> str:
     return str(uuid.UUID(int=value))
 
 
-class Payload(Mapping[str, Any]):
+class LazyPayload(Mapping[str, Any]):
     """A row's payload, decoded when it is first looked into: a first claim seldom does."""
 
     __slots__ = ("_decoded", "_text")

@@ -19,8 +19,8 @@ from app.journal.schema.rows import (
     Claim,
     Claimed,
     Finished,
+    LazyPayload,
     NewStep,
-    Payload,
     Refusal,
     Refused,
 )
@@ -147,7 +147,7 @@ def _taking(operations: Sequence[ClaimStep]) -> Shot:
 def _taken(_place: int, row: Any) -> Claimed:
     """The row, in which the payload is text."""
     values = list(row)
-    values[_PAYLOAD] = Payload(values[_PAYLOAD])
+    values[_PAYLOAD] = LazyPayload(values[_PAYLOAD])
     return Claimed(*values)
 
 
@@ -192,7 +192,7 @@ def _first(new: NewStep, payload: str) -> Claimed:
         agent=new.agent,
         queue=new.queue,
         priority=new.priority,
-        payload=Payload(payload),
+        payload=LazyPayload(payload),
         max_attempts=new.max_attempts,
         remaining_s=new.timeout_s,
     )

@@ -26,6 +26,7 @@ from app.journal.schema.rows import Aftermath, Wake
 from app.journal.schema.upsert import insert_new, insert_of
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
 from app.journal.steps import joins
+from app.journal.steps.shared import Wholes
 from celery_agents import names
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.compensation import Compensation, compensation_id
@@ -214,7 +215,7 @@ def finished(connection: Connection, run_id: str) -> list[Finished]:
 def uncertain(connection: Connection, run_id: str) -> list[Uncertain]:
     """Asked agents' steps that had begun and did not succeed, in the order of their start."""
     rows = connection.execute(
-        select(_S.id, _S.state, _S.payload)
+        select(_S.id, _S.state, _S.parent_id, _S.payload)
         .where(
             _of(run_id),
             _S.task == names.ASK,
@@ -223,7 +224,8 @@ def uncertain(connection: Connection, run_id: str) -> list[Uncertain]:
         )
         .order_by(_S.started_at, _S.id)
     )
-    return [Uncertain(i, State(state), payload) for i, state, payload in rows]
+    whole = Wholes(connection)
+    return [Uncertain(i, State(state), whole(*told)) for i, state, *told in rows.all()]
 
 
 def told(connection: Connection, step_id: str) -> tuple[JsonValue, JsonValue]:
@@ -232,12 +234,14 @@ def told(connection: Connection, step_id: str) -> tuple[JsonValue, JsonValue]:
     Raises:
         InvalidPayloadError: it is gone.
     """
-    row = connection.execute(select(_S.payload, _S.outcome).where(_S.id == step_id)).first()
+    columns = select(_S.parent_id, _S.payload, _S.outcome)
+    row = connection.execute(columns.where(_S.id == step_id)).first()
     if row is None:
         raise InvalidPayloadError(
             f"The step {step_id} cannot be undone: its run was cleaned up, and what it did with it."
         )
-    args, kwargs = row.payload.get("args"), row.payload.get("kwargs", {})
+    payload = Wholes(connection)(row.parent_id, row.payload)
+    args, kwargs = payload.get("args"), payload.get("kwargs", {})
     return (args[0] if args else kwargs.get("input")), row.outcome.get("value")
 
 

@@ -20,6 +20,7 @@ from app.journal.schema.upsert import insert_new
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
 from app.journal.steps import compensations, joins
 from app.journal.steps.finishes import event
+from app.journal.steps.shared import Wholes
 from celery_agents.contracts.outcome import State
 from celery_agents.errors import InvalidPayloadError, redact
 from celery_agents.wire.shown import shown_args, shown_kwargs
@@ -64,7 +65,8 @@ def find(connection: Connection, letter_id: str) -> dict[str, Any] | None:
     ).first()
     if step is None:
         return None
-    args, kwargs = step.payload.get("args", ()), step.payload.get("kwargs", {})
+    payload = Wholes(connection)(step.parent_id, step.payload)
+    args, kwargs = payload.get("args", ()), payload.get("kwargs", {})
     return _of_step(step) | {"payload": f"{shown_args(args)} {shown_kwargs(kwargs)}"}
 
 

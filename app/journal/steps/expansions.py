@@ -17,7 +17,7 @@ from app.journal.schema.rows import Aftermath, Claimed, Wake, derived_id
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
 from app.journal.steps import joins
 from app.journal.steps.finishes import event
-from app.journal.steps.members import NewMember, insert_members
+from app.journal.steps.members import NewMember, insert_members, new_members
 from app.journal.writing import prepared
 from app.journal.writing.operation import Operation
 from app.journal.writing.prepared import Shot
@@ -40,6 +40,9 @@ class ExpandStep(Operation[Expanded]):
 
     A pattern that has looked at ``ended_members`` ended ones, and wants nobody else, would be asked
     the same for ever: that is a ValueError.
+
+    Raises:
+        PayloadTooLargeError: its members' rows would hold more than the rules allow.
     """
 
     order: ClassVar[int] = 20
@@ -52,6 +55,7 @@ class ExpandStep(Operation[Expanded]):
         self.plan = plan
         self.rules = rules
         self.ended_members = ended_members
+        self.members = new_members(claim, plan.members, rules.spread_limit_bytes)
 
     @property
     def variety(self) -> int:
@@ -82,7 +86,7 @@ _FEW = 1_000
 
 def _shot(operations: Sequence[ExpandStep]) -> Shot:
     """First expansions, as they most likely are."""
-    wanted = [_wanted(o) for o in operations]
+    wanted = [o.members for o in operations]
     steps, members = [], []
     in_order = sorted(zip(operations, wanted, strict=True), key=lambda pair: pair[0].claim.id)
     for o, news in in_order:
@@ -109,12 +113,6 @@ def _columns(rows: Sequence[tuple[Any, ...]]) -> Iterator[list[Any]]:
     return (list(column) for column in zip(*rows, strict=True))
 
 
-def _wanted(o: ExpandStep) -> list[NewMember]:
-    """By id: a join that expected a member twice would never be complete."""
-    members = {derived_id(o.claim.id, m.key): m for m in o.plan.members}
-    return [NewMember(i, m, {"args": [m.input], "kwargs": m.options}) for i, m in members.items()]
-
-
 def _expand(connection: Connection, o: ExpandStep) -> Expanded:
     claim = o.claim
     if claim.token > 1:  # the first claim of a step finds no join of it
@@ -123,7 +121,7 @@ def _expand(connection: Connection, o: ExpandStep) -> Expanded:
     waiting = connection.execute(_WAIT, held).first()
     if waiting is None:
         return Expanded(applied=False)
-    wanted = _wanted(o)
+    wanted = o.members
     number = joins.open_round(connection, claim.id, len(wanted), o.plan.join)
     members = _insert_members(connection, o, wanted, number)
     if o.plan.note is not None:

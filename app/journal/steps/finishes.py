@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ClassVar, Self
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, case, func, insert, select, update
 
 from app.journal.schema import locks
 from app.journal.schema.engine import as_json, now
@@ -239,7 +239,7 @@ _SETTLE = (
         _S.id == bindparam("b_id"),
         _S.token == func.coalesce(bindparam("b_token", type_=_S.token.type), _S.token),
     )
-    .values(settled=True)
+    .values(settled=True, envelope=case((_S.state != State.SUCCEEDED, _S.envelope)))
 )
 
 

@@ -20,6 +20,7 @@ from app.journal.schema.models import Join, Run, Step, table
 from app.journal.schema.rows import Aftermath
 from app.journal.schema.upsert import insertion
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
+from app.journal.steps.shared import Wholes
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.errors import StepCancelledError
 
@@ -40,6 +41,8 @@ class Rules:
 
     decided: Decider
     wake_grace_s: float
+    #: Bytes that the rows of one expansion's members may hold; None: any number.
+    spread_limit_bytes: int | None = None
 
 
 def open_round(connection: Connection, step_id: str, expected: int, policy: JoinPolicy) -> int:
@@ -167,11 +170,12 @@ def _complete(connection: Connection, parent_id: str, join: Any, rules: Rules) -
         return bool(join.succeeded < join.done)
     if join.policy == "decided":
         parent = connection.execute(_PARENT, {"b_id": parent_id}).one()
-        return rules.decided(parent.task, parent.payload, members(connection, parent_id))
+        payload = Wholes(connection)(parent.parent_id, parent.payload)
+        return rules.decided(parent.task, payload, members(connection, parent_id))
     return False
 
 
-_PARENT = select(_S.task, _S.payload).where(_S.id == bindparam("b_id"))
+_PARENT = select(_S.task, _S.payload, _S.parent_id).where(_S.id == bindparam("b_id"))
 
 
 def members(connection: Connection, parent_id: str) -> list[MemberState]:

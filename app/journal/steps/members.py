@@ -17,8 +17,10 @@ from sqlalchemy import Connection, TextClause, text
 from agents.patterns.plan import Member
 from app.journal.schema.engine import as_json, read_clock
 from app.journal.schema.new_steps import INHERITED, OF_MEMBERS, insert_into_steps, words
-from app.journal.schema.rows import Claimed
+from app.journal.schema.rows import Claimed, derived_id
+from app.journal.steps.shared import Lender
 from celery_agents.contracts.outcome import State
+from celery_agents.errors import PayloadTooLargeError
 
 #: Rows of one statement: with payloads at their limit it is 256 MiB, as a rule 100 kB.
 _AT_ONCE = 1_000
@@ -26,18 +28,47 @@ _AT_ONCE = 1_000
 
 @dataclass(frozen=True, slots=True)
 class NewMember:
-    """A member under its id, and its payload."""
+    """A member under its id, and the text of its payload, without what its parent's has."""
 
     id: str
     member: Member
-    payload: dict[str, Any]
+    text: str
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        return {"args": [self.member.input], "kwargs": self.member.options}
 
     def columns(self, position: int) -> tuple[Any, ...]:
         """The values of :data:`app.journal.schema.new_steps.OF_MEMBERS`."""
         m = self.member
         state = (State.WAITING if m.waits else State.READY).value
-        told = (m.key, position, m.task, m.agent, as_json(self.payload), m.max_attempts)
+        told = (m.key, position, m.task, m.agent, self.text, m.max_attempts)
         return (self.id, *told, m.deadline_s, state)
+
+
+def new_members(parent: Claimed, members: Sequence[Member], limit: int | None) -> list[NewMember]:
+    """Members under their ids: a join that expected one twice would never be complete.
+
+    Raises:
+        PayloadTooLargeError: their rows would hold more than ``limit`` bytes together.
+    """
+    lender = Lender(parent.payload)
+    made = [
+        NewMember(id_, m, as_json(_payload(lender, m)))
+        for id_, m in {derived_id(parent.id, m.key): m for m in members}.items()
+    ]
+    if limit is not None and (size := sum(len(m.text.encode()) for m in made)) > limit:
+        raise PayloadTooLargeError(
+            f"The rows of {len(made):,} members would take {size:,} bytes, the limit is {limit:,} "
+            "(spread_limit_bytes). Shorten what they are told, or ask fewer at a time."
+        )
+    return made
+
+
+def _payload(lender: Lender, member: Member) -> dict[str, Any]:
+    if member.waits:  # whoever is asked is shown what stands in the row
+        return {"args": [member.input], "kwargs": member.options}
+    return lender.member(member.input, member.options)
 
 
 def insert_members(

@@ -318,12 +318,14 @@ FINISH_CALL = Prepared(
     joined=True,
 )
 
-#: Of the ends that were told: a step that was requeued since has another token.
+#: Of the ends that were told: a step that was requeued since has another token. What follows one
+#: that succeeded has been sent, with a row of its own; one that failed may be requeued.
 SETTLE = Prepared(
     "settle_steps",
     (_TEXTS, _INTEGERS),
     """
-    UPDATE steps SET settled = true
+    UPDATE steps SET settled = true,
+        envelope = CASE WHEN state = 'succeeded' THEN NULL ELSE envelope END
     WHERE id = ANY ($1) AND token = coalesce($2[array_position($1, CAST(id AS text))], token)
     """,
 )

@@ -108,7 +108,8 @@ _SETTLE = Statements(
     prepared.SETTLE,
     (
         """
-        UPDATE steps SET settled = 1
+        UPDATE steps SET settled = 1,
+            envelope = CASE WHEN state = 'succeeded' THEN NULL ELSE envelope END
         FROM json_each(:rows) AS v
         WHERE steps.id = {0} AND steps.token = coalesce({1}, steps.token)
         """,

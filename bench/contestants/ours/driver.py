@@ -31,7 +31,7 @@ class Driver(driver.Driver):
         self._intake = Intake(redis.Redis.from_url(os.environ["REDIS_URL"]))
 
     def steps(self, task: Task, values: Sequence[int]) -> list[Any]:
-        return self.client.collect(self.client.ask.many(task, values), timeout=TIMEOUT_S)
+        return self.client.runs.collect(self.client.ask.many(task, values), timeout=TIMEOUT_S)
 
     def step(self, value: int) -> Any:
         return self.client.ask("noop", value).get(timeout=TIMEOUT_S)
@@ -42,11 +42,11 @@ class Driver(driver.Driver):
         def runs() -> Iterator[Signature]:
             for value in values:
                 run = chain(ask("add", value), ask("add"), ask("add"))
-                ends.append(self.client.run(run.freeze().id))
+                ends.append(self.client.runs.handle(run.freeze().id))
                 yield run
 
         self.client.publish(runs())
-        return self.client.collect(ends, timeout=TIMEOUT_S)
+        return self.client.runs.collect(ends, timeout=TIMEOUT_S)
 
     def fan_out(self, members: int, way: str) -> int:
         if way == "map":
@@ -54,12 +54,12 @@ class Driver(driver.Driver):
         ask = self.client.ask.s
         header = [ask("noop", value) for value in range(members)]
         run_id = chord(header, app=self.client.celery)(ask("count")).id  # as in Celery's driver
-        return int(self.client.run(run_id).get(timeout=TIMEOUT_S))
+        return int(self.client.runs.handle(run_id).get(timeout=TIMEOUT_S))
 
     def votes(self, count: int) -> list[Any]:
         voters = [{"agent": "yes", "samples": 5}]
         runs = self.client.vote.many(voters, ["?"] * count, stop="none")
-        return [vote.option for vote in self.client.collect(runs, timeout=TIMEOUT_S)]
+        return [vote.option for vote in self.client.runs.collect(runs, timeout=TIMEOUT_S)]
 
     def enqueue(self, count: int, way: str) -> None:
         if way == "ask.many":

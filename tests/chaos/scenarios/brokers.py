@@ -117,7 +117,7 @@ def _resumed(stand: Stand, runs: Sequence[Run]) -> dict[str, float]:
 def _ask_one(stand: Stand, runs: list[Run]) -> None:
     """One more run, kept whether or not its message was taken."""
     number = len(runs)
-    run = stand.client.run(f"late-{number}")
+    run = stand.client.runs.handle(f"late-{number}")
     run.message = stand.client.ask.s("calls", number, retry=PATIENT, id=run.id)
     runs.append(run)
     stand.client.publish([run.message])

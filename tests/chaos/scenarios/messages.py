@@ -45,7 +45,7 @@ def gap(stand: Stand) -> Numbers:
         sent = [
             plain.send_task(names.ASK, [n], options, queue=names.QUEUE) for n in range(2 * times)
         ]
-        runs = [stand.client.run(result.id) for result in sent]
+        runs = [stand.client.runs.handle(result.id) for result in sent]
         stand.wait_ended(runs, again=False, timeout_s=90)
         died = len(list(deaths.iterdir()))
         assert died == times, f"{died} deaths"

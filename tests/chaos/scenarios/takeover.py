@@ -58,7 +58,7 @@ def takeover(stand: Stand) -> Numbers:
         survivors = stand.workers(2)  # processes are few, and cancelling takes a slot too
         took += _until_again(stand, victims)
         for step_id in victims.values():
-            stand.client.cancel(step_id)
+            stand.client.runs.cancel(step_id)
         eventually(lambda: not stand.open_steps(), "the steps to be cancelled")
         for survivor in survivors:
             survivor.kill()

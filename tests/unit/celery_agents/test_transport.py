@@ -58,8 +58,8 @@ def test_a_retry_is_not_recorded_again(client: Client, store: redis.Redis) -> No
 
 
 def test_a_cancel_is_recorded_and_a_question_is_not(client: Client, store: redis.Redis) -> None:
-    client.cancel("r")
+    client.runs.cancel("r")
     with pytest.raises(Exception, match="No result"):
-        client.status("r", timeout=0.01)
+        client.runs.status("r", timeout=0.01)
     assert store.llen(f"{names.CONTROL_QUEUE}\x06\x165") == 2
     assert store.hlen(names.INTAKE_RECORDS) == 1

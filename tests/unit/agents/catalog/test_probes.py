@@ -4,8 +4,9 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 
@@ -81,8 +82,13 @@ def test_where_clients_go_through_a_proxy_it_is_looked_at(
 
 
 class _Pages(BaseHTTPRequestHandler):
+    asked: ClassVar[list[str]] = []
+
     def do_GET(self) -> None:
-        self.send_response(200 if self.path == "/ok" else 503)
+        self.asked.append(self.path)
+        self.send_response({"/ok": 200, "/elsewhere": 307}.get(self.path, 503))
+        if self.path == "/elsewhere":
+            self.send_header("Location", "/stolen")
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
@@ -161,6 +167,39 @@ def test_each_check_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     found = look(*(registered(f"m{n}", GPT) for n in range(5)))
     assert len(found) == 6
     assert len(made) == 1
+
+
+def test_nobody_follows_where_an_answer_leads(server: str) -> None:
+    _Pages.asked.clear()
+    found = look(registered("led", {**HTTP, "url": server, "health_url": f"{server}/elsewhere"}))
+    assert found["agent:led"].error is None
+    assert _Pages.asked == ["/elsewhere"]
+
+
+@pytest.mark.parametrize(
+    "drip", [b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 3, b"HTTP/1.1 ", b"X" * 100]
+)
+def test_a_head_that_trickles_holds_nothing_up(drip: bytes) -> None:
+    async def scene() -> list[Probe]:
+        async def trickle(_: Any, writer: asyncio.StreamWriter) -> None:
+            with suppress(OSError):
+                for byte in drip * 1_000:
+                    writer.write(bytes([byte]))
+                    await writer.drain()
+                    await asyncio.sleep(0.02)
+            writer.close()
+
+        server = await asyncio.start_server(trickle, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        threads = threading.active_count()
+        entry = {**HTTP, "url": url, "health_url": url}
+        made = await probe_agents([registered("drips", entry)], timeout_s=0.5, queues=set)
+        assert threading.active_count() <= threads + 1  # whichever imports
+        server.close()
+        return made
+
+    (found,) = asyncio.run(scene())
+    assert found.error is not None
 
 
 def test_silence_is_an_error() -> None:

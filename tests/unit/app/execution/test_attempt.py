@@ -11,7 +11,7 @@ import pytest
 from agents.patterns.plan import Expand, Member
 from app.execution.attempt import Again, Asked, Attempt, Ended, Ending, Left, attempted
 from app.execution.runtime import Active, Runtime
-from app.journal.schema.rows import Claimed, NewStep, Payload
+from app.journal.schema.rows import Claimed, LazyPayload, NewStep
 from celery_agents.contracts.ask import StepOptions
 from celery_agents.contracts.outcome import Answer, Outcome, State, Usage
 from celery_agents.errors import (
@@ -101,14 +101,14 @@ def test_what_may_go_on(runtime: Runtime, what: Any, cancelled: bool, kind: type
 def test_a_payload_is_parsed_once_and_decoded_when_it_is_looked_into(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decoded: list[Payload] = []
-    plain = Payload._all
+    decoded: list[LazyPayload] = []
+    plain = LazyPayload._all
 
-    def looked(self: Payload) -> dict[str, Any]:
+    def looked(self: LazyPayload) -> dict[str, Any]:
         decoded.append(self)
         return plain(self)
 
-    monkeypatch.setattr(Payload, "_all", looked)
+    monkeypatch.setattr(LazyPayload, "_all", looked)
     first = Code(ProviderUnavailableError("down"))  # whose policy is read as well
     ending = tried(runtime, first)
     assert isinstance(ending, Again)
@@ -119,7 +119,7 @@ def test_a_payload_is_parsed_once_and_decoded_when_it_is_looked_into(
 
 @pytest.mark.parametrize("payload", [{"args": [1], "kwargs": {"a": "é"}}, {}, {"args": []}])
 def test_a_payload_is_the_mapping_that_its_text_says(payload: Mapping[str, Any]) -> None:
-    read = Payload(json.dumps(payload))
+    read = LazyPayload(json.dumps(payload))
     assert read == payload
     assert (bool(read), len(read), list(read)) == (bool(payload), len(payload), list(payload))
     assert read.get("args", ()) == payload.get("args", ())

@@ -23,8 +23,8 @@ class Message:
     delivery_info: dict[str, Any] = {}  # noqa: RUF012 - never written
     properties: dict[str, Any] = {}  # noqa: RUF012 - never written
 
-    def __init__(self, task: str = names.ASK) -> None:
-        self.headers = {"id": "s", "task": task, "root_id": "s"}
+    def __init__(self, task: str = names.ASK, **headers: Any) -> None:
+        self.headers = {"id": "s", "task": task, "root_id": "s", **headers}
         self.body = b"[[1], {}, {}]"
         self.payload = [[1], {}, {}]
 
@@ -49,6 +49,24 @@ def test_the_body_travels_decoded(request_of: Any) -> None:
     request = request_of()
     assert request.body == [[1], {}, {}]
     assert (request.content_type, request.content_encoding) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("marks", "shown"),
+    [({}, "***"), ({names.INTAKE: 1}, "hunter2-long"), ({names.JOURNALED: 1}, "hunter2-long")],
+)
+def test_what_another_producer_tells_of_its_arguments_is_redacted(
+    app: Celery, task: Any, marks: dict[str, Any], shown: str
+) -> None:
+    """Ours are redacted where they are sent, and not once more for each message."""
+    told = {"argsrepr": "('password=hunter2-long',)", "kwargsrepr": "{'x': 'token=hunter2-long'}"}
+    message = Message(**told, **marks)
+    request = StepRequest(message, app=app, task=task, hostname="w@here")
+    assert request.argsrepr == f"('password={shown}',)"
+    assert request.kwargsrepr == f"{{'x': 'token={shown}'}}"
+    texts = (str(request.info(safe=True)), repr(request), str(request.request_dict["kwargsrepr"]))
+    assert all(shown in text for text in texts)
+    assert StepRequest(Message(), app=app, task=task, hostname="w@here").argsrepr == ""
 
 
 def test_accepted_is_what_celery_makes_of_it(request_of: Any, app: Celery, task: Any) -> None:

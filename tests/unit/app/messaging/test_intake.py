@@ -160,7 +160,7 @@ def test_the_oldest_come_first_within_the_limit(client: Client, intake: Intake) 
 def test_the_depth_counts_every_priority(client: Client, intake: Intake) -> None:
     for priority in (0, 3, 9, 9):
         client.ask("a", 1, priority=priority)
-    client.cancel("somebody")
+    client.runs.cancel("somebody")
     assert intake.depth("agents") == 4
     assert intake.depth(names.CONTROL_QUEUE) == 1
     assert intake.depth("empty") == 0

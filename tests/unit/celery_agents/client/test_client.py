@@ -123,12 +123,12 @@ def test_what_people_see_is_short_and_redacted(client: Client) -> None:
         (lambda c: c.vote(["a"], 1, priority=10), "priority: "),
         (lambda c: c.map("a", [1], priority="high"), "priority: "),
         (lambda c: c.gather(["a"], 1, priority=True), "priority: "),
-        (lambda c: c.run("a\0"), "id: A zero byte"),
-        (lambda c: c.cancel(7), "id: "),
-        (lambda c: list(c.results("")), "id: "),
-        (lambda c: c.approve("a", float("nan")), "choice: NaN"),
-        (lambda c: c.approve("a\0", "x"), "id: "),
-        (lambda c: c.drop("x" * 156), "id: "),
+        (lambda c: c.runs.handle("a\0"), "id: A zero byte"),
+        (lambda c: c.runs.cancel(7), "id: "),
+        (lambda c: list(c.runs.results("")), "id: "),
+        (lambda c: c.runs.approve("a", float("nan")), "choice: NaN"),
+        (lambda c: c.runs.approve("a\0", "x"), "id: "),
+        (lambda c: c.dead_letters.drop("x" * 156), "id: "),
         (
             lambda c: c.vote(
                 ["a"],
@@ -150,7 +150,7 @@ def test_mistakes_show_at_the_call(client: Client, call: Any, told: str) -> None
 
 def test_the_value_of_a_mistake_is_not_told(client: Client) -> None:
     with pytest.raises(InvalidPayloadError) as error:
-        client.ask("a", 1, timeout_s="hunter2")
+        client.ask("a", 1, timeout_s="hunter2")  # type: ignore[call-overload]  # that is it
     assert "hunter2" not in str(error.value)
 
 
@@ -190,7 +190,7 @@ def test_a_wrong_password_is_told(broker: RedisServer) -> None:
 def test_a_run_by_its_id(redis_url: str) -> None:
     with Client(redis_url) as client:
         run = client.ask("a", 1, id="mine")
-        assert (run.id, client.run("mine").id, repr(run)) == ("mine", "mine", "<Run mine>")
+        assert (run.id, client.runs.handle("mine").id, repr(run)) == ("mine", "mine", "<Run mine>")
         assert not run.ready()
         assert run.outcome() is None
 

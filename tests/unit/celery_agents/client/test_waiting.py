@@ -31,7 +31,7 @@ def store(broker: RedisServer, redis_database: int) -> Iterator[redis.Redis]:
 
 
 def runs_of(client: Client, count: int) -> list[Run]:
-    return [Run(client, f"r{n}") for n in range(count)]
+    return [Run(client.runs, f"r{n}") for n in range(count)]
 
 
 def commands(store: redis.Redis) -> dict[str, int]:
@@ -44,13 +44,13 @@ def commands(store: redis.Redis) -> dict[str, int]:
 def test_values_in_the_order_of_the_runs(client: Client, count: int) -> None:
     for n in reversed(range(count)):
         worker_says(client, f"r{n}", n)
-    assert client.collect(runs_of(client, count), timeout=20) == list(range(count))
+    assert client.runs.collect(runs_of(client, count), timeout=20) == list(range(count))
 
 
 @pytest.mark.parametrize("count", [2, 50])
 def test_runs_come_as_they_end(client: Client, count: int) -> None:
     """The last one that was asked for is the first one to end, then the first one."""
-    seen = client.as_completed(runs_of(client, count), timeout=20)
+    seen = client.runs.as_completed(runs_of(client, count), timeout=20)
     for run_id in (f"r{count - 1}", "r0"):
         threading.Timer(0.1, worker_says, (client, run_id, run_id)).start()
         run = next(seen)
@@ -63,23 +63,23 @@ def test_many_cost_few_commands(client: Client, store: redis.Redis) -> None:
         worker_says(client, f"r{n}", n)
     runs = runs_of(client, 1000)
     before = commands(store)
-    client.collect(runs, timeout=20)
+    client.runs.collect(runs, timeout=20)
     after = commands(store)
     spent = {name: after[name] - before.get(name, 0) for name in after}
     assert spent["mget"] <= 4
     assert spent["subscribe"] <= 3
     assert spent.get("get", 0) == 0
-    client.collect(runs, timeout=0)  # read already
+    client.runs.collect(runs, timeout=0)  # read already
     assert commands(store)["mget"] == after["mget"]
 
 
 def test_one_is_a_single_look_and_a_subscription(client: Client, store: redis.Redis) -> None:
     worker_says(client, "warm", 1)
-    client.run("warm").get(timeout=5)
+    client.runs.handle("warm").get(timeout=5)
     before = commands(store)
     timer = threading.Timer(0.2, worker_says, (client, "r", 5))
     timer.start()
-    assert client.run("r").get(timeout=20) == 5
+    assert client.runs.handle("r").get(timeout=20) == 5
     timer.join()
     after = commands(store)
     assert (after["mget"] - before["mget"], after["subscribe"] - before["subscribe"]) == (1, 1)
@@ -91,22 +91,25 @@ def test_errors_are_raised_or_values(client: Client) -> None:
     worker_says(client, "r1", AgentFailedError("no"), failed)
     runs = runs_of(client, 2)
     with pytest.raises(AgentFailedError, match="no"):
-        client.collect(runs, timeout=20)
-    value, error = client.collect(runs_of(client, 2), timeout=20, return_exceptions=True)
+        client.runs.collect(runs, timeout=20)
+    value, error = client.runs.collect(runs_of(client, 2), timeout=20, return_exceptions=True)
     assert value == 0
     assert isinstance(error, AgentFailedError)
 
 
 def test_values_are_those_of_the_kind_of_run(client: Client) -> None:
     worker_says(client, "r", {"value": 2, "used": ["a"]})
-    (aggregate,) = client.collect([AggregateRun(client, "r")], timeout=20)
+    (aggregate,) = client.runs.collect([AggregateRun(client.runs, "r")], timeout=20)
     assert aggregate.value == 2
 
 
 def test_a_run_twice_and_none_at_all(client: Client) -> None:
     worker_says(client, "r", 5)
-    assert client.collect([client.run("r"), client.run("r")], timeout=20) == [5, 5]
-    assert client.collect([]) == []
+    assert client.runs.collect([client.runs.handle("r"), client.runs.handle("r")], timeout=20) == [
+        5,
+        5,
+    ]
+    assert client.runs.collect([]) == []
 
 
 def test_what_came_in_time_is_known(client: Client) -> None:
@@ -114,7 +117,7 @@ def test_what_came_in_time_is_known(client: Client) -> None:
     runs = runs_of(client, 3)
     seen = []
     with pytest.raises(ResultTimeoutError, match=r"2 of 3 runs within 0\.1 s. They go on"):
-        seen += [run.id for run in client.as_completed(runs, timeout=0.1)]
+        seen += [run.id for run in client.runs.as_completed(runs, timeout=0.1)]
     assert [run.known for run in runs] == [False, True, False]
 
 
@@ -124,11 +127,11 @@ def test_a_result_that_was_not_heard_is_looked_for(client: Client, store: redis.
     key = client.celery.backend.get_key_for_task("r")
     raw = store.getdel(key)
     threading.Timer(0.2, store.set, (key, raw)).start()
-    assert client.run("r").get(timeout=20) == 5
+    assert client.runs.handle("r").get(timeout=20) == 5
 
 
 def test_the_broker_is_away_for_a_moment(client: Client, broker: RedisServer) -> None:
-    run = client.run("r")
+    run = client.runs.handle("r")
     threading.Timer(0.2, broker.stop).start()
     threading.Timer(1.0, broker.start).start()
     threading.Timer(3.0, worker_says, (client, "r", 5)).start()
@@ -142,22 +145,24 @@ def test_runs_that_nobody_takes_are_sent_again(
     runs = client.ask.many("a", range(NEAR + 2), priority=0)
     store.delete("agents")
     with pytest.raises(ResultTimeoutError):
-        client.collect(runs, timeout=0.35)
+        client.runs.collect(runs, timeout=0.35)
     assert store.llen("agents") == NEAR  # the oldest
 
 
 def test_results_kept_elsewhere_are_read_by_celery(redis_url: str) -> None:
     with Client(redis_url, result_url="cache+memory://") as client:
         client.celery.backend.store_result("r0", 1, "SUCCESS")
-        assert client.collect([client.run("r0")], timeout=5) == [1]
+        assert client.runs.collect([client.runs.handle("r0")], timeout=5) == [1]
         with pytest.raises(ResultTimeoutError, match="r1"):
-            client.run("r1").get(timeout=0.01)
+            client.runs.handle("r1").get(timeout=0.01)
 
 
 def test_threads_wait_at_the_same_time(client: Client) -> None:
     found: list[int] = []
     threads = [
-        threading.Thread(target=lambda n=n: found.append(client.run(f"r{n}").get(timeout=20)))
+        threading.Thread(
+            target=lambda n=n: found.append(client.runs.handle(f"r{n}").get(timeout=20))
+        )
         for n in range(10)
     ]
     for thread in threads:
@@ -173,4 +178,4 @@ def test_threads_wait_at_the_same_time(client: Client) -> None:
 def test_a_task_does_not_wait_for_another(client: Client) -> None:
     """As Celery's own: a worker whose tasks wait for each other stands still."""
     with denied_join_result(), pytest.raises(RuntimeError, match="within a task"):
-        client.run("r").get(timeout=1)
+        client.runs.handle("r").get(timeout=1)

@@ -200,7 +200,7 @@ def test_a_result_of_another_call_is_not_this_ones(client: Client, store: redis.
     for asked, refused in (("another", True), (run.message.fingerprint, False), (None, False)):  # type: ignore[union-attr]
         meta = {"status": "SUCCESS", "result": 7, "task_id": "chosen", names.PAYLOAD: asked}
         store.set("celery-task-meta-chosen", json.dumps({k: v for k, v in meta.items() if v}))
-        mine = Run(client, "chosen", run.message)
+        mine = Run(client.runs, "chosen", run.message)
         if not refused:
             assert mine.get(timeout=5) == 7
             continue
@@ -212,9 +212,9 @@ def test_a_result_of_another_call_is_not_this_ones(client: Client, store: redis.
         for look in looks:
             with pytest.raises(IdInUseError, match="chosen"):
                 look(mine)
-        (found,) = client.collect([mine], timeout=5, return_exceptions=True)
+        (found,) = client.runs.collect([mine], timeout=5, return_exceptions=True)
         assert isinstance(found, IdInUseError)
-        assert client.run("chosen").get(timeout=5) == 7  # whoever asks for the run gets it
+        assert client.runs.handle("chosen").get(timeout=5) == 7  # whoever asks for the run gets it
 
 
 async def _await(run: Run) -> Any:
@@ -227,6 +227,8 @@ def test_a_result_that_kombu_cannot_read(client: Client, store: redis.Redis) -> 
     for run_id, value in (("a", odd), ("b", 2)):
         meta = {"status": "SUCCESS", "result": value, "task_id": run_id}
         store.set(f"celery-task-meta-{run_id}", json.dumps(meta))
-    found, other = client.collect([client.run("a"), client.run("b")], timeout=5)
+    found, other = client.runs.collect(
+        [client.runs.handle("a"), client.runs.handle("b")], timeout=5
+    )
     assert other == 2
     assert found == odd or "__type__ and __value__" in repr(found)  # where a worker's app is loaded

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from sqlalchemy import insert
 
@@ -9,7 +11,7 @@ from app.journal.schema.engine import now
 from app.journal.schema.models import Call
 from app.journal.schema.rows import Claimed
 from app.journal.steps.calls import Begun, FinishCall
-from app.journal.steps.finishes import FinishStep, PostponeStep
+from app.journal.steps.finishes import FinishStep, PostponeStep, Settle
 from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, Usage
 from tests.unit.app.journal.support import (
     DONE,
@@ -23,6 +25,8 @@ from tests.unit.app.journal.support import (
     plan,
     step,
 )
+
+FOLLOWING = {"chain": [{"task": "agents.ask", "args": [], "kwargs": {}}]}
 
 
 @pytest.mark.parametrize("outcome", [DONE, FAILED], ids=["succeeded", "failed"])
@@ -104,6 +108,23 @@ def test_a_settled_step(world: World, journal: Journal) -> None:
     journal.settle("s", 1).result(SOON)
     assert world.row("s").settled
     journal.settle("unheard of", 1).result(SOON)  # a message whose row was never made
+
+
+@pytest.mark.parametrize(("outcome", "kept"), [(DONE, None), (FAILED, FOLLOWING)])
+@pytest.mark.parametrize("lone", [True, False])
+def test_what_followed_a_settled_step_stands_in_the_next_row(
+    world: World, journal: Journal, outcome: Outcome, kept: Any, lone: bool
+) -> None:
+    """One that failed may be requeued, and then goes on with it."""
+    for name in ("s", "t"):
+        journal.finish(claimed(journal, name, step(name, envelope=FOLLOWING)), outcome).result(SOON)
+        assert world.row(name).envelope == FOLLOWING
+    if lone:
+        journal.settle("s", 1).result(SOON)
+    else:
+        batch(journal, Settle("s", 1), Settle("t", None))
+        assert world.row("t").envelope == kept
+    assert world.row("s").envelope == kept
 
 
 def test_members_have_no_successors_of_their_own(world: World, journal: Journal) -> None:

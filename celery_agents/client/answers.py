@@ -1,0 +1,58 @@
+"""Answers of a type: its JSON Schema for the agent, its instances for whoever asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Generic, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+from pydantic_core import SchemaError
+
+from celery_agents.contracts.base import mistakes
+from celery_agents.errors import BadAnswerError, InvalidPayloadError
+from celery_agents.wire.messages import to_json
+
+T = TypeVar("T")
+
+
+class AnswerType(Generic[T]):
+    """A pydantic model, or any other type that pydantic reads, for an answer.
+
+    Raises:
+        InvalidPayloadError: pydantic cannot read it, or it has no JSON Schema.
+    """
+
+    def __init__(self, kind: type[T]) -> None:
+        self._name = getattr(kind, "__name__", str(kind))
+        try:
+            self._adapter = TypeAdapter(kind)
+            self.schema: dict[str, Any] = self._adapter.json_schema()
+        except (PydanticUserError, SchemaError, TypeError) as error:
+            why = str(error).split("\n", 1)[0]
+            raise InvalidPayloadError(f"answer: it is no type for an answer: {why}") from None
+
+    def read(self, value: Any) -> T:
+        """The instance that an answer stands for.
+
+        Raises:
+            BadAnswerError: it stands for none; places and reasons are told, not the value.
+        """
+        try:
+            return self._adapter.validate_json(to_json(value))
+        except ValidationError as error:
+            told = "; ".join(f"{place}: {why}" for place, why in mistakes(error)[:5])
+            raise BadAnswerError(f"The answer is no {self._name}: {told}") from None
+
+
+_made: Callable[[Any], AnswerType[Any]] = lru_cache(maxsize=256)(AnswerType)
+
+
+def answer_type(kind: type[T]) -> AnswerType[T]:
+    """The same as :class:`AnswerType`, made once for each type."""
+    try:
+        hash(kind)
+    except TypeError:  # a JSON Schema, for one, which is no type
+        return AnswerType(kind)
+    return _made(kind)

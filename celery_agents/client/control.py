@@ -1,0 +1,25 @@
+"""Questions that a worker answers beside its work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery_agents import names
+from celery_agents.client.connection import Connection
+from celery_agents.client.run import Reader, Run
+from celery_agents.contracts.base import JsonValue
+
+
+class Control:
+    """Sends the service's control tasks, whose answers are read as those of runs are."""
+
+    def __init__(self, connection: Connection, reader: Reader) -> None:
+        self._connection = connection
+        self._reader = reader
+
+    def ask(self, task: str, *args: JsonValue, recorded: bool = False) -> Run[Any]:
+        """Send one; a question may be lost, unless it is ``recorded``."""
+        draft = self._connection.draft(task, {}, queue=names.CONTROL_QUEUE, recorded=recorded)
+        message = draft.message([*args])
+        self._connection.publish([message])
+        return Run(self._reader, message.id, message)

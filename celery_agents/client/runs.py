@@ -1,0 +1,165 @@
+"""``agents.runs``: runs that were enqueued, by their ids or their handles."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal, TypeVar, overload
+
+from celery.result import AsyncResult
+from kombu.exceptions import OperationalError
+
+from celery_agents import names
+from celery_agents.client.answers import answer_type
+from celery_agents.client.connection import Connection
+from celery_agents.client.control import Control
+from celery_agents.client.run import Run
+from celery_agents.client.waiting import Awaited, Waiting, one_by_one
+from celery_agents.contracts.base import JsonValue, id_of
+from celery_agents.contracts.outcome import Outcome
+from celery_agents.errors import InvalidPayloadError
+from celery_agents.noted import noting
+from celery_agents.values import problem
+from celery_agents.wire import cancelling
+from celery_agents.wire.results import Backend
+
+log = logging.getLogger(__name__)
+A = TypeVar("A", bound=Awaited)
+T = TypeVar("T")
+
+
+class Runs:
+    """Looks at runs, waits for them, stops them."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._celery = connection.celery
+        self._waiting = Waiting(connection.celery, connection.publish)
+        self._control = Control(connection, self)
+
+    @overload
+    def handle(self, run_id: str) -> Run[Any]: ...
+    @overload
+    def handle(self, run_id: str, answer: type[T]) -> Run[T]: ...
+    def handle(self, run_id: str, answer: type[Any] | None = None) -> Run[Any]:
+        """The handle of a run that was enqueued before. Nothing is looked up.
+
+        Its value is read as ``answer``: :class:`Decision` of a vote, or a type of your own.
+
+        Raises:
+            InvalidPayloadError: it is no id.
+        """
+        return Run(self, id_of(run_id), answer=None if answer is None else answer_type(answer))
+
+    def as_completed(self, runs: Iterable[A], *, timeout: float | None = None) -> Iterator[A]:
+        """Runs as they end, in few round trips; their ``get`` then returns, or raises, at once.
+
+        Raises:
+            ResultTimeoutError: not all ended within ``timeout`` seconds; they go on.
+        """
+        if isinstance(self._celery.backend, Backend):
+            return self._waiting.as_completed(runs, timeout)
+        return one_by_one(runs, timeout)  # results are kept elsewhere than in Redis
+
+    @overload
+    def collect(
+        self,
+        runs: Iterable[Run[T]],
+        *,
+        timeout: float | None = None,
+        return_exceptions: Literal[False] = False,
+    ) -> list[T]: ...
+    @overload
+    def collect(
+        self, runs: Iterable[Run[T]], *, timeout: float | None = None, return_exceptions: bool
+    ) -> list[T | Exception]: ...
+    def collect(
+        self,
+        runs: Iterable[Run[Any]],
+        *,
+        timeout: float | None = None,
+        return_exceptions: bool = False,
+    ) -> list[Any]:
+        """The values of many runs, in the order of the runs.
+
+        With ``return_exceptions``, as in asyncio's ``gather``, errors stand among the values
+        instead of the first one being raised.
+
+        Raises:
+            ResultTimeoutError: not all ended within ``timeout`` seconds; they go on.
+            AgentsError: a run failed; the others go on.
+        """
+        runs = [*runs]
+        values: dict[str, Any] = {}
+        for run in self.as_completed(runs, timeout=timeout):
+            try:
+                values[run.id] = run.get()
+            except Exception as error:
+                if not return_exceptions:
+                    raise
+                values[run.id] = error
+        return [values[run.id] for run in runs]
+
+    def status(self, run_id: str, *, timeout: float = 10.0) -> dict[str, Any] | None:
+        """A run as a tree of steps, read from the journal by a worker; None when unknown."""
+        asked = self._control.ask(names.STATUS, id_of(run_id))
+        found: dict[str, Any] | None = asked.get(timeout=timeout)
+        return found
+
+    def known(self, run_id: str, *, timeout: float = 10.0) -> bool:
+        """Whether there is such a run: by Redis, else by the journal, which a worker reads.
+
+        Nobody knows of a message that plain Celery sent, before a worker takes it.
+        """
+        found = any(self._connection.in_redis(id_of(run_id)))
+        return found or self.status(run_id, timeout=timeout) is not None
+
+    def results(self, run_id: str, *, timeout: float = 10.0) -> Iterator[tuple[int, Outcome]]:
+        """See :meth:`MapRun.results`."""
+        after: int | None = -1
+        while after is not None:
+            asked = self._control.ask(names.RESULTS, id_of(run_id), after)
+            page: dict[str, Any] = asked.get(timeout=timeout)
+            asked.forget()
+            for index, outcome in page["outcomes"]:
+                yield index, Outcome.model_validate(outcome)
+            after = page["more"]
+
+    def cancel(self, run_id: str) -> None:
+        """Ask for a run to be cancelled, with all its steps; holds even before it began."""
+        run_id = id_of(run_id)
+        self._control.ask(names.CANCEL, run_id, recorded=True)  # while no worker is up, too
+        # At once, where all slots are taken.
+        text = "Workers hear of a cancellation when a slot is free"
+        failing = noting(log, "cancel_broadcast", text, OperationalError, OSError)
+        with failing, self._celery.producer_or_acquire() as producer:
+            cancelling.tell(producer, {cancelling.RUN: run_id})
+
+    def approve(self, run_id: str, choice: JsonValue, *, timeout: float = 10.0) -> None:
+        """Answer a run that waits for a person; ``choice`` is an option, or {"option", "reason"}.
+
+        Raises:
+            InvalidPayloadError: nothing waits there, or the choice is not one of the options.
+        """
+        if (wrong := problem(choice)) is not None:
+            raise InvalidPayloadError(f"choice: {wrong}.")
+        self._control.ask(names.APPROVE, id_of(run_id), choice).get(timeout=timeout)
+
+    # What runs read with (:class:`celery_agents.client.run.Reader`).
+
+    def result(self, run_id: str) -> AsyncResult:
+        """Celery's own handle of a run."""
+        return AsyncResult(run_id, app=self._celery)
+
+    def wait(self, runs: Iterable[Run[Any]], timeout: float | None) -> None:
+        """Wait until all have ended, one way or the other."""
+        for _ in self.as_completed(runs, timeout=timeout):
+            pass
+
+    def wake(self, runs: Sequence[Run[Any]]) -> None:
+        """Send messages of runs again, which may have been lost."""
+        self._waiting.wake(runs)
+
+    def close(self) -> None:
+        """Close the connections on which threads have listened."""
+        self._waiting.close()

@@ -1,0 +1,120 @@
+"""A verb of the client: it validates what is asked for, composes messages and sends them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
+
+from celery import Signature
+
+from celery_agents.client.answers import AnswerType, answer_type
+from celery_agents.client.connection import Connection
+from celery_agents.client.run import Reader, Run
+from celery_agents.contracts.ask import StepOptions
+from celery_agents.contracts.base import JsonValue, id_of
+from celery_agents.errors import InvalidPayloadError
+from celery_agents.transport import PRIORITY_STEPS
+from celery_agents.values import problem
+from celery_agents.wire.messages import Draft, Message
+
+R = TypeVar("R", bound=Run[Any])
+
+
+class Verb(Generic[R]):
+    """What all verbs do: validate, compose, send.
+
+    Options are validated here, so that a mistake shows at the call and not in a worker.
+    """
+
+    #: Options that are not the payload's.
+    own: ClassVar[tuple[str, ...]] = ("id", "priority")
+
+    def __init__(
+        self,
+        connection: Connection,
+        reader: Reader,
+        task: str,
+        request: type[StepOptions],
+        run: type[R],
+    ) -> None:
+        self._connection = connection
+        self._reader = reader
+        self._task = task
+        self._request = request
+        self._run = run
+
+    def _enqueue(self, value: JsonValue, options: dict[str, Any]) -> R:
+        return self._enqueue_many([value], options)[0]
+
+    def _enqueue_many(self, values: Iterable[JsonValue], options: dict[str, Any]) -> list[R]:
+        answer = self._typed(options)
+        messages = self._composed(values, options)
+        if messages and messages[0].known_as is not None:  # its id was chosen
+            self._connection.refuse_other(messages[0])
+        self._connection.publish(messages)
+        return self._runs(messages, answer)
+
+    async def _enqueue_async(self, value: JsonValue, options: dict[str, Any]) -> R:
+        return (await self._enqueue_many_async([value], options))[0]
+
+    async def _enqueue_many_async(
+        self, values: Iterable[JsonValue], options: dict[str, Any]
+    ) -> list[R]:
+        answer = self._typed(options)
+        messages = self._composed(values, options)
+        if messages and messages[0].known_as is not None:
+            await self._connection.refuse_other_async(messages[0])
+        await self._connection.publish_async(messages)
+        return self._runs(messages, answer)
+
+    def _typed(self, options: dict[str, Any]) -> AnswerType[Any] | None:
+        """The type of the answer, whose schema takes its place among the options."""
+        if isinstance(options.get("answer_schema"), type):
+            raise InvalidPayloadError("answer_schema: it is a JSON Schema; give a type as answer=.")
+        if "answer" not in self.own or (kind := options.pop("answer", None)) is None:
+            return None
+        if options.get("answer_schema") is not None:
+            raise InvalidPayloadError("answer: its schema is the answer_schema; give one of them.")
+        found = answer_type(kind)
+        options["answer_schema"] = found.schema
+        return found
+
+    def _runs(self, messages: Iterable[Message], answer: AnswerType[Any] | None) -> list[R]:
+        return [self._run(self._reader, message.id, message, answer) for message in messages]
+
+    def _composed(self, values: Iterable[JsonValue], options: dict[str, Any]) -> list[Message]:
+        messages = [*self._messages(([value] for value in values), options)]
+        if len(messages) > 1 and messages[0].known_as is not None:
+            raise InvalidPayloadError("One id cannot be that of many runs.")
+        return messages
+
+    def _messages(
+        self, inputs: Iterable[list[JsonValue]], options: dict[str, Any]
+    ) -> Iterator[Message]:
+        run_id = options.pop("id", None)
+        if run_id is not None:
+            run_id = id_of(run_id)
+        priority = options.pop("priority", None)
+        about: dict[str, Any] = {} if priority is None else {"priority": _priority_of(priority)}
+        given = {k: v for k, v in options.items() if v is not None}
+        draft: Draft | None = None
+        for args in inputs:
+            if draft is None:  # the options are the same for all
+                request = self._request.from_message(args, given, names=self.own)
+                request.within(self._connection.ballots_max)
+                draft = self._connection.draft(self._task, request.message_options(), **about)
+            elif problem(args[0]) is not None:
+                self._request.from_message(args, given)
+            yield draft.message(args, run_id)
+
+    def _signature(self, args: Sequence[JsonValue], options: dict[str, Any]) -> Signature:
+        self._typed(options)
+        (message,) = self._messages([[*args]], options)
+        signature = message.signature(self._connection.celery)
+        return signature if message.known_as is None else signature.set(task_id=message.id)
+
+
+def _priority_of(value: object) -> int:
+    if type(value) is not int or value not in PRIORITY_STEPS:
+        raise InvalidPayloadError("priority: it is a number from 0 (first) to 9 (last).")
+    return value

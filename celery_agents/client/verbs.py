@@ -1,0 +1,398 @@
+"""The client's verbs: each is called to enqueue a run, and has twins.
+
+``verb.many`` enqueues many runs, ``await verb.aio`` and ``await verb.aio_many`` do it on the
+running event loop, and ``verb.s`` makes a signature for Celery's canvas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar, overload
+
+from celery import Signature
+from typing_extensions import Unpack
+
+from celery_agents.client.options import (
+    AskOptions,
+    FallbackOptions,
+    GatherOptions,
+    GivenCandidates,
+    GivenVoters,
+    MapOptions,
+    VoteOptions,
+)
+from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
+from celery_agents.client.verb import Verb
+from celery_agents.contracts.base import JsonValue
+from celery_agents.errors import PayloadTooLargeError
+from celery_agents.wire.messages import Message
+
+T = TypeVar("T")
+
+
+class AskVerb(Verb[Run[Any]]):
+    """``agents.ask(agent, input)``: one agent's turn."""
+
+    own = (*Verb.own, "answer")
+
+    @overload
+    def __call__(
+        self,
+        agent: str,
+        input: JsonValue,
+        *,
+        answer: type[T],
+        **options: Unpack[AskOptions],
+    ) -> Run[T]: ...
+    @overload
+    def __call__(
+        self,
+        agent: str,
+        input: JsonValue,
+        **options: Unpack[AskOptions],
+    ) -> Run[Any]: ...
+    def __call__(
+        self,
+        agent: str,
+        input: JsonValue,  # noqa: A002
+        *,
+        answer: type[Any] | None = None,
+        **options: Unpack[AskOptions],
+    ) -> Run[Any]:
+        """Ask an agent.
+
+        Args:
+            agent: its name in the workers' registry.
+            input: any JSON value; for a language model a text.
+            answer: a pydantic model, or another type that pydantic reads: a model has to answer
+                by its JSON Schema, and the run's value is an instance.
+            options: ``timeout_s`` (one attempt), ``deadline_s`` (all of them), ``retry`` (a
+                RetryPolicy), ``instructions``, ``choices``, ``answer_schema``, ``when_open``,
+                ``compensation``, ``priority`` (0 first to 9) and ``id``.
+
+        Raises:
+            InvalidPayloadError, PayloadTooLargeError, BrokerUnavailableError
+        """
+        given = {**options, "agent": agent, "answer": answer}
+        return self._enqueue(input, given)
+
+    @overload
+    def many(
+        self,
+        agent: str,
+        inputs: Iterable[JsonValue],
+        *,
+        answer: type[T],
+        **options: Unpack[AskOptions],
+    ) -> list[Run[T]]: ...
+    @overload
+    def many(
+        self, agent: str, inputs: Iterable[JsonValue], **options: Unpack[AskOptions]
+    ) -> list[Run[Any]]: ...
+    def many(
+        self,
+        agent: str,
+        inputs: Iterable[JsonValue],
+        *,
+        answer: type[Any] | None = None,
+        **options: Unpack[AskOptions],
+    ) -> list[Run[Any]]:
+        """Ask an agent about many inputs, in few writes to the broker."""
+        given = {**options, "agent": agent, "answer": answer}
+        return self._enqueue_many(inputs, given)
+
+    @overload
+    async def aio(
+        self,
+        agent: str,
+        input: JsonValue,
+        *,
+        answer: type[T],
+        **options: Unpack[AskOptions],
+    ) -> Run[T]: ...
+    @overload
+    async def aio(
+        self,
+        agent: str,
+        input: JsonValue,
+        **options: Unpack[AskOptions],
+    ) -> Run[Any]: ...
+    async def aio(
+        self,
+        agent: str,
+        input: JsonValue,  # noqa: A002
+        *,
+        answer: type[Any] | None = None,
+        **options: Unpack[AskOptions],
+    ) -> Run[Any]:
+        """Ask an agent, without blocking the running event loop."""
+        given = {**options, "agent": agent, "answer": answer}
+        return await self._enqueue_async(input, given)
+
+    @overload
+    async def aio_many(
+        self,
+        agent: str,
+        inputs: Iterable[JsonValue],
+        *,
+        answer: type[T],
+        **options: Unpack[AskOptions],
+    ) -> list[Run[T]]: ...
+    @overload
+    async def aio_many(
+        self, agent: str, inputs: Iterable[JsonValue], **options: Unpack[AskOptions]
+    ) -> list[Run[Any]]: ...
+    async def aio_many(
+        self,
+        agent: str,
+        inputs: Iterable[JsonValue],
+        *,
+        answer: type[Any] | None = None,
+        **options: Unpack[AskOptions],
+    ) -> list[Run[Any]]:
+        """Ask an agent about many inputs, without blocking the running event loop."""
+        given = {**options, "agent": agent, "answer": answer}
+        return await self._enqueue_many_async(inputs, given)
+
+    def s(
+        self,
+        agent: str,
+        *input: JsonValue,  # noqa: A002
+        answer: type[Any] | None = None,
+        **options: Unpack[AskOptions],
+    ) -> Signature:
+        """A signature; in a chain the previous result is the input, and the next one gets JSON."""
+        return self._signature(input, {**options, "agent": agent, "answer": answer})
+
+
+class FallbackVerb(Verb[Run[Any]]):
+    """``agents.fallback(candidates, input)``: the first candidate that answers."""
+
+    own = (*Verb.own, "answer")
+
+    @overload
+    def __call__(
+        self,
+        candidates: GivenCandidates,
+        input: JsonValue,
+        *,
+        answer: type[T],
+        **options: Unpack[FallbackOptions],
+    ) -> Run[T]: ...
+    @overload
+    def __call__(
+        self,
+        candidates: GivenCandidates,
+        input: JsonValue,
+        **options: Unpack[FallbackOptions],
+    ) -> Run[Any]: ...
+    def __call__(
+        self,
+        candidates: GivenCandidates,
+        input: JsonValue,  # noqa: A002
+        *,
+        answer: type[Any] | None = None,
+        **options: Unpack[FallbackOptions],
+    ) -> Run[Any]:
+        """Ask candidates (names or Candidate) by ``strategy`` until one answers.
+
+        ``answer`` is as of ``ask``.
+        """
+        given = {**options, "candidates": candidates, "answer": answer}
+        return self._enqueue(input, given)
+
+    @overload
+    def many(
+        self,
+        candidates: GivenCandidates,
+        inputs: Iterable[JsonValue],
+        *,
+        answer: type[T],
+        **options: Unpack[FallbackOptions],
+    ) -> list[Run[T]]: ...
+    @overload
+    def many(
+        self,
+        candidates: GivenCandidates,
+        inputs: Iterable[JsonValue],
+        **options: Unpack[FallbackOptions],
+    ) -> list[Run[Any]]: ...
+    def many(
+        self,
+        candidates: GivenCandidates,
+        inputs: Iterable[JsonValue],
+        *,
+        answer: type[Any] | None = None,
+        **options: Unpack[FallbackOptions],
+    ) -> list[Run[Any]]:
+        """One chain over each of many inputs."""
+        given = {**options, "candidates": candidates, "answer": answer}
+        return self._enqueue_many(inputs, given)
+
+    @overload
+    async def aio(
+        self,
+        candidates: GivenCandidates,
+        input: JsonValue,
+        *,
+        answer: type[T],
+        **options: Unpack[FallbackOptions],
+    ) -> Run[T]: ...
+    @overload
+    async def aio(
+        self,
+        candidates: GivenCandidates,
+        input: JsonValue,
+        **options: Unpack[FallbackOptions],
+    ) -> Run[Any]: ...
+    async def aio(
+        self,
+        candidates: GivenCandidates,
+        input: JsonValue,  # noqa: A002
+        *,
+        answer: type[Any] | None = None,
+        **options: Unpack[FallbackOptions],
+    ) -> Run[Any]:
+        """As the call, without blocking the running event loop."""
+        given = {**options, "candidates": candidates, "answer": answer}
+        return await self._enqueue_async(input, given)
+
+    @overload
+    async def aio_many(
+        self,
+        candidates: GivenCandidates,
+        inputs: Iterable[JsonValue],
+        *,
+        answer: type[T],
+        **options: Unpack[FallbackOptions],
+    ) -> list[Run[T]]: ...
+    @overload
+    async def aio_many(
+        self,
+        candidates: GivenCandidates,
+        inputs: Iterable[JsonValue],
+        **options: Unpack[FallbackOptions],
+    ) -> list[Run[Any]]: ...
+    async def aio_many(
+        self,
+        candidates: GivenCandidates,
+        inputs: Iterable[JsonValue],
+        *,
+        answer: type[Any] | None = None,
+        **options: Unpack[FallbackOptions],
+    ) -> list[Run[Any]]:
+        """One chain over each of many inputs, without blocking the running event loop."""
+        given = {**options, "candidates": candidates, "answer": answer}
+        return await self._enqueue_many_async(inputs, given)
+
+    def s(
+        self,
+        candidates: GivenCandidates,
+        *input: JsonValue,  # noqa: A002
+        answer: type[Any] | None = None,
+        **options: Unpack[FallbackOptions],
+    ) -> Signature:
+        """A signature; in a chain the previous result is the input, and the next one gets JSON."""
+        return self._signature(input, {**options, "candidates": candidates, "answer": answer})
+
+
+class VoteVerb(Verb[DecisionRun]):
+    """``agents.vote(voters, question)``: many agents, one decision."""
+
+    def __call__(
+        self, voters: GivenVoters, question: JsonValue, **options: Unpack[VoteOptions]
+    ) -> DecisionRun:
+        """Put a question to voters (names or Voter); see VotePolicy for the options."""
+        return self._enqueue(question, {**options, "voters": voters})
+
+    def many(
+        self, voters: GivenVoters, questions: Iterable[JsonValue], **options: Unpack[VoteOptions]
+    ) -> list[DecisionRun]:
+        """The same panel on each of many questions."""
+        return self._enqueue_many(questions, {**options, "voters": voters})
+
+    async def aio(
+        self, voters: GivenVoters, question: JsonValue, **options: Unpack[VoteOptions]
+    ) -> DecisionRun:
+        """As the call, without blocking the running event loop."""
+        return await self._enqueue_async(question, {**options, "voters": voters})
+
+    async def aio_many(
+        self, voters: GivenVoters, questions: Iterable[JsonValue], **options: Unpack[VoteOptions]
+    ) -> list[DecisionRun]:
+        """The same panel on each of many questions, without blocking the running event loop."""
+        return await self._enqueue_many_async(questions, {**options, "voters": voters})
+
+    def s(
+        self, voters: GivenVoters, *question: JsonValue, **options: Unpack[VoteOptions]
+    ) -> Signature:
+        """A signature; in a chain the previous result is the question."""
+        return self._signature(question, {**options, "voters": voters})
+
+
+class GatherVerb(Verb[AggregateRun]):
+    """``agents.gather(agents, input)``: many agents' answers made one value."""
+
+    def __call__(
+        self,
+        agents: GivenVoters,
+        input: JsonValue,  # noqa: A002
+        **options: Unpack[GatherOptions],
+    ) -> AggregateRun:
+        """Ask agents (names or Voter) and aggregate their answers by ``how``; see Gather."""
+        return self._enqueue(input, {**options, "agents": agents})
+
+    async def aio(
+        self,
+        agents: GivenVoters,
+        input: JsonValue,  # noqa: A002
+        **options: Unpack[GatherOptions],
+    ) -> AggregateRun:
+        """As the call, without blocking the running event loop."""
+        return await self._enqueue_async(input, {**options, "agents": agents})
+
+    def s(
+        self,
+        agents: GivenVoters,
+        *input: JsonValue,  # noqa: A002
+        **options: Unpack[GatherOptions],
+    ) -> Signature:
+        """A signature; in a chain the previous result is the input."""
+        return self._signature(input, {**options, "agents": agents})
+
+
+class MapVerb(Verb[MapRun]):
+    """``agents.map(agent, inputs)``: one agent over many inputs, with a join."""
+
+    def __call__(
+        self, agent: str, inputs: Iterable[JsonValue], **options: Unpack[MapOptions]
+    ) -> MapRun:
+        """Ask an agent about each input, all in one run; see Map for the options.
+
+        Raises:
+            PayloadTooLargeError: the inputs are too big for one message.
+        """
+        return self._enqueue([*inputs], {**options, "agent": agent})
+
+    async def aio(
+        self, agent: str, inputs: Iterable[JsonValue], **options: Unpack[MapOptions]
+    ) -> MapRun:
+        """As the call, without blocking the running event loop."""
+        return await self._enqueue_async([*inputs], {**options, "agent": agent})
+
+    def s(
+        self, agent: str, *inputs: Iterable[JsonValue], **options: Unpack[MapOptions]
+    ) -> Signature:
+        """A signature; in a chain the previous result is the list of inputs."""
+        return self._signature([[*given] for given in inputs], {**options, "agent": agent})
+
+    def _messages(
+        self, inputs: Iterable[list[JsonValue]], options: dict[str, Any]
+    ) -> Iterator[Message]:
+        try:
+            yield from super()._messages(inputs, options)
+        except PayloadTooLargeError as error:
+            raise PayloadTooLargeError(
+                f"{error} All inputs of a map travel in one message: make several maps of them, "
+                "or keep big inputs elsewhere and map over their ids."
+            ) from None

@@ -1,0 +1,52 @@
+"""What nobody should send: workers stay up, and whoever stands by is served."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from celery_agents import RetryPolicy
+from celery_agents.errors import StepDeadError
+from tests.integration.harness import SOON_S, Stack, eventually, lines
+from tests.support.raw_messages import raw_message
+
+#: Raw messages of one test, from seeds of their own.
+MESSAGES = 400
+
+
+def test_what_computes_on_the_loop_ends_as_a_dead_letter(fast: Stack, tmp_path: Path) -> None:
+    workers = [fast.worker(env={"AGENTS_LEASE_S": "3"}) for _ in range(2)]
+    began = tmp_path / "began"
+    order = {"path": str(began), "seconds": 60}
+    run = fast.client.ask("computes", order, retry=RetryPolicy(max_attempts=2))
+    served = 0
+    while fast.state(run.id) != "dead":
+        assert fast.client.ask("noop", served).get(timeout=SOON_S) == served
+        served += 1
+        time.sleep(0.05)
+        assert served < 2_000
+    with pytest.raises(StepDeadError, match="Given up after 2 attempts"):
+        run.get(timeout=SOON_S)
+    assert len(lines(began)) == 2
+    assert served >= 4  # what the other worker took
+    assert [letter["id"] for letter in fast.client.dead_letters()] == [run.id]
+    assert all(worker.running for worker in workers)
+
+
+def test_raw_messages_of_any_shape(fast: Stack) -> None:
+    worker = fast.worker()
+    queue = "agents"
+    for seed in range(MESSAGES):
+        raw = raw_message(random.Random(seed))
+        fast.redis.execute_command("LPUSH", queue, raw)
+        if seed % 40 == 0:
+            began = time.monotonic()
+            assert fast.client.ask("noop", seed).get(timeout=SOON_S) == seed
+            assert time.monotonic() - began < SOON_S / 2
+    eventually(lambda: fast.depth() == 0 and fast.unacked() == 0)
+    assert worker.running
+    assert fast.client.ask("noop", "still").get(timeout=SOON_S) == "still"
+    assert len(fast.client.dead_letters(limit=1_000)) > MESSAGES / 4

@@ -1,0 +1,107 @@
+"""Calls of the client for a type checker; nobody runs them.
+
+A line that ends in ``# wrong`` is one that a checker has to refuse, and no other line is.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, assert_type
+
+from pydantic import BaseModel
+
+from celery_agents import (
+    Aggregate,
+    Candidate,
+    Client,
+    Decision,
+    DecisionRun,
+    MapResult,
+    RetryPolicy,
+    Run,
+    Voter,
+    agent,
+)
+from celery_agents.client.options import VoteOptions
+
+
+class Invoice(BaseModel):
+    """An answer."""
+
+    total: float
+
+
+@agent(effects="pure")
+def shout(text: str) -> str:
+    """Say it louder."""
+    return text.upper()
+
+
+def right(agents: Client, names: list[str]) -> None:
+    """All of these are served."""
+    retry = RetryPolicy(max_attempts=2)
+    assert_type(agents.ask("gpt", "x", retry=retry, timeout_s=5, id=uuid.uuid4()).get(), Any)
+    assert_type(agents.ask("gpt", "x", retry={"max_attempts": 2}, answer_schema={}), Run[Any])
+    assert_type(agents.ask("gpt", "x", answer=Invoice), Run[Invoice])
+    assert_type(agents.ask("gpt", "x", answer=Invoice, priority=1).get().total, float)
+    assert_type(agents.ask.many("gpt", ["x"], answer=Invoice)[0].get(timeout=1), Invoice)
+    assert_type(
+        agents.fallback(["a", Candidate(agent="b")], "x", answer=list[int]).get(), list[int]
+    )
+    assert_type(agents.vote(names, "x", rule="borda", quorum="1/2", waves=3).get(), Decision)
+    assert_type(agents.vote([Voter(agent="a")], "x", rule={"kind": "lead"}, escalate="b").id, str)
+    assert_type(agents.vote.many(names, ["x"], timeout_s=None)[0].get().option, str | None)
+    assert_type(agents.gather(names, "x", how="best", judge="a").get(), Aggregate)
+    assert_type(agents.map("gpt", range(3), on_failure="stop").get(), MapResult)
+    assert_type(agents.runs.handle("r", Decision).get(), Decision)
+    assert_type(agents.runs.collect([agents.ask("gpt", "x", answer=Invoice)]), list[Invoice])
+    assert_type(agents.runs.collect(agents.vote.many(names, ["x"])), list[Decision])
+    options: VoteOptions = {"rule": "majority", "timeout_s": 5}
+    agents.vote(names, "x", **options)
+    agents.ask.s("gpt", timeout_s=5, answer=Invoice)
+    # by their earlier names
+    assert_type(agents.run("r"), Run[Any])
+    assert_type(next(agents.as_completed(agents.vote.many(names, ["x"]))).get(), Decision)
+    assert_type(agents.status("r", timeout=1), dict[str, Any] | None)
+    assert_type(agents.dead_letters(5), list[dict[str, Any]])
+    assert_type(Run(agents, "r").get(), Any)
+    assert_type(DecisionRun(agents, "r").get(), Decision)
+
+
+async def twins(agents: Client) -> None:
+    """The same on an event loop."""
+    run = await agents.ask.aio("gpt", "x", answer=Invoice)
+    assert_type(run, Run[Invoice])
+    assert_type(await run, Invoice)
+    assert_type(await (await agents.vote.aio(["a"], "x")), Decision)
+    assert_type((await agents.map.aio("gpt", [1])).id, str)
+    await agents.ask.aio("gpt", "x", retrry={})  # wrong
+    await agents.vote.aio_many(["a"], ["x"], rule="majorityy")  # wrong
+
+
+def wrong(agents: Client, names: list[str]) -> None:
+    """Nothing of these is served."""
+    agents.ask("gpt", "x", retrry=RetryPolicy())  # wrong
+    agents.ask("gpt", "x", timeout_s="abc")  # wrong
+    agents.ask("gpt", "x", answer=Invoice, timeout="abc")  # wrong
+    agents.ask("gpt", "x", retry={"max_attemps": 2})  # wrong
+    agents.ask("gpt", "x", when_open="fial")  # wrong
+    agents.ask("gpt", "x", answer={"type": "object"})  # wrong
+    agents.ask("gpt", object())  # wrong
+    agents.ask.s("gpt", "x", chioces=["a"])  # wrong
+    agents.ask.many("gpt", ["x"], choices="yes")  # wrong
+    agents.fallback(names, "x", strategy="sequentail")  # wrong
+    agents.vote(names, "x", rule="majorityy")  # wrong
+    agents.vote(names, "x", tie="coin")  # wrong
+    agents.vote(names, "x", on_failure="stop")  # wrong
+    agents.vote.s(names, stop=3)  # wrong
+    agents.gather(names, "x", how="mena")  # wrong
+    agents.map("gpt", ["x"], wave="3")  # wrong
+    agents.vote(names, "x").get().opinion  # noqa: B018  # wrong
+    agents.ask("gpt", "x", answer=Invoice).get().sum  # noqa: B018  # wrong
+    agents.map("gpt", ["x"]).get().option  # noqa: B018  # wrong
+    agents.runs.handel("r")  # wrong
+    agents.vote.mnay(names, ["x"])  # wrong
+    agents.cancel(7)  # wrong
+    agents.collect([agents.ask("gpt", "x")], time_out=1)  # wrong
+    agents.dead_letters("all")  # wrong

@@ -1,0 +1,70 @@
+"""Whatever stands in a queue is a task that Celery can read, or a dead letter, and soon.
+
+``AGENTS_FUZZ_CASES=20000`` sets how many cases there are.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import random
+import time
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kombu.transport.virtual import Message
+from kombu.transport.virtual.base import Base64
+
+from app.messaging.envelope import MalformedError, check_task, read_envelope
+from tests.support.cpu import cpu_s
+from tests.support.raw_messages import message, raw_message
+
+CASES = int(os.environ.get("AGENTS_FUZZ_CASES", "1000"))
+LIMIT = 4 * 1024 * 1024
+#: Seconds of CPU that one message may take of the worker's only reader.
+MOST_S = 0.2
+
+
+class _Channel:
+    """Decodes bodies as kombu's virtual channels do."""
+
+    body_encoding = "base64"
+
+    def decode_body(self, body: Any, encoding: str | None = None) -> Any:
+        return Base64().decode(body) if encoding else body
+
+
+def take(raw: bytes) -> str:
+    """What becomes of it: ``task``, or the cause of its dead letter."""
+    try:
+        envelope = read_envelope(raw, LIMIT)
+        envelope["properties"]["delivery_tag"] = "t"  # as the transport does
+        made = Message(envelope, channel=_Channel(), accept={"application/json"})
+        check_task(made)
+    except MalformedError as error:
+        return error.cause
+    return "task"
+
+
+@settings(max_examples=CASES, deadline=None)
+@given(st.integers(0, 2**64))
+def test_any_message_is_a_task_or_a_dead_letter(seed: int) -> None:
+    raw = raw_message(random.Random(seed))
+    began = time.thread_time()
+    take(raw)
+    if time.thread_time() - began >= MOST_S:
+        assert cpu_s(lambda: take(raw), MOST_S) < MOST_S
+
+
+def test_the_cases_are_of_both_kinds() -> None:
+    found = [take(raw_message(random.Random(seed))) for seed in range(500)]
+    assert 50 < found.count("task") < 450
+    assert {"not_json", "bad_headers", "bad_body", "bad_envelope"} <= {*found}
+
+
+def test_a_right_one_is_a_task() -> None:
+    right = message(random.Random(1), "agents.ask", ["x"], {"agent": "noop"})
+    right["body"] = base64.b64encode(json.dumps(right["body"]).encode()).decode()
+    assert take(json.dumps(right).encode()) == "task"

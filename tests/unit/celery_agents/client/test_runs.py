@@ -1,0 +1,103 @@
+"""What the groups ask the workers, and how it is read; their waiting is in test_waiting.py."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any
+
+import pytest
+import redis
+
+from celery_agents import names
+from celery_agents.client.client import Client
+from celery_agents.contracts.outcome import Outcome, State
+from celery_agents.errors import InvalidPayloadError
+from celery_agents.wire import messages
+from tests.support.redis_server import RedisServer
+from tests.support.stored_results import worker_says
+
+DONE = Outcome(state=State.SUCCEEDED, value=1)
+
+
+@pytest.fixture
+def client(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    """One whose questions have the ids q0, q1, …, so that they can be answered before."""
+    numbers = count()
+    monkeypatch.setattr(messages, "new_id", lambda: f"q{next(numbers)}")
+    with Client(redis_url) as made:
+        yield made
+
+
+@pytest.fixture
+def store(broker: RedisServer, redis_database: int) -> Iterator[redis.Redis]:
+    with broker.client(redis_database) as made:
+        yield made
+
+
+def asked(store: Any) -> list[tuple[str, list[Any], bool]]:
+    """Task, arguments and whether it is recorded, of what the workers were sent."""
+    sent = [json.loads(raw) for raw in reversed(store.lrange("agents.control\x06\x165", 0, -1))]
+    return [
+        (m["headers"]["task"], json.loads(m["body"])[0], names.INTAKE in m["headers"]) for m in sent
+    ]
+
+
+@pytest.mark.parametrize(
+    ("call", "question", "answer", "found"),
+    [
+        (lambda c: c.runs.status("r"), (names.STATUS, ["r"]), {"steps": []}, {"steps": []}),
+        (lambda c: c.runs.status("r"), (names.STATUS, ["r"]), None, None),
+        (lambda c: c.runs.handle("r").status(), (names.STATUS, ["r"]), None, None),
+        (lambda c: c.runs.approve("r", "yes"), (names.APPROVE, ["r", "yes"]), None, None),
+        (lambda c: c.dead_letters.list(), (names.DEAD_LETTERS, [100]), [{"id": 1}], [{"id": 1}]),
+        (lambda c: c.dead_letters.list(5), (names.DEAD_LETTERS, [5]), [], []),
+        (lambda c: c.dead_letters.get("l"), (names.DEAD_LETTER, ["l"]), None, None),
+        (lambda c: c.dead_letters.requeue("l"), (names.REQUEUE, ["l"]), None, None),
+        (lambda c: c.dead_letters.drop("l"), (names.DROP, ["l"]), True, True),
+        (lambda c: c.dead_letters.drop("l"), (names.DROP, ["l"]), False, False),
+    ],
+)
+def test_a_question_and_its_answer(
+    client: Client,
+    store: redis.Redis,
+    *,
+    call: Callable[[Client], Any],
+    question: tuple[str, list[Any]],
+    answer: Any,
+    found: Any,
+) -> None:
+    worker_says(client, "q0", answer)
+    assert call(client) == found
+    assert asked(store) == [(*question, False)]
+
+
+@pytest.mark.parametrize("way", ["group", "run"])
+def test_a_cancellation_is_recorded(client: Client, store: redis.Redis, way: str) -> None:
+    (client.runs.cancel("r") if way == "group" else client.runs.handle("r").cancel())
+    assert asked(store) == [(names.CANCEL, ["r"], True)]
+
+
+def test_results_are_read_page_by_page(client: Client, store: redis.Redis) -> None:
+    outcome = DONE.compact()
+    worker_says(client, "q0", {"outcomes": [[0, outcome], [2, outcome]], "more": 2})
+    worker_says(client, "q1", {"outcomes": [[5, outcome]], "more": None})
+    assert list(client.runs.results("r")) == [(0, DONE), (2, DONE), (5, DONE)]
+    assert [args for _, args, _ in asked(store)] == [["r", -1], ["r", 2]]
+    assert not [*store.scan_iter("celery-task-meta-*")]  # read once, kept no longer
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda c: c.runs.handle(""),
+        lambda c: c.runs.status("a\0"),
+        lambda c: c.dead_letters.get(7),
+        lambda c: c.dead_letters.requeue("x" * 156),
+    ],
+)
+def test_what_is_no_id(client: Client, store: redis.Redis, call: Any) -> None:
+    with pytest.raises(InvalidPayloadError, match="id: "):
+        call(client)
+    assert asked(store) == []
