@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
 from agents.patterns.plan import Expand, Member
 from app.execution.attempt import Again, Asked, Attempt, Ended, Ending, Left, attempted
 from app.execution.runtime import Active, Runtime
-from app.journal.schema.rows import Claimed, LazyPayload, NewStep
+from app.journal.schema.models import Step
+from app.journal.schema.rows import Claimed, LazyPayload, NewStep, derived_id
+from app.journal.steps.shared import LEAST
 from celery_agents.contracts.ask import StepOptions
 from celery_agents.contracts.outcome import Answer, Outcome, State, Usage
 from celery_agents.errors import (
@@ -123,6 +127,37 @@ def test_a_payload_is_the_mapping_that_its_text_says(payload: Mapping[str, Any])
     assert read == payload
     assert (bool(read), len(read), list(read)) == (bool(payload), len(payload), list(payload))
     assert read.get("args", ()) == payload.get("args", ())
+
+
+LONG = {"agent": "a", "instructions": "i" * 2 * LEAST}
+VOTE = replace(NEW, payload={"args": ["q" * 2 * LEAST], "kwargs": LONG})
+
+
+class Hears(Code):
+    """One that keeps what it is asked."""
+
+    def parse(self, args: Any, kwargs: Any, *, known: bool = False) -> StepOptions:
+        self.heard = (args, kwargs)
+        return StepOptions()
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_member_hears_what_stands_in_its_parents_row(runtime: Runtime, *, gone: bool) -> None:
+    told = VOTE.payload["args"][0]
+    asks = Member(key="m", task="t", input=told, options={"deadline_s": 9, **LONG})
+    assert isinstance(tried(runtime, Hears(Expand(members=(asks,))), new=VOTE), Left)
+    if gone:
+        forget = delete(Step).where(Step.id == "s")
+        runtime.journal.transaction(lambda c: c.execute(forget))
+    member = Hears("yes")
+    ending = attempted(runtime, member, Asked(derived_id("s", "m")), Active())
+    if gone:
+        assert isinstance(ending, Left)
+        assert "is gone" in ending.why
+        assert not hasattr(member, "heard")
+    else:
+        assert isinstance(ending, Ended)
+        assert member.heard == ([told], asks.options)
 
 
 # ---------------------------------------------------------------- when it comes again
