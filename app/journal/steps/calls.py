@@ -68,11 +68,11 @@ def _key(one: StartCall) -> tuple[str, int, int]:
 
 def _begin(connection: Connection, row: dict[str, Any], at: float) -> Begun:
     values = {f"b_{name}": value for name, value in row.items()} | {"b_at": at}
-    if connection.execute(_FINISHED, values).first() is not None:
-        return Begun.KNOWN
-    # Looked at and written in one statement: in between the step may end.
+    # Looked at and written in one statement: in between the step, or an earlier call, may end.
     connection.execute(_start(connection.dialect.name), values)
-    return Begun.YES if connection.execute(_STARTED, values).first() else Begun.LOST
+    if connection.execute(_STARTED, values).first() is not None:
+        return Begun.YES
+    return Begun.KNOWN if connection.execute(_FINISHED, values).first() else Begun.LOST
 
 
 _S = table(Step).c
@@ -105,7 +105,8 @@ def _start(dialect: str) -> Any:
             _S.token == bindparam("b_token"),
             _S.state == State.RUNNING,
         )
-        .exists()
+        .exists(),
+        ~_FINISHED.exists(),
     )
     return insertion(dialect, table(Call)).from_select([*names, "started_at"], row)
 
