@@ -47,6 +47,9 @@ INTAKE = "agents_intake"
 #: has that of its run under the same name.
 PAYLOAD = "agents_payload"
 
+#: Header of a message: whose run it is, among those that share the service.
+TENANT = "agents_tenant"
+
 #: Hash id → envelope, and sorted set id by time of recording; written with the message itself.
 INTAKE_RECORDS = "agents:intake"
 INTAKE_TIMES = "agents:intake:at"

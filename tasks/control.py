@@ -10,7 +10,7 @@ from app.execution.runtime import runtime_of
 from app.maintenance.dead_letters import dead_letters_of
 from celery_agents import names
 from celery_agents.contracts.base import JsonValue, id_of, whole_of
-from celery_agents.errors import AgentsError, InvalidPayloadError
+from celery_agents.errors import InvalidPayloadError
 from celery_agents.values import problem
 
 #: Letters of one answer: some hundred bytes each.
@@ -19,7 +19,7 @@ LISTED_MAX = 10_000
 PLACES_MAX = 2**31 - 1
 
 
-@shared_task(name=names.CANCEL, bind=True, acks_late=True, throws=(AgentsError,))
+@shared_task(name=names.CANCEL, bind=True, acks_late=True)
 def cancel(self: Any, run_id: str) -> bool:
     """Cancel a run with all its steps, also one that no worker has seen yet.
 
@@ -32,7 +32,7 @@ def cancel(self: Any, run_id: str) -> bool:
     return after.applied
 
 
-@shared_task(name=names.APPROVE, bind=True, acks_late=True, throws=(AgentsError,))
+@shared_task(name=names.APPROVE, bind=True, acks_late=True)
 def approve(self: Any, run_id: str, choice: JsonValue) -> bool:
     """Answer a run that waits for a person; returns whether the answer was the first."""
     runtime = runtime_of(self.app, self.request.hostname)
@@ -43,40 +43,40 @@ def approve(self: Any, run_id: str, choice: JsonValue) -> bool:
     return after.applied
 
 
-@shared_task(name=names.STATUS, bind=True, throws=(AgentsError,))
+@shared_task(name=names.STATUS, bind=True)
 def status(self: Any, run_id: str) -> dict[str, Any] | None:
     """A run as a tree of steps, from the journal; None when there is no such run."""
     return runtime_of(self.app, self.request.hostname).journal.run_tree(id_of(run_id))
 
 
-@shared_task(name=names.RESULTS, bind=True, throws=(AgentsError,))
+@shared_task(name=names.RESULTS, bind=True)
 def results(self: Any, step_id: str, after: int = -1) -> dict[str, Any]:
     """A page of the outcomes of a step's members, those after a place; see ``tallies.page``."""
     place = whole_of(after, "after", least=-1, most=PLACES_MAX)
     return runtime_of(self.app, self.request.hostname).journal.results(id_of(step_id), place)
 
 
-@shared_task(name=names.DEAD_LETTERS, bind=True, throws=(AgentsError,))
+@shared_task(name=names.DEAD_LETTERS, bind=True)
 def dead_letters(self: Any, limit: int = 100) -> list[dict[str, Any]]:
     """The newest dead letters."""
     most = whole_of(limit, "limit", least=1, most=LISTED_MAX)
     return dead_letters_of(runtime_of(self.app, self.request.hostname)).list(most)
 
 
-@shared_task(name=names.DEAD_LETTER, bind=True, throws=(AgentsError,))
+@shared_task(name=names.DEAD_LETTER, bind=True)
 def dead_letter(self: Any, letter_id: str) -> dict[str, Any] | None:
     """A dead letter with its payload, redacted; None when there is no such letter."""
     return dead_letters_of(runtime_of(self.app, self.request.hostname)).get(id_of(letter_id))
 
 
-@shared_task(name=names.REQUEUE, bind=True, throws=(AgentsError,))
+@shared_task(name=names.REQUEUE, bind=True)
 def requeue(self: Any, letter_id: str) -> None:
     """Let a dead letter run again; what a client saw of its end is forgotten."""
     runtime = runtime_of(self.app, self.request.hostname)
     runtime.follow(dead_letters_of(runtime).requeue(id_of(letter_id)))
 
 
-@shared_task(name=names.DROP, bind=True, throws=(AgentsError,))
+@shared_task(name=names.DROP, bind=True)
 def drop(self: Any, letter_id: str) -> bool:
     """Forget a dead letter; returns whether there was one."""
     return dead_letters_of(runtime_of(self.app, self.request.hostname)).drop(id_of(letter_id))

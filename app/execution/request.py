@@ -14,7 +14,7 @@ from app.execution.runtime import runtime_of
 from app.layout import qualified
 from app.telemetry.logs import returned
 from celery_agents import names
-from celery_agents.errors import AgentsError
+from celery_agents.errors import AgentsError, InvalidPayloadError
 from celery_agents.noted import note
 from celery_agents.wire.shown import shown_text
 
@@ -62,6 +62,23 @@ class ShownTask(Task):
 
     abstract = True
     Request = SHOWN_REQUEST
+    throws = (AgentsError,)  # expected: logged in one line, without a traceback
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Do the work.
+
+        Raises:
+            InvalidPayloadError: it takes no such arguments.
+        """
+        try:
+            self.__header__(*args, **kwargs)
+        except TypeError as error:
+            raise InvalidPayloadError(f"{self.name}: {error}") from None
+        return self.work(*args, **kwargs)
+
+    def work(self, *args: Any, **kwargs: Any) -> Any:
+        """What the task does with arguments that it takes."""
+        return self.run(*args, **kwargs)
 
 
 class StepRequest(ShownRequest):

@@ -49,6 +49,7 @@ class Submission:
     queue: str
     priority: int
     follows: dict[str, Any]
+    tenant: str = ""
     body_bytes: int | None = None  # what its arguments took in the message, where it is known
     #: What it came with, if what follows it counts: a chain's later links were counted with it.
     message: Mapping[str, Any] | None = None
@@ -65,6 +66,7 @@ class Submission:
             queue=queue_of(info),
             priority=priority_of(info.get("priority")),
             follows=_said((option, request.get(name)) for option, name, _ in _FOLLOWS),
+            tenant=request.get(names.TENANT) or "",
             body_bytes=request.get("body_bytes"),
             message=request,
         )
@@ -81,10 +83,13 @@ class Submission:
             queue=queue_of(properties.get("delivery_info")),
             priority=priority_of(properties.get("priority")),
             follows=_said((option, message[part].get(name)) for option, name, part in _FOLLOWS),
+            tenant=headers.get(names.TENANT) or "",
         )
 
     @classmethod
-    def to_send(cls, task: str, args: Any, kwargs: Any, queue: str, about: dict[str, Any]) -> Self:
+    def to_send(
+        cls, task: str, args: Any, kwargs: Any, queue: str, about: dict[str, Any], *, tenant: str
+    ) -> Self:
         """What is about to be sent, with ``about`` as ``amqp.as_task_v2`` takes it."""
         return cls(
             id=about["task_id"],
@@ -94,6 +99,7 @@ class Submission:
             queue=queue,
             priority=about.get("priority") or 0,
             follows=_said((option, about.get(name)) for option, name, _ in _FOLLOWS),
+            tenant=tenant,
         )
 
     def refuse_large(self, limit: int, spread_limit: int) -> None:
@@ -126,6 +132,7 @@ class Submission:
             agent=getattr(options, "agent", None),
             envelope=self.follows or None,
             timeout_s=options.whole_s,
+            tenant=self.tenant,
         )
 
 

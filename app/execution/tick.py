@@ -7,7 +7,6 @@ from typing import Any
 from app.execution.request import ShownTask
 from app.execution.runtime import runtime_of
 from celery_agents.contracts.base import period_of
-from celery_agents.errors import AgentsError
 
 
 class TickTask(ShownTask):
@@ -18,14 +17,14 @@ class TickTask(ShownTask):
     """
 
     abstract = True
-    throws = (AgentsError,)  # expected: logged in one line, without a traceback
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Callers send (every_s), the function takes (runtime)."""
         super().__init_subclass__(**options)
         cls.__header__ = staticmethod(_header)
 
-    def __call__(self, every_s: float | None = None) -> Any:
+    def work(self, every_s: float | None = None) -> Any:
+        """Work, if the turn is still to be taken."""
         every_s = period_of(every_s, "every_s")
         runtime = runtime_of(self.app, self.request.hostname)
         if every_s is not None and not runtime.journal.take_turn(self.name, every_s):

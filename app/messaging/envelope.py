@@ -14,7 +14,7 @@ from kombu.utils.json import dumps
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from app.messaging.json_codec import loads
-from celery_agents.contracts.base import Id
+from celery_agents.contracts.base import Id, Tenant
 from celery_agents.wire.shown import shown_args, shown_kwargs
 
 Text = Annotated[str, Field(min_length=1)]
@@ -67,6 +67,7 @@ class _Headers(_Part):
     kwargsrepr: str | None = None
     origin: str | None = None
     ignore_result: bool | None = None
+    agents_tenant: Tenant | None = None  # names.TENANT
     stamps: dict[str, Any] | None = None
     stamped_headers: list[str] | None = None
     replaced_task_nesting: int | None = None

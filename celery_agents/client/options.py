@@ -117,6 +117,7 @@ class RunOptions(TypedDict, total=False):
     timeout_s: float | None
     deadline_s: float | None
     priority: int | None
+    tenant: str | None
     id: str | UUID | None
 
 

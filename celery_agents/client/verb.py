@@ -11,7 +11,7 @@ from celery_agents.client.answers import AnswerType, answer_type
 from celery_agents.client.connection import Connection
 from celery_agents.client.run import Reader, Run
 from celery_agents.contracts.ask import StepOptions
-from celery_agents.contracts.base import JsonValue, id_of
+from celery_agents.contracts.base import JsonValue, id_of, tenant_of
 from celery_agents.errors import InvalidPayloadError
 from celery_agents.transport import PRIORITY_STEPS
 from celery_agents.values import problem
@@ -27,7 +27,7 @@ class Verb(Generic[R]):
     """
 
     #: Options that are not the payload's.
-    own: ClassVar[tuple[str, ...]] = ("id", "priority")
+    own: ClassVar[tuple[str, ...]] = ("id", "priority", "tenant")
 
     def __init__(
         self,
@@ -96,6 +96,8 @@ class Verb(Generic[R]):
             run_id = id_of(run_id)
         priority = options.pop("priority", None)
         about: dict[str, Any] = {} if priority is None else {"priority": _priority_of(priority)}
+        if (tenant := options.pop("tenant", None)) is not None:
+            about["tenant"] = tenant_of(tenant)
         given = {k: v for k, v in options.items() if v is not None}
         draft: Draft | None = None
         for args in inputs:

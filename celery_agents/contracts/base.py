@@ -39,6 +39,8 @@ Id = Annotated[
     Field(min_length=1, max_length=155, pattern=_VISIBLE, strict=True),
     BeforeValidator(lambda value: str(value) if isinstance(value, uuid.UUID) else value),
 ]
+#: Who of those that share a service asks; "" is nobody in particular.
+Tenant = Annotated[str, Field(max_length=64, pattern=_VISIBLE, strict=True)]
 #: Seconds, positive.
 Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600, strict=True)]
 
@@ -70,6 +72,7 @@ __all__ = [
 ]
 
 _ID: TypeAdapter[str] = TypeAdapter(Id)
+_TENANT: TypeAdapter[str] = TypeAdapter(Tenant)
 _SECONDS: TypeAdapter[float] = TypeAdapter(Seconds)
 
 
@@ -83,6 +86,18 @@ def id_of(value: object, what: str = "id") -> str:
         return _ID.validate_python(value)
     except ValidationError as error:
         raise InvalidPayloadError(f"{what}: {mistakes(error)[0][1]}") from None
+
+
+def tenant_of(value: object) -> str:
+    """The name of a tenant.
+
+    Raises:
+        InvalidPayloadError: it is none.
+    """
+    try:
+        return _TENANT.validate_python(value)
+    except ValidationError as error:
+        raise InvalidPayloadError(f"tenant: {mistakes(error)[0][1]}") from None
 
 
 def whole_of(value: object, what: str, *, least: int, most: int) -> int:

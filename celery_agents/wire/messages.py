@@ -65,6 +65,7 @@ class Message:
     #: sorted to tell that, which others save.
     known_as: frozenset[str] | None = None
     priority: int = PRIORITY
+    tenant: str = ""
     recorded: bool = True  # in the intake, as it is enqueued
 
     def signature(self, app: Celery) -> Signature:
@@ -80,7 +81,8 @@ class Message:
 
     @property
     def _headers(self) -> dict[str, Any]:
-        return {names.INTAKE: 1} if self.recorded else {}
+        marks: dict[str, Any] = {names.INTAKE: 1} if self.recorded else {}
+        return marks | {names.TENANT: self.tenant} if self.tenant else marks
 
     def envelope(self, app: Celery, parent: Any) -> Envelope:
         """The message as kombu's channel puts it."""

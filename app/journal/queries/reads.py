@@ -35,6 +35,7 @@ def run_tree(connection: Connection, run_id: str) -> dict[str, Any] | None:
             Step.created_at,
             Step.started_at,
             Step.finished_at,
+            Step.tenant,
         )
         .where(Step.run_id == run_id)
         .order_by(Step.created_at, Step.position)
@@ -49,6 +50,7 @@ def run_tree(connection: Connection, run_id: str) -> dict[str, Any] | None:
     return {
         "id": run_id,
         "task": root.task,
+        "tenant": root.tenant,
         "state": root.state,
         "created_at": run.created_at if run else root.created_at,
         "finished_at": run.finished_at if run else root.finished_at,

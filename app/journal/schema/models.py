@@ -53,6 +53,10 @@ def table(model: type[Base]) -> Any:
     return model.__table__
 
 
+def _tenant() -> Any:
+    return mapped_column(String(64), default="", server_default="")
+
+
 class Run(Base):
     """What a client asked for: the root of a tree of steps, under the same id."""
 
@@ -66,8 +70,13 @@ class Run(Base):
     usage: Mapped[dict[str, Any] | None]
     # Some step of it succeeded that has a compensation (see compensations.py).
     compensable: Mapped[bool] = mapped_column(default=False)
+    tenant: Mapped[str] = _tenant()
 
-    __table_args__ = (Index("ix_runs_created_at", "created_at"), _ROOM)
+    __table_args__ = (
+        Index("ix_runs_created_at", "created_at"),
+        Index("ix_runs_tenant_created_at", "tenant", "created_at"),
+        _ROOM,
+    )
 
 
 class Step(Base):
@@ -103,6 +112,7 @@ class Step(Base):
     created_at: Mapped[float]
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
+    tenant: Mapped[str] = _tenant()
 
     # Partial indexes: they hold live rows only, so they stay small in a journal of any size.
     __table_args__ = (

@@ -43,6 +43,7 @@ GIVEN = (
     Given("envelope", is_json=True),
     Given("max_attempts", INTEGER),
     Given("timeout_s", FLOAT),
+    Given("tenant", inherited=True),
 )
 NAMES = tuple(g.name for g in GIVEN)
 INHERITED = tuple(g.name for g in GIVEN if g.inherited)
@@ -50,6 +51,8 @@ INHERITED = tuple(g.name for g in GIVEN if g.inherited)
 OF_MEMBERS = {
     g.name: g.kind for g in GIVEN if not g.inherited and g.name not in {"parent_id", "envelope"}
 } | {"state": TEXT}
+#: Columns of a root that its run has too.
+OF_RUN = ("id", "task", "tenant")
 _IS_JSON = frozenset(g.name for g in GIVEN if g.is_json)
 _VALUES: Callable[[NewStep], tuple[Any, ...]] = attrgetter(*NAMES)
 _PAYLOAD, _ENVELOPE = NAMES.index("payload"), NAMES.index("envelope")
@@ -134,7 +137,7 @@ def insert_into_steps(columns: Mapping[str, str]) -> str:
 
 def insert_into_runs(step: Mapping[str, str], *, at: str) -> str:
     """The same for the run that a root begins, of the words for that step's columns."""
-    row = {"id": step["id"], "task": step["task"], "created_at": at}
+    row = {name: step[name] for name in OF_RUN} | {"created_at": at}
     return _insert("runs", {**row, "state": "'open'", "compensable": "false"})
 
 

@@ -78,6 +78,7 @@ class NewStep:
     priority: int = 5
     envelope: dict[str, Any] | None = None
     timeout_s: float | None = None  # of the whole step, from now
+    tenant: str = ""
 
     def wake(self) -> Wake:
         """The message for this row."""

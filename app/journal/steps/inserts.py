@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from app.journal.schema.engine import as_json, read_clock
 from app.journal.schema.models import Run, Step
-from app.journal.schema.new_steps import columns_of, row_of
+from app.journal.schema.new_steps import OF_RUN, columns_of, row_of
 from app.journal.schema.rows import NewStep
 from app.journal.schema.upsert import insertion
 from app.journal.writing import prepared
@@ -60,7 +60,7 @@ def insert_steps(connection: Connection, rows: list[dict[str, Any]]) -> set[str]
     """
     ids = set(connection.execute(_insertion(connection.dialect.name), rows).scalars())
     roots = [
-        {"id": r["id"], "task": r["task"], "state": "open", "created_at": r["created_at"]}
+        {"state": "open", **{name: r[name] for name in (*OF_RUN, "created_at")}}
         for r in rows
         if r["parent_id"] is None and r["id"] in ids
     ]

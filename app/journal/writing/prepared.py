@@ -19,6 +19,7 @@ from app.journal.schema.new_steps import (
     INHERITED,
     NAMES,
     OF_MEMBERS,
+    OF_RUN,
     insert_into_runs,
     insert_into_steps,
     words,
@@ -90,9 +91,9 @@ def _making(name: str, *, claimed: bool) -> Prepared:
             FROM unnest({arrays}) AS v({", ".join(NAMES)})
             {f"WHERE {LEASED.format(worker)}" if claimed else ""}
             ON CONFLICT DO NOTHING
-            RETURNING id, parent_id, task, created_at
+            RETURNING parent_id, created_at, {", ".join(OF_RUN)}
         ), run AS (
-            {insert_into_runs({"id": "id", "task": "task"}, at="created_at")}
+            {insert_into_runs({name: name for name in OF_RUN}, at="created_at")}
             FROM made WHERE parent_id IS NULL
             ON CONFLICT DO NOTHING
         )

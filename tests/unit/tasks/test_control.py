@@ -93,3 +93,22 @@ def test_what_is_no_id_is_told(app: Celery, runtime: Runtime, name: str, run_id:
 def test_a_choice_that_is_no_value(app: Celery, runtime: Runtime, choice: Any) -> None:
     with pytest.raises(InvalidPayloadError, match="choice: "):
         app.tasks[names.APPROVE]("r", choice)
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "kwargs"),
+    [
+        (names.CLEAN, [], {"x": 1}),
+        (names.CLEAN, [1, 2], {}),
+        (names.PROBE, ["now", "then"], {}),
+        (names.CANCEL, [], {}),
+        (names.STATUS, ["r"], {"deep": True}),
+        (names.RESULTS, [], {"step": "r"}),
+        (names.DEAD_LETTERS, [1, 2], {}),
+    ],
+)
+def test_arguments_that_a_task_does_not_take(
+    app: Celery, runtime: Runtime, name: str, args: list[Any], kwargs: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidPayloadError, match=rf"{name}: .*argument"):
+        app.tasks[name](*args, **kwargs)

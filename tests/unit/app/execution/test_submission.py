@@ -76,7 +76,7 @@ def test_about_to_be_sent_it_is_the_same_row(
     follows: dict[str, Any], parts: dict[str, Any], about: dict[str, Any]
 ) -> None:
     told = {"task_id": "s", "priority": 3, "root_id": "r", **about}
-    submission = Submission.to_send(names.ASK, ("x",), {"agent": "a"}, "q", told)
+    submission = Submission.to_send(names.ASK, ("x",), {"agent": "a"}, "q", told, tenant="")
     assert submission.row(Ask(agent="a")) == received(parts).row(Ask(agent="a"))
 
 
@@ -91,7 +91,7 @@ def test_what_a_row_keeps_is_sent_again(
 
 @pytest.mark.parametrize(("body_bytes", "fits"), [(None, False), (10, True), (100, False)])
 def test_what_is_known_to_be_small_is_not_measured(body_bytes: int | None, fits: bool) -> None:
-    submission = Submission("s", "t", ["x" * 200], {}, "q", 0, {}, body_bytes)
+    submission = Submission("s", "t", ["x" * 200], {}, "q", 0, {}, body_bytes=body_bytes)
     if fits:
         submission.refuse_large(100, 100)
         return
@@ -117,7 +117,9 @@ def test_what_follows_counts(limit: int, spread_limit: int, refusal: str | None)
 
 def test_of_a_chain_that_was_taken_its_links_are_measured_alone() -> None:
     """It was counted as its first link came; their inputs are answers."""
-    submission = Submission.to_send(names.ASK, ("x",), {}, "q", {"task_id": "s", **FOLLOWING})
+    submission = Submission.to_send(
+        names.ASK, ("x",), {}, "q", {"task_id": "s", **FOLLOWING}, tenant=""
+    )
     submission.refuse_large(800, 100)
 
 

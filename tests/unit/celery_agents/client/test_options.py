@@ -16,7 +16,7 @@ from celery_agents.contracts.patterns import Fallback, Vote
 from celery_agents.contracts.policies import RetryPolicy
 
 #: The client's own, and what is positional.
-OWN = {"id", "priority"}
+OWN = {"id", "priority", "tenant"}
 VERBS = [
     (options.AskOptions, Ask, {"agent", "input"}),
     (options.FallbackOptions, Fallback, {"candidates", "input"}),

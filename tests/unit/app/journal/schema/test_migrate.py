@@ -141,3 +141,19 @@ def test_two_processes_too(tmp_path: Path) -> None:
         argv = [sys.executable, "-c", code, f"sqlite:///{tmp_path}/{n}.db"]
         children = [subprocess.Popen(argv) for _ in range(2)]
         assert [child.wait(60) for child in children] == [0, 0]
+
+
+def test_rows_from_before_tenants_are_nobodys(empty: Engine) -> None:
+    migrate.upgrade(empty, "0001")
+    with empty.begin() as c:
+        c.exec_driver_sql(
+            "INSERT INTO runs (id, task, state, created_at, compensable)"
+            " VALUES ('r', 'agents.ask', 'open', 1, false)"
+        )
+    migrate.upgrade(empty)
+    with empty.begin() as c:
+        assert c.exec_driver_sql("SELECT tenant FROM runs").scalars().all() == [""]
+    migrate.downgrade(empty, "0001")
+    with empty.begin() as c:
+        assert c.exec_driver_sql("SELECT id FROM runs").scalars().all() == ["r"]
+    empty.dispose()
