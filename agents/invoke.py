@@ -31,7 +31,7 @@ async def invoke(
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    """Whether calling it gives a coroutine; also for objects with an async ``__call__``."""
+    """Return whether calling it gives a coroutine; also for objects with an async ``__call__``."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         type(function).__call__
     )

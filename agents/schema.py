@@ -54,7 +54,7 @@ def problem(value: JsonValue, schema: Schema) -> str | None:
 
 
 def is_strict(schema: Any) -> bool:
-    """Whether OpenAI's strict mode takes the schema: closed objects, all properties required.
+    """Return whether OpenAI's strict mode takes it: closed objects, all properties required.
 
     Raises:
         InvalidPayloadError: the schema itself is malformed.

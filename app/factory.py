@@ -50,7 +50,7 @@ GARBAGE = (10_000, 20, 50)
 
 
 def spare_garbage_collection() -> None:
-    """What a worker has imported when it starts lives as long as it: it is looked at no more."""
+    """Exempt what a worker has imported at its start from collection: it stays anyway."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GARBAGE)

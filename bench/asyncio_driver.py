@@ -16,7 +16,7 @@ class AsyncioDriver(driver.Driver):
         self._runner = asyncio.Runner()
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """What the coroutine gives."""
+        """Run the coroutine and return its result."""
         return self._runner.run(coroutine)
 
     async def aclose(self) -> None:

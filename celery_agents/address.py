@@ -126,7 +126,7 @@ class RedisAddress:
         return f"{scheme}{'s' * self.tls}://{at}{place}/{self.database}"
 
     def parameters(self, **defaults: Any) -> dict[str, Any]:
-        """What :meth:`pool` takes. What the address says goes before the defaults."""
+        """Return the arguments of :meth:`pool`; the address's own go before the defaults."""
         login = {"db": self.database, "username": self.username, "password": self.password}
         about = {**defaults, **self.options, **login, "connection_class": self._connection_class}
         if self.socket is not None:
@@ -177,7 +177,7 @@ class RedisAddress:
     def error(
         self, error: BaseException, *, did: str = "does not answer", note: str = ""
     ) -> AgentsError:
-        """What a failure means: the setting is wrong, or the server is away."""
+        """Translate a failure: the setting is wrong, or the server is away."""
         if (why := refused(error)) is not None:
             return ConfigurationError(
                 f"{self.setting} names {self.where}, {why}. Nothing was sent."

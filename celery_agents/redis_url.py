@@ -124,7 +124,7 @@ def read_redis_url(text: str, setting: str = REDIS_URL) -> RedisAddress:
 
 
 def is_redis(url: str) -> bool:
-    """Whether the scheme of an address is one of these."""
+    """Return whether the scheme of an address is one of these."""
     scheme, found, _ = url.strip().partition("://")
     return bool(found) and scheme.lower() in SCHEMES
 

@@ -11,7 +11,7 @@ KEY_PASSWORD = "ssl_password"  # noqa: S105 - its name
 
 
 def usable(options: Mapping[str, Any]) -> bool:
-    """Whether certificates, keys and ciphers of these options of redis-py can be loaded."""
+    """Return whether certificates, keys and ciphers of these options of redis-py can be loaded."""
     context = ssl.create_default_context()
     trusted = [options.get(name) for name in ("ssl_ca_certs", "ssl_ca_path", "ssl_ca_data")]
     try:

@@ -170,7 +170,7 @@ def label(messages: Sequence[tuple[str, Envelope]], next_tag: Callable[[], str])
 def commands(
     messages: Sequence[tuple[str, Envelope]], key_of: Callable[[str, Envelope], str]
 ) -> list[Command]:
-    """What enqueues and records messages: one command of a kind for all of them.
+    """Return the commands that enqueue and record messages: one of a kind for all of them.
 
     Packing each by itself would cost most. ``key_of`` names the list of a queue and a priority.
     """

@@ -1,4 +1,4 @@
-"""Who undoes a step: as the step says, else as the agent says that did it."""
+"""The choice of an undoing agent: the step's own, else that of the agent that did the step."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def undoable(registry: Registry, request: Ask, answer: Answer | Outcome) -> Answ
 
 
 def compensation_of(registry: Registry, agent: str, own: Compensated) -> Compensation | None:
-    """What undoes a step of ``agent`` that says ``own`` of it."""
+    """Return the agent that undoes a step of ``agent``; ``own`` is the step's own wish."""
     if own is not None:
         return own or None
     known = registry.find(agent)

@@ -30,7 +30,7 @@ AT_ONCE = 32
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What one look at a target found."""
+    """The finding of one look at a target."""
 
     target: str
     error: str | None = None  # None: it is well

@@ -170,7 +170,7 @@ class Registry:
         return self._agents.get(name)
 
     def backup_of(self, agent: Registered) -> Registered | None:
-        """Who answers while this agent cannot."""
+        """Return the agent that answers while this one cannot."""
         name = agent.entry.backup if agent.entry is not None else None
         return None if name is None else self.get(name)
 

@@ -1,4 +1,4 @@
-"""What the agent loop and the model providers say to each other, in no provider's words."""
+"""The interface between the agent loop and the model providers, in no provider's words."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ToolCall(Contract):
 
 
 class ToolResult(Contract):
-    """What came of a tool call: a value, or the text of an error."""
+    """The result of a tool call: a value, or the text of an error."""
 
     call: ToolCall
     value: WholeJson
@@ -95,7 +95,7 @@ class Tokens(NamedTuple):
 
 
 class Completion(NamedTuple):
-    """What one model request gave. ``tokens`` is None where the server did not say."""
+    """The result of one model request. ``tokens`` is None where the server did not say."""
 
     reply: Reply
     tokens: Tokens | None
@@ -106,7 +106,7 @@ class Provider(Protocol):
 
     @property
     def schema_with_tools(self) -> bool:
-        """Whether a request may ask for a schema and offer tools."""
+        """True when a request may both ask for a schema and offer tools."""
         ...
 
     async def complete(
@@ -147,7 +147,7 @@ _ODD_ANSWER = (ValueError, TypeError, LookupError, AttributeError, AssertionErro
 
 
 class SdkProvider(ABC):
-    """What the providers have in common: the key, the client, reading, errors made ours."""
+    """The providers' common base: the key, the client, reading, errors made ours."""
 
     name: ClassVar[str]  # of the provider, and of the extra that installs it
     module: ClassVar[str]  # what that installs to send requests by
@@ -216,7 +216,7 @@ class SdkProvider(ABC):
         return secret_named(name, self._resolve_secret, purpose=f"the model {self.who}")
 
     def _options(self, http: Any, secret: str) -> dict[str, Any]:
-        """What the clients of all SDKs are made with."""
+        """Return the options that the clients of all SDKs are made with."""
         base_url, query = self.config.endpoint(self.endpoint)
         return {
             "api_key": secret,

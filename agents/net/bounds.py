@@ -1,4 +1,4 @@
-"""What may come back over HTTP: answers are decoded in pieces, and none is read without an end."""
+"""Limits of answers over HTTP: they are decoded in pieces, and none is read without an end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a failed exchange means: the other side's status, headers and words as our errors."""
+"""Failed exchanges as our errors: the other side's status, headers and words."""
 
 from __future__ import annotations
 

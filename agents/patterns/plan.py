@@ -1,4 +1,4 @@
-"""What a pattern answers when it is not done yet: the members it wants, and when to go on."""
+"""A pattern's answer when it is not done yet: the members it wants, and when to go on."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Whether a call may be made; ``refused_by`` names the breaker that says no."""
+    """Permission for a call, or its refusal by the breaker that ``refused_by`` names."""
 
     refused_by: str | None = None
     wait_s: float = 0.0
@@ -178,7 +178,7 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """What one caller wants of Redis, and what it is told."""
+    """One caller's command for Redis, and how its answer is read."""
 
     command: tuple[Any, ...]  # what EVALSHA is given
     read: Callable[[Any], Any]
@@ -311,7 +311,7 @@ def _encoded(policy: BreakerPolicy) -> str:
 
 
 def _changes(switches: Sequence[Switch], found: Any) -> tuple[Change, ...]:
-    """What changed. It is said here, since not everybody waits to hear of it."""
+    """Read changes of state and log them: here, since not every caller waits for the answer."""
     changes = tuple(
         Change(switches[i].name, before.decode(), after.decode()) for i, before, after in found
     )

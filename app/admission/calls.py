@@ -57,7 +57,7 @@ class BreakerGuard:
                 await _changed(step, await arrival(told))
 
     async def _ask(self, switches: Sequence[Switch], call: str, step: GuardedStep) -> bool:
-        """Whether the call, which may be made, is a probe."""
+        """Return whether the call is a probe; raise when a breaker refuses it."""
         try:
             admission = await arrival(self._breakers.ask(switches, call))
             await _changed(step, admission.changes)

@@ -1,4 +1,4 @@
-"""Who is unhealthy, as one process sees it."""
+"""The unhealthy targets, as one process sees them."""
 
 from __future__ import annotations
 

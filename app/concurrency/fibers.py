@@ -54,7 +54,7 @@ class Fiber(greenlet):
         self.switch()
 
     def wait(self, reply: Reply[T]) -> T:
-        """What is replied. The loop goes on meanwhile."""
+        """Wait for a reply and return its value; the loop goes on meanwhile."""
         if not reply.done():
             ticket = self._waits_for = object()
             reply.add_done_callback(lambda _: self.thread.post(self._resume, ticket))
@@ -74,7 +74,7 @@ class Fiber(greenlet):
 
 
 def whose() -> Any:
-    """Whom a stack of Celery's (of tasks, of requests) belongs to.
+    """Return the owner of a stack of Celery's (of tasks, of requests).
 
     A fiber, for itself and for its coroutine and all that this one starts; else the thread.
     """
@@ -88,18 +88,18 @@ def current() -> Fiber | None:
 
 
 def in_fiber() -> bool:
-    """Whether the caller is a fiber."""
+    """Return whether the caller is a fiber."""
     return current() is not None
 
 
 def wait(reply: Reply[T]) -> T:
-    """What is replied, waited for as the caller may."""
+    """Wait for a reply: a fiber lets the loop go on meanwhile, other callers block their thread."""
     me = current()
     return reply.result() if me is None else me.wait(reply)
 
 
 async def arrival(reply: Reply[T]) -> T:
-    """What is replied, for a coroutine on the process's loop."""
+    """Await a reply on the process's loop."""
     if not reply.done():
         thread = process_loop()
         come = thread.loop.create_future()
@@ -125,7 +125,7 @@ def _tell(come: asyncio.Future[None]) -> None:
 
 
 def alone() -> bool:
-    """Whether the caller is a loop's only fiber, or its coroutine: it may block for a moment.
+    """Return whether the caller is a loop's only fiber, or its coroutine: it may block briefly.
 
     To hand something over to a thread, and to be woken again, takes as long as a small write; and
     there is nobody else whom it would hold up.

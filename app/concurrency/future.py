@@ -31,7 +31,7 @@ class Reply(Generic[T]):
         self._callbacks: list[Callable[[Reply[T]], Any]] | None = None
 
     def done(self) -> bool:
-        """Whether it has come."""
+        """Return whether it has come."""
         return self._done
 
     def set_result(self, value: T) -> bool:

@@ -77,7 +77,7 @@ class LoopThread:
 
     @property
     def here(self) -> bool:
-        """Whether the caller runs on this loop's thread."""
+        """True when the caller runs on this loop's thread."""
         return threading.get_ident() == self._thread.ident
 
     @property

@@ -1,4 +1,4 @@
-"""What a process makes for itself: a forked child makes its own, and leaves its parent's alone."""
+"""Objects that each process makes for itself: a forked child leaves its parent's alone."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class Watchdog:
 
     @property
     def stalled(self) -> bool:
-        """Whether the loop has stood still for longer than it may."""
+        """True when the loop has stood still for longer than it may."""
         return self._stood_s > self._patience_s
 
     def look(self) -> None:

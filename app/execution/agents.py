@@ -50,7 +50,7 @@ class Agents:
         return Turns(self.registry, Breakers.connect(self._settings), health)
 
     def described(self) -> list[dict[str, Any]]:
-        """What people and clients see of them, as the journal's rows."""
+        """Describe the agents to people and clients, as the journal's rows."""
         return [
             {
                 "name": a.name,

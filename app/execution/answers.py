@@ -1,4 +1,4 @@
-"""What may come out of a step, before it goes to its row, to Redis and to whatever follows."""
+"""Results of a step's code, checked before they go to its row, to Redis and to what follows."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Result = Answer | Outcome | Expand | Failed | Stopped
 
 
 def result_of(returned: Any) -> Answer | Outcome | Expand:
-    """What a step's function returned; a bare value is an answer that cost nothing."""
+    """Return a typed result of what a step's function returned; a bare value cost nothing."""
     return returned if isinstance(returned, _TYPED) else Answer(value=returned)
 
 

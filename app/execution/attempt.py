@@ -108,7 +108,7 @@ Ending = Ended | Again | Left
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a message asks for; without ``new``, whatever the row of its id says."""
+    """A message's request for a step; without ``new``, whatever the row of its id says."""
 
     id: str
     new: NewStep | None = None
@@ -151,7 +151,7 @@ def _refused(reason: Refusal, asked: Asked) -> Left:
 
 
 def _is_other(new: NewStep | None, row: Claimed | Finished) -> bool:
-    """Whether a message asks for something else than the row of its id; a cancelled one asks so."""
+    """Return whether a message and the row of its id differ; a row without payload fits any."""
     if new is None or not row.payload:
         return False
     asked = fingerprint(new.task, new.payload["args"], new.payload["kwargs"])
@@ -176,7 +176,7 @@ class Attempt:
 
     @property
     def request(self) -> StepOptions:
-        """What the step is asked for, parsed once."""
+        """The step's arguments and options, parsed once."""
         if self._request is None:
             payload = self._claim.payload
             self._request = self._code.parse(payload["args"], payload["kwargs"], known=True)

@@ -41,7 +41,7 @@ class Ending(Protocol):
 
     @property
     def over(self) -> bool:
-        """Whether nobody goes on with what it waits for."""
+        """True when nobody goes on with what it waits for."""
         ...
 
 

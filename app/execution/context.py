@@ -64,17 +64,17 @@ class Step:
 
     @property
     def has_called(self) -> bool:
-        """Whether it made, or read, a call of its own."""
+        """True when it made a call of its own, or read one from the journal."""
         return self._calls > 0
 
     @property
     def asked_to_stop(self) -> bool:
-        """Whether it is cancelled, or its worker stops, rather than being late."""
+        """True when it is cancelled or its worker stops; being late does not count."""
         return self.runtime.stopping or self._active.cancelled
 
     @property
     def over(self) -> bool:
-        """Whether nobody goes on with what it waits for: it is cancelled, or has no more time."""
+        """True when nobody goes on with what it waits for: cancelled, late, or the last attempt."""
         if self._active.lost or self.runtime.stopping:
             return False
         late = self.claim.left_s is not None and self.claim.left_s <= 0
@@ -199,7 +199,7 @@ def _check_call(name: str, fingerprint: str) -> None:
 
 
 def _usage_of(error: AgentsError) -> Usage:
-    """What a failed call cost, where its error tells; it may be anybody's error."""
+    """Return the cost of a failed call if its error tells it; anybody may have raised that."""
     try:
         return Usage.model_validate(error.details.get("usage") or {})
     except ValidationError:

@@ -1,4 +1,4 @@
-"""Whether results of another app's tasks will come: found out while they are waited for."""
+"""A lookout for results of another app's tasks: it finds out, during the wait, if none can come."""
 
 from __future__ import annotations
 

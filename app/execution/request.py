@@ -1,4 +1,4 @@
-"""What Celery's users do to messages holds for rows too: revoke, terminate, expires."""
+"""Celery's revoke, terminate and expires, which hold for rows as they do for messages."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class ShownTask(Task):
         return self.work(*args, **kwargs)
 
     def work(self, *args: Any, **kwargs: Any) -> Any:
-        """What the task does with arguments that it takes."""
+        """Do the task's work, with arguments that it takes."""
         return self.run(*args, **kwargs)
 
 

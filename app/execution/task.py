@@ -63,7 +63,7 @@ class StepTask(Task):
     request_type: ClassVar[type[StepOptions]] = StepOptions
 
     def decided(self, payload: dict[str, Any], members: list[MemberState]) -> bool:  # noqa: ARG002
-        """Whether a pattern's members so far decide it (join policy ``decided``)."""
+        """Return whether a pattern's members so far decide it (join policy ``decided``)."""
         return False
 
     def parse(self, args: Any, kwargs: Any, *, known: bool = False) -> StepOptions:
@@ -164,7 +164,7 @@ class StepTask(Task):
         raise Reject(str(error), requeue=True) from error
 
     def _report(self, ended: Ended) -> Any:
-        """What Celery stores and passes on: value or error; of a member, what Flower shows."""
+        """Return the value for Celery to store, or raise the error; a member's is for Flower."""
         outcome, claim, told = ended.outcome, ended.claim, reported(self.request)
         told.token = claim.token
         if ended.other:
@@ -215,4 +215,4 @@ class StepTask(Task):
 
 
 def _header(input: Any = None, **options: Any) -> None:  # noqa: A002 - as callers write it
-    """What a message holds; read by Celery, never called."""
+    """The signature that a message has to fit; read by Celery, never called."""

@@ -162,7 +162,7 @@ class Journal:
         return self.transaction(lambda c: approvals.approve(c, run_id, choice, self.rules))
 
     def take_turn(self, schedule: str, every_s: float) -> bool:
-        """Whether the next turn of a schedule is this process's; see :func:`ticks.take_slot`."""
+        """Try to take the next turn of a schedule; see :func:`ticks.take_slot`."""
         return self.transaction(lambda c: ticks.take_slot(c, schedule, every_s, self.me.id))
 
     def change_memo(
@@ -200,14 +200,14 @@ class Journal:
         return self.read(lambda c: tallies.tally(c, step_id, values_within=values_within))
 
     def finished_calls(self, step_id: str) -> dict[tuple[int, str], dict[str, Any]]:
-        """What calls of earlier attempts came to, by place and fingerprint.
+        """Return the results of earlier attempts' calls, by place and fingerprint.
 
         An answer or, where there was one that is too large to be kept, the error that says so.
         """
         return self.read(lambda c: calls.finished(c, step_id))
 
     def known(self, step_id: str) -> bool:
-        """Whether it has a row."""
+        """Return whether the step has a row."""
         return bool(self.read(lambda c: due.known(c, [step_id])))
 
     def run_tree(self, run_id: str) -> dict[str, Any] | None:

@@ -74,7 +74,7 @@ class Endpoint:
 
 
 def alive(runtime: Runtime) -> _Page:
-    """Whether a restart would help: the loop that all steps share does not turn any more.
+    """Report whether a restart would help: the loop that all steps share does not turn any more.
 
     A journal or broker that is away is no reason: this process outlives it.
     """
@@ -88,7 +88,7 @@ def alive(runtime: Runtime) -> _Page:
 
 
 def ready(runtime: Runtime) -> _Page:
-    """Whether it can take steps now: not stopping, broker and journal answer and take writes."""
+    """Report whether it can take steps: not stopping, broker and journal answer and take writes."""
     if runtime.stopping:
         return HTTPStatus.SERVICE_UNAVAILABLE, "stopping\n"
     probes = [probe_broker(runtime.settings), _probe_journal(runtime)]
@@ -106,7 +106,7 @@ def _probe_journal(runtime: Runtime) -> Probe:
 
 
 def metrics(runtime: Runtime) -> _Page:
-    """What this worker alone knows; Prometheus adds the numbers of all workers up."""
+    """Report what this worker alone knows; Prometheus adds the numbers of all workers up."""
     try:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
     except ImportError:
@@ -126,7 +126,7 @@ def metrics(runtime: Runtime) -> _Page:
 
 
 def service_metrics(runtime: Runtime) -> _Page:
-    """What the journal knows of the whole service: every worker tells the same, so one is asked."""
+    """Report on the whole service by the journal: every worker tells the same, so one is asked."""
     try:
         from prometheus_client.core import GaugeMetricFamily
     except ImportError:

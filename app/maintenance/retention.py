@@ -48,7 +48,7 @@ def clean_all(engine: Engine, intake: Intake, settings: Settings) -> Counter[str
 
 
 def would_clean(engine: Engine, intake: Intake, settings: Settings) -> Counter[str]:
-    """What :func:`clean_all` would delete now."""
+    """Count the rows and records that :func:`clean_all` would delete now."""
     found = Archive(engine).what_would_go(retention_of(settings))
     if times := _times_alone(intake):
         found["intake"] = len(times)

@@ -28,7 +28,7 @@ RESULTS_MAX = 500
 
 @dataclass(slots=True)
 class Reported:
-    """What a step's task and this backend tell each other; it stands on Celery's request."""
+    """Notes between a step's task and this backend; they stand on Celery's request."""
 
     outcome: dict[str, Any] | None = None  # of the step, stored beside its result
     token: int | None = None  # of the row's end that is to be settled
@@ -37,7 +37,7 @@ class Reported:
 
 
 def reported(request: Any) -> Reported:
-    """What is reported on a request."""
+    """Return the notes on a request, empty ones at first."""
     found: Reported | None = getattr(request, "agents_reported", None)
     if found is None:
         found = request.agents_reported = Reported()
@@ -50,7 +50,7 @@ def _outcome(request: Any) -> dict[str, Any] | None:
 
 
 def _journaled(signature: Any) -> bool:
-    """Whether a chord's body is a step whose join stands in the journal."""
+    """Return whether a chord's body is a step whose join stands in the journal."""
     options = signature.get("options") if isinstance(signature, dict) else None
     return bool(options and (options.get("headers") or {}).get(names.JOURNALED))
 

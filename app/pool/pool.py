@@ -212,7 +212,7 @@ class CoroutinePool(BasePool):
 
 
 def _in_signal_handler() -> bool:
-    """Whether Celery's main thread is in one: a cold shutdown waits and cancels there."""
+    """Return whether Celery's main thread is in one: a cold shutdown waits and cancels there."""
     return bool(celery_log._in_sighandler)  # noqa: SLF001 - the flag that in_sighandler() sets
 
 
@@ -249,7 +249,7 @@ class Job:
         return str(self._options.get("correlation_id"))
 
     def was_revoked(self) -> bool:
-        """Whether it was revoked, or expired, while it waited for its slot.
+        """Return whether it was revoked, or expired, while it waited for its slot.
 
         Celery's request says so, and then has it acknowledged. In each pool it is asked before a
         task is handed over; with prefork that is when there is a slot, so it is asked here too.

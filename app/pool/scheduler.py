@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar
 
 
 class OnLoopOrNot(Protocol):
-    """What slots ask of a job."""
+    """The properties of a job that slots depend on."""
 
     @property
     def on_loop(self) -> bool:
@@ -17,7 +17,7 @@ class OnLoopOrNot(Protocol):
 
     @property
     def has_permits(self) -> bool:
-        """Whether it asks for a permit when it does what slots are for (see permits.py)."""
+        """True when it asks for a permit for the work that slots are for (see permits.py)."""
         ...
 
 

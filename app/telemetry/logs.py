@@ -1,4 +1,4 @@
-"""What Celery's own log lines may tell: which task, how long, how it failed; never an answer.
+"""Celery's own log lines: which task, how long, how it failed; never an answer.
 
 A message that goes back to its queue, since the journal is away, is told of once: it comes again
 every few seconds, and with it all others do.

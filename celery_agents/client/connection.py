@@ -1,4 +1,4 @@
-"""What a client's verbs and groups share: the Celery app on its Redis, and sending over it."""
+"""The base of a client's verbs and groups: the Celery app on its Redis, and sending over it."""
 
 from __future__ import annotations
 

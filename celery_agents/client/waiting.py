@@ -88,7 +88,7 @@ class Listener:
         return bool(new)
 
     def wait(self, seconds: float) -> dict[str, Meta]:
-        """What is heard next, as soon as something is; nothing when the time is over."""
+        """Return the results heard next, as soon as one is; nothing when the time is over."""
         until = time.monotonic() + seconds
         while True:
             left = max(until - time.monotonic(), 0.0)
@@ -222,7 +222,7 @@ class _Wait:
         return ended
 
     def check_time(self, needed_s: float = 0.0) -> None:
-        """Whether so much time is left.
+        """Check that so much time is left.
 
         Raises:
             ResultTimeoutError

@@ -1,4 +1,4 @@
-"""What all contracts share: strict, immutable pydantic models of JSON values."""
+"""The base of all contracts: strict, immutable pydantic models of JSON values."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ _OPEN = frozenset({State.READY, State.RUNNING, State.WAITING})
 
 
 class Usage(Contract):
-    """What work cost. Adds up with ``+``. ``cost_usd`` is None where no price is known."""
+    """The cost of work. Adds up with ``+``. ``cost_usd`` is None where no price is known."""
 
     calls: int = 0
     input_tokens: int = 0
@@ -55,7 +55,7 @@ class Usage(Contract):
 
 
 class Answer(Contract):
-    """What an agent, or one call of it, answered, with what it cost."""
+    """The answer of an agent, or of one call of it, with its cost."""
 
     value: JsonValue
     usage: Usage = Usage()
@@ -94,7 +94,7 @@ class ErrorInfo(Contract):
 
 
 def _told(details: Any) -> dict[str, Any]:
-    """What an error says beside its message; whoever raised it may have put anything there."""
+    """Return an error's details as JSON; whoever raised it may have put anything there."""
     told = jsonable(details) if details else {}
     return told if isinstance(told, dict) else {"told": told}
 

@@ -118,7 +118,7 @@ def _row(message: Message, run: DecisionRun) -> Row:
 
 
 def _work(rows: Sequence[Row], seconds: float) -> Work:
-    """What it took, read from the journal."""
+    """Read from the journal what the votes took."""
     engine = reading(connect(os.environ["DATABASE_URL"]))
     states = in_transaction(engine, reads.step_states)
     retries = in_transaction(engine, reads.retries)

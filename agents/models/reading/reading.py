@@ -1,4 +1,4 @@
-"""What the readings of the protocols have in common."""
+"""The common base of the protocols' readings."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def count_request(counts: Hedges, settings: Hedge) -> Hedges:
 
 
 def may_hedge(counts: Hedges, settings: Hedge) -> bool:
-    """Whether one more hedge keeps within the share. The request itself is counted already."""
+    """Return whether one more hedge keeps within the share. The request is counted already."""
     return counts.hedges + 1.0 <= settings.share * counts.requests
 
 

@@ -1,4 +1,4 @@
-"""What a chain has learned, as one small JSON value that all workers share."""
+"""The lessons of a chain, as one small JSON value that all workers share."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def _left(
     memory: Learned,
     masked: Collection[str],
 ) -> list[Candidate]:
-    """Who may be tried next, in order. When every breaker is open, all are tried after all."""
+    """List who may be tried next, in order. When every breaker is open, all are tried after all."""
     tried, failures = {m.key for m in members}, _failures(members)
 
     def ordered(hidden: Collection[str]) -> list[Candidate]:
@@ -132,7 +132,7 @@ def _hedge(
 
 
 def hedges(plan: Expand | Outcome) -> bool:
-    """Whether this plan starts a hedge, which counts against their share."""
+    """Return whether this plan starts a hedge, which counts against their share."""
     return isinstance(plan, Expand) and bool(plan.note and "hedge" in plan.note)
 
 

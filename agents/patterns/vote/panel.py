@@ -100,7 +100,7 @@ def next_round(
 
 
 def _discussed(request: Vote, voter: Voter, heard: Sequence[Ballot]) -> JsonValue:
-    """What a voter is shown in deliberation: the question, its own ballot, the others'."""
+    """Return a voter's input in deliberation: the question, its own ballot, the others'."""
     own = next(b for b in heard if b.voter == voter.key)
     told: list[JsonValue] = [*others(heard, voter.key)]
     return {"question": request.input, "your_ballot": shown(own), "ballots": told}

@@ -51,7 +51,7 @@ class Poll:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a rule makes of the ballots: a winner, or why there is none, the scores, who leads."""
+    """A rule's count of the ballots: a winner, or why there is none, the scores, who leads."""
 
     winner: str | None
     scores: Mapping[str, Fraction]

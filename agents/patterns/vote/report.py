@@ -1,4 +1,4 @@
-"""What the ballots amount to now, and the decision that tells it."""
+"""The standing of a vote by its ballots, and the decision that tells it."""
 
 from __future__ import annotations
 

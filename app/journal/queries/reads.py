@@ -14,7 +14,7 @@ TREE_LIMIT = 1_000
 
 
 def has_step(connection: Connection, step_id: str) -> bool:
-    """Whether there is a row of it."""
+    """Return whether the step has a row."""
     return connection.execute(select(Step.id).where(Step.id == step_id)).first() is not None
 
 

@@ -40,7 +40,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """What came of a portion."""
+    """The result of deleting one portion."""
 
     deleted: int  # rows; fewer than were asked for when some are not to go any more
     held_s: float  # with the commit, without waiting for the locks of others

@@ -58,7 +58,7 @@ def _tenant() -> Any:
 
 
 class Run(Base):
-    """What a client asked for: the root of a tree of steps, under the same id."""
+    """A client's request: the root of a tree of steps, under the same id."""
 
     __tablename__ = "runs"
 
@@ -199,7 +199,7 @@ class Join(Base):
 
 
 class Event(Base):
-    """What is worth telling about a step beside its state: retries, recoveries, decisions."""
+    """Something worth telling about a step beside its state: a retry, a recovery, a decision."""
 
     __tablename__ = "events"
 
@@ -253,7 +253,7 @@ class Agent(Base):
 
 
 class Memo(Base):
-    """What was learned, shared by all workers: small JSON under a key (see agents/fallback)."""
+    """A lesson shared by all workers: small JSON under a key (see agents/patterns/fallback)."""
 
     __tablename__ = "memos"
 
@@ -263,7 +263,7 @@ class Memo(Base):
 
 
 class Health(Base):
-    """What probes found about a target: ``broker``, ``journal``, ``agent:…``, ``provider:…``."""
+    """Findings of probes about a target: ``broker``, ``journal``, ``agent:…``, ``provider:…``."""
 
     __tablename__ = "health"
 

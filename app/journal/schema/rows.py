@@ -1,4 +1,4 @@
-"""What the journal's operations take and give: plain values, no ORM objects."""
+"""Arguments and results of the journal's operations: plain values, no ORM objects."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Wake:
 
 @dataclass(slots=True)
 class Aftermath:
-    """What follows from a committed write and is done outside of the transaction."""
+    """The effects of a committed write that are carried out after the transaction."""
 
     applied: bool = True  # False: the token was stale, nothing was written
     wakes: list[Wake] = field(default_factory=list)

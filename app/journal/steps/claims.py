@@ -298,7 +298,7 @@ _LOOK = select(
 
 
 def _judge(connection: Connection, operation: ClaimStep, row: Any) -> Claim | None:
-    """What a row says to a claim; None: it may be claimed now."""
+    """Return the reply to a claim that the row's state asks for; None: it may be claimed now."""
     state = State(row.state)
     if state.final:
         outcome = Outcome.model_validate(row.outcome)

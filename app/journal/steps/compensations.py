@@ -176,7 +176,7 @@ def _refuse_taken(connection: Connection, run_id: str, queue: str) -> None:
 
 
 def begun(connection: Connection, run_id: str) -> bool:
-    """Whether a run is, or was, being undone."""
+    """Return whether a run is, or was, being undone."""
     found = select(_S.id).where(_S.id == compensation_id(run_id))
     return connection.execute(found).first() is not None
 

@@ -121,7 +121,7 @@ def _with_wake(_place: int, row: Sequence[Any]) -> Aftermath:
 
 @dataclass(slots=True)
 class Postponed(Aftermath):
-    """What became of a step that was to be postponed."""
+    """The effects of postponing a step, or of its end if it was cancelled."""
 
     outcome: Outcome | None = None  # how it ended instead, being cancelled
 

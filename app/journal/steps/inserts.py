@@ -49,7 +49,7 @@ class InsertStep(Operation[None]):
 def made(
     new: Sequence[NewStep], payloads: list[str], worker_id: str | None, wake_grace_s: float
 ) -> tuple[Any, ...]:
-    """What a shot says of rows that are made, with their payloads as JSON."""
+    """Return the arguments of a prepared insert of rows, with their payloads as JSON."""
     return (*columns_of(new, payloads), worker_id, wake_grace_s)
 
 

@@ -37,7 +37,7 @@ EARLY_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What joins need to know that does not stand in a row."""
+    """The parameters of joins that do not stand in a row."""
 
     decided: Decider
     wake_grace_s: float
@@ -263,7 +263,7 @@ _MOVING = select(_S.id).where(_BELOW, _S.state.not_in(_FINAL)).order_by(_S.id)
 
 
 def _ended(state: State) -> dict[str, Any]:
-    """What a step has to show that ends without having run to its end."""
+    """Return the values for a step that ends without having run to its end."""
     error = None if state is State.SKIPPED else ErrorInfo.of(StepCancelledError())
     return {"b_state": state, "b_outcome": Outcome(state=state, error=error).compact()}
 

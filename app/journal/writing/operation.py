@@ -44,7 +44,7 @@ class Operation(ABC, Generic[R]):
 
     @property
     def has_lite(self) -> bool:
-        """Whether lite.py has its shot for SQLite, where that is quicker too."""
+        """True when sqlite.py has a statement for it that is quicker."""
         return True
 
     @property
@@ -54,7 +54,7 @@ class Operation(ABC, Generic[R]):
 
     @property
     def alone(self) -> bool:
-        """Whether it takes locks in an order of its own, so that it has a transaction to itself."""
+        """True when it takes locks in an order of its own, so it needs a transaction to itself."""
         return False
 
     @classmethod

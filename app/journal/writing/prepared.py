@@ -1,4 +1,4 @@
-"""What steps need of PostgreSQL, as one prepared statement for all writes of a kind.
+"""PostgreSQL's fast path: one prepared statement for all writes of a kind.
 
 A transaction of its own costs a lone write four round trips: BEGIN, the statement for steps, the
 one for runs, COMMIT. One statement is a transaction by itself and takes one; prepared, it is parsed
@@ -38,12 +38,12 @@ class Prepared:
 
     @property
     def command(self) -> str:
-        """What tells a connection."""
+        """The statement that prepares it on a connection."""
         return f"PREPARE {self.name} ({', '.join(self.types)}) AS {self.body}"
 
     @property
     def call(self) -> str:
-        """What runs it then, with the driver's placeholders."""
+        """The statement that executes it, with the driver's placeholders."""
         return f"EXECUTE {self.name} ({', '.join(['%s'] * len(self.types))})"
 
 

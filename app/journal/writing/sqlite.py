@@ -1,4 +1,4 @@
-"""What steps need of SQLite, in one or two statements for all writes of a kind.
+"""SQLite's fast path: one or two statements for all writes of a kind.
 
 The rows come as JSON. With parameters for each row the driver would hand Python over to other
 threads, and wait to get it back, for each one: under load that was what a writer did.

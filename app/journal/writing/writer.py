@@ -122,7 +122,7 @@ class Writer:
                 self._pending -= sum(not o.lazy for o in batch)
 
     def _gather(self, patience_s: float | None) -> tuple[list[Operation[Any]], bool]:
-        """What has queued up, at least one if it comes in time; and whether that was the end."""
+        """Take what has queued up, at least one if it comes in time; tell if that was the end."""
         batch: list[Operation[Any]] = []
         while len(batch) < self._batch_max:
             try:
@@ -209,7 +209,7 @@ def _transact(held: Held, batch: list[Operation[Any]]) -> _Results:
 
 
 def _shoot(volley: _Volley, held: Held, _: list[Operation[Any]]) -> _Results:
-    """What single statements wrote of a volley: all, some, or nothing."""
+    """Write a volley by single statements; return results of what was written: all, some, none."""
     try:
         written = held.shoot([shot for _, shot in volley]) if held.shoots else None
     except IntegrityError:  # a row is not as the short way takes it to be

@@ -23,7 +23,7 @@ _CONNECTIONS = 8
 
 
 class State(TypedDict):
-    """What goes through a graph."""
+    """The state that goes through a graph."""
 
     value: int
 

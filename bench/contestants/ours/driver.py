@@ -69,7 +69,7 @@ class Driver(driver.Driver):
             self.client.ask("noop", value)
 
     def recovery(self) -> float:
-        """Whoever runs the step first is killed; it says so when it runs again."""
+        """Kill the process that runs the step, and return the seconds until it runs again."""
         record = Path(os.environ["BENCH_DIRECTORY"]) / "runs"
         run = self.client.ask("first_hangs", str(record))
         first = _line(record, 1)
