@@ -33,9 +33,15 @@ class StepContext(Protocol):
     """The step in which an agent answers, as the agent sees it."""
 
     @property
-    def step_id(self) -> str: ...
+    def step_id(self) -> str:
+        """The id of the step."""
+        ...
+
     @property
-    def run_id(self) -> str: ...
+    def run_id(self) -> str:
+        """The id of the run that the step belongs to."""
+        ...
+
     @property
     def attempt(self) -> int:
         """From 1; above 1 when the step was tried before."""

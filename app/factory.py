@@ -91,6 +91,7 @@ class AgentsService(bootsteps.StartStopStep):
         signals.worker_shutting_down.connect(shutting_down, weak=False)
 
     def stop(self, worker: Any) -> None:  # noqa: ARG002 - Celery's signature
+        """Stop recovery and the endpoint."""
         if self.recovery is not None:
             self.recovery.stop()
         if self.endpoint is not None:

@@ -22,6 +22,7 @@ class VoteTask(StepTask):
     request_type = Vote
 
     def decided(self, payload: dict[str, Any], members: list[MemberState]) -> bool:
+        """Return whether the rest of the voters cannot matter."""
         vote = Vote.from_message(payload["args"], payload["kwargs"], known=True)
         return pattern.decided(vote, members)
 

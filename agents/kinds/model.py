@@ -101,6 +101,7 @@ class ModelBackend:
         )
 
     async def aclose(self) -> None:
+        """Close the provider's client."""
         await self._provider.aclose()
 
     def _request(self, turn: Turn) -> Request:

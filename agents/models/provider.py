@@ -196,6 +196,7 @@ class SdkProvider(ABC):
             await self._close(client)
 
     def unavailable(self, reason: str) -> ProviderUnavailableError:
+        """Return the error for a provider that does not answer."""
         return ProviderUnavailableError(f"{self.who} is not available: {shown(reason, 400)}")
 
     async def _read(

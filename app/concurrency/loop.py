@@ -82,6 +82,7 @@ class LoopThread:
 
     @property
     def thread_id(self) -> int:
+        """The identifier of the loop's thread; 0 before it has started."""
         return self._thread.ident or 0
 
     def post(self, call: Callable[..., Any], *args: Any) -> None:

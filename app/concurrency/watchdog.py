@@ -65,9 +65,11 @@ class Watchdog:
         self._thread = threading.Thread(target=self._work, name="agents-watchdog", daemon=True)
 
     def start(self) -> None:
+        """Start to watch, in a thread."""
         self._thread.start()
 
     def stop(self) -> None:
+        """Stop watching."""
         self._stopped.set()
 
     @property

@@ -58,6 +58,8 @@ class CeleryBackend:
         self._resolve_secret = resolve_secret
 
     async def answer(self, turn: Turn, step: StepContext) -> Answer:
+        """Send the task and await its result; revoke it when nobody goes on with it."""
+
         async def perform(key: str) -> Answer:
             try:
                 return await self._ask(turn, key)

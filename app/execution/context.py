@@ -48,18 +48,22 @@ class Step:
 
     @property
     def step_id(self) -> str:
+        """The id of the step."""
         return self.claim.id
 
     @property
     def run_id(self) -> str:
+        """The id of the run that the step belongs to."""
         return self.claim.run_id
 
     @property
     def attempt(self) -> int:
+        """The number of this attempt, from 1."""
         return self.claim.attempt
 
     @property
     def tries(self) -> int:
+        """The number of claims that the step has had, from 1."""
         return self.claim.token
 
     @property

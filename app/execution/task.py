@@ -121,6 +121,7 @@ class StepTask(Task):
         self._settle(task_id)
 
     def on_failure(self, exc: Exception, task_id: str, *_: Any) -> None:  # noqa: ARG002
+        """Settle the step: the error is stored, and errbacks are published."""
         self._settle(task_id)
 
     # -- from a message to an attempt, and back

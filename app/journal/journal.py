@@ -79,12 +79,15 @@ class Journal:
     # -- writes, in group commits
 
     def claim(self, step_id: str, new: NewStep | None = None) -> Reply[Claim]:
+        """Claim a step; with ``new``, make its row on the way if it has none."""
         return self._writer.submit(ClaimStep(step_id, self.me.id, self.rules, new))
 
     def insert(self, new: NewStep) -> Reply[None]:
+        """Make the row of a step that is ready, unless it has one."""
         return self._writer.submit(InsertStep(new, self.rules.wake_grace_s))
 
     def finish(self, claim: Claimed, outcome: Outcome) -> Reply[Aftermath]:
+        """End a claimed step with its outcome."""
         return self._writer.submit(FinishStep(claim, outcome, self.rules))
 
     def expand(
@@ -117,6 +120,7 @@ class Journal:
     def start_call(
         self, claim: Claimed, seq: int, name: str, fingerprint: str, key: str
     ) -> Reply[Begun]:
+        """Write down a call before it is made."""
         return self._writer.submit(StartCall(claim, seq, name, fingerprint, key))
 
     def finish_call(
@@ -126,17 +130,21 @@ class Journal:
         answer: dict[str, Any] | None,
         error: ErrorInfo | None = None,
     ) -> Reply[None]:
+        """Write down the answer or the error of a call."""
         return self._writer.submit(FinishCall(claim, seq, answer, error))
 
     def settle(self, step_id: str, token: int | None = None) -> Reply[None]:
+        """Note that a step's result is stored and its successors are published."""
         return self._writer.submit(Settle(step_id, token))
 
     # -- writes of their own transaction
 
     def transaction(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in a transaction; see :func:`in_transaction`."""
         return in_transaction(self.engine, work)
 
     def beat(self) -> workers.Beat:
+        """Extend the lease of this process; learn what is cancelled."""
         return self._beat(lambda c: workers.beat(c, self.me, self._lease_s))
 
     def _beat(self, work: Callable[[Connection], T]) -> T:
@@ -145,9 +153,11 @@ class Journal:
             return held_transaction(self._heart, work)
 
     def give_back(self, step_ids: list[str], tokens: Mapping[str, int] | None = None) -> None:
+        """Give back steps of this process, for anybody to claim."""
         self.transaction(lambda c: workers.give_back(c, self.me, step_ids, tokens))
 
     def cancel(self, step_id: str) -> Aftermath:
+        """Cancel a step with all that hangs below it."""
         return self.transaction(lambda c: cancels.cancel(c, step_id, self.rules))
 
     def note(self, run_id: str, step_id: str, kind: str, data: Sequence[dict[str, Any]]) -> None:
@@ -159,6 +169,7 @@ class Journal:
         self.transaction(lambda c: agents.announce(c, rows))
 
     def approve(self, run_id: str, choice: JsonValue) -> Aftermath:
+        """Give a waiting run its answer; the first one counts."""
         return self.transaction(lambda c: approvals.approve(c, run_id, choice, self.rules))
 
     def take_turn(self, schedule: str, every_s: float) -> bool:
@@ -188,15 +199,19 @@ class Journal:
         return replace(claim, payload=filled(claim.payload, parents))
 
     def read(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in a transaction that only reads."""
         return in_transaction(reading(self.engine), work)
 
     def members(self, step_id: str) -> list[MemberState]:
+        """Return all members of a step, of every round, in their order."""
         return self.read(lambda c: joins.members(c, step_id))
 
     def results(self, step_id: str, after: int) -> dict[str, Any]:
+        """Return a page of members' outcomes, from place ``after`` + 1 on."""
         return self.read(lambda c: tallies.page(c, step_id, after))
 
     def tally(self, step_id: str, *, values_within: int = 0) -> Tally:
+        """Count a step's members; see :func:`tallies.tally`."""
         return self.read(lambda c: tallies.tally(c, step_id, values_within=values_within))
 
     def finished_calls(self, step_id: str) -> dict[tuple[int, str], dict[str, Any]]:
@@ -211,4 +226,5 @@ class Journal:
         return bool(self.read(lambda c: due.known(c, [step_id])))
 
     def run_tree(self, run_id: str) -> dict[str, Any] | None:
+        """Return a run as a tree of steps; None when there is no such run."""
         return self.read(lambda c: reads.run_tree(c, run_id))

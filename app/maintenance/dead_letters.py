@@ -51,12 +51,14 @@ class Landing:
         return {i.decode(): letter for i, letter in zip(ids, letters, strict=True)}
 
     def forget(self, ids: list[str]) -> None:
+        """Delete letters by their ids."""
         pipe = self._redis.pipeline(transaction=True)
         pipe.hdel(names.DEAD, *ids)
         pipe.zrem(names.DEAD_TIMES, *ids)
         pipe.execute()
 
     def count_dropped(self, more: int) -> None:
+        """Add to the count of letters that had to make room."""
         self._redis.incrby(names.DEAD_DROPPED, more)
 
     def dropped(self) -> int:
@@ -104,6 +106,7 @@ class DeadLetters:
         return self._letters.listed(limit)
 
     def dropped(self) -> int:
+        """Return how many letters had to make room for newer ones."""
         return self._landing.dropped()
 
     def get(self, letter_id: str) -> dict[str, Any] | None:

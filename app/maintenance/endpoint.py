@@ -63,12 +63,15 @@ class Endpoint:
 
     @property
     def port(self) -> int:
+        """The port on which it listens."""
         return self._server.server_port
 
     def start(self) -> None:
+        """Start to answer, in a thread."""
         self._thread.start()
 
     def stop(self) -> None:
+        """Stop answering and close the socket."""
         self._server.shutdown()
         self._server.server_close()
 

@@ -39,9 +39,11 @@ class Recovery:
         self._thread = threading.Thread(target=self._work, name="agents-recovery", daemon=True)
 
     def start(self) -> None:
+        """Start to sweep, in a thread."""
         self._thread.start()
 
     def stop(self) -> None:
+        """Stop sweeping; wait up to ten seconds for a sweep under way."""
         self._stopped.set()
         self._thread.join(timeout=10)
 

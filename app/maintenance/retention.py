@@ -25,6 +25,7 @@ _INTAKE_BATCH = 1000
 
 
 def retention_of(settings: Settings) -> Retention:
+    """Return how long the settings keep things."""
     return Retention(settings.keep_days, settings.keep_failed_days, settings.keep_dead_letters_days)
 
 

@@ -38,6 +38,7 @@ class Consumer(CeleryConsumer):
     _events_due = False
 
     def register_with_event_loop(self, hub: Any) -> None:
+        """As Celery's, with a limit to the events that wait to be sent."""
         super().register_with_event_loop(hub)
         if self.event_dispatcher:
             self.event_dispatcher.buffer_limit = EVENTS_MAX
@@ -68,6 +69,7 @@ class Consumer(CeleryConsumer):
         super().shutdown()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
+        """As Celery's; messages that it cannot take become dead letters."""
         handle = super().create_task_handler(*args, **kwargs)
 
         def on_task_received(message: Any) -> Any:
@@ -116,12 +118,15 @@ class Consumer(CeleryConsumer):
         self.app.backend.mark_as_failure(task_id, error, request=request)
 
     def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002
+        """Make a message that names no task a dead letter."""
         bury(message, "bad_headers", "The message names no task.")
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
+        """Make a message that Celery finds invalid a dead letter."""
         bury(message, "invalid_task", str(exc))
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """Make a message whose body cannot be read a dead letter."""
         bury(message, "unreadable_body", f"The body cannot be read: {type(exc).__name__}.")
 
 

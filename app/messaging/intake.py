@@ -60,6 +60,7 @@ class Intake:
         return [i for i, r in zip(ids, records, strict=True) if r is None]
 
     def forget(self, ids: list[str]) -> None:
+        """Delete the records of these ids."""
         if ids:
             pipe = self._redis.pipeline(transaction=True)
             pipe.hdel(names.INTAKE_RECORDS, *ids)

@@ -60,6 +60,7 @@ class CoroutinePool(BasePool):
     signal_safe = False  # stopping waits
 
     def on_start(self) -> None:
+        """Adapt the tasks; make the loop, the slots and the threads."""
         if USE_FAST_LOCALS:  # one stack for a thread: each task would have another's request
             raise ImproperlyConfigured("This pool does not work with USE_FAST_LOCALS.")
         _task_stack.__ident_func__ = whose
@@ -79,6 +80,7 @@ class CoroutinePool(BasePool):
         self._change = threading.Event()
 
     def register_with_event_loop(self, loop: Any) -> None:
+        """Keep the event loop of the worker's main thread."""
         self._hub = loop
 
     @property
@@ -92,10 +94,12 @@ class CoroutinePool(BasePool):
         return self.limit // AHEAD
 
     def grow(self, n: int) -> None:
+        """Add ``n`` slots."""
         self._resize(self.limit + n)
         self._begin()
 
     def shrink(self, n: int) -> None:
+        """Take ``n`` slots away; one stays."""
         self._resize(max(self.limit - n, 1))
 
     def _resize(self, limit: int) -> None:
@@ -105,6 +109,7 @@ class CoroutinePool(BasePool):
     # -- running
 
     def on_apply(self, target: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Job:
+        """Queue a job, which begins once it has a slot."""
         job = Job(self, target, args or (), kwargs or {}, options)
         self.slots.add(job)
         self._begin()
@@ -162,6 +167,7 @@ class CoroutinePool(BasePool):
         self.slots.clear()
 
     def on_close(self) -> None:
+        """Forget the jobs that have not begun."""
         self.slots.clear()  # not begun: their messages go back when the connection is closed
 
     def on_stop(self) -> None:
@@ -258,6 +264,7 @@ class Job:
         return isinstance(request, Request) and bool(request.revoked())
 
     def accept(self) -> None:
+        """Tell Celery that the job begins."""
         if (accepted := self._options.get("accept_callback")) is not None:
             pid = _Pid(os.getpid())
             pid.job = self

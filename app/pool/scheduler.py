@@ -46,6 +46,7 @@ class Slots(Generic[J]):
 
     @property
     def waiting(self) -> int:
+        """The number of jobs that wait."""
         return len(self._queue) + len(self._passed)
 
     @property

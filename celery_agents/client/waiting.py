@@ -99,6 +99,7 @@ class Listener:
                 return {}
 
     def close(self) -> None:
+        """Close the subscription."""
         self._pubsub.close()
 
 

@@ -28,6 +28,7 @@ class State(StrEnum):
 
     @property
     def final(self) -> bool:
+        """True when the step has ended."""
         return self not in _OPEN
 
 
@@ -125,4 +126,5 @@ class Outcome(Contract):
 
     @property
     def ok(self) -> bool:
+        """True when the step succeeded."""
         return self.state is State.SUCCEEDED

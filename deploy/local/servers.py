@@ -127,6 +127,7 @@ class ValkeyServer:
 
     @property
     def running(self) -> bool:
+        """True while the server's process runs."""
         return self._child is not None and self._child.returncode is None
 
     @property

@@ -47,6 +47,7 @@ KEYS = {
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(prog="./run demo", description=__doc__)
     parser.add_argument("file", nargs="?", type=Path, default=INBOX, metavar="FILE")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")

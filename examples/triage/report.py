@@ -74,6 +74,7 @@ class Work:
 
     @property
     def steps_per_s(self) -> float:
+        """Steps that ended, per second."""
         return self.steps / self.seconds if self.seconds > 0 else 0.0
 
 

@@ -37,17 +37,21 @@ class Learned(Contract):
 
     @classmethod
     def read(cls, data: dict[str, Any]) -> Self:
+        """Read a memory from its JSON object."""
         return cls.model_validate(data)
 
     @property
     def arms(self) -> dict[str, Arm]:
+        """The candidates' rewards and trials, as :mod:`adaptive` takes them."""
         return {k: Arm(c.reward, c.trials, c.at) for k, c in self.candidates.items()}
 
     def digest(self, key: str) -> Digest:
+        """Return the latencies of a candidate; none of an unknown one."""
         known = self.candidates.get(key)
         return Digest(known.latencies if known else {})
 
     def counts(self) -> Hedges:
+        """Return the numbers of requests and hedges."""
         return Hedges(self.hedge_requests, self.hedges)
 
 

@@ -60,6 +60,7 @@ class Result:
 
     @property
     def tie_broken(self) -> bool:
+        """True when several options led and one of them won."""
         return self.winner is not None and len(self.leading) > 1
 
 

@@ -26,6 +26,7 @@ class Standing:
 
     @property
     def winner(self) -> str | None:
+        """The option that wins by the ballots so far."""
         return self.result.winner
 
 

@@ -26,6 +26,8 @@ ID = String(155)  # the longest task id that Celery's own result tables take
 
 
 class Base(DeclarativeBase):
+    """The base of the journal's tables: names of constraints, types of columns."""
+
     metadata = MetaData(
         naming_convention={
             "ix": "ix_%(table_name)s_%(column_0_N_name)s",

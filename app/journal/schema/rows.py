@@ -171,6 +171,8 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
+    """The claim got no step."""
+
     reason: Refusal
 
 

@@ -20,4 +20,5 @@ WAKE_COLUMNS = wake_columns(table(Step).c)
 
 
 def wake_of(row: Any) -> Wake:
+    """Make the wake of a row of :func:`wake_columns`."""
     return Wake(*row)

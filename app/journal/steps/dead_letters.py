@@ -77,6 +77,7 @@ def message_of(connection: Connection, letter_id: str) -> Any:
 
 
 def forget_message(connection: Connection, letter_id: str) -> bool:
+    """Delete a dead message; return whether there was one."""
     return bool(connection.execute(delete(DeadLetter).where(DeadLetter.id == letter_id)).rowcount)
 
 

@@ -36,6 +36,7 @@ class NewMember:
 
     @property
     def payload(self) -> dict[str, Any]:
+        """The payload of the member as a message would have it."""
         return {"args": [self.member.input], "kwargs": self.member.options}
 
     def columns(self, position: int) -> tuple[Any, ...]:

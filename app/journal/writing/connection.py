@@ -86,6 +86,7 @@ class Held:
             raise
 
     def close(self) -> None:
+        """Close the connection, if one is open."""
         if self._connection is not None:
             with noting(log, "journal_connection", "A connection broke off", SQLAlchemyError):
                 self._connection.close()
