@@ -23,5 +23,6 @@ class AsyncioDriver(driver.Driver):
         """Free what was made on the loop."""
 
     def close(self) -> None:
+        """Free what was made on the loop, then end the loop."""
         self._runner.run(self.aclose())
         self._runner.close()

@@ -48,6 +48,7 @@ class Meter:
         self.usage = Usage(cpu_s=cpu_s, peak_mb=self._peak_mb)
 
     def close(self) -> None:
+        """Look a last time and stop watching."""
         if not self._done.is_set():
             self._look()
             self._done.set()

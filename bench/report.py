@@ -40,6 +40,7 @@ class Row:
 
     @property
     def headline(self) -> float | None:
+        """The median of the workload's main figure; None when a round failed."""
         return self.median(self.workload.headline)
 
     @property
@@ -49,6 +50,7 @@ class Row:
 
     @property
     def failure(self) -> str | None:
+        """The first failure among the rounds, if there is one."""
         return next((r.failure for r in self.rounds if r.failure is not None), None)
 
     def as_json(self) -> str:

@@ -60,6 +60,7 @@ class Stopwatch:
 
     @property
     def seconds(self) -> float:
+        """Seconds since it was made."""
         return time.perf_counter() - self._began
 
 
