@@ -61,5 +61,5 @@ async def _awaited(result: Any) -> Any:
 
 
 def _plain(error: BaseException) -> RuntimeError:
-    """These would end the worker's loop, or leave its future waiting for ever (StopIteration)."""
+    """Replace an error that would end the worker's loop, or leave its future waiting for ever."""
     return RuntimeError(f"the function raised {type(error).__name__}({error})")

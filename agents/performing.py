@@ -53,7 +53,7 @@ def _is_async(perform: Perform) -> bool:
 
 
 def _guarded(perform: Perform, *given: str) -> Any:
-    """In a thread these would end the loop, or leave its future waiting for ever."""
+    """Call it in a thread, without errors that would end the loop or leave its future waiting."""
     try:
         return perform(*given)
     except (SystemExit, StopIteration, asyncio.CancelledError) as error:

@@ -1,4 +1,4 @@
-"""The form that an answer must have, as JSON Schema.
+"""JSON Schema of the form that an answer must have.
 
 Only the keywords that model providers enforce in structured output are checked here: ``type``,
 ``enum``, ``const``, ``properties``, ``required``, ``additionalProperties: false``, ``items``,
@@ -65,7 +65,7 @@ def is_strict(schema: Any) -> bool:
 
 @contextmanager
 def _well_formed() -> Iterator[None]:
-    """Schemas come from callers, unchecked; what they break here is their mistake."""
+    """Report errors in a caller's unchecked schema as the caller's mistake."""
     try:
         yield
     except (TypeError, ValueError, AttributeError, RecursionError) as error:

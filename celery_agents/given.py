@@ -1,4 +1,4 @@
-"""Celery that goes where it is told: no variable of the environment replaces its addresses."""
+"""Celery with the addresses it is given: no variable of the environment replaces them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading the address of a Redis or Valkey; what is written there is served, or refused."""
+"""Reading the address of a Redis or Valkey: every part of it is used, or refused."""
 
 from __future__ import annotations
 

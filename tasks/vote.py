@@ -16,7 +16,7 @@ from celery_agents.contracts.patterns import Vote
 
 
 class VoteTask(StepTask):
-    """Says when a vote is decided before all voters have answered."""
+    """A pattern's task that knows when a vote is decided before all voters have answered."""
 
     abstract = True
     request_type = Vote

@@ -9,7 +9,7 @@ from celery_agents.contracts.outcome import Answer, Outcome, State
 
 
 def check(registry: Registry, request: Ask) -> None:
-    """Refuse what could not be undone before it is done.
+    """Refuse a step that could not be undone, before it is done.
 
     Raises:
         UnknownAgentError: nobody of the name that the step gives.
@@ -19,7 +19,7 @@ def check(registry: Registry, request: Ask) -> None:
 
 
 def undoable(registry: Registry, request: Ask, answer: Answer | Outcome) -> Answer | Outcome:
-    """The answer with its compensation, if it has one; a backup's is undone by the backup's."""
+    """Return the answer with its compensation, if any; a backup's is undone by the backup's."""
     outcome = (
         answer
         if isinstance(answer, Outcome)

@@ -37,7 +37,7 @@ class ToolSpec(Contract):
 
 
 class ToolCall(Contract):
-    """A model's wish to have a tool called. Its arguments are as it wrote them, unchecked."""
+    """A model's request to call a tool. Its arguments are as it wrote them, unchecked."""
 
     id: WholeText
     name: WholeText
@@ -134,11 +134,11 @@ class Reading(Protocol):
     """Makes a completion of the JSON values of one answer (:mod:`agents.models.reading`)."""
 
     def add(self, body: Body) -> str:
-        """Add one value; the text that it brought. Raises FailedError where it is an error."""
+        """Add one value; return the text that it brought. Raises FailedError for an error."""
         ...
 
     def completion(self) -> Completion:
-        """All of it. Raises an AgentsError where it is no answer."""
+        """Return the whole answer. Raises an AgentsError where it is no answer."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Breakers are asked before each call of an agent, and told how it went."""
+"""A guard that asks the breakers before each call of an agent, and tells them how it went."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DEFAULT = BreakerPolicy()
 
 
 class BreakerGuard:
-    """Refuse what an open breaker stands before."""
+    """Refuse calls while a breaker before the agent is open."""
 
     def __init__(self, breakers: Breakers) -> None:
         self._breakers = breakers

@@ -109,7 +109,7 @@ async def arrival(reply: Reply[T]) -> T:
 
 
 async def in_thread(call: Callable[..., T], *args: Any, slow: bool = False) -> T:
-    """The result of a call of ours that blocks, for a coroutine; ``slow``: for more than a moment.
+    """Run a blocking call of ours in a thread and await it; ``slow``: longer than a moment.
 
     ``asyncio.to_thread`` is for the agents' code, which may fill its threads for long.
     """
@@ -141,14 +141,14 @@ def alone() -> bool:
 
 
 class Gathered(Generic[T]):
-    """Hands things over to ``deliver``: those of fibers together, when their loop's turn ends."""
+    """Passes things on to ``deliver``: those of fibers together, at the end of the loop's turn."""
 
     def __init__(self, deliver: Callable[[list[T]], None]) -> None:
         self._deliver = deliver
         self._things: list[T] = []
 
     def add(self, thing: T) -> None:
-        """Hand it over: at once, from anything but a fiber."""
+        """Pass a thing on: at once, unless the caller is a fiber."""
         me = current()
         if me is None:
             self._deliver([thing])
@@ -162,7 +162,7 @@ class Gathered(Generic[T]):
 
 
 def blocking(call: Callable[..., T], *args: Any) -> T:
-    """The result of a call that blocks; from a fiber it is made in a thread."""
+    """Run a blocking call and return its result; from a fiber, run it in a thread."""
     me = current()
     if me is None:
         return call(*args)

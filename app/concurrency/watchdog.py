@@ -27,7 +27,7 @@ _LOOKS = 10
 
 
 def _frame_of(thread_id: int) -> FrameType | None:
-    """Where a thread is.
+    """Return the frame that a thread is in.
 
     No garbage is collected meanwhile: where that begins in there, CPython before 3.11.9 stands
     still for ever, with all of its threads (gh-106883).
@@ -42,7 +42,7 @@ def _frame_of(thread_id: int) -> FrameType | None:
 
 
 class Watchdog:
-    """Looks whether the loop still turns; ``patience_s`` is how long it may not."""
+    """Checks that the loop still turns; ``patience_s`` is how long it may stand still."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Watchdog:
         return self._stood_s > self._patience_s
 
     def look(self) -> None:
-        """See whether the loop has turned since the last look; interrupt it if it has to be.
+        """Check whether the loop has turned since the last look; interrupt it if need be.
 
         Between two looks no more is counted than they are apart: a process that was frozen as a
         whole, or a machine that slept, is no loop that stands still.

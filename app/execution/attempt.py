@@ -69,7 +69,7 @@ class Code(Protocol):
 
     @property
     def run(self) -> Callable[..., Any]:
-        """Takes ``(step, request)``; a coroutine function runs on the loop."""
+        """The function of ``(step, request)``; a coroutine function runs on the loop."""
         ...
 
     def parse(self, args: Any, kwargs: Any, *, known: bool = False) -> StepOptions:
@@ -117,7 +117,7 @@ class Asked:
 
 
 def attempted(runtime: Runtime, code: Code, asked: Asked, active: Active) -> Ending:
-    """Claim the row of a message and bring it to an end, or go away.
+    """Claim the row of a message and bring the step to an end, or leave it.
 
     Raises:
         InvalidPayloadError: the journal takes no such row.
@@ -208,7 +208,7 @@ class Attempt:
         return None
 
     def _leave(self) -> Left:
-        """The id names another call, which is under way: that goes on by a message of its own."""
+        """Leave the row: its id names another call under way, which has a message of its own."""
         log.warning("%s names another call; this one is refused", self._claim.id)
         given_back = self._keep_trying(lambda: wait(self._journal.postpone(self._claim, delay_s=0)))
         self._free()
@@ -273,7 +273,7 @@ class Attempt:
                 assert_never(result)
 
     def _fail(self, error: AgentsError) -> Ending:
-        """Try again what may be, unless it was cancelled meanwhile."""
+        """Try again if the error and the policy allow it, unless it was cancelled meanwhile."""
         if isinstance(error, RetryableError):
             if self._active.cancelled:
                 return self._finish(self._stopped())
@@ -282,7 +282,7 @@ class Attempt:
         return self._finish(failed(error, self._claim, self._spent))
 
     def _finish(self, outcome: Outcome) -> Ending:
-        """Write the outcome; one that the journal refuses is a failed one, with what it cost."""
+        """Write the outcome; if the journal refuses it, a failed one with the same cost."""
         outcome = self._kept(outcome)
         try:
             return self._write_end(outcome)
@@ -299,7 +299,7 @@ class Attempt:
         return Ended(outcome, self._claim)
 
     def _hand_on(self) -> Ending:
-        """Give the step back, since this worker stops; its finished calls with it."""
+        """Give the step back with its finished calls, since this worker stops."""
         ended = self._postpone(delay_s=0)
         return ended or Left(f"{self._claim.id}: given back, this worker stops")
 
@@ -318,7 +318,7 @@ class Attempt:
         return Again(self._claim, error, delay_s)
 
     def _postpone(self, **how: Any) -> Ended | Left | None:
-        """Let another claim go on; how it ended instead, if it was cancelled or lost meanwhile."""
+        """Let another claim go on; return how it ended if it was cancelled or lost meanwhile."""
         if (step := self._step) is not None:
             # Another attempt would make finished calls again that are not written yet.
             self._keep_trying(lambda: blocking(step.calls_written))
@@ -374,11 +374,11 @@ class Attempt:
         return kept(outcome, self._runtime.settings.answer_limit_bytes, known=known)
 
     def _free(self) -> None:
-        """Let this process take the step's next message."""
+        """Forget the step here, so that this process can take its next message."""
         self._runtime.active.pop(self._claim.id, None)
 
     def _too_late(self) -> Left:
-        """Nothing was written: another worker had the lease, or the claim itself is lost.
+        """Leave the message: another worker had the lease, or the claim itself is lost.
 
         A claim's commit waits for no disk, so a database that crashed may have forgotten the row
         that it made. Nothing was paid then (see writer.py); the message runs once more.
@@ -391,7 +391,7 @@ class Attempt:
         return Left(f"{self._claim.id}: too late, another worker had its lease")
 
     def _keep_trying(self, write: Callable[[], T]) -> T:
-        """Work that was done is not thrown away because the journal is away for a moment."""
+        """Repeat a write while the journal is away, so that finished work is not lost."""
         give_up = time.monotonic() + JOURNAL_PATIENCE_S
         while True:
             try:
@@ -409,7 +409,7 @@ class Attempt:
                 raise _NotWrittenError(error) from error
 
     def _retry_delay(self, error: RetryableError) -> float | None:
-        """Seconds until it comes again; None when it does not, by count or by deadline.
+        """Return the seconds until the next try; None when there is none, by count or deadline.
 
         What was refused comes again until its deadline, which its first refusal gives it if it
         had none; only what was tried has its attempts counted.

@@ -1,4 +1,4 @@
-"""A worker that hears of cancellations, in its main thread: its slots may all be taken."""
+"""Listening for cancellations in the worker's main thread: its slots may all be taken."""
 
 from __future__ import annotations
 

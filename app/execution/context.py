@@ -91,7 +91,7 @@ class Step:
         return found
 
     def tally(self) -> Tally:
-        """The same in numbers, with their values where one message can hold them.
+        """Return the numbers of members, with their values where one message can hold them.
 
         Half of what a payload may have: what follows in a chain takes it as its input.
         """
@@ -142,7 +142,7 @@ class Step:
         return result
 
     async def _known(self, seq: int, fingerprint: str) -> Answer | None:
-        """The answer of an earlier attempt; should this one fail, the step has cost it as well."""
+        """Return the answer of an earlier attempt; its cost counts for this one as well."""
         told = (await self._finished_before()).get((seq, fingerprint))
         if told is None:
             return None

@@ -1,4 +1,4 @@
-"""Other apps on the same broker: who serves a queue, and whether results can be read here.
+"""Other apps on the broker: which workers serve a queue, and if their results can be read here.
 
 They are asked by Celery's own remote-control commands, which every worker knows.
 """

@@ -155,7 +155,7 @@ class Runtime:
                 active.cancel()
 
     def drain(self) -> None:
-        """Give back what still runs, for another worker; steps that end by themselves are let."""
+        """Give back what still runs, for another worker; steps that end by themselves may do so."""
         self._draining = True
         for active in list(self.active.values()):
             if active.work is not None:
@@ -231,7 +231,7 @@ class Runtime:
         self._strays = strays
 
     def _drop_lost(self, running: dict[str, int]) -> None:
-        """Stop steps whose lease another worker took: their finish would be refused."""
+        """Stop steps whose lease another worker took: their outcome would be refused."""
         for step_id, active in list(self.active.items()):
             if active.claim is None:
                 continue

@@ -103,7 +103,7 @@ class Submission:
         )
 
     def refuse_large(self, limit: int, spread_limit: int) -> None:
-        """Big payloads stay out of the journal, whoever sent them, and what follows them does.
+        """Refuse payloads, and what follows the step, that are too big for the journal.
 
         Raises:
             PayloadTooLargeError: it is above ``limit``, or a chain's links, each with the rest of
@@ -150,7 +150,7 @@ _QUEUE: TypeAdapter[str] = TypeAdapter(Option)
 
 
 def queue_of(delivery_info: dict[str, Any] | None) -> str:
-    """The queue that a message came from, for its row's messages; ours, where that is no name."""
+    """Return the queue that a message came from, for its row's messages; else ours."""
     try:
         return _QUEUE.validate_python((delivery_info or {}).get("routing_key"))
     except ValidationError:
@@ -158,5 +158,5 @@ def queue_of(delivery_info: dict[str, Any] | None) -> str:
 
 
 def priority_of(told: object) -> int:
-    """The priority of a message; without one that can be, it is the first, as in kombu."""
+    """Return a message's priority; 0, the first, where it has none that can be, as in kombu."""
     return told if type(told) is int and told in PRIORITY_STEPS else PRIORITY_STEPS[0]

@@ -74,7 +74,7 @@ class StepTask(Task):
     # -- what Celery calls
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """As an errback it is sent as a task: Celery calls those with two parameters inline."""
+        """Have errbacks sent as tasks: Celery calls those with two parameters inline."""
         super().__init_subclass__(**options)
         cls.__header__ = staticmethod(_header)
 
@@ -89,7 +89,7 @@ class StepTask(Task):
         return super().apply_async(args, kwargs, **options)
 
     def _record(self, submission: Submission) -> bool:
-        """Write the row of a step that follows one; False when it has to do without for now."""
+        """Write the row of a step that follows one; return False when that has to wait."""
         runtime = self.app.agents_runtime.value
         if runtime is None or not isinstance(self.app.current_worker_task, StepTask):
             return False
@@ -117,7 +117,7 @@ class StepTask(Task):
                 raise Ignore(why)
 
     def on_success(self, retval: Any, task_id: str, *_: Any) -> None:  # noqa: ARG002
-        """The result is stored and successors are published: nothing is left to recover."""
+        """Settle the step: the result is stored, and successors are published."""
         self._settle(task_id)
 
     def on_failure(self, exc: Exception, task_id: str, *_: Any) -> None:  # noqa: ARG002
@@ -157,7 +157,7 @@ class StepTask(Task):
         submission.refuse_large(settings.payload_limit_bytes, settings.spread_limit_bytes)
 
     def _give_message_back(self, error: AgentsError) -> NoReturn:
-        """Nothing is acknowledged while the journal is away: the message goes back, slowly."""
+        """Give the message back, slowly: nothing is acknowledged without the journal."""
         text = "%s was not taken; its message goes back"
         note(log, "not_taken", text, self.request.id, error=error, level=logging.ERROR)
         returned.add(self.request.id)
@@ -184,7 +184,7 @@ class StepTask(Task):
         raise error.exception()
 
     def _refuse_other(self) -> NoReturn:
-        """The id names another call, which has ended: its result stays as it is.
+        """Refuse a call whose id names another one that has ended; that keeps its result.
 
         Its fingerprint tells our clients. Where it has expired, everybody is told.
         """

@@ -41,7 +41,7 @@ _CANCELLED = Outcome(state=State.CANCELLED, error=ErrorInfo.of(StepCancelledErro
 
 
 class Journal:
-    """Claims, finishes and reads of one process. What writes gives a future of its commit."""
+    """The journal of one process. Writes return a future of their commit."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Journal:
         cancelled: Outcome | None = None,
         refused_within_s: float | None = None,
     ) -> Reply[Postponed]:
-        """Give a step back; one that is cancelled ends, with ``cancelled`` if that is said."""
+        """Give a step back; end one that is cancelled, with ``cancelled`` if that is given."""
         return self._writer.submit(
             PostponeStep(
                 claim,
@@ -148,7 +148,7 @@ class Journal:
         return self._beat(lambda c: workers.beat(c, self.me, self._lease_s))
 
     def _beat(self, work: Callable[[Connection], T]) -> T:
-        """A transaction on the heart's own connection."""
+        """Run a transaction on the heart's own connection."""
         with self._hearts:
             return held_transaction(self._heart, work)
 
@@ -179,13 +179,13 @@ class Journal:
     def change_memo(
         self, key: str, revise: Callable[[dict[str, Any]], dict[str, Any]]
     ) -> dict[str, Any]:
-        """Replace what is remembered under a key; returns what is now."""
+        """Replace the memo under a key; return the new one."""
         return self.transaction(lambda c: memos.change(c, key, revise))
 
     # -- reads
 
     def whole(self, claim: Claimed) -> Claimed:
-        """A claim with what its payload shares with its parent's.
+        """Return a claim, its payload filled in with what it shares with its parent's.
 
         Raises:
             InvalidPayloadError: its parent is gone.

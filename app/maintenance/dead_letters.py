@@ -153,7 +153,7 @@ def dead_letters_of(runtime: Runtime) -> DeadLetters:
 
 
 def _row(letter_id: str, letter: bytes | None) -> dict[str, Any] | None:
-    """As :func:`letter_row`; None for what is no letter: it must not stop those behind it."""
+    """Return :func:`letter_row`; None for what is no letter: it must not stop those behind it."""
     try:
         return letter_row(letter_id, letter or b"")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -186,7 +186,7 @@ _UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticErr
 
 
 def _readable(raw: bytes) -> str:
-    """The body of a message where it has one, else its bytes."""
+    """Return the body of a message where it has one, else its bytes."""
     shown = raw[: 4 * SHOWN]
     try:
         message = json.loads(raw)

@@ -102,7 +102,7 @@ def ready(runtime: Runtime) -> _Page:
 
 
 def _probe_journal(runtime: Runtime) -> Probe:
-    """A journal that is full or read-only answers, and takes no heartbeat."""
+    """Probe by the last heartbeat: a full or read-only journal answers, but takes none."""
     if not runtime.writes:
         return Probe("journal", "the last heartbeat could not be written")
     return probe_journal(runtime.journal.engine)

@@ -1,4 +1,4 @@
-"""Celery's consumer, which makes dead letters of messages that it would drop or end on."""
+"""Celery's consumer; messages that it would drop, or that would end it, become dead letters."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Consumer(CeleryConsumer):
             self.event_dispatcher.buffer_limit = EVENTS_MAX
 
     def on_send_event_buffered(self) -> None:
-        """Send task events soon, with those that follow."""
+        """Send task events soon, together with those that follow."""
         if self.hub and not self._events_due:
             self._events_due = True
             self.hub.call_soon(self.hub.call_later, EVENTS_S, self._send_events)
@@ -101,7 +101,7 @@ class Consumer(CeleryConsumer):
         signals.task_unknown.send(sender=self, message=message, exc=exc, name=name, id=task_id)
 
     def _tell(self, message: Any, error: Exception) -> None:
-        """Store the error for whoever waits; a row's own message says nothing of its row."""
+        """Store the error for whoever waits, unless it is a row's own message: the row goes on."""
         headers, task_id = message.headers, message.headers.get("id")
         if not isinstance(task_id, str) or not task_id or has_halves(task_id):
             return

@@ -1,4 +1,4 @@
-"""The workers' transport: kombu's Redis transport, mended where it loses or ends on messages.
+"""The workers' transport: kombu's for Redis, mended so that it loses and ends on no message.
 
 kombu takes a message with BRPOP and writes it to *unacked* in a second step; a worker killed in
 between loses it. Here one script does both. Waiting is apart from taking: an idle worker blocks on
@@ -70,7 +70,7 @@ class QoS(RedisQoS):
         virtual.QoS.append(self, message, delivery_tag)
 
     def reserve(self, tags: list[str]) -> None:
-        """Know messages before they are delivered, so that closing gives them back too."""
+        """Register messages before they are delivered, so that closing gives them back too."""
         for tag in tags:
             self._quick_append(tag, None)
 
@@ -83,7 +83,7 @@ class QoS(RedisQoS):
         self.channel.connection.ack_soon(self)
 
     def write_acks(self) -> None:
-        """Take what was acknowledged off *unacked*, and off the intake: it has a row, or no use."""
+        """Remove acknowledged messages from *unacked* and the intake: they have rows, or no use."""
         if not self._acked:
             return
         tags, self._acked = self._acked, []

@@ -127,7 +127,7 @@ class CoroutinePool(BasePool):
                 self._threads.submit(job.run)
 
     def ended(self, job: Job, call: Callable[..., Any] | None, value: Any) -> None:
-        """A job is over; what Celery wants to know of it is told in the worker's main thread."""
+        """Note that a job is over; tell Celery of it in the worker's main thread."""
         self._ended.append((job, call, value))
         if self._stopping:
             self._change.set()
@@ -163,7 +163,7 @@ class CoroutinePool(BasePool):
     # -- the end
 
     def flush(self) -> None:
-        """The connection was lost: the broker delivers again what has not begun."""
+        """Forget the jobs that have not begun: the connection was lost, and they are sent again."""
         self.slots.clear()
 
     def on_close(self) -> None:
@@ -171,7 +171,7 @@ class CoroutinePool(BasePool):
         self.slots.clear()  # not begun: their messages go back when the connection is closed
 
     def on_stop(self) -> None:
-        """Warm shutdown: what runs may end."""
+        """Let what runs end (warm shutdown)."""
         self._hub = None  # it does not run any more
         self._stopping = True
         self._reap()
@@ -183,7 +183,7 @@ class CoroutinePool(BasePool):
         self._threads.shutdown(wait=False)
 
     def on_terminate(self) -> None:
-        """Cold shutdown: what runs on the loop is ended where it waits."""
+        """End what runs on the loop, where it waits (cold shutdown)."""
         self._hub = None
         self._stopping = True
         for job in list(self.slots.running):

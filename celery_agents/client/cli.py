@@ -20,7 +20,7 @@ AHEAD = "Also when nobody knows of the run: its message may still come."
 
 
 def unknown_run(run_id: str) -> click.ClickException:
-    """The error of ``cancel`` where nobody knows of the run."""
+    """Return the error of ``cancel`` for a run that nobody knows of."""
     return click.ClickException(
         f"There is no run {run_id}, in the journal or in Redis. "
         "To cancel it ahead of its message: --ahead."

@@ -1,4 +1,4 @@
-"""How a step ended."""
+"""Ends of steps: outcomes, answers, errors and their cost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from celery_agents.values import jsonable
 
 
 class State(StrEnum):
-    """Where a step stands. The last five are final."""
+    """The state of a step. The last five are final."""
 
     READY = "ready"  # may be claimed, from its ready_at on
     RUNNING = "running"  # claimed under a lease

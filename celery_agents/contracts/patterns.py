@@ -37,7 +37,7 @@ class Fallback(Pattern, FallbackPolicy):
 
 
 class Compensate(StepOptions):
-    """Undo a run that ended so; the service asks for it by itself, and for nobody else."""
+    """Undo a run that ended badly; only the service itself asks for it."""
 
     run_id: Name
     task: str = ""

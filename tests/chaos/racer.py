@@ -201,7 +201,7 @@ class Racer:
                 self._give_back(step_id, token)
 
     def _give_back(self, step_id: str, token: int) -> None:
-        """Give back what a thread dropped: after a while, as a claim commits before it is heard of."""
+        """Give back what a thread dropped, a little later: a claim commits before it is known."""
         time.sleep(0.02)
         if self._active.get(step_id) != token:
             self._journal.give_back([step_id], {step_id: token})

@@ -106,7 +106,7 @@ def _read(told: Any) -> Call:
 
 
 def _repeats(piece: Call, call: Call) -> bool:
-    """Return whether it only tells, at the end, the call once more: run twice, it may pay twice."""
+    """Return whether it only repeats the call, at the end: run twice, it may pay twice."""
     if piece.name != call.name or (piece.id and piece.id != call.id):
         return False
     return call.complete and arguments_of(piece.arguments) == arguments_of(call.arguments)

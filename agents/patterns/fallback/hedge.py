@@ -1,4 +1,4 @@
-"""When a slow candidate gets company: its live latency quantile, and a cap on how often."""
+"""Hedging: when a slow candidate is joined by the next, by live latency, with a cap."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Learned(Contract):
 
 
 def memo_key(request: Fallback) -> str:
-    """Where a chain's memory stands: the same candidates and sort of work, the same memory."""
+    """Return the key of a chain's memory: the same candidates and sort of work share one."""
     names = "\0".join(sorted(c.key for c in request.candidates))
     digest = hashlib.sha256(names.encode()).hexdigest()[:16]
     return f"fallback:{request.work[:100]}:{digest}"

@@ -1,4 +1,4 @@
-"""In which order the candidates of a chain are tried."""
+"""The order in which the candidates of a chain are tried."""
 
 from __future__ import annotations
 

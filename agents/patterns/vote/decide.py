@@ -1,4 +1,4 @@
-"""Where a vote stands, and who is asked next."""
+"""The verdict on a vote so far, and the voters who are asked next."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def outstanding(policy: VotePolicy, ballots: Sequence[Ballot]) -> list[Voter]:
 def verdict(
     policy: VotePolicy, ballots: Sequence[Ballot], outstanding: Sequence[Voter] = ()
 ) -> Verdict:
-    """Where the vote stands.
+    """Return the verdict on the vote so far.
 
     ``ballots`` are those of everybody who was heard or given up (abstentions included), in order
     of arrival; ``outstanding`` are all who may still vote, asked or not. With none outstanding
@@ -92,7 +92,7 @@ def next_wave(policy: VotePolicy, ballots: Sequence[Ballot], asked: Sequence[Vot
 def _ends(
     policy: VotePolicy, ballots: Sequence[Ballot], remaining: Sequence[Voter]
 ) -> frozenset[str | None]:
-    """Every answer with which the vote may end, None for a deadlock; never too few."""
+    """Return every answer with which the vote may end, None for a deadlock; never too few."""
     poll = open_poll(policy, ballots, remaining)
     support, per = supports(policy, poll)
     quorum = policy.quorum.needed(len(electorate(policy)))

@@ -27,7 +27,7 @@ def asked(request: Vote, members: Sequence[MemberState]) -> list[Voter]:
 
 
 def rounds(request: Vote, members: Sequence[MemberState]) -> int:
-    """How many rounds of deliberation began."""
+    """Count the rounds of deliberation that began."""
     keys = {m.key for m in members}
     began = (
         n
@@ -68,7 +68,7 @@ def _ballot(
 
 
 def wave(request: Vote, voters: Sequence[Voter], remaining_s: float | None) -> Expand:
-    """Ask these voters; with a stop rule only until the rest cannot matter."""
+    """Ask these voters; with a stop rule only until the rest cannot matter any more."""
     stops = request.stop.kind != "none" and not request.deliberation
     return Expand(
         members=tuple(_member(request, v, 0, request.input) for v in voters),

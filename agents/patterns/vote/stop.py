@@ -1,4 +1,4 @@
-"""When enough voters were heard, short of certainty. All count ballots, not weights."""
+"""Stop rules: enough voters were heard, short of certainty. They count ballots, not weights."""
 
 from __future__ import annotations
 

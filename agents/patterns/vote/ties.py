@@ -1,4 +1,4 @@
-"""Which option goes before which when the rule finds them level."""
+"""The order of options that the rule finds level."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class LazyPayload(Mapping[str, Any]):
 
 @dataclass(frozen=True, slots=True)
 class NewStep:
-    """A row to be: what a message, or a pattern's member, says of a step."""
+    """A row to be made, as a message or a pattern's member describes it."""
 
     id: str
     run_id: str

@@ -51,7 +51,7 @@ def is_again(connection: Connection) -> bool:
 
 
 def tried(transaction: Callable[[], R]) -> R:
-    """The same for any way to make a transaction; see :func:`in_transaction`."""
+    """Run a transaction, however it is made, as :func:`in_transaction` does."""
     try:
         try:
             return transaction()

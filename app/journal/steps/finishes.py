@@ -106,7 +106,7 @@ def _of_members(ends: Sequence[Conclusion], grace_s: float) -> Shot:
 
 
 def _with_wake(_place: int, row: Sequence[Any]) -> Aftermath:
-    """A row of an end tells the wake of its parent, if this end is what fires its join."""
+    """Read from an ended row the wake of its parent, if this end fired the parent's join."""
     _, step_id, *about, payload, envelope = row
     if step_id is None:
         return Aftermath()
@@ -224,7 +224,7 @@ class PostponeStep(Operation[Postponed]):
 
 
 def event(run_id: str, step_id: str, kind: str, data: dict[str, Any]) -> Any:
-    """The statement that tells something about a step."""
+    """Return the INSERT of an event of a step."""
     return insert(Event).values(run_id=run_id, step_id=step_id, at=now(), kind=kind, data=data)
 
 
@@ -245,7 +245,7 @@ _SETTLE = (
 
 
 class Settle(Operation[None]):
-    """A finished step's result is stored and its successors are published.
+    """Note that a finished step's result is stored and its successors are published.
 
     Of the end that left this token alone; without one, of whatever end.
     """

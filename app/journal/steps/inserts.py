@@ -1,4 +1,4 @@
-"""Making rows of steps: of what claims bring along, what follows one, what was lost on its way."""
+"""Making rows of steps: for claims, for steps that follow one, for messages that were lost."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class NewMember:
 
 
 def new_members(parent: Claimed, members: Sequence[Member], limit: int | None) -> list[NewMember]:
-    """Members under their ids: a join that expected one twice would never be complete.
+    """Give members their ids, each once: a join that expected one twice would never complete.
 
     Raises:
         PayloadTooLargeError: their rows would hold more than ``limit`` bytes together.

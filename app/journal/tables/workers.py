@@ -121,7 +121,7 @@ def give_back(
     step_ids: Collection[str],
     tokens: Mapping[str, int] | None = None,
 ) -> None:
-    """Steps that are ours by the journal but not by our memory (a claim whose answer was lost).
+    """Give back steps that are ours by the journal but not by our memory (a lost claim's answer).
 
     Nobody ran them, so that was no attempt. With ``tokens``, a step that was claimed once more
     since is left alone.

@@ -3,7 +3,7 @@
 A transaction of its own costs a lone write four round trips: BEGIN, the statement for steps, the
 one for runs, COMMIT. One statement is a transaction by itself and takes one; prepared, it is parsed
 once a connection, and given arrays, it serves a batch of any size. Each writes for a step what the
-ordinary way (claims.py, conclusions.py) writes, or nothing: then the ordinary way finds out why.
+ordinary way (claims.py, outcomes.py) writes, or nothing: then the ordinary way finds out why.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from app.journal.schema.new_steps import (
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A statement that a connection is told once."""
+    """A statement that a connection prepares once."""
 
     name: str
     types: tuple[str, ...]  # of $1, $2, …
@@ -49,7 +49,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """Writes of one kind, ready to be sent."""
+    """Writes of one kind, as arguments of a prepared statement."""
 
     prepared: Prepared
     values: tuple[Any, ...]
@@ -69,7 +69,7 @@ LEASED = f"EXISTS (SELECT FROM workers WHERE id = {{}} AND lease_until > {CLOCK}
 
 
 def _making(name: str, *, claimed: bool) -> Prepared:
-    """Rows that are made if they are not there: claimed at once, or ready to be claimed.
+    """Build the statement that makes missing rows: claimed at once, or ready to be claimed.
 
     After the columns come the worker that claims, and the seconds until recovery wakes them.
     """

@@ -45,7 +45,7 @@ class Driver(driver.Driver):
 
 
 def _read(results: list[Any]) -> list[Any]:
-    """Subscribed to before any is waited for.
+    """Read all results; each is subscribed to before any is waited for.
 
     ``get`` sends its subscription and at once looks for the result on another connection. A result
     that is stored between these two is missed, and ``get`` waits for ever; with some hundred chains
