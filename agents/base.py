@@ -1,4 +1,4 @@
-"""What every kind of agent has in common: one question in, one answer out.
+"""The interface of every kind of agent: one question in, one answer out.
 
 A backend is the kind (a Python function, a model provider, an HTTP service, another app's Celery
 task); an agent is a named entry of one kind. Backends run as coroutines on the worker's loop.
@@ -18,7 +18,7 @@ __all__ = ["Answer", "Backend", "StepContext", "Turn", "Usage"]
 
 
 class Turn(Contract):
-    """What an agent is asked: its input and the form that the answer must have."""
+    """A question to an agent: its input and the form that the answer must have."""
 
     input: TrustedJson
     #: Instructions of the caller, beside the agent's own.
@@ -33,9 +33,15 @@ class StepContext(Protocol):
     """The step in which an agent answers, as the agent sees it."""
 
     @property
-    def step_id(self) -> str: ...
+    def step_id(self) -> str:
+        """The id of the step."""
+        ...
+
     @property
-    def run_id(self) -> str: ...
+    def run_id(self) -> str:
+        """The id of the run that the step belongs to."""
+        ...
+
     @property
     def attempt(self) -> int:
         """From 1; above 1 when the step was tried before."""

@@ -31,7 +31,7 @@ async def invoke(
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    """Whether calling it gives a coroutine; also for objects with an async ``__call__``."""
+    """Return whether calling it gives a coroutine; also for objects with an async ``__call__``."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         type(function).__call__
     )
@@ -61,5 +61,5 @@ async def _awaited(result: Any) -> Any:
 
 
 def _plain(error: BaseException) -> RuntimeError:
-    """These would end the worker's loop, or leave its future waiting for ever (StopIteration)."""
+    """Replace an error that would end the worker's loop, or leave its future waiting for ever."""
     return RuntimeError(f"the function raised {type(error).__name__}({error})")

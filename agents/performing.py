@@ -17,7 +17,7 @@ Perform = Callable[..., Any]
 
 
 async def performed(name: str, perform: Perform, key: str) -> Answer:
-    """What ``perform`` gives. A coroutine function runs on the loop, any other in a thread.
+    """Give the answer of ``perform``. A coroutine function runs on the loop, others in a thread.
 
     Raises:
         AgentFailedError: it gave a value without a JSON form.
@@ -34,7 +34,7 @@ async def performed(name: str, perform: Perform, key: str) -> Answer:
 
 
 def _takes_key(perform: Perform) -> bool:
-    """Whether it can be called with one argument."""
+    """Return whether it can be called with one argument."""
     if isinstance(perform, FunctionType) and perform.__code__.co_argcount == 1:
         return True  # what agents of this package give; a signature takes ten times as long
     try:
@@ -53,7 +53,7 @@ def _is_async(perform: Perform) -> bool:
 
 
 def _guarded(perform: Perform, *given: str) -> Any:
-    """In a thread these would end the loop, or leave its future waiting for ever."""
+    """Call it in a thread, without errors that would end the loop or leave its future waiting."""
     try:
         return perform(*given)
     except (SystemExit, StopIteration, asyncio.CancelledError) as error:

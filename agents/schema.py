@@ -1,4 +1,4 @@
-"""The form that an answer must have, as JSON Schema.
+"""JSON Schema of the form that an answer must have.
 
 Only the keywords that model providers enforce in structured output are checked here: ``type``,
 ``enum``, ``const``, ``properties``, ``required``, ``additionalProperties: false``, ``items``,
@@ -54,7 +54,7 @@ def problem(value: JsonValue, schema: Schema) -> str | None:
 
 
 def is_strict(schema: Any) -> bool:
-    """Whether OpenAI's strict mode takes the schema: closed objects, all properties required.
+    """Return whether OpenAI's strict mode takes it: closed objects, all properties required.
 
     Raises:
         InvalidPayloadError: the schema itself is malformed.
@@ -65,7 +65,7 @@ def is_strict(schema: Any) -> bool:
 
 @contextmanager
 def _well_formed() -> Iterator[None]:
-    """Schemas come from callers, unchecked; what they break here is their mistake."""
+    """Report errors in a caller's unchecked schema as the caller's mistake."""
     try:
         yield
     except (TypeError, ValueError, AttributeError, RecursionError) as error:

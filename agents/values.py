@@ -106,7 +106,7 @@ def _block_in(text: str) -> str:
 
 
 def _without_thoughts(text: str) -> str:
-    """What follows ``<think>…</think>``; templates may have opened it before the text begins."""
+    """Drop ``<think>…</think>``; templates may have opened it before the text begins."""
     at = 0
     while (opened := _THOUGHTS.match(text, at)) is not None:
         closed = re.compile(f"</{opened[1]}>\\s*", re.IGNORECASE).search(text, at)

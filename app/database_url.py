@@ -1,4 +1,4 @@
-"""Reading the address of the journal; what is written there is served, or refused.
+"""Reading the journal's address: every part of it is used, or refused.
 
 Such addresses are made for other libraries too: async drivers, ORMs, other languages. What these
 add is taken in the meaning that it has there, or not at all.

@@ -1,4 +1,4 @@
-"""What is wrong with the variables of a process, in words that name them."""
+"""Errors in the environment variables of a process, in words that name them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def variable_of(setting: str) -> str:
 
 
 def problems(error: ValidationError) -> str:
-    """What pydantic says of settings, each by the name of its variable."""
+    """Describe pydantic's errors in settings, each with the name of its variable."""
     return " ".join(_problem(found) for found in error.errors())
 
 

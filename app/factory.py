@@ -1,4 +1,4 @@
-"""Making the Celery app for given settings, and what each of its processes starts and ends."""
+"""Making the Celery app for given settings, and starting and ending its processes."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ GARBAGE = (10_000, 20, 50)
 
 
 def spare_garbage_collection() -> None:
-    """What a worker has imported when it starts lives as long as it: it is looked at no more."""
+    """Exempt what a worker has imported at its start from collection: it stays anyway."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GARBAGE)
 
 
 class AgentsService(bootsteps.StartStopStep):
-    """In the worker's main process: its runtime, recovery, and answers to its supervisor."""
+    """Runtime, recovery and endpoint in the worker's main process."""
 
     requires = ("celery.worker.components:Pool",)
 
@@ -69,12 +69,12 @@ class AgentsService(bootsteps.StartStopStep):
         self.endpoint: Endpoint | None = None
 
     def create(self, worker: Any) -> None:
-        """Take more messages than there are slots, by what the pool knows to do ahead."""
+        """Take more messages than there are slots, for the pool to begin ahead."""
         if not worker.autoscale and (ahead := getattr(worker.pool, "ahead", 0)):
             worker.max_concurrency = worker.concurrency + ahead
 
     def start(self, worker: Any) -> None:
-        """Addresses that cannot be used stop the worker here, with a clear error."""
+        """Check the addresses, then start runtime, endpoint and recovery."""
         check_broker(worker.app.agents_settings)
         runtime = runtime_of(worker.app, worker.hostname)
         spare_garbage_collection()
@@ -85,12 +85,13 @@ class AgentsService(bootsteps.StartStopStep):
         self.recovery.start()
 
         def shutting_down(**_: Any) -> None:
-            """Warm shutdown waits for running steps; this bounds how long."""
+            """Bound how long a warm shutdown waits for running steps."""
             drain_later(runtime, worker.pool)
 
         signals.worker_shutting_down.connect(shutting_down, weak=False)
 
     def stop(self, worker: Any) -> None:  # noqa: ARG002 - Celery's signature
+        """Stop recovery and the endpoint."""
         if self.recovery is not None:
             self.recovery.stop()
         if self.endpoint is not None:
@@ -104,7 +105,7 @@ signals.worker_init.connect(choose_pool)
 
 @signals.worker_process_init.connect
 def _child_started(**_: Any) -> None:
-    """A prefork child makes its runtime before its first step, not during it."""
+    """Make the runtime of a prefork child before its first step, not during it."""
     if hasattr(current_app, "agents_settings"):
         app = current_app._get_current_object()  # noqa: SLF001 - Celery's way to it
         runtime_of(app, getattr(app, "agents_nodename", None))
@@ -115,5 +116,5 @@ def _child_started(**_: Any) -> None:
 @signals.worker_process_shutdown.connect
 @signals.worker_shutdown.connect
 def _process_stops(**_: Any) -> None:
-    """After the pool: what still runs is given back, the journal is closed."""
+    """Give back what still runs, after the pool has ended, and close the journal."""
     close_runtime(current_app._get_current_object())  # noqa: SLF001 - Celery's way to it

@@ -42,7 +42,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class Settings(BaseSettings):
-    """What an operator can turn. Each default holds for one machine and for many."""
+    """The operator's settings. Each default holds for one machine and for many."""
 
     model_config = SettingsConfigDict(
         env_prefix="AGENTS_", env_ignore_empty=True, extra="ignore", frozen=True
@@ -206,7 +206,7 @@ def read_settings() -> Settings:
 
 
 def _text(config: Path | None) -> str:
-    """What stands in the agents' file, if it can be read; its loader says why it cannot."""
+    """Read the agents' file, empty if it cannot be read; its loader says why it cannot."""
     try:
         return "" if config is None else config.read_text(encoding="utf-8")
     except (OSError, ValueError):

@@ -8,5 +8,5 @@ from beat_schedules.turns import in_turns
 
 
 def schedule(every_s: float) -> dict[str, dict[str, Any]]:
-    """What beat sends, so that old rows go every ``every_s`` seconds."""
+    """Return the entry by which old rows go every ``every_s`` seconds."""
     return {"clean-journal": in_turns("agents.clean", every_s)}

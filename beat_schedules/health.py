@@ -8,5 +8,5 @@ from beat_schedules.turns import in_turns
 
 
 def schedule(every_s: float) -> dict[str, dict[str, Any]]:
-    """What beat sends, so that everything is looked at every ``every_s`` seconds."""
+    """Return the entry by which everything is looked at every ``every_s`` seconds."""
     return {"probe-health": in_turns("agents.probe", every_s)}

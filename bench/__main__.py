@@ -48,6 +48,7 @@ the progress to standard error, and every round's figures as lines of JSON to
 
 
 def main(argv: Sequence[str]) -> int:
+    """Run the bench as the arguments say; return its exit code."""
     options = _parser().parse_args(argv)
     if options.list:
         print(_matrix())

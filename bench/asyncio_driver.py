@@ -16,12 +16,13 @@ class AsyncioDriver(driver.Driver):
         self._runner = asyncio.Runner()
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """What the coroutine gives."""
+        """Run the coroutine and return its result."""
         return self._runner.run(coroutine)
 
     async def aclose(self) -> None:
         """Free what was made on the loop."""
 
     def close(self) -> None:
+        """Free what was made on the loop, then end the loop."""
         self._runner.run(self.aclose())
         self._runner.close()

@@ -19,6 +19,7 @@ from bench.workload import Workload
 
 
 def main(order: dict[str, Any]) -> None:
+    """Run the phase that the order names; tell its end as an event on standard output."""
     with os.fdopen(os.dup(1), "w") as events:
         os.dup2(2, 1)  # what libraries print is no event
         try:

@@ -1,4 +1,4 @@
-"""What the bench knows of a contestant before it runs. Standard library alone: see bench/client."""
+"""A contestant as the bench knows it before it runs. Standard library alone: see bench/client."""
 
 from __future__ import annotations
 
@@ -56,5 +56,5 @@ class Contestant:
         return {}
 
     def settings(self, workload: str, case: Case) -> str:  # noqa: ARG002
-        """What was set, for the table."""
+        """Return what was set, for the table."""
         return ""

@@ -29,6 +29,7 @@ RULES: tuple[Any, ...] = (
 
 
 def main() -> None:
+    """Time the verdict of every rule and print a table."""
     print(f"CPU milliseconds of one verdict on {BALLOTS} ballots: median (maximum)")
     print(f"{'rule':<16}{'options':>8}" + "".join(f"{f'{n} out':>18}" for n in OUT))
     worst = 0.0

@@ -23,6 +23,7 @@ class Goal:
 
     @property
     def reached(self) -> bool:
+        """True when the measured ratio is as wanted or better."""
         return self.measured >= self.wanted if self.at_least else self.measured <= self.wanted
 
     def __str__(self) -> str:

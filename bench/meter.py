@@ -1,4 +1,4 @@
-"""What a tree of processes used: CPU seconds and memory, by the operating system's accounts."""
+"""CPU seconds and memory of a tree of processes, by the operating system's accounts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Meter:
         self._thread.start()
 
     def begin(self) -> None:
-        """What was used so far does not count."""
+        """Forget what was used so far."""
         self._began = self._cpu()
         self._peak_mb = 0.0
 
@@ -48,6 +48,7 @@ class Meter:
         self.usage = Usage(cpu_s=cpu_s, peak_mb=self._peak_mb)
 
     def close(self) -> None:
+        """Look a last time and stop watching."""
         if not self._done.is_set():
             self._look()
             self._done.set()

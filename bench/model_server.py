@@ -21,13 +21,16 @@ class Model(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport to answer by."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def connection_lost(self, _: Exception | None) -> None:
+        """Forget the transport: answers to come are dropped."""
         self._transport = None
 
     def data_received(self, data: bytes) -> None:
+        """Take whole requests off the bytes, each to be answered 200 ms later."""
         self._buffer += data
         while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
             head = self._buffer[:end].lower()

@@ -105,7 +105,7 @@ def _bars(axes: Any, rows: Sequence[Line]) -> None:
 
 
 def _settings(row: Line) -> str:
-    """What of its case was its own choice."""
+    """Return those settings of a case that were the contestant's own choice."""
     case = row["case"]
     if "concurrency" in case:
         return f", {case['concurrency']} at a time"

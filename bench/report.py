@@ -1,4 +1,4 @@
-"""What is printed and kept: a table for each workload, a line of JSON for each of its rows."""
+"""Printed and kept results: a table for each workload, a line of JSON for each of its rows."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ class Row:
 
     @property
     def headline(self) -> float | None:
+        """The median of the workload's main figure; None when a round failed."""
         return self.median(self.workload.headline)
 
     @property
@@ -49,6 +50,7 @@ class Row:
 
     @property
     def failure(self) -> str | None:
+        """The first failure among the rounds, if there is one."""
         return next((r.failure for r in self.rounds if r.failure is not None), None)
 
     def as_json(self) -> str:
@@ -72,7 +74,7 @@ class Row:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on beside the programs."""
+    """Describe what the figures depend on beside the programs."""
     return {
         "cores": os.cpu_count(),
         "load": [round(n, 2) for n in os.getloadavg()],
@@ -130,7 +132,7 @@ def _base(rows: Sequence[Row], row: Row) -> float | None:
 
 
 def _work(case: Case) -> dict[str, Any]:
-    """What is asked for, without how."""
+    """Return the part of a case that says what is asked for, without how."""
     return {key: value for key, value in case.items() if key not in {"concurrency", "way"}}
 
 

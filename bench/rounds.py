@@ -24,7 +24,7 @@ _LINE = 200
 
 @dataclass(frozen=True)
 class Round:
-    """What one round gave: figures, or why there are none."""
+    """The result of one round: figures, or why there are none."""
 
     figures: Mapping[str, float] = field(default_factory=dict)
     worker: Usage = field(default_factory=Usage)

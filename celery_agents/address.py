@@ -1,4 +1,4 @@
-"""Where the broker is, as a value that makes every connection to it.
+"""The broker's address, as a value that makes every connection to it.
 
 Celery, kombu, redis-py, redbeat and Flower each read an address in their own way, and what one of
 them verifies another sends in plain text. So it is read once (``celery_agents/redis_url.py``), and
@@ -40,10 +40,10 @@ _TCP_ONLY = frozenset({"socket_connect_timeout", "socket_keepalive"})
 
 
 class Sentinels(Sentinel):
-    """redis-py's, whose error has a cause, and does not tell how each connection was made."""
+    """redis-py's, whose error has a cause and does not describe each connection."""
 
     def discover_master(self, service_name: str) -> tuple[str, int]:
-        """Where the primary is, as the first sentinel says that knows.
+        """Return the primary's address, from the first sentinel that knows it.
 
         Raises:
             MasterNotFoundError: none knows, or none answers.
@@ -126,7 +126,7 @@ class RedisAddress:
         return f"{scheme}{'s' * self.tls}://{at}{place}/{self.database}"
 
     def parameters(self, **defaults: Any) -> dict[str, Any]:
-        """What :meth:`pool` takes. What the address says goes before the defaults."""
+        """Return the arguments of :meth:`pool`; the address's own go before the defaults."""
         login = {"db": self.database, "username": self.username, "password": self.password}
         about = {**defaults, **self.options, **login, "connection_class": self._connection_class}
         if self.socket is not None:
@@ -177,7 +177,7 @@ class RedisAddress:
     def error(
         self, error: BaseException, *, did: str = "does not answer", note: str = ""
     ) -> AgentsError:
-        """What a failure means: the setting is wrong, or the server is away."""
+        """Translate a failure: the setting is wrong, or the server is away."""
         if (why := refused(error)) is not None:
             return ConfigurationError(
                 f"{self.setting} names {self.where}, {why}. Nothing was sent."
@@ -188,7 +188,7 @@ class RedisAddress:
         )
 
     def raise_if_refused(self, error: BaseException) -> None:
-        """Tell a wrong setting at once, where everything else is waited for.
+        """Raise an error for a wrong setting at once; other failures are waited for.
 
         Raises:
             ConfigurationError: TLS is not possible, or the certificate is not trusted.

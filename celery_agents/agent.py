@@ -15,7 +15,7 @@ _MARK = "__celery_agent__"
 
 
 class AgentMark(Contract):
-    """What a function says of itself as an agent.
+    """A function's own description as an agent.
 
     ``effects``: ``pure`` costs nothing and may run any number of times; ``idempotent`` may run
     again with the same result; ``effect`` changes the outside, so it is never raced or hedged.

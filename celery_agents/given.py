@@ -1,4 +1,4 @@
-"""Celery that goes where it is told: no variable of the environment replaces its addresses."""
+"""Celery with the addresses it is given: no variable of the environment replaces them."""
 
 from __future__ import annotations
 
@@ -19,18 +19,22 @@ class GivenSettings(Settings):
 
     @property
     def broker_url(self) -> Any:
+        """The broker of the configuration."""
         return self.first("broker_url", "broker_host")
 
     @property
     def broker_read_url(self) -> Any:
+        """The broker to consume from, else :attr:`broker_url`."""
         return self.get("broker_read_url") or self.broker_url
 
     @property
     def broker_write_url(self) -> Any:
+        """The broker to publish to, else :attr:`broker_url`."""
         return self.get("broker_write_url") or self.broker_url
 
     @property
     def result_backend(self) -> Any:
+        """The result backend of the configuration."""
         return self.first("result_backend")
 
 

@@ -62,7 +62,7 @@ class Notes:
         log.log(level, "%s%s%s%s", text % args, told, more, way)
 
     def _count(self, place: str) -> int | None:
-        """How many were not told before this one; None when it is not to be told either."""
+        """Return how many were not logged before this one; None when it is not logged either."""
         with self._lock:
             found = self._places.setdefault(place, _Place())
             found.count += 1
@@ -95,7 +95,7 @@ class Notes:
 
 
 def _traceback(error: BaseException) -> str:
-    """Redacted, which what logging writes by itself is not."""
+    """Format the traceback redacted, unlike logging's own."""
     whole = "".join(traceback.format_exception(error))
     return "\n" + redact(whole.rstrip(), limit=_TRACEBACK_LIMIT)
 

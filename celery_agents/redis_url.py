@@ -1,4 +1,4 @@
-"""Reading the address of a Redis or Valkey; what is written there is served, or refused."""
+"""Reading the address of a Redis or Valkey: every part of it is used, or refused."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def read_redis_url(text: str, setting: str = REDIS_URL) -> RedisAddress:
 
 
 def is_redis(url: str) -> bool:
-    """Whether the scheme of an address is one of these."""
+    """Return whether the scheme of an address is one of these."""
     scheme, found, _ = url.strip().partition("://")
     return bool(found) and scheme.lower() in SCHEMES
 

@@ -1,4 +1,4 @@
-"""What the command line of ``celery`` says itself."""
+"""Options on the command line of ``celery`` itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def said(option: str) -> str | None:
 
 
 def is_command() -> bool:
-    """Whether ``celery`` itself runs, and no program that uses an app."""
+    """Return whether ``celery`` itself runs, and no program that uses an app."""
     return _root() is not None
 
 

@@ -1,4 +1,4 @@
-"""TLS to the broker: what an address may say about it, and what a failed handshake means."""
+"""TLS to the broker: the options of an address, and the meaning of a failed handshake."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ KEY_PASSWORD = "ssl_password"  # noqa: S105 - its name
 
 
 def usable(options: Mapping[str, Any]) -> bool:
-    """Whether certificates, keys and ciphers of these options of redis-py can be loaded."""
+    """Return whether certificates, keys and ciphers of these options of redis-py can be loaded."""
     context = ssl.create_default_context()
     trusted = [options.get(name) for name in ("ssl_ca_certs", "ssl_ca_path", "ssl_ca_data")]
     try:
@@ -28,7 +28,7 @@ def usable(options: Mapping[str, Any]) -> bool:
 
 
 def refused(error: BaseException) -> str | None:
-    """Why no retry helps, where a handshake failed; None for another failure.
+    """Return why no retry helps, if a handshake failed; None for another failure.
 
     A server that goes away amid a handshake is such another one.
     """

@@ -96,7 +96,7 @@ class Channel(RedisChannel):
         return pool
 
     def _next_delivery_tag(self) -> str:
-        """As kombu's, unlike any other; without random numbers, which are a system call each."""
+        """Make a unique tag, without the system call that random numbers take each."""
         return f"{self._sent_by}.{os.getpid()}.{next(self._sent)}"
 
     def _put(self, queue: str, message: Envelope, **kwargs: Any) -> None:
@@ -158,7 +158,7 @@ kombu_json = JSONEncoder(separators=(",", ":")).encode
 
 
 def label(messages: Sequence[tuple[str, Envelope]], next_tag: Callable[[], str]) -> None:
-    """Say in messages, given with their queues, where they go and by which tag they are known."""
+    """Write into messages, given with their queues, where they go and their delivery tags."""
     for queue, message in messages:
         message["properties"].update(
             delivery_mode=2,
@@ -170,7 +170,7 @@ def label(messages: Sequence[tuple[str, Envelope]], next_tag: Callable[[], str])
 def commands(
     messages: Sequence[tuple[str, Envelope]], key_of: Callable[[str, Envelope], str]
 ) -> list[Command]:
-    """What enqueues and records messages: one command of a kind for all of them.
+    """Return the commands that enqueue and record messages: one of a kind for all of them.
 
     Packing each by itself would cost most. ``key_of`` names the list of a queue and a priority.
     """
@@ -197,12 +197,12 @@ def commands(
 
 
 def headers_of(record: bytes | str | None) -> dict[str, Any] | None:
-    """Of a message as the intake has it; None when there is none."""
+    """Return the headers of a message as the intake has it; None when there is none."""
     return None if record is None else json.loads(record).get("headers")
 
 
 def _due(headers: dict[str, Any]) -> float:
-    """When a message may be on its way no longer: from now, or from its ``eta`` on."""
+    """Return when a message may be on its way no longer: counted from now, or from its ``eta``."""
     try:
         eta = datetime.fromisoformat(headers.get("eta") or "").timestamp()
     except (TypeError, ValueError):

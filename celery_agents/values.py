@@ -1,4 +1,4 @@
-"""What travels as an input or an answer: one table for the client, the workers and every agent.
+"""Values of inputs and answers: one table for the client, the workers and every agent.
 
 | value | |
 |---|---|
@@ -30,7 +30,7 @@ _SIMPLE = frozenset({str, bool, type(None)})
 
 
 class NotJson:
-    """What Celery's JSON can hold and a value cannot be; written again as it came."""
+    """Something that Celery's JSON can hold and a value cannot; written again as it came."""
 
     def __init__(self, what: str, written: Any) -> None:
         self.what = what
@@ -51,7 +51,7 @@ def problem(value: Any, *, depth: int = DEPTH) -> str | None:
 
 
 def has_halves(text: str) -> bool:
-    """Whether halves of surrogate pairs are in it, which no UTF-8 can hold."""
+    """Return whether halves of surrogate pairs are in it, which no UTF-8 can hold."""
     if text.isascii():
         return False
     try:
@@ -153,7 +153,7 @@ def _number_problem(value: float) -> str | None:
 
 
 def _problems(value: Any, place: str, depth: int) -> Iterator[str]:
-    """What is wrong with it, by instances: heirs of the plain types are written as those."""
+    """List what is wrong with it, by instances: heirs of the plain types are written as those."""
     at = f"{place}: " if place else ""
     match value:
         case None | bool() | str():

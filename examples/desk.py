@@ -148,19 +148,19 @@ def by_climate(_: Any) -> list[str]:
 
 @agent
 def quote_post(_: Any) -> float:
-    """What the post asks for a parcel."""
+    """The post's price for a parcel."""
     return 4.5
 
 
 @agent
 def quote_bike(_: Any) -> float:
-    """What the bike messenger asks for a parcel."""
+    """The bike messenger's price for a parcel."""
     return 6.0
 
 
 @agent
 def quote_courier(_: Any) -> float:
-    """What the courier asks for a parcel."""
+    """The courier's price for a parcel."""
     return 12.0
 
 

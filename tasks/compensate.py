@@ -44,7 +44,7 @@ def _check(step: Step, run_id: str) -> None:
 
 
 def _wait_for_silence(step: Step, request: Compensate) -> None:
-    """What is under way is stopped first: what finishes all the same is the first to be undone.
+    """Stop what is under way first: what finishes all the same is the first to be undone.
 
     After the last attempt it goes on as it is; what finishes later is undone then.
     """

@@ -1,4 +1,4 @@
-"""``agents.probe``: looking at broker, journal, agents and providers."""
+"""``agents.probe``: checks of broker, journal, agents and providers."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ from celery_agents import names
 
 @shared_task(base=TickTask, name=names.PROBE)
 def probe(runtime: Runtime) -> dict[str, str]:
-    """Look at everything once; the states by target."""
+    """Check everything once; return the states by target."""
     return probe_all(runtime)

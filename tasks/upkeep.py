@@ -1,4 +1,4 @@
-"""``agents.clean``: what is old goes."""
+"""``agents.clean``: deletion of what is old."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ from celery_agents import names
 
 @shared_task(base=TickTask, name=names.CLEAN)
 def clean(runtime: Runtime) -> dict[str, int]:
-    """Delete what is older than it is kept; rows by table."""
+    """Delete what is older than it is kept; return rows by table."""
     return dict(clean_all(runtime.journal.engine, runtime.intake, runtime.settings))

@@ -16,12 +16,13 @@ from celery_agents.contracts.patterns import Vote
 
 
 class VoteTask(StepTask):
-    """Says when a vote is decided before all voters have answered."""
+    """A pattern's task that knows when a vote is decided before all voters have answered."""
 
     abstract = True
     request_type = Vote
 
     def decided(self, payload: dict[str, Any], members: list[MemberState]) -> bool:
+        """Return whether the rest of the voters cannot matter."""
         vote = Vote.from_message(payload["args"], payload["kwargs"], known=True)
         return pattern.decided(vote, members)
 

@@ -1,1 +1,1 @@
-"""Which agents there are: agents.toml, Python modules, the registry, and looks at their health."""
+"""The agents that there are: agents.toml, Python modules, the registry, health checks."""

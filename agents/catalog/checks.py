@@ -1,4 +1,4 @@
-"""How a target can be looked at, as values."""
+"""Ways to check a target's health, as values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """The host takes a connection."""
+    """A check that the host takes a connection."""
 
     host: str
     port: int
@@ -21,21 +21,21 @@ class Connect:
 
 @dataclass(frozen=True, slots=True)
 class Get:
-    """The URL answers without an error."""
+    """A check that the URL answers without an error."""
 
     url: str
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """Some worker serves the queue."""
+    """A check that some worker serves the queue."""
 
     queue: str
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """The agent answers."""
+    """A check that the agent answers."""
 
     agent: str
     text: str

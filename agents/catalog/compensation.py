@@ -1,4 +1,4 @@
-"""Who undoes a step: as the step says, else as the agent says that did it."""
+"""The choice of an undoing agent: the step's own, else that of the agent that did the step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from celery_agents.contracts.outcome import Answer, Outcome, State
 
 
 def check(registry: Registry, request: Ask) -> None:
-    """Refuse what could not be undone before it is done.
+    """Refuse a step that could not be undone, before it is done.
 
     Raises:
         UnknownAgentError: nobody of the name that the step gives.
@@ -19,7 +19,7 @@ def check(registry: Registry, request: Ask) -> None:
 
 
 def undoable(registry: Registry, request: Ask, answer: Answer | Outcome) -> Answer | Outcome:
-    """The answer with its compensation, if it has one; a backup's is undone by the backup's."""
+    """Return the answer with its compensation, if any; a backup's is undone by the backup's."""
     outcome = (
         answer
         if isinstance(answer, Outcome)
@@ -32,7 +32,7 @@ def undoable(registry: Registry, request: Ask, answer: Answer | Outcome) -> Answ
 
 
 def compensation_of(registry: Registry, agent: str, own: Compensated) -> Compensation | None:
-    """What undoes a step of ``agent`` that says ``own`` of it."""
+    """Return the agent that undoes a step of ``agent``; ``own`` is the step's own wish."""
     if own is not None:
         return own or None
     known = registry.find(agent)

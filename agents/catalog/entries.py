@@ -38,7 +38,7 @@ ResultUrl = Annotated[str, Field(max_length=2000), AfterValidator(_result_url)]
 
 
 class Described(Contract):
-    """What every entry has."""
+    """The fields of every entry."""
 
     kind: str
     description: str = ""

@@ -1,4 +1,4 @@
-"""What an agent can be, as a table: built-in kinds, and those of installed packages.
+"""The kinds of agents, as a table: built-in ones, and those of installed packages.
 
 A package adds a kind with an entry point of the group ``celery_agents.kinds`` that names a
 :class:`Kind`. Its entries stand in agents.toml like any other, under the kind's name.
@@ -44,7 +44,7 @@ CeleryBackends = Callable[[CeleryEntry], Backend]
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What backends share in one process."""
+    """The resources that backends share in one process."""
 
     resolve_secret: ResolveSecret
     executor: Executor
@@ -63,7 +63,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """What serves several agents, and is looked at and spared as one: a model API."""
+    """A service of several agents that is probed and spared as one: a model API."""
 
     target: str
     check: Check
@@ -74,7 +74,7 @@ E = TypeVar("E", bound=Described)
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[E]):
-    """What an agent can be.
+    """One kind of agent.
 
     Args:
         name: The ``kind`` of its entries.

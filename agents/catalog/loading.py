@@ -22,6 +22,7 @@ def function_at(path: str) -> Callable[..., Any]:
 
 
 def load(point: EntryPoint) -> Any:
+    """Load an installed entry point."""
     try:
         return point.load()
     except (ImportError, AttributeError) as error:
@@ -32,6 +33,7 @@ def load(point: EntryPoint) -> Any:
 
 
 def import_module(module: str) -> ModuleType:
+    """Import a module by its name."""
     try:
         return sys.modules.get(module) or importlib.import_module(module)
     except ImportError as error:

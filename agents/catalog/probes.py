@@ -30,7 +30,7 @@ AT_ONCE = 32
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What one look at a target found."""
+    """The finding of one look at a target."""
 
     target: str
     error: str | None = None  # None: it is well
@@ -42,7 +42,7 @@ Queues = Callable[[], set[str]]
 
 
 def checks_of(agents: Iterable[Registered]) -> dict[str, Check | None]:
-    """How each agent and provider is looked at; None where there is nothing to look at."""
+    """Return the check of each agent and provider; None where there is nothing to check."""
     found: dict[str, Check | None] = {}
     for agent in agents:
         question = agent.entry.probe if agent.entry is not None else None
@@ -114,7 +114,7 @@ async def _connect(where: Connect) -> None:
 
 @cache
 def _any_certificate() -> ssl.SSLContext:
-    """Nothing is sent, so it does not matter who answers; the agents' own clients do check."""
+    """Accept any certificate: nothing is sent. The agents' own clients do check."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -122,7 +122,7 @@ def _any_certificate() -> ssl.SSLContext:
 
 
 async def _get(url: str, in_thread: InThread) -> None:
-    """Ask, and read the head of the answer alone. Where it leads elsewhere nobody follows."""
+    """Request the URL, and read the head of the answer alone. Redirects are not followed."""
     httpx2 = await SharedClients(in_thread).load("httpx2", extra="http")
     async with http_client(httpx2) as client, client.stream("GET", url) as response:
         if response.is_error:
@@ -146,4 +146,4 @@ class _Apart:
         return await performed("probe", perform, str(uuid.uuid4()))
 
     async def progress(self, **fields: JsonValue) -> None:
-        """Nobody watches."""
+        """Do nothing: nobody watches."""

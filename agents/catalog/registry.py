@@ -66,6 +66,7 @@ class Registered:
 
     @cached_property
     def backend(self) -> Backend:
+        """The backend, made on first use."""
         return self.make()
 
 
@@ -110,6 +111,7 @@ class Registry:
             )
 
     def add_module(self, module: ModuleType) -> None:
+        """Add the functions of a module that are marked as agents."""
         for value in list(vars(module).values()):
             mark = mark_of(value)
             if mark is not None:
@@ -170,7 +172,7 @@ class Registry:
         return self._agents.get(name)
 
     def backup_of(self, agent: Registered) -> Registered | None:
-        """Who answers while this agent cannot."""
+        """Return the agent that answers while this one cannot."""
         name = agent.entry.backup if agent.entry is not None else None
         return None if name is None else self.get(name)
 
@@ -188,6 +190,7 @@ class Registry:
                     raise ConfigurationError(_not_raced(name, agent))
 
     async def answer(self, name: str, turn: Turn, step: StepContext) -> Answer:
+        """Ask the agent of that name."""
         return await self.get(name).backend.answer(turn, step)
 
     async def aclose(self) -> None:

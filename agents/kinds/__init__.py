@@ -1,1 +1,1 @@
-"""What an agent can be: a function, a model, an HTTP service, a script."""
+"""Built-in kinds of agents: a function, a model, an HTTP service, a script."""

@@ -113,7 +113,7 @@ class FunctionBackend:
 
 
 def _wanted(function: Callable[..., Any], name: str) -> tuple[str, ...]:
-    """Which of the extras the function names, beside its first parameter."""
+    """Name the extras that the function takes, beside its first parameter."""
     signature = inspect.signature(function)
     extras = ("step", "choices", "instructions", "schema")
     _, *others = signature.parameters or {"": None}

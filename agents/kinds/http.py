@@ -74,6 +74,7 @@ class HttpBackend:
         return await step.call("http", perform, fingerprint=digest([self.config.url, question]))
 
     async def aclose(self) -> None:
+        """Close the HTTP client, which the agents of this kind share."""
         client = self._clients.take(_CLIENT)
         if client is not None:
             await client.aclose()

@@ -70,7 +70,7 @@ class ModelBackend:
 
     @property
     def effects(self) -> Effects:
-        """What its tools may do, whichever it calls."""
+        """The worst effects of its tools, since it may call any of them."""
         return worst(tool.effects for tool in self._tools.values())
 
     async def answer(self, turn: Turn, step: StepContext) -> Answer:
@@ -101,6 +101,7 @@ class ModelBackend:
         )
 
     async def aclose(self) -> None:
+        """Close the provider's client."""
         await self._provider.aclose()
 
     def _request(self, turn: Turn) -> Request:
@@ -181,7 +182,7 @@ class ModelBackend:
         return ToolResult.model_validate(answer.value).model_copy(update={"call": call})
 
     def _value(self, reply: Reply, turn: Turn) -> JsonValue:
-        """What a reply says, in the form that the turn asks for; None while it calls tools."""
+        """Read a reply in the form that the turn asks for; None while it calls tools."""
         cut = " (cut at the limit of output tokens)" if reply.stop == "length" else ""
         if reply.tool_calls and cut:
             # Of the last call a part is missing, though what is there may be JSON; and nobody

@@ -33,7 +33,7 @@ def _known(kind: str) -> str:
 
 
 class Reply(Contract):
-    """What the agent does in one try: wait, then fail or answer."""
+    """The agent's behaviour in one try: wait, then fail or answer."""
 
     value: JsonValue = None
     #: The ``kind`` of an error, e.g. ``rate_limited``, ``unavailable``, ``agent_failed``.

@@ -13,7 +13,7 @@ ProviderName = Literal["openai", "anthropic", "google"]
 
 
 def _http_url(url: str) -> str:
-    """Read here, and not when somebody first asks; the messages quote nothing of it."""
+    """Check the URL at the start, not at the first question; errors quote nothing of it."""
     url = url.strip()
     try:
         parts = urlsplit(url)
@@ -103,7 +103,7 @@ class ModelConfig(Contract):
 
     @property
     def response_limit(self) -> int:
-        """``max_response_bytes``, or what stands for None."""
+        """``max_response_bytes``, or the limit that None stands for."""
         usual = STREAM_BYTES if self.stream else DOCUMENT_BYTES
         return usual if self.max_response_bytes is None else self.max_response_bytes
 
@@ -122,6 +122,6 @@ class ModelConfig(Contract):
         return self
 
     def endpoint(self, usual: str) -> tuple[str, dict[str, str]]:
-        """Where requests go, and the parameters that each of them has."""
+        """Return where requests go, and the parameters that each of them has."""
         base, _, query = (self.base_url or usual).partition("?")
         return base, dict(parse_qsl(query, keep_blank_values=True))

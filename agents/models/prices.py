@@ -1,4 +1,4 @@
-"""What model requests cost, by the offline price list of genai-prices."""
+"""The cost of model requests, by the offline price list of genai-prices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the agent loop and the model providers say to each other, in no provider's words."""
+"""The interface between the agent loop and the model providers, in no provider's words."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ToolSpec(Contract):
 
 
 class ToolCall(Contract):
-    """A model's wish to have a tool called. Its arguments are as it wrote them, unchecked."""
+    """A model's request to call a tool. Its arguments are as it wrote them, unchecked."""
 
     id: WholeText
     name: WholeText
@@ -45,7 +45,7 @@ class ToolCall(Contract):
 
 
 class ToolResult(Contract):
-    """What came of a tool call: a value, or the text of an error."""
+    """The result of a tool call: a value, or the text of an error."""
 
     call: ToolCall
     value: WholeJson
@@ -95,7 +95,7 @@ class Tokens(NamedTuple):
 
 
 class Completion(NamedTuple):
-    """What one model request gave. ``tokens`` is None where the server did not say."""
+    """The result of one model request. ``tokens`` is None where the server did not say."""
 
     reply: Reply
     tokens: Tokens | None
@@ -106,7 +106,7 @@ class Provider(Protocol):
 
     @property
     def schema_with_tools(self) -> bool:
-        """Whether a request may ask for a schema and offer tools."""
+        """True when a request may both ask for a schema and offer tools."""
         ...
 
     async def complete(
@@ -134,11 +134,11 @@ class Reading(Protocol):
     """Makes a completion of the JSON values of one answer (:mod:`agents.models.reading`)."""
 
     def add(self, body: Body) -> str:
-        """Add one value; the text that it brought. Raises FailedError where it is an error."""
+        """Add one value; return the text that it brought. Raises FailedError for an error."""
         ...
 
     def completion(self) -> Completion:
-        """All of it. Raises an AgentsError where it is no answer."""
+        """Return the whole answer. Raises an AgentsError where it is no answer."""
         ...
 
 
@@ -147,7 +147,7 @@ _ODD_ANSWER = (ValueError, TypeError, LookupError, AttributeError, AssertionErro
 
 
 class SdkProvider(ABC):
-    """What the providers have in common: the key, the client, reading, errors made ours."""
+    """The providers' common base: the key, the client, reading, errors made ours."""
 
     name: ClassVar[str]  # of the provider, and of the extra that installs it
     module: ClassVar[str]  # what that installs to send requests by
@@ -196,6 +196,7 @@ class SdkProvider(ABC):
             await self._close(client)
 
     def unavailable(self, reason: str) -> ProviderUnavailableError:
+        """Return the error for a provider that does not answer."""
         return ProviderUnavailableError(f"{self.who} is not available: {shown(reason, 400)}")
 
     async def _read(
@@ -216,7 +217,7 @@ class SdkProvider(ABC):
         return secret_named(name, self._resolve_secret, purpose=f"the model {self.who}")
 
     def _options(self, http: Any, secret: str) -> dict[str, Any]:
-        """What the clients of all SDKs are made with."""
+        """Return the options that the clients of all SDKs are made with."""
         base_url, query = self.config.endpoint(self.endpoint)
         return {
             "api_key": secret,

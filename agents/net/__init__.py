@@ -1,1 +1,1 @@
-"""HTTP clients, and what their errors mean."""
+"""HTTP clients, and the meaning of their errors."""

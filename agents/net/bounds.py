@@ -1,4 +1,4 @@
-"""What may come back over HTTP: answers are decoded in pieces, and none is read without an end."""
+"""Limits of answers over HTTP: they are decoded in pieces, and none is read without an end."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def bounded(httpx2: Any) -> Callable[[Any], Awaitable[None]]:
 
 
 async def at_most(content: AsyncIterator[bytes], limit: int, who: str) -> AsyncIterator[bytes]:
-    """The same bytes.
+    """Pass the bytes on, up to a limit.
 
     Raises:
         BadAnswerError: there are more of them than that.

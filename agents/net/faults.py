@@ -1,4 +1,4 @@
-"""What a failed exchange means: the other side's status, headers and words as our errors."""
+"""Failed exchanges as our errors: the other side's status, headers and words."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def scrub(text: str, secret: str | None) -> str:
 
 
 class FailedError(Exception):
-    """The other side told an error: as a status, or inside a successful answer.
+    """The other side reported an error: as a status, or inside a successful answer.
 
     ``body`` is JSON or text; without a ``status`` its words say which one it would have been.
     """
@@ -76,7 +76,7 @@ class FailedError(Exception):
 
 
 def told_error(who: str, failed: FailedError, secret: str | None) -> AgentsError:
-    """The error for what the other side told, its words without the secret."""
+    """Make the error for what the other side reported, its words without the secret."""
     status, body = failed.status, failed.body
     wait = retry_after_s(failed.headers)
     wait = _retry_info_s(body) if wait is None else wait
@@ -153,7 +153,7 @@ def _retry_info_s(body: Any) -> float | None:
 
 
 def _status_told(body: Any) -> int:
-    """The status that an error without one stands for."""
+    """Return the status that an error without one stands for."""
     error = _error_in(body)
     if not isinstance(error, dict):
         return HTTPStatus.INTERNAL_SERVER_ERROR

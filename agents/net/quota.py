@@ -42,7 +42,7 @@ _CURRENT = re.compile(r"exceeded your current quota", re.IGNORECASE)
 
 
 def is_lasting(body: Any, *, wait_told: bool) -> bool:
-    """Whether the refusal with this body (JSON or text) comes again however long one waits.
+    """Return whether the refusal with this body (JSON or text) comes again however long one waits.
 
     ``wait_told``: it says when to come again.
     """

@@ -1,4 +1,4 @@
-"""Patterns: from what was asked and what the members answered so far to what happens next.
+"""Patterns: given the request and the members' answers so far, decide what happens next.
 
 Each ``advance(request, members, …)`` is a pure function. It is asked again whenever the join of
 what it wanted fires, and answers with more members to run (Expand) or with its Outcome.

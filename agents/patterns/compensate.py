@@ -30,7 +30,7 @@ class Finished:
 
 
 def key(step_id: str, turn: int) -> str:
-    """The member that undoes a step; in each turn of the whole another one."""
+    """Return the key of the member that undoes a step; it differs in each turn of the whole."""
     return f"{step_id}#{turn + 1}" if turn else step_id
 
 
@@ -75,7 +75,7 @@ def conclusion(
     uncertain: Sequence[Undoing],
     turn: int,
 ) -> Outcome:
-    """Everything was tried. With a failure it is dead, so that it stands among the letters."""
+    """Return the end: all was tried. With a failure it is dead, so it stands among the letters."""
     by_key = {m.key: m for m in members}
     done: list[Undoing] = []
     failed: list[Undoing] = []

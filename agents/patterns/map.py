@@ -1,4 +1,4 @@
-"""Mapping, step by step: a wave of inputs after the other, then what came of them.
+"""Mapping, step by step: one wave of inputs after the other, then the results in numbers.
 
 Members are counted by the journal: of ten thousand outcomes not one is read here.
 """
@@ -83,7 +83,7 @@ def _result(count: int, tally: Tally) -> MapResult:
 
 
 def _failed(result: MapResult, tally: Tally, *, stops: bool) -> Outcome:
-    """With the error of the first input that failed, or one that tells of all."""
+    """Return a failed outcome, with the error of the first input that failed, or one for all."""
     told = {"map": result.model_copy(update={"results": None}).compact()}
     if stops and tally.errors:
         place, first = tally.errors[0]

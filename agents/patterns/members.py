@@ -39,7 +39,7 @@ def ask_member(
 
 
 def let_go(member: MemberState) -> bool:
-    """Whether it did not end by itself: its time, or its pattern's, was over."""
+    """Return whether it did not end by itself: its time, or its pattern's, was over."""
     return member.state not in {State.SUCCEEDED, State.FAILED, State.DEAD}
 
 

@@ -1,4 +1,4 @@
-"""What a pattern answers when it is not done yet: the members it wants, and when to go on."""
+"""A pattern's answer when it is not done yet: the members it wants, and when to go on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 
 
 class JoinPolicy(Contract):
-    """When a pattern goes on: the policy of its join.
+    """The condition on which a pattern goes on: the policy of its join.
 
     ``all``: every member ended. ``first``: the first success, or all ended. ``decided``: the
     pattern's own rule says that the rest cannot matter. ``unbroken``: the first that did not
@@ -47,7 +47,7 @@ class Expand(Contract):
 
 
 def within(plan: Expand, left_s: float | None) -> Expand:
-    """The plan, whose join waits no longer than ``left_s``, whatever pattern made it."""
+    """Return the plan with a join that waits no longer than ``left_s``; of any pattern."""
     join = plan.join
     if left_s is None or (join.timeout_s is not None and join.timeout_s <= left_s):
         return plan

@@ -50,7 +50,7 @@ class BreakerPolicy(Contract):
 
 
 class Verdict(StrEnum):
-    """What a call says about the agent."""
+    """A call's testimony about the agent."""
 
     GOOD = "good"
     BAD = "bad"
@@ -58,7 +58,7 @@ class Verdict(StrEnum):
 
 
 class Standing(StrEnum):
-    """Whether calls are let through."""
+    """The state of a breaker: which calls it lets through."""
 
     CLOSED = "closed"  # all of them
     OPEN = "open"  # none
@@ -86,7 +86,7 @@ class Admission:
 
 
 def verdict(policy: BreakerPolicy, error: ErrorInfo | None, *, elapsed_s: float) -> Verdict:
-    """What a call that ended so says about the agent."""
+    """Judge the agent by a call that ended so."""
     if error is None:
         return Verdict.GOOD
     hasty = error.kind == "timeout" and elapsed_s < policy.min_timeout_s

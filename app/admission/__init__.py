@@ -1,1 +1,1 @@
-"""Whether an agent may be asked now: breakers and health."""
+"""Admission of calls to agents: breakers and health."""

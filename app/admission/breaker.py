@@ -167,7 +167,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Whether a call may be made; ``refused_by`` names the breaker that says no."""
+    """Permission for a call, or its refusal by the breaker that ``refused_by`` names."""
 
     refused_by: str | None = None
     wait_s: float = 0.0
@@ -178,7 +178,7 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """What one caller wants of Redis, and what it is told."""
+    """One caller's command for Redis, and how its answer is read."""
 
     command: tuple[Any, ...]  # what EVALSHA is given
     read: Callable[[Any], Any]
@@ -203,11 +203,11 @@ class Breakers:
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
-        """The breakers of these settings' Redis; nothing is opened before their first use."""
+        """Make the breakers of these settings' Redis; nothing is opened before their first use."""
         return cls(connect_redis(settings, min(settings.redis_timeout_s, TIMEOUT_S)))
 
     def ask(self, switches: Sequence[Switch], call: str) -> Reply[Admission]:
-        """May this call be made? All breakers have to let it through."""
+        """Ask whether this call may be made. All breakers have to let it through."""
 
         def read(found: Any) -> Admission:
             by, wait_ms, changes, probe = found
@@ -220,7 +220,7 @@ class Breakers:
     def tell(
         self, switches: Sequence[Switch], call: str, verdicts: Sequence[str]
     ) -> Reply[Sequence[Change]]:
-        """How the call ended, for each breaker: ``good``, ``bad``, or ``none`` of its business.
+        """Report a call's end, for each breaker: ``good``, ``bad``, or ``none`` of its business.
 
         Only a bad end, or the end of a probe, changes a breaker's standing.
         """
@@ -230,7 +230,7 @@ class Breakers:
         )
 
     def refusing(self, switches: Sequence[Switch]) -> set[str]:
-        """The names of those that would let no call through now. Nothing changes by looking.
+        """Return the names of those that would let no call through now, and change nothing.
 
         Blocks for a round trip.
         """
@@ -256,7 +256,7 @@ class Breakers:
         return self._batches.submit(_Question(command, read, otherwise))
 
     def _perform(self, questions: Sequence[_Question]) -> list[Any]:
-        """Without Redis every call passes; it is left alone for a moment, and that is said.
+        """Run the scripts. Without Redis let every call pass, log it, and skip Redis for a moment.
 
         So who queues behind a write that times out is answered at once when it has.
         """
@@ -311,7 +311,7 @@ def _encoded(policy: BreakerPolicy) -> str:
 
 
 def _changes(switches: Sequence[Switch], found: Any) -> tuple[Change, ...]:
-    """What changed. It is said here, since not everybody waits to hear of it."""
+    """Read changes of state and log them: here, since not every caller waits for the answer."""
     changes = tuple(
         Change(switches[i].name, before.decode(), after.decode()) for i, before, after in found
     )

@@ -1,4 +1,4 @@
-"""Breakers are asked before each call of an agent, and told how it went."""
+"""A guard that asks the breakers before each call of an agent, and tells them how it went."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DEFAULT = BreakerPolicy()
 
 
 class BreakerGuard:
-    """Refuse what an open breaker stands before."""
+    """Refuse calls while a breaker before the agent is open."""
 
     def __init__(self, breakers: Breakers) -> None:
         self._breakers = breakers
@@ -57,7 +57,7 @@ class BreakerGuard:
                 await _changed(step, await arrival(told))
 
     async def _ask(self, switches: Sequence[Switch], call: str, step: GuardedStep) -> bool:
-        """Whether the call, which may be made, is a probe."""
+        """Return whether the call is a probe; raise when a breaker refuses it."""
         try:
             admission = await arrival(self._breakers.ask(switches, call))
             await _changed(step, admission.changes)

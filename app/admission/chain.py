@@ -12,7 +12,7 @@ from app.admission.refusals import RefusalGuard
 
 
 def chain(registry: Registry, breakers: Breakers, health: HealthView) -> Next:
-    """How a turn is asked of an agent: through all guards, to its backend."""
+    """Compose all guards round an agent's backend."""
     return compose(
         [
             RefusalGuard(),  # outermost: whatever refuses, the caller says what comes of it

@@ -1,4 +1,4 @@
-"""Backups answer for agents that are unhealthy or refused."""
+"""Guards that let backups answer for agents that are unhealthy or refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from celery_agents.errors import BreakerOpenError
 
 
 class HealthGuard:
-    """Ask the backup of an agent that is known to be unhealthy, unless it is so itself."""
+    """Ask the backup of an unhealthy agent, unless the backup is unhealthy too."""
 
     def __init__(self, registry: Registry, health: HealthView) -> None:
         self._registry = registry

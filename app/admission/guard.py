@@ -25,12 +25,12 @@ class GuardedStep(StepContext, Protocol):
 
     @property
     def asked_to_stop(self) -> bool:
-        """Whether it is cancelled, or its worker stops, rather than being late."""
+        """True when it is cancelled or its worker stops; being late does not count."""
         ...
 
     @property
     def spent(self) -> Usage:
-        """What its calls have cost up to now."""
+        """The usage of its calls up to now."""
         ...
 
     async def note(self, kind: str, data: Sequence[dict[str, str]]) -> None:

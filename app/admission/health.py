@@ -1,4 +1,4 @@
-"""Who is unhealthy, as one process sees it."""
+"""The unhealthy targets, as one process sees them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class HealthView:
         self._until = 0.0
 
     def unhealthy(self) -> frozenset[str]:
-        """Their names. What was known last holds while the journal is away."""
+        """Return their names; while the journal is away, the last known ones."""
         with self._lock:
             if time.monotonic() >= self._until:
                 try:

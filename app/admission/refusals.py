@@ -1,4 +1,4 @@
-"""What comes of a refusal."""
+"""Refusals that become a step's outcome, where the caller would rather fail than wait."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ def cancel(ctx: click.Context, run_id: str, *, ahead: bool) -> None:
 
 
 def _known(archive: Archive, settings: Settings, run_id: str) -> bool:
-    """Whether the run has a row, or a record of its message; without Redis that is assumed."""
+    """Return whether the run has a row or a recorded message; assume so without Redis."""
     if archive.has_run(run_id):
         return True
     try:

@@ -1,4 +1,4 @@
-"""Doing what many callers want at once: one thread takes whatever has gathered meanwhile.
+"""Batching: one thread performs together whatever callers have asked for meanwhile.
 
 As in the journal's writer, a batch grows with the load by itself, and who is alone waits for
 nobody: it does it itself.
@@ -41,7 +41,7 @@ class Batches(Generic[T]):
         self._thread.start()
 
     def submit(self, item: T) -> Reply[Any]:
-        """Have an item done; the future says what came of it, or why nothing did."""
+        """Queue an item; the future gets its result, or the reason why there is none."""
         future: Reply[Any] = Reply()
         if self._closed:
             future.set_exception(RuntimeError(f"{self._thread.name} is closed"))

@@ -54,7 +54,7 @@ class Fiber(greenlet):
         self.switch()
 
     def wait(self, reply: Reply[T]) -> T:
-        """What is replied. The loop goes on meanwhile."""
+        """Wait for a reply and return its value; the loop goes on meanwhile."""
         if not reply.done():
             ticket = self._waits_for = object()
             reply.add_done_callback(lambda _: self.thread.post(self._resume, ticket))
@@ -74,7 +74,7 @@ class Fiber(greenlet):
 
 
 def whose() -> Any:
-    """Whom a stack of Celery's (of tasks, of requests) belongs to.
+    """Return the owner of a stack of Celery's (of tasks, of requests).
 
     A fiber, for itself and for its coroutine and all that this one starts; else the thread.
     """
@@ -88,18 +88,18 @@ def current() -> Fiber | None:
 
 
 def in_fiber() -> bool:
-    """Whether the caller is a fiber."""
+    """Return whether the caller is a fiber."""
     return current() is not None
 
 
 def wait(reply: Reply[T]) -> T:
-    """What is replied, waited for as the caller may."""
+    """Wait for a reply: a fiber lets the loop go on meanwhile, other callers block their thread."""
     me = current()
     return reply.result() if me is None else me.wait(reply)
 
 
 async def arrival(reply: Reply[T]) -> T:
-    """What is replied, for a coroutine on the process's loop."""
+    """Await a reply on the process's loop."""
     if not reply.done():
         thread = process_loop()
         come = thread.loop.create_future()
@@ -109,7 +109,7 @@ async def arrival(reply: Reply[T]) -> T:
 
 
 async def in_thread(call: Callable[..., T], *args: Any, slow: bool = False) -> T:
-    """The result of a call of ours that blocks, for a coroutine; ``slow``: for more than a moment.
+    """Run a blocking call of ours in a thread and await it; ``slow``: longer than a moment.
 
     ``asyncio.to_thread`` is for the agents' code, which may fill its threads for long.
     """
@@ -125,7 +125,7 @@ def _tell(come: asyncio.Future[None]) -> None:
 
 
 def alone() -> bool:
-    """Whether the caller is a loop's only fiber, or its coroutine: it may block for a moment.
+    """Return whether the caller is a loop's only fiber, or its coroutine: it may block briefly.
 
     To hand something over to a thread, and to be woken again, takes as long as a small write; and
     there is nobody else whom it would hold up.
@@ -141,14 +141,14 @@ def alone() -> bool:
 
 
 class Gathered(Generic[T]):
-    """Hands things over to ``deliver``: those of fibers together, when their loop's turn ends."""
+    """Passes things on to ``deliver``: those of fibers together, at the end of the loop's turn."""
 
     def __init__(self, deliver: Callable[[list[T]], None]) -> None:
         self._deliver = deliver
         self._things: list[T] = []
 
     def add(self, thing: T) -> None:
-        """Hand it over: at once, from anything but a fiber."""
+        """Pass a thing on: at once, unless the caller is a fiber."""
         me = current()
         if me is None:
             self._deliver([thing])
@@ -162,7 +162,7 @@ class Gathered(Generic[T]):
 
 
 def blocking(call: Callable[..., T], *args: Any) -> T:
-    """The result of a call that blocks; from a fiber it is made in a thread."""
+    """Run a blocking call and return its result; from a fiber, run it in a thread."""
     me = current()
     if me is None:
         return call(*args)

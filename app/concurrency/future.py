@@ -31,19 +31,19 @@ class Reply(Generic[T]):
         self._callbacks: list[Callable[[Reply[T]], Any]] | None = None
 
     def done(self) -> bool:
-        """Whether it has come."""
+        """Return whether it has come."""
         return self._done
 
     def set_result(self, value: T) -> bool:
-        """Answer; False when it was answered before."""
+        """Set the value; return False when one was set before."""
         return self._set(value, None)
 
     def set_exception(self, error: BaseException) -> bool:
-        """Answer with an error; False when it was answered before."""
+        """Set the error; return False when something was set before."""
         return self._set(None, error)
 
     def add_done_callback(self, call: Callable[[Reply[T]], Any]) -> None:
-        """Have it called by whoever answers; at once when that has happened."""
+        """Call it once the value is set, by whoever sets it; at once if it is."""
         with self._lock:
             if not self._done:
                 if self._callbacks is None:
@@ -53,7 +53,7 @@ class Reply(Generic[T]):
         call(self)
 
     def result(self, timeout: float | None = None) -> T:
-        """The value; blocks until it is there.
+        """Return the value; block until it is there.
 
         Raises:
             TimeoutError: it did not come within ``timeout`` seconds.
@@ -64,7 +64,7 @@ class Reply(Generic[T]):
         return value
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """The error, or None for a value; blocks until either is there."""
+        """Return the error, or None for a value; block until either is there."""
         if not self._done:
             gate = allocate_lock()
             gate.acquire()

@@ -32,7 +32,7 @@ DEFAULT_THREADS = 64
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """asyncio's own, which looks names up in ``slow`` and not in the default executor."""
+    """asyncio's own loop, which resolves names in the ``slow`` threads, not in the default ones."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,15 +77,16 @@ class LoopThread:
 
     @property
     def here(self) -> bool:
-        """Whether the caller runs on this loop's thread."""
+        """True when the caller runs on this loop's thread."""
         return threading.get_ident() == self._thread.ident
 
     @property
     def thread_id(self) -> int:
+        """The identifier of the loop's thread; 0 before it has started."""
         return self._thread.ident or 0
 
     def post(self, call: Callable[..., Any], *args: Any) -> None:
-        """Have something called on the loop's thread, soon; from any thread.
+        """Call something on the loop's thread, soon; from any thread.
 
         Many posts share one wake of the loop: a wake is a system call, and a commit resolves the
         futures of many steps at once.
@@ -108,7 +109,7 @@ class LoopThread:
         self._end_turn()
 
     def at_turns_end(self, call: Callable[[], None]) -> None:
-        """Have something called once all mail of this turn is read; on the loop's thread.
+        """Call something once all posts of this turn are read; on the loop's thread.
 
         What many steps want at the same time is gathered until then, and handed over at once:
         threads that are woken for each one take turns at the interpreter with the loop.
@@ -159,7 +160,7 @@ class LoopThread:
 
 
 class Work(Reply[T]):
-    """A coroutine on the loop, and its end to come."""
+    """A coroutine on the loop, with a future of its end."""
 
     __slots__ = ("_coroutine", "_thread", "task")
 
@@ -170,7 +171,7 @@ class Work(Reply[T]):
         self.task: asyncio.Task[T] | None = None
 
     def begin(self) -> None:
-        """On the loop's thread."""
+        """Start the coroutine, on the loop's thread."""
         if self.done():  # cancelled before
             self._coroutine.close()
             return
@@ -205,7 +206,7 @@ _loop: PerProcess[LoopThread] = PerProcess()
 
 
 def process_loop() -> LoopThread:
-    """This process's loop, made on first use."""
+    """Return this process's loop, made on first use."""
     held = _loop.get(LoopThread)
     if held.loop.is_closed():
         _loop.drop()

@@ -1,4 +1,4 @@
-"""What a process makes for itself: a forked child makes its own, and leaves its parent's alone."""
+"""Objects that each process makes for itself: a forked child leaves its parent's alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class PerProcess(Generic[T]):
         _all.add(self)
 
     def get(self, make: Callable[[], T]) -> T:
-        """The value; many threads may ask, one of them makes it."""
+        """Return the value; many threads may ask, one of them makes it."""
         if self.value is None:
             with self._lock:
                 if self.value is None:
@@ -29,7 +29,7 @@ class PerProcess(Generic[T]):
         return self.value
 
     def drop(self) -> T | None:
-        """Forget the value, and give it to who ends it; None when there is none (any more)."""
+        """Forget the value and return it, for the caller to end; None when there is none."""
         with self._lock:
             value, self.value = self.value, None
             return value

@@ -27,7 +27,7 @@ _LOOKS = 10
 
 
 def _frame_of(thread_id: int) -> FrameType | None:
-    """Where a thread is.
+    """Return the frame that a thread is in.
 
     No garbage is collected meanwhile: where that begins in there, CPython before 3.11.9 stands
     still for ever, with all of its threads (gh-106883).
@@ -42,7 +42,7 @@ def _frame_of(thread_id: int) -> FrameType | None:
 
 
 class Watchdog:
-    """Looks whether the loop still turns; ``patience_s`` is how long it may not."""
+    """Checks that the loop still turns; ``patience_s`` is how long it may stand still."""
 
     def __init__(
         self,
@@ -65,18 +65,20 @@ class Watchdog:
         self._thread = threading.Thread(target=self._work, name="agents-watchdog", daemon=True)
 
     def start(self) -> None:
+        """Start to watch, in a thread."""
         self._thread.start()
 
     def stop(self) -> None:
+        """Stop watching."""
         self._stopped.set()
 
     @property
     def stalled(self) -> bool:
-        """Whether the loop has stood still for longer than it may."""
+        """True when the loop has stood still for longer than it may."""
         return self._stood_s > self._patience_s
 
     def look(self) -> None:
-        """See whether the loop has turned since the last look; interrupt it if it has to be.
+        """Check whether the loop has turned since the last look; interrupt it if need be.
 
         Between two looks no more is counted than they are apart: a process that was frozen as a
         whole, or a machine that slept, is no loop that stands still.

@@ -24,7 +24,7 @@ from celery_agents.values import storable
 
 
 class Agents:
-    """Which agents there are, and how they are asked."""
+    """The agents that there are, and the way to ask them."""
 
     def __init__(self, registry: Registry, journal: Journal, settings: Settings) -> None:
         self.registry = registry
@@ -35,7 +35,7 @@ class Agents:
 
     @property
     def turns(self) -> Turns:
-        """How they are asked. Made on first use: breakers have a thread."""
+        """The guards and backends to ask them by. Made on first use: breakers have a thread."""
         with self._lock:
             if self._turns is None:
                 self._turns = self._made()
@@ -50,7 +50,7 @@ class Agents:
         return Turns(self.registry, Breakers.connect(self._settings), health)
 
     def described(self) -> list[dict[str, Any]]:
-        """What people and clients see of them, as the journal's rows."""
+        """Describe the agents to people and clients, as the journal's rows."""
         return [
             {
                 "name": a.name,

@@ -1,4 +1,4 @@
-"""What may come out of a step, before it goes to its row, to Redis and to whatever follows."""
+"""Results of a step's code, checked before they go to its row, to Redis and to what follows."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Result = Answer | Outcome | Expand | Failed | Stopped
 
 
 def result_of(returned: Any) -> Answer | Outcome | Expand:
-    """What a step's function returned; a bare value is an answer that cost nothing."""
+    """Return a typed result of what a step's function returned; a bare value cost nothing."""
     return returned if isinstance(returned, _TYPED) else Answer(value=returned)
 
 
@@ -100,7 +100,7 @@ def too_large(value: Any, limit_bytes: int) -> AnswerTooLargeError | None:
 
 
 def kept(outcome: Outcome, limit_bytes: int, *, known: bool = False) -> Outcome:
-    """The outcome as it can be kept: a failed one in place of another, with what it cost.
+    """Return the outcome as it can be stored: a failed one of the same cost if its value cannot.
 
     ``known``: its value was looked at already, as what a call answered.
     """
@@ -119,7 +119,7 @@ def _refusal(value: Any, limit_bytes: int) -> AgentsError | None:
 
 
 def bounded(error: ErrorInfo, limit_bytes: int) -> ErrorInfo:
-    """The error as it is kept; details above the limit are left out."""
+    """Return the error as it can be stored, without details above the limit."""
     if error.details and (size := len(to_json(error.details))) > limit_bytes:
         left_out = f"{size:,} bytes of details, above answer_limit_bytes"
         return error.model_copy(update={"details": {"left_out": left_out}})

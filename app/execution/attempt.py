@@ -58,7 +58,7 @@ class Code(Protocol):
 
     @property
     def run(self) -> Callable[..., Any]:
-        """Takes ``(step, request)``; a coroutine function runs on the loop."""
+        """The function of ``(step, request)``; a coroutine function runs on the loop."""
         ...
 
     def parse(self, args: Any, kwargs: Any, *, known: bool = False) -> StepOptions:
@@ -68,7 +68,7 @@ class Code(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a message asks for; without ``new``, whatever the row of its id says."""
+    """A message's request for a step; without ``new``, whatever the row of its id says."""
 
     id: str
     new: NewStep | None = None
@@ -77,7 +77,7 @@ class Asked:
 
 
 def attempted(runtime: Runtime, code: Code, asked: Asked, active: Active) -> Ending:
-    """Claim the row of a message and bring it to an end, or go away.
+    """Claim the row of a message and bring the step to an end, or leave it.
 
     Raises:
         InvalidPayloadError: the journal takes no such row.
@@ -111,7 +111,7 @@ def _refused(reason: Refusal, asked: Asked) -> Left:
 
 
 def _is_other(new: NewStep | None, row: Claimed | Finished) -> bool:
-    """Whether a message asks for something else than the row of its id; a cancelled one asks so."""
+    """Return whether a message and the row of its id differ; a row without payload fits any."""
     if new is None or not row.payload:
         return False
     asked = fingerprint(new.task, new.payload["args"], new.payload["kwargs"])
@@ -136,7 +136,7 @@ class Attempt:
 
     @property
     def request(self) -> StepOptions:
-        """What the step is asked for, parsed once."""
+        """The step's arguments and options, parsed once."""
         if self._request is None:
             payload = self._claim.payload
             self._request = self._code.parse(payload["args"], payload["kwargs"], known=True)
@@ -220,7 +220,7 @@ class Attempt:
         return self._ends.expand(within(plan, left_s))
 
     def _fail(self, error: AgentsError) -> Ending:
-        """Try again what may be, unless it was cancelled meanwhile."""
+        """Try again if the error and the policy allow it, unless it was cancelled meanwhile."""
         if isinstance(error, RetryableError):
             if self._active.cancelled:
                 return self._ends.finish(self._ends.stopped)
@@ -236,7 +236,7 @@ class Attempt:
         return ended or Left(f"{self._claim.id}: given back, this worker stops")
 
     def _delay_s(self, error: RetryableError) -> float | None:
-        """Seconds until it comes again; None when it does not, by count or by deadline.
+        """Return the seconds until the next try; None when there is none, by count or deadline.
 
         What was refused comes again until its deadline, which its first refusal gives it if it
         had none; only what was tried has its attempts counted.

@@ -1,4 +1,4 @@
-"""A worker that hears of cancellations, in its main thread: its slots may all be taken."""
+"""Listening for cancellations in the worker's main thread: its slots may all be taken."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class Cancellations(ConsumerStep):
     _app: Celery
 
     def start(self, consumer: Any) -> None:
+        """Begin to listen."""
         self._app = consumer.app
         super().start(consumer)
 
@@ -34,10 +35,12 @@ class Cancellations(ConsumerStep):
             super().stop(consumer)
 
     def shutdown(self, consumer: Any) -> None:
+        """End listening, unless the connection is gone."""
         if consumer.connection is not None:
             super().shutdown(consumer)
 
     def get_consumers(self, channel: Any) -> list[Consumer]:
+        """Return a consumer of a queue of its own, which gets every cancellation."""
         name = f"agents.cancels.{uuid()}"
         queue = Queue(name, EXCHANGE, durable=False, auto_delete=True, exclusive=True)
         return [

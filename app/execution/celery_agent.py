@@ -37,11 +37,11 @@ _LOOKS_S = (0.02, 0.5)
 
 @runtime_checkable
 class Ending(Protocol):
-    """A step that can tell that it ends without what it waits for."""
+    """A step that can tell whether it ends without the result that it waits for."""
 
     @property
     def over(self) -> bool:
-        """Whether nobody goes on with what it waits for."""
+        """True when nobody goes on with what it waits for."""
         ...
 
 
@@ -58,6 +58,8 @@ class CeleryBackend:
         self._resolve_secret = resolve_secret
 
     async def answer(self, turn: Turn, step: StepContext) -> Answer:
+        """Send the task and await its result; revoke it when nobody goes on with it."""
+
         async def perform(key: str) -> Answer:
             try:
                 return await self._ask(turn, key)
@@ -92,7 +94,7 @@ class CeleryBackend:
         raise AgentFailedError(redact(f"{self._entry.task} failed: {meta['result']!r}"))
 
     def _answer(self, result: Any) -> Answer:
-        """Dates, UUIDs, decimals and bytes of Celery's JSON become what functions' do."""
+        """Convert dates, UUIDs, decimals and bytes of Celery's JSON as those of functions are."""
         try:
             return Answer(value=plain_json(result), usage=Usage(calls=1))
         except ValueError as error:
@@ -119,7 +121,7 @@ class CeleryBackend:
 
     @cached_property
     def _url(self) -> str | None:
-        """Where its app keeps its results; None: where this service does."""
+        """Return where its app keeps its results; None: where this service does."""
         if (name := self._entry.result_url_env) is not None:
             return secret_named(name, self._resolve_secret, purpose="result_url_env")
         return self._entry.result_url
@@ -156,6 +158,6 @@ class CeleryBackend:
             raise ProviderUnavailableError(f"The broker took no task: {redact(error)}") from error
 
     def _revoke(self, task_id: str) -> None:
-        """By Celery's own command, which the workers of every app know."""
+        """Revoke the task by Celery's own command, which the workers of every app know."""
         with noting(log, "revoke", "A task of another app was not revoked"):
             self._app.control.revoke(task_id, terminate=self._entry.terminate)

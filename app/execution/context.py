@@ -48,33 +48,37 @@ class Step:
 
     @property
     def step_id(self) -> str:
+        """The id of the step."""
         return self.claim.id
 
     @property
     def run_id(self) -> str:
+        """The id of the run that the step belongs to."""
         return self.claim.run_id
 
     @property
     def attempt(self) -> int:
+        """The number of this attempt, from 1."""
         return self.claim.attempt
 
     @property
     def tries(self) -> int:
+        """The number of claims that the step has had, from 1."""
         return self.claim.token
 
     @property
     def has_called(self) -> bool:
-        """Whether it made, or read, a call of its own."""
+        """True when it made a call of its own, or read one from the journal."""
         return self._calls > 0
 
     @property
     def asked_to_stop(self) -> bool:
-        """Whether it is cancelled, or its worker stops, rather than being late."""
+        """True when it is cancelled or its worker stops; being late does not count."""
         return self.runtime.stopping or self._active.cancelled
 
     @property
     def over(self) -> bool:
-        """Whether nobody goes on with what it waits for: it is cancelled, or has no more time."""
+        """True when nobody goes on with what it waits for: cancelled, late, or the last attempt."""
         if self._active.lost or self.runtime.stopping:
             return False
         late = self.claim.left_s is not None and self.claim.left_s <= 0
@@ -87,7 +91,7 @@ class Step:
         return found
 
     def tally(self) -> Tally:
-        """The same in numbers, with their values where one message can hold them.
+        """Return the numbers of members, with their values where one message can hold them.
 
         Half of what a payload may have: what follows in a chain takes it as its input.
         """
@@ -138,7 +142,7 @@ class Step:
         return result
 
     async def _known(self, seq: int, fingerprint: str) -> Answer | None:
-        """The answer of an earlier attempt; should this one fail, the step has cost it as well."""
+        """Return the answer of an earlier attempt; its cost counts for this one as well."""
         told = (await self._finished_before()).get((seq, fingerprint))
         if told is None:
             return None
@@ -199,7 +203,7 @@ def _check_call(name: str, fingerprint: str) -> None:
 
 
 def _usage_of(error: AgentsError) -> Usage:
-    """What a failed call cost, where its error tells; it may be anybody's error."""
+    """Return the cost of a failed call if its error tells it; anybody may have raised that."""
     try:
         return Usage.model_validate(error.details.get("usage") or {})
     except ValidationError:

@@ -49,7 +49,7 @@ class Left:
     why: str
 
 
-#: What is to become of a message.
+#: The endings that a message can have.
 Ending = Ended | Again | Left
 
 
@@ -73,7 +73,7 @@ class Ends:
         return cancelled(self.claim, self.spent)
 
     def finish(self, outcome: Outcome) -> Ending:
-        """Write the outcome; one that the journal refuses is a failed one, with what it cost."""
+        """Write the outcome; if the journal refuses it, a failed one with the same cost."""
         outcome = self._kept(outcome)
         try:
             return self._write_end(outcome)
@@ -92,7 +92,7 @@ class Ends:
         return Ended(outcome, self.claim)
 
     def postpone(self, **how: Any) -> Ended | Left | None:
-        """Let another claim go on; how it ended instead, if it was cancelled or lost meanwhile."""
+        """Let another claim go on; return how it ended if it was cancelled or lost meanwhile."""
         if (step := self.step) is not None:
             # Another attempt would make finished calls again that are not written yet.
             keep_trying(self.claim.id, lambda: blocking(step.calls_written))
@@ -133,7 +133,7 @@ class Ends:
         return Left(f"{self.claim.id}: waits for its members")
 
     def leave(self) -> Left:
-        """The id names another call, which is under way: that goes on by a message of its own."""
+        """Leave the row: its id names another call under way, which has a message of its own."""
         log.warning("%s names another call; this one is refused", self.claim.id)
         given_back = keep_trying(
             self.claim.id, lambda: wait(self._journal.postpone(self.claim, delay_s=0))
@@ -143,7 +143,7 @@ class Ends:
         return Left(f"{self.claim.id}: names another call")
 
     def free(self) -> None:
-        """Let this process take the step's next message."""
+        """Forget the step here, so that this process can take its next message."""
         self._runtime.active.pop(self.claim.id, None)
 
     def _kept(self, outcome: Outcome) -> Outcome:
@@ -151,7 +151,7 @@ class Ends:
         return kept(outcome, self._runtime.settings.answer_limit_bytes, known=known)
 
     def _too_late(self) -> Left:
-        """Nothing was written: another worker had the lease, or the claim itself is lost.
+        """Leave the message: another worker had the lease, or the claim itself is lost.
 
         A claim's commit waits for no disk, so a database that crashed may have forgotten the row
         that it made. Nothing was paid then (see writer.py); the message runs once more.

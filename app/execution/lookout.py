@@ -1,4 +1,4 @@
-"""Whether results of another app's tasks will come: found out while they are waited for."""
+"""A lookout for results of another app's tasks: it finds out, during the wait, if none can come."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Lookout:
         self._checking = asyncio.Lock()
 
     def came(self) -> None:
-        """A result came: they do come here."""
+        """Note that a result came: results do arrive here."""
         self._proved = True
 
     async def check(self) -> None:
@@ -69,7 +69,7 @@ class Lookout:
 
     @contextmanager
     def over(self, task_id: str) -> Iterator[None]:
-        """Look after a task that is waited for."""
+        """Watch a task while the block waits for it."""
         self._waiting[task_id] = time.monotonic()
         self._pause = LONGEST_S / 2 if self._proved else FIRST_S
         if self._loop is None or self._loop.done():
@@ -81,7 +81,7 @@ class Lookout:
             self._reasons.pop(task_id, None)
 
     def raise_for(self, task_id: str) -> None:
-        """Say what was found out about a task.
+        """Raise an error if something was found out about the task.
 
         Raises:
             ConfigurationError: its result will not come.
@@ -106,7 +106,7 @@ class Lookout:
                 note(log, "lookout", "Nobody could be asked about results", error=error)
 
     def _look(self, ids: list[str]) -> dict[str, str]:
-        """Why results of these tasks will not come, by their ids."""
+        """Return the reasons why results of these tasks will not come, by their ids."""
         found = neighbours.look(self._app, self._entry.queue)
         if reason := self._complaint(found):
             return dict.fromkeys(ids, reason)
@@ -123,7 +123,7 @@ class Lookout:
         return neighbours.complaint(self._entry.task, self._results, found)
 
     def _gone(self, found: neighbours.Neighbours, ids: list[str]) -> set[str]:
-        """Tasks that no worker has, and that wait for none: they have ended."""
+        """Return the tasks that no worker has and that wait for none: they have ended."""
         known = neighbours.known_there(self._app, found.workers, ids)
         rest = set(ids) - (known or set())
         if known is None or not rest:

@@ -1,4 +1,4 @@
-"""Other apps on the same broker: who serves a queue, and whether results can be read here.
+"""Other apps on the broker: which workers serve a queue, and if their results can be read here.
 
 They are asked by Celery's own remote-control commands, which every worker knows.
 """
@@ -36,7 +36,7 @@ def served(app: Celery) -> dict[str, set[str]]:
 
 
 def look(app: Celery, queue: str) -> Neighbours:
-    """Who serves a queue; blocks for about a second."""
+    """Find the workers that serve a queue; blocks for about a second."""
     workers = tuple(worker for worker, queues in served(app).items() if queue in queues)
     if not workers:
         return Neighbours()
@@ -100,7 +100,7 @@ def _setting(conf: Mapping[str, Any], name: str) -> Any:
 
 
 def _elsewhere(theirs: str, ours: str) -> bool:
-    """Whether two result backends certainly differ. One server may have several names."""
+    """Return whether two result backends certainly differ. One server may have several names."""
     here, there = _Place.of(ours), _Place.of(theirs)
     if here.kind != there.kind:
         return True

@@ -32,7 +32,7 @@ class NotWrittenError(Exception):
 
 
 def keep_trying(step_id: str, write: Callable[[], T]) -> T:
-    """Write; work that was done is not thrown away because the journal is away for a moment.
+    """Repeat a write while the journal is away, so that finished work is not lost.
 
     Raises:
         NotWrittenError: the journal refuses it.

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def message_options(wake: Wake) -> dict[str, Any]:
-    """What a row's message says beside its task, as ``amqp.as_task_v2`` takes it.
+    """Return the options of a row's message, as ``amqp.as_task_v2`` takes them.
 
     The message carries no work, only its description for people: the row has the payload. The
     members of a step are a group, as they would be in a canvas.

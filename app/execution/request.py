@@ -1,4 +1,4 @@
-"""What Celery's users do to messages holds for rows too: revoke, terminate, expires."""
+"""Celery's revoke, terminate and expires, which hold for rows as they do for messages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ShownRequest(Request):
     """Celery's request, whose events hold no secret: Flower shows them to whoever may look."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Its arguments are shown as other producers tell them, but redacted.
+        """Show the arguments as other producers do, but redacted.
 
         Our own clients redact what they send, and name it by a header of theirs.
         """
@@ -77,7 +77,7 @@ class ShownTask(Task):
         return self.work(*args, **kwargs)
 
     def work(self, *args: Any, **kwargs: Any) -> Any:
-        """What the task does with arguments that it takes."""
+        """Do the task's work, with arguments that it takes."""
         return self.run(*args, **kwargs)
 
 
@@ -85,7 +85,7 @@ class StepRequest(ShownRequest):
     """The request of a step, whose ``terminate`` works in every pool."""
 
     def __init__(self, message: Any, *args: Any, **kwargs: Any) -> None:
-        """The body travels on as it was decoded here: the tracer would decode it once more."""
+        """Keep the body as it was decoded here, so that the tracer need not decode it again."""
         super().__init__(message, *args, **kwargs)
         self._request_dict["body_bytes"] = len(message.body)
         if not self._decoded:
@@ -93,7 +93,7 @@ class StepRequest(ShownRequest):
             self._content_type = self._content_encoding = None
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
-        """As Celery's, but that the count of a name is added to and not merged as a Counter."""
+        """As Celery's, but a task's count is incremented, not merged as a Counter."""
         self.worker_pid = pid
         self.time_start = time.time() - (time.monotonic() - time_accepted)
         state.requests[self.id] = self
@@ -105,13 +105,13 @@ class StepRequest(ShownRequest):
             self.terminate(*self._terminate_on_ack)
 
     def reject(self, requeue: bool = False) -> None:
-        """As Celery's; when the message comes again, nobody is told that it did."""
+        """As Celery's; note the id, so that the log tells of the message only once."""
         if requeue:
             returned.add(self.id)
         super().reject(requeue=requeue)
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
-        """``revoke(terminate=True)``: a step that runs is stopped on its loop, by its row.
+        """Stop a running step on its loop, by its row (``revoke(terminate=True)``).
 
         No process is killed for it, so the other steps of the worker go on.
         """
@@ -122,7 +122,7 @@ class StepRequest(ShownRequest):
 
 
 def cancel_step(app: Any, step_id: str) -> None:
-    """Cancel a step from the worker's main thread; a journal that is away only logs."""
+    """Cancel a step from the worker's main thread; only log when the journal is away."""
     try:
         runtime = runtime_of(app)
         runtime.follow(runtime.journal.cancel(step_id))
@@ -133,7 +133,7 @@ def cancel_step(app: Any, step_id: str) -> None:
 
 @signals.task_revoked.connect
 def _revoked(sender: Any = None, request: Any = None, **_: Any) -> None:
-    """A message that Celery dropped (revoked, or expired) must not be woken again."""
+    """Cancel and settle the row of a message that Celery dropped (revoked, or expired)."""
     if getattr(sender, "Request", None) != STEP_REQUEST:
         return
     cancel_step(sender.app, request.id)

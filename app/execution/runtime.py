@@ -1,4 +1,4 @@
-"""What one worker process shares among its steps: journal, loop, heartbeat, its active steps."""
+"""The state that steps of one worker process share: journal, loop, heartbeat, active steps."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Active:
 
 
 class Outage:
-    """Whether the database was away for so long that leases of living workers ran out.
+    """Notices when the database was away so long that leases of living workers ran out.
 
     All of them lapse then, and the first worker back must not take over the steps of the others:
     they get one more lease's time to come back. By the clock of this process, in seconds.
@@ -79,7 +79,7 @@ class Outage:
 
     @property
     def lasts(self) -> bool:
-        """Whether it is under way, or others may not have come back from it yet."""
+        """True while it is under way, or while others may not have come back from it yet."""
         at = self._clock()
         return at < self._until or at - self._heard_at > self._longest_s
 
@@ -144,7 +144,7 @@ class Runtime:
 
     @property
     def stopping(self) -> bool:
-        """Whether this process gives back what still runs."""
+        """True when this process gives back the steps that still run."""
         return self._draining or self._stopped.is_set()
 
     def cancel_steps(self, step_ids: list[str]) -> None:
@@ -155,14 +155,14 @@ class Runtime:
                 active.cancel()
 
     def drain(self) -> None:
-        """Give back what still runs, for another worker; steps that end by themselves are let."""
+        """Give back what still runs, for another worker; steps that end by themselves may do so."""
         self._draining = True
         for active in list(self.active.values()):
             if active.work is not None:
                 active.work.cancel()
 
     def follow(self, after: Aftermath) -> None:
-        """What a commit brought about: other steps to wake, running ones to stop."""
+        """Carry out the effects of a commit: wake other steps, stop running ones."""
         publish(self.app, after.wakes)
         self.cancel_steps(after.cancels)
         elsewhere = [i for i in after.cancels if i not in self.active]
@@ -231,7 +231,7 @@ class Runtime:
         self._strays = strays
 
     def _drop_lost(self, running: dict[str, int]) -> None:
-        """Stop steps whose lease another worker took: their finish would be refused."""
+        """Stop steps whose lease another worker took: their outcome would be refused."""
         for step_id, active in list(self.active.items()):
             if active.claim is None:
                 continue

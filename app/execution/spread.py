@@ -9,7 +9,7 @@ from celery_agents.errors import PayloadTooLargeError
 
 
 def following(request: Mapping[str, Any]) -> list[Any]:
-    """What follows a step, as its message says: chain, callbacks of both kinds, chord."""
+    """List what follows a step, as its message says: chain, callbacks of both kinds, chord."""
     told = (request.get(name) for name in ("chain", "callbacks", "errbacks", "chord"))
     return [value for value in told if value]
 

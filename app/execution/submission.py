@@ -1,4 +1,4 @@
-"""What a message asks for, wherever it is met, and the row that it becomes.
+"""A step as a message asks for it, wherever that is met, and the row that it becomes.
 
 A worker receives a message, recovery finds one recorded in the intake, and a chain's next link is
 about to be sent as one. All three become rows by the same rules.
@@ -40,7 +40,7 @@ _LISTS = {"link": "callbacks", "link_error": "errbacks"}
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What a message says of its step."""
+    """A step as its message describes it."""
 
     id: str
     task: str
@@ -56,7 +56,7 @@ class Submission:
 
     @classmethod
     def received(cls, task: str, request: Any, args: Any, kwargs: Any) -> Self:
-        """What a worker was sent, by Celery's request."""
+        """Read a message that a worker received, from Celery's request."""
         info = request.delivery_info or {}
         return cls(
             id=request.id,
@@ -73,7 +73,7 @@ class Submission:
 
     @classmethod
     def recorded(cls, message: dict[str, Any]) -> Self:
-        """What stands in the intake (see ``Intake.read``)."""
+        """Read a message that is recorded in the intake (see ``Intake.read``)."""
         headers, properties = message["headers"], message["properties"]
         return cls(
             id=headers["id"],
@@ -90,7 +90,7 @@ class Submission:
     def to_send(
         cls, task: str, args: Any, kwargs: Any, queue: str, about: dict[str, Any], *, tenant: str
     ) -> Self:
-        """What is about to be sent, with ``about`` as ``amqp.as_task_v2`` takes it."""
+        """Describe a message to be sent, with ``about`` as ``amqp.as_task_v2`` takes it."""
         return cls(
             id=about["task_id"],
             task=task,
@@ -103,7 +103,7 @@ class Submission:
         )
 
     def refuse_large(self, limit: int, spread_limit: int) -> None:
-        """Big payloads stay out of the journal, whoever sent them, and what follows them does.
+        """Refuse payloads, and what follows the step, that are too big for the journal.
 
         Raises:
             PayloadTooLargeError: it is above ``limit``, or a chain's links, each with the rest of
@@ -141,7 +141,7 @@ def _said(follows: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def as_sent(follows: Mapping[str, Any]) -> dict[str, Any]:
-    """What follows a step, by the names of ``amqp.as_task_v2``; all else is left as it is."""
+    """Return what follows a step by the names of ``amqp.as_task_v2``; all else stays as it is."""
     lists = {name: maybe_list(follows[o]) for o, name in _LISTS.items() if o in follows}
     return {option: value for option, value in follows.items() if option not in _LISTS} | lists
 
@@ -150,7 +150,7 @@ _QUEUE: TypeAdapter[str] = TypeAdapter(Option)
 
 
 def queue_of(delivery_info: dict[str, Any] | None) -> str:
-    """The queue that a message came from, for its row's messages; ours, where that is no name."""
+    """Return the queue that a message came from, for its row's messages; else ours."""
     try:
         return _QUEUE.validate_python((delivery_info or {}).get("routing_key"))
     except ValidationError:
@@ -158,5 +158,5 @@ def queue_of(delivery_info: dict[str, Any] | None) -> str:
 
 
 def priority_of(told: object) -> int:
-    """The priority of a message; without one that can be, it is the first, as in kombu."""
+    """Return a message's priority; 0, the first, where it has none that can be, as in kombu."""
     return told if type(told) is int and told in PRIORITY_STEPS else PRIORITY_STEPS[0]

@@ -65,7 +65,7 @@ class StepTask(Task):
     request_type: ClassVar[type[StepOptions]] = StepOptions
 
     def decided(self, payload: dict[str, Any], members: list[MemberState]) -> bool:  # noqa: ARG002
-        """Whether a pattern's members so far decide it (join policy ``decided``)."""
+        """Return whether a pattern's members so far decide it (join policy ``decided``)."""
         return False
 
     def parse(self, args: Any, kwargs: Any, *, known: bool = False) -> StepOptions:
@@ -76,7 +76,7 @@ class StepTask(Task):
     # -- what Celery calls
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """As an errback it is sent as a task: Celery calls those with two parameters inline."""
+        """Have errbacks sent as tasks: Celery calls those with two parameters inline."""
         super().__init_subclass__(**options)
         cls.__header__ = staticmethod(_header)
 
@@ -91,7 +91,7 @@ class StepTask(Task):
         return super().apply_async(args, kwargs, **options)
 
     def _record(self, submission: Submission) -> bool:
-        """Write the row of a step that follows one; False when it has to do without for now."""
+        """Write the row of a step that follows one; return False when that has to wait."""
         runtime = self.app.agents_runtime.value
         if runtime is None or not isinstance(self.app.current_worker_task, StepTask):
             return False
@@ -119,10 +119,11 @@ class StepTask(Task):
                 raise Ignore(why)
 
     def on_success(self, retval: Any, task_id: str, *_: Any) -> None:  # noqa: ARG002
-        """The result is stored and successors are published: nothing is left to recover."""
+        """Settle the step: the result is stored, and successors are published."""
         self._settle(task_id)
 
     def on_failure(self, exc: Exception, task_id: str, *_: Any) -> None:  # noqa: ARG002
+        """Settle the step: the error is stored, and errbacks are published."""
         self._settle(task_id)
 
     # -- from a message to an attempt, and back
@@ -158,7 +159,7 @@ class StepTask(Task):
         submission.refuse_large(settings.payload_limit_bytes, settings.spread_limit_bytes)
 
     def _give_message_back(self, error: AgentsError) -> NoReturn:
-        """Nothing is acknowledged while the journal is away: the message goes back, slowly."""
+        """Give the message back, slowly: nothing is acknowledged without the journal."""
         text = "%s was not taken; its message goes back"
         note(log, "not_taken", text, self.request.id, error=error, level=logging.ERROR)
         returned.add(self.request.id)
@@ -166,7 +167,7 @@ class StepTask(Task):
         raise Reject(str(error), requeue=True) from error
 
     def _report(self, ended: Ended) -> Any:
-        """What Celery stores and passes on: value or error; of a member, what Flower shows."""
+        """Return the value for Celery to store, or raise the error; a member's is for Flower."""
         outcome, claim, told = ended.outcome, ended.claim, reported(self.request)
         told.token = claim.token
         if ended.other:
@@ -185,7 +186,7 @@ class StepTask(Task):
         raise error.exception()
 
     def _refuse_other(self) -> NoReturn:
-        """The id names another call, which has ended: its result stays as it is.
+        """Refuse a call whose id names another one that has ended; that keeps its result.
 
         Its fingerprint tells our clients. Where it has expired, everybody is told.
         """
@@ -217,4 +218,4 @@ class StepTask(Task):
 
 
 def _header(input: Any = None, **options: Any) -> None:  # noqa: A002 - as callers write it
-    """What a message holds; read by Celery, never called."""
+    """The signature that a message has to fit; read by Celery, never called."""

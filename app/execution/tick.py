@@ -33,4 +33,4 @@ class TickTask(ShownTask):
 
 
 def _header(every_s: float | None = None) -> None:
-    """What a message holds; read by Celery, never called."""
+    """The signature that a message has to fit; read by Celery, never called."""

@@ -1,4 +1,4 @@
-"""One agent's turn in this worker: who answers, and whether it may be called at all."""
+"""One agent's turn in this worker: which agent answers, and whether it may be called at all."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Turns:
     async def take(
         self, name: str, turn: Turn, step: GuardedStep, *, when_open: WhenOpen = "wait"
     ) -> Answer | Outcome:
-        """The answer of the agent of that name, or an outcome that names its backup.
+        """Return the answer of the agent of that name, or an outcome that names its backup.
 
         Raises:
             RetryableError: it failed for now, or refused: its breaker is open, it answered 429.
@@ -36,7 +36,7 @@ class Turns:
         return await self._ask(Asked(self._registry.get(name), turn, step, when_open))
 
     def masked(self, candidates: Iterable[Candidate]) -> set[str]:
-        """Keys of the candidates that would not be called now, by one look for all of them."""
+        """Return the keys of candidates that would not be called now, by one look for all."""
         known = {c.key: self._registry.find(c.agent) for c in candidates}
         switches = {key: switches_of(agent) for key, agent in known.items() if agent is not None}
         asked = {s.name: s for many in switches.values() for s in many}

@@ -41,7 +41,7 @@ _CANCELLED = Outcome(state=State.CANCELLED, error=ErrorInfo.of(StepCancelledErro
 
 
 class Journal:
-    """Claims, finishes and reads of one process. What writes gives a future of its commit."""
+    """The journal of one process. Writes return a future of their commit."""
 
     def __init__(
         self,
@@ -79,12 +79,15 @@ class Journal:
     # -- writes, in group commits
 
     def claim(self, step_id: str, new: NewStep | None = None) -> Reply[Claim]:
+        """Claim a step; with ``new``, make its row on the way if it has none."""
         return self._writer.submit(ClaimStep(step_id, self.me.id, self.rules, new))
 
     def insert(self, new: NewStep) -> Reply[None]:
+        """Make the row of a step that is ready, unless it has one."""
         return self._writer.submit(InsertStep(new, self.rules.wake_grace_s))
 
     def finish(self, claim: Claimed, outcome: Outcome) -> Reply[Aftermath]:
+        """End a claimed step with its outcome."""
         return self._writer.submit(FinishStep(claim, outcome, self.rules))
 
     def expand(
@@ -102,7 +105,7 @@ class Journal:
         cancelled: Outcome | None = None,
         refused_within_s: float | None = None,
     ) -> Reply[Postponed]:
-        """Give a step back; one that is cancelled ends, with ``cancelled`` if that is said."""
+        """Give a step back; end one that is cancelled, with ``cancelled`` if that is given."""
         return self._writer.submit(
             PostponeStep(
                 claim,
@@ -117,6 +120,7 @@ class Journal:
     def start_call(
         self, claim: Claimed, seq: int, name: str, fingerprint: str, key: str
     ) -> Reply[Begun]:
+        """Write down a call before it is made."""
         return self._writer.submit(StartCall(claim, seq, name, fingerprint, key))
 
     def finish_call(
@@ -126,28 +130,34 @@ class Journal:
         answer: dict[str, Any] | None,
         error: ErrorInfo | None = None,
     ) -> Reply[None]:
+        """Write down the answer or the error of a call."""
         return self._writer.submit(FinishCall(claim, seq, answer, error))
 
     def settle(self, step_id: str, token: int | None = None) -> Reply[None]:
+        """Note that a step's result is stored and its successors are published."""
         return self._writer.submit(Settle(step_id, token))
 
     # -- writes of their own transaction
 
     def transaction(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in a transaction; see :func:`in_transaction`."""
         return in_transaction(self.engine, work)
 
     def beat(self) -> workers.Beat:
+        """Extend the lease of this process; learn what is cancelled."""
         return self._beat(lambda c: workers.beat(c, self.me, self._lease_s))
 
     def _beat(self, work: Callable[[Connection], T]) -> T:
-        """A transaction on the heart's own connection."""
+        """Run a transaction on the heart's own connection."""
         with self._hearts:
             return held_transaction(self._heart, work)
 
     def give_back(self, step_ids: list[str], tokens: Mapping[str, int] | None = None) -> None:
+        """Give back steps of this process, for anybody to claim."""
         self.transaction(lambda c: workers.give_back(c, self.me, step_ids, tokens))
 
     def cancel(self, step_id: str) -> Aftermath:
+        """Cancel a step with all that hangs below it."""
         return self.transaction(lambda c: cancels.cancel(c, step_id, self.rules))
 
     def note(self, run_id: str, step_id: str, kind: str, data: Sequence[dict[str, Any]]) -> None:
@@ -159,22 +169,23 @@ class Journal:
         self.transaction(lambda c: agents.announce(c, rows))
 
     def approve(self, run_id: str, choice: JsonValue) -> Aftermath:
+        """Give a waiting run its answer; the first one counts."""
         return self.transaction(lambda c: approvals.approve(c, run_id, choice, self.rules))
 
     def take_turn(self, schedule: str, every_s: float) -> bool:
-        """Whether the next turn of a schedule is this process's; see :func:`ticks.take_slot`."""
+        """Try to take the next turn of a schedule; see :func:`ticks.take_slot`."""
         return self.transaction(lambda c: ticks.take_slot(c, schedule, every_s, self.me.id))
 
     def change_memo(
         self, key: str, revise: Callable[[dict[str, Any]], dict[str, Any]]
     ) -> dict[str, Any]:
-        """Replace what is remembered under a key; returns what is now."""
+        """Replace the memo under a key; return the new one."""
         return self.transaction(lambda c: memos.change(c, key, revise))
 
     # -- reads
 
     def whole(self, claim: Claimed) -> Claimed:
-        """A claim with what its payload shares with its parent's.
+        """Return a claim, its payload filled in with what it shares with its parent's.
 
         Raises:
             InvalidPayloadError: its parent is gone.
@@ -188,27 +199,32 @@ class Journal:
         return replace(claim, payload=filled(claim.payload, parents))
 
     def read(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in a transaction that only reads."""
         return in_transaction(reading(self.engine), work)
 
     def members(self, step_id: str) -> list[MemberState]:
+        """Return all members of a step, of every round, in their order."""
         return self.read(lambda c: joins.members(c, step_id))
 
     def results(self, step_id: str, after: int) -> dict[str, Any]:
+        """Return a page of members' outcomes, from place ``after`` + 1 on."""
         return self.read(lambda c: tallies.page(c, step_id, after))
 
     def tally(self, step_id: str, *, values_within: int = 0) -> Tally:
+        """Count a step's members; see :func:`tallies.tally`."""
         return self.read(lambda c: tallies.tally(c, step_id, values_within=values_within))
 
     def finished_calls(self, step_id: str) -> dict[tuple[int, str], dict[str, Any]]:
-        """What calls of earlier attempts came to, by place and fingerprint.
+        """Return the results of earlier attempts' calls, by place and fingerprint.
 
         An answer or, where there was one that is too large to be kept, the error that says so.
         """
         return self.read(lambda c: calls.finished(c, step_id))
 
     def known(self, step_id: str) -> bool:
-        """Whether it has a row."""
+        """Return whether the step has a row."""
         return bool(self.read(lambda c: due.known(c, [step_id])))
 
     def run_tree(self, run_id: str) -> dict[str, Any] | None:
+        """Return a run as a tree of steps; None when there is no such run."""
         return self.read(lambda c: reads.run_tree(c, run_id))

@@ -1,1 +1,1 @@
-"""What goes on beside steps: recovery, retention, dead letters, health, the endpoint."""
+"""Work beside the steps: recovery, retention, dead letters, health, the endpoint."""

@@ -21,7 +21,7 @@ _AWAY = (RedisError, OSError)
 
 
 class BeatScheduler(RedBeatScheduler):
-    """redbeat's, which is ended by nothing that may pass."""
+    """redbeat's scheduler, which survives errors that may pass."""
 
     lock: Any
     _lost = False  # its lock, or its schedule, has to be made anew

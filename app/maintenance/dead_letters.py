@@ -51,12 +51,14 @@ class Landing:
         return {i.decode(): letter for i, letter in zip(ids, letters, strict=True)}
 
     def forget(self, ids: list[str]) -> None:
+        """Delete letters by their ids."""
         pipe = self._redis.pipeline(transaction=True)
         pipe.hdel(names.DEAD, *ids)
         pipe.zrem(names.DEAD_TIMES, *ids)
         pipe.execute()
 
     def count_dropped(self, more: int) -> None:
+        """Add to the count of letters that had to make room."""
         self._redis.incrby(names.DEAD_DROPPED, more)
 
     def dropped(self) -> int:
@@ -104,6 +106,7 @@ class DeadLetters:
         return self._letters.listed(limit)
 
     def dropped(self) -> int:
+        """Return how many letters had to make room for newer ones."""
         return self._landing.dropped()
 
     def get(self, letter_id: str) -> dict[str, Any] | None:
@@ -150,7 +153,7 @@ def dead_letters_of(runtime: Runtime) -> DeadLetters:
 
 
 def _row(letter_id: str, letter: bytes | None) -> dict[str, Any] | None:
-    """As :func:`letter_row`; None for what is no letter: it must not stop those behind it."""
+    """Return :func:`letter_row`; None for what is no letter: it must not stop those behind it."""
     try:
         return letter_row(letter_id, letter or b"")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -183,7 +186,7 @@ _UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticErr
 
 
 def _readable(raw: bytes) -> str:
-    """The body of a message where it has one, else its bytes."""
+    """Return the body of a message where it has one, else its bytes."""
     shown = raw[: 4 * SHOWN]
     try:
         message = json.loads(raw)

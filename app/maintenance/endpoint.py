@@ -63,18 +63,21 @@ class Endpoint:
 
     @property
     def port(self) -> int:
+        """The port on which it listens."""
         return self._server.server_port
 
     def start(self) -> None:
+        """Start to answer, in a thread."""
         self._thread.start()
 
     def stop(self) -> None:
+        """Stop answering and close the socket."""
         self._server.shutdown()
         self._server.server_close()
 
 
 def alive(runtime: Runtime) -> _Page:
-    """Whether a restart would help: the loop that all steps share does not turn any more.
+    """Report whether a restart would help: the loop that all steps share does not turn any more.
 
     A journal or broker that is away is no reason: this process outlives it.
     """
@@ -88,7 +91,7 @@ def alive(runtime: Runtime) -> _Page:
 
 
 def ready(runtime: Runtime) -> _Page:
-    """Whether it can take steps now: not stopping, broker and journal answer and take writes."""
+    """Report whether it can take steps: not stopping, broker and journal answer and take writes."""
     if runtime.stopping:
         return HTTPStatus.SERVICE_UNAVAILABLE, "stopping\n"
     probes = [probe_broker(runtime.settings), _probe_journal(runtime)]
@@ -99,14 +102,14 @@ def ready(runtime: Runtime) -> _Page:
 
 
 def _probe_journal(runtime: Runtime) -> Probe:
-    """A journal that is full or read-only answers, and takes no heartbeat."""
+    """Probe by the last heartbeat: a full or read-only journal answers, but takes none."""
     if not runtime.writes:
         return Probe("journal", "the last heartbeat could not be written")
     return probe_journal(runtime.journal.engine)
 
 
 def metrics(runtime: Runtime) -> _Page:
-    """What this worker alone knows; Prometheus adds the numbers of all workers up."""
+    """Report what this worker alone knows; Prometheus adds the numbers of all workers up."""
     try:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
     except ImportError:
@@ -126,7 +129,7 @@ def metrics(runtime: Runtime) -> _Page:
 
 
 def service_metrics(runtime: Runtime) -> _Page:
-    """What the journal knows of the whole service: every worker tells the same, so one is asked."""
+    """Report on the whole service by the journal: every worker tells the same, so one is asked."""
     try:
         from prometheus_client.core import GaugeMetricFamily
     except ImportError:

@@ -1,4 +1,4 @@
-"""Who is healthy: probes become rows with thresholds, and rows tell whom to ask instead."""
+"""Health of all targets: probes become rows with thresholds, which tell whom to ask instead."""
 
 from __future__ import annotations
 
@@ -94,12 +94,12 @@ def probe_all(runtime: Runtime) -> dict[str, str]:
 
 
 def probe_journal(engine: Engine) -> Probe:
-    """Whether the journal answers."""
+    """Look whether the journal answers."""
     return timed("journal", Targets(engine).ping)
 
 
 def probe_broker(settings: Settings) -> Probe:
-    """Whether Redis answers and takes writes: a full one does the former only."""
+    """Look whether Redis answers and takes writes: a full one does the former only."""
     with connect_redis(settings, settings.health_timeout_s) as redis:
         return timed("broker", lambda: redis.set("agents:health", 1, px=1000))
 

@@ -1,4 +1,4 @@
-"""Recovery: what was lost on the way is found in the rows and sent on its way again.
+"""Recovery: rows whose messages were lost are found and sent on their way again.
 
 A thread in every worker looks every few seconds; a claim in the journal lets one of them do it
 at a time. It does not hang on beat. What it finds it only wakes: the claim decides.
@@ -39,9 +39,11 @@ class Recovery:
         self._thread = threading.Thread(target=self._work, name="agents-recovery", daemon=True)
 
     def start(self) -> None:
+        """Start to sweep, in a thread."""
         self._thread.start()
 
     def stop(self) -> None:
+        """Stop sweeping; wait up to ten seconds for a sweep under way."""
         self._stopped.set()
         self._thread.join(timeout=10)
 
@@ -97,7 +99,7 @@ class Recovery:
         return publish(self._app, [step.wake() for step in made])
 
     def _step(self, step_id: str, message: dict[str, Any] | None) -> NewStep | None:
-        """The row that a record asks for; None when it wants none, or was dealt with here."""
+        """Return the row that a record asks for; None if it wants none or was dealt with here."""
         task: Any = message and self._app.tasks.get(message["headers"].get("task"))
         if not message or task is None:
             log.error("Intake record %s cannot be read; it is dropped", step_id)

@@ -25,6 +25,7 @@ _INTAKE_BATCH = 1000
 
 
 def retention_of(settings: Settings) -> Retention:
+    """Return how long the settings keep things."""
     return Retention(settings.keep_days, settings.keep_failed_days, settings.keep_dead_letters_days)
 
 
@@ -48,7 +49,7 @@ def clean_all(engine: Engine, intake: Intake, settings: Settings) -> Counter[str
 
 
 def would_clean(engine: Engine, intake: Intake, settings: Settings) -> Counter[str]:
-    """What :func:`clean_all` would delete now."""
+    """Count the rows and records that :func:`clean_all` would delete now."""
     found = Archive(engine).what_would_go(retention_of(settings))
     if times := _times_alone(intake):
         found["intake"] = len(times)

@@ -1,4 +1,4 @@
-"""Celery's consumer, which makes dead letters of messages that it would drop or end on."""
+"""Celery's consumer; messages that it would drop, or that would end it, become dead letters."""
 
 from __future__ import annotations
 
@@ -38,12 +38,13 @@ class Consumer(CeleryConsumer):
     _events_due = False
 
     def register_with_event_loop(self, hub: Any) -> None:
+        """As Celery's, with a limit to the events that wait to be sent."""
         super().register_with_event_loop(hub)
         if self.event_dispatcher:
             self.event_dispatcher.buffer_limit = EVENTS_MAX
 
     def on_send_event_buffered(self) -> None:
-        """Send task events soon, with those that follow."""
+        """Send task events soon, together with those that follow."""
         if self.hub and not self._events_due:
             self._events_due = True
             self.hub.call_soon(self.hub.call_later, EVENTS_S, self._send_events)
@@ -68,6 +69,7 @@ class Consumer(CeleryConsumer):
         super().shutdown()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
+        """As Celery's; messages that it cannot take become dead letters."""
         handle = super().create_task_handler(*args, **kwargs)
 
         def on_task_received(message: Any) -> Any:
@@ -99,7 +101,7 @@ class Consumer(CeleryConsumer):
         signals.task_unknown.send(sender=self, message=message, exc=exc, name=name, id=task_id)
 
     def _tell(self, message: Any, error: Exception) -> None:
-        """Store the error for whoever waits; a row's own message says nothing of its row."""
+        """Store the error for whoever waits, unless it is a row's own message: the row goes on."""
         headers, task_id = message.headers, message.headers.get("id")
         if not isinstance(task_id, str) or not task_id or has_halves(task_id):
             return
@@ -116,12 +118,15 @@ class Consumer(CeleryConsumer):
         self.app.backend.mark_as_failure(task_id, error, request=request)
 
     def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002
+        """Make a message that names no task a dead letter."""
         bury(message, "bad_headers", "The message names no task.")
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
+        """Make a message that Celery finds invalid a dead letter."""
         bury(message, "invalid_task", str(exc))
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """Make a message whose body cannot be read a dead letter."""
         bury(message, "unreadable_body", f"The body cannot be read: {type(exc).__name__}.")
 
 

@@ -1,4 +1,4 @@
-"""What a message must look like before Celery may touch it.
+"""The checks that a message must pass before Celery may touch it.
 
 Plain kombu lets a malformed envelope end the worker, and a body of the wrong form hang a slot.
 Whatever fails here becomes a dead letter; a complaint names the place, never the value.

@@ -47,7 +47,7 @@ class Intake:
         return {i: m if m and m["headers"].get("id") == i else None for i, m in read.items()}
 
     def has(self, step_id: str) -> bool:
-        """Whether a message is recorded."""
+        """Return whether a message is recorded."""
         return bool(self._redis.hexists(names.INTAKE_RECORDS, step_id))
 
     def postpone(self, step_id: str) -> None:
@@ -60,6 +60,7 @@ class Intake:
         return [i for i, r in zip(ids, records, strict=True) if r is None]
 
     def forget(self, ids: list[str]) -> None:
+        """Delete the records of these ids."""
         if ids:
             pipe = self._redis.pipeline(transaction=True)
             pipe.hdel(names.INTAKE_RECORDS, *ids)
@@ -121,12 +122,12 @@ def _decode(record: bytes | None) -> dict[str, Any] | None:
 
 
 def expired(message: dict[str, Any]) -> bool:
-    """Whether a recorded message was not to be run any more (Celery's ``expires``)."""
+    """Return whether a recorded message was not to be run any more (Celery's ``expires``)."""
     return past(message["headers"].get("expires"))
 
 
 def past(expires: object) -> bool:
-    """Whether the time in this header, if it is one, is over."""
+    """Return whether the time in this header, if it is one, is over."""
     if not isinstance(expires, str):
         return False
     try:

@@ -1,4 +1,4 @@
-"""What fibers publish: gathered, and sent by a thread in one write.
+"""Messages that fibers publish: gathered, and sent by a thread in one write.
 
 Celery publishes wherever it goes on: links, chains, retries, groups. In a fiber such a round trip
 would hold up the whole loop, and a producer of the pool must not be held by one that waits. So
@@ -40,7 +40,7 @@ ATTEMPTS = 3
 
 @dataclass(slots=True)
 class Parcel:
-    """What one caller wants sent together, in this order."""
+    """The messages that one caller wants sent together, in this order."""
 
     #: Composed messages with their queues: one command for all of them.
     composed: Sequence[Composed] = ()
@@ -101,7 +101,7 @@ class _Connection:
 
 
 class Collector:
-    """What a fiber gets for a producer: it collects, and has it all sent when its block ends."""
+    """A fiber's producer: it collects messages and has them all sent when its block ends."""
 
     connection = _Connection()
 

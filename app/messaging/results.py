@@ -28,7 +28,7 @@ RESULTS_MAX = 500
 
 @dataclass(slots=True)
 class Reported:
-    """What a step's task and this backend tell each other; it stands on Celery's request."""
+    """Notes between a step's task and this backend; they stand on Celery's request."""
 
     outcome: dict[str, Any] | None = None  # of the step, stored beside its result
     token: int | None = None  # of the row's end that is to be settled
@@ -37,7 +37,7 @@ class Reported:
 
 
 def reported(request: Any) -> Reported:
-    """What is reported on a request."""
+    """Return the notes on a request, empty ones at first."""
     found: Reported | None = getattr(request, "agents_reported", None)
     if found is None:
         found = request.agents_reported = Reported()
@@ -50,7 +50,7 @@ def _outcome(request: Any) -> dict[str, Any] | None:
 
 
 def _journaled(signature: Any) -> bool:
-    """Whether a chord's body is a step whose join stands in the journal."""
+    """Return whether a chord's body is a step whose join stands in the journal."""
     options = signature.get("options") if isinstance(signature, dict) else None
     return bool(options and (options.get("headers") or {}).get(names.JOURNALED))
 
@@ -94,7 +94,7 @@ class JournalBackend(AddressBackend):
     def _store_outcome(
         self, task_id: str, result: Any, state: Any, traceback: Any, request: Any
     ) -> Any:
-        """A step's result, in one write with those of others.
+        """Store a step's result, in one write with those of others.
 
         Celery looks first whether a success stands there already. A row ends once, so what is
         written here is always the same.
@@ -124,12 +124,12 @@ class JournalBackend(AddressBackend):
         return [a if isinstance(a, Exception) else None for a in answers[::2]]
 
     def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> Any:
-        """Nothing to prepare in Redis when the join stands in the journal."""
+        """Prepare nothing in Redis when the join stands in the journal."""
         if not _journaled(body):
             super().apply_chord(header_result_args, body, **kwargs)
 
     def on_chord_part_return(self, request: Any, state: Any, result: Any, **kwargs: Any) -> Any:
-        """A journaled member was counted when it finished; others are Celery's business."""
+        """Leave journaled members: they were counted at their end; others are Celery's business."""
         if not _journaled(request.chord):
             part = partial(super().on_chord_part_return, **kwargs)
             blocking(part, request, state, result)
@@ -137,7 +137,7 @@ class JournalBackend(AddressBackend):
     def _get_result_meta(
         self, result: Any, state: Any, traceback: Any, request: Any, **kwargs: Any
     ) -> dict[str, Any]:
-        """The stored result also says what it cost and took (``Run.outcome`` reads it)."""
+        """Add to the stored result what it cost and took (``Run.outcome`` reads it)."""
         outcome = _outcome(request)
         if outcome is None or self._extended:
             full = super()._get_result_meta(result, state, traceback, request, **kwargs)

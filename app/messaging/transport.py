@@ -1,4 +1,4 @@
-"""The workers' transport: kombu's Redis transport, mended where it loses or ends on messages.
+"""The workers' transport: kombu's for Redis, mended so that it loses and ends on no message.
 
 kombu takes a message with BRPOP and writes it to *unacked* in a second step; a worker killed in
 between loses it. Here one script does both. Waiting is apart from taking: an idle worker blocks on
@@ -66,10 +66,11 @@ class QoS(RedisQoS):
         self._recorded: list[str] = []
 
     def append(self, message: Any, delivery_tag: str) -> None:
+        """Note a message as taken."""
         virtual.QoS.append(self, message, delivery_tag)
 
     def reserve(self, tags: list[str]) -> None:
-        """Know messages before they are delivered, so that closing gives them back too."""
+        """Register messages before they are delivered, so that closing gives them back too."""
         for tag in tags:
             self._quick_append(tag, None)
 
@@ -82,7 +83,7 @@ class QoS(RedisQoS):
         self.channel.connection.ack_soon(self)
 
     def write_acks(self) -> None:
-        """Take what was acknowledged off *unacked*, and off the intake: it has a row, or no use."""
+        """Remove acknowledged messages from *unacked* and the intake: they have rows, or no use."""
         if not self._acked:
             return
         tags, self._acked = self._acked, []
@@ -94,6 +95,7 @@ class QoS(RedisQoS):
             raise
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Drop a message or, with ``requeue``, give it back to its queue."""
         if requeue:
             self.restore_by_tag(delivery_tag, leftmost=True)
         else:
@@ -123,6 +125,7 @@ class QoS(RedisQoS):
                 self.restore_by_tag(tag.decode(), client=client)
 
     def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
+        """Give a message back to its queue, marked as delivered before."""
         with self.channel.conn_or_acquire(client) as connected:
             entry = connected.hget(self.unacked_key, tag) or b""
             key, _, raw = entry.partition(b"\n")
@@ -182,6 +185,7 @@ class Channel(RecordingChannel):
             raise ConfigurationError("The workers' transport does not serve global_keyprefix.")
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
+        """As kombu's; remember whether messages of the queue are acknowledged."""
         (self._no_ack.add if no_ack else self._no_ack.discard)(queue)
         return super().basic_consume(queue, no_ack, *args, **kwargs)
 
@@ -343,6 +347,7 @@ class Channel(RecordingChannel):
         return bool(super()._deliver_fanout_message(message, exchange))
 
     def close(self) -> None:
+        """Write the last acknowledgements and close."""
         # A broker that is away keeps the messages; their rows have ended.
         with noting(log, "last_acks", "The last acknowledgements went", *self.connection_errors):
             self.qos.write_acks()
@@ -363,6 +368,7 @@ class Transport(RecordingTransport):
     _acks_due = math.inf
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        """As kombu's; acknowledgements are written at the loop's ticks."""
         super().register_with_event_loop(connection, loop)
         self._loop = loop
         loop.on_tick.add(self._write_acks)

@@ -53,6 +53,7 @@ class Interruptible:
         self._task: asyncio.Task[Any] | None = None
 
     async def run(self) -> Any:
+        """Run the coroutine, as the task that can be interrupted."""
         self._task = asyncio.current_task()
         return await self
 

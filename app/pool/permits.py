@@ -1,4 +1,4 @@
-"""How many agents of a worker are asked at once, however many of its steps are under way.
+"""A semaphore for the agents that a worker asks at once, however many steps are under way.
 
 A step is claimed before its agent is asked and written down after: some milliseconds that would
 leave a slot of ``--concurrency`` without a call, the more so as steps that are claimed together end
@@ -17,27 +17,27 @@ from app.concurrency.future import Reply
 
 
 def permit() -> AbstractContextManager[None]:
-    """One of the pool's in which the caller runs; other pools hold a slot anyway."""
+    """Return a permit of the caller's pool; in other pools its slot is one already."""
     fiber = current()
     return nullcontext() if fiber is None or fiber.job is None else fiber.job.permits.one()
 
 
 class Permits:
-    """Handed on in the order in which they are asked for; on the loop's thread alone."""
+    """A fair semaphore: permits go out in the order of asking; on the loop's thread alone."""
 
     def __init__(self, limit: int) -> None:
         self._free = limit
         self._queue: deque[Reply[None]] = deque()
 
     def change(self, by: int) -> None:
-        """There are so many more of them, or fewer."""
+        """Add so many permits, or take some away."""
         self._free += by
         while self._free > 0 and self._queue:
             self._hand_on()
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        """For the time of the block; the fiber waits until there is one."""
+        """Hold a permit for the time of the block; the fiber waits until there is one."""
         if self._free > 0:
             self._free -= 1
         else:

@@ -60,6 +60,7 @@ class CoroutinePool(BasePool):
     signal_safe = False  # stopping waits
 
     def on_start(self) -> None:
+        """Adapt the tasks; make the loop, the slots and the threads."""
         if USE_FAST_LOCALS:  # one stack for a thread: each task would have another's request
             raise ImproperlyConfigured("This pool does not work with USE_FAST_LOCALS.")
         _task_stack.__ident_func__ = whose
@@ -79,6 +80,7 @@ class CoroutinePool(BasePool):
         self._change = threading.Event()
 
     def register_with_event_loop(self, loop: Any) -> None:
+        """Keep the event loop of the worker's main thread."""
         self._hub = loop
 
     @property
@@ -92,10 +94,12 @@ class CoroutinePool(BasePool):
         return self.limit // AHEAD
 
     def grow(self, n: int) -> None:
+        """Add ``n`` slots."""
         self._resize(self.limit + n)
         self._begin()
 
     def shrink(self, n: int) -> None:
+        """Take ``n`` slots away; one stays."""
         self._resize(max(self.limit - n, 1))
 
     def _resize(self, limit: int) -> None:
@@ -105,6 +109,7 @@ class CoroutinePool(BasePool):
     # -- running
 
     def on_apply(self, target: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Job:
+        """Queue a job, which begins once it has a slot."""
         job = Job(self, target, args or (), kwargs or {}, options)
         self.slots.add(job)
         self._begin()
@@ -122,7 +127,7 @@ class CoroutinePool(BasePool):
                 self._threads.submit(job.run)
 
     def ended(self, job: Job, call: Callable[..., Any] | None, value: Any) -> None:
-        """A job is over; what Celery wants to know of it is told in the worker's main thread."""
+        """Note that a job is over; tell Celery of it in the worker's main thread."""
         self._ended.append((job, call, value))
         if self._stopping:
             self._change.set()
@@ -158,14 +163,15 @@ class CoroutinePool(BasePool):
     # -- the end
 
     def flush(self) -> None:
-        """The connection was lost: the broker delivers again what has not begun."""
+        """Forget the jobs that have not begun: the connection was lost, and they are sent again."""
         self.slots.clear()
 
     def on_close(self) -> None:
+        """Forget the jobs that have not begun."""
         self.slots.clear()  # not begun: their messages go back when the connection is closed
 
     def on_stop(self) -> None:
-        """Warm shutdown: what runs may end."""
+        """Let what runs end (warm shutdown)."""
         self._hub = None  # it does not run any more
         self._stopping = True
         self._reap()
@@ -177,7 +183,7 @@ class CoroutinePool(BasePool):
         self._threads.shutdown(wait=False)
 
     def on_terminate(self) -> None:
-        """Cold shutdown: what runs on the loop is ended where it waits."""
+        """End what runs on the loop, where it waits (cold shutdown)."""
         self._hub = None
         self._stopping = True
         for job in list(self.slots.running):
@@ -212,7 +218,7 @@ class CoroutinePool(BasePool):
 
 
 def _in_signal_handler() -> bool:
-    """Whether Celery's main thread is in one: a cold shutdown waits and cancels there."""
+    """Return whether Celery's main thread is in one: a cold shutdown waits and cancels there."""
     return bool(celery_log._in_sighandler)  # noqa: SLF001 - the flag that in_sighandler() sets
 
 
@@ -249,7 +255,7 @@ class Job:
         return str(self._options.get("correlation_id"))
 
     def was_revoked(self) -> bool:
-        """Whether it was revoked, or expired, while it waited for its slot.
+        """Return whether it was revoked, or expired, while it waited for its slot.
 
         Celery's request says so, and then has it acknowledged. In each pool it is asked before a
         task is handed over; with prefork that is when there is a slot, so it is asked here too.
@@ -258,6 +264,7 @@ class Job:
         return isinstance(request, Request) and bool(request.revoked())
 
     def accept(self) -> None:
+        """Tell Celery that the job begins."""
         if (accepted := self._options.get("accept_callback")) is not None:
             pid = _Pid(os.getpid())
             pid.job = self

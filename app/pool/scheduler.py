@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar
 
 
 class OnLoopOrNot(Protocol):
-    """What slots ask of a job."""
+    """The properties of a job that slots depend on."""
 
     @property
     def on_loop(self) -> bool:
@@ -17,7 +17,7 @@ class OnLoopOrNot(Protocol):
 
     @property
     def has_permits(self) -> bool:
-        """Whether it asks for a permit when it does what slots are for (see permits.py)."""
+        """True when it asks for a permit for the work that slots are for (see permits.py)."""
         ...
 
 
@@ -25,7 +25,7 @@ J = TypeVar("J", bound=OnLoopOrNot)
 
 
 class Slots(Generic[J]):
-    """In their order, but that a job which needs a thread lets others pass while there is none.
+    """FIFO slots; a job that needs a thread is overtaken while no thread is free.
 
     Args:
         limit: jobs that run at once.
@@ -46,19 +46,20 @@ class Slots(Generic[J]):
 
     @property
     def waiting(self) -> int:
+        """The number of jobs that wait."""
         return len(self._queue) + len(self._passed)
 
     @property
     def in_threads(self) -> int:
-        """How many of the running are in threads."""
+        """The number of running jobs that are in threads."""
         return self._in_threads
 
     def add(self, job: J) -> None:
-        """A job that wants to run."""
+        """Queue a job that wants to run."""
         self._queue.append(job)
 
     def next(self) -> J | None:
-        """A job that may begin; it has its slot from now on."""
+        """Give a slot to the next job that may begin, and return it."""
         with self._lock:
             room = self.limit - len(self.running)
             if room > 0 and self._passed and self._in_threads < self._threads:
@@ -73,14 +74,14 @@ class Slots(Generic[J]):
             return None
 
     def free(self, job: J) -> None:
-        """It has ended; nothing happens when it had no slot."""
+        """Take back the slot of a job that has ended, if it had one."""
         with self._lock:
             if job in self.running:
                 self.running.remove(job)
                 self._in_threads -= not job.on_loop
 
     def clear(self) -> None:
-        """Forget those that wait."""
+        """Forget the jobs that wait."""
         with self._lock:
             self._queue.clear()
             self._passed.clear()

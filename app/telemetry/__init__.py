@@ -1,1 +1,1 @@
-"""What a worker says of itself: its log."""
+"""The worker's reports on itself: its log."""

@@ -1,4 +1,4 @@
-"""What Celery's own log lines may tell: which task, how long, how it failed; never an answer.
+"""Celery's own log lines: which task, how long, how it failed; never an answer.
 
 A message that goes back to its queue, since the journal is away, is told of once: it comes again
 every few seconds, and with it all others do.
@@ -35,6 +35,7 @@ class Returned:
         os.register_at_fork(after_in_child=self._forked)
 
     def add(self, message_id: str) -> None:
+        """Note that a message went back; the oldest id makes room."""
         with self._lock:
             self._ids.pop(message_id, None)  # the newest one from now on
             if len(self._ids) >= self._most:
@@ -57,6 +58,7 @@ class Discreet(logging.Filter):
     """Takes answers and arguments out of Celery's records, and secrets out of the rest."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Redact a record; refuse one that repeats what was told of a returned message."""
         told = record.args
         if record.msg in _REPEATED and isinstance(told, dict) and told.get("id") in returned:
             return False

@@ -12,10 +12,12 @@ _ALONE = 50
 
 
 def cases(_: Contestant, quick: bool) -> list[dict[str, Any]]:
+    """500 runs."""
     return [{"runs": 100 if quick else 500}]
 
 
 def measure(driver: Driver, case: Case) -> Figures:
+    """Time many runs at once, then some alone."""
     runs = case["runs"]
     watch = Stopwatch()
     got = driver.chains(range(runs))

@@ -12,6 +12,7 @@ _WARM_UP = 100
 
 
 def cases(contestant: Contestant, quick: bool) -> list[dict[str, Any]]:
+    """5,000 messages in each way that the contestant can send."""
     return [{"messages": 500 if quick else 5000, "way": way} for way in contestant.enqueue]
 
 
@@ -21,6 +22,7 @@ def warm_up(driver: Driver, case: Case) -> None:
 
 
 def measure(driver: Driver, case: Case) -> Figures:
+    """Time the sending."""
     watch = Stopwatch()
     driver.enqueue(case["messages"], case["way"])
     return {"messages_per_s": case["messages"] / watch.seconds}

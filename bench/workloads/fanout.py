@@ -13,6 +13,7 @@ _QUICK = (10, 100)
 
 
 def cases(contestant: Contestant, quick: bool) -> list[dict[str, Any]]:
+    """Each number of members in each way of the contestant that bears it."""
     return [
         {"members": members, "way": way}
         for members in (_QUICK if quick else _MEMBERS)
@@ -22,6 +23,7 @@ def cases(contestant: Contestant, quick: bool) -> list[dict[str, Any]]:
 
 
 def measure(driver: Driver, case: Case) -> Figures:
+    """Time one run with its join."""
     members = case["members"]
     watch = Stopwatch()
     counted = driver.fan_out(members, case["way"])

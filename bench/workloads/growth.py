@@ -19,6 +19,7 @@ _WATCH_S = 15.0
 
 
 def cases(_: Contestant, quick: bool) -> list[dict[str, Any]]:
+    """Several numbers of rows in the journal, and a long queue."""
     if quick:
         return [{"rows": 0}, {"rows": 10_000}, {"queued": 5_000}]
     return [*({"rows": rows} for rows in _ROWS), {"queued": _QUEUED}]
@@ -39,6 +40,7 @@ def warm_up(driver: Driver, case: Case) -> None:
 
 
 def measure(driver: Driver, case: Case) -> Figures:
+    """Time steps beside the rows, or how fast the queue drains."""
     return _drained(driver) if "queued" in case else _grown(driver)
 
 

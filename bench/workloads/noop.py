@@ -10,10 +10,12 @@ from bench.workload import Figures, Stopwatch, Workload, lost
 
 
 def cases(_: Contestant, quick: bool) -> list[dict[str, Any]]:
+    """5,000 steps."""
     return [{"steps": 500 if quick else 5000}]
 
 
 def measure(driver: Driver, case: Case) -> Figures:
+    """Time the steps from the first one sent to the last result."""
     watch = Stopwatch()
     got = driver.steps("noop", range(case["steps"]))
     seconds = watch.seconds

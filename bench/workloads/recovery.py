@@ -10,10 +10,12 @@ from bench.workload import Figures, Workload
 
 
 def cases(_: Contestant, __: bool) -> list[dict[str, Any]]:
+    """Two workers, one of which is killed."""
     return [{"workers": 2}]
 
 
 def measure(driver: Driver, _: Case) -> Figures:
+    """Time a step from the kill to its next run."""
     return {"seconds": driver.recovery()}
 
 

@@ -10,10 +10,12 @@ from bench.workload import Figures, Stopwatch, Workload, percentile
 
 
 def cases(_: Contestant, quick: bool) -> list[dict[str, Any]]:
+    """300 steps."""
     return [{"steps": 100 if quick else 300}]
 
 
 def measure(driver: Driver, case: Case) -> Figures:
+    """Time each step alone."""
     times, wrong = [], 0
     for value in range(case["steps"]):
         watch = Stopwatch()

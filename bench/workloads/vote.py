@@ -12,10 +12,12 @@ _ALONE = 50
 
 
 def cases(_: Contestant, quick: bool) -> list[dict[str, Any]]:
+    """200 votes."""
     return [{"votes": 50 if quick else 200}]
 
 
 def measure(driver: Driver, case: Case) -> Figures:
+    """Time many votes at once, then some alone."""
     votes = case["votes"]
     watch = Stopwatch()
     got = driver.votes(votes)

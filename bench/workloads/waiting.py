@@ -10,11 +10,13 @@ from bench.workload import Figures, Stopwatch, Workload, lost
 
 
 def cases(contestant: Contestant, quick: bool) -> list[dict[str, Any]]:
+    """2,000 steps at each concurrency of the contestant."""
     tried = contestant.waiting[:1] if quick else contestant.waiting
     return [{"steps": 500 if quick else 2000, "concurrency": n} for n in tried]
 
 
 def measure(driver: Driver, case: Case) -> Figures:
+    """Time the steps from the first one sent to the last result."""
     watch = Stopwatch()
     got = driver.steps("wait", range(case["steps"]))
     seconds = watch.seconds

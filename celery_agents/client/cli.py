@@ -20,7 +20,7 @@ AHEAD = "Also when nobody knows of the run: its message may still come."
 
 
 def unknown_run(run_id: str) -> click.ClickException:
-    """The error of ``cancel`` where nobody knows of the run."""
+    """Return the error of ``cancel`` for a run that nobody knows of."""
     return click.ClickException(
         f"There is no run {run_id}, in the journal or in Redis. "
         "To cancel it ahead of its message: --ahead."
@@ -36,13 +36,16 @@ class AgentsGroup(click.Group):
         return {} if path is None else dict(symbol_by_name(path).commands)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """List own commands and the app's."""
         return sorted({*self.commands, *self._service(ctx)})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command of the app, else one of its own."""
         # The service's come first: they read the journal itself and need no worker.
         return self._service(ctx).get(cmd_name) or super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; errors become a message without a traceback."""
         try:
             return super().invoke(ctx)
         except AgentsError as error:

@@ -1,4 +1,4 @@
-"""What a client's verbs and groups share: the Celery app on its Redis, and sending over it."""
+"""The base of a client's verbs and groups: the Celery app on its Redis, and sending over it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Connection:
     def draft(
         self, task: str, kwargs: dict[str, Any], *, queue: str | None = None, **about: Any
     ) -> Draft:
-        """Of messages of one of the agents' tasks; ``about`` as for :class:`Draft`."""
+        """Make a draft of messages of one of the agents' tasks; ``about`` as for :class:`Draft`."""
         limit = self.payload_limit_bytes
         return Draft(task, kwargs, queue=queue or self.queue, limit_bytes=limit, **about)
 
@@ -90,7 +90,7 @@ class Connection:
             await self._from_loop.send(messages)
 
     def refuse_other(self, message: Message) -> None:
-        """Look whether the id that somebody chose for a message names another call already.
+        """Refuse a message whose chosen id names another call already.
 
         Redis knows what has not been acknowledged, and what has ended; of the rest a worker finds
         the row, and the run's ``get`` tells.

@@ -18,7 +18,7 @@ class Control:
         self._reader = reader
 
     def ask(self, task: str, *args: JsonValue, recorded: bool = False) -> Run[Any]:
-        """Send one; a question may be lost, unless it is ``recorded``."""
+        """Send a question; it may be lost, unless it is ``recorded``."""
         draft = self._connection.draft(task, {}, queue=names.CONTROL_QUEUE, recorded=recorded)
         message = draft.message([*args])
         self._connection.publish([message])

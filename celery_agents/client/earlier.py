@@ -18,7 +18,7 @@ R = TypeVar("R", bound=Run[Any])
 
 
 class EarlierNames:
-    """Hands each on to where it is now. ``dead_letters`` itself can be called, too."""
+    """Passes each call on to its new place. ``dead_letters`` itself can be called, too."""
 
     _connection: Connection
     runs: Runs

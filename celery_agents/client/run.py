@@ -32,7 +32,7 @@ _LOOKS_S = (0.01, 0.25)
 
 
 class Reader(Protocol):
-    """What runs need of the client that gave them: its ``runs``."""
+    """The part of a client that its runs need: its ``runs``."""
 
     def result(self, run_id: str) -> AsyncResult: ...
     def wait(self, runs: Iterable[Run[Any]], timeout: float | None) -> None: ...
@@ -50,7 +50,7 @@ class Reads(Protocol):
 
 
 class Run(Generic[T]):
-    """What was asked for, under the id of its Celery task. ``await run`` gives its value."""
+    """A request, under the id of its Celery task. ``await run`` gives its value."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Run(Generic[T]):
 
     @property
     def known(self) -> bool:
-        """Whether its result was read already."""
+        """True when its result was read already."""
         return self.result._cache is not None  # noqa: SLF001 - where Celery's backends put it
 
     def take(self, meta: dict[str, Any]) -> None:
@@ -120,7 +120,7 @@ class Run(Generic[T]):
         return found
 
     def ready(self) -> bool:
-        """Whether it ended, one way or the other."""
+        """Return whether it ended, one way or the other."""
         return bool(self.result.ready())
 
     def outcome(self) -> Outcome | None:
@@ -142,7 +142,7 @@ class Run(Generic[T]):
 
     @property
     def compensation(self) -> Run[Any]:
-        """What undoes it, if it failed and something is to be undone; its value is a report.
+        """The run that undoes it, if it failed and something is to be undone; it gives a report.
 
         Whether there is one is told by :meth:`status`.
         """

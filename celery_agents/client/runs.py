@@ -107,7 +107,7 @@ class Runs:
         return found
 
     def known(self, run_id: str, *, timeout: float = 10.0) -> bool:
-        """Whether there is such a run: by Redis, else by the journal, which a worker reads.
+        """Return whether there is such a run: by Redis, else by the journal, which a worker reads.
 
         Nobody knows of a message that plain Celery sent, before a worker takes it.
         """

@@ -21,7 +21,7 @@ R = TypeVar("R", bound=Run[Any])
 
 
 class Verb(Generic[R]):
-    """What all verbs do: validate, compose, send.
+    """The base of all verbs: validate, compose, send.
 
     Options are validated here, so that a mistake shows at the call and not in a worker.
     """

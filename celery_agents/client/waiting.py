@@ -77,7 +77,7 @@ class Listener:
         self._keys: set[bytes] = set()
 
     def listen(self, ids: Iterable[str]) -> bool:
-        """Listen to these runs; whether some of them are new."""
+        """Listen to these runs; return whether some of them are new."""
         keys = {self._backend.get_key_for_task(i) for i in ids}
         if new := keys - self._keys:
             self._pubsub.subscribe(*new)
@@ -88,7 +88,7 @@ class Listener:
         return bool(new)
 
     def wait(self, seconds: float) -> dict[str, Meta]:
-        """What is heard next, as soon as something is; nothing when the time is over."""
+        """Return the results heard next, as soon as one is; nothing when the time is over."""
         until = time.monotonic() + seconds
         while True:
             left = max(until - time.monotonic(), 0.0)
@@ -99,6 +99,7 @@ class Listener:
                 return {}
 
     def close(self) -> None:
+        """Close the subscription."""
         self._pubsub.close()
 
 
@@ -179,7 +180,7 @@ class Waiting:
 
 
 class _Wait:
-    """One waiting for some runs."""
+    """One call that waits for some runs."""
 
     def __init__(self, waiting: Waiting, runs: Iterable[Any], timeout: float | None) -> None:
         self._waiting = waiting
@@ -222,7 +223,7 @@ class _Wait:
         return ended
 
     def check_time(self, needed_s: float = 0.0) -> None:
-        """Whether so much time is left.
+        """Check that so much time is left.
 
         Raises:
             ResultTimeoutError
@@ -260,7 +261,7 @@ class _Wait:
 
 
 def one_by_one(runs: Iterable[R], timeout: float | None) -> Iterator[R]:
-    """The same for results that Celery reads, from elsewhere than Redis; in the order of the runs.
+    """Wait for results that Celery reads from elsewhere than Redis, in the order of the runs.
 
     Raises:
         ResultTimeoutError: not all ended within ``timeout`` seconds.

@@ -23,7 +23,7 @@ from celery_agents.values import KNOWN
 
 
 class Request(Contract):
-    """What a step is asked to do. On the wire: ``args`` is [input], ``kwargs`` the rest."""
+    """A request to a step. On the wire: ``args`` is [input], ``kwargs`` the rest."""
 
     input: JsonValue = None
 

@@ -1,4 +1,4 @@
-"""What all contracts share: strict, immutable pydantic models of JSON values."""
+"""The base of all contracts: strict, immutable pydantic models of JSON values."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ _IN_OUR_WORDS = {
 def mistakes(
     error: ValidationError, model: type[BaseModel] | None = None, *, names: Iterable[str] = ()
 ) -> list[tuple[str, str]]:
-    """Where and why, never the value: it may hold what must not be shown.
+    """List where and why, never the value: it may hold what must not be shown.
 
     Of a misspelt field of ``model``, or word of one, the nearest right one is told; ``names`` are
     options that may stand beside its fields.

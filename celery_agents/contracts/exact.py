@@ -1,4 +1,4 @@
-"""Numbers without rounding, and names without doubles: what the contracts of votes rest on."""
+"""Exact numbers and unique names, for the contracts of votes."""
 
 from __future__ import annotations
 

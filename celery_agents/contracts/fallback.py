@@ -88,7 +88,7 @@ class Adaptive(Contract):
 
 
 class FallbackPolicy(Contract):
-    """Who is tried, how, and what holds when all fail. Every candidate's key is unique.
+    """A chain: who is tried, how, and what holds when all fail. Every candidate's key is unique.
 
     ``timeout_s`` bounds the whole chain. ``seed`` is mixed into every draw.
     """

@@ -32,6 +32,7 @@ class Gather(Pattern):
 
     @property
     def ballots(self) -> int:
+        """The number of agents that are asked."""
         return len(self.agents)
 
     @field_validator("agents")

@@ -53,7 +53,7 @@ class MapFailure(Contract):
 
 
 class MapResult(Contract):
-    """What came of ``count`` inputs; those ``skipped`` were not asked, or stopped on the way.
+    """The results of ``count`` inputs; those ``skipped`` were not asked, or stopped on the way.
 
     ``results`` has the values in the order of the inputs, with None where there is none. It is
     None itself where they are too big for one message: read them with ``MapRun.results``.

@@ -1,4 +1,4 @@
-"""The right spelling that a wrong one is nearest to, of a field's name or of one of its words."""
+"""The nearest right spelling of a wrong name of a field, or of one of its words."""
 
 from __future__ import annotations
 

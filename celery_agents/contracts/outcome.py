@@ -1,4 +1,4 @@
-"""How a step ended."""
+"""Ends of steps: outcomes, answers, errors and their cost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from celery_agents.values import jsonable
 
 
 class State(StrEnum):
-    """Where a step stands. The last five are final."""
+    """The state of a step. The last five are final."""
 
     READY = "ready"  # may be claimed, from its ready_at on
     RUNNING = "running"  # claimed under a lease
@@ -28,6 +28,7 @@ class State(StrEnum):
 
     @property
     def final(self) -> bool:
+        """True when the step has ended."""
         return self not in _OPEN
 
 
@@ -35,7 +36,7 @@ _OPEN = frozenset({State.READY, State.RUNNING, State.WAITING})
 
 
 class Usage(Contract):
-    """What work cost. Adds up with ``+``. ``cost_usd`` is None where no price is known."""
+    """The cost of work. Adds up with ``+``. ``cost_usd`` is None where no price is known."""
 
     calls: int = 0
     input_tokens: int = 0
@@ -55,7 +56,7 @@ class Usage(Contract):
 
 
 class Answer(Contract):
-    """What an agent, or one call of it, answered, with what it cost."""
+    """The answer of an agent, or of one call of it, with its cost."""
 
     value: JsonValue
     usage: Usage = Usage()
@@ -94,7 +95,7 @@ class ErrorInfo(Contract):
 
 
 def _told(details: Any) -> dict[str, Any]:
-    """What an error says beside its message; whoever raised it may have put anything there."""
+    """Return an error's details as JSON; whoever raised it may have put anything there."""
     told = jsonable(details) if details else {}
     return told if isinstance(told, dict) else {"told": told}
 
@@ -125,4 +126,5 @@ class Outcome(Contract):
 
     @property
     def ok(self) -> bool:
+        """True when the step succeeded."""
         return self.state is State.SUCCEEDED

@@ -23,6 +23,7 @@ class Pattern(StepOptions):
 
     @property
     def whole_s(self) -> float | None:
+        """Seconds for the whole pattern: the shorter of ``timeout_s`` and ``deadline_s``."""
         return min((s for s in (self.timeout_s, self.deadline_s) if s is not None), default=None)
 
 
@@ -36,7 +37,7 @@ class Fallback(Pattern, FallbackPolicy):
 
 
 class Compensate(StepOptions):
-    """Undo a run that ended so; the service asks for it by itself, and for nobody else."""
+    """Undo a run that ended badly; only the service itself asks for it."""
 
     run_id: Name
     task: str = ""
@@ -54,4 +55,5 @@ class Vote(Pattern, VotePolicy):
 
     @property
     def ballots(self) -> int:
+        """The most ballots that the vote may pay for."""
         return self.ballots_in_all

@@ -1,4 +1,4 @@
-"""What a vote is made of: rules, weights, ties, stop rules, waves, escalation.
+"""The parts of a vote: rules, weights, ties, stop rules, waves, escalation.
 
 Everything that has parameters is a small model with a ``kind``; where the parameters have
 defaults, the kind alone will do: ``"majority"`` is ``{"kind": "majority"}``.

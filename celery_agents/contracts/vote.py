@@ -260,7 +260,7 @@ class Ballot(Contract):
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """What it votes for: its option, its approvals, or its ranking, best first."""
+        """Its choices: its option, its approvals, or its ranking, best first."""
         if self.option is not None:
             return (self.option,)
         return self.ranking or self.approvals or ()
@@ -271,7 +271,7 @@ Deadlocked = Literal["no_ballots", "quorum", "threshold", "tie", "consensus"]
 
 
 class Decision(Contract):
-    """What a vote came to, with everything that it rests on.
+    """The result of a vote, with everything that it rests on.
 
     ``consensus`` (0 to 1) is the mean support of the answer over the weight that was cast; a
     ballot supports an option with 1 when it chose or approved it, and a ranking of m options with

@@ -1,4 +1,4 @@
-"""Texts as anybody may see them: passwords, keys and tokens replaced, in time that is linear.
+"""Texts made safe to show: passwords, keys and tokens are replaced, in linear time.
 
 A text is cut before it is searched, so that what is shown bounds the work, not what came in. The
 patterns never go back over what they have read: what repeats without a bound is possessive, and all

@@ -1,4 +1,4 @@
-"""Whether a word looks like a secret, or like one of a language, of code or of a template."""
+"""Tests of a word: is it like a secret, or like one of a language, of code or of a template?"""
 
 from __future__ import annotations
 
@@ -38,34 +38,34 @@ _SHORT, _LONG, _WORDY = 6, 20, 12
 
 
 def is_placeholder(word: str) -> bool:
-    """Whether a template, a form or an earlier redaction put it there."""
+    """Return whether a template, a form or an earlier redaction put it there."""
     return len(word) <= LOOKED_AT and _PLACEHOLDER.fullmatch(word) is not None
 
 
 def is_word(word: str) -> bool:
-    """Whether it is one of those that follow ``password:`` in prose, schemas and code."""
+    """Return whether it is one of those that follow ``password:`` in prose, schemas and code."""
     return len(word) <= LOOKED_AT and word.strip(_TRAIL).lower() in _WORDS
 
 
 def is_number(word: str) -> bool:
-    """Whether it is a count, a share or a price."""
+    """Return whether it is a count, a share or a price."""
     return _NUMBER.fullmatch(word.strip(";:?)]}'\"")) is not None
 
 
 def is_code(word: str) -> bool:
-    """Whether it is a call, an index, an attribute or a variable."""
+    """Return whether it is a call, an index, an attribute or a variable."""
     return len(word) <= LOOKED_AT and bool(
         _CALL.match(word) or _DOTTED.fullmatch(word.rstrip(_TRAIL))
     )
 
 
 def is_path(word: str) -> bool:
-    """Whether it is a file's."""
+    """Return whether it is a file's path."""
     return word.startswith(("/", "~/", "./", "../", "C:\\", "file:"))
 
 
 def is_random(word: str) -> bool:
-    """Whether it mixes letters, digits and signs as no word does, or is one long piece."""
+    """Return whether it mixes letters, digits and signs as no word does, or is one long piece."""
     word = word[:LOOKED_AT].strip(_TRAIL)
     if len(word) < _SHORT:
         return False
@@ -80,7 +80,7 @@ def is_random(word: str) -> bool:
 
 
 def is_key_like(word: str) -> bool:
-    """Whether the tail of a key could be that: kebab and snake case are words, not keys."""
+    """Return whether a key could end so: kebab and snake case are words, not keys."""
     return any(_mixed(part) for part in re.split(r"[-_.]", word[:LOOKED_AT]))
 
 

@@ -95,7 +95,7 @@ _SPACES = re.compile(r"[^a-z0-9]+")
 
 @lru_cache(maxsize=2_048)
 def kind_of(name: str) -> Kind | None:
-    """What a name says, in any case and with any separators."""
+    """Classify a name, in any case and with any separators."""
     words = _SPACES.sub("", name.lower())
     for pattern, kind in _KINDS:
         for found in pattern.finditer(words):
@@ -230,7 +230,7 @@ def _quoted(place: _Place, opened: re.Match[str]) -> tuple[int, int] | None:
 
 
 def _is_quoted_kept(place: _Place, word: str) -> bool:
-    """Whether a value in quotes is no secret."""
+    """Return whether a value in quotes is no secret."""
     if is_placeholder(word) or word[0] in "),;]}":  # the quote was the end of a text
         return True
     if place.kind is Kind.PASSWORD:
@@ -275,7 +275,7 @@ def _header(place: _Place, start: int) -> tuple[int, int] | None:
 
 
 def _is_token(place: _Place, scheme: re.Match[str] | None, word: str) -> bool:
-    """Whether what stands after a scheme, or without one, is a token."""
+    """Return whether a word after a scheme, or without one, is a token."""
     if not word[:1].strip("([{<") or is_placeholder(word) or is_code(word):
         return False
     if is_word(word):
@@ -284,7 +284,7 @@ def _is_token(place: _Place, scheme: re.Match[str] | None, word: str) -> bool:
 
 
 def is_scheme(word: str) -> bool:
-    """Whether a word is one of those that stand before a header's token."""
+    """Return whether a word is one of those that stand before a header's token."""
     return word.strip().lower() in _SCHEMES
 
 
@@ -304,7 +304,7 @@ def _cookie(place: _Place, start: int) -> tuple[int, int] | None:
 
 
 def _is_kept(place: _Place, word: str, start: int, end: int) -> bool:
-    """Whether a value without quotes is no secret."""
+    """Return whether a value without quotes is no secret."""
     if is_placeholder(word) or _is_harmless(place, word):
         return True
     if place.kind is Kind.MAYBE or place.sep.strip() in _SAYS_LESS:
@@ -334,7 +334,7 @@ def _is_tight(place: _Place, word: str) -> bool:
 
 
 def _stands_alone(place: _Place, end: int) -> bool:
-    """Whether it is a setting on a line of its own: ``password: swordfish``."""
+    """Return whether it is a setting on a line of its own: ``password: swordfish``."""
     text = place.text
     rest = text[end : end + 3].lstrip(" ,;\\\"'")
     last = not rest or rest[0] in "\r\n})]" or text[end : end + 2] in {"\\n", "\\r"}

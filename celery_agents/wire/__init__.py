@@ -1,1 +1,1 @@
-"""What goes over the broker: messages, signatures, results, ids."""
+"""The contents of the broker: messages, signatures, results, ids."""

@@ -1,4 +1,4 @@
-"""Telling workers at once that something is cancelled; that it is so stands in the journal.
+"""Telling workers of a cancellation at once; the journal holds it in any case.
 
 It goes through an exchange of its own. Celery's remote control reaches the workers of all apps on a
 broker, and those that do not know a command log an error.
@@ -17,7 +17,7 @@ RUN, STEPS = "run", "steps"
 
 
 def tell(producer: Any, what: dict[str, str | list[str]]) -> None:
-    """Say it to the workers that are up.
+    """Tell the workers that are up what is cancelled.
 
     Raises:
         kombu.exceptions.OperationalError

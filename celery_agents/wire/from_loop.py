@@ -40,7 +40,7 @@ class LoopSender:
 
     @property
     def serves(self) -> bool:
-        """Whether it can: not where sentinels name the server."""
+        """True when it can send: not where sentinels name the server."""
         return self._address.master is None
 
     async def send(self, messages: Iterable[Message]) -> None:

@@ -38,7 +38,7 @@ _to_sorted_json = JSONEncoder(separators=(",", ":"), sort_keys=True).encode
 
 
 def fingerprint(task: str, args: Sequence[Any], kwargs: dict[str, Any]) -> str:
-    """What tells one payload from another, in whichever order their objects have their keys."""
+    """Return a hash that tells payloads apart, in whichever order their objects have their keys."""
     return _fingerprint(f"{task}[{_to_sorted_json(args)},{_to_sorted_json(kwargs)}]")
 
 
@@ -50,7 +50,7 @@ def _fingerprint(told: str) -> str:
 
 @dataclass(slots=True, kw_only=True)
 class Message:
-    """What is to be sent; :meth:`signature` says the same to Celery's canvas."""
+    """A message to be sent; :meth:`signature` says the same to Celery's canvas."""
 
     id: str
     task: str
@@ -157,7 +157,7 @@ def tell_sent(messages: Iterable[Composed]) -> None:
 
 
 class Draft:
-    """What many messages have in common, worked out once.
+    """The common part of many messages, worked out once.
 
     Args:
         kwargs: of the task, JSON values.

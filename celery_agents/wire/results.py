@@ -53,12 +53,12 @@ class Backend(AddressBackend):
             return json.loads(payload)
 
     def known(self, task_id: str) -> dict[str, Any]:
-        """What is stored of a task, by one look; empty when nothing is."""
+        """Return what is stored of a task, by one look; empty when nothing is."""
         raw = self.client.get(self.get_key_for_task(task_id))
         return {} if raw is None else self.decode_result(raw)
 
     def ended(self, stored: Iterable[bytes | None]) -> dict[str, dict[str, Any]]:
-        """What is stored of tasks that ended, by their ids; the others are left out."""
+        """Return what is stored of tasks that ended, by their ids; the others are left out."""
         metas = [self.decode_result(raw) for raw in stored if raw is not None]
         return {m["task_id"]: m for m in metas if m["status"] in states.READY_STATES}
 

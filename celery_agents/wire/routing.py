@@ -1,4 +1,4 @@
-"""Where tasks of other apps in a canvas go: to the queue that their own app names.
+"""Queues of other apps' tasks in a canvas: those that their own apps name.
 
 A signature without a queue is routed by whoever publishes it. What follows a step is published by
 an agents' worker, which knows neither the routes nor the default queue of another app.
@@ -35,7 +35,7 @@ def name_queues(parts: Any, sender: Celery | None) -> None:
 
 
 def _all(parts: Iterable[Any]) -> Iterator[Any]:
-    """Signatures of tasks, wherever in a canvas they stand."""
+    """List the signatures of tasks, wherever in a canvas they stand."""
     for part in parts:
         if not isinstance(part, dict) or not part.get("task"):
             continue

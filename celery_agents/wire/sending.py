@@ -53,7 +53,7 @@ class Sender:
 
     @property
     def full(self) -> bool:
-        """Whether as much has gathered as one write takes."""
+        """True when as much has gathered as one write takes."""
         return self._count >= BATCH or self._bytes >= BATCH_BYTES
 
     def flush(self) -> None:

@@ -60,6 +60,7 @@ class Child:
 
     @property
     def pid(self) -> int:
+        """The process's id."""
         return self._process.pid
 
     @property

@@ -48,7 +48,7 @@ def _modules(folder: Path) -> list[Path]:
 
 
 def _is_taken(path: Path) -> bool:
-    """Whether importing the name of a file, or of a package, gets something else."""
+    """Return whether importing the name of a file, or of a package, gets something else."""
     found = _found(path)
     if found is None:
         return path.stem in sys.stdlib_module_names
@@ -56,7 +56,7 @@ def _is_taken(path: Path) -> bool:
 
 
 def _hides(path: Path) -> bool:
-    """Whether a module is called as one of Python or of a package, which comes after it."""
+    """Return whether a module is called as one of Python or of a package, which comes after it."""
     found = _found(path)
     ours = found and found.is_relative_to(ROOT) and not found.is_relative_to(sys.prefix)
     return _is_taken(path) and not ours

@@ -1,4 +1,4 @@
-"""Who runs: pid files that are locked for as long as their process lives.
+"""Locks of running processes: pid files that are locked for as long as their process lives.
 
 The lock (``flock``) belongs to an open file that the started process inherits. The kernel frees it
 when the last process that holds it is gone, however it ended; so a pid in a file that is still

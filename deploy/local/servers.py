@@ -49,7 +49,7 @@ def server_binary() -> Path:
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on this port of the loopback interface."""
+    """Return whether a server could listen on this port of the loopback interface."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -127,6 +127,7 @@ class ValkeyServer:
 
     @property
     def running(self) -> bool:
+        """True while the server's process runs."""
         return self._child is not None and self._child.returncode is None
 
     @property

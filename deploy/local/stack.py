@@ -33,7 +33,7 @@ _LAUNCHER = "launcher.pid"  # locked by the launcher that uses a state directory
 
 
 class Stack:
-    """What runs, and how to reach it."""
+    """The processes of a service that runs here, and how to reach it."""
 
     def __init__(
         self, directory: Path, environ: Mapping[str, str], broker: ValkeyServer | None

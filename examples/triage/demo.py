@@ -47,6 +47,7 @@ KEYS = {
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(prog="./run demo", description=__doc__)
     parser.add_argument("file", nargs="?", type=Path, default=INBOX, metavar="FILE")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
@@ -118,7 +119,7 @@ def _row(message: Message, run: DecisionRun) -> Row:
 
 
 def _work(rows: Sequence[Row], seconds: float) -> Work:
-    """What it took, read from the journal."""
+    """Read from the journal what the votes took."""
     engine = reading(connect(os.environ["DATABASE_URL"]))
     states = in_transaction(engine, reads.step_states)
     retries = in_transaction(engine, reads.retries)

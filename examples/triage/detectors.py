@@ -48,7 +48,7 @@ class Ballot(TypedDict):
 
 
 class Split(TypedDict):
-    """What the supervisor is asked: the message, and the ballots that did not decide it."""
+    """The supervisor's question: the message, and the ballots that did not decide it."""
 
     question: str
     ballots: list[Ballot]

@@ -57,13 +57,13 @@ class Row:
 
     @property
     def right(self) -> bool | None:
-        """Whether the decision is the known language; None when none is known."""
+        """True when the decision is the known language; None when none is known."""
         return None if self.message.language is None else self.decision == self.message.language
 
 
 @dataclass(frozen=True)
 class Work:
-    """What the votes took: steps that ended, attempts beyond the first, failed ones, seconds."""
+    """Effort of the votes: steps that ended, attempts beyond the first, failed ones, seconds."""
 
     steps: int
     retries: int
@@ -74,6 +74,7 @@ class Work:
 
     @property
     def steps_per_s(self) -> float:
+        """Steps that ended, per second."""
         return self.steps / self.seconds if self.seconds > 0 else 0.0
 
 

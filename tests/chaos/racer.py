@@ -201,7 +201,7 @@ class Racer:
                 self._give_back(step_id, token)
 
     def _give_back(self, step_id: str, token: int) -> None:
-        """What a thread let fall: after a while, since a claim's commit comes before its news."""
+        """Give back what a thread dropped, a little later: a claim commits before it is known."""
         time.sleep(0.02)
         if self._active.get(step_id) != token:
             self._journal.give_back([step_id], {step_id: token})

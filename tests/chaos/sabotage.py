@@ -47,7 +47,7 @@ def no_memory() -> None:
 
 
 def no_claims() -> None:
-    """Whoever gets a message runs it, whatever its row and its process say."""
+    """Have every message's receiver run it, whatever its row and its process say."""
     _keep_conditions(lambda condition: "id" in condition)
     plain = Runtime.__init__
 

@@ -1,4 +1,4 @@
-"""What a scenario is, and how one is run: by name, on a stand of its own, within its time."""
+"""Scenarios, and running one: by name, on a stand of its own, within its time."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ sabotage.WITHOUT["{name}"]()
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What ``./run chaos`` was asked for; ``brief`` scenarios take fewer rounds."""
+    """The options of ``./run chaos``; ``brief`` scenarios take fewer rounds."""
 
     steps: int = 3000
     kills: int = 40
@@ -69,7 +69,7 @@ class ToppledError(AssertionError):
 
 
 class Stand:
-    """What a scenario works with. Everything is on loopback and ends with it."""
+    """The ground of a scenario. Everything is on loopback and ends with it."""
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ class Stand:
         return int(self.stack.read(lambda c: c.execute(query).scalar_one()))
 
     def send_again(self, runs: Iterable[Run]) -> int:
-        """What a client does that waits: send runs again whose message may have been lost.
+        """Send runs again whose message may have been lost, as a client does that waits.
 
         Here it is enough to do so for those that the journal does not know; returns how many.
         """

@@ -13,7 +13,7 @@ SOON_S = 20
 
 
 def in_a_fiber(function: Callable[[], Any]) -> Any:
-    """What the function gives, or what it raises."""
+    """Run the function in a fiber; return its result, or raise its error."""
     come: Reply[Any] = Reply()
 
     def run() -> None:

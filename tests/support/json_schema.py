@@ -10,7 +10,7 @@ Schema = Any
 
 
 def fits(value: Any, schema: Schema, root: Schema | None = None) -> bool:
-    """Whether the value is one of the schema; by the keywords that pydantic writes."""
+    """Return whether the value is one of the schema; by the keywords that pydantic writes."""
     root = schema if root is None else root
     if isinstance(schema, bool):
         return schema

@@ -157,7 +157,7 @@ async def replaces(self: Task, x: int) -> Any:
 
 @app.task(bind=True)
 async def who(self: Task, pauses: int) -> list[Any]:
-    """What a task knows of itself, asked again and again while others run."""
+    """Return what a task knows of itself, asked again and again while others run."""
     seen = set()
     variable.set(str(self.request.id))
     for n in range(pauses):
@@ -167,7 +167,7 @@ async def who(self: Task, pauses: int) -> list[Any]:
 
 
 async def _beside() -> list[str]:
-    """Whose id there is in what a coroutine starts: an asyncio task, and a thread."""
+    """Return the ids seen in what a coroutine starts: an asyncio task, and a thread."""
     if not OURS:
         return []
     in_thread = await asyncio.to_thread(lambda: current_task.request.id)

@@ -42,7 +42,7 @@ def binaries() -> Path | None:
 
 
 def unprivileged_user() -> str | None:
-    """Whom to run as: the server refuses root. None means as we are."""
+    """Return the user to run as: the server refuses root. None means as we are."""
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):

@@ -35,7 +35,7 @@ DOCKER = os.environ.get("PYTEST_CELERY_DOCKER") == "1"
 
 
 class ProcessContainer(CeleryTestContainer):
-    """What a Docker container offers to pytest-celery's nodes, offered by a process."""
+    """A process that offers pytest-celery's nodes what a Docker container does."""
 
     process: RedisServer | WorkerProcess
 

@@ -115,7 +115,7 @@ class WorkerProcess:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def life(self) -> str:
-        """What it logged since its last start."""
+        """Return what it logged since its last start."""
         if not self.log.exists():
             return ""
         with self.log.open("rb") as file:

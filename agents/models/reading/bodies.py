@@ -92,7 +92,7 @@ class _Events:
             self._stray = self._stray or line
 
     def check(self) -> None:
-        """Complain of what was no stream at all."""
+        """Raise an error if this was no stream at all."""
         if self._stray and not self._seen:
             raise _unreadable(self._who, self._stray)
 

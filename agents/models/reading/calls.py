@@ -25,7 +25,7 @@ class Call:
 
     @property
     def complete(self) -> bool:
-        """Whether its arguments are an object already."""
+        """True when its arguments are an object already."""
         try:
             return isinstance(json.loads(self.arguments), dict)
         except (ValueError, RecursionError):
@@ -87,7 +87,7 @@ class Calls:
         return next(same, self._calls[-1] if self._calls else None)
 
     def _begins(self, piece: Call, call: Call) -> bool:
-        """Whether a chunk for this call's place is the first one of another call."""
+        """Return whether a chunk for this call's place is the first one of another call."""
         if not piece.name:
             return False
         if piece.id and call.id and piece.id != call.id:
@@ -106,7 +106,7 @@ def _read(told: Any) -> Call:
 
 
 def _repeats(piece: Call, call: Call) -> bool:
-    """Whether it tells once more, at the end, what the call is: run twice, it may pay twice."""
+    """Return whether it only repeats the call, at the end: run twice, it may pay twice."""
     if piece.name != call.name or (piece.id and piece.id != call.id):
         return False
     return call.complete and arguments_of(piece.arguments) == arguments_of(call.arguments)

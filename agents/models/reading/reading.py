@@ -1,4 +1,4 @@
-"""What the readings of the protocols have in common."""
+"""The common base of the protocols' readings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ProtocolReading(ABC):
         self._odd: Any = None  # what was told instead of an answer
 
     def add(self, body: Body) -> str:
-        """Add one body; the text that it brought.
+        """Add one body; return the text that it brought.
 
         Raises:
             FailedError: it is an error.
@@ -36,7 +36,7 @@ class ProtocolReading(ABC):
 
     @abstractmethod
     def completion(self) -> Completion:
-        """All of it.
+        """Return the whole answer.
 
         Raises:
             BadAnswerError, ProviderRefusedError, ProviderUnavailableError: it is no answer.

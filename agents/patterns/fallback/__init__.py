@@ -1,1 +1,1 @@
-"""Which candidate of a fallback chain is tried, and when: pure functions of data."""
+"""The choice and the time of a fallback chain's candidates: pure functions of data."""

@@ -16,7 +16,7 @@ from celery_agents.contracts.fallback import Adaptive
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """What is known of one candidate: decayed sums of rewards and trials, as of request ``at``."""
+    """The record of one candidate: decayed sums of rewards and trials, as of request ``at``."""
 
     reward: float = 0.0
     trials: float = 0.0
@@ -56,7 +56,7 @@ def draw(
 def reward(
     settings: Adaptive, *, succeeded: bool, latency_s: float = 0.0, cost_usd: float | None = None
 ) -> float:
-    """What an attempt was worth, from 0 to 1: nothing if it failed.
+    """Return the worth of an attempt, from 0 to 1: nothing if it failed.
 
     Else the weighted mean of success (1), latency and cost, which fall hyperbolically from 1
     and are one half at their scale. An unknown cost counts as one at the scale.

@@ -1,4 +1,4 @@
-"""When a slow candidate gets company: its live latency quantile, and a cap on how often."""
+"""Hedging: when a slow candidate is joined by the next, by live latency, with a cap."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def count_request(counts: Hedges, settings: Hedge) -> Hedges:
 
 
 def may_hedge(counts: Hedges, settings: Hedge) -> bool:
-    """Whether one more hedge keeps within the share. The request itself is counted already."""
+    """Return whether one more hedge keeps within the share. The request is counted already."""
     return counts.hedges + 1.0 <= settings.share * counts.requests
 
 

@@ -1,4 +1,4 @@
-"""What a chain has learned, as one small JSON value that all workers share."""
+"""The lessons of a chain, as one small JSON value that all workers share."""
 
 from __future__ import annotations
 
@@ -37,22 +37,26 @@ class Learned(Contract):
 
     @classmethod
     def read(cls, data: dict[str, Any]) -> Self:
+        """Read a memory from its JSON object."""
         return cls.model_validate(data)
 
     @property
     def arms(self) -> dict[str, Arm]:
+        """The candidates' rewards and trials, as :mod:`adaptive` takes them."""
         return {k: Arm(c.reward, c.trials, c.at) for k, c in self.candidates.items()}
 
     def digest(self, key: str) -> Digest:
+        """Return the latencies of a candidate; none of an unknown one."""
         known = self.candidates.get(key)
         return Digest(known.latencies if known else {})
 
     def counts(self) -> Hedges:
+        """Return the numbers of requests and hedges."""
         return Hedges(self.hedge_requests, self.hedges)
 
 
 def memo_key(request: Fallback) -> str:
-    """Where a chain's memory stands: the same candidates and sort of work, the same memory."""
+    """Return the key of a chain's memory: the same candidates and sort of work share one."""
     names = "\0".join(sorted(c.key for c in request.candidates))
     digest = hashlib.sha256(names.encode()).hexdigest()[:16]
     return f"fallback:{request.work[:100]}:{digest}"

@@ -1,4 +1,4 @@
-"""In which order the candidates of a chain are tried."""
+"""The order in which the candidates of a chain are tried."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def order(
 def eligible(
     ordered: Iterable[Candidate], *, tried: Collection[str] = (), failures: Collection[str] = ()
 ) -> list[Candidate]:
-    """Who may be tried now: not yet ``tried`` (keys), and free of a condition or with it met.
+    """List who may be tried now: not yet ``tried`` (keys), and without a condition or with it met.
 
     ``failures`` are the kinds of all errors of the chain so far. The first one is next; a
     strategy that starts several at once starts them all.

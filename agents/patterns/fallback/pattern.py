@@ -69,7 +69,7 @@ def _left(
     memory: Learned,
     masked: Collection[str],
 ) -> list[Candidate]:
-    """Who may be tried next, in order. When every breaker is open, all are tried after all."""
+    """List who may be tried next, in order. When every breaker is open, all are tried after all."""
     tried, failures = {m.key for m in members}, _failures(members)
 
     def ordered(hidden: Collection[str]) -> list[Candidate]:
@@ -94,7 +94,7 @@ def _gives_way(
     started: Sequence[Candidate],
     masked: Collection[str],
 ) -> JsonValue:
-    """At which refusals those who are started now fail at once, since somebody can take over.
+    """List the refusals at which those who start now fail at once, as somebody can take over.
 
     The last one waits. Nobody waits for a candidate that is masked now, unless all are.
     """
@@ -117,7 +117,7 @@ def _hedge(
     remaining_s: float | None,
     gives_way: JsonValue,
 ) -> Expand:
-    """Company for a slow candidate while the share of hedges allows it; else patience."""
+    """Start the next candidate beside a slow one while the share of hedges allows it; else wait."""
     beside = [_again(request, m) for m in running]
     if running and (not left or not may_hedge(memory.counts(), request.hedge)):
         return Expand(members=tuple(beside), join=JoinPolicy(kind="first", timeout_s=remaining_s))
@@ -132,12 +132,12 @@ def _hedge(
 
 
 def hedges(plan: Expand | Outcome) -> bool:
-    """Whether this plan starts a hedge, which counts against their share."""
+    """Return whether this plan starts a hedge, which counts against their share."""
     return isinstance(plan, Expand) and bool(plan.note and "hedge" in plan.note)
 
 
 def _again(request: Fallback, member: MemberState) -> Member:
-    """A candidate that runs already, listed again so that the new round counts it."""
+    """List a running candidate again, so that the new round counts it."""
     return _member(request, next(c for c in request.candidates if c.key == member.key), None)
 
 

@@ -1,4 +1,4 @@
-"""Making one value of many other than by vote. Each function says what it had to leave out.
+"""Aggregating values other than by vote. Each function reports what it had to leave out.
 
 All take the outcomes of a group's members, in their stated order, and use the values of those
 that succeeded.
@@ -154,5 +154,5 @@ def _merged(
 
 
 def _same(value: JsonValue) -> str:
-    """Equal for equal JSON texts: true is not 1, and 1 is not 1.0."""
+    """Return a text that equal JSON values share: true is not 1, and 1 is not 1.0."""
     return json.dumps(value, sort_keys=True)

@@ -19,7 +19,7 @@ JUDGE = "@judge"
 def advance(
     request: Gather, members: Sequence[MemberState], *, remaining_s: float | None = None
 ) -> Expand | Outcome:
-    """Everybody's turn, the judge's turn, the aggregate.
+    """Return the agents' turn, the judge's turn, or the aggregate.
 
     Fewer than ``at_least`` answers are a failed outcome that carries each one's error.
     """

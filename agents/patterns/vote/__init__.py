@@ -1,4 +1,4 @@
-"""How a panel decides: pure functions from a policy and ballots to a verdict."""
+"""Decisions of a panel: pure functions from a policy and ballots to a verdict."""
 
 from agents.patterns.vote.ballots import answer_schema, ballot, ballot_of, missing
 from agents.patterns.vote.decide import (

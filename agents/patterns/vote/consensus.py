@@ -1,4 +1,4 @@
-"""How far the ballots agree with an answer; the definition stands at ``Decision``."""
+"""The agreement of the ballots with an answer; it is defined at ``Decision``."""
 
 from __future__ import annotations
 

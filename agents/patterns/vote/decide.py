@@ -1,4 +1,4 @@
-"""Where a vote stands, and who is asked next."""
+"""The verdict on a vote so far, and the voters who are asked next."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Verdict = Undecided | Decided | Deadlock
 
 
 def outstanding(policy: VotePolicy, ballots: Sequence[Ballot]) -> list[Voter]:
-    """Who may still vote: those asked but silent and those not yet asked, in the stated order."""
+    """List who may still vote: those asked but silent, then those not yet asked, as stated."""
     heard = {ballot.voter for ballot in ballots}
     return [voter for voter in electorate(policy) if voter.key not in heard]
 
@@ -45,7 +45,7 @@ def outstanding(policy: VotePolicy, ballots: Sequence[Ballot]) -> list[Voter]:
 def verdict(
     policy: VotePolicy, ballots: Sequence[Ballot], outstanding: Sequence[Voter] = ()
 ) -> Verdict:
-    """Where the vote stands.
+    """Return the verdict on the vote so far.
 
     ``ballots`` are those of everybody who was heard or given up (abstentions included), in order
     of arrival; ``outstanding`` are all who may still vote, asked or not. With none outstanding
@@ -64,7 +64,7 @@ def verdict(
 
 
 def decided(policy: VotePolicy, ballots: Sequence[Ballot], remaining: Sequence[Voter]) -> bool:
-    """Whether no ballots of the remaining voters can change how the vote ends.
+    """Return whether no ballots of the remaining voters can change how the vote ends.
 
     They may vote for anything or abstain. It ends with the same answer every time, or every time
     without one. Exact for plurality, weighted, approval, the threshold rules and Borda (for
@@ -75,7 +75,7 @@ def decided(policy: VotePolicy, ballots: Sequence[Ballot], remaining: Sequence[V
 
 
 def next_wave(policy: VotePolicy, ballots: Sequence[Ballot], asked: Sequence[Voter]) -> list[Voter]:
-    """Who is asked next: the next wave once all of the last one were heard and none decided.
+    """List who is asked next: the next wave once all of the last were heard and none decided.
 
     Empty when a ballot is still out, all were asked, or the verdict stands.
     """
@@ -92,7 +92,7 @@ def next_wave(policy: VotePolicy, ballots: Sequence[Ballot], asked: Sequence[Vot
 def _ends(
     policy: VotePolicy, ballots: Sequence[Ballot], remaining: Sequence[Voter]
 ) -> frozenset[str | None]:
-    """Every answer with which the vote may end, None for a deadlock; never too few."""
+    """Return every answer with which the vote may end, None for a deadlock; never too few."""
     poll = open_poll(policy, ballots, remaining)
     support, per = supports(policy, poll)
     quorum = policy.quorum.needed(len(electorate(policy)))
@@ -116,7 +116,7 @@ def _ends(
 def _stopped_by(
     policy: VotePolicy, ballots: Sequence[Ballot], late: Sequence[Voter], now: Standing
 ) -> str | None:
-    """What stops the vote while voters are late, or None."""
+    """Name what stops the vote while voters are late, or return None."""
     if isinstance(policy.stop, NoStop):
         return "wave" if _complete_wave(policy, ballots) and now.deadlock is None else None
     if decided(policy, ballots, late):

@@ -11,7 +11,7 @@ from celery_agents.contracts.vote import Ballot, VotePolicy
 def another_round(
     policy: VotePolicy, rounds: int, before: Sequence[Ballot] | None, after: Sequence[Ballot]
 ) -> bool:
-    """Whether the voters are asked once more, after ``rounds`` rounds of deliberation.
+    """Return whether the voters are asked once more, after ``rounds`` rounds of deliberation.
 
     ``before`` are the ballots of the round before ``after``, None when there was none. It ends
     with the policy's last round, when no voter changed its vote, or when all cast ballots agree.
@@ -23,7 +23,7 @@ def another_round(
 
 
 def others(ballots: Sequence[Ballot], voter: str) -> list[dict[str, JsonValue]]:
-    """What a voter is shown: the others' votes, confidences and reasons, without their names."""
+    """Return the others' votes, confidences and reasons, without their names, to show a voter."""
     return [
         ballot.model_dump(
             mode="json",

@@ -1,4 +1,4 @@
-"""When a vote cannot decide: a supervisor agent, or a person, gets the question and the ballots."""
+"""Escalation of a vote that cannot decide: a supervisor, or a person, gets the ballots."""
 
 from __future__ import annotations
 

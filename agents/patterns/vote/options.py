@@ -1,4 +1,4 @@
-"""When two written options are the same one."""
+"""Comparison of written options: which of them are the same one."""
 
 from __future__ import annotations
 

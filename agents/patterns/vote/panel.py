@@ -27,7 +27,7 @@ def asked(request: Vote, members: Sequence[MemberState]) -> list[Voter]:
 
 
 def rounds(request: Vote, members: Sequence[MemberState]) -> int:
-    """How many rounds of deliberation began."""
+    """Count the rounds of deliberation that began."""
     keys = {m.key for m in members}
     began = (
         n
@@ -68,7 +68,7 @@ def _ballot(
 
 
 def wave(request: Vote, voters: Sequence[Voter], remaining_s: float | None) -> Expand:
-    """Ask these voters; with a stop rule only until the rest cannot matter."""
+    """Ask these voters; with a stop rule only until the rest cannot matter any more."""
     stops = request.stop.kind != "none" and not request.deliberation
     return Expand(
         members=tuple(_member(request, v, 0, request.input) for v in voters),
@@ -100,7 +100,7 @@ def next_round(
 
 
 def _discussed(request: Vote, voter: Voter, heard: Sequence[Ballot]) -> JsonValue:
-    """What a voter is shown in deliberation: the question, its own ballot, the others'."""
+    """Return a voter's input in deliberation: the question, its own ballot, the others'."""
     own = next(b for b in heard if b.voter == voter.key)
     told: list[JsonValue] = [*others(heard, voter.key)]
     return {"question": request.input, "your_ballot": shown(own), "ballots": told}

@@ -78,7 +78,7 @@ def _by_whom_was_asked(request: Vote, known: Decision, word: MemberState, usage:
 
 
 def decided(request: Vote, members: Sequence[MemberState]) -> bool:
-    """Whether the rest of the voters cannot matter (the join policy ``decided``)."""
+    """Return whether the rest of the voters cannot matter (the join policy ``decided``)."""
     request = seeded(request)
     heard = panel.ballots(request, members)
     keys = {b.voter for b in heard}

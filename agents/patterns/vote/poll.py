@@ -51,7 +51,7 @@ class Poll:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a rule makes of the ballots: a winner, or why there is none, the scores, who leads."""
+    """A rule's count of the ballots: a winner, or why there is none, the scores, who leads."""
 
     winner: str | None
     scores: Mapping[str, Fraction]
@@ -60,6 +60,7 @@ class Result:
 
     @property
     def tie_broken(self) -> bool:
+        """True when several options led and one of them won."""
         return self.winner is not None and len(self.leading) > 1
 
 

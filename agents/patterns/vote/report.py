@@ -1,4 +1,4 @@
-"""What the ballots amount to now, and the decision that tells it."""
+"""The standing of a vote by its ballots, and the decision that tells it."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class Standing:
 
     @property
     def winner(self) -> str | None:
+        """The option that wins by the ballots so far."""
         return self.result.winner
 
 

@@ -1,4 +1,4 @@
-"""When enough voters were heard, short of certainty. All count ballots, not weights."""
+"""Stop rules: enough voters were heard, short of certainty. They count ballots, not weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from celery_agents.contracts.vote import (
 
 
 def enough(policy: VotePolicy, ballots: Sequence[Ballot], winner: str) -> bool:
-    """Whether the stop rule is content with ``winner``; ballots come in order of arrival."""
+    """Return whether the stop rule is content with ``winner``; ballots in order of arrival."""
     voices = [ballot.option for ballot in ballots if ballot.option is not None]
     ahead = voices.count(winner)
     behind = max(Counter(v for v in voices if v != winner).values(), default=0)

@@ -1,4 +1,4 @@
-"""Which option goes before which when the rule finds them level."""
+"""The order of options that the rule finds level."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ def in_tie_order(policy: VotePolicy, options: Iterable[str]) -> tuple[str, ...]:
 
 
 def breaks_ties(policy: VotePolicy) -> bool:
-    """Whether the policy settles a tie by itself."""
+    """Return whether the policy settles a tie by itself."""
     return isinstance(policy.tie, StatedOrder | Seeded)

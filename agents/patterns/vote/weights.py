@@ -1,4 +1,4 @@
-"""What a ballot weighs."""
+"""Weights of ballots."""
 
 from __future__ import annotations
 

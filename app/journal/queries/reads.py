@@ -14,7 +14,7 @@ TREE_LIMIT = 1_000
 
 
 def has_step(connection: Connection, step_id: str) -> bool:
-    """Whether there is a row of it."""
+    """Return whether the step has a row."""
     return connection.execute(select(Step.id).where(Step.id == step_id)).first() is not None
 
 
@@ -97,6 +97,7 @@ def _step(row: Any) -> dict[str, Any]:
 
 
 def events(connection: Connection, run_id: str) -> list[dict[str, Any]]:
+    """Return the events of a run, oldest first, as many as a tree shows."""
     rows = connection.execute(
         select(Event.at, Event.step_id, Event.kind, Event.data)
         .where(Event.run_id == run_id)
@@ -107,6 +108,7 @@ def events(connection: Connection, run_id: str) -> list[dict[str, Any]]:
 
 
 def agents(connection: Connection) -> list[dict[str, Any]]:
+    """Return the agents that workers have offered, by name."""
     rows = connection.execute(select(Agent.__table__).order_by(Agent.name))
     return [dict(row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public name
 

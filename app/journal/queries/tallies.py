@@ -1,4 +1,4 @@
-"""A step's members in numbers, and their outcomes in pages: for more of them than one may load."""
+"""A step's members as numbers and as pages of outcomes: there may be too many to load."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def tally(connection: Connection, step_id: str, *, values_within: int = 0) -> Ta
 
 
 def _usage(connection: Connection, of_step: ColumnElement[bool]) -> Usage:
-    """The sum; most free steps have none written down, so most rows are not looked at."""
+    """Sum up the usage; most free steps have none stored, so most rows are not read."""
     query = select(heads.HEAD_OF_OUTCOME).where(of_step, heads.has("usage"))
     told = (heads.read(head).get("usage") for head in connection.execute(query).scalars())
     return sum((Usage.model_validate(usage) for usage in told if usage), Usage())

@@ -29,7 +29,7 @@ class Pace:
         self._aim_s = _AIM * lock_s
 
     def took(self, seconds: float, rows: int, *, cut_off: bool = False) -> None:
-        """Go on by what that many rows took. A small rest that was quick says nothing.
+        """Adapt to the time that so many rows took. A small, quick rest tells nothing.
 
         Of those that were ``cut_off`` nobody knows what they would have taken.
         """
@@ -40,7 +40,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """What came of a portion."""
+    """The result of deleting one portion."""
 
     deleted: int  # rows; fewer than were asked for when some are not to go any more
     held_s: float  # with the commit, without waiting for the locks of others

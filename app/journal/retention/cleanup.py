@@ -34,7 +34,7 @@ _OF_RUNS = [
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """What is kept for how long, in days: runs since they ended, dead letters since they came."""
+    """How many days runs are kept after their end, and dead letters after they came."""
 
     succeeded_days: float
     others_days: float
@@ -149,7 +149,7 @@ def _next(
 
 
 def _still_over(table: Table, retention: Retention) -> ColumnElement[bool]:
-    """What is asked once more as rows are deleted: they may be under way again since."""
+    """Return the condition checked again at the deletion: a run may be under way again by then."""
     if table is DeadLetter.__table__:
         return retention.is_forgotten()
     if table is Run.__table__:

@@ -208,7 +208,7 @@ def reading(engine: Engine) -> Engine:
 
 
 def relaxed(engine: Engine) -> Engine:
-    """The same engine for what a power cut, or a crash of the server, may take back."""
+    """Return the same engine for commits that a power cut, or a crash of the server, may undo."""
     return engine.execution_options(**{RELAXED: True})
 
 
@@ -217,7 +217,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",",
 
 
 def as_json(value: object) -> str:
-    """JSON that both databases take, whatever an agent answered: a paid answer is not lost."""
+    """Write JSON that both databases take, whatever an agent answered: a paid answer is kept."""
     try:
         text = _encode(value)
         text.encode()

@@ -1,4 +1,4 @@
-"""What an outcome in the journal says before its value, read without the value.
+"""The fields of an outcome that stand before its value, read without the value.
 
 A database that looks into JSON parses all of it, and PostgreSQL then refuses a zero byte or half of
 a surrogate pair in a text: one such answer would fail whatever is asked of all. So an outcome is
@@ -29,12 +29,12 @@ _DECODER = json.JSONDecoder()
 
 
 def has(name: str) -> ColumnElement[bool]:
-    """Whether an outcome may say something of this name before its value."""
+    """Return the condition that an outcome may have a field of this name before its value."""
     return HEAD_OF_OUTCOME.like(f'%"{name}":%')
 
 
 def read(head: str) -> dict[str, Any]:
-    """What the beginning of an outcome says, up to its error or its value."""
+    """Read the fields at the beginning of an outcome, up to its error or its value."""
     found: dict[str, Any] = {}
     place = 1  # after the brace
     while place < len(head) and head[place] == '"':

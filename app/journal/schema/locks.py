@@ -25,7 +25,7 @@ Lock = tuple[str | None, str]
 
 
 def lock(connection: Connection, joins: Iterable[Lock]) -> None:
-    """Take joins: roots' first, each kind in the order of ids."""
+    """Lock joins: roots' first, each kind in the order of ids."""
     if connection.dialect.name == "sqlite":  # it has one writer at a time anyway
         return
     wanted = {(step_id, run_id) for step_id, run_id in joins if step_id}
@@ -45,7 +45,7 @@ _LOCK = (
 
 
 def lock_steps(connection: Connection, ids: Iterable[str]) -> None:
-    """Take steps' rows in the order of their ids, before statements that know no order."""
+    """Lock steps' rows in the order of their ids, before statements without an order."""
     wanted = sorted(set(ids))
     if wanted and connection.dialect.name != "sqlite":
         connection.execute(_LOCK_STEPS, {"b_ids": wanted})

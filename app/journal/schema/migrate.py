@@ -25,10 +25,12 @@ def _config(connection: Connection | None = None) -> Config:
 
 
 def head() -> str | None:
+    """Return the revision that this version needs."""
     return ScriptDirectory.from_config(_config()).get_current_head()
 
 
 def current(connection: Connection) -> str | None:
+    """Return the revision that the database has; None when it has none."""
     return MigrationContext.configure(connection).get_current_revision()
 
 
@@ -38,6 +40,7 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
 
 
 def downgrade(engine: Engine, revision: str) -> None:
+    """Take the schema back to ``revision``; all in one transaction."""
     in_transaction(engine, lambda c: command.downgrade(_config(c), revision))
 
 

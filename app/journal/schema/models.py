@@ -26,6 +26,8 @@ ID = String(155)  # the longest task id that Celery's own result tables take
 
 
 class Base(DeclarativeBase):
+    """The base of the journal's tables: names of constraints, types of columns."""
+
     metadata = MetaData(
         naming_convention={
             "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -58,7 +60,7 @@ def _tenant() -> Any:
 
 
 class Run(Base):
-    """What a client asked for: the root of a tree of steps, under the same id."""
+    """A client's request: the root of a tree of steps, under the same id."""
 
     __tablename__ = "runs"
 
@@ -199,7 +201,7 @@ class Join(Base):
 
 
 class Event(Base):
-    """What is worth telling about a step beside its state: retries, recoveries, decisions."""
+    """Something worth telling about a step beside its state: a retry, a recovery, a decision."""
 
     __tablename__ = "events"
 
@@ -253,7 +255,7 @@ class Agent(Base):
 
 
 class Memo(Base):
-    """What was learned, shared by all workers: small JSON under a key (see agents/fallback)."""
+    """A lesson shared by all workers: small JSON under a key (see agents/patterns/fallback)."""
 
     __tablename__ = "memos"
 
@@ -263,7 +265,7 @@ class Memo(Base):
 
 
 class Health(Base):
-    """What probes found about a target: ``broker``, ``journal``, ``agent:…``, ``provider:…``."""
+    """Findings of probes about a target: ``broker``, ``journal``, ``agent:…``, ``provider:…``."""
 
     __tablename__ = "health"
 

@@ -1,4 +1,4 @@
-"""What the journal's operations take and give: plain values, no ORM objects."""
+"""Arguments and results of the journal's operations: plain values, no ORM objects."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class LazyPayload(Mapping[str, Any]):
 
 @dataclass(frozen=True, slots=True)
 class NewStep:
-    """A row to be: what a message, or a pattern's member, says of a step."""
+    """A row to be made, as a message or a pattern's member describes it."""
 
     id: str
     run_id: str
@@ -117,7 +117,7 @@ class Wake:
 
 @dataclass(slots=True)
 class Aftermath:
-    """What follows from a committed write and is done outside of the transaction."""
+    """The effects of a committed write that are carried out after the transaction."""
 
     applied: bool = True  # False: the token was stale, nothing was written
     wakes: list[Wake] = field(default_factory=list)
@@ -171,6 +171,8 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
+    """The claim got no step."""
+
     reason: Refusal
 
 

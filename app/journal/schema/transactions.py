@@ -46,12 +46,12 @@ def in_transaction(engine: Engine, work: Callable[[Connection], R]) -> R:
 
 
 def is_again(connection: Connection) -> bool:
-    """Whether its transaction is another try, whose first one may have been committed."""
+    """Return whether this transaction is another try of one that may have been committed."""
     return bool(connection.get_execution_options().get(_AGAIN_OPTION))
 
 
 def tried(transaction: Callable[[], R]) -> R:
-    """The same for any way to make a transaction; see :func:`in_transaction`."""
+    """Run a transaction, however it is made, as :func:`in_transaction` does."""
     try:
         try:
             return transaction()
@@ -74,7 +74,7 @@ def tried(transaction: Callable[[], R]) -> R:
 
 
 def between_forks(engine: Engine) -> AbstractContextManager[object]:
-    """What a transaction is held in: SQLite's must not be forked amid (see engine.py)."""
+    """Return the context of a transaction: SQLite's must not be forked amid (see engine.py)."""
     return BETWEEN_FORKS if engine.dialect.name == "sqlite" else nullcontext()
 
 
@@ -84,7 +84,7 @@ def _transaction(engine: Engine, work: Callable[[Connection], R]) -> R:
 
 
 def _unavailable(error: DBAPIError) -> bool:
-    """Whether the database, rather than the statement, is at fault."""
+    """Return whether the database, rather than the statement, is at fault."""
     # By branch, not by name: psycopg2 has a class of its own for each SQLSTATE.
     branches = (OperationalError, InternalError, InterfaceError)
     corrupt = type(error) is DatabaseError  # "file is not a database", "disk image is malformed"
@@ -92,7 +92,7 @@ def _unavailable(error: DBAPIError) -> bool:
 
 
 def _passes(error: BaseException) -> bool:
-    """Whether trying again at once makes sense: not for a full disk or a read-only file."""
+    """Return whether trying again at once makes sense: not for a full disk or a read-only file."""
     if not isinstance(error, DBAPIError) or not _unavailable(error):
         return False
     text = str(error.orig).lower()

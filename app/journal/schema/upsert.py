@@ -1,4 +1,4 @@
-"""Inserts that say what comes of rows that are there already, in the words of each database."""
+"""Inserts that leave or update rows that are there already, in the SQL of each database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def insert_new(connection: Connection, model: Any) -> Insert:
 
 @cache
 def insertion(dialect: str, model: Any) -> Insert:
-    """The same by the name of the dialect."""
+    """Return the same INSERT by the name of the dialect."""
     inserted: Insert = insert_of(dialect, model).on_conflict_do_nothing()
     return inserted
 

@@ -9,7 +9,7 @@ from app.journal.schema.rows import Wake
 
 
 def wake_columns(of: Any) -> tuple[Any, ...]:
-    """What a wake says, of the table or an alias of it."""
+    """Return the columns that make a wake, of the table or an alias of it."""
     return (
         *(of.id, of.task, of.queue, of.priority, of.run_id, of.parent_id, of.agent),
         *(of.payload, of.envelope),
@@ -20,4 +20,5 @@ WAKE_COLUMNS = wake_columns(table(Step).c)
 
 
 def wake_of(row: Any) -> Wake:
+    """Make the wake of a row of :func:`wake_columns`."""
     return Wake(*row)

@@ -1,1 +1,1 @@
-"""What happens to a step: insert, claim, call, expand, finish, cancel, approve, undo."""
+"""Changes of a step: insert, claim, call, expand, finish, cancel, approve, undo."""

@@ -49,7 +49,7 @@ def approve(
 
 
 def _told(connection: Connection, run_id: str, choice: JsonValue) -> Aftermath | None:
-    """What follows this very answer, which an earlier try gave; None when none did."""
+    """Return the effects of this very answer if an earlier try gave it; None when none did."""
     parent = aliased(Step)
     row = connection.execute(
         select(Step.outcome, parent.state, *wake_columns(parent))

@@ -21,7 +21,7 @@ from celery_agents.errors import AnswerTooLargeError
 
 
 class Begun(StrEnum):
-    """Whether a call may be made."""
+    """The reply to a call that asks to begin."""
 
     YES = "yes"
     LOST = "lost"  # its step does not run under this claim any more

@@ -1,4 +1,4 @@
-"""Cancelling a step with all that hangs below it; the row is what says so."""
+"""Cancelling a step with all that hangs below it; the row is the truth of it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def cancel(connection: Connection, step_id: str, rules: joins.Rules) -> Aftermat
 
 
 def _forestall(connection: Connection, step_id: str, wake_grace_s: float) -> bool:
-    """Make a cancelled row; False when the step's own claim made one first."""
+    """Make a cancelled row; return False when the step's own claim made one first."""
     step = NewStep(step_id, step_id, task=names.ASK, queue=names.QUEUE, payload={}, max_attempts=1)
     row = row_of(step, read_clock(connection), wake_grace_s)
     if not insert_steps(connection, [row]):

@@ -103,7 +103,7 @@ class ClaimStep(Operation[Claim]):
 
 
 def _claim(connection: Connection, operations: list[ClaimStep]) -> dict[str, Claim]:
-    """Claims of different steps; of one alone where rows are locked (see ``alone``)."""
+    """Claim different steps; a single one where rows are locked (see ``alone``)."""
     if not connection.execute(_LEASED, {"b_worker": operations[0].worker_id}).scalar():
         return {o.step_id: Refused(Refusal.LAPSED) for o in operations}
     at = read_clock(connection)
@@ -122,13 +122,13 @@ def _claim(connection: Connection, operations: list[ClaimStep]) -> dict[str, Cla
 
 
 def _locks(place: Any) -> list[tuple[str | None, str]]:
-    """The joins that a claim may write: its parent's if it ends, its own if that is late."""
+    """List the joins that a claim may write: its parent's if it ends, its own if that is late."""
     own = [(place.id, place.run_id)] if place.late else []
     return [(place.parent_id, place.run_id), *own]
 
 
 def _making(one: ClaimStep, new: Sequence[NewStep]) -> Shot:
-    """Claims that make their rows."""
+    """Prepare claims that make their rows."""
     payloads = [as_json(n.payload) for n in new]
     in_order = sorted(zip(new, payloads, strict=True), key=lambda pair: pair[0].id)
     rows, texts = [n for n, _ in in_order], [payload for _, payload in in_order]
@@ -138,26 +138,26 @@ def _making(one: ClaimStep, new: Sequence[NewStep]) -> Shot:
 
 
 def _taking(operations: Sequence[ClaimStep]) -> Shot:
-    """Claims of rows that stand in the journal."""
+    """Prepare claims of rows that stand in the journal."""
     ids = [o.step_id for o in operations]
     values = (ids, operations[0].worker_id, State.READY.value, joins.EARLY_S)
     return Shot(prepared.TAKE, values, ids, _taken)
 
 
 def _taken(_place: int, row: Any) -> Claimed:
-    """The row, in which the payload is text."""
+    """Read a claimed row, in which the payload is text."""
     values = list(row)
     values[_PAYLOAD] = LazyPayload(values[_PAYLOAD])
     return Claimed(*values)
 
 
 def _repeated(claim: Claim, taken: Refused) -> Claim:
-    """A second message for the same step in one batch: the first one has it."""
+    """Answer a second message for the same step in one batch: the first one has it."""
     return taken if isinstance(claim, Claimed) else claim
 
 
 def _insert(connection: Connection, operations: list[ClaimStep]) -> dict[str, Claim]:
-    """Rows that are made and claimed in one go: the common way of a client's message."""
+    """Make and claim rows in one go: the common way of a client's message."""
     fresh = sorted(
         ((o.new, o) for o in operations if o.new is not None), key=lambda pair: pair[0].id
     )
@@ -180,7 +180,7 @@ def _insert(connection: Connection, operations: list[ClaimStep]) -> dict[str, Cl
 
 
 def _first(new: NewStep, payload: str) -> Claimed:
-    """The first claim of a row that was made for it; its payload as a reader of the row has it."""
+    """Return the first claim of a row that was made for it; its payload is as a reader sees it."""
     return Claimed(
         id=new.id,
         token=1,
@@ -269,7 +269,7 @@ def _claimed(row: Any) -> Claimed:
 
 
 def _explain(connection: Connection, operation: ClaimStep) -> Claim:
-    """Why a claim got nothing; what can be ended on the way, is.
+    """Find out why a claim got nothing; end on the way what can be ended.
 
     Each look is one reading without a lock, and what it decides is written only to a row that is
     still so. Else, and where the row has become free since the claim, it is looked at again.
@@ -298,7 +298,7 @@ _LOOK = select(
 
 
 def _judge(connection: Connection, operation: ClaimStep, row: Any) -> Claim | None:
-    """What a row says to a claim; None: it may be claimed now."""
+    """Return the reply to a claim that the row's state asks for; None: it may be claimed now."""
     state = State(row.state)
     if state.final:
         outcome = Outcome.model_validate(row.outcome)
@@ -317,7 +317,7 @@ def _judge(connection: Connection, operation: ClaimStep, row: Any) -> Claim | No
 
 
 def _late_join(connection: Connection, operation: ClaimStep) -> Claim:
-    """A timer's message for a step that waits: its join may have come to its deadline."""
+    """Handle a timer's message for a step that waits: its join may be past its deadline."""
     aftermath = joins.fire_if_late(connection, operation.step_id, operation.rules)
     if aftermath is None:
         return Refused(Refusal.WAITING)

@@ -93,7 +93,7 @@ def _lock_runs(connection: Connection, run_ids: Collection[str]) -> None:
 
 
 def _note(connection: Connection, run_ids: list[str]) -> list[str]:
-    """Those of the runs that ended without success before."""
+    """Note runs with something to undo; return those that ended without success before."""
     noted = connection.execute(_NOTE, {"b_ids": run_ids}).all()
     return [run_id for run_id, state in noted if state not in {"open", State.SUCCEEDED}]
 
@@ -153,7 +153,7 @@ def _begin(connection: Connection, run_id: str, wake_grace_s: float) -> Wake | N
 
 
 def _refuse_taken(connection: Connection, run_id: str, queue: str) -> None:
-    """A dead letter where another run has the id of the step that was to undo this one."""
+    """Make a dead letter if another run has the id of the step that was to undo this one."""
     step_id = compensation_id(run_id)
     holder = connection.execute(select(_S.run_id).where(_S.id == step_id)).scalar()
     if holder == run_id:
@@ -176,7 +176,7 @@ def _refuse_taken(connection: Connection, run_id: str, queue: str) -> None:
 
 
 def begun(connection: Connection, run_id: str) -> bool:
-    """Whether a run is, or was, being undone."""
+    """Return whether a run is, or was, being undone."""
     found = select(_S.id).where(_S.id == compensation_id(run_id))
     return connection.execute(found).first() is not None
 

@@ -77,6 +77,7 @@ def message_of(connection: Connection, letter_id: str) -> Any:
 
 
 def forget_message(connection: Connection, letter_id: str) -> bool:
+    """Delete a dead message; return whether there was one."""
     return bool(connection.execute(delete(DeadLetter).where(DeadLetter.id == letter_id)).rowcount)
 
 
@@ -154,7 +155,7 @@ def requeue_step(
 
 
 def _told(connection: Connection, run_id: str, step_id: str) -> list[dict[str, Any]]:
-    """What was noted each time that a step was requeued, the first time first."""
+    """Return the notes made each time that a step was requeued, the first time first."""
     query = select(Event.data).where(
         Event.run_id == run_id, Event.step_id == step_id, Event.kind == _REQUEUED
     )

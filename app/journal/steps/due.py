@@ -1,4 +1,4 @@
-"""What recovery finds: rows that want a message. Each finding is bounded and backs off.
+"""Rows that want a message, for recovery to find. Each query is bounded and backs off.
 
 Copies of a message cost nothing (the claim refuses them), but they fill the queue; so a row that
 was woken waits longer each time, and the caller bounds the number by the queue's depth.

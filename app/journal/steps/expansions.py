@@ -85,7 +85,7 @@ _FEW = 1_000
 
 
 def _shot(operations: Sequence[ExpandStep]) -> Shot:
-    """First expansions, as they most likely are."""
+    """Prepare first expansions, as they most likely are."""
     wanted = [o.members for o in operations]
     steps, members = [], []
     in_order = sorted(zip(operations, wanted, strict=True), key=lambda pair: pair[0].claim.id)
@@ -163,7 +163,7 @@ _WAIT = (
 def _insert_members(
     connection: Connection, o: ExpandStep, wanted: Sequence[NewMember], number: int
 ) -> list[Wake]:
-    """New members are inserted; listed ones of earlier rounds count in this round from now on."""
+    """Insert new members; listed ones of earlier rounds count in this round from now on."""
     start = 0
     if number > 1 and wanted:
         wanted = _free(connection, o.claim, wanted)
@@ -182,7 +182,7 @@ def _insert_members(
 def _free(
     connection: Connection, claim: Claimed, wanted: Sequence[NewMember]
 ) -> Sequence[NewMember]:
-    """The members under ids that no run of somebody else has: a taken one gets its next id.
+    """Give each member an id that no other run has; if one is taken, the next one.
 
     Members' ids can be told from their run's, so whoever knows that could take one beforehand and
     silence the member, or answer in its place.

@@ -106,7 +106,7 @@ def _of_members(ends: Sequence[Conclusion], grace_s: float) -> Shot:
 
 
 def _with_wake(_place: int, row: Sequence[Any]) -> Aftermath:
-    """A row of an end tells the wake of its parent, if this end is what fires its join."""
+    """Read from an ended row the wake of its parent, if this end fired the parent's join."""
     _, step_id, *about, payload, envelope = row
     if step_id is None:
         return Aftermath()
@@ -121,12 +121,13 @@ def _with_wake(_place: int, row: Sequence[Any]) -> Aftermath:
 
 @dataclass(slots=True)
 class Postponed(Aftermath):
-    """What became of a step that was to be postponed."""
+    """The effects of postponing a step, or of its end if it was cancelled."""
 
     outcome: Outcome | None = None  # how it ended instead, being cancelled
 
     @classmethod
     def ended_by(cls, ending: Conclusion, after: Aftermath) -> Self:
+        """Return the effects of an end, with its outcome if it was written."""
         outcome = ending.outcome if after.applied else None
         return cls(after.applied, after.wakes, after.cancels, outcome)
 
@@ -223,7 +224,7 @@ class PostponeStep(Operation[Postponed]):
 
 
 def event(run_id: str, step_id: str, kind: str, data: dict[str, Any]) -> Any:
-    """The statement that tells something about a step."""
+    """Return the INSERT of an event of a step."""
     return insert(Event).values(run_id=run_id, step_id=step_id, at=now(), kind=kind, data=data)
 
 
@@ -244,7 +245,7 @@ _SETTLE = (
 
 
 class Settle(Operation[None]):
-    """A finished step's result is stored and its successors are published.
+    """Note that a finished step's result is stored and its successors are published.
 
     Of the end that left this token alone; without one, of whatever end.
     """

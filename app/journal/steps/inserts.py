@@ -1,4 +1,4 @@
-"""Making rows of steps: of what claims bring along, what follows one, what was lost on its way."""
+"""Making rows of steps: for claims, for steps that follow one, for messages that were lost."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class InsertStep(Operation[None]):
 def made(
     new: Sequence[NewStep], payloads: list[str], worker_id: str | None, wake_grace_s: float
 ) -> tuple[Any, ...]:
-    """What a shot says of rows that are made, with their payloads as JSON."""
+    """Return the arguments of a prepared insert of rows, with their payloads as JSON."""
     return (*columns_of(new, payloads), worker_id, wake_grace_s)
 
 

@@ -37,7 +37,7 @@ EARLY_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What joins need to know that does not stand in a row."""
+    """The parameters of joins that do not stand in a row."""
 
     decided: Decider
     wake_grace_s: float
@@ -46,7 +46,7 @@ class Rules:
 
 
 def open_round(connection: Connection, step_id: str, expected: int, policy: JoinPolicy) -> int:
-    """Begin a new round of a step's join over so many members; its number, 1 for the first.
+    """Begin a new round of a step's join over so many members; return its number, from 1.
 
     Those of a later one may have ended already. Whoever calls has locked the join if there is one.
     """
@@ -92,7 +92,7 @@ def recount(connection: Connection, step_id: str, number: int) -> None:
 
 
 def ended(connection: Connection, step_id: str) -> int:
-    """How many members of a step have ended, of every round."""
+    """Count the members of a step that have ended, of every round."""
     query = select(func.count()).where(_S.parent_id == step_id, _S.state.in_(_FINAL))
     return connection.execute(query).scalar_one()
 
@@ -243,7 +243,7 @@ _READY = (
 
 
 def drop_members(connection: Connection, parent_ids: list[str], waiting_state: State) -> list[str]:
-    """End what hangs below these steps: not started ones at once; running ones are asked to stop.
+    """End what hangs below these steps: waiting steps at once; running ones are asked to stop.
 
     Returns the ids of the running ones. Their outcome and cost come with their own finish.
     """
@@ -263,7 +263,7 @@ _MOVING = select(_S.id).where(_BELOW, _S.state.not_in(_FINAL)).order_by(_S.id)
 
 
 def _ended(state: State) -> dict[str, Any]:
-    """What a step has to show that ends without having run to its end."""
+    """Return the values for a step that ends without having run to its end."""
     error = None if state is State.SKIPPED else ErrorInfo.of(StepCancelledError())
     return {"b_state": state, "b_outcome": Outcome(state=state, error=error).compact()}
 

@@ -36,6 +36,7 @@ class NewMember:
 
     @property
     def payload(self) -> dict[str, Any]:
+        """The payload of the member as a message would have it."""
         return {"args": [self.member.input], "kwargs": self.member.options}
 
     def columns(self, position: int) -> tuple[Any, ...]:
@@ -47,7 +48,7 @@ class NewMember:
 
 
 def new_members(parent: Claimed, members: Sequence[Member], limit: int | None) -> list[NewMember]:
-    """Members under their ids: a join that expected one twice would never be complete.
+    """Give members their ids, each once: a join that expected one twice would never complete.
 
     Raises:
         PayloadTooLargeError: their rows would hold more than ``limit`` bytes together.

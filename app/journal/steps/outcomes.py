@@ -1,4 +1,4 @@
-"""How steps end, whoever ends them: outcomes are written, counted in joins, and fire those."""
+"""Ends of steps: outcomes are written and counted in joins, which may fire."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from celery_agents.contracts.outcome import Outcome, State
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """How a step's row was when its end was decided on, without a lock."""
+    """The state of a step's row when its end was decided on, without a lock."""
 
     state: State
     token: int
@@ -128,7 +128,7 @@ _END_SEEN = _END_ANY.where(
 def _end(
     connection: Connection, conclusions: Sequence[Conclusion], wake_grace_s: float
 ) -> list[Any]:
-    """The row of each conclusion that was ours to end; None for the others.
+    """Return the row of each conclusion that was ours to end; None for the others.
 
     One or two statements for all that were claimed, however many.
     """

@@ -30,7 +30,7 @@ _S = table(Step).c
 
 
 class Lender:
-    """A parent's payload, from which members borrow."""
+    """A parent's payload, parts of which its members' payloads refer to."""
 
     def __init__(self, payload: Mapping[str, Any]) -> None:
         self._payload = payload = dict(payload)
@@ -80,7 +80,7 @@ class Lender:
 
 
 def _key(value: Any) -> str | None:
-    """The JSON text of a value that is worth borrowing."""
+    """Return the JSON text of a value that is worth sharing."""
     if isinstance(value, str):
         return f'"{value}' if len(value) >= LEAST else None
     if not isinstance(value, (dict, list, tuple)) or not value:
@@ -90,7 +90,7 @@ def _key(value: Any) -> str | None:
 
 
 def filled(payload: Mapping[str, Any], parents: Mapping[str, Any]) -> Payload:
-    """A member's payload with what its parent's has of it."""
+    """Return a member's payload with the shared parts of its parent's filled in."""
     shared = payload[SHARED]
     args, borrowed = payload["args"], shared.get("kwargs", {})
     if "input" in shared:
@@ -106,7 +106,7 @@ def _at(payload: Any, place: Sequence[Any]) -> Any:
 
 
 class Wholes:
-    """Reads payloads of steps as they were meant, each parent's once."""
+    """Reads whole payloads of steps, each parent's once."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -1,1 +1,1 @@
-"""What others do with the journal, one subject each; transactions begin and end in here."""
+"""The journal as others use it, one subject each; transactions begin and end in here."""

@@ -32,7 +32,7 @@ class Archive:
         return in_transaction(reading(self._engine), reads.agents)
 
     def has_run(self, run_id: str) -> bool:
-        """Whether there is such a run."""
+        """Return whether there is such a run."""
         return in_transaction(reading(self._engine), lambda c: reads.has_step(c, run_id))
 
     def run_tree(self, run_id: str) -> dict[str, Any] | None:
@@ -40,7 +40,7 @@ class Archive:
         return in_transaction(reading(self._engine), lambda c: reads.run_tree(c, run_id))
 
     def events(self, run_id: str) -> list[dict[str, Any]]:
-        """What happened in a run."""
+        """Return the events of a run."""
         return in_transaction(reading(self._engine), lambda c: reads.events(c, run_id))
 
     def what_would_go(self, retention: Retention) -> Counter[str]:

@@ -1,4 +1,4 @@
-"""What recovery does with the journal."""
+"""The journal as recovery uses it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Findings:
         self._worker_id = worker_id
 
     def take_duty(self, lease_s: float) -> bool:
-        """Whether recovery is this process's for the next ``lease_s`` seconds."""
+        """Try to take, or keep, the duty of recovery for the next ``lease_s`` seconds."""
         return in_transaction(
             self._engine, lambda c: take_duty(c, "recovery", self._worker_id, lease_s)
         )

@@ -1,4 +1,4 @@
-"""What the step that undoes a failed run does with the journal."""
+"""The journal as the step that undoes a failed run uses it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from celery_agents.contracts.base import JsonValue
 
 
 class Undoing:
-    """What runs had done; see ``app/journal/steps/compensations.py``."""
+    """The work of a run that is to be undone; see ``app/journal/steps/compensations.py``."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

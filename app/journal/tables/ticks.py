@@ -16,7 +16,7 @@ _NEWEST = 0
 
 
 def take_slot(connection: Connection, schedule: str, every_s: float, worker_id: str) -> bool:
-    """Whether the next turn of a schedule is ours: the first to ask when it is due has it.
+    """Try to take the next turn of a schedule: the first to ask when it is due has it.
 
     What counts is the time since the last turn, by the database's clock: two that ask at once never
     both have one, wherever they stand, and it does not matter whose own clock is off.

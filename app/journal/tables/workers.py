@@ -34,7 +34,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """What a heartbeat brings back: the steps that the journal says are ours."""
+    """The journal's answer to a heartbeat: the steps that it counts as ours."""
 
     alive: bool  # False: the lease had run out and is new from now on
     running: dict[str, int]  # id → token
@@ -69,7 +69,7 @@ def register(connection: Connection, me: Identity, lease_s: float) -> list[str]:
 
 
 def _still_runs(host: str, pid: int, me: Identity) -> bool:
-    """Whether another process of our name is alive: two workers may share a name by mistake."""
+    """Return whether another process of our name is alive: two workers may share one by mistake."""
     if host != me.host or pid == me.pid:
         return False  # a name belongs to one host; a container's first process has one pid
     try:
@@ -82,7 +82,7 @@ def _still_runs(host: str, pid: int, me: Identity) -> bool:
 
 
 def _is_zombie(pid: int) -> bool:
-    """Whether it has ended and only its parent has not noticed.
+    """Return whether a process has ended and only its parent has not noticed.
 
     Killed children of a dead worker stay so for seconds, and in a container whose first process
     does not reap, for ever.
@@ -121,7 +121,7 @@ def give_back(
     step_ids: Collection[str],
     tokens: Mapping[str, int] | None = None,
 ) -> None:
-    """Steps that are ours by the journal but not by our memory (a claim whose answer was lost).
+    """Give back steps that are ours by the journal but not by our memory (a lost claim's answer).
 
     Nobody ran them, so that was no attempt. With ``tokens``, a step that was claimed once more
     since is left alone.
@@ -152,7 +152,7 @@ _RELEASED: dict[Any, Any] = {
 
 
 def take_duty(connection: Connection, name: str, holder: str, lease_s: float) -> bool:
-    """Whether this process holds the duty for the next ``lease_s`` seconds."""
+    """Try to take, or keep, the duty for the next ``lease_s`` seconds."""
     connection.execute(insert_new(connection, Duty).values(name=name, holder=None, until=0.0))
     taken = connection.execute(
         update(Duty)

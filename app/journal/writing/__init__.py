@@ -1,1 +1,1 @@
-"""Group commit, and the short ways of each database."""
+"""Group commit, and each database's fast path."""

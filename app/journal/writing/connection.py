@@ -35,7 +35,7 @@ _POOLED = {"26000", "42P05"}
 
 
 class Held:
-    """One connection of an engine. The pool's takes a round trip each time."""
+    """A connection that is kept open: to take one from the pool costs a round trip each time."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -51,7 +51,7 @@ class Held:
             return work(connection)
 
     def shoot(self, shots: Sequence[Shot]) -> Written | None:
-        """Write them all at once; of shots that answer, the rows of what was written.
+        """Run shots all at once; return the rows of what those that answer wrote.
 
         On PostgreSQL in one round trip: only the last one may answer. On SQLite in one transaction,
         of which a row that is not as it has to be makes nothing. None: nothing was written, and
@@ -86,6 +86,7 @@ class Held:
             raise
 
     def close(self) -> None:
+        """Close the connection, if one is open."""
         if self._connection is not None:
             with noting(log, "journal_connection", "A connection broke off", SQLAlchemyError):
                 self._connection.close()

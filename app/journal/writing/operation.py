@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 class Operation(ABC, Generic[R]):
-    """One write. Subclasses say how many of their kind are applied together."""
+    """One write. Subclasses define how many of a kind are applied together."""
 
     #: Kinds with a lower number are applied first; join locks before row locks (see locks.py).
     order: ClassVar[int]
@@ -39,12 +39,12 @@ class Operation(ABC, Generic[R]):
 
     @property
     def variety(self) -> int:
-        """Operations of a kind that differ in it are not of one shot."""
+        """Operations of a kind go into one prepared statement only if they agree in it."""
         return 0
 
     @property
     def has_lite(self) -> bool:
-        """Whether lite.py has its shot for SQLite, where that is quicker too."""
+        """True when sqlite.py has a statement for it that is quicker."""
         return True
 
     @property
@@ -54,12 +54,12 @@ class Operation(ABC, Generic[R]):
 
     @property
     def alone(self) -> bool:
-        """Whether it takes locks in an order of its own, so that it has a transaction to itself."""
+        """True when it takes locks in an order of its own, so it needs a transaction to itself."""
         return False
 
     @classmethod
     def shot(cls, operations: Sequence[Any]) -> Shot | None:  # noqa: ARG003 - for subclasses
-        """The same as shots.py says it, which is quicker; None: it may take more than that.
+        """Return the same writes as a :class:`Shot`, which is quicker; None when they need more.
 
         What a statement that answers does not name it has left as it was; that is applied then.
         """

@@ -1,9 +1,9 @@
-"""What steps need of PostgreSQL, as one prepared statement for all writes of a kind.
+"""PostgreSQL's fast path: one prepared statement for all writes of a kind.
 
 A transaction of its own costs a lone write four round trips: BEGIN, the statement for steps, the
 one for runs, COMMIT. One statement is a transaction by itself and takes one; prepared, it is parsed
 once a connection, and given arrays, it serves a batch of any size. Each writes for a step what the
-ordinary way (claims.py, conclusions.py) writes, or nothing: then the ordinary way finds out why.
+ordinary way (claims.py, outcomes.py) writes, or nothing: then the ordinary way finds out why.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from app.journal.schema.new_steps import (
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A statement that a connection is told once."""
+    """A statement that a connection prepares once."""
 
     name: str
     types: tuple[str, ...]  # of $1, $2, …
@@ -38,18 +38,18 @@ class Prepared:
 
     @property
     def command(self) -> str:
-        """What tells a connection."""
+        """The statement that prepares it on a connection."""
         return f"PREPARE {self.name} ({', '.join(self.types)}) AS {self.body}"
 
     @property
     def call(self) -> str:
-        """What runs it then, with the driver's placeholders."""
+        """The statement that executes it, with the driver's placeholders."""
         return f"EXECUTE {self.name} ({', '.join(['%s'] * len(self.types))})"
 
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """Writes of one kind, ready to be sent."""
+    """Writes of one kind, as arguments of a prepared statement."""
 
     prepared: Prepared
     values: tuple[Any, ...]
@@ -69,7 +69,7 @@ LEASED = f"EXISTS (SELECT FROM workers WHERE id = {{}} AND lease_until > {CLOCK}
 
 
 def _making(name: str, *, claimed: bool) -> Prepared:
-    """Rows that are made if they are not there: claimed at once, or ready to be claimed.
+    """Build the statement that makes missing rows: claimed at once, or ready to be claimed.
 
     After the columns come the worker that claims, and the seconds until recovery wakes them.
     """

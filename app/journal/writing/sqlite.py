@@ -1,4 +1,4 @@
-"""What steps need of SQLite, in one or two statements for all writes of a kind.
+"""SQLite's fast path: one or two statements for all writes of a kind.
 
 The rows come as JSON. With parameters for each row the driver would hand Python over to other
 threads, and wait to get it back, for each one: under load that was what a writer did.
@@ -123,11 +123,11 @@ _ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",",
 
 
 class AmissError(Exception):
-    """A row was not as it has to be: the transaction is to be taken back."""
+    """A row was not as expected: the transaction has to be rolled back."""
 
 
 def fire(connection: Connection, volley: Sequence[Shot]) -> Written:
-    """Write them all, in the transaction of ``connection``; the rows of those that answer.
+    """Run all shots in the transaction of ``connection``; return the rows of those that answer.
 
     Raises:
         AmissError

@@ -122,7 +122,7 @@ class Writer:
                 self._pending -= sum(not o.lazy for o in batch)
 
     def _gather(self, patience_s: float | None) -> tuple[list[Operation[Any]], bool]:
-        """What has queued up, at least one if it comes in time; and whether that was the end."""
+        """Take what has queued up, at least one if it comes in time; tell if that was the end."""
         batch: list[Operation[Any]] = []
         while len(batch) < self._batch_max:
             try:
@@ -135,7 +135,7 @@ class Writer:
         return batch, False
 
     def _commit(self, batch: list[Operation[Any]]) -> None:
-        """Write a batch: by shots for each part if that does, the rest statement by statement."""
+        """Write a batch: by shots what those can do, the rest statement by statement."""
         parts = [batch]
         if not self._final.whole:
             parts = [
@@ -165,7 +165,7 @@ class Writer:
             return []
 
     def _write(self, batch: list[Operation[Any]], way: _Way) -> None:
-        """Write a batch one way; resolve what that wrote, or all with the error."""
+        """Write a batch one way; resolve the futures of what was written, or all with the error."""
         if not batch:
             return
         held = self._final if any(o.final for o in batch) else self._relaxed
@@ -195,7 +195,7 @@ _Way = Callable[[Held, list[Operation[Any]]], _Results]
 
 
 def _noted(way: _Way, held: Held, batch: list[Operation[Any]]) -> _Results:
-    """Write a batch; when that fails, note that it is written again."""
+    """Write a batch; when that fails, mark its operations as written again."""
     try:
         return way(held, batch)
     except DBAPIError:
@@ -209,7 +209,7 @@ def _transact(held: Held, batch: list[Operation[Any]]) -> _Results:
 
 
 def _shoot(volley: _Volley, held: Held, _: list[Operation[Any]]) -> _Results:
-    """What single statements wrote of a volley: all, some, or nothing."""
+    """Write a volley by single statements; return results of what was written: all, some, none."""
     try:
         written = held.shoot([shot for _, shot in volley]) if held.shoots else None
     except IntegrityError:  # a row is not as the short way takes it to be
@@ -225,7 +225,7 @@ def _shoot(volley: _Volley, held: Held, _: list[Operation[Any]]) -> _Results:
 
 
 def _volleys(batch: list[Operation[Any]], held: Held) -> list[_Volley]:
-    """A batch's shots as they can be sent: all at once, or those that answer one after the other.
+    """Group a batch's shots into what can be sent at once; on PostgreSQL only the last may answer.
 
     What has no shot is left out; where one transaction is for all, nothing is shot then.
     """

@@ -17,11 +17,13 @@ class Celery(Contestant):
     packages: ClassVar[Sequence[str]] = ("celery", "kombu", "redis")
 
     def workers(self, python: str, workload: str, case: Case) -> list[list[str]]:  # noqa: ARG002
+        """One ``celery worker`` with the pool of the case."""
         app = [python, "-m", "celery", "-A", "bench.contestants.celery.app", "worker"]
         options = ["--without-mingle", "--without-gossip", "--loglevel", "WARNING"]
         return [[*app, *options, *self._pool(case)]]
 
     def settings(self, workload: str, case: Case) -> str:  # noqa: ARG002
+        """The pool, as options of the command line."""
         return " ".join(self._pool(case))
 
     def _pool(self, case: Case) -> list[str]:

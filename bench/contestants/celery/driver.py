@@ -16,22 +16,27 @@ class Driver(driver.Driver):
     """``delay`` and ``get``, as everybody does."""
 
     def steps(self, task: Task, values: Sequence[int]) -> list[Any]:
+        """Send the task for each value by ``delay``, and read all results."""
         delay = getattr(app, task).delay
         return _read([delay(value) for value in values])
 
     def chains(self, values: Sequence[int]) -> list[Any]:
+        """Run chains of three additions by ``chain``."""
         return _read([chain(app.add.s(v), app.add.s(), app.add.s()).delay() for v in values])
 
     def fan_out(self, members: int, way: str) -> int:  # noqa: ARG002
+        """Run a chord of no-ops whose body counts them."""
         # Its id alone: a client that keeps the header's results looks at all of them for each one
         # that arrives, which takes the square of the members.
         run_id = chord([app.noop.s(value) for value in range(members)])(app.count.s()).id
         return int(_read([app.app.AsyncResult(run_id)])[0])
 
     def votes(self, count: int) -> list[Any]:
+        """Run chords of five votes whose body takes the most frequent."""
         return _read([chord([app.yes.s("?")] * 5)(app.most.s()) for _ in range(count)])
 
     def enqueue(self, count: int, way: str) -> None:
+        """Send no-ops as a ``group``, or one by one by ``delay``."""
         if way == "group":
             group(app.noop.s(value) for value in range(count)).delay()
             return
@@ -40,7 +45,7 @@ class Driver(driver.Driver):
 
 
 def _read(results: list[Any]) -> list[Any]:
-    """Subscribed to before any is waited for.
+    """Read all results; each is subscribed to before any is waited for.
 
     ``get`` sends its subscription and at once looks for the result on another connection. A result
     that is stored between these two is missed, and ``get`` waits for ever; with some hundred chains

@@ -16,12 +16,15 @@ class Dbos(Contestant):
     packages: ClassVar[Sequence[str]] = ("dbos", "sqlalchemy", "psycopg")
 
     def workers(self, python: str, workload: str, case: Case) -> list[list[str]]:  # noqa: ARG002
+        """One process that runs the queue's workflows."""
         return [[python, "-m", "bench.contestants.dbos.app"]]
 
     def environment(self, workload: str, case: Case) -> dict[str, str]:  # noqa: ARG002
+        """The number of workflows that the worker runs at once."""
         return {"BENCH_CONCURRENCY": str(case.get("concurrency", 100))}
 
     def settings(self, workload: str, case: Case) -> str:
+        """The worker's concurrency, and how often it looks."""
         at_once = self.environment(workload, case)["BENCH_CONCURRENCY"]
         return f"worker_concurrency {at_once}, polling interval 5 ms"
 

@@ -19,30 +19,36 @@ def database_url() -> str:
 
 @DBOS.workflow(name="noop")
 async def noop(value: int) -> int:
+    """Return the value."""
     return value
 
 
 @DBOS.step()
 async def asked(value: int) -> int:
+    """Ask the model server, as a recorded step."""
     return await ask(value)
 
 
 @DBOS.workflow(name="wait")
 async def wait(value: int) -> int:
+    """Run the one step that asks the model server."""
     return await asked(value)
 
 
 @DBOS.step()
 async def add(value: int) -> int:
+    """Add one, as a recorded step."""
     return value + 1
 
 
 @DBOS.workflow(name="three")
 async def three(value: int) -> int:
+    """Run three steps that add one each."""
     return await add(await add(await add(value)))
 
 
 async def main() -> None:
+    """Run what the queue has until the process ends."""
     config: DBOSConfig = {"name": "bench", "system_database_url": database_url()}
     DBOS(config=config)
     DBOS.launch()

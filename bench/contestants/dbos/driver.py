@@ -28,9 +28,11 @@ class Driver(driver.Driver):
         self._pool = ThreadPoolExecutor(senders)
 
     def steps(self, task: Task, values: Sequence[int]) -> list[Any]:
+        """Enqueue the workflow for each value, and read all results."""
         return self._runs(task, values)
 
     def chains(self, values: Sequence[int]) -> list[Any]:
+        """Enqueue workflows of three recorded steps."""
         return self._runs("three", values)
 
     def _runs(self, workflow: str, values: Sequence[int]) -> list[Any]:
@@ -44,6 +46,7 @@ class Driver(driver.Driver):
         return [handle.get_result(polling_interval_sec=_LOOK_S) for handle in sent]
 
     def close(self) -> None:
+        """End the sending threads and the client."""
         self._pool.shutdown()
         self._client.destroy()
 

@@ -14,10 +14,12 @@ class Dramatiq(Contestant):
     packages: ClassVar[Sequence[str]] = ("dramatiq", "redis")
 
     def workers(self, python: str, workload: str, case: Case) -> list[list[str]]:
+        """One ``dramatiq`` command, which starts its processes itself."""
         app = [python, "-m", "dramatiq", "bench.contestants.dramatiq.app"]
         return [[*app, *self.settings(workload, case).split()]]
 
     def settings(self, workload: str, case: Case) -> str:  # noqa: ARG002
+        """The numbers of processes and threads, as options of the command line."""
         if "concurrency" in case:  # one loop is enough for what waits, and many threads are not
             return f"--processes 1 --threads {case['concurrency']}"
         return "--processes 2 --threads 8"

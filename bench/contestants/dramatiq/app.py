@@ -20,14 +20,17 @@ dramatiq.set_broker(broker)
 
 @dramatiq.actor
 def noop(value: int) -> int:
+    """Return the value."""
     return value
 
 
 @dramatiq.actor
 async def wait(value: int) -> int:
+    """Ask the model server, which echoes the value after 200 ms."""
     return await ask(value)
 
 
 @dramatiq.actor
 def add(value: int) -> int:
+    """Add one."""
     return value + 1

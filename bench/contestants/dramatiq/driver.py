@@ -14,14 +14,17 @@ class Driver(driver.Driver):
     """``send`` and ``get_result``; a chain is its pipeline."""
 
     def steps(self, task: Task, values: Sequence[int]) -> list[Any]:
+        """Send a message to the actor for each value, and read all results."""
         actor = getattr(app, task)
         return _read([actor.send(value) for value in values])
 
     def chains(self, values: Sequence[int]) -> list[Any]:
+        """Run pipelines of three additions."""
         add = app.add.message
         return _read([(add(value) | add() | add()).run() for value in values])
 
     def enqueue(self, count: int, way: str) -> None:  # noqa: ARG002
+        """Send messages to the no-op actor, one by one."""
         for value in range(count):
             app.noop.send(value)
 

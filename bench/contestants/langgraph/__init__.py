@@ -26,12 +26,14 @@ class Langgraph(Contestant):
     packages: ClassVar[Sequence[str]] = ("langgraph", "langgraph-checkpoint", "psycopg")
 
     def environment(self, workload: str, case: Case) -> dict[str, str]:
+        """The number of graphs that run at once, and their durability."""
         return {
             "BENCH_CONCURRENCY": str(case.get("concurrency", 16)),
             "BENCH_DURABILITY": _DURABILITY[workload],
         }
 
     def settings(self, workload: str, case: Case) -> str:
+        """The same in words."""
         told = self.environment(workload, case)
         at_once, durability = told["BENCH_CONCURRENCY"], told["BENCH_DURABILITY"]
         return f"in process, {at_once} at a time, durability {durability}"

@@ -23,7 +23,7 @@ _CONNECTIONS = 8
 
 
 class State(TypedDict):
-    """What goes through a graph."""
+    """The state that goes through a graph."""
 
     value: int
 
@@ -74,9 +74,11 @@ class Driver(AsyncioDriver):
         return saver
 
     def steps(self, task: Task, values: Sequence[int]) -> list[Any]:
+        """Run the graph of one node for each value."""
         return list(self.run(self._runs(task, values)))
 
     def chains(self, values: Sequence[int]) -> list[Any]:
+        """Run graphs of three nodes that add one each."""
         return list(self.run(self._runs("three", values)))
 
     async def _runs(self, graph: str, values: Sequence[int]) -> list[Any]:
@@ -91,6 +93,7 @@ class Driver(AsyncioDriver):
             return int(ended["value"])
 
     async def aclose(self) -> None:
+        """Close the checkpointer and its connections."""
         await self._stack.aclose()
 
 

@@ -30,16 +30,20 @@ class Ours(Contestant):
     packages: ClassVar[Sequence[str]] = ("celery-agents", "celery", "sqlalchemy", "redis")
 
     def workers(self, python: str, workload: str, case: Case) -> list[list[str]]:  # noqa: ARG002
+        """The Procfile's worker with the options of the case."""
         return [procfile.argv(f"{_LINES['worker']} {shlex.join(self._changed(case))}")]
 
     def prepare(self, environ: Mapping[str, str]) -> None:
+        """Run the Procfile's release command, which migrates the journal."""
         command = procfile.argv(_LINES["release"])
         subprocess.run(command, env=environ, cwd=ROOT, check=True, capture_output=True)
 
     def environment(self, workload: str, case: Case) -> dict[str, str]:  # noqa: ARG002
+        """The module of the agents, and their effects."""
         return {"AGENTS_MODULES": "bench.contestants.ours.app", "BENCH_EFFECTS": self.effects}
 
     def settings(self, workload: str, case: Case) -> str:  # noqa: ARG002
+        """The options that differ from the Procfile, and pure agents where they are."""
         told = shlex.join(self._changed(case))
         return f"{told}, pure agents" if self.effects == "pure" else told
 

@@ -17,26 +17,31 @@ _measured: Any = agent(effects=os.environ["BENCH_EFFECTS"])  # type: ignore[call
 
 @_measured
 async def noop(value: int) -> int:
+    """Return the value."""
     return value
 
 
 @agent
 async def wait(value: int) -> int:
+    """Ask the model server, which echoes the value after 200 ms."""
     return await ask(value)
 
 
 @_measured
 async def add(value: int) -> int:
+    """Add one."""
     return value + 1
 
 
 @_measured
 async def count(values: list[int]) -> int:
+    """Count the answers of the members."""
     return len(values)
 
 
 @_measured
 async def yes(_: str) -> str:
+    """Vote "yes"."""
     return "yes"
 
 

@@ -31,12 +31,15 @@ class Driver(driver.Driver):
         self._intake = Intake(redis.Redis.from_url(os.environ["REDIS_URL"]))
 
     def steps(self, task: Task, values: Sequence[int]) -> list[Any]:
+        """Ask the agent about each value by ``ask.many``, and collect all values."""
         return self.client.runs.collect(self.client.ask.many(task, values), timeout=TIMEOUT_S)
 
     def step(self, value: int) -> Any:
+        """Ask the no-op agent once."""
         return self.client.ask("noop", value).get(timeout=TIMEOUT_S)
 
     def chains(self, values: Sequence[int]) -> list[Any]:
+        """Publish canvases of three additions, and collect the last values."""
         ask, ends = self.client.ask.s, []
 
         def runs() -> Iterator[Signature]:
@@ -49,6 +52,7 @@ class Driver(driver.Driver):
         return self.client.runs.collect(ends, timeout=TIMEOUT_S)
 
     def fan_out(self, members: int, way: str) -> int:
+        """Run a map over no-ops, or a chord of them whose body counts them."""
         if way == "map":
             return int(self.client.map("noop", range(members)).get(timeout=TIMEOUT_S).succeeded)
         ask = self.client.ask.s
@@ -57,11 +61,13 @@ class Driver(driver.Driver):
         return int(self.client.runs.handle(run_id).get(timeout=TIMEOUT_S))
 
     def votes(self, count: int) -> list[Any]:
+        """Put questions to five samples of one agent by ``vote.many``."""
         voters = [{"agent": "yes", "samples": 5}]
         runs = self.client.vote.many(voters, ["?"] * count, stop="none")
         return [vote.option for vote in self.client.runs.collect(runs, timeout=TIMEOUT_S)]
 
     def enqueue(self, count: int, way: str) -> None:
+        """Send no-ops by ``ask.many``, or one by one."""
         if way == "ask.many":
             self.client.ask.many("noop", range(count))
             return
@@ -69,7 +75,7 @@ class Driver(driver.Driver):
             self.client.ask("noop", value)
 
     def recovery(self) -> float:
-        """Whoever runs the step first is killed; it says so when it runs again."""
+        """Kill the process that runs the step, and return the seconds until it runs again."""
         record = Path(os.environ["BENCH_DIRECTORY"]) / "runs"
         run = self.client.ask("first_hangs", str(record))
         first = _line(record, 1)
@@ -82,22 +88,27 @@ class Driver(driver.Driver):
         return seconds
 
     def grow(self, rows: int) -> None:
+        """Run some steps and votes, and copy their rows until there are enough."""
         if rows:
             self.steps("wait", range(_REAL))
             self.votes(_REAL // 5)
             fill(os.environ["DATABASE_URL"], rows)
 
     def enqueue_many(self, count: int) -> None:
+        """Send no-ops by ``ask.many``, a bounded number at a time."""
         for start in range(0, count, _SENT_AT_ONCE):
             self.enqueue(min(_SENT_AT_ONCE, count - start), "ask.many")
 
     def urgent(self, value: int) -> Any:
+        """Ask the no-op agent at the highest priority."""
         return self.client.ask("noop", value, priority=0).get(timeout=TIMEOUT_S)
 
     def depth(self) -> int:
+        """Count the messages in the queue."""
         return self._intake.depth(self.client.queue)
 
     def close(self) -> None:
+        """Close the client."""
         self.client.close()
 
 

@@ -96,7 +96,7 @@ def _copies(source: Table, key: str, ids: Sequence[str], numbers: range) -> Any:
 
 
 def _tidy(engine: Engine) -> None:
-    """What the database does by itself after such a load, done before anything is timed."""
+    """Do, before anything is timed, what the database does by itself after such a load."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("VACUUM ANALYZE"))

@@ -14,12 +14,15 @@ class Saq(Contestant):
     packages: ClassVar[Sequence[str]] = ("saq", "redis")
 
     def workers(self, python: str, workload: str, case: Case) -> list[list[str]]:  # noqa: ARG002
+        """One ``saq`` process."""
         return [[python, "-m", "saq", "bench.contestants.saq.app.settings", "--quiet"]]
 
     def environment(self, workload: str, case: Case) -> dict[str, str]:  # noqa: ARG002
+        """The number of jobs that the worker runs at once."""
         return {"BENCH_CONCURRENCY": str(case.get("concurrency", 100))}
 
     def settings(self, workload: str, case: Case) -> str:
+        """The same in words."""
         return f"concurrency {self.environment(workload, case)['BENCH_CONCURRENCY']}"
 
 

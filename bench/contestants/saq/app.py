@@ -11,10 +11,12 @@ queue = Queue.from_url(os.environ["REDIS_URL"])
 
 
 async def noop(_: Any, *, value: int) -> int:
+    """Return the value."""
     return value
 
 
 async def wait(_: Any, *, value: int) -> int:
+    """Ask the model server, which echoes the value after 200 ms."""
     return await ask(value)
 
 

@@ -23,16 +23,19 @@ class Driver(AsyncioDriver):
         self.run(app.queue.connect())
 
     def steps(self, task: Task, values: Sequence[int]) -> list[Any]:
+        """Enqueue a job for each value by ``map``, which waits for all results."""
         asked = [{"value": value} for value in values]
         look_s = _LOOKS_S[len(asked) == 1]
         mapped = app.queue.map(task, asked, timeout=TIMEOUT_S, poll_interval=look_s)
         return list(self.run(mapped))
 
     def enqueue(self, count: int, way: str) -> None:  # noqa: ARG002
+        """Enqueue no-op jobs, all at once on the loop."""
         self.run(self._enqueue(count))
 
     async def _enqueue(self, count: int) -> None:
         await asyncio.gather(*(app.queue.enqueue("noop", value=value) for value in range(count)))
 
     async def aclose(self) -> None:
+        """Disconnect from the queue."""
         await app.queue.disconnect()

@@ -14,11 +14,13 @@ class Taskiq(Contestant):
     packages: ClassVar[Sequence[str]] = ("taskiq", "taskiq-redis", "redis")
 
     def workers(self, python: str, workload: str, case: Case) -> list[list[str]]:
+        """One ``taskiq worker`` command."""
         app = [python, "-m", "taskiq", "worker", "bench.contestants.taskiq.app:broker"]
         options = ["--log-level", "WARNING", *self.settings(workload, case).split()]
         return [[*app, *options]]
 
     def settings(self, workload: str, case: Case) -> str:  # noqa: ARG002
+        """The numbers of processes and tasks, as options of the command line."""
         return f"--workers 1 --max-async-tasks {case.get('concurrency', 100)}"
 
 

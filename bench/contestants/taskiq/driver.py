@@ -24,6 +24,7 @@ class Driver(AsyncioDriver):
         self.run(app.broker.startup())
 
     def steps(self, task: Task, values: Sequence[int]) -> list[Any]:
+        """Send the task for each value, and wait for one result after the other."""
         return list(self.run(self._steps(getattr(app, task), values)))
 
     async def _steps(self, task: Any, values: Sequence[int]) -> list[Any]:
@@ -38,7 +39,9 @@ class Driver(AsyncioDriver):
         return sent
 
     def enqueue(self, count: int, way: str) -> None:  # noqa: ARG002
+        """Send no-op tasks, a bounded number at a time."""
         self.run(self._send(app.noop, range(count)))
 
     async def aclose(self) -> None:
+        """Shut the broker's client down."""
         await app.broker.shutdown()

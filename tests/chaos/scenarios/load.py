@@ -68,7 +68,7 @@ KINDS = {
 
 @dataclass(slots=True)
 class Asked:
-    """What was asked for so far, with the right answers."""
+    """The runs asked for so far, with the right answers."""
 
     runs: list[Run] = field(default_factory=list)
     right: list[Any] = field(default_factory=list)

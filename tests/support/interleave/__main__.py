@@ -92,7 +92,7 @@ class Pairs:
             yield result
 
     def rest(self) -> Iterator[Result]:
-        """What is missing of two kinds, by cases of which there are more schedules."""
+        """Play what is missing of two kinds, by cases of which there are more schedules."""
         for kinds, cases in self._cut.items():
             share = -(-(self._limit - self.tried[kinds]) // len(cases))
             for case in cases if share > 0 else []:

@@ -24,7 +24,7 @@ _OWN = {"since", "remaining_s", "elapsed_s", "wakes"}
 
 
 def told(story: Story) -> list[tuple[str, str, Any]]:
-    """What was asked and answered, without what depends on the moment."""
+    """Return what was asked and answered, without what depends on the moment."""
     answers = [(t.what, t.step_id, _plain(t.answer)) for t in story.told]
     wakes = ", ".join(sorted(wakes_told(story.told)))  # any of a batch's writes may carry them
     return [*answers, ("wakes", wakes, None)]

@@ -82,7 +82,7 @@ _CREATED = (
 
 @dataclass(slots=True)
 class World:
-    """What a schedule begins with: rows, kept in a schema of their own, and who holds what."""
+    """The start of a schedule: rows, kept in a schema of their own, and who holds what."""
 
     name: str
     ids: dict[str, str] = field(default_factory=dict)  # of steps, by short names
@@ -225,7 +225,7 @@ class Ground:
         return found
 
     def seen(self) -> list[Any]:
-        """What the triggers noted, in the order in which it was written."""
+        """Return the triggers' notes, in the order in which they were written."""
         return self.execute("SELECT what, step_id, backend, seen FROM seen ORDER BY n")
 
     def clock(self) -> float:

@@ -1,4 +1,4 @@
-"""What an actor does to the journal, and what it was told: as a worker's own code does it."""
+"""An actor's acts on the journal, and the answers: as a worker's own code does it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has to hold after each schedule, whatever its order was.
+"""Checks of what has to hold after each schedule, whatever its order was.
 
 Each check takes what is known of a schedule and yields what is broken, in words.
 """
@@ -94,7 +94,7 @@ class Story:
         return [t for t in self.told if t.what in whats]
 
     def name(self, step_id: str) -> str:
-        """What the world calls a step."""
+        """Return the world's name for a step."""
         return next((n for n, i in self.world.ids.items() if i == step_id), step_id)
 
 

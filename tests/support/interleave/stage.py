@@ -228,7 +228,7 @@ class Stage:
                     actors[n].held_up = False
 
     def _all_wait(self, actors: Sequence[_Actor], running: set[int]) -> bool:
-        """Whether those that run wait for locks of some who stand."""
+        """Return whether those that run wait for locks of some who stand."""
         if any(not actors[n].held_up for n in running):
             waiting = self._waiting([actors[n].backend for n in running])
             for n in running:

@@ -1,4 +1,4 @@
-"""What schedules begin with: small runs, each amid something.
+"""Worlds that schedules begin with: small runs, each amid something.
 
 Short names of steps: r the root, s one alone, u what undoes r; a, b, … members; below w: w/a, ….
 A, B, C, D are workers that live; L is one whose lease has run out.

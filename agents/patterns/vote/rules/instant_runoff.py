@@ -105,7 +105,7 @@ def _rounds(poll: Poll) -> tuple[list[int], int]:
 
 
 def _winners(poll: Poll) -> set[int]:
-    """Whoever may win when the open weight goes anywhere; all options when that is too much."""
+    """Return who may win when the open weight goes anywhere; all options when that is too much."""
     everyone = set(range(len(poll.options)))
     found: set[int] = set()
     seen: set[frozenset[int]] = set()
@@ -128,7 +128,7 @@ def _winners(poll: Poll) -> set[int]:
 
 
 def _next_out(scores: dict[int, int], slack: int) -> list[set[int]]:
-    """Who may be struck out next when ``slack`` may still be added anywhere.
+    """List who may be struck out next when ``slack`` may still be added anywhere.
 
     A group that is weaker even together, with all the slack, than each of the others goes in one
     piece: whatever happens inside it, all of it is gone before any other.

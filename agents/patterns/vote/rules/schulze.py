@@ -103,7 +103,7 @@ def _strongest(paths: Matrix) -> Matrix:
 
 
 def _safe(poll: Poll, pairs: Matrix, first: int) -> bool:
-    """Whether ``first`` wins whatever the remaining ballots are."""
+    """Return whether ``first`` wins whatever the remaining ballots are."""
     least = _strongest(_links(pairs, sure=poll.open))[first]
     most = [row[first] for row in _strongest(_links(pairs, hoped=poll.open))]
     return poll.cast > 0 and all(

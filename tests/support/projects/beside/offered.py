@@ -16,7 +16,7 @@ def double(number: int) -> int:
 
 @agent
 def whose(_: Any, step: StepContext) -> dict[str, Any]:
-    """Whose packages these are, inside a step."""
+    """Tell, inside a step, whose packages these are."""
     return {
         "app": app.OWNER,
         "tasks": tasks.OWNER,

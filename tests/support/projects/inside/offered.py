@@ -6,5 +6,5 @@ from celery_agents import agent
 
 @agent
 def whose(_: str) -> str:
-    """Whose package ``agents`` is."""
+    """Tell whose package ``agents`` is."""
     return OWNER
