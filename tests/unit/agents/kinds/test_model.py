@@ -11,8 +11,9 @@ import pytest
 from agents.base import Answer, Turn
 from agents.kinds.model import ModelBackend
 from agents.models.config import ModelConfig
-from agents.models.provider import Completion, OnText, Reply, Request, Tokens, ToolCall
+from agents.models.provider import Completion, OnText, Reply, Request, Tokens
 from agents.tools.base import tool
+from agents.tools.calls import ToolCall
 from celery_agents.errors import (
     AgentFailedError,
     AgentsError,

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from agents.tools.base import Tool, ToolError, load_tool, tool, worst
+from agents.tools.base import Tool, ToolError, tool, worst
+from agents.tools.loading import load_tool
 from celery_agents.errors import (
     ConfigurationError,
     ProviderRefusedError,
