@@ -1,7 +1,7 @@
 """Tools that a model may use."""
 
-from agents.tools.base import Tool, ToolError, tool
-from agents.tools.calls import ToolSpec
+from agents.tools.base import Tool, tool
+from agents.tools.calls import ToolError, ToolSpec
 from agents.tools.toolset import FunctionToolset, Toolset
 from agents.tools.wrappers import Filtered, Limited, Prefixed
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from typing import Any, overload
 
@@ -13,24 +13,17 @@ from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import ArgsKwargs
 
 from agents.invoke import invoke
-from agents.plain import plain_json
+from agents.tools.calls import ToolError, heard
 from celery_agents.agent import Effects
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import (
     ConfigurationError,
-    RetryableError,
-    StepCancelledError,
-    redact,
 )
 
 #: What calling does to the world, from nothing to something each time.
 _BY_HARM: tuple[Effects, ...] = ("pure", "idempotent", "effect")
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # what all three providers take
 _PLAIN_KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-
-
-class ToolError(Exception):
-    """A tool could not be called, or failed. The model is told its text; the step goes on."""
 
 
 class Tool:
@@ -111,27 +104,6 @@ def tool(
 def worst(effects: Iterable[Effects]) -> Effects:
     """The effects of who may do any of these; ``pure`` of who does nothing."""
     return max(effects, key=_BY_HARM.index, default="pure")
-
-
-async def heard(act: Awaitable[Any]) -> JsonValue:
-    """What the act of a tool gives, as a model may be told it.
-
-    Raises:
-        ToolError: the act failed, or its result has no JSON form.
-        RetryableError: the act raised it; the step is to be tried again.
-    """
-    try:
-        result = await act
-    except (RetryableError, StepCancelledError):
-        raise
-    except ToolError as error:
-        raise ToolError(redact(str(error))) from None
-    except Exception as error:  # noqa: BLE001 - whatever a user's tool raises, the model hears
-        raise ToolError(redact(f"{type(error).__name__}: {error}")) from None
-    try:
-        return plain_json(result)
-    except ValueError as error:
-        raise ToolError(redact(f"The result is no JSON value: {error}")) from None
 
 
 def _arguments_of(function: Callable[..., Any]) -> TypeAdapter[ArgsKwargs]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Awaitable
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from celery_agents.contracts.base import Contract, TrustedJson
+from agents.plain import plain_json
+from celery_agents.contracts.base import Contract, JsonValue, TrustedJson
+from celery_agents.errors import RetryableError, StepCancelledError, redact
 from celery_agents.values import mended
 
 #: What was said and goes back with the next request. A stream may cut a character in two, and a
@@ -37,3 +40,28 @@ class ToolResult(Contract):
     call: ToolCall
     value: WholeJson
     failed: bool = False
+
+
+class ToolError(Exception):
+    """A tool could not be called, or failed. The model is told its text; the step goes on."""
+
+
+async def heard(act: Awaitable[Any]) -> JsonValue:
+    """What the act of a tool gives, as a model may be told it.
+
+    Raises:
+        ToolError: the act failed, or its result has no JSON form.
+        RetryableError: the act raised it; the step is to be tried again.
+    """
+    try:
+        result = await act
+    except (RetryableError, StepCancelledError):
+        raise
+    except ToolError as error:
+        raise ToolError(redact(str(error))) from None
+    except Exception as error:  # noqa: BLE001 - whatever a user's tool raises, the model hears
+        raise ToolError(redact(f"{type(error).__name__}: {error}")) from None
+    try:
+        return plain_json(result)
+    except ValueError as error:
+        raise ToolError(redact(f"The result is no JSON value: {error}")) from None

@@ -9,8 +9,8 @@ from typing import Self
 from agents.base import Answer, StepContext
 from agents.invoke import invoke
 from agents.plain import plain_json
-from agents.tools.base import NAME, Tool, ToolError, heard, worst
-from agents.tools.calls import ToolCall, ToolResult, ToolSpec
+from agents.tools.base import NAME, Tool, worst
+from agents.tools.calls import ToolCall, ToolError, ToolResult, ToolSpec, heard
 from agents.tools.toolset import Toolset
 from agents.values import digest, shown
 from celery_agents.errors import AnswerTooLargeError, ConfigurationError

@@ -9,8 +9,8 @@ from typing import Any, Protocol, get_args
 
 from agents.base import StepContext
 from agents.invoke import is_async
-from agents.tools.base import Tool, ToolError, worst
-from agents.tools.calls import ToolSpec
+from agents.tools.base import Tool, worst
+from agents.tools.calls import ToolError, ToolSpec
 from celery_agents.agent import Effects
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import ConfigurationError

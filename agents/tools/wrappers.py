@@ -10,8 +10,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from agents.base import StepContext
-from agents.tools.base import Tool, ToolError
-from agents.tools.calls import ToolSpec
+from agents.tools.base import Tool
+from agents.tools.calls import ToolError, ToolSpec
 from agents.tools.toolset import Toolset, checked
 from celery_agents.agent import Effects
 from celery_agents.contracts.base import JsonValue

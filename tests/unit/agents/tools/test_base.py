@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from agents.tools.base import Tool, ToolError, tool, worst
+from agents.tools.base import Tool, tool, worst
+from agents.tools.calls import ToolError
 from celery_agents.errors import (
     ConfigurationError,
     ProviderRefusedError,
