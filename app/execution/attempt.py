@@ -5,40 +5,38 @@ It knows no Celery: what is to become of the message, it tells as an :data:`Endi
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar, assert_never
 
 from agents.patterns.plan import Expand, within
-from app.concurrency.fibers import blocking, sleep, wait
+from app.concurrency.fibers import blocking, wait
 from app.execution.answers import (
     Failed,
     Result,
     Stopped,
     answered,
     bounded,
-    cancelled,
     decided,
     failed,
-    kept,
     result_of,
 )
 from app.execution.context import Step
-from app.execution.publish import publish
+from app.execution.ends import Again, Ended, Ending, Ends, Left
+from app.execution.patience import NotWrittenError, keep_trying
+from app.execution.performing import on_loop, valued
 from app.execution.runtime import Active, Runtime
 from app.journal.schema.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused
 from app.journal.steps.shared import SHARED
 from app.messaging.intake import past
 from app.pool.permits import permit
 from celery_agents.contracts.ask import StepOptions
-from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, Usage
+from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State
 from celery_agents.errors import (
-    AgentFailedError,
     AgentsError,
     DeadlineExceededError,
     InvalidPayloadError,
@@ -47,19 +45,10 @@ from celery_agents.errors import (
     StepCancelledError,
     redact,
 )
-from celery_agents.noted import note
 from celery_agents.wire.messages import fingerprint
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-#: Pauses of a worker whose journal is away, before it gives the message back or tries again.
-JOURNAL_PAUSE_S = (0.5, 5.0)
-#: A finished step's outcome is kept and written for so long before the step is given back.
-JOURNAL_PATIENCE_S = 60.0
-_FREE = Usage()
-#: What an outcome has beside what its agent said, and a store may refuse.
-_PLAIN = {"agent", "member", "usage", "attempts", "duration_s"}
 
 
 class Code(Protocol):
@@ -75,35 +64,6 @@ class Code(Protocol):
     def parse(self, args: Any, kwargs: Any, *, known: bool = False) -> StepOptions:
         """The request in a message or, ``known``, in a row."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The step has ended, now or before."""
-
-    outcome: Outcome
-    claim: Claimed | Finished
-    other: bool = False  # this message asks for something else than the row of its id
-
-
-@dataclass(frozen=True, slots=True)
-class Again:
-    """The step is tried again after a while; the row says so already."""
-
-    claim: Claimed
-    error: RetryableError
-    delay_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """The message has done its work, or there is none for it."""
-
-    why: str
-
-
-#: What is to become of a message.
-Ending = Ended | Again | Left
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +130,7 @@ class Attempt:
         self._asked = asked
         self._claim = claim
         self._active = active
-        self._step: Step | None = None
+        self._ends = Ends(runtime, claim)
         # The row's payload, not the message's, unless the row was made of this very message.
         self._request = asked.request if claim.token == 1 else None
 
@@ -187,12 +147,12 @@ class Attempt:
         claim = self._claim
         try:
             if claim.token > 1 and _is_other(self._asked.new, claim):
-                return self._leave()
+                return self._ends.leave()
             if (gone := self._complete()) is not None:
                 return gone
             self._runtime.follow(Aftermath(cancels=claim.cancels))
             return self._end(self._perform())
-        except _NotWrittenError as error:
+        except NotWrittenError as error:
             # The heartbeat gives it back in a while, and its attempts are counted.
             return Left(f"{claim.id}: cannot be ended: {error.told}")
 
@@ -201,250 +161,106 @@ class Attempt:
         claim = self._claim
         if claim.parent_id is not None and SHARED in claim.payload:
             try:
-                claim = self._keep_trying(lambda: blocking(self._journal.whole, claim))
-            except _NotWrittenError as gone:
+                claim = keep_trying(self._claim.id, lambda: blocking(self._journal.whole, claim))
+            except NotWrittenError as gone:
                 return Left(f"{claim.id}: {gone.told}")
-        self._claim = self._active.claim = claim
+        self._claim = self._active.claim = self._ends.claim = claim
         return None
 
-    def _leave(self) -> Left:
-        """The id names another call, which is under way: that goes on by a message of its own."""
-        log.warning("%s names another call; this one is refused", self._claim.id)
-        given_back = self._keep_trying(lambda: wait(self._journal.postpone(self._claim, delay_s=0)))
-        self._free()
-        self._runtime.follow(given_back)
-        return Left(f"{self._claim.id}: names another call")
-
     def _perform(self) -> Result:
-        """Run the code under its deadline; whatever it raises becomes a value."""
-        try:
-            request = self.request
-            self._step = Step(self._runtime, self._claim, self._active)
-            if not inspect.iscoroutinefunction(self._code.run):  # a pattern: it only decides
-                return result_of(blocking(self._code.run, self._step, request))
-            with permit():
-                return self._ask(request)
-        except asyncio.CancelledError:
-            sleep(0)  # its coroutine hears of it before anybody else does
-            stopped = self._active.cancelled or self._runtime.stopping
-            itself = AgentFailedError("The agent's code cancelled itself.")
-            return Stopped() if stopped else Failed(itself)
-        except AgentsError as error:
-            return Failed(error)
-        except Exception as error:  # noqa: BLE001 - it is noted
-            about = (self._code.name, self._claim.id)
-            level = logging.ERROR
-            note(log, "step", "%s of %s failed", *about, error=error, level=level, trace=True)
-            return Failed(AgentFailedError(redact(f"{type(error).__name__}: {error}")))
+        """Run the code; whatever it raises becomes a value."""
 
-    def _ask(self, request: StepOptions) -> Result:
+        def work() -> Result:
+            request = self.request
+            self._ends.step = step = Step(self._runtime, self._claim, self._active)
+            if not inspect.iscoroutinefunction(self._code.run):  # a pattern: it only decides
+                return result_of(blocking(self._code.run, step, request))
+            with permit():
+                return self._ask(step, request)
+
+        about = (self._code.name, self._claim.id)
+        return valued(self._runtime, self._active, work, about=about)
+
+    def _ask(self, step: Step, request: StepOptions) -> Result:
         """Run the coroutine on the loop, under what is left of its time."""
         if self._runtime.stopping:  # it waited for its permit until the worker had to stop
             return Stopped()
-        limit, left_s = request.timeout_s, self._claim.left_s
-        limit = limit or self._runtime.settings.step_timeout_s
+        limit_s, left_s = request.timeout_s, self._claim.left_s
+        limit_s = limit_s or self._runtime.settings.step_timeout_s
         if left_s is not None:
-            limit = min(limit, left_s)
-        if limit <= 0:
+            limit_s = min(limit_s, left_s)
+        if limit_s <= 0:
             return Failed(DeadlineExceededError("The step's deadline passed before it could run."))
         if past(self._asked.expires):  # it waited for its permit until then
             late = StepCancelledError("The step expired before its agent could be asked.")
             return Outcome(state=State.CANCELLED, error=ErrorInfo.of(late))
-        active = self._active
-        active.work = self._runtime.loop.submit(_within(limit, self._code.run(self._step, request)))
-        if active.cancelled:  # asked to stop between the claim and here
-            active.work.cancel()
-        return result_of(wait(active.work))
+        begin = partial(self._code.run, step, request)
+        return on_loop(self._runtime, self._active, limit_s, begin)
 
     def _end(self, result: Result) -> Ending:
         """Write down what came out."""
         match result:
             case Answer():
-                return self._finish(answered(result, self._claim))
+                return self._ends.finish(answered(result, self._claim))
             case Outcome():
-                return self._finish(decided(result, self._claim))
+                return self._ends.finish(decided(result, self._claim))
             case Expand():
                 return self._expand(result)
             case Failed(error):
                 return self._fail(error)
             case Stopped():
-                return self._finish(self._stopped()) if self._active.cancelled else self._hand_on()
+                return self._stop()
             case _:
                 assert_never(result)
+
+    def _expand(self, plan: Expand) -> Ending:
+        left_s = self._claim.left_s
+        if left_s is not None and left_s <= 0:
+            return self._fail(DeadlineExceededError("Its time was over before all had been asked."))
+        return self._ends.expand(within(plan, left_s))
 
     def _fail(self, error: AgentsError) -> Ending:
         """Try again what may be, unless it was cancelled meanwhile."""
         if isinstance(error, RetryableError):
             if self._active.cancelled:
-                return self._finish(self._stopped())
-            if (delay_s := self._retry_delay(error)) is not None:
+                return self._ends.finish(self._ends.stopped)
+            if (delay_s := self._delay_s(error)) is not None:
                 return self._try_again(error, delay_s)
-        return self._finish(failed(error, self._claim, self._spent))
+        return self._ends.finish(failed(error, self._claim, self._ends.spent))
 
-    def _finish(self, outcome: Outcome) -> Ending:
-        """Write the outcome; one that the journal refuses is a failed one, with what it cost."""
-        outcome = self._kept(outcome)
-        try:
-            return self._write_end(outcome)
-        except _NotWrittenError as refused:
-            told = outcome.model_dump(include=_PLAIN)
-            error = ErrorInfo.of(refused.told)
-        return self._write_end(Outcome(state=State.FAILED, error=error, **told))
-
-    def _write_end(self, outcome: Outcome) -> Ending:
-        aftermath = self._keep_trying(lambda: wait(self._journal.finish(self._claim, outcome)))
-        if not aftermath.applied:
-            return self._too_late()
-        self._runtime.follow(aftermath)
-        return Ended(outcome, self._claim)
-
-    def _hand_on(self) -> Ending:
-        """Give the step back, since this worker stops; its finished calls with it."""
-        ended = self._postpone(delay_s=0)
+    def _stop(self) -> Ending:
+        """End what was cancelled; else this worker stops, and gives its step and its calls back."""
+        if self._active.cancelled:
+            return self._ends.finish(self._ends.stopped)
+        ended = self._ends.postpone(delay_s=0)
         return ended or Left(f"{self._claim.id}: given back, this worker stops")
+
+    def _delay_s(self, error: RetryableError) -> float | None:
+        """Seconds until it comes again; None when it does not, by count or by deadline.
+
+        What was refused comes again until its deadline, which its first refusal gives it if it
+        had none; only what was tried has its attempts counted.
+        """
+        claim, policy, left_s = self._claim, self.request.retry, self._claim.left_s
+        rng, after_s = random.Random(), error.retry_after_s  # noqa: S311 - jitter
+        if not error.attempted:
+            within_s = self._runtime.settings.refusal_limit_s if left_s is None else left_s
+            about: Any = {"rng": rng, "retry_after_s": after_s, "within_s": within_s}
+            return policy.refused_delay_s(claim.token, **about)
+        delay = policy.delay_s(claim.attempt, rng=rng, retry_after_s=after_s)
+        too_late = left_s is not None and (delay or 0) >= left_s
+        return None if too_late else delay
 
     def _try_again(self, error: RetryableError, delay_s: float) -> Ending:
         settings = self._runtime.settings
-        ended = self._postpone(
+        ended = self._ends.postpone(
             delay_s=delay_s,
             error=bounded(ErrorInfo.of(error), settings.answer_limit_bytes),
             refused_within_s=None if error.attempted else settings.refusal_limit_s,
         )
         if ended is not None:
             return ended
-        self._free()  # its next message may be there before we are gone
+        self._ends.free()  # its next message may be there before we are gone
         if delay_s > settings.countdown_limit_s:
             return Left(f"{self._claim.id}: tried again in {delay_s:.0f} s, by recovery")
         return Again(self._claim, error, delay_s)
-
-    def _postpone(self, **how: Any) -> Ended | Left | None:
-        """Let another claim go on; how it ended instead, if it was cancelled or lost meanwhile."""
-        if (step := self._step) is not None:
-            # Another attempt would make finished calls again that are not written yet.
-            self._keep_trying(lambda: blocking(step.calls_written))
-        stopped = self._kept(self._stopped())
-        postponed = self._keep_trying(
-            lambda: wait(self._journal.postpone(self._claim, cancelled=stopped, **how))
-        )
-        if not postponed.applied:
-            return self._too_late()
-        self._runtime.follow(postponed)
-        return None if postponed.outcome is None else Ended(postponed.outcome, self._claim)
-
-    def _expand(self, plan: Expand) -> Ending:
-        """Let the step wait for its members: ``Task.replace`` by a chord of them and itself.
-
-        Celery's own would send the chord's body along with each member, and look at all members
-        several times. The journal holds the body and counts the members, so a write of their
-        messages is all that is left to do.
-        """
-        left_s = self._claim.left_s
-        if left_s is not None and left_s <= 0:
-            return self._fail(DeadlineExceededError("Its time was over before all had been asked."))
-        plan = within(plan, left_s)
-        looked_at = None if self._step is None else self._step.ended_members
-        try:
-            expanded = self._keep_trying(
-                lambda: wait(self._journal.expand(self._claim, plan, ended_members=looked_at))
-            )
-        except _NotWrittenError as refused:
-            return self._finish(failed(refused.told, self._claim, self._spent))
-        if not expanded.applied:
-            return self._finish(self._stopped())
-        self._free()  # quick members may wake it before all are sent
-        self._runtime.follow(expanded)
-        wait_s = plan.join.timeout_s or 0.0
-        if expanded.timer is not None and wait_s <= self._runtime.settings.countdown_limit_s:
-            # Else recovery sees that it is late: a worker would hold the message until then.
-            publish(self._runtime.app, [expanded.timer], countdown=wait_s)
-        publish(self._runtime.app, expanded.members)
-        return Left(f"{self._claim.id}: waits for its members")
-
-    # -- parts of an end
-
-    @property
-    def _spent(self) -> Usage:
-        return _FREE if self._step is None else self._step.spent
-
-    def _stopped(self) -> Outcome:
-        return cancelled(self._claim, self._spent)
-
-    def _kept(self, outcome: Outcome) -> Outcome:
-        known = self._step is not None and self._step.has_called
-        return kept(outcome, self._runtime.settings.answer_limit_bytes, known=known)
-
-    def _free(self) -> None:
-        """Let this process take the step's next message."""
-        self._runtime.active.pop(self._claim.id, None)
-
-    def _too_late(self) -> Left:
-        """Nothing was written: another worker had the lease, or the claim itself is lost.
-
-        A claim's commit waits for no disk, so a database that crashed may have forgotten the row
-        that it made. Nothing was paid then (see writer.py); the message runs once more.
-
-        Raises:
-            JournalUnavailableError: there is no such row any more.
-        """
-        if not blocking(self._journal.known, self._claim.id):
-            raise JournalUnavailableError("The database lost its row, in a crash.")
-        return Left(f"{self._claim.id}: too late, another worker had its lease")
-
-    def _keep_trying(self, write: Callable[[], T]) -> T:
-        """Work that was done is not thrown away because the journal is away for a moment."""
-        give_up = time.monotonic() + JOURNAL_PATIENCE_S
-        while True:
-            try:
-                return write()
-            except JournalUnavailableError as error:
-                if time.monotonic() > give_up:
-                    raise
-                text = "The outcome of %s is not written yet"
-                note(log, "outcome", text, self._claim.id, error=error)
-                sleep(random.uniform(*JOURNAL_PAUSE_S))  # noqa: S311 - spreads load
-            except AgentsError as error:
-                raise _NotWrittenError(error) from error
-            except Exception as error:
-                log.exception("The journal refuses what came out of %s", self._claim.id)
-                raise _NotWrittenError(error) from error
-
-    def _retry_delay(self, error: RetryableError) -> float | None:
-        """Seconds until it comes again; None when it does not, by count or by deadline.
-
-        What was refused comes again until its deadline, which its first refusal gives it if it
-        had none; only what was tried has its attempts counted.
-        """
-        claim, policy = self._claim, self.request.retry
-        rng, after_s = random.Random(), error.retry_after_s  # noqa: S311 - jitter
-        left_s = claim.left_s
-        if not error.attempted:
-            within_s = self._runtime.settings.refusal_limit_s if left_s is None else left_s
-            return policy.refused_delay_s(
-                claim.token, rng=rng, retry_after_s=after_s, within_s=within_s
-            )
-        delay = policy.delay_s(claim.attempt, rng=rng, retry_after_s=after_s)
-        too_late = left_s is not None and (delay or 0) >= left_s
-        return None if too_late else delay
-
-
-class _NotWrittenError(Exception):
-    """The journal refused a write for what it is, not for being away."""
-
-    def __init__(self, error: Exception) -> None:
-        text = redact(f"{type(error).__name__}: {getattr(error, 'orig', None) or error}")
-        said = AgentFailedError(f"The journal does not take what came out: {text}")
-        self.told = error if isinstance(error, AgentsError) else said
-        super().__init__(text)
-
-
-async def _within(limit_s: float, work: Any) -> Any:
-    limit = asyncio.timeout(limit_s)
-    try:
-        async with limit:
-            return await work
-    except TimeoutError:
-        if not limit.expired():  # the agent's own
-            raise
-        raise DeadlineExceededError(
-            f"The step did not end within {limit_s:.3g} s; its work was cancelled."
-        ) from None

@@ -11,7 +11,9 @@ from celery.exceptions import Ignore, Reject
 
 from agents.patterns.plan import MemberState
 from app.concurrency.fibers import blocking, sleep, wait
-from app.execution.attempt import JOURNAL_PAUSE_S, Again, Asked, Ended, Ending, Left, attempted
+from app.execution.attempt import Asked, attempted
+from app.execution.ends import Again, Ended, Ending, Left
+from app.execution.patience import JOURNAL_PAUSE_S
 from app.execution.publish import follow_on
 from app.execution.request import STEP_REQUEST
 from app.execution.runtime import Active, runtime_of

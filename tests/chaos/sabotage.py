@@ -15,7 +15,7 @@ from sqlalchemy import Column, Engine, event, literal, or_
 from sqlalchemy.sql import visitors
 
 import app.factory
-from app.execution import attempt
+from app.execution import patience
 from app.execution.runtime import Runtime
 from app.journal.journal import Journal
 from app.journal.schema import engine
@@ -63,7 +63,7 @@ def no_patience() -> None:
     plain = engine.create_engine
     _put(engine, "create_engine", lambda *a, **k: plain(*a, **(k | {"pool_pre_ping": False})))
     _put(writer, "DATABASE_ATTEMPTS", 1)
-    _put(attempt, "JOURNAL_PATIENCE_S", 0.0)
+    _put(patience, "JOURNAL_PATIENCE_S", 0.0)
     no_memory()
 
 

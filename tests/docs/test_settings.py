@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from app.celeryconfig import celery_config
-from app.execution import attempt
+from app.execution import patience
 from app.journal.schema import transactions
 from app.settings import Settings
 from celery_agents.contracts.policies import RetryPolicy
@@ -49,6 +49,6 @@ def test_how_often_something_is_tried() -> None:
     config = celery_config(Settings())
     assert f"claims ({RetryPolicy().max_attempts})" in PAGE
     assert f"{transactions.DATABASE_ATTEMPTS} tries within about a second" in PAGE
-    assert f"again for {attempt.JOURNAL_PATIENCE_S:.0f} s" in PAGE
+    assert f"again for {patience.JOURNAL_PATIENCE_S:.0f} s" in PAGE
     assert f"{config['task_publish_retry_policy']['max_retries'] + 1} tries (`task_publ" in PAGE
     assert f"{config['result_backend_max_retries'] + 1} tries (`result_backend" in PAGE

@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import delete
 
 from agents.patterns.plan import Expand, Member
-from app.execution.attempt import Again, Asked, Attempt, Ended, Ending, Left, attempted
+from app.execution.attempt import Asked, Attempt, attempted
+from app.execution.ends import Again, Ended, Ending, Left
 from app.execution.runtime import Active, Runtime
 from app.journal.schema.models import Step
 from app.journal.schema.rows import Claimed, LazyPayload, NewStep, derived_id
@@ -183,7 +184,7 @@ AWAY_7 = ProviderUnavailableError("", {"retry_after_s": 7})
 def test_the_delay_before_the_next_attempt(
     runtime: Runtime, change: dict[str, Any], error: Any, delay: Any
 ) -> None:
-    found = attempt(runtime, claim(**change))._retry_delay(error)
+    found = attempt(runtime, claim(**change))._delay_s(error)
     if delay is None:
         assert found is None
     else:
@@ -208,7 +209,7 @@ def test_the_delay_after_a_refusal(
     runtime: Runtime, *, kind: str, change: Any, retry_after_s: Any, delay: Any
 ) -> None:
     details = {} if retry_after_s is None else {"retry_after_s": retry_after_s}
-    found = attempt(runtime, claim(**change))._retry_delay(REFUSED[kind]("", details))
+    found = attempt(runtime, claim(**change))._delay_s(REFUSED[kind]("", details))
     if delay is None:
         assert found is None
     else:

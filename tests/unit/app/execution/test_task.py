@@ -18,8 +18,8 @@ from sqlalchemy.exc import TimeoutError  # noqa: A004
 
 from agents.patterns.plan import Expand, JoinPolicy, Member
 from app.concurrency.future import Reply
-from app.execution.attempt import Ended
 from app.execution.context import Step
+from app.execution.ends import Ended
 from app.execution.runtime import Runtime
 from app.execution.task import StepTask
 from app.journal.queries import reads

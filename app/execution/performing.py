@@ -1,0 +1,61 @@
+"""Performing the code of a step: on the loop or not, within its time, to a value."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from app.concurrency.fibers import sleep, wait
+from app.execution.answers import Failed, Result, Stopped, result_of
+from app.execution.runtime import Active, Runtime
+from celery_agents.errors import AgentFailedError, AgentsError, DeadlineExceededError, redact
+from celery_agents.noted import note
+
+log = logging.getLogger(__name__)
+
+
+def valued(
+    runtime: Runtime, active: Active, work: Callable[[], Result], *, about: tuple[str, str]
+) -> Result:
+    """Do the work; whatever it raises becomes a value, and is logged as that of ``about``."""
+    try:
+        return work()
+    except asyncio.CancelledError:
+        sleep(0)  # its coroutine hears of it before anybody else does
+        itself = AgentFailedError("The agent's code cancelled itself.")
+        return Stopped() if active.cancelled or runtime.stopping else Failed(itself)
+    except AgentsError as error:
+        return Failed(error)
+    except Exception as error:  # noqa: BLE001 - it is noted
+        level = logging.ERROR
+        note(log, "step", "%s of %s failed", *about, error=error, level=level, trace=True)
+        return Failed(AgentFailedError(redact(f"{type(error).__name__}: {error}")))
+
+
+def on_loop(
+    runtime: Runtime, active: Active, limit_s: float, begin: Callable[[], Awaitable[Any]]
+) -> Result:
+    """Run a coroutine on the loop of all steps, and wait for what it gives.
+
+    Raises:
+        DeadlineExceededError: it took longer than ``limit_s``; it was cancelled.
+    """
+    active.work = runtime.loop.submit(_within(limit_s, begin()))
+    if active.cancelled:  # asked to stop between the claim and here
+        active.work.cancel()
+    return result_of(wait(active.work))
+
+
+async def _within(limit_s: float, work: Awaitable[Any]) -> Any:
+    limit = asyncio.timeout(limit_s)
+    try:
+        async with limit:
+            return await work
+    except TimeoutError:
+        if not limit.expired():  # the agent's own
+            raise
+        raise DeadlineExceededError(
+            f"The step did not end within {limit_s:.3g} s; its work was cancelled."
+        ) from None
