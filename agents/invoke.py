@@ -11,6 +11,23 @@ from concurrent.futures import Executor
 from pathlib import PurePath
 from typing import Any
 
+from celery_agents.errors import (
+    AgentFailedError,
+    AgentsError,
+    ProviderUnavailableError,
+    redact,
+)
+
+# Trouble of the file system's own kind does not pass by waiting; other OSErrors are mostly the
+# network's.
+_LASTING = (
+    FileNotFoundError,
+    FileExistsError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
+
 
 async def invoke(
     function: Callable[..., Any], *args: Any, executor: Executor | None = None, **kwargs: Any
@@ -35,6 +52,15 @@ def is_async(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         type(function).__call__
     )
+
+
+def failure(who: str, error: Exception) -> AgentsError:
+    """An error of a user's code as one of ours: it may pass by waiting, or it does not."""
+    text = redact(f"{who} raised {type(error).__name__}: {error}")
+    details = {"where": place_of(error)}
+    if isinstance(error, OSError) and not isinstance(error, _LASTING):
+        return ProviderUnavailableError(text, details)
+    return AgentFailedError(text, details)
 
 
 def place_of(error: BaseException) -> str:

@@ -21,7 +21,19 @@ if TYPE_CHECKING:
     from celery_agents.contracts.policies import RetryPolicy
     from celery_agents.contracts.vote import Ballot, Decision, Voter
     from celery_agents.errors import AgentsError, PermanentError, RetryableError
-    from celery_agents.service import StepContext, Tool, Turn, tool
+    from celery_agents.service import (
+        Filtered,
+        FunctionToolset,
+        Limited,
+        Prefixed,
+        StepContext,
+        Tool,
+        ToolError,
+        Toolset,
+        ToolSpec,
+        Turn,
+        tool,
+    )
 
 __all__ = [  # noqa: RUF022 - grouped by use
     # enqueue
@@ -34,6 +46,13 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "agent",
     "tool",
     "Tool",
+    "ToolError",
+    "ToolSpec",
+    "Toolset",
+    "FunctionToolset",
+    "Prefixed",
+    "Filtered",
+    "Limited",
     "StepContext",
     "Turn",
     # contracts
@@ -75,7 +94,19 @@ _MODULES = {
     "celery_agents.contracts.vote": ("Ballot", "Decision", "Voter"),
     "celery_agents.errors": ("AgentsError", "PermanentError", "RetryableError"),
     # what authors of agents need of the service's packages
-    "celery_agents.service": ("StepContext", "Tool", "Turn", "tool"),
+    "celery_agents.service": (
+        "Filtered",
+        "FunctionToolset",
+        "Limited",
+        "Prefixed",
+        "StepContext",
+        "Tool",
+        "ToolError",
+        "ToolSpec",
+        "Toolset",
+        "Turn",
+        "tool",
+    ),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 from agents.base import Answer, StepContext, Turn
-from agents.invoke import invoke, place_of
+from agents.invoke import failure, invoke
 from agents.plain import plain_json
 from agents.values import digest, shown
 from celery_agents.agent import Effects
@@ -16,18 +16,6 @@ from celery_agents.errors import (
     AgentFailedError,
     AgentsError,
     ConfigurationError,
-    ProviderUnavailableError,
-    redact,
-)
-
-# Trouble of the file system's own kind does not pass by waiting; other OSErrors are mostly the
-# network's.
-_LASTING = (
-    FileNotFoundError,
-    FileExistsError,
-    IsADirectoryError,
-    NotADirectoryError,
-    PermissionError,
 )
 
 
@@ -92,7 +80,7 @@ class FunctionBackend:
         except AgentsError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a user's function raises becomes ours
-            raise self._mapped(error) from None
+            raise failure(self._name, error) from None
         return self._answer(result)
 
     def _answer(self, result: Any) -> Answer:
@@ -103,13 +91,6 @@ class FunctionBackend:
         except ValueError as error:
             message = f"{self._name} returned what has no JSON form: {shown(error)}"
             raise AgentFailedError(message) from None
-
-    def _mapped(self, error: Exception) -> AgentsError:
-        text = redact(f"{self._name} raised {type(error).__name__}: {error}")
-        details = {"where": place_of(error)}
-        if isinstance(error, OSError) and not isinstance(error, _LASTING):
-            return ProviderUnavailableError(text, details)
-        return AgentFailedError(text, details)
 
 
 def _wanted(function: Callable[..., Any], name: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterable
 from concurrent.futures import Executor
 
 from agents.base import Answer, StepContext, Turn
@@ -19,13 +20,14 @@ from agents.models.provider import (
     Provider,
     Reply,
     Request,
-    ToolCall,
-    ToolResult,
-    ToolSpec,
 )
 from agents.patterns.vote.options import match
 from agents.schema import ballot_schema, problem
-from agents.tools.base import ToolError, load_tools, worst
+from agents.tools.base import Tool
+from agents.tools.calls import ToolSpec
+from agents.tools.loading import load_tools
+from agents.tools.toolbox import Toolbox
+from agents.tools.toolset import FunctionToolset, Toolset
 from agents.values import digest, parse_json, sendable, shown, text_of
 from celery_agents.agent import Effects
 from celery_agents.contracts.base import JsonValue
@@ -33,7 +35,6 @@ from celery_agents.contracts.outcome import Usage
 from celery_agents.contracts.vote import Normalisation
 from celery_agents.errors import (
     AgentFailedError,
-    AnswerTooLargeError,
     BadAnswerError,
     ProviderUnavailableError,
     redact,
@@ -53,6 +54,7 @@ class ModelBackend:
     Args:
         config: the agent's entry.
         provider: its provider's API, from ``make_provider``.
+        tools: beside those that the entry names.
         executor: where tools that are sync functions run; the loop's default when not given.
 
     Raises:
@@ -60,18 +62,27 @@ class ModelBackend:
     """
 
     def __init__(
-        self, config: ModelConfig, provider: Provider, *, executor: Executor | None = None
+        self,
+        config: ModelConfig,
+        provider: Provider,
+        *,
+        tools: Iterable[Tool | Toolset] = (),
+        executor: Executor | None = None,
     ) -> None:
         self.config = config
         self._provider = provider
-        self._executor = executor
         self._who = f"{config.provider}/{config.model}"
-        self._tools = load_tools(config.tools, who=self._who)
+        functions, toolsets = load_tools([*config.tools, *tools], who=self._who)
+        self._tools = Toolbox(
+            FunctionToolset(f"functions of {self._who}", *functions, executor=executor),
+            toolsets,
+            list_timeout_s=config.request_timeout_s,
+        )
 
     @property
     def effects(self) -> Effects:
         """The worst effects of its tools, since it may call any of them."""
-        return worst(tool.effects for tool in self._tools.values())
+        return self._tools.effects
 
     async def answer(self, turn: Turn, step: StepContext) -> Answer:
         """Answer one turn with a ballot, a JSON value or text, as the turn asks.
@@ -81,7 +92,8 @@ class ModelBackend:
             BadAnswerError: the reply could not be read as that.
             AgentFailedError: the model still called tools in its last allowed request.
         """
-        request = self._request(turn)
+        offered = await self._tools.offered(step)
+        request = self._request(turn, offered.specs)
         usage = Usage()
         for _ in range(self.config.max_turns):
             answered = await self._ask(request, turn, step)
@@ -93,7 +105,7 @@ class ModelBackend:
                     await step.progress(truncated=True)
                 return Answer(value=value, usage=usage)
             # One after the other: the journal knows a step's calls by their order.
-            results = [await self._use(call, step) for call in reply.tool_calls]
+            results = [await offered.use(call, step) for call in reply.tool_calls]
             exchange = Exchange(reply=reply, results=tuple(results))
             request = request.model_copy(update={"exchanges": (*request.exchanges, exchange)})
         raise AgentFailedError(
@@ -101,14 +113,15 @@ class ModelBackend:
         )
 
     async def aclose(self) -> None:
-        """Close the provider's client."""
+        """Close its tools and the provider's client."""
+        await self._tools.aclose()
         await self._provider.aclose()
 
-    def _request(self, turn: Turn) -> Request:
+    def _request(self, turn: Turn, tools: tuple[ToolSpec, ...]) -> Request:
         config = self.config
         schema = _schema_of(turn)
         in_words = config.structured == "prompt" or (
-            bool(self._tools) and not self._provider.schema_with_tools
+            bool(tools) and not self._provider.schema_with_tools
         )
         sendable(text_of(schema))
         system = [config.instructions, turn.instructions]
@@ -119,10 +132,7 @@ class ModelBackend:
             model=config.model,
             system=sendable("\n\n".join(part for part in system if part)) or None,
             user=sendable(text_of(turn.input)),
-            tools=tuple(
-                ToolSpec(name=t.name, description=t.description, parameters=t.parameters)
-                for t in self._tools.values()
-            ),
+            tools=tools,
             answer_schema=None if in_words else schema,
             temperature=config.temperature,
             max_output_tokens=config.max_output_tokens,
@@ -158,28 +168,6 @@ class ModelBackend:
             perform,
             fingerprint=digest([self.config.provider, self.config.base_url, request]),
         )
-
-    async def _use(self, call: ToolCall, step: StepContext) -> ToolResult:
-        """Run one tool, journaled. The model is told of an error; only retryable ones pass."""
-        tool = self._tools.get(call.name)
-        if tool is None:
-            return ToolResult(call=call, value=f"There is no tool {call.name!r}.", failed=True)
-
-        async def perform(_: str) -> Answer:
-            try:
-                value = await tool.call(call.arguments, executor=self._executor)
-                result = ToolResult(call=call, value=value)
-            except ToolError as error:
-                result = ToolResult(call=call, value=str(error), failed=True)
-            return Answer(value=result.model_dump(mode="json"))
-
-        fingerprint = digest([call.name, call.arguments])
-        try:
-            answer = await step.call(f"tool:{call.name}", perform, fingerprint=fingerprint)
-        except AnswerTooLargeError as error:
-            return ToolResult(call=call, value=error.message, failed=True)
-        # A journaled result belongs to this call too, whatever id its call had.
-        return ToolResult.model_validate(answer.value).model_copy(update={"call": call})
 
     def _value(self, reply: Reply, turn: Turn) -> JsonValue:
         """Read a reply in the form that the turn asks for; None while it calls tools."""

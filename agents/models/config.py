@@ -86,7 +86,7 @@ class ModelConfig(Contract):
     project: Identifier | None = None
     #: By default the provider's usual name, e.g. ``OPENAI_API_KEY``.
     api_key_env: SecretName | None = None
-    #: Python functions that the model may call, as ``module:function``.
+    #: Python functions that the model may call, and toolsets, as ``module:name``.
     tools: Annotated[tuple[str, ...], Field(max_length=128)] = ()
     #: The most model requests in one answer; each round of tool calls takes one more.
     max_turns: Annotated[int, Field(ge=1, le=100)] = 8

@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import aclosing
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from agents.models.config import ModelConfig
 from agents.models.reading.bodies import Body, bodies
@@ -15,41 +15,13 @@ from agents.models.reading.shapes import count
 from agents.net.bounds import at_most
 from agents.net.clients import ResolveSecret, SharedClients, http_client, secret_named
 from agents.net.faults import FailedError, scrub, told_error
+from agents.tools.calls import ToolCall, ToolResult, ToolSpec, WholeJson, WholeText
 from agents.values import shown
 from celery_agents.contracts.base import Contract, TrustedJson
 from celery_agents.errors import AgentsError, BadAnswerError, ProviderUnavailableError
-from celery_agents.values import mended
 
-#: What was said and goes back with the next request. A stream may cut a character in two, and a
-#: tool may find half of one: none of it could be sent.
-WholeText = Annotated[str, BeforeValidator(mended)]
-WholeJson = Annotated[TrustedJson, BeforeValidator(mended)]
 #: Is told each piece of text as it arrives.
 OnText = Callable[[str], Awaitable[None]]
-
-
-class ToolSpec(Contract):
-    """A tool as it is offered to a model."""
-
-    name: str
-    description: str
-    parameters: dict[str, TrustedJson]  # the JSON schema of its arguments
-
-
-class ToolCall(Contract):
-    """A model's request to call a tool. Its arguments are as it wrote them, unchecked."""
-
-    id: WholeText
-    name: WholeText
-    arguments: WholeJson
-
-
-class ToolResult(Contract):
-    """The result of a tool call: a value, or the text of an error."""
-
-    call: ToolCall
-    value: WholeJson
-    failed: bool = False
 
 
 class Reply(Contract):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterable
@@ -14,24 +13,17 @@ from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import ArgsKwargs
 
 from agents.invoke import invoke
-from agents.plain import plain_json
+from agents.tools.calls import ToolError, heard
 from celery_agents.agent import Effects
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import (
     ConfigurationError,
-    RetryableError,
-    StepCancelledError,
-    redact,
 )
 
 #: What calling does to the world, from nothing to something each time.
 _BY_HARM: tuple[Effects, ...] = ("pure", "idempotent", "effect")
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # what all three providers take
+NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # what all three providers take
 _PLAIN_KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-
-
-class ToolError(Exception):
-    """A tool could not be called, or failed. The model is told; the step goes on."""
 
 
 class Tool:
@@ -56,8 +48,8 @@ class Tool:
         self.effects = effects
         self.name = name or function.__name__
         self.description = inspect.cleandoc(function.__doc__ or self.name)
-        if not _NAME.fullmatch(self.name):
-            raise ConfigurationError(f"{self.name!r} is no name for a tool: use {_NAME.pattern}")
+        if not NAME.fullmatch(self.name):
+            raise ConfigurationError(f"{self.name!r} is no name for a tool: use {NAME.pattern}")
         self._check_parameters()
         try:
             self._adapter = _arguments_of(function)
@@ -81,18 +73,9 @@ class Tool:
             bound = self._adapter.validate_python(ArgsKwargs((), arguments))
         except ValidationError as error:
             raise ToolError(_complaint(error)) from None
-        try:
-            result = await invoke(
-                self.function, *bound.args, executor=executor, **(bound.kwargs or {})
-            )
-        except (RetryableError, StepCancelledError):
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a user's tool raises, the model hears
-            raise ToolError(redact(f"{type(error).__name__}: {error}")) from None
-        try:
-            return plain_json(result)
-        except ValueError as error:
-            raise ToolError(redact(f"The result is no JSON value: {error}")) from None
+        return await heard(
+            invoke(self.function, *bound.args, executor=executor, **(bound.kwargs or {}))
+        )
 
     def _check_parameters(self) -> None:
         for parameter in inspect.signature(self.function).parameters.values():
@@ -121,40 +104,6 @@ def tool(
 def worst(effects: Iterable[Effects]) -> Effects:
     """The effects of who may do any of these; ``pure`` of who does nothing."""
     return max(effects, key=_BY_HARM.index, default="pure")
-
-
-def load_tools(paths: Iterable[str], *, who: str) -> dict[str, Tool]:
-    """The tools at these paths by their names.
-
-    Raises:
-        ConfigurationError: one cannot be loaded, or two have one name.
-    """
-    found: dict[str, Tool] = {}
-    for path in paths:
-        tool = load_tool(path)
-        if tool.name in found:
-            raise ConfigurationError(f"Two tools of {who} have the name {tool.name!r}.")
-        found[tool.name] = tool
-    return found
-
-
-def load_tool(path: str) -> Tool:
-    """The tool at ``module:function``; a plain function becomes a tool with ``effect``.
-
-    Raises:
-        ConfigurationError: there is none.
-    """
-    module, _, attribute = path.partition(":")
-    if not module or not attribute:
-        raise ConfigurationError(f"A tool is named 'module:function', not {path!r}")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # noqa: BLE001 - a user's module may raise anything
-        reason = redact(f"{type(error).__name__}: {error}")
-        raise ConfigurationError(f"The tool {path!r} cannot be loaded: {reason}") from None
-    if isinstance(found, Tool):
-        return found
-    return Tool(found)
 
 
 def _arguments_of(function: Callable[..., Any]) -> TypeAdapter[ArgsKwargs]:

@@ -14,13 +14,38 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from agents.base import StepContext, Turn
-    from agents.tools import Tool, tool
+    from agents.tools import (
+        Filtered,
+        FunctionToolset,
+        Limited,
+        Prefixed,
+        Tool,
+        ToolError,
+        Toolset,
+        ToolSpec,
+        tool,
+    )
     from app.embedding import install
     from app.pool import CoroutinePool
 
     celery: Celery
 
-__all__ = ["CoroutinePool", "StepContext", "Tool", "Turn", "celery", "install", "tool"]
+__all__ = [
+    "CoroutinePool",
+    "Filtered",
+    "FunctionToolset",
+    "Limited",
+    "Prefixed",
+    "StepContext",
+    "Tool",
+    "ToolError",
+    "ToolSpec",
+    "Toolset",
+    "Turn",
+    "celery",
+    "install",
+    "tool",
+]
 
 #: Where each name comes from.
 _SOURCES = {
@@ -29,7 +54,14 @@ _SOURCES = {
     "CoroutinePool": "app.pool",
     "StepContext": "agents.base",
     "Turn": "agents.base",
+    "Filtered": "agents.tools",
+    "FunctionToolset": "agents.tools",
+    "Limited": "agents.tools",
+    "Prefixed": "agents.tools",
     "Tool": "agents.tools",
+    "ToolError": "agents.tools",
+    "ToolSpec": "agents.tools",
+    "Toolset": "agents.tools",
     "tool": "agents.tools",
 }
 

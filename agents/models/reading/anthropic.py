@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from agents.models.provider import Completion, Reply, Tokens, ToolCall, counted
+from agents.models.provider import Completion, Reply, Tokens, counted
 from agents.models.reading.bodies import Body
 from agents.models.reading.reading import ProtocolReading
 from agents.models.reading.shapes import (
@@ -18,6 +18,7 @@ from agents.models.reading.shapes import (
     word,
 )
 from agents.net.faults import FailedError
+from agents.tools.calls import ToolCall
 from celery_agents.errors import ProviderRefusedError
 
 _LENGTH = frozenset({"max_tokens", "model_context_window_exceeded"})

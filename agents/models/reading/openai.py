@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from agents.models.provider import Completion, Reply, Tokens, ToolCall, counted
+from agents.models.provider import Completion, Reply, Tokens, counted
 from agents.models.reading.bodies import Body
 from agents.models.reading.calls import Call, Calls
 from agents.models.reading.reading import ProtocolReading
@@ -19,6 +19,7 @@ from agents.models.reading.shapes import (
     word,
 )
 from agents.net.faults import FailedError
+from agents.tools.calls import ToolCall
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import ProviderRefusedError
 

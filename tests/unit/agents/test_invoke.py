@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agents.invoke import invoke, is_async, place_of
+from agents.invoke import failure, invoke, is_async, place_of
 
 
 def test_a_sync_function_may_return_an_awaitable() -> None:
@@ -35,6 +35,22 @@ def test_is_async() -> None:
     assert is_async(Both().__call__)
     assert not is_async(Both)
     assert not is_async(print)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ConnectionError("x"), "unavailable"),
+        (TimeoutError("x"), "unavailable"),
+        (FileNotFoundError("x"), "agent_failed"),
+        (PermissionError("x"), "agent_failed"),
+        (ValueError("x"), "agent_failed"),
+    ],
+)
+def test_errors_of_users_code_become_ours(error: Exception, kind: str) -> None:
+    found = failure("mine", error)
+    assert (found.kind, found.message) == (kind, f"mine raised {type(error).__name__}: x")
+    assert found.details == {"where": "unknown"}
 
 
 def test_place_of() -> None:

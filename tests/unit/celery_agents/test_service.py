@@ -11,7 +11,7 @@ from celery.app.utils import find_app
 
 import celery_agents
 from agents.base import StepContext
-from agents.tools import tool
+from agents.tools import Toolset, tool
 from app.embedding import install
 from celery_agents import service
 from deploy.local.state import ROOT
@@ -28,7 +28,9 @@ def test_celery_finds_its_app(monkeypatch: pytest.MonkeyPatch) -> None:
         before.set_default()
 
 
-@pytest.mark.parametrize(("name", "thing"), [("tool", tool), ("StepContext", StepContext)])
+@pytest.mark.parametrize(
+    ("name", "thing"), [("tool", tool), ("StepContext", StepContext), ("Toolset", Toolset)]
+)
 def test_authors_of_agents_import_from_one_package(name: str, thing: Any) -> None:
     assert getattr(celery_agents, name) is thing
     assert getattr(service, name) is thing

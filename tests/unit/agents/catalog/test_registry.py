@@ -75,7 +75,7 @@ NOT_AN_AGENT = 1
 """
 
 TOOLS = """
-from agents.tools import tool
+from agents.tools import Filtered, Limited, Prefixed, Toolset, tool
 
 @tool(effects="pure")
 def look(number: int) -> str:
@@ -91,6 +91,17 @@ def file(number: int) -> str:
 def charge(amount: float) -> str:
     "Charges a card."
     return "charged"
+
+class Shelf(Toolset):
+    def __init__(self, name, effects):
+        self.name, self.effects = name, effects
+    async def specs(self, step):
+        return []
+    async def call(self, name, arguments, *, key, step):
+        return None
+
+reads, charges = Shelf("reads", "pure"), Shelf("charges", "effect")
+wrapped = Limited(Filtered(Prefixed(charges, "x_"), without=["x_charge"]), 5)
 
 @tool(name="look")
 def look_again(number: int) -> str:
@@ -336,6 +347,10 @@ MODEL = '[agents.gpt]\nkind = "openai"\nmodel = "m"\n'
         (["charge"], None, "effect"),
         (["look", "charge", "file"], "pure", "effect"),  # one is enough, whatever the entry says
         (["undeclared"], "idempotent", "effect"),
+        (["reads"], "pure", "pure"),
+        (["reads", "file"], "pure", "idempotent"),
+        (["charges"], "pure", "effect"),
+        (["look", "wrapped"], "pure", "effect"),
     ],
 )
 def test_a_models_effects_are_the_worst_of_its_tools(
@@ -400,6 +415,8 @@ def test_an_entry_takes_over_what_its_function_says(
         (["nowhere:look"], "nowhere"),
         (["look"], "module:function"),
         (["offered.tools:NOT_A_TOOL"], "a Python function"),
+        (["offered.tools:Shelf"], "Shelf is a class"),
+        (["offered.tools:reads", "offered.tools:reads"], "'reads'"),
         (["offered.tools:broken"], "has the parameter"),
         (["offered.tools:look", "offered.tools:look_again"], "'look'"),
     ],

@@ -11,8 +11,9 @@ import pytest
 from agents.base import Answer, Turn
 from agents.kinds.model import ModelBackend
 from agents.models.config import ModelConfig
-from agents.models.provider import Completion, OnText, Reply, Request, Tokens, ToolCall
+from agents.models.provider import Completion, OnText, Reply, Request, Tokens
 from agents.tools.base import tool
+from agents.tools.calls import ToolCall
 from celery_agents.errors import (
     AgentFailedError,
     AgentsError,
@@ -21,6 +22,7 @@ from celery_agents.errors import (
     ProviderUnavailableError,
     RateLimitedError,
 )
+from tests.support.toolsets import Shelf, spec
 
 added: list[tuple[int, int]] = []
 TURN = Turn(input="2 + 2?")
@@ -250,6 +252,39 @@ def test_another_request_is_not_answered_from_the_journal(step: Any) -> None:
 def test_tools_that_cannot_be_loaded(tools: list[str]) -> None:
     with pytest.raises(ConfigurationError):
         backend(tools=tools)
+
+
+def test_a_conversation_with_a_toolset_goes_on_with_the_list_it_began_with(step: Any) -> None:
+    shelf = Shelf([spec("fly")], [spec("walk")])
+    config = ModelConfig(provider="openai", model="m", tools=(f"{__name__}:add",))
+    replies = [calls("fly", {"to": "Oslo"}), ProviderUnavailableError("down"), says("there")]
+    provider = ListedProvider(replies)
+    agent = ModelBackend(config, provider, tools=[shelf])
+    with pytest.raises(ProviderUnavailableError):
+        run(agent, step)
+    assert run(agent, step.again()).value == "there"
+    assert step.calls == ["tools", "model:openai/m", "tool:fly", "model:openai/m", "model:openai/m"]
+    assert [[t.name for t in r.tools] for r in provider.requests] == [["add", "fly"]] * 3
+    assert (shelf.listed, len(shelf.called)) == (1, 1)
+
+
+@pytest.mark.parametrize("shelf", [Shelf([]), Shelf([spec("fly")])])
+def test_a_schema_is_asked_for_in_words_only_beside_tools(shelf: Shelf, step: Any) -> None:
+    provider = ListedProvider([says("7")])
+    provider.schema_with_tools = False
+    agent = ModelBackend(ModelConfig(provider="google", model="m"), provider, tools=[shelf])
+    run(agent, step, Turn(input="?", answer_schema={"type": "integer"}))
+    (request,) = provider.requests
+    assert (request.answer_schema is None) == bool(request.tools)
+    assert bool(request.system) == bool(request.tools)
+
+
+def test_closing_closes_the_toolsets() -> None:
+    shelf = Shelf([], answer=ValueError("x"))
+    provider = ListedProvider([])
+    config = ModelConfig(provider="openai", model="m")
+    asyncio.run(ModelBackend(config, provider, tools=[shelf]).aclose())
+    assert (shelf.closed, provider.closed) == (1, True)
 
 
 def test_closing_closes_the_provider() -> None:

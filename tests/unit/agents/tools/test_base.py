@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from agents.tools.base import Tool, ToolError, load_tool, tool, worst
+from agents.tools.base import Tool, tool, worst
+from agents.tools.calls import ToolError
 from celery_agents.errors import (
     ConfigurationError,
     ProviderRefusedError,
@@ -195,16 +196,3 @@ def test_functions_that_cannot_be_tools(function: Any) -> None:
 def test_names_that_providers_refuse(name: str) -> None:
     with pytest.raises(ConfigurationError):
         tool(name=name or "?")(plain)
-
-
-def test_load_tool() -> None:
-    assert load_tool(f"{__name__}:distance") is distance
-    assert load_tool(f"{__name__}:plain").name == "plain"
-
-
-@pytest.mark.parametrize(
-    "path", ["", "os", "os:", ":f", "no_such_module:f", "os:no_such", "os:environ"]
-)
-def test_tools_that_are_not_there(path: str) -> None:
-    with pytest.raises(ConfigurationError):
-        load_tool(path)

@@ -1,0 +1,67 @@
+"""Tools as a model is told of them, its calls of them, and what came of a call."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+from agents.plain import plain_json
+from celery_agents.contracts.base import Contract, JsonValue, TrustedJson
+from celery_agents.errors import RetryableError, StepCancelledError, redact
+from celery_agents.values import mended
+
+#: What was said and goes back with the next request. A stream may cut a character in two, and a
+#: tool may find half of one: none of it could be sent.
+WholeText = Annotated[str, BeforeValidator(mended)]
+WholeJson = Annotated[TrustedJson, BeforeValidator(mended)]
+
+
+class ToolSpec(Contract):
+    """A tool as it is offered to a model."""
+
+    name: str
+    description: str
+    parameters: dict[str, TrustedJson]  # the JSON schema of its arguments
+
+
+class ToolCall(Contract):
+    """A model's wish to have a tool called. Its arguments are as it wrote them, unchecked."""
+
+    id: WholeText
+    name: WholeText
+    arguments: WholeJson
+
+
+class ToolResult(Contract):
+    """The result of a tool call: a value, or the text of an error."""
+
+    call: ToolCall
+    value: WholeJson
+    failed: bool = False
+
+
+class ToolError(Exception):
+    """A tool could not be called, or failed. The model is told its text; the step goes on."""
+
+
+async def heard(act: Awaitable[Any]) -> JsonValue:
+    """Give what a tool's act gives, in a form that a model may be told.
+
+    Raises:
+        ToolError: the act failed, or its result has no JSON form.
+        RetryableError: the act raised it; the step is to be tried again.
+    """
+    try:
+        result = await act
+    except (RetryableError, StepCancelledError):
+        raise
+    except ToolError as error:
+        raise ToolError(redact(str(error))) from None
+    except Exception as error:  # noqa: BLE001 - whatever a user's tool raises, the model hears
+        raise ToolError(redact(f"{type(error).__name__}: {error}")) from None
+    try:
+        return plain_json(result)
+    except ValueError as error:
+        raise ToolError(redact(f"The result is no JSON value: {error}")) from None

@@ -1,0 +1,70 @@
+"""The tools and toolsets that an agent's entry names."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+from agents.tools.base import Tool
+from agents.tools.toolset import Toolset, checked
+from agents.values import shown
+from celery_agents.errors import ConfigurationError, redact
+
+
+def load_tools(
+    sources: Iterable[str | Tool | Toolset], *, who: str
+) -> tuple[list[Tool], list[Toolset]]:
+    """Functions, and toolsets: these, and what stands at these paths.
+
+    Raises:
+        ConfigurationError: one cannot be loaded, or two of a kind have one name.
+    """
+    tools: dict[str, tuple[str, Tool]] = {}
+    toolsets: dict[str, tuple[str, Toolset]] = {}
+    for source in sources:
+        path = source if isinstance(source, str) else shown(source)
+        found = load_tool(source) if isinstance(source, str) else _tool(source, path)
+        if isinstance(found, Tool):
+            _add(tools, path, found, f"tools of {who}")
+        else:
+            _add(toolsets, path, found, f"toolsets of {who}")
+    return [tool for _, tool in tools.values()], [toolset for _, toolset in toolsets.values()]
+
+
+def load_tool(path: str) -> Tool | Toolset:
+    """The tool or toolset at ``module:name``; a plain function becomes a tool with ``effect``.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    module, _, attribute = path.partition(":")
+    if not module or not attribute:
+        raise ConfigurationError(f"A tool is named 'module:function', not {path!r}")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # noqa: BLE001 - a user's module may raise anything
+        reason = redact(f"{type(error).__name__}: {error}")
+        raise ConfigurationError(f"The tool {path!r} cannot be loaded: {reason}") from None
+    return _tool(found, path)
+
+
+def _tool(found: Any, path: str) -> Tool | Toolset:
+    if isinstance(found, Tool):
+        return found
+    if inspect.isroutine(found):
+        return Tool(found)
+    try:
+        return checked(found)
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"{path} is neither a Python function nor a toolset: {error.message}"
+        ) from None
+
+
+def _add(known: dict[str, tuple[str, Any]], path: str, found: Any, what: str) -> None:
+    if found.name in known:
+        other, _ = known[found.name]
+        raise ConfigurationError(f"Two {what} have the name {found.name!r}: {other} and {path}.")
+    known[found.name] = (path, found)

@@ -1,0 +1,91 @@
+"""All tools of one agent, whoever has them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from agents.base import Answer, StepContext
+from agents.invoke import failure, invoke
+from agents.tools.base import worst
+from agents.tools.calls import ToolSpec
+from agents.tools.offered import Offered, spec_of
+from agents.tools.toolset import FunctionToolset, Toolset
+from agents.values import digest, shown
+from celery_agents.agent import Effects
+from celery_agents.errors import AgentsError, ConfigurationError, ProviderUnavailableError
+from celery_agents.noted import note
+
+log = logging.getLogger(__name__)
+
+
+class Toolbox:
+    """The functions and toolsets of an agent.
+
+    Args:
+        functions: tools that are known beforehand.
+        toolsets: sources that are asked once a step.
+        list_timeout_s: how long each may take to list its tools.
+    """
+
+    def __init__(
+        self, functions: FunctionToolset, toolsets: Sequence[Toolset] = (), *, list_timeout_s: float
+    ) -> None:
+        self._functions = functions
+        self._toolsets = toolsets
+        self._list_timeout_s = list_timeout_s
+        self._known = [(functions, [spec_of(functions, tool) for tool in functions.tools])]
+        self._always = None if toolsets else Offered.of(self._known)
+
+    @property
+    def effects(self) -> Effects:
+        """The worst effects of its tools, whichever is called."""
+        return worst(source.effects for source in (self._functions, *self._toolsets))
+
+    async def offered(self, step: StepContext) -> Offered:
+        """The tools for one step; what toolsets list is a journaled call of it.
+
+        Raises:
+            ConfigurationError: two tools have one name, or something listed is no tool.
+            AgentFailedError: a toolset raised an error.
+            ProviderUnavailableError: one that may pass, or it took too long.
+        """
+        if self._always is not None:
+            return self._always
+
+        async def perform(_: str) -> Answer:
+            found = [(source, await self._listed(source, step)) for source in self._toolsets]
+            Offered.of([*self._known, *found])  # what clashes must not be journaled
+            return Answer(value=[[spec.model_dump() for spec in specs] for _, specs in found])
+
+        names = [source.name for source in self._toolsets]
+        answer = await step.call("tools", perform, fingerprint=digest(["tools", *names]))
+        listed: Any = answer.value
+        told = [[ToolSpec.model_validate(spec) for spec in specs] for specs in listed]
+        return Offered.of([*self._known, *zip(self._toolsets, told, strict=True)])
+
+    async def aclose(self) -> None:
+        """Close the toolsets; an error of one is noted, and keeps nothing else open."""
+        for toolset in self._toolsets:
+            try:
+                await invoke(toolset.aclose)
+            except Exception as error:  # noqa: BLE001 - it is noted
+                note(log, "toolset_close", "A toolset was not closed cleanly", error=error)
+
+    async def _listed(self, toolset: Toolset, step: StepContext) -> list[ToolSpec]:
+        who = f"The toolset {toolset.name!r}"
+        try:
+            async with asyncio.timeout(self._list_timeout_s):
+                found: Any = await invoke(toolset.specs, step)
+        except AgentsError:
+            raise
+        except TimeoutError:
+            message = f"{who} did not list its tools within {self._list_timeout_s:g} s."
+            raise ProviderUnavailableError(message) from None
+        except Exception as error:  # noqa: BLE001 - whatever a user's toolset raises becomes ours
+            raise failure(who, error) from None
+        if not isinstance(found, Sequence) or isinstance(found, str):
+            raise ConfigurationError(f"{who} lists no tools but {shown(found)}.")
+        return [spec_of(toolset, spec) for spec in found]

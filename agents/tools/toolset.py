@@ -1,0 +1,106 @@
+"""A named source of tools, and the one of plain functions."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from typing import Any, Protocol, get_args
+
+from agents.base import StepContext
+from agents.invoke import is_async
+from agents.tools.base import Tool, worst
+from agents.tools.calls import ToolError, ToolSpec
+from celery_agents.agent import Effects
+from celery_agents.contracts.base import JsonValue
+from celery_agents.errors import ConfigurationError
+
+
+class Toolset(Protocol):
+    """A named source of tools, which may be known only when they are listed.
+
+    An instance stands in the ``tools`` of an agent, where a function may. It serves all steps of a
+    process at once, on the worker's loop.
+    """
+
+    #: What errors call it; no two toolsets of one agent have one name.
+    name: str
+    #: The worst that any tool may do that it may ever list.
+    effects: Effects
+
+    @abstractmethod
+    async def specs(self, step: StepContext) -> Sequence[Tool | ToolSpec]:
+        """The tools that there are for this step, listed once and journaled.
+
+        A later attempt goes on with what an earlier one was told, so that its conversation is the
+        same. ``step.call`` is not for this place, nor for that of ``call``: both are journaled.
+        """
+        ...
+
+    @abstractmethod
+    async def call(self, name: str, arguments: JsonValue, *, key: str, step: StepContext) -> Any:
+        """Call a tool with a model's arguments, as it wrote them; the result has a JSON form.
+
+        ``key`` is the idempotency key of the call, the same in each attempt. The model is told of
+        an error, of a ``ToolError`` its bare text; a ``RetryableError`` ends the attempt.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Free what it holds: when the worker stops, for each agent that has it."""
+        return
+
+
+class FunctionToolset(Toolset):
+    """Python functions as a toolset, for what goes around one.
+
+    Args:
+        name: of the toolset.
+        functions: tools, or plain functions, which become tools with ``effect``.
+        executor: where those run that are not async; the loop's default when not given.
+
+    Raises:
+        ConfigurationError: a function cannot be a tool, or two have one name.
+    """
+
+    def __init__(
+        self, name: str, *functions: Tool | Callable[..., Any], executor: Executor | None = None
+    ) -> None:
+        self.name = name
+        self.tools = tuple(f if isinstance(f, Tool) else Tool(f) for f in functions)
+        self.effects = worst(tool.effects for tool in self.tools)
+        self._by_name = {tool.name: tool for tool in self.tools}
+        self._executor = executor
+        if len(self._by_name) < len(self.tools):
+            raise ConfigurationError(f"Two tools of the toolset {name!r} have one name.")
+
+    async def specs(self, step: StepContext) -> Sequence[Tool]:  # noqa: ARG002 - the same for all
+        return self.tools
+
+    async def call(self, name: str, arguments: JsonValue, *, key: str, step: StepContext) -> Any:  # noqa: ARG002
+        if (tool := self._by_name.get(name)) is None:
+            raise ToolError(f"There is no tool {name!r}.")
+        return await tool.call(arguments, executor=self._executor)
+
+
+def checked(found: Any) -> Toolset:
+    """The same, if it is a toolset.
+
+    Raises:
+        ConfigurationError: it says what is missing.
+    """
+    who = f"{type(found).__name__} is no Toolset"
+    if isinstance(found, type):
+        raise ConfigurationError(f"{found.__name__} is a class; a toolset is an instance of one.")
+    acts = ("specs", "call", "aclose")
+    missing = [name for name in ("name", "effects", *acts) if not hasattr(found, name)]
+    if missing:
+        raise ConfigurationError(f"{who}: it has no {', no '.join(missing)}.")
+    if not isinstance(found.name, str) or not found.name:
+        raise ConfigurationError(f"{who}: its name is no text.")
+    if found.effects not in get_args(Effects):
+        raise ConfigurationError(f"{who}: its effects are none of {', '.join(get_args(Effects))}.")
+    for name in acts:
+        if not is_async(getattr(found, name)):
+            raise ConfigurationError(f"{who}: its {name} is no coroutine function (async def).")
+    return found  # type: ignore[no-any-return]  # looked at above
