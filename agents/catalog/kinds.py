@@ -62,7 +62,7 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
-class Provider:
+class SharedService:
     """A service of several agents that is probed and spared as one: a model API."""
 
     target: str
@@ -89,7 +89,7 @@ class Kind(Generic[E]):
     entry: type[E]
     make: Callable[[E, Resources], Made]
     check: Callable[[E], Check | None] = lambda _: None
-    provider: Callable[[E], Provider | None] = lambda _: None
+    provider: Callable[[E], SharedService | None] = lambda _: None
     outside: bool = False
 
 
@@ -132,10 +132,10 @@ def _http_check(entry: HttpEntry) -> Check:
     return Get(entry.health_url) if entry.health_url else connection_to(entry.url)
 
 
-def _model_provider(entry: ModelEntry) -> Provider:
+def _model_provider(entry: ModelEntry) -> SharedService:
     """The model's provider; another server is another provider."""
     host = f"@{urlsplit(entry.base_url).netloc}" if entry.base_url else ""
-    return Provider(f"provider:{entry.provider}{host}", connection_to(endpoint_of(entry)))
+    return SharedService(f"provider:{entry.provider}{host}", connection_to(endpoint_of(entry)))
 
 
 def _of_model(name: str) -> Kind[ModelEntry]:

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from agents.base import Answer, Backend, StepContext, Turn
 from agents.catalog.checks import Check
 from agents.catalog.entries import Described
-from agents.catalog.kinds import Kind, Made, Provider, Resources, all_kinds, entry_of
+from agents.catalog.kinds import Kind, Made, Resources, SharedService, all_kinds, entry_of
 from agents.catalog.loading import import_module, load
 from agents.kinds.function import FunctionBackend
 from celery_agents.agent import AgentMark, Effects, mark_of
@@ -40,7 +40,7 @@ class Registered:
     entry: Described | None = None  # None: a marked function
     compensation: Compensation | None = None
     check: Check | None = None
-    provider: Provider | None = None
+    provider: SharedService | None = None
     outside: bool = False
 
     @classmethod

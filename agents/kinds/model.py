@@ -17,9 +17,9 @@ from agents.models.config import ModelConfig
 from agents.models.prices import usage_of
 from agents.models.provider import (
     Exchange,
+    ModelRequest,
     Provider,
     Reply,
-    Request,
 )
 from agents.patterns.vote.options import match
 from agents.schema import ballot_schema, problem
@@ -117,7 +117,7 @@ class ModelBackend:
         await self._tools.aclose()
         await self._provider.aclose()
 
-    def _request(self, turn: Turn, tools: tuple[ToolSpec, ...]) -> Request:
+    def _request(self, turn: Turn, tools: tuple[ToolSpec, ...]) -> ModelRequest:
         config = self.config
         schema = _schema_of(turn)
         in_words = config.structured == "prompt" or (
@@ -128,7 +128,7 @@ class ModelBackend:
         if schema is not None and in_words:
             form = json.dumps(schema, ensure_ascii=False)
             system.append(f"Answer with nothing but JSON that has this JSON Schema:\n{form}")
-        return Request(
+        return ModelRequest(
             model=config.model,
             system=sendable("\n\n".join(part for part in system if part)) or None,
             user=sendable(text_of(turn.input)),
@@ -139,7 +139,7 @@ class ModelBackend:
             stream=config.stream,
         )
 
-    async def _ask(self, request: Request, turn: Turn, step: StepContext) -> Answer:
+    async def _ask(self, request: ModelRequest, turn: Turn, step: StepContext) -> Answer:
         """One journaled model request; the answer's value is the Reply as JSON."""
         watcher = _Watcher(step)
 

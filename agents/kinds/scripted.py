@@ -32,7 +32,7 @@ def _known(kind: str) -> str:
     return kind
 
 
-class Reply(Contract):
+class ScriptedReply(Contract):
     """The agent's behaviour in one try: wait, then fail or answer."""
 
     value: JsonValue = None
@@ -44,13 +44,13 @@ class Reply(Contract):
     usage: Usage = Usage(calls=1)
 
 
-Replies = Annotated[tuple[Reply, ...], Field(min_length=1)]
+Replies = Annotated[tuple[ScriptedReply, ...], Field(min_length=1)]
 
 
 class ScriptedConfig(Contract):
     """The script: the *n*-th reply is for a step's *n*-th try; the last one repeats."""
 
-    replies: Replies = (Reply(),)
+    replies: Replies = (ScriptedReply(),)
     #: Other replies for some inputs, by the input's text (a JSON value's JSON text).
     by_input: dict[str, Replies] = Field(default_factory=dict)
 
@@ -80,7 +80,7 @@ class ScriptedBackend:
         """Nothing to free."""
 
 
-def _error(kind: str, reply: Reply) -> AgentsError:
+def _error(kind: str, reply: ScriptedReply) -> AgentsError:
     details: dict[str, Any] = {}
     if reply.retry_after_s is not None:
         details["retry_after_s"] = reply.retry_after_s

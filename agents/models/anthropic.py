@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from agents.models.provider import Exchange, Reading, Request, SdkProvider
+from agents.models.provider import Exchange, ModelRequest, Reading, SdkProvider
 from agents.models.reading.anthropic import AnthropicReading
 from agents.net.clients import without_environment
 from agents.values import text_of
@@ -27,7 +27,7 @@ class AnthropicProvider(SdkProvider):
         client = sdk.AsyncAnthropic(**self._options(http, secret))
         return without_environment(client, auth_token=None)
 
-    def _prepare(self, request: Request) -> dict[str, Any]:
+    def _prepare(self, request: ModelRequest) -> dict[str, Any]:
         messages: list[Any] = [{"role": "user", "content": request.user}]
         for exchange in request.exchanges:
             messages += _exchange(exchange)
@@ -60,7 +60,7 @@ class AnthropicProvider(SdkProvider):
             async for chunk in response.iter_bytes():
                 yield chunk
 
-    def _reading(self, request: Request) -> Reading:  # noqa: ARG002 - the others'
+    def _reading(self, request: ModelRequest) -> Reading:  # noqa: ARG002 - the others'
         return AnthropicReading(self.who)
 
     def _sdk_errors(self, sdk: Any) -> tuple[type[Exception], ...]:

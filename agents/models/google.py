@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 from urllib.parse import quote
 
-from agents.models.provider import Exchange, Reading, Request, SdkProvider
+from agents.models.provider import Exchange, ModelRequest, Reading, SdkProvider
 from agents.models.reading.google import GoogleReading
 from agents.net.clients import http_client
 from agents.net.faults import FailedError
@@ -32,7 +32,7 @@ class GoogleProvider(SdkProvider):
         client.headers["x-goog-api-key"] = secret
         return client
 
-    def _prepare(self, request: Request) -> dict[str, Any]:
+    def _prepare(self, request: ModelRequest) -> dict[str, Any]:
         contents: list[Any] = [{"role": "user", "parts": [{"text": request.user}]}]
         for exchange in request.exchanges:
             contents += _exchange(exchange)
@@ -69,14 +69,14 @@ class GoogleProvider(SdkProvider):
             async for chunk in response.aiter_bytes():
                 yield chunk
 
-    def _reading(self, request: Request) -> Reading:  # noqa: ARG002 - the others'
+    def _reading(self, request: ModelRequest) -> Reading:  # noqa: ARG002 - the others'
         return GoogleReading(self.who)
 
     async def _close(self, client: Any) -> None:
         await client.aclose()
 
 
-def _url(base_url: str | None, request: Request) -> str:
+def _url(base_url: str | None, request: ModelRequest) -> str:
     base, _, query = (base_url or GoogleProvider.endpoint).partition("?")
     model = quote(request.model, safe="/")
     if not model.startswith(("models/", "tunedModels/")):

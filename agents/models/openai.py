@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from agents.models.provider import Exchange, Reading, Request, SdkProvider
+from agents.models.provider import Exchange, ModelRequest, Reading, SdkProvider
 from agents.models.reading.openai import OpenAIReading
 from agents.net.clients import without_environment
 from agents.schema import is_strict
@@ -25,7 +25,7 @@ class OpenAIProvider(SdkProvider):
         about = {"organization": self.config.organization, "project": self.config.project}
         return without_environment(client, admin_api_key=None, **about)
 
-    def _prepare(self, request: Request) -> dict[str, Any]:
+    def _prepare(self, request: ModelRequest) -> dict[str, Any]:
         messages: list[Any] = []
         if request.system:
             messages.append({"role": "system", "content": request.system})
@@ -60,7 +60,7 @@ class OpenAIProvider(SdkProvider):
             async for chunk in response.iter_bytes():
                 yield chunk
 
-    def _reading(self, request: Request) -> Reading:
+    def _reading(self, request: ModelRequest) -> Reading:
         return OpenAIReading(self.who, {tool.name for tool in request.tools})
 
     def _sdk_errors(self, sdk: Any) -> tuple[type[Exception], ...]:

@@ -43,7 +43,7 @@ class Exchange(Contract):
     results: tuple[ToolResult, ...]
 
 
-class Request(Contract):
+class ModelRequest(Contract):
     """One model request: the whole conversation, and the form of the answer."""
 
     model: str
@@ -82,7 +82,7 @@ class Provider(Protocol):
         ...
 
     async def complete(
-        self, request: Request, *, idempotency_key: str, on_text: OnText
+        self, request: ModelRequest, *, idempotency_key: str, on_text: OnText
     ) -> Completion:
         """Make one request, once. Raises RetryableError or PermanentError only."""
         ...
@@ -137,7 +137,7 @@ class SdkProvider(ABC):
         self._client_key: Hashable = None
 
     async def complete(
-        self, request: Request, *, idempotency_key: str, on_text: OnText
+        self, request: ModelRequest, *, idempotency_key: str, on_text: OnText
     ) -> Completion:
         secret = self._secret()
         sdk = await self._clients.load(self.module, extra=self.name)
@@ -172,7 +172,7 @@ class SdkProvider(ABC):
         return ProviderUnavailableError(f"{self.who} is not available: {shown(reason, 400)}")
 
     async def _read(
-        self, request: Request, content: AsyncIterator[bytes], on_text: OnText
+        self, request: ModelRequest, content: AsyncIterator[bytes], on_text: OnText
     ) -> Completion:
         reading = self._reading(request)
         limited = at_most(content, self.config.response_limit, self.who)
@@ -205,7 +205,7 @@ class SdkProvider(ABC):
         """A new client, retries off."""
 
     @abstractmethod
-    def _prepare(self, request: Request) -> dict[str, Any]:
+    def _prepare(self, request: ModelRequest) -> dict[str, Any]:
         """The arguments of the call for the request. Raises InvalidPayloadError."""
 
     @abstractmethod
@@ -215,7 +215,7 @@ class SdkProvider(ABC):
         """Send it; the bytes of the answer as they arrive."""
 
     @abstractmethod
-    def _reading(self, request: Request) -> Reading:
+    def _reading(self, request: ModelRequest) -> Reading:
         """A reader for the answer to the request."""
 
     def _sdk_errors(self, sdk: Any) -> tuple[type[Exception], ...]:  # noqa: ARG002 - for SDKs

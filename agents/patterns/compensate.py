@@ -21,7 +21,7 @@ _TOLD = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class Undoable:
     """A step that succeeded and can be undone."""
 
     id: str
@@ -35,8 +35,8 @@ def key(step_id: str, turn: int) -> str:
 
 
 def next_one(
-    finished: Sequence[Finished], members: Sequence[MemberState], turn: int
-) -> Finished | None:
+    finished: Sequence[Undoable], members: Sequence[MemberState], turn: int
+) -> Undoable | None:
     """The first of ``finished`` that was not undone, and not tried in this turn; None: no more."""
     by_key = {m.key: m for m in members}
     for step in finished:
@@ -46,7 +46,7 @@ def next_one(
     return None
 
 
-def undo(run_id: str, step: Finished, told: tuple[JsonValue, JsonValue], turn: int) -> Expand:
+def undo(run_id: str, step: Undoable, told: tuple[JsonValue, JsonValue], turn: int) -> Expand:
     """Ask the compensation of one step, ``told`` being its input and output. It has none itself."""
     asked, answered = told
     order: JsonValue = {
@@ -70,7 +70,7 @@ def undo(run_id: str, step: Finished, told: tuple[JsonValue, JsonValue], turn: i
 
 def conclusion(
     run_id: str,
-    finished: Sequence[Finished],
+    finished: Sequence[Undoable],
     members: Sequence[MemberState],
     uncertain: Sequence[Undoing],
     turn: int,
@@ -96,7 +96,7 @@ def conclusion(
     return Outcome(state=State.DEAD, value=report, error=ErrorInfo.of(error), usage=usage)
 
 
-def _undone(by_key: dict[str, MemberState], step: Finished, turn: int) -> MemberState | None:
+def _undone(by_key: dict[str, MemberState], step: Undoable, turn: int) -> MemberState | None:
     tried = (by_key.get(key(step.id, t)) for t in range(turn + 1))
     return next((m for m in tried if m and m.state is State.SUCCEEDED), None)
 
@@ -108,7 +108,7 @@ def _error(member: MemberState | None) -> dict[str, JsonValue]:
     return {"kind": error.kind, "message": error.message}
 
 
-def _message(run_id: str, finished: Sequence[Finished], failed: Sequence[Undoing]) -> str:
+def _message(run_id: str, finished: Sequence[Undoable], failed: Sequence[Undoing]) -> str:
     told = [f"{f.agent} by {f.by}: {(f.error or {}).get('message')}" for f in failed[:_TOLD]]
     more = ["…"] if len(failed) > _TOLD else []
     return (

@@ -21,7 +21,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from agents.policies.breaker import BreakerPolicy
 from app.concurrency.batcher import Batches
-from app.concurrency.future import Reply
+from app.concurrency.future import Future
 from app.messaging.redis import connect_redis
 from app.settings import Settings
 from celery_agents import names
@@ -206,7 +206,7 @@ class Breakers:
         """Make the breakers of these settings' Redis; nothing is opened before their first use."""
         return cls(connect_redis(settings, min(settings.redis_timeout_s, TIMEOUT_S)))
 
-    def ask(self, switches: Sequence[Switch], call: str) -> Reply[Admission]:
+    def ask(self, switches: Sequence[Switch], call: str) -> Future[Admission]:
         """Ask whether this call may be made. All breakers have to let it through."""
 
         def read(found: Any) -> Admission:
@@ -219,7 +219,7 @@ class Breakers:
 
     def tell(
         self, switches: Sequence[Switch], call: str, verdicts: Sequence[str]
-    ) -> Reply[Sequence[Change]]:
+    ) -> Future[Sequence[Change]]:
         """Report a call's end, for each breaker: ``good``, ``bad``, or ``none`` of its business.
 
         Only a bad end, or the end of a probe, changes a breaker's standing.
@@ -250,7 +250,7 @@ class Breakers:
         said: list[str],
         read: Callable[[Any], T],
         otherwise: T,
-    ) -> Reply[T]:
+    ) -> Future[T]:
         keys = [names.BREAKERS + s.name for s in switches]
         command = (script.sha, len(keys), *keys, *said, *(_encoded(s.policy) for s in switches))
         return self._batches.submit(_Question(command, read, otherwise))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from app.concurrency.fibers import Gathered, alone
-from app.concurrency.future import Reply
+from app.concurrency.future import Future
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -33,16 +33,16 @@ class Batches(Generic[T]):
     ) -> None:
         self._perform = perform
         self._most = most
-        self._queue: queue.SimpleQueue[tuple[T, Reply[Any]] | None] = queue.SimpleQueue()
-        self._gathered: Gathered[tuple[T, Reply[Any]]] = Gathered(self._put)
+        self._queue: queue.SimpleQueue[tuple[T, Future[Any]] | None] = queue.SimpleQueue()
+        self._gathered: Gathered[tuple[T, Future[Any]]] = Gathered(self._put)
         self._performing = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    def submit(self, item: T) -> Reply[Any]:
+    def submit(self, item: T) -> Future[Any]:
         """Queue an item; the future gets its result, or the reason why there is none."""
-        future: Reply[Any] = Reply()
+        future: Future[Any] = Future()
         if self._closed:
             future.set_exception(RuntimeError(f"{self._thread.name} is closed"))
         elif alone() and self._queue.empty() and self._performing.acquire(blocking=False):
@@ -54,7 +54,7 @@ class Batches(Generic[T]):
             self._gathered.add((item, future))
         return future
 
-    def _put(self, items: list[tuple[T, Reply[Any]]]) -> None:
+    def _put(self, items: list[tuple[T, Future[Any]]]) -> None:
         for item in items:
             self._queue.put(item)
 
@@ -78,7 +78,7 @@ class Batches(Generic[T]):
             if last:
                 return
 
-    def _do(self, batch: list[tuple[T, Reply[Any]]]) -> None:
+    def _do(self, batch: list[tuple[T, Future[Any]]]) -> None:
         try:
             answers = self._perform([item for item, _ in batch])
         except Exception as error:  # noqa: BLE001 - the callers' to handle

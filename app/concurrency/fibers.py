@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from greenlet import getcurrent, greenlet
 
-from app.concurrency.future import Reply
+from app.concurrency.future import Future
 from app.concurrency.loop import LoopThread, process_loop
 
 T = TypeVar("T")
@@ -53,7 +53,7 @@ class Fiber(greenlet):
         """Run until the first wait; on the loop's thread."""
         self.switch()
 
-    def wait(self, reply: Reply[T]) -> T:
+    def wait(self, reply: Future[T]) -> T:
         """Wait for a reply and return its value; the loop goes on meanwhile."""
         if not reply.done():
             ticket = self._waits_for = object()
@@ -92,13 +92,13 @@ def in_fiber() -> bool:
     return current() is not None
 
 
-def wait(reply: Reply[T]) -> T:
+def wait(reply: Future[T]) -> T:
     """Wait for a reply: a fiber lets the loop go on meanwhile, other callers block their thread."""
     me = current()
     return reply.result() if me is None else me.wait(reply)
 
 
-async def arrival(reply: Reply[T]) -> T:
+async def arrival(reply: Future[T]) -> T:
     """Await a reply on the process's loop."""
     if not reply.done():
         thread = process_loop()
@@ -166,12 +166,12 @@ def blocking(call: Callable[..., T], *args: Any) -> T:
     me = current()
     if me is None:
         return call(*args)
-    reply: Reply[T] = Reply()
+    reply: Future[T] = Future()
     me.thread.blocking.submit(_answer, reply, call, *args)
     return me.wait(reply)
 
 
-def _answer(reply: Reply[T], call: Callable[..., T], *args: Any) -> None:
+def _answer(reply: Future[T], call: Callable[..., T], *args: Any) -> None:
     try:
         reply.set_result(call(*args))
     except BaseException as error:  # noqa: BLE001 - the caller's to handle
@@ -184,6 +184,6 @@ def sleep(seconds: float) -> None:
     if me is None:
         time.sleep(seconds)
         return
-    over: Reply[None] = Reply()
+    over: Future[None] = Future()
     me.thread.loop.call_later(seconds, over.set_result, None)
     me.wait(over)

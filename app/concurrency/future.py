@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Reply(Generic[T]):
+class Future(Generic[T]):
     """A value to come, or an error; set once, by any thread. To wait: app/concurrency/fibers.py."""
 
     __slots__ = ("_callbacks", "_done", "_error", "_lock", "_value")
@@ -28,7 +28,7 @@ class Reply(Generic[T]):
         self._done = False
         self._value: Any = None
         self._error: BaseException | None = None
-        self._callbacks: list[Callable[[Reply[T]], Any]] | None = None
+        self._callbacks: list[Callable[[Future[T]], Any]] | None = None
 
     def done(self) -> bool:
         """Return whether it has come."""
@@ -42,7 +42,7 @@ class Reply(Generic[T]):
         """Set the error; return False when something was set before."""
         return self._set(None, error)
 
-    def add_done_callback(self, call: Callable[[Reply[T]], Any]) -> None:
+    def add_done_callback(self, call: Callable[[Future[T]], Any]) -> None:
         """Call it once the value is set, by whoever sets it; at once if it is."""
         with self._lock:
             if not self._done:

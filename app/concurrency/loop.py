@@ -13,7 +13,7 @@ from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, TypeVar
 
-from app.concurrency.future import Reply
+from app.concurrency.future import Future
 from app.concurrency.per_process import PerProcess
 from celery_agents.errors import LoopStalledError
 from celery_agents.noted import note
@@ -159,7 +159,7 @@ class LoopThread:
             self.loop.close()
 
 
-class Work(Reply[T]):
+class Work(Future[T]):
     """A coroutine on the loop, with a future of its end."""
 
     __slots__ = ("_coroutine", "_thread", "task")

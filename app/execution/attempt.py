@@ -67,7 +67,7 @@ class Code(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Received:
     """A message's request for a step; without ``new``, whatever the row of its id says."""
 
     id: str
@@ -76,7 +76,7 @@ class Asked:
     expires: object = None  # Celery's header: when nobody wants it any more
 
 
-def attempted(runtime: Runtime, code: Code, asked: Asked, active: Active) -> Ending:
+def attempted(runtime: Runtime, code: Code, asked: Received, active: Active) -> Ending:
     """Claim the row of a message and bring the step to an end, or leave it.
 
     Raises:
@@ -102,7 +102,7 @@ def attempted(runtime: Runtime, code: Code, asked: Asked, active: Active) -> End
             return Attempt(runtime, code, asked, claim, active).run()
 
 
-def _refused(reason: Refusal, asked: Asked) -> Left:
+def _refused(reason: Refusal, asked: Received) -> Left:
     if reason is Refusal.MISSING:
         log.warning("%s has no row; its message is dropped", asked.id)
     if reason is Refusal.LAPSED:  # the next heartbeat brings a new one
@@ -122,7 +122,7 @@ class Attempt:
     """One claim of a step, from its code to its end."""
 
     def __init__(
-        self, runtime: Runtime, code: Code, asked: Asked, claim: Claimed, active: Active
+        self, runtime: Runtime, code: Code, asked: Received, claim: Claimed, active: Active
     ) -> None:
         self._runtime = runtime
         self._journal = runtime.journal

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from agents.patterns.plan import MemberState, Tally
 from agents.performing import Perform, performed
 from app.concurrency.fibers import arrival, in_thread
-from app.concurrency.future import Reply
+from app.concurrency.future import Future
 from app.execution.answers import bounded, too_large
 from app.execution.runtime import Active, Runtime
 from app.journal.schema.rows import Claimed
@@ -42,7 +42,7 @@ class Step:
         self.claim = claim
         self.spent = _NOTHING
         self.ended_members: int | None = None  # of those that it has looked at
-        self._unwritten: list[tuple[Reply[None], Callable[[], Reply[None]]]] = []
+        self._unwritten: list[tuple[Future[None], Callable[[], Future[None]]]] = []
         self._calls = 0
         self._before: dict[tuple[int, str], dict[str, Any]] | None = None
 
@@ -155,7 +155,7 @@ class Step:
         return known
 
     def _finish(self, seq: int, answer: dict[str, Any] | None, error: ErrorInfo | None) -> None:
-        def write() -> Reply[None]:
+        def write() -> Future[None]:
             return self.runtime.journal.finish_call(self.claim, seq, answer, error)
 
         self._unwritten.append((write(), write))

@@ -9,7 +9,7 @@ from typing import Any
 
 from app.concurrency.batcher import Batches
 from app.concurrency.fibers import arrival
-from app.concurrency.future import Reply
+from app.concurrency.future import Future
 from app.messaging.producer import AgentsCelery
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import redact
@@ -35,7 +35,7 @@ class Progress:
         self._app = app
         self._hostname = hostname
         self._batches: Batches[_Event] = Batches("agents-progress", self._send, _MOST)
-        self._under_way: dict[str, Reply[None]] = {}
+        self._under_way: dict[str, Future[None]] = {}
 
     async def tell(self, step_id: str, fields: Mapping[str, JsonValue]) -> None:
         """Send an event of a step, unless its last one is still on its way. Never raises."""

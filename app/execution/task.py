@@ -11,7 +11,7 @@ from celery.exceptions import Ignore, Reject
 
 from agents.patterns.plan import MemberState
 from app.concurrency.fibers import blocking, sleep, wait
-from app.execution.attempt import Asked, attempted
+from app.execution.attempt import Received, attempted
 from app.execution.ends import Again, Ended, Ending, Left
 from app.execution.patience import JOURNAL_PAUSE_S
 from app.execution.publish import follow_on
@@ -145,14 +145,14 @@ class StepTask(Task):
             if runtime.active.get(step_id) is active:
                 del runtime.active[step_id]
 
-    def _asked(self, args: Any, kwargs: Any) -> Asked:
+    def _asked(self, args: Any, kwargs: Any) -> Received:
         message = self.request
         if message.get(names.JOURNALED):
-            return Asked(message.id, expires=message.expires)
+            return Received(message.id, expires=message.expires)
         request = self.parse(args, kwargs)
         submission = Submission.received(self.name, message, args, kwargs)
         self._refuse_large(submission)
-        return Asked(message.id, submission.row(request), request, message.expires)
+        return Received(message.id, submission.row(request), request, message.expires)
 
     def _refuse_large(self, submission: Submission) -> None:
         settings = self.app.agents_settings

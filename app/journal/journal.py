@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 
 from agents.patterns.plan import Expand, MemberState, Tally
-from app.concurrency.future import Reply
+from app.concurrency.future import Future
 from app.journal.queries import reads, tallies
 from app.journal.schema.engine import reading
 from app.journal.schema.rows import Aftermath, Claim, Claimed, NewStep
@@ -25,7 +25,7 @@ from app.journal.steps.shared import Payload, Wholes, filled
 from app.journal.stores.findings import Findings
 from app.journal.stores.letters import Letters
 from app.journal.stores.targets import Targets
-from app.journal.stores.undoing import Undoing
+from app.journal.stores.undoing import Undoings
 from app.journal.tables import agents, memos, ticks, workers
 from app.journal.tables.workers import Identity
 from app.journal.writing.connection import Held, held_transaction
@@ -66,7 +66,7 @@ class Journal:
         self.findings = Findings(engine, self.rules, me.id)
         self.letters = Letters(engine)
         self.targets = Targets(engine)
-        self.undoing = Undoing(engine)
+        self.undoing = Undoings(engine)
 
     def close(self) -> None:
         """Write what is queued; give back the lease with what still runs under it."""
@@ -78,21 +78,21 @@ class Journal:
 
     # -- writes, in group commits
 
-    def claim(self, step_id: str, new: NewStep | None = None) -> Reply[Claim]:
+    def claim(self, step_id: str, new: NewStep | None = None) -> Future[Claim]:
         """Claim a step; with ``new``, make its row on the way if it has none."""
         return self._writer.submit(ClaimStep(step_id, self.me.id, self.rules, new))
 
-    def insert(self, new: NewStep) -> Reply[None]:
+    def insert(self, new: NewStep) -> Future[None]:
         """Make the row of a step that is ready, unless it has one."""
         return self._writer.submit(InsertStep(new, self.rules.wake_grace_s))
 
-    def finish(self, claim: Claimed, outcome: Outcome) -> Reply[Aftermath]:
+    def finish(self, claim: Claimed, outcome: Outcome) -> Future[Aftermath]:
         """End a claimed step with its outcome."""
         return self._writer.submit(FinishStep(claim, outcome, self.rules))
 
     def expand(
         self, claim: Claimed, plan: Expand, *, ended_members: int | None = None
-    ) -> Reply[Expanded]:
+    ) -> Future[Expanded]:
         """Let a step wait for members; see :class:`ExpandStep`."""
         return self._writer.submit(ExpandStep(claim, plan, self.rules, ended_members))
 
@@ -104,7 +104,7 @@ class Journal:
         error: ErrorInfo | None = None,
         cancelled: Outcome | None = None,
         refused_within_s: float | None = None,
-    ) -> Reply[Postponed]:
+    ) -> Future[Postponed]:
         """Give a step back; end one that is cancelled, with ``cancelled`` if that is given."""
         return self._writer.submit(
             PostponeStep(
@@ -119,7 +119,7 @@ class Journal:
 
     def start_call(
         self, claim: Claimed, seq: int, name: str, fingerprint: str, key: str
-    ) -> Reply[Begun]:
+    ) -> Future[Begun]:
         """Write down a call before it is made."""
         return self._writer.submit(StartCall(claim, seq, name, fingerprint, key))
 
@@ -129,11 +129,11 @@ class Journal:
         seq: int,
         answer: dict[str, Any] | None,
         error: ErrorInfo | None = None,
-    ) -> Reply[None]:
+    ) -> Future[None]:
         """Write down the answer or the error of a call."""
         return self._writer.submit(FinishCall(claim, seq, answer, error))
 
-    def settle(self, step_id: str, token: int | None = None) -> Reply[None]:
+    def settle(self, step_id: str, token: int | None = None) -> Future[None]:
         """Note that a step's result is stored and its successors are published."""
         return self._writer.submit(Settle(step_id, token))
 

@@ -24,7 +24,7 @@ from tenacity import (
 
 from app.concurrency.batcher import Batches
 from app.concurrency.fibers import in_fiber, wait
-from app.concurrency.future import Reply
+from app.concurrency.future import Future
 from app.concurrency.per_process import PerProcess
 from app.layout import qualified
 from app.messaging.redis import check_broker, connect_redis
@@ -55,7 +55,7 @@ class Outbox:
         self._app = app
         self._batches: Batches[Parcel] = Batches("agents-outbox", self._send, BATCH)
 
-    def submit(self, parcel: Parcel) -> Reply[None]:
+    def submit(self, parcel: Parcel) -> Future[None]:
         """Have a parcel sent."""
         return self._batches.submit(parcel)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from app.concurrency.fibers import current, wait
-from app.concurrency.future import Reply
+from app.concurrency.future import Future
 
 
 def permit() -> AbstractContextManager[None]:
@@ -27,7 +27,7 @@ class Permits:
 
     def __init__(self, limit: int) -> None:
         self._free = limit
-        self._queue: deque[Reply[None]] = deque()
+        self._queue: deque[Future[None]] = deque()
 
     def change(self, by: int) -> None:
         """Add so many permits, or take some away."""
@@ -50,7 +50,7 @@ class Permits:
                 self._hand_on()
 
     def _wait(self) -> None:
-        turn: Reply[None] = Reply()
+        turn: Future[None] = Future()
         self._queue.append(turn)
         try:
             wait(turn)

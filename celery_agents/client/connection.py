@@ -20,7 +20,7 @@ from celery_agents.redis_url import LOCAL, REDIS_URL, read_redis_url
 from celery_agents.transport import transport_options
 from celery_agents.wire.from_loop import LoopSender
 from celery_agents.wire.messages import Draft, Message
-from celery_agents.wire.results import Backend, backend_url, results_address
+from celery_agents.wire.results import ResultBackend, backend_url, results_address
 from celery_agents.wire.sending import send
 
 
@@ -105,14 +105,14 @@ class Connection:
         with self._producer() as producer:
             recorded = getattr(producer.channel, "recorded", lambda _: None)(message_id)
             backend = self.celery.backend
-            stored = backend.known(message_id) if isinstance(backend, Backend) else {}
+            stored = backend.known(message_id) if isinstance(backend, ResultBackend) else {}
         return recorded or {}, stored
 
     async def refuse_other_async(self, message: Message) -> None:
         """The same on the running event loop, where broker and results are in one Redis."""
         backend = self.celery.backend
         together = self.celery.results_address == self.address
-        if not (self._from_loop.serves and together and isinstance(backend, Backend)):
+        if not (self._from_loop.serves and together and isinstance(backend, ResultBackend)):
             await asyncio.to_thread(self.refuse_other, message)
             return
         with self._errors():

@@ -21,7 +21,7 @@ from celery_agents.errors import InvalidPayloadError
 from celery_agents.noted import noting
 from celery_agents.values import problem
 from celery_agents.wire import cancelling
-from celery_agents.wire.results import Backend
+from celery_agents.wire.results import ResultBackend
 
 log = logging.getLogger(__name__)
 A = TypeVar("A", bound=Awaited)
@@ -57,7 +57,7 @@ class Runs:
         Raises:
             ResultTimeoutError: not all ended within ``timeout`` seconds; they go on.
         """
-        if isinstance(self._celery.backend, Backend):
+        if isinstance(self._celery.backend, ResultBackend):
             return self._waiting.as_completed(runs, timeout)
         return one_by_one(runs, timeout)  # results are kept elsewhere than in Redis
 

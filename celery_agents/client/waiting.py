@@ -27,7 +27,7 @@ from celery_agents.noted import noting
 
 if TYPE_CHECKING:
     from celery_agents.wire.messages import Message
-    from celery_agents.wire.results import Backend
+    from celery_agents.wire.results import ResultBackend
 
 log = logging.getLogger(__name__)
 Meta = dict[str, Any]
@@ -71,7 +71,7 @@ _KEPT = 4
 class Listener:
     """A subscription to the results of some runs."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: ResultBackend) -> None:
         self._backend = backend
         self._pubsub = backend.client.pubsub(ignore_subscribe_messages=True)
         self._keys: set[bytes] = set()
@@ -121,8 +121,8 @@ class Waiting:
             self._idle.pop().close()
 
     @property
-    def _backend(self) -> Backend:
-        backend: Backend = self._app.backend
+    def _backend(self) -> ResultBackend:
+        backend: ResultBackend = self._app.backend
         return backend
 
     @contextmanager

@@ -21,6 +21,8 @@ LIMIT, MOST = 2_000, 20_000
 _BEYOND, _TIMES = 1_024, 3
 #: Characters dropped where a text was cut: what is left of a secret there may look like none.
 _EDGE = 64
+#: A single word that is shorter is no key, and names nothing.
+_SHORT = 12
 #: Words that are longer are cut.
 _WORD = 256
 
@@ -31,6 +33,8 @@ def redact(text: object, *, limit: int = LIMIT) -> str:
     Passwords, keys and tokens are replaced, and what no store takes.
     """
     whole = text if type(text) is str else str(text)
+    if len(whole) < _SHORT and whole.isalnum():
+        return whole if len(whole) <= limit else f"{whole[: limit - 1]}…"
     limit = min(limit, MOST)
     reach = limit + min(_BEYOND, _TIMES * limit)
     if len(whole) <= reach:

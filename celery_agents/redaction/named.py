@@ -19,7 +19,7 @@ from celery_agents.redaction.judging import (
 )
 
 
-class Kind(Enum):
+class NameKind(Enum):
     """How much a name says about what follows it."""
 
     #: What follows is a secret, unless it is a word of prose.
@@ -94,7 +94,7 @@ _SPACES = re.compile(r"[^a-z0-9]+")
 
 
 @lru_cache(maxsize=2_048)
-def kind_of(name: str) -> Kind | None:
+def kind_of(name: str) -> NameKind | None:
     """Classify a name, in any case and with any separators."""
     words = _SPACES.sub("", name.lower())
     for pattern, kind in _KINDS:
@@ -105,11 +105,11 @@ def kind_of(name: str) -> Kind | None:
 
 
 _KINDS = (
-    (_COOKIE, Kind.COOKIE),
-    (_HEADER, Kind.HEADER),
-    (_PASSWORD, Kind.PASSWORD),
-    (_KEY, Kind.KEY),
-    (_MAYBE, Kind.MAYBE),
+    (_COOKIE, NameKind.COOKIE),
+    (_HEADER, NameKind.HEADER),
+    (_PASSWORD, NameKind.PASSWORD),
+    (_KEY, NameKind.KEY),
+    (_MAYBE, NameKind.MAYBE),
 )
 #: Characters of a name that are looked at, from its end; and of words before it.
 _NAME_END, _BEFORE = 80, 24
@@ -145,7 +145,7 @@ class _Place:
 
     text: str
     name: str
-    kind: Kind
+    kind: NameKind
     sep: str
     start: int
     at: int
@@ -174,7 +174,7 @@ def _place(text: str, found: re.Match[str]) -> _Place | None:
     name = found["name"][-_NAME_END:]
     kind = kind_of(name)
     if kind is None and _VARIABLE.fullmatch(name):
-        kind = Kind.MAYBE
+        kind = NameKind.MAYBE
     if kind is None or name.lower() in _URL_ONLY:
         kind = _by_context(text, found.start(), name)
     if kind is None:
@@ -183,11 +183,11 @@ def _place(text: str, found: re.Match[str]) -> _Place | None:
     return _Place(text, name, kind, sep, found.start(), found.end())
 
 
-def _by_context(text: str, start: int, name: str) -> Kind | None:
+def _by_context(text: str, start: int, name: str) -> NameKind | None:
     """``secret access key:`` in words; ``?key=`` in a URL."""
     before = text[max(0, start - _BEFORE) : start]
     if before.endswith(("?", "&")):
-        return Kind.MAYBE if name.lower() in _URL_ONLY else None
+        return NameKind.MAYBE if name.lower() in _URL_ONLY else None
     if name.lower() not in _COMPLETING or not before.endswith(" "):
         return None
     words = [*before.split()[-2:], name]
@@ -207,9 +207,9 @@ def _value(place: _Place) -> tuple[int, int] | None:
         return None
     blanks = _BLANKS.match(place.text, place.at)
     start = blanks.end() if blanks else place.at
-    if place.kind is Kind.HEADER:
+    if place.kind is NameKind.HEADER:
         return _header(place, start)
-    if place.kind is Kind.COOKIE:
+    if place.kind is NameKind.COOKIE:
         return _cookie(place, start)
     end = _plain_end(place.text, start)
     kept = end - start <= LOOKED_AT and _is_kept(place, place.text[start:end], start, end)
@@ -233,13 +233,13 @@ def _is_quoted_kept(place: _Place, word: str) -> bool:
     """Return whether a value in quotes is no secret."""
     if is_placeholder(word) or word[0] in "),;]}":  # the quote was the end of a text
         return True
-    if place.kind is Kind.PASSWORD:
+    if place.kind is NameKind.PASSWORD:
         return False
-    if is_word(word) or word[0].isspace() or (place.kind is Kind.COOKIE and "=" not in word):
+    if is_word(word) or word[0].isspace() or (place.kind is NameKind.COOKIE and "=" not in word):
         return True
-    if place.kind is Kind.KEY and (is_number(word) or not any(map(str.isalnum, word))):
+    if place.kind is NameKind.KEY and (is_number(word) or not any(map(str.isalnum, word))):
         return True
-    says_less = place.kind in {Kind.MAYBE, Kind.HEADER} or place.sep.strip() in _SAYS_LESS
+    says_less = place.kind in {NameKind.MAYBE, NameKind.HEADER} or place.sep.strip() in _SAYS_LESS
     return says_less and not _any_random(word)
 
 
@@ -307,21 +307,21 @@ def _is_kept(place: _Place, word: str, start: int, end: int) -> bool:
     """Return whether a value without quotes is no secret."""
     if is_placeholder(word) or _is_harmless(place, word):
         return True
-    if place.kind is Kind.MAYBE or place.sep.strip() in _SAYS_LESS:
+    if place.kind is NameKind.MAYBE or place.sep.strip() in _SAYS_LESS:
         if _CODE.match(place.name) and word.isdigit():
             return len(word) < _DIGITS
         return not is_random(word) or word.startswith(("def", "http"))
     if is_random(word) or (word.isdigit() and len(word) >= _DIGITS):
         return False
     if place.sep.lower() in _TIGHT and not place.text[start - 1].isspace():
-        return place.sep == ":" and place.kind is Kind.KEY and word.isalpha()
+        return place.sep == ":" and place.kind is NameKind.KEY and word.isalpha()
     return not _stands_alone(place, end)
 
 
 def _is_harmless(place: _Place, word: str) -> bool:
     if is_word(word) or is_path(word) or is_code(word):
-        return place.kind is not Kind.PASSWORD or not _is_tight(place, word)
-    if place.kind is not Kind.PASSWORD and is_number(word) and not _CODE.match(place.name):
+        return place.kind is not NameKind.PASSWORD or not _is_tight(place, word)
+    if place.kind is not NameKind.PASSWORD and is_number(word) and not _CODE.match(place.name):
         return True
     same = _SPACES.sub("", word.lower())
     return bool(same) and _SPACES.sub("", place.name.lower()).endswith(same)
@@ -343,4 +343,4 @@ def _stands_alone(place: _Place, end: int) -> bool:
     compound = any(sign in place.name for sign in "_-") or not (
         place.name.islower() or place.name.istitle()
     )
-    return (last or compound) and (begins or compound or place.kind is Kind.PASSWORD)
+    return (last or compound) and (begins or compound or place.kind is NameKind.PASSWORD)

@@ -39,7 +39,7 @@ class AddressBackend(RedisBackend):
         return super()._get_pool(**params) if self.address is None else self.address.pool(params)
 
 
-class Backend(AddressBackend):
+class ResultBackend(AddressBackend):
     """Used by :class:`celery_agents.Client`."""
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
@@ -76,4 +76,4 @@ def results_address(url: str | None, broker: RedisAddress) -> RedisAddress | Non
 
 def backend_url(address: RedisAddress) -> str:
     """Celery's setting for the client's results in that Redis."""
-    return f"{__name__}:{Backend.__name__}+{address.broker_url}"
+    return f"{__name__}:{ResultBackend.__name__}+{address.broker_url}"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from app.concurrency.fibers import Fiber
-from app.concurrency.future import Reply
+from app.concurrency.future import Future
 from app.concurrency.loop import process_loop
 
 SOON_S = 20
@@ -14,7 +14,7 @@ SOON_S = 20
 
 def in_a_fiber(function: Callable[[], Any]) -> Any:
     """Run the function in a fiber; return its result, or raise its error."""
-    come: Reply[Any] = Reply()
+    come: Future[Any] = Future()
 
     def run() -> None:
         try:

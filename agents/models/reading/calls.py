@@ -16,7 +16,7 @@ from agents.models.reading.shapes import arguments_of, arguments_text, mapping, 
 
 
 @dataclass(slots=True)
-class Call:
+class ReadCall:
     """One call: its arguments as JSON text."""
 
     id: str = ""
@@ -37,8 +37,8 @@ class Calls:
 
     def __init__(self, tools: Collection[str]) -> None:
         self._tools = tools
-        self._calls: list[Call] = []
-        self._at: dict[int, Call] = {}
+        self._calls: list[ReadCall] = []
+        self._at: dict[int, ReadCall] = {}
 
     def add(self, told: Any) -> None:
         """Add a call of a whole message."""
@@ -58,7 +58,7 @@ class Calls:
         if call is None or self._begins(piece, call):
             if not (piece.id or piece.name or piece.arguments):
                 return
-            call = Call()
+            call = ReadCall()
             self._calls.append(call)
         if index is not None:
             self._at[index] = call
@@ -70,7 +70,7 @@ class Calls:
     def __bool__(self) -> bool:
         return bool(self._calls)
 
-    def found(self) -> list[Call]:
+    def found(self) -> list[ReadCall]:
         """The calls in their order, each with an id of its own."""
         ids: set[str] = set()
         for number, call in enumerate(self._calls, 1):
@@ -79,14 +79,14 @@ class Calls:
             ids.add(call.id)
         return self._calls
 
-    def _current(self, piece: Call, index: int | None) -> Call | None:
+    def _current(self, piece: ReadCall, index: int | None) -> ReadCall | None:
         """The call that a chunk goes on with, if it does not begin one."""
         if index is not None and self._at:
             return self._at.get(index)
         same = (call for call in self._calls if piece.id and call.id == piece.id)
         return next(same, self._calls[-1] if self._calls else None)
 
-    def _begins(self, piece: Call, call: Call) -> bool:
+    def _begins(self, piece: ReadCall, call: ReadCall) -> bool:
         """Return whether a chunk for this call's place is the first one of another call."""
         if not piece.name:
             return False
@@ -97,15 +97,17 @@ class Calls:
         return call.name in self._tools or bool(call.arguments)
 
 
-def _read(told: Any) -> Call:
+def _read(told: Any) -> ReadCall:
     """A call, or a piece of one; its function may stand around it instead of in it."""
     call = mapping(told)
     function = mapping(call.get("function")) or call
     name, id_ = word(function.get("name")), call.get("id")
-    return Call("" if id_ is None else str(id_), name, arguments_text(function.get("arguments")))
+    return ReadCall(
+        "" if id_ is None else str(id_), name, arguments_text(function.get("arguments"))
+    )
 
 
-def _repeats(piece: Call, call: Call) -> bool:
+def _repeats(piece: ReadCall, call: ReadCall) -> bool:
     """Return whether it only repeats the call, at the end: run twice, it may pay twice."""
     if piece.name != call.name or (piece.id and piece.id != call.id):
         return False

@@ -7,7 +7,7 @@ from typing import Any
 
 from agents.models.provider import Completion, Reply, Tokens, counted
 from agents.models.reading.bodies import Body
-from agents.models.reading.calls import Call, Calls
+from agents.models.reading.calls import Calls, ReadCall
 from agents.models.reading.reading import ProtocolReading
 from agents.models.reading.shapes import (
     arguments_of,
@@ -108,7 +108,7 @@ def _usage_in(value: dict[str, Any], choices: list[Any]) -> dict[str, Any]:
     return next((found for place in places if (found := mapping(place.get("usage")))), {})
 
 
-def _native(text: str, calls: list[Call]) -> JsonValue:
+def _native(text: str, calls: list[ReadCall]) -> JsonValue:
     """The message as it goes back: in the protocol's own form, whatever form it came in."""
     message: dict[str, JsonValue] = {"role": "assistant", "content": text or None}
     if calls:

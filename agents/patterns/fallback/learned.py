@@ -18,7 +18,7 @@ from celery_agents.contracts.patterns import Fallback
 from celery_agents.errors import BreakerOpenError, RateLimitedError
 
 
-class Candidate(Contract):
+class CandidateRecord(Contract):
     """One candidate's record: decayed reward and trials, and a digest of its latencies."""
 
     reward: float = 0.0
@@ -33,7 +33,7 @@ class Learned(Contract):
     requests: int = 0
     hedge_requests: float = 0.0
     hedges: float = 0.0
-    candidates: dict[str, Candidate] = Field(default_factory=dict)
+    candidates: dict[str, CandidateRecord] = Field(default_factory=dict)
 
     @classmethod
     def read(cls, data: dict[str, Any]) -> Self:
@@ -89,7 +89,7 @@ def with_attempts(
     """
     candidates = dict(before.candidates)
     for member in members:
-        known = candidates.get(member.key, Candidate())
+        known = candidates.get(member.key, CandidateRecord())
         failed = _failed_as(member)
         if failed == BreakerOpenError.kind:  # it was not called: that says nothing new about it
             continue
@@ -110,7 +110,9 @@ def _failed_as(member: MemberState) -> str | None:
     return None if error is None else error.kind
 
 
-def _rewarded(known: Candidate, request: Fallback, member: MemberState, at: int) -> Candidate:
+def _rewarded(
+    known: CandidateRecord, request: Fallback, member: MemberState, at: int
+) -> CandidateRecord:
     earned = adaptive.reward(
         request.adaptive,
         succeeded=member.state is State.SUCCEEDED,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from agents.patterns.vote.consensus import supports
 from agents.patterns.vote.poll import open_poll
-from agents.patterns.vote.report import Standing, decision, electorate, standing
+from agents.patterns.vote.report import Interim, decision, electorate, standing
 from agents.patterns.vote.rules import possible
 from agents.patterns.vote.stop import enough
 from celery_agents.contracts.vote import Ballot, Deadlocked, Decision, NoStop, VotePolicy, Voter
@@ -114,7 +114,7 @@ def _ends(
 
 
 def _stopped_by(
-    policy: VotePolicy, ballots: Sequence[Ballot], late: Sequence[Voter], now: Standing
+    policy: VotePolicy, ballots: Sequence[Ballot], late: Sequence[Voter], now: Interim
 ) -> str | None:
     """Name what stops the vote while voters are late, or return None."""
     if isinstance(policy.stop, NoStop):

@@ -15,7 +15,7 @@ from celery_agents.contracts.vote import Ballot, Deadlocked, DecidedBy, Decision
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Interim:
     """The result if nobody else voted, and what keeps it from being an answer."""
 
     poll: Poll
@@ -35,7 +35,7 @@ def electorate(policy: VotePolicy) -> tuple[Voter, ...]:
     return policy.voters[: policy.waves.max] if policy.waves else policy.voters
 
 
-def standing(policy: VotePolicy, ballots: Sequence[Ballot]) -> Standing:
+def standing(policy: VotePolicy, ballots: Sequence[Ballot]) -> Interim:
     """Count, then hold the winner against quorum and least consensus."""
     poll = open_poll(policy, ballots)
     result = tally(policy, poll)
@@ -46,11 +46,11 @@ def standing(policy: VotePolicy, ballots: Sequence[Ballot]) -> Standing:
         deadlock = "quorum"
     elif deadlock is None and agreement < policy.min_consensus:
         deadlock = "consensus"
-    return Standing(poll, result, agreement, quorum, deadlock)
+    return Interim(poll, result, agreement, quorum, deadlock)
 
 
 def decision(
-    policy: VotePolicy, ballots: Sequence[Ballot], now: Standing, *, stopped_by: str, waves: int
+    policy: VotePolicy, ballots: Sequence[Ballot], now: Interim, *, stopped_by: str, waves: int
 ) -> Decision:
     """The decision, or what is known when there is none, with all that it rests on."""
     stands = now.deadlock is None

@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select, update
 
-from agents.patterns.compensate import Finished
+from agents.patterns.compensate import Undoable
 from app.journal.schema import heads, locks
 from app.journal.schema.engine import now, read_clock
 from app.journal.schema.models import DeadLetter, Event, Run, Step, table
@@ -197,7 +197,7 @@ def let_go(connection: Connection, run_id: str) -> Aftermath | None:
 _OPEN = [s.value for s in State if not s.final]
 
 
-def finished(connection: Connection, run_id: str) -> list[Finished]:
+def finished(connection: Connection, run_id: str) -> list[Undoable]:
     """Steps of a run that can be undone, the last that finished first."""
     rows = connection.execute(
         select(_S.id, _S.agent, heads.HEAD_OF_OUTCOME)
@@ -206,7 +206,7 @@ def finished(connection: Connection, run_id: str) -> list[Finished]:
     )
     told = ((step_id, agent, heads.read(head)) for step_id, agent, head in rows)
     return [
-        Finished(step_id, head.get("agent", agent), Compensation.model_validate(undoes))
+        Undoable(step_id, head.get("agent", agent), Compensation.model_validate(undoes))
         for step_id, agent, head in told
         if (undoes := head.get("compensation"))
     ]

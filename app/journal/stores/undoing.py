@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Engine
 
-from agents.patterns.compensate import Finished
+from agents.patterns.compensate import Undoable
 from app.journal.schema.engine import reading
 from app.journal.schema.rows import Aftermath
 from app.journal.schema.transactions import in_transaction
@@ -13,7 +13,7 @@ from app.journal.steps.compensations import Uncertain
 from celery_agents.contracts.base import JsonValue
 
 
-class Undoing:
+class Undoings:
     """The work of a run that is to be undone; see ``app/journal/steps/compensations.py``."""
 
     def __init__(self, engine: Engine) -> None:
@@ -23,7 +23,7 @@ class Undoing:
         """End what of a failed run is open; None when nothing is, else running steps to stop."""
         return in_transaction(self._engine, lambda c: compensations.let_go(c, run_id))
 
-    def finished(self, run_id: str) -> list[Finished]:
+    def finished(self, run_id: str) -> list[Undoable]:
         """Steps that can be undone, the last that finished first."""
         return in_transaction(reading(self._engine), lambda c: compensations.finished(c, run_id))
 

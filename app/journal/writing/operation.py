@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from sqlalchemy.engine import Connection
 
-from app.concurrency.future import Reply
+from app.concurrency.future import Future
 from app.journal.schema.locks import Lock
 from app.journal.writing.prepared import Shot
 
@@ -28,7 +28,7 @@ class Operation(ABC, Generic[R]):
     lazy: ClassVar[bool] = False
 
     def __init__(self) -> None:
-        self.future: Reply[R] = Reply()
+        self.future: Future[R] = Future()
         #: Whether it is written once more: an earlier try may have been committed unheard.
         self.again = False
 

@@ -27,7 +27,7 @@ from sqlalchemy.exc import (
 )
 
 from app.concurrency.fibers import Gathered, alone
-from app.concurrency.future import Reply
+from app.concurrency.future import Future
 from app.journal.schema import locks
 from app.journal.schema.engine import relaxed
 from app.journal.schema.transactions import tried
@@ -64,7 +64,7 @@ class Writer:
         self._thread = threading.Thread(target=self._work, name="journal-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, operation: Operation[R]) -> Reply[R]:
+    def submit(self, operation: Operation[R]) -> Future[R]:
         """Queue a write. The future resolves after its commit, or with JournalUnavailableError."""
         if operation.lazy or not alone() or not self._write_alone(operation):
             self._gathered.add(operation)

@@ -15,7 +15,7 @@ import psycopg2
 from sqlalchemy import Engine, Float, make_url
 from tenacity import wait_none
 
-from app.concurrency.future import Reply
+from app.concurrency.future import Future
 from app.journal import Journal
 from app.journal.schema import transactions
 from app.journal.schema.engine import connect
@@ -102,7 +102,7 @@ class InPlace:
         self.writer = writer
         self.quick = True
 
-    def submit(self, operation: Operation[Any]) -> Reply[Any]:
+    def submit(self, operation: Operation[Any]) -> Future[Any]:
         self.write([operation])
         return operation.future
 

@@ -13,7 +13,7 @@ from app.messaging.results import JournalBackend
 from app.settings import Settings
 from celery_agents import Client
 from celery_agents.given import GivenCelery
-from celery_agents.wire.results import Backend
+from celery_agents.wire.results import ResultBackend
 
 TRAP = "redis://:not-ours@trap.invalid:1/9"
 #: Set for other apps in the images of Django, Airflow and Heroku, or by Celery for itself.
@@ -72,9 +72,9 @@ def test_where_an_app_goes(
 @pytest.mark.parametrize(
     ("make", "kind", "host"),
     [
-        (of_client, Backend, "ours"),
-        (of_environment, Backend, "ours"),
-        (of_client_with_results, Backend, "results"),
+        (of_client, ResultBackend, "ours"),
+        (of_environment, ResultBackend, "ours"),
+        (of_client_with_results, ResultBackend, "results"),
         (of_service, JournalBackend, "ours"),
     ],
 )

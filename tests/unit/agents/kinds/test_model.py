@@ -11,7 +11,7 @@ import pytest
 from agents.base import Answer, Turn
 from agents.kinds.model import ModelBackend
 from agents.models.config import ModelConfig
-from agents.models.provider import Completion, OnText, Reply, Request, Tokens
+from agents.models.provider import Completion, ModelRequest, OnText, Reply, Tokens
 from agents.tools.base import tool
 from agents.tools.calls import ToolCall
 from celery_agents.errors import (
@@ -49,12 +49,12 @@ class ListedProvider:
 
     def __init__(self, replies: Sequence[Reply | Exception]) -> None:
         self.replies = list(replies)
-        self.requests: list[Request] = []
+        self.requests: list[ModelRequest] = []
         self.keys: list[str] = []
         self.closed = False
 
     async def complete(
-        self, request: Request, *, idempotency_key: str, on_text: OnText
+        self, request: ModelRequest, *, idempotency_key: str, on_text: OnText
     ) -> Completion:
         self.requests.append(request)
         self.keys.append(idempotency_key)

@@ -14,7 +14,7 @@ import pytest
 from agents.base import Answer, Turn
 from agents.kinds.model import ModelBackend
 from agents.models.config import ModelConfig
-from agents.models.provider import Request
+from agents.models.provider import ModelRequest
 from agents.models.providers import make_provider
 from agents.net.clients import SharedClients, http_client
 from celery_agents.errors import (
@@ -404,7 +404,7 @@ class TestRequests:
             made = make_provider(config, clients=clients, resolve_secret=lambda _: KEY)
             sdk = await clients.load(made.module, extra=provider)
             client = made._make_client(sdk, await clients.load("httpx2", extra="http"), KEY)
-            asked = made._prepare(Request(model="m", system=None, user="?"))
+            asked = made._prepare(ModelRequest(model="m", system=None, user="?"))
             await made._close(client)
             return str(asked["url"] if provider == "google" else client.base_url)
 

@@ -6,13 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.patterns.compensate import conclusion, key, next_one, undo
+from agents.patterns.compensate import Undoable, conclusion, key, next_one, undo
 from agents.patterns.fallback.pattern import advance as fallback
 from agents.patterns.gather.pattern import advance as gather
 from agents.patterns.map import advance as mapping
 from agents.patterns.plan import Expand, MemberState, Tally
 from agents.patterns.vote.pattern import advance as vote
-from app.journal.steps.compensations import Finished
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.compensation import Compensation, CompensationReport, Undoing
 from celery_agents.contracts.gather import Gather
@@ -24,9 +23,9 @@ from celery_agents.errors import CompensationFailedError
 ERROR = ErrorInfo(kind="unavailable", message="closed")
 
 
-def done(*ids: str) -> list[Finished]:
+def done(*ids: str) -> list[Undoable]:
     """Steps in the order in which they are undone."""
-    return [Finished(i, f"does {i}", Compensation(agent=f"undoes {i}")) for i in ids]
+    return [Undoable(i, f"does {i}", Compensation(agent=f"undoes {i}")) for i in ids]
 
 
 def tried(step_id: str, state: State = State.SUCCEEDED) -> MemberState:
@@ -77,7 +76,7 @@ def test_how_it_is_asked() -> None:
     how = Compensation.model_validate(
         {"agent": "refund", "retry": {"max_attempts": 7}, "timeout_s": 5}
     )
-    plan = undo("r", Finished("s", "charge", how), ({"eur": 5}, "receipt"), 1)
+    plan = undo("r", Undoable("s", "charge", how), ({"eur": 5}, "receipt"), 1)
     (member,) = plan.members
     assert (member.key, member.agent, member.max_attempts) == ("s#2", "refund", 7)
     assert member.input == {

@@ -21,7 +21,7 @@ from app.concurrency.fibers import (
     wait,
     whose,
 )
-from app.concurrency.future import Reply
+from app.concurrency.future import Future
 from app.concurrency.loop import LoopThread, process_loop
 from tests.support.fibers import in_a_fiber
 
@@ -36,9 +36,9 @@ def loop() -> Iterator[LoopThread]:
     made.close()
 
 
-def start(loop: LoopThread, function: Callable[[], Any]) -> tuple[Fiber, Reply[Any]]:
+def start(loop: LoopThread, function: Callable[[], Any]) -> tuple[Fiber, Future[Any]]:
     """A fiber that runs a function, and what comes of it."""
-    come: Reply[Any] = Reply()
+    come: Future[Any] = Future()
 
     def run() -> None:
         try:
@@ -46,7 +46,7 @@ def start(loop: LoopThread, function: Callable[[], Any]) -> tuple[Fiber, Reply[A
         except BaseException as error:  # noqa: BLE001 - the test's to look at
             come.set_exception(error)
 
-    made: Reply[Fiber] = Reply()
+    made: Future[Fiber] = Future()
 
     def begin() -> None:
         fiber = Fiber(loop, run)
@@ -63,12 +63,12 @@ def run(loop: LoopThread, function: Callable[[], Any]) -> Any:
 
 class TestWaiting:
     def test_for_what_is_there(self, loop: LoopThread) -> None:
-        reply: Reply[int] = Reply()
+        reply: Future[int] = Future()
         reply.set_result(1)
         assert run(loop, lambda: wait(reply)) == 1
 
     def test_for_what_comes(self, loop: LoopThread) -> None:
-        reply: Reply[int] = Reply()
+        reply: Future[int] = Future()
         _, come = start(loop, lambda: wait(reply) + 1)
         assert run(loop, lambda: "others go on meanwhile")
         assert not come.done()
@@ -76,7 +76,7 @@ class TestWaiting:
         assert come.result(SOON) == 2
 
     def test_errors_come_out_where_it_waits(self, loop: LoopThread) -> None:
-        reply: Reply[int] = Reply()
+        reply: Future[int] = Future()
 
         def handled() -> str:
             try:
@@ -90,7 +90,7 @@ class TestWaiting:
         assert come.result(SOON) == "KeyError('x')"
 
     def test_many_at_once_in_any_order(self, loop: LoopThread) -> None:
-        replies: list[Reply[int]] = [Reply() for _ in range(100)]
+        replies: list[Future[int]] = [Future() for _ in range(100)]
         come = [start(loop, lambda r=r: wait(r))[1] for r in replies]
         for n, reply in reversed(list(enumerate(replies))):
             reply.set_result(n)
@@ -103,19 +103,19 @@ class TestWaiting:
         assert run(loop, add) == sum(range(50))
 
     def test_outside_it_blocks(self) -> None:
-        reply: Reply[int] = Reply()
+        reply: Future[int] = Future()
         threading.Timer(0.05, reply.set_result, (3,)).start()
         assert not in_fiber()
         assert wait(reply) == 3
 
     def test_of_a_coroutine(self) -> None:
-        reply: Reply[int] = Reply()
+        reply: Future[int] = Future()
         work = process_loop().submit(arrival(reply))
         reply.set_result(4)
         assert work.result(SOON) == 4
 
     def test_of_a_coroutine_that_is_cancelled(self) -> None:
-        reply: Reply[int] = Reply()
+        reply: Future[int] = Future()
         work = process_loop().submit(arrival(reply))
         process_loop().submit(asyncio.sleep(0)).result(SOON)
         work.cancel()
@@ -131,7 +131,7 @@ class TestKilling:
 
         def hold() -> None:
             try:
-                wait(Reply())
+                wait(Future())
             finally:
                 cleaned.append(True)
 
@@ -141,7 +141,7 @@ class TestKilling:
         assert cleaned == [True]
 
     def test_an_answer_that_comes_too_late_wakes_nobody(self, loop: LoopThread) -> None:
-        reply: Reply[int] = Reply()
+        reply: Future[int] = Future()
         fiber, come = start(loop, lambda: wait(reply))
         loop.post(fiber.kill)
         loop.post(reply.set_result, 1)
@@ -150,7 +150,7 @@ class TestKilling:
 
     def test_an_answer_at_the_same_moment(self, loop: LoopThread) -> None:
         """The answer was posted before, and is delivered after the kill."""
-        reply: Reply[int] = Reply()
+        reply: Future[int] = Future()
         fiber, come = start(loop, lambda: wait(reply))
 
         def both() -> None:
@@ -162,11 +162,11 @@ class TestKilling:
         assert run(loop, lambda: "alive") == "alive"
 
     def test_may_wait_while_it_cleans_up(self, loop: LoopThread) -> None:
-        last: Reply[str] = Reply()
+        last: Future[str] = Future()
 
         def hold() -> None:
             try:
-                wait(Reply())
+                wait(Future())
             finally:
                 sleep(0.01)
                 last.set_result("cleaned")
@@ -287,7 +287,7 @@ class TestAlone:
         assert asyncio.run(told()) is False
 
     def test_not_beside_another_one_until_that_ends(self) -> None:
-        reply: Reply[None] = Reply()
+        reply: Future[None] = Future()
         _, ended = start(process_loop(), lambda: wait(reply))
         assert in_a_fiber(alone) is False
         reply.set_result(None)
@@ -295,7 +295,7 @@ class TestAlone:
         assert in_a_fiber(alone) is True
 
     def test_nor_beside_one_that_was_killed(self) -> None:
-        fiber, _ = start(process_loop(), lambda: wait(Reply()))
+        fiber, _ = start(process_loop(), lambda: wait(Future()))
         process_loop().post(fiber.kill)
         assert in_a_fiber(alone) is True
 

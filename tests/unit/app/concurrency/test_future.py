@@ -5,17 +5,17 @@ import time
 
 import pytest
 
-from app.concurrency.future import Reply
+from app.concurrency.future import Future
 
 SOON = 20
 
 
 def test_value_and_error() -> None:
-    value: Reply[int] = Reply()
+    value: Future[int] = Future()
     assert not value.done()
     assert value.set_result(5)
     assert (value.done(), value.result(), value.exception()) == (True, 5, None)
-    error: Reply[int] = Reply()
+    error: Future[int] = Future()
     assert error.set_exception(KeyError("no"))
     assert isinstance(error.exception(), KeyError)
     with pytest.raises(KeyError):
@@ -23,7 +23,7 @@ def test_value_and_error() -> None:
 
 
 def test_the_first_answer_stays() -> None:
-    reply: Reply[int] = Reply()
+    reply: Future[int] = Future()
     reply.set_result(1)
     assert not reply.set_result(2)
     assert not reply.set_exception(ValueError())
@@ -32,8 +32,8 @@ def test_the_first_answer_stays() -> None:
 
 @pytest.mark.parametrize("turn", range(50))
 def test_one_of_many_threads_answers(turn: int) -> None:
-    reply: Reply[int] = Reply()
-    told: list[Reply[int]] = []
+    reply: Future[int] = Future()
+    told: list[Future[int]] = []
     won: list[int] = []
     reply.add_done_callback(told.append)
     gate = threading.Barrier(4)
@@ -54,7 +54,7 @@ def test_one_of_many_threads_answers(turn: int) -> None:
 
 def test_no_callback_is_lost_to_an_answer_at_the_same_time() -> None:
     for _ in range(200):
-        reply: Reply[None] = Reply()
+        reply: Future[None] = Future()
         told = threading.Event()
         thread = threading.Thread(target=reply.set_result, args=(None,))
         thread.start()
@@ -64,7 +64,7 @@ def test_no_callback_is_lost_to_an_answer_at_the_same_time() -> None:
 
 
 def test_many_wait_for_one() -> None:
-    reply: Reply[str] = Reply()
+    reply: Future[str] = Future()
     got: list[str] = []
     threads = [threading.Thread(target=lambda: got.append(reply.result(SOON))) for _ in range(5)]
     for thread in threads:
@@ -76,7 +76,7 @@ def test_many_wait_for_one() -> None:
 
 
 def test_waiting_has_an_end() -> None:
-    reply: Reply[None] = Reply()
+    reply: Future[None] = Future()
     begin = time.monotonic()
     with pytest.raises(TimeoutError):
         reply.result(timeout=0.05)
@@ -86,7 +86,7 @@ def test_waiting_has_an_end() -> None:
 
 
 def test_a_callback_that_fails_harms_no_other(caplog: pytest.LogCaptureFixture) -> None:
-    reply: Reply[None] = Reply()
+    reply: Future[None] = Future()
     told: list[str] = []
 
     def fail(_: object) -> None:

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import delete
 
 from agents.patterns.plan import Expand, Member
-from app.execution.attempt import Asked, Attempt, attempted
+from app.execution.attempt import Attempt, Received, attempted
 from app.execution.ends import Again, Ended, Ending, Left
 from app.execution.runtime import Active, Runtime
 from app.journal.schema.models import Step
@@ -51,12 +51,12 @@ class Code:
 
 
 def attempt(runtime: Runtime, claim: Claimed) -> Attempt:
-    return Attempt(runtime, Code(None), Asked(claim.id), claim, Active(claim))
+    return Attempt(runtime, Code(None), Received(claim.id), claim, Active(claim))
 
 
 def tried(runtime: Runtime, code: Code, active: Active | None = None, new: NewStep = NEW) -> Ending:
     """The end of an attempt at a new step."""
-    asked = Asked(new.id, new, code.parse(new.payload["args"], new.payload["kwargs"]))
+    asked = Received(new.id, new, code.parse(new.payload["args"], new.payload["kwargs"]))
     return attempted(runtime, code, asked, active or Active())
 
 
@@ -151,7 +151,7 @@ def test_a_member_hears_what_stands_in_its_parents_row(runtime: Runtime, *, gone
         forget = delete(Step).where(Step.id == "s")
         runtime.journal.transaction(lambda c: c.execute(forget))
     member = Hears("yes")
-    ending = attempted(runtime, member, Asked(derived_id("s", "m")), Active())
+    ending = attempted(runtime, member, Received(derived_id("s", "m")), Active())
     if gone:
         assert isinstance(ending, Left)
         assert "is gone" in ending.why

@@ -10,7 +10,7 @@ from celery import Celery, Signature, signals
 from celery._state import _task_stack
 from kombu.exceptions import OperationalError
 
-from app.concurrency.future import Reply
+from app.concurrency.future import Future
 from app.execution import publish as publishing
 from app.execution.publish import message_options, publish
 from app.execution.task import StepTask
@@ -114,8 +114,8 @@ class Kept:
             journal=self, settings=settings, close=lambda: None
         )
 
-    def insert(self, new: NewStep) -> Reply[None]:
-        reply: Reply[None] = Reply()
+    def insert(self, new: NewStep) -> Future[None]:
+        reply: Future[None] = Future()
         if self.error is not None:
             reply.set_exception(self.error)
         else:

@@ -17,7 +17,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import TimeoutError  # noqa: A004
 
 from agents.patterns.plan import Expand, JoinPolicy, Member
-from app.concurrency.future import Reply
+from app.concurrency.future import Future
 from app.execution.context import Step
 from app.execution.ends import Ended
 from app.execution.runtime import Runtime
@@ -419,9 +419,9 @@ def test_a_step_that_is_given_back_keeps_its_finished_calls(
     second = threading.Event()
     real = runtime.journal.finish_call
 
-    def away(*_: Any) -> Reply[None]:
+    def away(*_: Any) -> Future[None]:
         monkeypatch.setattr(runtime.journal, "finish_call", real)
-        lost: Reply[None] = Reply()
+        lost: Future[None] = Future()
         lost.set_exception(JournalUnavailableError("away"))
         return lost
 

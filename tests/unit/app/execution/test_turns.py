@@ -15,7 +15,7 @@ from agents.policies.breaker import BreakerPolicy
 from app.admission.breaker import Admission, Breakers, Change, Switch
 from app.admission.calls import PROVIDER, switches_of
 from app.admission.health import HealthView
-from app.concurrency.future import Reply
+from app.concurrency.future import Future
 from app.concurrency.loop import process_loop
 from app.execution.context import Step
 from app.execution.turns import Turns
@@ -56,8 +56,8 @@ class Says:
         """Nothing."""
 
 
-def replied(value: T) -> Reply[T]:
-    reply: Reply[T] = Reply()
+def replied(value: T) -> Future[T]:
+    reply: Future[T] = Future()
     reply.set_result(value)
     return reply
 
@@ -70,10 +70,10 @@ class Gate(Breakers):
         self.changes = changes
         self.probe = False
         self.told: list[tuple[str, str]] = []
-        self.asked: Reply[Admission] | None = None  # None: as the closed ones say
-        self.answer: Reply[Sequence[Change]] = replied(())
+        self.asked: Future[Admission] | None = None  # None: as the closed ones say
+        self.answer: Future[Sequence[Change]] = replied(())
 
-    def ask(self, switches: Sequence[Switch], call: str) -> Reply[Admission]:
+    def ask(self, switches: Sequence[Switch], call: str) -> Future[Admission]:
         if self.asked is not None:
             return self.asked
         for switch in switches:
@@ -83,7 +83,7 @@ class Gate(Breakers):
 
     def tell(
         self, switches: Sequence[Switch], call: str, verdicts: Sequence[str]
-    ) -> Reply[Sequence[Change]]:
+    ) -> Future[Sequence[Change]]:
         self.told += [(s.name, str(v)) for s, v in zip(switches, verdicts, strict=True)]
         return self.answer
 
@@ -227,7 +227,7 @@ def test_who_is_refused_waits_or_gives_way(what: Any, when_open: Any, fails: boo
 def test_only_who_may_change_a_breaker_waits_for_it(what: Any, probe: bool, waits: bool) -> None:
     desk = Desk()
     desk.gate.probe = probe
-    desk.gate.answer = Reply()
+    desk.gate.answer = Future()
     desk.add("gpt", what, GPT)
 
     async def look() -> tuple[bool, BaseException | None]:
@@ -247,7 +247,7 @@ def test_only_who_may_change_a_breaker_waits_for_it(what: Any, probe: bool, wait
 
 def test_who_is_cancelled_while_it_asks_keeps_no_place() -> None:
     desk = Desk()
-    desk.gate.asked = Reply()
+    desk.gate.asked = Future()
     backend = desk.add("service", "yes", HTTP)
 
     async def cancel() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.concurrency.fibers import Fiber, wait
-from app.concurrency.future import Reply
+from app.concurrency.future import Future
 from app.concurrency.loop import LoopThread
 from app.pool.permits import Permits, permit
 
@@ -30,7 +30,7 @@ class World:
         self.loop = loop
         self.permits = Permits(limit)
         self.at_work: list[int] = []
-        self.over: dict[int, Reply[None]] = {}
+        self.over: dict[int, Future[None]] = {}
         self.fibers: dict[int, Fiber] = {}
 
     def start(self, number: int) -> None:
@@ -44,7 +44,7 @@ class World:
             self.fibers[number] = Fiber(self.loop, work)
             self.fibers[number].begin()
 
-        self.over[number] = Reply()
+        self.over[number] = Future()
         self.do(begin)
 
     def do(self, call: object, *args: object) -> None:
