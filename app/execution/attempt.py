@@ -160,8 +160,9 @@ class Attempt:
         """Fill in what the payload shares with its parent's, unless that is gone."""
         claim = self._claim
         if claim.parent_id is not None and SHARED in claim.payload:
+            read = partial(blocking, self._journal.whole, claim)
             try:
-                claim = keep_trying(self._claim.id, lambda: blocking(self._journal.whole, claim))
+                claim = self._journal.at_hand(claim) or keep_trying(claim.id, read)
             except NotWrittenError as gone:
                 return Left(f"{claim.id}: {gone.told}")
         self._claim = self._active.claim = self._ends.claim = claim

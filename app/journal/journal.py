@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -37,6 +38,9 @@ from celery_agents.errors import StepCancelledError
 T = TypeVar("T")
 #: Payloads of parents that are kept for their members: a pattern's members come one after another.
 _PARENTS = 16
+#: Seconds: an id may be another run's once its first one was cleaned up.
+_PARENTS_S = 60.0
+_NEVER: tuple[float, Payload] = (float("-inf"), {})
 _CANCELLED = Outcome(state=State.CANCELLED, error=ErrorInfo.of(StepCancelledError()))
 
 
@@ -57,7 +61,7 @@ class Journal:
         self.engine = engine
         self.me = me
         self.rules = joins.Rules(decided, wake_grace_s, spread_limit_bytes)
-        self._parents: dict[str | None, Payload] = {}
+        self._parents: dict[str | None, tuple[float, Payload]] = {}
         self._lease_s = lease_s
         self._heart = Held(engine)  # reads of many steps may have taken all of the pool's
         self._hearts = threading.Lock()
@@ -184,18 +188,25 @@ class Journal:
 
     # -- reads
 
+    def at_hand(self, claim: Claimed) -> Claimed | None:
+        """As :meth:`whole`, of a payload that was read a moment ago; else None. It never waits."""
+        read_at, parents = self._parents.get(claim.parent_id, _NEVER)
+        if time.monotonic() - read_at > _PARENTS_S:
+            return None
+        return replace(claim, payload=filled(claim.payload, parents))
+
     def whole(self, claim: Claimed) -> Claimed:
         """Return a claim, its payload filled in with what it shares with its parent's.
 
         Raises:
             InvalidPayloadError: its parent is gone.
         """
-        parents = self._parents.get(claim.parent_id)
-        if parents is None:
-            parents = self.read(lambda c: Wholes(c).of(claim.parent_id))
-            if len(self._parents) >= _PARENTS:  # whichever: its members read it once more
-                self._parents.clear()
-            self._parents[claim.parent_id] = parents
+        if (known := self.at_hand(claim)) is not None:
+            return known
+        parents = self.read(lambda c: Wholes(c).of(claim.parent_id))
+        if len(self._parents) >= _PARENTS:  # whichever: its members read it once more
+            self._parents.clear()
+        self._parents[claim.parent_id] = time.monotonic(), parents
         return replace(claim, payload=filled(claim.payload, parents))
 
     def read(self, work: Callable[[Connection], T]) -> T:

@@ -53,7 +53,7 @@ def new_members(parent: Claimed, members: Sequence[Member], limit: int | None) -
     Raises:
         PayloadTooLargeError: their rows would hold more than ``limit`` bytes together.
     """
-    lender = Lender(parent.payload)
+    lender = Lender(parent.payload, len(members))
     made = [
         NewMember(id_, m, as_json(_payload(lender, m)))
         for id_, m in {derived_id(parent.id, m.key): m for m in members}.items()

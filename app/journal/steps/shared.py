@@ -22,6 +22,8 @@ Payload = dict[str, Any]  # {"args": […], "kwargs": {…}}
 SHARED = "shared"
 #: Characters of JSON below which a value stays: saying where it is takes a tenth of that.
 LEAST = 512
+#: The same of options that more than so many members have: they add up.
+LEAST_OF_MANY, _FEW = 64, 10
 #: What people see of an input that is elsewhere.
 ELSEWHERE = "(its pattern's)"
 #: How deep a value is looked for: the arguments, an option, an entry of its list, that's option.
@@ -32,9 +34,10 @@ _S = table(Step).c
 class Lender:
     """A parent's payload, parts of which its members' payloads refer to."""
 
-    def __init__(self, payload: Mapping[str, Any]) -> None:
+    def __init__(self, payload: Mapping[str, Any], members: int = 1) -> None:
         self._payload = payload = dict(payload)
-        self._worth = len(as_json(payload)) >= LEAST
+        self._least = LEAST if members <= _FEW else LEAST_OF_MANY
+        self._worth = len(as_json(payload)) >= self._least
         self._places: dict[str, list[Any]] | None = None
         self._known: dict[int, tuple[Any, Payload, Payload]] = {}  # members share their options
 
@@ -46,47 +49,47 @@ class Lender:
             self._known[id(options)] = (options, *self._split(options))
         _, own, borrowed = self._known[id(options)]
         shared: Payload = {"kwargs": borrowed} if borrowed else {}
-        if (place := self._place(told)) is not None:
+        if (place := self._place(told, LEAST)) is not None:
             shared, told = {**shared, "input": place}, ELSEWHERE
         return {"args": [told], "kwargs": own} | ({SHARED: shared} if shared else {})
 
     def _split(self, options: dict[str, Any]) -> tuple[Payload, Payload]:
         """The options that stay, and the places of the others."""
-        places = {name: self._place(value) for name, value in options.items()}
+        places = {name: self._place(value, self._least) for name, value in options.items()}
         borrowed = {name: place for name, place in places.items() if place is not None}
         return {n: v for n, v in options.items() if n not in borrowed}, borrowed
 
-    def _place(self, value: Any) -> list[Any] | None:
-        key = _key(value)
+    def _place(self, value: Any, least: int) -> list[Any] | None:
+        key = _key(value, least)
         if key is None:
             return None
         if self._places is None:
             self._places = {}
-            self._look(self._payload, [])
+            self._look(self._payload.get("args", []), ["args"], LEAST)
+            self._look(self._payload.get("kwargs", {}), ["kwargs"], self._least)
         return self._places.get(key)
 
-    def _look(self, value: Any, path: list[Any]) -> None:
+    def _look(self, value: Any, path: list[Any], least: int) -> None:
         """Note the places of a value and of what is in it; the first one of equals counts."""
-        key = _key(value)
+        key = _key(value, least)
         if key is None:  # nor is anything in it large enough
             return
         assert self._places is not None
-        if path:
-            self._places.setdefault(key, path)
+        self._places.setdefault(key, path)
         if len(path) < _DEPTH and not isinstance(value, str):
             pairs = value.items() if isinstance(value, dict) else enumerate(value)
             for name, inner in pairs:
-                self._look(inner, [*path, name])
+                self._look(inner, [*path, name], least)
 
 
-def _key(value: Any) -> str | None:
+def _key(value: Any, least: int) -> str | None:
     """Return the JSON text of a value that is worth sharing."""
     if isinstance(value, str):
-        return f'"{value}' if len(value) >= LEAST else None
+        return f'"{value}' if len(value) >= least else None
     if not isinstance(value, (dict, list, tuple)) or not value:
         return None
     said = as_json(value)
-    return said if len(said) >= LEAST else None
+    return said if len(said) >= least else None
 
 
 def filled(payload: Mapping[str, Any], parents: Mapping[str, Any]) -> Payload:

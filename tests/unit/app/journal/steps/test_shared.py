@@ -9,12 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.patterns.plan import Member
+from agents.patterns.plan import Expand, JoinPolicy, Member
+from app.journal import Journal
 from app.journal.schema.engine import as_json
 from app.journal.schema.rows import Claimed
+from app.journal.steps import compensations, dead_letters
 from app.journal.steps.members import new_members
 from app.journal.steps.shared import ELSEWHERE, LEAST, SHARED, Lender, filled
 from celery_agents.errors import PayloadTooLargeError
+from tests.unit.app.journal.support import DONE, FAILED, SOON, World, member, step
 
 LONG, OTHER = "i" * 5_000, "j" * 5_000
 SCHEMA = {"type": "object", "properties": {f"field_{n}": {"type": "string"} for n in range(50)}}
@@ -139,3 +142,96 @@ def test_what_a_person_is_shown_stands_in_its_row() -> None:
     asked = Member(key="@person", task="agents.approval", input=LONG, options={}, waits=True)
     (made,) = new_members(parent, [asked], None)
     assert json.loads(made.text) == {"args": [LONG], "kwargs": {}}
+
+
+# ---------------------------------------------------------------- who reads them
+
+
+@pytest.fixture
+def child(world: World, journal: Journal) -> Claimed:
+    """A member whose row says of its input and instructions where they are."""
+    payload = {"args": [LONG], "kwargs": {"instructions": OTHER}}
+    parent = journal.claim("p", step("p", payload=payload)).result(SOON)
+    assert isinstance(parent, Claimed)
+    asked = member("a", input=LONG, options={"agent": "a", "instructions": OTHER})
+    (wake,) = journal.expand(parent, Expand(members=(asked,))).result(SOON).members
+    assert wake.payload["args"] == [LONG]  # whoever wakes it first may show it
+    found = journal.claim(wake.id).result(SOON)
+    assert isinstance(found, Claimed)
+    assert LONG not in as_json(dict(found.payload))
+    assert OTHER not in as_json(dict(found.payload))
+    return found
+
+
+WHOLE = {"args": [LONG], "kwargs": {"agent": "a", "instructions": OTHER}}
+
+
+def test_a_claim_is_made_whole(journal: Journal, child: Claimed) -> None:
+    assert journal.whole(child).payload == WHOLE
+    assert journal.whole(child).payload == WHOLE  # of what was read before
+
+
+def test_a_member_of_a_member_too(journal: Journal, child: Claimed) -> None:
+    asked = member("b", input=LONG, options={"instructions": OTHER})
+    plan = Expand(members=(asked,))
+    (wake,) = journal.expand(journal.whole(child), plan).result(SOON).members
+    found = journal.claim(wake.id).result(SOON)
+    assert isinstance(found, Claimed)
+    assert LONG not in as_json(dict(found.payload))
+    assert journal.whole(found).payload == {"args": [LONG], "kwargs": {"instructions": OTHER}}
+
+
+def test_who_undoes_it_is_told_its_input(journal: Journal, child: Claimed) -> None:
+    journal.finish(child, DONE).result(SOON)
+    assert journal.read(lambda c: compensations.told(c, child.id)) == (LONG, "yes")
+
+
+def test_who_was_amid_it_is_told_too(journal: Journal, child: Claimed) -> None:
+    journal.finish(child, FAILED).result(SOON)
+    found = journal.read(lambda c: compensations.uncertain(c, "p"))
+    assert {one.id: one.payload for one in found}[child.id] == WHOLE
+
+
+def test_a_dead_letter_shows_it(world: World, journal: Journal, child: Claimed) -> None:
+    world.set(child.id, state="dead", finished_at=world.clock(), worker_id=None)
+    letter = journal.read(lambda c: dead_letters.find(c, child.id))
+    assert letter is not None
+    assert "iiii" in letter["payload"]
+    assert "jjjj" in letter["payload"]
+    assert ELSEWHERE not in letter["payload"]
+
+
+def test_a_pattern_that_is_a_member_decides_by_all_of_it(world: World, child: Claimed) -> None:
+    asked: list[Any] = []
+
+    def decided(task: str, payload: dict[str, Any], members: Any) -> bool:
+        asked.append(payload)
+        return True
+
+    journal = world.journal("decides", decided=decided)
+    world.journals[0].postpone(child, delay_s=0).result(SOON)
+    own = journal.claim(child.id).result(SOON)
+    assert isinstance(own, Claimed)
+    plan = Expand(members=(member("b"), member("c")), join=JoinPolicy(kind="decided"))
+    first, _ = journal.expand(journal.whole(own), plan).result(SOON).members
+    ended = journal.claim(first.id).result(SOON)
+    assert isinstance(ended, Claimed)
+    journal.finish(ended, DONE).result(SOON)
+    assert asked == [WHOLE]
+
+
+def test_members_of_many_borrow_small_things_too() -> None:
+    """A map of 20,000 zeros, with options of some hundred bytes, took 334 times its message."""
+    options = {
+        "agent": "a" * 20,
+        "instructions": "i" * 511,
+        "choices": [f"choice {n}" for n in range(10)],
+        "answer_schema": {"type": "object", "properties": {"x": {"type": "string"}}},
+    }
+    payload = {"args": [[0] * 20_000], "kwargs": options}
+    made = new_members(claimed(payload), members(20_000, 0, options), None)
+    each = sum(len(m.text) for m in made) / len(made)
+    assert each < 350
+    few = new_members(claimed(payload), members(3, 0, options), None)
+    assert len(few[0].text) > 600
+    assert all(filled(json.loads(m.text), back(payload))["kwargs"] == options for m in made[:2])
