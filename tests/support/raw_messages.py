@@ -10,6 +10,11 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+from kombu.transport.virtual import Message
+from kombu.transport.virtual.base import Base64
+
+from app.messaging.envelope import MalformedError, check_task, read_envelope
+
 TASKS = ["agents.ask", "agents.vote", "agents.map", "agents.cancel", "agents.status", "no.such"]
 _TEXTS = ["", "x", "é\x00", "\ud800", "\x1b[31m", "../..", "*", "1" * 400, "a." * 2_000, "None"]
 _DEEP = "(deep)"
@@ -110,3 +115,28 @@ def _spoil(rng: random.Random, made: dict[str, Any]) -> None:
         del at[key]
     elif isinstance(at, dict):
         at[rng.choice(_TEXTS)] = value(rng)
+
+
+#: As the workers' own.
+LIMIT = 4 * 1024 * 1024
+
+
+class _Channel:
+    """Decodes bodies as kombu's virtual channels do."""
+
+    body_encoding = "base64"
+
+    def decode_body(self, body: Any, encoding: str | None = None) -> Any:
+        return Base64().decode(body) if encoding else body
+
+
+def take(raw: bytes) -> str:
+    """What becomes of it: ``task``, or the cause of its dead letter."""
+    try:
+        envelope = read_envelope(raw, LIMIT)
+        envelope["properties"]["delivery_tag"] = "t"  # as the transport does
+        made = Message(envelope, channel=_Channel(), accept={"application/json"})
+        check_task(made)
+    except MalformedError as error:
+        return error.cause
+    return "task"

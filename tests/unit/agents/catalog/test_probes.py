@@ -202,6 +202,29 @@ def test_a_head_that_trickles_holds_nothing_up(drip: bytes) -> None:
     assert found.error is not None
 
 
+def test_a_body_is_not_waited_for() -> None:
+    async def scene() -> list[Probe]:
+        over = asyncio.Event()
+
+        async def endless(_: Any, writer: asyncio.StreamWriter) -> None:
+            with suppress(OSError):
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nx")
+                await writer.drain()
+                await over.wait()
+            writer.close()
+
+        server = await asyncio.start_server(endless, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        entry = {**HTTP, "url": url, "health_url": url}
+        made = await probe_agents([registered("long", entry)], timeout_s=5, queues=set)
+        over.set()
+        server.close()
+        return made
+
+    (found,) = asyncio.run(scene())
+    assert found.error is None
+
+
 def test_silence_is_an_error() -> None:
     with socket.socket() as listening:  # takes the connection and says nothing: TLS waits
         listening.bind(("127.0.0.1", 0))

@@ -10,42 +10,16 @@ import json
 import os
 import random
 import time
-from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kombu.transport.virtual import Message
-from kombu.transport.virtual.base import Base64
 
-from app.messaging.envelope import MalformedError, check_task, read_envelope
 from tests.support.cpu import cpu_s
-from tests.support.raw_messages import message, raw_message
+from tests.support.raw_messages import message, raw_message, take
 
 CASES = int(os.environ.get("AGENTS_FUZZ_CASES", "1000"))
-LIMIT = 4 * 1024 * 1024
 #: Seconds of CPU that one message may take of the worker's only reader.
 MOST_S = 0.2
-
-
-class _Channel:
-    """Decodes bodies as kombu's virtual channels do."""
-
-    body_encoding = "base64"
-
-    def decode_body(self, body: Any, encoding: str | None = None) -> Any:
-        return Base64().decode(body) if encoding else body
-
-
-def take(raw: bytes) -> str:
-    """What becomes of it: ``task``, or the cause of its dead letter."""
-    try:
-        envelope = read_envelope(raw, LIMIT)
-        envelope["properties"]["delivery_tag"] = "t"  # as the transport does
-        made = Message(envelope, channel=_Channel(), accept={"application/json"})
-        check_task(made)
-    except MalformedError as error:
-        return error.cause
-    return "task"
 
 
 @settings(max_examples=CASES, deadline=None)

@@ -141,3 +141,23 @@ class TestAcknowledging:
         qos.ack("b")
         loop.tick()
         assert qos.removed == [(["a", "b"], [])]
+
+
+def test_one_that_cannot_be_delivered_keeps_no_other_one_back(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They were taken together: what is left in the middle would wait for a timeout."""
+    channel = Channel.__new__(Channel)
+    delivered: list[str] = []
+
+    def deliver(tag: str, *_: Any) -> None:
+        if tag == "a":
+            raise ValueError("no")
+        delivered.append(tag)
+
+    monkeypatch.setattr(channel, "_qos", SimpleNamespace(reserve=list), raising=False)
+    monkeypatch.setattr(Channel, "_deliver_taken", lambda _, *taken: deliver(*taken))
+    with pytest.raises(ValueError, match="no"):
+        channel._deliver_all([(tag, "q", b"") for tag in "abc"])
+    assert delivered == ["b", "c"]
+    assert "not delivered" in caplog.text
