@@ -8,6 +8,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from app.journal.schema.engine import relaxed
+from app.journal.schema.new_steps import columns_of
 from app.journal.writing import prepared
 from app.journal.writing.connection import _BY_INDEX, Held
 from app.journal.writing.prepared import Shot
@@ -37,9 +38,8 @@ def held(world: World) -> Iterator[Held]:
 
 
 def claim(step_id: str) -> Shot:
-    ids, none = [step_id], [None]
-    row = (ids, ids, none, none, [0], ["t"], none, ["q"], [5], ["{}"], none, [3], none, "w", 10.0)
-    return Shot(prepared.CLAIM, row, ids)
+    new = step(step_id, task="t", queue="q", agent=None, payload={})
+    return Shot(prepared.CLAIM, (*columns_of([new], ["{}"]), "w", 10.0), [step_id])
 
 
 def expansion(step_id: str) -> Shot:
