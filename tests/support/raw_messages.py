@@ -131,7 +131,7 @@ class _Channel:
 
 
 def take(raw: bytes) -> str:
-    """What becomes of it: ``task``, or the cause of its dead letter."""
+    """Return ``task``, or the cause of its dead letter."""
     try:
         envelope = read_envelope(raw, LIMIT)
         envelope["properties"]["delivery_tag"] = "t"  # as the transport does
