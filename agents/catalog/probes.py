@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
+from typing import Self
 
 from agents.base import Answer, Turn
 from agents.catalog.checks import Check, Connect, Get, Question, Served
@@ -68,13 +69,15 @@ async def probe_agents(
         served = await in_thread(queues, slow=True)
     limit = asyncio.Semaphore(AT_ONCE)
 
-    async def look(check: Check) -> tuple[str | None, float]:
-        async with limit:
-            began = time.perf_counter()
-            error = await _error_of(check, known, served, timeout_s, in_thread)
-            return error, (time.perf_counter() - began) * 1000
+    async with Pages(in_thread) as pages:
 
-    found = dict(zip(wanted, await asyncio.gather(*map(look, wanted)), strict=True))
+        async def look(check: Check) -> tuple[str | None, float]:
+            async with limit:
+                began = time.perf_counter()
+                error = await _error_of(check, known, served, timeout_s, pages)
+                return error, (time.perf_counter() - began) * 1000
+
+        found = dict(zip(wanted, await asyncio.gather(*map(look, wanted)), strict=True))
     return [
         Probe(target, *(found[check] if check is not None else (None, None)))
         for target, check in checks.items()
@@ -86,7 +89,7 @@ async def _error_of(
     agents: dict[str, Registered],
     served: set[str],
     timeout_s: float,
-    in_thread: InThread,
+    pages: Pages,
 ) -> str | None:
     try:
         async with asyncio.timeout(timeout_s):
@@ -94,7 +97,7 @@ async def _error_of(
                 case Connect():
                     await _connect(check)
                 case Get(url):
-                    await _get(url, in_thread)
+                    await pages.look(url)
                 case Served(queue):
                     return None if queue in served else f"No worker serves the queue {queue!r}."
                 case Question(agent, text):
@@ -121,12 +124,33 @@ def _any_certificate() -> ssl.SSLContext:
     return context
 
 
-async def _get(url: str, in_thread: InThread) -> None:
-    """Request the URL, and read the head of the answer alone. Redirects are not followed."""
-    httpx2 = await SharedClients(in_thread).load("httpx2", extra="http")
-    async with http_client(httpx2) as client, client.stream("GET", url) as response:
-        if response.is_error:
-            raise ProviderUnavailableError(f"It answered HTTP {response.status_code}.")
+class Pages:
+    """Looks at URLs by one client, made when the first is looked at: its TLS takes a while."""
+
+    def __init__(self, in_thread: InThread) -> None:
+        self._clients = SharedClients(in_thread)
+
+    async def look(self, url: str) -> None:
+        """Ask, and read the head of the answer alone. Where it leads elsewhere nobody follows.
+
+        Raises:
+            ProviderUnavailableError: it answers with an error.
+        """
+        httpx2 = await self._clients.load("httpx2", extra="http")
+        client = self._clients.get(_PAGES, lambda: http_client(httpx2))
+        async with client.stream("GET", url) as response:
+            if response.is_error:
+                raise ProviderUnavailableError(f"It answered HTTP {response.status_code}.")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if (client := self._clients.take(_PAGES)) is not None:
+            await client.aclose()
+
+
+_PAGES = "pages"
 
 
 class _Apart:

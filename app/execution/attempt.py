@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar, assert_never
+from typing import Any, Protocol, assert_never
 
 from agents.patterns.plan import Expand, within
 from app.concurrency.fibers import blocking, wait
@@ -27,7 +27,7 @@ from app.execution.answers import (
 )
 from app.execution.context import Step
 from app.execution.ends import Again, Ended, Ending, Ends, Left
-from app.execution.patience import NotWrittenError, keep_trying
+from app.execution.patience import NotWrittenError, keep_trying, reason_of
 from app.execution.performing import on_loop, valued
 from app.execution.runtime import Active, Runtime
 from app.journal.schema.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused
@@ -43,12 +43,10 @@ from celery_agents.errors import (
     JournalUnavailableError,
     RetryableError,
     StepCancelledError,
-    redact,
 )
 from celery_agents.wire.messages import fingerprint
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 
 class Code(Protocol):
@@ -88,7 +86,7 @@ def attempted(runtime: Runtime, code: Code, asked: Received, active: Active) -> 
     except JournalUnavailableError:
         raise
     except Exception as error:  # the database takes no such row, or cannot end the one there is
-        text = redact(f"{type(error).__name__}: {getattr(error, 'orig', None) or error}")
+        text = reason_of(error)
         if asked.new is None:
             return Left(f"{asked.id}: not taken, and woken more seldom each time: {text}")
         raise InvalidPayloadError(f"The journal does not take the step: {text}") from error
@@ -128,11 +126,14 @@ class Attempt:
         self._journal = runtime.journal
         self._code = code
         self._asked = asked
-        self._claim = claim
         self._active = active
         self._ends = Ends(runtime, claim)
         # The row's payload, not the message's, unless the row was made of this very message.
         self._request = asked.request if claim.token == 1 else None
+
+    @property
+    def _claim(self) -> Claimed:
+        return self._ends.claim
 
     @property
     def request(self) -> StepOptions:
@@ -165,7 +166,7 @@ class Attempt:
                 claim = self._journal.at_hand(claim) or keep_trying(claim.id, read)
             except NotWrittenError as gone:
                 return Left(f"{claim.id}: {gone.told}")
-        self._claim = self._active.claim = self._ends.claim = claim
+        self._active.claim = self._ends.claim = claim
         return None
 
     def _perform(self) -> Result:

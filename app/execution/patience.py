@@ -21,11 +21,16 @@ JOURNAL_PAUSE_S = (0.5, 5.0)
 JOURNAL_PATIENCE_S = 60.0
 
 
+def reason_of(error: Exception) -> str:
+    """Tell why a database refuses a write, without what it was to hold."""
+    return redact(f"{type(error).__name__}: {getattr(error, 'orig', None) or error}")
+
+
 class NotWrittenError(Exception):
     """The journal refused a write for what it is, not for being away."""
 
     def __init__(self, error: Exception) -> None:
-        text = redact(f"{type(error).__name__}: {getattr(error, 'orig', None) or error}")
+        text = reason_of(error)
         said = AgentFailedError(f"The journal does not take what came out: {text}")
         self.told = error if isinstance(error, AgentsError) else said
         super().__init__(text)

@@ -15,7 +15,6 @@ from celery.utils.functional import maybe_list
 from pydantic import TypeAdapter, ValidationError
 
 from app.execution.answers import ESCAPED
-from app.execution.spread import check_chain, following
 from app.journal.schema.rows import NewStep
 from celery_agents import names
 from celery_agents.contracts.ask import StepOptions
@@ -26,9 +25,9 @@ from celery_agents.transport import PRIORITY_STEPS
 #: What follows a step: its name in a row (and in ``apply_async``), that in a message, and the part
 #: of a message that says it.
 _FOLLOWS = (
+    ("chain", "chain", "embed"),
     ("link", "callbacks", "embed"),
     ("link_error", "errbacks", "embed"),
-    ("chain", "chain", "embed"),
     ("chord", "chord", "embed"),
     ("group_id", "group", "headers"),
     ("group_index", "group_index", "headers"),
@@ -133,6 +132,28 @@ class Submission:
             envelope=self.follows or None,
             timeout_s=options.whole_s,
             tenant=self.tenant,
+        )
+
+
+def following(request: Mapping[str, Any]) -> list[Any]:
+    """List what follows a step, as its message says: chain, callbacks of both kinds, chord."""
+    told = (request.get(name) for _, name, part in _FOLLOWS if part == "embed")
+    return [value for value in told if value]
+
+
+def check_chain(chain: Sequence[Any] | None, size: int, limit: int) -> None:
+    """Check a chain whose links each hand on the rest of it, where all of it has ``size`` bytes.
+
+    Raises:
+        PayloadTooLargeError: together that is more than the limit.
+    """
+    links = len(chain or ())
+    spread = links * size // 2
+    if spread > limit:
+        raise PayloadTooLargeError(
+            f"A chain of {links:,} links and {size:,} bytes would write {spread:,} bytes, as each "
+            f"link hands on the rest; the limit is {limit:,} (spread_limit_bytes). "
+            "Make it shorter, or several."
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -71,6 +71,7 @@ __all__ = [
     "whole_of",
 ]
 
+T = TypeVar("T")
 _ID: TypeAdapter[str] = TypeAdapter(Id)
 _TENANT: TypeAdapter[str] = TypeAdapter(Tenant)
 _SECONDS: TypeAdapter[float] = TypeAdapter(Seconds)
@@ -82,10 +83,7 @@ def id_of(value: object, what: str = "id") -> str:
     Raises:
         InvalidPayloadError: it is none.
     """
-    try:
-        return _ID.validate_python(value)
-    except ValidationError as error:
-        raise InvalidPayloadError(f"{what}: {mistakes(error)[0][1]}") from None
+    return _read(_ID, value, what)
 
 
 def tenant_of(value: object) -> str:
@@ -94,10 +92,7 @@ def tenant_of(value: object) -> str:
     Raises:
         InvalidPayloadError: it is none.
     """
-    try:
-        return _TENANT.validate_python(value)
-    except ValidationError as error:
-        raise InvalidPayloadError(f"tenant: {mistakes(error)[0][1]}") from None
+    return _read(_TENANT, value, "tenant")
 
 
 def whole_of(value: object, what: str, *, least: int, most: int) -> int:
@@ -117,8 +112,12 @@ def period_of(value: object, what: str) -> float | None:
     Raises:
         InvalidPayloadError: it is neither.
     """
+    return None if value is None else _read(_SECONDS, value, what)
+
+
+def _read(kind: TypeAdapter[T], value: object, what: str) -> T:
     try:
-        return None if value is None else _SECONDS.validate_python(value)
+        return kind.validate_python(value)
     except ValidationError as error:
         raise InvalidPayloadError(f"{what}: {mistakes(error)[0][1]}") from None
 

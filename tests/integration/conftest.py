@@ -165,6 +165,16 @@ def fast(redis_url: str, sqlite_journal_url: str, tmp_path: Path) -> Iterator[St
     made.close()
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def either(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
+    """A stack of the test's own with short times and a worker, on each database."""
+    url = request.getfixturevalue(f"{request.param}_journal_url")
+    made = Stack(redis_url, url, tmp_path, FAST)
+    made.worker()
+    yield made
+    made.close()
+
+
 @pytest.fixture
 def counted(tmp_path: Path) -> Path:
     """The file that counted agents append to."""

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import pytest
 from celery import chain
 from sqlalchemy import Text, cast, func, select
 
 from app.journal.schema.models import Step
 from celery_agents import Client
 from tests.fakes.model_server import Does, ModelServer
-from tests.integration.harness import FAST, SOON_S, Stack, eventually
+from tests.integration.harness import SOON_S, Stack, eventually
 
 KB = 1_000
 #: Beside what is fixed for each row: names, policies and where its parts are.
 ROW = 500
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def one(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    made = Stack(redis_url, url, tmp_path, FAST)
-    made.worker()
-    yield made
-    made.close()
 
 
 def stored(stack: Stack, run_id: str) -> tuple[int, int]:
@@ -62,24 +51,24 @@ VERBS: dict[str, tuple[Callable[[Client], Any], int, int]] = {
 }
 
 
-def test_rows_hold_what_came_in_not_its_copies(one: Stack) -> None:
-    runs = {verb: ask(one.client) for verb, (ask, _, _) in VERBS.items()}
+def test_rows_hold_what_came_in_not_its_copies(either: Stack) -> None:
+    runs = {verb: ask(either.client) for verb, (ask, _, _) in VERBS.items()}
     for verb, run in runs.items():
         run.get(timeout=2 * SOON_S)
         _, size, rows = VERBS[verb]
-        made, held = stored(one, run.id)
+        made, held = stored(either, run.id)
         assert (verb, made) == (verb, rows)
         assert held <= 2 * size + ROW * rows, verb
 
 
-def test_what_follows_is_not_kept_by_each_link(one: Stack) -> None:
-    links = [one.client.ask.s("noop", instructions="i" * 5 * KB) for _ in range(40)]
+def test_what_follows_is_not_kept_by_each_link(either: Stack) -> None:
+    links = [either.client.ask.s("noop", instructions="i" * 5 * KB) for _ in range(40)]
     result = chain(*links).delay("on and on")
     assert result.get(timeout=2 * SOON_S) == "on and on"
-    eventually(lambda: not one.unsettled())
+    eventually(lambda: not either.unsettled())
     found = []
     while result is not None:
-        found.append(stored(one, result.id))
+        found.append(stored(either, result.id))
         result = result.parent
     assert [rows for rows, _ in found] == [1] * 40
     assert sum(held for _, held in found) <= 2 * 40 * 5 * KB + ROW * 40

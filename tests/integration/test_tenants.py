@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,16 +11,7 @@ from sqlalchemy import select
 from app.journal.schema.models import Run, Step
 from celery_agents import names
 from celery_agents.errors import AgentsError, InvalidPayloadError
-from tests.integration.harness import FAST, SOON_S, Stack, eventually
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def one(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    made = Stack(redis_url, url, tmp_path, FAST)
-    made.worker()
-    yield made
-    made.close()
+from tests.integration.harness import SOON_S, Stack, eventually
 
 
 def tenants(stack: Stack, run_id: str) -> list[str]:
@@ -34,8 +23,8 @@ def tenants(stack: Stack, run_id: str) -> list[str]:
     return [t for query in whose for t in stack.read(lambda c, q=query: c.execute(q).scalars())]
 
 
-def test_every_row_says_whose_it_is(one: Stack) -> None:
-    client = one.client
+def test_every_row_says_whose_it_is(either: Stack) -> None:
+    client = either.client
     undone = {"agent": "yes", "compensation": "noop"}
     asked: list[tuple[Any, int]] = [
         (client.ask("noop", 1, tenant="acme"), 1),
@@ -44,34 +33,34 @@ def test_every_row_says_whose_it_is(one: Stack) -> None:
         (client.vote([undone], "?", choices=["x", "y"], tenant="acme"), 4),  # it is undone
     ]
     for run, steps in asked:
-        eventually(lambda run=run, steps=steps: len(tenants(one, run.id)) == 1 + steps)
-        assert set(tenants(one, run.id)) == {"acme"}
+        eventually(lambda run=run, steps=steps: len(tenants(either, run.id)) == 1 + steps)
+        assert set(tenants(either, run.id)) == {"acme"}
         status = client.runs.status(run.id)
         assert status is not None
         assert status["tenant"] == "acme"
     nobodys = client.ask("noop", 1)
     assert nobodys.get(timeout=SOON_S) == 1
-    assert tenants(one, nobodys.id) == ["", ""]
+    assert tenants(either, nobodys.id) == ["", ""]
 
 
-def test_links_of_a_canvas_say_their_own(one: Stack) -> None:
+def test_links_of_a_canvas_say_their_own(either: Stack) -> None:
     links = chain(
-        one.client.ask.s("noop", tenant="acme"), one.client.ask.s("noop", tenant="other")
+        either.client.ask.s("noop", tenant="acme"), either.client.ask.s("noop", tenant="other")
     ).delay("x")
     assert links.get(timeout=SOON_S) == "x"
-    assert tenants(one, links.parent.id) == ["acme"] * 2
-    assert tenants(one, links.id) == ["other"] * 2
+    assert tenants(either, links.parent.id) == ["acme"] * 2
+    assert tenants(either, links.id) == ["other"] * 2
 
 
-def test_messages_that_lost_their_way_keep_it(one: Stack) -> None:
+def test_messages_that_lost_their_way_keep_it(either: Stack) -> None:
     """Recovery makes the row of what stands in the intake alone."""
-    for worker in one.workers:
+    for worker in either.workers:
         worker.kill()
-    run = one.client.ask("noop", 1, tenant="acme")
-    one.drop_messages()
-    one.worker()
+    run = either.client.ask("noop", 1, tenant="acme")
+    either.drop_messages()
+    either.worker()
     assert run.get(timeout=SOON_S) == 1
-    assert tenants(one, run.id) == ["acme"] * 2
+    assert tenants(either, run.id) == ["acme"] * 2
 
 
 @pytest.mark.parametrize("tenant", ["x" * 65, "a\nb", 7, ["acme"], "\x1b[31m"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("app", "agents", "celery_agents", "tasks", "deploy", "beat_schedules")
-Function = ast.FunctionDef | ast.AsyncFunctionDef
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 #: Entries of the catalog, which nobody else may tell apart.
 ENTRIES = {
     *("FunctionEntry", "ModelEntry", "HttpEntry", "CeleryEntry", "ScriptedEntry", "Described"),
@@ -33,28 +33,28 @@ def trees() -> Iterator[tuple[Path, ast.Module]]:
                 yield path.relative_to(ROOT), ast.parse(path.read_text())
 
 
-def lines(node: Function | ast.ClassDef) -> int:
+def lines(node: Definition) -> int:
     return (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def sizes(*kinds: type[ast.AST]) -> list[tuple[int, str]]:
+    """Lines of each definition of these kinds, with its place."""
+    return [
+        (lines(node), f"{path}:{node.name}")
+        for path, tree in trees()
+        for node in ast.walk(tree)
+        if isinstance(node, Definition) and isinstance(node, kinds)
+    ]
 
 
 def functions() -> list[tuple[int, str]]:
     """Lines of each function, with its place."""
-    return [
-        (lines(node), f"{path}:{node.name}")
-        for path, tree in trees()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    ]
+    return sizes(ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def classes() -> list[tuple[int, str]]:
     """Lines of each class, with its place."""
-    return [
-        (lines(node), f"{path}:{node.name}")
-        for path, tree in trees()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef)
-    ]
+    return sizes(ast.ClassDef)
 
 
 def of_two_meanings() -> dict[str, list[str]]:

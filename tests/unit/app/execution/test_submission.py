@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 from celery.app.task import Context
 
-from app.execution.submission import Submission, as_sent, priority_of, queue_of
+from app.execution.submission import (
+    Submission,
+    as_sent,
+    check_chain,
+    following,
+    priority_of,
+    queue_of,
+)
 from celery_agents import names
 from celery_agents.contracts.ask import Ask, StepOptions
 from celery_agents.errors import PayloadTooLargeError
@@ -143,3 +150,30 @@ def test_the_queue_of_a_row(told: Any, queue: str) -> None:
 )
 def test_the_priority_of_a_row(told: Any, priority: int) -> None:
     assert priority_of(told) == priority
+
+
+KB, MB = 1024, 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("links", "size", "fits"),
+    [
+        (3_000, 400 * KB, False),
+        (2_000, 250 * KB, False),
+        (400, 120 * KB, True),
+        (0, 250 * KB, True),
+    ],
+)
+def test_a_chain_that_is_stored_again_and_again(links: int, size: int, fits: bool) -> None:
+    if fits:
+        check_chain([{}] * links, size, 64 * MB)
+    else:
+        with pytest.raises(PayloadTooLargeError, match="hands on"):
+            check_chain([{}] * links, size, 64 * MB)
+
+
+def test_what_follows_is_what_the_message_says() -> None:
+    assert following({}) == []
+    told = {"chain": [1], "callbacks": [2], "errbacks": None, "chord": {"a": 3}, "id": "x"}
+    assert following(told) == [[1], [2], {"a": 3}]
+    assert check_chain(None, 10**9, 1) is None

@@ -17,6 +17,7 @@ from app.journal.steps import compensations, dead_letters
 from app.journal.steps.members import new_members
 from app.journal.steps.shared import ELSEWHERE, LEAST, SHARED, Lender, filled
 from celery_agents.errors import PayloadTooLargeError
+from tests.support.claims import claim
 from tests.unit.app.journal.support import DONE, FAILED, SOON, World, member, step
 
 LONG, OTHER = "i" * 5_000, "j" * 5_000
@@ -96,22 +97,6 @@ def test_whatever_is_said_comes_back(
     assert whole == back({"args": [told], "kwargs": options})
 
 
-def claimed(payload: dict[str, Any]) -> Claimed:
-    about: Any = {"run_id": "r", "parent_id": None, "member": None, "task": "agents.map"}
-    return Claimed(
-        "r",
-        1,
-        1,
-        agent=None,
-        queue="agents",
-        priority=5,
-        payload=payload,
-        max_attempts=1,
-        remaining_s=None,
-        **about,
-    )
-
-
 def members(count: int, told: Any, options: dict[str, Any]) -> list[Member]:
     first = Member(key="", task="agents.ask", input=told, options=options)
     return [first.model_copy(update={"key": str(n)}) for n in range(count)]
@@ -120,7 +105,7 @@ def members(count: int, told: Any, options: dict[str, Any]) -> list[Member]:
 @pytest.mark.parametrize("name", ["instructions", "answer_schema", "system"])
 def test_rows_of_members_hold_no_copies(name: str) -> None:
     options = {name: "i" * 150_000}
-    parent = claimed({"args": [[0] * 1_500], "kwargs": options})
+    parent = claim(payload={"args": [[0] * 1_500], "kwargs": options})
     made = new_members(parent, members(1_500, 0, options), 1_000_000)
     assert sum(len(m.text) for m in made) < 1_500 * 100
     assert made[7].payload == {"args": [0], "kwargs": options}
@@ -130,7 +115,7 @@ def test_rows_of_members_hold_no_copies(name: str) -> None:
     ("told", "options"), [("q" * 1_000, {}), (0, {"x": "y" * 1_000}), ("é" * 500, {})]
 )
 def test_what_is_not_borrowed_has_a_limit(told: Any, options: dict[str, Any]) -> None:
-    parent = claimed({"args": ["?"], "kwargs": {}})
+    parent = claim(payload={"args": ["?"], "kwargs": {}})
     with pytest.raises(PayloadTooLargeError, match="spread_limit_bytes"):
         new_members(parent, members(200, told, options), 200_000)
     assert len(new_members(parent, members(200, told, options), 210_000)) == 200
@@ -138,7 +123,7 @@ def test_what_is_not_borrowed_has_a_limit(told: Any, options: dict[str, Any]) ->
 
 
 def test_what_a_person_is_shown_stands_in_its_row() -> None:
-    parent = claimed({"args": [LONG], "kwargs": {}})
+    parent = claim(payload={"args": [LONG], "kwargs": {}})
     asked = Member(key="@person", task="agents.approval", input=LONG, options={}, waits=True)
     (made,) = new_members(parent, [asked], None)
     assert json.loads(made.text) == {"args": [LONG], "kwargs": {}}
@@ -229,9 +214,9 @@ def test_members_of_many_borrow_small_things_too() -> None:
         "answer_schema": {"type": "object", "properties": {"x": {"type": "string"}}},
     }
     payload = {"args": [[0] * 20_000], "kwargs": options}
-    made = new_members(claimed(payload), members(20_000, 0, options), None)
+    made = new_members(claim(payload=payload), members(20_000, 0, options), None)
     each = sum(len(m.text) for m in made) / len(made)
     assert each < 350
-    few = new_members(claimed(payload), members(3, 0, options), None)
+    few = new_members(claim(payload=payload), members(3, 0, options), None)
     assert len(few[0].text) > 600
     assert all(filled(json.loads(m.text), back(payload))["kwargs"] == options for m in made[:2])
