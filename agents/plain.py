@@ -18,9 +18,25 @@ def plain_json(value: Any) -> JsonValue:
         ValueError: it has no JSON form (an arbitrary object, NaN, an infinity), or cannot be kept.
     """
     try:
-        plain: JsonValue = json.loads(json.dumps(to_jsonable_python(value), allow_nan=False))
+        plain: JsonValue = value if _stays(value) else _converted(value)
     except RecursionError:
         raise ValueError("too many levels of lists and objects") from None
     if (wrong := problem(plain)) is not None:
         raise ValueError(wrong)
     return plain
+
+
+def _stays(value: Any) -> bool:
+    """Return whether it is plain, as most answers are, seen without writing it."""
+    kind = type(value)
+    if kind is str:
+        return bool(value.isascii())  # in others two halves may become one character
+    return value is None or kind is bool or (kind is int and value.bit_length() <= _WORD_BITS)
+
+
+_WORD_BITS = 64
+
+
+def _converted(value: Any) -> JsonValue:
+    told: JsonValue = json.loads(json.dumps(to_jsonable_python(value), allow_nan=False))
+    return told

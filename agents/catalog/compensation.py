@@ -20,15 +20,13 @@ def check(registry: Registry, request: Ask) -> None:
 
 def undoable(registry: Registry, request: Ask, answer: Answer | Outcome) -> Answer | Outcome:
     """Return the answer with its compensation, if any; a backup's is undone by the backup's."""
-    outcome = (
-        answer
-        if isinstance(answer, Outcome)
-        else Outcome(state=State.SUCCEEDED, value=answer.value, usage=answer.usage)
-    )
-    found = compensation_of(registry, outcome.agent or request.agent, request.compensation)
-    if found is None or not outcome.ok:
+    by = answer.agent if isinstance(answer, Outcome) else None
+    found = compensation_of(registry, by or request.agent, request.compensation)
+    if found is None:
         return answer
-    return outcome.model_copy(update={"compensation": found})
+    if isinstance(answer, Answer):
+        answer = Outcome(state=State.SUCCEEDED, value=answer.value, usage=answer.usage)
+    return answer.model_copy(update={"compensation": found}) if answer.ok else answer
 
 
 def compensation_of(registry: Registry, agent: str, own: Compensated) -> Compensation | None:

@@ -36,6 +36,8 @@ class Agents:
     @property
     def turns(self) -> Turns:
         """The guards and backends to ask them by. Made on first use: breakers have a thread."""
+        if (turns := self._turns) is not None:
+            return turns
         with self._lock:
             if self._turns is None:
                 self._turns = self._made()

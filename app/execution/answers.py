@@ -23,6 +23,8 @@ from celery_agents.wire.messages import to_json
 ESCAPED = 6
 #: Levels that patterns put around an answer.
 _ROOM = 20
+#: Kinds of values, and bits of integers, that no limit is too small for.
+_SHORT, _WORD_BITS = frozenset({bool, float, type(None)}), 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def _common(claim: Claimed) -> dict[str, Any]:
 
 def too_large(value: Any, limit_bytes: int) -> AnswerTooLargeError | None:
     """The error for a value that takes more than the limit, as JSON that escapes."""
-    if value is None or (type(value) is str and ESCAPED * len(value) < limit_bytes):
+    if _is_small(value, limit_bytes):
         return None
     size = len(to_json(value))
     if size <= limit_bytes:
@@ -97,6 +99,14 @@ def too_large(value: Any, limit_bytes: int) -> AnswerTooLargeError | None:
         f"The answer has {size:,} bytes, the limit is {limit_bytes:,} (answer_limit_bytes). "
         "Keep big values elsewhere and answer with their id or URL."
     )
+
+
+def _is_small(value: Any, limit_bytes: int) -> bool:
+    """Return whether that is seen without writing it."""
+    kind = type(value)
+    if kind is str:
+        return ESCAPED * len(value) < limit_bytes
+    return kind in _SHORT or (kind is int and value.bit_length() <= _WORD_BITS)
 
 
 def kept(outcome: Outcome, limit_bytes: int, *, known: bool = False) -> Outcome:

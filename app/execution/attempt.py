@@ -10,7 +10,7 @@ import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, Protocol, assert_never
 
 from agents.patterns.plan import Expand, within
@@ -116,6 +116,9 @@ def _is_other(new: NewStep | None, row: Claimed | Finished) -> bool:
     return asked != fingerprint(row.task, row.payload["args"], row.payload["kwargs"])
 
 
+_on_loop = cache(inspect.iscoroutinefunction)  # of the few tasks that there are
+
+
 class Attempt:
     """One claim of a step, from its code to its end."""
 
@@ -175,7 +178,7 @@ class Attempt:
         def work() -> Result:
             request = self.request
             self._ends.step = step = Step(self._runtime, self._claim, self._active)
-            if not inspect.iscoroutinefunction(self._code.run):  # a pattern: it only decides
+            if not _on_loop(self._code.run):  # a pattern: it only decides
                 return result_of(blocking(self._code.run, step, request))
             with permit():
                 return self._ask(step, request)

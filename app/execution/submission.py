@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Self
 
 from celery.utils.functional import maybe_list
@@ -172,8 +173,14 @@ _QUEUE: TypeAdapter[str] = TypeAdapter(Option)
 
 def queue_of(delivery_info: dict[str, Any] | None) -> str:
     """Return the queue that a message came from, for its row's messages; else ours."""
+    told = (delivery_info or {}).get("routing_key")
+    return _queue(told) if isinstance(told, str) else names.QUEUE
+
+
+@lru_cache(maxsize=256)  # the same few all the time
+def _queue(told: str) -> str:
     try:
-        return _QUEUE.validate_python((delivery_info or {}).get("routing_key"))
+        return _QUEUE.validate_python(told)
     except ValidationError:
         return names.QUEUE
 

@@ -107,14 +107,15 @@ class StepTask(Task):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Claim the row of this message and bring it to an end, or go away."""
-        if self.request.id is None:  # called as a plain function
+        message = self.request  # looked up once: that is a walk to the fiber's stack each time
+        if message.id is None:  # called as a plain function
             return self.run(*args, **kwargs)
-        ending = self._attempt(args, kwargs)
+        ending = self._attempt(message, args, kwargs)
         match ending:
             case Ended():
-                return self._report(ending)
+                return self._report(message, ending)
             case Again():
-                return self._retry(ending)
+                return self._retry(message, ending)
             case Left(why):
                 raise Ignore(why)
 
@@ -128,25 +129,24 @@ class StepTask(Task):
 
     # -- from a message to an attempt, and back
 
-    def _attempt(self, args: Any, kwargs: Any) -> Ending:
-        step_id = self.request.id
+    def _attempt(self, message: Any, args: Any, kwargs: Any) -> Ending:
+        step_id = message.id
         try:
-            runtime = runtime_of(self.app, self.request.hostname)
+            runtime = runtime_of(self.app, message.hostname)
         except JournalUnavailableError as error:
-            self._give_message_back(error)
+            self._give_message_back(step_id, error)
         active = Active()
         if runtime.active.setdefault(step_id, active) is not active:
             return Left(f"{step_id} runs in this process already")
         try:
-            return attempted(runtime, self, self._asked(args, kwargs), active)
+            return attempted(runtime, self, self._asked(message, args, kwargs), active)
         except JournalUnavailableError as error:
-            self._give_message_back(error)
+            self._give_message_back(step_id, error)
         finally:
             if runtime.active.get(step_id) is active:
                 del runtime.active[step_id]
 
-    def _asked(self, args: Any, kwargs: Any) -> Received:
-        message = self.request
+    def _asked(self, message: Any, args: Any, kwargs: Any) -> Received:
         if message.get(names.JOURNALED):
             return Received(message.id, expires=message.expires)
         request = self.parse(args, kwargs)
@@ -158,52 +158,52 @@ class StepTask(Task):
         settings = self.app.agents_settings
         submission.refuse_large(settings.payload_limit_bytes, settings.spread_limit_bytes)
 
-    def _give_message_back(self, error: AgentsError) -> NoReturn:
+    def _give_message_back(self, step_id: str, error: AgentsError) -> NoReturn:
         """Give the message back, slowly: nothing is acknowledged without the journal."""
         text = "%s was not taken; its message goes back"
-        note(log, "not_taken", text, self.request.id, error=error, level=logging.ERROR)
-        returned.add(self.request.id)
+        note(log, "not_taken", text, step_id, error=error, level=logging.ERROR)
+        returned.add(step_id)
         sleep(random.uniform(*JOURNAL_PAUSE_S))  # noqa: S311 - spreads load, no secret
         raise Reject(str(error), requeue=True) from error
 
-    def _report(self, ended: Ended) -> Any:
+    def _report(self, message: Any, ended: Ended) -> Any:
         """Return the value for Celery to store, or raise the error; a member's is for Flower."""
-        outcome, claim, told = ended.outcome, ended.claim, reported(self.request)
+        outcome, claim, told = ended.outcome, ended.claim, reported(message)
         told.token = claim.token
         if ended.other:
-            self._refuse_other()
+            self._refuse_other(message)
         if claim.parent_id is not None:
             told.settled = True  # by its end itself: its parent reads the row
             shown = outcome.value if outcome.ok or outcome.error is None else outcome.error.kind
             return {"state": outcome.state, "is": shown}
         told.outcome = outcome.compact()  # app/messaging/results.py keeps both with the result
-        if not self.request.get(names.PAYLOAD) and claim.payload:
+        if not message.get(names.PAYLOAD) and claim.payload:
             asked = fingerprint(self.name, claim.payload["args"], claim.payload["kwargs"])
-            setattr(self.request, names.PAYLOAD, asked)
+            setattr(message, names.PAYLOAD, asked)
         if outcome.ok:
             return outcome.value
         error = outcome.error or ErrorInfo.of(StepCancelledError())
         raise error.exception()
 
-    def _refuse_other(self) -> NoReturn:
+    def _refuse_other(self, message: Any) -> NoReturn:
         """Refuse a call whose id names another one that has ended; that keeps its result.
 
         Its fingerprint tells our clients. Where it has expired, everybody is told.
         """
-        log.warning("%s names another call; this one is refused", self.request.id)
-        reported(self.request).settled = True
-        key = self.backend.get_key_for_task(self.request.id)
+        log.warning("%s names another call; this one is refused", message.id)
+        reported(message).settled = True
+        key = self.backend.get_key_for_task(message.id)
         if blocking(self.backend.get, key) is not None:
-            raise Ignore(f"{self.request.id}: names another call")
-        raise IdInUseError.of(self.request.id)
+            raise Ignore(f"{message.id}: names another call")
+        raise IdInUseError.of(message.id)
 
-    def _retry(self, again: Again) -> Any:
+    def _retry(self, message: Any, again: Again) -> Any:
         payload = again.claim.payload
         try:
             raise self.retry(
                 exc=again.error,
                 countdown=again.delay_s,
-                headers={**(self.request.headers or {}), names.JOURNALED: 1},
+                headers={**(message.headers or {}), names.JOURNALED: 1},
                 argsrepr=shown_args(payload["args"]),
                 kwargsrepr=shown_kwargs(payload["kwargs"]),
             )
@@ -211,9 +211,10 @@ class StepTask(Task):
             raise Ignore(str(lost)) from lost
 
     def _settle(self, task_id: str) -> None:
-        told = reported(self.request)
-        if not (self.request.is_eager or told.unstored or told.settled):
-            runtime = runtime_of(self.app, self.request.hostname)
+        message = self.request
+        told = reported(message)
+        if not (message.is_eager or told.unstored or told.settled):
+            runtime = runtime_of(self.app, message.hostname)
             runtime.journal.settle(task_id, told.token)
 
 

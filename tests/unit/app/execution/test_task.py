@@ -600,9 +600,12 @@ def test_the_row_keeps_what_follows(make: Any, runtime: Runtime) -> None:
 def test_only_the_outermost_task_raises(make: Any, outcome: Outcome) -> None:
     task = make(shout)
     with message(task, "s"):
-        assert task._report(Ended(outcome, claim(parent_id="parent")))["state"] == outcome.state
+        assert (
+            task._report(task.request, Ended(outcome, claim(parent_id="parent")))["state"]
+            == outcome.state
+        )
         with pytest.raises(AgentsError) as error:
-            task._report(Ended(outcome, claim(payload={})))
+            task._report(task.request, Ended(outcome, claim(payload={})))
         assert reported(task.request).outcome == outcome.compact()
     assert error.value.kind == (outcome.error.kind if outcome.error else "cancelled")
 
