@@ -31,7 +31,7 @@ class MalformedError(Exception):
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow")
+    model_config = ConfigDict(strict=True)  # of the rest nothing is kept: they are only checked
 
 
 class _Properties(_Part):

@@ -18,6 +18,7 @@ from app.concurrency.fibers import blocking, wait
 from app.concurrency.per_process import PerProcess
 from celery_agents import names
 from celery_agents.noted import note
+from celery_agents.transport import kombu_json
 from celery_agents.wire.results import AddressBackend
 
 log = logging.getLogger(__name__)
@@ -102,7 +103,9 @@ class JournalBackend(AddressBackend):
         result = self.encode_result(result, state)
         meta = self._get_result_meta(result, state, traceback, request)
         meta["task_id"] = task_id
-        wait(self._batches().submit((self.get_key_for_task(task_id), self.encode(meta))))
+        quick = self.serializer == "json" and not self.compression
+        written = kombu_json(meta) if quick else self.encode(meta)
+        wait(self._batches().submit((self.get_key_for_task(task_id), written)))
         return result
 
     def _batches(self) -> Batches[tuple[bytes, str]]:

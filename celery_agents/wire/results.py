@@ -29,6 +29,14 @@ class AddressBackend(RedisBackend):
         """None in an app that does not know: then Celery reads a URL."""
         return getattr(self.app, "results_address", None)
 
+    def get_key_for_task(self, task_id: Any, key: Any = "") -> bytes:
+        """As Celery's, with less work for what nearly every id is: who waits makes many."""
+        if type(task_id) is str and task_id and not key:
+            prefix: bytes = self.task_keyprefix
+            return prefix + task_id.encode()
+        other: bytes = super().get_key_for_task(task_id, key)
+        return other
+
     def _params_from_url(self, url: str, defaults: dict[str, Any]) -> dict[str, Any]:
         if self.address is None:
             read: dict[str, Any] = super()._params_from_url(url, defaults)
