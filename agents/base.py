@@ -58,15 +58,26 @@ class StepContext(Protocol):
         perform: Callable[[str], Awaitable[Answer]] | Callable[..., Any],
         *,
         fingerprint: str = "",
+        once: bool = False,
     ) -> Answer:
         """Make one paid or outside act, journaled.
 
-        The *n*-th call of a step has the same idempotency key in each attempt; ``perform``
-        receives that key, if it takes an argument. It gives an Answer, or a value that has a JSON
-        form, and may be async or not: a plain function runs in a thread. A call that finished in an
-        earlier attempt of this step is not made again: its journaled answer is returned.
-        ``fingerprint`` (a digest of the request) guards that: when it differs from the journaled
-        one the call is made anew.
+        ``perform`` receives the call's idempotency key, if it takes an argument. It gives an
+        Answer, or a value that has a JSON form, and may be async or not: a plain function runs in a
+        thread. A call that finished in an earlier attempt of this step is not made again: its
+        journaled answer is returned.
+
+        A call is the same in each attempt, with the same key, if it has the same name and
+        ``fingerprint`` (a digest of the request), stands within the same call, and is the
+        how-manieth of that. Its place among others does not matter.
+
+        With ``once`` it is not made again either where an attempt began it and never told how it
+        went.
+
+        Raises:
+            UncertainCallError: that is so; its details say when, and under which key.
+            AnswerTooLargeError: it answered more than ``answer_limit_bytes``; that is not kept.
+            AgentFailedError: the name or the fingerprint is none that the journal takes.
         """
         ...
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Self
 
 from celery_agents.redaction import redact as redact  # noqa: PLC0414 - to be imported from here
@@ -164,6 +165,22 @@ class AnswerTooLargeError(PermanentError):
     """
 
     kind = "answer_too_large"
+
+
+class UncertainCallError(PermanentError):
+    """A call that must not be made twice was begun by an attempt that never told how it went.
+
+    Whoever holds what it changes can say, by the key that ``details`` has.
+    """
+
+    kind = "uncertain"
+
+    @classmethod
+    def of(cls, name: str, begun_at: float, key: str) -> Self:
+        """The error for a call that was begun then, in seconds since 1970, under that key."""
+        at = datetime.fromtimestamp(begun_at, UTC).isoformat(timespec="seconds")
+        told = f"{name} was begun at {at} under the key {key}, and nobody knows whether it was done"
+        return cls(f"{told}. It is not repeated.", {"begun_at": at, "key": key})
 
 
 class UnknownAgentError(PermanentError):

@@ -166,6 +166,7 @@ class _Apart:
         perform: Perform,
         *,
         fingerprint: str = "",  # noqa: ARG002 - the protocol's
+        once: bool = False,  # noqa: ARG002 - the protocol's
     ) -> Answer:
         return await performed("probe", perform, str(uuid.uuid4()))
 

@@ -116,6 +116,14 @@ def _is_other(new: NewStep | None, row: Claimed | Finished) -> bool:
     return asked != fingerprint(row.task, row.payload["args"], row.payload["kwargs"])
 
 
+async def _run(code: Code, step: Step, request: StepOptions) -> Any:
+    """Run the code; tell people of answers that were paid before and not asked for again."""
+    result = await code.run(step, request)
+    if step.tries > 1 and (unused := await step.calls.unused()):
+        await step.note("unused", [{"calls": str(unused)}])
+    return result
+
+
 _on_loop = cache(inspect.iscoroutinefunction)  # of the few tasks that there are
 
 
@@ -199,7 +207,7 @@ class Attempt:
         if past(self._asked.expires):  # it waited for its permit until then
             late = StepCancelledError("The step expired before its agent could be asked.")
             return Outcome(state=State.CANCELLED, error=ErrorInfo.of(late))
-        begin = partial(self._code.run, step, request)
+        begin = partial(_run, self._code, step, request)
         return on_loop(self._runtime, self._active, limit_s, begin)
 
     def _end(self, result: Result) -> Ending:

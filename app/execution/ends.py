@@ -95,7 +95,7 @@ class Ends:
         """Let another claim go on; return how it ended if it was cancelled or lost meanwhile."""
         if (step := self.step) is not None:
             # Another attempt would make finished calls again that are not written yet.
-            keep_trying(self.claim.id, lambda: blocking(step.calls_written))
+            keep_trying(self.claim.id, lambda: blocking(step.calls.written))
         stopped = self._kept(self.stopped)
         postponed = keep_trying(
             self.claim.id,
@@ -147,7 +147,7 @@ class Ends:
         self._runtime.active.pop(self.claim.id, None)
 
     def _kept(self, outcome: Outcome) -> Outcome:
-        known = self.step is not None and self.step.has_called
+        known = self.step is not None and bool(self.step.calls)
         return kept(outcome, self._runtime.settings.answer_limit_bytes, known=known)
 
     def _too_late(self) -> Left:

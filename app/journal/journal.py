@@ -17,7 +17,7 @@ from app.journal.schema.engine import reading
 from app.journal.schema.rows import Aftermath, Claim, Claimed, NewStep
 from app.journal.schema.transactions import in_transaction
 from app.journal.steps import approvals, calls, cancels, due, joins
-from app.journal.steps.calls import Begun, FinishCall, StartCall
+from app.journal.steps.calls import Before, Begun, FinishCall, StartCall
 from app.journal.steps.claims import ClaimStep
 from app.journal.steps.expansions import Expanded, ExpandStep
 from app.journal.steps.finishes import FinishStep, Postponed, PostponeStep, Settle, event
@@ -122,10 +122,10 @@ class Journal:
         )
 
     def start_call(
-        self, claim: Claimed, seq: int, name: str, fingerprint: str, key: str
-    ) -> Future[Begun]:
-        """Write down a call before it is made."""
-        return self._writer.submit(StartCall(claim, seq, name, fingerprint, key))
+        self, claim: Claimed, seq: int, name: str, identity: str, key: str, *, once: bool = False
+    ) -> Future[Begun | Before]:
+        """Write down a call before it is made; ``once``: unless an earlier claim began it."""
+        return self._writer.submit(StartCall(claim, seq, name, identity, key, once=once))
 
     def finish_call(
         self,
@@ -225,8 +225,8 @@ class Journal:
         """Count a step's members; see :func:`tallies.tally`."""
         return self.read(lambda c: tallies.tally(c, step_id, values_within=values_within))
 
-    def finished_calls(self, step_id: str) -> dict[tuple[int, str], dict[str, Any]]:
-        """Return the results of earlier attempts' calls, by place and fingerprint.
+    def finished_calls(self, step_id: str) -> dict[str, dict[str, Any]]:
+        """Return the results of earlier attempts' calls, by identity.
 
         An answer or, where there was one that is too large to be kept, the error that says so.
         """

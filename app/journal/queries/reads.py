@@ -128,7 +128,6 @@ def calls_made_twice(connection: Connection) -> int:
         .join(
             later,
             (later.c.step_id == Call.step_id)
-            & (later.c.seq == Call.seq)
             & (later.c.fingerprint == Call.fingerprint)
             & (later.c.token > Call.token)
             & (later.c.started_at > Call.finished_at),  # one that thaws may finish its own late

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from typing import Any, ClassVar
@@ -20,6 +21,13 @@ from celery_agents.contracts.outcome import ErrorInfo, State
 from celery_agents.errors import AnswerTooLargeError
 
 
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The reply to a call that is made once at the most: an earlier claim began it."""
+
+    at: float  # seconds since 1970, by the database's clock
+
+
 class Begun(StrEnum):
     """The reply to a call that asks to begin."""
 
@@ -28,24 +36,52 @@ class Begun(StrEnum):
     KNOWN = "known"  # an earlier claim has finished it since its answers were read
 
 
-class StartCall(Operation[Begun]):
-    """Write down a call before it is made, so that one in flight at a crash can be counted."""
+class StartCall(Operation[Begun | Before]):
+    """Write down a call before it is made, so that one in flight at a crash can be counted.
+
+    ``identity`` says which one it is, in each claim (see app/execution/calls.py). With ``once`` it
+    does not begin where an earlier claim began it.
+    """
 
     order: ClassVar[int] = 40
 
-    def __init__(self, claim: Claimed, seq: int, name: str, fingerprint: str, key: str) -> None:
+    def __init__(
+        self,
+        claim: Claimed,
+        seq: int,
+        name: str,
+        identity: str,
+        key: str,
+        *,
+        once: bool = False,
+    ) -> None:
         super().__init__()
+        self.once = once
         self.row: dict[str, Any] = {
             "step_id": claim.id,
             "seq": seq,
             "token": claim.token,
             "name": name,
-            "fingerprint": fingerprint,
+            "fingerprint": identity,
             "idempotency_key": key,
         }
 
+    @property
+    def variety(self) -> int:
+        return self.once
+
+    @property
+    def has_lite(self) -> bool:
+        return not self.once
+
+    @property
+    def alone(self) -> bool:
+        return self.once  # it locks its step
+
     @classmethod
-    def shot(cls, operations: Sequence[StartCall]) -> Shot:
+    def shot(cls, operations: Sequence[StartCall]) -> Shot | None:
+        if operations[0].once:
+            return None
         rows = (o.row.values() for o in sorted(operations, key=_key))
         columns = (list(column) for column in zip(*rows, strict=True))
         return Shot(
@@ -55,10 +91,12 @@ class StartCall(Operation[Begun]):
         )
 
     @classmethod
-    def apply(cls, connection: Connection, operations: Sequence[StartCall]) -> list[Begun]:
+    def apply(cls, connection: Connection, operations: Sequence[StartCall]) -> list[Begun | Before]:
         at = read_clock(connection)
         in_order = sorted(operations, key=_key)  # as the shot writes them: copies may meet
-        begun = {id(o): _begin(connection, o.row, at) for o in in_order}
+        begun = {
+            id(o): (_begin_once if o.once else _begin)(connection, o.row, at) for o in in_order
+        }
         return [begun[id(o)] for o in operations]
 
 
@@ -75,11 +113,31 @@ def _begin(connection: Connection, row: dict[str, Any], at: float) -> Begun:
     return Begun.KNOWN if connection.execute(_FINISHED, values).first() else Begun.LOST
 
 
+def _begin_once(connection: Connection, row: dict[str, Any], at: float) -> Begun | Before:
+    """Begin a call that no earlier claim began.
+
+    The step's row is locked first: an earlier claim's begin, which looked at the row's token before
+    this claim had it, is committed by then or finds its token gone.
+    """
+    values = {f"b_{name}": value for name, value in row.items()}
+    connection.execute(_LOCK, values)
+    earlier = connection.execute(_BEGUN, values).all()
+    if any(r.finished_at is not None and r.error is None for r in earlier):
+        return Begun.KNOWN
+    unknown = [r.started_at for r in earlier if r.finished_at is None]
+    return Before(min(unknown)) if unknown else _begin(connection, row, at)
+
+
 _S = table(Step).c
 _C = table(Call).c
+_LOCK = select(_S.id).where(_S.id == bindparam("b_step_id")).with_for_update(read=True)
+_BEGUN = select(_C.started_at, _C.finished_at, _C.error).where(
+    _C.step_id == bindparam("b_step_id"),
+    _C.token < bindparam("b_token"),
+    _C.fingerprint == bindparam("b_fingerprint"),
+)
 _FINISHED = select(_C.seq).where(
     _C.step_id == bindparam("b_step_id"),
-    _C.seq == bindparam("b_seq"),
     _C.token < bindparam("b_token"),
     _C.fingerprint == bindparam("b_fingerprint"),
     _C.finished_at.is_not(None),
@@ -180,16 +238,16 @@ class FinishCall(Operation[None]):
         return [None] * len(operations)
 
 
-def finished(connection: Connection, step_id: str) -> dict[tuple[int, str], dict[str, Any]]:
+def finished(connection: Connection, step_id: str) -> dict[str, dict[str, Any]]:
     """See ``Journal.finished_calls``."""
     rows = connection.execute(
-        select(_C.seq, _C.fingerprint, _C.answer, _C.error).where(
+        select(_C.fingerprint, _C.answer, _C.error).where(
             _C.step_id == step_id, _C.finished_at.is_not(None)
         )
     )
     return {
-        (seq, fingerprint): answer if error is None else error
-        for seq, fingerprint, answer, error in rows
+        identity: answer if error is None else error
+        for identity, answer, error in rows
         if error is None or error["kind"] == AnswerTooLargeError.kind
     }
 

@@ -297,7 +297,7 @@ START_CALL = Prepared(
         CASE WHEN (SELECT token FROM steps WHERE id = v.step_id AND state = $7) = v.token
             AND (v.token = 1 OR NOT EXISTS (
                 SELECT FROM calls AS c
-                WHERE c.step_id = v.step_id AND c.seq = v.seq AND c.fingerprint = v.fingerprint
+                WHERE c.step_id = v.step_id AND c.fingerprint = v.fingerprint
                     AND c.finished_at IS NOT NULL AND c.error IS NULL
             ))
             THEN {CLOCK} END

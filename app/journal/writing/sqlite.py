@@ -86,7 +86,7 @@ _START_CALL = Statements(
             WHEN (SELECT token FROM steps WHERE id = {0} AND state = :one) = {2}
                 AND ({2} = 1 OR NOT EXISTS (
                     SELECT 1 FROM calls AS c
-                    WHERE c.step_id = {0} AND c.seq = {1} AND c.fingerprint = {4}
+                    WHERE c.step_id = {0} AND c.fingerprint = {4}
                         AND c.finished_at IS NOT NULL AND c.error IS NULL
                 ))
             THEN :at END

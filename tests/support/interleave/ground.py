@@ -70,8 +70,9 @@ _CREATED = (
         INSERT INTO seen (what, step_id, backend, seen)
         SELECT 'call', NEW.step_id, pg_backend_pid(), jsonb_build_object('new', to_jsonb(NEW),
             'held', s.state = 'running' AND s.token = NEW.token,
-            'known', EXISTS (SELECT FROM calls c WHERE c.step_id = NEW.step_id AND c.seq = NEW.seq
-                AND c.token < NEW.token AND c.finished_at IS NOT NULL))
+            'known', EXISTS (SELECT FROM calls c WHERE c.step_id = NEW.step_id
+                AND c.fingerprint = NEW.fingerprint AND c.token < NEW.token
+                AND c.finished_at IS NOT NULL))
         FROM steps s WHERE s.id = NEW.step_id;
         RETURN NULL;
     END $$

@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from app.journal import Journal
 from app.journal.schema.models import Step
-from app.journal.steps.calls import Begun, StartCall
+from app.journal.steps.calls import Before, Begun, StartCall
 from tests.unit.app.journal.support import (
     DONE,
     SOON,
@@ -38,6 +38,14 @@ def test_who_lost_its_step_begins_no_call(world: World, journal: Journal, ended:
     assert world.calls("s") == []
 
 
+def test_who_lost_its_step_begins_no_call_that_is_made_once(world: World, journal: Journal) -> None:
+    late = claimed(journal, "s", step())
+    world.end_lease(journal)
+    claim = claimed(world.journal("other"), "s")
+    assert journal.start_call(late, *ABOUT, once=True).result(SOON) is Begun.LOST
+    assert journal.start_call(claim, *ABOUT, once=True).result(SOON) is Begun.YES
+
+
 def test_each_call_of_a_batch_gets_its_own_answer(world: World, journal: Journal) -> None:
     """Whatever the order in which they are written."""
     claims = [claimed(journal, i, step(i)) for i in ("z", "a", "m")]
@@ -60,6 +68,22 @@ class TestBesideOthers(OnPostgres):
             c.execute(lock.where(Step.id.in_([m.id for m in members])))
             writer._commit(list(calls))  # it waits for nobody
         assert [o.future.result(SOON) for o in calls] == [Begun.YES, Begun.YES]
+
+    def test_a_call_made_once_begins_before_another_claim_is_written_or_never(
+        self, world: World, journal: Journal
+    ) -> None:
+        """Its worker may be frozen between its look at the step and its write."""
+        late = claimed(journal, "s", step())
+        world.end_lease(journal)
+        other = world.journal("other")
+        with world.engine.connect() as c:
+            first = c.begin()
+            assert StartCall.apply(c, [StartCall(late, *ABOUT, once=True)]) == [Begun.YES]
+            with meanwhile(world, lambda: claimed(other, "s")) as taken:
+                first.commit()
+        begun = other.start_call(taken[0], *ABOUT, once=True).result(SOON)
+        assert isinstance(begun, Before)
+        assert other.start_call(taken[0], *ABOUT).result(SOON) is Begun.YES  # as any other
 
     def test_copies_of_calls_that_begin_at_once_are_one_each(
         self, world: World, journal: Journal

@@ -1,0 +1,217 @@
+"""The calls of one attempt at a step, each known by what it is: none that finished is paid again.
+
+A call is what it asks (its name and fingerprint), within which call it is asked (a sub-agent's
+stand within that of the tool that uses it), and the how-manieth of that it is in this attempt. It
+is not its number: calls that run side by side, or one that another attempt leaves out, take
+nothing from each other.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from pydantic import ValidationError
+
+from agents.performing import Perform, performed
+from app.concurrency.fibers import arrival, in_thread
+from app.concurrency.future import Future
+from app.execution.answers import bounded, too_large
+from app.execution.runtime import Runtime
+from app.journal.schema.rows import Claimed
+from app.journal.steps.calls import Before, Begun
+from celery_agents.contracts.outcome import Answer, ErrorInfo, Usage
+from celery_agents.errors import (
+    AgentFailedError,
+    AgentsError,
+    StepCancelledError,
+    UncertainCallError,
+)
+from celery_agents.values import KNOWN
+
+_NOTHING = Usage()
+#: The journal's columns for a call.
+_NAME_MAX, _FINGERPRINT_MAX = 200, 64
+#: Hexadecimal digits of an identity: of the call itself, and of the one that it stands in. A step
+#: has thousands of calls at the most, of which 64 bits tell each apart.
+_OWN, _WITHIN = 32, 16
+
+
+#: The identity of the call that it stands in, if it does; its name; its fingerprint.
+About = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of an attempt."""
+
+    seq: int  # its place in the attempt
+    name: str
+    identity: str  # the same in each attempt
+    key: str  # for whoever is asked: of the identity
+
+    @classmethod
+    def of(cls, step_id: str, seq: int, about: About, before: int) -> Call:
+        """The call that is about this, of which the attempt has made ``before`` already."""
+        within, name, _ = about
+        own = _digest("\0".join(about))[:_OWN]
+        place = f"{_digest(within)[:_WITHIN]}/" if within else ""
+        identity = f"{place}{own}.{before}"
+        key = uuid.uuid5(uuid.NAMESPACE_OID, f"{step_id}/{identity}")
+        return cls(seq, name, identity, str(key))
+
+
+class Calls:
+    """Makes an attempt's calls, journaled, unless an earlier attempt has finished them."""
+
+    def __init__(self, runtime: Runtime, claim: Claimed) -> None:
+        self.spent = _NOTHING
+        self._journal = runtime.journal
+        self._limit = runtime.settings.answer_limit_bytes
+        self._claim = claim
+        self._made: list[Call] = []
+        self._times: Counter[About] = Counter()
+        self._before: dict[str, dict[str, Any]] | None = None  # answers of earlier attempts
+        self._unwritten: list[tuple[Future[None], Callable[[], Future[None]]]] = []
+
+    def __bool__(self) -> bool:
+        """True when it made one, or read one from the journal."""
+        return bool(self._made)
+
+    async def make(
+        self, name: str, perform: Perform, *, fingerprint: str = "", once: bool = False
+    ) -> Answer:
+        """Make a call; see :meth:`agents.base.StepContext.call`."""
+        _check(name, fingerprint)
+        call = self._next(name, fingerprint)
+        if (known := await self._known(call)) is not None:
+            return known
+        about = (call.seq, name, call.identity, call.key)
+        begun = await arrival(self._journal.start_call(self._claim, *about, once=once))
+        if begun is Begun.KNOWN:  # a worker whose lease ran out finished it late
+            self._before = None
+            if (known := await self._known(call)) is not None:
+                return known
+        if isinstance(begun, Before):
+            raise UncertainCallError.of(name, begun.at, call.key)
+        if begun is not Begun.YES:
+            raise StepCancelledError("Another worker has its lease; the call was not made.")
+        return await self._perform(call, perform)
+
+    def written(self) -> None:
+        """Wait until every finished call is in the journal: another attempt would make it again.
+
+        Raises:
+            JournalUnavailableError: one was refused; it is being written anew.
+        """
+        for place, (future, write) in enumerate(self._unwritten):
+            if (error := future.exception()) is not None:
+                self._unwritten[place] = (write(), write)
+                raise error
+
+    async def unused(self) -> int:
+        """Count answers of earlier attempts that this one has not asked for again.
+
+        What an answered call asked for within itself is not asked for again, rightly.
+        """
+        before = await self._finished_before()
+        asked = {call.identity for call in self._made}
+        within = {_digest(identity)[:_WITHIN] for identity in before}
+        return sum(
+            identity not in asked and identity.rpartition("/")[0] not in within
+            for identity in before
+        )
+
+    def _next(self, name: str, fingerprint: str) -> Call:
+        """The next call, numbered before anything is awaited: so its place follows the code."""
+        step_id = self._claim.id
+        of, within = _enclosing.get()
+        within = within if of == step_id else ""
+        about = (within, name, fingerprint)
+        call = Call.of(step_id, len(self._made), about, self._times[about])
+        self._times[about] += 1
+        self._made.append(call)
+        return call
+
+    async def _perform(self, call: Call, perform: Perform) -> Answer:
+        try:
+            with _within(self._claim.id, call.identity):
+                result = await performed(call.name, perform, call.key)
+            if (error := too_large(result.value, self._limit)) is not None:
+                error.details["usage"] = result.usage.compact()
+                raise error
+        except AgentsError as error:
+            # A call that failed may have cost something all the same; its error tells.
+            self.spent += _usage_of(error)
+            self._finish(call, None, bounded(ErrorInfo.of(error), self._limit))
+            raise
+        self.spent += result.usage
+        # Not waited for: the writer commits it before, or with, whatever this step writes next.
+        self._finish(call, result.compact(), None)
+        return result
+
+    async def _known(self, call: Call) -> Answer | None:
+        """Return the answer of an earlier attempt; its cost counts for this one as well."""
+        told = (await self._finished_before()).get(call.identity)
+        if told is None:
+            return None
+        if "kind" in told:  # it was too large to be kept
+            error = ErrorInfo.model_validate(told).exception()
+            self.spent += _usage_of(error)
+            raise error
+        known = Answer.model_validate(told, context=KNOWN)
+        self.spent += known.usage
+        return known
+
+    def _finish(self, call: Call, answer: dict[str, Any] | None, error: ErrorInfo | None) -> None:
+        def write() -> Future[None]:
+            return self._journal.finish_call(self._claim, call.seq, answer, error)
+
+        self._unwritten.append((write(), write))
+
+    async def _finished_before(self) -> dict[str, dict[str, Any]]:
+        if self._claim.token == 1:  # the first claim of a step has no earlier calls
+            return {}
+        if self._before is None:  # calls that begin at once may each read it; none goes without
+            self._before = await in_thread(self._journal.finished_calls, self._claim.id)
+        return self._before
+
+
+#: The step whose call is being performed here, and the call's identity.
+_enclosing: ContextVar[tuple[str, str]] = ContextVar("enclosing_call", default=("", ""))
+
+
+@contextmanager
+def _within(step_id: str, identity: str) -> Iterator[None]:
+    token = _enclosing.set((step_id, identity))
+    try:
+        yield
+    finally:
+        _enclosing.reset(token)
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
+
+
+def _check(name: str, fingerprint: str) -> None:
+    fits = 0 < len(name) <= _NAME_MAX and len(fingerprint) <= _FINGERPRINT_MAX
+    if not (fits and name.isprintable() and fingerprint.isprintable()):
+        raise AgentFailedError(
+            f"A call's name is a line of at most {_NAME_MAX} characters, its fingerprint one of "
+            f"{_FINGERPRINT_MAX}: give a digest."
+        )
+
+
+def _usage_of(error: AgentsError) -> Usage:
+    """Return the cost of a failed call if its error tells it; anybody may have raised that."""
+    try:
+        return Usage.model_validate(error.details.get("usage") or {})
+    except ValidationError:
+        return _NOTHING
