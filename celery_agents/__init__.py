@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from celery_agents.contracts.vote import Ballot, Decision, Voter
     from celery_agents.errors import AgentsError, PermanentError, RetryableError
     from celery_agents.service import (
+        CallContext,
         Filtered,
         FunctionToolset,
         Limited,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         StepContext,
         Tool,
         ToolError,
+        ToolPolicy,
         Toolset,
         ToolSpec,
         Turn,
@@ -47,7 +49,9 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "tool",
     "Tool",
     "ToolError",
+    "ToolPolicy",
     "ToolSpec",
+    "CallContext",
     "Toolset",
     "FunctionToolset",
     "Prefixed",
@@ -95,6 +99,7 @@ _MODULES = {
     "celery_agents.errors": ("AgentsError", "PermanentError", "RetryableError"),
     # what authors of agents need of the service's packages
     "celery_agents.service": (
+        "CallContext",
         "Filtered",
         "FunctionToolset",
         "Limited",
@@ -102,6 +107,7 @@ _MODULES = {
         "StepContext",
         "Tool",
         "ToolError",
+        "ToolPolicy",
         "ToolSpec",
         "Toolset",
         "Turn",

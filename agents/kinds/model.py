@@ -26,6 +26,7 @@ from agents.schema import ballot_schema, problem
 from agents.tools.base import Tool
 from agents.tools.calls import ToolSpec
 from agents.tools.loading import load_tools
+from agents.tools.running import Running
 from agents.tools.toolbox import Toolbox
 from agents.tools.toolset import FunctionToolset, Toolset
 from agents.values import digest, parse_json, sendable, shown, text_of
@@ -90,9 +91,11 @@ class ModelBackend:
         Raises:
             InvalidPayloadError: the input cannot be sent.
             BadAnswerError: the reply could not be read as that.
-            AgentFailedError: the model still called tools in its last allowed request.
+            AgentFailedError: the model still called tools in its last allowed request, or made
+                the same call over and over.
         """
         offered = await self._tools.offered(step)
+        running = Running(offered, step)
         request = self._request(turn, offered.specs)
         usage = Usage()
         for _ in range(self.config.max_turns):
@@ -104,10 +107,10 @@ class ModelBackend:
                 if reply.stop == "length":
                     await step.progress(truncated=True)
                 return Answer(value=value, usage=usage)
-            # One after the other: the journal knows a step's calls by their order.
-            results = [await offered.use(call, step) for call in reply.tool_calls]
-            exchange = Exchange(reply=reply, results=tuple(results))
-            request = request.model_copy(update={"exchanges": (*request.exchanges, exchange)})
+            results = await running.answer(reply.tool_calls)
+            exchanges = (*request.exchanges, Exchange(reply=reply, results=results))
+            told = {"exchanges": exchanges, "tools": running.specs}
+            request = request.model_copy(update=told)
         raise AgentFailedError(
             f"{self._who} did not finish within max_turns={self.config.max_turns} requests."
         )

@@ -41,7 +41,8 @@ class OpenAIProvider(SdkProvider):
             call[name] = request.max_output_tokens
         if request.tools:
             call["tools"] = [
-                {"type": "function", "function": tool.model_dump()} for tool in request.tools
+                {"type": "function", "function": tool.model_dump(exclude={"policy"})}
+                for tool in request.tools
             ]
         if request.answer_schema is not None:
             strict = is_strict(request.answer_schema)

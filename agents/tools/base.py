@@ -7,13 +7,17 @@ import inspect
 import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from typing import Any, overload
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict, get_type_hints, overload
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import ArgsKwargs
+from typing_extensions import Unpack
 
+from agents.base import StepContext
 from agents.invoke import invoke
 from agents.tools.calls import ToolError, heard
+from agents.tools.policy import ToolPolicy
 from celery_agents.agent import Effects
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import (
@@ -26,33 +30,61 @@ NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # what all three providers take
 _PLAIN_KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """The call in which a tool's function runs."""
+
+    #: Its idempotency key, the same in each attempt: for whoever is asked to do something once.
+    key: str
+    #: The step in which its agent answers.
+    step: StepContext
+
+
+class PolicyOptions(TypedDict, total=False):
+    """The fields of :class:`ToolPolicy`, as options of the decorator."""
+
+    effects: Effects
+    timeout_s: float | None
+    tries: int | None
+    max_result_bytes: int
+    untrusted: bool
+    on_uncertain: Literal["tell", "fail"]
+
+
 class Tool:
     """A typed Python function with what a model must know of it. Callable like the function.
 
     Args:
         function: sync or async; each parameter by name, with types that JSON can give. Its
             docstring tells the model what it is for.
-        effects: undeclared, it counts as ``effect``, the cautious kind.
         name: the function's own by default.
+        policy: how it is called; undeclared, it counts as one with effects, the cautious kind.
+
+    A parameter whose type is :class:`CallContext` is not the model's: it gets the key of the call.
 
     Raises:
         ConfigurationError: the signature has no JSON schema, or the name does not suit.
     """
 
     def __init__(
-        self, function: Callable[..., Any], *, effects: Effects = "effect", name: str | None = None
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        policy: ToolPolicy | None = None,
     ) -> None:
         if not inspect.isroutine(function):
             raise ConfigurationError(f"A tool is a Python function, not {function!r}")
         self.function = function
-        self.effects = effects
+        self.policy = policy or ToolPolicy()
         self.name = name or function.__name__
         self.description = inspect.cleandoc(function.__doc__ or self.name)
         if not NAME.fullmatch(self.name):
             raise ConfigurationError(f"{self.name!r} is no name for a tool: use {NAME.pattern}")
-        self._check_parameters()
         try:
-            self._adapter = _arguments_of(function)
+            self._context = _context_of(function)
+            self._check_parameters()
+            self._adapter = _arguments_of(function, without=self._context)
             self.parameters: dict[str, JsonValue] = self._adapter.json_schema()
         except (PydanticUserError, NameError) as error:
             raise ConfigurationError(f"The tool {self.name!r} has no schema: {error}") from None
@@ -60,7 +92,18 @@ class Tool:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
 
-    async def call(self, arguments: JsonValue, *, executor: Executor | None = None) -> JsonValue:
+    @property
+    def effects(self) -> Effects:
+        """Its effects, of its policy."""
+        return self.policy.effects
+
+    async def call(
+        self,
+        arguments: JsonValue,
+        *,
+        context: CallContext | None = None,
+        executor: Executor | None = None,
+    ) -> JsonValue:
         """Call it with a model's arguments, validated; a sync function runs in a thread.
 
         Raises:
@@ -73,9 +116,10 @@ class Tool:
             bound = self._adapter.validate_python(ArgsKwargs((), arguments))
         except ValidationError as error:
             raise ToolError(_complaint(error)) from None
-        return await heard(
-            invoke(self.function, *bound.args, executor=executor, **(bound.kwargs or {}))
-        )
+        given = dict(bound.kwargs or {})
+        if self._context is not None:
+            given[self._context] = context
+        return await heard(invoke(self.function, *bound.args, executor=executor, **given))
 
     def _check_parameters(self) -> None:
         for parameter in inspect.signature(self.function).parameters.values():
@@ -89,15 +133,28 @@ class Tool:
 @overload
 def tool(function: Callable[..., Any]) -> Tool: ...
 @overload
-def tool(*, effects: Effects = "effect", name: str | None = None) -> Callable[..., Tool]: ...
+def tool(
+    *, name: str | None = None, **policy: Unpack[PolicyOptions]
+) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
     function: Callable[..., Any] | None = None,
     *,
-    effects: Effects = "effect",
     name: str | None = None,
-) -> Tool | Callable[..., Tool]:
-    """Decorator, with or without options: declare a function as a tool, with its effects."""
-    make = functools.partial(Tool, effects=effects, name=name)
+    **policy: Unpack[PolicyOptions],
+) -> Tool | Callable[[Callable[..., Any]], Tool]:
+    """Decorator, with or without options: declare a function as a tool, and how it is called.
+
+    The options beside ``name`` are the fields of :class:`ToolPolicy`.
+
+    Raises:
+        ConfigurationError: an option is wrong.
+    """
+    try:
+        make = functools.partial(Tool, name=name, policy=ToolPolicy(**policy))
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        place = ".".join(str(part) for part in wrong["loc"])
+        raise ConfigurationError(f"@tool: {place}: {wrong['msg']}".replace(": :", ":")) from None
     return make if function is None else make(function)
 
 
@@ -106,13 +163,32 @@ def worst(effects: Iterable[Effects]) -> Effects:
     return max(effects, key=_BY_HARM.index, default="pure")
 
 
-def _arguments_of(function: Callable[..., Any]) -> TypeAdapter[ArgsKwargs]:
+def _context_of(function: Callable[..., Any]) -> str | None:
+    """Return the name of the parameter that gets the context of a call, if there is one."""
+    hints = get_type_hints(function)
+    return next((name for name, kind in hints.items() if kind is CallContext), None)
+
+
+def _arguments_of(
+    function: Callable[..., Any], *, without: str | None = None
+) -> TypeAdapter[ArgsKwargs]:
     """Validates arguments by the function's signature, without calling it: it runs elsewhere."""
 
     @functools.wraps(function)
     def capture(*args: Any, **kwargs: Any) -> ArgsKwargs:
         return ArgsKwargs(args, kwargs)
 
+    if without is not None:
+        signature = inspect.signature(function)
+        asked = [p for p in signature.parameters.values() if p.name != without]
+        # By name: what stands behind the context would else take its place.
+        by_name = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in asked]
+        capture.__signature__ = signature.replace(parameters=by_name)  # type: ignore[attr-defined]
+        capture.__annotations__ = {
+            name: kind
+            for name, kind in get_type_hints(function, include_extras=True).items()
+            if name != without
+        }
     kind: Any = capture  # pydantic takes functions; the type says types
     return TypeAdapter(kind)
 

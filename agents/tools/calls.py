@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from agents.plain import plain_json
+from agents.tools.policy import ToolPolicy
 from celery_agents.contracts.base import Contract, JsonValue, TrustedJson
 from celery_agents.errors import RetryableError, StepCancelledError, redact
 from celery_agents.values import mended
@@ -19,11 +20,12 @@ WholeJson = Annotated[TrustedJson, BeforeValidator(mended)]
 
 
 class ToolSpec(Contract):
-    """A tool as it is offered to a model."""
+    """A tool as it is offered to a model, and how it is called."""
 
     name: str
     description: str
     parameters: dict[str, TrustedJson]  # the JSON schema of its arguments
+    policy: ToolPolicy | None = None  # None: by the effects of its toolset
 
 
 class ToolCall(Contract):
@@ -46,11 +48,16 @@ class ToolError(Exception):
     """A tool could not be called, or failed. The model is told its text; the step goes on."""
 
 
+class ToolFailedError(ToolError):
+    """A tool failed by an error of its code, or took too long: another try may work."""
+
+
 async def heard(act: Awaitable[Any]) -> JsonValue:
     """Give what a tool's act gives, in a form that a model may be told.
 
     Raises:
-        ToolError: the act failed, or its result has no JSON form.
+        ToolFailedError: the act failed.
+        ToolError: it raised that, or its result has no JSON form.
         RetryableError: the act raised it; the step is to be tried again.
     """
     try:
@@ -58,9 +65,10 @@ async def heard(act: Awaitable[Any]) -> JsonValue:
     except (RetryableError, StepCancelledError):
         raise
     except ToolError as error:
-        raise ToolError(redact(str(error))) from None
+        kind = ToolFailedError if isinstance(error, ToolFailedError) else ToolError
+        raise kind(redact(str(error))) from None
     except Exception as error:  # noqa: BLE001 - whatever a user's tool raises, the model hears
-        raise ToolError(redact(f"{type(error).__name__}: {error}")) from None
+        raise ToolFailedError(redact(f"{type(error).__name__}: {error}")) from None
     try:
         return plain_json(result)
     except ValueError as error:

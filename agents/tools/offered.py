@@ -1,4 +1,4 @@
-"""The tools of one answer: what its model is told of them, and the calls that it makes."""
+"""The tools of one answer: what its model is told of them, and where each is."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from agents.base import Answer, StepContext
-from agents.invoke import invoke
 from agents.plain import plain_json
 from agents.tools.base import NAME, Tool, worst
-from agents.tools.calls import ToolCall, ToolError, ToolResult, ToolSpec, heard
+from agents.tools.calls import ToolSpec
+from agents.tools.policy import ToolPolicy
 from agents.tools.toolset import Toolset
-from agents.values import digest, shown
-from celery_agents.errors import AnswerTooLargeError, ConfigurationError
+from agents.values import shown
+from celery_agents.errors import ConfigurationError
 from celery_agents.values import mended
 
 
@@ -23,6 +22,7 @@ class Offered:
 
     specs: tuple[ToolSpec, ...]
     homes: Mapping[str, Toolset]
+    policies: Mapping[str, ToolPolicy]
 
     @classmethod
     def of(cls, found: Iterable[tuple[Toolset, Iterable[ToolSpec]]]) -> Self:
@@ -32,6 +32,7 @@ class Offered:
             ConfigurationError: two have one name.
         """
         homes: dict[str, Toolset] = {}
+        policies: dict[str, ToolPolicy] = {}
         told: list[ToolSpec] = []
         for toolset, specs in found:
             for spec in specs:
@@ -41,29 +42,9 @@ class Offered:
                         f"{toolset.name!r}. Put Prefixed(…) or Filtered(…) around a toolset."
                     )
                 homes[spec.name] = toolset
+                policies[spec.name] = spec.policy or ToolPolicy(effects=toolset.effects)
                 told.append(spec)
-        return cls(tuple(told), homes)
-
-    async def use(self, call: ToolCall, step: StepContext) -> ToolResult:
-        """Run one tool, journaled. The model is told of an error; only retryable ones pass."""
-        if (home := self.homes.get(call.name)) is None:
-            return ToolResult(call=call, value=f"There is no tool {call.name!r}.", failed=True)
-
-        async def perform(key: str) -> Answer:
-            act = invoke(home.call, call.name, call.arguments, key=key, step=step)
-            try:
-                result = ToolResult(call=call, value=await heard(act))
-            except ToolError as error:
-                result = ToolResult(call=call, value=str(error), failed=True)
-            return Answer(value=result.model_dump(mode="json"))
-
-        fingerprint = digest([call.name, call.arguments])
-        try:
-            answer = await step.call(f"tool:{call.name}", perform, fingerprint=fingerprint)
-        except AnswerTooLargeError as error:
-            return ToolResult(call=call, value=error.message, failed=True)
-        # A journaled result belongs to this call too, whatever id its call had.
-        return ToolResult.model_validate(answer.value).model_copy(update={"call": call})
+        return cls(tuple(told), homes, policies)
 
 
 def spec_of(toolset: Toolset, tool: Tool | ToolSpec) -> ToolSpec:
@@ -78,6 +59,7 @@ def spec_of(toolset: Toolset, tool: Tool | ToolSpec) -> ToolSpec:
             name=tool.name,
             description=mended(tool.description),
             parameters=mended(plain_json(tool.parameters)),
+            policy=tool.policy,
         )
     except (AttributeError, ValueError, TypeError):
         message = f"The toolset {toolset.name!r} lists what is no tool: {shown(tool)}."
@@ -87,9 +69,10 @@ def spec_of(toolset: Toolset, tool: Tool | ToolSpec) -> ToolSpec:
             f"The toolset {toolset.name!r} lists {shown(spec.name)}, which is no name for a tool: "
             f"use {NAME.pattern}"
         )
-    if isinstance(tool, Tool) and worst((tool.effects, toolset.effects)) != toolset.effects:
+    own = toolset.effects if spec.policy is None else spec.policy.effects
+    if worst((own, toolset.effects)) != toolset.effects:
         raise ConfigurationError(
             f"The toolset {toolset.name!r} lists {spec.name!r}, whose effects are "
-            f"{tool.effects!r}, and says that its own are {toolset.effects!r}."
+            f"{own!r}, and says that its own are {toolset.effects!r}."
         )
     return spec

@@ -9,7 +9,7 @@ from typing import Any, Protocol, get_args
 
 from agents.base import StepContext
 from agents.invoke import is_async
-from agents.tools.base import Tool, worst
+from agents.tools.base import CallContext, Tool, worst
 from agents.tools.calls import ToolError, ToolSpec
 from celery_agents.agent import Effects
 from celery_agents.contracts.base import JsonValue
@@ -77,10 +77,11 @@ class FunctionToolset(Toolset):
     async def specs(self, step: StepContext) -> Sequence[Tool]:  # noqa: ARG002 - the same for all
         return self.tools
 
-    async def call(self, name: str, arguments: JsonValue, *, key: str, step: StepContext) -> Any:  # noqa: ARG002
+    async def call(self, name: str, arguments: JsonValue, *, key: str, step: StepContext) -> Any:
         if (tool := self._by_name.get(name)) is None:
             raise ToolError(f"There is no tool {name!r}.")
-        return await tool.call(arguments, executor=self._executor)
+        context = CallContext(key, step)
+        return await tool.call(arguments, context=context, executor=self._executor)
 
 
 def checked(found: Any) -> Toolset:

@@ -48,7 +48,7 @@ About = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class CallId:
     """One call of an attempt."""
 
     seq: int  # its place in the attempt
@@ -57,7 +57,7 @@ class Call:
     key: str  # for whoever is asked: of the identity
 
     @classmethod
-    def of(cls, step_id: str, seq: int, about: About, before: int) -> Call:
+    def of(cls, step_id: str, seq: int, about: About, before: int) -> CallId:
         """The call that is about this, of which the attempt has made ``before`` already."""
         within, name, _ = about
         own = _digest("\0".join(about))[:_OWN]
@@ -67,7 +67,7 @@ class Call:
         return cls(seq, name, identity, str(key))
 
 
-class Calls:
+class StepCalls:
     """Makes an attempt's calls, journaled, unless an earlier attempt has finished them."""
 
     def __init__(self, runtime: Runtime, claim: Claimed) -> None:
@@ -75,7 +75,7 @@ class Calls:
         self._journal = runtime.journal
         self._limit = runtime.settings.answer_limit_bytes
         self._claim = claim
-        self._made: list[Call] = []
+        self._made: list[CallId] = []
         self._times: Counter[About] = Counter()
         self._before: dict[str, dict[str, Any]] | None = None  # answers of earlier attempts
         self._unwritten: list[tuple[Future[None], Callable[[], Future[None]]]] = []
@@ -128,18 +128,18 @@ class Calls:
             for identity in before
         )
 
-    def _next(self, name: str, fingerprint: str) -> Call:
+    def _next(self, name: str, fingerprint: str) -> CallId:
         """The next call, numbered before anything is awaited: so its place follows the code."""
         step_id = self._claim.id
         of, within = _enclosing.get()
         within = within if of == step_id else ""
         about = (within, name, fingerprint)
-        call = Call.of(step_id, len(self._made), about, self._times[about])
+        call = CallId.of(step_id, len(self._made), about, self._times[about])
         self._times[about] += 1
         self._made.append(call)
         return call
 
-    async def _perform(self, call: Call, perform: Perform) -> Answer:
+    async def _perform(self, call: CallId, perform: Perform) -> Answer:
         try:
             with _within(self._claim.id, call.identity):
                 result = await performed(call.name, perform, call.key)
@@ -156,7 +156,7 @@ class Calls:
         self._finish(call, result.compact(), None)
         return result
 
-    async def _known(self, call: Call) -> Answer | None:
+    async def _known(self, call: CallId) -> Answer | None:
         """Return the answer of an earlier attempt; its cost counts for this one as well."""
         told = (await self._finished_before()).get(call.identity)
         if told is None:
@@ -169,7 +169,7 @@ class Calls:
         self.spent += known.usage
         return known
 
-    def _finish(self, call: Call, answer: dict[str, Any] | None, error: ErrorInfo | None) -> None:
+    def _finish(self, call: CallId, answer: dict[str, Any] | None, error: ErrorInfo | None) -> None:
         def write() -> Future[None]:
             return self._journal.finish_call(self._claim, call.seq, answer, error)
 

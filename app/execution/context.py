@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from agents.patterns.plan import MemberState, Tally
 from agents.performing import Perform
 from app.concurrency.fibers import in_thread
-from app.execution.calls import Calls
+from app.execution.calls import StepCalls
 from app.execution.runtime import Active, Runtime
 from app.journal.schema.rows import Claimed
 from celery_agents.contracts.base import JsonValue
@@ -26,7 +26,7 @@ class Step:
         self.runtime = runtime
         self._active = active or Active(claim)
         self.claim = claim
-        self.calls = Calls(runtime, claim)
+        self.calls = StepCalls(runtime, claim)
         self.ended_members: int | None = None  # of those that it has looked at
 
     @property

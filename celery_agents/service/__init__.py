@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
     from agents.base import StepContext, Turn
     from agents.tools import (
+        CallContext,
         Filtered,
         FunctionToolset,
         Limited,
         Prefixed,
         Tool,
         ToolError,
+        ToolPolicy,
         Toolset,
         ToolSpec,
         tool,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     celery: Celery
 
 __all__ = [
+    "CallContext",
     "CoroutinePool",
     "Filtered",
     "FunctionToolset",
@@ -39,6 +42,7 @@ __all__ = [
     "StepContext",
     "Tool",
     "ToolError",
+    "ToolPolicy",
     "ToolSpec",
     "Toolset",
     "Turn",
@@ -54,12 +58,14 @@ _SOURCES = {
     "CoroutinePool": "app.pool",
     "StepContext": "agents.base",
     "Turn": "agents.base",
+    "CallContext": "agents.tools",
     "Filtered": "agents.tools",
     "FunctionToolset": "agents.tools",
     "Limited": "agents.tools",
     "Prefixed": "agents.tools",
     "Tool": "agents.tools",
     "ToolError": "agents.tools",
+    "ToolPolicy": "agents.tools",
     "ToolSpec": "agents.tools",
     "Toolset": "agents.tools",
     "tool": "agents.tools",

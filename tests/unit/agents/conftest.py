@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
 from agents.base import Answer
+from celery_agents.errors import AgentsError, UncertainCallError
 from tests.fakes.model_server import ModelServer, running
 
 
@@ -19,29 +21,43 @@ class MemoryStep:
     def __init__(self) -> None:
         self.attempt = self.tries = 1
         self.calls: list[str] = []  # performed, in all attempts
-        self.finished: dict[int, tuple[str, str, Answer]] = {}
+        self.finished: dict[tuple[str, str, int], Answer] = {}
         self.told: list[dict[str, object]] = []
-        self._count = 0
+        self.begun: set[tuple[str, str, int]] = set()
+        self._times: Counter[tuple[str, str]] = Counter()
+        self._numbers: dict[tuple[str, str, int], int] = {}
 
     def again(self) -> MemoryStep:
         self.attempt += 1
         self.tries += 1
-        self._count = 0
+        self._times.clear()
         return self
 
     async def call(
-        self, name: str, perform: Callable[[str], Awaitable[Answer]], *, fingerprint: str = ""
+        self,
+        name: str,
+        perform: Callable[[str], Awaitable[Answer]],
+        *,
+        fingerprint: str = "",
+        once: bool = False,
     ) -> Answer:
-        self._count += 1
-        number = self._count
-        known = self.finished.get(number)
-        if known is not None and known[:2] == (name, fingerprint):
-            return known[2]
+        call = (name, fingerprint, self._times[name, fingerprint])
+        self._times[name, fingerprint] += 1
+        if call in self.finished:
+            return self.finished[call]
+        key = f"{self.step_id}-{self._numbers.setdefault(call, len(self._numbers) + 1)}"
+        if once and call in self.begun:
+            raise UncertainCallError.of(name, 0.0, key)
+        self.begun.add(call)
         self.calls.append(name)
-        answer = await perform(f"{self.step_id}-{number}")
+        try:
+            answer = await perform(key)
+        except AgentsError:
+            self.begun.discard(call)
+            raise
         # As a journal does: what is kept is JSON.
         kept = Answer.model_validate_json(answer.model_dump_json())
-        self.finished[number] = (name, fingerprint, kept)
+        self.finished[call] = kept
         return kept
 
     async def progress(self, **fields: object) -> None:

@@ -28,7 +28,7 @@ added: list[tuple[int, int]] = []
 TURN = Turn(input="2 + 2?")
 
 
-@tool(effects="pure")
+@tool(effects="idempotent")
 async def add(a: int, b: int) -> int:
     """Add two numbers."""
     added.append((a, b))
@@ -255,7 +255,7 @@ def test_tools_that_cannot_be_loaded(tools: list[str]) -> None:
 
 
 def test_a_conversation_with_a_toolset_goes_on_with_the_list_it_began_with(step: Any) -> None:
-    shelf = Shelf([spec("fly")], [spec("walk")])
+    shelf = Shelf([spec("fly")], [spec("walk")], effects="idempotent")
     config = ModelConfig(provider="openai", model="m", tools=(f"{__name__}:add",))
     replies = [calls("fly", {"to": "Oslo"}), ProviderUnavailableError("down"), says("there")]
     provider = ListedProvider(replies)

@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from agents.tools.base import Tool, tool, worst
-from agents.tools.calls import ToolError
+from agents.tools.calls import ToolError, ToolFailedError
 from celery_agents.errors import (
     ConfigurationError,
     ProviderRefusedError,
@@ -143,9 +143,10 @@ def test_sync_in_the_executor_and_async_on_the_loop() -> None:
 @pytest.mark.parametrize(
     ("raised", "expected"),
     [
-        (ValueError("token=abcdef"), ToolError),
-        (ProviderRefusedError("no"), ToolError),
-        (SystemExit(1), ToolError),
+        (ToolError("token=abcdef"), ToolError),
+        (ValueError("token=abcdef"), ToolFailedError),
+        (ProviderRefusedError("no"), ToolFailedError),
+        (SystemExit(1), ToolFailedError),
         (RateLimitedError("later"), RateLimitedError),
         (StepCancelledError("stop"), StepCancelledError),
     ],

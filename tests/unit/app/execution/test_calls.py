@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 from sqlalchemy import select, update
 
 from app.execution.attempt import Attempt, Received
-from app.execution.calls import About, Call
+from app.execution.calls import About, CallId
 from app.execution.context import Step
 from app.execution.runtime import Active, Runtime
 from app.journal.queries import reads
-from app.journal.schema.models import Call as Row
-from app.journal.schema.models import Event
+from app.journal.schema.models import Call, Event
 from app.journal.schema.rows import Claimed, NewStep
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.outcome import Answer, ErrorInfo
@@ -37,16 +36,16 @@ abouts = st.tuples(
 def test_calls_have_one_identity_and_one_key_if_they_are_the_same(
     calls: list[tuple[About, int]],
 ) -> None:
-    made = [Call.of("s", place, about, before) for place, (about, before) in enumerate(calls)]
+    made = [CallId.of("s", place, about, before) for place, (about, before) in enumerate(calls)]
     assert len({c.identity for c in made}) == len({c.key for c in made}) == len(calls)
-    again = [Call.of("s", 9, about, before) for about, before in calls]
+    again = [CallId.of("s", 9, about, before) for about, before in calls]
     assert [(c.identity, c.key) for c in again] == [(c.identity, c.key) for c in made]
-    assert not {c.key for c in made} & {Call.of("t", 0, *c).key for c in calls}
+    assert not {c.key for c in made} & {CallId.of("t", 0, *c).key for c in calls}
     assert all(len(c.identity) <= 64 for c in made)
 
 
 def test_an_identity_fits_its_column_however_often_a_call_is_made() -> None:
-    longest = Call.of("s", 0, ("x" * 64, "n" * 200, "f" * 64), 10**9)
+    longest = CallId.of("s", 0, ("x" * 64, "n" * 200, "f" * 64), 10**9)
     assert len(longest.identity) <= 64
 
 
@@ -196,7 +195,7 @@ class TestOnce:
             step = again(runtime, step)
             with pytest.raises(UncertainCallError) as caught:
                 run(runtime, step.call("pay", world.act("pay"), fingerprint="7", once=True))
-            keys = runtime.journal.read(lambda c: c.execute(select(Row.idempotency_key)).scalars())
+            keys = runtime.journal.read(lambda c: c.execute(select(Call.idempotency_key)).scalars())
             assert caught.value.details["key"] == keys.first()
             assert caught.value.details["begun_at"] in caught.value.message
         assert world.paid == []
@@ -227,11 +226,11 @@ class TestOnce:
         run(runtime, first.call("pay", world.act("pay"), once=True))
         second = again(runtime, first)
         with runtime.journal.engine.begin() as connection:  # as if its end had come late
-            connection.execute(update(Row).values(finished_at=None))
+            connection.execute(update(Call).values(finished_at=None))
         with pytest.raises(UncertainCallError):
             run(runtime, second.call("pay", world.act("pay"), once=True))
         with runtime.journal.engine.begin() as connection:
-            connection.execute(update(Row).values(finished_at=1.0))
+            connection.execute(update(Call).values(finished_at=1.0))
         third = again(runtime, second)
         assert run(runtime, third.call("pay", world.act("pay"), once=True)).value == "pay is done"
         assert len(world.paid) == 1

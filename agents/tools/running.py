@@ -1,0 +1,162 @@
+"""The tool calls of one answer, made as the effects of each allow, and their results as told."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+
+from agents.base import Answer, StepContext
+from agents.invoke import invoke
+from agents.tools.calls import ToolCall, ToolError, ToolFailedError, ToolResult, ToolSpec, heard
+from agents.tools.offered import Offered
+from agents.tools.results import LongResults, as_data
+from agents.tools.toolset import Toolset
+from agents.values import digest
+from celery_agents.contracts.base import JsonValue
+from celery_agents.errors import (
+    AgentFailedError,
+    AnswerTooLargeError,
+    RetryableError,
+    UncertainCallError,
+)
+
+#: The same call again: from here on it is answered without being made, and ends the answer.
+SAME_ANSWERED, SAME_ENDS = 3, 5
+#: Seconds before the second try of a call, doubled before each further one.
+_PAUSE_S = 0.1
+
+
+class Running:
+    """Makes the calls of one answer."""
+
+    def __init__(self, offered: Offered, step: StepContext) -> None:
+        self._offered = offered
+        self._step = step
+        self._same: Counter[str] = Counter()
+        self._long = LongResults()
+
+    @property
+    def specs(self) -> tuple[ToolSpec, ...]:
+        """The tools that the model is offered next: `read_result` too, once one was too long."""
+        specs = self._offered.specs
+        taken = self._long.spec.name in self._offered.homes
+        return (*specs, self._long.spec) if self._long and not taken else specs
+
+    async def answer(self, calls: Sequence[ToolCall]) -> tuple[ToolResult, ...]:
+        """Make the calls of one reply; what came of them, in their order.
+
+        Those without effects are made side by side, those with effects one after the other. When
+        one ends the attempt, the others come to their end first, so that they are journaled.
+
+        Raises:
+            RetryableError: a tool raised it; the step is to be tried again.
+            AgentFailedError: the model makes the same call over and over.
+            UncertainCallError: nobody knows whether an effect happened, and its tool fails then.
+        """
+        found: dict[int, ToolResult] = {}
+        told = [self._again(call) for call in calls]
+
+        async def make(place: int) -> None:
+            found[place] = told[place] or await self._made(calls[place])
+
+        async def in_order(places: Sequence[int]) -> None:
+            for place in places:
+                await make(place)
+
+        lone = [n for n, call in enumerate(calls) if self._effects(call) != "effect"]
+        rest = [n for n in range(len(calls)) if n not in lone]
+        if len(calls) == 1:  # nothing to run beside it
+            await make(0)
+        else:
+            acts = [*(make(n) for n in lone), in_order(rest)]
+            for error in await asyncio.gather(*acts, return_exceptions=True):
+                if error is not None:
+                    raise error
+        return tuple(found[place] for place in range(len(calls)))
+
+    def _effects(self, call: ToolCall) -> str:
+        policy = self._offered.policies.get(call.name)
+        return "pure" if policy is None else policy.effects
+
+    def _again(self, call: ToolCall) -> ToolResult | None:
+        """Answer a call that was made before, with the same arguments, once too often."""
+        asked = digest([call.name, call.arguments])
+        self._same[asked] += 1
+        times = self._same[asked]
+        if times >= SAME_ENDS:
+            raise AgentFailedError(f"It called {call.name} {times} times with the same arguments.")
+        if times < SAME_ANSWERED:
+            return None
+        text = f"As before: {call.name} was called with these arguments already. Go on otherwise."
+        return ToolResult(call=call, value=text, failed=True)
+
+    async def _made(self, call: ToolCall) -> ToolResult:
+        if (home := self._offered.homes.get(call.name)) is None:
+            if self._long and call.name == self._long.spec.name:
+                return self._long.read(call)
+            return ToolResult(call=call, value=f"There is no tool {call.name!r}.", failed=True)
+        result = await self._result(home, call)
+        policy = self._offered.policies[call.name]
+        told = self._long.bounded(result.value, policy.max_result_bytes)
+        value = as_data(call.name, told) if policy.untrusted else told
+        return result.model_copy(update={"value": value})
+
+    async def _result(self, home: Toolset, call: ToolCall) -> ToolResult:
+        """Make a call, journaled unless it is pure. The model is told of most errors."""
+        policy = self._offered.policies[call.name]
+        asked = digest([call.name, call.arguments])
+        if policy.effects == "pure":
+            return await self._tried(home, call, _key(self._step.step_id, asked))
+
+        async def perform(key: str) -> Answer:
+            return Answer(value=(await self._tried(home, call, key)).model_dump(mode="json"))
+
+        once = policy.effects == "effect"
+        try:
+            answer = await self._step.call(
+                f"tool:{call.name}", perform, fingerprint=asked, once=once
+            )
+        except AnswerTooLargeError as error:
+            return ToolResult(call=call, value=error.message, failed=True)
+        except UncertainCallError as error:
+            if policy.on_uncertain == "fail":
+                raise
+            return ToolResult(call=call, value=error.message, failed=True)
+        # A journaled result belongs to this call too, whatever id its call had.
+        return ToolResult.model_validate(answer.value).model_copy(update={"call": call})
+
+    async def _tried(self, home: Toolset, call: ToolCall, key: str) -> ToolResult:
+        """Try a call as often as its policy says; the model hears of the last failure."""
+        policy = self._offered.policies[call.name]
+        for left in reversed(range(policy.tries_max)):
+            try:
+                return ToolResult(call=call, value=await self._value(home, call, key))
+            except (ToolFailedError, RetryableError) as error:
+                if not left:
+                    if isinstance(error, RetryableError):
+                        raise
+                    return ToolResult(call=call, value=str(error), failed=True)
+                await asyncio.sleep(_PAUSE_S * 2 ** (policy.tries_max - 1 - left))
+            except ToolError as error:  # trying again would change nothing
+                return ToolResult(call=call, value=str(error), failed=True)
+        raise AssertionError("a policy has at least one try")
+
+    async def _value(self, home: Toolset, call: ToolCall, key: str) -> JsonValue:
+        limit_s = self._offered.policies[call.name].timeout_s
+        limit = asyncio.timeout(limit_s)
+        try:
+            async with limit:
+                act = invoke(home.call, call.name, call.arguments, key=key, step=self._step)
+                return await heard(act)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            told = f"{call.name} did not end within {limit_s:g} s; what it did is not known."
+            raise ToolFailedError(told) from None
+
+
+def _key(step_id: str, asked: str) -> str:
+    """A key for a call that is not journaled, the same each time."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{step_id}/{asked}"))

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agents.tools import tool
+from agents.tools.policy import ToolPolicy
+from celery_agents.errors import ConfigurationError
+
+
+@pytest.mark.parametrize(
+    ("policy", "tries"),
+    [
+        ({}, 1),
+        ({"effects": "effect", "tries": 1}, 1),
+        ({"effects": "pure"}, 1),
+        ({"effects": "pure", "tries": 3}, 3),
+        ({"effects": "idempotent"}, 2),
+        ({"effects": "idempotent", "tries": 1}, 1),
+    ],
+)
+def test_tries(policy: dict[str, Any], tries: int) -> None:
+    assert ToolPolicy(**policy).tries_max == tries
+
+
+@pytest.mark.parametrize(
+    ("policy", "told"),
+    [
+        ({"effects": "none"}, "effects"),
+        ({"tries": 2}, "a tool with effects has one try"),
+        ({"effects": "pure", "tries": 0}, "tries"),
+        ({"timeout_s": 0}, "timeout_s"),
+        ({"max_result_bytes": 1}, "max_result_bytes"),
+        ({"on_uncertain": "again"}, "on_uncertain"),
+        ({"effect": "pure"}, "effect"),
+    ],
+)
+def test_wrong_options_of_a_tool(policy: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        tool(**policy)
