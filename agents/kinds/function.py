@@ -28,7 +28,9 @@ class FunctionBackend:
 
     Args:
         function: the function.
-        effects: a ``pure`` function is not journaled, since calling it again costs nothing.
+        effects: one with an ``effect`` is called as a journaled call of its step, under whose key
+            it is begun before it runs. Of others the step's own row says as much: that it began by
+            its claim, and that it ended by its end.
         executor: threads for sync functions; the loop's default when not given.
 
     Raises:
@@ -56,7 +58,7 @@ class FunctionBackend:
             ProviderUnavailableError: a ConnectionError, TimeoutError or the like of the function.
             AgentFailedError: any other error, or a result that has no JSON form.
         """
-        if self._effects == "pure":
+        if self._effects != "effect":
             return await self._call(turn, step)
 
         async def perform(_: str) -> Answer:

@@ -25,6 +25,7 @@ from app.execution.answers import (
     failed,
     result_of,
 )
+from app.execution.calls import usage_of
 from app.execution.context import Step
 from app.execution.ends import Again, Ended, Ending, Ends, Left
 from app.execution.patience import NotWrittenError, keep_trying, reason_of
@@ -239,7 +240,10 @@ class Attempt:
                 return self._ends.finish(self._ends.stopped)
             if (delay_s := self._delay_s(error)) is not None:
                 return self._try_again(error, delay_s)
-        return self._ends.finish(failed(error, self._claim, self._ends.spent))
+        step, spent = self._ends.step, self._ends.spent
+        if step is not None and not step.calls:  # else the call that failed has counted it
+            spent += usage_of(error)
+        return self._ends.finish(failed(error, self._claim, spent))
 
     def _stop(self) -> Ending:
         """End what was cancelled; else this worker stops, and gives its step and its calls back."""

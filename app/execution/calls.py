@@ -148,7 +148,7 @@ class StepCalls:
                 raise error
         except AgentsError as error:
             # A call that failed may have cost something all the same; its error tells.
-            self.spent += _usage_of(error)
+            self.spent += usage_of(error)
             self._finish(call, None, bounded(ErrorInfo.of(error), self._limit))
             raise
         self.spent += result.usage
@@ -163,7 +163,7 @@ class StepCalls:
             return None
         if "kind" in told:  # it was too large to be kept
             error = ErrorInfo.model_validate(told).exception()
-            self.spent += _usage_of(error)
+            self.spent += usage_of(error)
             raise error
         known = Answer.model_validate(told, context=KNOWN)
         self.spent += known.usage
@@ -209,7 +209,7 @@ def _check(name: str, fingerprint: str) -> None:
         )
 
 
-def _usage_of(error: AgentsError) -> Usage:
+def usage_of(error: AgentsError) -> Usage:
     """Return the cost of a failed call if its error tells it; anybody may have raised that."""
     try:
         return Usage.model_validate(error.details.get("usage") or {})

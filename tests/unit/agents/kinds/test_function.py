@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from agents.base import Answer, Turn
 from agents.kinds.function import FunctionBackend
+from celery_agents.agent import Effects
 from celery_agents.contracts.outcome import Usage
 from celery_agents.errors import (
     AgentFailedError,
@@ -173,16 +174,22 @@ def test_the_loop_goes_on_while_a_sync_function_waits(step: Any) -> None:
     assert asyncio.run(scene()) is True
 
 
-def test_journaled_unless_pure(step: Any) -> None:
+def test_one_with_an_effect_is_a_call_of_its_step(step: Any) -> None:
     count = iter(range(10))
 
     def counts(_: Any) -> int:
         return next(count)
 
-    assert [run(counts, step).value, run(counts, step.again()).value] == [0, 0]
+    first = run(counts, step, effects="effect")
+    assert run(counts, step.again(), effects="effect") == first
     assert step.calls == ["function"]
-    assert run(counts, step, effects="pure").value == 1
-    assert step.calls == ["function"]
+
+
+@pytest.mark.parametrize("effects", ["pure", "idempotent"])
+def test_of_others_the_step_says_as_much(step: Any, effects: Effects) -> None:
+    """By its claim, and by its end: a row of the call's own would say the same once more."""
+    assert run(lambda _: 7, step, effects=effects).value == 7
+    assert step.calls == []
 
 
 def test_cancelling_an_async_function(step: Any) -> None:
