@@ -6,13 +6,14 @@ task); an agent is a named entry of one kind. Backends run as coroutines on the 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 
+from agents.plan import Expand
 from celery_agents.contracts.base import Contract, JsonValue, TrustedJson
-from celery_agents.contracts.outcome import Answer, Usage
+from celery_agents.contracts.outcome import Answer, Outcome, Usage
 
 __all__ = ["Answer", "Backend", "StepContext", "Turn", "Usage"]
 
@@ -81,6 +82,10 @@ class StepContext(Protocol):
         """
         ...
 
+    async def answered(self) -> Mapping[str, Outcome]:
+        """The members of this step that have ended, by their keys; wishes that people answered."""
+        ...
+
     async def progress(self, **fields: JsonValue) -> None:
         """Tell watchers (Flower's events, ``status``) how far the step is. Never fails a step."""
         ...
@@ -89,8 +94,13 @@ class StepContext(Protocol):
 class Backend(Protocol):
     """One kind of agent, configured."""
 
-    async def answer(self, turn: Turn, step: StepContext) -> Answer:
-        """Answer one turn. Raises RetryableError or PermanentError, nothing of an SDK's own."""
+    async def answer(self, turn: Turn, step: StepContext) -> Answer | Expand:
+        """Answer one turn, or say which members the step has to wait for first.
+
+        Raises:
+            RetryableError: it may work later.
+            PermanentError: it will not. Nothing of an SDK's own is raised.
+        """
         ...
 
     async def aclose(self) -> None:

@@ -13,6 +13,8 @@ CANCEL = "agents.cancel"
 APPROVE = "agents.approve"
 #: The task name of a row that waits for a person; no worker runs it.
 APPROVAL = "agents.approval"
+#: Lists what waits for a person.
+WAITING = "agents.waiting"
 STATUS = "agents.status"
 RESULTS = "agents.results"
 CLEAN = "agents.clean"
@@ -28,6 +30,7 @@ CONTROL_QUEUE = "agents.control"
 CONTROL_TASKS = (
     CANCEL,
     APPROVE,
+    WAITING,
     STATUS,
     RESULTS,
     CLEAN,

@@ -6,6 +6,7 @@ from celery import shared_task
 
 from agents.base import Turn
 from agents.catalog import compensation
+from agents.plan import Expand
 from app.execution.context import Step
 from app.execution.task import StepTask
 from celery_agents import names
@@ -14,7 +15,7 @@ from celery_agents.contracts.outcome import Answer, Outcome
 
 
 @shared_task(base=StepTask, name=names.ASK, request_type=Ask)
-async def ask(step: Step, request: Ask) -> Answer | Outcome:
+async def ask(step: Step, request: Ask) -> Answer | Outcome | Expand:
     """Ask one agent; args [input], kwargs: see :class:`celery_agents.contracts.ask.Ask`."""
     turn = Turn(
         input=request.input,

@@ -8,7 +8,7 @@ from celery import shared_task
 
 from agents.catalog.compensation import compensation_of
 from agents.patterns import compensate as pattern
-from agents.patterns.plan import Expand
+from agents.plan import Expand
 from app.execution.context import Step
 from app.execution.task import StepTask
 from celery_agents import names

@@ -33,14 +33,22 @@ def cancel(self: Any, run_id: str) -> bool:
 
 
 @shared_task(name=names.APPROVE, bind=True, acks_late=True)
-def approve(self: Any, run_id: str, choice: JsonValue) -> bool:
+def approve(self: Any, run_id: str, choice: JsonValue, key: str | None = None) -> bool:
     """Answer a run that waits for a person; returns whether the answer was the first."""
     runtime = runtime_of(self.app, self.request.hostname)
     if (wrong := problem(choice)) is not None:
         raise InvalidPayloadError(f"choice: {wrong}.")
-    after = runtime.journal.approve(id_of(run_id), choice)
+    after = runtime.journal.approve(id_of(run_id), choice, None if key is None else id_of(key))
     runtime.follow(after)
     return after.applied
+
+
+@shared_task(name=names.WAITING, bind=True)
+def waiting(self: Any, run_id: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
+    """List what waits for a person, of one run or of all, oldest first."""
+    most = whole_of(limit, "limit", least=1, most=LISTED_MAX)
+    of = None if run_id is None else id_of(run_id)
+    return runtime_of(self.app, self.request.hostname).journal.wishes(of, limit=most)
 
 
 @shared_task(name=names.STATUS, bind=True)

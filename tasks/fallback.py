@@ -7,7 +7,7 @@ from functools import partial
 from celery import shared_task
 
 from agents.patterns.fallback import pattern
-from agents.patterns.plan import Expand
+from agents.plan import Expand
 from app.execution.context import Step
 from app.execution.learning import with_memory
 from app.execution.task import StepTask

@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 
 from agents.patterns import map as pattern
-from agents.patterns.plan import Expand
+from agents.plan import Expand
 from app.execution.context import Step
 from app.execution.task import StepTask
 from celery_agents import names

@@ -6,8 +6,8 @@ from typing import Any
 
 from celery import shared_task
 
-from agents.patterns.plan import Expand, MemberState
 from agents.patterns.vote import pattern
+from agents.plan import Expand, MemberState
 from app.execution.context import Step
 from app.execution.task import StepTask
 from celery_agents import names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agents.catalog.registry import Registry
+from agents.plan import Expand
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.compensation import Compensated, Compensation
 from celery_agents.contracts.outcome import Answer, Outcome, State
@@ -18,8 +19,12 @@ def check(registry: Registry, request: Ask) -> None:
         registry.get(request.compensation.agent)
 
 
-def undoable(registry: Registry, request: Ask, answer: Answer | Outcome) -> Answer | Outcome:
+def undoable(
+    registry: Registry, request: Ask, answer: Answer | Outcome | Expand
+) -> Answer | Outcome | Expand:
     """Return the answer with its compensation, if any; a backup's is undone by the backup's."""
+    if isinstance(answer, Expand):  # not answered yet
+        return answer
     by = answer.agent if isinstance(answer, Outcome) else None
     found = compensation_of(registry, by or request.agent, request.compensation)
     if found is None:

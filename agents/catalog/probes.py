@@ -23,6 +23,7 @@ from agents.net.clients import SharedClients, http_client
 from agents.performing import Perform, performed
 from agents.threads import InThread, in_thread
 from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.outcome import Outcome
 from celery_agents.errors import ProviderUnavailableError, redact
 
 #: Checks under way at once.
@@ -169,6 +170,9 @@ class _Apart:
         once: bool = False,  # noqa: ARG002 - the protocol's
     ) -> Answer:
         return await performed("probe", perform, str(uuid.uuid4()))
+
+    async def answered(self) -> dict[str, Outcome]:
+        return {}
 
     async def progress(self, **fields: JsonValue) -> None:
         """Do nothing: nobody watches."""

@@ -19,6 +19,7 @@ from agents.catalog.entries import Described
 from agents.catalog.kinds import Kind, Made, Resources, SharedService, all_kinds, entry_of
 from agents.catalog.loading import import_module, load
 from agents.kinds.function import FunctionBackend
+from agents.plan import Expand
 from celery_agents.agent import AgentMark, Effects, mark_of
 from celery_agents.contracts.base import Name
 from celery_agents.contracts.compensation import Compensation
@@ -189,7 +190,7 @@ class Registry:
                 if agent is not None and agent.effects == "effect":
                     raise ConfigurationError(_not_raced(name, agent))
 
-    async def answer(self, name: str, turn: Turn, step: StepContext) -> Answer:
+    async def answer(self, name: str, turn: Turn, step: StepContext) -> Answer | Expand:
         """Ask the agent of that name."""
         return await self.get(name).backend.answer(turn, step)
 

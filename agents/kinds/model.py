@@ -22,6 +22,7 @@ from agents.models.provider import (
     Reply,
 )
 from agents.patterns.vote.options import match
+from agents.plan import Expand
 from agents.schema import ballot_schema, problem
 from agents.tools.base import Tool
 from agents.tools.calls import ToolSpec
@@ -78,6 +79,7 @@ class ModelBackend:
             FunctionToolset(f"functions of {self._who}", *functions, executor=executor),
             toolsets,
             list_timeout_s=config.request_timeout_s,
+            approve=config.approve,
         )
 
     @property
@@ -85,8 +87,10 @@ class ModelBackend:
         """The worst effects of its tools, since it may call any of them."""
         return self._tools.effects
 
-    async def answer(self, turn: Turn, step: StepContext) -> Answer:
+    async def answer(self, turn: Turn, step: StepContext) -> Answer | Expand:
         """Answer one turn with a ballot, a JSON value or text, as the turn asks.
+
+        Where its model wants to call tools that a person has to approve, the step waits for that.
 
         Raises:
             InvalidPayloadError: the input cannot be sent.
@@ -107,7 +111,9 @@ class ModelBackend:
                 if reply.stop == "length":
                     await step.progress(truncated=True)
                 return Answer(value=value, usage=usage)
-            results = await running.answer(reply.tool_calls)
+            results = await running.answer(reply.tool_calls, why=reply.text)
+            if isinstance(results, Expand):
+                return results
             exchanges = (*request.exchanges, Exchange(reply=reply, results=results))
             told = {"exchanges": exchanges, "tools": running.specs}
             request = request.model_copy(update=told)

@@ -88,6 +88,9 @@ class ModelConfig(Contract):
     api_key_env: SecretName | None = None
     #: Python functions that the model may call, and toolsets, as ``module:name``.
     tools: Annotated[tuple[str, ...], Field(max_length=128)] = ()
+    #: Tools, or patterns of names like ``desk_*``, about which a person is asked before each call,
+    #: or never; it wins over what the tools say, a later line over an earlier one.
+    approve: dict[str, Literal["ask", "never"]] = Field(default_factory=dict)
     #: The most model requests in one answer; each round of tool calls takes one more.
     max_turns: Annotated[int, Field(ge=1, le=100)] = 8
     #: For one model request, from connecting to its last byte.

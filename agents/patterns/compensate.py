@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agents.patterns.members import ask_member
-from agents.patterns.plan import Expand, MemberState
+from agents.plan import Expand, MemberState
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.compensation import Compensation, CompensationReport, Undoing
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage

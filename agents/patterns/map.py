@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agents.patterns.members import ask_member
-from agents.patterns.plan import Expand, JoinPolicy, Member, Tally
+from agents.plan import Expand, JoinPolicy, Member, Tally
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.mapping import Map, MapFailure, MapResult
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State

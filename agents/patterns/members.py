@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agents.patterns.plan import Member, MemberState
+from agents.plan import Member, MemberState
 from celery_agents import names
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.compensation import Compensated, Compensation

@@ -17,7 +17,7 @@ from typing_extensions import Unpack
 from agents.base import StepContext
 from agents.invoke import invoke
 from agents.tools.calls import ToolError, heard
-from agents.tools.policy import ToolPolicy
+from agents.tools.policy import Approve, ToolPolicy
 from celery_agents.agent import Effects
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import (
@@ -48,6 +48,7 @@ class PolicyOptions(TypedDict, total=False):
     tries: int | None
     max_result_bytes: int
     untrusted: bool
+    approve: Approve
     on_uncertain: Literal["tell", "fail"]
 
 
@@ -110,16 +111,27 @@ class Tool:
             ToolError: wrong arguments, an error of the function, or a result without JSON form.
             RetryableError: the function raised it; the step is to be tried again.
         """
-        if not isinstance(arguments, dict):
-            raise ToolError("The arguments must be a JSON object.")
-        try:
-            bound = self._adapter.validate_python(ArgsKwargs((), arguments))
-        except ValidationError as error:
-            raise ToolError(_complaint(error)) from None
+        bound = self._bound(arguments)
         given = dict(bound.kwargs or {})
         if self._context is not None:
             given[self._context] = context
         return await heard(invoke(self.function, *bound.args, executor=executor, **given))
+
+    def problem(self, arguments: JsonValue) -> str | None:
+        """Say what is wrong with a model's arguments, if anything is."""
+        try:
+            self._bound(arguments)
+        except ToolError as error:
+            return str(error)
+        return None
+
+    def _bound(self, arguments: JsonValue) -> ArgsKwargs:
+        if not isinstance(arguments, dict):
+            raise ToolError("The arguments must be a JSON object.")
+        try:
+            return self._adapter.validate_python(ArgsKwargs((), arguments))
+        except ValidationError as error:
+            raise ToolError(_complaint(error)) from None
 
     def _check_parameters(self) -> None:
         for parameter in inspect.signature(self.function).parameters.values():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Self
 
 from agents.plain import plain_json
 from agents.tools.base import NAME, Tool, worst
 from agents.tools.calls import ToolSpec
-from agents.tools.policy import ToolPolicy
+from agents.tools.policy import Approve, ToolPolicy
 from agents.tools.toolset import Toolset
 from agents.values import shown
 from celery_agents.errors import ConfigurationError
@@ -24,9 +25,18 @@ class Offered:
     homes: Mapping[str, Toolset]
     policies: Mapping[str, ToolPolicy]
 
+    def spec(self, name: str) -> ToolSpec:
+        """The tool of that name."""
+        return next(spec for spec in self.specs if spec.name == name)
+
     @classmethod
-    def of(cls, found: Iterable[tuple[Toolset, Iterable[ToolSpec]]]) -> Self:
-        """The tools of several toolsets.
+    def of(
+        cls,
+        found: Iterable[tuple[Toolset, Iterable[ToolSpec]]],
+        *,
+        approve: Mapping[str, Approve] | None = None,
+    ) -> Self:
+        """The tools of several toolsets; ``approve`` wins over what they say themselves.
 
         Raises:
             ConfigurationError: two have one name.
@@ -42,9 +52,16 @@ class Offered:
                         f"{toolset.name!r}. Put Prefixed(…) or Filtered(…) around a toolset."
                     )
                 homes[spec.name] = toolset
-                policies[spec.name] = spec.policy or ToolPolicy(effects=toolset.effects)
+                policy = spec.policy or ToolPolicy(effects=toolset.effects)
+                policies[spec.name] = _approved(spec.name, policy, approve or {})
                 told.append(spec)
         return cls(tuple(told), homes, policies)
+
+
+def _approved(name: str, policy: ToolPolicy, approve: Mapping[str, Approve]) -> ToolPolicy:
+    """The policy with the last word of ``approve`` that fits the name."""
+    said = [word for pattern, word in approve.items() if fnmatchcase(name, pattern)]
+    return policy.model_copy(update={"approve": said[-1]}) if said else policy
 
 
 def spec_of(toolset: Toolset, tool: Tool | ToolSpec) -> ToolSpec:

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 
 from agents.base import Answer, StepContext
 from agents.invoke import invoke
+from agents.plan import Expand, Member
+from agents.schema import problem
+from agents.tools.approvals import key_of, verdict, wish
 from agents.tools.calls import ToolCall, ToolError, ToolFailedError, ToolResult, ToolSpec, heard
 from agents.tools.offered import Offered
 from agents.tools.results import LongResults, as_data
@@ -44,11 +47,15 @@ class Running:
         taken = self._long.spec.name in self._offered.homes
         return (*specs, self._long.spec) if self._long and not taken else specs
 
-    async def answer(self, calls: Sequence[ToolCall]) -> tuple[ToolResult, ...]:
+    async def answer(
+        self, calls: Sequence[ToolCall], *, why: str = ""
+    ) -> tuple[ToolResult, ...] | Expand:
         """Make the calls of one reply; what came of them, in their order.
 
         Those without effects are made side by side, those with effects one after the other. When
-        one ends the attempt, the others come to their end first, so that they are journaled.
+        one ends the attempt, the others come to their end first, so that they are journaled. Where
+        some need a person's approval that is not there yet, none is made: the step is to wait for
+        all of them. ``why`` is what the model said beside its calls.
 
         Raises:
             RetryableError: a tool raised it; the step is to be tried again.
@@ -56,7 +63,12 @@ class Running:
             UncertainCallError: nobody knows whether an effect happened, and its tool fails then.
         """
         found: dict[int, ToolResult] = {}
-        told = [self._again(call) for call in calls]
+        times = [self._times(call) for call in calls]
+        told = [_repeated(c, n) or self._problem(c) for c, n in zip(calls, times, strict=True)]
+        original = calls
+        calls, wishes = await self._decided(calls, times, told, why)
+        if wishes:
+            return Expand(members=tuple(wishes))
 
         async def make(place: int) -> None:
             found[place] = told[place] or await self._made(calls[place])
@@ -74,23 +86,58 @@ class Running:
             for error in await asyncio.gather(*acts, return_exceptions=True):
                 if error is not None:
                     raise error
-        return tuple(found[place] for place in range(len(calls)))
+        return tuple(_changed(found[n], original[n], calls[n]) for n in range(len(calls)))
+
+    def _problem(self, call: ToolCall) -> ToolResult | None:
+        """Answer a call whose wrong arguments no person is to see."""
+        if not self._asks(call):
+            return None
+        home, spec = self._offered.homes[call.name], self._offered.spec(call.name)
+        wrong = problem(call.arguments, spec.parameters) or home.problem(call.name, call.arguments)
+        if wrong is None:
+            return None
+        return ToolResult(call=call, value=f"Wrong arguments: {wrong}", failed=True)
+
+    def _asks(self, call: ToolCall) -> bool:
+        policy = self._offered.policies.get(call.name)
+        return policy is not None and policy.approve == "ask"
+
+    async def _decided(
+        self,
+        calls: Sequence[ToolCall],
+        times: Sequence[int],
+        told: list[ToolResult | None],
+        why: str,
+    ) -> tuple[list[ToolCall], list[Member]]:
+        """Return the calls as people want them made, and the wishes that nobody has answered.
+
+        Of a call that was refused ``told`` has the answer.
+        """
+        made, wishes = [*calls], []
+        for place, call in enumerate(calls):
+            if told[place] is not None or not self._asks(call):
+                continue
+            key = key_of(call, times[place])
+            said = verdict(await self._step.answered(), key)
+            if said is None:
+                wishes.append(wish(call, key, why))
+            elif not said.approved:
+                reason = f": {said.reason}" if said.reason else "."
+                text = f"A person refused this call{reason}"
+                told[place] = ToolResult(call=call, value=text, failed=True)
+            elif said.arguments is not None:
+                made[place] = call.model_copy(update={"arguments": said.arguments})
+        return made, wishes
 
     def _effects(self, call: ToolCall) -> str:
         policy = self._offered.policies.get(call.name)
         return "pure" if policy is None else policy.effects
 
-    def _again(self, call: ToolCall) -> ToolResult | None:
-        """Answer a call that was made before, with the same arguments, once too often."""
-        asked = digest([call.name, call.arguments])
+    def _times(self, call: ToolCall) -> int:
+        """The how-manieth call of its tool with its arguments it is, in this answer."""
+        asked = _asked(call)
         self._same[asked] += 1
-        times = self._same[asked]
-        if times >= SAME_ENDS:
-            raise AgentFailedError(f"It called {call.name} {times} times with the same arguments.")
-        if times < SAME_ANSWERED:
-            return None
-        text = f"As before: {call.name} was called with these arguments already. Go on otherwise."
-        return ToolResult(call=call, value=text, failed=True)
+        return self._same[asked]
 
     async def _made(self, call: ToolCall) -> ToolResult:
         if (home := self._offered.homes.get(call.name)) is None:
@@ -105,8 +152,7 @@ class Running:
 
     async def _result(self, home: Toolset, call: ToolCall) -> ToolResult:
         """Make a call, journaled unless it is pure. The model is told of most errors."""
-        policy = self._offered.policies[call.name]
-        asked = digest([call.name, call.arguments])
+        policy, asked = self._offered.policies[call.name], _asked(call)
         if policy.effects == "pure":
             return await self._tried(home, call, _key(self._step.step_id, asked))
 
@@ -155,6 +201,28 @@ class Running:
                 raise
             told = f"{call.name} did not end within {limit_s:g} s; what it did is not known."
             raise ToolFailedError(told) from None
+
+
+def _repeated(call: ToolCall, times: int) -> ToolResult | None:
+    """Answer a call that was made before, with the same arguments, once too often."""
+    if times >= SAME_ENDS:
+        raise AgentFailedError(f"It called {call.name} {times} times with the same arguments.")
+    if times < SAME_ANSWERED:
+        return None
+    text = f"As before: {call.name} was called with these arguments already. Go on otherwise."
+    return ToolResult(call=call, value=text, failed=True)
+
+
+def _changed(result: ToolResult, wished: ToolCall, made: ToolCall) -> ToolResult:
+    """Tell the model of arguments that a person has changed."""
+    if made.arguments == wished.arguments:
+        return result
+    value = {"called_with": made.arguments, "by": "a person's decision", "result": result.value}
+    return result.model_copy(update={"call": wished, "value": value})
+
+
+def _asked(call: ToolCall) -> str:
+    return digest([call.name, call.arguments])
 
 
 def _key(step_id: str, asked: str) -> str:

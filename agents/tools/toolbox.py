@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from agents.base import Answer, StepContext
@@ -12,6 +12,7 @@ from agents.invoke import failure, invoke
 from agents.tools.base import worst
 from agents.tools.calls import ToolSpec
 from agents.tools.offered import Offered, spec_of
+from agents.tools.policy import Approve
 from agents.tools.toolset import FunctionToolset, Toolset
 from agents.values import digest, shown
 from celery_agents.agent import Effects
@@ -28,16 +29,24 @@ class Toolbox:
         functions: tools that are known beforehand.
         toolsets: sources that are asked once a step.
         list_timeout_s: how long each may take to list its tools.
+        approve: names of tools, or patterns, with whether a person is asked before each call; the
+            last that fits wins over what the tool says itself.
     """
 
     def __init__(
-        self, functions: FunctionToolset, toolsets: Sequence[Toolset] = (), *, list_timeout_s: float
+        self,
+        functions: FunctionToolset,
+        toolsets: Sequence[Toolset] = (),
+        *,
+        list_timeout_s: float,
+        approve: Mapping[str, Approve] | None = None,
     ) -> None:
         self._functions = functions
         self._toolsets = toolsets
         self._list_timeout_s = list_timeout_s
         self._known = [(functions, [spec_of(functions, tool) for tool in functions.tools])]
-        self._always = None if toolsets else Offered.of(self._known)
+        self._approve = approve or {}
+        self._always = None if toolsets else self._offered(self._known)
 
     @property
     def effects(self) -> Effects:
@@ -64,7 +73,10 @@ class Toolbox:
         answer = await step.call("tools", perform, fingerprint=digest(["tools", *names]))
         listed: Any = answer.value
         told = [[ToolSpec.model_validate(spec) for spec in specs] for specs in listed]
-        return Offered.of([*self._known, *zip(self._toolsets, told, strict=True)])
+        return self._offered([*self._known, *zip(self._toolsets, told, strict=True)])
+
+    def _offered(self, found: Iterable[tuple[Toolset, Iterable[ToolSpec]]]) -> Offered:
+        return Offered.of(found, approve=self._approve)
 
     async def aclose(self) -> None:
         """Close the toolsets; an error of one is noted, and keeps nothing else open."""

@@ -46,6 +46,13 @@ class Toolset(Protocol):
         """
         ...
 
+    def problem(self, name: str, arguments: JsonValue) -> str | None:  # noqa: ARG002 - for subclasses
+        """Say what is wrong with the arguments of a call, beyond the tool's schema, if anything is.
+
+        It is asked before a person is, who sees no call that could not be made.
+        """
+        return None
+
     async def aclose(self) -> None:
         """Free what it holds: when the worker stops, for each agent that has it."""
         return
@@ -76,6 +83,10 @@ class FunctionToolset(Toolset):
 
     async def specs(self, step: StepContext) -> Sequence[Tool]:  # noqa: ARG002 - the same for all
         return self.tools
+
+    def problem(self, name: str, arguments: JsonValue) -> str | None:
+        tool = self._by_name.get(name)
+        return None if tool is None else tool.problem(arguments)
 
     async def call(self, name: str, arguments: JsonValue, *, key: str, step: StepContext) -> Any:
         if (tool := self._by_name.get(name)) is None:

@@ -35,6 +35,9 @@ class _Wrapper(Toolset):
     async def call(self, name: str, arguments: JsonValue, *, key: str, step: StepContext) -> Any:
         return await self.inner.call(name, arguments, key=key, step=step)
 
+    def problem(self, name: str, arguments: JsonValue) -> str | None:
+        return self.inner.problem(name, arguments)
+
     async def aclose(self) -> None:
         await self.inner.aclose()
 
@@ -52,6 +55,9 @@ class Prefixed(_Wrapper):
     async def specs(self, step: StepContext) -> Sequence[Tool | ToolSpec]:
         found = await super().specs(step)
         return [_named(spec, f"{self.prefix}{spec.name}") for spec in found]
+
+    def problem(self, name: str, arguments: JsonValue) -> str | None:
+        return super().problem(name.removeprefix(self.prefix), arguments)
 
     async def call(self, name: str, arguments: JsonValue, *, key: str, step: StepContext) -> Any:
         if not name.startswith(self.prefix):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from agents.base import Answer
 from agents.catalog.registry import Registered, Registry
 from app.admission.guard import Asked, Next, Reply
 from app.admission.health import HealthView
@@ -54,6 +55,6 @@ async def _instead(asked: Asked, backup: Registered, go_on: Next, why: str) -> R
     data = {"from": asked.agent.name, "to": backup.name, "why": why}
     await asked.step.note("failover", [data])
     answer = await go_on(replace(asked, agent=backup, instead=True))
-    if isinstance(answer, Outcome):
+    if not isinstance(answer, Answer):
         return answer
     return Outcome(state=State.SUCCEEDED, value=answer.value, usage=answer.usage, agent=backup.name)

@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 
 from agents.base import Answer, StepContext, Turn
 from agents.catalog.registry import Registered
+from agents.plan import Expand
 from celery_agents.contracts.outcome import Outcome, Usage
 
 #: What to do about refusals: try the step again later, or end it; those of some kinds alone.
@@ -50,7 +51,7 @@ class Asked:
     instead: bool = False
 
 
-Reply = Answer | Outcome
+Reply = Answer | Outcome | Expand
 Next = Callable[[Asked], Awaitable[Reply]]
 
 

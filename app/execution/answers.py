@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from agents.patterns.plan import Expand
+from agents.plan import Expand
 from app.journal.schema.rows import Claimed
 from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, Usage
 from celery_agents.errors import (

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, Protocol, assert_never
 
-from agents.patterns.plan import Expand, within
+from agents.plan import Expand, within
 from app.concurrency.fibers import blocking, wait
 from app.execution.answers import (
     Failed,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from agents.patterns.plan import MemberState, Tally
 from agents.performing import Perform
+from agents.plan import MemberState, Tally
 from app.concurrency.fibers import in_thread
 from app.execution.calls import StepCalls
 from app.execution.runtime import Active, Runtime
 from app.journal.schema.rows import Claimed
 from celery_agents.contracts.base import JsonValue
-from celery_agents.contracts.outcome import Answer, Usage
+from celery_agents.contracts.outcome import Answer, Outcome, Usage
 from celery_agents.errors import AgentsError
 from celery_agents.noted import note
 
@@ -27,6 +27,7 @@ class Step:
         self._active = active or Active(claim)
         self.claim = claim
         self.calls = StepCalls(runtime, claim)
+        self._answered: dict[str, Outcome] | None = None
         self.ended_members: int | None = None  # of those that it has looked at
 
     @property
@@ -72,6 +73,13 @@ class Step:
         found = self.runtime.journal.members(self.claim.id) if self.claim.token > 1 else []
         self.ended_members = sum(m.state.final for m in found)
         return found
+
+    async def answered(self) -> dict[str, Outcome]:
+        """The members of this step that have ended, by their keys."""
+        if self._answered is None:
+            found = await in_thread(self.members)
+            self._answered = {m.key: m.outcome for m in found if m.outcome is not None}
+        return self._answered
 
     def tally(self) -> Tally:
         """Return the numbers of members, with their values where one message can hold them.

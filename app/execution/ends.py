@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from agents.patterns.plan import Expand
+from agents.plan import Expand
 from app.concurrency.fibers import blocking, wait
 from app.execution.answers import cancelled, failed, kept
 from app.execution.context import Step

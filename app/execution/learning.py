@@ -8,7 +8,7 @@ from functools import partial
 from agents.patterns.fallback import learned as memory
 from agents.patterns.fallback import pattern
 from agents.patterns.fallback.learned import Learned
-from agents.patterns.plan import Expand, MemberState
+from agents.plan import Expand, MemberState
 from app.journal import Journal
 from celery_agents.contracts.outcome import Outcome
 from celery_agents.contracts.patterns import Fallback

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NoReturn
 from celery import Task
 from celery.exceptions import Ignore, Reject
 
-from agents.patterns.plan import MemberState
+from agents.plan import MemberState
 from app.concurrency.fibers import blocking, sleep, wait
 from app.execution.attempt import Received, attempted
 from app.execution.ends import Again, Ended, Ending, Left

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from agents.base import Answer, Turn
+from agents.base import Turn
 from agents.catalog.registry import Registry
 from app.admission.breaker import Breakers
 from app.admission.calls import switches_of
 from app.admission.chain import chain
-from app.admission.guard import Asked, GuardedStep, WhenOpen
+from app.admission.guard import Asked, GuardedStep, Reply, WhenOpen
 from app.admission.health import HealthView
 from celery_agents.contracts.fallback import Candidate
-from celery_agents.contracts.outcome import Outcome
 
 
 class Turns:
@@ -25,8 +24,10 @@ class Turns:
 
     async def take(
         self, name: str, turn: Turn, step: GuardedStep, *, when_open: WhenOpen = "wait"
-    ) -> Answer | Outcome:
+    ) -> Reply:
         """Return the answer of the agent of that name, or an outcome that names its backup.
+
+        Or the members that the step has to wait for, before the agent can go on.
 
         Raises:
             RetryableError: it failed for now, or refused: its breaker is open, it answered 429.

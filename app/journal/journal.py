@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from agents.patterns.plan import Expand, MemberState, Tally
+from agents.plan import Expand, MemberState, Tally
 from app.concurrency.future import Future
 from app.journal.queries import reads, tallies
 from app.journal.schema.engine import reading
@@ -172,9 +172,13 @@ class Journal:
         """Write down this worker's agents; see :func:`agents.announce`."""
         self.transaction(lambda c: agents.announce(c, rows))
 
-    def approve(self, run_id: str, choice: JsonValue) -> Aftermath:
+    def wishes(self, run_id: str | None = None, *, limit: int = 1000) -> list[dict[str, Any]]:
+        """List what waits for a person, of one run or of all, oldest first."""
+        return self.read(lambda c: approvals.wishes(c, run_id, limit))
+
+    def approve(self, run_id: str, choice: JsonValue, key: str | None = None) -> Aftermath:
         """Give a waiting run its answer; the first one counts."""
-        return self.transaction(lambda c: approvals.approve(c, run_id, choice, self.rules))
+        return self.transaction(lambda c: approvals.approve(c, run_id, choice, self.rules, key))
 
     def take_turn(self, schedule: str, every_s: float) -> bool:
         """Try to take the next turn of a schedule; see :func:`ticks.take_slot`."""

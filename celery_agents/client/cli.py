@@ -120,13 +120,27 @@ def status(ctx: click.Context, run_id: str) -> None:
 
 
 @agents.command(cls=CeleryCommand)
+@click.argument("run_id", required=False)
+@click.option("--limit", default=100, show_default=True, help="Wishes to show at the most.")
+@click.pass_context
+def waiting(ctx: click.Context, run_id: str | None, limit: int) -> None:
+    """List what waits for a person, in RUN_ID or anywhere, oldest first."""
+    with client_of(ctx) as client:
+        tell([wish.compact() for wish in client.runs.waiting(run_id, limit=limit)])
+
+
+@agents.command(cls=CeleryCommand)
 @click.argument("run_id")
 @click.argument("choice")
+@click.option("--key", help="Of the wish, as `waiting` shows it; else the oldest of the run.")
 @click.pass_context
-def approve(ctx: click.Context, run_id: str, choice: str) -> None:
-    """Answer RUN_ID, which waits for a person, with CHOICE."""
+def approve(ctx: click.Context, run_id: str, choice: str, key: str | None) -> None:
+    """Answer RUN_ID, which waits for a person, with CHOICE.
+
+    An option of a vote; or `true`, `false`, a reason why not, or {"arguments": {…}} for a tool.
+    """
     with client_of(ctx) as client:
-        client.runs.approve(run_id, choice)
+        client.runs.approve(run_id, _said(choice), key=key)
         click.echo(visible(f"{run_id} goes on with {choice!r}."))
 
 
@@ -141,6 +155,15 @@ def cancel(ctx: click.Context, run_id: str, *, ahead: bool) -> None:
             raise unknown_run(run_id)
         client.runs.cancel(run_id)
         click.echo(visible(f"Asked for {run_id} to be cancelled."))
+
+
+def _said(choice: str) -> Any:
+    """Read an answer: JSON where it is true, false or an object, else the words themselves."""
+    try:
+        read = json.loads(choice)
+    except ValueError:
+        return choice
+    return read if isinstance(read, bool | dict) else choice
 
 
 def _known(client: Client, run_id: str) -> bool:

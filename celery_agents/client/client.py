@@ -20,6 +20,7 @@ from celery_agents.client.earlier import EarlierNames
 from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
 from celery_agents.client.runs import Runs
 from celery_agents.client.verbs import AskVerb, FallbackVerb, GatherVerb, MapVerb, VoteVerb
+from celery_agents.contracts.approval import Wish
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.gather import Gather
 from celery_agents.contracts.mapping import Map
@@ -100,6 +101,10 @@ class Client(EarlierNames):
                 trusted; nothing was sent.
         """
         self._connection.publish(messages)
+
+    def waiting(self, *, limit: int = 100, timeout: float = 10.0) -> list[Wish]:
+        """List what waits for a person, of all runs, oldest first; see :meth:`Runs.waiting`."""
+        return self.runs.waiting(limit=limit, timeout=timeout)
 
     def close(self) -> None:
         """Close the connections."""

@@ -58,9 +58,11 @@ class EarlierNames:
         """See :meth:`Runs.cancel`."""
         self.runs.cancel(run_id)
 
-    def approve(self, run_id: str, choice: JsonValue, *, timeout: float = 10.0) -> None:
+    def approve(
+        self, run_id: str, choice: JsonValue, *, key: str | None = None, timeout: float = 10.0
+    ) -> None:
         """See :meth:`Runs.approve`."""
-        self.runs.approve(run_id, choice, timeout=timeout)
+        self.runs.approve(run_id, choice, key=key, timeout=timeout)
 
     def dead_letter(self, letter_id: str, *, timeout: float = 10.0) -> Letter | None:
         """See :meth:`DeadLetters.get`."""

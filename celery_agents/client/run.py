@@ -14,6 +14,7 @@ from typing_extensions import TypeVar
 from celery_agents import names
 from celery_agents.client.answers import AnswerType
 from celery_agents.client.waiting import AGAIN_S
+from celery_agents.contracts.approval import Wish
 from celery_agents.contracts.compensation import compensation_id
 from celery_agents.contracts.gather import Aggregate
 from celery_agents.contracts.mapping import MapResult
@@ -40,6 +41,7 @@ class Reader(Protocol):
     def status(self, run_id: str, *, timeout: float) -> dict[str, Any] | None: ...
     def results(self, run_id: str, *, timeout: float) -> Iterator[tuple[int, Outcome]]: ...
     def cancel(self, run_id: str) -> None: ...
+    def waiting(self, run_id: str | None, *, timeout: float) -> list[Wish]: ...
 
 
 class Reads(Protocol):
@@ -147,6 +149,10 @@ class Run(Generic[T]):
         Whether there is one is told by :meth:`status`.
         """
         return Run(self._reader, compensation_id(self.id))
+
+    def waiting(self, *, timeout: float = 10.0) -> list[Wish]:
+        """List what in it waits for a person, oldest first; see :meth:`Runs.waiting`."""
+        return self._reader.waiting(self.id, timeout=timeout)
 
     def cancel(self) -> None:
         """Ask for it to be cancelled with all its steps."""

@@ -15,6 +15,7 @@ from celery_agents.client.connection import Connection
 from celery_agents.client.control import Control
 from celery_agents.client.run import Run
 from celery_agents.client.waiting import Awaited, Waiting, one_by_one
+from celery_agents.contracts.approval import Wish
 from celery_agents.contracts.base import JsonValue, id_of
 from celery_agents.contracts.outcome import Outcome
 from celery_agents.errors import InvalidPayloadError
@@ -135,15 +136,29 @@ class Runs:
         with failing, self._celery.producer_or_acquire() as producer:
             cancelling.tell(producer, {cancelling.RUN: run_id})
 
-    def approve(self, run_id: str, choice: JsonValue, *, timeout: float = 10.0) -> None:
-        """Answer a run that waits for a person; ``choice`` is an option, or {"option", "reason"}.
+    def waiting(
+        self, run_id: str | None = None, *, limit: int = 100, timeout: float = 10.0
+    ) -> list[Wish]:
+        """List what waits for a person, of one run or of all, oldest first; a worker reads it."""
+        asked = self._control.ask(names.WAITING, run_id and id_of(run_id), limit)
+        found: list[dict[str, Any]] = asked.get(timeout=timeout)
+        return [Wish.model_validate(wish) for wish in found]
+
+    def approve(
+        self, run_id: str, choice: JsonValue, *, key: str | None = None, timeout: float = 10.0
+    ) -> None:
+        """Answer the wish of that key, or else the oldest one of a run.
+
+        To a tool's wish the answer is True, False, a reason why not, or ``{"arguments": {…}}`` to
+        have it called with others. To a vote's it is an option, or {"option", "reason"}.
 
         Raises:
-            InvalidPayloadError: nothing waits there, or the choice is not one of the options.
+            InvalidPayloadError: nothing waits there, or it is no such answer.
         """
         if (wrong := problem(choice)) is not None:
             raise InvalidPayloadError(f"choice: {wrong}.")
-        self._control.ask(names.APPROVE, id_of(run_id), choice).get(timeout=timeout)
+        about = () if key is None else (id_of(key),)
+        self._control.ask(names.APPROVE, id_of(run_id), choice, *about).get(timeout=timeout)
 
     # What runs read with (:class:`celery_agents.client.run.Reader`).
 

@@ -23,7 +23,7 @@ from typing import Any
 import redis
 
 from agents.patterns import compensate as undoing
-from agents.patterns.plan import Expand, JoinPolicy, Member, MemberState
+from agents.plan import Expand, JoinPolicy, Member, MemberState
 from app.journal import Journal
 from app.journal.retention.cleanup import Retention, clean_journal
 from app.journal.schema.engine import connect

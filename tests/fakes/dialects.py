@@ -84,8 +84,9 @@ class OpenAI:
         message: dict[str, Any] = {"role": "assistant", "content": _text(does) or None}
         if does.stop == "refusal":
             message |= {"content": None, "refusal": "I will not."}
-        if does.tool:
-            message["tool_calls"] = [self._call(does.tool[0], json.dumps(does.tool[1]))]
+        if does.calls:
+            called = enumerate(does.calls, 1)
+            message["tool_calls"] = [self._call(n, name, json.dumps(a)) for n, (name, a) in called]
         choice = {"index": 0, "message": message, "finish_reason": self._stop(does)}
         return self._head("chat.completion") | {"choices": [choice]} | self._usage(does)
 
@@ -95,11 +96,13 @@ class OpenAI:
             yield self._chunk({"content": piece})
         if does.stop == "refusal":
             yield self._chunk({"refusal": "I will not."})
-        if does.tool:
-            arguments = json.dumps(does.tool[1])
-            yield self._chunk({"tool_calls": [self._call(does.tool[0], "") | {"index": 0}]})
+        for place, (name, asked) in enumerate(does.calls):
+            arguments = json.dumps(asked)
+            head = self._call(place + 1, name, "") | {"index": place}
+            yield self._chunk({"tool_calls": [head]})
             for part in (arguments[:5], arguments[5:]):
-                yield self._chunk({"tool_calls": [{"index": 0, "function": {"arguments": part}}]})
+                more = {"index": place, "function": {"arguments": part}}
+                yield self._chunk({"tool_calls": [more]})
         yield self._chunk({}, self._stop(does))
         yield _data(self._head("chat.completion.chunk") | {"choices": []} | self._usage(does))
         yield b"data: [DONE]\n\n"
@@ -111,12 +114,12 @@ class OpenAI:
     def _head(self, kind: str) -> dict[str, Any]:
         return {"id": "chatcmpl-1", "object": kind, "created": 1, "model": "fake"}
 
-    def _call(self, name: str, arguments: str) -> dict[str, Any]:
+    def _call(self, number: int, name: str, arguments: str) -> dict[str, Any]:
         function = {"name": name, "arguments": arguments}
-        return {"id": "call_1", "type": "function", "function": function}
+        return {"id": f"call_{number}", "type": "function", "function": function}
 
     def _stop(self, does: Does) -> str:
-        return "tool_calls" if does.tool else {"length": "length"}.get(does.stop, "stop")
+        return "tool_calls" if does.calls else {"length": "length"}.get(does.stop, "stop")
 
     def _usage(self, does: Does) -> dict[str, Any]:
         if not does.usage:
@@ -140,8 +143,7 @@ class Anthropic:
         content: list[Any] = []
         if text := _text(does):
             content.append({"type": "text", "text": text})
-        if does.tool:
-            content.append(self._call(does.tool[0], does.tool[1]))
+        content += [self._call(n, name, args) for n, (name, args) in enumerate(does.calls, 1)]
         return self._message(does) | {"content": content, "stop_reason": self._stop(does)}
 
     def events(self, does: Does) -> Iterator[bytes]:
@@ -154,13 +156,14 @@ class Anthropic:
                 yield self._delta(0, {"type": "text_delta", "text": piece})
             yield self._event("content_block_stop", index=0)
             index = 1
-        if does.tool:
-            block = self._call(does.tool[0], {})
+        for number, (name, asked) in enumerate(does.calls, 1):
+            block = self._call(number, name, {})
             yield self._event("content_block_start", index=index, content_block=block)
-            arguments = json.dumps(does.tool[1])
+            arguments = json.dumps(asked)
             for part in (arguments[:5], arguments[5:]):
                 yield self._delta(index, {"type": "input_json_delta", "partial_json": part})
             yield self._event("content_block_stop", index=index)
+            index += 1
         delta = {"stop_reason": self._stop(does), "stop_sequence": None}
         usage = {"output_tokens": does.output_tokens}
         yield self._event("message_delta", delta=delta, usage=usage)
@@ -187,12 +190,12 @@ class Anthropic:
             "usage": usage if does.usage else None,
         }
 
-    def _call(self, name: str, arguments: Any) -> dict[str, Any]:
-        return {"type": "tool_use", "id": "toolu_1", "name": name, "input": arguments}
+    def _call(self, number: int, name: str, arguments: Any) -> dict[str, Any]:
+        return {"type": "tool_use", "id": f"toolu_{number}", "name": name, "input": arguments}
 
     def _stop(self, does: Does) -> str:
         stops = {"length": "max_tokens", "refusal": "refusal"}
-        return "tool_use" if does.tool else stops.get(does.stop, "end_turn")
+        return "tool_use" if does.calls else stops.get(does.stop, "end_turn")
 
 
 class Gemini:
@@ -222,10 +225,8 @@ class Gemini:
         return {"candidates": [candidate], "modelVersion": "fake"}
 
     def _calls(self, does: Does) -> list[Any]:
-        if not does.tool:
-            return []
-        call = {"name": does.tool[0], "args": does.tool[1]}
-        return [{"functionCall": call, "thoughtSignature": "c2lnbmF0dXJl"}]
+        calls = [{"name": name, "args": args} for name, args in does.calls]
+        return [{"functionCall": call, "thoughtSignature": "c2lnbmF0dXJl"} for call in calls]
 
     def _stop(self, does: Does) -> str:
         return {"length": "MAX_TOKENS"}.get(does.stop, "STOP")

@@ -34,6 +34,7 @@ class Does:
     text: str | None = None  # answer this text; a structured answer is its JSON
     json: Any = None  # answer this value as JSON text
     tool: tuple[str, dict[str, Any]] | None = None  # call this tool
+    tools: tuple[tuple[str, dict[str, Any]], ...] = ()  # or all of these
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     raw: bytes | None = None  # the body, whatever the protocol says
@@ -44,6 +45,11 @@ class Does:
     output_tokens: int = 20
     cached_tokens: int = 40
     usage: bool = True  # tell the tokens
+
+    @property
+    def calls(self) -> tuple[tuple[str, dict[str, Any]], ...]:
+        """The tools that it calls."""
+        return self.tools or (() if self.tool is None else (self.tool,))
 
 
 @dataclass(frozen=True)

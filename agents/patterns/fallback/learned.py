@@ -11,7 +11,7 @@ from pydantic import Field
 from agents.patterns.fallback import adaptive, hedge
 from agents.patterns.fallback.adaptive import Arm
 from agents.patterns.fallback.hedge import Digest, Hedges
-from agents.patterns.plan import MemberState
+from agents.plan import MemberState
 from celery_agents.contracts.base import Contract
 from celery_agents.contracts.outcome import State
 from celery_agents.contracts.patterns import Fallback

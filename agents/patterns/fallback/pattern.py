@@ -8,7 +8,7 @@ from agents.patterns.fallback.hedge import delay_s, may_hedge
 from agents.patterns.fallback.learned import Learned
 from agents.patterns.fallback.order import eligible, order
 from agents.patterns.members import ask_member
-from agents.patterns.plan import Expand, JoinPolicy, Member, MemberState
+from agents.plan import Expand, JoinPolicy, Member, MemberState
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.fallback import Candidate
 from celery_agents.contracts.outcome import Outcome, State, Usage

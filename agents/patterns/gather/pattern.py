@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from agents.patterns.gather import aggregation
 from agents.patterns.members import ask_member, let_go
-from agents.patterns.plan import Expand, JoinPolicy, Member, MemberState
+from agents.plan import Expand, JoinPolicy, Member, MemberState
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.gather import Aggregate, Gather
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from agents.patterns.members import ask_member, given
-from agents.patterns.plan import Expand, JoinPolicy, Member, MemberState
 from agents.patterns.vote import ballot, settled_by
 from agents.patterns.vote.panel import shown
+from agents.plan import Expand, JoinPolicy, Member, MemberState
 from celery_agents import names
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import State

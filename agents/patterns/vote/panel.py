@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agents.patterns.members import ask_member
-from agents.patterns.plan import Expand, JoinPolicy, Member, MemberState
 from agents.patterns.vote import answer_schema, ballot_of
 from agents.patterns.vote.deliberation import another_round, others
+from agents.plan import Expand, JoinPolicy, Member, MemberState
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import State
 from celery_agents.contracts.patterns import Vote

@@ -7,7 +7,6 @@ import json
 from collections.abc import Sequence
 
 from agents.patterns.members import let_go
-from agents.patterns.plan import Expand, MemberState
 from agents.patterns.vote import (
     Deadlock,
     Decided,
@@ -19,6 +18,7 @@ from agents.patterns.vote import (
     verdict,
 )
 from agents.patterns.vote.escalation import ASKED, escalation, settled
+from agents.plan import Expand, MemberState
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.contracts.patterns import Vote
 from celery_agents.contracts.vote import Ballot, Decision, NoEscalation, Seeded, Voter

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Text, cast, func, select
 
-from agents.patterns.plan import Tally
+from agents.plan import Tally
 from app.journal.schema import heads
 from app.journal.schema.models import Step, table
 from celery_agents.contracts.base import JsonValue

@@ -145,6 +145,12 @@ class Step(Base):
             postgresql_where=text("state = 'dead'"),
         ),
         Index(
+            "ix_steps_asking",
+            "created_at",
+            sqlite_where=text("task = 'agents.approval' AND state = 'waiting'"),
+            postgresql_where=text("task = 'agents.approval' AND state = 'waiting'"),
+        ),
+        Index(
             "ix_steps_unsettled",
             "wake_at",
             sqlite_where=text("settled = 0 AND finished_at IS NOT NULL"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, literal_column, select, true
 from sqlalchemy.orm import aliased
 
 from app.journal.schema.engine import now
@@ -16,45 +16,72 @@ from app.journal.steps import joins
 from app.journal.steps.finishes import event
 from app.journal.steps.outcomes import Conclusion, conclude
 from celery_agents import names
+from celery_agents.contracts.approval import Approval, Wish
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.errors import InvalidPayloadError
 
 
 def approve(
-    connection: Connection, run_id: str, choice: JsonValue, rules: joins.Rules
+    connection: Connection,
+    run_id: str,
+    choice: JsonValue,
+    rules: joins.Rules,
+    key: str | None = None,
 ) -> Aftermath:
-    """Give a waiting run its answer. The first answer counts; a second one changes nothing.
+    """Answer the wish of that key, or the oldest of the run. The first answer to one counts.
 
     Raises:
-        InvalidPayloadError: nothing in the run waits for a person, or the choice is not one.
+        InvalidPayloadError: nothing there waits for a person, or the choice is not one.
     """
-    row = waiting(connection, run_id)
-    if row is None and is_again(connection) and (told := _told(connection, run_id, choice)):
+    row = _asking(connection, run_id, key)
+    if row is None and is_again(connection) and (told := _told(connection, run_id, choice, key)):
         return told
     if row is None:
-        raise InvalidPayloadError(f"Nothing in run {run_id} waits for a person.")
-    choices = row.payload["args"][0].get("choices")
-    option = choice.get("option") if isinstance(choice, dict) else choice
-    if choices and option not in choices:
-        raise InvalidPayloadError(f"{option!r} is not one of {', '.join(choices)}.")
+        what = f"Nothing in run {run_id}" if key is None else f"No wish {key} of run {run_id}"
+        raise InvalidPayloadError(f"{what} waits for a person.")
+    asked = row.payload["args"][0]
+    said = _verdict(choice) if "tool" in asked else _option(choice, asked)
     outcome = Outcome(
         state=State.SUCCEEDED, value=choice, member=row.member, duration_s=row.elapsed_s
     )
     ending = Conclusion(row.id, None, outcome, row.parent_id, run_id)
     after = conclude(connection, [ending], rules)[0]
     if after.applied:
-        connection.execute(event(run_id, row.id, "approved", {"option": option}))
+        connection.execute(event(run_id, row.id, "approved", {"option": said}))
     return after
 
 
-def _told(connection: Connection, run_id: str, choice: JsonValue) -> Aftermath | None:
+def _option(choice: JsonValue, asked: dict[str, Any]) -> JsonValue:
+    """The option that a person chose."""
+    choices = asked.get("choices")
+    option = choice.get("option") if isinstance(choice, dict) else choice
+    if choices and option not in choices:
+        raise InvalidPayloadError(f"{option!r} is not one of {', '.join(choices)}.")
+    return option
+
+
+def _verdict(choice: JsonValue) -> str:
+    """Say in a word what a person decided about a tool."""
+    try:
+        verdict = Approval.of(choice)
+    except ValueError as error:
+        raise InvalidPayloadError(
+            f"{choice!r} is no answer to the wish for a tool: {error}."
+        ) from None
+    return ("changed" if verdict.arguments is not None else "yes") if verdict.approved else "no"
+
+
+def _told(
+    connection: Connection, run_id: str, choice: JsonValue, key: str | None
+) -> Aftermath | None:
     """Return the effects of this very answer if an earlier try gave it; None when none did."""
     parent = aliased(Step)
     row = connection.execute(
         select(Step.outcome, parent.state, *wake_columns(parent))
         .join(parent, parent.id == Step.parent_id)
         .where(Step.run_id == run_id, Step.task == names.APPROVAL, Step.state == State.SUCCEEDED)
+        .where(true() if key is None else Step.id == key)
         .order_by(Step.finished_at.desc())
     ).first()
     if row is None or row.outcome.get("value") != choice:
@@ -62,8 +89,8 @@ def _told(connection: Connection, run_id: str, choice: JsonValue) -> Aftermath |
     return Aftermath(wakes=[wake_of(row[2:])] if row.state == State.READY else [])
 
 
-def waiting(connection: Connection, run_id: str) -> Any:
-    """The oldest step of a run that waits for a person; None when there is none."""
+def _asking(connection: Connection, run_id: str, key: str | None) -> Any:
+    """The wish of that key, or the oldest one of the run; None when there is none."""
     return connection.execute(
         select(
             Step.id,
@@ -72,6 +99,32 @@ def waiting(connection: Connection, run_id: str) -> Any:
             Step.payload,
             (now() - Step.created_at).label("elapsed_s"),  # since the person was asked
         )
-        .where(Step.run_id == run_id, Step.task == names.APPROVAL, Step.state == State.WAITING)
-        .order_by(Step.created_at)
+        .where(Step.run_id == run_id, *_OPEN)
+        .where(true() if key is None else Step.id == key)
+        .order_by(Step.created_at, Step.position)
     ).first()
+
+
+def wishes(connection: Connection, run_id: str | None, limit: int) -> list[dict[str, Any]]:
+    """All that waits for a person, of one run or of all, oldest first; see :class:`Wish`."""
+    rows = connection.execute(
+        select(Step.id, Step.run_id, Step.payload, Step.created_at)
+        .where(*_OPEN, true() if run_id is None else Step.run_id == run_id)
+        .order_by(Step.created_at, Step.position)
+        .limit(limit)
+    )
+    return [_wish(row).model_dump(mode="json") for row in rows]
+
+
+#: Its words stand in the partial index ``ix_steps_asking``.
+_OPEN = (
+    Step.task == literal_column(f"'{names.APPROVAL}'"),
+    Step.state == literal_column(f"'{State.WAITING}'"),
+)
+
+
+def _wish(row: Any) -> Wish:
+    asked = row.payload["args"][0]
+    asked = asked if isinstance(asked, dict) else {}
+    about = {name: asked.get(name) for name in ("tool", "arguments", "why", "question", "choices")}
+    return Wish(key=row.id, run_id=row.run_id, since=row.created_at, **about)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from agents.patterns.plan import Expand
+from agents.plan import Expand
 from app.journal.schema import locks
 from app.journal.schema.models import Step, table
 from app.journal.schema.rows import Aftermath, Claimed, Wake, derived_id

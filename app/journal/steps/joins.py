@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.engine import Connection
 
-from agents.patterns.plan import JoinPolicy, MemberState
+from agents.plan import JoinPolicy, MemberState
 from app.journal.schema import locks
 from app.journal.schema.engine import now
 from app.journal.schema.models import Join, Run, Step, table

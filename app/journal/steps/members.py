@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, TextClause, text
 
-from agents.patterns.plan import Member
+from agents.plan import Member
 from app.journal.schema.engine import as_json, read_clock
 from app.journal.schema.new_steps import INHERITED, OF_MEMBERS, insert_into_steps, words
 from app.journal.schema.rows import Claimed, derived_id

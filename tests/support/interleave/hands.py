@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import text
 
-from agents.patterns.plan import Expand
+from agents.plan import Expand
 from app.journal import Journal
 from app.journal.retention.cleanup import Retention, clean_journal
 from app.journal.schema.rows import Aftermath, Claimed, Finished, NewStep, Wake

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from agents.patterns.plan import Expand, JoinPolicy, Member
+from agents.plan import Expand, JoinPolicy, Member
 from app.journal.schema.rows import Claimed, Finished, derived_id
 from app.journal.steps import dead_letters
 from celery_agents import names

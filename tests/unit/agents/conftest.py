@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 
 from agents.base import Answer
+from celery_agents.contracts.outcome import Outcome
 from celery_agents.errors import AgentsError, UncertainCallError
 from tests.fakes.model_server import ModelServer, running
 
@@ -23,6 +24,7 @@ class MemoryStep:
         self.calls: list[str] = []  # performed, in all attempts
         self.finished: dict[tuple[str, str, int], Answer] = {}
         self.told: list[dict[str, object]] = []
+        self.ended: dict[str, Outcome] = {}
         self.begun: set[tuple[str, str, int]] = set()
         self._times: Counter[tuple[str, str]] = Counter()
         self._numbers: dict[tuple[str, str, int], int] = {}
@@ -59,6 +61,9 @@ class MemoryStep:
         kept = Answer.model_validate_json(answer.model_dump_json())
         self.finished[call] = kept
         return kept
+
+    async def answered(self) -> dict[str, Outcome]:
+        return self.ended
 
     async def progress(self, **fields: object) -> None:
         self.told.append(fields)

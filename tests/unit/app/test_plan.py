@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from agents.patterns.plan import Expand, JoinPolicy, within
+from agents.plan import Expand, JoinPolicy, within
 
 
 @pytest.mark.parametrize(

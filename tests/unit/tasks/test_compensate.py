@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from agents.catalog.registry import Registered, Registry
-from agents.patterns.plan import Expand, JoinPolicy
+from agents.plan import Expand, JoinPolicy
 from app.execution.context import Step
 from app.journal.schema.rows import Aftermath, Claimed
 from celery_agents.contracts.compensation import Compensation, compensation_id

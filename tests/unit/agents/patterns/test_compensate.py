@@ -10,8 +10,8 @@ from agents.patterns.compensate import Undoable, conclusion, key, next_one, undo
 from agents.patterns.fallback.pattern import advance as fallback
 from agents.patterns.gather.pattern import advance as gather
 from agents.patterns.map import advance as mapping
-from agents.patterns.plan import Expand, MemberState, Tally
 from agents.patterns.vote.pattern import advance as vote
+from agents.plan import Expand, MemberState, Tally
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.compensation import Compensation, CompensationReport, Undoing
 from celery_agents.contracts.gather import Gather

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.patterns.map import advance
-from agents.patterns.plan import Expand, Member, Tally
+from agents.plan import Expand, Member, Tally
 from celery_agents import names
 from celery_agents.contracts.mapping import Map, MapResult
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agents.patterns.plan import Expand
+from agents.plan import Expand
 from app.execution.answers import (
     answered,
     bounded,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete
 
-from agents.patterns.plan import Expand, Member
+from agents.plan import Expand, Member
 from app.execution.attempt import Attempt, Received, attempted
 from app.execution.ends import Again, Ended, Ending, Left
 from app.execution.runtime import Active, Runtime

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from agents.patterns.plan import Expand, Member, Tally
+from agents.plan import Expand, Member, Tally
 from app.execution.celery_agent import Ending
 from app.execution.context import Step
 from app.execution.runtime import Active, Runtime

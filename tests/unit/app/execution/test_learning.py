@@ -8,7 +8,7 @@ import pytest
 
 from agents.patterns.fallback import learned as memory
 from agents.patterns.fallback.learned import Learned
-from agents.patterns.plan import Expand
+from agents.plan import Expand
 from app.execution.learning import with_memory
 from app.execution.runtime import Runtime
 from celery_agents.contracts.outcome import Outcome, State

@@ -16,7 +16,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from sqlalchemy import select, update
 from sqlalchemy.exc import TimeoutError  # noqa: A004
 
-from agents.patterns.plan import Expand, JoinPolicy, Member
+from agents.plan import Expand, JoinPolicy, Member
 from app.concurrency.future import Future
 from app.execution.context import Step
 from app.execution.ends import Ended

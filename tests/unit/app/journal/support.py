@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, insert, select, text, update
 from sqlalchemy.exc import OperationalError
 
-from agents.patterns.plan import Expand, JoinPolicy, Member, MemberState
+from agents.plan import Expand, JoinPolicy, Member, MemberState
 from app.journal import Journal
 from app.journal.schema import transactions
 from app.journal.schema.engine import connect, now, read_clock

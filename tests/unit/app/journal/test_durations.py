@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from agents.patterns.plan import Expand
+from agents.plan import Expand
 from app.journal import Journal
 from app.journal.schema.rows import derived_id
 from celery_agents import names

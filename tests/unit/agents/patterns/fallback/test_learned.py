@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from agents.patterns.fallback.learned import Learned, with_attempts
-from agents.patterns.plan import MemberState
+from agents.plan import MemberState
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from celery_agents.contracts.patterns import Fallback
 

@@ -6,7 +6,7 @@ import pytest
 
 from agents.patterns.fallback.pattern import advance
 from agents.patterns.members import given
-from agents.patterns.plan import Expand, MemberState
+from agents.plan import Expand, MemberState
 from celery_agents import names
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.contracts.patterns import Fallback

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from agents.patterns.gather.pattern import JUDGE, advance
-from agents.patterns.plan import Expand, MemberState
+from agents.plan import Expand, MemberState
 from celery_agents.contracts.gather import Gather
 from celery_agents.contracts.outcome import Outcome, State
 

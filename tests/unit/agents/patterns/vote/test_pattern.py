@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from agents.patterns.plan import Expand, MemberState
 from agents.patterns.vote.pattern import advance, decided
+from agents.plan import Expand, MemberState
 from celery_agents import names
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.contracts.patterns import Vote

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from agents.patterns.plan import Tally
+from agents.plan import Tally
 from app.journal import Journal
 from app.journal.queries import tallies
 from app.journal.schema.rows import Claimed

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from agents.patterns.plan import Expand
+from agents.plan import Expand
 from app.journal import Journal
 from app.journal.schema.rows import derived_id
 from app.journal.steps import approvals
@@ -25,10 +25,14 @@ from tests.unit.app.journal.support import (
 
 
 def ask_a_person(journal: Journal, *choices: str) -> None:
+    ask_a_person_of(journal, "p", *choices)
+
+
+def ask_a_person_of(journal: Journal, run_id: str, *choices: str) -> None:
     one = member(
         "person", task=names.APPROVAL, input={"choices": list(choices)}, options={}, waits=True
     )
-    journal.expand(claimed(journal, "p", step("p")), Expand(members=(one,))).result(SOON)
+    journal.expand(claimed(journal, run_id, step(run_id)), Expand(members=(one,))).result(SOON)
 
 
 @pytest.mark.parametrize("choice", ["yes", {"option": "yes", "reason": "because"}])
@@ -55,6 +59,53 @@ def test_what_is_not_a_choice_is_refused(journal: Journal) -> None:
     with pytest.raises(InvalidPayloadError, match="'maybe' is not one of yes, no"):
         journal.approve("p", "maybe")
     assert journal.approve("p", "no").applied
+
+
+def wish_for(tool: str, **arguments: Any) -> Any:
+    told = {"tool": tool, "arguments": arguments, "why": None}
+    return member(f"@{tool}", task=names.APPROVAL, input=told, options={}, waits=True)
+
+
+class TestWishes:
+    """Tools that models want to call, which wait for a person."""
+
+    def waiting(self, journal: Journal) -> dict[Any, str]:
+        """Their keys by their tools."""
+        wanted = Expand(members=(wish_for("pay", amount=7), wish_for("mail")))
+        journal.expand(claimed(journal, "p", step("p")), wanted).result(SOON)
+        return {w["tool"]: w["key"] for w in journal.wishes("p")}
+
+    def test_those_of_a_run_and_of_all(self, journal: Journal) -> None:
+        ask_a_person_of(journal, "q")
+        keys = self.waiting(journal)
+        assert [w["tool"] for w in journal.wishes()] == [None, "pay", "mail"]  # oldest first
+        assert [w["run_id"] for w in journal.wishes()] == ["q", "p", "p"]
+        assert len(journal.wishes(limit=2)) == 2
+        (pay, _) = journal.wishes("p")
+        assert (pay["arguments"], pay["key"]) == ({"amount": 7}, keys["pay"])
+
+    @pytest.mark.parametrize("said", [True, False, "why?", {"arguments": {"amount": 1}}])
+    def test_each_is_answered_by_its_key(self, journal: Journal, said: Any) -> None:
+        keys = self.waiting(journal)
+        assert not journal.approve("p", said, keys["mail"]).wakes
+        assert [w["tool"] for w in journal.wishes("p")] == ["pay"]
+        with pytest.raises(InvalidPayloadError, match=r"No wish .* waits"):
+            journal.approve("p", said, keys["mail"])
+        assert ids(journal.approve("p", said).wakes) == ["p"]  # without a key: the oldest
+        assert journal.wishes() == []
+
+    @pytest.mark.parametrize("said", [None, 7, "", {"option": "yes"}])
+    def test_what_is_no_answer_is_refused(self, journal: Journal, said: Any) -> None:
+        keys = self.waiting(journal)
+        with pytest.raises(InvalidPayloadError, match="no answer to the wish for a tool"):
+            journal.approve("p", said, keys["pay"])
+        assert len(journal.wishes("p")) == 2
+
+    def test_a_key_of_another_run_is_none_of_this(self, journal: Journal) -> None:
+        ask_a_person_of(journal, "q")
+        keys = self.waiting(journal)
+        with pytest.raises(InvalidPayloadError, match="waits for a person"):
+            journal.approve("q", True, keys["pay"])
 
 
 def test_nobody_waits(journal: Journal) -> None:

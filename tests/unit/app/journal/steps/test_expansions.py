@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from agents.patterns.plan import Expand
+from agents.plan import Expand
 from app.journal import Journal
 from app.journal.schema.rows import derived_id
 from tests.unit.app.journal.support import (

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from agents.patterns.plan import MemberState
+from agents.plan import MemberState
 from app.journal import Journal
 from app.journal.schema import locks
 from app.journal.schema.models import Join

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.patterns.plan import Expand, JoinPolicy, Member
+from agents.plan import Expand, JoinPolicy, Member
 from app.journal import Journal
 from app.journal.schema.engine import as_json
 from app.journal.schema.rows import Claimed

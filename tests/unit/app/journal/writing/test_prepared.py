@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from agents.patterns.plan import Expand, JoinPolicy
+from agents.plan import Expand, JoinPolicy
 from app.journal import Journal
 from app.journal.schema.models import Join, Step
 from app.journal.schema.rows import Aftermath, Claimed, NewStep, derived_id

@@ -1,0 +1,113 @@
+"""Tools that people approve: real workers, the three providers' protocols, kills in the middle."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from celery_agents import AgentsError, RetryPolicy
+from tests.fakes.model_server import Does, ModelServer
+from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
+
+PROVIDERS = {"openai": "/v1", "anthropic": "", "google": ""}
+TWO_AND_ONE = Does(
+    tools=(
+        ("refund", {"order": 1, "cents": 500}),
+        ("look_up", {"order": 1}),
+        ("refund", {"order": 2, "cents": 700}),
+    )
+)
+QUICK = RetryPolicy(base_delay_s=0.05, max_attempts=20)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def bank(
+    request: pytest.FixtureRequest, redis_url: str, model: ModelServer, tmp_path: Path
+) -> Iterator[Stack]:
+    """A stack whose agents may pay money back, when a person lets them."""
+    config = tmp_path / "agents.toml"
+    config.write_text(
+        "\n".join(
+            textwrap.dedent(f"""
+                [agents.{name}]
+                kind = "{name}"
+                model = "m"
+                base_url = "{model.url}{path}"
+                tools = ["tests.support.bank:refund", "tests.support.bank:look_up"]
+            """)
+            for name, path in PROVIDERS.items()
+        )
+    )
+    url = request.getfixturevalue(f"{request.param}_journal_url")
+    env = {"AGENTS_CONFIG": str(config), "BANK": str(tmp_path / "bank")}
+    made = Stack(redis_url, url, tmp_path, FAST | env)
+    made.worker()
+    yield made
+    made.close()
+
+
+def waiting(stack: Stack, run: Any, count: int) -> list[Any]:
+    return eventually(
+        lambda: found if len(found := run.waiting(timeout=SOON_S)) == count else None,
+        f"{count} wishes",
+    )
+
+
+@pytest.mark.parametrize("agent", list(PROVIDERS))
+def test_people_decide_on_each_call_of_a_reply(
+    bank: Stack, model: ModelServer, tmp_path: Path, agent: str
+) -> None:
+    model.script(TWO_AND_ONE, Does(text="One is paid back."))
+    run = bank.client.ask(agent, "Pay back 1 and 2.")
+    first, second = waiting(bank, run, 2)
+    assert (first.tool, first.arguments) == ("refund", {"order": 1, "cents": 500})
+    assert bank.client.waiting(timeout=SOON_S) == [first, second]
+    assert lines(tmp_path / "bank") == []
+    bank.client.runs.approve(run.id, {"arguments": {"order": 1, "cents": 400}}, key=first.key)
+    bank.client.runs.approve(run.id, "not this one", key=second.key)
+    assert run.get(timeout=SOON_S) == "One is paid back."
+    (paid,) = [line.split() for line in lines(tmp_path / "bank") if line.startswith("done")]
+    assert paid[1:3] == ["1", "400"]
+    told = str(model.requests[-1].body)
+    assert "not this one" in told
+    assert "sent" in told  # what was looked up beside
+    assert "called_with" in told
+    outcome = run.outcome()
+    assert outcome is not None
+    assert outcome.attempts == 1  # to wait for people is none
+
+
+@pytest.mark.parametrize("dies", ["before", "in", "after"])
+def test_an_effect_happens_once_wherever_its_worker_dies(
+    bank: Stack, model: ModelServer, tmp_path: Path, dies: str
+) -> None:
+    """And where nobody knows, the model is told so."""
+    model.script(TWO_AND_ONE, Does(text="Done."))
+    (tmp_path / "bank.dies").write_text(dies)
+    bank.worker()  # another one, to take over
+    run = bank.client.ask("openai", "Pay back 1 and 2.", retry=QUICK)
+    for wish in waiting(bank, run, 2):
+        bank.client.runs.approve(run.id, True, key=wish.key)
+    assert run.get(timeout=2 * SOON_S) == "Done."
+    done = [line.split()[1] for line in lines(tmp_path / "bank") if line.startswith("done")]
+    begun = [line.split()[1] for line in lines(tmp_path / "bank") if line.startswith("begun")]
+    told = str(model.requests[-1].body)
+    assert len(set(done)) == len(done)
+    assert "2" in done
+    uncertain = "nobody knows whether it was done" in told
+    assert uncertain is (dies in {"in", "after"})
+    assert begun.count("1") == 1
+    assert ("1" in done) is (dies != "in")
+
+
+def test_a_deadline_holds_while_a_person_is_waited_for(bank: Stack, model: ModelServer) -> None:
+    model.script(TWO_AND_ONE)
+    run = bank.client.ask("openai", "Pay back 1 and 2.", deadline_s=8)
+    waiting(bank, run, 2)
+    with pytest.raises(AgentsError):
+        run.get(timeout=SOON_S)
+    assert bank.client.waiting(timeout=SOON_S) == []
