@@ -12,7 +12,7 @@ from agents.plan import Member
 from agents.tools.calls import ToolCall
 from agents.values import digest
 from celery_agents import names
-from celery_agents.contracts.approval import Approval
+from celery_agents.contracts.approval import ToolApproval
 from celery_agents.contracts.outcome import Outcome
 
 #: Characters of a model's words beside a wish, of which people see the last.
@@ -32,11 +32,11 @@ def wish(call: ToolCall, key: str, why: str) -> Member:
     return Member(key=key, task=names.APPROVAL, input=told, options={}, waits=True)
 
 
-def verdict(ended: Mapping[str, Outcome], key: str) -> Approval | None:
+def verdict(ended: Mapping[str, Outcome], key: str) -> ToolApproval | None:
     """The answer to a wish; None while there is none."""
     outcome = ended.get(key)
     if outcome is None:
         return None
     if outcome.ok:
-        return Approval.of(outcome.value)
-    return Approval(approved=False, reason=outcome.error and outcome.error.message)
+        return ToolApproval.of(outcome.value)
+    return ToolApproval(approved=False, reason=outcome.error and outcome.error.message)

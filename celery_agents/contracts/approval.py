@@ -24,7 +24,7 @@ class Wish(Contract):
     choices: tuple[str, ...] | None = None
 
 
-class Approval(Contract):
+class ToolApproval(Contract):
     """A person's answer to the wish to call a tool."""
 
     approved: bool
@@ -33,7 +33,7 @@ class Approval(Contract):
     reason: str | None = None
 
     @classmethod
-    def of(cls, choice: JsonValue) -> Approval:
+    def of(cls, choice: JsonValue) -> ToolApproval:
         """Read an answer: True, False, a reason (which refuses), or other arguments.
 
         Raises:

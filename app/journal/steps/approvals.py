@@ -16,7 +16,7 @@ from app.journal.steps import joins
 from app.journal.steps.finishes import event
 from app.journal.steps.outcomes import Conclusion, conclude
 from celery_agents import names
-from celery_agents.contracts.approval import Approval, Wish
+from celery_agents.contracts.approval import ToolApproval, Wish
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.errors import InvalidPayloadError
@@ -64,7 +64,7 @@ def _option(choice: JsonValue, asked: dict[str, Any]) -> JsonValue:
 def _verdict(choice: JsonValue) -> str:
     """Say in a word what a person decided about a tool."""
     try:
-        verdict = Approval.of(choice)
+        verdict = ToolApproval.of(choice)
     except ValueError as error:
         raise InvalidPayloadError(
             f"{choice!r} is no answer to the wish for a tool: {error}."

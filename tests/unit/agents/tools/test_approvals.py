@@ -12,7 +12,7 @@ from agents.tools import CallContext, Filtered, FunctionToolset, Prefixed, Tools
 from agents.tools.calls import ToolCall, ToolResult
 from agents.tools.running import Running
 from agents.tools.toolbox import Toolbox
-from celery_agents.contracts.approval import Approval
+from celery_agents.contracts.approval import ToolApproval
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from tests.unit.agents.conftest import MemoryStep
 
@@ -155,7 +155,7 @@ def test_arguments_that_a_person_got_wrong_are_told_to_the_model(step: MemorySte
 @pytest.mark.parametrize("odd", [None, 7, "", "  ", [], {}, {"arguments": []}, {"option": "yes"}])
 def test_what_is_no_answer(odd: Any) -> None:
     with pytest.raises(ValueError, match="answer with True, False"):
-        Approval.of(odd)
+        ToolApproval.of(odd)
 
 
 @pytest.mark.parametrize(
