@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-import psutil  # type: ignore[import-untyped]  # has no stubs
+import psutil
 import redis
 from celery import Celery
 from sqlalchemy import Engine, select

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -149,9 +150,18 @@ def test_broadcasts_too(fast: Stack) -> None:
     bad = ("junk", "{}", "[]", '{"properties": {"body_encoding": "base64"}, "body": "a"}')
     for exchange, raw in itertools.product(("celery.pidbox", EXCHANGE.name), bad):
         topic = f"/{database}.{exchange}"
-        eventually(lambda t=topic, r=raw: fast.redis.publish(t, r), topic)  # somebody heard it
+        eventually(partial(fast.redis.publish, topic, raw), topic)  # somebody heard it
+    unheard_of: list[Any] = [
+        {},
+        [],
+        "x",
+        {"run": 1},
+        {"steps": "s"},
+        {"steps": [None]},
+        {"run": "nobody"},
+    ]
     with fast.client.celery.producer_or_acquire() as producer:
-        for what in ({}, [], "x", {"run": 1}, {"steps": "s"}, {"steps": [None]}, {"run": "nobody"}):
+        for what in unheard_of:
             producer.publish(what, exchange=EXCHANGE, routing_key="", serializer="json")
     assert fast.client.ask("shout", "still here").get(timeout=SOON_S) == "STILL HERE"
     assert worker.running
