@@ -6,8 +6,6 @@ import base64
 import itertools
 import json
 import random
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -27,9 +25,9 @@ from celery_agents import names
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from celery_agents.errors import InvalidPayloadError, StepDeadError
 from celery_agents.wire.cancelling import EXCHANGE
-from tests.integration.harness import SOON_S, Stack, eventually
+from tests.integration.harness import SOON_S, Stack, celery, eventually
 from tests.support.malformed import KINDS, LIMIT_BYTES, envelope
-from tests.support.workers import process_environment
+from tests.support.service import APP
 
 QUEUE = "agents"
 EACH = 25  # of a kind
@@ -247,10 +245,7 @@ def test_by_command(fast: Stack) -> None:
     """Without a worker: the journal itself is asked."""
 
     def run(*arguments: str) -> str:
-        command = [sys.executable, "-m", "celery", "-A", "app", "agents", "dead", *arguments]
-        done = subprocess.run(
-            command, env=process_environment(fast.env), capture_output=True, text=True, check=False
-        )
+        done = celery("-A", APP, "agents", "dead", *arguments, env=fast.env)
         return done.stdout + done.stderr
 
     kill_step(fast, "s")

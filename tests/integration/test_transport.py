@@ -26,7 +26,7 @@ from tests.integration.harness import eventually
 from tests.support.killed_at_take import DIRECTORY, TIMES
 from tests.support.kombu_consumer import QUEUE
 from tests.support.redis_server import RedisServer
-from tests.support.workers import process_environment
+from tests.support.service import CHECKOUT
 
 OURS = "app.messaging.transport:Transport"
 A, B = (Queue(n, Exchange(n), routing_key=n) for n in ("a", "b"))
@@ -378,7 +378,7 @@ class Consumers:
     def __init__(self, url: str, transport: str, file: Path, timeout_s: int, **env: str) -> None:
         module = "tests.support.kombu_consumer"
         self._command = [sys.executable, "-m", module, url, transport, str(file), str(timeout_s)]
-        self._env = process_environment(env)
+        self._env = CHECKOUT.environment(env)
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:

@@ -27,8 +27,8 @@ from redis import Redis
 
 URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
 NOTES = "pool-notes"
-POOL = os.environ.get("POOL", "app.pool:CoroutinePool")
-OURS = POOL == "app.pool:CoroutinePool"
+POOL = os.environ.get("POOL", "celery_agents.service:CoroutinePool")
+OURS = POOL == "celery_agents.service:CoroutinePool"
 #: Longer than any test, of what it stops; where that does not work it soon ends by itself.
 LONG_S = 60 if OURS else 6
 
