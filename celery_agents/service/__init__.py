@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from agents.base import StepContext, Turn
+    from agents.catalog.entries import Described
+    from agents.catalog.kinds import Kind, Made, Resources
+    from agents.patterns.plan import Expand, Member
     from agents.tools import (
         Filtered,
         FunctionToolset,
@@ -26,17 +29,27 @@ if TYPE_CHECKING:
         tool,
     )
     from app.embedding import install
+    from app.execution.context import Step
+    from app.execution.task import StepTask
     from app.pool import CoroutinePool
 
     celery: Celery
 
 __all__ = [
     "CoroutinePool",
+    "Described",
+    "Expand",
     "Filtered",
     "FunctionToolset",
+    "Kind",
     "Limited",
+    "Made",
+    "Member",
     "Prefixed",
+    "Resources",
+    "Step",
     "StepContext",
+    "StepTask",
     "Tool",
     "ToolError",
     "ToolSpec",
@@ -52,6 +65,16 @@ _SOURCES = {
     "celery": "app",
     "install": "app.embedding",
     "CoroutinePool": "app.pool",
+    # for packages with kinds and patterns of their own
+    "Described": "agents.catalog.entries",
+    "Kind": "agents.catalog.kinds",
+    "Made": "agents.catalog.kinds",
+    "Resources": "agents.catalog.kinds",
+    "Expand": "agents.patterns.plan",
+    "Member": "agents.patterns.plan",
+    "Step": "app.execution.context",
+    "StepTask": "app.execution.task",
+    # for agents; celery_agents has them too
     "StepContext": "agents.base",
     "Turn": "agents.base",
     "Filtered": "agents.tools",

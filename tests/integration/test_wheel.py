@@ -19,7 +19,7 @@ from tests.support.service import INSTALLED
 from tests.support.wheel import Site, run
 from tests.support.workers import WorkerProcess, unique_name
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 PROJECTS = ROOT / "tests" / "support" / "projects"
 SERVICE = "celery_agents.service"
