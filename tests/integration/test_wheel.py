@@ -117,14 +117,13 @@ def test_embedded(processes: Processes) -> None:
     assert said == "the project | noted: the project\n"
 
 
-#: Asks, patterns, chains, and steps whose worker is killed.
+#: Asks, patterns, chains, and a step whose worker is killed.
 PART = [
     "test_support.py::TestWorkers::test_the_service_is_the_one_that_is_tested",
     "test_client.py::TestAsk",
     "test_client.py::TestCanvas",
     "test_patterns.py",
     "test_faults.py::TestKilledWorker::test_its_steps_run_elsewhere",
-    "test_faults.py::TestKilledWorker::test_finished_calls_are_kept",
 ]
 
 
