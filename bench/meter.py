@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-import psutil  # type: ignore[import-untyped] # no stubs in it
+import psutil
 
 _EVERY_S = 0.2
 

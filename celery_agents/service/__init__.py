@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from agents.base import StepContext, Turn
+    from agents.catalog.entries import Described
+    from agents.catalog.kinds import Kind, Made, Resources
+    from agents.plan import Expand, Member
     from agents.tools import (
         CallContext,
         Filtered,
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
         tool,
     )
     from app.embedding import install
+    from app.execution.context import Step
+    from app.execution.task import StepTask
     from app.pool import CoroutinePool
 
     celery: Celery
@@ -35,11 +40,19 @@ if TYPE_CHECKING:
 __all__ = [
     "CallContext",
     "CoroutinePool",
+    "Described",
+    "Expand",
     "Filtered",
     "FunctionToolset",
+    "Kind",
     "Limited",
+    "Made",
+    "Member",
     "Prefixed",
+    "Resources",
+    "Step",
     "StepContext",
+    "StepTask",
     "Tool",
     "ToolError",
     "ToolPolicy",
@@ -56,6 +69,16 @@ _SOURCES = {
     "celery": "app",
     "install": "app.embedding",
     "CoroutinePool": "app.pool",
+    # for packages with kinds and patterns of their own
+    "Described": "agents.catalog.entries",
+    "Kind": "agents.catalog.kinds",
+    "Made": "agents.catalog.kinds",
+    "Resources": "agents.catalog.kinds",
+    "Expand": "agents.plan",
+    "Member": "agents.plan",
+    "Step": "app.execution.context",
+    "StepTask": "app.execution.task",
+    # for agents; celery_agents has them too
     "StepContext": "agents.base",
     "Turn": "agents.base",
     "CallContext": "agents.tools",

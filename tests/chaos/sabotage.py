@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Column, Engine, event, literal, or_
+from sqlalchemy import Column, Engine, create_engine, event, literal, or_
 from sqlalchemy.sql import visitors
 
 import app.factory
+from app.celeryconfig import celery_config
 from app.execution import patience
 from app.execution.runtime import Runtime
 from app.journal.journal import Journal
@@ -60,8 +61,9 @@ def no_claims() -> None:
 
 def no_patience() -> None:
     """A write that fails is not tried again, and no connection is tried before it is used."""
-    plain = engine.create_engine
-    _put(engine, "create_engine", lambda *a, **k: plain(*a, **(k | {"pool_pre_ping": False})))
+    _put(
+        engine, "create_engine", lambda *a, **k: create_engine(*a, **(k | {"pool_pre_ping": False}))
+    )
     _put(writer, "DATABASE_ATTEMPTS", 1)
     _put(patience, "JOURNAL_PATIENCE_S", 0.0)
     no_memory()
@@ -147,8 +149,7 @@ def _put(place: Any, name: str, value: Any) -> None:
 
 def _configure(**changes: Any) -> None:
     """Other settings of Celery."""
-    plain = app.factory.celery_config
-    _put(app.factory, "celery_config", lambda settings: plain(settings) | changes)
+    _put(app.factory, "celery_config", lambda settings: celery_config(settings) | changes)
 
 
 def _keep_conditions(keep: Callable[[set[str]], bool]) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from deploy.local.state import ROOT
 from tests.support.redis_server import RedisServer
+from tests.support.service import APP
 from tests.support.workers import WorkerProcess, unique_name, worker_command
 
 AGENTS = {
@@ -34,7 +35,7 @@ def documented(
     }
     (directory / "journal.db").write_bytes(_migrated_sqlite.read_bytes())
     started = []
-    for app, args in (("app", None), ("examples.shop", SHOP)):
+    for app, args in ((APP, None), ("examples.shop", SHOP)):
         name = unique_name()
         command = worker_command(name, app, args)
         started.append(WorkerProcess(name, command, env={**env, **AGENTS}, directory=directory))

@@ -17,7 +17,7 @@ from celery_agents.client.cli import agents
 from deploy.local.state import ROOT
 from tests.docs.blocks import blocks, pages
 from tests.docs.commands import UnknownCommandError, check, fenced, inline
-from tests.support.workers import process_environment
+from tests.support.service import CHECKOUT
 
 PAGE = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
 SHELLS = {"sh", "sh fragment"}
@@ -106,7 +106,7 @@ def test_the_first_agent_answers(tmp_path: Path) -> None:
     page = ROOT / "README.md"
     (walk,) = [b for b in blocks(page, "sh") if b.code.startswith("./run ask ")]
     words = shlex.split(walk.code.splitlines()[0])[1:]
-    env = process_environment({})
+    env = CHECKOUT.environment({})
     for server in ("REDIS_URL", "DATABASE_URL"):
         env.pop(server, None)
     asked = subprocess.run(

@@ -19,7 +19,7 @@ from agents.catalog.kinds import all_kinds
 from agents.catalog.registry import read_entries
 from deploy.local.state import ROOT
 from tests.docs.blocks import Block, anchors, blocks, links, pages
-from tests.support.workers import process_environment
+from tests.support.service import CHECKOUT
 
 PAGES = pages()
 NAMES = [str(p.relative_to(ROOT)) for p in PAGES]
@@ -66,7 +66,7 @@ def run_command(command: str, namespace: dict[str, Any], env: dict[str, str]) ->
     ids = {k.upper(): namespace[k].id for k in ("run", "waiting") if k in namespace}
     done = subprocess.run(
         ["sh", "-c", command],
-        env=process_environment({**env, **ids}),
+        env=CHECKOUT.environment({**env, **ids}),
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -16,7 +16,7 @@ OTHERS = {"celery", "kombu", "billiard", "vine", "redis", "flower", "redbeat"}
 
 def imported(tree: ast.AST) -> dict[str, str]:
     """Names that a module takes from Celery and its kin, and where from."""
-    names = {}
+    names: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
             names |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-import psutil  # type: ignore[import-untyped]  # has no stubs
+import psutil
 import redis
 from celery import Celery
 from sqlalchemy import Engine, select
@@ -24,15 +23,9 @@ from app.journal.schema.models import Call, Step
 from app.messaging.intake import Intake
 from celery_agents import Client, names
 from celery_agents.redis_url import read_redis_url
-from deploy.local import procfile
 from deploy.local.servers import LOOPBACK, free_port
-from deploy.local.state import ROOT
-from tests.support.workers import (
-    WorkerProcess,
-    process_environment,
-    unique_name,
-    worker_command,
-)
+from tests.support.service import APP, SERVICE
+from tests.support.workers import WorkerProcess, unique_name, worker_command
 
 T = TypeVar("T")
 
@@ -101,11 +94,10 @@ def _of_tasks(seen: list[dict[str, Any]]) -> bool:
 
 def celery(*argv: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Run a command of ``celery`` to its end."""
-    command = [sys.executable, "-m", "celery", *argv]
     return subprocess.run(
-        command,
-        env=process_environment(env),
-        cwd=ROOT,
+        SERVICE.celery(*argv),
+        env=SERVICE.environment(env),
+        cwd=SERVICE.folder,
         capture_output=True,
         text=True,
         check=False,
@@ -141,7 +133,7 @@ class Stack:
         *,
         env: Mapping[str, str] | None = None,
         name: str | None = None,
-        app: str = "app",
+        app: str = APP,
         ready: bool = True,
         prefix: Sequence[str] = (),
     ) -> WorkerProcess:
@@ -159,7 +151,7 @@ class Stack:
 
     def beat(self, name: str) -> WorkerProcess:
         """Start a beat as the Procfile says; it is ended with the stack."""
-        command = procfile.argv(procfile.read(ROOT / "Procfile")["beat"])
+        command = SERVICE.line("beat")
         process = WorkerProcess(name, command, env=self.env, directory=self.directory)
         self.workers.append(process)
         process.start()
@@ -168,11 +160,8 @@ class Stack:
     def flower(self, env: Mapping[str, str]) -> str:
         """Start Flower as the Procfile says; its address. It is ended with the stack."""
         port = free_port()
-        argv = ["-A", "app", "flower", "--conf=deploy/flowerconfig.py", f"--address={LOOPBACK}"]
-        command = [sys.executable, "-m", "celery", *argv, f"--port={port}"]
-        process = WorkerProcess(
-            "flower", command, env={**self.env, **env}, directory=self.directory
-        )
+        env = {**self.env, "FLOWER_PORT": str(port), **env}
+        process = WorkerProcess("flower", SERVICE.line("flower"), env=env, directory=self.directory)
         self.workers.append(process)
         process.start()
         return f"http://{LOOPBACK}:{port}"

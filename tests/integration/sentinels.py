@@ -47,7 +47,7 @@ class Member(RedisServer):
     def follows(self) -> bool:
         """Whether it has all that its primary had when it began to follow."""
         with self.client() as client:
-            return client.info("replication").get("master_link_status") == "up"
+            return bool(client.info("replication").get("master_link_status") == "up")
 
 
 class Watched:
@@ -134,7 +134,7 @@ class Watched:
         """Whether a sentinel knows the replica and its own like."""
         try:
             with redis.Redis(LOOPBACK, port, password=self.sentinel_password) as sentinel:
-                state = sentinel.sentinel_masters()[MASTER]  # type: ignore[call-overload, index]
+                state = sentinel.sentinel_masters()[MASTER]
         except (redis.RedisError, KeyError):
             return False
         return bool(state["num-other-sentinels"] == SENTINELS - 1 and state["num-slaves"] == 1)

@@ -98,7 +98,7 @@ class TestPayload:
 
     def test_client_says_it_at_the_call(self, client: Client) -> None:
         with pytest.raises(InvalidPayloadError, match="colour"):
-            client.ask("noop", 1, colour="red")
+            client.ask("noop", 1, colour="red")  # type: ignore[call-overload]
 
     def test_value_is_not_repeated(self, plain: Celery) -> None:
         sent = plain.send_task(

@@ -21,6 +21,7 @@ from celery_agents.errors import AgentsError
 from deploy.local.servers import LOOPBACK, free_port
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack, celery, eventually
+from tests.support.service import APP
 
 KEY = "sk-" + "proj-" + "q7Zr2Xw9Kd4Tn8Vb3Hm6Yc5Jf1Gs0Lp"
 TOKEN = "tok7" + "Zr2Xw9Kd4Tn8Vb3Hm6"
@@ -124,7 +125,7 @@ def test_no_canary_is_anywhere(stack: Stack, model: ModelServer) -> None:
     ids = _work(stack.client, model, stack.redis_url)
     eventually(lambda: len(stack.client.dead_letters.list(100)) >= len(FORMS))
     letters = stack.client.dead_letters.list(100)
-    env, app = stack.env, ("-A", "app")
+    env, app = stack.env, ("-A", APP)
     commands: list[tuple[str, ...]] = [
         ("inspect", "conf"),
         ("inspect", "report"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -22,8 +20,8 @@ from app.journal.schema.engine import connect, read_clock
 from app.journal.schema.models import Call, Event, Run, Step
 from app.settings import Settings
 from celery_agents import names
-from deploy.local.state import ROOT
-from tests.support.workers import process_environment
+from tests.integration.harness import celery
+from tests.support.service import APP
 from tests.unit.app.journal.support import DONE, World, claimed, step
 
 RUNS = 4_000
@@ -164,9 +162,9 @@ def test_the_commands(url: str, redis_url: str, world: World) -> None:
     fill(world, 3)
 
     def agents(*args: str) -> str:
-        env = process_environment({"REDIS_URL": redis_url, "DATABASE_URL": url})
-        argv = [sys.executable, "-m", "celery", "-A", "app", "agents", *args]
-        done = subprocess.run(argv, env=env, cwd=ROOT, capture_output=True, text=True, check=True)
+        env = {"REDIS_URL": redis_url, "DATABASE_URL": url}
+        done = celery("-A", APP, "agents", *args, env=env)
+        assert done.returncode == 0, done.stderr
         return done.stdout
 
     told = agents("clean", "--dry-run").split()

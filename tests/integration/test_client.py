@@ -30,6 +30,7 @@ from tests.integration.harness import (
     eventually,
     lines,
 )
+from tests.support.service import APP
 
 QUICK = RetryPolicy(base_delay_s=0.05)
 
@@ -338,7 +339,7 @@ class TestCancel:
 class TestCommandsWithRunIds:
     """With the service's app they need no worker, and with the client alone no journal."""
 
-    @pytest.mark.parametrize("which", [["-A", "app"], []], ids=["service", "client"])
+    @pytest.mark.parametrize("which", [["-A", APP], []], ids=["service", "client"])
     @pytest.mark.parametrize("word", ["cancel", "status"])
     def test_unknown(self, stack: Stack, which: list[str], word: str) -> None:
         nobody = f"nobody-{new_id()}"
@@ -347,7 +348,7 @@ class TestCommandsWithRunIds:
         assert done.stderr.startswith(f"Error: There is no run {nobody}")
         assert stack.row(nobody) is None
 
-    @pytest.mark.parametrize("which", [["-A", "app"], []], ids=["service", "client"])
+    @pytest.mark.parametrize("which", [["-A", APP], []], ids=["service", "client"])
     def test_cancelled_while_it_runs(self, stack: Stack, which: list[str]) -> None:
         run = stack.client.ask("hangs", None)
         eventually(lambda: stack.state(run.id) == "running")
@@ -356,7 +357,7 @@ class TestCommandsWithRunIds:
         with pytest.raises(StepCancelledError):
             run.get(timeout=SOON_S)
 
-    @pytest.mark.parametrize("which", [["-A", "app"], []], ids=["service", "client"])
+    @pytest.mark.parametrize("which", [["-A", APP], []], ids=["service", "client"])
     def test_cancelled_while_no_worker_has_seen_it(self, fast: Stack, which: list[str]) -> None:
         run = fast.client.ask("hangs", None)  # recorded, and in the queue
         done = celery(*which, "agents", "cancel", run.id, env=fast.env)
@@ -365,7 +366,7 @@ class TestCommandsWithRunIds:
         with pytest.raises(StepCancelledError):
             run.get(timeout=SOON_S)
 
-    @pytest.mark.parametrize("which", [["-A", "app"], []], ids=["service", "client"])
+    @pytest.mark.parametrize("which", [["-A", APP], []], ids=["service", "client"])
     def test_cancelled_ahead(self, stack: Stack, which: list[str]) -> None:
         run_id = new_id()
         done = celery(*which, "agents", "cancel", "--ahead", run_id, env=stack.env)

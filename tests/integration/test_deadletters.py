@@ -6,11 +6,10 @@ import base64
 import itertools
 import json
 import random
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -26,9 +25,9 @@ from celery_agents import names
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from celery_agents.errors import InvalidPayloadError, StepDeadError
 from celery_agents.wire.cancelling import EXCHANGE
-from tests.integration.harness import SOON_S, Stack, eventually
+from tests.integration.harness import SOON_S, Stack, celery, eventually
 from tests.support.malformed import KINDS, LIMIT_BYTES, envelope
-from tests.support.workers import process_environment
+from tests.support.service import APP
 
 QUEUE = "agents"
 EACH = 25  # of a kind
@@ -149,9 +148,18 @@ def test_broadcasts_too(fast: Stack) -> None:
     bad = ("junk", "{}", "[]", '{"properties": {"body_encoding": "base64"}, "body": "a"}')
     for exchange, raw in itertools.product(("celery.pidbox", EXCHANGE.name), bad):
         topic = f"/{database}.{exchange}"
-        eventually(lambda t=topic, r=raw: fast.redis.publish(t, r), topic)  # somebody heard it
+        eventually(partial(fast.redis.publish, topic, raw), topic)  # somebody heard it
+    unheard_of: list[Any] = [
+        {},
+        [],
+        "x",
+        {"run": 1},
+        {"steps": "s"},
+        {"steps": [None]},
+        {"run": "nobody"},
+    ]
     with fast.client.celery.producer_or_acquire() as producer:
-        for what in ({}, [], "x", {"run": 1}, {"steps": "s"}, {"steps": [None]}, {"run": "nobody"}):
+        for what in unheard_of:
             producer.publish(what, exchange=EXCHANGE, routing_key="", serializer="json")
     assert fast.client.ask("shout", "still here").get(timeout=SOON_S) == "STILL HERE"
     assert worker.running
@@ -237,10 +245,7 @@ def test_by_command(fast: Stack) -> None:
     """Without a worker: the journal itself is asked."""
 
     def run(*arguments: str) -> str:
-        command = [sys.executable, "-m", "celery", "-A", "app", "agents", "dead", *arguments]
-        done = subprocess.run(
-            command, env=process_environment(fast.env), capture_output=True, text=True, check=False
-        )
+        done = celery("-A", APP, "agents", "dead", *arguments, env=fast.env)
         return done.stdout + done.stderr
 
     kill_step(fast, "s")

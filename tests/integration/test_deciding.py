@@ -87,7 +87,11 @@ def test_a_default_stands_in_for_a_failed_chain(panel: Stack) -> None:
 
 
 def test_candidates_wait_for_the_errors_that_they_are_for(panel: Stack) -> None:
-    candidates = ["bad", {"agent": "noop", "on": ["timeout"]}, {"agent": "shout", "on": []}]
+    candidates: list[str | dict[str, Any]] = [
+        "bad",
+        {"agent": "noop", "on": ["timeout"]},
+        {"agent": "shout", "on": []},
+    ]
     assert panel.client.fallback(candidates, "x").get(timeout=SOON_S) == "X"
 
 

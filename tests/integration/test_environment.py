@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import requests
 
 from deploy.local.servers import LOOPBACK
 from tests.integration.harness import FAST, Stack, celery, eventually
+from tests.support.service import APP, SERVICE
 from tests.support.workers import WorkerProcess
 
 
@@ -87,11 +87,11 @@ def test_nobody_calls_there(stack: Stack, trap: Trap) -> None:
     """Client, worker, beat, Flower and the commands."""
     worker, beat = stack.worker(), stack.beat("beat")
     assert stack.client.ask("shout", "hi").get(timeout=30) == "HI"
-    asked = celery("-A", "app", "agents", "ask", "shout", "cli", env=stack.env)
+    asked = celery("-A", APP, "agents", "ask", "shout", "cli", env=stack.env)
     assert asked.stdout == "CLI\n", asked.stderr
     alone = celery("agents", "ask", "shout", "alone", env=stack.env)
     assert alone.stdout == "ALONE\n", alone.stderr
-    ping = celery("-A", "app", "inspect", "ping", env=stack.env)
+    ping = celery("-A", APP, "inspect", "ping", env=stack.env)
     assert worker.name in ping.stdout, ping.stderr
     beat.wait_for_log("Acquired lock")
     assert seen_by_flower(stack, worker.name)
@@ -120,10 +120,10 @@ def test_the_command_line_goes_before_the_environment(
     """``celery -b`` is said by whoever starts it, for all parts of the service."""
     env = {**stack.env, "REDIS_URL": f"redis://:not-ours@{LOOPBACK}:{trap.port}/0"}
     name = "said@tests"
-    argv = ["-A", "app", "-b", stack.redis_url, "worker", "--hostname", name]
+    argv = ["-A", APP, "-b", stack.redis_url, "worker", "--hostname", name]
     worker = WorkerProcess(
         name,
-        [sys.executable, "-m", "celery", *argv, "--loglevel", "INFO", "-Q", "agents"],
+        SERVICE.celery(*argv, "--loglevel", "INFO", "-Q", "agents"),
         env=env,
         directory=tmp_path,
     )
@@ -131,12 +131,12 @@ def test_the_command_line_goes_before_the_environment(
     worker.start()
     worker.wait_ready()
     assert stack.client.ask("shout", "hi").get(timeout=30) == "HI"
-    asked = celery("-A", "app", "-b", stack.redis_url, "agents", "ask", "shout", "a", env=env)
+    asked = celery("-A", APP, "-b", stack.redis_url, "agents", "ask", "shout", "a", env=env)
     assert asked.stdout == "A\n", asked.stderr
     others = celery("-b", stack.redis_url, "agents", "ask", "shout", "b", env=env)
     assert others.stdout == "B\n", others.stderr
     assert trap.heard == []
-    refused = celery("-A", "app", "--result-backend", "rpc://", "inspect", "ping", env=env)
+    refused = celery("-A", APP, "--result-backend", "rpc://", "inspect", "ping", env=env)
     assert refused.returncode != 0
     assert "--result-backend is not served" in refused.stderr
     assert os.environ["CELERY_BROKER_URL"]  # of the process it is another's: left alone
@@ -147,7 +147,7 @@ def test_an_address_of_no_use_ends_each_command(stack: Stack, trap: Trap, name: 
     secret = "hush" + "-hush"
     url = f"redis://:{secret}#x@{LOOPBACK}:{trap.port}/0"
     for command in (["worker"], ["beat"], ["agents", "ask", "shout", "x"]):
-        done = celery("-A", "app", *command, env={**stack.env, name: url})
+        done = celery("-A", APP, *command, env={**stack.env, name: url})
         assert done.returncode != 0
         assert f"{name} cannot be read" in done.stderr
         assert secret not in done.stderr + done.stdout

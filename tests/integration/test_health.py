@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 import textwrap
 import threading
 import time
@@ -20,9 +19,8 @@ from app.journal.tables import health as rows
 from celery_agents import RetryPolicy
 from celery_agents.errors import BreakerOpenError, ProviderUnavailableError
 from deploy.local.servers import free_port
-from deploy.local.state import ROOT
-from tests.integration.harness import FAST, SOON_S, Stack, eventually
-from tests.support.workers import process_environment
+from tests.integration.harness import FAST, SOON_S, Stack, celery, eventually
+from tests.support.service import APP
 
 INTERVAL_S = 1.0
 ONCE = RetryPolicy(max_attempts=1)
@@ -112,9 +110,7 @@ def states(stack: Stack) -> dict[str, str]:
 
 
 def command(stack: Stack, *args: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "celery", "-A", "app", "agents", *args]
-    env = process_environment(stack.env)
-    return subprocess.run(argv, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+    return celery("-A", APP, "agents", *args, env=stack.env)
 
 
 def answer(stack: Stack, agent: str) -> tuple[str, str | None]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import time
 from pathlib import Path
+from typing import Any
 
-import psutil  # type: ignore[import-untyped]  # has no stubs
+import psutil
 import pytest
 
 from celery_agents import RetryPolicy
@@ -29,7 +30,7 @@ def test_what_computes_on_the_loop_ends_as_a_dead_letter(fast: Stack, tmp_path: 
     workers = [fast.worker(env={"AGENTS_LEASE_S": "3"}) for _ in range(2)]
     began = tmp_path / "began"
     before = max(map(rss, workers))
-    order = {"path": str(began), "seconds": 60}
+    order: dict[str, Any] = {"path": str(began), "seconds": 60}
     run = fast.client.ask("computes", order, retry=RetryPolicy(max_attempts=2))
     served = 0
     while fast.state(run.id) != "dead":
@@ -55,7 +56,7 @@ def test_raw_messages_of_any_shape(fast: Stack) -> None:
         raw = raw_message(random.Random(seed))
         # What is compressed is decompressed by the worker alone.
         unreadable += take(raw) not in {"task", "unreadable_body"}
-        fast.redis.execute_command("LPUSH", "agents", raw)
+        fast.redis.lpush("agents", raw)
         if seed % 40 == 0:
             began = time.monotonic()
             assert fast.client.ask("noop", seed).get(timeout=SOON_S) == seed

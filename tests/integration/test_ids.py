@@ -44,13 +44,13 @@ OTHERS: dict[str, Any] = {
 
 
 def first(client: Client, run_id: str | None = None) -> Any:
-    return client.ask("noop", {"a": 1, "b": 2}, **({"id": run_id} if run_id else {}))
+    return client.ask("noop", {"a": 1, "b": 2}, id=run_id)
 
 
 class TestSame:
     def test_again(self, client: Client, stack: Stack, tmp_path: Path) -> None:
         run_id, counted = new_id(), tmp_path / "counted"
-        order = {"path": str(counted), "value": 7}
+        order: dict[str, Any] = {"path": str(counted), "value": 7}
         for again in (order, dict(reversed(order.items()))):  # keys have no order
             for _ in range(2):
                 assert client.ask("count", again, id=run_id).get(timeout=SOON_S) == 7
@@ -99,7 +99,7 @@ class TestOther:
 
     def test_while_it_runs(self, client: Client, tmp_path: Path) -> None:
         run_id = new_id()
-        order = {"path": str(tmp_path / "slow"), "seconds": 2, "value": 1}
+        order: dict[str, Any] = {"path": str(tmp_path / "slow"), "seconds": 2, "value": 1}
         run = client.ask("slow", order, id=run_id)
         with pytest.raises(IdInUseError):
             client.ask("slow", {**order, "value": 2}, id=run_id)
@@ -107,7 +107,7 @@ class TestOther:
 
     def test_while_it_waits_for_members(self, client: Client, stack: Stack, tmp_path: Path) -> None:
         """Nothing in Redis knows of it then; its end tells."""
-        order = {"path": str(tmp_path / "slow"), "seconds": 2, "value": 1}
+        order: dict[str, Any] = {"path": str(tmp_path / "slow"), "seconds": 2, "value": 1}
         run = client.fallback(["slow"], order)
         eventually(lambda: stack.state(run.id) == "waiting" and not stack.recorded(run.id))
         other = client.fallback(["slow"], {**order, "value": 2}, id=run.id)
@@ -120,7 +120,7 @@ class TestOther:
 
     def test_while_it_waits_to_be_tried_again(self, client: Client, stack: Stack) -> None:
         """The other's message would be as good as its own to claim the row."""
-        order = {"until": 2, "retry_after_s": 3}
+        order: dict[str, Any] = {"until": 2, "retry_after_s": 3}
         run = client.ask("flaky", order)
         eventually(lambda: stack.events(run.id, "retry"))
         eventually(lambda: not stack.recorded(run.id))

@@ -18,7 +18,7 @@ from deploy.local.servers import ValkeyServer
 from deploy.local.stack import local_stack, reap
 from deploy.local.state import ROOT
 from tests.support import sample_app
-from tests.support.workers import process_environment
+from tests.support.service import CHECKOUT
 
 PROCFILE = (
     "worker: celery -A tests.support.sample_app worker --hostname ${WORKER_NAME:-worker@%h} "
@@ -103,7 +103,7 @@ def test_password_is_kept_and_shown_nowhere(directory: Path, procfile_path: Path
 def test_what_a_crashed_launcher_left_is_ended_first(directory: Path, procfile_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", LAUNCH, str(directory), str(procfile_path)],
-        env=process_environment({}),
+        env=CHECKOUT.environment({}),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,

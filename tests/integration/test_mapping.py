@@ -17,7 +17,7 @@ from celery_agents.errors import (
 )
 from tests.integration.harness import SOON_S, Stack, eventually, lines
 
-FOREVER = {"seconds": 600}
+FOREVER: dict[str, Any] = {"seconds": 600}
 
 
 def states(stack: Stack, run_id: str) -> Counter[str]:
@@ -100,7 +100,7 @@ def test_cancelling(client: Client, stack: Stack) -> None:
 @pytest.mark.parametrize("loses", [False, True], ids=["killed", "killed-and-emptied"])
 def test_a_worker_killed_in_the_middle(fast: Stack, counted: Path, loses: bool) -> None:
     worker = fast.worker()
-    order = {"path": str(counted), "seconds": 0.02}
+    order: dict[str, Any] = {"path": str(counted), "seconds": 0.02}
     run = fast.client.map("count", [order] * 400)
     eventually(lambda: len(lines(counted)) > 50)
     worker.kill()
@@ -119,7 +119,7 @@ def test_a_worker_killed_in_the_middle(fast: Stack, counted: Path, loses: bool) 
 def test_what_was_done_is_undone(fast: Stack, counted: Path) -> None:
     fast.env.update({"AGENTS_MODULES": '["tests.support.sagas"]'})
     fast.worker()
-    order = {"path": str(counted)}
+    order: dict[str, Any] = {"path": str(counted)}
     run = fast.client.map("hotel", [order, order, "not an order"], on_failure="stop", wave=2)
     with pytest.raises(AgentFailedError, match="Input 2 of 3"):
         run.get(timeout=SOON_S)

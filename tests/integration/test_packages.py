@@ -11,6 +11,7 @@ from deploy.local.state import ROOT
 from tests.docs.blocks import blocks
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import SOON_S, Stack
+from tests.support.service import SERVICE
 
 AGENTS = """
 [agents.hi]
@@ -72,7 +73,7 @@ def package(tmp_path: Path) -> Path:
 def test_a_kind_and_a_pattern_of_a_package(fast: Stack, package: Path) -> None:
     fast.worker(
         env={
-            "PYTHONPATH": f"{ROOT}:{package}",
+            "PYTHONPATH": f"{SERVICE.folder}:{package}",
             "AGENTS_CONFIG": str(package / "agents.toml"),
             "AGENTS_MODULES": "[]",
         }
@@ -109,7 +110,7 @@ def tools(tmp_path: Path, model: ModelServer) -> Path:
 def test_toolsets_of_a_package(fast: Stack, tools: Path, model: ModelServer) -> None:
     fast.worker(
         env={
-            "PYTHONPATH": f"{ROOT}:{tools}",
+            "PYTHONPATH": f"{SERVICE.folder}:{tools}",
             "AGENTS_CONFIG": str(tools / "agents.toml"),
             "AGENTS_MODULES": "[]",
         }

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from celery_agents import Candidate, Client, RetryPolicy
+from celery_agents.contracts.fallback import Strategy
 from celery_agents.errors import (
     AllCandidatesFailedError,
     ConfigurationError,
@@ -51,7 +52,7 @@ class TestFallback:
         assert members["hangs"].finished_at - won < 5
 
     @pytest.mark.parametrize("strategy", ["sequential", "parallel"])
-    def test_all_failed_tells_each_error(self, client: Client, strategy: str) -> None:
+    def test_all_failed_tells_each_error(self, client: Client, strategy: Strategy) -> None:
         run = client.fallback(["refused", "bad", "keyless"], "because", strategy=strategy)
         with pytest.raises(AllCandidatesFailedError, match="because") as caught:
             run.get(timeout=SOON_S)
@@ -69,7 +70,7 @@ class TestFallback:
     @pytest.mark.parametrize("strategy", ["parallel", "hedged"])
     @pytest.mark.parametrize("agent", ["pay", "charging"])  # "charging" has a tool with effects
     def test_effects_are_not_raced(
-        self, client: Client, stack: Stack, agent: str, strategy: str
+        self, client: Client, stack: Stack, agent: str, strategy: Strategy
     ) -> None:
         run = client.fallback([agent, "shout"], 5, strategy=strategy)
         with pytest.raises(ConfigurationError, match=f"'{agent}' has effects"):

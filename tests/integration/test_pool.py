@@ -703,7 +703,7 @@ def ours(
     directory = tmp_path_factory.mktemp("steps")
     shutil.copyfile(_migrated_sqlite, directory / "journal.db")
     url = f"sqlite:///{directory / 'journal.db'}"
-    env = {**FAST, "CELERY_CUSTOM_WORKER_POOL": "app.pool:CoroutinePool"}
+    env = {**FAST, "CELERY_CUSTOM_WORKER_POOL": "celery_agents.service:CoroutinePool"}
     stack = Stack(shared_broker.database_url(STEPS), url, directory, env)
     stack.worker(["-P", "custom", "-c", "500", *QUIET[:2], "-Q", "agents,agents.control"])
     yield stack

@@ -20,7 +20,7 @@ from kombu import Connection, Exchange, Producer, Queue
 
 from deploy.local.state import ROOT
 from tests.integration.harness import SOON_S, Stack, eventually
-from tests.support.workers import process_environment
+from tests.support.service import CHECKOUT
 
 INSTALL_S = 120
 
@@ -198,7 +198,7 @@ def test_script_that_leaves_its_result_ends_quietly(stack: Stack) -> None:
     code = "from celery_agents import Client; Client().ask('shout', 'x'); print('sent')"
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env=process_environment({"REDIS_URL": stack.redis_url}),
+        env=CHECKOUT.environment({"REDIS_URL": stack.redis_url}),
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -95,5 +96,5 @@ def test_a_chain_asks_the_next_one_and_the_last_one_waits(
     run = client.fallback(["gpt", "claude"], "?", retry=ONCE)
     assert run.get(timeout=SOON_S) == "Now I am."
     limited.script(busy, Does(text="Limits are mine."))
-    chain = ["gpt", {"agent": "claude", "on": ["rate_limited"]}]
+    chain: list[str | dict[str, Any]] = ["gpt", {"agent": "claude", "on": ["rate_limited"]}]
     assert client.fallback(chain, "?").get(timeout=SOON_S) == "Limits are mine."

@@ -9,6 +9,7 @@ import pytest
 
 from tests.integration.harness import FAST, PREFORK, Stack, celery, eventually, lines
 from tests.integration.sentinels import Watched
+from tests.support.service import APP
 
 STEPS = 500
 
@@ -78,9 +79,9 @@ def test_everything_goes_by_sentinels(
         worker, beat = stack.worker(PREFORK), stack.beat("beat")
         assert lost.get(timeout=30) == "LOST"
         beat.wait_for_log("Sending due task probe-health")
-        asked = celery("-A", "app", "agents", "ask", "shout", "cli", env=stack.env)
+        asked = celery("-A", APP, "agents", "ask", "shout", "cli", env=stack.env)
         assert asked.stdout == "CLI\n", asked.stderr
-        health = celery("-A", "app", "agents", "health", env=stack.env)
+        health = celery("-A", APP, "agents", "health", env=stack.env)
         assert "broker" in health.stdout, health.stderr
         for secret in (watched.password, watched.sentinel_password):
             for text in (worker.logs(), beat.logs(), asked.stderr, health.stdout):

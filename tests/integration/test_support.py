@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 import redis
@@ -13,10 +14,13 @@ from redis.retry import Retry
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
+from deploy.local.state import ROOT
+from tests.integration.harness import SOON_S, Stack
 from tests.support import sample_app
 from tests.support.fixtures import WorkerFactory
 from tests.support.postgres import Databases, PostgresServer, engine
 from tests.support.redis_server import RedisServer
+from tests.support.service import CHECKOUT, SERVICE
 from tests.support.vendors import DOCKER
 from tests.support.workers import worker_command
 
@@ -106,6 +110,13 @@ class TestWorkers:
         assert sent.get(timeout=20) == "shop says: hello"
         assert worker.life().count(" ready.") == 1
         assert worker.terminate() == 0
+
+    def test_the_service_is_the_one_that_is_tested(self, stack: Stack) -> None:
+        home = Path(stack.client.ask("home", None).get(timeout=SOON_S))
+        if SERVICE is CHECKOUT:
+            assert home == ROOT / "celery_agents"
+        else:
+            assert home.is_relative_to(SERVICE.python.parents[1].resolve())
 
     def test_one_that_cannot_start_shows_its_log(self, worker_factory: WorkerFactory) -> None:
         with pytest.raises(RuntimeError, match="no_such_module"):

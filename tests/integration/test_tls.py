@@ -18,6 +18,7 @@ from celery_agents.errors import BrokerUnavailableError, ConfigurationError
 from deploy.local.servers import LOOPBACK
 from tests.integration.harness import FAST, Stack, celery, eventually
 from tests.support.redis_server import RedisServer
+from tests.support.service import APP
 from tests.support.tls import Authority, Relay
 
 #: A handshake of TLS begins with this byte.
@@ -87,13 +88,13 @@ def test_everything_speaks_tls(tls: Stack, secure: Secure) -> None:
     eventually(client.dead_letters.list, "the dead letter")
 
     env = tls.env
-    asked = celery("-A", "app", "agents", "ask", "shout", "cli", env=env)
+    asked = celery("-A", APP, "agents", "ask", "shout", "cli", env=env)
     assert asked.stdout == "CLI\n", asked.stderr
-    letters = celery("-A", "app", "agents", "dead", "list", env=env)
+    letters = celery("-A", APP, "agents", "dead", "list", env=env)
     assert "not_json" in letters.stdout, letters.stderr
-    health = celery("-A", "app", "agents", "health", env=env)
+    health = celery("-A", APP, "agents", "health", env=env)
     assert "broker" in health.stdout, health.stderr
-    stats = celery("-A", "app", "inspect", "--json", "stats", env=env)
+    stats = celery("-A", APP, "inspect", "--json", "stats", env=env)
     assert stats.returncode == 0, stats.stderr
 
     for text in (worker.logs(), beat.logs(), asked.stdout, stats.stdout, health.stdout):
@@ -154,9 +155,9 @@ def test_workers_beat_and_commands_end_with_it(
         beat = stack.beat("beat")
         for process in (worker, beat):
             process.wait_for_log("ConfigurationError: REDIS_URL")
-            eventually(lambda p=process: not p.running, "its end")
+        eventually(lambda: not (worker.running or beat.running), "their end")
         for command in (["ask", "shout", "hi"], ["dead", "list"]):
-            done = celery("-A", "app", "agents", *command, env=stack.env)
+            done = celery("-A", APP, "agents", *command, env=stack.env)
             assert done.returncode == 1
             assert re.search(r"configuration: .*REDIS_URL.*not trusted", done.stderr)
             assert "Traceback" not in done.stderr

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from tests.integration.harness import eventually
 from tests.support.killed_at_take import DIRECTORY, TIMES
 from tests.support.kombu_consumer import QUEUE
 from tests.support.redis_server import RedisServer
-from tests.support.workers import process_environment
+from tests.support.service import CHECKOUT
 
 OURS = "app.messaging.transport:Transport"
 A, B = (Queue(n, Exchange(n), routing_key=n) for n in ("a", "b"))
@@ -112,7 +113,7 @@ class TestTaking:
         line.consume()
         line.drain(1, ack=False)
         ((tag, entry),) = store.hgetall(names.UNACKED).items()
-        key, message = entry.split("\n", 1)
+        key, message = str(entry).split("\n", 1)
         assert (key, json.loads(message)["headers"]["id"]) == ("a", "1")
         assert store.zscore(names.UNACKED_TIMES, tag) == pytest.approx(time.time(), abs=60)
         assert store.llen("a") == 0
@@ -340,7 +341,7 @@ class TestGuarding:
         assert line.drain(1) == ["1"]
         assert store.hlen(names.DEAD) == 300
         letter = store.hvals(names.DEAD)[0]
-        came_from, size, about, start = letter.split("\n", 3)
+        came_from, size, about, start = str(letter).split("\n", 3)
         assert (came_from, size, len(start)) == ("a", "20000", 4096)
         assert json.loads(about)["cause"] == "oversized"
         line.connection.release()
@@ -352,7 +353,7 @@ class TestGuarding:
         line.send("1")
         line.consume()
         assert line.drain(1) == ["1"]
-        kept = {letter.split("\n", 3)[3] for letter in store.hvals(names.DEAD)}
+        kept = {str(letter).split("\n", 3)[3] for letter in store.hvals(names.DEAD)}
         assert kept == {f"junk {i}" for i in range(7, 12)}
         assert store.get(names.DEAD_DROPPED) == "7"
         line.connection.release()
@@ -377,7 +378,7 @@ class Consumers:
     def __init__(self, url: str, transport: str, file: Path, timeout_s: int, **env: str) -> None:
         module = "tests.support.kombu_consumer"
         self._command = [sys.executable, "-m", module, url, transport, str(file), str(timeout_s)]
-        self._env = process_environment(env)
+        self._env = CHECKOUT.environment(env)
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -433,6 +434,9 @@ def test_no_message_is_lost_to_25_kills(redis_url: str, store: redis.Redis, tmp_
     consumers = [Consumers(redis_url, OURS, file, 2) for _ in range(2)]
     eventually(lambda: store.info("clients")["blocked_clients"] >= 2)
 
+    def went_on(taken: int) -> bool:
+        return file.stat().st_size > taken or not sender.is_alive()
+
     def flood() -> None:
         for i in range(total):
             line.send(str(i), QUEUE)
@@ -443,7 +447,7 @@ def test_no_message_is_lost_to_25_kills(redis_url: str, store: redis.Redis, tmp_
     try:
         for kill in range(kills):
             seen = file.stat().st_size
-            eventually(lambda n=seen: file.stat().st_size > n or not sender.is_alive())
+            eventually(partial(went_on, seen))
             time.sleep(dice.uniform(0.0, 0.05))
             consumers[kill % 2].replace()
         sender.join()

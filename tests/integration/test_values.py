@@ -9,7 +9,7 @@ import textwrap
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from celery import Celery
@@ -149,7 +149,12 @@ class TestCarried:
 
     def test_by_votes(self, odd: Stack) -> None:
         """The one who answers with it abstains, or has an option of its own; nobody is harmed."""
-        voters = ["yes", "yes", {"agent": "yes", "name": "third"}, "echo"]
+        voters: list[str | dict[str, Any]] = [
+            "yes",
+            "yes",
+            {"agent": "yes", "name": "third"},
+            "echo",
+        ]
         runs = {
             name: odd.client.vote(voters, value, stop="none", deliberation=1, escalate="yes")
             for name, value in CARRIED.items()
@@ -158,8 +163,8 @@ class TestCarried:
             assert run.get(timeout=SOON_S).option == "yes", name
 
     @pytest.mark.parametrize("rule", ["approval", "borda"])
-    def test_in_rankings(self, odd: Stack, rule: str) -> None:
-        value = ["yes", HALF, "a\0"]
+    def test_in_rankings(self, odd: Stack, rule: Literal["approval", "borda"]) -> None:
+        value: list[Any] = ["yes", HALF, "a\0"]
         run = odd.client.vote(["echo", "echo"], value, rule=rule, choices=["yes", "no"])
         with pytest.raises(Exception, match="without a decision"):
             run.get(timeout=SOON_S)
@@ -173,7 +178,7 @@ class TestCarried:
             assert (decision.option, decision.ballots[0].reason) == (told, told)
 
     def test_merged_and_joined(self, odd: Stack) -> None:
-        both = {"a\0": HALF, "n": BIG}
+        both: dict[str, Any] = {"a\0": HALF, "n": BIG}
         merged = odd.client.gather(["echo", "kept"], both).get(timeout=SOON_S)
         assert merged.value == both
         joined = odd.client.gather(["echo", "kept"], HALF, how="concat", separator="\0")
@@ -208,7 +213,7 @@ class TestCarried:
     def test_after_it_was_lost(self, odd: Stack) -> None:
         """A record of the intake is read as a message is."""
         (worker, _) = odd.workers
-        value = {"a\0": [HALF, BIG]}
+        value: dict[str, Any] = {"a\0": [HALF, BIG]}
         worker.pause()
         try:
             run = odd.client.ask("echo", value)
@@ -283,12 +288,14 @@ class TestRefused:
     def test_at_each_call(self, odd: Stack, name: str) -> None:
         value, depth = REFUSED[name], odd.depth()
         calls = [call for call, _ in VERBS.values()]
-        for call in [*calls, lambda c, v: c.vote(["yes"], v), lambda c, v: c.ask.s("echo", v)]:
+        calls += [lambda c, v: c.vote(["yes"], v), lambda c, v: c.ask.s("echo", v)]
+        for call in calls:
             with pytest.raises(InvalidPayloadError, match="input"):
                 call(odd.client, value)
-        for default in ({"default": {"value": value}}, {"answer_schema": {"a": value}}):
-            with pytest.raises(InvalidPayloadError):
-                odd.client.fallback(["echo"], 1, **default)
+        with pytest.raises(InvalidPayloadError):
+            odd.client.fallback(["echo"], 1, default={"value": value})
+        with pytest.raises(InvalidPayloadError):
+            odd.client.fallback(["echo"], 1, answer_schema={"a": value})
         assert odd.depth() == depth
 
     @pytest.mark.parametrize("verb", [*PLAIN, "vote"])

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
+import sys
 import urllib.request
-import venv
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -17,47 +15,14 @@ from celery_agents import Client
 from deploy.local.servers import free_port
 from deploy.local.state import ROOT
 from tests.integration.harness import SOON_S, eventually
+from tests.support.service import INSTALLED
+from tests.support.wheel import Site, run
 from tests.support.workers import WorkerProcess, unique_name
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 PROJECTS = ROOT / "tests" / "support" / "projects"
 SERVICE = "celery_agents.service"
-#: Stands for openai-agents, whose top-level package has this name.
-OTHERS = 'class Agent:\n    OWNER = "another distribution"\n'
-
-
-def _run(*argv: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> str:
-    done = subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{argv}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
-class Site:
-    """An environment with the wheel, and what is started in it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.bin = folder / "venv" / "bin"
-        python = str(self.bin / "python")
-        venv.create(folder / "venv", with_pip=True)
-        pip = (python, "-m", "pip", "--disable-pip-version-check", "--quiet")
-        _run(*pip, "wheel", "--no-deps", "-w", str(folder), str(ROOT))
-        (wheel,) = folder.glob("*.whl")
-        known = folder / "versions.txt"  # those that the other tests run with
-        known.write_text("".join(f"{d.name}=={d.version}\n" for d in distributions()))
-        _run(*pip, "install", "-c", str(known), f"{wheel}[worker]")
-        packages = Path(_run(python, "-c", "import sysconfig as s; print(s.get_path('purelib'))"))
-        packages = Path(str(packages).strip())
-        (packages / "agents").mkdir()  # fails if the wheel has one
-        (packages / "agents" / "__init__.py").write_text(OTHERS)
-
-    def environment(self, extra: Mapping[str, str]) -> dict[str, str]:
-        """Without the checkout."""
-        path = os.pathsep.join([str(self.bin), os.environ.get("PATH", "")])
-        return {"PATH": path, "PYTHONPATH": "", "PYTHONUNBUFFERED": "1", **extra}
-
-    def run(self, *argv: str, cwd: Path, env: Mapping[str, str]) -> str:
-        return _run(str(self.bin / argv[0]), *argv[1:], cwd=cwd, env=self.environment(env))
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +115,24 @@ def test_embedded(processes: Processes) -> None:
     processes.start(*_worker("tasks")).wait_ready(60)
     said = processes.run("python", "ask.py")
     assert said == "the project | noted: the project\n"
+
+
+#: Asks, patterns, chains, and a step whose worker is killed.
+PART = [
+    "test_support.py::TestWorkers::test_the_service_is_the_one_that_is_tested",
+    "test_client.py::TestAsk",
+    "test_client.py::TestCanvas",
+    "test_patterns.py",
+    "test_faults.py::TestKilledWorker::test_its_steps_run_elsewhere",
+]
+
+
+@pytest.mark.usefixtures("broker")
+def test_a_part_of_the_tests(site: Site) -> None:
+    """As ``./run test --installed`` runs them."""
+    env = {**os.environ, INSTALLED: str(site.folder)}
+    part = [f"tests/integration/{tests}" for tests in PART]
+    run(sys.executable, "-m", "pytest", "-q", *part, env=env)
 
 
 def _answers(url: str) -> bool:

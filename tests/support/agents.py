@@ -13,9 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from agents.base import Answer, StepContext
-from agents.tools.base import tool
-from celery_agents import Usage, agent
+import celery_agents
+from celery_agents import Answer, StepContext, Usage, agent, tool
 from celery_agents.errors import AgentFailedError, ProviderUnavailableError
 
 #: What ``bad`` and ``refused`` let slip; no log, row or result may show it.
@@ -32,6 +31,12 @@ def _tell(path: str, line: str) -> None:
 def noop(value: Any) -> Any:
     """The input again."""
     return value
+
+
+@agent(effects="pure")
+def home(_: Any) -> str:
+    """The folder of the package that its worker runs."""
+    return str(Path(celery_agents.__file__).resolve().parent)
 
 
 @agent(effects="pure")

@@ -18,6 +18,7 @@ from celery_agents.errors import ConfigurationError
 from deploy.local.servers import server_binary
 from tests.support.postgres import ENVIRONMENT, Databases, PostgresServer, binaries
 from tests.support.redis_server import DATABASES, RedisServer
+from tests.support.service import APP
 from tests.support.workers import WorkerProcess, migrate, unique_name, worker_command
 
 pytest_plugins = ["tests.support.vendors"]
@@ -29,7 +30,7 @@ class WorkerFactory(Protocol):
     def __call__(
         self,
         *,
-        app: str = "app",
+        app: str = APP,
         args: Sequence[str] | None = None,
         env: Mapping[str, str] | None = None,
         name: str | None = None,
@@ -168,13 +169,13 @@ def worker_factory(
 
     def start(
         *,
-        app: str = "app",
+        app: str = APP,
         args: Sequence[str] | None = None,
         env: Mapping[str, str] | None = None,
         name: str | None = None,
         ready: bool = True,
     ) -> WorkerProcess:
-        ours = app == "app"
+        ours = app == APP
         base = request.getfixturevalue("worker_environment") if ours else {"REDIS_URL": redis_url}
         name = name or unique_name()
         command = worker_command(name, app, args)

@@ -23,7 +23,7 @@ def install() -> None:
     """Watch this process's replies of Redis, if its environment says so."""
     if DIRECTORY not in os.environ:
         return
-    plain = redis.Redis.parse_response
+    plain: Any = redis.Redis.parse_response
 
     def parse_response(self: Any, connection: Any, command_name: Any, **options: Any) -> Any:
         reply = plain(self, connection, command_name, **options)
@@ -32,7 +32,7 @@ def install() -> None:
             _die()
         return reply
 
-    redis.Redis.parse_response = parse_response
+    redis.Redis.parse_response = parse_response  # type: ignore[method-assign]
 
 
 def _die() -> None:

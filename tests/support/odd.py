@@ -12,9 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from agents.base import Answer, StepContext
-from agents.tools.base import tool
-from celery_agents import Usage, agent
+from celery_agents import Answer, StepContext, Usage, agent, tool
 from celery_agents.errors import PermanentError
 from tests.support.sample_app import shop
 

@@ -27,8 +27,8 @@ from redis import Redis
 
 URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
 NOTES = "pool-notes"
-POOL = os.environ.get("POOL", "app.pool:CoroutinePool")
-OURS = POOL == "app.pool:CoroutinePool"
+POOL = os.environ.get("POOL", "celery_agents.service:CoroutinePool")
+OURS = POOL == "celery_agents.service:CoroutinePool"
 #: Longer than any test, of what it stops; where that does not work it soon ends by itself.
 LONG_S = 60 if OURS else 6
 
@@ -137,7 +137,7 @@ async def retries(self: Task, times: int) -> int:
     await pause(0)
     if self.request.retries < times:
         raise self.retry(countdown=0.01)
-    return self.request.retries
+    return int(self.request.retries)
 
 
 @app.task(
@@ -147,7 +147,7 @@ async def retries_itself(self: Task, times: int) -> int:
     await pause(0)
     if self.request.retries < times:
         raise ValueError("again")
-    return self.request.retries
+    return int(self.request.retries)
 
 
 @app.task(bind=True)
@@ -277,7 +277,7 @@ async def child(self: Task) -> list[str | None]:
 @app.task
 async def calls_another() -> int:
     """As one calls a coroutine function."""
-    return int(await add(2, 3)) + add_sync(1, 1)
+    return int(await add(2, 3) + add_sync(1, 1))
 
 
 @app.task(rate_limit="5/s")

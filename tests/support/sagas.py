@@ -13,8 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from agents.base import StepContext
-from celery_agents import agent
+from celery_agents import StepContext, agent
 from celery_agents.contracts.compensation import Compensation
 from celery_agents.contracts.policies import RetryPolicy
 from celery_agents.errors import AgentFailedError, ProviderUnavailableError

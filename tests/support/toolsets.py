@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from agents.base import StepContext
-from agents.tools import Tool, ToolError, Toolset, ToolSpec, tool
+from celery_agents import StepContext, Tool, ToolError, Toolset, ToolSpec, tool
 from celery_agents.agent import Effects
 from celery_agents.contracts.base import JsonValue
 
@@ -105,7 +104,7 @@ class Careless(Desk):
 
 
 class Sync(Desk):
-    def call(self, *_: Any, **__: Any) -> Any:  # type: ignore[override]
+    def call(self, *_: Any, **__: Any) -> Any:
         return 1
 
 

@@ -1,6 +1,7 @@
 """Calls of the client for a type checker; nobody runs them.
 
-A line that ends in ``# wrong`` is one that a checker has to refuse, and no other line is.
+A line with ``type: ignore`` is one that a checker has to refuse: mypy tells of one that it lets
+pass, since there is nothing to ignore in it (``warn_unused_ignores``, a part of its ``strict``).
 """
 
 from __future__ import annotations
@@ -75,33 +76,33 @@ async def twins(agents: Client) -> None:
     assert_type(await run, Invoice)
     assert_type(await (await agents.vote.aio(["a"], "x")), Decision)
     assert_type((await agents.map.aio("gpt", [1])).id, str)
-    await agents.ask.aio("gpt", "x", retrry={})  # wrong
-    await agents.vote.aio_many(["a"], ["x"], rule="majorityy")  # wrong
+    await agents.ask.aio("gpt", "x", retrry={})  # type: ignore[call-overload]
+    await agents.vote.aio_many(["a"], ["x"], rule="majorityy")  # type: ignore[arg-type]
 
 
 def wrong(agents: Client, names: list[str]) -> None:
     """Nothing of these is served."""
-    agents.ask("gpt", "x", retrry=RetryPolicy())  # wrong
-    agents.ask("gpt", "x", timeout_s="abc")  # wrong
-    agents.ask("gpt", "x", answer=Invoice, timeout="abc")  # wrong
-    agents.ask("gpt", "x", retry={"max_attemps": 2})  # wrong
-    agents.ask("gpt", "x", when_open="fial")  # wrong
-    agents.ask("gpt", "x", answer={"type": "object"})  # wrong
-    agents.ask("gpt", object())  # wrong
-    agents.ask.s("gpt", "x", chioces=["a"])  # wrong
-    agents.ask.many("gpt", ["x"], choices="yes")  # wrong
-    agents.fallback(names, "x", strategy="sequentail")  # wrong
-    agents.vote(names, "x", rule="majorityy")  # wrong
-    agents.vote(names, "x", tie="coin")  # wrong
-    agents.vote(names, "x", on_failure="stop")  # wrong
-    agents.vote.s(names, stop=3)  # wrong
-    agents.gather(names, "x", how="mena")  # wrong
-    agents.map("gpt", ["x"], wave="3")  # wrong
-    agents.vote(names, "x").get().opinion  # noqa: B018  # wrong
-    agents.ask("gpt", "x", answer=Invoice).get().sum  # noqa: B018  # wrong
-    agents.map("gpt", ["x"]).get().option  # noqa: B018  # wrong
-    agents.runs.handel("r")  # wrong
-    agents.vote.mnay(names, ["x"])  # wrong
-    agents.cancel(7)  # wrong
-    agents.collect([agents.ask("gpt", "x")], time_out=1)  # wrong
-    agents.dead_letters("all")  # wrong
+    agents.ask("gpt", "x", retrry=RetryPolicy())  # type: ignore[call-overload]
+    agents.ask("gpt", "x", timeout_s="abc")  # type: ignore[call-overload]
+    agents.ask("gpt", "x", answer=Invoice, timeout="abc")  # type: ignore[call-overload]
+    agents.ask("gpt", "x", retry={"max_attemps": 2})  # type: ignore[call-overload]
+    agents.ask("gpt", "x", when_open="fial")  # type: ignore[call-overload]
+    agents.ask("gpt", "x", answer={"type": "object"})  # type: ignore[call-overload]
+    agents.ask("gpt", object())  # type: ignore[call-overload]
+    agents.ask.s("gpt", "x", chioces=["a"])  # type: ignore[call-arg]
+    agents.ask.many("gpt", ["x"], choices="yes")  # type: ignore[call-overload]
+    agents.fallback(names, "x", strategy="sequentail")  # type: ignore[call-overload]
+    agents.vote(names, "x", rule="majorityy")  # type: ignore[arg-type]
+    agents.vote(names, "x", tie="coin")  # type: ignore[arg-type]
+    agents.vote(names, "x", on_failure="stop")  # type: ignore[call-arg]
+    agents.vote.s(names, stop=3)  # type: ignore[arg-type]
+    agents.gather(names, "x", how="mena")  # type: ignore[arg-type]
+    agents.map("gpt", ["x"], wave="3")  # type: ignore[arg-type]
+    agents.vote(names, "x").get().opinion  # type: ignore[attr-defined]  # noqa: B018
+    agents.ask("gpt", "x", answer=Invoice).get().sum  # type: ignore[attr-defined]  # noqa: B018
+    agents.map("gpt", ["x"]).get().option  # type: ignore[attr-defined]  # noqa: B018
+    agents.runs.handel("r")  # type: ignore[attr-defined]
+    agents.vote.mnay(names, ["x"])  # type: ignore[attr-defined]
+    agents.cancel(7)  # type: ignore[arg-type]
+    agents.collect([agents.ask("gpt", "x")], time_out=1)  # type: ignore[call-arg]
+    agents.dead_letters("all")  # type: ignore[arg-type]

@@ -27,9 +27,9 @@ from pytest_celery import (
 )
 
 from deploy.local.servers import LOOPBACK
-from deploy.local.state import ROOT
 from tests.support.redis_server import RedisServer
-from tests.support.workers import WorkerProcess, process_environment, worker_command
+from tests.support.service import SERVICE
+from tests.support.workers import WorkerProcess, worker_command
 
 DOCKER = os.environ.get("PYTEST_CELERY_DOCKER") == "1"
 
@@ -67,8 +67,10 @@ class ProcessContainer(CeleryTestContainer):
     def exec_run(self, cmd: str | list[str], **_: Any) -> tuple[int, bytes]:
         """Run a command beside the process, in its environment."""
         argv = shlex.split(cmd) if isinstance(cmd, str) else cmd
-        environ = process_environment(self.env)
-        done = subprocess.run(argv, env=environ, cwd=ROOT, capture_output=True, check=False)
+        environ = SERVICE.environment(self.env)
+        done = subprocess.run(
+            argv, env=environ, cwd=SERVICE.folder, capture_output=True, check=False
+        )
         return done.returncode, done.stdout + done.stderr
 
     def reload(self) -> None:

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from deploy.local import procfile
 from deploy.local.child import Child
-from deploy.local.state import ROOT
 from deploy.local.supervisor import WORKER_READY
+from tests.support.service import APP, SERVICE
 
 _POLL_S = 0.02
 
 
-def worker_command(name: str, app: str = "app", args: Sequence[str] | None = None) -> list[str]:
+def worker_command(name: str, app: str = APP, args: Sequence[str] | None = None) -> list[str]:
     """How a worker of that node name is started: as the Procfile says, or with other arguments.
 
     The Procfile's line takes the name from the environment variable ``WORKER_NAME``.
     """
-    if app == "app" and args is None:
-        return procfile.argv(procfile.read(ROOT / "Procfile")["worker"])
-    celery = [sys.executable, "-m", "celery", "-A", app, "worker", "--hostname", name]
-    return [*celery, "--loglevel", "INFO", *(args or ())]
+    if app == APP and args is None:
+        return SERVICE.line("worker")
+    about = ["--hostname", name, "--loglevel", "INFO"]
+    return SERVICE.celery("-A", app, "worker", *about, *(args or ()))
 
 
 def unique_name() -> str:
@@ -35,18 +32,12 @@ def unique_name() -> str:
     return f"{secrets.token_hex(4)}@tests"
 
 
-def process_environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a process of the service: this checkout and its programs first."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **extra}
-
-
 def migrate(database_url: str) -> None:
     """Run the Procfile's release line on a database."""
     done = subprocess.run(
-        procfile.argv(procfile.read(ROOT / "Procfile")["release"]),
-        env=process_environment({"DATABASE_URL": database_url}),
-        cwd=ROOT,
+        SERVICE.line("release"),
+        env=SERVICE.environment({"DATABASE_URL": database_url}),
+        cwd=SERVICE.folder,
         capture_output=True,
         text=True,
         check=False,
@@ -65,7 +56,7 @@ class WorkerProcess:
         *,
         env: Mapping[str, str],
         directory: Path,
-        cwd: Path = ROOT,
+        cwd: Path = SERVICE.folder,
     ) -> None:
         """Describe a worker by its node name; its log goes to ``directory``."""
         self._cwd = cwd
@@ -73,7 +64,7 @@ class WorkerProcess:
         self.log = directory / f"{name}.log"
         self._pid_file = directory / f"{name}.pid"
         self._command = command
-        self._env = process_environment({"WORKER_NAME": self.name, **env})
+        self._env = SERVICE.environment({"WORKER_NAME": self.name, **env})
         self._child: Child | None = None
         self._read_from = 0  # where the log of the present life begins
 

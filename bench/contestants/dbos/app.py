@@ -32,7 +32,8 @@ async def asked(value: int) -> int:
 @DBOS.workflow(name="wait")
 async def wait(value: int) -> int:
     """Run the one step that asks the model server."""
-    return await asked(value)
+    answer: int = await asked(value)
+    return answer
 
 
 @DBOS.step()
@@ -44,7 +45,8 @@ async def add(value: int) -> int:
 @DBOS.workflow(name="three")
 async def three(value: int) -> int:
     """Run three steps that add one each."""
-    return await add(await add(await add(value)))
+    total: int = await add(await add(await add(value)))
+    return total
 
 
 async def main() -> None:

@@ -23,7 +23,7 @@ from tests.chaos.audit import reckon
 from tests.chaos.racer import ASKED, OVER, SEED, TOLD_FILE
 from tests.chaos.scenario import Numbers, scenario
 from tests.chaos.stand import Stand, ToppledError, eventually
-from tests.support.workers import process_environment
+from tests.support.service import CHECKOUT
 
 RACERS = 4
 #: Steps that a run has, nested ones and those that undo it counted.
@@ -101,7 +101,7 @@ def _racer(stand: Stand, number: int, runs: int) -> Child:
         [sys.executable, "-m", "tests.chaos.racer", str(number), str(runs)],
         pid_file=directory / f"racer-{number}.pid",
         output=directory / f"racer-{number}.log",
-        env=process_environment({**stand.stack.env, **told}),
+        env=CHECKOUT.environment({**stand.stack.env, **told}),
         cwd=ROOT,
     )
 

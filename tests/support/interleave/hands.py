@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import text
 
+from agents.patterns.compensate import Undoable
 from agents.plan import Expand
 from app.journal import Journal
 from app.journal.retention.cleanup import Retention, clean_journal
@@ -191,7 +192,7 @@ class Hand:
     def members(self, step_id: str) -> list[Any]:
         return self.journal.read(lambda c: joins.members(c, step_id))
 
-    def undoable(self, run_id: str) -> list[compensations.Finished]:
+    def undoable(self, run_id: str) -> list[Undoable]:
         return self.journal.read(lambda c: compensations.finished(c, run_id))
 
     def waiting_for_a_person(self, run_id: str) -> Any:

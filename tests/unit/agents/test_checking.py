@@ -83,7 +83,7 @@ def test_a_large_answer_of_records_is_checked() -> None:
         "properties": {f"f{n}": {"type": "string"} for n in range(4)},
         "required": [f"f{n}" for n in range(4)],
     }
-    value = [{f"f{n}": f"{place}/{n}" for n in range(4)} for place in range(9_000)]
+    value: list[Any] = [{f"f{n}": f"{place}/{n}" for n in range(4)} for place in range(9_000)]
     assert Check({"type": "array", "items": record}).problem(value) is None
 
 

@@ -28,8 +28,8 @@ async def _with_server(port: int) -> list[int]:
         async with asyncio.timeout(10):
             asked = [model_client.ask(n) for n in range(20)]
             blocking = asyncio.to_thread(lambda: [model_client.ask_blocking(n) for n in (7, 8)])
-            *got, more = await asyncio.gather(*asked, blocking)
-            return [*got, *more, await model_client.ask(9)]
+            got = await asyncio.gather(*asked)
+            return [*got, *await blocking, await model_client.ask(9)]
     finally:
         server.cancel()
         for _, writer in model_client._idle:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def test_the_projects_own_where_nothing_is_asked_for(ran: list[list[str]]) -> No
 
 
 def test_pip_where_uv_cannot(ran: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(venvs.shutil, "which", lambda _: "/bin/uv")
+    monkeypatch.setattr(shutil, "which", lambda _: "/bin/uv")
     python = venvs.python_of("other", ["other==1"])
     assert [Path(c[0]).name for c in ran[:2]] == ["uv", "uv"]
     assert ran[2][:3] == [sys.executable, "-m", "venv"]
@@ -43,7 +44,7 @@ def test_pip_where_uv_cannot(ran: list[list[str]], monkeypatch: pytest.MonkeyPat
 
 def test_what_cannot_be_made_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(venvs, "VENVS", tmp_path)
-    monkeypatch.setattr(venvs.shutil, "which", lambda _: None)
-    monkeypatch.setattr(venvs.sys, "executable", "/bin/false")
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(RuntimeError, match="false failed"):
         venvs.python_of("other", ["other==1"])

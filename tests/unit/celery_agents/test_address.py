@@ -34,7 +34,7 @@ DEFAULTS = {"socket_timeout": 5.0, "socket_connect_timeout": 2.0, "socket_keepal
 def test_its_connections(url: str, connection: type[Any]) -> None:
     address = read_redis_url(url)
     pool = address.pool(address.parameters(**DEFAULTS))
-    made = pool.make_connection()
+    made: Any = pool.make_connection()
     assert type(made) is connection
     assert (made.socket_timeout, made.db) == (5.0, 0)
     secure = isinstance(made, redis.SSLConnection)
@@ -53,7 +53,7 @@ def test_what_it_says_goes_before_the_defaults() -> None:
 
 def test_verification_is_left_out_where_the_address_says_so() -> None:
     address = read_redis_url("rediss://h?ssl_cert_reqs=none")
-    made = address.pool(address.parameters()).make_connection()
+    made: Any = address.pool(address.parameters()).make_connection()
     assert (made.cert_reqs, made.check_hostname) == (ssl.CERT_NONE, False)
 
 

@@ -67,18 +67,22 @@ def test_secrets_are_not_told(
     assert ("test_secrets_are_not_told" in caplog.text) is trace
 
 
+def fail(error: Exception) -> None:
+    raise error
+
+
 def test_noting_passes_on_what_is_not_expected(
     notes: Notes, caplog: pytest.LogCaptureFixture
 ) -> None:
     with notes.noting(log, "a", "Not done", OSError, KeyError):
-        raise KeyError("k")
+        fail(KeyError("k"))
     with (
         pytest.raises(ValueError, match="no"),
         notes.noting(log, "a", "Not done", OSError, KeyError),
     ):
-        raise ValueError("no")
+        fail(ValueError("no"))
     with notes.noting(log, "b", "Not done at all"):
-        raise ValueError("no")
+        fail(ValueError("no"))
     assert caplog.messages == ["Not done: KeyError: 'k'", "Not done at all: ValueError: no"]
     assert notes.counts() == {"a": 1, "b": 1}
 

@@ -13,7 +13,8 @@ def context(argv: list[str], monkeypatch: pytest.MonkeyPatch, **env: str) -> cli
     """The context in which Celery loads an app."""
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    return celery.make_context("celery", argv, auto_envvar_prefix="CELERY")
+    made: click.Context = celery.make_context("celery", argv, auto_envvar_prefix="CELERY")
+    return made
 
 
 def test_nothing_is_said_outside_of_a_command() -> None:

@@ -149,7 +149,8 @@ def test_why_it_is_no_id(value: Any, told: str) -> None:
 def test_an_object() -> None:
     adapter: TypeAdapter[Any] = TypeAdapter(JsonObject)
     assert adapter.validate_python({"a": [1]}) == {"a": [1]}
-    for other in ([], "x", None, {"__type__": 1, "__value__": 2}, {"a": math.nan}):
+    wrong: list[Any] = [[], "x", None, {"__type__": 1, "__value__": 2}, {"a": math.nan}]
+    for other in wrong:
         with pytest.raises(ValidationError):
             adapter.validate_python(other)
     assert TypeAdapter(JsonValue).validate_python([None]) == [None]

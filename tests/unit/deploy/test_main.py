@@ -12,7 +12,7 @@ import pytest
 
 from celery_agents.errors import BrokerUnavailableError, ConfigurationError
 from deploy.local import __main__ as cli
-from deploy.local import locks
+from deploy.local import first, locks
 from deploy.local.stack import Stack
 from deploy.local.state import write_environment
 from examples.triage import demo
@@ -119,7 +119,7 @@ class TestAsk:
             return 0 if answered else 1
 
         monkeypatch.setenv("PYTHONPATH", "/elsewhere")
-        monkeypatch.setattr(cli.first_agent, "ask", ask)
+        monkeypatch.setattr(first, "ask", ask)
         words = [str(file), "topic", "hello"]
         if answered:
             assert cli.main(["ask", *words]) == 0
@@ -157,20 +157,20 @@ class TestAsk:
         other.parent.mkdir(exist_ok=True)
         other.write_text("")
         with pytest.raises(ConfigurationError, match=rf"{beside.rstrip('/')} beside {file.name}"):
-            cli.first_agent.environment(file)
+            first.environment(file)
 
     @pytest.mark.parametrize("beside", ["tasks.py", "app.py", "shop.py", "agents/", "not-one.py"])
     def test_what_comes_after_ours_may_have_any_name(self, file: Path, beside: str) -> None:
         other = file.parent / (f"{beside}__init__.py" if beside.endswith("/") else beside)
         other.parent.mkdir(exist_ok=True)
         other.write_text("")
-        assert cli.first_agent.environment(file)["PYTHONPATH"].endswith(str(file.parent))
+        assert first.environment(file)["PYTHONPATH"].endswith(str(file.parent))
 
     def test_a_file_that_is_importable_already_is_its_own_module(
         self, file: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.syspath_prepend(file.parent)
-        assert cli.first_agent.environment(file)["AGENTS_MODULES"] == '["first_of_all"]'
+        assert first.environment(file)["AGENTS_MODULES"] == '["first_of_all"]'
 
 
 def test_demo_gets_its_arguments_and_servers(demo_is: Demo, running: Stack) -> None:

@@ -20,7 +20,7 @@ mkdir -p "$UV_PROJECT_ENVIRONMENT/bin"
 echo 'version_info = 3.11.0' >"$UV_PROJECT_ENVIRONMENT/pyvenv.cfg"
 cat >"$UV_PROJECT_ENVIRONMENT/bin/python" <<'PYTHON'
 #!/bin/sh
-echo "cwd=$PWD path=$PYTHONPATH venv=$VIRTUAL_ENV args=$*"
+echo "cwd=$PWD path=$PYTHONPATH venv=$VIRTUAL_ENV args=$*${TESTS_INSTALLED:+ with $TESTS_INSTALLED}"
 PYTHON
 chmod +x "$UV_PROJECT_ENVIRONMENT/bin/python"
 echo x >>"$0.calls"
@@ -104,6 +104,17 @@ def test_first_start_sets_up_and_the_second_does_not(ready: Checkout) -> None:
     assert second.stderr == ""
     assert ready.set_ups == 1
     assert "--frozen" in (ready.root / ".local" / "setup.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [((), "tests/integration -n 3 --dist loadfile"), (("-k", "votes"), "-k votes")],
+)
+def test_the_tests_run_with_the_wheel(ready: Checkout, words: tuple[str, ...], given: str) -> None:
+    installing, testing = ready.run("test", "--installed", *words).stdout.splitlines()
+    folder = f"{ready.root.resolve()}/.local/installed"
+    assert installing.endswith(f"args=-m tests.support.wheel {folder} worker,models")
+    assert testing.endswith(f"args=-m pytest {given} with {folder}")
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "uv.lock", ".venv/pyvenv.cfg"])

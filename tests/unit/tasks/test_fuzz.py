@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from agents.patterns.vote import ballot, electorate
 from agents.patterns.vote.pattern import close
@@ -29,9 +31,10 @@ CASES = int(os.environ.get("AGENTS_FUZZ_CASES", "1000"))
 #: Seconds of CPU that one case may take; a loop would stand still for as long.
 MOST_S = 0.2
 CONTRACTS: list[type[StepOptions]] = [Ask, Fallback, Vote, Gather, Map]
+MODELS: list[type[BaseModel]] = [*CONTRACTS, FallbackPolicy, VotePolicy]
 #: Contracts' own words, so that options are often nearly right.
 WORDS = sorted(
-    {name for one in (*CONTRACTS, FallbackPolicy, VotePolicy) for name in one.model_fields}
+    {name for one in MODELS for name in one.model_fields}
     | {"kind", "agent", "samples", "weight", "name", "sizes", "max", "records", "threshold", "k"}
 )
 VALUES = [
@@ -154,7 +157,7 @@ def test_votes_and_ballots(kwargs: Any, answers: Any) -> None:
     if request is None:
         return
     asked = electorate(request)
-    heard = [bounded(lambda v=v, a=a: ballot(request, v, a)) for v, a in zip(asked, answers)]  # noqa: B905
+    heard = [bounded(partial(ballot, request, v, a)) for v, a in zip(asked, answers)]  # noqa: B905
     bounded(lambda: close(request, asked, heard))
 
 
@@ -164,9 +167,10 @@ def test_deep_and_wide_values(contract: type[StepOptions], kwargs: Any, size: in
     deep: Any = 1
     for _ in range(size):
         deep = [deep]
-    for odd in (deep, [{}] * size, "x" * size):
+    odds: list[Any] = [deep, [{}] * size, "x" * size]
+    for odd in odds:
         for name in ("input", "voters", "candidates", "answer_schema", "choices"):
-            bounded(lambda odd=odd, name=name: contract.from_message([], {**kwargs, name: odd}))
+            bounded(partial(contract.from_message, [], {**kwargs, name: odd}))
 
 
 @pytest.mark.parametrize("contract", CONTRACTS)

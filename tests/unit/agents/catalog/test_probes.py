@@ -14,11 +14,11 @@ from agents.base import Answer, StepContext, Turn
 from agents.catalog import checks, probes
 from agents.catalog.checks import Connect, Get, Question, Served, connection_to
 from agents.catalog.probes import (
+    Probe,
     checks_of,
     probe_agents,
 )
 from agents.catalog.registry import Registered
-from app.maintenance.health import Probe
 from deploy.local.servers import free_port
 from tests.support.entries import agent_of
 

@@ -257,7 +257,11 @@ def test_tools_that_cannot_be_loaded(tools: list[str]) -> None:
 def test_a_conversation_with_a_toolset_goes_on_with_the_list_it_began_with(step: Any) -> None:
     shelf = Shelf([spec("fly")], [spec("walk")], effects="idempotent")
     config = ModelConfig(provider="openai", model="m", tools=(f"{__name__}:add",))
-    replies = [calls("fly", {"to": "Oslo"}), ProviderUnavailableError("down"), says("there")]
+    replies: list[Reply | Exception] = [
+        calls("fly", {"to": "Oslo"}),
+        ProviderUnavailableError("down"),
+        says("there"),
+    ]
     provider = ListedProvider(replies)
     agent = ModelBackend(config, provider, tools=[shelf])
     with pytest.raises(ProviderUnavailableError):

@@ -60,7 +60,7 @@ def ask(
 ) -> Answer:
     """One answer on a loop of its own; ``around`` may do it in another way."""
 
-    async def run() -> Any:
+    async def run() -> Answer:
         resolve = {"TEST_KEY": KEY}.get if secrets is None else secrets.get
         provider = make_provider(config, clients=SharedClients(), resolve_secret=resolve)
         backend = ModelBackend(config, provider)
@@ -180,7 +180,7 @@ class TestFailures:
             (Does(raw=b""), BadAnswerError),
         ],
         ids=lambda value: (
-            f"{value.status}-{value.raw or value.text or value.stop}"
+            f"{value.status}-{value.raw!r}-{value.text or value.stop}"
             if isinstance(value, Does)
             else ""
         ),

@@ -28,7 +28,8 @@ def test_functions_are_listed_and_called(step: Any) -> None:
         assert [t.name for t in await functions.specs(step)] == ["find", "plain", "fail"]
         assert await functions.call("find", {"number": 3}, key="k", step=step) == {"number": 3}
         assert await functions.call("plain", {"text": "x"}, key="k", step=step) == "X"
-        for name, arguments in [("fail", {"text": "x"}), ("find", {}), ("fly", {})]:
+        wrong: list[tuple[str, Any]] = [("fail", {"text": "x"}), ("find", {}), ("fly", {})]
+        for name, arguments in wrong:
             with pytest.raises(ToolError):
                 await functions.call(name, arguments, key="k", step=step)
         await functions.aclose()

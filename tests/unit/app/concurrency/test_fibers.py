@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import pytest
@@ -91,7 +92,7 @@ class TestWaiting:
 
     def test_many_at_once_in_any_order(self, loop: LoopThread) -> None:
         replies: list[Future[int]] = [Future() for _ in range(100)]
-        come = [start(loop, lambda r=r: wait(r))[1] for r in replies]
+        come = [start(loop, partial(wait, r))[1] for r in replies]
         for n, reply in reversed(list(enumerate(replies))):
             reply.set_result(n)
         assert [c.result(SOON) for c in come] == list(range(100))
@@ -236,7 +237,7 @@ class TestWhose:
             sleep(0.01)
             return [before, variable.get(), wait(loop.submit(now()))]
 
-        come = {n: start(loop, lambda n=n: look(n))[1] for n in "abc"}
+        come = {n: start(loop, partial(look, n))[1] for n in "abc"}
         assert {n: c.result(SOON) for n, c in come.items()} == {n: ["unset", n, n] for n in "abc"}
 
     def test_what_a_thread_submits_has_the_threads(self, loop: LoopThread) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 
 import pytest
 
@@ -53,12 +54,15 @@ def test_one_of_many_threads_answers(turn: int) -> None:
 
 
 def test_no_callback_is_lost_to_an_answer_at_the_same_time() -> None:
+    def tell(told: threading.Event, _: Future[None]) -> None:
+        told.set()
+
     for _ in range(200):
         reply: Future[None] = Future()
         told = threading.Event()
         thread = threading.Thread(target=reply.set_result, args=(None,))
         thread.start()
-        reply.add_done_callback(lambda _, told=told: told.set())
+        reply.add_done_callback(partial(tell, told))
         assert told.wait(SOON)
         thread.join(SOON)
 

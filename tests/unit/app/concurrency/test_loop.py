@@ -4,8 +4,9 @@ import asyncio
 import socket
 import threading
 from asyncio import CancelledError
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextvars import ContextVar
+from typing import Any
 
 import pytest
 
@@ -206,7 +207,7 @@ def test_a_cancelled_coroutine_hears_of_it_before_who_waits(loop: LoopThread) ->
     assert not started.cancel()
 
 
-WAITING_FOR_THREADS = {
+WAITING_FOR_THREADS: dict[str, Callable[[asyncio.AbstractEventLoop], Awaitable[Any]]] = {
     "getaddrinfo": lambda loop: loop.getaddrinfo("localhost", 80),
     "getaddrinfo with flags": lambda loop: loop.getaddrinfo(
         "127.0.0.1", 80, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST

@@ -66,10 +66,12 @@ def dog(still: Still, clock: Clock) -> Watchdog:
     return Watchdog(still, 7.0, clock=clock, running=lambda: ["s1", "s2"])
 
 
-def looks(dog: Watchdog, clock: Clock, count: int, every_s: float = 0.7) -> None:
+def looks(dog: Watchdog, clock: Clock, count: int, every_s: float = 0.7) -> bool:
+    """Look ``count`` times and return what it then says of the loop."""
     for _ in range(count):
         clock.at += every_s
         dog.look()
+    return dog.stalled
 
 
 def test_a_loop_that_turns(dog: Watchdog, still: Still, clock: Clock) -> None:
@@ -82,19 +84,16 @@ def test_a_loop_that_turns(dog: Watchdog, still: Still, clock: Clock) -> None:
 def test_a_loop_that_stands_still(
     dog: Watchdog, still: Still, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    looks(dog, clock, 10)
-    assert not dog.stalled
+    assert not looks(dog, clock, 10)
     assert not caplog.records
-    looks(dog, clock, 2)
-    assert dog.stalled
+    assert looks(dog, clock, 2)
     (told,) = caplog.records
     assert told.levelno == logging.WARNING
     assert "s1, s2" in told.getMessage()
     looks(dog, clock, 8)
     assert len(caplog.records) == 1  # again after as long, not at each look
     still.turn()
-    looks(dog, clock, 1)
-    assert not dog.stalled
+    assert not looks(dog, clock, 1)
 
 
 @pytest.mark.parametrize("frozen_s", [60.0, 86_400.0])

@@ -77,7 +77,8 @@ def test_fields_of_celery_stay_celerys(
     runtime: Runtime, dispatcher: Dispatcher, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     before = noted.counts().get("progress_field", 0)
-    tell(runtime, **{name: "mine", "done": 1})
+    fields: dict[str, Any] = {name: "mine", "done": 1}
+    tell(runtime, **fields)
     assert dispatcher.sent == [(EVENT, {"uuid": "s", "done": 1})]
     assert noted.counts()["progress_field"] == before + 1
 

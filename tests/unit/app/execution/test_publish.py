@@ -18,6 +18,7 @@ from app.journal.schema.rows import NewStep, Wake
 from app.messaging.producer import BATCH
 from celery_agents import names
 from celery_agents.errors import JournalUnavailableError
+from celery_agents.wire.messages import compose
 from celery_agents.wire.shown import SHOWN
 from tests.support.fibers import in_a_fiber
 
@@ -132,7 +133,9 @@ class TestFollowOn:
         @app.task(base=StepTask, name="step", shared=False)
         def run() -> None: ...
 
-        return app.tasks["step"]
+        task = app.tasks["step"]
+        assert isinstance(task, StepTask)
+        return task
 
     @pytest.fixture
     def sent(self) -> Iterator[list[dict[str, Any]]]:
@@ -173,14 +176,14 @@ class TestFollowOn:
         def link() -> Signature:
             return step.s(agent="a").set(task_id="n", queue="agents", **options)
 
-        with patch.object(publishing, "compose", wraps=publishing.compose) as composed:
+        with patch.object(publishing, "compose", wraps=compose) as composed:
             theirs = self.follow(step, link())
-            assert not composed.called  # this is no fiber
+            composed.assert_not_called()  # this is no fiber
             ours = in_a_fiber(lambda: self.follow(step, link()))
-            assert composed.called
+            composed.assert_called_once()
         assert ours == theirs == ["n"]
         assert sent[1] == sent[0]
-        assert sent[1]["headers"]["root_id"], sent[1]["headers"]["parent_id"] == ("r", "p")
+        assert (sent[1]["headers"]["root_id"], sent[1]["headers"]["parent_id"]) == ("r", "p")
         assert sent[1]["body"][2]["chain"] == [{"task": "last"}]
 
     def test_stands_in_the_journal_before_it_is_sent(

@@ -31,7 +31,7 @@ from app.journal.steps.finishes import FinishStep, Settle
 from app.journal.tables import workers
 from app.journal.writing import prepared as shots
 from app.journal.writing import sqlite
-from celery_agents.contracts.compensation import Compensation
+from celery_agents.contracts.compensation import Compensation, compensation_id
 from celery_agents.contracts.outcome import Outcome, State
 from tests.support.postgres import Databases
 from tests.unit.app.journal.support import (
@@ -256,7 +256,7 @@ def _patterns(world: World, journal: Journal) -> None:
         if isinstance(new, Claimed):  # the first success lets the others go
             journal.finish(new, DONE).result(SOON)
         journal.finish(claimed(journal, kind), FAILED).result(SOON)
-        undoing = claimed(journal, compensations.compensation_id(kind))
+        undoing = claimed(journal, compensation_id(kind))
         with world.engine.begin() as c:
             compensations.let_go(c, kind)
             compensations.finished(c, kind)

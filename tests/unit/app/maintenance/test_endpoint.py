@@ -12,10 +12,11 @@ from urllib.error import HTTPError
 import pytest
 from celery import Celery
 
+from agents.catalog.probes import Probe
 from app.execution.runtime import Active, Runtime
 from app.maintenance import endpoint
 from app.maintenance.endpoint import Endpoint
-from app.maintenance.health import Probe, record
+from app.maintenance.health import record
 from app.settings import Settings
 from celery_agents.errors import ConfigurationError, JournalUnavailableError
 from celery_agents.noted import note

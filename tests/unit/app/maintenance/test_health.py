@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from redis.exceptions import RedisError
 from sqlalchemy import update
 
+from agents.catalog.probes import Probe
 from app.admission.health import HealthView
 from app.execution.runtime import Runtime
 from app.journal.schema.engine import now
@@ -17,7 +18,7 @@ from app.journal.schema.models import Health
 from app.journal.tables import health as rows
 from app.journal.tables.health import Condition
 from app.maintenance import health
-from app.maintenance.health import Probe, judged, probe_broker, record, report, timed
+from app.maintenance.health import judged, probe_broker, record, report, timed
 from app.settings import Settings
 from celery_agents.errors import JournalUnavailableError
 

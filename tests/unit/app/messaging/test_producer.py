@@ -172,7 +172,7 @@ class TestApp:
     def test_composed_messages_arrive_on_any_transport(
         self, celery: AgentsCelery, call: Callable[..., Any]
     ) -> None:
-        about = {"task_id": "1", "args": ["ü"], "argsrepr": "", "kwargsrepr": ""}
+        about: dict[str, Any] = {"task_id": "1", "args": ["ü"], "argsrepr": "", "kwargsrepr": ""}
         message = compose(celery, "x", queue="post", priority=3, marks={"mark": 1}, **about)
         call(lambda: celery.post([("post", message)]))
         with celery.connection_for_read() as connection:

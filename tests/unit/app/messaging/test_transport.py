@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -44,7 +45,7 @@ class Loop:
         self.on_tick: set[Callable[[], None]] = set()
         self.now = 100.0
         self.timers: list[float] = []
-        monkeypatch.setattr(transport.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
 
     def call_later(self, delay_s: float, _: Callable[[], None]) -> None:
         self.timers.append(self.now + delay_s)

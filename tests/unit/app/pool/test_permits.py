@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -47,10 +48,10 @@ class World:
         self.over[number] = Future()
         self.do(begin)
 
-    def do(self, call: object, *args: object) -> None:
+    def do(self, call: Callable[..., Any], *args: object) -> None:
         """Something on the loop's thread; returns when it, and what followed from it, is done."""
         done = threading.Event()
-        self.loop.post(call, *args)  # type: ignore[arg-type] - any callable
+        self.loop.post(call, *args)
         self.loop.submit(asyncio.sleep(0.02)).add_done_callback(lambda _: done.set())
         assert done.wait(SOON)
 

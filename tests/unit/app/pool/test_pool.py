@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from celery import Celery, current_task
+from celery._state import _task_stack
 from celery.exceptions import ImproperlyConfigured, SoftTimeLimitExceeded
 from celery.utils import log as celery_log
 
@@ -226,7 +227,7 @@ class TestRunning:
 
         for name in ("one", "two"):
             adapt(named(name))
-        task_stack = module._task_stack
+        task_stack = _task_stack
 
         def trace(name: str) -> Any:
             task_stack.push(tasks.app.tasks[name])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -55,6 +55,7 @@ def test_runs_come_as_they_end(client: Client, count: int) -> None:
         threading.Timer(0.1, worker_says, (client, run_id, run_id)).start()
         run = next(seen)
         assert (run.id, run.get(timeout=0)) == (run_id, run_id)
+    assert isinstance(seen, Generator)
     seen.close()
 
 

@@ -7,8 +7,8 @@ fixed number of characters, and one that matches reads on from its end.
 from __future__ import annotations
 
 import re
-from re import _constants as codes
-from re import _parser as parser
+from re import _constants as codes  # type: ignore[attr-defined]  # no stubs tell of it
+from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
 import pytest

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,7 +82,7 @@ UNITS = (
 def test_a_megabyte_is_redacted_in_no_time(unit: str) -> None:
     text = unit * (10**6 // len(unit))
     for limit in (LIMIT, MOST):
-        assert cpu_s(lambda limit=limit: redact(text, limit=limit), 0.05) < 0.05
+        assert cpu_s(partial(redact, text, limit=limit), 0.05) < 0.05
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from .conftest import Read, sse, whole
 TOOLS = ("weather", "clock", "get_weather")
 OSLO = '{"city": "Oslo"}'
 WEATHER = ("weather", {"city": "Oslo"})
-CLOCK = ("clock", {})
+CLOCK: tuple[str, dict[str, Any]] = ("clock", {})
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5}
 
 
@@ -30,7 +30,7 @@ def chunk(delta: Any = ..., finish: Any = None, **more: Any) -> dict[str, Any]:
     return {"choices": [{"index": 0, "finish_reason": finish, **told}], **more}
 
 
-def said(text: str) -> dict[str, Any]:
+def said(text: Any) -> dict[str, Any]:
     return chunk({"content": text})
 
 

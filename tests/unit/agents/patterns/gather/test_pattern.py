@@ -30,7 +30,7 @@ def judge(state: State, value: Any = None) -> MemberState:
 
 def kind(found: Expand | Outcome) -> str | None:
     assert isinstance(found, Outcome)
-    return found.error and found.error.kind
+    return found.error.kind if found.error else None
 
 
 @pytest.mark.parametrize("remaining_s", [None, 9, 0.2])

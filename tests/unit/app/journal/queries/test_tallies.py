@@ -82,7 +82,8 @@ def test_a_page_ends_sooner_where_outcomes_are_big(
     for claim in expand(journal, "p", plan(*"abcd")):
         size = 5_000 if claim.member == "c" else 300
         end(journal, claim, Outcome(state=State.SUCCEEDED, value="x" * size))
-    found, after = [], -1
+    found: list[list[int]] = []
+    after: int | None = -1
     while after is not None:
         page = journal.results("p", after)
         found.append(places(page))

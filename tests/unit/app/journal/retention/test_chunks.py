@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Callable
 from itertools import count
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -16,8 +17,7 @@ from app.journal.schema.models import Event
 from tests.unit.app.journal.support import World
 
 LOCK_S = 0.1
-EVENTS = Event.__table__
-assert isinstance(EVENTS, Table)
+EVENTS = cast("Table", Event.__table__)
 
 
 @given(st.lists(st.tuples(st.floats(0.0001, 10), st.integers(1, 5000))), st.integers(1, 5000))

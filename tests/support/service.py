@@ -1,0 +1,63 @@
+"""The service whose processes the tests start: this checkout, or a wheel of it that is installed.
+
+The environment variable :data:`INSTALLED` names the folder of the latter, as
+``tests/support/wheel.py`` makes it. The tests themselves are the checkout's either way.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.local import procfile
+from deploy.local.state import ROOT
+
+INSTALLED = "TESTS_INSTALLED"
+
+
+@dataclass(frozen=True)
+class Service:
+    """How its programs are started."""
+
+    #: What follows ``celery -A``.
+    app: str
+    #: The interpreter of its environment; Celery's command stands beside it.
+    python: Path
+    #: Where its processes are started, and where they find the modules of the tests. Python looks
+    #: there before it looks at what is installed.
+    folder: Path
+
+    def environment(self, extra: Mapping[str, str]) -> dict[str, str]:
+        """The environment of one of its processes: its own programs first."""
+        path = os.pathsep.join([str(self.python.parent), os.environ.get("PATH", "")])
+        ours = {"PATH": path, "PYTHONPATH": str(self.folder), "PYTHONUNBUFFERED": "1"}
+        return {**os.environ, **ours, **extra}
+
+    def celery(self, *argv: str) -> list[str]:
+        """A command of Celery in its environment."""
+        return [str(self.python), "-m", "celery", *argv]
+
+    def line(self, name: str) -> list[str]:
+        """A line of the Procfile; in words of the wheel, as docs/installing.md has them."""
+        line = procfile.read(ROOT / "Procfile")[name]
+        if self is not CHECKOUT:
+            conf = f'"$(python -m {self.app}.deploy.flowerconfig)"'
+            line = line.replace("-A app", f"-A {self.app}")
+            line = line.replace("deploy/flowerconfig.py", conf)
+        return procfile.argv(line)
+
+
+CHECKOUT = Service("app", Path(sys.executable), ROOT)
+
+
+def installed(folder: Path) -> Service:
+    """The wheel in the environment that ``tests/support/wheel.py`` made in a folder."""
+    return Service("celery_agents.service", folder / "venv" / "bin" / "python", folder / "project")
+
+
+SERVICE = installed(Path(os.environ[INSTALLED])) if INSTALLED in os.environ else CHECKOUT
+#: Tests say ``celery -A`` with this.
+APP = SERVICE.app
