@@ -196,8 +196,7 @@ def _line(*columns: object) -> str:
 
 def _sabotage(groups: Iterable[int]) -> int:
     """Take mends out, one at a time, and print a line for each; 0 when all were noticed."""
-    found: dict[bool, set[int]] = {True: set(), False: set()}
-    lost: set[int] = set()
+    inside, outside, lost = set[int](), set[int](), set[int]()
     with _server() as server:
         environment = {ENVIRONMENT: server.admin.render_as_string(hide_password=False)}
         for mend in MENDS:
@@ -205,11 +204,10 @@ def _sabotage(groups: Iterable[int]) -> int:
                 by = noticed(mend, environment)
                 note = f"\n{'':6}({mend.note})" if mend.note else ""
                 print(f"{mend.group:>4}  {mend.name}: {by or 'NOT FOUND'}{note}", flush=True)
-                (lost if by is None else found[bool(mend.faults)]).add(mend.group)
-    inside, outside = found[True] - lost, found[False] - lost
+                (lost if by is None else outside if mend.test else inside).add(mend.group)
     print(
-        f"{len(inside)} groups are found by schedules, {len(outside)} by the tests that hold them, "
-        f"{len(lost)} by nothing"
+        f"of {len(inside | outside | lost)} groups {len(inside - lost)} are found by schedules, "
+        f"{len(outside - inside - lost)} by tests; of {len(lost)} something is not found"
     )
     return 1 if lost else 0
 

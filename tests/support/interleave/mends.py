@@ -321,6 +321,13 @@ MENDS = [
         "what is requeued begins anew",
     ),
     Mend(
+        "a requeue is asked to stop by what came before",
+        13,
+        [Edit(_DEAD, "        Step.cancel_requested: False,  # of before\n")],
+        test=f"{_TESTS}/journal/steps/test_dead_letters.py::TestRequeuedAgain",
+        note="that a step is dead and asked to stop, the mends of 2 rule out",
+    ),
+    Mend(
         "a claim does not know itself again",
         14,
         [Edit(_CLAIMS, "if operation.again and", "if not operation and")],
