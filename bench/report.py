@@ -84,8 +84,8 @@ def machine() -> dict[str, Any]:
 
 
 def best(rows: Sequence[Row]) -> Row | None:
-    """The row with the best headline among those without a failure."""
-    good = [row for row in rows if row.headline is not None]
+    """The row with the best headline among those without a failure that lost nothing."""
+    good = [row for row in rows if row.headline is not None and not row.lost]
     if not good:
         return None
     pick = max if good[0].workload.more_is_better else min
@@ -120,8 +120,8 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _base(rows: Sequence[Row], row: Row) -> float | None:
-    """Bare Celery's best figure for the same work, whatever its settings."""
-    wanted = _work(row.case) | row.workload.base
+    """Bare Celery's best figure for the same work, whatever its settings and its way."""
+    wanted = _work(row.case)
     celery = [
         other
         for other in rows

@@ -35,8 +35,6 @@ class Workload:
     cases: Callable[[Contestant, bool], Sequence[dict[str, Any]]]
     measure: Callable[[Driver, Case], Figures]
     more_is_better: bool = True
-    #: What a case of bare Celery must have to be compared with, beside the same work.
-    base: dict[str, str] = field(default_factory=dict)
     #: Figures that are shown beside the headline, with their titles.
     columns: dict[str, str] = field(default_factory=dict)
     #: Done by the client before it measures.

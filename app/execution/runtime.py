@@ -199,12 +199,12 @@ class Runtime:
 
     def _beat(self) -> None:
         while not self._stopped.wait(self.settings.heartbeat_interval_s):
-            if self.watchdog.stalled:
-                note(log, "heartbeat_stalled", "No heartbeat while the loop stands still")
-                continue
             self._try_beat()
 
     def _try_beat(self) -> None:
+        if self.watchdog.stalled:
+            note(log, "heartbeat_stalled", "No heartbeat while the loop stands still")
+            return
         written = False
         try:
             self._beat_once()

@@ -35,7 +35,6 @@ WORKLOAD = Workload(
     unit="messages/s",
     cases=cases,
     measure=measure,
-    base={"way": "delay"},
     warm_up=warm_up,
     workers=0,
 )

@@ -13,6 +13,8 @@ from celery_agents.contracts.base import Contract, JsonValue, Name, Seconds, Who
 from celery_agents.contracts.compensation import Compensated
 from celery_agents.contracts.exact import PositiveWeight, unique_keys
 
+#: Of one chain.
+CANDIDATES_MAX = 100
 Strategy = Literal["sequential", "parallel", "weighted", "adaptive", "hedged"]
 
 
@@ -93,7 +95,7 @@ class FallbackPolicy(Contract):
     ``timeout_s`` bounds the whole chain. ``seed`` is mixed into every draw.
     """
 
-    candidates: Annotated[tuple[Candidate, ...], Field(min_length=1, max_length=100)]
+    candidates: Annotated[tuple[Candidate, ...], Field(min_length=1, max_length=CANDIDATES_MAX)]
     strategy: Strategy = "sequential"
     default: Default | None = None
     timeout_s: Seconds | None = None

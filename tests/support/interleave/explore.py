@@ -28,11 +28,15 @@ class Breach:
     trace: Trace
     seed: str
 
+    @property
+    def choices(self) -> str:
+        """The order of those who went on, a digit for each step."""
+        return "".join(map(str, self.trace.choices))
+
     def __str__(self) -> str:
-        choices = "".join(map(str, self.trace.choices))
         told = "\n".join(f"  {w}" for w in self.what)
         seed = f"  seed {self.seed}\n" if self.seed else ""
-        return f"{self.case} --choices {choices}\n{told}\n{seed}{self.trace.told()}"
+        return f"{self.case} --choices {self.choices}\n{told}\n{seed}{self.trace.told()}"
 
 
 @dataclass(slots=True)
@@ -73,6 +77,16 @@ class Explorer:
         result = self._result(case)
         self._at_random(case, count, seed, result)
         return result
+
+    def first(self, case: Case, limit: int, seed: str, what: str) -> Breach | None:
+        """The first breach of this kind in so many schedules, of triples random ones."""
+        result = self._result(case)
+        ways = schedules.at_random if len(case.deeds) > 2 else schedules.every
+        for _ in ways(lambda c: self._run(case, c, result), limit, seed):
+            for breach in result.breaches[-1:]:
+                if any(told.startswith(what) for told in breach.what):
+                    return breach
+        return None
 
     def once(self, case: Case, chooser: Chooser) -> Result:
         """One schedule, as a chooser says."""

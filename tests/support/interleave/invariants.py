@@ -196,6 +196,15 @@ def who_holds_a_step_knows_it(s: Story) -> Iterator[str]:
 
 
 @check
+def a_claim_is_told_to_one(s: Story) -> Iterator[str]:
+    told = Counter((t.step_id, t.answer.token) for t in s.told if isinstance(t.answer, Claimed))
+    told.update((c.id, c.token) for c in s.world.claims.values())
+    for (step_id, token), times in told.items():
+        if times > 1:
+            yield f"{s.name(step_id)} under {token} was told to {times}"
+
+
+@check
 def only_what_is_left_is_taken_over(s: Story) -> Iterator[str]:
     for c in s.changes:
         if c.claims and c.old["state"] == "running" and c.old_alive:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from bench import roster, workloads
@@ -21,3 +22,9 @@ def row(workload: str, contestant: str, figures: list[float | None], **case: Any
             told = {found.workload.headline: figure, "lost": 0.0}
             found.rounds.append(Round(figures=told, worker=Usage(cpu_s=1.0, peak_mb=100.0)))
     return found
+
+
+def losing(one: Row, lost: float = 3.0) -> Row:
+    """The row, of whose last round so many results are missing."""
+    one.rounds[-1] = replace(one.rounds[-1], figures={**one.rounds[-1].figures, "lost": lost})
+    return one

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -141,6 +145,66 @@ def test_langgraph_runs_at_its_best_durability_and_says_so(workload: str, durabi
     for one in roster.chosen(["langgraph"]):
         assert one.environment(workload, {})["BENCH_DURABILITY"] == durability
         assert f"durability {durability}" in one.settings(workload, {})
+
+
+class _Graphs:
+    """What the driver uses of LangGraph, whose libraries are in another environment."""
+
+    def __init__(self, *_: object) -> None:
+        self.told: list[dict[str, Any]] = []
+
+    def add_node(self, *_: object) -> None: ...
+
+    def add_edge(self, *_: object) -> None: ...
+
+    def compile(self, **_: object) -> _Graphs:
+        return self
+
+    async def ainvoke(self, given: Any, _config: Any, **told: Any) -> Any:
+        self.told.append(told)
+        return given
+
+
+@pytest.fixture
+def langgraph(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Its driver, on graphs that only note how they are run."""
+    names = {
+        "langgraph.checkpoint.postgres.aio": "AsyncPostgresSaver",
+        "langgraph.checkpoint.sqlite.aio": "AsyncSqliteSaver",
+        "langgraph.graph": "END START StateGraph",
+        "psycopg.rows": "dict_row",
+        "psycopg_pool": "AsyncConnectionPool",
+    }
+    for name, has in names.items():
+        made = ModuleType(name)
+        vars(made).update(dict.fromkeys(has.split(), _Graphs))
+        monkeypatch.setitem(sys.modules, name, made)
+    module = "bench.contestants.langgraph.driver"
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    found = import_module(module)
+    monkeypatch.delitem(sys.modules, module)
+
+    async def saver(*_: object) -> None: ...
+
+    monkeypatch.setattr(found.Driver, "_saver", saver)
+    return found
+
+
+@pytest.mark.parametrize("one", roster.chosen(["langgraph"]), ids=lambda one: one.name)
+def test_langgraph_is_run_as_its_table_says(
+    langgraph: ModuleType, monkeypatch: pytest.MonkeyPatch, one: Contestant
+) -> None:
+    """A driver that forgot the durability would run at the library's own, which is slower."""
+    assert one.workloads
+    for name in one.workloads:
+        told = one.environment(name, {})
+        for variable, value in {**told, "DATABASE_URL": "sqlite:///d"}.items():
+            monkeypatch.setenv(variable, value)
+        driver = langgraph.Driver()
+        driver.steps("wait", [1]), driver.steps("noop", [1]), driver.chains([1])
+        driver.close()
+        used = [told for graph in driver._graphs.values() for told in graph.told]
+        assert used == [{"durability": told["BENCH_DURABILITY"]}] * 3
 
 
 @pytest.mark.parametrize("workload", ["noop", "roundtrip", "chain", "fanout", "vote"])

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from bench.goals import Goal, goals
-from tests.unit.bench.rows import row
+from bench.report import Row
+from tests.unit.bench.rows import losing, row
+
+
+def ratios(rows: Sequence[Row]) -> list[Goal]:
+    return [goal for goal in goals(rows) if "lost" not in goal.what]
 
 
 @pytest.mark.parametrize(
@@ -19,14 +26,14 @@ def test_a_goal_is_reached_at_its_bound(measured: float, at_least: bool, reached
 
 
 def test_no_goal_without_both_sides() -> None:
-    assert goals([row("noop", "ours-sqlite", [900.0], steps=10)]) == []
-    assert goals([row("noop", "celery-threads", [900.0], steps=10)]) == []
+    assert ratios([row("noop", "ours-sqlite", [900.0], steps=10)]) == []
+    assert ratios([row("noop", "celery-threads", [900.0], steps=10)]) == []
     failed = row("noop", "celery-threads", [None], steps=10)
-    assert goals([row("noop", "ours-sqlite", [900.0], steps=10), failed]) == []
+    assert ratios([row("noop", "ours-sqlite", [900.0], steps=10), failed]) == []
 
 
 def test_no_op_steps_against_celery_the_durable_and_the_others() -> None:
-    found = goals(
+    found = ratios(
         [
             row("noop", "ours-sqlite", [900.0], steps=10),
             row("noop", "celery-threads", [300.0], steps=10),
@@ -40,8 +47,34 @@ def test_no_op_steps_against_celery_the_durable_and_the_others() -> None:
     assert all(goal.reached for goal in found)
 
 
+def test_what_lost_something_is_compared_with_nothing() -> None:
+    ours, celery = (row("noop", name, [900.0], steps=10) for name in ("ours-sqlite", "saq"))
+    assert [goal.measured for goal in ratios([ours, celery])] == [1.0]
+    losing(celery)
+    assert ratios([ours, celery]) == []
+    losing(ours)
+    [lost] = goals([ours, celery, row("noop", "ours-sqlite", [800.0], steps=10)])
+    assert (lost.what, lost.measured, lost.reached) == (
+        "ours-sqlite: results lost, in all",
+        3.0,
+        False,
+    )
+
+
+def test_messages_are_compared_with_celerys_better_way() -> None:
+    found = ratios(
+        [
+            row("enqueue", "ours-sqlite", [1_000.0], messages=10, way="ask"),
+            row("enqueue", "ours-sqlite", [10_000.0], messages=10, way="ask.many"),
+            row("enqueue", "celery-threads", [1_000.0], messages=10, way="delay"),
+            row("enqueue", "celery-threads", [2_500.0], messages=10, way="group"),
+        ]
+    )
+    assert [(goal.measured, goal.reached) for goal in found] == [(4.0, False)]
+
+
 def test_less_time_is_better_where_time_is_measured() -> None:
-    found = goals(
+    found = ratios(
         [
             row("fanout", "ours-sqlite", [1.0], members=1_000, way="map"),
             row("fanout", "ours-sqlite", [2.0], members=1_000, way="chord"),
@@ -58,7 +91,7 @@ def test_less_time_is_better_where_time_is_measured() -> None:
 
 
 def test_each_of_ours_has_its_own() -> None:
-    found = goals(
+    found = ratios(
         [
             row("growth", name, [figure], rows=rows)
             for name, full in (("ours-sqlite", 950.0), ("ours-postgres", 500.0))
@@ -72,7 +105,7 @@ def test_each_of_ours_has_its_own() -> None:
 
 
 def test_waiting_is_judged_at_its_best_and_at_a_hundred_slots() -> None:
-    found = goals(
+    found = ratios(
         [
             row("waiting", "ours-sqlite", [400.0], steps=10, concurrency=100),
             row("waiting", "ours-sqlite", [1200.0], steps=10, concurrency=1000),

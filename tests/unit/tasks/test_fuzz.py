@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -16,20 +17,25 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from agents.patterns.vote import ballot, electorate
-from agents.patterns.vote.pattern import close
+from agents.patterns.vote.pattern import advance, close
+from agents.plan import Expand, MemberState
 from agents.schema import is_strict, problem
+from celery_agents import names
 from celery_agents.contracts.ask import Ask, StepOptions
 from celery_agents.contracts.fallback import FallbackPolicy
 from celery_agents.contracts.gather import Gather
 from celery_agents.contracts.mapping import Map
+from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.contracts.patterns import Fallback, Vote
 from celery_agents.contracts.vote import BALLOTS_MAX, VotePolicy
 from celery_agents.errors import InvalidPayloadError
+from celery_agents.values import jsonable
 from tests.support.cpu import soon
 
 CASES = int(os.environ.get("AGENTS_FUZZ_CASES", "1000"))
 #: Seconds of CPU that one case may take; a loop would stand still for as long.
 MOST_S = 0.2
+MEMBERS: dict[str, type[StepOptions]] = {names.ASK: Ask, names.FALLBACK: Fallback}
 CONTRACTS: list[type[StepOptions]] = [Ask, Fallback, Vote, Gather, Map]
 MODELS: list[type[BaseModel]] = [*CONTRACTS, FallbackPolicy, VotePolicy]
 #: Contracts' own words, so that options are often nearly right.
@@ -111,6 +117,36 @@ votes = st.fixed_dictionaries(
         "min_consensus": leaves,
     },
 )
+CHOICES = ["x", "y", "z"]
+few_voters = st.lists(
+    st.fixed_dictionaries(
+        {"agent": st.sampled_from("ab")}, optional={"samples": st.integers(1, 3)}
+    ),
+    min_size=1,
+    max_size=4,
+)
+supervisors = st.fixed_dictionaries(
+    {"kind": st.just("supervisor"), "agent": st.just("a")},
+    optional={"backups": st.integers(0, 200).map(lambda n: ["b"] * n)},
+)
+#: So nearly right that most are taken.
+likely_votes = st.fixed_dictionaries(
+    {"voters": few_voters, "escalate": st.sampled_from(["none", "person", "a"]) | supervisors},
+    optional={
+        "choices": st.just(CHOICES),
+        "rule": st.sampled_from(["plurality", "majority", "unanimous", "approval", "borda"]),
+        "tie": st.sampled_from(["stated", "seeded", "supervisor", "fail"]),
+        "stop": st.sampled_from(["none", "exact"]),
+        "waves": st.lists(st.integers(1, 3), min_size=1, max_size=3),
+        "deliberation": st.integers(0, 3),
+        "min_consensus": st.sampled_from([0, "1/3", 1]),
+        "voter_timeout_s": st.sampled_from([1e-3, 1.0]),
+        "instructions": st.sampled_from(["", "be brief"]),
+    },
+)
+likely_answers = (
+    st.sampled_from([*CHOICES, None, "?"]) | st.lists(st.sampled_from(CHOICES), max_size=3) | leaves
+)
 SOME = settings(
     max_examples=CASES // 4,
     deadline=None,
@@ -135,7 +171,7 @@ def bounded(work: Callable[[], Any]) -> Any:
 def test_options_of_every_verb(contract: type[StepOptions], args: Any, kwargs: Any) -> None:
     request = bounded(lambda: contract.from_message(args, kwargs))
     if request is not None:
-        bounded(request.message_options)
+        soon(request.message_options, MOST_S)
 
 
 @SOME
@@ -152,13 +188,37 @@ def test_schemas_and_answers(schema: Any, value: Any) -> None:
 
 @SOME
 @given(votes, st.lists(json_like, max_size=8))
-def test_votes_and_ballots(kwargs: Any, answers: Any) -> None:
+def test_a_vote_that_is_taken_is_not_refused_as_it_closes(kwargs: Any, answers: list[Any]) -> None:
     request = bounded(lambda: Vote.from_message(["q"], kwargs).within(BALLOTS_MAX))
     if request is None:
         return
     asked = electorate(request)
-    heard = [bounded(partial(ballot, request, v, a)) for v, a in zip(asked, answers)]  # noqa: B905
-    bounded(lambda: close(request, asked, heard))
+    heard = [soon(partial(ballot, request, v, a), MOST_S) for v, a in zip(asked, answers)]  # noqa: B905
+    soon(lambda: close(request, asked, heard), MOST_S)
+
+
+@SOME
+@given(likely_votes, st.lists(likely_answers, max_size=8))
+def test_a_vote_that_is_taken_comes_to_its_end(kwargs: Any, answers: list[Any]) -> None:
+    request = bounded(lambda: Vote.from_message(["q"], kwargs))
+    if request is not None:
+        assert played(request, answers).state.final
+
+
+def played(request: Vote, answers: list[Any]) -> Outcome:
+    """The end of a vote whose members, none of which is refused, give these answers in turn."""
+    members: list[MemberState] = []
+    said = cycle([jsonable(a) for a in answers] or [None])
+    while isinstance(found := advance(request, members), Expand):
+        before = {m.key for m in members}
+        new = [m for m in found.members if m.key not in before]
+        assert new
+        for m in new:
+            if not m.waits:
+                MEMBERS[m.task].from_message([m.input], m.options, known=True)
+            outcome = Outcome(state=State.SUCCEEDED, value=next(said))
+            members.append(MemberState(key=m.key, state=outcome.state, outcome=outcome))
+    return found
 
 
 @SOME

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from app.concurrency.watchdog import Watchdog
 from app.execution.runtime import Active, Outage, Runtime
+from app.journal.schema.models import Worker
 from app.journal.schema.rows import Claimed
 from tests.unit.app.journal.support import SOON, step
 
@@ -71,6 +76,45 @@ class TestStrays:
         monkeypatch.setattr(journal, "give_back", late)
         runtime._beat_once()
         assert self.holder(runtime) == ("here", 2)
+
+
+class TestALoopThatStandsStill:
+    """Its worker lives, and its heart has a thread of its own: only the lease tells others."""
+
+    @pytest.fixture
+    def dog(
+        self, runtime: Runtime, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[Watchdog]:
+        """A watch with a patience of 7 s on a loop that stands still."""
+        runtime.watchdog.stop()
+        found = Watchdog(runtime.loop, 7.0, clock=clock)
+        monkeypatch.setattr(runtime, "watchdog", found)
+        monkeypatch.setattr(found, "_interrupt", lambda: None)
+        goes_on = threading.Event()
+        runtime.loop.loop.call_soon_threadsafe(goes_on.wait, SOON)
+        yield found
+        goes_on.set()
+
+    def look(self, dog: Watchdog, clock: Clock, times: int) -> None:
+        for _ in range(times):
+            clock.at += 0.7
+            dog.look()
+
+    def beats(self, runtime: Runtime) -> bool:
+        query = select(Worker.lease_until).where(Worker.id == runtime.journal.me.id)
+        before = runtime.journal.read(lambda c: c.execute(query).scalar_one())
+        runtime._try_beat()
+        return bool(runtime.journal.read(lambda c: c.execute(query).scalar_one()) > before)
+
+    def test_it_has_no_heartbeat(self, runtime: Runtime, clock: Clock, dog: Watchdog) -> None:
+        self.look(dog, clock, 10)
+        assert self.beats(runtime)
+        self.look(dog, clock, 2)
+        assert not self.beats(runtime)
+        assert runtime.writes, "the journal is not what is wrong"
+        dog._answer()
+        self.look(dog, clock, 1)
+        assert self.beats(runtime), "it goes on"
 
 
 class TestOutage:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import random
+import re
 import zlib
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from sqlalchemy import make_url, text
 
+from tests.support.interleave import __main__ as tool
 from tests.support.interleave import compared
 from tests.support.interleave.cases import DEEDS, SHARP, Case
 from tests.support.interleave.explore import Explorer, Result, pairs
 from tests.support.interleave.ground import Ground
+from tests.support.interleave.invariants import CHECKS, broken
+from tests.support.interleave.mends import GROUPS, MENDS, Mend
 from tests.support.interleave.operations import deed
 from tests.support.interleave.schedules import at_random, drawn, every, follow
 from tests.support.interleave.stage import Trace
-from tests.support.postgres import Databases
+from tests.support.interleave.without import ROOT, noticed
+from tests.support.postgres import ENVIRONMENT, Databases
 
 pytestmark = pytest.mark.postgres
 
@@ -82,6 +88,54 @@ class TestWhatHolds:
     ) -> None:
         for other in ("cancel r", "end a"):
             hold(explorer.every(Case.of("tree", f"{name}|{other}"), OF_A_PAIR))
+
+
+class TestMends:
+    """What each mend is good for is known: without it something is found."""
+
+    def test_every_group_has_one(self) -> None:
+        assert {m.group for m in MENDS} == set(GROUPS)
+        assert len({m.name for m in MENDS}) == len(MENDS)
+
+    @pytest.mark.parametrize("mend", MENDS, ids=lambda m: m.name)
+    def test_it_can_be_taken_out(self, mend: Mend) -> None:
+        sources = {}
+        for edit in mend.edits:
+            path = (ROOT / edit.module.replace(".", "/")).with_suffix(".py")
+            before = sources.get(path) or path.read_text()
+            sources[path] = edit(before)
+            compile(sources[path], path, "exec")
+            assert sources[path] != before
+        assert sources
+
+    @pytest.mark.parametrize("mend", MENDS, ids=lambda m: m.name)
+    def test_it_names_what_has_to_notice(self, mend: Mend) -> None:
+        assert bool(mend.test) != bool(mend.faults)
+        assert set(mend.faults) <= set(SHARP)
+        checks = [c.__name__.replace("_", " ") for c in CHECKS]
+        assert any(c.startswith(mend.breach) for c in checks)
+        if mend.test:
+            path, name = mend.test.split("::")
+            assert re.search(rf"(def|class) {name}\b", (ROOT / path).read_text())
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "a cancelled step waits to be tried again",
+            "a claim does not know itself again",
+            "cancelled before it came, and settled",
+        ],
+    )
+    def test_without_it_the_tool_finds_the_fault(
+        self, postgres: Databases, explorer: Explorer, name: str
+    ) -> None:
+        (mend,) = (m for m in MENDS if m.name == name)
+        server = {ENVIRONMENT: postgres.admin.render_as_string(hide_password=False)}
+        found = noticed(mend, server)
+        assert found is not None
+        assert found.startswith("--world ")
+        for case in [case for fault in mend.faults for case in SHARP[fault]]:
+            assert explorer.first(case, 2, "1", mend.breach) is None
 
 
 class TestTheTool:
@@ -169,6 +223,31 @@ class TestTheTool:
         told = str(result.breaches[0])
         assert "--world alone --deeds 'win s|beat A' --ways quick,quick --choices" in told
         assert "who holds a step knows it: s under 1: nobody was told" in told
+
+    def test_a_claim_that_is_told_to_two_is_broken(self, explorer: Explorer) -> None:
+        story = explorer.story(Case.of("tree", "lapsed l|beat A"), follow([]))
+        assert broken(story) == []
+        (claim,) = (t for t in story.told if t.what == "claim")
+        twice = replace(story, told=[*story.told, claim])
+        assert "a claim is told to one: l under 2 was told to 2" in broken(twice)
+
+    def test_schedules_that_were_not_tried_fail_a_run(
+        self,
+        explorer: Explorer,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """As when somebody changes how they are shared out among the worlds."""
+
+        def few(case: Case, *_: Any) -> Result:
+            kinds = tuple(deed(d, explorer.world(case.world)).kind for d in case.deeds)
+            return Result(case, kinds, tried=1)
+
+        monkeypatch.setattr(tool, "explorer", lambda: nullcontext(explorer))
+        monkeypatch.setattr(explorer, "at_random", few)
+        monkeypatch.setattr(explorer, "every", few)
+        assert tool.main(["--world", "patient-first", "--pairs", "50"]) == 1
+        assert "TOO FEW: 4 schedules of cancel and cancel" in capsys.readouterr().out
 
     def test_every_operation_is_tried_with_every_other_one(self, explorer: Explorer) -> None:
         asked = {

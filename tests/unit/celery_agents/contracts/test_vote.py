@@ -122,6 +122,7 @@ def test_short_forms(field: str, short: Any, full: Any) -> None:
         ({"rule": "schulze", "choices": [str(i) for i in range(101)]}, "at most 100"),
         ({"rule": "approval", "stop": "lead"}, "single options"),
         ({"tie": "supervisor"}, "escalate"),
+        ({"escalate": {"kind": "supervisor", "agent": "a", "backups": ["b"] * 100}}, "at most 99"),
         ({"choices": ["a", "a"]}, "differ"),
         ({"quorum": 0}, "greater than"),
         ({"quorum": 1.5}, "less than"),
