@@ -22,8 +22,8 @@ from celery_agents.wire.shown import shown_args, shown_kwargs
 
 log = logging.getLogger(__name__)
 
-#: More messages at once go into the lists for many (app/messaging/transport.py): what others send
-#: meanwhile does not wait behind all of them. So many one worker takes at a time.
+#: More messages at once let those of others go first (app/messaging/transport.py, and the pool's
+#: loop). So many one worker takes at a time.
 FEW = 64
 
 

@@ -25,10 +25,7 @@ from celery_agents.transport import BULK_STEPS, PRIORITY_STEPS
 class Intake:
     """Reading and clearing the intake records of one Redis."""
 
-    def __init__(
-        self,
-        redis: Redis,
-    ) -> None:
+    def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     @classmethod
