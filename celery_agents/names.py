@@ -43,6 +43,8 @@ CONTROL_TASKS = (
 
 #: Header of a message whose row stands in the journal: the row, not the message, says what to do.
 JOURNALED = "agents_journaled"
+#: Header of one of many messages that the service sends at once: they do not go before others.
+BULK = "agents_bulk"
 #: Header of a message that its producer recorded in the intake.
 INTAKE = "agents_intake"
 

@@ -41,6 +41,9 @@ _CONNECTION_OPTIONS = (
 
 #: Ten real priorities, 0 first. Producers and workers of one Redis must agree on them.
 PRIORITY_STEPS = tuple(range(10))
+#: Of each priority the list for many messages at once, which the service alone sends; see
+#: app/messaging/transport.py. Whoever counts or purges a queue by its steps finds these, too.
+BULK_STEPS = tuple(range(10, 20))
 
 
 def transport_options(*, visibility_timeout_s: int, redis_timeout_s: float) -> dict[str, Any]:
@@ -56,7 +59,7 @@ def transport_options(*, visibility_timeout_s: int, redis_timeout_s: float) -> d
         "interval_start": 0.1,
         "interval_step": 0.3,
         "interval_max": 1.0,
-        "priority_steps": list(PRIORITY_STEPS),
+        "priority_steps": [*PRIORITY_STEPS, *BULK_STEPS],
         "queue_order_strategy": "round_robin",  # fair between queues
     }
 

@@ -38,6 +38,7 @@ class Fiber(greenlet):
         super().__init__(self._run)
         self.thread = loop
         self.job: Any = None  # whose it is, in a pool
+        self.bulk = False  # one of many, which let others go first
         self._function = function
         self._waits_for: object | None = None
 
@@ -57,7 +58,8 @@ class Fiber(greenlet):
         """Wait for a reply and return its value; the loop goes on meanwhile."""
         if not reply.done():
             ticket = self._waits_for = object()
-            reply.add_done_callback(lambda _: self.thread.post(self._resume, ticket))
+            post = _post_of(self, self.thread)
+            reply.add_done_callback(lambda _: post(self._resume, ticket))
             self.parent.switch()
         return reply.result()
 
@@ -71,6 +73,10 @@ class Fiber(greenlet):
         if self._waits_for is ticket:  # else it was killed meanwhile
             self._waits_for = None
             self.switch()
+
+
+def _post_of(fiber: Fiber | None, thread: LoopThread) -> Callable[..., None]:
+    return thread.post_bulk if fiber is not None and fiber.bulk else thread.post
 
 
 def whose() -> Any:
@@ -103,7 +109,8 @@ async def arrival(reply: Future[T]) -> T:
     if not reply.done():
         thread = process_loop()
         come = thread.loop.create_future()
-        reply.add_done_callback(lambda _: thread.post(_tell, come))
+        post = _post_of(_fiber.get(), thread)
+        reply.add_done_callback(lambda _: post(_tell, come))
         await come
     return reply.result()
 

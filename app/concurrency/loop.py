@@ -29,6 +29,10 @@ SLOW_THREADS = 32
 #: Threads of the loop's default executor. They are for agents (``asyncio.to_thread``) alone: what
 #: they do there, and for how long, holds up nothing of ours.
 DEFAULT_THREADS = 64
+#: Posts of work in bulk that one turn of the loop reads at the most. Each begins a step or lets it
+#: go on, about a millisecond; meanwhile everything else waits.
+BULK_A_TURN = 8
+_Post = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
 class _Loop(asyncio.SelectorEventLoop):
@@ -55,7 +59,8 @@ class LoopThread:
         self.blocking = ThreadPoolExecutor(BLOCKING_THREADS, "agents-blocking")
         self._default = ThreadPoolExecutor(DEFAULT_THREADS, "agents-default")
         self.loop.set_default_executor(self._default)
-        self._mail: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._mail: deque[_Post] = deque()
+        self._bulk: deque[_Post] = deque()
         self._posted = False
         self._turn = False
         self.fibers = 0  # under way on it (app/concurrency/fibers.py)
@@ -92,6 +97,14 @@ class LoopThread:
         futures of many steps at once.
         """
         self._mail.append((call, args))
+        self._wake()
+
+    def post_bulk(self, call: Callable[..., Any], *args: Any) -> None:
+        """As :meth:`post`, for work of which there is much: in each turn, a few behind all else."""
+        self._bulk.append((call, args))
+        self._wake()
+
+    def _wake(self) -> None:
         if not self._posted:
             self._posted = True
             if self.here:
@@ -102,11 +115,17 @@ class LoopThread:
     def _read_mail(self) -> None:
         self._posted = False  # before reading: what is posted from now on wakes again
         self._turn = True
-        for _ in range(len(self._mail)):
-            call, args = self._mail.popleft()
-            self._call(call, *args)
+        self._read(self._mail, len(self._mail))
+        self._read(self._bulk, min(len(self._bulk), BULK_A_TURN))
         self._turn = False
         self._end_turn()
+        if self._bulk:
+            self._wake()
+
+    def _read(self, posts: deque[_Post], count: int) -> None:
+        for _ in range(count):
+            call, args = posts.popleft()
+            self._call(call, *args)
 
     def at_turns_end(self, call: Callable[[], None]) -> None:
         """Call something once all posts of this turn are read; on the loop's thread.

@@ -22,21 +22,30 @@ from celery_agents.wire.shown import shown_args, shown_kwargs
 
 log = logging.getLogger(__name__)
 
+#: More messages at once let those of others go first (app/messaging/transport.py, and the pool's
+#: loop). So many one worker takes at a time.
+FEW = 64
 
-def message_options(wake: Wake) -> dict[str, Any]:
+
+def message_options(wake: Wake, shown: dict[int, str] | None = None) -> dict[str, Any]:
     """Return the options of a row's message, as ``amqp.as_task_v2`` takes them.
 
     The message carries no work, only its description for people: the row has the payload. The
-    members of a step are a group, as they would be in a canvas.
+    members of a step are a group, as they would be in a canvas. ``shown`` keeps what people see of
+    options, by their identity: members share theirs, which may be large.
     """
     payload = wake.payload
+    options = payload.get("kwargs", {})
+    shown = {} if shown is None else shown
+    if id(options) not in shown:
+        shown[id(options)] = shown_kwargs(options)
     return {
         "task_id": wake.id,
         "root_id": wake.run_id,
         "parent_id": wake.parent_id,
         "group_id": wake.parent_id,
         "argsrepr": shown_args(payload.get("args", ())),
-        "kwargsrepr": shown_kwargs(payload.get("kwargs", {})),
+        "kwargsrepr": shown[id(options)],
         "ignore_result": wake.parent_id is not None,
     }
 
@@ -47,9 +56,10 @@ def publish(app: AgentsCelery, wakes: Iterable[Wake], *, countdown: float | None
     The first of many are worked on while the others are still being written.
     """
     wakes = list(wakes)
+    marks = {names.JOURNALED: 1} | ({names.BULK: 1} if len(wakes) > FEW else {})
     for start in range(0, len(wakes), BATCH):
         try:
-            _write(app, wakes[start : start + BATCH], countdown)
+            _write(app, wakes[start : start + BATCH], marks, countdown)
         except OperationalError as error:
             # Unknown, not failed: some may have been delivered. Recovery looks at the rows again.
             text = "Messages for %s and %d others may not have been sent"
@@ -59,11 +69,13 @@ def publish(app: AgentsCelery, wakes: Iterable[Wake], *, countdown: float | None
     return len(wakes)
 
 
-def _write(app: AgentsCelery, wakes: Sequence[Wake], countdown: float | None) -> None:
+def _write(
+    app: AgentsCelery, wakes: Sequence[Wake], marks: dict[str, Any], countdown: float | None
+) -> None:
     composed = []
+    shown: dict[int, str] = {}
     for wake in wakes:
-        about = message_options(wake) | as_sent(wake.envelope or {})
-        marks = {names.JOURNALED: 1}
+        about = message_options(wake, shown) | as_sent(wake.envelope or {})
         envelope = compose(
             app,
             wake.task,

@@ -31,6 +31,8 @@ LOOP_PATIENCE_S = 5.0
 PATIENCE_S = 10.0
 #: Connections at once; those of supervisors and of a scraper are a handful. Each has two threads.
 CONNECTIONS_MAX = 32
+#: A new connection waits so long for the thread of one that was closed for it.
+ROOM_S = 1.0
 _Page = tuple[HTTPStatus, str]
 
 
@@ -176,23 +178,34 @@ def _word(probe: Probe) -> str:
 
 
 class _Server(ThreadingHTTPServer):
-    """Some threads and no more: connections above these are closed unread.
+    """Some threads and no more: for one more, whoever takes longest to ask has to go.
 
+    Else some dozen slow clients would have a supervisor's probe refused, and a good worker ended.
     A connection is closed :data:`PATIENCE_S` after it came, however its client trickles: a limit
     on each read alone would let one byte in ten seconds hold a thread for ever.
     """
 
     daemon_threads = True
+    request_queue_size = 128  # by default 5, above which a connection comes a second later
 
     def __init__(self, *about: Any) -> None:
         super().__init__(*about)
         self._free = threading.BoundedSemaphore(CONNECTIONS_MAX)
+        self._unheard: dict[socket.socket, None] = {}  # whose request is not whole yet, in order
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._free.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
+            for slowest in list(self._unheard)[:1]:
+                _shut(slowest)
+            if not self._free.acquire(timeout=ROOM_S):  # all of them are being answered
+                self.shutdown_request(request)
+                return
+        self._unheard[request] = None
         super().process_request(request, client_address)
+
+    def heard(self, request: Any) -> None:
+        """Note that a request is whole: its connection stays until it is answered."""
+        self._unheard.pop(request, None)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         closing = threading.Timer(PATIENCE_S, _shut, [request])
@@ -202,6 +215,7 @@ class _Server(ThreadingHTTPServer):
             super().process_request_thread(request, client_address)
         finally:
             closing.cancel()
+            self.heard(request)
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -215,7 +229,10 @@ def _shut(request: socket.socket) -> None:
 
 def _handler(pages: dict[str, Callable[[], _Page]]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
+        server: _Server
+
         def do_GET(self) -> None:
+            self.server.heard(self.request)
             page = pages.get(self.path.partition("?")[0])
             status, text = page() if page else (HTTPStatus.NOT_FOUND, "not found\n")
             body = text.encode()

@@ -19,15 +19,14 @@ from app.messaging.redis import connect_redis
 from app.settings import Settings
 from celery_agents import names
 from celery_agents.contracts.base import Id
-from celery_agents.transport import PRIORITY_STEPS
+from celery_agents.transport import BULK_STEPS, PRIORITY_STEPS
 
 
 class Intake:
     """Reading and clearing the intake records of one Redis."""
 
-    def __init__(self, redis: Redis, priority_steps: int = len(PRIORITY_STEPS)) -> None:
+    def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._priority_steps = priority_steps
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
@@ -68,10 +67,10 @@ class Intake:
             pipe.execute()
 
     def depth(self, queue: str) -> int:
-        """Messages in a queue, over all its priorities."""
+        """Messages in a queue, over all its lists."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.llen(queue)
-        for step in range(1, self._priority_steps):
+        for step in (*PRIORITY_STEPS[1:], *BULK_STEPS):
             pipe.llen(f"{queue}\x06\x16{step}")
         return sum(pipe.execute())
 

@@ -23,20 +23,24 @@ end
 
 #: Moves up to ARGV[1] messages from the queues into *unacked*, and returns them as a flat list of
 #: delivery tag, number of the queue from 0, message. The lists come priority by priority; within
-#: one, queues take turns. When the room is used up and messages are left, another idle worker is
+#: one, they take turns. When the room is used up and messages are left, another idle worker is
 #: woken. One above the limit lands as a dead letter with its first bytes.
 #:
-#: KEYS: unacked, its index by time, the three of ``land``, a wake for each queue, then the lists.
-#: ARGV: room, prefix of the tags, number of queues, limit in bytes, bytes kept, most dead letters.
+#: KEYS: unacked, its index by time, the three of ``land``, a wake for each queue, then the lists:
+#: of each priority one for each queue, then one for many messages for each queue.
+#: ARGV: room, prefix of the tags, number of queues, limit in bytes, bytes kept, most dead letters,
+#: whose turn it is among the lists of a priority, from 0.
 TAKE = (
     _LAND
     + """
 local room, queues, limit = tonumber(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local lists, taken, entries, times, popped, turn = 5 + queues, {}, {}, {}, 0, 0
+local lists, taken, entries, times, popped = 5 + queues, {}, {}, {}, 0
+local lanes, turn = 2 * queues, tonumber(ARGV[7])
 local seen, most_seen = 0, room + 100  -- dead letters take no room, but one step has its bounds
-for first = lists + 1, #KEYS, queues do
+for first = lists + 1, #KEYS, lanes do
   local misses = 0
-  while misses < queues and popped < room and seen < most_seen do
+  if redis.call('EXISTS', unpack(KEYS, first, first + lanes - 1)) == 0 then misses = lanes end
+  while misses < lanes and popped < room and seen < most_seen do
     local list = KEYS[first + turn]
     local message = redis.call('RPOP', list)
     if message then
@@ -52,12 +56,12 @@ for first = lists + 1, #KEYS, queues do
         entries[n + 1], entries[n + 2] = tag, list .. '\\n' .. message
         times[n + 1], times[n + 2] = now, tag
         local t = #taken
-        taken[t + 1], taken[t + 2], taken[t + 3] = tag, turn, message
+        taken[t + 1], taken[t + 2], taken[t + 3] = tag, turn % queues, message
       end
     else
       misses = misses + 1
     end
-    turn = (turn + 1) % queues
+    turn = (turn + 1) % lanes
   end
 end
 if #entries > 0 then

@@ -9,6 +9,10 @@ worker, a message stands either in its queue or in *unacked*.
 The keys of *unacked* are our own: another app's workers on the same Redis, with a shorter
 ``visibility_timeout``, would run our steps again. Of ``queue_order_strategy`` only round robin is
 served; key prefixes and Cluster are not.
+
+A queue has two lists for each priority: the second one is for messages that the service sends many
+of at once, a large map's members above all. Workers take from both in turn, so that a run of
+somebody else does not wait behind thousands of members, nor they behind a stream of runs.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import json
 import logging
 import math
 import time
+from collections.abc import Iterator, Sequence
 from queue import Empty
 from typing import Any
 
@@ -33,6 +38,7 @@ from app.messaging.envelope import MalformedError, read_envelope
 from celery_agents import names
 from celery_agents.errors import ConfigurationError, redact
 from celery_agents.noted import note, noting
+from celery_agents.transport import BULK_STEPS, PRIORITY_STEPS, Envelope
 from celery_agents.transport import Channel as RecordingChannel
 from celery_agents.transport import Transport as RecordingTransport
 
@@ -267,11 +273,14 @@ class Channel(RecordingChannel):
 
     def _take_arguments(self, queues: list[str], room: int) -> tuple[list[str], list[Any]]:
         self._takes += 1
-        lists = [self._q_for_pri(queue, pri) for pri in self.priority_steps for queue in queues]
-        keys = [*self._letter_keys, *(names.WAKE + queue for queue in queues), *lists]
-        prefix = f"{self._tags}.{self._takes}."
+        keys = [*self._letter_keys, *(names.WAKE + queue for queue in queues), *_lists(queues)]
         limits = (self.message_limit_bytes, OVERSIZED_KEPT_BYTES, self.dead_letters_max)
-        return keys, [room, prefix, len(queues), *limits]
+        turn = self._takes % 2 * len(queues)  # with room for one, each kind of list comes first
+        return keys, [room, f"{self._tags}.{self._takes}.", len(queues), *limits, turn]
+
+    def _key(self, queue: str, message: Envelope) -> str:
+        steps = BULK_STEPS if message["headers"].get(names.BULK) else PRIORITY_STEPS
+        return _list(queue, steps[self._get_message_priority(message, reverse=False)])
 
     @property
     def _letter_keys(self) -> tuple[str, ...]:
@@ -354,6 +363,16 @@ class Channel(RecordingChannel):
         if self._in_poll and self._asked[0] == "BZPOPMIN":  # only a wake could be lost with it
             self._in_poll.disconnect()
         super().close()
+
+
+def _lists(queues: Sequence[str]) -> Iterator[str]:
+    """Queues' lists in the order in which they are taken from."""
+    for steps in zip(PRIORITY_STEPS, BULK_STEPS, strict=True):
+        yield from (_list(queue, step) for step in steps for queue in queues)
+
+
+def _list(queue: str, step: int) -> str:
+    return f"{queue}{Channel.sep}{step}" if step else queue
 
 
 def _tick() -> None:

@@ -40,6 +40,7 @@ from app.pool.coroutines import Interruptible, adapt
 from app.pool.permits import Permits
 from app.pool.scheduler import Slots
 from app.pool.tracebacks import be_brief
+from celery_agents import names
 from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,8 @@ log = logging.getLogger(__name__)
 SYNC_THREADS = 32
 #: One step for so many slots is taken ahead. Few: others could run it, or a more urgent one come.
 AHEAD = 4
+#: The place of a message's headers among what Celery tells a pool of a task.
+_HEADERS = 2
 #: Coroutines that were cancelled may clean up for so long before the worker ends.
 CLEANUP_S = 5.0
 
@@ -122,7 +125,7 @@ class CoroutinePool(BasePool):
                 continue
             job.accept()
             if job.on_loop:
-                self.loop.post(job.begin)
+                (self.loop.post_bulk if job.bulk else self.loop.post)(job.begin)
             else:
                 self._threads.submit(job.run)
 
@@ -243,6 +246,7 @@ class Job:
         self.permits = pool.permits
         self.on_loop: bool = getattr(task, "on_loop", False)
         self.has_permits: bool = getattr(task, "has_permits", False)
+        self.bulk = len(args) > _HEADERS and bool(args[_HEADERS].get(names.BULK))
         self.in_thread = False  # at this moment
         self._keeps_time: bool = getattr(task, "keeps_time", False)
         self._coroutine: Interruptible | None = None
@@ -279,7 +283,7 @@ class Job:
             self._limit("soft_timeout", self._soft_limit)
             self._limit("timeout", self._hard_limit)
         self._fiber = Fiber(self._pool.loop, self.run)
-        self._fiber.job = self
+        self._fiber.job, self._fiber.bulk = self, self.bulk
         self._fiber.begin()
 
     def _limit(self, kind: str, call: Callable[[float], None]) -> None:

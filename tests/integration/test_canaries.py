@@ -5,23 +5,30 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import sqlite3
+import subprocess
 import textwrap
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 from celery import Celery
-from sqlalchemy import text
+from sqlalchemy import MetaData, select, text
 
 from celery_agents import Client
 from celery_agents.errors import AgentsError
 from deploy.local.servers import LOOPBACK, free_port
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack, celery, eventually
+<<<<<<< HEAD
 from tests.support.service import APP
+=======
+from tests.support.postgres import binaries
+>>>>>>> fair
 
 KEY = "sk-" + "proj-" + "q7Zr2Xw9Kd4Tn8Vb3Hm6Yc5Jf1Gs0Lp"
 TOKEN = "tok7" + "Zr2Xw9Kd4Tn8Vb3Hm6"
@@ -34,10 +41,8 @@ FORMS = [f"password={NAMED}", f'{{"accessToken": "{NAMED}"}}', f"Authorization: 
 STEERING = "\x1b]0;OWNED\x07\n[2026-11-27 08:00:00,000: INFO/MainProcess] forged"
 
 
-@pytest.fixture
-def stack(
-    redis_url: str, sqlite_journal_url: str, tmp_path: Path, model: ModelServer
-) -> Iterator[Stack]:
+@contextmanager
+def _stack(redis_url: str, journal_url: str, tmp_path: Path, model: ModelServer) -> Iterator[Stack]:
     config = tmp_path / "agents.toml"
     config.write_text(
         textwrap.dedent(f"""
@@ -55,10 +60,20 @@ def stack(
     )
     port = {"AGENTS_HEALTH_PORT": str(free_port())}
     env = {**FAST, **port, "AGENTS_CONFIG": str(config), "CANARY_KEY": KEY, "CANARY_TOKEN": TOKEN}
-    made = Stack(redis_url, sqlite_journal_url, tmp_path, env)
-    made.worker([*COROUTINES, "--loglevel", "DEBUG"])
-    yield made
-    made.close()
+    made = Stack(redis_url, journal_url, tmp_path, env)
+    try:
+        made.worker([*COROUTINES, "--loglevel", "DEBUG"])
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def stack(
+    redis_url: str, sqlite_journal_url: str, tmp_path: Path, model: ModelServer
+) -> Iterator[Stack]:
+    with _stack(redis_url, sqlite_journal_url, tmp_path, model) as made:
+        yield made
 
 
 def _work(client: Client, model: ModelServer, redis_url: str) -> list[str]:
@@ -89,6 +104,13 @@ def _rows(stack: Stack) -> str:
         calls = connection.execute(text("SELECT error FROM calls")).all()
         letters = connection.execute(text("SELECT reason, task, payload FROM dead_letters")).all()
     return repr([steps, calls, letters])
+
+
+def _password(stack: Stack) -> str:
+    """The broker's."""
+    password = stack.redis_url.split(":")[2].split("@")[0]
+    assert len(password) > 8
+    return password
 
 
 #: Of Flower and of the worker's own endpoint.
@@ -140,8 +162,7 @@ def test_no_canary_is_anywhere(stack: Stack, model: ModelServer) -> None:
     texts |= {"log": stack.workers[0].logs(), "rows": _rows(stack), "letters": json.dumps(letters)}
     texts |= _pages(stack, flower, ids[0]) | {"flower": stack.workers[1].logs()}
     texts |= {run_id: str(stack.redis.get(f"celery-task-meta-{run_id}")) for run_id in ids[:2]}
-    password = stack.redis_url.split(":")[2].split("@")[0]
-    assert len(password) > 8
+    password = _password(stack)
     private = [*CANARIES, password, *(base64.b64encode(c.encode()).decode() for c in CANARIES)]
     hits = [
         (place, secret[:4])
@@ -160,3 +181,58 @@ def test_no_canary_is_anywhere(stack: Stack, model: ModelServer) -> None:
         line for line in texts["log"].splitlines() if line.startswith("[2026-11-27 08:00:00,000")
     ]
     assert "\x1b]0;" not in texts["log"]
+
+
+#: Where inputs stand whole, or an answer that repeats them; see docs/security.md.
+WHOLE = {"steps.payload", "steps.outcome", "dead_letters.raw"}
+
+
+def _dump(stack: Stack, folder: Path | None) -> str:
+    """All of the journal, as whoever backs it up has it."""
+    url = stack.engine.url
+    if stack.engine.dialect.name == "sqlite":
+        with contextlib.closing(sqlite3.connect(url.database or "")) as journal:
+            return "\n".join(journal.iterdump())
+    if folder is None or not (program := folder / "pg_dump").exists():  # the wheel has none
+        return json.dumps(_columns(stack))
+    plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    return subprocess.run([program, plain], capture_output=True, text=True, check=True).stdout
+
+
+def _columns(stack: Stack) -> dict[str, str]:
+    """What stands in each column of each table."""
+    held = MetaData()
+    held.reflect(stack.engine)
+    with stack.engine.connect() as connection:
+        return {
+            f"{column}": repr(connection.execute(select(column)).scalars().all())
+            for table in held.sorted_tables
+            for column in table.columns
+        }
+
+
+def _forms(secret: str) -> list[str]:
+    """A secret as it is, in hexadecimal digits, and as Base64 of a text that has it anywhere."""
+    raw = secret.encode()
+    inside = [base64.b64encode(bytes(n) + raw).decode()[4 if n else 0 : -4] for n in range(3)]
+    return [secret, raw.hex(), *inside]
+
+
+def _holds(told: str, secret: str) -> bool:
+    return any(form.casefold() in told.casefold() for form in _forms(secret))
+
+
+@pytest.mark.parametrize("where", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def test_no_canary_is_in_a_dump_of_the_journal(
+    request: pytest.FixtureRequest, redis_url: str, tmp_path: Path, model: ModelServer, where: str
+) -> None:
+    """Inputs alone are kept whole, and stand where they are said to."""
+    url = request.getfixturevalue(f"{where}_journal_url")
+    with _stack(redis_url, url, tmp_path, model) as stack:
+        _work(stack.client, model, redis_url)
+        eventually(lambda: len(stack.client.dead_letters.list(100)) >= len(FORMS))
+        dump, columns = _dump(stack, binaries()), _columns(stack)
+        secrets = (KEY, TOKEN, QUERY, _password(stack))
+    assert [secret[:4] for secret in secrets if _holds(dump, secret)] == []
+    assert _holds(dump, NAMED)  # what is there is found
+    assert {column for column, told in columns.items() if _holds(told, NAMED)} == WHOLE

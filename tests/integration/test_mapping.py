@@ -15,9 +15,14 @@ from celery_agents.errors import (
     InvalidPayloadError,
     StepCancelledError,
 )
-from tests.integration.harness import SOON_S, Stack, eventually, lines
+from tests.integration.harness import COROUTINES, SOON_S, Stack, eventually, lines
 
+<<<<<<< HEAD
 FOREVER: dict[str, Any] = {"seconds": 600}
+=======
+FOREVER = {"seconds": 600}
+FEW_SLOTS = ["--concurrency", "4", *COROUTINES[2:]]
+>>>>>>> fair
 
 
 def states(stack: Stack, run_id: str) -> Counter[str]:
@@ -95,6 +100,18 @@ def test_cancelling(client: Client, stack: Stack) -> None:
         run.get(timeout=SOON_S)
     eventually(lambda: states(stack, run.id) == {"cancelled": 40})
     assert {outcome.state for _, outcome in run.results()} == {"cancelled"}
+
+
+def test_a_run_does_not_wait_for_a_large_map(fast: Stack, counted: Path) -> None:
+    """Behind all of its members it would stand in a queue that is first in, first out."""
+    fast.worker(FEW_SLOTS)
+    run = fast.client.map("count", [{"path": str(counted), "seconds": 0.05}] * 1_000)
+    eventually(lambda: lines(counted))
+    assert fast.client.ask("noop", "me too").get(timeout=SOON_S) == "me too"
+    assert len(lines(counted)) < 500
+    run.cancel()
+    with pytest.raises(StepCancelledError):
+        run.get(timeout=SOON_S)
 
 
 @pytest.mark.parametrize("loses", [False, True], ids=["killed", "killed-and-emptied"])

@@ -158,6 +158,35 @@ class TestTaking:
         assert sorted(first) == ["a"] * 5 + ["b"] * 5
         assert "aaa" not in first
 
+    @pytest.mark.parametrize("prefetch", [1, 4])
+    @pytest.mark.parametrize("marks", [{}, {names.BULK: 1}], ids=["others", "bulk"])
+    def test_many_at_once_and_others_take_turns(
+        self, line: Line, store: redis.Redis, prefetch: int, marks: dict[str, int]
+    ) -> None:
+        """Three of one kind behind thirty of the other, whichever it is."""
+        late = {} if marks else {names.BULK: 1}
+        for i in range(30):
+            line.send(f"first{i}", headers=marks, priority=5)
+        for i in range(3):
+            line.send(f"late{i}", headers=late, priority=5)
+        lists = {key: store.llen(key) for key in ("a\x06\x165", "a\x06\x1615")}
+        assert sorted(lists.values()) == [3, 30]
+        assert line.connection.default_channel._size("a") == 33  # Flower counts by the same steps
+        line.consume(prefetch=prefetch)
+        came = line.drain(33)
+        assert {f"late{i}" for i in range(3)} <= set(came[:8])
+        assert [i for i in came if i.startswith("first")] == [f"first{i}" for i in range(30)]
+        assert keys_left(store) == set()
+
+    def test_many_at_once_keep_their_priority(self, line: Line) -> None:
+        for priority in (9, 4, 0):
+            for i in range(4):
+                line.send(f"{priority}-{i}", headers={names.BULK: 1}, priority=priority)
+        for priority in (5, 1):
+            line.send(f"{priority}", priority=priority)
+        line.consume(prefetch=5)
+        assert "".join(i[0] for i in line.drain(14)) == "00001444459999"
+
     def test_by_direct_access(self, line: Line, store: redis.Redis) -> None:
         line.send("1")
         store.rpush("a", "junk")

@@ -23,7 +23,7 @@ from app.concurrency.fibers import (
     whose,
 )
 from app.concurrency.future import Future
-from app.concurrency.loop import LoopThread, process_loop
+from app.concurrency.loop import BULK_A_TURN, LoopThread, process_loop
 from tests.support.fibers import in_a_fiber
 
 SOON = 20
@@ -37,7 +37,9 @@ def loop() -> Iterator[LoopThread]:
     made.close()
 
 
-def start(loop: LoopThread, function: Callable[[], Any]) -> tuple[Fiber, Future[Any]]:
+def start(
+    loop: LoopThread, function: Callable[[], Any], *, bulk: bool = False
+) -> tuple[Fiber, Future[Any]]:
     """A fiber that runs a function, and what comes of it."""
     come: Future[Any] = Future()
 
@@ -51,6 +53,7 @@ def start(loop: LoopThread, function: Callable[[], Any]) -> tuple[Fiber, Future[
 
     def begin() -> None:
         fiber = Fiber(loop, run)
+        fiber.bulk = bulk
         made.set_result(fiber)
         fiber.begin()
 
@@ -102,6 +105,28 @@ class TestWaiting:
             return sum(wait(loop.submit(asyncio.sleep(0, n))) for n in range(50))
 
         assert run(loop, add) == sum(range(50))
+
+    @pytest.mark.parametrize("what", [wait, lambda r: wait(process_loop().submit(arrival(r)))])
+    def test_those_in_bulk_let_others_go_first(self, what: Callable[[Future[None]], None]) -> None:
+        """All replies come at once, that of somebody else as the last one."""
+        loop, order = process_loop(), []
+        replies: list[Future[None]] = [Future() for _ in range(10 * BULK_A_TURN)]
+
+        def one(name: str, reply: Future[None]) -> str:
+            what(reply)
+            order.append(name)
+            return name
+
+        def all_at_once() -> None:
+            for reply in replies:
+                reply.set_result(None)
+
+        made = [start(loop, partial(one, "many", r), bulk=True) for r in replies[:-1]]
+        made.append(start(loop, partial(one, "other", replies[-1])))
+        loop.submit(asyncio.sleep(0)).result(SOON)  # all of them wait
+        loop.post(all_at_once)
+        assert all(come.result(SOON) for _, come in made)
+        assert order.index("other") < 4 * BULK_A_TURN
 
     def test_outside_it_blocks(self) -> None:
         reply: Future[int] = Future()

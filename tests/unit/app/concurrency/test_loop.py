@@ -12,7 +12,7 @@ import pytest
 
 from agents.net.clients import SharedClients
 from app.concurrency.fibers import in_thread
-from app.concurrency.loop import DEFAULT_THREADS, LoopThread, process_loop
+from app.concurrency.loop import BULK_A_TURN, DEFAULT_THREADS, LoopThread, process_loop
 
 SOON = 20
 
@@ -154,6 +154,32 @@ class TestTurns:
         loop.post(all_at_once)
         loop.submit(asyncio.sleep(0.01)).result(SOON)
         assert told == ["a", "b", "c", "end"]
+
+    def test_of_work_in_bulk_each_reads_a_few_behind_all_else(self, loop: LoopThread) -> None:
+        told: list[Any] = []
+        over = threading.Event()
+
+        def work(n: int) -> None:
+            loop.at_turns_end(end)
+            told.append(n)
+            if n == 0:
+                loop.post(told.append, "other")
+            elif n == 2 * BULK_A_TURN:
+                over.set()
+
+        def end() -> None:
+            told.append("end")
+
+        def all_at_once() -> None:
+            for n in range(2 * BULK_A_TURN + 1):
+                loop.post_bulk(work, n)
+
+        loop.post(all_at_once)
+        assert over.wait(SOON)
+        loop.submit(asyncio.sleep(0)).result(SOON)
+        first, second = range(BULK_A_TURN), range(BULK_A_TURN, 2 * BULK_A_TURN)
+        last = 2 * BULK_A_TURN
+        assert told == [*first, "end", "other", *second, "end", last, "end"]
 
     def test_outside_of_a_turn(self, loop: LoopThread) -> None:
         told: list[str] = []

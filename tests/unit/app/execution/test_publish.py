@@ -12,7 +12,7 @@ from kombu.exceptions import OperationalError
 
 from app.concurrency.future import Future
 from app.execution import publish as publishing
-from app.execution.publish import message_options, publish
+from app.execution.publish import FEW, message_options, publish
 from app.execution.task import StepTask
 from app.journal.schema.rows import NewStep, Wake
 from app.messaging.producer import BATCH
@@ -75,13 +75,50 @@ def test_messages_go_out_with_what_follows_them(app: Celery) -> None:
     assert other["id"] == "t"
 
 
+@pytest.mark.parametrize(("count", "together"), [(FEW, False), (FEW + 1, True)])
+def test_many_at_once_are_marked(app: Celery, count: int, together: bool) -> None:
+    sent: list[dict[str, Any]] = []
+
+    def seen(headers: dict[str, Any], **_: Any) -> None:
+        sent.append(headers)
+
+    signals.before_task_publish.connect(seen)
+    assert publish(app, [wake(str(n)) for n in range(count)]) == count
+    assert {names.BULK in headers for headers in sent} == {together}
+    assert all(headers[names.JOURNALED] == 1 for headers in sent)
+
+
+def test_options_that_members_share_are_described_once(
+    app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may be as large as a payload, and there may be thousands of members."""
+    described: list[Any] = []
+
+    def shown(options: Any) -> str:
+        described.append(options)
+        return f"{options}"
+
+    sent: list[str] = []
+
+    def seen(headers: dict[str, Any], **_: Any) -> None:
+        sent.append(headers["kwargsrepr"])
+
+    signals.before_task_publish.connect(seen)
+    monkeypatch.setattr(publishing, "shown_kwargs", shown)
+    one, other = {"agent": "a"}, {"agent": "b"}
+    wakes = [wake(str(n), payload={"args": [n], "kwargs": one}) for n in range(9)]
+    publish(app, [*wakes, wake("other", payload={"args": [], "kwargs": other})])
+    assert described == [one, other]
+    assert sent == [*[f"{one}"] * 9, f"{other}"]
+
+
 def test_many_messages_go_out_in_several_writes(
     app: Celery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What was written counts, also where the broker goes away behind it."""
     written: list[list[str]] = []
 
-    def write(_: Celery, wakes: list[Wake], countdown: float | None) -> None:
+    def write(_: Celery, wakes: list[Wake], marks: Any, countdown: float | None) -> None:
         assert countdown == 5
         if len(written) == 2:
             raise OperationalError("gone")

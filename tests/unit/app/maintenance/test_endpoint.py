@@ -4,10 +4,16 @@ import asyncio
 import logging
 import select
 import socket
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+<<<<<<< HEAD
 from contextlib import suppress
+=======
+from contextlib import contextmanager
+from http import HTTPStatus
+>>>>>>> fair
 from typing import Any
 from urllib.error import HTTPError
 
@@ -185,21 +191,84 @@ def test_a_client_that_trickles_is_closed(served: str, monkeypatch: pytest.Monke
         assert is_closed(slow)
 
 
-def test_connections_are_bounded(
+@contextmanager
+def trickling(url: str, count: int) -> Iterator[None]:
+    """So many clients that never end their requests, and come again where they are closed."""
+    over = threading.Event()
+    clients = [connected(url) for _ in range(count)]
+
+    def trickle() -> None:
+        while not over.is_set():
+            for place, one in enumerate(clients):
+                try:
+                    one.sendall(b"GET /healthz HTTP/1.1\r\nX: 1\r\n")
+                except OSError:
+                    one.close()
+                    clients[place] = connected(url)
+                over.wait(0.001)
+
+    thread = threading.Thread(target=trickle)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        for one in clients:
+            one.close()
+
+
+def test_slow_clients_do_not_have_a_probe_refused(served: str) -> None:
+    """A supervisor would end a worker that is well."""
+    before = threading.active_count()
+    with trickling(served, 300):
+        for _ in range(20):
+            assert get(f"{served}/healthz") == (200, "ok\n")
+            assert threading.active_count() - before <= 2 * endpoint.CONNECTIONS_MAX + 1
+
+
+def test_who_is_being_answered_stays(
     app: Celery, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """One that asked is not closed for another one; who comes when all are answered is."""
+    asked, answer = threading.Semaphore(0), threading.Event()
+
+    def page(_: Runtime) -> tuple[HTTPStatus, str]:
+        asked.release()
+        answer.wait(30)
+        return HTTPStatus.OK, "at last\n"
+
     monkeypatch.setattr(endpoint, "CONNECTIONS_MAX", 3)
+    monkeypatch.setattr(endpoint, "ROOM_S", 0.2)
+    monkeypatch.setattr(endpoint, "ready", page)
     made = Endpoint(runtime)
     made.start()
     url = f"http://127.0.0.1:{made.port}"
     try:
+<<<<<<< HEAD
         held = [connected(url) for _ in range(3)]
         with connected(url) as one_more:
             assert is_closed(one_more)
         for one in held:
             one.close()
         wait_for_an_answer(url)
+=======
+        with connected(url) as first, connected(url) as slow, connected(url) as third:
+            for one in (first, third):
+                one.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
+            assert all(asked.acquire(timeout=30) for _ in range(2))
+            with connected(url) as newer:
+                assert is_closed(slow)
+                newer.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
+                assert asked.acquire(timeout=30)
+                with connected(url) as one_more:
+                    assert is_closed(one_more)
+                answer.set()
+                for one in (first, third, newer):
+                    assert b"at last" in one.makefile("rb").read()
+>>>>>>> fair
     finally:
+        answer.set()
         made.stop()
 
 

@@ -19,6 +19,7 @@ from celery_agents.client.client import Client
 from celery_agents.contracts.ask import Ask, StepOptions
 from celery_agents.contracts.policies import RetryPolicy
 from celery_agents.transport import PRIORITY_STEPS
+from tests.support.redis_server import RedisServer
 
 HEADERS = {"id": "s", "task": names.ASK, "group": None}
 PROPERTIES = {"priority": 3, "body_encoding": "base64", "delivery_info": {"routing_key": "q"}}
@@ -157,11 +158,15 @@ def test_the_oldest_come_first_within_the_limit(client: Client, intake: Intake) 
     assert intake.older_than(0, 3) == runs[:3]
 
 
-def test_the_depth_counts_every_priority(client: Client, intake: Intake) -> None:
+def test_the_depth_counts_every_list(
+    client: Client, intake: Intake, broker: RedisServer, redis_database: int
+) -> None:
     for priority in (0, 3, 9, 9):
         client.ask("a", 1, priority=priority)
     client.runs.cancel("somebody")
-    assert intake.depth("agents") == 4
+    with broker.client(redis_database) as store:
+        store.lpush("agents\x06\x1615", "one of many")
+    assert intake.depth("agents") == 5
     assert intake.depth(names.CONTROL_QUEUE) == 1
     assert intake.depth("empty") == 0
 

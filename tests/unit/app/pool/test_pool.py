@@ -15,9 +15,11 @@ from celery._state import _task_stack
 from celery.exceptions import ImproperlyConfigured, SoftTimeLimitExceeded
 from celery.utils import log as celery_log
 
+from app.concurrency.fibers import current
 from app.pool import pool as module
 from app.pool.coroutines import adapt
 from app.pool.pool import CoroutinePool, Job
+from celery_agents.names import BULK
 
 SOON = 20
 
@@ -162,6 +164,18 @@ class TestRunning:
     def test_on_the_loop(self, made: Made) -> None:
         assert made.apply("waits", 0).wait() == ["accepted", "waited"]
         until(lambda: made.free)
+
+    @pytest.mark.parametrize("headers", [{}, {BULK: 1}])
+    def test_one_of_many_lets_others_go_first(
+        self, made: Made, tasks: Tasks, headers: dict[str, int]
+    ) -> None:
+        def named(*_: Any) -> None:
+            fiber = current()
+            tasks.seen.append(fiber is not None and fiber.bulk)
+
+        made.pool.tasks["named"] = SimpleNamespace(run=named, on_loop=True)
+        made.apply("named", "id", headers).wait()
+        assert tasks.seen == [bool(headers)]
 
     def test_in_a_thread(self, made: Made, tasks: Tasks) -> None:
         tasks.gate.set()
