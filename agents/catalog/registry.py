@@ -13,13 +13,12 @@ from typing import Any, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from agents.base import Answer, Backend, StepContext, Turn
+from agents.base import Backend
 from agents.catalog.checks import Check
 from agents.catalog.entries import Described
 from agents.catalog.kinds import Kind, Made, Resources, SharedService, all_kinds, entry_of
 from agents.catalog.loading import import_module, load
 from agents.kinds.function import FunctionBackend
-from agents.plan import Expand
 from celery_agents.agent import AgentMark, Effects, mark_of
 from celery_agents.contracts.base import Name
 from celery_agents.contracts.compensation import Compensation
@@ -189,10 +188,6 @@ class Registry:
             for agent in (known, backup):
                 if agent is not None and agent.effects == "effect":
                     raise ConfigurationError(_not_raced(name, agent))
-
-    async def answer(self, name: str, turn: Turn, step: StepContext) -> Answer | Expand:
-        """Ask the agent of that name."""
-        return await self.get(name).backend.answer(turn, step)
 
     async def aclose(self) -> None:
         """Close the backends that were made."""

@@ -51,10 +51,9 @@ def bank(
 
 
 def waiting(stack: Stack, run: Any, count: int) -> list[Any]:
-    return eventually(
-        lambda: found if len(found := run.waiting(timeout=SOON_S)) == count else None,
-        f"{count} wishes",
-    )
+    eventually(lambda: len(run.waiting(timeout=SOON_S)) == count, f"{count} wishes")
+    found: list[Any] = run.waiting(timeout=SOON_S)
+    return found
 
 
 @pytest.mark.parametrize("agent", list(PROVIDERS))

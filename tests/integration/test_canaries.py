@@ -24,11 +24,8 @@ from celery_agents.errors import AgentsError
 from deploy.local.servers import LOOPBACK, free_port
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack, celery, eventually
-<<<<<<< HEAD
-from tests.support.service import APP
-=======
 from tests.support.postgres import binaries
->>>>>>> fair
+from tests.support.service import APP
 
 KEY = "sk-" + "proj-" + "q7Zr2Xw9Kd4Tn8Vb3Hm6Yc5Jf1Gs0Lp"
 TOKEN = "tok7" + "Zr2Xw9Kd4Tn8Vb3Hm6"

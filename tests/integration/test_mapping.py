@@ -17,12 +17,8 @@ from celery_agents.errors import (
 )
 from tests.integration.harness import COROUTINES, SOON_S, Stack, eventually, lines
 
-<<<<<<< HEAD
 FOREVER: dict[str, Any] = {"seconds": 600}
-=======
-FOREVER = {"seconds": 600}
 FEW_SLOTS = ["--concurrency", "4", *COROUTINES[2:]]
->>>>>>> fair
 
 
 def states(stack: Stack, run_id: str) -> Counter[str]:

@@ -34,7 +34,7 @@ def approve(
     Raises:
         InvalidPayloadError: nothing there waits for a person, or the choice is not one.
     """
-    row = _asking(connection, run_id, key)
+    row = waiting(connection, run_id, key)
     if row is None and is_again(connection) and (told := _told(connection, run_id, choice, key)):
         return told
     if row is None:
@@ -89,7 +89,7 @@ def _told(
     return Aftermath(wakes=[wake_of(row[2:])] if row.state == State.READY else [])
 
 
-def _asking(connection: Connection, run_id: str, key: str | None) -> Any:
+def waiting(connection: Connection, run_id: str, key: str | None = None) -> Any:
     """The wish of that key, or the oldest one of the run; None when there is none."""
     return connection.execute(
         select(

@@ -15,7 +15,7 @@ from app.journal import Journal
 from app.journal.retention.cleanup import Retention, clean_journal
 from app.journal.schema.rows import Aftermath, Claimed, Finished, NewStep, Wake
 from app.journal.steps import approvals, compensations, dead_letters, due, joins
-from app.journal.steps.calls import Begun
+from app.journal.steps.calls import Before, Begun
 from app.journal.steps.claims import ClaimStep
 from app.journal.steps.finishes import FinishStep, Postponed
 from app.journal.tables import workers
@@ -97,9 +97,9 @@ class Hand:
     def insert(self, new: NewStep) -> object:
         return self._tell("insert", new.id, lambda: self.journal.insert(new).result(SOON_S))
 
-    def start_call(self, claim: Claimed, seq: int = 0) -> Begun:
-        def work() -> Begun:
-            given = (seq, "model", "f", f"key/{claim.id}/{seq}"[:36])
+    def start_call(self, claim: Claimed, seq: int = 0) -> Begun | Before:
+        def work() -> Begun | Before:
+            given = (seq, "model", f"f{seq}", f"key/{claim.id}/{seq}"[:36])
             return self.journal.start_call(claim, *given).result(SOON_S)
 
         return self._tell("start_call", claim.id, work, claim)

@@ -9,7 +9,7 @@ from agents.patterns import compensate as pattern
 from app.journal.schema.rows import Claimed
 from app.journal.steps import compensations
 from app.journal.steps import due as wakes
-from app.journal.steps.calls import Begun, StartCall
+from app.journal.steps.calls import Before, Begun, StartCall
 from app.journal.steps.claims import ClaimStep
 from app.journal.steps.finishes import FinishStep
 from app.journal.tables import health, workers
@@ -301,8 +301,8 @@ def call(hand: Hand, world: World, target: str) -> object:
     return _call(hand, _held(hand, world, target))
 
 
-def _call(hand: Hand, claim: Claimed) -> Begun:
-    """As app/execution/context.py does it: what may be made is made."""
+def _call(hand: Hand, claim: Claimed) -> Begun | Before:
+    """As app/execution/calls.py does it: what may be made is made."""
     begun = hand.start_call(claim)
     if begun is Begun.YES:
         hand.finish_call(claim)
@@ -313,7 +313,7 @@ def _call(hand: Hand, claim: Claimed) -> Begun:
 def calls(hand: Hand, world: World, target: str) -> object:
     """Several that begin in one group commit."""
     held = [_held(hand, world, name) for name in target.split("+")]
-    return hand.batch(*(StartCall(c, 0, "model", "f", f"key/{c.id}"[:36]) for c in held))
+    return hand.batch(*(StartCall(c, 0, "model", "f0", f"key/{c.id}"[:36]) for c in held))
 
 
 @verb("lapse", "time")

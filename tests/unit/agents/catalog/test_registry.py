@@ -434,7 +434,8 @@ def test_an_agent_answers_and_only_what_was_made_is_closed(registry: Registry) -
 
     async def work() -> Answer:
         step: Any = None
-        found = await registry.answer("shop", Turn(input="x"), step)
+        found = await registry.get("shop").backend.answer(Turn(input="x"), step)
+        assert isinstance(found, Answer)
         await registry.aclose()
         return found
 

@@ -84,7 +84,9 @@ def backend(*replies: Reply | Exception, **fields: Any) -> tuple[ModelBackend, L
 
 
 def run(agent: ModelBackend, step: Any, turn: Turn = TURN) -> Answer:
-    return asyncio.run(agent.answer(turn, step))
+    found = asyncio.run(agent.answer(turn, step))
+    assert isinstance(found, Answer)
+    return found
 
 
 def test_usage_adds_up_with_the_configured_price(step: Any) -> None:

@@ -65,7 +65,9 @@ def ask(
         provider = make_provider(config, clients=SharedClients(), resolve_secret=resolve)
         backend = ModelBackend(config, provider)
         try:
-            return await (around(backend) if around else backend.answer(turn, step))
+            found = await (around(backend) if around else backend.answer(turn, step))
+            assert isinstance(found, Answer)
+            return found
         finally:
             await backend.aclose()
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from agents.plan import Expand
 from agents.tools import FunctionToolset, Tool, Toolset
 from agents.tools.base import CallContext, tool
 from agents.tools.calls import ToolCall, ToolResult
@@ -61,9 +62,14 @@ def answer(
     async def main() -> tuple[ToolResult, ...]:
         made = running or Running(await box.offered(step), step)
         asked = [ToolCall(id=str(n), name=c[0], arguments=c[1]) for n, c in enumerate(calls)]
-        return await made.answer(asked)
+        return only_results(await made.answer(asked))
 
     return asyncio.run(main())
+
+
+def only_results(found: tuple[ToolResult, ...] | Expand) -> tuple[ToolResult, ...]:
+    assert isinstance(found, tuple)
+    return found
 
 
 def n(name: str, number: int = 1) -> tuple[str, dict[str, int]]:
@@ -228,7 +234,7 @@ def test_a_huge_result_is_told_in_part_and_read_on(step: MemoryStep) -> None:
     async def main() -> None:
         running = Running(await long_tool(text).offered(step), step)
         assert [s.name for s in running.specs] == ["look"]
-        (told,) = await running.answer([ToolCall(id="1", name="look", arguments={})])
+        (told,) = only_results(await running.answer([ToolCall(id="1", name="look", arguments={})]))
         shown = str(told.value)
         assert len(shown) < 17_000
         assert shown.startswith("<0><1>")
@@ -239,7 +245,7 @@ def test_a_huge_result_is_told_in_part_and_read_on(step: MemoryStep) -> None:
         while offset < len(text):
             asked = {"result": 1, "offset": offset}
             call = ToolCall(id="2", name="read_result", arguments=asked)
-            (page,) = await running.answer([call])
+            (page,) = only_results(await running.answer([call]))
             found += str(page.value).split("\n[…")[0]
             offset = len(found)
         assert found == text

@@ -33,7 +33,9 @@ def use(box: Toolbox, name: str, arguments: Any, step: Any) -> ToolResult:
     async def main() -> ToolResult:
         offered = await box.offered(step)
         calls = [ToolCall(id="1", name=name, arguments=arguments)]
-        return (await Running(offered, step).answer(calls))[0]
+        found = await Running(offered, step).answer(calls)
+        assert isinstance(found, tuple)
+        return found[0]
 
     return asyncio.run(main())
 

@@ -99,7 +99,7 @@ class TestMends:
 
     @pytest.mark.parametrize("mend", MENDS, ids=lambda m: m.name)
     def test_it_can_be_taken_out(self, mend: Mend) -> None:
-        sources = {}
+        sources: dict[Any, str] = {}
         for edit in mend.edits:
             path = (ROOT / edit.module.replace(".", "/")).with_suffix(".py")
             before = sources.get(path) or path.read_text()

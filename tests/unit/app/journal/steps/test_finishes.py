@@ -150,7 +150,7 @@ def test_a_batch_of_finishes_and_claims(world: World, journal: Journal) -> None:
 
 def call(journal: Journal, claim: Claimed, seq: int, value: str | None, mark: str = "f") -> None:
     """Make a call; without a value it stays in flight."""
-    journal.start_call(claim, seq, "model", mark, f"key-{seq}").result(SOON)
+    journal.start_call(claim, seq, "model", f"{mark}{seq}", f"key-{seq}").result(SOON)
     if value is not None:
         journal.finish_call(claim, seq, Answer(value=value).compact()).result(SOON)
 
@@ -159,13 +159,13 @@ def test_answers_come_back_to_a_later_attempt(world: World, journal: Journal) ->
     first = claimed(journal, "s", step())
     call(journal, first, 0, "one")
     call(journal, first, 1, None)
-    journal.start_call(first, 2, "model", "f", "key-2").result(SOON)
+    journal.start_call(first, 2, "model", "f2", "key-2").result(SOON)
     journal.finish_call(first, 2, None, TIRED).result(SOON)
-    assert journal.finished_calls("s") == {(0, "f"): {"value": "one"}}
+    assert journal.finished_calls("s") == {"f0": {"value": "one"}}
     journal.postpone(first, delay_s=0, error=TIRED).result(SOON)
     second = claimed(journal, "s")
     call(journal, second, 1, "two")
-    assert journal.finished_calls("s") == {(0, "f"): {"value": "one"}, (1, "f"): {"value": "two"}}
+    assert journal.finished_calls("s") == {"f0": {"value": "one"}, "f1": {"value": "two"}}
     rows = [(r.seq, r.token, r.finished_at is not None, r.error) for r in world.calls("s")]
     assert rows == [
         (0, 1, True, None),
@@ -187,7 +187,7 @@ def test_a_call_that_was_made_again_although_it_had_finished_is_counted(
     second = claimed(journal, "s")
     call(journal, second, 1, "two", "new")  # another request: not the same call
     assert journal.read(reads.calls_made_twice) == 0
-    assert journal.start_call(second, 0, "model", "f", "k").result(SOON) is Begun.KNOWN
+    assert journal.start_call(second, 0, "model", "f0", "k").result(SOON) is Begun.KNOWN
     assert journal.read(reads.calls_made_twice) == 0
     again = {"step_id": "s", "seq": 0, "token": 2, "name": "m", "fingerprint": "f"}
     with world.engine.begin() as c:
