@@ -107,7 +107,7 @@ MENDS = [
         [
             Edit(
                 "app.execution.ends",
-                "keep_trying(self.claim.id, lambda: blocking(step.calls_written))",
+                "keep_trying(self.claim.id, lambda: blocking(step.calls.written))",
                 "assert step",
             )
         ],
@@ -253,9 +253,9 @@ MENDS = [
         10,
         [
             Edit(
-                "app.execution.context",
-                '"{self.claim.id}/{seq}/{name}/{fingerprint}"',
-                '"{self.claim.id}/{seq}"',
+                "app.execution.calls",
+                'f"{step_id}/{identity}"',
+                'f"{step_id}/{seq}"',
             )
         ],
         test=f"{_TESTS}/execution/test_context.py::test_another_request_at_a_place_has_another_key",

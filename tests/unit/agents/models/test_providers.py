@@ -65,9 +65,9 @@ def ask(
         provider = make_provider(config, clients=SharedClients(), resolve_secret=resolve)
         backend = ModelBackend(config, provider)
         try:
-            found = await (around(backend) if around else backend.answer(turn, step))
-            assert isinstance(found, Answer)
-            return found
+            found: Any = await (around(backend) if around else backend.answer(turn, step))
+            answer: Answer = found
+            return answer
         finally:
             await backend.aclose()
 

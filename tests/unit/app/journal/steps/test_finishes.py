@@ -189,7 +189,7 @@ def test_a_call_that_was_made_again_although_it_had_finished_is_counted(
     assert journal.read(reads.calls_made_twice) == 0
     assert journal.start_call(second, 0, "model", "f0", "k").result(SOON) is Begun.KNOWN
     assert journal.read(reads.calls_made_twice) == 0
-    again = {"step_id": "s", "seq": 0, "token": 2, "name": "m", "fingerprint": "f"}
+    again = {"step_id": "s", "seq": 0, "token": 2, "name": "m", "fingerprint": "f0"}
     with world.engine.begin() as c:
         c.execute(insert(Call).values(idempotency_key="k", started_at=now() + 60, **again))
     assert journal.read(reads.calls_made_twice) == 1
