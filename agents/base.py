@@ -13,6 +13,7 @@ from pydantic import Field
 
 from agents.plan import Expand
 from celery_agents.contracts.base import Contract, JsonValue, TrustedJson
+from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.outcome import Answer, Outcome, Usage
 
 __all__ = ["Answer", "Backend", "StepContext", "Turn", "Usage"]
@@ -22,6 +23,8 @@ class Turn(Contract):
     """A question to an agent: its input and the form that the answer must have."""
 
     input: TrustedJson
+    #: The conversation before the input; where that is None, all of it.
+    messages: tuple[ChatMessage, ...] = ()
     #: Instructions of the caller, beside the agent's own.
     instructions: str | None = None
     #: The answer must be one of these options (a ballot).

@@ -23,8 +23,8 @@ class FunctionBackend:
     """A Python function, sync or async, that gets the input as its first argument.
 
     It is also given what it names among its parameters: ``step`` (the StepContext), ``choices``
-    (a list or None), ``instructions``, ``schema``. It returns a JSON value, anything pydantic
-    makes one of, or an Answer. Sync functions run in ``executor``.
+    (a list or None), ``instructions``, ``messages`` (a list), ``schema``. It returns a JSON value,
+    anything pydantic makes one of, or an Answer. Sync functions run in ``executor``.
 
     Args:
         function: the function.
@@ -74,6 +74,7 @@ class FunctionBackend:
             "step": step,
             "choices": None if turn.choices is None else list(turn.choices),
             "instructions": turn.instructions,
+            "messages": [message.compact() for message in turn.messages],
             "schema": turn.answer_schema,
         }
         extras = {name: given[name] for name in self._wanted}
@@ -98,7 +99,7 @@ class FunctionBackend:
 def _wanted(function: Callable[..., Any], name: str) -> tuple[str, ...]:
     """Name the extras that the function takes, beside its first parameter."""
     signature = inspect.signature(function)
-    extras = ("step", "choices", "instructions", "schema")
+    extras = ("step", "choices", "instructions", "messages", "schema")
     _, *others = signature.parameters or {"": None}
     wanted = tuple(extra for extra in extras if extra in others)
     try:

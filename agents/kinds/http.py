@@ -86,6 +86,7 @@ class HttpBackend:
             "instructions": "\n\n".join(part for part in parts if part) or None,
             "choices": None if turn.choices is None else list(turn.choices),
             "schema": turn.answer_schema,
+            **({"messages": [m.compact() for m in turn.messages]} if turn.messages else {}),
         }
 
     async def _post(self, body: dict[str, JsonValue], idempotency_key: str) -> bytes:

@@ -133,6 +133,7 @@ class ModelBackend:
             bool(tools) and not self._provider.schema_with_tools
         )
         sendable(text_of(schema))
+        sendable(text_of([message.compact() for message in turn.messages]))
         system = [config.instructions, turn.instructions]
         if schema is not None and in_words:
             form = json.dumps(schema, ensure_ascii=False)
@@ -140,7 +141,8 @@ class ModelBackend:
         return ModelRequest(
             model=config.model,
             system=sendable("\n\n".join(part for part in system if part)) or None,
-            user=sendable(text_of(turn.input)),
+            history=turn.messages,
+            user=None if turn.messages and turn.input is None else sendable(text_of(turn.input)),
             tools=tools,
             answer_schema=None if in_words else schema,
             temperature=config.temperature,

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
+from itertools import groupby
 from typing import Any
 
-from agents.models.provider import Exchange, ModelRequest, Reading, SdkProvider
+from agents.models.provider import (
+    Exchange,
+    ModelRequest,
+    Reading,
+    SdkProvider,
+    instructed,
+    said_before,
+)
 from agents.models.reading.anthropic import AnthropicReading
 from agents.net.clients import without_environment
 from agents.values import text_of
+from celery_agents.contracts.conversation import Attachment, ChatMessage, Text
 from celery_agents.errors import InvalidPayloadError
 
 #: The API wants a limit; this one all current models take.
@@ -28,7 +37,7 @@ class AnthropicProvider(SdkProvider):
         return without_environment(client, auth_token=None)
 
     def _prepare(self, request: ModelRequest) -> dict[str, Any]:
-        messages: list[Any] = [{"role": "user", "content": request.user}]
+        messages = _messages(said_before(request))
         for exchange in request.exchanges:
             messages += _exchange(exchange)
         call: dict[str, Any] = {
@@ -36,8 +45,8 @@ class AnthropicProvider(SdkProvider):
             "max_tokens": request.max_output_tokens or DEFAULT_MAX_TOKENS,
             "messages": messages,
         }
-        if request.system:
-            call["system"] = request.system
+        if system := instructed(request):
+            call["system"] = system
         if request.tools:
             call["tools"] = [
                 {"name": t.name, "description": t.description, "input_schema": t.parameters}
@@ -65,6 +74,42 @@ class AnthropicProvider(SdkProvider):
 
     def _sdk_errors(self, sdk: Any) -> tuple[type[Exception], ...]:
         return (sdk.AnthropicError,)
+
+
+def _messages(conversation: Iterable[ChatMessage]) -> list[Any]:
+    """The messages of a conversation; results of tools that follow each other are one of a user."""
+    told: list[Any] = []
+    for role, group in groupby(conversation, key=lambda m: m.role):
+        if role == "tool":
+            results = [
+                {"type": "tool_result", "tool_use_id": m.call_id, "content": m.text} for m in group
+            ]
+            told.append({"role": "user", "content": results})
+        elif role != "system":
+            told += [{"role": role, "content": _content(m)} for m in group]
+    return told
+
+
+def _content(message: ChatMessage) -> str | list[Any]:
+    if not (message.attachments or message.tool_calls):
+        return message.text
+    calls = [
+        {"type": "tool_use", "id": call.id, "name": call.name, "input": call.arguments or {}}
+        for call in message.tool_calls
+    ]
+    return [*(_part(part) for part in message.parts), *calls]
+
+
+def _part(part: Text | Attachment) -> dict[str, Any]:
+    if isinstance(part, Text):
+        return {"type": "text", "text": part.text}
+    if part.url is not None:
+        source = {"type": "url", "url": part.url}
+    else:
+        source = {"type": "base64", "media_type": part.media_type, "data": part.data or ""}
+    if part.kind == "image":
+        return {"type": "image", "source": source}
+    return {"type": "document", "source": source} | ({"title": part.name} if part.name else {})
 
 
 def _schema(schema: dict[str, Any]) -> dict[str, Any]:

@@ -6,15 +6,24 @@ and gives back none of its bytes, so answers that were paid would be lost.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from itertools import groupby
 from typing import Any
 from urllib.parse import quote
 
-from agents.models.provider import Exchange, ModelRequest, Reading, SdkProvider
+from agents.models.provider import (
+    Exchange,
+    ModelRequest,
+    Reading,
+    SdkProvider,
+    instructed,
+    said_before,
+)
 from agents.models.reading.google import GoogleReading
 from agents.net.clients import http_client
 from agents.net.faults import FailedError
 from agents.values import json_or_text
+from celery_agents.contracts.conversation import Attachment, ChatMessage, Text
 
 
 class GoogleProvider(SdkProvider):
@@ -33,7 +42,7 @@ class GoogleProvider(SdkProvider):
         return client
 
     def _prepare(self, request: ModelRequest) -> dict[str, Any]:
-        contents: list[Any] = [{"role": "user", "parts": [{"text": request.user}]}]
+        contents = _contents(said_before(request))
         for exchange in request.exchanges:
             contents += _exchange(exchange)
         config: dict[str, Any] = {
@@ -47,8 +56,8 @@ class GoogleProvider(SdkProvider):
             "contents": contents,
             "generationConfig": {k: v for k, v in config.items() if v is not None},
         }
-        if request.system:
-            body["systemInstruction"] = {"parts": [{"text": request.system}]}
+        if system := instructed(request):
+            body["systemInstruction"] = {"parts": [{"text": system}]}
         if request.tools:
             declarations = [
                 {"name": t.name, "description": t.description, "parametersJsonSchema": t.parameters}
@@ -84,6 +93,43 @@ def _url(base_url: str | None, request: ModelRequest) -> str:
     act = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
     more = ("&" if request.stream else "?") + query if query else ""
     return f"{base.rstrip('/')}/v1beta/{model}:{act}{more}"
+
+
+def _contents(conversation: Iterable[ChatMessage]) -> list[Any]:
+    """The contents of a conversation; results of tools that follow each other are one of a user."""
+    names: dict[str, str] = {}  # of the newest calls: ids may come again
+    told: list[Any] = []
+    for role, group in groupby(conversation, key=lambda m: m.role):
+        if role == "tool":
+            told.append({"role": "user", "parts": [_result(m, names) for m in group]})
+        elif role != "system":
+            said = "model" if role == "assistant" else "user"
+            for message in group:
+                names.update((call.id, call.name) for call in message.tool_calls)
+                parts = [*map(_part, message.parts), *_calls(message)]
+                told.append({"role": said, "parts": parts})
+    return told
+
+
+def _result(message: ChatMessage, names: Mapping[str, str]) -> dict[str, Any]:
+    call_id = message.call_id or ""
+    response = {"id": call_id, "name": names[call_id], "response": {"result": message.text}}
+    return {"functionResponse": response}
+
+
+def _calls(message: ChatMessage) -> list[Any]:
+    return [
+        {"functionCall": {"id": call.id, "name": call.name, "args": call.arguments or {}}}
+        for call in message.tool_calls
+    ]
+
+
+def _part(part: Text | Attachment) -> dict[str, Any]:
+    if isinstance(part, Text):
+        return {"text": part.text}
+    if part.url is not None:
+        return {"fileData": {"mimeType": part.media_type, "fileUri": part.url}}
+    return {"inlineData": {"mimeType": part.media_type, "data": part.data}}
 
 
 def _exchange(exchange: Exchange) -> list[Any]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from agents.models.provider import Exchange, ModelRequest, Reading, SdkProvider
+from agents.models.provider import Exchange, ModelRequest, Reading, SdkProvider, said_before
 from agents.models.reading.openai import OpenAIReading
 from agents.net.clients import without_environment
 from agents.schema import is_strict
 from agents.values import text_of
+from celery_agents.contracts.conversation import Attachment, ChatMessage, Text
+from celery_agents.errors import InvalidPayloadError
 
 
 class OpenAIProvider(SdkProvider):
@@ -29,7 +32,7 @@ class OpenAIProvider(SdkProvider):
         messages: list[Any] = []
         if request.system:
             messages.append({"role": "system", "content": request.system})
-        messages.append({"role": "user", "content": request.user})
+        messages += [_message(message) for message in said_before(request)]
         for exchange in request.exchanges:
             messages += _exchange(exchange)
         call: dict[str, Any] = {"model": request.model, "messages": messages}
@@ -66,6 +69,41 @@ class OpenAIProvider(SdkProvider):
 
     def _sdk_errors(self, sdk: Any) -> tuple[type[Exception], ...]:
         return (sdk.OpenAIError,)
+
+
+def _message(message: ChatMessage) -> dict[str, Any]:
+    if message.role == "tool":
+        return {"role": "tool", "tool_call_id": message.call_id, "content": message.text}
+    calls = [
+        {
+            "id": call.id,
+            "type": "function",
+            "function": {"name": call.name, "arguments": json.dumps(call.arguments or {})},
+        }
+        for call in message.tool_calls
+    ]
+    if calls:
+        return {"role": "assistant", "content": message.text or None, "tool_calls": calls}
+    if not message.attachments:
+        return {"role": message.role, "content": message.text}
+    return {"role": message.role, "content": [_part(part) for part in message.parts]}
+
+
+def _part(part: Text | Attachment) -> dict[str, Any]:
+    if isinstance(part, Text):
+        return {"type": "text", "text": part.text}
+    if part.kind == "image":
+        return {"type": "image_url", "image_url": {"url": part.url or _inline(part)}}
+    if part.url is not None:
+        raise InvalidPayloadError("OpenAI takes files as data, images alone by their url.")
+    return {
+        "type": "file",
+        "file": {"filename": part.name or "file", "file_data": _inline(part)},
+    }
+
+
+def _inline(part: Attachment) -> str:
+    return f"data:{part.media_type};base64,{part.data}"
 
 
 def _exchange(exchange: Exchange) -> list[Any]:

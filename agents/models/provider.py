@@ -18,6 +18,7 @@ from agents.net.faults import FailedError, scrub, told_error
 from agents.tools.calls import ToolCall, ToolResult, ToolSpec, WholeJson, WholeText
 from agents.values import shown
 from celery_agents.contracts.base import Contract, TrustedJson
+from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.errors import AgentsError, BadAnswerError, ProviderUnavailableError
 
 #: Is told each piece of text as it arrives.
@@ -48,13 +49,26 @@ class ModelRequest(Contract):
 
     model: str
     system: str | None
-    user: str
+    history: tuple[ChatMessage, ...] = ()
+    user: str | None  # None: the history ends with what is asked
     exchanges: tuple[Exchange, ...] = ()
     tools: tuple[ToolSpec, ...] = ()
     answer_schema: dict[str, TrustedJson] | None = None
     temperature: float | None = None
     max_output_tokens: int | None = Field(default=None, ge=1)
     stream: bool = False
+
+
+def said_before(request: ModelRequest) -> tuple[ChatMessage, ...]:
+    """Return the conversation with its newest question at its end."""
+    newest = () if request.user is None else (ChatMessage(role="user", content=request.user),)
+    return (*request.history, *newest)
+
+
+def instructed(request: ModelRequest) -> str | None:
+    """Return all instructions as one text, for providers that take no system message later on."""
+    told = [request.system, *(m.text for m in request.history if m.role == "system")]
+    return "\n\n".join(text for text in told if text) or None
 
 
 class Tokens(NamedTuple):

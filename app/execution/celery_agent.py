@@ -24,6 +24,7 @@ from celery_agents.contracts.outcome import Usage
 from celery_agents.errors import (
     AgentFailedError,
     ConfigurationError,
+    InvalidPayloadError,
     ProviderUnavailableError,
     redact,
 )
@@ -58,7 +59,15 @@ class CeleryBackend:
         self._resolve_secret = resolve_secret
 
     async def answer(self, turn: Turn, step: StepContext) -> Answer:
-        """Send the task and await its result; revoke it when nobody goes on with it."""
+        """Send the task and await its result; revoke it when nobody goes on with it.
+
+        Raises:
+            InvalidPayloadError: it is given a conversation, of which a task would see nothing.
+        """
+        if turn.messages:
+            raise InvalidPayloadError(
+                "A task of another app gets its input alone: give the conversation as the input."
+            )
 
         async def perform(key: str) -> Answer:
             try:

@@ -14,6 +14,7 @@ from uuid import UUID
 from typing_extensions import TypedDict
 
 from celery_agents.contracts.compensation import Compensation
+from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.fallback import Adaptive, Candidate, Default, Hedge
 from celery_agents.contracts.policies import RetryPolicy
 from celery_agents.contracts.vote import (
@@ -124,6 +125,7 @@ class RunOptions(TypedDict, total=False):
 class AskOptions(RunOptions, total=False):
     """Options of ``ask``; see :class:`~celery_agents.Ask`."""
 
+    messages: Sequence[ChatMessage | Fields] | None
     instructions: str | None
     choices: Texts | None
     answer_schema: JsonSchema | None

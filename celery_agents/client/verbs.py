@@ -39,7 +39,7 @@ class AskVerb(Verb[Run[Any]]):
     def __call__(
         self,
         agent: str,
-        input: JsonValue,
+        input: JsonValue = None,
         *,
         answer: type[T],
         **options: Unpack[AskOptions],
@@ -48,13 +48,13 @@ class AskVerb(Verb[Run[Any]]):
     def __call__(
         self,
         agent: str,
-        input: JsonValue,
+        input: JsonValue = None,
         **options: Unpack[AskOptions],
     ) -> Run[Any]: ...
     def __call__(
         self,
         agent: str,
-        input: JsonValue,  # noqa: A002
+        input: JsonValue = None,  # noqa: A002
         *,
         answer: type[Any] | None = None,
         **options: Unpack[AskOptions],
@@ -63,12 +63,14 @@ class AskVerb(Verb[Run[Any]]):
 
         Args:
             agent: its name in the workers' registry.
-            input: any JSON value; for a language model a text.
+            input: any JSON value; for a language model a text. Behind ``messages`` it may be left
+                out.
             answer: a pydantic model, or another type that pydantic reads: a model has to answer
                 by its JSON Schema, and the run's value is an instance.
-            options: ``timeout_s`` (one attempt), ``deadline_s`` (all of them), ``retry`` (a
-                RetryPolicy), ``instructions``, ``choices``, ``answer_schema``, ``when_open``,
-                ``compensation``, ``priority`` (0 first to 9) and ``id``.
+            options: ``messages`` (the conversation before the input), ``timeout_s`` (one attempt),
+                ``deadline_s`` (all of them), ``retry`` (a RetryPolicy), ``instructions``,
+                ``choices``, ``answer_schema``, ``when_open``, ``compensation``, ``priority`` (0
+                first to 9) and ``id``.
 
         Raises:
             InvalidPayloadError, PayloadTooLargeError, BrokerUnavailableError
@@ -105,7 +107,7 @@ class AskVerb(Verb[Run[Any]]):
     async def aio(
         self,
         agent: str,
-        input: JsonValue,
+        input: JsonValue = None,
         *,
         answer: type[T],
         **options: Unpack[AskOptions],
@@ -114,13 +116,13 @@ class AskVerb(Verb[Run[Any]]):
     async def aio(
         self,
         agent: str,
-        input: JsonValue,
+        input: JsonValue = None,
         **options: Unpack[AskOptions],
     ) -> Run[Any]: ...
     async def aio(
         self,
         agent: str,
-        input: JsonValue,  # noqa: A002
+        input: JsonValue = None,  # noqa: A002
         *,
         answer: type[Any] | None = None,
         **options: Unpack[AskOptions],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from celery_agents.contracts.base import (
     Contract,
@@ -16,6 +16,7 @@ from celery_agents.contracts.base import (
     mistakes,
 )
 from celery_agents.contracts.compensation import Compensated
+from celery_agents.contracts.conversation import Conversation
 from celery_agents.contracts.policies import RetryPolicy
 from celery_agents.contracts.schema import AnswerSchema
 from celery_agents.errors import InvalidPayloadError
@@ -106,6 +107,8 @@ class Ask(StepOptions):
     """One agent's turn on one input. The answer is the agent's value."""
 
     agent: Name
+    #: The conversation before the input, which is its newest message; without an input, all of it.
+    messages: Conversation = ()
     instructions: str | None = None
     #: The answer must be one of these.
     choices: Annotated[tuple[Option, ...], Field(min_length=1, max_length=1000)] | None = None
@@ -117,3 +120,13 @@ class Ask(StepOptions):
     when_open: Literal["wait", "fail"] | tuple[Name, ...] = "wait"
     #: Who undoes it when it is part of a run that fails; by default whoever its agent names.
     compensation: Compensated = None
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Self:
+        if self.messages and self.input is None and self.messages[-1].role not in _ASKING:
+            raise ValueError("the conversation ends without a question: give an input")
+        return self
+
+
+#: Roles whose message, as the last one, an agent can answer.
+_ASKING = frozenset({"user", "tool"})

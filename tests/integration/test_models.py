@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from celery_agents import Client, RetryPolicy
@@ -29,6 +31,24 @@ class TestProviders:
         assert outcome is not None
         assert (outcome.usage.input_tokens, outcome.usage.output_tokens) == (100, 20)
         assert outcome.usage.cost_usd == pytest.approx(140e-6)  # at 1 and 2 USD per million
+
+    def test_gets_a_conversation_in_its_own_form(
+        self, client: Client, model: ModelServer, agent: str
+    ) -> None:
+        model.script(Does(text="Rainy."))
+        said: list[dict[str, Any]] = [
+            {"role": "user", "content": "The weather in Rome?"},
+            {"role": "assistant", "tool_calls": [{"id": "1", "name": "find", "arguments": {}}]},
+            {"role": "tool", "call_id": "1", "content": "sunny"},
+            {"role": "assistant", "content": "Sunny."},
+        ]
+        run = client.ask(agent, "And in Oslo?", messages=said)
+        assert run.get(timeout=SOON_S) == "Rainy."
+        body = model.requests[-1].body
+        told = body["contents"] if agent == "gemini" else body["messages"]
+        assert len(told) == 5
+        assert "And in Oslo?" in str(told[-1])
+        assert "sunny" in str(told[2])
 
     def test_votes_with_choices(self, client: Client, model: ModelServer, agent: str) -> None:
         model.script()

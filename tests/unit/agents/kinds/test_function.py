@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from agents.base import Answer, Turn
 from agents.kinds.function import FunctionBackend
 from celery_agents.agent import Effects
+from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.outcome import Usage
 from celery_agents.errors import (
     AgentFailedError,
@@ -172,6 +173,16 @@ def test_the_loop_goes_on_while_a_sync_function_waits(step: Any) -> None:
         return (await task).value
 
     assert asyncio.run(scene()) is True
+
+
+def test_a_conversation_by_its_name(step: Any) -> None:
+    def wants(text: str, messages: list[Any]) -> Any:
+        return [text, *messages]
+
+    said = ChatMessage(role="user", content="Hello")
+    found = run(wants, step, Turn(input="x", messages=(said,))).value
+    assert found == ["x", {"role": "user", "content": "Hello"}]
+    assert run(wants, step, Turn(input="x")).value == ["x"]
 
 
 def test_one_with_an_effect_is_a_call_of_its_step(step: Any) -> None:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from agents.base import Answer, Turn
 from agents.kinds.http import HttpBackend, HttpConfig
 from agents.net.clients import SharedClients
+from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.errors import (
     AgentsError,
     BadAnswerError,
@@ -56,6 +57,13 @@ def test_what_is_sent(server: ModelServer, step: Any) -> None:
         "step_id": "step-1",
         "run_id": "run-1",
     }
+
+
+def test_a_conversation_is_sent_where_there_is_one(server: ModelServer, step: Any) -> None:
+    server.script(Does(raw=b"1"))
+    said = ChatMessage(role="user", content="Hello")
+    ask(server, step, TURN.model_copy(update={"messages": (said,)}))
+    assert server.requests[0].body["messages"] == [{"role": "user", "content": "Hello"}]
 
 
 @pytest.mark.parametrize(
