@@ -102,20 +102,26 @@ class ModelBackend:
         running = Running(offered, step)
         request = self._request(turn, offered.specs)
         usage = Usage()
-        for _ in range(self.config.max_turns):
-            answered = await self._ask(request, turn, step)
+        left = self.config.answer_retries
+        for turns_left in reversed(range(self.config.max_turns)):
+            answered = await self._ask(request, turn, step, again=left > 0 and turns_left > 0)
             usage += answered.usage
             reply = Reply.model_validate(answered.value)
-            value = self._value(reply, turn)
-            if not reply.tool_calls:
-                if reply.stop == "length":
-                    await step.progress(truncated=True)
-                return Answer(value=value, usage=usage)
-            results = await running.answer(reply.tool_calls, why=reply.text)
-            if isinstance(results, Expand):
-                return results
-            exchanges = (*request.exchanges, Exchange(reply=reply, results=results))
-            told = {"exchanges": exchanges, "tools": running.specs}
+            try:
+                value = self._value(reply, turn)
+            except MalformedAnswerError as error:
+                left -= 1
+                exchange = Exchange(reply=reply, complaint=_complaint(error))
+            else:
+                if not reply.tool_calls:
+                    if reply.stop == "length":
+                        await step.progress(truncated=True)
+                    return Answer(value=value, usage=usage)
+                results = await running.answer(reply.tool_calls, why=reply.text)
+                if isinstance(results, Expand):
+                    return results
+                exchange = Exchange(reply=reply, results=results)
+            told = {"exchanges": (*request.exchanges, exchange), "tools": running.specs}
             request = request.model_copy(update=told)
         raise AgentFailedError(
             f"{self._who} did not finish within max_turns={self.config.max_turns} requests."
@@ -150,8 +156,13 @@ class ModelBackend:
             stream=config.stream,
         )
 
-    async def _ask(self, request: ModelRequest, turn: Turn, step: StepContext) -> Answer:
-        """One journaled model request; the answer's value is the Reply as JSON."""
+    async def _ask(
+        self, request: ModelRequest, turn: Turn, step: StepContext, *, again: bool
+    ) -> Answer:
+        """One journaled model request; the answer's value is the Reply as JSON.
+
+        ``again``: a malformed answer is kept as a turn of the conversation, which goes on.
+        """
         watcher = _Watcher(step)
 
         async def perform(idempotency_key: str) -> Answer:
@@ -170,8 +181,9 @@ class ModelBackend:
             try:
                 self._value(reply, turn)
             except BadAnswerError as error:
-                details = {"usage": usage.model_dump(mode="json")}
-                raise BadAnswerError(error.message, details) from None
+                if not (again and isinstance(error, MalformedAnswerError)):
+                    details = {"usage": usage.model_dump(mode="json")}
+                    raise BadAnswerError(error.message, details) from None
             return Answer(value=reply.model_dump(mode="json"), usage=usage)
 
         return await step.call(
@@ -197,14 +209,28 @@ class ModelBackend:
             raise BadAnswerError(f"{self._who} gave an empty answer{cut}.")
         if schema is None:
             return reply.text
-        value = parse_json(reply.text, who=f"{self._who}{cut}")
+        try:
+            value = parse_json(reply.text, who=f"{self._who}{cut}")
+        except BadAnswerError as error:
+            if cut:  # its end is missing: it would be again
+                raise
+            raise MalformedAnswerError(error.message) from None
         if turn.choices and isinstance(value, dict):
             option = value.get("option")
             value = {**value, "option": match(option, turn.choices, _LOOSELY) or option}
         wrong = problem(value, schema)
         if wrong is not None:
-            raise BadAnswerError(f"{self._who} gave a malformed answer, {wrong}: {shown(value)}")
+            told = f"{self._who} gave a malformed answer, {wrong}: {shown(value)}"
+            raise MalformedAnswerError(told)
         return value
+
+
+class MalformedAnswerError(BadAnswerError):
+    """An answer that has not the form that was asked for; its model may be told so."""
+
+
+def _complaint(error: MalformedAnswerError) -> str:
+    return f"That is not an answer of the form that was asked for: {error.message} Answer again."
 
 
 class _Watcher:

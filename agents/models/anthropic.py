@@ -135,5 +135,5 @@ def _exchange(exchange: Exchange) -> list[Any]:
     ]
     return [
         {"role": "assistant", "content": exchange.reply.native},
-        {"role": "user", "content": results},
+        {"role": "user", "content": exchange.complaint or results},
     ]

@@ -93,6 +93,9 @@ class ModelConfig(Contract):
     approve: dict[str, Literal["ask", "never"]] = Field(default_factory=dict)
     #: The most model requests in one answer; each round of tool calls takes one more.
     max_turns: Annotated[int, Field(ge=1, le=100)] = 8
+    #: How often in one answer the model is told that its answer has not the form that was asked
+    #: for, and asked again; each takes one of ``max_turns``.
+    answer_retries: Annotated[int, Field(ge=0, le=10)] = 1
     #: For one model request, from connecting to its last byte.
     request_timeout_s: Seconds = 120.0
     stream: bool = False

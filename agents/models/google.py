@@ -143,4 +143,5 @@ def _exchange(exchange: Exchange) -> list[Any]:
         }
         for result in exchange.results
     ]
-    return [exchange.reply.native, {"role": "user", "parts": results}]
+    told = [{"text": exchange.complaint}] if exchange.complaint else results
+    return [exchange.reply.native, {"role": "user", "parts": told}]

@@ -115,4 +115,5 @@ def _exchange(exchange: Exchange) -> list[Any]:
         }
         for result in exchange.results
     ]
-    return [exchange.reply.native, *results]
+    complaint = [{"role": "user", "content": exchange.complaint}] if exchange.complaint else []
+    return [exchange.reply.native, *results, *complaint]

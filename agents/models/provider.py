@@ -38,10 +38,11 @@ class Reply(Contract):
 
 
 class Exchange(Contract):
-    """A reply that called tools, and their results."""
+    """A reply that was no end, and what its model was told: results of tools, or a complaint."""
 
     reply: Reply
-    results: tuple[ToolResult, ...]
+    results: tuple[ToolResult, ...] = ()
+    complaint: str | None = None  # about an answer that has not the form that was asked for
 
 
 class ModelRequest(Contract):

@@ -120,12 +120,54 @@ def test_a_retried_step_goes_on_after_its_last_finished_call(step: Any) -> None:
 def test_a_bad_answer_is_not_what_a_retry_gets_again(step: Any) -> None:
     ballot = Turn(input="?", choices=("a", "b"))
     good = '{"option": "a", "confidence": 0.5, "reason": ""}'
-    agent, _ = backend(says("nonsense"), says(good))
+    agent, _ = backend(says("nonsense"), says(good), answer_retries=0)
     with pytest.raises(BadAnswerError) as caught:
         run(agent, step, ballot)
     assert caught.value.details["usage"]["calls"] == 1
     value: Any = run(agent, step.again(), ballot).value
     assert value["option"] == "a"
+
+
+class TestMalformedAnswers:
+    """They go back to the model, as often as its entry says."""
+
+    TURN = Turn(input="?", answer_schema={"type": "object", "required": ["total"]})
+    BAD, GOOD = says('{"sum": 1}'), says('{"total": 1}')
+
+    def test_the_model_is_told_what_is_wrong_and_asked_again(self, step: Any) -> None:
+        agent, provider = backend(self.BAD, says("no JSON"), self.GOOD, answer_retries=2)
+        answer = run(agent, step, self.TURN)
+        assert answer.value == {"total": 1}
+        assert answer.usage.calls == 3
+        first, second = provider.requests[-1].exchanges
+        assert "total" in str(first.complaint)
+        assert "did not answer with JSON" in str(second.complaint)
+        assert first.reply == self.BAD
+
+    def test_so_often_and_then_its_step_fails(self, step: Any) -> None:
+        agent, provider = backend(self.BAD, self.BAD, self.GOOD)
+        with pytest.raises(BadAnswerError, match="malformed") as caught:
+            run(agent, step, self.TURN)
+        assert len(provider.requests) == 2
+        assert type(caught.value) is BadAnswerError
+        # What was told before is kept; the last answer is asked for anew.
+        assert run(agent, step.again(), self.TURN).value == {"total": 1}
+        assert len(provider.requests) == 3
+
+    def test_they_take_turns_of_the_answer(self, step: Any) -> None:
+        agent, provider = backend(self.BAD, self.GOOD, answer_retries=5, max_turns=1)
+        with pytest.raises(BadAnswerError):
+            run(agent, step, self.TURN)
+        assert len(provider.requests) == 1
+
+    @pytest.mark.parametrize("bad", [says("  "), says('{"to', stop="length")])
+    def test_an_answer_that_would_be_the_same_again_is_not_asked_for(
+        self, step: Any, bad: Reply
+    ) -> None:
+        agent, provider = backend(bad, self.GOOD, answer_retries=5)
+        with pytest.raises(BadAnswerError):
+            run(agent, step, self.TURN)
+        assert len(provider.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -144,7 +186,8 @@ def test_options_are_normalised_when_only_one_is_meant(
     option: str, chosen: str | None, step: Any
 ) -> None:
     turn = Turn(input="?", choices=("Yes", "no", "NO"))
-    agent, _ = backend(says(f'{{"option": "{option}", "confidence": 1, "reason": "r"}}'))
+    said = says(f'{{"option": "{option}", "confidence": 1, "reason": "r"}}')
+    agent, _ = backend(said, answer_retries=0)
     if chosen is None:
         with pytest.raises(BadAnswerError):
             run(agent, step, turn)

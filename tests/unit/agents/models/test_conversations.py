@@ -13,7 +13,7 @@ from agents.models.anthropic import AnthropicProvider
 from agents.models.config import ModelConfig
 from agents.models.google import GoogleProvider
 from agents.models.openai import OpenAIProvider
-from agents.models.provider import ModelRequest
+from agents.models.provider import Exchange, ModelRequest, Reply
 from agents.net.clients import SharedClients
 from celery_agents.contracts.conversation import ChatMessage, checked
 from celery_agents.errors import InvalidPayloadError
@@ -171,3 +171,20 @@ def test_images_and_files(provider: str, part: Any, sent: Any) -> None:
 def test_openai_takes_no_file_by_its_url() -> None:
     with pytest.raises(InvalidPayloadError, match="takes files as data"):
         prepared("openai", [{"role": "user", "content": [FILE | {"url": "https://e.com/a.pdf"}]}])
+
+
+@pytest.mark.parametrize("provider", list(PROVIDERS))
+def test_a_complaint_is_the_users(provider: str) -> None:
+    """About an answer without the form that was asked for, which goes back as it came."""
+    native = {"openai": {"role": "assistant", "content": "7"}, "anthropic": "7",
+              "google": {"role": "model", "parts": [{"text": "7"}]}}[provider]  # fmt: skip
+    exchange = Exchange(reply=Reply(text="7", native=native), complaint="No object.")
+    history = [{"role": "user", "content": "?"}]
+    call = prepared(provider, history, exchanges=(exchange,))
+    REFUSALS[provider](call)
+    found = call["json"]["contents"] if provider == "google" else call["messages"]
+    assert [m["role"] for m in found][-3:] in (
+        ["user", "assistant", "user"],
+        ["user", "model", "user"],
+    )
+    assert "No object." in str(found[-1])
