@@ -27,8 +27,6 @@ _NAMES = {
     "saq": "SAQ",
     "sqlite": "SQLite",
     "postgres": "PostgreSQL",
-    "pure-sqlite": "SQLite, pure agents",
-    "pure-postgres": "PostgreSQL, pure agents",
 }
 _LARGE = 100  # from there on figures are whole numbers
 Line = dict[str, Any]

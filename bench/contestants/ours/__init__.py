@@ -1,7 +1,6 @@
 """celery-agents, as its Procfile starts it, on SQLite and on PostgreSQL.
 
-Its agents are plain ones, as a reader of the pages writes them; those of ``ours-pure`` are marked
-as pure, so that their calls need no journal.
+Its agents are plain ones, as a reader of the pages writes them.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from bench import workloads
 from bench.contestant import Case, Contestant, Database
@@ -24,9 +23,6 @@ _LINES = procfile.read(ROOT / "Procfile")
 class Ours(Contestant):
     """The Procfile's worker, with another pool or concurrency where a case asks for it."""
 
-    #: Of the agents that do nothing but give an answer.
-    effects: Literal["idempotent", "pure"] = "idempotent"
-
     packages: ClassVar[Sequence[str]] = ("celery-agents", "celery", "sqlalchemy", "redis")
 
     def workers(self, python: str, workload: str, case: Case) -> list[list[str]]:  # noqa: ARG002
@@ -39,13 +35,12 @@ class Ours(Contestant):
         subprocess.run(command, env=environ, cwd=ROOT, check=True, capture_output=True)
 
     def environment(self, workload: str, case: Case) -> dict[str, str]:  # noqa: ARG002
-        """The module of the agents, and their effects."""
-        return {"AGENTS_MODULES": "bench.contestants.ours.app", "BENCH_EFFECTS": self.effects}
+        """The module of the agents."""
+        return {"AGENTS_MODULES": "bench.contestants.ours.app"}
 
     def settings(self, workload: str, case: Case) -> str:  # noqa: ARG002
-        """The options that differ from the Procfile, and pure agents where they are."""
-        told = shlex.join(self._changed(case))
-        return f"{told}, pure agents" if self.effects == "pure" else told
+        """The options that differ from the Procfile."""
+        return shlex.join(self._changed(case))
 
     def _changed(self, case: Case) -> list[str]:
         asked = {"loglevel": "WARNING", **self.variant}  # as for Celery
@@ -54,12 +49,10 @@ class Ours(Contestant):
         return [word for name, value in asked.items() for word in (f"--{name}", value)]
 
 
-#: Those whose steps call an agent that may be pure.
-_PURE = frozenset({"noop", "roundtrip", "chain", "fanout", "vote"})
 _FAN_OUT = {"map": 10_000, "chord": 10_000}
 
 
-def _plain(name: str, database: Database) -> Ours:
+def _ours(name: str, database: Database) -> Ours:
     return Ours(
         name,
         frozenset(workloads.NAMES),  # all of them
@@ -71,15 +64,9 @@ def _plain(name: str, database: Database) -> Ours:
     )
 
 
-def _pure(name: str, database: Database) -> Ours:
-    return Ours(name, _PURE, database=database, fan_out=_FAN_OUT, durable=True, effects="pure")
-
-
 CONTESTANTS: tuple[Contestant, ...] = (
-    _plain("ours-sqlite", "sqlite"),
-    _plain("ours-postgres", "postgresql"),
-    _pure("ours-pure-sqlite", "sqlite"),
-    _pure("ours-pure-postgres", "postgresql"),
+    _ours("ours-sqlite", "sqlite"),
+    _ours("ours-postgres", "postgresql"),
 )
 
 

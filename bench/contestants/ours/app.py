@@ -1,21 +1,14 @@
-"""The agents of the bench.
-
-A ``pure`` agent's calls are not journaled, those of a plain ``@agent`` are: both are measured. What
-waits for the model server is a plain one always, since nobody pays a model twice.
-"""
+"""The agents of the bench."""
 
 import asyncio
 import os
 from pathlib import Path
-from typing import Any
 
 from bench.model_client import ask
 from celery_agents import agent
 
-_measured: Any = agent(effects=os.environ["BENCH_EFFECTS"])  # type: ignore[call-overload]
 
-
-@_measured
+@agent
 async def noop(value: int) -> int:
     """Return the value."""
     return value
@@ -27,19 +20,19 @@ async def wait(value: int) -> int:
     return await ask(value)
 
 
-@_measured
+@agent
 async def add(value: int) -> int:
     """Add one."""
     return value + 1
 
 
-@_measured
+@agent
 async def count(values: list[int]) -> int:
     """Count the answers of the members."""
     return len(values)
 
 
-@_measured
+@agent
 async def yes(_: str) -> str:
     """Vote "yes"."""
     return "yes"

@@ -205,15 +205,3 @@ def test_langgraph_is_run_as_its_table_says(
         driver.close()
         used = [told for graph in driver._graphs.values() for told in graph.told]
         assert used == [{"durability": told["BENCH_DURABILITY"]}] * 3
-
-
-@pytest.mark.parametrize("workload", ["noop", "roundtrip", "chain", "fanout", "vote"])
-def test_plain_agents_and_pure_ones_are_both_measured(workload: str) -> None:
-    found = {
-        one.environment(workload, {})["BENCH_EFFECTS"]: one.settings(workload, {})
-        for one in roster.chosen(["ours"])
-        if workload in one.workloads
-    }
-    assert set(found) == {"idempotent", "pure"}
-    assert "pure" in found["pure"]
-    assert "pure" not in found["idempotent"]

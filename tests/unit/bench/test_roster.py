@@ -76,7 +76,7 @@ def test_its_packages_are_pinned_and_told(one: Contestant) -> None:
     ("asked", "found"),
     [
         (["ours-sqlite"], {"ours-sqlite"}),
-        (["ours-pure"], {"ours-pure-sqlite", "ours-pure-postgres"}),
+        (["ours"], {"ours-sqlite", "ours-postgres"}),
         (["ours-postgres", "saq"], {"ours-postgres", "saq"}),
         (["celery", "celery-threads"], {"celery-threads", "celery-prefork"}),
     ],
