@@ -72,8 +72,7 @@ class StepCalls:
 
     def __init__(self, runtime: Runtime, claim: Claimed) -> None:
         self.spent = _NOTHING
-        self._journal = runtime.journal
-        self._limit = runtime.settings.answer_limit_bytes
+        self._runtime = runtime
         self._claim = claim
         self._made: list[CallId] = []
         self._times: Counter[About] = Counter()
@@ -93,7 +92,7 @@ class StepCalls:
         if (known := await self._known(call)) is not None:
             return known
         about = (call.seq, name, call.identity, call.key)
-        begun = await arrival(self._journal.start_call(self._claim, *about, once=once))
+        begun = await arrival(self._runtime.journal.start_call(self._claim, *about, once=once))
         if begun is Begun.KNOWN:  # a worker whose lease ran out finished it late
             self._before = None
             if (known := await self._known(call)) is not None:
@@ -140,16 +139,17 @@ class StepCalls:
         return call
 
     async def _perform(self, call: CallId, perform: Perform) -> Answer:
+        limit = self._runtime.settings.answer_limit_bytes
         try:
             with _within(self._claim.id, call.identity):
                 result = await performed(call.name, perform, call.key)
-            if (error := too_large(result.value, self._limit)) is not None:
+            if (error := too_large(result.value, limit)) is not None:
                 error.details["usage"] = result.usage.compact()
                 raise error
         except AgentsError as error:
             # A call that failed may have cost something all the same; its error tells.
             self.spent += usage_of(error)
-            self._finish(call, None, bounded(ErrorInfo.of(error), self._limit))
+            self._finish(call, None, bounded(ErrorInfo.of(error), limit))
             raise
         self.spent += result.usage
         # Not waited for: the writer commits it before, or with, whatever this step writes next.
@@ -171,7 +171,7 @@ class StepCalls:
 
     def _finish(self, call: CallId, answer: dict[str, Any] | None, error: ErrorInfo | None) -> None:
         def write() -> Future[None]:
-            return self._journal.finish_call(self._claim, call.seq, answer, error)
+            return self._runtime.journal.finish_call(self._claim, call.seq, answer, error)
 
         self._unwritten.append((write(), write))
 
@@ -179,7 +179,7 @@ class StepCalls:
         if self._claim.token == 1:  # the first claim of a step has no earlier calls
             return {}
         if self._before is None:  # calls that begin at once may each read it; none goes without
-            self._before = await in_thread(self._journal.finished_calls, self._claim.id)
+            self._before = await in_thread(self._runtime.journal.finished_calls, self._claim.id)
         return self._before
 
 

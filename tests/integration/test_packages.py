@@ -91,7 +91,7 @@ def tools(tmp_path: Path, model: ModelServer) -> Path:
     """Modules with toolsets, the page's among them, and models that have them."""
     site = tmp_path / "site"
     site.mkdir()
-    (shown,) = (b.code for b in blocks(ROOT / "docs" / "agents.md", "python") if "# desk" in b.code)
+    (shown,) = (b.code for b in blocks(ROOT / "docs" / "tools.md", "python") if "# desk" in b.code)
     (site / "desk.py").write_text(shown)
     (site / "till.py").write_text(TILL)
     (site / "clash.py").write_text(

@@ -429,7 +429,7 @@ class TestTooLarge:
         """Of a tool, that is; the model goes on without it."""
         model.script(Does(tool=("floods", {"size": 3_000_000})), Does(text="fine"))
         assert odd.client.ask("model", "?").get(timeout=SOON_S) == "fine"
-        assert "answer_limit_bytes" in json.dumps(model.requests[-1].body)
+        assert "3,000,000 bytes, too many" in json.dumps(model.requests[-1].body)
         model.script(Does(text="x" * 30_000))
         run = odd.client.ask("model", "?")
         with pytest.raises(AnswerTooLargeError):
