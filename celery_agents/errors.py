@@ -179,7 +179,8 @@ class UncertainCallError(PermanentError):
     def of(cls, name: str, begun_at: float, key: str) -> Self:
         """The error for a call that was begun then, in seconds since 1970, under that key."""
         at = datetime.fromtimestamp(begun_at, UTC).isoformat(timespec="seconds")
-        told = f"{name} was begun at {at} under the key {key}, and nobody knows whether it was done"
+        # Not "under the key": that reads like a secret, which would be hidden.
+        told = f"{name} was begun at {at} as {key}, and nobody knows whether it was done"
         return cls(f"{told}. It is not repeated.", {"begun_at": at, "key": key})
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from concurrent.futures import Executor
 
 from agents.base import Answer, StepContext, Turn
+from agents.models import personality
 from agents.models.config import ModelConfig
 from agents.models.prices import usage_of
 from agents.models.provider import (
@@ -134,13 +135,14 @@ class ModelBackend:
 
     def _request(self, turn: Turn, tools: tuple[ToolSpec, ...]) -> ModelRequest:
         config = self.config
-        schema = _schema_of(turn)
+        schema = self._schema(turn)
         in_words = config.structured == "prompt" or (
             bool(tools) and not self._provider.schema_with_tools
         )
         sendable(text_of(schema))
         sendable(text_of([message.compact() for message in turn.messages]))
-        system = [config.instructions, turn.instructions]
+        manner = personality.instructions(config.traits, config.style)
+        system = [config.instructions, manner, turn.instructions]
         if schema is not None and in_words:
             form = json.dumps(schema, ensure_ascii=False)
             system.append(f"Answer with nothing but JSON that has this JSON Schema:\n{form}")
@@ -204,7 +206,7 @@ class ModelBackend:
             )
         if reply.tool_calls:
             return None
-        schema = _schema_of(turn)
+        schema = self._schema(turn)
         if not reply.text.strip():
             raise BadAnswerError(f"{self._who} gave an empty answer{cut}.")
         if schema is None:
@@ -222,7 +224,20 @@ class ModelBackend:
         if wrong is not None:
             told = f"{self._who} gave a malformed answer, {wrong}: {shown(value)}"
             raise MalformedAnswerError(told)
+        if self._reviews(turn) and isinstance(value, dict):
+            return personality.report(value, self.config.criteria)
         return value
+
+    def _reviews(self, turn: Turn) -> bool:
+        """Return whether the answer is a review; whoever asks for a form of their own gets that."""
+        return bool(self.config.criteria) and turn.choices is None and turn.answer_schema is None
+
+    def _schema(self, turn: Turn) -> dict[str, JsonValue] | None:
+        if turn.choices is not None:
+            return ballot_schema(turn.choices)
+        if self._reviews(turn):
+            return personality.review_schema(self.config.criteria)
+        return turn.answer_schema
 
 
 class MalformedAnswerError(BadAnswerError):
@@ -249,7 +264,3 @@ class _Watcher:
             # What a cut may leave of a secret is not known as one: it is made from a longer end.
             shown = redact(self._text[-4 * PROGRESS_TEXT :])[-PROGRESS_TEXT:]
             await self._step.progress(text=shown, characters=len(self._text))
-
-
-def _schema_of(turn: Turn) -> dict[str, JsonValue] | None:
-    return turn.answer_schema if turn.choices is None else ballot_schema(turn.choices)

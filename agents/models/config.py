@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Annotated, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from celery_agents.contracts.base import Contract, Seconds
+from agents.models.personality import STYLES, TRAITS
+from celery_agents.contracts.base import Contract, Name, Seconds
 
 ProviderName = Literal["openai", "anthropic", "google"]
 
@@ -53,6 +56,30 @@ SecretName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
 Identifier = Annotated[str, Field(pattern=r"^[!-~]{1,200}$")]
 
 
+def _known(words: Iterable[str]) -> AfterValidator:
+    """Take words of a table alone; others are told the nearest one."""
+    table = sorted(words)
+
+    def check(word: str) -> str:
+        if word not in table:
+            near = get_close_matches(word, table, n=1)
+            meant = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{word!r} is none of {', '.join(table)}{meant}")
+        return word
+
+    return AfterValidator(check)
+
+
+def _different(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("one criterion stands there twice")
+    return names
+
+
+Trait = Annotated[str, _known(TRAITS)]
+Style = Annotated[str, _known(STYLES)]
+
+
 class Price(Contract):
     """US dollars per million tokens, for models that genai-prices does not know."""
 
@@ -75,6 +102,11 @@ class ModelConfig(Contract):
     provider: ProviderName
     model: Annotated[str, Field(min_length=1, max_length=200)]
     instructions: str | None = None
+    #: Words of the table in personality.py, each with a weight from 0 to 1.
+    traits: dict[Trait, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+    style: Style | None = None
+    #: A reviewer's: it answers with findings and a score for each, where no other form is asked.
+    criteria: Annotated[tuple[Name, ...], Field(max_length=50), AfterValidator(_different)] = ()
     #: Not for Anthropic, whose API refuses it since its version 2026-10-21.
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None

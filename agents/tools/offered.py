@@ -25,6 +25,10 @@ class Offered:
     homes: Mapping[str, Toolset]
     policies: Mapping[str, ToolPolicy]
 
+    def unfit(self, patterns: Iterable[str]) -> list[str]:
+        """The patterns that fit no tool."""
+        return [p for p in patterns if not any(fnmatchcase(name, p) for name in self.homes)]
+
     def spec(self, name: str) -> ToolSpec:
         """The tool of that name."""
         return next(spec for spec in self.specs if spec.name == name)

@@ -31,6 +31,9 @@ class Toolbox:
         list_timeout_s: how long each may take to list its tools.
         approve: names of tools, or patterns, with whether a person is asked before each call; the
             last that fits wins over what the tool says itself.
+
+    Raises:
+        ConfigurationError: there are functions alone, and ``approve`` names none of them.
     """
 
     def __init__(
@@ -47,6 +50,8 @@ class Toolbox:
         self._known = [(functions, [spec_of(functions, tool) for tool in functions.tools])]
         self._approve = approve or {}
         self._always = None if toolsets else self._offered(self._known)
+        if self._always is not None and (odd := self._always.unfit(self._approve)):
+            raise ConfigurationError(f"approve: no tool has a name like {', '.join(odd)}.")
 
     @property
     def effects(self) -> Effects:

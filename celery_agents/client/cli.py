@@ -141,7 +141,7 @@ def approve(ctx: click.Context, run_id: str, choice: str, key: str | None) -> No
     """
     with client_of(ctx) as client:
         client.runs.approve(run_id, _said(choice), key=key)
-        click.echo(visible(f"{run_id} goes on with {choice!r}."))
+        click.echo(visible(f"{run_id} was answered {choice!r}."))
 
 
 @agents.command(cls=CeleryCommand)

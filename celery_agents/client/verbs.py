@@ -7,6 +7,7 @@ running event loop, and ``verb.s`` makes a signature for Celery's canvas.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from types import EllipsisType
 from typing import Any, TypeVar, overload
 
 from celery import Signature
@@ -24,10 +25,19 @@ from celery_agents.client.options import (
 from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
 from celery_agents.client.verb import Verb
 from celery_agents.contracts.base import JsonValue
-from celery_agents.errors import PayloadTooLargeError
+from celery_agents.errors import InvalidPayloadError, PayloadTooLargeError
 from celery_agents.wire.messages import Message
 
 T = TypeVar("T")
+
+
+def _asked(value: JsonValue | EllipsisType, options: AskOptions) -> JsonValue:
+    """The input; None where the conversation is all that is asked."""
+    if value is not ...:
+        return value
+    if not options.get("messages"):
+        raise InvalidPayloadError("Ask something: give an input, or messages.")
+    return None
 
 
 class AskVerb(Verb[Run[Any]]):
@@ -39,7 +49,7 @@ class AskVerb(Verb[Run[Any]]):
     def __call__(
         self,
         agent: str,
-        input: JsonValue = None,
+        input: JsonValue | EllipsisType = ...,
         *,
         answer: type[T],
         **options: Unpack[AskOptions],
@@ -48,13 +58,13 @@ class AskVerb(Verb[Run[Any]]):
     def __call__(
         self,
         agent: str,
-        input: JsonValue = None,
+        input: JsonValue | EllipsisType = ...,
         **options: Unpack[AskOptions],
     ) -> Run[Any]: ...
     def __call__(
         self,
         agent: str,
-        input: JsonValue = None,  # noqa: A002
+        input: JsonValue | EllipsisType = ...,  # noqa: A002
         *,
         answer: type[Any] | None = None,
         **options: Unpack[AskOptions],
@@ -76,7 +86,7 @@ class AskVerb(Verb[Run[Any]]):
             InvalidPayloadError, PayloadTooLargeError, BrokerUnavailableError
         """
         given = {**options, "agent": agent, "answer": answer}
-        return self._enqueue(input, given)
+        return self._enqueue(_asked(input, options), given)
 
     @overload
     def many(
@@ -107,7 +117,7 @@ class AskVerb(Verb[Run[Any]]):
     async def aio(
         self,
         agent: str,
-        input: JsonValue = None,
+        input: JsonValue | EllipsisType = ...,
         *,
         answer: type[T],
         **options: Unpack[AskOptions],
@@ -116,20 +126,20 @@ class AskVerb(Verb[Run[Any]]):
     async def aio(
         self,
         agent: str,
-        input: JsonValue = None,
+        input: JsonValue | EllipsisType = ...,
         **options: Unpack[AskOptions],
     ) -> Run[Any]: ...
     async def aio(
         self,
         agent: str,
-        input: JsonValue = None,  # noqa: A002
+        input: JsonValue | EllipsisType = ...,  # noqa: A002
         *,
         answer: type[Any] | None = None,
         **options: Unpack[AskOptions],
     ) -> Run[Any]:
         """Ask an agent, without blocking the running event loop."""
         given = {**options, "agent": agent, "answer": answer}
-        return await self._enqueue_async(input, given)
+        return await self._enqueue_async(_asked(input, options), given)
 
     @overload
     async def aio_many(

@@ -36,11 +36,15 @@ class ToolApproval(Contract):
     def of(cls, choice: JsonValue) -> ToolApproval:
         """Read an answer: True, False, a reason (which refuses), or other arguments.
 
+        A bare "yes" or "no" is no reason, but what it says.
+
         Raises:
             ValueError: it is none of these.
         """
         if isinstance(choice, bool):
             return cls(approved=choice)
+        if isinstance(choice, str) and (word := choice.strip().lower()) in _WORDS:
+            return cls(approved=_WORDS[word])
         if isinstance(choice, str) and choice.strip():
             return cls(approved=False, reason=choice)
         if isinstance(choice, dict) and choice.keys() == {"arguments"}:
@@ -50,3 +54,7 @@ class ToolApproval(Contract):
         raise ValueError(
             'answer with True, False, a reason why not, or {"arguments": {…}} to change them'
         )
+
+
+#: What people write for True and False, in a shell say.
+_WORDS = {"yes": True, "true": True, "no": False, "false": False}

@@ -22,6 +22,7 @@ _FIRST_DELAY_S = 0.1
 _MAX_DELAY_S = 10.0
 _DEATHS_BEFORE_READY = 3  # then waiting for it is pointless
 _TAIL_LINES = 30
+_TOLD_MAX = 1_500  # characters of them in an error
 
 
 def restart_delay_s(quick_deaths: int) -> float:
@@ -84,7 +85,9 @@ class Service:
             if self._ready:
                 return
         reason = "keeps ending" if self._deaths else f"is not ready after {timeout_s:.0f} s"
-        raise ConfigurationError(f"The {self.name} {reason}. Its last lines:\n{self.last_lines()}")
+        told = f"The {self.name} {reason}. Its last lines:\n"
+        # An error's text is cut at its end, where the reason stands.
+        raise ConfigurationError(told + self.last_lines()[-_TOLD_MAX:])
 
     def last_lines(self) -> str:
         """The end of its output."""

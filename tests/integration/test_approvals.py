@@ -98,6 +98,11 @@ def test_an_effect_happens_once_wherever_its_worker_dies(
     assert len(set(done)) == len(done)
     assert "2" in done
     uncertain = "nobody knows whether it was done" in told
+    if uncertain:  # under which key, for whoever looks it up
+        key = next(
+            line.split()[3] for line in lines(tmp_path / "bank") if line.startswith("begun 1")
+        )
+        assert f"as {key}" in told
     assert uncertain is (dies in {"in", "after"})
     assert begun.count("1") == 1
     assert ("1" in done) is (dies != "in")

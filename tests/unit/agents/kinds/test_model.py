@@ -128,6 +128,41 @@ def test_a_bad_answer_is_not_what_a_retry_gets_again(step: Any) -> None:
     assert value["option"] == "a"
 
 
+def test_a_personality_stands_behind_the_instructions(step: Any) -> None:
+    agent, provider = backend(says("x"), instructions="Sort.", traits={"terse": 1}, style="plain")
+    run(agent, step, Turn(input="?", instructions="Now."))
+    assert provider.requests[0].system == (
+        "Sort.\n\nBe very terse: short and to the point.\n"
+        "Write plainly: short sentences and common words.\n\nNow."
+    )
+
+
+class TestReviewers:
+    """Agents with criteria."""
+
+    REVIEW = '{"security": {"findings": ["eval"], "score": 0.5}}'
+
+    def test_answer_for_each_criterion_with_a_report(self, step: Any) -> None:
+        agent, provider = backend(says(self.REVIEW), criteria=["security"])
+        value: Any = run(agent, step).value
+        assert (value["score"], value["weakest"]) == (0.5, "security")
+        assert value["findings"] == [{"criterion": "security", "finding": "eval"}]
+        assert provider.requests[0].answer_schema is not None
+
+    @pytest.mark.parametrize(
+        ("turn", "said"),
+        [
+            (Turn(input="?", answer_schema={"type": "number"}), "7"),
+            (Turn(input="?", choices=("a",)), '{"option": "a", "reason": "", "confidence": 1}'),
+        ],
+    )
+    def test_give_another_form_to_whoever_asks_for_it(
+        self, step: Any, turn: Turn, said: str
+    ) -> None:
+        agent, _ = backend(says(said), criteria=["security"])
+        assert "criteria" not in str(run(agent, step, turn).value)
+
+
 class TestMalformedAnswers:
     """They go back to the model, as often as its entry says."""
 

@@ -14,6 +14,7 @@ from agents.tools.running import Running
 from agents.tools.toolbox import Toolbox
 from celery_agents.contracts.approval import ToolApproval
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
+from celery_agents.errors import ConfigurationError
 from tests.unit.agents.conftest import MemoryStep
 
 paid: list[tuple[int, str]] = []
@@ -85,6 +86,8 @@ def test_a_wish_waits_with_all_that_a_person_needs(step: MemoryStep) -> None:
     ("said", "value", "amounts"),
     [
         (True, "paid 7", [7]),
+        ("Yes", "paid 7", [7]),
+        ("no", "A person refused this call.", []),
         (False, "A person refused this call.", []),
         ("too much", "A person refused this call: too much", []),
         (
@@ -166,7 +169,6 @@ def test_what_is_no_answer(odd: Any) -> None:
         ({"*": "ask"}, [True, True]),
         ({"*": "ask", "wire*": "never"}, [False, True]),
         ({"wire*": "never", "*": "ask"}, [True, True]),  # the last one that fits
-        ({"other": "ask"}, [False, False]),
     ],
 )
 def test_configuration_decides_by_name_or_pattern(
@@ -196,3 +198,11 @@ def test_what_a_tool_says_itself_can_be_lifted(step: MemoryStep) -> None:
         return await Running(await box.offered(step), step).answer([call])
 
     assert values(asyncio.run(main())) == ["paid 1"]
+
+
+def test_a_name_that_fits_no_tool_is_found_at_the_start() -> None:
+    """A slip of the pen would take the person's say away."""
+    desk = FunctionToolset("d", pay)
+    with pytest.raises(ConfigurationError, match="no tool has a name like pya"):
+        Toolbox(desk, (), list_timeout_s=1, approve={"pay": "ask", "pya": "ask"})
+    Toolbox(desk, [FunctionToolset("e", note)], list_timeout_s=1, approve={"pya": "ask"})

@@ -160,9 +160,7 @@ class TestUncertain:
         self.begun(step, desk)
         first, beside = desk.run(step.again(), n("e"), n("p"))
         assert first.failed
-        assert "tool:e was begun at 1970-01-01T00:00:00+00:00 under the key step-1-1" in str(
-            first.value
-        )
+        assert "tool:e was begun at 1970-01-01T00:00:00+00:00 as step-1-1" in str(first.value)
         assert beside.value == "p1"
         assert desk.log == ["+p1", "-p1"]
 
