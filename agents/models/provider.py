@@ -18,7 +18,7 @@ from agents.net.faults import FailedError, scrub, told_error
 from agents.tools.calls import ToolCall, ToolResult, ToolSpec, WholeJson, WholeText
 from agents.values import shown
 from celery_agents.contracts.base import Contract, TrustedJson
-from celery_agents.contracts.conversation import ChatMessage
+from celery_agents.contracts.conversation import ChatMessage, Text
 from celery_agents.errors import AgentsError, BadAnswerError, ProviderUnavailableError
 
 #: Is told each piece of text as it arrives.
@@ -62,8 +62,10 @@ class ModelRequest(Contract):
 
 def said_before(request: ModelRequest) -> tuple[ChatMessage, ...]:
     """Return the conversation with its newest question at its end."""
-    newest = () if request.user is None else (ChatMessage(role="user", content=request.user),)
-    return (*request.history, *newest)
+    if request.user is None:
+        return request.history
+    part = Text(kind="text", text=request.user)  # which may be empty; a bare content may not
+    return (*request.history, ChatMessage(role="user", content=(part,)))
 
 
 def instructed(request: ModelRequest) -> str | None:

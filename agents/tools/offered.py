@@ -58,7 +58,8 @@ class Offered:
                 homes[spec.name] = toolset
                 policy = spec.policy or ToolPolicy(effects=toolset.effects)
                 policies[spec.name] = _approved(spec.name, policy, approve or {})
-                told.append(spec)
+                # No model is told of a policy: who changes one does not have it asked anew.
+                told.append(spec.model_copy(update={"policy": None}))
         return cls(tuple(told), homes, policies)
 
 

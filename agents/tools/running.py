@@ -14,7 +14,7 @@ from agents.schema import problem
 from agents.tools.approvals import key_of, verdict, wish
 from agents.tools.calls import ToolCall, ToolError, ToolFailedError, ToolResult, ToolSpec, heard
 from agents.tools.offered import Offered
-from agents.tools.results import LongResults, as_data
+from agents.tools.results import LongResults
 from agents.tools.toolset import Toolset
 from agents.values import digest
 from celery_agents.contracts.base import JsonValue
@@ -71,7 +71,8 @@ class Running:
             return Expand(members=tuple(wishes))
 
         async def make(place: int) -> None:
-            found[place] = told[place] or await self._made(calls[place])
+            if told[place] is None and calls[place].name in self._offered.homes:
+                found[place] = await self._result(calls[place])
 
         async def in_order(places: Sequence[int]) -> None:
             for place in places:
@@ -86,7 +87,11 @@ class Running:
             for error in await asyncio.gather(*acts, return_exceptions=True):
                 if error is not None:
                     raise error
-        return tuple(_changed(found[n], original[n], calls[n]) for n in range(len(calls)))
+        return tuple(
+            # In their order, not as they came: the numbers of long ones are the same each time.
+            _changed(told[n] or self._told(call, found.get(n)), original[n], call)
+            for n, call in enumerate(calls)
+        )
 
     def _problem(self, call: ToolCall) -> ToolResult | None:
         """Answer a call whose wrong arguments no person is to see."""
@@ -139,20 +144,20 @@ class Running:
         self._same[asked] += 1
         return self._same[asked]
 
-    async def _made(self, call: ToolCall) -> ToolResult:
-        if (home := self._offered.homes.get(call.name)) is None:
+    def _told(self, call: ToolCall, result: ToolResult | None) -> ToolResult:
+        """What the model is told of a call; without a result, it is of none of the tools here."""
+        if result is None:
             if self._long and call.name == self._long.spec.name:
                 return self._long.read(call)
             return ToolResult(call=call, value=f"There is no tool {call.name!r}.", failed=True)
-        result = await self._result(home, call)
         policy = self._offered.policies[call.name]
-        told = self._long.bounded(result.value, policy.max_result_bytes)
-        value = as_data(call.name, told) if policy.untrusted else told
+        value = self._long.told(call.name, result.value, policy)
         return result.model_copy(update={"value": value})
 
-    async def _result(self, home: Toolset, call: ToolCall) -> ToolResult:
+    async def _result(self, call: ToolCall) -> ToolResult:
         """Make a call, journaled unless it is pure. The model is told of most errors."""
-        policy, asked = self._offered.policies[call.name], _asked(call)
+        home, policy = self._offered.homes[call.name], self._offered.policies[call.name]
+        asked = _asked(call)
         if policy.effects == "pure":
             return await self._tried(home, call, _key(self._step.step_id, asked))
 

@@ -105,7 +105,8 @@ def checked(found: Any) -> Toolset:
     if isinstance(found, type):
         raise ConfigurationError(f"{found.__name__} is a class; a toolset is an instance of one.")
     acts = ("specs", "call", "aclose")
-    missing = [name for name in ("name", "effects", *acts) if not hasattr(found, name)]
+    parts = ("name", "effects", "problem", *acts)
+    missing = [name for name in parts if not hasattr(found, name)]
     if missing:
         raise ConfigurationError(f"{who}: it has no {', no '.join(missing)}.")
     if not isinstance(found.name, str) or not found.name:

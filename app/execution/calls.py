@@ -8,6 +8,7 @@ nothing from each other.
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -77,6 +78,7 @@ class StepCalls:
         self._made: list[CallId] = []
         self._times: Counter[About] = Counter()
         self._before: dict[str, dict[str, Any]] | None = None  # answers of earlier attempts
+        self._reading = asyncio.Lock()
         self._unwritten: list[tuple[Future[None], Callable[[], Future[None]]]] = []
 
     def __bool__(self) -> bool:
@@ -178,9 +180,10 @@ class StepCalls:
     async def _finished_before(self) -> dict[str, dict[str, Any]]:
         if self._claim.token == 1:  # the first claim of a step has no earlier calls
             return {}
-        if self._before is None:  # calls that begin at once may each read it; none goes without
-            self._before = await in_thread(self._runtime.journal.finished_calls, self._claim.id)
-        return self._before
+        async with self._reading:  # one for all calls that begin at once
+            if self._before is None:
+                self._before = await in_thread(self._runtime.journal.finished_calls, self._claim.id)
+            return self._before
 
 
 #: The step whose call is being performed here, and the call's identity.

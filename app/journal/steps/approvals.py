@@ -27,19 +27,18 @@ def approve(
     run_id: str,
     choice: JsonValue,
     rules: joins.Rules,
-    key: str | None = None,
+    key: str,
 ) -> Aftermath:
-    """Answer the wish of that key, or the oldest of the run. The first answer to one counts.
+    """Answer the wish of that key. The first answer to one counts.
 
     Raises:
-        InvalidPayloadError: nothing there waits for a person, or the choice is not one.
+        InvalidPayloadError: it does not wait for a person, or the choice is not one.
     """
     row = waiting(connection, run_id, key)
     if row is None and is_again(connection) and (told := _told(connection, run_id, choice, key)):
         return told
     if row is None:
-        what = f"Nothing in run {run_id}" if key is None else f"No wish {key} of run {run_id}"
-        raise InvalidPayloadError(f"{what} waits for a person.")
+        raise InvalidPayloadError(f"No wish {key} of run {run_id} waits for a person.")
     asked = row.payload["args"][0]
     said = _verdict(choice) if "tool" in asked else _option(choice, asked)
     outcome = Outcome(
@@ -72,17 +71,14 @@ def _verdict(choice: JsonValue) -> str:
     return ("changed" if verdict.arguments is not None else "yes") if verdict.approved else "no"
 
 
-def _told(
-    connection: Connection, run_id: str, choice: JsonValue, key: str | None
-) -> Aftermath | None:
+def _told(connection: Connection, run_id: str, choice: JsonValue, key: str) -> Aftermath | None:
     """Return the effects of this very answer if an earlier try gave it; None when none did."""
     parent = aliased(Step)
     row = connection.execute(
         select(Step.outcome, parent.state, *wake_columns(parent))
         .join(parent, parent.id == Step.parent_id)
-        .where(Step.run_id == run_id, Step.task == names.APPROVAL, Step.state == State.SUCCEEDED)
-        .where(true() if key is None else Step.id == key)
-        .order_by(Step.finished_at.desc())
+        .where(Step.id == key, Step.run_id == run_id)
+        .where(Step.task == names.APPROVAL, Step.state == State.SUCCEEDED)
     ).first()
     if row is None or row.outcome.get("value") != choice:
         return None

@@ -122,7 +122,7 @@ def _begin_once(connection: Connection, row: dict[str, Any], at: float) -> Begun
     values = {f"b_{name}": value for name, value in row.items()}
     connection.execute(_LOCK, values)
     earlier = connection.execute(_BEGUN, values).all()
-    if any(r.finished_at is not None and r.error is None for r in earlier):
+    if any(r.finished_at is not None and _is_told(r.error) for r in earlier):
         return Begun.KNOWN
     unknown = [r.started_at for r in earlier if r.finished_at is None]
     return Before(min(unknown)) if unknown else _begin(connection, row, at)
@@ -248,8 +248,13 @@ def finished(connection: Connection, step_id: str) -> dict[str, dict[str, Any]]:
     return {
         identity: answer if error is None else error
         for identity, answer, error in rows
-        if error is None or error["kind"] == AnswerTooLargeError.kind
+        if _is_told(error)
     }
+
+
+def _is_told(error: dict[str, Any] | None) -> bool:
+    """True for what a finished call told once and for all: an answer, or one too large to keep."""
+    return error is None or error["kind"] == AnswerTooLargeError.kind
 
 
 def _arrays(calls: Sequence[FinishCall]) -> dict[str, list[Any]]:

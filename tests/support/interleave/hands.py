@@ -136,7 +136,7 @@ class Hand:
         return self._tell("cancel", step_id, lambda: self.journal.cancel(step_id))
 
     def approve(self, run_id: str, step_id: str, choice: str) -> Aftermath:
-        work = lambda: self.journal.approve(run_id, choice)  # noqa: E731
+        work = lambda: self.journal.approve(run_id, choice, step_id)  # noqa: E731
         return self._tell("approve", step_id, work, choice)
 
     def requeue(self, step_id: str) -> Wake:

@@ -334,6 +334,22 @@ def test_tools_that_cannot_be_loaded(tools: list[str]) -> None:
         backend(tools=tools)
 
 
+def test_another_policy_of_a_tool_is_no_other_request(step: Any) -> None:
+    """A model is not told of it: a worker with a newer configuration pays for nothing again."""
+
+    async def look() -> str:
+        return "x"
+
+    first = tool(effects="pure")(look)
+    newer = tool(effects="pure", timeout_s=9, approve="never", max_result_bytes=999)(look)
+    provider = ListedProvider([calls("look", {}), RateLimitedError("later"), says("done")])
+    config = ModelConfig(provider="openai", model="m")
+    with pytest.raises(RateLimitedError):
+        run(ModelBackend(config, provider, tools=[first]), step)
+    assert run(ModelBackend(config, provider, tools=[newer]), step.again()).value == "done"
+    assert [len(r.exchanges) for r in provider.requests] == [0, 1, 1]
+
+
 def test_a_conversation_with_a_toolset_goes_on_with_the_list_it_began_with(step: Any) -> None:
     shelf = Shelf([spec("fly")], [spec("walk")], effects="idempotent")
     config = ModelConfig(provider="openai", model="m", tools=(f"{__name__}:add",))

@@ -131,6 +131,20 @@ def test_an_input_is_the_newest_message(provider: str) -> None:
     assert "one" in json.dumps(found[-2])
 
 
+@pytest.mark.parametrize(
+    ("provider", "sent"),
+    [
+        ("openai", {"role": "user", "content": ""}),
+        ("anthropic", {"role": "user", "content": ""}),
+        ("google", {"role": "user", "parts": [{"text": ""}]}),
+    ],
+)
+def test_an_input_may_be_empty(provider: str, sent: Any) -> None:
+    told = prepared(provider, [], user="")
+    found = told["json"]["contents"] if provider == "google" else told["messages"]
+    assert found[-1] == sent
+
+
 def test_instructions_in_the_middle_stand_with_the_others() -> None:
     history = [{"role": "user", "content": "a"}, {"role": "system", "content": "Be terse."},
                {"role": "user", "content": "b"}]  # fmt: skip

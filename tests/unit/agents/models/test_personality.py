@@ -21,7 +21,8 @@ from agents.schema import is_strict, problem
         (
             {"terse": 0.5, "sceptical": 0.8},  # the strongest first
             None,
-            "Be very sceptical: doubt claims until they are shown.\nBe terse: short and to the point.",
+            "Be very sceptical: doubt claims until they are shown.\n"
+            "Be terse: short and to the point.",
         ),
         ({}, "plain", "Write plainly: short sentences and common words."),
     ],
@@ -58,10 +59,11 @@ def test_a_config_takes_all_words() -> None:
 def test_a_review_has_findings_and_a_score_for_each_criterion() -> None:
     schema = review_schema(["security", "naming"])
     assert is_strict(schema)
-    one = {"findings": [], "score": 1}
+    one: Any = {"findings": [], "score": 1}
     assert problem({"security": one, "naming": one}, schema) is None
-    for odd in ({"security": one}, {"security": one, "naming": {"score": 1}},
-                {"security": one, "naming": {"findings": [], "score": 2}}):  # fmt: skip
+    odds: list[Any] = [{"security": one}, {"security": one, "naming": {"score": 1}},
+                {"security": one, "naming": {"findings": [], "score": 2}}]  # fmt: skip
+    for odd in odds:
         assert problem(odd, schema) is not None
 
 

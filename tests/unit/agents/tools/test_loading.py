@@ -56,11 +56,14 @@ def test_code_gives_them_as_they_are() -> None:
     ("name", "told"),
     [
         ("Desk", "Desk is a class"),
-        ("NUMBER", "int is no Toolset: it has no name, no effects, no specs, no call, no aclose"),
+        (
+            "NUMBER",
+            "int is no Toolset: it has no name, no effects, no problem, no specs, no call, no aclose",
+        ),
         ("nameless", "its name is no text"),
         ("careless", "its effects are none of pure, idempotent, effect"),
         ("sync", r"its call is no coroutine function \(async def\)"),
-        ("lacking", "it has no effects, no specs, no aclose"),
+        ("lacking", "it has no effects, no problem, no specs, no aclose"),
     ],
 )
 def test_what_is_no_toolset_is_found_at_the_start(name: str, told: str) -> None:

@@ -134,6 +134,29 @@ def test_sub_agents_side_by_side_pay_for_nothing_twice(runtime: Runtime, seed: i
     assert run(runtime, step.calls.unused()) == 0
 
 
+def test_calls_that_begin_at_once_read_what_is_finished_once(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, first = World(), Step(runtime, claim(runtime))
+
+    async def many(step: Step) -> None:
+        asked = [step.call("model", world.act(str(n)), fingerprint=str(n)) for n in range(20)]
+        await asyncio.gather(*asked)
+
+    run(runtime, many(first))
+    second, reads_before = again(runtime, first), list[str]()
+    read = runtime.journal.finished_calls
+
+    def counted(step_id: str) -> dict[str, dict[str, Any]]:
+        reads_before.append(step_id)
+        return read(step_id)
+
+    monkeypatch.setattr(runtime.journal, "finished_calls", counted)
+    run(runtime, many(second))
+    assert reads_before == ["s"]
+    assert len(world.paid) == 20
+
+
 def test_the_same_call_within_two_others_is_two(runtime: Runtime) -> None:
     world, step = World(), Step(runtime, claim(runtime))
 

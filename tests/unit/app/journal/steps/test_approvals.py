@@ -101,6 +101,14 @@ class TestWishes:
             journal.approve("p", said, keys["pay"])
         assert len(journal.wishes("p")) == 2
 
+    def test_an_answer_that_is_lost_answers_no_second_wish(
+        self, journal: Journal, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.waiting(journal)
+        lose_an_answer(monkeypatch)
+        journal.approve("p", True)
+        assert [w["tool"] for w in journal.wishes("p")] == ["mail"]
+
     def test_a_key_of_another_run_is_none_of_this(self, journal: Journal) -> None:
         ask_a_person_of(journal, "q")
         keys = self.waiting(journal)
@@ -138,11 +146,11 @@ class TestTwoAnswers(OnPostgres):
         other = world.journal("other")
         with world.engine.connect() as c:
             answering = c.begin()
-            assert approvals.approve(c, "p", "yes", journal.rules).applied
+            person = derived_id("p", "person")
+            assert approvals.approve(c, "p", "yes", journal.rules, person).applied
             with meanwhile(world, lambda: other.approve("p", "no")) as second:
                 answering.commit()
         assert not second[0].applied
-        person = derived_id("p", "person")
         assert world.row(person).outcome["value"] == "yes"
         told = [data for kind, data in world.events(person) if kind == "approved"]
         assert told == [{"option": "yes"}]

@@ -8,6 +8,7 @@ from sqlalchemy import select
 from app.journal import Journal
 from app.journal.schema.models import Step
 from app.journal.steps.calls import Before, Begun, StartCall
+from celery_agents.contracts.outcome import ErrorInfo
 from tests.unit.app.journal.support import (
     DONE,
     SOON,
@@ -44,6 +45,22 @@ def test_who_lost_its_step_begins_no_call_that_is_made_once(world: World, journa
     claim = claimed(world.journal("other"), "s")
     assert journal.start_call(late, *ABOUT, once=True).result(SOON) is Begun.LOST
     assert journal.start_call(claim, *ABOUT, once=True).result(SOON) is Begun.YES
+
+
+@pytest.mark.parametrize(
+    ("kind", "begun"), [("answer_too_large", Begun.KNOWN), ("unavailable", Begun.YES)]
+)
+def test_one_that_answered_too_much_late_was_made(
+    world: World, journal: Journal, kind: str, begun: Begun
+) -> None:
+    """Told after the next claim has read what there is. Other errors say that nothing happened."""
+    late = claimed(journal, "s", step())
+    journal.start_call(late, *ABOUT, once=True).result(SOON)
+    world.end_lease(journal)
+    other = world.journal("other")
+    claim = claimed(other, "s")
+    journal.finish_call(late, 0, None, ErrorInfo(kind=kind, message="")).result(SOON)
+    assert other.start_call(claim, *ABOUT, once=True).result(SOON) is begun
 
 
 def test_each_call_of_a_batch_gets_its_own_answer(world: World, journal: Journal) -> None:
