@@ -33,7 +33,7 @@ from app.journal.writing.connection import Held, held_transaction
 from app.journal.writing.writer import Writer
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
-from celery_agents.errors import InvalidPayloadError, StepCancelledError
+from celery_agents.errors import StepCancelledError
 
 T = TypeVar("T")
 #: Payloads of parents that are kept for their members: a pattern's members come one after another.
@@ -177,15 +177,15 @@ class Journal:
         return self.read(lambda c: approvals.wishes(c, run_id, limit))
 
     def approve(self, run_id: str, choice: JsonValue, key: str | None = None) -> Aftermath:
-        """Answer the wish of that key, or the oldest of the run; the first answer to one counts."""
-        if key is None:
-            # Which one that is, is asked once: a write whose answer is lost is tried again, and the
-            # oldest of then is the next one, on which nobody has decided.
-            oldest = self.read(lambda c: approvals.waiting(c, run_id))
-            if oldest is None:
-                raise InvalidPayloadError(f"Nothing in run {run_id} waits for a person.")
-            key = str(oldest.id)
-        wish = key
+        """Answer the wish of that key, or the oldest of the run; the first answer to one counts.
+
+        Raises:
+            InvalidPayloadError: nothing waits there, the choice is not one, or a tool waits, whose
+                wish is answered by its key alone.
+        """
+        # Which one is the oldest is asked once: where a write's answer is lost it is tried again,
+        # and the oldest of then is another one, on which nobody has decided.
+        wish = key or self.read(lambda c: approvals.oldest(c, run_id))
         return self.transaction(lambda c: approvals.approve(c, run_id, choice, self.rules, wish))
 
     def take_turn(self, schedule: str, every_s: float) -> bool:

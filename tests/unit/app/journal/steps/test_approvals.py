@@ -91,7 +91,7 @@ class TestWishes:
         assert [w["tool"] for w in journal.wishes("p")] == ["pay"]
         with pytest.raises(InvalidPayloadError, match=r"No wish .* waits"):
             journal.approve("p", said, keys["mail"])
-        assert ids(journal.approve("p", said).wakes) == ["p"]  # without a key: the oldest
+        assert ids(journal.approve("p", said, keys["pay"]).wakes) == ["p"]
         assert journal.wishes() == []
 
     @pytest.mark.parametrize("said", [None, 7, "", {"option": "yes"}])
@@ -101,13 +101,12 @@ class TestWishes:
             journal.approve("p", said, keys["pay"])
         assert len(journal.wishes("p")) == 2
 
-    def test_an_answer_that_is_lost_answers_no_second_wish(
-        self, journal: Journal, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_an_answer_without_a_key_lets_no_tool_be_called(self, journal: Journal) -> None:
+        """It may have been meant for another one, which somebody has answered since."""
         self.waiting(journal)
-        lose_an_answer(monkeypatch)
-        journal.approve("p", True)
-        assert [w["tool"] for w in journal.wishes("p")] == ["mail"]
+        with pytest.raises(InvalidPayloadError, match="give the key of its wish"):
+            journal.approve("p", True)
+        assert len(journal.wishes("p")) == 2
 
     def test_a_key_of_another_run_is_none_of_this(self, journal: Journal) -> None:
         ask_a_person_of(journal, "q")
@@ -138,6 +137,17 @@ def test_an_answer_of_which_no_word_comes_back_counts(
     after = journal.approve("p", "yes")
     assert (after.applied, ids(after.wakes)) == (True, ["p"])
     assert [kind for kind, _ in world.events(derived_id("p", "person"))].count("approved") == 1
+
+
+def test_an_answer_that_is_lost_answers_no_second_wish(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: Any = {"task": names.APPROVAL, "input": {"choices": None}, "options": {}, "waits": True}
+    both = Expand(members=(member("a", **told), member("b", **told)))
+    journal.expand(claimed(journal, "p", step("p")), both).result(SOON)
+    lose_an_answer(monkeypatch)
+    journal.approve("p", "yes")
+    assert [w["key"] for w in journal.wishes("p")] == [derived_id("p", "b")]
 
 
 class TestTwoAnswers(OnPostgres):
