@@ -6,7 +6,7 @@ import pytest
 
 from agents.plan import Expand
 from app.journal import Journal
-from app.journal.schema.rows import derived_id
+from app.journal.schema.rows import Aftermath, derived_id
 from app.journal.steps import approvals
 from celery_agents import names
 from celery_agents.errors import InvalidPayloadError
@@ -133,7 +133,7 @@ def test_an_answer_of_which_no_word_comes_back_counts(
 ) -> None:
     """It was committed, its answer was lost: the second try finds it, and wakes the run."""
     ask_a_person(journal, "yes", "no")
-    lose_an_answer(monkeypatch)
+    lose_an_answer(monkeypatch, Aftermath)
     after = journal.approve("p", "yes")
     assert (after.applied, ids(after.wakes)) == (True, ["p"])
     assert [kind for kind, _ in world.events(derived_id("p", "person"))].count("approved") == 1
@@ -145,7 +145,7 @@ def test_an_answer_that_is_lost_answers_no_second_wish(
     told: Any = {"task": names.APPROVAL, "input": {"choices": None}, "options": {}, "waits": True}
     both = Expand(members=(member("a", **told), member("b", **told)))
     journal.expand(claimed(journal, "p", step("p")), both).result(SOON)
-    lose_an_answer(monkeypatch)
+    lose_an_answer(monkeypatch, Aftermath)
     journal.approve("p", "yes")
     assert [w["key"] for w in journal.wishes("p")] == [derived_id("p", "b")]
 
