@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from typing import Any
 
@@ -125,7 +124,6 @@ def test_tries_of_a_call(
     (result,) = desk.run(step, n(name))
     assert (desk.log.count(f"+{name}1"), result.failed) == (tried, failed)
     assert len(set(desk.keys)) == 1
-    assert step.attempt == 1
 
 
 def test_wrong_arguments_are_tried_once(step: MemoryStep) -> None:
@@ -311,7 +309,6 @@ def test_a_toolset_may_say_how_each_of_its_tools_is_called(step: MemoryStep) -> 
     (result,) = answer(box, step, ("fly", {}))
     assert "bytes are left out" in str(result.value)
     assert step.calls == ["tools", "tool:fly"]
-    assert json.dumps(result.value)
 
 
 def test_pages_of_a_long_result_lack_no_character(step: MemoryStep) -> None:

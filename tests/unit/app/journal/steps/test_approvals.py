@@ -101,6 +101,17 @@ class TestWishes:
             journal.approve("p", said, keys["pay"])
         assert len(journal.wishes("p")) == 2
 
+    def test_arguments_are_shown_as_they_are(self, journal: Journal) -> None:
+        odd = {"text": "a\x00b\u202e\x1b[2J", "all": "€" * 1_000_000, "deep": [[[{}]]]}
+        wanted = Expand(members=(wish_for("n" * 64, **odd),))
+        journal.expand(claimed(journal, "p", step("p")), wanted).result(SOON)
+        (wish,) = journal.wishes("p")
+        assert wish["arguments"] == odd
+        assert journal.approve("p", {"arguments": odd}, wish["key"]).wakes
+        (ended,) = journal.members("p")
+        assert ended.outcome is not None
+        assert ended.outcome.value == {"arguments": odd}
+
     def test_an_answer_without_a_key_lets_no_tool_be_called(self, journal: Journal) -> None:
         """It may have been meant for another one, which somebody has answered since."""
         self.waiting(journal)
