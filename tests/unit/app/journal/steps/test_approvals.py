@@ -102,7 +102,11 @@ class TestWishes:
         assert len(journal.wishes("p")) == 2
 
     def test_arguments_are_shown_as_they_are(self, journal: Journal) -> None:
-        odd = {"text": "a\x00b\u202e\x1b[2J", "all": "€" * 1_000_000, "deep": [[[{}]]]}
+        odd: dict[str, Any] = {
+            "text": "a\x00b\u202e\x1b[2J",
+            "all": "€" * 1_000_000,
+            "deep": [[[{}]]],
+        }
         wanted = Expand(members=(wish_for("n" * 64, **odd),))
         journal.expand(claimed(journal, "p", step("p")), wanted).result(SOON)
         (wish,) = journal.wishes("p")
