@@ -48,7 +48,7 @@ def waiting(self: Any, run_id: str | None = None, limit: int = 100) -> list[dict
     """List what waits for a person, of one run or of all, oldest first."""
     most = whole_of(limit, "limit", least=1, most=LISTED_MAX)
     of = None if run_id is None else id_of(run_id)
-    return runtime_of(self.app, self.request.hostname).journal.wishes(of, limit=most)
+    return runtime_of(self.app, self.request.hostname).journal.wishes.list(of, limit=most)
 
 
 @shared_task(name=names.STATUS, bind=True)

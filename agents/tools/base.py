@@ -193,9 +193,7 @@ def _arguments_of(
     if without is not None:
         signature = inspect.signature(function)
         asked = [p for p in signature.parameters.values() if p.name != without]
-        # By name: what stands behind the context would else take its place.
-        by_name = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in asked]
-        capture.__signature__ = signature.replace(parameters=by_name)  # type: ignore[attr-defined]
+        capture.__signature__ = signature.replace(parameters=asked)  # type: ignore[attr-defined]
         capture.__annotations__ = {
             name: kind
             for name, kind in get_type_hints(function, include_extras=True).items()

@@ -145,7 +145,7 @@ class Running:
         return self._same[asked]
 
     def _told(self, call: ToolCall, result: ToolResult | None) -> ToolResult:
-        """What the model is told of a call; without a result, it is of none of the tools here."""
+        """A call's result as the model is told it; without one, it is of none of the tools here."""
         if result is None:
             if self._long and call.name == self._long.spec.name:
                 return self._long.read(call)
@@ -196,14 +196,11 @@ class Running:
 
     async def _value(self, home: Toolset, call: ToolCall, key: str) -> JsonValue:
         limit_s = self._offered.policies[call.name].timeout_s
-        limit = asyncio.timeout(limit_s)
         try:
-            async with limit:
+            async with asyncio.timeout(limit_s):
                 act = invoke(home.call, call.name, call.arguments, key=key, step=self._step)
                 return await heard(act)
         except TimeoutError:
-            if not limit.expired():
-                raise
             told = f"{call.name} did not end within {limit_s:g} s; what it did is not known."
             raise ToolFailedError(told) from None
 

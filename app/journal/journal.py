@@ -27,13 +27,14 @@ from app.journal.stores.findings import Findings
 from app.journal.stores.letters import Letters
 from app.journal.stores.targets import Targets
 from app.journal.stores.undoing import Undoings
+from app.journal.stores.wishes import Wishes
 from app.journal.tables import agents, memos, ticks, workers
 from app.journal.tables.workers import Identity
 from app.journal.writing.connection import Held, held_transaction
 from app.journal.writing.writer import Writer
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
-from celery_agents.errors import InvalidPayloadError, StepCancelledError
+from celery_agents.errors import StepCancelledError
 
 T = TypeVar("T")
 #: Payloads of parents that are kept for their members: a pattern's members come one after another.
@@ -71,6 +72,7 @@ class Journal:
         self.letters = Letters(engine)
         self.targets = Targets(engine)
         self.undoing = Undoings(engine)
+        self.wishes = Wishes(engine)
 
     def close(self) -> None:
         """Write what is queued; give back the lease with what still runs under it."""
@@ -172,20 +174,16 @@ class Journal:
         """Write down this worker's agents; see :func:`agents.announce`."""
         self.transaction(lambda c: agents.announce(c, rows))
 
-    def wishes(self, run_id: str | None = None, *, limit: int = 1000) -> list[dict[str, Any]]:
-        """List what waits for a person, of one run or of all, oldest first."""
-        return self.read(lambda c: approvals.wishes(c, run_id, limit))
-
     def approve(self, run_id: str, choice: JsonValue, key: str | None = None) -> Aftermath:
-        """Answer the wish of that key, or the oldest of the run; the first answer to one counts."""
-        if key is None:
-            # Which one that is, is asked once: a write whose answer is lost is tried again, and the
-            # oldest of then is the next one, on which nobody has decided.
-            oldest = self.read(lambda c: approvals.waiting(c, run_id))
-            if oldest is None:
-                raise InvalidPayloadError(f"Nothing in run {run_id} waits for a person.")
-            key = str(oldest.id)
-        wish = key
+        """Answer the wish of that key, or the oldest of the run; the first answer to one counts.
+
+        Raises:
+            InvalidPayloadError: nothing waits there, the choice is not one, or a tool waits, whose
+                wish is answered by its key alone.
+        """
+        # Which one is the oldest is asked once: where a write's answer is lost it is tried again,
+        # and the oldest of then is another one, on which nobody has decided.
+        wish = key or self.read(lambda c: approvals.oldest(c, run_id))
         return self.transaction(lambda c: approvals.approve(c, run_id, choice, self.rules, wish))
 
     def take_turn(self, schedule: str, every_s: float) -> bool:

@@ -132,7 +132,7 @@ def waiting(ctx: click.Context, run_id: str | None, limit: int) -> None:
 @agents.command(cls=CeleryCommand)
 @click.argument("run_id")
 @click.argument("choice")
-@click.option("--key", help="Of the wish, as `waiting` shows it; else the oldest of the run.")
+@click.option("--key", help="Of the wish, as `waiting` shows it; else the oldest vote of the run.")
 @click.pass_context
 def approve(ctx: click.Context, run_id: str, choice: str, key: str | None) -> None:
     """Answer RUN_ID, which waits for a person, with CHOICE.

@@ -147,13 +147,14 @@ class Runs:
     def approve(
         self, run_id: str, choice: JsonValue, *, key: str | None = None, timeout: float = 10.0
     ) -> None:
-        """Answer the wish of that key, or else the oldest one of a run.
+        """Answer the wish of that key. Without a key: the oldest of a run, if that is a vote's.
 
         To a tool's wish the answer is True, False, a reason why not, or ``{"arguments": {…}}`` to
         have it called with others. To a vote's it is an option, or {"option", "reason"}.
 
         Raises:
-            InvalidPayloadError: nothing waits there, or it is no such answer.
+            InvalidPayloadError: nothing waits there, it is no such answer, or a tool waits and
+                there is no key.
         """
         if (wrong := problem(choice)) is not None:
             raise InvalidPayloadError(f"choice: {wrong}.")

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from celery_agents import AgentsError, RetryPolicy
+from celery_agents import RetryPolicy
+from celery_agents.errors import DeadlineExceededError
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
 
@@ -112,6 +113,6 @@ def test_a_deadline_holds_while_a_person_is_waited_for(bank: Stack, model: Model
     model.script(TWO_AND_ONE)
     run = bank.client.ask("openai", "Pay back 1 and 2.", deadline_s=8)
     waiting(bank, run, 2)
-    with pytest.raises(AgentsError):
+    with pytest.raises(DeadlineExceededError):
         run.get(timeout=SOON_S)
     assert bank.client.waiting(timeout=SOON_S) == []

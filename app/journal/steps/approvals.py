@@ -85,6 +85,21 @@ def _told(connection: Connection, run_id: str, choice: JsonValue, key: str) -> A
     return Aftermath(wakes=[wake_of(row[2:])] if row.state == State.READY else [])
 
 
+def oldest(connection: Connection, run_id: str) -> str:
+    """Return the key of the wish that an answer without one is for.
+
+    Raises:
+        InvalidPayloadError: there is none; or it is a tool's, of which a run may have several: an
+            answer that comes late, or twice, would let the next one be called.
+    """
+    row = waiting(connection, run_id)
+    if row is None:
+        raise InvalidPayloadError(f"Nothing in run {run_id} waits for a person.")
+    if "tool" in row.payload["args"][0]:
+        raise InvalidPayloadError(f"In run {run_id} a tool waits: give the key of its wish.")
+    return str(row.id)
+
+
 def waiting(connection: Connection, run_id: str, key: str | None = None) -> Any:
     """The wish of that key, or the oldest one of the run; None when there is none."""
     return connection.execute(

@@ -10,11 +10,13 @@ import pytest
 from agents.plan import Expand
 from agents.tools import CallContext, Filtered, FunctionToolset, Prefixed, Toolset, tool
 from agents.tools.calls import ToolCall, ToolResult
+from agents.tools.policy import ToolPolicy
 from agents.tools.running import Running
 from agents.tools.toolbox import Toolbox
 from celery_agents.contracts.approval import ToolApproval
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from celery_agents.errors import ConfigurationError
+from tests.support.toolsets import Shelf, spec
 from tests.unit.agents.conftest import MemoryStep
 
 paid: list[tuple[int, str]] = []
@@ -153,6 +155,45 @@ def test_arguments_that_a_person_got_wrong_are_told_to_the_model(step: MemorySte
     (result,) = values(answer(step.again(), CALL))
     assert "valid integer" in str(result)
     assert paid == []
+
+
+def test_of_many_words_beside_a_wish_people_see_the_last(step: MemoryStep) -> None:
+    found = answer(step, CALL, why="First. " * 1000 + "He asked for it.")
+    assert isinstance(found, Expand)
+    told: Any = found.members[0].input
+    assert len(told["why"]) == 500
+    assert told["why"].endswith("He asked for it.")
+
+
+class Strict(Shelf):
+    """Its own words about arguments, beside the schemas of its tools."""
+
+    def problem(self, name: str, arguments: Any) -> str | None:
+        return f"{name}: not on a Sunday" if arguments == {"day": "Sunday"} else None
+
+
+@pytest.mark.parametrize("around", [lambda s: s, lambda s: Prefixed(s, "x_")])
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"day": "Sunday"}, "Wrong arguments: fly: not on a Sunday"),
+        ({"day": 1}, "Wrong arguments: "),
+        ({"day": "Monday"}, None),
+    ],
+)
+def test_a_toolset_says_itself_what_is_wrong_and_so_does_the_schema(
+    step: MemoryStep, around: Any, arguments: Any, told: str | None
+) -> None:
+    schema = {"type": "object", "properties": {"day": {"type": "string"}}}
+    listed = spec("fly", parameters=schema, policy=ToolPolicy(approve="ask"))
+    toolset = around(Strict([listed], effects="effect"))
+    name = "x_fly" if isinstance(toolset, Prefixed) else "fly"
+    found = answer(step, (name, arguments), toolset=toolset)
+    if told is None:
+        assert len(asked(found)) == 1
+    else:
+        assert isinstance(found, tuple)
+        assert str(found[0].value).startswith(told)
 
 
 @pytest.mark.parametrize("odd", [None, 7, "", "  ", [], {}, {"arguments": []}, {"option": "yes"}])

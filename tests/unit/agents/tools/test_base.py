@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from agents.tools.base import Tool, tool, worst
+from agents.tools.base import CallContext, Tool, tool, worst
 from agents.tools.calls import ToolError, ToolFailedError
 from celery_agents.errors import (
     ConfigurationError,
@@ -197,3 +197,14 @@ def test_functions_that_cannot_be_tools(function: Any) -> None:
 def test_names_that_providers_refuse(name: str) -> None:
     with pytest.raises(ConfigurationError):
         tool(name=name or "?")(plain)
+
+
+def test_the_context_of_a_call_may_stand_before_what_the_model_gives(step: Any) -> None:
+    @tool
+    async def say(first: str, call: CallContext, second: str = "b") -> str:
+        return f"{first}{second} under {call.key}"
+
+    assert call(say, {"first": "a"}, context=CallContext("k", step)) == "ab under k"
+    assert "call" not in str(say.parameters)
+    with pytest.raises(ToolError, match="call: Unexpected"):
+        call(say, {"first": "a", "call": {"key": "mine"}}, context=CallContext("k", step))

@@ -58,7 +58,7 @@ def test_code_gives_them_as_they_are() -> None:
         ("Desk", "Desk is a class"),
         (
             "NUMBER",
-            "int is no Toolset: it has no name, no effects, no problem, no specs, no call, no aclose",
+            "int is no Toolset: it has no name, no effects, no problem, no specs",
         ),
         ("nameless", "its name is no text"),
         ("careless", "its effects are none of pure, idempotent, effect"),

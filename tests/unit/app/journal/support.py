@@ -240,13 +240,13 @@ def before(
     return found
 
 
-def lose_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next transaction is committed, and its answer is lost."""
+def lose_an_answer(monkeypatch: pytest.MonkeyPatch, of: type = object) -> None:
+    """The next transaction that answers with such is committed, and its answer is lost."""
     real, lost = transactions._transaction, list[bool]()
 
     def losing(*args: Any) -> Any:
         found = real(*args)
-        if not lost:
+        if not lost and isinstance(found, of):
             lost.append(True)
             raise OperationalError("COMMIT", None, Exception("server closed the connection"))
         return found

@@ -6,7 +6,7 @@ import pytest
 
 from agents.plan import Expand
 from app.journal import Journal
-from app.journal.schema.rows import derived_id
+from app.journal.schema.rows import Aftermath, derived_id
 from app.journal.steps import approvals
 from celery_agents import names
 from celery_agents.errors import InvalidPayloadError
@@ -73,41 +73,55 @@ class TestWishes:
         """Their keys by their tools."""
         wanted = Expand(members=(wish_for("pay", amount=7), wish_for("mail")))
         journal.expand(claimed(journal, "p", step("p")), wanted).result(SOON)
-        return {w["tool"]: w["key"] for w in journal.wishes("p")}
+        return {w["tool"]: w["key"] for w in journal.wishes.list("p")}
 
     def test_those_of_a_run_and_of_all(self, journal: Journal) -> None:
         ask_a_person_of(journal, "q")
         keys = self.waiting(journal)
-        assert [w["tool"] for w in journal.wishes()] == [None, "pay", "mail"]  # oldest first
-        assert [w["run_id"] for w in journal.wishes()] == ["q", "p", "p"]
-        assert len(journal.wishes(limit=2)) == 2
-        (pay, _) = journal.wishes("p")
+        assert [w["tool"] for w in journal.wishes.list()] == [None, "pay", "mail"]  # oldest first
+        assert [w["run_id"] for w in journal.wishes.list()] == ["q", "p", "p"]
+        assert len(journal.wishes.list(limit=2)) == 2
+        (pay, _) = journal.wishes.list("p")
         assert (pay["arguments"], pay["key"]) == ({"amount": 7}, keys["pay"])
 
     @pytest.mark.parametrize("said", [True, False, "why?", {"arguments": {"amount": 1}}])
     def test_each_is_answered_by_its_key(self, journal: Journal, said: Any) -> None:
         keys = self.waiting(journal)
         assert not journal.approve("p", said, keys["mail"]).wakes
-        assert [w["tool"] for w in journal.wishes("p")] == ["pay"]
+        assert [w["tool"] for w in journal.wishes.list("p")] == ["pay"]
         with pytest.raises(InvalidPayloadError, match=r"No wish .* waits"):
             journal.approve("p", said, keys["mail"])
-        assert ids(journal.approve("p", said).wakes) == ["p"]  # without a key: the oldest
-        assert journal.wishes() == []
+        assert ids(journal.approve("p", said, keys["pay"]).wakes) == ["p"]
+        assert journal.wishes.list() == []
 
     @pytest.mark.parametrize("said", [None, 7, "", {"option": "yes"}])
     def test_what_is_no_answer_is_refused(self, journal: Journal, said: Any) -> None:
         keys = self.waiting(journal)
         with pytest.raises(InvalidPayloadError, match="no answer to the wish for a tool"):
             journal.approve("p", said, keys["pay"])
-        assert len(journal.wishes("p")) == 2
+        assert len(journal.wishes.list("p")) == 2
 
-    def test_an_answer_that_is_lost_answers_no_second_wish(
-        self, journal: Journal, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_arguments_are_shown_as_they_are(self, journal: Journal) -> None:
+        odd: dict[str, Any] = {
+            "text": "a\x00b\u202e\x1b[2J",
+            "all": "€" * 1_000_000,
+            "deep": [[[{}]]],
+        }
+        wanted = Expand(members=(wish_for("n" * 64, **odd),))
+        journal.expand(claimed(journal, "p", step("p")), wanted).result(SOON)
+        (wish,) = journal.wishes.list("p")
+        assert wish["arguments"] == odd
+        assert journal.approve("p", {"arguments": odd}, wish["key"]).wakes
+        (ended,) = journal.members("p")
+        assert ended.outcome is not None
+        assert ended.outcome.value == {"arguments": odd}
+
+    def test_an_answer_without_a_key_lets_no_tool_be_called(self, journal: Journal) -> None:
+        """It may have been meant for another one, which somebody has answered since."""
         self.waiting(journal)
-        lose_an_answer(monkeypatch)
-        journal.approve("p", True)
-        assert [w["tool"] for w in journal.wishes("p")] == ["mail"]
+        with pytest.raises(InvalidPayloadError, match="give the key of its wish"):
+            journal.approve("p", True)
+        assert len(journal.wishes.list("p")) == 2
 
     def test_a_key_of_another_run_is_none_of_this(self, journal: Journal) -> None:
         ask_a_person_of(journal, "q")
@@ -134,10 +148,21 @@ def test_an_answer_of_which_no_word_comes_back_counts(
 ) -> None:
     """It was committed, its answer was lost: the second try finds it, and wakes the run."""
     ask_a_person(journal, "yes", "no")
-    lose_an_answer(monkeypatch)
+    lose_an_answer(monkeypatch, Aftermath)
     after = journal.approve("p", "yes")
     assert (after.applied, ids(after.wakes)) == (True, ["p"])
     assert [kind for kind, _ in world.events(derived_id("p", "person"))].count("approved") == 1
+
+
+def test_an_answer_that_is_lost_answers_no_second_wish(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: Any = {"task": names.APPROVAL, "input": {"choices": None}, "options": {}, "waits": True}
+    both = Expand(members=(member("a", **told), member("b", **told)))
+    journal.expand(claimed(journal, "p", step("p")), both).result(SOON)
+    lose_an_answer(monkeypatch, Aftermath)
+    journal.approve("p", "yes")
+    assert [w["key"] for w in journal.wishes.list("p")] == [derived_id("p", "b")]
 
 
 class TestTwoAnswers(OnPostgres):
