@@ -145,7 +145,7 @@ class Running:
         return self._same[asked]
 
     def _told(self, call: ToolCall, result: ToolResult | None) -> ToolResult:
-        """What the model is told of a call; without a result, it is of none of the tools here."""
+        """Tell the model of a call; without a result, it is of none of the tools here."""
         if result is None:
             if self._long and call.name == self._long.spec.name:
                 return self._long.read(call)
