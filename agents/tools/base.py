@@ -84,6 +84,9 @@ class Tool:
             raise ConfigurationError(f"{self.name!r} is no name for a tool: use {NAME.pattern}")
         try:
             self._context = _context_of(function)
+            if self._context is not None and self.policy.tries is None:
+                # It may make calls of the step, which another try would make anew.
+                self.policy = self.policy.model_copy(update={"tries": 1})
             self._check_parameters()
             self._adapter = _arguments_of(function, without=self._context)
             self.parameters: dict[str, JsonValue] = self._adapter.json_schema()

@@ -128,7 +128,7 @@ class Running:
                 wishes.append(wish(call, key, why))
             elif not said.approved:
                 reason = f": {said.reason}" if said.reason else "."
-                text = f"A person refused this call{reason}"
+                text = f"This call was not approved{reason}"
                 told[place] = ToolResult(call=call, value=text, failed=True)
             elif said.arguments is not None:
                 made[place] = call.model_copy(update={"arguments": said.arguments})
@@ -145,7 +145,7 @@ class Running:
         return self._same[asked]
 
     def _told(self, call: ToolCall, result: ToolResult | None) -> ToolResult:
-        """A call's result as the model is told it; without one, it is of none of the tools here."""
+        """Tell the model of a call; without a result, it is of none of the tools here."""
         if result is None:
             if self._long and call.name == self._long.spec.name:
                 return self._long.read(call)

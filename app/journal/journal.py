@@ -175,14 +175,7 @@ class Journal:
         self.transaction(lambda c: agents.announce(c, rows))
 
     def approve(self, run_id: str, choice: JsonValue, key: str | None = None) -> Aftermath:
-        """Answer the wish of that key, or the oldest of the run; the first answer to one counts.
-
-        Raises:
-            InvalidPayloadError: nothing waits there, the choice is not one, or a tool waits, whose
-                wish is answered by its key alone.
-        """
-        # Which one is the oldest is asked once: where a write's answer is lost it is tried again,
-        # and the oldest of then is another one, on which nobody has decided.
+        """Answer the wish of that key, or the oldest of the run; the first answer to one counts."""
         wish = key or self.read(lambda c: approvals.oldest(c, run_id))
         return self.transaction(lambda c: approvals.approve(c, run_id, choice, self.rules, wish))
 

@@ -88,6 +88,9 @@ def _told(connection: Connection, run_id: str, choice: JsonValue, key: str) -> A
 def oldest(connection: Connection, run_id: str) -> str:
     """Return the key of the wish that an answer without one is for.
 
+    It is read before the answer is written: a write whose answer is lost is tried again, and by
+    then another one is the oldest, on which nobody has decided.
+
     Raises:
         InvalidPayloadError: there is none; or it is a tool's, of which a run may have several: an
             answer that comes late, or twice, would let the next one be called.

@@ -21,8 +21,7 @@ from agents.schema import is_strict, problem
         (
             {"terse": 0.5, "sceptical": 0.8},  # the strongest first
             None,
-            "Be very sceptical: doubt claims until they are shown.\n"
-            "Be terse: short and to the point.",
+            f"Be very {TRAITS['sceptical']}.\nBe {TRAITS['terse']}.",
         ),
         ({}, "plain", "Write plainly: short sentences and common words."),
     ],

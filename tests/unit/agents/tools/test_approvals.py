@@ -89,9 +89,9 @@ def test_a_wish_waits_with_all_that_a_person_needs(step: MemoryStep) -> None:
     [
         (True, "paid 7", [7]),
         ("Yes", "paid 7", [7]),
-        ("no", "A person refused this call.", []),
-        (False, "A person refused this call.", []),
-        ("too much", "A person refused this call: too much", []),
+        ("no", "This call was not approved.", []),
+        (False, "This call was not approved.", []),
+        ("too much", "This call was not approved: too much", []),
         (
             {"arguments": {"amount": 5}},
             {"called_with": {"amount": 5}, "by": "a person's decision", "result": "paid 5"},
@@ -111,7 +111,7 @@ def test_a_wish_that_was_cancelled_is_refused(step: MemoryStep) -> None:
     (key,) = asked(answer(step, CALL))
     error = ErrorInfo(kind="cancelled", message="nobody came")
     step.ended[key] = Outcome(state=State.CANCELLED, error=error)
-    assert values(answer(step.again(), CALL)) == ["A person refused this call: nobody came"]
+    assert values(answer(step.again(), CALL)) == ["This call was not approved: nobody came"]
 
 
 def test_an_approval_is_used_once_and_for_its_arguments_alone(step: MemoryStep) -> None:
@@ -125,7 +125,7 @@ def test_an_approval_is_used_once_and_for_its_arguments_alone(step: MemoryStep) 
     for wish, said in zip(wishes, [True, False], strict=True):
         say(step, wish, said)
     found = values(answer(step.again(), first, again, other))
-    assert found == ["paid 7", "paid 7", "A person refused this call."]
+    assert found == ["paid 7", "paid 7", "This call was not approved."]
     assert len({k for _, k in paid}) == 2
 
 

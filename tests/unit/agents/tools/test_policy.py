@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from agents.tools import tool
+from agents.tools import CallContext, tool
 from agents.tools.policy import ToolPolicy
 from celery_agents.errors import ConfigurationError
 
@@ -39,3 +39,13 @@ def test_tries(policy: dict[str, Any], tries: int) -> None:
 def test_wrong_options_of_a_tool(policy: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigurationError, match=told):
         tool(**policy)
+
+
+@pytest.mark.parametrize(("given", "tries"), [({}, 1), ({"tries": 3}, 3)])
+def test_a_function_that_may_make_calls_of_its_step_is_tried_once(given: Any, tries: int) -> None:
+    """Another try would make them anew: they are counted in the attempt."""
+
+    async def asks(call: CallContext) -> str:
+        return call.key
+
+    assert tool(effects="idempotent", **given)(asks).policy.tries_max == tries

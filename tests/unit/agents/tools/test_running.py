@@ -33,7 +33,7 @@ class Desk:
         self.keys: list[str] = []
         self.raises: dict[str, list[Exception]] = {}
         self.tools = [
-            self.tool(name, effects)
+            self.tool(name, effects, tries=2 if effects == "idempotent" else None)
             for effects, names in {"pure": "pq", "idempotent": "ij", "effect": "ef"}.items()
             for name in names
         ]
