@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
-from itertools import groupby
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Any
 
 from agents.models.provider import (
@@ -13,6 +12,7 @@ from agents.models.provider import (
     SdkProvider,
     instructed,
     said_before,
+    turns,
 )
 from agents.models.reading.anthropic import AnthropicReading
 from agents.net.clients import without_environment
@@ -78,16 +78,15 @@ class AnthropicProvider(SdkProvider):
 
 def _messages(conversation: Iterable[ChatMessage]) -> list[Any]:
     """The messages of a conversation; results of tools that follow each other are one of a user."""
-    told: list[Any] = []
-    for role, group in groupby(conversation, key=lambda m: m.role):
-        if role == "tool":
-            results = [
-                {"type": "tool_result", "tool_use_id": m.call_id, "content": m.text} for m in group
-            ]
-            told.append({"role": "user", "content": results})
-        elif role != "system":
-            told += [{"role": role, "content": _content(m)} for m in group]
-    return told
+    return [_message(turn) for turn in turns(conversation)]
+
+
+def _message(turn: Sequence[ChatMessage]) -> dict[str, Any]:
+    first = turn[0]
+    if first.role != "tool":
+        return {"role": first.role, "content": _content(first)}
+    results = [{"type": "tool_result", "tool_use_id": m.call_id, "content": m.text} for m in turn]
+    return {"role": "user", "content": results}
 
 
 def _content(message: ChatMessage) -> str | list[Any]:

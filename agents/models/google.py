@@ -7,7 +7,6 @@ and gives back none of its bytes, so answers that were paid would be lost.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from itertools import groupby
 from typing import Any
 from urllib.parse import quote
 
@@ -18,6 +17,7 @@ from agents.models.provider import (
     SdkProvider,
     instructed,
     said_before,
+    turns,
 )
 from agents.models.reading.google import GoogleReading
 from agents.net.clients import http_client
@@ -99,15 +99,14 @@ def _contents(conversation: Iterable[ChatMessage]) -> list[Any]:
     """The contents of a conversation; results of tools that follow each other are one of a user."""
     names: dict[str, str] = {}  # of the newest calls: ids may come again
     told: list[Any] = []
-    for role, group in groupby(conversation, key=lambda m: m.role):
-        if role == "tool":
-            told.append({"role": "user", "parts": [_result(m, names) for m in group]})
-        elif role != "system":
-            said = "model" if role == "assistant" else "user"
-            for message in group:
-                names.update((call.id, call.name) for call in message.tool_calls)
-                parts = [*map(_part, message.parts), *_calls(message)]
-                told.append({"role": said, "parts": parts})
+    for turn in turns(conversation):
+        first = turn[0]
+        if first.role == "tool":
+            told.append({"role": "user", "parts": [_result(m, names) for m in turn]})
+            continue
+        names.update((call.id, call.name) for call in first.tool_calls)
+        said = "model" if first.role == "assistant" else "user"
+        told.append({"role": said, "parts": [*map(_part, first.parts), *_calls(first)]})
     return told
 
 

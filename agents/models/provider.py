@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Hashable,
+    Iterable,
+    Iterator,
+)
 from contextlib import aclosing
+from itertools import groupby
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 from pydantic import Field
@@ -72,6 +81,18 @@ def instructed(request: ModelRequest) -> str | None:
     """Return all instructions as one text, for providers that take no system message later on."""
     told = [request.system, *(m.text for m in request.history if m.role == "system")]
     return "\n\n".join(text for text in told if text) or None
+
+
+def turns(conversation: Iterable[ChatMessage]) -> Iterator[tuple[ChatMessage, ...]]:
+    """Give each message, but results of tools that follow each other together.
+
+    Instructions are left out: for providers that take both in one place alone.
+    """
+    for role, group in groupby(conversation, key=lambda message: message.role):
+        if role == "tool":
+            yield tuple(group)
+        elif role != "system":
+            yield from ((message,) for message in group)
 
 
 class Tokens(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from typing import Annotated, Any
 
@@ -73,3 +74,18 @@ async def heard(act: Awaitable[Any]) -> JsonValue:
         return plain_json(result)
     except ValueError as error:
         raise ToolError(redact(f"The result is no JSON value: {error}")) from None
+
+
+async def in_time(
+    name: str, limit_s: float | None, act: Awaitable[Any], *, late: type[ToolError]
+) -> Any:
+    """Give what a call of the tool of that name gives; raise ``late`` if it lasts longer."""
+    limit = asyncio.timeout(limit_s)
+    try:
+        async with limit:
+            return await act
+    except TimeoutError:
+        if not limit.expired():  # the tool's own
+            raise
+        told = f"{name} did not end within {limit_s:g} s; what it did is not known."
+        raise late(told) from None

@@ -18,20 +18,28 @@ from celery_agents.values import mended
 
 
 @dataclass(frozen=True, slots=True)
-class Offered:
-    """The tools of one answer."""
+class OfferedTool:
+    """A tool of one answer: as its model is told of it, whose it is, how it is called."""
 
-    specs: tuple[ToolSpec, ...]
-    homes: Mapping[str, Toolset]
-    policies: Mapping[str, ToolPolicy]
+    spec: ToolSpec
+    home: Toolset
+    policy: ToolPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """The tools of one answer, by their names."""
+
+    tools: Mapping[str, OfferedTool]
+
+    @property
+    def specs(self) -> tuple[ToolSpec, ...]:
+        """The tools as their model is told of them."""
+        return tuple(tool.spec for tool in self.tools.values())
 
     def unfit(self, patterns: Iterable[str]) -> list[str]:
         """The patterns that fit no tool."""
-        return [p for p in patterns if not any(fnmatchcase(name, p) for name in self.homes)]
-
-    def spec(self, name: str) -> ToolSpec:
-        """The tool of that name."""
-        return next(spec for spec in self.specs if spec.name == name)
+        return [p for p in patterns if not any(fnmatchcase(name, p) for name in self.tools)]
 
     @classmethod
     def of(
@@ -45,22 +53,20 @@ class Offered:
         Raises:
             ConfigurationError: two have one name.
         """
-        homes: dict[str, Toolset] = {}
-        policies: dict[str, ToolPolicy] = {}
-        told: list[ToolSpec] = []
+        tools: dict[str, OfferedTool] = {}
         for toolset, specs in found:
             for spec in specs:
-                if (other := homes.get(spec.name)) is not None:
+                if (other := tools.get(spec.name)) is not None:
                     raise ConfigurationError(
-                        f"Two tools are named {spec.name!r}: one of {other.name!r}, one of "
+                        f"Two tools are named {spec.name!r}: one of {other.home.name!r}, one of "
                         f"{toolset.name!r}. Put Prefixed(…) or Filtered(…) around a toolset."
                     )
-                homes[spec.name] = toolset
                 policy = spec.policy or ToolPolicy(effects=toolset.effects)
-                policies[spec.name] = _approved(spec.name, policy, approve or {})
+                policy = _approved(spec.name, policy, approve or {})
                 # No model is told of a policy: who changes one does not have it asked anew.
-                told.append(spec.model_copy(update={"policy": None}))
-        return cls(tuple(told), homes, policies)
+                told = spec.model_copy(update={"policy": None})
+                tools[spec.name] = OfferedTool(told, toolset, policy)
+        return cls(tools)
 
 
 def _approved(name: str, policy: ToolPolicy, approve: Mapping[str, Approve]) -> ToolPolicy:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from agents.tools.calls import ToolCall, ToolResult, ToolSpec
 from agents.tools.policy import ToolPolicy
+from agents.values import text_of
 from celery_agents.contracts.base import Contract, JsonValue
 
 #: Bytes of one result that are kept to be read on in; as ``answer_limit_bytes`` by default.
@@ -48,10 +48,7 @@ class LongResults:
         limit = policy.max_result_bytes
         if type(value) in {int, float, bool} or value is None:
             return value
-        if isinstance(value, str) and len(value.encode(errors="replace")) <= limit:
-            return value
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        whole = text.encode(errors="replace")
+        whole = text_of(value).encode(errors="replace")
         if len(whole) <= limit:
             return value
         if len(whole) > KEPT_MAX:

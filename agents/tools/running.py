@@ -12,10 +12,17 @@ from agents.invoke import invoke
 from agents.plan import Expand, Member
 from agents.schema import problem
 from agents.tools.approvals import key_of, verdict, wish
-from agents.tools.calls import ToolCall, ToolError, ToolFailedError, ToolResult, ToolSpec, heard
-from agents.tools.offered import Offered
+from agents.tools.calls import (
+    ToolCall,
+    ToolError,
+    ToolFailedError,
+    ToolResult,
+    ToolSpec,
+    heard,
+    in_time,
+)
+from agents.tools.offered import Offered, OfferedTool
 from agents.tools.results import LongResults
-from agents.tools.toolset import Toolset
 from agents.values import digest
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import (
@@ -44,7 +51,7 @@ class Running:
     def specs(self) -> tuple[ToolSpec, ...]:
         """The tools that the model is offered next: `read_result` too, once one was too long."""
         specs = self._offered.specs
-        taken = self._long.spec.name in self._offered.homes
+        taken = self._long.spec.name in self._offered.tools
         return (*specs, self._long.spec) if self._long and not taken else specs
 
     async def answer(
@@ -71,8 +78,9 @@ class Running:
             return Expand(members=tuple(wishes))
 
         async def make(place: int) -> None:
-            if told[place] is None and calls[place].name in self._offered.homes:
-                found[place] = await self._result(calls[place])
+            tool = self._offered.tools.get(calls[place].name)
+            if told[place] is None and tool is not None:
+                found[place] = await self._result(tool, calls[place])
 
         async def in_order(places: Sequence[int]) -> None:
             for place in places:
@@ -95,17 +103,14 @@ class Running:
 
     def _problem(self, call: ToolCall) -> ToolResult | None:
         """Answer a call whose wrong arguments no person is to see."""
-        if not self._asks(call):
+        tool = self._offered.tools.get(call.name)
+        if tool is None or tool.policy.approve != "ask":
             return None
-        home, spec = self._offered.homes[call.name], self._offered.spec(call.name)
-        wrong = problem(call.arguments, spec.parameters) or home.problem(call.name, call.arguments)
+        wrong = problem(call.arguments, tool.spec.parameters)
+        wrong = wrong or tool.home.problem(call.name, call.arguments)
         if wrong is None:
             return None
         return ToolResult(call=call, value=f"Wrong arguments: {wrong}", failed=True)
-
-    def _asks(self, call: ToolCall) -> bool:
-        policy = self._offered.policies.get(call.name)
-        return policy is not None and policy.approve == "ask"
 
     async def _decided(
         self,
@@ -120,7 +125,8 @@ class Running:
         """
         made, wishes = [*calls], []
         for place, call in enumerate(calls):
-            if told[place] is not None or not self._asks(call):
+            tool = self._offered.tools.get(call.name)
+            if told[place] is not None or tool is None or tool.policy.approve != "ask":
                 continue
             key = key_of(call, times[place])
             said = verdict(await self._step.answered(), key)
@@ -135,8 +141,8 @@ class Running:
         return made, wishes
 
     def _effects(self, call: ToolCall) -> str:
-        policy = self._offered.policies.get(call.name)
-        return "pure" if policy is None else policy.effects
+        tool = self._offered.tools.get(call.name)
+        return "pure" if tool is None else tool.policy.effects
 
     def _times(self, call: ToolCall) -> int:
         """The how-manieth call of its tool with its arguments it is, in this answer."""
@@ -150,21 +156,20 @@ class Running:
             if self._long and call.name == self._long.spec.name:
                 return self._long.read(call)
             return ToolResult(call=call, value=f"There is no tool {call.name!r}.", failed=True)
-        policy = self._offered.policies[call.name]
+        policy = self._offered.tools[call.name].policy
         value = self._long.told(call.name, result.value, policy)
         return result.model_copy(update={"value": value})
 
-    async def _result(self, call: ToolCall) -> ToolResult:
+    async def _result(self, tool: OfferedTool, call: ToolCall) -> ToolResult:
         """Make a call, journaled unless it is pure. The model is told of most errors."""
-        home, policy = self._offered.homes[call.name], self._offered.policies[call.name]
         asked = _asked(call)
-        if policy.effects == "pure":
-            return await self._tried(home, call, _key(self._step.step_id, asked))
+        if tool.policy.effects == "pure":
+            return await self._tried(tool, call, _key(self._step.step_id, asked))
 
         async def perform(key: str) -> Answer:
-            return Answer(value=(await self._tried(home, call, key)).model_dump(mode="json"))
+            return Answer(value=(await self._tried(tool, call, key)).model_dump(mode="json"))
 
-        once = policy.effects == "effect"
+        once = tool.policy.effects == "effect"
         try:
             answer = await self._step.call(
                 f"tool:{call.name}", perform, fingerprint=asked, once=once
@@ -172,37 +177,34 @@ class Running:
         except AnswerTooLargeError as error:
             return ToolResult(call=call, value=error.message, failed=True)
         except UncertainCallError as error:
-            if policy.on_uncertain == "fail":
+            if tool.policy.on_uncertain == "fail":
                 raise
             return ToolResult(call=call, value=error.message, failed=True)
         # A journaled result belongs to this call too, whatever id its call had.
         return ToolResult.model_validate(answer.value).model_copy(update={"call": call})
 
-    async def _tried(self, home: Toolset, call: ToolCall, key: str) -> ToolResult:
+    async def _tried(self, tool: OfferedTool, call: ToolCall, key: str) -> ToolResult:
         """Try a call as often as its policy says; the model hears of the last failure."""
-        policy = self._offered.policies[call.name]
-        for left in reversed(range(policy.tries_max)):
+        tries = tool.policy.tries_max
+        for left in reversed(range(tries)):
             try:
-                return ToolResult(call=call, value=await self._value(home, call, key))
+                return ToolResult(call=call, value=await self._value(tool, call, key))
             except (ToolFailedError, RetryableError) as error:
                 if not left:
                     if isinstance(error, RetryableError):
                         raise
                     return ToolResult(call=call, value=str(error), failed=True)
-                await asyncio.sleep(_PAUSE_S * 2 ** (policy.tries_max - 1 - left))
+                await asyncio.sleep(_PAUSE_S * 2 ** (tries - 1 - left))
             except ToolError as error:  # trying again would change nothing
                 return ToolResult(call=call, value=str(error), failed=True)
         raise AssertionError("a policy has at least one try")
 
-    async def _value(self, home: Toolset, call: ToolCall, key: str) -> JsonValue:
-        limit_s = self._offered.policies[call.name].timeout_s
-        try:
-            async with asyncio.timeout(limit_s):
-                act = invoke(home.call, call.name, call.arguments, key=key, step=self._step)
-                return await heard(act)
-        except TimeoutError:
-            told = f"{call.name} did not end within {limit_s:g} s; what it did is not known."
-            raise ToolFailedError(told) from None
+    async def _value(self, tool: OfferedTool, call: ToolCall, key: str) -> JsonValue:
+        act = invoke(tool.home.call, call.name, call.arguments, key=key, step=self._step)
+        value: JsonValue = await in_time(
+            call.name, tool.policy.timeout_s, heard(act), late=ToolFailedError
+        )
+        return value
 
 
 def _repeated(call: ToolCall, times: int) -> ToolResult | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import Any
 
 from agents.base import StepContext
 from agents.tools.base import Tool
-from agents.tools.calls import ToolError, ToolSpec
+from agents.tools.calls import ToolError, ToolSpec, in_time
 from agents.tools.toolset import Toolset, checked
 from celery_agents.agent import Effects
 from celery_agents.contracts.base import JsonValue
@@ -95,15 +94,8 @@ class Limited(_Wrapper):
     timeout_s: float
 
     async def call(self, name: str, arguments: JsonValue, *, key: str, step: StepContext) -> Any:
-        limit = asyncio.timeout(self.timeout_s)
-        try:
-            async with limit:
-                return await super().call(name, arguments, key=key, step=step)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            told = f"{name} did not end within {self.timeout_s:g} s; what it did is not known."
-            raise ToolError(told) from None
+        act = super().call(name, arguments, key=key, step=step)
+        return await in_time(name, self.timeout_s, act, late=ToolError)
 
 
 def _named(spec: Tool | ToolSpec, name: str) -> Tool | ToolSpec:
