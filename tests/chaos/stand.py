@@ -24,6 +24,7 @@ from deploy.local.state import ROOT
 from tests.chaos.agents import CALLS_FILE
 from tests.chaos.witness import Witness
 from tests.integration.harness import Stack, eventually
+from tests.support.beside import beside
 from tests.support.postgres import PostgresServer, binaries
 from tests.support.redis_server import RedisServer
 from tests.support.workers import WorkerProcess
@@ -206,9 +207,8 @@ def _value(row: Any) -> Any:
 @contextmanager
 def kept_running(workers: Sequence[WorkerProcess]) -> Iterator[None]:
     """Start them again whenever they end, as any process manager does."""
-    over = threading.Event()
 
-    def keep() -> None:
+    def keep(over: threading.Event) -> None:
         died: dict[str, float] = {}
         while not over.wait(0.05):
             for worker in workers:
@@ -222,13 +222,8 @@ def kept_running(workers: Sequence[WorkerProcess]) -> Iterator[None]:
                     if time.monotonic() - since > 10:
                         worker.kill()
 
-    keeper = threading.Thread(target=keep, daemon=True)
-    keeper.start()
-    try:
+    with beside(keep):
         yield
-    finally:
-        over.set()
-        keeper.join()
 
 
 @contextmanager

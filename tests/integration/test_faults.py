@@ -20,6 +20,7 @@ from celery_agents import RetryPolicy
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import StepCancelledError, StepDeadError
 from tests.integration.harness import COROUTINES, FAST, PREFORK, SOON_S, Stack, eventually, lines
+from tests.support.beside import beside
 from tests.support.redis_server import RedisServer
 from tests.support.workers import WorkerProcess
 
@@ -30,20 +31,14 @@ QUICK = RetryPolicy(base_delay_s=0.05)
 @contextmanager
 def supervised(worker: WorkerProcess) -> Iterator[None]:
     """Start it again whenever it ends, as any process manager does."""
-    over = threading.Event()
 
-    def watch() -> None:
+    def watch(over: threading.Event) -> None:
         while not over.wait(0.05):
             if not worker.running:
                 worker.start()
 
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
+    with beside(watch):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 class TestKilledWorker:

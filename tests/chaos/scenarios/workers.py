@@ -16,6 +16,7 @@ from tests.chaos.audit import audit
 from tests.chaos.scenario import Numbers, scenario
 from tests.chaos.scenarios.brokers import ask, check
 from tests.chaos.stand import PATIENT, Stand, kept_running
+from tests.support.beside import beside
 from tests.support.workers import WorkerProcess
 
 #: More than a worker takes by itself (some 120 MiB), less than the hog wants beside it.
@@ -50,10 +51,9 @@ def memory_hog(stand: Stand) -> Numbers:
 @contextmanager
 def _memory_killer(worker: WorkerProcess) -> Iterator[list[int]]:
     """SIGKILL whichever process of the worker takes too much, as the kernel would."""
-    over = threading.Event()
     killed: list[int] = []
 
-    def watch() -> None:
+    def watch(over: threading.Event) -> None:
         while not over.wait(0.02):
             with suppress(psutil.Error):
                 parent = psutil.Process(worker.pid)
@@ -62,13 +62,8 @@ def _memory_killer(worker: WorkerProcess) -> Iterator[list[int]]:
                         process.kill()
                         killed.append(process.pid)
 
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
+    with beside(watch):
         yield killed
-    finally:
-        over.set()
-        watcher.join()
 
 
 @scenario("clock-off")

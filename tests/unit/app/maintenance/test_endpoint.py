@@ -24,6 +24,7 @@ from app.maintenance.health import record
 from app.settings import Settings
 from celery_agents.errors import ConfigurationError, JournalUnavailableError
 from celery_agents.noted import note
+from tests.support.beside import beside
 
 
 @pytest.fixture
@@ -190,10 +191,9 @@ def test_a_client_that_trickles_is_closed(served: str, monkeypatch: pytest.Monke
 @contextmanager
 def trickling(url: str, count: int) -> Iterator[None]:
     """So many clients that never end their requests, and come again where they are closed."""
-    over = threading.Event()
     clients = [connected(url) for _ in range(count)]
 
-    def trickle() -> None:
+    def trickle(over: threading.Event) -> None:
         while not over.is_set():
             for place, one in enumerate(clients):
                 try:
@@ -203,13 +203,10 @@ def trickling(url: str, count: int) -> Iterator[None]:
                     clients[place] = connected(url)
                 over.wait(0.001)
 
-    thread = threading.Thread(target=trickle)
-    thread.start()
     try:
-        yield
+        with beside(trickle):
+            yield
     finally:
-        over.set()
-        thread.join()
         for one in clients:
             one.close()
 
