@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 from app.journal.schema.models import Call, Step
+from celery_agents.contracts.outcome import State
 from tests.chaos.agents import BEGAN
 from tests.chaos.stand import Stand
 
@@ -93,3 +94,16 @@ def _paid_twice(made: set[tuple[str, int]], attempts: Sequence[Any]) -> int:
     """How often this call was made again although an earlier one had been paid for."""
     paid = [r for r in attempts if (r.idempotency_key, r.token) in made]
     return sum(1 for earlier, _ in pairwise(paid) if earlier.error is None)
+
+
+def ended_twice(ended: Counter[str], reopened: Counter[str], rows: Iterable[Any]) -> list[str]:
+    """Steps that ended more often than they were begun or opened again; ``rows`` are of all time.
+
+    A cancel that comes after a run was cleaned makes a row of its own, which nobody works on.
+    """
+    rowed, idle = Counter[str](), Counter[str]()
+    for row in rows:
+        rowed[row.id] += 1
+        idle[row.id] += row.state == State.CANCELLED and not row.attempts
+    allowed = {i: 1 + reopened[i] + min(n - 1, idle[i]) for i, n in rowed.items()}
+    return [i for i, n in ended.items() if n > allowed.get(i, 0)]

@@ -14,9 +14,12 @@ from typing import Any, Literal
 from tests.chaos.sabotage import WITHOUT
 from tests.chaos.stand import Options, Skipped, Stand, ToppledError, stand
 from tests.integration.harness import FAST
+from tests.support.workers import NotReadyError
 
 #: What a scenario tells of itself: names and figures, in the order in which they are printed.
 Numbers = Mapping[str, Any]
+#: Characters of the log that are told of a worker that does not start; its end says why.
+_LOG_SHOWN = 3000
 Verdict = Literal["passed", "failed", "skipped"]
 
 
@@ -101,6 +104,8 @@ def run_scenario(chosen: Scenario, options: Options) -> Result:
             verdict = "passed"  # as it should: not by an accident, but by what it asserts
         numbers = getattr(error, "numbers", {})
         reason = _reason(error)
+        if isinstance(error, NotReadyError):
+            reason += f"\n{error.log[-_LOG_SHOWN:]}"
         (directory / "traceback").write_text(traceback.format_exc())
     else:
         verdict = "failed" if options.sabotage else "passed"

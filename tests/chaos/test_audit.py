@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,7 @@ from sqlalchemy import text
 
 from app.journal.schema.engine import connect
 from app.journal.schema.transactions import in_transaction
-from tests.chaos.audit import reckon
+from tests.chaos.audit import ended_twice, reckon
 from tests.chaos.witness import Witness
 
 
@@ -56,6 +57,28 @@ class TestReckon:
     def test_broken_promises(self, rows: list[Any], lines: list[list[str]], broken: str) -> None:
         with pytest.raises(AssertionError, match=broken):
             reckon(rows, lines, {"s": 2})
+
+
+@pytest.mark.parametrize(
+    ("ended", "reopened", "rows", "twice"),
+    [
+        (1, 0, [("failed", 1)], False),
+        (2, 0, [("failed", 1)], True),
+        (2, 1, [("failed", 1)], False),
+        (2, 0, [("failed", 1), ("cancelled", 0)], False),  # cancelled after it was cleaned
+        (3, 0, [("failed", 1), ("cancelled", 0)], True),
+        (2, 0, [("failed", 1), ("failed", 1)], True),  # worked on again
+        (2, 0, [("failed", 1), ("cancelled", 1)], True),
+        (2, 0, [("cancelled", 0)], True),
+        (1, 0, [], True),  # of no row at all
+    ],
+)
+def test_a_step_ends_once(
+    ended: int, reopened: int, rows: list[tuple[str, int]], twice: bool
+) -> None:
+    known = [SimpleNamespace(id="s", state=state, attempts=n) for state, n in rows]
+    found = ended_twice(Counter(s=ended), Counter(s=reopened), known)
+    assert found == (["s"] if twice else [])
 
 
 class TestWitness:

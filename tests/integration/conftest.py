@@ -123,7 +123,7 @@ def stack(
     config = directory / "agents.toml"
     config.write_text(_agents_toml(model.url))
     made = Stack(
-        shared_broker.database_url(1),
+        shared_broker.fresh_url(),
         f"sqlite:///{directory / 'journal.db'}",
         directory,
         {

@@ -57,7 +57,7 @@ def sturdy(
     directory = tmp_path_factory.mktemp("sturdy")
     shutil.copyfile(_migrated_sqlite, directory / "journal.db")
     url = f"sqlite:///{directory / 'journal.db'}"
-    made = Stack(shared_broker.database_url(9), url, directory, FAST)
+    made = Stack(shared_broker.fresh_url(), url, directory, FAST)
     made.worker()
     yield made
     made.close()
@@ -234,7 +234,7 @@ class TestRedisAway:
             worker.wait_for_log("Cannot connect to", timeout_s=15)
             assert own_broker.password not in worker.logs()
             own_broker.start()
-            worker.wait_ready(60)
+            worker.wait_ready()
             assert waiting.client.ask("shout", "x").get(timeout=SOON_S) == "X"
         finally:
             waiting.close()

@@ -34,7 +34,7 @@ def panel(
     """A worker with the voters; nothing here harms it."""
     directory = tmp_path_factory.mktemp("panel")
     url = f"sqlite:///{directory / 'journal.db'}"
-    made = Stack(shared_broker.database_url(2), url, directory, {**FAST, **BOTH})
+    made = Stack(shared_broker.fresh_url(), url, directory, {**FAST, **BOTH})
     made.redis.flushdb()
     made.worker()
     made.worker(

@@ -66,7 +66,7 @@ def limited(
     directory = tmp_path_factory.mktemp("limits")
     modules = "tests.support.agents,tests.support.voters"
     made = Stack(
-        shared_broker.database_url(9),
+        shared_broker.fresh_url(),
         f"sqlite:///{directory / 'journal.db'}",
         directory,
         {**FAST, "AGENTS_MODULES": modules},

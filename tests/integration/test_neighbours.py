@@ -12,7 +12,7 @@ import pytest
 
 from celery_agents.errors import ConfigurationError, StepCancelledError
 from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack, eventually, lines
-from tests.support.redis_server import RedisServer
+from tests.support.redis_server import DATABASES, RedisServer
 
 #: Celery's own: it looks again at what was revoked as it gets its slot; its threads do not.
 ONE = ["--pool", "prefork", "--concurrency", "1", "-Q", "shop", "--loglevel", "INFO"]
@@ -77,11 +77,7 @@ def make(redis_url: str, sqlite_journal_url: str, tmp_path: Path) -> Iterator[Ma
 @pytest.fixture
 def elsewhere(shared_broker: RedisServer) -> str:
     """Another Redis."""
-    return shared_broker.database_url(11)
-
-
-def database(url: str, number: int) -> str:
-    return f"{url.rpartition('/')[0]}/{number}"
+    return shared_broker.fresh_url()
 
 
 def test_cancelling_revokes_their_task_and_makes_no_error(make: Make, tmp_path: Path) -> None:
@@ -136,11 +132,16 @@ def test_a_worker_that_stops_revokes_nothing(make: Make, tmp_path: Path) -> None
     assert "revoked" not in stack.workers[1].logs()
 
 
+def _next_database(url: str) -> str:
+    server, _, number = url.rpartition("/")
+    return f"{server}/{int(number) % (DATABASES - 1) + 1}"
+
+
 RESULTS: dict[str, tuple[Callable[[str, str], str], str, str]] = {
     "ignored": (lambda own, _: own, "shop_silent", "ignore_result"),
     "ignored, of an effect": (lambda own, _: own, "shop_silent_effect", "ignore_result"),
     "of no such task": (lambda own, _: own, "shop_unknown", "has the task"),
-    "in another database": (lambda own, _: database(own, 12), "shop_slow", "result_url"),
+    "in another database": (lambda own, _: _next_database(own), "shop_slow", "result_url"),
     "in another server": (lambda _, other: other, "shop_slow", "result_url"),
     "in the asker's queue": (lambda *_: "rpc://", "shop_slow", "result_url"),
     "nowhere": (lambda *_: "disabled://", "shop_slow", "result_url"),

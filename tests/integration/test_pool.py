@@ -35,8 +35,6 @@ from tests.support.redis_server import RedisServer
 from tests.support.workers import WorkerProcess, unique_name, worker_command
 
 QUIET = ["--without-mingle", "--without-gossip", "--without-heartbeat"]
-DATABASE = 5
-STEPS = 6
 OURS = tasks.OURS
 POOL = "coroutines" if OURS else tasks.POOL
 #: Tasks at once in the worker of most tests.
@@ -79,7 +77,7 @@ class Pool:
         self.workers[queue] = worker
 
     def worker(self, queue: str) -> WorkerProcess:
-        self.workers[queue].wait_ready(60)
+        self.workers[queue].wait_ready()
         return self.workers[queue]
 
     def notes(self, key: str) -> list[Any]:
@@ -116,7 +114,7 @@ class Pool:
 @pytest.fixture(scope="module")
 def pool(shared_broker: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
     """All workers of the module start at once: the machine is the limit."""
-    made = Pool(shared_broker.database_url(DATABASE), tmp_path_factory.mktemp("pool"))
+    made = Pool(shared_broker.fresh_url(), tmp_path_factory.mktemp("pool"))
     tasks.app.conf.update(broker_url=made.url, result_backend=made.url)
     made.start("pool", "--concurrency", str(SLOTS))
     made.start("ends", "--concurrency", "4")
@@ -704,7 +702,7 @@ def ours(
     shutil.copyfile(_migrated_sqlite, directory / "journal.db")
     url = f"sqlite:///{directory / 'journal.db'}"
     env = {**FAST, "CELERY_CUSTOM_WORKER_POOL": "celery_agents.service:CoroutinePool"}
-    stack = Stack(shared_broker.database_url(STEPS), url, directory, env)
+    stack = Stack(shared_broker.fresh_url(), url, directory, env)
     stack.worker(["-P", "custom", "-c", "500", *QUIET[:2], "-Q", "agents,agents.control"])
     yield stack
     stack.close()

@@ -49,12 +49,6 @@ def made(
 ) -> Iterator[Stack]:
     """A stack of that pool and database."""
     pool, database = request.param.split("-")
-    number = {
-        "prefork-sqlite": 2,
-        "threads-sqlite": 3,
-        "coroutines-postgres": 4,
-        "prefork-postgres": 5,
-    }[request.param]
     directory = tmp_path_factory.mktemp(request.param)
     server: Databases | None = None
     if database == "sqlite":
@@ -65,7 +59,7 @@ def made(
         server = request.getfixturevalue("postgres")
         template = make_url(request.getfixturevalue("_migrated_postgres")).database
         url = server.create(template=template)
-    stack = Stack(shared_broker.database_url(number), url, directory, FAST)
+    stack = Stack(shared_broker.fresh_url(), url, directory, FAST)
     try:
         stack.worker(POOLS[pool])
         yield stack

@@ -80,13 +80,13 @@ def odd(
         "AGENTS_ANSWER_LIMIT_BYTES": str(LIMIT_BYTES),
         "NOTES": str(directory / "notes"),
     }
-    made = Stack(shared_broker.database_url(21), url, directory, env)
+    made = Stack(shared_broker.fresh_url(), url, directory, env)
     shop = ["--pool", "threads", "--concurrency", "4", "-Q", "shop"]
     for worker in (
         made.worker(ready=False),
         made.worker(shop, app="tests.support.odd", ready=False),
     ):
-        worker.wait_ready(60)
+        worker.wait_ready()
     yield made
     made.close()
 

@@ -91,7 +91,7 @@ def test_the_service(processes: Processes, redis_url: str) -> None:
     address = ["--address=127.0.0.1", f"--port={port}"]
     processes.start("-A", SERVICE, "flower", f"--conf={conf}", *address)
 
-    worker.wait_ready(60)
+    worker.wait_ready()
     with Client(redis_url) as client:
         assert client.ask("whose", "x").get(timeout=SOON_S) == {
             "app": "the project",
@@ -112,7 +112,7 @@ def test_the_service(processes: Processes, redis_url: str) -> None:
 
 @pytest.mark.parametrize("processes", ["inside"], indirect=True)
 def test_embedded(processes: Processes) -> None:
-    processes.start(*_worker("tasks")).wait_ready(60)
+    processes.start(*_worker("tasks")).wait_ready()
     said = processes.run("python", "ask.py")
     assert said == "the project | noted: the project\n"
 

@@ -73,18 +73,10 @@ def own_broker(tmp_path: Path) -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def _redis_databases(_session_broker: RedisServer) -> Iterator[int]:
-    return _session_broker.fresh_databases()
-
-
 @pytest.fixture
-def redis_database(broker: RedisServer, _redis_databases: Iterator[int]) -> int:
+def redis_database(broker: RedisServer) -> int:
     """The number of an empty database of the broker, for this test alone."""
-    number = next(_redis_databases)
-    with broker.client(number) as client:
-        client.flushdb()
-    return number
+    return broker.fresh_database()
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from functools import cached_property
 from typing import Self
 
 import redis
@@ -15,6 +17,10 @@ DATABASES = 512
 
 class RedisServer(ValkeyServer):
     """The launcher's server with what tests do to a broker."""
+
+    @cached_property
+    def _numbers(self) -> Iterator[int]:
+        return itertools.cycle(range(1, self._databases))  # 0 is left alone
 
     def __enter__(self) -> Self:
         self.start()
@@ -37,6 +43,13 @@ class RedisServer(ValkeyServer):
         with self.client() as client:
             client.flushall()
 
-    def fresh_databases(self) -> itertools.cycle[int]:
-        """Numbers of databases, each new until all have been used. 0 is left alone."""
-        return itertools.cycle(range(1, self._databases))
+    def fresh_database(self) -> int:
+        """The number of an empty database, another one each time until all have been used."""
+        number = next(self._numbers)
+        with self.client(number) as client:
+            client.flushdb()
+        return number
+
+    def fresh_url(self) -> str:
+        """The URL of an empty database that no other test has."""
+        return self.database_url(self.fresh_database())

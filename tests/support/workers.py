@@ -46,6 +46,15 @@ def migrate(database_url: str) -> None:
         raise RuntimeError(done.stdout + done.stderr)
 
 
+class NotReadyError(RuntimeError):
+    """A worker ended before it consumed, or took too long."""
+
+    def __init__(self, worker: WorkerProcess) -> None:
+        self.log = worker.logs()
+        what = f"ended with {worker.returncode}" if not worker.running else "did not get ready"
+        super().__init__(f"The worker {worker.name} {what}:\n{self.log}")
+
+
 class WorkerProcess:
     """A worker that can be killed, frozen, stopped and started again under its own name."""
 
@@ -75,7 +84,7 @@ class WorkerProcess:
             self._command, pid_file=self._pid_file, output=self.log, env=self._env, cwd=self._cwd
         )
 
-    def wait_ready(self, timeout_s: float = 30.0) -> None:
+    def wait_ready(self, timeout_s: float = 60.0) -> None:
         """Wait until it consumes.
 
         Raises:
@@ -84,7 +93,7 @@ class WorkerProcess:
         until = time.monotonic() + timeout_s
         while WORKER_READY not in self.life():
             if not self.running or time.monotonic() > until:
-                raise RuntimeError(f"The worker {self.name} did not get ready:\n{self.logs()}")
+                raise NotReadyError(self)
             time.sleep(_POLL_S)
 
     @property

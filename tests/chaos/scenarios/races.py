@@ -19,7 +19,7 @@ from celery_agents.contracts.compensation import compensation_id
 from deploy.local.child import Child
 from deploy.local.state import ROOT
 from tests.chaos.agents import CALLS_FILE
-from tests.chaos.audit import reckon
+from tests.chaos.audit import ended_twice, reckon
 from tests.chaos.racer import ASKED, OVER, SEED, TOLD_FILE
 from tests.chaos.scenario import Numbers, scenario
 from tests.chaos.stand import Stand, ToppledError, eventually
@@ -126,7 +126,8 @@ def _check(stand: Stand) -> dict[str, Any]:
     deadlocks = _count(
         stand, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
     )
-    lost, twice = _lost(stand, told), _ended_twice(stand)
+    lost = _lost(stand, told)
+    twice = ended_twice(_times(stand, "ended"), _times(stand, "reopened"), rows)
     undone = _undone(stand)
     promises: dict[str, Collection[Any]] = {
         "errors": [" ".join(words[1:]) for words in told if words[0] == "error"],
@@ -165,11 +166,6 @@ def _times(stand: Stand, kind: str) -> Counter[str]:
 
 def _lost(stand: Stand, told: list[list[str]]) -> set[str]:
     return _asked(told) - set(_times(stand, "ended"))
-
-
-def _ended_twice(stand: Stand) -> list[str]:
-    again = _times(stand, "reopened")
-    return [i for i, n in _times(stand, "ended").items() if n > 1 + again[i]]
 
 
 def _opened(stand: Stand, told: list[list[str]]) -> list[str]:
