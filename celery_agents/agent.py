@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar, overload
 
-from celery_agents.contracts.base import Contract, Name
+from pydantic import ValidationError
+
+from celery_agents.contracts.base import Contract, Name, wrong_option
 from celery_agents.contracts.compensation import Compensation
 
 Effects = Literal["pure", "idempotent", "effect"]
@@ -58,18 +60,23 @@ def agent(
     ...     return text.upper()
     >>> shout("hello")
     'HELLO'
+
+    Raises:
+        ConfigurationError: an option is wrong.
     """
 
     def mark(function: F) -> F:
         doc = (function.__doc__ or "").strip().split("\n", 1)[0]
-        found = AgentMark(
-            name=name or function.__name__,
-            description=doc if description is None else description,
-            effects=effects,
-            compensation=(
-                Compensation(agent=compensation) if isinstance(compensation, str) else compensation
-            ),
-        )
+        undo = compensation
+        try:
+            found = AgentMark(
+                name=name or function.__name__,
+                description=doc if description is None else description,
+                effects=effects,
+                compensation=Compensation(agent=undo) if isinstance(undo, str) else undo,
+            )
+        except ValidationError as error:
+            raise wrong_option("@agent", error, AgentMark) from None
         setattr(function, _MARK, found)
         return function
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict, get_type_hints, overload
+from typing import Any, Literal, TypedDict, get_args, get_type_hints, overload
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import ArgsKwargs
@@ -19,7 +19,7 @@ from agents.invoke import invoke
 from agents.tools.calls import ToolError, heard
 from agents.tools.policy import Approve, ToolPolicy
 from celery_agents.agent import Effects
-from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.base import JsonValue, wrong_option
 from celery_agents.errors import (
     ConfigurationError,
 )
@@ -167,9 +167,7 @@ def tool(
     try:
         make = functools.partial(Tool, name=name, policy=ToolPolicy(**policy))
     except ValidationError as error:
-        wrong = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        place = ".".join(str(part) for part in wrong["loc"])
-        raise ConfigurationError(f"@tool: {place}: {wrong['msg']}".replace(": :", ":")) from None
+        raise wrong_option("@tool", error, ToolPolicy, names={"name"}) from None
     return make if function is None else make(function)
 
 
@@ -181,7 +179,9 @@ def worst(effects: Iterable[Effects]) -> Effects:
 def _context_of(function: Callable[..., Any]) -> str | None:
     """Return the name of the parameter that gets the context of a call, if there is one."""
     hints = get_type_hints(function)
-    return next((name for name, kind in hints.items() if kind is CallContext), None)
+    return next(
+        (name for name, kind in hints.items() if CallContext in {kind, *get_args(kind)}), None
+    )
 
 
 def _arguments_of(

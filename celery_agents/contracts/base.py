@@ -16,10 +16,10 @@ from pydantic import (
     ValidationError,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, ErrorDetails
 
 from celery_agents.contracts.nearest import hint
-from celery_agents.errors import InvalidPayloadError
+from celery_agents.errors import ConfigurationError, InvalidPayloadError
 from celery_agents.values import JsonObject, JsonValue, TrustedJson
 from celery_agents.visible import CONTROLS
 
@@ -69,6 +69,7 @@ __all__ = [
     "mistakes",
     "period_of",
     "whole_of",
+    "wrong_option",
 ]
 
 T = TypeVar("T")
@@ -123,9 +124,17 @@ def _read(kind: TypeAdapter[T], value: object, what: str) -> T:
 
 
 _IN_OUR_WORDS = {
-    "string_pattern_mismatch": "A zero byte, a line end or another control character is in it",
     "string_unicode": "Half of a surrogate pair is in it",
+    "tuple_type": "Input should be a valid list",
+    "frozen_set_type": "Input should be a valid list",
 }
+_CONTROLLED = {_WHOLE, _VISIBLE}
+
+
+def _why(error: ErrorDetails) -> str:
+    if error["type"] == "string_pattern_mismatch" and error["ctx"]["pattern"] in _CONTROLLED:
+        return "A zero byte, a line end or another control character is in it"
+    return _IN_OUR_WORDS.get(error["type"], error["msg"])
 
 
 def mistakes(
@@ -139,10 +148,19 @@ def mistakes(
     return [
         (
             ".".join(map(str, e["loc"])) or "payload",
-            _IN_OUR_WORDS.get(e["type"], e["msg"]) + hint(model, e, names),
+            _why(e) + hint(model, e, names),
         )
         for e in error.errors(include_url=False)
     ]
+
+
+def wrong_option(
+    decorator: str, error: ValidationError, model: type[BaseModel], *, names: Iterable[str] = ()
+) -> ConfigurationError:
+    """The error of a decorator that got an option which ``model`` does not take."""
+    place, why = mistakes(error, model, names=names)[0]
+    where = "" if place == "payload" else f"{place}: "
+    return ConfigurationError(f"{decorator}: {where}{why}")
 
 
 class Contract(BaseModel):

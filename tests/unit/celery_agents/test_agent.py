@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import doctest
 import sys
+from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from celery_agents import agent
 from celery_agents.agent import AgentMark, mark_of
+from celery_agents.errors import ConfigurationError
 
 
 def test_a_function_under_its_own_name() -> None:
@@ -39,9 +40,17 @@ def test_what_is_no_agent() -> None:
     assert [mark_of(v) for v in (print, 1, None, Odd())] == [None] * 4
 
 
-def test_a_wrong_mark_is_refused() -> None:
-    with pytest.raises(ValidationError):
-        agent(effects="magic")(lambda x: x)  # type: ignore[call-overload]  # wrong on purpose
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"effects": "magic"}, r"^@agent: effects: .*'pure', 'idempotent' or 'effect'$"),
+        ({"effects": "efect"}, "did you mean effect"),
+        ({"name": "a\nb"}, "name: .*control character"),
+    ],
+)
+def test_a_wrong_mark_is_refused(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        agent(**options)(lambda x: x)
 
 
 def test_the_example_of_the_docs() -> None:
