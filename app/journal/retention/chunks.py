@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -56,23 +56,25 @@ def delete_portion(
     table: Table,
     keys: Sequence[Any],
     lock_s: float,
-    where: ColumnElement[bool] | None = None,
+    where: Callable[[Connection], ColumnElement[bool]] | None = None,
 ) -> Portion:
     """Delete rows by their keys, those of which ``where`` holds; none when that takes too long.
+
+    ``where`` is asked in the transaction, just before, and may take locks.
 
     A single row is deleted however long it takes: there is no smaller portion.
     """
     (key,) = table.primary_key
     limit_s = _CUT_OFF * lock_s if len(keys) > 1 else None
     began, deleted = 0.0, 0
-    chosen = key.in_(keys) if where is None else key.in_(keys) & where
-    if engine.dialect.name == "postgresql":  # what is locked is left: who has it may want the run
-        chosen = key.in_(select(key).where(chosen).with_for_update(skip_locked=True))
 
     def work(connection: Connection) -> None:
         nonlocal began, deleted
         began = time.monotonic()  # on SQLite the transaction began with its lock
         with _cut_off(connection, limit_s):
+            chosen = key.in_(keys) if where is None else key.in_(keys) & where(connection)
+            if engine.dialect.name == "postgresql":  # who has what is locked may want the run
+                chosen = key.in_(select(key).where(chosen).with_for_update(skip_locked=True))
             deleted = connection.execute(delete(table).where(chosen)).rowcount
 
     try:

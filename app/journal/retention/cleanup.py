@@ -11,6 +11,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, func, or_, select
@@ -89,7 +90,9 @@ def clean_journal(
         if found is None:
             break
         table, keys, runs = found
-        portion = delete_portion(engine, table, keys, lock_s, _still_over(table, retention))
+        portion = delete_portion(
+            engine, table, keys, lock_s, partial(_still_over, table, keys, retention)
+        )
         paces[table.name].took(portion.held_s, len(keys), cut_off=portion.cut_off)
         gone[table.name] += portion.deleted
         if not (portion.deleted or portion.cut_off):
@@ -148,14 +151,22 @@ def _next(
     return (_table(DeadLetter), keys, []) if keys else None
 
 
-def _still_over(table: Table, retention: Retention) -> ColumnElement[bool]:
-    """Return the condition checked again at the deletion: a run may be under way again by then."""
+def _still_over(
+    table: Table, keys: list[Any], retention: Retention, connection: Connection
+) -> ColumnElement[bool]:
+    """Return the condition checked again at the deletion: a run may be under way again by then.
+
+    Its row is held first, and looked at by the next statement: that sees all that was committed
+    by whoever had the row before. In one statement both could be of different times.
+    """
     if table is DeadLetter.__table__:
         return retention.is_forgotten()
     if table is Run.__table__:
         return retention.is_over()
-    theirs = select(Run.id).where(Run.id == table.c.run_id, retention.is_over()).correlate(table)
-    return table.c.run_id == theirs.with_for_update(skip_locked=True).scalar_subquery()
+    (key,) = table.primary_key
+    theirs = select(Run.id).where(Run.id.in_(select(table.c.run_id).where(key.in_(keys))))
+    held = list(connection.execute(theirs.with_for_update(skip_locked=True)).scalars())
+    return table.c.run_id.in_(select(Run.id).where(Run.id.in_(held), retention.is_over()))
 
 
 def _leftovers(connection: Connection) -> Counter[str]:

@@ -125,8 +125,8 @@ def requeue_step(
         return wake_of(step[3 : 3 + len(WAKE_COLUMNS)])
     if step is None or step.state != State.DEAD:
         raise InvalidPayloadError(f"There is no dead letter {step_id}.")
-    if parent_id is None:  # whoever ends a member late looks into this row, and undoes the run
-        connection.execute(select(Run.id).where(Run.id == step_id).with_for_update())
+    if parent_id is None:  # who ends a member late looks into this row, as does who cleans the run
+        connection.execute(select(Run.id).where(Run.id == step.run_id).with_for_update())
     if parent_id is None and compensations.begun(connection, step_id):
         raise InvalidPayloadError(
             f"The run {step_id} cannot go on: what it had done was undone. Ask for it again."
@@ -135,6 +135,11 @@ def requeue_step(
         raise InvalidPayloadError(
             f"The step {step_id} cannot run again: its parent {parent_id} went on without it. "
             "Ask for the run again."
+        )
+    if step_id != step.run_id and parent_id is None and not _has_root(connection, step.run_id):
+        raise InvalidPayloadError(
+            f"The run {step.run_id} was cleaned up, and what it had done with it: "
+            "it cannot be undone from here."
         )
     before = _told(connection, step.run_id, step_id)
     span_s = before[0].get("timeout_s") if before else step.span_s
@@ -161,6 +166,10 @@ def _told(connection: Connection, run_id: str, step_id: str) -> list[dict[str, A
     )
     rows = connection.execute(query.order_by(Event.id)).scalars()
     return [data or {} for data in rows]
+
+
+def _has_root(connection: Connection, run_id: str) -> bool:
+    return connection.execute(select(Step.id).where(Step.id == run_id)).first() is not None
 
 
 def _waited_for(connection: Connection, parent_id: str, number: int) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from app.journal import Journal
 from app.journal.retention import cleanup
@@ -15,11 +15,13 @@ from app.journal.schema.models import Base, DeadLetter, Event, Health, Run, Slot
 from app.journal.steps import compensations, dead_letters
 from celery_agents.contracts.compensation import Compensation, compensation_id
 from celery_agents.contracts.outcome import State
+from celery_agents.errors import InvalidPayloadError
 from tests.unit.app.journal.support import (
     DONE,
     FAILED,
     SOON,
     TIRED,
+    OnPostgres,
     World,
     before,
     claimed,
@@ -214,3 +216,38 @@ def test_what_is_requeued_between_look_and_deletion_stays(
     clean(world)
     assert ids(requeued) == ["s"]  # a person was told that it runs again
     assert claimed(journal, "s").attempt == 1
+
+
+class TestWhatIsBeingRequeued(OnPostgres):
+    """What undoes a run was given up, and is requeued while the old run is cleaned."""
+
+    @pytest.fixture
+    def letter(self, world: World, journal: Journal) -> str:
+        undoable = DONE.model_copy(update={"compensation": Compensation(agent="undo")})
+        (member,) = expand(journal, "p", plan("a"))
+        journal.finish(member, undoable).result(SOON)
+        journal.finish(claimed(journal, "p"), FAILED).result(SOON)
+        undoes = compensation_id("p")
+        claimed(journal, undoes)
+        die(world, journal, undoes)
+        age(world, 61, "p")
+        return undoes
+
+    def test_nothing_of_its_run_goes(self, world: World, journal: Journal, letter: str) -> None:
+        other = world.journal("other")
+        with other.engine.begin() as c:
+            dead_letters.requeue_step(c, letter, 1.0)
+            clean(world)
+        with world.engine.connect() as c:
+            left = set(c.execute(select(Step.id)).scalars())
+        assert len(left) == 3
+        assert {"p", letter} < left
+        assert clean(world) == {}  # it is being undone
+
+    def test_a_run_of_which_a_part_is_gone_is_not_undone_by_half(
+        self, world: World, letter: str
+    ) -> None:
+        with world.engine.begin() as c:
+            c.execute(delete(Step).where(Step.id == "p"))
+            with pytest.raises(InvalidPayloadError, match="was cleaned up"):
+                dead_letters.requeue_step(c, letter, 1.0)
