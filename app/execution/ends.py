@@ -93,9 +93,7 @@ class Ends:
 
     def postpone(self, **how: Any) -> Ended | Left | None:
         """Let another claim go on; return how it ended if it was cancelled or lost meanwhile."""
-        if (step := self.step) is not None:
-            # Another attempt would make finished calls again that are not written yet.
-            keep_trying(self.claim.id, lambda: blocking(step.calls.written))
+        self._write_calls()
         stopped = self._kept(self.stopped)
         postponed = keep_trying(
             self.claim.id,
@@ -113,6 +111,7 @@ class Ends:
         several times. The journal holds the body and counts the members, so a write of their
         messages is all that is left to do.
         """
+        self._write_calls()
         looked_at = None if self.step is None else self.step.ended_members
         try:
             expanded = keep_trying(
@@ -131,6 +130,11 @@ class Ends:
             publish(self._runtime.app, [expanded.timer], countdown=wait_s)
         publish(self._runtime.app, expanded.members)
         return Left(f"{self.claim.id}: waits for its members")
+
+    def _write_calls(self) -> None:
+        """Wait for finished calls to be written: the step's next claim would make them again."""
+        if (step := self.step) is not None and step.calls:
+            keep_trying(self.claim.id, lambda: blocking(step.calls.written))
 
     def leave(self) -> Left:
         """Leave the row: its id names another call under way, which has a message of its own."""

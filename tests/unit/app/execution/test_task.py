@@ -457,6 +457,41 @@ def test_a_step_that_is_given_back_keeps_its_finished_calls(
     assert paid == ["first", "second", "second"]
 
 
+def test_a_step_that_waits_for_members_keeps_its_finished_calls(
+    make: Any, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal is away as its call ends, and back when its members are written."""
+    paid: list[str] = []
+    real = runtime.journal.finish_call
+
+    def away(*_: Any) -> Future[None]:
+        monkeypatch.setattr(runtime.journal, "finish_call", real)
+        lost: Future[None] = Future()
+        lost.set_exception(JournalUnavailableError("away"))
+        return lost
+
+    async def perform(key: str) -> Answer:
+        paid.append(key)
+        return Answer(value="paid", usage=Usage(calls=1))
+
+    members = make(shout)
+
+    async def asks(step: Step, request: StepOptions) -> Any:
+        answer = await step.call("model", perform)
+        if await asyncio.to_thread(runtime.journal.members, step.step_id):
+            return answer
+        member = Member(key="m", task=members.name, input="a", options={}, agent="a")
+        return Expand(members=(member,))
+
+    monkeypatch.setattr(runtime.journal, "finish_call", away)
+    task = make(asks)
+    with pytest.raises(Ignore):
+        receive(task, "s", 1)
+    woken(members, derived_id("s", "m"))
+    assert woken(task, "s") == "paid"
+    assert len(paid) == 1
+
+
 def test_connections_that_are_scarce_are_no_failure_of_a_step(make: Any, runtime: Runtime) -> None:
     """The pool gives none in time: the database is busy, and the step is tried again."""
     pool: Any = runtime.journal.engine.pool
