@@ -76,9 +76,13 @@ def watching(stack: Stack) -> Iterator[list[dict[str, Any]]]:
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
-    app.control.enable_events(reply=True)  # as Flower does
-    # The watcher hears only what is sent once it is bound: ask until it hears something.
-    eventually(lambda: stack.client.ask("noop", 0).get(timeout=SOON_S) == 0 and _of_tasks(seen))
+
+    def heard() -> bool:
+        # Both are told only to those that are bound already: worker and watcher are soon.
+        app.control.enable_events(reply=True)  # as Flower does, again and again
+        return stack.client.ask("noop", 0).get(timeout=SOON_S) == 0 and _of_tasks(seen)
+
+    eventually(heard)
     try:
         yield seen
     finally:
