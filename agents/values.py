@@ -56,9 +56,10 @@ def json_in(text: str) -> JsonValue:
         ValueError: there is none, or it is no JSON in the strict sense.
     """
     plain = text.strip()
-    for form in (plain, answer_in(plain), _block_in(_without_thoughts(plain)), _block_in(plain)):
+    forms = (plain, answer_in(plain), _block_in(_without_thoughts(plain)), _block_in(plain))
+    for form in dict.fromkeys(filter(None, forms)):
         with suppress(ValueError, RecursionError):
-            found: JsonValue = json.loads(form, parse_constant=_refuse)
+            found: JsonValue = _STRICT.decode(form)
             return found
     raise ValueError("no JSON")
 
@@ -142,3 +143,7 @@ def shown(text: object, limit: int = 200) -> str:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(constant)
+
+
+#: One decoder for all: making one takes as long as reading a short text.
+_STRICT = json.JSONDecoder(parse_constant=_refuse)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from celery_agents.redaction.judging import HIDDEN, is_key_like, is_random
+from celery_agents.redaction.judging import HIDDEN, has_any, is_key_like, is_random
 
 #: A key to its end, or to the text's: PEM, OpenSSH, PGP; with newlines as they are or as ``\n``.
 BLOCK = re.compile(
@@ -95,8 +95,7 @@ def hide_blocks(text: str) -> str:
 def hide_looks(text: str) -> str:
     """The text without keys that are known by their looks."""
     hidden = PIECE.sub(_in_piece, text)
-    lower = hidden.lower()
-    if hidden.count(":") >= _COLONS or any(hint in lower for hint in _HINTS):
+    if hidden.count(":") >= _COLONS or has_any(hidden.lower(), _HINTS):
         return SAID.sub(_said, hidden)
     return hidden
 

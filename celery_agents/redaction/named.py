@@ -10,6 +10,7 @@ from functools import lru_cache
 from celery_agents.redaction.judging import (
     HIDDEN,
     LOOKED_AT,
+    has_any,
     is_code,
     is_number,
     is_path,
@@ -153,8 +154,7 @@ class _Place:
 
 def hide_named(text: str) -> str:
     """The text without what stands after names of secrets."""
-    lower = text.lower()
-    if not any(hint in lower for hint in _HINTS):
+    if not has_any(text.lower(), _HINTS):
         return text
     return _replaced(_replaced(text, NAME), FLAG) if "--" in text else _replaced(text, NAME)
 

@@ -77,10 +77,11 @@ def answer_schema(policy: VotePolicy) -> dict[str, JsonValue]:
 
 def _read(text: str) -> JsonValue:
     """The object or list that a text is; else the text itself, of which 3.50 is no number."""
-    with suppress(ValueError):
-        found = json_in(text)
-        if isinstance(found, dict | list):
-            return found
+    if "{" in text or "[" in text:  # most ballots are a word, and trying them as JSON takes longer
+        with suppress(ValueError):
+            found = json_in(text)
+            if isinstance(found, dict | list):
+                return found
     return answer_in(text)
 
 
