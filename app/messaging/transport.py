@@ -22,7 +22,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from queue import Empty
 from typing import Any
 
@@ -273,7 +273,7 @@ class Channel(RecordingChannel):
 
     def _take_arguments(self, queues: list[str], room: int) -> tuple[list[str], list[Any]]:
         self._takes += 1
-        keys = [*self._letter_keys, *(names.WAKE + queue for queue in queues), *_lists(queues)]
+        keys = [*self._letter_keys, *_sources(tuple(queues))]
         limits = (self.message_limit_bytes, OVERSIZED_KEPT_BYTES, self.dead_letters_max)
         turn = self._takes % 2 * len(queues)  # with room for one, each kind of list comes first
         return keys, [room, f"{self._tags}.{self._takes}.", len(queues), *limits, turn]
@@ -365,10 +365,12 @@ class Channel(RecordingChannel):
         super().close()
 
 
-def _lists(queues: Sequence[str]) -> Iterator[str]:
-    """Queues' lists in the order in which they are taken from."""
-    for steps in zip(PRIORITY_STEPS, BULK_STEPS, strict=True):
-        yield from (_list(queue, step) for step in steps for queue in queues)
+@lru_cache(maxsize=128)
+def _sources(queues: tuple[str, ...]) -> tuple[str, ...]:
+    """Queues' keys of wakes, then their lists in the order in which they are taken from."""
+    pairs = zip(PRIORITY_STEPS, BULK_STEPS, strict=True)
+    lists = (_list(queue, step) for steps in pairs for step in steps for queue in queues)
+    return (*(names.WAKE + queue for queue in queues), *lists)
 
 
 def _list(queue: str, step: int) -> str:

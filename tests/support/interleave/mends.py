@@ -268,7 +268,7 @@ MENDS = [
             Edit(
                 _DEAD,
                 "        connection.execute("
-                "select(Run.id).where(Run.id == step_id).with_for_update())\n",
+                "select(Run.id).where(Run.id == step.run_id).with_for_update())\n",
                 "        pass\n",
             )
         ],
