@@ -411,12 +411,8 @@ def test_a_step_that_is_cancelled_as_its_attempt_fails_is_cancelled(
     assert row(runtime, "s").state == "cancelled"
 
 
-def test_a_step_that_is_given_back_keeps_its_finished_calls(
-    make: Any, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The journal is away as the first call ends, and back when the worker stops in the second."""
-    paid: list[str] = []
-    second = threading.Event()
+def refuse_the_end_of_a_call(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal is away as the next call ends, and back after it."""
     real = runtime.journal.finish_call
 
     def away(*_: Any) -> Future[None]:
@@ -424,6 +420,16 @@ def test_a_step_that_is_given_back_keeps_its_finished_calls(
         lost: Future[None] = Future()
         lost.set_exception(JournalUnavailableError("away"))
         return lost
+
+    monkeypatch.setattr(runtime.journal, "finish_call", away)
+
+
+def test_a_step_that_is_given_back_keeps_its_finished_calls(
+    make: Any, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal is away as the first call ends, and back when the worker stops in the second."""
+    paid: list[str] = []
+    second = threading.Event()
 
     async def pay(step: Step, name: str) -> Answer:
         async def perform(key: str) -> Answer:
@@ -439,7 +445,7 @@ def test_a_step_that_is_given_back_keeps_its_finished_calls(
         await pay(step, "first")
         return await pay(step, "second")
 
-    monkeypatch.setattr(runtime.journal, "finish_call", away)
+    refuse_the_end_of_a_call(runtime, monkeypatch)
     task = make(two)
 
     def stop() -> None:
@@ -462,13 +468,6 @@ def test_a_step_that_waits_for_members_keeps_its_finished_calls(
 ) -> None:
     """The journal is away as its call ends, and back when its members are written."""
     paid: list[str] = []
-    real = runtime.journal.finish_call
-
-    def away(*_: Any) -> Future[None]:
-        monkeypatch.setattr(runtime.journal, "finish_call", real)
-        lost: Future[None] = Future()
-        lost.set_exception(JournalUnavailableError("away"))
-        return lost
 
     async def perform(key: str) -> Answer:
         paid.append(key)
@@ -483,7 +482,7 @@ def test_a_step_that_waits_for_members_keeps_its_finished_calls(
         member = Member(key="m", task=members.name, input="a", options={}, agent="a")
         return Expand(members=(member,))
 
-    monkeypatch.setattr(runtime.journal, "finish_call", away)
+    refuse_the_end_of_a_call(runtime, monkeypatch)
     task = make(asks)
     with pytest.raises(Ignore):
         receive(task, "s", 1)
