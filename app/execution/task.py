@@ -174,8 +174,9 @@ class StepTask(Task):
             self._refuse_other(message)
         if claim.parent_id is not None:
             told.settled = True  # by its end itself: its parent reads the row
-            shown = outcome.value if outcome.ok or outcome.error is None else outcome.error.kind
-            return {"state": outcome.state, "is": shown}
+            if outcome.ok or outcome.error is None:
+                return outcome.value
+            return {"state": outcome.state, "error": outcome.error.kind}
         told.outcome = outcome.compact()  # app/messaging/results.py keeps both with the result
         if not message.get(names.PAYLOAD) and claim.payload:
             asked = fingerprint(self.name, claim.payload["args"], claim.payload["kwargs"])

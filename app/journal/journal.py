@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine
 from agents.plan import Expand, MemberState, Tally
 from app.concurrency.future import Future
 from app.journal.queries import reads, tallies
+from app.journal.queries.together import Together
 from app.journal.schema.engine import reading
 from app.journal.schema.rows import Aftermath, Claim, Claimed, NewStep
 from app.journal.schema.transactions import in_transaction
@@ -68,6 +69,7 @@ class Journal:
         self._hearts = threading.Lock()
         self._beat(lambda c: workers.register(c, me, lease_s))
         self._writer = Writer(engine, batch_max=group_commit_max)
+        self._members = Together(engine, joins.members_of)
         self.findings = Findings(engine, self.rules, me.id)
         self.letters = Letters(engine)
         self.targets = Targets(engine)
@@ -80,6 +82,7 @@ class Journal:
         self._beat(lambda c: workers.leave(c, self.me))
         with self._hearts:
             self._heart.close()
+        self._members.close()
         self.engine.dispose()
 
     # -- writes, in group commits
@@ -218,7 +221,7 @@ class Journal:
 
     def members(self, step_id: str) -> list[MemberState]:
         """Return all members of a step, of every round, in their order."""
-        return self.read(lambda c: joins.members(c, step_id))
+        return joins.states(self._members(step_id))
 
     def results(self, step_id: str, after: int) -> dict[str, Any]:
         """Return a page of members' outcomes, from place ``after`` + 1 on."""

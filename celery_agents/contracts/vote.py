@@ -172,10 +172,15 @@ def one_each(voters: Iterable[Voter]) -> tuple[Voter, ...]:
         raise ValueError(
             "names beginning with @, or with @round in them, have a meaning of their own"
         )
-    return tuple(
-        one.model_copy(update={"name": None if key == one.agent else key, "samples": 1})
-        for one, key in zip(copies, keys, strict=True)
-    )
+    return tuple(_under(key, one) for one, key in zip(copies, keys, strict=True))
+
+
+def _under(key: str, voter: Voter) -> Voter:
+    """Return the voter with one ballot under a key; itself, if it is that already."""
+    name = None if key == voter.agent else key
+    if voter.samples == 1 and voter.name == name:
+        return voter
+    return voter.model_copy(update={"name": name, "samples": 1})
 
 
 class VotePolicy(Contract):

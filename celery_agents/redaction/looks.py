@@ -84,7 +84,8 @@ _HINTS = (
     "{s",
     "{m",
 )
-_COLONS = 3
+#: A line of a file of passwords: the only thing that has none of those.
+_FIELDS = re.compile(r":[0-9]{4,5}:")
 
 
 def hide_blocks(text: str) -> str:
@@ -95,7 +96,7 @@ def hide_blocks(text: str) -> str:
 def hide_looks(text: str) -> str:
     """The text without keys that are known by their looks."""
     hidden = PIECE.sub(_in_piece, text)
-    if hidden.count(":") >= _COLONS or has_any(hidden.lower(), _HINTS):
+    if has_any(hidden.lower(), _HINTS) or _FIELDS.search(hidden):
         return SAID.sub(_said, hidden)
     return hidden
 

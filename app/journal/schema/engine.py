@@ -6,7 +6,6 @@ import json
 import math
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,16 +22,6 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from app.database_url import read_database_url
 from celery_agents.errors import ConfigurationError
-
-#: Held through each SQLite transaction, and through each fork. A child inherits SQLite's table of
-#: the locks that its process holds: forked amid a transaction, it would wait for ever for a lock
-#: that it believes to hold itself.
-BETWEEN_FORKS = threading.RLock()
-os.register_at_fork(
-    before=BETWEEN_FORKS.acquire,
-    after_in_parent=BETWEEN_FORKS.release,
-    after_in_child=BETWEEN_FORKS.release,
-)
 
 #: Modes of the journal's file and folder, and the bits that a mode has.
 PRIVATE_FILE, PRIVATE_FOLDER, MODE = 0o600, 0o700, 0o777

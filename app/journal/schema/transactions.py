@@ -20,7 +20,8 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from app.journal.schema.engine import BETWEEN_FORKS
+from app.journal.schema.engine import READ_ONLY
+from app.journal.schema.forks import READS, WRITES
 from celery_agents.errors import JournalUnavailableError, redact
 
 R = TypeVar("R")
@@ -74,8 +75,10 @@ def tried(transaction: Callable[[], R]) -> R:
 
 
 def between_forks(engine: Engine) -> AbstractContextManager[object]:
-    """Return the context of a transaction: SQLite's must not be forked amid (see engine.py)."""
-    return BETWEEN_FORKS if engine.dialect.name == "sqlite" else nullcontext()
+    """Return the context of a transaction: SQLite's must not be forked amid (see forks.py)."""
+    if engine.dialect.name != "sqlite":
+        return nullcontext()
+    return READS if engine.get_execution_options().get(READ_ONLY) else WRITES
 
 
 def _transaction(engine: Engine, work: Callable[[Connection], R]) -> R:

@@ -74,10 +74,6 @@ class ClaimStep(Operation[Claim]):
     def variety(self) -> int:
         return self.new is None
 
-    @property
-    def has_lite(self) -> bool:
-        return self.new is not None
-
     @classmethod
     def shot(cls, operations: Sequence[ClaimStep]) -> Shot | None:
         if len({o.step_id for o in operations}) < len(operations):

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import Text, any_, bindparam, func, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import Connection
 
 from agents.plan import JoinPolicy, MemberState
 from app.journal.schema import locks
-from app.journal.schema.engine import now
+from app.journal.schema.engine import as_json, now
 from app.journal.schema.models import Join, Run, Step, table
 from app.journal.schema.rows import Aftermath
 from app.journal.schema.upsert import insertion
@@ -180,7 +181,23 @@ _PARENT = select(_S.task, _S.payload, _S.parent_id).where(_S.id == bindparam("b_
 
 def members(connection: Connection, parent_id: str) -> list[MemberState]:
     """All members of a step, of every round, in their order."""
-    rows = connection.execute(_MEMBERS, {"b_id": parent_id})
+    return states(members_of(connection, [parent_id])[parent_id])
+
+
+def members_of(connection: Connection, parent_ids: Sequence[str]) -> dict[str, list[Any]]:
+    """Read the members of several steps: a list of rows for each, to be read by :func:`states`."""
+    found: dict[str, list[Any]] = {parent_id: [] for parent_id in parent_ids}
+    ids: Any = list(parent_ids)
+    if connection.dialect.name == "sqlite":
+        ids = as_json(ids)
+    of_all = _MEMBERS[connection.dialect.name]
+    for parent_id, *row in connection.execute(of_all, {"b_ids": ids}):
+        found[parent_id].append(row)
+    return found
+
+
+def states(rows: Sequence[Any]) -> list[MemberState]:
+    """Turn rows of :func:`members_of` into what a pattern decides by."""
     return [
         MemberState(
             key=member or "",
@@ -192,16 +209,19 @@ def members(connection: Connection, parent_id: str) -> list[MemberState]:
     ]
 
 
-_MEMBERS = (
-    select(
-        _S.member,
-        _S.state,
-        _S.outcome,
-        (func.coalesce(_S.finished_at, now()) - _S.started_at),
-    )
-    .where(_S.parent_id == bindparam("b_id"))
-    .order_by(_S.position)
-)
+_MEMBER = select(
+    _S.parent_id,
+    _S.member,
+    _S.state,
+    _S.outcome,
+    (func.coalesce(_S.finished_at, now()) - _S.started_at),
+).order_by(_S.parent_id, _S.position)
+_MEMBERS = {
+    "postgresql": _MEMBER.where(_S.parent_id == any_(bindparam("b_ids", type_=ARRAY(Text)))),
+    "sqlite": _MEMBER.where(
+        _S.parent_id.in_(select(func.json_each(bindparam("b_ids")).table_valued("value").c.value))
+    ),
+}
 
 
 def fire(

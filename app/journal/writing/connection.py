@@ -23,6 +23,9 @@ R = TypeVar("R")
 
 #: In a connection's ``info``: the names of the statements that it was told.
 _TOLD = "journal_prepared"
+#: One plan for all values: the server else weighs each time whether to plan anew, and to plan the
+#: claim of rows took it as long again as to claim them.
+_PLANNED = "SET LOCAL plan_cache_mode = force_generic_plan"
 #: The server keeps a prepared statement's plan while the tables grow: one that reads a whole table,
 #: as is best for a small one, must not be among them.
 _BY_INDEX = "SET LOCAL enable_seqscan = off"
@@ -50,6 +53,13 @@ class Held:
         with between_forks(self._engine), self._opened() as connection, connection.begin():
             return work(connection)
 
+    def statement(self, work: Callable[[Connection], R]) -> R:
+        """Run ``work``, a single statement: on PostgreSQL without BEGIN, in one round trip."""
+        if self.whole:
+            return self.transaction(work)
+        with self._opened() as connection, unbracketed(connection), connection.begin():
+            return work(connection)
+
     def shoot(self, shots: Sequence[Shot]) -> Written | None:
         """Run shots all at once; return the rows of what those that answer wrote.
 
@@ -63,12 +73,7 @@ class Held:
             except sqlite.AmissError:
                 return None
         try:
-            with (
-                self._opened() as connection,
-                unbracketed(connection),
-                connection.begin(),
-            ):
-                return _fire(connection, shots)
+            return self.statement(lambda c: _fire(c, shots))
         except DBAPIError as error:
             if getattr(error.orig, "pgcode", None) not in _POOLED:
                 raise
@@ -104,7 +109,7 @@ def _fire(connection: Connection, shots: Sequence[Shot]) -> Written:
         if prepared.name not in told:
             connection.exec_driver_sql(prepared.command)
             told.add(prepared.name)
-    plans = [_BY_INDEX, _BY_HASH] if any(shot.prepared.joined for shot in shots) else [_BY_INDEX]
-    command = "; ".join([*plans, *(shot.prepared.call for shot in shots)])
+    by_hash = [_BY_HASH] if any(shot.prepared.joined for shot in shots) else []
+    command = "; ".join([_PLANNED, _BY_INDEX, *by_hash, *(shot.prepared.call for shot in shots)])
     sent = connection.exec_driver_sql(command, tuple(v for shot in shots for v in shot.values))
     return {row[0]: row for row in sent} if shots[-1].prepared.answers else {}

@@ -23,12 +23,14 @@ from app.journal.writing.prepared import Prepared, Shot, Written
 class Statements:
     """The statements for a shot; the first one of a kind that answers has to write every row.
 
-    ``{n}`` stands for the n-th of a row's values, ``:one`` and ``:two`` for what all have in
-    common, in the order in which the shot has them, and ``:at`` for the time.
+    ``{n}`` stands for the n-th of a row's values, ``:one``, ``:two`` and ``:three`` for what all
+    have in common, in the order in which the shot has them, and ``:at`` for the time. One that
+    ``returns`` rows, their ids first, may leave some: those are not written.
     """
 
     like: Prepared
     texts: tuple[str, ...]
+    returns: bool = False
 
     def __post_init__(self) -> None:
         places = [f"json_extract(v.value, '$[{n}]')" for n in range(len(self.like.types))]
@@ -61,6 +63,22 @@ def _making(like: Prepared, leased: str, own: dict[str, str]) -> Statements:
 _LEASED = "EXISTS (SELECT 1 FROM workers WHERE id = :one AND lease_until > :at)"
 _CLAIM = _making(prepared.CLAIM, _LEASED, claimed(":at"))
 _INSERT = _making(prepared.INSERT, "true", {})
+_TAKE = Statements(
+    prepared.TAKE,
+    (
+        f"""
+        UPDATE steps SET state = 'running', attempts = attempts + 1, token = token + 1,
+            worker_id = :one, wakes = 0, started_at = coalesce(started_at, :at)
+        WHERE id IN (SELECT {{0}} FROM json_each(:rows) AS v)
+            AND state = :two AND ready_at <= :at + :three AND attempts < max_attempts
+            AND NOT cancel_requested AND {_LEASED}
+        RETURNING id, token, attempts, run_id, parent_id, member, task, agent, queue, priority,
+            payload, max_attempts, deadline_at - :at,
+            (SELECT policy FROM joins WHERE step_id = steps.parent_id), :at - started_at
+        """,  # noqa: S608 - of our own constants
+    ),
+    returns=True,
+)
 _FINISH = Statements(
     prepared.FINISH,
     (
@@ -116,9 +134,9 @@ _SETTLE = Statements(
     ),
 )
 #: Statements by the names of what they do in PostgreSQL.
-OF = {s.like.name: s for s in (_CLAIM, _INSERT, _FINISH, _START_CALL, _FINISH_CALL, _SETTLE)} | {
-    prepared.FINISH_ONE.name: _FINISH
-}
+OF = {
+    s.like.name: s for s in (_CLAIM, _TAKE, _INSERT, _FINISH, _START_CALL, _FINISH_CALL, _SETTLE)
+} | {prepared.FINISH_ONE.name: _FINISH}
 _ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
@@ -133,13 +151,18 @@ def fire(connection: Connection, volley: Sequence[Shot]) -> Written:
         AmissError
     """
     at = read_clock(connection)
+    written: dict[str, Sequence[Any]] = {}
     for shot in volley:
         statements = OF[shot.prepared.name]
         values = {"at": at, **_values(statements.like, shot)}
-        counts = [connection.exec_driver_sql(t, values).rowcount for t in statements.texts]
-        if shot.prepared.answers and counts[0] != len(shot.ids):
+        results = [connection.exec_driver_sql(t, values) for t in statements.texts]
+        if statements.returns:
+            written |= {row[0]: row for row in results[0]}
+            continue
+        if shot.prepared.answers and results[0].rowcount != len(shot.ids):
             raise AmissError
-    return {step_id: (step_id,) for shot in volley for step_id in shot.ids}
+        written |= {step_id: (step_id,) for step_id in shot.ids}
+    return written
 
 
 def _values(like: Prepared, shot: Shot) -> dict[str, Any]:
@@ -154,4 +177,4 @@ def _values(like: Prepared, shot: Shot) -> dict[str, Any]:
         if not kind.endswith("[]")
     ]
     rows = _ENCODE(list(zip(*columns, strict=True)))
-    return {"rows": rows, **dict(zip(("one", "two"), common, strict=False))}
+    return {"rows": rows, **dict(zip(("one", "two", "three"), common, strict=False))}

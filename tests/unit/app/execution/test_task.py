@@ -194,7 +194,7 @@ def test_a_member_ends_with_an_outcome_for_its_parent(make: Any, runtime: Runtim
     (one,) = runtime.journal.read(
         lambda c: list(c.execute(select(StepRow.id).where(StepRow.parent_id == "p")).scalars())
     )
-    assert woken(task, one) == {"state": "failed", "is": "agent_failed"}  # what Flower shows
+    assert woken(task, one) == {"state": "failed", "error": "agent_failed"}  # what Flower shows
     found = Outcome.model_validate(row(runtime, one).outcome)
     assert (found.state, found.member, found.agent, found.attempts) == (State.FAILED, "m", "a", 1)
     assert row(runtime, "p").state == "ready"

@@ -1,0 +1,73 @@
+"""Group reads: what many threads ask for at once is read by one of them, in one statement.
+
+A read without company is made at once; while one is under way the next ones gather, as writes do in
+a group commit. They have a connection that is kept: to take one, begin, read and end costs several
+round trips each time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Generic, TypeVar
+
+from sqlalchemy import Engine
+from sqlalchemy.engine import Connection
+
+from app.concurrency.future import Future
+from app.journal.schema.engine import reading
+from app.journal.schema.transactions import tried
+from app.journal.writing.connection import Held
+from celery_agents.errors import JournalUnavailableError
+
+V = TypeVar("V")
+
+#: Keys of one statement at the most: what they have is held in memory at once.
+TOGETHER_MAX = 64
+
+
+class Together(Generic[V]):
+    """Reads by key, of which those that come while another one runs are made together."""
+
+    def __init__(
+        self, engine: Engine, read: Callable[[Connection, Sequence[str]], Mapping[str, V]]
+    ) -> None:
+        self._held = Held(reading(engine))
+        self._read = read
+        self._asked: list[tuple[str, Future[V]]] = []
+        self._turn = threading.Lock()
+
+    def __call__(self, key: str) -> V:
+        """Return what is read under ``key``, from a statement that began after the call.
+
+        Raises:
+            JournalUnavailableError: the database did not answer.
+        """
+        mine: Future[V] = Future()
+        self._asked.append((key, mine))
+        with self._turn:  # whoever had it before may have read ours, too
+            while not mine.done():
+                batch = self._asked[:TOGETHER_MAX]
+                del self._asked[: len(batch)]
+                self._answer(batch)
+        return mine.result()
+
+    def close(self) -> None:
+        """Close the connection, after the read that is under way."""
+        with self._turn:
+            self._held.close()
+
+    def _answer(self, batch: list[tuple[str, Future[V]]]) -> None:
+        try:
+            keys = sorted({key for key, _ in batch})
+            found = tried(lambda: self._held.statement(lambda c: self._read(c, keys)))
+        except Exception as error:  # noqa: BLE001 - who asked is told
+            if len(batch) > 1 and not isinstance(error, JournalUnavailableError):
+                for one in batch:  # one bad row must not take the others with it
+                    self._answer([one])
+                return
+            for _, future in batch:
+                future.set_exception(error)
+        else:
+            for key, future in batch:
+                future.set_result(found[key])
