@@ -27,7 +27,8 @@ def said(exchanges: Iterable[Exchange]) -> tuple[ChatMessage, ...]:
 
 def _messages(exchange: Exchange) -> Iterable[ChatMessage]:
     calls = tuple(_use(n, result.call) for n, result in enumerate(exchange.results))
-    yield ChatMessage(role="assistant", content=exchange.reply.text, tool_calls=calls)
+    text = exchange.reply.text
+    yield ChatMessage(role="assistant", content=text if text.strip() else "", tool_calls=calls)
     for call, result in zip(calls, exchange.results, strict=True):
         yield ChatMessage(role="tool", call_id=call.id, content=mended(text_of(result.value)))
 
