@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, literal, select
+from sqlalchemy import Connection, Text, cast, delete, func, insert, literal, select
 
 from app.journal.schema.engine import read_clock
 from app.journal.schema.models import Entry, Session, Step, table
@@ -18,8 +18,9 @@ _S = table(Step).c
 _T = table(Session).c
 _E = table(Entry).c
 _FINAL = [s.value for s in State if s.final]
-#: Exchanges of one page, and the tokens at which it ends sooner (one is always in it).
-PAGE_ROWS, PAGE_TOKENS = 500, 200_000
+#: Exchanges of one page, and the characters at which it ends sooner (one is always in it).
+PAGE_ROWS, PAGE_CHARACTERS = 100, 1_000_000
+_SIZE = func.length(cast(_E.data, Text))
 Rows = list[dict[str, Any]]
 
 
@@ -45,15 +46,15 @@ def page(connection: Connection, tenant: str, name: str, after: int) -> dict[str
     """
     whole = _found(connection, tenant, name).exchanges
     sizes = connection.execute(
-        select(_E.seq, _E.tokens)
+        select(_E.seq, _SIZE.label("size"))
         .where(_of(tenant, name), _E.seq > after)
         .order_by(_E.seq)
         .limit(PAGE_ROWS)
     )
-    last, tokens = after, 0
+    last, characters = after, 0
     for row in sizes:
-        tokens += row.tokens
-        if tokens > PAGE_TOKENS and last > after:
+        characters += row.size
+        if characters > PAGE_CHARACTERS and last > after:
             break
         last = row.seq
     found = exchanges(connection, tenant, name, after + 1, last + 1)

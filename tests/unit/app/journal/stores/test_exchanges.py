@@ -43,7 +43,7 @@ def test_what_a_run_is_told(journal: Journal) -> None:
     assert journal.sessions.told(HeldSession("", "chat", begins=3, exchanges=3)) == []
 
 
-@pytest.mark.parametrize("limits", [{"PAGE_ROWS": 2}, {"PAGE_TOKENS": 25}])
+@pytest.mark.parametrize("limits", [{"PAGE_ROWS": 2}, {"PAGE_CHARACTERS": 130}])
 def test_pages(journal: Journal, monkeypatch: pytest.MonkeyPatch, limits: dict[str, int]) -> None:
     for name, limit in limits.items():
         monkeypatch.setattr(sessions, name, limit)
@@ -60,7 +60,7 @@ def test_pages(journal: Journal, monkeypatch: pytest.MonkeyPatch, limits: dict[s
 def test_a_page_has_one_exchange_at_least(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "PAGE_TOKENS", 5)
+    monkeypatch.setattr(sessions, "PAGE_CHARACTERS", 5)
     talk(journal, "chat", "a", "b")
     page = journal.sessions.page("", "chat", -1)
     assert (len(page["exchanges"]), page["more"]) == (1, 0)
