@@ -97,7 +97,7 @@ def no_notes() -> None:
 
 def no_holders() -> None:
     """A run takes its session whoever holds it."""
-    _put(sessions, "_is_open", lambda *_: False)
+    _put(sessions, "is_held", lambda *_: False)
 
 
 def no_locks() -> None:

@@ -7,17 +7,14 @@ from typing import Any
 from sqlalchemy import Connection, Text, cast, delete, func, insert, literal, select
 
 from app.journal.schema.engine import read_clock
-from app.journal.schema.models import Entry, Session, Step, table
+from app.journal.schema.models import Entry, Session, table
 from app.journal.schema.transactions import is_again
 from app.journal.schema.upsert import insertion
-from app.journal.steps.sessions import stream_of
-from celery_agents.contracts.outcome import State
+from app.journal.steps.sessions import is_held, stream_of
 from celery_agents.errors import InvalidPayloadError
 
-_S = table(Step).c
 _T = table(Session).c
 _E = table(Entry).c
-_FINAL = [s.value for s in State if s.final]
 #: Exchanges of one page, and the characters at which it ends sooner (one is always in it).
 PAGE_ROWS, PAGE_CHARACTERS = 100, 1_000_000
 _SIZE = func.length(cast(_E.data, Text))
@@ -111,8 +108,7 @@ def forget(connection: Connection, tenant: str, name: str) -> bool:
     session = _one(connection, tenant, name, lock=True)
     if session is None:
         return False
-    held = select(_S.id).where(_S.id == session.holder, _S.state.not_in(_FINAL))
-    if connection.execute(held).first() is not None:
+    if is_held(connection, session.holder):
         raise InvalidPayloadError(
             f"The run {session.holder} holds the session {name!r}: wait for its end, or cancel it."
         )

@@ -78,7 +78,7 @@ class HoldSession(Operation[HeldSession | Unheld]):
             return Unheld.CANCELLED
         about = {"b_tenant": step.tenant, "b_name": self.name}
         session = _locked(connection, about)
-        if session.holder not in {None, step.id} and _is_open(connection, session.holder):
+        if session.holder != step.id and is_held(connection, session.holder):
             self._wait(connection, step)
             return Unheld.WAITS
         begins = session.begins if session.holder == step.id else None
@@ -150,9 +150,9 @@ def _locked(connection: Connection, about: Mapping[str, str]) -> Any:
     return found
 
 
-def _is_open(connection: Connection, step_id: str) -> bool:
-    """Return whether a holder is under way; read after the lock, so its end comes later."""
-    return connection.execute(_OPEN, {"b_id": step_id}).first() is not None
+def is_held(connection: Connection, holder: str | None) -> bool:
+    """Return whether a session's holder is under way; read after the lock, its end comes later."""
+    return holder is not None and connection.execute(_OPEN, {"b_id": holder}).first() is not None
 
 
 def _newest_first(connection: Connection, tenant: str, name: str) -> Iterator[int]:
