@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select, tuple_, update
 
 from agents.sessions import fitting
 from app.journal.schema.engine import now, read_clock
@@ -29,6 +29,7 @@ from celery_agents.contracts.outcome import State
 
 #: The kind of a session's entries.
 EXCHANGE = "exchange"
+_PREFIX = "session/"
 #: Seconds after which a waiting step looks at its session by itself.
 LOOK_S = 60.0
 #: Exchanges that are looked at together.
@@ -42,7 +43,7 @@ _FINAL = [s.value for s in State if s.final]
 
 def stream_of(name: str) -> str:
     """The stream that has the exchanges of a session."""
-    return f"session/{name}"
+    return f"{_PREFIX}{name}"
 
 
 class HoldSession(Operation[HeldSession | Unheld]):
@@ -129,7 +130,11 @@ _TAKE = (
     .where(_THIS)
     .values(holder=bindparam("b_holder"), begins=bindparam("b_begins"))
 )
-_LEAVE = delete(table(Wait)).where(_W.step_id.in_(bindparam("b_ids", expanding=True)))
+_LEAVE = (
+    delete(table(Wait))
+    .where(_W.step_id.in_(bindparam("b_ids", expanding=True)))
+    .returning(_W.tenant, _W.stream)
+)
 _OPEN = select(_S.id).where(_S.id == bindparam("b_id"), _S.state.not_in(_FINAL))
 
 
@@ -180,11 +185,15 @@ def follow_ends(
     Raises:
         RuntimeError: a run that has an exchange does not hold its session.
     """
-    held = connection.execute(_HELD_BY, {"b_ids": sorted(ended)}).all()
+    ids = {"b_ids": sorted(ended)}
+    if waited := connection.execute(_LEAVE, ids).all():
+        # Its turn may just be coming: whoever hands the session on has not seen this end.
+        wanted = [(tenant, stream.removeprefix(_PREFIX)) for tenant, stream in waited]
+        connection.execute(_LOCK, {**ids, "b_wanted": wanted})
+    held = connection.execute(_HELD_BY, ids).all()
     holders = {row.holder for row in held}
     if any(exchange and run_id not in holders for run_id, exchange in ended.items()):
         raise RuntimeError("A run has lost its session.")
-    connection.execute(_LEAVE, {"b_ids": sorted(ended)})
     wakes: dict[str, Wake] = {}
     for row in held:
         exchange = ended[row.holder]
@@ -202,12 +211,15 @@ def follow_ends(
     return wakes
 
 
-_HELD_BY = (
+_SESSIONS = (
     select(_T.tenant, _T.name, _T.exchanges, _T.holder)
-    .where(_T.holder.in_(bindparam("b_ids", expanding=True)))
     .order_by(_T.tenant, _T.name)
     .with_for_update()
 )
+_HELD = _T.holder.in_(bindparam("b_ids", expanding=True))
+_HELD_BY = _SESSIONS.where(_HELD)
+_WANTED = tuple_(_T.tenant, _T.name).in_(bindparam("b_wanted", expanding=True))
+_LOCK = _SESSIONS.where(or_(_HELD, _WANTED))
 _NEXT = (
     select(_W.step_id)
     .join(table(Step), _S.id == _W.step_id)
