@@ -103,6 +103,9 @@ DEEDS: dict[str, list[str]] = {
             "postpone t, hand-back t, talk t, lapse A, beat A, forget chat, fork chat, clean, "
             "sweep unwoken, sweep orphaned"
         ),
+        "talking-two": (
+            "say t, end t, hold x, talk x, cancel t, cancel x, hand-back t, forget chat, fork chat"
+        ),
         "nothing": "new k, cancel k, insert k, run k, probe broker",
     }.items()
 }
@@ -157,8 +160,9 @@ SHARP: dict[str, list[Case]] = {
         Case.of("alone", "call s|cancel s|win s"),
     ],
     "a turn that nobody has": [
-        Case.of("talking", "say t|hold x"),
         Case.of("talking", "end t|hold x"),
+        Case.of("talking-two", "say t|hold x"),
+        Case.of("talking-two", "end t|talk x"),
         Case.of("talking", "say t|cancel v"),
         Case.of("talking", "cancel v|talk v|say t"),
         Case.of("talking", "end t|talk v|hold x"),

@@ -285,10 +285,10 @@ def old_letter(ground: Ground, world: World) -> None:
     b.age(31)
 
 
-def talking(ground: Ground, world: World) -> None:
-    """Of one session, o has ended, t has its turn, v and w wait for theirs, x has just come."""
+def talking(ground: Ground, world: World, *, waiting: str) -> None:
+    """Of one session, o has ended, t has its turn, v and w may wait for it, x has just come."""
     b = Builder(ground, world)
-    for name in "otvwx":
+    for name in f"ot{waiting}x":
         b.claim(name, "B" if name == "x" else "A", step(name))
         if name != "x":
             b.journal.sessions.hold(world.claims[name], SESSION, MANY).result(SOON_S)
@@ -328,6 +328,7 @@ WORLDS: dict[str, Callable[[Ground, World], None]] = {
     "dead": partial(dead_root, old=False),
     "dead-old": partial(dead_root, old=True),
     "letters-old": old_letter,
-    "talking": talking,
+    "talking": partial(talking, waiting="vw"),
+    "talking-two": partial(talking, waiting=""),
     "nothing": nothing,
 }
