@@ -79,6 +79,13 @@ def test_a_function_and_a_service_see_it_too(stack: Stack, model: ModelServer) -
     assert third == ["a", "b", "c"]
 
 
+def test_a_task_of_another_app_has_none(stack: Stack) -> None:
+    with pytest.raises(InvalidPayloadError, match="without a session"):
+        stack.client.ask("shop", "?", session="shop").get(timeout=SOON_S)
+    assert texts(stack, "shop") == []
+    assert stack.client.ask("chat", {"name": "a"}, session="shop").get(timeout=SOON_S) == ["a"]
+
+
 def test_what_was_left_out_is_told(stack: Stack, model: ModelServer) -> None:
     model.script(Does(text="x" * 40))
     for n in range(3):
