@@ -30,8 +30,8 @@ from celery_agents.contracts.outcome import State
 #: The kind of a session's entries.
 EXCHANGE = "exchange"
 _PREFIX = "session/"
-#: Seconds after which a waiting step looks at its session by itself.
-LOOK_S = 60.0
+#: Seconds after which a waiting step looks at its session by itself; doubled each time, so often.
+LOOK_S, _DOUBLINGS_MAX = 60.0, 5
 #: Exchanges that are looked at together.
 _PAGE = 500
 _S = table(Step).c
@@ -93,7 +93,7 @@ class HoldSession(Operation[HeldSession | Unheld]):
     def _wait(self, connection: Connection, step: Any) -> None:
         """Give the step back: it may be claimed at once, but nobody is told to."""
         at = read_clock(connection)
-        look_at = at + LOOK_S
+        look_at = at + LOOK_S * 2 ** min(step.token - 1, _DOUBLINGS_MAX)
         if step.deadline_at is not None:
             look_at = min(look_at, max(step.deadline_at, at))
         values = {

@@ -219,8 +219,10 @@ def test_the_second_waits_for_the_firsts_end(world: World, journal: Journal) -> 
 def test_a_look_ahead_of_time_changes_nothing(world: World, journal: Journal) -> None:
     held(journal, "a")
     waits(journal, "b")
-    for _ in range(3):
+    for looks in range(1, 9):
         assert hold(journal, claimed(journal, "b")) is Unheld.WAITS
+        until_next = world.row("b").wake_at - world.clock()
+        assert until_next == pytest.approx(LOOK_S * min(2**looks, 32), abs=SOON)
     assert world.row("b").attempts == 0
     assert waiting(world) == ["b"]
 
