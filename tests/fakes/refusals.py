@@ -43,6 +43,7 @@ def _openai(body: Any) -> None:
 def _anthropic(body: Any) -> None:
     open_calls: set[str] = set()
     known: set[str] = set()
+    assert body["messages"], "there is none"
     assert body["messages"][0]["role"] == "user"
     for message in body["messages"]:
         assert message["role"] in {"user", "assistant"}
