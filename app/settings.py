@@ -27,6 +27,7 @@ from app import environment
 from app.database_url import read_database_url
 from celery_agents import names
 from celery_agents.address import RedisAddress
+from celery_agents.contracts.ask import WINDOW_MAX
 from celery_agents.contracts.vote import BALLOTS_MAX
 from celery_agents.errors import ConfigurationError
 from celery_agents.redis_url import LOCAL, read_redis_url
@@ -101,6 +102,10 @@ class Settings(BaseSettings):
     refusal_limit_s: Positive = 24 * 3600
     #: Waits above this stay in the row; below it Celery's countdown holds them in the worker.
     countdown_limit_s: NotNegative = 60.0
+
+    #: Of a session, its newest exchanges that fit into so many tokens are sent: far below what
+    #: models take, which is paid with each question.
+    session_window_tokens: Annotated[int, Field(ge=0, le=WINDOW_MAX)] = 24_000
 
     #: A worker that is asked to stop lets its steps end for so long, then gives them back.
     #: Below the host's own grace (90 s and more), above most model calls.

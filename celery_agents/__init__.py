@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, Usage
     from celery_agents.contracts.patterns import Fallback, Vote
     from celery_agents.contracts.policies import RetryPolicy
+    from celery_agents.contracts.session import SessionExchange, SessionInfo
     from celery_agents.contracts.vote import Ballot, Decision, Voter
     from celery_agents.errors import AgentsError, PermanentError, RetryableError
     from celery_agents.service import (
@@ -67,6 +68,8 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "ChatMessage",
     "Text",
     "ToolUse",
+    "SessionExchange",
+    "SessionInfo",
     "Ask",
     "Ballot",
     "Candidate",
@@ -101,6 +104,7 @@ _MODULES = {
     "celery_agents.contracts.outcome": ("Answer", "ErrorInfo", "Outcome", "State", "Usage"),
     "celery_agents.contracts.patterns": ("Fallback", "Vote"),
     "celery_agents.contracts.policies": ("RetryPolicy",),
+    "celery_agents.contracts.session": ("SessionExchange", "SessionInfo"),
     "celery_agents.contracts.vote": ("Ballot", "Decision", "Voter"),
     "celery_agents.errors": ("AgentsError", "PermanentError", "RetryableError"),
     # what authors of agents need of the service's packages

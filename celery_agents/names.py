@@ -15,6 +15,11 @@ APPROVE = "agents.approve"
 APPROVAL = "agents.approval"
 #: Lists what waits for a person.
 WAITING = "agents.waiting"
+#: Sessions: lists them, reads one, copies one, deletes one.
+SESSIONS = "agents.sessions"
+SESSION = "agents.session"
+FORK = "agents.fork"
+FORGET = "agents.forget"
 STATUS = "agents.status"
 RESULTS = "agents.results"
 CLEAN = "agents.clean"
@@ -31,6 +36,10 @@ CONTROL_TASKS = (
     CANCEL,
     APPROVE,
     WAITING,
+    SESSIONS,
+    SESSION,
+    FORK,
+    FORGET,
     STATUS,
     RESULTS,
     CLEAN,

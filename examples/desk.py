@@ -51,6 +51,12 @@ async def slow(text: str) -> str:
     return text
 
 
+@agent(effects="pure")
+def remembers(text: str, messages: list[dict[str, Any]]) -> list[str]:
+    """Tells all that it was asked in a conversation."""
+    return [m["content"] for m in messages if m["role"] == "user"] + [text]
+
+
 @agent
 def priced(text: str) -> Answer:
     """Says what it cost, as a model would."""

@@ -19,7 +19,7 @@ async def ask(step: Step, request: Ask) -> Answer | Outcome | Expand:
     """Ask one agent; args [input], kwargs: see :class:`celery_agents.contracts.ask.Ask`."""
     turn = Turn(
         input=request.input,
-        messages=request.messages,
+        messages=request.messages if step.talk is None else step.talk.messages,
         instructions=request.instructions,
         choices=request.choices,
         answer_schema=request.answer_schema,

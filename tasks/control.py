@@ -7,9 +7,11 @@ from typing import Any
 from celery import shared_task
 
 from app.execution.runtime import runtime_of
+from app.journal.stores.exchanges import Exchanges
 from app.maintenance.dead_letters import dead_letters_of
 from celery_agents import names
-from celery_agents.contracts.base import JsonValue, id_of, whole_of
+from celery_agents.contracts.base import JsonValue, id_of, tenant_of, whole_of
+from celery_agents.contracts.session import session_of
 from celery_agents.errors import InvalidPayloadError
 from celery_agents.values import problem
 
@@ -49,6 +51,38 @@ def waiting(self: Any, run_id: str | None = None, limit: int = 100) -> list[dict
     most = whole_of(limit, "limit", least=1, most=LISTED_MAX)
     of = None if run_id is None else id_of(run_id)
     return runtime_of(self.app, self.request.hostname).journal.wishes.list(of, limit=most)
+
+
+@shared_task(name=names.SESSIONS, bind=True)
+def sessions(self: Any, tenant: str = "", limit: int = 100) -> list[dict[str, Any]]:
+    """List the sessions of a tenant, the last one changed first."""
+    most = whole_of(limit, "limit", least=1, most=LISTED_MAX)
+    return _sessions_of(self).list(tenant_of(tenant), most)
+
+
+@shared_task(name=names.SESSION, bind=True)
+def session(self: Any, name: str, after: int = -1, tenant: str = "") -> dict[str, Any]:
+    """A page of the exchanges of a session, those after a place; see ``sessions.page``."""
+    place = whole_of(after, "after", least=-1, most=PLACES_MAX)
+    return _sessions_of(self).page(tenant_of(tenant), session_of(name), place)
+
+
+@shared_task(name=names.FORK, bind=True, acks_late=True)
+def fork(self: Any, name: str, copy: str, upto: int | None = None, tenant: str = "") -> int:
+    """Begin a session with the first exchanges of another one; returns how many."""
+    most = None if upto is None else whole_of(upto, "upto", least=0, most=PLACES_MAX)
+    told = (session_of(name), session_of(copy, "copy"), most)
+    return _sessions_of(self).fork(tenant_of(tenant), *told)
+
+
+@shared_task(name=names.FORGET, bind=True, acks_late=True)
+def forget(self: Any, name: str, tenant: str = "") -> bool:
+    """Delete a session with its exchanges; returns whether there was one."""
+    return _sessions_of(self).delete(tenant_of(tenant), session_of(name))
+
+
+def _sessions_of(task: Any) -> Exchanges:
+    return runtime_of(task.app, task.request.hostname).journal.sessions
 
 
 @shared_task(name=names.STATUS, bind=True)

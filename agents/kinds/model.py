@@ -22,6 +22,7 @@ from agents.models.provider import (
     Provider,
     Reply,
 )
+from agents.models.said import said
 from agents.patterns.vote.options import match
 from agents.plan import Expand
 from agents.schema import ballot_schema, problem
@@ -117,7 +118,7 @@ class ModelBackend:
                 if not reply.tool_calls:
                     if reply.stop == "length":
                         await step.progress(truncated=True)
-                    return Answer(value=value, usage=usage)
+                    return Answer(value=value, usage=usage, turns=said(request.exchanges))
                 results = await running.answer(reply.tool_calls, why=reply.text)
                 if isinstance(results, Expand):
                     return results

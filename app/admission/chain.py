@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agents.base import Answer
 from agents.catalog.registry import Registry
 from app.admission.breaker import Breakers
 from app.admission.calls import BreakerGuard
@@ -25,4 +26,7 @@ def chain(registry: Registry, breakers: Breakers, health: HealthView) -> Next:
 
 
 async def _answer(asked: Asked) -> Reply:
-    return await asked.agent.backend.answer(asked.turn, asked.step)
+    reply = await asked.agent.backend.answer(asked.turn, asked.step)
+    if isinstance(reply, Answer) and reply.turns:  # guards may make an outcome of it
+        asked.step.heard(reply.turns)
+    return reply

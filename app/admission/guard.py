@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 from agents.base import Answer, StepContext, Turn
 from agents.catalog.registry import Registered
 from agents.plan import Expand
+from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.outcome import Outcome, Usage
 
 #: What to do about refusals: try the step again later, or end it; those of some kinds alone.
@@ -32,6 +33,10 @@ class GuardedStep(StepContext, Protocol):
     @property
     def spent(self) -> Usage:
         """The usage of its calls up to now."""
+        ...
+
+    def heard(self, turns: tuple[ChatMessage, ...]) -> None:
+        """Keep what the agent said on the way to its answer, for its session."""
         ...
 
     async def note(self, kind: str, data: Sequence[dict[str, str]]) -> None:

@@ -39,8 +39,13 @@ class Stopped:
     """The work was cancelled: on request, or because its worker stops."""
 
 
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """It is not the step's turn in its session; its row is given back until then."""
+
+
 #: What comes out of a step's code.
-Result = Answer | Outcome | Expand | Failed | Stopped
+Result = Answer | Outcome | Expand | Failed | Stopped | Waits
 
 
 def result_of(returned: Any) -> Answer | Outcome | Expand:

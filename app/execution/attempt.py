@@ -19,6 +19,7 @@ from app.execution.answers import (
     Failed,
     Result,
     Stopped,
+    Waits,
     answered,
     bounded,
     decided,
@@ -31,11 +32,12 @@ from app.execution.ends import Again, Ended, Ending, Ends, Left
 from app.execution.patience import NotWrittenError, keep_trying, reason_of
 from app.execution.performing import on_loop, valued
 from app.execution.runtime import Active, Runtime
+from app.execution.sessions import Talk, joined
 from app.journal.schema.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused
 from app.journal.steps.shared import SHARED
 from app.messaging.intake import past
 from app.pool.permits import permit
-from celery_agents.contracts.ask import StepOptions
+from celery_agents.contracts.ask import Ask, StepOptions
 from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State
 from celery_agents.errors import (
     AgentsError,
@@ -208,6 +210,12 @@ class Attempt:
         if past(self._asked.expires):  # it waited for its permit until then
             late = StepCancelledError("The step expired before its agent could be asked.")
             return Outcome(state=State.CANCELLED, error=ErrorInfo.of(late))
+        if isinstance(request, Ask) and request.session is not None:
+            match joined(step, request):
+                case Talk() as talk:
+                    self._ends.talk = step.talk = talk
+                case kept_out:
+                    return kept_out
         begin = partial(_run, self._code, step, request)
         return on_loop(self._runtime, self._active, limit_s, begin)
 
@@ -224,6 +232,9 @@ class Attempt:
                 return self._fail(error)
             case Stopped():
                 return self._stop()
+            case Waits():
+                self._ends.free()  # the holder's end may wake it before we are gone
+                return Left(f"{self._claim.id}: waits for its turn in its session")
             case _:
                 assert_never(result)
 

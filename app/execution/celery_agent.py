@@ -46,6 +46,14 @@ class Ending(Protocol):
         ...
 
 
+@runtime_checkable
+class Talking(Protocol):
+    """A step whose run may go on with a session."""
+
+    #: Its part in it; None: it has none.
+    talk: object
+
+
 class CeleryBackend:
     """Sends the task to its queue under the call's idempotency key as id, and awaits its result.
 
@@ -64,9 +72,11 @@ class CeleryBackend:
         Raises:
             InvalidPayloadError: it is given a conversation, of which a task would see nothing.
         """
-        if turn.messages:
+        in_session = isinstance(step, Talking) and step.talk is not None
+        if turn.messages or in_session:
             raise InvalidPayloadError(
-                "A task of another app gets its input alone: give the conversation as the input."
+                "A task of another app gets its input alone, without a session: give the "
+                "conversation as the input."
             )
 
         async def perform(key: str) -> Answer:

@@ -10,8 +10,10 @@ from agents.plan import MemberState, Tally
 from app.concurrency.fibers import in_thread
 from app.execution.calls import StepCalls
 from app.execution.runtime import Active, Runtime
+from app.execution.sessions import Talk
 from app.journal.schema.rows import Claimed
 from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.outcome import Answer, Outcome, Usage
 from celery_agents.errors import AgentsError
 from celery_agents.noted import note
@@ -27,6 +29,7 @@ class Step:
         self._active = active or Active(claim)
         self.claim = claim
         self.calls = StepCalls(runtime, claim)
+        self.talk: Talk | None = None  # its part in a session
         self._answered: dict[str, Outcome] | None = None
         self.ended_members: int | None = None  # of those that it has looked at
 
@@ -103,6 +106,11 @@ class Step:
             await in_thread(self.runtime.journal.note, self.run_id, self.step_id, kind, data)
         except AgentsError as error:
             note(log, "events", "Events of %s were not written", self.step_id, error=error)
+
+    def heard(self, turns: tuple[ChatMessage, ...]) -> None:
+        """Keep what its agent said on the way to its answer, for its session."""
+        if self.talk is not None:
+            self.talk.turns = turns
 
     async def progress(self, **fields: JsonValue) -> None:
         """Send a ``task-progress`` event for Flower and other watchers; never fails the step.

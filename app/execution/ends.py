@@ -13,7 +13,8 @@ from app.execution.context import Step
 from app.execution.patience import NotWrittenError, keep_trying
 from app.execution.publish import publish
 from app.execution.runtime import Runtime
-from app.journal.schema.rows import Claimed, Finished
+from app.execution.sessions import Talk
+from app.journal.schema.rows import Claimed, Finished, NewExchange
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.errors import JournalUnavailableError, RetryableError
 
@@ -61,6 +62,7 @@ class Ends:
         self._journal = runtime.journal
         self.claim = claim
         self.step: Step | None = None  # once its code runs
+        self.talk: Talk | None = None  # its part in a session
 
     @property
     def spent(self) -> Usage:
@@ -74,17 +76,19 @@ class Ends:
 
     def finish(self, outcome: Outcome) -> Ending:
         """Write the outcome; if the journal refuses it, a failed one with the same cost."""
-        outcome = self._kept(outcome)
+        outcome, exchange = self._kept(outcome), None
+        if self.talk is not None:
+            outcome, exchange = self.talk.ended(outcome)
         try:
-            return self._write_end(outcome)
+            return self._write_end(outcome, exchange)
         except NotWrittenError as refused:
             told = outcome.model_dump(include=_PLAIN)
             error = ErrorInfo.of(refused.told)
         return self._write_end(Outcome(state=State.FAILED, error=error, **told))
 
-    def _write_end(self, outcome: Outcome) -> Ending:
+    def _write_end(self, outcome: Outcome, exchange: NewExchange | None = None) -> Ending:
         aftermath = keep_trying(
-            self.claim.id, lambda: wait(self._journal.finish(self.claim, outcome))
+            self.claim.id, lambda: wait(self._journal.finish(self.claim, outcome, exchange))
         )
         if not aftermath.applied:
             return self._too_late()

@@ -15,7 +15,13 @@ from app.concurrency.future import Future
 from app.journal.queries import reads, tallies
 from app.journal.queries.together import Together
 from app.journal.schema.engine import reading
-from app.journal.schema.rows import Aftermath, Claim, Claimed, NewStep
+from app.journal.schema.rows import (
+    Aftermath,
+    Claim,
+    Claimed,
+    NewExchange,
+    NewStep,
+)
 from app.journal.schema.transactions import in_transaction
 from app.journal.steps import approvals, calls, cancels, due, joins
 from app.journal.steps.calls import Before, Begun, FinishCall, StartCall
@@ -24,6 +30,7 @@ from app.journal.steps.expansions import Expanded, ExpandStep
 from app.journal.steps.finishes import FinishStep, Postponed, PostponeStep, Settle, event
 from app.journal.steps.inserts import InsertStep
 from app.journal.steps.shared import Payload, Wholes, filled
+from app.journal.stores.exchanges import Exchanges
 from app.journal.stores.findings import Findings
 from app.journal.stores.letters import Letters
 from app.journal.stores.targets import Targets
@@ -72,6 +79,7 @@ class Journal:
         self._members = Together(engine, joins.members_of)
         self.findings = Findings(engine, self.rules, me.id)
         self.letters = Letters(engine)
+        self.sessions = Exchanges(engine, self._writer)
         self.targets = Targets(engine)
         self.undoing = Undoings(engine)
         self.wishes = Wishes(engine)
@@ -95,9 +103,11 @@ class Journal:
         """Make the row of a step that is ready, unless it has one."""
         return self._writer.submit(InsertStep(new, self.rules.wake_grace_s))
 
-    def finish(self, claim: Claimed, outcome: Outcome) -> Future[Aftermath]:
-        """End a claimed step with its outcome."""
-        return self._writer.submit(FinishStep(claim, outcome, self.rules))
+    def finish(
+        self, claim: Claimed, outcome: Outcome, exchange: NewExchange | None = None
+    ) -> Future[Aftermath]:
+        """End a claimed step with its outcome, and with what it adds to the session it holds."""
+        return self._writer.submit(FinishStep(claim, outcome, self.rules, exchange))
 
     def expand(
         self, claim: Claimed, plan: Expand, *, ended_members: int | None = None

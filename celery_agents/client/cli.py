@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import click
@@ -11,6 +12,7 @@ from kombu.utils.imports import symbol_by_name
 from redis.exceptions import RedisError
 
 from celery_agents.client.client import Client
+from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.errors import AgentsError, ResultTimeoutError
 from celery_agents.said import said
 from celery_agents.visible import visible, visible_block, visible_lines
@@ -84,12 +86,13 @@ def tell(value: Any) -> None:
 @agents.command(cls=CeleryCommand)
 @click.argument("agent")
 @click.argument("input_", metavar="INPUT")
+@click.option("--session", help="The conversation that it goes on with.")
 @click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait.")
 @click.pass_context
-def ask(ctx: click.Context, agent: str, input_: str, timeout: float) -> None:
+def ask(ctx: click.Context, agent: str, input_: str, session: str | None, timeout: float) -> None:
     """Ask AGENT about INPUT and print its answer."""
     with client_of(ctx) as client:
-        tell(client.ask(agent, input_).get(timeout=timeout))
+        tell(client.ask(agent, input_, session=session).get(timeout=timeout))
 
 
 @agents.command(cls=CeleryCommand)
@@ -155,6 +158,83 @@ def cancel(ctx: click.Context, run_id: str, *, ahead: bool) -> None:
             raise unknown_run(run_id)
         client.runs.cancel(run_id)
         click.echo(visible(f"Asked for {run_id} to be cancelled."))
+
+
+@agents.group()
+def sessions() -> None:
+    """Conversations that runs have added to."""
+
+
+_tenant = click.option("--tenant", default="", help="Whose session it is; else nobody's.")
+_as_json = click.option("--json", "as_json", is_flag=True, help="One JSON value instead of lines.")
+
+
+@sessions.command("list", cls=CeleryCommand)
+@_tenant
+@click.option("--limit", default=100, show_default=True, help="Sessions to show at the most.")
+@_as_json
+@click.pass_context
+def list_sessions(ctx: click.Context, tenant: str, limit: int, *, as_json: bool) -> None:
+    """List sessions, the last one changed first."""
+    with client_of(ctx) as client:
+        found = client.sessions.list(tenant=tenant, limit=limit)
+    if as_json:
+        tell([session.model_dump(mode="json") for session in found])
+        return
+    for session in found:
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(session.changed_at))
+        busy = f"  {session.holder} is under way" if session.holder else ""
+        click.echo(visible(f"{session.name}  {at}  {session.exchanges:,} exchanges{busy}"))
+
+
+@sessions.command("read", cls=CeleryCommand)
+@click.argument("name")
+@_tenant
+@click.option("--after", default=-1, help="Only exchanges behind this place.")
+@_as_json
+@click.pass_context
+def read_session(ctx: click.Context, name: str, tenant: str, after: int, *, as_json: bool) -> None:
+    """Show the exchanges of session NAME, from its begin on."""
+    with client_of(ctx) as client:
+        found = client.sessions.read(name, tenant=tenant, after=after)
+        if as_json:
+            tell([exchange.model_dump(mode="json", exclude_defaults=True) for exchange in found])
+            return
+        for exchange in found:
+            for message in exchange.messages:
+                tell(f"{exchange.place} {message.role}: {_words(message)}")
+
+
+def _words(message: ChatMessage) -> str:
+    """Return what a message says, with what it calls and has attached in brackets."""
+    calls = [f"[{call.name} {json.dumps(call.arguments)}]" for call in message.tool_calls]
+    attached = [f"[{part.kind}, {part.media_type}]" for part in message.attachments]
+    return " ".join(filter(None, [message.text, *calls, *attached]))
+
+
+@sessions.command("fork", cls=CeleryCommand)
+@click.argument("name")
+@click.argument("copy")
+@_tenant
+@click.option("--upto", type=int, help="Only so many of its first exchanges.")
+@click.pass_context
+def fork_session(ctx: click.Context, name: str, copy: str, tenant: str, upto: int | None) -> None:
+    """Begin session COPY with the exchanges of session NAME."""
+    with client_of(ctx) as client:
+        number = client.sessions.fork(name, copy, upto=upto, tenant=tenant)
+        click.echo(visible(f"{copy} begins with {number:,} exchanges of {name}."))
+
+
+@sessions.command("delete", cls=CeleryCommand)
+@click.argument("name")
+@_tenant
+@click.pass_context
+def delete_session(ctx: click.Context, name: str, tenant: str) -> None:
+    """Delete session NAME with all its exchanges; exit 1 when there is none."""
+    with client_of(ctx) as client:
+        if not client.sessions.delete(name, tenant=tenant):
+            raise click.ClickException(visible(f"There is no session {name}."))
+        click.echo(visible(f"{name} is deleted."))
 
 
 def _said(choice: str) -> Any:

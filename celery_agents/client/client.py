@@ -19,6 +19,7 @@ from celery_agents.client.dead_letters import DeadLetters
 from celery_agents.client.earlier import EarlierNames
 from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
 from celery_agents.client.runs import Runs
+from celery_agents.client.sessions import Sessions
 from celery_agents.client.verbs import AskVerb, FallbackVerb, GatherVerb, MapVerb, VoteVerb
 from celery_agents.contracts.approval import Wish
 from celery_agents.contracts.ask import Ask
@@ -36,7 +37,8 @@ class Client(EarlierNames):
     """Enqueues runs and reads their results, over the Redis that the workers use.
 
     Its verbs (``ask``, ``fallback``, ``vote``, ``gather``, ``map``) enqueue; ``runs`` and
-    ``dead_letters`` have what is done with those that were enqueued.
+    ``dead_letters`` have what is done with those that were enqueued, ``sessions`` what is done with
+    the conversations that runs have added to.
 
     Args:
         redis_url: broker and results; the environment's ``REDIS_URL`` when not given.
@@ -72,7 +74,9 @@ class Client(EarlierNames):
             redis_timeout_s=redis_timeout_s,
         )
         self.runs = Runs(connection)
-        self.dead_letters = DeadLetters(Control(connection, self.runs))
+        control = Control(connection, self.runs)
+        self.dead_letters = DeadLetters(control)
+        self.sessions = Sessions(control)
         self.ask = AskVerb(connection, self.runs, names.ASK, Ask, Run)
         self.fallback = FallbackVerb(connection, self.runs, names.FALLBACK, Fallback, Run)
         self.vote = VoteVerb(connection, self.runs, names.VOTE, Vote, DecisionRun)

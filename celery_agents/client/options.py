@@ -126,6 +126,8 @@ class AskOptions(RunOptions, total=False):
     """Options of ``ask``; see :class:`~celery_agents.Ask`."""
 
     messages: Sequence[ChatMessage | Fields] | None
+    session: str | None
+    window_tokens: int | None
     instructions: str | None
     choices: Texts | None
     answer_schema: JsonSchema | None

@@ -77,10 +77,11 @@ class AskVerb(Verb[Run[Any]]):
                 out.
             answer: a pydantic model, or another type that pydantic reads: a model has to answer
                 by its JSON Schema, and the run's value is an instance.
-            options: ``messages`` (the conversation before the input), ``timeout_s`` (one attempt),
-                ``deadline_s`` (all of them), ``retry`` (a RetryPolicy), ``instructions``,
-                ``choices``, ``answer_schema``, ``when_open``, ``compensation``, ``priority`` (0
-                first to 9) and ``id``.
+            options: ``messages`` (the conversation before the input), ``session`` (that of earlier
+                runs, kept by the service), ``window_tokens`` (how much of it is sent),
+                ``timeout_s`` (one attempt), ``deadline_s`` (all of them), ``retry`` (a
+                RetryPolicy), ``instructions``, ``choices``, ``answer_schema``, ``when_open``,
+                ``compensation``, ``priority`` (0 first to 9) and ``id``.
 
         Raises:
             InvalidPayloadError, PayloadTooLargeError, BrokerUnavailableError

@@ -13,6 +13,7 @@ from celery_agents.contracts.base import (
     Name,
     Option,
     Seconds,
+    Whole,
     mistakes,
 )
 from celery_agents.contracts.compensation import Compensated
@@ -21,6 +22,9 @@ from celery_agents.contracts.policies import RetryPolicy
 from celery_agents.contracts.schema import AnswerSchema
 from celery_agents.errors import InvalidPayloadError
 from celery_agents.values import KNOWN
+
+#: Tokens of a window at the most: above any model's.
+WINDOW_MAX = 10_000_000
 
 
 class Request(Contract):
@@ -109,6 +113,11 @@ class Ask(StepOptions):
     agent: Name
     #: The conversation before the input, which is its newest message; without an input, all of it.
     messages: Conversation = ()
+    #: The conversation that it goes on with: exchanges of earlier runs come before ``messages``,
+    #: and its own is added when it succeeds. Of several runs one after the other has its turn.
+    session: Name | None = None
+    #: The newest exchanges of the session that fit are sent; by default as the workers are set.
+    window_tokens: Annotated[int, Field(ge=0, le=WINDOW_MAX), Whole] | None = None
     instructions: str | None = None
     #: The answer must be one of these.
     choices: Annotated[tuple[Option, ...], Field(min_length=1, max_length=1000)] | None = None
@@ -125,6 +134,8 @@ class Ask(StepOptions):
     def _asks_something(self) -> Self:
         if self.messages and self.input is None and self.messages[-1].role not in _ASKING:
             raise ValueError("the conversation ends without a question: give an input")
+        if self.window_tokens is not None and self.session is None:
+            raise ValueError("window_tokens is of a session: give one")
         return self
 
 

@@ -68,6 +68,7 @@ __all__ = [
     "id_of",
     "mistakes",
     "period_of",
+    "read_as",
     "whole_of",
     "wrong_option",
 ]
@@ -84,7 +85,7 @@ def id_of(value: object, what: str = "id") -> str:
     Raises:
         InvalidPayloadError: it is none.
     """
-    return _read(_ID, value, what)
+    return read_as(_ID, value, what)
 
 
 def tenant_of(value: object) -> str:
@@ -93,7 +94,7 @@ def tenant_of(value: object) -> str:
     Raises:
         InvalidPayloadError: it is none.
     """
-    return _read(_TENANT, value, "tenant")
+    return read_as(_TENANT, value, "tenant")
 
 
 def whole_of(value: object, what: str, *, least: int, most: int) -> int:
@@ -113,10 +114,15 @@ def period_of(value: object, what: str) -> float | None:
     Raises:
         InvalidPayloadError: it is neither.
     """
-    return None if value is None else _read(_SECONDS, value, what)
+    return None if value is None else read_as(_SECONDS, value, what)
 
 
-def _read(kind: TypeAdapter[T], value: object, what: str) -> T:
+def read_as(kind: TypeAdapter[T], value: object, what: str) -> T:
+    """Read a value that is not a field of a payload.
+
+    Raises:
+        InvalidPayloadError: it is none of that kind.
+    """
     try:
         return kind.validate_python(value)
     except ValidationError as error:

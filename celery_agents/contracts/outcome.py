@@ -10,6 +10,7 @@ from pydantic import Field
 import celery_agents.errors as errors_module
 from celery_agents.contracts.base import Contract, JsonValue, TrustedJson
 from celery_agents.contracts.compensation import Compensation
+from celery_agents.contracts.conversation import Conversation
 from celery_agents.errors import AgentFailedError, AgentsError, RetryableError, redact
 from celery_agents.values import jsonable
 
@@ -60,6 +61,8 @@ class Answer(Contract):
 
     value: JsonValue
     usage: Usage = Usage()
+    #: What the agent said and which tools it called before the answer, for its session.
+    turns: Conversation = ()
 
 
 class ErrorInfo(Contract):
@@ -115,6 +118,8 @@ class Outcome(Contract):
     #: Seconds from its first claim to its end, waits between attempts and for members too. None:
     #: it never began.
     duration_s: float | None = None
+    #: Exchanges of its session, the oldest ones, that its agent was not told: the window is full.
+    left_out: int = 0
     compensation: Compensation | None = None  # of what succeeded: who can undo it
     error: ErrorInfo | None = None
     value: TrustedJson = None

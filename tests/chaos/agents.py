@@ -7,6 +7,7 @@ answers: ``idempotency key, step id, token of the claim, name of the act``.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from pathlib import Path
@@ -73,6 +74,17 @@ async def contrary(n: int, step: Step) -> str:
 async def refuses(_: Any) -> None:
     """Fails for good, so that a fallback goes on."""
     raise AgentFailedError("not today")
+
+
+@agent(effects="pure")
+async def talks(order: dict[str, Any], messages: list[dict[str, Any]], step: Step) -> Any:
+    """Two acts; then it tells which questions of its session were asked before."""
+    await _act(step, "first", 0.03, None)
+    await _act(step, "second", 0.03, None)
+    if order["fails"]:
+        raise AgentFailedError("as it was told")
+    before = [json.loads(m["content"])["n"] for m in messages if m["role"] == "user"]
+    return {"n": order["n"], "before": before}
 
 
 @agent(effects="effect", compensation="frees")

@@ -20,7 +20,7 @@ from app.execution import patience
 from app.execution.runtime import Runtime
 from app.journal.journal import Journal
 from app.journal.schema import engine
-from app.journal.steps import claims, compensations, joins
+from app.journal.steps import claims, compensations, joins, sessions
 from app.journal.tables import ticks, workers
 from app.journal.writing import writer
 from app.maintenance.recovery import Recovery
@@ -95,6 +95,11 @@ def no_notes() -> None:
     _put(compensations, "_note", lambda *_: [])
 
 
+def no_holders() -> None:
+    """A run takes its session whoever holds it."""
+    _put(sessions, "is_held", lambda *_: False)
+
+
 def no_locks() -> None:
     """Joins are counted and fired by whoever comes, without a lock."""
     _put(joins, "lock", lambda *_: None)
@@ -130,6 +135,7 @@ WITHOUT: dict[str, Callable[[], None]] = {
     "memory-hog": no_cap,
     "clock-off": own_clocks,
     "undone": no_notes,
+    "session": no_holders,
     "races": no_locks,
 }
 

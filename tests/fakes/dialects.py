@@ -16,6 +16,8 @@ CUT_MARK = b'"piece'
 class Dialect(Protocol):
     """One provider's protocol."""
 
+    provider: str
+
     def wants_stream(self, path: str, body: Any) -> bool: ...
     def whole(self, does: Does) -> Any: ...
     def events(self, does: Does) -> Iterator[bytes]: ...
@@ -77,6 +79,8 @@ def _data(value: Any, event: str | None = None) -> bytes:
 class OpenAI:
     """Chat Completions."""
 
+    provider = "openai"
+
     def wants_stream(self, path: str, body: Any) -> bool:
         return bool(body.get("stream"))
 
@@ -135,6 +139,8 @@ class OpenAI:
 
 class Anthropic:
     """Messages. Its `input_tokens` do not count the cached ones."""
+
+    provider = "anthropic"
 
     def wants_stream(self, path: str, body: Any) -> bool:
         return bool(body.get("stream"))
@@ -200,6 +206,8 @@ class Anthropic:
 
 class Gemini:
     """generateContent and streamGenerateContent."""
+
+    provider = "google"
 
     def wants_stream(self, path: str, body: Any) -> bool:
         return ":streamGenerateContent" in path

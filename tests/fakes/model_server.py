@@ -23,6 +23,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from tests.fakes import dialects
+from tests.fakes.refusals import refuse
 
 HANG_LIMIT_S = 60.0
 
@@ -156,6 +157,8 @@ class _Handler(BaseHTTPRequestHandler):
         dialect = dialects.dialect_of(self.path)
         if does is None:
             does = Does(text=dialects.sensible_text(seen.body))
+        if dialect is not None and (wrong := _refused(dialect.provider, seen.body)):
+            does = Does(status=400, text=wrong)
         if does.hang:
             self._hang()
         elif does.raw is not None or does.status != 200 or dialect is None:
@@ -211,6 +214,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         """Nothing is printed."""
+
+
+def _refused(provider: str, body: Any) -> str | None:
+    """Tell why the provider takes no such conversation, if it does not."""
+    try:
+        refuse(provider, body)
+    except AssertionError as error:
+        return f"invalid conversation: {error}"
+    return None
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ how often they really ran, and where.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -205,3 +206,33 @@ async def computes(order: dict[str, Any]) -> str:
     while time.monotonic() < until:
         pass
     return "at last"
+
+
+@agent
+async def chat(
+    order: dict[str, Any], messages: list[dict[str, Any]], step: StepContext
+) -> list[str]:
+    """The names of what was asked before it in its session, and its own.
+
+    It kills its process until attempt ``until``, fails where it is to ``fail``, and takes
+    ``seconds``.
+    """
+    before = [json.loads(m["content"])["name"] for m in messages if m["role"] == "user"]
+    if "path" in order:
+        _tell(order["path"], f"{order['name']} {step.attempt} {len(before)}")
+    if step.attempt < order.get("until", 1):
+        os.kill(os.getpid(), signal.SIGKILL)
+    await asyncio.sleep(order.get("seconds", 0))
+    if order.get("fail"):
+        raise AgentFailedError("as it was told")
+    return [*before, order["name"]]
+
+
+@tool(effects="idempotent")
+def kill_once(path: str) -> str:
+    """Kills its process the first time that it is called."""
+    if not Path(path).exists():
+        _tell(path, "killed")
+        os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)
+    return "alive"

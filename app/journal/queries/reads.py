@@ -91,6 +91,7 @@ def _step(row: Any) -> dict[str, Any]:
         "attempts": row.attempts or outcome.get("attempts", 0),
         "error": error and {"kind": error["kind"], "message": error["message"]},
         "usage": outcome.get("usage"),
+        "left_out": outcome.get("left_out", 0),
         "started_at": row.started_at,
         "finished_at": row.finished_at,
     }

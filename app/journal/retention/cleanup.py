@@ -18,18 +18,30 @@ from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, func, o
 
 from app.journal.retention.chunks import Pace, delete_portion
 from app.journal.schema.engine import now, reading
-from app.journal.schema.models import Base, Call, DeadLetter, Health, Join, Run, Slot, Step, Worker
+from app.journal.schema.models import (
+    Base,
+    Call,
+    DeadLetter,
+    Entry,
+    Health,
+    Join,
+    Run,
+    Slot,
+    Step,
+    Worker,
+)
 from app.journal.schema.transactions import in_transaction
 from celery_agents.contracts.outcome import State
 
 _DAY_S = 86_400.0
 #: Targets that nobody looks at any more, workers that are gone, and turns that are over.
 LEFTOVERS_S = 2 * _DAY_S
-#: What a whole run holds beside its steps, in tables that know it by ``run_id``.
+#: What a whole run holds beside its steps, in tables that know it by ``run_id``. Not what it has
+#: written into streams: a session outlives its runs.
 _OF_RUNS = [
     table
     for table in Base.metadata.sorted_tables
-    if "run_id" in table.columns and table is not Step.__table__
+    if "run_id" in table.columns and table not in {Step.__table__, Entry.__table__}
 ]
 
 

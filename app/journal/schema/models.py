@@ -229,6 +229,60 @@ class Event(Base):
     )
 
 
+class Entry(Base):
+    """A line of a stream, in its place; the stream of a session has its exchanges."""
+
+    __tablename__ = "entries"
+
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    stream: Mapped[str] = mapped_column(String(200), primary_key=True)
+    seq: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(String(40))
+    data: Mapped[dict[str, Any]]
+    tokens: Mapped[int] = mapped_column(Integer)  # that a model would read, as estimated
+    at: Mapped[float]
+    run_id: Mapped[str | None] = mapped_column(ID)  # which wrote it; the entry outlives it
+
+
+class Session(Base):
+    """A conversation that goes on over many runs, one after the other."""
+
+    __tablename__ = "sessions"
+
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(180), primary_key=True)
+    exchanges: Mapped[int] = mapped_column(Integer, default=0)  # so many entries, from place 0
+    created_at: Mapped[float]
+    changed_at: Mapped[float]
+    holder: Mapped[str | None] = mapped_column(ID)  # the run that may add the next one
+    begins: Mapped[int | None] = mapped_column(Integer)  # the first exchange that it is told
+
+    __table_args__ = (
+        Index(
+            "ix_sessions_holder",
+            "holder",
+            sqlite_where=text("holder IS NOT NULL"),
+            postgresql_where=text("holder IS NOT NULL"),
+        ),
+        Index("ix_sessions_tenant_changed_at", "tenant", "changed_at"),
+    )
+
+
+class Wait(Base):
+    """A step that waits for its turn at a stream: a run for the session that another one holds."""
+
+    __tablename__ = "waits"
+
+    step_id: Mapped[str] = mapped_column(
+        ID, ForeignKey("steps.id", ondelete="CASCADE"), primary_key=True
+    )
+    tenant: Mapped[str] = mapped_column(String(64))
+    stream: Mapped[str] = mapped_column(String(200))
+    since: Mapped[float]
+
+    __table_args__ = (Index("ix_waits_tenant_stream_since", "tenant", "stream", "since"),)
+
+
 class DeadLetter(Base):
     """A message that nobody could run. Dead steps are letters too; they stand in their own row."""
 

@@ -159,6 +159,32 @@ class Claimed:
         return round(max(self.elapsed_s, 0.0) + time.monotonic() - self.since, 6)
 
 
+@dataclass(frozen=True, slots=True)
+class HeldSession:
+    """A session is ours until the run ends; what the run is told of it."""
+
+    tenant: str
+    name: str
+    begins: int  # the first exchange that its agent is told; it is so in each attempt
+    exchanges: int
+
+
+class Unheld(StrEnum):
+    """Why a step got no session."""
+
+    WAITS = "waits"  # for the run that has it; the row says so
+    CANCELLED = "cancelled"
+    LOST = "lost"  # another worker has its lease
+
+
+@dataclass(frozen=True, slots=True)
+class NewExchange:
+    """An exchange, to be added to the session that its run holds."""
+
+    data: dict[str, Any]
+    tokens: int
+
+
 class Refusal(StrEnum):
     """Why a claim got no step."""
 

@@ -5,7 +5,7 @@ from the run's, and its row is written in the transaction that ends the root. A 
 that has a compensation says so in the row of its run. Both write that row, so of two at the same
 time the second one sees the first; and runs without compensations cost no statement more.
 
-Lock order: the row of a run comes last, after those of joins and steps (see locks.py).
+Lock order: the row of a run comes after those of joins and steps (see locks.py).
 """
 
 from __future__ import annotations

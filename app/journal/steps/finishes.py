@@ -13,7 +13,7 @@ from sqlalchemy import Connection, bindparam, case, func, insert, select, update
 from app.journal.schema import locks
 from app.journal.schema.engine import as_json, now
 from app.journal.schema.models import Event, Step, table
-from app.journal.schema.rows import Aftermath, Claimed
+from app.journal.schema.rows import Aftermath, Claimed, NewExchange
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
 from app.journal.steps import joins
 from app.journal.steps.outcomes import Conclusion, conclude
@@ -28,11 +28,19 @@ class FinishStep(Operation[Aftermath]):
 
     order: ClassVar[int] = 10
 
-    def __init__(self, claim: Claimed, outcome: Outcome, rules: joins.Rules) -> None:
+    def __init__(
+        self,
+        claim: Claimed,
+        outcome: Outcome,
+        rules: joins.Rules,
+        exchange: NewExchange | None = None,
+    ) -> None:
         super().__init__()
-        self.conclusion = Conclusion(claim.id, claim.token, outcome, claim.parent_id, claim.run_id)
+        self.conclusion = Conclusion(
+            claim.id, claim.token, outcome, claim.parent_id, claim.run_id, exchange=exchange
+        )
         self.rules = rules
-        self._shot = _shot_for(claim, outcome)
+        self._shot = _Shot.NONE if exchange is not None else _shot_for(claim, outcome)
 
     @property
     def variety(self) -> int:

@@ -11,8 +11,8 @@ from sqlalchemy import Connection, bindparam, select, text, update
 from app.journal.schema import locks
 from app.journal.schema.engine import CLOCK_POSTGRESQL, as_json, now
 from app.journal.schema.models import Step, table
-from app.journal.schema.rows import Aftermath
-from app.journal.steps import compensations, joins
+from app.journal.schema.rows import Aftermath, NewExchange, Wake
+from app.journal.steps import compensations, joins, sessions
 from celery_agents.contracts.outcome import Outcome, State
 
 
@@ -39,6 +39,7 @@ class Conclusion:
     parent_id: str | None
     run_id: str
     seen: Seen | None = None
+    exchange: NewExchange | None = None  # of a root that holds a session
 
 
 def conclude(
@@ -68,9 +69,26 @@ def conclude(
         if follow is not None:
             result.wakes, result.cancels = follow.wakes, follow.cancels
     grace = rules.wake_grace_s
-    for run_id, wake in compensations.follow_ends(connection, roots, undoable, grace).items():
+    undoing = compensations.follow_ends(connection, roots, undoable, grace)
+    talking = _hand_on(connection, conclusions, results, grace)
+    for run_id, wake in [*undoing.items(), *talking.items()]:
         by_run[run_id].wakes.append(wake)
     return results
+
+
+def _hand_on(
+    connection: Connection,
+    conclusions: Sequence[Conclusion],
+    results: Sequence[Aftermath],
+    wake_grace_s: float,
+) -> dict[str, Wake]:
+    """Let go of the sessions that ended roots held; a success without an exchange held none."""
+    ended = {
+        c.step_id: c.exchange
+        for c, result in zip(conclusions, results, strict=True)
+        if result.applied and c.parent_id is None and not (c.outcome.ok and c.exchange is None)
+    }
+    return sessions.follow_ends(connection, ended, wake_grace_s) if ended else {}
 
 
 # Statements of the hot path are built once: building one costs more than running it.

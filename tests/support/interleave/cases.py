@@ -98,6 +98,14 @@ DEEDS: dict[str, list[str]] = {
         ),
         "dead-old": "requeue r, undoable b, end b, clean, over r, settle r, cancel b, postpone b",
         "letters-old": "requeue s, clean, settle t, over s, over t, new k, cancel s",
+        "talking": (
+            "say t, end t, hold t, hold x, talk v, talk w, talk x, cancel t, cancel v, cancel x, "
+            "postpone t, hand-back t, talk t, lapse A, beat A, forget chat, fork chat, clean, "
+            "sweep unwoken, sweep orphaned"
+        ),
+        "talking-two": (
+            "say t, end t, hold x, talk x, cancel t, cancel x, hand-back t, forget chat, fork chat"
+        ),
         "nothing": "new k, cancel k, insert k, run k, probe broker",
     }.items()
 }
@@ -150,6 +158,14 @@ SHARP: dict[str, list[Case]] = {
         Case.of("orphans", "thawed-claims t|sweep orphaned"),
         Case.of("left", "call s|run s"),
         Case.of("alone", "call s|cancel s|win s"),
+    ],
+    "a turn that nobody has": [
+        Case.of("talking", "end t|hold x"),
+        Case.of("talking-two", "say t|hold x"),
+        Case.of("talking-two", "end t|talk x"),
+        Case.of("talking", "say t|cancel v"),
+        Case.of("talking", "cancel v|talk v|say t"),
+        Case.of("talking", "end t|talk v|hold x"),
     ],
     "what a requeue keeps": [Case.of("dead", "requeue r|over r")],
     "answers that are lost": [

@@ -163,6 +163,7 @@ class Ground:
             group_commit_max=256,
         )
         journal._writer = InPlace(journal._writer)  # type: ignore[assignment]
+        journal.sessions._writer = journal._writer
         return journal
 
     def execute(self, statement: str, values: Any = None) -> list[Any]:

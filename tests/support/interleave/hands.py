@@ -13,7 +13,16 @@ from agents.patterns.compensate import Undoable
 from agents.plan import Expand
 from app.journal import Journal
 from app.journal.retention.cleanup import Retention, clean_journal
-from app.journal.schema.rows import Aftermath, Claimed, Finished, NewStep, Wake
+from app.journal.schema.rows import (
+    Aftermath,
+    Claimed,
+    Finished,
+    HeldSession,
+    NewExchange,
+    NewStep,
+    Unheld,
+    Wake,
+)
 from app.journal.steps import approvals, compensations, dead_letters, due, joins
 from app.journal.steps.calls import Before, Begun
 from app.journal.steps.claims import ClaimStep
@@ -26,6 +35,8 @@ from tests.support.interleave.ground import GRACE_S, Ground
 
 T = TypeVar("T")
 SOON_S = 20
+#: The one that there is, and an exchange of it.
+SESSION, SAID = "chat", NewExchange({"messages": []}, tokens=1)
 #: Rows that an actor asked for at once.
 MANY = 100
 BACKOFF_S = 300.0
@@ -76,9 +87,17 @@ class Hand:
 
         return self._tell("claim", step_id, work, self.journal.me.id)
 
-    def finish(self, claim: Claimed, outcome: Outcome) -> Aftermath:
+    def hold(self, claim: Claimed) -> HeldSession | Unheld:
+        def work() -> HeldSession | Unheld:
+            return self.journal.sessions.hold(claim, SESSION, MANY).result(SOON_S)
+
+        return self._tell("hold", claim.id, work, claim)
+
+    def finish(
+        self, claim: Claimed, outcome: Outcome, exchange: NewExchange | None = None
+    ) -> Aftermath:
         def work() -> Aftermath:
-            return self.journal.finish(claim, outcome).result(SOON_S)
+            return self.journal.finish(claim, outcome, exchange).result(SOON_S)
 
         return self._tell("finish", claim.id, work, (claim, outcome))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from app.journal.schema.rows import Aftermath, Claimed, Finished
+from app.journal.schema.rows import Aftermath, Claimed, Finished, Unheld
 from app.journal.steps.calls import Begun
 from app.journal.steps.finishes import Postponed
 from celery_agents import names
@@ -89,6 +89,12 @@ class Story:
             for what, i, _, s in self.seen
             if what == "step"
         ]
+
+    @cached_property
+    def waiting(self) -> set[str]:
+        """Steps that wait for a turn that another one has."""
+        turns = {row["holder"] for row in self.rows["sessions"]}
+        return {row["step_id"] for row in self.rows["waits"]} - turns
 
     def asked(self, *whats: str) -> list[Told]:
         return [t for t in self.told if t.what in whats]
@@ -222,6 +228,7 @@ def only_what_was_meant_is_given_back(s: Story) -> Iterator[str]:
     for t in s.asked("postpone"):
         if isinstance(t.answer, Aftermath) and (t.answer.applied or s.lossy):
             meant.add((t.step_id, t.about[0].token))
+    meant |= {(t.step_id, t.about.token) for t in s.asked("hold") if t.answer is Unheld.WAITS}
     left = {t.step_id for t in s.asked("leave")}
     for c in s.changes:
         if (c.old["state"], c.new["state"]) != ("running", "ready") or c.reopens:
@@ -278,9 +285,10 @@ def a_join_counts_its_members(s: Story) -> Iterator[str]:
 @check
 def all_that_is_open_will_be_woken(s: Story) -> Iterator[str]:
     told = wakes_told(s.told)
+    waiting = s.waiting
     for row in s.steps.values():
         name, join = s.name(row["id"]), s.joins.get(row["id"])
-        if row["state"] == "ready":
+        if row["state"] == "ready" and row["id"] not in waiting:
             yield from _ready(s, row, told)
         if row["state"] == "waiting" and row["task"] != names.APPROVAL:
             if join is None or join["state"] != "open":
@@ -301,6 +309,32 @@ def _ready(s: Story, row: dict[str, Any], told: set[str]) -> Iterator[str]:
     due = row["ready_at"] <= s.clock and (made or new) and due_s > 1
     if due and row["id"] not in told | inserted and not s.lossy:  # recovery finds it then
         yield f"{name} is ready, and nobody was told to wake it"
+
+
+@check
+def sessions_have_whole_exchanges(s: Story) -> Iterator[str]:
+    for session in s.rows["sessions"]:
+        stream = f"session/{session['name']}"
+        mine = [e for e in s.rows["entries"] if e["stream"] == stream]
+        places = sorted(e["seq"] for e in mine)
+        if places != [*range(session["exchanges"])]:
+            yield f"{session['name']} has {places} of {session['exchanges']}"
+        runs = Counter(e["run_id"] for e in mine)
+        for run_id, times in runs.items():
+            state = s.steps.get(run_id, {}).get("state", State.SUCCEEDED)
+            if times > 1 or state != State.SUCCEEDED:
+                yield f"{s.name(run_id)}, which {state}, stands there {times} times"
+
+
+@check
+def somebody_has_the_turn(s: Story) -> Iterator[str]:
+    holders = {f"session/{row['name']}": row["holder"] for row in s.rows["sessions"]}
+    for row in s.rows["waits"]:
+        if s.steps[row["step_id"]]["state"] in FINAL:
+            continue
+        holder = holders.get(row["stream"])
+        if holder is None or s.steps[holder]["state"] in FINAL:
+            yield f"{s.name(row['step_id'])} waits for {holder and s.name(holder)}"
 
 
 @check

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-GROUPS = range(1, 19)
+GROUPS = range(1, 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -418,5 +418,30 @@ MENDS = [
         ],
         ["two answers, two probes"],
         "no errors but documented ones",
+    ),
+    Mend(
+        "a turn comes to who is just being cancelled",
+        19,
+        [
+            Edit(
+                "app.journal.steps.sessions",
+                '        connection.execute(_LOCK, {**ids, "b_wanted": wanted})\n',
+            )
+        ],
+        ["a turn that nobody has"],
+        "somebody has the turn",
+    ),
+    Mend(
+        "an end does not see who begins to wait",
+        19,
+        [
+            Edit(
+                "app.journal.steps.sessions",
+                "_T.exchanges).where(_THIS).with_for_update()",
+                "_T.exchanges).where(_THIS)",
+            )
+        ],
+        ["a turn that nobody has"],
+        "somebody has the turn",
     ),
 ]

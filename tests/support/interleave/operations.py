@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agents.patterns import compensate as pattern
-from app.journal.schema.rows import Claimed
+from app.journal.schema.rows import Claimed, HeldSession
 from app.journal.steps import compensations
 from app.journal.steps import due as wakes
 from app.journal.steps.calls import Before, Begun, StartCall
@@ -14,9 +14,9 @@ from app.journal.steps.claims import ClaimStep
 from app.journal.steps.finishes import FinishStep
 from app.journal.tables import health, workers
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
-from celery_agents.errors import RunBusyError, StepCancelledError
+from celery_agents.errors import InvalidPayloadError, RunBusyError, StepCancelledError
 from tests.support.interleave.ground import NEW, World
-from tests.support.interleave.hands import Hand
+from tests.support.interleave.hands import SAID, Hand
 from tests.support.interleave.stage import Loss
 from tests.support.interleave.worlds import LATER_S, UNDOABLE, joined
 from tests.unit.app.journal.support import DONE, FAILED, TIRED, member, step
@@ -161,6 +161,45 @@ def ends(hand: Hand, world: World, target: str) -> object:
     """Several that fail, in one group commit."""
     held = [_held(hand, world, name) for name in target.split("+")]
     return hand.batch(*(FinishStep(c, FAILED, hand.journal.rules) for c in held))
+
+
+# -- sessions
+
+
+@verb("hold", "hold")
+def hold(hand: Hand, world: World, target: str) -> object:
+    return hand.hold(_held(hand, world, target))
+
+
+@verb("say", "talk")
+def say(hand: Hand, world: World, target: str) -> object:
+    return hand.finish(_held(hand, world, target), DONE, SAID)
+
+
+@verb("talk", "talk")
+def talk(hand: Hand, world: World, target: str) -> object:
+    """Claim it if nobody has, take the session, and add to it."""
+    claim = world.claims.get(target)
+    if claim is None:
+        claim = _mine(hand).claim(world.ids[target])
+    else:
+        hand.as_(world.holders[target])
+    if isinstance(claim, Claimed) and isinstance(hand.hold(claim), HeldSession):
+        return hand.finish(claim, DONE, SAID)
+    return None
+
+
+@verb("forget", "sessions")
+def forget(hand: Hand, world: World, target: str) -> object:
+    try:
+        return hand.journal.sessions.delete("", target)
+    except InvalidPayloadError as held:
+        return held
+
+
+@verb("fork", "sessions")
+def fork(hand: Hand, world: World, target: str) -> object:
+    return hand.journal.sessions.fork("", target, "copy", None)
 
 
 @verb("postpone", "postpone")

@@ -17,6 +17,7 @@ from celery_agents import names
 from celery_agents.contracts.compensation import Compensation, compensation_id
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from tests.support.interleave.ground import GRACE_S, Ground, World
+from tests.support.interleave.hands import MANY, SAID, SESSION
 from tests.unit.app.journal.support import DONE, FAILED, TIRED, member, plan, step
 
 LATER_S = 3600.0
@@ -284,6 +285,19 @@ def old_letter(ground: Ground, world: World) -> None:
     b.age(31)
 
 
+def talking(ground: Ground, world: World, *, waiting: str) -> None:
+    """Of one session, o has ended, t has its turn, v and w may wait for it, x has just come."""
+    b = Builder(ground, world)
+    for name in f"ot{waiting}x":
+        b.claim(name, "B" if name == "x" else "A", step(name))
+        if name != "x":
+            b.journal.sessions.hold(world.claims[name], SESSION, MANY).result(SOON_S)
+        if name == "o":
+            b.journal.finish(world.claims.pop(name), DONE, SAID).result(SOON_S)
+        if name in "vw":
+            del world.claims[name]
+
+
 def nothing(ground: Ground, world: World) -> None:
     """Nothing has come yet."""
 
@@ -314,5 +328,7 @@ WORLDS: dict[str, Callable[[Ground, World], None]] = {
     "dead": partial(dead_root, old=False),
     "dead-old": partial(dead_root, old=True),
     "letters-old": old_letter,
+    "talking": partial(talking, waiting="vw"),
+    "talking-two": partial(talking, waiting=""),
     "nothing": nothing,
 }

@@ -66,6 +66,7 @@ def test_units_stand_in_the_names() -> None:
     units = (
         "_s",
         "_bytes",
+        "_tokens",
         "_days",
         "_batch",
         "_max",

@@ -9,9 +9,10 @@ from celery import Celery, current_app
 import tasks
 from app.execution.runtime import Runtime, close_runtime, runtime_of
 from app.factory import create_app
-from app.journal.schema.rows import NewStep
+from app.journal.schema.rows import Claimed, NewExchange, NewStep
 from app.settings import Settings
 from celery_agents import names
+from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.errors import InvalidPayloadError
 
 
@@ -31,12 +32,12 @@ def runtime(app: Celery) -> Runtime:
     return runtime_of(app, "worker@here")
 
 
-def call(app: Celery, name: str, run_id: str) -> Any:
+def call(app: Celery, name: str, *args: Any) -> Any:
     """Run a task as a worker does that received its message."""
     task = app.tasks[name]
     task.push_request(id="m", called_directly=False, hostname="worker@here")
     try:
-        return task(run_id)
+        return task(*args)
     finally:
         task.pop_request()
 
@@ -72,6 +73,49 @@ def test_results_of_members(app: Celery, runtime: Runtime) -> None:
     new = NewStep("r", "r", names.MAP, "agents", {"args": [[]], "kwargs": {}}, max_attempts=1)
     runtime.journal.claim("r", new).result(20)
     assert call(app, names.RESULTS, "r") == {"outcomes": [], "more": None}
+
+
+def test_sessions(app: Celery, runtime: Runtime) -> None:
+    new = NewStep("r", "r", names.ASK, "agents", {"args": [1], "kwargs": {}}, 1, tenant="one")
+    claim = runtime.journal.claim("r", new).result(20)
+    assert isinstance(claim, Claimed)
+    runtime.journal.sessions.hold(claim, "chat", 10).result(20)
+    said = NewExchange({"messages": [{"role": "user", "content": "?"}]}, tokens=5)
+    runtime.journal.finish(claim, Outcome(state=State.SUCCEEDED), said).result(20)
+    assert call(app, names.SESSIONS) == []
+    assert [s["name"] for s in call(app, names.SESSIONS, "one", 5)] == ["chat"]
+    page = call(app, names.SESSION, "chat", -1, "one")
+    assert ([e["run_id"] for e in page["exchanges"]], page["more"]) == (["r"], None)
+    with pytest.raises(InvalidPayloadError, match="no session 'chat'"):
+        call(app, names.SESSION, "chat")
+    assert call(app, names.FORK, "chat", "copy", 0, "one") == 0
+    assert call(app, names.FORK, "chat", "whole", None, "one") == 1
+    assert call(app, names.FORGET, "chat", "one") is True
+    assert call(app, names.FORGET, "chat", "one") is False
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "place"),
+    [
+        (names.SESSION, ["a\0"], "session: "),
+        (names.SESSION, [""], "session: "),
+        (names.SESSION, ["x" * 181], "session: "),
+        (names.SESSION, ["\ud800"], "session: "),
+        (names.SESSION, ["chat", -2], "after: "),
+        (names.SESSION, ["chat", -1, "x" * 65], "tenant: "),
+        (names.SESSIONS, ["a\n"], "tenant: "),
+        (names.SESSIONS, ["", 0], "limit: "),
+        (names.FORK, [7, "copy"], "session: "),
+        (names.FORK, ["chat", "a\x1b"], "copy: "),
+        (names.FORK, ["chat", "copy", -1], "upto: "),
+        (names.FORGET, [None], "session: "),
+    ],
+)
+def test_what_no_session_is_asked(
+    app: Celery, runtime: Runtime, name: str, args: list[Any], place: str
+) -> None:
+    with pytest.raises(InvalidPayloadError, match=place):
+        call(app, name, *args)
 
 
 def test_control_tasks_have_a_queue_of_their_own(app: Celery) -> None:

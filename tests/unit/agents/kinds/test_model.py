@@ -117,6 +117,14 @@ def test_a_retried_step_goes_on_after_its_last_finished_call(step: Any) -> None:
     assert answer.usage.calls == 2  # what the step cost, the earlier attempt's part included
 
 
+def test_an_answer_tells_the_tools_that_were_called_before_it(step: Any) -> None:
+    first = calls("add", {"a": 2, "b": 2})
+    agent, _ = backend(first, says("4"))
+    asked, told = run(agent, step).turns
+    assert (asked.tool_calls[0].name, asked.tool_calls[0].arguments) == ("add", {"a": 2, "b": 2})
+    assert (told.call_id, told.text) == (asked.tool_calls[0].id, "4")
+
+
 def test_a_bad_answer_is_not_what_a_retry_gets_again(step: Any) -> None:
     ballot = Turn(input="?", choices=("a", "b"))
     good = '{"option": "a", "confidence": 0.5, "reason": ""}'

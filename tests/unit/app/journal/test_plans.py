@@ -23,7 +23,7 @@ from app.journal.queries import reads
 from app.journal.retention import cleanup
 from app.journal.schema.engine import connect
 from app.journal.schema.models import Base
-from app.journal.schema.rows import Claimed, derived_id
+from app.journal.schema.rows import Claimed, HeldSession, NewExchange, Unheld, derived_id
 from app.journal.steps import compensations, dead_letters, due
 from app.journal.steps.cancels import cancel
 from app.journal.steps.claims import ClaimStep
@@ -50,7 +50,7 @@ from tests.unit.app.journal.support import (
 
 #: Finished steps, each tenth a root with nine members: far above what a scan could be right for.
 ROWS = 100_000
-LARGE = {"steps", "runs", "calls", "joins", "events"}
+LARGE = {"steps", "runs", "calls", "joins", "events", "entries", "sessions", "waits"}
 
 _SERIES = {
     "postgresql": f"(SELECT n FROM generate_series(0, {ROWS - 1}) AS s(n))",
@@ -86,6 +86,20 @@ _FILL = (
     """
     INSERT INTO events (run_id, step_id, at, kind)
     SELECT 'old' || (n - n % 10), 'old' || n, n, 'retry' FROM {series} AS s
+    """,
+    """
+    INSERT INTO sessions (tenant, name, exchanges, created_at, changed_at, holder)
+    SELECT 't', 'old' || n, 100, n, n, CASE WHEN n % 1000 = 0 THEN 'old' || n END
+    FROM {series} AS s
+    """,
+    """
+    INSERT INTO entries (tenant, stream, seq, kind, data, tokens, at)
+    SELECT 't', 'session/old' || (n / 100), n % 100, 'exchange', '{"messages": []}', 10, n
+    FROM {series} AS s
+    """,
+    """
+    INSERT INTO waits (step_id, tenant, stream, since)
+    SELECT 'old' || n, 't', 'session/old' || (n / 10), n FROM {series} AS s
     """,
 )
 
@@ -232,9 +246,30 @@ def work_through(world: World, journal: Journal) -> None:
     journal.insert(step("following")).result(SOON)
     two = [claimed(journal, i, step(i)) for i in ("one", "two")]
     journal._writer._commit([FinishStep(claim, DONE, journal.rules) for claim in two])
+    _sessions(journal)
     _patterns(world, journal)
     _recovery(world, journal)
     _people(world, journal)
+
+
+def _sessions(journal: Journal) -> None:
+    """Runs that talk, wait for each other, and what people do with sessions."""
+    said = NewExchange({"messages": []}, tokens=10)
+    for name in ("old1", "chat"):
+        ids = [f"{name}-{n}" for n in range(2)]
+        first, second = (claimed(journal, i, step(i, tenant="t")) for i in ids)
+        for claim, found in ((first, HeldSession), (second, Unheld)):
+            assert isinstance(journal.sessions.hold(claim, name, 100).result(SOON), found)
+        assert journal.finish(first, DONE, said).result(SOON).wakes
+        again = claimed(journal, second.id)
+        held = journal.sessions.hold(again, name, 100).result(SOON)
+        assert isinstance(held, HeldSession)
+        journal.sessions.told(held)
+        journal.finish(again, FAILED).result(SOON)
+        journal.sessions.page("t", name, -1)
+        journal.sessions.fork("t", name, f"copy of {name}", 1)
+        journal.sessions.delete("t", name)
+    journal.sessions.list("t", 10)
 
 
 def _patterns(world: World, journal: Journal) -> None:

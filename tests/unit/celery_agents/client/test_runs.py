@@ -12,13 +12,16 @@ import redis
 
 from celery_agents import names
 from celery_agents.client.client import Client
+from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.outcome import Outcome, State
+from celery_agents.contracts.session import SessionExchange, SessionInfo
 from celery_agents.errors import InvalidPayloadError
 from celery_agents.wire import messages
 from tests.support.redis_server import RedisServer
 from tests.support.stored_results import worker_says
 
 DONE = Outcome(state=State.SUCCEEDED, value=1)
+CHAT = SessionInfo(name="s", tenant="t", exchanges=3, created_at=1.0, changed_at=2.0)
 
 
 @pytest.fixture
@@ -51,6 +54,27 @@ def asked(store: Any) -> list[tuple[str, list[Any], bool]]:
         (lambda c: c.runs.status("r"), (names.STATUS, ["r"]), None, None),
         (lambda c: c.runs.handle("r").status(), (names.STATUS, ["r"]), None, None),
         (lambda c: c.runs.approve("r", "yes"), (names.APPROVE, ["r", "yes"]), None, None),
+        (lambda c: c.sessions.list(), (names.SESSIONS, ["", 100]), [], []),
+        (
+            lambda c: c.sessions.list(tenant="t", limit=5),
+            (names.SESSIONS, ["t", 5]),
+            [CHAT.compact()],
+            [CHAT],
+        ),
+        (
+            lambda c: c.sessions.fork("s", "copy"),
+            (names.FORK, ["s", "copy", None, ""]),
+            3,
+            3,
+        ),
+        (
+            lambda c: c.sessions.fork("s", "copy", upto=2, tenant="t"),
+            (names.FORK, ["s", "copy", 2, "t"]),
+            2,
+            2,
+        ),
+        (lambda c: c.sessions.delete("s"), (names.FORGET, ["s", ""]), True, True),
+        (lambda c: c.sessions.delete("s", tenant="t"), (names.FORGET, ["s", "t"]), False, False),
         (lambda c: c.dead_letters.list(), (names.DEAD_LETTERS, [100]), [{"id": 1}], [{"id": 1}]),
         (lambda c: c.dead_letters.list(5), (names.DEAD_LETTERS, [5]), [], []),
         (lambda c: c.dead_letters.get("l"), (names.DEAD_LETTER, ["l"]), None, None),
@@ -86,6 +110,38 @@ def test_results_are_read_page_by_page(client: Client, store: redis.Redis) -> No
     assert list(client.runs.results("r")) == [(0, DONE), (2, DONE), (5, DONE)]
     assert [args for _, args, _ in asked(store)] == [["r", -1], ["r", 2]]
     assert not [*store.scan_iter("celery-task-meta-*")]  # read once, kept no longer
+
+
+def test_sessions_are_read_page_by_page(client: Client, store: redis.Redis) -> None:
+    said = [
+        SessionExchange(
+            place=n, at=1.0, tokens=5, messages=(ChatMessage(role="user", content="?"),)
+        )
+        for n in range(3)
+    ]
+    pages = [e.model_dump(mode="json", exclude_defaults=True) for e in said]
+    worker_says(client, "q0", {"exchanges": pages[:2], "more": 1})
+    worker_says(client, "q1", {"exchanges": pages[2:], "more": None})
+    assert list(client.sessions.read("s", tenant="t")) == said
+    assert [args for _, args, _ in asked(store)] == [["s", -1, "t"], ["s", 1, "t"]]
+    assert not [*store.scan_iter("celery-task-meta-*")]
+
+
+@pytest.mark.parametrize(
+    ("call", "place"),
+    [
+        (lambda c: [*c.sessions.read("")], "session: "),
+        (lambda c: [*c.sessions.read("s", after=-2)], "after: "),
+        (lambda c: c.sessions.list(tenant="\0"), "tenant: "),
+        (lambda c: c.sessions.fork("s", "x" * 181), "copy: "),
+        (lambda c: c.sessions.fork("s", "copy", upto=-1), "upto: "),
+        (lambda c: c.sessions.delete("\ud800"), "session: "),
+    ],
+)
+def test_what_is_no_session(client: Client, store: redis.Redis, call: Any, place: str) -> None:
+    with pytest.raises(InvalidPayloadError, match=place):
+        call(client)
+    assert asked(store) == []
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from app.journal.retention import cleanup
 from app.journal.retention.cleanup import Retention, clean_journal, vacuum, what_would_go
 from app.journal.schema.engine import now
 from app.journal.schema.models import Base, DeadLetter, Event, Health, Run, Slot, Step, Worker
+from app.journal.schema.rows import NewExchange
 from app.journal.steps import compensations, dead_letters
 from celery_agents.contracts.compensation import Compensation, compensation_id
 from celery_agents.contracts.outcome import State
@@ -150,10 +151,28 @@ def test_every_table_is_kept_small_or_small_by_itself() -> None:
     """Whoever adds a table decides how its rows go."""
     cleaned = {"runs", "steps", "calls", "joins", "events", "dead_letters"}
     cleaned |= {"health", "slots", "workers"}
+    cleaned |= {"waits"}  # with their steps
     small = {"agents", "memos", "duties"}  # one row for each name
-    assert set(Base.metadata.tables) == cleaned | small
+    deleted_by_people = {"sessions", "entries"}
+    assert set(Base.metadata.tables) == cleaned | small | deleted_by_people
     assert "run_id" in Event.__table__.columns
     assert "run_id" in Step.__table__.columns
+
+
+def test_sessions_outlive_their_runs(world: World, journal: Journal) -> None:
+    claim = claimed(journal, "r", step("r"))
+    journal.sessions.hold(claim, "chat", 100).result(SOON)
+    waits = claimed(journal, "w", step("w"))
+    journal.sessions.hold(waits, "chat", 100).result(SOON)
+    journal.finish(claim, DONE, NewExchange({"messages": []}, tokens=1)).result(SOON)
+    journal.cancel("w")
+    journal.settle("w").result(SOON)
+    age(world, 61, "r", "w")
+    with world.engine.connect() as c:
+        assert what_would_go(c, KEEP) == {"runs": 2, "steps": 2, "events": 1}
+    assert clean(world) == {"runs": 2, "steps": 2, "events": 1}
+    assert [e["run_id"] for e in journal.sessions.page("", "chat", -1)["exchanges"]] == ["r"]
+    assert [s["exchanges"] for s in journal.sessions.list("", 10)] == [1]
 
 
 def test_dead_letters_go_by_age(world: World) -> None:

@@ -21,6 +21,7 @@ FULL = {
     "usage": USAGE,
     "attempts": 100,
     "duration_s": 1 / 3,
+    "left_out": 10**9,
     "compensation": Compensation(
         agent=LONG, retry=RetryPolicy(max_attempts=99, base_delay_s=1 / 3), timeout_s=1 / 3
     ),

@@ -1,0 +1,88 @@
+"""Sessions, decided: what an exchange is, and how much of a session an agent is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+from agents.values import text_of
+from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.conversation import ChatMessage, Text
+from celery_agents.values import mended
+
+#: Bytes of UTF-8 that a token stands for: four letters of English, a sign and a third of Chinese.
+_BYTES_A_TOKEN = 4
+#: Tokens that a message has beside its words, and those of an image or a file: what the largest
+#: image costs that providers take.
+_MESSAGE, _ATTACHMENT = 4, 1_600
+
+
+def exchange_of(
+    asked: Sequence[ChatMessage],
+    question: JsonValue,
+    turns: Sequence[ChatMessage],
+    answer: JsonValue,
+) -> tuple[ChatMessage, ...]:
+    """Return the messages of an exchange: a question, tools with their results, and the answer.
+
+    Instructions are no part of it: they are of the call, and would be repeated by each.
+    """
+    said = [m for m in asked if m.role != "system"]
+    if question is not None or not said:
+        said.append(_message("user", question))
+    return (*said, *turns, _message("assistant", answer))
+
+
+def _message(role: str, value: JsonValue) -> ChatMessage:
+    words = mended(text_of(value))
+    if not words.strip():  # which some providers refuse
+        words = json.dumps(words)
+    return ChatMessage.model_validate({"role": role, "content": words})
+
+
+def recalled(exchanges: Iterable[tuple[int, Sequence[ChatMessage]]]) -> tuple[ChatMessage, ...]:
+    """Return the conversation of exchanges, each with its place in the session.
+
+    Calls get ids of ours: providers want theirs to be different in all of a conversation, of other
+    letters each, and number them anew in each answer.
+    """
+    return tuple(m for place, messages in exchanges for m in _renamed(place, messages))
+
+
+def _renamed(place: int, messages: Sequence[ChatMessage]) -> Iterable[ChatMessage]:
+    made = 0
+    ids: dict[str, str] = {}
+    for message in messages:
+        if message.role == "tool":
+            yield message.model_copy(update={"call_id": ids[message.call_id or ""]})
+            continue
+        ids = {call.id: f"call_{place}_{made + n}" for n, call in enumerate(message.tool_calls)}
+        made += len(ids)
+        calls = tuple(c.model_copy(update={"id": ids[c.id]}) for c in message.tool_calls)
+        yield message.model_copy(update={"tool_calls": calls}) if calls else message
+
+
+def tokens_of(messages: Iterable[ChatMessage]) -> int:
+    """Estimate what a model reads of messages, whichever it is; never 0 of one."""
+    return sum(_tokens(message) for message in messages)
+
+
+def _tokens(message: ChatMessage) -> int:
+    said = [part.text for part in message.parts if isinstance(part, Text)]
+    said += [f"{call.name}{text_of(call.arguments)}" for call in message.tool_calls]
+    size = sum(len(mended(text).encode()) for text in said)
+    return -(-size // _BYTES_A_TOKEN) + _MESSAGE + _ATTACHMENT * len(message.attachments)
+
+
+def fitting(newest_first: Iterable[int], budget: int) -> int:
+    """Return how many of the newest exchanges fit into a window, given the tokens of each.
+
+    Whole ones, without a gap: the first one that does not fit is the last one that is looked at.
+    """
+    number = 0
+    for tokens in newest_first:
+        budget -= tokens
+        if budget < 0:
+            break
+        number += 1
+    return number

@@ -1,0 +1,66 @@
+"""An attempt's part in a session: what its agent is told of it, and what it adds at its end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+from agents.sessions import exchange_of, recalled, tokens_of
+from app.concurrency.fibers import blocking, wait
+from app.execution.answers import Result, Stopped, Waits
+from app.journal.schema.rows import HeldSession, NewExchange, Unheld
+from celery_agents.contracts.ask import Ask
+from celery_agents.contracts.conversation import ChatMessage
+from celery_agents.contracts.outcome import Outcome
+from celery_agents.contracts.session import SessionExchange
+from celery_agents.errors import InvalidPayloadError
+
+if TYPE_CHECKING:
+    from app.execution.context import Step
+
+
+class Talk:
+    """The session that an attempt's run holds."""
+
+    def __init__(self, request: Ask, held: HeldSession, exchanges: list[SessionExchange]) -> None:
+        self._request = request
+        #: What the agent says on the way to its answer.
+        self.turns: tuple[ChatMessage, ...] = ()
+        self._left_out = held.begins
+        told = recalled((e.place, e.messages) for e in exchanges)
+        #: The conversation before the input.
+        self.messages = (*told, *request.messages)
+
+    def ended(self, outcome: Outcome) -> tuple[Outcome, NewExchange | None]:
+        """The outcome with what its agent was not told, and the exchange if there was one."""
+        outcome = outcome.model_copy(update={"left_out": self._left_out})
+        if not outcome.ok:
+            return outcome, None
+        asked = self._request
+        messages = exchange_of(asked.messages, asked.input, self.turns, outcome.value)
+        data = {"agent": outcome.agent, "messages": [m.compact() for m in messages]}
+        return outcome, NewExchange(data, tokens_of(messages))
+
+
+def joined(step: Step, request: Ask) -> Talk | Result:
+    """Take the session of a request, or say why its agent is not to be asked now.
+
+    Raises:
+        InvalidPayloadError: the step is a member of a run.
+    """
+    claim, runtime = step.claim, step.runtime
+    if claim.parent_id is not None:
+        raise InvalidPayloadError("A session is of a run: a member of one has none.")
+    budget = request.window_tokens
+    if budget is None:
+        budget = runtime.settings.session_window_tokens
+    held = wait(runtime.journal.sessions.hold(claim, request.session or "", budget))
+    match held:
+        case HeldSession():
+            told = blocking(runtime.journal.sessions.told, held)
+            return Talk(request, held, [SessionExchange.model_validate(e) for e in told])
+        case Unheld.WAITS:
+            return Waits()
+        case Unheld.CANCELLED | Unheld.LOST:
+            return Stopped()
+        case _:
+            assert_never(held)

@@ -1,0 +1,98 @@
+"""What models said in a session, sent to any provider later: whatever they wrote, it is taken."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agents.models.provider import Exchange, Reply
+from agents.models.said import said
+from agents.sessions import exchange_of, fitting, recalled, tokens_of
+from agents.tools.calls import ToolCall, ToolResult
+from celery_agents.contracts.conversation import ChatMessage, checked
+from celery_agents.contracts.outcome import Answer
+from celery_agents.contracts.session import SessionExchange
+from tests.fakes.refusals import refuse
+from tests.unit.agents.models.test_conversations import PROVIDERS, body_of, prepared
+
+#: Whatever a model may write: halves of characters, nothing, names that no API takes.
+wild = st.text(max_size=12) | st.sampled_from(["", " ", "\ud800", "a\x00b", "find", "é"])
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | wild,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(wild, inner, max_size=2),
+    max_leaves=4,
+)
+tool_calls = st.builds(ToolCall, id=wild, name=wild, arguments=values)
+results = st.builds(ToolResult, call=tool_calls, value=values, failed=st.booleans())
+exchanges = st.builds(
+    lambda text, found: Exchange(
+        reply=Reply(text=text, tool_calls=tuple(r.call for r in found)), results=tuple(found)
+    ),
+    wild,
+    st.lists(results, min_size=1, max_size=3),
+)
+questions = st.none() | wild | values
+talks = st.lists(st.tuples(questions, st.lists(exchanges, max_size=2), values), max_size=5)
+
+
+def kept(talk: tuple[Any, list[Exchange], Any], place: int) -> SessionExchange:
+    """An exchange as the journal gives it back."""
+    question, turns, answer = talk
+    told = Answer(value=None, turns=said(turns)).turns
+    messages = exchange_of((), question, told, answer)
+    row = {"place": place, "at": 1.0, "tokens": tokens_of(messages)}
+    return SessionExchange.model_validate({**row, "messages": [m.compact() for m in messages]})
+
+
+@pytest.mark.parametrize("provider", list(PROVIDERS))
+@settings(max_examples=700, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(talks=talks, budget=st.integers(0, 120))
+def test_any_session_is_taken_within_any_window(
+    provider: str, talks: list[Any], budget: int
+) -> None:
+    session = [kept(talk, place) for place, talk in enumerate(talks)]
+    number = fitting((e.tokens for e in reversed(session)), budget)
+    window = session[len(session) - number :]
+    told = recalled((e.place, e.messages) for e in window)
+    checked(told)
+    assert tokens_of(told) <= budget
+    if number < len(session):
+        assert sum(e.tokens for e in session[len(session) - number - 1 :]) > budget
+    history = [m.compact() for m in told]
+    refuse(provider, body_of(prepared(provider, history, user="And now?")))
+
+
+def test_a_reply_without_its_own_ids() -> None:
+    one = ToolResult(call=ToolCall(id="", name="find", arguments={"n": 1}), value=[1, "é"])
+    two = ToolResult(call=ToolCall(id="", name="a b", arguments="n = 1"), value="no", failed=True)
+    found = said([Exchange(reply=Reply(text=" "), results=(one, two))])
+    asked, *told = [m.compact() for m in found]
+    assert asked == {
+        "role": "assistant",
+        "tool_calls": [
+            {"id": "0", "name": "find", "arguments": {"n": 1}},
+            {"id": "1", "name": "a_b", "arguments": {"arguments": "n = 1"}},
+        ],
+    }
+    assert told == [
+        {"role": "tool", "content": '[1, "é"]', "call_id": "0"},
+        {"role": "tool", "content": "no", "call_id": "1"},
+    ]
+
+
+def test_complaints_are_no_part_of_it() -> None:
+    assert said([Exchange(reply=Reply(text="7"), complaint="No object.")]) == ()
+
+
+def test_two_replies_that_number_their_calls_alike() -> None:
+    one = ToolResult(call=ToolCall(id="1", name="find", arguments={}), value="x")
+    turns = said([Exchange(reply=Reply(text=""), results=(one,))] * 2)
+    talk = exchange_of((), "?", turns, "!")
+    told = recalled([(3, talk), (4, talk)])
+    ids = [c.id for m in told for c in m.tool_calls]
+    assert ids == ["call_3_0", "call_3_1", "call_4_0", "call_4_1"]
+    assert [m.call_id for m in told if m.role == "tool"] == ids
+    assert isinstance(told[0], ChatMessage)
