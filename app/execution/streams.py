@@ -136,9 +136,11 @@ class Teller:
             if kind == "text":
                 pieces += data
                 continue
-            if text := self._text.add(pieces) + self._text.end():
-                yield self._event("text", text=text)
+            # Progress is told within a text, which goes on: what is held back of it stays so.
+            text = self._text.add(pieces) + ("" if kind == "progress" else self._text.end())
             pieces = ""
+            if text:
+                yield self._event("text", text=text)
             if (shown := _shown(data)) is not None:
                 yield self._event(kind, data=shown)
         if pieces and (text := self._text.add(pieces)):

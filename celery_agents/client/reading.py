@@ -68,7 +68,10 @@ class StreamReader:
         known = after in (FIRST, END) or bool(self._redis.xrange(key, after, after, count=1))
         if channel is None or END in (channel.position, after):
             channel = channel or self.channels.setdefault(run.id, Channel(run, after))
-            channel.position = after if channel.position == END else channel.position
+            if channel.position == END:
+                channel.position = after
+            if not known and channel.position == after:
+                channel.position = FIRST  # of a new stream, if there is one
         elif (position := channel.position) != FIRST:
             while entries := self._range(channel, after, position):
                 self._tell(channel, entries, [watcher])

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
 
 from celery_agents import Client, RunEvent
 from tests.fakes.model_server import Does, ModelServer
-from tests.integration.harness import SOON_S, Stack
+from tests.integration.harness import FAST, SOON_S, Stack
 
 TEXT = "The quick brown fox jumps over the lazy dog, again and again, until it is tired. " * 4
+
+
+@pytest.fixture
+def own(
+    redis_url: str, sqlite_journal_url: str, tmp_path: Path, model: ModelServer
+) -> Iterator[Stack]:
+    """A stack of the test's own with short times, an agent that is a model, and no worker yet."""
+    config = tmp_path / "agents.toml"
+    about = f'kind = "openai"\nmodel = "m"\nbase_url = "{model.url}/v1"\napi_key_env = "FAKE_KEY"'
+    config.write_text(f"[agents.gpt]\n{about}\n")
+    env = {"AGENTS_CONFIG": str(config), "FAKE_KEY": "sk-fake-0123456789abcdef0123"}
+    made = Stack(redis_url, sqlite_journal_url, tmp_path, {**FAST, **env})
+    yield made
+    made.close()
 
 
 def text_of(events: Iterable[RunEvent]) -> str:
@@ -59,3 +76,101 @@ def test_a_run_that_was_not_asked_to_tells_its_end_alone(
     assert end.outcome is not None
     assert end.outcome.value == "quiet"
     assert not stack.redis.exists(f"agents:stream:{run.id}")
+
+
+def test_members_are_told(client: Client, model: ModelServer) -> None:
+    model.script(Does(text="A fine answer, all of it."))
+    run = client.gather(["gpt", "shout"], "hello", how="concat", stream=True)
+    events = [*run.events(timeout=SOON_S)]
+    told = {e.step_id for e in events if e.type == "state" and e.data["state"] == "succeeded"}
+    assert len(told) == 3  # both members, and the run itself
+    assert run.id in told
+    assert text_of(events) == "A fine answer, all of it."
+    begun = [e.data["member"] for e in events if e.data.get("state") == "running"]
+    assert len(set(begun)) == 3
+
+
+def test_going_on_after_an_event_tells_each_once(client: Client, model: ModelServer) -> None:
+    model.script(Does(text=TEXT, pieces=30, pause_s=0.02))
+    run = client.ask("gpt", "tell", stream=True)
+    heard: list[RunEvent] = []
+    ended = False
+    while not ended:  # a watcher who goes away after each third event
+        after = heard[-1].id if heard else None
+        with Client(client.celery.conf.broker_url) as other:
+            events = other.runs.handle(run.id).events(after=after, timeout=SOON_S)
+            for _, event in zip(range(3), events, strict=False):
+                heard.append(event)
+                ended = event.type == "end"
+    whole = [*run.events(timeout=SOON_S)]
+    assert [e.id for e in heard] == [e.id for e in whole]
+    assert text_of(heard) == TEXT
+    (end,) = run.events(after=heard[-1].id, timeout=SOON_S)
+    assert end.outcome == heard[-1].outcome
+
+
+def test_a_worker_is_killed_in_the_middle(own: Stack, model: ModelServer) -> None:
+    model.script(Does(text=TEXT, pieces=40, pause_s=0.05))
+    first = own.worker()
+    run = own.client.ask("gpt", "tell", stream=True)
+    events = run.events(timeout=SOON_S)
+    heard: list[RunEvent] = []
+    killed = False
+    for event in events:
+        heard.append(event)
+        if event.type == "text" and not killed:
+            killed = True
+            first.kill()
+            own.worker()
+    kinds = [e.type for e in heard]
+    assert kinds.count("restart") >= 1
+    assert kinds.index("text") < kinds.index("restart")
+    assert text_of(heard) == TEXT
+    assert heard[-1].outcome is not None
+    assert heard[-1].outcome.value == TEXT
+
+
+def test_redis_is_emptied_in_the_middle(own: Stack, model: ModelServer) -> None:
+    model.script(Does(text=TEXT, pieces=40, pause_s=0.05))
+    own.worker()
+    run = own.client.ask("gpt", "tell", stream=True)
+    heard: list[RunEvent] = []
+    for event in run.events(timeout=SOON_S):
+        if event.type == "text" and not any(e.type == "text" for e in heard):
+            own.redis.flushdb()
+        heard.append(event)
+    snapshots = [e for e in heard if e.type == "snapshot"]
+    assert snapshots
+    assert snapshots[0].data["steps"][0]["id"] == run.id
+    assert heard[-1].outcome is not None
+    assert heard[-1].outcome.value == TEXT
+
+
+def test_going_on_where_the_stream_is_gone_tells_a_snapshot_and_the_end(
+    client: Client, stack: Stack, model: ModelServer
+) -> None:
+    model.script(Does(text=TEXT))
+    run = client.ask("gpt", "tell", stream=True)
+    heard = [*run.events(timeout=SOON_S)]
+    stack.redis.delete(f"agents:stream:{run.id}")
+    snapshot, end = run.events(after=heard[1].id, timeout=SOON_S)
+    assert (snapshot.type, snapshot.data["state"]) == ("snapshot", "succeeded")
+    assert end.outcome == heard[-1].outcome
+
+
+def test_a_stream_expires(client: Client, stack: Stack, model: ModelServer) -> None:
+    model.script(Does(text="short"))
+    run = client.ask("gpt", "tell", stream=True)
+    assert [*run.events(timeout=SOON_S)]
+    assert 0 < stack.redis.ttl(f"agents:stream:{run.id}") <= 3_600
+
+
+def test_a_secret_over_many_pieces_is_told_to_nobody(
+    client: Client, stack: Stack, model: ModelServer
+) -> None:
+    key = "sk-live-" + "0123456789abcdef0123456789"
+    model.script(Does(text=f"The key is {key}, and that was it. {TEXT}", pieces=60, pause_s=0.02))
+    run = client.ask("gpt", "tell", stream=True)
+    text = text_of(run.events(timeout=SOON_S))
+    assert text == f"The key is ***, and that was it. {TEXT}"
+    assert "0123456789" not in str(stack.redis.xrange(f"agents:stream:{run.id}"))
