@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -134,14 +135,12 @@ def test_redis_is_emptied_in_the_middle(own: Stack, model: ModelServer) -> None:
     model.script(Does(text=TEXT, pieces=40, pause_s=0.05))
     own.worker()
     run = own.client.ask("gpt", "tell", stream=True)
-    heard: list[RunEvent] = []
-    for event in run.events(timeout=SOON_S):
-        if event.type == "text" and not any(e.type == "text" for e in heard):
-            own.redis.flushdb()
-        heard.append(event)
-    snapshots = [e for e in heard if e.type == "snapshot"]
-    assert snapshots
-    assert snapshots[0].data["steps"][0]["id"] == run.id
+    events = run.events(timeout=SOON_S)
+    first = next(event for event in events if event.type == "text")
+    own.redis.flushdb()
+    heard = [*run.events(after=first.id, timeout=SOON_S)]
+    snapshot: Any = next(event for event in heard if event.type == "snapshot")
+    assert snapshot.data["steps"][0]["id"] == run.id
     assert heard[-1].outcome is not None
     assert heard[-1].outcome.value == TEXT
 
@@ -174,3 +173,17 @@ def test_a_secret_over_many_pieces_is_told_to_nobody(
     text = text_of(run.events(timeout=SOON_S))
     assert text == f"The key is ***, and that was it. {TEXT}"
     assert "0123456789" not in str(stack.redis.xrange(f"agents:stream:{run.id}"))
+
+
+def test_a_step_that_nobody_watches_writes_nothing_for_it(client: Client, stack: Stack) -> None:
+    def commands() -> dict[str, int]:
+        stats: Any = stack.redis.info("commandstats")
+        kinds = ("xadd", "xread", "xrange", "expire")
+        return {kind: stats.get(f"cmdstat_{kind}", {"calls": 0})["calls"] for kind in kinds}
+
+    before = commands()
+    for run in client.ask.many("noop", range(50)):
+        run.get(timeout=SOON_S)
+    assert commands() == before
+    assert [*client.ask("noop", 1, stream=True).events(timeout=SOON_S)]
+    assert commands()["xadd"] > before["xadd"]

@@ -16,7 +16,8 @@ TELLING = 8
 
 def streamed(text: str, cuts: list[int]) -> list[str]:
     """The text as it is told when it comes in pieces of these lengths, in turn."""
-    stream, told, at = StreamedText(), [], 0
+    stream, at = StreamedText(), 0
+    told: list[str] = []
     while at < len(text):
         length = cuts[len(told) % len(cuts)]
         told.append(stream.add(text[at : at + length]))
