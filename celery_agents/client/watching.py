@@ -6,6 +6,7 @@ end is told once the result is there, and where something was lost the journal's
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import threading
@@ -20,9 +21,12 @@ from celery_agents.client.reading import Channel, StreamReader
 from celery_agents.client.waiting import AGAIN_S, LOOK, Meta, Waiting
 from celery_agents.contracts.events import END, RunEvent
 from celery_agents.errors import AgentsError, InvalidPayloadError
+from celery_agents.noted import noting
 
 if TYPE_CHECKING:
     from celery_agents.address import RedisAddress
+
+log = logging.getLogger(__name__)
 
 _ID = re.compile(r"\d{1,20}-\d{1,20}")
 #: Seconds between two looks for results; those soon after a run's end was told.
@@ -194,10 +198,10 @@ class Watching:
             threading.Thread(target=self._ask, args=(channel,), daemon=True).start()
 
     def _ask(self, channel: Channel) -> None:
-        try:
+        tree: dict[str, Any] = {}
+        text = "No worker told how a run is of which events are missing"
+        with noting(log, "snapshot", text, AgentsError, RedisError, OSError):
             tree = self._status(channel.run.id, timeout=_SNAPSHOT_S) or {}
-        except (AgentsError, RedisError, OSError):
-            tree = {}  # no worker is up: something is missing all the same
         channel.asking = False
         lacking, channel.lacking = channel.lacking, []
         about = {k: tree[k] for k in ("state", "steps") if k in tree}
