@@ -198,13 +198,14 @@ class Watching:
             threading.Thread(target=self._ask, args=(channel,), daemon=True).start()
 
     def _ask(self, channel: Channel) -> None:
-        tree: dict[str, Any] = {}
         text = "No worker told how a run is of which events are missing"
-        with noting(log, "snapshot", text, AgentsError, RedisError, OSError):
-            tree = self._status(channel.run.id, timeout=_SNAPSHOT_S) or {}
-        channel.asking = False
-        lacking, channel.lacking = channel.lacking, []
-        about = {k: tree[k] for k in ("state", "steps") if k in tree}
-        for watcher in lacking:
-            run_id = channel.run.id
-            watcher.put(RunEvent(id=watcher.heard_of, type="snapshot", step_id=run_id, data=about))
+        while channel.lacking:
+            tree: dict[str, Any] = {}
+            with noting(log, "snapshot", text, AgentsError, RedisError, OSError):
+                tree = self._status(channel.run.id, timeout=_SNAPSHOT_S) or {}
+            lacking, channel.lacking = channel.lacking, []
+            data = {k: tree[k] for k in ("state", "steps") if k in tree}
+            for watcher in lacking:
+                event_id, run_id = watcher.heard_of, channel.run.id
+                watcher.put(RunEvent(id=event_id, type="snapshot", step_id=run_id, data=data))
+        channel.asking = False  # only now may the end be told
