@@ -14,6 +14,7 @@ from pydantic import Field
 from agents.plan import Expand
 from celery_agents.contracts.base import Contract, JsonValue, TrustedJson
 from celery_agents.contracts.conversation import ChatMessage
+from celery_agents.contracts.events import EventType
 from celery_agents.contracts.outcome import Answer, Outcome, Usage
 
 __all__ = ["Answer", "Backend", "StepContext", "Turn", "Usage"]
@@ -87,6 +88,19 @@ class StepContext(Protocol):
 
     async def answered(self) -> Mapping[str, Outcome]:
         """The members of this step that have ended, by their keys; wishes that people answered."""
+        ...
+
+    @property
+    def streamed(self) -> bool:
+        """True when somebody asked to watch the run while it works."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Tell watchers of the run (``run.events``) a piece of the answer's text; see ``tell``."""
+        ...
+
+    def tell(self, kind: EventType, **data: JsonValue) -> None:
+        """Tell them an event. Of a run that nobody asked to watch, nothing. Never fails a step."""
         ...
 
     async def progress(self, **fields: JsonValue) -> None:

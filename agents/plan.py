@@ -54,6 +54,19 @@ def within(plan: Expand, left_s: float | None) -> Expand:
     return plan.model_copy(update={"join": join.model_copy(update={"timeout_s": left_s})})
 
 
+def streamed(plan: Expand) -> Expand:
+    """Return the plan with members that tell what they do, as their pattern's run is asked to."""
+    told: dict[int, dict[str, Any]] = {}  # members that share their options go on to share them
+
+    def with_stream(member: Member) -> Member:
+        if member.waits:  # for a person, who tells nothing
+            return member
+        options = told.setdefault(id(member.options), {**member.options, "stream": True})
+        return member.model_copy(update={"options": options})
+
+    return plan.model_copy(update={"members": tuple(map(with_stream, plan.members))})
+
+
 class MemberState(Contract):
     """A member as its pattern sees it: its outcome, once it has one."""
 

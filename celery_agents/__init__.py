@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
     from celery_agents.contracts.ask import Ask
     from celery_agents.contracts.conversation import Attachment, ChatMessage, Text, ToolUse
+    from celery_agents.contracts.events import RunEvent
     from celery_agents.contracts.fallback import Candidate
     from celery_agents.contracts.gather import Aggregate, Gather
     from celery_agents.contracts.mapping import Map, MapFailure, MapResult
@@ -82,6 +83,7 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "MapResult",
     "Outcome",
     "RetryPolicy",
+    "RunEvent",
     "State",
     "Usage",
     "Vote",
@@ -98,6 +100,7 @@ _MODULES = {
     "celery_agents.client.run": ("AggregateRun", "DecisionRun", "MapRun", "Run"),
     "celery_agents.contracts.ask": ("Ask",),
     "celery_agents.contracts.conversation": ("Attachment", "ChatMessage", "Text", "ToolUse"),
+    "celery_agents.contracts.events": ("RunEvent",),
     "celery_agents.contracts.fallback": ("Candidate",),
     "celery_agents.contracts.gather": ("Aggregate", "Gather"),
     "celery_agents.contracts.mapping": ("Map", "MapFailure", "MapResult"),

@@ -71,6 +71,10 @@ INTAKE_TIMES = "agents:intake:at"
 #: Before the name of a circuit breaker: the string with its record.
 BREAKERS = "agents:breaker:"
 
+#: Before a run's id: the Redis stream of what its steps tell, and the field of each entry there.
+STREAM = "agents:stream:"
+STREAM_FIELD = "event"
+
 #: Messages that a worker has taken and not acknowledged: hash tag → list, message, and by time.
 UNACKED = "agents:unacked"
 UNACKED_TIMES = "agents:unacked:at"

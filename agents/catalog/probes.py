@@ -23,6 +23,7 @@ from agents.net.clients import SharedClients, http_client
 from agents.performing import Perform, performed
 from agents.threads import InThread, in_thread
 from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.events import EventType
 from celery_agents.contracts.outcome import Outcome
 from celery_agents.errors import ProviderUnavailableError, redact
 
@@ -173,6 +174,14 @@ class _Apart:
 
     async def answered(self) -> dict[str, Outcome]:
         return {}
+
+    streamed = False
+
+    def say(self, text: str) -> None:
+        """Do nothing: nobody watches."""
+
+    def tell(self, kind: EventType, **data: JsonValue) -> None:
+        """Do nothing."""
 
     async def progress(self, **fields: JsonValue) -> None:
         """Do nothing: nobody watches."""

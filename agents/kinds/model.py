@@ -102,7 +102,7 @@ class ModelBackend:
         """
         offered = await self._tools.offered(step)
         running = Running(offered, step)
-        request = self._request(turn, offered.specs)
+        request = self._request(turn, offered.specs, streamed=step.streamed)
         usage = Usage()
         left = self.config.answer_retries
         for turns_left in reversed(range(self.config.max_turns)):
@@ -114,6 +114,7 @@ class ModelBackend:
             except MalformedAnswerError as error:
                 left -= 1
                 exchange = Exchange(reply=reply, complaint=_complaint(error))
+                step.tell("restart", attempt=step.attempt)  # what it said is no answer
             else:
                 if not reply.tool_calls:
                     if reply.stop == "length":
@@ -134,7 +135,7 @@ class ModelBackend:
         await self._tools.aclose()
         await self._provider.aclose()
 
-    def _request(self, turn: Turn, tools: tuple[ToolSpec, ...]) -> ModelRequest:
+    def _request(self, turn: Turn, tools: tuple[ToolSpec, ...], *, streamed: bool) -> ModelRequest:
         config = self.config
         schema = self._schema(turn)
         in_words = config.structured == "prompt" or (
@@ -156,7 +157,7 @@ class ModelBackend:
             answer_schema=None if in_words else schema,
             temperature=config.temperature,
             max_output_tokens=config.max_output_tokens,
-            stream=config.stream,
+            stream=config.stream or streamed,
         )
 
     async def _ask(
@@ -189,11 +190,16 @@ class ModelBackend:
                     raise BadAnswerError(error.message, details) from None
             return Answer(value=reply.model_dump(mode="json"), usage=usage)
 
-        return await step.call(
+        # How the answer is sent changes nothing of what is asked.
+        asked = request.model_copy(update={"stream": self.config.stream})
+        answer = await step.call(
             f"model:{self._who}",
             perform,
-            fingerprint=digest([self.config.provider, self.config.base_url, request]),
+            fingerprint=digest([self.config.provider, self.config.base_url, asked]),
         )
+        if not watcher.heard and step.streamed:  # an earlier attempt's, which watchers dropped
+            step.say(Reply.model_validate(answer.value).text)
+        return answer
 
     def _value(self, reply: Reply, turn: Turn) -> JsonValue:
         """Read a reply in the form that the turn asks for; None while it calls tools."""
@@ -255,10 +261,13 @@ class _Watcher:
     def __init__(self, step: StepContext) -> None:
         self._step = step
         self._text = ""
+        self.heard = False
         self._next_at = 0.0
 
     async def on_text(self, text: str) -> None:
+        self.heard = True
         self._text += text
+        self._step.say(text)
         now = asyncio.get_running_loop().time()
         if text and now >= self._next_at:
             self._next_at = now + PROGRESS_EVERY_S

@@ -139,10 +139,9 @@ class ModelConfig(Contract):
     structured: Literal["schema", "prompt"] = "schema"
     price: Price | None = None
 
-    @property
-    def response_limit(self) -> int:
+    def response_limit(self, *, stream: bool) -> int:
         """``max_response_bytes``, or the limit that None stands for."""
-        usual = STREAM_BYTES if self.stream else DOCUMENT_BYTES
+        usual = STREAM_BYTES if stream else DOCUMENT_BYTES
         return usual if self.max_response_bytes is None else self.max_response_bytes
 
     @model_validator(mode="after")

@@ -213,7 +213,7 @@ class SdkProvider(ABC):
         self, request: ModelRequest, content: AsyncIterator[bytes], on_text: OnText
     ) -> Completion:
         reading = self._reading(request)
-        limited = at_most(content, self.config.response_limit, self.who)
+        limited = at_most(content, self.config.response_limit(stream=request.stream), self.who)
         async for body in bodies(limited, who=self.who):
             text = reading.add(body)
             if request.stream:

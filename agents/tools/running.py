@@ -78,9 +78,12 @@ class Running:
             return Expand(members=tuple(wishes))
 
         async def make(place: int) -> None:
-            tool = self._offered.tools.get(calls[place].name)
+            call = calls[place]
+            tool = self._offered.tools.get(call.name)
             if told[place] is None and tool is not None:
-                found[place] = await self._result(tool, calls[place])
+                self._step.tell("tool", call_id=call.id, name=call.name, arguments=call.arguments)
+                made = found[place] = await self._result(tool, call)
+                self._step.tell("tool_result", call_id=call.id, name=call.name, failed=made.failed)
 
         async def in_order(places: Sequence[int]) -> None:
             for place in places:

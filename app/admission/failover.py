@@ -54,6 +54,7 @@ def backup_of(registry: Registry, asked: Asked) -> Registered | None:
 async def _instead(asked: Asked, backup: Registered, go_on: Next, why: str) -> Reply:
     data = {"from": asked.agent.name, "to": backup.name, "why": why}
     await asked.step.note("failover", [data])
+    asked.step.tell("restart", agent=backup.name)  # it may have said something already
     answer = await go_on(replace(asked, agent=backup, instead=True))
     if not isinstance(answer, Answer):
         return answer

@@ -188,14 +188,25 @@ class Attempt:
 
         def work() -> Result:
             request = self.request
-            self._ends.step = step = Step(self._runtime, self._claim, self._active)
-            if not _on_loop(self._code.run):  # a pattern: it only decides
+            self._ends.step = step = Step(
+                self._runtime, self._claim, self._active, streamed=request.stream
+            )
+            pattern = not _on_loop(self._code.run)
+            if step.streamed:
+                self._tell_begin(step, pattern=pattern)
+            if pattern:  # it only decides
                 return result_of(blocking(self._code.run, step, request))
             with permit():
                 return self._ask(step, request)
 
         about = (self._code.name, self._claim.id)
         return valued(self._runtime, self._active, work, about=about)
+
+    def _tell_begin(self, step: Step, *, pattern: bool) -> None:
+        if self._claim.token == 1:
+            step.tell("state", state=State.RUNNING, member=self._claim.member)
+        elif not pattern:  # which is asked again and again, and goes on where it was
+            step.tell("restart", attempt=self._claim.attempt)
 
     def _ask(self, step: Step, request: StepOptions) -> Result:
         """Run the coroutine on the loop, under what is left of its time."""

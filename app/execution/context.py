@@ -14,6 +14,7 @@ from app.execution.sessions import Talk
 from app.journal.schema.rows import Claimed
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.conversation import ChatMessage
+from celery_agents.contracts.events import EventType
 from celery_agents.contracts.outcome import Answer, Outcome, Usage
 from celery_agents.errors import AgentsError
 from celery_agents.noted import note
@@ -24,12 +25,21 @@ log = logging.getLogger(__name__)
 class Step:
     """One claim of one step."""
 
-    def __init__(self, runtime: Runtime, claim: Claimed, active: Active | None = None) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        claim: Claimed,
+        active: Active | None = None,
+        *,
+        streamed: bool = False,
+    ) -> None:
         self.runtime = runtime
         self._active = active or Active(claim)
         self.claim = claim
         self.calls = StepCalls(runtime, claim)
         self.talk: Talk | None = None  # its part in a session
+        #: Of a step that somebody asked to watch.
+        self.teller = runtime.streams.teller(claim) if streamed else None
         self._answered: dict[str, Outcome] | None = None
         self.ended_members: int | None = None  # of those that it has looked at
 
@@ -112,9 +122,25 @@ class Step:
         if self.talk is not None:
             self.talk.turns = turns
 
+    @property
+    def streamed(self) -> bool:
+        """True when somebody asked to watch the run while it works."""
+        return self.teller is not None
+
+    def say(self, text: str) -> None:
+        """Tell watchers a piece of the answer's text."""
+        if self.teller is not None:
+            self.teller.say(text)
+
+    def tell(self, kind: EventType, **data: JsonValue) -> None:
+        """Tell watchers an event."""
+        if self.teller is not None:
+            self.teller.tell(kind, **data)
+
     async def progress(self, **fields: JsonValue) -> None:
         """Send a ``task-progress`` event for Flower and other watchers; never fails the step.
 
         What is no JSON value is not sent: one such event would end whoever reads them.
         """
+        self.tell("progress", **fields)
         await self.runtime.progress.tell(self.claim.id, fields)

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from agents.plan import Expand
+from agents.plan import Expand, streamed
 from app.concurrency.fibers import blocking, wait
 from app.execution.answers import cancelled, failed, kept
 from app.execution.context import Step
@@ -92,8 +92,14 @@ class Ends:
         )
         if not aftermath.applied:
             return self._too_late()
+        self._tell(outcome.state)
         self._runtime.follow(aftermath)
         return Ended(outcome, self.claim)
+
+    def _tell(self, state: State) -> None:
+        """Tell watchers; before what follows, so that nobody hears of the end ahead of it."""
+        if self.step is not None and self.step.teller is not None:
+            wait(self.step.teller.end(state))
 
     def postpone(self, **how: Any) -> Ended | Left | None:
         """Let another claim go on; return how it ended if it was cancelled or lost meanwhile."""
@@ -105,6 +111,7 @@ class Ends:
         )
         if not postponed.applied:
             return self._too_late()
+        self._tell(State.READY if postponed.outcome is None else postponed.outcome.state)
         self._runtime.follow(postponed)
         return None if postponed.outcome is None else Ended(postponed.outcome, self.claim)
 
@@ -116,6 +123,8 @@ class Ends:
         messages is all that is left to do.
         """
         self._write_calls()
+        if self.step is not None and self.step.streamed:
+            plan = streamed(plan)
         looked_at = None if self.step is None else self.step.ended_members
         try:
             expanded = keep_trying(
@@ -126,6 +135,7 @@ class Ends:
             return self.finish(failed(refused.told, self.claim, self.spent))
         if not expanded.applied:
             return self.finish(self.stopped)
+        self._tell(State.WAITING)
         self.free()  # quick members may wake it before all are sent
         self._runtime.follow(expanded)
         wait_s = plan.join.timeout_s or 0.0

@@ -48,7 +48,7 @@ class Progress:
         if (wrong := problem(dict(fields))) is not None:  # it would end whoever reads events
             note(log, "progress_value", "A progress event was not sent: %s", redact(wrong))
             return
-        told = {k: _clean(v) for k, v in fields.items() if k not in CELERYS}
+        told = {k: clean(v) for k, v in fields.items() if k not in CELERYS}
         sent = self._under_way[step_id] = self._batches.submit((step_id, told))
         sent.add_done_callback(lambda _: self._under_way.pop(step_id, None))
         try:
@@ -72,14 +72,14 @@ def _sent(dispatcher: Any, event: _Event) -> Exception | None:
     return None
 
 
-def _clean(value: JsonValue) -> JsonValue:
+def clean(value: JsonValue) -> JsonValue:
     """A value as watchers may see it."""
     match value:
         case str():
             return redact(value)
         case dict():
-            return {redact(k): _clean(v) for k, v in value.items()}
+            return {redact(k): clean(v) for k, v in value.items()}
         case list() | tuple():
-            return [_clean(v) for v in value]
+            return [clean(v) for v in value]
         case _:
             return value

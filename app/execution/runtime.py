@@ -22,12 +22,14 @@ from app.concurrency.watchdog import Watchdog
 from app.execution.agents import Agents, load_registry
 from app.execution.progress import Progress
 from app.execution.publish import publish
+from app.execution.streams import Streams
 from app.journal import Journal
 from app.journal.schema.engine import connect
 from app.journal.schema.migrate import ensure_schema
 from app.journal.schema.rows import Aftermath, Claimed
 from app.journal.tables.workers import Identity
 from app.messaging.intake import Intake
+from app.messaging.redis import connect_redis
 from app.settings import Settings
 from celery_agents.errors import AgentsError
 from celery_agents.noted import note
@@ -35,6 +37,9 @@ from celery_agents.wire import cancelling
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+#: Seconds that what steps tell waits for Redis: their ends wait for it.
+STREAM_S = 1.0
 
 
 @dataclass(slots=True)
@@ -141,6 +146,11 @@ class Runtime:
     def progress(self) -> Progress:
         """Tells how far steps are."""
         return self.resource(Progress, lambda: Progress(self.app, self.journal.me.name))
+
+    @property
+    def streams(self) -> Streams:
+        """Tells those who asked what steps do."""
+        return self.resource(Streams, lambda: Streams(connect_redis(self.settings, STREAM_S)))
 
     @property
     def stopping(self) -> bool:

@@ -123,6 +123,26 @@ def status(ctx: click.Context, run_id: str) -> None:
 
 
 @agents.command(cls=CeleryCommand)
+@click.argument("run_id")
+@click.option("--after", metavar="ID", help="Go on after this event.")
+@click.option("--json", "as_json", is_flag=True, help="One event a line.")
+@click.pass_context
+def watch(ctx: click.Context, run_id: str, after: str | None, *, as_json: bool) -> None:
+    """Follow RUN_ID, which was asked for with stream=True, to its end."""
+    with client_of(ctx) as client:
+        for event in client.runs.handle(run_id).events(after=after):
+            if as_json:
+                click.echo(visible(json.dumps(event.compact(), ensure_ascii=False)))
+            elif event.type == "text":
+                click.echo(visible_lines(event.text), nl=False)
+            else:
+                told = event.data if event.outcome is None else event.outcome.compact()
+                shown = json.dumps(told, ensure_ascii=False)
+                line = visible(f"[{event.type}] {event.agent or event.step_id} {shown}")
+                click.echo(f"\n{line}")
+
+
+@agents.command(cls=CeleryCommand)
 @click.argument("run_id", required=False)
 @click.option("--limit", default=100, show_default=True, help="Wishes to show at the most.")
 @click.pass_context

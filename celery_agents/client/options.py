@@ -119,6 +119,7 @@ class RunOptions(TypedDict, total=False):
     deadline_s: float | None
     priority: int | None
     tenant: str | None
+    stream: bool | None
     id: str | UUID | None
 
 

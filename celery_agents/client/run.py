@@ -23,6 +23,7 @@ from celery_agents.contracts.vote import Decision
 from celery_agents.errors import IdInUseError
 
 if TYPE_CHECKING:
+    from celery_agents.client.events import Events
     from celery_agents.wire.messages import Message
 
 #: Of a run's value. Where nothing is said of it, it is any JSON value.
@@ -41,6 +42,7 @@ class Reader(Protocol):
     def status(self, run_id: str, *, timeout: float) -> dict[str, Any] | None: ...
     def results(self, run_id: str, *, timeout: float) -> Iterator[tuple[int, Outcome]]: ...
     def cancel(self, run_id: str) -> None: ...
+    def events(self, run: Run[Any], after: str | None, timeout: float | None) -> Events: ...
     def waiting(self, run_id: str | None, *, timeout: float) -> list[Wish]: ...
 
 
@@ -127,7 +129,10 @@ class Run(Generic[T]):
 
     def outcome(self) -> Outcome | None:
         """How it ended, with attempts and cost; None while it has not. Its value is JSON."""
-        meta = self.result.backend.get_task_meta(self.id, cache=False)
+        return self.outcome_in(self.result.backend.get_task_meta(self.id, cache=False))
+
+    def outcome_in(self, meta: dict[str, Any]) -> Outcome | None:
+        """The outcome in a result that was read; None when it is no end."""
         if meta["status"] not in {"SUCCESS", "FAILURE", "REVOKED"}:
             return None
         self._refuse_other(meta)
@@ -137,6 +142,18 @@ class Run(Generic[T]):
             return Outcome(state=state)
         value = meta["result"] if meta["status"] == "SUCCESS" else None
         return Outcome.model_validate({**told, "value": value})
+
+    def events(self, *, after: str | None = None, timeout: float | None = None) -> Events:
+        """Iterate, by ``for`` or ``async for``, over what it tells while it works, and its end.
+
+        Of a run that was asked for with ``stream=True``; of another one there is the end alone.
+        ``after`` is the id of an event: those that came later are told, for as long as they are
+        kept. ``timeout`` is the time between two events.
+
+        Raises:
+            InvalidPayloadError: ``after`` is the id of no event.
+        """
+        return self._reader.events(self, after, timeout)
 
     def status(self, *, timeout: float = 10.0) -> dict[str, Any] | None:
         """The run as a tree of steps; see :meth:`Runs.status`."""

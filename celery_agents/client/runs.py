@@ -7,14 +7,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, TypeVar, overload
 
 from celery.result import AsyncResult
+from celery.states import READY_STATES
 from kombu.exceptions import OperationalError
 
 from celery_agents import names
 from celery_agents.client.answers import answer_type
 from celery_agents.client.connection import Connection
 from celery_agents.client.control import Control
+from celery_agents.client.events import Events, Watched
 from celery_agents.client.run import Run
-from celery_agents.client.waiting import Awaited, Waiting, one_by_one
+from celery_agents.client.waiting import Awaited, Meta, Waiting, one_by_one
+from celery_agents.client.watching import Watching
 from celery_agents.contracts.approval import Wish
 from celery_agents.contracts.base import JsonValue, id_of
 from celery_agents.contracts.outcome import Outcome
@@ -37,6 +40,7 @@ class Runs:
         self._celery = connection.celery
         self._waiting = Waiting(connection.celery, connection.publish)
         self._control = Control(connection, self)
+        self._watching = Watching(connection.address, self._waiting, self._ended, self.status)
 
     @overload
     def handle(self, run_id: str) -> Run[Any]: ...
@@ -175,6 +179,17 @@ class Runs:
     def wake(self, runs: Sequence[Run[Any]]) -> None:
         """Send messages of runs again, which may have been lost."""
         self._waiting.wake(runs)
+
+    def events(self, run: Run[Any], after: str | None, timeout: float | None) -> Events:
+        """See :meth:`Run.events`."""
+        return self._watching.events(run, after, timeout)
+
+    def _ended(self, runs: Sequence[Watched]) -> dict[str, Meta]:
+        """The results that are there."""
+        if isinstance(self._celery.backend, ResultBackend):
+            return self._waiting.look([run.id for run in runs])
+        metas = {run.id: run.result._get_task_meta() for run in runs}  # noqa: SLF001 - kept elsewhere
+        return {i: meta for i, meta in metas.items() if meta["status"] in READY_STATES}
 
     def close(self) -> None:
         """Close the connections on which threads have listened."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, StrictBool, ValidationError, model_validator
 
 from celery_agents.contracts.base import (
     Contract,
@@ -78,6 +78,9 @@ class StepOptions(Request):
 
     ``timeout_s`` bounds one attempt, ``deadline_s`` the step with all its attempts and waits.
     """
+
+    #: Tell what it does while it works (``run.events``); its members do too.
+    stream: StrictBool = False
 
     retry: RetryPolicy = RetryPolicy()
     timeout_s: Seconds | None = None

@@ -65,10 +65,10 @@ def _text(does: Does) -> str:
 
 
 def _pieces(does: Does) -> list[str]:
-    """The text in two parts; of a stream to be cut, the first part is marked."""
+    """The text in parts; of a stream to be cut, the first part is marked."""
     text = ("piece of " if does.cut else "") + _text(does)
-    half = max(len(text) // 2, 9)
-    return [part for part in (text[:half], text[half:]) if part]
+    length = max(-(-len(text) // does.pieces), 9)
+    return [text[at : at + length] for at in range(0, len(text), length)]
 
 
 def _data(value: Any, event: str | None = None) -> bytes:

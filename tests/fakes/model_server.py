@@ -41,6 +41,8 @@ class Does:
     raw: bytes | None = None  # the body, whatever the protocol says
     hang: bool = False  # never answer
     stop: str = "end"  # or "length", "refusal"
+    pieces: int = 2  # of a streamed text
+    pause_s: float = 0.0  # before each event of a stream
     cut: bool = False  # a stream breaks off after its first piece of text
     input_tokens: int = 100
     output_tokens: int = 20
@@ -198,6 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         for event in dialect.events(does):
+            time.sleep(does.pause_s)
             self.wfile.write(f"{len(event):x}\r\n".encode() + event + b"\r\n")
             self.wfile.flush()
             if does.cut and dialects.CUT_MARK in event:

@@ -25,6 +25,7 @@ ANSWERS = {
 #: What may not be noted, by file and function, and why.
 EXPLAINED = {
     ("agents/tools/running.py", "answer"): "the first is raised; the journal has the others",
+    ("celery_agents/client/events.py", "put"): "its loop is closed: nobody watches any more",
     ("app/maintenance/endpoint.py", "_shut"): "it is closed already: what was wanted",
     ("app/journal/schema/engine.py", "_make_private"): "whoever opens the file says it",
     ("app/maintenance/endpoint.py", "alive"): "the page says it",

@@ -23,6 +23,8 @@ class MemoryStep:
         self.attempt = self.tries = 1
         self.calls: list[str] = []  # performed, in all attempts
         self.finished: dict[tuple[str, str, int], Answer] = {}
+        self.streamed = False
+        self.events: list[tuple[str, object]] = []
         self.told: list[dict[str, object]] = []
         self.ended: dict[str, Outcome] = {}
         self.begun: set[tuple[str, str, int]] = set()
@@ -64,6 +66,12 @@ class MemoryStep:
 
     async def answered(self) -> dict[str, Outcome]:
         return self.ended
+
+    def say(self, text: str) -> None:
+        self.events.append(("text", text))
+
+    def tell(self, kind: str, **data: object) -> None:
+        self.events.append((kind, data))
 
     async def progress(self, **fields: object) -> None:
         self.told.append(fields)

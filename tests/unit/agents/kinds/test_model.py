@@ -399,3 +399,54 @@ def test_closing_closes_the_provider() -> None:
     agent, provider = backend()
     asyncio.run(agent.aclose())
     assert provider.closed
+
+
+class TestStreamed:
+    """A step that somebody watches."""
+
+    def test_its_model_streams_and_says_what_comes(self, step: Any) -> None:
+        step.streamed = True
+        agent, provider = backend(says("It is 4."))
+        run(agent, step)
+        assert provider.requests[0].stream
+        assert "".join(text for kind, text in step.events if kind == "text") == "It is 4. "
+
+    @pytest.mark.parametrize("before", [True, False])
+    def test_a_flag_that_is_another_one_pays_nothing_again(self, step: Any, before: bool) -> None:
+        agent, provider = backend(
+            calls("add", {"a": 2, "b": 2}), ProviderUnavailableError("away"), says("4")
+        )
+        step.streamed = before
+        with pytest.raises(ProviderUnavailableError):
+            run(agent, step)
+        step.again().streamed = not before
+        assert run(agent, step).value == "4"
+        assert [request.stream for request in provider.requests] == [before, before, not before]
+
+    def test_what_was_journaled_is_said_again(self, step: Any) -> None:
+        step.streamed = True
+        asks = says("I add.", tool_calls=calls("add", {"a": 2, "b": 2}).tool_calls)
+        agent, _ = backend(asks, ProviderUnavailableError("away"), says("4"))
+        with pytest.raises(ProviderUnavailableError):
+            run(agent, step)
+        step.events.clear()
+        run(agent, step.again())
+        kinds = [kind for kind, _ in step.events]
+        assert kinds == ["text", "tool", "tool_result", "text"]
+        assert step.events[0] == ("text", "I add.")
+
+    def test_its_tools_are_told(self, step: Any) -> None:
+        step.streamed = True
+        agent, _ = backend(calls("add", {"a": 2, "b": 2}), says("4"))
+        run(agent, step)
+        (begun,) = (data for kind, data in step.events if kind == "tool")
+        (ended,) = (data for kind, data in step.events if kind == "tool_result")
+        assert (begun["name"], begun["arguments"]) == ("add", {"a": 2, "b": 2})
+        assert (ended["call_id"], ended["failed"]) == (begun["call_id"], False)
+
+    def test_an_answer_that_is_malformed_is_void(self, step: Any) -> None:
+        step.streamed = True
+        schema: dict[str, Any] = {"type": "object", "required": ["total"]}
+        agent, _ = backend(says("four"), says('{"total":4}'))
+        run(agent, step, Turn(input="2 + 2?", answer_schema=schema))
+        assert [kind for kind, _ in step.events] == ["text", "restart", "text"]

@@ -154,9 +154,9 @@ def test_what_cannot_be_decoded_is_a_bad_answer(kind: str, coding: str, step: An
 
 def test_documents_and_streams_have_usual_limits() -> None:
     about = {"provider": "openai", "model": "m"}
-    assert ModelConfig(**about).response_limit == DOCUMENT_BYTES
-    assert ModelConfig(**about, stream=True).response_limit == STREAM_BYTES
-    assert ModelConfig(**about, stream=True, max_response_bytes=7).response_limit == 7
+    assert ModelConfig(**about).response_limit(stream=False) == DOCUMENT_BYTES
+    assert ModelConfig(**about).response_limit(stream=True) == STREAM_BYTES
+    assert ModelConfig(**about, max_response_bytes=7).response_limit(stream=True) == 7
     assert PIECE <= ERROR_BYTES < DOCUMENT_BYTES
 
 

@@ -100,6 +100,7 @@ class Desk:
         self.gate = gate or Gate()
         self.registry = Registry(cast("Any", None))
         self.events: list[Any] = []
+        self.told: list[str] = []
         self.stopped = False
         view = cast("HealthView", SimpleNamespace(unhealthy=lambda: frozenset(sick)))
         self.turns = Turns(self.registry, self.gate, view)
@@ -109,6 +110,7 @@ class Desk:
             attempt=attempt,
             tries=attempt,
             note=self._note,
+            tell=lambda kind, **_: self.told.append(kind),
             asked_to_stop=False,
             spent=Usage(),
         )

@@ -1,0 +1,175 @@
+"""Many who watch, over few connections; what is told is written here as workers write it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from celery_agents import Client, RunEvent, names
+from celery_agents.client import watching
+from celery_agents.client.run import Run
+from celery_agents.errors import InvalidPayloadError, ResultTimeoutError
+from tests.support.redis_server import RedisServer
+from tests.support.stored_results import worker_says
+
+WAIT_S = 30.0
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[Client]:
+    with Client(redis_url) as made:
+        yield made
+
+
+@pytest.fixture
+def store(broker: RedisServer, redis_database: int) -> Iterator[redis.Redis]:
+    with broker.client(redis_database) as made:
+        yield made
+
+
+def tell(
+    store: Any, run_id: str, n: int, *, token: int = 1, kind: str = "text", **data: Any
+) -> None:
+    """Write the event of that number of a run's root."""
+    event = {"type": kind, "step_id": run_id, "agent": "a", "token": token, "n": n, **data}
+    store.xadd(names.STREAM + run_id, {names.STREAM_FIELD: json.dumps(event)})
+
+
+def tell_all(
+    client: Client, store: redis.Redis, runs: list[Run[Any]], times: int, connections: list[int]
+) -> None:
+    """Tell each run so often, ten times a second, and end it; count who is connected."""
+    for n in range(times):
+        began = time.monotonic()
+        pipeline = store.pipeline(transaction=False)
+        for run in runs:
+            tell(pipeline, run.id, n + 1, text=f"{n},", data={"at": time.monotonic()})
+        pipeline.execute()
+        connections.append(len(store.client_list()))
+        time.sleep(max(0.0, 0.1 - (time.monotonic() - began)))
+    for run in runs:
+        worker_says(client, run.id, "done")
+
+
+def test_many_watchers_get_each_event_once_over_few_connections(
+    client: Client, store: redis.Redis
+) -> None:
+    """300 runs, each told 10 times a second; 50 who watch go away and come back."""
+    count, times, gone = 300, 30, 50
+    runs: list[Run[Any]] = [Run(client.runs, f"run{n}") for n in range(count)]
+    rng = random.Random(7)
+    leave_at = {n: rng.randrange(2, times - 2) for n in rng.sample(range(count), gone)}
+    delays: list[float] = []
+    connections: list[int] = []
+
+    async def some(place: int, after: str | None) -> tuple[str, str | None]:
+        """Watch to the end, or to where this one goes away: the text, and the last id."""
+        text = ""
+        async for event in runs[place].events(after=after, timeout=WAIT_S):
+            if event.type == "end":
+                return text, None
+            delays.append(time.monotonic() - float(str(event.data["at"])))
+            text, after = text + event.text, event.id
+            if leave_at.get(place) == text.count(","):
+                break
+        del leave_at[place]
+        return text, after
+
+    async def watch(place: int) -> str:
+        text, after = await some(place, None)
+        while after is not None:
+            more, after = await some(place, after)
+            text += more
+        return text
+
+    async def watch_all() -> list[str]:
+        return await asyncio.gather(*(watch(n) for n in range(count)))
+
+    told = (client, store, runs, times, connections)
+    producer = threading.Thread(target=tell_all, args=told)
+    producer.start()
+    texts = asyncio.run(watch_all())
+    producer.join()
+    assert set(texts) == {"".join(f"{n}," for n in range(times))}
+    assert not leave_at
+    assert max(connections) <= 10
+    delays.sort()
+    p50, p99 = (1000 * delays[int(len(delays) * part)] for part in (0.5, 0.99))
+    print(f"p50 {p50:.0f} ms, p99 {p99:.0f} ms, at most {max(connections)} connections")
+
+
+def test_watchers_of_one_run_share_its_reading(client: Client, store: redis.Redis) -> None:
+    run: Run[Any] = Run(client.runs, "r")
+    tell(store, "r", 1, text="a")
+    watchers = [run.events(timeout=WAIT_S) for _ in range(20)]
+    firsts = [next(iterator) for iterator in (iter(events) for events in watchers)]
+    assert {event.text for event in firsts} == {"a"}
+
+
+def test_a_void_event_is_not_told_and_a_missing_one_is(
+    client: Client, store: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "_SNAPSHOT_S", 0.2)
+    tell(store, "r", 1, text="a")
+    tell(store, "r", 1, text="a")  # written twice
+    tell(store, "r", 1, token=2, kind="restart")
+    tell(store, "r", 2, text="b")  # of a worker that was frozen
+    tell(store, "r", 2, token=2, text="c")
+    worker_says(client, "r", "done")
+    assert kinds(client) == ["text", "restart", "text", "end"]
+    tell(store, "r", 4, token=2, text="e")  # 3 was lost
+    told = kinds(client)  # no worker is there to read the journal
+    assert sorted(told[:-1]) == ["restart", "snapshot", "text", "text", "text"]
+    assert told[-1] == "end"
+
+
+def kinds(client: Client) -> list[str]:
+    run: Run[Any] = Run(client.runs, "r")
+    return [event.type for event in run.events(timeout=WAIT_S)]
+
+
+def test_a_slow_watcher_gets_all_of_it(client: Client, store: redis.Redis) -> None:
+    count = 4_500
+    pipeline = store.pipeline(transaction=False)
+    for n in range(count):
+        tell(pipeline, "r", n + 1, text=f"{n},")
+    pipeline.execute()
+    worker_says(client, "r", "done")
+    run: Run[Any] = Run(client.runs, "r")
+    heard: list[RunEvent] = []
+    for event in run.events(timeout=WAIT_S):
+        if not heard:
+            time.sleep(0.3)
+        heard.append(event)
+    assert "".join(e.text for e in heard) == "".join(f"{n}," for n in range(count))
+    assert heard[-1].type == "end"
+
+
+def test_nothing_within_the_time_is_an_error(client: Client) -> None:
+    run: Run[Any] = Run(client.runs, "r")
+    with pytest.raises(ResultTimeoutError, match="No event of r"):
+        next(iter(run.events(timeout=0.1)))
+
+
+@pytest.mark.parametrize("after", ["", "x", "1", "1-", "-1", "1-1-1"])
+def test_what_is_no_id_of_an_event(client: Client, after: str) -> None:
+    run: Run[Any] = Run(client.runs, "r")
+    with pytest.raises(InvalidPayloadError, match="after"):
+        run.events(after=after)
+
+
+def test_nobody_watches_no_thread_reads(client: Client, store: redis.Redis) -> None:
+    worker_says(client, "r", "done")
+    assert kinds(client) == ["end"]
+    until = time.monotonic() + WAIT_S
+    while any(t.name == "agents-events" for t in threading.enumerate()):
+        assert time.monotonic() < until
+        time.sleep(0.05)
