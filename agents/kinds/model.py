@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 
 from agents.base import Answer, StepContext, Turn
@@ -27,6 +27,7 @@ from agents.plan import Expand
 from agents.schema import ballot_schema, problem
 from agents.tools.base import Tool
 from agents.tools.calls import ToolSpec
+from agents.tools.colleagues import Colleagues
 from agents.tools.loading import load_tools
 from agents.tools.running import Running
 from agents.tools.toolbox import Toolbox
@@ -59,6 +60,7 @@ class ModelBackend:
         provider: its provider's API, from ``make_provider``.
         tools: beside those that the entry names.
         executor: where tools that are sync functions run; the loop's default when not given.
+        describe: tells what an agent is for, once all are known.
 
     Raises:
         ConfigurationError: a tool cannot be loaded, or two have one name.
@@ -71,21 +73,25 @@ class ModelBackend:
         *,
         tools: Iterable[Tool | Toolset] = (),
         executor: Executor | None = None,
+        describe: Callable[[str], str] = str,
     ) -> None:
         self.config = config
         self._provider = provider
         self._who = f"{config.provider}/{config.model}"
-        functions, toolsets = load_tools([*config.tools, *tools], who=self._who)
+        found = load_tools([*config.tools, *tools], who=self._who)
+        #: The agents that it may ask.
+        self.asks = tuple(found.agents)
         self._tools = Toolbox(
-            FunctionToolset(f"functions of {self._who}", *functions, executor=executor),
-            toolsets,
+            FunctionToolset(f"functions of {self._who}", *found.tools, executor=executor),
+            found.toolsets,
+            Colleagues(found.agents, describe=describe),
             list_timeout_s=config.request_timeout_s,
             approve=config.approve,
         )
 
     @property
     def effects(self) -> Effects:
-        """The worst effects of its tools, since it may call any of them."""
+        """The worst effects of its own tools, since it may call any of them."""
         return self._tools.effects
 
     async def answer(self, turn: Turn, step: StepContext) -> Answer | Expand:

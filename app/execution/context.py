@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from agents.performing import Perform
-from agents.plan import MemberState, Tally
+from agents.plan import Expand, MemberState, Tally
 from app.concurrency.fibers import in_thread
 from app.execution.calls import StepCalls
 from app.execution.runtime import Active, Runtime
@@ -17,6 +17,8 @@ from celery_agents.errors import AgentsError
 from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
+
+_NOTHING = Usage()
 
 
 class Step:
@@ -56,6 +58,11 @@ class Step:
         return self.calls.spent
 
     @property
+    def of_members(self) -> Usage:
+        """The usage of the members that it has looked at by :meth:`answered`, each once."""
+        return sum((o.usage for o in (self._answered or {}).values()), _NOTHING)
+
+    @property
     def asked_to_stop(self) -> bool:
         """True when it is cancelled or its worker stops; being late does not count."""
         return self.runtime.stopping or self._active.cancelled
@@ -80,6 +87,13 @@ class Step:
             found = await in_thread(self.members)
             self._answered = {m.key: m.outcome for m in found if m.outcome is not None}
         return self._answered
+
+    async def with_members(self, said: Answer | Outcome | Expand) -> Answer | Outcome | Expand:
+        """Return what an agent said, at the cost of those too whom it has asked."""
+        if isinstance(said, Expand) or self.claim.token == 1:  # the first claim has no members
+            return said
+        await self.answered()
+        return said.model_copy(update={"usage": said.usage + self.of_members})
 
     def tally(self) -> Tally:
         """Return the numbers of members, with their values where one message can hold them.

@@ -1,0 +1,67 @@
+"""Agents that ask agents: real workers, whose members are steps of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from celery_agents.contracts.outcome import State
+from tests.fakes.model_server import Does, ModelServer
+from tests.integration.harness import FAST, SOON_S, Stack, lines
+
+LEAD = """
+[agents.lead]
+kind = "openai"
+model = "m"
+base_url = "{url}/v1"
+tools = ["agent:reviewer", "tests.support.team:weigh"]
+price = {{ input_usd = 1, output_usd = 2 }}
+"""
+BESIDE = Does(
+    tools=(
+        ("ask_reviewer", {"input": "one"}),
+        ("weigh", {"text": "one"}),
+        ("ask_reviewer", {"input": "two"}),
+    )
+)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def team(
+    request: pytest.FixtureRequest, redis_url: str, model: ModelServer, tmp_path: Path
+) -> Iterator[Stack]:
+    config = tmp_path / "agents.toml"
+    config.write_text(LEAD.format(url=model.url))
+    url = request.getfixturevalue(f"{request.param}_journal_url")
+    env = {
+        "AGENTS_CONFIG": str(config),
+        "AGENTS_MODULES": '["tests.support.agents", "tests.support.team"]',
+        "TEAM": str(tmp_path / "team"),
+    }
+    made = Stack(redis_url, url, tmp_path, FAST | env)
+    made.worker()
+    yield made
+    made.close()
+
+
+def test_a_model_asks_an_agent_twice_at_once_beside_a_tool(
+    team: Stack, model: ModelServer, tmp_path: Path
+) -> None:
+    model.script(BESIDE, Does(text="Both are fine."))
+    run = team.client.ask("lead", "Review one and two.")
+    assert run.get(timeout=SOON_S) == "Both are fine."
+    acts = [line.split()[:2] for line in lines(tmp_path / "team")]
+    assert sorted(acts) == [["review", "one"], ["review", "two"], ["weigh", "one"]]
+    told = str(model.requests[-1].body)
+    assert "one is fine" in told
+    assert "two is fine" in told
+    assert len(model.requests) == 2
+    status = run.status()
+    assert status is not None
+    assert [s["agent"] for s in status["steps"]] == ["lead", "reviewer", "reviewer"]
+    outcome = run.outcome()
+    assert outcome is not None
+    assert (outcome.state, outcome.usage.calls, outcome.attempts) == (State.SUCCEEDED, 2, 1)
+    assert outcome.usage.cost_usd == pytest.approx(280e-6)
