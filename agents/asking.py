@@ -7,7 +7,7 @@ from celery_agents import names
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import ErrorInfo, Outcome
-from celery_agents.errors import StepCancelledError
+from celery_agents.errors import AgentFailedError, StepCancelledError
 
 
 def asked(key: str, ask: Ask) -> Member:
@@ -28,12 +28,13 @@ def error_of(outcome: Outcome) -> ErrorInfo:
     return outcome.error or ErrorInfo.of(StepCancelledError())
 
 
-def value_of(outcome: Outcome) -> JsonValue:
-    """The answer of a turn.
+def value_of(agent: str, outcome: Outcome) -> JsonValue:
+    """The answer of an agent's turn.
 
     Raises:
-        AgentsError: it failed; of the class that its agent raised.
+        AgentFailedError: it failed, for good: it was tried as often as it may be.
     """
     if outcome.ok:
         return outcome.value
-    raise error_of(outcome).exception()
+    error = error_of(outcome)
+    raise AgentFailedError(f"{agent} failed: {error.message}", {"error": error.compact()})

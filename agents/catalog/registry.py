@@ -207,6 +207,19 @@ class Registry:
                 if agent is not None and agent.effects == "effect":
                     raise ConfigurationError(_not_raced(name, agent))
 
+    def refuse_hidden_effects(self, asking: str | None, asked: str) -> None:
+        """An agent that asks one with effects has effects, and has to say so: else it is raced.
+
+        Raises:
+            ConfigurationError: it does not.
+        """
+        own, other = self._agents.get(asking or ""), self._agents.get(asked)
+        if own is not None and other is not None and other.effects == "effect" != own.effects:
+            raise ConfigurationError(
+                f"{asked!r} has effects, so {own.name!r}, which asks it, has to have them too: say "
+                'so by effects="effect".'
+            )
+
     async def aclose(self) -> None:
         """Close the backends that were made."""
         for agent in self:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from app.journal.queries import reads
+from celery_agents import RetryPolicy
 from celery_agents.contracts.outcome import State
 from tests.fakes.model_server import Does, ModelServer
-from tests.integration.harness import FAST, SOON_S, Stack, lines
+from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
 
 LEAD = """
 [agents.lead]
@@ -19,6 +21,8 @@ base_url = "{url}/v1"
 tools = ["agent:reviewer", "tests.support.team:weigh"]
 price = {{ input_usd = 1, output_usd = 2 }}
 """
+PARTS = ["first", "left", "right"]
+QUICK = RetryPolicy(base_delay_s=0.05, max_attempts=20)
 BESIDE = Does(
     tools=(
         ("ask_reviewer", {"input": "one"}),
@@ -65,3 +69,32 @@ def test_a_model_asks_an_agent_twice_at_once_beside_a_tool(
     assert outcome is not None
     assert (outcome.state, outcome.usage.calls, outcome.attempts) == (State.SUCCEEDED, 2, 1)
     assert outcome.usage.cost_usd == pytest.approx(280e-6)
+
+
+NEEDED = ["plan", "print"] + [f"{act}-{part}" for act in ("draft", "text") for part in PARTS]
+
+
+@pytest.mark.parametrize("kills", [0, 3])
+def test_a_function_asks_and_nothing_finished_is_paid_twice(
+    team: Stack, tmp_path: Path, kills: int
+) -> None:
+    """Workers die between; what was in flight then may be paid anew, and nothing else."""
+
+    def paid() -> list[str]:
+        return [line.split()[1] for line in lines(tmp_path / "team")]
+
+    run = team.client.ask("editor", "x", retry=QUICK)
+    for number in range(kills):
+        eventually(lambda: len(paid()) > 2 * number, "another act")  # noqa: B023 - at once
+        team.workers[-1].kill()
+        team.worker()
+    words = "plan. draft-first.text-first. draft-left.text-left. draft-right.text-right. print."
+    assert run.get(timeout=2 * SOON_S) == words
+    assert sorted(set(paid())) == sorted(NEEDED)
+    assert len(paid()) <= len(NEEDED) + 2 * kills  # two are in flight at the most
+    assert team.read(reads.calls_made_twice) == 0
+    keys = {tuple(line.split()[1:]) for line in lines(tmp_path / "team")}
+    assert len(keys) == len(NEEDED)  # the same key for the same act, each time
+    status = run.status()
+    assert status is not None
+    assert [s["agent"] for s in status["steps"]] == ["editor", *["writer"] * 3]

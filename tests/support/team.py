@@ -40,3 +40,26 @@ async def weigh(text: str) -> int:
     """Weighs a text."""
     told("weigh", text)
     return len(text)
+
+
+async def _pay(step: StepContext, what: str) -> str:
+    async def act(key: str) -> str:
+        told("paid", what, key)
+        await asyncio.sleep(0.2)
+        return f"{what}."
+
+    return str((await step.call("pay", act, fingerprint=what)).value)
+
+
+@agent
+async def writer(what: str, step: StepContext) -> str:
+    """Writes a part, in two acts."""
+    return await _pay(step, f"draft-{what}") + await _pay(step, f"text-{what}")
+
+
+@agent
+async def editor(_: str, step: StepContext) -> str:
+    """Has a text written: one part first, then two at once, between acts of its own."""
+    parts = [await _pay(step, "plan"), await step.ask("writer", "first")]
+    parts += await asyncio.gather(step.ask("writer", "left"), step.ask("writer", "right"))
+    return " ".join([*map(str, parts), await _pay(step, "print")])
