@@ -23,6 +23,15 @@ def asked(key: str, ask: Ask) -> Member:
     )
 
 
+#: Before the name of an agent that goes on in another's place, as its model and its key have it.
+HANDOFF = "transfer_to_"
+
+
+def is_handoff(key: str) -> bool:
+    """Return whether the member of that key goes on in its parent's place."""
+    return key.startswith(HANDOFF)
+
+
 def error_of(outcome: Outcome) -> ErrorInfo:
     """The error of a turn that did not succeed; one that was let go was cancelled."""
     return outcome.error or ErrorInfo.of(StepCancelledError())

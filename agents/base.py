@@ -116,8 +116,10 @@ class StepContext(Protocol):
 class Backend(Protocol):
     """One kind of agent, configured."""
 
-    async def answer(self, turn: Turn, step: StepContext) -> Answer | Expand:
+    async def answer(self, turn: Turn, step: StepContext) -> Answer | Outcome | Expand:
         """Answer one turn, or say which members the step has to wait for first.
+
+        An outcome is that of another agent, which it names, and which answered in its place.
 
         Raises:
             RetryableError: it may work later.

@@ -102,6 +102,14 @@ class Settings(BaseSettings):
     #: Waits above this stay in the row; below it Celery's countdown holds them in the worker.
     countdown_limit_s: NotNegative = 60.0
 
+    #: Agents may ask agents so deep: a lead, its experts, their helpers, some more. Circles end.
+    max_depth: Annotated[int, Field(ge=0)] = 5
+    #: So many turns of others may one agent's step lead to, with all below it: more than a team
+    #: needs, few enough that somebody looks before the bill does.
+    max_steps: Annotated[int, Field(ge=0)] = 200
+    #: So often may a conversation be handed over: between two agents it would go on for ever.
+    max_handoffs: Annotated[int, Field(ge=0)] = 5
+
     #: A worker that is asked to stop lets its steps end for so long, then gives them back.
     #: Below the host's own grace (90 s and more), above most model calls.
     drain_grace_s: NotNegative = 30.0

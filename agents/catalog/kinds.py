@@ -63,6 +63,8 @@ class Made:
     effects: Effects
     #: Names of agents that it asks, each of whose effects may be its own.
     asks: tuple[str, ...] = ()
+    #: Those that may go on in its place: likewise.
+    handoffs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ def _function(entry: FunctionEntry, r: Resources) -> Made:
 def _model(entry: ModelEntry, r: Resources) -> Made:
     provider = make_provider(entry, clients=r.clients, resolve_secret=r.resolve_secret)
     model = ModelBackend(entry, provider, executor=r.executor, describe=r.describe)
-    return Made(lambda: model, worst((entry.effects, model.effects)), model.asks)
+    return Made(lambda: model, worst((entry.effects, model.effects)), model.asks, entry.handoffs)
 
 
 def _http(entry: HttpEntry, r: Resources) -> Made:

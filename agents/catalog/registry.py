@@ -19,7 +19,7 @@ from agents.catalog.checks import Check
 from agents.catalog.entries import Described
 from agents.catalog.kinds import Kind, Made, Resources, SharedService, all_kinds, entry_of
 from agents.catalog.loading import import_module, load
-from agents.catalog.teams import effects_of, refuse_circles
+from agents.catalog.teams import effects_of, reached, refuse_circles
 from agents.kinds.function import FunctionBackend
 from celery_agents.agent import AgentMark, Effects, mark_of
 from celery_agents.contracts.base import Name
@@ -45,6 +45,7 @@ class Registered:
     provider: SharedService | None = None
     outside: bool = False
     asks: tuple[str, ...] = ()  # names of agents that it may ask
+    handoffs: tuple[str, ...] = ()  # and of those that may go on in its place
 
     @classmethod
     def of(cls, name: str, entry: Described, kind: Kind[Any], made: Made) -> Self:
@@ -61,6 +62,7 @@ class Registered:
             provider=kind.provider(entry),
             outside=kind.outside,
             asks=made.asks,
+            handoffs=made.handoffs,
         )
 
     @property
@@ -109,11 +111,13 @@ class Registry:
             self._check_other(agent, "compensation", undoes.agent if undoes else None)
             for name in agent.asks:
                 self._check_other(agent, "tools", name)
-        asks = {agent.name: agent.asks for agent in self}
-        refuse_circles(asks)
+            for name in agent.handoffs:
+                self._check_other(agent, "handoffs", name)
+        refuse_circles({agent.name: agent.asks for agent in self})
+        team = {agent.name: (*agent.asks, *agent.handoffs) for agent in self}
         own = {agent.name: agent.effects for agent in self}
         for agent in self:
-            agent.effects = effects_of(agent.name, own, asks)
+            agent.effects = effects_of(agent.name, own, team)
 
     def _check_other(self, agent: Registered, field: str, name: str | None) -> None:
         if name is not None and (name == agent.name or name not in self._agents):
@@ -188,6 +192,10 @@ class Registry:
     def find(self, name: str) -> Registered | None:
         """The agent of that name, if this worker has it."""
         return self._agents.get(name)
+
+    def may_hand_over(self, agent: str, to: str) -> bool:
+        """Return whether a conversation with an agent may come to be one with another."""
+        return to != agent and to in reached(agent, {a.name: a.handoffs for a in self})
 
     def backup_of(self, agent: Registered) -> Registered | None:
         """Return the agent that answers while this one cannot."""

@@ -14,17 +14,18 @@ Asks = Mapping[str, Sequence[str]]
 
 def effects_of(name: str, own: Mapping[str, Effects], asks: Asks) -> Effects:
     """The worst effects of an agent and of all whom it may ask, directly or by others."""
-    return worst(own[reached] for reached in _reached(name, asks))
+    return worst(own[one] for one in reached(name, asks))
 
 
-def _reached(name: str, asks: Asks) -> set[str]:
+def reached(name: str, asks: Asks) -> set[str]:
+    """An agent and all whom it may ask, directly or by others."""
     seen: set[str] = set()
     todo = [name]
     while todo:
         one = todo.pop()
         if one not in seen:
             seen.add(one)
-            todo.extend(asks[one])
+            todo.extend(asks.get(one, ()))
     return seen
 
 

@@ -12,9 +12,11 @@ import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 
+from agents.asking import asked, error_of
 from agents.base import Answer, StepContext, Turn
 from agents.models import personality
 from agents.models.config import ModelConfig
+from agents.models.conversation import conversation_of
 from agents.models.prices import usage_of
 from agents.models.provider import (
     Exchange,
@@ -28,14 +30,16 @@ from agents.schema import ballot_schema, problem
 from agents.tools.base import Tool
 from agents.tools.calls import ToolSpec
 from agents.tools.colleagues import Colleagues
+from agents.tools.delegating import Handoff
 from agents.tools.loading import load_tools
 from agents.tools.running import Running
 from agents.tools.toolbox import Toolbox
 from agents.tools.toolset import FunctionToolset, Toolset
 from agents.values import digest, parse_json, sendable, shown, text_of
 from celery_agents.agent import Effects
+from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.base import JsonValue
-from celery_agents.contracts.outcome import Usage
+from celery_agents.contracts.outcome import Outcome, State, Usage
 from celery_agents.contracts.vote import Normalisation
 from celery_agents.errors import (
     AgentFailedError,
@@ -84,7 +88,7 @@ class ModelBackend:
         self._tools = Toolbox(
             FunctionToolset(f"functions of {self._who}", *found.tools, executor=executor),
             found.toolsets,
-            Colleagues(found.agents, describe=describe),
+            Colleagues(found.agents, config.handoffs, describe),
             list_timeout_s=config.request_timeout_s,
             approve=config.approve,
         )
@@ -94,10 +98,11 @@ class ModelBackend:
         """The worst effects of its own tools, since it may call any of them."""
         return self._tools.effects
 
-    async def answer(self, turn: Turn, step: StepContext) -> Answer | Expand:
+    async def answer(self, turn: Turn, step: StepContext) -> Answer | Outcome | Expand:
         """Answer one turn with a ballot, a JSON value or text, as the turn asks.
 
-        Where its model wants to call tools that a person has to approve, the step waits for that.
+        Where its model wants to call tools that a person has to approve, or to ask other agents,
+        the step waits for that. Where it hands the conversation over, the other's end is its own.
 
         Raises:
             InvalidPayloadError: the input cannot be sent.
@@ -130,6 +135,8 @@ class ModelBackend:
                 exchange = Exchange(reply=reply, results=results)
             told = {"exchanges": (*request.exchanges, exchange), "tools": running.specs}
             request = request.model_copy(update=told)
+            if running.handoff is not None:
+                return _handed_over(running.handoff, request, turn, usage)
         raise AgentFailedError(
             f"{self._who} did not finish within max_turns={self.config.max_turns} requests."
         )
@@ -244,6 +251,25 @@ class ModelBackend:
         if self._reviews(turn):
             return personality.review_schema(self.config.criteria)
         return turn.answer_schema
+
+
+def _handed_over(
+    handoff: Handoff, request: ModelRequest, turn: Turn, usage: Usage
+) -> Outcome | Expand:
+    """Return how the other agent's turn ended; before that, the turn, with all that was said."""
+    if (ended := handoff.outcome) is None:
+        ask = Ask(
+            agent=handoff.agent,
+            messages=conversation_of(request),
+            instructions=turn.instructions,
+            choices=turn.choices,
+            answer_schema=turn.answer_schema,
+        )
+        return Expand(members=(asked(handoff.key, ask),))
+    agent = ended.agent or handoff.agent
+    if ended.ok:
+        return Outcome(state=State.SUCCEEDED, agent=agent, usage=usage, value=ended.value)
+    return Outcome(state=State.FAILED, agent=agent, usage=usage, error=error_of(ended))
 
 
 class MalformedAnswerError(BadAnswerError):

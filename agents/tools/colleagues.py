@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from agents.asking import HANDOFF
 from agents.base import StepContext
 from agents.tools.base import NAME
 from agents.tools.calls import ToolSpec
@@ -15,8 +16,8 @@ from celery_agents.errors import ConfigurationError
 
 #: Before the name of an agent among the ``tools`` of another one.
 AGENT = "agent:"
-#: Before its name as the model knows it.
-_ASK, _HAND_OVER = "ask_", "transfer_to_"
+#: Before its name as the model knows it, where it is asked.
+_ASK = "ask_"
 
 
 class Colleagues(Toolset):
@@ -45,7 +46,7 @@ class Colleagues(Toolset):
         self._describe = describe
         self._agents = {
             f"{before}{agent}": agent
-            for before, agents in ((_ASK, ask), (_HAND_OVER, hand_over))
+            for before, agents in ((_ASK, ask), (HANDOFF, hand_over))
             for agent in agents
         }
         if len(self._agents) < len(ask) + len(hand_over):
@@ -66,7 +67,7 @@ class Colleagues(Toolset):
 
     def hands_over(self, tool: str) -> bool:
         """Return whether that tool hands the conversation over."""
-        return tool.startswith(_HAND_OVER)
+        return tool.startswith(HANDOFF)
 
     @property
     def tools(self) -> list[ToolSpec]:

@@ -22,7 +22,7 @@ from agents.tools.calls import (
     identity_of,
     in_time,
 )
-from agents.tools.delegating import Delegating
+from agents.tools.delegating import Delegating, Handoff
 from agents.tools.offered import Offered, OfferedTool
 from agents.tools.results import LongResults
 from agents.values import digest
@@ -49,6 +49,8 @@ class Running:
         self._same: Counter[str] = Counter()
         self._long = LongResults()
         self._delegating = Delegating(offered, step)
+        #: Who goes on in its model's place, since the last answer.
+        self.handoff: Handoff | None = None
 
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
@@ -65,8 +67,8 @@ class Running:
         Those without effects are made side by side, those with effects one after the other. When
         one ends the attempt, the others come to their end first, so that they are journaled. Where
         some need a person's approval that is not there yet, none is made: the step is to wait for
-        all of them. Agents are asked side by side once all others are made. ``why`` is what the
-        model said beside its calls.
+        all of them. Agents are asked side by side once all others are made, and one of them goes
+        on (``handoff``) once all are answered. ``why`` is what the model said beside its calls.
 
         Raises:
             RetryableError: a tool raised it; the step is to be tried again.
@@ -83,6 +85,7 @@ class Running:
         identities = [identity_of(call, n) for call, n in zip(original, times, strict=True)]
         if asks := await self._delegating.ask(calls, identities, told, found):
             return Expand(members=tuple(asks))
+        self.handoff = await self._delegating.hand_over(calls, identities, told, found)
         return tuple(
             # In their order, not as they came: the numbers of long ones are the same each time.
             _changed(told[n] or self._told(call, found.get(n)), original[n], call)

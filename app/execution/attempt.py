@@ -35,6 +35,7 @@ from app.journal.schema.rows import Aftermath, Claimed, Finished, NewStep, Refus
 from app.journal.steps.shared import SHARED
 from app.messaging.intake import past
 from app.pool.permits import permit
+from celery_agents import names
 from celery_agents.contracts.ask import StepOptions
 from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State
 from celery_agents.errors import (
@@ -231,7 +232,8 @@ class Attempt:
         left_s = self._claim.left_s
         if left_s is not None and left_s <= 0:
             return self._fail(DeadlineExceededError("Its time was over before all had been asked."))
-        return self._ends.expand(within(plan, left_s))
+        team = self._claim.task == names.ASK
+        return self._ends.expand(within(plan.model_copy(update={"team": team}), left_s))
 
     def _fail(self, error: AgentsError) -> Ending:
         """Try again if the error and the policy allow it, unless it was cancelled meanwhile."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from app.journal.queries import reads
 from celery_agents import RetryPolicy
 from celery_agents.contracts.outcome import State
+from celery_agents.errors import AgentFailedError, StepCancelledError
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
 
@@ -20,6 +22,25 @@ model = "m"
 base_url = "{url}/v1"
 tools = ["agent:reviewer", "tests.support.team:weigh"]
 price = {{ input_usd = 1, output_usd = 2 }}
+
+[agents.desk]
+kind = "openai"
+model = "m"
+base_url = "{url}/v1"
+tools = ["agent:reviewer", "tests.support.team:weigh"]
+handoffs = ["billing", "tech"]
+
+[agents.billing]
+kind = "anthropic"
+model = "m"
+base_url = "{url}"
+handoffs = ["tech", "desk"]
+
+[agents.tech]
+kind = "google"
+model = "m"
+base_url = "{url}"
+handoffs = ["billing"]
 """
 PARTS = ["first", "left", "right"]
 QUICK = RetryPolicy(base_delay_s=0.05, max_attempts=20)
@@ -44,7 +65,7 @@ def team(
         "AGENTS_MODULES": '["tests.support.agents", "tests.support.team"]',
         "TEAM": str(tmp_path / "team"),
     }
-    made = Stack(redis_url, url, tmp_path, FAST | env)
+    made = Stack(redis_url, url, tmp_path, FAST | env | {"AGENTS_MAX_HANDOFFS": "2"})
     made.worker()
     yield made
     made.close()
@@ -98,3 +119,71 @@ def test_a_function_asks_and_nothing_finished_is_paid_twice(
     status = run.status()
     assert status is not None
     assert [s["agent"] for s in status["steps"]] == ["editor", *["writer"] * 3]
+
+
+def test_a_handover_beside_other_calls_loses_neither_result(
+    team: Stack, model: ModelServer, tmp_path: Path
+) -> None:
+    """And goes from one provider to the next: who is handed over to, hands over once more."""
+    two = (("ask_reviewer", {"input": "one"}), ("ask_reviewer", {"input": "two"}))
+    model.script(
+        Does(tools=(("transfer_to_billing", {}), *two, ("weigh", {"text": "heavy"}))),
+        Does(text="Look.", tool=("transfer_to_tech", {})),
+        Does(text="Solved."),
+    )
+    run = team.client.ask("desk", "Help!", instructions="Be kind.")
+    assert run.get(timeout=SOON_S) == "Solved."
+    paths = [seen.path for seen in model.requests]
+    assert ["chat" in paths[0], "messages" in paths[1], "generateContent" in paths[2]] == [True] * 3
+    for seen in model.requests[1:]:
+        told = str(seen.body)
+        assert all(part in told for part in ("Help!", "one is fine", "two is fine", "Be kind."))
+        assert "billing goes on." in told
+    outcome = run.outcome()
+    assert outcome is not None
+    assert (outcome.agent, outcome.usage.calls) == ("tech", 3)
+
+
+def test_nobody_is_handed_over_for_ever(team: Stack, model: ModelServer) -> None:
+    """The third model in a row is told so, and answers itself."""
+    model.script(
+        Does(tool=("transfer_to_billing", {})),
+        Does(tool=("transfer_to_desk", {})),
+        Does(tool=("transfer_to_tech", {})),
+        Does(text="I shall do it."),
+    )
+    run = team.client.ask("desk", "Help!")
+    assert run.get(timeout=SOON_S) == "I shall do it."
+    assert "handed over 2 times, the limit (max_handoffs)" in str(model.requests[-1].body)
+    outcome = run.outcome()
+    assert outcome is not None
+    assert outcome.agent == "desk"
+
+
+def test_a_circle_ends(team: Stack, tmp_path: Path) -> None:
+    run = team.client.ask("ping", 0)
+    with pytest.raises(AgentFailedError, match=r"pong failed: ping failed: .* \(max_depth\)"):
+        run.get(timeout=SOON_S)
+    turns = {int(line.split()[1]) for line in lines(tmp_path / "team")}
+    assert turns == set(range(6))  # the one that was asked, and five below it
+
+
+def test_cancelling_reaches_everyone(team: Stack, tmp_path: Path) -> None:
+    """Also who is born just then."""
+    team.worker()
+    run = team.client.ask("parent", 4)
+    eventually(lambda: len(lines(tmp_path / "team")) > 15, "some children")
+    run.cancel()
+    with pytest.raises(StepCancelledError):
+        run.get(timeout=SOON_S)
+
+    def over() -> bool:
+        status = run.status()
+        assert status is not None
+        return all(State(s["state"]).final for s in status["steps"])
+
+    eventually(over, "nobody runs")
+    born = len(lines(tmp_path / "team"))
+    time.sleep(2)  # recovery has looked twice
+    assert over()
+    assert len(lines(tmp_path / "team")) == born

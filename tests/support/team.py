@@ -63,3 +63,27 @@ async def editor(_: str, step: StepContext) -> str:
     parts = [await _pay(step, "plan"), await step.ask("writer", "first")]
     parts += await asyncio.gather(step.ask("writer", "left"), step.ask("writer", "right"))
     return " ".join([*map(str, parts), await _pay(step, "print")])
+
+
+@agent
+async def ping(turns: int, step: StepContext) -> object:
+    """Asks pong, who asks ping: a circle that nobody can see beforehand."""
+    told("turn", turns)
+    return await step.ask("pong", turns + 1)
+
+
+@agent
+async def pong(turns: int, step: StepContext) -> object:
+    """Asks ping."""
+    told("turn", turns)
+    return await step.ask("ping", turns + 1)
+
+
+@agent
+async def parent(generations: int, step: StepContext) -> int:
+    """Has children, and these have some, for so many generations; none of them comes to an end."""
+    told("born", step.step_id)
+    if generations == 0:
+        await asyncio.sleep(60)
+    asked = [step.ask("parent", generations - 1, instructions=str(n)) for n in range(3)]
+    return len(await asyncio.gather(*asked))

@@ -512,13 +512,21 @@ def test_an_agent_has_the_effects_of_those_whom_it_asks(
     registry: Registry, offered: Path, tmp_path: Path
 ) -> None:
     asks = {"lead": ["agent:deputy"], "deputy": ["agent:mail"], "other": ["agent:whisper"]}
-    path = write(tmp_path, "".join(ASKING.format(*one) for one in asks.items()))
+    text = "".join(ASKING.format(*one) for one in asks.items())
+    text += ASKING.format("desk", []) + 'handoffs = ["clerk"]\n'
+    text += ASKING.format("clerk", ["agent:mail"]) + 'handoffs = ["desk"]\n'  # back again
+    path = write(tmp_path, text)
     registry.load(config=path, modules=("offered.agents",))
     assert {a.name: a.effects for a in registry if a.kind == "openai"} == {
         "lead": "effect",
         "deputy": "effect",
         "other": "idempotent",
+        "desk": "effect",
+        "clerk": "effect",
     }
+    assert registry.may_hand_over("desk", "clerk")
+    assert not registry.may_hand_over("desk", "desk")
+    assert not registry.may_hand_over("clerk", "mail")
     registry.refuse_to_race(["other"])
     with pytest.raises(ConfigurationError, match="'lead' has effects"):
         registry.refuse_to_race(["lead"])
@@ -540,6 +548,12 @@ def test_teams_that_cannot_be(
     path = write(tmp_path, "".join(ASKING.format(*one) for one in asks.items()))
     with pytest.raises(ConfigurationError, match=told):
         registry.load(config=path, modules=("offered.agents",))
+
+
+def test_nobody_hands_over_to_who_is_not_there(registry: Registry, tmp_path: Path) -> None:
+    path = write(tmp_path, ASKING.format("desk", []) + 'handoffs = ["clerc"]\n')
+    with pytest.raises(ConfigurationError, match=r"\[agents\.desk\] handoffs: 'clerc' is not"):
+        registry.load(config=path, modules=())
 
 
 def test_a_model_is_told_what_the_agents_are_for(

@@ -11,6 +11,7 @@ from agents.plan import Expand, Member
 from agents.tools import FunctionToolset, tool
 from agents.tools.calls import ToolCall, ToolResult
 from agents.tools.colleagues import Colleagues
+from agents.tools.delegating import Handoff
 from agents.tools.policy import Approve
 from agents.tools.running import Running
 from agents.tools.toolbox import Toolbox
@@ -33,18 +34,28 @@ def _nothing_made() -> None:
     made.clear()
 
 
+Told = tuple[ToolResult, ...] | Expand
+
+
 def answer(
     step: MemoryStep, *calls: tuple[str, Any], approve: dict[str, Approve] | None = None
-) -> tuple[ToolResult, ...] | Expand:
+) -> Told:
     """What comes of one reply, in a new attempt."""
+    return answered(step, *calls, approve=approve)[0]
 
-    async def main() -> tuple[ToolResult, ...] | Expand:
-        colleagues = Colleagues(["reviewer", "other"])
+
+def answered(
+    step: MemoryStep, *calls: tuple[str, Any], approve: dict[str, Approve] | None = None
+) -> tuple[Told, Handoff | None]:
+    """The same, and who goes on."""
+
+    async def main() -> tuple[Told, Handoff | None]:
+        colleagues = Colleagues(["reviewer", "other"], ["billing", "tech"])
         functions = FunctionToolset("desk", note)
         box = Toolbox(functions, (), colleagues, list_timeout_s=1, approve=approve)
         running = Running(await box.offered(step), step)
         told = [ToolCall(id=str(n), name=c[0], arguments=c[1]) for n, c in enumerate(calls)]
-        return await running.answer(told)
+        return await running.answer(told), running.handoff
 
     return asyncio.run(main())
 
@@ -122,3 +133,54 @@ def test_a_person_may_be_asked_first(step: MemoryStep) -> None:
 
 def test_the_third_of_the_same_is_not_asked(step: MemoryStep) -> None:
     assert len(members(answer(step, ONE, ONE, ONE))) == 2
+
+
+# ---------------------------------------------------------------- handing over
+
+BILLING: tuple[str, Any] = ("transfer_to_billing", {})
+TECH: tuple[str, Any] = ("transfer_to_tech", {})
+NOTE = ("note", {"text": "x"})
+
+
+def test_the_other_calls_of_a_reply_are_answered_first(step: MemoryStep) -> None:
+    (one,) = members(answer(step, BILLING, ONE, NOTE))
+    assert (made, one.agent) == (["x"], "reviewer")
+    step.ended[one.key] = Outcome(state=State.SUCCEEDED, value="fine")
+    found, handoff = answered(step.again(), BILLING, ONE, NOTE)
+    assert values(found) == ["billing goes on.", "fine", "noted x"]
+    assert handoff is not None
+    assert (handoff.agent, handoff.outcome) == ("billing", None)
+    step.ended[handoff.key] = ended = Outcome(state=State.SUCCEEDED, value="paid")
+    found, handoff = answered(step.again(), BILLING, ONE, NOTE)
+    assert handoff is not None
+    assert handoff.outcome == ended
+
+
+def test_the_first_of_several_goes_on(step: MemoryStep) -> None:
+    found, handoff = answered(step, TECH, BILLING, TECH)
+    assert handoff is not None
+    assert handoff.agent == "tech"
+    late = "Not done: tech goes on with the conversation."
+    assert values(found) == ["tech goes on.", late, late]
+
+
+def test_a_model_is_told_that_nobody_goes_on_any_more(step: MemoryStep) -> None:
+    _, handoff = answered(step, BILLING)
+    assert handoff is not None
+    error = ErrorInfo(kind="limit", message="It was handed over 5 times.")
+    step.ended[handoff.key] = Outcome(state=State.FAILED, error=error)
+    found, handoff = answered(step.again(), BILLING)
+    assert values(found) == ["billing failed: It was handed over 5 times."]
+    assert handoff is None
+
+
+def test_a_reply_without_a_handoff_has_none(step: MemoryStep) -> None:
+    assert answered(step, NOTE)[1] is None
+    assert answered(step, ("transfer_to_nobody", {}))[1] is None
+
+
+def test_a_handoff_that_a_person_refused(step: MemoryStep) -> None:
+    (wish,) = members(answer(step, BILLING, approve={"transfer_to_*": "ask"}))
+    step.ended[wish.key] = Outcome(state=State.SUCCEEDED, value="no")
+    found, handoff = answered(step.again(), BILLING, approve={"transfer_to_*": "ask"})
+    assert (values(found), handoff) == (["This call was not approved."], None)
