@@ -187,3 +187,8 @@ def test_cancelling_reaches_everyone(team: Stack, tmp_path: Path) -> None:
     time.sleep(2)  # recovery has looked twice
     assert over()
     assert len(lines(tmp_path / "team")) == born
+
+
+def test_who_waits_within_a_step_is_told_how_to_ask(team: Stack) -> None:
+    with pytest.raises(AgentFailedError, match=r"An agent asks by `await step\.ask"):
+        team.client.ask("impatient", "x").get(timeout=SOON_S)

@@ -6,7 +6,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from celery_agents import StepContext, agent, tool
+from celery_agents import Client, StepContext, agent, tool
 
 
 def told(*words: object) -> list[str]:
@@ -87,3 +87,9 @@ async def parent(generations: int, step: StepContext) -> int:
         await asyncio.sleep(60)
     asked = [step.ask("parent", generations - 1, instructions=str(n)) for n in range(3)]
     return len(await asyncio.gather(*asked))
+
+
+@agent
+def impatient(text: str) -> object:
+    """Waits for a run of its own, as it should not."""
+    return Client(os.environ["REDIS_URL"]).ask("noop", text).get(timeout=5)
