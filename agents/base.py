@@ -85,7 +85,7 @@ class StepContext(Protocol):
         """
         ...
 
-    async def ask(self, agent: str, input: JsonValue = None, **options: Any) -> JsonValue:  # noqa: A002 - as callers write it
+    async def ask(self, agent: str, input: JsonValue = None, **options: Any) -> Any:  # noqa: A002 - as callers write it
         """Ask another agent; give its value.
 
         Its turn is a member of this step: a step of its own, with retries and cost of its own,

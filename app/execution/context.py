@@ -119,7 +119,7 @@ class Step:
         """Make one paid or outside act, unless an earlier attempt finished it."""
         return await self.calls.make(name, perform, fingerprint=fingerprint, once=once)
 
-    async def ask(self, agent: str, input: JsonValue = None, **options: Any) -> JsonValue:  # noqa: A002 - as callers write it
+    async def ask(self, agent: str, input: JsonValue = None, **options: Any) -> Any:  # noqa: A002 - as callers write it
         """Ask another agent, as a member of this step; see :class:`agents.base.StepContext`."""
         try:
             told = plain_json(input)
