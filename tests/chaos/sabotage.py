@@ -130,6 +130,7 @@ WITHOUT: dict[str, Callable[[], None]] = {
     "memory-hog": no_cap,
     "clock-off": own_clocks,
     "undone": no_notes,
+    "teams": no_memory,
     "races": no_locks,
 }
 

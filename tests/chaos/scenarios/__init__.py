@@ -9,6 +9,7 @@ from tests.chaos.scenarios import (  # isort: skip
     beats,
     workers,
     sagas,
+    teams,
     races,
 )
 
@@ -21,5 +22,6 @@ __all__ = [
     "races",
     "sagas",
     "takeover",
+    "teams",
     "workers",
 ]
