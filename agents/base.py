@@ -86,6 +86,25 @@ class StepContext(Protocol):
         """
         ...
 
+    async def ask(self, agent: str, input: JsonValue = None, **options: Any) -> Any:  # noqa: A002 - as callers write it
+        """Ask another agent; give its value.
+
+        Its turn is a member of this step: a step of its own, with retries and cost of its own,
+        which is not asked again when this one is tried again. ``options`` are those of
+        ``agents.ask``.
+
+        While it has not ended, this step holds no slot: its code is cancelled where it waits, once
+        all of its calls have ended, and runs from the start again with the answer. Several at once,
+        by ``asyncio.gather``, run side by side. An answer is found by what was asked, and by the
+        how-manieth time.
+
+        Raises:
+            AgentFailedError: the agent failed; ``details["error"]`` tells how.
+            InvalidPayloadError: an option is wrong.
+            ConfigurationError: the agent has effects, and the one that asks says that it has none.
+        """
+        ...
+
     async def answered(self) -> Mapping[str, Outcome]:
         """The members of this step that have ended, by their keys; wishes that people answered."""
         ...
@@ -111,8 +130,10 @@ class StepContext(Protocol):
 class Backend(Protocol):
     """One kind of agent, configured."""
 
-    async def answer(self, turn: Turn, step: StepContext) -> Answer | Expand:
+    async def answer(self, turn: Turn, step: StepContext) -> Answer | Outcome | Expand:
         """Answer one turn, or say which members the step has to wait for first.
+
+        An outcome is that of another agent, which it names, and which answered in its place.
 
         Raises:
             RetryableError: it may work later.

@@ -44,6 +44,8 @@ class Expand(Contract):
     members: Annotated[tuple[Member, ...], Field(max_length=100_000)] = ()
     join: JoinPolicy = JoinPolicy()
     note: dict[str, Any] | None = None  # an event that tells why, for people
+    #: An agent asks them, and not a pattern: they are bounded as members of its team.
+    team: bool = False
 
 
 def within(plan: Expand, left_s: float | None) -> Expand:

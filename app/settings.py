@@ -106,6 +106,13 @@ class Settings(BaseSettings):
     #: Of a session, its newest exchanges that fit into so many tokens are sent: far below what
     #: models take, which is paid with each question.
     session_window_tokens: Annotated[int, Field(ge=0, le=WINDOW_MAX)] = 24_000
+    #: Agents may ask agents so deep: a lead, its experts, their helpers, some more. Circles end.
+    max_depth: Annotated[int, Field(ge=0)] = 5
+    #: So many turns of others may one agent's step lead to, with all below it: more than a team
+    #: needs, few enough that somebody looks before the bill does.
+    max_steps: Annotated[int, Field(ge=0)] = 200
+    #: So often may a conversation be handed over: between two agents it would go on for ever.
+    max_handoffs: Annotated[int, Field(ge=0)] = 5
 
     #: A worker that is asked to stop lets its steps end for so long, then gives them back.
     #: Below the host's own grace (90 s and more), above most model calls.

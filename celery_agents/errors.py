@@ -184,6 +184,16 @@ class UncertainCallError(PermanentError):
         return cls(f"{told}. It is not repeated.", {"begun_at": at, "key": key})
 
 
+class LimitReachedError(PermanentError):
+    """The agents of a run asked too many others, too deep, or handed over too often.
+
+    Nobody was asked. The limits are the operator's: ``AGENTS_MAX_STEPS``, ``AGENTS_MAX_DEPTH``,
+    ``AGENTS_MAX_HANDOFFS``.
+    """
+
+    kind = "limit"
+
+
 class UnknownAgentError(PermanentError):
     """No agent of that name is registered with the worker that took the step."""
 

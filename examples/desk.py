@@ -126,6 +126,13 @@ def tone(text: str) -> dict[str, Any]:
 
 
 @agent
+async def discuss(text: str, step: StepContext) -> str:
+    """Asks two others at once, and puts together what they say."""
+    sorted_, loud = await asyncio.gather(step.ask("nouns", text), step.ask("shout", text))
+    return f"{loud} ({sorted_['option']})"
+
+
+@agent
 def lead(split: dict[str, Any]) -> str:
     """The supervisor: of the ballots of a split vote, the most confident one."""
     return str(max(split["ballots"], key=lambda b: b["confidence"] or 0)["option"])

@@ -26,5 +26,6 @@ async def ask(step: Step, request: Ask) -> Answer | Outcome | Expand:
     )
     registry, turns = step.runtime.agents.registry, step.runtime.agents.turns
     compensation.check(registry, request)
-    answer = await turns.take(request.agent, turn, step, when_open=request.when_open)
+    said = await turns.take(request.agent, turn, step, when_open=request.when_open)
+    answer = await step.with_members(said)
     return compensation.undoable(registry, request, answer)

@@ -22,10 +22,15 @@ def check(registry: Registry, request: Ask) -> None:
 def undoable(
     registry: Registry, request: Ask, answer: Answer | Outcome | Expand
 ) -> Answer | Outcome | Expand:
-    """Return the answer with its compensation, if any; a backup's is undone by the backup's."""
+    """Return the answer with its compensation, if any; a backup's is undone by the backup's.
+
+    An agent to which the conversation was handed over has a step of its own, which says so itself.
+    """
     if isinstance(answer, Expand):  # not answered yet
         return answer
     by = answer.agent if isinstance(answer, Outcome) else None
+    if by is not None and registry.may_hand_over(request.agent, by):
+        by = None
     found = compensation_of(registry, by or request.agent, request.compensation)
     if found is None:
         return answer

@@ -50,6 +50,8 @@ class Resources:
     executor: Executor
     clients: SharedClients
     celery: CeleryBackends
+    #: Tells what the agent of a name is for, once all agents are known.
+    describe: Callable[[str], str] = str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,10 @@ class Made:
     backend: Callable[[], Backend]
     #: The entry's, or worse ones of what it may call.
     effects: Effects
+    #: Names of agents that it asks, each of whose effects may be its own.
+    asks: tuple[str, ...] = ()
+    #: Those that may go on in its place: likewise.
+    handoffs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +110,8 @@ def _function(entry: FunctionEntry, r: Resources) -> Made:
 
 def _model(entry: ModelEntry, r: Resources) -> Made:
     provider = make_provider(entry, clients=r.clients, resolve_secret=r.resolve_secret)
-    model = ModelBackend(entry, provider, executor=r.executor)
-    return Made(lambda: model, worst((entry.effects, model.effects)))
+    model = ModelBackend(entry, provider, executor=r.executor, describe=r.describe)
+    return Made(lambda: model, worst((entry.effects, model.effects)), model.asks, entry.handoffs)
 
 
 def _http(entry: HttpEntry, r: Resources) -> Made:

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import Self
+from typing import Any, Self
 
 from agents.base import Answer, Turn
 from agents.catalog.checks import Check, Connect, Get, Question, Served
@@ -25,7 +25,7 @@ from agents.threads import InThread, in_thread
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.events import EventType
 from celery_agents.contracts.outcome import Outcome
-from celery_agents.errors import ProviderUnavailableError, redact
+from celery_agents.errors import AgentFailedError, ProviderUnavailableError, redact
 
 #: Checks under way at once.
 AT_ONCE = 32
@@ -171,6 +171,9 @@ class _Apart:
         once: bool = False,  # noqa: ARG002 - the protocol's
     ) -> Answer:
         return await performed("probe", perform, str(uuid.uuid4()))
+
+    async def ask(self, agent: str, input: JsonValue = None, **_: Any) -> JsonValue:  # noqa: A002, ARG002 - the protocol's
+        raise AgentFailedError(f"A probe has no step of which {agent} could be a member.")
 
     async def answered(self) -> dict[str, Outcome]:
         return {}

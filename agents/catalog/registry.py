@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -18,6 +19,7 @@ from agents.catalog.checks import Check
 from agents.catalog.entries import Described
 from agents.catalog.kinds import Kind, Made, Resources, SharedService, all_kinds, entry_of
 from agents.catalog.loading import import_module, load
+from agents.catalog.teams import effects_of, reached, refuse_circles
 from agents.kinds.function import FunctionBackend
 from celery_agents.agent import AgentMark, Effects, mark_of
 from celery_agents.contracts.base import Name
@@ -42,6 +44,8 @@ class Registered:
     check: Check | None = None
     provider: SharedService | None = None
     outside: bool = False
+    asks: tuple[str, ...] = ()  # names of agents that it may ask
+    handoffs: tuple[str, ...] = ()  # and of those that may go on in its place
 
     @classmethod
     def of(cls, name: str, entry: Described, kind: Kind[Any], made: Made) -> Self:
@@ -57,6 +61,8 @@ class Registered:
             check=kind.check(entry),
             provider=kind.provider(entry),
             outside=kind.outside,
+            asks=made.asks,
+            handoffs=made.handoffs,
         )
 
     @property
@@ -103,12 +109,28 @@ class Registry:
             undoes = agent.compensation
             self._check_other(agent, "backup", agent.entry.backup if agent.entry else None)
             self._check_other(agent, "compensation", undoes.agent if undoes else None)
+            for name in agent.asks:
+                self._check_other(agent, "tools", name)
+            for name in agent.handoffs:
+                self._check_other(agent, "handoffs", name)
+        refuse_circles({agent.name: agent.asks for agent in self})
+        team = {agent.name: (*agent.asks, *agent.handoffs) for agent in self}
+        own = {agent.name: agent.effects for agent in self}
+        for agent in self:
+            agent.effects = effects_of(agent.name, own, team)
 
     def _check_other(self, agent: Registered, field: str, name: str | None) -> None:
         if name is not None and (name == agent.name or name not in self._agents):
+            near = get_close_matches(name, sorted(self._agents.keys() - {agent.name}), n=1)
+            meant = f" Did you mean {near[0]!r}?" if near else ""
             raise ConfigurationError(
                 f"[agents.{agent.name}] {field}: {name!r} is not another agent of this worker."
+                f"{meant}"
             )
+
+    def _describe(self, name: str) -> str:
+        found = self._agents.get(name)
+        return "" if found is None else found.description
 
     def add_module(self, module: ModuleType) -> None:
         """Add the functions of a module that are marked as agents."""
@@ -142,7 +164,7 @@ class Registry:
         """
         kind = self.kinds[entry.kind]
         try:
-            made = kind.make(entry, self._resources)
+            made = kind.make(entry, replace(self._resources, describe=self._describe))
         except ConfigurationError as error:
             raise ConfigurationError(f"[agents.{name}] {error.message}") from None
         self._add(Registered.of(name, entry, kind, made))
@@ -171,6 +193,10 @@ class Registry:
         """The agent of that name, if this worker has it."""
         return self._agents.get(name)
 
+    def may_hand_over(self, agent: str, to: str) -> bool:
+        """Return whether a conversation with an agent may come to be one with another."""
+        return to != agent and to in reached(agent, {a.name: a.handoffs for a in self})
+
     def backup_of(self, agent: Registered) -> Registered | None:
         """Return the agent that answers while this one cannot."""
         name = agent.entry.backup if agent.entry is not None else None
@@ -188,6 +214,19 @@ class Registry:
             for agent in (known, backup):
                 if agent is not None and agent.effects == "effect":
                     raise ConfigurationError(_not_raced(name, agent))
+
+    def refuse_hidden_effects(self, asking: str | None, asked: str) -> None:
+        """An agent that asks one with effects has effects, and has to say so: else it is raced.
+
+        Raises:
+            ConfigurationError: it does not.
+        """
+        own, other = self._agents.get(asking or ""), self._agents.get(asked)
+        if own is not None and other is not None and other.effects == "effect" != own.effects:
+            raise ConfigurationError(
+                f"{asked!r} has effects, so {own.name!r}, which asks it, has to have them too: say "
+                'so by effects="effect".'
+            )
 
     async def aclose(self) -> None:
         """Close the backends that were made."""

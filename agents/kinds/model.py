@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 
+from agents.asking import asked, error_of
 from agents.base import Answer, StepContext, Turn
 from agents.models import personality
 from agents.models.config import ModelConfig
+from agents.models.conversation import conversation_of
 from agents.models.prices import usage_of
 from agents.models.provider import (
     Exchange,
@@ -28,14 +30,17 @@ from agents.plan import Expand
 from agents.schema import ballot_schema, problem
 from agents.tools.base import Tool
 from agents.tools.calls import ToolSpec
+from agents.tools.colleagues import Colleagues
+from agents.tools.delegating import Handoff
 from agents.tools.loading import load_tools
 from agents.tools.running import Running
 from agents.tools.toolbox import Toolbox
 from agents.tools.toolset import FunctionToolset, Toolset
 from agents.values import digest, parse_json, sendable, shown, text_of
 from celery_agents.agent import Effects
+from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.base import JsonValue
-from celery_agents.contracts.outcome import Usage
+from celery_agents.contracts.outcome import Outcome, State, Usage
 from celery_agents.contracts.vote import Normalisation
 from celery_agents.errors import (
     AgentFailedError,
@@ -60,6 +65,7 @@ class ModelBackend:
         provider: its provider's API, from ``make_provider``.
         tools: beside those that the entry names.
         executor: where tools that are sync functions run; the loop's default when not given.
+        describe: tells what an agent is for, once all are known.
 
     Raises:
         ConfigurationError: a tool cannot be loaded, or two have one name.
@@ -72,27 +78,32 @@ class ModelBackend:
         *,
         tools: Iterable[Tool | Toolset] = (),
         executor: Executor | None = None,
+        describe: Callable[[str], str] = str,
     ) -> None:
         self.config = config
         self._provider = provider
         self._who = f"{config.provider}/{config.model}"
-        functions, toolsets = load_tools([*config.tools, *tools], who=self._who)
+        found = load_tools([*config.tools, *tools], who=self._who)
+        #: The agents that it may ask.
+        self.asks = tuple(found.agents)
         self._tools = Toolbox(
-            FunctionToolset(f"functions of {self._who}", *functions, executor=executor),
-            toolsets,
+            FunctionToolset(f"functions of {self._who}", *found.tools, executor=executor),
+            found.toolsets,
+            Colleagues(found.agents, config.handoffs, describe),
             list_timeout_s=config.request_timeout_s,
             approve=config.approve,
         )
 
     @property
     def effects(self) -> Effects:
-        """The worst effects of its tools, since it may call any of them."""
+        """The worst effects of its own tools, since it may call any of them."""
         return self._tools.effects
 
-    async def answer(self, turn: Turn, step: StepContext) -> Answer | Expand:
+    async def answer(self, turn: Turn, step: StepContext) -> Answer | Outcome | Expand:
         """Answer one turn with a ballot, a JSON value or text, as the turn asks.
 
-        Where its model wants to call tools that a person has to approve, the step waits for that.
+        Where its model wants to call tools that a person has to approve, or to ask other agents,
+        the step waits for that. Where it hands the conversation over, the other's end is its own.
 
         Raises:
             InvalidPayloadError: the input cannot be sent.
@@ -126,6 +137,8 @@ class ModelBackend:
                 exchange = Exchange(reply=reply, results=results)
             told = {"exchanges": (*request.exchanges, exchange), "tools": running.specs}
             request = request.model_copy(update=told)
+            if running.handoff is not None:
+                return _handed_over(running.handoff, request, turn, usage)
         raise AgentFailedError(
             f"{self._who} did not finish within max_turns={self.config.max_turns} requests."
         )
@@ -245,6 +258,25 @@ class ModelBackend:
         if self._reviews(turn):
             return personality.review_schema(self.config.criteria)
         return turn.answer_schema
+
+
+def _handed_over(
+    handoff: Handoff, request: ModelRequest, turn: Turn, usage: Usage
+) -> Outcome | Expand:
+    """Return how the other agent's turn ended; before that, the turn, with all that was said."""
+    if (ended := handoff.outcome) is None:
+        ask = Ask(
+            agent=handoff.agent,
+            messages=conversation_of(request),
+            instructions=turn.instructions,
+            choices=turn.choices,
+            answer_schema=turn.answer_schema,
+        )
+        return Expand(members=(asked(handoff.key, ask),))
+    agent = ended.agent or handoff.agent
+    if ended.ok:
+        return Outcome(state=State.SUCCEEDED, agent=agent, usage=usage, value=ended.value)
+    return Outcome(state=State.FAILED, agent=agent, usage=usage, error=error_of(ended))
 
 
 class MalformedAnswerError(BadAnswerError):

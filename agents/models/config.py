@@ -118,8 +118,11 @@ class ModelConfig(Contract):
     project: Identifier | None = None
     #: By default the provider's usual name, e.g. ``OPENAI_API_KEY``.
     api_key_env: SecretName | None = None
-    #: Python functions that the model may call, and toolsets, as ``module:name``.
+    #: Python functions that the model may call, and toolsets, as ``module:name``; other agents that
+    #: it may ask, as ``agent:name``.
     tools: Annotated[tuple[str, ...], Field(max_length=128)] = ()
+    #: Agents that may go on with the conversation in its place.
+    handoffs: Annotated[tuple[Name, ...], Field(max_length=50)] = ()
     #: Tools, or patterns of names like ``desk_*``, about which a person is asked before each call,
     #: or never; it wins over what the tools say, a later line over an earlier one.
     approve: dict[str, Literal["ask", "never"]] = Field(default_factory=dict)

@@ -9,21 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from agents.plan import Member
-from agents.tools.calls import ToolCall
-from agents.values import digest
+from agents.tools.calls import ToolCall, identity_of
 from celery_agents import names
 from celery_agents.contracts.approval import ToolApproval
 from celery_agents.contracts.outcome import Outcome
 
 #: Characters of a model's words beside a wish, of which people see the last.
 _WHY_MAX = 500
-#: Hexadecimal digits of the digest in a wish's key.
-_DIGITS = 32
 
 
 def key_of(call: ToolCall, times: int) -> str:
-    """The key of the wish for a call: the ``times``-th of its tool with its arguments."""
-    return f"@{call.name}/{digest([call.name, call.arguments])[:_DIGITS]}.{times}"
+    """The key of the wish for a call; that of the agent whom it asks has no such sign."""
+    return f"@{identity_of(call, times)}"
 
 
 def wish(call: ToolCall, key: str, why: str) -> Member:

@@ -10,9 +10,13 @@ from pydantic import BeforeValidator
 
 from agents.plain import plain_json
 from agents.tools.policy import ToolPolicy
+from agents.values import digest
 from celery_agents.contracts.base import Contract, JsonValue, TrustedJson
 from celery_agents.errors import RetryableError, StepCancelledError, redact
 from celery_agents.values import mended
+
+#: Hexadecimal digits of the digest in a call's identity.
+_DIGITS = 32
 
 #: What was said and goes back with the next request. A stream may cut a character in two, and a
 #: tool may find half of one: none of it could be sent.
@@ -35,6 +39,11 @@ class ToolCall(Contract):
     id: WholeText
     name: WholeText
     arguments: WholeJson
+
+
+def identity_of(call: ToolCall, times: int) -> str:
+    """The same in each attempt: the ``times``-th call of its tool with its arguments."""
+    return f"{call.name}/{digest([call.name, call.arguments])[:_DIGITS]}.{times}"
 
 
 class ToolResult(Contract):

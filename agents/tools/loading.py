@@ -1,36 +1,48 @@
-"""The tools and toolsets that an agent's entry names."""
+"""The tools, toolsets and other agents that an agent's entry names."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from agents.tools.base import Tool
+from agents.tools.colleagues import AGENT
 from agents.tools.toolset import Toolset, checked
 from agents.values import shown
 from celery_agents.errors import ConfigurationError, redact
 
 
-def load_tools(
-    sources: Iterable[str | Tool | Toolset], *, who: str
-) -> tuple[list[Tool], list[Toolset]]:
-    """Functions, and toolsets: these, and what stands at these paths.
+class Loaded(NamedTuple):
+    """Tools by where they come from: functions, toolsets, names of agents."""
+
+    tools: list[Tool]
+    toolsets: list[Toolset]
+    agents: list[str]
+
+
+def load_tools(sources: Iterable[str | Tool | Toolset], *, who: str) -> Loaded:
+    """Functions, and toolsets: these, and what stands at these paths; ``agent:NAME`` is an agent.
 
     Raises:
         ConfigurationError: one cannot be loaded, or two of a kind have one name.
     """
     tools: dict[str, tuple[str, Tool]] = {}
     toolsets: dict[str, tuple[str, Toolset]] = {}
+    agents: list[str] = []
     for source in sources:
+        if isinstance(source, str) and source.startswith(AGENT):
+            agents.append(source.removeprefix(AGENT))
+            continue
         path = source if isinstance(source, str) else shown(source)
         found = load_tool(source) if isinstance(source, str) else _tool(source, path)
         if isinstance(found, Tool):
             _add(tools, path, found, f"tools of {who}")
         else:
             _add(toolsets, path, found, f"toolsets of {who}")
-    return [tool for _, tool in tools.values()], [toolset for _, toolset in toolsets.values()]
+    found_tools = [tool for _, tool in tools.values()]
+    return Loaded(found_tools, [toolset for _, toolset in toolsets.values()], agents)
 
 
 def load_tool(path: str) -> Tool | Toolset:

@@ -19,8 +19,10 @@ from agents.tools.calls import (
     ToolResult,
     ToolSpec,
     heard,
+    identity_of,
     in_time,
 )
+from agents.tools.delegating import Delegating, Handoff
 from agents.tools.offered import Offered, OfferedTool
 from agents.tools.results import LongResults
 from agents.values import digest
@@ -46,6 +48,9 @@ class Running:
         self._step = step
         self._same: Counter[str] = Counter()
         self._long = LongResults()
+        self._delegating = Delegating(offered, step)
+        #: Who goes on in its model's place, since the last answer.
+        self.handoff: Handoff | None = None
 
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
@@ -62,25 +67,41 @@ class Running:
         Those without effects are made side by side, those with effects one after the other. When
         one ends the attempt, the others come to their end first, so that they are journaled. Where
         some need a person's approval that is not there yet, none is made: the step is to wait for
-        all of them. ``why`` is what the model said beside its calls.
+        all of them. Agents are asked side by side once all others are made, and one of them goes
+        on (``handoff``) once all are answered. ``why`` is what the model said beside its calls.
 
         Raises:
             RetryableError: a tool raised it; the step is to be tried again.
             AgentFailedError: the model makes the same call over and over.
             UncertainCallError: nobody knows whether an effect happened, and its tool fails then.
         """
-        found: dict[int, ToolResult] = {}
         times = [self._times(call) for call in calls]
         told = [_repeated(c, n) or self._problem(c) for c, n in zip(calls, times, strict=True)]
         original = calls
         calls, wishes = await self._decided(calls, times, told, why)
         if wishes:
             return Expand(members=tuple(wishes))
+        found = await self._made(calls, told)
+        identities = [identity_of(call, n) for call, n in zip(original, times, strict=True)]
+        if asks := await self._delegating.ask(calls, identities, told, found):
+            return Expand(members=tuple(asks))
+        self.handoff = await self._delegating.hand_over(calls, identities, told, found)
+        return tuple(
+            # In their order, not as they came: the numbers of long ones are the same each time.
+            _changed(told[n] or self._told(call, found.get(n)), original[n], call)
+            for n, call in enumerate(calls)
+        )
+
+    async def _made(
+        self, calls: Sequence[ToolCall], told: Sequence[ToolResult | None]
+    ) -> dict[int, ToolResult]:
+        """Make those calls of which nothing is told yet, but by other agents."""
+        found: dict[int, ToolResult] = {}
 
         async def make(place: int) -> None:
             call = calls[place]
             tool = self._offered.tools.get(call.name)
-            if told[place] is None and tool is not None:
+            if not (told[place] or tool is None or self._delegating.takes(call)):
                 self._step.tell("tool", call_id=call.id, name=call.name, arguments=call.arguments)
                 made = found[place] = await self._result(tool, call)
                 self._step.tell("tool_result", call_id=call.id, name=call.name, failed=made.failed)
@@ -98,11 +119,7 @@ class Running:
             for error in await asyncio.gather(*acts, return_exceptions=True):
                 if error is not None:
                     raise error
-        return tuple(
-            # In their order, not as they came: the numbers of long ones are the same each time.
-            _changed(told[n] or self._told(call, found.get(n)), original[n], call)
-            for n, call in enumerate(calls)
-        )
+        return found
 
     def _problem(self, call: ToolCall) -> ToolResult | None:
         """Answer a call whose wrong arguments no person is to see."""

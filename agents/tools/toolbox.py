@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from agents.base import Answer, StepContext
 from agents.invoke import failure, invoke
 from agents.tools.base import worst
 from agents.tools.calls import ToolSpec
+from agents.tools.colleagues import Colleagues
 from agents.tools.offered import Offered, spec_of
 from agents.tools.policy import Approve
 from agents.tools.toolset import FunctionToolset, Toolset
@@ -23,11 +25,12 @@ log = logging.getLogger(__name__)
 
 
 class Toolbox:
-    """The functions and toolsets of an agent.
+    """The functions and toolsets of an agent, and the agents that it may ask.
 
     Args:
         functions: tools that are known beforehand.
         toolsets: sources that are asked once a step.
+        colleagues: other agents.
         list_timeout_s: how long each may take to list its tools.
         approve: names of tools, or patterns, with whether a person is asked before each call; the
             last that fits wins over what the tool says itself.
@@ -40,6 +43,7 @@ class Toolbox:
         self,
         functions: FunctionToolset,
         toolsets: Sequence[Toolset] = (),
+        colleagues: Colleagues | None = None,
         *,
         list_timeout_s: float,
         approve: Mapping[str, Approve] | None = None,
@@ -47,16 +51,29 @@ class Toolbox:
         self._functions = functions
         self._toolsets = toolsets
         self._list_timeout_s = list_timeout_s
-        self._known = [(functions, [spec_of(functions, tool) for tool in functions.tools])]
+        self._colleagues = colleagues or Colleagues()
         self._approve = approve or {}
-        self._always = None if toolsets else self._offered(self._known)
-        if self._always is not None and (odd := self._always.unfit(self._approve)):
+        known = self._offered(self._functions_and_agents())
+        if not toolsets and (odd := known.unfit(self._approve)):
             raise ConfigurationError(f"approve: no tool has a name like {', '.join(odd)}.")
 
     @property
     def effects(self) -> Effects:
         """The worst effects of its tools, whichever is called."""
         return worst(source.effects for source in (self._functions, *self._toolsets))
+
+    def _functions_and_agents(self) -> list[tuple[Toolset, list[ToolSpec]]]:
+        known: list[FunctionToolset | Colleagues] = [self._functions, self._colleagues]
+        return [(source, [spec_of(source, tool) for tool in source.tools]) for source in known]
+
+    @cached_property
+    def _known(self) -> list[tuple[Toolset, list[ToolSpec]]]:
+        """All that needs not be listed. When it is first asked for, all agents are there."""
+        return self._functions_and_agents()
+
+    @cached_property
+    def _always(self) -> Offered:
+        return self._offered(self._known)
 
     async def offered(self, step: StepContext) -> Offered:
         """The tools for one step; what toolsets list is a journaled call of it.
@@ -66,7 +83,7 @@ class Toolbox:
             AgentFailedError: a toolset raised an error.
             ProviderUnavailableError: one that may pass, or it took too long.
         """
-        if self._always is not None:
+        if not self._toolsets:
             return self._always
 
         async def perform(_: str) -> Answer:

@@ -37,6 +37,7 @@ from app.journal.schema.rows import Aftermath, Claimed, Finished, NewStep, Refus
 from app.journal.steps.shared import SHARED
 from app.messaging.intake import past
 from app.pool.permits import permit
+from celery_agents import names
 from celery_agents.contracts.ask import Ask, StepOptions
 from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State
 from celery_agents.errors import (
@@ -121,7 +122,7 @@ def _is_other(new: NewStep | None, row: Claimed | Finished) -> bool:
 
 async def _run(code: Code, step: Step, request: StepOptions) -> Any:
     """Run the code; tell people of answers that were paid before and not asked for again."""
-    result = await code.run(step, request)
+    result = await step.asks.run(code.run(step, request))
     if step.tries > 1 and (unused := await step.calls.unused()):
         await step.note("unused", [{"calls": str(unused)}])
     return result
@@ -253,7 +254,8 @@ class Attempt:
         left_s = self._claim.left_s
         if left_s is not None and left_s <= 0:
             return self._fail(DeadlineExceededError("Its time was over before all had been asked."))
-        return self._ends.expand(within(plan, left_s))
+        team = self._claim.task == names.ASK
+        return self._ends.expand(within(plan.model_copy(update={"team": team}), left_s))
 
     def _fail(self, error: AgentsError) -> Ending:
         """Try again if the error and the policy allow it, unless it was cancelled meanwhile."""

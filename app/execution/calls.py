@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -68,6 +68,14 @@ class CallId:
         return cls(seq, name, identity, str(key))
 
 
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A call under way."""
+
+    within: str  # the identity of the call that it stands in, if it does
+    once: str  # its name, if it is made once at the most
+
+
 class StepCalls:
     """Makes an attempt's calls, journaled, unless an earlier attempt has finished them."""
 
@@ -80,6 +88,8 @@ class StepCalls:
         self._before: dict[str, dict[str, Any]] | None = None  # answers of earlier attempts
         self._reading = asyncio.Lock()
         self._unwritten: list[tuple[Future[None], Callable[[], Future[None]]]] = []
+        self._open: dict[str, _Open] = {}  # those under way, by their identities
+        self._closed = asyncio.Event()
 
     def __bool__(self) -> bool:
         """True when it made one, or read one from the journal."""
@@ -91,19 +101,48 @@ class StepCalls:
         """Make a call; see :meth:`agents.base.StepContext.call`."""
         _check(name, fingerprint)
         call = self._next(name, fingerprint)
+        self._open[call.identity] = _Open(self._enclosing, name if once else "")
+        try:
+            return await self._made_or_known(call, perform, once=once)
+        finally:
+            del self._open[call.identity]
+            self._closed.set()
+
+    async def _made_or_known(self, call: CallId, perform: Perform, *, once: bool) -> Answer:
         if (known := await self._known(call)) is not None:
             return known
-        about = (call.seq, name, call.identity, call.key)
+        about = (call.seq, call.name, call.identity, call.key)
         begun = await arrival(self._runtime.journal.start_call(self._claim, *about, once=once))
         if begun is Begun.KNOWN:  # a worker whose lease ran out finished it late
             self._before = None
             if (known := await self._known(call)) is not None:
                 return known
         if isinstance(begun, Before):
-            raise UncertainCallError.of(name, begun.at, call.key)
+            raise UncertainCallError.of(call.name, begun.at, call.key)
         if begun is not Begun.YES:
             raise StepCancelledError("Another worker has its lease; the call was not made.")
         return await self._perform(call, perform)
+
+    def around(self) -> tuple[tuple[str, ...], str]:
+        """The calls in which the code that asks stands, innermost first.
+
+        Beside them the name of one of them that is made once at the most, if there is one.
+        """
+        found: list[str] = []
+        within, once = self._enclosing, ""
+        while within in self._open:
+            found.append(within)
+            one = self._open[within]
+            within, once = one.within, once or one.once
+        return tuple(found), once
+
+    async def still(self, *, beside: Collection[str]) -> bool:
+        """Return whether no call is under way but these; if one is, wait until one has ended."""
+        if self._open.keys() <= {*beside}:
+            return True
+        self._closed.clear()
+        await self._closed.wait()
+        return False
 
     def written(self) -> None:
         """Wait until every finished call is in the journal: another attempt would make it again.
@@ -132,13 +171,17 @@ class StepCalls:
     def _next(self, name: str, fingerprint: str) -> CallId:
         """The next call, numbered before anything is awaited: so its place follows the code."""
         step_id = self._claim.id
-        of, within = _enclosing.get()
-        within = within if of == step_id else ""
-        about = (within, name, fingerprint)
+        about = (self._enclosing, name, fingerprint)
         call = CallId.of(step_id, len(self._made), about, self._times[about])
         self._times[about] += 1
         self._made.append(call)
         return call
+
+    @property
+    def _enclosing(self) -> str:
+        """The identity of the call in which the code stands; empty outside of calls."""
+        of, within = _enclosing.get()
+        return within if of == self._claim.id else ""
 
     async def _perform(self, call: CallId, perform: Perform) -> Answer:
         limit = self._runtime.settings.answer_limit_bytes

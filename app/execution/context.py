@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from agents.performing import Perform
-from agents.plan import MemberState, Tally
+from agents.plain import plain_json
+from agents.plan import Expand, MemberState, Tally
 from app.concurrency.fibers import in_thread
+from app.execution.asks import Asks
 from app.execution.calls import StepCalls
 from app.execution.runtime import Active, Runtime
 from app.execution.sessions import Talk
 from app.journal.schema.rows import Claimed
+from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.events import EventType
 from celery_agents.contracts.outcome import Answer, Outcome, Usage
-from celery_agents.errors import AgentsError
+from celery_agents.errors import AgentsError, InvalidPayloadError
 from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
+
+_NOTHING = Usage()
 
 
 class Step:
@@ -40,7 +47,9 @@ class Step:
         self.talk: Talk | None = None  # its part in a session
         #: Of a step that somebody asked to watch.
         self.teller = runtime.streams.teller(claim) if streamed else None
+        self.asks = Asks(self.calls, self.answered)
         self._answered: dict[str, Outcome] | None = None
+        self._reading = asyncio.Lock()
         self.ended_members: int | None = None  # of those that it has looked at
 
     @property
@@ -69,9 +78,14 @@ class Step:
         return self.calls.spent
 
     @property
+    def of_members(self) -> Usage:
+        """The usage of the members that it has looked at by :meth:`answered`, each once."""
+        return sum((o.usage for o in (self._answered or {}).values()), _NOTHING)
+
+    @property
     def asked_to_stop(self) -> bool:
-        """True when it is cancelled or its worker stops; being late does not count."""
-        return self.runtime.stopping or self._active.cancelled
+        """True when it is cancelled, suspended, or its worker stops; being late does not count."""
+        return self.runtime.stopping or self._active.cancelled or self.asks.suspended
 
     @property
     def over(self) -> bool:
@@ -89,10 +103,18 @@ class Step:
 
     async def answered(self) -> dict[str, Outcome]:
         """The members of this step that have ended, by their keys."""
-        if self._answered is None:
-            found = await in_thread(self.members)
-            self._answered = {m.key: m.outcome for m in found if m.outcome is not None}
+        async with self._reading:  # one for all who ask at once
+            if self._answered is None:
+                found = await in_thread(self.members) if self.claim.token > 1 else []
+                self._answered = {m.key: m.outcome for m in found if m.outcome is not None}
         return self._answered
+
+    async def with_members(self, said: Answer | Outcome | Expand) -> Answer | Outcome | Expand:
+        """Return what an agent said, at the cost of those too whom it has asked."""
+        if isinstance(said, Expand) or self.claim.token == 1:  # the first claim has no members
+            return said
+        await self.answered()
+        return said.model_copy(update={"usage": said.usage + self.of_members})
 
     def tally(self) -> Tally:
         """Return the numbers of members, with their values where one message can hold them.
@@ -109,6 +131,16 @@ class Step:
     ) -> Answer:
         """Make one paid or outside act, unless an earlier attempt finished it."""
         return await self.calls.make(name, perform, fingerprint=fingerprint, once=once)
+
+    async def ask(self, agent: str, input: JsonValue = None, **options: Any) -> Any:  # noqa: A002 - as callers write it
+        """Ask another agent, as a member of this step; see :class:`agents.base.StepContext`."""
+        try:
+            told = plain_json(input)
+        except ValueError as error:
+            raise InvalidPayloadError(f"{agent} cannot be asked: {error}") from None
+        ask = Ask.from_message([told], {"agent": agent, **options})
+        self.runtime.agents.registry.refuse_hidden_effects(self.claim.agent, agent)
+        return await self.asks.ask(ask)
 
     async def note(self, kind: str, data: Sequence[dict[str, str]]) -> None:
         """Write events of this step; a journal that is away fails nothing: they are for people."""

@@ -66,8 +66,8 @@ class Ends:
 
     @property
     def spent(self) -> Usage:
-        """The usage of its calls up to now."""
-        return _FREE if self.step is None else self.step.spent
+        """The usage up to now of its calls, and of agents that it asked."""
+        return _FREE if self.step is None else self.step.spent + self.step.of_members
 
     @property
     def stopped(self) -> Outcome:

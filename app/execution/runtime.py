@@ -27,6 +27,7 @@ from app.journal import Journal
 from app.journal.schema.engine import connect
 from app.journal.schema.migrate import ensure_schema
 from app.journal.schema.rows import Aftermath, Claimed
+from app.journal.steps.caps import Caps
 from app.journal.tables.workers import Identity
 from app.messaging.intake import Intake
 from app.messaging.redis import connect_redis
@@ -110,6 +111,7 @@ class Runtime:
             wake_grace_s=settings.wake_grace_s,
             group_commit_max=settings.group_commit_max,
             spread_limit_bytes=settings.spread_limit_bytes,
+            caps=Caps(settings.max_depth, settings.max_steps, settings.max_handoffs),
         )
         self.agents = Agents(registry, self.journal, settings)
         self.loop = process_loop()

@@ -25,6 +25,7 @@ from app.journal.schema.rows import (
 from app.journal.schema.transactions import in_transaction
 from app.journal.steps import approvals, calls, cancels, due, joins
 from app.journal.steps.calls import Before, Begun, FinishCall, StartCall
+from app.journal.steps.caps import Caps
 from app.journal.steps.claims import ClaimStep
 from app.journal.steps.expansions import Expanded, ExpandStep
 from app.journal.steps.finishes import FinishStep, Postponed, PostponeStep, Settle, event
@@ -66,10 +67,11 @@ class Journal:
         wake_grace_s: float,
         group_commit_max: int,
         spread_limit_bytes: int | None = None,
+        caps: Caps | None = None,
     ) -> None:
         self.engine = engine
         self.me = me
-        self.rules = joins.Rules(decided, wake_grace_s, spread_limit_bytes)
+        self.rules = joins.Rules(decided, wake_grace_s, spread_limit_bytes, caps or Caps())
         self._parents: dict[str | None, tuple[float, Payload]] = {}
         self._lease_s = lease_s
         self._heart = Held(engine)  # reads of many steps may have taken all of the pool's

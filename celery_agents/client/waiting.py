@@ -22,7 +22,7 @@ from celery.result import AsyncResult, assert_will_not_block
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from celery_agents.errors import BrokerUnavailableError, ResultTimeoutError
+from celery_agents.errors import AgentFailedError, BrokerUnavailableError, ResultTimeoutError
 from celery_agents.noted import noting
 
 if TYPE_CHECKING:
@@ -163,8 +163,9 @@ class Waiting:
         Raises:
             ResultTimeoutError: not all did within ``timeout`` seconds.
             ConfigurationError: TLS with Redis is not possible, or its certificate is not trusted.
+            AgentFailedError: a task waits.
         """
-        assert_will_not_block()
+        refuse_to_block()
         wait = _Wait(self, runs, timeout)
         yield from wait.known
         while wait.pending:
@@ -260,12 +261,29 @@ class _Wait:
         return runs
 
 
+def refuse_to_block() -> None:
+    """Refuse to wait in a task, whose slot that would take from whom it waits for.
+
+    Raises:
+        AgentFailedError: Celery says that this is one; it tells what to do instead.
+    """
+    try:
+        assert_will_not_block()
+    except RuntimeError:
+        raise AgentFailedError(
+            'Nobody waits for a run within a task. An agent asks by `await step.ask("other", …)`, '
+            "which holds no slot and is not paid again after a crash; a task by a chain or a link."
+        ) from None
+
+
 def one_by_one(runs: Iterable[R], timeout: float | None) -> Iterator[R]:
     """Wait for results that Celery reads from elsewhere than Redis, in the order of the runs.
 
     Raises:
         ResultTimeoutError: not all ended within ``timeout`` seconds.
+        AgentFailedError: a task waits.
     """
+    refuse_to_block()
     give_up = math.inf if timeout is None else time.monotonic() + timeout
     for run in runs:
         left = None if timeout is None else max(give_up - time.monotonic(), 0.0)

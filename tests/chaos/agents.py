@@ -15,7 +15,7 @@ from typing import Any
 
 from agents.base import Answer
 from app.execution.context import Step
-from celery_agents import agent
+from celery_agents import CallContext, agent, tool
 from celery_agents.errors import AgentFailedError, ProviderUnavailableError
 
 #: First words of lines that tell of something else than an act.
@@ -123,3 +123,12 @@ async def hogs(limit_mib: int, step: Step) -> int:
         await asyncio.sleep(0.005)
     await asyncio.sleep(60)
     return len(taken)
+
+
+@tool(effects="idempotent")
+async def looks_up(what: str, call: CallContext) -> str:
+    """Looks something up."""
+    step: Any = call.step
+    _tell(call.key, step.step_id, step.claim.token, "tool")
+    await asyncio.sleep(0.1)
+    return f"{what} is known"

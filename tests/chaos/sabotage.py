@@ -136,6 +136,7 @@ WITHOUT: dict[str, Callable[[], None]] = {
     "clock-off": own_clocks,
     "undone": no_notes,
     "session": no_holders,
+    "teams": no_memory,
     "races": no_locks,
 }
 

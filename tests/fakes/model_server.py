@@ -14,6 +14,7 @@ import json
 import math
 import select
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -144,6 +145,11 @@ def running(port: int = 0) -> Iterator[ModelServer]:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 1024  # tests connect many at once
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that was killed hears no answer; everything else is shown."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

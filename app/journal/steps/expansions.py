@@ -15,7 +15,7 @@ from app.journal.schema import locks
 from app.journal.schema.models import Step, table
 from app.journal.schema.rows import Aftermath, Claimed, Wake, derived_id
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
-from app.journal.steps import joins
+from app.journal.steps import caps, joins
 from app.journal.steps.finishes import event
 from app.journal.steps.members import NewMember, insert_members, new_members
 from app.journal.writing import prepared
@@ -61,7 +61,12 @@ class ExpandStep(Operation[Expanded]):
     def variety(self) -> int:
         plan = self.plan
         few = 0 < len(plan.members) <= _FEW
-        return not (few and self.claim.token == 1 and plan.note is None)
+        return not (few and self.claim.token == 1 and plan.note is None and not self.of_team)
+
+    @property
+    def of_team(self) -> bool:
+        """True when an agent asks others, and not a person alone."""
+        return self.plan.team and any(not m.waits for m in self.plan.members)
 
     @property
     def has_lite(self) -> bool:
@@ -115,7 +120,7 @@ def _columns(rows: Sequence[tuple[Any, ...]]) -> Iterator[list[Any]]:
 
 def _expand(connection: Connection, o: ExpandStep) -> Expanded:
     claim = o.claim
-    if claim.token > 1:  # the first claim of a step finds no join of it
+    if claim.token > 1 or o.of_team:  # else there is no join of it, and none of its run is counted
         locks.lock(connection, [(claim.id, claim.run_id)])
     held = {"b_id": claim.id, "b_token": claim.token}
     waiting = connection.execute(_WAIT, held).first()
@@ -124,9 +129,12 @@ def _expand(connection: Connection, o: ExpandStep) -> Expanded:
     wanted = o.members
     number = joins.open_round(connection, claim.id, len(wanted), o.plan.join)
     members = _insert_members(connection, o, wanted, number)
+    asked = [member.id for member in members]
+    refused = caps.refuse(connection, claim, asked, o.rules.caps) if o.of_team and asked else set()
+    members = [member for member in members if member.id not in refused]
     if o.plan.note is not None:
         connection.execute(event(claim.run_id, claim.id, "expanded", o.plan.note))
-    if number == 1 and wanted:
+    if number == 1 and wanted and not refused:
         fired = Aftermath()  # none of its members has begun
     else:
         joins.recount(connection, claim.id, number)

@@ -6,7 +6,7 @@ In what order rows are locked is told in locks.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -21,6 +21,7 @@ from app.journal.schema.models import Join, Run, Step, table
 from app.journal.schema.rows import Aftermath
 from app.journal.schema.upsert import insertion
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
+from app.journal.steps.caps import Caps
 from app.journal.steps.shared import Wholes
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.errors import StepCancelledError
@@ -44,6 +45,7 @@ class Rules:
     wake_grace_s: float
     #: Bytes that the rows of one expansion's members may hold; None: any number.
     spread_limit_bytes: int | None = None
+    caps: Caps = field(default_factory=Caps)
 
 
 def open_round(connection: Connection, step_id: str, expected: int, policy: JoinPolicy) -> int:

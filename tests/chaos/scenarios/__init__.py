@@ -10,6 +10,7 @@ from tests.chaos.scenarios import (  # isort: skip
     workers,
     sagas,
     talks,
+    teams,
     races,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "sagas",
     "takeover",
     "talks",
+    "teams",
     "workers",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -63,6 +64,9 @@ class MemoryStep:
         kept = Answer.model_validate_json(answer.model_dump_json())
         self.finished[call] = kept
         return kept
+
+    async def ask(self, agent: str, input: object = None, **_: object) -> Any:  # noqa: A002 - as it is called
+        raise AssertionError(f"{agent} is asked {input!r} by a step that has no journal")
 
     async def answered(self) -> dict[str, Outcome]:
         return self.ended

@@ -73,6 +73,9 @@ def test_units_stand_in_the_names() -> None:
         "_threads",
         "concurrency",  # Celery's word
         "_port",
+        "_depth",
+        "_steps",
+        "_handoffs",
         "_failures",
         "_successes",
     )

@@ -59,3 +59,12 @@ def test_nothing_is_done_that_nobody_here_can_undo(registry: Registry) -> None:
     check(registry, Ask(agent="plain", compensation=Compensation(agent="cancel")))
     check(registry, Ask(agent="plain", compensation=False))
     check(registry, Ask(agent="plain"))
+
+
+def test_who_took_over_undoes_its_own_step(registry: Registry) -> None:
+    """And this one's agent undoes what this one did before."""
+    registry.get("plain").handoffs = ("book",)
+    registry.get("cancel").handoffs = ("plain",)
+    answer = Outcome(state=State.SUCCEEDED, value="booked", agent="book")
+    assert undoable(registry, Ask(agent="plain"), answer) is answer
+    assert undoable(registry, Ask(agent="cancel"), answer) is answer  # by way of another

@@ -501,3 +501,68 @@ def test_backups_are_found(registry: Registry, tmp_path: Path) -> None:
     assert registry.backup_of(registry.get("main")) is registry.get("other")
     assert registry.backup_of(registry.get("other")) is None
     assert registry.find("nobody") is None
+
+
+# ---------------------------------------------------------------- agents that ask agents
+
+ASKING = '[agents.{}]\nkind = "openai"\nmodel = "m"\ntools = {}\n'
+
+
+def test_an_agent_has_the_effects_of_those_whom_it_asks(
+    registry: Registry, offered: Path, tmp_path: Path
+) -> None:
+    asks = {"lead": ["agent:deputy"], "deputy": ["agent:mail"], "other": ["agent:whisper"]}
+    text = "".join(ASKING.format(*one) for one in asks.items())
+    text += ASKING.format("desk", []) + 'handoffs = ["clerk"]\n'
+    text += ASKING.format("clerk", ["agent:mail"]) + 'handoffs = ["desk"]\n'  # back again
+    path = write(tmp_path, text)
+    registry.load(config=path, modules=("offered.agents",))
+    assert {a.name: a.effects for a in registry if a.kind == "openai"} == {
+        "lead": "effect",
+        "deputy": "effect",
+        "other": "idempotent",
+        "desk": "effect",
+        "clerk": "effect",
+    }
+    assert registry.may_hand_over("desk", "clerk")
+    assert not registry.may_hand_over("desk", "desk")
+    assert not registry.may_hand_over("clerk", "mail")
+    registry.refuse_to_race(["other"])
+    with pytest.raises(ConfigurationError, match="'lead' has effects"):
+        registry.refuse_to_race(["lead"])
+
+
+@pytest.mark.parametrize(
+    ("asks", "told"),
+    [
+        ({"lead": ["agent:mial"]}, r"\[agents\.lead\] tools: 'mial' is not .* mean 'mail'\?"),
+        ({"lead": ["agent:lead"]}, r"'lead' is not another agent"),
+        ({"lead": ["agent:mail", "agent:mail"]}, "stands twice"),
+        ({"lead": ["agent:"]}, "'' cannot|'' is not another agent"),
+        ({"a": ["agent:b"], "b": ["agent:c"], "c": ["agent:a"]}, "a → b → c → a is a circle"),
+    ],
+)
+def test_teams_that_cannot_be(
+    registry: Registry, offered: Path, tmp_path: Path, asks: dict[str, Any], told: str
+) -> None:
+    path = write(tmp_path, "".join(ASKING.format(*one) for one in asks.items()))
+    with pytest.raises(ConfigurationError, match=told):
+        registry.load(config=path, modules=("offered.agents",))
+
+
+def test_nobody_hands_over_to_who_is_not_there(registry: Registry, tmp_path: Path) -> None:
+    path = write(tmp_path, ASKING.format("desk", []) + 'handoffs = ["clerc"]\n')
+    with pytest.raises(ConfigurationError, match=r"\[agents\.desk\] handoffs: 'clerc' is not"):
+        registry.load(config=path, modules=())
+
+
+def test_a_model_is_told_what_the_agents_are_for(
+    registry: Registry, offered: Path, tmp_path: Path
+) -> None:
+    """Also of those that come after it, of modules."""
+    path = write(tmp_path, ASKING.format("lead", ["agent:mail"]))
+    registry.load(config=path, modules=("offered.agents",))
+    backend: Any = registry.get("lead").backend
+    step: Any = None  # nothing of it is looked at: no toolset is asked
+    offer = asyncio.run(backend._tools.offered(step))
+    assert offer.specs[0].description.endswith("Sends it.")

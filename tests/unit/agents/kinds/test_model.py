@@ -12,8 +12,12 @@ from agents.base import Answer, Turn
 from agents.kinds.model import ModelBackend
 from agents.models.config import ModelConfig
 from agents.models.provider import Completion, ModelRequest, OnText, Reply, Tokens
+from agents.plan import Expand
 from agents.tools.base import tool
 from agents.tools.calls import ToolCall
+from celery_agents.contracts.ask import Ask
+from celery_agents.contracts.conversation import ChatMessage
+from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.errors import (
     AgentFailedError,
     AgentsError,
@@ -87,6 +91,83 @@ def run(agent: ModelBackend, step: Any, turn: Turn = TURN) -> Answer:
     found = asyncio.run(agent.answer(turn, step))
     assert isinstance(found, Answer)
     return found
+
+
+class TestHandingOver:
+    """The turn of the agent that goes on, and what becomes of its end."""
+
+    TURN = Turn(
+        input="Help!",
+        messages=(
+            ChatMessage(role="user", content="Hello."),
+            ChatMessage(role="assistant", content="Hi."),
+        ),
+        instructions="Be kind.",
+        answer_schema={"type": "object"},
+    )
+
+    def agent(self) -> ModelBackend:
+        both = Reply(
+            text="One moment.",
+            tool_calls=(
+                ToolCall(id="1", name="add", arguments={"a": 1, "b": 2}),
+                ToolCall(id="2", name="no such tool", arguments={}),
+                ToolCall(id="3", name="transfer_to_billing", arguments={}),
+            ),
+        )
+        return backend(both, handoffs=["billing"])[0]
+
+    def test_it_gets_all_that_was_said(self, step: Any) -> None:
+        found = asyncio.run(self.agent().answer(self.TURN, step))
+        assert isinstance(found, Expand)
+        (member,) = found.members
+        ask = Ask.from_message([member.input], member.options, known=True)
+        assert (ask.agent, ask.input, ask.instructions) == ("billing", None, "Be kind.")
+        assert ask.answer_schema == {"type": "object"}
+        told = [(m.role, m.text) for m in ask.messages]
+        assert told == [
+            ("user", "Hello."),
+            ("assistant", "Hi."),
+            ("user", "Help!"),
+            ("assistant", "One moment."),
+            ("tool", "3"),
+            ("tool", "There is no tool 'no such tool'."),
+            ("tool", "billing goes on."),
+        ]
+        assert [call.name for call in ask.messages[3].tool_calls] == [
+            "add",
+            "no_such_tool",
+            "transfer_to_billing",
+        ]
+
+    @pytest.mark.parametrize(
+        ("ended", "expected"),
+        [
+            (
+                Outcome(state=State.SUCCEEDED, value="paid", usage=Usage(calls=9)),
+                (State.SUCCEEDED, "billing", "paid", None),
+            ),
+            (  # which handed it over itself
+                Outcome(state=State.SUCCEEDED, value="paid", agent="tech"),
+                (State.SUCCEEDED, "tech", "paid", None),
+            ),
+            (
+                Outcome(state=State.DEAD, error=ErrorInfo(kind="dead", message="gone")),
+                (State.FAILED, "billing", None, "dead"),
+            ),
+            (Outcome(state=State.SKIPPED), (State.FAILED, "billing", None, "cancelled")),
+        ],
+    )
+    def test_its_end_is_that_of_the_step(self, step: Any, ended: Outcome, expected: Any) -> None:
+        agent = self.agent()
+        found = asyncio.run(agent.answer(self.TURN, step))
+        assert isinstance(found, Expand)
+        step.ended[found.members[0].key] = ended
+        outcome = asyncio.run(agent.answer(self.TURN, step.again()))
+        assert isinstance(outcome, Outcome)
+        kind = outcome.error and outcome.error.kind
+        assert (outcome.state, outcome.agent, outcome.value, kind) == expected
+        assert outcome.usage.calls == 1  # its own: the step adds that of its members
 
 
 def test_usage_adds_up_with_the_configured_price(step: Any) -> None:

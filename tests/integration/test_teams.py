@@ -1,0 +1,194 @@
+"""Agents that ask agents: real workers, whose members are steps of their own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.journal.queries import reads
+from celery_agents import RetryPolicy
+from celery_agents.contracts.outcome import State
+from celery_agents.errors import AgentFailedError, StepCancelledError
+from tests.fakes.model_server import Does, ModelServer
+from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
+
+LEAD = """
+[agents.lead]
+kind = "openai"
+model = "m"
+base_url = "{url}/v1"
+tools = ["agent:reviewer", "tests.support.team:weigh"]
+price = {{ input_usd = 1, output_usd = 2 }}
+
+[agents.desk]
+kind = "openai"
+model = "m"
+base_url = "{url}/v1"
+tools = ["agent:reviewer", "tests.support.team:weigh"]
+handoffs = ["billing", "tech"]
+
+[agents.billing]
+kind = "anthropic"
+model = "m"
+base_url = "{url}"
+handoffs = ["tech", "desk"]
+
+[agents.tech]
+kind = "google"
+model = "m"
+base_url = "{url}"
+handoffs = ["billing"]
+"""
+PARTS = ["first", "left", "right"]
+QUICK = RetryPolicy(base_delay_s=0.05, max_attempts=20)
+BESIDE = Does(
+    tools=(
+        ("ask_reviewer", {"input": "one"}),
+        ("weigh", {"text": "one"}),
+        ("ask_reviewer", {"input": "two"}),
+    )
+)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def team(
+    request: pytest.FixtureRequest, redis_url: str, model: ModelServer, tmp_path: Path
+) -> Iterator[Stack]:
+    config = tmp_path / "agents.toml"
+    config.write_text(LEAD.format(url=model.url))
+    url = request.getfixturevalue(f"{request.param}_journal_url")
+    env = {
+        "AGENTS_CONFIG": str(config),
+        "AGENTS_MODULES": '["tests.support.agents", "tests.support.team"]',
+        "TEAM": str(tmp_path / "team"),
+    }
+    made = Stack(redis_url, url, tmp_path, FAST | env | {"AGENTS_MAX_HANDOFFS": "2"})
+    made.worker()
+    yield made
+    made.close()
+
+
+def test_a_model_asks_an_agent_twice_at_once_beside_a_tool(
+    team: Stack, model: ModelServer, tmp_path: Path
+) -> None:
+    model.script(BESIDE, Does(text="Both are fine."))
+    run = team.client.ask("lead", "Review one and two.")
+    assert run.get(timeout=SOON_S) == "Both are fine."
+    acts = [line.split()[:2] for line in lines(tmp_path / "team")]
+    assert sorted(acts) == [["review", "one"], ["review", "two"], ["weigh", "one"]]
+    told = str(model.requests[-1].body)
+    assert "one is fine" in told
+    assert "two is fine" in told
+    assert len(model.requests) == 2
+    status = run.status()
+    assert status is not None
+    assert [s["agent"] for s in status["steps"]] == ["lead", "reviewer", "reviewer"]
+    outcome = run.outcome()
+    assert outcome is not None
+    assert (outcome.state, outcome.usage.calls, outcome.attempts) == (State.SUCCEEDED, 2, 1)
+    assert outcome.usage.cost_usd == pytest.approx(280e-6)
+
+
+NEEDED = ["plan", "print"] + [f"{act}-{part}" for act in ("draft", "text") for part in PARTS]
+
+
+@pytest.mark.parametrize("kills", [0, 3])
+def test_a_function_asks_and_nothing_finished_is_paid_twice(
+    team: Stack, tmp_path: Path, kills: int
+) -> None:
+    """Workers die between; what was in flight then may be paid anew, and nothing else."""
+
+    def paid() -> list[str]:
+        return [line.split()[1] for line in lines(tmp_path / "team")]
+
+    run = team.client.ask("editor", "x", retry=QUICK)
+    for number in range(kills):
+        eventually(lambda: len(paid()) > 2 * number, "another act")  # noqa: B023 - at once
+        team.workers[-1].kill()
+        team.worker()
+    words = "plan. draft-first.text-first. draft-left.text-left. draft-right.text-right. print."
+    assert run.get(timeout=2 * SOON_S) == words
+    assert sorted(set(paid())) == sorted(NEEDED)
+    assert len(paid()) <= len(NEEDED) + 2 * kills  # two are in flight at the most
+    assert team.read(reads.calls_made_twice) == 0
+    keys = {tuple(line.split()[1:]) for line in lines(tmp_path / "team")}
+    assert len(keys) == len(NEEDED)  # the same key for the same act, each time
+    status = run.status()
+    assert status is not None
+    assert [s["agent"] for s in status["steps"]] == ["editor", *["writer"] * 3]
+
+
+def test_a_handover_beside_other_calls_loses_neither_result(
+    team: Stack, model: ModelServer, tmp_path: Path
+) -> None:
+    """And goes from one provider to the next: who is handed over to, hands over once more."""
+    two = (("ask_reviewer", {"input": "one"}), ("ask_reviewer", {"input": "two"}))
+    model.script(
+        Does(tools=(("transfer_to_billing", {}), *two, ("weigh", {"text": "heavy"}))),
+        Does(text="Look.", tool=("transfer_to_tech", {})),
+        Does(text="Solved."),
+    )
+    run = team.client.ask("desk", "Help!", instructions="Be kind.")
+    assert run.get(timeout=SOON_S) == "Solved."
+    paths = [seen.path for seen in model.requests]
+    assert ["chat" in paths[0], "messages" in paths[1], "generateContent" in paths[2]] == [True] * 3
+    for seen in model.requests[1:]:
+        told = str(seen.body)
+        assert all(part in told for part in ("Help!", "one is fine", "two is fine", "Be kind."))
+        assert "billing goes on." in told
+    outcome = run.outcome()
+    assert outcome is not None
+    assert (outcome.agent, outcome.usage.calls) == ("tech", 3)
+
+
+def test_nobody_is_handed_over_for_ever(team: Stack, model: ModelServer) -> None:
+    """The third model in a row is told so, and answers itself."""
+    model.script(
+        Does(tool=("transfer_to_billing", {})),
+        Does(tool=("transfer_to_desk", {})),
+        Does(tool=("transfer_to_tech", {})),
+        Does(text="I shall do it."),
+    )
+    run = team.client.ask("desk", "Help!")
+    assert run.get(timeout=SOON_S) == "I shall do it."
+    assert "handed over 2 times, the limit (max_handoffs)" in str(model.requests[-1].body)
+    outcome = run.outcome()
+    assert outcome is not None
+    assert outcome.agent == "desk"
+
+
+def test_a_circle_ends(team: Stack, tmp_path: Path) -> None:
+    run = team.client.ask("ping", 0)
+    with pytest.raises(AgentFailedError, match=r"pong failed: ping failed: .* \(max_depth\)"):
+        run.get(timeout=SOON_S)
+    turns = {int(line.split()[1]) for line in lines(tmp_path / "team")}
+    assert turns == set(range(6))  # the one that was asked, and five below it
+
+
+def test_cancelling_reaches_everyone(team: Stack, tmp_path: Path) -> None:
+    """Also who is born just then."""
+    team.worker()
+    run = team.client.ask("parent", 4)
+    eventually(lambda: len(lines(tmp_path / "team")) > 15, "some children")
+    run.cancel()
+    with pytest.raises(StepCancelledError):
+        run.get(timeout=SOON_S)
+
+    def over() -> bool:
+        status = run.status()
+        assert status is not None
+        return all(State(s["state"]).final for s in status["steps"])
+
+    eventually(over, "nobody runs")
+    born = len(lines(tmp_path / "team"))
+    time.sleep(2)  # recovery has looked twice
+    assert over()
+    assert len(lines(tmp_path / "team")) == born
+
+
+def test_who_waits_within_a_step_is_told_how_to_ask(team: Stack) -> None:
+    with pytest.raises(AgentFailedError, match=r"An agent asks by `await step\.ask"):
+        team.client.ask("impatient", "x").get(timeout=SOON_S)
