@@ -240,8 +240,7 @@ class ModelBackend:
         if turn.choices and isinstance(value, dict):
             option = value.get("option")
             value = {**value, "option": match(option, turn.choices, _LOOSELY) or option}
-        wrong = problem(value, schema)
-        if wrong is not None:
+        if (wrong := problem(value, schema)) is not None:
             told = f"{self._who} gave a malformed answer, {wrong}: {shown(value)}"
             raise MalformedAnswerError(told)
         if self._reviews(turn) and isinstance(value, dict):

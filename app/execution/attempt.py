@@ -176,9 +176,9 @@ class Attempt:
         """Fill in what the payload shares with its parent's, unless that is gone."""
         claim = self._claim
         if claim.parent_id is not None and SHARED in claim.payload:
-            read = partial(blocking, self._journal.whole, claim)
+            read = partial(blocking, self._journal.parents.whole, claim)
             try:
-                claim = self._journal.at_hand(claim) or keep_trying(claim.id, read)
+                claim = self._journal.parents.at_hand(claim) or keep_trying(claim.id, read)
             except NotWrittenError as gone:
                 return Left(f"{claim.id}: {gone.told}")
         self._active.claim = self._ends.claim = claim

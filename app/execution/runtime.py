@@ -20,9 +20,7 @@ from app.concurrency.loop import Work, process_loop
 from app.concurrency.per_process import PerProcess
 from app.concurrency.watchdog import Watchdog
 from app.execution.agents import Agents, load_registry
-from app.execution.progress import Progress
 from app.execution.publish import publish
-from app.execution.streams import Streams
 from app.journal import Journal
 from app.journal.schema.engine import connect
 from app.journal.schema.migrate import ensure_schema
@@ -32,6 +30,8 @@ from app.journal.tables.workers import Identity
 from app.messaging.intake import Intake
 from app.messaging.redis import connect_redis
 from app.settings import Settings
+from app.watching.progress import Progress
+from app.watching.streams import Streams
 from celery_agents.errors import AgentsError
 from celery_agents.noted import note
 from celery_agents.wire import cancelling

@@ -174,9 +174,9 @@ class StepTask(Task):
             self._refuse_other(message)
         if claim.parent_id is not None:
             told.settled = True  # by its end itself: its parent reads the row
-            if outcome.ok or outcome.error is None:
+            if outcome.ok:
                 return outcome.value
-            return {"state": outcome.state, "error": outcome.error.kind}
+            return {"state": outcome.state, "error": outcome.error and outcome.error.kind}
         told.outcome = outcome.compact()  # app/messaging/results.py keeps both with the result
         if not message.get(names.PAYLOAD) and claim.payload:
             asked = fingerprint(self.name, claim.payload["args"], claim.payload["kwargs"])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -30,10 +28,10 @@ from app.journal.steps.claims import ClaimStep
 from app.journal.steps.expansions import Expanded, ExpandStep
 from app.journal.steps.finishes import FinishStep, Postponed, PostponeStep, Settle, event
 from app.journal.steps.inserts import InsertStep
-from app.journal.steps.shared import Payload, Wholes, filled
 from app.journal.stores.exchanges import Exchanges
 from app.journal.stores.findings import Findings
 from app.journal.stores.letters import Letters
+from app.journal.stores.parents import Parents
 from app.journal.stores.targets import Targets
 from app.journal.stores.undoing import Undoings
 from app.journal.stores.wishes import Wishes
@@ -46,11 +44,6 @@ from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from celery_agents.errors import StepCancelledError
 
 T = TypeVar("T")
-#: Payloads of parents that are kept for their members: a pattern's members come one after another.
-_PARENTS = 16
-#: Seconds: an id may be another run's once its first one was cleaned up.
-_PARENTS_S = 60.0
-_NEVER: tuple[float, Payload] = (float("-inf"), {})
 _CANCELLED = Outcome(state=State.CANCELLED, error=ErrorInfo.of(StepCancelledError()))
 
 
@@ -72,7 +65,6 @@ class Journal:
         self.engine = engine
         self.me = me
         self.rules = joins.Rules(decided, wake_grace_s, spread_limit_bytes, caps or Caps())
-        self._parents: dict[str | None, tuple[float, Payload]] = {}
         self._lease_s = lease_s
         self._heart = Held(engine)  # reads of many steps may have taken all of the pool's
         self._hearts = threading.Lock()
@@ -83,6 +75,7 @@ class Journal:
         self.letters = Letters(engine)
         self.sessions = Exchanges(engine, self._writer)
         self.targets = Targets(engine)
+        self.parents = Parents(engine)
         self.undoing = Undoings(engine)
         self.wishes = Wishes(engine)
 
@@ -205,27 +198,6 @@ class Journal:
         return self.transaction(lambda c: memos.change(c, key, revise))
 
     # -- reads
-
-    def at_hand(self, claim: Claimed) -> Claimed | None:
-        """As :meth:`whole`, of a payload that was read a moment ago; else None. It never waits."""
-        read_at, parents = self._parents.get(claim.parent_id, _NEVER)
-        if time.monotonic() - read_at > _PARENTS_S:
-            return None
-        return replace(claim, payload=filled(claim.payload, parents))
-
-    def whole(self, claim: Claimed) -> Claimed:
-        """Return a claim, its payload filled in with what it shares with its parent's.
-
-        Raises:
-            InvalidPayloadError: its parent is gone.
-        """
-        if (known := self.at_hand(claim)) is not None:
-            return known
-        parents = self.read(lambda c: Wholes(c).of(claim.parent_id))
-        if len(self._parents) >= _PARENTS:  # whichever: its members read it once more
-            self._parents.clear()
-        self._parents[claim.parent_id] = time.monotonic(), parents
-        return replace(claim, payload=filled(claim.payload, parents))
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in a transaction that only reads."""

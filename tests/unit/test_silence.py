@@ -24,7 +24,7 @@ ANSWERS = {
 }
 #: What may not be noted, by file and function, and why.
 EXPLAINED = {
-    ("agents/tools/running.py", "answer"): "the first is raised; the journal has the others",
+    ("agents/tools/running.py", "_made"): "the first is raised; the journal has the others",
     ("celery_agents/client/events.py", "put"): "its loop is closed: nobody watches any more",
     ("app/maintenance/endpoint.py", "_shut"): "it is closed already: what was wanted",
     ("app/journal/schema/engine.py", "_make_private"): "whoever opens the file says it",

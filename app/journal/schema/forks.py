@@ -10,7 +10,7 @@ import os
 import threading
 
 
-class Reads:
+class Readers:
     """Held by any number of readers at once, or by a fork."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Reads:
 #: Held through each transaction that writes, one after another: SQLite has one writer at a time.
 WRITES = threading.RLock()
 #: Held through each one that reads; they wait for no writer.
-READS = Reads()
+READS = Readers()
 
 
 def _before() -> None:

@@ -152,18 +152,21 @@ WHOLE = {"args": [LONG], "kwargs": {"agent": "a", "instructions": OTHER}}
 
 
 def test_a_claim_is_made_whole(journal: Journal, child: Claimed) -> None:
-    assert journal.whole(child).payload == WHOLE
-    assert journal.whole(child).payload == WHOLE  # of what was read before
+    assert journal.parents.whole(child).payload == WHOLE
+    assert journal.parents.whole(child).payload == WHOLE  # of what was read before
 
 
 def test_a_member_of_a_member_too(journal: Journal, child: Claimed) -> None:
     asked = member("b", input=LONG, options={"instructions": OTHER})
     plan = Expand(members=(asked,))
-    (wake,) = journal.expand(journal.whole(child), plan).result(SOON).members
+    (wake,) = journal.expand(journal.parents.whole(child), plan).result(SOON).members
     found = journal.claim(wake.id).result(SOON)
     assert isinstance(found, Claimed)
     assert LONG not in as_json(dict(found.payload))
-    assert journal.whole(found).payload == {"args": [LONG], "kwargs": {"instructions": OTHER}}
+    assert journal.parents.whole(found).payload == {
+        "args": [LONG],
+        "kwargs": {"instructions": OTHER},
+    }
 
 
 def test_who_undoes_it_is_told_its_input(journal: Journal, child: Claimed) -> None:
@@ -198,7 +201,7 @@ def test_a_pattern_that_is_a_member_decides_by_all_of_it(world: World, child: Cl
     own = journal.claim(child.id).result(SOON)
     assert isinstance(own, Claimed)
     plan = Expand(members=(member("b"), member("c")), join=JoinPolicy(kind="decided"))
-    first, _ = journal.expand(journal.whole(own), plan).result(SOON).members
+    first, _ = journal.expand(journal.parents.whole(own), plan).result(SOON).members
     ended = journal.claim(first.id).result(SOON)
     assert isinstance(ended, Claimed)
     journal.finish(ended, DONE).result(SOON)

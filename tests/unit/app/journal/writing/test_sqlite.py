@@ -31,6 +31,23 @@ class TestSQLite:
         assert [world.row(i).state for i in "abc"] == ["succeeded", "succeeded", "running"]
         world.close()
 
+    def test_claims_take_what_is_ready_and_leave_the_rest(self, sqlite_journal_url: str) -> None:
+        world = World(sqlite_journal_url)
+        journal = world.journal()
+        for step_id in "abc":
+            journal.insert(step(step_id)).result(SOON)
+        world.set("b", state="waiting")
+        asked = [ClaimStep(i, journal.me.id, journal.rules) for i in "abc"]
+        shot = ClaimStep.shot(asked)
+        assert shot is not None
+        written = journal._writer._final.shoot([shot]) or {}
+        assert set(written) == {"a", "c"}
+        assert [world.row(i).state for i in "abc"] == ["running", "waiting", "running"]
+        (taken,) = [shot.result(n, written["a"]) for n, o in enumerate(asked) if o.step_id == "a"]
+        assert (taken.id, taken.token, taken.attempt) == ("a", 1, 1)
+        assert taken.payload == step("a").payload
+        world.close()
+
     def test_text_stays_as_it_is(self, sqlite_journal_url: str) -> None:
         world = World(sqlite_journal_url)
         journal = world.journal()

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from kombu.exceptions import OperationalError
 
-from app.execution import progress as module
-from app.execution.progress import CELERYS, EVENT
 from app.execution.runtime import Runtime
+from app.watching import progress as module
+from app.watching.progress import CELERYS, EVENT
 from celery_agents import noted
 
 SOON = 20
@@ -138,7 +138,7 @@ def test_it_never_fails_a_step_and_says_so(
     tell(runtime, done=2)
     assert [fields["done"] for _, fields in dispatcher.sent] == [2]
     assert notes.counts() == {"progress": 1}
-    (record,) = [r for r in caplog.records if r.name == "app.execution.progress"]
+    (record,) = [r for r in caplog.records if r.name == "app.watching.progress"]
     assert record.levelno == logging.WARNING
 
 

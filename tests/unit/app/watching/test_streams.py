@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import redis
 
-from app.execution.streams import DATA_BYTES, EVENTS_MAX, Streams
 from app.journal.schema.rows import Claimed
+from app.watching.streams import DATA_BYTES, EVENTS_MAX, Streams
 from celery_agents import names
 from tests.support.redis_server import RedisServer
 

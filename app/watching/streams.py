@@ -17,8 +17,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from app.concurrency.future import Future
-from app.execution.progress import clean
 from app.journal.schema.rows import Claimed
+from app.watching.progress import clean
 from celery_agents import names
 from celery_agents.contracts.base import JsonValue
 from celery_agents.noted import note

@@ -1,0 +1,1 @@
+"""Progress and streams: runs tell those that watch them while they work."""
