@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from agents.models.provider import Exchange, ModelRequest, said_before
+from agents.models.said import name_of
 from agents.values import text_of
 from celery_agents.contracts.conversation import ChatMessage, ToolUse
-
-#: Characters that no provider takes in a tool's name; a model may have written any.
-_ODD = re.compile(r"[^A-Za-z0-9_-]")
 
 
 def conversation_of(request: ModelRequest) -> tuple[ChatMessage, ...]:
@@ -22,7 +19,7 @@ def conversation_of(request: ModelRequest) -> tuple[ChatMessage, ...]:
 def _messages(exchange: Exchange) -> Iterator[ChatMessage]:
     reply = exchange.reply
     calls = tuple(
-        ToolUse(id=call.id, name=_ODD.sub("_", call.name)[:64] or "_", arguments=call.arguments)
+        ToolUse(id=call.id, name=name_of(call), arguments=call.arguments)
         for call in reply.tool_calls
     )
     if reply.text or calls:

@@ -35,8 +35,12 @@ def _messages(exchange: Exchange) -> Iterable[ChatMessage]:
 
 def _use(number: int, call: ToolCall) -> ToolUse:
     """The call under a number: providers' own ids may be empty, or twice in a reply."""
-    name = _ODD.sub("_", call.name)[:_NAME_MAX] or "_"
-    return ToolUse(id=str(number), name=name, arguments=_arguments(call))
+    return ToolUse(id=str(number), name=name_of(call), arguments=_arguments(call))
+
+
+def name_of(call: ToolCall) -> str:
+    """The name of a call as any provider takes it."""
+    return _ODD.sub("_", call.name)[:_NAME_MAX] or "_"
 
 
 def _arguments(call: ToolCall) -> JsonValue:
