@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -84,7 +83,7 @@ class StepCalls:
         self._runtime = runtime
         self._claim = claim
         self._made: list[CallId] = []
-        self._times: Counter[About] = Counter()
+        self._times: dict[About, int] = {}  # how often each was asked in this attempt
         self._before: dict[str, dict[str, Any]] | None = None  # answers of earlier attempts
         self._reading = asyncio.Lock()
         self._unwritten: list[tuple[Future[None], Callable[[], Future[None]]]] = []
@@ -172,8 +171,9 @@ class StepCalls:
         """The next call, numbered before anything is awaited: so its place follows the code."""
         step_id = self._claim.id
         about = (self._enclosing, name, fingerprint)
-        call = CallId.of(step_id, len(self._made), about, self._times[about])
-        self._times[about] += 1
+        before = self._times.get(about, 0)
+        call = CallId.of(step_id, len(self._made), about, before)
+        self._times[about] = before + 1
         self._made.append(call)
         return call
 

@@ -23,8 +23,8 @@ R = TypeVar("R")
 
 #: In a connection's ``info``: the names of the statements that it was told.
 _TOLD = "journal_prepared"
-#: One plan for all values: the server else weighs each time whether to plan anew, and to plan the
-#: claim of rows took it as long again as to claim them.
+#: One plan for all values, for what locks rows first: such a plan looks dear to the server, which
+#: would plan anew each time, and to plan the claim of rows took as long again as to claim them.
 _PLANNED = "SET LOCAL plan_cache_mode = force_generic_plan"
 #: The server keeps a prepared statement's plan while the tables grow: one that reads a whole table,
 #: as is best for a small one, must not be among them.
@@ -109,7 +109,9 @@ def _fire(connection: Connection, shots: Sequence[Shot]) -> Written:
         if prepared.name not in told:
             connection.exec_driver_sql(prepared.command)
             told.add(prepared.name)
+    planned = [_PLANNED] if any(shot.prepared.locks for shot in shots) else []
     by_hash = [_BY_HASH] if any(shot.prepared.joined for shot in shots) else []
-    command = "; ".join([_PLANNED, _BY_INDEX, *by_hash, *(shot.prepared.call for shot in shots)])
+    calls = [shot.prepared.call for shot in shots]
+    command = "; ".join([*planned, _BY_INDEX, *by_hash, *calls])
     sent = connection.exec_driver_sql(command, tuple(v for shot in shots for v in shot.values))
     return {row[0]: row for row in sent} if shots[-1].prepared.answers else {}

@@ -35,6 +35,7 @@ class Prepared:
     body: str
     answers: bool = False  # with a row for each step that it wrote, its id first
     joined: bool = False  # its arrays, with rows of a table
+    locks: bool = False  # rows, before it writes them
 
     @property
     def command(self) -> str:
@@ -126,6 +127,7 @@ TAKE = Prepared(
         (SELECT policy FROM joins WHERE step_id = steps.parent_id), {CLOCK} - started_at
     """,  # noqa: S608 - of our own constant
     answers=True,
+    locks=True,
 )
 
 # The server keeps the plan of a prepared statement, also one made for tables of a few rows. So that
@@ -217,6 +219,7 @@ EXPAND = Prepared(
     """,  # noqa: S608 - of our own constant
     answers=True,
     joined=True,
+    locks=True,
 )
 
 #: Of members whose success needs no note for compensations, and of whose joins nothing is to be
@@ -283,6 +286,7 @@ FINISH_MEMBERS = Prepared(
     """,  # noqa: S608 - of our own constants
     answers=True,
     joined=True,
+    locks=True,
 )
 
 #: Of steps that run under the claim of their call, which no earlier claim has finished. For another

@@ -77,7 +77,9 @@ def sent(proxy: Proxy, work: Callable[[], Any]) -> list[str]:
 
 def only(statement: str) -> list[str]:
     joined = statement in {"expand_steps", "finish_members", "finish_calls"}
-    return ["; ".join([_PLANNED, _BY_INDEX, *[_BY_HASH] * joined, f"EXECUTE {statement}"])]
+    locks = statement in {"take_steps", "expand_steps", "finish_members"}
+    before = [*[_PLANNED] * locks, _BY_INDEX, *[_BY_HASH] * joined]
+    return ["; ".join([*before, f"EXECUTE {statement}"])]
 
 
 def _finished(journal: Journal, claim: Claimed) -> Aftermath:
