@@ -71,7 +71,7 @@ FAILED = Outcome(state=State.FAILED, error=ErrorInfo(kind="agent_failed", messag
 CANCELLED = Outcome(state=State.CANCELLED, error=ErrorInfo.of(StepCancelledError()))
 BUSY = ErrorInfo(kind="unavailable", message="busy", retryable=True)
 _DAY_S = 86_400.0
-_KEPT = Retention(
+KEPT = Retention(
     succeeded_days=KEPT_S / _DAY_S, others_days=2 * KEPT_S / _DAY_S, dead_letters_days=1
 )
 
@@ -219,7 +219,7 @@ class Racer:
         elif chance < 0.5:
             self._requeue()
         elif chance < 0.6:
-            clean_journal(j.engine, _KEPT, batch=20, limit_s=1.0)
+            clean_journal(j.engine, KEPT, batch=20, limit_s=1.0)
 
     def _cancel(self) -> None:
         recent = self._rng.randrange(40)
