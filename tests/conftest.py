@@ -1,4 +1,7 @@
-"""The fixtures of all tests."""
+"""The fixtures of all tests, and the order of their files."""
+
+from itertools import groupby
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -16,3 +19,18 @@ settings.load_profile("tests")
 def _nothing_noted() -> None:
     """What one test noted is told by the next one all the same."""
     noted._notes._places.clear()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mix files whose tests wait for workers with those that compute: both cores have work.
+
+    Several files run at once, in this order (``--no-loadscope-reorder``). What takes longest is not
+    last: the scenarios, the checks of the whole checkout.
+    """
+    files = [list(tests) for _, tests in groupby(items, lambda item: item.path)]
+    root = Path(__file__).parent
+    computing = [f for f in files if f[0].path.is_relative_to(root / "unit")]
+    waiting = [f for f in files if f not in computing]
+    computing.sort(key=lambda f: len(f[0].path.relative_to(root).parts))
+    places = [(n / len(of), f) for of in (waiting, computing) for n, f in enumerate(of)]
+    items[:] = [item for _, f in sorted(places, key=lambda place: place[0]) for item in f]

@@ -48,7 +48,7 @@ def kept(talk: tuple[Any, list[Exchange], Any], place: int) -> SessionExchange:
 
 
 @pytest.mark.parametrize("provider", list(PROVIDERS))
-@settings(max_examples=700, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(talks=talks, budget=st.integers(0, 120))
 def test_any_session_is_taken_within_any_window(
     provider: str, talks: list[Any], budget: int

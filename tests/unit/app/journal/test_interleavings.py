@@ -29,7 +29,7 @@ from tests.support.postgres import ENVIRONMENT, Databases
 pytestmark = pytest.mark.postgres
 
 #: Schedules of a case here. A whole exploration takes an hour or two: ./run interleave.
-OF_A_SHARP_ONE, OF_A_PAIR, PAIRS, TRIPLES = 8, 4, 2, 15
+OF_A_SHARP_ONE, OF_A_PAIR, PAIRS, TRIPLES = 5, 3, 1, 8
 
 
 @pytest.fixture(scope="module")
