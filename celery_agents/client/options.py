@@ -120,6 +120,10 @@ class RunOptions(TypedDict, total=False):
     priority: int | None
     tenant: str | None
     stream: bool | None
+    max_depth: int | None
+    max_steps: int | None
+    max_handoffs: int | None
+    max_cost: float | None
     id: str | UUID | None
 
 

@@ -11,7 +11,7 @@ import pytest
 from app.journal.queries import reads
 from celery_agents import RetryPolicy
 from celery_agents.contracts.outcome import State
-from celery_agents.errors import AgentFailedError, StepCancelledError
+from celery_agents.errors import AgentFailedError, LimitReachedError, StepCancelledError
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
 
@@ -166,6 +166,39 @@ def test_a_circle_ends(team: Stack, tmp_path: Path) -> None:
         run.get(timeout=SOON_S)
     turns = {int(line.split()[1]) for line in lines(tmp_path / "team")}
     assert turns == set(range(6))  # the one that was asked, and five below it
+
+
+def test_a_run_has_bounds_of_its_own(team: Stack, tmp_path: Path) -> None:
+    run = team.client.ask("ping", 0, max_depth=2)
+    with pytest.raises(AgentFailedError, match=r"Agents ask agents 2 deep already"):
+        run.get(timeout=SOON_S)
+    assert {int(line.split()[1]) for line in lines(tmp_path / "team")} == {0, 1, 2}
+
+
+def test_nobody_is_asked_and_nothing_called_once_a_run_has_cost_enough(
+    team: Stack, model: ModelServer, tmp_path: Path
+) -> None:
+    """The first request costs all that there is: its model's two wishes are in vain."""
+    model.script(BESIDE)
+    run = team.client.ask("lead", "Review one and two.", max_cost=0.0001)
+    with pytest.raises(LimitReachedError, match=r"have cost 0.0001\d USD.*\(max_cost\)"):
+        run.get(timeout=SOON_S)
+    assert len(model.requests) == 1
+    assert not (tmp_path / "team").exists()
+    outcome = run.outcome()
+    assert outcome is not None
+    assert outcome.usage.cost_usd == pytest.approx(140e-6)
+
+
+def test_what_members_cost_counts_for_the_run(team: Stack, model: ModelServer) -> None:
+    """Of a map, each of whose members pays once: those that come late enough are not made."""
+    model.script(*(Does(text="Fine.") for _ in range(8)))
+    run = team.client.map("lead", list("abcdefgh"), wave=1, max_cost=0.0003)
+    result = run.get(timeout=SOON_S)
+    paid = len(model.requests)
+    assert paid == 3  # 140e-6 each, so that the third one reaches it
+    assert result.failed == len("abcdefgh") - paid
+    assert {failure.kind for failure in result.failures} == {"limit"}
 
 
 def test_cancelling_reaches_everyone(team: Stack, tmp_path: Path) -> None:
