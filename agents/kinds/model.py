@@ -11,6 +11,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
+from typing import Any
 
 from agents.asking import asked, error_of
 from agents.base import Answer, StepContext, Turn
@@ -274,7 +275,9 @@ def _handed_over(
         return Expand(members=(asked(handoff.key, ask),))
     agent = ended.agent or handoff.agent
     if ended.ok:
-        return Outcome(state=State.SUCCEEDED, agent=agent, usage=usage, value=ended.value)
+        active = ended.active or handoff.agent
+        done: Any = {"state": State.SUCCEEDED, "agent": agent, "active": active}
+        return Outcome(usage=usage, value=ended.value, **done)
     return Outcome(state=State.FAILED, agent=agent, usage=usage, error=error_of(ended))
 
 

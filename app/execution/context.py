@@ -68,6 +68,11 @@ class Step:
         return self.claim.run_id
 
     @property
+    def agent(self) -> str | None:
+        """The agent that acts: that of the step, or who goes on in its session."""
+        return self.claim.agent if self.talk is None else self.talk.agent
+
+    @property
     def attempt(self) -> int:
         """The number of this attempt, from 1."""
         return self.claim.attempt
@@ -159,7 +164,7 @@ class Step:
         except ValueError as error:
             raise InvalidPayloadError(f"{agent} cannot be asked: {error}") from None
         ask = Ask.from_message([told], {"agent": agent, **options})
-        self.runtime.agents.registry.refuse_hidden_effects(self.claim.agent, agent)
+        self.runtime.agents.registry.refuse_hidden_effects(self.agent, agent)
         return await self.asks.ask(ask)
 
     async def note(self, kind: str, data: Sequence[dict[str, str]]) -> None:

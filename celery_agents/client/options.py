@@ -133,6 +133,7 @@ class AskOptions(RunOptions, total=False):
     messages: Sequence[ChatMessage | Fields] | None
     session: str | None
     window_tokens: int | None
+    reset_active: bool | None
     instructions: str | None
     choices: Texts | None
     answer_schema: JsonSchema | None

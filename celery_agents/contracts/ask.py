@@ -140,6 +140,8 @@ class Ask(StepOptions):
     session: Name | None = None
     #: The newest exchanges of the session that fit are sent; by default as the workers are set.
     window_tokens: Annotated[int, Field(ge=0, le=WINDOW_MAX), Whole] | None = None
+    #: Begin with this agent, though the session's last run of it was handed over to another one.
+    reset_active: StrictBool = False
     instructions: str | None = None
     #: The answer must be one of these.
     choices: Annotated[tuple[Option, ...], Field(min_length=1, max_length=1000)] | None = None
@@ -158,6 +160,8 @@ class Ask(StepOptions):
             raise ValueError("the conversation ends without a question: give an input")
         if self.window_tokens is not None and self.session is None:
             raise ValueError("window_tokens is of a session: give one")
+        if self.reset_active and self.session is None:
+            raise ValueError("reset_active is of a session: give one")
         return self
 
 

@@ -225,3 +225,59 @@ def test_cancelling_reaches_everyone(team: Stack, tmp_path: Path) -> None:
 def test_who_waits_within_a_step_is_told_how_to_ask(team: Stack) -> None:
     with pytest.raises(AgentFailedError, match=r"An agent asks by `await step\.ask"):
         team.client.ask("impatient", "x").get(timeout=SOON_S)
+
+
+def paths(model: ModelServer) -> list[str]:
+    """Which provider was asked each time, which tells the agent."""
+    known = {"chat": "desk", "messages": "billing", "generateContent": "tech"}
+    return [next(a for word, a in known.items() if word in seen.path) for seen in model.requests]
+
+
+def test_who_was_handed_over_to_goes_on_in_the_session(team: Stack, model: ModelServer) -> None:
+    """Until it is reset, or hands over itself; another session knows nothing of it."""
+
+    def ask(question: str, session: str = "s", *, reset: bool = False) -> object:
+        run = team.client.ask("desk", question, session=session, reset_active=reset)
+        return run.get(timeout=SOON_S)
+
+    model.script(
+        *(Does(tool=("transfer_to_billing", {})), Does(text="Paid.")),
+        Does(text="On Monday."),
+        *(Does(tool=("transfer_to_tech", {})), Does(text="Solved.")),
+        Does(text="Again."),
+        Does(text="Hello."),
+        Does(text="Anew."),
+    )
+    assert [ask("Money?"), ask("When?"), ask("It broke."), ask("Sure?")] == [
+        *("Paid.", "On Monday.", "Solved.", "Again.")
+    ]
+    assert ask("Hi.", session="other") == "Hello."
+    assert ask("Start.", reset=True) == "Anew."
+    agents = ["desk", "billing", "billing", "billing", "tech", "tech", "desk", "desk"]
+    assert paths(model) == agents
+    told = str(model.requests[5].body)
+    said = ("Money?", "Paid.", "When?", "It broke.", "Solved.", "Sure?")
+    assert all(part in told for part in said)
+    found = list(team.client.sessions.read("s", timeout=SOON_S))
+    assert [(e.asked, e.active) for e in found] == [
+        *(("desk", "billing"), ("desk", "billing"), ("desk", "tech"), ("desk", "tech")),
+        ("desk", None),
+    ]
+    assert [e.agent for e in found] == ["billing", "billing", "tech", "tech", "desk"]
+
+
+def test_who_is_active_outlives_a_killed_worker(team: Stack, model: ModelServer) -> None:
+    """One in the midst of the run that hands over, one in that of the run that goes on."""
+    first, hangs = Does(tool=("transfer_to_billing", {})), Does(hang=True)
+    for question, does in (("Money?", [first, hangs]), ("When?", [hangs])):
+        model.script(*does)
+        run = team.client.ask("desk", question, session="s", retry=QUICK)
+        eventually(lambda: len(model.requests) == len(does), "billing is asked")  # noqa: B023 - at once
+        assert paths(model)[-1] == "billing"
+        model.script(Does(text=f"{question} Yes."))
+        team.workers[-1].kill()
+        team.worker()
+        assert run.get(timeout=2 * SOON_S) == f"{question} Yes."
+        assert paths(model) == ["billing"]
+    found = list(team.client.sessions.read("s", timeout=SOON_S))
+    assert [(e.agent, e.active) for e in found] == [("billing", "billing")] * 2

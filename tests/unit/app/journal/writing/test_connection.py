@@ -157,7 +157,7 @@ NOTHING = (
     "settle_steps('{s}', '{1}')",
     "finish_step('s', 9, 'running', '{}', 1, '{}')",
     "finish_steps('{s}', '{9}', 'running', '{1}', 1, '{1}')",
-    "finish_calls('{s}', '{0}', '{9}', '{1}', '{1}')",
+    "finish_calls('{s}', '{0}', '{9}', '{1}', '{1}', '{1}')",
 )
 
 
