@@ -15,9 +15,9 @@ from typing import Any
 
 from agents.asking import asked, error_of
 from agents.base import Answer, StepContext, Turn
+from agents.conversing import uniform
 from agents.models import personality
 from agents.models.config import ModelConfig
-from agents.models.conversation import conversation_of
 from agents.models.prices import usage_of
 from agents.models.provider import (
     Exchange,
@@ -25,7 +25,7 @@ from agents.models.provider import (
     Provider,
     Reply,
 )
-from agents.models.said import said
+from agents.models.said import conversation_of, said
 from agents.patterns.vote.options import match
 from agents.plan import Expand
 from agents.schema import ballot_schema, problem
@@ -165,7 +165,7 @@ class ModelBackend:
         return ModelRequest(
             model=config.model,
             system=sendable("\n\n".join(part for part in system if part)) or None,
-            history=turn.messages,
+            history=tuple(uniform(turn.messages)),
             user=None if turn.messages and turn.input is None else sendable(text_of(turn.input)),
             tools=tools,
             answer_schema=None if in_words else schema,
