@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -58,15 +59,31 @@ def within(plan: Expand, left_s: float | None) -> Expand:
 
 def streamed(plan: Expand) -> Expand:
     """Return the plan with members that tell what they do, as their pattern's run is asked to."""
-    told: dict[int, dict[str, Any]] = {}  # members that share their options go on to share them
+    return _inherited(plan, lambda options: {**options, "stream": True})
 
-    def with_stream(member: Member) -> Member:
-        if member.waits:  # for a person, who tells nothing
+
+def narrowed(plan: Expand, caps: Mapping[str, Any]) -> Expand:
+    """Return the plan with members that these caps bound, beside their own."""
+
+    def narrow(options: Mapping[str, Any]) -> dict[str, Any]:
+        own = {name: options.get(name) for name in caps}
+        return {**options, **{n: c if own[n] is None else min(own[n], c) for n, c in caps.items()}}
+
+    return _inherited(plan, narrow)
+
+
+def _inherited(plan: Expand, told: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Expand:
+    """Return the plan with these options of its members; what waits for a person has none."""
+    known: dict[int, dict[str, Any]] = {}  # members that share their options go on to share them
+
+    def inherit(member: Member) -> Member:
+        if member.waits:
             return member
-        options = told.setdefault(id(member.options), {**member.options, "stream": True})
-        return member.model_copy(update={"options": options})
+        if id(member.options) not in known:
+            known[id(member.options)] = told(member.options)
+        return member.model_copy(update={"options": known[id(member.options)]})
 
-    return plan.model_copy(update={"members": tuple(map(with_stream, plan.members))})
+    return plan.model_copy(update={"members": tuple(map(inherit, plan.members))})
 
 
 class MemberState(Contract):

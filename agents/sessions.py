@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
+from agents.conversing import uniform
 from agents.values import text_of
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.conversation import ChatMessage, Text
@@ -43,23 +44,9 @@ def _message(role: str, value: JsonValue) -> ChatMessage:
 def recalled(exchanges: Iterable[tuple[int, Sequence[ChatMessage]]]) -> tuple[ChatMessage, ...]:
     """Return the conversation of exchanges, each with its place in the session.
 
-    Calls get ids of ours: providers want theirs to be different in all of a conversation, of other
-    letters each, and number them anew in each answer.
+    Calls get ids that are different in all of it, and the same whichever exchanges are told.
     """
-    return tuple(m for place, messages in exchanges for m in _renamed(place, messages))
-
-
-def _renamed(place: int, messages: Sequence[ChatMessage]) -> Iterable[ChatMessage]:
-    made = 0
-    ids: dict[str, str] = {}
-    for message in messages:
-        if message.role == "tool":
-            yield message.model_copy(update={"call_id": ids[message.call_id or ""]})
-            continue
-        ids = {call.id: f"call_{place}_{made + n}" for n, call in enumerate(message.tool_calls)}
-        made += len(ids)
-        calls = tuple(c.model_copy(update={"id": ids[c.id]}) for c in message.tool_calls)
-        yield message.model_copy(update={"tool_calls": calls}) if calls else message
+    return tuple(m for place, said in exchanges for m in uniform(said, f"call_{place}_"))
 
 
 def tokens_of(messages: Iterable[ChatMessage]) -> int:

@@ -113,6 +113,8 @@ class Settings(BaseSettings):
     max_steps: Annotated[int, Field(ge=0)] = 200
     #: So often may a conversation be handed over: between two agents it would go on for ever.
     max_handoffs: Annotated[int, Field(ge=0)] = 5
+    #: USD that the calls of a run may cost; None: as much as they do.
+    max_cost: Annotated[float, Field(gt=0)] | None = None
 
     #: A worker that is asked to stop lets its steps end for so long, then gives them back.
     #: Below the host's own grace (90 s and more), above most model calls.

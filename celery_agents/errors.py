@@ -185,10 +185,10 @@ class UncertainCallError(PermanentError):
 
 
 class LimitReachedError(PermanentError):
-    """The agents of a run asked too many others, too deep, or handed over too often.
+    """The agents of a run asked too many others, too deep, handed over too often, or cost too much.
 
-    Nobody was asked. The limits are the operator's: ``AGENTS_MAX_STEPS``, ``AGENTS_MAX_DEPTH``,
-    ``AGENTS_MAX_HANDOFFS``.
+    Nobody was asked, and no call was made. The message names the limit: ``max_steps``,
+    ``max_depth``, ``max_handoffs`` or ``max_cost``, an option of the run or the operator's setting.
     """
 
     kind = "limit"

@@ -8,6 +8,7 @@ from agents.base import Turn
 from agents.catalog import compensation
 from agents.plan import Expand
 from app.execution.context import Step
+from app.execution.sessions import named
 from app.execution.task import StepTask
 from celery_agents import names
 from celery_agents.contracts.ask import Ask
@@ -25,7 +26,9 @@ async def ask(step: Step, request: Ask) -> Answer | Outcome | Expand:
         answer_schema=request.answer_schema,
     )
     registry, turns = step.runtime.agents.registry, step.runtime.agents.turns
+    if other := step.talk is not None and step.talk.agent != request.agent:  # handed over before
+        request = request.model_copy(update={"agent": step.talk.agent})
     compensation.check(registry, request)
     said = await turns.take(request.agent, turn, step, when_open=request.when_open)
-    answer = await step.with_members(said)
-    return compensation.undoable(registry, request, answer)
+    answer = compensation.undoable(registry, request, await step.with_members(said))
+    return named(request.agent, answer) if other else answer

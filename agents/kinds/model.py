@@ -11,12 +11,13 @@ import asyncio
 import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
+from typing import Any
 
 from agents.asking import asked, error_of
 from agents.base import Answer, StepContext, Turn
+from agents.conversing import uniform
 from agents.models import personality
 from agents.models.config import ModelConfig
-from agents.models.conversation import conversation_of
 from agents.models.prices import usage_of
 from agents.models.provider import (
     Exchange,
@@ -24,7 +25,7 @@ from agents.models.provider import (
     Provider,
     Reply,
 )
-from agents.models.said import said
+from agents.models.said import conversation_of, said
 from agents.patterns.vote.options import match
 from agents.plan import Expand
 from agents.schema import ballot_schema, problem
@@ -164,7 +165,7 @@ class ModelBackend:
         return ModelRequest(
             model=config.model,
             system=sendable("\n\n".join(part for part in system if part)) or None,
-            history=turn.messages,
+            history=tuple(uniform(turn.messages)),
             user=None if turn.messages and turn.input is None else sendable(text_of(turn.input)),
             tools=tools,
             answer_schema=None if in_words else schema,
@@ -274,7 +275,9 @@ def _handed_over(
         return Expand(members=(asked(handoff.key, ask),))
     agent = ended.agent or handoff.agent
     if ended.ok:
-        return Outcome(state=State.SUCCEEDED, agent=agent, usage=usage, value=ended.value)
+        active = ended.active or handoff.agent
+        done: Any = {"state": State.SUCCEEDED, "agent": agent, "active": active}
+        return Outcome(usage=usage, value=ended.value, **done)
     return Outcome(state=State.FAILED, agent=agent, usage=usage, error=error_of(ended))
 
 

@@ -1,20 +1,15 @@
-"""The turns of a model's answer as messages of a conversation, which any provider takes later."""
+"""The turns of a model's answer as messages, for its session and for who goes on in its place."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
-from agents.models.provider import Exchange
-from agents.tools.calls import ToolCall
+from agents.conversing import arguments_of, name_of, uniform
+from agents.models.provider import Exchange, ModelRequest, said_before
+from agents.tools.calls import ToolResult
 from agents.values import text_of
-from celery_agents.contracts.base import JsonValue
-from celery_agents.contracts.conversation import ChatMessage, ToolUse
-from celery_agents.values import jsonable, mended
-
-#: Characters that some provider does not take in the name of a tool, which a model may invent.
-_ODD = re.compile(r"[^A-Za-z0-9_-]")
-_NAME_MAX = 64
+from celery_agents.contracts.conversation import CALLS_MAX, ChatMessage, ToolUse
+from celery_agents.values import mended
 
 
 def said(exchanges: Iterable[Exchange]) -> tuple[ChatMessage, ...]:
@@ -22,30 +17,30 @@ def said(exchanges: Iterable[Exchange]) -> tuple[ChatMessage, ...]:
 
     What was no answer of the form that was asked for, and the complaint about it, are left out.
     """
-    return tuple(m for e in exchanges if e.results for m in _messages(e))
+    return tuple(uniform(m for e in exchanges if e.results for m in _messages(e)))
 
 
-def _messages(exchange: Exchange) -> Iterable[ChatMessage]:
-    calls = tuple(_use(n, result.call) for n, result in enumerate(exchange.results))
-    text = exchange.reply.text
-    yield ChatMessage(role="assistant", content=text if text.strip() else "", tool_calls=calls)
-    for call, result in zip(calls, exchange.results, strict=True):
+def conversation_of(request: ModelRequest) -> tuple[ChatMessage, ...]:
+    """Everything that was said: the history, the question, and what :func:`said` tells of it."""
+    return tuple(uniform((*said_before(request), *said(request.exchanges))))
+
+
+def _messages(exchange: Exchange) -> Iterator[ChatMessage]:
+    text = exchange.reply.text if exchange.reply.text.strip() else ""
+    for first in range(0, len(exchange.results), CALLS_MAX):
+        yield from _told(text if first == 0 else "", exchange.results[first : first + CALLS_MAX])
+
+
+def _told(text: str, results: Sequence[ToolResult]) -> Iterator[ChatMessage]:
+    # By their places: a provider's own ids may be empty, or twice in a reply.
+    calls = tuple(
+        ToolUse(
+            id=str(place),
+            name=name_of(result.call.name),
+            arguments=arguments_of(result.call.arguments),
+        )
+        for place, result in enumerate(results)
+    )
+    yield ChatMessage(role="assistant", content=text, tool_calls=calls)
+    for call, result in zip(calls, results, strict=True):
         yield ChatMessage(role="tool", call_id=call.id, content=mended(text_of(result.value)))
-
-
-def _use(number: int, call: ToolCall) -> ToolUse:
-    """The call under a number: providers' own ids may be empty, or twice in a reply."""
-    return ToolUse(id=str(number), name=name_of(call), arguments=_arguments(call))
-
-
-def name_of(call: ToolCall) -> str:
-    """The name of a call as any provider takes it."""
-    return _ODD.sub("_", call.name)[:_NAME_MAX] or "_"
-
-
-def _arguments(call: ToolCall) -> JsonValue:
-    """The arguments as an object, which all providers want; a model may have written anything."""
-    told: JsonValue = jsonable(call.arguments)
-    if isinstance(told, dict):
-        return told
-    return {} if told is None else {"arguments": told}

@@ -189,9 +189,8 @@ class Attempt:
 
         def work() -> Result:
             request = self.request
-            self._ends.step = step = Step(
-                self._runtime, self._claim, self._active, streamed=request.stream
-            )
+            about: Any = {"streamed": request.stream, "caps": self._caps(request)}
+            self._ends.step = step = Step(self._runtime, self._claim, self._active, **about)
             pattern = not _on_loop(self._code.run)
             if step.streamed:
                 self._tell_begin(step, pattern=pattern)
@@ -202,6 +201,14 @@ class Attempt:
 
         about = (self._code.name, self._claim.id)
         return valued(self._runtime, self._active, work, about=about)
+
+    def _caps(self, request: StepOptions) -> dict[str, Any]:
+        """Return what bounds the step; a run's cost by the settings too, but not its undoing."""
+        caps, most = request.caps, self._runtime.settings.max_cost
+        root = self._claim.parent_id is None and self._claim.task != names.COMPENSATE
+        if most is not None and root:
+            caps["max_cost"] = min(most, request.max_cost or most)
+        return caps
 
     def _tell_begin(self, step: Step, *, pattern: bool) -> None:
         if self._claim.token == 1:

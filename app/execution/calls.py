@@ -76,12 +76,21 @@ class _Open:
 
 
 class StepCalls:
-    """Makes an attempt's calls, journaled, unless an earlier attempt has finished them."""
+    """Makes an attempt's calls, journaled, unless an earlier attempt has finished them.
 
-    def __init__(self, runtime: Runtime, claim: Claimed) -> None:
+    ``afford`` raises when no more may be paid, by what is written down.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        claim: Claimed,
+        afford: Callable[[], None] | None = None,
+    ) -> None:
         self.spent = _NOTHING
         self._runtime = runtime
         self._claim = claim
+        self._afford = afford
         self._made: list[CallId] = []
         self._times: dict[About, int] = {}  # how often each was asked in this attempt
         self._before: dict[str, dict[str, Any]] | None = None  # answers of earlier attempts
@@ -110,6 +119,9 @@ class StepCalls:
     async def _made_or_known(self, call: CallId, perform: Perform, *, once: bool) -> Answer:
         if (known := await self._known(call)) is not None:
             return known
+        if self._afford is not None:
+            await in_thread(self.written)  # its own count too
+            await in_thread(self._afford)
         about = (call.seq, call.name, call.identity, call.key)
         begun = await arrival(self._runtime.journal.start_call(self._claim, *about, once=once))
         if begun is Begun.KNOWN:  # a worker whose lease ran out finished it late
@@ -193,12 +205,13 @@ class StepCalls:
                 raise error
         except AgentsError as error:
             # A call that failed may have cost something all the same; its error tells.
-            self.spent += usage_of(error)
-            self._finish(call, None, bounded(ErrorInfo.of(error), limit))
+            usage = usage_of(error)
+            self.spent += usage
+            self._finish(call, None, bounded(ErrorInfo.of(error), limit), usage.cost_usd)
             raise
         self.spent += result.usage
         # Not waited for: the writer commits it before, or with, whatever this step writes next.
-        self._finish(call, result.compact(), None)
+        self._finish(call, result.compact(), None, result.usage.cost_usd)
         return result
 
     async def _known(self, call: CallId) -> Answer | None:
@@ -214,9 +227,16 @@ class StepCalls:
         self.spent += known.usage
         return known
 
-    def _finish(self, call: CallId, answer: dict[str, Any] | None, error: ErrorInfo | None) -> None:
+    def _finish(
+        self,
+        call: CallId,
+        answer: dict[str, Any] | None,
+        error: ErrorInfo | None,
+        cost_usd: float | None,
+    ) -> None:
         def write() -> Future[None]:
-            return self._runtime.journal.finish_call(self._claim, call.seq, answer, error)
+            end = (call.seq, answer, error)
+            return self._runtime.journal.finish_call(self._claim, *end, cost_usd=cost_usd)
 
         self._unwritten.append((write(), write))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agents.performing import Perform
@@ -16,12 +16,13 @@ from app.execution.calls import StepCalls
 from app.execution.runtime import Active, Runtime
 from app.execution.sessions import Talk
 from app.journal.schema.rows import Claimed
+from app.journal.steps.bounds import Bound
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.events import EventType
 from celery_agents.contracts.outcome import Answer, Outcome, Usage
-from celery_agents.errors import AgentsError, InvalidPayloadError
+from celery_agents.errors import AgentsError, InvalidPayloadError, LimitReachedError
 from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
@@ -39,11 +40,15 @@ class Step:
         active: Active | None = None,
         *,
         streamed: bool = False,
+        caps: Mapping[str, float] | None = None,
     ) -> None:
         self.runtime = runtime
         self._active = active or Active(claim)
         self.claim = claim
-        self.calls = StepCalls(runtime, claim)
+        #: What bounds it and all below it, by the names of the options.
+        self.caps = caps or {}
+        self._bounds: tuple[Bound, ...] | None = None
+        self.calls = StepCalls(runtime, claim, self.afford if "max_cost" in self.caps else None)
         self.talk: Talk | None = None  # its part in a session
         #: Of a step that somebody asked to watch.
         self.teller = runtime.streams.teller(claim) if streamed else None
@@ -61,6 +66,11 @@ class Step:
     def run_id(self) -> str:
         """The id of the run that the step belongs to."""
         return self.claim.run_id
+
+    @property
+    def agent(self) -> str | None:
+        """The agent that acts: that of the step, or who goes on in its session."""
+        return self.claim.agent if self.talk is None else self.talk.agent
 
     @property
     def attempt(self) -> int:
@@ -94,6 +104,21 @@ class Step:
             return False
         late = self.claim.left_s is not None and self.claim.left_s <= 0
         return self._active.cancelled or late or self.claim.attempt >= self.claim.max_attempts
+
+    def bounds(self) -> tuple[Bound, ...]:
+        """Return its bounds and those of the steps above; one that has none asks nobody."""
+        if self._bounds is None:
+            self._bounds = self.runtime.journal.bounds(self.claim, self.caps) if self.caps else ()
+        return self._bounds
+
+    def afford(self) -> None:
+        """Look at what the calls of its run have cost.
+
+        Raises:
+            LimitReachedError: as much as they may.
+        """
+        if (spent := self.runtime.journal.spent_up(self.bounds())) is not None:
+            raise LimitReachedError(f"{spent}. The call was not made.")
 
     def members(self) -> list[MemberState]:
         """The members of earlier expansions of this step."""
@@ -139,7 +164,7 @@ class Step:
         except ValueError as error:
             raise InvalidPayloadError(f"{agent} cannot be asked: {error}") from None
         ask = Ask.from_message([told], {"agent": agent, **options})
-        self.runtime.agents.registry.refuse_hidden_effects(self.claim.agent, agent)
+        self.runtime.agents.registry.refuse_hidden_effects(self.agent, agent)
         return await self.asks.ask(ask)
 
     async def note(self, kind: str, data: Sequence[dict[str, str]]) -> None:

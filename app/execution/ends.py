@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from agents.plan import Expand, streamed
+from agents.plan import Expand, narrowed, streamed
 from app.concurrency.fibers import blocking, wait
 from app.execution.answers import cancelled, failed, kept
 from app.execution.context import Step
@@ -123,13 +123,15 @@ class Ends:
         messages is all that is left to do.
         """
         self._write_calls()
-        if self.step is not None and self.step.streamed:
-            plan = streamed(plan)
-        looked_at = None if self.step is None else self.step.ended_members
+        about: dict[str, Any] = {}
+        if (step := self.step) is not None:
+            plan = streamed(plan) if step.streamed else plan
+            plan = narrowed(plan, step.caps) if step.caps else plan
+            bounds = keep_trying(self.claim.id, lambda: blocking(step.bounds)) if step.caps else ()
+            about = {"ended_members": step.ended_members, "bounds": bounds}
         try:
             expanded = keep_trying(
-                self.claim.id,
-                lambda: wait(self._journal.expand(self.claim, plan, ended_members=looked_at)),
+                self.claim.id, lambda: wait(self._journal.expand(self.claim, plan, **about))
             )
         except NotWrittenError as refused:
             return self.finish(failed(refused.told, self.claim, self.spent))

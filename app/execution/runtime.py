@@ -111,7 +111,9 @@ class Runtime:
             wake_grace_s=settings.wake_grace_s,
             group_commit_max=settings.group_commit_max,
             spread_limit_bytes=settings.spread_limit_bytes,
-            caps=Caps(settings.max_depth, settings.max_steps, settings.max_handoffs),
+            caps=Caps(
+                settings.max_depth, settings.max_steps, settings.max_handoffs, settings.max_cost
+            ),
         )
         self.agents = Agents(registry, self.journal, settings)
         self.loop = process_loop()

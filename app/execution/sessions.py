@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
+from agents.plan import Expand
 from agents.sessions import exchange_of, recalled, tokens_of
 from app.concurrency.fibers import blocking, wait
 from app.execution.answers import Result, Stopped, Waits
 from app.journal.schema.rows import HeldSession, NewExchange, Unheld
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.conversation import ChatMessage
-from celery_agents.contracts.outcome import Outcome
+from celery_agents.contracts.outcome import Answer, Outcome, State
 from celery_agents.contracts.session import SessionExchange
 from celery_agents.errors import InvalidPayloadError
 
@@ -26,7 +27,11 @@ class Talk:
         #: What the agent says on the way to its answer.
         self.turns: tuple[ChatMessage, ...] = ()
         self._left_out = held.begins
-        told = recalled((e.place, e.messages) for e in exchanges)
+        #: Who answers: the agent that is asked, or the one that it has handed over to before.
+        self.agent = request.agent
+        if exchanges and exchanges[-1].asked == request.agent and not request.reset_active:
+            self.agent = exchanges[-1].active or request.agent
+        told = recalled((e.place, e.messages) for e in exchanges if e.place >= held.begins)
         #: The conversation before the input.
         self.messages = (*told, *request.messages)
 
@@ -37,8 +42,24 @@ class Talk:
             return outcome, None
         asked = self._request
         messages = exchange_of(asked.messages, asked.input, self.turns, outcome.value)
-        data = {"agent": outcome.agent, "messages": [m.compact() for m in messages]}
+        active = outcome.active or self.agent
+        data = {
+            "agent": outcome.agent,
+            "asked": asked.agent,
+            "active": active if active != asked.agent else None,
+            "messages": [m.compact() for m in messages],
+        }
         return outcome, NewExchange(data, tokens_of(messages))
+
+
+def named(agent: str, said: Answer | Outcome | Expand) -> Answer | Outcome | Expand:
+    """Return what an agent said under its name, where its step is of another one."""
+    if isinstance(said, Answer):
+        done: Any = {"state": State.SUCCEEDED, "agent": agent}
+        return Outcome(value=said.value, usage=said.usage, **done)
+    if isinstance(said, Outcome) and said.agent is None:
+        return said.model_copy(update={"agent": agent})
+    return said
 
 
 def joined(step: Step, request: Ask) -> Talk | Result:
@@ -57,7 +78,10 @@ def joined(step: Step, request: Ask) -> Talk | Result:
     match held:
         case HeldSession():
             told = blocking(runtime.journal.sessions.told, held)
-            return Talk(request, held, [SessionExchange.model_validate(e) for e in told])
+            talk = Talk(request, held, [SessionExchange.model_validate(e) for e in told])
+            if runtime.agents.registry.find(talk.agent) is None:  # it is no more
+                talk.agent = request.agent
+            return talk
         case Unheld.WAITS:
             return Waits()
         case Unheld.CANCELLED | Unheld.LOST:

@@ -21,7 +21,8 @@ from app.journal.schema.rows import (
     NewStep,
 )
 from app.journal.schema.transactions import in_transaction
-from app.journal.steps import approvals, calls, cancels, due, joins
+from app.journal.steps import approvals, bounds, calls, cancels, due, joins
+from app.journal.steps.bounds import Bound
 from app.journal.steps.calls import Before, Begun, FinishCall, StartCall
 from app.journal.steps.caps import Caps
 from app.journal.steps.claims import ClaimStep
@@ -105,10 +106,15 @@ class Journal:
         return self._writer.submit(FinishStep(claim, outcome, self.rules, exchange))
 
     def expand(
-        self, claim: Claimed, plan: Expand, *, ended_members: int | None = None
+        self,
+        claim: Claimed,
+        plan: Expand,
+        *,
+        ended_members: int | None = None,
+        bounds: Sequence[Bound] = (),
     ) -> Future[Expanded]:
         """Let a step wait for members; see :class:`ExpandStep`."""
-        return self._writer.submit(ExpandStep(claim, plan, self.rules, ended_members))
+        return self._writer.submit(ExpandStep(claim, plan, self.rules, ended_members, bounds))
 
     def postpone(
         self,
@@ -143,9 +149,11 @@ class Journal:
         seq: int,
         answer: dict[str, Any] | None,
         error: ErrorInfo | None = None,
+        *,
+        cost_usd: float | None = None,
     ) -> Future[None]:
-        """Write down the answer or the error of a call."""
-        return self._writer.submit(FinishCall(claim, seq, answer, error))
+        """Write down the answer or the error of a call, and what it cost."""
+        return self._writer.submit(FinishCall(claim, seq, answer, error, cost_usd))
 
     def settle(self, step_id: str, token: int | None = None) -> Future[None]:
         """Note that a step's result is stored and its successors are published."""
@@ -221,6 +229,15 @@ class Journal:
         An answer or, where there was one that is too large to be kept, the error that says so.
         """
         return self.read(lambda c: calls.finished(c, step_id))
+
+    def bounds(self, claim: Claimed, caps: Mapping[str, float]) -> tuple[Bound, ...]:
+        """Return the bounds that hold for a step with these caps; see :func:`bounds_of`."""
+        default = self.rules.caps.cost
+        return self.read(lambda c: bounds.bounds_of(c, claim, caps, default=default))
+
+    def spent_up(self, given: Sequence[Bound]) -> str | None:
+        """Say that a bound of the cost is reached; None: it is not."""
+        return self.read(lambda c: bounds.spent_up(c, given))
 
     def known(self, step_id: str) -> bool:
         """Return whether the step has a row."""

@@ -120,6 +120,10 @@ class RunOptions(TypedDict, total=False):
     priority: int | None
     tenant: str | None
     stream: bool | None
+    max_depth: int | None
+    max_steps: int | None
+    max_handoffs: int | None
+    max_cost: float | None
     id: str | UUID | None
 
 
@@ -129,6 +133,7 @@ class AskOptions(RunOptions, total=False):
     messages: Sequence[ChatMessage | Fields] | None
     session: str | None
     window_tokens: int | None
+    reset_active: bool | None
     instructions: str | None
     choices: Texts | None
     answer_schema: JsonSchema | None

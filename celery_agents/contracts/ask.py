@@ -23,6 +23,8 @@ from celery_agents.contracts.schema import AnswerSchema
 from celery_agents.errors import InvalidPayloadError
 from celery_agents.values import KNOWN
 
+#: Of the bounds of a run: above what anybody means.
+_DEPTH_MAX, _STEPS_MAX = 1_000, 1_000_000
 #: Tokens of a window at the most: above any model's.
 WINDOW_MAX = 10_000_000
 
@@ -73,6 +75,10 @@ def _told(found: list[tuple[str, str]]) -> str:
     return "; ".join(places[:5]) + more
 
 
+#: The options that bound a step with all that hangs below it.
+CAPS = ("max_depth", "max_steps", "max_handoffs", "max_cost")
+
+
 class StepOptions(Request):
     """Options of every step.
 
@@ -85,6 +91,19 @@ class StepOptions(Request):
     retry: RetryPolicy = RetryPolicy()
     timeout_s: Seconds | None = None
     deadline_s: Seconds | None = None
+
+    #: Below this step agents ask agents so deep, so many turns of others, and hand over so often
+    #: in a row. Members inherit them; of several the narrower one holds.
+    max_depth: Annotated[int, Field(ge=0, le=_DEPTH_MAX), Whole] | None = None
+    max_steps: Annotated[int, Field(ge=0, le=_STEPS_MAX), Whole] | None = None
+    max_handoffs: Annotated[int, Field(ge=0, le=_DEPTH_MAX), Whole] | None = None
+    #: USD. Once its calls, with those below it, have cost so much, none begins and nobody is asked.
+    max_cost: Annotated[float, Field(gt=0, strict=True)] | None = None
+
+    @property
+    def caps(self) -> dict[str, JsonValue]:
+        """The bounds that it has, by their names."""
+        return {n: v for n in CAPS if (v := getattr(self, n)) is not None}
 
     @property
     def whole_s(self) -> float | None:
@@ -121,6 +140,8 @@ class Ask(StepOptions):
     session: Name | None = None
     #: The newest exchanges of the session that fit are sent; by default as the workers are set.
     window_tokens: Annotated[int, Field(ge=0, le=WINDOW_MAX), Whole] | None = None
+    #: Begin with this agent, though the session's last run of it was handed over to another one.
+    reset_active: StrictBool = False
     instructions: str | None = None
     #: The answer must be one of these.
     choices: Annotated[tuple[Option, ...], Field(min_length=1, max_length=1000)] | None = None
@@ -139,6 +160,8 @@ class Ask(StepOptions):
             raise ValueError("the conversation ends without a question: give an input")
         if self.window_tokens is not None and self.session is None:
             raise ValueError("window_tokens is of a session: give one")
+        if self.reset_active and self.session is None:
+            raise ValueError("reset_active is of a session: give one")
         return self
 
 

@@ -10,6 +10,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from celery_agents.contracts.base import Contract, JsonValue, Name
 
+#: Calls of one message.
+CALLS_MAX = 100
 Role = Literal["system", "user", "assistant", "tool"]
 #: Of a part that is no text: its type and subtype, as HTTP has them.
 MediaType = Annotated[str, Field(pattern=r"^[a-z]+/[a-z0-9.+-]{1,100}$", max_length=110)]
@@ -66,7 +68,7 @@ class ChatMessage(Contract):
 
     role: Role
     content: str | tuple[Part, ...] = ""
-    tool_calls: Annotated[tuple[ToolUse, ...], Field(max_length=100)] = ()
+    tool_calls: Annotated[tuple[ToolUse, ...], Field(max_length=CALLS_MAX)] = ()
     call_id: str | None = None
 
     @model_validator(mode="after")

@@ -120,6 +120,8 @@ class Outcome(Contract):
     duration_s: float | None = None
     #: Exchanges of its session, the oldest ones, that its agent was not told: the window is full.
     left_out: int = 0
+    #: The agent that the conversation was handed over to, and that goes on with its session.
+    active: str | None = None
     compensation: Compensation | None = None  # of what succeeded: who can undo it
     error: ErrorInfo | None = None
     value: TrustedJson = None

@@ -26,7 +26,12 @@ class SessionExchange(Contract):
     place: int
     #: The run that asked; None where nobody knows.
     run_id: str | None = None
+    #: Who answered.
     agent: str | None = None
+    #: Who was asked, and who goes on where the same one is asked again: another one, to which the
+    #: conversation was handed over.
+    asked: str | None = None
+    active: str | None = None
     #: Seconds since 1970, when the run ended.
     at: float
     #: What a model would read of it, as estimated.

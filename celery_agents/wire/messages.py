@@ -32,14 +32,24 @@ Composed = tuple[str, Envelope]
 #: Celery's default holds for tasks it knows; unset would mean first.
 PRIORITY = 5
 
+#: The option that says how a run is watched.
+_WATCHED = "stream"
 #: JSON as it is sent. One encoder: making one for each message costs more than its work.
 to_json = JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _to_sorted_json = JSONEncoder(separators=(",", ":"), sort_keys=True).encode
 
 
 def fingerprint(task: str, args: Sequence[Any], kwargs: dict[str, Any]) -> str:
-    """Return a hash that tells payloads apart, in whichever order their objects have their keys."""
-    return _fingerprint(f"{task}[{_to_sorted_json(args)},{_to_sorted_json(kwargs)}]")
+    """Return a hash that tells payloads apart, in whichever order their objects have their keys.
+
+    The same work under the same id is one run, however it is watched.
+    """
+    return _fingerprint(f"{task}[{_to_sorted_json(args)},{_to_sorted_json(_work(kwargs))}]")
+
+
+def _work(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The options that say what is done, without :data:`_WATCHED`."""
+    return {n: v for n, v in kwargs.items() if n != _WATCHED} if _WATCHED in kwargs else kwargs
 
 
 def _fingerprint(told: str) -> str:
@@ -184,6 +194,7 @@ class Draft:
             wrong := problem(kwargs)
         ):  # names of somebody's choice
             raise InvalidPayloadError(f"The options: {wrong}.")
+        self._work = self._kwargs if _WATCHED not in kwargs else to_json(_work(kwargs))
         self._limit_bytes = limit_bytes
 
     def message(self, args: list[Any], id: str | None = None) -> Message:  # noqa: A002 - Celery's word
@@ -192,13 +203,14 @@ class Draft:
         Raises:
             PayloadTooLargeError
         """
-        payload = f"[{to_json(args)},{self._kwargs}]"
+        told = to_json(args)
+        payload = f"[{told},{self._kwargs}]"
         if len(payload) > self._limit_bytes:
             raise PayloadTooLargeError(
                 f"The payload has {len(payload):,} bytes, the limit is {self._limit_bytes:,}. "
                 "Keep the big value elsewhere and pass its id or URL."
             )
-        asked, known_as = _fingerprint(f"{self._task}{payload}"), None
+        asked, known_as = _fingerprint(f"{self._task}[{told},{self._work}]"), None
         if id is not None:
             as_written, asked = asked, fingerprint(self._task, args, self._about["kwargs"])
             known_as = frozenset({as_written, asked})

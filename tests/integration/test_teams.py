@@ -11,7 +11,7 @@ import pytest
 from app.journal.queries import reads
 from celery_agents import RetryPolicy
 from celery_agents.contracts.outcome import State
-from celery_agents.errors import AgentFailedError, StepCancelledError
+from celery_agents.errors import AgentFailedError, LimitReachedError, StepCancelledError
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
 
@@ -168,6 +168,39 @@ def test_a_circle_ends(team: Stack, tmp_path: Path) -> None:
     assert turns == set(range(6))  # the one that was asked, and five below it
 
 
+def test_a_run_has_bounds_of_its_own(team: Stack, tmp_path: Path) -> None:
+    run = team.client.ask("ping", 0, max_depth=2)
+    with pytest.raises(AgentFailedError, match=r"Agents ask agents 2 deep already"):
+        run.get(timeout=SOON_S)
+    assert {int(line.split()[1]) for line in lines(tmp_path / "team")} == {0, 1, 2}
+
+
+def test_nobody_is_asked_and_nothing_called_once_a_run_has_cost_enough(
+    team: Stack, model: ModelServer, tmp_path: Path
+) -> None:
+    """The first request costs all that there is: its model's two wishes are in vain."""
+    model.script(BESIDE)
+    run = team.client.ask("lead", "Review one and two.", max_cost=0.0001)
+    with pytest.raises(LimitReachedError, match=r"have cost 0.0001\d USD.*\(max_cost\)"):
+        run.get(timeout=SOON_S)
+    assert len(model.requests) == 1
+    assert not (tmp_path / "team").exists()
+    outcome = run.outcome()
+    assert outcome is not None
+    assert outcome.usage.cost_usd == pytest.approx(140e-6)
+
+
+def test_what_members_cost_counts_for_the_run(team: Stack, model: ModelServer) -> None:
+    """Of a map, each of whose members pays once: those that come late enough are not made."""
+    model.script(*(Does(text="Fine.") for _ in range(8)))
+    run = team.client.map("lead", list("abcdefgh"), wave=1, max_cost=0.0003)
+    result = run.get(timeout=SOON_S)
+    paid = len(model.requests)
+    assert paid == 3  # 140e-6 each, so that the third one reaches it
+    assert result.failed == len("abcdefgh") - paid
+    assert {failure.kind for failure in result.failures} == {"limit"}
+
+
 def test_cancelling_reaches_everyone(team: Stack, tmp_path: Path) -> None:
     """Also who is born just then."""
     team.worker()
@@ -192,3 +225,59 @@ def test_cancelling_reaches_everyone(team: Stack, tmp_path: Path) -> None:
 def test_who_waits_within_a_step_is_told_how_to_ask(team: Stack) -> None:
     with pytest.raises(AgentFailedError, match=r"An agent asks by `await step\.ask"):
         team.client.ask("impatient", "x").get(timeout=SOON_S)
+
+
+def paths(model: ModelServer) -> list[str]:
+    """Which provider was asked each time, which tells the agent."""
+    known = {"chat": "desk", "messages": "billing", "generateContent": "tech"}
+    return [next(a for word, a in known.items() if word in seen.path) for seen in model.requests]
+
+
+def test_who_was_handed_over_to_goes_on_in_the_session(team: Stack, model: ModelServer) -> None:
+    """Until it is reset, or hands over itself; another session knows nothing of it."""
+
+    def ask(question: str, session: str = "s", *, reset: bool = False) -> object:
+        run = team.client.ask("desk", question, session=session, reset_active=reset)
+        return run.get(timeout=SOON_S)
+
+    model.script(
+        *(Does(tool=("transfer_to_billing", {})), Does(text="Paid.")),
+        Does(text="On Monday."),
+        *(Does(tool=("transfer_to_tech", {})), Does(text="Solved.")),
+        Does(text="Again."),
+        Does(text="Hello."),
+        Does(text="Anew."),
+    )
+    assert [ask("Money?"), ask("When?"), ask("It broke."), ask("Sure?")] == [
+        *("Paid.", "On Monday.", "Solved.", "Again.")
+    ]
+    assert ask("Hi.", session="other") == "Hello."
+    assert ask("Start.", reset=True) == "Anew."
+    agents = ["desk", "billing", "billing", "billing", "tech", "tech", "desk", "desk"]
+    assert paths(model) == agents
+    told = str(model.requests[5].body)
+    said = ("Money?", "Paid.", "When?", "It broke.", "Solved.", "Sure?")
+    assert all(part in told for part in said)
+    found = list(team.client.sessions.read("s", timeout=SOON_S))
+    assert [(e.asked, e.active) for e in found] == [
+        *(("desk", "billing"), ("desk", "billing"), ("desk", "tech"), ("desk", "tech")),
+        ("desk", None),
+    ]
+    assert [e.agent for e in found] == ["billing", "billing", "tech", "tech", "desk"]
+
+
+def test_who_is_active_outlives_a_killed_worker(team: Stack, model: ModelServer) -> None:
+    """One in the midst of the run that hands over, one in that of the run that goes on."""
+    first, hangs = Does(tool=("transfer_to_billing", {})), Does(hang=True)
+    for question, does in (("Money?", [first, hangs]), ("When?", [hangs])):
+        model.script(*does)
+        run = team.client.ask("desk", question, session="s", retry=QUICK)
+        eventually(lambda: len(model.requests) == len(does), "billing is asked")  # noqa: B023 - at once
+        assert paths(model)[-1] == "billing"
+        model.script(Does(text=f"{question} Yes."))
+        team.workers[-1].kill()
+        team.worker()
+        assert run.get(timeout=2 * SOON_S) == f"{question} Yes."
+        assert paths(model) == ["billing"]
+    found = list(team.client.sessions.read("s", timeout=SOON_S))
+    assert [(e.agent, e.active) for e in found] == [("billing", "billing")] * 2

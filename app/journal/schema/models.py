@@ -177,6 +177,7 @@ class Call(Base):
     finished_at: Mapped[float | None]
     answer: Mapped[dict[str, Any] | None]
     error: Mapped[dict[str, Any] | None]
+    cost_usd: Mapped[float | None]  # None: nobody knows, or it is not over
 
 
 class Join(Base):

@@ -180,6 +180,7 @@ _FINISH_CALL = (
         finished_at=now(),
         answer=bindparam("b_answer", type_=_C.answer.type),
         error=bindparam("b_error", type_=_C.error.type),
+        cost_usd=bindparam("b_cost_usd"),
     )
 )
 
@@ -187,11 +188,11 @@ _FINISH_CALL = (
 _FINISH_CALLS = text(
     f"""
     UPDATE calls SET finished_at = {CLOCK_POSTGRESQL},
-        answer = CAST(v.answer AS json), error = CAST(v.error AS json)
+        answer = CAST(v.answer AS json), error = CAST(v.error AS json), cost_usd = v.cost_usd
     FROM unnest(
         CAST(:steps AS text[]), CAST(:seqs AS integer[]), CAST(:tokens AS integer[]),
-        CAST(:answers AS text[]), CAST(:errors AS text[])
-    ) AS v(step_id, seq, token, answer, error)
+        CAST(:answers AS text[]), CAST(:errors AS text[]), CAST(:costs AS double precision[])
+    ) AS v(step_id, seq, token, answer, error, cost_usd)
     WHERE calls.step_id = v.step_id AND calls.seq = v.seq AND calls.token = v.token
     """  # noqa: S608 - of our own constant
 )
@@ -208,12 +209,14 @@ class FinishCall(Operation[None]):
         seq: int,
         answer: dict[str, Any] | None,
         error: ErrorInfo | None = None,
+        cost_usd: float | None = None,
     ) -> None:
         super().__init__()
         self.claim = claim
         self.seq = seq
         self.answer = answer
         self.error = error
+        self.cost_usd = cost_usd
 
     @classmethod
     def shot(cls, operations: Sequence[FinishCall]) -> Shot:
@@ -231,6 +234,7 @@ class FinishCall(Operation[None]):
                     "b_token": o.claim.token,
                     "b_answer": o.answer,
                     "b_error": None if o.error is None else o.error.compact(),
+                    "b_cost_usd": o.cost_usd,
                 }
                 for o in operations
             ]
@@ -264,4 +268,5 @@ def _arrays(calls: Sequence[FinishCall]) -> dict[str, list[Any]]:
         "tokens": [c.claim.token for c in calls],
         "answers": [None if c.answer is None else as_json(c.answer) for c in calls],
         "errors": [None if c.error is None else as_json(c.error.compact()) for c in calls],
+        "costs": [c.cost_usd for c in calls],
     }

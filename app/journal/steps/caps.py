@@ -1,23 +1,26 @@
 """The bounds of a team: how deep agents ask agents, how many, how often one hands over.
 
-A team is an agent's step with all that hangs below it, up to the next pattern. It is looked at in
-the transaction that would make a member, under the join of the run's root (see locks.py), so that
-two members that ask at the same time see each other. Whom it has no room for is a member that has
-failed: whoever asks hears of it as of any other failure.
+They are looked at in the transaction that would make a member, under the join of the run's root
+(see locks.py), so that two members that ask at the same time see each other. Those of the settings
+are of each team, an agent's step with all that hangs below it, up to the next pattern; a run may
+have narrower ones (see bounds.py). Whom there is no room for is a member that has failed: whoever
+asks hears of it as of any other failure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise, takewhile
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, literal, select, update
+from sqlalchemy import Connection, bindparam, literal, select, update
 
 from agents.asking import is_handoff
 from app.journal.schema.engine import now
 from app.journal.schema.models import Step, table
 from app.journal.schema.rows import Claimed
+from app.journal.steps.bounds import Bound, asked_below, spent_up
 from celery_agents import names
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from celery_agents.errors import LimitReachedError
@@ -28,47 +31,84 @@ _S = _STEPS.c
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """The bounds of every team."""
+    """The bounds of every team; ``cost``, in USD, is of every run."""
 
     depth: int = 5
     steps: int = 200
     handoffs: int = 5
+    cost: float | None = None
+
+    def of(self, team: str) -> Bound:
+        """Themselves, as the bound of the team below this step."""
+        counts = {"max_depth": self.depth, "max_steps": self.steps, "max_handoffs": self.handoffs}
+        return Bound(team, counts)
 
 
-def refuse(connection: Connection, asking: Claimed, ids: Sequence[str], caps: Caps) -> set[str]:
-    """End those new members of an agent's step that are too many; return their ids.
+def refuse(
+    connection: Connection, asking: Claimed, ids: Sequence[str], caps: Caps, bounds: Sequence[Bound]
+) -> set[str]:
+    """End those new members of a step that are too many; return their ids.
+
+    Of a pattern its own members are bounded by the cost alone: their number is its caller's wish.
 
     Raises:
         LimitReachedError: it was refused as many already, and asks on.
     """
-    way = connection.execute(_WAY, {"b_id": asking.id}).all()
-    over = connection.execute(_BELOW, {"b_id": way[-1].id}).scalar_one() - caps.steps
-    if over > caps.steps:
-        raise LimitReachedError(f"{asking.agent} asks on, though max_steps are used up.")
     new = connection.execute(_NEW, {"b_ids": list(ids)}).all()
-    room = len(new) - max(over, 0)
-    refused: dict[str, Outcome] = {}
-    for place, row in enumerate(new):
-        why = _why(row.member, [one.member for one in way[:-1]], caps)
-        if why is None and place >= room:
-            why = f"The agents of this run have asked {caps.steps} others, the limit (max_steps)"
-        if why is not None:
-            error = ErrorInfo.of(LimitReachedError(f"{why}. It was not asked."))
-            told = Outcome(state=State.FAILED, agent=row.agent, member=row.member, error=error)
-            refused[row.id] = told
-    if refused:
-        rows = [{"b_id": i, "b_outcome": told.compact()} for i, told in refused.items()]
-        connection.execute(_REFUSE, rows)
-    return {*refused}
+    spent = spent_up(connection, bounds)
+    if spent is not None:
+        told = dict.fromkeys((row.id for row in new), spent)
+    elif asking.task == names.ASK:
+        told = _too_many(connection, asking, new, caps, bounds)
+    else:
+        told = {}
+    if told:
+        outcomes = [_refused(row, told[row.id]) for row in new if row.id in told]
+        connection.execute(_REFUSE, outcomes)
+    return {*told}
 
 
-def _why(key: str, above: Sequence[str], caps: Caps) -> str | None:
+def _too_many(
+    connection: Connection,
+    asking: Claimed,
+    new: Sequence[Any],
+    caps: Caps,
+    bounds: Sequence[Bound],
+) -> dict[str, str]:
+    """Say of those members of an agent's step that are too many why they are."""
+    way = connection.execute(_WAY, {"b_id": asking.id}).all()
+    team = [*takewhile(lambda row: row.task == names.ASK, way)]
+    bounds = [*bounds, caps.of(team[-1].id)]
+    places = {row.id: place for place, row in enumerate(way)}
+    above = [(row.member, parent.task == names.ASK) for row, parent in pairwise(way)]
+    told: dict[str, str] = {}
+    for bound in bounds:
+        place = places[bound.step_id]
+        asked = [key for key, by_agent in above[:place] if by_agent]
+        for row in new:
+            if (why := _why(row.member, asked, bound.caps)) is not None:
+                told.setdefault(row.id, why)
+        if (most := bound.caps.get("max_steps")) is not None:
+            agent = way[place].task == names.ASK
+            before = asked_below(connection, bound.step_id, agent=agent) - len(new)
+            if before - most >= max(most, 1):
+                raise LimitReachedError(f"{asking.agent} asks on, though max_steps are used up.")
+            why = f"The agents of this run have asked {most} others, the limit (max_steps)"
+            for row in new[max(int(most) - before, 0) :]:
+                told.setdefault(row.id, why)
+    return told
+
+
+def _why(key: str, above: Sequence[str], caps: Mapping[str, float]) -> str | None:
     """Say why a member of this key is too much below those of these keys, nearest first."""
     if is_handoff(key):
-        if sum(_leading(above)) >= caps.handoffs:
-            return f"It was handed over {caps.handoffs} times, the limit (max_handoffs)"
-    elif sum(not is_handoff(one) for one in above) >= caps.depth:
-        return f"Agents ask agents {caps.depth} deep already, the limit (max_depth)"
+        most = caps.get("max_handoffs")
+        if most is not None and sum(_leading(above)) >= most:
+            return f"It was handed over {most} times, the limit (max_handoffs)"
+        return None
+    most = caps.get("max_depth")
+    if most is not None and sum(not is_handoff(one) for one in above) >= most:
+        return f"Agents ask agents {most} deep already, the limit (max_depth)"
     return None
 
 
@@ -80,25 +120,22 @@ def _leading(above: Sequence[str]) -> Iterator[bool]:
         yield True
 
 
+def _refused(row: Any, why: str) -> dict[str, Any]:
+    error = ErrorInfo.of(LimitReachedError(f"{why}. It was not asked."))
+    told = Outcome(state=State.FAILED, agent=row.agent, member=row.member, error=error)
+    return {"b_id": row.id, "b_outcome": told.compact()}
+
+
 def _way() -> Any:
-    """Return the statement that finds a step and those above it in its team, nearest first."""
-    own = select(_S.id, _S.parent_id, _S.member, literal(0).label("level"))
+    """Return the statement that finds a step and those above it, nearest first."""
+    own = select(_S.id, _S.parent_id, _S.member, _S.task, literal(0).label("level"))
     way = own.where(_S.id == bindparam("b_id")).cte("way", recursive=True)
-    above = select(_S.id, _S.parent_id, _S.member, way.c.level + 1)
-    above = above.where(_S.id == way.c.parent_id, _S.task == names.ASK)
-    way = way.union_all(above)
-    return select(way.c.id, way.c.member).order_by(way.c.level)
+    above = select(_S.id, _S.parent_id, _S.member, _S.task, way.c.level + 1)
+    way = way.union_all(above.where(_S.id == way.c.parent_id))
+    return select(way.c.id, way.c.member, way.c.task).order_by(way.c.level)
 
 
-def _below() -> Any:
-    """Return the statement that counts the agents' turns below a step."""
-    below = select(_S.id).where(_S.parent_id == bindparam("b_id"), _S.task == names.ASK)
-    found = below.cte("below", recursive=True)
-    further = select(_S.id).where(_S.parent_id == found.c.id, _S.task == names.ASK)
-    return select(func.count()).select_from(found.union_all(further))
-
-
-_WAY, _BELOW = _way(), _below()
+_WAY = _way()
 _NEW = (
     select(_S.id, _S.member, _S.agent)
     .where(_S.id.in_(bindparam("b_ids", expanding=True)))

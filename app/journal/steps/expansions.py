@@ -16,6 +16,7 @@ from app.journal.schema.models import Step, table
 from app.journal.schema.rows import Aftermath, Claimed, Wake, derived_id
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
 from app.journal.steps import caps, joins
+from app.journal.steps.bounds import Bound
 from app.journal.steps.finishes import event
 from app.journal.steps.members import NewMember, insert_members, new_members
 from app.journal.writing import prepared
@@ -48,13 +49,19 @@ class ExpandStep(Operation[Expanded]):
     order: ClassVar[int] = 20
 
     def __init__(
-        self, claim: Claimed, plan: Expand, rules: joins.Rules, ended_members: int | None = None
+        self,
+        claim: Claimed,
+        plan: Expand,
+        rules: joins.Rules,
+        ended_members: int | None = None,
+        bounds: Sequence[Bound] = (),
     ) -> None:
         super().__init__()
         self.claim = claim
         self.plan = plan
         self.rules = rules
         self.ended_members = ended_members
+        self.bounds = bounds
         self.members = new_members(claim, plan.members, rules.spread_limit_bytes)
 
     @property
@@ -130,7 +137,8 @@ def _expand(connection: Connection, o: ExpandStep) -> Expanded:
     number = joins.open_round(connection, claim.id, len(wanted), o.plan.join)
     members = _insert_members(connection, o, wanted, number)
     asked = [member.id for member in members]
-    refused = caps.refuse(connection, claim, asked, o.rules.caps) if o.of_team and asked else set()
+    counted = asked and (o.of_team or o.bounds)
+    refused = caps.refuse(connection, claim, asked, o.rules.caps, o.bounds) if counted else set()
     members = [member for member in members if member.id not in refused]
     if o.plan.note is not None:
         connection.execute(event(claim.run_id, claim.id, "expanded", o.plan.note))

@@ -28,8 +28,12 @@ class Exchanges:
         return self._writer.submit(HoldSession(claim, name, budget))
 
     def told(self, held: HeldSession) -> Rows:
-        """The exchanges that the agent of a run is told, which holds the session."""
-        place = (held.tenant, held.name, held.begins, held.exchanges)
+        """The exchanges that the agent of a run is told, which holds the session.
+
+        The last one is among them, though it may be too long to be told: it says who is active.
+        """
+        begins = min(held.begins, max(held.exchanges - 1, 0))
+        place = (held.tenant, held.name, begins, held.exchanges)
         return in_transaction(reading(self._engine), lambda c: sessions.exchanges(c, *place))
 
     def page(self, tenant: str, name: str, after: int) -> dict[str, Any]:

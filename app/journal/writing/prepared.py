@@ -312,11 +312,11 @@ START_CALL = Prepared(
 
 FINISH_CALL = Prepared(
     "finish_calls",
-    (_TEXTS, _INTEGERS, _INTEGERS, _TEXTS, _TEXTS),
+    (_TEXTS, _INTEGERS, _INTEGERS, _TEXTS, _TEXTS, _FLOATS),
     f"""
     UPDATE calls SET finished_at = {CLOCK}, answer = CAST(v.answer AS json),
-        error = CAST(v.error AS json)
-    FROM unnest($1, $2, $3, $4, $5) AS v(step_id, seq, token, answer, error)
+        error = CAST(v.error AS json), cost_usd = v.cost_usd
+    FROM unnest($1, $2, $3, $4, $5, $6) AS v(step_id, seq, token, answer, error, cost_usd)
     WHERE calls.step_id = ANY ($1)
         AND calls.step_id = v.step_id AND calls.seq = v.seq AND calls.token = v.token
     """,  # noqa: S608 - of our own constant

@@ -116,7 +116,7 @@ _FINISH_CALL = Statements(
     prepared.FINISH_CALL,
     (
         """
-        UPDATE calls SET finished_at = :at, answer = {3}, error = {4}
+        UPDATE calls SET finished_at = :at, answer = {3}, error = {4}, cost_usd = {5}
         FROM json_each(:rows) AS v
         WHERE calls.step_id = {0} AND calls.seq = {1} AND calls.token = {2}
         """,

@@ -106,6 +106,10 @@ DEEDS: dict[str, list[str]] = {
         "talking-two": (
             "say t, end t, hold x, talk x, cancel t, cancel x, hand-back t, forget chat, fork chat"
         ),
+        "team": (
+            "ask a, ask b, win a, end b, cancel r, cancel a, cancel b, waiting r, hand-back a, "
+            "taken b, calls a+b"
+        ),
         "nothing": "new k, cancel k, insert k, run k, probe broker",
     }.items()
 }
@@ -166,6 +170,11 @@ SHARP: dict[str, list[Case]] = {
         Case.of("talking", "say t|cancel v"),
         Case.of("talking", "cancel v|talk v|say t"),
         Case.of("talking", "end t|talk v|hold x"),
+    ],
+    "more than a run may ask": [
+        Case.of("team", "ask a|ask b"),
+        Case.of("team", "ask a|ask b|cancel r"),
+        Case.of("team", "ask a|ask b|cancel a"),
     ],
     "what a requeue keeps": [Case.of("dead", "requeue r|over r")],
     "answers that are lost": [

@@ -107,6 +107,15 @@ class Hand:
 
         return self._tell("expand", claim.id, work, (claim, plan))
 
+    def ask(self, claim: Claimed, plan: Expand) -> Any:
+        """Expand an agent's step under the bounds of its run, as app/execution/ends.py does it."""
+
+        def work() -> Any:
+            bounds = self.journal.bounds(claim, {})
+            return self.journal.expand(claim, plan, bounds=bounds).result(SOON_S)
+
+        return self._tell("expand", claim.id, work, (claim, plan))
+
     def postpone(self, claim: Claimed, delay_s: float, error: ErrorInfo | None) -> Postponed:
         def work() -> Postponed:
             return self.journal.postpone(claim, delay_s=delay_s, error=error).result(SOON_S)

@@ -382,6 +382,25 @@ def failed_runs_are_undone_and_no_others(s: Story) -> Iterator[str]:
 
 
 @check
+def a_run_asks_as_many_as_it_may(s: Story) -> Iterator[str]:
+    """No more; and nobody is refused while there is room."""
+    for root in s.steps.values():
+        most = root["payload"]["kwargs"].get("max_steps")
+        if most is None:
+            continue
+        below = [row for row in s.steps.values() if row["run_id"] == root["id"] != row["id"]]
+        refused = [row for row in below if _is_refused(row)]
+        asked = len(below) - len(refused)
+        if asked > most or (refused and asked < most):
+            yield f"{s.name(root['id'])}: {asked} of {most} were asked, {len(refused)} refused"
+
+
+def _is_refused(row: dict[str, Any]) -> bool:
+    error = (row["outcome"] or {}).get("error") or {}
+    return bool(error.get("kind") == "limit")
+
+
+@check
 def results_are_stored_before_they_are_settled(s: Story) -> Iterator[str]:
     settled = {t.step_id for t in s.asked("settle")}
     for row in s.steps.values():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-GROUPS = range(1, 20)
+GROUPS = range(1, 21)
 
 
 @dataclass(frozen=True, slots=True)
@@ -443,5 +443,18 @@ MENDS = [
         ],
         ["a turn that nobody has"],
         "somebody has the turn",
+    ),
+    Mend(
+        "two that ask at once do not see each other",
+        20,
+        [
+            Edit(
+                "app.journal.steps.expansions",
+                "    if claim.token > 1 or o.of_team:",
+                "    if claim.token > 1:",
+            )
+        ],
+        ["more than a run may ask"],
+        "a run asks as many as it may",
     ),
 ]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agents.patterns import compensate as pattern
+from agents.plan import Expand
 from app.journal.schema.rows import Claimed, HeldSession
 from app.journal.steps import compensations
 from app.journal.steps import due as wakes
@@ -256,6 +257,14 @@ def _next(hand: Hand, claim: Claimed) -> object:
 def _expanded(hand: Hand, claim: Claimed, plan: object) -> object:
     """As app/execution/attempt.py does it: what is not applied was cancelled."""
     expanded = hand.expand(claim, plan)  # type: ignore[arg-type]
+    return expanded if expanded.applied else hand.finish(claim, CANCELLED)
+
+
+@verb("ask", "expand of an agent")
+def ask(hand: Hand, world: World, target: str) -> object:
+    """An agent asks another one."""
+    claim = _held(hand, world, target)
+    expanded = hand.ask(claim, Expand(members=(member("i"),), team=True))
     return expanded if expanded.applied else hand.finish(claim, CANCELLED)
 
 

@@ -298,6 +298,16 @@ def talking(ground: Ground, world: World, *, waiting: str) -> None:
             del world.claims[name]
 
 
+def teaming(ground: Ground, world: World) -> None:
+    """r, an agent, waits for a and b, which run; it may have one more asked, of three in all."""
+    b = Builder(ground, world)
+    payload = {"args": ["?"], "kwargs": {"agent": "a", "max_steps": 3}}
+    b.claim("r", "A", step("r", payload=payload))
+    b.expand("r", plan("a", "b", team=True))
+    b.claim("a", "A")
+    b.claim("b", "B")
+
+
 def nothing(ground: Ground, world: World) -> None:
     """Nothing has come yet."""
 
@@ -330,5 +340,6 @@ WORLDS: dict[str, Callable[[Ground, World], None]] = {
     "letters-old": old_letter,
     "talking": partial(talking, waiting="vw"),
     "talking-two": partial(talking, waiting=""),
+    "team": teaming,
     "nothing": nothing,
 }

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agents.models.provider import Exchange, Reply
-from agents.models.said import said
+from agents.conversing import uniform
+from agents.models.provider import Exchange, ModelRequest, Reply
+from agents.models.said import conversation_of, said
 from agents.sessions import exchange_of, fitting, recalled, tokens_of
 from agents.tools.calls import ToolCall, ToolResult
-from celery_agents.contracts.conversation import ChatMessage, checked
+from celery_agents.contracts.conversation import CALLS_MAX, ChatMessage, checked
 from celery_agents.contracts.outcome import Answer
 from celery_agents.contracts.session import SessionExchange
 from tests.fakes.refusals import refuse
@@ -73,18 +74,78 @@ def test_a_reply_without_its_own_ids() -> None:
     assert asked == {
         "role": "assistant",
         "tool_calls": [
-            {"id": "0", "name": "find", "arguments": {"n": 1}},
-            {"id": "1", "name": "a_b", "arguments": {"arguments": "n = 1"}},
+            {"id": "said_0", "name": "find", "arguments": {"n": 1}},
+            {"id": "said_1", "name": "a_b", "arguments": {"arguments": "n = 1"}},
         ],
     }
     assert told == [
-        {"role": "tool", "content": '[1, "é"]', "call_id": "0"},
-        {"role": "tool", "content": "no", "call_id": "1"},
+        {"role": "tool", "content": '[1, "é"]', "call_id": "said_0"},
+        {"role": "tool", "content": "no", "call_id": "said_1"},
     ]
 
 
 def test_complaints_are_no_part_of_it() -> None:
     assert said([Exchange(reply=Reply(text="7"), complaint="No object.")]) == ()
+
+
+#: Ids and names as others write them: of any letters, again in each message, one of ours.
+foreign = st.sampled_from(["x:1", "toolu/2", "said_1", "é", "0"]) | st.text(min_size=1, max_size=9)
+names = st.sampled_from(["find", "a b", "an.other", "é"])
+
+
+@st.composite
+def given_exchanges(draw: st.DrawFn) -> list[ChatMessage]:
+    ids = draw(st.lists(foreign, min_size=1, max_size=3, unique=True))
+    calls = [{"id": i, "name": draw(names), "arguments": draw(plain)} for i in ids]
+    told = [{"role": "tool", "call_id": i, "content": "r"} for i in draw(st.permutations(ids))]
+    said = [{"role": "user", "content": "?"}, {"role": "assistant", "tool_calls": calls}, *told]
+    return [ChatMessage.model_validate(m) for m in [*said, {"role": "assistant", "content": "!"}]]
+
+
+plain = st.none() | st.integers() | st.text(max_size=3) | st.lists(st.integers(), max_size=2)
+before = st.lists(given_exchanges(), max_size=3).map(lambda many: tuple(m for e in many for m in e))
+
+
+@pytest.mark.parametrize("provider", list(PROVIDERS))
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(history=before, turns=st.lists(exchanges, max_size=3))
+def test_any_conversation_is_taken_by_who_goes_on(
+    provider: str, history: tuple[ChatMessage, ...], turns: list[Exchange]
+) -> None:
+    request = ModelRequest(
+        model="m", system=None, history=history, user="?", exchanges=tuple(turns)
+    )
+    told = checked(conversation_of(request))
+    ids = [call.id for message in told for call in message.tool_calls]
+    assert (
+        len({*ids})
+        == len(ids)
+        == sum(len(m.tool_calls) for m in history) + sum(len(e.results) for e in turns)
+    )
+    refuse(provider, body_of(prepared(provider, [m.compact() for m in told], user="And now?")))
+    assert tuple(uniform(told)) == told  # so whoever goes on asks the same in each attempt
+
+
+def test_results_stay_with_their_calls() -> None:
+    """In whichever order they were given; and arguments that are objects as they were."""
+    calls = [{"id": i, "name": "find", "arguments": {"n": i}} for i in ("a:1", "b:2")]
+    history = [
+        {"role": "assistant", "tool_calls": calls},
+        {"role": "tool", "call_id": "b:2", "content": "of b"},
+        {"role": "tool", "call_id": "a:1", "content": "of a"},
+    ]
+    asked, *told = uniform(ChatMessage.model_validate(m) for m in history)
+    results = {m.call_id: m.text for m in told}
+    assert [(c.arguments, results[c.id]) for c in asked.tool_calls] == [
+        *(({"n": "a:1"}, "of a"), ({"n": "b:2"}, "of b"))
+    ]
+
+
+def test_a_reply_with_more_calls_than_a_message_has() -> None:
+    one = ToolResult(call=ToolCall(id="1", name="find", arguments={}), value="x")
+    told = checked(said([Exchange(reply=Reply(text="Look."), results=(one,) * (CALLS_MAX + 1))]))
+    assert [len(m.tool_calls) for m in told if m.role == "assistant"] == [CALLS_MAX, 1]
+    assert [m.text for m in told if m.role == "assistant"] == ["Look.", ""]
 
 
 def test_two_replies_that_number_their_calls_alike() -> None:

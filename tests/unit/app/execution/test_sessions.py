@@ -66,6 +66,49 @@ def test_an_end_is_an_exchange() -> None:
     assert added.tokens > 4 * 4
 
 
+def handed(asked: str, active: str | None) -> SessionExchange:
+    return exchange(0, "a", "b").model_copy(update={"asked": asked, "active": active})
+
+
+@pytest.mark.parametrize(
+    ("last", "options", "agent"),
+    [
+        (handed("gpt", "billing"), {}, "billing"),
+        (handed("gpt", None), {}, "gpt"),
+        (handed("other", "billing"), {}, "gpt"),  # of another agent's conversation
+        (handed("gpt", "billing"), {"reset_active": True}, "gpt"),
+        (exchange(0, "a", "b"), {}, "gpt"),  # of before there were such
+    ],
+)
+def test_who_is_active_goes_on(last: SessionExchange, options: Any, agent: str) -> None:
+    assert talk(ask(**options), last).agent == agent
+
+
+def test_who_is_active_is_known_though_the_exchange_is_too_long_to_be_told() -> None:
+    held = HeldSession("", "s", begins=1, exchanges=1)
+    found = Talk(ask(), held, [handed("gpt", "billing")])
+    assert (found.agent, found.messages) == ("billing", ())
+
+
+@pytest.mark.parametrize(
+    ("last", "active", "added"),
+    [
+        (None, "billing", "billing"),
+        (None, None, None),
+        ("billing", None, "billing"),  # who answered itself stays
+        ("billing", "tech", "tech"),
+        ("billing", "gpt", None),  # handed back
+    ],
+)
+def test_who_is_active_is_written_with_the_exchange(
+    last: str | None, active: str | None, added: str | None
+) -> None:
+    found = talk(ask(), *([handed("gpt", last)] if last else []))
+    _, new = found.ended(DONE.model_copy(update={"active": active}))
+    assert new is not None
+    assert (new.data["asked"], new.data["active"]) == ("gpt", added)
+
+
 def test_who_failed_adds_nothing() -> None:
     failed = Outcome(state=State.FAILED, error=ErrorInfo.of(AgentFailedError("no")))
     outcome, added = talk(ask(), begins=2).ended(failed)

@@ -146,6 +146,7 @@ def drafted(args: list[Any], run_id: str | None = None, **kwargs: Any) -> Any:
     [
         ([{"a": 1, "b": 2}], {"x": 1, "y": 2}, True),
         ([{"b": 2, "a": 1}], {"y": 2, "x": 1}, True),
+        ([{"a": 1, "b": 2}], {"x": 1, "y": 2, "stream": True}, True),  # watched otherwise
         ([{"a": 1, "b": 3}], {"x": 1, "y": 2}, False),
         ([{"a": True, "b": 2}], {"x": 1, "y": 2}, False),
         ([{"a": 1.0, "b": 2}], {"x": 1, "y": 2}, False),
@@ -160,6 +161,12 @@ def test_a_fingerprint_is_of_the_payload(args: Any, kwargs: Any, same: bool) -> 
     assert (drafted(args, "id", **kwargs).fingerprint == first.fingerprint) is same
     assert (fingerprint("t", args, kwargs) in first.known_as) is same
     assert fingerprint("other", args, kwargs) not in first.known_as
+
+
+def test_a_stream_is_sent_though_it_is_no_part_of_the_fingerprint() -> None:
+    watched = drafted(["x"], stream=True)
+    assert json.loads(watched.payload)[1] == {"stream": True}
+    assert watched.fingerprint == drafted(["x"]).fingerprint in drafted(["x"], "id").known_as
 
 
 def test_only_a_chosen_id_costs_the_sorting() -> None:

@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from app.journal import Journal
 from app.journal.schema.models import Step
-from app.journal.steps.calls import Before, Begun, StartCall
+from app.journal.steps.calls import Before, Begun, FinishCall, StartCall
 from celery_agents.contracts.outcome import ErrorInfo
 from tests.unit.app.journal.support import (
     DONE,
@@ -61,6 +61,19 @@ def test_one_that_answered_too_much_late_was_made(
     claim = claimed(other, "s")
     journal.finish_call(late, 0, None, ErrorInfo(kind=kind, message="")).result(SOON)
     assert other.start_call(claim, *ABOUT, once=True).result(SOON) is begun
+
+
+@pytest.mark.parametrize("cost", [0.25, None])
+def test_what_a_call_cost_stands_beside_it(
+    world: World, journal: Journal, cost: float | None
+) -> None:
+    """In the short way, and in the ordinary one."""
+    claim = claimed(journal, "s", step())
+    for seq in range(2):
+        journal.start_call(claim, seq, "model", f"f{seq}", f"key{seq}").result(SOON)
+    journal.finish_call(claim, 0, {"value": 1}, cost_usd=cost).result(SOON)
+    batch(journal, FinishCall(claim, 1, {"value": 1}, cost_usd=cost))
+    assert [call.cost_usd for call in world.calls("s")] == [cost, cost]
 
 
 def test_each_call_of_a_batch_gets_its_own_answer(world: World, journal: Journal) -> None:

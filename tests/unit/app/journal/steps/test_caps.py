@@ -5,15 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given as given_
+from hypothesis import strategies as st
 
-from agents.plan import Expand
+from agents.plan import Expand, Member, narrowed
 from app.journal import Journal
 from app.journal.schema.rows import Claimed, derived_id
+from app.journal.steps.bounds import Bound
 from app.journal.steps.caps import Caps
 from app.journal.steps.expansions import Expanded
+from celery_agents.contracts.ask import CAPS
 from celery_agents.contracts.outcome import State
 from celery_agents.errors import LimitReachedError
-from tests.unit.app.journal.support import DONE, SOON, World, member, step
+from tests.unit.app.journal.support import DONE, FAILED, SOON, World, member, never, step
 
 FEW = Caps(depth=2, steps=6, handoffs=2)
 
@@ -133,3 +137,147 @@ def test_a_cancelled_step_asks_nobody(world: World, journal: Journal) -> None:
     assert not ask(journal, first, "ask:b").applied
     assert [m.state for m in journal.members("s")] == [State.RUNNING]
     assert journal.members(first.id) == []
+
+
+# -- bounds that a run was given
+
+
+def given(journal: Journal, asking: Claimed, *wanted: Member, number: int = 0) -> Expanded:
+    """Ask as an attempt does: bounded by the payload, with members that inherit it."""
+    members = wanted or tuple(member(f"ask:{n}") for n in range(number))
+    plan = Expand(members=members, team=asking.task == "agents.ask")
+    caps = caps_of(asking)
+    bounds = journal.bounds(asking, caps)
+    return journal.expand(asking, narrowed(plan, caps), bounds=bounds).result(SOON)
+
+
+def caps_of(claimed: Claimed) -> dict[str, Any]:
+    return {n: c for n, c in claimed.payload["kwargs"].items() if n in CAPS}
+
+
+def bounded(journal: Journal, *, task: str = "agents.ask", **caps: float) -> Claimed:
+    payload = {"args": ["hello"], "kwargs": {"agent": "a", **caps}}
+    return claim(journal, "s", step(payload=payload, task=task))
+
+
+def with_options(key: str, **caps: float) -> Member:
+    return member(key, options={"agent": "a", **caps})
+
+
+def whys(journal: Journal, asking: Claimed) -> list[str]:
+    return [why for why in outcomes(journal, asking).values() if why]
+
+
+def pay(journal: Journal, claimed: Claimed, cost_usd: float | None, seq: int = 0) -> None:
+    journal.start_call(claimed, seq, "model", f"i{seq}", f"k{seq}").result(SOON)
+    journal.finish_call(claimed, seq, {"value": 1}, cost_usd=cost_usd).result(SOON)
+
+
+def test_a_run_is_as_deep_as_it_was_given(journal: Journal) -> None:
+    root = bounded(journal, max_depth=1)
+    given(journal, root, number=1)
+    first = below(journal, root, "ask:0")
+    assert given(journal, first, number=1).members == []
+    assert "1 deep already, the limit (max_depth)" in whys(journal, first)[0]
+
+
+def test_a_wider_bound_than_that_of_the_settings_says_nothing(journal: Journal) -> None:
+    root = bounded(journal, max_depth=9, max_steps=99, max_handoffs=9)
+    assert len(given(journal, root, number=8).members) == FEW.steps
+
+
+def test_a_member_may_be_given_less_but_not_more(journal: Journal) -> None:
+    root = bounded(journal, max_steps=4)
+    given(journal, root, with_options("few", max_steps=1), with_options("many", max_steps=50))
+    few, many = (below(journal, root, key) for key in ("few", "many"))
+    assert (caps_of(few), caps_of(many)) == ({"max_steps": 1}, {"max_steps": 4})
+    assert len(given(journal, few, number=2).members) == 1
+    assert "asked 1 others" in whys(journal, few)[0]
+    assert given(journal, many, number=1).members == []  # with the one that was refused, four
+    assert "asked 4 others" in whys(journal, many)[0]
+
+
+def test_with_no_room_at_all_it_is_told_once(journal: Journal) -> None:
+    root = bounded(journal, max_steps=0)
+    assert given(journal, root, number=3).members == []
+    assert len(whys(journal, root)) == 3
+    with pytest.raises(LimitReachedError, match="asks on"):
+        given(journal, claim(journal, "s"), member("ask:more"))
+
+
+def test_handoffs_of_a_run(journal: Journal) -> None:
+    root = bounded(journal, max_handoffs=1)
+    given(journal, root, member("transfer_to_a/1"))
+    at = below(journal, root, "transfer_to_a/1")
+    assert given(journal, at, member("transfer_to_a/1")).members == []
+    assert "handed over 1 times, the limit (max_handoffs)" in whys(journal, at)[0]
+
+
+def test_the_bound_of_a_pattern_is_of_all_that_its_members_ask(journal: Journal) -> None:
+    """Its own members, which its caller counted, are none of them."""
+    root = bounded(journal, task="agents.gather", max_steps=3, max_depth=1)
+    assert len(given(journal, root, number=5).members) == 5
+    one, other = (below(journal, root, f"ask:{n}") for n in range(2))
+    assert len(given(journal, one, number=2).members) == 2
+    assert len(given(journal, other, number=2).members) == 1
+    deeper = below(journal, one, "ask:0")
+    assert given(journal, deeper, number=1).members == []
+    assert "1 deep already" in whys(journal, deeper)[0]
+
+
+def test_nobody_is_asked_once_the_run_has_cost_enough(journal: Journal) -> None:
+    root = bounded(journal, max_cost=0.5)
+    pay(journal, root, 0.25)
+    given(journal, root, number=2)
+    one, other = (below(journal, root, f"ask:{n}") for n in range(2))
+    assert journal.spent_up(journal.bounds(one, caps_of(one))) is None
+    pay(journal, one, None)  # of which nobody knows the price
+    assert journal.spent_up(journal.bounds(one, caps_of(one))) is None
+    pay(journal, other, 0.25)
+    told = "The calls of this run have cost 0.5 USD, the limit is 0.5 (max_cost)"
+    assert journal.spent_up(journal.bounds(one, caps_of(one))) == told
+    assert given(journal, one, member("ask:a"), member("transfer_to_a/1")).members == []
+    assert whys(journal, one) == [f"{told}. It was not asked."] * 2
+
+
+def test_a_pattern_asks_no_further_round_once_it_has_cost_enough(journal: Journal) -> None:
+    root = bounded(journal, task="agents.fallback", max_cost=0.5)
+    given(journal, root, member("a"))
+    first = below(journal, root, "a")
+    pay(journal, first, 0.6)
+    journal.finish(first, FAILED).result(SOON)
+    root = claim(journal, "s")
+    found = given(journal, root, member("b"))
+    assert (found.members, [w.id for w in found.wakes]) == ([], ["s"])
+    assert "have cost 0.6 USD" in whys(journal, root)[1]
+
+
+def test_what_a_member_may_cost_is_its_own(journal: Journal) -> None:
+    root = bounded(journal, max_cost=1.0)
+    pay(journal, root, 0.7)
+    given(journal, root, with_options("cheap", max_cost=0.2), member("other"))
+    cheap, other = (below(journal, root, key) for key in ("cheap", "other"))
+    assert journal.spent_up(journal.bounds(cheap, caps_of(cheap))) is None
+    pay(journal, cheap, 0.2)
+    assert journal.spent_up(journal.bounds(cheap, caps_of(cheap))) is not None
+    assert journal.spent_up(journal.bounds(other, caps_of(other))) is None
+
+
+def test_every_run_may_cost_as_much_as_the_settings_say(journal: Journal) -> None:
+    """The root's payload says nothing of it; its members' do."""
+    journal.rules = type(journal.rules)(never, 1, caps=Caps(cost=0.3))
+    root = claim(journal, "s", step())
+    plan = narrowed(Expand(members=(member("a"),), team=True), {"max_cost": 0.3})
+    journal.expand(root, plan, bounds=journal.bounds(root, {"max_cost": 0.3})).result(SOON)
+    one = below(journal, root, "a")
+    assert journal.bounds(one, caps_of(one)) == (Bound("s", {"max_cost": 0.3}),)
+
+
+CAPPED = st.fixed_dictionaries({}, optional=dict.fromkeys(CAPS, st.integers(1, 9)))
+
+
+@given_(CAPPED, CAPPED)
+def test_members_inherit_what_is_narrower(above: dict[str, Any], own: dict[str, Any]) -> None:
+    (told,) = narrowed(Expand(members=(with_options("a", **own),)), above).members
+    merged = {n: min(c for c in (above.get(n), own.get(n)) if c) for n in {*above, *own}}
+    assert told.options == {"agent": "a", **merged}
