@@ -27,7 +27,7 @@ from agents.models.provider import (
 from agents.models.said import said
 from agents.patterns.vote.options import match
 from agents.plan import Expand
-from agents.schema import ballot_schema, problem
+from agents.schema import answer_of, ballot_schema
 from agents.tools.base import Tool
 from agents.tools.calls import ToolSpec
 from agents.tools.colleagues import Colleagues
@@ -41,6 +41,7 @@ from celery_agents.agent import Effects
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import Outcome, State, Usage
+from celery_agents.contracts.schema import as_object
 from celery_agents.contracts.vote import Normalisation
 from celery_agents.errors import (
     AgentFailedError,
@@ -151,8 +152,11 @@ class ModelBackend:
     def _request(self, turn: Turn, tools: tuple[ToolSpec, ...], *, streamed: bool) -> ModelRequest:
         config = self.config
         schema = self._schema(turn)
-        in_words = config.structured == "prompt" or (
-            bool(tools) and not self._provider.schema_with_tools
+        if schema is not None:
+            schema = as_object(schema)
+        in_words = config.structured == "prompt" or not (
+            (self._provider.schema_with_tools or not tools)
+            and (schema is None or self._provider.takes(schema))
         )
         sendable(text_of(schema))
         sendable(text_of([message.compact() for message in turn.messages]))
@@ -240,7 +244,8 @@ class ModelBackend:
         if turn.choices and isinstance(value, dict):
             option = value.get("option")
             value = {**value, "option": match(option, turn.choices, _LOOSELY) or option}
-        if (wrong := problem(value, schema)) is not None:
+        value, wrong = answer_of(value, schema)
+        if wrong is not None:
             told = f"{self._who} gave a malformed answer, {wrong}: {shown(value)}"
             raise MalformedAnswerError(told)
         if self._reviews(turn) and isinstance(value, dict):
