@@ -200,7 +200,7 @@ def _told(found: _Problem) -> tuple[str, str]:
 
 
 def _name(schema: Any) -> str:
-    """What a form is called among several."""
+    """The name of a form among several."""
     if not isinstance(schema, dict):
         return "one"
     named = schema.get("title") or str(schema.get("$ref", "")).rpartition("/")[2]

@@ -160,14 +160,10 @@ class ModelBackend:
         )
         sendable(text_of(schema))
         sendable(text_of([message.compact() for message in turn.messages]))
-        manner = personality.instructions(config.traits, config.style)
-        system = [config.instructions, manner, turn.instructions]
-        if schema is not None and in_words:
-            form = json.dumps(schema, ensure_ascii=False)
-            system.append(f"Answer with nothing but JSON that has this JSON Schema:\n{form}")
+        system = _instructions(config, turn, schema if in_words else None)
         return ModelRequest(
             model=config.model,
-            system=sendable("\n\n".join(part for part in system if part)) or None,
+            system=sendable(system) or None,
             history=turn.messages,
             user=None if turn.messages and turn.input is None else sendable(text_of(turn.input)),
             tools=tools,
@@ -262,6 +258,16 @@ class ModelBackend:
         if self._reviews(turn):
             return personality.review_schema(self.config.criteria)
         return turn.answer_schema
+
+
+def _instructions(config: ModelConfig, turn: Turn, schema: dict[str, JsonValue] | None) -> str:
+    """The instructions of an entry and of a turn, with the form where it is told in words."""
+    manner = personality.instructions(config.traits, config.style)
+    parts = [config.instructions, manner, turn.instructions]
+    if schema is not None:
+        form = json.dumps(schema, ensure_ascii=False)
+        parts.append(f"Answer with nothing but JSON that has this JSON Schema:\n{form}")
+    return "\n\n".join(part for part in parts if part)
 
 
 def _handed_over(

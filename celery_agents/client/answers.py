@@ -69,3 +69,20 @@ def answer_type(kind: TypeForm[T]) -> AnswerType[T]:
     except TypeError:  # a JSON Schema, for one, which is no type
         return AnswerType(kind)
     return _made(kind)
+
+
+def typed(options: dict[str, Any]) -> AnswerType[Any] | None:
+    """The type among the options of an ``ask``, whose place its schema takes.
+
+    Raises:
+        InvalidPayloadError: it is none, or a schema is given as well.
+    """
+    if isinstance(options.get("answer_schema"), type):
+        raise InvalidPayloadError("answer_schema: it is a JSON Schema; give a type as answer=.")
+    if (kind := options.pop("answer", None)) is None:
+        return None
+    if options.get("answer_schema") is not None:
+        raise InvalidPayloadError("answer: its schema is the answer_schema; give one of them.")
+    found = answer_type(kind)
+    options["answer_schema"] = found.schema
+    return found

@@ -183,7 +183,7 @@ class Runs:
         """Send messages of runs again, which may have been lost."""
         self._waiting.wake(runs)
 
-    def events(self, run: Run[Any], after: str | None, timeout: float | None) -> Events:
+    def events(self, run: Run[T], after: str | None, timeout: float | None) -> Events[T]:
         """See :meth:`Run.events`."""
         return self._watching.events(run, after, timeout)
 

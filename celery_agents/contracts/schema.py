@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Any
@@ -137,6 +139,12 @@ def _below(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def is_object(schema: dict[str, Any]) -> bool:
     """Return whether the schema says outright that an answer is an object, as providers want it."""
     return schema.get("type") == "object" and not schema.keys() & {"anyOf", "oneOf", "$ref"}
+
+
+def form_of(schema: dict[str, Any]) -> str:
+    """A short digest of a schema: steps that answer by the same one have it in common."""
+    text = json.dumps(schema, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def as_object(schema: dict[str, Any]) -> dict[str, Any]:

@@ -67,6 +67,8 @@ def right(agents: Client, names: list[str]) -> None:
     assert_type(agents.runs.handle("r", Decision).get(), Decision)
     assert_type(agents.runs.collect([agents.ask("gpt", "x", answer=Invoice)]), list[Invoice])
     assert_type(agents.runs.collect(agents.vote.many(names, ["x"])), list[Decision])
+    for event in agents.ask("gpt", "x", answer=Invoice | Refusal, stream=True).events():
+        assert_type(event.value, Invoice | Refusal | None)
     options: VoteOptions = {"rule": "majority", "timeout_s": 5}
     agents.vote(names, "x", **options)
     agents.ask.s("gpt", timeout_s=5, answer=Invoice)
