@@ -28,6 +28,7 @@ tools = ["tests.support.team:weigh"]
 PROTOCOLS = {"openai": "/v1", "anthropic": "", "google": ""}
 #: Generous: two workers start meanwhile.
 WAIT_S = 60.0
+POSTGRES = pytest.mark.postgres
 QUICK = RetryPolicy(base_delay_s=0.05, max_attempts=20)
 
 
@@ -49,9 +50,17 @@ CALL = Does(tool=("weigh", {"text": "parcel"}))
 ANSWER = Does(json={"answer": PARCEL.model_dump()}, pieces=40, pause_s=0.05)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+#: Each protocol, and the other database.
+CASES = [*((p, "sqlite") for p in PROTOCOLS), pytest.param("openai", "postgres", marks=POSTGRES)]
+
+
+@pytest.fixture
 def desk(
-    request: pytest.FixtureRequest, redis_url: str, model: ModelServer, tmp_path: Path
+    request: pytest.FixtureRequest,
+    redis_url: str,
+    model: ModelServer,
+    tmp_path: Path,
+    database: str,
 ) -> Iterator[Stack]:
     config = tmp_path / "agents.toml"
     entries = [
@@ -60,13 +69,14 @@ def desk(
     config.write_text("".join(entries))
     (tmp_path / "team").touch()
     env = {"AGENTS_CONFIG": str(config), "TEAM": str(tmp_path / "team")}
-    url = request.getfixturevalue(f"{request.param}_journal_url")
+    url = request.getfixturevalue(f"{database}_journal_url")
     made = Stack(redis_url, url, tmp_path, FAST | env)
     yield made
     made.close()
 
 
-@pytest.mark.parametrize("agent", PROTOCOLS)
+@pytest.mark.timeout(300)  # two workers start in it
+@pytest.mark.parametrize(("agent", "database"), CASES)
 def test_all_at_once_and_a_worker_is_killed_in_the_middle(
     desk: Stack, model: ModelServer, tmp_path: Path, agent: str
 ) -> None:
