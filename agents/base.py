@@ -91,7 +91,7 @@ class StepContext(Protocol):
 
         Its turn is a member of this step: a step of its own, with retries and cost of its own,
         which is not asked again when this one is tried again. ``options`` are those of
-        ``agents.ask``.
+        ``agents.ask``; with ``answer`` the value is an instance of that type.
 
         While it has not ended, this step holds no slot: its code is cancelled where it waits, once
         all of its calls have ended, and runs from the start again with the answer. Several at once,

@@ -7,17 +7,19 @@ and steps are counted, not seconds: the same answer is refused on every machine.
 
 from __future__ import annotations
 
+from itertools import chain, repeat
 from typing import Any
 
+from agents.limits import PATTERN_STEPS, beyond
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.schema import resolved
 from celery_agents.errors import InvalidPayloadError
 
 #: Less than a microsecond each; an answer of 10,000 records of a dozen fields takes as many.
 MOST_STEPS = 200_000
-#: Characters that are compared in the time of a step.
-_CHARACTERS = 256
-_NAMES_SHOWN = 8
+#: Characters that are compared in the time of a step; those that a pattern is held against.
+_CHARACTERS, _MATCHED = 256, 16
+_NAMES_SHOWN, _FORMS_SHOWN = 8, 4
 
 #: Why a value does not fit, and where: (step of the path, what is below it) or a plain text.
 _Problem = tuple[str, Any]
@@ -55,11 +57,8 @@ class Check:
         found = self._problem(value, self._root)
         if found is None:
             return None
-        path = ""
-        while not isinstance(found[1], str):
-            path += found[0]
-            found = found[1]
-        return f"the answer{path} {found[1]}"
+        path, why = _told(found)
+        return f"the answer{path} {why}"
 
     def _step(self, steps: int = 1) -> None:
         self._left -= steps
@@ -86,22 +85,39 @@ class Check:
         if "$ref" in schema:
             return self._problem(value, self._part(str(schema["$ref"])))
         variants = schema.get("anyOf") or schema.get("oneOf")
-        if variants and all(self._problem(value, one) is not None for one in variants):
-            return ("", "has none of the allowed forms")
+        if variants and (told := self._of_none(value, variants)) is not None:
+            return ("", told)
         if "type" in schema and not self._is_of(value, schema["type"]):
             return ("", f"is not of type {_named(schema['type'])}")
         if not self._allowed(value, schema):
             return ("", "is not one of the allowed values")
+        if "pattern" in schema and isinstance(value, str):
+            self._step(PATTERN_STEPS + len(value) // _MATCHED)
+        if (found := beyond(value, schema)) is not None:
+            return ("", found)
         return self._inside(value, schema)
 
     def _inside(self, value: JsonValue, schema: dict[str, Any]) -> _Problem | None:
         if isinstance(value, dict):
             return self._of_object(value, schema)
-        if isinstance(value, list) and "items" in schema:
-            for index, item in enumerate(value):
-                if (found := self._problem(item, schema["items"])) is not None:
+        if isinstance(value, list):
+            first = schema.get("prefixItems", ())
+            parts = chain(first, repeat(schema.get("items")))
+            for index, (item, part) in enumerate(zip(value, parts, strict=False)):
+                if (found := self._problem(item, part)) is not None:
                     return (f"[{index}]", found)
         return None
+
+    def _of_none(self, value: JsonValue, variants: list[Any]) -> str | None:
+        """Why a value has none of several forms, in what it misses of the first few."""
+        reasons = []
+        for one in variants:
+            if (found := self._problem(value, one)) is None:
+                return None
+            reasons.append((one, _told(found)))
+        # Cut, since a form may be one of forms again.
+        told = [_cut(f"{_name(one)}: it{where} {why}") for one, (where, why) in reasons]
+        return f"has none of the allowed forms ({'; '.join(told[:_FORMS_SHOWN])})"
 
     def _of_object(self, value: dict[str, JsonValue], schema: dict[str, Any]) -> _Problem | None:
         properties = schema.get("properties", {})
@@ -111,13 +127,15 @@ class Check:
             self._step()
             if name not in value:
                 return ("", f"lacks {_shown(name)}")
-        closed = schema.get("additionalProperties") is False
+        others = schema.get("additionalProperties")
         for name, item in value.items():
             self._step()
             if name in properties:
                 if (found := self._problem(item, properties[name])) is not None:
                     return (f".{_cut(name)}", found)
-            elif closed:
+            elif others is not None and (found := self._problem(item, others)) is not None:
+                return (f".{_cut(name)}", found)
+            elif others is False:
                 return ("", f"has the unknown field {_shown(name)}")
         return None
 
@@ -128,9 +146,6 @@ class Check:
                 self._step(self._weight(told))
                 if value not in ([told] if keyword == "const" else told):
                     return False
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            within: bool = schema.get("minimum", value) <= value <= schema.get("maximum", value)
-            return within
         return True
 
     def _is_of(self, value: JsonValue, types: Any) -> bool:
@@ -173,6 +188,23 @@ def _size(value: Any) -> int:
         elif isinstance(one, str):
             total += len(one) // _CHARACTERS
     return total
+
+
+def _told(found: _Problem) -> tuple[str, str]:
+    """Where it is, and why."""
+    path = ""
+    while not isinstance(found[1], str):
+        path += found[0]
+        found = found[1]
+    return path, found[1]
+
+
+def _name(schema: Any) -> str:
+    """The name of a form among several."""
+    if not isinstance(schema, dict):
+        return "one"
+    named = schema.get("title") or str(schema.get("$ref", "")).rpartition("/")[2]
+    return _cut(str(named)) if named else _named(schema.get("type", "one"))
 
 
 def _cut(text: str) -> str:

@@ -1,8 +1,8 @@
 """JSON Schema of the form that an answer must have.
 
-Only the keywords that model providers enforce in structured output are checked here: ``type``,
-``enum``, ``const``, ``properties``, ``required``, ``additionalProperties: false``, ``items``,
-``anyOf``/``oneOf`` (as any), ``minimum``, ``maximum`` and local ``$ref``. Others are let pass.
+Checked here are ``type``, ``enum``, ``const``, ``properties``, ``required``,
+``additionalProperties``, ``items``, ``prefixItems``, ``anyOf``/``oneOf`` (as any), local ``$ref``,
+and the bounds of :mod:`agents.limits`: what pydantic writes for a model. Others are let pass.
 How a value is held against them stands in :mod:`agents.checking`.
 """
 
@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from agents.checking import Check
+from celery_agents.contracts.schema import ANSWER, is_object
 from celery_agents.errors import InvalidPayloadError
 
 Schema = dict[str, Any]
@@ -49,37 +50,33 @@ def problem(value: JsonValue, schema: Schema) -> str | None:
     Raises:
         InvalidPayloadError: the schema itself is malformed, or the two are too much for one check.
     """
-    with _well_formed():
+    with well_formed():
         return Check(schema).problem(value)
 
 
-def is_strict(schema: Any) -> bool:
-    """Return whether OpenAI's strict mode takes it: closed objects, all properties required.
+def answer_of(value: JsonValue, schema: Schema) -> tuple[JsonValue, str | None]:
+    """The answer that a model gave, and the first reason why it has not the form, or None.
+
+    Unless the schema is that of an object the answer stands in one (``as_object``); a model that
+    leaves that out is understood too.
 
     Raises:
-        InvalidPayloadError: the schema itself is malformed.
+        InvalidPayloadError: as of :func:`problem`.
     """
-    with _well_formed():
-        return _is_strict(schema)
+    inside = not is_object(schema) and isinstance(value, dict) and value.keys() == {ANSWER}
+    if not inside:
+        return value, problem(value, schema)
+    inner: JsonValue = value[ANSWER]  # type: ignore[index, call-overload]
+    if (wrong := problem(inner, schema)) is not None and problem(value, schema) is None:
+        return value, None
+    return inner, wrong
 
 
 @contextmanager
-def _well_formed() -> Iterator[None]:
+def well_formed() -> Iterator[None]:
     """Report errors in a caller's unchecked schema as the caller's mistake."""
     try:
         yield
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
         message = f"The answer schema is malformed: {type(error).__name__}: {error}"
         raise InvalidPayloadError(message) from None
-
-
-def _is_strict(schema: Any) -> bool:
-    if isinstance(schema, list):
-        return all(_is_strict(item) for item in schema)
-    if not isinstance(schema, dict):
-        return True
-    if schema.get("type") == "object" or "properties" in schema:
-        closed = schema.get("additionalProperties") is False
-        if not closed or set(schema.get("properties", ())) - set(schema.get("required", ())):
-            return False
-    return all(_is_strict(part) for part in schema.values())

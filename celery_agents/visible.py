@@ -6,6 +6,7 @@ of direction turn what is read around. They are written as in Python: ``\x1b``, 
 
 from __future__ import annotations
 
+import json
 import re
 
 #: Controls (C0, DEL, C1), line and paragraph separators, marks of direction, and halves of
@@ -32,6 +33,12 @@ def visible_lines(text: object) -> str:
 def visible_block(text: object) -> str:
     """Several lines that stay together: those after the first are indented."""
     return visible_lines(text).replace("\n", _NEXT_LINE)
+
+
+def visible_json(value: object, *, indent: int | None = None) -> str:
+    """A JSON value, in which they are escaped as JSON has it."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return _CONTROL_IN_LINES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _escaped(found: re.Match[str]) -> str:

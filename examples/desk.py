@@ -6,6 +6,7 @@ Offered by a worker that is started with ``AGENTS_MODULES='["examples.desk"]'``.
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 from celery_agents import Answer, RetryableError, StepContext, Usage, agent
@@ -49,6 +50,16 @@ async def slow(text: str) -> str:
     """Takes half a minute, and can be cancelled."""
     await asyncio.sleep(30)
     return text
+
+
+@agent(effects="pure")
+async def drafts(about: str, step: StepContext) -> dict[str, Any]:
+    """Writes a draft as JSON, and says it word by word meanwhile."""
+    draft = {"subject": about, "lines": ["We look into it.", "Soon."]}
+    for word in json.dumps(draft).split(" "):
+        step.say(f"{word} ")
+        await asyncio.sleep(0.01)
+    return draft
 
 
 @agent(effects="pure")

@@ -28,7 +28,7 @@ from agents.models.provider import (
 from agents.models.said import conversation_of, said
 from agents.patterns.vote.options import match
 from agents.plan import Expand
-from agents.schema import ballot_schema, problem
+from agents.schema import answer_of, ballot_schema
 from agents.tools.base import Tool
 from agents.tools.calls import ToolSpec
 from agents.tools.colleagues import Colleagues
@@ -42,6 +42,7 @@ from celery_agents.agent import Effects
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import Outcome, State, Usage
+from celery_agents.contracts.schema import as_object
 from celery_agents.contracts.vote import Normalisation
 from celery_agents.errors import (
     AgentFailedError,
@@ -152,19 +153,18 @@ class ModelBackend:
     def _request(self, turn: Turn, tools: tuple[ToolSpec, ...], *, streamed: bool) -> ModelRequest:
         config = self.config
         schema = self._schema(turn)
-        in_words = config.structured == "prompt" or (
-            bool(tools) and not self._provider.schema_with_tools
+        if schema is not None:
+            schema = as_object(schema)
+        in_words = config.structured == "prompt" or not (
+            (self._provider.schema_with_tools or not tools)
+            and (schema is None or self._provider.takes(schema))
         )
         sendable(text_of(schema))
         sendable(text_of([message.compact() for message in turn.messages]))
-        manner = personality.instructions(config.traits, config.style)
-        system = [config.instructions, manner, turn.instructions]
-        if schema is not None and in_words:
-            form = json.dumps(schema, ensure_ascii=False)
-            system.append(f"Answer with nothing but JSON that has this JSON Schema:\n{form}")
+        system = _instructions(config, turn, schema if in_words else None)
         return ModelRequest(
             model=config.model,
-            system=sendable("\n\n".join(part for part in system if part)) or None,
+            system=sendable(system) or None,
             history=tuple(uniform(turn.messages)),
             user=None if turn.messages and turn.input is None else sendable(text_of(turn.input)),
             tools=tools,
@@ -241,7 +241,8 @@ class ModelBackend:
         if turn.choices and isinstance(value, dict):
             option = value.get("option")
             value = {**value, "option": match(option, turn.choices, _LOOSELY) or option}
-        if (wrong := problem(value, schema)) is not None:
+        value, wrong = answer_of(value, schema)
+        if wrong is not None:
             told = f"{self._who} gave a malformed answer, {wrong}: {shown(value)}"
             raise MalformedAnswerError(told)
         if self._reviews(turn) and isinstance(value, dict):
@@ -258,6 +259,16 @@ class ModelBackend:
         if self._reviews(turn):
             return personality.review_schema(self.config.criteria)
         return turn.answer_schema
+
+
+def _instructions(config: ModelConfig, turn: Turn, schema: dict[str, JsonValue] | None) -> str:
+    """The instructions of an entry and of a turn, with the form where it is told in words."""
+    manner = personality.instructions(config.traits, config.style)
+    parts = [config.instructions, manner, turn.instructions]
+    if schema is not None:
+        form = json.dumps(schema, ensure_ascii=False)
+        parts.append(f"Answer with nothing but JSON that has this JSON Schema:\n{form}")
+    return "\n\n".join(part for part in parts if part)
 
 
 def _handed_over(

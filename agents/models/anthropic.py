@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from typing import Any
 
 from agents.models.provider import (
@@ -35,6 +35,10 @@ class AnthropicProvider(SdkProvider):
     def _make_client(self, sdk: Any, http: Any, secret: str) -> Any:
         client = sdk.AsyncAnthropic(**self._options(http, secret))
         return without_environment(client, auth_token=None)
+
+    def takes(self, schema: dict[str, Any]) -> bool:
+        """Return whether all objects have known fields: it closes those that have others."""
+        return all(_has_fields(node) for node in _nodes(schema))
 
     def _prepare(self, request: ModelRequest) -> dict[str, Any]:
         messages = _messages(said_before(request))
@@ -109,6 +113,20 @@ def _part(part: Text | Attachment) -> dict[str, Any]:
     if part.kind == "image":
         return {"type": "image", "source": source}
     return {"type": "document", "source": source} | ({"title": part.name} if part.name else {})
+
+
+def _nodes(part: Any) -> Iterator[dict[str, Any]]:
+    """Every object within a schema."""
+    if isinstance(part, dict):
+        yield part
+    inside = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+    for one in inside:
+        yield from _nodes(one)
+
+
+def _has_fields(node: dict[str, Any]) -> bool:
+    others = node.get("additionalProperties", not node.get("properties"))
+    return node.get("type") != "object" or not others
 
 
 def _schema(schema: dict[str, Any]) -> dict[str, Any]:

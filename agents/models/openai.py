@@ -8,8 +8,8 @@ from typing import Any
 
 from agents.models.provider import Exchange, ModelRequest, Reading, SdkProvider, said_before
 from agents.models.reading.openai import OpenAIReading
+from agents.models.strict import strict_form
 from agents.net.clients import without_environment
-from agents.schema import is_strict
 from agents.values import text_of
 from celery_agents.contracts.conversation import Attachment, ChatMessage, Text
 from celery_agents.errors import InvalidPayloadError
@@ -48,8 +48,9 @@ class OpenAIProvider(SdkProvider):
                 for tool in request.tools
             ]
         if request.answer_schema is not None:
-            strict = is_strict(request.answer_schema)
-            form = {"name": "answer", "schema": request.answer_schema, "strict": strict}
+            strict = strict_form(request.answer_schema)
+            schema = request.answer_schema if strict is None else strict
+            form = {"name": "answer", "schema": schema, "strict": strict is not None}
             call["response_format"] = {"type": "json_schema", "json_schema": form}
         if request.stream:
             call |= {"stream": True, "stream_options": {"include_usage": True}}

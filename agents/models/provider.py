@@ -119,6 +119,10 @@ class Provider(Protocol):
         """True when a request may both ask for a schema and offer tools."""
         ...
 
+    def takes(self, schema: dict[str, Any]) -> bool:
+        """Return whether answers of this form can be asked for otherwise than in words."""
+        ...
+
     async def complete(
         self, request: ModelRequest, *, idempotency_key: str, on_text: OnText
     ) -> Completion:
@@ -173,6 +177,9 @@ class SdkProvider(ABC):
         self._clients = clients
         self._resolve_secret = resolve_secret
         self._client_key: Hashable = None
+
+    def takes(self, schema: dict[str, Any]) -> bool:  # noqa: ARG002 - for those that do not
+        return True
 
     async def complete(
         self, request: ModelRequest, *, idempotency_key: str, on_text: OnText

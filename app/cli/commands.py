@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
-from celery.bin.base import CeleryCommand
 from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
@@ -24,6 +23,7 @@ from app.maintenance.retention import clean_all, would_clean
 from app.messaging.intake import Intake
 from app.settings import Settings
 from celery_agents.client.cli import AHEAD, unknown_run
+from celery_agents.client.shell import Command, NotFoundError, Shown
 from celery_agents.visible import visible
 
 
@@ -50,64 +50,72 @@ def db() -> None:
     """The journal's schema."""
 
 
-@db.command(cls=CeleryCommand)
+@db.command(cls=Command)
 @click.argument("revision", default="head")
 @click.pass_context
-def upgrade(ctx: click.Context, revision: str) -> None:
+def upgrade(ctx: click.Context, revision: str) -> Shown:
     """Bring the schema up to REVISION (default: this version's)."""
     with _journal(ctx) as engine:
         migrate.upgrade(engine, revision)
-        click.echo(f"The journal is at {Archive(engine).revision()}.")
+        return _revision(engine)
 
 
-@db.command(cls=CeleryCommand)
+@db.command(cls=Command)
 @click.argument("revision")
 @click.pass_context
-def downgrade(ctx: click.Context, revision: str) -> None:
+def downgrade(ctx: click.Context, revision: str) -> Shown:
     """Take the schema back to REVISION; ``base`` empties the journal."""
     with _journal(ctx) as engine:
         migrate.downgrade(engine, revision)
-        click.echo(f"The journal is at {Archive(engine).revision() or 'base'}.")
+        return _revision(engine)
 
 
-@db.command(cls=CeleryCommand)
+@db.command(cls=Command)
 @click.pass_context
-def current(ctx: click.Context) -> None:
+def current(ctx: click.Context) -> Shown:
     """Show the schema's revision and the one that this version needs."""
     with _journal(ctx) as engine:
         found = Archive(engine).revision()
-        click.echo(f"found {found or 'none'}, needed {migrate.head()}")
+    needed = migrate.head()
+    text = f"found {found or 'none'}, needed {needed}"
+    return Shown({"revision": found, "needed": needed}, text)
 
 
-@db.command(cls=CeleryCommand)
+@db.command(cls=Command)
 @click.pass_context
-def vacuum(ctx: click.Context) -> None:
+def vacuum(ctx: click.Context) -> Shown:
     """Give room that was freed back to the disk. On SQLite everybody waits for it."""
     with _journal(ctx) as engine:
         cleanup.vacuum(engine)
-        click.echo("The journal holds no unused room.")
+    return Shown({"vacuumed": True}, "The journal holds no unused room.")
 
 
-@commands.command(cls=CeleryCommand)
+def _revision(engine: Engine) -> Shown:
+    found = Archive(engine).revision()
+    return Shown({"revision": found}, f"The journal is at {found or 'base'}.")
+
+
+@commands.command(cls=Command)
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.pass_context
-def clean(ctx: click.Context, *, dry_run: bool) -> None:
+def clean(ctx: click.Context, *, dry_run: bool) -> Shown:
     """Delete what is older than it is kept, as beat's task does."""
     settings = ctx.obj.app.agents_settings
     with _journal(ctx) as engine:
         work = would_clean if dry_run else clean_all
         gone = work(engine, Intake.connect(settings), settings)
-    click.echo("Would delete:" if dry_run else "Deleted:")
-    _table(("table", "rows"), [(name, str(n)) for name, n in sorted(gone.items())])
+    head = "Would delete:" if dry_run else "Deleted:"
+    table = _table(("table", "rows"), [(name, str(n)) for name, n in sorted(gone.items())])
+    return Shown({"dry_run": dry_run, "rows": dict(gone)}, f"{head}\n{table}")
 
 
-@commands.command(cls=CeleryCommand)
+@commands.command(cls=Command)
 @click.pass_context
-def health(ctx: click.Context) -> None:
+def health(ctx: click.Context) -> Shown:
     """Show how broker, journal, agents and providers are; exit 1 when something is wrong."""
     with _journal(ctx) as engine:
         found = report(engine, ctx.obj.app.agents_settings)
-    _table(
+    table = _table(
         ("target", "state", "since", "checked", "latency", "failures", "message"),
         [
             (
@@ -122,18 +130,17 @@ def health(ctx: click.Context) -> None:
             for r in found.rows
         ],
     )
-    if not found.ok:
-        ctx.exit(1)
+    return Shown({"ok": found.ok, "targets": found.rows}, table, ok=found.ok)
 
 
-@commands.command("list", cls=CeleryCommand)
+@commands.command("list", cls=Command)
 @click.pass_context
-def list_agents(ctx: click.Context) -> None:
+def list_agents(ctx: click.Context) -> Shown:
     """List the agents that workers have offered."""
     with _journal(ctx) as engine:
         rows = Archive(engine).agents()
     now = time.time()
-    _table(
+    table = _table(
         ("agent", "kind", "effects", "seen", "description"),
         [
             (
@@ -146,35 +153,37 @@ def list_agents(ctx: click.Context) -> None:
             for r in rows
         ],
     )
+    return Shown(rows, table)
 
 
-@commands.command(cls=CeleryCommand)
+@commands.command(cls=Command)
 @click.argument("run_id")
 @click.pass_context
-def status(ctx: click.Context, run_id: str) -> None:
+def status(ctx: click.Context, run_id: str) -> Shown:
     """Show a run as a tree of steps, with its events."""
     with _journal(ctx) as engine:
         tree = Archive(engine).run_tree(run_id)
         told = Archive(engine).events(run_id)
     if tree is None:
-        raise click.ClickException(visible(f"There is no run {run_id} in the journal."))
+        raise NotFoundError(visible(f"There is no run {run_id} in the journal."))
     below: dict[str | None, list[dict[str, Any]]] = {}
     for step in tree["steps"]:
         below.setdefault(step["parent_id"], []).append(step)
-    _branch(below, None, "")
+    lines = [*_branch(below, None, "")]
     if tree["steps_left_out"]:
-        click.echo(f"… and {tree['steps_left_out']:,} more steps")
+        lines.append(f"… and {tree['steps_left_out']:,} more steps")
     for event in told:
         at = time.strftime("%H:%M:%S", time.localtime(event["at"]))
         line = f"{at}  {event['kind']:<10} {event['step_id'][:8]}  {event['data'] or ''}"
-        click.echo(visible(line))
+        lines.append(visible(line))
+    return Shown({**tree, "events": told}, "\n".join(lines))
 
 
-@commands.command(cls=CeleryCommand)
+@commands.command(cls=Command)
 @click.argument("run_id")
 @click.option("--ahead", is_flag=True, help=AHEAD)
 @click.pass_context
-def cancel(ctx: click.Context, run_id: str, *, ahead: bool) -> None:
+def cancel(ctx: click.Context, run_id: str, *, ahead: bool) -> Shown:
     """Cancel a run with all its steps; it needs no worker and no broker.
 
     Its exit status is 1 when there is no such run, or when it has ended.
@@ -192,8 +201,9 @@ def cancel(ctx: click.Context, run_id: str, *, ahead: bool) -> None:
     if not after.applied:
         raise click.ClickException(visible(f"{run_id} had ended already."))
     publish(app, after.wakes)
-    stopped = f"{len(after.cancels)} running steps were asked to stop."
-    click.echo(visible(f"{run_id} is cancelled; {stopped}"))
+    stopped = len(after.cancels)
+    text = f"{run_id} is cancelled; {stopped} running steps were asked to stop."
+    return Shown({"id": run_id, "stopped": stopped}, visible(text))
 
 
 def _known(archive: Archive, settings: Settings, run_id: str) -> bool:
@@ -208,7 +218,9 @@ def _known(archive: Archive, settings: Settings, run_id: str) -> bool:
         return True
 
 
-def _branch(below: dict[str | None, list[dict[str, Any]]], parent: str | None, indent: str) -> None:
+def _branch(
+    below: dict[str | None, list[dict[str, Any]]], parent: str | None, indent: str
+) -> Iterator[str]:
     for step in below.get(parent, []):
         took = (
             f"{step['finished_at'] - step['started_at']:.2f} s"
@@ -221,15 +233,17 @@ def _branch(below: dict[str | None, list[dict[str, Any]]], parent: str | None, i
             f"{indent}{name:<24} {step['state']:<10} x{step['attempts']}  {took:>9}"
             f"  {step['id']}{error}"
         )
-        click.echo(visible(line))
-        _branch(below, step["id"], indent + "  ")
+        yield visible(line)
+        yield from _branch(below, step["id"], indent + "  ")
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     lines = [head, *(tuple(visible(cell) for cell in row) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    for row in lines:
-        click.echo("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip())
+    return "\n".join(
+        "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in lines
+    )
 
 
 def _ago(seconds: float) -> str:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
-from celery.bin.base import CeleryCommand
 
 from app.execution.publish import publish
 from app.journal.schema.engine import connect
 from app.journal.stores.letters import Letters
 from app.maintenance.dead_letters import DeadLetters, Landing
-from celery_agents.visible import visible, visible_lines
+from celery_agents.client.shell import Command, NotFoundError, Shown
+from celery_agents.visible import visible
 
 
 @click.group()
@@ -32,37 +31,41 @@ def _letters(ctx: click.Context) -> Iterator[DeadLetters]:
         engine.dispose()
 
 
-@dead.command("list", cls=CeleryCommand)
+@dead.command("list", cls=Command)
 @click.option("--limit", type=int, default=100, show_default=True)
 @click.pass_context
-def list_letters(ctx: click.Context, limit: int) -> None:
+def list_letters(ctx: click.Context, limit: int) -> Shown:
     """List the newest letters."""
     with _letters(ctx) as letters:
-        for letter in letters.list(limit):
-            at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(letter["at"]))
-            what = letter["task"] or letter["queue"]
-            line = f"{letter['id']}  {at}  {letter['cause']:<16} {what}  {letter['reason']}"
-            click.echo(visible(line))
-        if dropped := letters.dropped():
-            click.echo(f"{dropped} older ones had to make room.")
+        found, dropped = [*letters.list(limit)], letters.dropped()
+    lines = []
+    for letter in found:
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(letter["at"]))
+        what = letter["task"] or letter["queue"]
+        line = f"{letter['id']}  {at}  {letter['cause']:<16} {what}  {letter['reason']}"
+        lines.append(visible(line))
+    if dropped:
+        lines.append(f"{dropped} older ones had to make room.")
+    told = {"letters": found, "dropped": dropped}
+    return Shown(told, "\n".join(lines), ends=bool(lines))
 
 
-@dead.command(cls=CeleryCommand)
+@dead.command(cls=Command)
 @click.argument("letter_id")
 @click.pass_context
-def show(ctx: click.Context, letter_id: str) -> None:
+def show(ctx: click.Context, letter_id: str) -> Shown:
     """Show a letter with its payload, redacted."""
     with _letters(ctx) as letters:
         letter = letters.get(letter_id)
     if letter is None:
-        raise click.ClickException(visible(f"There is no dead letter {letter_id}."))
-    click.echo(visible_lines(json.dumps(letter, ensure_ascii=False, indent=2)))
+        raise NotFoundError(visible(f"There is no dead letter {letter_id}."))
+    return Shown(letter)
 
 
-@dead.command(cls=CeleryCommand)
+@dead.command(cls=Command)
 @click.argument("letter_ids", nargs=-1, required=True)
 @click.pass_context
-def requeue(ctx: click.Context, letter_ids: tuple[str, ...]) -> None:
+def requeue(ctx: click.Context, letter_ids: tuple[str, ...]) -> Iterator[Shown]:
     """Let letters run again, with all their attempts."""
     app = ctx.obj.app
     with _letters(ctx) as letters:
@@ -71,16 +74,16 @@ def requeue(ctx: click.Context, letter_ids: tuple[str, ...]) -> None:
             for wake in after.wakes:
                 app.backend.forget(wake.id)
             publish(app, after.wakes)
-            click.echo(visible(f"{letter_id} is queued again."))
+            yield Shown({"id": letter_id}, visible(f"{letter_id} is queued again."))
 
 
-@dead.command(cls=CeleryCommand)
+@dead.command(cls=Command)
 @click.argument("letter_ids", nargs=-1, required=True)
 @click.pass_context
-def drop(ctx: click.Context, letter_ids: tuple[str, ...]) -> None:
+def drop(ctx: click.Context, letter_ids: tuple[str, ...]) -> Iterator[Shown]:
     """Forget letters."""
     with _letters(ctx) as letters:
         for letter_id in letter_ids:
             if not letters.drop(letter_id):
-                raise click.ClickException(visible(f"There is no dead letter {letter_id}."))
-            click.echo(visible(f"{letter_id} is dropped."))
+                raise NotFoundError(visible(f"There is no dead letter {letter_id}."))
+            yield Shown({"id": letter_id}, visible(f"{letter_id} is dropped."))

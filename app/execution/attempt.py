@@ -40,6 +40,7 @@ from app.pool.permits import permit
 from celery_agents import names
 from celery_agents.contracts.ask import Ask, StepOptions
 from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State
+from celery_agents.contracts.schema import form_of
 from celery_agents.errors import (
     AgentsError,
     DeadlineExceededError,
@@ -211,10 +212,12 @@ class Attempt:
         return caps
 
     def _tell_begin(self, step: Step, *, pattern: bool) -> None:
+        schema = getattr(self.request, "answer_schema", None)
+        form = {} if pattern or schema is None else {"form": form_of(schema)}
         if self._claim.token == 1:
-            step.tell("state", state=State.RUNNING, member=self._claim.member)
+            step.tell("state", state=State.RUNNING, member=self._claim.member, **form)
         elif not pattern:  # which is asked again and again, and goes on where it was
-            step.tell("restart", attempt=self._claim.attempt)
+            step.tell("restart", attempt=self._claim.attempt, **form)
 
     def _ask(self, step: Step, request: StepOptions) -> Result:
         """Run the coroutine on the loop, under what is left of its time."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agents.performing import Perform
 from agents.plain import plain_json
@@ -22,8 +22,17 @@ from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.events import EventType
 from celery_agents.contracts.outcome import Answer, Outcome, Usage
-from celery_agents.errors import AgentsError, InvalidPayloadError, LimitReachedError
+from celery_agents.errors import (
+    AgentFailedError,
+    AgentsError,
+    BadAnswerError,
+    InvalidPayloadError,
+    LimitReachedError,
+)
 from celery_agents.noted import note
+
+if TYPE_CHECKING:
+    from celery_agents.client.answers import AnswerType
 
 log = logging.getLogger(__name__)
 
@@ -159,13 +168,15 @@ class Step:
 
     async def ask(self, agent: str, input: JsonValue = None, **options: Any) -> Any:  # noqa: A002 - as callers write it
         """Ask another agent, as a member of this step; see :class:`agents.base.StepContext`."""
+        kind = _typed(options)
         try:
             told = plain_json(input)
         except ValueError as error:
             raise InvalidPayloadError(f"{agent} cannot be asked: {error}") from None
         ask = Ask.from_message([told], {"agent": agent, **options})
         self.runtime.agents.registry.refuse_hidden_effects(self.agent, agent)
-        return await self.asks.ask(ask)
+        value = await self.asks.ask(ask)
+        return value if kind is None else _read(kind, agent, value)
 
     async def note(self, kind: str, data: Sequence[dict[str, str]]) -> None:
         """Write events of this step; a journal that is away fails nothing: they are for people."""
@@ -201,3 +212,19 @@ class Step:
         """
         self.tell("progress", **fields)
         await self.runtime.progress.tell(self.claim.id, fields)
+
+
+def _typed(options: dict[str, Any]) -> AnswerType[Any] | None:
+    """The type of the answer, whose schema takes its place among the options."""
+    if options.get("answer") is None:
+        return None
+    from celery_agents.client.answers import typed
+
+    return typed(options)
+
+
+def _read(kind: AnswerType[Any], agent: str, value: JsonValue) -> Any:
+    try:
+        return kind.read(value)
+    except BadAnswerError as error:  # it would be the same in each attempt
+        raise AgentFailedError(f"{agent}: {error.message}") from None

@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import click
-from celery.bin.base import CeleryCommand
 from kombu.utils.imports import symbol_by_name
-from redis.exceptions import RedisError
 
 from celery_agents.client.client import Client
+from celery_agents.client.run import Run
+from celery_agents.client.shell import Command, Commands, NotFoundError, Shown, plain
 from celery_agents.contracts.conversation import ChatMessage
-from celery_agents.errors import AgentsError, ResultTimeoutError
+from celery_agents.contracts.vote import Decision
+from celery_agents.errors import ResultTimeoutError
 from celery_agents.said import said
-from celery_agents.visible import visible, visible_block, visible_lines
+from celery_agents.visible import visible
 
 #: Help of an option of ``cancel``.
 AHEAD = "Also when nobody knows of the run: its message may still come."
 
 
-def unknown_run(run_id: str) -> click.ClickException:
+def unknown_run(run_id: str) -> NotFoundError:
     """Return the error of ``cancel`` for a run that nobody knows of."""
-    return click.ClickException(
+    return NotFoundError(
         f"There is no run {run_id}, in the journal or in Redis. "
         "To cancel it ahead of its message: --ahead."
     )
 
 
-class AgentsGroup(click.Group):
+class AgentsGroup(Commands):
     """Own commands, and those of the app that ``-A`` names (its ``agents_cli``)."""
 
     def _service(self, ctx: click.Context) -> dict[str, click.Command]:
@@ -45,19 +47,6 @@ class AgentsGroup(click.Group):
         """Return a command of the app, else one of its own."""
         # The service's come first: they read the journal itself and need no worker.
         return self._service(ctx).get(cmd_name) or super().get_command(ctx, cmd_name)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; errors become a message without a traceback."""
-        try:
-            return super().invoke(ctx)
-        except AgentsError as error:
-            raise click.ClickException(visible_block(f"{error.kind}: {error}")) from error
-        except RedisError as error:
-            address = getattr(ctx.obj.app, "broker_address", None)
-            if address is None:
-                raise
-            problem = address.error(error)
-            raise click.ClickException(visible_block(f"{problem.kind}: {problem}")) from error
 
 
 @click.group(cls=AgentsGroup)
@@ -77,25 +66,28 @@ def client_of(ctx: click.Context) -> Client:
     return Client(said("broker") or (app.conf.broker_url if named else None))
 
 
-def tell(value: Any) -> None:
-    """Print a text's lines, anything else as JSON; what would steer a terminal is escaped."""
-    shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
-    click.echo(visible_lines(shown))
+def _ended(run: Run[Any], timeout: float) -> Shown:
+    """The answer of a run for people, and for programs how it ended."""
+    value = run.get(timeout=timeout)
+    said = value.compact() if isinstance(value, Decision) else value
+    outcome = run.outcome()
+    told = {} if outcome is None else outcome.compact()
+    return Shown({"id": run.id, **told, "value": said}, plain(said))
 
 
-@agents.command(cls=CeleryCommand)
+@agents.command(cls=Command)
 @click.argument("agent")
 @click.argument("input_", metavar="INPUT")
 @click.option("--session", help="The conversation that it goes on with.")
 @click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait.")
 @click.pass_context
-def ask(ctx: click.Context, agent: str, input_: str, session: str | None, timeout: float) -> None:
+def ask(ctx: click.Context, agent: str, input_: str, session: str | None, timeout: float) -> Shown:
     """Ask AGENT about INPUT and print its answer."""
     with client_of(ctx) as client:
-        tell(client.ask(agent, input_, session=session).get(timeout=timeout))
+        return _ended(client.ask(agent, input_, session=session), timeout)
 
 
-@agents.command(cls=CeleryCommand)
+@agents.command(cls=Command)
 @click.argument("question")
 @click.option("--voter", "-v", "voters", multiple=True, required=True, help="An agent; repeat it.")
 @click.option("--rule", default="majority", show_default=True)
@@ -103,81 +95,78 @@ def ask(ctx: click.Context, agent: str, input_: str, session: str | None, timeou
 @click.pass_context
 def vote(
     ctx: click.Context, question: str, voters: tuple[str, ...], rule: str, timeout: float
-) -> None:
+) -> Shown:
     """Put QUESTION to several agents and print the decision."""
     with client_of(ctx) as client:
-        run = client.vote(voters, question, rule={"kind": rule})
-        tell(run.get(timeout=timeout).compact())
+        return _ended(client.vote(voters, question, rule={"kind": rule}), timeout)
 
 
-@agents.command(cls=CeleryCommand)
+@agents.command(cls=Command)
 @click.argument("run_id")
 @click.pass_context
-def status(ctx: click.Context, run_id: str) -> None:
+def status(ctx: click.Context, run_id: str) -> Shown:
     """Show a run as a tree of steps, read by a worker."""
     with client_of(ctx) as client:
         found = client.runs.status(run_id)
     if found is None:
-        raise click.ClickException(f"There is no run {run_id} in the journal.")
-    tell(found)
+        raise NotFoundError(f"There is no run {run_id} in the journal.")
+    return Shown(found)
 
 
-@agents.command(cls=CeleryCommand)
+@agents.command(cls=Command)
 @click.argument("run_id")
 @click.option("--after", metavar="ID", help="Go on after this event.")
-@click.option("--json", "as_json", is_flag=True, help="One event a line.")
 @click.pass_context
-def watch(ctx: click.Context, run_id: str, after: str | None, *, as_json: bool) -> None:
+def watch(ctx: click.Context, run_id: str, after: str | None) -> Iterator[Shown]:
     """Follow RUN_ID, which was asked for with stream=True, to its end."""
     with client_of(ctx) as client:
         for event in client.runs.handle(run_id).events(after=after):
-            if as_json:
-                click.echo(visible(json.dumps(event.compact(), ensure_ascii=False)))
-            elif event.type == "text":
-                click.echo(visible_lines(event.text), nl=False)
-            else:
-                told = event.data if event.outcome is None else event.outcome.compact()
-                shown = json.dumps(told, ensure_ascii=False)
-                line = visible(f"[{event.type}] {event.agent or event.step_id} {shown}")
-                click.echo(f"\n{line}")
+            if event.type == "text":
+                yield Shown(event.compact(), event.text, ends=False)
+                continue
+            told = event.data if event.outcome is None else event.outcome.compact()
+            shown = json.dumps(told, ensure_ascii=False)
+            line = visible(f"[{event.type}] {event.agent or event.step_id} {shown}")
+            yield Shown(event.compact(), f"\n{line}")
 
 
-@agents.command(cls=CeleryCommand)
+@agents.command(cls=Command)
 @click.argument("run_id", required=False)
 @click.option("--limit", default=100, show_default=True, help="Wishes to show at the most.")
 @click.pass_context
-def waiting(ctx: click.Context, run_id: str | None, limit: int) -> None:
+def waiting(ctx: click.Context, run_id: str | None, limit: int) -> Shown:
     """List what waits for a person, in RUN_ID or anywhere, oldest first."""
     with client_of(ctx) as client:
-        tell([wish.compact() for wish in client.runs.waiting(run_id, limit=limit)])
+        return Shown([wish.compact() for wish in client.runs.waiting(run_id, limit=limit)])
 
 
-@agents.command(cls=CeleryCommand)
+@agents.command(cls=Command)
 @click.argument("run_id")
 @click.argument("choice")
 @click.option("--key", help="Of the wish, as `waiting` shows it; else the oldest vote of the run.")
 @click.pass_context
-def approve(ctx: click.Context, run_id: str, choice: str, key: str | None) -> None:
+def approve(ctx: click.Context, run_id: str, choice: str, key: str | None) -> Shown:
     """Answer RUN_ID, which waits for a person, with CHOICE.
 
     An option of a vote; or `true`, `false`, a reason why not, or {"arguments": {…}} for a tool.
     """
     with client_of(ctx) as client:
-        client.runs.approve(run_id, _said(choice), key=key)
-        click.echo(visible(f"{run_id} was answered {choice!r}."))
+        said = _said(choice)
+        client.runs.approve(run_id, said, key=key)
+        return Shown({"id": run_id, "choice": said}, visible(f"{run_id} was answered {choice!r}."))
 
 
-@agents.command(cls=CeleryCommand)
+@agents.command(cls=Command)
 @click.argument("run_id")
 @click.option("--ahead", is_flag=True, help=AHEAD)
 @click.pass_context
-def cancel(ctx: click.Context, run_id: str, *, ahead: bool) -> None:
+def cancel(ctx: click.Context, run_id: str, *, ahead: bool) -> Shown:
     """Cancel a run with all its steps; exit 1 when there is none."""
     with client_of(ctx) as client:
         if not ahead and not _known(client, run_id):
             raise unknown_run(run_id)
         client.runs.cancel(run_id)
-        click.echo(visible(f"Asked for {run_id} to be cancelled."))
+        return Shown({"id": run_id}, visible(f"Asked for {run_id} to be cancelled."))
 
 
 @agents.group()
@@ -186,43 +175,45 @@ def sessions() -> None:
 
 
 _tenant = click.option("--tenant", default="", help="Whose session it is; else nobody's.")
-_as_json = click.option("--json", "as_json", is_flag=True, help="One JSON value instead of lines.")
 
 
-@sessions.command("list", cls=CeleryCommand)
+@sessions.command("list", cls=Command)
 @_tenant
 @click.option("--limit", default=100, show_default=True, help="Sessions to show at the most.")
-@_as_json
 @click.pass_context
-def list_sessions(ctx: click.Context, tenant: str, limit: int, *, as_json: bool) -> None:
+def list_sessions(ctx: click.Context, tenant: str, limit: int) -> Shown:
     """List sessions, the last one changed first."""
     with client_of(ctx) as client:
         found = client.sessions.list(tenant=tenant, limit=limit)
-    if as_json:
-        tell([session.model_dump(mode="json") for session in found])
-        return
+    lines = []
     for session in found:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(session.changed_at))
         busy = f"  {session.holder} is under way" if session.holder else ""
-        click.echo(visible(f"{session.name}  {at}  {session.exchanges:,} exchanges{busy}"))
+        lines.append(visible(f"{session.name}  {at}  {session.exchanges:,} exchanges{busy}"))
+    return _lines([session.model_dump(mode="json") for session in found], lines)
 
 
-@sessions.command("read", cls=CeleryCommand)
+@sessions.command("read", cls=Command)
 @click.argument("name")
 @_tenant
 @click.option("--after", default=-1, help="Only exchanges behind this place.")
-@_as_json
 @click.pass_context
-def read_session(ctx: click.Context, name: str, tenant: str, after: int, *, as_json: bool) -> None:
+def read_session(ctx: click.Context, name: str, tenant: str, after: int) -> Shown:
     """Show the exchanges of session NAME, from its begin on."""
     with client_of(ctx) as client:
-        found = client.sessions.read(name, tenant=tenant, after=after)
-        if as_json:
-            tell([exchange.model_dump(mode="json", exclude_defaults=True) for exchange in found])
-            return
-        for exchange in found:
-            for message in exchange.messages:
-                tell(f"{exchange.place} {message.role}: {_words(message)}")
+        found = [*client.sessions.read(name, tenant=tenant, after=after)]
+    lines = [
+        f"{exchange.place} {message.role}: {_words(message)}"
+        for exchange in found
+        for message in exchange.messages
+    ]
+    told = [exchange.model_dump(mode="json", exclude_defaults=True) for exchange in found]
+    return _lines(told, lines)
+
+
+def _lines(value: Any, lines: list[str]) -> Shown:
+    """Lines for people, which may be none."""
+    return Shown(value, "\n".join(lines), ends=bool(lines))
 
 
 def _words(message: ChatMessage) -> str:
@@ -232,29 +223,30 @@ def _words(message: ChatMessage) -> str:
     return " ".join(filter(None, [message.text, *calls, *attached]))
 
 
-@sessions.command("fork", cls=CeleryCommand)
+@sessions.command("fork", cls=Command)
 @click.argument("name")
 @click.argument("copy")
 @_tenant
 @click.option("--upto", type=int, help="Only so many of its first exchanges.")
 @click.pass_context
-def fork_session(ctx: click.Context, name: str, copy: str, tenant: str, upto: int | None) -> None:
+def fork_session(ctx: click.Context, name: str, copy: str, tenant: str, upto: int | None) -> Shown:
     """Begin session COPY with the exchanges of session NAME."""
     with client_of(ctx) as client:
         number = client.sessions.fork(name, copy, upto=upto, tenant=tenant)
-        click.echo(visible(f"{copy} begins with {number:,} exchanges of {name}."))
+        text = f"{copy} begins with {number:,} exchanges of {name}."
+        return Shown({"name": copy, "exchanges": number}, visible(text))
 
 
-@sessions.command("delete", cls=CeleryCommand)
+@sessions.command("delete", cls=Command)
 @click.argument("name")
 @_tenant
 @click.pass_context
-def delete_session(ctx: click.Context, name: str, tenant: str) -> None:
+def delete_session(ctx: click.Context, name: str, tenant: str) -> Shown:
     """Delete session NAME with all its exchanges; exit 1 when there is none."""
     with client_of(ctx) as client:
         if not client.sessions.delete(name, tenant=tenant):
-            raise click.ClickException(visible(f"There is no session {name}."))
-        click.echo(visible(f"{name} is deleted."))
+            raise NotFoundError(visible(f"There is no session {name}."))
+        return Shown({"name": name}, visible(f"{name} is deleted."))
 
 
 def _said(choice: str) -> Any:

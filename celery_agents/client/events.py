@@ -6,40 +6,52 @@ import asyncio
 import math
 import queue
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol
 
+from typing_extensions import TypeVar
+
+from celery_agents.client.partial import PartialAnswers
 from celery_agents.client.waiting import Awaited, Meta
+from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.events import END, RunEvent
 from celery_agents.contracts.outcome import Outcome
 from celery_agents.errors import ResultTimeoutError
+
+#: Of a run's value.
+T = TypeVar("T", default=Any)
 
 #: Before the first event of a stream.
 FIRST = "0-0"
 #: Events that a watcher may leave untaken; then nothing is read for it until it took them.
 _BEHIND = 2_000
+#: Fields of an entry that its event has.
+_TOLD = ("type", "step_id", "agent", "text", "data")
 
 
 class Watched(Awaited, Protocol):
     """A run, as far as watching it goes."""
 
+    @property
+    def answer_schema(self) -> dict[str, Any] | None: ...
     def outcome_in(self, meta: Meta) -> Outcome | None: ...
+    def read(self, value: JsonValue) -> Any: ...
 
 
 class Watches(Protocol):
     """The reader, as its watchers see it."""
 
-    def add(self, watcher: Events) -> None: ...
-    def remove(self, watcher: Events) -> None: ...
+    def add(self, watcher: Events[Any]) -> None: ...
+    def remove(self, watcher: Events[Any]) -> None: ...
 
 
-class Events:
+class Events(Generic[T]):
     """The events of a run, for one watcher; to be iterated once, by ``for`` or ``async for``."""
 
     def __init__(self, watching: Watches, run: Watched, after: str, timeout: float | None) -> None:
         self.run, self.after = run, after
         self._watching = watching
         self._timeout = timeout
-        self._queue: queue.SimpleQueue[RunEvent | Exception] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[RunEvent[T] | Exception] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._heard: asyncio.Event | None = None
         self.heard_of = after  # the last one that was handed over
@@ -47,8 +59,12 @@ class Events:
         self._seen: dict[str, tuple[int, int]] = {}
         self._resumed = after != FIRST  # the first event of a step need not be its number one
         self.behind = False
+        schema = run.answer_schema
+        self._partial = None if schema is None else PartialAnswers(schema)
+        #: Whether it has to hear first what was told before ``after``.
+        self.recalls = self._partial is not None and after not in (FIRST, END)
 
-    def __iter__(self) -> Iterator[RunEvent]:
+    def __iter__(self) -> Iterator[RunEvent[T]]:
         """Yield events as they come, to the end.
 
         Raises:
@@ -67,7 +83,7 @@ class Events:
         finally:
             self._watching.remove(self)
 
-    async def __aiter__(self) -> AsyncIterator[RunEvent]:
+    async def __aiter__(self) -> AsyncIterator[RunEvent[T]]:
         """Yield them on an event loop; raises as ``__iter__``."""
         self._loop, self._heard = asyncio.get_running_loop(), asyncio.Event()
         self._watching.add(self)
@@ -89,7 +105,7 @@ class Events:
         finally:
             self._watching.remove(self)
 
-    def _taken(self, told: RunEvent | Exception) -> RunEvent:
+    def _taken(self, told: RunEvent[T] | Exception) -> RunEvent[T]:
         if isinstance(told, Exception):
             raise told
         self.after = told.id
@@ -104,7 +120,7 @@ class Events:
 
     # What the reader calls.
 
-    def put(self, told: RunEvent | Exception) -> None:
+    def put(self, told: RunEvent[T] | Exception) -> None:
         """Hand over an event, or the reason why there are no more."""
         self._queue.put(told)
         if self._loop is not None and self._heard is not None:
@@ -114,6 +130,11 @@ class Events:
                 self._watching.remove(self)
         if self._queue.qsize() > _BEHIND and isinstance(told, RunEvent) and told.type != "end":
             self.behind = True
+
+    def recall(self, told: dict[str, Any]) -> None:
+        """Hear an entry that is not to be handed over any more."""
+        if self._partial is not None:
+            self._partial.add(told)
 
     def take(self, event_id: str, told: dict[str, Any]) -> bool:
         """Hand over an entry, unless it is void or was there before; False when one is missing."""
@@ -125,7 +146,11 @@ class Events:
         if token < last_token or (token == last_token and last is not None and n <= last):
             return True  # of a frozen worker, or written twice
         self._seen[step_id] = (token, n)
-        about = {k: told[k] for k in ("type", "step_id", "agent", "text", "data") if k in told}
+        about: dict[str, Any] = {
+            k: told[k] for k in ("type", "step_id", "agent", "text", "data") if k in told
+        }
+        if self._partial is not None:
+            about["partial"] = self._partial.add(told)
         self.put(RunEvent(id=event_id, **about))
         expected = 1 if token > last_token else n if last is None else last + 1
         return bool(n == expected)

@@ -31,12 +31,12 @@ class Channel:
         self.run = run
         self.key = names.STREAM + run.id
         self.position = position
-        self.watchers: list[Events] = []
+        self.watchers: list[Events[Any]] = []
         self.look_at = self.soon_until = 0.0
         self.pause = AGAIN_S[0]
         self.again_at = time.monotonic() + self.pause
         self.asking = False  # the journal, for a snapshot
-        self.lacking: list[Events] = []
+        self.lacking: list[Events[Any]] = []
 
     def ends(self) -> None:
         """Look for the result, which is stored right after the end was told."""
@@ -54,16 +54,18 @@ class StreamReader:
     ``lack`` is told of a watcher who lacks something.
     """
 
-    def __init__(self, redis: Redis, lack: Callable[[Channel, Events], None]) -> None:
+    def __init__(self, redis: Redis, lack: Callable[[Channel, Events[Any]], None]) -> None:
         self._redis = redis
         self._lack = lack
         self.channels: dict[str, Channel] = {}
 
-    def join(self, watcher: Events) -> None:
+    def join(self, watcher: Events[Any]) -> None:
         """Bring a new watcher to where the others of its run are."""
         run, after = watcher.run, watcher.after
         key = names.STREAM + run.id
         channel = self.channels.get(run.id)
+        if watcher.recalls:
+            self._recall(watcher, key)
         # What was the last one is still there, or what came after it may be gone too.
         known = after in (FIRST, END) or bool(self._redis.xrange(key, after, after, count=1))
         if channel is None or END in (channel.position, after):
@@ -82,6 +84,18 @@ class StreamReader:
         channel.look_at = 0.0  # it may have ended long ago
         if not known:
             self._lack(channel, watcher)
+
+    def _recall(self, watcher: Events[Any], key: str) -> None:
+        """Have it hear what was told up to where it begins: answers so far grow from there."""
+        at = "-"
+        while True:
+            entries: Any = self._redis.xrange(key, at, watcher.after, count=_MOST)
+            if not entries:
+                break
+            for _, fields in entries:
+                watcher.recall(json.loads(fields[names.STREAM_FIELD.encode()]))
+            at = f"({entries[-1][0].decode()}"
+        watcher.recalls = False
 
     def read(self) -> None:
         """Hand over what came since the last read, or comes soon."""
@@ -125,7 +139,7 @@ class StreamReader:
         after = channel.position if after is None else after
         return self._redis.xrange(channel.key, f"({after}", until, count=_MOST)
 
-    def _tell(self, channel: Channel, entries: Any, watchers: list[Events]) -> None:
+    def _tell(self, channel: Channel, entries: Any, watchers: list[Events[Any]]) -> None:
         for raw_id, fields in entries:
             told = json.loads(fields[names.STREAM_FIELD.encode()])
             event_id = raw_id.decode()

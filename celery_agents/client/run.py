@@ -15,6 +15,7 @@ from celery_agents import names
 from celery_agents.client.answers import AnswerType
 from celery_agents.client.waiting import AGAIN_S
 from celery_agents.contracts.approval import Wish
+from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.compensation import compensation_id
 from celery_agents.contracts.gather import Aggregate
 from celery_agents.contracts.mapping import MapResult
@@ -42,7 +43,7 @@ class Reader(Protocol):
     def status(self, run_id: str, *, timeout: float) -> dict[str, Any] | None: ...
     def results(self, run_id: str, *, timeout: float) -> Iterator[tuple[int, Outcome]]: ...
     def cancel(self, run_id: str) -> None: ...
-    def events(self, run: Run[Any], after: str | None, timeout: float | None) -> Events: ...
+    def events(self, run: Run[Any], after: str | None, timeout: float | None) -> Events[Any]: ...
     def waiting(self, run_id: str | None, *, timeout: float) -> list[Wish]: ...
 
 
@@ -96,7 +97,7 @@ class Run(Generic[T]):
         """
         self._reader.wait([self], timeout)
         self._refuse_other(self.result._get_task_meta())  # noqa: SLF001 - which was read already
-        return self._value(self.result.get())
+        return self.read(self.result.get())
 
     def _refuse_other(self, meta: dict[str, Any]) -> None:
         known_as = getattr(self.message, "known_as", None)
@@ -119,9 +120,19 @@ class Run(Generic[T]):
                 again, waited = min(2 * again, AGAIN_S[1]), 0.0
         return await asyncio.to_thread(self.get, 5.0)
 
-    def _value(self, value: Any) -> T:
-        found: T = value if self._answer is None else self._answer.read(value)
-        return found
+    def read(self, value: JsonValue) -> T:
+        """The value that a result stands for: an instance of ``answer``, where one was asked for.
+
+        Raises:
+            BadAnswerError: it stands for none.
+        """
+        found: Any = value if self._answer is None else self._answer.read(value)
+        return cast("T", found)
+
+    @property
+    def answer_schema(self) -> dict[str, Any] | None:
+        """The schema of the type that was asked for as ``answer``."""
+        return None if self._answer is None else self._answer.schema
 
     def ready(self) -> bool:
         """Return whether it ended, one way or the other."""
@@ -143,15 +154,17 @@ class Run(Generic[T]):
         value = meta["result"] if meta["status"] == "SUCCESS" else None
         return Outcome.model_validate({**told, "value": value})
 
-    def events(self, *, after: str | None = None, timeout: float | None = None) -> Events:
+    def events(self, *, after: str | None = None, timeout: float | None = None) -> Events[T]:
         """Iterate, by ``for`` or ``async for``, over what it tells while it works, and its end.
 
         Of a run that was asked for with ``stream=True``; of another one there is the end alone.
         ``after`` is the id of an event: those that came later are told, for as long as they are
-        kept. ``timeout`` is the time between two events.
+        kept. ``timeout`` is the time between two events. With a type for the ``answer``, a text
+        has in ``partial`` what there is of it so far, and the end has the instance as ``value``.
 
         Raises:
             InvalidPayloadError: ``after`` is the id of no event.
+            BadAnswerError: at the end, as of ``get``.
         """
         return self._reader.events(self, after, timeout)
 
@@ -183,21 +196,21 @@ class Run(Generic[T]):
 class AggregateRun(Run[Aggregate]):
     """A gathering: its value is an :class:`Aggregate`."""
 
-    def _value(self, value: Any) -> Aggregate:
+    def read(self, value: JsonValue) -> Aggregate:
         return Aggregate.model_validate(value)
 
 
 class DecisionRun(Run[Decision]):
     """A vote: its value is a :class:`Decision`."""
 
-    def _value(self, value: Any) -> Decision:
+    def read(self, value: JsonValue) -> Decision:
         return Decision.model_validate(value)
 
 
 class MapRun(Run[MapResult]):
     """A map: its value is a :class:`MapResult`; :meth:`results` has each input's outcome."""
 
-    def _value(self, value: Any) -> MapResult:
+    def read(self, value: JsonValue) -> MapResult:
         return MapResult.model_validate(value)
 
     def results(self, *, timeout: float = 10.0) -> Iterator[tuple[int, Outcome]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from celery.result import AsyncResult
 from celery.states import READY_STATES
@@ -27,6 +27,9 @@ from celery_agents.values import problem
 from celery_agents.wire import cancelling
 from celery_agents.wire.results import ResultBackend
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
 log = logging.getLogger(__name__)
 A = TypeVar("A", bound=Awaited)
 T = TypeVar("T")
@@ -45,8 +48,8 @@ class Runs:
     @overload
     def handle(self, run_id: str) -> Run[Any]: ...
     @overload
-    def handle(self, run_id: str, answer: type[T]) -> Run[T]: ...
-    def handle(self, run_id: str, answer: type[Any] | None = None) -> Run[Any]:
+    def handle(self, run_id: str, answer: TypeForm[T]) -> Run[T]: ...
+    def handle(self, run_id: str, answer: TypeForm[Any] | None = None) -> Run[Any]:
         """The handle of a run that was enqueued before. Nothing is looked up.
 
         Its value is read as ``answer``: :class:`Decision` of a vote, or a type of your own.
@@ -180,7 +183,7 @@ class Runs:
         """Send messages of runs again, which may have been lost."""
         self._waiting.wake(runs)
 
-    def events(self, run: Run[Any], after: str | None, timeout: float | None) -> Events:
+    def events(self, run: Run[T], after: str | None, timeout: float | None) -> Events[T]:
         """See :meth:`Run.events`."""
         return self._watching.events(run, after, timeout)
 

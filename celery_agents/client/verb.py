@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from celery import Signature
 
-from celery_agents.client.answers import AnswerType, answer_type
+from celery_agents.client.answers import AnswerType, typed
 from celery_agents.client.connection import Connection
 from celery_agents.client.run import Reader, Run
 from celery_agents.contracts.ask import StepOptions
@@ -69,15 +69,8 @@ class Verb(Generic[R]):
 
     def _typed(self, options: dict[str, Any]) -> AnswerType[Any] | None:
         """The type of the answer, whose schema takes its place among the options."""
-        if isinstance(options.get("answer_schema"), type):
-            raise InvalidPayloadError("answer_schema: it is a JSON Schema; give a type as answer=.")
-        if "answer" not in self.own or (kind := options.pop("answer", None)) is None:
-            return None
-        if options.get("answer_schema") is not None:
-            raise InvalidPayloadError("answer: its schema is the answer_schema; give one of them.")
-        found = answer_type(kind)
-        options["answer_schema"] = found.schema
-        return found
+        wrong = isinstance(options.get("answer_schema"), type)
+        return typed(options) if wrong or "answer" in self.own else None
 
     def _runs(self, messages: Iterable[Message], answer: AnswerType[Any] | None) -> list[R]:
         return [self._run(self._reader, message.id, message, answer) for message in messages]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from types import EllipsisType
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from celery import Signature
 from typing_extensions import Unpack
@@ -27,6 +27,9 @@ from celery_agents.client.verb import Verb
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import InvalidPayloadError, PayloadTooLargeError
 from celery_agents.wire.messages import Message
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
 
 T = TypeVar("T")
 
@@ -51,7 +54,7 @@ class AskVerb(Verb[Run[Any]]):
         agent: str,
         input: JsonValue | EllipsisType = ...,
         *,
-        answer: type[T],
+        answer: TypeForm[T],
         **options: Unpack[AskOptions],
     ) -> Run[T]: ...
     @overload
@@ -66,7 +69,7 @@ class AskVerb(Verb[Run[Any]]):
         agent: str,
         input: JsonValue | EllipsisType = ...,  # noqa: A002
         *,
-        answer: type[Any] | None = None,
+        answer: TypeForm[Any] | None = None,
         **options: Unpack[AskOptions],
     ) -> Run[Any]:
         """Ask an agent.
@@ -75,8 +78,8 @@ class AskVerb(Verb[Run[Any]]):
             agent: its name in the workers' registry.
             input: any JSON value; for a language model a text. Behind ``messages`` it may be left
                 out.
-            answer: a pydantic model, or another type that pydantic reads: a model has to answer
-                by its JSON Schema, and the run's value is an instance.
+            answer: a pydantic model, a union of some, or another type that pydantic reads: a
+                model has to answer by its JSON Schema, and the run's value is an instance.
             options: ``messages`` (the conversation before the input), ``session`` (that of earlier
                 runs, kept by the service), ``window_tokens`` (how much of it is sent),
                 ``timeout_s`` (one attempt), ``deadline_s`` (all of them), ``retry`` (a
@@ -95,7 +98,7 @@ class AskVerb(Verb[Run[Any]]):
         agent: str,
         inputs: Iterable[JsonValue],
         *,
-        answer: type[T],
+        answer: TypeForm[T],
         **options: Unpack[AskOptions],
     ) -> list[Run[T]]: ...
     @overload
@@ -107,7 +110,7 @@ class AskVerb(Verb[Run[Any]]):
         agent: str,
         inputs: Iterable[JsonValue],
         *,
-        answer: type[Any] | None = None,
+        answer: TypeForm[Any] | None = None,
         **options: Unpack[AskOptions],
     ) -> list[Run[Any]]:
         """Ask an agent about many inputs, in few writes to the broker."""
@@ -120,7 +123,7 @@ class AskVerb(Verb[Run[Any]]):
         agent: str,
         input: JsonValue | EllipsisType = ...,
         *,
-        answer: type[T],
+        answer: TypeForm[T],
         **options: Unpack[AskOptions],
     ) -> Run[T]: ...
     @overload
@@ -135,7 +138,7 @@ class AskVerb(Verb[Run[Any]]):
         agent: str,
         input: JsonValue | EllipsisType = ...,  # noqa: A002
         *,
-        answer: type[Any] | None = None,
+        answer: TypeForm[Any] | None = None,
         **options: Unpack[AskOptions],
     ) -> Run[Any]:
         """Ask an agent, without blocking the running event loop."""
@@ -148,7 +151,7 @@ class AskVerb(Verb[Run[Any]]):
         agent: str,
         inputs: Iterable[JsonValue],
         *,
-        answer: type[T],
+        answer: TypeForm[T],
         **options: Unpack[AskOptions],
     ) -> list[Run[T]]: ...
     @overload
@@ -160,7 +163,7 @@ class AskVerb(Verb[Run[Any]]):
         agent: str,
         inputs: Iterable[JsonValue],
         *,
-        answer: type[Any] | None = None,
+        answer: TypeForm[Any] | None = None,
         **options: Unpack[AskOptions],
     ) -> list[Run[Any]]:
         """Ask an agent about many inputs, without blocking the running event loop."""
@@ -171,7 +174,7 @@ class AskVerb(Verb[Run[Any]]):
         self,
         agent: str,
         *input: JsonValue,  # noqa: A002
-        answer: type[Any] | None = None,
+        answer: TypeForm[Any] | None = None,
         **options: Unpack[AskOptions],
     ) -> Signature:
         """A signature; in a chain the previous result is the input, and the next one gets JSON."""
@@ -189,7 +192,7 @@ class FallbackVerb(Verb[Run[Any]]):
         candidates: GivenCandidates,
         input: JsonValue,
         *,
-        answer: type[T],
+        answer: TypeForm[T],
         **options: Unpack[FallbackOptions],
     ) -> Run[T]: ...
     @overload
@@ -204,7 +207,7 @@ class FallbackVerb(Verb[Run[Any]]):
         candidates: GivenCandidates,
         input: JsonValue,  # noqa: A002
         *,
-        answer: type[Any] | None = None,
+        answer: TypeForm[Any] | None = None,
         **options: Unpack[FallbackOptions],
     ) -> Run[Any]:
         """Ask candidates (names or Candidate) by ``strategy`` until one answers.
@@ -220,7 +223,7 @@ class FallbackVerb(Verb[Run[Any]]):
         candidates: GivenCandidates,
         inputs: Iterable[JsonValue],
         *,
-        answer: type[T],
+        answer: TypeForm[T],
         **options: Unpack[FallbackOptions],
     ) -> list[Run[T]]: ...
     @overload
@@ -235,7 +238,7 @@ class FallbackVerb(Verb[Run[Any]]):
         candidates: GivenCandidates,
         inputs: Iterable[JsonValue],
         *,
-        answer: type[Any] | None = None,
+        answer: TypeForm[Any] | None = None,
         **options: Unpack[FallbackOptions],
     ) -> list[Run[Any]]:
         """One chain over each of many inputs."""
@@ -248,7 +251,7 @@ class FallbackVerb(Verb[Run[Any]]):
         candidates: GivenCandidates,
         input: JsonValue,
         *,
-        answer: type[T],
+        answer: TypeForm[T],
         **options: Unpack[FallbackOptions],
     ) -> Run[T]: ...
     @overload
@@ -263,7 +266,7 @@ class FallbackVerb(Verb[Run[Any]]):
         candidates: GivenCandidates,
         input: JsonValue,  # noqa: A002
         *,
-        answer: type[Any] | None = None,
+        answer: TypeForm[Any] | None = None,
         **options: Unpack[FallbackOptions],
     ) -> Run[Any]:
         """As the call, without blocking the running event loop."""
@@ -276,7 +279,7 @@ class FallbackVerb(Verb[Run[Any]]):
         candidates: GivenCandidates,
         inputs: Iterable[JsonValue],
         *,
-        answer: type[T],
+        answer: TypeForm[T],
         **options: Unpack[FallbackOptions],
     ) -> list[Run[T]]: ...
     @overload
@@ -291,7 +294,7 @@ class FallbackVerb(Verb[Run[Any]]):
         candidates: GivenCandidates,
         inputs: Iterable[JsonValue],
         *,
-        answer: type[Any] | None = None,
+        answer: TypeForm[Any] | None = None,
         **options: Unpack[FallbackOptions],
     ) -> list[Run[Any]]:
         """One chain over each of many inputs, without blocking the running event loop."""
@@ -302,7 +305,7 @@ class FallbackVerb(Verb[Run[Any]]):
         self,
         candidates: GivenCandidates,
         *input: JsonValue,  # noqa: A002
-        answer: type[Any] | None = None,
+        answer: TypeForm[Any] | None = None,
         **options: Unpack[FallbackOptions],
     ) -> Signature:
         """A signature; in a chain the previous result is the input, and the next one gets JSON."""

@@ -59,13 +59,13 @@ class Watching:
     def _forget(self) -> None:
         self._pid = os.getpid()
         self._changed = threading.Condition()
-        self._new: list[Events] = []
-        self._gone: list[Events] = []
+        self._new: list[Events[Any]] = []
+        self._gone: list[Events[Any]] = []
         redis = self._address.client(socket_timeout=5.0, socket_connect_timeout=2.0)
         self._reading = StreamReader(redis, self._lack)
         self._thread: threading.Thread | None = None
 
-    def events(self, run: Watched, after: str | None, timeout: float | None) -> Events:
+    def events(self, run: Watched, after: str | None, timeout: float | None) -> Events[Any]:
         """Return the events of a run after the one of that id.
 
         Raises:
@@ -75,7 +75,7 @@ class Watching:
             raise InvalidPayloadError("after: it is the id of an event, as event.id has it.")
         return Events(self, run, after or FIRST, timeout)
 
-    def add(self, watcher: Events) -> None:
+    def add(self, watcher: Events[Any]) -> None:
         """Begin to read for a watcher."""
         if self._pid != os.getpid():  # a fork: the thread is the parent's
             self._forget()
@@ -88,7 +88,7 @@ class Watching:
                 self._thread.start()
             self._changed.notify()
 
-    def remove(self, watcher: Events) -> None:
+    def remove(self, watcher: Events[Any]) -> None:
         """Read no more for it."""
         with self._changed:
             self._gone.append(watcher)
@@ -141,7 +141,7 @@ class Watching:
             self._thread = None
             return False
 
-    def _drop(self, watcher: Events) -> None:
+    def _drop(self, watcher: Events[Any]) -> None:
         if watcher in self._new:
             self._new.remove(watcher)
         channel = self._reading.channels.get(watcher.run.id)
@@ -183,13 +183,15 @@ class Watching:
             try:
                 watcher.run.take(meta)
                 outcome = watcher.run.outcome_in(meta)
+                done = meta["status"] == "SUCCESS"
+                value = watcher.run.read(meta["result"]) if done else None
             except AgentsError as error:
                 watcher.put(error)
                 continue
             run_id = watcher.run.id
-            watcher.put(RunEvent(id=END, type="end", step_id=run_id, outcome=outcome))
+            watcher.put(RunEvent(id=END, type="end", step_id=run_id, outcome=outcome, value=value))
 
-    def _lack(self, channel: Channel, watcher: Events) -> None:
+    def _lack(self, channel: Channel, watcher: Events[Any]) -> None:
         """Tell a watcher that lacks something what the journal says, once a worker has read it."""
         if watcher not in channel.lacking:
             channel.lacking.append(watcher)

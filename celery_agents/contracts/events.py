@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Generic, Literal
 
 from pydantic import Field
+from typing_extensions import TypeVar
 
 from celery_agents.contracts.base import Contract, TrustedJson
 from celery_agents.contracts.outcome import Outcome
@@ -16,7 +17,11 @@ EventType = Literal[
 ]
 
 
-class RunEvent(Contract):
+#: Of the value at the end.
+T = TypeVar("T", default=Any)
+
+
+class RunEvent(Contract, Generic[T]):
     """One event of a run that was asked for with ``stream=True``.
 
     ``text`` is a piece of an answer. ``tool`` and ``tool_result`` are a call's begin and end,
@@ -32,8 +37,13 @@ class RunEvent(Contract):
     step_id: str
     agent: str | None = None
     text: str = ""
+    #: Of a text of an answer that has a type: the answer so far, as JSON. It is not checked, and
+    #: may lack anything.
+    partial: TrustedJson = None
     data: dict[str, TrustedJson] = Field(default_factory=dict)
     outcome: Outcome | None = None
+    #: At the end of a run that succeeded: what its ``get`` gives.
+    value: T | None = Field(default=None, exclude=True)
 
     def compact(self) -> dict[str, Any]:
         """As of all contracts, with the outcome's own short form."""

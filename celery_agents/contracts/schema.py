@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Any
@@ -21,10 +23,25 @@ _FORMS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "required": (list, "a list of names"),
     "anyOf": (list, "a list of schemas"),
     "oneOf": (list, "a list of schemas"),
+    "prefixItems": (list, "a list of schemas"),
     "minimum": ((int, float), "a number"),
     "maximum": ((int, float), "a number"),
+    "exclusiveMinimum": ((int, float), "a number"),
+    "exclusiveMaximum": ((int, float), "a number"),
+    "multipleOf": ((int, float), "a number"),
+    "minLength": (int, "a number"),
+    "maxLength": (int, "a number"),
+    "minItems": (int, "a number"),
+    "maxItems": (int, "a number"),
+    "pattern": (str, "a text"),
+    "format": (str, "a name"),
 }
 _OF_NAMES = ("type", "required")
+#: The only field of an object that stands around an answer which is none.
+ANSWER = "answer"
+#: Definitions, which stay at the root of a schema, and references to them.
+_SHARED = ("$defs", "definitions")
+_TO_SHARED = ("#/$defs/", "#/definitions/")
 
 
 def resolved(reference: str, root: dict[str, Any]) -> Any:
@@ -113,8 +130,52 @@ def _below(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
         found = node.get(keyword)
         if isinstance(found, dict):
             yield from (one for one in found.values() if isinstance(one, dict))
-    if isinstance(node.get("items"), dict):
-        yield node["items"]
+    for keyword in ("items", "additionalProperties"):
+        if isinstance(node.get(keyword), dict):
+            yield node[keyword]
+    yield from (one for one in node.get("prefixItems", ()) if isinstance(one, dict))
+
+
+def is_object(schema: dict[str, Any]) -> bool:
+    """Return whether the schema says outright that an answer is an object, as providers want it."""
+    return schema.get("type") == "object" and not schema.keys() & {"anyOf", "oneOf", "$ref"}
+
+
+def form_of(schema: dict[str, Any]) -> str:
+    """A short digest of a schema: steps that answer by the same one have it in common."""
+    text = json.dumps(schema, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def as_object(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema that providers get: itself, or that of an object with the answer in it.
+
+    They answer with objects alone, so unions, lists and simple values stand in one.
+    """
+    if is_object(schema):
+        return schema
+    shared = {k: _moved(schema[k]) for k in _SHARED if k in schema}
+    inner = {k: v for k, v in schema.items() if k not in shared}
+    return {
+        **shared,
+        "type": "object",
+        "properties": {ANSWER: _moved(inner)},
+        "required": [ANSWER],
+        "additionalProperties": False,
+    }
+
+
+def _moved(node: Any) -> Any:
+    """A part of a schema that was the whole: what refers to its other parts follows them."""
+    if isinstance(node, list):
+        return [_moved(part) for part in node]
+    if not isinstance(node, dict):
+        return node
+    moved = {k: _moved(v) for k, v in node.items()}
+    ref = node.get("$ref")
+    if isinstance(ref, str) and ref.startswith("#") and not ref.startswith(_TO_SHARED):
+        moved["$ref"] = f"#/properties/{ANSWER}{ref[1:]}"
+    return moved
 
 
 def _served(schema: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from celery_agents import Client
-from celery_agents.client.cli import tell
+from celery_agents.client.shell import plain
 from celery_agents.errors import AgentsError, ConfigurationError
 from deploy.local.stack import Stack
 from deploy.local.state import ROOT
@@ -73,7 +73,7 @@ def ask(stack: Stack, words: Sequence[str]) -> int:
     _, agent, text = words
     with Client(stack.redis_url) as client:
         try:
-            tell(client.ask(agent, text).get(timeout=PATIENCE_S))
+            print(plain(client.ask(agent, text).get(timeout=PATIENCE_S)))
         except AgentsError as error:
             where = f" ({error.details['where']})" if "where" in (error.details or {}) else ""
             print(f"run: {error.kind}: {error}{where}", file=sys.stderr)

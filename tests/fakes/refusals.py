@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 #: Names of functions, in requests too that have none of them among their tools.
@@ -21,6 +21,12 @@ def refuse(provider: str, body: Any) -> None:
 
 
 def _openai(body: Any) -> None:
+    asked = body.get("response_format", {}).get("json_schema")
+    if asked:
+        assert asked["schema"].get("type") == "object", "a schema is that of an object"
+        for one in _objects(asked["schema"] if asked["strict"] else None):
+            assert one.get("additionalProperties") is False, "objects are closed"
+            assert set(one["required"]) == set(one["properties"]), "all fields are required"
     open_calls: set[str] = set()
     for message in body["messages"]:
         if message["role"] == "tool":
@@ -40,7 +46,22 @@ def _openai(body: Any) -> None:
     assert not open_calls, "each call is followed by its result"
 
 
+def _objects(schema: Any) -> Iterator[Any]:
+    """The objects of a schema; one that allows nothing is none."""
+    if isinstance(schema, list):
+        for part in schema:
+            yield from _objects(part)
+    elif isinstance(schema, dict):
+        if schema.get("type") == "object":
+            assert schema.get("properties"), "an object has fields"
+            yield schema
+        for part in schema.values():
+            yield from _objects(part)
+
+
 def _anthropic(body: Any) -> None:
+    for one in _objects(body.get("output_config", {}).get("format", {}).get("schema")):
+        assert one.get("additionalProperties") is False, "objects are closed"
     open_calls: set[str] = set()
     known: set[str] = set()
     assert body["messages"], "there is none"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from pydantic import BaseModel, Field
 
 from celery_agents import Client, RetryPolicy
 from tests.fakes.model_server import Does, ModelServer
@@ -56,6 +57,55 @@ class TestProviders:
             timeout=SOON_S
         )
         assert decision.option == "yes"
+
+
+class Item(BaseModel):
+    """A part of an answer."""
+
+    name: Annotated[str, Field(min_length=2)]
+    price: float | None = None
+
+
+class Refusal(BaseModel):
+    """Another answer."""
+
+    why: str
+    hints: dict[str, str] = {}
+
+
+@pytest.mark.parametrize("agent", PROVIDERS)
+@pytest.mark.parametrize(
+    ("answer", "case"),
+    [
+        (Item, ({"name": "tea", "price": 2}, Item(name="tea", price=2))),
+        (Item | Refusal, ({"answer": {"why": "no"}}, Refusal(why="no"))),
+        (list[Item], ({"answer": [{"name": "tea"}]}, [Item(name="tea")])),
+        (int, ({"answer": 7}, 7)),
+        (str | None, ({"answer": None}, None)),
+    ],
+)
+def test_answers_of_every_type(
+    client: Client, model: ModelServer, agent: str, answer: Any, case: tuple[Any, Any]
+) -> None:
+    said, value = case
+    model.script(Does(json=said))
+    run = client.ask(agent, "?", answer=answer)
+    assert run.get(timeout=SOON_S) == value
+    assert len(model.requests) == 1
+
+
+@pytest.mark.parametrize("agent", PROVIDERS)
+def test_an_answer_that_is_malformed_goes_back_to_the_model(
+    client: Client, stack: Stack, model: ModelServer, agent: str
+) -> None:
+    model.script(Does(json={"answer": [{"name": "x"}]}), Does(json={"answer": [{"name": "tea"}]}))
+    run = client.ask(agent, "?", answer=list[Item])
+    assert run.get(timeout=SOON_S) == [Item(name="tea")]
+    assert "[0].name has 1 characters, fewer than 2" in str(model.requests[1].body)
+    outcome = run.outcome()
+    assert outcome is not None
+    assert (outcome.attempts, outcome.usage.calls) == (1, 2)
+    assert len(stack.calls(run.id)) == 2  # both are journaled
 
 
 def test_registered_agents_are_announced(stack: Stack) -> None:

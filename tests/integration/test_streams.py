@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from celery_agents import Client, RunEvent
 from tests.fakes.model_server import Does, ModelServer
@@ -130,6 +131,38 @@ def test_a_worker_is_killed_in_the_middle(own: Stack, model: ModelServer) -> Non
     assert text_of(heard) == TEXT
     assert heard[-1].outcome is not None
     assert heard[-1].outcome.value == TEXT
+
+
+class Fable(BaseModel):
+    """An answer."""
+
+    title: str
+    lines: list[str]
+
+
+FABLE = Fable(title="The fox", lines=[TEXT, TEXT])
+ANSWERS: list[tuple[Any, Any]] = [
+    (Fable, FABLE.model_dump()),
+    (list[Fable], {"answer": [FABLE.model_dump()]}),
+]
+
+
+@pytest.mark.parametrize(("answer", "said"), ANSWERS)
+def test_an_answer_of_a_type_grows_while_it_is_written(
+    client: Client, model: ModelServer, answer: Any, said: Any
+) -> None:
+    model.script(Does(json=said, pieces=20, pause_s=0.05))
+    run = client.ask("gpt", "tell", answer=answer, stream=True)
+    events = [*run.events(timeout=SOON_S)]
+    partials = [e.partial for e in events if e.type == "text"]
+    assert len({json.dumps(p) for p in partials}) > 3
+    value: Any = run.get()
+    assert value == (FABLE if answer is Fable else [FABLE])
+    assert events[-1].value == value
+    outcome = events[-1].outcome
+    assert outcome is not None
+    assert partials[-1] == outcome.value
+    assert all(e.partial is None for e in events if e.type != "text")
 
 
 def test_redis_is_emptied_in_the_middle(own: Stack, model: ModelServer) -> None:

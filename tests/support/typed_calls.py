@@ -32,6 +32,12 @@ class Invoice(BaseModel):
     total: float
 
 
+class Refusal(BaseModel):
+    """Another one."""
+
+    why: str
+
+
 @agent(effects="pure")
 def shout(text: str) -> str:
     """Say it louder."""
@@ -46,6 +52,10 @@ def right(agents: Client, names: list[str]) -> None:
     assert_type(agents.ask("gpt", "x", answer=Invoice), Run[Invoice])
     assert_type(agents.ask("gpt", "x", answer=Invoice, priority=1).get().total, float)
     assert_type(agents.ask.many("gpt", ["x"], answer=Invoice)[0].get(timeout=1), Invoice)
+    assert_type(agents.ask("gpt", "x", answer=Invoice | Refusal), Run[Invoice | Refusal])
+    assert_type(agents.ask("gpt", "x", answer=list[Invoice]).get(), list[Invoice])
+    assert_type(agents.ask("gpt", "x", answer=int | None).get(), int | None)
+    assert_type(agents.runs.handle("r", Invoice | Refusal), Run[Invoice | Refusal])
     assert_type(
         agents.fallback(["a", Candidate(agent="b")], "x", answer=list[int]).get(), list[int]
     )
@@ -57,6 +67,8 @@ def right(agents: Client, names: list[str]) -> None:
     assert_type(agents.runs.handle("r", Decision).get(), Decision)
     assert_type(agents.runs.collect([agents.ask("gpt", "x", answer=Invoice)]), list[Invoice])
     assert_type(agents.runs.collect(agents.vote.many(names, ["x"])), list[Decision])
+    for event in agents.ask("gpt", "x", answer=Invoice | Refusal, stream=True).events():
+        assert_type(event.value, Invoice | Refusal | None)
     options: VoteOptions = {"rule": "majority", "timeout_s": 5}
     agents.vote(names, "x", **options)
     agents.ask.s("gpt", timeout_s=5, answer=Invoice)
@@ -76,6 +88,7 @@ async def twins(agents: Client) -> None:
     assert_type(await run, Invoice)
     assert_type(await (await agents.vote.aio(["a"], "x")), Decision)
     assert_type((await agents.map.aio("gpt", [1])).id, str)
+    assert_type(await agents.ask.aio("gpt", "x", answer=list[int | str]), Run[list[int | str]])
     await agents.ask.aio("gpt", "x", retrry={})  # type: ignore[call-overload]
     await agents.vote.aio_many(["a"], ["x"], rule="majorityy")  # type: ignore[arg-type]
 
@@ -99,6 +112,8 @@ def wrong(agents: Client, names: list[str]) -> None:
     agents.gather(names, "x", how="mena")  # type: ignore[arg-type]
     agents.map("gpt", ["x"], wave="3")  # type: ignore[arg-type]
     agents.vote(names, "x").get().opinion  # type: ignore[attr-defined]  # noqa: B018
+    either = agents.ask("gpt", "x", answer=Invoice | Refusal).get()
+    either.total  # type: ignore[union-attr]  # noqa: B018
     agents.ask("gpt", "x", answer=Invoice).get().sum  # type: ignore[attr-defined]  # noqa: B018
     agents.map("gpt", ["x"]).get().option  # type: ignore[attr-defined]  # noqa: B018
     agents.runs.handel("r")  # type: ignore[attr-defined]

@@ -57,6 +57,9 @@ class ListedProvider:
         self.keys: list[str] = []
         self.closed = False
 
+    def takes(self, schema: dict[str, Any]) -> bool:
+        return "untaken" not in schema
+
     async def complete(
         self, request: ModelRequest, *, idempotency_key: str, on_text: OnText
     ) -> Completion:
@@ -250,6 +253,34 @@ class TestReviewers:
     ) -> None:
         agent, _ = backend(says(said), criteria=["security"])
         assert "criteria" not in str(run(agent, step, turn).value)
+
+
+class TestAnswersThatAreNoObject:
+    """They stand in one, as providers want it."""
+
+    TURN = Turn(input="?", answer_schema={"anyOf": [{"type": "integer"}, {"type": "null"}]})
+
+    @pytest.mark.parametrize("structured", ["schema", "prompt"])
+    def test_is_asked_for_in_an_object_and_taken_out_of_it(
+        self, step: Any, structured: str
+    ) -> None:
+        agent, provider = backend(says('{"answer": 7}'), structured=structured)
+        assert run(agent, step, self.TURN).value == 7
+        (request,) = provider.requests
+        assert (request.answer_schema is None) == (structured == "prompt")
+        assert '"answer"' in str(request.system or request.answer_schema).replace("'", '"')
+
+    def test_a_form_that_its_provider_does_not_take_is_asked_for_in_words(self, step: Any) -> None:
+        agent, provider = backend(says('{"a": 7}'))
+        schema: dict[str, Any] = {"type": "object", "untaken": True}
+        assert run(agent, step, Turn(input="?", answer_schema=schema)).value == {"a": 7}
+        assert provider.requests[0].answer_schema is None
+        assert "untaken" in str(provider.requests[0].system)
+
+    def test_the_model_is_told_of_what_stands_in_it(self, step: Any) -> None:
+        agent, provider = backend(says('{"answer": "x"}'), says('{"answer": null}'))
+        assert run(agent, step, self.TURN).value is None
+        assert "integer: it is not of type integer" in str(provider.requests[1].exchanges[0])
 
 
 class TestMalformedAnswers:

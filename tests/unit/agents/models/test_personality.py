@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from agents.models.config import ModelConfig
 from agents.models.personality import STYLES, TRAITS, instructions, report, review_schema
-from agents.schema import is_strict, problem
+from agents.models.strict import strict_form
+from agents.schema import problem
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_a_config_takes_all_words() -> None:
 
 def test_a_review_has_findings_and_a_score_for_each_criterion() -> None:
     schema = review_schema(["security", "naming"])
-    assert is_strict(schema)
+    assert strict_form(schema) == schema
     one: Any = {"findings": [], "score": 1}
     assert problem({"security": one, "naming": one}, schema) is None
     odds: list[Any] = [{"security": one}, {"security": one, "naming": {"score": 1}},

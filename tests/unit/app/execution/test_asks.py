@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from agents.plain import plain_json
 from agents.plan import Expand
 from app.execution.context import Step
 from app.execution.runtime import Runtime
@@ -21,6 +23,7 @@ from celery_agents.errors import (
 )
 
 SOON = 20
+DAY = {"due": dt.date(2030, 1, 2)}
 NEW = NewStep("s", "s", names.ASK, "agents", {"args": [1], "kwargs": {}}, max_attempts=9)
 Code = Callable[[Step], Awaitable[Any]]
 
@@ -125,6 +128,26 @@ def test_the_same_question_twice_is_asked_twice(story: Story) -> None:
 
     assert story.tell(code) == ["once", "twice", "thrice"]
     assert len(set(story.keys)) == 3
+
+
+@pytest.mark.parametrize(("answer", "value"), [(int | list[str], 7), (dict[str, dt.date], DAY)])
+def test_an_answer_of_a_type(story: Story, answer: Any, value: Any) -> None:
+    story.says = lambda _: Outcome(state=State.SUCCEEDED, value=plain_json(value))
+
+    async def code(step: Step) -> Any:
+        found = await step.ask("a", 1, answer=answer)
+        assert found == value
+        return "of the type"
+
+    assert story.tell(code) == "of the type"
+
+
+def test_an_answer_of_another_type_fails_for_good(story: Story) -> None:
+    async def code(step: Step) -> Any:
+        return await step.ask("a", 1, answer=int)
+
+    with pytest.raises(AgentFailedError, match="a: The answer is no int"):
+        story.tell(code)
 
 
 def test_options_are_part_of_what_is_asked(story: Story) -> None:

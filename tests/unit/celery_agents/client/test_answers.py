@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 from typing_extensions import TypedDict
 
 from celery_agents.client.client import Client
@@ -63,6 +64,9 @@ def client(redis_url: str) -> Iterator[Client]:
         (Place, {"name": "here"}, Place(name="here")),
         (list[int], [1, 2], [1, 2]),
         (int, 7, 7),
+        (Point | Place, {"name": "here"}, Place(name="here")),
+        (list[Point | int], [{"x": 1}, 2], [Point(1.0), 2]),
+        (Point | None, None, None),
     ],
 )
 def test_a_value_of_the_type_that_was_asked_for(
@@ -74,7 +78,7 @@ def test_a_value_of_the_type_that_was_asked_for(
         assert (found, type(found)) == (value, type(value))
         assert run.message is not None
         schema = run.message.kwargs["answer_schema"]
-        assert schema["type"] in {"object", "array", "integer"}
+        assert schema == TypeAdapter(answer).json_schema()
         assert client.runs.handle(run.id, answer).get(timeout=5) == value
         assert client.runs.handle(run.id).get(timeout=5) == told
 
@@ -98,6 +102,21 @@ def test_an_answer_that_is_not_of_the_type(client: Client) -> None:
     with pytest.raises(BadAnswerError, match=r"no Invoice: due: .*lines\.0\.price: ") as error:
         run.get(timeout=5)
     assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "named"),
+    [
+        (Point | Place, "Point | Place"),
+        (list[Point], "list[Point]"),
+        (int, "int"),
+    ],
+)
+def test_the_type_is_named_without_its_modules(client: Client, answer: Any, named: str) -> None:
+    run = client.ask("a", 1, answer=answer)
+    worker_says(client, run.id, "?")
+    with pytest.raises(BadAnswerError, match=f"no {re.escape(named)}: "):
+        run.get(timeout=5)
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 import redis
+from pydantic import BaseModel
 
 from celery_agents import Client, RunEvent, names
 from celery_agents.client import watching
 from celery_agents.client.run import Run
-from celery_agents.errors import InvalidPayloadError, ResultTimeoutError
+from celery_agents.contracts.schema import form_of
+from celery_agents.errors import BadAnswerError, InvalidPayloadError, ResultTimeoutError
 from tests.support.redis_server import RedisServer
 from tests.support.stored_results import worker_says
 
@@ -105,6 +107,75 @@ def test_many_watchers_get_each_event_once_over_few_connections(
     delays.sort()
     p50, p99 = (1000 * delays[int(len(delays) * part)] for part in (0.5, 0.99))
     print(f"p50 {p50:.0f} ms, p99 {p99:.0f} ms, at most {max(connections)} connections")
+
+
+class Point(BaseModel):
+    """An answer."""
+
+    x: int
+    y: int = 0
+
+
+def typed(client: Client) -> Run[Point]:
+    """The handle of a run that answers with a point."""
+    return client.runs.handle("r", Point)
+
+
+def tell_point(store: redis.Redis, *pieces: str) -> None:
+    """Tell the begin of a step that answers with a point, and these texts."""
+    form = form_of(Point.model_json_schema())
+    tell(store, "r", 1, kind="state", data={"state": "running", "form": form})
+    for n, piece in enumerate(pieces, 2):
+        tell(store, "r", n, text=piece)
+
+
+PIECES = ('{"x": 1', ', "y": ', "2}")
+PARTIALS = [{}, {"x": 1}, {"x": 1, "y": 2}]
+
+
+def test_answers_of_a_type_grow_and_the_end_has_the_instance(
+    client: Client, store: redis.Redis
+) -> None:
+    tell_point(store, *PIECES)
+    worker_says(client, "r", {"x": 1, "y": 2})
+    events = [*typed(client).events(timeout=WAIT_S)]
+    assert [e.partial for e in events if e.type == "text"] == PARTIALS
+    assert events[-1].value == Point(x=1, y=2)
+    assert "value" not in events[-1].compact()
+    untyped = [*client.runs.handle("r").events(timeout=WAIT_S)]
+    assert {e.type for e in untyped if e.partial is not None} == set()
+    assert untyped[-1].value == {"x": 1, "y": 2}
+
+
+@pytest.mark.parametrize("place", [1, 2, 3])
+def test_who_comes_back_has_what_was_said_before(
+    client: Client, store: redis.Redis, place: int
+) -> None:
+    tell_point(store, *PIECES)
+    worker_says(client, "r", {"x": 1, "y": 2})
+    whole = [*typed(client).events(timeout=WAIT_S)]
+    assert [*typed(client).events(after=whole[place - 1].id, timeout=WAIT_S)] == whole[place:]
+
+
+def test_who_comes_back_to_a_run_that_another_watches_has_it_too(
+    client: Client, store: redis.Redis
+) -> None:
+    tell_point(store, *PIECES[:2])
+    other = iter(typed(client).events(timeout=WAIT_S))
+    second = [next(other), next(other)][1]
+    mine = iter(typed(client).events(after=second.id, timeout=WAIT_S))
+    assert next(mine).partial == PARTIALS[1]
+    tell(store, "r", 4, text=PIECES[2])
+    assert next(mine).partial == PARTIALS[2]
+
+
+def test_an_answer_that_is_of_another_type_is_an_error_at_the_end(
+    client: Client, store: redis.Redis
+) -> None:
+    tell_point(store, *PIECES)
+    worker_says(client, "r", {"x": "far"})
+    with pytest.raises(BadAnswerError, match="no Point"):
+        [*typed(client).events(timeout=WAIT_S)]
 
 
 def test_watchers_of_one_run_share_its_reading(client: Client, store: redis.Redis) -> None:

@@ -1,0 +1,113 @@
+"""Commands of a shell: each returns its result, shown to people, or with ``--json`` to programs.
+
+Errors are shown the same way: as ``{"error": {"kind", "message"}}`` on standard output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import click
+from celery.bin.base import CeleryCommand
+from redis.exceptions import RedisError
+
+from celery_agents.errors import AgentsError
+from celery_agents.visible import visible_block, visible_json, visible_lines
+
+_FLAG = "--json"
+
+
+class Shown(NamedTuple):
+    """The result of a command."""
+
+    #: As JSON, for programs.
+    value: Any
+    #: For people; the value where there is none.
+    text: str | None = None
+    #: Whether a line ends with it.
+    ends: bool = True
+    #: Whether the command succeeded: its exit status is 1 where it has not.
+    ok: bool = True
+
+
+class NotFoundError(click.ClickException):
+    """There is no such thing."""
+
+    kind = "not_found"
+
+
+class Command(CeleryCommand):
+    """A command that shows what its function returns, or yields: a line each with ``--json``."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.append(click.Option([_FLAG, "as_json"], is_flag=True, help="JSON alone."))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call the function and show its result."""
+        as_json = ctx.params.pop("as_json")
+        result = super().invoke(ctx)
+        lines = isinstance(result, Iterator)
+        ok = True
+        for shown in result if lines else [result]:
+            ok = ok and shown.ok
+            if as_json:
+                click.echo(visible_json(shown.value, indent=None if lines else 2))
+            elif shown.text is None:
+                click.echo(plain(shown.value))
+            else:
+                click.echo(visible_lines(shown.text), nl=shown.ends)
+        if not ok:
+            ctx.exit(1)
+
+
+def plain(value: Any) -> str:
+    """A text's lines, anything else as JSON; what would steer a terminal is escaped."""
+    return visible_lines(value) if isinstance(value, str) else visible_json(value, indent=2)
+
+
+class Commands(click.Group):
+    """A group whose errors are messages without a traceback, or JSON."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        as_json = _FLAG in _given(ctx)
+        try:
+            return super().invoke(ctx)
+        except (AgentsError, RedisError, click.ClickException) as error:
+            problem = _of_broker(ctx, error) if isinstance(error, RedisError) else error
+            if not as_json:
+                raise _for_people(problem) from error
+            people = isinstance(problem, click.ClickException)
+            told = {
+                "kind": _kind(problem),
+                "message": problem.format_message() if people else str(problem),
+            }
+            click.echo(visible_json({"error": told}))
+            ctx.exit(getattr(problem, "exit_code", 1))
+
+
+def _given(ctx: click.Context) -> list[str]:
+    """The words behind the group's name, up to one that ends the options."""
+    words = [*ctx._protected_args, *ctx.args]  # noqa: SLF001 - click keeps a command's name there
+    return words[: words.index("--")] if "--" in words else words
+
+
+def _of_broker(ctx: click.Context, error: RedisError) -> AgentsError:
+    address = getattr(ctx.obj.app, "broker_address", None)
+    if address is None:
+        raise error
+    problem: AgentsError = address.error(error)
+    return problem
+
+
+def _kind(error: Exception) -> str:
+    usage = "usage" if isinstance(error, click.UsageError) else "error"
+    return str(getattr(error, "kind", usage))
+
+
+def _for_people(error: Exception) -> click.ClickException:
+    if isinstance(error, click.ClickException):
+        return error
+    return click.ClickException(visible_block(f"{_kind(error)}: {error}"))

@@ -1,0 +1,96 @@
+"""Every verb of the service's commands, for people and with ``--json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from app.cli.commands import commands
+from app.journal.schema import migrate
+from app.journal.schema.engine import connect
+from app.journal.stores.letters import Letters
+from app.maintenance.dead_letters import letter_row
+from app.settings import Settings
+from celery_agents.client.cli import agents
+from tests.support.malformed import envelope
+from tests.unit.app.journal.support import World, claimed, step
+from tests.unit.celery_agents.client.test_shell import has, verbs
+
+#: Every verb, with arguments that it serves, and what its JSON has; in an order in which all work.
+VERBS: dict[str, tuple[list[str], Any]] = {
+    "list": ([], [{"name": "a", "kind": "function"}]),
+    "health": ([], {"targets": [{"target": "broker"}, {"target": "journal"}]}),
+    "status": (["s"], {"steps": [{"id": "s"}], "events": []}),
+    "cancel": (["s"], {"id": "s", "stopped": 1}),
+    "clean": (["--dry-run"], {"dry_run": True, "rows": {}}),
+    "dead list": ([], {"letters": [{"id": "j"}, {"cause": "bad_body"}], "dropped": 0}),
+    "dead show": (["i"], {"id": "i", "cause": "bad_body"}),
+    "dead requeue": (["i"], {"id": "i"}),
+    "dead drop": (["j"], {"id": "j"}),
+    "db current": ([], {"revision": migrate.head(), "needed": migrate.head()}),
+    "db vacuum": ([], {"vacuumed": True}),
+    "db downgrade": (["base"], {"revision": None}),
+    "db upgrade": ([], {"revision": migrate.head()}),
+}
+
+
+@pytest.fixture
+def app(redis_url: str, sqlite_journal_url: str) -> Iterator[Any]:
+    """An app as the commands see it, with a run, an agent and two letters."""
+    settings = Settings.model_validate({"redis_url": redis_url, "database_url": sqlite_journal_url})
+    world = World(sqlite_journal_url)
+    journal = world.journal()
+    claimed(journal, "s", step())
+    journal.announce([{"name": "a", "kind": "function", "description": "", "effects": "pure"}])
+    raw = json.dumps(envelope([["hello"], {}, None])).encode()
+    head = json.dumps({"cause": "bad_body", "reason": "r", "at": 5.0}).encode()
+    letter = b"\n".join([b"agents", str(len(raw)).encode(), head, raw])
+    engine = connect(sqlite_journal_url, timeout_s=5.0)
+    Letters(engine).insert([letter_row(i, letter) for i in "ij"], most=10)
+    engine.dispose()
+    path = "app.cli.commands:commands"
+    yield SimpleNamespace(agents_settings=settings, agents_cli=path, tasks={}, broker_address=None)
+    world.close()
+
+
+def call(app: Any, *words: str) -> Result:
+    return CliRunner().invoke(agents, words, obj=SimpleNamespace(app=app))
+
+
+def test_every_verb_is_in_the_table() -> None:
+    assert set(verbs(commands)) == set(VERBS)
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_all_verbs_show_their_results(app: Any, *, as_json: bool) -> None:
+    for verb, (words, told) in VERBS.items():
+        done = call(app, *verb.split(), *words, *(["--json"] if as_json else []))
+        assert done.exit_code == 0, (verb, done.output, done.exception)
+        assert done.stdout.strip()
+        if as_json:
+            assert has(json.loads(done.stdout), told), (verb, done.stdout)
+
+
+@pytest.mark.parametrize("line", ["status x", "cancel x", "dead show x", "dead drop x"])
+def test_what_there_is_not_is_not_found(app: Any, line: str) -> None:
+    done = call(app, *line.split(), "--json")
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["error"]["kind"] == "not_found"
+    plain = call(app, *line.split())
+    assert (plain.exit_code, plain.stdout) == (1, "")
+    assert "There is no" in plain.stderr
+
+
+def test_a_journal_that_is_away_is_told(app: Any) -> None:
+    settings = app.agents_settings.model_copy(
+        update={"database_url": type(app.agents_settings.database_url)("sqlite:////nowhere/x.db")}
+    )
+    app.agents_settings = settings
+    done = call(app, "list", "--json")
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["error"]["kind"] == "journal"

@@ -1,0 +1,202 @@
+"""Every verb of the client's commands, for people and with ``--json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, Self
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from celery_agents import ChatMessage, RunEvent
+from celery_agents.client import cli
+from celery_agents.client.shell import Command, Commands, Shown
+from celery_agents.contracts.approval import Wish
+from celery_agents.contracts.outcome import Outcome, State, Usage
+from celery_agents.contracts.session import SessionExchange, SessionInfo
+from celery_agents.contracts.vote import Decision
+from celery_agents.errors import BrokerUnavailableError
+from tests.unit.celery_agents.client.test_run import DECISION
+
+#: Every verb, with arguments that a client serves, and what its JSON has.
+VERBS: dict[str, tuple[list[str], Any]] = {
+    "ask": (["a", "x"], {"id": "r", "state": "succeeded", "value": "said\x7f"}),
+    "vote": (["-v", "a", "q"], {"id": "r", "state": "succeeded"}),
+    "status": (["r"], {"state": "running"}),
+    "watch": (["r"], {"type": "end", "step_id": "r"}),
+    "waiting": ([], [{"tool": "pay"}]),
+    "approve": (["r", "true"], {"id": "r", "choice": True}),
+    "cancel": (["r"], {"id": "r"}),
+    "sessions list": ([], [{"name": "s", "exchanges": 2}]),
+    "sessions read": (["s"], [{"place": 0, "run_id": "r"}]),
+    "sessions fork": (["s", "t"], {"name": "t", "exchanges": 2}),
+    "sessions delete": (["s"], {"name": "s"}),
+}
+OUTCOME = Outcome(state=State.SUCCEEDED, value="said", usage=Usage(calls=1))
+
+
+class Answered:
+    """A run that has ended."""
+
+    id = "r"
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def get(self, timeout: float) -> Any:
+        return self.value
+
+    def outcome(self) -> Outcome:
+        return OUTCOME
+
+    def events(self, after: str | None) -> Iterator[RunEvent]:
+        yield RunEvent(id="1-1", type="text", step_id="r", text="sa")
+        yield RunEvent(id="end", type="end", step_id="r", outcome=OUTCOME)
+
+
+class Served:
+    """A client to which everything is answered."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        wish = Wish(run_id="r", key="k", tool="pay", since=1.0)
+        info = SessionInfo(name="s", exchanges=2, created_at=1.0, changed_at=1.0)
+        message = ChatMessage(role="user", content="hello")
+        exchange = SessionExchange(
+            place=0, run_id="r", agent="a", at=1.0, tokens=1, messages=(message,)
+        )
+        self.runs = SimpleNamespace(
+            status=lambda _: {"state": "running"},
+            handle=lambda _: Answered("said"),
+            waiting=lambda *_, **__: [wish],
+            approve=lambda *_, **__: None,
+            cancel=lambda _: None,
+            known=lambda _: True,
+        )
+        self.sessions = SimpleNamespace(
+            list=lambda **_: [info],
+            read=lambda *_, **__: iter([exchange]),
+            fork=lambda *_, **__: 2,
+            delete=lambda *_, **__: True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def ask(self, *_: Any, **__: Any) -> Answered:
+        return Answered("said\x7f")
+
+    def vote(self, *_: Any, **__: Any) -> Answered:
+        return Answered(Decision.model_validate(DECISION))
+
+
+class Away:
+    """A client whose broker is away."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        raise BrokerUnavailableError("Redis is away\u202e.")
+
+
+def verbs(group: click.Group, before: str = "") -> Iterator[str]:
+    """The names of all commands of a group, and of the groups in it."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from verbs(command, f"{before}{name} ")
+        else:
+            yield before + name
+
+
+def call(*words: str) -> Result:
+    obj = SimpleNamespace(app=SimpleNamespace(conf=SimpleNamespace(broker_url=None)))
+    return CliRunner().invoke(cli.agents, words, obj=obj)
+
+
+def has(found: Any, told: Any) -> bool:
+    """True when all that is told stands in what was found."""
+    if isinstance(told, dict):
+        return all(has(found[key], part) for key, part in told.items())
+    if isinstance(told, list):
+        return len(found) == len(told) and all(map(has, found, told))
+    return bool(found == told)
+
+
+def test_every_verb_is_in_the_table() -> None:
+    assert set(verbs(cli.agents)) == set(VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_shows_its_result(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "Client", Served)
+    words, told = VERBS[verb]
+    done = call(*verb.split(), *words, "--json")
+    assert done.exit_code == 0, done.output
+    text = done.stdout.splitlines()[-1] if verb == "watch" else done.stdout
+    assert has(json.loads(text), told)
+    plain = call(*verb.split(), *words)
+    assert plain.exit_code == 0
+    assert plain.stdout.strip()
+    assert "\x7f" not in plain.stdout
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_shows_its_error(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "Client", Away)
+    words, _ = VERBS[verb]
+    done = call(*verb.split(), "--json", *words)
+    assert done.exit_code == 1
+    assert json.loads(done.stdout) == {
+        "error": {"kind": "broker", "message": "Redis is away\u202e."}
+    }
+    assert "\u202e" not in done.stdout
+    plain = call(*verb.split(), *words)
+    assert (plain.exit_code, plain.stdout) == (1, "")
+    assert "broker: Redis is away\\u202e." in plain.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        (["nothing", "--json"], "usage"),
+        (["ask", "a", "--json"], "usage"),
+        (["ask", "a", "b", "--bogus", "--json"], "usage"),
+        (["sessions", "nothing", "--json"], "usage"),
+    ],
+)
+def test_a_line_that_is_wrong(words: list[str], kind: str) -> None:
+    done = call(*words)
+    assert done.exit_code == 2
+    error = json.loads(done.stdout)["error"]
+    assert error["kind"] == kind
+    assert error["message"]
+
+
+def test_what_there_is_not_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "Client", Served)
+    monkeypatch.setattr(cli, "_known", lambda *_: False)
+    done = call("cancel", "r", "--json")
+    assert json.loads(done.stdout)["error"]["kind"] == "not_found"
+    assert done.exit_code == 1
+
+
+def test_an_input_that_looks_like_the_option_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "Client", Away)
+    assert call("ask", "--", "a", "--json").stdout == ""
+
+
+def test_what_was_not_all_right_ends_with_1() -> None:
+    @click.group(cls=Commands)
+    def group() -> None:
+        """Of one command."""
+
+    @group.command(cls=Command)
+    def look() -> Shown:
+        return Shown([1], "one", ok=False)
+
+    for words, told in ((["look"], "one\n"), (["look", "--json"], "[\n  1\n]\n")):
+        done = CliRunner().invoke(group, words)
+        assert (done.exit_code, done.stdout) == (1, told)
