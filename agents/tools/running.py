@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from agents.base import Answer, StepContext
 from agents.invoke import invoke
 from agents.plan import Expand, Member
-from agents.schema import problem
 from agents.tools.approvals import key_of, verdict, wish
 from agents.tools.calls import (
     ToolCall,
@@ -21,6 +20,7 @@ from agents.tools.calls import (
     heard,
     identity_of,
     in_time,
+    wrong_arguments,
 )
 from agents.tools.delegating import Delegating, Handoff
 from agents.tools.offered import Offered, OfferedTool
@@ -126,7 +126,7 @@ class Running:
         tool = self._offered.tools.get(call.name)
         if tool is None or tool.policy.approve != "ask":
             return None
-        wrong = problem(call.arguments, tool.spec.parameters)
+        wrong = wrong_arguments(call, tool.spec.parameters)
         wrong = wrong or tool.home.problem(call.name, call.arguments)
         if wrong is None:
             return None
@@ -141,7 +141,7 @@ class Running:
     ) -> tuple[list[ToolCall], list[Member]]:
         """Return the calls as people want them made, and the wishes that nobody has answered.
 
-        Of a call that was refused ``told`` has the answer.
+        Of a call that was refused, or cannot be made as a person wants it, ``told`` has the answer.
         """
         made, wishes = [*calls], []
         for place, call in enumerate(calls):
@@ -158,6 +158,8 @@ class Running:
                 told[place] = ToolResult(call=call, value=text, failed=True)
             elif said.arguments is not None:
                 made[place] = call.model_copy(update={"arguments": said.arguments})
+                # Known before it is begun: one with effects might be told as uncertain.
+                told[place] = self._problem(made[place])
         return made, wishes
 
     def _effects(self, call: ToolCall) -> str:

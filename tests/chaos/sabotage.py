@@ -95,6 +95,12 @@ def no_notes() -> None:
     _put(compensations, "_note", lambda *_: [])
 
 
+def no_once() -> None:
+    """An effect that a dead worker began is made again, as other calls are."""
+    plain = Journal.start_call
+    _put(Journal, "start_call", lambda self, *about, once: plain(self, *about, once=False))  # noqa: ARG005 - that is it
+
+
 def no_holders() -> None:
     """A run takes its session whoever holds it."""
     _put(sessions, "is_held", lambda *_: False)
@@ -137,6 +143,7 @@ WITHOUT: dict[str, Callable[[], None]] = {
     "undone": no_notes,
     "session": no_holders,
     "teams": no_memory,
+    "approvals": no_once,
     "races": no_locks,
 }
 

@@ -11,10 +11,12 @@ from tests.chaos.scenarios import (  # isort: skip
     sagas,
     talks,
     teams,
+    approvals,
     races,
 )
 
 __all__ = [
+    "approvals",
     "beats",
     "brokers",
     "journals",
