@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ SAID_FILE, SEED = "CHAOS_SAID_FILE", "CHAOS_SEED"
 WORDS = {"yes": 12, "no": 3, "changed": 4, "mistaken": 1}
 #: Of so many answers one is given again, as the same.
 _AGAIN = 4
-_ANSWERED_S = 3.0
+_ANSWERED_S = 5.0
+#: Answers that a person gives at a time.
+_TOGETHER = 8
 
 
 def choice_of(word: str, wish: Wish) -> Any:
@@ -38,17 +41,21 @@ def main(number: str) -> None:
     """Answer whatever waits, in random order, until killed."""
     rng = random.Random(f"{os.environ[SEED]}/{number}")
     words: dict[str, str] = {}
-    with Client(os.environ["REDIS_URL"]) as client:
+    with Client(os.environ["REDIS_URL"]) as client, ThreadPoolExecutor(_TOGETHER) as pool:
         while True:
             try:
                 wishes = client.waiting(timeout=_ANSWERED_S)
             except AgentsError:  # nobody heard of it, or Redis is away
                 continue
             rng.shuffle(wishes)
-            for wish in wishes:
-                word = words.setdefault(wish.key, *rng.choices([*WORDS], [*WORDS.values()]))
-                for _ in range(1 if rng.randrange(_AGAIN) else 2):
-                    _tell(wish.key, word, _say(client, wish, word))
+            for wish in wishes:  # whoever was not heard says the same again
+                words.setdefault(wish.key, *rng.choices([*WORDS], [*WORDS.values()]))
+            again = rng.sample(wishes, len(wishes) // _AGAIN)
+            [*pool.map(lambda wish: _answer(client, wish, words[wish.key]), [*wishes, *again])]
+
+
+def _answer(client: Client, wish: Wish, word: str) -> None:
+    _tell(wish.key, word, _say(client, wish, word))
 
 
 def _say(client: Client, wish: Wish, word: str) -> str:

@@ -12,6 +12,7 @@ from tests.chaos.scenarios import (  # isort: skip
     talks,
     teams,
     approvals,
+    waits,
     races,
 )
 
@@ -27,5 +28,6 @@ __all__ = [
     "takeover",
     "talks",
     "teams",
+    "waits",
     "workers",
 ]

@@ -129,7 +129,7 @@ def approvals(stand: Stand) -> Numbers:
                 time.sleep(stand.rng.uniform(*PAUSE_S))
                 done[strike(fault, stand, workers)] += 1
                 stand.send_again(runs)
-            again = stand.wait_ended(runs, timeout_s=300)
+            again = stand.wait_ended(runs, timeout_s=600)
         return {"runs": len(runs), **done, "sent_again": again, **_check(stand, runs, books)}
     except AssertionError as error:
         raise ToppledError(str(error), {"runs": len(runs), **done}) from error
@@ -213,7 +213,7 @@ def _wished(stand: Stand) -> list[Wished]:
 
 
 def _check_wishes(wished: Sequence[Wished], heard: dict[tuple[str, Any], str]) -> None:
-    """People were asked of each payment that could be made, once, and of no other."""
+    """Somebody was asked of each payment that could be made, once, and of no other."""
     assert all(isinstance(w.cents, int) for w in wished), "wrong arguments have reached a person"
     asked = Counter((w.order, w.cents) for w in wished)
     assert set(asked.values()) == {1}, "a person was asked twice about one payment"
