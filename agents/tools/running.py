@@ -36,14 +36,17 @@ from celery_agents.errors import (
 
 #: The same call again: from here on it is answered without being made, and ends the answer.
 SAME_ANSWERED, SAME_ENDS = 3, 5
+#: Calls of one reply that are made, unless an agent's entry says otherwise.
+MOST_CALLS = 100
 #: Seconds before the second try of a call, doubled before each further one.
 _PAUSE_S = 0.1
 
 
 class Running:
-    """Makes the calls of one answer."""
+    """Makes the calls of one answer, of each reply ``most`` at the most."""
 
-    def __init__(self, offered: Offered, step: StepContext) -> None:
+    def __init__(self, offered: Offered, step: StepContext, *, most: int = MOST_CALLS) -> None:
+        self._most = most
         self._offered = offered
         self._step = step
         self._same: Counter[str] = Counter()
@@ -75,22 +78,23 @@ class Running:
             AgentFailedError: the model makes the same call over and over.
             UncertainCallError: nobody knows whether an effect happened, and its tool fails then.
         """
+        original, calls = calls, calls[: self._most]
         times = [self._times(call) for call in calls]
         told = [_repeated(c, n) or self._problem(c) for c, n in zip(calls, times, strict=True)]
-        original = calls
         calls, wishes = await self._decided(calls, times, told, why)
         if wishes:
             return Expand(members=tuple(wishes))
         found = await self._made(calls, told)
-        identities = [identity_of(call, n) for call, n in zip(original, times, strict=True)]
+        identities = [identity_of(call, n) for call, n in zip(original, times, strict=False)]
         if asks := await self._delegating.ask(calls, identities, told, found):
             return Expand(members=tuple(asks))
         self.handoff = await self._delegating.hand_over(calls, identities, told, found)
-        return tuple(
+        made = [
             # In their order, not as they came: the numbers of long ones are the same each time.
             _changed(told[n] or self._told(call, found.get(n)), original[n], call)
             for n, call in enumerate(calls)
-        )
+        ]
+        return (*made, *(self._not_made(call) for call in original[self._most :]))
 
     async def _made(
         self, calls: Sequence[ToolCall], told: Sequence[ToolResult | None]
@@ -161,6 +165,11 @@ class Running:
                 # Known before it is begun: one with effects might be told as uncertain.
                 told[place] = self._problem(made[place])
         return made, wishes
+
+    def _not_made(self, call: ToolCall) -> ToolResult:
+        """Answer a call of a reply that has too many."""
+        text = f"Not called: of one reply {self._most} calls are made. Call it in another one."
+        return ToolResult(call=call, value=text, failed=True)
 
     def _effects(self, call: ToolCall) -> str:
         tool = self._offered.tools.get(call.name)

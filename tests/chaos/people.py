@@ -23,7 +23,7 @@ SAID_FILE, SEED = "CHAOS_SAID_FILE", "CHAOS_SEED"
 WORDS = {"yes": 12, "no": 3, "changed": 4, "mistaken": 1}
 #: Of so many answers one is given again, as the same.
 _AGAIN = 4
-_ANSWERED_S = 5.0
+_ANSWERED_S = 15.0
 #: Answers that a person gives at a time.
 _TOGETHER = 8
 
