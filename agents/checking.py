@@ -38,8 +38,11 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 class Check:
     """One value held against one schema; its memory is by (value, schema part)."""
 
-    def __init__(self, root: dict[str, Any], *, most_steps: int = MOST_STEPS) -> None:
+    def __init__(
+        self, root: dict[str, Any], *, what: str = "the answer", most_steps: int = MOST_STEPS
+    ) -> None:
         self._root = root
+        self._what = what
         self._left = most_steps
         self._most = most_steps
         # By identity: both trees outlive the check. Ellipsis: being looked at.
@@ -58,14 +61,14 @@ class Check:
         if found is None:
             return None
         path, why = _told(found)
-        return f"the answer{path} {why}"
+        return f"{self._what}{path} {why}"
 
     def _step(self, steps: int = 1) -> None:
         self._left -= steps
         if self._left < 0:
             raise InvalidPayloadError(
-                f"The answer cannot be held against its schema in {self._most:,} steps: ask for "
-                "less in one answer, or say less in the schema."
+                f"{self._what[:1].upper()}{self._what[1:]} cannot be held against the schema in "
+                f"{self._most:,} steps: ask for less at once, or say less in the schema."
             )
 
     def _problem(self, value: JsonValue, schema: Any) -> _Problem | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic_core import to_jsonable_python
@@ -15,8 +16,11 @@ def plain_json(value: Any) -> JsonValue:
     """``value`` as a plain JSON value: models, dataclasses, dates and tuples are converted.
 
     Raises:
-        ValueError: it has no JSON form (an arbitrary object, NaN, an infinity), or cannot be kept.
+        ValueError: it has no JSON form (an arbitrary object, an iterator, NaN, an infinity), or
+            cannot be kept.
     """
+    if not _stays(value) and _has_iterator(value):
+        raise ValueError("an iterator is no JSON value: it may have no end; give a list")
     try:
         plain: JsonValue = value if _stays(value) else _converted(value)
     except RecursionError:
@@ -35,6 +39,19 @@ def _stays(value: Any) -> bool:
 
 
 _WORD_BITS = 64
+
+
+def _has_iterator(value: Any) -> bool:
+    """Return whether there is one, where it would be read to its end; each container once."""
+    seen, left = set[int](), [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, Iterator):
+            return True
+        if isinstance(one, dict | list | tuple) and id(one) not in seen:
+            seen.add(id(one))
+            left.extend(one.values() if isinstance(one, dict) else one)
+    return False
 
 
 def _converted(value: Any) -> JsonValue:

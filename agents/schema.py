@@ -44,14 +44,16 @@ def ballot_schema(choices: Sequence[str] | None, ballot: str = "option") -> Sche
     }
 
 
-def problem(value: JsonValue, schema: Schema) -> str | None:
+def problem(value: JsonValue, schema: Schema, *, what: str = "the answer") -> str | None:
     """The first reason why ``value`` does not have the form of ``schema``, or None.
+
+    ``what`` names the value in it.
 
     Raises:
         InvalidPayloadError: the schema itself is malformed, or the two are too much for one check.
     """
     with well_formed():
-        return Check(schema).problem(value)
+        return Check(schema, what=what).problem(value)
 
 
 def answer_of(value: JsonValue, schema: Schema) -> tuple[JsonValue, str | None]:
@@ -78,5 +80,5 @@ def well_formed() -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
-        message = f"The answer schema is malformed: {type(error).__name__}: {error}"
+        message = f"The schema is malformed: {type(error).__name__}: {error}"
         raise InvalidPayloadError(message) from None

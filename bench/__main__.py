@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import decide, goals, report, roster, venvs, workloads
+from bench import decide, goals, report, roster, tools, venvs, workloads
 from bench.contestant import Contestant
 from bench.contestants.ours import with_pool
 from bench.report import Row
@@ -21,11 +21,12 @@ from deploy.local.stack import fresh_directory
 from deploy.local.state import ROOT, STATE
 
 RESULTS = STATE / "bench" / "results"
-DECIDE = "decide"
+#: What is measured within one process, without contestants.
+ALONE = {"decide": decide.main, "tools": tools.main}
 PICTURES = ROOT / "docs" / "bench"
 _SHOWN = PICTURES.relative_to(ROOT)
 _MATPLOTLIB = ("matplotlib==3.11.2",)
-_NAMES = (*workloads.NAMES, DECIDE)
+_NAMES = (*workloads.NAMES, *ALONE)
 
 _ABOUT = """\
 Steps of celery-agents against other ways to run them, on this machine's loopback interface.
@@ -67,9 +68,10 @@ def main(argv: Sequence[str]) -> int:
         return 2
     rounds = options.rounds or (1 if options.quick else 3)
     names = options.workloads or _NAMES
-    if DECIDE in names:
-        decide.main()
-    measured = [workloads.workload(name) for name in names if name != DECIDE]
+    for name in names:
+        if name in ALONE:
+            ALONE[name]()
+    measured = [workloads.workload(name) for name in names if name not in ALONE]
     if measured:
         _play_all(measured, chosen, rounds, quick=options.quick, results=options.results)
     return 0
@@ -77,7 +79,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     told = {name: workloads.workload(name).title for name in workloads.NAMES}
-    told[DECIDE] = "CPU of one decision: 100 ballots under every rule (no contestants)"
+    told["decide"] = "CPU of one decision: 100 ballots under every rule (no contestants)"
+    told["tools"] = "A step's call of a tool that does nothing, by effects (no contestants)"
     words = _WORDS.format(
         workloads="\n".join(f"  {name:<10} {title}" for name, title in told.items()),
         contestants="\n".join(f"  {c.name}" for c in roster.ALL),

@@ -36,7 +36,7 @@ def cancel(self: Any, run_id: str) -> bool:
 
 @shared_task(name=names.APPROVE, bind=True, acks_late=True)
 def approve(self: Any, run_id: str, choice: JsonValue, key: str | None = None) -> bool:
-    """Answer a run that waits for a person; returns whether the answer was the first."""
+    """Answer a run that waits for a person; an answer that is not the first is refused."""
     runtime = runtime_of(self.app, self.request.hostname)
     if (wrong := problem(choice)) is not None:
         raise InvalidPayloadError(f"choice: {wrong}.")

@@ -114,7 +114,7 @@ class ModelBackend:
                 the same call over and over.
         """
         offered = await self._tools.offered(step)
-        running = Running(offered, step)
+        running = Running(offered, step, most=self.config.max_tool_calls)
         request = self._request(turn, offered.specs, streamed=step.streamed)
         usage = Usage()
         left = self.config.answer_retries

@@ -128,6 +128,9 @@ class ModelConfig(Contract):
     approve: dict[str, Literal["ask", "never"]] = Field(default_factory=dict)
     #: The most model requests in one answer; each round of tool calls takes one more.
     max_turns: Annotated[int, Field(ge=1, le=100)] = 8
+    #: The most calls of tools in one reply that are made; of the others the model is told so. No
+    #: sensible reply has more, and each may be a task on the loop, a thread, a row, or a wish.
+    max_tool_calls: Annotated[int, Field(ge=1, le=1000)] = 100
     #: How often in one answer the model is told that its answer has not the form that was asked
     #: for, and asked again; each takes one of ``max_turns``.
     answer_retries: Annotated[int, Field(ge=0, le=10)] = 1

@@ -9,10 +9,11 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from agents.plain import plain_json
+from agents.schema import problem
 from agents.tools.policy import ToolPolicy
 from agents.values import digest
 from celery_agents.contracts.base import Contract, JsonValue, TrustedJson
-from celery_agents.errors import RetryableError, StepCancelledError, redact
+from celery_agents.errors import InvalidPayloadError, RetryableError, StepCancelledError, redact
 from celery_agents.values import mended
 
 #: Hexadecimal digits of the digest in a call's identity.
@@ -44,6 +45,14 @@ class ToolCall(Contract):
 def identity_of(call: ToolCall, times: int) -> str:
     """The same in each attempt: the ``times``-th call of its tool with its arguments."""
     return f"{call.name}/{digest([call.name, call.arguments])[:_DIGITS]}.{times}"
+
+
+def wrong_arguments(call: ToolCall, parameters: dict[str, Any]) -> str | None:
+    """Say what is wrong with the arguments of a call by the schema of these, if anything is."""
+    try:
+        return problem(call.arguments, parameters, what="the arguments")
+    except InvalidPayloadError as error:  # more than can be looked at
+        return error.message
 
 
 class ToolResult(Contract):

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from agents.base import Answer, StepContext
 from agents.invoke import invoke
 from agents.plan import Expand, Member
-from agents.schema import problem
 from agents.tools.approvals import key_of, verdict, wish
 from agents.tools.calls import (
     ToolCall,
@@ -21,6 +20,7 @@ from agents.tools.calls import (
     heard,
     identity_of,
     in_time,
+    wrong_arguments,
 )
 from agents.tools.delegating import Delegating, Handoff
 from agents.tools.offered import Offered, OfferedTool
@@ -36,14 +36,17 @@ from celery_agents.errors import (
 
 #: The same call again: from here on it is answered without being made, and ends the answer.
 SAME_ANSWERED, SAME_ENDS = 3, 5
+#: Calls of one reply that are made, unless an agent's entry says otherwise.
+MOST_CALLS = 100
 #: Seconds before the second try of a call, doubled before each further one.
 _PAUSE_S = 0.1
 
 
 class Running:
-    """Makes the calls of one answer."""
+    """Makes the calls of one answer, of each reply ``most`` at the most."""
 
-    def __init__(self, offered: Offered, step: StepContext) -> None:
+    def __init__(self, offered: Offered, step: StepContext, *, most: int = MOST_CALLS) -> None:
+        self._most = most
         self._offered = offered
         self._step = step
         self._same: Counter[str] = Counter()
@@ -75,22 +78,23 @@ class Running:
             AgentFailedError: the model makes the same call over and over.
             UncertainCallError: nobody knows whether an effect happened, and its tool fails then.
         """
+        original, calls = calls, calls[: self._most]
         times = [self._times(call) for call in calls]
         told = [_repeated(c, n) or self._problem(c) for c, n in zip(calls, times, strict=True)]
-        original = calls
         calls, wishes = await self._decided(calls, times, told, why)
         if wishes:
             return Expand(members=tuple(wishes))
         found = await self._made(calls, told)
-        identities = [identity_of(call, n) for call, n in zip(original, times, strict=True)]
+        identities = [identity_of(call, n) for call, n in zip(original, times, strict=False)]
         if asks := await self._delegating.ask(calls, identities, told, found):
             return Expand(members=tuple(asks))
         self.handoff = await self._delegating.hand_over(calls, identities, told, found)
-        return tuple(
+        made = [
             # In their order, not as they came: the numbers of long ones are the same each time.
             _changed(told[n] or self._told(call, found.get(n)), original[n], call)
             for n, call in enumerate(calls)
-        )
+        ]
+        return (*made, *(self._not_made(call) for call in original[self._most :]))
 
     async def _made(
         self, calls: Sequence[ToolCall], told: Sequence[ToolResult | None]
@@ -126,7 +130,7 @@ class Running:
         tool = self._offered.tools.get(call.name)
         if tool is None or tool.policy.approve != "ask":
             return None
-        wrong = problem(call.arguments, tool.spec.parameters)
+        wrong = wrong_arguments(call, tool.spec.parameters)
         wrong = wrong or tool.home.problem(call.name, call.arguments)
         if wrong is None:
             return None
@@ -141,7 +145,7 @@ class Running:
     ) -> tuple[list[ToolCall], list[Member]]:
         """Return the calls as people want them made, and the wishes that nobody has answered.
 
-        Of a call that was refused ``told`` has the answer.
+        Of a call that was refused, or cannot be made as a person wants it, ``told`` has the answer.
         """
         made, wishes = [*calls], []
         for place, call in enumerate(calls):
@@ -158,7 +162,14 @@ class Running:
                 told[place] = ToolResult(call=call, value=text, failed=True)
             elif said.arguments is not None:
                 made[place] = call.model_copy(update={"arguments": said.arguments})
+                # Known before it is begun: one with effects might be told as uncertain.
+                told[place] = self._problem(made[place])
         return made, wishes
+
+    def _not_made(self, call: ToolCall) -> ToolResult:
+        """Answer a call of a reply that has too many."""
+        text = f"Not called: of one reply {self._most} calls are made. Call it in another one."
+        return ToolResult(call=call, value=text, failed=True)
 
     def _effects(self, call: ToolCall) -> str:
         tool = self._offered.tools.get(call.name)

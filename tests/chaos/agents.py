@@ -125,10 +125,15 @@ async def hogs(limit_mib: int, step: Step) -> int:
     return len(taken)
 
 
+def act_began(call: CallContext) -> None:
+    """Write down that the function of a tool has begun."""
+    step: Any = call.step
+    _tell(call.key, step.step_id, step.claim.token, "tool")
+
+
 @tool(effects="idempotent")
 async def looks_up(what: str, call: CallContext) -> str:
     """Looks something up."""
-    step: Any = call.step
-    _tell(call.key, step.step_id, step.claim.token, "tool")
+    act_began(call)
     await asyncio.sleep(0.1)
     return f"{what} is known"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
@@ -15,6 +16,8 @@ from sqlalchemy import Column, Engine, create_engine, event, literal, or_
 from sqlalchemy.sql import visitors
 
 import app.factory
+from agents.plan import Expand
+from agents.tools.running import Running
 from app.celeryconfig import celery_config
 from app.execution import patience
 from app.execution.runtime import Runtime
@@ -95,6 +98,25 @@ def no_notes() -> None:
     _put(compensations, "_note", lambda *_: [])
 
 
+def no_once() -> None:
+    """An effect that a dead worker began is made again, as other calls are."""
+    plain = Journal.start_call
+    _put(Journal, "start_call", lambda self, *about, once: plain(self, *about, once=False))  # noqa: ARG005 - that is it
+
+
+def held_slots() -> None:
+    """A step that waits for a person holds its slot."""
+    plain = Running.answer
+
+    async def answer(self: Running, *args: Any, **options: Any) -> Any:
+        found = await plain(self, *args, **options)
+        if isinstance(found, Expand):
+            await asyncio.sleep(3600)
+        return found
+
+    _put(Running, "answer", answer)
+
+
 def no_holders() -> None:
     """A run takes its session whoever holds it."""
     _put(sessions, "is_held", lambda *_: False)
@@ -137,6 +159,8 @@ WITHOUT: dict[str, Callable[[], None]] = {
     "undone": no_notes,
     "session": no_holders,
     "teams": no_memory,
+    "approvals": no_once,
+    "waiting": held_slots,
     "races": no_locks,
 }
 

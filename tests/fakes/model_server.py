@@ -158,7 +158,10 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_POST(self) -> None:
-        content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        length = int(self.headers.get("Content-Length", 0))
+        content = self.rfile.read(length)
+        if len(content) < length:  # whoever sent it was killed amid that
+            return
         headers = {name.lower(): value for name, value in self.headers.items()}
         seen = Seen(self.path, headers, json.loads(content or b"null"))
         does = self._refusal() or self.owner.next(seen)

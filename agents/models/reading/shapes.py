@@ -6,7 +6,10 @@ import json
 from typing import Any
 
 from celery_agents.contracts.base import JsonValue
+from celery_agents.values import DEPTH, problem
 
+#: Levels of arguments: of those that can be kept a reply puts some around them.
+_DEPTH = DEPTH - 20
 #: Parts of a message's content that are no part of the answer.
 _THOUGHTS = frozenset({"thinking", "reasoning", "redacted_thinking"})
 
@@ -60,7 +63,10 @@ def arguments_text(value: Any) -> str:
     """The arguments of a tool call, or a piece of them, as JSON text."""
     if value is None:
         return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    try:
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        return "more levels of lists and objects than can be read"
 
 
 def arguments_of(value: Any) -> JsonValue:
@@ -77,5 +83,7 @@ def arguments_of(value: Any) -> JsonValue:
         if isinstance(found, str):
             found = json.loads(found or "{}")
     except (ValueError, RecursionError):
+        return arguments_text(value)
+    if problem(found, depth=_DEPTH) is not None:  # it could not be kept
         return arguments_text(value)
     return {} if found is None or found == [] else found

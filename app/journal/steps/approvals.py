@@ -38,7 +38,7 @@ def approve(
     if row is None and is_again(connection) and (told := _told(connection, run_id, choice, key)):
         return told
     if row is None:
-        raise InvalidPayloadError(f"No wish {key} of run {run_id} waits for a person.")
+        raise _late(run_id, key)
     asked = row.payload["args"][0]
     said = _verdict(choice) if "tool" in asked else _option(choice, asked)
     outcome = Outcome(
@@ -46,9 +46,14 @@ def approve(
     )
     ending = Conclusion(row.id, None, outcome, row.parent_id, run_id)
     after = conclude(connection, [ending], rules)[0]
-    if after.applied:
-        connection.execute(event(run_id, row.id, "approved", {"option": said}))
+    if not after.applied:  # somebody else was a moment quicker, and whoever comes late is told
+        raise _late(run_id, key)
+    connection.execute(event(run_id, row.id, "approved", {"option": said}))
     return after
+
+
+def _late(run_id: str, key: str) -> InvalidPayloadError:
+    return InvalidPayloadError(f"No wish {key} of run {run_id} waits for a person.")
 
 
 def _option(choice: JsonValue, asked: dict[str, Any]) -> JsonValue:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, bindparam, select, text, update
+from sqlalchemy import Connection, bindparam, or_, select, text, update
 
 from app.journal.schema.engine import CLOCK_POSTGRESQL, as_json, now, read_clock
 from app.journal.schema.models import Call, Step, table
@@ -16,7 +16,7 @@ from app.journal.schema.rows import Claimed
 from app.journal.schema.upsert import insertion
 from app.journal.writing import prepared
 from app.journal.writing.operation import Operation
-from app.journal.writing.prepared import Shot
+from app.journal.writing.prepared import TOO_LARGE, Shot
 from celery_agents.contracts.outcome import ErrorInfo, State
 from celery_agents.errors import AnswerTooLargeError
 
@@ -141,7 +141,7 @@ _FINISHED = select(_C.seq).where(
     _C.token < bindparam("b_token"),
     _C.fingerprint == bindparam("b_fingerprint"),
     _C.finished_at.is_not(None),
-    _C.error.is_(None),
+    or_(_C.error.is_(None), text(TOO_LARGE.replace("c.error", "calls.error"))),
 )
 _STARTED = select(_C.seq).where(
     _C.step_id == bindparam("b_step_id"),

@@ -24,6 +24,7 @@ from app.journal.schema.new_steps import (
     insert_into_steps,
     words,
 )
+from celery_agents.errors import AnswerTooLargeError
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +293,11 @@ FINISH_MEMBERS = Prepared(
 #: Of steps that run under the claim of their call, which no earlier claim has finished. For another
 #: one the time of its begin is NULL, which the table refuses, and so the whole statement: it need
 #: not answer, which is a round trip.
+#: True for the error of a call that answered with more than is kept; its kind is written first.
+#: Such a call is over as one with an answer is: made again it would be paid again, for the same.
+_KIND = f'"kind":"{AnswerTooLargeError.kind}"'
+TOO_LARGE = f"substr(CAST(c.error AS text), 2, {len(_KIND)}) = '{_KIND}'"
+
 START_CALL = Prepared(
     "start_calls",
     (_TEXTS, _INTEGERS, _INTEGERS, _TEXTS, _TEXTS, _TEXTS, "text"),
@@ -302,7 +308,8 @@ START_CALL = Prepared(
             AND (v.token = 1 OR NOT EXISTS (
                 SELECT FROM calls AS c
                 WHERE c.step_id = v.step_id AND c.fingerprint = v.fingerprint
-                    AND c.finished_at IS NOT NULL AND c.error IS NULL
+                    AND c.finished_at IS NOT NULL
+                    AND (c.error IS NULL OR {TOO_LARGE})
             ))
             THEN {CLOCK} END
     FROM unnest($1, $2, $3, $4, $5, $6) AS v(step_id, seq, token, name, fingerprint, key)

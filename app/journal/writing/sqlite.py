@@ -98,18 +98,19 @@ _FINISH = Statements(
 _START_CALL = Statements(
     prepared.START_CALL,
     (
-        """
+        f"""
         INSERT INTO calls (step_id, seq, token, name, fingerprint, idempotency_key, started_at)
-        SELECT {0}, {1}, {2}, {3}, {4}, {5}, CASE
-            WHEN (SELECT token FROM steps WHERE id = {0} AND state = :one) = {2}
-                AND ({2} = 1 OR NOT EXISTS (
+        SELECT {{0}}, {{1}}, {{2}}, {{3}}, {{4}}, {{5}}, CASE
+            WHEN (SELECT token FROM steps WHERE id = {{0}} AND state = :one) = {{2}}
+                AND ({{2}} = 1 OR NOT EXISTS (
                     SELECT 1 FROM calls AS c
-                    WHERE c.step_id = {0} AND c.fingerprint = {4}
-                        AND c.finished_at IS NOT NULL AND c.error IS NULL
+                    WHERE c.step_id = {{0}} AND c.fingerprint = {{4}}
+                        AND c.finished_at IS NOT NULL
+                        AND (c.error IS NULL OR {prepared.TOO_LARGE})
                 ))
             THEN :at END
         FROM json_each(:rows) AS v WHERE true ON CONFLICT DO NOTHING
-        """,
+        """,  # noqa: S608 - of our own constant
     ),
 )
 _FINISH_CALL = Statements(

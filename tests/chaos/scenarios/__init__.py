@@ -11,10 +11,13 @@ from tests.chaos.scenarios import (  # isort: skip
     sagas,
     talks,
     teams,
+    approvals,
+    waits,
     races,
 )
 
 __all__ = [
+    "approvals",
     "beats",
     "brokers",
     "journals",
@@ -25,5 +28,6 @@ __all__ = [
     "takeover",
     "talks",
     "teams",
+    "waits",
     "workers",
 ]

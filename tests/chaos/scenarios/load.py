@@ -179,6 +179,11 @@ def _wipe(stand: Stand, *_: Any) -> str:
 FAULTS = {"kill": _kill, "term": _term, "freeze": _freeze, "wipe": _wipe}
 
 
+def strike(fault: str, stand: Stand, workers: list[WorkerProcess]) -> str:
+    """Do one fault of ``FAULTS`` that freezes nobody; say what it was."""
+    return FAULTS[fault](stand, workers, {})
+
+
 def _thaw(frozen: Frozen, at: float) -> None:
     for worker in [w for w, until in frozen.items() if until <= at]:
         del frozen[worker]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench import roster, workloads
-from bench.__main__ import main
+from bench.__main__ import ALONE, main
 from bench.contestants.ours import with_pool
 
 
@@ -31,7 +31,7 @@ def test_help_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
     shown = capsys.readouterr().out
-    assert all(name in shown for name in [*workloads.NAMES, "decide", "--pools", "--plot"])
+    assert all(name in shown for name in [*workloads.NAMES, *ALONE, "--pools", "--plot"])
 
 
 def test_ours_with_another_pool() -> None:

@@ -153,8 +153,20 @@ def test_arguments_that_a_person_got_wrong_are_told_to_the_model(step: MemorySte
     (key,) = asked(answer(step, CALL))
     say(step, key, {"arguments": {"amount": "much"}})
     (result,) = values(answer(step.again(), CALL))
-    assert "valid integer" in str(result)
-    assert paid == []
+    assert result["result"] == "Wrong arguments: the arguments.amount is not of type integer"
+    assert result["called_with"] == {"amount": "much"}
+    assert (paid, step.calls) == ([], [])  # not begun, so a crash leaves no doubt about it
+
+
+def test_more_arguments_than_can_be_looked_at_are_wrong_ones(step: MemoryStep) -> None:
+    """Whatever a model writes, its step goes on."""
+    schema = {"type": "object", "properties": {"days": {"items": {"type": "integer"}}}}
+    listed = spec("fly", parameters=schema, policy=ToolPolicy(approve="ask"))
+    found = answer(
+        step, ("fly", {"days": [1] * 300_000}), toolset=Shelf([listed], effects="effect")
+    )
+    assert isinstance(found, tuple)
+    assert "cannot be held against the schema" in str(found[0].value)
 
 
 def test_of_many_words_beside_a_wish_people_see_the_last(step: MemoryStep) -> None:

@@ -50,17 +50,20 @@ def test_who_lost_its_step_begins_no_call_that_is_made_once(world: World, journa
 @pytest.mark.parametrize(
     ("kind", "begun"), [("answer_too_large", Begun.KNOWN), ("unavailable", Begun.YES)]
 )
+@pytest.mark.parametrize("once", [True, False])
 def test_one_that_answered_too_much_late_was_made(
-    world: World, journal: Journal, kind: str, begun: Begun
+    world: World, journal: Journal, kind: str, begun: Begun, once: bool
 ) -> None:
     """Told after the next claim has read what there is. Other errors say that nothing happened."""
     late = claimed(journal, "s", step())
-    journal.start_call(late, *ABOUT, once=True).result(SOON)
+    journal.start_call(late, *ABOUT, once=once).result(SOON)
     world.end_lease(journal)
     other = world.journal("other")
     claim = claimed(other, "s")
-    journal.finish_call(late, 0, None, ErrorInfo(kind=kind, message="")).result(SOON)
-    assert other.start_call(claim, *ABOUT, once=True).result(SOON) is begun
+    told = ErrorInfo(kind=kind, message='of "kind":"answer_too_large"')
+    journal.finish_call(late, 0, None, told).result(SOON)
+    assert other.start_call(claim, *ABOUT, once=once).result(SOON) is begun
+    assert batch(other, StartCall(claim, *ABOUT, once=once)) == [begun]
 
 
 @pytest.mark.parametrize("cost", [0.25, None])
