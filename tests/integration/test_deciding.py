@@ -174,7 +174,7 @@ def test_waves_ask_no_more_than_is_needed(panel: Stack) -> None:
 
 
 def test_a_stop_rule_chooses_its_waves(panel: Stack) -> None:
-    voters = ["no", {"agent": "yes", "samples": 39}]
+    voters: list[Any] = ["no", {"agent": "yes", "samples": 39}]
     run = panel.client.vote(voters, "?", stop="adaptive_consistency")
     decision = run.get(timeout=SOON_S)
     assert (decision.option, decision.samples_used, decision.waves) == ("yes", 7, 2)  # 3-1, 6-1
