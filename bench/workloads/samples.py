@@ -12,7 +12,7 @@ from bench.workload import Figures, Stopwatch, Workload
 
 _QUESTIONS = 500
 #: Sizes of the waves; None: the stop rule's choice.
-_WAVES: tuple[int | None, ...] = (1, None, SAMPLES)
+_WAVES = (1, None)
 
 
 def cases(_: Contestant, quick: bool) -> list[dict[str, Any]]:
