@@ -93,6 +93,7 @@ class MemberState(Contract):
     state: State
     outcome: Outcome | None = None
     elapsed_s: float | None = None  # since it was first claimed, to its end or to now
+    round: int = 0  # of its pattern, that asked for it last
 
 
 class Tally(Contract):

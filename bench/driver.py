@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 #: What every contestant's workers can do: ``noop`` gives its input back, ``wait`` does so after the
 #: model server's 200 ms.
 Task = Literal["noop", "wait"]
 #: Longest wait for one result: of a round that is well, some seconds.
 TIMEOUT_S = 90.0
+
+
+class Panel(NamedTuple):
+    """The end of a vote: its answer, the samples and the waves that it took."""
+
+    option: str | None
+    samples: int
+    waves: int
 
 
 class Driver:
@@ -42,6 +50,13 @@ class Driver:
         """Runs of five steps that each say "yes" and a join that counts them.
 
         All are sent, then all results are read: the option that won, of each.
+        """
+        raise NotImplementedError
+
+    def panels(self, questions: Sequence[list[Any]], waves: int | None) -> list[Panel]:
+        """Votes of forty samples each, whose answers are given, that stop when they may.
+
+        All are sent, then all results are read.
         """
         raise NotImplementedError
 

@@ -13,6 +13,7 @@ NAMES = (
     "chain",
     "fanout",
     "vote",
+    "samples",
     "enqueue",
     "recovery",
     "growth",

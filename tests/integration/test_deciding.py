@@ -173,6 +173,14 @@ def test_waves_ask_no_more_than_is_needed(panel: Stack) -> None:
     assert len(panel.members(run.id)) == 4
 
 
+def test_a_stop_rule_chooses_its_waves(panel: Stack) -> None:
+    voters: list[Any] = ["no", {"agent": "yes", "samples": 39}]
+    run = panel.client.vote(voters, "?", stop="adaptive_consistency")
+    decision = run.get(timeout=SOON_S)
+    assert (decision.option, decision.samples_used, decision.waves) == ("yes", 7, 2)  # 3-1, 6-1
+    assert len(panel.members(run.id)) == 7
+
+
 def test_a_split_goes_to_the_supervisor_and_its_backup(panel: Stack) -> None:
     run = panel.client.vote(
         ["yes", "no"],

@@ -7,12 +7,12 @@ from agents.patterns.vote.decide import (
     Undecided,
     Verdict,
     decided,
-    next_wave,
     outstanding,
     verdict,
 )
 from agents.patterns.vote.deliberation import another_round, others
 from agents.patterns.vote.report import electorate, settled_by
+from agents.patterns.vote.waves import next_wave
 
 __all__ = [
     "Deadlock",

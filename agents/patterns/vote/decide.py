@@ -1,4 +1,4 @@
-"""The verdict on a vote so far, and the voters who are asked next."""
+"""The verdict on a vote so far."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from agents.patterns.vote.poll import open_poll
 from agents.patterns.vote.report import Interim, decision, electorate, standing
 from agents.patterns.vote.rules import possible
 from agents.patterns.vote.stop import enough
-from celery_agents.contracts.vote import Ballot, Deadlocked, Decision, NoStop, VotePolicy, Voter
+from celery_agents.contracts.vote import (
+    Ballot,
+    Deadlocked,
+    Decision,
+    NoStop,
+    VotePolicy,
+    Voter,
+    Waves,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +67,7 @@ def verdict(
         if outstanding:
             return Undecided()
         stopped_by = "closed"
-    found = decision(policy, ballots, now, stopped_by=stopped_by, waves=_waves(policy, ballots))
+    found = decision(policy, ballots, now, stopped_by=stopped_by)
     return Decided(found) if now.deadlock is None else Deadlock(now.deadlock, found)
 
 
@@ -72,21 +80,6 @@ def decided(policy: VotePolicy, ballots: Sequence[Ballot], remaining: Sequence[V
     it may come late, never wrongly.
     """
     return len(_ends(policy, ballots, remaining)) == 1
-
-
-def next_wave(policy: VotePolicy, ballots: Sequence[Ballot], asked: Sequence[Voter]) -> list[Voter]:
-    """List who is asked next: the next wave once all of the last were heard and none decided.
-
-    Empty when a ballot is still out, all were asked, or the verdict stands.
-    """
-    heard = {ballot.voter for ballot in ballots}
-    keys = {voter.key for voter in asked}
-    rest = [voter for voter in electorate(policy) if voter.key not in keys]
-    if keys - heard or not rest:
-        return []
-    if asked and not isinstance(verdict(policy, ballots, rest), Undecided):
-        return []
-    return rest if policy.waves is None else rest[: _boundary(policy, len(keys)) - len(keys)]
 
 
 def _ends(
@@ -133,24 +126,14 @@ def _skipped(policy: VotePolicy, ballots: Sequence[Ballot]) -> list[Voter]:
 
 def _complete_wave(policy: VotePolicy, ballots: Sequence[Ballot]) -> bool:
     heard = sum(ballot.abstained != "skipped" for ballot in ballots)
-    return policy.waves is not None and heard > 0 and _boundary(policy, heard - 1) == heard
+    return policy.waves is not None and heard > 0 and boundary(policy.waves, heard - 1) == heard
 
 
-def _boundary(policy: VotePolicy, asked: int) -> int:
+def boundary(waves: Waves, asked: int) -> int:
     """How many voters were asked when the wave after ``asked`` voters has gone out."""
-    assert policy.waves is not None
     total = 0
-    for size in policy.waves.sizes:
+    for size in waves.sizes:
         total += size
         if total > asked:
             return total
     return total + ((asked - total) // size + 1) * size
-
-
-def _waves(policy: VotePolicy, ballots: Sequence[Ballot]) -> int:
-    heard = sum(ballot.abstained != "skipped" for ballot in ballots)
-    waves, total = 0, 0
-    while policy.waves is not None and total < heard:
-        total = _boundary(policy, total)
-        waves += 1
-    return max(waves, 1)

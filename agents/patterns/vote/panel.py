@@ -26,6 +26,12 @@ def asked(request: Vote, members: Sequence[MemberState]) -> list[Voter]:
     return [v for v in request.voters if v.key in keys]
 
 
+def waves(request: Vote, members: Sequence[MemberState]) -> int:
+    """Count the waves in which voters were asked, deliberation aside; one at least."""
+    keys = {v.key for v in request.voters}
+    return max(len({m.round for m in members if m.key in keys}), 1)
+
+
 def rounds(request: Vote, members: Sequence[MemberState]) -> int:
     """Count the rounds of deliberation that began."""
     keys = {m.key for m in members}

@@ -45,7 +45,8 @@ def advance(
             return more
     found = close(request, asked, heard)
     rounds = panel.rounds(request, members)
-    known = found.decision.model_copy(update={"rounds": rounds})
+    waves = panel.waves(request, members)
+    known = found.decision.model_copy(update={"rounds": rounds, "waves": waves})
     if isinstance(found, Decided):
         return _decided(known, usage)
     if word is not None:

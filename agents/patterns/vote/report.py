@@ -50,7 +50,7 @@ def standing(policy: VotePolicy, ballots: Sequence[Ballot]) -> Interim:
 
 
 def decision(
-    policy: VotePolicy, ballots: Sequence[Ballot], now: Interim, *, stopped_by: str, waves: int
+    policy: VotePolicy, ballots: Sequence[Ballot], now: Interim, *, stopped_by: str
 ) -> Decision:
     """The decision, or what is known when there is none, with all that it rests on."""
     stands = now.deadlock is None
@@ -76,7 +76,6 @@ def decision(
         abstentions=dict(Counter(b.abstained for b in ballots if b.abstained is not None)),
         quorum=now.quorum,
         quorum_met=now.poll.heads >= now.quorum,
-        waves=waves,
         samples_used=len(used),
         samples_saved=saved,
         usage=usage,

@@ -206,8 +206,9 @@ def states(rows: Sequence[Any]) -> list[MemberState]:
             state=State(state),
             outcome=None if outcome is None else Outcome.model_validate(outcome),
             elapsed_s=elapsed,
+            round=number,
         )
-        for member, state, outcome, elapsed in rows
+        for member, state, outcome, elapsed, number in rows
     ]
 
 
@@ -217,6 +218,7 @@ _MEMBER = select(
     _S.state,
     _S.outcome,
     (func.coalesce(_S.finished_at, now()) - _S.started_at),
+    _S.round,
 ).order_by(_S.parent_id, _S.position)
 _MEMBERS = {
     "postgresql": _MEMBER.where(_S.parent_id == any_(bindparam("b_ids", type_=ARRAY(Text)))),

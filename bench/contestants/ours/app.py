@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from bench.model_client import ask
+from bench.samples import SAMPLES
 from celery_agents import agent
 
 
@@ -36,6 +38,17 @@ async def count(values: list[int]) -> int:
 async def yes(_: str) -> str:
     """Vote "yes"."""
     return "yes"
+
+
+def _sample(number: int) -> Callable[[list[str]], Awaitable[str]]:
+    @agent(name=f"sample{number}", description=f"Give answer {number} of those in the question.")
+    async def sample(answers: list[str]) -> str:
+        return answers[number]
+
+    return sample
+
+
+globals().update({f"sample{number}": _sample(number) for number in range(SAMPLES)})
 
 
 @agent

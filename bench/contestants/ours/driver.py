@@ -15,7 +15,8 @@ from celery import Signature, chain, chord
 from app.messaging.intake import Intake
 from bench import driver
 from bench.contestants.ours.rows import fill
-from bench.driver import TIMEOUT_S, Task
+from bench.driver import TIMEOUT_S, Panel, Task
+from bench.samples import SAMPLES
 from celery_agents import Client
 
 #: Steps of each kind that are done before their rows are copied.
@@ -65,6 +66,15 @@ class Driver(driver.Driver):
         voters = [{"agent": "yes", "samples": 5}]
         runs = self.client.vote.many(voters, ["?"] * count, stop="none")
         return [vote.option for vote in self.client.runs.collect(runs, timeout=TIMEOUT_S)]
+
+    def panels(self, questions: Sequence[list[Any]], waves: int | None) -> list[Panel]:
+        """Give each of forty agents its answer along, by ``vote.many``."""
+        voters = [f"sample{number}" for number in range(SAMPLES)]
+        runs = self.client.vote.many(
+            voters, questions, rule="plurality", stop="adaptive_consistency", waves=waves
+        )
+        votes = self.client.runs.collect(runs, timeout=TIMEOUT_S)
+        return [Panel(vote.option, vote.samples_used, vote.waves) for vote in votes]
 
     def enqueue(self, count: int, way: str) -> None:
         """Send no-ops by ``ask.many``, or one by one."""

@@ -20,6 +20,7 @@ NEEDS = {
     "chain": "chains",
     "fanout": "fan_out",
     "vote": "votes",
+    "samples": "panels",
     "enqueue": "enqueue",
     "recovery": "recovery",
     "growth": "grow",

@@ -16,9 +16,9 @@ def vote(*voters: Any, **more: Any) -> Vote:
     return Vote.model_validate({"input": "Is it?", "voters": voters, **more})
 
 
-def said(key: str, value: Any) -> MemberState:
+def said(key: str, value: Any, *, wave: int = 1) -> MemberState:
     done = Outcome(state=State.SUCCEEDED, value=value, usage=Usage(calls=1))
-    return MemberState(key=key, state=State.SUCCEEDED, outcome=done)
+    return MemberState(key=key, state=State.SUCCEEDED, outcome=done, round=wave)
 
 
 def failed(key: str, kind: str = "agent_failed") -> MemberState:
@@ -135,7 +135,8 @@ def test_waves_ask_few_at_first_and_more_only_when_undecided() -> None:
     assert asked(advance(request, [])) == ["a", "b", "c"]
     split = [said("a", "x"), said("b", "y"), said("c", "z")]
     assert asked(advance(request, split)) == ["d", "e"]
-    found = decision(advance(request, [*split, said("d", "x"), said("e", "x")]))
+    second = [said("d", "x", wave=2), said("e", "x", wave=2)]
+    found = decision(advance(request, [*split, *second]))
     assert (found.option, found.waves, found.stopped_by) == ("x", 2, "exact")
     assert (found.samples_used, found.samples_saved) == (5, 2)
     agreed = [said(v, "x") for v in "abc"]
