@@ -26,6 +26,7 @@ from agents.catalog.entries import (
     ScriptedEntry,
 )
 from agents.catalog.loading import function_at, load
+from agents.governance.lessons import Lessons, Own
 from agents.kinds.function import FunctionBackend
 from agents.kinds.http import HttpBackend, HttpConfig
 from agents.kinds.model import ModelBackend
@@ -52,6 +53,10 @@ class Resources:
     celery: CeleryBackends
     #: Tells what the agent of a name is for, once all agents are known.
     describe: Callable[[str], str] = str
+    #: The lessons of the agent of a name.
+    lessons: Callable[[str], Lessons] = lambda _: Own()
+    #: Its name: that of the entry which is made.
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +115,9 @@ def _function(entry: FunctionEntry, r: Resources) -> Made:
 
 def _model(entry: ModelEntry, r: Resources) -> Made:
     provider = make_provider(entry, clients=r.clients, resolve_secret=r.resolve_secret)
-    model = ModelBackend(entry, provider, executor=r.executor, describe=r.describe)
+    model = ModelBackend(
+        entry, provider, executor=r.executor, describe=r.describe, lessons=r.lessons(r.name)
+    )
     return Made(lambda: model, worst((entry.effects, model.effects)), model.asks, entry.handoffs)
 
 

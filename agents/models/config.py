@@ -110,6 +110,9 @@ class ModelConfig(Contract):
     #: Not for Anthropic, whose API refuses it since its version 2026-10-21.
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    #: The most tokens that the model takes, its answer included. A request that is estimated to
+    #: have more is not made. None: as genai-prices lists it, and no limit where that does not.
+    context_tokens: Annotated[int, Field(ge=1)] | None = None
     #: Another server that speaks the provider's protocol. No key is sent there unless
     #: ``api_key_env`` names it: a provider's key does not go to other hosts by accident.
     base_url: BaseUrl | None = None
