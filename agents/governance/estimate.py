@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from agents.governance.pieces import Pieces
-from agents.governance.rates import Rates
+from agents.governance.rates import Rates, Tokens
 from agents.governance.sizes import Sizes
-from agents.models.provider import Tokens
 from celery_agents.contracts.governance import Estimate
 from celery_agents.errors import ContextExceededError, PriceUnknownError
 

@@ -11,10 +11,17 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from typing import NamedTuple
 
-from agents.models.provider import Tokens
-
 #: Nano-dollars of a dollar, and pico-dollars of a nano-dollar.
 NANO, _PICO = 10**9, 1_000
+
+
+class Tokens(NamedTuple):
+    """Tokens of one request. ``input`` counts those read from and written to a cache too."""
+
+    input: int
+    output: int
+    cache_read: int = 0
+    cache_write: int = 0
 
 
 class Cost(NamedTuple):

@@ -23,11 +23,11 @@ from celery_agents.contracts.base import Contract
 #: what a factor may move by from one request to the next.
 _VARIANCE, _NOISE, _DRIFT = 0.6**2, 0.15**2, 0.0003
 #: Of the noise, what a request replaces at least; below this it is not believed.
-_RATE, _LEAST_NOISE = 0.04, 0.02**2
+_RATE, _LEAST_NOISE = 0.05, 0.02**2
 #: Short texts vary more: this many tokens stand beside each.
 _CUSHION = 20.0
 #: Standard deviations that an estimate lies above what is likely: fewer than 1 in 100 requests are
-#: larger (bench estimates; the errors have longer tails than a normal distribution's, of which it
+#: larger (test_measured.py; the errors have longer tails than a normal distribution's, of which it
 #: would be 2.33).
 _DEVIATIONS = 2.8
 #: One request moves the logarithm of an estimate by no more than this; and the bounds of factors.

@@ -23,7 +23,7 @@ _HOUR_S = 3600
 
 
 class Listed(NamedTuple):
-    """What is known of a model; None where it is not."""
+    """The rates and the window of a model; None where they are not known."""
 
     rates: Rates | None
     context_tokens: int | None
@@ -39,7 +39,7 @@ class PriceList:
         self._listed = Listed(None, None)
 
     async def now(self) -> Listed:
-        """What holds at this hour."""
+        """The rates and the window of this hour."""
         hour = int(self._clock()) // _HOUR_S
         if hour != self._hour:
             at = datetime.fromtimestamp(hour * _HOUR_S, UTC)

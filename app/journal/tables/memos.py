@@ -13,7 +13,7 @@ from app.journal.schema.upsert import insert_new
 
 
 def read(connection: Connection, key: str) -> dict[str, Any]:
-    """What stands under ``key``; an empty object where nothing does."""
+    """Read the value under ``key``; an empty object where there is none."""
     return connection.execute(select(Memo.data).where(Memo.key == key)).scalar() or {}
 
 

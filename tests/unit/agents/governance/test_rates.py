@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.governance.rates import Cost, Rates, pico_usd
-from agents.models.provider import Tokens
+from agents.governance.rates import Cost, Rates, Tokens, pico_usd
 
 pico = st.integers(0, 10**8)
 counts = st.integers(0, 5_000_000)
