@@ -84,10 +84,10 @@ def forget(self: Any, name: str, tenant: str = "") -> bool:
 
 
 @shared_task(name=names.ESTIMATE, bind=True)
-def estimate(self: Any, input: JsonValue, options: dict[str, Any]) -> dict[str, Any]:  # noqa: A002 - as callers write it
-    """Estimate what the first request of an ``agents.ask`` would take and cost."""
+def estimate(self: Any, *args: JsonValue, **options: JsonValue) -> dict[str, Any]:
+    """Estimate what the first request of an ``agents.ask`` of this payload would take and cost."""
     runtime = runtime_of(self.app, self.request.hostname)
-    request = Ask.from_message([input], options)
+    request = Ask.from_message(args, options)
     found = wait(runtime.loop.submit(runtime.agents.estimate(request)))
     return found.model_dump(mode="json")
 

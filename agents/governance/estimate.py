@@ -29,7 +29,8 @@ def context_exceeded(
     """The error for a request that its model would not take."""
     return ContextExceededError(
         f"{who} takes {context_tokens:,} tokens, {output_tokens:,} of them for its answer, and the "
-        f"request has some {tokens:,}. It was not made.",
+        f"request has some {tokens:,}. It was not made. Where the model takes more, say so by "
+        "context_tokens of its entry.",
         {"tokens": tokens, "context_tokens": context_tokens, "output_tokens": output_tokens},
     )
 

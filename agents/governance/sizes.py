@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from agents.governance.pieces import TOKENS, Pieces
 from celery_agents.contracts.base import Contract
@@ -48,7 +48,9 @@ class Observed(NamedTuple):
 
 
 class Sizes(Contract):
-    """The lessons of one agent's requests."""
+    """The lessons of one agent's requests. What a later version has learned beside is left out."""
+
+    model_config = ConfigDict(extra="ignore")
 
     #: Requests that it has learned from.
     calls: int = 0

@@ -158,6 +158,14 @@ class ModelConfig(Contract):
         return self
 
     @model_validator(mode="after")
+    def _has_room(self) -> Self:
+        window = self.context_tokens
+        if window is not None and (self.max_output_tokens or 0) >= window:
+            message = "max_output_tokens leaves no room in context_tokens for a request"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
     def _has_organizations(self) -> Self:
         if self.provider != "openai" and (self.organization or self.project):
             message = "organization and project are OpenAI's; leave them out"

@@ -29,9 +29,8 @@ def surely_within(request: ModelRequest, tokens: int) -> bool:
     """
     if _attached(request):
         return False
-    characters = sum(map(len, _texts(request)))
-    around = _AROUND * (_messages(request) + len(request.tools))
-    return _BYTES * characters + around <= tokens
+    size = sum(len(t) * (1 if t.isascii() else _BYTES) for t in _texts(request))
+    return size + _AROUND * (_messages(request) + len(request.tools)) <= tokens
 
 
 def _attached(request: ModelRequest) -> int:

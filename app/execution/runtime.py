@@ -99,7 +99,7 @@ class Runtime:
         self.settings: Settings = app.agents_settings
         settings = self.settings
         registry = load_registry(
-            app, settings, lambda agent: SharedLessons(agent, lambda: self.journal)
+            app, settings, lambda about: SharedLessons(about, lambda: self.journal)
         )
         engine = connect(
             settings.database_url.get_secret_value(), timeout_s=settings.database_timeout_s

@@ -25,11 +25,11 @@ _KEPT = 256
 
 
 class SharedLessons(Own):
-    """The lessons of one agent, which all workers share."""
+    """The lessons of one agent and its model, which all workers share."""
 
-    def __init__(self, agent: str, journal: Callable[[], Journal]) -> None:
+    def __init__(self, about: str, journal: Callable[[], Journal]) -> None:
         super().__init__()
-        self._key = f"sizes:{agent}"
+        self._key = f"sizes:{about}"
         self._journal = journal
         self._read = False
         self._new: list[Observed] = []  # what the journal has not heard of

@@ -130,7 +130,7 @@ class Client(EarlierNames):
         """
         given = {name: value for name, value in options.items() if value is not None}
         request = Ask.from_message([input], {"agent": agent, **given})
-        asked = self._control.ask(names.ESTIMATE, request.input, request.message_options())
+        asked = self._control.ask(names.ESTIMATE, request.input, options=request.message_options())
         return Estimate.model_validate(asked.get(timeout=timeout))
 
     def close(self) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from app.journal.schema.models import Memo
 from celery_agents import Client
 from celery_agents.errors import (
     AllCandidatesFailedError,
@@ -55,9 +57,8 @@ def stack(
 
 
 def memo(stack: Stack, agent: str) -> dict[str, Any]:
-    from app.journal.tables import memos
-
-    return stack.read(lambda c: memos.read(c, f"sizes:{agent}"))
+    query = select(Memo.data).where(Memo.key.startswith(f"sizes:{agent}:"))
+    return stack.read(lambda c: c.execute(query).scalar()) or {}
 
 
 def test_an_estimate_learns_from_what_is_asked_and_outlives_its_worker(
