@@ -7,14 +7,16 @@ task); an agent is a named entry of one kind. Backends run as coroutines on the 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 from pydantic import Field
 
 from agents.plan import Expand
+from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.base import Contract, JsonValue, TrustedJson
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.events import EventType
+from celery_agents.contracts.governance import Estimate
 from celery_agents.contracts.outcome import Answer, Outcome, Usage
 
 __all__ = ["Answer", "Backend", "StepContext", "Turn", "Usage"]
@@ -32,6 +34,17 @@ class Turn(Contract):
     choices: Annotated[tuple[str, ...], Field(max_length=1000)] | None = None
     #: The answer must be JSON of this schema.
     answer_schema: dict[str, TrustedJson] | None = None
+
+
+def turn_of(request: Ask, messages: tuple[ChatMessage, ...]) -> Turn:
+    """The turn that a request asks for, with the conversation before it."""
+    return Turn(
+        input=request.input,
+        messages=messages,
+        instructions=request.instructions,
+        choices=request.choices,
+        answer_schema=request.answer_schema,
+    )
 
 
 class StepContext(Protocol):
@@ -143,4 +156,13 @@ class Backend(Protocol):
 
     async def aclose(self) -> None:
         """Free what the backend holds (its SDK client); called once, when the worker stops."""
+        ...
+
+
+@runtime_checkable
+class Estimates(Protocol):
+    """A backend that knows beforehand what a turn will take."""
+
+    async def estimate(self, agent: str, turn: Turn) -> Estimate:
+        """Estimate the first request of a turn of the agent of that name; nothing is asked."""
         ...

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from celery_agents.contracts.events import RunEvent
     from celery_agents.contracts.fallback import Candidate
     from celery_agents.contracts.gather import Aggregate, Gather
+    from celery_agents.contracts.governance import Estimate
     from celery_agents.contracts.mapping import Map, MapFailure, MapResult
     from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, Usage
     from celery_agents.contracts.patterns import Fallback, Vote
@@ -76,6 +77,7 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "Candidate",
     "Decision",
     "ErrorInfo",
+    "Estimate",
     "Fallback",
     "Gather",
     "Map",
@@ -103,6 +105,7 @@ _MODULES = {
     "celery_agents.contracts.events": ("RunEvent",),
     "celery_agents.contracts.fallback": ("Candidate",),
     "celery_agents.contracts.gather": ("Aggregate", "Gather"),
+    "celery_agents.contracts.governance": ("Estimate",),
     "celery_agents.contracts.mapping": ("Map", "MapFailure", "MapResult"),
     "celery_agents.contracts.outcome": ("Answer", "ErrorInfo", "Outcome", "State", "Usage"),
     "celery_agents.contracts.patterns": ("Fallback", "Vote"),

@@ -194,6 +194,16 @@ class LimitReachedError(PermanentError):
     kind = "limit"
 
 
+class ContextExceededError(PermanentError):
+    """A request has more tokens than its model takes, by an estimate; it was not made.
+
+    A fallback chain asks the next candidate, who may be of a larger model. ``details`` has the
+    numbers.
+    """
+
+    kind = "context_exceeded"
+
+
 class UnknownAgentError(PermanentError):
     """No agent of that name is registered with the worker that took the step."""
 
@@ -204,6 +214,15 @@ class ConfigurationError(PermanentError):
     """A setting, an agent's entry or an installed package is missing or wrong."""
 
     kind = "configuration"
+
+
+class PriceUnknownError(ConfigurationError):
+    """A cost has to be bounded and the price of its model is not known; nothing was called.
+
+    The message says which line of ``agents.toml`` to write.
+    """
+
+    kind = "price_unknown"
 
 
 class MissingKeyError(ConfigurationError):

@@ -24,6 +24,8 @@ STATUS = "agents.status"
 RESULTS = "agents.results"
 CLEAN = "agents.clean"
 PROBE = "agents.probe"
+#: Estimates a request that is not made.
+ESTIMATE = "agents.estimate"
 DEAD_LETTERS = "agents.dead_letters"
 DEAD_LETTER = "agents.dead_letter"
 REQUEUE = "agents.requeue"
@@ -44,6 +46,7 @@ CONTROL_TASKS = (
     RESULTS,
     CLEAN,
     PROBE,
+    ESTIMATE,
     DEAD_LETTERS,
     DEAD_LETTER,
     REQUEUE,

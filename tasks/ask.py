@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from agents.base import Turn
+from agents.base import turn_of
 from agents.catalog import compensation
 from agents.plan import Expand
 from app.execution.context import Step
@@ -18,13 +18,7 @@ from celery_agents.contracts.outcome import Answer, Outcome
 @shared_task(base=StepTask, name=names.ASK, request_type=Ask)
 async def ask(step: Step, request: Ask) -> Answer | Outcome | Expand:
     """Ask one agent; args [input], kwargs: see :class:`celery_agents.contracts.ask.Ask`."""
-    turn = Turn(
-        input=request.input,
-        messages=request.messages if step.talk is None else step.talk.messages,
-        instructions=request.instructions,
-        choices=request.choices,
-        answer_schema=request.answer_schema,
-    )
+    turn = turn_of(request, request.messages if step.talk is None else step.talk.messages)
     registry, turns = step.runtime.agents.registry, step.runtime.agents.turns
     if other := step.talk is not None and step.talk.agent != request.agent:  # handed over before
         request = request.model_copy(update={"agent": step.talk.agent})

@@ -6,10 +6,12 @@ from typing import Any
 
 from celery import shared_task
 
+from app.concurrency.fibers import wait
 from app.execution.runtime import runtime_of
 from app.journal.stores.exchanges import Exchanges
 from app.maintenance.dead_letters import dead_letters_of
 from celery_agents import names
+from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.base import JsonValue, id_of, tenant_of, whole_of
 from celery_agents.contracts.session import session_of
 from celery_agents.errors import InvalidPayloadError
@@ -79,6 +81,15 @@ def fork(self: Any, name: str, copy: str, upto: int | None = None, tenant: str =
 def forget(self: Any, name: str, tenant: str = "") -> bool:
     """Delete a session with its exchanges; returns whether there was one."""
     return _sessions_of(self).delete(tenant_of(tenant), session_of(name))
+
+
+@shared_task(name=names.ESTIMATE, bind=True)
+def estimate(self: Any, *args: JsonValue, **options: JsonValue) -> dict[str, Any]:
+    """Estimate what the first request of an ``agents.ask`` of this payload would take and cost."""
+    runtime = runtime_of(self.app, self.request.hostname)
+    request = Ask.from_message(args, options)
+    found = wait(runtime.loop.submit(runtime.agents.estimate(request)))
+    return found.model_dump(mode="json")
 
 
 def _sessions_of(task: Any) -> Exchanges:

@@ -26,6 +26,7 @@ from agents.catalog.entries import (
     ScriptedEntry,
 )
 from agents.catalog.loading import function_at, load
+from agents.governance.lessons import Lessons, Own
 from agents.kinds.function import FunctionBackend
 from agents.kinds.http import HttpBackend, HttpConfig
 from agents.kinds.model import ModelBackend
@@ -33,9 +34,12 @@ from agents.kinds.scripted import ScriptedBackend
 from agents.models.providers import endpoint_of, make_provider
 from agents.net.clients import ResolveSecret, SharedClients
 from agents.tools.base import worst
+from agents.values import digest
 from celery_agents.agent import Effects, mark_of
 from celery_agents.errors import ConfigurationError
 
+#: Of a digest that tells an agent's models apart.
+_DIGITS = 8
 #: The group of entry points under which packages offer kinds of agents.
 ENTRY_POINTS = "celery_agents.kinds"
 #: Makes the backend of an agent that is another app's task; the layer that knows Celery gives it.
@@ -52,6 +56,10 @@ class Resources:
     celery: CeleryBackends
     #: Tells what the agent of a name is for, once all agents are known.
     describe: Callable[[str], str] = str
+    #: Lessons of requests, by the agent and its model.
+    lessons: Callable[[str], Lessons] = lambda _: Own()
+    #: Its name: that of the entry which is made.
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +118,10 @@ def _function(entry: FunctionEntry, r: Resources) -> Made:
 
 def _model(entry: ModelEntry, r: Resources) -> Made:
     provider = make_provider(entry, clients=r.clients, resolve_secret=r.resolve_secret)
-    model = ModelBackend(entry, provider, executor=r.executor, describe=r.describe)
+    # Another model has other lessons.
+    about = digest([entry.provider, entry.base_url, entry.model])[:_DIGITS]
+    lessons = r.lessons(f"{r.name}:{about}")
+    model = ModelBackend(entry, provider, executor=r.executor, describe=r.describe, lessons=lessons)
     return Made(lambda: model, worst((entry.effects, model.effects)), model.asks, entry.handoffs)
 
 

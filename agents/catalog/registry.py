@@ -164,7 +164,7 @@ class Registry:
         """
         kind = self.kinds[entry.kind]
         try:
-            made = kind.make(entry, replace(self._resources, describe=self._describe))
+            made = kind.make(entry, replace(self._resources, describe=self._describe, name=name))
         except ConfigurationError as error:
             raise ConfigurationError(f"[agents.{name}] {error.message}") from None
         self._add(Registered.of(name, entry, kind, made))

@@ -16,6 +16,7 @@ from typing import Any
 from agents.asking import asked, error_of
 from agents.base import Answer, StepContext, Turn
 from agents.conversing import uniform
+from agents.governance.lessons import Lessons, Own
 from agents.models import personality
 from agents.models.config import ModelConfig
 from agents.models.prices import usage_of
@@ -26,6 +27,7 @@ from agents.models.provider import (
     Reply,
 )
 from agents.models.said import conversation_of, said
+from agents.models.sizing import Sizing
 from agents.patterns.vote.options import match
 from agents.plan import Expand
 from agents.schema import answer_of, ballot_schema
@@ -41,6 +43,7 @@ from agents.values import digest, parse_json, sendable, shown, text_of
 from celery_agents.agent import Effects
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.governance import Estimate
 from celery_agents.contracts.outcome import Outcome, State, Usage
 from celery_agents.contracts.schema import as_object
 from celery_agents.contracts.vote import Normalisation
@@ -68,6 +71,7 @@ class ModelBackend:
         tools: beside those that the entry names.
         executor: where tools that are sync functions run; the loop's default when not given.
         describe: tells what an agent is for, once all are known.
+        lessons: what its requests teach of their sizes.
 
     Raises:
         ConfigurationError: a tool cannot be loaded, or two have one name.
@@ -81,10 +85,12 @@ class ModelBackend:
         tools: Iterable[Tool | Toolset] = (),
         executor: Executor | None = None,
         describe: Callable[[str], str] = str,
+        lessons: Lessons | None = None,
     ) -> None:
         self.config = config
         self._provider = provider
         self._who = f"{config.provider}/{config.model}"
+        self._sizing = Sizing(config, lessons or Own())
         found = load_tools([*config.tools, *tools], who=self._who)
         #: The agents that it may ask.
         self.asks = tuple(found.agents)
@@ -145,6 +151,11 @@ class ModelBackend:
             f"{self._who} did not finish within max_turns={self.config.max_turns} requests."
         )
 
+    async def estimate(self, agent: str, turn: Turn) -> Estimate:
+        """Estimate the first request of a turn; tools that have to be listed are left out."""
+        request = self._request(turn, self._tools.unlisted.specs, streamed=False)
+        return await self._sizing.estimate(agent, request)
+
     async def aclose(self) -> None:
         """Close its tools and the provider's client."""
         await self._tools.aclose()
@@ -152,7 +163,7 @@ class ModelBackend:
 
     def _request(self, turn: Turn, tools: tuple[ToolSpec, ...], *, streamed: bool) -> ModelRequest:
         config = self.config
-        schema = self._schema(turn)
+        schema = _schema(self.config, turn)
         if schema is not None:
             schema = as_object(schema)
         in_words = config.structured == "prompt" or not (
@@ -184,6 +195,7 @@ class ModelBackend:
         watcher = _Watcher(step)
 
         async def perform(idempotency_key: str) -> Answer:
+            rates = await self._sizing.admitted(request)
             limit = self.config.request_timeout_s
             try:
                 async with asyncio.timeout(limit):
@@ -193,7 +205,8 @@ class ModelBackend:
             except TimeoutError:
                 message = f"{self._who} did not answer within {limit:g} s."
                 raise ProviderUnavailableError(message) from None
-            usage = usage_of(self.config, tokens)
+            usage = usage_of(rates, tokens)
+            self._sizing.learn(request, tokens)
             # Read here already: a bad answer must not be journaled as finished, or each
             # further attempt would get the same one. What it cost goes with the error.
             try:
@@ -227,7 +240,7 @@ class ModelBackend:
             )
         if reply.tool_calls:
             return None
-        schema = self._schema(turn)
+        schema = _schema(self.config, turn)
         if not reply.text.strip():
             raise BadAnswerError(f"{self._who} gave an empty answer{cut}.")
         if schema is None:
@@ -245,20 +258,22 @@ class ModelBackend:
         if wrong is not None:
             told = f"{self._who} gave a malformed answer, {wrong}: {shown(value)}"
             raise MalformedAnswerError(told)
-        if self._reviews(turn) and isinstance(value, dict):
+        if _reviews(self.config, turn) and isinstance(value, dict):
             return personality.report(value, self.config.criteria)
         return value
 
-    def _reviews(self, turn: Turn) -> bool:
-        """Return whether the answer is a review; whoever asks for a form of their own gets that."""
-        return bool(self.config.criteria) and turn.choices is None and turn.answer_schema is None
 
-    def _schema(self, turn: Turn) -> dict[str, JsonValue] | None:
-        if turn.choices is not None:
-            return ballot_schema(turn.choices)
-        if self._reviews(turn):
-            return personality.review_schema(self.config.criteria)
-        return turn.answer_schema
+def _reviews(config: ModelConfig, turn: Turn) -> bool:
+    """Return whether the answer is a review; whoever asks for a form of their own gets that."""
+    return bool(config.criteria) and turn.choices is None and turn.answer_schema is None
+
+
+def _schema(config: ModelConfig, turn: Turn) -> dict[str, JsonValue] | None:
+    if turn.choices is not None:
+        return ballot_schema(turn.choices)
+    if _reviews(config, turn):
+        return personality.review_schema(config.criteria)
+    return turn.answer_schema
 
 
 def _instructions(config: ModelConfig, turn: Turn, schema: dict[str, JsonValue] | None) -> str:

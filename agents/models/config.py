@@ -110,6 +110,9 @@ class ModelConfig(Contract):
     #: Not for Anthropic, whose API refuses it since its version 2026-10-21.
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    #: The most tokens that the model takes, its answer included. A request that is estimated to
+    #: have more is not made. None: as genai-prices lists it, and no limit where that does not.
+    context_tokens: Annotated[int, Field(ge=1)] | None = None
     #: Another server that speaks the provider's protocol. No key is sent there unless
     #: ``api_key_env`` names it: a provider's key does not go to other hosts by accident.
     base_url: BaseUrl | None = None
@@ -154,6 +157,14 @@ class ModelConfig(Contract):
     def _takes_temperature(self) -> Self:
         if self.provider == "anthropic" and self.temperature is not None:
             message = "Anthropic's API takes no temperature; leave it out"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _has_room(self) -> Self:
+        window = self.context_tokens
+        if window is not None and (self.max_output_tokens or 0) >= window:
+            message = "max_output_tokens leaves no room in context_tokens for a request"
             raise ValueError(message)
         return self
 

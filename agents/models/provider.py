@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 from pydantic import Field
 
+from agents.governance.rates import Tokens as Tokens  # noqa: PLC0414 - readers have it from here
 from agents.models.config import ModelConfig
 from agents.models.reading.bodies import Body, bodies
 from agents.models.reading.shapes import count
@@ -93,15 +94,6 @@ def turns(conversation: Iterable[ChatMessage]) -> Iterator[tuple[ChatMessage, ..
             yield tuple(group)
         elif role != "system":
             yield from ((message,) for message in group)
-
-
-class Tokens(NamedTuple):
-    """Tokens of one request. ``input`` counts those read from and written to a cache too."""
-
-    input: int
-    output: int
-    cache_read: int = 0
-    cache_write: int = 0
 
 
 class Completion(NamedTuple):

@@ -72,7 +72,8 @@ class Toolbox:
         return self._functions_and_agents()
 
     @cached_property
-    def _always(self) -> Offered:
+    def unlisted(self) -> Offered:
+        """The tools that need not be listed."""
         return self._offered(self._known)
 
     async def offered(self, step: StepContext) -> Offered:
@@ -84,7 +85,7 @@ class Toolbox:
             ProviderUnavailableError: one that may pass, or it took too long.
         """
         if not self._toolsets:
-            return self._always
+            return self.unlisted
 
         async def perform(_: str) -> Answer:
             found = [(source, await self._listed(source, step)) for source in self._toolsets]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from celery import Celery
 
+from agents.base import Estimates, turn_of
 from agents.catalog.kinds import Resources
 from agents.catalog.registry import Registry
+from agents.governance.lessons import Lessons
 from agents.net.clients import SharedClients
 from app.admission.breaker import Breakers
 from app.admission.health import STALE_INTERVALS, HealthView
@@ -20,6 +23,9 @@ from app.execution.celery_agent import CeleryBackend
 from app.execution.turns import Turns
 from app.journal import Journal
 from app.settings import Settings
+from celery_agents.contracts.ask import Ask
+from celery_agents.contracts.governance import Estimate
+from celery_agents.errors import InvalidPayloadError
 from celery_agents.values import storable
 
 
@@ -51,6 +57,18 @@ class Agents:
         )
         return Turns(self.registry, Breakers.connect(self._settings), health)
 
+    async def estimate(self, request: Ask) -> Estimate:
+        """Estimate what an agent's first request would take and cost.
+
+        Raises:
+            InvalidPayloadError: the agent is no model.
+        """
+        agent = self.registry.get(request.agent)
+        backend = agent.backend
+        if not isinstance(backend, Estimates):
+            raise InvalidPayloadError(f"{agent.name} is no model: nobody counts its tokens.")
+        return await backend.estimate(agent.name, turn_of(request, request.messages))
+
     def described(self) -> list[dict[str, Any]]:
         """Describe the agents to people and clients, as the journal's rows."""
         return [
@@ -64,8 +82,8 @@ class Agents:
         ]
 
 
-def load_registry(app: Celery, settings: Settings) -> Registry:
-    """The agents that the settings name.
+def load_registry(app: Celery, settings: Settings, lessons: Callable[[str], Lessons]) -> Registry:
+    """The agents that the settings name; ``lessons`` are those of one of them.
 
     Raises:
         ConfigurationError: one of them is not right.
@@ -76,6 +94,7 @@ def load_registry(app: Celery, settings: Settings) -> Registry:
             executor=ThreadPoolExecutor(settings.function_threads, "agents-function"),
             clients=SharedClients(in_thread),
             celery=lambda entry: CeleryBackend(app, entry, settings.secret),
+            lessons=lessons,
         )
     )
     see_current_directory()

@@ -21,6 +21,7 @@ from app.concurrency.per_process import PerProcess
 from app.concurrency.watchdog import Watchdog
 from app.execution.agents import Agents, load_registry
 from app.execution.publish import publish
+from app.governance.lessons import SharedLessons
 from app.journal import Journal
 from app.journal.schema.engine import connect
 from app.journal.schema.migrate import ensure_schema
@@ -97,7 +98,9 @@ class Runtime:
         self.app = app
         self.settings: Settings = app.agents_settings
         settings = self.settings
-        registry = load_registry(app, settings)
+        registry = load_registry(
+            app, settings, lambda about: SharedLessons(about, lambda: self.journal)
+        )
         engine = connect(
             settings.database_url.get_secret_value(), timeout_s=settings.database_timeout_s
         )

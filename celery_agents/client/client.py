@@ -8,7 +8,7 @@ print(run.get(timeout=60))
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Self
+from typing import Self, Unpack
 
 from celery import Celery, Signature
 
@@ -17,13 +17,16 @@ from celery_agents.client.connection import Connection
 from celery_agents.client.control import Control
 from celery_agents.client.dead_letters import DeadLetters
 from celery_agents.client.earlier import EarlierNames
+from celery_agents.client.options import EstimateOptions
 from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
 from celery_agents.client.runs import Runs
 from celery_agents.client.sessions import Sessions
 from celery_agents.client.verbs import AskVerb, FallbackVerb, GatherVerb, MapVerb, VoteVerb
 from celery_agents.contracts.approval import Wish
 from celery_agents.contracts.ask import Ask
+from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.gather import Gather
+from celery_agents.contracts.governance import Estimate
 from celery_agents.contracts.mapping import Map
 from celery_agents.contracts.patterns import Fallback, Vote
 from celery_agents.contracts.vote import BALLOTS_MAX
@@ -74,7 +77,7 @@ class Client(EarlierNames):
             redis_timeout_s=redis_timeout_s,
         )
         self.runs = Runs(connection)
-        control = Control(connection, self.runs)
+        self._control = control = Control(connection, self.runs)
         self.dead_letters = DeadLetters(control)
         self.sessions = Sessions(control)
         self.ask = AskVerb(connection, self.runs, names.ASK, Ask, Run)
@@ -109,6 +112,26 @@ class Client(EarlierNames):
     def waiting(self, *, limit: int = 100, timeout: float = 10.0) -> list[Wish]:
         """List what waits for a person, of all runs, oldest first; see :meth:`Runs.waiting`."""
         return self.runs.waiting(limit=limit, timeout=timeout)
+
+    def estimate(
+        self,
+        agent: str,
+        input: JsonValue = None,  # noqa: A002 - as callers write it
+        *,
+        timeout: float = 10.0,
+        **options: Unpack[EstimateOptions],
+    ) -> Estimate:
+        """Estimate the tokens and the price of what an agent would be asked; nothing is asked.
+
+        A worker does it. Of a turn with tools it is the first request.
+
+        Raises:
+            InvalidPayloadError: an option is wrong, or the agent is no model.
+        """
+        given = {name: value for name, value in options.items() if value is not None}
+        request = Ask.from_message([input], {"agent": agent, **given})
+        asked = self._control.ask(names.ESTIMATE, request.input, options=request.message_options())
+        return Estimate.model_validate(asked.get(timeout=timeout))
 
     def close(self) -> None:
         """Close the connections."""

@@ -17,9 +17,17 @@ class Control:
         self._connection = connection
         self._reader = reader
 
-    def ask(self, task: str, *args: JsonValue, recorded: bool = False) -> Run[Any]:
+    def ask(
+        self,
+        task: str,
+        *args: JsonValue,
+        recorded: bool = False,
+        options: dict[str, JsonValue] | None = None,
+    ) -> Run[Any]:
         """Send a question; it may be lost, unless it is ``recorded``."""
-        draft = self._connection.draft(task, {}, queue=names.CONTROL_QUEUE, recorded=recorded)
+        draft = self._connection.draft(
+            task, options or {}, queue=names.CONTROL_QUEUE, recorded=recorded
+        )
         message = draft.message([*args])
         self._connection.publish([message])
         return Run(self._reader, message.id, message)

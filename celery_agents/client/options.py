@@ -141,6 +141,15 @@ class AskOptions(RunOptions, total=False):
     compensation: GivenCompensation | None
 
 
+class EstimateOptions(TypedDict, total=False):
+    """Options of ``estimate``: those of ``ask`` that are part of the request."""
+
+    messages: Sequence[ChatMessage | Fields] | None
+    instructions: str | None
+    choices: Texts | None
+    answer_schema: JsonSchema | None
+
+
 class FallbackOptions(RunOptions, total=False):
     """Options of ``fallback``; see :class:`~celery_agents.Fallback`."""
 

@@ -13,10 +13,8 @@ from tests.support.redis_server import RedisServer
 from tests.support.service import APP
 from tests.support.workers import WorkerProcess, unique_name, worker_command
 
-AGENTS = {
-    "AGENTS_CONFIG": str(ROOT / "examples" / "triage" / "agents.toml"),
-    "AGENTS_MODULES": '["examples.desk"]',
-}
+CONFIGS = ("triage/agents.toml", "governed.toml")
+MODULES = {"AGENTS_MODULES": '["examples.desk"]'}
 SHOP = ["--pool", "threads", "--concurrency", "2", "-Q", "shop", "--without-mingle"]
 #: A database that no other test of the session takes.
 DATABASE = 0
@@ -34,11 +32,14 @@ def documented(
         "DATABASE_URL": f"sqlite:///{directory / 'journal.db'}",
     }
     (directory / "journal.db").write_bytes(_migrated_sqlite.read_bytes())
+    config = directory / "agents.toml"
+    config.write_text("\n".join((ROOT / "examples" / name).read_text() for name in CONFIGS))
+    agents = {**MODULES, "AGENTS_CONFIG": str(config)}
     started = []
     for app, args in ((APP, None), ("examples.shop", SHOP)):
         name = unique_name()
         command = worker_command(name, app, args)
-        started.append(WorkerProcess(name, command, env={**env, **AGENTS}, directory=directory))
+        started.append(WorkerProcess(name, command, env={**env, **agents}, directory=directory))
     try:
         for worker in started:
             worker.start()

@@ -12,6 +12,11 @@ from app.journal.schema.models import Memo
 from app.journal.schema.upsert import insert_new
 
 
+def read(connection: Connection, key: str) -> dict[str, Any]:
+    """Read the value under ``key``; an empty object where there is none."""
+    return connection.execute(select(Memo.data).where(Memo.key == key)).scalar() or {}
+
+
 def change(
     connection: Connection, key: str, revise: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> dict[str, Any]:

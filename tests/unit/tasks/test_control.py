@@ -109,6 +109,8 @@ def test_sessions(app: Celery, runtime: Runtime) -> None:
         (names.FORK, ["chat", "a\x1b"], "copy: "),
         (names.FORK, ["chat", "copy", -1], "upto: "),
         (names.FORGET, [None], "session: "),
+        (names.ESTIMATE, ["Hello."], "agent: "),
+        (names.ESTIMATE, ["Hello.", "gpt"], "one positional argument"),
     ],
 )
 def test_what_no_session_is_asked(

@@ -100,3 +100,10 @@ def test_addresses_of_no_use_are_told_without_what_they_hold(url: str, tmp_path:
     with pytest.raises(ConfigurationError, match=r"\[agents\.x\] base_url: ") as caught:
         read_entries(path, all_kinds())
     assert SECRET not in str(caught.value)
+
+
+def test_an_answer_leaves_room_for_its_request() -> None:
+    with pytest.raises(ValidationError, match="leaves no room"):
+        ModelConfig.model_validate(
+            {"provider": "openai", "model": "m", "context_tokens": 10, "max_output_tokens": 10}
+        )

@@ -15,6 +15,8 @@ def test_a_memo_begins_empty_and_is_kept(journal: Journal) -> None:
     assert add(journal, "k") == {"n": 1}
     assert add(journal, "k") == {"n": 2}
     assert add(journal, "other") == {"n": 1}
+    assert journal.memo("k") == {"n": 2}
+    assert journal.memo("nobody's") == {}
 
 
 def test_no_change_is_lost(world: World) -> None:

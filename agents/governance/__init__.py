@@ -1,0 +1,1 @@
+"""Governance, decided: what a request will take and cost, before it is made."""

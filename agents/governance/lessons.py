@@ -1,0 +1,47 @@
+"""The lessons of an agent, where it looks at them and adds to them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from agents.governance.sizes import Observed, Sizes
+
+#: The first requests are all learned from, later ones one in so many.
+_ALL, _ONE_IN = 64, 8
+
+
+class Lessons(Protocol):
+    """The lessons of one agent."""
+
+    async def known(self, *, newest: bool = False) -> Sizes:
+        """The lessons up to now; the ``newest`` with those of all workers."""
+        ...
+
+    def due(self) -> bool:
+        """Return whether the next request is one to learn from."""
+        ...
+
+    def add(self, seen: Observed) -> None:
+        """Learn from a request. It waits for nothing."""
+        ...
+
+
+class Own:
+    """Lessons that are shared with nobody."""
+
+    def __init__(self) -> None:
+        self._sizes = Sizes()
+        self._asked = 0
+
+    async def known(self, *, newest: bool = False) -> Sizes:  # noqa: ARG002 - there are no others
+        """The lessons up to now."""
+        return self._sizes
+
+    def due(self) -> bool:
+        """Return whether the next request is one to learn from."""
+        self._asked += 1
+        return self._sizes.calls < _ALL or self._asked % _ONE_IN == 0
+
+    def add(self, seen: Observed) -> None:
+        """Learn from a request."""
+        self._sizes = self._sizes.after(seen)

@@ -1,0 +1,64 @@
+"""The sizes and prices of one agent's model requests: estimated before, learned from after."""
+
+from __future__ import annotations
+
+from agents.governance.estimate import against_room, context_exceeded, estimated, room
+from agents.governance.lessons import Lessons
+from agents.governance.rates import Rates
+from agents.governance.sizes import Observed
+from agents.models.config import ModelConfig
+from agents.models.pieces import pieces_of, surely_within
+from agents.models.prices import PriceList
+from agents.models.provider import ModelRequest, Tokens
+from celery_agents.contracts.governance import Estimate
+
+
+class Sizing:
+    """Estimates an agent's requests, and refuses those that its model would not take."""
+
+    def __init__(self, config: ModelConfig, lessons: Lessons) -> None:
+        self._who = f"{config.provider}/{config.model}"
+        self._prices = PriceList(config)
+        self._lessons = lessons
+
+    async def admitted(self, request: ModelRequest) -> Rates | None:
+        """The rates at which a request may be made now; None: the price is not known.
+
+        Raises:
+            ContextExceededError: it has more tokens than its model takes, by an estimate.
+        """
+        rates, context = await self._prices.now()
+        if context is not None:
+            await self._refuse_above(context, request)
+        return rates
+
+    def learn(self, request: ModelRequest, tokens: Tokens | None) -> None:
+        """Learn from the tokens that a provider has counted, if it has."""
+        if tokens is not None and self._lessons.due():
+            told = (tokens.input, tokens.output, tokens.cache_write)
+            self._lessons.add(Observed(pieces_of(request), *told))
+
+    async def estimate(self, agent: str, request: ModelRequest) -> Estimate:
+        """Estimate a request of the agent of that name."""
+        rates, context = await self._prices.now()
+        return estimated(
+            agent,
+            self._who,
+            pieces_of(request),
+            await self._lessons.known(newest=True),
+            rates=rates,
+            context_tokens=context,
+            max_output_tokens=request.max_output_tokens,
+        )
+
+    async def _refuse_above(self, context: int, request: ModelRequest) -> None:
+        asked = request.max_output_tokens
+        if asked is not None and surely_within(request, room(context, asked)):
+            return  # as almost all are
+        sizes = await self._lessons.known()
+        output = asked or sizes.output(None)
+        if surely_within(request, room(context, output)):
+            return
+        tokens = against_room(sizes, pieces_of(request))
+        if tokens > room(context, output):
+            raise context_exceeded(self._who, tokens, context, output)

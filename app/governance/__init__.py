@@ -1,0 +1,1 @@
+"""Governance in a worker: what its agents' requests teach, shared with all workers."""

@@ -1,0 +1,145 @@
+"""Estimates: before the first request, after some, in the other worker, and too large ones."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from app.journal.schema.models import Memo
+from celery_agents import Client
+from celery_agents.errors import (
+    AllCandidatesFailedError,
+    ContextExceededError,
+    InvalidPayloadError,
+)
+from tests.fakes.model_server import Does, ModelServer
+from tests.integration.harness import FAST, SOON_S, Stack, celery, eventually
+
+TEXT = "Where is my parcel? I paid for it a week ago. " * 20
+
+
+def config(url: str) -> str:
+    return textwrap.dedent(f"""
+        [agents.gpt]
+        kind = "openai"
+        model = "gpt-5-mini"
+        base_url = "{url}/v1"
+        price = {{ input_usd = 1.0, output_usd = 2.0 }}
+        max_output_tokens = 500
+        context_tokens = 10_000
+
+        [agents.large]
+        kind = "anthropic"
+        model = "nobody-knows-it"
+        base_url = "{url}"
+        context_tokens = 1_000_000
+    """)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def stack(
+    request: pytest.FixtureRequest, redis_url: str, tmp_path: Path, model: ModelServer
+) -> Iterator[Stack]:
+    model.script()
+    path = tmp_path / "agents.toml"
+    path.write_text(config(model.url))
+    url = request.getfixturevalue(f"{request.param}_journal_url")
+    made = Stack(redis_url, url, tmp_path, {**FAST, "AGENTS_CONFIG": str(path)})
+    made.worker()
+    yield made
+    made.close()
+
+
+def memo(stack: Stack, agent: str) -> dict[str, Any]:
+    query = select(Memo.data).where(Memo.key.startswith(f"sizes:{agent}:"))
+    return stack.read(lambda c: c.execute(query).scalar()) or {}
+
+
+def test_an_estimate_learns_from_what_is_asked_and_outlives_its_worker(
+    stack: Stack, model: ModelServer
+) -> None:
+    client = stack.client
+    first = client.estimate("gpt", TEXT)
+    assert (first.agent, first.model, first.learned_from) == ("gpt", "openai/gpt-5-mini", 0)
+    assert 0 < first.likely_input_tokens < first.input_tokens
+    assert first.output_tokens == 500  # max_output_tokens, since no answer was seen
+    assert first.nano_usd == first.input_tokens * 1_000 + first.output_tokens * 2_000
+    assert (first.context_tokens, first.fits, first.price_unknown) == (10_000, True, None)
+    assert not model.requests  # nobody was asked
+
+    counted = first.likely_input_tokens * 2  # by a vocabulary with shorter words
+    model.script(Does(text="Soon.", input_tokens=counted, output_tokens=7))
+    for run in [client.ask("gpt", TEXT) for _ in range(20)]:
+        assert run.get(timeout=SOON_S) == "Soon."
+    eventually(lambda: memo(stack, "gpt").get("calls", 0) >= 16)
+    learned = client.estimate("gpt", TEXT)
+    assert learned.learned_from == 20  # what is not written yet is known here
+    assert learned.likely_input_tokens == pytest.approx(counted, rel=0.05)
+    assert counted <= learned.input_tokens < 1.5 * counted
+    assert learned.output_tokens == 7
+    run = client.ask("gpt", TEXT)
+    run.get(timeout=SOON_S)
+    outcome = run.outcome()
+    assert outcome is not None
+    assert outcome.usage.cost_usd == pytest.approx((counted + 2 * 7) / 1e6)
+
+    stack.workers[0].kill()
+    stack.worker()
+    again = client.estimate("gpt", TEXT, timeout=SOON_S)
+    assert again.learned_from >= 16
+    assert again.likely_input_tokens == pytest.approx(counted, rel=0.05)
+
+
+def test_a_request_that_is_too_large_is_not_made_and_a_fallback_goes_on(
+    stack: Stack, model: ModelServer
+) -> None:
+    client = stack.client
+    text = TEXT * 60  # some 13,000 tokens
+    assert not client.estimate("gpt", text).fits
+    run = client.ask("gpt", text)
+    with pytest.raises(ContextExceededError, match="takes 10,000 tokens, 500 of them"):
+        run.get(timeout=SOON_S)
+    assert not model.requests
+    assert len(stack.events(run.id, "retry")) == 0
+    model.script(Does(text="Read."))
+    chain = client.fallback(["gpt", "large"], text)
+    assert chain.get(timeout=SOON_S) == "Read."
+    assert [seen.path for seen in model.requests] == ["/v1/messages"]
+    only = {"agent": "large", "on": ["rate_limited"]}
+    with pytest.raises(AllCandidatesFailedError) as failed:
+        client.fallback(["gpt", only], text).get(timeout=SOON_S)
+    assert failed.value.details["errors"]["gpt"]["kind"] == "context_exceeded"
+
+
+def test_a_price_that_is_not_known_says_which_line_to_write(stack: Stack) -> None:
+    found = stack.client.estimate("large", "Hello.")
+    assert found.nano_usd is found.usd is None
+    assert found.price_unknown is not None
+    assert "below [agents.large]: price = {" in found.price_unknown
+
+
+def test_who_is_no_model_is_refused(stack: Stack) -> None:
+    with pytest.raises(InvalidPayloadError, match="noop is no model"):
+        stack.client.estimate("noop", "Hello.")
+
+
+def test_the_command(stack: Stack) -> None:
+    told = celery("-A", "app", "agents", "estimate", "gpt", TEXT, env=stack.env)
+    assert "gpt (openai/gpt-5-mini), learned from 0 requests" in told.stdout
+    assert "of 10,000, likely" in told.stdout
+    found = celery("-A", "app", "agents", "estimate", "gpt", TEXT, "--json", env=stack.env)
+    assert json.loads(found.stdout) == stack.client.estimate("gpt", TEXT).model_dump(mode="json")
+    unknown = celery("-A", "app", "agents", "estimate", "nobody", TEXT, env=stack.env)
+    assert unknown.returncode == 1
+    assert "unknown_agent" in unknown.stderr
+
+
+def test_options_are_checked_before_anything_is_sent(client: Client) -> None:
+    with pytest.raises(InvalidPayloadError, match="choices"):
+        client.estimate("gpt", "Hello.", choices=[""])
