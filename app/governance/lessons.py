@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from agents.governance.lessons import Own
@@ -12,6 +13,7 @@ from agents.governance.sizes import Observed, Sizes
 from app.concurrency.fibers import in_thread
 from app.concurrency.loop import process_loop
 from app.journal import Journal
+from app.journal.tables import memos
 from celery_agents.errors import AgentsError
 from celery_agents.noted import note
 
@@ -40,7 +42,8 @@ class SharedLessons(Own):
         """The lessons up to now; those of other workers come along when they are read."""
         if newest or not self._read:
             async with self._turn:
-                self._take(await in_thread(self._journal().memo, self._key))
+                about = partial(memos.read, key=self._key)
+                self._take(await in_thread(self._journal().read, about))
         return self._sizes
 
     def add(self, seen: Observed) -> None:

@@ -207,10 +207,6 @@ class Journal:
 
     # -- reads
 
-    def memo(self, key: str) -> dict[str, Any]:
-        """The memo under a key; an empty object where there is none."""
-        return self.read(lambda c: memos.read(c, key))
-
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in a transaction that only reads."""
         return in_transaction(reading(self.engine), work)

@@ -169,28 +169,25 @@ def cancel(ctx: click.Context, run_id: str, *, ahead: bool) -> Shown:
         return Shown({"id": run_id}, visible(f"Asked for {run_id} to be cancelled."))
 
 
-@agents.command(cls=CeleryCommand)
+@agents.command(cls=Command)
 @click.argument("agent")
 @click.argument("text")
-@click.option("--json", "as_json", is_flag=True, help="One JSON value instead of lines.")
 @click.pass_context
-def estimate(ctx: click.Context, agent: str, text: str, *, as_json: bool) -> None:
+def estimate(ctx: click.Context, agent: str, text: str) -> Shown:
     """Estimate the tokens and the price of asking AGENT about TEXT; nothing is asked."""
     with client_of(ctx) as client:
         found = client.estimate(agent, text)
-    if as_json:
-        tell(found.model_dump(mode="json"))
-        return
     dollars = found.price_unknown if found.usd is None else f"{found.usd:.9f} dollars"
     window = "" if found.context_tokens is None else f" of {found.context_tokens:,}"
     fits = "" if found.fits else "; that is too large, and would be refused"
-    tell(
+    told = (
         f"{found.agent} ({found.model}), learned from {found.learned_from:,} requests\n"
         f"input   {found.input_tokens:,} tokens{window}, "
         f"likely {found.likely_input_tokens:,}{fits}\n"
         f"output  {found.output_tokens:,} tokens\n"
         f"price   {dollars}"
     )
+    return Shown(found.model_dump(mode="json"), told)
 
 
 @agents.group()

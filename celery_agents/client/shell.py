@@ -79,12 +79,7 @@ class Commands(click.Group):
             problem = _of_broker(ctx, error) if isinstance(error, RedisError) else error
             if not as_json:
                 raise _for_people(problem) from error
-            people = isinstance(problem, click.ClickException)
-            told = {
-                "kind": _kind(problem),
-                "message": problem.format_message() if people else str(problem),
-            }
-            click.echo(visible_json({"error": told}))
+            click.echo(visible_json({"error": {"kind": _kind(problem), "message": _said(problem)}}))
             ctx.exit(getattr(problem, "exit_code", 1))
 
 
@@ -105,6 +100,10 @@ def _of_broker(ctx: click.Context, error: RedisError) -> AgentsError:
 def _kind(error: Exception) -> str:
     usage = "usage" if isinstance(error, click.UsageError) else "error"
     return str(getattr(error, "kind", usage))
+
+
+def _said(error: Exception) -> str:
+    return error.format_message() if isinstance(error, click.ClickException) else str(error)
 
 
 def _for_people(error: Exception) -> click.ClickException:
