@@ -18,6 +18,7 @@ from agents.checking import Check
 from celery_agents.errors import InvalidPayloadError
 
 Schema = dict[str, Any]
+_ANSWERS = "The answer schema"
 
 
 def ballot_schema(choices: Sequence[str] | None, ballot: str = "option") -> Schema:
@@ -43,13 +44,15 @@ def ballot_schema(choices: Sequence[str] | None, ballot: str = "option") -> Sche
     }
 
 
-def problem(value: JsonValue, schema: Schema) -> str | None:
+def problem(value: JsonValue, schema: Schema, *, of: str = _ANSWERS) -> str | None:
     """The first reason why ``value`` does not have the form of ``schema``, or None.
+
+    ``of`` names the schema to whoever wrote it.
 
     Raises:
         InvalidPayloadError: the schema itself is malformed, or the two are too much for one check.
     """
-    with _well_formed():
+    with _well_formed(of):
         return Check(schema).problem(value)
 
 
@@ -59,17 +62,17 @@ def is_strict(schema: Any) -> bool:
     Raises:
         InvalidPayloadError: the schema itself is malformed.
     """
-    with _well_formed():
+    with _well_formed(_ANSWERS):
         return _is_strict(schema)
 
 
 @contextmanager
-def _well_formed() -> Iterator[None]:
+def _well_formed(of: str) -> Iterator[None]:
     """Report errors in a caller's unchecked schema as the caller's mistake."""
     try:
         yield
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
-        message = f"The answer schema is malformed: {type(error).__name__}: {error}"
+        message = f"{of} is malformed: {type(error).__name__}: {error}"
         raise InvalidPayloadError(message) from None
 
 

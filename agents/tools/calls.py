@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
 from agents.plain import plain_json
+from agents.schema import problem
 from agents.tools.policy import ToolPolicy
 from agents.values import digest
 from celery_agents.contracts.base import Contract, JsonValue, TrustedJson
@@ -39,6 +39,15 @@ class ToolCall(Contract):
     id: WholeText
     name: WholeText
     arguments: WholeJson
+
+
+def wrong_arguments(call: ToolCall, spec: ToolSpec) -> str | None:
+    """Say what is wrong with a call's arguments by its tool's schema, if anything is.
+
+    Raises:
+        InvalidPayloadError: the schema itself is malformed.
+    """
+    return problem(call.arguments, spec.parameters, of=f"The schema of the tool {spec.name}")
 
 
 def identity_of(call: ToolCall, times: int) -> str:
@@ -85,16 +94,6 @@ async def heard(act: Awaitable[Any]) -> JsonValue:
         raise ToolError(redact(f"The result is no JSON value: {error}")) from None
 
 
-async def in_time(
-    name: str, limit_s: float | None, act: Awaitable[Any], *, late: type[ToolError]
-) -> Any:
-    """Give what a call of the tool of that name gives; raise ``late`` if it lasts longer."""
-    limit = asyncio.timeout(limit_s)
-    try:
-        async with limit:
-            return await act
-    except TimeoutError:
-        if not limit.expired():  # the tool's own
-            raise
-        told = f"{name} did not end within {limit_s:g} s; what it did is not known."
-        raise late(told) from None
+def too_late(name: str, limit_s: float | None) -> str:
+    """Say that a call of the tool of that name was given up after its time."""
+    return f"{name} did not end within {limit_s or 0:g} s; what it did is not known."

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from agents.asking import asked, error_of, is_handoff
 from agents.base import StepContext
 from agents.plan import Member
-from agents.schema import problem
-from agents.tools.calls import ToolCall, ToolResult
+from agents.tools.calls import ToolCall, ToolResult, wrong_arguments
 from agents.tools.colleagues import Colleagues
 from agents.tools.offered import Offered
 from celery_agents.contracts.ask import Ask
@@ -50,7 +49,7 @@ class Delegating:
             agent = self._asks(call)
             if agent is None or told[place] is not None:
                 continue
-            wrong = problem(call.arguments, self._offered.tools[call.name].spec.parameters)
+            wrong = wrong_arguments(call, self._offered.tools[call.name].spec)
             if wrong is not None:
                 found[place] = ToolResult(call=call, value=f"Wrong arguments: {wrong}", failed=True)
                 continue
