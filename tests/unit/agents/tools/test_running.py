@@ -439,6 +439,6 @@ def test_a_step_that_is_stopped_stays_so() -> None:
 def test_a_malformed_schema_of_a_tool_is_told_as_such(step: MemoryStep) -> None:
     bad = {"type": "object", "required": 7}
     shelf = Shelf([spec("fly").model_copy(update={"parameters": bad})])
-    box = Toolbox(FunctionToolset("none"), [shelf], list_timeout_s=1)
+    box = Toolbox(FunctionToolset("none"), [shelf], list_timeout_s=1, approve={"fly": "ask"})
     with pytest.raises(InvalidPayloadError, match="The schema of the tool fly is malformed"):
         answer(box, step, ("fly", {"a": 1}))
