@@ -35,6 +35,10 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 }
 
 
+class TooMuchError(InvalidPayloadError):
+    """A value and its schema are more than one check looks at."""
+
+
 class Check:
     """One value held against one schema; its memory is by (value, schema part)."""
 
@@ -54,7 +58,7 @@ class Check:
         """The first reason why ``value`` does not fit, or None.
 
         Raises:
-            InvalidPayloadError: it takes more steps than are allowed.
+            TooMuchError: it takes more steps than are allowed.
             TypeError, ValueError, AttributeError, RecursionError: the schema is malformed.
         """
         found = self._problem(value, self._root)
@@ -66,7 +70,7 @@ class Check:
     def _step(self, steps: int = 1) -> None:
         self._left -= steps
         if self._left < 0:
-            raise InvalidPayloadError(
+            raise TooMuchError(
                 f"{self._what[:1].upper()}{self._what[1:]} cannot be held against the schema in "
                 f"{self._most:,} steps: ask for less at once, or say less in the schema."
             )

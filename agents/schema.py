@@ -19,6 +19,7 @@ from celery_agents.contracts.schema import ANSWER, is_object
 from celery_agents.errors import InvalidPayloadError
 
 Schema = dict[str, Any]
+_ANSWERS = "The answer schema"
 
 
 def ballot_schema(choices: Sequence[str] | None, ballot: str = "option") -> Schema:
@@ -44,15 +45,17 @@ def ballot_schema(choices: Sequence[str] | None, ballot: str = "option") -> Sche
     }
 
 
-def problem(value: JsonValue, schema: Schema, *, what: str = "the answer") -> str | None:
+def problem(
+    value: JsonValue, schema: Schema, *, what: str = "the answer", of: str = _ANSWERS
+) -> str | None:
     """The first reason why ``value`` does not have the form of ``schema``, or None.
 
-    ``what`` names the value in it.
+    ``what`` names the value in it, ``of`` the schema to whoever wrote it.
 
     Raises:
         InvalidPayloadError: the schema itself is malformed, or the two are too much for one check.
     """
-    with well_formed():
+    with well_formed(of):
         return Check(schema, what=what).problem(value)
 
 
@@ -75,10 +78,10 @@ def answer_of(value: JsonValue, schema: Schema) -> tuple[JsonValue, str | None]:
 
 
 @contextmanager
-def well_formed() -> Iterator[None]:
+def well_formed(of: str = _ANSWERS) -> Iterator[None]:
     """Report errors in a caller's unchecked schema as the caller's mistake."""
     try:
         yield
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
-        message = f"The schema is malformed: {type(error).__name__}: {error}"
+        message = f"{of} is malformed: {type(error).__name__}: {error}"
         raise InvalidPayloadError(message) from None

@@ -6,7 +6,7 @@ from agents.catalog.registry import Registry
 from agents.plan import Expand
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.compensation import Compensated, Compensation
-from celery_agents.contracts.outcome import Answer, Outcome, State
+from celery_agents.contracts.outcome import Answer, Outcome
 
 
 def check(registry: Registry, request: Ask) -> None:
@@ -35,7 +35,7 @@ def undoable(
     if found is None:
         return answer
     if isinstance(answer, Answer):
-        answer = Outcome(state=State.SUCCEEDED, value=answer.value, usage=answer.usage)
+        answer = Outcome.of(answer)
     return answer.model_copy(update={"compensation": found}) if answer.ok else answer
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
+from agents.checking import TooMuchError
 from agents.plain import plain_json
 from agents.schema import problem
 from agents.tools.policy import ToolPolicy
 from agents.values import digest
 from celery_agents.contracts.base import Contract, JsonValue, TrustedJson
-from celery_agents.errors import InvalidPayloadError, RetryableError, StepCancelledError, redact
+from celery_agents.errors import RetryableError, StepCancelledError, redact
 from celery_agents.values import mended
 
 #: Hexadecimal digits of the digest in a call's identity.
@@ -47,11 +47,16 @@ def identity_of(call: ToolCall, times: int) -> str:
     return f"{call.name}/{digest([call.name, call.arguments])[:_DIGITS]}.{times}"
 
 
-def wrong_arguments(call: ToolCall, parameters: dict[str, Any]) -> str | None:
-    """Say what is wrong with the arguments of a call by the schema of these, if anything is."""
+def wrong_arguments(call: ToolCall, spec: ToolSpec) -> str | None:
+    """Say what is wrong with a call's arguments by its tool's schema, if anything is.
+
+    Raises:
+        InvalidPayloadError: the schema itself is malformed.
+    """
+    of = f"The schema of the tool {spec.name}"
     try:
-        return problem(call.arguments, parameters, what="the arguments")
-    except InvalidPayloadError as error:  # more than can be looked at
+        return problem(call.arguments, spec.parameters, what="the arguments", of=of)
+    except TooMuchError as error:  # the model's to mend
         return error.message
 
 
@@ -94,16 +99,6 @@ async def heard(act: Awaitable[Any]) -> JsonValue:
         raise ToolError(redact(f"The result is no JSON value: {error}")) from None
 
 
-async def in_time(
-    name: str, limit_s: float | None, act: Awaitable[Any], *, late: type[ToolError]
-) -> Any:
-    """Give what a call of the tool of that name gives; raise ``late`` if it lasts longer."""
-    limit = asyncio.timeout(limit_s)
-    try:
-        async with limit:
-            return await act
-    except TimeoutError:
-        if not limit.expired():  # the tool's own
-            raise
-        told = f"{name} did not end within {limit_s:g} s; what it did is not known."
-        raise late(told) from None
+def too_late(name: str, limit_s: float | None) -> str:
+    """Say that a call of the tool of that name was given up after its time."""
+    return f"{name} did not end within {limit_s or 0:g} s; what it did is not known."

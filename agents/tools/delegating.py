@@ -49,7 +49,7 @@ class Delegating:
             agent = self._asks(call)
             if agent is None or told[place] is not None:
                 continue
-            wrong = wrong_arguments(call, self._offered.tools[call.name].spec.parameters)
+            wrong = wrong_arguments(call, self._offered.tools[call.name].spec)
             if wrong is not None:
                 found[place] = ToolResult(call=call, value=f"Wrong arguments: {wrong}", failed=True)
                 continue

@@ -6,10 +6,12 @@ import asyncio
 import uuid
 from collections import Counter
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 from agents.base import Answer, StepContext
 from agents.invoke import invoke
 from agents.plan import Expand, Member
+from agents.timing import in_time
 from agents.tools.approvals import key_of, verdict, wish
 from agents.tools.calls import (
     ToolCall,
@@ -19,7 +21,7 @@ from agents.tools.calls import (
     ToolSpec,
     heard,
     identity_of,
-    in_time,
+    too_late,
     wrong_arguments,
 )
 from agents.tools.delegating import Delegating, Handoff
@@ -40,6 +42,16 @@ SAME_ANSWERED, SAME_ENDS = 3, 5
 MOST_CALLS = 100
 #: Seconds before the second try of a call, doubled before each further one.
 _PAUSE_S = 0.1
+
+
+@runtime_checkable
+class _Stopping(Protocol):
+    """A step that can be asked to stop."""
+
+    @property
+    def asked_to_stop(self) -> bool:
+        """True when nobody waits for it."""
+        ...
 
 
 class Running:
@@ -130,7 +142,7 @@ class Running:
         tool = self._offered.tools.get(call.name)
         if tool is None or tool.policy.approve != "ask":
             return None
-        wrong = wrong_arguments(call, tool.spec.parameters)
+        wrong = wrong_arguments(call, tool.spec)
         wrong = wrong or tool.home.problem(call.name, call.arguments)
         if wrong is None:
             return None
@@ -232,10 +244,21 @@ class Running:
 
     async def _value(self, tool: OfferedTool, call: ToolCall, key: str) -> JsonValue:
         act = invoke(tool.home.call, call.name, call.arguments, key=key, step=self._step)
-        value: JsonValue = await in_time(
-            call.name, tool.policy.timeout_s, heard(act), late=ToolFailedError
-        )
-        return value
+        limit_s = tool.policy.timeout_s
+        late = lambda: ToolFailedError(too_late(call.name, limit_s))  # noqa: E731
+        try:
+            return await in_time(limit_s, heard(act), late)
+        except asyncio.CancelledError:
+            if self._stops:
+                raise
+            raise ToolFailedError(f"{call.name} cancelled itself.") from None
+
+    @property
+    def _stops(self) -> bool:
+        """True when a cancellation is the step's, and not of a tool's own making."""
+        task, step = asyncio.current_task(), self._step
+        cancelled = task is not None and task.cancelling() > 0
+        return cancelled or (isinstance(step, _Stopping) and step.asked_to_stop)
 
 
 def _repeated(call: ToolCall, times: int) -> ToolResult | None:

@@ -9,8 +9,9 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from agents.base import StepContext
+from agents.timing import in_time
 from agents.tools.base import Tool
-from agents.tools.calls import ToolError, ToolSpec, in_time
+from agents.tools.calls import ToolError, ToolSpec, too_late
 from agents.tools.toolset import Toolset, checked
 from celery_agents.agent import Effects
 from celery_agents.contracts.base import JsonValue
@@ -95,7 +96,7 @@ class Limited(_Wrapper):
 
     async def call(self, name: str, arguments: JsonValue, *, key: str, step: StepContext) -> Any:
         act = super().call(name, arguments, key=key, step=step)
-        return await in_time(name, self.timeout_s, act, late=ToolError)
+        return await in_time(self.timeout_s, act, lambda: ToolError(too_late(name, self.timeout_s)))
 
 
 def _named(spec: Tool | ToolSpec, name: str) -> Tool | ToolSpec:

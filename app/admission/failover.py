@@ -9,7 +9,7 @@ from agents.catalog.registry import Registered, Registry
 from app.admission.guard import Asked, Next, Reply
 from app.admission.health import HealthView
 from app.concurrency.fibers import in_thread
-from celery_agents.contracts.outcome import Outcome, State
+from celery_agents.contracts.outcome import Outcome
 from celery_agents.errors import BreakerOpenError
 
 
@@ -58,4 +58,4 @@ async def _instead(asked: Asked, backup: Registered, go_on: Next, why: str) -> R
     answer = await go_on(replace(asked, agent=backup, instead=True))
     if not isinstance(answer, Answer):
         return answer
-    return Outcome(state=State.SUCCEEDED, value=answer.value, usage=answer.usage, agent=backup.name)
+    return Outcome.of(answer, agent=backup.name)

@@ -58,7 +58,7 @@ _TYPED = (Answer, Outcome, Expand)
 
 def answered(answer: Answer, claim: Claimed) -> Outcome:
     """The end of a step whose agent answered."""
-    return Outcome(state=State.SUCCEEDED, value=answer.value, usage=answer.usage, **_common(claim))
+    return Outcome.of(answer, **_common(claim))
 
 
 def decided(outcome: Outcome, claim: Claimed) -> Outcome:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from agents.asking import asked, value_of
 from agents.plan import Expand, Member
@@ -19,8 +19,6 @@ from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import Outcome
 from celery_agents.errors import AgentFailedError
-
-T = TypeVar("T")
 
 #: Turns of the loop in which code beside a question may come to one of its own.
 _TURNS = 10
@@ -34,10 +32,14 @@ class Asks:
     Args:
         calls: the attempt's calls; they come to their end before the code is suspended.
         answered: gives the members that have ended, by their keys.
+        code: what is suspended.
     """
 
     def __init__(
-        self, calls: StepCalls, answered: Callable[[], Awaitable[Mapping[str, Outcome]]]
+        self,
+        calls: StepCalls,
+        answered: Callable[[], Awaitable[Mapping[str, Outcome]]],
+        code: asyncio.Task[Any],
     ) -> None:
         self.suspended = False
         self._calls = calls
@@ -46,7 +48,7 @@ class Asks:
         self._wanted: dict[str, Member] = {}
         self._around: set[str] = set()  # calls in which questions stand
         self._coming = 0  # questions whose answers are being looked for
-        self._code: asyncio.Task[Any] | None = None
+        self._code = code
         self._suspending: asyncio.Task[None] | None = None
 
     async def ask(self, ask: Ask) -> JsonValue:
@@ -77,22 +79,19 @@ class Asks:
             self._suspending = asyncio.create_task(self._suspend())
         return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
 
-    async def run(self, code: Awaitable[T]) -> T | Expand:
-        """Run the step's code; the members that it waits for, where it asked some."""
-        self._code = me = asyncio.current_task()
-        try:
-            result = await code
-        except (Exception, asyncio.CancelledError):
-            if not self.suspended or me is None:
-                raise
-            me.uncancel()
-        else:
-            if not self.suspended:
-                return result
-        finally:
-            if self._suspending is not None:
-                self._suspending.cancel()
+    @property
+    def wanted(self) -> Expand:
+        """The members that the step waits for."""
         return Expand(members=tuple(self._wanted.values()))
+
+    def resume(self) -> None:
+        """Take the cancellation back by which the code was suspended."""
+        self._code.uncancel()
+
+    def close(self) -> None:
+        """Suspend nothing any more: the code has ended."""
+        if self._suspending is not None:
+            self._suspending.cancel()
 
     def _key(self, ask: Ask, around: tuple[str, ...]) -> str:
         """The same in each attempt: what is asked, within which call, the how-manieth time."""
@@ -108,5 +107,4 @@ class Asks:
             if not self._coming and await self._calls.still(beside=self._around):
                 break
         self.suspended = True
-        assert self._code is not None
         self._code.cancel()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from agents.performing import Perform
 from agents.plain import plain_json
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from celery_agents.client.answers import AnswerType
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 _NOTHING = Usage()
 
@@ -61,9 +62,10 @@ class Step:
         self.talk: Talk | None = None  # its part in a session
         #: Of a step that somebody asked to watch.
         self.teller = runtime.streams.teller(claim) if streamed else None
-        self.asks = Asks(self.calls, self.answered)
+        self._asks: Asks | None = None  # once it asks others
+        self._code: asyncio.Task[Any] | None = None
         self._answered: dict[str, Outcome] | None = None
-        self._reading = asyncio.Lock()
+        self._reading: asyncio.Lock | None = None
         self.ended_members: int | None = None  # of those that it has looked at
 
     @property
@@ -104,7 +106,7 @@ class Step:
     @property
     def asked_to_stop(self) -> bool:
         """True when it is cancelled, suspended, or its worker stops; being late does not count."""
-        return self.runtime.stopping or self._active.cancelled or self.asks.suspended
+        return self.runtime.stopping or self._active.cancelled or self._suspended
 
     @property
     def over(self) -> bool:
@@ -137,9 +139,13 @@ class Step:
 
     async def answered(self) -> dict[str, Outcome]:
         """The members of this step that have ended, by their keys."""
+        if self.claim.token == 1:  # the first claim has no members
+            return {}
+        if self._reading is None:
+            self._reading = asyncio.Lock()
         async with self._reading:  # one for all who ask at once
             if self._answered is None:
-                found = await in_thread(self.members) if self.claim.token > 1 else []
+                found = await in_thread(self.members)
                 self._answered = {m.key: m.outcome for m in found if m.outcome is not None}
         return self._answered
 
@@ -175,8 +181,32 @@ class Step:
             raise InvalidPayloadError(f"{agent} cannot be asked: {error}") from None
         ask = Ask.from_message([told], {"agent": agent, **options})
         self.runtime.agents.registry.refuse_hidden_effects(self.agent, agent)
-        value = await self.asks.ask(ask)
+        if self._asks is None:
+            assert self._code is not None, "it is asked within its code"
+            self._asks = Asks(self.calls, self.answered, self._code)
+        value = await self._asks.ask(ask)
         return value if kind is None else _read(kind, agent, value)
+
+    async def run(self, code: Awaitable[T]) -> T | Expand:
+        """Run the step's code; the members that it waits for, where it asked some."""
+        self._code = asyncio.current_task()
+        try:
+            result = await code
+        except (Exception, asyncio.CancelledError):
+            if self._asks is None or not self._asks.suspended:
+                raise
+            self._asks.resume()
+        else:
+            if self._asks is None or not self._asks.suspended:
+                return result
+        finally:
+            if self._asks is not None:
+                self._asks.close()
+        return self._asks.wanted
+
+    @property
+    def _suspended(self) -> bool:
+        return self._asks is not None and self._asks.suspended
 
     async def note(self, kind: str, data: Sequence[dict[str, str]]) -> None:
         """Write events of this step; a journal that is away fails nothing: they are for people."""

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from agents.timing import in_time
 from app.concurrency.fibers import sleep, wait
 from app.execution.answers import Failed, Result, Stopped, result_of
 from app.execution.runtime import Active, Runtime
@@ -42,20 +43,12 @@ def on_loop(
     Raises:
         DeadlineExceededError: it took longer than ``limit_s``; it was cancelled.
     """
-    active.work = runtime.loop.submit(_within(limit_s, begin()))
+
+    def late() -> DeadlineExceededError:
+        told = f"The step did not end within {limit_s:.3g} s; its work was cancelled."
+        return DeadlineExceededError(told)
+
+    active.work = runtime.loop.submit(in_time(limit_s, begin(), late))
     if active.cancelled:  # asked to stop between the claim and here
         active.work.cancel()
     return result_of(wait(active.work))
-
-
-async def _within(limit_s: float, work: Awaitable[Any]) -> Any:
-    limit = asyncio.timeout(limit_s)
-    try:
-        async with limit:
-            return await work
-    except TimeoutError:
-        if not limit.expired():  # the agent's own
-            raise
-        raise DeadlineExceededError(
-            f"The step did not end within {limit_s:.3g} s; its work was cancelled."
-        ) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from agents.plan import Expand
 from agents.sessions import exchange_of, recalled, tokens_of
@@ -11,7 +11,7 @@ from app.execution.answers import Result, Stopped, Waits
 from app.journal.schema.rows import HeldSession, NewExchange, Unheld
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.conversation import ChatMessage
-from celery_agents.contracts.outcome import Answer, Outcome, State
+from celery_agents.contracts.outcome import Answer, Outcome
 from celery_agents.contracts.session import SessionExchange
 from celery_agents.errors import InvalidPayloadError
 
@@ -55,8 +55,7 @@ class Talk:
 def named(agent: str, said: Answer | Outcome | Expand) -> Answer | Outcome | Expand:
     """Return what an agent said under its name, where its step is of another one."""
     if isinstance(said, Answer):
-        done: Any = {"state": State.SUCCEEDED, "agent": agent}
-        return Outcome(value=said.value, usage=said.usage, **done)
+        return Outcome.of(said, agent=agent)
     if isinstance(said, Outcome) and said.agent is None:
         return said.model_copy(update={"agent": agent})
     return said

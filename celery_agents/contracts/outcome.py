@@ -126,6 +126,11 @@ class Outcome(Contract):
     error: ErrorInfo | None = None
     value: TrustedJson = None
 
+    @classmethod
+    def of(cls, answer: Answer, **about: Any) -> Self:
+        """The success of whoever gave this answer, with other fields of it."""
+        return cls(state=State.SUCCEEDED, value=answer.value, usage=answer.usage, **about)
+
     def compact(self) -> dict[str, Any]:
         """As of all contracts; the value is not looked at."""
         told = self.model_dump(mode="json", exclude={"value"}, exclude_defaults=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, literal_column, select, true
@@ -29,14 +30,14 @@ def approve(
     rules: joins.Rules,
     key: str,
 ) -> Aftermath:
-    """Answer the wish of that key. The first answer to one counts.
+    """Answer the wish of that key. The first answer to one counts; the same again is none.
 
     Raises:
         InvalidPayloadError: it does not wait for a person, or the choice is not one.
     """
     row = waiting(connection, run_id, key)
-    if row is None and is_again(connection) and (told := _told(connection, run_id, choice, key)):
-        return told
+    if row is None and (told := _told(connection, run_id, choice, key)) is not None:
+        return replace(told, applied=is_again(connection))  # else its message came twice
     if row is None:
         raise _late(run_id, key)
     asked = row.payload["args"][0]
@@ -77,7 +78,7 @@ def _verdict(choice: JsonValue) -> str:
 
 
 def _told(connection: Connection, run_id: str, choice: JsonValue, key: str) -> Aftermath | None:
-    """Return the effects of this very answer if an earlier try gave it; None when none did."""
+    """Return the effects of this very answer if it was given before; None: it was not."""
     parent = aliased(Step)
     row = connection.execute(
         select(Step.outcome, parent.state, *wake_columns(parent))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, exists, func, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, func, select, update
 
 from app.journal.schema import locks
 from app.journal.schema.engine import now
@@ -125,21 +125,12 @@ def requeue_step(
         return wake_of(step[3 : 3 + len(WAKE_COLUMNS)])
     if step is None or step.state != State.DEAD:
         raise InvalidPayloadError(f"There is no dead letter {step_id}.")
-    if parent_id is None:  # who ends a member late looks into this row, as does who cleans the run
-        connection.execute(select(Run.id).where(Run.id == step.run_id).with_for_update())
-    if parent_id is None and compensations.begun(connection, step_id):
-        raise InvalidPayloadError(
-            f"The run {step_id} cannot go on: what it had done was undone. Ask for it again."
-        )
-    if parent_id is not None and not _waited_for(connection, parent_id, step.round):
+    if parent_id is None:
+        _check_run(connection, step_id, step.run_id)
+    elif not _waited_for(connection, parent_id, step.round):
         raise InvalidPayloadError(
             f"The step {step_id} cannot run again: its parent {parent_id} went on without it. "
             "Ask for the run again."
-        )
-    if step_id != step.run_id and parent_id is None and not _has_root(connection, step.run_id):
-        raise InvalidPayloadError(
-            f"The run {step.run_id} was cleaned up, and what it had done with it: "
-            "it cannot be undone from here."
         )
     before = _told(connection, step.run_id, step_id)
     span_s = before[0].get("timeout_s") if before else step.span_s
@@ -168,8 +159,24 @@ def _told(connection: Connection, run_id: str, step_id: str) -> list[dict[str, A
     return [data or {} for data in rows]
 
 
-def _has_root(connection: Connection, run_id: str) -> bool:
-    return connection.execute(select(Step.id).where(Step.id == run_id)).first() is not None
+def _check_run(connection: Connection, step_id: str, run_id: str) -> None:
+    """Refuse a step without a parent whose run cannot go on, or be undone.
+
+    Who ends a member late looks into the run's row, as does who cleans the run: it is locked.
+    """
+    connection.execute(select(Run.id).where(Run.id == run_id).with_for_update())
+    if compensations.begun(connection, step_id):
+        raise InvalidPayloadError(
+            f"The run {step_id} cannot go on: what it had done was undone. Ask for it again."
+        )
+    if step_id != run_id and not connection.execute(_ROOT, {"b_id": run_id}).first():
+        raise InvalidPayloadError(
+            f"The run {run_id} was cleaned up, and what it had done with it: "
+            "it cannot be undone from here."
+        )
+
+
+_ROOT = select(Step.id).where(Step.id == bindparam("b_id"))
 
 
 def _waited_for(connection: Connection, parent_id: str, number: int) -> bool:

@@ -340,8 +340,8 @@ MENDS = [
         [
             Edit(
                 "app.journal.steps.approvals",
-                "if row is None and is_again(connection) and",
-                "if row is None and not is_again and",
+                "applied=is_again(connection)",
+                "applied=not is_again",
             )
         ],
         ["answers that are lost"],

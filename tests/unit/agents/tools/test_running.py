@@ -18,6 +18,7 @@ from agents.tools.toolbox import Toolbox
 from celery_agents.errors import (
     AgentFailedError,
     AnswerTooLargeError,
+    InvalidPayloadError,
     RateLimitedError,
     UncertainCallError,
 )
@@ -336,7 +337,7 @@ def test_what_others_wrote_is_marked_as_data(step: MemoryStep, effects: Any) -> 
 
 def test_a_tool_without_a_policy_is_called_as_its_toolset_says(step: MemoryStep) -> None:
     box = Toolbox(FunctionToolset("none"), [Shelf([spec("fly")])], list_timeout_s=1)
-    (result,) = answer(box, step, ("fly", {}))
+    (result,) = answer(box, step, ("fly", {"a": 1}))
     assert (result.value, step.calls) == ("done", ["tools"])  # as a pure one
 
 
@@ -346,7 +347,7 @@ def test_a_toolset_may_say_how_each_of_its_tools_is_called(step: MemoryStep) -> 
     policy = ToolPolicy(effects="idempotent", max_result_bytes=200)
     shelf.lists = [[spec("fly", policy=policy)]]  # type: ignore[attr-defined]
     box = Toolbox(FunctionToolset("none"), [shelf], list_timeout_s=1)
-    (result,) = answer(box, step, ("fly", {}))
+    (result,) = answer(box, step, ("fly", {"a": 1}))
     assert "bytes are left out" in str(result.value)
     assert step.calls == ["tools", "tool:fly"]
 
@@ -397,3 +398,47 @@ def test_long_results_have_the_numbers_of_their_calls_whichever_ends_first(
         for number, result in enumerate(results, start=1):
             assert f'"result": {number},' in str(result.value)
         step.again()
+
+
+# ---------------------------------------------------------------- tools that cancel
+
+
+def cancelling(effects: Any) -> Toolbox:
+    @tool(name="gives_up", effects=effects)
+    async def gives_up(n: int) -> None:
+        """Gives up."""
+        raise asyncio.CancelledError
+
+    return Toolbox(FunctionToolset("desk", gives_up), (), list_timeout_s=1)
+
+
+@pytest.mark.parametrize("effects", ["pure", "idempotent", "effect"])
+def test_a_tool_that_cancels_itself_has_failed(effects: Any, step: MemoryStep) -> None:
+    """Its step goes on, and so do the calls beside it."""
+    one, other = answer(cancelling(effects), step, ("gives_up", {"n": 1}), ("gives_up", {"n": 2}))
+    assert (one.value, one.failed) == ("gives_up cancelled itself.", True)
+    assert other.failed
+
+
+def test_a_step_that_is_stopped_stays_so() -> None:
+    """Though its tool cancels what it does: what comes of that is of no account."""
+
+    class Stopped(MemoryStep):
+        asked_to_stop = True
+
+    async def main() -> None:
+        step = Stopped()
+        await Running(await cancelling("pure").offered(step), step).answer(
+            [ToolCall(id="1", name="gives_up", arguments={"n": 1})]
+        )
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())
+
+
+def test_a_malformed_schema_of_a_tool_is_told_as_such(step: MemoryStep) -> None:
+    bad = {"type": "object", "required": 7}
+    shelf = Shelf([spec("fly").model_copy(update={"parameters": bad})])
+    box = Toolbox(FunctionToolset("none"), [shelf], list_timeout_s=1, approve={"fly": "ask"})
+    with pytest.raises(InvalidPayloadError, match="The schema of the tool fly is malformed"):
+        answer(box, step, ("fly", {"a": 1}))

@@ -49,7 +49,7 @@ class Story:
         step = self.step = Step(self.runtime, claim or self.claim())
 
         async def attempt() -> Any:
-            return await step.asks.run(code(step))
+            return await step.run(code(step))
 
         return self.runtime.loop.submit(attempt()).result(SOON)
 
@@ -247,7 +247,7 @@ def test_stopping_a_step_that_asks_is_no_suspension(story: Story) -> None:
         return await asyncio.gather(step.ask("a", 1), asyncio.sleep(60))
 
     async def attempt() -> bool:
-        task = asyncio.create_task(step.asks.run(code()))
+        task = asyncio.create_task(step.run(code()))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         task.cancel()
@@ -256,6 +256,15 @@ def test_stopping_a_step_that_asks_is_no_suspension(story: Story) -> None:
 
     assert story.runtime.loop.submit(attempt()).result(SOON)
     assert not step.asked_to_stop
+
+
+def test_a_step_that_asks_nobody_has_nothing_for_it(story: Story) -> None:
+    async def code(step: Step) -> Any:
+        return await step.answered()
+
+    assert story.once(code) == {}
+    assert story.step is not None
+    assert (story.step._asks, story.step._reading) == (None, None)
 
 
 # ---------------------------------------------------------------- within calls

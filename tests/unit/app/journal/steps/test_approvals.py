@@ -89,8 +89,10 @@ class TestWishes:
         keys = self.waiting(journal)
         assert not journal.approve("p", said, keys["mail"]).wakes
         assert [w["tool"] for w in journal.wishes.list("p")] == ["pay"]
+        again = journal.approve("p", said, keys["mail"])  # as a message that came twice says it
+        assert (again.applied, again.wakes) == (False, [])
         with pytest.raises(InvalidPayloadError, match=r"No wish .* waits"):
-            journal.approve("p", said, keys["mail"])
+            journal.approve("p", "something else", keys["mail"])
         assert ids(journal.approve("p", said, keys["pay"]).wakes) == ["p"]
         assert journal.wishes.list() == []
 
