@@ -79,11 +79,8 @@ class Commands(click.Group):
             problem = _of_broker(ctx, error) if isinstance(error, RedisError) else error
             if not as_json:
                 raise _for_people(problem) from error
-            people = isinstance(problem, click.ClickException)
-            told = {
-                "kind": _kind(problem),
-                "message": problem.format_message() if people else str(problem),
-            }
+            words = getattr(problem, "format_message", problem.__str__)()
+            told = {"kind": _kind(problem), "message": words}
             click.echo(visible_json({"error": told}))
             ctx.exit(getattr(problem, "exit_code", 1))
 
