@@ -37,7 +37,7 @@ def with_memory(
 
 
 def _remember(journal: Journal, request: Fallback, revise: Callable[[Learned], Learned]) -> Learned:
-    data = journal.change_memo(
+    data = journal.memos.change(
         memory.memo_key(request), lambda found: revise(Learned.read(found)).compact()
     )
     return Learned.read(data)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from agents.governance.lessons import Own
@@ -13,7 +12,6 @@ from agents.governance.sizes import Observed, Sizes
 from app.concurrency.fibers import in_thread
 from app.concurrency.loop import process_loop
 from app.journal import Journal
-from app.journal.tables import memos
 from celery_agents.errors import AgentsError
 from celery_agents.noted import note
 
@@ -42,8 +40,7 @@ class SharedLessons(Own):
         """The lessons up to now; those of other workers come along when they are read."""
         if newest or not self._read:
             async with self._turn:
-                about = partial(memos.read, key=self._key)
-                self._take(await in_thread(self._journal().read, about))
+                self._take(await in_thread(self._journal().memos.read, self._key))
         return self._sizes
 
     def add(self, seen: Observed) -> None:
@@ -66,7 +63,7 @@ class SharedLessons(Own):
         try:
             async with self._turn:
                 new = [*self._new]
-                told = await in_thread(journal.change_memo, self._key, lambda m: _with(m, new))
+                told = await in_thread(journal.memos.change, self._key, lambda m: _with(m, new))
                 del self._new[: len(new)]
                 self._take(told)
         except AgentsError as error:

@@ -32,11 +32,12 @@ from app.journal.steps.inserts import InsertStep
 from app.journal.stores.exchanges import Exchanges
 from app.journal.stores.findings import Findings
 from app.journal.stores.letters import Letters
+from app.journal.stores.memos import Memos
 from app.journal.stores.parents import Parents
 from app.journal.stores.targets import Targets
 from app.journal.stores.undoing import Undoings
 from app.journal.stores.wishes import Wishes
-from app.journal.tables import agents, memos, ticks, workers
+from app.journal.tables import agents, ticks, workers
 from app.journal.tables.workers import Identity
 from app.journal.writing.connection import Held, held_transaction
 from app.journal.writing.writer import Writer
@@ -74,6 +75,7 @@ class Journal:
         self._members = Together(engine, joins.members_of)
         self.findings = Findings(engine, self.rules, me.id)
         self.letters = Letters(engine)
+        self.memos = Memos(engine)
         self.sessions = Exchanges(engine, self._writer)
         self.targets = Targets(engine)
         self.parents = Parents(engine)
@@ -198,12 +200,6 @@ class Journal:
     def take_turn(self, schedule: str, every_s: float) -> bool:
         """Try to take the next turn of a schedule; see :func:`ticks.take_slot`."""
         return self.transaction(lambda c: ticks.take_slot(c, schedule, every_s, self.me.id))
-
-    def change_memo(
-        self, key: str, revise: Callable[[dict[str, Any]], dict[str, Any]]
-    ) -> dict[str, Any]:
-        """Replace the memo under a key; return the new one."""
-        return self.transaction(lambda c: memos.change(c, key, revise))
 
     # -- reads
 

@@ -19,7 +19,7 @@ REQUEST = Fallback(candidates=("a", "b"), strategy="adaptive", input=1)
 
 
 def known(runtime: Runtime) -> Learned:
-    return Learned.read(runtime.journal.change_memo(memory.memo_key(REQUEST), lambda m: m))
+    return Learned.read(runtime.journal.memos.change(memory.memo_key(REQUEST), lambda m: m))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 
 from app.journal import Journal
-from app.journal.tables.memos import change, read
+from app.journal.tables.memos import change
 from tests.unit.app.journal.support import SOON, World
 
 
@@ -15,8 +15,8 @@ def test_a_memo_begins_empty_and_is_kept(journal: Journal) -> None:
     assert add(journal, "k") == {"n": 1}
     assert add(journal, "k") == {"n": 2}
     assert add(journal, "other") == {"n": 1}
-    assert journal.read(lambda c: read(c, "k")) == {"n": 2}
-    assert journal.read(lambda c: read(c, "nobody's")) == {}
+    assert journal.memos.read("k") == {"n": 2}
+    assert journal.memos.read("nobody's") == {}
 
 
 def test_no_change_is_lost(world: World) -> None:
