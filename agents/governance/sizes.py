@@ -30,7 +30,7 @@ _CUSHION = 20.0
 #: larger (test_measured.py; the errors have longer tails than a normal distribution's, of which it
 #: would be 2.33).
 _DEVIATIONS = 2.8
-#: One request moves the logarithm of an estimate by no more than this; and the bounds of factors.
+#: One request moves the logarithm of a factor by no more than this; and the bounds of factors.
 _STEP, _FACTORS = 1.0, (0.05, 20.0)
 #: Answers of which the sizes are kept, and the share of them that is not larger than an estimate.
 _OUTPUTS, _OUTPUT_SHARE = 64, 0.95
@@ -89,7 +89,7 @@ class Sizes(Contract):
         """Return the lessons after one more request."""
         shares = self._by_kind(seen.pieces)
         tokens = sum(shares.values()) + _CUSHION
-        error = max(-_STEP, min(_STEP, math.log((seen.input + _CUSHION) / tokens)))
+        error = _bounded(math.log((seen.input + _CUSHION) / tokens), _STEP)
         pulls = {kind: self._known(kind)[1] * share / tokens for kind, share in shares.items()}
         own = sum(pull * shares[kind] / tokens for kind, pull in pulls.items())
         whole = own + self.noise
@@ -97,7 +97,8 @@ class Sizes(Contract):
         kinds = dict(self.kinds)
         for kind, pull in pulls.items():
             factor, variance = self._known(kind)
-            moved = min(max(factor * math.exp(pull * step), _FACTORS[0]), _FACTORS[1])
+            move = math.exp(_bounded(pull * step, _STEP))
+            moved = min(max(factor * move, _FACTORS[0]), _FACTORS[1])
             narrowed = variance - pull * pull / whole + _DRIFT
             kinds[kind] = (moved, min(narrowed, _VARIANCE))
         # An error that unknown factors explain says little of the noise.
@@ -122,3 +123,7 @@ class Sizes(Contract):
     def _by_kind(self, pieces: Pieces) -> Mapping[str, float]:
         """Tokens of the pieces of each kind."""
         return {kind: TOKENS[kind] * self._known(kind)[0] * n for kind, n in pieces.items()}
+
+
+def _bounded(number: float, most: float) -> float:
+    return max(-most, min(most, number))

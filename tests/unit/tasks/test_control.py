@@ -109,8 +109,6 @@ def test_sessions(app: Celery, runtime: Runtime) -> None:
         (names.FORK, ["chat", "a\x1b"], "copy: "),
         (names.FORK, ["chat", "copy", -1], "upto: "),
         (names.FORGET, [None], "session: "),
-        (names.ESTIMATE, ["Hello."], "agent: "),
-        (names.ESTIMATE, ["Hello.", "gpt"], "one positional argument"),
     ],
 )
 def test_what_no_session_is_asked(
@@ -118,6 +116,17 @@ def test_what_no_session_is_asked(
 ) -> None:
     with pytest.raises(InvalidPayloadError, match=place):
         call(app, name, *args)
+
+
+@pytest.mark.parametrize(
+    ("args", "place"),
+    [(["Hello."], "agent: "), (["Hello.", "gpt"], "one positional argument")],
+)
+def test_what_no_agent_is_asked_is_not_estimated(
+    app: Celery, runtime: Runtime, args: list[Any], place: str
+) -> None:
+    with pytest.raises(InvalidPayloadError, match=place):
+        call(app, names.ESTIMATE, *args)
 
 
 def test_control_tasks_have_a_queue_of_their_own(app: Celery) -> None:
