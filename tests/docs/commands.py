@@ -15,7 +15,7 @@ from celery.bin.celery import celery
 
 from app.cli.commands import commands
 from bench import roster, workloads
-from bench.__main__ import DECIDE
+from bench.__main__ import ALONE
 from bench.__main__ import _parser as bench
 from celery_agents.client.cli import agents
 from deploy.local.state import ROOT
@@ -138,7 +138,7 @@ def _takes(*known: str) -> Callable[[list[str]], None]:
 def _measures(words: list[str]) -> object:
     parser = bench()
     options = parser.parse_args(words)
-    if not {*options.workloads} <= {*workloads.NAMES, DECIDE}:
+    if not {*options.workloads} <= {*workloads.NAMES, *ALONE}:
         parser.error("no such workload")
     return options.contestants and roster.chosen(options.contestants.split(","))
 

@@ -31,7 +31,8 @@ def test_help_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
     shown = capsys.readouterr().out
-    assert all(name in shown for name in [*workloads.NAMES, "decide", "--pools", "--plot"])
+    options = ["--pools", "--plot"]
+    assert all(name in shown for name in [*workloads.NAMES, "decide", "adaptive", *options])
 
 
 def test_ours_with_another_pool() -> None:
