@@ -7,10 +7,10 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import decide, goals, report, roster, tools, venvs, workloads
+from bench import adaptive, decide, goals, report, roster, tools, venvs, workloads
 from bench.contestant import Contestant
 from bench.contestants.ours import with_pool
 from bench.report import Row
@@ -21,8 +21,12 @@ from deploy.local.stack import fresh_directory
 from deploy.local.state import ROOT, STATE
 
 RESULTS = STATE / "bench" / "results"
-#: What is measured within one process, without contestants.
-ALONE = {"decide": decide.main, "tools": tools.main}
+#: Those that run in this process: what they say of themselves, and what they do.
+ALONE: dict[str, tuple[str, Callable[[], None]]] = {
+    "decide": ("CPU of one decision: 100 ballots under every rule", decide.main),
+    "adaptive": ("The adaptive fallback against a seer and other policies", adaptive.main),
+    "tools": ("A step's call of a tool that does nothing, by effects", tools.main),
+}
 PICTURES = ROOT / "docs" / "bench"
 _SHOWN = PICTURES.relative_to(ROOT)
 _MATPLOTLIB = ("matplotlib==3.11.2",)
@@ -68,9 +72,9 @@ def main(argv: Sequence[str]) -> int:
         return 2
     rounds = options.rounds or (1 if options.quick else 3)
     names = options.workloads or _NAMES
-    for name in names:
-        if name in ALONE:
-            ALONE[name]()
+    for name, (_, play_alone) in ALONE.items():
+        if name in names:
+            play_alone()
     measured = [workloads.workload(name) for name in names if name not in ALONE]
     if measured:
         _play_all(measured, chosen, rounds, quick=options.quick, results=options.results)
@@ -79,8 +83,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     told = {name: workloads.workload(name).title for name in workloads.NAMES}
-    told["decide"] = "CPU of one decision: 100 ballots under every rule (no contestants)"
-    told["tools"] = "A step's call of a tool that does nothing, by effects (no contestants)"
+    told |= {name: f"{title} (no contestants)" for name, (title, _) in ALONE.items()}
     words = _WORDS.format(
         workloads="\n".join(f"  {name:<10} {title}" for name, title in told.items()),
         contestants="\n".join(f"  {c.name}" for c in roster.ALL),

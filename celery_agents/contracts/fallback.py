@@ -77,11 +77,12 @@ class Adaptive(Contract):
     """How candidates are learned about: a reward from 0 to 1 for each attempt.
 
     ``success``, ``latency`` and ``cost`` are the weights of the three in the reward; latency and
-    cost score one half at ``latency_scale_s`` and ``cost_scale_usd``. ``half_life`` says after
-    how many requests of the chain an attempt counts half.
+    cost score one half at ``latency_scale_s`` and ``cost_scale_usd``. A candidate that changes is
+    noticed, and what was known of it forgotten; ``half_life`` says after how many requests of the
+    chain an attempt counts half where nothing seems to change.
     """
 
-    half_life: Annotated[float, Field(ge=1, le=100_000, strict=True)] = 30.0
+    half_life: Annotated[float, Field(ge=1, le=100_000, strict=True)] = 1000.0
     success: Annotated[float, Field(gt=0, le=1000, strict=True)] = 0.8
     latency: Annotated[float, Field(ge=0, le=1000, strict=True)] = 0.1
     cost: Annotated[float, Field(ge=0, le=1000, strict=True)] = 0.1

@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from agents.patterns.fallback import adaptive, hedge
-from agents.patterns.fallback.adaptive import Arm
+from agents.patterns.fallback.adaptive import Arm, Memory
 from agents.patterns.fallback.hedge import Digest, Hedges
 from agents.plan import MemberState
 from celery_agents.contracts.base import Contract
@@ -18,16 +18,46 @@ from celery_agents.contracts.patterns import Fallback
 from celery_agents.errors import BreakerOpenError, RateLimitedError
 
 
-class CandidateRecord(Contract):
-    """One candidate's record: decayed reward and trials, and a digest of its latencies."""
+class _Kept(Contract):
+    model_config = ConfigDict(extra="ignore")  # a later version may have written more
+
+
+class CandidateRecord(_Kept):
+    """One candidate's record: its two memories (see ``adaptive``), a digest of its latencies."""
 
     reward: float = 0.0
     trials: float = 0.0
+    #: Of the rewards; None where an earlier version wrote, which kept none.
+    squares: float | None = None
     at: int = 0
+    #: The newest attempts: the sums of their rewards, of the squares, of the attempts.
+    recent: tuple[float, float, float] = (0.0, 0.0, 0.0)
     latencies: dict[int, float] = Field(default_factory=dict)
 
+    @property
+    def arm(self) -> Arm:
+        """The record as :mod:`adaptive` takes it.
 
-class Learned(Contract):
+        Without squares they count as those of a coin's sides, which vary most and tell least.
+        """
+        squares = self.reward if self.squares is None else self.squares
+        return Arm(Memory(self.reward, squares, self.trials), Memory(*self.recent), self.at)
+
+    def with_arm(self, arm: Arm) -> Self:
+        """The record with what :mod:`adaptive` made of it."""
+        known, recent = arm.known, arm.recent
+        return self.model_copy(
+            update={
+                "reward": known.reward,
+                "squares": known.squares,
+                "trials": known.trials,
+                "at": arm.at,
+                "recent": (recent.reward, recent.squares, recent.trials),
+            }
+        )
+
+
+class Learned(_Kept):
     """A chain's memory: how many requests it had, its hedges, its candidates."""
 
     requests: int = 0
@@ -42,8 +72,8 @@ class Learned(Contract):
 
     @property
     def arms(self) -> dict[str, Arm]:
-        """The candidates' rewards and trials, as :mod:`adaptive` takes them."""
-        return {k: Arm(c.reward, c.trials, c.at) for k, c in self.candidates.items()}
+        """The candidates' records, as :mod:`adaptive` takes them."""
+        return {key: candidate.arm for key, candidate in self.candidates.items()}
 
     def digest(self, key: str) -> Digest:
         """Return the latencies of a candidate; none of an unknown one."""
@@ -88,6 +118,7 @@ def with_attempts(
     far counts as a latency: leaving it out would make slow candidates look fast.
     """
     candidates = dict(before.candidates)
+    half_life = request.adaptive.half_life
     for member in members:
         known = candidates.get(member.key, CandidateRecord())
         failed = _failed_as(member)
@@ -99,9 +130,12 @@ def with_attempts(
                 Digest(known.latencies), member.elapsed_s, half_life=request.hedge.half_life
             )
             known = known.model_copy(update={"latencies": dict(digest.weights)})
-        if member.state in {State.SUCCEEDED, State.FAILED, State.DEAD}:
-            known = _rewarded(known, request, member, at)
         candidates[member.key] = known
+        if member.state in {State.SUCCEEDED, State.FAILED, State.DEAD}:
+            arms = {key: candidate.arm for key, candidate in candidates.items()}
+            earned = _earned(request, member)
+            arms = adaptive.learn(arms, member.key, earned, now=at, half_life=half_life)
+            candidates = {key: candidates[key].with_arm(arm) for key, arm in arms.items()}
     return before.model_copy(update={"candidates": candidates})
 
 
@@ -110,19 +144,10 @@ def _failed_as(member: MemberState) -> str | None:
     return None if error is None else error.kind
 
 
-def _rewarded(
-    known: CandidateRecord, request: Fallback, member: MemberState, at: int
-) -> CandidateRecord:
-    earned = adaptive.reward(
+def _earned(request: Fallback, member: MemberState) -> float:
+    return adaptive.reward(
         request.adaptive,
         succeeded=member.state is State.SUCCEEDED,
         latency_s=member.elapsed_s or 0.0,
         cost_usd=member.outcome.usage.cost_usd if member.outcome else None,
     )
-    arm = adaptive.update(
-        Arm(known.reward, known.trials, known.at),
-        earned,
-        now=at,
-        half_life=request.adaptive.half_life,
-    )
-    return known.model_copy(update={"reward": arm.reward, "trials": arm.trials, "at": arm.at})

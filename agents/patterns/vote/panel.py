@@ -32,6 +32,18 @@ def waves(request: Vote, members: Sequence[MemberState]) -> int:
     return max(len({m.round for m in members if m.key in keys}), 1)
 
 
+def waves_in(
+    remaining_s: float | None, request: Vote, members: Sequence[MemberState]
+) -> int | None:
+    """For how many waves there is time, if each takes as long as the slowest voter so far.
+
+    None where no time is set, or none is known yet.
+    """
+    keys = {v.key for v in request.voters}
+    slowest = max((m.elapsed_s or 0.0 for m in members if m.key in keys), default=0.0)
+    return None if remaining_s is None or not slowest else int(remaining_s / slowest)
+
+
 def rounds(request: Vote, members: Sequence[MemberState]) -> int:
     """Count the rounds of deliberation that began."""
     keys = {m.key for m in members}

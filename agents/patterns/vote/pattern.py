@@ -66,7 +66,8 @@ def _more_voices(
     remaining_s: float | None,
 ) -> Expand | None:
     """The next wave, or the next round; None when there is none."""
-    if wave := next_wave(request, heard, asked):
+    in_time = panel.waves_in(remaining_s, request, members)
+    if wave := next_wave(request, heard, asked, in_time=in_time):
         return panel.wave(request, wave, remaining_s)
     return panel.next_round(request, members, heard, remaining_s)
 

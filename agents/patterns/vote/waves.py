@@ -8,6 +8,7 @@ such waves asks nobody whom one voter at a time would not have asked.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from agents.patterns.vote.consensus import supports
@@ -21,10 +22,17 @@ from celery_agents.contracts.vote import Ballot, ExactStop, NoStop, VotePolicy, 
 _ANY = "?"
 
 
-def next_wave(policy: VotePolicy, ballots: Sequence[Ballot], asked: Sequence[Voter]) -> list[Voter]:
+def next_wave(
+    policy: VotePolicy,
+    ballots: Sequence[Ballot],
+    asked: Sequence[Voter],
+    *,
+    in_time: int | None = None,
+) -> list[Voter]:
     """List who is asked next: the next wave once all of the last were heard and none decided.
 
-    Empty when a ballot is still out, all were asked, or the verdict stands.
+    Empty when a ballot is still out, all were asked, or the verdict stands. ``in_time`` is for how
+    many waves there is time: a stop rule's are so large that everybody could be heard by then.
     """
     heard = {ballot.voter for ballot in ballots}
     keys = {voter.key for voter in asked}
@@ -35,7 +43,10 @@ def next_wave(policy: VotePolicy, ballots: Sequence[Ballot], asked: Sequence[Vot
         return []
     if policy.waves is not None:
         return rest[: boundary(policy.waves, len(keys)) - len(keys)]
-    return rest[: missing(policy, ballots, rest)] if by_themselves(policy) else rest
+    if not by_themselves(policy):
+        return rest
+    hurried = 0 if in_time is None else math.ceil(len(rest) / max(in_time, 1))
+    return rest[: max(missing(policy, ballots, rest), hurried)]
 
 
 def by_themselves(policy: VotePolicy) -> bool:

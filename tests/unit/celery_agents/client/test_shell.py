@@ -15,6 +15,7 @@ from celery_agents import ChatMessage, RunEvent
 from celery_agents.client import cli
 from celery_agents.client.shell import Command, Commands, Shown
 from celery_agents.contracts.approval import Wish
+from celery_agents.contracts.governance import Estimate
 from celery_agents.contracts.outcome import Outcome, State, Usage
 from celery_agents.contracts.session import SessionExchange, SessionInfo
 from celery_agents.contracts.vote import Decision
@@ -30,12 +31,23 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "waiting": ([], [{"tool": "pay"}]),
     "approve": (["r", "true"], {"id": "r", "choice": True}),
     "cancel": (["r"], {"id": "r"}),
+    "estimate": (["a", "x"], {"agent": "a", "input_tokens": 3}),
     "sessions list": ([], [{"name": "s", "exchanges": 2}]),
     "sessions read": (["s"], [{"place": 0, "run_id": "r"}]),
     "sessions fork": (["s", "t"], {"name": "t", "exchanges": 2}),
     "sessions delete": (["s"], {"name": "s"}),
 }
 OUTCOME = Outcome(state=State.SUCCEEDED, value="said", usage=Usage(calls=1))
+
+ESTIMATE = Estimate(
+    agent="a",
+    model="m",
+    input_tokens=3,
+    likely_input_tokens=2,
+    output_tokens=5,
+    learned_from=9,
+    nano_usd=7,
+)
 
 
 class Answered:
@@ -90,6 +102,9 @@ class Served:
 
     def ask(self, *_: Any, **__: Any) -> Answered:
         return Answered("said\x7f")
+
+    def estimate(self, *_: Any) -> Estimate:
+        return ESTIMATE
 
     def vote(self, *_: Any, **__: Any) -> Answered:
         return Answered(Decision.model_validate(DECISION))

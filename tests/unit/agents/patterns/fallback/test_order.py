@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agents.patterns.fallback.adaptive import Arm
+from agents.patterns.fallback.adaptive import Arm, Memory
 from agents.patterns.fallback.order import eligible, order
 from celery_agents.contracts.fallback import FallbackPolicy
 
@@ -49,7 +49,7 @@ def test_the_seed_changes_the_draw() -> None:
 
 def test_adaptive_prefers_what_served_well_and_leaves_out_the_masked() -> None:
     chain = policy("bad", "good", strategy="adaptive")
-    arms = {"bad": Arm(reward=5, trials=50), "good": Arm(reward=48, trials=50)}
+    arms = {"bad": Arm(Memory(5, 5, 50)), "good": Arm(Memory(48, 48, 50))}
     firsts = Counter(order(chain, str(i), arms=arms)[0].key for i in range(200))
     assert firsts["good"] > 195
     assert keys(order(chain, "s", arms=arms, masked={"good"})) == ["bad"]

@@ -16,9 +16,10 @@ def vote(*voters: Any, **more: Any) -> Vote:
     return Vote.model_validate({"input": "Is it?", "voters": voters, **more})
 
 
-def said(key: str, value: Any, *, wave: int = 1) -> MemberState:
+def said(key: str, value: Any, *, wave: int = 1, took_s: float = 0.01) -> MemberState:
     done = Outcome(state=State.SUCCEEDED, value=value, usage=Usage(calls=1))
-    return MemberState(key=key, state=State.SUCCEEDED, outcome=done, round=wave)
+    known: dict[str, Any] = {"state": State.SUCCEEDED, "outcome": done}
+    return MemberState(key=key, round=wave, elapsed_s=took_s, **known)
 
 
 def failed(key: str, kind: str = "agent_failed") -> MemberState:
@@ -149,6 +150,17 @@ def test_waves_have_a_most() -> None:
     assert asked(advance(request, split)) == ["c", "d"]
     all_of_them = [*split, said("c", "x"), said("d", "y")]
     assert tally(advance(request, all_of_them)).deadlock == "tie"
+
+
+@pytest.mark.parametrize(
+    ("remaining_s", "more"),
+    [(None, 3), (1000, 3), (24, 3), (8.5, 4), (4, 8), (2.1, 16), (1.5, 16), (0.1, 16)],
+)
+def test_waves_grow_where_time_is_short(remaining_s: float | None, more: int) -> None:
+    """Of twenty voters four were heard in 2 s, 3-1; with 6-1 it would be decided."""
+    request = vote({"agent": "m", "samples": 20}, stop="adaptive_consistency", rule="plurality")
+    heard = [said("m", "x"), said("m#2", "y"), said("m#3", "x"), said("m#4", "x", took_s=2)]
+    assert len(asked(advance(request, heard, remaining_s=remaining_s))) == more
 
 
 def test_no_wave_begins_after_the_end() -> None:
