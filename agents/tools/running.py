@@ -106,7 +106,7 @@ class Running:
             _changed(told[n] or self._told(call, found.get(n)), original[n], call)
             for n, call in enumerate(calls)
         ]
-        return (*made, *(self._not_made(call) for call in original[self._most :]))
+        return (*made, *(_not_made(call, self._most) for call in original[self._most :]))
 
     async def _made(
         self, calls: Sequence[ToolCall], told: Sequence[ToolResult | None]
@@ -177,11 +177,6 @@ class Running:
                 # Known before it is begun: one with effects might be told as uncertain.
                 told[place] = self._problem(made[place])
         return made, wishes
-
-    def _not_made(self, call: ToolCall) -> ToolResult:
-        """Answer a call of a reply that has too many."""
-        text = f"Not called: of one reply {self._most} calls are made. Call it in another one."
-        return ToolResult(call=call, value=text, failed=True)
 
     def _effects(self, call: ToolCall) -> str:
         tool = self._offered.tools.get(call.name)
@@ -268,6 +263,12 @@ def _repeated(call: ToolCall, times: int) -> ToolResult | None:
     if times < SAME_ANSWERED:
         return None
     text = f"As before: {call.name} was called with these arguments already. Go on otherwise."
+    return ToolResult(call=call, value=text, failed=True)
+
+
+def _not_made(call: ToolCall, most: int) -> ToolResult:
+    """Answer a call of a reply that has too many."""
+    text = f"Not called: of one reply {most} calls are made. Call it in another one."
     return ToolResult(call=call, value=text, failed=True)
 
 

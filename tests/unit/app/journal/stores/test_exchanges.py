@@ -40,7 +40,9 @@ def test_what_a_run_is_told(journal: Journal) -> None:
     told = journal.sessions.told(HeldSession("", "chat", begins=1, exchanges=3))
     assert [(e["place"], e["run_id"], e["agent"]) for e in told] == [(1, "b", "a"), (2, "c", "a")]
     assert told[0].keys() == {"place", "run_id", "agent", "at", "tokens", "messages"}
-    assert journal.sessions.told(HeldSession("", "chat", begins=3, exchanges=3)) == []
+    last = journal.sessions.told(HeldSession("", "chat", begins=3, exchanges=3))
+    assert [e["run_id"] for e in last] == ["c"]  # too long to be told, it says who is active
+    assert journal.sessions.told(HeldSession("", "new", begins=0, exchanges=0)) == []
 
 
 @pytest.mark.parametrize("limits", [{"PAGE_ROWS": 2}, {"PAGE_CHARACTERS": 130}])
