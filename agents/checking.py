@@ -108,8 +108,9 @@ class Check:
         if isinstance(value, dict):
             return self._of_object(value, schema)
         if isinstance(value, list):
-            first = schema.get("prefixItems", ())
-            parts = chain(first, repeat(schema.get("items")))
+            parts = schema.get("prefixItems", ())
+            if "items" in schema:
+                parts = chain(parts, repeat(schema["items"]))
             for index, (item, part) in enumerate(zip(value, parts, strict=False)):
                 if (found := self._problem(item, part)) is not None:
                     return (f"[{index}]", found)
@@ -117,14 +118,15 @@ class Check:
 
     def _of_none(self, value: JsonValue, variants: list[Any]) -> str | None:
         """Why a value has none of several forms, in what it misses of the first few."""
-        reasons = []
+        reasons: list[str] = []
         for one in variants:
             if (found := self._problem(value, one)) is None:
                 return None
-            reasons.append((one, _told(found)))
-        # Cut, since a form may be one of forms again.
-        told = [_cut(f"{_name(one)}: it{where} {why}") for one, (where, why) in reasons]
-        return f"has none of the allowed forms ({'; '.join(told[:_FORMS_SHOWN])})"
+            if len(reasons) < _FORMS_SHOWN:
+                where, why = _told(found)
+                # Cut, since a form may be one of forms again.
+                reasons.append(_cut(f"{_name(one)}: it{where} {why}"))
+        return f"has none of the allowed forms ({'; '.join(reasons)})"
 
     def _of_object(self, value: dict[str, JsonValue], schema: dict[str, Any]) -> _Problem | None:
         properties = schema.get("properties", {})

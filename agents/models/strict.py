@@ -15,6 +15,8 @@ from agents.schema import Schema, well_formed
 _TAKEN = {"type", "enum", "const", "title", "description", "format", "pattern", "multipleOf"} | {
     *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minItems", "maxItems")
 }
+#: Formats of texts that do.
+_FORMATS = {"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}
 #: Those that are told in words.
 _TOLD = {"minLength", "maxLength", "uniqueItems", "minProperties", "maxProperties"}
 #: Those that say nothing about the answer.
@@ -51,17 +53,24 @@ def _strict(node: Any) -> Schema:
         form["$defs"] = {name: _strict(part) for name, part in node["$defs"].items()}
     if "$ref" in node:
         return form | {"$ref": node["$ref"]}  # beside which nothing may stand
-    form |= {k: v for k, v in node.items() if k in _TAKEN}
+    form |= {k: v for k, v in node.items() if k in _TAKEN and _fits(k, v)}
     if variants := node.get("anyOf") or node.get("oneOf"):
         form["anyOf"] = [_strict(one) for one in variants]
     if "array" in _types(node) or "items" in node:
         form["items"] = _strict(node.get("items"))
     if "object" in _types(node) or "properties" in node:
         form |= _closed(node)
-    if told := {k: node[k] for k in sorted(_TOLD & node.keys())}:
+    if told := {k: node[k] for k in sorted(node.keys() - form.keys()) if k in _TOLD | _TAKEN}:
         words = (node.get("description"), json.dumps(told))
         form["description"] = " ".join(word for word in words if word)
     return form
+
+
+def _fits(keyword: str, value: Any) -> bool:
+    """Return whether it is taken with that value: patterns that look around are not."""
+    if keyword == "format":
+        return value in _FORMATS
+    return keyword != "pattern" or "(?" not in value
 
 
 def _closed(node: Schema) -> Schema:

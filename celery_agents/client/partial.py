@@ -14,6 +14,9 @@ from celery_agents.values import problem
 _FENCE = "```"
 #: Characters of numbers: of one at the end of a text nobody knows whether it goes on.
 _NUMBER = "0123456789+-.eE"
+#: Characters of a text that is read again with each piece; a longer one is once it has grown by
+#: this part, or a text of a megabyte would be read thousands of times.
+_SMALL, _GROWS = 16_384, 64
 
 
 def partial_json(text: str) -> JsonValue:
@@ -45,6 +48,7 @@ class _Said:
     n: int  # of its last event that was heard
     text: str = ""
     partial: JsonValue = None
+    read: int = 0  # characters of the text when that was read
 
 
 class PartialAnswers:
@@ -74,11 +78,15 @@ class PartialAnswers:
         if kind == "text":
             return self._read(said, told["text"])
         if kind in _VOID:
-            said.text, said.partial = "", None
+            said.text, said.partial, said.read = "", None, 0
         return None
 
     def _read(self, said: _Said, piece: str) -> JsonValue:
         said.text += piece
+        length = len(said.text)
+        if length > _SMALL and length - said.read < length // _GROWS:
+            return said.partial
+        said.read = length
         found = partial_json(said.text)
         if self._inside and isinstance(found, dict) and found.keys() <= {ANSWER}:
             found = found.get(ANSWER)

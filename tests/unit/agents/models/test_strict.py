@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import datetime as dt
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import AnyUrl, BaseModel, Field, TypeAdapter
 
 from agents.models.strict import strict_form
 from agents.schema import ballot_schema
@@ -66,6 +67,23 @@ def test_what_it_does_not_take_is_told_in_words() -> None:
         "type": "string",
         "description": 'In a word. {"minLength": 1}',
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "keyword", "taken"),
+    [
+        (Annotated[str, Field(pattern="^a+$")], "pattern", True),
+        (Annotated[str, Field(pattern="^(?i)a+$")], "pattern", False),
+        (dt.date, "format", True),
+        (AnyUrl, "format", False),
+    ],
+)
+def test_patterns_and_formats_that_it_takes(kind: Any, keyword: str, taken: bool) -> None:
+    form = strict_form(of(kind))
+    assert form is not None
+    inner = form["properties"]["answer"]
+    assert (keyword in inner) is taken
+    assert (keyword in inner.get("description", "")) is not taken
 
 
 def test_what_is_strict_stays_as_it_is() -> None:

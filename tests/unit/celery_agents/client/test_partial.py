@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 
+from celery_agents.client import partial
 from celery_agents.client.partial import PartialAnswers, partial_json
 from celery_agents.contracts.schema import form_of
 
@@ -20,21 +21,21 @@ VALUES = st.recursive(
 )
 
 
-def says_no_more(partial: Any, whole: Any) -> bool:
+def says_no_more(some: Any, whole: Any) -> bool:
     """True when all of a partial value stands in the whole one, in its place."""
-    if isinstance(partial, dict):
+    if isinstance(some, dict):
         return isinstance(whole, dict) and all(
-            key in whole and says_no_more(part, whole[key]) for key, part in partial.items()
+            key in whole and says_no_more(part, whole[key]) for key, part in some.items()
         )
-    if isinstance(partial, list):
+    if isinstance(some, list):
         return (
             isinstance(whole, list)
-            and len(partial) <= len(whole)
-            and all(map(says_no_more, partial, whole))
+            and len(some) <= len(whole)
+            and all(map(says_no_more, some, whole))
         )
-    if isinstance(partial, str):
-        return isinstance(whole, str) and whole.startswith(partial)
-    return type(partial) is type(whole) and bool(partial == whole)
+    if isinstance(some, str):
+        return isinstance(whole, str) and whole.startswith(some)
+    return type(some) is type(whole) and bool(some == whole)
 
 
 @given(
@@ -48,11 +49,11 @@ def test_a_prefix_says_no_more_than_the_whole(
     text = around.replace("{}", json.dumps(value, ensure_ascii=ascii_only, indent=indent))
     before: Any = None
     for end in range(len(text) + 1):
-        partial = partial_json(text[:end])
-        assert partial is None or isinstance(partial, dict | list)
-        assert partial is None or says_no_more(partial, value)
-        assert before is None or says_no_more(before, partial), "it only grows"
-        before = partial
+        found = partial_json(text[:end])
+        assert found is None or isinstance(found, dict | list)
+        assert found is None or says_no_more(found, value)
+        assert before is None or says_no_more(before, found), "it only grows"
+        before = found
     assert before == (value if isinstance(value, dict | list) else None)
 
 
@@ -177,3 +178,21 @@ def test_what_hides_a_secret_leaves_the_answer_as_it_was() -> None:
     stream.begin()
     stream.says('{"name": "x"')
     assert stream.says(', "key": *** ') == {"name": "x"}
+
+
+def test_a_long_text_is_not_read_with_each_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def counted(text: str) -> Any:
+        read.append(len(text))
+        return partial_json(text)
+
+    monkeypatch.setattr(partial, "partial_json", counted)
+    stream = Stream(list[str])
+    stream.begin()
+    stream.says('{"answer": [')
+    pieces = 2_000
+    for n in range(pieces):
+        found = stream.says(json.dumps("x" * 500) + ",")
+        assert len(found) >= n * 0.97 - 1
+    assert len(read) < pieces / 4
