@@ -94,7 +94,7 @@ class Running:
             _changed(told[n] or self._told(call, found.get(n)), original[n], call)
             for n, call in enumerate(calls)
         ]
-        return (*made, *(self._not_made(call) for call in original[self._most :]))
+        return (*made, *(_beyond(call, self._most) for call in original[self._most :]))
 
     async def _made(
         self, calls: Sequence[ToolCall], told: Sequence[ToolResult | None]
@@ -155,7 +155,8 @@ class Running:
             key = key_of(call, times[place])
             said = verdict(await self._step.answered(), key)
             if said is None:
-                wishes.append(wish(call, key, why))
+                if not await _made_before(self._step, tool, calls[: place + 1], told):
+                    wishes.append(wish(call, key, why))
             elif not said.approved:
                 reason = f": {said.reason}" if said.reason else "."
                 text = f"This call was not approved{reason}"
@@ -165,11 +166,6 @@ class Running:
                 # Known before it is begun: one with effects might be told as uncertain.
                 told[place] = self._problem(made[place])
         return made, wishes
-
-    def _not_made(self, call: ToolCall) -> ToolResult:
-        """Answer a call of a reply that has too many."""
-        text = f"Not called: of one reply {self._most} calls are made. Call it in another one."
-        return ToolResult(call=call, value=text, failed=True)
 
     def _effects(self, call: ToolCall) -> str:
         tool = self._offered.tools.get(call.name)
@@ -246,6 +242,31 @@ def _repeated(call: ToolCall, times: int) -> ToolResult | None:
         return None
     text = f"As before: {call.name} was called with these arguments already. Go on otherwise."
     return ToolResult(call=call, value=text, failed=True)
+
+
+def _beyond(call: ToolCall, most: int) -> ToolResult:
+    """Answer a call of a reply that has too many."""
+    text = f"Not called: of one reply {most} calls are made. Call it in another one."
+    return ToolResult(call=call, value=text, failed=True)
+
+
+async def _made_before(
+    step: StepContext,
+    tool: OfferedTool,
+    calls: Sequence[ToolCall],
+    told: Sequence[ToolResult | None],
+) -> bool:
+    """Return whether the last call was made before anybody wanted a person to be asked.
+
+    Nobody can refuse it then, and its model is told what came of it.
+    """
+    if (effects := tool.policy.effects) == "pure" or step.tries == 1:
+        return False
+    *others, asked = map(_asked, calls)
+    after = sum(o == asked and result is None for o, result in zip(others, told, strict=False))
+    return await step.made(
+        f"tool:{tool.spec.name}", fingerprint=asked, once=effects == "effect", after=after
+    )
 
 
 def _changed(result: ToolResult, wished: ToolCall, made: ToolCall) -> ToolResult:

@@ -222,6 +222,10 @@ class Journal:
         """
         return self.read(lambda c: calls.finished(c, step_id))
 
+    def knows_call(self, step_id: str, identity: str, *, begun: bool) -> bool:
+        """Return whether a call has told once and for all what it did, or is ``begun``."""
+        return self.read(lambda c: calls.is_known(c, step_id, identity, begun=begun))
+
     def known(self, step_id: str) -> bool:
         """Return whether the step has a row."""
         return bool(self.read(lambda c: due.known(c, [step_id])))
