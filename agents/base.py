@@ -99,6 +99,15 @@ class StepContext(Protocol):
         """
         ...
 
+    async def made(
+        self, name: str, *, fingerprint: str = "", once: bool = False, after: int = 0
+    ) -> bool:
+        """Return whether an earlier attempt has made a call, so that ``call`` would not make it.
+
+        ``after``: so many of the same calls are to be made before it.
+        """
+        ...
+
     async def ask(self, agent: str, input: JsonValue = None, **options: Any) -> Any:  # noqa: A002 - as callers write it
         """Ask another agent; give its value.
 

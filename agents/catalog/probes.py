@@ -172,6 +172,9 @@ class _Apart:
     ) -> Answer:
         return await performed("probe", perform, str(uuid.uuid4()))
 
+    async def made(self, name: str, **_: Any) -> bool:  # noqa: ARG002 - the protocol's
+        return False
+
     async def ask(self, agent: str, input: JsonValue = None, **_: Any) -> JsonValue:  # noqa: A002, ARG002 - the protocol's
         raise AgentFailedError(f"A probe has no step of which {agent} could be a member.")
 

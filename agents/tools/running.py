@@ -106,7 +106,7 @@ class Running:
             _changed(told[n] or self._told(call, found.get(n)), original[n], call)
             for n, call in enumerate(calls)
         ]
-        return (*made, *(_not_made(call, self._most) for call in original[self._most :]))
+        return (*made, *(_beyond(call, self._most) for call in original[self._most :]))
 
     async def _made(
         self, calls: Sequence[ToolCall], told: Sequence[ToolResult | None]
@@ -167,7 +167,8 @@ class Running:
             key = key_of(call, times[place])
             said = verdict(await self._step.answered(), key)
             if said is None:
-                wishes.append(wish(call, key, why))
+                if not await _made_before(self._step, tool, calls[: place + 1], told):
+                    wishes.append(wish(call, key, why))
             elif not said.approved:
                 reason = f": {said.reason}" if said.reason else "."
                 text = f"This call was not approved{reason}"
@@ -266,10 +267,29 @@ def _repeated(call: ToolCall, times: int) -> ToolResult | None:
     return ToolResult(call=call, value=text, failed=True)
 
 
-def _not_made(call: ToolCall, most: int) -> ToolResult:
+def _beyond(call: ToolCall, most: int) -> ToolResult:
     """Answer a call of a reply that has too many."""
     text = f"Not called: of one reply {most} calls are made. Call it in another one."
     return ToolResult(call=call, value=text, failed=True)
+
+
+async def _made_before(
+    step: StepContext,
+    tool: OfferedTool,
+    calls: Sequence[ToolCall],
+    told: Sequence[ToolResult | None],
+) -> bool:
+    """Return whether the last call was made before anybody wanted a person to be asked.
+
+    Nobody can refuse it then, and its model is told what came of it.
+    """
+    if (effects := tool.policy.effects) == "pure" or step.tries == 1:
+        return False
+    *others, asked = map(_asked, calls)
+    after = sum(o == asked and result is None for o, result in zip(others, told, strict=False))
+    return await step.made(
+        f"tool:{tool.spec.name}", fingerprint=asked, once=effects == "effect", after=after
+    )
 
 
 def _changed(result: ToolResult, wished: ToolCall, made: ToolCall) -> ToolResult:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -115,6 +116,15 @@ class StepCalls:
         finally:
             del self._open[call.identity]
             self._closed.set()
+
+    async def known(self, name: str, fingerprint: str, *, once: bool, after: int) -> bool:
+        """Return whether the call is over, or begun and made once at the most."""
+        if self._claim.token == 1:
+            return False
+        about = (self._enclosing, name, fingerprint)
+        call = CallId.of(self._claim.id, 0, about, self._times[about] + after)
+        look = partial(self._runtime.journal.knows_call, begun=once)
+        return await in_thread(look, self._claim.id, call.identity)
 
     async def _made_or_known(self, call: CallId, perform: Perform, *, once: bool) -> Answer:
         if (known := await self._known(call)) is not None:

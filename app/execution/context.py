@@ -172,6 +172,12 @@ class Step:
         """Make one paid or outside act, unless an earlier attempt finished it."""
         return await self.calls.make(name, perform, fingerprint=fingerprint, once=once)
 
+    async def made(
+        self, name: str, *, fingerprint: str = "", once: bool = False, after: int = 0
+    ) -> bool:
+        """Return whether an earlier attempt has made a call, so that it would not be made again."""
+        return await self.calls.known(name, fingerprint, once=once, after=after)
+
     async def ask(self, agent: str, input: JsonValue = None, **options: Any) -> Any:  # noqa: A002 - as callers write it
         """Ask another agent, as a member of this step; see :class:`agents.base.StepContext`."""
         kind = _typed(options)

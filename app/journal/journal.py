@@ -226,14 +226,9 @@ class Journal:
         """
         return self.read(lambda c: calls.finished(c, step_id))
 
-    def bounds(self, claim: Claimed, caps: Mapping[str, float]) -> tuple[Bound, ...]:
-        """Return the bounds that hold for a step with these caps; see :func:`bounds_of`."""
-        default = self.rules.caps.cost
-        return self.read(lambda c: bounds.bounds_of(c, claim, caps, default=default))
-
-    def spent_up(self, given: Sequence[Bound]) -> str | None:
-        """Say that a bound of the cost is reached; None: it is not."""
-        return self.read(lambda c: bounds.spent_up(c, given))
+    def knows_call(self, step_id: str, identity: str, *, begun: bool) -> bool:
+        """Return whether a call has told once and for all what it did, or is ``begun``."""
+        return self.read(lambda c: calls.is_known(c, step_id, identity, begun=begun))
 
     def known(self, step_id: str) -> bool:
         """Return whether the step has a row."""

@@ -109,6 +109,34 @@ def test_an_effect_happens_once_wherever_its_worker_dies(
     assert ("1" in done) is (dies != "in")
 
 
+def test_a_worker_that_thaws_amid_an_effect_begins_no_other(
+    bank: Stack, model: ModelServer, tmp_path: Path
+) -> None:
+    """Its lease is over: whoever took its step over has told the model that nobody knows."""
+    model.script(TWO_AND_ONE, Does(text="Done."))
+    book, holds = tmp_path / "bank", tmp_path / "bank.holds"
+    holds.touch()
+    run = bank.client.ask("openai", "Pay back 1 and 2.", retry=QUICK)
+    for wish in waiting(bank, run, 2):
+        bank.client.runs.approve(run.id, True, key=wish.key)
+    eventually(lambda: any(line.startswith("begun 1") for line in lines(book)))
+    (frozen,) = bank.workers
+    bank.freeze(frozen)
+    holds.unlink()
+    bank.worker()
+    assert run.get(timeout=2 * SOON_S) == "Done."
+    told, asked = str(model.requests[-1].body), len(model.requests)
+    frozen.resume()
+    eventually(lambda: any(line.startswith("done 1") for line in lines(book)))
+    eventually(lambda: all(call.finished_at for call in bank.calls(run.id)))
+    words = [line.split()[:2] for line in lines(book)]
+    assert sorted(words) == [["begun", "1"], ["begun", "2"], ["done", "1"], ["done", "2"]]
+    assert told.count("nobody knows whether it was done") == 1
+    assert told.count("paid back") == 1  # the other one, which this worker has begun
+    assert bank.state(run.id) == "succeeded"
+    assert len(model.requests) == asked  # the one that thawed asks no model
+
+
 def test_a_deadline_holds_while_a_person_is_waited_for(bank: Stack, model: ModelServer) -> None:
     model.script(TWO_AND_ONE)
     run = bank.client.ask("openai", "Pay back 1 and 2.", deadline_s=8)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import time
 from pathlib import Path
 
 from celery_agents import CallContext, tool
@@ -24,11 +26,18 @@ def _die(where: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _hold() -> None:
+    """Wait while it is to be held up amid a payment."""
+    while Path(f"{os.environ['BANK']}.holds").exists():
+        time.sleep(0.02)
+
+
 @tool(approve="ask")
 async def refund(order: int, cents: int, call: CallContext) -> str:
     """Pays money back."""
     _write(f"begun {order} {cents} {call.key}")
     _die("in")
+    await asyncio.to_thread(_hold)
     _write(f"done {order} {cents} {call.key}")
     _die("after")
     return f"{cents} paid back"

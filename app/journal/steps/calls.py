@@ -256,6 +256,14 @@ def finished(connection: Connection, step_id: str) -> dict[str, dict[str, Any]]:
     }
 
 
+def is_known(connection: Connection, step_id: str, identity: str, *, begun: bool) -> bool:
+    """See ``Journal.knows_call``."""
+    rows = connection.execute(
+        select(_C.finished_at, _C.error).where(_C.step_id == step_id, _C.fingerprint == identity)
+    )
+    return any(begun if r.finished_at is None else _is_told(r.error) for r in rows)
+
+
 def _is_told(error: dict[str, Any] | None) -> bool:
     """True for what a finished call told once and for all: an answer, or one too large to keep."""
     return error is None or error["kind"] == AnswerTooLargeError.kind

@@ -65,6 +65,12 @@ class MemoryStep:
         self.finished[call] = kept
         return kept
 
+    async def made(
+        self, name: str, *, fingerprint: str = "", once: bool = False, after: int = 0
+    ) -> bool:
+        call = (name, fingerprint, self._times[name, fingerprint] + after)
+        return call in self.finished or (once and call in self.begun)
+
     async def ask(self, agent: str, input: object = None, **_: object) -> Any:  # noqa: A002 - as it is called
         raise AssertionError(f"{agent} is asked {input!r} by a step that has no journal")
 

@@ -243,6 +243,46 @@ def test_configuration_decides_by_name_or_pattern(
     assert [isinstance(f, Expand) for f in found] == asks
 
 
+@pytest.mark.parametrize("dies", [False, True])
+def test_approval_that_is_wanted_between_two_attempts_asks_nobody_about_what_was_done(
+    step: MemoryStep, dies: bool
+) -> None:
+    """A refusal would be a lie; what was not begun is asked about."""
+
+    async def wire(n: int) -> str:
+        sent.append(n)
+        if dies and n == 1:
+            raise KeyboardInterrupt  # as the worker's end
+        return f"sent {n}"
+
+    sent: list[int] = []
+
+    def made(approve: Any, *numbers: int) -> Any:
+        box = Toolbox(FunctionToolset("desk", wire), (), list_timeout_s=1, approve=approve)
+        calls = [ToolCall(id="1", name="wire", arguments={"n": n}) for n in numbers]
+
+        async def main() -> Any:
+            return await Running(await box.offered(step), step).answer(calls)
+
+        return asyncio.run(main())
+
+    if dies:
+        with pytest.raises(KeyboardInterrupt):
+            made({}, 1)
+    else:
+        made({}, 1)
+    step.again()
+    first, second = asked(made({"wire": "ask"}, 1, 1, 2))  # the second of the same, and the other
+    for key in (first, second):
+        say(step, key, False)
+    step.again()
+    refused = "This call was not approved."
+    found = values(made({"wire": "ask"}, 1, 1, 2))
+    assert found[1:] == [refused, refused]
+    assert ("nobody knows" in found[0]) if dies else (found[0] == "sent 1")
+    assert sent == [1]
+
+
 def test_what_a_tool_says_itself_can_be_lifted(step: MemoryStep) -> None:
     box = Toolbox(FunctionToolset("d", pay), (), list_timeout_s=1, approve={"pay": "never"})
 

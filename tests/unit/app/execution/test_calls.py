@@ -134,6 +134,29 @@ def test_sub_agents_side_by_side_pay_for_nothing_twice(runtime: Runtime, seed: i
     assert run(runtime, step.calls.unused()) == 0
 
 
+def test_whether_a_call_was_made_before(runtime: Runtime) -> None:
+    """One that was begun and not ended was, if it is made once."""
+    world, step = World(), Step(runtime, claim(runtime))
+    assert not run(runtime, step.made("t", fingerprint="done", once=True))
+    run(runtime, step.call("t", world.act("x"), fingerprint="done"))
+    assert not run(runtime, step.made("t", fingerprint="done", once=True))  # but in this attempt
+    world.dies_at = 0
+    with pytest.raises(KilledError):
+        run(runtime, step.call("t", world.act("y"), fingerprint="begun"))
+    step = again(runtime, step)
+    for name, after, once, made in [
+        ("done", 0, False, True),
+        ("done", 1, True, False),
+        ("begun", 0, False, False),
+        ("begun", 0, True, True),
+        ("never", 0, True, False),
+    ]:
+        told = run(runtime, step.made("t", fingerprint=name, once=once, after=after))
+        assert (name, told) == (name, made)
+    run(runtime, step.call("t", world.act("x"), fingerprint="done"))
+    assert not run(runtime, step.made("t", fingerprint="done"))  # the next one of these
+
+
 def test_calls_that_begin_at_once_read_what_is_finished_once(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
