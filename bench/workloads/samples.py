@@ -52,5 +52,6 @@ WORKLOAD = Workload(
         "waves_p50": "waves p50",
         "right": "right",
     },
+    limit_s=600.0,
     note="bench/samples.py says where the published answers come from, and what is drawn else.",
 )

@@ -189,7 +189,8 @@ class VotePolicy(Contract):
     ``weights`` count under every rule. ``tie`` serves the rules that can tie; majority and its
     like reach their share or do not. ``min_consensus`` is the least consensus score (see
     :class:`Decision`) with which an answer stands. ``deliberation`` is the most rounds in which
-    voters see the others' ballots and may change theirs. ``timeout_s`` closes the vote.
+    voters see the others' ballots and may change theirs. ``timeout_s`` closes the vote. Without
+    ``waves`` a stop rule that does not wait for certainty chooses them; else all are asked at once.
     """
 
     voters: Annotated[tuple[Voter, ...], Field(min_length=1, max_length=1000)]

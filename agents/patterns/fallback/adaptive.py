@@ -10,8 +10,8 @@ point is some ten attempts ago, and six sums are kept).
 
 Rewards are between 0 and 1 and mostly vary less than coins do, so one tells as much as several
 tosses: the inverse of the dispersion of a binomial quasi-likelihood (R. Wedderburn,
-"Quasi-likelihood functions", Biometrika 61, 1974). The figures below are those that earned most in
-``./run bench adaptive``; half and twice as much earn nearly the same.
+"Quasi-likelihood functions", Biometrika 61, 1974). The figures below were chosen by what they earn
+in ``./run bench adaptive``.
 """
 
 from __future__ import annotations
@@ -29,10 +29,6 @@ _RECENT = 10.0
 _CHANGED = 3.75
 #: As so many attempts the newest ones count then: few enough to be soon outweighed by others.
 _KEPT = 2.0
-#: Draws are as narrow as if there had been so many times the attempts: less is tried out. A
-#: posterior reshaped so gains more in O. Chapelle, L. Li, "An Empirical Evaluation of Thompson
-#: Sampling", NIPS 2011, too.
-_SURE = 2.0
 #: Draws are as narrow as if there had been so many times the attempts: less is tried out. A
 #: posterior reshaped so gains more in O. Chapelle, L. Li, "An Empirical Evaluation of Thompson
 #: Sampling", NIPS 2011, too.

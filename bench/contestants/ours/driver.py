@@ -22,6 +22,8 @@ from celery_agents import Client
 #: Steps of each kind that are done before their rows are copied.
 _REAL = 100
 _SENT_AT_ONCE = 5_000
+#: Some thousand steps, of which each waits for others.
+_PANELS_S = 4 * TIMEOUT_S
 
 
 class Driver(driver.Driver):
@@ -73,7 +75,7 @@ class Driver(driver.Driver):
         runs = self.client.vote.many(
             voters, questions, rule="plurality", stop="adaptive_consistency", waves=waves
         )
-        votes = self.client.runs.collect(runs, timeout=TIMEOUT_S)
+        votes = self.client.runs.collect(runs, timeout=_PANELS_S)
         return [Panel(vote.option, vote.samples_used, vote.waves) for vote in votes]
 
     def enqueue(self, count: int, way: str) -> None:

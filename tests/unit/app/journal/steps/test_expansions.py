@@ -43,6 +43,7 @@ def test_the_same_expansion_makes_the_same_members(world: World, journal: Journa
     again = journal.expand(claimed(journal, "p"), plan("a", "b", "c")).result(SOON)
     assert ids(again.members) == [derived_id("p", "c")]
     assert [m.key for m in journal.members("p")] == ["a", "b", "c"]
+    assert [m.round for m in journal.members("p")] == [2, 2, 2]  # listed again, they count in it
     join = world.join("p")
     assert (join.round, join.expected, join.done, join.state) == (2, 3, 1, "open")
 
