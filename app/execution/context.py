@@ -15,8 +15,8 @@ from app.execution.asks import Asks
 from app.execution.calls import StepCalls
 from app.execution.runtime import Active, Runtime
 from app.execution.sessions import Talk
+from app.governance.allowance import Allowance
 from app.journal.schema.rows import Claimed
-from app.journal.steps.bounds import Bound
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.conversation import ChatMessage
@@ -27,7 +27,6 @@ from celery_agents.errors import (
     AgentsError,
     BadAnswerError,
     InvalidPayloadError,
-    LimitReachedError,
 )
 from celery_agents.noted import note
 
@@ -55,10 +54,11 @@ class Step:
         self.runtime = runtime
         self._active = active or Active(claim)
         self.claim = claim
-        #: What bounds it and all below it, by the names of the options.
-        self.caps = caps or {}
-        self._bounds: tuple[Bound, ...] | None = None
-        self.calls = StepCalls(runtime, claim, self.afford if "max_cost" in self.caps else None)
+        #: What bounds it and all below it, where something does.
+        caps = caps or {}
+        self.allowance = Allowance(runtime.journal.bounds, claim, caps) if caps else None
+        afford = self.allowance.afford if self.allowance and "max_cost" in caps else None
+        self.calls = StepCalls(runtime, claim, afford)
         self.talk: Talk | None = None  # its part in a session
         #: Of a step that somebody asked to watch.
         self.teller = runtime.streams.teller(claim) if streamed else None
@@ -115,21 +115,6 @@ class Step:
             return False
         late = self.claim.left_s is not None and self.claim.left_s <= 0
         return self._active.cancelled or late or self.claim.attempt >= self.claim.max_attempts
-
-    def bounds(self) -> tuple[Bound, ...]:
-        """Return its bounds and those of the steps above; one that has none asks nobody."""
-        if self._bounds is None:
-            self._bounds = self.runtime.journal.bounds(self.claim, self.caps) if self.caps else ()
-        return self._bounds
-
-    def afford(self) -> None:
-        """Look at what the calls of its run have cost.
-
-        Raises:
-            LimitReachedError: as much as they may.
-        """
-        if (spent := self.runtime.journal.spent_up(self.bounds())) is not None:
-            raise LimitReachedError(f"{spent}. The call was not made.")
 
     def members(self) -> list[MemberState]:
         """The members of earlier expansions of this step."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from agents.plan import Expand, narrowed, streamed
@@ -126,9 +127,11 @@ class Ends:
         about: dict[str, Any] = {}
         if (step := self.step) is not None:
             plan = streamed(plan) if step.streamed else plan
-            plan = narrowed(plan, step.caps) if step.caps else plan
-            bounds = keep_trying(self.claim.id, lambda: blocking(step.bounds)) if step.caps else ()
-            about = {"ended_members": step.ended_members, "bounds": bounds}
+            about["ended_members"] = step.ended_members
+            if (allowance := step.allowance) is not None:
+                plan = narrowed(plan, allowance.caps)
+                read = partial(blocking, allowance.bounds)
+                about["bounds"] = keep_trying(self.claim.id, read)
         try:
             expanded = keep_trying(
                 self.claim.id, lambda: wait(self._journal.expand(self.claim, plan, **about))

@@ -21,7 +21,7 @@ from app.journal.schema.rows import (
     NewStep,
 )
 from app.journal.schema.transactions import in_transaction
-from app.journal.steps import approvals, bounds, calls, cancels, due, joins
+from app.journal.steps import approvals, calls, cancels, due, joins
 from app.journal.steps.bounds import Bound
 from app.journal.steps.calls import Before, Begun, FinishCall, StartCall
 from app.journal.steps.caps import Caps
@@ -29,6 +29,7 @@ from app.journal.steps.claims import ClaimStep
 from app.journal.steps.expansions import Expanded, ExpandStep
 from app.journal.steps.finishes import FinishStep, Postponed, PostponeStep, Settle, event
 from app.journal.steps.inserts import InsertStep
+from app.journal.stores.bounds import Bounds
 from app.journal.stores.exchanges import Exchanges
 from app.journal.stores.findings import Findings
 from app.journal.stores.letters import Letters
@@ -74,6 +75,7 @@ class Journal:
         self._writer = Writer(engine, batch_max=group_commit_max)
         self._members = Together(engine, joins.members_of)
         self.findings = Findings(engine, self.rules, me.id)
+        self.bounds = Bounds(engine, self.rules.caps.cost)
         self.letters = Letters(engine)
         self.memos = Memos(engine)
         self.sessions = Exchanges(engine, self._writer)

@@ -111,7 +111,7 @@ class Hand:
         """Expand an agent's step under the bounds of its run, as app/execution/ends.py does it."""
 
         def work() -> Any:
-            bounds = self.journal.bounds(claim, {})
+            bounds = self.journal.bounds.of(claim, {})
             return self.journal.expand(claim, plan, bounds=bounds).result(SOON_S)
 
         return self._tell("expand", claim.id, work, (claim, plan))

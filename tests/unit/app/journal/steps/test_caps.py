@@ -14,10 +14,11 @@ from app.journal.schema.rows import Claimed, derived_id
 from app.journal.steps.bounds import Bound
 from app.journal.steps.caps import Caps
 from app.journal.steps.expansions import Expanded
+from app.journal.stores.bounds import Bounds
 from celery_agents.contracts.ask import CAPS
 from celery_agents.contracts.outcome import State
 from celery_agents.errors import LimitReachedError
-from tests.unit.app.journal.support import DONE, FAILED, SOON, World, member, never, step
+from tests.unit.app.journal.support import DONE, FAILED, SOON, World, member, step
 
 FEW = Caps(depth=2, steps=6, handoffs=2)
 
@@ -147,7 +148,7 @@ def given(journal: Journal, asking: Claimed, *wanted: Member, number: int = 0) -
     members = wanted or tuple(member(f"ask:{n}") for n in range(number))
     plan = Expand(members=members, team=asking.task == "agents.ask")
     caps = caps_of(asking)
-    bounds = journal.bounds(asking, caps)
+    bounds = journal.bounds.of(asking, caps)
     return journal.expand(asking, narrowed(plan, caps), bounds=bounds).result(SOON)
 
 
@@ -230,12 +231,12 @@ def test_nobody_is_asked_once_the_run_has_cost_enough(journal: Journal) -> None:
     pay(journal, root, 0.25)
     given(journal, root, number=2)
     one, other = (below(journal, root, f"ask:{n}") for n in range(2))
-    assert journal.spent_up(journal.bounds(one, caps_of(one))) is None
+    assert journal.bounds.spent_up(journal.bounds.of(one, caps_of(one))) is None
     pay(journal, one, None)  # of which nobody knows the price
-    assert journal.spent_up(journal.bounds(one, caps_of(one))) is None
+    assert journal.bounds.spent_up(journal.bounds.of(one, caps_of(one))) is None
     pay(journal, other, 0.25)
     told = "The calls of this run have cost 0.5 USD, the limit is 0.5 (max_cost)"
-    assert journal.spent_up(journal.bounds(one, caps_of(one))) == told
+    assert journal.bounds.spent_up(journal.bounds.of(one, caps_of(one))) == told
     assert given(journal, one, member("ask:a"), member("transfer_to_a/1")).members == []
     assert whys(journal, one) == [f"{told}. It was not asked."] * 2
 
@@ -257,20 +258,20 @@ def test_what_a_member_may_cost_is_its_own(journal: Journal) -> None:
     pay(journal, root, 0.7)
     given(journal, root, with_options("cheap", max_cost=0.2), member("other"))
     cheap, other = (below(journal, root, key) for key in ("cheap", "other"))
-    assert journal.spent_up(journal.bounds(cheap, caps_of(cheap))) is None
+    assert journal.bounds.spent_up(journal.bounds.of(cheap, caps_of(cheap))) is None
     pay(journal, cheap, 0.2)
-    assert journal.spent_up(journal.bounds(cheap, caps_of(cheap))) is not None
-    assert journal.spent_up(journal.bounds(other, caps_of(other))) is None
+    assert journal.bounds.spent_up(journal.bounds.of(cheap, caps_of(cheap))) is not None
+    assert journal.bounds.spent_up(journal.bounds.of(other, caps_of(other))) is None
 
 
 def test_every_run_may_cost_as_much_as_the_settings_say(journal: Journal) -> None:
     """The root's payload says nothing of it; its members' do."""
-    journal.rules = type(journal.rules)(never, 1, caps=Caps(cost=0.3))
+    journal.bounds = Bounds(journal.engine, 0.3)
     root = claim(journal, "s", step())
     plan = narrowed(Expand(members=(member("a"),), team=True), {"max_cost": 0.3})
-    journal.expand(root, plan, bounds=journal.bounds(root, {"max_cost": 0.3})).result(SOON)
+    journal.expand(root, plan, bounds=journal.bounds.of(root, {"max_cost": 0.3})).result(SOON)
     one = below(journal, root, "a")
-    assert journal.bounds(one, caps_of(one)) == (Bound("s", {"max_cost": 0.3}),)
+    assert journal.bounds.of(one, caps_of(one)) == (Bound("s", {"max_cost": 0.3}),)
 
 
 CAPPED = st.fixed_dictionaries({}, optional=dict.fromkeys(CAPS, st.integers(1, 9)))

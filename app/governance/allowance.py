@@ -1,0 +1,35 @@
+"""The bounds of one step while it runs: depth, steps, hand-overs and cost of all below it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from app.journal.schema.rows import Claimed
+from app.journal.steps.bounds import Bound
+from app.journal.stores.bounds import Bounds
+from celery_agents.errors import LimitReachedError
+
+
+class Allowance:
+    """The caps of a step, by the names of the options, with those of the steps above."""
+
+    def __init__(self, bounds: Bounds, claim: Claimed, caps: Mapping[str, float]) -> None:
+        self.caps = caps
+        self._store = bounds
+        self._claim = claim
+        self._bounds: tuple[Bound, ...] | None = None
+
+    def bounds(self) -> tuple[Bound, ...]:
+        """The step's bounds and those of the steps above, read once; none are not read."""
+        if self._bounds is None:
+            self._bounds = self._store.of(self._claim, self.caps) if self.caps else ()
+        return self._bounds
+
+    def afford(self) -> None:
+        """Look at what the calls of the run have cost.
+
+        Raises:
+            LimitReachedError: as much as they may.
+        """
+        if (spent := self._store.spent_up(self.bounds())) is not None:
+            raise LimitReachedError(f"{spent}. The call was not made.")
