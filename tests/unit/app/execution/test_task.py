@@ -415,7 +415,7 @@ def refuse_the_end_of_a_call(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) 
     """The journal is away as the next call ends, and back after it."""
     real = runtime.journal.finish_call
 
-    def away(*_: Any) -> Future[None]:
+    def away(*_: Any, **__: Any) -> Future[None]:
         monkeypatch.setattr(runtime.journal, "finish_call", real)
         lost: Future[None] = Future()
         lost.set_exception(JournalUnavailableError("away"))
