@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
 
+from celery_agents.contracts.nearest import meant
 from celery_agents.errors import redact
 
 PREFIX = "AGENTS_"
@@ -61,12 +61,12 @@ def unknown(environ: Mapping[str, str], settings: Iterable[str], *, named: str =
     """
     known = {variable_of(s): s for s in settings}
     return [
-        f"{name} is no setting, and changes nothing. {_advice(name, known.values())}"
+        f"{name} is no setting, and changes nothing{_advice(name, known.values())}"
         for name in sorted(environ)
         if name.upper().startswith(PREFIX) and name.upper() not in known and name not in named
     ]
 
 
 def _advice(name: str, settings: Iterable[str]) -> str:
-    near = get_close_matches(name.upper().removeprefix(PREFIX).lower(), list(settings), n=1)
-    return f"Did you mean {variable_of(near[0])}?" if near else "docs/settings.md lists them."
+    near = meant(name.upper().removeprefix(PREFIX).lower(), settings, variable_of)
+    return near or ". docs/settings.md lists them."

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -24,6 +23,7 @@ from agents.kinds.function import FunctionBackend
 from celery_agents.agent import AgentMark, Effects, mark_of
 from celery_agents.contracts.base import Name
 from celery_agents.contracts.compensation import Compensation
+from celery_agents.contracts.nearest import meant
 from celery_agents.errors import ConfigurationError, UnknownAgentError
 
 #: The group of entry points under which packages offer modules or functions as agents.
@@ -121,11 +121,9 @@ class Registry:
 
     def _check_other(self, agent: Registered, field: str, name: str | None) -> None:
         if name is not None and (name == agent.name or name not in self._agents):
-            near = get_close_matches(name, sorted(self._agents.keys() - {agent.name}), n=1)
-            meant = f" Did you mean {near[0]!r}?" if near else ""
+            near = meant(name, self._agents.keys() - {agent.name}, repr)
             raise ConfigurationError(
-                f"[agents.{agent.name}] {field}: {name!r} is not another agent of this worker."
-                f"{meant}"
+                f"[agents.{agent.name}] {field}: {name!r} is not another agent of this worker{near}"
             )
 
     def _describe(self, name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Annotated, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
 
@@ -11,6 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from agents.models.personality import STYLES, TRAITS
 from celery_agents.contracts.base import Contract, Name, Seconds
+from celery_agents.contracts.nearest import meant
 
 ProviderName = Literal["openai", "anthropic", "google"]
 
@@ -62,9 +62,7 @@ def _known(words: Iterable[str]) -> AfterValidator:
 
     def check(word: str) -> str:
         if word not in table:
-            near = get_close_matches(word, table, n=1)
-            meant = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"{word!r} is none of {', '.join(table)}{meant}")
+            raise ValueError(f"{word!r} is none of {', '.join(table)}{meant(word, table, repr)}")
         return word
 
     return AfterValidator(check)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, get_args
 
@@ -14,6 +14,12 @@ _QUOTED = re.compile(r"'([^']*)'")
 _WORDS = {"literal_error": "expected", "union_tag_invalid": "expected_tags", "enum": "expected"}
 
 
+def meant(wrong: str, right: Iterable[str], shown: Callable[[str], str] = str) -> str:
+    """``; did you mean …?`` with the nearest of some words, or nothing."""
+    near = get_close_matches(wrong, sorted(right), n=1)
+    return f"; did you mean {shown(near[0])}?" if near else ""
+
+
 def hint(model: type[BaseModel] | None, error: Mapping[str, Any], names: Iterable[str] = ()) -> str:
     """``; did you mean …?`` for an error of pydantic, or nothing. It never shows what was given.
 
@@ -22,16 +28,15 @@ def hint(model: type[BaseModel] | None, error: Mapping[str, Any], names: Iterabl
         error: one of its errors, with its context and input.
         names: what may stand beside the model's own fields.
     """
-    found: list[str] = []
     if error["type"] == "extra_forbidden":
         *path, wrong = error["loc"]
         right = fields_at(model, path) | ({*names} if not path else set())
-        found = get_close_matches(str(wrong), sorted(right), n=1)
-    elif (told := _WORDS.get(error["type"])) is not None:
+        return meant(str(wrong), right)
+    if (told := _WORDS.get(error["type"])) is not None:
         right_words = _QUOTED.findall(error["ctx"][told])
         wrong_word = error["ctx"].get("tag", error["input"])
-        found = get_close_matches(str(wrong_word), right_words, n=1)
-    return f"; did you mean {found[0]}?" if found else ""
+        return meant(str(wrong_word), right_words)
+    return ""
 
 
 def fields_at(model: type[BaseModel] | None, path: Iterable[int | str]) -> set[str]:

@@ -50,6 +50,17 @@ def no_memory() -> None:
     _put(Journal, "finished_calls", lambda *_: {})
 
 
+def no_identity() -> None:
+    """A call is another one in each claim of its step, under the same key."""
+    plain = Journal.start_call
+
+    def start_call(self: Any, claim: Any, *about: Any, **how: Any) -> Any:
+        seq, name, identity, key = about
+        return plain(self, claim, seq, name, f"{identity}@{claim.token}", key, **how)
+
+    _put(Journal, "start_call", start_call)
+
+
 def no_claims() -> None:
     """Have every message's receiver run it, whatever its row and its process say."""
     _keep_conditions(lambda condition: "id" in condition)
@@ -158,7 +169,7 @@ WITHOUT: dict[str, Callable[[], None]] = {
     "clock-off": own_clocks,
     "undone": no_notes,
     "session": no_holders,
-    "teams": no_memory,
+    "teams": no_identity,
     "approvals": no_once,
     "waiting": held_slots,
     "races": no_locks,

@@ -43,8 +43,8 @@ OTHERS: dict[str, Any] = {
 }
 
 
-def first(client: Client, run_id: str | None = None) -> Any:
-    return client.ask("noop", {"a": 1, "b": 2}, id=run_id)
+def first(client: Client, run_id: str | None = None, *, stream: bool = False) -> Any:
+    return client.ask("noop", {"a": 1, "b": 2}, id=run_id, stream=stream)
 
 
 class TestSame:
@@ -76,6 +76,17 @@ class TestSame:
         eventually(lambda: stack.state(run_id) == "cancelled")
         with pytest.raises(Exception, match="cancelled"):
             first(client, run_id).get(timeout=SOON_S)
+
+
+def test_the_same_watched_otherwise_is_the_same_run(client: Client, stack: Stack) -> None:
+    """While Redis knows of the first one, and from its row."""
+    run = first(client)
+    assert run.get(timeout=SOON_S) == {"a": 1, "b": 2}
+    assert first(client, run.id, stream=True).get(timeout=SOON_S) == {"a": 1, "b": 2}
+    eventually(lambda: stack.row(run.id).settled)
+    forget(stack, run.id)
+    assert first(client, run.id, stream=True).get(timeout=SOON_S) == {"a": 1, "b": 2}
+    assert stack.row(run.id).attempts == 1
 
 
 class TestOther:

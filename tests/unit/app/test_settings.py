@@ -146,8 +146,8 @@ def test_a_variable_that_is_no_setting(
     monkeypatch.setenv(name, KEY)
     read_settings()
     (line,) = caplog.messages
-    assert line.startswith(f"{name} is no setting, and changes nothing.")
-    assert line.endswith(f" Did you mean {meant}?" if meant else "docs/settings.md lists them.")
+    assert line.startswith(f"{name} is no setting, and changes nothing")
+    assert line.endswith(f"; did you mean {meant}?" if meant else "docs/settings.md lists them.")
 
 
 def test_settings_and_keys_of_agents_are_not_warned_of(
