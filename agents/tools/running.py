@@ -167,7 +167,7 @@ class Running:
             key = key_of(call, times[place])
             said = verdict(await self._step.answered(), key)
             if said is None:
-                if not await _made_before(self._step, tool, calls[: place + 1], told):
+                if not await _made_before(self._step, tool, [*made[:place], call], told):
                     wishes.append(wish(call, key, why))
             elif not said.approved:
                 reason = f": {said.reason}" if said.reason else "."
