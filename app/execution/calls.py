@@ -122,7 +122,7 @@ class StepCalls:
         if self._claim.token == 1:
             return False
         about = (self._enclosing, name, fingerprint)
-        call = CallId.of(self._claim.id, 0, about, self._times[about] + after)
+        call = CallId.of(self._claim.id, 0, about, self._times.get(about, 0) + after)
         look = partial(self._runtime.journal.knows_call, begun=once)
         return await in_thread(look, self._claim.id, call.identity)
 
