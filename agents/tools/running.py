@@ -245,16 +245,16 @@ class Running:
         try:
             return await in_time(limit_s, heard(act), late)
         except asyncio.CancelledError:
-            if self._stops:
+            if _stops(self._step):
                 raise
             raise ToolFailedError(f"{call.name} cancelled itself.") from None
 
-    @property
-    def _stops(self) -> bool:
-        """True when a cancellation is the step's, and not of a tool's own making."""
-        task, step = asyncio.current_task(), self._step
-        cancelled = task is not None and task.cancelling() > 0
-        return cancelled or (isinstance(step, _Stopping) and step.asked_to_stop)
+
+def _stops(step: StepContext) -> bool:
+    """Return whether a cancellation is the step's, and not of a tool's own making."""
+    task = asyncio.current_task()
+    cancelled = task is not None and task.cancelling() > 0
+    return cancelled or (isinstance(step, _Stopping) and step.asked_to_stop)
 
 
 def _repeated(call: ToolCall, times: int) -> ToolResult | None:
