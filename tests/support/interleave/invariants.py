@@ -385,7 +385,7 @@ def failed_runs_are_undone_and_no_others(s: Story) -> Iterator[str]:
 def a_run_asks_as_many_as_it_may(s: Story) -> Iterator[str]:
     """No more; and nobody is refused while there is room."""
     for root in s.steps.values():
-        most = root["payload"]["kwargs"].get("max_steps")
+        most = root["payload"].get("kwargs", {}).get("max_steps")
         if most is None:
             continue
         below = [row for row in s.steps.values() if row["run_id"] == root["id"] != row["id"]]

@@ -267,9 +267,9 @@ MENDS = [
         [
             Edit(
                 _DEAD,
-                "        connection.execute("
-                "select(Run.id).where(Run.id == step.run_id).with_for_update())\n",
-                "        pass\n",
+                "    connection.execute("
+                "select(Run.id).where(Run.id == run_id).with_for_update())\n",
+                "",
             )
         ],
         ["requeued and undone"],
@@ -399,8 +399,8 @@ MENDS = [
         [
             Edit(
                 "app.journal.steps.approvals",
-                "    if after.applied:\n",
-                "    if after is not None:\n",
+                "    if not after.applied:",
+                "    if after is None:",
             )
         ],
         ["two answers, two probes"],
