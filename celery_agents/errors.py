@@ -107,6 +107,19 @@ class BreakerOpenError(RetryableError):
     attempted = False
 
 
+class NotAdmittedError(RetryableError):
+    """A limit of the service (``[limits]``) is used up; nothing was asked.
+
+    It is no attempt: the step waits for its turn, without a slot, as long as its deadline allows.
+    ``limit`` says for what, ``place`` where it stands, ``retry_after_s`` how long that may take.
+    """
+
+    kind = "limited"
+    attempted = False
+    #: What was refused, for whoever gives the step back; it does not travel.
+    refusal: Any = None
+
+
 class RunBusyError(RetryableError):
     """Steps of a failed run are still running; it is undone when they have stopped."""
 

@@ -71,6 +71,9 @@ INTAKE_TIMES = "agents:intake:at"
 #: Before the name of a circuit breaker: the string with its record.
 BREAKERS = "agents:breaker:"
 
+#: Before the keys of limits: slots, rates, pauses, what providers told, and who waits.
+LIMITS = "agents:limit:"
+
 #: Before a run's id: the Redis stream of what its steps tell, and the field of each entry there.
 STREAM = "agents:stream:"
 STREAM_FIELD = "event"

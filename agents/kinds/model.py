@@ -14,6 +14,7 @@ from concurrent.futures import Executor
 
 from agents.asking import asked, error_of
 from agents.base import Answer, StepContext, Turn
+from agents.governance.needs import Needs, expected
 from agents.models import personality
 from agents.models.config import ModelConfig
 from agents.models.conversation import conversation_of
@@ -205,10 +206,9 @@ class ModelBackend:
 
         # How the answer is sent changes nothing of what is asked.
         asked = request.model_copy(update={"stream": self.config.stream})
+        about = [self.config.provider, self.config.base_url, asked]
         answer = await step.call(
-            f"model:{self._who}",
-            perform,
-            fingerprint=digest([self.config.provider, self.config.base_url, asked]),
+            f"model:{self._who}", perform, fingerprint=digest(about), expect=lambda: _needs(asked)
         )
         if not watcher.heard and step.streamed:  # an earlier attempt's, which watchers dropped
             step.say(Reply.model_validate(answer.value).text)
@@ -276,6 +276,10 @@ def _handed_over(
     if ended.ok:
         return Outcome(state=State.SUCCEEDED, agent=agent, usage=usage, value=ended.value)
     return Outcome(state=State.FAILED, agent=agent, usage=usage, error=error_of(ended))
+
+
+def _needs(request: ModelRequest) -> Needs:
+    return expected(len(request.model_dump_json()), request.max_output_tokens)
 
 
 class MalformedAnswerError(BadAnswerError):

@@ -1,0 +1,1 @@
+"""Decisions about how much may be used, as pure functions of values and time."""

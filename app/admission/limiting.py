@@ -1,0 +1,155 @@
+"""A turn's way through the limits: each of its requests is admitted, and told of when it ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from pydantic import ValidationError
+
+from agents.base import Turn
+from agents.catalog.registry import Registered
+from agents.governance.needs import Expect, Needs, expected
+from agents.values import text_of
+from app.admission.limits import Asker, Limits, NotAdmitted, Ticket
+from app.admission.scripts import Query
+from app.concurrency.fibers import arrival
+from app.concurrency.future import Future
+from celery_agents.contracts.outcome import Usage
+from celery_agents.errors import AgentsError, PermanentError, RateLimitedError
+
+#: A provider that refuses without saying when to come again closes its key for so long.
+REFUSED_S = 1.0
+
+
+class UnderWay:
+    """A request under way, which its usage is told of."""
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+
+
+class Passage:
+    """A turn's way through the limits that cover its agent.
+
+    Its first request is asked for ahead, together with the agent's breakers. A turn that makes no
+    requests of its own, as a function's, is one itself.
+    """
+
+    def __init__(self, limits: Limits, agent: Registered, turn: Turn, step: Any) -> None:
+        self._limits = limits
+        self._agent = agent
+        self._asker = Asker(step.step_id, step.tenant, step.priority, again=step.tries > 1)
+        self._run_id = step.run_id
+        self._ticket: Ticket | None = self._of(_of_turn(turn))
+        self._itself = True  # whether the turn is its only request
+
+    # -- of the turn, by its guard
+
+    def asking(self) -> Query:
+        """The question for its first request."""
+        assert self._ticket is not None
+        return self._limits.asking(self._ticket)
+
+    def entered(self, refusal: NotAdmitted | None) -> None:
+        """Take the answer to that.
+
+        Raises:
+            NotAdmittedError: it is refused.
+        """
+        if refusal is not None:
+            self._ticket = None
+            raise refusal.error()
+
+    def given_up(self, asked: Future[list[Any]]) -> None:
+        """Give back what the first request gets, since nobody waits for it any more."""
+        ticket, self._ticket = self._ticket, None
+        asked.add_done_callback(lambda done: self._give_back(done, ticket))
+
+    def close(self, usage: Usage | None, error: BaseException | None) -> None:
+        """End the turn; what it took and did not use is free."""
+        ticket, self._ticket = self._ticket, None
+        if ticket is not None and self._itself:
+            self._tell(ticket, usage, error)
+        elif ticket is not None:
+            self._limits.tell(ticket, None)
+
+    # -- of its requests, by its calls
+
+    def replayed(self) -> None:
+        """Note that a request needed no admission: its answer is known."""
+        self._itself = False
+
+    @asynccontextmanager
+    async def request(self, expect: Expect) -> AsyncIterator[UnderWay]:
+        """Let a request pass.
+
+        Raises:
+            NotAdmittedError: a limit is used up.
+        """
+        self._itself = False
+        ticket, self._ticket = self._ticket, None
+        if ticket is None:
+            ticket = await self._enter(expect())
+        made = UnderWay()
+        try:
+            yield made
+        except BaseException as error:
+            self._tell(ticket, _usage_of(error), error)
+            raise
+        self._tell(ticket, made.usage, None)
+
+    async def _enter(self, needs: Needs) -> Ticket:
+        ticket = self._of(needs)
+        asked = self._limits.scripts.run_all([self._limits.asking(ticket)])
+        try:
+            (refusal,) = await arrival(asked)
+        except asyncio.CancelledError:
+            asked.add_done_callback(lambda done: self._give_back(done, ticket))
+            raise
+        if refusal is not None:
+            raise refusal.error()
+        return ticket
+
+    def _of(self, needs: Needs) -> Ticket:
+        return self._limits.ticket(self._agent, self._asker, self._run_id, needs)
+
+    def _give_back(self, done: Future[list[Any]], ticket: Ticket | None) -> None:
+        if ticket is not None and done.exception() is None and done.result()[-1] is None:
+            self._limits.tell(ticket, None)
+
+    def _tell(self, ticket: Ticket, usage: Usage | None, error: BaseException | None) -> None:
+        said = _said(self._agent.account, error)
+        self._limits.tell(ticket, _real(ticket.needs, usage, error), said)
+
+
+def _of_turn(turn: Turn) -> Needs:
+    """Tokens that the first request of a turn will take."""
+    texts = (text_of(turn.input), turn.instructions or "", *(m.text for m in turn.messages))
+    return expected(sum(map(len, texts)))
+
+
+def _real(needs: Needs, usage: Usage | None, error: BaseException | None) -> Needs:
+    """Tokens that a request took: as its provider says, else as is likely after such an end."""
+    if usage is not None and (usage.input_tokens or usage.output_tokens):
+        return Needs(usage.input_tokens, usage.output_tokens)
+    if isinstance(error, RateLimitedError | PermanentError):
+        return Needs()  # it was not read
+    return Needs(needs.input_tokens, needs.output_tokens if error is None else 0)
+
+
+def _said(account: str, error: BaseException | None) -> Sequence[Sequence[Any]]:
+    if not isinstance(error, RateLimitedError):
+        return ()
+    wait_s = REFUSED_S if error.retry_after_s is None else error.retry_after_s
+    return [("pause", account, max(wait_s, 0.0) * 1000)] if wait_s > 0 else ()
+
+
+def _usage_of(error: BaseException) -> Usage | None:
+    told = error.details.get("usage") if isinstance(error, AgentsError) else None
+    try:
+        return None if told is None else Usage.model_validate(told)
+    except ValidationError:
+        return None
