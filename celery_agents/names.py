@@ -24,6 +24,10 @@ STATUS = "agents.status"
 RESULTS = "agents.results"
 CLEAN = "agents.clean"
 PROBE = "agents.probe"
+#: Limits: lists them, closes one, opens one.
+LIMITS = "agents.limits"
+PAUSE = "agents.pause"
+RESUME = "agents.resume"
 DEAD_LETTERS = "agents.dead_letters"
 DEAD_LETTER = "agents.dead_letter"
 REQUEUE = "agents.requeue"
@@ -40,6 +44,9 @@ CONTROL_TASKS = (
     SESSION,
     FORK,
     FORGET,
+    LIMITS,
+    PAUSE,
+    RESUME,
     STATUS,
     RESULTS,
     CLEAN,
@@ -72,7 +79,7 @@ INTAKE_TIMES = "agents:intake:at"
 BREAKERS = "agents:breaker:"
 
 #: Before the keys of limits: slots, rates, pauses, what providers told, and who waits.
-LIMITS = "agents:limit:"
+LIMIT_KEYS = "agents:limit:"
 
 #: Before a run's id: the Redis stream of what its steps tell, and the field of each entry there.
 STREAM = "agents:stream:"

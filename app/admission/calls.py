@@ -12,7 +12,7 @@ from agents.policies.breaker import BreakerPolicy, Verdict, verdict
 from app.admission.breaker import Admission, Breakers, Change, Switch
 from app.admission.guard import Asked, GuardedStep, Next, Reply
 from app.admission.limiting import Passage
-from app.admission.limits import Limits, NotAdmitted
+from app.admission.limits import NotAdmitted, SharedLimits
 from app.concurrency.fibers import arrival
 from celery_agents.contracts.outcome import ErrorInfo
 from celery_agents.errors import BreakerOpenError, DeadlineExceededError
@@ -28,7 +28,7 @@ class AdmissionGuard:
     Both are asked in one write.
     """
 
-    def __init__(self, breakers: Breakers, limits: Limits | None = None) -> None:
+    def __init__(self, breakers: Breakers, limits: SharedLimits | None = None) -> None:
         self._breakers = breakers
         self._limits = limits
 

@@ -9,12 +9,12 @@ from app.admission.calls import AdmissionGuard
 from app.admission.failover import BackupGuard, HealthGuard
 from app.admission.guard import Asked, Next, Reply, compose
 from app.admission.health import HealthView
-from app.admission.limits import Limits
+from app.admission.limits import SharedLimits
 from app.admission.refusals import RefusalGuard
 
 
 def chain(
-    registry: Registry, breakers: Breakers, health: HealthView, limits: Limits | None = None
+    registry: Registry, breakers: Breakers, health: HealthView, limits: SharedLimits | None = None
 ) -> Next:
     """Compose all guards round an agent's backend."""
     return compose(

@@ -27,7 +27,7 @@ SHORT_MS = 5_000
 
 COMMON = (
     f"""
-local L, UNKNOWN = '{names.LIMITS}', {UNKNOWN_AT_ONCE}
+local L, UNKNOWN = '{names.LIMIT_KEYS}', {UNKNOWN_AT_ONCE}
 local GRANT, KEPT, MOST, SHORT = {GRANT_MS}, {KEPT_MS}, {WOKEN_MAX}, {SHORT_MS}
 """
     """
@@ -332,6 +332,9 @@ end
 return {woken, waits}
 """
 
+#: The queues in which somebody waits.
+QUEUES = "return redis.call('SMEMBERS', L .. 'queues')"
+
 #: Looks at how steps wait. ARGV: their ids. Returns for each: the queue ('' if it does not wait),
 #: its place from 0, and the ms until its turn, -1: unknown.
 PLACES = """
@@ -370,3 +373,17 @@ for i, text in ipairs(ARGV) do
 end
 return found
 """
+
+#: All of them, by name.
+SCRIPTS = {
+    "ASK": ASK,
+    "PARK": PARK,
+    "TELL": TELL,
+    "PUMP": PUMP,
+    "REVOKE": REVOKE,
+    "RENEW": RENEW,
+    "PAUSE": PAUSE,
+    "QUEUES": QUEUES,
+    "PLACES": PLACES,
+    "LOOK": LOOK,
+}

@@ -13,7 +13,7 @@ from agents.base import Turn
 from agents.catalog.registry import Registered
 from agents.governance.needs import Expect, Needs, expected
 from agents.values import text_of
-from app.admission.limits import Asker, Limits, NotAdmitted, Ticket
+from app.admission.limits import Asker, NotAdmitted, SharedLimits, Ticket
 from app.admission.scripts import Query
 from app.concurrency.fibers import arrival
 from app.concurrency.future import Future
@@ -38,7 +38,7 @@ class Passage:
     requests of its own, as a function's, is one itself.
     """
 
-    def __init__(self, limits: Limits, agent: Registered, turn: Turn, step: Any) -> None:
+    def __init__(self, limits: SharedLimits, agent: Registered, turn: Turn, step: Any) -> None:
         self._limits = limits
         self._agent = agent
         self._asker = Asker(step.step_id, step.tenant, step.priority, again=step.tries > 1)

@@ -30,8 +30,8 @@ LOOK_AGAIN_MS = 1000
 #: A step that waits for a slot looks by itself after so long, in case nobody wakes it; and one
 #: that waits longer than that.
 UNKNOWN_WAIT_S, LONGEST_WAIT_S = 60.0, 3600.0
-#: An operator's pause without an end.
-FOR_GOOD_S = 10 * 365 * 24 * 3600.0
+#: An operator's pause without an end; what lasts longer than the second ends nobody knows when.
+FOR_GOOD_S, LONG_S = 10 * 365 * 24 * 3600.0, 365 * 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class Pumped:
 _NOTHING = Pumped()
 
 
-class Limits:
+class SharedLimits:
     """The limits of one process.
 
     Args:
@@ -137,7 +137,18 @@ class Limits:
         self.policies = dict(policies)
         self._lease_ms = round(lease_s * 1000)
         self._workers = workers
-        texts = ("ASK", "PARK", "TELL", "PUMP", "REVOKE", "RENEW", "PAUSE", "PLACES", "LOOK")
+        texts = (
+            "ASK",
+            "PARK",
+            "TELL",
+            "PUMP",
+            "REVOKE",
+            "RENEW",
+            "PAUSE",
+            "PLACES",
+            "LOOK",
+            "QUEUES",
+        )
         self._names = {
             name: shared.register(clock + scripts.COMMON + getattr(scripts, name)) for name in texts
         }
@@ -177,8 +188,7 @@ class Limits:
                 self._hold(ticket)
                 return None
             place, wait_ms, before = found
-            wait_s = None if wait_ms < 0 else wait_ms / 1000
-            return NotAdmitted(ticket, place - 1, wait_s, before)
+            return NotAdmitted(ticket, place - 1, _seconds(wait_ms), before)
 
         return Query(self._command("ASK", *told), read, lambda: self._ask_here(ticket))
 
@@ -242,10 +252,18 @@ class Limits:
         """Where steps wait: the queue, empty if in none; the place from 1; seconds, if known."""
 
         def read(found: Any) -> list[tuple[str, int, float | None]]:
-            return [(q.decode(), n + 1, None if ms < 0 else ms / 1000) for q, n, ms in found]
+            return [(q.decode(), n + 1, _seconds(ms)) for q, n, ms in found]
 
         command = self._command("PLACES", *step_ids)
         return self.scripts.run(Query(command, read, list))
+
+    def queues(self) -> Future[list[str]]:
+        """The queues in which somebody waits."""
+
+        def read(found: Any) -> list[str]:
+            return [queue.decode() for queue in found]
+
+        return self.scripts.run(Query(self._command("QUEUES"), read, list))
 
     def look(self, keys: Sequence[Sequence[Sequence[str]]]) -> Future[list[Any]]:
         """Look at what is used: for each list of keys, as the script reads them."""
@@ -315,6 +333,11 @@ def about_of(agent: Registered) -> About:
     """An agent as limits see it."""
     provider = None if agent.provider is None else agent.provider.target
     return About(agent.name, agent.kind, provider, agent.account)
+
+
+def _seconds(ms: int) -> float | None:
+    """Return a wait in seconds; None: nobody knows."""
+    return ms / 1000 if 0 <= ms < LONG_S * 1000 else None
 
 
 def as_json(wants: Sequence[Wanted]) -> str:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from app.admission.limits import Limits, Pumped
+from app.admission.limits import Pumped, SharedLimits
 from celery_agents.errors import AgentsError
 from celery_agents.noted import note
 
@@ -32,7 +32,7 @@ class Waker:
     """
 
     def __init__(
-        self, limits: Limits, wake: Callable[[Sequence[str]], Sequence[str]], every_s: float
+        self, limits: SharedLimits, wake: Callable[[Sequence[str]], Sequence[str]], every_s: float
     ) -> None:
         self._limits = limits
         self._wake = wake

@@ -12,6 +12,9 @@ from celery.bin.base import CeleryCommand
 from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
+from app.admission.limits import SharedLimits
+from app.admission.scripts import TIMEOUT_S, Scripts
+from app.admission.sights import with_places
 from app.cli.dead_letters import dead
 from app.execution.publish import publish
 from app.journal.retention import cleanup
@@ -22,6 +25,7 @@ from app.journal.stores.archive import Archive
 from app.maintenance.health import report
 from app.maintenance.retention import clean_all, would_clean
 from app.messaging.intake import Intake
+from app.messaging.redis import connect_redis
 from app.settings import Settings
 from celery_agents.client.cli import AHEAD, unknown_run
 from celery_agents.visible import visible
@@ -154,7 +158,7 @@ def list_agents(ctx: click.Context) -> None:
 def status(ctx: click.Context, run_id: str) -> None:
     """Show a run as a tree of steps, with its events."""
     with _journal(ctx) as engine:
-        tree = Archive(engine).run_tree(run_id)
+        tree = with_places(_limits(ctx), Archive(engine).run_tree(run_id))
         told = Archive(engine).events(run_id)
     if tree is None:
         raise click.ClickException(visible(f"There is no run {run_id} in the journal."))
@@ -206,6 +210,13 @@ def _known(archive: Archive, settings: Settings, run_id: str) -> bool:
         told = settings.broker.error(error)
         click.echo(f"Redis does not say whether there is a run {run_id}: {told}", err=True)
         return True
+
+
+def _limits(ctx: click.Context) -> SharedLimits:
+    """Limits as far as they stand in Redis: who waits, and where."""
+    settings = ctx.obj.app.agents_settings
+    shared = Scripts(connect_redis(settings, TIMEOUT_S))
+    return SharedLimits(shared, {}, lease_s=settings.lease_s, workers=lambda: 1)
 
 
 def _branch(below: dict[str | None, list[dict[str, Any]]], parent: str | None, indent: str) -> None:

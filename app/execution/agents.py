@@ -17,7 +17,7 @@ from agents.catalog.registry import Registry
 from agents.net.clients import SharedClients
 from app.admission.breaker import Breakers
 from app.admission.health import STALE_INTERVALS, HealthView
-from app.admission.limits import Limits
+from app.admission.limits import SharedLimits
 from app.admission.waiting import Waker
 from app.concurrency.fibers import in_thread
 from app.execution.celery_agent import CeleryBackend
@@ -47,8 +47,7 @@ class Agents:
         self._publish = publish
         self._turns: Turns | None = None
         self._waiting: Waker | None = None
-        #: The limits that hold here; None where there are none.
-        self.limits: Limits | None = None
+        self._limits: SharedLimits | None = None
         self._lock = threading.Lock()
 
     @property
@@ -61,6 +60,13 @@ class Agents:
                 self._turns = self._made()
             return self._turns
 
+    @property
+    def limits(self) -> SharedLimits | None:
+        """The limits that hold here; None where there are none."""
+        if self.registry.limits and self._turns is None:
+            _ = self.turns
+        return self._limits
+
     def _made(self) -> Turns:
         health = HealthView(
             self._journal,
@@ -69,11 +75,11 @@ class Agents:
         )
         breakers = Breakers.connect(self._settings)
         if self.registry.limits:
-            self.limits = self._limits(breakers)
-        return Turns(self.registry, breakers, health, self.limits)
+            self._limits = self._shared(breakers)
+        return Turns(self.registry, breakers, health, self._limits)
 
-    def _limits(self, breakers: Breakers) -> Limits:
-        limits = Limits(
+    def _shared(self, breakers: Breakers) -> SharedLimits:
+        limits = SharedLimits(
             breakers.scripts,
             self.registry.limits,
             lease_s=self._settings.lease_s,

@@ -11,7 +11,7 @@ from app.admission.calls import switches_of
 from app.admission.chain import chain
 from app.admission.guard import Asked, GuardedStep, Reply, WhenOpen
 from app.admission.health import HealthView
-from app.admission.limits import Limits
+from app.admission.limits import SharedLimits
 from celery_agents.contracts.fallback import Candidate
 
 
@@ -23,7 +23,7 @@ class Turns:
         registry: Registry,
         breakers: Breakers,
         health: HealthView,
-        limits: Limits | None = None,
+        limits: SharedLimits | None = None,
     ) -> None:
         self._registry = registry
         self._breakers = breakers

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from celery_agents.client.client import Client
 from celery_agents.contracts.conversation import ChatMessage
+from celery_agents.contracts.limits import LimitState
 from celery_agents.errors import AgentsError, ResultTimeoutError
 from celery_agents.said import said
 from celery_agents.visible import visible, visible_block, visible_lines
@@ -255,6 +256,61 @@ def delete_session(ctx: click.Context, name: str, tenant: str) -> None:
         if not client.sessions.delete(name, tenant=tenant):
             raise click.ClickException(visible(f"There is no session {name}."))
         click.echo(visible(f"{name} is deleted."))
+
+
+@agents.group(invoke_without_command=True)
+@_as_json
+@click.pass_context
+def limits(ctx: click.Context, *, as_json: bool) -> None:
+    """Show how limits stand: what is used, who waits, what is closed."""
+    if ctx.invoked_subcommand is not None:
+        return
+    with client_of(ctx) as client:
+        found = client.limits.list()
+    if as_json:
+        tell([state.compact() for state in found])
+        return
+    for state in found:
+        click.echo(visible(_limit_line(state)))
+
+
+@limits.command("pause", cls=CeleryCommand)
+@click.argument("name")
+@click.option("--for", "seconds", type=float, help="Seconds; else until it is resumed.")
+@click.pass_context
+def pause_limit(ctx: click.Context, name: str, seconds: float | None) -> None:
+    """Let nothing pass limit NAME, or a provider's key, as `limits` shows them."""
+    with client_of(ctx) as client:
+        client.limits.pause(name, seconds)
+    click.echo(visible(f"{name} is paused."))
+
+
+@limits.command("resume", cls=CeleryCommand)
+@click.argument("name")
+@click.pass_context
+def resume_limit(ctx: click.Context, name: str) -> None:
+    """Open limit NAME with the keys that it covers, or a key."""
+    with client_of(ctx) as client:
+        client.limits.resume(name)
+    click.echo(visible(f"{name} is open."))
+
+
+#: A pause that is longer has no end of its own.
+_YEAR_S = 365 * 24 * 3600.0
+
+
+def _limit_line(state: LimitState) -> str:
+    """Return how a limit stands, in words."""
+    policy = state.policy
+    given = policy.compact().keys() - {"covers", "per", "learn", "burst_s"}
+    numbers = [f"{name} {getattr(policy, name):,}" for name in sorted(given)]
+    told = [f"learned {what} {number:,.0f}" for what, number in sorted(state.learned.items())]
+    paused = [] if state.paused_s is None else [f"paused for {state.paused_s:,.0f} s"]
+    if (state.paused_s or 0.0) > _YEAR_S:
+        paused = ["paused until it is resumed"]
+    name = f"{state.name} of {state.subject}" if state.subject else state.name
+    now = [f"{state.in_use:,} under way", f"{state.waiting:,} wait"]
+    return "  ".join([name, *now, *paused, *numbers, *told])
 
 
 def _said(choice: str) -> Any:

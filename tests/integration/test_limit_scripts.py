@@ -17,7 +17,8 @@ from agents.governance import limits as rules
 from agents.governance.limits import Book, Concurrency, Pause, Rate, Start, ToldRate, Want
 from agents.governance.needs import Needs
 from agents.governance.wants import Wanted
-from app.admission.limits import Asker, Limits, NotAdmitted, Pumped, Ticket
+from app.admission.limits import Asker, NotAdmitted, Pumped, Ticket
+from app.admission.limits import SharedLimits as Shared
 from app.admission.scripts import Scripts
 from celery_agents import names
 from celery_agents.contracts.limits import LimitPolicy
@@ -35,13 +36,13 @@ def redis(redis_url: str) -> Iterator[Redis]:
         yield client
 
 
-def limits_at(redis: Redis, clock: str = STOPPED) -> Limits:
+def limits_at(redis: Redis, clock: str = STOPPED) -> Shared:
     policies = {"x": LimitPolicy(concurrent=1)}
-    return Limits(Scripts(redis), policies, lease_s=7, workers=lambda: 2, clock=clock)
+    return Shared(Scripts(redis), policies, lease_s=7, workers=lambda: 2, clock=clock)
 
 
 @pytest.fixture
-def limits(redis: Redis) -> Limits:
+def limits(redis: Redis) -> Shared:
     return limits_at(redis)
 
 
@@ -53,19 +54,19 @@ def ticket(who: str, *wants: Want, tenant: str = "", priority: int = 5) -> Ticke
     return Ticket(Asker(who, tenant, priority), Needs(), wanted)
 
 
-def ask(limits: Limits, one: Ticket) -> NotAdmitted | None:
+def ask(limits: Shared, one: Ticket) -> NotAdmitted | None:
     found: NotAdmitted | None = limits.scripts.run(limits.asking(one)).result()
     return found
 
 
-def park(limits: Limits, one: Ticket) -> Pumped:
+def park(limits: Shared, one: Ticket) -> Pumped:
     """Ask, and wait where that is refused."""
     refused = ask(limits, one)
     assert refused is not None
     return limits.park(refused).result()
 
 
-def again(limits: Limits, one: Ticket) -> NotAdmitted | None:
+def again(limits: Shared, one: Ticket) -> NotAdmitted | None:
     """Ask as a step that was woken."""
     return ask(limits, replace(one, asker=replace(one.asker, again=True)))
 
@@ -102,7 +103,7 @@ LEFT = a_rate(10, key="a")
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 3000), acts), max_size=40))
-def test_the_scripts_and_the_rules_agree(redis: Redis, limits: Limits, happens: list[Any]) -> None:
+def test_the_scripts_and_the_rules_agree(redis: Redis, limits: Shared, happens: list[Any]) -> None:
     redis.flushdb()
     book, now, out = Book(), NOW, []
     for n, (pause, (act, *of)) in enumerate(happens):
@@ -141,7 +142,7 @@ def test_the_scripts_and_the_rules_agree(redis: Redis, limits: Limits, happens: 
             limits.tell(ticket("-", free), None, [("left", 1, of[0])]).result()
 
 
-def test_who_waits_is_woken_once_in_its_turn_and_admitted(redis: Redis, limits: Limits) -> None:
+def test_who_waits_is_woken_once_in_its_turn_and_admitted(redis: Redis, limits: Shared) -> None:
     first = ticket("first", slots())
     assert ask(limits, first) is None
     waiting = [ticket(f"w{n}", slots()) for n in range(3)]
@@ -157,7 +158,7 @@ def test_who_waits_is_woken_once_in_its_turn_and_admitted(redis: Redis, limits: 
     assert limits.tell(waiting[1], Needs()).result().woken == ("w2",)
 
 
-def test_what_becomes_free_before_it_is_parked_wakes_it_at_once(limits: Limits) -> None:
+def test_what_becomes_free_before_it_is_parked_wakes_it_at_once(limits: Shared) -> None:
     first, second = ticket("first", slots()), ticket("second", slots())
     assert ask(limits, first) is None
     refused = ask(limits, second)
@@ -166,7 +167,7 @@ def test_what_becomes_free_before_it_is_parked_wakes_it_at_once(limits: Limits) 
     assert limits.park(refused).result().woken == ("second",)
 
 
-def test_a_rate_says_when_to_pump_and_wakes_as_many_as_fit(redis: Redis, limits: Limits) -> None:
+def test_a_rate_says_when_to_pump_and_wakes_as_many_as_fit(redis: Redis, limits: Shared) -> None:
     one = a_rate(100, burst_s=0.05)
     for n in range(5):
         assert ask(limits, ticket(f"a{n}", one)) is None
@@ -178,10 +179,10 @@ def test_a_rate_says_when_to_pump_and_wakes_as_many_as_fit(redis: Redis, limits:
     assert pumped.again == {"R:r": 0.01}
     redis.set("now", NOW + 10_000)
     assert limits.pump().result().woken == ("w3", "w4", "w5", "w6", "w7")
-    assert not redis.exists(f"{names.LIMITS}queues", f"{names.LIMITS}asks")
+    assert not redis.exists(f"{names.LIMIT_KEYS}queues", f"{names.LIMIT_KEYS}asks")
 
 
-def test_tenants_take_turns_and_priority_goes_first(limits: Limits) -> None:
+def test_tenants_take_turns_and_priority_goes_first(limits: Shared) -> None:
     first = ticket("first", slots())
     assert ask(limits, first) is None
     for n in range(50):
@@ -201,7 +202,7 @@ def test_tenants_take_turns_and_priority_goes_first(limits: Limits) -> None:
     assert max(order.index(f"light{n}") for n in range(3)) <= 6
 
 
-def test_nothing_is_held_while_something_else_is_waited_for(redis: Redis, limits: Limits) -> None:
+def test_nothing_is_held_while_something_else_is_waited_for(redis: Redis, limits: Shared) -> None:
     """A step that wants a slot and a rate is granted both or none, so they cannot lock."""
     one = a_rate(1, burst_s=1.0)
     first = ticket("first", slots(), one)
@@ -212,13 +213,13 @@ def test_nothing_is_held_while_something_else_is_waited_for(redis: Redis, limits
     assert pumped.woken == ()
     assert pumped.again == {"R:r": 1.0}  # now for the rate
     assert limits.places(["both"]).result() == [("R:r", 1, 1.0)]
-    assert redis.zcard(f"{names.LIMITS}S:x") == 0
+    assert redis.zcard(f"{names.LIMIT_KEYS}S:x") == 0
     redis.set("now", NOW + 1000)
     assert limits.pump(["R:r"]).result().woken == ("both",)
     assert again(limits, both) is None
 
 
-def test_a_grant_that_nobody_takes_is_taken_back(redis: Redis, limits: Limits) -> None:
+def test_a_grant_that_nobody_takes_is_taken_back(redis: Redis, limits: Shared) -> None:
     first, gone, other = (ticket(name, slots()) for name in ("first", "gone", "other"))
     assert ask(limits, first) is None
     park(limits, gone)
@@ -228,7 +229,7 @@ def test_a_grant_that_nobody_takes_is_taken_back(redis: Redis, limits: Limits) -
     assert limits.revoke(["gone", "nobody"]).result() == Pumped()
 
 
-def test_a_grant_does_not_pass_a_pause(redis: Redis, limits: Limits) -> None:
+def test_a_grant_does_not_pass_a_pause(redis: Redis, limits: Shared) -> None:
     key = Pause("p")
     first, second = ticket("first", key, slots()), ticket("second", key, slots())
     assert ask(limits, first) is None
@@ -243,13 +244,13 @@ def test_a_grant_does_not_pass_a_pause(redis: Redis, limits: Limits) -> None:
     assert limits.pump().result().woken == ("second",)
 
 
-def test_a_resumed_key_wakes_those_that_waited(limits: Limits) -> None:
+def test_a_resumed_key_wakes_those_that_waited(limits: Shared) -> None:
     limits.pause(["p"], None).result()
     park(limits, ticket("w", Pause("p")))
     assert limits.resume(["p"]).result().woken == ("w",)
 
 
-def test_a_wiped_redis_has_what_is_held_again(redis: Redis, limits: Limits) -> None:
+def test_a_wiped_redis_has_what_is_held_again(redis: Redis, limits: Shared) -> None:
     assert ask(limits, ticket("a", slots())) is None
     redis.flushdb()
     redis.set("now", NOW)
@@ -262,7 +263,7 @@ def test_a_wiped_redis_has_what_is_held_again(redis: Redis, limits: Limits) -> N
     assert ask(limits, ticket("b", slots())) is None
 
 
-def test_what_a_killed_worker_held_is_free_within_its_lease(redis: Redis, limits: Limits) -> None:
+def test_what_a_killed_worker_held_is_free_within_its_lease(redis: Redis, limits: Shared) -> None:
     assert ask(limits, ticket("a", slots())) is None
     redis.set("now", NOW + LEASE_MS - 1)
     assert ask(limits_at(redis), ticket("b", slots())) is not None
@@ -270,16 +271,16 @@ def test_what_a_killed_worker_held_is_free_within_its_lease(redis: Redis, limits
     assert ask(limits_at(redis), ticket("b", slots())) is None
 
 
-def test_records_do_not_stay_for_ever(redis: Redis, limits: Limits) -> None:
+def test_records_do_not_stay_for_ever(redis: Redis, limits: Shared) -> None:
     one = ticket("a", Pause("p"), slots(), a_rate(10), Start("u", "acc"))
     assert ask(limits, one) is None
     limits.tell(one, Needs(1), [("pause", "p", 10), ("learned", "acc", "requests", 9)]).result()
-    keys = redis.keys(f"{names.LIMITS}*")
+    keys = redis.keys(f"{names.LIMIT_KEYS}*")
     assert keys
     assert all(0 < redis.ttl(key) < 2 * 3600 for key in keys)
 
 
-def test_names_of_any_kind_are_told_apart(limits: Limits) -> None:
+def test_names_of_any_kind_are_told_apart(limits: Shared) -> None:
     odd = ['a"b', "a\\b", "a|b", "{a}", "ä🤖", "a'); redis.call('FLUSHALL') --"]
     for name in odd:
         assert ask(limits, ticket(f"first {name}", Concurrency(name, 1))) is None
@@ -288,10 +289,10 @@ def test_names_of_any_kind_are_told_apart(limits: Limits) -> None:
         assert told.woken == (f"next {name}",)
 
 
-def test_a_place_that_cannot_be_read_is_in_the_way_of_nobody(redis: Redis, limits: Limits) -> None:
+def test_a_place_that_cannot_be_read_is_in_the_way_of_nobody(redis: Redis, limits: Shared) -> None:
     assert ask(limits, ticket("first", slots())) is None
     park(limits, ticket("w", slots()))
-    redis.hdel(f"{names.LIMITS}asks", "w")
+    redis.hdel(f"{names.LIMIT_KEYS}asks", "w")
     park(limits, ticket("v", slots()))
     assert limits.tell(ticket("first", slots()), Needs()).result().woken == ("v",)
-    assert json.loads(redis.hget(f"{names.LIMITS}asks", "v") or "null") is None
+    assert json.loads(redis.hget(f"{names.LIMIT_KEYS}asks", "v") or "null") is None

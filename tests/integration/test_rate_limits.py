@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -9,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from celery_agents import RetryPolicy
+from celery_agents import RetryPolicy, Run
+from celery_agents.errors import InvalidPayloadError
 from tests.fakes.model_server import Bucket, Does, ModelServer
-from tests.integration.harness import COROUTINES, SOON_S, Stack
+from tests.integration.harness import COROUTINES, SOON_S, Stack, celery, eventually
+from tests.support.service import APP
 
 ONCE = RetryPolicy(max_attempts=1, base_delay_s=0.1)
 Start = Callable[..., Stack]
@@ -73,3 +76,42 @@ def test_what_is_above_a_rate_waits_for_its_turn(start: Start, provider: ModelSe
     rows = [stack.row(run.id) for run in runs]
     assert {row.attempts for row in rows} == {1}
     assert sum(row.token for row in rows) <= 2.1 * len(runs)  # claims
+
+
+def test_an_operator_closes_a_limit_sees_who_waits_and_opens_it(
+    start: Start, provider: ModelServer
+) -> None:
+    stack = start("""
+        [limits.service]
+        covers = ["agent:service"]
+        concurrent = 50
+    """)
+    provider.script(Does(raw=b'"ok"'))
+    limits = stack.client.limits
+    with pytest.raises(InvalidPayloadError, match=r"'nobody'.*service, agent:service"):
+        limits.pause("nobody")
+    limits.pause("service")
+    runs = [stack.client.ask("service", number) for number in range(3)]
+    ids = [run.id for run in runs]
+    eventually(lambda: limits.list()[0].waiting == 3)
+    tree = runs[2].status()
+    assert tree is not None
+    assert tree["steps"][0]["waits_for"].startswith("limit service, place ")
+    assert sorted(int(_place(run)) for run in runs) == [1, 2, 3]
+    state = limits.list()[0]
+    assert (state.name, state.in_use, state.waiting) == ("service", 0, 3)
+    assert (state.paused_s or 0) > 3600
+    shown = celery("agents", "limits", "--json", env=stack.env)
+    assert json.loads(shown.stdout)[0]["waiting"] == 3, shown.stderr
+    told = celery("-A", APP, "agents", "status", ids[0], env=stack.env)
+    assert "limited: waits for limit service, place " in told.stdout, told.stderr
+    assert celery("agents", "limits", "resume", "service", env=stack.env).stdout
+    assert [run.get(timeout=SOON_S) for run in runs] == ["ok"] * 3
+    assert limits.list()[0].paused_s is None
+    assert {stack.row(run_id).token for run_id in ids} == {2}
+
+
+def _place(run: Run) -> str:
+    tree = run.status()
+    assert tree is not None
+    return str(tree["steps"][0]["waits_for"]).partition("place ")[2].partition(",")[0]
