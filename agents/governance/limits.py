@@ -11,11 +11,15 @@ Times are milliseconds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-#: Requests at once to a provider that has not told its limits yet.
-UNKNOWN_AT_ONCE = 8
+#: Requests at once to a provider that has not told its limits yet, at first and at the most.
+UNKNOWN_AT_ONCE, UNKNOWN_MOST = 8, 10_000
+#: Among what is learned: how many at once a provider bears that tells nothing, and whether that was
+#: too much before.
+WINDOW, REFUSED = "window", "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,11 @@ class ToldRate:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A few at once, as long as the provider has told nothing."""
+    """A few at once, as long as the provider has told no limits.
+
+    As many more as it answers; half as many when it refuses ("congestion avoidance", V. Jacobson,
+    1988).
+    """
 
     key: str
     source: str
@@ -95,6 +103,31 @@ def rate_of(want: ToldRate, book: Book) -> Rate | None:
         return None
     unit_ms = 60_000 / told
     return Rate(want.key, burst_ms(unit_ms, want.burst_s), unit_ms, want.cost)
+
+
+def at_once(want: Start, book: Book) -> int | None:
+    """How many may be under way; None: what the provider tells holds instead."""
+    told = book.learned.get(want.source, {})
+    if told.keys() - {WINDOW, REFUSED}:
+        return None
+    return math.floor(told.get(WINDOW, UNKNOWN_AT_ONCE))
+
+
+def answered(book: Book, source: str) -> Book:
+    """Let more pass at once, since a provider that tells no limits has answered."""
+    told = book.learned.get(source, {})
+    window = told.get(WINDOW, UNKNOWN_AT_ONCE)
+    grown = min(window + (1 / window if REFUSED in told else 1), UNKNOWN_MOST)
+    return replace(book, learned={**book.learned, source: {**told, WINDOW: grown}})
+
+
+def refused(book: Book, source: str, now: float) -> Book:
+    """Let half as many pass at once; of refusals that come together the first one counts."""
+    if book.paused.get(source, 0.0) > now:
+        return book
+    told = book.learned.get(source, {})
+    half = max(told.get(WINDOW, UNKNOWN_AT_ONCE) / 2, 1.0)
+    return replace(book, learned={**book.learned, source: {**told, WINDOW: half, REFUSED: 1.0}})
 
 
 def ask(
@@ -137,9 +170,12 @@ def resume(book: Book, key: str) -> Book:
     return replace(book, paused={k: t for k, t in book.paused.items() if k != key})
 
 
-def lower(book: Book, rate: Rate, remaining: float, now: float) -> Book:
-    """Leave no more than what the other side says is left; where less is, that stays."""
-    level = now + rate.burst_ms - remaining * rate.unit_ms
+def lower(book: Book, rate: Rate, remaining: float, now: float, elapsed_ms: float = 0.0) -> Book:
+    """Leave no more than the other side says is left; where less is, that stays.
+
+    It said so up to ``elapsed_ms`` ago, and what has come since then is there too.
+    """
+    level = now + rate.burst_ms - remaining * rate.unit_ms - elapsed_ms
     if level <= max(book.taken.get(rate.key, 0.0), now):
         return book
     return replace(book, taken={**book.taken, rate.key: level})
@@ -154,8 +190,8 @@ def _refused(book: Book, want: Want, who: str, now: float) -> float | None:
         case Concurrency():
             return _full(book, want.key, who, now, want.most)
         case Start():
-            unknown = not book.learned.get(want.source)
-            return _full(book, want.key, who, now, UNKNOWN_AT_ONCE) if unknown else None
+            most = at_once(want, book)
+            return None if most is None else _full(book, want.key, who, now, most)
         case ToldRate():
             rate = rate_of(want, book)
             return None if rate is None else _refused(book, rate, who, now)
@@ -175,7 +211,7 @@ def _full(book: Book, key: str, who: str, now: float, most: int) -> float | None
 def _taken(book: Book, want: Want, who: str, now: float, lease_ms: float) -> Book:
     match want:
         case Concurrency() | Start():
-            if isinstance(want, Start) and book.learned.get(want.source):
+            if isinstance(want, Start) and at_once(want, book) is None:
                 return book
             held = {**book.holds.get(want.key, {}), who: now + lease_ms}
             return replace(book, holds={**book.holds, want.key: held})

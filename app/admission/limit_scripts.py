@@ -11,7 +11,7 @@ Keys are made of names of limits here, so these do not run on Redis Cluster.
 
 from __future__ import annotations
 
-from agents.governance.limits import UNKNOWN_AT_ONCE
+from agents.governance.limits import UNKNOWN_AT_ONCE, UNKNOWN_MOST
 from celery_agents import names
 
 CLOCK = """
@@ -27,7 +27,7 @@ SHORT_MS = 5_000
 
 COMMON = (
     f"""
-local L, UNKNOWN = '{names.LIMIT_KEYS}', {UNKNOWN_AT_ONCE}
+local L, UNKNOWN, UNKNOWN_MOST = '{names.LIMIT_KEYS}', {UNKNOWN_AT_ONCE}, {UNKNOWN_MOST}
 local GRANT, KEPT, MOST, SHORT = {GRANT_MS}, {KEPT_MS}, {WOKEN_MAX}, {SHORT_MS}
 """
     """
@@ -42,10 +42,18 @@ local function rate(w)
   return {'R', w[2], math.max(unit, w[5] * 1000), unit, w[6]}
 end
 
+local function learned(source, ...) return redis.call('HMGET', L .. 'learned:' .. source, ...) end
+local function set_window(source, n, refused)
+  redis.call('HSET', L .. 'learned:' .. source, 'window', number(n))
+  if refused then redis.call('HSET', L .. 'learned:' .. source, 'refused', 1) end
+  redis.call('PEXPIRE', L .. 'learned:' .. source, KEPT)
+end
+
 local function most(w)
   if w[1] == 'S' then return w[3] end
-  if redis.call('EXISTS', L .. 'learned:' .. w[3]) == 1 then return nil end
-  return UNKNOWN
+  local told = learned(w[3], 'window', 'requests', 'tokens', 'input', 'output')
+  if told[2] or told[3] or told[4] or told[5] then return nil end
+  return math.floor(tonumber(told[1] or UNKNOWN))
 end
 
 local function slots(w) return w[1] == 'S' or w[1] == 'U' end
@@ -258,13 +266,22 @@ return {woken, waits}
 """
 
 #: Tells how a request went. ARGV: who, its wants, by how much each one's cost was wrong, and what
-#: the provider said: a list of {pause, key, ms}, {learned, source, what, number}, and {left,
-#: place of a want from 1, remaining}. Returns what ``pump`` says.
+#: the provider said, in this order: {answered, source} and {refused, source} where it tells no
+#: limits, {pause, key, ms}, {learned, source, what, number}, and {left, place of a want from 1,
+#: remaining, ms since then at the most}. Returns what ``pump`` says.
 TELL = """
 local who, wants, woken, waits = ARGV[1], cjson.decode(ARGV[2]), {}, {}
 local by = cjson.decode(ARGV[3])
 for _, s in ipairs(cjson.decode(ARGV[4])) do
-  if s[1] == 'pause' then
+  if s[1] == 'answered' then
+    local told = learned(s[2], 'window', 'refused')
+    local n = tonumber(told[1] or UNKNOWN)
+    set_window(s[2], math.min(n + (told[2] and 1 / n or 1), UNKNOWN_MOST))
+  elseif s[1] == 'refused' then
+    if read(L .. 'pause:' .. s[2]) <= now then
+      set_window(s[2], math.max(tonumber(learned(s[2], 'window')[1] or UNKNOWN) / 2, 1), true)
+    end
+  elseif s[1] == 'pause' then
     local key = L .. 'pause:' .. s[2]
     local till = math.max(read(key), now + s[3])
     redis.call('SET', key, number(till), 'PX', math.ceil(till - now) + 1000)
@@ -280,7 +297,7 @@ end
 for _, s in ipairs(cjson.decode(ARGV[4])) do
   local r = s[1] == 'left' and rate(wants[s[2]])
   if r then
-    local level = now + r[3] - s[3] * r[4]
+    local level = now + r[3] - s[3] * r[4] - s[4]
     if level > math.max(read(L .. 'R:' .. r[2]), now) then set_rate(r[2], level) end
   end
 end

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from agents.base import Turn
 from agents.catalog.registry import Registered
 from agents.governance.needs import Expect, Needs, expected
+from agents.net.told_limits import Told, listening
 from agents.values import text_of
 from app.admission.limits import Asker, NotAdmitted, SharedLimits, Ticket
 from app.admission.scripts import Query
@@ -25,10 +27,12 @@ REFUSED_S = 1.0
 
 
 class UnderWay:
-    """A request under way, which its usage is told of."""
+    """A request under way, with what is told of it meanwhile."""
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
+        self.told: list[Told] | None = None  # by its provider, where somebody listens
+        self.since = time.monotonic()
 
 
 class Passage:
@@ -43,6 +47,8 @@ class Passage:
         self._agent = agent
         self._asker = Asker(step.step_id, step.tenant, step.priority, again=step.tries > 1)
         self._run_id = step.run_id
+        self._policies = limits.of(agent)
+        self._learns = any(policy.learn for policy in self._policies.values())
         self._ticket: Ticket | None = self._of(_of_turn(turn))
         self._itself = True  # whether the turn is its only request
 
@@ -95,11 +101,12 @@ class Passage:
             ticket = await self._enter(expect())
         made = UnderWay()
         try:
-            yield made
+            with listening() if self._learns else nullcontext() as made.told:
+                yield made
         except BaseException as error:
-            self._tell(ticket, _usage_of(error), error)
+            self._tell(ticket, _usage_of(error), error, made)
             raise
-        self._tell(ticket, made.usage, None)
+        self._tell(ticket, made.usage, None, made)
 
     async def _enter(self, needs: Needs) -> Ticket:
         ticket = self._of(needs)
@@ -120,9 +127,35 @@ class Passage:
         if ticket is not None and done.exception() is None and done.result()[-1] is None:
             self._limits.tell(ticket, None)
 
-    def _tell(self, ticket: Ticket, usage: Usage | None, error: BaseException | None) -> None:
-        said = _said(self._agent.account, error)
+    def _tell(
+        self,
+        ticket: Ticket,
+        usage: Usage | None,
+        error: BaseException | None,
+        made: UnderWay | None = None,
+    ) -> None:
+        said: list[Sequence[Any]] = []
+        if made is not None and made.told is not None:
+            said += self._learned(ticket, made, error)
+        said += _refused(self._agent.account, error)
         self._limits.tell(ticket, _real(ticket.needs, usage, error), said)
+
+    def _learned(
+        self, ticket: Ticket, made: UnderWay, error: BaseException | None
+    ) -> Iterator[Sequence[Any]]:
+        """Say what its provider told of its limits, or that it told nothing."""
+        account, told = self._agent.account, (made.told or [Told()])[-1]
+        if not told.limits and isinstance(error, RateLimitedError):
+            yield ("refused", account)
+        elif not told.limits and error is None:
+            yield ("answered", account)
+        for what, number in told.limits.items():
+            yield ("learned", account, what, number)
+        elapsed_ms = (time.monotonic() - made.since) * 1000
+        for place, one in enumerate(ticket.wanted, 1):
+            left = told.remaining.get(one.what or "")
+            if left is not None and self._policies[one.limit].learn:
+                yield ("left", place, left, elapsed_ms)
 
 
 def _of_turn(turn: Turn) -> Needs:
@@ -140,11 +173,12 @@ def _real(needs: Needs, usage: Usage | None, error: BaseException | None) -> Nee
     return Needs(needs.input_tokens, needs.output_tokens if error is None else 0)
 
 
-def _said(account: str, error: BaseException | None) -> Sequence[Sequence[Any]]:
+def _refused(account: str, error: BaseException | None) -> Sequence[Sequence[Any]]:
+    """Close the key of a provider that has refused, for as long as it says."""
     if not isinstance(error, RateLimitedError):
         return ()
     wait_s = REFUSED_S if error.retry_after_s is None else error.retry_after_s
-    return [("pause", account, max(wait_s, 0.0) * 1000)] if wait_s > 0 else ()
+    return [("pause", account, wait_s * 1000)] if wait_s > 0 else ()
 
 
 def _usage_of(error: BaseException) -> Usage | None:

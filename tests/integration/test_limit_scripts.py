@@ -84,7 +84,7 @@ wants = st.one_of(
     st.builds(Rate, st.sampled_from("ab"), st.floats(50, 3000), st.floats(1, 500), st.just(1)),
     st.builds(Rate, st.sampled_from("ab"), st.just(1000.0), st.just(7.0), st.integers(0, 400)),
     st.builds(Concurrency, st.sampled_from("cd"), st.integers(1, 3)),
-    st.builds(Pause, st.sampled_from("pq")),
+    st.builds(Pause, st.sampled_from(["p", "acc"])),
     st.just(Start("u", "acc")),
     st.builds(
         ToldRate, st.just("l"), st.just("acc"), st.just("requests"), st.just(0.5), st.just(3)
@@ -93,10 +93,11 @@ wants = st.one_of(
 acts = st.one_of(
     st.tuples(st.just("ask"), st.lists(wants, min_size=1, max_size=4)),
     st.tuples(st.just("tell"), st.integers(0, 400)),
-    st.tuples(st.just("pause"), st.sampled_from("pq"), st.integers(1, 4000)),
-    st.tuples(st.just("resume"), st.sampled_from("pq")),
+    st.tuples(st.just("pause"), st.sampled_from(["p", "acc"]), st.integers(1, 4000)),
+    st.tuples(st.just("resume"), st.sampled_from(["p", "acc"])),
     st.tuples(st.just("learned"), st.integers(1, 100_000)),
-    st.tuples(st.just("left"), st.integers(0, 20)),
+    st.tuples(st.just("left"), st.integers(0, 20), st.integers(0, 500)),
+    st.tuples(st.sampled_from(["answered", "refused"])),
 )
 LEFT = a_rate(10, key="a")
 
@@ -134,12 +135,17 @@ def test_the_scripts_and_the_rules_agree(redis: Redis, limits: Shared, happens: 
             book = rules.resume(book, of[0])
             limits.resume([of[0]]).result()
         elif act == "learned":
-            book = replace(book, learned={"acc": {"requests": of[0]}})
+            told = {**book.learned.get("acc", {}), "requests": of[0]}
+            book = replace(book, learned={"acc": told})
             limits.tell(ticket("-"), None, [("learned", "acc", "requests", of[0])]).result()
         elif act == "left":
-            book = rules.lower(book, LEFT, of[0], now)
+            book = rules.lower(book, LEFT, of[0], now, of[1])
             free = replace(LEFT, cost=0)
-            limits.tell(ticket("-", free), None, [("left", 1, of[0])]).result()
+            limits.tell(ticket("-", free), None, [("left", 1, *of)]).result()
+        elif act in {"answered", "refused"}:
+            grown = act == "answered"
+            book = rules.answered(book, "acc") if grown else rules.refused(book, "acc", now)
+            limits.tell(ticket("-"), None, [(act, "acc")]).result()
 
 
 def test_who_waits_is_woken_once_in_its_turn_and_admitted(redis: Redis, limits: Shared) -> None:

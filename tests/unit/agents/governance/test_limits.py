@@ -153,4 +153,21 @@ def test_what_is_left_only_lowers() -> None:
     lowered = limits.lower(Book(), one, 3, NOW)
     assert times(lowered, [one], NOW, 10)[1] == 3
     assert limits.lower(lowered, one, 8, NOW) == lowered
+    assert times(limits.lower(Book(), one, 3, NOW, 200), [one], NOW, 10)[1] == 5
     assert times(limits.lower(Book(), one, 500, NOW), [one], NOW, 20)[1] == 10
+
+
+def test_a_provider_that_tells_nothing_is_asked_more_until_it_refuses() -> None:
+    book, unknown = Book(), Start("s", "acc")
+    for _ in range(24):
+        book = limits.answered(book, "acc")
+    assert limits.at_once(unknown, book) == 32
+    book = limits.pause(limits.refused(book, "acc", NOW), "acc", NOW + 1000)
+    assert limits.refused(book, "acc", NOW + 999) is book  # of the same moment
+    assert limits.at_once(unknown, book) == 16
+    for _ in range(17):
+        book = limits.answered(book, "acc")
+    assert limits.at_once(unknown, book) == 17
+    for n in range(10):
+        book = limits.refused(book, "acc", NOW + 2000 + n)
+    assert limits.at_once(unknown, book) == 1
