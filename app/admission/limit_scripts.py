@@ -146,8 +146,14 @@ local function drop(q, who)
   redis.call('HDEL', L .. 'asks', who)
 end
 
+-- Milliseconds until the first slot may be free though nobody tells: its holder is dead by then.
+local function lapse(w)
+  local first = redis.call('ZRANGE', L .. w[1] .. ':' .. w[2], 0, 0, 'WITHSCORES')
+  return first[2] and math.max(math.ceil(first[2] - now), 1) or 1
+end
+
 -- Grants those that stand first in a queue what they want. Names them in ``woken``; ``waits`` gets
--- queues to be pumped again, with the milliseconds until then, -1: when somebody frees something.
+-- queues to be pumped again, with the milliseconds until then.
 local function pump(q, woken, waits)
   for n = 1, math.huge do
     local head = redis.call('ZRANGE', L .. 'queue:' .. q, 0, 0, 'WITHSCORES')
@@ -164,6 +170,7 @@ local function pump(q, woken, waits)
       if n > MOST then waits[#waits + 1] = q; waits[#waits + 1] = 0; return end
       local a = cjson.decode(text)
       local place, wait = check(a.w, who)
+      if place and wait < 0 then wait = lapse(a.w[place]) end
       local short = place and a.w[place][1] == 'P' and wait <= SHORT
       if place and (short or queue_of(a.w[place]) == q) then
         waits[#waits + 1] = q

@@ -282,9 +282,8 @@ class SharedLimits:
             woken, waits = found
             again: dict[str, float] = {}
             for queue, ms in zip(waits[::2], waits[1::2], strict=True):
-                if ms >= 0:
-                    known = again.get(queue.decode(), ms / 1000)
-                    again[queue.decode()] = min(known, ms / 1000)
+                known = again.get(queue.decode(), ms / 1000)
+                again[queue.decode()] = min(known, ms / 1000)
             pumped = Pumped(tuple(step.decode() for step in woken), again)
             if pumped:
                 self.heard(pumped)

@@ -15,6 +15,7 @@ from sqlalchemy import Column, Engine, create_engine, event, literal, or_
 from sqlalchemy.sql import visitors
 
 import app.factory
+from app.admission.limits import SharedLimits
 from app.celeryconfig import celery_config
 from app.execution import patience
 from app.execution.runtime import Runtime
@@ -45,6 +46,11 @@ def no_recovery() -> None:
 def no_memory() -> None:
     """A step that is claimed again knows nothing of its finished calls."""
     _put(Journal, "finished_calls", lambda *_: {})
+
+
+def no_slots() -> None:
+    """Limits cover nobody."""
+    _put(SharedLimits, "of", lambda *_: {})
 
 
 def no_claims() -> None:
@@ -137,6 +143,7 @@ WITHOUT: dict[str, Callable[[], None]] = {
     "undone": no_notes,
     "session": no_holders,
     "teams": no_memory,
+    "slots": no_slots,
     "races": no_locks,
 }
 

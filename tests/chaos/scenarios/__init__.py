@@ -11,6 +11,7 @@ from tests.chaos.scenarios import (  # isort: skip
     sagas,
     talks,
     teams,
+    slots,
     races,
 )
 
@@ -22,6 +23,7 @@ __all__ = [
     "messages",
     "races",
     "sagas",
+    "slots",
     "takeover",
     "talks",
     "teams",
