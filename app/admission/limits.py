@@ -9,24 +9,21 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agents.catalog.registry import Registered
-from agents.governance import limits as rules
-from agents.governance.limits import Book, Concurrency, Pause, Rate, Start, ToldRate, Want
+from agents.governance.limits import Concurrency, Pause, Rate, Start, ToldRate, Want
 from agents.governance.needs import Needs
 from agents.governance.wants import About, Wanted, corrections, covers, wanted
 from app.admission import limit_scripts as scripts
+from app.admission.own_share import OwnShare
 from app.admission.scripts import Query, Scripts
 from app.concurrency.future import Future
 from celery_agents.contracts.limits import LimitPolicy
 from celery_agents.errors import NotAdmittedError
 
-#: When a refused step looks again that nobody can wake, without Redis.
-LOOK_AGAIN_MS = 1000
 #: A step that waits for a slot looks by itself after so long, in case nobody wakes it; and one
 #: that waits longer than that.
 UNKNOWN_WAIT_S, LONGEST_WAIT_S = 60.0, 3600.0
@@ -136,7 +133,6 @@ class SharedLimits:
         self.scripts = shared
         self.policies = dict(policies)
         self._lease_ms = round(lease_s * 1000)
-        self._workers = workers
         texts = (
             "ASK",
             "PARK",
@@ -152,9 +148,9 @@ class SharedLimits:
         self._names = {
             name: shared.register(clock + scripts.COMMON + getattr(scripts, name)) for name in texts
         }
+        self._share = OwnShare(workers)
         self._lock = threading.Lock()
         self._held: dict[tuple[str, str], None] = {}
-        self._local = Book()
         self._covering: dict[str, dict[str, LimitPolicy]] = {}
         #: Is told of steps to be woken, and of queues to be pumped later.
         self.heard: Callable[[Pumped], None] = lambda _: None
@@ -206,7 +202,9 @@ class SharedLimits:
             for one in ticket.wanted:
                 if isinstance(one.want, Concurrency | Start):
                     self._held.pop((_key(one.want), step_id), None)
-            return self._pumping("TELL", told, lambda: self._settle_here(ticket, real))
+            return self._pumping(
+                "TELL", told, lambda: self._share.settle(ticket.wanted, step_id, wrong)
+            )
 
     def park(self, refusal: NotAdmitted) -> Future[Pumped]:
         """Let a step wait for its turn; its row has been given back."""
@@ -295,37 +293,20 @@ class SharedLimits:
 
         return self.scripts.run(Query(self._command(name, *told), read, otherwise))
 
+    def _ask_here(self, ticket: Ticket) -> NotAdmitted | None:
+        """Ask without Redis, where there is no queue to stand in."""
+        denied = self._share.ask(ticket.wanted, ticket.asker.step_id)
+        if denied is None:
+            self._hold(ticket)
+            return None
+        return NotAdmitted(ticket, denied.place, (denied.wait_ms or 0.0) / 1000, 0, parks=False)
+
     def _hold(self, ticket: Ticket) -> None:
         slots = [one.want for one in ticket.wanted if isinstance(one.want, Concurrency | Start)]
         if slots:
             with self._lock:
                 self._held |= {(_key(want), ticket.asker.step_id): None for want in slots}
             self.begun()
-
-    # -- without Redis
-
-    def _ask_here(self, ticket: Ticket) -> NotAdmitted | None:
-        wants = [_share(one.want, max(self._workers(), 1)) for one in ticket.wanted]
-        now, lease_ms = time.monotonic() * 1000, 24 * 3600 * 1000  # it ends with the process
-        with self._lock:
-            who = ticket.asker.step_id
-            self._local, refused = rules.ask(self._local, wants, who, now, lease_ms)
-        if refused is None:
-            self._hold(ticket)
-            return None
-        wait_ms = LOOK_AGAIN_MS if refused.wait_ms is None else refused.wait_ms
-        return NotAdmitted(ticket, refused.place, wait_ms / 1000, 0, parks=False)
-
-    def _settle_here(self, ticket: Ticket, real: Needs | None) -> None:
-        wants = [_share(one.want, max(self._workers(), 1)) for one in ticket.wanted]
-        by = corrections(ticket.wanted, real)
-        used = {
-            w.key: w.cost + wrong
-            for w, wrong in zip(wants, by, strict=True)
-            if isinstance(w, Rate | ToldRate)
-        }
-        now = time.monotonic() * 1000
-        self._local = rules.settle(self._local, wants, ticket.asker.step_id, now, used)
 
 
 def about_of(agent: Registered) -> About:
@@ -361,15 +342,3 @@ def _wire(want: Want) -> list[Any]:
 def _key(want: Want) -> str:
     """The key under which slots are held."""
     return f"{'S' if isinstance(want, Concurrency) else 'U'}:{want.key}"
-
-
-def _share(want: Want, workers: int) -> Want:
-    """One worker's share of a limit."""
-    match want:
-        case Concurrency():
-            return replace(want, most=want.most // workers)
-        case Rate():
-            unit_ms = want.unit_ms * workers
-            return replace(want, unit_ms=unit_ms, burst_ms=max(want.burst_ms, unit_ms))
-        case _:
-            return want
