@@ -44,6 +44,8 @@ class RetryableError(AgentsError):
     retryable = True
     #: Whether it uses an attempt up. What was refused for now has not been tried.
     attempted: ClassVar[bool] = True
+    #: What was refused, for whoever lets the step wait; it does not travel.
+    refusal: Any = None
 
     @property
     def retry_after_s(self) -> float | None:
@@ -116,8 +118,6 @@ class NotAdmittedError(RetryableError):
 
     kind = "limited"
     attempted = False
-    #: What was refused, for whoever gives the step back; it does not travel.
-    refusal: Any = None
 
 
 class RunBusyError(RetryableError):

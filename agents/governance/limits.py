@@ -80,6 +80,7 @@ class Book:
     paused: Mapping[str, float] = field(default_factory=dict)  # until then
     holds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # by whom, until then
     taken: Mapping[str, float] = field(default_factory=dict)  # when it is paid off
+    sent: Mapping[str, float] = field(default_factory=dict)  # the same, of what has gone out
     learned: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # units a minute
 
 
@@ -142,6 +143,22 @@ def ask(
     return book, None
 
 
+def send(book: Book, wants: Sequence[Want], now: float) -> tuple[Book, float]:
+    """Count what goes out now; the milliseconds by which it would come too early.
+
+    It was admitted at its rate, but time has passed since then: more of them may come together than
+    the burst of the other side.
+    """
+    early, sent = 0.0, dict(book.sent)
+    for want in wants:
+        rate = rate_of(want, book) if isinstance(want, ToldRate) else want
+        if isinstance(rate, Rate):
+            takes = rate.cost * rate.unit_ms
+            sent[rate.key] = max(sent.get(rate.key, 0.0), now) + takes
+            early = max(early, sent[rate.key] - now - max(rate.burst_ms, takes))
+    return replace(book, sent=sent), early
+
+
 def settle(
     book: Book, wants: Sequence[Want], who: str, now: float, used: Mapping[str, int]
 ) -> Book:
@@ -152,9 +169,9 @@ def settle(
                 held = {w: t for w, t in book.holds.get(want.key, {}).items() if w != who}
                 book = replace(book, holds={**book.holds, want.key: held})
             case Rate():
-                book = _moved(book, want, now, used.get(want.key, want.cost) - want.cost)
+                book = _corrected(book, want, now, used.get(want.key, want.cost) - want.cost)
             case ToldRate() if (rate := rate_of(want, book)) is not None:
-                book = _moved(book, rate, now, used.get(want.key, want.cost) - want.cost)
+                book = _corrected(book, rate, now, used.get(want.key, want.cost) - want.cost)
             case _:
                 pass
     return book
@@ -225,11 +242,16 @@ def _taken(book: Book, want: Want, who: str, now: float, lease_ms: float) -> Boo
             return book
 
 
-def _moved(book: Book, rate: Rate, now: float, by: int) -> Book:
-    """The record after a correction; giving back more than is owed is nothing."""
-    paid_off = book.taken.get(rate.key, 0.0)
+def _corrected(book: Book, rate: Rate, now: float, by: int) -> Book:
+    """The records after a correction; giving back more than is owed is nothing."""
+    taken = _moved(book.taken, rate, now, by)
+    return replace(book, taken=taken, sent=_moved(book.sent, rate, now, by))
+
+
+def _moved(owed: Mapping[str, float], rate: Rate, now: float, by: int) -> Mapping[str, float]:
+    paid_off = owed.get(rate.key, 0.0)
     if by > 0:
         paid_off = max(paid_off, now)
     elif paid_off <= now:
-        return book
-    return replace(book, taken={**book.taken, rate.key: paid_off + by * rate.unit_ms})
+        return owed
+    return {**owed, rate.key: paid_off + by * rate.unit_ms}

@@ -90,7 +90,7 @@ class AdmissionGuard:
     ) -> bool:
         """Return whether the call is a probe; raise when a breaker or a limit refuses it."""
         try:
-            admission, refusal = await self._asked(switches, call, passage)
+            admission, answer = await self._asked(switches, call, passage)
             await _changed(step, admission.changes)
         except asyncio.CancelledError:  # its place among the probes, if it got one, is free again
             self._put_back(switches, call)
@@ -101,24 +101,24 @@ class AdmissionGuard:
                 {"retry_after_s": admission.wait_s, "breaker": admission.refused_by},
             )
         if passage is not None:
-            if refusal is not None and admission.probe:
+            if isinstance(answer, NotAdmitted) and admission.probe:
                 self._put_back(switches, call)
-            passage.entered(refusal)
+            await passage.entered(answer)
         return admission.probe
 
     async def _asked(
         self, switches: Sequence[Switch], call: str, passage: Passage | None
-    ) -> tuple[Admission, NotAdmitted | None]:
+    ) -> tuple[Admission, NotAdmitted | float]:
         if passage is None:
-            return await arrival(self._breakers.ask(switches, call)), None
+            return await arrival(self._breakers.ask(switches, call)), 0.0
         questions = [self._breakers.asking(switches, call)] if switches else []
         asked = self._breakers.scripts.run_all([*questions, passage.asking()])
         try:
-            *found, refusal = await arrival(asked)
+            *found, answer = await arrival(asked)
         except asyncio.CancelledError:
             passage.given_up(asked)
             raise
-        return (found[0] if found else Admission()), refusal
+        return (found[0] if found else Admission()), answer
 
     def _put_back(self, switches: Sequence[Switch], call: str) -> None:
         if switches:

@@ -93,7 +93,7 @@ end
 
 local function set_rate(key, paid_off)
   local kept = math.ceil(math.max(paid_off - now, 0)) + KEPT
-  redis.call('SET', L .. 'R:' .. key, number(paid_off), 'PX', kept)
+  redis.call('SET', L .. key, number(paid_off), 'PX', kept)
 end
 
 local function take(wants, who, lease)
@@ -102,17 +102,32 @@ local function take(wants, who, lease)
       if most(w) then hold(w, who, lease) end
     elseif w[1] ~= 'P' then
       local r = rate(w)
-      if r then set_rate(r[2], math.max(read(L .. 'R:' .. r[2]), now) + r[5] * r[4]) end
+      if r then set_rate('R:' .. r[2], math.max(read(L .. 'R:' .. r[2]), now) + r[5] * r[4]) end
     end
   end
 end
 
-local function correct(w, by)
+-- Counts what goes out now; returns the milliseconds by which it would come too early.
+local function send(wants)
+  local early = 0
+  for _, w in ipairs(wants) do
+    local r = (w[1] == 'R' or w[1] == 'L') and rate(w)
+    if r then
+      local takes = r[5] * r[4]
+      local paid_off = math.max(read(L .. 'X:' .. r[2]), now) + takes
+      set_rate('X:' .. r[2], paid_off)
+      early = math.max(early, paid_off - now - math.max(r[3], takes))
+    end
+  end
+  return math.ceil(early)
+end
+
+local function correct(w, by, key)
   local r = rate(w)
   if not r or by == 0 then return end
-  local paid_off = read(L .. 'R:' .. r[2])
+  local paid_off = read(L .. key .. r[2])
   if by > 0 then paid_off = math.max(paid_off, now) elseif paid_off <= now then return end
-  set_rate(r[2], paid_off + by * r[4])
+  set_rate(key .. r[2], paid_off + by * r[4])
 end
 
 local function queue_of(w)
@@ -194,7 +209,7 @@ end
 local function release(wants, who)
   for _, w in ipairs(wants) do
     if slots(w) then redis.call('ZREM', L .. w[1] .. ':' .. w[2], who)
-    elseif w[1] ~= 'P' then correct(w, -cost_of(w)) end
+    elseif w[1] ~= 'P' then correct(w, -cost_of(w), 'R:') end
   end
 end
 
@@ -219,9 +234,9 @@ end
 """
 )
 
-#: May this request be made? ARGV: who, lease in ms, wants, whether it may have a grant. Returns
-#: nothing, or the place of what refuses it from 1, the ms until it may not (-1: unknown), and how
-#: many stand before it there.
+#: May this request be made? ARGV: who, lease in ms, wants, whether it may have a grant. Returns the
+#: ms until it is to go out, since those that were woken may come all at once; or the place of what
+#: refuses it from 1, the ms until it may not (-1: unknown), and how many stand before it there.
 ASK = """
 local who, lease, wants = ARGV[1], tonumber(ARGV[2]), cjson.decode(ARGV[3])
 if ARGV[4] == '1' then
@@ -237,7 +252,7 @@ if ARGV[4] == '1' then
         local held = slots(w) and redis.call('ZSCORE', L .. w[1] .. ':' .. w[2], who)
         if held then hold(w, who, lease) end
       end
-      return {}
+      return {send(cjson.decode(granted))}
     end
     revoke(who)
   end
@@ -254,7 +269,7 @@ if place then
   return {place, wait, redis.call('ZRANK', queue, who) or redis.call('ZCARD', queue)}
 end
 take(wants, who, lease)
-return {}
+return {send(wants)}
 """
 
 #: Lets a step wait that was refused, and wakes it at once if it has become free since. ARGV: who,
@@ -299,13 +314,16 @@ for _, s in ipairs(cjson.decode(ARGV[4])) do
 end
 for i, w in ipairs(wants) do
   if slots(w) then redis.call('ZREM', L .. w[1] .. ':' .. w[2], who)
-  elseif w[1] ~= 'P' then correct(w, by[i]) end
+  elseif w[1] ~= 'P' then
+    correct(w, by[i], 'R:')
+    correct(w, by[i], 'X:')
+  end
 end
 for _, s in ipairs(cjson.decode(ARGV[4])) do
   local r = s[1] == 'left' and rate(wants[s[2]])
   if r then
     local level = now + r[3] - s[3] * r[4] - s[4]
-    if level > math.max(read(L .. 'R:' .. r[2]), now) then set_rate(r[2], level) end
+    if level > math.max(read(L .. 'R:' .. r[2]), now) then set_rate('R:' .. r[2], level) end
   end
 end
 pump_all(wants, woken, waits)

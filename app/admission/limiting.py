@@ -59,15 +59,16 @@ class Passage:
         assert self._ticket is not None
         return self._limits.asking(self._ticket)
 
-    def entered(self, refusal: NotAdmitted | None) -> None:
-        """Take the answer to that.
+    async def entered(self, answer: NotAdmitted | float) -> None:
+        """Take the answer to that, and wait until it is to go out.
 
         Raises:
             NotAdmittedError: it is refused.
         """
-        if refusal is not None:
+        if isinstance(answer, NotAdmitted):
             self._ticket = None
-            raise refusal.error()
+            raise answer.error()
+        await asyncio.sleep(answer)
 
     def given_up(self, asked: Future[list[Any]]) -> None:
         """Give back what the first request gets, since nobody waits for it any more."""
@@ -105,6 +106,8 @@ class Passage:
                 yield made
         except BaseException as error:
             self._tell(ticket, _usage_of(error), error, made)
+            if isinstance(error, RateLimitedError):  # it waits where others wait for that key
+                error.refusal = NotAdmitted(ticket, 0, error.retry_after_s or REFUSED_S, 0)
             raise
         self._tell(ticket, made.usage, None, made)
 
@@ -112,19 +115,22 @@ class Passage:
         ticket = self._of(needs)
         asked = self._limits.scripts.run_all([self._limits.asking(ticket)])
         try:
-            (refusal,) = await arrival(asked)
+            (answer,) = await arrival(asked)
+            if not isinstance(answer, NotAdmitted):
+                await asyncio.sleep(answer)
+                return ticket
         except asyncio.CancelledError:
             asked.add_done_callback(lambda done: self._give_back(done, ticket))
             raise
-        if refusal is not None:
-            raise refusal.error()
-        return ticket
+        raise answer.error()
 
     def _of(self, needs: Needs) -> Ticket:
         return self._limits.ticket(self._agent, self._asker, self._run_id, needs)
 
     def _give_back(self, done: Future[list[Any]], ticket: Ticket | None) -> None:
-        if ticket is not None and done.exception() is None and done.result()[-1] is None:
+        if ticket is None or done.exception() is not None:
+            return
+        if not isinstance(done.result()[-1], NotAdmitted):
             self._limits.tell(ticket, None)
 
     def _tell(

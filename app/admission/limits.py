@@ -174,15 +174,15 @@ class SharedLimits:
     # -- asking and telling
 
     def asking(self, ticket: Ticket) -> Query:
-        """The question whether a request may be made: None, or its refusal."""
+        """The question whether a request may be made: in so many seconds, or its refusal."""
         asker = ticket.asker
         wants = as_json(ticket.wanted)
         told = (asker.step_id, self._lease_ms, wants, "1" if asker.again else "0")
 
-        def read(found: Any) -> NotAdmitted | None:
-            if not found:
+        def read(found: Any) -> NotAdmitted | float:
+            if len(found) == 1:
                 self._hold(ticket)
-                return None
+                return float(found[0]) / 1000
             place, wait_ms, before = found
             return NotAdmitted(ticket, place - 1, _seconds(wait_ms), before)
 
@@ -293,12 +293,12 @@ class SharedLimits:
 
         return self.scripts.run(Query(self._command(name, *told), read, otherwise))
 
-    def _ask_here(self, ticket: Ticket) -> NotAdmitted | None:
+    def _ask_here(self, ticket: Ticket) -> NotAdmitted | float:
         """Ask without Redis, where there is no queue to stand in."""
         denied = self._share.ask(ticket.wanted, ticket.asker.step_id)
         if denied is None:
             self._hold(ticket)
-            return None
+            return 0.0
         return NotAdmitted(ticket, denied.place, (denied.wait_ms or 0.0) / 1000, 0, parks=False)
 
     def _hold(self, ticket: Ticket) -> None:

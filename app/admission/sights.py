@@ -10,7 +10,10 @@ from agents.governance.wants import instance, paused_by
 from app.admission.limits import SharedLimits, about_of
 from celery_agents.contracts.limits import LimitPolicy, LimitState
 from celery_agents.contracts.outcome import State
-from celery_agents.errors import InvalidPayloadError, NotAdmittedError
+from celery_agents.errors import InvalidPayloadError, NotAdmittedError, RateLimitedError
+
+#: Errors of steps that may wait for a limit.
+_REFUSED = {NotAdmittedError.kind, RateLimitedError.kind}
 
 
 def states(limits: SharedLimits | None, registry: Registry) -> list[LimitState]:
@@ -96,8 +99,7 @@ def limit_of(queue: str) -> str:
 
 
 def _is_parked(step: dict[str, Any]) -> bool:
-    limited = (step["error"] or {}).get("kind") == NotAdmittedError.kind
-    return limited and step["state"] == State.READY
+    return (step["error"] or {}).get("kind") in _REFUSED and step["state"] == State.READY
 
 
 def _instances(

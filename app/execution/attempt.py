@@ -296,9 +296,9 @@ class Attempt:
         too_late = left_s is not None and (delay or 0) >= left_s
         return None if too_late else delay
 
-    def _parked(self, error: AgentsError) -> Ending | None:
+    def _parked(self, error: RetryableError) -> Ending | None:
         """Let a step wait for its turn at a limit; None where it is not to wait there."""
-        refusal, left_s = getattr(error, "refusal", None), self._claim.left_s
+        refusal, left_s = error.refusal, self._claim.left_s
         limits, settings = self._runtime.agents.limits, self._runtime.settings
         if not isinstance(refusal, NotAdmitted) or limits is None or not refusal.parks:
             return None

@@ -54,9 +54,14 @@ def ticket(who: str, *wants: Want, tenant: str = "", priority: int = 5) -> Ticke
     return Ticket(Asker(who, tenant, priority), Needs(), wanted)
 
 
-def ask(limits: Shared, one: Ticket) -> NotAdmitted | None:
-    found: NotAdmitted | None = limits.scripts.run(limits.asking(one)).result()
+def answer(limits: Shared, one: Ticket) -> NotAdmitted | float:
+    found: NotAdmitted | float = limits.scripts.run(limits.asking(one)).result()
     return found
+
+
+def ask(limits: Shared, one: Ticket) -> NotAdmitted | None:
+    found = answer(limits, one)
+    return found if isinstance(found, NotAdmitted) else None
 
 
 def park(limits: Shared, one: Ticket) -> Pumped:
@@ -113,12 +118,13 @@ def test_the_scripts_and_the_rules_agree(redis: Redis, limits: Shared, happens: 
         if act == "ask":
             one = ticket(f"w{n}", *of[0])
             book, expected = rules.ask(book, of[0], f"w{n}", now, LEASE_MS)
-            found = ask(limits, one)
+            found = answer(limits, one)
             if expected is None:
-                assert found is None
+                book, early_ms = rules.send(book, of[0], now)
+                assert found == math.ceil(early_ms) / 1000
                 out.append(one)
                 continue
-            assert found is not None
+            assert isinstance(found, NotAdmitted)
             assert found.place == expected.place
             wait_s = None if expected.wait_ms is None else math.ceil(expected.wait_ms) / 1000
             assert found.wait_s == wait_s
@@ -303,3 +309,21 @@ def test_a_place_that_cannot_be_read_is_in_the_way_of_nobody(redis: Redis, limit
     park(limits, ticket("v", slots()))
     assert limits.tell(ticket("first", slots()), Needs()).result().woken == ("v",)
     assert json.loads(redis.hget(f"{names.LIMIT_KEYS}asks", "v") or "null") is None
+
+
+def test_those_that_are_woken_and_come_all_at_once_go_out_one_by_one(
+    redis: Redis, limits: Shared
+) -> None:
+    one = a_rate(10, burst_s=0.2)
+    assert [ask(limits, ticket(f"a{n}", one)) for n in range(2)] == [None, None]
+    waiting = [ticket(f"w{n}", one) for n in range(5)]
+    for each in waiting:
+        park(limits, each)
+    woken = 0
+    for n in range(5):
+        redis.set("now", NOW + 100 * (n + 1))
+        woken += len(limits.pump().result().woken)
+    assert woken == 5
+    redis.set("now", NOW + 3000)  # so long was their worker busy
+    come = [replace(each, asker=replace(each.asker, again=True)) for each in waiting]
+    assert [answer(limits, each) for each in come] == [0, 0, 0.1, 0.2, 0.3]

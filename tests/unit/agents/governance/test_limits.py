@@ -171,3 +171,23 @@ def test_a_provider_that_tells_nothing_is_asked_more_until_it_refuses() -> None:
     for n in range(10):
         book = limits.refused(book, "acc", NOW + 2000 + n)
     assert limits.at_once(unknown, book) == 1
+
+
+@given(rates, st.lists(st.tuples(st.floats(0, 5_000), st.floats(0, 20_000)), max_size=40))
+def test_those_that_were_held_up_do_not_go_out_all_at_once(one: Rate, gaps: list[Any]) -> None:
+    """Whatever time passes between being admitted and asking, what goes out keeps the rate."""
+    now, asked = NOW, []
+    book = Book()
+    for gap, held_up in gaps:
+        now += gap
+        book, refused = limits.ask(book, [one], "w", now, LEASE_MS)
+        if refused is None:
+            asked.append(now + held_up)
+    out = []
+    for at in sorted(asked):
+        book, early = limits.send(book, [one], at)
+        out.append(at + max(early, 0.0))
+    burst = max(one.burst_ms / one.unit_ms, one.cost)
+    for first, begin in enumerate(out):
+        for last, end in enumerate(out[first:], first):
+            assert one.cost * (last - first + 1) <= burst + (end - begin) / one.unit_ms + 1

@@ -27,10 +27,11 @@ ACCOUNT = "provider:openai#KEY_A"
 
 
 class Redis:
-    """Answers each command as it is told to, and notes them."""
+    """Answers each ask as it is told to, all else with ``pumped``; notes what it is told."""
 
-    def __init__(self, *answers: Any) -> None:
+    def __init__(self, *answers: Any, pumped: Any = ((), ())) -> None:
         self.answers = list(answers)
+        self.pumped = pumped
         self.asked: list[tuple[str, tuple[Any, ...]]] = []
         self.away = False
 
@@ -52,7 +53,8 @@ class Redis:
 
     def evalsha(self, sha: str, _count: int, *arguments: Any) -> None:
         self.asked.append((sha, arguments))
-        self.writing.append(self.answers.pop(0) if self.answers else [[], []])
+        asks = len(arguments) == 4 and arguments[3] in {"0", "1"}
+        self.writing.append(self.answers.pop(0) if asks else self.pumped)
 
     def execute(self, *, raise_on_error: bool) -> list[Any]:
         assert not raise_on_error
@@ -75,8 +77,8 @@ def gpt() -> Any:
 
 def ask(limits: SharedLimits, who: str) -> NotAdmitted | None:
     ticket = limits.ticket(gpt(), Asker(who), "run", Needs())
-    found: NotAdmitted | None = limits.scripts.run(limits.asking(ticket)).result()
-    return found
+    found: NotAdmitted | float = limits.scripts.run(limits.asking(ticket)).result()
+    return found if isinstance(found, NotAdmitted) else None
 
 
 @pytest.mark.usefixtures("_soon_again")
@@ -124,7 +126,7 @@ class Way:
         self.passage = Passage(self.limits, gpt(), Turn(input="?" * 300), step(**more))
 
     def enter(self) -> None:
-        self.passage.entered(self.limits.scripts.run(self.passage.asking()).result())
+        run(self.passage.entered(self.limits.scripts.run(self.passage.asking()).result()))
 
     async def request(self, what: Any = None) -> None:
         async with self.passage.request(lambda: Needs(50, 10)) as made:
@@ -144,11 +146,11 @@ class Way:
 
 
 def test_the_first_request_is_asked_for_with_the_turn_and_the_next_ones_alone() -> None:
-    way = Way([], policy=LimitPolicy(tokens_per_minute=6000))
+    way = Way([0], policy=LimitPolicy(tokens_per_minute=6000))
     way.enter()
     run(way.request(Usage(calls=1, input_tokens=90, output_tokens=20)))
     assert way.told == [([0, 0, 110 - 600], [])]
-    way.redis.answers = [[]]
+    way.redis.answers = [[0]]
     run(way.request(Usage(calls=1, input_tokens=40, output_tokens=20)))
     assert way.told[1:] == [([0, 0, 0], [])]
     way.passage.close(None, None)
@@ -156,14 +158,14 @@ def test_the_first_request_is_asked_for_with_the_turn_and_the_next_ones_alone() 
 
 
 def test_a_turn_that_makes_no_request_of_its_own_is_one() -> None:
-    way = Way([])
+    way = Way([0])
     way.enter()
     way.passage.close(Usage(input_tokens=600), None)
     assert way.told == [([0, 0, 0, 0], [])]
 
 
 def test_what_is_known_is_given_back() -> None:
-    way = Way([])
+    way = Way([0])
     way.enter()
     way.passage.replayed()
     way.passage.close(Usage(input_tokens=600), None)
@@ -171,7 +173,7 @@ def test_what_is_known_is_given_back() -> None:
 
 
 def test_a_refusal_in_the_middle_says_for_what_it_waits() -> None:
-    way = Way([], [[], []], [3, -1, 4])
+    way = Way([0], [3, -1, 4])
     way.enter()
     run(way.request(Usage()))
     with pytest.raises(NotAdmittedError, match=r"waits for limit x, place 5$") as caught:
@@ -192,7 +194,7 @@ def test_a_refusal_in_the_middle_says_for_what_it_waits() -> None:
     ],
 )
 def test_a_refusal_of_the_provider_closes_its_key(error: Any, wrong: int, said: Any) -> None:
-    way = Way([])
+    way = Way([0])
     way.enter()
     with pytest.raises(type(error)):
         run(way.request(error))
@@ -200,7 +202,7 @@ def test_a_refusal_of_the_provider_closes_its_key(error: Any, wrong: int, said: 
 
 
 def test_who_gives_up_gives_back_what_it_gets() -> None:
-    way = Way([])
+    way = Way([0])
     asked = way.limits.scripts.run_all([way.passage.asking()])
     way.passage.given_up(asked)
     assert way.told == [([0, 0, 0, -600], [])]
@@ -210,10 +212,10 @@ def test_who_gives_up_gives_back_what_it_gets() -> None:
 
 
 def test_of_a_provider_that_tells_nothing_answers_and_refusals_are_counted() -> None:
-    way = Way([], policy=LimitPolicy(learn=True))
+    way = Way([0], policy=LimitPolicy(learn=True))
     way.enter()
     run(way.request(Usage()))
-    way.redis.answers = [[]]
+    way.redis.answers = [[0]]
     with pytest.raises(RateLimitedError):
         run(way.request(RateLimitedError("slow")))
     (_, answered), (_, refused) = way.told
@@ -222,7 +224,7 @@ def test_of_a_provider_that_tells_nothing_answers_and_refusals_are_counted() -> 
 
 
 def test_those_that_are_granted_something_are_heard_of() -> None:
-    redis = Redis([[b"a", b"b"], [b"S:x", 70, b"S:x", 50, b"R:y", 1000]])
+    redis = Redis(pumped=[[b"a", b"b"], [b"S:x", 70, b"S:x", 50, b"R:y", 1000]])
     limits = limits_of(redis, x=LimitPolicy(concurrent=1))
     heard: list[Any] = []
     limits.heard = heard.append
