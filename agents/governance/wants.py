@@ -12,8 +12,9 @@ from celery_agents.contracts.limits import LimitPolicy
 
 #: The things that are counted a minute.
 What = Literal["requests", "tokens", "input", "output"]
-#: Seconds' worth that may be used at once, of requests and of tokens.
-REQUESTS_BURST_S, TOKENS_BURST_S = 1.0, 6.0
+#: Seconds' worth that may be used at once: of requests half of what providers that hold a minute's
+#: limit against each second take, since some are longer on their way than others; and of tokens.
+REQUESTS_BURST_S, TOKENS_BURST_S = 0.5, 6.0
 
 
 @dataclass(frozen=True, slots=True)

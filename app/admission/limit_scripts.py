@@ -24,11 +24,13 @@ GRANT_MS, KEPT_MS = 30_000, 3_600_000
 WOKEN_MAX = 200
 #: Who stands first stays there in a pause that is no longer; in a longer one it waits elsewhere.
 SHORT_MS = 5_000
+#: Who was woken before a pause began waits for its end in its slot, if that is no longer.
+HELD_MS = 2_000
 
 COMMON = (
     f"""
 local L, UNKNOWN, UNKNOWN_MOST = '{names.LIMIT_KEYS}', {UNKNOWN_AT_ONCE}, {UNKNOWN_MOST}
-local GRANT, KEPT, MOST, SHORT = {GRANT_MS}, {KEPT_MS}, {WOKEN_MAX}, {SHORT_MS}
+local GRANT, KEPT, MOST, SHORT, HELD = {GRANT_MS}, {KEPT_MS}, {WOKEN_MAX}, {SHORT_MS}, {HELD_MS}
 """
     """
 local function number(x) return string.format('%.17g', x) end
@@ -107,14 +109,14 @@ local function take(wants, who, lease)
   end
 end
 
--- Counts what goes out now; returns the milliseconds by which it would come too early.
-local function send(wants)
-  local early = 0
+-- Counts what goes out in so many milliseconds; returns those until it is not too early.
+local function send(wants, later)
+  local early = later
   for _, w in ipairs(wants) do
     local r = (w[1] == 'R' or w[1] == 'L') and rate(w)
     if r then
       local takes = r[5] * r[4]
-      local paid_off = math.max(read(L .. 'X:' .. r[2]), now) + takes
+      local paid_off = math.max(read(L .. 'X:' .. r[2]), now + later) + takes
       set_rate('X:' .. r[2], paid_off)
       early = math.max(early, paid_off - now - math.max(r[3], takes))
     end
@@ -242,17 +244,17 @@ local who, lease, wants = ARGV[1], tonumber(ARGV[2]), cjson.decode(ARGV[3])
 if ARGV[4] == '1' then
   local granted = redis.call('GET', L .. 'grant:' .. who)
   if granted then
-    local closed = nil
-    for i, w in ipairs(wants) do
-      if w[1] == 'P' and not closed then closed = refused(w, who) and i end
+    local closed = 0
+    for _, w in ipairs(wants) do
+      if w[1] == 'P' then closed = math.max(closed, refused(w, who) or 0) end
     end
-    if not closed then
+    if closed <= HELD then
       redis.call('DEL', L .. 'grant:' .. who)
       for _, w in ipairs(cjson.decode(granted)) do
         local held = slots(w) and redis.call('ZSCORE', L .. w[1] .. ':' .. w[2], who)
         if held then hold(w, who, lease) end
       end
-      return {send(cjson.decode(granted))}
+      return {send(cjson.decode(granted), closed)}
     end
     revoke(who)
   end
@@ -269,7 +271,7 @@ if place then
   return {place, wait, redis.call('ZRANK', queue, who) or redis.call('ZCARD', queue)}
 end
 take(wants, who, lease)
-return {send(wants)}
+return {send(wants, 0)}
 """
 
 #: Lets a step wait that was refused, and wakes it at once if it has become free since. ARGV: who,

@@ -29,7 +29,9 @@ def states(limits: SharedLimits | None, registry: Registry) -> list[LimitState]:
         for name, policy in limits.policies.items()
         for own in _instances(name, policy, limits, registry, waiting)
     ]
-    found = limits.look([_keys(name, own) for name, _, own in shown]).result()
+    accounts = {name: {a.account for a in registry if name in limits.of(a)} for name, _, _ in shown}
+    keys = [_keys(name, own, accounts[name]) for name, _, own in shown]
+    found = limits.look(keys).result()
     return [
         _state(name, policy, own, told)
         for (name, policy, own), told in zip(shown, found, strict=False)
@@ -117,11 +119,13 @@ def _instances(
     yield from sorted({instance(name, policy, about) for about in covered} or {name})
 
 
-def _keys(name: str, own: str) -> list[list[str]]:
+def _keys(name: str, own: str, accounts: set[str]) -> list[list[str]]:
+    """The keys of a limit's slots, queues and pauses, and of what was learned of it."""
     _, _, subject = own.partition(":")
+    pauses = [paused_by(name), *sorted(accounts & {subject} or accounts)]
     rates = [f"R:{what}:{own}" for what in ("requests", "tokens", "input", "output")]
-    queues = [f"S:{own}", f"U:{own}", f"P:{paused_by(name)}", *rates]
-    return [[f"S:{own}", f"U:{own}"], queues, [paused_by(name), subject], [subject]]
+    queues = [f"S:{own}", f"U:{own}", *(f"P:{key}" for key in pauses), *rates]
+    return [[f"S:{own}", f"U:{own}"], queues, pauses, [subject]]
 
 
 def _state(name: str, policy: LimitPolicy, own: str, told: Any) -> LimitState:

@@ -33,8 +33,8 @@ class LimitPolicy(Contract):
     concurrent: Many | None = None
     #: Go by what providers tell of their limits where none is given here.
     learn: bool = False
-    #: So many seconds' worth may be used at once after a pause. None: 1 of requests, since
-    #: providers hold a minute's limit against each second, and 6 of tokens.
+    #: So many seconds' worth may be used at once after a pause. None: half a second's
+    #: of requests, since providers hold a minute's limit against each second, and 6 s of tokens.
     burst_s: Seconds | None = None
 
     @model_validator(mode="after")

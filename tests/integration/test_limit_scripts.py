@@ -257,6 +257,16 @@ def test_a_grant_does_not_pass_a_pause(redis: Redis, limits: Shared) -> None:
     assert limits.pump().result().woken == ("second",)
 
 
+def test_who_was_woken_before_a_short_pause_goes_out_after_it(limits: Shared) -> None:
+    key = Pause("p")
+    first, second = ticket("first", key, slots()), ticket("second", key, slots())
+    assert ask(limits, first) is None
+    park(limits, second)
+    assert limits.tell(first, Needs()).result().woken == ("second",)
+    limits.tell(ticket("-"), None, [("pause", "p", 1500)]).result()
+    assert answer(limits, replace(second, asker=replace(second.asker, again=True))) == 1.5
+
+
 def test_a_resumed_key_wakes_those_that_waited(limits: Shared) -> None:
     limits.pause(["p"], None).result()
     park(limits, ticket("w", Pause("p")))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from celery_agents import RetryPolicy, Run
-from celery_agents.errors import InvalidPayloadError
+from celery_agents.errors import InvalidPayloadError, NotAdmittedError
 from tests.fakes.model_server import Bucket, Does, ModelServer
 from tests.integration.harness import COROUTINES, SOON_S, Stack, celery, eventually
 from tests.support.service import APP
@@ -115,3 +115,82 @@ def _place(run: Run) -> str:
     tree = run.status()
     assert tree is not None
     return str(tree["steps"][0]["waits_for"]).partition("place ")[2].partition(",")[0]
+
+
+def test_a_conversation_that_waits_in_its_middle_goes_on_there(
+    start: Start, provider: ModelServer
+) -> None:
+    stack = start("""
+        [limits.model]
+        covers = ["agent:gpt"]
+        requests_per_minute = 6
+        burst_s = 0.1
+    """)
+    provider.script(Does(tool=("charge", {"amount": 3})), Does(text="It is paid."))
+    run = stack.client.ask("gpt", "Charge 3.", retry=ONCE)
+    assert run.get(timeout=SOON_S) == "It is paid."
+    assert len(provider.requests) == 2  # the first one is not made again
+    row = stack.row(run.id)
+    assert (row.attempts, row.token) == (1, 2)
+    assert [call.name for call in stack.calls(run.id)] == [
+        "model:openai/gpt-5-mini",
+        "tool:charge",
+        "model:openai/gpt-5-mini",
+    ]
+
+
+def test_a_refusal_closes_the_key_for_all(start: Start, provider: ModelServer) -> None:
+    stack = start(
+        """
+        [limits.service]
+        covers = ["agent:service"]
+        concurrent = 100
+        """,
+        workers=2,
+    )
+    busy = Does(status=429, headers={"Retry-After": "2"})
+    provider.script(busy, Does(raw=b'"ok"'))
+    first = stack.client.ask("service", 0, retry=ONCE)
+    eventually(lambda: stack.client.limits.list()[0].paused_s)
+    runs = [first, *(stack.client.ask("service", n, retry=ONCE) for n in range(1, 8))]
+    with pytest.raises(NotAdmittedError, match="waits for limit agent:service"):
+        stack.client.ask("service", 9, when_open="fail").get(timeout=SOON_S)
+    assert len(provider.requests) == 1
+    assert [run.get(timeout=SOON_S) for run in runs] == ["ok"] * 8
+    assert len(provider.requests) == 9  # nobody asked in vain
+    assert {stack.row(run.id).attempts for run in runs} == {1}
+
+
+def test_each_tenant_has_its_own(start: Start, provider: ModelServer) -> None:
+    stack = start("""
+        [limits.customer]
+        covers = ["agent:service"]
+        per = "tenant"
+        requests_per_minute = 6
+        burst_s = 1.0
+    """)
+    provider.script(Does(raw=b'"ok"'))
+    ask = stack.client.ask
+    assert ask("service", 0, tenant="one").get(timeout=SOON_S) == "ok"
+    waits = ask("service", 1, tenant="one")
+    assert ask("service", 2, tenant="two").get(timeout=SOON_S) == "ok"
+    (state,) = eventually(stack.client.limits.list)
+    assert (state.subject, state.waiting) == ("one", 1)
+    waits.cancel()
+    eventually(lambda: stack.state(waits.id) == "cancelled")
+    assert len(provider.requests) == 2
+
+
+def test_what_a_provider_tells_is_kept_by_all(start: Start, provider: ModelServer) -> None:
+    stack = start("""
+        [limits.service]
+        covers = ["kind:http"]
+        learn = true
+    """)
+    provider.script(Does(raw=b'"ok"'))
+    provider.bucket = Bucket(20, burst=20, tells=True)
+    runs = [stack.client.ask("service", number, retry=ONCE) for number in range(60)]
+    assert [run.get(timeout=2 * SOON_S) for run in runs] == ["ok"] * 60
+    assert provider.bucket.refused <= 2
+    (state,) = stack.client.limits.list()
+    assert (state.subject, state.learned["requests"]) == ("agent:service", 1200)

@@ -68,7 +68,7 @@ def test_what_is_not_given_is_learned_of_the_key() -> None:
     account, own = "provider:openai#KEY_A", "x:provider:openai#KEY_A"
     assert found[2:] == [
         Start(own, account),
-        ToldRate(f"requests:{own}", account, "requests", 1.0, 1),
+        ToldRate(f"requests:{own}", account, "requests", 0.5, 1),
         Rate(f"tokens:{own}", 6000.0, 1.0, 3),
         ToldRate(f"input:{own}", account, "input", 6.0, 1),
         ToldRate(f"output:{own}", account, "output", 6.0, 2),
