@@ -17,6 +17,8 @@ from tests.integration.harness import COROUTINES, SOON_S, Stack, celery, eventua
 from tests.support.service import APP
 
 ONCE = RetryPolicy(max_attempts=1, base_delay_s=0.1)
+#: Leases that a busy machine keeps: a step that is taken over is claimed once more.
+USUAL = {"AGENTS_LEASE_S": "7", "AGENTS_HEARTBEAT_INTERVAL_S": "1.5", "AGENTS_WAKE_GRACE_S": "10"}
 Start = Callable[..., Stack]
 
 
@@ -50,7 +52,10 @@ def start(fast: Stack, provider: ModelServer, tmp_path: Path) -> Start:
             """)
             + textwrap.dedent(limits)
         )
-        fast.env |= {"AGENTS_CONFIG": str(config), "FAKE_KEY": "sk-fake-0123456789abcdef0123"}
+        fast.env |= USUAL | {
+            "AGENTS_CONFIG": str(config),
+            "FAKE_KEY": "sk-fake-0123456789abcdef0123",
+        }
         for _ in range(workers):
             fast.worker(COROUTINES)
         return fast
