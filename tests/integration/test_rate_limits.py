@@ -153,7 +153,7 @@ def test_a_refusal_closes_the_key_for_all(start: Start, provider: ModelServer) -
         """,
         workers=2,
     )
-    busy = Does(status=429, headers={"Retry-After": "2"})
+    busy = Does(status=429, raw=b'"slow"', headers={"Retry-After": "8"})
     provider.script(busy, Does(raw=b'"ok"'))
     first = stack.client.ask("service", 0, retry=ONCE)
     eventually(lambda: stack.client.limits.list()[0].paused_s)
