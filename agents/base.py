@@ -11,6 +11,7 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 
 from pydantic import Field
 
+from agents.governance.needs import Expect
 from agents.plan import Expand
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.base import Contract, JsonValue, TrustedJson
@@ -77,6 +78,7 @@ class StepContext(Protocol):
         *,
         fingerprint: str = "",
         once: bool = False,
+        expect: Expect | None = None,
     ) -> Answer:
         """Make one paid or outside act, journaled.
 
@@ -88,6 +90,9 @@ class StepContext(Protocol):
         A call is the same in each attempt, with the same key, if it has the same name and
         ``fingerprint`` (a digest of the request), stands within the same call, and is the
         how-manieth of that. Its place among others does not matter.
+
+        ``expect`` says what tokens a request to a model will take: with it the call is one that
+        limits count, and waits for its turn there.
 
         With ``once`` it is not made again either where an attempt began it and never told how it
         went.

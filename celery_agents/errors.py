@@ -44,6 +44,8 @@ class RetryableError(AgentsError):
     retryable = True
     #: Whether it uses an attempt up. What was refused for now has not been tried.
     attempted: ClassVar[bool] = True
+    #: What was refused, for whoever lets the step wait; it does not travel.
+    refusal: Any = None
 
     @property
     def retry_after_s(self) -> float | None:
@@ -104,6 +106,17 @@ class BreakerOpenError(RetryableError):
     """
 
     kind = "breaker_open"
+    attempted = False
+
+
+class NotAdmittedError(RetryableError):
+    """A limit of the service (``[limits]``) is used up; nothing was asked.
+
+    It is no attempt: the step waits for its turn, without a slot, as long as its deadline allows.
+    ``limit`` says for what, ``place`` where it stands, ``retry_after_s`` how long that may take.
+    """
+
+    kind = "limited"
     attempted = False
 
 

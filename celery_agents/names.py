@@ -26,6 +26,10 @@ CLEAN = "agents.clean"
 PROBE = "agents.probe"
 #: Estimates a request that is not made.
 ESTIMATE = "agents.estimate"
+#: Limits: lists them, closes one, opens one.
+LIMITS = "agents.limits"
+PAUSE = "agents.pause"
+RESUME = "agents.resume"
 DEAD_LETTERS = "agents.dead_letters"
 DEAD_LETTER = "agents.dead_letter"
 REQUEUE = "agents.requeue"
@@ -42,6 +46,9 @@ CONTROL_TASKS = (
     SESSION,
     FORK,
     FORGET,
+    LIMITS,
+    PAUSE,
+    RESUME,
     STATUS,
     RESULTS,
     CLEAN,
@@ -73,6 +80,9 @@ INTAKE_TIMES = "agents:intake:at"
 
 #: Before the name of a circuit breaker: the string with its record.
 BREAKERS = "agents:breaker:"
+
+#: Before the keys of limits: slots, rates, pauses, what providers told, and who waits.
+LIMIT_KEYS = "agents:limit:"
 
 #: Before a run's id: the Redis stream of what its steps tell, and the field of each entry there.
 STREAM = "agents:stream:"

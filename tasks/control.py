@@ -6,13 +6,14 @@ from typing import Any
 
 from celery import shared_task
 
+from app.admission import sights
 from app.concurrency.fibers import wait
 from app.execution.runtime import runtime_of
 from app.journal.stores.exchanges import Exchanges
 from app.maintenance.dead_letters import dead_letters_of
 from celery_agents import names
 from celery_agents.contracts.ask import Ask
-from celery_agents.contracts.base import JsonValue, id_of, tenant_of, whole_of
+from celery_agents.contracts.base import JsonValue, id_of, name_of, period_of, tenant_of, whole_of
 from celery_agents.contracts.session import session_of
 from celery_agents.errors import InvalidPayloadError
 from celery_agents.values import problem
@@ -96,10 +97,33 @@ def _sessions_of(task: Any) -> Exchanges:
     return runtime_of(task.app, task.request.hostname).journal.sessions
 
 
+@shared_task(name=names.LIMITS, bind=True)
+def limits(self: Any) -> list[dict[str, Any]]:
+    """How each limit stands."""
+    agents = runtime_of(self.app, self.request.hostname).agents
+    return [state.compact() for state in sights.states(agents.limits, agents.registry)]
+
+
+@shared_task(name=names.PAUSE, bind=True, acks_late=True)
+def pause(self: Any, name: str, seconds: float | None = None) -> None:
+    """Let nothing pass a limit or a key, for so long or until it is opened."""
+    period = period_of(seconds, "seconds")
+    agents = runtime_of(self.app, self.request.hostname).agents
+    sights.pause(agents.limits, agents.registry, name_of(name), period)
+
+
+@shared_task(name=names.RESUME, bind=True, acks_late=True)
+def resume(self: Any, name: str) -> None:
+    """Open a limit with the keys that it covers, or a key."""
+    agents = runtime_of(self.app, self.request.hostname).agents
+    sights.resume(agents.limits, agents.registry, name_of(name))
+
+
 @shared_task(name=names.STATUS, bind=True)
 def status(self: Any, run_id: str) -> dict[str, Any] | None:
     """A run as a tree of steps, from the journal; None when there is no such run."""
-    return runtime_of(self.app, self.request.hostname).journal.run_tree(id_of(run_id))
+    runtime = runtime_of(self.app, self.request.hostname)
+    return sights.with_places(runtime.agents.limits, runtime.journal.run_tree(id_of(run_id)))
 
 
 @shared_task(name=names.RESULTS, bind=True)

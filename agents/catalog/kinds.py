@@ -81,6 +81,8 @@ class SharedService:
 
     target: str
     check: Check
+    #: The name of the key that is used there, where it is not the usual one.
+    key: str = ""
 
 
 E = TypeVar("E", bound=Described)
@@ -152,7 +154,8 @@ def _http_check(entry: HttpEntry) -> Check:
 def _model_provider(entry: ModelEntry) -> SharedService:
     """The model's provider; another server is another provider."""
     host = f"@{urlsplit(entry.base_url).netloc}" if entry.base_url else ""
-    return SharedService(f"provider:{entry.provider}{host}", connection_to(endpoint_of(entry)))
+    target, check = f"provider:{entry.provider}{host}", connection_to(endpoint_of(entry))
+    return SharedService(target, check, entry.api_key_env or "")
 
 
 def _of_model(name: str) -> Kind[ModelEntry]:

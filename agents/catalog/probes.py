@@ -169,6 +169,7 @@ class _Apart:
         *,
         fingerprint: str = "",  # noqa: ARG002 - the protocol's
         once: bool = False,  # noqa: ARG002 - the protocol's
+        expect: Any = None,  # noqa: ARG002 - the protocol's
     ) -> Answer:
         return await performed("probe", perform, str(uuid.uuid4()))
 

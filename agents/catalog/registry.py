@@ -17,12 +17,14 @@ from agents.base import Backend
 from agents.catalog.checks import Check
 from agents.catalog.entries import Described
 from agents.catalog.kinds import Kind, Made, Resources, SharedService, all_kinds, entry_of
+from agents.catalog.limits import check_covers, read_limits
 from agents.catalog.loading import import_module, load
 from agents.catalog.teams import effects_of, reached, refuse_circles
 from agents.kinds.function import FunctionBackend
 from celery_agents.agent import AgentMark, Effects, mark_of
 from celery_agents.contracts.base import Name
 from celery_agents.contracts.compensation import Compensation
+from celery_agents.contracts.limits import LimitPolicy
 from celery_agents.contracts.nearest import meant
 from celery_agents.errors import ConfigurationError, UnknownAgentError
 
@@ -70,6 +72,13 @@ class Registered:
         """Its name among the targets of health and breakers."""
         return f"agent:{self.name}"
 
+    @property
+    def account(self) -> str:
+        """The account whose limits it meets: its provider's, by the key's name; else its own."""
+        if self.provider is None:
+            return self.target
+        return f"{self.provider.target}#{self.provider.key}".rstrip("#")
+
     @cached_property
     def backend(self) -> Backend:
         """The backend, made on first use."""
@@ -82,6 +91,7 @@ class Registry:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self.kinds = all_kinds()
+        self.limits: dict[str, LimitPolicy] = {}
         self._agents: dict[str, Registered] = {}
         self._functions: dict[str, Callable[..., Any]] = {}
 
@@ -97,6 +107,7 @@ class Registry:
         if config is not None:
             for name, entry in read_entries(config, self.kinds).items():
                 self.add_entry(name, entry)
+            self.limits = read_limits(config, _tables(config).get("limits", {}))
         for module in modules:
             self.add_module(import_module(module))
         for point in entry_points(group=ENTRY_POINTS):
@@ -113,6 +124,7 @@ class Registry:
                 self._check_other(agent, "tools", name)
             for name in agent.handoffs:
                 self._check_other(agent, "handoffs", name)
+        check_covers(self.limits, {place for a in self for place in places_of(a)})
         refuse_circles({agent.name: agent.asks for agent in self})
         team = {agent.name: (*agent.asks, *agent.handoffs) for agent in self}
         own = {agent.name: agent.effects for agent in self}
@@ -236,21 +248,36 @@ class Registry:
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
-def read_entries(path: Path, kinds: Mapping[str, Kind[Any]]) -> dict[str, Described]:
-    """The entries of an agents.toml.
+def places_of(agent: Registered) -> set[str]:
+    """The words by which a limit covers an agent."""
+    provider = [] if agent.provider is None else [agent.provider.target]
+    return {agent.target, f"kind:{agent.kind}", *provider}
 
-    Raises:
-        ConfigurationError: the file cannot be read, or an entry is not right.
-    """
+
+def _tables(path: Path) -> dict[str, Any]:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
         raise ConfigurationError(f"{path} is not TOML: {error}.") from error
-    tables = data.get("agents")
-    if not isinstance(tables, dict) or data.keys() - {"agents"}:
-        raise ConfigurationError(f"{path} has to consist of tables like [agents.name].")
+    if not isinstance(data.get("agents"), dict) or data.keys() - _SECTIONS:
+        raise ConfigurationError(
+            f"{path} has to consist of tables like [agents.name] and [limits.name]."
+        )
+    return data
+
+
+_SECTIONS = {"agents", "limits"}
+
+
+def read_entries(path: Path, kinds: Mapping[str, Kind[Any]]) -> dict[str, Described]:
+    """The entries of an agents.toml.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or an entry is not right.
+    """
+    tables = _tables(path)["agents"]
     entries: dict[str, Described] = {}
     for name, table in tables.items():
         try:

@@ -1,1 +1,1 @@
-"""Governance, decided: what a request will take and cost, before it is made."""
+"""Governance, decided by values and time: what a request takes and costs, what may be used."""

@@ -17,6 +17,11 @@ class Lessons(Protocol):
         """The lessons up to now; the ``newest`` with those of all workers."""
         ...
 
+    @property
+    def at_hand(self) -> Sizes:
+        """The lessons as this process knows them now."""
+        ...
+
     def due(self) -> bool:
         """Return whether the next request is one to learn from."""
         ...
@@ -35,6 +40,11 @@ class Own:
 
     async def known(self, *, newest: bool = False) -> Sizes:  # noqa: ARG002 - there are no others
         """The lessons up to now."""
+        return self._sizes
+
+    @property
+    def at_hand(self) -> Sizes:
+        """The lessons as this process knows them now."""
         return self._sizes
 
     def due(self) -> bool:

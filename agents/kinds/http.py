@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from agents.base import Answer, StepContext, Turn
+from agents.governance.needs import Needs
 from agents.models.config import HttpUrl, ResponseBytes, SecretName
 from agents.net.clients import ResolveSecret, SharedClients, http_client, secret_named
 from agents.net.faults import FailedError, scrub, told_error
@@ -71,7 +72,8 @@ class HttpBackend:
                 message = f"{self._who} did not answer within {limit:g} s."
                 raise ProviderUnavailableError(message) from None
 
-        return await step.call("http", perform, fingerprint=digest([self.config.url, question]))
+        fingerprint = digest([self.config.url, question])
+        return await step.call("http", perform, fingerprint=fingerprint, expect=Needs)
 
     async def aclose(self) -> None:
         """Close the HTTP client, which the agents of this kind share."""

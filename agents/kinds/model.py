@@ -11,6 +11,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
 from agents.asking import asked, error_of
@@ -219,10 +220,12 @@ class ModelBackend:
 
         # How the answer is sent changes nothing of what is asked.
         asked = request.model_copy(update={"stream": self.config.stream})
+        about = [self.config.provider, self.config.base_url, asked]
         answer = await step.call(
             f"model:{self._who}",
             perform,
-            fingerprint=digest([self.config.provider, self.config.base_url, asked]),
+            fingerprint=digest(about),
+            expect=partial(self._sizing.needs, asked),
         )
         if not watcher.heard and step.streamed:  # an earlier attempt's, which watchers dropped
             step.say(Reply.model_validate(answer.value).text)

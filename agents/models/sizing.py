@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agents.governance.estimate import against_room, context_exceeded, estimated, room
 from agents.governance.lessons import Lessons
+from agents.governance.needs import Needs
 from agents.governance.rates import Rates
 from agents.governance.sizes import Observed
 from agents.models.config import ModelConfig
@@ -31,6 +32,11 @@ class Sizing:
         if context is not None:
             await self._refuse_above(context, request)
         return rates
+
+    def needs(self, request: ModelRequest) -> Needs:
+        """The tokens that a request will likely take, in and out, for the limits that count it."""
+        sizes = self._lessons.at_hand
+        return Needs(sizes.likely(pieces_of(request)), sizes.output(request.max_output_tokens))
 
     def learn(self, request: ModelRequest, tokens: Tokens | None) -> None:
         """Learn from the tokens that a provider has counted, if it has."""

@@ -10,6 +10,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from agents.net.bounds import ENCODINGS, bounded
+from agents.net.told_limits import listen
 from agents.threads import InThread, in_thread
 from celery_agents.errors import ConfigurationError, MissingKeyError, redact
 
@@ -84,7 +85,7 @@ def http_client(httpx2: Any) -> Any:
         ),
         "follow_redirects": False,
         "headers": {"Accept-Encoding": ENCODINGS},
-        "event_hooks": {"response": [bounded(httpx2)]},
+        "event_hooks": {"response": [listen, bounded(httpx2)]},
     }
     direct = dict.fromkeys(DIRECT)
     try:

@@ -9,34 +9,21 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from redis import Redis
-from redis.commands.core import Script
-from redis.exceptions import NoScriptError, RedisError
 
 from agents.policies.breaker import BreakerPolicy
-from app.concurrency.batcher import Batches
+from app.admission.scripts import TIMEOUT_S, Query, Scripts
 from app.concurrency.future import Future
 from app.messaging.redis import connect_redis
 from app.settings import Settings
 from celery_agents import names
-from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
-
-#: While Redis is down it is tried again this soon.
-TRY_AGAIN_S = 2.0
-#: A breaker is asked before every call, so Redis gets less time here than elsewhere.
-TIMEOUT_S = 1.0
-#: Questions in one write. Redis works through them in a few milliseconds, in which nobody else is
-#: served.
-BATCH = 200
 
 CLOCK = """
 local t = redis.call('TIME')
@@ -176,30 +163,18 @@ class Admission:
     changes: tuple[Change, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """One caller's command for Redis, and how its answer is read."""
-
-    command: tuple[Any, ...]  # what EVALSHA is given
-    read: Callable[[Any], Any]
-    otherwise: Any  # without Redis
-
-
 class Breakers:
     """The breakers of one Redis, for one process.
 
-    What many calls ask or tell at the same moment is one write of a thread of its own; a lone call
-    waits for nobody. All is done in the order in which it was handed in: a call that begins after
-    another one's end was told, in this process, meets a breaker that knows of it.
+    A call that begins after another one's end was told, in this process, meets a breaker that knows
+    of it.
     """
 
     def __init__(self, redis: Redis, *, clock: str = CLOCK) -> None:
-        self._redis = redis
-        self._ask = redis.register_script(clock + _COMMON + _ASK)
-        self._tell = redis.register_script(clock + _COMMON + _TELL)
-        self._look = redis.register_script(clock + _COMMON + _LOOK)
-        self._away_until = 0.0
-        self._batches: Batches[_Question] = Batches("agents-breakers", self._perform, BATCH)
+        self.scripts = Scripts(redis)
+        self._ask = self.scripts.register(clock + _COMMON + _ASK)
+        self._tell = self.scripts.register(clock + _COMMON + _TELL)
+        self._look = self.scripts.register(clock + _COMMON + _LOOK)
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
@@ -208,6 +183,10 @@ class Breakers:
 
     def ask(self, switches: Sequence[Switch], call: str) -> Future[Admission]:
         """Ask whether this call may be made. All breakers have to let it through."""
+        return self.scripts.run(self.asking(switches, call))
+
+    def asking(self, switches: Sequence[Switch], call: str) -> Query:
+        """The question of ``ask``, to be asked together with others."""
 
         def read(found: Any) -> Admission:
             by, wait_ms, changes, probe = found
@@ -215,7 +194,7 @@ class Breakers:
                 return Admission(refused_by=switches[by].name, wait_s=wait_ms / 1000)
             return Admission(probe=bool(probe), changes=_changes(switches, changes))
 
-        return self._submit(self._ask, switches, [call, ""], read, Admission())
+        return self._question(self._ask, switches, [call, ""], read, Admission)
 
     def tell(
         self, switches: Sequence[Switch], call: str, verdicts: Sequence[str]
@@ -225,9 +204,10 @@ class Breakers:
         Only a bad end, or the end of a probe, changes a breaker's standing.
         """
         letters = "".join(v[0] for v in verdicts)
-        return self._submit(
-            self._tell, switches, [call, letters], lambda found: _changes(switches, found), ()
+        question = self._question(
+            self._tell, switches, [call, letters], lambda found: _changes(switches, found), tuple
         )
+        return self.scripts.run(question)
 
     def refusing(self, switches: Sequence[Switch]) -> set[str]:
         """Return the names of those that would let no call through now, and change nothing.
@@ -240,57 +220,22 @@ class Breakers:
         def read(waits: Any) -> set[str]:
             return {s.name for s, wait in zip(switches, waits, strict=True) if wait >= 0}
 
-        nobody: set[str] = set()
-        return self._submit(self._look, switches, ["", ""], read, nobody).result()
+        found: set[str] = self.scripts.run(
+            self._question(self._look, switches, ["", ""], read, set)
+        ).result()
+        return found
 
-    def _submit(
-        self,
-        script: Script,
+    @staticmethod
+    def _question(
+        script: str,
         switches: Sequence[Switch],
         said: list[str],
-        read: Callable[[Any], T],
-        otherwise: T,
-    ) -> Future[T]:
+        read: Callable[[Any], Any],
+        otherwise: Callable[[], Any],
+    ) -> Query:
         keys = [names.BREAKERS + s.name for s in switches]
-        command = (script.sha, len(keys), *keys, *said, *(_encoded(s.policy) for s in switches))
-        return self._batches.submit(_Question(command, read, otherwise))
-
-    def _perform(self, questions: Sequence[_Question]) -> list[Any]:
-        """Run the scripts. Without Redis let every call pass, log it, and skip Redis for a moment.
-
-        So who queues behind a write that times out is answered at once when it has.
-        """
-        if time.monotonic() < self._away_until:
-            return [q.otherwise for q in questions]
-        try:
-            answers = self._write(questions)
-        except RedisError as error:
-            self._away_until = time.monotonic() + TRY_AGAIN_S
-            answers = [error] * len(questions)
-        return [self._read(q, a) for q, a in zip(questions, answers, strict=True)]
-
-    def _read(self, question: _Question, answer: Any) -> Any:
-        if isinstance(answer, RedisError):
-            note(log, "breakers", "Breakers let calls through without Redis", error=answer)
-            return question.otherwise
-        return question.read(answer)
-
-    def _write(self, questions: Sequence[_Question]) -> list[Any]:
-        answers = self._evaluate(questions)
-        new = [n for n, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
-        if new:  # Redis started anew, and nothing was done
-            for script in (self._ask, self._tell, self._look):
-                self._redis.script_load(script.script)
-            again = self._evaluate([questions[n] for n in new])
-            for n, answer in zip(new, again, strict=True):
-                answers[n] = answer
-        return answers
-
-    def _evaluate(self, questions: Sequence[_Question]) -> list[Any]:
-        with self._redis.pipeline(transaction=False) as pipe:
-            for question in questions:
-                pipe.evalsha(*question.command)
-            return pipe.execute(raise_on_error=False)
+        command = (script, len(keys), *keys, *said, *(_encoded(s.policy) for s in switches))
+        return Query(command, read, otherwise)
 
 
 @lru_cache

@@ -1,4 +1,4 @@
-"""A guard that asks the breakers before each call of an agent, and tells them how it went."""
+"""A guard that asks breakers and limits before each turn of an agent, and tells how it went."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import asyncio
 import time
 from collections.abc import Sequence
 
+from agents.base import Answer
 from agents.catalog.registry import Registered
 from agents.policies.breaker import BreakerPolicy, Verdict, verdict
-from app.admission.breaker import Breakers, Change, Switch
+from app.admission.breaker import Admission, Breakers, Change, Switch
 from app.admission.guard import Asked, GuardedStep, Next, Reply
+from app.admission.limiting import Passage
+from app.admission.limits import NotAdmitted, SharedLimits
 from app.concurrency.fibers import arrival
 from celery_agents.contracts.outcome import ErrorInfo
 from celery_agents.errors import BreakerOpenError, DeadlineExceededError
@@ -19,19 +22,45 @@ PROVIDER = BreakerPolicy(failures=20, min_calls=50, counts=("unavailable",))
 _DEFAULT = BreakerPolicy()
 
 
-class BreakerGuard:
-    """Refuse calls while a breaker before the agent is open."""
+class AdmissionGuard:
+    """Refuse calls while a breaker before the agent is open, or a limit of it is used up.
 
-    def __init__(self, breakers: Breakers) -> None:
+    Both are asked in one write.
+    """
+
+    def __init__(self, breakers: Breakers, limits: SharedLimits | None = None) -> None:
         self._breakers = breakers
+        self._limits = limits
 
     async def __call__(self, asked: Asked, go_on: Next) -> Reply:
+        passage = None
+        if self._limits is not None and self._limits.of(asked.agent):
+            passage = Passage(self._limits, asked.agent, asked.turn, asked.step)
         switches = switches_of(asked.agent)
-        if not switches:
-            return await go_on(asked)
+        if passage is None:
+            return await self._within_breakers(asked, go_on, switches, None)
+        asked.step.limit(passage)
+        usage, error = None, None
+        try:
+            reply = await self._within_breakers(asked, go_on, switches, passage)
+            usage = reply.usage if isinstance(reply, Answer) else None
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            passage.close(usage, error)
+        return reply
+
+    async def _within_breakers(
+        self, asked: Asked, go_on: Next, switches: Sequence[Switch], passage: Passage | None
+    ) -> Reply:
         step = asked.step
         call = f"{step.step_id}/{step.tries}"
-        probe = await self._ask(switches, call, step)
+        if not switches:
+            if passage is not None:
+                await self._admitted([], call, step, passage)
+            return await go_on(asked)
+        probe = await self._admitted(switches, call, step, passage)
         began = time.monotonic()
         error: ErrorInfo | None = None
         said: list[Verdict] | None = None
@@ -56,20 +85,44 @@ class BreakerGuard:
             if probe or Verdict.BAD in said:
                 await _changed(step, await arrival(told))
 
-    async def _ask(self, switches: Sequence[Switch], call: str, step: GuardedStep) -> bool:
-        """Return whether the call is a probe; raise when a breaker refuses it."""
+    async def _admitted(
+        self, switches: Sequence[Switch], call: str, step: GuardedStep, passage: Passage | None
+    ) -> bool:
+        """Return whether the call is a probe; raise when a breaker or a limit refuses it."""
         try:
-            admission = await arrival(self._breakers.ask(switches, call))
+            admission, answer = await self._asked(switches, call, passage)
             await _changed(step, admission.changes)
         except asyncio.CancelledError:  # its place among the probes, if it got one, is free again
-            self._breakers.tell(switches, call, [Verdict.NONE] * len(switches))
+            self._put_back(switches, call)
             raise
         if admission.refused_by is not None:
             raise BreakerOpenError(
                 f"The breaker of {admission.refused_by} is open: it failed too often.",
                 {"retry_after_s": admission.wait_s, "breaker": admission.refused_by},
             )
+        if passage is not None:
+            if isinstance(answer, NotAdmitted) and admission.probe:
+                self._put_back(switches, call)
+            await passage.entered(answer)
         return admission.probe
+
+    async def _asked(
+        self, switches: Sequence[Switch], call: str, passage: Passage | None
+    ) -> tuple[Admission, NotAdmitted | float]:
+        if passage is None:
+            return await arrival(self._breakers.ask(switches, call)), 0.0
+        questions = [self._breakers.asking(switches, call)] if switches else []
+        asked = self._breakers.scripts.run_all([*questions, passage.asking()])
+        try:
+            *found, answer = await arrival(asked)
+        except asyncio.CancelledError:
+            passage.given_up(asked)
+            raise
+        return (found[0] if found else Admission()), answer
+
+    def _put_back(self, switches: Sequence[Switch], call: str) -> None:
+        if switches:
+            self._breakers.tell(switches, call, [Verdict.NONE] * len(switches))
 
 
 def switches_of(agent: Registered) -> list[Switch]:

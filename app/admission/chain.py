@@ -5,21 +5,24 @@ from __future__ import annotations
 from agents.base import Answer
 from agents.catalog.registry import Registry
 from app.admission.breaker import Breakers
-from app.admission.calls import BreakerGuard
+from app.admission.calls import AdmissionGuard
 from app.admission.failover import BackupGuard, HealthGuard
 from app.admission.guard import Asked, Next, Reply, compose
 from app.admission.health import HealthView
+from app.admission.limits import SharedLimits
 from app.admission.refusals import RefusalGuard
 
 
-def chain(registry: Registry, breakers: Breakers, health: HealthView) -> Next:
+def chain(
+    registry: Registry, breakers: Breakers, health: HealthView, limits: SharedLimits | None = None
+) -> Next:
     """Compose all guards round an agent's backend."""
     return compose(
         [
             RefusalGuard(),  # outermost: whatever refuses, the caller says what comes of it
             HealthGuard(registry, health),  # before a breaker is asked, which may count a probe
             BackupGuard(registry),  # round the breaker, whose refusal it answers
-            BreakerGuard(breakers),  # innermost: it counts calls that are made, and nothing else
+            AdmissionGuard(breakers, limits),  # innermost: it counts calls that are made alone
         ],
         _answer,
     )

@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from agents.base import Answer, StepContext, Turn
 from agents.catalog.registry import Registered
 from agents.plan import Expand
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.outcome import Outcome, Usage
+
+if TYPE_CHECKING:
+    from app.admission.limiting import Passage
 
 #: What to do about refusals: try the step again later, or end it; those of some kinds alone.
 WhenOpen = Literal["wait", "fail"] | tuple[str, ...]
@@ -33,6 +36,20 @@ class GuardedStep(StepContext, Protocol):
     @property
     def spent(self) -> Usage:
         """The usage of its calls up to now."""
+        ...
+
+    @property
+    def tenant(self) -> str:
+        """The name of those whose run it is."""
+        ...
+
+    @property
+    def priority(self) -> int:
+        """From 0, which is first, to 9."""
+        ...
+
+    def limit(self, passage: Passage) -> None:
+        """Let its requests pass there from now on."""
         ...
 
     def heard(self, turns: tuple[ChatMessage, ...]) -> None:

@@ -11,6 +11,9 @@ import click
 from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
+from app.admission.limits import SharedLimits
+from app.admission.scripts import TIMEOUT_S, Scripts
+from app.admission.sights import with_places
 from app.cli.dead_letters import dead
 from app.execution.publish import publish
 from app.journal.retention import cleanup
@@ -21,6 +24,7 @@ from app.journal.stores.archive import Archive
 from app.maintenance.health import report
 from app.maintenance.retention import clean_all, would_clean
 from app.messaging.intake import Intake
+from app.messaging.redis import connect_redis
 from app.settings import Settings
 from celery_agents.client.cli import AHEAD, unknown_run
 from celery_agents.client.shell import Command, NotFoundError, Shown
@@ -162,7 +166,7 @@ def list_agents(ctx: click.Context) -> Shown:
 def status(ctx: click.Context, run_id: str) -> Shown:
     """Show a run as a tree of steps, with its events."""
     with _journal(ctx) as engine:
-        tree = Archive(engine).run_tree(run_id)
+        tree = with_places(_limits(ctx), Archive(engine).run_tree(run_id))
         told = Archive(engine).events(run_id)
     if tree is None:
         raise NotFoundError(visible(f"There is no run {run_id} in the journal."))
@@ -216,6 +220,13 @@ def _known(archive: Archive, settings: Settings, run_id: str) -> bool:
         told = settings.broker.error(error)
         click.echo(f"Redis does not say whether there is a run {run_id}: {told}", err=True)
         return True
+
+
+def _limits(ctx: click.Context) -> SharedLimits:
+    """Limits as far as they stand in Redis: who waits, and where."""
+    settings = ctx.obj.app.agents_settings
+    shared = Scripts(connect_redis(settings, TIMEOUT_S))
+    return SharedLimits(shared, {}, lease_s=settings.lease_s, workers=lambda: 1)
 
 
 def _branch(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +19,40 @@ from agents.governance.lessons import Lessons
 from agents.net.clients import SharedClients
 from app.admission.breaker import Breakers
 from app.admission.health import STALE_INTERVALS, HealthView
+from app.admission.limits import SharedLimits
+from app.admission.waiting import Waker
 from app.concurrency.fibers import in_thread
 from app.execution.celery_agent import CeleryBackend
 from app.execution.turns import Turns
 from app.journal import Journal
+from app.journal.schema.rows import Wake
 from app.settings import Settings
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.governance import Estimate
 from celery_agents.errors import InvalidPayloadError
 from celery_agents.values import storable
 
+#: The priority that is taken first.
+FIRST = 0
+
 
 class Agents:
     """The agents that there are, and the way to ask them."""
 
-    def __init__(self, registry: Registry, journal: Journal, settings: Settings) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        journal: Journal,
+        settings: Settings,
+        publish: Callable[[list[Wake]], Any],
+    ) -> None:
         self.registry = registry
         self._journal = journal
         self._settings = settings
+        self._publish = publish
         self._turns: Turns | None = None
+        self._waiting: Waker | None = None
+        self._limits: SharedLimits | None = None
         self._lock = threading.Lock()
 
     @property
@@ -49,13 +65,44 @@ class Agents:
                 self._turns = self._made()
             return self._turns
 
+    @property
+    def limits(self) -> SharedLimits | None:
+        """The limits that hold here; None where there are none."""
+        if self.registry.limits and self._turns is None:
+            _ = self.turns
+        return self._limits
+
     def _made(self) -> Turns:
         health = HealthView(
             self._journal,
             fresh_s=STALE_INTERVALS * self._settings.health_interval_s,
             cache_s=self._settings.health_cache_s,
         )
-        return Turns(self.registry, Breakers.connect(self._settings), health)
+        breakers = Breakers.connect(self._settings)
+        if self.registry.limits:
+            self._limits = self._shared(breakers)
+        return Turns(self.registry, breakers, health, self._limits)
+
+    def _shared(self, breakers: Breakers) -> SharedLimits:
+        limits = SharedLimits(
+            breakers.scripts,
+            self.registry.limits,
+            lease_s=self._settings.lease_s,
+            workers=self._journal.findings.living_workers,
+        )
+        self._waiting = Waker(limits, self._wake, self._settings.heartbeat_interval_s)
+        return limits
+
+    def _wake(self, step_ids: Sequence[str]) -> list[str]:
+        """Publish messages of steps that are granted what they waited for: ahead of others."""
+        wakes = self._journal.findings.ready(step_ids)
+        self._publish([replace(wake, priority=FIRST) for wake in wakes])
+        return sorted({*step_ids} - {wake.id for wake in wakes})
+
+    def close(self) -> None:
+        """Stop to wake what waits."""
+        if self._waiting is not None:
+            self._waiting.close()
 
     async def estimate(self, request: Ask) -> Estimate:
         """Estimate what an agent's first request would take and cost.

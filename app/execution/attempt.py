@@ -14,6 +14,7 @@ from functools import cache, partial
 from typing import Any, Protocol, assert_never
 
 from agents.plan import Expand, within
+from app.admission.limits import NotAdmitted
 from app.concurrency.fibers import blocking, wait
 from app.execution.answers import (
     Failed,
@@ -272,6 +273,9 @@ class Attempt:
         if isinstance(error, RetryableError):
             if self._active.cancelled:
                 return self._ends.finish(self._ends.stopped)
+            parked = self._parked(error)
+            if parked is not None:
+                return parked
             if (delay_s := self._delay_s(error)) is not None:
                 return self._try_again(error, delay_s)
         step, spent = self._ends.step, self._ends.spent
@@ -301,6 +305,27 @@ class Attempt:
         delay = policy.delay_s(claim.attempt, rng=rng, retry_after_s=after_s)
         too_late = left_s is not None and (delay or 0) >= left_s
         return None if too_late else delay
+
+    def _parked(self, error: RetryableError) -> Ending | None:
+        """Let a step wait for its turn at a limit; None where it is not to wait there."""
+        refusal, left_s = error.refusal, self._claim.left_s
+        limits, settings = self._runtime.agents.limits, self._runtime.settings
+        if not isinstance(refusal, NotAdmitted) or limits is None or not refusal.parks:
+            return None
+        within_s = settings.refusal_limit_s if left_s is None else left_s
+        if within_s <= 0 or (refusal.lasts and (refusal.wait_s or 0.0) >= within_s):
+            return None  # its deadline comes first
+        ended = self._ends.postpone(
+            delay_s=0,
+            error=bounded(ErrorInfo.of(error), settings.answer_limit_bytes),
+            refused_within_s=settings.refusal_limit_s,
+            woken_in_s=min(refusal.unwoken_s, within_s),
+        )
+        if ended is not None:
+            return ended
+        self._ends.free()  # its turn may come before we are gone
+        limits.park(refusal)
+        return Left(f"{self._claim.id}: {error}")
 
     def _try_again(self, error: RetryableError, delay_s: float) -> Ending:
         settings = self._runtime.settings

@@ -20,7 +20,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from agents.governance.needs import Expect
 from agents.performing import Perform, performed
+from app.admission.limiting import Passage
 from app.concurrency.fibers import arrival, in_thread
 from app.concurrency.future import Future
 from app.execution.answers import bounded, too_large
@@ -99,20 +101,30 @@ class StepCalls:
         self._unwritten: list[tuple[Future[None], Callable[[], Future[None]]]] = []
         self._open: dict[str, _Open] = {}  # those under way, by their identities
         self._closed = asyncio.Event()
+        #: Where its requests pass the limits that cover its agent, if some do.
+        self.passage: Passage | None = None
 
     def __bool__(self) -> bool:
         """True when it made one, or read one from the journal."""
         return bool(self._made)
 
     async def make(
-        self, name: str, perform: Perform, *, fingerprint: str = "", once: bool = False
+        self,
+        name: str,
+        perform: Perform,
+        *,
+        fingerprint: str = "",
+        once: bool = False,
+        expect: Expect | None = None,
     ) -> Answer:
         """Make a call; see :meth:`agents.base.StepContext.call`."""
         _check(name, fingerprint)
         call = self._next(name, fingerprint)
         self._open[call.identity] = _Open(self._enclosing, name if once else "")
         try:
-            return await self._made_or_known(call, perform, once=once)
+            if expect is None or self.passage is None:
+                return await self._made_or_known(call, perform, once=once)
+            return await self._limited(call, perform, expect, self.passage, once=once)
         finally:
             del self._open[call.identity]
             self._closed.set()
@@ -125,6 +137,18 @@ class StepCalls:
         call = CallId.of(self._claim.id, 0, about, self._times.get(about, 0) + after)
         look = partial(self._runtime.journal.knows_call, begun=once)
         return await in_thread(look, self._claim.id, call.identity)
+
+    async def _limited(
+        self, call: CallId, perform: Perform, expect: Expect, passage: Passage, *, once: bool
+    ) -> Answer:
+        """Make a request that limits count; what is known needs no admission."""
+        if (known := await self._known(call)) is not None:
+            passage.replayed()
+            return known
+        async with passage.request(expect) as request:
+            answer = await self._made_or_known(call, perform, once=once)
+            request.usage = answer.usage
+            return answer
 
     async def _made_or_known(self, call: CallId, perform: Perform, *, once: bool) -> Answer:
         if (known := await self._known(call)) is not None:

@@ -7,9 +7,11 @@ import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from agents.governance.needs import Expect
 from agents.performing import Perform
 from agents.plain import plain_json
 from agents.plan import Expand, MemberState, Tally
+from app.admission.limiting import Passage
 from app.concurrency.fibers import in_thread
 from app.execution.asks import Asks
 from app.execution.calls import StepCalls
@@ -94,6 +96,20 @@ class Step:
         return self.claim.token
 
     @property
+    def tenant(self) -> str:
+        """The name of those whose run it is; "" is nobody in particular."""
+        return self.claim.tenant
+
+    @property
+    def priority(self) -> int:
+        """From 0, which is first, to 9."""
+        return self.claim.priority
+
+    def limit(self, passage: Passage) -> None:
+        """Let its requests pass there from now on."""
+        self.calls.passage = passage
+
+    @property
     def spent(self) -> Usage:
         """The usage of its calls up to now."""
         return self.calls.spent
@@ -152,10 +168,18 @@ class Step:
         return self.runtime.journal.tally(self.claim.id, values_within=within)
 
     async def call(
-        self, name: str, perform: Perform, *, fingerprint: str = "", once: bool = False
+        self,
+        name: str,
+        perform: Perform,
+        *,
+        fingerprint: str = "",
+        once: bool = False,
+        expect: Expect | None = None,
     ) -> Answer:
         """Make one paid or outside act, unless an earlier attempt finished it."""
-        return await self.calls.make(name, perform, fingerprint=fingerprint, once=once)
+        return await self.calls.make(
+            name, perform, fingerprint=fingerprint, once=once, expect=expect
+        )
 
     async def made(
         self, name: str, *, fingerprint: str = "", once: bool = False, after: int = 0

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from celery import Celery
@@ -118,7 +119,7 @@ class Runtime:
                 settings.max_depth, settings.max_steps, settings.max_handoffs, settings.max_cost
             ),
         )
-        self.agents = Agents(registry, self.journal, settings)
+        self.agents = Agents(registry, self.journal, settings, partial(publish, app))
         self.loop = process_loop()
         self.active: dict[str, Active] = {}
         self._resources: dict[Any, Any] = {}
@@ -199,6 +200,7 @@ class Runtime:
         if self._stopped.is_set():
             return
         self._stopped.set()
+        self.agents.close()
         try:
             self.loop.submit(self.agents.registry.aclose()).result(timeout=10)
         except Exception as error:  # noqa: BLE001 - it is noted

@@ -11,16 +11,23 @@ from app.admission.calls import switches_of
 from app.admission.chain import chain
 from app.admission.guard import Asked, GuardedStep, Reply, WhenOpen
 from app.admission.health import HealthView
+from app.admission.limits import SharedLimits
 from celery_agents.contracts.fallback import Candidate
 
 
 class Turns:
     """Asks agents through the guards."""
 
-    def __init__(self, registry: Registry, breakers: Breakers, health: HealthView) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        breakers: Breakers,
+        health: HealthView,
+        limits: SharedLimits | None = None,
+    ) -> None:
         self._registry = registry
         self._breakers = breakers
-        self._ask = chain(registry, breakers, health)
+        self._ask = chain(registry, breakers, health, limits)
 
     async def take(
         self, name: str, turn: Turn, step: GuardedStep, *, when_open: WhenOpen = "wait"

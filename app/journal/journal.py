@@ -128,8 +128,12 @@ class Journal:
         error: ErrorInfo | None = None,
         cancelled: Outcome | None = None,
         refused_within_s: float | None = None,
+        woken_in_s: float | None = None,
     ) -> Future[Postponed]:
-        """Give a step back; end one that is cancelled, with ``cancelled`` if that is given."""
+        """Give a step back; end one that is cancelled, with ``cancelled`` if that is given.
+
+        ``woken_in_s``: somebody is to wake it, and has failed if it was not by then.
+        """
         return self._writer.submit(
             PostponeStep(
                 claim,
@@ -138,6 +142,7 @@ class Journal:
                 cancelled=cancelled or _CANCELLED,
                 rules=self.rules,
                 refused_within_s=refused_within_s,
+                woken_in_s=woken_in_s,
             )
         )
 

@@ -14,6 +14,7 @@ from celery_agents.client.client import Client
 from celery_agents.client.run import Run
 from celery_agents.client.shell import Command, Commands, NotFoundError, Shown, plain
 from celery_agents.contracts.conversation import ChatMessage
+from celery_agents.contracts.limits import LimitState
 from celery_agents.contracts.vote import Decision
 from celery_agents.errors import ResultTimeoutError
 from celery_agents.said import said
@@ -268,6 +269,59 @@ def delete_session(ctx: click.Context, name: str, tenant: str) -> Shown:
         if not client.sessions.delete(name, tenant=tenant):
             raise NotFoundError(visible(f"There is no session {name}."))
         return Shown({"name": name}, visible(f"{name} is deleted."))
+
+
+@agents.group()
+def limits() -> None:
+    """Limits of agents and their providers."""
+
+
+@limits.command("list", cls=Command)
+@click.pass_context
+def list_limits(ctx: click.Context) -> Shown:
+    """Show how limits stand: what is used, who waits, what is closed."""
+    with client_of(ctx) as client:
+        found = client.limits.list()
+    return Shown([state.compact() for state in found], "\n".join(map(_limit_line, found)))
+
+
+@limits.command("pause", cls=Command)
+@click.argument("name")
+@click.option("--for", "seconds", type=float, help="Seconds; else until it is resumed.")
+@click.pass_context
+def pause_limit(ctx: click.Context, name: str, seconds: float | None) -> Shown:
+    """Let nothing pass limit NAME, or a provider's key, as `limits list` shows them."""
+    with client_of(ctx) as client:
+        client.limits.pause(name, seconds)
+    return Shown({"name": name, "seconds": seconds}, visible(f"{name} is paused."))
+
+
+@limits.command("resume", cls=Command)
+@click.argument("name")
+@click.pass_context
+def resume_limit(ctx: click.Context, name: str) -> Shown:
+    """Open limit NAME with the keys that it covers, or a key."""
+    with client_of(ctx) as client:
+        client.limits.resume(name)
+    return Shown({"name": name}, visible(f"{name} is open."))
+
+
+#: A pause that is longer has no end of its own.
+_YEAR_S = 365 * 24 * 3600.0
+
+
+def _limit_line(state: LimitState) -> str:
+    """Return how a limit stands, in words."""
+    policy = state.policy
+    given = policy.compact().keys() - {"covers", "per", "learn", "burst_s"}
+    numbers = [f"{name} {getattr(policy, name):,}" for name in sorted(given)]
+    told = [f"learned {what} {number:,.0f}" for what, number in sorted(state.learned.items())]
+    paused = [] if state.paused_s is None else [f"paused for {state.paused_s:,.0f} s"]
+    if (state.paused_s or 0.0) > _YEAR_S:
+        paused = ["paused until it is resumed"]
+    name = f"{state.name} of {state.subject}" if state.subject else state.name
+    now = [f"{state.in_use:,} under way", f"{state.waiting:,} wait"]
+    return "  ".join([name, *now, *paused, *numbers, *told])
 
 
 def _said(choice: str) -> Any:

@@ -17,6 +17,7 @@ from celery_agents.client.connection import Connection
 from celery_agents.client.control import Control
 from celery_agents.client.dead_letters import DeadLetters
 from celery_agents.client.earlier import EarlierNames
+from celery_agents.client.limits import Limits
 from celery_agents.client.options import EstimateOptions
 from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
 from celery_agents.client.runs import Runs
@@ -41,7 +42,7 @@ class Client(EarlierNames):
 
     Its verbs (``ask``, ``fallback``, ``vote``, ``gather``, ``map``) enqueue; ``runs`` and
     ``dead_letters`` have what is done with those that were enqueued, ``sessions`` what is done with
-    the conversations that runs have added to.
+    the conversations that runs have added to, ``limits`` how much may be asked.
 
     Args:
         redis_url: broker and results; the environment's ``REDIS_URL`` when not given.
@@ -80,6 +81,7 @@ class Client(EarlierNames):
         self._control = control = Control(connection, self.runs)
         self.dead_letters = DeadLetters(control)
         self.sessions = Sessions(control)
+        self.limits = Limits(control)
         self.ask = AskVerb(connection, self.runs, names.ASK, Ask, Run)
         self.fallback = FallbackVerb(connection, self.runs, names.FALLBACK, Fallback, Run)
         self.vote = VoteVerb(connection, self.runs, names.VOTE, Vote, DecisionRun)

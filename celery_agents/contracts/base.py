@@ -67,6 +67,7 @@ __all__ = [
     "also",
     "id_of",
     "mistakes",
+    "name_of",
     "period_of",
     "read_as",
     "whole_of",
@@ -75,6 +76,7 @@ __all__ = [
 
 T = TypeVar("T")
 _ID: TypeAdapter[str] = TypeAdapter(Id)
+_NAME: TypeAdapter[str] = TypeAdapter(Name)
 _TENANT: TypeAdapter[str] = TypeAdapter(Tenant)
 _SECONDS: TypeAdapter[float] = TypeAdapter(Seconds)
 
@@ -95,6 +97,15 @@ def tenant_of(value: object) -> str:
         InvalidPayloadError: it is none.
     """
     return read_as(_TENANT, value, "tenant")
+
+
+def name_of(value: object, what: str = "name") -> str:
+    """A name as users write it.
+
+    Raises:
+        InvalidPayloadError: it is none.
+    """
+    return read_as(_NAME, value, what)
 
 
 def whole_of(value: object, what: str, *, least: int, most: int) -> int:

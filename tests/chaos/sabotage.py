@@ -18,6 +18,7 @@ from sqlalchemy.sql import visitors
 import app.factory
 from agents.plan import Expand
 from agents.tools.running import Running
+from app.admission.limits import SharedLimits
 from app.celeryconfig import celery_config
 from app.execution import patience
 from app.execution.runtime import Runtime
@@ -59,6 +60,11 @@ def no_identity() -> None:
         return plain(self, claim, seq, name, f"{identity}@{claim.token}", key, **how)
 
     _put(Journal, "start_call", start_call)
+
+
+def no_slots() -> None:
+    """Limits cover nobody."""
+    _put(SharedLimits, "of", lambda *_: {})
 
 
 def no_claims() -> None:
@@ -172,6 +178,7 @@ WITHOUT: dict[str, Callable[[], None]] = {
     "teams": no_identity,
     "approvals": no_once,
     "waiting": held_slots,
+    "slots": no_slots,
     "races": no_locks,
 }
 

@@ -71,12 +71,24 @@ class Bucket:
     What is above it is answered with ``status`` and Retry-After.
     """
 
-    def __init__(self, per_s: float, burst: int = 1, *, status: int = 429) -> None:
+    def __init__(
+        self, per_s: float, burst: int = 1, *, status: int = 429, tells: bool = False
+    ) -> None:
         self.admitted = self.refused = 0
+        self._tells = tells  # its limit and what is left, in headers
         self.status = status
         self._per_s, self._burst = per_s, burst
         self._tokens, self._at = float(burst), time.monotonic()
         self._lock = threading.Lock()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Its limit as OpenAI tells it."""
+        if not self._tells:
+            return {}
+        form = "x-ratelimit-{}-requests".format
+        limit, left = round(60 * self._per_s), max(math.floor(self._tokens), 0)
+        return {form("limit"): str(limit), form("remaining"): str(left)}
 
     def wait_s(self) -> int | None:
         """Take a token; else whole seconds until there is one, as Retry-After tells them."""
@@ -198,7 +210,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
-        for name, value in ({"Content-Type": "application/json"} | headers).items():
+        told = {} if self.owner.bucket is None else self.owner.bucket.headers
+        for name, value in ({"Content-Type": "application/json"} | told | headers).items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)

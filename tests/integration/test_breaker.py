@@ -15,8 +15,9 @@ from redis import Redis
 
 from agents.policies import breaker as rules
 from agents.policies.breaker import Breaker, BreakerPolicy, Standing, Verdict
-from app.admission import breaker as module
-from app.admission.breaker import BATCH, TIMEOUT_S, Admission, Breakers, Change, Switch
+from app.admission import scripts as module
+from app.admission.breaker import Admission, Breakers, Change, Switch
+from app.admission.scripts import BATCH, TIMEOUT_S
 from celery_agents import names
 from tests.support.redis_server import RedisServer
 from tests.unit.agents.policies.test_breaker import happenings, policies

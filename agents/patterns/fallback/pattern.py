@@ -13,12 +13,17 @@ from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.fallback import Candidate
 from celery_agents.contracts.outcome import Outcome, State, Usage
 from celery_agents.contracts.patterns import Fallback
-from celery_agents.errors import AllCandidatesFailedError, BreakerOpenError, RateLimitedError
+from celery_agents.errors import (
+    AllCandidatesFailedError,
+    BreakerOpenError,
+    NotAdmittedError,
+    RateLimitedError,
+)
 
 #: Strategies that need what the chain has learned.
 LEARNING = frozenset({"adaptive", "hedged"})
 #: Kinds of errors after which a candidate would come again without an attempt.
-REFUSALS = (BreakerOpenError.kind, RateLimitedError.kind)
+REFUSALS = (BreakerOpenError.kind, RateLimitedError.kind, NotAdmittedError.kind)
 
 
 def advance(

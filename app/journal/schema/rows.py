@@ -143,6 +143,7 @@ class Claimed:
     remaining_s: float | None  # until the step's own deadline
     policy: str | None = None  # of the join that counts it, where the claim has looked it up
     elapsed_s: float = 0.0  # from its first claim to this one
+    tenant: str = ""
     cancels: list[str] = field(default_factory=list)  # members that this claim let go of
     since: float = field(default_factory=time.monotonic)
 

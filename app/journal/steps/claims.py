@@ -50,6 +50,7 @@ _CLAIMED = (
     (_S.deadline_at - now()).label("remaining_s"),
     select(table(Join).c.policy).where(table(Join).c.step_id == _S.parent_id).scalar_subquery(),
     (now() - _S.started_at).label("elapsed_s"),
+    _S.tenant,
 )
 _PAYLOAD = 10  # its place among them
 
@@ -191,6 +192,7 @@ def _first(new: NewStep, payload: str) -> Claimed:
         payload=LazyPayload(payload),
         max_attempts=new.max_attempts,
         remaining_s=new.timeout_s,
+        tenant=new.tenant,
     )
 
 

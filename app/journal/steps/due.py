@@ -6,6 +6,7 @@ was woken waits longer each time, and the caller bounds the number by the queue'
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, case, delete, literal, or_, select, update
@@ -100,6 +101,19 @@ def _wake(
         .where(Step.id.in_(ids), which)
         .values(wakes=Step.wakes + 1, wake_at=now() + bounded)
         .returning(*WAKE_COLUMNS)
+    )
+    return [wake_of(row) for row in rows]
+
+
+def ready(connection: Connection, ids: Sequence[str]) -> list[Wake]:
+    """Messages for those of these steps that may be claimed now."""
+    rows = connection.execute(
+        select(*WAKE_COLUMNS).where(
+            Step.id.in_(ids),
+            Step.state == State.READY,
+            Step.ready_at <= now(),
+            Step.cancel_requested.is_(False),
+        )
     )
     return [wake_of(row) for row in rows]
 

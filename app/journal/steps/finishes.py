@@ -162,6 +162,7 @@ class PostponeStep(Operation[Postponed]):
         cancelled: Outcome,
         rules: joins.Rules,
         refused_within_s: float | None = None,
+        woken_in_s: float | None = None,
     ) -> None:
         super().__init__()
         self.ending = Conclusion(claim.id, claim.token, cancelled, claim.parent_id, claim.run_id)
@@ -170,6 +171,8 @@ class PostponeStep(Operation[Postponed]):
         self.delay_s = delay_s
         self.error = error
         self.refused_within_s = refused_within_s
+        # Somebody wakes it; recovery looks when that was not done by then.
+        self.unwoken_s = rules.wake_grace_s + (delay_s if woken_in_s is None else woken_in_s)
         self.counted = error is not None and refused_within_s is None
 
     @property
@@ -199,7 +202,7 @@ class PostponeStep(Operation[Postponed]):
             Step.state: State.READY,
             Step.worker_id: None,
             Step.ready_at: now() + self.delay_s,
-            Step.wake_at: now() + self.delay_s + self.rules.wake_grace_s,
+            Step.wake_at: now() + self.unwoken_s,
             Step.wakes: 0,
         }
         if not self.counted:

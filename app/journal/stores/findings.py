@@ -14,7 +14,7 @@ from app.journal.schema.transactions import in_transaction
 from app.journal.steps import due
 from app.journal.steps.inserts import insert_steps
 from app.journal.steps.joins import Rules
-from app.journal.tables.workers import take_duty
+from app.journal.tables.workers import living, take_duty
 
 #: Rows that want a message: finished but not settled, held by a dead worker, taken by nobody.
 Wanting = Literal["unsettled", "orphaned", "unwoken"]
@@ -45,6 +45,14 @@ class Findings:
         """Messages for rows that want one; the rows are not looked at again for a while."""
         find = _FIND[kind]
         return in_transaction(self._engine, lambda c: find(c, limit, grace_s, backoff_max_s))
+
+    def ready(self, ids: Sequence[str]) -> list[Wake]:
+        """Messages for those of these steps that may be claimed now."""
+        return in_transaction(reading(self._engine), lambda c: due.ready(c, ids))
+
+    def living_workers(self) -> int:
+        """How many processes have a lease."""
+        return in_transaction(reading(self._engine), living)
 
     def known(self, ids: list[str]) -> set[str]:
         """Which of these ids have a row."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from app.journal.schema.engine import now
 from app.journal.schema.locks import lock_steps
@@ -149,6 +149,12 @@ _RELEASED: dict[Any, Any] = {
     Step.ready_at: now(),
     Step.wake_at: now(),
 }
+
+
+def living(connection: Connection) -> int:
+    """How many processes have a lease."""
+    alive = select(func.count()).select_from(Worker).where(Worker.lease_until > now())
+    return connection.execute(alive).scalar_one()
 
 
 def take_duty(connection: Connection, name: str, holder: str, lease_s: float) -> bool:

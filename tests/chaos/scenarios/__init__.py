@@ -13,6 +13,7 @@ from tests.chaos.scenarios import (  # isort: skip
     teams,
     approvals,
     waits,
+    slots,
     races,
 )
 
@@ -25,6 +26,7 @@ __all__ = [
     "messages",
     "races",
     "sagas",
+    "slots",
     "takeover",
     "talks",
     "teams",

@@ -94,9 +94,21 @@ def test_sessions(app: Celery, runtime: Runtime) -> None:
     assert call(app, names.FORGET, "chat", "one") is False
 
 
+def test_without_limits_there_is_none_to_close(app: Celery, runtime: Runtime) -> None:
+    assert call(app, names.LIMITS) == []
+    for task in (names.PAUSE, names.RESUME):
+        with pytest.raises(InvalidPayloadError, match=r"no limit and no key 'gpt'.*none at all"):
+            call(app, task, "gpt")
+
+
 @pytest.mark.parametrize(
     ("name", "args", "place"),
     [
+        (names.PAUSE, ["a\n"], "name: "),
+        (names.PAUSE, [7], "name: "),
+        (names.PAUSE, ["gpt", -1.0], "seconds: "),
+        (names.PAUSE, ["gpt", "long"], "seconds: "),
+        (names.RESUME, [""], "name: "),
         (names.SESSION, ["a\0"], "session: "),
         (names.SESSION, [""], "session: "),
         (names.SESSION, ["x" * 181], "session: "),
@@ -111,7 +123,7 @@ def test_sessions(app: Celery, runtime: Runtime) -> None:
         (names.FORGET, [None], "session: "),
     ],
 )
-def test_what_no_session_is_asked(
+def test_what_nobody_is_asked(
     app: Celery, runtime: Runtime, name: str, args: list[Any], place: str
 ) -> None:
     with pytest.raises(InvalidPayloadError, match=place):

@@ -13,8 +13,9 @@ from redis.exceptions import ConnectionError as AwayError
 from redis.exceptions import NoScriptError, ResponseError
 
 from agents.policies.breaker import BreakerPolicy
-from app.admission import breaker as module
-from app.admission.breaker import BATCH, Admission, Breakers, Change, Switch
+from app.admission import scripts as module
+from app.admission.breaker import Admission, Breakers, Change, Switch
+from app.admission.scripts import BATCH
 
 ONE = Switch("agent:a", BreakerPolicy())
 PASSES = [-1, 0, [], 0]

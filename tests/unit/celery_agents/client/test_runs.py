@@ -13,6 +13,7 @@ import redis
 from celery_agents import names
 from celery_agents.client.client import Client
 from celery_agents.contracts.conversation import ChatMessage
+from celery_agents.contracts.limits import LimitPolicy, LimitState
 from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.contracts.session import SessionExchange, SessionInfo
 from celery_agents.errors import InvalidPayloadError
@@ -21,6 +22,7 @@ from tests.support.redis_server import RedisServer
 from tests.support.stored_results import worker_says
 
 DONE = Outcome(state=State.SUCCEEDED, value=1)
+FULL = LimitState(name="gpt", policy=LimitPolicy(concurrent=2), in_use=2, waiting=7)
 CHAT = SessionInfo(name="s", tenant="t", exchanges=3, created_at=1.0, changed_at=2.0)
 
 
@@ -75,6 +77,10 @@ def asked(store: Any) -> list[tuple[str, list[Any], bool]]:
         ),
         (lambda c: c.sessions.delete("s"), (names.FORGET, ["s", ""]), True, True),
         (lambda c: c.sessions.delete("s", tenant="t"), (names.FORGET, ["s", "t"]), False, False),
+        (lambda c: c.limits.list(), (names.LIMITS, []), [FULL.compact()], [FULL]),
+        (lambda c: c.limits.pause("gpt"), (names.PAUSE, ["gpt", None]), None, None),
+        (lambda c: c.limits.pause("gpt", 5.0), (names.PAUSE, ["gpt", 5.0]), None, None),
+        (lambda c: c.limits.resume("gpt"), (names.RESUME, ["gpt"]), None, None),
         (lambda c: c.dead_letters.list(), (names.DEAD_LETTERS, [100]), [{"id": 1}], [{"id": 1}]),
         (lambda c: c.dead_letters.list(5), (names.DEAD_LETTERS, [5]), [], []),
         (lambda c: c.dead_letters.get("l"), (names.DEAD_LETTER, ["l"]), None, None),

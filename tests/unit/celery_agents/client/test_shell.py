@@ -16,6 +16,7 @@ from celery_agents.client import cli
 from celery_agents.client.shell import Command, Commands, Shown
 from celery_agents.contracts.approval import Wish
 from celery_agents.contracts.governance import Estimate
+from celery_agents.contracts.limits import LimitPolicy, LimitState
 from celery_agents.contracts.outcome import Outcome, State, Usage
 from celery_agents.contracts.session import SessionExchange, SessionInfo
 from celery_agents.contracts.vote import Decision
@@ -32,6 +33,9 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "approve": (["r", "true"], {"id": "r", "choice": True}),
     "cancel": (["r"], {"id": "r"}),
     "estimate": (["a", "x"], {"agent": "a", "input_tokens": 3}),
+    "limits list": ([], [{"name": "openai", "in_use": 2}]),
+    "limits pause": (["openai"], {"name": "openai"}),
+    "limits resume": (["openai"], {"name": "openai"}),
     "sessions list": ([], [{"name": "s", "exchanges": 2}]),
     "sessions read": (["s"], [{"place": 0, "run_id": "r"}]),
     "sessions fork": (["s", "t"], {"name": "t", "exchanges": 2}),
@@ -86,6 +90,10 @@ class Served:
             approve=lambda *_, **__: None,
             cancel=lambda _: None,
             known=lambda _: True,
+        )
+        state = LimitState(name="openai", policy=LimitPolicy(concurrent=9), in_use=2)
+        self.limits = SimpleNamespace(
+            list=lambda: [state], pause=lambda *_: None, resume=lambda *_: None
         )
         self.sessions = SimpleNamespace(
             list=lambda **_: [info],

@@ -1,0 +1,344 @@
+"""Limits in Redis, shared by all workers: asked, told, waited for.
+
+The rules are those of ``agents/governance/limits.py``; the scripts stand in ``limit_scripts.py``. A
+limit is asked in the write in which breakers are. While Redis is away a process goes by its share
+of each limit: that divided by the workers that live.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from agents.catalog.registry import Registered
+from agents.governance.limits import Concurrency, Pause, Rate, Start, ToldRate, Want
+from agents.governance.needs import Needs
+from agents.governance.wants import About, Wanted, corrections, covers, wanted
+from app.admission import limit_scripts as scripts
+from app.admission.own_share import OwnShare
+from app.admission.scripts import Query, Scripts
+from app.concurrency.future import Future
+from celery_agents.contracts.limits import LimitPolicy
+from celery_agents.errors import NotAdmittedError
+
+#: A step that waits for a slot looks by itself after so long, in case nobody wakes it; and one
+#: that waits longer than that.
+UNKNOWN_WAIT_S, LONGEST_WAIT_S = 60.0, 3600.0
+#: An operator's pause without an end; what lasts longer than the second ends nobody knows when.
+FOR_GOOD_S, LONG_S = 10 * 365 * 24 * 3600.0, 365 * 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """The step that asks, and its place among others that wait."""
+
+    step_id: str
+    tenant: str = ""
+    priority: int = 5
+    again: bool = False  # it was claimed before, so something may have been granted to it
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A request: the things that it wants, or has taken, of the limits that cover it."""
+
+    asker: Asker
+    needs: Needs
+    wanted: tuple[Wanted, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NotAdmitted:
+    """The answer to a ticket that gets nothing for now."""
+
+    ticket: Ticket
+    place: int  # of what refused, in ``wanted``
+    wait_s: float | None  # None: nobody knows
+    before: int  # so many wait already
+    parks: bool = True  # False: there is no Redis to wait in
+
+    @property
+    def by(self) -> Wanted:
+        """The want that was refused."""
+        return self.ticket.wanted[self.place]
+
+    @property
+    def lasts(self) -> bool:
+        """True when it cannot be sooner: a pause."""
+        return isinstance(self.by.want, Pause)
+
+    @property
+    def expected_s(self) -> float | None:
+        """Seconds until its turn, with those that stand before it."""
+        want = self.by.want
+        if self.wait_s is None or not isinstance(want, Rate):
+            return self.wait_s
+        return self.wait_s + self.before * want.cost * want.unit_ms / 1000
+
+    @property
+    def unwoken_s(self) -> float:
+        """Seconds after which nobody seems to wake it."""
+        expected_s = self.expected_s
+        return UNKNOWN_WAIT_S if expected_s is None else min(2 * expected_s, LONGEST_WAIT_S)
+
+    def error(self) -> NotAdmittedError:
+        """The error for the step; it leads to the queue."""
+        expected_s = self.expected_s
+        about = "" if expected_s is None else f", about {expected_s:.0f} s"
+        text = f"waits for limit {self.by.limit}, place {self.before + 1}{about}"
+        details: dict[str, Any] = {"limit": self.by.limit, "place": self.before + 1}
+        if expected_s is not None:
+            details["retry_after_s"] = round(expected_s, 3)
+        error = NotAdmittedError(text, details)
+        error.refusal = self
+        return error
+
+
+@dataclass(frozen=True, slots=True)
+class Pumped:
+    """Steps that were granted what they want, and queues to be pumped again, in so many seconds."""
+
+    woken: tuple[str, ...] = ()
+    again: Mapping[str, float] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.woken or self.again)
+
+
+_NOTHING = Pumped()
+
+
+class SharedLimits:
+    """The limits of one process.
+
+    Args:
+        scripts: of the Redis that has them; the breakers' own, so that both are one write.
+        policies: by name.
+        lease_s: how long a slot is held that nobody renews.
+        workers: counts the workers that live, for the time without Redis.
+    """
+
+    def __init__(
+        self,
+        shared: Scripts,
+        policies: Mapping[str, LimitPolicy],
+        *,
+        lease_s: float,
+        workers: Callable[[], int],
+        clock: str = scripts.CLOCK,
+    ) -> None:
+        self.scripts = shared
+        self.policies = dict(policies)
+        self._lease_ms = round(lease_s * 1000)
+        texts = (
+            "ASK",
+            "PARK",
+            "TELL",
+            "PUMP",
+            "REVOKE",
+            "RENEW",
+            "PAUSE",
+            "PLACES",
+            "LOOK",
+            "QUEUES",
+        )
+        self._names = {
+            name: shared.register(clock + scripts.COMMON + getattr(scripts, name)) for name in texts
+        }
+        self._share = OwnShare(workers)
+        self._lock = threading.Lock()
+        self._held: dict[tuple[str, str], None] = {}
+        self._covering: dict[str, dict[str, LimitPolicy]] = {}
+        #: Is told of steps to be woken, and of queues to be pumped later.
+        self.heard: Callable[[Pumped], None] = lambda _: None
+        #: Is told once something is held or waited for.
+        self.begun: Callable[[], None] = lambda: None
+
+    def of(self, agent: Registered) -> dict[str, LimitPolicy]:
+        """The limits that cover an agent, by name."""
+        found = self._covering.get(agent.name)
+        if found is None:
+            about = about_of(agent)
+            found = {n: p for n, p in self.policies.items() if covers(p, about)}
+            self._covering[agent.name] = found
+        return found
+
+    def ticket(self, agent: Registered, asker: Asker, run_id: str, needs: Needs) -> Ticket:
+        """The ticket of a request to an agent."""
+        about = replace(about_of(agent), tenant=asker.tenant, run=run_id)
+        return Ticket(asker, needs, wanted(self.of(agent), about, needs))
+
+    # -- asking and telling
+
+    def asking(self, ticket: Ticket) -> Query:
+        """The question whether a request may be made: in so many seconds, or its refusal."""
+        asker = ticket.asker
+        wants = as_json(ticket.wanted)
+        told = (asker.step_id, self._lease_ms, wants, "1" if asker.again else "0")
+
+        def read(found: Any) -> NotAdmitted | float:
+            if len(found) == 1:
+                self._hold(ticket)
+                return float(found[0]) / 1000
+            place, wait_ms, before = found
+            return NotAdmitted(ticket, place - 1, _seconds(wait_ms), before)
+
+        return Query(self._command("ASK", *told), read, lambda: self._ask_here(ticket))
+
+    def tell(
+        self, ticket: Ticket, real: Needs | None, said: Sequence[Sequence[Any]] = ()
+    ) -> Future[Pumped]:
+        """Tell how a request went: what it took, None where it was not made at all.
+
+        ``said`` is what its provider told: see the script.
+        """
+        wrong = corrections(ticket.wanted, real)
+        step_id = ticket.asker.step_id
+        told = (step_id, as_json(ticket.wanted), json.dumps(wrong), json.dumps(said))
+        with self._lock:  # what is renewed after this does not have it any more
+            for one in ticket.wanted:
+                if isinstance(one.want, Concurrency | Start):
+                    self._held.pop((_key(one.want), step_id), None)
+            return self._pumping(
+                "TELL", told, lambda: self._share.settle(ticket.wanted, step_id, wrong)
+            )
+
+    def park(self, refusal: NotAdmitted) -> Future[Pumped]:
+        """Let a step wait for its turn; its row has been given back."""
+        asker = refusal.ticket.asker
+        ask = {
+            "w": [_wire(one.want) for one in refusal.ticket.wanted],
+            "p": asker.priority,
+            "t": asker.tenant,
+        }
+        self.begun()
+        told = (asker.step_id, json.dumps(ask), refusal.place + 1)
+        return self._pumping("PARK", told, lambda: None)
+
+    def pump(self, queues: Collection[str] = ()) -> Future[Pumped]:
+        """Grant those that stand first what they want; of all queues, or of these."""
+        return self._pumping("PUMP", tuple(queues), lambda: None)
+
+    def revoke(self, step_ids: Sequence[str]) -> Future[Pumped]:
+        """Take back what was granted to steps that have ended meanwhile."""
+        return self._pumping("REVOKE", tuple(step_ids), lambda: None)
+
+    def renew(self) -> Future[Any] | None:
+        """Hold for longer what is held here; also in a Redis that has lost it."""
+        with self._lock:
+            if not self._held:
+                return None
+            told = [word for pair in self._held for word in pair]
+            command = self._command("RENEW", self._lease_ms, *told)
+            return self.scripts.run(Query(command, lambda _: None, lambda: None))
+
+    # -- for people
+
+    def pause(self, keys: Sequence[str], seconds: float | None) -> Future[Pumped]:
+        """Close keys for so long; without a time, until they are opened."""
+        ms = round((FOR_GOOD_S if seconds is None else seconds) * 1000)
+        return self._pumping("PAUSE", (max(ms, 1), *keys), lambda: None)
+
+    def resume(self, keys: Sequence[str]) -> Future[Pumped]:
+        """Open keys."""
+        return self._pumping("PAUSE", (0, *keys), lambda: None)
+
+    def places(self, step_ids: Sequence[str]) -> Future[list[tuple[str, int, float | None]]]:
+        """Where steps wait: the queue, empty if in none; the place from 1; seconds, if known."""
+
+        def read(found: Any) -> list[tuple[str, int, float | None]]:
+            return [(q.decode(), n + 1, _seconds(ms)) for q, n, ms in found]
+
+        command = self._command("PLACES", *step_ids)
+        return self.scripts.run(Query(command, read, list))
+
+    def queues(self) -> Future[list[str]]:
+        """The queues in which somebody waits."""
+
+        def read(found: Any) -> list[str]:
+            return [queue.decode() for queue in found]
+
+        return self.scripts.run(Query(self._command("QUEUES"), read, list))
+
+    def look(self, keys: Sequence[Sequence[Sequence[str]]]) -> Future[list[Any]]:
+        """Look at what is used: for each list of keys, as the script reads them."""
+        command = self._command("LOOK", *map(json.dumps, keys))
+        return self.scripts.run(Query(command, list, list))
+
+    # -- one question
+
+    def _command(self, name: str, *told: Any) -> tuple[Any, ...]:
+        return (self._names[name], 0, *told)
+
+    def _pumping(
+        self, name: str, told: tuple[Any, ...], here: Callable[[], None]
+    ) -> Future[Pumped]:
+        def read(found: Any) -> Pumped:
+            woken, waits = found
+            again: dict[str, float] = {}
+            for queue, ms in zip(waits[::2], waits[1::2], strict=True):
+                known = again.get(queue.decode(), ms / 1000)
+                again[queue.decode()] = min(known, ms / 1000)
+            pumped = Pumped(tuple(step.decode() for step in woken), again)
+            if pumped:
+                self.heard(pumped)
+            return pumped
+
+        def otherwise() -> Pumped:
+            here()
+            return _NOTHING
+
+        return self.scripts.run(Query(self._command(name, *told), read, otherwise))
+
+    def _ask_here(self, ticket: Ticket) -> NotAdmitted | float:
+        """Ask without Redis, where there is no queue to stand in."""
+        denied = self._share.ask(ticket.wanted, ticket.asker.step_id)
+        if denied is None:
+            self._hold(ticket)
+            return 0.0
+        return NotAdmitted(ticket, denied.place, (denied.wait_ms or 0.0) / 1000, 0, parks=False)
+
+    def _hold(self, ticket: Ticket) -> None:
+        slots = [one.want for one in ticket.wanted if isinstance(one.want, Concurrency | Start)]
+        if slots:
+            with self._lock:
+                self._held |= {(_key(want), ticket.asker.step_id): None for want in slots}
+            self.begun()
+
+
+def about_of(agent: Registered) -> About:
+    """An agent as limits see it."""
+    provider = None if agent.provider is None else agent.provider.target
+    return About(agent.name, agent.kind, provider, agent.account)
+
+
+def _seconds(ms: int) -> float | None:
+    """Return a wait in seconds; None: nobody knows."""
+    return ms / 1000 if 0 <= ms < LONG_S * 1000 else None
+
+
+def as_json(wants: Sequence[Wanted]) -> str:
+    """Wants as the scripts read them."""
+    return json.dumps([_wire(one.want) for one in wants])
+
+
+def _wire(want: Want) -> list[Any]:
+    match want:
+        case Pause():
+            return ["P", want.key]
+        case Concurrency():
+            return ["S", want.key, want.most]
+        case Start():
+            return ["U", want.key, want.source]
+        case Rate():
+            return ["R", want.key, want.burst_ms, want.unit_ms, want.cost]
+        case ToldRate():
+            return ["L", want.key, want.source, want.what, want.burst_s, want.cost]
+
+
+def _key(want: Want) -> str:
+    """The key under which slots are held."""
+    return f"{'S' if isinstance(want, Concurrency) else 'U'}:{want.key}"
