@@ -11,7 +11,7 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 
 from pydantic import Field
 
-from agents.governance.needs import Expect
+from agents.needs import Expect
 from agents.plan import Expand
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.base import Contract, JsonValue, TrustedJson

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agents.governance.limits import Concurrency, Pause, Rate, Start, ToldRate, Want, burst_ms
-from agents.governance.needs import Needs
+from agents.needs import Needs
 from celery_agents.contracts.limits import LimitPolicy
 
 #: The things that are counted a minute.

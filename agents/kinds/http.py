@@ -13,8 +13,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from agents.base import Answer, StepContext, Turn
-from agents.governance.needs import Needs
 from agents.models.config import HttpUrl, ResponseBytes, SecretName
+from agents.needs import Needs
 from agents.net.clients import ResolveSecret, SharedClients, http_client, secret_named
 from agents.net.faults import FailedError, scrub, told_error
 from agents.values import digest, json_or_text, parse_json, sendable, shown, text_of

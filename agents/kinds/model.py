@@ -164,9 +164,8 @@ class ModelBackend:
 
     def _request(self, turn: Turn, tools: tuple[ToolSpec, ...], *, streamed: bool) -> ModelRequest:
         config = self.config
-        schema = _schema(self.config, turn)
-        if schema is not None:
-            schema = as_object(schema)
+        asked = _schema(config, turn)
+        schema = None if asked is None else as_object(asked)
         in_words = config.structured == "prompt" or not (
             (self._provider.schema_with_tools or not tools)
             and (schema is None or self._provider.takes(schema))

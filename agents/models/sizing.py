@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from agents.governance.estimate import against_room, context_exceeded, estimated, room
 from agents.governance.lessons import Lessons
-from agents.governance.needs import Needs
 from agents.governance.rates import Rates
 from agents.governance.sizes import Observed
 from agents.models.config import ModelConfig
 from agents.models.pieces import pieces_of, surely_within
 from agents.models.prices import PriceList
 from agents.models.provider import ModelRequest, Tokens
+from agents.needs import Needs
 from celery_agents.contracts.governance import Estimate
 
 

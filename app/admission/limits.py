@@ -15,8 +15,8 @@ from typing import Any
 
 from agents.catalog.registry import Registered
 from agents.governance.limits import Concurrency, Pause, Rate, Start, ToldRate, Want
-from agents.governance.needs import Needs
 from agents.governance.wants import About, Wanted, corrections, covers, wanted
+from agents.needs import Needs
 from app.admission import limit_scripts as scripts
 from app.admission.own_share import OwnShare
 from app.admission.scripts import Query, Scripts

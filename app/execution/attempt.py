@@ -41,6 +41,7 @@ from app.pool.permits import permit
 from celery_agents import names
 from celery_agents.contracts.ask import Ask, StepOptions
 from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State
+from celery_agents.contracts.policies import RetryPolicy
 from celery_agents.contracts.schema import form_of
 from celery_agents.errors import (
     AgentsError,
@@ -273,10 +274,9 @@ class Attempt:
         if isinstance(error, RetryableError):
             if self._active.cancelled:
                 return self._ends.finish(self._ends.stopped)
-            parked = self._parked(error)
-            if parked is not None:
+            if (parked := self._parked(error)) is not None:
                 return parked
-            if (delay_s := self._delay_s(error)) is not None:
+            if (delay_s := self._next_try_s(error)) is not None:
                 return self._try_again(error, delay_s)
         step, spent = self._ends.step, self._ends.spent
         if step is not None and not step.calls:  # else the call that failed has counted it
@@ -290,21 +290,9 @@ class Attempt:
         ended = self._ends.postpone(delay_s=0)
         return ended or Left(f"{self._claim.id}: given back, this worker stops")
 
-    def _delay_s(self, error: RetryableError) -> float | None:
-        """Return the seconds until the next try; None when there is none, by count or deadline.
-
-        What was refused comes again until its deadline, which its first refusal gives it if it
-        had none; only what was tried has its attempts counted.
-        """
-        claim, policy, left_s = self._claim, self.request.retry, self._claim.left_s
-        rng, after_s = random.Random(), error.retry_after_s  # noqa: S311 - jitter
-        if not error.attempted:
-            within_s = self._runtime.settings.refusal_limit_s if left_s is None else left_s
-            about: Any = {"rng": rng, "retry_after_s": after_s, "within_s": within_s}
-            return policy.refused_delay_s(claim.token, **about)
-        delay = policy.delay_s(claim.attempt, rng=rng, retry_after_s=after_s)
-        too_late = left_s is not None and (delay or 0) >= left_s
-        return None if too_late else delay
+    def _next_try_s(self, error: RetryableError) -> float | None:
+        limit_s = self._runtime.settings.refusal_limit_s
+        return _next_try_s(error, self._claim, self.request.retry, limit_s)
 
     def _parked(self, error: RetryableError) -> Ending | None:
         """Let a step wait for its turn at a limit; None where it is not to wait there."""
@@ -340,3 +328,21 @@ class Attempt:
         if delay_s > settings.countdown_limit_s:
             return Left(f"{self._claim.id}: tried again in {delay_s:.0f} s, by recovery")
         return Again(self._claim, error, delay_s)
+
+
+def _next_try_s(
+    error: RetryableError, claim: Claimed, policy: RetryPolicy, refusal_limit_s: float
+) -> float | None:
+    """Return the seconds until the next try; None when there is none, by count or deadline.
+
+    What was refused comes again until its deadline, which its first refusal gives it if it had
+    none; only what was tried has its attempts counted.
+    """
+    rng, after_s, left_s = random.Random(), error.retry_after_s, claim.left_s  # noqa: S311 - jitter
+    if not error.attempted:
+        within_s = refusal_limit_s if left_s is None else left_s
+        about: Any = {"rng": rng, "retry_after_s": after_s, "within_s": within_s}
+        return policy.refused_delay_s(claim.token, **about)
+    delay = policy.delay_s(claim.attempt, rng=rng, retry_after_s=after_s)
+    too_late = left_s is not None and (delay or 0) >= left_s
+    return None if too_late else delay

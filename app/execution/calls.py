@@ -20,7 +20,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from agents.governance.needs import Expect
+from agents.needs import Expect
 from agents.performing import Perform, performed
 from app.admission.limiting import Passage
 from app.concurrency.fibers import arrival, in_thread
@@ -162,10 +162,7 @@ class StepCalls:
             self._before = None
             if (known := await self._known(call)) is not None:
                 return known
-        if isinstance(begun, Before):
-            raise UncertainCallError.of(call.name, begun.at, call.key)
-        if begun is not Begun.YES:
-            raise StepCancelledError("Another worker has its lease; the call was not made.")
+        _refuse(begun, call)
         return await self._perform(call, perform)
 
     def around(self) -> tuple[tuple[str, ...], str]:
@@ -298,6 +295,14 @@ def _within(step_id: str, identity: str) -> Iterator[None]:
 
 def _digest(text: str) -> str:
     return sha256(text.encode()).hexdigest()
+
+
+def _refuse(begun: Begun | Before, call: CallId) -> None:
+    """Raise the error of a call that was not begun now."""
+    if isinstance(begun, Before):
+        raise UncertainCallError.of(call.name, begun.at, call.key)
+    if begun is not Begun.YES:
+        raise StepCancelledError("Another worker has its lease; the call was not made.")
 
 
 def _check(name: str, fingerprint: str) -> None:

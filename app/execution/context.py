@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from agents.governance.needs import Expect
+from agents.needs import Expect
 from agents.performing import Perform
 from agents.plain import plain_json
 from agents.plan import Expand, MemberState, Tally
@@ -17,12 +17,12 @@ from app.execution.asks import Asks
 from app.execution.calls import StepCalls
 from app.execution.runtime import Active, Runtime
 from app.execution.sessions import Talk
+from app.execution.telling import Telling
 from app.governance.allowance import Allowance
 from app.journal.schema.rows import Claimed
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.conversation import ChatMessage
-from celery_agents.contracts.events import EventType
 from celery_agents.contracts.outcome import Answer, Outcome, Usage
 from celery_agents.errors import (
     AgentFailedError,
@@ -41,7 +41,7 @@ T = TypeVar("T")
 _NOTHING = Usage()
 
 
-class Step:
+class Step(Telling):
     """One claim of one step."""
 
     def __init__(
@@ -53,17 +53,14 @@ class Step:
         streamed: bool = False,
         caps: Mapping[str, float] | None = None,
     ) -> None:
-        self.runtime = runtime
+        super().__init__(runtime, claim, streamed=streamed)
         self._active = active or Active(claim)
-        self.claim = claim
         #: What bounds it and all below it, where something does.
         caps = caps or {}
         self.allowance = Allowance(runtime.journal.bounds, claim, caps) if caps else None
         afford = self.allowance.afford if self.allowance and "max_cost" in caps else None
         self.calls = StepCalls(runtime, claim, afford)
         self.talk: Talk | None = None  # its part in a session
-        #: Of a step that somebody asked to watch.
-        self.teller = runtime.streams.teller(claim) if streamed else None
         self._asks: Asks | None = None  # once it asks others
         self._code: asyncio.Task[Any] | None = None
         self._answered: dict[str, Outcome] | None = None
@@ -234,29 +231,6 @@ class Step:
         """Keep what its agent said on the way to its answer, for its session."""
         if self.talk is not None:
             self.talk.turns = turns
-
-    @property
-    def streamed(self) -> bool:
-        """True when somebody asked to watch the run while it works."""
-        return self.teller is not None
-
-    def say(self, text: str) -> None:
-        """Tell watchers a piece of the answer's text."""
-        if self.teller is not None:
-            self.teller.say(text)
-
-    def tell(self, kind: EventType, **data: JsonValue) -> None:
-        """Tell watchers an event."""
-        if self.teller is not None:
-            self.teller.tell(kind, **data)
-
-    async def progress(self, **fields: JsonValue) -> None:
-        """Send a ``task-progress`` event for Flower and other watchers; never fails the step.
-
-        What is no JSON value is not sent: one such event would end whoever reads them.
-        """
-        self.tell("progress", **fields)
-        await self.runtime.progress.tell(self.claim.id, fields)
 
 
 def _typed(options: dict[str, Any]) -> AnswerType[Any] | None:

@@ -15,8 +15,8 @@ from redis import Redis
 
 from agents.governance import limits as rules
 from agents.governance.limits import Book, Concurrency, Pause, Rate, Start, ToldRate, Want
-from agents.governance.needs import Needs
 from agents.governance.wants import Wanted
+from agents.needs import Needs
 from app.admission.limits import Asker, NotAdmitted, Pumped, Ticket
 from app.admission.limits import SharedLimits as Shared
 from app.admission.scripts import Scripts

@@ -6,8 +6,8 @@ import pytest
 
 from agents.governance import wants
 from agents.governance.limits import Concurrency, Pause, Rate, Start, ToldRate
-from agents.governance.needs import Needs, expected
 from agents.governance.wants import About
+from agents.needs import Needs, expected
 from celery_agents.contracts.limits import LimitPolicy
 
 GPT = About("gpt", "openai", "provider:openai", "provider:openai#KEY_A", "acme", "run-1")

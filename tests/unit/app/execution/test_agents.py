@@ -31,7 +31,7 @@ def test_modules_are_found_beside_the_app(
 
 
 def breakers() -> int:
-    return sum(thread.name == "agents-breakers" for thread in threading.enumerate())
+    return sum(thread.name == "agents-admission" for thread in threading.enumerate())
 
 
 def test_who_asks_no_agent_has_no_breakers(runtime: Runtime) -> None:

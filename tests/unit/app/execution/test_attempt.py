@@ -184,7 +184,7 @@ AWAY_7 = ProviderUnavailableError("", {"retry_after_s": 7})
 def test_the_delay_before_the_next_attempt(
     runtime: Runtime, change: dict[str, Any], error: Any, delay: Any
 ) -> None:
-    found = attempt(runtime, claim(**change))._delay_s(error)
+    found = attempt(runtime, claim(**change))._next_try_s(error)
     if delay is None:
         assert found is None
     else:
@@ -209,7 +209,7 @@ def test_the_delay_after_a_refusal(
     runtime: Runtime, *, kind: str, change: Any, retry_after_s: Any, delay: Any
 ) -> None:
     details = {} if retry_after_s is None else {"retry_after_s": retry_after_s}
-    found = attempt(runtime, claim(**change))._delay_s(REFUSED[kind]("", details))
+    found = attempt(runtime, claim(**change))._next_try_s(REFUSED[kind]("", details))
     if delay is None:
         assert found is None
     else:

@@ -1,0 +1,41 @@
+"""A claimed step as those hear of it who watch."""
+
+from __future__ import annotations
+
+from app.execution.runtime import Runtime
+from app.journal.schema.rows import Claimed
+from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.events import EventType
+
+
+class Telling:
+    """Tells of one claim while its code runs."""
+
+    def __init__(self, runtime: Runtime, claim: Claimed, *, streamed: bool) -> None:
+        self.runtime = runtime
+        self.claim = claim
+        #: Of a step that somebody asked to watch.
+        self.teller = runtime.streams.teller(claim) if streamed else None
+
+    @property
+    def streamed(self) -> bool:
+        """True when somebody asked to watch the run while it works."""
+        return self.teller is not None
+
+    def say(self, text: str) -> None:
+        """Tell watchers a piece of the answer's text."""
+        if self.teller is not None:
+            self.teller.say(text)
+
+    def tell(self, kind: EventType, **data: JsonValue) -> None:
+        """Tell watchers an event."""
+        if self.teller is not None:
+            self.teller.tell(kind, **data)
+
+    async def progress(self, **fields: JsonValue) -> None:
+        """Send a ``task-progress`` event for Flower and other watchers; never fails the step.
+
+        What is no JSON value is not sent: one such event would end whoever reads them.
+        """
+        self.tell("progress", **fields)
+        await self.runtime.progress.tell(self.claim.id, fields)
