@@ -209,7 +209,8 @@ def test_only_the_last_one_waits_when_it_is_refused(
     [
         (["rate_limited"], (), ["rate_limited"]),
         (["breaker_open", "timeout"], (), ["breaker_open"]),
-        (["rate_limited", "breaker_open"], (), "fail"),
+        (["rate_limited", "breaker_open"], (), ["breaker_open", "rate_limited"]),
+        (["rate_limited", "breaker_open", "limited"], (), "fail"),
         (["unavailable"], (), None),  # it would not take over
         (["unavailable"], ("x",), "fail"),  # x has failed that way
     ],
