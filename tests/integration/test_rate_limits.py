@@ -136,7 +136,8 @@ def test_a_conversation_that_waits_in_its_middle_goes_on_there(
     assert run.get(timeout=SOON_S) == "It is paid."
     assert len(provider.requests) == 2  # the first one is not made again
     row = stack.row(run.id)
-    assert (row.attempts, row.token) == (1, 2)
+    assert row.attempts == 1
+    assert row.token in {2, 3}  # woken a moment too early on a busy machine, it waits once more
     assert [call.name for call in stack.calls(run.id)] == [
         "model:openai/gpt-5-mini",
         "tool:charge",
