@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import chain, repeat
 from typing import Any
 
-from agents.limits import PATTERN_STEPS, beyond
+from agents.keywords import PATTERN_STEPS, beyond
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.schema import resolved
 from celery_agents.errors import InvalidPayloadError

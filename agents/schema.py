@@ -2,7 +2,7 @@
 
 Checked here are ``type``, ``enum``, ``const``, ``properties``, ``required``,
 ``additionalProperties``, ``items``, ``prefixItems``, ``anyOf``/``oneOf`` (as any), local ``$ref``,
-and the bounds of :mod:`agents.limits`: what pydantic writes for a model. Others are let pass.
+and the bounds of :mod:`agents.keywords`: what pydantic writes for a model. Others are let pass.
 How a value is held against them stands in :mod:`agents.checking`.
 """
 

@@ -122,9 +122,7 @@ class StepCalls:
         call = self._next(name, fingerprint)
         self._open[call.identity] = _Open(self._enclosing, name if once else "")
         try:
-            if expect is None or self.passage is None:
-                return await self._made_or_known(call, perform, once=once)
-            return await self._limited(call, perform, expect, self.passage, once=once)
+            return await self._known_or_made(call, perform, expect, once=once)
         finally:
             del self._open[call.identity]
             self._closed.set()
@@ -138,21 +136,23 @@ class StepCalls:
         look = partial(self._runtime.journal.knows_call, begun=once)
         return await in_thread(look, self._claim.id, call.identity)
 
-    async def _limited(
-        self, call: CallId, perform: Perform, expect: Expect, passage: Passage, *, once: bool
+    async def _known_or_made(
+        self, call: CallId, perform: Perform, expect: Expect | None, *, once: bool
     ) -> Answer:
-        """Make a request that limits count; what is known needs no admission."""
+        """The answer of an earlier attempt, which needs no admission; else make the call."""
+        passage = None if expect is None else self.passage
         if (known := await self._known(call)) is not None:
-            passage.replayed()
+            if passage is not None:
+                passage.replayed()
             return known
+        if passage is None or expect is None:
+            return await self._make(call, perform, once=once)
         async with passage.request(expect) as request:
-            answer = await self._made_or_known(call, perform, once=once)
+            answer = await self._make(call, perform, once=once)
             request.usage = answer.usage
             return answer
 
-    async def _made_or_known(self, call: CallId, perform: Perform, *, once: bool) -> Answer:
-        if (known := await self._known(call)) is not None:
-            return known
+    async def _make(self, call: CallId, perform: Perform, *, once: bool) -> Answer:
         if self._afford is not None:
             await in_thread(self.written)  # its own count too
             await in_thread(self._afford)

@@ -24,7 +24,7 @@ ANSWERS = {
 }
 #: What may not be noted, by file and function, and why.
 EXPLAINED = {
-    ("agents/limits.py", "_pattern"): "a pattern of another dialect bounds nothing here",
+    ("agents/keywords.py", "_pattern"): "a pattern of another dialect bounds nothing here",
     ("agents/models/strict.py", "strict_form"): "the answer to the question",
     ("agents/tools/running.py", "_made"): "the first is raised; the journal has the others",
     ("celery_agents/client/events.py", "put"): "its loop is closed: nobody watches any more",

@@ -2,26 +2,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 
 import pytest
 import redis
 
 from celery_agents import names
 from celery_agents.client.client import Client
-from tests.support.redis_server import RedisServer
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[Client]:
-    with Client(redis_url) as made:
-        yield made
-
-
-@pytest.fixture
-def store(broker: RedisServer, redis_database: int) -> Iterator[redis.Redis]:
-    with broker.client(redis_database) as made:
-        yield made
 
 
 def test_a_message_is_recorded_as_it_is_enqueued(client: Client, store: redis.Redis) -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import re
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -44,12 +43,6 @@ class Opaque:
 
 class Place(TypedDict):
     name: str
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[Client]:
-    with Client(redis_url) as made:
-        yield made
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -30,12 +29,6 @@ DECISION = {
     "usage": {},
     "saved_cost_usd": None,
 }
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[Client]:
-    with Client(redis_url) as made:
-        yield made
 
 
 def test_a_value(client: Client) -> None:

@@ -18,7 +18,6 @@ from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.contracts.session import SessionExchange, SessionInfo
 from celery_agents.errors import InvalidPayloadError
 from celery_agents.wire import messages
-from tests.support.redis_server import RedisServer
 from tests.support.stored_results import worker_says
 
 DONE = Outcome(state=State.SUCCEEDED, value=1)
@@ -32,12 +31,6 @@ def client(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     numbers = count()
     monkeypatch.setattr(messages, "new_id", lambda: f"q{next(numbers)}")
     with Client(redis_url) as made:
-        yield made
-
-
-@pytest.fixture
-def store(broker: RedisServer, redis_database: int) -> Iterator[redis.Redis]:
-    with broker.client(redis_database) as made:
         yield made
 
 

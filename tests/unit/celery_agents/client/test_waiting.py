@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -16,18 +16,6 @@ from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.errors import AgentFailedError, ResultTimeoutError
 from tests.support.redis_server import RedisServer
 from tests.support.stored_results import worker_says
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[Client]:
-    with Client(redis_url) as made:
-        yield made
-
-
-@pytest.fixture
-def store(broker: RedisServer, redis_database: int) -> Iterator[redis.Redis]:
-    with broker.client(redis_database) as made:
-        yield made
 
 
 def runs_of(client: Client, count: int) -> list[Run]:

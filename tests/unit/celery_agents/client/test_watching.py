@@ -7,7 +7,6 @@ import json
 import random
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,22 +18,9 @@ from celery_agents.client import watching
 from celery_agents.client.run import Run
 from celery_agents.contracts.schema import form_of
 from celery_agents.errors import BadAnswerError, InvalidPayloadError, ResultTimeoutError
-from tests.support.redis_server import RedisServer
 from tests.support.stored_results import worker_says
 
 WAIT_S = 30.0
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[Client]:
-    with Client(redis_url) as made:
-        yield made
-
-
-@pytest.fixture
-def store(broker: RedisServer, redis_database: int) -> Iterator[redis.Redis]:
-    with broker.client(redis_database) as made:
-        yield made
 
 
 def tell(

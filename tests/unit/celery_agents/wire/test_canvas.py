@@ -14,21 +14,8 @@ from celery import Signature, chain, chord, current_task, group, signals
 from celery_agents import names
 from celery_agents.client.client import Client
 from celery_agents.wire.canvas import message_of
-from tests.support.redis_server import RedisServer
 
 Make = Callable[[Client], Signature]
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[Client]:
-    with Client(redis_url) as made:
-        yield made
-
-
-@pytest.fixture
-def store(broker: RedisServer, redis_database: int) -> Iterator[redis.Redis]:
-    with broker.client(redis_database) as made:
-        yield made
 
 
 def sent(store: redis.Redis) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -51,12 +51,6 @@ CALLS: list[tuple[Callable[[Client], Any], Callable[[Client], Awaitable[Any]]]] 
         lambda c: c.map.aio("a", range(3), priority=9, id="i"),
     ),
 ]
-
-
-@pytest.fixture
-def store(broker: RedisServer, redis_database: int) -> Iterator[redis.Redis]:
-    with broker.client(redis_database) as made:
-        yield made
 
 
 @pytest.fixture

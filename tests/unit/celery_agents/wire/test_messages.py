@@ -17,19 +17,6 @@ from celery_agents.errors import IdInUseError, InvalidPayloadError, PayloadTooLa
 from celery_agents.transport import Channel
 from celery_agents.wire.messages import Draft, fingerprint
 from celery_agents.wire.sending import BATCH
-from tests.support.redis_server import RedisServer
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[Client]:
-    with Client(redis_url) as made:
-        yield made
-
-
-@pytest.fixture
-def store(broker: RedisServer, redis_database: int) -> Iterator[redis.Redis]:
-    with broker.client(redis_database) as made:
-        yield made
 
 
 @pytest.fixture

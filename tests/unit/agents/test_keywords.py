@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import AnyUrl, BaseModel, Field, TypeAdapter, ValidationError
 
-from agents.limits import beyond
+from agents.keywords import beyond
 from agents.schema import problem
 
 
