@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-#: Bytes of text that make a token; of most texts it is somewhat more.
-BYTES_A_TOKEN = 3
-#: Tokens of an answer where nobody says how many it may have.
-OUTPUT_TOKENS = 500
+from agents.governance.pieces import pieces
+from agents.governance.sizes import UNLEARNED
 
 
 class Needs(NamedTuple):
@@ -27,7 +25,6 @@ class Needs(NamedTuple):
 Expect = Callable[[], Needs]
 
 
-def expected(size: int, max_output_tokens: int | None = None) -> Needs:
-    """Tokens that a turn with so many bytes of text will take, of which no request is made yet."""
-    output = OUTPUT_TOKENS if max_output_tokens is None else min(max_output_tokens, OUTPUT_TOKENS)
-    return Needs(-(-size // BYTES_A_TOKEN), output)
+def expected(texts: Iterable[str]) -> Needs:
+    """Tokens that a turn of these texts will take, of which no request is made yet."""
+    return Needs(UNLEARNED.likely(pieces("\n".join(filter(None, texts)))), UNLEARNED.output(None))

@@ -6,16 +6,12 @@ import json
 from collections.abc import Iterable, Sequence
 
 from agents.conversing import uniform
+from agents.governance.pieces import pieces
+from agents.governance.sizes import UNLEARNED
 from agents.values import text_of
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.conversation import ChatMessage, Text
 from celery_agents.values import mended
-
-#: Bytes of UTF-8 that a token stands for: four letters of English, a sign and a third of Chinese.
-_BYTES_A_TOKEN = 4
-#: Tokens that a message has beside its words, and those of an image or a file: what the largest
-#: image costs that providers take.
-_MESSAGE, _ATTACHMENT = 4, 1_600
 
 
 def exchange_of(
@@ -50,15 +46,18 @@ def recalled(exchanges: Iterable[tuple[int, Sequence[ChatMessage]]]) -> tuple[Ch
 
 
 def tokens_of(messages: Iterable[ChatMessage]) -> int:
-    """Estimate what a model reads of messages, whichever it is; never 0 of one."""
+    """Estimate what a model reads of messages, whichever it is; never 0 of one.
+
+    Nothing that an agent has learned is part of it: agents share a session.
+    """
     return sum(_tokens(message) for message in messages)
 
 
 def _tokens(message: ChatMessage) -> int:
     said = [part.text for part in message.parts if isinstance(part, Text)]
     said += [f"{call.name}{text_of(call.arguments)}" for call in message.tool_calls]
-    size = sum(len(mended(text).encode()) for text in said)
-    return -(-size // _BYTES_A_TOKEN) + _MESSAGE + _ATTACHMENT * len(message.attachments)
+    around = {"message": 1, "attachment": len(message.attachments)}
+    return UNLEARNED.likely({**pieces(" ".join(said)), **around})
 
 
 def fitting(newest_first: Iterable[int], budget: int) -> int:

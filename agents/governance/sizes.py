@@ -34,7 +34,8 @@ _DEVIATIONS = 2.8
 _STEP, _FACTORS = 1.0, (0.05, 20.0)
 #: Answers of which the sizes are kept, and the share of them that is not larger than an estimate.
 _OUTPUTS, _OUTPUT_SHARE = 64, 0.95
-#: Tokens of an answer before there was one.
+#: Tokens of an answer before there was one: two pages, more than most answers have. What is too
+#: much a limit has again once the answer is there; with too few, windows and limits are overrun.
 OUTPUT_TOKENS = 1_000
 
 
@@ -123,6 +124,11 @@ class Sizes(Contract):
     def _by_kind(self, pieces: Pieces) -> Mapping[str, float]:
         """Tokens of the pieces of each kind."""
         return {kind: TOKENS[kind] * self._known(kind)[0] * n for kind, n in pieces.items()}
+
+
+#: What is known of requests that nothing was learned from: the one size of a token where no agent
+#: has its own.
+UNLEARNED = Sizes()
 
 
 def _bounded(number: float, most: float) -> float:

@@ -166,8 +166,9 @@ class Passage:
 
 def _of_turn(turn: Turn) -> Needs:
     """Tokens that the first request of a turn will take."""
-    texts = (text_of(turn.input), turn.instructions or "", *(m.text for m in turn.messages))
-    return expected(sum(map(len, texts)))
+    return expected(
+        [text_of(turn.input), turn.instructions or "", *(m.text for m in turn.messages)]
+    )
 
 
 def _real(needs: Needs, usage: Usage | None, error: BaseException | None) -> Needs:

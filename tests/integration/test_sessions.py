@@ -90,7 +90,7 @@ def test_what_was_left_out_is_told(stack: Stack, model: ModelServer) -> None:
     model.script(Does(text="x" * 40))
     for n in range(3):
         stack.client.ask("gpt", f"Question {n}?", session="window").get(timeout=SOON_S)
-    run = stack.client.ask("gpt", "Question 3?", session="window", window_tokens=30)
+    run = stack.client.ask("gpt", "Question 3?", session="window", window_tokens=20)
     run.get(timeout=SOON_S)
     told = str(model.requests[-1].body)
     assert "Question 2?" in told

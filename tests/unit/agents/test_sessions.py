@@ -56,16 +56,28 @@ def test_what_was_said_on_the_way_stands_between() -> None:
     ("told", "tokens"),
     [
         (message("user", "abcd"), 5),
-        (message("user", "abcde"), 6),
-        (message("user", "日本語の"), 7),
+        (message("user", "abcd efgh"), 6),
+        (message("user", "日本語の"), 8),
+        (message("user", "half \ud800"), 6),
         (message("user", [PHOTO]), 1_604),
         (message("tool", call_id="1"), 4),
-        (message("assistant", tool_calls=[{"id": "1", "name": "find", "arguments": {"n": 1}}]), 7),
+        (message("assistant", tool_calls=[{"id": "1", "name": "find", "arguments": {"n": 1}}]), 9),
     ],
 )
 def test_tokens_are_estimated(told: ChatMessage, tokens: int) -> None:
     assert tokens_of([told]) == tokens
     assert tokens_of([told, told]) == 2 * tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "exchanges"),
+    [("word " * 160, 90), ("日本語のことば" * 10, 176), ("0123456789" * 8, 157)],
+    ids=["800 bytes of English", "210 bytes of Japanese", "80 digits"],
+)
+def test_a_window_holds_so_many_exchanges(text: str, exchanges: int) -> None:
+    """Of a default window's 24,000 tokens; four bytes a token would be 58, 210 and 500."""
+    one = tokens_of(exchange_of((), text, (), text))
+    assert fitting([one] * 1_000, 24_000) == exchanges
 
 
 @given(sizes=st.lists(st.integers(1, 50), max_size=20), budget=st.integers(0, 300))

@@ -6,6 +6,7 @@ import pytest
 
 from agents.governance import wants
 from agents.governance.limits import Concurrency, Pause, Rate, Start, ToldRate
+from agents.governance.sizes import Sizes
 from agents.governance.wants import About
 from agents.needs import Needs, expected
 from celery_agents.contracts.limits import LimitPolicy
@@ -75,7 +76,18 @@ def test_what_is_not_given_is_learned_of_the_key() -> None:
     ]
 
 
-def test_a_request_is_expected_to_take_a_token_for_three_bytes() -> None:
-    assert expected(0) == Needs(0, 500)
-    assert expected(100, 40) == Needs(34, 40)
-    assert expected(1, 9000).tokens == 501
+@pytest.mark.parametrize(
+    ("texts", "tokens"),
+    [
+        ([], 1),
+        (["", ""], 1),
+        (["quick brown foxes"], 2),
+        (["quick", "brown", "", "foxes"], 4),  # two ends of lines more
+        (["\u65e5\u672c\u8a9e" * 10], 30),
+    ],
+)
+def test_a_request_is_expected_to_take_what_is_likely_of_its_texts(
+    texts: list[str], tokens: int
+) -> None:
+    """As sessions and estimates count before anything was learned, and as long an answer."""
+    assert expected(texts) == Needs(tokens, Sizes().output(None)) == Needs(tokens, 1_000)

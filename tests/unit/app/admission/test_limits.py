@@ -11,7 +11,7 @@ import pytest
 from redis.exceptions import ConnectionError as AwayError
 
 from agents.base import Turn
-from agents.needs import Needs
+from agents.needs import Needs, expected
 from app.admission import scripts
 from app.admission.limiting import Passage
 from app.admission.limits import Asker, NotAdmitted, SharedLimits
@@ -24,6 +24,8 @@ from tests.support.entries import agent_of
 
 GPT = {"kind": "openai", "model": "m", "api_key_env": "KEY_A"}
 ACCOUNT = "provider:openai#KEY_A"
+#: Tokens that a turn of 300 signs is expected to take: 165 of them, and an answer's.
+SIGNS, HELD = "?" * 300, 165 + 1_000
 
 
 class Redis:
@@ -75,8 +77,8 @@ def gpt() -> Any:
     return agent_of("gpt", lambda: None, None, GPT)
 
 
-def ask(limits: SharedLimits, who: str) -> NotAdmitted | None:
-    ticket = limits.ticket(gpt(), Asker(who), "run", Needs())
+def ask(limits: SharedLimits, who: str, needs: Needs = Needs()) -> NotAdmitted | None:  # noqa: B008 - a value
+    ticket = limits.ticket(gpt(), Asker(who), "run", needs)
     found: NotAdmitted | float = limits.scripts.run(limits.asking(ticket)).result()
     return found if isinstance(found, NotAdmitted) else None
 
@@ -107,6 +109,17 @@ def test_without_redis_a_rate_is_shared_too() -> None:
     assert sum(ask(limits, f"w{n}") is None for n in range(20)) == 5
 
 
+@pytest.mark.usefixtures("_soon_again")
+@pytest.mark.parametrize(("text", "admitted"), [("", 11), (SIGNS, 10), ("日本語" * 700, 3)])
+def test_so_many_turns_that_nobody_has_learned_of_pass_at_once(text: str, admitted: int) -> None:
+    """Of 12,000 tokens, of which each needs 1,000 for its answer."""
+    redis = Redis()
+    redis.away = True
+    limits = limits_of(redis, x=LimitPolicy(tokens_per_minute=600, burst_s=1_200.0))
+    needs = expected([text])
+    assert sum(ask(limits, f"w{n}", needs) is None for n in range(20)) == admitted
+
+
 def run(work: Coroutine[Any, Any, None]) -> None:
     process_loop().submit(work).result(20)
 
@@ -123,7 +136,7 @@ class Way:
         self.redis = Redis(*answers)
         one = policy or LimitPolicy(tokens_per_minute=6000, concurrent=1)
         self.limits = limits_of(self.redis, x=one)
-        self.passage = Passage(self.limits, gpt(), Turn(input="?" * 300), step(**more))
+        self.passage = Passage(self.limits, gpt(), Turn(input=SIGNS), step(**more))
 
     def enter(self) -> None:
         run(self.passage.entered(self.limits.scripts.run(self.passage.asking()).result()))
@@ -149,7 +162,7 @@ def test_the_first_request_is_asked_for_with_the_turn_and_the_next_ones_alone() 
     way = Way([0], policy=LimitPolicy(tokens_per_minute=6000))
     way.enter()
     run(way.request(Usage(calls=1, input_tokens=90, output_tokens=20)))
-    assert way.told == [([0, 0, 110 - 600], [])]
+    assert way.told == [([0, 0, 110 - HELD], [])]
     way.redis.answers = [[0]]
     run(way.request(Usage(calls=1, input_tokens=40, output_tokens=20)))
     assert way.told[1:] == [([0, 0, 0], [])]
@@ -160,7 +173,7 @@ def test_the_first_request_is_asked_for_with_the_turn_and_the_next_ones_alone() 
 def test_a_turn_that_makes_no_request_of_its_own_is_one() -> None:
     way = Way([0])
     way.enter()
-    way.passage.close(Usage(input_tokens=600), None)
+    way.passage.close(Usage(input_tokens=HELD), None)
     assert way.told == [([0, 0, 0, 0], [])]
 
 
@@ -168,8 +181,8 @@ def test_what_is_known_is_given_back() -> None:
     way = Way([0])
     way.enter()
     way.passage.replayed()
-    way.passage.close(Usage(input_tokens=600), None)
-    assert way.told == [([0, 0, 0, -600], [])]
+    way.passage.close(Usage(input_tokens=HELD), None)
+    assert way.told == [([0, 0, 0, -HELD], [])]
 
 
 def test_a_refusal_in_the_middle_says_for_what_it_waits() -> None:
@@ -187,10 +200,10 @@ def test_a_refusal_in_the_middle_says_for_what_it_waits() -> None:
 @pytest.mark.parametrize(
     ("error", "wrong", "said"),
     [
-        (RateLimitedError("slow", {"retry_after_s": 7}), -600, [["pause", ACCOUNT, 7000.0]]),
-        (RateLimitedError("slow"), -600, [["pause", ACCOUNT, 1000.0]]),
-        (RateLimitedError("now", {"retry_after_s": 0}), -600, []),
-        (ProviderUnavailableError("down"), -500, []),
+        (RateLimitedError("slow", {"retry_after_s": 7}), -HELD, [["pause", ACCOUNT, 7000.0]]),
+        (RateLimitedError("slow"), -HELD, [["pause", ACCOUNT, 1000.0]]),
+        (RateLimitedError("now", {"retry_after_s": 0}), -HELD, []),
+        (ProviderUnavailableError("down"), -1_000, []),
     ],
 )
 def test_a_refusal_of_the_provider_closes_its_key(error: Any, wrong: int, said: Any) -> None:
@@ -205,7 +218,7 @@ def test_who_gives_up_gives_back_what_it_gets() -> None:
     way = Way([0])
     asked = way.limits.scripts.run_all([way.passage.asking()])
     way.passage.given_up(asked)
-    assert way.told == [([0, 0, 0, -600], [])]
+    assert way.told == [([0, 0, 0, -HELD], [])]
     refused = Way([3, 50, 0])
     refused.passage.given_up(refused.limits.scripts.run_all([refused.passage.asking()]))
     assert refused.told == []
