@@ -1,5 +1,6 @@
 """The fixtures of all tests, and the order of their files."""
 
+import gc
 from itertools import groupby
 from pathlib import Path
 
@@ -7,12 +8,15 @@ import pytest
 from hypothesis import settings
 
 from celery_agents import noted
+from tests.support import forks
 
 pytest_plugins = ["tests.support.fixtures"]
 
 # A busy machine is no error; what fails is shown once and does not depend on the day.
 settings.register_profile("tests", deadline=None, derandomize=True, database=None)
 settings.load_profile("tests")
+
+forks.nursery = forks.Nursery()
 
 
 @pytest.fixture(autouse=True)
@@ -34,3 +38,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     computing.sort(key=lambda f: len(f[0].path.relative_to(root).parts))
     places = [(n / len(of), f) for of in (waiting, computing) for n, f in enumerate(of)]
     items[:] = [item for _, f in sorted(places, key=lambda place: place[0]) for item in f]
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was collected out of what the garbage collector looks through, again and again."""
+    gc.collect()
+    gc.freeze()

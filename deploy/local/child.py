@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from celery_agents.errors import ConfigurationError
 from deploy.local import locks
@@ -47,7 +47,8 @@ class Child:
             raise ConfigurationError(f"Process {locks.holder(pid_file)} runs already ({pid_file}).")
         try:
             locks.record(lock, None)
-            self._process = _start(argv, output=output, env=env, cwd=cwd, user=user, lock=lock)
+            about = {"output": output, "env": env, "cwd": cwd, "user": user, "lock": lock}
+            self._process = self._started(argv, **about)
             locks.record(lock, self._process.pid)
         except FileNotFoundError as error:
             raise ConfigurationError(f"{error.filename}: no such program") from error
@@ -67,6 +68,9 @@ class Child:
     def returncode(self) -> int | None:
         """None while it runs; minus the signal's number when a signal ended it."""
         return self._process.poll()
+
+    def _started(self, argv: Sequence[str], **how: Any) -> subprocess.Popen[bytes]:
+        return _start(argv, **how)
 
     def wait(self, timeout_s: float | None = None) -> int | None:
         """Wait for its end: the return code, or None when it still runs after ``timeout_s``."""

@@ -24,6 +24,7 @@ from app.messaging.intake import Intake
 from celery_agents import Client, names
 from celery_agents.redis_url import read_redis_url
 from deploy.local.servers import LOOPBACK, free_port
+from tests.support import forks
 from tests.support.service import APP, SERVICE
 from tests.support.workers import WorkerProcess, unique_name, worker_command
 
@@ -98,15 +99,7 @@ def _of_tasks(seen: list[dict[str, Any]]) -> bool:
 
 def celery(*argv: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Run a command of ``celery`` to its end."""
-    return subprocess.run(
-        SERVICE.celery(*argv),
-        env=SERVICE.environment(env),
-        cwd=SERVICE.folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    return forks.run(SERVICE.celery(*argv), SERVICE.environment(env), SERVICE.folder, 60)
 
 
 class Stack:

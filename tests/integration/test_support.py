@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 import redis
 from pytest_celery import CeleryTestSetup
@@ -14,9 +16,10 @@ from redis.retry import Retry
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
+from deploy.local import locks
 from deploy.local.state import ROOT
 from tests.integration.harness import SOON_S, Stack
-from tests.support import sample_app
+from tests.support import forks, sample_app
 from tests.support.fixtures import WorkerFactory
 from tests.support.postgres import Databases, PostgresServer, engine
 from tests.support.redis_server import RedisServer
@@ -121,6 +124,64 @@ class TestWorkers:
     def test_one_that_cannot_start_shows_its_log(self, worker_factory: WorkerFactory) -> None:
         with pytest.raises(RuntimeError, match="no_such_module"):
             worker_factory(app="no_such_module", args=SHOP)
+
+
+class TestForks:
+    @pytest.mark.parametrize(
+        ("argv", "code"),
+        [
+            (["--version"], 0),
+            (["-A", "tests.support.sample_app", "inspect", "--timeout", "0.1", "ping"], 69),
+            (["agents", "nonsense"], 2),
+            (["-A", "no_such_module", "report"], 2),
+        ],
+        ids=["well", "nobody there", "wrong words", "no such app"],
+    )
+    def test_one_ends_and_says_as_a_process_does(
+        self, argv: list[str], code: int, redis_url: str
+    ) -> None:
+        command, env = CHECKOUT.celery(*argv), CHECKOUT.environment({"REDIS_URL": redis_url})
+        alone = subprocess.run(
+            command, env=env, cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert forks.nursery is not None
+        assert forks.nursery.takes(command, env, ROOT)
+        forked = forks.run(command, env, ROOT, 60)
+        assert (forked.returncode, forked.stdout, forked.stderr) == (
+            *(alone.returncode, alone.stdout, alone.stderr),
+        )
+        assert alone.returncode == code
+
+    def test_one_leads_a_group_holds_its_pid_file_and_is_not_the_next_one(
+        self, worker_factory: WorkerFactory
+    ) -> None:
+        one, other = (worker_factory(app="tests.support.sample_app", args=SHOP) for _ in "ab")
+        for worker in (one, other):
+            process = psutil.Process(worker.pid)
+            assert os.getpgid(worker.pid) == worker.pid
+            assert "tests.support.forks" in process.cmdline()
+            assert locks.holder(worker.log.with_suffix(".pid")) == worker.pid
+        one.kill()
+        assert locks.holder(one.log.with_suffix(".pid")) is None
+        assert (one.returncode, other.returncode) == (-signal.SIGKILL, None)
+        assert other.terminate() == 0
+
+    @pytest.mark.parametrize(
+        ("argv", "env", "cwd"),
+        [
+            (CHECKOUT.line("worker"), {}, ROOT),
+            (["/usr/bin/env", *CHECKOUT.celery("worker")], {}, ROOT),
+            (CHECKOUT.celery("worker"), {"PYTHONPATH": "elsewhere"}, ROOT),
+            (CHECKOUT.celery("worker"), {"LD_PRELOAD": "library"}, ROOT),
+            (CHECKOUT.celery("worker"), {}, ROOT / "tests"),
+        ],
+        ids=["the Procfile's", "with a prefix", "other modules", "a library", "another folder"],
+    )
+    def test_what_is_otherwise_is_started_as_ever(
+        self, argv: list[str], env: dict[str, str], cwd: Path
+    ) -> None:
+        assert forks.nursery is not None
+        assert not forks.nursery.takes(argv, CHECKOUT.environment(env), cwd)
 
 
 @pytest.mark.skipif(DOCKER, reason="the Docker vendors run pytest-celery's own worker")

@@ -11,11 +11,11 @@ from typing import Any
 def cpu_s(work: Callable[[], Any], within_s: float = 0.0, *, times: int = 3) -> float:
     """Seconds of CPU that the work takes in this thread: the least of so many times.
 
-    No more of them than it takes to be ``within_s``.
+    No more of them than it takes to be ``within_s``. What others left behind is not collected on
+    this work's time.
     """
     least = float("inf")
     for _ in range(times):
-        gc.collect()  # else what others left behind is collected on this work's time
         gc.disable()
         try:
             began = time.thread_time()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -25,18 +25,22 @@ ONE_IDEA = {
 }
 
 
-def trees() -> Iterator[tuple[Path, ast.Module]]:
+@cache
+def trees() -> list[tuple[Path, ast.Module]]:
     """Each module with its syntax, without migrations."""
-    for package in PACKAGES:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            if "versions" not in path.parts:
-                yield path.relative_to(ROOT), ast.parse(path.read_text())
+    return [
+        (path.relative_to(ROOT), ast.parse(path.read_text()))
+        for package in PACKAGES
+        for path in sorted((ROOT / package).rglob("*.py"))
+        if "versions" not in path.parts
+    ]
 
 
 def lines(node: Definition) -> int:
     return (node.end_lineno or node.lineno) - node.lineno + 1
 
 
+@cache
 def sizes(*kinds: type[ast.AST]) -> list[tuple[int, str]]:
     """Lines of each definition of these kinds, with its place."""
     return [

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from deploy.local.child import Child
 from deploy.local.supervisor import WORKER_READY
+from tests.support.forks import Fork
 from tests.support.service import APP, SERVICE
 
 _POLL_S = 0.02
@@ -80,7 +81,7 @@ class WorkerProcess:
     def start(self) -> None:
         """Start it; :meth:`wait_ready` waits until it consumes."""
         self._read_from = self.log.stat().st_size if self.log.exists() else 0
-        self._child = Child(
+        self._child = Fork(
             self._command, pid_file=self._pid_file, output=self.log, env=self._env, cwd=self._cwd
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from agents.base import Answer
 from celery_agents.contracts.outcome import Outcome
 from celery_agents.errors import AgentsError, UncertainCallError
 from tests.fakes.model_server import ModelServer, running
+from tests.support.tls import Authority
 
 
 class MemoryStep:
@@ -86,6 +88,17 @@ class MemoryStep:
 
     async def progress(self, **fields: object) -> None:
         self.told.append(fields)
+
+
+@pytest.fixture(scope="session")
+def _few_authorities(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Authority(tmp_path_factory.mktemp("authorities")).path
+
+
+@pytest.fixture(autouse=True)
+def _quick_clients(_few_authorities: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each new client reads the authorities that it trusts: here one, and not some hundred."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(_few_authorities))
 
 
 @pytest.fixture

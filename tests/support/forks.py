@@ -1,0 +1,269 @@
+"""Processes of Celery as forks of one that has imported what they import.
+
+A worker takes a second and a half of CPU to import Celery, SQLAlchemy and the service, and a fork
+a few hundredths. Everything else is as if it had been started: a session of its own, its
+arguments, directory, environment and files, Celery's ``__main__``, and an interpreter that ends as
+each does. Importing decides nothing (tests/unit/test_imports.py): no module reads the environment,
+connects, or draws a number that two processes must not share.
+
+What is not the checkout's own ``python -m celery`` is started as ever, and so are all processes
+outside of pytest: those of ``./run chaos`` and ``./run bench``.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+from deploy.local.child import Child
+from deploy.local.state import ROOT
+
+#: What a worker or a command of the service has imported by the time that it is ready.
+PRELOADED = (
+    "celery.bin.celery",
+    "celery.apps.worker",
+    "celery.app.control",
+    "celery.app.events",
+    "celery.backends.redis",
+    "celery.fixups.django",
+    "celery.loaders.app",
+    "celery.worker.autoscale",
+    "celery.worker.components",
+    "celery.worker.consumer",
+    "celery.worker.strategy",
+    "kombu.transport.redis",
+    "logging.handlers",
+    "sqlalchemy.dialects.postgresql.psycopg2",
+    "sqlalchemy.dialects.sqlite",
+    "app.factory",
+    "app.execution.task",
+    "app.messaging.transport",
+    "app.pool.pool",
+    "beat_schedules",
+    "tasks",
+)
+_MESSAGE_BYTES = 128 * 1024
+#: Variables by these names work when an interpreter starts.
+_EARLY = ("PYTHON", "LD_", "MALLOC_", "LC_", "LANG", "TZ", "COVERAGE")
+_COMMAND = [sys.executable, "-m", "celery"]
+
+
+class Process:
+    """A fork, with the part of :class:`subprocess.Popen` that a ``Child`` uses."""
+
+    stdout = None
+
+    def __init__(self, pid: int, told: int) -> None:
+        """Know it by its pid, and by the pipe on which its end is told."""
+        self.pid = pid
+        self.returncode: int | None = None
+        self._told = os.fdopen(told, "rb", buffering=0)
+        self._lock = threading.Lock()
+
+    def poll(self) -> int | None:
+        """The return code; None while it runs."""
+        with suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end.
+
+        Raises:
+            subprocess.TimeoutExpired: it still runs then.
+        """
+        if self.returncode is None and not select.select([self._told], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired(_COMMAND, timeout or 0)
+        with self._lock:
+            if self.returncode is None:  # nothing is told where the forking process was killed
+                self.returncode = int(self._told.read(16) or -signal.SIGKILL)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+
+class Nursery:
+    """The process that forks, from the side that asks it to; it ends with this one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    @cached_property
+    def _channel(self) -> socket.socket:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            subprocess.Popen(
+                [sys.executable, "-m", __name__, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                cwd=ROOT,
+                env=self._environ,
+                start_new_session=True,
+            )
+        return ours
+
+    @cached_property
+    def _environ(self) -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+    def takes(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> bool:
+        """Return whether a fork does the same as a new process would."""
+        own = self._environ
+        early = {name for name in {*own, *env} if name.startswith(_EARLY)}
+        return (
+            sys.platform == "linux"
+            and list(argv[: len(_COMMAND)]) == _COMMAND
+            and cwd == ROOT
+            and all(own.get(name) == env.get(name) for name in early)
+        )
+
+    def start(
+        self, argv: Sequence[str], env: Mapping[str, str], output: int, errors: int, *keep: int
+    ) -> Process:
+        """Start ``python -m celery``; ``keep`` are descriptors that it holds until its end."""
+        about = {"argv": list(argv[len(_COMMAND) :]), "env": dict(env)}
+        told, telling = os.pipe()
+        try:
+            with self._lock:
+                files = [telling, output, errors, *keep]
+                socket.send_fds(self._channel, [json.dumps(about).encode()], files)
+                pid = self._channel.recv(16)
+        finally:
+            os.close(telling)
+        if not pid:
+            raise RuntimeError("The process that forks has ended.")
+        return Process(int(pid), told)
+
+
+#: There is one in a run of pytest (tests/conftest.py).
+nursery: Nursery | None = None
+
+
+class Fork(Child):
+    """A child of ours that is a fork, where that makes no difference."""
+
+    def _started(self, argv: Sequence[str], **how: Any) -> Any:
+        takes = nursery is not None and nursery.takes(argv, how["env"], how["cwd"])
+        if nursery is None or not takes:
+            return super()._started(argv, **how)
+        with how["output"].open("ab") as file:
+            return nursery.start(argv, how["env"], file.fileno(), file.fileno(), how["lock"])
+
+
+def run(
+    argv: Sequence[str], env: Mapping[str, str], cwd: Path, timeout_s: float
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, as :func:`subprocess.run` does; a fork where that is the same."""
+    if nursery is None or not nursery.takes(argv, env, cwd):
+        return subprocess.run(
+            argv, env=env, cwd=cwd, capture_output=True, text=True, check=False, timeout=timeout_s
+        )
+    with TemporaryFile() as output, TemporaryFile() as errors:
+        process = nursery.start(argv, env, output.fileno(), errors.fileno())
+        try:
+            process.wait(timeout_s)
+        finally:
+            process.send_signal(signal.SIGKILL)
+        for file in (output, errors):
+            file.seek(0)
+        said = (file.read().decode() for file in (output, errors))
+        return subprocess.CompletedProcess(argv, process.wait(), *said)
+
+
+class _Orders:
+    """The other side: forks a child for each order, and tells how each has ended."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._telling: dict[int, int] = {}  # the pipe of each child
+        self._woken, waking = socket.socketpair()
+        for end in (self._woken, waking):
+            end.setblocking(False)
+        self._waking = waking
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(waking.fileno(), warn_on_full_buffer=False)
+
+    def serve(self) -> list[str]:
+        """Serve until the asking process has gone, which ends this one.
+
+        Returns:
+            In a child: its arguments.
+        """
+        while True:
+            ready, _, _ = select.select([self._channel, self._woken], [], [])
+            if self._woken in ready:
+                self._woken.recv(4096)
+                self._reap()
+            if self._channel not in ready:
+                continue
+            order, files, _, _ = socket.recv_fds(self._channel, _MESSAGE_BYTES, 8)
+            if not order:
+                raise SystemExit
+            if pid := os.fork():
+                self._telling[pid] = files[0]
+                for file in files[1:]:
+                    os.close(file)
+            else:
+                return self._become(json.loads(order), files)
+
+    def _reap(self) -> None:
+        with suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if not pid:
+                    return
+                telling = self._telling.pop(pid)
+                os.write(telling, b"%d" % os.waitstatus_to_exitcode(status))
+                os.close(telling)
+
+    def _become(self, order: dict[str, Any], files: list[int]) -> list[str]:
+        """Be a process that was started so."""
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        telling, output, errors, *keep = files
+        os.dup2(output, 1)
+        os.dup2(errors, 2)
+        for file in keep:
+            os.set_inheritable(file, True)
+        os.environ.clear()
+        os.environ.update(order["env"])
+        self._channel.send(b"%d" % os.getpid())
+        others = (self._channel, self._woken, self._waking)
+        for end in others:
+            end.close()
+        for file in (telling, output, errors, *self._telling.values()):
+            os.close(file)
+        return list(order["argv"])
+
+
+def _main(channel: int) -> None:
+    for name in PRELOADED:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
+    sys.argv[1:] = _Orders(socket.socket(fileno=channel)).serve()
+    runpy.run_module("celery", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    _main(int(sys.argv[1]))
