@@ -111,7 +111,7 @@ MENDS = [
                 "assert step",
             )
         ],
-        test=f"{_TESTS}/execution/test_task.py::test_a_step_that_is_given_back_keeps_its_finished_calls",
+        test=f"{_TESTS}/execution/task/test_stops.py::test_a_step_that_is_given_back_keeps_its_finished_calls",
         note="in the attempt, before the journal is asked",
     ),
     Mend(
@@ -232,7 +232,7 @@ MENDS = [
                 "    except ZeroDivisionError as error:\n",
             )
         ],
-        test=f"{_TESTS}/execution/test_task.py::test_connections_that_are_scarce_are_no_failure_of_a_step",
+        test=f"{_TESTS}/execution/task/test_tries.py::test_connections_that_are_scarce_are_no_failure_of_a_step",
         note="actors have connections of their own",
     ),
     Mend(

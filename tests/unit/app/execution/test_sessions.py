@@ -19,7 +19,7 @@ from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State
 from celery_agents.contracts.session import SessionExchange
 from celery_agents.errors import AgentFailedError, BreakerOpenError, InvalidPayloadError
 from tests.support.entries import agent_of
-from tests.unit.app.execution.test_task import due, receive, row, woken
+from tests.unit.app.execution.task.support import due, receive, row, woken
 
 assert tasks  # imported for what it registers
 SOON = 20
