@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from agents.tools.base import Tool, tool
+from agents.tools.base import Tool
 from agents.tools.calls import ToolCall
 from agents.tools.running import Running
 from agents.tools.toolbox import Toolbox
@@ -30,33 +30,10 @@ from app.journal.schema.engine import connect
 from app.journal.schema.rows import NewStep
 from app.settings import Settings
 from celery_agents.contracts.ask import StepOptions
+from tests.support.idle_tools import computes, looks, notes, pays
 from tests.support.postgres import PostgresServer, binaries
 
 STEPS, JOURNALED_STEPS, CALLS = 200, 20, 20
-
-
-@tool(effects="pure")
-async def looks(n: int) -> int:
-    """Looks."""
-    return n
-
-
-@tool(effects="pure")
-def computes(n: int) -> int:
-    """Computes, in a thread."""
-    return n
-
-
-@tool(effects="idempotent")
-async def notes(n: int) -> int:
-    """Notes."""
-    return n
-
-
-@tool(effects="effect")
-async def pays(n: int) -> int:
-    """Pays."""
-    return n
 
 
 class Code:

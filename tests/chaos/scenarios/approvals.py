@@ -6,7 +6,6 @@ import json
 import random
 import re
 import sys
-import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -20,12 +19,14 @@ from deploy.local.child import Child
 from deploy.local.state import ROOT
 from tests.chaos.audit import audit
 from tests.chaos.bank import BOOKS, MOMENTS
+from tests.chaos.models import offered
 from tests.chaos.people import SAID_FILE, SEED
 from tests.chaos.scenario import Numbers, scenario
 from tests.chaos.scenarios.load import strike
 from tests.chaos.stand import PATIENT, Stand, ToppledError, kept_running
 from tests.fakes.model_server import Does, ModelServer, Seen
 from tests.support.service import CHECKOUT
+from tests.support.workers import WorkerProcess
 
 WORKERS, PEOPLE = 3, 2
 #: Seconds between two faults, and of a model's request.
@@ -34,13 +35,7 @@ PAUSE_S, TAKES_S = (0.4, 1.6), (0.02, 0.3)
 STUCK_S = 120.0
 #: Of so many payments one has its worker killed in it; of so many one has wrong arguments.
 DEADLY, WRONG = 8, 8
-_CONFIG = """
-[agents.cashier]
-kind = "openai"
-model = "cashier"
-base_url = "{url}/v1"
-tools = ["tests.chaos.bank:pays", "tests.chaos.agents:looks_up"]
-"""
+TOOLS = ("tests.chaos.bank:pays", "tests.chaos.agents:looks_up")
 _REFUSED, _WRONG = "This call was not approved", "Wrong arguments"
 _UNCERTAIN = re.compile(r"as ([0-9a-f-]{36}), and nobody knows whether it was done")
 
@@ -109,20 +104,15 @@ def _told(messages: Sequence[Any]) -> list[Told]:
 def approvals(stand: Stand) -> Numbers:
     """Two payments and a look in each reply; people decide, workers die, Redis is emptied."""
     cashier = Cashier(stand.options.seed)
-    threading.Thread(target=cashier.serve_forever, daemon=True).start()
-    config = stand.stack.directory / "agents.toml"
-    config.write_text(_CONFIG.format(url=cashier.url))
     books = stand.stack.directory / "books"
-    about = {"AGENTS_CONFIG": str(config), "OPENAI_API_KEY": "none", BOOKS: str(books)}
-    stand.stack.env |= about
-    workers = stand.workers(WORKERS)
+    stand.stack.env[BOOKS] = str(books)
     runs: list[Run] = []
     done = Counter[str]()
     faults = ["kill"] * stand.options.kills + ["wipe"] * stand.options.wipes
     stand.rng.shuffle(faults)
     wanted = stand.size(300, 16)
     try:
-        with kept_running(workers), _people(stand):
+        with _working(stand, cashier) as workers, _people(stand):
             for n, fault in enumerate(faults, 1):
                 while len(runs) < wanted * n // len(faults):
                     runs.append(stand.client.ask("cashier", str(len(runs)), retry=PATIENT))
@@ -133,8 +123,15 @@ def approvals(stand: Stand) -> Numbers:
         return {"runs": len(runs), **done, "sent_again": again, **_check(stand, runs, books)}
     except AssertionError as error:
         raise ToppledError(str(error), {"runs": len(runs), **done}) from error
-    finally:
-        cashier.close()
+
+
+@contextmanager
+def _working(stand: Stand, cashier: Cashier) -> Iterator[list[WorkerProcess]]:
+    """Workers that ask the cashier, and come back when they die."""
+    with offered(stand, cashier, cashier=TOOLS):
+        workers = stand.workers(WORKERS)
+        with kept_running(workers):
+            yield workers
 
 
 def _wait(stand: Stand, runs: Sequence[Run]) -> int:

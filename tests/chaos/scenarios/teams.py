@@ -12,6 +12,7 @@ from typing import Any
 from app.journal.schema.models import Step
 from tests.chaos.agents import BEGAN
 from tests.chaos.audit import audit
+from tests.chaos.models import offered
 from tests.chaos.scenario import Numbers, scenario
 from tests.chaos.stand import PATIENT, Stand, eventually, kept_running
 from tests.fakes.model_server import Does, ModelServer, Seen
@@ -28,19 +29,7 @@ EXPERTS = 3
 NEEDED = 2 + 2 * EXPERTS
 #: Each of them uses a tool.
 TOOLS = 1 + EXPERTS
-_CONFIG = """
-[agents.lead]
-kind = "openai"
-model = "lead"
-base_url = "{url}/v1"
-tools = ["agent:expert", "tests.chaos.agents:looks_up"]
-
-[agents.expert]
-kind = "openai"
-model = "expert"
-base_url = "{url}/v1"
-tools = ["tests.chaos.agents:looks_up"]
-"""
+LOOK = "tests.chaos.agents:looks_up"
 
 
 class Provider(ModelServer):
@@ -76,13 +65,9 @@ class Provider(ModelServer):
 def teams(stand: Stand) -> Numbers:
     """A lead with three experts and tools, four SIGKILLs in each run but the first."""
     provider = Provider(stand.rng)
-    threading.Thread(target=provider.serve_forever, daemon=True).start()
-    config = stand.stack.directory / "agents.toml"
-    config.write_text(_CONFIG.format(url=provider.url))
-    stand.stack.env |= {"AGENTS_CONFIG": str(config), "OPENAI_API_KEY": "none"}
-    workers = stand.workers(WORKERS)
     runs, suffered = [], 0
-    try:
+    with offered(stand, provider, lead=["agent:expert", LOOK], expert=[LOOK]):
+        workers = stand.workers(WORKERS)
         with kept_running(workers):
             runs.append(stand.client.ask("lead", CALM, retry=PATIENT))
             stand.wait_ended(runs, again=False, timeout_s=120)
@@ -100,8 +85,6 @@ def teams(stand: Stand) -> Numbers:
                 runs += some
         kills = f"{suffered / len(runs):.2f}"
         return {"runs": len(runs), "kills_a_run": kills, **_check(stand, provider, runs)}
-    finally:
-        provider.close()
 
 
 def _check(stand: Stand, provider: Provider, runs: list[Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from app.journal.schema.models import Step
 from celery_agents.contracts.approval import Wish
 from tests.chaos.bank import BOOKS
+from tests.chaos.models import offered
 from tests.chaos.scenario import Numbers, scenario
 from tests.chaos.stand import PATIENT, Stand, eventually, kept_running
 from tests.fakes.model_server import Does, ModelServer, Seen
@@ -17,13 +17,6 @@ from tests.fakes.model_server import Does, ModelServer, Seen
 SLOTS = 2
 #: Plain questions that are asked while all wait, and the seconds within which each is answered.
 PLAIN, AT_ONCE_S = 10, 30.0
-_CONFIG = """
-[agents.cashier]
-kind = "openai"
-model = "cashier"
-base_url = "{url}/v1"
-tools = ["tests.chaos.bank:pays"]
-"""
 
 
 class Cashier(ModelServer):
@@ -40,15 +33,12 @@ class Cashier(ModelServer):
 def waiting(stand: Stand) -> Numbers:
     """A thousand runs wait for a person at a worker of two slots, which is killed meanwhile."""
     cashier = Cashier()
-    threading.Thread(target=cashier.serve_forever, daemon=True).start()
-    config, books = stand.stack.directory / "agents.toml", stand.stack.directory / "books"
-    config.write_text(_CONFIG.format(url=cashier.url))
-    about = {"AGENTS_CONFIG": str(config), "OPENAI_API_KEY": "none", BOOKS: str(books)}
-    stand.stack.env |= about
-    worker = stand.worker(slots=SLOTS)
+    books = stand.stack.directory / "books"
+    stand.stack.env[BOOKS] = str(books)
     count = stand.size(1000, 60)
-    began = time.monotonic()
-    try:
+    with offered(stand, cashier, cashier=["tests.chaos.bank:pays"]):
+        worker = stand.worker(slots=SLOTS)
+        began = time.monotonic()
         with kept_running([worker]):
             runs = stand.client.ask.many("cashier", map(str, range(count)), retry=PATIENT)
             states = {"waiting": 2 * count}  # with their wishes
@@ -62,8 +52,6 @@ def waiting(stand: Stand) -> Numbers:
             assert {wish.run_id for wish in wishes} == {run.id for run in runs}
             _approve(stand, wishes)
             stand.wait_ended(runs, timeout_s=60 + count / 2)
-    finally:
-        cashier.close()
     assert set(stand.values(runs)) == {"paid"}
     booked = Counter(tuple(line.split()[:2]) for line in books.read_text().splitlines())
     assert booked == Counter([(part, str(n)) for part in ("debit", "credit") for n in range(count)])

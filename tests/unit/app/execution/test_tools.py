@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from sqlalchemy import event, func, select
 
-from agents.tools.base import tool
 from agents.tools.calls import ToolCall
 from agents.tools.running import Running
 from agents.tools.toolbox import Toolbox
@@ -23,6 +22,7 @@ from app.journal.writing.operation import Operation
 from app.settings import Settings
 from celery_agents.contracts.ask import StepOptions
 from celery_agents.contracts.outcome import State
+from tests.support.idle_tools import looks, notes
 
 STEPS, CALLS = 200, 20
 
@@ -32,18 +32,6 @@ def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
     url = request.getfixturevalue(f"{request.param}_journal_url")
     about = {"database_url": url, "heartbeat_interval_s": 1}  # it takes longer than a lease
     return Settings.model_validate(settings.model_dump() | about)
-
-
-@tool(effects="pure")
-async def looks(n: int) -> int:
-    """Looks."""
-    return n
-
-
-@tool(effects="idempotent")
-async def notes(n: int) -> int:
-    """Notes."""
-    return n
 
 
 class Code:
