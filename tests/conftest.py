@@ -9,11 +9,13 @@ from hypothesis import settings
 
 from celery_agents import noted
 from tests.support import forks
+from tests.support.drawn import FULL
 
 pytest_plugins = ["tests.support.fixtures"]
 
 # A busy machine is no error; what fails is shown once and does not depend on the day.
 settings.register_profile("tests", deadline=None, derandomize=True, database=None)
+settings.register_profile(FULL, settings.get_profile("tests"))
 settings.load_profile("tests")
 
 forks.nursery = forks.Nursery()

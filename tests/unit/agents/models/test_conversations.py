@@ -18,6 +18,7 @@ from agents.net.clients import SharedClients
 from celery_agents.contracts.conversation import ChatMessage, checked
 from celery_agents.errors import InvalidPayloadError
 from tests.fakes.refusals import refuse
+from tests.support.drawn import costly
 
 PROVIDERS: dict[str, Any] = {
     "openai": OpenAIProvider,
@@ -87,7 +88,7 @@ def prepared(provider: str, history: list[Any], **fields: Any) -> Any:
 
 
 @pytest.mark.parametrize("provider", list(PROVIDERS))
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=costly(300), suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(history=histories)
 def test_any_conversation_is_taken(provider: str, history: list[Any]) -> None:
     call = prepared(provider, history)

@@ -17,6 +17,7 @@ from celery_agents.contracts.conversation import CALLS_MAX, ChatMessage, checked
 from celery_agents.contracts.outcome import Answer
 from celery_agents.contracts.session import SessionExchange
 from tests.fakes.refusals import refuse
+from tests.support.drawn import costly
 from tests.unit.agents.models.test_conversations import PROVIDERS, body_of, prepared
 
 #: Whatever a model may write: halves of characters, nothing, names that no API takes.
@@ -49,7 +50,7 @@ def kept(talk: tuple[Any, list[Exchange], Any], place: int) -> SessionExchange:
 
 
 @pytest.mark.parametrize("provider", list(PROVIDERS))
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=costly(300), suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(talks=talks, budget=st.integers(0, 120))
 def test_any_session_is_taken_within_any_window(
     provider: str, talks: list[Any], budget: int
@@ -107,7 +108,7 @@ before = st.lists(given_exchanges(), max_size=3).map(lambda many: tuple(m for e 
 
 
 @pytest.mark.parametrize("provider", list(PROVIDERS))
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=costly(300), suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(history=before, turns=st.lists(exchanges, max_size=3))
 def test_any_conversation_is_taken_by_who_goes_on(
     provider: str, history: tuple[ChatMessage, ...], turns: list[Exchange]

@@ -14,6 +14,7 @@ from agents.models.reading.google import GoogleReading
 from agents.models.reading.openai import OpenAIReading
 from agents.net.faults import FailedError, told_error
 from celery_agents.errors import AgentsError
+from tests.support.drawn import costly
 
 READINGS: dict[str, Any] = {
     "openai": lambda: OpenAIReading("it", ("weather",)),
@@ -49,7 +50,7 @@ def json_of(names: str) -> st.SearchStrategy[Any]:
 @pytest.mark.parametrize("protocol", READINGS)
 def test_any_json(protocol: str) -> None:
     @given(st.lists(json_of(NAMES[protocol]), max_size=4))
-    @settings(deadline=None, max_examples=300)
+    @settings(deadline=None, max_examples=costly(300))
     def run(values: list[Any]) -> None:
         reading = READINGS[protocol]()
         try:

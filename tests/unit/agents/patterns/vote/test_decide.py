@@ -26,6 +26,7 @@ from agents.patterns.vote import (
 from agents.patterns.vote.report import standing
 from celery_agents.contracts.outcome import Usage
 from celery_agents.contracts.vote import Ballot, VotePolicy, Voter
+from tests.support.drawn import costly
 
 SINGLE = ["plurality", "majority", {"kind": "supermajority", "threshold": "2/3"}, "unanimous"]
 RANKED = ["borda", "instant_runoff", "schulze"]
@@ -96,7 +97,7 @@ def votes(
 
 
 @given(votes([*SINGLE, "approval"]))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=costly(400), deadline=None)
 def test_decided_is_exact_for_choices(case: Case) -> None:
     policy, ballots, remaining, options = case
     assert decided(policy, ballots, remaining) == (
@@ -105,7 +106,7 @@ def test_decided_is_exact_for_choices(case: Case) -> None:
 
 
 @given(votes(SINGLE, open_choices=True))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=costly(300), deadline=None)
 def test_decided_is_exact_when_any_option_may_still_be_named(case: Case) -> None:
     policy, ballots, remaining, _ = case
     named = {one.option for one in ballots if one.option}
@@ -119,7 +120,7 @@ def test_decided_is_exact_when_any_option_may_still_be_named(case: Case) -> None
 
 
 @given(votes(RANKED, most_remaining=2))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=costly(300), deadline=None)
 def test_decided_is_never_wrong_for_rankings(case: Case) -> None:
     policy, ballots, remaining, options = case
     ends = completions(policy, ballots, remaining, options)
@@ -128,7 +129,7 @@ def test_decided_is_never_wrong_for_rankings(case: Case) -> None:
 
 
 @given(votes(RANKED, most_remaining=1, options=("b", "a", "c", "d")))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=costly(200), deadline=None)
 def test_decided_is_exact_for_rankings_with_one_ballot_out(case: Case) -> None:
     policy, ballots, remaining, options = case
     if policy.min_consensus == 0 and policy.quorum.count == 1 and policy.quorum.share == 0:
@@ -137,7 +138,7 @@ def test_decided_is_exact_for_rankings_with_one_ballot_out(case: Case) -> None:
 
 
 @given(votes(["borda"], most_remaining=2))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=costly(200), deadline=None)
 def test_borda_knows_a_certain_winner_exactly(case: Case) -> None:
     policy, ballots, remaining, options = case
     ends = completions(policy, ballots, remaining, options)
@@ -146,7 +147,7 @@ def test_borda_knows_a_certain_winner_exactly(case: Case) -> None:
 
 
 @given(votes([*SINGLE, "approval", *RANKED], most_remaining=3), st.randoms(use_true_random=False))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=costly(300), deadline=None)
 def test_a_verdict_stands_however_the_vote_goes_on(case: Case, rng: random.Random) -> None:
     policy, ballots, remaining, options = case
     early = verdict(policy, ballots, remaining)

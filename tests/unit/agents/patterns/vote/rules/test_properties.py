@@ -14,6 +14,7 @@ from agents.patterns.vote.poll import Result, open_poll
 from agents.patterns.vote.rules import tally
 from agents.patterns.vote.rules.schulze import _pairs
 from celery_agents.contracts.vote import Ballot, VotePolicy
+from tests.support.drawn import costly
 
 OPTIONS = ("b", "a", "d", "c")
 RULES = (
@@ -54,7 +55,7 @@ votes = st.lists(st.tuples(rankings, st.sampled_from([1, 1, 2, "1/3", 0.1])), ma
 
 @pytest.mark.parametrize("rule", RULES)
 @given(said=votes, rng=st.randoms(use_true_random=False))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=costly(80), deadline=None)
 def test_anonymity(rule: str, said: list[tuple[list[str], Any]], rng: random.Random) -> None:
     for tie in ("fail", "stated", "seeded"):
         policy = policy_of(rule, tie)
@@ -65,7 +66,7 @@ def test_anonymity(rule: str, said: list[tuple[list[str], Any]], rng: random.Ran
 
 @pytest.mark.parametrize("rule", RULES)
 @given(said=votes, names=st.permutations(OPTIONS))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=costly(80), deadline=None)
 def test_neutrality(rule: str, said: list[tuple[list[str], Any]], names: list[str]) -> None:
     new = dict(zip(OPTIONS, names, strict=True))
     policy = policy_of(rule)
@@ -79,7 +80,7 @@ def test_neutrality(rule: str, said: list[tuple[list[str], Any]], names: list[st
 
 @pytest.mark.parametrize("rule", MONOTONE)
 @given(said=votes.filter(bool), data=st.data())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=costly(80), deadline=None)
 def test_monotonicity(rule: str, said: list[tuple[list[str], Any]], data: st.DataObject) -> None:
     policy = policy_of(rule, "stated")
     winner = count(policy, [ballot_of(policy, ranking, w) for ranking, w in said]).winner
@@ -107,7 +108,7 @@ def test_only_proportions_count(rule: str, said: list[tuple[list[str], Any]], fa
 
 
 @given(said=votes)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=costly(300), deadline=None)
 def test_schulze_elects_the_condorcet_winner(said: list[tuple[list[str], Any]]) -> None:
     policy = policy_of("schulze")
     poll = open_poll(policy, [ballot_of(policy, ranking, w) for ranking, w in said])
@@ -123,7 +124,7 @@ def test_schulze_elects_the_condorcet_winner(said: list[tuple[list[str], Any]]) 
 
 
 @given(said=votes)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=costly(200), deadline=None)
 def test_a_majority_of_first_places_wins_runoff_and_schulze(
     said: list[tuple[list[str], Any]],
 ) -> None:
