@@ -6,11 +6,13 @@ import ast
 import json
 import re
 import runpy
+import shlex
 import subprocess
 import tomllib
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from agents.catalog.kinds import all_kinds
 from agents.catalog.registry import read_entries
 from deploy.local.state import ROOT
 from tests.docs.blocks import Block, anchors, blocks, links, pages
+from tests.support import forks
 from tests.support.service import CHECKOUT
 
 PAGES = pages()
@@ -64,15 +67,11 @@ def test_python_runs(
 def run_command(command: str, namespace: dict[str, Any], env: dict[str, str]) -> None:
     """Run one command of a page; ``$RUN`` and ``$WAITING`` are ids of runs that it made."""
     ids = {k.upper(): namespace[k].id for k in ("run", "waiting") if k in namespace}
-    done = subprocess.run(
-        ["sh", "-c", command],
-        env=CHECKOUT.environment({**env, **ids}),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    argv = ["sh", "-c", command]
+    if not set(command) & set("|&;<>()`\\\n"):  # the shell would do no more
+        _, *words = shlex.split(Template(command).substitute(ids), comments=True)
+        argv = CHECKOUT.celery(*words)
+    done = forks.run(argv, CHECKOUT.environment({**env, **ids}), ROOT, 60)
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 
 
