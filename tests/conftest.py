@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from celery_agents import noted
 from tests.support import forks
 from tests.support.drawn import FULL
 
@@ -24,6 +23,8 @@ forks.nursery = forks.Nursery()
 @pytest.fixture(autouse=True)
 def _nothing_noted() -> None:
     """What one test noted is told by the next one all the same."""
+    from celery_agents import noted
+
     noted._notes._places.clear()
 
 

@@ -20,6 +20,7 @@ from celery_agents.errors import (
 )
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import FAST, SOON_S, Stack, celery, eventually
+from tests.support.service import APP
 
 TEXT = "Where is my parcel? I paid for it a week ago. " * 20
 
@@ -130,10 +131,10 @@ def test_who_is_no_model_is_refused(own: Stack) -> None:
 
 
 def test_the_command(client: Client, stack: Stack) -> None:
-    told = celery("-A", "app", "agents", "estimate", "gpt", TEXT, env=stack.env)
+    told = celery("-A", APP, "agents", "estimate", "gpt", TEXT, env=stack.env)
     assert told.stdout.startswith("gpt (openai/gpt-5-mini), learned from "), told.stderr
     assert " tokens, likely " in told.stdout
-    found = celery("-A", "app", "agents", "estimate", "streamed", TEXT, "--json", env=stack.env)
+    found = celery("-A", APP, "agents", "estimate", "streamed", TEXT, "--json", env=stack.env)
     assert json.loads(found.stdout) == client.estimate("streamed", TEXT).model_dump(mode="json")
 
 

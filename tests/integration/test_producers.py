@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import uuid
-import venv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from kombu import Connection, Exchange, Producer, Queue
 from deploy.local.state import ROOT
 from tests.integration.harness import SOON_S, Stack, eventually
 from tests.support.service import CHECKOUT
+from tests.support.wheel import Venv
 
 INSTALL_S = 120
 
@@ -140,19 +140,15 @@ def other_venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / name, source / name)
     for name in ("celery_agents", "app", "agents", "tasks", "beat_schedules", "deploy"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    venv.create(directory / "venv", with_pip=True)
-    python = directory / "venv" / "bin" / "python"
-    pip = (python, "-m", "pip", "--disable-pip-version-check")
-    built = _run(*pip, "wheel", "--no-deps", "-w", directory / "dist", source)
-    if built.returncode == 0:
-        (wheel,) = (directory / "dist").glob("celery_agents-*.whl")
-        built = _run(*pip, "install", wheel)
-    if built.returncode:
-        reason = f"the index cannot be reached, or the wheel not built: {built.stderr[-2000:]}"
+    try:
+        made = Venv(directory / "venv")
+        made.install(str(made.build(source, directory / "dist")))
+    except AssertionError as error:
+        reason = f"the index cannot be reached, or the wheel not built: {str(error)[-2000:]}"
         if os.environ.get("CI"):
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
-    return python
+    return Path(made.python)
 
 
 SCRIPT = """

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from celery_agents import Client, RunEvent
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import FAST, SOON_S, Stack, celery
+from tests.support.service import APP
 
 TEXT = "The quick brown fox jumps over the lazy dog, again and again, until it is tired. " * 4
 
@@ -226,15 +227,15 @@ def test_a_step_that_nobody_watches_writes_nothing_for_it(client: Client, stack:
 def test_a_shell_watches(client: Client, stack: Stack, model: ModelServer) -> None:
     model.script(Does(text=TEXT))
     run = client.ask("gpt", "tell", stream=True)
-    shown = celery("-A", "app", "agents", "watch", run.id, env=stack.env)
+    shown = celery("-A", APP, "agents", "watch", run.id, env=stack.env)
     assert shown.returncode == 0, shown.stderr
     assert TEXT in shown.stdout
     assert "[end]" in shown.stdout
-    told = celery("-A", "app", "agents", "watch", run.id, "--json", env=stack.env)
+    told = celery("-A", APP, "agents", "watch", run.id, "--json", env=stack.env)
     events = [json.loads(line) for line in told.stdout.splitlines()]
     assert "".join(event.get("text", "") for event in events) == TEXT
     assert events[-1]["outcome"]["value"] == TEXT
     after = celery(
-        "-A", "app", "agents", "watch", run.id, "--json", "--after", events[-2]["id"], env=stack.env
+        "-A", APP, "agents", "watch", run.id, "--json", "--after", events[-2]["id"], env=stack.env
     )
     assert [json.loads(line) for line in after.stdout.splitlines()] == events[-1:]

@@ -16,6 +16,10 @@ from redis.retry import Retry
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
+from agents.catalog import registry
+from app import layout
+from app.layout import qualified
+from celery_agents import redaction
 from deploy.local import locks
 from deploy.local.state import ROOT
 from tests.integration.harness import SOON_S, Stack
@@ -120,6 +124,14 @@ class TestWorkers:
             assert home == ROOT / "celery_agents"
         else:
             assert home.is_relative_to(SERVICE.python.parents[1].resolve())
+
+    def test_this_process_has_its_code(self) -> None:
+        packages = layout, registry, redaction
+        home = ROOT if SERVICE is CHECKOUT else SERVICE.python.parents[1]
+        for module in packages:
+            assert Path(str(module.__file__)).is_relative_to(home)
+        assert qualified("app") == SERVICE.qualified("app")
+        assert registry.Registered.__module__ == SERVICE.qualified("agents.catalog.registry")
 
     def test_one_that_cannot_start_shows_its_log(self, worker_factory: WorkerFactory) -> None:
         with pytest.raises(RuntimeError, match="no_such_module"):

@@ -7,7 +7,6 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ from tests.integration.harness import eventually
 from tests.support.killed_at_take import DIRECTORY, TIMES
 from tests.support.kombu_consumer import QUEUE
 from tests.support.redis_server import RedisServer
-from tests.support.service import CHECKOUT
+from tests.support.service import SERVICE
 
 OURS = "app.messaging.transport:Transport"
 A, B = (Queue(n, Exchange(n), routing_key=n) for n in ("a", "b"))
@@ -405,13 +404,15 @@ class Consumers:
     """The consumer process that is killed, and started again."""
 
     def __init__(self, url: str, transport: str, file: Path, timeout_s: int, **env: str) -> None:
-        module = "tests.support.kombu_consumer"
-        self._command = [sys.executable, "-m", module, url, transport, str(file), str(timeout_s)]
-        self._env = CHECKOUT.environment(env)
+        if transport == OURS:
+            transport = SERVICE.qualified(transport)
+        program = [str(SERVICE.python), "-m", "tests.support.kombu_consumer"]
+        self._command = [*program, url, transport, str(file), str(timeout_s)]
+        self._env = SERVICE.environment(env)
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(self._command, env=self._env)
+        return subprocess.Popen(self._command, env=self._env, cwd=SERVICE.folder)
 
     def replace(self) -> None:
         self.kill()

@@ -14,8 +14,7 @@ from pathlib import Path
 
 from deploy.local import procfile
 from deploy.local.state import ROOT
-
-INSTALLED = "TESTS_INSTALLED"
+from tests.support import INSTALLED
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,10 @@ class Service:
         path = os.pathsep.join([str(self.python.parent), os.environ.get("PATH", "")])
         ours = {"PATH": path, "PYTHONPATH": str(self.folder), "PYTHONUNBUFFERED": "1"}
         return {**os.environ, **ours, **extra}
+
+    def qualified(self, path: str) -> str:
+        """The name of a module of the service in one of its processes."""
+        return path if self is CHECKOUT else f"{self.app}.{path}"
 
     def celery(self, *argv: str) -> list[str]:
         """A command of Celery in its environment."""

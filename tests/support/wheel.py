@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -25,6 +25,43 @@ def run(*argv: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> s
     return done.stdout
 
 
+def _installer() -> str | None:
+    """uv, whose cache makes an environment in a second; None where there is none."""
+    beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return shutil.which("uv", path=beside)
+
+
+class Venv:
+    """A virtual environment: by uv; by pip where there is no uv, or its index cannot be reached."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make it, with nothing in it but pip."""
+        self.python = str(folder / "bin" / "python")
+        venv.create(folder, with_pip=_installer() is None)
+
+    def build(self, source: Path, target: Path) -> Path:
+        """Build the wheel of a source tree."""
+        uv = ("build", "--wheel", "--python", self.python, "--out-dir", str(target), str(source))
+        self._run(uv, ("wheel", "--no-deps", "-w", str(target), str(source)))
+        (wheel,) = target.glob("*.whl")
+        return wheel
+
+    def install(self, *what: str) -> None:
+        """Install distributions, with what they depend on."""
+        self._run(("pip", "install", "--python", self.python, *what), ("install", *what))
+
+    def _run(self, for_uv: Sequence[str], for_pip: Sequence[str]) -> None:
+        if uv := _installer():
+            env = {"UV_SYSTEM_CERTS": "true", **os.environ}
+            if not subprocess.run(
+                [uv, "--quiet", *for_uv], cwd="/", env=env, capture_output=True, check=False
+            ).returncode:
+                return
+            run(self.python, "-m", "ensurepip")
+        pip = (self.python, "-m", "pip", "--disable-pip-version-check", "--quiet")
+        run(*pip, *for_pip, cwd=Path("/"))
+
+
 class Site:
     """An environment with the wheel, and what is started in it."""
 
@@ -33,15 +70,14 @@ class Site:
         shutil.rmtree(folder, ignore_errors=True)
         service = installed(folder)
         self.folder, self.bin = folder, service.python.parent
-        python = str(service.python)
-        venv.create(folder / "venv", with_pip=True)
-        pip = (python, "-m", "pip", "--disable-pip-version-check", "--quiet")
-        run(*pip, "wheel", "--no-deps", "-w", str(folder), str(ROOT))
-        (wheel,) = folder.glob("*.whl")
+        made = Venv(folder / "venv")
+        wheel = made.build(ROOT, folder)
         known = folder / "versions.txt"  # those that the other tests run with
         known.write_text("".join(f"{d.name}=={d.version}\n" for d in distributions()))
-        run(*pip, "install", "-c", str(known), f"{wheel}[{extras}]")
-        packages = Path(run(python, "-c", "import sysconfig as s; print(s.get_path('purelib'))"))
+        made.install("-c", str(known), f"{wheel}[{extras}]")
+        packages = Path(
+            run(made.python, "-c", "import sysconfig as s; print(s.get_path('purelib'))")
+        )
         packages = Path(str(packages).strip())
         (packages / "agents").mkdir()  # fails if the wheel has one
         (packages / "agents" / "__init__.py").write_text(OTHERS)
