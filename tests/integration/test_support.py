@@ -185,9 +185,17 @@ class TestForks:
             (["/usr/bin/env", *CHECKOUT.celery("worker")], {}, ROOT),
             (CHECKOUT.celery("worker"), {"PYTHONPATH": "elsewhere"}, ROOT),
             (CHECKOUT.celery("worker"), {"LD_PRELOAD": "library"}, ROOT),
+            (CHECKOUT.celery("worker"), {"CELERY_CUSTOM_WORKER_POOL": "m:Pool"}, ROOT),
             (CHECKOUT.celery("worker"), {}, ROOT / "tests"),
         ],
-        ids=["the Procfile's", "with a prefix", "other modules", "a library", "another folder"],
+        ids=[
+            "the Procfile's",
+            "with a prefix",
+            "other modules",
+            "a library",
+            "a pool",
+            "another folder",
+        ],
     )
     def test_what_is_otherwise_is_started_as_ever(
         self, argv: list[str], env: dict[str, str], cwd: Path

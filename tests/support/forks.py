@@ -3,11 +3,12 @@
 A worker takes a second and a half of CPU to import Celery, SQLAlchemy and the service, and a fork
 a few hundredths. Everything else is as if it had been started: a session of its own, its
 arguments, directory, environment and files, Celery's ``__main__``, and an interpreter that ends as
-each does. Importing decides nothing (tests/unit/test_imports.py): no module reads the environment,
-connects, or draws a number that two processes must not share.
+each does. Importing decides nothing (tests/unit/test_imports.py): no module of ours reads the
+environment, connects, or draws a number that two processes must not share.
 
-What is not the checkout's own ``python -m celery`` is started as ever, and so are all processes
-outside of pytest: those of ``./run chaos`` and ``./run bench``.
+Started as ever is what is not the checkout's own ``python -m celery``, and what has variables that
+others read as they are imported; so are all processes outside of pytest, as those of ``./run
+chaos`` and ``./run bench``.
 """
 
 from __future__ import annotations
@@ -58,8 +59,11 @@ PRELOADED = (
     "tasks",
 )
 _MESSAGE_BYTES = 128 * 1024
-#: Variables by these names work when an interpreter starts.
-_EARLY = ("PYTHON", "LD_", "MALLOC_", "LC_", "LANG", "TZ", "COVERAGE")
+#: Variables by such names work when an interpreter starts, or when Celery and kombu are imported.
+_EARLY = (
+    *("PYTHON", "LD_", "MALLOC_", "LC_", "LANG", "TZ", "COVERAGE"),
+    *("CELERY_", "C_", "MP_", "KOMBU_", "AUTOSCALE_", "DISABLE_"),
+)
 _COMMAND = [sys.executable, "-m", "celery"]
 
 

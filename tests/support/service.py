@@ -7,6 +7,7 @@ The environment variable :data:`INSTALLED` names the folder of the latter, as
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from pathlib import Path
 from deploy.local import procfile
 from deploy.local.state import ROOT
 from tests.support import INSTALLED
+
+#: Characters by which a shell does more than to split words.
+_SHELLS = "$|&;<>()`\"'\\*?#~="
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,18 @@ class Service:
         return [str(self.python), "-m", "celery", *argv]
 
     def line(self, name: str) -> list[str]:
-        """A line of the Procfile; in words of the wheel, as docs/installing.md has them."""
+        """A line of the Procfile, without a shell where that would do no more.
+
+        In words of the wheel, as docs/installing.md has them.
+        """
         line = procfile.read(ROOT / "Procfile")[name]
         if self is not CHECKOUT:
             conf = f'"$(python -m {self.app}.deploy.flowerconfig)"'
             line = line.replace("-A app", f"-A {self.app}")
             line = line.replace("deploy/flowerconfig.py", conf)
-        return procfile.argv(line)
+        program, *words = shlex.split(line)
+        plain = program == "celery" and not set(line) & set(_SHELLS)
+        return self.celery(*words) if plain else procfile.argv(line)
 
 
 CHECKOUT = Service("app", Path(sys.executable), ROOT)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import secrets
 import signal
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deploy.local.child import Child
 from deploy.local.supervisor import WORKER_READY
-from tests.support.forks import Fork
+from tests.support.forks import Fork, run
 from tests.support.service import APP, SERVICE
 
 _POLL_S = 0.02
@@ -35,14 +34,8 @@ def unique_name() -> str:
 
 def migrate(database_url: str) -> None:
     """Run the Procfile's release line on a database."""
-    done = subprocess.run(
-        SERVICE.line("release"),
-        env=SERVICE.environment({"DATABASE_URL": database_url}),
-        cwd=SERVICE.folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    env = SERVICE.environment({"DATABASE_URL": database_url})
+    done = run(SERVICE.line("release"), env, SERVICE.folder, 60)
     if done.returncode:
         raise RuntimeError(done.stdout + done.stderr)
 
