@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
-
-from agents.governance.pieces import pieces
-from agents.governance.sizes import UNLEARNED
 
 
 class Needs(NamedTuple):
@@ -23,8 +20,3 @@ class Needs(NamedTuple):
 
 #: Says what a request needs; it is asked only where a limit wants to know.
 Expect = Callable[[], Needs]
-
-
-def expected(texts: Iterable[str]) -> Needs:
-    """Tokens that a turn of these texts will take, of which no request is made yet."""
-    return Needs(UNLEARNED.likely(pieces("\n".join(filter(None, texts)))), UNLEARNED.output(None))

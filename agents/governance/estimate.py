@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from agents.governance.pieces import Pieces
+from collections.abc import Iterable
+
+from agents.governance.pieces import Pieces, pieces
 from agents.governance.rates import Rates, Tokens
-from agents.governance.sizes import Sizes
+from agents.governance.sizes import UNLEARNED, Sizes
+from agents.needs import Needs
 from celery_agents.contracts.governance import Estimate
 from celery_agents.errors import ContextExceededError, PriceUnknownError
 
@@ -73,3 +76,8 @@ def estimated(
         nano_usd=None if rates is None else rates.cost(tokens).nano_usd,
         price_unknown=price_unknown(agent, who).message if rates is None else None,
     )
+
+
+def expected(texts: Iterable[str]) -> Needs:
+    """Estimate what a turn of these texts takes, of which no request is made yet."""
+    return Needs(UNLEARNED.likely(pieces("\n".join(filter(None, texts)))), UNLEARNED.output(None))

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from agents.base import Turn
 from agents.catalog.registry import Registered
-from agents.needs import Expect, Needs, expected
+from agents.governance.estimate import expected
+from agents.needs import Expect, Needs
 from agents.net.told_limits import Told, listening
 from agents.values import text_of
 from app.admission.limits import Asker, NotAdmitted, SharedLimits, Ticket

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from agents.governance import wants
+from agents.governance.estimate import expected
 from agents.governance.limits import Concurrency, Pause, Rate, Start, ToldRate
 from agents.governance.sizes import Sizes
 from agents.governance.wants import About
-from agents.needs import Needs, expected
+from agents.needs import Needs
 from celery_agents.contracts.limits import LimitPolicy
 
 GPT = About("gpt", "openai", "provider:openai", "provider:openai#KEY_A", "acme", "run-1")

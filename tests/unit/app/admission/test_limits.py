@@ -11,7 +11,8 @@ import pytest
 from redis.exceptions import ConnectionError as AwayError
 
 from agents.base import Turn
-from agents.needs import Needs, expected
+from agents.governance.estimate import expected
+from agents.needs import Needs
 from app.admission import scripts
 from app.admission.limiting import Passage
 from app.admission.limits import Asker, NotAdmitted, SharedLimits
