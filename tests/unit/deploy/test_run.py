@@ -20,7 +20,8 @@ mkdir -p "$UV_PROJECT_ENVIRONMENT/bin"
 echo 'version_info = 3.11.0' >"$UV_PROJECT_ENVIRONMENT/pyvenv.cfg"
 cat >"$UV_PROJECT_ENVIRONMENT/bin/python" <<'PYTHON'
 #!/bin/sh
-echo "cwd=$PWD path=$PYTHONPATH venv=$VIRTUAL_ENV args=$*${TESTS_INSTALLED:+ with $TESTS_INSTALLED}"
+more="${TESTS_INSTALLED:+ with $TESTS_INSTALLED}${PYTHONDONTWRITEBYTECODE:+ uncompiled}"
+echo "cwd=$PWD path=$PYTHONPATH venv=$VIRTUAL_ENV args=$*$more"
 PYTHON
 chmod +x "$UV_PROJECT_ENVIRONMENT/bin/python"
 echo x >>"$0.calls"
@@ -106,9 +107,16 @@ def test_first_start_sets_up_and_the_second_does_not(ready: Checkout) -> None:
     assert "--frozen" in (ready.root / ".local" / "setup.log").read_text()
 
 
+def test_files_of_tests_run_at_once_but_not_those_that_are_named(ready: Checkout) -> None:
+    assert ready.run("test").stdout.endswith(
+        "args=-m pytest -n 4 --dist loadfile --no-loadscope-reorder\n"
+    )
+    assert ready.run("test", "tests/unit").stdout.endswith("args=-m pytest tests/unit\n")
+
+
 @pytest.mark.parametrize(
     ("words", "given"),
-    [((), "tests/integration -n 3 --dist loadfile"), (("-k", "votes"), "-k votes")],
+    [((), "tests/integration -n 4 --dist loadfile"), (("-k", "votes"), "-k votes")],
 )
 def test_the_tests_run_with_the_wheel(ready: Checkout, words: tuple[str, ...], given: str) -> None:
     installing, testing = ready.run("test", "--installed", *words).stdout.splitlines()
@@ -134,7 +142,8 @@ def test_moved_checkout_is_set_up_again(ready: Checkout) -> None:
 
 
 def test_programs_see_this_checkout_whatever_is_active(ready: Checkout, tmp_path: Path) -> None:
-    done = ready.run("test", "-k", "two words", VIRTUAL_ENV="/other", PYTHONHOME="/other")
+    others = {"VIRTUAL_ENV": "/other", "PYTHONHOME": "/other", "PYTHONDONTWRITEBYTECODE": "1"}
+    done = ready.run("test", "-k", "two words", **others)
     root = ready.root.resolve()
     assert done.stdout == f"cwd={root} path={root} venv={root}/.venv args=-m pytest -k two words\n"
 
