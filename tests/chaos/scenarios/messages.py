@@ -95,7 +95,8 @@ def deleted(stand: Stand) -> Numbers:
     runs: list[Run] = list(stand.client.vote.many(PANEL, range(20), retry=PATIENT))
     stolen = Counter[str]()
     until = time.monotonic() + STOLEN_FOR_S
-    while time.monotonic() < until:
+    kinds = {"members", "bodies"}
+    while time.monotonic() < until or (kinds - {*stolen} and stand.open_steps()):
         stolen.update(_steal(stand, {run.id for run in runs}))
         time.sleep(0.05)
     stand.wait_ended(runs, again=False, timeout_s=90)
