@@ -34,6 +34,8 @@ _DEVIATIONS = 2.8
 _STEP, _FACTORS = 1.0, (0.05, 20.0)
 #: Answers of which the sizes are kept, and the share of them that is not larger than an estimate.
 _OUTPUTS, _OUTPUT_SHARE = 64, 0.95
+#: What one request replaces of the share that is read from the cache.
+_CACHED_RATE = 0.1
 #: Tokens of an answer before there was one.
 OUTPUT_TOKENS = 1_000
 
@@ -45,6 +47,7 @@ class Observed(NamedTuple):
     input: int
     output: int
     cache_write: int = 0
+    cache_read: int = 0
 
 
 class Sizes(Contract):
@@ -61,6 +64,8 @@ class Sizes(Contract):
     outputs: tuple[int, ...] = ()
     #: Whether its provider has ever written to its cache.
     writes_cache: bool = False
+    #: The share of its input that was read from there, of the newest requests most.
+    cached: float = 0.0
 
     @classmethod
     def read(cls, data: dict[str, Any]) -> Self:
@@ -111,6 +116,7 @@ class Sizes(Contract):
                 "noise": noise,
                 "outputs": (*self.outputs, seen.output)[-_OUTPUTS:],
                 "writes_cache": self.writes_cache or seen.cache_write > 0,
+                "cached": self.cached + _CACHED_RATE * (_share_read(seen) - self.cached),
             }
         )
 
@@ -123,6 +129,10 @@ class Sizes(Contract):
     def _by_kind(self, pieces: Pieces) -> Mapping[str, float]:
         """Tokens of the pieces of each kind."""
         return {kind: TOKENS[kind] * self._known(kind)[0] * n for kind, n in pieces.items()}
+
+
+def _share_read(seen: Observed) -> float:
+    return min(seen.cache_read / seen.input, 1.0) if seen.input > 0 else 0.0
 
 
 def _bounded(number: float, most: float) -> float:

@@ -11,6 +11,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
+from copy import copy
 from functools import partial
 from typing import Any
 
@@ -29,6 +30,7 @@ from agents.models.provider import (
 )
 from agents.models.said import conversation_of, said
 from agents.models.sizing import Sizing
+from agents.needs import Weight
 from agents.patterns.vote.options import match
 from agents.plan import Expand
 from agents.schema import answer_of, ballot_schema
@@ -90,6 +92,7 @@ class ModelBackend:
     ) -> None:
         self.config = config
         self._provider = provider
+        self._shares = False  # its tools
         self._who = f"{config.provider}/{config.model}"
         self._sizing = Sizing(config, lessons or Own())
         found = load_tools([*config.tools, *tools], who=self._who)
@@ -157,9 +160,21 @@ class ModelBackend:
         request = self._request(turn, self._tools.unlisted.specs, streamed=False)
         return await self._sizing.estimate(agent, request)
 
+    async def weigh(self, turn: Turn, *, priced: bool) -> Weight:
+        """Weigh the first request of a turn, for a router; as estimates do."""
+        request = self._request(turn, self._tools.unlisted.specs, streamed=False)
+        return await self._sizing.weigh(request, priced=priced)
+
+    def by(self, provider: Provider) -> ModelBackend:
+        """The same model with another key. Its tools are shared, and closed with this one."""
+        other = copy(self)
+        other.__dict__.update(_provider=provider, _shares=True)
+        return other
+
     async def aclose(self) -> None:
         """Close its tools and the provider's client."""
-        await self._tools.aclose()
+        if not self._shares:
+            await self._tools.aclose()
         await self._provider.aclose()
 
     def _request(self, turn: Turn, tools: tuple[ToolSpec, ...], *, streamed: bool) -> ModelRequest:

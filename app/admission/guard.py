@@ -52,6 +52,23 @@ class GuardedStep(StepContext, Protocol):
         """Let its requests pass there from now on."""
         ...
 
+    @property
+    def session(self) -> str | None:
+        """The session that its run goes on with."""
+        ...
+
+    def answers_by(self, deployment: str) -> None:
+        """Write down with its calls from now on who answers them."""
+        ...
+
+    async def answered_by(self) -> str | None:
+        """Who answered the newest call of an earlier attempt, where that is written down."""
+        ...
+
+    def anew(self) -> None:
+        """Let its code ask again from the start: calls that have ended well are not made again."""
+        ...
+
     def heard(self, turns: tuple[ChatMessage, ...]) -> None:
         """Keep what the agent said on the way to its answer, for its session."""
         ...
@@ -59,6 +76,14 @@ class GuardedStep(StepContext, Protocol):
     async def note(self, kind: str, data: Sequence[dict[str, str]]) -> None:
         """Write events of the step. They are for people: a journal that is away fails nothing."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A turn that its breakers and limits have let through already."""
+
+    passage: Passage
+    probe: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +96,7 @@ class Asked:
     when_open: WhenOpen = "wait"
     #: Whether the agent answers in another one's place: it has no backup of its own then.
     instead: bool = False
+    admitted: Admitted | None = None
 
 
 Reply = Answer | Outcome | Expand

@@ -103,6 +103,9 @@ class StepCalls:
         self._closed = asyncio.Event()
         #: Where its requests pass the limits that cover its agent, if some do.
         self.passage: Passage | None = None
+        #: Who answers its calls, where a router chose.
+        self.deployment: str | None = None
+        self._here: dict[str, Answer] = {}  # answers of this attempt, where it may begin anew
 
     def __bool__(self) -> bool:
         """True when it made one, or read one from the journal."""
@@ -164,6 +167,16 @@ class StepCalls:
                 return known
         _refuse(begun, call)
         return await self._perform(call, perform)
+
+    def anew(self) -> None:
+        """Begin again in this attempt, as another one would."""
+        self._times.clear()
+
+    async def answered_by(self) -> str | None:
+        """Who answered the newest call of an earlier attempt, where that is written down."""
+        before = await self._finished_before()
+        named = [a["deployment"] for a in before.values() if a.get("deployment")]
+        return named[-1] if named else None
 
     def around(self) -> tuple[tuple[str, ...], str]:
         """The calls in which the code that asks stands, innermost first.
@@ -240,6 +253,9 @@ class StepCalls:
             self.spent += usage
             self._finish(call, None, bounded(ErrorInfo.of(error), limit), usage.cost_usd)
             raise
+        if self.deployment is not None:
+            result = result.model_copy(update={"deployment": self.deployment})
+            self._here[call.identity] = result
         self.spent += result.usage
         # Not waited for: the writer commits it before, or with, whatever this step writes next.
         self._finish(call, result.compact(), None, result.usage.cost_usd)
@@ -247,6 +263,8 @@ class StepCalls:
 
     async def _known(self, call: CallId) -> Answer | None:
         """Return the answer of an earlier attempt; its cost counts for this one as well."""
+        if (here := self._here.get(call.identity)) is not None:  # it is counted
+            return here
         told = (await self._finished_before()).get(call.identity)
         if told is None:
             return None

@@ -12,6 +12,7 @@ from app.admission.chain import chain
 from app.admission.guard import Asked, GuardedStep, Reply, WhenOpen
 from app.admission.health import HealthView
 from app.admission.limits import SharedLimits
+from app.admission.placing import Experiences
 from celery_agents.contracts.fallback import Candidate
 
 
@@ -24,10 +25,11 @@ class Turns:
         breakers: Breakers,
         health: HealthView,
         limits: SharedLimits | None = None,
+        experiences: Experiences | None = None,
     ) -> None:
         self._registry = registry
         self._breakers = breakers
-        self._ask = chain(registry, breakers, health, limits)
+        self._ask = chain(registry, breakers, health, limits, experiences)
 
     async def take(
         self, name: str, turn: Turn, step: GuardedStep, *, when_open: WhenOpen = "wait"
@@ -46,7 +48,15 @@ class Turns:
     def masked(self, candidates: Iterable[Candidate]) -> set[str]:
         """Return the keys of candidates that would not be called now, by one look for all."""
         known = {c.key: self._registry.find(c.agent) for c in candidates}
-        switches = {key: switches_of(agent) for key, agent in known.items() if agent is not None}
-        asked = {s.name: s for many in switches.values() for s in many}
+        switches = {
+            key: [switches_of(one) for one in self._registry.deployments_of(agent)]
+            for key, agent in known.items()
+            if agent is not None
+        }
+        asked = {s.name: s for each in switches.values() for many in each for s in many}
         refusing = self._breakers.refusing(list(asked.values()))
-        return {key for key, many in switches.items() if {s.name for s in many} & refusing}
+        return {
+            key
+            for key, each in switches.items()
+            if all({s.name for s in many} & refusing for many in each)
+        }
