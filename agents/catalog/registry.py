@@ -241,6 +241,12 @@ class Registry:
                 yield from agent.deployments or (agent,)
 
     @property
+    def routed(self) -> set[str]:
+        """The names of deployments that are one of several."""
+        several = (self.deployments_of(agent) for agent in self if agent.route is not None)
+        return {one.deployment for found in several for one in found}
+
+    @property
     def routes(self) -> bool:
         """Whether some agent of it is one of several that may answer."""
         return any(agent.route is not None for agent in self)

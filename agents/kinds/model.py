@@ -20,6 +20,7 @@ from agents.base import Answer, StepContext, Turn
 from agents.conversing import uniform
 from agents.governance.lessons import Lessons, Own
 from agents.models import personality
+from agents.models.caching import PromptCache
 from agents.models.config import ModelConfig
 from agents.models.prices import usage_of
 from agents.models.provider import (
@@ -94,7 +95,9 @@ class ModelBackend:
         self._provider = provider
         self._shares = False  # its tools
         self._who = f"{config.provider}/{config.model}"
-        self._sizing = Sizing(config, lessons or Own())
+        learned = lessons or Own()
+        self._sizing = Sizing(config, learned)
+        self._cache = PromptCache(config, learned)
         found = load_tools([*config.tools, *tools], who=self._who)
         #: The agents that it may ask.
         self.asks = tuple(found.agents)
@@ -208,6 +211,7 @@ class ModelBackend:
         ``again``: a malformed answer is kept as a turn of the conversation, which goes on.
         """
         watcher = _Watcher(step)
+        request = request.model_copy(update={"cache_key": self._cache.key(request)})
 
         async def perform(idempotency_key: str) -> Answer:
             rates = await self._sizing.admitted(request)

@@ -65,7 +65,9 @@ def resume(limits: SharedLimits | None, registry: Registry, name: str) -> None:
 
 
 def _known(limits: SharedLimits | None, registry: Registry, name: str) -> SharedLimits:
-    accounts = [] if limits is None else [a.account for a in registry.deployments if limits.of(a)]
+    routed = registry.routed
+    asked = (a for a in registry.deployments if limits and (limits.of(a) or a.deployment in routed))
+    accounts = [a.account for a in asked]
     names = [] if limits is None else [*limits.policies, *sorted({*accounts})]
     if limits is None or name not in names:
         listed = ", ".join(names) or "none at all"
