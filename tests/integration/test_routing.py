@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from celery_agents import RetryPolicy, Run, names
+from celery_agents.errors import ProviderUnavailableError
 from tests.fakes.deployments import Deployments, deployments
 from tests.fakes.model_server import Does
 from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack, celery, eventually
@@ -22,7 +23,8 @@ SECRETS = {"KEY_A": "sk-first-0123456789abcdef", "KEY_B": "sk-second-0123456789a
 A, B = SECRETS.values()
 #: Leases that a busy machine keeps.
 USUAL = {"AGENTS_LEASE_S": "7", "AGENTS_HEARTBEAT_INTERVAL_S": "1.5", "AGENTS_WAKE_GRACE_S": "10"}
-DOWN, CHARGE = Does(status=500), Does(tool=("charge", {"amount": 3}))
+DOWN = Does(status=500)
+CHARGE, WEIGH = Does(tool=("charge", {"amount": 3})), Does(tool=("weigh", {"text": "parcel"}))
 
 
 ROUTERS = """
@@ -74,7 +76,9 @@ def _shared(
     """Two workers of this module alone; nothing here harms them."""
     directory = tmp_path_factory.mktemp("routing")
     config = written(directory, _server, ROUTERS)
-    env = {**FAST, **USUAL, **SECRETS, "AGENTS_CONFIG": str(config)}
+    (directory / "team").touch()
+    files = {"TEAM": str(directory / "team"), "AGENTS_CONFIG": str(config)}
+    env = {**FAST, **USUAL, **SECRETS, **files}
     database = f"sqlite:///{directory / 'journal.db'}"
     made = Stack(shared_broker.fresh_url(), database, directory, env)
     made.redis.flushdb()
@@ -105,23 +109,23 @@ def written(directory: Path, server: Deployments, more: str) -> Path:
     model = f"""
         kind = "openai"
         base_url = "{server.url}/v1"
-        tools = ["tests.support.agents:charge"]
+        tools = ["{{tool}}"]
         effects = "pure"
-        price = {{ input_usd = 1.0, output_usd = 1.0 }}
+        price = {{{{ input_usd = 1.0, output_usd = 1.0 }}}}
     """
     entries = f"""
         [agents.gpt]
         model = "many"
         keys = ["KEY_A", "KEY_B"]
-        {model}
+        {model.format(tool="tests.support.agents:charge")}
         [agents.one]
         model = "one"
         api_key_env = "KEY_A"
-        {model}
+        {model.format(tool="tests.support.team:weigh")}
         [agents.two]
         model = "two"
         api_key_env = "KEY_B"
-        {model}
+        {model.format(tool="tests.support.team:weigh")}
     """
     config.write_text(textwrap.dedent(entries) + textwrap.dedent(more))
     return config
@@ -204,13 +208,24 @@ def test_a_conversation_goes_on_with_another_key(stack: Stack, server: Deploymen
 
 
 def test_another_model_begins_anew_and_both_are_paid(stack: Stack, server: Deployments) -> None:
-    server.key(A).does = (CHARGE, DOWN)
-    server.key(B).does = (CHARGE, Does(text="ok"))
-    run = stack.client.ask("ordered", "Charge 3.", retry=ONCE)
+    server.key(A).does = (WEIGH, DOWN)
+    server.key(B).does = (WEIGH, Does(text="ok"))
+    run = stack.client.ask("ordered", "Weigh it.", retry=ONCE)
     (outcome,) = ended([run], stack)
     assert dict(server.models) == {"one": 2, "two": 2}
-    assert names_of(stack, run).count("tool:charge") == 1  # the same call of the same tool
+    assert names_of(stack, run).count("tool:weigh") == 1  # the same call of the same tool
     assert (outcome.deployment, outcome.usage.calls) == ("two", 3)
+
+
+def test_what_has_had_effects_is_handed_to_no_other_model(
+    stack: Stack, server: Deployments
+) -> None:
+    server.key(A).does, server.key(B).does = (CHARGE, DOWN), (DOWN,)
+    run = stack.client.ask("keyed", "Charge 3.", retry=ONCE)
+    with pytest.raises(ProviderUnavailableError):
+        run.get(timeout=SOON_S)
+    assert dict(server.models) == {"many": 3}
+    assert names_of(stack, run).count("tool:charge") == 1
 
 
 def names_of(stack: Stack, run: Run[Any]) -> list[str]:
@@ -230,17 +245,19 @@ def test_what_was_paid_before_a_kill_is_not_paid_again(
     stack = Stack(redis_url, request.getfixturevalue(f"{database}_journal_url"), tmp_path, FAST)
     try:
         config = written(tmp_path, server, router("order", "one", "two"))
-        stack.env |= SECRETS | {"AGENTS_CONFIG": str(config)}
+        (tmp_path / "team").touch()
+        team = {"TEAM": str(tmp_path / "team")}
+        stack.env |= SECRETS | team | {"AGENTS_CONFIG": str(config)}
         worker = stack.worker(COROUTINES)
-        server.key(A).does = (CHARGE, Does(hang=True), Does(text="ok"))
-        run = stack.client.ask("any", "Charge 3.")
+        server.key(A).does = (WEIGH, Does(hang=True), Does(text="ok"))
+        run = stack.client.ask("any", "Weigh it.")
         eventually(lambda: server.models["one"] == 2)
         worker.kill()
         written(tmp_path, server, router("order", "two", "one"))  # it would choose another now
         stack.worker(COROUTINES)
         assert run.get(timeout=2 * SOON_S) == "ok"
         assert dict(server.models) == {"one": 3}  # one of them broken off by the kill
-        assert names_of(stack, run).count("tool:charge") == 1
+        assert names_of(stack, run).count("tool:weigh") == 1
         outcome = run.outcome()
         assert outcome is not None
         assert outcome.deployment == "one"
