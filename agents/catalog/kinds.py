@@ -32,7 +32,7 @@ from agents.governance.lessons import Lessons, Own
 from agents.governance.routing import Capability, RoutePolicy
 from agents.kinds.function import FunctionBackend
 from agents.kinds.http import HttpBackend, HttpConfig
-from agents.kinds.model import ModelBackend
+from agents.kinds.model import ModelBackend, WithKey
 from agents.kinds.scripted import ScriptedBackend
 from agents.models.providers import endpoint_of, make_provider
 from agents.net.clients import ResolveSecret, SharedClients
@@ -143,7 +143,8 @@ def _model(entry: ModelEntry, r: Resources) -> Made:
 
     def with_key(key: str) -> Backend:
         own = entry.model_copy(update={"api_key_env": key})
-        return model.by(make_provider(own, clients=r.clients, resolve_secret=r.resolve_secret))
+        keyed = make_provider(own, clients=r.clients, resolve_secret=r.resolve_secret)
+        return WithKey(model, keyed)
 
     return Made(
         lambda: model,

@@ -248,7 +248,7 @@ class Registry:
 
     @property
     def routes(self) -> bool:
-        """Whether some agent of it is one of several that may answer."""
+        """True when some agent is one of several that may answer."""
         return any(agent.route is not None for agent in self)
 
     def deployments_of(self, agent: Registered) -> tuple[Registered, ...]:

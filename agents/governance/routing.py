@@ -44,7 +44,7 @@ class RoutePolicy:
     adaptive: Adaptive = field(default_factory=Adaptive)
 
 
-class Served(NamedTuple):
+class ServedTurn(NamedTuple):
     """A turn that a deployment was asked for, and how it went."""
 
     deployment: str
@@ -74,7 +74,7 @@ class Experience(Contract):
         """The latency that half of its newest answers had no more than; None: it has none."""
         return hedge.quantile(Digest(self.of(deployment).latencies), 0.5)
 
-    def after(self, served: Served, settings: Adaptive) -> Self:
+    def after(self, served: ServedTurn, settings: Adaptive) -> Self:
         """Return the lessons after one more turn. A failure tells nothing of latencies."""
         records = dict(self.deployments)
         known = self.of(served.deployment)

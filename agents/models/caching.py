@@ -1,4 +1,4 @@
-"""Whether a provider is asked to keep what begins an agent's requests."""
+"""The beginning of an agent's requests, which its provider is asked to keep."""
 
 from __future__ import annotations
 

@@ -25,6 +25,21 @@ if TYPE_CHECKING:
 WhenOpen = Literal["wait", "fail"] | tuple[str, ...]
 
 
+class GuardedCalls(Protocol):
+    """The calls of a step, as guards see them."""
+
+    #: Who answers them from now on, where a router chose: it is written down with each.
+    deployment: str | None
+
+    async def answered_by(self) -> str | None:
+        """Return who answered the newest one of earlier attempts, where that is written down."""
+        ...
+
+    def anew(self) -> None:
+        """Let the code ask again from its start; those that have ended well are not made again."""
+        ...
+
+
 class GuardedStep(StepContext, Protocol):
     """The step of a turn, as guards see it."""
 
@@ -57,16 +72,9 @@ class GuardedStep(StepContext, Protocol):
         """The session that its run goes on with."""
         ...
 
-    def answers_by(self, deployment: str) -> None:
-        """Write down with its calls from now on who answers them."""
-        ...
-
-    async def answered_by(self) -> str | None:
-        """Who answered the newest call of an earlier attempt, where that is written down."""
-        ...
-
-    def anew(self) -> None:
-        """Let its code ask again from the start: calls that have ended well are not made again."""
+    @property
+    def calls(self) -> GuardedCalls:
+        """The calls that it makes."""
         ...
 
     def heard(self, turns: tuple[ChatMessage, ...]) -> None:

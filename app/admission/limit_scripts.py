@@ -540,7 +540,7 @@ end
 return found
 """
 
-#: All of them, by name.
+#: All of them but ``CHOOSE``, which runs behind others, by name.
 SCRIPTS = {
     "ASK": ASK,
     "PARK": PARK,

@@ -138,20 +138,9 @@ class SharedLimits:
         self.clock = clock
         self.policies = dict(policies)
         self.lease_ms = round(lease_s * 1000)
-        texts = (
-            "ASK",
-            "PARK",
-            "TELL",
-            "PUMP",
-            "REVOKE",
-            "RENEW",
-            "PAUSE",
-            "PLACES",
-            "LOOK",
-            "QUEUES",
-        )
         self._names = {
-            name: shared.register(clock + scripts.COMMON + getattr(scripts, name)) for name in texts
+            name: shared.register(clock + scripts.COMMON + text)
+            for name, text in scripts.SCRIPTS.items()
         }
         self.share = OwnShare(workers)
         self._lock = threading.Lock()

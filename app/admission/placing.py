@@ -15,7 +15,7 @@ from agents.governance.routing import (
     Experience,
     Order,
     RoutePolicy,
-    Served,
+    ServedTurn,
     ordered,
 )
 from agents.needs import Weight
@@ -26,13 +26,13 @@ LEARNING = frozenset({"latency", "learned"})
 
 
 class Experiences(Protocol):
-    """What routers have learned of their deployments."""
+    """The lessons of all routers."""
 
     async def known(self, router: Registered) -> Experience:
         """The lessons of a router up to now."""
         ...
 
-    def add(self, router: Registered, served: Served) -> None:
+    def add(self, router: Registered, served: ServedTurn) -> None:
         """Learn from a turn. It waits for nothing."""
         ...
 

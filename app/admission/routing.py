@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from agents.base import Answer
 from agents.catalog.registry import Registered, Registry
-from agents.governance.routing import Asking, Served
+from agents.governance.routing import Asking, ServedTurn
 from agents.policies.breaker import Verdict
 from app.admission.breaker import Breakers
 from app.admission.calls import call_of, changed, switches_of
@@ -94,7 +94,7 @@ class RouterGuard:
         asked.step.limit(found)
         return found
 
-    def learn(self, way: Way, served: Served) -> None:
+    def learn(self, way: Way, served: ServedTurn) -> None:
         """Learn from how a turn went, where the order goes by that."""
         if way.route.by in LEARNING:
             self._experiences.add(way.router, served)
@@ -148,12 +148,12 @@ class Routing:
             await self._begin_anew(left, agent, failed)
 
     async def _known(self) -> tuple[Registered, Admitted] | None:
-        """Who has answered calls of an earlier attempt: what was paid is not asked of others.
+        """Return who answered in an earlier attempt: what was paid is not asked of others.
 
         What it said needs no admission. Of an agent with several keys any goes on, since its calls
         are the same with each.
         """
-        by = await self._asked.step.answered_by()
+        by = await self._asked.step.calls.answered_by()
         agent = None if by is None else self._way.agents.get(by)
         if agent is None:
             return None
@@ -180,18 +180,18 @@ class Routing:
 
     async def _answer(self, agent: Registered, admitted: Admitted, go_on: Next) -> Reply:
         step, began = self._asked.step, time.monotonic()
-        step.answers_by(agent.deployment)
+        step.calls.deployment = agent.deployment
         try:
             reply = await go_on(replace(self._asked, agent=agent, admitted=admitted))
         except AgentsError as error:
             if not isinstance(error, NotAdmittedError | ContextExceededError):
                 elapsed_s = time.monotonic() - began
-                self._guard.learn(self._way, Served(agent.deployment, False, elapsed_s))
+                self._guard.learn(self._way, ServedTurn(agent.deployment, False, elapsed_s))
             raise
         if not isinstance(reply, Answer):
             return reply
         cost, elapsed_s = reply.usage.cost_usd, time.monotonic() - began
-        self._guard.learn(self._way, Served(agent.deployment, True, elapsed_s, cost))
+        self._guard.learn(self._way, ServedTurn(agent.deployment, True, elapsed_s, cost))
         if self._failed:  # what they have cost is paid too
             reply = reply.model_copy(update={"usage": step.spent})
         return Outcome.of(reply, agent=agent.name, deployment=agent.deployment)
@@ -216,7 +216,7 @@ class Routing:
 
     async def _begin_anew(self, left: Registered, agent: Registered, error: AgentsError) -> None:
         step = self._asked.step
-        step.anew()
+        step.calls.anew()
         why = ErrorInfo.of(error).kind
         told = {"from": left.deployment, "to": agent.deployment, "why": why}
         await step.note("failover", [told])

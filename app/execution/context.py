@@ -111,18 +111,6 @@ class Step(Telling):
         """The session that its run goes on with."""
         return None if self.talk is None else self.talk.session
 
-    def answers_by(self, deployment: str) -> None:
-        """Write down with its calls from now on who answers them."""
-        self.calls.deployment = deployment
-
-    async def answered_by(self) -> str | None:
-        """Who answered the newest call of an earlier attempt, where that is written down."""
-        return None if self.tries == 1 else await self.calls.answered_by()
-
-    def anew(self) -> None:
-        """Let its code ask again from the start: calls that have ended well are not made again."""
-        self.calls.anew()
-
     @property
     def spent(self) -> Usage:
         """The usage of its calls up to now."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from agents.catalog.registry import Registered
 from agents.governance.lessons import Own
-from agents.governance.routing import Experience, RoutePolicy, Served
+from agents.governance.routing import Experience, RoutePolicy, ServedTurn
 from agents.governance.sizes import Observed, Sizes
 from app.governance.memory import SharedMemory
 from app.journal import Journal
@@ -44,17 +44,17 @@ class RouterLessons:
 
     def __init__(self, journal: Callable[[], Journal]) -> None:
         self._journal = journal
-        self._memories: dict[str, SharedMemory[Experience, Served]] = {}
+        self._memories: dict[str, SharedMemory[Experience, ServedTurn]] = {}
 
     async def known(self, router: Registered) -> Experience:
         """The lessons of a router up to now."""
         return await self._of(router).known()
 
-    def add(self, router: Registered, served: Served) -> None:
+    def add(self, router: Registered, served: ServedTurn) -> None:
         """Learn from a turn; the journal hears of it later."""
         self._of(router).add(served)
 
-    def _of(self, router: Registered) -> SharedMemory[Experience, Served]:
+    def _of(self, router: Registered) -> SharedMemory[Experience, ServedTurn]:
         found = self._memories.get(router.name)
         if found is None:
             adaptive = (router.route or RoutePolicy()).adaptive

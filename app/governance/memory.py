@@ -1,4 +1,4 @@
-"""What agents learn, in the journal: read once, and written now and then, by nobody who waits."""
+"""Lessons in the journal: read once, and written now and then, by nobody who waits."""
 
 from __future__ import annotations
 

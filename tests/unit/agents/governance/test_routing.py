@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.governance.routing import Asking, By, Experience, RoutePolicy, Served, ordered
+from agents.governance.routing import Asking, By, Experience, RoutePolicy, ServedTurn, ordered
 from celery_agents.contracts.fallback import Adaptive
 
 NAMES = ["a", "b", "c", "d"]
@@ -50,7 +50,7 @@ def first(policy: RoutePolicy, asking: Asking, **known: object) -> str:
 def test_sessions_that_stay_cost_little(by: By) -> None:
     policy, known = RoutePolicy(by), Experience()
     for name in NAMES:  # as quick as each other, and asked as often
-        known = known.after(Served(name, True, 1.0), policy.adaptive)
+        known = known.after(ServedTurn(name, True, 1.0), policy.adaptive)
 
     def choose(session: int, place: int) -> str:
         asking = Asking(f"{session}/{place}", f"run {session}/{place}", f"session {session}")
@@ -85,7 +85,7 @@ def test_sessions_are_spread_evenly() -> None:
 
 def test_runs_without_a_session_go_by_what_is_so_where_it_is_reserved() -> None:
     for by in ("load", "turns"):
-        order = ordered(RoutePolicy(by), NAMES, Asking("s", "r"))  # type: ignore[arg-type]
+        order = ordered(RoutePolicy(by), NAMES, Asking("s", "r"))
         assert (order.there, order.names) == (by, tuple(NAMES))
     with_session = ordered(RoutePolicy("load"), NAMES, Asking("s", "r", "x"))
     assert with_session.there == "order"
@@ -107,7 +107,7 @@ def taught(policy: RoutePolicy, *latencies_s: float) -> Experience:
     known = Experience()
     for _ in range(20):
         for name, latency_s in zip(NAMES, latencies_s, strict=True):
-            known = known.after(Served(name, True, latency_s), policy.adaptive)
+            known = known.after(ServedTurn(name, True, latency_s), policy.adaptive)
     return known
 
 
@@ -119,7 +119,7 @@ def test_by_latency_the_quickest_goes_first_and_others_are_tried_now_and_then() 
     )
     assert 0.9 <= found["b"] / 1000 < 1
     assert known.latency_s("b") == pytest.approx(1.0, rel=0.1)
-    failed = known.after(Served("b", False, 0.01), policy.adaptive)
+    failed = known.after(ServedTurn("b", False, 0.01), policy.adaptive)
     assert failed.latency_s("b") == known.latency_s("b")  # to fail quickly is not to be quick
 
 
@@ -143,7 +143,7 @@ def test_what_is_learned_earns_nine_tenths_of_the_best(name: str) -> None:
         who = first(policy, Asking(f"s{n}", f"run {n}"), experience=known)
         succeeds, latency_s, cost_usd = world[who]
         done = rng.random() < succeeds
-        known = known.after(Served(who, done, latency_s, cost_usd), policy.adaptive)
+        known = known.after(ServedTurn(who, done, latency_s, cost_usd), policy.adaptive)
         earned += worth(policy.adaptive, world[who])
         best += max(worth(policy.adaptive, one) for one in world.values())
     assert earned >= 0.9 * best

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import pytest
 
 from agents.base import Turn
 from agents.catalog.registry import Registered, Registry
-from agents.governance.routing import Asking, Experience, RoutePolicy, Served
+from agents.governance.routing import Asking, Experience, RoutePolicy, ServedTurn
 from agents.needs import Weight
 from app.admission.placing import Way, needed, placed
 from celery_agents.contracts.conversation import Attachment, ChatMessage, ToolUse
@@ -45,8 +46,12 @@ class Lessons:
     async def known(self, router: Registered) -> Experience:
         raise AssertionError(router)
 
-    def add(self, router: Registered, served: Served) -> None:
+    def add(self, router: Registered, served: ServedTurn) -> None:
         raise AssertionError(router, served)
+
+
+def _self(model: Model) -> Model:
+    return model
 
 
 class Desk:
@@ -54,7 +59,7 @@ class Desk:
         self.registry = Registry(cast("Any", None))
         self.models = {name: Model(weight) for name, weight in models.items()}
         for name, model in self.models.items():
-            self.registry._add(agent_of(name, lambda model=model: model, None, TABLE))
+            self.registry._add(agent_of(name, partial(_self, model), None, TABLE))
 
     def lacks(self, name: str, *what: Any) -> None:
         self.registry.get(name).lacks = frozenset(what)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
@@ -333,7 +334,7 @@ def test_after_a_question_that_was_too_long_larger_models_alone_are_asked() -> N
     desk = Desk(Gate("agent:closed"))
     windows = {"small": 8, "same": 100, "large": 900, "unknown": None, "closed": 900}
     for name, window in windows.items():
-        desk.registry._add(agent_of(name, lambda window=window: Sized(window), None, GPT))
+        desk.registry._add(agent_of(name, partial(Sized, window), None, GPT))
     desk.registry._add(agent_of("full", lambda: Sized(900, fits=False), None, GPT))
     desk.add("service", 1, HTTP)
     candidates = [*windows, "full", "service", "elsewhere"]
