@@ -200,7 +200,8 @@ class ModelBackend:
         ``again``: a malformed answer is kept as a turn of the conversation, which goes on.
         """
         watcher = _Watcher(step)
-        request = request.model_copy(update={"cache_key": self._cache.key(request)})
+        if (cache_key := self._cache.key(request)) is not None:
+            request = request.model_copy(update={"cache_key": cache_key})
 
         async def perform(idempotency_key: str) -> Answer:
             rates = await self._sizing.admitted(request)

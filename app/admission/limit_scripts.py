@@ -326,9 +326,12 @@ return {send(wants, 0)}
 CHOOSE = """
 local who, lease, call, again = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4] == '1'
 local options, order, told = cjson.decode(ARGV[7]), {}, {}
-for i, o in ipairs(options) do
-  order[i] = i
-  for n, text in ipairs(o.y) do o.y[n] = cjson.decode(text) end
+for i in ipairs(options) do order[i] = i end
+local function policies(o)
+  for n, p in ipairs(o.y) do
+    if type(p) == 'string' then o.y[n] = cjson.decode(p) end
+  end
+  return o.y
 end
 if ARGV[5] == 'load' then
   local loads = {}
@@ -348,7 +351,7 @@ end
 
 local function let(i, early)
   local o = options[i]
-  local _, _, records, changes = breakers_of(o.b, o.y, call)
+  local _, _, records, changes = breakers_of(o.b, policies(o), call)
   return {i, early, probing(o.b, o.y, records, call), changes}
 end
 
@@ -356,7 +359,7 @@ local granted = again and redis.call('GET', L .. 'grant:' .. who)
 if granted then
   local g = cjson.decode(granted)
   for i, o in ipairs(options) do
-    if o.c == g.c and not breakers_of(o.b, o.y, call) then
+    if o.c == g.c and not breakers_of(o.b, policies(o), call) then
       local closed = closed_for(o.w, who)
       if closed <= HELD then return let(i, use(g.w, who, lease, closed)) end
     end
@@ -365,7 +368,7 @@ if granted then
 end
 for _, i in ipairs(order) do
   local o = options[i]
-  local by, ms = breakers_of(o.b, o.y, call)
+  local by, ms = breakers_of(o.b, policies(o), call)
   if by then
     told[i] = {0, by - 1, ms}
   else
