@@ -11,7 +11,7 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 
 from pydantic import Field
 
-from agents.needs import Expect
+from agents.needs import Expect, Weight
 from agents.plan import Expand
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.base import Contract, JsonValue, TrustedJson
@@ -179,4 +179,13 @@ class Estimates(Protocol):
 
     async def estimate(self, agent: str, turn: Turn) -> Estimate:
         """Estimate the first request of a turn of the agent of that name; nothing is asked."""
+        ...
+
+
+@runtime_checkable
+class Weighs(Protocol):
+    """A backend that is one of several to be chosen from, and says what a turn is for it."""
+
+    async def weigh(self, turn: Turn, *, priced: bool) -> Weight:
+        """Weigh the first request of a turn by what is known here; nothing is asked."""
         ...

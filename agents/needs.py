@@ -18,5 +18,13 @@ class Needs(NamedTuple):
         return self.input_tokens + self.output_tokens
 
 
+class Weight(NamedTuple):
+    """A turn as it would weigh on one agent, before it is asked."""
+
+    fits: bool = True  # into what its model takes
+    context_tokens: int | None = None  # None: nobody knows how much that is
+    nano_usd: int | None = None  # None: not asked for, or nobody knows the price
+
+
 #: Says what a request needs; it is asked only where a limit wants to know.
 Expect = Callable[[], Needs]

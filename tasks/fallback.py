@@ -26,7 +26,7 @@ def fallback(step: Step, request: Fallback) -> Expand | Outcome:
         request,
         members,
         step_id=step.step_id,
-        masked=step.runtime.agents.turns.masked(request.candidates),
+        masked=step.runtime.agents.turns.out(request, members),
         remaining_s=step.claim.left_s,
     )
     if request.strategy not in pattern.LEARNING:

@@ -41,7 +41,14 @@ class Question:
     text: str
 
 
-Check = Connect | Get | Served | Question
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """A check that one of these targets is well."""
+
+    targets: tuple[str, ...]
+
+
+Check = AnyOf | Connect | Get | Served | Question
 
 
 def connection_to(url: str) -> Connect:

@@ -32,11 +32,19 @@ def undoable(
     if by is not None and registry.may_hand_over(request.agent, by):
         by = None
     found = compensation_of(registry, by or request.agent, request.compensation)
+    if found is None and by is not None and _routes_to(registry, request.agent, by):
+        found = compensation_of(registry, request.agent, request.compensation)
     if found is None:
         return answer
     if isinstance(answer, Answer):
         answer = Outcome.of(answer)
     return answer.model_copy(update={"compensation": found}) if answer.ok else answer
+
+
+def _routes_to(registry: Registry, agent: str, by: str) -> bool:
+    """Return whether ``by`` answers as one of those that a router has."""
+    router = registry.find(agent)
+    return router is not None and by in {one.name for one in registry.deployments_of(router)}
 
 
 def compensation_of(registry: Registry, agent: str, own: Compensated) -> Compensation | None:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from agents.governance.routing import By
 from agents.kinds.http import HttpConfig
 from agents.kinds.scripted import ScriptedConfig
 from agents.models.config import HttpUrl, ModelConfig, SecretName
@@ -22,6 +23,7 @@ from agents.policies.breaker import BreakerPolicy
 from celery_agents.agent import Effects
 from celery_agents.contracts.base import Contract, Name, Seconds
 from celery_agents.contracts.compensation import Compensation
+from celery_agents.contracts.fallback import Adaptive
 
 
 def _result_url(value: str) -> str:
@@ -100,6 +102,24 @@ class CeleryEntry(Described):
     def _one_place(self) -> Self:
         if self.result_url is not None and self.result_url_env is not None:
             raise ValueError("result_url and result_url_env say the same; give one")
+        return self
+
+
+class RouterEntry(Described):
+    """One of several agents that answers: whichever is best and free."""
+
+    kind: Literal["router"]
+    among: Annotated[tuple[Name, ...], Field(min_length=1, max_length=50)]
+    by: By = "load"
+    #: What belongs to one session or run goes to the same one, for its provider's cache.
+    sticky: bool = True
+    #: By ``learned``: what counts as a good answer.
+    adaptive: Adaptive = Adaptive()
+
+    @model_validator(mode="after")
+    def _asks_nothing(self) -> Self:
+        if self.probe is not None or self.breaker is not None:
+            raise ValueError("probe and breaker are of the agents that it has")
         return self
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
@@ -16,20 +17,22 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from agents.base import Backend
-from agents.catalog.checks import Check, Get, Served, connection_to
+from agents.catalog.checks import AnyOf, Check, Get, Served, connection_to
 from agents.catalog.entries import (
     CeleryEntry,
     Described,
     FunctionEntry,
     HttpEntry,
     ModelEntry,
+    RouterEntry,
     ScriptedEntry,
 )
 from agents.catalog.loading import function_at, load
 from agents.governance.lessons import Lessons, Own
+from agents.governance.routing import Capability, RoutePolicy
 from agents.kinds.function import FunctionBackend
 from agents.kinds.http import HttpBackend, HttpConfig
-from agents.kinds.model import ModelBackend
+from agents.kinds.model import ModelBackend, WithKey
 from agents.kinds.scripted import ScriptedBackend
 from agents.models.providers import endpoint_of, make_provider
 from agents.net.clients import ResolveSecret, SharedClients
@@ -73,6 +76,13 @@ class Made:
     asks: tuple[str, ...] = ()
     #: Those that may go on in its place: likewise.
     handoffs: tuple[str, ...] = ()
+    #: Backends of the same agent with other keys, by the names of those.
+    keyed: Mapping[str, Callable[[], Backend]] = field(default_factory=dict)
+    #: Names of the agents one of which answers in its place: likewise.
+    among: tuple[str, ...] = ()
+    route: RoutePolicy | None = None
+    #: What it cannot do.
+    lacks: frozenset[Capability] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +93,8 @@ class SharedService:
     check: Check
     #: The name of the key that is used there, where it is not the usual one.
     key: str = ""
+    #: Whether tokens that are read from its cache count toward its limits.
+    counts_cached: bool = True
 
 
 E = TypeVar("E", bound=Described)
@@ -109,6 +121,10 @@ class Kind(Generic[E]):
     outside: bool = False
 
 
+#: What services lack that no model is behind, as far as one knows.
+_PLAIN: frozenset[Capability] = frozenset({"stream"})
+
+
 def _function(entry: FunctionEntry, r: Resources) -> Made:
     function = function_at(entry.function)
     mark = mark_of(function)
@@ -124,7 +140,20 @@ def _model(entry: ModelEntry, r: Resources) -> Made:
     about = digest([entry.provider, entry.base_url, entry.model])[:_DIGITS]
     lessons = r.lessons(f"{r.name}:{about}")
     model = ModelBackend(entry, provider, executor=r.executor, describe=r.describe, lessons=lessons)
-    return Made(lambda: model, worst((entry.effects, model.effects)), model.asks, entry.handoffs)
+
+    def with_key(key: str) -> Backend:
+        own = entry.model_copy(update={"api_key_env": key})
+        keyed = make_provider(own, clients=r.clients, resolve_secret=r.resolve_secret)
+        return WithKey(model, keyed)
+
+    return Made(
+        lambda: model,
+        worst((entry.effects, model.effects)),
+        model.asks,
+        entry.handoffs,
+        keyed={key: partial(with_key, key) for key in entry.keys},
+        lacks=frozenset(entry.lacks),
+    )
 
 
 def _http(entry: HttpEntry, r: Resources) -> Made:
@@ -132,11 +161,19 @@ def _http(entry: HttpEntry, r: Resources) -> Made:
         config = HttpConfig.model_validate(entry.model_dump(include=set(HttpConfig.model_fields)))
         return HttpBackend(config, clients=r.clients, resolve_secret=r.resolve_secret)
 
-    return Made(make, entry.effects)
+    return Made(make, entry.effects, lacks=_PLAIN)
 
 
 def _celery(entry: CeleryEntry, r: Resources) -> Made:
-    return Made(lambda: r.celery(entry), entry.effects)
+    return Made(lambda: r.celery(entry), entry.effects, lacks=_PLAIN)
+
+
+def _router(entry: RouterEntry, r: Resources) -> Made:
+    def nobody() -> Backend:
+        raise ConfigurationError(f"{r.name} is a router: one of those that it has answers.")
+
+    route = RoutePolicy(entry.by, entry.sticky, entry.adaptive)
+    return Made(nobody, entry.effects, among=entry.among, route=route)
 
 
 def _scripted(entry: ScriptedEntry, _: Resources) -> Made:
@@ -151,11 +188,17 @@ def _http_check(entry: HttpEntry) -> Check:
     return Get(entry.health_url) if entry.health_url else connection_to(entry.url)
 
 
+def _router_check(entry: RouterEntry) -> Check:
+    return AnyOf(tuple(f"agent:{name}" for name in entry.among))
+
+
 def _model_provider(entry: ModelEntry) -> SharedService:
     """The model's provider; another server is another provider."""
     host = f"@{urlsplit(entry.base_url).netloc}" if entry.base_url else ""
     target, check = f"provider:{entry.provider}{host}", connection_to(endpoint_of(entry))
-    return SharedService(target, check, entry.api_key_env or "")
+    key = entry.api_key_env or next(iter(entry.keys), "")
+    # docs.anthropic.com/en/api/rate-limits: "only uncached input tokens count".
+    return SharedService(target, check, key, counts_cached=entry.provider != "anthropic")
 
 
 def _of_model(name: str) -> Kind[ModelEntry]:
@@ -169,6 +212,7 @@ BUILT_IN: tuple[Kind[Any], ...] = (
     _of_model("google"),
     Kind("http", HttpEntry, _http, _http_check, outside=True),
     Kind("celery", CeleryEntry, _celery, lambda entry: Served(entry.queue), outside=True),
+    Kind("router", RouterEntry, _router, _router_check),
     Kind("scripted", ScriptedEntry, _scripted),
 )
 

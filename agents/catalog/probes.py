@@ -17,7 +17,7 @@ from functools import cache
 from typing import Any, Self
 
 from agents.base import Answer, Turn
-from agents.catalog.checks import Check, Connect, Get, Question, Served
+from agents.catalog.checks import AnyOf, Check, Connect, Get, Question, Served
 from agents.catalog.registry import Registered
 from agents.net.clients import SharedClients, http_client
 from agents.performing import Perform, performed
@@ -65,7 +65,8 @@ async def probe_agents(
     """Look at agents and providers, each check once and all at the same time."""
     known = {a.name: a for a in agents}
     checks = checks_of(known.values())
-    wanted = list(dict.fromkeys(c for c in checks.values() if c is not None))
+    alone = (c for c in checks.values() if c is not None and not isinstance(c, AnyOf))
+    wanted = list(dict.fromkeys(alone))
     served: set[str] = set()
     if any(isinstance(c, Served) for c in wanted):
         served = await in_thread(queues, slow=True)
@@ -80,10 +81,16 @@ async def probe_agents(
                 return error, (time.perf_counter() - began) * 1000
 
         found = dict(zip(wanted, await asyncio.gather(*map(look, wanted)), strict=True))
-    return [
-        Probe(target, *(found[check] if check is not None else (None, None)))
-        for target, check in checks.items()
-    ]
+
+    def probe(target: str) -> Probe:
+        check = checks[target]
+        if not isinstance(check, AnyOf):
+            return Probe(target, *(found[check] if check is not None else (None, None)))
+        inner = [probe(one) for one in check.targets]
+        well = next((p for p in inner if p.error is None), inner[0])
+        return Probe(target, well.error, well.latency_ms)
+
+    return [probe(target) for target in checks]
 
 
 async def _error_of(

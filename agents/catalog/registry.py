@@ -19,7 +19,9 @@ from agents.catalog.entries import Described
 from agents.catalog.kinds import Kind, Made, Resources, SharedService, all_kinds, entry_of
 from agents.catalog.limits import check_covers, read_limits
 from agents.catalog.loading import import_module, load
+from agents.catalog.routers import deployments_of, refuse_unroutable
 from agents.catalog.teams import effects_of, reached, refuse_circles
+from agents.governance.routing import Capability, RoutePolicy
 from agents.kinds.function import FunctionBackend
 from celery_agents.agent import AgentMark, Effects, mark_of
 from celery_agents.contracts.base import Name
@@ -48,11 +50,16 @@ class Registered:
     outside: bool = False
     asks: tuple[str, ...] = ()  # names of agents that it may ask
     handoffs: tuple[str, ...] = ()  # and of those that may go on in its place
+    key: str = ""  # which one of several it goes by
+    deployments: tuple[Registered, ...] = ()  # itself with each of its keys, if it has several
+    among: tuple[str, ...] = ()  # names of those one of which answers
+    route: RoutePolicy | None = None  # how that one is chosen
+    lacks: frozenset[Capability] = frozenset()
 
     @classmethod
     def of(cls, name: str, entry: Described, kind: Kind[Any], made: Made) -> Self:
         """The agent of an entry."""
-        return cls(
+        made_of = cls(
             name,
             entry.kind,
             entry.description,
@@ -65,12 +72,28 @@ class Registered:
             outside=kind.outside,
             asks=made.asks,
             handoffs=made.handoffs,
+            among=made.among,
+            route=made.route,
+            lacks=made.lacks,
         )
+        if made.keyed:
+            made_of.deployments = tuple(made_of._with(*of) for of in made.keyed.items())
+            made_of.route = RoutePolicy()
+        return made_of
+
+    def _with(self, key: str, make: Callable[[], Backend]) -> Registered:
+        provider = None if self.provider is None else replace(self.provider, key=key)
+        return replace(self, key=key, make=make, provider=provider)
+
+    @property
+    def deployment(self) -> str:
+        """Its name, with that of its key where it has several."""
+        return f"{self.name}#{self.key}" if self.key else self.name
 
     @property
     def target(self) -> str:
         """Its name among the targets of health and breakers."""
-        return f"agent:{self.name}"
+        return f"agent:{self.deployment}"
 
     @property
     def account(self) -> str:
@@ -116,20 +139,27 @@ class Registry:
                 self.add_module(loaded)
             else:
                 self.add_function(loaded, mark_of(loaded) or AgentMark(name=point.name))
+        self._check_team()
+
+    def _check_team(self) -> None:
+        """Look at what follows from whom each agent names."""
         for agent in self:
             undoes = agent.compensation
             self._check_other(agent, "backup", agent.entry.backup if agent.entry else None)
             self._check_other(agent, "compensation", undoes.agent if undoes else None)
-            for name in agent.asks:
-                self._check_other(agent, "tools", name)
-            for name in agent.handoffs:
-                self._check_other(agent, "handoffs", name)
+            named = {"tools": agent.asks, "handoffs": agent.handoffs, "among": agent.among}
+            for field, names in named.items():
+                for name in names:
+                    self._check_other(agent, field, name)
         check_covers(self.limits, {place for a in self for place in places_of(a)})
-        refuse_circles({agent.name: agent.asks for agent in self})
-        team = {agent.name: (*agent.asks, *agent.handoffs) for agent in self}
+        refuse_circles({agent.name: agent.among for agent in self}, "among")
+        refuse_circles({agent.name: (*agent.asks, *agent.among) for agent in self}, "tools")
+        team = {agent.name: (*agent.asks, *agent.handoffs, *agent.among) for agent in self}
         own = {agent.name: agent.effects for agent in self}
         for agent in self:
-            agent.effects = effects_of(agent.name, own, team)
+            for one in (agent, *agent.deployments):
+                one.effects = effects_of(agent.name, own, team)
+        refuse_unroutable(self._agents)
 
     def _check_other(self, agent: Registered, field: str, name: str | None) -> None:
         if name is not None and (name == agent.name or name not in self._agents):
@@ -203,6 +233,28 @@ class Registry:
         """The agent of that name, if this worker has it."""
         return self._agents.get(name)
 
+    @property
+    def deployments(self) -> Iterator[Registered]:
+        """All that are really asked: each agent, with each of its keys, without routers."""
+        for agent in self:
+            if not agent.among:
+                yield from agent.deployments or (agent,)
+
+    @property
+    def routed(self) -> set[str]:
+        """The names of deployments that are one of several."""
+        several = (self.deployments_of(agent) for agent in self if agent.route is not None)
+        return {one.deployment for found in several for one in found}
+
+    @property
+    def routes(self) -> bool:
+        """True when some agent is one of several that may answer."""
+        return any(agent.route is not None for agent in self)
+
+    def deployments_of(self, agent: Registered) -> tuple[Registered, ...]:
+        """Those one of which answers in an agent's place: its keys, or whom its router has."""
+        return deployments_of(agent, self._agents)
+
     def may_hand_over(self, agent: str, to: str) -> bool:
         """Return whether a conversation with an agent may come to be one with another."""
         return to != agent and to in reached(agent, {a.name: a.handoffs for a in self})
@@ -241,8 +293,11 @@ class Registry:
     async def aclose(self) -> None:
         """Close the backends that were made."""
         for agent in self:
-            if "backend" in agent.__dict__:
-                await agent.backend.aclose()
+            made = [one for one in agent.deployments if "backend" in one.__dict__]
+            for one in made:
+                await one.backend.aclose()
+            if made or "backend" in agent.__dict__:
+                await agent.backend.aclose()  # with what its keys share
 
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
@@ -250,6 +305,8 @@ _NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 def places_of(agent: Registered) -> set[str]:
     """The words by which a limit covers an agent."""
+    if agent.among:  # it is asked for nothing itself
+        return set()
     provider = [] if agent.provider is None else [agent.provider.target]
     return {agent.target, f"kind:{agent.kind}", *provider}
 

@@ -29,8 +29,8 @@ def reached(name: str, asks: Asks) -> set[str]:
     return seen
 
 
-def refuse_circles(asks: Asks) -> None:
-    """Refuse agents that would ask themselves by way of others.
+def refuse_circles(asks: Asks, field: str = "tools") -> None:
+    """Refuse agents that would ask themselves by way of others, as ``field`` of an entry says.
 
     Raises:
         ConfigurationError: it tells the way.
@@ -40,7 +40,7 @@ def refuse_circles(asks: Asks) -> None:
         for way in _ways(name, asks, known_good):
             if way[-1] in way[:-1]:
                 told = " → ".join(way[way.index(way[-1]) :])
-                raise ConfigurationError(f"[agents.{way[-1]}] tools: {told} is a circle.")
+                raise ConfigurationError(f"[agents.{way[-1]}] {field}: {told} is a circle.")
 
 
 def _ways(name: str, asks: Asks, known_good: set[str]) -> Iterator[list[str]]:

@@ -50,7 +50,7 @@ class Own:
     def due(self) -> bool:
         """Return whether the next request is one to learn from."""
         self._asked += 1
-        return self._sizes.calls < _ALL or self._asked % _ONE_IN == 0
+        return self.at_hand.calls < _ALL or self._asked % _ONE_IN == 0
 
     def add(self, seen: Observed) -> None:
         """Learn from a request."""

@@ -34,6 +34,8 @@ _DEVIATIONS = 2.8
 _STEP, _FACTORS = 1.0, (0.05, 20.0)
 #: Answers of which the sizes are kept, and the share of them that is not larger than an estimate.
 _OUTPUTS, _OUTPUT_SHARE = 64, 0.95
+#: What one request replaces of the share that is read from the cache.
+_CACHED_RATE = 0.1
 #: Tokens of an answer before there was one: two pages, more than most answers have. What is too
 #: much a limit has again once the answer is there; with too few, windows and limits are overrun.
 OUTPUT_TOKENS = 1_000
@@ -46,6 +48,7 @@ class Observed(NamedTuple):
     input: int
     output: int
     cache_write: int = 0
+    cache_read: int = 0
 
 
 class Sizes(Contract):
@@ -62,6 +65,8 @@ class Sizes(Contract):
     outputs: tuple[int, ...] = ()
     #: Whether its provider has ever written to its cache.
     writes_cache: bool = False
+    #: The share of its input that was read from there, of the newest requests most.
+    cached: float = 0.0
 
     @classmethod
     def read(cls, data: dict[str, Any]) -> Self:
@@ -112,6 +117,7 @@ class Sizes(Contract):
                 "noise": noise,
                 "outputs": (*self.outputs, seen.output)[-_OUTPUTS:],
                 "writes_cache": self.writes_cache or seen.cache_write > 0,
+                "cached": self.cached + _CACHED_RATE * (_share_read(seen) - self.cached),
             }
         )
 
@@ -129,6 +135,10 @@ class Sizes(Contract):
 #: What is known of requests that nothing was learned from: the one size of a token where no agent
 #: has its own.
 UNLEARNED = Sizes()
+
+
+def _share_read(seen: Observed) -> float:
+    return min(seen.cache_read / seen.input, 1.0) if seen.input > 0 else 0.0
 
 
 def _bounded(number: float, most: float) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any
@@ -19,9 +19,11 @@ from agents.base import Answer, StepContext, Turn
 from agents.conversing import uniform
 from agents.governance.lessons import Lessons, Own
 from agents.models import personality
+from agents.models.caching import PromptCache
 from agents.models.config import ModelConfig
 from agents.models.prices import usage_of
 from agents.models.provider import (
+    Completion,
     Exchange,
     ModelRequest,
     Provider,
@@ -29,6 +31,7 @@ from agents.models.provider import (
 )
 from agents.models.said import conversation_of, said
 from agents.models.sizing import Sizing
+from agents.needs import Weight
 from agents.patterns.vote.options import match
 from agents.plan import Expand
 from agents.schema import answer_of, ballot_schema
@@ -91,7 +94,9 @@ class ModelBackend:
         self.config = config
         self._provider = provider
         self._who = f"{config.provider}/{config.model}"
-        self._sizing = Sizing(config, lessons or Own())
+        learned = lessons or Own()
+        self._sizing = Sizing(config, learned)
+        self._cache = PromptCache(config, learned)
         found = load_tools([*config.tools, *tools], who=self._who)
         #: The agents that it may ask.
         self.asks = tuple(found.agents)
@@ -157,6 +162,11 @@ class ModelBackend:
         request = self._request(turn, self._tools.unlisted.specs, streamed=False)
         return await self._sizing.estimate(agent, request)
 
+    async def weigh(self, turn: Turn, *, priced: bool) -> Weight:
+        """Weigh the first request of a turn, for a router; as estimates do."""
+        request = self._request(turn, self._tools.unlisted.specs, streamed=False)
+        return await self._sizing.weigh(request, priced=priced)
+
     async def aclose(self) -> None:
         """Close its tools and the provider's client."""
         await self._tools.aclose()
@@ -166,10 +176,7 @@ class ModelBackend:
         config = self.config
         asked = _schema(config, turn)
         schema = None if asked is None else as_object(asked)
-        in_words = config.structured == "prompt" or not (
-            (self._provider.schema_with_tools or not tools)
-            and (schema is None or self._provider.takes(schema))
-        )
+        in_words = _in_words(config, self._provider, schema, tools=bool(tools))
         sendable(text_of(schema))
         sendable(text_of([message.compact() for message in turn.messages]))
         system = _instructions(config, turn, schema if in_words else None)
@@ -193,18 +200,14 @@ class ModelBackend:
         ``again``: a malformed answer is kept as a turn of the conversation, which goes on.
         """
         watcher = _Watcher(step)
+        if (cache_key := self._cache.key(request)) is not None:
+            request = request.model_copy(update={"cache_key": cache_key})
 
         async def perform(idempotency_key: str) -> Answer:
             rates = await self._sizing.admitted(request)
-            limit = self.config.request_timeout_s
-            try:
-                async with asyncio.timeout(limit):
-                    reply, tokens = await self._provider.complete(
-                        request, idempotency_key=idempotency_key, on_text=watcher.on_text
-                    )
-            except TimeoutError:
-                message = f"{self._who} did not answer within {limit:g} s."
-                raise ProviderUnavailableError(message) from None
+            about: Any = {"idempotency_key": idempotency_key, "on_text": watcher.on_text}
+            work = self._provider.complete(request, **about)
+            reply, tokens = await _in_time(work, self.config.request_timeout_s, self._who)
             usage = usage_of(rates, tokens)
             self._sizing.learn(request, tokens)
             # Read here already: a bad answer must not be journaled as finished, or each
@@ -263,6 +266,35 @@ class ModelBackend:
         if _reviews(self.config, turn) and isinstance(value, dict):
             return personality.report(value, self.config.criteria)
         return value
+
+
+async def _in_time(work: Coroutine[Any, Any, Completion], limit_s: float, who: str) -> Completion:
+    try:
+        async with asyncio.timeout(limit_s):
+            return await work
+    except TimeoutError:
+        message = f"{who} did not answer within {limit_s:g} s."
+        raise ProviderUnavailableError(message) from None
+
+
+class WithKey(ModelBackend):
+    """A model with another key: all but its provider's client is the model's."""
+
+    def __init__(self, model: ModelBackend, provider: Provider) -> None:
+        self.__dict__ = {**model.__dict__, "_provider": provider}
+
+    async def aclose(self) -> None:
+        """Close the provider's client; the tools are closed with the model."""
+        await self._provider.aclose()
+
+
+def _in_words(
+    config: ModelConfig, provider: Provider, schema: dict[str, JsonValue] | None, *, tools: bool
+) -> bool:
+    """Return whether the form of the answer is asked for in words."""
+    return config.structured == "prompt" or not (
+        (provider.schema_with_tools or not tools) and (schema is None or provider.takes(schema))
+    )
 
 
 def _reviews(config: ModelConfig, turn: Turn) -> bool:

@@ -22,6 +22,9 @@ from celery_agents.errors import InvalidPayloadError
 
 #: The API wants a limit; this one all current models take.
 DEFAULT_MAX_TOKENS = 8192
+#: What ends a part that is to be kept, for five minutes after each use
+#: (docs.anthropic.com/en/docs/build-with-claude/prompt-caching).
+_KEPT = {"cache_control": {"type": "ephemeral"}}
 
 
 class AnthropicProvider(SdkProvider):
@@ -50,12 +53,15 @@ class AnthropicProvider(SdkProvider):
             "messages": messages,
         }
         if system := instructed(request):
-            call["system"] = system
+            kept = [{"type": "text", "text": system, **_KEPT}]
+            call["system"] = system if request.cache_key is None else kept
         if request.tools:
             call["tools"] = [
                 {"name": t.name, "description": t.description, "input_schema": t.parameters}
                 for t in request.tools
             ]
+            if request.cache_key is not None:
+                call["tools"][-1] |= _KEPT
         if request.answer_schema is not None:
             call["output_config"] = {
                 "format": {"type": "json_schema", "schema": _schema(request.answer_schema)}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from agents.governance.routing import Capability
 from agents.models.personality import STYLES, TRAITS
 from celery_agents.contracts.base import Contract, Name, Seconds
 from celery_agents.contracts.nearest import meant
@@ -70,7 +71,7 @@ def _known(words: Iterable[str]) -> AfterValidator:
 
 def _different(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) < len(names):
-        raise ValueError("one criterion stands there twice")
+        raise ValueError("one of them stands there twice")
     return names
 
 
@@ -119,6 +120,14 @@ class ModelConfig(Contract):
     project: Identifier | None = None
     #: By default the provider's usual name, e.g. ``OPENAI_API_KEY``.
     api_key_env: SecretName | None = None
+    #: Several keys, by the names of their variables: each has limits, pauses and a breaker of its
+    #: own, and a request goes by whichever is free.
+    keys: Annotated[tuple[SecretName, ...], Field(max_length=50), AfterValidator(_different)] = ()
+    #: What this model cannot do, for routers that choose it: they ask others then.
+    lacks: Annotated[tuple[Capability, ...], Field(max_length=5)] = ()
+    #: Let the provider keep what begins each request. None: where instructions and tools have more
+    #: than 1,024 tokens, at the provider's own servers.
+    prompt_cache: bool | None = None
     #: Python functions that the model may call, and toolsets, as ``module:name``; other agents that
     #: it may ask, as ``agent:name``.
     tools: Annotated[tuple[str, ...], Field(max_length=128)] = ()
@@ -150,6 +159,18 @@ class ModelConfig(Contract):
         """``max_response_bytes``, or the limit that None stands for."""
         usual = STREAM_BYTES if stream else DOCUMENT_BYTES
         return usual if self.max_response_bytes is None else self.max_response_bytes
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_key(cls, table: Any) -> Any:
+        """Take a list with one key as that key."""
+        keys = table.get("keys") if isinstance(table, dict) else None
+        if not keys or not isinstance(keys, list | tuple):
+            return table
+        if table.get("api_key_env"):
+            raise ValueError("keys and api_key_env say the same; give one")
+        rest = {name: value for name, value in table.items() if name != "keys"}
+        return rest | {"api_key_env": keys[0]} if len(keys) == 1 else table
 
     @model_validator(mode="after")
     def _takes_temperature(self) -> Self:

@@ -52,6 +52,9 @@ class OpenAIProvider(SdkProvider):
             schema = request.answer_schema if strict is None else strict
             form = {"name": "answer", "schema": schema, "strict": strict is not None}
             call["response_format"] = {"type": "json_schema", "json_schema": form}
+        if request.cache_key is not None:
+            # Requests of one key meet one machine (platform.openai.com/docs/guides/prompt-caching).
+            call["prompt_cache_key"] = request.cache_key
         if request.stream:
             call |= {"stream": True, "stream_options": {"include_usage": True}}
         return call

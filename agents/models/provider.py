@@ -68,6 +68,8 @@ class ModelRequest(Contract):
     temperature: float | None = None
     max_output_tokens: int | None = Field(default=None, ge=1)
     stream: bool = False
+    #: Let the provider keep what begins the request, for requests of this key. None: do not.
+    cache_key: str | None = Field(default=None, exclude=True)
 
 
 def said_before(request: ModelRequest) -> tuple[ChatMessage, ...]:

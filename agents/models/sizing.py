@@ -10,7 +10,7 @@ from agents.models.config import ModelConfig
 from agents.models.pieces import pieces_of, surely_within
 from agents.models.prices import PriceList
 from agents.models.provider import ModelRequest, Tokens
-from agents.needs import Needs
+from agents.needs import Needs, Weight
 from celery_agents.contracts.governance import Estimate
 
 
@@ -21,6 +21,7 @@ class Sizing:
         self._who = f"{config.provider}/{config.model}"
         self._prices = PriceList(config)
         self._lessons = lessons
+        self._counts_cached = config.provider != "anthropic"
 
     async def admitted(self, request: ModelRequest) -> Rates | None:
         """The rates at which a request may be made now; None: the price is not known.
@@ -36,12 +37,27 @@ class Sizing:
     def needs(self, request: ModelRequest) -> Needs:
         """The tokens that a request will likely take, in and out, for the limits that count it."""
         sizes = self._lessons.at_hand
-        return Needs(sizes.likely(pieces_of(request)), sizes.output(request.max_output_tokens))
+        counted = sizes.likely(pieces_of(request))
+        if not self._counts_cached:
+            counted = round(counted * (1 - sizes.cached))
+        return Needs(counted, sizes.output(request.max_output_tokens))
+
+    async def weigh(self, request: ModelRequest, *, priced: bool) -> Weight:
+        """Weigh a request that another model may get instead."""
+        rates, context = await self._prices.now()
+        fits = context is None or not await self._above(context, request)
+        nano_usd = None
+        if priced and rates is not None:
+            sizes = self._lessons.at_hand
+            tokens = sizes.likely(pieces_of(request))
+            read, output = round(tokens * sizes.cached), sizes.output(request.max_output_tokens)
+            nano_usd = rates.cost(Tokens(tokens, output, cache_read=read)).nano_usd
+        return Weight(fits, context, nano_usd)
 
     def learn(self, request: ModelRequest, tokens: Tokens | None) -> None:
         """Learn from the tokens that a provider has counted, if it has."""
         if tokens is not None and self._lessons.due():
-            told = (tokens.input, tokens.output, tokens.cache_write)
+            told = (tokens.input, tokens.output, tokens.cache_write, tokens.cache_read)
             self._lessons.add(Observed(pieces_of(request), *told))
 
     async def estimate(self, agent: str, request: ModelRequest) -> Estimate:
@@ -58,13 +74,18 @@ class Sizing:
         )
 
     async def _refuse_above(self, context: int, request: ModelRequest) -> None:
+        if (above := await self._above(context, request)) is not None:
+            tokens, output = above
+            raise context_exceeded(self._who, tokens, context, output)
+
+    async def _above(self, context: int, request: ModelRequest) -> tuple[int, int] | None:
+        """The tokens of a request that its model would not take, and of its answer."""
         asked = request.max_output_tokens
         if asked is not None and surely_within(request, room(context, asked)):
-            return  # as almost all are
+            return None  # as almost all are
         sizes = await self._lessons.known()
         output = asked or sizes.output(None)
         if surely_within(request, room(context, output)):
-            return
+            return None
         tokens = against_room(sizes, pieces_of(request))
-        if tokens > room(context, output):
-            raise context_exceeded(self._who, tokens, context, output)
+        return (tokens, output) if tokens > room(context, output) else None

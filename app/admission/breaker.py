@@ -32,7 +32,7 @@ local now = t[1] * 1000 + math.floor(t[2] / 1000)
 
 # KEYS: the breakers. ARGV: the call, the verdicts, then the policy of each breaker, in JSON.
 # A record is JSON: s(tanding), u(ntil), k (streak), g(ood), w(indow), p(robes).
-_COMMON = """
+COMMON = """
 local function policy(i) return cjson.decode(ARGV[2 + i]) end
 
 local function load(key)
@@ -66,20 +66,35 @@ end
 """
 
 # All breakers or none: a place among the probes of one is not taken when another one refuses.
+ASKING = """
+local function breakers_of(keys, policies, call)
+  local records, changes = {}, {}
+  for i, key in ipairs(keys) do
+    local was = load(key)
+    local wait, b = wait_of(was, policies[i], call)
+    if wait >= 0 then return i, wait end
+    records[i] = b
+    if b.s ~= was.s then changes[#changes + 1] = {i - 1, was.s, b.s} end
+  end
+  return nil, 0, records, changes
+end
+
+local function probing(keys, policies, records, call)
+  local probe = 0
+  for i, key in ipairs(keys) do
+    local b, p = records[i], policies[i]
+    if b.s == 'half_open' then b.p[call] = now + p.probe; save(key, b, p); probe = 1 end
+  end
+  return probe
+end
+"""
+
 _ASK = """
-local call, records, changes, probe = ARGV[1], {}, {}, 0
-for i, key in ipairs(KEYS) do
-  local p, was = policy(i), load(key)
-  local wait, b = wait_of(was, p, call)
-  if wait >= 0 then return {i - 1, wait, {}, 0} end
-  records[i] = b
-  if b.s ~= was.s then changes[#changes + 1] = {i - 1, was.s, b.s} end
-end
-for i, key in ipairs(KEYS) do
-  local b, p = records[i], policy(i)
-  if b.s == 'half_open' then b.p[call] = now + p.probe; save(key, b, p); probe = 1 end
-end
-return {-1, 0, changes, probe}
+local policies = {}
+for i in ipairs(KEYS) do policies[i] = policy(i) end
+local by, wait, records, changes = breakers_of(KEYS, policies, ARGV[1])
+if by then return {by - 1, wait, {}, 0} end
+return {-1, 0, changes, probing(KEYS, policies, records, ARGV[1])}
 """
 
 _TELL = """
@@ -172,9 +187,9 @@ class Breakers:
 
     def __init__(self, redis: Redis, *, clock: str = CLOCK) -> None:
         self.scripts = Scripts(redis)
-        self._ask = self.scripts.register(clock + _COMMON + _ASK)
-        self._tell = self.scripts.register(clock + _COMMON + _TELL)
-        self._look = self.scripts.register(clock + _COMMON + _LOOK)
+        self._ask = self.scripts.register(clock + COMMON + ASKING + _ASK)
+        self._tell = self.scripts.register(clock + COMMON + _TELL)
+        self._look = self.scripts.register(clock + COMMON + _LOOK)
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
@@ -192,7 +207,7 @@ class Breakers:
             by, wait_ms, changes, probe = found
             if by >= 0:
                 return Admission(refused_by=switches[by].name, wait_s=wait_ms / 1000)
-            return Admission(probe=bool(probe), changes=_changes(switches, changes))
+            return Admission(probe=bool(probe), changes=changes_of(switches, changes))
 
         return self._question(self._ask, switches, [call, ""], read, Admission)
 
@@ -205,7 +220,7 @@ class Breakers:
         """
         letters = "".join(v[0] for v in verdicts)
         question = self._question(
-            self._tell, switches, [call, letters], lambda found: _changes(switches, found), tuple
+            self._tell, switches, [call, letters], lambda found: changes_of(switches, found), tuple
         )
         return self.scripts.run(question)
 
@@ -233,13 +248,18 @@ class Breakers:
         read: Callable[[Any], Any],
         otherwise: Callable[[], Any],
     ) -> Query:
-        keys = [names.BREAKERS + s.name for s in switches]
-        command = (script, len(keys), *keys, *said, *(_encoded(s.policy) for s in switches))
+        keys = [key_of(s) for s in switches]
+        command = (script, len(keys), *keys, *said, *(encoded(s.policy) for s in switches))
         return Query(command, read, otherwise)
 
 
+def key_of(switch: Switch) -> str:
+    """The key of a breaker's record."""
+    return names.BREAKERS + switch.name
+
+
 @lru_cache
-def _encoded(policy: BreakerPolicy) -> str:
+def encoded(policy: BreakerPolicy) -> str:
     """A policy as the scripts read it; times are milliseconds."""
     return json.dumps(
         {
@@ -255,7 +275,7 @@ def _encoded(policy: BreakerPolicy) -> str:
     )
 
 
-def _changes(switches: Sequence[Switch], found: Any) -> tuple[Change, ...]:
+def changes_of(switches: Sequence[Switch], found: Any) -> tuple[Change, ...]:
     """Read changes of state and log them: here, since not every caller waits for the answer."""
     changes = tuple(
         Change(switches[i].name, before.decode(), after.decode()) for i, before, after in found

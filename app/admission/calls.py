@@ -33,8 +33,8 @@ class AdmissionGuard:
         self._limits = limits
 
     async def __call__(self, asked: Asked, go_on: Next) -> Reply:
-        passage = None
-        if self._limits is not None and self._limits.of(asked.agent):
+        passage = None if asked.admitted is None else asked.admitted.passage
+        if passage is None and self._limits is not None and self._limits.of(asked.agent):
             passage = Passage(self._limits, asked.agent, asked.turn, asked.step)
         switches = switches_of(asked.agent)
         if passage is None:
@@ -54,13 +54,16 @@ class AdmissionGuard:
     async def _within_breakers(
         self, asked: Asked, go_on: Next, switches: Sequence[Switch], passage: Passage | None
     ) -> Reply:
-        step = asked.step
-        call = f"{step.step_id}/{step.tries}"
+        step, admitted = asked.step, asked.admitted
+        call = call_of(step)
         if not switches:
-            if passage is not None:
+            if passage is not None and admitted is None:
                 await self._admitted([], call, step, passage)
             return await go_on(asked)
-        probe = await self._admitted(switches, call, step, passage)
+        if admitted is not None:
+            probe = admitted.probe
+        else:
+            probe = await self._admitted(switches, call, step, passage)
         began = time.monotonic()
         error: ErrorInfo | None = None
         said: list[Verdict] | None = None
@@ -83,7 +86,7 @@ class AdmissionGuard:
             # changes none (see ``Breakers.tell``), so the answer need not wait for it; it is ahead
             # of what this process asks next, and lost with the process it would be missed by none.
             if probe or Verdict.BAD in said:
-                await _changed(step, await arrival(told))
+                await changed(step, await arrival(told))
 
     async def _admitted(
         self, switches: Sequence[Switch], call: str, step: GuardedStep, passage: Passage | None
@@ -91,7 +94,7 @@ class AdmissionGuard:
         """Return whether the call is a probe; raise when a breaker or a limit refuses it."""
         try:
             admission, answer = await self._asked(switches, call, passage)
-            await _changed(step, admission.changes)
+            await changed(step, admission.changes)
         except asyncio.CancelledError:  # its place among the probes, if it got one, is free again
             self._put_back(switches, call)
             raise
@@ -125,6 +128,11 @@ class AdmissionGuard:
             self._breakers.tell(switches, call, [Verdict.NONE] * len(switches))
 
 
+def call_of(step: GuardedStep) -> str:
+    """The name of a step's call for breakers."""
+    return f"{step.step_id}/{step.tries}"
+
+
 def switches_of(agent: Registered) -> list[Switch]:
     """The breakers before an agent: its own, and its provider's. None for code in this process."""
     entry = agent.entry
@@ -137,7 +145,8 @@ def switches_of(agent: Registered) -> list[Switch]:
     return [own] if agent.provider is None else [own, Switch(agent.provider.target, PROVIDER)]
 
 
-async def _changed(step: GuardedStep, changes: Sequence[Change]) -> None:
+async def changed(step: GuardedStep, changes: Sequence[Change]) -> None:
+    """Note that breakers have opened or closed."""
     if changes:
         told = [{"breaker": c.name, "from": c.before, "to": c.after} for c in changes]
         await step.note("breaker", told)

@@ -7,21 +7,31 @@ from agents.catalog.registry import Registry
 from app.admission.breaker import Breakers
 from app.admission.calls import AdmissionGuard
 from app.admission.failover import BackupGuard, HealthGuard
-from app.admission.guard import Asked, Next, Reply, compose
+from app.admission.guard import Asked, Guard, Next, Reply, compose
 from app.admission.health import HealthView
 from app.admission.limits import SharedLimits
+from app.admission.placing import Experiences
 from app.admission.refusals import RefusalGuard
+from app.admission.routing import RouterGuard
 
 
 def chain(
-    registry: Registry, breakers: Breakers, health: HealthView, limits: SharedLimits | None = None
+    registry: Registry,
+    breakers: Breakers,
+    health: HealthView,
+    limits: SharedLimits | None = None,
+    experiences: Experiences | None = None,
 ) -> Next:
-    """Compose all guards round an agent's backend."""
+    """Compose all guards round an agent's backend. Without ``experiences`` nobody routes."""
+    routers: list[Guard] = []
+    if limits is not None and experiences is not None:
+        routers = [RouterGuard(registry, breakers, health, limits, experiences)]
     return compose(
         [
             RefusalGuard(),  # outermost: whatever refuses, the caller says what comes of it
             HealthGuard(registry, health),  # before a breaker is asked, which may count a probe
             BackupGuard(registry),  # round the breaker, whose refusal it answers
+            *routers,  # round the next one, for which they choose and reserve
             AdmissionGuard(breakers, limits),  # innermost: it counts calls that are made alone
         ],
         _answer,

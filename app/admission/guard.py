@@ -25,6 +25,21 @@ if TYPE_CHECKING:
 WhenOpen = Literal["wait", "fail"] | tuple[str, ...]
 
 
+class GuardedCalls(Protocol):
+    """The calls of a step, as guards see them."""
+
+    #: Who answers them from now on, where a router chose: it is written down with each.
+    deployment: str | None
+
+    async def answered_by(self) -> str | None:
+        """Return who answered the newest one of earlier attempts, where that is written down."""
+        ...
+
+    def anew(self) -> None:
+        """Let the code ask again from its start; those that have ended well are not made again."""
+        ...
+
+
 class GuardedStep(StepContext, Protocol):
     """The step of a turn, as guards see it."""
 
@@ -52,6 +67,16 @@ class GuardedStep(StepContext, Protocol):
         """Let its requests pass there from now on."""
         ...
 
+    @property
+    def session(self) -> str | None:
+        """The session that its run goes on with."""
+        ...
+
+    @property
+    def calls(self) -> GuardedCalls:
+        """The calls that it makes."""
+        ...
+
     def heard(self, turns: tuple[ChatMessage, ...]) -> None:
         """Keep what the agent said on the way to its answer, for its session."""
         ...
@@ -59,6 +84,14 @@ class GuardedStep(StepContext, Protocol):
     async def note(self, kind: str, data: Sequence[dict[str, str]]) -> None:
         """Write events of the step. They are for people: a journal that is away fails nothing."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A turn that its breakers and limits have let through already."""
+
+    passage: Passage
+    probe: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +104,7 @@ class Asked:
     when_open: WhenOpen = "wait"
     #: Whether the agent answers in another one's place: it has no backup of its own then.
     instead: bool = False
+    admitted: Admitted | None = None
 
 
 Reply = Answer | Outcome | Expand

@@ -143,23 +143,34 @@ local function cost_of(w)
   return 1
 end
 
--- A: w(ants), p(riority), t(enant), and q(ueue) in which it stands.
-local function enqueue(who, a, place)
-  local q = queue_of(a.w[place])
-  local fair = L .. 'fair:' .. q
-  local of_all, own = 'v:' .. a.p, 'f:' .. a.p .. ':' .. a.t
-  local tags = redis.call('HMGET', fair, of_all, own)
-  local begin = math.max(tonumber(tags[1] or 0), tonumber(tags[2] or 0))
-  redis.call('HSET', fair, own, number(begin + math.max(cost_of(a.w[place]), 1)))
-  redis.call('ZADD', L .. 'queue:' .. q, number(a.p * 1e12 + begin), who)
-  redis.call('SADD', L .. 'queues', q)
-  a.q = q
-  redis.call('HSET', L .. 'asks', who, cjson.encode(a))
+-- A: p(riority), t(enant), and o(ptions), of which it takes the first that is free. Each has its
+-- w(ants), a name c if there are several, and the q(ueue) in which it stands. Of options that wait
+-- in one queue all have one place there.
+local function note(who, a) redis.call('HSET', L .. 'asks', who, cjson.encode(a)) end
+
+local function stands(a, q)
+  for _, o in ipairs(a.o) do if o.q == q then return true end end
+end
+
+local function enqueue(who, a, o, place)
+  local q = queue_of(o.w[place])
+  if not stands(a, q) then
+    local fair = L .. 'fair:' .. q
+    local of_all, own = 'v:' .. a.p, 'f:' .. a.p .. ':' .. a.t
+    local tags = redis.call('HMGET', fair, of_all, own)
+    local begin = math.max(tonumber(tags[1] or 0), tonumber(tags[2] or 0))
+    redis.call('HSET', fair, own, number(begin + math.max(cost_of(o.w[place]), 1)))
+    redis.call('ZADD', L .. 'queue:' .. q, number(a.p * 1e12 + begin), who)
+    redis.call('SADD', L .. 'queues', q)
+  end
+  o.q = q
   return q
 end
 
-local function drop(q, who)
-  redis.call('ZREM', L .. 'queue:' .. q, who)
+local function drop(who, a)
+  for _, o in ipairs(a.o) do
+    if o.q then redis.call('ZREM', L .. 'queue:' .. o.q, who) end
+  end
   redis.call('HDEL', L .. 'asks', who)
 end
 
@@ -169,9 +180,30 @@ local function lapse(w)
   return first[2] and math.max(math.ceil(first[2] - now), 1) or 1
 end
 
+-- Looks at the options that stand in a queue: the first that is free; whether one stays, and the ms
+-- until it may be free; those that wait elsewhere now, each with its place and its ms.
+local function looked(who, a, q)
+  local stays, moved = nil, {}
+  for _, o in ipairs(a.o) do
+    if o.q == q then
+      local place, wait = check(o.w, who)
+      if not place then return o, nil, {} end
+      if wait < 0 then wait = lapse(o.w[place]) end
+      local short = o.w[place][1] == 'P' and wait <= SHORT
+      if short or queue_of(o.w[place]) == q then
+        stays = stays and math.min(stays, wait) or wait
+      else
+        moved[#moved + 1] = {o, place, wait}
+      end
+    end
+  end
+  return nil, stays, moved
+end
+
 -- Grants those that stand first in a queue what they want. Names them in ``woken``; ``waits`` gets
 -- queues to be pumped again, with the milliseconds until then.
 local function pump(q, woken, waits)
+  local function again(queue, ms) waits[#waits + 1] = queue; waits[#waits + 1] = ms end
   for n = 1, math.huge do
     local head = redis.call('ZRANGE', L .. 'queue:' .. q, 0, 0, 'WITHSCORES')
     local who = head[1]
@@ -184,25 +216,22 @@ local function pump(q, woken, waits)
     if not text then
       redis.call('ZREM', L .. 'queue:' .. q, who)
     else
-      if n > MOST then waits[#waits + 1] = q; waits[#waits + 1] = 0; return end
+      if n > MOST then again(q, 0); return end
       local a = cjson.decode(text)
-      local place, wait = check(a.w, who)
-      if place and wait < 0 then wait = lapse(a.w[place]) end
-      local short = place and a.w[place][1] == 'P' and wait <= SHORT
-      if place and (short or queue_of(a.w[place]) == q) then
-        waits[#waits + 1] = q
-        waits[#waits + 1] = wait
-        return
+      local free, stays, moved = looked(who, a, q)
+      if free or not stays then
+        redis.call('HSET', L .. 'fair:' .. q, 'v:' .. a.p, number(head[2] - a.p * 1e12))
       end
-      redis.call('HSET', L .. 'fair:' .. q, 'v:' .. a.p, number(head[2] - a.p * 1e12))
-      drop(q, who)
-      if place then
-        waits[#waits + 1] = enqueue(who, a, place)
-        waits[#waits + 1] = wait
-      else
-        take(a.w, who, GRANT)
-        redis.call('SET', L .. 'grant:' .. who, cjson.encode(a.w), 'PX', GRANT)
+      if free then
+        drop(who, a)
+        take(free.w, who, GRANT)
+        redis.call('SET', L .. 'grant:' .. who, cjson.encode(free), 'PX', GRANT)
         woken[#woken + 1] = who
+      else
+        for _, m in ipairs(moved) do again(enqueue(who, a, m[1], m[2]), m[3]) end
+        if not stays then redis.call('ZREM', L .. 'queue:' .. q, who) end
+        if #moved > 0 then note(who, a) end
+        if stays then again(q, stays); return end
       end
     end
   end
@@ -229,9 +258,41 @@ local function revoke(who)
   local granted = redis.call('GET', L .. 'grant:' .. who)
   if not granted then return nil end
   redis.call('DEL', L .. 'grant:' .. who)
-  granted = cjson.decode(granted)
+  granted = cjson.decode(granted).w
   release(granted, who)
   return granted
+end
+
+-- The place of what refuses a request from 1, and the ms until it may not; also who stands before.
+local function blocked(wants, who)
+  local place, wait = check(wants, who)
+  if not place and redis.call('EXISTS', L .. 'queues') == 1 then
+    for i, w in ipairs(wants) do
+      if redis.call('EXISTS', L .. 'queue:' .. queue_of(w)) == 1 then place, wait = i, 0; break end
+    end
+  end
+  if not place then return nil end
+  local queue = L .. 'queue:' .. queue_of(wants[place])
+  return place, wait, redis.call('ZRANK', queue, who) or redis.call('ZCARD', queue)
+end
+
+-- The ms for which its keys are closed.
+local function closed_for(wants, who)
+  local closed = 0
+  for _, w in ipairs(wants) do
+    if w[1] == 'P' then closed = math.max(closed, refused(w, who) or 0) end
+  end
+  return closed
+end
+
+-- Uses what was granted; returns the ms until it is to go out.
+local function use(granted, who, lease, closed)
+  redis.call('DEL', L .. 'grant:' .. who)
+  for _, w in ipairs(granted) do
+    local held = slots(w) and redis.call('ZSCORE', L .. w[1] .. ':' .. w[2], who)
+    if held then hold(w, who, lease) end
+  end
+  return send(granted, closed)
 end
 """
 )
@@ -244,48 +305,105 @@ local who, lease, wants = ARGV[1], tonumber(ARGV[2]), cjson.decode(ARGV[3])
 if ARGV[4] == '1' then
   local granted = redis.call('GET', L .. 'grant:' .. who)
   if granted then
-    local closed = 0
-    for _, w in ipairs(wants) do
-      if w[1] == 'P' then closed = math.max(closed, refused(w, who) or 0) end
-    end
-    if closed <= HELD then
-      redis.call('DEL', L .. 'grant:' .. who)
-      for _, w in ipairs(cjson.decode(granted)) do
-        local held = slots(w) and redis.call('ZSCORE', L .. w[1] .. ':' .. w[2], who)
-        if held then hold(w, who, lease) end
-      end
-      return {send(cjson.decode(granted), closed)}
-    end
+    local closed = closed_for(wants, who)
+    if closed <= HELD then return {use(cjson.decode(granted).w, who, lease, closed)} end
     revoke(who)
   end
 end
-local place, wait = check(wants, who)
-if not place and redis.call('EXISTS', L .. 'queues') == 1 then
-  for i, w in ipairs(wants) do
-    local q = L .. 'queue:' .. queue_of(w)
-    if redis.call('EXISTS', q) == 1 then place, wait = i, 0; break end
-  end
-end
-if place then
-  local queue = L .. 'queue:' .. queue_of(wants[place])
-  return {place, wait, redis.call('ZRANK', queue, who) or redis.call('ZCARD', queue)}
-end
+local place, wait, before = blocked(wants, who)
+if place then return {place, wait, before} end
 take(wants, who, lease)
 return {send(wants, 0)}
 """
 
+#: Takes the first of several options that its breakers and limits let through; runs behind the
+#: breakers' own functions. ARGV: who, lease in ms, the call of the breakers, whether it may have a
+#: grant, how the order is found ('load', 'turns' or 'order'), the name of the router, and options:
+#: c (its name), b (keys of breakers), y (their policies), w(ants), s (the share of ``load`` that
+#: one counts). Returns its place from 1, the ms until it is to go out, whether it is a probe, and
+#: changes of breakers; or 0, and of each option what refuses it: {0, place of the breaker from 0,
+#: ms} or {place of the want from 1, ms or -1, how many stand before it}.
+CHOOSE = """
+local who, lease, call, again = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4] == '1'
+local options, order, told = cjson.decode(ARGV[7]), {}, {}
+for i in ipairs(options) do order[i] = i end
+local function policies(o)
+  for n, p in ipairs(o.y) do
+    if type(p) == 'string' then o.y[n] = cjson.decode(p) end
+  end
+  return o.y
+end
+if ARGV[5] == 'load' then
+  local loads = {}
+  for i, o in ipairs(options) do
+    loads[i] = redis.call('ZCOUNT', L .. 'S:' .. o.l, now, '+inf') * o.s
+  end
+  table.sort(order, function(x, y)
+    if loads[x] == loads[y] then return x < y end
+    return loads[x] < loads[y]
+  end)
+elseif ARGV[5] == 'turns' then
+  local key = L .. 'turn:' .. ARGV[6]
+  local first = redis.call('INCR', key)
+  redis.call('PEXPIRE', key, KEPT)
+  for i in ipairs(options) do order[i] = (first + i - 2) % #options + 1 end
+end
+
+local function let(i, early)
+  local o = options[i]
+  local _, _, records, changes = breakers_of(o.b, policies(o), call)
+  return {i, early, probing(o.b, o.y, records, call), changes}
+end
+
+local granted = again and redis.call('GET', L .. 'grant:' .. who)
+if granted then
+  local g = cjson.decode(granted)
+  for i, o in ipairs(options) do
+    if o.c == g.c and not breakers_of(o.b, policies(o), call) then
+      local closed = closed_for(o.w, who)
+      if closed <= HELD then return let(i, use(g.w, who, lease, closed)) end
+    end
+  end
+  revoke(who)
+end
+for _, i in ipairs(order) do
+  local o = options[i]
+  local by, ms = breakers_of(o.b, policies(o), call)
+  if by then
+    told[i] = {0, by - 1, ms}
+  else
+    local place, wait, before = blocked(o.w, who)
+    if not place then
+      local stood = again and redis.call('HGET', L .. 'asks', who)
+      if stood then drop(who, cjson.decode(stood)) end
+      take(o.w, who, lease)
+      return let(i, send(o.w, 0))
+    end
+    told[i] = {place, wait, before}
+  end
+end
+return {0, told}
+"""
+
 #: Lets a step wait that was refused, and wakes it at once if it has become free since. ARGV: who,
-#: its ask (see ``enqueue``), the place of what refused it, from 1. Returns what ``pump`` says.
+#: its ask (see ``enqueue``), the place of what refused each option, from 1. Returns as ``pump``.
 PARK = """
 local who, a, woken, waits = ARGV[1], cjson.decode(ARGV[2]), {}, {}
-local known = redis.call('HGET', L .. 'asks', who)
-local q = queue_of(a.w[tonumber(ARGV[3])])
-if known and cjson.decode(known).q ~= q then
-  drop(cjson.decode(known).q, who)
-  known = nil
+local places, known, queues = cjson.decode(ARGV[3]), redis.call('HGET', L .. 'asks', who), {}
+for i, o in ipairs(a.o) do queues[i] = queue_of(o.w[places[i]]) end
+if known then
+  known = cjson.decode(known)
+  local same = #known.o == #queues
+  for i, o in ipairs(known.o) do same = same and o.q == queues[i] end
+  if not same then drop(who, known); known = nil end
 end
-if not known then enqueue(who, a, tonumber(ARGV[3])) end
-pump(q, woken, waits)
+if not known then
+  for i, o in ipairs(a.o) do enqueue(who, a, o, places[i]) end
+  note(who, a)
+end
+for _, q in ipairs(queues) do
+  if redis.call('ZSCORE', L .. 'queue:' .. q, who) then pump(q, woken, waits) end
+end
 return {woken, waits}
 """
 
@@ -382,22 +500,29 @@ QUEUES = "return redis.call('SMEMBERS', L .. 'queues')"
 #: Looks at how steps wait. ARGV: their ids. Returns for each: the queue ('' if it does not wait),
 #: its place from 0, and the ms until its turn, -1: unknown.
 PLACES = """
+local function place_of(who, o)
+  local rank, wait = redis.call('ZRANK', L .. 'queue:' .. o.q, who), -1
+  if not rank then return nil end
+  for _, w in ipairs(o.w) do
+    if queue_of(w) == o.q then
+      wait = refused(w, who) or 0
+      local r = (w[1] == 'R' or w[1] == 'L') and rate(w)
+      if r then wait = math.ceil(wait + rank * r[5] * r[4]) end
+    end
+  end
+  return {o.q, rank, wait}
+end
+local function sooner(one, other)
+  if one[3] < 0 or other[3] < 0 then return one[3] >= 0 end
+  return one[3] < other[3]
+end
 local found = {}
 for i, who in ipairs(ARGV) do
   local text = redis.call('HGET', L .. 'asks', who)
-  local a = text and cjson.decode(text)
-  local rank = a and redis.call('ZRANK', L .. 'queue:' .. a.q, who)
   found[i] = {'', 0, -1}
-  if rank then
-    local wait = -1
-    for _, w in ipairs(a.w) do
-      if queue_of(w) == a.q then
-        wait = refused(w, who) or 0
-        local r = (w[1] == 'R' or w[1] == 'L') and rate(w)
-        if r then wait = math.ceil(wait + rank * r[5] * r[4]) end
-      end
-    end
-    found[i] = {a.q, rank, wait}
+  for _, o in ipairs(text and cjson.decode(text).o or {}) do
+    local place = place_of(who, o)
+    if place and (found[i][1] == '' or sooner(place, found[i])) then found[i] = place end
   end
 end
 return found
@@ -418,7 +543,7 @@ end
 return found
 """
 
-#: All of them, by name.
+#: All of them but ``CHOOSE``, which runs behind others, by name.
 SCRIPTS = {
     "ASK": ASK,
     "PARK": PARK,

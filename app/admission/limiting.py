@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,6 +17,7 @@ from agents.governance.estimate import expected
 from agents.needs import Expect, Needs
 from agents.net.told_limits import Told, listening
 from agents.values import text_of
+from app.admission.choosing import load_of
 from app.admission.limits import Asker, NotAdmitted, SharedLimits, Ticket
 from app.admission.scripts import Query
 from app.concurrency.fibers import arrival
@@ -36,6 +38,16 @@ class UnderWay:
         self.since = time.monotonic()
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A turn's place at one of several agents: what it has got there, and how it goes on."""
+
+    ticket: Ticket | None  # of its first request; None: it was not asked for
+    counted: bool = False  # its load
+    #: Others that may go on with the same requests: other keys of the same agent.
+    others: tuple[Registered, ...] = ()
+
+
 class Passage:
     """A turn's way through the limits that cover its agent.
 
@@ -43,15 +55,24 @@ class Passage:
     requests of its own, as a function's, is one itself.
     """
 
-    def __init__(self, limits: SharedLimits, agent: Registered, turn: Turn, step: Any) -> None:
+    def __init__(
+        self,
+        limits: SharedLimits,
+        agent: Registered,
+        turn: Turn,
+        step: Any,
+        placed: Placed | None = None,
+    ) -> None:
         self._limits = limits
         self._agent = agent
-        self._asker = Asker(step.step_id, step.tenant, step.priority, again=step.tries > 1)
+        self._asker = asker_of(step)
         self._run_id = step.run_id
+        self._placed = placed or Placed(None)
         self._policies = limits.of(agent)
         self._learns = any(policy.learn for policy in self._policies.values())
-        self._ticket: Ticket | None = self._of(_of_turn(turn))
+        self._ticket = self._of(needs_of(turn)) if placed is None else placed.ticket
         self._itself = True  # whether the turn is its only request
+        self._failed: BaseException | None = None
 
     # -- of the turn, by its guard
 
@@ -84,6 +105,10 @@ class Passage:
         elif ticket is not None:
             self._limits.tell(ticket, None)
 
+    def failed_by(self, error: BaseException) -> bool:
+        """Return whether it was a request that failed so, and not the code around it."""
+        return self._itself or self._failed is error
+
     # -- of its requests, by its calls
 
     def replayed(self) -> None:
@@ -106,9 +131,12 @@ class Passage:
             with listening() if self._learns else nullcontext() as made.told:
                 yield made
         except BaseException as error:
+            self._failed = error
             self._tell(ticket, _usage_of(error), error, made)
             if isinstance(error, RateLimitedError):  # it waits where others wait for that key
-                error.refusal = NotAdmitted(ticket, 0, error.retry_after_s or REFUSED_S, 0)
+                wait_s = error.retry_after_s or REFUSED_S
+                others = self._elsewhere(ticket.needs)
+                error.refusal = NotAdmitted(ticket, 0, wait_s, 0, others=others)
             raise
         self._tell(ticket, made.usage, None, made)
 
@@ -123,10 +151,17 @@ class Passage:
         except asyncio.CancelledError:
             asked.add_done_callback(lambda done: self._give_back(done, ticket))
             raise
-        raise answer.error()
+        raise replace(answer, others=self._elsewhere(needs)).error()
 
-    def _of(self, needs: Needs) -> Ticket:
-        return self._limits.ticket(self._agent, self._asker, self._run_id, needs)
+    def _of(self, needs: Needs, agent: Registered | None = None) -> Ticket:
+        agent = agent or self._agent
+        beside = (load_of(agent),) if self._placed.counted else ()
+        return self._limits.ticket(agent, self._asker, self._run_id, needs, beside)
+
+    def _elsewhere(self, needs: Needs) -> tuple[NotAdmitted, ...]:
+        """The same request to others that may go on; whether they are free is seen there."""
+        tickets = (self._of(needs, other) for other in self._placed.others)
+        return tuple(NotAdmitted(ticket, 0, None, 0) for ticket in tickets)
 
     def _give_back(self, done: Future[list[Any]], ticket: Ticket | None) -> None:
         if ticket is None or done.exception() is not None:
@@ -145,6 +180,11 @@ class Passage:
         if made is not None and made.told is not None:
             said += self._learned(ticket, made, error)
         said += _refused(self._agent.account, error)
+        provider = self._agent.provider
+        if usage is not None and provider is not None and not provider.counts_cached:
+            usage = usage.model_copy(
+                update={"input_tokens": max(usage.input_tokens - usage.cached_tokens, 0)}
+            )
         self._limits.tell(ticket, _real(ticket.needs, usage, error), said)
 
     def _learned(
@@ -165,7 +205,12 @@ class Passage:
                 yield ("left", place, left, elapsed_ms)
 
 
-def _of_turn(turn: Turn) -> Needs:
+def asker_of(step: Any) -> Asker:
+    """The step that asks; claimed before, it may have a grant."""
+    return Asker(step.step_id, step.tenant, step.priority, again=step.tries > 1)
+
+
+def needs_of(turn: Turn) -> Needs:
     """Tokens that the first request of a turn will take."""
     return expected(
         [text_of(turn.input), turn.instructions or "", *(m.text for m in turn.messages)]

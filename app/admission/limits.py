@@ -48,6 +48,8 @@ class Ticket:
     asker: Asker
     needs: Needs
     wanted: tuple[Wanted, ...]
+    #: Where it may be one of several that answer: which of them.
+    deployment: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ class NotAdmitted:
     wait_s: float | None  # None: nobody knows
     before: int  # so many wait already
     parks: bool = True  # False: there is no Redis to wait in
+    #: The same request to others that may answer: it waits for whoever is free first.
+    others: tuple[NotAdmitted, ...] = ()
 
     @property
     def by(self) -> Wanted:
@@ -131,24 +135,14 @@ class SharedLimits:
         clock: str = scripts.CLOCK,
     ) -> None:
         self.scripts = shared
+        self.clock = clock
         self.policies = dict(policies)
-        self._lease_ms = round(lease_s * 1000)
-        texts = (
-            "ASK",
-            "PARK",
-            "TELL",
-            "PUMP",
-            "REVOKE",
-            "RENEW",
-            "PAUSE",
-            "PLACES",
-            "LOOK",
-            "QUEUES",
-        )
+        self.lease_ms = round(lease_s * 1000)
         self._names = {
-            name: shared.register(clock + scripts.COMMON + getattr(scripts, name)) for name in texts
+            name: shared.register(clock + scripts.COMMON + text)
+            for name, text in scripts.SCRIPTS.items()
         }
-        self._share = OwnShare(workers)
+        self.share = OwnShare(workers)
         self._lock = threading.Lock()
         self._held: dict[tuple[str, str], None] = {}
         self._covering: dict[str, dict[str, LimitPolicy]] = {}
@@ -166,10 +160,18 @@ class SharedLimits:
             self._covering[agent.name] = found
         return found
 
-    def ticket(self, agent: Registered, asker: Asker, run_id: str, needs: Needs) -> Ticket:
-        """The ticket of a request to an agent."""
+    def ticket(
+        self,
+        agent: Registered,
+        asker: Asker,
+        run_id: str,
+        needs: Needs,
+        beside: tuple[Wanted, ...] = (),
+    ) -> Ticket:
+        """The ticket of a request to an agent; it wants what is ``beside`` too."""
         about = replace(about_of(agent), tenant=asker.tenant, run=run_id)
-        return Ticket(asker, needs, wanted(self.of(agent), about, needs))
+        found = (*wanted(self.of(agent), about, needs), *beside)
+        return Ticket(asker, needs, found, agent.deployment)
 
     # -- asking and telling
 
@@ -177,16 +179,16 @@ class SharedLimits:
         """The question whether a request may be made: in so many seconds, or its refusal."""
         asker = ticket.asker
         wants = as_json(ticket.wanted)
-        told = (asker.step_id, self._lease_ms, wants, "1" if asker.again else "0")
+        told = (asker.step_id, self.lease_ms, wants, "1" if asker.again else "0")
 
         def read(found: Any) -> NotAdmitted | float:
             if len(found) == 1:
-                self._hold(ticket)
+                self.hold(ticket)
                 return float(found[0]) / 1000
             place, wait_ms, before = found
-            return NotAdmitted(ticket, place - 1, _seconds(wait_ms), before)
+            return NotAdmitted(ticket, place - 1, seconds_of(wait_ms), before)
 
-        return Query(self._command("ASK", *told), read, lambda: self._ask_here(ticket))
+        return Query(self._command("ASK", *told), read, lambda: self.ask_here(ticket))
 
     def tell(
         self, ticket: Ticket, real: Needs | None, said: Sequence[Sequence[Any]] = ()
@@ -203,19 +205,16 @@ class SharedLimits:
                 if isinstance(one.want, Concurrency | Start):
                     self._held.pop((_key(one.want), step_id), None)
             return self._pumping(
-                "TELL", told, lambda: self._share.settle(ticket.wanted, step_id, wrong)
+                "TELL", told, lambda: self.share.settle(ticket.wanted, step_id, wrong)
             )
 
     def park(self, refusal: NotAdmitted) -> Future[Pumped]:
         """Let a step wait for its turn; its row has been given back."""
-        asker = refusal.ticket.asker
-        ask = {
-            "w": [_wire(one.want) for one in refusal.ticket.wanted],
-            "p": asker.priority,
-            "t": asker.tenant,
-        }
+        asker, ways = refusal.ticket.asker, (refusal, *refusal.others)
+        options = [{"w": wires(w.ticket.wanted), "c": w.ticket.deployment} for w in ways]
+        ask = {"o": options, "p": asker.priority, "t": asker.tenant}
         self.begun()
-        told = (asker.step_id, json.dumps(ask), refusal.place + 1)
+        told = (asker.step_id, json.dumps(ask), json.dumps([w.place + 1 for w in ways]))
         return self._pumping("PARK", told, lambda: None)
 
     def pump(self, queues: Collection[str] = ()) -> Future[Pumped]:
@@ -232,7 +231,7 @@ class SharedLimits:
             if not self._held:
                 return None
             told = [word for pair in self._held for word in pair]
-            command = self._command("RENEW", self._lease_ms, *told)
+            command = self._command("RENEW", self.lease_ms, *told)
             return self.scripts.run(Query(command, lambda _: None, lambda: None))
 
     # -- for people
@@ -250,7 +249,7 @@ class SharedLimits:
         """Where steps wait: the queue, empty if in none; the place from 1; seconds, if known."""
 
         def read(found: Any) -> list[tuple[str, int, float | None]]:
-            return [(q.decode(), n + 1, _seconds(ms)) for q, n, ms in found]
+            return [(q.decode(), n + 1, seconds_of(ms)) for q, n, ms in found]
 
         command = self._command("PLACES", *step_ids)
         return self.scripts.run(Query(command, read, list))
@@ -293,15 +292,16 @@ class SharedLimits:
 
         return self.scripts.run(Query(self._command(name, *told), read, otherwise))
 
-    def _ask_here(self, ticket: Ticket) -> NotAdmitted | float:
+    def ask_here(self, ticket: Ticket) -> NotAdmitted | float:
         """Ask without Redis, where there is no queue to stand in."""
-        denied = self._share.ask(ticket.wanted, ticket.asker.step_id)
+        denied = self.share.ask(ticket.wanted, ticket.asker.step_id)
         if denied is None:
-            self._hold(ticket)
+            self.hold(ticket)
             return 0.0
         return NotAdmitted(ticket, denied.place, (denied.wait_ms or 0.0) / 1000, 0, parks=False)
 
-    def _hold(self, ticket: Ticket) -> None:
+    def hold(self, ticket: Ticket) -> None:
+        """Hold the slots that a ticket has got, until it is told of."""
         slots = [one.want for one in ticket.wanted if isinstance(one.want, Concurrency | Start)]
         if slots:
             with self._lock:
@@ -315,14 +315,19 @@ def about_of(agent: Registered) -> About:
     return About(agent.name, agent.kind, provider, agent.account)
 
 
-def _seconds(ms: int) -> float | None:
+def seconds_of(ms: int) -> float | None:
     """Return a wait in seconds; None: nobody knows."""
     return ms / 1000 if 0 <= ms < LONG_S * 1000 else None
 
 
 def as_json(wants: Sequence[Wanted]) -> str:
     """Wants as the scripts read them."""
-    return json.dumps([_wire(one.want) for one in wants])
+    return json.dumps(wires(wants))
+
+
+def wires(wants: Sequence[Wanted]) -> list[list[Any]]:
+    """Wants as lists, which the scripts read in JSON."""
+    return [_wire(one.want) for one in wants]
 
 
 def _wire(want: Want) -> list[Any]:

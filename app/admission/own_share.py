@@ -50,6 +50,11 @@ class OwnShare:
             return replace(denied, wait_ms=LOOK_AGAIN_MS)
         return denied
 
+    def load(self, key: str) -> int:
+        """How many hold a slot here."""
+        with self._lock:
+            return len(self._book.holds.get(key, {}))
+
     def settle(self, wanted: Sequence[Wanted], who: str, wrong: Sequence[int]) -> None:
         """Free the slots of a request; its costs were wrong by so much."""
         wants = self._shares(wanted)

@@ -29,7 +29,10 @@ def states(limits: SharedLimits | None, registry: Registry) -> list[LimitState]:
         for name, policy in limits.policies.items()
         for own in _instances(name, policy, limits, registry, waiting)
     ]
-    accounts = {name: {a.account for a in registry if name in limits.of(a)} for name, _, _ in shown}
+    accounts = {
+        name: {a.account for a in registry.deployments if name in limits.of(a)}
+        for name, _, _ in shown
+    }
     keys = [_keys(name, own, accounts[name]) for name, _, own in shown]
     found = limits.look(keys).result()
     return [
@@ -57,12 +60,14 @@ def resume(limits: SharedLimits | None, registry: Registry, name: str) -> None:
         InvalidPayloadError: there is none of that name.
     """
     known = _known(limits, registry, name)
-    covered = sorted({a.account for a in registry if name in known.of(a)})
+    covered = sorted({a.account for a in registry.deployments if name in known.of(a)})
     known.resume([paused_by(name), *covered] if name in known.policies else [name]).result()
 
 
 def _known(limits: SharedLimits | None, registry: Registry, name: str) -> SharedLimits:
-    accounts = [] if limits is None else [a.account for a in registry if limits.of(a)]
+    routed = registry.routed
+    asked = (a for a in registry.deployments if limits and (limits.of(a) or a.deployment in routed))
+    accounts = [a.account for a in asked]
     names = [] if limits is None else [*limits.policies, *sorted({*accounts})]
     if limits is None or name not in names:
         listed = ", ".join(names) or "none at all"
@@ -115,7 +120,7 @@ def _instances(
     if policy.per in {"tenant", "run"}:
         yield from sorted(own for own in waiting if own.startswith(f"{name}:"))
         return
-    covered = [about_of(a) for a in registry if name in limits.of(a)]
+    covered = [about_of(a) for a in registry.deployments if name in limits.of(a)]
     yield from sorted({instance(name, policy, about) for about in covered} or {name})
 
 

@@ -14,16 +14,19 @@ from celery import Celery
 
 from agents.base import Estimates, turn_of
 from agents.catalog.kinds import Resources
-from agents.catalog.registry import Registry
+from agents.catalog.registry import Registered, Registry
 from agents.governance.lessons import Lessons
+from agents.governance.routing import Asking
 from agents.net.clients import SharedClients
 from app.admission.breaker import Breakers
 from app.admission.health import STALE_INTERVALS, HealthView
 from app.admission.limits import SharedLimits
+from app.admission.placing import placed
 from app.admission.waiting import Waker
 from app.concurrency.fibers import in_thread
 from app.execution.celery_agent import CeleryBackend
 from app.execution.turns import Turns
+from app.governance.lessons import RouterLessons
 from app.journal import Journal
 from app.journal.schema.rows import Wake
 from app.settings import Settings
@@ -53,6 +56,7 @@ class Agents:
         self._turns: Turns | None = None
         self._waiting: Waker | None = None
         self._limits: SharedLimits | None = None
+        self._experiences = RouterLessons(lambda: journal)
         self._lock = threading.Lock()
 
     @property
@@ -68,9 +72,13 @@ class Agents:
     @property
     def limits(self) -> SharedLimits | None:
         """The limits that hold here; None where there are none."""
-        if self.registry.limits and self._turns is None:
+        if self._limited and self._turns is None:
             _ = self.turns
         return self._limits
+
+    @property
+    def _limited(self) -> bool:
+        return bool(self.registry.limits) or self.registry.routes
 
     def _made(self) -> Turns:
         health = HealthView(
@@ -79,9 +87,10 @@ class Agents:
             cache_s=self._settings.health_cache_s,
         )
         breakers = Breakers.connect(self._settings)
-        if self.registry.limits:
+        if self._limited:
             self._limits = self._shared(breakers)
-        return Turns(self.registry, breakers, health, self._limits)
+        experiences = self._experiences if self.registry.routes else None
+        return Turns(self.registry, breakers, health, self._limits, experiences)
 
     def _shared(self, breakers: Breakers) -> SharedLimits:
         limits = SharedLimits(
@@ -111,10 +120,15 @@ class Agents:
             InvalidPayloadError: the agent is no model.
         """
         agent = self.registry.get(request.agent)
+        turn = turn_of(request, request.messages)
+        if agent.among:  # the one that would be asked first
+            asking = Asking("", "", request.session)
+            way = await placed(self.registry, self._experiences, agent, turn, asking)
+            agent = way.left[0]
         backend = agent.backend
         if not isinstance(backend, Estimates):
             raise InvalidPayloadError(f"{agent.name} is no model: nobody counts its tokens.")
-        return await backend.estimate(agent.name, turn_of(request, request.messages))
+        return await backend.estimate(agent.name, turn)
 
     def described(self) -> list[dict[str, Any]]:
         """Describe the agents to people and clients, as the journal's rows."""
@@ -122,11 +136,18 @@ class Agents:
             {
                 "name": a.name,
                 "kind": a.kind,
-                "description": storable(a.description),
+                "description": storable(a.description or _about(a)),
                 "effects": a.effects,
             }
             for a in self.registry
         ]
+
+
+def _about(agent: Registered) -> str:
+    """The words for what a router does, where its entry has none."""
+    if agent.route is None or not agent.among:
+        return agent.description
+    return f"one of {', '.join(agent.among)}, by {agent.route.by}"
 
 
 def load_registry(app: Celery, settings: Settings, lessons: Callable[[str], Lessons]) -> Registry:

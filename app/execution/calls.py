@@ -78,6 +78,48 @@ class _Open:
     once: str  # its name, if it is made once at the most
 
 
+class _Answers:
+    """Answers of calls that are over: those of earlier attempts are read once."""
+
+    def __init__(self, runtime: Runtime, claim: Claimed) -> None:
+        self._runtime = runtime
+        self._claim = claim
+        self._before: dict[str, dict[str, Any]] | None = None
+        self._reading = asyncio.Lock()
+        #: Those of this attempt, where it may begin anew.
+        self.here: dict[str, Answer] = {}
+
+    def forget(self) -> None:
+        """Read those of earlier attempts once more."""
+        self._before = None
+
+    async def newest_by(self) -> str | None:
+        """Return who gave the newest one of earlier attempts, where that is written down."""
+        found = (answer.get("deployment") for answer in reversed((await self.before()).values()))
+        return next((by for by in found if by), None)
+
+    async def unused(self, asked: Collection[str]) -> int:
+        """Count those of earlier attempts that are not among these identities.
+
+        What an answered call asked for within itself is not asked for again, rightly.
+        """
+        before = await self.before()
+        within = {_digest(identity)[:_WITHIN] for identity in before}
+        return sum(
+            identity not in asked and identity.rpartition("/")[0] not in within
+            for identity in before
+        )
+
+    async def before(self) -> dict[str, dict[str, Any]]:
+        """The results of earlier attempts, by the calls' identities."""
+        if self._claim.token == 1:  # the first claim of a step has no earlier calls
+            return {}
+        async with self._reading:  # one for all calls that begin at once
+            if self._before is None:
+                self._before = await in_thread(self._runtime.journal.finished_calls, self._claim.id)
+            return self._before
+
+
 class StepCalls:
     """Makes an attempt's calls, journaled, unless an earlier attempt has finished them.
 
@@ -96,13 +138,14 @@ class StepCalls:
         self._afford = afford
         self._made: list[CallId] = []
         self._times: dict[About, int] = {}  # how often each was asked in this attempt
-        self._before: dict[str, dict[str, Any]] | None = None  # answers of earlier attempts
-        self._reading = asyncio.Lock()
+        self._answers = _Answers(runtime, claim)
         self._unwritten: list[tuple[Future[None], Callable[[], Future[None]]]] = []
         self._open: dict[str, _Open] = {}  # those under way, by their identities
         self._closed = asyncio.Event()
         #: Where its requests pass the limits that cover its agent, if some do.
         self.passage: Passage | None = None
+        #: Who answers its calls, where a router chose.
+        self.deployment: str | None = None
 
     def __bool__(self) -> bool:
         """True when it made one, or read one from the journal."""
@@ -159,11 +202,19 @@ class StepCalls:
         about = (call.seq, call.name, call.identity, call.key)
         begun = await arrival(self._runtime.journal.start_call(self._claim, *about, once=once))
         if begun is Begun.KNOWN:  # a worker whose lease ran out finished it late
-            self._before = None
+            self._answers.forget()
             if (known := await self._known(call)) is not None:
                 return known
         _refuse(begun, call)
         return await self._perform(call, perform)
+
+    def anew(self) -> None:
+        """Begin again in this attempt, as another one would."""
+        self._times.clear()
+
+    async def answered_by(self) -> str | None:
+        """Return who answered the newest one of earlier attempts, where that is written down."""
+        return await self._answers.newest_by()
 
     def around(self) -> tuple[tuple[str, ...], str]:
         """The calls in which the code that asks stands, innermost first.
@@ -198,17 +249,8 @@ class StepCalls:
                 raise error
 
     async def unused(self) -> int:
-        """Count answers of earlier attempts that this one has not asked for again.
-
-        What an answered call asked for within itself is not asked for again, rightly.
-        """
-        before = await self._finished_before()
-        asked = {call.identity for call in self._made}
-        within = {_digest(identity)[:_WITHIN] for identity in before}
-        return sum(
-            identity not in asked and identity.rpartition("/")[0] not in within
-            for identity in before
-        )
+        """Count answers of earlier attempts that this one has not asked for again."""
+        return await self._answers.unused({call.identity for call in self._made})
 
     def _next(self, name: str, fingerprint: str) -> CallId:
         """The next call, numbered before anything is awaited: so its place follows the code."""
@@ -240,6 +282,9 @@ class StepCalls:
             self.spent += usage
             self._finish(call, None, bounded(ErrorInfo.of(error), limit), usage.cost_usd)
             raise
+        if self.deployment is not None:
+            result = result.model_copy(update={"deployment": self.deployment})
+            self._answers.here[call.identity] = result
         self.spent += result.usage
         # Not waited for: the writer commits it before, or with, whatever this step writes next.
         self._finish(call, result.compact(), None, result.usage.cost_usd)
@@ -247,7 +292,9 @@ class StepCalls:
 
     async def _known(self, call: CallId) -> Answer | None:
         """Return the answer of an earlier attempt; its cost counts for this one as well."""
-        told = (await self._finished_before()).get(call.identity)
+        if (here := self._answers.here.get(call.identity)) is not None:  # it is counted
+            return here
+        told = (await self._answers.before()).get(call.identity)
         if told is None:
             return None
         if "kind" in told:  # it was too large to be kept
@@ -270,14 +317,6 @@ class StepCalls:
             return self._runtime.journal.finish_call(self._claim, *end, cost_usd=cost_usd)
 
         self._unwritten.append((write(), write))
-
-    async def _finished_before(self) -> dict[str, dict[str, Any]]:
-        if self._claim.token == 1:  # the first claim of a step has no earlier calls
-            return {}
-        async with self._reading:  # one for all calls that begin at once
-            if self._before is None:
-                self._before = await in_thread(self._runtime.journal.finished_calls, self._claim.id)
-            return self._before
 
 
 #: The step whose call is being performed here, and the call's identity.

@@ -107,6 +107,11 @@ class Step(Telling):
         self.calls.passage = passage
 
     @property
+    def session(self) -> str | None:
+        """The session that its run goes on with."""
+        return None if self.talk is None else self.talk.session
+
+    @property
     def spent(self) -> Usage:
         """The usage of its calls up to now."""
         return self.calls.spent

@@ -24,6 +24,8 @@ class Talk:
 
     def __init__(self, request: Ask, held: HeldSession, exchanges: list[SessionExchange]) -> None:
         self._request = request
+        #: Its name.
+        self.session = request.session
         #: What the agent says on the way to its answer.
         self.turns: tuple[ChatMessage, ...] = ()
         self._left_out = held.begins

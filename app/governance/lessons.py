@@ -1,27 +1,15 @@
-"""Lessons of agents in the journal: read once, and written now and then, by nobody who waits."""
+"""Lessons of agents' requests, and of routers' turns, that all workers share."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable
-from typing import Any
 
+from agents.catalog.registry import Registered
 from agents.governance.lessons import Own
+from agents.governance.routing import Experience, RoutePolicy, ServedTurn
 from agents.governance.sizes import Observed, Sizes
-from app.concurrency.fibers import in_thread
-from app.concurrency.loop import process_loop
+from app.governance.memory import SharedMemory
 from app.journal import Journal
-from celery_agents.errors import AgentsError
-from celery_agents.noted import note
-
-log = logging.getLogger(__name__)
-
-#: They are written when what is new is this share of what is known, and at the latest after so many
-#: requests: often at first, when each one tells much.
-_SHARE, _MOST = 8, 32
-#: More than that is not kept while the journal is away.
-_KEPT = 256
 
 
 class SharedLessons(Own):
@@ -29,54 +17,52 @@ class SharedLessons(Own):
 
     def __init__(self, about: str, journal: Callable[[], Journal]) -> None:
         super().__init__()
-        self._key = f"sizes:{about}"
-        self._journal = journal
-        self._read = False
-        self._new: list[Observed] = []  # what the journal has not heard of
-        self._writing = False
-        self._turn = asyncio.Lock()  # between reading and writing nothing is counted twice
+        self._memory: SharedMemory[Sizes, Observed] = SharedMemory(
+            f"sizes:{about}",
+            journal,
+            read=Sizes.read,
+            after=Sizes.after,
+            count=lambda sizes: sizes.calls,
+        )
+
+    @property
+    def at_hand(self) -> Sizes:
+        """The lessons as this process knows them now."""
+        return self._memory.at_hand
 
     async def known(self, *, newest: bool = False) -> Sizes:
         """The lessons up to now; those of other workers come along when they are read."""
-        if newest or not self._read:
-            async with self._turn:
-                self._take(await in_thread(self._journal().memos.read, self._key))
-        return self._sizes
+        return await self._memory.known(newest=newest)
 
     def add(self, seen: Observed) -> None:
         """Learn from a request; the journal hears of it later."""
-        super().add(seen)
-        if len(self._new) < _KEPT:
-            self._new.append(seen)
-        due = min(max(self._sizes.calls // _SHARE, 1), _MOST)
-        if len(self._new) >= due and not self._writing:
-            self._writing = True
-            process_loop().submit(self._write())
-
-    def _take(self, found: dict[str, Any]) -> None:
-        """Go on from what the journal has, with what it has not heard of yet."""
-        self._sizes = _after(Sizes.read(found), self._new)
-        self._read = True
-
-    async def _write(self) -> None:
-        journal = self._journal()
-        try:
-            async with self._turn:
-                new = [*self._new]
-                told = await in_thread(journal.memos.change, self._key, lambda m: _with(m, new))
-                del self._new[: len(new)]
-                self._take(told)
-        except AgentsError as error:
-            note(log, "lessons", "What requests taught was not written", error=error)
-        finally:
-            self._writing = False
+        self._memory.add(seen)
 
 
-def _after(sizes: Sizes, seen: list[Observed]) -> Sizes:
-    for one in seen:
-        sizes = sizes.after(one)
-    return sizes
+class RouterLessons:
+    """The lessons of this process's routers, which all workers share."""
 
+    def __init__(self, journal: Callable[[], Journal]) -> None:
+        self._journal = journal
+        self._memories: dict[str, SharedMemory[Experience, ServedTurn]] = {}
 
-def _with(memo: dict[str, Any], seen: list[Observed]) -> dict[str, Any]:
-    return _after(Sizes.read(memo), seen).compact()
+    async def known(self, router: Registered) -> Experience:
+        """The lessons of a router up to now."""
+        return await self._of(router).known()
+
+    def add(self, router: Registered, served: ServedTurn) -> None:
+        """Learn from a turn; the journal hears of it later."""
+        self._of(router).add(served)
+
+    def _of(self, router: Registered) -> SharedMemory[Experience, ServedTurn]:
+        found = self._memories.get(router.name)
+        if found is None:
+            adaptive = (router.route or RoutePolicy()).adaptive
+            found = self._memories[router.name] = SharedMemory(
+                f"router:{router.name}",
+                self._journal,
+                read=Experience.read,
+                after=lambda known, served: known.after(served, adaptive),
+                count=lambda known: known.turns,
+            )
+        return found

@@ -63,6 +63,8 @@ class Answer(Contract):
     usage: Usage = Usage()
     #: What the agent said and which tools it called before the answer, for its session.
     turns: Conversation = ()
+    #: Of a call, where a router chose who answers: the agent, with its key where it has several.
+    deployment: str | None = None
 
 
 class ErrorInfo(Contract):
@@ -122,6 +124,9 @@ class Outcome(Contract):
     left_out: int = 0
     #: The agent that the conversation was handed over to, and that goes on with its session.
     active: str | None = None
+    #: Who answered, where a router chose: the agent, and behind a # the name of its key's variable
+    #: where it has several.
+    deployment: str | None = None
     compensation: Compensation | None = None  # of what succeeded: who can undo it
     error: ErrorInfo | None = None
     value: TrustedJson = None

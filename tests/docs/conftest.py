@@ -13,7 +13,7 @@ from tests.support.redis_server import RedisServer
 from tests.support.service import APP
 from tests.support.workers import WorkerProcess, unique_name, worker_command
 
-CONFIGS = ("triage/agents.toml", "governed.toml")
+CONFIGS = ("triage/agents.toml", "governed.toml", "routed.toml")
 MODULES = {"AGENTS_MODULES": '["examples.desk"]'}
 SHOP = ["--pool", "threads", "--concurrency", "2", "-Q", "shop", "--without-mingle"]
 #: A database that no other test of the session takes.

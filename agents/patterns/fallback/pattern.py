@@ -16,12 +16,14 @@ from celery_agents.contracts.patterns import Fallback
 from celery_agents.errors import (
     AllCandidatesFailedError,
     BreakerOpenError,
+    ContextExceededError,
     NotAdmittedError,
     RateLimitedError,
 )
 
 #: Strategies that need what the chain has learned.
 LEARNING = frozenset({"adaptive", "hedged"})
+_LONG = ContextExceededError.kind
 #: Kinds of errors after which a candidate would come again without an attempt.
 REFUSALS = (BreakerOpenError.kind, RateLimitedError.kind, NotAdmittedError.kind)
 
@@ -85,6 +87,13 @@ def _left(
         )
 
     return ordered(masked) or ordered(())
+
+
+def exceeded(members: Sequence[MemberState]) -> int | None:
+    """Tokens that the largest model takes for which the question was too long; None: for none."""
+    errors = (m.outcome.error for m in members if m.outcome is not None)
+    found = [e.details.get("context_tokens") for e in errors if e is not None and e.kind == _LONG]
+    return max((n for n in found if isinstance(n, int)), default=None)
 
 
 def _failures(members: Sequence[MemberState]) -> set[str]:

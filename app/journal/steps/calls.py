@@ -245,9 +245,9 @@ class FinishCall(Operation[None]):
 def finished(connection: Connection, step_id: str) -> dict[str, dict[str, Any]]:
     """See ``Journal.finished_calls``."""
     rows = connection.execute(
-        select(_C.fingerprint, _C.answer, _C.error).where(
-            _C.step_id == step_id, _C.finished_at.is_not(None)
-        )
+        select(_C.fingerprint, _C.answer, _C.error)
+        .where(_C.step_id == step_id, _C.finished_at.is_not(None))
+        .order_by(_C.token, _C.seq)
     )
     return {
         identity: answer if error is None else error

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -18,11 +19,14 @@ def registry() -> Registry:
     for name, by in (("plain", None), ("book", "cancel"), ("backup", "call"), ("cancel", None)):
         how = None if by is None else Compensation(agent=by)
         made._add(Registered(name, "any", "", "effect", lambda: None, compensation=how))  # type: ignore[arg-type,return-value]  # never asked
+    router = replace(made.get("book"), name="router", among=("plain", "backup"))
+    made._add(router)
     return made
 
 
 BOOKED = Answer(value="booked", usage=Usage(calls=1))
 BY_BACKUP = Outcome(state=State.SUCCEEDED, value="booked", agent="backup")
+BY_PLAIN = Outcome(state=State.SUCCEEDED, value="booked", agent="plain")
 REFUSED = Outcome(state=State.FAILED, error=ErrorInfo(kind="breaker_open", message="no"))
 
 
@@ -36,6 +40,9 @@ REFUSED = Outcome(state=State.FAILED, error=ErrorInfo(kind="breaker_open", messa
         ("book", False, BOOKED, None),
         ("book", None, BY_BACKUP, "call"),  # who did it knows how to undo it
         ("book", "other", BY_BACKUP, "other"),
+        ("router", None, BY_PLAIN, "cancel"),
+        ("router", None, BY_BACKUP, "call"),
+        ("router", False, BY_PLAIN, None),
         ("book", None, REFUSED, None),  # nothing was done
     ],
 )

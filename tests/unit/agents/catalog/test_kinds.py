@@ -54,7 +54,10 @@ def test_what_is_no_kind_of_its_own_is_refused(
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        ({}, "kind: None is none of anthropic, celery, function, google, http, openai, scripted"),
+        (
+            {},
+            "kind: None is none of anthropic, celery, function, google, http, openai, router, ",
+        ),
         ({"kind": "opnai"}, "kind: 'opnai' is none of"),
         ({"kind": ["http"]}, "is none of"),
         ("text", "is none of"),

@@ -126,3 +126,40 @@ def test_it_learns_where_its_provider_counts() -> None:
     assert (sizes.calls, sizes.outputs) == (1, (3,))
     found = asyncio.run(sized.estimate("gpt", request()))
     assert (found.learned_from, found.output_tokens) == (1, 3)
+
+
+def taught(reads: int) -> Own:
+    """Lessons of 40 requests of 1,000 tokens, so many of which came from the cache."""
+    lessons = Own()
+    for _ in range(60):
+        lessons.add(Observed({"word": 900}, 1_000, 10, cache_read=reads))
+    return lessons
+
+
+def test_cached_tokens_make_a_request_cheaper_for_whoever_compares() -> None:
+    asked = request(user="word " * 900)
+    price = {"input_usd": 1, "output_usd": 0, "cached_usd": 0.1}
+    plain, cached = (
+        asyncio.run(Sizing(config(price=price), taught(reads)).weigh(asked, priced=True)).nano_usd
+        for reads in (0, 1_000)
+    )
+    assert plain is not None
+    assert cached is not None
+    assert 0.09 * plain < cached < 0.15 * plain
+
+
+def test_what_a_turn_weighs_says_whether_it_fits() -> None:
+    asked = request(user="parcel " * 2_000)
+    for window, fits in ((1_500, False), (9_000, True), (None, True)):
+        sized = Sizing(config(context_tokens=window), Own())
+        found = asyncio.run(sized.weigh(asked, priced=False))
+        assert (found.fits, found.context_tokens, found.nano_usd) == (fits, window, None)
+
+
+def test_of_anthropic_what_is_read_from_its_cache_takes_nothing_of_its_limits() -> None:
+    asked = request(user="word " * 900)
+    for provider, share in (("openai", 1.0), ("anthropic", 0.2)):
+        fields = {"provider": provider, "model": "m", "base_url": "http://h"}
+        sized = Sizing(ModelConfig.model_validate(fields), taught(800))
+        whole = taught(800).at_hand.likely(pieces_of(asked))
+        assert sized.needs(asked).input_tokens == pytest.approx(share * whole, rel=0.03)

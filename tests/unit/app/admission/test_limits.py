@@ -171,6 +171,26 @@ def test_the_first_request_is_asked_for_with_the_turn_and_the_next_ones_alone() 
     assert len(way.told) == 2
 
 
+@pytest.mark.parametrize(("kind", "counted"), [("openai", 90), ("anthropic", 20)])
+def test_what_anthropic_reads_from_its_cache_counts_toward_no_limit(
+    kind: str, counted: int
+) -> None:
+    redis = Redis([0])
+    limits = limits_of(redis, x=LimitPolicy(input_tokens_per_minute=6000))
+    agent = agent_of("x", lambda: None, None, {"kind": kind, "model": "m"})
+    passage = Passage(limits, agent, Turn(input="?" * 300), step())
+    run(passage.entered(limits.scripts.run(passage.asking()).result()))
+
+    async def request() -> None:
+        async with passage.request(lambda: Needs(50, 10)) as made:
+            made.usage = Usage(calls=1, input_tokens=90, output_tokens=20, cached_tokens=70)
+
+    run(request())
+    limits.pump().result()
+    (told,) = [json.loads(a[2]) for _, a in redis.asked if len(a) == 4 and a[3] not in {"0", "1"}]
+    assert told[-1] == counted - 100  # the turn's own 300 bytes
+
+
 def test_a_turn_that_makes_no_request_of_its_own_is_one() -> None:
     way = Way([0])
     way.enter()

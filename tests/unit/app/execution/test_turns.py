@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
@@ -11,6 +12,8 @@ import pytest
 
 from agents.base import Answer, Turn
 from agents.catalog.registry import Registry
+from agents.needs import Weight
+from agents.plan import MemberState
 from agents.policies.breaker import BreakerPolicy
 from app.admission.breaker import Admission, Breakers, Change, Switch
 from app.admission.calls import PROVIDER, switches_of
@@ -20,7 +23,8 @@ from app.concurrency.loop import process_loop
 from app.execution.context import Step
 from app.execution.turns import Turns
 from celery_agents.contracts.fallback import Candidate
-from celery_agents.contracts.outcome import Outcome, State, Usage
+from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
+from celery_agents.contracts.patterns import Fallback
 from celery_agents.errors import (
     AgentFailedError,
     BadAnswerError,
@@ -312,6 +316,34 @@ def test_masks_by_key_and_leaves_strangers_alone() -> None:
     desk.add("f", 1)
     candidates = [Candidate(agent=n, name=f"the {n}") for n in ("a", "b", "gpt", "f", "elsewhere")]
     assert desk.turns.masked(candidates) == {"the a", "the gpt"}
+
+
+class Sized(Says):
+    """A model with a window."""
+
+    def __init__(self, window: int | None, *, fits: bool = True) -> None:
+        super().__init__(1)
+        self.weight = Weight(fits, window)
+
+    async def weigh(self, _turn: Turn, *, priced: bool) -> Weight:
+        assert not priced
+        return self.weight
+
+
+def test_after_a_question_that_was_too_long_larger_models_alone_are_asked() -> None:
+    desk = Desk(Gate("agent:closed"))
+    windows = {"small": 8, "same": 100, "large": 900, "unknown": None, "closed": 900}
+    for name, window in windows.items():
+        desk.registry._add(agent_of(name, partial(Sized, window), None, GPT))
+    desk.registry._add(agent_of("full", lambda: Sized(900, fits=False), None, GPT))
+    desk.add("service", 1, HTTP)
+    candidates = [*windows, "full", "service", "elsewhere"]
+    request = Fallback.model_validate({"input": "?", "candidates": candidates})
+    assert desk.turns.out(request, []) == {"closed"}
+    error = ErrorInfo(kind="context_exceeded", message="too long", details={"context_tokens": 100})
+    ended = Outcome(state=State.FAILED, error=error)
+    failed = MemberState(key="same", state=State.FAILED, outcome=ended)
+    assert desk.turns.out(request, [failed]) == {"closed", "small", "same", "full"}
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from agents.patterns.fallback.pattern import advance
+from agents.patterns.fallback.pattern import advance, exceeded
 from agents.patterns.members import given
 from agents.plan import Expand, MemberState
 from celery_agents import names
@@ -231,3 +231,14 @@ def test_those_who_run_beside_each_other_wait_when_nobody_comes_after(strategy: 
     last = advance(request, [] if strategy == "parallel" else [failed("a")], step_id="s")
     assert isinstance(last, Expand)
     assert {m.options.get("when_open") for m in last.members} == {None}
+
+
+def test_the_largest_model_that_it_was_too_long_for_is_told() -> None:
+    def too_long(key: str, **details: Any) -> MemberState:
+        error = ErrorInfo(kind="context_exceeded", message="too long", details=details)
+        done = Outcome(state=State.FAILED, error=error, agent=key)
+        return MemberState(key=key, state=State.FAILED, outcome=done)
+
+    assert exceeded([failed("a"), ok("b")]) is None
+    assert exceeded([too_long("a", context_tokens=8), too_long("b", context_tokens=200)]) == 200
+    assert exceeded([too_long("a"), failed("b")]) is None
