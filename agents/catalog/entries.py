@@ -21,6 +21,7 @@ from agents.models.config import HttpUrl, ModelConfig, SecretName
 from agents.policies.breaker import BreakerPolicy
 from celery_agents.agent import Effects
 from celery_agents.contracts.base import Contract, Name, Seconds
+from celery_agents.contracts.caching import GivenCache
 from celery_agents.contracts.compensation import Compensation
 
 
@@ -58,6 +59,7 @@ class FunctionEntry(Described):
 
     kind: Literal["function"]
     function: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+    cache: GivenCache | None = None
 
 
 class ModelEntry(Described, ModelConfig):
@@ -79,6 +81,7 @@ class HttpEntry(Described, HttpConfig):
 
     kind: Literal["http"]
     health_url: HttpUrl | None = None  # as for models
+    cache: GivenCache | None = None
 
 
 class CeleryEntry(Described):

@@ -14,6 +14,7 @@ from typing import Any, Self
 from pydantic import TypeAdapter, ValidationError
 
 from agents.base import Backend
+from agents.caching.cacheable import Caching
 from agents.catalog.checks import Check
 from agents.catalog.entries import Described
 from agents.catalog.kinds import Kind, Made, Resources, SharedService, all_kinds, entry_of
@@ -23,6 +24,7 @@ from agents.catalog.teams import effects_of, reached, refuse_circles
 from agents.kinds.function import FunctionBackend
 from celery_agents.agent import AgentMark, Effects, mark_of
 from celery_agents.contracts.base import Name
+from celery_agents.contracts.caching import CachePolicy
 from celery_agents.contracts.compensation import Compensation
 from celery_agents.contracts.limits import LimitPolicy
 from celery_agents.contracts.nearest import meant
@@ -48,6 +50,7 @@ class Registered:
     outside: bool = False
     asks: tuple[str, ...] = ()  # names of agents that it may ask
     handoffs: tuple[str, ...] = ()  # and of those that may go on in its place
+    cache: CachePolicy | None = None  # how its answers are kept, if they are
 
     @classmethod
     def of(cls, name: str, entry: Described, kind: Kind[Any], made: Made) -> Self:
@@ -65,6 +68,7 @@ class Registered:
             outside=kind.outside,
             asks=made.asks,
             handoffs=made.handoffs,
+            cache=made.cache,
         )
 
     @property
@@ -153,7 +157,13 @@ class Registry:
         """Add a function; the same one again (packages re-export theirs) changes nothing."""
         if self._functions.get(mark.name) is function:
             return
-        backend = FunctionBackend(function, effects=mark.effects, executor=self._resources.executor)
+        caching = None if mark.cache is None else Caching(mark.name, mark.cache)
+        backend = FunctionBackend(
+            function,
+            effects=mark.effects,
+            executor=self._resources.executor,
+            caching=caching,
+        )
         self._add(
             Registered(
                 mark.name,
@@ -162,6 +172,7 @@ class Registry:
                 mark.effects,
                 lambda: backend,
                 compensation=mark.compensation,
+                cache=mark.cache,
             )
         )
         self._functions[mark.name] = function

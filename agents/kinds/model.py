@@ -16,6 +16,7 @@ from typing import Any
 
 from agents.asking import asked, error_of
 from agents.base import Answer, StepContext, Turn
+from agents.caching.cacheable import Cacheable, Caching
 from agents.conversing import uniform
 from agents.governance.lessons import Lessons, Own
 from agents.models import personality
@@ -73,6 +74,7 @@ class ModelBackend:
         executor: where tools that are sync functions run; the loop's default when not given.
         describe: tells what an agent is for, once all are known.
         lessons: what its requests teach of their sizes.
+        caching: how its answers are kept.
 
     Raises:
         ConfigurationError: a tool cannot be loaded, or two have one name.
@@ -87,8 +89,10 @@ class ModelBackend:
         executor: Executor | None = None,
         describe: Callable[[str], str] = str,
         lessons: Lessons | None = None,
+        caching: Caching | None = None,
     ) -> None:
         self.config = config
+        self._caching = caching
         self._provider = provider
         self._who = f"{config.provider}/{config.model}"
         self._sizing = Sizing(config, lessons or Own())
@@ -166,12 +170,8 @@ class ModelBackend:
         config = self.config
         asked = _schema(config, turn)
         schema = None if asked is None else as_object(asked)
-        in_words = config.structured == "prompt" or not (
-            (self._provider.schema_with_tools or not tools)
-            and (schema is None or self._provider.takes(schema))
-        )
-        sendable(text_of(schema))
-        sendable(text_of([message.compact() for message in turn.messages]))
+        in_words = _in_words(config, self._provider, schema, tools)
+        sendable(text_of([schema, *(message.compact() for message in turn.messages)]))
         system = _instructions(config, turn, schema if in_words else None)
         return ModelRequest(
             model=config.model,
@@ -196,14 +196,13 @@ class ModelBackend:
 
         async def perform(idempotency_key: str) -> Answer:
             rates = await self._sizing.admitted(request)
-            limit = self.config.request_timeout_s
             try:
-                async with asyncio.timeout(limit):
+                async with asyncio.timeout(self.config.request_timeout_s):
                     reply, tokens = await self._provider.complete(
                         request, idempotency_key=idempotency_key, on_text=watcher.on_text
                     )
             except TimeoutError:
-                message = f"{self._who} did not answer within {limit:g} s."
+                message = f"{self._who} did not answer within {self.config.request_timeout_s:g} s."
                 raise ProviderUnavailableError(message) from None
             usage = usage_of(rates, tokens)
             self._sizing.learn(request, tokens)
@@ -211,6 +210,7 @@ class ModelBackend:
             # further attempt would get the same one. What it cost goes with the error.
             try:
                 self._value(reply, turn)
+                watcher.whole = reply.stop == "end"
             except BadAnswerError as error:
                 if not (again and isinstance(error, MalformedAnswerError)):
                     details = {"usage": usage.model_dump(mode="json")}
@@ -225,6 +225,7 @@ class ModelBackend:
             perform,
             fingerprint=digest(about),
             expect=partial(self._sizing.needs, asked),
+            cache=_cacheable(self._caching, self.config, request, watcher),
         )
         if not watcher.heard and step.streamed:  # an earlier attempt's, which watchers dropped
             step.say(Reply.model_validate(answer.value).text)
@@ -288,6 +289,29 @@ def _instructions(config: ModelConfig, turn: Turn, schema: dict[str, JsonValue] 
     return "\n\n".join(part for part in parts if part)
 
 
+def _in_words(
+    config: ModelConfig,
+    provider: Provider,
+    schema: dict[str, JsonValue] | None,
+    tools: tuple[ToolSpec, ...],
+) -> bool:
+    """Return whether the form of the answer is asked for in words."""
+    return config.structured == "prompt" or not (
+        (provider.schema_with_tools or not tools) and (schema is None or provider.takes(schema))
+    )
+
+
+def _cacheable(
+    caching: Caching | None, config: ModelConfig, request: ModelRequest, watcher: _Watcher
+) -> Cacheable | None:
+    """The call of a request, of which whole answers in the form that is asked for are kept."""
+    if caching is None:
+        return None
+    whole = request.model_copy(update={"stream": False})
+    about = [config.provider, config.base_url, whole]
+    return caching.of(about, good=lambda _: watcher.whole)
+
+
 def _handed_over(
     handoff: Handoff, request: ModelRequest, turn: Turn, usage: Usage
 ) -> Outcome | Expand:
@@ -318,12 +342,13 @@ def _complaint(error: MalformedAnswerError) -> str:
 
 
 class _Watcher:
-    """Tells watchers of a step now and then how a streamed answer grows."""
+    """Watches a request: tells watchers of its step now and then how a streamed answer grows."""
 
     def __init__(self, step: StepContext) -> None:
         self._step = step
         self._text = ""
         self.heard = False
+        self.whole = False  # not cut, and as it was asked for
         self._next_at = 0.0
 
     async def on_text(self, text: str) -> None:

@@ -52,6 +52,10 @@ class GuardedStep(StepContext, Protocol):
         """Let its requests pass there from now on."""
         ...
 
+    def enter(self, gate: Callable[[], Awaitable[None]]) -> None:
+        """Await this before the first act of the turn that is not known already."""
+        ...
+
     def heard(self, turns: tuple[ChatMessage, ...]) -> None:
         """Keep what the agent said on the way to its answer, for its session."""
         ...

@@ -50,6 +50,7 @@ class Passage:
         self._policies = limits.of(agent)
         self._learns = any(policy.learn for policy in self._policies.values())
         self._ticket: Ticket | None = self._of(_of_turn(turn))
+        self._asked = False  # whether that one was asked for
         self._itself = True  # whether the turn is its only request
 
     # -- of the turn, by its guard
@@ -57,6 +58,7 @@ class Passage:
     def asking(self) -> Query:
         """The question for its first request."""
         assert self._ticket is not None
+        self._asked = True
         return self._limits.asking(self._ticket)
 
     async def entered(self, answer: NotAdmitted | float) -> None:
@@ -77,7 +79,7 @@ class Passage:
 
     def close(self, usage: Usage | None, error: BaseException | None) -> None:
         """End the turn; what it took and did not use is free."""
-        ticket, self._ticket = self._ticket, None
+        ticket, self._ticket = self._ticket if self._asked else None, None
         if ticket is not None and self._itself:
             self._tell(ticket, usage, error)
         elif ticket is not None:

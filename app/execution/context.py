@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from agents.caching.cacheable import Cacheable
 from agents.needs import Expect
 from agents.performing import Perform
 from agents.plain import plain_json
@@ -106,6 +107,10 @@ class Step(Telling):
         """Let its requests pass there from now on."""
         self.calls.passage = passage
 
+    def enter(self, gate: Callable[[], Awaitable[None]]) -> None:
+        """Await this before the first act of the turn that is not known already."""
+        self.calls.gate = gate
+
     @property
     def spent(self) -> Usage:
         """The usage of its calls up to now."""
@@ -172,11 +177,11 @@ class Step(Telling):
         fingerprint: str = "",
         once: bool = False,
         expect: Expect | None = None,
+        cache: Cacheable | None = None,
     ) -> Answer:
-        """Make one paid or outside act, unless an earlier attempt finished it."""
-        return await self.calls.make(
-            name, perform, fingerprint=fingerprint, once=once, expect=expect
-        )
+        """Make one paid or outside act, unless an earlier attempt finished it, or it is cached."""
+        about: Any = {"once": once, "expect": expect, "cache": cache}
+        return await self.calls.make(name, perform, fingerprint=fingerprint, **about)
 
     async def made(
         self, name: str, *, fingerprint: str = "", once: bool = False, after: int = 0

@@ -138,6 +138,7 @@ class AskOptions(RunOptions, total=False):
     choices: Texts | None
     answer_schema: JsonSchema | None
     when_open: Literal["wait", "fail"] | list[str] | tuple[str, ...] | None
+    cache: Literal["use", "refresh", "off"] | None
     compensation: GivenCompensation | None
 
 

@@ -1,0 +1,1 @@
+"""Which answers may be kept, under which keys, and the ones that a process keeps."""
