@@ -123,8 +123,10 @@ def resume(self: Any, name: str) -> None:
 @shared_task(name=names.CACHES, bind=True)
 def caches(self: Any) -> list[dict[str, Any]]:
     """How the cached answers of each agent stand."""
-    agents = runtime_of(self.app, self.request.hostname).agents
-    return [state.compact() for state in caching.states(agents.shared_cache)]
+    runtime = runtime_of(self.app, self.request.hostname)
+    agents, memos = runtime.agents, runtime.journal.memos
+    found = caching.states(agents.shared_cache, agents.registry, memos)
+    return [state.compact() for state in found]
 
 
 @shared_task(name=names.UNCACHE, bind=True, acks_late=True)

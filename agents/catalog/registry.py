@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
@@ -124,6 +125,7 @@ class Registry:
             undoes = agent.compensation
             self._check_other(agent, "backup", agent.entry.backup if agent.entry else None)
             self._check_other(agent, "compensation", undoes.agent if undoes else None)
+            self._check_semantic(agent)
             for name in agent.asks:
                 self._check_other(agent, "tools", name)
             for name in agent.handoffs:
@@ -134,6 +136,17 @@ class Registry:
         own = {agent.name: agent.effects for agent in self}
         for agent in self:
             agent.effects = effects_of(agent.name, own, team)
+
+    def _check_semantic(self, agent: Registered) -> None:
+        if agent.cache is None or (semantic := agent.cache.semantic) is None:
+            return
+        self._check_other(agent, "cache.semantic.embed", semantic.embed)
+        self._check_other(agent, "cache.semantic.judge", semantic.judge)
+        if find_spec("numpy") is None:
+            raise ConfigurationError(
+                f"[agents.{agent.name}] cache.semantic needs numpy: "
+                "pip install 'celery-agents[semantic]'"
+            )
 
     def _check_other(self, agent: Registered, field: str, name: str | None) -> None:
         if name is not None and (name == agent.name or name not in self._agents):

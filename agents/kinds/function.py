@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 from agents.base import Answer, StepContext, Turn
-from agents.caching.cacheable import Caching
+from agents.caching.cacheable import Caching, meaning_of
 from agents.invoke import failure, invoke
 from agents.plain import plain_json
 from agents.values import digest, shown
@@ -69,7 +69,9 @@ class FunctionBackend:
             return await self._call(turn, step)
 
         about = [self._name, turn]
-        cache = None if self._caching is None else self._caching.of([self._caching.name, *about])
+        cache = None
+        if (caching := self._caching) is not None:
+            cache = caching.of([caching.name, *about], meaning=meaning_of(turn, self._name))
         return await step.call("function", perform, fingerprint=digest(about), cache=cache)
 
     async def aclose(self) -> None:

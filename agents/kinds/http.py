@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from agents.base import Answer, StepContext, Turn
-from agents.caching.cacheable import Caching
+from agents.caching.cacheable import Caching, meaning_of
 from agents.models.config import HttpUrl, ResponseBytes, SecretName
 from agents.needs import Needs
 from agents.net.clients import ResolveSecret, SharedClients, http_client, secret_named
@@ -80,7 +80,9 @@ class HttpBackend:
                 raise ProviderUnavailableError(message) from None
 
         about = [self.config.url, question]
-        cache = None if self._caching is None else self._caching.of(about)
+        cache = None
+        if self._caching is not None:
+            cache = self._caching.of(about, meaning=meaning_of(turn, self.config.url))
         fingerprint = digest(about)
         return await step.call("http", perform, fingerprint=fingerprint, expect=Needs, cache=cache)
 

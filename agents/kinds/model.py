@@ -16,7 +16,7 @@ from typing import Any
 
 from agents.asking import asked, error_of
 from agents.base import Answer, StepContext, Turn
-from agents.caching.cacheable import Cacheable, Caching
+from agents.caching.cacheable import Cacheable, Caching, Meaning, said_of
 from agents.conversing import uniform
 from agents.governance.lessons import Lessons, Own
 from agents.models import personality
@@ -225,7 +225,7 @@ class ModelBackend:
             perform,
             fingerprint=digest(about),
             expect=partial(self._sizing.needs, asked),
-            cache=_cacheable(self._caching, self.config, request, watcher),
+            cache=_cacheable((self._caching, self.config, self._value), request, turn, watcher),
         )
         if not watcher.heard and step.streamed:  # an earlier attempt's, which watchers dropped
             step.say(Reply.model_validate(answer.value).text)
@@ -302,14 +302,28 @@ def _in_words(
 
 
 def _cacheable(
-    caching: Caching | None, config: ModelConfig, request: ModelRequest, watcher: _Watcher
+    how: tuple[Caching | None, ModelConfig, Callable[[Reply, Turn], JsonValue]],
+    request: ModelRequest,
+    turn: Turn,
+    watcher: _Watcher,
 ) -> Cacheable | None:
     """The call of a request, of which whole answers in the form that is asked for are kept."""
+    caching, config, read = how
     if caching is None:
         return None
     whole = request.model_copy(update={"stream": False})
+    meaning = None
+    if request.user is not None and not request.exchanges:
+
+        def said(answer: Answer) -> JsonValue:
+            """What it says; tools that are called for one question say nothing of another."""
+            value = read(Reply.model_validate(answer.value), turn)
+            return None if value is None else said_of(turn)(Answer(value=value))
+
+        rest = [config.provider, config.base_url, whole.model_copy(update={"user": None})]
+        meaning = Meaning(request.user, rest, said)
     about = [config.provider, config.base_url, whole]
-    return caching.of(about, good=lambda _: watcher.whole)
+    return caching.of(about, lambda _: watcher.whole, meaning)
 
 
 def _handed_over(

@@ -8,15 +8,18 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from agents.caching.cacheable import Cacheable, worth_usd
 from agents.caching.local import Known, LocalAnswers
+from app.caching.semantic import Helpers, Similar, SimilarAnswers
 from app.caching.shared import Found, Missed, SharedAnswers, Sought, Taken
 from app.caching.waiting import Awaits, Followers
 from app.concurrency.fibers import arrival
 from app.concurrency.future import Future
 from app.concurrency.loop import process_loop
+from app.journal.stores.memos import Memos
 from app.settings import Settings
 from celery_agents.contracts.caching import CacheUse
 from celery_agents.contracts.outcome import Answer, Usage
@@ -40,6 +43,7 @@ class Caches:
         shared: those of all workers.
         local: those of this process; None: it keeps none.
         wake: publishes messages for steps that waited for an answer; it blocks.
+        memos: of the journal, for audits of similar answers.
     """
 
     def __init__(
@@ -47,22 +51,31 @@ class Caches:
         shared: SharedAnswers,
         local: LocalAnswers | None,
         wake: Callable[[Sequence[str]], object],
+        memos: Callable[[], Memos],
         *,
         lease_s: float,
     ) -> None:
         self.shared = shared
         self._local = local
         self._renew_s = lease_s / _RENEWALS
+        self.similar = SimilarAnswers(shared, memos)
         self.followers = Followers(shared, wake, process_loop)
 
     @classmethod
-    def connect(cls, settings: Settings, wake: Callable[[Sequence[str]], object]) -> Caches:
+    def connect(
+        cls,
+        settings: Settings,
+        wake: Callable[[Sequence[str]], object],
+        memos: Callable[[], Memos],
+    ) -> Caches:
         """Make the caches of these settings; nothing is opened before their first use."""
         shared, local = SharedAnswers.connect(settings), local_answers(settings.cache_local_max)
-        return cls(shared, local, wake, lease_s=settings.lease_s)
+        return cls(shared, local, wake, memos, lease_s=settings.lease_s)
 
     @asynccontextmanager
-    async def asking(self, asked: Sought, what: Cacheable, use: CacheUse) -> AsyncIterator[Asking]:
+    async def asking(
+        self, asked: Sought, what: Cacheable, use: CacheUse, likeness: Likeness | None = None
+    ) -> AsyncIterator[Asking]:
         """Look for an answer. Where there is none, whoever asks is to ``put`` it, or nothing.
 
         Raises:
@@ -76,6 +89,9 @@ class Caches:
         renewing = _Renewing(self.shared, asked, self._renew_s) if leads else None
         began = time.monotonic()
         try:
+            similar = await self._similar_to(asked, what, use, likeness)
+            if similar is not None and similar.answer is not None and not similar.audited:
+                asks.found = _answer(similar.answer.text or "")
             yield asks
         except BaseException as error:
             if leads:
@@ -87,9 +103,32 @@ class Caches:
                 renewing.end()
         answer = asks.given
         if answer is not None and what.good(answer):
-            self._put(asked, what, answer, time.monotonic() - began)
+            self._put(asked, what, answer, time.monotonic() - began, similar)
+            await self._compare(asked, what, answer, similar, likeness)
         elif leads:
             self._left(asked, alone=True)
+
+    async def _similar_to(
+        self, asked: Sought, what: Cacheable, use: CacheUse, likeness: Likeness | None
+    ) -> Similar | None:
+        if likeness is None or use != "use":
+            return None
+        about = (likeness.least, likeness.helpers, likeness.tenant)
+        return await self.similar.look(asked, what, *about)
+
+    async def _compare(
+        self,
+        asked: Sought,
+        what: Cacheable,
+        answer: Answer,
+        similar: Similar | None,
+        likeness: Likeness | None,
+    ) -> None:
+        """Compare a new answer with that of a similar question, where it was asked for that."""
+        if likeness is None or similar is None or similar.answer is None:
+            return
+        both = (_answer(similar.answer.text or ""), answer)
+        await self.similar.compared(asked.name, what, both, likeness.helpers)
 
     async def _look(self, asked: Sought, use: CacheUse) -> tuple[Answer | None, bool]:
         known = None if self._local is None or use == "refresh" else self._local.get(asked.key)
@@ -119,13 +158,23 @@ class Caches:
         if self._local is not None and not away:
             self._local.confirm(key, told.until if isinstance(told, Found) else 0)
 
-    def _put(self, asked: Sought, what: Cacheable, answer: Answer, elapsed_s: float) -> None:
+    def _put(
+        self,
+        asked: Sought,
+        what: Cacheable,
+        answer: Answer,
+        elapsed_s: float,
+        similar: Similar | None = None,
+    ) -> None:
+        meant = similar is not None and what.meaning is not None and what.meaning.said(answer)
+        near = (similar.partition, similar.packed) if similar and meant is not None else None
         told = self.shared.put(
             asked,
             to_json(answer.compact()),
             ttl_s=what.caching.policy.ttl_s,
             price_usd=answer.usage.cost_usd or 0.0,
             worth_usd=worth_usd(answer, elapsed_s),
+            near=near,
         )
         told.add_done_callback(lambda done: self.followers.wake(done.result()[1]))
 
@@ -135,6 +184,15 @@ class Caches:
 
     def _woken(self, told: Future[list[str]]) -> None:
         self.followers.wake(told.result())
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """How similar questions are looked for: by whom, for whom, from which cosine on."""
+
+    helpers: Helpers
+    tenant: str
+    least: float
 
 
 class Asking:

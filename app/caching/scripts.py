@@ -19,6 +19,8 @@ local now = t[1] * 1000 + math.floor(t[2] / 1000)
 """
 #: Bytes that Redis takes for an entry beside its value: measured on Valkey 9, and some more.
 OVERHEAD_BYTES = 700
+#: And for its vector.
+VECTOR_BYTES = 300
 #: An entry may have this part of all bytes, so that one never drives out more than some.
 LARGEST_PART = 8
 #: So long nobody leads for a key whose answers are not kept: all ask at once.
@@ -33,12 +35,14 @@ ENDED = 20
 COMMON = (
     f"""
 local C, OVERHEAD, PART, ENDED = '{names.CACHE_KEYS}', {OVERHEAD_BYTES}, {LARGEST_PART}, {ENDED}
+local VECTOR = {VECTOR_BYTES}
 local ALONE, WOKEN, KEPT = {ALONE_MS}, {WOKEN_MS}, {KEPT_MS}
 """
     """
 local VALUES, FACTS, ORDER, ENDS, STATS = C..'values', C..'facts', C..'order', C..'ends', C..'stats'
+local VECTORS = C..'vectors'
 
--- Facts of an entry: h(its), s(ize), w(orth), p(rice), u(ntil), n(ame).
+-- Facts of an entry: h(its), s(ize), w(orth), p(rice), u(ntil), n(ame), and g(roup) of vectors.
 local function facts(key)
   local text = redis.call('HGET', FACTS, key)
   return text and cjson.decode(text)
@@ -51,6 +55,10 @@ local function drop(key, f)
   redis.call('HDEL', FACTS, key)
   redis.call('ZREM', ORDER, key)
   redis.call('ZREM', ENDS, key)
+  if f.g then
+    redis.call('HDEL', VECTORS, key)
+    redis.call('ZREM', C .. 'near:' .. f.g, key)
+  end
   count('all', 'bytes', -f.s)
   count('bytes', f.n, -f.s)
   count('entries', f.n, -1)
@@ -90,21 +98,26 @@ local function leads(key) return redis.call('GET', C .. 'lead:' .. key) end
 )
 
 #: Looks for an answer. ARGV: key, who, lease in ms, the end of the one that is known here ('' of
-#: none), use, refresh or count, the name. Returns {1, value or '' if it is known, its end, its
-#: price}; {2, ms of the lease}: somebody asks; {3}: who leads now; {0}: nobody leads.
+#: none), how, the name. How is use or refresh; count one that is known here; or, of a question
+#: that was missed, take that of a similar one, or compare it, which does not count. Returns {1,
+#: value or '' if it is known, its end, its price}; {2, ms of the lease}: somebody asks; {3}: who
+#: leads now; {0}: nobody leads.
 LOOK = """
 local key, who, known, how, name = ARGV[1], ARGV[2], ARGV[4], ARGV[5], ARGV[6]
 local f = how ~= 'refresh' and live(key)
 if f then
-  f.h = f.h + 1
-  rank(key, f)
   local till = string.format('%.0f', f.u)
   local here = till == known
-  count(here and 'local' or 'shared', name, 1)
-  count('saved', name, f.p)
+  if how ~= 'compare' then
+    f.h = f.h + 1
+    rank(key, f)
+    count(how == 'similar' and how or here and 'local' or 'shared', name, 1)
+    count('saved', name, f.p)
+    if how == 'similar' then count('misses', name, -1) end
+  end
   return {1, here and '' or redis.call('HGET', VALUES, key), till, string.format('%.17g', f.p)}
 end
-if how == 'count' then return {0} end
+if how ~= 'use' and how ~= 'refresh' then return {0} end
 local leader = leads(key)
 local other = leader and leader ~= '' and leader ~= who
 if how == 'use' and other then return {2, redis.call('PTTL', C .. 'lead:' .. key)} end
@@ -115,10 +128,13 @@ return {3}
 """
 
 #: Keeps an answer. ARGV: key, who, ms for which, its price, its worth, the name, the most bytes of
-#: all, the value. Returns its end (0: it is not kept), and those who waited for it.
+#: all, the value, and for similar questions the group and the vector. Returns its end (0: it is not
+#: kept), and those who waited for it.
 PUT = """
 local key, who, name, most, value = ARGV[1], ARGV[2], ARGV[6], tonumber(ARGV[7]), ARGV[8]
+local group, vector = ARGV[9], ARGV[10] or ''
 local size, old, till = #value + #name + OVERHEAD, facts(key), 0
+if group then size = size + #vector + VECTOR end
 if old then drop(key, old) end
 if size <= most / PART then
   for _, ended in ipairs(redis.call('ZRANGE', ENDS, '-inf', now, 'BYSCORE', 'LIMIT', 0, ENDED)) do
@@ -134,8 +150,14 @@ if size <= most / PART then
   count('all', 'bytes', size)
   count('bytes', name, size)
   count('entries', name, 1)
-  local hits = old and old.h or 1
-  rank(key, {h = hits, s = size, w = tonumber(ARGV[5]), p = tonumber(ARGV[4]), u = till, n = name})
+  if group then
+    redis.call('HSET', VECTORS, key, vector)
+    redis.call('ZADD', C .. 'near:' .. group, redis.call('HINCRBY', STATS, 'all:place', 1), key)
+  end
+  rank(key, {
+    h = old and old.h or 1, s = size, w = tonumber(ARGV[5]), p = tonumber(ARGV[4]), u = till,
+    n = name, g = group,
+  })
 end
 if leads(key) == who then redis.call('DEL', C .. 'lead:' .. key) end
 return {string.format('%.0f', till), let_go(key, true)}
@@ -183,18 +205,23 @@ if left > 0 then return {left, {}} end
 return {WOKEN, let_go(key, false)}
 """
 
-#: Forgets answers. ARGV: their keys; none: all. Returns how many there were.
+#: Reads vectors of a group. ARGV: the group, the place behind which, how many. Returns the newest
+#: place of all groups, and a flat list of place, key and vector.
+NEAR = """
+local found, from = {}, '(' .. ARGV[2]
+local near = redis.call('ZRANGE', C .. 'near:' .. ARGV[1], from, '+inf', 'BYSCORE', 'LIMIT', 0,
+  ARGV[3], 'WITHSCORES')
+for i = 1, #near, 2 do
+  found[#found + 1] = near[i + 1]
+  found[#found + 1] = near[i]
+  found[#found + 1] = redis.call('HGET', VECTORS, near[i])
+end
+return {tonumber(redis.call('HGET', STATS, 'all:place') or 0), found}
+"""
+
+#: Forgets answers. ARGV: their keys. Returns how many there were.
 FORGET = """
 local gone = 0
-if #ARGV == 0 then
-  gone = redis.call('HLEN', VALUES)
-  for _, field in ipairs(redis.call('HKEYS', STATS)) do
-    if field:find('^bytes:') or field:find('^entries:') or field:find('^all:') then
-      redis.call('HDEL', STATS, field)
-    end
-  end
-  redis.call('UNLINK', VALUES, FACTS, ORDER, ENDS)
-end
 for _, key in ipairs(ARGV) do
   local f = facts(key)
   if f then drop(key, f); gone = gone + 1 end
@@ -213,6 +240,7 @@ SCRIPTS = {
     "RENEW": RENEW,
     "PARK": PARK,
     "PUMP": PUMP,
+    "NEAR": NEAR,
     "FORGET": FORGET,
     "STATS": STATS,
 }

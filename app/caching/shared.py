@@ -28,9 +28,14 @@ _COUNTED = {
     "bytes": "bytes",
     "local": "local_hits",
     "shared": "shared_hits",
+    "similar": "similar_hits",
     "misses": "misses",
     "saved": "saved_usd",
 }
+
+
+#: Vectors that one script reads.
+VECTORS_READ = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +121,26 @@ class SharedAnswers:
         return self._run("LOOK", told, read, Missed(away=True))
 
     def put(
-        self, asked: Sought, text: str, *, ttl_s: float, price_usd: float, worth_usd: float
+        self,
+        asked: Sought,
+        text: str,
+        *,
+        ttl_s: float,
+        price_usd: float,
+        worth_usd: float,
+        near: tuple[str, bytes] | None = None,
     ) -> Future[tuple[int, list[str]]]:
-        """Keep an answer. Gives its end, 0 where it is not kept, and the steps to be woken."""
+        """Keep an answer. Gives its end, 0 where it is not kept, and the steps to be woken.
+
+        ``near``: the group of questions that may be similar, and the vector of this one.
+        """
 
         def read(found: Any) -> tuple[int, list[str]]:
             return int(found[0]), _ids(found[1])
 
         # Numbers in nano-dollars: what is printed of them in Redis has few digits.
         worth = (repr(price_usd), repr(worth_usd * 1e9), asked.name, self._most_bytes)
-        told = (asked.key, asked.step_id, max(round(ttl_s * 1000), 1), *worth, text)
+        told = (asked.key, asked.step_id, max(round(ttl_s * 1000), 1), *worth, text, *(near or ()))
         return self._run("PUT", told, read, (0, []))
 
     def leave(self, asked: Sought, *, alone: bool) -> Future[list[str]]:
@@ -139,6 +154,16 @@ class SharedAnswers:
     def renew(self, asked: Sought) -> None:
         """Hold the lease of a leader for longer."""
         self._run("RENEW", (asked.key, asked.step_id, self._lease_ms), lambda _: None, None)
+
+    def near(self, group: str, after: int) -> Future[tuple[int, list[tuple[int, str, bytes]]]]:
+        """Vectors of a group behind a place, some of them; and the newest place of all groups."""
+
+        def read(found: Any) -> tuple[int, list[tuple[int, str, bytes]]]:
+            flat = iter(found[1])
+            told = zip(flat, flat, flat, strict=True)
+            return found[0], [(int(place), key.decode(), vector) for place, key, vector in told]
+
+        return self._run("NEAR", (group, after, VECTORS_READ), read, (after, []))
 
     def park(self, asked: Sought, place: float) -> Future[list[str]]:
         """Let a step wait whose row has been given back. Gives the steps to be woken."""
@@ -169,14 +194,14 @@ class SharedAnswers:
 
         return self._run("STATS", (), read, [])
 
-    def keys_of(self, name: str) -> Iterator[str]:
-        """The keys of the answers that are counted under a name. Blocks, for small portions."""
+    def keys_of(self, name: str | None) -> Iterator[str]:
+        """The keys of the answers of a name, or of all. Blocks, for small portions."""
         for key, facts in self._redis.hscan_iter(f"{names.CACHE_KEYS}facts", count=500):
-            if json.loads(facts)["n"] == name:
+            if name is None or json.loads(facts)["n"] == name:
                 yield key.decode()
 
-    def forget(self, keys: Sequence[str] = ()) -> Future[int]:
-        """Forget these answers; without keys, all."""
+    def forget(self, keys: Sequence[str]) -> Future[int]:
+        """Forget these answers; gives how many there were."""
         return self._run("FORGET", tuple(keys), int, 0)
 
     def _run(self, name: str, told: tuple[Any, ...], read: Any, otherwise: Any) -> Future[Any]:

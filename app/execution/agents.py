@@ -83,7 +83,9 @@ class Agents:
             return caches
         with self._lock:
             if self._caches is None:
-                self._caches = Caches.connect(self._settings, self._wake)
+                self._caches = Caches.connect(
+                    self._settings, self._wake, lambda: self._journal.memos
+                )
             return self._caches
 
     @property

@@ -197,6 +197,7 @@ class Attempt:
             self._ends.step = step = Step(self._runtime, self._claim, self._active, **about)
             if isinstance(request, Ask):
                 step.calls.cache_use = request.cache
+                step.calls.similarity = request.similarity or 0.0
             pattern = not _on_loop(self._code.run)
             if step.streamed:
                 self._tell_begin(step, pattern=pattern)

@@ -24,11 +24,13 @@ from agents.caching.cacheable import Cacheable
 from agents.needs import Expect
 from agents.performing import Perform, performed
 from app.admission.limiting import Passage
+from app.caching.caches import Likeness
 from app.caching.shared import Sought
 from app.concurrency.fibers import arrival, in_thread
 from app.concurrency.future import Future
 from app.execution.answers import bounded, too_large
 from app.execution.runtime import Runtime
+from app.execution.turns import TurnHelpers
 from app.journal.schema.rows import Claimed
 from app.journal.steps.calls import Before, Begun
 from celery_agents.contracts.caching import CacheUse
@@ -203,6 +205,10 @@ class StepCalls(CallRecord):
         #: Awaited before the first act of a turn that may be answered by caches alone.
         self.gate: Callable[[], Awaitable[None]] | None = None
         self.cache_use: CacheUse = "use"
+        #: The least cosine of similar questions that its caller wants.
+        self.similarity = 0.0
+        #: Gives those whom it asks about similar questions.
+        self.helpers: Callable[[], TurnHelpers] | None = None
 
     async def make(
         self,
@@ -239,17 +245,27 @@ class StepCalls(CallRecord):
         self, call: CallId, cache: Cacheable, perform: Perform, expect: Expect | None
     ) -> Answer:
         """The cached answer, which becomes one of this step; else make the call, and cache it."""
-        claim, name = self._claim, cache.caching.name
+        claim, name, helpers = self._claim, cache.caching.name, None
+        likeness: Likeness | None = None
+        if cache.meaning is not None and self.helpers is not None:
+            helpers = self.helpers()
+            likeness = Likeness(helpers, claim.tenant, self.similarity)
         asked = Sought(cache.key(claim.tenant), name, claim.id, claim.priority)
-        async with self._runtime.agents.caches.asking(asked, cache, self.cache_use) as asking:
-            if (found := asking.found) is not None:
-                if self.passage is not None:
-                    self.passage.replayed()
-                served = replace(call, name=f"cache:{call.name}"[:_NAME_MAX])
-                return await self._make(served, lambda: found, free=True)
-            answer = await self._admitted(call, perform, expect)
-            asking.put(answer)
+        caches = self._runtime.agents.caches
+        # What is asked for an answer's sake is not asked for again once that is known.
+        with _within(claim.id, call.identity):
+            async with caches.asking(asked, cache, self.cache_use, likeness) as asking:
+                if (found := asking.found) is not None:
+                    if self.passage is not None:
+                        self.passage.replayed()
+                    served = replace(call, name=f"cache:{call.name}"[:_NAME_MAX])
+                    answer = await self._make(served, lambda: found, free=True)
+                else:
+                    answer = await self._admitted(call, perform, expect)
+                    asking.put(answer)
+        if helpers is None:
             return answer
+        return answer.model_copy(update={"usage": answer.usage + helpers.spent})
 
     async def _admitted(
         self, call: CallId, perform: Perform, expect: Expect | None, *, once: bool = False

@@ -19,6 +19,7 @@ from app.execution.calls import StepCalls
 from app.execution.runtime import Active, Runtime
 from app.execution.sessions import Talk
 from app.execution.telling import Telling
+from app.execution.turns import TurnHelpers
 from app.governance.allowance import Allowance
 from app.journal.schema.rows import Claimed
 from celery_agents.contracts.ask import Ask
@@ -61,6 +62,7 @@ class Step(Telling):
         self.allowance = Allowance(runtime.journal.bounds, claim, caps) if caps else None
         afford = self.allowance.afford if self.allowance and "max_cost" in caps else None
         self.calls = StepCalls(runtime, claim, afford)
+        self.calls.helpers = lambda: TurnHelpers(runtime.agents.turns, self)
         self.talk: Talk | None = None  # its part in a session
         self._asks: Asks | None = None  # once it asks others
         self._code: asyncio.Task[Any] | None = None

@@ -164,14 +164,20 @@ def _cached(runtime: Runtime) -> Iterator[Any]:
 
     if not runtime.agents.has_caches:
         return
-    found = sights.states(runtime.agents.shared_cache)
-    hits = CounterMetricFamily("agents_cache_hits", "By memory or Redis", labels=["name", "layer"])
+    agents, memos = runtime.agents, runtime.journal.memos
+    found = sights.states(agents.shared_cache, agents.registry, memos)
+    hits = CounterMetricFamily(
+        "agents_cache_hits", "By memory, Redis or a similar question", labels=["name", "layer"]
+    )
     for state in found:
         hits.add_metric([state.name, "local"], state.local_hits)
         hits.add_metric([state.name, "shared"], state.shared_hits)
+        hits.add_metric([state.name, "similar"], state.similar_hits)
     yield hits
     for kind, field, told in (
         (CounterMetricFamily, "misses", "Questions that were asked"),
+        (CounterMetricFamily, "compared", "Similar answers that were asked all the same"),
+        (CounterMetricFamily, "wrong", "Those of them that were another answer"),
         (CounterMetricFamily, "saved_usd", "US dollars that the hits would have cost"),
         (GaugeMetricFamily, "entries", "Answers that are kept"),
         (GaugeMetricFamily, "bytes", "What they take in Redis"),

@@ -363,11 +363,16 @@ def _questions(file: IO[str]) -> Iterator[dict[str, Any]]:
 
 def _cache_line(state: CacheState) -> str:
     """Return how the cached answers of one stand, in words."""
-    asked = state.local_hits + state.shared_hits + state.misses or 1
-    memory, redis = state.local_hits / asked, state.shared_hits / asked
+    by = (state.local_hits, state.shared_hits, state.similar_hits)
+    memory, redis, similar = (hits / (sum(by) + state.misses or 1) for hits in by)
     told = f"{state.entries:,} answers, {state.bytes:,} bytes"
-    hits = f"hits {state.hit_rate:.1%} (memory {memory:.1%}, Redis {redis:.1%})"
-    return visible(f"{state.name}  {told}  {hits}  saved {state.saved_usd:.6f} dollars")
+    shares = f"memory {memory:.1%}, Redis {redis:.1%}"
+    audit = ""
+    if state.semantic is not None:
+        shares += f", similar {similar:.1%}"
+        audit = f"  semantic {state.semantic}: {state.wrong:,} of {state.compared:,} wrong"
+    hits = f"hits {state.hit_rate:.1%} ({shares})"
+    return visible(f"{state.name}  {told}  {hits}{audit}  saved {state.saved_usd:.6f} dollars")
 
 
 #: A pause that is longer has no end of its own.

@@ -139,6 +139,7 @@ class AskOptions(RunOptions, total=False):
     answer_schema: JsonSchema | None
     when_open: Literal["wait", "fail"] | list[str] | tuple[str, ...] | None
     cache: Literal["use", "refresh", "off"] | None
+    similarity: float | None
     compensation: GivenCompensation | None
 
 

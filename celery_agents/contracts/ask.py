@@ -154,6 +154,9 @@ class Ask(StepOptions):
     when_open: Literal["wait", "fail"] | tuple[Name, ...] = "wait"
     #: Answer from its agent's cache where it has one, ask anew and keep that, or do neither.
     cache: CacheUse = "use"
+    #: Of a cache that serves answers of similar questions: from this cosine on, where that is more
+    #: than its own.
+    similarity: Annotated[float, Field(ge=0, le=1, strict=True)] | None = None
     #: Who undoes it when it is part of a run that fails; by default whoever its agent names.
     compensation: Compensated = None
 

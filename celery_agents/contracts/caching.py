@@ -6,11 +6,28 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field
 
-from celery_agents.contracts.base import Contract, Seconds
+from celery_agents.contracts.base import Contract, Name, Seconds
 from celery_agents.contracts.outcome import Outcome
 
 #: What an ``ask`` wants of the cache: an answer from it, a new one in it, or nothing.
 CacheUse = Literal["use", "refresh", "off"]
+
+
+class SemanticPolicy(Contract):
+    """When the answer of a similar question is served, and how that is watched."""
+
+    #: The agent that answers a text with its vector, a list of numbers.
+    embed: Name
+    #: The cosine of two questions' vectors that are similar, from 0 to 1.
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.95
+    #: The agent that says whether two texts say the same, where they are not equal.
+    judge: Name | None = None
+    #: The share of wrong answers above which none is served any more.
+    max_error: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    #: The share that is asked all the same, and compared.
+    audit: Annotated[float, Field(gt=0, le=1)] = 0.05
+    #: So many are all asked and compared, before the first one is served.
+    proving: Annotated[int, Field(ge=0, le=100_000)] = 100
 
 
 class CachePolicy(Contract):
@@ -24,6 +41,8 @@ class CachePolicy(Contract):
     version: Annotated[str, Field(max_length=100)] = ""
     #: Keep answers of models that do not answer the same each time, too.
     any: bool = False
+    #: Serve answers of similar questions, too.
+    semantic: SemanticPolicy | None = None
 
 
 def _seconds_alone(value: Any) -> Any:
@@ -43,6 +62,12 @@ class CacheState(Contract):
     #: Questions that were answered by a worker's memory, and by Redis.
     local_hits: int = 0
     shared_hits: int = 0
+    #: Those that were answered as a similar one was, and how often such an answer was compared
+    #: with a new one and was another; ``semantic`` is off once that was too often.
+    similar_hits: int = 0
+    compared: int = 0
+    wrong: int = 0
+    semantic: Literal["on", "proving", "off"] | None = None
     misses: int = 0
     #: US dollars that the hits would have cost.
     saved_usd: float = 0.0
@@ -50,7 +75,7 @@ class CacheState(Contract):
     @property
     def hit_rate(self) -> float:
         """The share of questions that were answered by the cache."""
-        hits = self.local_hits + self.shared_hits
+        hits = self.local_hits + self.shared_hits + self.similar_hits
         return hits / (hits + self.misses) if hits + self.misses else 0.0
 
 

@@ -195,9 +195,41 @@ def test_answers_of_one_are_forgotten(redis: Redis, answers: SharedAnswers) -> N
     for n in range(450):
         put(large, asked(f"k{n}", name="ab"[n % 2]))
     assert sights.forget(answers, "a") == 225
-    assert {s.name: s.entries for s in sights.states(answers)} == {"a": 0, "b": 225}
+    assert {s.name: s.entries for s in answers.states().result()} == {"a": 0, "b": 225}
     assert sights.forget(answers, "nobody") == 0
     assert sights.forget(answers, None) == 225
-    assert [*redis.scan_iter(f"{names.CACHE_KEYS}*")] == []
+    assert [*redis.scan_iter(f"{names.CACHE_KEYS}*")] == [f"{names.CACHE_KEYS}stats".encode()]
     put(answers, asked("again"))
-    assert [s.entries for s in sights.states(answers)] == [1]
+    assert {s.name: s.entries for s in answers.states().result()} == {"a": 0, "b": 0, "gpt": 1}
+
+
+def near(answers: SharedAnswers, group: str, after: int = 0) -> list[tuple[str, bytes]]:
+    return [(key, vector) for _, key, vector in answers.near(group, after).result()[1]]
+
+
+def test_vectors_stand_beside_their_answers(redis: Redis, answers: SharedAnswers) -> None:
+    for n in range(3):
+        put(answers, asked(f"k{n}"), near=("ab"[n % 2], bytes([0, 255, n])))
+    assert near(answers, "a") == [("k0", b"\x00\xff\x00"), ("k2", b"\x00\xff\x02")]
+    assert near(answers, "a", 1) == [("k2", b"\x00\xff\x02")]
+    put(answers, asked("k0"), near=("a", b"new"))
+    assert near(answers, "a", 3) == [("k0", b"new")]
+    assert answers.near("a", 3).result()[0] == 4
+    answers.forget(["k0"]).result()
+    assert near(answers, "a") == [("k2", b"\x00\xff\x02")]
+    redis.set("now", NOW + 60_001)
+    put(answers, asked("other"))
+    assert (near(answers, "a"), near(answers, "b")) == ([], [])
+    (state,) = answers.states().result()
+    assert state.entries == 1
+
+
+def test_an_answer_that_is_compared_is_no_hit(answers: SharedAnswers) -> None:
+    put(answers, asked("k0"))
+    assert answers.look(asked("k1"), "use").result() == Missed(leads=True)
+    assert isinstance(answers.look(asked("k0"), "compare").result(), Found)
+    (state,) = answers.states().result()
+    assert (state.similar_hits, state.misses) == (0, 1)
+    assert isinstance(answers.look(asked("k0"), "similar").result(), Found)
+    (state,) = answers.states().result()
+    assert (state.similar_hits, state.misses, state.hit_rate) == (1, 0, 1.0)

@@ -13,9 +13,11 @@ import pytest
 from sqlalchemy import select
 
 from app.journal.schema.models import Worker
+from celery_agents.contracts.caching import CacheState
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack, celery, eventually
 from tests.support.redis_server import RedisServer
+from tests.unit.agents.caching.test_likeness import POLARITY
 
 
 @pytest.fixture
@@ -43,6 +45,21 @@ def _config(provider: ModelServer) -> str:
         [agents.tooled]{entry}
         effects = "pure"
         tools = ["tests.support.cached:slow_length"]
+
+        [agents.similar]
+        kind = "function"
+        function = "tests.support.cached:answered"
+        cache.semantic = {{ embed = "embedded", proving = 0, audit = 1e-9 }}
+
+        [agents.everybodys]
+        kind = "function"
+        function = "tests.support.cached:answered"
+        cache = {{ scope = "all", semantic = {{ embed = "embedded", proving = 0, audit = 1e-9 }} }}
+
+        [agents.fickle]
+        kind = "function"
+        function = "tests.support.cached:fickle"
+        cache.semantic = {{ embed = "embedded" }}
 
         [limits.gpt]
         covers = ["agent:gpt"]
@@ -76,15 +93,15 @@ def _cached(
     url = f"sqlite:///{directory / 'journal.db'}"
     made = Stack(shared_broker.fresh_url(), url, directory, FAST)
     made.redis.flushdb()
-    yield _begin(made, model, 1)
+    yield _begin(made, model, 1, AGENTS_CACHE_LOCAL_MAX="0")  # which would serve on
     made.close()
 
 
 @pytest.fixture
 def cached(_cached: Stack, provider: ModelServer) -> Stack:
     """A stack for all tests here that harm nothing, with nothing in its cache."""
-    _cached.client.cache.clear()
-    time.sleep(1.1)  # for so long a worker serves what it has in its memory
+    for key in _cached.redis.scan_iter("agents:cache:*"):
+        _cached.redis.delete(key)
     return _cached
 
 
@@ -117,14 +134,12 @@ def _is_told(stack: Stack) -> None:
     shown = celery("agents", "cache", "list", "--json", env=stack.env)
     states = {state["name"]: state for state in json.loads(shown.stdout)}
     gpt = states["gpt"]
-    assert gpt["local_hits"] if "local_hits" in gpt else gpt["shared_hits"]
-    assert (gpt["entries"], gpt["misses"]) == (2, 2)
+    assert (gpt["entries"], gpt["shared_hits"], gpt["misses"]) == (2, 2, 2)
     assert gpt["saved_usd"] == pytest.approx(2 * 0.00014)
     assert stack.client.cache.clear("gpt") == 2
-    assert {s.name: s.entries for s in stack.client.cache.list()} == {"any": 1, "gpt": 0}
-    time.sleep(1.1)  # for so long a worker serves what it has in memory
+    assert {s.name for s in stack.client.cache.list() if s.entries} == {"any"}
     stack.client.ask("gpt", "How?").get(timeout=SOON_S)
-    assert stack.client.cache.list()[1].misses == 3
+    assert _state(stack, "gpt").misses == 3
 
 
 @pytest.fixture
@@ -261,3 +276,63 @@ def test_a_list_is_asked_beforehand(cached: Stack, provider: ModelServer, tmp_pa
     more = [{"agent": "gpt", "input": f"other {n}"} for n in range(60)]
     spent = stack.client.cache.warm(more, max_cost=0.0001)
     assert (spent.asked, spent.left) == (50, 10)
+
+
+def _state(stack: Stack, name: str) -> CacheState:
+    return next(s for s in stack.client.cache.list() if s.name == name)
+
+
+def test_a_similar_question_has_the_same_answer(cached: Stack) -> None:
+    ask = cached.client.ask
+    first = ask("similar", "How do I reset my password?").get(timeout=SOON_S)
+    run = ask("similar", "How can I reset the password, please?")
+    assert run.get(timeout=SOON_S) == first
+    assert [call.name for call in cached.calls(run.id)] == ["cache:function"]
+    state = _state(cached, "similar")
+    assert (state.similar_hits, state.semantic, state.compared) == (1, "on", 0)
+    # Of another tenant, with other numbers, of the opposite, or where that is not wanted.
+    for text, options in {
+        "Reset the password": {"tenant": "other"},
+        "Reset the password 2": {},
+        "Do not reset the password": {},
+        "reset password": {"cache": "off"},
+        "Reset password!": {"similarity": 1.0, "instructions": "Briefly."},
+    }.items():
+        told: Any = options
+        assert ask("similar", text, **told).get(timeout=SOON_S) == f"answer to {text}"
+    assert _state(cached, "similar").similar_hits == 1
+    assert ask("everybodys", "Where is it sold?", tenant="a").get(timeout=SOON_S)
+    other = ask("everybodys", "where is it sold", tenant="b").get(timeout=SOON_S)
+    assert other == "answer to Where is it sold?"
+
+
+def test_twenty_opposites_are_never_served(cached: Stack) -> None:
+    ask = cached.client.ask
+    for texts in zip(*POLARITY, strict=True):
+        runs = ask.many("similar", texts)
+        values = cached.client.runs.collect(runs, timeout=SOON_S)
+        assert values == [f"answer to {text}" for text in texts]
+    assert _state(cached, "similar").similar_hits == 0
+
+
+def test_a_layer_that_answers_wrongly_ends_by_itself(cached: Stack) -> None:
+    ask = cached.client.ask
+    words = [
+        "reset password",
+        "Reset the password",
+        "How can I reset my password",
+        "password reset",
+    ]
+    runs = [ask("fickle", f"{text} {mark}") for text in words for mark in ("!", "?", ".", ",")]
+    values = [run.get(timeout=SOON_S) for run in runs]
+    assert len(set(values)) == len(values)  # none was served: they are all compared at first
+    eventually(lambda: _state(cached, "fickle").semantic == "off")
+    state = _state(cached, "fickle")
+    assert 1 <= state.wrong == state.compared
+    told = [e for run in runs for e in cached.events(run.id, "cache_off")]
+    assert told
+    assert told[0]["data"]["agent"] == "fickle"
+    cached.client.cache.clear("fickle")
+    before = ask("fickle", "new password").get(timeout=SOON_S)
+    assert ask("fickle", "new password!").get(timeout=SOON_S) != before
+    assert _state(cached, "fickle").compared == state.compared  # nobody looks any more

@@ -80,7 +80,8 @@ def ask(
     lease_s: float = 7,
 ) -> Answer:
     """The answer that comes out; a miss has to be expected by ``perform``."""
-    caches = Caches(redis, memory, lambda _: None, lease_s=lease_s)  # type: ignore[arg-type]
+    nobody: Any = None
+    caches = Caches(redis, memory, nobody, nobody, lease_s=lease_s)  # type: ignore[arg-type]
 
     async def work() -> Answer:
         async with caches.asking(ASKED, what(good), "use") as asking:

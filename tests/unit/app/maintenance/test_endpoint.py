@@ -121,7 +121,7 @@ def test_cached_answers_of_the_service(
     page = f"{served}/metrics/service"
     assert "agents_cache" not in get(page)[1]
     state = CacheState(name="gpt", entries=2, local_hits=3, shared_hits=1, saved_usd=0.5)
-    monkeypatch.setattr(sights, "states", lambda _: [state])
+    monkeypatch.setattr(sights, "states", lambda *_: [state])
     assert runtime.agents.caches
     lines = get(page)[1].splitlines()
     assert 'agents_cache_hits_total{layer="local",name="gpt"} 3.0' in lines
