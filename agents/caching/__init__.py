@@ -1,1 +1,1 @@
-"""Which answers may be kept, under which keys, and the ones that a process keeps."""
+"""Answers that may be kept: their keys, a process's memory, and the likeness of questions."""

@@ -37,10 +37,16 @@ class Audit:
         """The audit as a memo."""
         return {"compared": self.compared, "wrong": self.wrong, "off": self.off}
 
-    def after(self, *, same: bool, max_error: float) -> Audit:
-        """The audit with one more; off, once the error is above ``max_error`` in all likelihood."""
+    def after(self, *, same: bool, max_error: float, proving: int) -> Audit:
+        """The audit with one more; off, where more than ``max_error`` were wrong while ``proving``.
+
+        Later, when few are compared, once the error is above that in all likelihood. While it is
+        proving itself nothing is served, so nothing is decided by a few.
+        """
         compared, wrong = self.compared + 1, self.wrong + (not same)
-        off = self.off or least_share(wrong, compared) > max_error
+        fails = wrong > max_error * compared if compared == proving else False
+        fails = fails or (compared >= proving and least_share(wrong, compared) > max_error)
+        off = self.off or fails
         return replace(self, compared=compared, wrong=wrong, off=off)
 
     def is_due(self, share: float, proving: int, draw: float) -> bool:

@@ -1,4 +1,4 @@
-"""Whether two questions may have one answer, by their words: what vectors do not see.
+"""Likeness of two questions by their words, which say what vectors do not see.
 
 An embedding has much the same vector for a question and its opposite: "Ship the parcel" and "Do not
 ship the parcel" have a cosine of 0.97. So two texts are alike only if they have the same numbers,

@@ -316,7 +316,7 @@ def _cacheable(
     if request.user is not None and not request.exchanges:
 
         def said(answer: Answer) -> JsonValue:
-            """What it says; tools that are called for one question say nothing of another."""
+            """Its value; tools that are called for one question are none for another."""
             value = read(Reply.model_validate(answer.value), turn)
             return None if value is None else said_of(turn)(Answer(value=value))
 

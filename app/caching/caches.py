@@ -81,15 +81,15 @@ class Caches:
         Raises:
             AwaitsAnswerError: another step asks the same just now.
         """
-        found, leads = await self._look(asked, use)
+        found, missed = await self._look(asked, use)
         if found is not None:
             yield Asking(found)
             return
-        asks = Asking()
+        asks, leads = Asking(), missed.leads
         renewing = _Renewing(self.shared, asked, self._renew_s) if leads else None
         began = time.monotonic()
         try:
-            similar = await self._similar_to(asked, what, use, likeness)
+            similar = await self._similar_to(asked, what, use, None if missed.away else likeness)
             if similar is not None and similar.answer is not None and not similar.audited:
                 asks.found = _answer(similar.answer.text or "")
             yield asks
@@ -130,16 +130,17 @@ class Caches:
         both = (_answer(similar.answer.text or ""), answer)
         await self.similar.compared(asked.name, what, both, likeness.helpers)
 
-    async def _look(self, asked: Sought, use: CacheUse) -> tuple[Answer | None, bool]:
+    async def _look(self, asked: Sought, use: CacheUse) -> tuple[Answer | None, Missed]:
         known = None if self._local is None or use == "refresh" else self._local.get(asked.key)
         if known is not None and time.monotonic() - known.confirmed_at < CONFIRMED_S:
             counted = self.shared.look(asked, "count", known.until)
             counted.add_done_callback(lambda done: self._confirm(asked.key, done.result()))
-            return _answer(known.text), False
+            return _answer(known.text), Missed()
         told = await arrival(self.shared.look(asked, use, None if known is None else known.until))
         if isinstance(told, Taken):
             raise Awaits(asked, told.lease_s).error()
-        return self._found(asked.key, known, told), isinstance(told, Missed) and told.leads
+        missed = told if isinstance(told, Missed) else Missed()
+        return self._found(asked.key, known, told), missed
 
     def _found(self, key: str, known: Known | None, told: Found | Missed) -> Answer | None:
         if isinstance(told, Missed):

@@ -148,10 +148,10 @@ class SimilarAnswers:
         return audit
 
     async def _counted(self, name: str, policy: SemanticPolicy, *, same: bool) -> Audit:
-        key, most = _memo_key(name, policy), policy.max_error
+        key, bounds = _memo_key(name, policy), policy.model_dump(include={"max_error", "proving"})
 
         def revise(memo: dict[str, Any]) -> dict[str, Any]:
-            return Audit.read(memo).after(same=same, max_error=most).compact()
+            return Audit.read(memo).after(same=same, **bounds).compact()
 
         audit = Audit.read(await in_thread(self._memos().change, key, revise))
         self._audits[key] = (time.monotonic(), audit)

@@ -59,7 +59,7 @@ def _config(provider: ModelServer) -> str:
         [agents.fickle]
         kind = "function"
         function = "tests.support.cached:fickle"
-        cache.semantic = {{ embed = "embedded" }}
+        cache.semantic = {{ embed = "embedded", proving = 6 }}
 
         [limits.gpt]
         covers = ["agent:gpt"]
@@ -328,7 +328,7 @@ def test_a_layer_that_answers_wrongly_ends_by_itself(cached: Stack) -> None:
     assert len(set(values)) == len(values)  # none was served: they are all compared at first
     eventually(lambda: _state(cached, "fickle").semantic == "off")
     state = _state(cached, "fickle")
-    assert 1 <= state.wrong == state.compared
+    assert 6 <= state.wrong == state.compared
     told = [e for run in runs for e in cached.events(run.id, "cache_off")]
     assert told
     assert told[0]["data"]["agent"] == "fickle"

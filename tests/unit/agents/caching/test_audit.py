@@ -27,11 +27,13 @@ def test_the_bound_is_below_what_was_seen(wrong: int, right: int) -> None:
 def test_it_stays_off() -> None:
     audit = Audit()
     for _ in range(3):
-        audit = audit.after(same=False, max_error=0.02)
+        audit = audit.after(same=False, max_error=0.02, proving=4)
+    assert not audit.off
+    audit = audit.after(same=True, max_error=0.02, proving=4)
     assert audit.off
     assert Audit.read(audit.compact()) == audit
     for _ in range(1000):
-        audit = audit.after(same=True, max_error=0.02)
+        audit = audit.after(same=True, max_error=0.02, proving=4)
     assert audit.off
     assert Audit.read({}) == Audit()
 
@@ -39,12 +41,21 @@ def test_it_stays_off() -> None:
 def test_all_are_compared_at_first_and_then_a_share() -> None:
     audit = Audit(compared=99)
     assert audit.is_due(0.05, 100, 0.9)
-    audit = audit.after(same=True, max_error=0.02)
+    audit = audit.after(same=True, max_error=0.02, proving=4)
     assert audit.is_due(0.05, 100, 0.04)
     assert not audit.is_due(0.05, 100, 0.05)
 
 
-@pytest.mark.parametrize(("error", "least"), [(0.19, 200), (0.13, 200), (0.08, 190)])
+def test_it_has_to_prove_itself() -> None:
+    for wrong, off in ((2, False), (3, True)):
+        audit = Audit()
+        for n in range(100):
+            assert not audit.off
+            audit = audit.after(same=n >= wrong, max_error=0.02, proving=100)
+        assert audit.off == off
+
+
+@pytest.mark.parametrize(("error", "least"), [(0.19, 200), (0.13, 200), (0.08, 194)])
 def test_a_layer_that_is_wrong_is_off_within_two_hundred_hits(error: float, least: int) -> None:
     """Of 200 streams: whatever is served unasked in 200 hits, a tenth of them at the most is."""
     off = 0
@@ -52,7 +63,7 @@ def test_a_layer_that_is_wrong_is_off_within_two_hundred_hits(error: float, leas
         rng, audit = random.Random(seed), Audit()
         for _ in range(200):
             if not audit.off and audit.is_due(0.05, 100, rng.random()):
-                audit = audit.after(same=rng.random() >= error, max_error=0.02)
+                audit = audit.after(same=rng.random() >= error, max_error=0.02, proving=100)
         off += audit.off
     assert off >= least
 
@@ -63,6 +74,6 @@ def test_a_layer_that_is_right_stays_on() -> None:
         rng, audit = random.Random(seed), Audit()
         for _ in range(2000):
             if not audit.off and audit.is_due(0.05, 100, rng.random()):
-                audit = audit.after(same=rng.random() >= 0.001, max_error=0.02)
+                audit = audit.after(same=rng.random() >= 0.005, max_error=0.02, proving=100)
         on += not audit.off
     assert on >= 180
