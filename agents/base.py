@@ -11,6 +11,7 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 
 from pydantic import Field
 
+from agents.caching.cacheable import Cacheable
 from agents.needs import Expect, Weight
 from agents.plan import Expand
 from celery_agents.contracts.ask import Ask
@@ -79,6 +80,7 @@ class StepContext(Protocol):
         fingerprint: str = "",
         once: bool = False,
         expect: Expect | None = None,
+        cache: Cacheable | None = None,
     ) -> Answer:
         """Make one paid or outside act, journaled.
 
@@ -92,12 +94,14 @@ class StepContext(Protocol):
         how-manieth of that. Its place among others does not matter.
 
         ``expect`` says what tokens a request to a model will take: with it the call is one that
-        limits count, and waits for its turn there.
+        limits count, and waits for its turn there. ``cache`` says under what its answer may be
+        known already, to whoever asked the same before.
 
         With ``once`` it is not made again either where an attempt began it and never told how it
         went.
 
         Raises:
+            AwaitsAnswerError: another step asks the same just now, and its answer is waited for.
             UncertainCallError: that is so; its details say when, and under which key.
             AnswerTooLargeError: it answered more than ``answer_limit_bytes``; that is not kept.
             AgentFailedError: the name or the fingerprint is none that the journal takes.

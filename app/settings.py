@@ -162,6 +162,14 @@ class Settings(BaseSettings):
     #: Kubernetes asks a pod's own address (0.0.0.0); nothing secret is told.
     health_host: str = "127.0.0.1"
 
+    #: Where cached answers are; None: in the broker's Redis, which never drops anything itself.
+    cache_url: SecretStr | None = None
+    #: What they may take there: some 30,000 answers of models, a small part of a broker's memory.
+    #: Above it those go that save the fewest dollars a byte.
+    cache_bytes: Count = 64 * 1024 * 1024
+    #: Cached answers that a worker process keeps in its memory, of 8 kB at the most; 0: none.
+    cache_local_max: Annotated[int, Field(ge=0)] = 10_000
+
     #: A beat that died is replaced after this. With two messages a turn (see beat_schedules) a
     #: turn is missed only where this, a sixth more, and half an interval exceed the interval.
     beat_lock_s: Count = 6
@@ -183,7 +191,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _addresses_are_read(self) -> Self:
         """At the start, and not when somebody first connects."""
-        _ = self.broker
+        _ = self.broker, self.cache_address
         read_database_url(self.database_url.get_secret_value())
         return self
 
@@ -191,6 +199,13 @@ class Settings(BaseSettings):
     def broker(self) -> RedisAddress:
         """``redis_url``, read."""
         return read_redis_url(self.redis_url.get_secret_value())
+
+    @cached_property
+    def cache_address(self) -> RedisAddress:
+        """``cache_url``, read; by default the broker."""
+        if self.cache_url is None:
+            return self.broker
+        return read_redis_url(self.cache_url.get_secret_value(), "AGENTS_CACHE_URL")
 
     def secret(self, name: str) -> str | None:
         """The value of a secret by the name of its environment variable, at the time of use."""

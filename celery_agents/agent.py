@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, TypeVar, overload
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Self, TypeVar, cast, overload
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from celery_agents.contracts.base import Contract, Name, wrong_option
+from celery_agents.contracts.caching import CachePolicy, GivenCache
 from celery_agents.contracts.compensation import Compensation
 
 Effects = Literal["pure", "idempotent", "effect"]
@@ -22,12 +23,20 @@ class AgentMark(Contract):
     ``effects``: ``pure`` costs nothing and may run any number of times; ``idempotent`` may run
     again with the same result; ``effect`` changes the outside, so it is never raced or hedged.
     ``compensation`` is the agent that undoes what it did, when the run of its step fails.
+    ``cache`` says how its answers are kept, if they are: for so many seconds, or by a policy.
     """
 
     name: Name
     description: str = ""
     effects: Effects = "idempotent"
     compensation: Compensation | None = None
+    cache: GivenCache | None = None
+
+    @model_validator(mode="after")
+    def _is_cacheable(self) -> Self:
+        if self.cache is not None and self.effects == "effect":
+            raise ValueError("cache: one with effects is called for each who asks")
+        return self
 
 
 @overload
@@ -39,6 +48,7 @@ def agent(
     description: str | None = None,
     effects: Effects = "idempotent",
     compensation: Compensation | str | None = None,
+    cache: float | CachePolicy | Mapping[str, Any] | None = None,
 ) -> Callable[[F], F]: ...
 def agent(
     function: F | None = None,
@@ -47,6 +57,7 @@ def agent(
     description: str | None = None,
     effects: Effects = "idempotent",
     compensation: Compensation | str | None = None,
+    cache: float | CachePolicy | Mapping[str, Any] | None = None,
 ) -> F | Callable[[F], F]:
     """Offer a function, sync or async, as an agent under its own name or ``name``.
 
@@ -74,6 +85,7 @@ def agent(
                 description=doc if description is None else description,
                 effects=effects,
                 compensation=Compensation(agent=undo) if isinstance(undo, str) else undo,
+                cache=cast("Any", cache),
             )
         except ValidationError as error:
             raise wrong_option("@agent", error, AgentMark) from None

@@ -120,6 +120,16 @@ class NotAdmittedError(RetryableError):
     attempted = False
 
 
+class AwaitsAnswerError(RetryableError):
+    """Another step asks the same just now, and its answer will be cached; nothing was asked.
+
+    It is no attempt: the step waits for that answer, without a slot.
+    """
+
+    kind = "awaits_answer"
+    attempted = False
+
+
 class RunBusyError(RetryableError):
     """Steps of a failed run are still running; it is undone when they have stopped."""
 

@@ -30,6 +30,9 @@ ESTIMATE = "agents.estimate"
 LIMITS = "agents.limits"
 PAUSE = "agents.pause"
 RESUME = "agents.resume"
+#: Caches: says how they stand, forgets answers.
+CACHES = "agents.caches"
+UNCACHE = "agents.uncache"
 DEAD_LETTERS = "agents.dead_letters"
 DEAD_LETTER = "agents.dead_letter"
 REQUEUE = "agents.requeue"
@@ -49,6 +52,8 @@ CONTROL_TASKS = (
     LIMITS,
     PAUSE,
     RESUME,
+    CACHES,
+    UNCACHE,
     STATUS,
     RESULTS,
     CLEAN,
@@ -83,6 +88,9 @@ BREAKERS = "agents:breaker:"
 
 #: Before the keys of limits: slots, rates, pauses, what providers told, and who waits.
 LIMIT_KEYS = "agents:limit:"
+
+#: Before the keys of cached answers, of who asks for one now, and of who waits for that.
+CACHE_KEYS = "agents:cache:"
 
 #: Before a run's id: the Redis stream of what its steps tell, and the field of each entry there.
 STREAM = "agents:stream:"

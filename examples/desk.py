@@ -31,6 +31,12 @@ def shout(text: str) -> str:
     return text.upper()
 
 
+@agent(effects="pure", cache=3600)
+def measure(text: str) -> Answer:
+    """Counts the words of a text, for a tenth of a cent."""
+    return Answer(value=len(text.split()), usage=Usage(calls=1, cost_usd=0.001))
+
+
 @agent
 def flaky(text: str, step: StepContext) -> str:
     """Is away at first, and there at the second attempt."""

@@ -7,6 +7,7 @@ from typing import Any
 from celery import shared_task
 
 from app.admission import sights
+from app.caching import sights as caching
 from app.concurrency.fibers import wait
 from app.execution.runtime import runtime_of
 from app.journal.stores.exchanges import Exchanges
@@ -117,6 +118,22 @@ def resume(self: Any, name: str) -> None:
     """Open a limit with the keys that it covers, or a key."""
     agents = runtime_of(self.app, self.request.hostname).agents
     sights.resume(agents.limits, agents.registry, name_of(name))
+
+
+@shared_task(name=names.CACHES, bind=True)
+def caches(self: Any) -> list[dict[str, Any]]:
+    """How the cached answers of each agent stand."""
+    runtime = runtime_of(self.app, self.request.hostname)
+    agents, memos = runtime.agents, runtime.journal.memos
+    found = caching.states(agents.shared_cache, agents.registry, memos)
+    return [state.compact() for state in found]
+
+
+@shared_task(name=names.UNCACHE, bind=True, acks_late=True)
+def uncache(self: Any, name: str | None = None) -> int:
+    """Forget cached answers: those of an agent or tool, or all."""
+    agents = runtime_of(self.app, self.request.hostname).agents
+    return caching.forget(agents.shared_cache, None if name is None else name_of(name))
 
 
 @shared_task(name=names.STATUS, bind=True)

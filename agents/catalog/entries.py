@@ -22,6 +22,7 @@ from agents.models.config import HttpUrl, ModelConfig, SecretName
 from agents.policies.breaker import BreakerPolicy
 from celery_agents.agent import Effects
 from celery_agents.contracts.base import Contract, Name, Seconds
+from celery_agents.contracts.caching import GivenCache
 from celery_agents.contracts.compensation import Compensation
 from celery_agents.contracts.fallback import Adaptive
 
@@ -60,6 +61,7 @@ class FunctionEntry(Described):
 
     kind: Literal["function"]
     function: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+    cache: GivenCache | None = None
 
 
 class ModelEntry(Described, ModelConfig):
@@ -81,6 +83,7 @@ class HttpEntry(Described, HttpConfig):
 
     kind: Literal["http"]
     health_url: HttpUrl | None = None  # as for models
+    cache: GivenCache | None = None
 
 
 class CeleryEntry(Described):

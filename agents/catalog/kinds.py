@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from agents.base import Backend
+from agents.caching.cacheable import Caching
 from agents.catalog.checks import AnyOf, Check, Get, Served, connection_to
 from agents.catalog.entries import (
     CeleryEntry,
@@ -39,6 +40,7 @@ from agents.net.clients import ResolveSecret, SharedClients
 from agents.tools.base import worst
 from agents.values import digest
 from celery_agents.agent import Effects, mark_of
+from celery_agents.contracts.caching import CachePolicy
 from celery_agents.errors import ConfigurationError
 
 #: Of a digest that tells an agent's models apart.
@@ -83,6 +85,20 @@ class Made:
     route: RoutePolicy | None = None
     #: What it cannot do.
     lacks: frozenset[Capability] = frozenset()
+    #: How its answers are kept, if they are: what it does is to be without effects then.
+    cache: CachePolicy | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse to cache what is done anew each time.
+
+        Raises:
+            ConfigurationError: it has effects.
+        """
+        if self.cache is not None and self.effects == "effect":
+            raise ConfigurationError(
+                "cache: it, or a tool of it, has effects: what it does is done for each who asks. "
+                'Where it has none, say so: effects = "pure".'
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +146,11 @@ def _function(entry: FunctionEntry, r: Resources) -> Made:
     mark = mark_of(function)
     stated = mark is None or "effects" in entry.model_fields_set
     effects = entry.effects if stated or mark is None else mark.effects
-    backend = FunctionBackend(function, effects=effects, executor=r.executor)
-    return Made(lambda: backend, effects)
+    cache = entry.cache or (None if mark is None else mark.cache)
+    backend = FunctionBackend(
+        function, effects=effects, executor=r.executor, caching=_caching(r, cache)
+    )
+    return Made(lambda: backend, effects, cache=cache)
 
 
 def _model(entry: ModelEntry, r: Resources) -> Made:
@@ -139,7 +158,14 @@ def _model(entry: ModelEntry, r: Resources) -> Made:
     # Another model has other lessons.
     about = digest([entry.provider, entry.base_url, entry.model])[:_DIGITS]
     lessons = r.lessons(f"{r.name}:{about}")
-    model = ModelBackend(entry, provider, executor=r.executor, describe=r.describe, lessons=lessons)
+    model = ModelBackend(
+        entry,
+        provider,
+        executor=r.executor,
+        describe=r.describe,
+        lessons=lessons,
+        caching=_caching(r, entry.cache),
+    )
 
     def with_key(key: str) -> Backend:
         own = entry.model_copy(update={"api_key_env": key})
@@ -151,17 +177,24 @@ def _model(entry: ModelEntry, r: Resources) -> Made:
         worst((entry.effects, model.effects)),
         model.asks,
         entry.handoffs,
+        cache=entry.cache,
         keyed={key: partial(with_key, key) for key in entry.keys},
         lacks=frozenset(entry.lacks),
     )
 
 
+def _caching(r: Resources, cache: CachePolicy | None) -> Caching | None:
+    return None if cache is None else Caching(r.name, cache)
+
+
 def _http(entry: HttpEntry, r: Resources) -> Made:
     def make() -> HttpBackend:
         config = HttpConfig.model_validate(entry.model_dump(include=set(HttpConfig.model_fields)))
-        return HttpBackend(config, clients=r.clients, resolve_secret=r.resolve_secret)
+        caching = _caching(r, entry.cache)
+        about: Any = {"clients": r.clients, "resolve_secret": r.resolve_secret, "caching": caching}
+        return HttpBackend(config, **about)
 
-    return Made(make, entry.effects, lacks=_PLAIN)
+    return Made(make, entry.effects, cache=entry.cache, lacks=_PLAIN)
 
 
 def _celery(entry: CeleryEntry, r: Resources) -> Made:

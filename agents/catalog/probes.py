@@ -177,6 +177,7 @@ class _Apart:
         fingerprint: str = "",  # noqa: ARG002 - the protocol's
         once: bool = False,  # noqa: ARG002 - the protocol's
         expect: Any = None,  # noqa: ARG002 - the protocol's
+        cache: Any = None,  # noqa: ARG002 - an answer of before says nothing of now
     ) -> Answer:
         return await performed("probe", perform, str(uuid.uuid4()))
 

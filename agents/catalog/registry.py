@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
@@ -14,6 +15,7 @@ from typing import Any, Self
 from pydantic import TypeAdapter, ValidationError
 
 from agents.base import Backend
+from agents.caching.cacheable import Caching
 from agents.catalog.checks import Check
 from agents.catalog.entries import Described
 from agents.catalog.kinds import Kind, Made, Resources, SharedService, all_kinds, entry_of
@@ -25,6 +27,7 @@ from agents.governance.routing import Capability, RoutePolicy
 from agents.kinds.function import FunctionBackend
 from celery_agents.agent import AgentMark, Effects, mark_of
 from celery_agents.contracts.base import Name
+from celery_agents.contracts.caching import CachePolicy
 from celery_agents.contracts.compensation import Compensation
 from celery_agents.contracts.limits import LimitPolicy
 from celery_agents.contracts.nearest import meant
@@ -55,6 +58,7 @@ class Registered:
     among: tuple[str, ...] = ()  # names of those one of which answers
     route: RoutePolicy | None = None  # how that one is chosen
     lacks: frozenset[Capability] = frozenset()
+    cache: CachePolicy | None = None  # how its answers are kept, if they are
 
     @classmethod
     def of(cls, name: str, entry: Described, kind: Kind[Any], made: Made) -> Self:
@@ -75,6 +79,7 @@ class Registered:
             among=made.among,
             route=made.route,
             lacks=made.lacks,
+            cache=made.cache,
         )
         if made.keyed:
             made_of.deployments = tuple(made_of._with(*of) for of in made.keyed.items())
@@ -147,6 +152,7 @@ class Registry:
             undoes = agent.compensation
             self._check_other(agent, "backup", agent.entry.backup if agent.entry else None)
             self._check_other(agent, "compensation", undoes.agent if undoes else None)
+            self._check_semantic(agent)
             named = {"tools": agent.asks, "handoffs": agent.handoffs, "among": agent.among}
             for field, names in named.items():
                 for name in names:
@@ -160,6 +166,17 @@ class Registry:
             for one in (agent, *agent.deployments):
                 one.effects = effects_of(agent.name, own, team)
         refuse_unroutable(self._agents)
+
+    def _check_semantic(self, agent: Registered) -> None:
+        if agent.cache is None or (semantic := agent.cache.semantic) is None:
+            return
+        self._check_other(agent, "cache.semantic.embed", semantic.embed)
+        self._check_other(agent, "cache.semantic.judge", semantic.judge)
+        if find_spec("numpy") is None:
+            raise ConfigurationError(
+                f"[agents.{agent.name}] cache.semantic needs numpy: "
+                "pip install 'celery-agents[semantic]'"
+            )
 
     def _check_other(self, agent: Registered, field: str, name: str | None) -> None:
         if name is not None and (name == agent.name or name not in self._agents):
@@ -183,7 +200,13 @@ class Registry:
         """Add a function; the same one again (packages re-export theirs) changes nothing."""
         if self._functions.get(mark.name) is function:
             return
-        backend = FunctionBackend(function, effects=mark.effects, executor=self._resources.executor)
+        caching = None if mark.cache is None else Caching(mark.name, mark.cache)
+        backend = FunctionBackend(
+            function,
+            effects=mark.effects,
+            executor=self._resources.executor,
+            caching=caching,
+        )
         self._add(
             Registered(
                 mark.name,
@@ -192,6 +215,7 @@ class Registry:
                 mark.effects,
                 lambda: backend,
                 compensation=mark.compensation,
+                cache=mark.cache,
             )
         )
         self._functions[mark.name] = function

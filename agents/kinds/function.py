@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 from agents.base import Answer, StepContext, Turn
+from agents.caching.cacheable import Caching, meaning_of
 from agents.invoke import failure, invoke
 from agents.plain import plain_json
 from agents.values import digest, shown
@@ -32,6 +33,7 @@ class FunctionBackend:
             it is begun before it runs. Of others the step's own row says as much: that it began by
             its claim, and that it ended by its end.
         executor: threads for sync functions; the loop's default when not given.
+        caching: how its answers are kept. One that is cached is a journaled call too.
 
     Raises:
         ConfigurationError: the function takes no argument, or needs one that it is not given.
@@ -43,7 +45,9 @@ class FunctionBackend:
         *,
         effects: Effects = "idempotent",
         executor: Executor | None = None,
+        caching: Caching | None = None,
     ) -> None:
+        self._caching = caching
         self._function = function
         self._effects = effects
         self._executor = executor
@@ -58,13 +62,17 @@ class FunctionBackend:
             ProviderUnavailableError: a ConnectionError, TimeoutError or the like of the function.
             AgentFailedError: any other error, or a result that has no JSON form.
         """
-        if self._effects != "effect":
+        if self._effects != "effect" and self._caching is None:
             return await self._call(turn, step)
 
         async def perform(_: str) -> Answer:
             return await self._call(turn, step)
 
-        return await step.call("function", perform, fingerprint=digest([self._name, turn]))
+        about = [self._name, turn]
+        cache = None
+        if (caching := self._caching) is not None:
+            cache = caching.of([caching.name, *about], meaning=meaning_of(turn, self._name))
+        return await step.call("function", perform, fingerprint=digest(about), cache=cache)
 
     async def aclose(self) -> None:
         """Nothing to free: the executor belongs to whoever passed it in."""

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from agents.base import Answer, StepContext, Turn
+from agents.caching.cacheable import Caching, meaning_of
 from agents.models.config import HttpUrl, ResponseBytes, SecretName
 from agents.needs import Needs
 from agents.net.clients import ResolveSecret, SharedClients, http_client, secret_named
@@ -42,9 +43,15 @@ class HttpBackend:
     """A configured HTTP service. Redirects are not followed: they would carry the token along."""
 
     def __init__(
-        self, config: HttpConfig, *, clients: SharedClients, resolve_secret: ResolveSecret
+        self,
+        config: HttpConfig,
+        *,
+        clients: SharedClients,
+        resolve_secret: ResolveSecret,
+        caching: Caching | None = None,
     ) -> None:
         self.config = config
+        self._caching = caching
         self._clients = clients
         self._resolve_secret = resolve_secret
         self._who = f"The service {config.url.split('?', 1)[0]}"
@@ -72,8 +79,12 @@ class HttpBackend:
                 message = f"{self._who} did not answer within {limit:g} s."
                 raise ProviderUnavailableError(message) from None
 
-        fingerprint = digest([self.config.url, question])
-        return await step.call("http", perform, fingerprint=fingerprint, expect=Needs)
+        about = [self.config.url, question]
+        cache = None
+        if self._caching is not None:
+            cache = self._caching.of(about, meaning=meaning_of(turn, self.config.url))
+        fingerprint = digest(about)
+        return await step.call("http", perform, fingerprint=fingerprint, expect=Needs, cache=cache)
 
     async def aclose(self) -> None:
         """Close the HTTP client, which the agents of this kind share."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from agents.asking import asked, error_of
 from agents.base import Answer, StepContext, Turn
+from agents.caching.cacheable import Cacheable, Caching, Meaning, said_of
 from agents.conversing import uniform
 from agents.governance.lessons import Lessons, Own
 from agents.models import personality
@@ -76,6 +77,7 @@ class ModelBackend:
         executor: where tools that are sync functions run; the loop's default when not given.
         describe: tells what an agent is for, once all are known.
         lessons: what its requests teach of their sizes.
+        caching: how its answers are kept.
 
     Raises:
         ConfigurationError: a tool cannot be loaded, or two have one name.
@@ -90,8 +92,10 @@ class ModelBackend:
         executor: Executor | None = None,
         describe: Callable[[str], str] = str,
         lessons: Lessons | None = None,
+        caching: Caching | None = None,
     ) -> None:
         self.config = config
+        self._caching = caching
         self._provider = provider
         self._who = f"{config.provider}/{config.model}"
         learned = lessons or Own()
@@ -177,8 +181,7 @@ class ModelBackend:
         asked = _schema(config, turn)
         schema = None if asked is None else as_object(asked)
         in_words = _in_words(config, self._provider, schema, tools=bool(tools))
-        sendable(text_of(schema))
-        sendable(text_of([message.compact() for message in turn.messages]))
+        sendable(text_of([schema, *(message.compact() for message in turn.messages)]))
         system = _instructions(config, turn, schema if in_words else None)
         return ModelRequest(
             model=config.model,
@@ -214,6 +217,7 @@ class ModelBackend:
             # further attempt would get the same one. What it cost goes with the error.
             try:
                 self._value(reply, turn)
+                watcher.whole = reply.stop == "end"
             except BadAnswerError as error:
                 if not (again and isinstance(error, MalformedAnswerError)):
                     details = {"usage": usage.model_dump(mode="json")}
@@ -228,6 +232,7 @@ class ModelBackend:
             perform,
             fingerprint=digest(about),
             expect=partial(self._sizing.needs, asked),
+            cache=_cacheable((self._caching, self.config, self._value), request, turn, watcher),
         )
         if not watcher.heard and step.streamed:  # an earlier attempt's, which watchers dropped
             step.say(Reply.model_validate(answer.value).text)
@@ -320,6 +325,31 @@ def _instructions(config: ModelConfig, turn: Turn, schema: dict[str, JsonValue] 
     return "\n\n".join(part for part in parts if part)
 
 
+def _cacheable(
+    how: tuple[Caching | None, ModelConfig, Callable[[Reply, Turn], JsonValue]],
+    request: ModelRequest,
+    turn: Turn,
+    watcher: _Watcher,
+) -> Cacheable | None:
+    """The call of a request, of which whole answers in the form that is asked for are kept."""
+    caching, config, read = how
+    if caching is None:
+        return None
+    whole = request.model_copy(update={"stream": False})
+    meaning = None
+    if request.user is not None and not request.exchanges:
+
+        def said(answer: Answer) -> JsonValue:
+            """Its value; tools that are called for one question are none for another."""
+            value = read(Reply.model_validate(answer.value), turn)
+            return None if value is None else said_of(turn)(Answer(value=value))
+
+        rest = [config.provider, config.base_url, whole.model_copy(update={"user": None})]
+        meaning = Meaning(request.user, rest, said)
+    about = [config.provider, config.base_url, whole]
+    return caching.of(about, lambda _: watcher.whole, meaning)
+
+
 def _handed_over(
     handoff: Handoff, request: ModelRequest, turn: Turn, usage: Usage
 ) -> Outcome | Expand:
@@ -350,12 +380,13 @@ def _complaint(error: MalformedAnswerError) -> str:
 
 
 class _Watcher:
-    """Tells watchers of a step now and then how a streamed answer grows."""
+    """Watches a request: tells watchers of its step now and then how a streamed answer grows."""
 
     def __init__(self, step: StepContext) -> None:
         self._step = step
         self._text = ""
         self.heard = False
+        self.whole = False  # not cut, and as it was asked for
         self._next_at = 0.0
 
     async def on_text(self, text: str) -> None:

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 from agents.governance.routing import Capability
 from agents.models.personality import STYLES, TRAITS
 from celery_agents.contracts.base import Contract, Name, Seconds
+from celery_agents.contracts.caching import GivenCache
 from celery_agents.contracts.nearest import meant
 
 ProviderName = Literal["openai", "anthropic", "google"]
@@ -154,6 +155,8 @@ class ModelConfig(Contract):
     #: words, for servers and models that know no schemas.
     structured: Literal["schema", "prompt"] = "schema"
     price: Price | None = None
+    #: How its answers are kept: of a model that answers the same each time, or any.
+    cache: GivenCache | None = None
 
     def response_limit(self, *, stream: bool) -> int:
         """``max_response_bytes``, or the limit that None stands for."""
@@ -176,6 +179,16 @@ class ModelConfig(Contract):
     def _takes_temperature(self) -> Self:
         if self.provider == "anthropic" and self.temperature is not None:
             message = "Anthropic's API takes no temperature; leave it out"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _is_cacheable(self) -> Self:
+        if self.cache is not None and not self.cache.any and self.temperature != 0:
+            message = (
+                "cache: it answers otherwise each time; set temperature = 0, or any = true in "
+                "cache, to have one of its answers served again"
+            )
             raise ValueError(message)
         return self
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from agents.plan import Member, MemberState
 from celery_agents import names
 from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.caching import CacheUse
 from celery_agents.contracts.compensation import Compensated, Compensation
 from celery_agents.contracts.outcome import State
 from celery_agents.contracts.policies import RetryPolicy
+from celery_agents.contracts.vote import Voter
 
 
 def ask_member(
@@ -41,6 +45,14 @@ def ask_member(
 def let_go(member: MemberState) -> bool:
     """Return whether it did not end by itself: its time, or its pattern's, was over."""
     return member.state not in {State.SUCCEEDED, State.FAILED, State.DEAD}
+
+
+def sampled(one: Voter, among: Sequence[Voter]) -> CacheUse | None:
+    """The use of the cache for a member: none, where its agent is asked several times.
+
+    Its samples are to be as many answers, and not one of them so often.
+    """
+    return "off" if sum(other.agent == one.agent for other in among) > 1 else None
 
 
 def _written(compensation: Compensated) -> JsonValue:

@@ -45,6 +45,7 @@ class PolicyOptions(TypedDict, total=False):
 
     effects: Effects
     timeout_s: float | None
+    cache_s: float | None
     tries: int | None
     max_result_bytes: int
     untrusted: bool

@@ -29,6 +29,9 @@ class ToolPolicy(Contract):
     effects: Effects = "effect"
     #: Seconds of one try; None: what is left of the step's.
     timeout_s: Seconds | None = None
+    #: Seconds for which a pure tool's result is served to calls with the same arguments, of all
+    #: runs of a tenant; None: it is called each time.
+    cache_s: Seconds | None = None
     #: Tries of a call that failed; None: as the table says. An effect has one.
     tries: Annotated[int, Field(ge=1, le=10)] | None = None
     #: Bytes of a result that the model is told at once; it may ask for the rest.
@@ -44,6 +47,12 @@ class ToolPolicy(Contract):
     def _effects_happen_once(self) -> Self:
         if self.effects == "effect" and self.tries not in {None, 1}:
             raise ValueError("a tool with effects has one try: nobody knows what a failed one did")
+        return self
+
+    @model_validator(mode="after")
+    def _is_cacheable(self) -> Self:
+        if self.cache_s is not None and self.effects != "pure":
+            raise ValueError('cache_s is of pure tools: say effects="pure"')
         return self
 
     @property

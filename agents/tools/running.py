@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from agents.base import Answer, StepContext
+from agents.caching.cacheable import Cacheable, Caching
 from agents.invoke import invoke
 from agents.plan import Expand, Member
 from agents.timing import in_time
@@ -29,6 +30,7 @@ from agents.tools.offered import Offered, OfferedTool
 from agents.tools.results import LongResults
 from agents.values import digest
 from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.caching import CachePolicy
 from celery_agents.errors import (
     AgentFailedError,
     AnswerTooLargeError,
@@ -202,7 +204,7 @@ class Running:
     async def _result(self, tool: OfferedTool, call: ToolCall) -> ToolResult:
         """Make a call, journaled unless it is pure. The model is told of most errors."""
         asked = _asked(call)
-        if tool.policy.effects == "pure":
+        if tool.policy.effects == "pure" and tool.policy.cache_s is None:
             return await self._tried(tool, call, _key(self._step.step_id, asked))
 
         async def perform(key: str) -> Answer:
@@ -211,7 +213,11 @@ class Running:
         once = tool.policy.effects == "effect"
         try:
             answer = await self._step.call(
-                f"tool:{call.name}", perform, fingerprint=asked, once=once
+                f"tool:{call.name}",
+                perform,
+                fingerprint=asked,
+                once=once,
+                cache=_cacheable(tool, call),
             )
         except AnswerTooLargeError as error:
             return ToolResult(call=call, value=error.message, failed=True)
@@ -302,6 +308,15 @@ def _changed(result: ToolResult, wished: ToolCall, made: ToolCall) -> ToolResult
 
 def _asked(call: ToolCall) -> str:
     return digest([call.name, call.arguments])
+
+
+def _cacheable(tool: OfferedTool, call: ToolCall) -> Cacheable | None:
+    """The call of a pure tool whose results are kept: the same for all who have this tool."""
+    if tool.policy.cache_s is None:
+        return None
+    caching = Caching(f"tool:{call.name}", CachePolicy(ttl_s=tool.policy.cache_s))
+    about = ["tool", tool.home.name, tool.spec, call.arguments]
+    return caching.of(about, good=lambda told: not ToolResult.model_validate(told.value).failed)
 
 
 def _key(step_id: str, asked: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from agents.base import Answer
 from agents.catalog.registry import Registered
@@ -22,6 +23,21 @@ PROVIDER = BreakerPolicy(failures=20, min_calls=50, counts=("unavailable",))
 _DEFAULT = BreakerPolicy()
 
 
+class _Gate:
+    """The way into a turn, which is asked for before it or before its first act."""
+
+    def __init__(self, admit: Callable[[], Awaitable[bool]]) -> None:
+        self._admit = admit
+        self.entered = self.probe = False
+        self.since = 0.0
+
+    async def enter(self) -> None:
+        self.pass_by(probe=await self._admit())
+
+    def pass_by(self, *, probe: bool) -> None:
+        self.entered, self.probe, self.since = True, probe, time.monotonic()
+
+
 class AdmissionGuard:
     """Refuse calls while a breaker before the agent is open, or a limit of it is used up.
 
@@ -37,6 +53,8 @@ class AdmissionGuard:
         if passage is None and self._limits is not None and self._limits.of(asked.agent):
             passage = Passage(self._limits, asked.agent, asked.turn, asked.step)
         switches = switches_of(asked.agent)
+        if passage is None and not switches:
+            return await go_on(asked)
         if passage is None:
             return await self._within_breakers(asked, go_on, switches, None)
         asked.step.limit(passage)
@@ -56,15 +74,15 @@ class AdmissionGuard:
     ) -> Reply:
         step, admitted = asked.step, asked.admitted
         call = call_of(step)
-        if not switches:
-            if passage is not None and admitted is None:
-                await self._admitted([], call, step, passage)
-            return await go_on(asked)
+        gate = _Gate(partial(self._admitted, switches, call, step, passage))
         if admitted is not None:
-            probe = admitted.probe
+            gate.pass_by(probe=admitted.probe)
+        elif asked.agent.cache is not None:  # what is cached is served whoever is down or busy
+            step.enter(gate.enter)
         else:
-            probe = await self._admitted(switches, call, step, passage)
-        began = time.monotonic()
+            await gate.enter()
+        if not switches:
+            return await go_on(asked)
         error: ErrorInfo | None = None
         said: list[Verdict] | None = None
         try:
@@ -78,15 +96,17 @@ class AdmissionGuard:
             error = ErrorInfo.of(failure)
             raise
         finally:
-            elapsed_s = time.monotonic() - began
-            said = said or [verdict(s.policy, error, elapsed_s=elapsed_s) for s in switches]
-            told = self._breakers.tell(switches, call, said)
-            # What may change a breaker is waited for: the change is an event of this step, which
-            # people look for once it has ended, and whoever is asked next is to meet it. All else
-            # changes none (see ``Breakers.tell``), so the answer need not wait for it; it is ahead
-            # of what this process asks next, and lost with the process it would be missed by none.
-            if probe or Verdict.BAD in said:
-                await changed(step, await arrival(told))
+            if gate.entered:
+                elapsed_s = time.monotonic() - gate.since
+                said = said or [verdict(s.policy, error, elapsed_s=elapsed_s) for s in switches]
+                told = self._breakers.tell(switches, call, said)
+                # What may change a breaker is waited for: the change is an event of this step,
+                # which people look for once it has ended, and whoever is asked next is to meet it.
+                # All else changes none (see ``Breakers.tell``), so the answer need not wait for it;
+                # it is ahead of what this process asks next, and lost with the process it would be
+                # missed by none.
+                if gate.probe or Verdict.BAD in said:
+                    await changed(step, await arrival(told))
 
     async def _admitted(
         self, switches: Sequence[Switch], call: str, step: GuardedStep, passage: Passage | None

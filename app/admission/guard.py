@@ -77,6 +77,10 @@ class GuardedStep(StepContext, Protocol):
         """The calls that it makes."""
         ...
 
+    def enter(self, gate: Callable[[], Awaitable[None]]) -> None:
+        """Await this before the first act of the turn that is not known already."""
+        ...
+
     def heard(self, turns: tuple[ChatMessage, ...]) -> None:
         """Keep what the agent said on the way to its answer, for its session."""
         ...

@@ -71,6 +71,7 @@ class Passage:
         self._policies = limits.of(agent)
         self._learns = any(policy.learn for policy in self._policies.values())
         self._ticket = self._of(needs_of(turn)) if placed is None else placed.ticket
+        self._asked = placed is not None  # whether that one was asked for
         self._itself = True  # whether the turn is its only request
         self._failed: BaseException | None = None
 
@@ -79,6 +80,7 @@ class Passage:
     def asking(self) -> Query:
         """The question for its first request."""
         assert self._ticket is not None
+        self._asked = True
         return self._limits.asking(self._ticket)
 
     async def entered(self, answer: NotAdmitted | float) -> None:
@@ -99,7 +101,7 @@ class Passage:
 
     def close(self, usage: Usage | None, error: BaseException | None) -> None:
         """End the turn; what it took and did not use is free."""
-        ticket, self._ticket = self._ticket, None
+        ticket, self._ticket = self._ticket if self._asked else None, None
         if ticket is not None and self._itself:
             self._tell(ticket, usage, error)
         elif ticket is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.admission.guard import Asked, Next, Reply, WhenOpen
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
-from celery_agents.errors import RetryableError
+from celery_agents.errors import AwaitsAnswerError, RetryableError
 
 
 class RefusalGuard:
@@ -15,6 +15,8 @@ class RefusalGuard:
             return await go_on(asked)
         except RetryableError as error:
             if error.attempted or not _fails(asked.when_open, error.kind):
+                raise
+            if isinstance(error, AwaitsAnswerError):  # nobody refuses: the answer is on its way
                 raise
             usage = asked.step.spent
             return Outcome(state=State.FAILED, error=ErrorInfo.of(error), usage=usage)

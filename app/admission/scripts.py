@@ -41,14 +41,21 @@ class Scripts:
     """The scripts of one Redis, for one process.
 
     What many callers ask at the same moment is one write of a thread of its own; a lone caller
-    waits for nobody. All is done in the order in which it was handed in.
+    waits for nobody. All is done in the order in which it was handed in. ``without`` is what is
+    noted of a Redis that is away, at a place of notes.
     """
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        name: str = "admission",
+        without: tuple[str, str] = ("breakers", "Breakers let calls through without Redis"),
+    ) -> None:
         self._redis = redis
+        self._without = without
         self._scripts: list[Script] = []
         self._away_until = 0.0
-        self._batches: Batches[Sequence[Query]] = Batches("agents-admission", self._perform, BATCH)
+        self._batches: Batches[Sequence[Query]] = Batches(f"agents-{name}", self._perform, BATCH)
 
     def register(self, text: str) -> str:
         """Add a script; the name that a question calls it by."""
@@ -90,7 +97,7 @@ class Scripts:
 
     def _read(self, question: Query, answer: Any) -> Any:
         if isinstance(answer, RedisError):
-            note(log, "breakers", "Breakers let calls through without Redis", error=answer)
+            note(log, *self._without, error=answer)
             return question.otherwise()
         return question.read(answer)
 

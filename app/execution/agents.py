@@ -20,9 +20,12 @@ from agents.governance.routing import Asking
 from agents.net.clients import SharedClients
 from app.admission.breaker import Breakers
 from app.admission.health import STALE_INTERVALS, HealthView
-from app.admission.limits import SharedLimits
+from app.admission.limits import NotAdmitted, SharedLimits
 from app.admission.placing import placed
 from app.admission.waiting import Waker
+from app.caching.caches import Caches
+from app.caching.shared import SharedAnswers
+from app.caching.waiting import Awaits
 from app.concurrency.fibers import in_thread
 from app.execution.celery_agent import CeleryBackend
 from app.execution.turns import Turns
@@ -57,6 +60,7 @@ class Agents:
         self._waiting: Waker | None = None
         self._limits: SharedLimits | None = None
         self._experiences = RouterLessons(lambda: journal)
+        self._caches: Caches | None = None
         self._lock = threading.Lock()
 
     @property
@@ -79,6 +83,35 @@ class Agents:
     @property
     def _limited(self) -> bool:
         return bool(self.registry.limits) or self.registry.routes
+
+    @property
+    def caches(self) -> Caches:
+        """The cached answers. Made on first use: they have threads."""
+        if (caches := self._caches) is not None:
+            return caches
+        with self._lock:
+            if self._caches is None:
+                self._caches = Caches.connect(
+                    self._settings, self._wake, lambda: self._journal.memos
+                )
+            return self._caches
+
+    @property
+    def has_caches(self) -> bool:
+        """True when answers were looked for here, or an agent's are kept."""
+        return self._caches is not None or any(a.cache is not None for a in self.registry)
+
+    @property
+    def shared_cache(self) -> SharedAnswers:
+        """The cached answers of all workers."""
+        return self.caches.shared
+
+    def park(self, refusal: NotAdmitted | Awaits) -> None:
+        """Let a step wait for what it did not get, whose row has been given back."""
+        if isinstance(refusal, Awaits):
+            self.caches.followers.park(refusal)
+        elif self._limits is not None:
+            self._limits.park(refusal)
 
     def _made(self) -> Turns:
         health = HealthView(

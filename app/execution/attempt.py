@@ -15,6 +15,7 @@ from typing import Any, Protocol, assert_never
 
 from agents.plan import Expand, within
 from app.admission.limits import NotAdmitted
+from app.caching.waiting import Awaits
 from app.concurrency.fibers import blocking, wait
 from app.execution.answers import (
     Failed,
@@ -194,6 +195,9 @@ class Attempt:
             request = self.request
             about: Any = {"streamed": request.stream, "caps": self._caps(request)}
             self._ends.step = step = Step(self._runtime, self._claim, self._active, **about)
+            if isinstance(request, Ask):
+                step.calls.cache_use = request.cache
+                step.calls.similarity = request.similarity or 0.0
             pattern = not _on_loop(self._code.run)
             if step.streamed:
                 self._tell_begin(step, pattern=pattern)
@@ -295,10 +299,10 @@ class Attempt:
         return _next_try_s(error, self._claim, self.request.retry, limit_s)
 
     def _parked(self, error: RetryableError) -> Ending | None:
-        """Let a step wait for its turn at a limit; None where it is not to wait there."""
+        """Let a step wait at a limit, or for a cached answer; None where it is not to wait."""
         refusal, left_s = error.refusal, self._claim.left_s
-        limits, settings = self._runtime.agents.limits, self._runtime.settings
-        if not isinstance(refusal, NotAdmitted) or limits is None or not refusal.parks:
+        settings = self._runtime.settings
+        if not isinstance(refusal, NotAdmitted | Awaits) or not refusal.parks:
             return None
         within_s = settings.refusal_limit_s if left_s is None else left_s
         if within_s <= 0 or (refusal.lasts and (refusal.wait_s or 0.0) >= within_s):
@@ -312,7 +316,7 @@ class Attempt:
         if ended is not None:
             return ended
         self._ends.free()  # its turn may come before we are gone
-        limits.park(refusal)
+        self._runtime.agents.park(refusal)
         return Left(f"{self._claim.id}: {error}")
 
     def _try_again(self, error: RetryableError, delay_s: float) -> Ending:

@@ -10,25 +10,30 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from typing import Any
 
 from pydantic import ValidationError
 
+from agents.caching.cacheable import Cacheable
 from agents.needs import Expect
 from agents.performing import Perform, performed
 from app.admission.limiting import Passage
+from app.caching.caches import Likeness
+from app.caching.shared import Sought
 from app.concurrency.fibers import arrival, in_thread
 from app.concurrency.future import Future
 from app.execution.answers import bounded, too_large
 from app.execution.runtime import Runtime
+from app.execution.turns import TurnHelpers
 from app.journal.schema.rows import Claimed
 from app.journal.steps.calls import Before, Begun
+from celery_agents.contracts.caching import CacheUse
 from celery_agents.contracts.outcome import Answer, ErrorInfo, Usage
 from celery_agents.errors import (
     AgentFailedError,
@@ -120,55 +125,21 @@ class _Answers:
             return self._before
 
 
-class StepCalls:
-    """Makes an attempt's calls, journaled, unless an earlier attempt has finished them.
+class CallRecord:
+    """The calls of an attempt as they are written down, and those of earlier attempts."""
 
-    ``afford`` raises when no more may be paid, by what is written down.
-    """
-
-    def __init__(
-        self,
-        runtime: Runtime,
-        claim: Claimed,
-        afford: Callable[[], None] | None = None,
-    ) -> None:
+    def __init__(self, runtime: Runtime, claim: Claimed) -> None:
         self.spent = _NOTHING
         self._runtime = runtime
         self._claim = claim
-        self._afford = afford
         self._made: list[CallId] = []
         self._times: dict[About, int] = {}  # how often each was asked in this attempt
         self._answers = _Answers(runtime, claim)
         self._unwritten: list[tuple[Future[None], Callable[[], Future[None]]]] = []
-        self._open: dict[str, _Open] = {}  # those under way, by their identities
-        self._closed = asyncio.Event()
-        #: Where its requests pass the limits that cover its agent, if some do.
-        self.passage: Passage | None = None
-        #: Who answers its calls, where a router chose.
-        self.deployment: str | None = None
 
     def __bool__(self) -> bool:
         """True when it made one, or read one from the journal."""
         return bool(self._made)
-
-    async def make(
-        self,
-        name: str,
-        perform: Perform,
-        *,
-        fingerprint: str = "",
-        once: bool = False,
-        expect: Expect | None = None,
-    ) -> Answer:
-        """Make a call; see :meth:`agents.base.StepContext.call`."""
-        _check(name, fingerprint)
-        call = self._next(name, fingerprint)
-        self._open[call.identity] = _Open(self._enclosing, name if once else "")
-        try:
-            return await self._known_or_made(call, perform, expect, once=once)
-        finally:
-            del self._open[call.identity]
-            self._closed.set()
 
     async def known(self, name: str, fingerprint: str, *, once: bool, after: int) -> bool:
         """Return whether the call is over, or begun and made once at the most."""
@@ -178,64 +149,6 @@ class StepCalls:
         call = CallId.of(self._claim.id, 0, about, self._times.get(about, 0) + after)
         look = partial(self._runtime.journal.knows_call, begun=once)
         return await in_thread(look, self._claim.id, call.identity)
-
-    async def _known_or_made(
-        self, call: CallId, perform: Perform, expect: Expect | None, *, once: bool
-    ) -> Answer:
-        """The answer of an earlier attempt, which needs no admission; else make the call."""
-        passage = None if expect is None else self.passage
-        if (known := await self._known(call)) is not None:
-            if passage is not None:
-                passage.replayed()
-            return known
-        if passage is None or expect is None:
-            return await self._make(call, perform, once=once)
-        async with passage.request(expect) as request:
-            answer = await self._make(call, perform, once=once)
-            request.usage = answer.usage
-            return answer
-
-    async def _make(self, call: CallId, perform: Perform, *, once: bool) -> Answer:
-        if self._afford is not None:
-            await in_thread(self.written)  # its own count too
-            await in_thread(self._afford)
-        about = (call.seq, call.name, call.identity, call.key)
-        begun = await arrival(self._runtime.journal.start_call(self._claim, *about, once=once))
-        if begun is Begun.KNOWN:  # a worker whose lease ran out finished it late
-            self._answers.forget()
-            if (known := await self._known(call)) is not None:
-                return known
-        _refuse(begun, call)
-        return await self._perform(call, perform)
-
-    def anew(self) -> None:
-        """Begin again in this attempt, as another one would."""
-        self._times.clear()
-
-    async def answered_by(self) -> str | None:
-        """Return who answered the newest one of earlier attempts, where that is written down."""
-        return await self._answers.newest_by()
-
-    def around(self) -> tuple[tuple[str, ...], str]:
-        """The calls in which the code that asks stands, innermost first.
-
-        Beside them the name of one of them that is made once at the most, if there is one.
-        """
-        found: list[str] = []
-        within, once = self._enclosing, ""
-        while within in self._open:
-            found.append(within)
-            one = self._open[within]
-            within, once = one.within, once or one.once
-        return tuple(found), once
-
-    async def still(self, *, beside: Collection[str]) -> bool:
-        """Return whether no call is under way but these; if one is, wait until one has ended."""
-        if self._open.keys() <= {*beside}:
-            return True
-        self._closed.clear()
-        await self._closed.wait()
-        return False
 
     def written(self) -> None:
         """Wait until every finished call is in the journal: another attempt would make it again.
@@ -252,6 +165,14 @@ class StepCalls:
         """Count answers of earlier attempts that this one has not asked for again."""
         return await self._answers.unused({call.identity for call in self._made})
 
+    def anew(self) -> None:
+        """Begin again in this attempt, as another one would."""
+        self._times.clear()
+
+    async def answered_by(self) -> str | None:
+        """Return who answered the newest one of earlier attempts, where that is written down."""
+        return await self._answers.newest_by()
+
     def _next(self, name: str, fingerprint: str) -> CallId:
         """The next call, numbered before anything is awaited: so its place follows the code."""
         step_id = self._claim.id
@@ -267,28 +188,6 @@ class StepCalls:
         """The identity of the call in which the code stands; empty outside of calls."""
         of, within = _enclosing.get()
         return within if of == self._claim.id else ""
-
-    async def _perform(self, call: CallId, perform: Perform) -> Answer:
-        limit = self._runtime.settings.answer_limit_bytes
-        try:
-            with _within(self._claim.id, call.identity):
-                result = await performed(call.name, perform, call.key)
-            if (error := too_large(result.value, limit)) is not None:
-                error.details["usage"] = result.usage.compact()
-                raise error
-        except AgentsError as error:
-            # A call that failed may have cost something all the same; its error tells.
-            usage = usage_of(error)
-            self.spent += usage
-            self._finish(call, None, bounded(ErrorInfo.of(error), limit), usage.cost_usd)
-            raise
-        if self.deployment is not None:
-            result = result.model_copy(update={"deployment": self.deployment})
-            self._answers.here[call.identity] = result
-        self.spent += result.usage
-        # Not waited for: the writer commits it before, or with, whatever this step writes next.
-        self._finish(call, result.compact(), None, result.usage.cost_usd)
-        return result
 
     async def _known(self, call: CallId) -> Answer | None:
         """Return the answer of an earlier attempt; its cost counts for this one as well."""
@@ -317,6 +216,165 @@ class StepCalls:
             return self._runtime.journal.finish_call(self._claim, *end, cost_usd=cost_usd)
 
         self._unwritten.append((write(), write))
+
+
+class StepCalls(CallRecord):
+    """Makes an attempt's calls, journaled, unless an earlier attempt has finished them.
+
+    ``afford`` raises when no more may be paid, by what is written down.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        claim: Claimed,
+        afford: Callable[[], None] | None = None,
+    ) -> None:
+        super().__init__(runtime, claim)
+        self._afford = afford
+        self._open: dict[str, _Open] = {}  # those under way, by their identities
+        self._closed = asyncio.Event()
+        #: Where its requests pass the limits that cover its agent, if some do.
+        self.passage: Passage | None = None
+        #: Who answers its calls, where a router chose.
+        self.deployment: str | None = None
+        #: Awaited before the first act of a turn that may be answered by caches alone.
+        self.gate: Callable[[], Awaitable[None]] | None = None
+        self.cache_use: CacheUse = "use"
+        #: The least cosine of similar questions that its caller wants.
+        self.similarity = 0.0
+        #: Gives those whom it asks about similar questions.
+        self.helpers: Callable[[], TurnHelpers] | None = None
+
+    async def make(
+        self,
+        name: str,
+        perform: Perform,
+        *,
+        fingerprint: str = "",
+        once: bool = False,
+        expect: Expect | None = None,
+        cache: Cacheable | None = None,
+    ) -> Answer:
+        """Make a call; see :meth:`agents.base.StepContext.call`."""
+        _check(name, fingerprint)
+        call = self._next(name, fingerprint)
+        self._open[call.identity] = _Open(self._enclosing, name if once else "")
+        try:
+            if (known := await self._replayed(call, expect)) is not None:
+                return known
+            if cache is not None and self.cache_use != "off":
+                return await self._cached_or_made(call, cache, perform, expect)
+            return await self._admitted(call, perform, expect, once=once)
+        finally:
+            del self._open[call.identity]
+            self._closed.set()
+
+    async def _replayed(self, call: CallId, expect: Expect | None) -> Answer | None:
+        """The answer of an earlier attempt, which needs no admission."""
+        known = await self._known(call)
+        if known is not None and expect is not None and self.passage is not None:
+            self.passage.replayed()
+        return known
+
+    async def _cached_or_made(
+        self, call: CallId, cache: Cacheable, perform: Perform, expect: Expect | None
+    ) -> Answer:
+        """The cached answer, which becomes one of this step; else make the call, and cache it."""
+        claim, name, helpers = self._claim, cache.caching.name, None
+        likeness: Likeness | None = None
+        if cache.meaning is not None and self.helpers is not None:
+            helpers = self.helpers()
+            likeness = Likeness(helpers, claim.tenant, self.similarity)
+        asked = Sought(cache.key(claim.tenant), name, claim.id, claim.priority)
+        caches = self._runtime.agents.caches
+        # What is asked for an answer's sake is not asked for again once that is known.
+        with _within(claim.id, call.identity):
+            async with caches.asking(asked, cache, self.cache_use, likeness) as asking:
+                if (found := asking.found) is not None:
+                    if self.passage is not None:
+                        self.passage.replayed()
+                    served = replace(call, name=f"cache:{call.name}"[:_NAME_MAX])
+                    answer = await self._make(served, lambda: found, free=True)
+                else:
+                    answer = await self._admitted(call, perform, expect)
+                    asking.put(answer)
+        if helpers is None:
+            return answer
+        return answer.model_copy(update={"usage": answer.usage + helpers.spent})
+
+    async def _admitted(
+        self, call: CallId, perform: Perform, expect: Expect | None, *, once: bool = False
+    ) -> Answer:
+        """Make the call, once it may be made."""
+        if (gate := self.gate) is not None:
+            self.gate = None
+            await gate()
+        passage = None if expect is None else self.passage
+        if passage is None or expect is None:
+            return await self._make(call, perform, once=once)
+        async with passage.request(expect) as request:
+            answer = await self._make(call, perform, once=once)
+            request.usage = answer.usage
+            return answer
+
+    async def _make(
+        self, call: CallId, perform: Perform, *, once: bool = False, free: bool = False
+    ) -> Answer:
+        if self._afford is not None and not free:
+            await in_thread(self.written)  # its own count too
+            await in_thread(self._afford)
+        about = (call.seq, call.name, call.identity, call.key)
+        begun = await arrival(self._runtime.journal.start_call(self._claim, *about, once=once))
+        if begun is Begun.KNOWN:  # a worker whose lease ran out finished it late
+            self._answers.forget()
+            if (known := await self._known(call)) is not None:
+                return known
+        _refuse(begun, call)
+        return await self._perform(call, perform)
+
+    def around(self) -> tuple[tuple[str, ...], str]:
+        """The calls in which the code that asks stands, innermost first.
+
+        Beside them the name of one of them that is made once at the most, if there is one.
+        """
+        found: list[str] = []
+        within, once = self._enclosing, ""
+        while within in self._open:
+            found.append(within)
+            one = self._open[within]
+            within, once = one.within, once or one.once
+        return tuple(found), once
+
+    async def still(self, *, beside: Collection[str]) -> bool:
+        """Return whether no call is under way but these; if one is, wait until one has ended."""
+        if self._open.keys() <= {*beside}:
+            return True
+        self._closed.clear()
+        await self._closed.wait()
+        return False
+
+    async def _perform(self, call: CallId, perform: Perform) -> Answer:
+        limit = self._runtime.settings.answer_limit_bytes
+        try:
+            with _within(self._claim.id, call.identity):
+                result = await performed(call.name, perform, call.key)
+            if (error := too_large(result.value, limit)) is not None:
+                error.details["usage"] = result.usage.compact()
+                raise error
+        except AgentsError as error:
+            # A call that failed may have cost something all the same; its error tells.
+            usage = usage_of(error)
+            self.spent += usage
+            self._finish(call, None, bounded(ErrorInfo.of(error), limit), usage.cost_usd)
+            raise
+        if self.deployment is not None:
+            result = result.model_copy(update={"deployment": self.deployment})
+            self._answers.here[call.identity] = result
+        self.spent += result.usage
+        # Not waited for: the writer commits it before, or with, whatever this step writes next.
+        self._finish(call, result.compact(), None, result.usage.cost_usd)
+        return result
 
 
 #: The step whose call is being performed here, and the call's identity.

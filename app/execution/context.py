@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from agents.caching.cacheable import Cacheable
 from agents.needs import Expect
 from agents.performing import Perform
 from agents.plain import plain_json
@@ -18,6 +19,7 @@ from app.execution.calls import StepCalls
 from app.execution.runtime import Active, Runtime
 from app.execution.sessions import Talk
 from app.execution.telling import Telling
+from app.execution.turns import TurnHelpers
 from app.governance.allowance import Allowance
 from app.journal.schema.rows import Claimed
 from celery_agents.contracts.ask import Ask
@@ -60,6 +62,7 @@ class Step(Telling):
         self.allowance = Allowance(runtime.journal.bounds, claim, caps) if caps else None
         afford = self.allowance.afford if self.allowance and "max_cost" in caps else None
         self.calls = StepCalls(runtime, claim, afford)
+        self.calls.helpers = lambda: TurnHelpers(runtime.agents.turns, self)
         self.talk: Talk | None = None  # its part in a session
         self._asks: Asks | None = None  # once it asks others
         self._code: asyncio.Task[Any] | None = None
@@ -105,6 +108,10 @@ class Step(Telling):
     def limit(self, passage: Passage) -> None:
         """Let its requests pass there from now on."""
         self.calls.passage = passage
+
+    def enter(self, gate: Callable[[], Awaitable[None]]) -> None:
+        """Await this before the first act of the turn that is not known already."""
+        self.calls.gate = gate
 
     @property
     def session(self) -> str | None:
@@ -177,11 +184,11 @@ class Step(Telling):
         fingerprint: str = "",
         once: bool = False,
         expect: Expect | None = None,
+        cache: Cacheable | None = None,
     ) -> Answer:
-        """Make one paid or outside act, unless an earlier attempt finished it."""
-        return await self.calls.make(
-            name, perform, fingerprint=fingerprint, once=once, expect=expect
-        )
+        """Make one paid or outside act, unless an earlier attempt finished it, or it is cached."""
+        about: Any = {"once": once, "expect": expect, "cache": cache}
+        return await self.calls.make(name, perform, fingerprint=fingerprint, **about)
 
     async def made(
         self, name: str, *, fingerprint: str = "", once: bool = False, after: int = 0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from agents.base import Turn, Weighs
+from agents.base import Answer, Turn, Weighs
 from agents.catalog.registry import Registered, Registry
 from agents.patterns.fallback import pattern
 from agents.plan import MemberState
@@ -17,8 +18,11 @@ from app.admission.limits import SharedLimits
 from app.admission.placing import Experiences
 from app.concurrency.fibers import wait
 from app.concurrency.loop import process_loop
+from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.fallback import Candidate
+from celery_agents.contracts.outcome import Outcome, Usage
 from celery_agents.contracts.patterns import Fallback
+from celery_agents.errors import AgentFailedError
 
 
 class Turns:
@@ -101,3 +105,80 @@ class Turns:
             for key, each in switches.items()
             if all({s.name for s in many} & refusing for many in each)
         }
+
+
+#: What a judge is asked.
+_SAME = (
+    "Both answers were given to the question. Are they the same in all that matters to who asked?"
+)
+
+
+class TurnHelpers:
+    """Agents that a step asks about questions and answers, in turns that nobody watches."""
+
+    def __init__(self, turns: Turns, step: Any) -> None:
+        self.spent = Usage()
+        self._turns = turns
+        self._step = step
+
+    async def vector(self, agent: str, text: str) -> bytes | None:
+        """The normalised vector of a text.
+
+        Raises:
+            AgentFailedError: the agent gives none.
+        """
+        from agents.caching.near import normalised
+
+        said = await self._said(agent, Turn(input=text))
+        try:
+            return normalised(said)
+        except ValueError as error:
+            raise AgentFailedError(f"{agent} answered {error}, where a vector is wanted.") from None
+
+    async def same(self, agent: str, question: str, answers: tuple[JsonValue, JsonValue]) -> bool:
+        """Return whether two answers to a question say the same."""
+        asked: JsonValue = {"question": question, "answers": [*answers]}
+        turn = Turn(input=asked, instructions=_SAME, choices=("same", "different"))
+        said = await self._said(agent, turn)
+        return (said.get("option") if isinstance(said, dict) else said) == "same"
+
+    async def note(self, kind: str, data: list[dict[str, str]]) -> None:
+        """Write events of the step."""
+        await self._step.note(kind, data)
+
+    async def _said(self, agent: str, turn: Turn) -> JsonValue:
+        calls = self._step.calls
+        kept = calls.passage, calls.gate
+        calls.passage = calls.gate = None
+        try:
+            reply = await self._turns.take(agent, turn, _Unwatched(self._step))
+        finally:
+            calls.passage, calls.gate = kept
+        if not isinstance(reply, Answer | Outcome) or (isinstance(reply, Outcome) and not reply.ok):
+            raise AgentFailedError(f"{agent} did not answer.")
+        self.spent += reply.usage
+        return reply.value
+
+
+class _Unwatched:
+    """A step as one of its helpers sees it: what that says is not the step's answer."""
+
+    streamed = False
+
+    def __init__(self, step: Any) -> None:
+        self._step = step
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._step, name)
+
+    def say(self, text: str) -> None:
+        """Do nothing."""
+
+    def tell(self, kind: str, **data: JsonValue) -> None:
+        """Do nothing."""
+
+    def heard(self, turns: Any) -> None:
+        """Do nothing."""
+
+    async def progress(self, **fields: JsonValue) -> None:
+        """Do nothing."""

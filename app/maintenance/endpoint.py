@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from http import HTTPStatus
@@ -19,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from agents.catalog.probes import Probe
+from app.caching import sights
 from app.execution.runtime import Runtime
 from app.journal.tables.health import Condition
 from app.maintenance.health import probe_broker, probe_journal
@@ -154,7 +155,37 @@ def service_metrics(runtime: Runtime) -> _Page:
         if row["latency_ms"] is not None:
             latency.add_metric([row["target"]], row["latency_ms"] / 1000)
         age.add_metric([row["target"]], row["age_s"])
-    return _page(healthy, latency, age)
+    return _page(healthy, latency, age, *_cached(runtime))
+
+
+def _cached(runtime: Runtime) -> Iterator[Any]:
+    """Report on cached answers, as Redis counts them; nothing, where none are kept."""
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    if not runtime.agents.has_caches:
+        return
+    agents, memos = runtime.agents, runtime.journal.memos
+    found = sights.states(agents.shared_cache, agents.registry, memos)
+    hits = CounterMetricFamily(
+        "agents_cache_hits", "By memory, Redis or a similar question", labels=["name", "layer"]
+    )
+    for state in found:
+        hits.add_metric([state.name, "local"], state.local_hits)
+        hits.add_metric([state.name, "shared"], state.shared_hits)
+        hits.add_metric([state.name, "similar"], state.similar_hits)
+    yield hits
+    for kind, field, told in (
+        (CounterMetricFamily, "misses", "Questions that were asked"),
+        (CounterMetricFamily, "compared", "Similar answers that were asked all the same"),
+        (CounterMetricFamily, "wrong", "Those of them that were another answer"),
+        (CounterMetricFamily, "saved_usd", "US dollars that the hits would have cost"),
+        (GaugeMetricFamily, "entries", "Answers that are kept"),
+        (GaugeMetricFamily, "bytes", "What they take in Redis"),
+    ):
+        family = kind(f"agents_cache_{field}", told, labels=["name"])
+        for state in found:
+            family.add_metric([state.name], getattr(state, field))
+        yield family
 
 
 _NO_PROMETHEUS = (HTTPStatus.NOT_FOUND, "prometheus_client is not installed\n")

@@ -8,19 +8,26 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from app.settings import Settings
+from celery_agents.address import RedisAddress
 
 #: Seconds that a start waits for a broker that may be away.
 FIRST_LOOK_S = 2.0
 
 
-def connect_redis(settings: Settings, timeout_s: float | None = None, **options: Any) -> Redis:
+def connect_redis(
+    settings: Settings,
+    timeout_s: float | None = None,
+    *,
+    address: RedisAddress | None = None,
+    **options: Any,
+) -> Redis:
     """A client of these settings' Redis, whose waits are bounded by ``timeout_s``.
 
-    Nothing is opened before its first use.
+    ``address`` is that of another one. Nothing is opened before its first use.
     """
     limit_s = settings.redis_timeout_s if timeout_s is None else timeout_s
     bounds = {"socket_timeout": limit_s, "socket_connect_timeout": limit_s}
-    address = settings.broker
+    address = address or settings.broker
     known = address.parameters(**bounds, **options)  # of which the address may know better …
     if timeout_s is not None:  # … unless this one look is bounded
         known |= {name: limit_s for name in bounds if name in known}

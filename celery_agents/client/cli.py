@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 import click
 from kombu.utils.imports import symbol_by_name
@@ -13,6 +13,7 @@ from kombu.utils.imports import symbol_by_name
 from celery_agents.client.client import Client
 from celery_agents.client.run import Run
 from celery_agents.client.shell import Command, Commands, NotFoundError, Shown, plain
+from celery_agents.contracts.caching import CacheState
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.limits import LimitState
 from celery_agents.contracts.vote import Decision
@@ -304,6 +305,74 @@ def resume_limit(ctx: click.Context, name: str) -> Shown:
     with client_of(ctx) as client:
         client.limits.resume(name)
     return Shown({"name": name}, visible(f"{name} is open."))
+
+
+@agents.group()
+def cache() -> None:
+    """Cached answers of agents."""
+
+
+@cache.command("list", cls=Command)
+@click.pass_context
+def list_caches(ctx: click.Context) -> Shown:
+    """Show how cached answers stand: how many, their hit rates, the dollars that they saved."""
+    with client_of(ctx) as client:
+        found = client.cache.list()
+    return _lines([state.compact() for state in found], [_cache_line(state) for state in found])
+
+
+@cache.command("clear", cls=Command)
+@click.argument("name", required=False)
+@click.pass_context
+def clear_cache(ctx: click.Context, name: str | None) -> Shown:
+    """Forget the answers of agent NAME, of a tool as tool:NAME, or all."""
+    with client_of(ctx) as client:
+        gone = client.cache.clear(name)
+    return Shown({"name": name, "forgotten": gone}, f"{gone:,} answers are forgotten.")
+
+
+@cache.command("warm", cls=Command)
+@click.argument("file", type=click.File(encoding="utf-8"))
+@click.option("--max-cost", type=float, help="US dollars; above it nobody more is asked.")
+@click.option("--timeout", default=3600.0, help="Seconds to wait for 50 answers.")
+@click.pass_context
+def warm_cache(ctx: click.Context, file: IO[str], max_cost: float | None, timeout: float) -> Shown:
+    """Ask what FILE lists, behind all other work, so that its answers are cached.
+
+    A line each: {"agent": …, "input": …} with options of ask. Exit 1 where one failed.
+    """
+    with client_of(ctx) as client:
+        told = client.cache.warm(_questions(file), max_cost=max_cost, timeout=timeout)
+    cost = "unknown cost" if told.cost_usd is None else f"{told.cost_usd:.6f} dollars"
+    text = f"{told.asked:,} asked, {told.known:,} known, {told.failed:,} failed, {cost}"
+    more = f"; {told.left:,} not asked, for their cost" if told.left else ""
+    return Shown(told.model_dump(mode="json"), f"{text}{more}", ok=not told.failed)
+
+
+def _questions(file: IO[str]) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(file, 1):
+        try:
+            found = json.loads(line) if line.strip() else None
+        except ValueError:
+            found = line
+        if isinstance(found, dict):
+            yield found
+        elif found is not None:
+            raise click.ClickException(f"Line {number} is no JSON object.")
+
+
+def _cache_line(state: CacheState) -> str:
+    """Return how the cached answers of one stand, in words."""
+    by = (state.local_hits, state.shared_hits, state.similar_hits)
+    memory, redis, similar = (hits / (sum(by) + state.misses or 1) for hits in by)
+    told = f"{state.entries:,} answers, {state.bytes:,} bytes"
+    shares = f"memory {memory:.1%}, Redis {redis:.1%}"
+    audit = ""
+    if state.semantic is not None:
+        shares += f", similar {similar:.1%}"
+        audit = f"  semantic {state.semantic}: {state.wrong:,} of {state.compared:,} wrong"
+    hits = f"hits {state.hit_rate:.1%} ({shares})"
+    return visible(f"{state.name}  {told}  {hits}{audit}  saved {state.saved_usd:.6f} dollars")
 
 
 #: A pause that is longer has no end of its own.

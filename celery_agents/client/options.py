@@ -138,6 +138,8 @@ class AskOptions(RunOptions, total=False):
     choices: Texts | None
     answer_schema: JsonSchema | None
     when_open: Literal["wait", "fail"] | list[str] | tuple[str, ...] | None
+    cache: Literal["use", "refresh", "off"] | None
+    similarity: float | None
     compensation: GivenCompensation | None
 
 

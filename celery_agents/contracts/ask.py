@@ -16,6 +16,7 @@ from celery_agents.contracts.base import (
     Whole,
     mistakes,
 )
+from celery_agents.contracts.caching import CacheUse
 from celery_agents.contracts.compensation import Compensated
 from celery_agents.contracts.conversation import Conversation
 from celery_agents.contracts.policies import RetryPolicy
@@ -151,6 +152,11 @@ class Ask(StepOptions):
     #: fail at once, for somebody (a fallback chain) who knows whom to ask instead. A list has the
     #: kinds of errors at which it fails.
     when_open: Literal["wait", "fail"] | tuple[Name, ...] = "wait"
+    #: Answer from its agent's cache where it has one, ask anew and keep that, or do neither.
+    cache: CacheUse = "use"
+    #: Of a cache that serves answers of similar questions: from this cosine on, where that is more
+    #: than its own.
+    similarity: Annotated[float, Field(ge=0, le=1, strict=True)] | None = None
     #: Who undoes it when it is part of a run that fails; by default whoever its agent names.
     compensation: Compensated = None
 

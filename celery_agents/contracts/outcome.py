@@ -44,6 +44,8 @@ class Usage(Contract):
     output_tokens: int = 0
     cached_tokens: int = 0
     cost_usd: float | None = 0.0
+    #: What answers from a cache would have cost.
+    saved_usd: float = 0.0
 
     def __add__(self, other: Usage) -> Usage:
         unknown = self.cost_usd is None or other.cost_usd is None
@@ -53,6 +55,7 @@ class Usage(Contract):
             output_tokens=self.output_tokens + other.output_tokens,
             cached_tokens=self.cached_tokens + other.cached_tokens,
             cost_usd=None if unknown else (self.cost_usd or 0.0) + (other.cost_usd or 0.0),
+            saved_usd=self.saved_usd + other.saved_usd,
         )
 
 

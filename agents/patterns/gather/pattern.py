@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agents.patterns.gather import aggregation
-from agents.patterns.members import ask_member, let_go
+from agents.patterns.members import ask_member, let_go, sampled
 from agents.plan import Expand, JoinPolicy, Member, MemberState
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.gather import Aggregate, Gather
@@ -113,6 +113,7 @@ def _member(request: Gather, agent: Voter) -> Member:
         instructions=request.instructions,
         answer_schema=request.answer_schema,
         compensation=agent.compensation,
+        cache=sampled(agent, request.agents),
     )
 
 

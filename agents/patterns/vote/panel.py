@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agents.patterns.members import ask_member
+from agents.patterns.members import ask_member, sampled
 from agents.patterns.vote import answer_schema, ballot_of
 from agents.patterns.vote.deliberation import another_round, others
 from agents.plan import Expand, JoinPolicy, Member, MemberState
@@ -146,4 +146,5 @@ def _member(request: Vote, voter: Voter, number: int, told: JsonValue) -> Member
         choices=list(request.choices) if single and request.choices else None,
         answer_schema=None if single else answer_schema(request),
         compensation=voter.compensation,
+        cache=sampled(voter, request.voters),
     )

@@ -48,6 +48,7 @@ class MemoryStep:
         fingerprint: str = "",
         once: bool = False,
         expect: Any = None,
+        cache: Any = None,
     ) -> Answer:
         call = (name, fingerprint, self._times[name, fingerprint])
         self._times[name, fingerprint] += 1

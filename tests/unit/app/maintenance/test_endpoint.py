@@ -17,11 +17,13 @@ import pytest
 from celery import Celery
 
 from agents.catalog.probes import Probe
+from app.caching import sights
 from app.execution.runtime import Active, Runtime
 from app.maintenance import endpoint
 from app.maintenance.endpoint import Endpoint
 from app.maintenance.health import record
 from app.settings import Settings
+from celery_agents.contracts.caching import CacheState
 from celery_agents.errors import ConfigurationError, JournalUnavailableError
 from celery_agents.noted import note
 from tests.support.beside import beside
@@ -110,6 +112,22 @@ def test_gauges_of_the_service(served: str) -> None:
     assert 'agents_probe_latency_seconds{target="agent:b"} 0.002' in lines
     assert not any("agents_healthy" in line and "agent:new" in line for line in lines)
     assert any(line.startswith('agents_probe_age_seconds{target="agent:a"}') for line in lines)
+
+
+@pytest.mark.usefixtures("found")
+def test_cached_answers_of_the_service(
+    served: str, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = f"{served}/metrics/service"
+    assert "agents_cache" not in get(page)[1]
+    state = CacheState(name="gpt", entries=2, local_hits=3, shared_hits=1, saved_usd=0.5)
+    monkeypatch.setattr(sights, "states", lambda *_: [state])
+    assert runtime.agents.caches
+    lines = get(page)[1].splitlines()
+    assert 'agents_cache_hits_total{layer="local",name="gpt"} 3.0' in lines
+    assert 'agents_cache_hits_total{layer="shared",name="gpt"} 1.0' in lines
+    assert 'agents_cache_saved_usd_total{name="gpt"} 0.5' in lines
+    assert 'agents_cache_entries{name="gpt"} 2.0' in lines
 
 
 @pytest.mark.usefixtures("found")

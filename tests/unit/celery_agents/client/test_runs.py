@@ -12,6 +12,7 @@ import redis
 
 from celery_agents import names
 from celery_agents.client.client import Client
+from celery_agents.contracts.caching import CacheState
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.limits import LimitPolicy, LimitState
 from celery_agents.contracts.outcome import Outcome, State
@@ -40,6 +41,9 @@ def asked(store: Any) -> list[tuple[str, list[Any], bool]]:
     return [
         (m["headers"]["task"], json.loads(m["body"])[0], names.INTAKE in m["headers"]) for m in sent
     ]
+
+
+CACHED = CacheState(name="gpt", entries=2, misses=3, saved_usd=0.25)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +78,9 @@ def asked(store: Any) -> list[tuple[str, list[Any], bool]]:
         (lambda c: c.limits.pause("gpt"), (names.PAUSE, ["gpt", None]), None, None),
         (lambda c: c.limits.pause("gpt", 5.0), (names.PAUSE, ["gpt", 5.0]), None, None),
         (lambda c: c.limits.resume("gpt"), (names.RESUME, ["gpt"]), None, None),
+        (lambda c: c.cache.list(), (names.CACHES, []), [CACHED.compact()], [CACHED]),
+        (lambda c: c.cache.clear(), (names.UNCACHE, [None]), 5, 5),
+        (lambda c: c.cache.clear("gpt"), (names.UNCACHE, ["gpt"]), 2, 2),
         (lambda c: c.dead_letters.list(), (names.DEAD_LETTERS, [100]), [{"id": 1}], [{"id": 1}]),
         (lambda c: c.dead_letters.list(5), (names.DEAD_LETTERS, [5]), [], []),
         (lambda c: c.dead_letters.get("l"), (names.DEAD_LETTER, ["l"]), None, None),

@@ -15,6 +15,7 @@ from celery_agents import ChatMessage, RunEvent
 from celery_agents.client import cli
 from celery_agents.client.shell import Command, Commands, Shown
 from celery_agents.contracts.approval import Wish
+from celery_agents.contracts.caching import CacheState, Warmed
 from celery_agents.contracts.governance import Estimate
 from celery_agents.contracts.limits import LimitPolicy, LimitState
 from celery_agents.contracts.outcome import Outcome, State, Usage
@@ -36,6 +37,9 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "limits list": ([], [{"name": "openai", "in_use": 2}]),
     "limits pause": (["openai"], {"name": "openai"}),
     "limits resume": (["openai"], {"name": "openai"}),
+    "cache list": ([], [{"name": "gpt", "entries": 2}]),
+    "cache clear": (["gpt"], {"name": "gpt", "forgotten": 2}),
+    "cache warm": ([__file__], {"asked": 3, "known": 1, "left": 4}),
     "sessions list": ([], [{"name": "s", "exchanges": 2}]),
     "sessions read": (["s"], [{"place": 0, "run_id": "r"}]),
     "sessions fork": (["s", "t"], {"name": "t", "exchanges": 2}),
@@ -94,6 +98,11 @@ class Served:
         state = LimitState(name="openai", policy=LimitPolicy(concurrent=9), in_use=2)
         self.limits = SimpleNamespace(
             list=lambda: [state], pause=lambda *_: None, resume=lambda *_: None
+        )
+        self.cache = SimpleNamespace(
+            list=lambda: [CacheState(name="gpt", entries=2, local_hits=1, misses=1)],
+            clear=lambda _: 2,
+            warm=lambda *_, **__: Warmed(asked=3, known=1, left=4),
         )
         self.sessions = SimpleNamespace(
             list=lambda **_: [info],
