@@ -199,7 +199,7 @@ class Attempt:
                 self._tell_begin(step, pattern=pattern)
             if pattern:  # it only decides
                 return result_of(blocking(self._code.run, step, request))
-            with permit():
+            with permit(self._claim.tenant, self._claim.priority):
                 return self._ask(step, request)
 
         about = (self._code.name, self._claim.id)

@@ -19,7 +19,7 @@ from app.messaging.redis import connect_redis
 from app.settings import Settings
 from celery_agents import names
 from celery_agents.contracts.base import Id
-from celery_agents.transport import BULK_STEPS, PRIORITY_STEPS
+from celery_agents.transport import BULK_STEPS, COUNTED_STEP, PRIORITY_STEPS
 
 
 class Intake:
@@ -70,7 +70,7 @@ class Intake:
         """Messages in a queue, over all its lists."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.llen(queue)
-        for step in (*PRIORITY_STEPS[1:], *BULK_STEPS):
+        for step in (*PRIORITY_STEPS[1:], *BULK_STEPS, COUNTED_STEP):
             pipe.llen(f"{queue}\x06\x16{step}")
         return sum(pipe.execute())
 

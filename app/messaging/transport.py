@@ -17,11 +17,11 @@ somebody else does not wait behind thousands of members, nor they behind a strea
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
 import time
+from collections.abc import Mapping
 from functools import lru_cache
 from queue import Empty
 from typing import Any
@@ -35,6 +35,7 @@ from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from app.messaging import scripts
 from app.messaging.envelope import MalformedError, read_envelope
+from app.messaging.scripts import TransportScripts
 from celery_agents import names
 from celery_agents.errors import ConfigurationError, redact
 from celery_agents.noted import note, noting
@@ -56,8 +57,12 @@ RESTORE_MAX = 100
 OVERSIZED_KEPT_BYTES = 4096
 #: How a server that becomes a replica answers those that wait on it.
 _UNBLOCKED = "UNBLOCKED"
-
-_TAKE_SHA = hashlib.sha1(scripts.TAKE.encode(), usedforsecurity=False).hexdigest()
+#: Where tenants have messages, consumers say so many times a lease that they hold theirs.
+TENDS_A_LEASE = 4
+#: Once a plain producer's message has named a tenant, others are looked for in so many seconds.
+SORTS_S = 60.0
+#: What stands between a tag and whose message it is, if it counts for somebody (fairly.py).
+_OWNED = "\n"
 
 
 class QoS(RedisQoS):
@@ -70,6 +75,7 @@ class QoS(RedisQoS):
         self._client: Any = None
         self._acked: list[str] = []
         self._recorded: list[str] = []
+        self._owned: list[str] = []
 
     def append(self, message: Any, delivery_tag: str) -> None:
         """Note a message as taken."""
@@ -82,7 +88,7 @@ class QoS(RedisQoS):
 
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge; under an event loop together with all others of ``ACKS_S``."""
-        self._acked.append(delivery_tag)
+        (self._owned if _OWNED in delivery_tag else self._acked).append(delivery_tag)
         if (step_id := _record_of(self._delivered.get(delivery_tag))) is not None:
             self._recorded.append(step_id)
         self._quick_ack(delivery_tag)
@@ -90,30 +96,38 @@ class QoS(RedisQoS):
 
     def write_acks(self) -> None:
         """Remove acknowledged messages from *unacked* and the intake: they have rows, or no use."""
-        if not self._acked:
+        if not (self._acked or self._owned):
             return
         tags, self._acked = self._acked, []
+        owned, self._owned = self._owned, []
         ids, self._recorded = self._recorded, []
         try:
-            self._remove(tags, ids)
+            self._remove(tags, ids, owned)
         except BaseException:  # with the next ones, or when the channel is closed
-            self._acked[:0], self._recorded[:0] = tags, ids
+            self._acked[:0], self._recorded[:0], self._owned[:0] = tags, ids, owned
             raise
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Drop a message or, with ``requeue``, give it back to its queue."""
         if requeue:
             self.restore_by_tag(delivery_tag, leftmost=True)
+        elif _OWNED in delivery_tag:
+            self._remove([], [], [delivery_tag])
         else:
-            self._remove([delivery_tag], [])
+            self._remove([delivery_tag], [], [])
         self._quick_ack(delivery_tag)
 
-    def _remove(self, tags: list[str], ids: list[str]) -> None:
+    def _remove(self, tags: list[str], ids: list[str], owned: list[str]) -> None:
         # The entry first: an index without entry is cleared by the next sweep, and not run.
         if self._client is None:  # its connections are the channel's; making one costs a quarter
             self._client = self.channel._create_client()  # noqa: SLF001 - its own QoS
         with self._client.pipeline(transaction=False) as pipe:
-            pipe.hdel(self.unacked_key, *tags).zrem(self.unacked_index_key, *tags)
+            if tags:
+                pipe.hdel(self.unacked_key, *tags).zrem(self.unacked_index_key, *tags)
+            for start in range(0, len(owned), TAKE_MAX):  # with its text: it needs no answer first
+                told = owned[start : start + TAKE_MAX]
+                script = self.channel.scripts.acknowledge
+                pipe.eval(script, 2, self.unacked_key, self.unacked_index_key, *told)
             if ids:
                 pipe.hdel(names.INTAKE_RECORDS, *ids).zrem(names.INTAKE_TIMES, *ids)
             pipe.execute()
@@ -135,8 +149,8 @@ class QoS(RedisQoS):
         with self.channel.conn_or_acquire(client) as connected:
             entry = connected.hget(self.unacked_key, tag) or b""
             key, _, raw = entry.partition(b"\n")
-            queue = key.decode().rsplit(self.channel.sep, 1)[0]
-            connected.register_script(scripts.GIVE_BACK)(
+            queue = key.decode().split(self.channel.sep, 1)[0]
+            connected.register_script(self.channel.scripts.give_back)(
                 keys=[self.unacked_key, self.unacked_index_key, key, names.WAKE + queue],
                 args=[tag, _redelivered(raw), "LPUSH" if leftmost else "RPUSH"],
             )
@@ -177,7 +191,9 @@ class Channel(RecordingChannel):
         "message_limit_bytes",
         "dead_letters_max",
         "poll_interval_s",
+        "lease_s",
     )
+    lease_s = 6.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._tags = uuid()
@@ -186,6 +202,8 @@ class Channel(RecordingChannel):
         self._idle = False
         self._asked: tuple[str, list[str]] = ("", [])
         self._no_ack: set[str] = set()
+        self._shares = False  # whether tenants have had messages here
+        self._sorts_until = -math.inf
         super().__init__(*args, **kwargs)
         if self.global_keyprefix:
             raise ConfigurationError("The workers' transport does not serve global_keyprefix.")
@@ -194,6 +212,24 @@ class Channel(RecordingChannel):
         """As kombu's; remember whether messages of the queue are acknowledged."""
         (self._no_ack.add if no_ack else self._no_ack.discard)(queue)
         return super().basic_consume(queue, no_ack, *args, **kwargs)
+
+    @property
+    def scripts(self) -> TransportScripts:
+        """The scripts for what tenants weigh here."""
+        found: TransportScripts = self.connection.scripts
+        return found
+
+    def tend(self) -> None:
+        """Say that tenants' messages are held here, and have what they hold counted anew."""
+        if not self._shares:
+            return
+        told = [self._tags, self.lease_s, round(500 * self.lease_s / TENDS_A_LEASE)]
+        with self.conn_or_acquire() as client:
+            self._shares = bool(
+                client.register_script(self.scripts.tend)(
+                    keys=[self.unacked_index_key], args=[*told, *self.active_queues]
+                )
+            )
 
     # -- taking
 
@@ -219,7 +255,9 @@ class Channel(RecordingChannel):
         credit = self.qos.can_consume_max_estimate()
         self._room = min(self._room, TAKE_MAX if credit is None else max(credit, 1))
         keys, args = self._take_arguments(queues, self._room)
-        self.client.connection.send_command("EVALSHA", _TAKE_SHA, len(keys), *keys, *args)
+        self.client.connection.send_command(
+            "EVALSHA", self.scripts.take_sha, len(keys), *keys, *args
+        )
 
     def _brpop_read(self, **options: Any) -> bool:
         command, queues = self._asked
@@ -257,7 +295,7 @@ class Channel(RecordingChannel):
             return self.client.parse_response(connection, command)
         except NoScriptError:  # a new or restarted Redis
             with self.conn_or_acquire() as client:
-                client.script_load(scripts.TAKE)
+                client.script_load(self.scripts.take)
             return None
         except ResponseError as error:  # a failover: the next connection goes to who took over
             if not (isinstance(error, ReadOnlyError) or str(error).startswith(_UNBLOCKED)):
@@ -276,7 +314,8 @@ class Channel(RecordingChannel):
         keys = [*self._letter_keys, *_sources(tuple(queues))]
         limits = (self.message_limit_bytes, OVERSIZED_KEPT_BYTES, self.dead_letters_max)
         turn = self._takes % 2 * len(queues)  # with room for one, each kind of list comes first
-        return keys, [room, f"{self._tags}.{self._takes}.", len(queues), *limits, turn]
+        sorts = int(time.monotonic() < self._sorts_until)
+        return keys, [room, f"{self._tags}.{self._takes}.", len(queues), *limits, turn, sorts]
 
     def _key(self, queue: str, message: Envelope) -> str:
         steps = BULK_STEPS if message["headers"].get(names.BULK) else PRIORITY_STEPS
@@ -292,7 +331,7 @@ class Channel(RecordingChannel):
         while True:
             keys, args = self._take_arguments([queue], 1)
             with self.conn_or_acquire() as client:
-                taken = client.register_script(scripts.TAKE)(keys=keys, args=args)
+                taken = client.register_script(self.scripts.take)(keys=keys, args=args)
             if not taken:
                 raise Empty
             message = self._guarded(taken[0].decode(), taken[2])
@@ -333,6 +372,10 @@ class Channel(RecordingChannel):
             self.bury(tag, error.cause, str(error))
             return None
         message["properties"]["delivery_tag"] = tag  # a copy of a message has a tag of its own
+        if _OWNED in tag:
+            self._shares = True
+        elif message["headers"].get(names.TENANT):  # a plain producer's, which knows no such lists
+            self._sorts_until = time.monotonic() + SORTS_S
         return message
 
     def bury(self, tag: str, cause: str, reason: str, **about: str | None) -> None:
@@ -341,7 +384,7 @@ class Channel(RecordingChannel):
         log.error("A message is a dead letter (%s): %s", cause, reason)
         head = json.dumps({"cause": cause, "reason": reason, "at": time.time(), **about})
         with self.conn_or_acquire() as client:
-            client.register_script(scripts.BURY)(
+            client.register_script(self.scripts.bury)(
                 keys=list(self._letter_keys), args=[tag, head, self.dead_letters_max]
             )
         self.qos._quick_ack(tag)  # noqa: SLF001 - its own QoS
@@ -387,12 +430,19 @@ class Transport(RecordingTransport):
     Channel = Channel
     _loop: Any = None
     _acks_due = math.inf
+    _next_tend = 0.0
+    scripts = TransportScripts({})
+
+    def weigh(self, weights: Mapping[str, float]) -> None:
+        """Go by these weights of tenants; others have 1."""
+        self.scripts = TransportScripts(weights)
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """As kombu's; acknowledgements are written at the loop's ticks."""
         super().register_with_event_loop(connection, loop)
         self._loop = loop
         loop.on_tick.add(self._write_acks)
+        loop.call_repeatedly(self._tend_s, self._tend)
 
     def ack_soon(self, qos: QoS) -> None:
         """Have what was acknowledged written: now, or at a tick soon, if there are ticks."""
@@ -413,7 +463,22 @@ class Transport(RecordingTransport):
                 note(log, "acks", "Messages are not acknowledged yet", error=error)
                 self.ack_soon(channel.qos)
 
+    @property
+    def _tend_s(self) -> float:
+        lease_s: float = self.client.transport_options.get("lease_s", Channel.lease_s)
+        return lease_s / TENDS_A_LEASE
+
+    def _tend(self) -> None:
+        for channel in self.channels or ():
+            try:
+                channel.tend()
+            except self.connection_errors as error:
+                note(log, "tenants", "Tenants' messages are counted later", error=error)
+
     def drain_events(self, connection: Any, timeout: float | None = None) -> Any:
         """Without an event loop there is no timer: a busy consumer looks for overdue ones here."""
         self.cycle.maybe_restore_messages()
+        if time.monotonic() >= self._next_tend:
+            self._next_tend = time.monotonic() + self._tend_s
+            self._tend()
         return super().drain_events(connection, timeout=timeout)

@@ -115,7 +115,7 @@ def _of_members(ends: Sequence[Conclusion], grace_s: float) -> Shot:
 
 def _with_wake(_place: int, row: Sequence[Any]) -> Aftermath:
     """Read from an ended row the wake of its parent, if this end fired the parent's join."""
-    _, step_id, *about, payload, envelope = row
+    _, step_id, *about, payload, envelope, tenant = row
     if step_id is None:
         return Aftermath()
     values = [
@@ -123,6 +123,7 @@ def _with_wake(_place: int, row: Sequence[Any]) -> Aftermath:
         *about,
         json.loads(payload),
         None if envelope is None else json.loads(envelope),
+        tenant,
     ]
     return Aftermath(wakes=[wake_of(values)])
 
