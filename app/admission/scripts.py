@@ -35,6 +35,7 @@ class Query:
     command: tuple[Any, ...]  # what EVALSHA is given
     read: Callable[[Any], Any]
     otherwise: Callable[[], Any]  # without Redis
+    without: tuple[str, str]  # where that is noted, and what is said of it
 
 
 class Scripts:
@@ -90,7 +91,7 @@ class Scripts:
 
     def _read(self, question: Query, answer: Any) -> Any:
         if isinstance(answer, RedisError):
-            note(log, "breakers", "Breakers let calls through without Redis", error=answer)
+            note(log, *question.without, error=answer)
             return question.otherwise()
         return question.read(answer)
 

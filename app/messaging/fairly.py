@@ -75,6 +75,12 @@ local function move(queue, tenant, held, served)
   redis.call('ZADD', RING .. queue, 'XX', unpack(places))
 end
 
+local function lists_of(queue, priority, tenant)
+  local ordinary = priority == 0 and queue or queue .. SEPARATOR .. priority
+  local bulk, mark = queue .. SEPARATOR .. (priority + 10), tenant == '' and '' or MARK .. tenant
+  return ordinary .. mark, bulk .. mark
+end
+
 -- So many messages of a tenant are no longer in flight.
 local function lower(queue, tenant, by)
   local of = queue .. '\\n' .. tenant
@@ -114,7 +120,7 @@ FAIR = (
 local SORTED_MAX, NAME_BYTES, TENANT = {SORTED_MAX}, {NAME_BYTES}, '{names.TENANT}'
 local WAKE = '{names.WAKE}'
 """
-    + """
+    """
 local function queue_named(q) return string.sub(KEYS[5 + q], #WAKE + 1) end
 
 -- The tenant in the headers of a message. In texts of its body the quotes would be escaped.
@@ -286,12 +292,6 @@ for of, n in pairs(counts) do
   busy = 1
 end
 
-local function lists_of(queue, priority, tenant)
-  local ordinary = priority == 0 and queue or queue .. SEPARATOR .. priority
-  local bulk = queue .. SEPARATOR .. (priority + 10)
-  return ordinary .. MARK .. tenant, bulk .. MARK .. tenant
-end
-
 local function put_right(queue)
   local ring, queued, places = RING .. queue, 0, {}
   local function look(priority, tenant)
@@ -333,4 +333,45 @@ for n = 4, #ARGV do
 end
 if busy == 0 then redis.call('DEL', HELD, HOLDERS) end
 return busy
+"""
+
+#: Looks at the tenants of queues. ARGV: how many tenants of one at the most, queues. Returns for
+#: each tenant that has something queued or in flight: queue, name, queued, in flight, the id of the
+#: first message of its most urgent list.
+LOOK = """
+local found, held = {}, redis.call('HGETALL', HELD)
+local function add(queue, tenant, urgent)
+  local queued, first, of = 0, '', queue .. '\\n' .. tenant
+  for priority = urgent or 10, 9 do
+    for _, list in ipairs({lists_of(queue, priority, tenant)}) do
+      local n = redis.call('LLEN', list)
+      local message = n > 0 and first == '' and redis.call('LINDEX', list, -1)
+      if message then first = string.match(message, '"id"%s*:%s*"([^"]*)"') or '' end
+      queued = queued + n
+    end
+  end
+  local n = tonumber(redis.call('HGET', HELD, 'n' .. of) or 0)
+  if queued + n > 0 then found[#found + 1] = {queue, tenant, queued, n, first} end
+end
+for n = 2, #ARGV do
+  local queue, urgent, some = ARGV[n], {}, false
+  for _, member in ipairs(redis.call('ZRANGE', RING .. queue, 0, ARGV[1] - 1)) do
+    local priority, tenant = string.match(member, '^(%d+):(.*)$')
+    urgent[tenant] = math.min(urgent[tenant] or 9, tonumber(priority))
+  end
+  for place = 1, #held, 2 do
+    local tenant = string.match(held[place], '^n.*\\n([^\\n]*)$')
+    if tenant and held[place] == 'n' .. queue .. '\\n' .. tenant then
+      urgent[tenant] = urgent[tenant] or 10
+    end
+  end
+  for tenant, priority in pairs(urgent) do
+    if tenant ~= '' then
+      some = true
+      add(queue, tenant, priority)
+    end
+  end
+  if some then add(queue, '', 0) end
+end
+return found
 """

@@ -20,6 +20,7 @@ from app.messaging.intake import Intake
 from app.messaging.scripts import OVERDUE, TransportScripts
 from celery_agents import names
 from celery_agents.transport import Channel, commands
+from celery_agents.wire.ids import new_id
 from tests.support.redis_server import RedisServer
 
 LEASE_S = 6
@@ -391,6 +392,24 @@ class TestCounting:
         assert consumer.ids(2) == ["1"]
         assert in_flight(store, "a") == 1
         assert store.hvals(names.DEAD)[0].split(b"\n")[0].startswith(b"q\x06\x165")
+
+
+def test_how_they_stand(store: Any) -> None:
+    weights = {"heavy": 2.0}
+    put(store, *(message(new_id(), "heavy") for _ in range(5)), message("x", "heavy", priority=1))
+    put(store, message("y", "light"), message("z"))
+    assert Intake(store).tenants("p") == []
+    consumer = Consumer(store, **weights)
+    taken = consumer.take(4)
+    found = {s.name: s for s in Intake(store).tenants("q")}
+    assert {name: (s.queued, s.in_flight) for name, s in found.items()} == {
+        "heavy": (4, 2),
+        "light": (0, 1),
+        "": (0, 1),
+    }
+    assert found["heavy"].oldest_s == pytest.approx(0, abs=60)
+    consumer.ack(*(tag for tag, _ in taken))
+    assert [s.name for s in Intake(store).tenants("q")] == ["heavy"]
 
 
 class TestPlainProducers:

@@ -164,6 +164,7 @@ class PostponeStep(Operation[Postponed]):
         rules: joins.Rules,
         refused_within_s: float | None = None,
         woken_in_s: float | None = None,
+        noted: tuple[str, dict[str, Any]] | None = None,
     ) -> None:
         super().__init__()
         self.ending = Conclusion(claim.id, claim.token, cancelled, claim.parent_id, claim.run_id)
@@ -175,6 +176,7 @@ class PostponeStep(Operation[Postponed]):
         # Somebody wakes it; recovery looks when that was not done by then.
         self.unwoken_s = rules.wake_grace_s + (delay_s if woken_in_s is None else woken_in_s)
         self.counted = error is not None and refused_within_s is None
+        self.noted = noted
 
     @property
     def locks(self) -> Collection[locks.Lock]:
@@ -231,6 +233,8 @@ class PostponeStep(Operation[Postponed]):
                 "error": error.kind,
             }
             connection.execute(event(self.claim.run_id, self.claim.id, "retry", data))
+        if row is not None and self.noted is not None:
+            connection.execute(event(self.claim.run_id, self.claim.id, *self.noted))
         given_back = row is not None and error is None
         return Postponed(applied=row is not None, wakes=[wake_of(row)] if given_back else [])
 

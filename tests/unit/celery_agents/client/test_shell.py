@@ -19,6 +19,7 @@ from celery_agents.contracts.governance import Estimate
 from celery_agents.contracts.limits import LimitPolicy, LimitState
 from celery_agents.contracts.outcome import Outcome, State, Usage
 from celery_agents.contracts.session import SessionExchange, SessionInfo
+from celery_agents.contracts.tenants import TenantState
 from celery_agents.contracts.vote import Decision
 from celery_agents.errors import BrokerUnavailableError
 from tests.unit.celery_agents.client.test_run import DECISION
@@ -36,6 +37,7 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "limits list": ([], [{"name": "openai", "in_use": 2}]),
     "limits pause": (["openai"], {"name": "openai"}),
     "limits resume": (["openai"], {"name": "openai"}),
+    "tenants": ([], [{"name": "acme", "queued": 3}]),
     "sessions list": ([], [{"name": "s", "exchanges": 2}]),
     "sessions read": (["s"], [{"place": 0, "run_id": "r"}]),
     "sessions fork": (["s", "t"], {"name": "t", "exchanges": 2}),
@@ -95,6 +97,7 @@ class Served:
         self.limits = SimpleNamespace(
             list=lambda: [state], pause=lambda *_: None, resume=lambda *_: None
         )
+        self.tenants = lambda: [TenantState(name="acme", queue="agents", queued=3)]
         self.sessions = SimpleNamespace(
             list=lambda **_: [info],
             read=lambda *_, **__: iter([exchange]),
