@@ -105,7 +105,7 @@ class AgentsService(bootsteps.StartStopStep):
 
 
 class Weights(bootsteps.StartStopStep):
-    """Tells the transport of a worker what tenants weigh, whenever it has connected."""
+    """Tells a worker's transport what tenants weigh, and who knows what slots they use."""
 
     requires = ("celery.worker.consumer.connection:Connection",)
 
@@ -113,7 +113,8 @@ class Weights(bootsteps.StartStopStep):
         """Tell the connection that messages are taken from."""
         transport = consumer.connection.transport
         if isinstance(transport, Transport):
-            transport.weigh(runtime_of(consumer.app, consumer.hostname).agents.registry.weights)
+            weights = runtime_of(consumer.app, consumer.hostname).agents.registry.weights
+            transport.share(weights, getattr(consumer.pool, "permits", None))
 
 
 signals.worker_init.connect(choose_pool)

@@ -21,6 +21,7 @@ from typing import Any
 from agents.catalog.probes import Probe
 from app.execution.runtime import Runtime
 from app.journal.tables.health import Condition
+from app.maintenance.governed import governed
 from app.maintenance.health import probe_broker, probe_journal
 from celery_agents.errors import AgentsError, ConfigurationError
 from celery_agents.noted import counts
@@ -131,7 +132,7 @@ def metrics(runtime: Runtime) -> _Page:
 
 
 def service_metrics(runtime: Runtime) -> _Page:
-    """Report on the whole service by the journal: every worker tells the same, so one is asked."""
+    """Report on the whole service: every worker tells the same, so one is asked."""
     try:
         from prometheus_client.core import GaugeMetricFamily
     except ImportError:
@@ -154,7 +155,7 @@ def service_metrics(runtime: Runtime) -> _Page:
         if row["latency_ms"] is not None:
             latency.add_metric([row["target"]], row["latency_ms"] / 1000)
         age.add_metric([row["target"]], row["age_s"])
-    return _page(healthy, latency, age)
+    return _page(healthy, latency, age, *governed(runtime))
 
 
 _NO_PROMETHEUS = (HTTPStatus.NOT_FOUND, "prometheus_client is not installed\n")

@@ -5,7 +5,8 @@ there, for each priority. A place in the ring is one number: the priority, then 
 in flight ÷ its weight, then when it was last served. So what comes first there is next: priority
 first, then whoever uses the fewest slots for its weight, then who waits longest. Counts of messages
 that went out would give 91 % of the slots to steps of ten seconds beside such of one. In flight is
-what consumers hold and have not acknowledged.
+what consumers hold and have not acknowledged, times the part of that time for which it uses slots,
+as their pools measure it: of short steps, much of the time goes to what comes before and after.
 
 Messages of nobody in particular are another tenant's as long as there is a ring; without one they
 are taken as ever, and nothing is counted.
@@ -25,13 +26,16 @@ from collections.abc import Mapping
 from celery_agents import names
 from celery_agents.transport import COUNTED_STEP, RING_BITS, Channel
 
-#: Bits of a place for when a tenant was last served, and sixteenths of a slot that one of weight 1
+#: Bits of a place for when a tenant was last served, and parts of a slot that one of weight 1
 #: is charged at the most. Both are in a number that has 53 bits, with the priority.
 SERVED_BITS = 28
-LOADS = 16
+LOADS = 64
 LOAD_MOST = 2 ** (RING_BITS - SERVED_BITS) - 1
 #: Messages of plain producers that one take looks through for tenants.
 SORTED_MAX = 200
+#: Of the seconds that were told before so many stay with each time that more are told; and however
+#: short its steps are, a tenant is charged this part of a slot for each message.
+USES_KEPT, LEAST_USE = 0.7, 0.05
 #: Bytes of a tenant's name in a header: 64 characters of UTF-8.
 NAME_BYTES = 256
 
@@ -53,11 +57,15 @@ local RING, HELD, HOLDERS = '{names.RING}', '{names.HELD}', '{names.HOLDERS}'
 local MARK, SEPARATOR = {lua_text(names.TENANT_LIST)}, {lua_text(Channel.sep)}
 local COUNTED, LOADS, LOAD_MOST = SEPARATOR .. '{COUNTED_STEP}', {LOADS}, {LOAD_MOST}
 local PRIORITY, LOAD, SERVED_MOST = 2 ^ {RING_BITS}, 2 ^ {SERVED_BITS}, 2 ^ {SERVED_BITS} - 1
+local USES, LEAST_USE, KEPT = '{names.HELD}:uses', {LEAST_USE}, {USES_KEPT}
 local WEIGHTS = {{{told}}}
 """
         """
-local function place(priority, held, served, tenant)
-  local load = math.min(math.floor(LOADS * held / (WEIGHTS[tenant] or 1)), LOAD_MOST)
+local function place(priority, held, served, tenant, use)
+  -- Half a message more, as by the divisors of A. Sainte-Laguë: else whoever is ahead by less than
+  -- a message stays so. Whoever has nothing is first, whatever the others weigh.
+  local used = held > 0 and (held + 0.5) * use or 0
+  local load = math.min(math.floor(LOADS * used / (WEIGHTS[tenant] or 1)), LOAD_MOST)
   return priority * PRIORITY + load * LOAD + served
 end
 local function whole(n) return string.format('%.0f', n) end
@@ -65,11 +73,19 @@ local function whole(n) return string.format('%.0f', n) end
 -- Of a tag: the consumer that has it, the queue and the tenant, if it counts for one.
 local function owner(tag) return string.match(tag, '^([^.]*)%.[^\\n]*\\n(.*)\\n([^\\n]*)$') end
 
+-- The part of the time for which messages of a tenant are held that they use slots.
+local function use_of(tenant)
+  local told = redis.call('HGET', USES, tenant)
+  local used, held = string.match(told or '', '^(%S+) (%S+)$')
+  if not used or tonumber(held) <= 0 then return 1 end
+  return math.max(math.min(used / held, 1), LEAST_USE)
+end
+
 local function move(queue, tenant, held, served)
-  local places = {}
+  local places, use = {}, use_of(tenant)
   for priority = 0, 9 do
     local n = #places
-    places[n + 1] = whole(place(priority, held, served, tenant))
+    places[n + 1] = whole(place(priority, held, served, tenant, use))
     places[n + 2] = priority .. ':' .. tenant
   end
   redis.call('ZADD', RING .. queue, 'XX', unpack(places))
@@ -162,8 +178,12 @@ local function share(queue, tenant)
   local of = queue .. '\\n' .. tenant
   if not known[of] then
     local found = redis.call('HMGET', HELD, 'n' .. of, 's' .. of)
-    local bulk = clock[2] % 2 == 0
-    known[of] = {held = tonumber(found[1] or 0), served = tonumber(found[2] or 0), bulk = bulk}
+    known[of] = {
+      held = tonumber(found[1] or 0),
+      served = tonumber(found[2] or 0),
+      use = use_of(tenant),
+      bulk = clock[2] % 2 == 0,
+    }
   end
   return known[of]
 end
@@ -189,7 +209,7 @@ local function fair_pop(queue, priority, ordinary, bulk)
     local at, tenant = string.match(head[1] or '', '^(%d+):(.*)$')
     if tonumber(at) ~= priority then return nil end
     local own = share(queue, tenant)
-    local right = place(priority, own.held, own.served, tenant)
+    local right = place(priority, own.held, own.served, tenant, own.use)
     if right > tonumber(head[2]) then
       redis.call('ZADD', RING .. queue, whole(right), head[1])
     else
@@ -206,7 +226,7 @@ local function fair_pop(queue, priority, ordinary, bulk)
         if redis.call('EXISTS', first, second) == 0 then
           redis.call('ZREM', RING .. queue, head[1])
         else
-          right = place(priority, own.held, own.served, tenant)
+          right = place(priority, own.held, own.served, tenant, own.use)
           redis.call('ZADD', RING .. queue, whole(right), head[1])
         end
         if tenant ~= '' then gone[queue] = (gone[queue] or 0) + 1 end
@@ -258,11 +278,19 @@ lower_all(counted)
 
 #: Says that a consumer holds its messages, and counts anew what is in flight, if nobody has done so
 #: just now. Returns 0 once tenants have nothing in any of these queues, nor in flight.
-#: KEYS: index of unacked. ARGV: consumer, lease in seconds, ms between two counts, queues.
+#: KEYS: index of unacked. ARGV: consumer, lease in seconds, ms between two counts; of each tenant
+#: the seconds for which it used slots and held messages here, since it was said before; queues.
 TEND = """
 local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1000000
 redis.call('ZADD', HOLDERS, string.format('%.6f', now), ARGV[1])
+for _, told in ipairs(cjson.decode(ARGV[4])) do
+  local tenant, used, held = unpack(told)
+  local before = redis.call('HGET', USES, tenant)
+  local a, b = string.match(before or '', '^(%S+) (%S+)$')
+  used, held = used + KEPT * (a or 0), held + KEPT * (b or 0)
+  redis.call('HSET', USES, tenant, string.format('%.6f %.6f', used, held))
+end
 if not redis.call('SET', HELD .. ':counted', 1, 'NX', 'PX', ARGV[3]) then return 1 end
 redis.call('ZREMRANGEBYSCORE', HOLDERS, '-inf', string.format('%.6f', now - ARGV[2]))
 local alive, counts = {}, {}
@@ -305,7 +333,8 @@ local function put_right(queue)
     places[tenant] = true
     if look(tonumber(priority), tenant) then
       local of = queue .. '\\n' .. tenant
-      local right = place(tonumber(priority), counts[of] or 0, served[of] or 0, tenant)
+      local p, held, last = tonumber(priority), counts[of] or 0, served[of] or 0
+      local right = place(p, held, last, tenant, use_of(tenant))
       redis.call('ZADD', ring, whole(right), member)
     else
       redis.call('ZREM', ring, member)
@@ -328,10 +357,10 @@ local function put_right(queue)
   for _ = counted + 1, queued do redis.call('LPUSH', queue .. COUNTED, 1) end
   return queued > 0
 end
-for n = 4, #ARGV do
+for n = 5, #ARGV do
   if put_right(ARGV[n]) then busy = 1 end
 end
-if busy == 0 then redis.call('DEL', HELD, HOLDERS) end
+if busy == 0 then redis.call('DEL', HELD, HOLDERS, USES) end
 return busy
 """
 

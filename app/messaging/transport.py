@@ -24,7 +24,7 @@ import time
 from collections.abc import Mapping
 from functools import lru_cache
 from queue import Empty
-from typing import Any
+from typing import Any, Protocol
 
 from kombu.transport import virtual
 from kombu.transport.redis import QoS as RedisQoS
@@ -33,6 +33,7 @@ from kombu.utils.uuid import uuid
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
+from app.concurrency.meter import Meter
 from app.messaging import scripts
 from app.messaging.envelope import MalformedError, read_envelope
 from app.messaging.scripts import TransportScripts
@@ -65,6 +66,12 @@ SORTS_S = 60.0
 _OWNED = "\n"
 
 
+class Metered(Protocol):
+    """Has a meter of the seconds for which tenants use slots."""
+
+    meter: Meter | None
+
+
 class QoS(RedisQoS):
     """Messages that this channel has taken. They are in *unacked* before they come here."""
 
@@ -88,7 +95,11 @@ class QoS(RedisQoS):
 
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge; under an event loop together with all others of ``ACKS_S``."""
-        (self._owned if _OWNED in delivery_tag else self._acked).append(delivery_tag)
+        if _OWNED in delivery_tag:
+            self._owned.append(delivery_tag)
+            self.channel.held.end(delivery_tag)
+        else:
+            self._acked.append(delivery_tag)
         if (step_id := _record_of(self._delivered.get(delivery_tag))) is not None:
             self._recorded.append(step_id)
         self._quick_ack(delivery_tag)
@@ -109,6 +120,7 @@ class QoS(RedisQoS):
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Drop a message or, with ``requeue``, give it back to its queue."""
+        self.channel.held.end(delivery_tag)
         if requeue:
             self.restore_by_tag(delivery_tag, leftmost=True)
         elif _OWNED in delivery_tag:
@@ -203,6 +215,7 @@ class Channel(RecordingChannel):
         self._asked: tuple[str, list[str]] = ("", [])
         self._no_ack: set[str] = set()
         self._shares = False  # whether tenants have had messages here
+        self.held = Meter()  # of messages of theirs
         self._sorts_until = -math.inf
         super().__init__(*args, **kwargs)
         if self.global_keyprefix:
@@ -223,7 +236,11 @@ class Channel(RecordingChannel):
         """Say that tenants' messages are held here, and have what they hold counted anew."""
         if not self._shares:
             return
-        told = [self._tags, self.lease_s, round(500 * self.lease_s / TENDS_A_LEASE)]
+        slots = self.connection.slots
+        used = {} if slots is None or slots.meter is None else slots.meter.drain()
+        held = {t: [used.get(t, 0.0), s] for t, s in self.held.drain().items()}
+        uses = json.dumps([[name, *both] for name, both in held.items()] if used else [])
+        told = [self._tags, self.lease_s, round(500 * self.lease_s / TENDS_A_LEASE), uses]
         with self.conn_or_acquire() as client:
             self._shares = bool(
                 client.register_script(self.scripts.tend)(
@@ -373,10 +390,16 @@ class Channel(RecordingChannel):
             return None
         message["properties"]["delivery_tag"] = tag  # a copy of a message has a tag of its own
         if _OWNED in tag:
-            self._shares = True
+            self._note_share(tag)
         elif message["headers"].get(names.TENANT):  # a plain producer's, which knows no such lists
             self._sorts_until = time.monotonic() + SORTS_S
         return message
+
+    def _note_share(self, tag: str) -> None:
+        self._shares, slots = True, self.connection.slots
+        if slots is not None and slots.meter is None:
+            slots.meter = Meter()
+        self.held.begin(tag, tag.rpartition(_OWNED)[2])
 
     def bury(self, tag: str, cause: str, reason: str, **about: str | None) -> None:
         """Move a taken message to the dead letters; see :mod:`app.maintenance.dead_letters`."""
@@ -433,9 +456,15 @@ class Transport(RecordingTransport):
     _next_tend = 0.0
     scripts = TransportScripts({})
 
-    def weigh(self, weights: Mapping[str, float]) -> None:
-        """Go by these weights of tenants; others have 1."""
-        self.scripts = TransportScripts(weights)
+    #: What knows how long slots were used, if not as long as messages are held; see ``share``.
+    slots: Metered | None = None
+
+    def share(self, weights: Mapping[str, float], slots: Metered | None) -> None:
+        """Share slots by these weights of tenants; those that are not among them have 1.
+
+        ``slots`` gets a meter once tenants have messages here.
+        """
+        self.scripts, self.slots = TransportScripts(weights), slots
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """As kombu's; acknowledgements are written at the loop's ticks."""

@@ -15,6 +15,7 @@ from itertools import count
 
 from app.concurrency.fibers import current, wait
 from app.concurrency.future import Future
+from app.concurrency.meter import Meter
 
 #: Who waits for a permit: its priority, the place in the order of asking, and its turn.
 _Waiting = tuple[int, int, Future[None]]
@@ -25,7 +26,8 @@ def permit(tenant: str, priority: int) -> AbstractContextManager[None]:
     fiber = current()
     if fiber is None or fiber.job is None:
         return nullcontext()
-    return fiber.job.permits.one(tenant, priority)
+    permits: Permits = fiber.job.permits
+    return permits.one(tenant, priority)
 
 
 class Permits:
@@ -38,6 +40,7 @@ class Permits:
 
     def __init__(self, limit: int) -> None:
         self.weights: Mapping[str, float] = {}
+        self.meter: Meter | None = None  # once tenants share the service
         self._free = limit
         self._held: dict[str, int] = {}
         self._queues: dict[str, deque[_Waiting]] = {}
@@ -56,9 +59,14 @@ class Permits:
             self._take(tenant)
         else:
             self._wait(tenant, priority)
+        key, meter = object(), self.meter
+        if meter is not None:
+            meter.begin(key, tenant)
         try:
             yield
         finally:
+            if meter is not None:
+                meter.end(key)
             self._give_back(tenant)
 
     def _take(self, tenant: str) -> None:

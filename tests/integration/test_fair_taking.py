@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import json
 import random
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -90,10 +90,10 @@ class Consumer:
         keys = (names.UNACKED, names.UNACKED_TIMES, key, names.WAKE + "q")
         self.store.eval(self.scripts.give_back, 4, *keys, tag, raw, "RPUSH")
 
-    def tend(self, *, at_once: bool = True, lease_s: float = LEASE_S) -> bool:
+    def tend(self, *uses: tuple[str, float, float], at_once: bool = True) -> bool:
         if at_once:
             self.store.delete(names.HELD + ":counted")
-        told = (self.name, lease_s, 1500, *self.queues)
+        told = (self.name, LEASE_S, 1500, json.dumps(uses), *self.queues)
         return bool(self.store.eval(self.scripts.tend, 1, names.UNACKED_TIMES, *told))
 
 
@@ -115,7 +115,7 @@ class TestOrder:
         put(store, *(message(f"a{n}", "a") for n in range(6)))
         put(store, *(message(f"b{n}", "b") for n in range(6)))
         consumer = Consumer(store)
-        tags = dict(map(reversed, consumer.take(4)))
+        tags = {step_id: tag for tag, step_id in consumer.take(4)}
         assert sorted(tags) == ["a0", "a1", "b0", "b1"]
         consumer.ack(tags["b0"], tags["b1"])
         assert consumer.ids(2) == ["b2", "b3"]
@@ -190,7 +190,7 @@ class TestOrder:
             put(
                 store,
                 *(
-                    message(f"a{start + n}", "a", **{names.INTAKE: None, names.JOURNALED: 1})
+                    message(f"a{start + n}", "a", agents_intake=None, agents_journaled=1)
                     for n in range(5000)
                 ),
             )
@@ -248,7 +248,7 @@ class Simulation:
         self.consumer = Consumer(store, **weights)
         self.slots = slots
         self.sent = Counter[str]()
-        self.used = Counter[str]()
+        self.used: dict[str, float] = defaultdict(float)
         self.done = Counter[str]()
         self.rng = random.Random(1)
 
@@ -300,6 +300,17 @@ def test_alone_a_tenant_has_every_slot(store: Any) -> None:
     Consumer(store).ids()
     found = Simulation(store, 20, {"a": 1.0}, b=100).run(10.0)
     assert found == {"a": 1.0}
+
+
+def test_what_is_held_counts_as_far_as_it_uses_slots(store: Any) -> None:
+    put(store, *(message(f"{who}{n}", who) for n in range(40) for who in "ab"))
+    consumer = Consumer(store)
+    consumer.take()
+    consumer.tend(("a", 1.0, 2.0), ("b", 3.0, 3.0))
+    came = Counter(i[0] for i in consumer.ids(29))
+    assert came["a"] == pytest.approx(20, abs=2)
+    consumer.tend(("a", 1000.0, 1000.0))
+    assert {i[0] for i in consumer.ids(8)} == {"b"}
 
 
 class TestCounting:
