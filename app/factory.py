@@ -17,6 +17,7 @@ from app.maintenance.recovery import Recovery
 from app.messaging.json_codec import register_json
 from app.messaging.producer import AgentsCelery, Serving
 from app.messaging.redis import check_broker
+from app.messaging.sharing import Sharing
 from app.messaging.transport import Transport
 from app.pool.default import choose_pool
 from app.settings import Settings
@@ -114,7 +115,7 @@ class Weights(bootsteps.StartStopStep):
         transport = consumer.connection.transport
         if isinstance(transport, Transport):
             weights = runtime_of(consumer.app, consumer.hostname).agents.registry.weights
-            transport.share(weights, getattr(consumer.pool, "permits", None))
+            transport.sharing = Sharing(weights, getattr(consumer.pool, "permits", None))
 
 
 signals.worker_init.connect(choose_pool)

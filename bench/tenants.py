@@ -88,7 +88,7 @@ def _beside_a_backlog() -> list[float]:
 
 
 def _slept(stack: Stack, seconds: float) -> list[tuple[str, float, float]]:
-    """What steps wrote down until so many seconds after the first one began."""
+    """Read what steps wrote down until so many seconds after the first one began."""
     path = Path(stack.env[SLEPT_FILE])
     until = time.time() + 60
     while True:

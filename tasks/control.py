@@ -121,7 +121,7 @@ def resume(self: Any, name: str) -> None:
 
 @shared_task(name=names.TENANTS, bind=True)
 def tenants(self: Any) -> list[dict[str, Any]]:
-    """What tenants have queued and in flight."""
+    """List tenants with what they have queued and in flight."""
     runtime = runtime_of(self.app, self.request.hostname)
     registry, queue = runtime.agents.registry, runtime.settings.queue
     return [state.compact() for state in sights.tenants(runtime.intake, registry, queue)]

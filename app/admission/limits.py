@@ -33,6 +33,10 @@ OWN_SHARE = ("limits", "Without Redis each worker keeps its own share of limits"
 FOR_GOOD_S, LONG_S = 10 * 365 * 24 * 3600.0, 365 * 24 * 3600.0
 
 
+#: The scripts that are asked by their names.
+_TEXTS = ("ASK", "PARK", "TELL", "PUMP", "REVOKE", "RENEW", "PAUSE", "PLACES", "LOOK", "QUEUES")
+
+
 @dataclass(frozen=True, slots=True)
 class Asker:
     """The step that asks, and its place among others that wait."""
@@ -146,20 +150,9 @@ class SharedLimits:
         self.scripts = shared
         self.policies = dict(policies)
         self._lease_ms = round(lease_s * 1000)
-        texts = (
-            "ASK",
-            "PARK",
-            "TELL",
-            "PUMP",
-            "REVOKE",
-            "RENEW",
-            "PAUSE",
-            "PLACES",
-            "LOOK",
-            "QUEUES",
-        )
         self._names = {
-            name: shared.register(clock + scripts.COMMON + getattr(scripts, name)) for name in texts
+            name: shared.register(clock + scripts.COMMON + getattr(scripts, name))
+            for name in _TEXTS
         }
         self._share = OwnShare(standing)
         self._weights = weights or {}

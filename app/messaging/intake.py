@@ -81,7 +81,7 @@ class Intake:
         return sum(pipe.execute())
 
     def tenants(self, queue: str) -> list[TenantState]:
-        """What tenants have queued and in flight; those of one queue, most queued first."""
+        """The tenants of a queue with what they have queued and in flight, most queued first."""
         script = shares({}) + LOOK
         found: Any = self._redis.eval(script, 0, LISTED_MAX, queue)
         states = [_state(*row) for row in found]

@@ -21,10 +21,9 @@ import json
 import logging
 import math
 import time
-from collections.abc import Mapping
 from functools import lru_cache
 from queue import Empty
-from typing import Any, Protocol
+from typing import Any
 
 from kombu.transport import virtual
 from kombu.transport.redis import QoS as RedisQoS
@@ -33,10 +32,10 @@ from kombu.utils.uuid import uuid
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
-from app.concurrency.meter import Meter
 from app.messaging import scripts
 from app.messaging.envelope import MalformedError, read_envelope
 from app.messaging.scripts import TransportScripts
+from app.messaging.sharing import OWNED, TENDS_A_LEASE, Holdings, Sharing
 from celery_agents import names
 from celery_agents.errors import ConfigurationError, redact
 from celery_agents.noted import note, noting
@@ -58,18 +57,6 @@ RESTORE_MAX = 100
 OVERSIZED_KEPT_BYTES = 4096
 #: How a server that becomes a replica answers those that wait on it.
 _UNBLOCKED = "UNBLOCKED"
-#: Where tenants have messages, consumers say so many times a lease that they hold theirs.
-TENDS_A_LEASE = 4
-#: Once a plain producer's message has named a tenant, others are looked for in so many seconds.
-SORTS_S = 60.0
-#: What stands between a tag and whose message it is, if it counts for somebody (fairly.py).
-_OWNED = "\n"
-
-
-class Metered(Protocol):
-    """Has a meter of the seconds for which tenants use slots."""
-
-    meter: Meter | None
 
 
 class QoS(RedisQoS):
@@ -95,9 +82,9 @@ class QoS(RedisQoS):
 
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge; under an event loop together with all others of ``ACKS_S``."""
-        if _OWNED in delivery_tag:
+        if OWNED in delivery_tag:
             self._owned.append(delivery_tag)
-            self.channel.held.end(delivery_tag)
+            self.channel.holdings.ended(delivery_tag)
         else:
             self._acked.append(delivery_tag)
         if (step_id := _record_of(self._delivered.get(delivery_tag))) is not None:
@@ -120,10 +107,10 @@ class QoS(RedisQoS):
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Drop a message or, with ``requeue``, give it back to its queue."""
-        self.channel.held.end(delivery_tag)
+        self.channel.holdings.ended(delivery_tag)
         if requeue:
             self.restore_by_tag(delivery_tag, leftmost=True)
-        elif _OWNED in delivery_tag:
+        elif OWNED in delivery_tag:
             self._remove([], [], [delivery_tag])
         else:
             self._remove([delivery_tag], [], [])
@@ -189,14 +176,49 @@ def _redelivered(raw: bytes) -> bytes | str:
     return marked
 
 
-class Channel(RecordingChannel):
-    """Takes messages by script, guards the worker against malformed ones."""
+class GuardedChannel(RecordingChannel):
+    """Keeps what cannot be read from the worker, as dead letters."""
 
-    QoS = QoS
     unacked_key = names.UNACKED
     unacked_index_key = names.UNACKED_TIMES
     message_limit_bytes = 4 * 1024 * 1024
     dead_letters_max = 50_000
+
+    @property
+    def scripts(self) -> TransportScripts:
+        """The scripts for what tenants weigh here."""
+        return self.connection.sharing.scripts  # type: ignore[no-any-return]  # kombu has no types
+
+    @property
+    def _letter_keys(self) -> tuple[str, ...]:
+        dead = (names.DEAD, names.DEAD_TIMES, names.DEAD_DROPPED)
+        return (self.unacked_key, self.unacked_index_key, *dead)
+
+    def bury(self, tag: str, cause: str, reason: str, **about: str | None) -> None:
+        """Move a taken message to the dead letters; see :mod:`app.maintenance.dead_letters`."""
+        reason = redact(reason)
+        log.error("A message is a dead letter (%s): %s", cause, reason)
+        head = json.dumps({"cause": cause, "reason": reason, "at": time.time(), **about})
+        with self.conn_or_acquire() as client:
+            client.register_script(self.scripts.bury)(
+                keys=list(self._letter_keys), args=[tag, head, self.dead_letters_max]
+            )
+        self.qos._quick_ack(tag)  # noqa: SLF001 - its own QoS
+
+    def _deliver_fanout_message(self, message: Any, exchange: str) -> bool:
+        """A broadcast reaches each worker and is kept by none: a malformed one is dropped."""
+        try:
+            read_envelope(dumps(message).encode(), self.message_limit_bytes)
+        except MalformedError as error:
+            note(log, "broadcast", "A broadcast was dropped (%s)", error.cause, error=error)
+            return False
+        return bool(super()._deliver_fanout_message(message, exchange))
+
+
+class Channel(GuardedChannel):
+    """Takes messages by script, guards the worker against malformed ones."""
+
+    QoS = QoS
     poll_interval_s = 0.25
     from_transport_options = (
         *RecordingChannel.from_transport_options,
@@ -214,9 +236,7 @@ class Channel(RecordingChannel):
         self._idle = False
         self._asked: tuple[str, list[str]] = ("", [])
         self._no_ack: set[str] = set()
-        self._shares = False  # whether tenants have had messages here
-        self.held = Meter()  # of messages of theirs
-        self._sorts_until = -math.inf
+        self.holdings = Holdings()
         super().__init__(*args, **kwargs)
         if self.global_keyprefix:
             raise ConfigurationError("The workers' transport does not serve global_keyprefix.")
@@ -226,27 +246,12 @@ class Channel(RecordingChannel):
         (self._no_ack.add if no_ack else self._no_ack.discard)(queue)
         return super().basic_consume(queue, no_ack, *args, **kwargs)
 
-    @property
-    def scripts(self) -> TransportScripts:
-        """The scripts for what tenants weigh here."""
-        found: TransportScripts = self.connection.scripts
-        return found
-
     def tend(self) -> None:
-        """Say that tenants' messages are held here, and have what they hold counted anew."""
-        if not self._shares:
-            return
-        slots = self.connection.slots
-        used = {} if slots is None or slots.meter is None else slots.meter.drain()
-        held = {t: [used.get(t, 0.0), s] for t, s in self.held.drain().items()}
-        uses = json.dumps([[name, *both] for name, both in held.items()] if used else [])
-        told = [self._tags, self.lease_s, round(500 * self.lease_s / TENDS_A_LEASE), uses]
-        with self.conn_or_acquire() as client:
-            self._shares = bool(
-                client.register_script(self.scripts.tend)(
-                    keys=[self.unacked_index_key], args=[*told, *self.active_queues]
-                )
-            )
+        """Say that tenants' messages are held here, and have what is in flight counted anew."""
+        if self.holdings.any:
+            about = self._tags, self.lease_s, [*self.active_queues]
+            with self.conn_or_acquire() as client:
+                self.holdings.tend(client, self.unacked_index_key, self.connection.sharing, about)
 
     # -- taking
 
@@ -331,17 +336,12 @@ class Channel(RecordingChannel):
         keys = [*self._letter_keys, *_sources(tuple(queues))]
         limits = (self.message_limit_bytes, OVERSIZED_KEPT_BYTES, self.dead_letters_max)
         turn = self._takes % 2 * len(queues)  # with room for one, each kind of list comes first
-        sorts = int(time.monotonic() < self._sorts_until)
+        sorts = int(self.holdings.sorts)
         return keys, [room, f"{self._tags}.{self._takes}.", len(queues), *limits, turn, sorts]
 
     def _key(self, queue: str, message: Envelope) -> str:
         steps = BULK_STEPS if message["headers"].get(names.BULK) else PRIORITY_STEPS
         return _list(queue, steps[self._get_message_priority(message, reverse=False)])
-
-    @property
-    def _letter_keys(self) -> tuple[str, ...]:
-        dead = (names.DEAD, names.DEAD_TIMES, names.DEAD_DROPPED)
-        return (self.unacked_key, self.unacked_index_key, *dead)
 
     def _get(self, queue: str) -> dict[str, Any]:
         """One message by direct access (``basic_get``)."""
@@ -389,37 +389,11 @@ class Channel(RecordingChannel):
             self.bury(tag, error.cause, str(error))
             return None
         message["properties"]["delivery_tag"] = tag  # a copy of a message has a tag of its own
-        if _OWNED in tag:
-            self._note_share(tag)
+        if OWNED in tag:
+            self.holdings.taken(tag, self.connection.sharing)
         elif message["headers"].get(names.TENANT):  # a plain producer's, which knows no such lists
-            self._sorts_until = time.monotonic() + SORTS_S
+            self.holdings.met_plain()
         return message
-
-    def _note_share(self, tag: str) -> None:
-        self._shares, slots = True, self.connection.slots
-        if slots is not None and slots.meter is None:
-            slots.meter = Meter()
-        self.held.begin(tag, tag.rpartition(_OWNED)[2])
-
-    def bury(self, tag: str, cause: str, reason: str, **about: str | None) -> None:
-        """Move a taken message to the dead letters; see :mod:`app.maintenance.dead_letters`."""
-        reason = redact(reason)
-        log.error("A message is a dead letter (%s): %s", cause, reason)
-        head = json.dumps({"cause": cause, "reason": reason, "at": time.time(), **about})
-        with self.conn_or_acquire() as client:
-            client.register_script(self.scripts.bury)(
-                keys=list(self._letter_keys), args=[tag, head, self.dead_letters_max]
-            )
-        self.qos._quick_ack(tag)  # noqa: SLF001 - its own QoS
-
-    def _deliver_fanout_message(self, message: Any, exchange: str) -> bool:
-        """A broadcast reaches each worker and is kept by none: a malformed one is dropped."""
-        try:
-            read_envelope(dumps(message).encode(), self.message_limit_bytes)
-        except MalformedError as error:
-            note(log, "broadcast", "A broadcast was dropped (%s)", error.cause, error=error)
-            return False
-        return bool(super()._deliver_fanout_message(message, exchange))
 
     def close(self) -> None:
         """Write the last acknowledgements and close."""
@@ -454,17 +428,7 @@ class Transport(RecordingTransport):
     _loop: Any = None
     _acks_due = math.inf
     _next_tend = 0.0
-    scripts = TransportScripts({})
-
-    #: What knows how long slots were used, if not as long as messages are held; see ``share``.
-    slots: Metered | None = None
-
-    def share(self, weights: Mapping[str, float], slots: Metered | None) -> None:
-        """Share slots by these weights of tenants; those that are not among them have 1.
-
-        ``slots`` gets a meter once tenants have messages here.
-        """
-        self.scripts, self.slots = TransportScripts(weights), slots
+    sharing = Sharing()
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """As kombu's; acknowledgements are written at the loop's ticks."""

@@ -100,7 +100,7 @@ class TestWorkers:
         (state,) = [s for s in fast.client.tenants() if s.name == "heavy"]
         assert (state.queue, state.weight) == ("agents", 3.0)
         assert state.queued > 200  # it went before all of these
-        assert 1 <= state.in_flight <= 5
+        assert state.in_flight >= 1
         assert state.oldest_s is not None
         told = celery("-A", APP, "agents", "tenants", "--json", env=fast.env)
         assert {s["name"] for s in json.loads(told.stdout)} >= {"heavy"}
