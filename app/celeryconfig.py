@@ -78,6 +78,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
             "message_limit_bytes": settings.message_limit_bytes,
             "dead_letters_max": settings.dead_letters_max,
             "poll_interval_s": settings.poll_interval_s,
+            "lease_s": settings.lease_s,  # so long does what it holds of tenants count
         },
         "task_publish_retry_policy": {  # a publish that fails is made good by recovery
             "max_retries": 3,

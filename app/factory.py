@@ -17,6 +17,8 @@ from app.maintenance.recovery import Recovery
 from app.messaging.json_codec import register_json
 from app.messaging.producer import AgentsCelery, Serving
 from app.messaging.redis import check_broker
+from app.messaging.sharing import Sharing
+from app.messaging.transport import Transport
 from app.pool.default import choose_pool
 from app.settings import Settings
 from app.telemetry.lines import hush_http
@@ -41,6 +43,7 @@ def serve(app: Serving) -> None:
     app.agents_cli = qualified("app.cli.commands:commands")
     app.steps["worker"].add(AgentsService)
     app.steps["consumer"].add(Cancellations)
+    app.steps["consumer"].add(Weights)
 
 
 #: Collections of garbage: the first generation after so many new objects, the next ones after so
@@ -77,6 +80,8 @@ class AgentsService(bootsteps.StartStopStep):
         """Check the addresses, then start runtime, endpoint and recovery."""
         check_broker(worker.app.agents_settings)
         runtime = runtime_of(worker.app, worker.hostname)
+        if (permits := getattr(worker.pool, "permits", None)) is not None:
+            permits.weights = runtime.agents.registry.weights
         spare_garbage_collection()
         if runtime.settings.health_port:
             self.endpoint = Endpoint(runtime)
@@ -98,6 +103,19 @@ class AgentsService(bootsteps.StartStopStep):
             self.endpoint.stop()
 
     terminate = stop
+
+
+class Weights(bootsteps.StartStopStep):
+    """Tells a worker's transport what tenants weigh, and who knows what slots they use."""
+
+    requires = ("celery.worker.consumer.connection:Connection",)
+
+    def start(self, consumer: Any) -> None:
+        """Tell the connection that messages are taken from."""
+        transport = consumer.connection.transport
+        if isinstance(transport, Transport):
+            weights = runtime_of(consumer.app, consumer.hostname).agents.registry.weights
+            transport.sharing = Sharing(weights, getattr(consumer.pool, "permits", None))
 
 
 signals.worker_init.connect(choose_pool)

@@ -33,6 +33,8 @@ RESUME = "agents.resume"
 #: Caches: says how they stand, forgets answers.
 CACHES = "agents.caches"
 UNCACHE = "agents.uncache"
+#: Lists tenants: what of theirs is queued and in flight.
+TENANTS = "agents.tenants"
 DEAD_LETTERS = "agents.dead_letters"
 DEAD_LETTER = "agents.dead_letter"
 REQUEUE = "agents.requeue"
@@ -54,6 +56,7 @@ CONTROL_TASKS = (
     RESUME,
     CACHES,
     UNCACHE,
+    TENANTS,
     STATUS,
     RESULTS,
     CLEAN,
@@ -99,6 +102,15 @@ STREAM_FIELD = "event"
 #: Messages that a worker has taken and not acknowledged: hash tag → list, message, and by time.
 UNACKED = "agents:unacked"
 UNACKED_TIMES = "agents:unacked:at"
+#: Between the name of a list and the tenant whose messages stand in it.
+TENANT_LIST = "\x06\x16@"
+#: Followed by a queue's name: the sorted set of tenants who have messages there, as
+#: ``<priority>:<tenant>``, in the order in which they are taken from (see app/messaging/fairly.py).
+RING = "agents:ring:"
+#: Hash of what tenants have in flight, and when they were last served; and the consumers that hold
+#: messages of theirs, by when they last said so.
+HELD = "agents:tenants"
+HOLDERS = "agents:tenants:holders"
 #: Followed by a queue's name: set with each task that is published there, so that idle workers
 #: look. A sorted set of one member, since it cannot grow and workers can block on several.
 WAKE = "agents:wake:"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from itertools import count
 from typing import Any
@@ -44,6 +44,11 @@ PRIORITY_STEPS = tuple(range(10))
 #: Of each priority the list for many messages at once, which the service alone sends; see
 #: app/messaging/transport.py. Whoever counts or purges a queue by its steps finds these, too.
 BULK_STEPS = tuple(range(10, 20))
+#: The list that has an element for each message of a tenant, all of which stand in lists of their
+#: own: whoever counts a queue by its steps, as kombu and Flower do, counts these messages, too.
+COUNTED_STEP = 20
+#: The bits of a place in a tenants' ring below its priority (see app/messaging/fairly.py).
+RING_BITS = 49
 
 
 def transport_options(*, visibility_timeout_s: int, redis_timeout_s: float) -> dict[str, Any]:
@@ -59,7 +64,7 @@ def transport_options(*, visibility_timeout_s: int, redis_timeout_s: float) -> d
         "interval_start": 0.1,
         "interval_step": 0.3,
         "interval_max": 1.0,
-        "priority_steps": [*PRIORITY_STEPS, *BULK_STEPS],
+        "priority_steps": [*PRIORITY_STEPS, *BULK_STEPS, COUNTED_STEP],
         "queue_order_strategy": "round_robin",  # fair between queues
     }
 
@@ -113,6 +118,15 @@ class Channel(RedisChannel):
                 batch.add(*command)
             return
         self._execute(self._commands([(queue, message)]))
+
+    def _purge(self, queue: str) -> int:
+        forget_tenants(self._connected(), queue)  # the count of these is deleted with the others
+        purged: int = super()._purge(queue)
+        return purged
+
+    def _delete(self, queue: str, *args: Any, **kwargs: Any) -> None:
+        forget_tenants(self._connected(), queue)
+        super()._delete(queue, *args, **kwargs)
 
     def put_all(self, messages: Sequence[tuple[str, Envelope]]) -> None:
         """Enqueue messages, given with their queues, in one transaction and one round trip."""
@@ -180,10 +194,14 @@ def commands(
     lists: dict[str, list[str]] = {}
     records: dict[str, str] = {}
     times: dict[str, float] = {}
+    rings: dict[str, list[tuple[str, str]]] = {}
     for queue, message in messages:
         body = kombu_json(message)
-        lists.setdefault(key_of(queue, message), []).append(body)
-        headers = message["headers"]
+        key, headers = key_of(queue, message), message["headers"]
+        if (tenant := headers.get(names.TENANT)) and is_ours(headers):
+            rings.setdefault(queue, []).append((key, tenant))
+            key = tenants_list(key, tenant)
+        lists.setdefault(key, []).append(body)
         if headers.get(names.INTAKE) and not headers.get("retries"):
             records[headers["id"]] = body
             times[headers["id"]] = _due(headers)
@@ -195,8 +213,41 @@ def commands(
             ("zadd", names.INTAKE_TIMES, times),
         ]
     found += [("lpush", key, *bodies) for key, bodies in lists.items()]
+    for queue, places in rings.items():
+        found += ring_commands(queue, places)
     # The workers of app/messaging/transport.py wait for it.
     return found + [("zadd", names.WAKE + q, {"1": 0}) for q in {q for q, _ in messages}]
+
+
+def is_ours(headers: Mapping[str, Any]) -> bool:
+    """Return whether a message is a step's: those that read its queue know tenants' lists."""
+    return bool(headers.get(names.INTAKE) or headers.get(names.JOURNALED))
+
+
+def tenants_list(key: str, tenant: str) -> str:
+    """Return the list of one tenant's messages beside a queue's list."""
+    return f"{key}{names.TENANT_LIST}{tenant}"
+
+
+def ring_commands(queue: str, places: Sequence[tuple[str, str]]) -> list[Command]:
+    """Return the commands that have messages taken, by the list and the tenant of each."""
+    ring = {}
+    for key, tenant in places:
+        _, mark, step = key.rpartition(RedisChannel.sep)
+        priority = int(step) % len(PRIORITY_STEPS) if mark else 0
+        ring[f"{priority}:{tenant}"] = priority << RING_BITS
+    counted = f"{queue}{RedisChannel.sep}{COUNTED_STEP}"
+    # Where one stands already it keeps its place; the place is put right when it comes first.
+    return [("zadd", names.RING + queue, ring, True), ("lpush", counted, *["1"] * len(places))]
+
+
+def forget_tenants(redis: Any, queue: str) -> None:
+    """Delete the messages of tenants in a queue; their count is another list of it."""
+    ring = names.RING + queue
+    if tenants := {member.partition(b":")[2].decode() for member in redis.zrange(ring, 0, -1)}:
+        steps = (*PRIORITY_STEPS, *BULK_STEPS)
+        lists = [f"{queue}{RedisChannel.sep}{step}" if step else queue for step in steps]
+        redis.delete(ring, *(tenants_list(key, tenant) for tenant in tenants for key in lists))
 
 
 def headers_of(record: bytes | str | None) -> dict[str, Any] | None:

@@ -136,6 +136,14 @@ def uncache(self: Any, name: str | None = None) -> int:
     return caching.forget(agents.shared_cache, None if name is None else name_of(name))
 
 
+@shared_task(name=names.TENANTS, bind=True)
+def tenants(self: Any) -> list[dict[str, Any]]:
+    """List tenants with what they have queued and in flight."""
+    runtime = runtime_of(self.app, self.request.hostname)
+    registry, queue = runtime.agents.registry, runtime.settings.queue
+    return [state.compact() for state in sights.tenants(runtime.intake, registry, queue)]
+
+
 @shared_task(name=names.STATUS, bind=True)
 def status(self: Any, run_id: str) -> dict[str, Any] | None:
     """A run as a tree of steps, from the journal; None when there is no such run."""

@@ -23,6 +23,7 @@ from agents.catalog.limits import check_covers, read_limits
 from agents.catalog.loading import import_module, load
 from agents.catalog.routers import deployments_of, refuse_unroutable
 from agents.catalog.teams import effects_of, reached, refuse_circles
+from agents.catalog.tenants import read_tenants
 from agents.governance.routing import Capability, RoutePolicy
 from agents.kinds.function import FunctionBackend
 from celery_agents.agent import AgentMark, Effects, mark_of
@@ -31,6 +32,7 @@ from celery_agents.contracts.caching import CachePolicy
 from celery_agents.contracts.compensation import Compensation
 from celery_agents.contracts.limits import LimitPolicy
 from celery_agents.contracts.nearest import meant
+from celery_agents.contracts.tenants import TenantPolicy
 from celery_agents.errors import ConfigurationError, UnknownAgentError
 
 #: The group of entry points under which packages offer modules or functions as agents.
@@ -120,6 +122,7 @@ class Registry:
         self._resources = resources
         self.kinds = all_kinds()
         self.limits: dict[str, LimitPolicy] = {}
+        self.tenants: dict[str, TenantPolicy] = {}
         self._agents: dict[str, Registered] = {}
         self._functions: dict[str, Callable[..., Any]] = {}
 
@@ -136,6 +139,7 @@ class Registry:
             for name, entry in read_entries(config, self.kinds).items():
                 self.add_entry(name, entry)
             self.limits = read_limits(config, _tables(config).get("limits", {}))
+            self.tenants = read_tenants(config, _tables(config).get("tenants", {}))
         for module in modules:
             self.add_module(import_module(module))
         for point in entry_points(group=ENTRY_POINTS):
@@ -253,6 +257,11 @@ class Registry:
             )
         return found
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weights of tenants, where they are not 1."""
+        return {name: t.weight for name, t in self.tenants.items() if t.weight != 1}
+
     def find(self, name: str) -> Registered | None:
         """The agent of that name, if this worker has it."""
         return self._agents.get(name)
@@ -344,12 +353,12 @@ def _tables(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{path} is not TOML: {error}.") from error
     if not isinstance(data.get("agents"), dict) or data.keys() - _SECTIONS:
         raise ConfigurationError(
-            f"{path} has to consist of tables like [agents.name] and [limits.name]."
+            f"{path} has to consist of tables like [agents.name], [limits.name], [tenants.name]."
         )
     return data
 
 
-_SECTIONS = {"agents", "limits"}
+_SECTIONS = {"agents", "limits", "tenants"}
 
 
 def read_entries(path: Path, kinds: Mapping[str, Kind[Any]]) -> dict[str, Described]:

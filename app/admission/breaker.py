@@ -25,6 +25,9 @@ from celery_agents import names
 
 log = logging.getLogger(__name__)
 
+#: Where it is noted that Redis is away, and what then holds.
+_LET_THROUGH = ("breakers", "Breakers let calls through without Redis")
+
 CLOCK = """
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -250,7 +253,7 @@ class Breakers:
     ) -> Query:
         keys = [key_of(s) for s in switches]
         command = (script, len(keys), *keys, *said, *(encoded(s.policy) for s in switches))
-        return Query(command, read, otherwise)
+        return Query(command, read, otherwise, _LET_THROUGH)
 
 
 def key_of(switch: Switch) -> str:

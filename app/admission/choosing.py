@@ -18,7 +18,7 @@ from agents.governance.routing import Order
 from agents.governance.wants import Wanted
 from app.admission import breaker, limit_scripts
 from app.admission.breaker import Change, Switch, changes_of, encoded, key_of
-from app.admission.limits import NotAdmitted, SharedLimits, Ticket, seconds_of, wires
+from app.admission.limits import OWN_SHARE, NotAdmitted, SharedLimits, Ticket, seconds_of, wires
 from app.admission.scripts import Query
 from celery_agents.errors import BreakerOpenError, NotAdmittedError
 
@@ -114,7 +114,7 @@ class Chooser:
             made = changes_of(option.switches, changes)
             return Chosen(option, early_ms / 1000, bool(probe), made)
 
-        return Query((self._script, 0, *about), read, lambda: self._here(options, order))
+        return Query((self._script, 0, *about), read, lambda: self._here(options, order), OWN_SHARE)
 
     def _here(self, options: Sequence[Option], order: Order) -> Chosen | NoneFree:
         """Choose without Redis, where breakers let everything through."""

@@ -3,8 +3,9 @@
 The rules are those of ``agents/governance/limits.py``. A want is a JSON list: its kind (its first
 letter there) and its fields. Who asks is a step's id. What it has to wait for has a queue, in which
 it stands in a fair order: by priority, then by tenants in turn ("start-time fair queuing", P. Goyal
-et al., 1996), a step counting as much as it takes of that limit. Whoever frees something pumps: who
-stands first is granted all that it wants, in the same step, and named, to be woken.
+et al., 1996), a step counting as much as it takes of that limit, by its tenant's weight. Whoever
+frees something pumps: who stands first is granted all that it wants, in the same step, and named,
+to be woken.
 
 Keys are made of names of limits here, so these do not run on Redis Cluster.
 """
@@ -143,9 +144,9 @@ local function cost_of(w)
   return 1
 end
 
--- A: p(riority), t(enant), and o(ptions), of which it takes the first that is free. Each has its
--- w(ants), a name c if there are several, and the q(ueue) in which it stands. Of options that wait
--- in one queue all have one place there.
+-- A: p(riority), t(enant), what that weighs (k), and o(ptions), of which it takes the first that is
+-- free. Each has its w(ants), a name c if there are several, and the q(ueue) in which it stands. Of
+-- options that wait in one queue all have one place there.
 local function note(who, a) redis.call('HSET', L .. 'asks', who, cjson.encode(a)) end
 
 local function stands(a, q)
@@ -159,7 +160,7 @@ local function enqueue(who, a, o, place)
     local of_all, own = 'v:' .. a.p, 'f:' .. a.p .. ':' .. a.t
     local tags = redis.call('HMGET', fair, of_all, own)
     local begin = math.max(tonumber(tags[1] or 0), tonumber(tags[2] or 0))
-    redis.call('HSET', fair, own, number(begin + math.max(cost_of(o.w[place]), 1)))
+    redis.call('HSET', fair, own, number(begin + math.max(cost_of(o.w[place]), 1) / (a.k or 1)))
     redis.call('ZADD', L .. 'queue:' .. q, number(a.p * 1e12 + begin), who)
     redis.call('SADD', L .. 'queues', q)
   end

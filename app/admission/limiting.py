@@ -25,7 +25,8 @@ from app.concurrency.future import Future
 from celery_agents.contracts.outcome import Usage
 from celery_agents.errors import AgentsError, PermanentError, RateLimitedError
 
-#: A provider that refuses without saying when to come again closes its key for so long.
+#: A provider that refuses without saying when to come again, or says at once, closes its key for so
+#: long: refusals use no attempts up, so nothing else would bound how often it is asked.
 REFUSED_S = 1.0
 
 
@@ -136,9 +137,8 @@ class Passage:
             self._failed = error
             self._tell(ticket, _usage_of(error), error, made)
             if isinstance(error, RateLimitedError):  # it waits where others wait for that key
-                wait_s = error.retry_after_s or REFUSED_S
                 others = self._elsewhere(ticket.needs)
-                error.refusal = NotAdmitted(ticket, 0, wait_s, 0, others=others)
+                error.refusal = NotAdmitted(ticket, 0, closed_s(error), 0, others=others)
             raise
         self._tell(ticket, made.usage, None, made)
 
@@ -232,8 +232,12 @@ def _refused(account: str, error: BaseException | None) -> Sequence[Sequence[Any
     """Close the key of a provider that has refused, for as long as it says."""
     if not isinstance(error, RateLimitedError):
         return ()
-    wait_s = REFUSED_S if error.retry_after_s is None else error.retry_after_s
-    return [("pause", account, wait_s * 1000)] if wait_s > 0 else ()
+    return [("pause", account, closed_s(error) * 1000)]
+
+
+def closed_s(error: RateLimitedError) -> float:
+    """Return for how many seconds a provider's refusal closes its key."""
+    return error.retry_after_s or REFUSED_S
 
 
 def _usage_of(error: BaseException) -> Usage | None:

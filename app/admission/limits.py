@@ -27,8 +27,14 @@ from celery_agents.errors import NotAdmittedError
 #: A step that waits for a slot looks by itself after so long, in case nobody wakes it; and one
 #: that waits longer than that.
 UNKNOWN_WAIT_S, LONGEST_WAIT_S = 60.0, 3600.0
+#: Where it is noted that Redis is away, and what then holds.
+OWN_SHARE = ("limits", "Without Redis each worker keeps its own share of limits")
 #: An operator's pause without an end; what lasts longer than the second ends nobody knows when.
 FOR_GOOD_S, LONG_S = 10 * 365 * 24 * 3600.0, 365 * 24 * 3600.0
+
+
+#: The scripts that are asked by their names.
+_TEXTS = ("ASK", "PARK", "TELL", "PUMP", "REVOKE", "RENEW", "PAUSE", "PLACES", "LOOK", "QUEUES")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,14 @@ class NotAdmitted:
         expected_s = self.expected_s
         return UNKNOWN_WAIT_S if expected_s is None else min(2 * expected_s, LONGEST_WAIT_S)
 
+    @property
+    def event(self) -> tuple[str, dict[str, Any]]:
+        """The event of a step that waits for it: what it waits for, and about how long."""
+        told: dict[str, Any] = {"limit": self.by.limit, "place": self.before + 1}
+        if (expected_s := self.expected_s) is not None:
+            told["expected_s"] = round(expected_s, 3)
+        return "paused" if self.lasts else "limited", told
+
     def error(self) -> NotAdmittedError:
         """The error for the step; it leads to the queue."""
         expected_s = self.expected_s
@@ -122,7 +136,9 @@ class SharedLimits:
         scripts: of the Redis that has them; the breakers' own, so that both are one write.
         policies: by name.
         lease_s: how long a slot is held that nobody renews.
-        workers: counts the workers that live, for the time without Redis.
+        standing: the place of this worker among those that live, and their number, for the time
+            without Redis.
+        weights: of tenants, where they are not 1: so much more of them is woken.
     """
 
     def __init__(
@@ -131,7 +147,8 @@ class SharedLimits:
         policies: Mapping[str, LimitPolicy],
         *,
         lease_s: float,
-        workers: Callable[[], int],
+        standing: Callable[[], tuple[int, int]],
+        weights: Mapping[str, float] | None = None,
         clock: str = scripts.CLOCK,
     ) -> None:
         self.scripts = shared
@@ -142,7 +159,8 @@ class SharedLimits:
             name: shared.register(clock + scripts.COMMON + text)
             for name, text in scripts.SCRIPTS.items()
         }
-        self.share = OwnShare(workers)
+        self.share = OwnShare(standing)
+        self._weights = weights or {}
         self._lock = threading.Lock()
         self._held: dict[tuple[str, str], None] = {}
         self._covering: dict[str, dict[str, LimitPolicy]] = {}
@@ -188,7 +206,7 @@ class SharedLimits:
             place, wait_ms, before = found
             return NotAdmitted(ticket, place - 1, seconds_of(wait_ms), before)
 
-        return Query(self._command("ASK", *told), read, lambda: self.ask_here(ticket))
+        return Query(self._command("ASK", *told), read, lambda: self.ask_here(ticket), OWN_SHARE)
 
     def tell(
         self, ticket: Ticket, real: Needs | None, said: Sequence[Sequence[Any]] = ()
@@ -212,7 +230,8 @@ class SharedLimits:
         """Let a step wait for its turn; its row has been given back."""
         asker, ways = refusal.ticket.asker, (refusal, *refusal.others)
         options = [{"w": wires(w.ticket.wanted), "c": w.ticket.deployment} for w in ways]
-        ask = {"o": options, "p": asker.priority, "t": asker.tenant}
+        weight = self._weights.get(asker.tenant, 1)
+        ask = {"o": options, "p": asker.priority, "t": asker.tenant, "k": weight}
         self.begun()
         told = (asker.step_id, json.dumps(ask), json.dumps([w.place + 1 for w in ways]))
         return self._pumping("PARK", told, lambda: None)
@@ -232,7 +251,7 @@ class SharedLimits:
                 return None
             told = [word for pair in self._held for word in pair]
             command = self._command("RENEW", self.lease_ms, *told)
-            return self.scripts.run(Query(command, lambda _: None, lambda: None))
+            return self.scripts.run(Query(command, lambda _: None, lambda: None, OWN_SHARE))
 
     # -- for people
 
@@ -252,7 +271,7 @@ class SharedLimits:
             return [(q.decode(), n + 1, seconds_of(ms)) for q, n, ms in found]
 
         command = self._command("PLACES", *step_ids)
-        return self.scripts.run(Query(command, read, list))
+        return self.scripts.run(Query(command, read, list, OWN_SHARE))
 
     def queues(self) -> Future[list[str]]:
         """The queues in which somebody waits."""
@@ -260,12 +279,12 @@ class SharedLimits:
         def read(found: Any) -> list[str]:
             return [queue.decode() for queue in found]
 
-        return self.scripts.run(Query(self._command("QUEUES"), read, list))
+        return self.scripts.run(Query(self._command("QUEUES"), read, list, OWN_SHARE))
 
     def look(self, keys: Sequence[Sequence[Sequence[str]]]) -> Future[list[Any]]:
         """Look at what is used: for each list of keys, as the script reads them."""
         command = self._command("LOOK", *map(json.dumps, keys))
-        return self.scripts.run(Query(command, list, list))
+        return self.scripts.run(Query(command, list, list, OWN_SHARE))
 
     # -- one question
 
@@ -290,7 +309,7 @@ class SharedLimits:
             here()
             return _NOTHING
 
-        return self.scripts.run(Query(self._command(name, *told), read, otherwise))
+        return self.scripts.run(Query(self._command(name, *told), read, otherwise, OWN_SHARE))
 
     def ask_here(self, ticket: Ticket) -> NotAdmitted | float:
         """Ask without Redis, where there is no queue to stand in."""

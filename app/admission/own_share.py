@@ -27,16 +27,20 @@ COUNTED_S = 5.0
 class OwnShare:
     """One process's share of each limit: that divided by the workers that live.
 
+    What is left over goes to the first ones. So all shares together are the limit; where there are
+    more workers than slots, some have one and the others none, and their steps come again to those.
+
     Args:
-        workers: counts them. While the journal is away too, the last count holds.
+        standing: this one's place among them, from 0, and their number. While the journal is away
+            too, the last one holds.
     """
 
     def __init__(
-        self, workers: Callable[[], int], clock: Callable[[], float] = time.monotonic
+        self, standing: Callable[[], tuple[int, int]], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._count = workers
+        self._look = standing
         self._clock = clock
-        self._counted, self._until = 1, -1.0
+        self._standing, self._until = (0, 1), -1.0
         self._book = Book()
         self._lock = threading.Lock()
 
@@ -71,17 +75,18 @@ class OwnShare:
         if self._clock() >= self._until:
             self._until = self._clock() + COUNTED_S
             try:
-                self._counted = max(self._count(), 1)
+                place, workers = self._look()
+                self._standing = place, max(workers, 1)
             except AgentsError as error:  # whoever lived does so still
                 note(log, "own_share", "Living workers cannot be counted", error=error)
-        return [_share(one.want, self._counted) for one in wanted]
+        return [_share(one.want, *self._standing) for one in wanted]
 
 
-def _share(want: Want, workers: int) -> Want:
+def _share(want: Want, place: int, workers: int) -> Want:
     """One worker's share of a limit."""
     match want:
         case Concurrency():
-            return replace(want, most=want.most // workers)
+            return replace(want, most=want.most // workers + (place < want.most % workers))
         case Rate():
             unit_ms = want.unit_ms * workers
             return replace(want, unit_ms=unit_ms, burst_ms=max(want.burst_ms, unit_ms))

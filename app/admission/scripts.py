@@ -35,24 +35,18 @@ class Query:
     command: tuple[Any, ...]  # what EVALSHA is given
     read: Callable[[Any], Any]
     otherwise: Callable[[], Any]  # without Redis
+    without: tuple[str, str]  # where that is noted, and what is said of it
 
 
 class Scripts:
     """The scripts of one Redis, for one process.
 
     What many callers ask at the same moment is one write of a thread of its own; a lone caller
-    waits for nobody. All is done in the order in which it was handed in. ``without`` is what is
-    noted of a Redis that is away, at a place of notes.
+    waits for nobody. All is done in the order in which it was handed in.
     """
 
-    def __init__(
-        self,
-        redis: Redis,
-        name: str = "admission",
-        without: tuple[str, str] = ("breakers", "Breakers let calls through without Redis"),
-    ) -> None:
+    def __init__(self, redis: Redis, name: str = "admission") -> None:
         self._redis = redis
-        self._without = without
         self._scripts: list[Script] = []
         self._away_until = 0.0
         self._batches: Batches[Sequence[Query]] = Batches(f"agents-{name}", self._perform, BATCH)
@@ -97,7 +91,7 @@ class Scripts:
 
     def _read(self, question: Query, answer: Any) -> Any:
         if isinstance(answer, RedisError):
-            note(log, *self._without, error=answer)
+            note(log, *question.without, error=answer)
             return question.otherwise()
         return question.read(answer)
 

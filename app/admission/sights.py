@@ -8,8 +8,10 @@ from typing import Any
 from agents.catalog.registry import Registry
 from agents.governance.wants import instance, paused_by
 from app.admission.limits import SharedLimits, about_of
+from app.messaging.intake import Intake
 from celery_agents.contracts.limits import LimitPolicy, LimitState
 from celery_agents.contracts.outcome import State
+from celery_agents.contracts.tenants import TenantState
 from celery_agents.errors import InvalidPayloadError, NotAdmittedError, RateLimitedError
 
 #: Errors of steps that may wait for a limit.
@@ -103,6 +105,13 @@ def limit_of(queue: str) -> str:
     """The limit, or the paused key, that a queue is of."""
     key = queue.startswith("P:") and not queue.startswith("P:limit:")
     return owner_of(queue) if key else owner_of(queue).partition(":")[0]
+
+
+def tenants(intake: Intake, registry: Registry, queue: str) -> list[TenantState]:
+    """How tenants stand in a queue, with what they weigh."""
+    weights = registry.weights
+    found = intake.tenants(queue)
+    return [s.model_copy(update={"weight": weights.get(s.name, 1.0)}) for s in found]
 
 
 def _is_parked(step: dict[str, Any]) -> bool:

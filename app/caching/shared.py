@@ -88,7 +88,7 @@ class SharedAnswers:
         self, redis: Redis, *, most_bytes: int, lease_s: float, clock: str = scripts.CLOCK
     ) -> None:
         self._redis = redis
-        self._scripts = shared = Scripts(redis, "cache", _AWAY)
+        self._scripts = shared = Scripts(redis, "cache")
         self._most_bytes = most_bytes
         self._lease_ms = round(lease_s * 1000)
         self._names = {
@@ -206,7 +206,7 @@ class SharedAnswers:
 
     def _run(self, name: str, told: tuple[Any, ...], read: Any, otherwise: Any) -> Future[Any]:
         command = (self._names[name], 0, *told)
-        return self._scripts.run(Query(command, read, lambda: otherwise))
+        return self._scripts.run(Query(command, read, lambda: otherwise, _AWAY))
 
 
 def _ids(found: Any) -> list[str]:

@@ -38,6 +38,7 @@ class Awaits:
     parks: bool = True
     lasts: bool = False
     unwoken_s: float = UNWOKEN_S
+    event: None = None  # that it waits says enough
 
     def error(self) -> AwaitsAnswerError:
         """The error for the step; it leads to the queue."""

@@ -226,7 +226,7 @@ def _limits(ctx: click.Context) -> SharedLimits:
     """Limits as far as they stand in Redis: who waits, and where."""
     settings = ctx.obj.app.agents_settings
     shared = Scripts(connect_redis(settings, TIMEOUT_S))
-    return SharedLimits(shared, {}, lease_s=settings.lease_s, workers=lambda: 1)
+    return SharedLimits(shared, {}, lease_s=settings.lease_s, standing=lambda: (0, 1))
 
 
 def _branch(

@@ -130,7 +130,8 @@ class Agents:
             breakers.scripts,
             self.registry.limits,
             lease_s=self._settings.lease_s,
-            workers=self._journal.findings.living_workers,
+            standing=self._journal.findings.standing,
+            weights=self.registry.weights,
         )
         self._waiting = Waker(limits, self._wake, self._settings.heartbeat_interval_s)
         return limits

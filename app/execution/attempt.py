@@ -203,7 +203,7 @@ class Attempt:
                 self._tell_begin(step, pattern=pattern)
             if pattern:  # it only decides
                 return result_of(blocking(self._code.run, step, request))
-            with permit():
+            with permit(self._claim.tenant, self._claim.priority):
                 return self._ask(step, request)
 
         about = (self._code.name, self._claim.id)
@@ -280,7 +280,9 @@ class Attempt:
                 return self._ends.finish(self._ends.stopped)
             if (parked := self._parked(error)) is not None:
                 return parked
-            if (delay_s := self._next_try_s(error)) is not None:
+            limit_s = self._runtime.settings.refusal_limit_s
+            delay_s = next_try_s(error, self._claim, self.request.retry, limit_s)
+            if delay_s is not None:
                 return self._try_again(error, delay_s)
         step, spent = self._ends.step, self._ends.spent
         if step is not None and not step.calls:  # else the call that failed has counted it
@@ -293,10 +295,6 @@ class Attempt:
             return self._ends.finish(self._ends.stopped)
         ended = self._ends.postpone(delay_s=0)
         return ended or Left(f"{self._claim.id}: given back, this worker stops")
-
-    def _next_try_s(self, error: RetryableError) -> float | None:
-        limit_s = self._runtime.settings.refusal_limit_s
-        return _next_try_s(error, self._claim, self.request.retry, limit_s)
 
     def _parked(self, error: RetryableError) -> Ending | None:
         """Let a step wait at a limit, or for a cached answer; None where it is not to wait."""
@@ -312,6 +310,7 @@ class Attempt:
             error=bounded(ErrorInfo.of(error), settings.answer_limit_bytes),
             refused_within_s=settings.refusal_limit_s,
             woken_in_s=min(refusal.unwoken_s, within_s),
+            noted=refusal.event,
         )
         if ended is not None:
             return ended
@@ -334,7 +333,7 @@ class Attempt:
         return Again(self._claim, error, delay_s)
 
 
-def _next_try_s(
+def next_try_s(
     error: RetryableError, claim: Claimed, policy: RetryPolicy, refusal_limit_s: float
 ) -> float | None:
     """Return the seconds until the next try; None when there is none, by count or deadline.

@@ -81,7 +81,7 @@ def _write(
             wake.task,
             queue=wake.queue,
             priority=wake.priority,
-            marks=marks,
+            marks=marks | {names.TENANT: wake.tenant} if wake.tenant else marks,
             countdown=countdown,
             **about,
         )

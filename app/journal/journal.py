@@ -129,10 +129,12 @@ class Journal:
         cancelled: Outcome | None = None,
         refused_within_s: float | None = None,
         woken_in_s: float | None = None,
+        noted: tuple[str, dict[str, Any]] | None = None,
     ) -> Future[Postponed]:
         """Give a step back; end one that is cancelled, with ``cancelled`` if that is given.
 
-        ``woken_in_s``: somebody is to wake it, and has failed if it was not by then.
+        ``woken_in_s``: somebody is to wake it, and has failed if it was not by then. ``noted``: an
+        event that says why.
         """
         return self._writer.submit(
             PostponeStep(
@@ -143,6 +145,7 @@ class Journal:
                 rules=self.rules,
                 refused_within_s=refused_within_s,
                 woken_in_s=woken_in_s,
+                noted=noted,
             )
         )
 

@@ -20,9 +20,10 @@ from app.journal.stores.letters import Letters
 from app.messaging.redis import connect_redis
 from app.settings import Settings
 from celery_agents import names
+from celery_agents.contracts.base import tenant_of
 from celery_agents.errors import InvalidPayloadError, redact
 from celery_agents.noted import note
-from celery_agents.transport import PRIORITY_STEPS
+from celery_agents.transport import PRIORITY_STEPS, is_ours, ring_commands, tenants_list
 
 log = logging.getLogger(__name__)
 
@@ -68,9 +69,12 @@ class Landing:
 
     def put_back(self, queue: str, raw: bytes) -> None:
         """Push a message to its queue, as the last of its priority."""
-        priority = _priority(raw)
+        priority, tenant = _priority(raw), _tenant(raw)
+        key = f"{queue}{_SEPARATOR}{priority}" if priority else queue
         pipe = self._redis.pipeline(transaction=True)
-        pipe.lpush(f"{queue}{_SEPARATOR}{priority}" if priority else queue, raw)
+        pipe.lpush(tenants_list(key, tenant) if tenant else key, raw)
+        for name, *args in ring_commands(queue, [(key, tenant)]) if tenant else ():
+            getattr(pipe, name)(*args)
         pipe.zadd(names.WAKE + queue, {"1": 0})
         pipe.execute()
 
@@ -198,6 +202,15 @@ def _readable(raw: bytes) -> str:
     except _UNREADABLE:
         pass  # it is shown as it came: what could be read would be no dead letter
     return shown.decode("utf-8", "replace")
+
+
+def _tenant(raw: bytes) -> str:
+    """The tenant of a step's message; "" where it names none that can be."""
+    try:
+        headers = json.loads(raw)["headers"]
+        return tenant_of(headers.get(names.TENANT) or "") if is_ours(headers) else ""
+    except (*_UNREADABLE, InvalidPayloadError):
+        return ""
 
 
 def _priority(raw: bytes) -> int:

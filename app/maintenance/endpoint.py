@@ -22,6 +22,7 @@ from agents.catalog.probes import Probe
 from app.caching import sights
 from app.execution.runtime import Runtime
 from app.journal.tables.health import Condition
+from app.maintenance.governed import governed
 from app.maintenance.health import probe_broker, probe_journal
 from celery_agents.errors import AgentsError, ConfigurationError
 from celery_agents.noted import counts
@@ -132,7 +133,7 @@ def metrics(runtime: Runtime) -> _Page:
 
 
 def service_metrics(runtime: Runtime) -> _Page:
-    """Report on the whole service by the journal: every worker tells the same, so one is asked."""
+    """Report on the whole service: every worker tells the same, so one is asked."""
     try:
         from prometheus_client.core import GaugeMetricFamily
     except ImportError:
@@ -155,7 +156,7 @@ def service_metrics(runtime: Runtime) -> _Page:
         if row["latency_ms"] is not None:
             latency.add_metric([row["target"]], row["latency_ms"] / 1000)
         age.add_metric([row["target"]], row["age_s"])
-    return _page(healthy, latency, age, *_cached(runtime))
+    return _page(healthy, latency, age, *governed(runtime), *_cached(runtime))
 
 
 def _cached(runtime: Runtime) -> Iterator[Any]:

@@ -14,12 +14,18 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 from redis import Redis
 
+from app.messaging.fairly import LOOK, shares
 from app.messaging.json_codec import loads
 from app.messaging.redis import connect_redis
 from app.settings import Settings
 from celery_agents import names
 from celery_agents.contracts.base import Id
-from celery_agents.transport import BULK_STEPS, PRIORITY_STEPS
+from celery_agents.contracts.tenants import TenantState
+from celery_agents.transport import BULK_STEPS, COUNTED_STEP, PRIORITY_STEPS
+from celery_agents.wire.ids import begun_at
+
+#: Tenants of a queue that are looked at: the first ones of its ring.
+LISTED_MAX = 1000
 
 
 class Intake:
@@ -70,9 +76,27 @@ class Intake:
         """Messages in a queue, over all its lists."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.llen(queue)
-        for step in (*PRIORITY_STEPS[1:], *BULK_STEPS):
+        for step in (*PRIORITY_STEPS[1:], *BULK_STEPS, COUNTED_STEP):
             pipe.llen(f"{queue}\x06\x16{step}")
         return sum(pipe.execute())
+
+    def tenants(self, queue: str) -> list[TenantState]:
+        """The tenants of a queue with what they have queued and in flight, most queued first."""
+        script = shares({}) + LOOK
+        found: Any = self._redis.eval(script, 0, LISTED_MAX, queue)
+        states = [_state(*row) for row in found]
+        return sorted(states, key=lambda s: (-s.queued, -s.in_flight, s.name))
+
+
+def _state(queue: bytes, name: bytes, queued: int, in_flight: int, first: bytes) -> TenantState:
+    begun = begun_at(first.decode("utf-8", "replace"))
+    return TenantState(
+        name=name.decode("utf-8", "replace"),
+        queue=queue.decode(),
+        queued=queued,
+        in_flight=in_flight,
+        oldest_s=None if begun is None else max(round(time.time() - begun, 3), 0.0),
+    )
 
 
 class _Headers(BaseModel):

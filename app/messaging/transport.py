@@ -17,7 +17,6 @@ somebody else does not wait behind thousands of members, nor they behind a strea
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
@@ -35,6 +34,8 @@ from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from app.messaging import scripts
 from app.messaging.envelope import MalformedError, read_envelope
+from app.messaging.scripts import TransportScripts
+from app.messaging.sharing import OWNED, TENDS_A_LEASE, Holdings, Sharing
 from celery_agents import names
 from celery_agents.errors import ConfigurationError, redact
 from celery_agents.noted import note, noting
@@ -57,8 +58,6 @@ OVERSIZED_KEPT_BYTES = 4096
 #: How a server that becomes a replica answers those that wait on it.
 _UNBLOCKED = "UNBLOCKED"
 
-_TAKE_SHA = hashlib.sha1(scripts.TAKE.encode(), usedforsecurity=False).hexdigest()
-
 
 class QoS(RedisQoS):
     """Messages that this channel has taken. They are in *unacked* before they come here."""
@@ -70,6 +69,7 @@ class QoS(RedisQoS):
         self._client: Any = None
         self._acked: list[str] = []
         self._recorded: list[str] = []
+        self._owned: list[str] = []
 
     def append(self, message: Any, delivery_tag: str) -> None:
         """Note a message as taken."""
@@ -82,7 +82,11 @@ class QoS(RedisQoS):
 
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge; under an event loop together with all others of ``ACKS_S``."""
-        self._acked.append(delivery_tag)
+        if OWNED in delivery_tag:
+            self._owned.append(delivery_tag)
+            self.channel.holdings.ended(delivery_tag)
+        else:
+            self._acked.append(delivery_tag)
         if (step_id := _record_of(self._delivered.get(delivery_tag))) is not None:
             self._recorded.append(step_id)
         self._quick_ack(delivery_tag)
@@ -90,30 +94,39 @@ class QoS(RedisQoS):
 
     def write_acks(self) -> None:
         """Remove acknowledged messages from *unacked* and the intake: they have rows, or no use."""
-        if not self._acked:
+        if not (self._acked or self._owned):
             return
         tags, self._acked = self._acked, []
+        owned, self._owned = self._owned, []
         ids, self._recorded = self._recorded, []
         try:
-            self._remove(tags, ids)
+            self._remove(tags, ids, owned)
         except BaseException:  # with the next ones, or when the channel is closed
-            self._acked[:0], self._recorded[:0] = tags, ids
+            self._acked[:0], self._recorded[:0], self._owned[:0] = tags, ids, owned
             raise
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Drop a message or, with ``requeue``, give it back to its queue."""
+        self.channel.holdings.ended(delivery_tag)
         if requeue:
             self.restore_by_tag(delivery_tag, leftmost=True)
+        elif OWNED in delivery_tag:
+            self._remove([], [], [delivery_tag])
         else:
-            self._remove([delivery_tag], [])
+            self._remove([delivery_tag], [], [])
         self._quick_ack(delivery_tag)
 
-    def _remove(self, tags: list[str], ids: list[str]) -> None:
+    def _remove(self, tags: list[str], ids: list[str], owned: list[str]) -> None:
         # The entry first: an index without entry is cleared by the next sweep, and not run.
         if self._client is None:  # its connections are the channel's; making one costs a quarter
             self._client = self.channel._create_client()  # noqa: SLF001 - its own QoS
         with self._client.pipeline(transaction=False) as pipe:
-            pipe.hdel(self.unacked_key, *tags).zrem(self.unacked_index_key, *tags)
+            if tags:
+                pipe.hdel(self.unacked_key, *tags).zrem(self.unacked_index_key, *tags)
+            for start in range(0, len(owned), TAKE_MAX):  # with its text: it needs no answer first
+                told = owned[start : start + TAKE_MAX]
+                script = self.channel.scripts.acknowledge
+                pipe.eval(script, 2, self.unacked_key, self.unacked_index_key, *told)
             if ids:
                 pipe.hdel(names.INTAKE_RECORDS, *ids).zrem(names.INTAKE_TIMES, *ids)
             pipe.execute()
@@ -135,8 +148,8 @@ class QoS(RedisQoS):
         with self.channel.conn_or_acquire(client) as connected:
             entry = connected.hget(self.unacked_key, tag) or b""
             key, _, raw = entry.partition(b"\n")
-            queue = key.decode().rsplit(self.channel.sep, 1)[0]
-            connected.register_script(scripts.GIVE_BACK)(
+            queue = key.decode().split(self.channel.sep, 1)[0]
+            connected.register_script(self.channel.scripts.give_back)(
                 keys=[self.unacked_key, self.unacked_index_key, key, names.WAKE + queue],
                 args=[tag, _redelivered(raw), "LPUSH" if leftmost else "RPUSH"],
             )
@@ -163,21 +176,58 @@ def _redelivered(raw: bytes) -> bytes | str:
     return marked
 
 
-class Channel(RecordingChannel):
-    """Takes messages by script, guards the worker against malformed ones."""
+class GuardedChannel(RecordingChannel):
+    """Keeps what cannot be read from the worker, as dead letters."""
 
-    QoS = QoS
     unacked_key = names.UNACKED
     unacked_index_key = names.UNACKED_TIMES
     message_limit_bytes = 4 * 1024 * 1024
     dead_letters_max = 50_000
+
+    @property
+    def scripts(self) -> TransportScripts:
+        """The scripts for what tenants weigh here."""
+        return self.connection.sharing.scripts  # type: ignore[no-any-return]  # kombu has no types
+
+    @property
+    def _letter_keys(self) -> tuple[str, ...]:
+        dead = (names.DEAD, names.DEAD_TIMES, names.DEAD_DROPPED)
+        return (self.unacked_key, self.unacked_index_key, *dead)
+
+    def bury(self, tag: str, cause: str, reason: str, **about: str | None) -> None:
+        """Move a taken message to the dead letters; see :mod:`app.maintenance.dead_letters`."""
+        reason = redact(reason)
+        log.error("A message is a dead letter (%s): %s", cause, reason)
+        head = json.dumps({"cause": cause, "reason": reason, "at": time.time(), **about})
+        with self.conn_or_acquire() as client:
+            client.register_script(self.scripts.bury)(
+                keys=list(self._letter_keys), args=[tag, head, self.dead_letters_max]
+            )
+        self.qos._quick_ack(tag)  # noqa: SLF001 - its own QoS
+
+    def _deliver_fanout_message(self, message: Any, exchange: str) -> bool:
+        """A broadcast reaches each worker and is kept by none: a malformed one is dropped."""
+        try:
+            read_envelope(dumps(message).encode(), self.message_limit_bytes)
+        except MalformedError as error:
+            note(log, "broadcast", "A broadcast was dropped (%s)", error.cause, error=error)
+            return False
+        return bool(super()._deliver_fanout_message(message, exchange))
+
+
+class Channel(GuardedChannel):
+    """Takes messages by script, guards the worker against malformed ones."""
+
+    QoS = QoS
     poll_interval_s = 0.25
     from_transport_options = (
         *RecordingChannel.from_transport_options,
         "message_limit_bytes",
         "dead_letters_max",
         "poll_interval_s",
+        "lease_s",
     )
+    lease_s = 6.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._tags = uuid()
@@ -186,6 +236,7 @@ class Channel(RecordingChannel):
         self._idle = False
         self._asked: tuple[str, list[str]] = ("", [])
         self._no_ack: set[str] = set()
+        self.holdings = Holdings()
         super().__init__(*args, **kwargs)
         if self.global_keyprefix:
             raise ConfigurationError("The workers' transport does not serve global_keyprefix.")
@@ -194,6 +245,13 @@ class Channel(RecordingChannel):
         """As kombu's; remember whether messages of the queue are acknowledged."""
         (self._no_ack.add if no_ack else self._no_ack.discard)(queue)
         return super().basic_consume(queue, no_ack, *args, **kwargs)
+
+    def tend(self) -> None:
+        """Say that tenants' messages are held here, and have what is in flight counted anew."""
+        if self.holdings.any:
+            about = self._tags, self.lease_s, [*self.active_queues]
+            with self.conn_or_acquire() as client:
+                self.holdings.tend(client, self.unacked_index_key, self.connection.sharing, about)
 
     # -- taking
 
@@ -219,7 +277,9 @@ class Channel(RecordingChannel):
         credit = self.qos.can_consume_max_estimate()
         self._room = min(self._room, TAKE_MAX if credit is None else max(credit, 1))
         keys, args = self._take_arguments(queues, self._room)
-        self.client.connection.send_command("EVALSHA", _TAKE_SHA, len(keys), *keys, *args)
+        self.client.connection.send_command(
+            "EVALSHA", self.scripts.take_sha, len(keys), *keys, *args
+        )
 
     def _brpop_read(self, **options: Any) -> bool:
         command, queues = self._asked
@@ -257,7 +317,7 @@ class Channel(RecordingChannel):
             return self.client.parse_response(connection, command)
         except NoScriptError:  # a new or restarted Redis
             with self.conn_or_acquire() as client:
-                client.script_load(scripts.TAKE)
+                client.script_load(self.scripts.take)
             return None
         except ResponseError as error:  # a failover: the next connection goes to who took over
             if not (isinstance(error, ReadOnlyError) or str(error).startswith(_UNBLOCKED)):
@@ -276,23 +336,19 @@ class Channel(RecordingChannel):
         keys = [*self._letter_keys, *_sources(tuple(queues))]
         limits = (self.message_limit_bytes, OVERSIZED_KEPT_BYTES, self.dead_letters_max)
         turn = self._takes % 2 * len(queues)  # with room for one, each kind of list comes first
-        return keys, [room, f"{self._tags}.{self._takes}.", len(queues), *limits, turn]
+        sorts = int(self.holdings.sorts)
+        return keys, [room, f"{self._tags}.{self._takes}.", len(queues), *limits, turn, sorts]
 
     def _key(self, queue: str, message: Envelope) -> str:
         steps = BULK_STEPS if message["headers"].get(names.BULK) else PRIORITY_STEPS
         return _list(queue, steps[self._get_message_priority(message, reverse=False)])
-
-    @property
-    def _letter_keys(self) -> tuple[str, ...]:
-        dead = (names.DEAD, names.DEAD_TIMES, names.DEAD_DROPPED)
-        return (self.unacked_key, self.unacked_index_key, *dead)
 
     def _get(self, queue: str) -> dict[str, Any]:
         """One message by direct access (``basic_get``)."""
         while True:
             keys, args = self._take_arguments([queue], 1)
             with self.conn_or_acquire() as client:
-                taken = client.register_script(scripts.TAKE)(keys=keys, args=args)
+                taken = client.register_script(self.scripts.take)(keys=keys, args=args)
             if not taken:
                 raise Empty
             message = self._guarded(taken[0].decode(), taken[2])
@@ -333,27 +389,11 @@ class Channel(RecordingChannel):
             self.bury(tag, error.cause, str(error))
             return None
         message["properties"]["delivery_tag"] = tag  # a copy of a message has a tag of its own
+        if OWNED in tag:
+            self.holdings.taken(tag, self.connection.sharing)
+        elif message["headers"].get(names.TENANT):  # a plain producer's, which knows no such lists
+            self.holdings.met_plain()
         return message
-
-    def bury(self, tag: str, cause: str, reason: str, **about: str | None) -> None:
-        """Move a taken message to the dead letters; see :mod:`app.maintenance.dead_letters`."""
-        reason = redact(reason)
-        log.error("A message is a dead letter (%s): %s", cause, reason)
-        head = json.dumps({"cause": cause, "reason": reason, "at": time.time(), **about})
-        with self.conn_or_acquire() as client:
-            client.register_script(scripts.BURY)(
-                keys=list(self._letter_keys), args=[tag, head, self.dead_letters_max]
-            )
-        self.qos._quick_ack(tag)  # noqa: SLF001 - its own QoS
-
-    def _deliver_fanout_message(self, message: Any, exchange: str) -> bool:
-        """A broadcast reaches each worker and is kept by none: a malformed one is dropped."""
-        try:
-            read_envelope(dumps(message).encode(), self.message_limit_bytes)
-        except MalformedError as error:
-            note(log, "broadcast", "A broadcast was dropped (%s)", error.cause, error=error)
-            return False
-        return bool(super()._deliver_fanout_message(message, exchange))
 
     def close(self) -> None:
         """Write the last acknowledgements and close."""
@@ -387,12 +427,15 @@ class Transport(RecordingTransport):
     Channel = Channel
     _loop: Any = None
     _acks_due = math.inf
+    _next_tend = 0.0
+    sharing = Sharing()
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """As kombu's; acknowledgements are written at the loop's ticks."""
         super().register_with_event_loop(connection, loop)
         self._loop = loop
         loop.on_tick.add(self._write_acks)
+        loop.call_repeatedly(self._tend_s, self._tend)
 
     def ack_soon(self, qos: QoS) -> None:
         """Have what was acknowledged written: now, or at a tick soon, if there are ticks."""
@@ -413,7 +456,22 @@ class Transport(RecordingTransport):
                 note(log, "acks", "Messages are not acknowledged yet", error=error)
                 self.ack_soon(channel.qos)
 
+    @property
+    def _tend_s(self) -> float:
+        lease_s: float = self.client.transport_options.get("lease_s", Channel.lease_s)
+        return lease_s / TENDS_A_LEASE
+
+    def _tend(self) -> None:
+        for channel in self.channels or ():
+            try:
+                channel.tend()
+            except self.connection_errors as error:
+                note(log, "tenants", "Tenants' messages are counted later", error=error)
+
     def drain_events(self, connection: Any, timeout: float | None = None) -> Any:
         """Without an event loop there is no timer: a busy consumer looks for overdue ones here."""
         self.cycle.maybe_restore_messages()
+        if time.monotonic() >= self._next_tend:
+            self._next_tend = time.monotonic() + self._tend_s
+            self._tend()
         return super().drain_events(connection, timeout=timeout)

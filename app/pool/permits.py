@@ -9,58 +9,106 @@ time of the call alone.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import count
 
 from app.concurrency.fibers import current, wait
 from app.concurrency.future import Future
+from app.concurrency.meter import Meter
+
+#: Who waits for a permit: its priority, the place in the order of asking, and its turn.
+_Waiting = tuple[int, int, Future[None]]
 
 
-def permit() -> AbstractContextManager[None]:
+def permit(tenant: str, priority: int) -> AbstractContextManager[None]:
     """Return a permit of the caller's pool; in other pools its slot is one already."""
     fiber = current()
-    return nullcontext() if fiber is None or fiber.job is None else fiber.job.permits.one()
+    if fiber is None or fiber.job is None:
+        return nullcontext()
+    permits: Permits = fiber.job.permits
+    return permits.one(tenant, priority)
 
 
 class Permits:
-    """A fair semaphore: permits go out in the order of asking; on the loop's thread alone."""
+    """A semaphore that is fair to tenants; on the loop's thread alone.
+
+    Permits go out in the order of asking. Where several tenants wait, whoever has the fewest for
+    its weight is next, as messages are taken (app/messaging/fairly.py): else of the steps that were
+    taken ahead, a tenant's short ones would wait behind each other, and its slots be others'.
+    """
 
     def __init__(self, limit: int) -> None:
+        self.weights: Mapping[str, float] = {}
+        self.meter: Meter | None = None  # once tenants share the service
         self._free = limit
-        self._queue: deque[Future[None]] = deque()
+        self._held: dict[str, int] = {}
+        self._queues: dict[str, deque[_Waiting]] = {}
+        self._asked = count()
 
     def change(self, by: int) -> None:
         """Add so many permits, or take some away."""
         self._free += by
-        while self._free > 0 and self._queue:
+        while self._free > 0 and self._queues:
             self._hand_on()
 
     @contextmanager
-    def one(self) -> Iterator[None]:
+    def one(self, tenant: str, priority: int) -> Iterator[None]:
         """Hold a permit for the time of the block; the fiber waits until there is one."""
         if self._free > 0:
-            self._free -= 1
+            self._take(tenant)
         else:
-            self._wait()
+            self._wait(tenant, priority)
+        key, meter = object(), self.meter
+        if meter is not None:
+            meter.begin(key, tenant)
         try:
             yield
         finally:
-            self._free += 1
-            if self._free > 0 and self._queue:
-                self._hand_on()
+            if meter is not None:
+                meter.end(key)
+            self._give_back(tenant)
 
-    def _wait(self) -> None:
+    def _take(self, tenant: str) -> None:
+        self._free -= 1
+        self._held[tenant] = self._held.get(tenant, 0) + 1
+
+    def _give_back(self, tenant: str) -> None:
+        self._free += 1
+        self._held[tenant] -= 1
+        if not self._held[tenant]:
+            del self._held[tenant]
+        if self._free > 0 and self._queues:
+            self._hand_on()
+
+    def _wait(self, tenant: str, priority: int) -> None:
         turn: Future[None] = Future()
-        self._queue.append(turn)
+        waiting = (priority, next(self._asked), turn)
+        self._queues.setdefault(tenant, deque()).append(waiting)
         try:
             wait(turn)
         except BaseException:  # ended while it waits
             if turn.done():
-                self.change(1)
+                self._give_back(tenant)
             else:
-                self._queue.remove(turn)
+                self._leave(tenant, waiting)
             raise
 
+    def _leave(self, tenant: str, waiting: _Waiting) -> None:
+        self._queues[tenant].remove(waiting)
+        if not self._queues[tenant]:
+            del self._queues[tenant]
+
     def _hand_on(self) -> None:
-        self._free -= 1
-        self._queue.popleft().set_result(None)
+        tenant = next(iter(self._queues)) if len(self._queues) == 1 else self._next()
+        waiting = self._queues[tenant][0]
+        self._leave(tenant, waiting)
+        self._take(tenant)
+        waiting[2].set_result(None)
+
+    def _next(self) -> str:
+        def place(tenant: str) -> tuple[int, float, int]:
+            priority, asked, _ = self._queues[tenant][0]
+            return priority, self._held.get(tenant, 0) / self.weights.get(tenant, 1), asked
+
+        return min(self._queues, key=place)

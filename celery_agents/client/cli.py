@@ -16,6 +16,7 @@ from celery_agents.client.shell import Command, Commands, NotFoundError, Shown, 
 from celery_agents.contracts.caching import CacheState
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.limits import LimitState
+from celery_agents.contracts.tenants import TenantState
 from celery_agents.contracts.vote import Decision
 from celery_agents.errors import ResultTimeoutError
 from celery_agents.said import said
@@ -373,6 +374,23 @@ def _cache_line(state: CacheState) -> str:
         audit = f"  semantic {state.semantic}: {state.wrong:,} of {state.compared:,} wrong"
     hits = f"hits {state.hit_rate:.1%} ({shares})"
     return visible(f"{state.name}  {told}  {hits}{audit}  saved {state.saved_usd:.6f} dollars")
+
+
+@agents.command("tenants", cls=Command)
+@click.pass_context
+def list_tenants(ctx: click.Context) -> Shown:
+    """Show what tenants have queued and in flight, and what they weigh."""
+    with client_of(ctx) as client:
+        found = client.tenants()
+    text = "\n".join(map(_tenant_line, found)) or "No tenant has anything queued or in flight."
+    return Shown([state.compact() for state in found], text)
+
+
+def _tenant_line(state: TenantState) -> str:
+    """Return how a tenant stands in a queue, in words."""
+    oldest = [] if state.oldest_s is None else [f"the oldest since {state.oldest_s:,.0f} s"]
+    now = [f"{state.queued:,} queued", f"{state.in_flight:,} in flight", f"weight {state.weight:g}"]
+    return "  ".join([state.name or "(nobody in particular)", state.queue, *now, *oldest])
 
 
 #: A pause that is longer has no end of its own.

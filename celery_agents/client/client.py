@@ -31,6 +31,7 @@ from celery_agents.contracts.gather import Gather
 from celery_agents.contracts.governance import Estimate
 from celery_agents.contracts.mapping import Map
 from celery_agents.contracts.patterns import Fallback, Vote
+from celery_agents.contracts.tenants import TenantState
 from celery_agents.contracts.vote import BALLOTS_MAX
 from celery_agents.wire.messages import Message
 
@@ -137,6 +138,11 @@ class Client(EarlierNames):
         request = Ask.from_message([input], {"agent": agent, **given})
         asked = self._control.ask(names.ESTIMATE, request.input, options=request.message_options())
         return Estimate.model_validate(asked.get(timeout=timeout))
+
+    def tenants(self, *, timeout: float = 10.0) -> list[TenantState]:
+        """List the tenants that have something queued or in flight, by queue; a worker looks."""
+        found = self._control.ask(names.TENANTS).get(timeout=timeout)
+        return [TenantState.model_validate(state) for state in found]
 
     def close(self) -> None:
         """Close the connections."""

@@ -19,3 +19,12 @@ def new_id() -> str:
     rest = int.from_bytes(os.urandom(8), "big") & (1 << 62) - 1
     value = (ms & (1 << 48) - 1) << 80 | 7 << 76 | (ns << 12) // _MS << 64 | 2 << 62 | rest
     return str(uuid.UUID(int=value))
+
+
+def begun_at(made: str) -> float | None:
+    """Return when an id was made; of a member, when its run's was. None: the id does not say."""
+    try:
+        read = uuid.UUID(made)
+    except ValueError:
+        return None
+    return (read.int >> 80) / 1000 if read.version in {7, 8} else None

@@ -42,7 +42,7 @@ class Process:
     def __init__(self, redis: Redis) -> None:
         self.breakers = Breakers(redis, clock=STOPPED)
         scripts = self.breakers.scripts
-        self.limits = SharedLimits(scripts, {}, lease_s=7, workers=lambda: 2, clock=STOPPED)
+        self.limits = SharedLimits(scripts, {}, lease_s=7, standing=lambda: (0, 2), clock=STOPPED)
         self.chooser = Chooser(self.limits)
 
     def choose(

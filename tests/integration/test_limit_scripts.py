@@ -38,7 +38,8 @@ def redis(redis_url: str) -> Iterator[Redis]:
 
 def limits_at(redis: Redis, clock: str = STOPPED) -> Shared:
     policies = {"x": LimitPolicy(concurrent=1)}
-    return Shared(Scripts(redis), policies, lease_s=7, workers=lambda: 2, clock=clock)
+    about: Any = {"standing": lambda: (0, 2), "weights": {"third": 3.0}}
+    return Shared(Scripts(redis), policies, lease_s=7, clock=clock, **about)
 
 
 @pytest.fixture
@@ -213,6 +214,21 @@ def test_tenants_take_turns_and_priority_goes_first(limits: Shared) -> None:
     assert len(order) == 54
     assert order[0] == "urgent"
     assert max(order.index(f"light{n}") for n in range(3)) <= 6
+
+
+def test_a_tenant_with_a_weight_is_woken_so_much_more_often(limits: Shared) -> None:
+    held = ticket("first", slots())
+    assert ask(limits, held) is None
+    for n in range(24):
+        for tenant in ("third", "other"):
+            park(limits, ticket(f"{tenant}{n}", slots(), tenant=tenant))
+    order: list[str] = []
+    for _ in range(24):
+        (woken,) = limits.tell(held, Needs()).result().woken
+        order.append(woken[:5])
+        held = ticket(woken, slots())
+        assert again(limits, held) is None
+    assert order.count("third") == 18
 
 
 def test_nothing_is_held_while_something_else_is_waited_for(redis: Redis, limits: Shared) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +14,9 @@ from sqlalchemy import select
 from app.journal.schema.models import Run, Step
 from celery_agents import names
 from celery_agents.errors import AgentsError, InvalidPayloadError
-from tests.integration.harness import SOON_S, Stack, eventually
+from deploy.local.servers import free_port
+from tests.integration.harness import SOON_S, Stack, celery, eventually
+from tests.support.service import APP
 
 
 def tenants(stack: Stack, run_id: str) -> list[str]:
@@ -74,3 +79,42 @@ def test_what_is_no_tenant_is_refused(stack: Stack, tenant: Any) -> None:
         with pytest.raises(AgentsError, match="dead letter"):
             sent.get(timeout=SOON_S)
     assert stack.row(sent.id) is None
+
+
+class TestWorkers:
+    """Real ones, of few slots, with lists of tenants before them."""
+
+    WORKER = ("--concurrency", "4", "--without-mingle", "--without-gossip")
+    QUEUES = ("-Q", "agents,agents.control")
+
+    def test_a_light_tenant_is_next(self, fast: Stack, tmp_path: Path) -> None:
+        """By weight; and what is queued and held is told, in each way."""
+        config = tmp_path / "agents.toml"
+        config.write_text("[agents]\n[tenants.heavy]\nweight = 3\n")
+        fast.env |= {"AGENTS_CONFIG": str(config), "AGENTS_HEALTH_PORT": str(port := free_port())}
+        fast.worker([*self.WORKER, *self.QUEUES])
+        fast.client.ask.many("slow", [{"seconds": 1.0}] * 400, tenant="heavy")
+        eventually(lambda: any(s.in_flight for s in fast.client.tenants()))
+        light = fast.client.ask("noop", 1, tenant="light")
+        assert light.get(timeout=SOON_S) == 1
+        (state,) = [s for s in fast.client.tenants() if s.name == "heavy"]
+        assert (state.queue, state.weight) == ("agents", 3.0)
+        assert state.queued > 200  # it went before all of these
+        assert state.in_flight >= 1
+        assert state.oldest_s is not None
+        told = celery("-A", APP, "agents", "tenants", "--json", env=fast.env)
+        assert {s["name"] for s in json.loads(told.stdout)} >= {"heavy"}
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics/service") as page:
+            text = page.read().decode()
+        assert 'agents_tenant_queued{tenant="heavy"}' in text
+
+    def test_what_a_killed_worker_held_is_free_within_its_lease(self, fast: Stack) -> None:
+        dies = fast.worker([*self.WORKER, *self.QUEUES])
+        fast.client.ask.many("hangs", range(4), tenant="heavy")
+        held = "nagents\nheavy"
+        eventually(lambda: int(fast.redis.hget(names.HELD, held) or 0) >= 4)
+        (dead,) = fast.redis.zrange(names.HOLDERS, 0, -1)
+        dies.kill()
+        fast.worker([*self.WORKER, *self.QUEUES])
+        assert fast.client.ask("noop", 1, tenant="light").get(timeout=SOON_S) == 1
+        eventually(lambda: dead not in fast.redis.zrange(names.HOLDERS, 0, -1), timeout_s=8)

@@ -177,6 +177,33 @@ class TestTaking:
         assert [i for i in came if i.startswith("first")] == [f"first{i}" for i in range(30)]
         assert keys_left(store) == set()
 
+    def test_messages_of_tenants_are_counted_and_purged(
+        self, line: Line, store: redis.Redis
+    ) -> None:
+        """Whoever counts by the steps, as Flower does, counts them; nothing of a purge is left."""
+        for number, tenant in enumerate(["a", "a", "b", ""]):
+            marks = {names.INTAKE: 1} | ({names.TENANT: tenant} if tenant else {})
+            line.send(str(number), headers=marks, priority=5)
+        channel = line.connection.default_channel
+        assert channel._size("a") == 4
+        assert channel._purge("a") == 4
+        assert channel._size("a") == 0
+        assert keys_left(store) == {names.INTAKE_RECORDS, names.INTAKE_TIMES}
+
+    def test_a_plain_producers_tenants_are_met(self, line: Line, store: redis.Redis) -> None:
+        """The first message with a header tells it; from then on they are in fair order."""
+        for number in range(20):
+            line.send(f"a{number}", headers={names.TENANT: "a"})
+        line.send("b", headers={names.TENANT: "b"})
+        line.consume()
+        assert "b" in line.drain(3)
+        assert len(line.drain(18)) == 18
+        line.connection.default_channel.tend()
+        for channel in line.connection.transport.channels:
+            store.delete(names.HELD + ":counted")
+            channel.tend()
+        assert keys_left(store) <= {names.HELD + ":counted"}
+
     def test_many_at_once_keep_their_priority(self, line: Line) -> None:
         for priority in (9, 4, 0):
             for i in range(4):

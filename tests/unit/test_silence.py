@@ -32,6 +32,7 @@ EXPLAINED = {
     ("app/maintenance/endpoint.py", "_shut"): "it is closed already: what was wanted",
     ("app/journal/schema/engine.py", "_make_private"): "whoever opens the file says it",
     ("app/maintenance/endpoint.py", "alive"): "the page says it",
+    ("app/maintenance/dead_letters.py", "_tenant"): "whoever takes the message says what is wrong",
     ("app/maintenance/endpoint.py", "service_metrics"): "the page says it",
     ("app/concurrency/fibers.py", "alone"): "there is no loop here: the answer to the question",
     (

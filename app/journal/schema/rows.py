@@ -98,6 +98,7 @@ class Wake:
     agent: str | None
     payload: Mapping[str, Any]
     envelope: dict[str, Any] | None
+    tenant: str = ""
 
     @classmethod
     def of(cls, step: NewStep | Claimed, envelope: dict[str, Any] | None) -> Self:
@@ -112,6 +113,7 @@ class Wake:
             agent=step.agent,
             payload=step.payload,
             envelope=envelope,
+            tenant=step.tenant,
         )
 
 

@@ -12,7 +12,7 @@ def wake_columns(of: Any) -> tuple[Any, ...]:
     """Return the columns that make a wake, of the table or an alias of it."""
     return (
         *(of.id, of.task, of.queue, of.priority, of.run_id, of.parent_id, of.agent),
-        *(of.payload, of.envelope),
+        *(of.payload, of.envelope, of.tenant),
     )
 
 

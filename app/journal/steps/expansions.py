@@ -249,4 +249,5 @@ def _wake(claim: Claimed, new: NewMember) -> Wake:
         agent=new.member.agent,
         payload=new.payload,
         envelope=None,
+        tenant=claim.tenant,
     )

@@ -115,7 +115,7 @@ def _of_members(ends: Sequence[Conclusion], grace_s: float) -> Shot:
 
 def _with_wake(_place: int, row: Sequence[Any]) -> Aftermath:
     """Read from an ended row the wake of its parent, if this end fired the parent's join."""
-    _, step_id, *about, payload, envelope = row
+    _, step_id, *about, payload, envelope, tenant = row
     if step_id is None:
         return Aftermath()
     values = [
@@ -123,6 +123,7 @@ def _with_wake(_place: int, row: Sequence[Any]) -> Aftermath:
         *about,
         json.loads(payload),
         None if envelope is None else json.loads(envelope),
+        tenant,
     ]
     return Aftermath(wakes=[wake_of(values)])
 
@@ -163,6 +164,7 @@ class PostponeStep(Operation[Postponed]):
         rules: joins.Rules,
         refused_within_s: float | None = None,
         woken_in_s: float | None = None,
+        noted: tuple[str, dict[str, Any]] | None = None,
     ) -> None:
         super().__init__()
         self.ending = Conclusion(claim.id, claim.token, cancelled, claim.parent_id, claim.run_id)
@@ -174,6 +176,7 @@ class PostponeStep(Operation[Postponed]):
         # Somebody wakes it; recovery looks when that was not done by then.
         self.unwoken_s = rules.wake_grace_s + (delay_s if woken_in_s is None else woken_in_s)
         self.counted = error is not None and refused_within_s is None
+        self.noted = noted
 
     @property
     def locks(self) -> Collection[locks.Lock]:
@@ -230,6 +233,8 @@ class PostponeStep(Operation[Postponed]):
                 "error": error.kind,
             }
             connection.execute(event(self.claim.run_id, self.claim.id, "retry", data))
+        if row is not None and self.noted is not None:
+            connection.execute(event(self.claim.run_id, self.claim.id, *self.noted))
         given_back = row is not None and error is None
         return Postponed(applied=row is not None, wakes=[wake_of(row)] if given_back else [])
 

@@ -14,7 +14,7 @@ from app.journal.schema.transactions import in_transaction
 from app.journal.steps import due
 from app.journal.steps.inserts import insert_steps
 from app.journal.steps.joins import Rules
-from app.journal.tables.workers import living, take_duty
+from app.journal.tables.workers import standing, take_duty
 
 #: Rows that want a message: finished but not settled, held by a dead worker, taken by nobody.
 Wanting = Literal["unsettled", "orphaned", "unwoken"]
@@ -50,9 +50,9 @@ class Findings:
         """Messages for those of these steps that may be claimed now."""
         return in_transaction(reading(self._engine), lambda c: due.ready(c, ids))
 
-    def living_workers(self) -> int:
-        """How many processes have a lease."""
-        return in_transaction(reading(self._engine), living)
+    def standing(self) -> tuple[int, int]:
+        """The place of this process, from 0, among those that have a lease; how many these are."""
+        return in_transaction(reading(self._engine), lambda c: standing(c, self._worker_id))
 
     def known(self, ids: list[str]) -> set[str]:
         """Which of these ids have a row."""

@@ -151,10 +151,12 @@ _RELEASED: dict[Any, Any] = {
 }
 
 
-def living(connection: Connection) -> int:
-    """How many processes have a lease."""
-    alive = select(func.count()).select_from(Worker).where(Worker.lease_until > now())
-    return connection.execute(alive).scalar_one()
+def standing(connection: Connection, worker_id: str) -> tuple[int, int]:
+    """The place of a process, from 0, among those that have a lease, and how many these are."""
+    before = func.count().filter(Worker.id < worker_id)
+    alive = select(before, func.count()).where(Worker.lease_until > now())
+    place, living = connection.execute(alive).one()
+    return place, living
 
 
 def take_duty(connection: Connection, name: str, holder: str, lease_s: float) -> bool:

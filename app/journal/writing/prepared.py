@@ -279,10 +279,10 @@ FINISH_MEMBERS = Prepared(
             AND steps.state = 'waiting'
         RETURNING counted.teller, steps.id, steps.task, steps.queue, steps.priority, steps.run_id,
             steps.parent_id, steps.agent, CAST(steps.payload AS text) AS payload,
-            CAST(steps.envelope AS text) AS envelope
+            CAST(steps.envelope AS text) AS envelope, steps.tenant
     )
     SELECT ended.id, w.id, w.task, w.queue, w.priority, w.run_id, w.parent_id, w.agent, w.payload,
-        w.envelope
+        w.envelope, w.tenant
     FROM ended LEFT JOIN woken AS w ON w.teller = ended.id
     """,  # noqa: S608 - of our own constants
     answers=True,

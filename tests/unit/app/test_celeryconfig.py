@@ -57,7 +57,7 @@ def test_what_the_faults_ask_for(config: dict[str, Any], setting: str, value: ob
         ("interval_start", 0.1),
         ("interval_step", 0.3),
         ("interval_max", 1),
-        ("priority_steps", list(range(20))),
+        ("priority_steps", list(range(21))),
         ("queue_order_strategy", "round_robin"),
     ],
 )

@@ -29,7 +29,7 @@ class Away:
     def __init__(self, workers: int = 1, **policies: LimitPolicy) -> None:
         redis = Redis()
         redis.away = True
-        self.limits = limits_of(redis, workers, **policies)
+        self.limits = limits_of(redis, workers, 0, **policies)
         self.chooser = Chooser(self.limits)
 
     def choose(self, who: str, there: Any = "order") -> Chosen | NoneFree:

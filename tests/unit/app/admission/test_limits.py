@@ -64,9 +64,11 @@ class Redis:
         return self.writing
 
 
-def limits_of(redis: Redis, workers: int = 1, **policies: LimitPolicy) -> SharedLimits:
+def limits_of(
+    redis: Redis, workers: int = 1, place: int = 0, **policies: LimitPolicy
+) -> SharedLimits:
     shared = Scripts(redis)  # type: ignore[arg-type]  # what it needs of a client
-    return SharedLimits(shared, policies, lease_s=7, workers=lambda: workers)
+    return SharedLimits(shared, policies, lease_s=7, standing=lambda: (place, workers))
 
 
 @pytest.fixture
@@ -85,11 +87,14 @@ def ask(limits: SharedLimits, who: str, needs: Needs = Needs()) -> NotAdmitted |
 
 
 @pytest.mark.usefixtures("_soon_again")
-@pytest.mark.parametrize(("workers", "share"), [(1, 10), (2, 5), (4, 2), (20, 0)])
-def test_without_redis_a_process_goes_by_its_share(workers: int, share: int) -> None:
+@pytest.mark.parametrize(
+    ("place", "workers", "share"),
+    [(0, 1, 10), (1, 2, 5), (1, 4, 3), (2, 4, 2), (9, 20, 1), (10, 20, 0), (19, 20, 0)],
+)
+def test_without_redis_a_process_goes_by_its_share(place: int, workers: int, share: int) -> None:
     redis = Redis()
     redis.away = True
-    limits = limits_of(redis, workers, x=LimitPolicy(concurrent=10))
+    limits = limits_of(redis, workers, place, x=LimitPolicy(concurrent=10))
     found = [ask(limits, f"w{n}") for n in range(12)]
     assert [one is None for one in found] == [True] * share + [False] * (12 - share)
     refused = found[-1]
@@ -100,6 +105,27 @@ def test_without_redis_a_process_goes_by_its_share(workers: int, share: int) -> 
         limits.tell(limits.ticket(gpt(), Asker("w0"), "run", Needs()), Needs()).result()
         assert ask(limits, "next") is None
         assert ask(limits, "another") is not None
+
+
+@pytest.mark.usefixtures("_soon_again")
+@pytest.mark.parametrize(("workers", "most"), [(3, 10), (7, 7), (20, 3)])
+def test_without_redis_all_shares_together_are_the_limit(workers: int, most: int) -> None:
+    passed = 0
+    for place in range(workers):
+        redis = Redis()
+        redis.away = True
+        limits = limits_of(redis, workers, place, x=LimitPolicy(concurrent=most))
+        passed += sum(ask(limits, f"w{n}") is None for n in range(most + 1))
+    assert passed == most
+
+
+@pytest.mark.usefixtures("_soon_again")
+def test_without_redis_it_is_said_what_holds(caplog: pytest.LogCaptureFixture) -> None:
+    redis = Redis()
+    redis.away = True
+    ask(limits_of(redis, x=LimitPolicy(concurrent=1)), "w")
+    assert "own share of limits" in caplog.text
+    assert "reakers" not in caplog.text
 
 
 @pytest.mark.usefixtures("_soon_again")
@@ -223,7 +249,7 @@ def test_a_refusal_in_the_middle_says_for_what_it_waits() -> None:
     [
         (RateLimitedError("slow", {"retry_after_s": 7}), -HELD, [["pause", ACCOUNT, 7000.0]]),
         (RateLimitedError("slow"), -HELD, [["pause", ACCOUNT, 1000.0]]),
-        (RateLimitedError("now", {"retry_after_s": 0}), -HELD, []),
+        (RateLimitedError("now", {"retry_after_s": 0}), -HELD, [["pause", ACCOUNT, 1000.0]]),
         (ProviderUnavailableError("down"), -1_000, []),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import delete
 
 from agents.plan import Expand, Member
-from app.execution.attempt import Attempt, Received, attempted
+from app.execution.attempt import Attempt, Received, attempted, next_try_s
 from app.execution.ends import Again, Ended, Ending, Left
 from app.execution.runtime import Active, Runtime
 from app.journal.schema.models import Step
@@ -164,6 +164,11 @@ def test_a_member_hears_what_stands_in_its_parents_row(runtime: Runtime, *, gone
 # ---------------------------------------------------------------- when it comes again
 
 
+def next_try(runtime: Runtime, made: Claimed, error: Any) -> Any:
+    retry = attempt(runtime, made).request.retry
+    return next_try_s(error, made, retry, runtime.settings.refusal_limit_s)
+
+
 AWAY = ProviderUnavailableError("")
 AWAY_7 = ProviderUnavailableError("", {"retry_after_s": 7})
 
@@ -184,7 +189,7 @@ AWAY_7 = ProviderUnavailableError("", {"retry_after_s": 7})
 def test_the_delay_before_the_next_attempt(
     runtime: Runtime, change: dict[str, Any], error: Any, delay: Any
 ) -> None:
-    found = attempt(runtime, claim(**change))._next_try_s(error)
+    found = next_try(runtime, claim(**change), error)
     if delay is None:
         assert found is None
     else:
@@ -209,7 +214,7 @@ def test_the_delay_after_a_refusal(
     runtime: Runtime, *, kind: str, change: Any, retry_after_s: Any, delay: Any
 ) -> None:
     details = {} if retry_after_s is None else {"retry_after_s": retry_after_s}
-    found = attempt(runtime, claim(**change))._next_try_s(REFUSED[kind]("", details))
+    found = next_try(runtime, claim(**change), REFUSED[kind]("", details))
     if delay is None:
         assert found is None
     else:

@@ -50,6 +50,9 @@ class Loop:
     def call_later(self, delay_s: float, _: Callable[[], None]) -> None:
         self.timers.append(self.now + delay_s)
 
+    def call_repeatedly(self, _: float, call: Callable[[], None]) -> None:
+        """Of no use to acknowledgements."""
+
     def tick(self, after_s: float = transport.ACKS_S) -> None:
         self.now += after_s
         for call in self.on_tick:
@@ -65,7 +68,7 @@ class TestAcknowledging:
         made.channel.qos = made
         ours.channels = [made.channel]
         made.removed = []
-        monkeypatch.setattr(made, "_remove", lambda tags, ids: made.removed.append((tags, ids)))
+        monkeypatch.setattr(made, "_remove", lambda *told: made.removed.append(told))
         return made
 
     def taken(self, qos: QoS, tag: str, **headers: Any) -> None:
@@ -80,7 +83,7 @@ class TestAcknowledging:
     def test_at_once_without_an_event_loop(self, qos: QoS) -> None:
         self.taken(qos, "a")
         qos.ack("a")
-        assert qos.removed == [(["a"], [])]
+        assert qos.removed == [(["a"], [], [])]
 
     def test_all_of_a_turn_together(self, qos: QoS, monkeypatch: pytest.MonkeyPatch) -> None:
         loop = self.ticking(qos, monkeypatch)
@@ -90,7 +93,7 @@ class TestAcknowledging:
         assert qos.removed == []
         loop.tick()
         loop.tick()
-        assert qos.removed == [(["a", "b", "c"], [])]
+        assert qos.removed == [(["a", "b", "c"], [], [])]
 
     def test_gathered_for_a_moment(self, qos: QoS, monkeypatch: pytest.MonkeyPatch) -> None:
         loop = self.ticking(qos, monkeypatch)
@@ -100,7 +103,7 @@ class TestAcknowledging:
             loop.tick(after_s=transport.ACKS_S / 4)
         assert qos.removed == []
         loop.tick()
-        assert qos.removed == [(["a", "b", "c"], [])]
+        assert qos.removed == [(["a", "b", "c"], [], [])]
         assert loop.timers == [100.0 + transport.ACKS_S]  # the loop is awake by then
 
     def test_with_the_records_of_the_intake(
@@ -113,7 +116,7 @@ class TestAcknowledging:
         for tag in "abc":
             qos.ack(tag)
         loop.tick()
-        assert qos.removed == [(["a", "b", "c"], ["id of a"])]
+        assert qos.removed == [(["a", "b", "c"], ["id of a"], [])]
 
     def test_what_is_acknowledged_is_not_given_back(
         self, qos: QoS, monkeypatch: pytest.MonkeyPatch
@@ -141,7 +144,7 @@ class TestAcknowledging:
         self.taken(qos, "b")
         qos.ack("b")
         loop.tick()
-        assert qos.removed == [(["a", "b"], [])]
+        assert qos.removed == [(["a", "b"], [], [])]
 
 
 def test_one_that_cannot_be_delivered_keeps_no_other_one_back(

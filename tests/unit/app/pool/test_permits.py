@@ -34,9 +34,9 @@ class World:
         self.over: dict[int, Future[None]] = {}
         self.fibers: dict[int, Fiber] = {}
 
-    def start(self, number: int) -> None:
+    def start(self, number: int, tenant: str = "", priority: int = 5) -> None:
         def work() -> None:
-            with self.permits.one():
+            with self.permits.one(tenant, priority):
                 self.at_work.append(number)
                 wait(self.over[number])
             self.at_work.remove(number)
@@ -96,5 +96,44 @@ def test_more_and_fewer(loop: LoopThread) -> None:
 
 
 def test_outside_of_the_pool_there_are_none_to_ask_for() -> None:
-    with permit():
+    with permit("", 5):
         pass
+
+
+@pytest.mark.parametrize(
+    ("weights", "order"), [({}, [7, 8]), ({"a": 3}, [7, 4])], ids=["1:1", "3:1"]
+)
+def test_whose_tenant_has_fewest_for_its_weight_is_next(
+    loop: LoopThread, weights: dict[str, float], order: list[int]
+) -> None:
+    """Four of a's run, and three wait before two of b's."""
+    world = World(loop, 4)
+    world.permits.weights = weights
+    for number in range(7):
+        world.start(number, "a")
+    for number in (7, 8):
+        world.start(number, "b")
+    world.end(0)
+    world.end(1)
+    assert world.at_work == [2, 3, *order]
+
+
+def test_a_more_urgent_step_goes_before_a_lighter_tenant(loop: LoopThread) -> None:
+    world = World(loop, 1)
+    world.start(0, "a")
+    world.start(1, "b", 5)
+    world.start(2, "a", 1)
+    world.end(0)
+    assert world.at_work == [2]
+
+
+def test_whoever_ends_while_it_waits_is_no_tenant_that_waits(loop: LoopThread) -> None:
+    world = World(loop, 1)
+    for number, tenant in enumerate("abc"):
+        world.start(number, tenant)
+    world.do(world.fibers[1].kill)
+    world.end(0)
+    assert world.at_work == [2]
+    world.end(2)
+    world.start(3, "b")
+    assert world.at_work == [3]

@@ -17,12 +17,14 @@ from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.limits import LimitPolicy, LimitState
 from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.contracts.session import SessionExchange, SessionInfo
+from celery_agents.contracts.tenants import TenantState
 from celery_agents.errors import InvalidPayloadError
 from celery_agents.wire import messages
 from tests.support.stored_results import worker_says
 
 DONE = Outcome(state=State.SUCCEEDED, value=1)
 FULL = LimitState(name="gpt", policy=LimitPolicy(concurrent=2), in_use=2, waiting=7)
+ACME = TenantState(name="acme", queue="agents", queued=3, in_flight=1, weight=2.0, oldest_s=4.5)
 CHAT = SessionInfo(name="s", tenant="t", exchanges=3, created_at=1.0, changed_at=2.0)
 
 
@@ -75,6 +77,7 @@ CACHED = CacheState(name="gpt", entries=2, misses=3, saved_usd=0.25)
         (lambda c: c.sessions.delete("s"), (names.FORGET, ["s", ""]), True, True),
         (lambda c: c.sessions.delete("s", tenant="t"), (names.FORGET, ["s", "t"]), False, False),
         (lambda c: c.limits.list(), (names.LIMITS, []), [FULL.compact()], [FULL]),
+        (lambda c: c.tenants(), (names.TENANTS, []), [ACME.compact()], [ACME]),
         (lambda c: c.limits.pause("gpt"), (names.PAUSE, ["gpt", None]), None, None),
         (lambda c: c.limits.pause("gpt", 5.0), (names.PAUSE, ["gpt", 5.0]), None, None),
         (lambda c: c.limits.resume("gpt"), (names.RESUME, ["gpt"]), None, None),

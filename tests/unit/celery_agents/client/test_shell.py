@@ -20,6 +20,7 @@ from celery_agents.contracts.governance import Estimate
 from celery_agents.contracts.limits import LimitPolicy, LimitState
 from celery_agents.contracts.outcome import Outcome, State, Usage
 from celery_agents.contracts.session import SessionExchange, SessionInfo
+from celery_agents.contracts.tenants import TenantState
 from celery_agents.contracts.vote import Decision
 from celery_agents.errors import BrokerUnavailableError
 from tests.unit.celery_agents.client.test_run import DECISION
@@ -40,6 +41,7 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "cache list": ([], [{"name": "gpt", "entries": 2}]),
     "cache clear": (["gpt"], {"name": "gpt", "forgotten": 2}),
     "cache warm": ([__file__], {"asked": 3, "known": 1, "left": 4}),
+    "tenants": ([], [{"name": "acme", "queued": 3}]),
     "sessions list": ([], [{"name": "s", "exchanges": 2}]),
     "sessions read": (["s"], [{"place": 0, "run_id": "r"}]),
     "sessions fork": (["s", "t"], {"name": "t", "exchanges": 2}),
@@ -104,6 +106,7 @@ class Served:
             clear=lambda _: 2,
             warm=lambda *_, **__: Warmed(asked=3, known=1, left=4),
         )
+        self.tenants = lambda: [TenantState(name="acme", queue="agents", queued=3)]
         self.sessions = SimpleNamespace(
             list=lambda **_: [info],
             read=lambda *_, **__: iter([exchange]),

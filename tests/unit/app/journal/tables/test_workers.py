@@ -152,6 +152,16 @@ def test_a_duty_has_one_holder(world: World) -> None:
     assert [j.me.id for j, ok in zip(journals, again, strict=True) if ok] == [holder]
 
 
+def test_each_that_lives_has_a_place_of_its_own(world: World, journal: Journal) -> None:
+    journals = [journal, *(world.journal(f"w{n}") for n in range(3))]
+    found = [j.findings.standing() for j in journals]
+    assert sorted(found) == [(n, 4) for n in range(4)]
+    gone = next(j for j, (place, _) in zip(journals, found, strict=True) if place == 1)
+    gone.close()
+    left = [j.findings.standing() for j in journals if j is not gone]
+    assert sorted(left) == [(n, 3) for n in range(3)]
+
+
 def test_a_duty_falls_to_another_when_its_lease_ends(world: World, journal: Journal) -> None:
     other = world.journal("other")
     assert journal.transaction(lambda c: take_duty(c, "recovery", "a", -1))

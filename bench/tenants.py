@@ -1,0 +1,125 @@
+"""Tenants of one worker: how its slots are shared, and how long a light one waits beside a backlog.
+
+A real worker of 20 slots on servers of its own, with a journal in SQLite. Slot time is what steps
+wrote down themselves, in a window in which all tenants had work waiting.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+from app.journal.schema import migrate
+from app.journal.schema.engine import connect
+from bench.sleeping import SLEPT_FILE
+from tests.integration.harness import Stack
+from tests.support.redis_server import RedisServer
+
+#: Steps of ten seconds and of one, scaled. Shorter ones would measure what the worker itself has to
+#: do for each step: where that takes longer than the steps that are taken ahead cover, slots wait.
+SLOTS, LONG_S, SHORT_S = 20, 3.0, 0.3
+#: Seconds from the first step on that are left out, and those that are measured.
+WARM_S, MEASURED_S = 10.0, 30.0
+SOON_WARM_S, ALONE_S = 3.0, 8.0
+BACKLOG, SINGLES, ROUNDS = 20_000, 40, 3
+_WORKER = ("--concurrency", str(SLOTS), "--without-mingle", "--without-gossip")
+_QUEUES = ("-Q", "agents,agents.control")
+
+
+def main() -> None:
+    """Print what each tenant got."""
+    print(f"a worker of {SLOTS} slots; steps of {LONG_S} s and of {SHORT_S} s")
+    equal, heavier = _shares({}), _shares({"long": 3.0})
+    print(f"equal weights      long {equal['long']:.3f}  short {equal['short']:.3f} of slot time")
+    print(f"weights 3 : 1      long {heavier['long']:.3f}  short {heavier['short']:.3f}")
+    rounds = [(_throughput(""), _throughput("alone")) for _ in range(ROUNDS)]
+    nobody, alone = (median(figures) for figures in zip(*rounds, strict=True))
+    print(f"steps a second     nobody's {nobody:.1f}  one tenant's {alone:.1f}")
+    waited = _beside_a_backlog()
+    told = f"median {1000 * median(waited):.0f} ms, longest {1000 * max(waited):.0f} ms"
+    print(f"a step of {SHORT_S} s beside {BACKLOG:,} of another tenant: {told}")
+    figures = {"equal": equal["long"], "three_to_one": heavier["long"], "alone": alone / nobody}
+    rounded = {name: round(figure, 3) for name, figure in figures.items()}
+    print(json.dumps({"bench": "tenants", **rounded, "light_p50_s": round(median(waited), 3)}))
+
+
+def _shares(weights: Mapping[str, float]) -> dict[str, float]:
+    """Each tenant's part of the slot time."""
+    whole = WARM_S + MEASURED_S
+    with _stack(weights) as stack:
+        for tenant, each_s in (("short", SHORT_S), ("long", LONG_S)):
+            needed = int(1.2 * SLOTS * whole / each_s)
+            stack.client.ask.many("sleeps", [each_s] * needed, tenant=tenant)
+        slept = _slept(stack, whole)
+    used: dict[str, float] = {}
+    begun = min(began for _, began, _ in slept) + WARM_S
+    for tenant, began, ended in slept:
+        inside = max(min(ended, begun + MEASURED_S) - max(began, begun), 0.0)
+        used[tenant] = used.get(tenant, 0.0) + inside
+    return {tenant: part / sum(used.values()) for tenant, part in used.items()}
+
+
+def _throughput(tenant: str) -> float:
+    """Steps a second of one tenant that has all slots."""
+    with _stack({}) as stack:
+        needed = int(1.2 * SLOTS * (SOON_WARM_S + ALONE_S) / SHORT_S)
+        stack.client.ask.many("sleeps", [SHORT_S] * needed, tenant=tenant)
+        slept = _slept(stack, SOON_WARM_S + ALONE_S)
+    begun = min(began for _, began, _ in slept) + SOON_WARM_S
+    return sum(begun <= ended < begun + ALONE_S for _, _, ended in slept) / ALONE_S
+
+
+def _beside_a_backlog() -> list[float]:
+    """Seconds until a light tenant's steps have ended, one after another."""
+    with _stack({}) as stack:
+        stack.client.ask.many("sleeps", [LONG_S] * BACKLOG, tenant="heavy")
+        _slept(stack, WARM_S)
+        found = []
+        for _ in range(SINGLES):
+            began = time.monotonic()
+            stack.client.ask("sleeps", SHORT_S, tenant="light").get(timeout=60)
+            found.append(time.monotonic() - began)
+    return found
+
+
+def _slept(stack: Stack, seconds: float) -> list[tuple[str, float, float]]:
+    """Read what steps wrote down until so many seconds after the first one began."""
+    path = Path(stack.env[SLEPT_FILE])
+    until = time.time() + 60
+    while True:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        rows = [(who, float(a), float(b)) for who, a, b in (line.split() for line in lines)]
+        if rows and max(row[2] for row in rows) - min(row[1] for row in rows) > seconds:
+            return rows
+        if time.time() > until + seconds:
+            raise TimeoutError(f"{len(rows)} steps have ended")
+        time.sleep(0.2)
+
+
+@contextmanager
+def _stack(weights: Mapping[str, float]) -> Iterator[Stack]:
+    with tempfile.TemporaryDirectory() as folder, RedisServer(Path(folder) / "broker") as broker:
+        directory = Path(folder)
+        config = directory / "agents.toml"
+        told = [f"[tenants.{name}]\nweight = {weight}\n" for name, weight in weights.items()]
+        config.write_text("[agents]\n" + "".join(told), encoding="utf-8")
+        url = f"sqlite:///{directory / 'journal.db'}"
+        engine = connect(url)
+        migrate.upgrade(engine)
+        engine.dispose()
+        env = {
+            "AGENTS_MODULES": '["bench.sleeping"]',
+            "AGENTS_CONFIG": str(config),
+            SLEPT_FILE: str(directory / "slept"),
+        }
+        stack = Stack(broker.url, url, directory, env)
+        try:
+            stack.worker([*_WORKER, *_QUEUES])
+            yield stack
+        finally:
+            stack.close()

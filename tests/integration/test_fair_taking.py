@@ -1,0 +1,470 @@
+"""Whose message is next, in the real script on a real Redis: by slots in use ÷ weight."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import random
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+import redis
+from kombu.utils.uuid import uuid
+
+from app.messaging import transport
+from app.messaging.envelope import read_envelope
+from app.messaging.fairly import SERVED_BITS
+from app.messaging.intake import Intake
+from app.messaging.scripts import OVERDUE, TransportScripts
+from celery_agents import names
+from celery_agents.transport import Channel, commands
+from celery_agents.wire.ids import new_id
+from tests.support.redis_server import RedisServer
+
+LEASE_S = 6
+HOSTILE = ("a:b", "1:x", "x@y", "'];--", 'q"uote', "ünï 漢字", "\\n", "0", "n" * 64, "%d+")
+
+
+@pytest.fixture
+def store(broker: RedisServer, redis_database: int) -> Iterator[Any]:
+    with redis.Redis.from_url(broker.database_url(redis_database)) as made:
+        yield made
+
+
+def message(what: str, tenant: str = "", *, priority: int = 5, **headers: Any) -> dict[str, Any]:
+    marks = {names.INTAKE: 1, **headers} | ({names.TENANT: tenant} if tenant else {})
+    about = {"task": "t", "id": what, **{k: v for k, v in marks.items() if v is not None}}
+    properties = {"priority": priority, "delivery_info": {"routing_key": "q"}}
+    return {"body": "", "headers": about, "properties": properties}
+
+
+def list_of(queue: str, envelope: Mapping[str, Any]) -> str:
+    step = envelope["properties"]["priority"] + 10 * bool(envelope["headers"].get(names.BULK))
+    return f"{queue}{Channel.sep}{step}" if step else queue
+
+
+def put(store: Any, *messages: dict[str, Any], queue: str = "q") -> None:
+    """Enqueue, as clients and the service do."""
+    with store.pipeline() as pipe:
+        for name, *args in commands([(queue, m) for m in messages], list_of):
+            getattr(pipe, name)(*args)
+        pipe.execute()
+
+
+class Consumer:
+    """A worker's use of the scripts, without kombu around it."""
+
+    def __init__(self, store: Any, *queues: str, **weights: float) -> None:
+        self.store, self.queues = store, queues or ("q",)
+        self.scripts = TransportScripts(weights)
+        self.name, self.takes = uuid(), 0
+        self.sorts = 0
+
+    def take(self, room: int = 1) -> list[tuple[str, str]]:
+        """Tags of what it gets, with the messages' ids."""
+        self.takes += 1
+        dead = (names.DEAD, names.DEAD_TIMES, names.DEAD_DROPPED)
+        keys = [names.UNACKED, names.UNACKED_TIMES, *dead, *transport._sources(self.queues)]
+        turn = self.takes % 2 * len(self.queues)
+        about = (room, f"{self.name}.{self.takes}.", len(self.queues), 10_000, 100, 100, turn)
+        found = self.store.eval(self.scripts.take, len(keys), *keys, *about, self.sorts)
+        raws = zip(found[::3], found[2::3], strict=True)
+        return [(tag.decode(), read_envelope(raw, 10_000)["headers"]["id"]) for tag, raw in raws]
+
+    def ids(self, room: int = 1) -> list[str]:
+        return [step_id for _, step_id in self.take(room)]
+
+    def ack(self, *tags: str) -> None:
+        owned = [tag for tag in tags if "\n" in tag]
+        if owned:
+            keys = (names.UNACKED, names.UNACKED_TIMES)
+            self.store.eval(self.scripts.acknowledge, 2, *keys, *owned)
+        for tag in {*tags} - {*owned}:
+            self.store.hdel(names.UNACKED, tag)
+            self.store.zrem(names.UNACKED_TIMES, tag)
+
+    def give_back(self, tag: str) -> None:
+        key, _, raw = self.store.hget(names.UNACKED, tag).partition(b"\n")
+        keys = (names.UNACKED, names.UNACKED_TIMES, key, names.WAKE + "q")
+        self.store.eval(self.scripts.give_back, 4, *keys, tag, raw, "RPUSH")
+
+    def tend(self, *uses: tuple[str, float, float], at_once: bool = True) -> bool:
+        if at_once:
+            self.store.delete(names.HELD + ":counted")
+        told = (self.name, LEASE_S, 1500, json.dumps(uses), *self.queues)
+        return bool(self.store.eval(self.scripts.tend, 1, names.UNACKED_TIMES, *told))
+
+
+def in_flight(store: Any, tenant: str) -> int:
+    return int(store.hget(names.HELD, f"nq\n{tenant}") or 0)
+
+
+def depth(store: Any) -> int:
+    return Intake(store).depth("q")
+
+
+def nothing_is_left(store: Any) -> bool:
+    known = {names.INTAKE_RECORDS, names.INTAKE_TIMES, names.HELD + ":counted"}
+    return {k.decode() for k in store.scan_iter() if not k.startswith(b"agents:wake")} <= known
+
+
+class TestOrder:
+    def test_whoever_has_fewest_in_flight_is_next(self, store: Any) -> None:
+        put(store, *(message(f"a{n}", "a") for n in range(6)))
+        put(store, *(message(f"b{n}", "b") for n in range(6)))
+        consumer = Consumer(store)
+        tags = {step_id: tag for tag, step_id in consumer.take(4)}
+        assert sorted(tags) == ["a0", "a1", "b0", "b1"]
+        consumer.ack(tags["b0"], tags["b1"])
+        assert consumer.ids(2) == ["b2", "b3"]
+        consumer.ack(tags["a0"])
+        assert consumer.ids() == ["a2"]
+
+    @pytest.mark.parametrize("room", [1, 16, 64])
+    def test_by_weight(self, store: Any, room: int) -> None:
+        put(store, *(message(f"{who}{n}", who) for n in range(64) for who in "ab"))
+        consumer = Consumer(store, a=3)
+        came = Counter(i[0] for _ in range(64 // room) for i in consumer.ids(room))
+        assert came == {"a": 48, "b": 16}
+
+    def test_priority_first_then_tenants_then_age(self, store: Any) -> None:
+        for n in range(3):
+            put(store, message(f"a5-{n}", "a"), message(f"a1-{n}", "a", priority=1))
+            put(store, message(f"b5-{n}", "b"))
+        assert Consumer(store).ids(9) == [
+            *("a1-0", "a1-1", "a1-2", "b5-0", "b5-1", "b5-2", "a5-0", "a5-1", "a5-2")
+        ]
+
+    def test_ties_go_to_whoever_was_served_longest_ago(self, store: Any) -> None:
+        """More tenants than slots: by name, the first two would take turns for ever."""
+        tenants = [f"t{n}" for n in range(9)]
+        for who in tenants:
+            put(store, *(message(f"{who}-{n}", who) for n in range(4)))
+        consumer, served = Consumer(store), Counter[str]()
+        for _ in range(27):
+            ((tag, step_id),) = consumer.take()
+            served[step_id.partition("-")[0]] += 1
+            consumer.ack(tag)
+        assert served == dict.fromkeys(tenants, 3)
+
+    def test_one_message_at_a_time_does_not_go_first_each_time(self, store: Any) -> None:
+        put(store, *(message(f"{who}{n}", who) for n in range(8) for who in "bc"))
+        consumer, served = Consumer(store), Counter[str]()
+        for n in range(12):
+            put(store, message(f"a{n}", "a"))
+            ((tag, step_id),) = consumer.take()
+            served[step_id[0]] += 1
+            consumer.ack(tag)
+        assert served == {"a": 4, "b": 4, "c": 4}
+
+    def test_many_at_once_are_in_their_tenants_turn(self, store: Any) -> None:
+        many = (message(f"A{n}", "a", **{names.BULK: 1}) for n in range(40))
+        put(store, *many, *(message(f"a{n}", "a") for n in range(10)))
+        put(store, *(message(f"b{n}", "b") for n in range(20)))
+        came = Counter(i[0] for i in Consumer(store).ids(20))
+        assert came == {"b": 10, "a": 5, "A": 5}
+
+    def test_nobody_in_particular_is_a_tenant_like_others(self, store: Any) -> None:
+        put(
+            store,
+            *(message(f"-{n}") for n in range(20)),
+            *(message(f"a{n}", "a") for n in range(20)),
+        )
+        consumer = Consumer(store)
+        taken = consumer.take(10)
+        assert Counter(i[0] for _, i in taken) == {"-": 5, "a": 5}
+        consumer.ack(*(tag for tag, i in taken if i[0] == "-"))
+        assert [i[0] for i in consumer.ids(5)] == ["-"] * 5
+
+    def test_queues_take_turns_whoever_has_tenants(self, store: Any) -> None:
+        put(store, *(message(f"q{n}", "a") for n in range(10)))
+        put(store, *(message(f"p{n}") for n in range(10)), queue="p")
+        came = Counter(i[0] for i in Consumer(store, "q", "p").ids(8))
+        assert came["p"] == came["q"] == 4
+
+    def test_a_light_tenant_beside_100_000(self, store: Any) -> None:
+        """At most two messages go before each of its own."""
+        for start in range(0, 100_000, 5000):
+            put(
+                store,
+                *(
+                    message(f"a{start + n}", "a", agents_intake=None, agents_journaled=1)
+                    for n in range(5000)
+                ),
+            )
+        consumer = Consumer(store)
+        running, waited = deque(consumer.take(16)), []
+        for n in range(100):
+            put(store, message(f"b{n}", "b"))
+            for before in range(10):
+                consumer.ack(running.popleft()[0])
+                running += consumer.take()
+                if running[-1][1][0] == "b":
+                    waited.append(before)
+                    break
+            for _ in range(12):
+                consumer.ack(running.popleft()[0])
+                running += consumer.take()
+        assert len(waited) == 100
+        assert max(waited) <= 2
+        assert depth(store) == store.llen(f"q{Channel.sep}5{names.TENANT_LIST}a")
+
+    @pytest.mark.parametrize("tenant", HOSTILE)
+    def test_names_are_texts(self, store: Any, tenant: str) -> None:
+        put(store, message("one", tenant), message("two", "b"), message("three", tenant))
+        consumer = Consumer(store)
+        consumer.scripts = TransportScripts({tenant: 2.0})
+        taken = consumer.take(3)
+        assert sorted(i for _, i in taken) == ["one", "three", "two"]
+        assert in_flight(store, tenant) == 2
+        consumer.tend()
+        assert in_flight(store, tenant) == 2
+        consumer.ack(*(tag for tag, _ in taken))
+        assert in_flight(store, tenant) == 0
+        assert not consumer.tend()
+        assert nothing_is_left(store)
+
+    def test_serving_so_often_that_counting_begins_anew(self, store: Any) -> None:
+        put(store, *(message(f"{who}{n}", who) for n in range(9) for who in "abc"))
+        store.hset(names.HELD, "served", 2**SERVED_BITS - 3)
+        consumer, served = Consumer(store), Counter[str]()
+        for _ in range(18):
+            ((tag, step_id),) = consumer.take()
+            served[step_id[0]] += 1
+            consumer.ack(tag)
+            consumer.tend()
+        assert max(served.values()) - min(served.values()) <= 1
+
+
+class Simulation:
+    """Slots, tenants with steps of so many seconds, and a clock: slot time that each got."""
+
+    def __init__(
+        self, store: Any, slots: int, steps: Mapping[str, float], **weights: float
+    ) -> None:
+        self.store, self.steps = store, steps
+        self.consumer = Consumer(store, **weights)
+        self.slots = slots
+        self.sent = Counter[str]()
+        self.used: dict[str, float] = defaultdict(float)
+        self.done = Counter[str]()
+        self.rng = random.Random(1)
+
+    def refill(self) -> None:
+        for who in self.steps:
+            if self.store.llen(f"q{Channel.sep}5{names.TENANT_LIST}{who}") < self.slots:
+                self.sent[who] += 1
+                number = self.sent[who]
+                put(
+                    self.store,
+                    *(message(f"{who}:{number}-{n}", who) for n in range(4 * self.slots)),
+                )
+
+    def run(self, until_s: float) -> dict[str, float]:
+        """Shares of the slot time, after a while in which all begin together."""
+        running: list[tuple[float, float, str, str]] = []
+        clock, warm = 0.0, until_s / 5
+        while clock < until_s:
+            self.refill()
+            for tag, step_id in (
+                self.consumer.take(self.slots - len(running)) if len(running) < self.slots else []
+            ):
+                who = step_id.partition(":")[0]
+                took = self.steps[who] * self.rng.uniform(0.9, 1.1)
+                heapq.heappush(running, (clock + took, took, who, tag))
+            clock, took, who, tag = heapq.heappop(running)
+            self.consumer.ack(tag)
+            self.done[who] += 1
+            self.used[who] += max(min(clock, until_s) - max(clock - took, warm), 0.0)
+        for end, took, who, _ in running:
+            self.used[who] += max(until_s - max(end - took, warm), 0.0)
+        whole = sum(self.used.values())
+        assert whole == pytest.approx(self.slots * (until_s - warm), rel=0.001)  # no slot was idle
+        return {who: used / whole for who, used in self.used.items()}
+
+
+@pytest.mark.parametrize(
+    ("weights", "share"), [({}, 0.5), ({"long": 3}, 0.75), ({"short": 3}, 0.25)]
+)
+def test_slot_time_is_shared_however_long_steps_are(
+    store: Any, weights: dict[str, float], share: float
+) -> None:
+    """By counts of messages, steps of ten seconds would get 91 % beside such of one."""
+    found = Simulation(store, 50, {"long": 10.0, "short": 1.0}, **weights).run(60.0)
+    assert found["long"] == pytest.approx(share, abs=0.03)
+
+
+def test_alone_a_tenant_has_every_slot(store: Any) -> None:
+    Consumer(store).ids()
+    found = Simulation(store, 20, {"a": 1.0}, b=100).run(10.0)
+    assert found == {"a": 1.0}
+
+
+def test_what_is_held_counts_as_far_as_it_uses_slots(store: Any) -> None:
+    put(store, *(message(f"{who}{n}", who) for n in range(40) for who in "ab"))
+    consumer = Consumer(store)
+    consumer.take()
+    consumer.tend(("a", 1.0, 2.0), ("b", 3.0, 3.0))
+    came = Counter(i[0] for i in consumer.ids(29))
+    assert came["a"] == pytest.approx(20, abs=2)
+    consumer.tend(("a", 1000.0, 1000.0))
+    assert {i[0] for i in consumer.ids(8)} == {"b"}
+
+
+class TestCounting:
+    def test_what_is_given_back_is_in_its_place_again(self, store: Any) -> None:
+        put(store, *(message(f"a{n}", "a", priority=p) for n, p in enumerate((0, 5, 5))))
+        consumer = Consumer(store)
+        taken = consumer.take(3)
+        for tag, _ in reversed(taken):
+            consumer.give_back(tag)
+        assert (in_flight(store, "a"), depth(store)) == (0, 3)
+        assert consumer.ids(3) == ["a0", "a1", "a2"]
+        consumer.give_back(taken[0][0]) if store.hexists(names.UNACKED, taken[0][0]) else None
+        assert in_flight(store, "a") == 3
+
+    def test_a_second_acknowledgement_lowers_nothing(self, store: Any) -> None:
+        put(store, message("1", "a"), message("2", "a"))
+        consumer = Consumer(store)
+        (first, _), _ = consumer.take(2)
+        consumer.ack(first)
+        consumer.ack(first)
+        assert in_flight(store, "a") == 1
+
+    @pytest.mark.parametrize("wrong", [0, 1000])
+    def test_a_wrong_count_is_put_right(self, store: Any, wrong: int) -> None:
+        put(store, *(message(f"a{n}", "a") for n in range(5)), message("b", "b"))
+        consumer = Consumer(store)
+        consumer.take(4)
+        store.hset(names.HELD, mapping={"nq\na": wrong, "nq\ngone": 7})
+        assert consumer.tend()
+        assert (in_flight(store, "a"), in_flight(store, "gone")) == (3, 0)
+
+    def test_what_a_dead_worker_holds_does_not_count(self, store: Any) -> None:
+        put(store, *(message(f"{who}{n}", who) for n in range(20) for who in "ab"))
+        dead, alive = Consumer(store), Consumer(store)
+        dead.take(8)
+        store.zincrby(names.HOLDERS, -LEASE_S - 1, dead.name)
+        alive.take(2)
+        alive.tend()
+        assert in_flight(store, "a") + in_flight(store, "b") == 2
+
+    def test_the_end_of_what_a_dead_worker_held(self, store: Any) -> None:
+        """It is given back after the visibility timeout, or acknowledged by a frozen one."""
+        put(store, *(message(f"a{n}", "a") for n in range(6)))
+        frozen, alive = Consumer(store), Consumer(store)
+        (first, _), (second, _) = frozen.take(2)
+        alive.take(2)
+        store.zincrby(names.HOLDERS, -LEASE_S - 1, frozen.name)
+        alive.tend()
+        assert in_flight(store, "a") == 2
+        frozen.ack(first)
+        alive.give_back(second)
+        assert in_flight(store, "a") == 2
+
+    def test_what_an_older_worker_gave_back_is_found(self, store: Any) -> None:
+        """It puts the message into its list, and knows of no ring."""
+        put(store, message("1", "a"))
+        consumer = Consumer(store)
+        ((tag, _),) = consumer.take()
+        key, _, raw = store.hget(names.UNACKED, tag).partition(b"\n")
+        store.hdel(names.UNACKED, tag)
+        store.zrem(names.UNACKED_TIMES, tag)
+        store.rpush(key, raw)
+        assert consumer.ids() == []
+        assert consumer.tend()
+        assert depth(store) == 1
+        assert consumer.ids() == ["1"]
+
+    def test_one_counts_at_a_time(self, store: Any) -> None:
+        put(store, message("1", "a"))
+        one, other = Consumer(store), Consumer(store)
+        one.take()
+        one.tend()
+        store.hset(names.HELD, "nq\na", 9)
+        assert other.tend(at_once=False)
+        assert in_flight(store, "a") == 9
+
+    def test_an_emptied_redis_begins_anew(self, store: Any) -> None:
+        put(store, *(message(f"a{n}", "a") for n in range(4)))
+        consumer = Consumer(store)
+        taken = consumer.take(4)
+        store.flushdb()
+        consumer.ack(*(tag for tag, _ in taken))
+        put(store, message("b", "b"))
+        assert consumer.ids(4) == ["b"]
+        assert (in_flight(store, "a"), in_flight(store, "b")) == (0, 1)
+
+    def test_an_oversized_message_counts_for_nobody(self, store: Any) -> None:
+        put(store, message("big", "a", x="x" * 20_000), message("1", "a"))
+        consumer = Consumer(store)
+        assert consumer.ids(2) == ["1"]
+        assert in_flight(store, "a") == 1
+        assert store.hvals(names.DEAD)[0].split(b"\n")[0].startswith(b"q\x06\x165")
+
+
+def test_how_they_stand(store: Any) -> None:
+    weights = {"heavy": 2.0}
+    put(store, *(message(new_id(), "heavy") for _ in range(5)), message("x", "heavy", priority=1))
+    put(store, message("y", "light"), message("z"))
+    assert Intake(store).tenants("p") == []
+    consumer = Consumer(store, **weights)
+    taken = consumer.take(4)
+    found = {s.name: s for s in Intake(store).tenants("q")}
+    assert {name: (s.queued, s.in_flight) for name, s in found.items()} == {
+        "heavy": (4, 2),
+        "light": (0, 1),
+        "": (0, 1),
+    }
+    assert found["heavy"].oldest_s == pytest.approx(0, abs=60)
+    consumer.ack(*(tag for tag, _ in taken))
+    assert [s.name for s in Intake(store).tenants("q")] == ["heavy"]
+
+
+class TestPlainProducers:
+    def plain(self, store: Any, *messages: dict[str, Any]) -> None:
+        for one in messages:
+            del one["headers"][names.INTAKE]
+            store.lpush(list_of("q", one), json.dumps(one))
+
+    def test_a_header_is_enough(self, store: Any) -> None:
+        self.plain(store, *(message(f"a{n}", "a") for n in range(50)))
+        self.plain(store, *(message(f"-{n}") for n in range(2)))
+        self.plain(store, *(message(f"b{n}", 'b"ü') for n in range(4)))
+        consumer = Consumer(store)
+        assert consumer.ids() == ["a0"]  # it is what tells the worker to look for others
+        consumer.sorts = 1
+        assert depth(store) == 55
+        taken = consumer.take(10)
+        assert Counter(i[0] for _, i in taken) == {"-": 2, "a": 4, "b": 4}
+        assert [i for _, i in taken if i[0] == "a"] == ["a1", "a2", "a3", "a4"]
+        assert [i for _, i in taken if i[0] == "-"] == ["-0", "-1"]
+        assert depth(store) == 45
+
+    @pytest.mark.parametrize(
+        "raw", ["junk", '{"agents_tenant": 7}', '"agents_tenant": "\\', '"agents_tenant": ""']
+    )
+    def test_what_is_no_tenant_stays(self, store: Any, raw: str) -> None:
+        store.lpush("q", raw)
+        consumer = Consumer(store)
+        consumer.sorts = 1
+        with pytest.raises(Exception, match=r"not_json|[Nn]ot JSON|bad_envelope|required|object"):
+            consumer.take()
+        assert not store.exists(names.RING + "q")
+
+
+def test_no_tenants_no_trace(store: Any) -> None:
+    """The script calls fewer commands than it did without tenants: for 16 of a backlog, 36."""
+    put(store, *(message(str(n)) for n in range(40)))
+    consumer = Consumer(store)
+    consumer.take()
+    store.config_resetstat()
+    taken = consumer.take(16)
+    calls = sum(s["calls"] for s in store.info("commandstats").values())
+    assert calls - 2 <= 16 + 14  # EVAL itself and the INFO before
+    assert not any("\n" in tag for tag, _ in taken)
+    assert not store.exists(names.HELD, names.HOLDERS, names.RING + "q")
+    store.config_resetstat()
+    consumer.store.eval(OVERDUE, 1, names.UNACKED_TIMES, 3600, 1)
