@@ -30,6 +30,9 @@ ESTIMATE = "agents.estimate"
 LIMITS = "agents.limits"
 PAUSE = "agents.pause"
 RESUME = "agents.resume"
+#: Budgets: lists them, releases what is in doubt.
+BUDGETS = "agents.budgets"
+RELEASE = "agents.release"
 DEAD_LETTERS = "agents.dead_letters"
 DEAD_LETTER = "agents.dead_letter"
 REQUEUE = "agents.requeue"
@@ -49,6 +52,8 @@ CONTROL_TASKS = (
     LIMITS,
     PAUSE,
     RESUME,
+    BUDGETS,
+    RELEASE,
     STATUS,
     RESULTS,
     CLEAN,
@@ -83,6 +88,9 @@ BREAKERS = "agents:breaker:"
 
 #: Before the keys of limits: slots, rates, pauses, what providers told, and who waits.
 LIMIT_KEYS = "agents:limit:"
+
+#: Before the keys of budgets: accounts, since when they are kept, and which have reservations.
+BUDGET_KEYS = "agents:budget:"
 
 #: Before a run's id: the Redis stream of what its steps tell, and the field of each entry there.
 STREAM = "agents:stream:"

@@ -17,12 +17,13 @@ from agents.base import Backend
 from agents.catalog.checks import Check
 from agents.catalog.entries import Described
 from agents.catalog.kinds import Kind, Made, Resources, SharedService, all_kinds, entry_of
-from agents.catalog.limits import check_covers, read_limits
+from agents.catalog.limits import check_covers, read_policies
 from agents.catalog.loading import import_module, load
 from agents.catalog.teams import effects_of, reached, refuse_circles
 from agents.kinds.function import FunctionBackend
 from celery_agents.agent import AgentMark, Effects, mark_of
 from celery_agents.contracts.base import Name
+from celery_agents.contracts.budgets import BudgetPolicy
 from celery_agents.contracts.compensation import Compensation
 from celery_agents.contracts.limits import LimitPolicy
 from celery_agents.contracts.nearest import meant
@@ -92,6 +93,7 @@ class Registry:
         self._resources = resources
         self.kinds = all_kinds()
         self.limits: dict[str, LimitPolicy] = {}
+        self.budgets: dict[str, BudgetPolicy] = {}
         self._agents: dict[str, Registered] = {}
         self._functions: dict[str, Callable[..., Any]] = {}
 
@@ -107,7 +109,9 @@ class Registry:
         if config is not None:
             for name, entry in read_entries(config, self.kinds).items():
                 self.add_entry(name, entry)
-            self.limits = read_limits(config, _tables(config).get("limits", {}))
+            tables = _tables(config)
+            self.limits = read_policies(config, "limits", tables.get("limits", {}), LimitPolicy)
+            self.budgets = read_policies(config, "budgets", tables.get("budgets", {}), BudgetPolicy)
         for module in modules:
             self.add_module(import_module(module))
         for point in entry_points(group=ENTRY_POINTS):
@@ -124,7 +128,9 @@ class Registry:
                 self._check_other(agent, "tools", name)
             for name in agent.handoffs:
                 self._check_other(agent, "handoffs", name)
-        check_covers(self.limits, {place for a in self for place in places_of(a)})
+        places = {place for a in self for place in places_of(a)}
+        check_covers("limits", self.limits, places)
+        check_covers("budgets", self.budgets, places)
         refuse_circles({agent.name: agent.asks for agent in self})
         team = {agent.name: (*agent.asks, *agent.handoffs) for agent in self}
         own = {agent.name: agent.effects for agent in self}
@@ -263,12 +269,12 @@ def _tables(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{path} is not TOML: {error}.") from error
     if not isinstance(data.get("agents"), dict) or data.keys() - _SECTIONS:
         raise ConfigurationError(
-            f"{path} has to consist of tables like [agents.name] and [limits.name]."
+            f"{path} has to consist of tables like [agents.name], [limits.name] and [budgets.name]."
         )
     return data
 
 
-_SECTIONS = {"agents", "limits"}
+_SECTIONS = {"agents", "limits", "budgets"}
 
 
 def read_entries(path: Path, kinds: Mapping[str, Kind[Any]]) -> dict[str, Described]:

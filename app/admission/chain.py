@@ -5,6 +5,7 @@ from __future__ import annotations
 from agents.base import Answer
 from agents.catalog.registry import Registry
 from app.admission.breaker import Breakers
+from app.admission.budgets import SharedBudgets
 from app.admission.calls import AdmissionGuard
 from app.admission.failover import BackupGuard, HealthGuard
 from app.admission.guard import Asked, Next, Reply, compose
@@ -14,7 +15,11 @@ from app.admission.refusals import RefusalGuard
 
 
 def chain(
-    registry: Registry, breakers: Breakers, health: HealthView, limits: SharedLimits | None = None
+    registry: Registry,
+    breakers: Breakers,
+    health: HealthView,
+    limits: SharedLimits | None = None,
+    budgets: SharedBudgets | None = None,
 ) -> Next:
     """Compose all guards round an agent's backend."""
     return compose(
@@ -22,7 +27,9 @@ def chain(
             RefusalGuard(),  # outermost: whatever refuses, the caller says what comes of it
             HealthGuard(registry, health),  # before a breaker is asked, which may count a probe
             BackupGuard(registry),  # round the breaker, whose refusal it answers
-            AdmissionGuard(breakers, limits),  # innermost: it counts calls that are made alone
+            AdmissionGuard(
+                breakers, limits, budgets
+            ),  # innermost: it counts calls that are made alone
         ],
         _answer,
     )

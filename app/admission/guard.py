@@ -19,6 +19,8 @@ from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.outcome import Outcome, Usage
 
 if TYPE_CHECKING:
+    from agents.governance.budgets import Account
+    from app.admission.charging import Purse
     from app.admission.limiting import Passage
 
 #: What to do about refusals: try the step again later, or end it; those of some kinds alone.
@@ -48,8 +50,21 @@ class GuardedStep(StepContext, Protocol):
         """From 0, which is first, to 9."""
         ...
 
+    @property
+    def budgeted(self) -> bool:
+        """True when its run, or a step above it, has a budget of its own."""
+        ...
+
+    def run_accounts(self) -> tuple[Account, ...]:
+        """The accounts of those. Blocks for a look into the journal."""
+        ...
+
     def limit(self, passage: Passage) -> None:
         """Let its requests pass there from now on."""
+        ...
+
+    def charge(self, purse: Purse | None) -> None:
+        """Have its requests counted there from now on."""
         ...
 
     def heard(self, turns: tuple[ChatMessage, ...]) -> None:

@@ -18,6 +18,7 @@ from agents.catalog.registry import Registry
 from agents.governance.lessons import Lessons
 from agents.net.clients import SharedClients
 from app.admission.breaker import Breakers
+from app.admission.budgets import SharedBudgets
 from app.admission.health import STALE_INTERVALS, HealthView
 from app.admission.limits import SharedLimits
 from app.admission.waiting import Waker
@@ -53,6 +54,7 @@ class Agents:
         self._turns: Turns | None = None
         self._waiting: Waker | None = None
         self._limits: SharedLimits | None = None
+        self._budgets: SharedBudgets | None = None
         self._lock = threading.Lock()
 
     @property
@@ -72,6 +74,13 @@ class Agents:
             _ = self.turns
         return self._limits
 
+    @property
+    def budgets(self) -> SharedBudgets | None:
+        """The budgets that hold here; None while there are none, and nobody has asked an agent."""
+        if self.registry.budgets and self._turns is None:
+            _ = self.turns
+        return self._budgets
+
     def _made(self) -> Turns:
         health = HealthView(
             self._journal,
@@ -81,7 +90,13 @@ class Agents:
         breakers = Breakers.connect(self._settings)
         if self.registry.limits:
             self._limits = self._shared(breakers)
-        return Turns(self.registry, breakers, health, self._limits)
+        self._budgets = SharedBudgets(
+            breakers.scripts,
+            self.registry.budgets,
+            self._journal.ledger,
+            lease_s=self._settings.lease_s,
+        )
+        return Turns(self.registry, breakers, health, self._limits, self._budgets)
 
     def _shared(self, breakers: Breakers) -> SharedLimits:
         limits = SharedLimits(

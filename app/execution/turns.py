@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from agents.base import Turn
 from agents.catalog.registry import Registry
 from app.admission.breaker import Breakers
+from app.admission.budgets import SharedBudgets
 from app.admission.calls import switches_of
 from app.admission.chain import chain
 from app.admission.guard import Asked, GuardedStep, Reply, WhenOpen
@@ -24,10 +25,11 @@ class Turns:
         breakers: Breakers,
         health: HealthView,
         limits: SharedLimits | None = None,
+        budgets: SharedBudgets | None = None,
     ) -> None:
         self._registry = registry
         self._breakers = breakers
-        self._ask = chain(registry, breakers, health, limits)
+        self._ask = chain(registry, breakers, health, limits, budgets)
 
     async def take(
         self, name: str, turn: Turn, step: GuardedStep, *, when_open: WhenOpen = "wait"
