@@ -6,7 +6,7 @@ from typing import Any
 
 from celery import shared_task
 
-from app.admission import sights
+from app.admission import accounts, sights
 from app.concurrency.fibers import wait
 from app.execution.runtime import runtime_of
 from app.journal.stores.exchanges import Exchanges
@@ -117,6 +117,22 @@ def resume(self: Any, name: str) -> None:
     """Open a limit with the keys that it covers, or a key."""
     agents = runtime_of(self.app, self.request.hostname).agents
     sights.resume(agents.limits, agents.registry, name_of(name))
+
+
+@shared_task(name=names.BUDGETS, bind=True)
+def budgets(self: Any, tenant: str | None = None) -> list[dict[str, Any]]:
+    """How each budget stands in its present window."""
+    agents = runtime_of(self.app, self.request.hostname).agents
+    of = None if tenant is None else tenant_of(tenant)
+    return [state.model_dump(mode="json") for state in accounts.states(agents.budgets, of)]
+
+
+@shared_task(name=names.RELEASE, bind=True, acks_late=True)
+def release(self: Any, name: str, subject: str | None = None) -> dict[str, Any]:
+    """Count calls of a budget that are in doubt as ones that have cost nothing; their sum."""
+    agents = runtime_of(self.app, self.request.hostname).agents
+    of = None if subject is None else name_of(subject, "subject")
+    return accounts.release(agents.budgets, name_of(name), of).model_dump(mode="json")
 
 
 @shared_task(name=names.STATUS, bind=True)

@@ -45,8 +45,10 @@ class AdmissionGuard:
         if self._limits is not None and self._limits.of(asked.agent):
             passage = Passage(self._limits, asked.agent, asked.turn, asked.step)
         if self._budgets is not None:
-            counts = asked.step.budgeted or self._budgets.of(asked.agent)
-            asked.step.charge(Purse(self._budgets, asked.agent, asked.step) if counts else None)
+            allowance = asked.step.allowance
+            own = allowance is not None and allowance.budgeted
+            counted = own or self._budgets.of(asked.agent)
+            asked.step.charge(Purse(self._budgets, asked.agent, asked.step) if counted else None)
         switches = switches_of(asked.agent)
         if passage is None:
             return await self._within_breakers(asked, go_on, switches, None)

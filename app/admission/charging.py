@@ -200,7 +200,9 @@ class Purse:
         budgets, step = self._budgets, self._step
         now = budgets.now() if budgets.knows_time else await in_thread(budgets.now)
         about = replace(about_of(self._agent), tenant=step.tenant, run=step.run_id)
-        own = await in_thread(step.run_accounts) if step.budgeted else ()
+        own: tuple[Account, ...] = ()
+        if (allowance := step.allowance) is not None and allowance.budgeted:
+            own = await in_thread(allowance.accounts)
         return [*accounts_of(budgets.of(self._agent), about, now), *own]
 
 

@@ -19,9 +19,9 @@ from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.outcome import Outcome, Usage
 
 if TYPE_CHECKING:
-    from agents.governance.budgets import Account
     from app.admission.charging import Purse
     from app.admission.limiting import Passage
+    from app.governance.allowance import Allowance
 
 #: What to do about refusals: try the step again later, or end it; those of some kinds alone.
 WhenOpen = Literal["wait", "fail"] | tuple[str, ...]
@@ -51,12 +51,8 @@ class GuardedStep(StepContext, Protocol):
         ...
 
     @property
-    def budgeted(self) -> bool:
-        """True when its run, or a step above it, has a budget of its own."""
-        ...
-
-    def run_accounts(self) -> tuple[Account, ...]:
-        """The accounts of those. Blocks for a look into the journal."""
+    def allowance(self) -> Allowance | None:
+        """The bounds of its run and of the steps above, where there are some."""
         ...
 
     def limit(self, passage: Passage) -> None:

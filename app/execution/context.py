@@ -7,7 +7,6 @@ import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from agents.governance.budgets import Account
 from agents.needs import Expect
 from agents.performing import Perform
 from agents.plain import plain_json
@@ -103,15 +102,6 @@ class Step(Telling):
     def priority(self) -> int:
         """From 0, which is first, to 9."""
         return self.claim.priority
-
-    @property
-    def budgeted(self) -> bool:
-        """True when its run, or a step above it, has a budget of its own."""
-        return self.allowance is not None and self.allowance.budgeted
-
-    def run_accounts(self) -> tuple[Account, ...]:
-        """The accounts of those. Blocks for a look into the journal."""
-        return () if self.allowance is None else self.allowance.accounts()
 
     def limit(self, passage: Passage) -> None:
         """Let its requests pass there from now on."""

@@ -107,7 +107,7 @@ def _booking(dialect: str) -> Any:
 
 
 def _alive() -> ColumnElement[bool]:
-    """True for a call that is being made: its step runs under its claim, at a worker with its lease."""
+    """True for a call that is being made: its step runs under its claim, its worker lives."""
     return (
         select(_S.id)
         .join(table(Worker), _W.id == _S.worker_id)
