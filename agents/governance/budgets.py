@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Self
@@ -23,6 +22,8 @@ from celery_agents.errors import (
 
 #: The share of a budget at which people are warned.
 WARNED = 0.8
+#: Sums are exact in Redis up to this.
+_MOST = 9 * 10**15
 #: Nobody has said what it cost; and a request that ended so was not read: it cost nothing.
 _UNSAID = Usage()
 _UNREAD = (
@@ -130,10 +131,15 @@ def nano_usd_of(usd: float) -> int:
 
 
 def _counted(reserved: Amount, usage: Usage) -> Amount:
-    tokens = usage.input_tokens + usage.output_tokens
-    if usage.cost_usd is not None and math.isfinite(usage.cost_usd):
-        return Amount(nano_usd_of(usage.cost_usd), tokens, 1)
+    """The amount that somebody told, who may have told anything: no sum gets smaller by it."""
+    tokens = _bounded(usage.input_tokens + usage.output_tokens)
+    if usage.cost_usd is not None:
+        return Amount(_bounded(nano_usd_of(min(usage.cost_usd, _MOST / NANO))), tokens, 1)
     return Amount(reserved.nano_usd, tokens or reserved.tokens, 1)
+
+
+def _bounded(number: int) -> int:
+    return min(max(number, 0), _MOST)
 
 
 def _account(name: str, policy: BudgetPolicy, about: About, now: float) -> Account:

@@ -14,7 +14,6 @@ in doubt, ``n`` the number of reservations, and ``x…`` each of them.
 from __future__ import annotations
 
 from agents.governance.budgets import WARNED
-from app.admission.limit_scripts import CLOCK
 from celery_agents import names
 
 #: So long are accounts closed after a loss: longer than a reservation may be without its row (see
@@ -24,7 +23,7 @@ CLOSED_MS = 1_500
 KEPT_MS = 3_600_000
 
 COMMON = (
-    CLOCK + f"""
+    f"""
 local B, CLOSED, KEPT, WARNED = '{names.BUDGET_KEYS}', {CLOSED_MS}, {KEPT_MS}, {WARNED}
 """
     """
@@ -208,7 +207,7 @@ return 0
 
 #: Begins anew with all accounts, since Redis may have lost some of what it was told. It is run
 #: where Redis does not know these scripts: it began anew itself.
-LOST = COMMON + "redis.call('SET', SINCE, text(now))"
+LOST = "redis.call('SET', SINCE, text(now))"
 
 #: All of them, by name.
 SCRIPTS = {

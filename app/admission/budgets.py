@@ -18,6 +18,7 @@ from typing import Any
 from agents.catalog.registry import Registered
 from agents.governance.budgets import Account, Amount, covers
 from app.admission.budget_scripts import COMMON, LOST, SCRIPTS
+from app.admission.limit_scripts import CLOCK
 from app.admission.limits import about_of
 from app.admission.scripts import TRY_AGAIN_S, Query, Scripts
 from app.concurrency.future import Future
@@ -81,7 +82,9 @@ class SharedBudgets:
         ledger: Ledger,
         *,
         lease_s: float,
+        clock: str = CLOCK,
     ) -> None:
+        self._common = clock + COMMON
         self.policies = dict(policies)
         self.ledger = ledger
         self._scripts = shared
@@ -182,8 +185,10 @@ class SharedBudgets:
     @cached_property
     def _names(self) -> dict[str, str]:
         with self._lock:
-            self._scripts.begin(LOST)
-            return {name: self._scripts.register(COMMON + text) for name, text in SCRIPTS.items()}
+            self._scripts.begin(self._common + LOST)
+            return {
+                name: self._scripts.register(self._common + text) for name, text in SCRIPTS.items()
+            }
 
 
 def _key_of(who: str) -> CallKey:
