@@ -168,7 +168,8 @@ class Model:
     def lose(self, n: int) -> None:
         """Redis begins anew without the last things that it was told."""
         key = f"{names.BUDGET_KEYS}{self.account.key}"
-        held = [f for f in self.redis.hkeys(key) if f.startswith(b"x")]
+        fields: Any = self.redis.hkeys(key)
+        held = [f for f in fields if f.startswith(b"x")]
         if held:
             self.redis.hdel(key, held[n % len(held)])
         self.redis.script_flush()

@@ -46,14 +46,11 @@ def budget(stand: Stand) -> Numbers:
             if fault == "wipe":
                 stand.stack.redis.flushall()
             else:
-                worker = stand.rng.choice(workers)
-                worker.kill()
-                in_flight |= _under_way(stand, worker)
+                in_flight |= _killed(stand, stand.rng.choice(workers))
         again = stand.wait_ended(runs, timeout_s=300)
+        figures = _reckon(stand, cents, in_flight)
         eventually(lambda: _copied(stand), "Redis has the journal's sums")
-    return {"calls": calls, "kills": kills, "wipes": wipes, "sent_again": again} | _reckon(
-        stand, cents, in_flight
-    )
+    return {"calls": calls, "kills": kills, "wipes": wipes, "sent_again": again} | figures
 
 
 def _faults(kills: int, wipes: int) -> list[tuple[float, str]]:
@@ -73,20 +70,25 @@ def _wait_for(stand: Stand, runs: Sequence[Run], paid: int) -> None:
     eventually(reached, "the work goes on", timeout_s=120)
 
 
-def _under_way(stand: Stand, worker: WorkerProcess) -> set[Key]:
-    """Calls that a worker was making when it died."""
-    time.sleep(0.05)  # what it had sent to the database is written by then
-    processes = select(Worker.id).where(Worker.name == worker.name)
+def _killed(stand: Stand, worker: WorkerProcess) -> set[Key]:
+    """Kill a worker; the calls that it was making, also of steps that others have taken over."""
+    named = select(Worker.id).where(Worker.name == worker.name)
+    processes = stand.stack.read(lambda c: list(c.execute(named).scalars()))
+    worker.kill()
     query = (
         select(Call.step_id, Call.seq, Call.token)
         .join(Step, Step.id == Call.step_id)
         .where(
             Call.reserved_nano_usd.is_not(None),
-            Call.token == Step.token,
-            Step.worker_id.in_(processes),
+            (Call.token < Step.token) | Step.worker_id.in_(processes),
         )
     )
-    return {(r.step_id, r.seq, r.token) for r in stand.stack.read(lambda c: c.execute(query).all())}
+    found = set()
+    for pause_s in (0.05, 0.3):  # a statement that was sent is carried out though its sender died
+        time.sleep(pause_s)
+        rows = stand.stack.read(lambda c: c.execute(query).all())
+        found |= {(r.step_id, r.seq, r.token) for r in rows}
+    return found
 
 
 def _held(stand: Stand) -> dict[Key, int]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, Self
+from unittest.mock import Mock
 
 import click
 import pytest
@@ -15,6 +16,7 @@ from celery_agents import ChatMessage, RunEvent
 from celery_agents.client import cli
 from celery_agents.client.shell import Command, Commands, Shown
 from celery_agents.contracts.approval import Wish
+from celery_agents.contracts.budgets import BudgetPolicy, BudgetState, Spent
 from celery_agents.contracts.governance import Estimate
 from celery_agents.contracts.limits import LimitPolicy, LimitState
 from celery_agents.contracts.outcome import Outcome, State, Usage
@@ -36,6 +38,8 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "limits list": ([], [{"name": "openai", "in_use": 2}]),
     "limits pause": (["openai"], {"name": "openai"}),
     "limits resume": (["openai"], {"name": "openai"}),
+    "budgets list": ([], [{"name": "company", "spent": {"nano_usd": 7}}]),
+    "budgets release": (["company"], {"name": "company", "calls": 2}),
     "sessions list": ([], [{"name": "s", "exchanges": 2}]),
     "sessions read": (["s"], [{"place": 0, "run_id": "r"}]),
     "sessions fork": (["s", "t"], {"name": "t", "exchanges": 2}),
@@ -95,6 +99,11 @@ class Served:
         self.limits = SimpleNamespace(
             list=lambda: [state], pause=lambda *_: None, resume=lambda *_: None
         )
+        policy = BudgetPolicy(usd=1, calls=5, every="day", per="tenant")
+        spent, free = Spent(nano_usd=7, calls=1), Spent(nano_usd=9, calls=2)
+        about: dict[str, Any] = {"subject": "acme\x7f", "ends_at": 1_790_000_000.0}
+        budget = BudgetState(name="company", policy=policy, spent=spent, **about)
+        self.budgets = Mock(return_value=[budget], release=Mock(return_value=free))
         self.sessions = SimpleNamespace(
             list=lambda **_: [info],
             read=lambda *_, **__: iter([exchange]),

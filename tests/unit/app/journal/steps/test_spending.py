@@ -17,7 +17,7 @@ from app.journal.steps.spending import AccountState, Holding, Reserved, Settled
 from celery_agents.contracts.outcome import ErrorInfo
 from tests.unit.app.journal.support import DONE, SOON, World, batch, claimed, step
 
-COMPANY, CUSTOMER, RUN = ("company", 0), ("customer:acme", 86_400), (":r", 0)
+COMPANY, CUSTOMER, RUN = ("company", 0), ("customer:acme", 1_790_000_000), (":r", 0)
 BOOKED = (COMPANY, CUSTOMER)
 ASKED = Amount(90, 30, 1)
 
