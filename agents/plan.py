@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from celery_agents.contracts.ask import CAPS
 from celery_agents.contracts.base import Contract, TrustedJson
+from celery_agents.contracts.budgets import budget_of
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 
 
@@ -64,12 +66,21 @@ def streamed(plan: Expand) -> Expand:
 
 def narrowed(plan: Expand, caps: Mapping[str, Any]) -> Expand:
     """Return the plan with members that these caps bound, beside their own."""
+    budget = budget_of(caps)
+    others = {name: cap for name, cap in caps.items() if name in CAPS}
 
     def narrow(options: Mapping[str, Any]) -> dict[str, Any]:
-        own = {name: options.get(name) for name in caps}
-        return {**options, **{n: c if own[n] is None else min(own[n], c) for n, c in caps.items()}}
+        told = {**options, **_narrower(options, others)}
+        if budget:
+            own = options.get("budget") or {}
+            told["budget"] = {**own, **_narrower(own, budget)}
+        return told
 
     return _inherited(plan, narrow)
+
+
+def _narrower(own: Mapping[str, Any], caps: Mapping[str, Any]) -> dict[str, Any]:
+    return {n: c if own.get(n) is None else min(own[n], c) for n, c in caps.items()}
 
 
 def _inherited(plan: Expand, told: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Expand:

@@ -217,6 +217,16 @@ class LimitReachedError(PermanentError):
     kind = "limit"
 
 
+class BudgetExceededError(PermanentError):
+    """A budget is spent; the call was not made.
+
+    ``budget`` says which one; ``details`` has what was spent of it. What was done is kept: a vote
+    counts the ballots that are in, a fallback asks the next candidate or has its default.
+    """
+
+    kind = "budget_exceeded"
+
+
 class ContextExceededError(PermanentError):
     """A request has more tokens than its model takes, by an estimate; it was not made.
 

@@ -35,6 +35,9 @@ CACHES = "agents.caches"
 UNCACHE = "agents.uncache"
 #: Lists tenants: what of theirs is queued and in flight.
 TENANTS = "agents.tenants"
+#: Budgets: lists them, releases what is in doubt.
+BUDGETS = "agents.budgets"
+RELEASE = "agents.release"
 DEAD_LETTERS = "agents.dead_letters"
 DEAD_LETTER = "agents.dead_letter"
 REQUEUE = "agents.requeue"
@@ -57,6 +60,8 @@ CONTROL_TASKS = (
     CACHES,
     UNCACHE,
     TENANTS,
+    BUDGETS,
+    RELEASE,
     STATUS,
     RESULTS,
     CLEAN,
@@ -94,6 +99,8 @@ LIMIT_KEYS = "agents:limit:"
 
 #: Before the keys of cached answers, of who asks for one now, and of who waits for that.
 CACHE_KEYS = "agents:cache:"
+#: Before the keys of budgets: accounts, since when they are kept, and which have reservations.
+BUDGET_KEYS = "agents:budget:"
 
 #: Before a run's id: the Redis stream of what its steps tell, and the field of each entry there.
 STREAM = "agents:stream:"

@@ -6,7 +6,7 @@ from typing import Any
 
 from celery import shared_task
 
-from app.admission import sights
+from app.admission import accounts, sights
 from app.caching import sights as caching
 from app.concurrency.fibers import wait
 from app.execution.runtime import runtime_of
@@ -142,6 +142,22 @@ def tenants(self: Any) -> list[dict[str, Any]]:
     runtime = runtime_of(self.app, self.request.hostname)
     registry, queue = runtime.agents.registry, runtime.settings.queue
     return [state.compact() for state in sights.tenants(runtime.intake, registry, queue)]
+
+
+@shared_task(name=names.BUDGETS, bind=True)
+def budgets(self: Any, tenant: str | None = None) -> list[dict[str, Any]]:
+    """How each budget stands in its present window."""
+    agents = runtime_of(self.app, self.request.hostname).agents
+    of = None if tenant is None else tenant_of(tenant)
+    return [state.model_dump(mode="json") for state in accounts.states(agents.budgets, of)]
+
+
+@shared_task(name=names.RELEASE, bind=True, acks_late=True)
+def release(self: Any, name: str, subject: str | None = None) -> dict[str, Any]:
+    """Count calls of a budget that are in doubt as ones that have cost nothing; their sum."""
+    agents = runtime_of(self.app, self.request.hostname).agents
+    of = None if subject is None else name_of(subject, "subject")
+    return accounts.release(agents.budgets, name_of(name), of).model_dump(mode="json")
 
 
 @shared_task(name=names.STATUS, bind=True)

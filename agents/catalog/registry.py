@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import entry_points
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
@@ -19,19 +18,20 @@ from agents.caching.cacheable import Caching
 from agents.catalog.checks import Check
 from agents.catalog.entries import Described
 from agents.catalog.kinds import Kind, Made, Resources, SharedService, all_kinds, entry_of
-from agents.catalog.limits import check_covers, read_limits
+from agents.catalog.limits import check_covers, read_policies
 from agents.catalog.loading import import_module, load
-from agents.catalog.routers import deployments_of, refuse_unroutable
-from agents.catalog.teams import effects_of, reached, refuse_circles
+from agents.catalog.references import refuse_missing, settle_effects
+from agents.catalog.routers import deployments_of
+from agents.catalog.teams import reached
 from agents.catalog.tenants import read_tenants
 from agents.governance.routing import Capability, RoutePolicy
 from agents.kinds.function import FunctionBackend
 from celery_agents.agent import AgentMark, Effects, mark_of
 from celery_agents.contracts.base import Name
+from celery_agents.contracts.budgets import BudgetPolicy
 from celery_agents.contracts.caching import CachePolicy
 from celery_agents.contracts.compensation import Compensation
 from celery_agents.contracts.limits import LimitPolicy
-from celery_agents.contracts.nearest import meant
 from celery_agents.contracts.tenants import TenantPolicy
 from celery_agents.errors import ConfigurationError, UnknownAgentError
 
@@ -123,6 +123,7 @@ class Registry:
         self.kinds = all_kinds()
         self.limits: dict[str, LimitPolicy] = {}
         self.tenants: dict[str, TenantPolicy] = {}
+        self.budgets: dict[str, BudgetPolicy] = {}
         self._agents: dict[str, Registered] = {}
         self._functions: dict[str, Callable[..., Any]] = {}
 
@@ -138,8 +139,10 @@ class Registry:
         if config is not None:
             for name, entry in read_entries(config, self.kinds).items():
                 self.add_entry(name, entry)
-            self.limits = read_limits(config, _tables(config).get("limits", {}))
-            self.tenants = read_tenants(config, _tables(config).get("tenants", {}))
+            tables = _tables(config)
+            self.limits = read_policies(config, "limits", tables.get("limits", {}), LimitPolicy)
+            self.budgets = read_policies(config, "budgets", tables.get("budgets", {}), BudgetPolicy)
+            self.tenants = read_tenants(config, tables.get("tenants", {}))
         for module in modules:
             self.add_module(import_module(module))
         for point in entry_points(group=ENTRY_POINTS):
@@ -148,46 +151,11 @@ class Registry:
                 self.add_module(loaded)
             else:
                 self.add_function(loaded, mark_of(loaded) or AgentMark(name=point.name))
-        self._check_team()
-
-    def _check_team(self) -> None:
-        """Look at what follows from whom each agent names."""
-        for agent in self:
-            undoes = agent.compensation
-            self._check_other(agent, "backup", agent.entry.backup if agent.entry else None)
-            self._check_other(agent, "compensation", undoes.agent if undoes else None)
-            self._check_semantic(agent)
-            named = {"tools": agent.asks, "handoffs": agent.handoffs, "among": agent.among}
-            for field, names in named.items():
-                for name in names:
-                    self._check_other(agent, field, name)
-        check_covers(self.limits, {place for a in self for place in places_of(a)})
-        refuse_circles({agent.name: agent.among for agent in self}, "among")
-        refuse_circles({agent.name: (*agent.asks, *agent.among) for agent in self}, "tools")
-        team = {agent.name: (*agent.asks, *agent.handoffs, *agent.among) for agent in self}
-        own = {agent.name: agent.effects for agent in self}
-        for agent in self:
-            for one in (agent, *agent.deployments):
-                one.effects = effects_of(agent.name, own, team)
-        refuse_unroutable(self._agents)
-
-    def _check_semantic(self, agent: Registered) -> None:
-        if agent.cache is None or (semantic := agent.cache.semantic) is None:
-            return
-        self._check_other(agent, "cache.semantic.embed", semantic.embed)
-        self._check_other(agent, "cache.semantic.judge", semantic.judge)
-        if find_spec("numpy") is None:
-            raise ConfigurationError(
-                f"[agents.{agent.name}] cache.semantic needs numpy: "
-                "pip install 'celery-agents[semantic]'"
-            )
-
-    def _check_other(self, agent: Registered, field: str, name: str | None) -> None:
-        if name is not None and (name == agent.name or name not in self._agents):
-            near = meant(name, self._agents.keys() - {agent.name}, repr)
-            raise ConfigurationError(
-                f"[agents.{agent.name}] {field}: {name!r} is not another agent of this worker{near}"
-            )
+        refuse_missing(self._agents)
+        places = {place for a in self for place in places_of(a)}
+        check_covers("limits", self.limits, places)
+        check_covers("budgets", self.budgets, places)
+        settle_effects(self._agents)
 
     def _describe(self, name: str) -> str:
         found = self._agents.get(name)
@@ -353,12 +321,13 @@ def _tables(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{path} is not TOML: {error}.") from error
     if not isinstance(data.get("agents"), dict) or data.keys() - _SECTIONS:
         raise ConfigurationError(
-            f"{path} has to consist of tables like [agents.name], [limits.name], [tenants.name]."
+            f"{path} has to consist of tables like [agents.name], [limits.name], [budgets.name], "
+            "[tenants.name]."
         )
     return data
 
 
-_SECTIONS = {"agents", "limits", "tenants"}
+_SECTIONS = {"agents", "limits", "budgets", "tenants"}
 
 
 def read_entries(path: Path, kinds: Mapping[str, Kind[Any]]) -> dict[str, Described]:

@@ -11,13 +11,13 @@ import asyncio
 import json
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Executor
-from functools import partial
 from typing import Any
 
 from agents.asking import asked, error_of
 from agents.base import Answer, StepContext, Turn
 from agents.caching.cacheable import Cacheable, Caching, Meaning, said_of
 from agents.conversing import uniform
+from agents.governance.estimate import expected
 from agents.governance.lessons import Lessons, Own
 from agents.models import personality
 from agents.models.caching import PromptCache
@@ -32,7 +32,7 @@ from agents.models.provider import (
 )
 from agents.models.said import conversation_of, said
 from agents.models.sizing import Sizing
-from agents.needs import Weight
+from agents.needs import Needs, Quote, Weight
 from agents.patterns.vote.options import match
 from agents.plan import Expand
 from agents.schema import answer_of, ballot_schema
@@ -231,7 +231,7 @@ class ModelBackend:
             f"model:{self._who}",
             perform,
             fingerprint=digest(about),
-            expect=partial(self._sizing.needs, asked),
+            expect=_Expected(self._sizing, asked, watcher),
             cache=_cacheable((self._caching, self.config, self._value), request, turn, watcher),
         )
         if not watcher.heard and step.streamed:  # an earlier attempt's, which watchers dropped
@@ -375,6 +375,21 @@ class MalformedAnswerError(BadAnswerError):
     """An answer that has not the form that was asked for; its model may be told so."""
 
 
+class _Expected:
+    """Says what one request will take and cost; it is asked only where somebody counts."""
+
+    def __init__(self, sizing: Sizing, request: ModelRequest, watcher: _Watcher) -> None:
+        self._sizing = sizing
+        self._request = request
+        self._watcher = watcher
+
+    def __call__(self) -> Needs:
+        return self._sizing.needs(self._request)
+
+    async def quote(self, *, worst: bool) -> Quote:
+        return await self._sizing.quote(self._request, self._watcher.arrived, worst=worst)
+
+
 def _complaint(error: MalformedAnswerError) -> str:
     return f"That is not an answer of the form that was asked for: {error.message} Answer again."
 
@@ -388,6 +403,10 @@ class _Watcher:
         self.heard = False
         self.whole = False  # not cut, and as it was asked for
         self._next_at = 0.0
+
+    def arrived(self) -> int:
+        """Tokens of the answer that have come, by their number as it is usual."""
+        return expected([self._text]).input_tokens
 
     async def on_text(self, text: str) -> None:
         self.heard = True

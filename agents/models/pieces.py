@@ -22,15 +22,21 @@ def pieces_of(request: ModelRequest) -> Pieces:
 
 
 def surely_within(request: ModelRequest, tokens: int) -> bool:
-    """Return whether it has no more tokens in any case: each one is a byte of a text at least.
+    """Return whether it has no more tokens in any case.
 
     It takes some microseconds, where counting pieces takes some for each thousand characters. Of
     images and files it says no.
     """
+    most = most_within(request)
+    return most is not None and most <= tokens
+
+
+def most_within(request: ModelRequest) -> int | None:
+    """The tokens that it has at the most: each one is a byte of a text. None with attachments."""
     if _attached(request):
-        return False
+        return None
     size = sum(len(t) * (1 if t.isascii() else _BYTES) for t in _texts(request))
-    return size + _AROUND * (_messages(request) + len(request.tools)) <= tokens
+    return size + _AROUND * (_messages(request) + len(request.tools))
 
 
 def _attached(request: ModelRequest) -> int:

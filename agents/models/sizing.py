@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from agents.governance.estimate import against_room, context_exceeded, estimated, room
 from agents.governance.lessons import Lessons
 from agents.governance.rates import Rates
 from agents.governance.sizes import Observed
 from agents.models.config import ModelConfig
-from agents.models.pieces import pieces_of, surely_within
+from agents.models.pieces import most_within, pieces_of, surely_within
 from agents.models.prices import PriceList
 from agents.models.provider import ModelRequest, Tokens
-from agents.needs import Needs, Weight
+from agents.needs import Needs, Quote, Weight
 from celery_agents.contracts.governance import Estimate
+from celery_agents.errors import ConfigurationError
 
 
 class Sizing:
@@ -53,6 +56,33 @@ class Sizing:
             read, output = round(tokens * sizes.cached), sizes.output(request.max_output_tokens)
             nano_usd = rates.cost(Tokens(tokens, output, cache_read=read)).nano_usd
         return Weight(fits, context, nano_usd)
+
+    async def quote(
+        self, request: ModelRequest, arrived: Callable[[], int], *, worst: bool
+    ) -> Quote:
+        """The offer for a request: what 95 of 100 stay within, or the ``worst`` case.
+
+        Raises:
+            ConfigurationError: the worst case has no bound.
+        """
+        rates, _ = await self._prices.now()
+        sizes, asked = await self._lessons.known(), request.max_output_tokens
+        if worst and asked is None:
+            raise ConfigurationError(
+                f"A budget is strict, and nothing bounds what {self._who} answers: give its entry "
+                "max_output_tokens."
+            )
+        tokens = most_within(request) if worst else None
+        most = sizes.most(pieces_of(request)) if tokens is None else tokens
+        output = asked if worst and asked is not None else sizes.output(asked)
+        write = most if sizes.writes_cache or worst else 0
+
+        def cost(output: int) -> int:
+            assert rates is not None
+            fresh = rates.cost(Tokens(most, output)).nano_usd
+            return max(fresh, rates.cost(Tokens(most, output, cache_write=write)).nano_usd)
+
+        return Quote(most, output, None if rates is None else cost, arrived, self._who)
 
     def learn(self, request: ModelRequest, tokens: Tokens | None) -> None:
         """Learn from the tokens that a provider has counted, if it has."""

@@ -11,6 +11,8 @@ from agents.base import Answer
 from agents.catalog.registry import Registered
 from agents.policies.breaker import BreakerPolicy, Verdict, verdict
 from app.admission.breaker import Admission, Breakers, Change, Switch
+from app.admission.budgets import SharedBudgets
+from app.admission.charging import Purse
 from app.admission.guard import Asked, GuardedStep, Next, Reply
 from app.admission.limiting import Passage
 from app.admission.limits import NotAdmitted, SharedLimits
@@ -44,14 +46,25 @@ class AdmissionGuard:
     Both are asked in one write.
     """
 
-    def __init__(self, breakers: Breakers, limits: SharedLimits | None = None) -> None:
+    def __init__(
+        self,
+        breakers: Breakers,
+        limits: SharedLimits | None = None,
+        budgets: SharedBudgets | None = None,
+    ) -> None:
         self._breakers = breakers
         self._limits = limits
+        self._budgets = budgets
 
     async def __call__(self, asked: Asked, go_on: Next) -> Reply:
         passage = None if asked.admitted is None else asked.admitted.passage
         if passage is None and self._limits is not None and self._limits.of(asked.agent):
             passage = Passage(self._limits, asked.agent, asked.turn, asked.step)
+        if self._budgets is not None:
+            allowance = asked.step.allowance
+            own = allowance is not None and allowance.budgeted
+            counted = own or self._budgets.of(asked.agent)
+            asked.step.charge(Purse(self._budgets, asked.agent, asked.step) if counted else None)
         switches = switches_of(asked.agent)
         if passage is None and not switches:
             return await go_on(asked)

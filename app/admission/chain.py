@@ -5,6 +5,7 @@ from __future__ import annotations
 from agents.base import Answer
 from agents.catalog.registry import Registry
 from app.admission.breaker import Breakers
+from app.admission.budgets import SharedBudgets
 from app.admission.calls import AdmissionGuard
 from app.admission.failover import BackupGuard, HealthGuard
 from app.admission.guard import Asked, Guard, Next, Reply, compose
@@ -19,7 +20,9 @@ def chain(
     registry: Registry,
     breakers: Breakers,
     health: HealthView,
+    *,
     limits: SharedLimits | None = None,
+    budgets: SharedBudgets | None = None,
     experiences: Experiences | None = None,
 ) -> Next:
     """Compose all guards round an agent's backend. Without ``experiences`` nobody routes."""
@@ -32,7 +35,8 @@ def chain(
             HealthGuard(registry, health),  # before a breaker is asked, which may count a probe
             BackupGuard(registry),  # round the breaker, whose refusal it answers
             *routers,  # round the next one, for which they choose and reserve
-            AdmissionGuard(breakers, limits),  # innermost: it counts calls that are made alone
+            # innermost: it counts calls that are made alone
+            AdmissionGuard(breakers, limits, budgets),
         ],
         _answer,
     )

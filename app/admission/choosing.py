@@ -45,7 +45,7 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
+class OpenBreaker:
     """A deployment whose breaker is open."""
 
     breaker: str
@@ -67,7 +67,7 @@ class NoneFree:
     """The answer where none of several is free: what refuses each."""
 
     refused: tuple[NotAdmitted, ...] = ()
-    closed: tuple[Closed, ...] = ()
+    closed: tuple[OpenBreaker, ...] = ()
 
     def error(self) -> NotAdmittedError | BreakerOpenError:
         """The error for the step. It leads to the queues of all, the shortest of which it tells."""
@@ -151,12 +151,12 @@ def _told(option: Option) -> dict[str, Any]:
 
 
 def _none_free(options: Sequence[Option], found: Any) -> NoneFree:
-    refused, closed = list[NotAdmitted](), list[Closed]()
+    refused, closed = list[NotAdmitted](), list[OpenBreaker]()
     for option, (place, *of) in zip(options, found, strict=True):
         if place:
             wait_ms, before = of
             refused.append(NotAdmitted(option.ticket, place - 1, seconds_of(wait_ms), before))
         else:
             at, wait_ms = of
-            closed.append(Closed(option.switches[at].name, wait_ms / 1000))
+            closed.append(OpenBreaker(option.switches[at].name, wait_ms / 1000))
     return NoneFree(tuple(refused), tuple(closed))

@@ -19,7 +19,9 @@ from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.outcome import Outcome, Usage
 
 if TYPE_CHECKING:
+    from app.admission.charging import Purse
     from app.admission.limiting import Passage
+    from app.governance.allowance import Allowance
 
 #: What to do about refusals: try the step again later, or end it; those of some kinds alone.
 WhenOpen = Literal["wait", "fail"] | tuple[str, ...]
@@ -63,8 +65,17 @@ class GuardedStep(StepContext, Protocol):
         """From 0, which is first, to 9."""
         ...
 
+    @property
+    def allowance(self) -> Allowance | None:
+        """The bounds of its run and of the steps above, where there are some."""
+        ...
+
     def limit(self, passage: Passage) -> None:
         """Let its requests pass there from now on."""
+        ...
+
+    def charge(self, purse: Purse | None) -> None:
+        """Have its requests counted there from now on."""
         ...
 
     @property

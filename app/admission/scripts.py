@@ -48,6 +48,7 @@ class Scripts:
     def __init__(self, redis: Redis, name: str = "admission") -> None:
         self._redis = redis
         self._scripts: list[Script] = []
+        self._begins: list[str] = []
         self._away_until = 0.0
         self._batches: Batches[Sequence[Query]] = Batches(f"agents-{name}", self._perform, BATCH)
 
@@ -56,6 +57,10 @@ class Scripts:
         script = self._redis.register_script(text)
         self._scripts.append(script)
         return str(script.sha)
+
+    def begin(self, text: str) -> None:
+        """Have a script run before others where Redis knows none: it began anew."""
+        self._begins.append(text)
 
     def run(self, question: Query) -> Future[Any]:
         """Ask one thing."""
@@ -99,6 +104,8 @@ class Scripts:
         answers = self._evaluate(questions)
         new = [n for n, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if new:  # Redis started anew, and nothing was done
+            for text in self._begins:
+                self._redis.eval(text, 0)
             for script in self._scripts:
                 self._redis.script_load(script.script)
             again = self._evaluate([questions[n] for n in new])

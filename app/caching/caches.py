@@ -75,7 +75,7 @@ class Caches:
     @asynccontextmanager
     async def asking(
         self, asked: Sought, what: Cacheable, use: CacheUse, likeness: Likeness | None = None
-    ) -> AsyncIterator[Asking]:
+    ) -> AsyncIterator[Lookup]:
         """Look for an answer. Where there is none, whoever asks is to ``put`` it, or nothing.
 
         Raises:
@@ -83,9 +83,9 @@ class Caches:
         """
         found, missed = await self._look(asked, use)
         if found is not None:
-            yield Asking(found)
+            yield Lookup(found)
             return
-        asks, leads = Asking(), missed.leads
+        asks, leads = Lookup(), missed.leads
         renewing = _Renewing(self.shared, asked, self._renew_s) if leads else None
         began = time.monotonic()
         try:
@@ -196,7 +196,7 @@ class Likeness:
     least: float
 
 
-class Asking:
+class Lookup:
     """A question to the caches: its answer, if they have it; else they are given one."""
 
     def __init__(self, found: Answer | None = None) -> None:

@@ -19,6 +19,7 @@ from agents.governance.lessons import Lessons
 from agents.governance.routing import Asking
 from agents.net.clients import SharedClients
 from app.admission.breaker import Breakers
+from app.admission.budgets import SharedBudgets
 from app.admission.health import STALE_INTERVALS, HealthView
 from app.admission.limits import NotAdmitted, SharedLimits
 from app.admission.placing import placed
@@ -61,6 +62,7 @@ class Agents:
         self._limits: SharedLimits | None = None
         self._experiences = RouterLessons(lambda: journal)
         self._caches: Caches | None = None
+        self._budgets: SharedBudgets | None = None
         self._lock = threading.Lock()
 
     @property
@@ -79,6 +81,13 @@ class Agents:
         if self._limited and self._turns is None:
             _ = self.turns
         return self._limits
+
+    @property
+    def budgets(self) -> SharedBudgets | None:
+        """The budgets that hold here; None while there are none, and nobody has asked an agent."""
+        if self.registry.budgets and self._turns is None:
+            _ = self.turns
+        return self._budgets
 
     @property
     def _limited(self) -> bool:
@@ -122,8 +131,21 @@ class Agents:
         breakers = Breakers.connect(self._settings)
         if self._limited:
             self._limits = self._shared(breakers)
+        self._budgets = SharedBudgets(
+            breakers.scripts,
+            self.registry.budgets,
+            self._journal.ledger,
+            lease_s=self._settings.lease_s,
+        )
         experiences = self._experiences if self.registry.routes else None
-        return Turns(self.registry, breakers, health, self._limits, experiences)
+        return Turns(
+            self.registry,
+            breakers,
+            health,
+            limits=self._limits,
+            budgets=self._budgets,
+            experiences=experiences,
+        )
 
     def _shared(self, breakers: Breakers) -> SharedLimits:
         limits = SharedLimits(

@@ -21,8 +21,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from agents.caching.cacheable import Cacheable
+from agents.governance.budgets import Amount
 from agents.needs import Expect
 from agents.performing import Perform, performed
+from app.admission.charging import Charge, Purse
 from app.admission.limiting import Passage
 from app.caching.caches import Likeness
 from app.caching.shared import Sought
@@ -31,6 +33,7 @@ from app.concurrency.future import Future
 from app.execution.answers import bounded, too_large
 from app.execution.runtime import Runtime
 from app.execution.turns import TurnHelpers
+from app.journal import Journal
 from app.journal.schema.rows import Claimed
 from app.journal.steps.calls import Before, Begun
 from celery_agents.contracts.caching import CacheUse
@@ -83,50 +86,176 @@ class _Open:
     once: str  # its name, if it is made once at the most
 
 
-class _Answers:
-    """Answers of calls that are over: those of earlier attempts are read once."""
+class CallRows:
+    """Writes an attempt's calls down, before they are made and when they are over."""
 
-    def __init__(self, runtime: Runtime, claim: Claimed) -> None:
-        self._runtime = runtime
+    def __init__(self, journal: Journal, claim: Claimed) -> None:
+        self._journal = journal
         self._claim = claim
-        self._before: dict[str, dict[str, Any]] | None = None
+        self._unwritten: list[tuple[Future[None], Callable[[], Future[None]]]] = []
+
+    async def begin(self, call: CallId, *, once: bool, charge: Charge | None) -> Begun | Before:
+        """Write the call down, with what it reserves."""
+        about = (call.seq, call.name, call.identity, call.key)
+        start = partial(self._journal.start_call, self._claim, *about, once=once)
+        if charge is None:
+            return await arrival(start())
+        started = start(reserved=charge.reserved)
+        try:
+            return await arrival(started)
+        except asyncio.CancelledError:  # its row may be there soon
+            charge.row_follows()
+            stopped = StepCancelledError()
+            started.add_done_callback(lambda _: self.unmade(call, charge, stopped))
+            raise
+
+    async def confirm(self, call: CallId, charge: Charge) -> None:
+        """Look whether what a call reserved is still reserved, now that its row says so."""
+        try:
+            await charge.written()
+        except BaseException as error:
+            self.unmade(call, charge, error)
+            raise
+
+    def answered(self, call: CallId, answer: Answer, charge: Charge | None) -> None:
+        """Write an answer. The writer commits it before, or with, whatever its step writes next."""
+        amount = None if charge is None else charge.after(answer.usage, None)
+        self._finish(
+            call, answer.compact(), None, answer.usage.cost_usd, charge=charge, amount=amount
+        )
+
+    def failed(
+        self,
+        call: CallId,
+        told: ErrorInfo,
+        usage: Usage,
+        charge: Charge | None,
+        error: BaseException,
+    ) -> None:
+        """Write that a call failed, and what it cost all the same."""
+        amount = None if charge is None else charge.after(usage, error)
+        self._finish(call, None, told, usage.cost_usd, charge=charge, amount=amount)
+
+    def unmade(self, call: CallId, charge: Charge, error: BaseException) -> None:
+        """Finish a call that was begun and not made: it has cost nothing."""
+        self._finish(call, None, _told(error), 0.0, charge=charge, amount=Amount())
+
+    def written(self) -> None:
+        """Wait until all of them are in the journal.
+
+        Raises:
+            JournalUnavailableError: one was refused; it is being written anew.
+        """
+        for place, (future, write) in enumerate(self._unwritten):
+            if (error := future.exception()) is not None:
+                self._unwritten[place] = (write(), write)
+                raise error
+
+    def _finish(
+        self,
+        call: CallId,
+        answer: dict[str, Any] | None,
+        error: ErrorInfo | None,
+        cost_usd: float | None,
+        *,
+        charge: Charge | None,
+        amount: Amount | None,
+    ) -> None:
+        finish = partial(self._journal.finish_call, self._claim, call.seq, answer, error)
+
+        def write() -> Future[None]:
+            if charge is None or amount is None:
+                return finish(cost_usd=cost_usd)
+            settled = charge.settled(amount, self._journal.me.id)
+            done = finish(cost_usd=charge.cost_usd(amount), settled=settled)
+            done.add_done_callback(lambda end: None if end.exception() else charge.tell(amount))
+            return done
+
+        self._unwritten.append((write(), write))
+
+
+class EarlierCalls:
+    """The calls that earlier attempts have finished, read once."""
+
+    def __init__(self, journal: Journal, claim: Claimed) -> None:
+        self._journal = journal
+        self._claim = claim
+        self._told: dict[str, dict[str, Any]] | None = None
         self._reading = asyncio.Lock()
         #: Those of this attempt, where it may begin anew.
         self.here: dict[str, Answer] = {}
 
-    def forget(self) -> None:
-        """Read those of earlier attempts once more."""
-        self._before = None
+    async def told(self, *, anew: bool = False) -> dict[str, dict[str, Any]]:
+        """The answers that they gave, by their identities.
+
+        ``anew``: another attempt has finished one since.
+        """
+        if self._claim.token == 1:  # the first claim of a step has no earlier calls
+            return {}
+        async with self._reading:  # one for all calls that begin at once
+            if self._told is None or anew:
+                self._told = await in_thread(self._journal.finished_calls, self._claim.id)
+            return self._told
 
     async def newest_by(self) -> str | None:
-        """Return who gave the newest one of earlier attempts, where that is written down."""
-        found = (answer.get("deployment") for answer in reversed((await self.before()).values()))
+        """Return who gave the newest one, where that is written down."""
+        found = (answer.get("deployment") for answer in reversed((await self.told()).values()))
         return next((by for by in found if by), None)
 
     async def unused(self, asked: Collection[str]) -> int:
-        """Count those of earlier attempts that are not among these identities.
+        """Count those that are not among these identities.
 
         What an answered call asked for within itself is not asked for again, rightly.
         """
-        before = await self.before()
+        before = await self.told()
         within = {_digest(identity)[:_WITHIN] for identity in before}
         return sum(
             identity not in asked and identity.rpartition("/")[0] not in within
             for identity in before
         )
 
-    async def before(self) -> dict[str, dict[str, Any]]:
-        """The results of earlier attempts, by the calls' identities."""
-        if self._claim.token == 1:  # the first claim of a step has no earlier calls
-            return {}
-        async with self._reading:  # one for all calls that begin at once
-            if self._before is None:
-                self._before = await in_thread(self._runtime.journal.finished_calls, self._claim.id)
-            return self._before
+
+class OpenCalls:
+    """The calls of an attempt that are under way."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, _Open] = {}  # by their identities
+        self._closed = asyncio.Event()
+
+    @contextmanager
+    def entered(self, identity: str, within: str, once: str) -> Iterator[None]:
+        """Have a call under way, within another one; ``once`` is its name if it is made once."""
+        self._open[identity] = _Open(within, once)
+        try:
+            yield
+        finally:
+            del self._open[identity]
+            self._closed.set()
+
+    def around(self, within: str) -> tuple[tuple[str, ...], str]:
+        """The calls round this one and itself, innermost first.
+
+        Beside them the name of one of them that is made once at the most, if there is one.
+        """
+        found: list[str] = []
+        once = ""
+        while within in self._open:
+            found.append(within)
+            one = self._open[within]
+            within, once = one.within, once or one.once
+        return tuple(found), once
+
+    async def still(self, *, beside: Collection[str]) -> bool:
+        """Return whether no call is under way but these; if one is, wait until one has ended."""
+        if self._open.keys() <= {*beside}:
+            return True
+        self._closed.clear()
+        await self._closed.wait()
+        return False
 
 
 class CallRecord:
-    """The calls of an attempt as they are written down, and those of earlier attempts."""
+    """The calls of an attempt: their identities, what they cost, those of earlier attempts."""
 
     def __init__(self, runtime: Runtime, claim: Claimed) -> None:
         self.spent = _NOTHING
@@ -134,8 +263,8 @@ class CallRecord:
         self._claim = claim
         self._made: list[CallId] = []
         self._times: dict[About, int] = {}  # how often each was asked in this attempt
-        self._answers = _Answers(runtime, claim)
-        self._unwritten: list[tuple[Future[None], Callable[[], Future[None]]]] = []
+        self._earlier = EarlierCalls(runtime.journal, claim)
+        self._rows = CallRows(runtime.journal, claim)
 
     def __bool__(self) -> bool:
         """True when it made one, or read one from the journal."""
@@ -156,14 +285,11 @@ class CallRecord:
         Raises:
             JournalUnavailableError: one was refused; it is being written anew.
         """
-        for place, (future, write) in enumerate(self._unwritten):
-            if (error := future.exception()) is not None:
-                self._unwritten[place] = (write(), write)
-                raise error
+        self._rows.written()
 
     async def unused(self) -> int:
         """Count answers of earlier attempts that this one has not asked for again."""
-        return await self._answers.unused({call.identity for call in self._made})
+        return await self._earlier.unused({call.identity for call in self._made})
 
     def anew(self) -> None:
         """Begin again in this attempt, as another one would."""
@@ -171,7 +297,7 @@ class CallRecord:
 
     async def answered_by(self) -> str | None:
         """Return who answered the newest one of earlier attempts, where that is written down."""
-        return await self._answers.newest_by()
+        return await self._earlier.newest_by()
 
     def _next(self, name: str, fingerprint: str) -> CallId:
         """The next call, numbered before anything is awaited: so its place follows the code."""
@@ -189,11 +315,11 @@ class CallRecord:
         of, within = _enclosing.get()
         return within if of == self._claim.id else ""
 
-    async def _known(self, call: CallId) -> Answer | None:
+    async def _known(self, call: CallId, *, anew: bool = False) -> Answer | None:
         """Return the answer of an earlier attempt; its cost counts for this one as well."""
-        if (here := self._answers.here.get(call.identity)) is not None:  # it is counted
+        if (here := self._earlier.here.get(call.identity)) is not None:  # it is counted
             return here
-        told = (await self._answers.before()).get(call.identity)
+        told = (await self._earlier.told(anew=anew)).get(call.identity)
         if told is None:
             return None
         if "kind" in told:  # it was too large to be kept
@@ -203,19 +329,6 @@ class CallRecord:
         known = Answer.model_validate(told, context=KNOWN)
         self.spent += known.usage
         return known
-
-    def _finish(
-        self,
-        call: CallId,
-        answer: dict[str, Any] | None,
-        error: ErrorInfo | None,
-        cost_usd: float | None,
-    ) -> None:
-        def write() -> Future[None]:
-            end = (call.seq, answer, error)
-            return self._runtime.journal.finish_call(self._claim, *end, cost_usd=cost_usd)
-
-        self._unwritten.append((write(), write))
 
 
 class StepCalls(CallRecord):
@@ -232,10 +345,11 @@ class StepCalls(CallRecord):
     ) -> None:
         super().__init__(runtime, claim)
         self._afford = afford
-        self._open: dict[str, _Open] = {}  # those under way, by their identities
-        self._closed = asyncio.Event()
+        self._open = OpenCalls()
         #: Where its requests pass the limits that cover its agent, if some do.
         self.passage: Passage | None = None
+        #: Where they are counted by budgets, if some count its agent.
+        self.purse: Purse | None = None
         #: Who answers its calls, where a router chose.
         self.deployment: str | None = None
         #: Awaited before the first act of a turn that may be answered by caches alone.
@@ -259,16 +373,12 @@ class StepCalls(CallRecord):
         """Make a call; see :meth:`agents.base.StepContext.call`."""
         _check(name, fingerprint)
         call = self._next(name, fingerprint)
-        self._open[call.identity] = _Open(self._enclosing, name if once else "")
-        try:
+        with self._open.entered(call.identity, self._enclosing, name if once else ""):
             if (known := await self._replayed(call, expect)) is not None:
                 return known
             if cache is not None and self.cache_use != "off":
                 return await self._cached_or_made(call, cache, perform, expect)
             return await self._admitted(call, perform, expect, once=once)
-        finally:
-            del self._open[call.identity]
-            self._closed.set()
 
     async def _replayed(self, call: CallId, expect: Expect | None) -> Answer | None:
         """The answer of an earlier attempt, which needs no admission."""
@@ -306,74 +416,95 @@ class StepCalls(CallRecord):
     async def _admitted(
         self, call: CallId, perform: Perform, expect: Expect | None, *, once: bool = False
     ) -> Answer:
-        """Make the call, once it may be made."""
+        """Make the call, once it may be made and its budgets have what it may cost."""
         if (gate := self.gate) is not None:
             self.gate = None
             await gate()
-        passage = None if expect is None else self.passage
-        if passage is None or expect is None:
-            return await self._make(call, perform, once=once)
-        async with passage.request(expect) as request:
-            answer = await self._make(call, perform, once=once)
+        if self.purse is None or expect is None:
+            return await self._limited(call, perform, expect, once=once)
+        key = (self._claim.id, call.seq, self._claim.token)
+        if (charge := await self.purse.charge(expect, key)) is None:
+            return await self._limited(call, perform, expect, once=once)
+        try:
+            return await self._limited(call, perform, expect, once=once, charge=charge)
+        finally:
+            charge.close()
+
+    async def _limited(
+        self,
+        call: CallId,
+        perform: Perform,
+        expect: Expect | None,
+        *,
+        once: bool,
+        charge: Charge | None = None,
+    ) -> Answer:
+        """Make the call when the limits of its agent let it pass."""
+        if self.passage is None or expect is None:
+            return await self._make(call, perform, once=once, charge=charge)
+        async with self.passage.request(expect) as request:
+            answer = await self._make(call, perform, once=once, charge=charge)
             request.usage = answer.usage
             return answer
 
     async def _make(
-        self, call: CallId, perform: Perform, *, once: bool = False, free: bool = False
+        self,
+        call: CallId,
+        perform: Perform,
+        *,
+        once: bool = False,
+        charge: Charge | None = None,
+        free: bool = False,
     ) -> Answer:
         if self._afford is not None and not free:
             await in_thread(self.written)  # its own count too
             await in_thread(self._afford)
-        about = (call.seq, call.name, call.identity, call.key)
-        begun = await arrival(self._runtime.journal.start_call(self._claim, *about, once=once))
-        if begun is Begun.KNOWN:  # a worker whose lease ran out finished it late
-            self._answers.forget()
-            if (known := await self._known(call)) is not None:
-                return known
+        begun = await self._rows.begin(call, once=once, charge=charge)
+        late = begun is Begun.KNOWN  # a worker whose lease ran out finished it late
+        if late and (known := await self._known(call, anew=True)) is not None:
+            return known
         _refuse(begun, call)
-        return await self._perform(call, perform)
+        if charge is not None:
+            await self._rows.confirm(call, charge)
+        return await self._perform(call, perform, charge)
 
     def around(self) -> tuple[tuple[str, ...], str]:
-        """The calls in which the code that asks stands, innermost first.
-
-        Beside them the name of one of them that is made once at the most, if there is one.
-        """
-        found: list[str] = []
-        within, once = self._enclosing, ""
-        while within in self._open:
-            found.append(within)
-            one = self._open[within]
-            within, once = one.within, once or one.once
-        return tuple(found), once
+        """The calls in which the code that asks stands; see :meth:`OpenCalls.around`."""
+        return self._open.around(self._enclosing)
 
     async def still(self, *, beside: Collection[str]) -> bool:
-        """Return whether no call is under way but these; if one is, wait until one has ended."""
-        if self._open.keys() <= {*beside}:
-            return True
-        self._closed.clear()
-        await self._closed.wait()
-        return False
+        """Return whether no call is under way but these; see :meth:`OpenCalls.still`."""
+        return await self._open.still(beside=beside)
 
-    async def _perform(self, call: CallId, perform: Perform) -> Answer:
+    async def _perform(self, call: CallId, perform: Perform, charge: Charge | None) -> Answer:
         limit = self._runtime.settings.answer_limit_bytes
         try:
-            with _within(self._claim.id, call.identity):
-                result = await performed(call.name, perform, call.key)
-            if (error := too_large(result.value, limit)) is not None:
-                error.details["usage"] = result.usage.compact()
-                raise error
+            result = await self._performed(call, perform)
         except AgentsError as error:
             # A call that failed may have cost something all the same; its error tells.
             usage = usage_of(error)
             self.spent += usage
-            self._finish(call, None, bounded(ErrorInfo.of(error), limit), usage.cost_usd)
+            self._rows.failed(call, bounded(ErrorInfo.of(error), limit), usage, charge, error)
+            raise
+        except BaseException as error:
+            if charge is not None:  # what it cost is known, as far as it came
+                told = bounded(_told(error), limit)
+                self._rows.failed(call, told, _NOTHING, charge, error)
             raise
         if self.deployment is not None:
             result = result.model_copy(update={"deployment": self.deployment})
-            self._answers.here[call.identity] = result
+            self._earlier.here[call.identity] = result
         self.spent += result.usage
-        # Not waited for: the writer commits it before, or with, whatever this step writes next.
-        self._finish(call, result.compact(), None, result.usage.cost_usd)
+        self._rows.answered(call, result, charge)
+        return result
+
+    async def _performed(self, call: CallId, perform: Perform) -> Answer:
+        with _within(self._claim.id, call.identity):
+            result = await performed(call.name, perform, call.key)
+        limit = self._runtime.settings.answer_limit_bytes
+        if (error := too_large(result.value, limit)) is not None:
+            error.details["usage"] = result.usage.compact()
+            raise error
         return result
 
 
@@ -388,6 +519,11 @@ def _within(step_id: str, identity: str) -> Iterator[None]:
         yield
     finally:
         _enclosing.reset(token)
+
+
+def _told(error: BaseException) -> ErrorInfo:
+    cancelled = isinstance(error, asyncio.CancelledError)
+    return ErrorInfo.of(StepCancelledError() if cancelled else error)
 
 
 def _digest(text: str) -> str:

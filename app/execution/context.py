@@ -12,6 +12,7 @@ from agents.needs import Expect
 from agents.performing import Perform
 from agents.plain import plain_json
 from agents.plan import Expand, MemberState, Tally
+from app.admission.charging import Purse
 from app.admission.limiting import Passage
 from app.concurrency.fibers import in_thread
 from app.execution.asks import Asks
@@ -108,6 +109,10 @@ class Step(Telling):
     def limit(self, passage: Passage) -> None:
         """Let its requests pass there from now on."""
         self.calls.passage = passage
+
+    def charge(self, purse: Purse | None) -> None:
+        """Have its requests counted there from now on."""
+        self.calls.purse = purse
 
     def enter(self, gate: Callable[[], Awaitable[None]]) -> None:
         """Await this before the first act of the turn that is not known already."""

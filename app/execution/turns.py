@@ -10,6 +10,7 @@ from agents.catalog.registry import Registered, Registry
 from agents.patterns.fallback import pattern
 from agents.plan import MemberState
 from app.admission.breaker import Breakers
+from app.admission.budgets import SharedBudgets
 from app.admission.calls import switches_of
 from app.admission.chain import chain
 from app.admission.guard import Asked, GuardedStep, Reply, WhenOpen
@@ -33,12 +34,16 @@ class Turns:
         registry: Registry,
         breakers: Breakers,
         health: HealthView,
+        *,
         limits: SharedLimits | None = None,
+        budgets: SharedBudgets | None = None,
         experiences: Experiences | None = None,
     ) -> None:
         self._registry = registry
         self._breakers = breakers
-        self._ask = chain(registry, breakers, health, limits, experiences)
+        self._ask = chain(
+            registry, breakers, health, limits=limits, budgets=budgets, experiences=experiences
+        )
 
     async def take(
         self, name: str, turn: Turn, step: GuardedStep, *, when_open: WhenOpen = "wait"
@@ -148,12 +153,12 @@ class TurnHelpers:
 
     async def _said(self, agent: str, turn: Turn) -> JsonValue:
         calls = self._step.calls
-        kept = calls.passage, calls.gate
-        calls.passage = calls.gate = None
+        kept = calls.passage, calls.purse, calls.gate
+        calls.passage = calls.purse = calls.gate = None
         try:
             reply = await self._turns.take(agent, turn, _Unwatched(self._step))
         finally:
-            calls.passage, calls.gate = kept
+            calls.passage, calls.purse, calls.gate = kept
         if not isinstance(reply, Answer | Outcome) or (isinstance(reply, Outcome) and not reply.ok):
             raise AgentFailedError(f"{agent} did not answer.")
         self.spent += reply.usage

@@ -29,9 +29,11 @@ from app.journal.steps.claims import ClaimStep
 from app.journal.steps.expansions import Expanded, ExpandStep
 from app.journal.steps.finishes import FinishStep, Postponed, PostponeStep, Settle, event
 from app.journal.steps.inserts import InsertStep
+from app.journal.steps.spending import Settled
 from app.journal.stores.bounds import Bounds
 from app.journal.stores.exchanges import Exchanges
 from app.journal.stores.findings import Findings
+from app.journal.stores.ledger import Ledger
 from app.journal.stores.letters import Letters
 from app.journal.stores.memos import Memos
 from app.journal.stores.parents import Parents
@@ -76,6 +78,7 @@ class Journal:
         self._members = Together(engine, joins.members_of)
         self.findings = Findings(engine, self.rules, me.id)
         self.bounds = Bounds(engine, self.rules.caps.cost)
+        self.ledger = Ledger(engine)
         self.letters = Letters(engine)
         self.memos = Memos(engine)
         self.sessions = Exchanges(engine, self._writer)
@@ -150,10 +153,10 @@ class Journal:
         )
 
     def start_call(
-        self, claim: Claimed, seq: int, name: str, identity: str, key: str, *, once: bool = False
+        self, claim: Claimed, seq: int, name: str, identity: str, key: str, **how: Any
     ) -> Future[Begun | Before]:
-        """Write down a call before it is made; ``once``: unless an earlier claim began it."""
-        return self._writer.submit(StartCall(claim, seq, name, identity, key, once=once))
+        """Write down a call before it is made; see :class:`StartCall`."""
+        return self._writer.submit(StartCall(claim, seq, name, identity, key, **how))
 
     def finish_call(
         self,
@@ -163,9 +166,12 @@ class Journal:
         error: ErrorInfo | None = None,
         *,
         cost_usd: float | None = None,
+        settled: Settled | None = None,
     ) -> Future[None]:
         """Write down the answer or the error of a call, and what it cost."""
-        return self._writer.submit(FinishCall(claim, seq, answer, error, cost_usd))
+        return self._writer.submit(
+            FinishCall(claim, seq, answer, error, cost_usd=cost_usd, settled=settled)
+        )
 
     def settle(self, step_id: str, token: int | None = None) -> Future[None]:
         """Note that a step's result is stored and its successors are published."""

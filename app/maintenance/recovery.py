@@ -74,6 +74,8 @@ class Recovery:
             sent += publish(self._app, self._found("unwoken", room))
         sent += self._take_in(room)
         dead_letters_of(self._runtime).take_in()
+        if (budgets := self._runtime.agents.budgets) is not None:
+            budgets.reconcile()
         if sent:
             log.info("Recovery published %d messages", sent)
         return sent

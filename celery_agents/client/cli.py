@@ -13,6 +13,7 @@ from kombu.utils.imports import symbol_by_name
 from celery_agents.client.client import Client
 from celery_agents.client.run import Run
 from celery_agents.client.shell import Command, Commands, NotFoundError, Shown, plain
+from celery_agents.contracts.budgets import UNITS, BudgetState
 from celery_agents.contracts.caching import CacheState
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.limits import LimitState
@@ -393,6 +394,33 @@ def _tenant_line(state: TenantState) -> str:
     return "  ".join([state.name or "(nobody in particular)", state.queue, *now, *oldest])
 
 
+@agents.group()
+def budgets() -> None:
+    """Budgets of agents, tenants and runs."""
+
+
+@budgets.command("list", cls=Command)
+@click.option("--tenant", help="Of those per tenant, this one's alone.")
+@click.pass_context
+def list_budgets(ctx: click.Context, tenant: str | None) -> Shown:
+    """Show how budgets stand: what is spent, reserved, and in doubt."""
+    with client_of(ctx) as client:
+        found = client.budgets(tenant=tenant)
+    return _lines([state.model_dump(mode="json") for state in found], [*map(_budget_line, found)])
+
+
+@budgets.command("release", cls=Command)
+@click.argument("name")
+@click.option("--subject", help="The tenant, agent or run; else all that have it.")
+@click.pass_context
+def release_budget(ctx: click.Context, name: str, subject: str | None) -> Shown:
+    """Count calls of budget NAME that are in doubt as ones that have cost nothing."""
+    with client_of(ctx) as client:
+        freed = client.budgets.release(name, subject)
+    text = f"{freed.calls:,} calls were released, {freed.usd:.6f} dollars."
+    return Shown({"name": name, **freed.model_dump(mode="json")}, text)
+
+
 #: A pause that is longer has no end of its own.
 _YEAR_S = 365 * 24 * 3600.0
 
@@ -409,6 +437,21 @@ def _limit_line(state: LimitState) -> str:
     name = f"{state.name} of {state.subject}" if state.subject else state.name
     now = [f"{state.in_use:,} under way", f"{state.waiting:,} wait"]
     return "  ".join([name, *now, *paused, *numbers, *told])
+
+
+def _budget_line(state: BudgetState) -> str:
+    """Return how a budget stands, in words."""
+    policy, parts = state.policy, []
+    amounts = {"spent": state.spent, "reserved": state.reserved, "in doubt": state.in_doubt}
+    for unit in UNITS:
+        if (bound := getattr(policy, unit)) is not None:
+            now = ", ".join(f"{getattr(a, unit):,.9g} {word}" for word, a in amounts.items())
+            parts.append(f"{now} of {bound:,.9g} {unit}")
+    name = f"{state.name} of {state.subject}" if state.subject else state.name
+    if state.ends_at is not None:
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.ends_at))
+        parts.append(f"until {at}")
+    return visible("  ".join([name, *parts]))
 
 
 def _said(choice: str) -> Any:

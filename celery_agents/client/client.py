@@ -13,6 +13,7 @@ from typing import Self, Unpack
 from celery import Celery, Signature
 
 from celery_agents import names
+from celery_agents.client.budgets import Budgets
 from celery_agents.client.caches import Cache
 from celery_agents.client.connection import Connection
 from celery_agents.client.control import Control
@@ -44,8 +45,8 @@ class Client(EarlierNames):
 
     Its verbs (``ask``, ``fallback``, ``vote``, ``gather``, ``map``) enqueue; ``runs`` and
     ``dead_letters`` have what is done with those that were enqueued, ``sessions`` what is done with
-    the conversations that runs have added to, ``limits`` how much may be asked, ``cache``
-    what answers are kept.
+    the conversations that runs have added to, ``limits`` how much may be asked, ``budgets`` how
+    much may be spent, ``cache`` what answers are kept.
 
     Args:
         redis_url: broker and results; the environment's ``REDIS_URL`` when not given.
@@ -85,6 +86,7 @@ class Client(EarlierNames):
         self.dead_letters = DeadLetters(control)
         self.sessions = Sessions(control)
         self.limits = Limits(control)
+        self.budgets = Budgets(control)
         ask = self.ask = AskVerb(connection, self.runs, names.ASK, Ask, Run)
         self.fallback = FallbackVerb(connection, self.runs, names.FALLBACK, Fallback, Run)
         self.vote = VoteVerb(connection, self.runs, names.VOTE, Vote, DecisionRun)

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from typing_extensions import TypedDict
 
+from celery_agents.contracts.budgets import RunBudget
 from celery_agents.contracts.compensation import Compensation
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.fallback import Adaptive, Candidate, Default, Hedge
@@ -124,6 +125,7 @@ class RunOptions(TypedDict, total=False):
     max_steps: int | None
     max_handoffs: int | None
     max_cost: float | None
+    budget: RunBudget | Fields | None
     id: str | UUID | None
 
 

@@ -16,6 +16,7 @@ from celery_agents.contracts.base import (
     Whole,
     mistakes,
 )
+from celery_agents.contracts.budgets import RunBudget
 from celery_agents.contracts.caching import CacheUse
 from celery_agents.contracts.compensation import Compensated
 from celery_agents.contracts.conversation import Conversation
@@ -101,10 +102,15 @@ class StepOptions(Request):
     #: USD. Once its calls, with those below it, have cost so much, none begins and nobody is asked.
     max_cost: Annotated[float, Field(gt=0, strict=True)] | None = None
 
+    #: What its requests may spend, with those below it: reserved before each is made, so that it is
+    #: never more.
+    budget: RunBudget | None = None
+
     @property
     def caps(self) -> dict[str, JsonValue]:
         """The bounds that it has, by their names."""
-        return {n: v for n in CAPS if (v := getattr(self, n)) is not None}
+        own = {n: v for n in CAPS if (v := getattr(self, n)) is not None}
+        return own if self.budget is None else own | self.budget.bounds
 
     @property
     def whole_s(self) -> float | None:

@@ -13,11 +13,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from agents.base import Answer
+from agents.base import Answer, Usage
+from agents.needs import Needs
 from app.execution.context import Step
 from celery_agents import CallContext, agent, tool
 from celery_agents.errors import AgentFailedError, ProviderUnavailableError
 
+#: A cent in billionths of a dollar.
+CENT = 10**7
 #: First words of lines that tell of something else than an act.
 BEGAN = "began"
 #: Names the file; each worker of a stand has it in its environment.
@@ -39,6 +42,19 @@ async def _act(step: Step, name: str, seconds: float, value: Any, *, fails: bool
         return Answer(value=value)
 
     return (await step.call(name, perform, fingerprint=name)).value
+
+
+@agent(effects="pure")
+async def pays(n: int, step: Step) -> int:
+    """A call of one cent, which its provider counts when it comes in."""
+
+    async def perform(key: str) -> Answer:
+        _tell(key, step.step_id, step.claim.token, "cent")
+        await asyncio.sleep(0.1 + 0.02 * (n % 10))
+        return Answer(value=n, usage=Usage(calls=1, cost_usd=0.01))
+
+    await step.call("cent", perform, expect=lambda: Needs(nano_usd=CENT))
+    return n
 
 
 @agent(effects="pure")

@@ -16,8 +16,10 @@ from sqlalchemy import Column, Engine, create_engine, event, literal, or_
 from sqlalchemy.sql import visitors
 
 import app.factory
+from agents.governance.budgets import Amount
 from agents.plan import Expand
 from agents.tools.running import Running
+from app.admission.budgets import SharedBudgets
 from app.admission.limits import SharedLimits
 from app.celeryconfig import celery_config
 from app.execution import patience
@@ -65,6 +67,16 @@ def no_identity() -> None:
 def no_slots() -> None:
     """Limits cover nobody."""
     _put(SharedLimits, "of", lambda *_: {})
+
+
+def no_reservations() -> None:
+    """Money is counted when it is spent, and nothing is reserved before."""
+    plain = SharedBudgets.ask
+
+    def ask(self: SharedBudgets, who: str, accounts: Any, amount: Amount) -> Any:
+        return plain(self, who, accounts, Amount(min(amount.nano_usd, 1), 0, 0))
+
+    _put(SharedBudgets, "ask", ask)
 
 
 def no_claims() -> None:
@@ -118,7 +130,11 @@ def no_notes() -> None:
 def no_once() -> None:
     """An effect that a dead worker began is made again, as other calls are."""
     plain = Journal.start_call
-    _put(Journal, "start_call", lambda self, *about, once: plain(self, *about, once=False))  # noqa: ARG005 - that is it
+
+    def start_call(self: Any, *about: Any, **how: Any) -> Any:
+        return plain(self, *about, **how | {"once": False})
+
+    _put(Journal, "start_call", start_call)
 
 
 def held_slots() -> None:
@@ -179,6 +195,7 @@ WITHOUT: dict[str, Callable[[], None]] = {
     "approvals": no_once,
     "waiting": held_slots,
     "slots": no_slots,
+    "budget": no_reservations,
     "races": no_locks,
 }
 

@@ -8,6 +8,7 @@ key, and each claim, which knows an id alone, would have to look into all of the
 from __future__ import annotations
 
 import time
+import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,15 +28,19 @@ from app.journal.schema.models import (
     Join,
     Run,
     Slot,
+    Spend,
     Step,
     Worker,
 )
 from app.journal.schema.transactions import in_transaction
+from app.journal.steps.spending import book_doubts
 from celery_agents.contracts.outcome import State
 
 _DAY_S = 86_400.0
 #: Targets that nobody looks at any more, workers that are gone, and turns that are over.
 LEFTOVERS_S = 2 * _DAY_S
+#: Sums of windows that began so long ago: a year's budget, and the year before it, are kept.
+SPEND_S = 11 * 366 * _DAY_S
 #: What a whole run holds beside its steps, in tables that know it by ``run_id``. Not what it has
 #: written into streams: a session outlives its runs.
 _OF_RUNS = [
@@ -178,6 +183,9 @@ def _still_over(
     (key,) = table.primary_key
     theirs = select(Run.id).where(Run.id.in_(select(table.c.run_id).where(key.in_(keys))))
     held = list(connection.execute(theirs.with_for_update(skip_locked=True)).scalars())
+    if table is Step.__table__ and held:
+        over = select(Run.id).where(Run.id.in_(held), retention.is_over())
+        book_doubts(connection, key.in_(keys) & table.c.run_id.in_(over), uuid.uuid4().hex)
     return table.c.run_id.in_(select(Run.id).where(Run.id.in_(held), retention.is_over()))
 
 
@@ -195,6 +203,7 @@ def _old() -> list[tuple[Any, ColumnElement[bool]]]:
     return [
         (Health.__table__, Health.checked_at < long_ago),
         (Slot.__table__, Slot.taken_at < long_ago),
+        (Spend.__table__, (Spend.starts_at > 0) & (Spend.starts_at < now() - SPEND_S)),
         (Worker.__table__, (Worker.lease_until < long_ago) & Worker.id.not_in(holding)),
     ]
 

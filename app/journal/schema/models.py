@@ -178,6 +178,36 @@ class Call(Base):
     answer: Mapped[dict[str, Any] | None]
     error: Mapped[dict[str, Any] | None]
     cost_usd: Mapped[float | None]  # None: nobody knows, or it is not over
+    # Under a budget: what it may cost, until that is settled; then None. Only while it is reserved
+    # does its row stand in the index, so the end of any other call touches none.
+    reserved_nano_usd: Mapped[int | None] = mapped_column(BigInteger)
+    counted_tokens: Mapped[int | None] = mapped_column(BigInteger)  # reserved, then used
+    accounts: Mapped[str | None] = mapped_column(Text)  # JSON: names, and begins of windows
+
+    __table_args__ = (
+        Index(
+            "ix_calls_reserved",
+            "step_id",
+            sqlite_where=text("reserved_nano_usd IS NOT NULL"),
+            postgresql_where=text("reserved_nano_usd IS NOT NULL"),
+        ),
+    )
+
+
+class Spend(Base):
+    """A sum that one process has booked in an account of a budget; the account's is that of all.
+
+    Each process writes rows of its own, so that none waits for another one.
+    """
+
+    __tablename__ = "spend"
+
+    account: Mapped[str] = mapped_column(String(300), primary_key=True)
+    starts_at: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    writer: Mapped[str] = mapped_column(String(64), primary_key=True)
+    nano_usd: Mapped[int] = mapped_column(BigInteger)
+    tokens: Mapped[int] = mapped_column(BigInteger)
+    calls: Mapped[int] = mapped_column(BigInteger)
 
 
 class Join(Base):

@@ -16,6 +16,7 @@ from app.journal.schema.models import Call, Step, table
 from app.journal.schema.rows import Claimed
 from celery_agents import names
 from celery_agents.contracts.ask import CAPS
+from celery_agents.contracts.budgets import RunBudget
 
 _S = table(Step).c
 _C = table(Call).c
@@ -49,6 +50,8 @@ def bounds_of(
 def _given(row: Any, default: float | None) -> dict[str, float]:
     options = row.payload["kwargs"]
     given = {n: options[n] for n in CAPS if options.get(n) is not None}
+    if (budget := options.get("budget")) is not None:
+        given |= RunBudget.model_validate(budget).bounds
     if row.parent_id is None and default is not None:
         given["max_cost"] = min(default, given.get("max_cost", default))
     return given

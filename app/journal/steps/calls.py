@@ -10,10 +10,12 @@ from typing import Any, ClassVar
 
 from sqlalchemy import Connection, bindparam, or_, select, text, update
 
+from agents.governance.budgets import Amount
 from app.journal.schema.engine import CLOCK_POSTGRESQL, as_json, now, read_clock
 from app.journal.schema.models import Call, Step, table
 from app.journal.schema.rows import Claimed
 from app.journal.schema.upsert import insertion
+from app.journal.steps.spending import Reserved, Settled, as_text, book
 from app.journal.writing import prepared
 from app.journal.writing.operation import Operation
 from app.journal.writing.prepared import TOO_LARGE, Shot
@@ -54,9 +56,11 @@ class StartCall(Operation[Begun | Before]):
         key: str,
         *,
         once: bool = False,
+        reserved: Reserved | None = None,
     ) -> None:
         super().__init__()
         self.once = once
+        self.reserves = reserved is not None
         self.row: dict[str, Any] = {
             "step_id": claim.id,
             "seq": seq,
@@ -65,10 +69,16 @@ class StartCall(Operation[Begun | Before]):
             "fingerprint": identity,
             "idempotency_key": key,
         }
+        if reserved is not None:
+            self.row |= {
+                "reserved_nano_usd": reserved.amount.nano_usd,
+                "counted_tokens": reserved.amount.tokens,
+                "accounts": as_text(reserved.accounts),
+            }
 
     @property
     def variety(self) -> int:
-        return self.once
+        return self.once + 2 * self.reserves
 
     @property
     def has_lite(self) -> bool:
@@ -83,12 +93,10 @@ class StartCall(Operation[Begun | Before]):
         if operations[0].once:
             return None
         rows = (o.row.values() for o in sorted(operations, key=_key))
-        columns = (list(column) for column in zip(*rows, strict=True))
-        return Shot(
-            prepared.START_CALL,
-            (*columns, State.RUNNING.value),
-            result=lambda _place, _row: Begun.YES,
-        )
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        values = (*columns[:6], State.RUNNING.value, *columns[6:])
+        way = prepared.START_RESERVED if operations[0].reserves else prepared.START_CALL
+        return Shot(way, values, result=lambda _place, _row: Begun.YES)
 
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[StartCall]) -> list[Begun | Before]:
@@ -107,7 +115,7 @@ def _key(one: StartCall) -> tuple[str, int, int]:
 def _begin(connection: Connection, row: dict[str, Any], at: float) -> Begun:
     values = {f"b_{name}": value for name, value in row.items()} | {"b_at": at}
     # Looked at and written in one statement: in between the step, or an earlier call, may end.
-    connection.execute(_start(connection.dialect.name), values)
+    connection.execute(_start(connection.dialect.name, tuple(row)), values)
     if connection.execute(_STARTED, values).first() is not None:
         return Begun.YES
     return Begun.KNOWN if connection.execute(_FINISHED, values).first() else Begun.LOST
@@ -151,8 +159,7 @@ _STARTED = select(_C.seq).where(
 
 
 @cache
-def _start(dialect: str) -> Any:
-    names = ("step_id", "seq", "token", "name", "fingerprint", "idempotency_key")
+def _start(dialect: str, names: tuple[str, ...]) -> Any:
     row = select(
         *(bindparam(f"b_{name}", type_=_C[name].type) for name in names),
         bindparam("b_at", type_=_C.started_at.type),
@@ -185,6 +192,11 @@ _FINISH_CALL = (
 )
 
 
+_SETTLE_CALL = _FINISH_CALL.where(_C.finished_at.is_(None)).values(
+    reserved_nano_usd=None, counted_tokens=bindparam("b_counted", type_=_C.counted_tokens.type)
+)
+
+
 _FINISH_CALLS = text(
     f"""
     UPDATE calls SET finished_at = {CLOCK_POSTGRESQL},
@@ -209,37 +221,69 @@ class FinishCall(Operation[None]):
         seq: int,
         answer: dict[str, Any] | None,
         error: ErrorInfo | None = None,
+        *,
         cost_usd: float | None = None,
+        settled: Settled | None = None,
     ) -> None:
         super().__init__()
+        self.settled = settled
         self.claim = claim
         self.seq = seq
         self.answer = answer
         self.error = error
         self.cost_usd = cost_usd
 
+    @property
+    def variety(self) -> int:
+        return self.settled is not None
+
     @classmethod
     def shot(cls, operations: Sequence[FinishCall]) -> Shot:
-        return Shot(prepared.FINISH_CALL, tuple(_arrays(operations).values()))
+        arrays = tuple(_arrays(operations).values())
+        if (settled := operations[0].settled) is None:
+            return Shot(prepared.FINISH_CALL, arrays)
+        amounts = (o.settled.amount if o.settled else Amount() for o in operations)
+        booked = [as_text(o.settled.booked if o.settled else ()) for o in operations]
+        sums = (list(column) for column in zip(*amounts, strict=True))
+        return Shot(prepared.FINISH_RESERVED, (*arrays, *sums, booked, settled.writer))
 
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[FinishCall]) -> list[None]:
+        plain = [o for o in operations if o.settled is None]
+        if plain:
+            cls._finish(connection, plain)
+        if len(plain) < len(operations):
+            _settle(connection, [o for o in operations if o.settled is not None])
+        return [None] * len(operations)
+
+    @classmethod
+    def _finish(cls, connection: Connection, operations: Sequence[FinishCall]) -> None:
         if connection.dialect.name == "postgresql":
             connection.execute(_FINISH_CALLS, _arrays(operations))
         else:
-            rows = [
-                {
-                    "b_step": o.claim.id,
-                    "b_seq": o.seq,
-                    "b_token": o.claim.token,
-                    "b_answer": o.answer,
-                    "b_error": None if o.error is None else o.error.compact(),
-                    "b_cost_usd": o.cost_usd,
-                }
-                for o in operations
-            ]
-            connection.execute(_FINISH_CALL, rows)
-        return [None] * len(operations)
+            connection.execute(_FINISH_CALL, [_end(o) for o in operations])
+
+
+def _end(one: FinishCall) -> dict[str, Any]:
+    return {
+        "b_step": one.claim.id,
+        "b_seq": one.seq,
+        "b_token": one.claim.token,
+        "b_answer": one.answer,
+        "b_error": None if one.error is None else one.error.compact(),
+        "b_cost_usd": one.cost_usd,
+    }
+
+
+def _settle(connection: Connection, operations: Sequence[FinishCall]) -> None:
+    """Finish calls under a budget; book what they cost where that was not done before."""
+    booked = []
+    for one in operations:
+        assert one.settled is not None
+        counted = one.settled.amount.tokens if one.settled.amount.calls else None
+        if connection.execute(_SETTLE_CALL, _end(one) | {"b_counted": counted}).rowcount:
+            booked.append(one.settled)
+    book(connection, booked)
 
 
 def finished(connection: Connection, step_id: str) -> dict[str, dict[str, Any]]:

@@ -64,6 +64,7 @@ class Shot:
 Written = dict[str, Sequence[Any]]
 
 _TEXTS, _INTEGERS, _FLOATS = "text[]", "integer[]", "double precision[]"
+_BIGINTS = "bigint[]"
 
 
 #: Whether a worker has its lease: one that lapsed claims nothing, since others take that from it.
@@ -298,23 +299,38 @@ FINISH_MEMBERS = Prepared(
 _KIND = f'"kind":"{AnswerTooLargeError.kind}"'
 TOO_LARGE = f"substr(CAST(c.error AS text), 2, {len(_KIND)}) = '{_KIND}'"
 
-START_CALL = Prepared(
-    "start_calls",
-    (_TEXTS, _INTEGERS, _INTEGERS, _TEXTS, _TEXTS, _TEXTS, "text"),
-    f"""
-    INSERT INTO calls (step_id, seq, token, name, fingerprint, idempotency_key, started_at)
-    SELECT v.step_id, v.seq, v.token, v.name, v.fingerprint, v.key,
-        CASE WHEN (SELECT token FROM steps WHERE id = v.step_id AND state = $7) = v.token
-            AND (v.token = 1 OR NOT EXISTS (
-                SELECT FROM calls AS c
-                WHERE c.step_id = v.step_id AND c.fingerprint = v.fingerprint
-                    AND c.finished_at IS NOT NULL
-                    AND (c.error IS NULL OR {TOO_LARGE})
-            ))
-            THEN {CLOCK} END
-    FROM unnest($1, $2, $3, $4, $5, $6) AS v(step_id, seq, token, name, fingerprint, key)
-    ON CONFLICT DO NOTHING
-    """,  # noqa: S608 - of our own constant
+
+def _starting(name: str, more: dict[str, str]) -> Prepared:
+    """Build the statement that writes down calls before they are made, with ``more`` columns."""
+    extra = "".join(f", {column}" for column in more)
+    last = 8 + len(more)
+    arrays = ", ".join(f"${n}" for n in (*range(1, 7), *range(8, last)))
+    return Prepared(
+        name,
+        (_TEXTS, _INTEGERS, _INTEGERS, _TEXTS, _TEXTS, _TEXTS, "text", *more.values()),
+        f"""
+        INSERT INTO calls (step_id, seq, token, name, fingerprint, idempotency_key{extra},
+            started_at)
+        SELECT v.step_id, v.seq, v.token, v.name, v.fingerprint, v.key{extra},
+            CASE WHEN (SELECT token FROM steps WHERE id = v.step_id AND state = $7) = v.token
+                AND (v.token = 1 OR NOT EXISTS (
+                    SELECT FROM calls AS c
+                    WHERE c.step_id = v.step_id AND c.fingerprint = v.fingerprint
+                        AND c.finished_at IS NOT NULL
+                        AND (c.error IS NULL OR {TOO_LARGE})
+                ))
+                THEN {CLOCK} END
+        FROM unnest({arrays}) AS v(step_id, seq, token, name, fingerprint, key{extra})
+        ON CONFLICT DO NOTHING
+        """,  # noqa: S608 - of our own constants
+    )
+
+
+START_CALL = _starting("start_calls", {})
+#: Of calls under a budget.
+START_RESERVED = _starting(
+    "start_reserved_calls",
+    {"reserved_nano_usd": _BIGINTS, "counted_tokens": _BIGINTS, "accounts": _TEXTS},
 )
 
 FINISH_CALL = Prepared(
@@ -326,6 +342,39 @@ FINISH_CALL = Prepared(
     FROM unnest($1, $2, $3, $4, $5, $6) AS v(step_id, seq, token, answer, error, cost_usd)
     WHERE calls.step_id = ANY ($1)
         AND calls.step_id = v.step_id AND calls.seq = v.seq AND calls.token = v.token
+    """,  # noqa: S608 - of our own constant
+    joined=True,
+)
+
+#: Of calls under a budget: what they cost is booked where their rows are finished, so written again
+#: it is booked once. After what every end has come nano-dollars, tokens, calls, the accounts as
+#: JSON, and the writer, whose rows in ``spend`` are its own.
+FINISH_RESERVED = Prepared(
+    "finish_reserved_calls",
+    (
+        *(_TEXTS, _INTEGERS, _INTEGERS, _TEXTS, _TEXTS, _FLOATS),
+        *(_BIGINTS, _BIGINTS, _BIGINTS, _TEXTS, "text"),
+    ),
+    f"""
+    WITH ended AS (
+        UPDATE calls SET finished_at = {CLOCK}, answer = CAST(v.answer AS json),
+            error = CAST(v.error AS json), cost_usd = v.cost_usd, reserved_nano_usd = NULL,
+            counted_tokens = CASE WHEN v.calls > 0 THEN v.tokens END
+        FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) AS v(step_id, seq, token, answer,
+            error, cost_usd, nano_usd, tokens, calls, accounts)
+        WHERE calls.step_id = ANY ($1)
+            AND calls.step_id = v.step_id AND calls.seq = v.seq AND calls.token = v.token
+            AND calls.finished_at IS NULL
+        RETURNING v.nano_usd, v.tokens, v.calls, v.accounts
+    )
+    INSERT INTO spend (account, starts_at, writer, nano_usd, tokens, calls)
+    SELECT a.value ->> 0, CAST(a.value ->> 1 AS bigint), $11, sum(ended.nano_usd),
+        sum(ended.tokens), sum(ended.calls)
+    FROM ended, json_array_elements(CAST(ended.accounts AS json)) AS a(value)
+    GROUP BY 1, 2
+    ON CONFLICT (account, starts_at, writer) DO UPDATE SET
+        nano_usd = spend.nano_usd + excluded.nano_usd, tokens = spend.tokens + excluded.tokens,
+        calls = spend.calls + excluded.calls
     """,  # noqa: S608 - of our own constant
     joined=True,
 )

@@ -95,23 +95,36 @@ _FINISH = Statements(
         """,
     ),
 )
-_START_CALL = Statements(
-    prepared.START_CALL,
-    (
-        f"""
-        INSERT INTO calls (step_id, seq, token, name, fingerprint, idempotency_key, started_at)
-        SELECT {{0}}, {{1}}, {{2}}, {{3}}, {{4}}, {{5}}, CASE
-            WHEN (SELECT token FROM steps WHERE id = {{0}} AND state = :one) = {{2}}
-                AND ({{2}} = 1 OR NOT EXISTS (
-                    SELECT 1 FROM calls AS c
-                    WHERE c.step_id = {{0}} AND c.fingerprint = {{4}}
-                        AND c.finished_at IS NOT NULL
-                        AND (c.error IS NULL OR {prepared.TOO_LARGE})
-                ))
-            THEN :at END
-        FROM json_each(:rows) AS v WHERE true ON CONFLICT DO NOTHING
-        """,  # noqa: S608 - of our own constant
-    ),
+
+
+def _starting(like: Prepared, more: dict[str, int]) -> Statements:
+    """Build the statement for calls, with the places of ``more`` columns among their values."""
+    names = "".join(f", {name}" for name in more)
+    values = "".join(f", {{{place}}}" for place in more.values())
+    return Statements(
+        like,
+        (
+            f"""
+            INSERT INTO calls (step_id, seq, token, name, fingerprint, idempotency_key{names},
+                started_at)
+            SELECT {{0}}, {{1}}, {{2}}, {{3}}, {{4}}, {{5}}{values}, CASE
+                WHEN (SELECT token FROM steps WHERE id = {{0}} AND state = :one) = {{2}}
+                    AND ({{2}} = 1 OR NOT EXISTS (
+                        SELECT 1 FROM calls AS c
+                        WHERE c.step_id = {{0}} AND c.fingerprint = {{4}}
+                            AND c.finished_at IS NOT NULL
+                            AND (c.error IS NULL OR {prepared.TOO_LARGE})
+                    ))
+                THEN :at END
+            FROM json_each(:rows) AS v WHERE true ON CONFLICT DO NOTHING
+            """,  # noqa: S608 - of our own constant
+        ),
+    )
+
+
+_START_CALL = _starting(prepared.START_CALL, {})
+_START_RESERVED = _starting(
+    prepared.START_RESERVED, {"reserved_nano_usd": 6, "counted_tokens": 7, "accounts": 8}
 )
 _FINISH_CALL = Statements(
     prepared.FINISH_CALL,
@@ -120,6 +133,30 @@ _FINISH_CALL = Statements(
         UPDATE calls SET finished_at = :at, answer = {3}, error = {4}, cost_usd = {5}
         FROM json_each(:rows) AS v
         WHERE calls.step_id = {0} AND calls.seq = {1} AND calls.token = {2}
+        """,
+    ),
+)
+_FINISH_RESERVED = Statements(
+    prepared.FINISH_RESERVED,
+    (
+        """
+        INSERT INTO spend (account, starts_at, writer, nano_usd, tokens, calls)
+        SELECT json_extract(a.value, '$[0]'), json_extract(a.value, '$[1]'), :one, sum({6}),
+            sum({7}), sum({8})
+        FROM json_each(:rows) AS v, json_each({9}) AS a, calls
+        WHERE calls.step_id = {0} AND calls.seq = {1} AND calls.token = {2}
+            AND calls.finished_at IS NULL
+        GROUP BY 1, 2
+        ON CONFLICT (account, starts_at, writer) DO UPDATE SET
+            nano_usd = spend.nano_usd + excluded.nano_usd,
+            tokens = spend.tokens + excluded.tokens, calls = spend.calls + excluded.calls
+        """,
+        """
+        UPDATE calls SET finished_at = :at, answer = {3}, error = {4}, cost_usd = {5},
+            reserved_nano_usd = NULL, counted_tokens = CASE WHEN {8} > 0 THEN {7} END
+        FROM json_each(:rows) AS v
+        WHERE calls.step_id = {0} AND calls.seq = {1} AND calls.token = {2}
+            AND calls.finished_at IS NULL
         """,
     ),
 )
@@ -136,7 +173,11 @@ _SETTLE = Statements(
 )
 #: Statements by the names of what they do in PostgreSQL.
 OF = {
-    s.like.name: s for s in (_CLAIM, _TAKE, _INSERT, _FINISH, _START_CALL, _FINISH_CALL, _SETTLE)
+    s.like.name: s
+    for s in (
+        *(_CLAIM, _TAKE, _INSERT, _FINISH, _START_CALL, _START_RESERVED, _FINISH_CALL),
+        *(_FINISH_RESERVED, _SETTLE),
+    )
 } | {prepared.FINISH_ONE.name: _FINISH}
 _ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 

@@ -14,6 +14,7 @@ from tests.chaos.scenarios import (  # isort: skip
     approvals,
     waits,
     slots,
+    budget,
     races,
 )
 
@@ -21,6 +22,7 @@ __all__ = [
     "approvals",
     "beats",
     "brokers",
+    "budget",
     "journals",
     "load",
     "messages",

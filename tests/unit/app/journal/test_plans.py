@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy import event, make_url, text
 from sqlalchemy.engine import Connection
 
+from agents.governance.budgets import Amount
 from app.journal import Journal
 from app.journal.queries import reads
 from app.journal.retention import cleanup
@@ -28,6 +29,7 @@ from app.journal.steps import compensations, dead_letters, due
 from app.journal.steps.cancels import cancel
 from app.journal.steps.claims import ClaimStep
 from app.journal.steps.finishes import FinishStep, Settle
+from app.journal.steps.spending import Reserved, Settled
 from app.journal.tables import workers
 from app.journal.writing import prepared as shots
 from app.journal.writing import sqlite
@@ -246,10 +248,28 @@ def work_through(world: World, journal: Journal) -> None:
     journal.insert(step("following")).result(SOON)
     two = [claimed(journal, i, step(i)) for i in ("one", "two")]
     journal._writer._commit([FinishStep(claim, DONE, journal.rules) for claim in two])
+    _budgets(world, journal)
     _sessions(journal)
     _patterns(world, journal)
     _recovery(world, journal)
     _people(world, journal)
+
+
+def _budgets(world: World, journal: Journal) -> None:
+    """Calls under a budget, their sums, and what is in doubt."""
+    place = ("company", 0)
+    reserved = Reserved(Amount(9, 1, 1), (place,), (place,))
+    claims = [claimed(journal, f"spends{n}", step(f"spends{n}")) for n in range(2)]
+    for claim in claims:
+        about = (0, "model", "f", f"k{claim.id}")
+        journal.start_call(claim, *about, reserved=reserved).result(SOON)
+    settled = Settled(Amount(5, 1, 1), (place,), journal.me.id)
+    journal.finish_call(claims[0], 0, {"a": 1}, cost_usd=5e-9, settled=settled).result(SOON)
+    journal.ledger.standing(place, None)
+    journal.ledger.standing((":spends0", 0), "spends0")
+    journal.ledger.fates([(f"spends{n}", 0, 1) for n in range(2)])
+    journal.finish(claims[1], DONE).result(SOON)
+    assert len(journal.ledger.release("company", None)) == 1
 
 
 def _sessions(journal: Journal) -> None:

@@ -12,6 +12,7 @@ import redis
 
 from celery_agents import names
 from celery_agents.client.client import Client
+from celery_agents.contracts.budgets import BudgetPolicy, BudgetState, Spent
 from celery_agents.contracts.caching import CacheState
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.limits import LimitPolicy, LimitState
@@ -23,6 +24,7 @@ from celery_agents.wire import messages
 from tests.support.stored_results import worker_says
 
 DONE = Outcome(state=State.SUCCEEDED, value=1)
+SPENT = BudgetState(name="b", policy=BudgetPolicy(usd=1), spent=Spent(nano_usd=7))
 FULL = LimitState(name="gpt", policy=LimitPolicy(concurrent=2), in_use=2, waiting=7)
 ACME = TenantState(name="acme", queue="agents", queued=3, in_flight=1, weight=2.0, oldest_s=4.5)
 CHAT = SessionInfo(name="s", tenant="t", exchanges=3, created_at=1.0, changed_at=2.0)
@@ -80,6 +82,14 @@ CACHED = CacheState(name="gpt", entries=2, misses=3, saved_usd=0.25)
         (lambda c: c.tenants(), (names.TENANTS, []), [ACME.compact()], [ACME]),
         (lambda c: c.limits.pause("gpt"), (names.PAUSE, ["gpt", None]), None, None),
         (lambda c: c.limits.pause("gpt", 5.0), (names.PAUSE, ["gpt", 5.0]), None, None),
+        (lambda c: c.budgets(), (names.BUDGETS, [None]), [SPENT.compact()], [SPENT]),
+        (lambda c: c.budgets(tenant="a"), (names.BUDGETS, ["a"]), [], []),
+        (
+            lambda c: c.budgets.release("b", "a"),
+            (names.RELEASE, ["b", "a"]),
+            {"calls": 2},
+            Spent(calls=2),
+        ),
         (lambda c: c.limits.resume("gpt"), (names.RESUME, ["gpt"]), None, None),
         (lambda c: c.cache.list(), (names.CACHES, []), [CACHED.compact()], [CACHED]),
         (lambda c: c.cache.clear(), (names.UNCACHE, [None]), 5, 5),

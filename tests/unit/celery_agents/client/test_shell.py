@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, Self
+from unittest.mock import Mock
 
 import click
 import pytest
@@ -15,6 +16,7 @@ from celery_agents import ChatMessage, RunEvent
 from celery_agents.client import cli
 from celery_agents.client.shell import Command, Commands, Shown
 from celery_agents.contracts.approval import Wish
+from celery_agents.contracts.budgets import BudgetPolicy, BudgetState, Spent
 from celery_agents.contracts.caching import CacheState, Warmed
 from celery_agents.contracts.governance import Estimate
 from celery_agents.contracts.limits import LimitPolicy, LimitState
@@ -42,6 +44,8 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "cache clear": (["gpt"], {"name": "gpt", "forgotten": 2}),
     "cache warm": ([__file__], {"asked": 3, "known": 1, "left": 4}),
     "tenants": ([], [{"name": "acme", "queued": 3}]),
+    "budgets list": ([], [{"name": "company", "spent": {"nano_usd": 7}}]),
+    "budgets release": (["company"], {"name": "company", "calls": 2}),
     "sessions list": ([], [{"name": "s", "exchanges": 2}]),
     "sessions read": (["s"], [{"place": 0, "run_id": "r"}]),
     "sessions fork": (["s", "t"], {"name": "t", "exchanges": 2}),
@@ -107,6 +111,11 @@ class Served:
             warm=lambda *_, **__: Warmed(asked=3, known=1, left=4),
         )
         self.tenants = lambda: [TenantState(name="acme", queue="agents", queued=3)]
+        policy = BudgetPolicy(usd=1, calls=5, every="day", per="tenant")
+        spent, free = Spent(nano_usd=7, calls=1), Spent(nano_usd=9, calls=2)
+        about: dict[str, Any] = {"subject": "acme\x7f", "ends_at": 1_790_000_000.0}
+        budget = BudgetState(name="company", policy=policy, spent=spent, **about)
+        self.budgets = Mock(return_value=[budget], release=Mock(return_value=free))
         self.sessions = SimpleNamespace(
             list=lambda **_: [info],
             read=lambda *_, **__: iter([exchange]),

@@ -1,0 +1,252 @@
+"""Redis' copy of budgets against the journal, whatever is lost, killed or told twice."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis import Redis
+
+from agents.governance.budgets import Account, Amount
+from app.admission.budget_scripts import CLOSED_MS
+from app.admission.budgets import LATE_S, Closed, Exceeded, SharedBudgets, Unknown, name_of
+from app.admission.scripts import Scripts
+from app.journal import Journal
+from app.journal.schema.rows import Claimed
+from app.journal.steps.spending import Reserved, Settled
+from celery_agents import names
+from celery_agents.contracts.budgets import BudgetPolicy
+from tests.unit.app.journal.support import SOON, World, claimed, step
+
+#: Time as the test says it.
+STOPPED = "local now = tonumber(redis.call('GET', 'now'))\n"
+LEASE_S, BOUND = 7.0, 60
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    with Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def journal(sqlite_journal_url: str) -> Iterator[Journal]:
+    world = World(sqlite_journal_url)
+    yield world.journal()
+    world.close()
+
+
+def shared(redis: Redis, journal: Journal) -> SharedBudgets:
+    policies = {"b": BudgetPolicy(usd=1)}
+    return SharedBudgets(Scripts(redis), policies, journal.ledger, lease_s=LEASE_S, clock=STOPPED)
+
+
+@dataclass
+class Call:
+    """A call on its way: reserved, written down, made, over, told."""
+
+    seq: int
+    amount: Amount
+    asked_ms: int
+    stage: str = "reserved"
+    cost: Amount = field(default_factory=Amount)
+
+
+class Model:
+    """Workers that spend one budget, one step of one call at a time."""
+
+    def __init__(self, redis: Redis, journal: Journal, claim: Claimed, name: str) -> None:
+        self.redis = redis
+        self.journal = journal
+        self.budgets = shared(redis, journal)
+        self.claim = claim
+        self.account = Account(name, "", (BOUND, None, None))
+        self.place = (name, 0)
+        self.calls: list[Call] = []
+        self.real = 0  # what providers have got
+        self.next = 0
+        self.now = 1_700_000_000_000
+        redis.flushdb()
+        self.pass_(0)
+
+    def pass_(self, ms: int) -> None:
+        """Let time pass."""
+        self.now += ms
+        self.redis.set("now", self.now)
+
+    def said(self, call: Call) -> Any:
+        who = name_of((self.claim.id, call.seq, self.claim.token))
+        return self.budgets.ask(who, [self.account], call.amount).result(SOON)
+
+    def reserved(self, call: Call) -> bool:
+        """Reserve as a worker does."""
+        for _ in range(10):
+            call.asked_ms = self.now
+            match self.said(call):
+                case Closed(seconds):
+                    self.pass_(round(seconds * 1000))
+                case Unknown(since):
+                    self.budgets.seed(self.account, since).result(SOON)
+                case Exceeded():
+                    return False
+                case None:
+                    return True
+        raise AssertionError("it is never open")
+
+    # -- what happens
+
+    def ask(self, n: int) -> None:
+        call = Call(self.claim_seq(), Amount(1 + n % 20, 0, 1), self.now)
+        if self.reserved(call):
+            self.calls.append(call)
+
+    def claim_seq(self) -> int:
+        self.next += 1
+        return self.next
+
+    def go_on(self, n: int) -> None:
+        """One of the calls goes one step further."""
+        if not self.calls:
+            return
+        call = self.calls[n % len(self.calls)]
+        match call.stage:
+            case "reserved":
+                self._write(call)
+            case "written":
+                call.cost = Amount(n % (call.amount.nano_usd + 1), 0, 1)
+                self.real += call.cost.nano_usd
+                call.stage = "made"
+            case "made":
+                self._finish(call, call.cost)
+                call.stage = "over"
+            case "over":
+                self._tell(call)
+
+    def _write(self, call: Call) -> None:
+        reserved = Reserved(call.amount, (self.place,), (self.place,))
+        about = (call.seq, "model", f"f{self.account.budget}{call.seq}", str(uuid.uuid4()))
+        self.journal.start_call(self.claim, *about, reserved=reserved).result(SOON)
+        late = self.now - call.asked_ms > 1000 * LATE_S
+        if late and isinstance(self.said(call), Exceeded):
+            self._finish(call, Amount())
+            self._tell(call)
+            return
+        call.stage = "written"
+
+    def _finish(self, call: Call, cost: Amount) -> None:
+        call.cost = cost
+        settled = Settled(cost, (self.place,), self.journal.me.id)
+        end = (self.claim, call.seq, {"value": 1}, None)
+        self.journal.finish_call(*end, cost_usd=cost.nano_usd / 1e9, settled=settled).result(SOON)
+
+    def _tell(self, call: Call, *, gone: bool = True) -> None:
+        who = name_of((self.claim.id, call.seq, self.claim.token))
+        self.budgets.tell(who, [self.account], call.cost).result(SOON)
+        if gone:
+            self.calls.remove(call)
+
+    def tell_twice(self, n: int) -> None:
+        over = [call for call in self.calls if call.stage == "over"]
+        if over:
+            self._tell(over[n % len(over)], gone=False)
+
+    def kill(self, n: int) -> None:
+        """The worker of a call dies wherever that is."""
+        if self.calls:
+            del self.calls[n % len(self.calls)]
+
+    def wipe(self, _: int) -> None:
+        self.redis.flushdb()
+        self.pass_(0)
+
+    def lose(self, n: int) -> None:
+        """Redis begins anew without the last things that it was told."""
+        key = f"{names.BUDGET_KEYS}{self.account.key}"
+        fields: Any = self.redis.hkeys(key)
+        held = [f for f in fields if f.startswith(b"x")]
+        if held:
+            self.redis.hdel(key, held[n % len(held)])
+        self.redis.script_flush()
+
+    def wait(self, n: int) -> None:
+        self.pass_(100 * (n % 40))
+
+    def mend(self, _: int) -> None:
+        self.pass_(2100)
+        self.budgets.reconcile()
+
+    def check(self) -> None:
+        found = self.journal.ledger.standing(self.place, None)
+        held = sum(h.amount.nano_usd for h in found.holdings)
+        assert found.spent.nano_usd + held >= self.real, "more was paid than counted"
+        assert found.spent.nano_usd + held <= BOUND, "more was reserved than there is"
+
+    def end(self) -> None:
+        """All that lives ends; then Redis says what the journal says."""
+        while self.calls:
+            self.go_on(0)
+        self.pass_(round(4000 * LEASE_S))
+        self.budgets.reconcile()
+        self.pass_(CLOSED_MS)
+        probe = Call(self.claim_seq(), Amount(), self.now)
+        assert self.reserved(probe)
+        self._tell(probe, gone=False)
+        self.mend(0)
+        found = self.journal.ledger.standing(self.place, None)
+        held = sum(h.amount.nano_usd for h in found.holdings)
+        key = f"{names.BUDGET_KEYS}{self.account.key}"
+        copy = [int(n or 0) for n in self.redis.hmget(key, "1", "h1", "n")]
+        assert copy == [found.spent.nano_usd, held, len(found.holdings)]
+
+
+ACTIONS = ["ask", "ask", "ask", "go_on", "go_on", "go_on", "go_on", "tell_twice", "kill", "wipe"]
+ACTIONS += ["lose", "wait", "mend"]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 1000)), max_size=40))
+def test_never_above_never_under_counted_and_the_copy_is_the_journal(
+    redis: Redis, journal: Journal, actions: list[tuple[str, int]]
+) -> None:
+    name = uuid.uuid4().hex
+    model = Model(redis, journal, claimed(journal, name, step(name)), name)
+    for action, n in actions:
+        getattr(model, action)(n)
+        model.check()
+    model.end()
+
+
+def test_twenty_processes_meet_one_cold_account(redis_url: str, journal: Journal) -> None:
+    claim = claimed(journal, "s", step("s"))
+    place, account = ("b", 0), Account("b", "", (10**9, None, None))
+    for seq in range(30):
+        reserved = Reserved(Amount(100, 0, 1), (place,), (place,))
+        journal.start_call(claim, seq, "m", f"f{seq}", f"k{seq}", reserved=reserved).result(SOON)
+        if seq < 20:
+            settled = Settled(Amount(70, 0, 1), (place,), journal.me.id)
+            end = (claim, seq, {"value": 1}, None)
+            journal.finish_call(*end, cost_usd=7e-8, settled=settled).result(SOON)
+
+    def meet(number: int) -> None:
+        with Redis.from_url(redis_url) as own:
+            budgets = shared(own, journal)
+            who = name_of(("other", number, 1))
+            while (said := budgets.ask(who, [account], Amount(1, 0, 1)).result(SOON)) is not None:
+                assert isinstance(said, Unknown)
+                budgets.seed(account, said.since).result(SOON)
+
+    with Redis.from_url(redis_url) as redis:
+        redis.set(f"{names.BUDGET_KEYS}since", 1_000_000)
+        redis.set("now", 2_000_000)
+        shared(redis, journal).reconcile()  # it knows the scripts from here on
+        redis.set(f"{names.BUDGET_KEYS}since", 1_000_000)
+        with ThreadPoolExecutor(20) as pool:
+            list(pool.map(meet, range(20)))
+        found = redis.hmget(f"{names.BUDGET_KEYS}{account.key}", "1", "h1", "n")
+    assert [int(n or 0) for n in found] == [20 * 70, 10 * 100 + 20, 30]
