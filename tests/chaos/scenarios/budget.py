@@ -104,7 +104,7 @@ def _spent(stand: Stand) -> tuple[int, int]:
 
 
 def _copied(stand: Stand) -> bool:
-    """Whether Redis has what the journal has."""
+    """True when Redis has what the journal has."""
     found = stand.stack.redis.hmget(f"{names.BUDGET_KEYS}company@0", "1", "h1", "d1")
     spent, held, doubt = (int(number or 0) for number in found)
     journal = sum(_held(stand).values())
