@@ -81,6 +81,8 @@ def test_what_is_above_a_rate_waits_for_its_turn(start: Start, provider: ModelSe
     rows = [stack.row(run.id) for run in runs]
     assert {row.attempts for row in rows} == {1}
     assert sum(row.token for row in rows) <= 2.1 * len(runs)  # claims
+    events = [event for run in runs for event in stack.events(run.id, "limited")]
+    assert {event["data"]["limit"] for event in events} == {"service"}
 
 
 def test_an_operator_closes_a_limit_sees_who_waits_and_opens_it(
@@ -113,6 +115,7 @@ def test_an_operator_closes_a_limit_sees_who_waits_and_opens_it(
     assert celery("agents", "limits", "resume", "service", env=stack.env).stdout
     assert [run.get(timeout=SOON_S) for run in runs] == ["ok"] * 3
     assert limits.list()[0].paused_s is None
+    assert [len(stack.events(run_id, "paused")) for run_id in ids] == [1] * 3
     assert {stack.row(run_id).token for run_id in ids} == {2}
 
 
