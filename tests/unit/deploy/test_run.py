@@ -142,8 +142,12 @@ def test_moved_checkout_is_set_up_again(ready: Checkout) -> None:
 
 
 def test_programs_see_this_checkout_whatever_is_active(ready: Checkout, tmp_path: Path) -> None:
-    others = {"VIRTUAL_ENV": "/other", "PYTHONHOME": "/other", "PYTHONDONTWRITEBYTECODE": "1"}
-    done = ready.run("test", "-k", "two words", cwd=None, **others)
+    done = ready.run(
+        *("test", "-k", "two words"),
+        VIRTUAL_ENV="/other",
+        PYTHONHOME="/other",
+        PYTHONDONTWRITEBYTECODE="1",
+    )
     root = ready.root.resolve()
     assert done.stdout == f"cwd={root} path={root} venv={root}/.venv args=-m pytest -k two words\n"
 
