@@ -255,12 +255,7 @@ class ModelBackend:
             raise BadAnswerError(f"{self._who} gave an empty answer{cut}.")
         if schema is None:
             return reply.text
-        try:
-            value = parse_json(reply.text, who=f"{self._who}{cut}")
-        except BadAnswerError as error:
-            if cut:  # its end is missing: it would be again
-                raise
-            raise MalformedAnswerError(error.message) from None
+        value = _parsed(reply, who=f"{self._who}{cut}")
         if turn.choices and isinstance(value, dict):
             option = value.get("option")
             value = {**value, "option": match(option, turn.choices, _LOOSELY) or option}
@@ -271,6 +266,15 @@ class ModelBackend:
         if _reviews(self.config, turn) and isinstance(value, dict):
             return personality.report(value, self.config.criteria)
         return value
+
+
+def _parsed(reply: Reply, *, who: str) -> JsonValue:
+    try:
+        return parse_json(reply.text, who=who)
+    except BadAnswerError as error:
+        if reply.stop == "length":  # its end is missing: it would be again
+            raise
+        raise MalformedAnswerError(error.message) from None
 
 
 async def _in_time(work: Coroutine[Any, Any, Completion], limit_s: float, who: str) -> Completion:

@@ -408,7 +408,7 @@ class StepCalls(CallRecord):
                     answer = await self._make(served, lambda: found, free=True)
                 else:
                     answer = await self._admitted(call, perform, expect)
-                    asking.put(answer)
+                    asking.put(answer.model_copy(update={"deployment": None}))
         if helpers is None:
             return answer
         return answer.model_copy(update={"usage": answer.usage + helpers.spent})

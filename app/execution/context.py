@@ -72,16 +72,6 @@ class Step(Telling):
         self.ended_members: int | None = None  # of those that it has looked at
 
     @property
-    def step_id(self) -> str:
-        """The id of the step."""
-        return self.claim.id
-
-    @property
-    def run_id(self) -> str:
-        """The id of the run that the step belongs to."""
-        return self.claim.run_id
-
-    @property
     def agent(self) -> str | None:
         """The agent that acts: that of the step, or who goes on in its session."""
         return self.claim.agent if self.talk is None else self.talk.agent

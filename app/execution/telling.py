@@ -18,6 +18,16 @@ class Telling:
         self.teller = runtime.streams.teller(claim) if streamed else None
 
     @property
+    def step_id(self) -> str:
+        """The id of the step."""
+        return self.claim.id
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run that the step belongs to."""
+        return self.claim.run_id
+
+    @property
     def streamed(self) -> bool:
         """True when somebody asked to watch the run while it works."""
         return self.teller is not None
