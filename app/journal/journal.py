@@ -136,8 +136,7 @@ class Journal:
     ) -> Future[Postponed]:
         """Give a step back; end one that is cancelled, with ``cancelled`` if that is given.
 
-        ``woken_in_s``: somebody is to wake it, and has failed if it was not by then. ``noted``: an
-        event that says why.
+        ``woken_in_s``: somebody should have woken it by then. ``noted``: an event that says why.
         """
         return self._writer.submit(
             PostponeStep(
