@@ -22,9 +22,11 @@ from app.concurrency.fibers import arrival, in_thread
 from celery_agents.contracts.outcome import ErrorInfo, Outcome
 from celery_agents.errors import (
     AgentsError,
+    BudgetExceededError,
     ContextExceededError,
     MissingKeyError,
     NotAdmittedError,
+    PriceUnknownError,
     ProviderRefusedError,
     ProviderUnavailableError,
     RateLimitedError,
@@ -200,6 +202,8 @@ class Routing:
         """Return whether another one is asked instead, with no attempt used up."""
         if self._asked.step.asked_to_stop:
             return False
+        if isinstance(error, BudgetExceededError | PriceUnknownError):
+            return True  # another one's account may have what it costs
         if isinstance(error, NotAdmittedError):
             refusal = error.refusal
             closed = isinstance(refusal, NotAdmitted) and refusal.lasts

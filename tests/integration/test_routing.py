@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from celery_agents import RetryPolicy, Run, names
-from celery_agents.errors import ProviderUnavailableError
+from celery_agents.errors import BudgetExceededError, ProviderUnavailableError
 from tests.fakes.deployments import Deployments, deployments
 from tests.fakes.model_server import Does
 from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack, celery, eventually
@@ -52,6 +52,15 @@ ROUTERS = """
     kind = "router"
     among = ["gpt", "two"]
     by = "order"
+
+    [agents.thrifty]
+    kind = "router"
+    among = ["dear", "two"]
+    by = "order"
+
+    [budgets.dear]
+    covers = ["agent:dear"]
+    usd = 0
 
     [limits.key]
     covers = ["agent:gpt"]
@@ -122,6 +131,10 @@ def written(directory: Path, server: Deployments, more: str) -> Path:
         model = "one"
         api_key_env = "KEY_A"
         {model.format(tool="tests.support.team:weigh")}
+        [agents.dear]
+        model = "dear"
+        api_key_env = "KEY_A"
+        {model.format(tool="tests.support.team:weigh")}
         [agents.two]
         model = "two"
         api_key_env = "KEY_B"
@@ -163,15 +176,27 @@ def test_no_limit_of_a_key_is_exceeded_by_any_worker(stack: Stack, server: Deplo
 @pytest.mark.parametrize("failing", [DOWN, Does(status=429, headers={"Retry-After": "30"})])
 def test_one_that_is_down_costs_no_error(stack: Stack, server: Deployments, failing: Does) -> None:
     server.key(A).does = (failing,)
-    outcomes = ended([stack.client.ask("ordered", n, retry=ONCE) for n in range(20)], stack)
+    # Fewer than the 20 failures after which nobody asks the provider, which is that of both.
+    outcomes = ended([stack.client.ask("ordered", n, retry=ONCE) for n in range(15)], stack)
     assert {(one.agent, one.deployment) for one in outcomes} == {("two", "two")}
-    assert server.models["two"] == 20
+    assert server.models["two"] == 15
     before = server.models["one"]
-    assert 1 <= before <= 20  # until its breaker opens, or its key is closed
+    assert 1 <= before <= 15  # until its breaker opens, or its key is closed
     late = stack.client.ask("ordered", "late", retry=ONCE)
     ended([late], stack)
     assert server.models["one"] == before
     assert stack.events(late.id, "failover") == []
+
+
+def test_one_whose_budget_is_spent_leaves_it_to_the_next(stack: Stack, server: Deployments) -> None:
+    run = stack.client.ask("thrifty", 1, retry=ONCE)
+    (outcome,) = ended([run], stack)
+    assert outcome.deployment == "two"
+    assert dict(server.models) == {"two": 1}
+    (event,) = stack.events(run.id, "failover")
+    assert event["data"] == {"from": "dear", "to": "two", "why": "budget_exceeded"}
+    with pytest.raises(BudgetExceededError):
+        stack.client.ask("dear", 1, retry=ONCE).get(timeout=SOON_S)
 
 
 def test_where_all_are_closed_it_waits_for_the_first_that_opens(
