@@ -161,13 +161,13 @@ class CallRows:
         charge: Charge | None,
         amount: Amount | None,
     ) -> None:
-        finish = partial(self._journal.finish_call, self._claim, call.seq, answer, error)
-
         def write() -> Future[None]:
+            end = (self._claim, call.seq, answer, error)
             if charge is None or amount is None:
-                return finish(cost_usd=cost_usd)
+                return self._journal.finish_call(*end, cost_usd=cost_usd)
             settled = charge.settled(amount, self._journal.me.id)
-            done = finish(cost_usd=charge.cost_usd(amount), settled=settled)
+            cost = charge.cost_usd(amount)
+            done = self._journal.finish_call(*end, cost_usd=cost, settled=settled)
             done.add_done_callback(lambda end: None if end.exception() else charge.tell(amount))
             return done
 

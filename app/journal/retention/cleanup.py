@@ -39,7 +39,7 @@ from celery_agents.contracts.outcome import State
 _DAY_S = 86_400.0
 #: Targets that nobody looks at any more, workers that are gone, and turns that are over.
 LEFTOVERS_S = 2 * _DAY_S
-#: Sums of windows that began so long ago: a year's budget, and the year before it, are kept.
+#: Sums of windows that began so long ago go: the longest window has ten years.
 SPEND_S = 11 * 366 * _DAY_S
 #: What a whole run holds beside its steps, in tables that know it by ``run_id``. Not what it has
 #: written into streams: a session outlives its runs.

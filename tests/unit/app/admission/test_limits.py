@@ -204,7 +204,7 @@ def test_what_anthropic_reads_from_its_cache_counts_toward_no_limit(
     redis = Redis([0])
     limits = limits_of(redis, x=LimitPolicy(input_tokens_per_minute=6000))
     agent = agent_of("x", lambda: None, None, {"kind": kind, "model": "m"})
-    passage = Passage(limits, agent, Turn(input="?" * 300), step())
+    passage = Passage(limits, agent, Turn(input=SIGNS), step())
     run(passage.entered(limits.scripts.run(passage.asking()).result()))
 
     async def request() -> None:
@@ -214,7 +214,7 @@ def test_what_anthropic_reads_from_its_cache_counts_toward_no_limit(
     run(request())
     limits.pump().result()
     (told,) = [json.loads(a[2]) for _, a in redis.asked if len(a) == 4 and a[3] not in {"0", "1"}]
-    assert told[-1] == counted - 100  # the turn's own 300 bytes
+    assert told[-1] == counted - 165  # the turn's own
 
 
 def test_a_turn_that_makes_no_request_of_its_own_is_one() -> None:
