@@ -20,7 +20,7 @@ from tests.chaos.stand import PATIENT, Stand, eventually, kept_running
 AT_ONCE, WORKERS = 10, 3
 #: Seconds that a request takes.
 TAKES_S = 0.4
-#: A killed worker's slots are free after so long; a busy machine takes somewhat longer to use them.
+#: A killed worker's slots are free after so long; a busy machine takes somewhat longer to see it.
 FREE_S, SLACK_S = 8.0, 5.0
 #: Workers are killed within this share of the work, so that enough is left to use what is free.
 KILLED_WITHIN = 0.4
@@ -117,28 +117,37 @@ def slots(stand: Stand) -> Numbers:
     steps, kills = stand.size(500, 200), stand.size(10, 3)
     workers = stand.workers(WORKERS)
     runs = stand.client.ask.many("service", list(range(steps)), retry=PATIENT)
-    full_again_s = 0.0
     with kept_running(workers):
         for number in range(1, kills + 1):
             service.wait_for(round(number * KILLED_WITHIN * steps / kills))
             stand.rng.choice(workers).kill()
             killed_at = time.monotonic()
-        eventually(lambda: service.now < AT_ONCE)
-        eventually(lambda: service.now == AT_ONCE, "slots are used again", timeout_s=60)
-        full_again_s = time.monotonic() - killed_at
+        held = leases(stand)
+        assert held, "nobody holds a slot"
+        # Who lives renews the lease of what it holds, so what stays as it was is held by the dead.
+        eventually(
+            lambda: not held.items() & leases(stand).items(), "slots are free again", timeout_s=60
+        )
+        free_again_s = time.monotonic() - killed_at
         again = stand.wait_ended(runs, timeout_s=240)
-    held = stand.stack.redis.keys(f"{names.LIMIT_KEYS}S:*")
     service.server.shutdown()
     assert service.most <= AT_ONCE, f"{service.most} at once"
-    assert full_again_s <= FREE_S + SLACK_S, f"slots were free after {full_again_s:.1f} s"
+    assert free_again_s <= FREE_S + SLACK_S, f"slots were free after {free_again_s:.1f} s"
     assert stand.values(runs) == ["ok"] * steps
-    assert held == [], "slots are held that nobody uses"
+    assert leases(stand) == {}, "slots are held that nobody uses"
     return {
         "steps": steps,
         "kills": kills,
         "most_at_once": service.most,
-        "full_again_s": full_again_s,
+        "free_again_s": free_again_s,
         "broken_off": service.broken_off,
         "sent_again": again,
         **audit(stand),
     }
+
+
+def leases(stand: Stand) -> dict[bytes, float]:
+    """Who holds a slot, by the end of its lease."""
+    redis = stand.stack.redis
+    (key,) = redis.keys(f"{names.LIMIT_KEYS}S:*") or [""]
+    return dict(redis.zrange(key, 0, -1, withscores=True)) if key else {}
