@@ -147,7 +147,7 @@ def slots(stand: Stand) -> Numbers:
 
 
 def leases(stand: Stand) -> dict[bytes, float]:
-    """Who holds a slot, by the end of its lease."""
+    """The holders of slots, with the end of each lease."""
     redis = stand.stack.redis
     (key,) = redis.keys(f"{names.LIMIT_KEYS}S:*") or [""]
     return dict(redis.zrange(key, 0, -1, withscores=True)) if key else {}
