@@ -21,6 +21,9 @@ local now = t[1] * 1000 + math.floor(t[2] / 1000)
 """
 #: So long is a grant kept for a step that was woken; and a record that nobody uses.
 GRANT_MS, KEPT_MS = 30_000, 3_600_000
+#: Who was granted something and has not come for it in so long is woken once more: the process that
+#: was to do it may be dead.
+LOST_MS = 3_000
 #: So many steps are woken or moved by one pump: Redis serves nobody else meanwhile.
 WOKEN_MAX = 200
 #: Who stands first stays there in a pause that is no longer; in a longer one it waits elsewhere.
@@ -31,7 +34,8 @@ HELD_MS = 2_000
 COMMON = (
     f"""
 local L, UNKNOWN, UNKNOWN_MOST = '{names.LIMIT_KEYS}', {UNKNOWN_AT_ONCE}, {UNKNOWN_MOST}
-local GRANT, KEPT, MOST, SHORT, HELD = {GRANT_MS}, {KEPT_MS}, {WOKEN_MAX}, {SHORT_MS}, {HELD_MS}
+local GRANT, LOST, KEPT, MOST = {GRANT_MS}, {LOST_MS}, {KEPT_MS}, {WOKEN_MAX}
+local SHORT, HELD = {SHORT_MS}, {HELD_MS}
 """
     """
 local function number(x) return string.format('%.17g', x) end
@@ -227,6 +231,7 @@ local function pump(q, woken, waits)
         drop(who, a)
         take(free.w, who, GRANT)
         redis.call('SET', L .. 'grant:' .. who, cjson.encode(free), 'PX', GRANT)
+        redis.call('ZADD', L .. 'granted', now + LOST, who)
         woken[#woken + 1] = who
       else
         for _, m in ipairs(moved) do again(enqueue(who, a, m[1], m[2]), m[3]) end
@@ -254,11 +259,16 @@ local function pump_all(wants, woken, waits)
   end
 end
 
+local function ungrant(who)
+  redis.call('DEL', L .. 'grant:' .. who)
+  redis.call('ZREM', L .. 'granted', who)
+end
+
 -- Takes back a grant that nobody has used; returns what it was for.
 local function revoke(who)
   local granted = redis.call('GET', L .. 'grant:' .. who)
   if not granted then return nil end
-  redis.call('DEL', L .. 'grant:' .. who)
+  ungrant(who)
   granted = cjson.decode(granted).w
   release(granted, who)
   return granted
@@ -288,7 +298,7 @@ end
 
 -- Uses what was granted; returns the ms until it is to go out.
 local function use(granted, who, lease, closed)
-  redis.call('DEL', L .. 'grant:' .. who)
+  ungrant(who)
   for _, w in ipairs(granted) do
     local held = slots(w) and redis.call('ZSCORE', L .. w[1] .. ':' .. w[2], who)
     if held then hold(w, who, lease) end
@@ -451,10 +461,22 @@ pump_all(wants, woken, waits)
 return {woken, waits}
 """
 
-#: Pumps queues. ARGV: their names; none: all. Returns what ``pump`` says.
+#: Pumps queues. ARGV: their names; none: all, and those are woken once more who have not come for
+#: what was granted to them. Returns what ``pump`` says.
 PUMP = """
 local woken, waits, queues = {}, {}, ARGV
-if #queues == 0 then queues = redis.call('SMEMBERS', L .. 'queues') end
+if #queues == 0 then
+  queues = redis.call('SMEMBERS', L .. 'queues')
+  local late = redis.call('ZRANGE', L .. 'granted', '-inf', now, 'BYSCORE', 'LIMIT', 0, MOST)
+  for _, who in ipairs(late) do
+    if redis.call('EXISTS', L .. 'grant:' .. who) == 1 then
+      redis.call('ZADD', L .. 'granted', now + LOST, who)
+      woken[#woken + 1] = who
+    else
+      redis.call('ZREM', L .. 'granted', who)
+    end
+  end
+end
 for _, q in ipairs(queues) do pump(q, woken, waits) end
 return {woken, waits}
 """

@@ -192,7 +192,7 @@ def test_a_rate_says_when_to_pump_and_wakes_as_many_as_fit(redis: Redis, limits:
     assert pumped.woken == ("w0", "w1", "w2")
     assert pumped.again == {"R:r": 0.01}
     redis.set("now", NOW + 10_000)
-    assert limits.pump().result().woken == ("w3", "w4", "w5", "w6", "w7")
+    assert limits.pump(["R:r"]).result().woken == ("w3", "w4", "w5", "w6", "w7")
     assert not redis.exists(f"{names.LIMIT_KEYS}queues", f"{names.LIMIT_KEYS}asks")
 
 
@@ -256,6 +256,36 @@ def test_a_grant_that_nobody_takes_is_taken_back(redis: Redis, limits: Shared) -
     assert limits.tell(first, Needs()).result().woken == ("gone",)
     assert limits.revoke(["gone"]).result().woken == ("other",)
     assert limits.revoke(["gone", "nobody"]).result() == Pumped()
+
+
+def test_who_does_not_come_for_a_grant_is_woken_once_more(redis: Redis, limits: Shared) -> None:
+    """The process that was to send its message was killed."""
+    first, lost = ticket("first", slots()), ticket("lost", slots())
+    assert ask(limits, first) is None
+    park(limits, lost)
+    assert limits.tell(first, Needs()).result().woken == ("lost",)
+    assert limits.pump().result() == Pumped()  # it may be on its way
+    redis.set("now", NOW + 3_000)
+    assert limits.pump(["S:x"]).result() == Pumped()  # a timer of a queue looks at that alone
+    assert limits.pump().result().woken == ("lost",)
+    assert limits.pump().result() == Pumped()
+    redis.set("now", NOW + 6_000)
+    assert limits.pump().result().woken == ("lost",)
+    assert again(limits, lost) is None
+    redis.set("now", NOW + 12_000)
+    assert limits.pump().result() == Pumped()
+
+
+def test_a_grant_that_nobody_ever_takes_lapses(redis: Redis, limits: Shared) -> None:
+    first, lost = ticket("first", slots()), ticket("lost", slots())
+    assert ask(limits, first) is None
+    park(limits, lost)
+    assert limits.tell(first, Needs()).result().woken == ("lost",)
+    for key in redis.scan_iter(f"{names.LIMIT_KEYS}grant:*"):
+        redis.delete(key)  # as its time would
+    redis.set("now", NOW + 31_000)
+    assert limits.pump().result() == Pumped()
+    assert not redis.exists(f"{names.LIMIT_KEYS}granted")
 
 
 def test_a_grant_does_not_pass_a_pause(redis: Redis, limits: Shared) -> None:
