@@ -20,6 +20,13 @@ settings.load_profile("tests")
 forks.nursery = forks.Nursery()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """Have the processes of the next test begin as those of the first one."""
+    assert forks.nursery is not None
+    forks.nursery.restore()
+
+
 @pytest.fixture(autouse=True)
 def _nothing_noted() -> None:
     """What one test noted is told by the next one all the same."""

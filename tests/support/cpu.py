@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-def cpu_s(work: Callable[[], Any], within_s: float = 0.0, *, times: int = 3) -> float:
+def cpu_s(work: Callable[[], Any], within_s: float = 0.0, *, times: int = 5) -> float:
     """Seconds of CPU that the work takes in this thread: the least of so many times.
 
     No more of them than it takes to be ``within_s``. What others left behind is not collected on

@@ -110,6 +110,16 @@ class Nursery:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._early = {k: v for k, v in os.environ.items() if k.startswith(_EARLY)}
+
+    def restore(self) -> None:
+        """Take back what a test has left in the environment, as Celery's logging does.
+
+        Its processes would have it, and forks that have not are no substitute then.
+        """
+        for name in [n for n in os.environ if n.startswith(_EARLY) and n not in self._early]:
+            del os.environ[name]
+        os.environ.update(self._early)
 
     @cached_property
     def _channel(self) -> socket.socket:

@@ -146,8 +146,10 @@ def slots(stand: Stand) -> Numbers:
     }
 
 
-def leases(stand: Stand) -> dict[bytes, float]:
+def leases(stand: Stand) -> dict[str, float]:
     """The holders of slots, with the end of each lease."""
     redis = stand.stack.redis
-    (key,) = redis.keys(f"{names.LIMIT_KEYS}S:*") or [""]
-    return dict(redis.zrange(key, 0, -1, withscores=True)) if key else {}
+    found: dict[str, float] = {}
+    for key in redis.keys(f"{names.LIMIT_KEYS}S:*"):
+        found |= dict[Any, Any](redis.zrange(key, 0, -1, withscores=True))
+    return found

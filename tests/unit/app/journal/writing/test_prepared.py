@@ -335,8 +335,9 @@ def left(world: World, since: float) -> list[dict[str, Any]]:
 
 
 def timeless(row: Any, since: float) -> dict[str, Any]:
+    # What is meant ends in whole seconds, and comes somewhat later than that: never at a border.
     return {
-        k: round((v - since) / 10) if k in _TIMES and v is not None else v
+        k: (v - since + 0.5) // 10 if k in _TIMES and v is not None else v
         for k, v in row.items()
         if k != "worker_id" or v is None
     }
