@@ -151,5 +151,6 @@ def leases(stand: Stand) -> dict[str, float]:
     redis = stand.stack.redis
     found: dict[str, float] = {}
     for key in redis.keys(f"{names.LIMIT_KEYS}S:*"):
-        found |= dict[Any, Any](redis.zrange(key, 0, -1, withscores=True))
+        held: Any = redis.zrange(key, 0, -1, withscores=True)
+        found |= dict(held)
     return found
