@@ -44,13 +44,22 @@ def read_policies(path: Path, section: str, tables: Any, form: type[P]) -> dict[
                 f"{path}: [{section}.{name}] a {section[:-1]}'s name is of letters, digits and "
                 "_ . -"
             )
-        try:
-            found[name] = form.model_validate(table)
-        except ValidationError as error:
-            place, why = mistakes(error, form)[0]
-            where = "" if place == "payload" else f"{place}: "
-            raise ConfigurationError(f"{path}: [{section}.{name}] {where}{why}") from None
+        found[name] = read_policy(path, f"{section}.{name}", table, form)
     return found
+
+
+def read_policy(path: Path, title: str, table: Any, form: type[P]) -> P:
+    """The policy of one table.
+
+    Raises:
+        ConfigurationError: it is not right; it names the field.
+    """
+    try:
+        return form.model_validate(table)
+    except ValidationError as error:
+        place, why = mistakes(error, form)[0]
+        where = "" if place == "payload" else f"{place}: "
+        raise ConfigurationError(f"{path}: [{title}] {where}{why}") from None
 
 
 def check_covers(section: str, policies: Mapping[str, Covering], places: set[str]) -> None:

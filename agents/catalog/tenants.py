@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from celery_agents.contracts.base import mistakes, tenant_of
+from agents.catalog.limits import read_policy
+from celery_agents.contracts.base import tenant_of
 from celery_agents.contracts.tenants import TenantPolicy
 from celery_agents.errors import ConfigurationError, InvalidPayloadError
 
@@ -23,11 +22,8 @@ def read_tenants(path: Path, tables: Any) -> dict[str, TenantPolicy]:
     found: dict[str, TenantPolicy] = {}
     for name, table in tables.items():
         try:
-            found[tenant_of(name)] = TenantPolicy.model_validate(table)
+            tenant = tenant_of(name)
         except InvalidPayloadError as error:
             raise ConfigurationError(f"{path}: [tenants.{name!r}] {error.message}") from None
-        except ValidationError as error:
-            place, why = mistakes(error, TenantPolicy)[0]
-            where = "" if place == "payload" else f"{place}: "
-            raise ConfigurationError(f"{path}: [tenants.{name}] {where}{why}") from None
+        found[tenant] = read_policy(path, f"tenants.{name}", table, TenantPolicy)
     return found
