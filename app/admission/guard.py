@@ -153,7 +153,4 @@ def compose(guards: Sequence[Guard], last: Next) -> Next:
 
 
 def _inside(go_on: Next, guard: Guard) -> Next:
-    async def guarded(asked: Asked) -> Reply:
-        return await guard(asked, go_on)
-
-    return guarded
+    return lambda asked: guard(asked, go_on)

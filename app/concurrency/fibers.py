@@ -49,6 +49,7 @@ class Fiber(greenlet):
             self._function()
         finally:
             self.thread.fibers -= 1
+            _fiber.set(None)  # its context is its own: no garbage that refers to itself
 
     def begin(self) -> None:
         """Run until the first wait; on the loop's thread."""

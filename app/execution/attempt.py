@@ -192,10 +192,10 @@ class Attempt:
         """Run the code; whatever it raises becomes a value."""
 
         def work() -> Result:
-            request = self.request
-            about: Any = {"streamed": request.stream, "caps": self._caps(request)}
-            self._ends.step = step = Step(self._runtime, self._claim, self._active, **about)
-            if isinstance(request, Ask):
+            request, claim = self.request, self._claim
+            about: Any = {"streamed": request.stream, "caps": self._caps(request, claim)}
+            self._ends.step = step = Step(self._runtime, claim, self._active, **about)
+            if isinstance(request, Ask) and (request.cache != "use" or request.similarity):
                 step.calls.cache_use = request.cache
                 step.calls.similarity = request.similarity or 0.0
             pattern = not _on_loop(self._code.run)
@@ -203,17 +203,16 @@ class Attempt:
                 self._tell_begin(step, pattern=pattern)
             if pattern:  # it only decides
                 return result_of(blocking(self._code.run, step, request))
-            with permit(self._claim.tenant, self._claim.priority):
+            with permit(claim.tenant, claim.priority):
                 return self._ask(step, request)
 
         about = (self._code.name, self._claim.id)
         return valued(self._runtime, self._active, work, about=about)
 
-    def _caps(self, request: StepOptions) -> dict[str, Any]:
+    def _caps(self, request: StepOptions, claim: Claimed) -> dict[str, Any]:
         """Return what bounds the step; a run's cost by the settings too, but not its undoing."""
         caps, most = request.caps, self._runtime.settings.max_cost
-        root = self._claim.parent_id is None and self._claim.task != names.COMPENSATE
-        if most is not None and root:
+        if most is not None and claim.parent_id is None and claim.task != names.COMPENSATE:
             caps["max_cost"] = min(most, request.max_cost or most)
         return caps
 
@@ -285,7 +284,7 @@ class Attempt:
             if delay_s is not None:
                 return self._try_again(error, delay_s)
         step, spent = self._ends.step, self._ends.spent
-        if step is not None and not step.calls:  # else the call that failed has counted it
+        if step is not None and not step.has_calls:  # else the call that failed has counted it
             spent += usage_of(error)
         return self._ends.finish(failed(error, self._claim, spent))
 

@@ -161,17 +161,22 @@ class CallRows:
         charge: Charge | None,
         amount: Amount | None,
     ) -> None:
-        def write() -> Future[None]:
-            end = (self._claim, call.seq, answer, error)
-            if charge is None or amount is None:
-                return self._journal.finish_call(*end, cost_usd=cost_usd)
-            settled = charge.settled(amount, self._journal.me.id)
-            cost = charge.cost_usd(amount)
-            done = self._journal.finish_call(*end, cost_usd=cost, settled=settled)
-            done.add_done_callback(lambda end: None if end.exception() else charge.tell(amount))
-            return done
-
+        end = partial(self._journal.finish_call, self._claim, call.seq, answer, error)
+        if charge is None or amount is None:
+            write = partial(end, cost_usd=cost_usd)
+        else:
+            write = partial(_settle, end, self._journal.me.id, charge, amount)
         self._unwritten.append((write(), write))
+
+
+def _settle(
+    end: Callable[..., Future[None]], worker: str, charge: Charge, amount: Amount
+) -> Future[None]:
+    """Write the end of a call with what it cost its budgets; tell those, once it is written."""
+    settled = charge.settled(amount, worker)
+    done = end(cost_usd=charge.cost_usd(amount), settled=settled)
+    done.add_done_callback(lambda end: None if end.exception() else charge.tell(amount))
+    return done
 
 
 class EarlierCalls:
@@ -357,8 +362,6 @@ class StepCalls(CallRecord):
         self.cache_use: CacheUse = "use"
         #: The least cosine of similar questions that its caller wants.
         self.similarity = 0.0
-        #: Gives those whom it asks about similar questions.
-        self.helpers: Callable[[], TurnHelpers] | None = None
 
     async def make(
         self,
@@ -369,15 +372,19 @@ class StepCalls(CallRecord):
         once: bool = False,
         expect: Expect | None = None,
         cache: Cacheable | None = None,
+        helpers: Callable[[], TurnHelpers] | None = None,
     ) -> Answer:
-        """Make a call; see :meth:`agents.base.StepContext.call`."""
+        """Make a call; see :meth:`agents.base.StepContext.call`.
+
+        ``helpers`` gives those whom it asks about similar questions.
+        """
         _check(name, fingerprint)
         call = self._next(name, fingerprint)
         with self._open.entered(call.identity, self._enclosing, name if once else ""):
             if (known := await self._replayed(call, expect)) is not None:
                 return known
             if cache is not None and self.cache_use != "off":
-                return await self._cached_or_made(call, cache, perform, expect)
+                return await self._cached_or_made(call, cache, perform, expect, helpers)
             return await self._admitted(call, perform, expect, once=once)
 
     async def _replayed(self, call: CallId, expect: Expect | None) -> Answer | None:
@@ -388,13 +395,18 @@ class StepCalls(CallRecord):
         return known
 
     async def _cached_or_made(
-        self, call: CallId, cache: Cacheable, perform: Perform, expect: Expect | None
+        self,
+        call: CallId,
+        cache: Cacheable,
+        perform: Perform,
+        expect: Expect | None,
+        of: Callable[[], TurnHelpers] | None,
     ) -> Answer:
         """The cached answer, which becomes one of this step; else make the call, and cache it."""
         claim, name, helpers = self._claim, cache.caching.name, None
         likeness: Likeness | None = None
-        if cache.meaning is not None and self.helpers is not None:
-            helpers = self.helpers()
+        if cache.meaning is not None and of is not None:
+            helpers = of()
             likeness = Likeness(helpers, claim.tenant, self.similarity)
         asked = Sought(cache.key(claim.tenant), name, claim.id, claim.priority)
         caches = self._runtime.agents.caches

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agents.caching.cacheable import Cacheable
@@ -61,15 +62,26 @@ class Step(Telling):
         #: What bounds it and all below it, where something does.
         caps = caps or {}
         self.allowance = Allowance(runtime.journal.bounds, claim, caps) if caps else None
-        afford = self.allowance.afford if self.allowance and "max_cost" in caps else None
-        self.calls = StepCalls(runtime, claim, afford)
-        self.calls.helpers = lambda: TurnHelpers(runtime.agents.turns, self)
+        self._afford = self.allowance.afford if self.allowance and "max_cost" in caps else None
+        self._calls: StepCalls | None = None  # once there is one: many steps make none
         self.talk: Talk | None = None  # its part in a session
         self._asks: Asks | None = None  # once it asks others
         self._code: asyncio.Task[Any] | None = None
         self._answered: dict[str, Outcome] | None = None
         self._reading: asyncio.Lock | None = None
         self.ended_members: int | None = None  # of those that it has looked at
+
+    @property
+    def calls(self) -> StepCalls:
+        """Its calls."""
+        if self._calls is None:
+            self._calls = StepCalls(self.runtime, self.claim, self._afford)
+        return self._calls
+
+    @property
+    def has_calls(self) -> bool:
+        """True when it made a call, or read one from the journal."""
+        return bool(self._calls)
 
     @property
     def agent(self) -> str | None:
@@ -102,7 +114,8 @@ class Step(Telling):
 
     def charge(self, purse: Purse | None) -> None:
         """Have its requests counted there from now on."""
-        self.calls.purse = purse
+        if purse is not None or self._calls is not None:
+            self.calls.purse = purse
 
     def enter(self, gate: Callable[[], Awaitable[None]]) -> None:
         """Await this before the first act of the turn that is not known already."""
@@ -116,7 +129,7 @@ class Step(Telling):
     @property
     def spent(self) -> Usage:
         """The usage of its calls up to now."""
-        return self.calls.spent
+        return _NOTHING if self._calls is None else self._calls.spent
 
     @property
     def of_members(self) -> Usage:
@@ -182,7 +195,12 @@ class Step(Telling):
         cache: Cacheable | None = None,
     ) -> Answer:
         """Make one paid or outside act, unless an earlier attempt finished it, or it is cached."""
-        about: Any = {"once": once, "expect": expect, "cache": cache}
+        about: Any = {"once": once, "expect": expect}
+        if cache is not None:
+            about |= {
+                "cache": cache,
+                "helpers": partial(TurnHelpers, self.runtime.agents.turns, self),
+            }
         return await self.calls.make(name, perform, fingerprint=fingerprint, **about)
 
     async def made(

@@ -152,7 +152,7 @@ class Ends:
 
     def _write_calls(self) -> None:
         """Wait for finished calls to be written: the step's next claim would make them again."""
-        if (step := self.step) is not None and step.calls:
+        if (step := self.step) is not None and step.has_calls:
             keep_trying(self.claim.id, lambda: blocking(step.calls.written))
 
     def leave(self) -> Left:
@@ -170,7 +170,7 @@ class Ends:
         self._runtime.active.pop(self.claim.id, None)
 
     def _kept(self, outcome: Outcome) -> Outcome:
-        known = self.step is not None and bool(self.step.calls)
+        known = self.step is not None and self.step.has_calls
         return kept(outcome, self._runtime.settings.answer_limit_bytes, known=known)
 
     def _too_late(self) -> Left:
