@@ -28,7 +28,7 @@ from app.caching.caches import Caches
 from app.caching.shared import SharedAnswers
 from app.caching.waiting import Awaits
 from app.concurrency.fibers import in_thread
-from app.execution.celery_agent import CeleryBackend
+from app.execution.others.celery_agent import CeleryBackend
 from app.execution.turns import Turns
 from app.governance.lessons import RouterLessons
 from app.journal import Journal

@@ -16,7 +16,7 @@ from celery_agents.contracts.session import SessionExchange
 from celery_agents.errors import InvalidPayloadError
 
 if TYPE_CHECKING:
-    from app.execution.context import Step
+    from app.execution.telling import Telling
 
 
 class Talk:
@@ -63,7 +63,7 @@ def named(agent: str, said: Answer | Outcome | Expand) -> Answer | Outcome | Exp
     return said
 
 
-def joined(step: Step, request: Ask) -> Talk | Result:
+def joined(step: Telling, request: Ask) -> Talk | Result:
     """Take the session of a request, or say why its agent is not to be asked now.
 
     Raises:

@@ -62,7 +62,7 @@ EXPLAINED = {
     ("app/execution/runtime.py", "close"): "said at the end of the process",
     ("app/messaging/json_codec.py", "_object"): "it is handed on as what no value can be",
     ("app/settings.py", "_text"): "the loader of that file says it",
-    ("app/execution/performing.py", "valued"): "cancelled: it ends as such",
+    ("app/execution/attempts/performing.py", "valued"): "cancelled: it ends as such",
     ("agents/catalog/probes.py", "_error_of"): "that it came late is what was to be found out",
     ("celery_agents/tls.py", "usable"): "files that cannot be used are what was to be found out",
     ("celery_agents/client/earlier.py", "collect"): "whoever asks for the errors gets them",

@@ -171,7 +171,7 @@ class Call(Base):
     seq: Mapped[int] = mapped_column(Integer, primary_key=True)  # its place in that claim
     token: Mapped[int] = mapped_column(Integer, primary_key=True)  # of the claim that made it
     name: Mapped[str] = mapped_column(String(200))
-    fingerprint: Mapped[str] = mapped_column(String(64))  # its identity: app/execution/calls.py
+    fingerprint: Mapped[str] = mapped_column(String(64))  # its identity
     idempotency_key: Mapped[str] = mapped_column(String(36))
     started_at: Mapped[float]
     finished_at: Mapped[float | None]

@@ -106,7 +106,7 @@ MENDS = [
         4,
         [
             Edit(
-                "app.execution.ends",
+                "app.execution.attempts.ends",
                 "keep_trying(self.claim.id, lambda: blocking(step.calls.written))",
                 "assert step",
             )
@@ -253,7 +253,7 @@ MENDS = [
         10,
         [
             Edit(
-                "app.execution.calls",
+                "app.execution.calls.identity",
                 'f"{step_id}/{identity}"',
                 'f"{step_id}/{seq}"',
             )

@@ -196,7 +196,7 @@ class TestRunning:
                 told.wait()
                 until(lambda: made.free)
                 until(lambda: made.pool.loop.fibers == 0)
-                del told.job, told  # of it, a request of Celery keeps a weak reference
+                del told.job, told  # type: ignore[attr-defined] # Celery's has a weak reference
         assert left == []
 
     def test_a_callback_that_fails_costs_no_slot(self, made: Made) -> None:

@@ -28,11 +28,11 @@ from app.execution.answers import (
     failed,
     result_of,
 )
-from app.execution.calls import usage_of
+from app.execution.attempts.ends import Again, Ended, Ending, Ends, Left
+from app.execution.attempts.performing import on_loop, valued
+from app.execution.calls.calls import usage_of
 from app.execution.context import Step
-from app.execution.ends import Again, Ended, Ending, Ends, Left
 from app.execution.patience import NotWrittenError, keep_trying, reason_of
-from app.execution.performing import on_loop, valued
 from app.execution.runtime import Active, Runtime
 from app.execution.sessions import Talk, joined
 from app.journal.schema.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused

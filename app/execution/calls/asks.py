@@ -14,7 +14,7 @@ from typing import Any
 from agents.asking import asked, value_of
 from agents.plan import Expand, Member
 from agents.values import digest
-from app.execution.calls import StepCalls
+from app.execution.calls.calls import StepCalls
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import Outcome

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import delete
 
 from agents.plan import Expand, Member
-from app.execution.attempt import Attempt, Received, attempted, next_try_s
-from app.execution.ends import Again, Ended, Ending, Left
+from app.execution.attempts.attempt import Attempt, Received, attempted, next_try_s
+from app.execution.attempts.ends import Again, Ended, Ending, Left
 from app.execution.runtime import Active, Runtime
 from app.journal.schema.models import Step
 from app.journal.schema.rows import Claimed, LazyPayload, NewStep, derived_id

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select, update
 
-from app.execution.attempt import Attempt, Received
-from app.execution.calls import About, CallId
+from app.execution.attempts.attempt import Attempt, Received
+from app.execution.calls.identity import About, CallId
 from app.execution.context import Step
 from app.execution.runtime import Active, Runtime
 from app.journal.queries import reads

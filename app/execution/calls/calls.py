@@ -8,38 +8,32 @@ nothing from each other.
 
 from __future__ import annotations
 
-import asyncio
-import uuid
-from collections.abc import Awaitable, Callable, Collection, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 from functools import partial
-from hashlib import sha256
-from typing import Any
 
 from pydantic import ValidationError
 
 from agents.caching.cacheable import Cacheable
-from agents.governance.budgets import Amount
 from agents.needs import Expect
 from agents.performing import Perform, performed
 from app.admission.charging import Charge, Purse
 from app.admission.limiting import Passage
 from app.caching.caches import Likeness
 from app.caching.shared import Sought
-from app.concurrency.fibers import arrival, in_thread
-from app.concurrency.future import Future
+from app.concurrency.fibers import in_thread
 from app.execution.answers import bounded, too_large
+from app.execution.calls.earlier import EarlierCalls
+from app.execution.calls.identity import NAME_MAX, About, CallId, check, enclosing, within
+from app.execution.calls.rows import CallRows, told_of
+from app.execution.calls.under_way import OpenCalls
 from app.execution.runtime import Runtime
 from app.execution.turns import TurnHelpers
-from app.journal import Journal
 from app.journal.schema.rows import Claimed
 from app.journal.steps.calls import Before, Begun
 from celery_agents.contracts.caching import CacheUse
 from celery_agents.contracts.outcome import Answer, ErrorInfo, Usage
 from celery_agents.errors import (
-    AgentFailedError,
     AgentsError,
     StepCancelledError,
     UncertainCallError,
@@ -47,216 +41,6 @@ from celery_agents.errors import (
 from celery_agents.values import KNOWN
 
 _NOTHING = Usage()
-#: The journal's columns for a call.
-_NAME_MAX, _FINGERPRINT_MAX = 200, 64
-#: Hexadecimal digits of an identity: of the call itself, and of the one that it stands in. A step
-#: has thousands of calls at the most, of which 64 bits tell each apart.
-_OWN, _WITHIN = 32, 16
-
-
-#: The identity of the call that it stands in, if it does; its name; its fingerprint.
-About = tuple[str, str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class CallId:
-    """One call of an attempt."""
-
-    seq: int  # its place in the attempt
-    name: str
-    identity: str  # the same in each attempt
-    key: str  # for whoever is asked: of the identity
-
-    @classmethod
-    def of(cls, step_id: str, seq: int, about: About, before: int) -> CallId:
-        """The call that is about this, of which the attempt has made ``before`` already."""
-        within, name, _ = about
-        own = _digest("\0".join(about))[:_OWN]
-        place = f"{_digest(within)[:_WITHIN]}/" if within else ""
-        identity = f"{place}{own}.{before}"
-        key = uuid.uuid5(uuid.NAMESPACE_OID, f"{step_id}/{identity}")
-        return cls(seq, name, identity, str(key))
-
-
-@dataclass(frozen=True, slots=True)
-class _Open:
-    """A call under way."""
-
-    within: str  # the identity of the call that it stands in, if it does
-    once: str  # its name, if it is made once at the most
-
-
-class CallRows:
-    """Writes an attempt's calls down, before they are made and when they are over."""
-
-    def __init__(self, journal: Journal, claim: Claimed) -> None:
-        self._journal = journal
-        self._claim = claim
-        self._unwritten: list[tuple[Future[None], Callable[[], Future[None]]]] = []
-
-    async def begin(self, call: CallId, *, once: bool, charge: Charge | None) -> Begun | Before:
-        """Write the call down, with what it reserves."""
-        about = (call.seq, call.name, call.identity, call.key)
-        start = partial(self._journal.start_call, self._claim, *about, once=once)
-        if charge is None:
-            return await arrival(start())
-        started = start(reserved=charge.reserved)
-        try:
-            return await arrival(started)
-        except asyncio.CancelledError:  # its row may be there soon
-            charge.row_follows()
-            stopped = StepCancelledError()
-            started.add_done_callback(lambda _: self.unmade(call, charge, stopped))
-            raise
-
-    async def confirm(self, call: CallId, charge: Charge) -> None:
-        """Look whether what a call reserved is still reserved, now that its row says so."""
-        try:
-            await charge.written()
-        except BaseException as error:
-            self.unmade(call, charge, error)
-            raise
-
-    def answered(self, call: CallId, answer: Answer, charge: Charge | None) -> None:
-        """Write an answer. The writer commits it before, or with, whatever its step writes next."""
-        amount = None if charge is None else charge.after(answer.usage, None)
-        self._finish(
-            call, answer.compact(), None, answer.usage.cost_usd, charge=charge, amount=amount
-        )
-
-    def failed(
-        self,
-        call: CallId,
-        told: ErrorInfo,
-        usage: Usage,
-        charge: Charge | None,
-        error: BaseException,
-    ) -> None:
-        """Write that a call failed, and what it cost all the same."""
-        amount = None if charge is None else charge.after(usage, error)
-        self._finish(call, None, told, usage.cost_usd, charge=charge, amount=amount)
-
-    def unmade(self, call: CallId, charge: Charge, error: BaseException) -> None:
-        """Finish a call that was begun and not made: it has cost nothing."""
-        self._finish(call, None, _told(error), 0.0, charge=charge, amount=Amount())
-
-    def written(self) -> None:
-        """Wait until all of them are in the journal.
-
-        Raises:
-            JournalUnavailableError: one was refused; it is being written anew.
-        """
-        for place, (future, write) in enumerate(self._unwritten):
-            if (error := future.exception()) is not None:
-                self._unwritten[place] = (write(), write)
-                raise error
-
-    def _finish(
-        self,
-        call: CallId,
-        answer: dict[str, Any] | None,
-        error: ErrorInfo | None,
-        cost_usd: float | None,
-        *,
-        charge: Charge | None,
-        amount: Amount | None,
-    ) -> None:
-        end = partial(self._journal.finish_call, self._claim, call.seq, answer, error)
-        if charge is None or amount is None:
-            write = partial(end, cost_usd=cost_usd)
-        else:
-            write = partial(_settle, end, self._journal.me.id, charge, amount)
-        self._unwritten.append((write(), write))
-
-
-def _settle(
-    end: Callable[..., Future[None]], worker: str, charge: Charge, amount: Amount
-) -> Future[None]:
-    """Write the end of a call with what it cost its budgets; tell those, once it is written."""
-    settled = charge.settled(amount, worker)
-    done = end(cost_usd=charge.cost_usd(amount), settled=settled)
-    done.add_done_callback(lambda end: None if end.exception() else charge.tell(amount))
-    return done
-
-
-class EarlierCalls:
-    """The calls that earlier attempts have finished, read once."""
-
-    def __init__(self, journal: Journal, claim: Claimed) -> None:
-        self._journal = journal
-        self._claim = claim
-        self._told: dict[str, dict[str, Any]] | None = None
-        self._reading = asyncio.Lock()
-        #: Those of this attempt, where it may begin anew.
-        self.here: dict[str, Answer] = {}
-
-    async def told(self, *, anew: bool = False) -> dict[str, dict[str, Any]]:
-        """The answers that they gave, by their identities.
-
-        ``anew``: another attempt has finished one since.
-        """
-        if self._claim.token == 1:  # the first claim of a step has no earlier calls
-            return {}
-        async with self._reading:  # one for all calls that begin at once
-            if self._told is None or anew:
-                self._told = await in_thread(self._journal.finished_calls, self._claim.id)
-            return self._told
-
-    async def newest_by(self) -> str | None:
-        """Return who gave the newest one, where that is written down."""
-        found = (answer.get("deployment") for answer in reversed((await self.told()).values()))
-        return next((by for by in found if by), None)
-
-    async def unused(self, asked: Collection[str]) -> int:
-        """Count those that are not among these identities.
-
-        What an answered call asked for within itself is not asked for again, rightly.
-        """
-        before = await self.told()
-        within = {_digest(identity)[:_WITHIN] for identity in before}
-        return sum(
-            identity not in asked and identity.rpartition("/")[0] not in within
-            for identity in before
-        )
-
-
-class OpenCalls:
-    """The calls of an attempt that are under way."""
-
-    def __init__(self) -> None:
-        self._open: dict[str, _Open] = {}  # by their identities
-        self._closed = asyncio.Event()
-
-    @contextmanager
-    def entered(self, identity: str, within: str, once: str) -> Iterator[None]:
-        """Have a call under way, within another one; ``once`` is its name if it is made once."""
-        self._open[identity] = _Open(within, once)
-        try:
-            yield
-        finally:
-            del self._open[identity]
-            self._closed.set()
-
-    def around(self, within: str) -> tuple[tuple[str, ...], str]:
-        """The calls round this one and itself, innermost first.
-
-        Beside them the name of one of them that is made once at the most, if there is one.
-        """
-        found: list[str] = []
-        once = ""
-        while within in self._open:
-            found.append(within)
-            one = self._open[within]
-            within, once = one.within, once or one.once
-        return tuple(found), once
-
-    async def still(self, *, beside: Collection[str]) -> bool:
-        """Return whether no call is under way but these; if one is, wait until one has ended."""
-        if self._open.keys() <= {*beside}:
-            return True
-        self._closed.clear()
-        await self._closed.wait()
-        return False
 
 
 class CallRecord:
@@ -279,7 +63,7 @@ class CallRecord:
         """Return whether the call is over, or begun and made once at the most."""
         if self._claim.token == 1:
             return False
-        about = (self._enclosing, name, fingerprint)
+        about = (enclosing(self._claim.id), name, fingerprint)
         call = CallId.of(self._claim.id, 0, about, self._times.get(about, 0) + after)
         look = partial(self._runtime.journal.knows_call, begun=once)
         return await in_thread(look, self._claim.id, call.identity)
@@ -307,18 +91,12 @@ class CallRecord:
     def _next(self, name: str, fingerprint: str) -> CallId:
         """The next call, numbered before anything is awaited: so its place follows the code."""
         step_id = self._claim.id
-        about = (self._enclosing, name, fingerprint)
+        about = (enclosing(self._claim.id), name, fingerprint)
         before = self._times.get(about, 0)
         call = CallId.of(step_id, len(self._made), about, before)
         self._times[about] = before + 1
         self._made.append(call)
         return call
-
-    @property
-    def _enclosing(self) -> str:
-        """The identity of the call in which the code stands; empty outside of calls."""
-        of, within = _enclosing.get()
-        return within if of == self._claim.id else ""
 
     async def _known(self, call: CallId, *, anew: bool = False) -> Answer | None:
         """Return the answer of an earlier attempt; its cost counts for this one as well."""
@@ -378,9 +156,9 @@ class StepCalls(CallRecord):
 
         ``helpers`` gives those whom it asks about similar questions.
         """
-        _check(name, fingerprint)
+        check(name, fingerprint)
         call = self._next(name, fingerprint)
-        with self._open.entered(call.identity, self._enclosing, name if once else ""):
+        with self._open.entered(call.identity, enclosing(self._claim.id), name if once else ""):
             if (known := await self._replayed(call, expect)) is not None:
                 return known
             if cache is not None and self.cache_use != "off":
@@ -411,12 +189,12 @@ class StepCalls(CallRecord):
         asked = Sought(cache.key(claim.tenant), name, claim.id, claim.priority)
         caches = self._runtime.agents.caches
         # What is asked for an answer's sake is not asked for again once that is known.
-        with _within(claim.id, call.identity):
+        with within(claim.id, call.identity):
             async with caches.asking(asked, cache, self.cache_use, likeness) as asking:
                 if (found := asking.found) is not None:
                     if self.passage is not None:
                         self.passage.replayed()
-                    served = replace(call, name=f"cache:{call.name}"[:_NAME_MAX])
+                    served = replace(call, name=f"cache:{call.name}"[:NAME_MAX])
                     answer = await self._make(served, lambda: found, free=True)
                 else:
                     answer = await self._admitted(call, perform, expect)
@@ -482,7 +260,7 @@ class StepCalls(CallRecord):
 
     def around(self) -> tuple[tuple[str, ...], str]:
         """The calls in which the code that asks stands; see :meth:`OpenCalls.around`."""
-        return self._open.around(self._enclosing)
+        return self._open.around(enclosing(self._claim.id))
 
     async def still(self, *, beside: Collection[str]) -> bool:
         """Return whether no call is under way but these; see :meth:`OpenCalls.still`."""
@@ -500,7 +278,7 @@ class StepCalls(CallRecord):
             raise
         except BaseException as error:
             if charge is not None:  # what it cost is known, as far as it came
-                told = bounded(_told(error), limit)
+                told = bounded(told_of(error), limit)
                 self._rows.failed(call, told, _NOTHING, charge, error)
             raise
         if self.deployment is not None:
@@ -511,7 +289,7 @@ class StepCalls(CallRecord):
         return result
 
     async def _performed(self, call: CallId, perform: Perform) -> Answer:
-        with _within(self._claim.id, call.identity):
+        with within(self._claim.id, call.identity):
             result = await performed(call.name, perform, call.key)
         limit = self._runtime.settings.answer_limit_bytes
         if (error := too_large(result.value, limit)) is not None:
@@ -520,43 +298,12 @@ class StepCalls(CallRecord):
         return result
 
 
-#: The step whose call is being performed here, and the call's identity.
-_enclosing: ContextVar[tuple[str, str]] = ContextVar("enclosing_call", default=("", ""))
-
-
-@contextmanager
-def _within(step_id: str, identity: str) -> Iterator[None]:
-    token = _enclosing.set((step_id, identity))
-    try:
-        yield
-    finally:
-        _enclosing.reset(token)
-
-
-def _told(error: BaseException) -> ErrorInfo:
-    cancelled = isinstance(error, asyncio.CancelledError)
-    return ErrorInfo.of(StepCancelledError() if cancelled else error)
-
-
-def _digest(text: str) -> str:
-    return sha256(text.encode()).hexdigest()
-
-
 def _refuse(begun: Begun | Before, call: CallId) -> None:
     """Raise the error of a call that was not begun now."""
     if isinstance(begun, Before):
         raise UncertainCallError.of(call.name, begun.at, call.key)
     if begun is not Begun.YES:
         raise StepCancelledError("Another worker has its lease; the call was not made.")
-
-
-def _check(name: str, fingerprint: str) -> None:
-    fits = 0 < len(name) <= _NAME_MAX and len(fingerprint) <= _FINGERPRINT_MAX
-    if not (fits and name.isprintable() and fingerprint.isprintable()):
-        raise AgentFailedError(
-            f"A call's name is a line of at most {_NAME_MAX} characters, its fingerprint one of "
-            f"{_FINGERPRINT_MAX}: give a digest."
-        )
 
 
 def usage_of(error: AgentsError) -> Usage:

@@ -12,9 +12,9 @@ from agents.tools.calls import ToolCall
 from agents.tools.running import Running
 from agents.tools.toolbox import Toolbox
 from agents.tools.toolset import FunctionToolset
-from app.execution.attempt import Received, attempted
+from app.execution.attempts.attempt import Received, attempted
+from app.execution.attempts.ends import Ended
 from app.execution.context import Step
-from app.execution.ends import Ended
 from app.execution.runtime import Active, Runtime
 from app.journal.schema.models import Call
 from app.journal.schema.rows import NewStep

@@ -14,7 +14,7 @@ from celery import Celery
 
 from agents.catalog.entries import CeleryEntry
 from app.concurrency.fibers import in_thread
-from app.execution import neighbours
+from app.execution.others import neighbours
 from app.messaging.intake import Intake
 from app.messaging.redis import connect_redis
 from celery_agents.errors import ConfigurationError

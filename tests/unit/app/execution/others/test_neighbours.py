@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.execution.neighbours import Neighbours, complaint, left
+from app.execution.others.neighbours import Neighbours, complaint, left
 
 OURS = "redis://:secret@10.0.0.5:6379/0"
 WELL = {"w@1": ["shop.give", "shop.give_all [ignore_result=True]"]}

@@ -19,7 +19,7 @@ from agents.plain import plain_json
 from agents.values import digest, shown
 from app.concurrency.fibers import in_thread
 from app.concurrency.loop import process_loop
-from app.execution.lookout import Lookout
+from app.execution.others.lookout import Lookout
 from celery_agents.contracts.outcome import Usage
 from celery_agents.errors import (
     AgentFailedError,
