@@ -8,7 +8,7 @@ from agents.conversing import arguments_of, name_of, uniform
 from agents.models.provider import Exchange, ModelRequest, said_before
 from agents.tools.calls import ToolResult
 from agents.values import text_of
-from celery_agents.contracts.conversation import CALLS_MAX, ChatMessage, ToolUse
+from celery_agents.contracts.conversation import CALLS_MAX, MESSAGES_MAX, ChatMessage, ToolUse
 from celery_agents.values import mended
 
 
@@ -22,7 +22,16 @@ def said(exchanges: Iterable[Exchange]) -> tuple[ChatMessage, ...]:
 
 def conversation_of(request: ModelRequest) -> tuple[ChatMessage, ...]:
     """Everything that was said: the history, the question, and what :func:`said` tells of it."""
-    return tuple(uniform((*said_before(request), *said(request.exchanges))))
+    before = newest(said_before(request), MESSAGES_MAX // 2)
+    turns = newest(said(request.exchanges), MESSAGES_MAX - len(before))
+    return tuple(uniform((*before, *turns)))
+
+
+def newest(messages: tuple[ChatMessage, ...], most: int = MESSAGES_MAX) -> tuple[ChatMessage, ...]:
+    """Return the last messages, ``most`` of them, without results whose calls are left out."""
+    kept = messages[-most:]
+    whole = (place for place, message in enumerate(kept) if message.role != "tool")
+    return kept[next(whole, 0) :]
 
 
 def _messages(exchange: Exchange) -> Iterator[ChatMessage]:
