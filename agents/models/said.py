@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from agents.conversing import arguments_of, name_of, uniform
 from agents.models.provider import Exchange, ModelRequest, said_before
 from agents.tools.calls import ToolResult
+from agents.tools.results import LongResults
 from agents.values import text_of
 from celery_agents.contracts.conversation import CALLS_MAX, MESSAGES_MAX, ChatMessage, ToolUse
 from celery_agents.values import mended
@@ -52,4 +53,5 @@ def _told(text: str, results: Sequence[ToolResult]) -> Iterator[ChatMessage]:
     )
     yield ChatMessage(role="assistant", content=text, tool_calls=calls)
     for call, result in zip(calls, results, strict=True):
-        yield ChatMessage(role="tool", call_id=call.id, content=mended(text_of(result.value)))
+        told = LongResults.closed(mended(text_of(result.value)))
+        yield ChatMessage(role="tool", call_id=call.id, content=told)

@@ -13,6 +13,8 @@ from agents.models.provider import Exchange, ModelRequest, Reply
 from agents.models.said import conversation_of, newest, said
 from agents.sessions import exchange_of, fitting, recalled, tokens_of
 from agents.tools.calls import ToolCall, ToolResult
+from agents.tools.policy import ToolPolicy
+from agents.tools.results import LongResults
 from celery_agents.contracts.conversation import CALLS_MAX, MESSAGES_MAX, ChatMessage, checked
 from celery_agents.contracts.outcome import Answer
 from celery_agents.contracts.session import SessionExchange
@@ -83,6 +85,20 @@ def test_a_reply_without_its_own_ids() -> None:
         {"role": "tool", "content": '[1, "é"]', "call_id": "said_0"},
         {"role": "tool", "content": "no", "call_id": "said_1"},
     ]
+
+
+@pytest.mark.parametrize(
+    "around", [str, lambda told: {"by": told}, lambda told: {"b": [{"a": told}]}]
+)
+def test_nothing_reads_on_in_a_result_of_an_answer_that_is_over(around: Any) -> None:
+    """The next one numbers its own, and would be told of another."""
+    long = LongResults()
+    told = long.told("find", "ab\n" * 200, ToolPolicy(max_result_bytes=300, untrusted=True))
+    assert "reads on" in str(told)
+    result = ToolResult(call=ToolCall(id="1", name="find", arguments={}), value=around(told))
+    _, heard = said([Exchange(reply=Reply(text=""), results=(result,))])
+    assert "read" not in heard.text
+    assert "300 of 600 bytes are left out …]" in heard.text
 
 
 def test_complaints_are_no_part_of_it() -> None:
