@@ -186,7 +186,7 @@ class Stand:
     def counts(self) -> dict[str, int]:
         """How many steps stand in which state."""
         by_state = select(Step.state, func.count()).group_by(Step.state)
-        return {state: n for state, n in self.stack.read(lambda c: c.execute(by_state).all())}
+        return dict(self.stack.read(lambda c: c.execute(by_state).all()))
 
     def states(self) -> str:
         """The same for people."""
