@@ -150,7 +150,7 @@ def _function(entry: FunctionEntry, r: Resources) -> Made:
     backend = FunctionBackend(
         function, effects=effects, executor=r.executor, caching=_caching(r, cache)
     )
-    return Made(lambda: backend, effects, cache=cache)
+    return Made(lambda: backend, effects, cache=cache, lacks=backend.lacks)
 
 
 def _model(entry: ModelEntry, r: Resources) -> Made:
@@ -198,7 +198,7 @@ def _http(entry: HttpEntry, r: Resources) -> Made:
 
 
 def _celery(entry: CeleryEntry, r: Resources) -> Made:
-    return Made(lambda: r.celery(entry), entry.effects, lacks=_PLAIN)
+    return Made(lambda: r.celery(entry), entry.effects, lacks=_PLAIN | {"messages"})
 
 
 def _router(entry: RouterEntry, r: Resources) -> Made:

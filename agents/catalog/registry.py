@@ -188,6 +188,7 @@ class Registry:
                 lambda: backend,
                 compensation=mark.compensation,
                 cache=mark.cache,
+                lacks=backend.lacks,
             )
         )
         self._functions[mark.name] = function

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -15,6 +16,12 @@ from celery_agents.contracts.base import Contract, JsonValue
 KEPT_MAX = 1024 * 1024
 #: Bytes of UTF-8 that begin no character.
 _GOES_ON = range(0x80, 0xC0)
+
+
+#: How a result is read on in; within a text that is JSON, and in one of that, quotes are escaped.
+_READS_ON = re.compile(
+    r"""; read_result with \{\\*"result\\*": \d+, \\*"offset\\*": \d+\} reads on(?= …\])"""
+)
 
 
 class _Read(Contract):
@@ -60,6 +67,14 @@ class LongResults:
             f"{_text(whole[:head])}\n[… {tail - head:,} of {len(whole):,} bytes are left out; "
             f"{how} reads on …]\n{_text(whole[tail:])}"
         )
+
+    @staticmethod
+    def closed(told: str) -> str:
+        """Return a result as it is told once its answer is over: nothing reads on in it any more.
+
+        The next answer numbers results of its own.
+        """
+        return _READS_ON.sub("", told)
 
     def read(self, call: ToolCall) -> ToolResult:
         """Answer a call of ``read_result``."""

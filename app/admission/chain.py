@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agents.base import Answer
 from agents.catalog.registry import Registry
+from agents.plan import Expand
 from app.admission.breaker import Breakers
 from app.admission.budgets import SharedBudgets
 from app.admission.calls import AdmissionGuard
@@ -44,6 +44,7 @@ def chain(
 
 async def _answer(asked: Asked) -> Reply:
     reply = await asked.agent.backend.answer(asked.turn, asked.step)
-    if isinstance(reply, Answer) and reply.turns:  # guards may make an outcome of it
-        asked.step.heard(reply.turns)
-    return reply
+    if isinstance(reply, Expand) or not reply.turns:
+        return reply
+    asked.step.heard(reply.turns)  # guards may make an outcome of an answer
+    return reply.model_copy(update={"turns": ()})

@@ -68,6 +68,7 @@ class RouterGuard:
             asked.turn,
             asking,
             streamed=step.streamed,
+            talks=step.session is not None,
         )
         way = way.well(await in_thread(self._health.unhealthy))
         return await Routing(self, asked, way).reply(go_on)

@@ -173,7 +173,7 @@ def status(ctx: click.Context, run_id: str) -> Shown:
     below: dict[str | None, list[dict[str, Any]]] = {}
     for step in tree["steps"]:
         below.setdefault(step["parent_id"], []).append(step)
-    lines = [*_branch(below, None, "")]
+    lines = [*_asked(tree), *_branch(below, None, "")]
     if tree["steps_left_out"]:
         lines.append(f"… and {tree['steps_left_out']:,} more steps")
     for event in told:
@@ -229,6 +229,15 @@ def _limits(ctx: click.Context) -> SharedLimits:
     return SharedLimits(shared, {}, lease_s=settings.lease_s, standing=lambda: (0, 1))
 
 
+def _asked(tree: dict[str, Any]) -> Iterator[str]:
+    """Of a run that has a session, or bounds of its own, a line that says so."""
+    told = [f"{name} {value:g}" for name, value in tree["bounds"].items()]
+    if tree["session"] is not None:
+        told = [f"session {tree['session']}", *told]
+    if told:
+        yield visible("  ".join(told))
+
+
 def _branch(
     below: dict[str | None, list[dict[str, Any]]], parent: str | None, indent: str
 ) -> Iterator[str]:
@@ -240,6 +249,8 @@ def _branch(
         )
         name = step["agent"] or step["task"]
         error = f"  {step['error']['kind']}: {step['error']['message']}" if step["error"] else ""
+        if (held := step.get("waits_for")) is not None and not error:
+            error = f"  waits for {held}"
         line = (
             f"{indent}{name:<24} {step['state']:<10} x{step['attempts']}  {took:>9}"
             f"  {step['id']}{error}"

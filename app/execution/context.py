@@ -57,6 +57,7 @@ class Step(Calling):
         if self.allowance is not None and "max_cost" in caps:
             self._afford = self.allowance.afford
         self.talk: Talk | None = None  # its part in a session
+        self.turns: tuple[ChatMessage, ...] = ()  # on the way to its answer
         self._asks: Asks | None = None  # once it asks others
         self._code: asyncio.Task[Any] | None = None
         self._answered: dict[str, Outcome] | None = None
@@ -191,8 +192,7 @@ class Step(Calling):
 
     def heard(self, turns: tuple[ChatMessage, ...]) -> None:
         """Keep what its agent said on the way to its answer, for its session."""
-        if self.talk is not None:
-            self.talk.turns = turns
+        self.turns = turns
 
 
 def _typed(options: dict[str, Any]) -> AnswerType[Any] | None:

@@ -10,8 +10,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from celery_agents.contracts.base import Contract, JsonValue, Name
 
-#: Calls of one message.
-CALLS_MAX = 100
+#: Calls of one message, and messages of one conversation.
+CALLS_MAX, MESSAGES_MAX = 100, 10_000
 Role = Literal["system", "user", "assistant", "tool"]
 #: Of a part that is no text: its type and subtype, as HTTP has them.
 MediaType = Annotated[str, Field(pattern=r"^[a-z]+/[a-z0-9.+-]{1,100}$", max_length=110)]
@@ -125,4 +125,6 @@ def checked(messages: tuple[ChatMessage, ...]) -> tuple[ChatMessage, ...]:
 
 
 #: A conversation that any provider could take; see :func:`checked`.
-Conversation = Annotated[tuple[ChatMessage, ...], Field(max_length=10_000), AfterValidator(checked)]
+Conversation = Annotated[
+    tuple[ChatMessage, ...], Field(max_length=MESSAGES_MAX), AfterValidator(checked)
+]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from agents.asking import is_handoff
 from agents.plan import Expand, narrowed, streamed
 from app.concurrency.fibers import blocking, wait
 from app.execution.answers import cancelled, failed, kept
@@ -78,8 +79,11 @@ class Ends:
     def finish(self, outcome: Outcome) -> Ending:
         """Write the outcome; if the journal refuses it, a failed one with the same cost."""
         outcome, exchange = self._kept(outcome), None
+        turns = () if self.step is None else self.step.turns
         if self.talk is not None:
-            outcome, exchange = self.talk.ended(outcome)
+            outcome, exchange = self.talk.ended(outcome, turns)
+        elif turns and outcome.ok and is_handoff(self.claim.member or ""):
+            outcome = outcome.model_copy(update={"turns": turns})
         try:
             return self._write_end(outcome, exchange)
         except NotWrittenError as refused:

@@ -6,8 +6,11 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from app.journal.queries.sessions import waited_for
 from app.journal.schema.models import Agent, Call, Event, Run, Step
+from celery_agents.contracts.ask import CAPS
 from celery_agents.contracts.compensation import compensation_id
+from celery_agents.contracts.outcome import State
 
 #: A tree of more steps than this is cut in what is shown.
 TREE_LIMIT = 1_000
@@ -47,18 +50,30 @@ def run_tree(connection: Connection, run_id: str) -> dict[str, Any] | None:
         select(Run.state, Run.created_at, Run.finished_at, Run.usage).where(Run.id == run_id)
     ).first()
     root = next((s for s in steps if s.id == run_id), steps[0])
+    told = [_step(s) for s in steps]
+    if root.state == State.READY and (turn := waited_for(connection, run_id)) is not None:
+        told[steps.index(root)]["waits_for"] = turn
     return {
         "id": run_id,
         "task": root.task,
         "tenant": root.tenant,
+        **_asked(connection, root.id),
         "state": root.state,
         "created_at": run.created_at if run else root.created_at,
         "finished_at": run.finished_at if run else root.finished_at,
         "usage": run.usage if run else None,
         "compensation": _compensation(connection, run_id),
-        "steps": [_step(s) for s in steps],
+        "steps": told,
         "steps_left_out": _left_out(connection, run_id, len(steps)),
     }
+
+
+def _asked(connection: Connection, root_id: str) -> dict[str, Any]:
+    """The session and the bounds that a run was asked for with."""
+    payload = connection.execute(select(Step.payload).where(Step.id == root_id)).scalar_one()
+    options = payload.get("kwargs", {})
+    given = {name: options[name] for name in CAPS if options.get(name) is not None}
+    return {"session": options.get("session"), "bounds": given}
 
 
 def _left_out(connection: Connection, run_id: str, shown: int) -> int:

@@ -25,7 +25,7 @@ from tests.unit.celery_agents.client.test_shell import has, verbs
 VERBS: dict[str, tuple[list[str], Any]] = {
     "list": ([], [{"name": "a", "kind": "function"}]),
     "health": ([], {"targets": [{"target": "broker"}, {"target": "journal"}]}),
-    "status": (["s"], {"steps": [{"id": "s"}], "events": []}),
+    "status": (["s"], {"steps": [{"id": "s"}], "events": [], "session": "chat"}),
     "cancel": (["s"], {"id": "s", "stopped": 1}),
     "clean": (["--dry-run"], {"dry_run": True, "rows": {}}),
     "dead list": ([], {"letters": [{"id": "j"}, {"cause": "bad_body"}], "dropped": 0}),
@@ -45,7 +45,8 @@ def app(redis_url: str, sqlite_journal_url: str) -> Iterator[Any]:
     settings = Settings.model_validate({"redis_url": redis_url, "database_url": sqlite_journal_url})
     world = World(sqlite_journal_url)
     journal = world.journal()
-    claimed(journal, "s", step())
+    options = {"agent": "a", "session": "chat", "max_steps": 0, "max_cost": 0.5}
+    claimed(journal, "s", step(payload={"args": ["hello"], "kwargs": options}))
     journal.announce([{"name": "a", "kind": "function", "description": "", "effects": "pure"}])
     raw = json.dumps(envelope([["hello"], {}, None])).encode()
     head = json.dumps({"cause": "bad_body", "reason": "r", "at": 5.0}).encode()
@@ -74,6 +75,10 @@ def test_all_verbs_show_their_results(app: Any, *, as_json: bool) -> None:
         assert done.stdout.strip()
         if as_json:
             assert has(json.loads(done.stdout), told), (verb, done.stdout)
+
+
+def test_a_run_is_shown_with_what_it_was_asked_for_with(app: Any) -> None:
+    assert call(app, "status", "s").stdout.startswith("session chat  max_steps 0  max_cost 0.5\na ")
 
 
 @pytest.mark.parametrize("line", ["status x", "cancel x", "dead show x", "dead drop x"])

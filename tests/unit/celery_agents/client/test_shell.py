@@ -78,7 +78,7 @@ class Answered:
     def outcome(self) -> Outcome:
         return OUTCOME
 
-    def events(self, after: str | None) -> Iterator[RunEvent]:
+    def events(self, **_: Any) -> Iterator[RunEvent]:
         yield RunEvent(id="1-1", type="text", step_id="r", text="sa")
         yield RunEvent(id="end", type="end", step_id="r", outcome=OUTCOME)
 
@@ -167,6 +167,79 @@ def has(found: Any, told: Any) -> bool:
     if isinstance(told, list):
         return len(found) == len(told) and all(map(has, found, told))
     return bool(found == told)
+
+
+RUN_FLAGS = {
+    "--tenant": ("tenant", "acme"),
+    "--max-depth": ("max_depth", 0),
+    "--max-steps": ("max_steps", 3),
+    "--max-handoffs": ("max_handoffs", 1),
+    "--max-cost": ("max_cost", 0.5),
+    "--deadline": ("deadline_s", 9.5),
+    "--stream": ("stream", True),
+}
+SESSION_FLAGS = {
+    "--session": ("session", "s"),
+    "--window-tokens": ("window_tokens", 0),
+    "--reset-active": ("reset_active", True),
+}
+
+
+@pytest.mark.parametrize(
+    ("verb", "flags"), [("ask", RUN_FLAGS | SESSION_FLAGS), ("vote", RUN_FLAGS)]
+)
+def test_a_flag_is_an_option_of_the_verb(
+    verb: str, flags: dict[str, tuple[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is not given says nothing, and 0 is not nothing."""
+    asked: list[dict[str, Any]] = []
+
+    class Asked(Served):
+        def ask(self, *_: Any, **options: Any) -> Answered:
+            asked.append(options)
+            return Answered("said")
+
+        vote = ask
+
+    monkeypatch.setattr(cli, "Client", Asked)
+    words = [verb, *VERBS[verb][0]]
+    given = [w for f, (_, v) in flags.items() for w in [f, str(v)][: 1 if v is True else 2]]
+    assert call(*words, *given).exit_code == 0
+    assert call(*words).exit_code == 0
+    rule = {"rule": {"kind": "majority"}} if verb == "vote" else {}
+    assert asked == [dict(flags.values()) | rule, rule]
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        (["text:sa", "state", "text:id", "state"], ["sa", "id"]),  # not said again
+        (["text:sa", "restart", "state"], ["sa", "said"]),
+        (["state"], ["said"]),
+        (["other:sa"], ["sa", "said"]),  # of a member
+    ],
+)
+def test_what_a_run_tells_while_it_works(
+    told: list[str], shown: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def events(self: Answered, **_: Any) -> Iterator[RunEvent[Any]]:
+        for n, one in enumerate(told):
+            kind, text = (*one.split(":"), "")[:2]
+            about: Any = {"type": kind, "step_id": "r"}
+            if kind == "other":
+                about = {"type": "text", "step_id": "m"}
+            yield RunEvent(id=f"{n}-1", text=text, **about)
+        yield RunEvent(id="end", type="end", step_id="r", outcome=OUTCOME)
+
+    monkeypatch.setattr(cli, "Client", Served)
+    monkeypatch.setattr(Answered, "events", events)
+    monkeypatch.setattr(Served, "ask", lambda *_, **__: Answered("said"))
+    done = call("ask", "a", "x", "--stream")
+    assert done.exit_code == 0
+    assert [line for line in done.stdout.split("\n") if line and line[0] != "["] == shown
+    lines = call("ask", "a", "x", "--stream", "--json").stdout.splitlines()
+    assert json.loads(lines[-1])["value"] == "said"
+    assert len(lines) == len(told) + 1
 
 
 def test_every_verb_is_in_the_table() -> None:
