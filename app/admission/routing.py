@@ -105,7 +105,7 @@ class RouterGuard:
         beside = (load_of(agent),) if way.route.by == "load" else ()
         about = (asker_of(asked.step), asked.step.run_id, needs_of(asked.turn), beside)
         ticket = self._limits.ticket(agent, *about)
-        policies = self._limits.of(agent).values()
+        policies = self._limits.of(agent, asked.step.tenant).values()
         most = [p.concurrent for p in policies if p.concurrent is not None]
         return Option(agent, tuple(switches_of(agent)), ticket, 1 / min(most, default=1))
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from agents.catalog.registry import Registry
 from agents.governance.wants import instance, paused_by
-from app.admission.limits import SharedLimits, about_of
+from app.admission.covering import about_of
+from app.admission.limits import SharedLimits
 from app.messaging.intake import Intake
 from celery_agents.contracts.limits import LimitPolicy, LimitState
 from celery_agents.contracts.outcome import State
@@ -38,7 +39,7 @@ def states(limits: SharedLimits | None, registry: Registry) -> list[LimitState]:
     keys = [_keys(name, own, accounts[name]) for name, _, own in shown]
     found = limits.look(keys).result()
     return [
-        _state(name, policy, own, told)
+        _state(name, limits.covering.one(name, _subject(policy, own)), own, told)
         for (name, policy, own), told in zip(shown, found, strict=False)
     ]
 
@@ -140,6 +141,11 @@ def _keys(name: str, own: str, accounts: set[str]) -> list[list[str]]:
     rates = [f"R:{what}:{own}" for what in ("requests", "tokens", "input", "output")]
     queues = [f"S:{own}", f"U:{own}", *(f"P:{key}" for key in pauses), *rates]
     return [[f"S:{own}", f"U:{own}"], queues, pauses, [subject]]
+
+
+def _subject(policy: LimitPolicy, own: str) -> str:
+    """The tenant that a part of a limit is of."""
+    return own.partition(":")[2] if policy.per == "tenant" else ""
 
 
 def _state(name: str, policy: LimitPolicy, own: str, told: Any) -> LimitState:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agents.caching.cacheable import Cacheable
@@ -13,6 +13,7 @@ from agents.performing import Perform
 from agents.plain import plain_json
 from agents.plan import Expand, MemberState, Tally
 from app.admission.charging import Purse
+from app.admission.guard import Gate
 from app.admission.limiting import Passage
 from app.concurrency.fibers import in_thread
 from app.execution.asks import Asks
@@ -104,7 +105,7 @@ class Step(Telling):
         """Have its requests counted there from now on."""
         self.calls.purse = purse
 
-    def enter(self, gate: Callable[[], Awaitable[None]]) -> None:
+    def enter(self, gate: Gate) -> None:
         """Await this before the first act of the turn that is not known already."""
         self.calls.gate = gate
 

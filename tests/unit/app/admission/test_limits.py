@@ -227,7 +227,7 @@ def test_a_turn_that_makes_no_request_of_its_own_is_one() -> None:
 def test_what_is_known_is_given_back() -> None:
     way = Way([0])
     way.enter()
-    way.passage.replayed()
+    way.passage.makes_calls()
     way.passage.close(Usage(input_tokens=HELD), None)
     assert way.told == [([0, 0, 0, -HELD], [])]
 
