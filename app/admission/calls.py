@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from typing import Any
 
 from agents.base import Answer
 from agents.catalog.registry import Registered
@@ -182,11 +183,12 @@ class AdmissionGuard:
         questions += [] if passage is None else [passage.asking()]  # the last one: see given_up
         asked = self._breakers.scripts.run_all(questions)
         try:
-            found = iter(await arrival(asked))
+            answers: list[Any] = await arrival(asked)
         except asyncio.CancelledError:
             if passage is not None:
                 passage.given_up(asked)
             raise
+        found = iter(answers)
         said = None if charge is None else next(found)
         admission = next(found) if switches else Admission()
         return admission, (0.0 if passage is None else next(found)), said

@@ -18,7 +18,7 @@ from agents.needs import Expect, Needs
 from agents.net.told_limits import Told, listening
 from agents.values import text_of
 from app.admission.charging import Charge
-from app.admission.choosing import load_of
+from app.admission.choosing import beside
 from app.admission.limits import Asker, NotAdmitted, SharedLimits, Ticket
 from app.admission.scripts import Query
 from app.concurrency.fibers import arrival
@@ -69,6 +69,7 @@ class Passage:
         self._agent = agent
         self._asker = asker_of(step)
         self._run_id = step.run_id
+        self._routed = placed is not None
         self._placed = placed or Placed(None)
         self._policies = limits.of(agent, step.tenant)
         self._learns = any(policy.learn for policy in self._policies.values())
@@ -174,8 +175,8 @@ class Passage:
 
     def _of(self, needs: Needs, agent: Registered | None = None) -> Ticket:
         agent = agent or self._agent
-        beside = (load_of(agent),) if self._placed.counted else ()
-        return self._limits.ticket(agent, self._asker, self._run_id, needs, beside)
+        more = beside(agent, counted=self._placed.counted) if self._routed else ()
+        return self._limits.ticket(agent, self._asker, self._run_id, needs, more)
 
     def _elsewhere(self, needs: Needs) -> tuple[NotAdmitted, ...]:
         """The same request to others that may go on; whether they are free is seen there."""

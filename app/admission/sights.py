@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from agents.catalog.registry import Registry
-from agents.governance.wants import instance, paused_by
+from agents.governance.wants import instance, paused_by, refused_by
 from app.admission.covering import about_of
 from app.admission.limits import SharedLimits
 from app.messaging.intake import Intake
@@ -64,13 +64,16 @@ def resume(limits: SharedLimits | None, registry: Registry, name: str) -> None:
     """
     known = _known(limits, registry, name)
     covered = sorted({a.account for a in registry.deployments if name in known.of(a)})
-    known.resume([paused_by(name), *covered] if name in known.policies else [name]).result()
+    own = [name, refused_by(name)]
+    known.resume([paused_by(name), *covered] if name in known.policies else own).result()
 
 
 def _known(limits: SharedLimits | None, registry: Registry, name: str) -> SharedLimits:
     routed = registry.routed
     asked = (a for a in registry.deployments if limits and (limits.of(a) or a.deployment in routed))
-    accounts = [a.account for a in asked]
+    accounts = [
+        key for a in asked for key in (a.account, *([a.target] if a.deployment in routed else ()))
+    ]
     names = [] if limits is None else [*limits.policies, *sorted({*accounts})]
     if limits is None or name not in names:
         listed = ", ".join(names) or "none at all"
@@ -98,7 +101,7 @@ def owner_of(queue: str) -> str:
     """The limit, with its subject, or the paused key that a queue is of."""
     kind, _, rest = queue.partition(":")
     if kind == "P":
-        return rest.removeprefix("limit:")
+        return rest.removeprefix("limit:").removeprefix("refused:")
     return rest.partition(":")[2] if kind == "R" else rest
 
 

@@ -142,7 +142,7 @@ def test_so_many_turns_that_nobody_has_learned_of_pass_at_once(text: str, admitt
     """Of 12,000 tokens, of which each needs 1,000 for its answer."""
     redis = Redis()
     redis.away = True
-    limits = limits_of(redis, x=LimitPolicy(tokens_per_minute=600, burst_s=1_200.0))
+    limits = limits_of(redis, x=LimitPolicy(tokens_per_minute=60, burst_s=12_000.0))
     needs = expected([text])
     assert sum(ask(limits, f"w{n}", needs) is None for n in range(20)) == admitted
 

@@ -17,8 +17,8 @@ from app.journal.steps.spending import AccountState, Holding, Reserved, Settled
 from celery_agents.contracts.outcome import ErrorInfo
 from tests.unit.app.journal.support import DONE, SOON, World, batch, claimed, step
 
-COMPANY, CUSTOMER, RUN = ("company", 0), ("customer:acme", 1_790_000_000), (":r", 0)
-BOOKED = ((*COMPANY, None), (*CUSTOMER, 1_790_086_400))
+COMPANY, CUSTOMER, RUN = ("company", 0), ("customer:acme", 1_990_000_000), (":r", 0)
+BOOKED = ((*COMPANY, None), (*CUSTOMER, 1_990_086_400))
 ALL = (*BOOKED, (*RUN, None))
 ASKED = Amount(90, 30, 1)
 
