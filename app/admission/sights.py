@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
+
+from redis.exceptions import RedisError
 
 from agents.catalog.registry import Registry
 from agents.governance.wants import instance, paused_by, refused_by
 from app.admission.covering import about_of
 from app.admission.limits import SharedLimits
-from app.messaging.intake import Intake
+from app.messaging.intake import QUEUED, Intake
 from celery_agents.contracts.limits import LimitPolicy, LimitState
 from celery_agents.contracts.outcome import State
 from celery_agents.contracts.tenants import TenantState
 from celery_agents.errors import InvalidPayloadError, NotAdmittedError, RateLimitedError
+from celery_agents.noted import note
+
+log = logging.getLogger(__name__)
 
 #: Errors of steps that may wait for a limit.
 _REFUSED = {NotAdmittedError.kind, RateLimitedError.kind}
@@ -81,9 +87,28 @@ def _known(limits: SharedLimits | None, registry: Registry, name: str) -> Shared
     return limits
 
 
-def with_places(limits: SharedLimits | None, tree: dict[str, Any] | None) -> dict[str, Any] | None:
-    """A run as a tree, where steps that wait for a limit say where they stand now."""
-    if tree is None or limits is None:
+def status(
+    limits: SharedLimits | None, intake: Intake, run_id: str, tree: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    """A run as a tree: by the journal, or as it was sent where nobody has taken it yet.
+
+    Steps that wait say for what: a queue, or a limit and where they stand there.
+    """
+    if tree is None:
+        try:
+            tree = intake.queued(run_id)
+        except RedisError as error:
+            note(log, "queued", "Without Redis nobody knows what is only queued", error=error)
+    if tree is None:
+        return None
+    for step in tree["steps"]:
+        if step["state"] in {QUEUED, State.READY} and step["error"] is None and step["queue"]:
+            step["waits_for"] = f"queue {step['queue']}"
+    return _with_places(limits, tree)
+
+
+def _with_places(limits: SharedLimits | None, tree: dict[str, Any]) -> dict[str, Any]:
+    if limits is None:
         return tree
     parked = [step for step in tree["steps"] if _is_parked(step)]
     if not parked:

@@ -97,7 +97,7 @@ class Desk:
             for place, cost in enumerate(costs):
                 answer = Answer.model_validate({"value": 1, "usage": {"cost_usd": cost / 1e9}})
                 expected = Needs(1, 1, cost)
-                about = {"fingerprint": str(place), "expect": lambda: expected}  # noqa: B023
+                about: Any = {"fingerprint": str(place), "expect": lambda: expected}  # noqa: B023
                 await calls.make("http", lambda: answer, **about)  # noqa: B023 - at once
             return Answer(value=1)
 
