@@ -58,9 +58,8 @@ class Intake:
         message = self.read([run_id])[run_id]
         if message is None:
             return None
-        headers, (payload, *_) = message["headers"], (*message["args"], None)
+        headers, agent = message["headers"], message["kwargs"].get("agent")
         queue = (message["properties"].get("delivery_info") or {}).get("routing_key")
-        agent = payload.get("agent") if isinstance(payload, dict) else None
         step = {
             "id": run_id,
             "parent_id": None,
