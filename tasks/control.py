@@ -163,8 +163,9 @@ def release(self: Any, name: str, subject: str | None = None) -> dict[str, Any]:
 @shared_task(name=names.STATUS, bind=True)
 def status(self: Any, run_id: str) -> dict[str, Any] | None:
     """A run as a tree of steps, from the journal; None when there is no such run."""
-    runtime = runtime_of(self.app, self.request.hostname)
-    return sights.with_places(runtime.agents.limits, runtime.journal.run_tree(id_of(run_id)))
+    runtime, of = runtime_of(self.app, self.request.hostname), id_of(run_id)
+    tree = runtime.journal.run_tree(of)
+    return sights.status(runtime.agents.limits, runtime.intake, of, tree)
 
 
 @shared_task(name=names.RESULTS, bind=True)

@@ -23,7 +23,7 @@ from agents.catalog.loading import import_module, load
 from agents.catalog.references import refuse_missing, settle_effects
 from agents.catalog.routers import deployments_of
 from agents.catalog.teams import reached
-from agents.catalog.tenants import read_tenants
+from agents.catalog.tenants import own_policies, read_tenants
 from agents.governance.routing import Capability, RoutePolicy
 from agents.kinds.function import FunctionBackend
 from celery_agents.agent import AgentMark, Effects, mark_of
@@ -53,6 +53,7 @@ class Registered:
     check: Check | None = None
     provider: SharedService | None = None
     outside: bool = False
+    expects: bool = False  # its turns begin with calls that say what they expect
     asks: tuple[str, ...] = ()  # names of agents that it may ask
     handoffs: tuple[str, ...] = ()  # and of those that may go on in its place
     key: str = ""  # which one of several it goes by
@@ -76,6 +77,7 @@ class Registered:
             check=kind.check(entry),
             provider=kind.provider(entry),
             outside=kind.outside,
+            expects=kind.expects,
             asks=made.asks,
             handoffs=made.handoffs,
             among=made.among,
@@ -124,6 +126,9 @@ class Registry:
         self.limits: dict[str, LimitPolicy] = {}
         self.tenants: dict[str, TenantPolicy] = {}
         self.budgets: dict[str, BudgetPolicy] = {}
+        #: Those of tenants that have numbers of their own, by tenant and name.
+        self.own_limits: dict[str, dict[str, LimitPolicy]] = {}
+        self.own_budgets: dict[str, dict[str, BudgetPolicy]] = {}
         self._agents: dict[str, Registered] = {}
         self._functions: dict[str, Callable[..., Any]] = {}
 
@@ -143,6 +148,8 @@ class Registry:
             self.limits = read_policies(config, "limits", tables.get("limits", {}), LimitPolicy)
             self.budgets = read_policies(config, "budgets", tables.get("budgets", {}), BudgetPolicy)
             self.tenants = read_tenants(config, tables.get("tenants", {}))
+            self.own_limits = own_policies("limits", self.limits, self.tenants)
+            self.own_budgets = own_policies("budgets", self.budgets, self.tenants)
         for module in modules:
             self.add_module(import_module(module))
         for point in entry_points(group=ENTRY_POINTS):

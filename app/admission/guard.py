@@ -20,11 +20,19 @@ from celery_agents.contracts.outcome import Outcome, Usage
 
 if TYPE_CHECKING:
     from agents.governance.budgets import Account
-    from app.admission.charging import Purse
+    from app.admission.charging import Charge, Purse
     from app.admission.limiting import Passage
 
 #: What to do about refusals: try the step again later, or end it; those of some kinds alone.
 WhenOpen = Literal["wait", "fail"] | tuple[str, ...]
+
+
+class Gate(Protocol):
+    """The way into a turn, before its first act."""
+
+    async def enter(self, charge: Charge | None = None) -> None:
+        """Pass the breakers and limits of its agent, and reserve what the act may cost."""
+        ...
 
 
 class GuardedCalls(Protocol):
@@ -101,7 +109,7 @@ class GuardedStep(StepContext, Protocol):
         """The calls that it makes."""
         ...
 
-    def enter(self, gate: Callable[[], Awaitable[None]]) -> None:
+    def enter(self, gate: Gate) -> None:
         """Await this before the first act of the turn that is not known already."""
         ...
 

@@ -11,9 +11,9 @@ import click
 from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
+from app.admission import sights
 from app.admission.limits import SharedLimits
 from app.admission.scripts import TIMEOUT_S, Scripts
-from app.admission.sights import with_places
 from app.cli.dead_letters import dead
 from app.execution.publish import publish
 from app.journal.retention import cleanup
@@ -166,7 +166,8 @@ def list_agents(ctx: click.Context) -> Shown:
 def status(ctx: click.Context, run_id: str) -> Shown:
     """Show a run as a tree of steps, with its events."""
     with _journal(ctx) as engine:
-        tree = with_places(_limits(ctx), Archive(engine).run_tree(run_id))
+        intake = Intake.connect(ctx.obj.app.agents_settings)
+        tree = sights.status(_limits(ctx), intake, run_id, Archive(engine).run_tree(run_id))
         told = Archive(engine).events(run_id)
     if tree is None:
         raise NotFoundError(visible(f"There is no run {run_id} in the journal."))
@@ -249,11 +250,10 @@ def _branch(
         )
         name = step["agent"] or step["task"]
         error = f"  {step['error']['kind']}: {step['error']['message']}" if step["error"] else ""
-        if (held := step.get("waits_for")) is not None and not error:
-            error = f"  waits for {held}"
+        waits = f"  waits for {step['waits_for']}" if "waits_for" in step else ""
         line = (
             f"{indent}{name:<24} {step['state']:<10} x{step['attempts']}  {took:>9}"
-            f"  {step['id']}{error}"
+            f"  {step['id']}{error or waits}"
         )
         yield visible(line)
         yield from _branch(below, step["id"], indent + "  ")

@@ -136,6 +136,7 @@ class Agents:
             self.registry.budgets,
             self._journal.ledger,
             lease_s=self._settings.lease_s,
+            own=self.registry.own_budgets,
         )
         experiences = self._experiences if self.registry.routes else None
         return Turns(
@@ -153,6 +154,7 @@ class Agents:
             self.registry.limits,
             lease_s=self._settings.lease_s,
             standing=self._journal.findings.standing,
+            own=self.registry.own_limits,
             weights=self.registry.weights,
         )
         self._waiting = Waker(limits, self._wake, self._settings.heartbeat_interval_s)

@@ -24,6 +24,8 @@ from celery_agents.contracts.tenants import TenantState
 from celery_agents.transport import BULK_STEPS, COUNTED_STEP, PRIORITY_STEPS
 from celery_agents.wire.ids import begun_at
 
+#: The state of a run that has no row yet.
+QUEUED = "queued"
 #: Tenants of a queue that are looked at: the first ones of its ring.
 LISTED_MAX = 1000
 
@@ -50,6 +52,41 @@ class Intake:
         records: Any = self._redis.hmget(names.INTAKE_RECORDS, ids) if ids else []
         read = {i: _decode(r) for i, r in zip(ids, records, strict=True)}
         return {i: m if m and m["headers"].get("id") == i else None for i, m in read.items()}
+
+    def queued(self, run_id: str) -> dict[str, Any] | None:
+        """A run that nobody has taken yet, as the journal would show it; None: none is recorded."""
+        message = self.read([run_id])[run_id]
+        if message is None:
+            return None
+        headers, agent = message["headers"], message["kwargs"].get("agent")
+        queue = (message["properties"].get("delivery_info") or {}).get("routing_key")
+        step = {
+            "id": run_id,
+            "parent_id": None,
+            "member": None,
+            "task": headers["task"],
+            "agent": agent if isinstance(agent, str) else None,
+            "state": QUEUED,
+            "queue": queue,
+            "attempts": 0,
+            "error": None,
+            "usage": None,
+            "left_out": 0,
+            "started_at": None,
+            "finished_at": None,
+        }
+        return {
+            "id": run_id,
+            "task": headers["task"],
+            "tenant": headers.get(names.TENANT) or "",
+            "state": QUEUED,
+            "created_at": begun_at(run_id),
+            "finished_at": None,
+            "usage": None,
+            "compensation": None,
+            "steps": [step],
+            "steps_left_out": 0,
+        }
 
     def has(self, step_id: str) -> bool:
         """Return whether a message is recorded."""

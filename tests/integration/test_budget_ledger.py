@@ -68,6 +68,7 @@ class Model:
         self.claim = claim
         self.account = Account(name, "", (BOUND, None, None))
         self.place = (name, 0)
+        self.booked = ((name, 0, None),)
         self.calls: list[Call] = []
         self.real = 0  # what providers have got
         self.next = 0
@@ -129,7 +130,7 @@ class Model:
                 self._tell(call)
 
     def _write(self, call: Call) -> None:
-        reserved = Reserved(call.amount, (self.place,), (self.place,))
+        reserved = Reserved(call.amount, self.booked, self.booked)
         about = (call.seq, "model", f"f{self.account.budget}{call.seq}", str(uuid.uuid4()))
         self.journal.start_call(self.claim, *about, reserved=reserved).result(SOON)
         late = self.now - call.asked_ms > 1000 * LATE_S
@@ -141,7 +142,7 @@ class Model:
 
     def _finish(self, call: Call, cost: Amount) -> None:
         call.cost = cost
-        settled = Settled(cost, (self.place,), self.journal.me.id)
+        settled = Settled(cost, self.booked, self.journal.me.id)
         end = (self.claim, call.seq, {"value": 1}, None)
         self.journal.finish_call(*end, cost_usd=cost.nano_usd / 1e9, settled=settled).result(SOON)
 
@@ -224,12 +225,12 @@ def test_never_above_never_under_counted_and_the_copy_is_the_journal(
 
 def test_twenty_processes_meet_one_cold_account(redis_url: str, journal: Journal) -> None:
     claim = claimed(journal, "s", step("s"))
-    place, account = ("b", 0), Account("b", "", (10**9, None, None))
+    booked, account = (("b", 0, None),), Account("b", "", (10**9, None, None))
     for seq in range(30):
-        reserved = Reserved(Amount(100, 0, 1), (place,), (place,))
+        reserved = Reserved(Amount(100, 0, 1), booked, booked)
         journal.start_call(claim, seq, "m", f"f{seq}", f"k{seq}", reserved=reserved).result(SOON)
         if seq < 20:
-            settled = Settled(Amount(70, 0, 1), (place,), journal.me.id)
+            settled = Settled(Amount(70, 0, 1), booked, journal.me.id)
             end = (claim, seq, {"value": 1}, None)
             journal.finish_call(*end, cost_usd=7e-8, settled=settled).result(SOON)
 

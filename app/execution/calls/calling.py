@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,6 +10,7 @@ from agents.caching.cacheable import Cacheable
 from agents.needs import Expect
 from agents.performing import Perform
 from app.admission.charging import Purse
+from app.admission.guard import Gate
 from app.admission.limiting import Passage
 from app.execution.calls.calls import StepCalls
 from app.execution.runtime import Runtime
@@ -56,7 +57,7 @@ class Calling(Telling):
         if purse is not None or self._calls is not None:
             self.calls.purse = purse
 
-    def enter(self, gate: Callable[[], Awaitable[None]]) -> None:
+    def enter(self, gate: Gate) -> None:
         """Await this before the first act of the turn that is not known already."""
         self.calls.gate = gate
 

@@ -8,7 +8,7 @@ nothing from each other.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 
@@ -18,6 +18,7 @@ from agents.caching.cacheable import Cacheable
 from agents.needs import Expect
 from agents.performing import Perform, performed
 from app.admission.charging import Charge, Purse
+from app.admission.guard import Gate
 from app.admission.limiting import Passage
 from app.caching.caches import Likeness
 from app.caching.shared import Sought
@@ -136,7 +137,7 @@ class StepCalls(CallRecord):
         #: Who answers its calls, where a router chose.
         self.deployment: str | None = None
         #: Awaited before the first act of a turn that may be answered by caches alone.
-        self.gate: Callable[[], Awaitable[None]] | None = None
+        self.gate: Gate | None = None
         self.cache_use: CacheUse = "use"
         #: The least cosine of similar questions that its caller wants.
         self.similarity = 0.0
@@ -169,7 +170,7 @@ class StepCalls(CallRecord):
         """The answer of an earlier attempt, which needs no admission."""
         known = await self._known(call)
         if known is not None and expect is not None and self.passage is not None:
-            self.passage.replayed()
+            self.passage.makes_calls()
         return known
 
     async def _cached_or_made(
@@ -193,7 +194,7 @@ class StepCalls(CallRecord):
             async with caches.asking(asked, cache, self.cache_use, likeness) as asking:
                 if (found := asking.found) is not None:
                     if self.passage is not None:
-                        self.passage.replayed()
+                        self.passage.makes_calls()
                     served = replace(call, name=f"cache:{call.name}"[:NAME_MAX])
                     answer = await self._make(served, lambda: found, free=True)
                 else:
@@ -207,18 +208,23 @@ class StepCalls(CallRecord):
         self, call: CallId, perform: Perform, expect: Expect | None, *, once: bool = False
     ) -> Answer:
         """Make the call, once it may be made and its budgets have what it may cost."""
-        if (gate := self.gate) is not None:
-            self.gate = None
-            await gate()
-        if self.purse is None or expect is None:
-            return await self._limited(call, perform, expect, once=once)
-        key = (self._claim.id, call.seq, self._claim.token)
-        if (charge := await self.purse.charge(expect, key)) is None:
+        charge: Charge | None = None
+        if self.purse is not None and expect is not None:
+            key = (self._claim.id, call.seq, self._claim.token)
+            charge = await self.purse.charge(expect, key)
+        if charge is None:
+            await self._enter(None)
             return await self._limited(call, perform, expect, once=once)
         try:
+            await self._enter(charge)
             return await self._limited(call, perform, expect, once=once, charge=charge)
         finally:
             charge.close()
+
+    async def _enter(self, charge: Charge | None) -> None:
+        if (gate := self.gate) is not None:
+            self.gate = None
+            await gate.enter(charge)
 
     async def _limited(
         self,
@@ -231,8 +237,10 @@ class StepCalls(CallRecord):
     ) -> Answer:
         """Make the call when the limits of its agent let it pass."""
         if self.passage is None or expect is None:
+            if charge is not None:
+                await charge.reserve()
             return await self._make(call, perform, once=once, charge=charge)
-        async with self.passage.request(expect) as request:
+        async with self.passage.request(expect, charge) as request:
             answer = await self._make(call, perform, once=once, charge=charge)
             request.usage = answer.usage
             return answer

@@ -39,6 +39,7 @@ def run_tree(connection: Connection, run_id: str) -> dict[str, Any] | None:
             Step.started_at,
             Step.finished_at,
             Step.tenant,
+            Step.queue,
         )
         .where(Step.run_id == run_id)
         .order_by(Step.created_at, Step.position)
@@ -103,6 +104,7 @@ def _step(row: Any) -> dict[str, Any]:
         "task": row.task,
         "agent": row.agent,
         "state": row.state,
+        "queue": row.queue,
         "attempts": row.attempts or outcome.get("attempts", 0),
         "error": error and {"kind": error["kind"], "message": error["message"]},
         "usage": outcome.get("usage"),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, Table, case, delete, func, or_, select
 
 from app.journal.retention.chunks import Pace, delete_portion
 from app.journal.schema.engine import now, reading
@@ -39,8 +39,10 @@ from celery_agents.contracts.outcome import State
 _DAY_S = 86_400.0
 #: Targets that nobody looks at any more, workers that are gone, and turns that are over.
 LEFTOVERS_S = 2 * _DAY_S
-#: Sums of windows that began so long ago go: the longest window has ten years.
-SPEND_S = 11 * 366 * _DAY_S
+#: A window's sums go as long after its end as it lasted, after two days at the least: until then
+#: calls that began in it may end, and people look. Of those that do not say when they end, the
+#: longest has ten years.
+SPEND_S, ENDLESS_S = 2 * _DAY_S, 11 * 366 * _DAY_S
 #: What a whole run holds beside its steps, in tables that know it by ``run_id``. Not what it has
 #: written into streams: a session outlives its runs.
 _OF_RUNS = [
@@ -203,9 +205,17 @@ def _old() -> list[tuple[Any, ColumnElement[bool]]]:
     return [
         (Health.__table__, Health.checked_at < long_ago),
         (Slot.__table__, Slot.taken_at < long_ago),
-        (Spend.__table__, (Spend.starts_at > 0) & (Spend.starts_at < now() - SPEND_S)),
+        (Spend.__table__, _is_over()),
         (Worker.__table__, (Worker.lease_until < long_ago) & Worker.id.not_in(holding)),
     ]
+
+
+def _is_over() -> ColumnElement[bool]:
+    """Sums of budgets' windows that nobody needs any more."""
+    lasted = Spend.ends_at - Spend.starts_at
+    kept = case((lasted > SPEND_S, lasted), else_=SPEND_S)
+    untold = Spend.ends_at.is_(None) & (Spend.starts_at > 0)
+    return (Spend.ends_at < now() - kept) | (untold & (Spend.starts_at < now() - ENDLESS_S))
 
 
 def _table(model: type[Base]) -> Table:

@@ -205,6 +205,8 @@ class Spend(Base):
     account: Mapped[str] = mapped_column(String(300), primary_key=True)
     starts_at: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     writer: Mapped[str] = mapped_column(String(64), primary_key=True)
+    #: When its window ends; null: never, or it is of a worker of version 0006.
+    ends_at: Mapped[int | None] = mapped_column(BigInteger)
     nano_usd: Mapped[int] = mapped_column(BigInteger)
     tokens: Mapped[int] = mapped_column(BigInteger)
     calls: Mapped[int] = mapped_column(BigInteger)

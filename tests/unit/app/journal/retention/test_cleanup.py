@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,17 @@ from app.journal import Journal
 from app.journal.retention import cleanup
 from app.journal.retention.cleanup import Retention, clean_journal, vacuum, what_would_go
 from app.journal.schema.engine import now
-from app.journal.schema.models import Base, DeadLetter, Event, Health, Run, Slot, Step, Worker
+from app.journal.schema.models import (
+    Base,
+    DeadLetter,
+    Event,
+    Health,
+    Run,
+    Slot,
+    Spend,
+    Step,
+    Worker,
+)
 from app.journal.schema.rows import NewExchange
 from app.journal.steps import compensations, dead_letters
 from celery_agents.contracts.compensation import Compensation, compensation_id
@@ -145,6 +156,34 @@ def test_leftovers(world: World, journal: Journal) -> None:
     assert world.one(Slot).slot == 2
     with world.engine.connect() as c:
         assert set(c.execute(select(Worker.id)).scalars()) == {"holds", journal.me.id}
+
+
+def test_a_window_s_sums_go_when_nobody_needs_them(world: World, journal: Journal) -> None:
+    hour, day, month, year = 3600, DAY_S, 30 * DAY_S, 365 * DAY_S
+    today = int(time.time())
+    ends = {
+        "endless": (0, None),
+        "an hour, one ago": (today - 2 * hour, today - hour),
+        "an hour, three days ago": (today - 3 * day - hour, today - 3 * day),
+        "a day, three days ago": (today - 4 * day, today - 3 * day),
+        "a month, three days ago": (today - month - 3 * day, today - 3 * day),
+        "a month, another one ago": (today - 2 * month - day, today - month - day),
+        "a year, half of one ago": (today - int(1.5 * year), today - year // 2),
+        "untold, a year ago": (today - year, None),
+        "untold, twelve years ago": (today - 12 * year, None),
+    }
+    none = {"writer": "w", "nano_usd": 1, "tokens": 1, "calls": 1}
+    with world.engine.begin() as c:
+        for account, (starts_at, ends_at) in ends.items():
+            at = {"starts_at": int(starts_at), "ends_at": None if ends_at is None else int(ends_at)}
+            c.execute(insert(Spend).values(account=account, **at, **none))
+        assert what_would_go(c, KEEP) == {"spend": 4}
+    assert clean(world) == {"spend": 4}
+    with world.engine.connect() as c:
+        assert set(c.execute(select(Spend.account)).scalars()) == {
+            *("endless", "an hour, one ago", "a month, three days ago"),
+            *("a year, half of one ago", "untold, a year ago"),
+        }
 
 
 def test_every_table_is_kept_small_or_small_by_itself() -> None:
