@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from agents.base import Answer, StepContext, Turn
 from agents.catalog.registry import Registered
 from agents.plan import Expand
+from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.outcome import Outcome, Usage
 
@@ -27,6 +28,19 @@ if TYPE_CHECKING:
 WhenOpen = Literal["wait", "fail"] | tuple[str, ...]
 
 
+class Judging(Protocol):
+    """Agents that are asked about texts, within a step."""
+
+    @property
+    def spent(self) -> Usage:
+        """The cost of them up to now."""
+        ...
+
+    async def allows(self, agent: str, side: str, told: JsonValue) -> bool:
+        """Ask an agent whether the ``input`` or the ``output`` of another one may pass."""
+        ...
+
+
 class GuardedCalls(Protocol):
     """The calls of a step, as guards see them."""
 
@@ -35,6 +49,11 @@ class GuardedCalls(Protocol):
 
     async def answered_by(self) -> str | None:
         """Return who answered the newest one of earlier attempts, where that is written down."""
+        ...
+
+    @property
+    def helpers(self) -> Callable[[], Judging] | None:
+        """Gives other agents, to be asked about what goes in and comes out."""
         ...
 
     def anew(self) -> None:

@@ -25,6 +25,7 @@ ANSWERS = {
 #: What may not be noted, by file and function, and why.
 EXPLAINED = {
     ("agents/keywords.py", "_pattern"): "a pattern of another dialect bounds nothing here",
+    ("agents/guarding/phones.py", "_valid"): "the answer to the question",
     ("agents/models/strict.py", "strict_form"): "the answer to the question",
     ("agents/tools/running.py", "_made"): "the first is raised; the journal has the others",
     ("celery_agents/client/caches.py", "warm"): "their outcomes are counted",
