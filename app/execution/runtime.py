@@ -118,6 +118,7 @@ class Runtime:
             caps=Caps(
                 settings.max_depth, settings.max_steps, settings.max_handoffs, settings.max_cost
             ),
+            audit_anchor=settings.audit_anchor,
         )
         self.agents = Agents(registry, self.journal, settings, partial(publish, app))
         self.loop = process_loop()

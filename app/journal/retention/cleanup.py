@@ -34,6 +34,7 @@ from app.journal.schema.models import (
 )
 from app.journal.schema.transactions import in_transaction
 from app.journal.steps.spending import book_doubts
+from app.journal.tables.audit import erase
 from celery_agents.contracts.outcome import State
 
 _DAY_S = 86_400.0
@@ -57,6 +58,7 @@ class Retention:
     succeeded_days: float
     others_days: float
     dead_letters_days: float
+    audit_days: float = 365.0
 
     def is_over(self) -> ColumnElement[bool]:
         """Runs that are to go. The oldest creation bounds the search, which is by that index.
@@ -116,6 +118,8 @@ def clean_journal(
             aside.update(runs)
         sleep(portion.held_s)  # others write in between: SQLite's writers queue without an order
     gone += in_transaction(engine, _leftovers)
+    while (erased := in_transaction(engine, partial(erase, days=retention.audit_days))) > 0:
+        gone["audit data"] += erased
     if engine.dialect.name == "sqlite":
         _checkpoint(engine)
     return +gone

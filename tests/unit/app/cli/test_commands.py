@@ -32,6 +32,8 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "dead show": (["i"], {"id": "i", "cause": "bad_body"}),
     "dead requeue": (["i"], {"id": "i"}),
     "dead drop": (["j"], {"id": "j"}),
+    "audit list": ([], [{"action": "letter.drop", "target": "j"}]),
+    "audit verify": ([], {"ok": True, "findings": []}),
     "db current": ([], {"revision": migrate.head(), "needed": migrate.head()}),
     "db vacuum": ([], {"vacuumed": True}),
     "db downgrade": (["base"], {"revision": None}),
