@@ -88,6 +88,13 @@ class Screen:
         """Put it back in what an agent said on the way to its answer."""
         return tuple(message_with(one, self._put_back) for one in turns)
 
+    def result(self, value: JsonValue) -> JsonValue:
+        """Return a tool's result as the model may see it: where it is blocked, it is not told."""
+        before, self.blocked = self.blocked, None
+        told = mapped(value, self._changing("input"))
+        guard, self.blocked = self.blocked, before
+        return told if guard is None else f"The guard {guard} does not let this result pass."
+
     def judges(self, side: Side) -> list[tuple[str, str, Action]]:
         """Guard, agent and action of those that judge a side."""
         return [

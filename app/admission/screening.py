@@ -99,6 +99,14 @@ class ScreenedStep:
             fields.pop("text", None)
         await self._step.progress(**fields)
 
+    def meant(self, arguments: JsonValue) -> JsonValue:
+        """Return arguments of a tool with what the model's marks stand for."""
+        return self._screen.restored(arguments)
+
+    def seen(self, result: JsonValue) -> JsonValue:
+        """Return a tool's result as the model may see it."""
+        return self._screen.result(result)
+
     def heard(self, turns: Sequence[ChatMessage]) -> None:
         """Keep what the agent said on the way, for its session, as whoever asked would read it."""
         self._step.heard(self._screen.restored_turns(turns))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -31,7 +30,6 @@ from app.journal.steps.expansions import Expanded, ExpandStep
 from app.journal.steps.finishes import FinishStep, Postponed, PostponeStep, Settle, event
 from app.journal.steps.inserts import InsertStep
 from app.journal.steps.spending import Settled
-from app.journal.stores.audit import AuditLog
 from app.journal.stores.bounds import Bounds
 from app.journal.stores.exchanges import Exchanges
 from app.journal.stores.findings import Findings
@@ -68,7 +66,6 @@ class Journal:
         group_commit_max: int,
         spread_limit_bytes: int | None = None,
         caps: Caps | None = None,
-        audit_anchor: Path | None = None,
     ) -> None:
         self.engine = engine
         self.me = me
@@ -79,7 +76,6 @@ class Journal:
         self._beat(lambda c: workers.register(c, me, lease_s))
         self._writer = Writer(engine, batch_max=group_commit_max)
         self._members = Together(engine, joins.members_of)
-        self.audit = AuditLog(engine, audit_anchor)
         self.findings = Findings(engine, self.rules, me.id)
         self.bounds = Bounds(engine, self.rules.caps.cost)
         self.ledger = Ledger(engine)
@@ -93,7 +89,6 @@ class Journal:
 
     def close(self) -> None:
         """Write what is queued; give back the lease with what still runs under it."""
-        self.audit.close()
         self._writer.close()
         self._beat(lambda c: workers.leave(c, self.me))
         with self._hearts:

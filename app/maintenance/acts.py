@@ -23,7 +23,7 @@ def recorded(task: Any, action: str, target: str = "", tenant: str = "", **data:
     runtime = runtime_of(task.app, task.request.hostname)
     request = task.request
     actor = request.get(names.ACTOR) or request.get("origin") or "unknown"
-    runtime.journal.audit.record(Act(str(actor), action, target, tenant, data))
+    runtime.audit.record(Act(str(actor), action, target, tenant, data))
     return runtime
 
 

@@ -73,9 +73,14 @@ class AuditLog:
 
         ``anchors``: files that processes wrote, beside this one's own.
         """
-        own = [] if self._anchor is None else [self._anchor]
-        kept = [end for path in {*own, *anchors} for end in _kept(path)]
-        return audit.verified(self._entries(), self.end(), self.end, kept)
+        own, end = self._anchor, self.end()
+        if own is not None and not own.exists():
+            if end is not None:
+                yield Tampering("unanchored", 1, end.seq, f"no end of it is kept in {own}")
+            own = None
+        files = {*anchors} if own is None else {own, *anchors}
+        kept = [one for path in files for one in _kept(path)]
+        yield from audit.verified(self._entries(), end, self.end, kept)
 
     def _entries(self) -> Iterator[Row[Any]]:
         after: int | None = 0

@@ -10,6 +10,7 @@ from agents.base import Answer, Turn
 from agents.guarding.pii import PersonalData
 from agents.guarding.screening import TextGuard
 from agents.plan import Expand
+from agents.tools.screened import Screened
 from app.admission.guard import Asked, Next, Reply
 from app.admission.screening import ScreenGuard
 from celery_agents.contracts.conversation import ChatMessage
@@ -174,6 +175,15 @@ def test_what_waits_for_members_or_failed_is_handed_on() -> None:
         assert step.said == ["On the way"]
         assert turned(judged, agent, TextGuard("r", "off", "block", judge="m")) is reply
         assert not judged.said
+
+
+def test_a_model_with_tools_finds_a_step_that_knows_its_marks() -> None:
+    async def agent(asked: Asked) -> Answer:
+        assert isinstance(asked.step, Screened)
+        meant = asked.step.meant({"to": asked.turn.input})
+        return Answer(value=[meant["to"] == "anna@example.org", asked.step.seen("eve@example.org")])  # type: ignore[index, call-overload]
+
+    assert turned(Step(), agent, MASK, input="anna@example.org").value == [True, "eve@example.org"]
 
 
 def test_a_function_of_somebodys_is_asked_beside_the_loop_and_sees_the_whole() -> None:

@@ -22,6 +22,7 @@ ENTRIES = 40
 @pytest.fixture
 def log(world: World, tmp_path: Path) -> Iterator[AuditLog]:
     made = AuditLog(world.engine, tmp_path / "anchor")
+    change(world, "DELETE FROM audit", "DELETE FROM audit_head")  # the upgrade is an act, too
     yield made
     made.close()
 
@@ -44,12 +45,13 @@ def change(world: World, *statements: str) -> None:
 
 
 #: By what somebody does who can write to the database: statements, and what is found.
+ANCHORED = "an end kept elsewhere"
 COPY = "INSERT INTO audit SELECT {to}, at, actor, tenant, action, target, data, data_digest, hash"
 CHANGES: dict[str, tuple[list[str], list[tuple[str, int, int]]]] = {
     "nothing": ([], []),
     "an actor": (["UPDATE audit SET actor = 'bob' WHERE seq = 5"], [("changed", 5, 5)]),
     "a time": (["UPDATE audit SET at = at + 1 WHERE seq = 1"], [("changed", 1, 1)]),
-    "data": (["UPDATE audit SET data = '{\"n\":7}' WHERE seq = 6"], [("changed", 6, 6)]),
+    "data": (["UPDATE audit SET data = '[]' WHERE seq = 6"], [("changed", 6, 6)]),
     "data and digest": (
         [f"UPDATE audit SET data = '[]', data_digest = '{audit.digest('[]')}' WHERE seq = 6"],
         [("changed", 6, 6)],
@@ -77,14 +79,14 @@ CHANGES: dict[str, tuple[list[str], list[tuple[str, int, int]]]] = {
         [("changed", 41, 41), ("inserted", 41, 41)],
     ),
     "the tail cut": (["DELETE FROM audit WHERE seq > 37"], [("cut", 38, 40)]),
-    "the tail cut, the end set back": (
+    f"the tail cut, the end set back, {ANCHORED}": (
         [
             "DELETE FROM audit WHERE seq > 36",
             "UPDATE audit_head SET seq = 36, hash = (SELECT hash FROM audit WHERE seq = 36)",
         ],
-        [("cut", 37, 40)],  # by the anchor
+        [("cut", 37, 40)],
     ),
-    "all of it": (["DELETE FROM audit", "DELETE FROM audit_head"], [("cut", 1, 40)]),
+    f"all of it, {ANCHORED}": (["DELETE FROM audit", "DELETE FROM audit_head"], [("cut", 1, 40)]),
     "the end": (["UPDATE audit_head SET hash = 'x'"], [("changed", 40, 40)]),
 }
 
@@ -93,7 +95,8 @@ CHANGES: dict[str, tuple[list[str], list[tuple[str, int, int]]]] = {
 def test_what_somebody_changed_is_found(filled: AuditLog, world: World, what: str) -> None:
     statements, wanted = CHANGES[what]
     change(world, *statements)
-    assert sorted(set(found(filled))) == sorted(wanted)
+    log = filled if ANCHORED in what else AuditLog(world.engine)
+    assert sorted(set(found(log))) == sorted(wanted)
 
 
 def rewrite(world: World) -> None:
@@ -158,6 +161,11 @@ def test_nothing_is_begun_before_somebody_acts(log: AuditLog) -> None:
     assert log._batches is None
     assert log.end() is None
     assert found(log) == []
+
+
+def test_a_file_of_ends_that_is_gone_is_told(filled: AuditLog, tmp_path: Path) -> None:
+    (tmp_path / "anchor").unlink()
+    assert found(filled) == [("unanchored", 1, ENTRIES)]
 
 
 PROCESS = """
