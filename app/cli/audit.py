@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
 import click
+from sqlalchemy import Engine
 
-from app.journal.schema.engine import connect
+from app.cli.opened import journal
 from app.journal.stores.audit import AuditLog
 from celery_agents.client.shell import Command, Shown
 from celery_agents.visible import visible
@@ -21,14 +20,8 @@ def audit() -> None:
     """Acts of people and commands, in a chain of hashes."""
 
 
-@contextmanager
-def _log(ctx: click.Context) -> Iterator[AuditLog]:
-    settings = ctx.obj.app.agents_settings
-    engine = connect(settings.database_url.get_secret_value(), timeout_s=5.0)
-    try:
-        yield AuditLog(engine, settings.audit_anchor)
-    finally:
-        engine.dispose()
+def _log(ctx: click.Context, engine: Engine) -> AuditLog:
+    return AuditLog(engine, ctx.obj.app.agents_settings.audit_anchor)
 
 
 @audit.command("list", cls=Command)
@@ -36,8 +29,8 @@ def _log(ctx: click.Context) -> Iterator[AuditLog]:
 @click.pass_context
 def list_entries(ctx: click.Context, limit: int) -> Shown:
     """List the newest entries, the newest first."""
-    with _log(ctx) as log:
-        found = log.newest(limit)
+    with journal(ctx) as engine:
+        found = _log(ctx, engine).newest(limit)
     lines = []
     for entry in found:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry["at"]))
@@ -59,7 +52,8 @@ def list_entries(ctx: click.Context, limit: int) -> Shown:
 @click.pass_context
 def verify(ctx: click.Context, anchors: tuple[Path, ...], most: int) -> Shown:
     """Go through the chain; exit 1 where it is not as it was written."""
-    with _log(ctx) as log:
+    with journal(ctx) as engine:
+        log = _log(ctx, engine)
         found = list(islice(log.verify(anchors), most))
         end = log.end()
     entries = 0 if end is None else end.seq

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -16,10 +15,10 @@ from app.admission.scripts import TIMEOUT_S, Scripts
 from app.admission.sights import with_places
 from app.cli.audit import audit
 from app.cli.dead_letters import dead
+from app.cli.opened import journal as _journal
 from app.execution.publish import publish
 from app.journal.retention import cleanup
 from app.journal.schema import migrate
-from app.journal.schema.engine import connect
 from app.journal.steps.joins import Rules
 from app.journal.stores.archive import Archive
 from app.maintenance.acts import record_command
@@ -40,16 +39,6 @@ def commands() -> None:
 
 commands.add_command(audit)
 commands.add_command(dead)
-
-
-@contextmanager
-def _journal(ctx: click.Context) -> Iterator[Engine]:
-    settings = ctx.obj.app.agents_settings
-    engine = connect(settings.database_url.get_secret_value(), timeout_s=5.0)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
 
 
 @commands.group()

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import click
 
+from app.cli.opened import journal
 from app.execution.publish import publish
-from app.journal.schema.engine import connect
 from app.journal.stores.letters import Letters
 from app.maintenance.acts import record_command
 from app.maintenance.dead_letters import DeadLetters, Landing
@@ -28,13 +28,10 @@ def _letters(
 ) -> Iterator[DeadLetters]:
     """Open the letters; with an ``action``, write it down of each target first."""
     settings = ctx.obj.app.agents_settings
-    engine = connect(settings.database_url.get_secret_value(), timeout_s=5.0)
-    try:
+    with journal(ctx) as engine:
         for target in targets:
             record_command(engine, settings, action, target)
         yield DeadLetters(Letters(engine), Landing.connect(settings), settings)
-    finally:
-        engine.dispose()
 
 
 @dead.command("list", cls=Command)

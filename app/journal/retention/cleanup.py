@@ -20,6 +20,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, func, o
 from app.journal.retention.chunks import Pace, delete_portion
 from app.journal.schema.engine import now, reading
 from app.journal.schema.models import (
+    AuditEntry,
     Base,
     Call,
     DeadLetter,
@@ -34,7 +35,7 @@ from app.journal.schema.models import (
 )
 from app.journal.schema.transactions import in_transaction
 from app.journal.steps.spending import book_doubts
-from app.journal.tables.audit import erase
+from app.journal.tables.audit import erase, is_old
 from celery_agents.contracts.outcome import State
 
 _DAY_S = 86_400.0
@@ -42,6 +43,8 @@ _DAY_S = 86_400.0
 LEFTOVERS_S = 2 * _DAY_S
 #: Sums of windows that began so long ago go: the longest window has ten years.
 SPEND_S = 11 * 366 * _DAY_S
+#: Under which it is told of how many entries of the audit the data are erased.
+_DATA = "audit data"
 #: What a whole run holds beside its steps, in tables that know it by ``run_id``. Not what it has
 #: written into streams: a session outlives its runs.
 _OF_RUNS = [
@@ -119,7 +122,7 @@ def clean_journal(
         sleep(portion.held_s)  # others write in between: SQLite's writers queue without an order
     gone += in_transaction(engine, _leftovers)
     while (erased := in_transaction(engine, partial(erase, days=retention.audit_days))) > 0:
-        gone["audit data"] += erased
+        gone[_DATA] += erased
     if engine.dialect.name == "sqlite":
         _checkpoint(engine)
     return +gone
@@ -142,6 +145,8 @@ def what_would_go(connection: Connection, retention: Retention) -> Counter[str]:
     for table, which in counted:
         query = select(func.count()).select_from(table).where(which)
         found[table.name] = connection.execute(query).scalar_one()
+    data = select(func.count()).select_from(AuditEntry).where(is_old(retention.audit_days))
+    found[_DATA] = connection.execute(data).scalar_one()
     return +found
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, insert, select, update
 
 from app.journal.schema.engine import now, read_clock
 from app.journal.schema.models import AuditEntry, AuditHead, table
@@ -130,10 +130,14 @@ def newest(connection: Connection, most: int) -> Sequence[Row[Any]]:
     return connection.execute(select(_ENTRIES).order_by(AuditEntry.seq.desc()).limit(most)).all()
 
 
+def is_old(days: float) -> ColumnElement[bool]:
+    """Entries whose data are to be erased."""
+    return AuditEntry.data.is_not(None) & (AuditEntry.at < now() - days * _DAY_S)
+
+
 def erase(connection: Connection, days: float) -> int:
     """Erase the data of some entries that are as old, which stay themselves; how many."""
-    old = AuditEntry.data.is_not(None) & (AuditEntry.at < now() - days * _DAY_S)
-    some = select(AuditEntry.seq).where(old).order_by(AuditEntry.seq).limit(_SOME)
+    some = select(AuditEntry.seq).where(is_old(days)).order_by(AuditEntry.seq).limit(_SOME)
     done = update(_ENTRIES).where(AuditEntry.seq.in_(some)).values(data=None)
     return int(connection.execute(done).rowcount)
 
