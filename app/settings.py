@@ -139,6 +139,12 @@ class Settings(BaseSettings):
     keep_failed_days: NotNegative = 30.0
     #: Messages that nobody could run; a dead step goes with its run.
     keep_dead_letters_days: NotNegative = 30.0
+    #: What acts were about (see docs/security.md); that they were done stays, since the chain of
+    #: hashes has no gaps. A year: most reviews ask for one.
+    keep_audit_days: NotNegative = 365.0
+    #: A file outside of the journal in which the end of that chain is noted with each batch:
+    #: whoever can rewrite the database should not be able to rewrite it too.
+    audit_anchor: Path | None = None
     #: Cleaning begins with so many rows a transaction, and goes on by how long one takes.
     clean_batch: Count = 100
     #: No transaction of cleaning shall hold its locks for longer: steps wait that long at most.

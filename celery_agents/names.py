@@ -87,6 +87,9 @@ PAYLOAD = "agents_payload"
 #: Header of a message: whose run it is, among those that share the service.
 TENANT = "agents_tenant"
 
+#: Header of a control message: who sends it, as far as his machine knows. It is told, not proven.
+ACTOR = "agents_actor"
+
 #: Hash id → envelope, and sorted set id by time of recording; written with the message itself.
 INTAKE_RECORDS = "agents:intake"
 INTAKE_TIMES = "agents:intake:at"

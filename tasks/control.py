@@ -11,6 +11,7 @@ from app.caching import sights as caching
 from app.concurrency.fibers import wait
 from app.execution.runtime import runtime_of
 from app.journal.stores.exchanges import Exchanges
+from app.maintenance.acts import recorded
 from app.maintenance.dead_letters import dead_letters_of
 from celery_agents import names
 from celery_agents.contracts.ask import Ask
@@ -31,7 +32,7 @@ def cancel(self: Any, run_id: str) -> bool:
 
     Returns whether it was still open.
     """
-    runtime = runtime_of(self.app, self.request.hostname)
+    runtime = recorded(self, "run.cancel", id_of(run_id))
     after = runtime.journal.cancel(id_of(run_id))
     runtime.follow(after)
     runtime.intake.forget([self.request.id])
@@ -41,9 +42,9 @@ def cancel(self: Any, run_id: str) -> bool:
 @shared_task(name=names.APPROVE, bind=True, acks_late=True)
 def approve(self: Any, run_id: str, choice: JsonValue, key: str | None = None) -> bool:
     """Answer a run that waits for a person; an answer that is not the first is refused."""
-    runtime = runtime_of(self.app, self.request.hostname)
     if (wrong := problem(choice)) is not None:
         raise InvalidPayloadError(f"choice: {wrong}.")
+    runtime = recorded(self, "run.approve", id_of(run_id), choice=choice, key=key)
     after = runtime.journal.approve(id_of(run_id), choice, None if key is None else id_of(key))
     runtime.follow(after)
     return after.applied
@@ -76,13 +77,15 @@ def fork(self: Any, name: str, copy: str, upto: int | None = None, tenant: str =
     """Begin a session with the first exchanges of another one; returns how many."""
     most = None if upto is None else whole_of(upto, "upto", least=0, most=PLACES_MAX)
     told = (session_of(name), session_of(copy, "copy"), most)
-    return _sessions_of(self).fork(tenant_of(tenant), *told)
+    runtime = recorded(self, "session.fork", told[0], tenant_of(tenant), copy=copy, upto=upto)
+    return runtime.journal.sessions.fork(tenant_of(tenant), *told)
 
 
 @shared_task(name=names.FORGET, bind=True, acks_late=True)
 def forget(self: Any, name: str, tenant: str = "") -> bool:
     """Delete a session with its exchanges; returns whether there was one."""
-    return _sessions_of(self).delete(tenant_of(tenant), session_of(name))
+    runtime = recorded(self, "session.delete", session_of(name), tenant_of(tenant))
+    return runtime.journal.sessions.delete(tenant_of(tenant), session_of(name))
 
 
 @shared_task(name=names.ESTIMATE, bind=True)
@@ -109,14 +112,14 @@ def limits(self: Any) -> list[dict[str, Any]]:
 def pause(self: Any, name: str, seconds: float | None = None) -> None:
     """Let nothing pass a limit or a key, for so long or until it is opened."""
     period = period_of(seconds, "seconds")
-    agents = runtime_of(self.app, self.request.hostname).agents
+    agents = recorded(self, "limit.pause", name_of(name), seconds=period).agents
     sights.pause(agents.limits, agents.registry, name_of(name), period)
 
 
 @shared_task(name=names.RESUME, bind=True, acks_late=True)
 def resume(self: Any, name: str) -> None:
     """Open a limit with the keys that it covers, or a key."""
-    agents = runtime_of(self.app, self.request.hostname).agents
+    agents = recorded(self, "limit.resume", name_of(name)).agents
     sights.resume(agents.limits, agents.registry, name_of(name))
 
 
@@ -132,8 +135,8 @@ def caches(self: Any) -> list[dict[str, Any]]:
 @shared_task(name=names.UNCACHE, bind=True, acks_late=True)
 def uncache(self: Any, name: str | None = None) -> int:
     """Forget cached answers: those of an agent or tool, or all."""
-    agents = runtime_of(self.app, self.request.hostname).agents
-    return caching.forget(agents.shared_cache, None if name is None else name_of(name))
+    which = None if name is None else name_of(name)
+    return caching.forget(recorded(self, "cache.clear", which or "").agents.shared_cache, which)
 
 
 @shared_task(name=names.TENANTS, bind=True)
@@ -155,8 +158,8 @@ def budgets(self: Any, tenant: str | None = None) -> list[dict[str, Any]]:
 @shared_task(name=names.RELEASE, bind=True, acks_late=True)
 def release(self: Any, name: str, subject: str | None = None) -> dict[str, Any]:
     """Count calls of a budget that are in doubt as ones that have cost nothing; their sum."""
-    agents = runtime_of(self.app, self.request.hostname).agents
     of = None if subject is None else name_of(subject, "subject")
+    agents = recorded(self, "budget.release", name_of(name), subject=of).agents
     return accounts.release(agents.budgets, name_of(name), of).model_dump(mode="json")
 
 
@@ -191,11 +194,12 @@ def dead_letter(self: Any, letter_id: str) -> dict[str, Any] | None:
 @shared_task(name=names.REQUEUE, bind=True)
 def requeue(self: Any, letter_id: str) -> None:
     """Let a dead letter run again; what a client saw of its end is forgotten."""
-    runtime = runtime_of(self.app, self.request.hostname)
-    runtime.follow(dead_letters_of(runtime).requeue(id_of(letter_id)))
+    runtime = recorded(self, "letter.requeue", id_of(letter_id))
+    runtime.follow(dead_letters_of(runtime).requeue(letter_id))
 
 
 @shared_task(name=names.DROP, bind=True)
 def drop(self: Any, letter_id: str) -> bool:
     """Forget a dead letter; returns whether there was one."""
-    return dead_letters_of(runtime_of(self.app, self.request.hostname)).drop(id_of(letter_id))
+    runtime = recorded(self, "letter.drop", id_of(letter_id))
+    return dead_letters_of(runtime).drop(letter_id)

@@ -14,6 +14,7 @@ from app.admission.limits import SharedLimits
 from app.admission.placing import Experiences
 from app.admission.refusals import RefusalGuard
 from app.admission.routing import RouterGuard
+from app.admission.screening import ScreenGuard
 
 
 def chain(
@@ -29,14 +30,18 @@ def chain(
     routers: list[Guard] = []
     if limits is not None and experiences is not None:
         routers = [RouterGuard(registry, breakers, health, limits, experiences)]
+    screens: list[Guard] = [ScreenGuard(registry)] if registry.guards.policies else []
     return compose(
         [
             RefusalGuard(),  # outermost: whatever refuses, the caller says what comes of it
             HealthGuard(registry, health),  # before a breaker is asked, which may count a probe
             BackupGuard(registry),  # round the breaker, whose refusal it answers
             *routers,  # round the next one, for which they choose and reserve
-            # innermost: it counts calls that are made alone
+            # it counts calls that are made alone
             AdmissionGuard(breakers, limits, budgets),
+            # innermost: those of whoever answers in the end, a backup or one of a router's, whose
+            # slot is reserved by then and given back by the one before
+            *screens,
         ],
         _answer,
     )

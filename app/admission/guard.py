@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from agents.base import Answer, StepContext, Turn
 from agents.catalog.registry import Registered
 from agents.plan import Expand
+from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.outcome import Outcome, Usage
 
@@ -32,6 +33,19 @@ class Gate(Protocol):
 
     async def enter(self, charge: Charge | None = None) -> None:
         """Pass the breakers and limits of its agent, and reserve what the act may cost."""
+        ...
+
+
+class Judging(Protocol):
+    """Agents that are asked about texts, within a step."""
+
+    @property
+    def spent(self) -> Usage:
+        """The cost of them up to now."""
+        ...
+
+    async def allows(self, agent: str, side: str, told: JsonValue) -> bool:
+        """Ask an agent whether the ``input`` or the ``output`` of another one may pass."""
         ...
 
 
@@ -97,6 +111,10 @@ class GuardedStep(StepContext, Protocol):
 
     def charge(self, purse: Purse | None) -> None:
         """Have its requests counted there from now on."""
+        ...
+
+    def helpers(self) -> Judging:
+        """Other agents, to be asked about what goes in and comes out."""
         ...
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -14,13 +13,15 @@ from sqlalchemy import Engine
 from app.admission import sights
 from app.admission.limits import SharedLimits
 from app.admission.scripts import TIMEOUT_S, Scripts
+from app.cli.audit import audit
 from app.cli.dead_letters import dead
+from app.cli.opened import journal as _journal
 from app.execution.publish import publish
 from app.journal.retention import cleanup
 from app.journal.schema import migrate
-from app.journal.schema.engine import connect
 from app.journal.steps.joins import Rules
 from app.journal.stores.archive import Archive
+from app.maintenance.acts import record_command
 from app.maintenance.health import report
 from app.maintenance.retention import clean_all, would_clean
 from app.messaging.intake import Intake
@@ -36,17 +37,8 @@ def commands() -> None:
     """Added to the client's commands by ``agents_cli`` of the app."""
 
 
+commands.add_command(audit)
 commands.add_command(dead)
-
-
-@contextmanager
-def _journal(ctx: click.Context) -> Iterator[Engine]:
-    settings = ctx.obj.app.agents_settings
-    engine = connect(settings.database_url.get_secret_value(), timeout_s=5.0)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
 
 
 @commands.group()
@@ -60,7 +52,8 @@ def db() -> None:
 def upgrade(ctx: click.Context, revision: str) -> Shown:
     """Bring the schema up to REVISION (default: this version's)."""
     with _journal(ctx) as engine:
-        migrate.upgrade(engine, revision)
+        migrate.upgrade(engine, revision)  # before it there may be no place to write that down
+        _act_on_schema(ctx, engine, "db.upgrade", revision)
         return _revision(engine)
 
 
@@ -70,6 +63,7 @@ def upgrade(ctx: click.Context, revision: str) -> Shown:
 def downgrade(ctx: click.Context, revision: str) -> Shown:
     """Take the schema back to REVISION; ``base`` empties the journal."""
     with _journal(ctx) as engine:
+        _act_on_schema(ctx, engine, "db.downgrade", revision)
         migrate.downgrade(engine, revision)
         return _revision(engine)
 
@@ -90,8 +84,18 @@ def current(ctx: click.Context) -> Shown:
 def vacuum(ctx: click.Context) -> Shown:
     """Give room that was freed back to the disk. On SQLite everybody waits for it."""
     with _journal(ctx) as engine:
+        _act_on_schema(ctx, engine, "db.vacuum")
         cleanup.vacuum(engine)
     return Shown({"vacuumed": True}, "The journal holds no unused room.")
+
+
+def _act(ctx: click.Context, engine: Engine, action: str, target: str = "") -> None:
+    record_command(engine, ctx.obj.app.agents_settings, action, target)
+
+
+def _act_on_schema(ctx: click.Context, engine: Engine, action: str, target: str = "") -> None:
+    if Archive(engine).revision() == migrate.head():  # others may have no place for it
+        _act(ctx, engine, action, target)
 
 
 def _revision(engine: Engine) -> Shown:
@@ -107,6 +111,8 @@ def clean(ctx: click.Context, *, dry_run: bool) -> Shown:
     settings = ctx.obj.app.agents_settings
     with _journal(ctx) as engine:
         work = would_clean if dry_run else clean_all
+        if not dry_run:
+            _act(ctx, engine, "clean")
         gone = work(engine, Intake.connect(settings), settings)
     head = "Would delete:" if dry_run else "Deleted:"
     table = _table(("table", "rows"), [(name, str(n)) for name, n in sorted(gone.items())])
@@ -202,6 +208,7 @@ def cancel(ctx: click.Context, run_id: str, *, ahead: bool) -> Shown:
         archive = Archive(engine)
         if not ahead and not _known(archive, app.agents_settings, run_id):
             raise unknown_run(run_id)
+        _act(ctx, engine, "run.cancel", run_id)
         after = archive.cancel(run_id, rules)
     if not after.applied:
         raise click.ClickException(visible(f"{run_id} had ended already."))

@@ -76,6 +76,7 @@ class Message:
     known_as: frozenset[str] | None = None
     priority: int = PRIORITY
     tenant: str = ""
+    actor: str = ""
     recorded: bool = True  # in the intake, as it is enqueued
 
     def signature(self, app: Celery) -> Signature:
@@ -92,6 +93,8 @@ class Message:
     @property
     def _headers(self) -> dict[str, Any]:
         marks: dict[str, Any] = {names.INTAKE: 1} if self.recorded else {}
+        if self.actor:
+            marks[names.ACTOR] = self.actor
         return marks | {names.TENANT: self.tenant} if self.tenant else marks
 
     def envelope(self, app: Celery, parent: Any) -> Envelope:

@@ -25,6 +25,7 @@ ANSWERS = {
 #: What may not be noted, by file and function, and why.
 EXPLAINED = {
     ("agents/keywords.py", "_pattern"): "a pattern of another dialect bounds nothing here",
+    ("agents/guarding/phones.py", "_valid"): "the answer to the question",
     ("agents/models/strict.py", "strict_form"): "the answer to the question",
     ("agents/tools/running.py", "_made"): "the first is raised; the journal has the others",
     ("celery_agents/client/caches.py", "warm"): "their outcomes are counted",
@@ -64,6 +65,7 @@ EXPLAINED = {
     ("app/settings.py", "_text"): "the loader of that file says it",
     ("app/execution/attempts/performing.py", "valued"): "cancelled: it ends as such",
     ("agents/catalog/probes.py", "_error_of"): "that it came late is what was to be found out",
+    ("celery_agents/client/control.py", "who"): "a user without a name has a number",
     ("celery_agents/tls.py", "usable"): "files that cannot be used are what was to be found out",
     ("celery_agents/client/earlier.py", "collect"): "whoever asks for the errors gets them",
     ("celery_agents/values.py", "_shown"): "what cannot show itself is shown by its type",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from agents.caching.cacheable import Cacheable
@@ -61,6 +60,10 @@ class Calling(Telling):
         """Await this before the first act of the turn that is not known already."""
         self.calls.gate = gate
 
+    def helpers(self) -> TurnHelpers:
+        """Agents that are asked within it, about what it asks and what it is answered."""
+        return TurnHelpers(self.runtime.agents.turns, self)
+
     async def call(
         self,
         name: str,
@@ -74,10 +77,7 @@ class Calling(Telling):
         """Make one paid or outside act, unless an earlier attempt finished it, or it is cached."""
         about: Any = {"once": once, "expect": expect}
         if cache is not None:
-            about |= {
-                "cache": cache,
-                "helpers": partial(TurnHelpers, self.runtime.agents.turns, self),
-            }
+            about |= {"cache": cache, "helpers": self.helpers}
         return await self.calls.make(name, perform, fingerprint=fingerprint, **about)
 
     async def made(

@@ -20,6 +20,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Table, case, delete, f
 from app.journal.retention.chunks import Pace, delete_portion
 from app.journal.schema.engine import now, reading
 from app.journal.schema.models import (
+    AuditEntry,
     Base,
     Call,
     DeadLetter,
@@ -34,6 +35,7 @@ from app.journal.schema.models import (
 )
 from app.journal.schema.transactions import in_transaction
 from app.journal.steps.spending import book_doubts
+from app.journal.tables.audit import erase, is_old
 from celery_agents.contracts.outcome import State
 
 _DAY_S = 86_400.0
@@ -43,6 +45,8 @@ LEFTOVERS_S = 2 * _DAY_S
 #: calls that began in it may end, and people look. Of those that do not say when they end, the
 #: longest has ten years.
 SPEND_S, ENDLESS_S = 2 * _DAY_S, 11 * 366 * _DAY_S
+#: Under which it is told of how many entries of the audit the data are erased.
+_DATA = "audit data"
 #: What a whole run holds beside its steps, in tables that know it by ``run_id``. Not what it has
 #: written into streams: a session outlives its runs.
 _OF_RUNS = [
@@ -59,6 +63,7 @@ class Retention:
     succeeded_days: float
     others_days: float
     dead_letters_days: float
+    audit_days: float = 365.0
 
     def is_over(self) -> ColumnElement[bool]:
         """Runs that are to go. The oldest creation bounds the search, which is by that index.
@@ -118,6 +123,8 @@ def clean_journal(
             aside.update(runs)
         sleep(portion.held_s)  # others write in between: SQLite's writers queue without an order
     gone += in_transaction(engine, _leftovers)
+    while (erased := in_transaction(engine, partial(erase, days=retention.audit_days))) > 0:
+        gone[_DATA] += erased
     if engine.dialect.name == "sqlite":
         _checkpoint(engine)
     return +gone
@@ -140,6 +147,8 @@ def what_would_go(connection: Connection, retention: Retention) -> Counter[str]:
     for table, which in counted:
         query = select(func.count()).select_from(table).where(which)
         found[table.name] = connection.execute(query).scalar_one()
+    data = select(func.count()).select_from(AuditEntry).where(is_old(retention.audit_days))
+    found[_DATA] = connection.execute(data).scalar_one()
     return +found
 
 

@@ -373,6 +373,35 @@ class Health(Base):
     message: Mapped[str | None] = mapped_column(Text)  # of the last failure, redacted
 
 
+class AuditEntry(Base):
+    """Something that somebody did or was denied, in a chain: each hash covers all before it.
+
+    ``data`` may be erased: the hash covers its digest.
+    """
+
+    __tablename__ = "audit"
+
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    at: Mapped[float]
+    actor: Mapped[str] = mapped_column(String(200))
+    tenant: Mapped[str] = mapped_column(String(64))
+    action: Mapped[str] = mapped_column(String(60))
+    target: Mapped[str] = mapped_column(String(200))
+    data: Mapped[str | None] = mapped_column(Text)  # JSON, redacted
+    data_digest: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class AuditHead(Base):
+    """The end of that chain, in one row: who adds to it holds the row."""
+
+    __tablename__ = "audit_head"
+
+    one: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    seq: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[str] = mapped_column(String(64))
+
+
 class Slot(Base):
     """The newest turn of a schedule: whichever beat sent it, it runs once."""
 

@@ -17,6 +17,7 @@ from app.journal.stores.letters import Letters
 from app.maintenance.dead_letters import letter_row
 from app.settings import Settings
 from celery_agents.client.cli import agents
+from celery_agents.client.control import who
 from tests.support.malformed import envelope
 from tests.unit.app.journal.support import World, claimed, step
 from tests.unit.celery_agents.client.test_shell import has, verbs
@@ -32,6 +33,11 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "dead show": (["i"], {"id": "i", "cause": "bad_body"}),
     "dead requeue": (["i"], {"id": "i"}),
     "dead drop": (["j"], {"id": "j"}),
+    "audit list": (
+        [],
+        [{"action": a} for a in ("letter.drop", "letter.requeue", "run.cancel", "db.upgrade")],
+    ),
+    "audit verify": ([], {"ok": True, "findings": []}),
     "db current": ([], {"revision": migrate.head(), "needed": migrate.head()}),
     "db vacuum": ([], {"vacuumed": True}),
     "db downgrade": (["base"], {"revision": None}),
@@ -99,3 +105,27 @@ def test_a_journal_that_is_away_is_told(app: Any) -> None:
     done = call(app, "list", "--json")
     assert done.exit_code == 1
     assert json.loads(done.stdout)["error"]["kind"] == "journal"
+
+
+def test_acts_are_written_down(app: Any) -> None:
+    lines = ["cancel s", "dead requeue i", "dead drop j", "clean", "db vacuum"]
+    for line in [*lines, "list", "status s", "clean --dry-run", "dead list"]:
+        assert call(app, *line.split()).exit_code == 0
+    found = json.loads(call(app, "audit", "list", "--json").stdout)
+    told = [f"{one['action']} {one['target']}".strip() for one in reversed(found)]
+    assert told.pop(0) == "db.upgrade head"  # of the fixture
+    assert told == ["run.cancel s", "letter.requeue i", "letter.drop j", "clean", "db.vacuum"]
+    assert {one["actor"] for one in found} == {who()}
+
+
+def test_a_chain_that_was_changed_is_told(app: Any) -> None:
+    call(app, "clean")
+    engine = connect(app.agents_settings.database_url.get_secret_value(), timeout_s=5.0)
+    with engine.begin() as c:
+        c.exec_driver_sql("UPDATE audit SET actor = 'bob'")
+    engine.dispose()
+    done = call(app, "audit", "verify", "--json")
+    assert done.exit_code == 1
+    told = json.loads(done.stdout)
+    assert (told["ok"], told["findings"][0]["kind"]) == (False, "changed")
+    assert "changed    1 to 1" in call(app, "audit", "verify").stdout

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from app.journal.retention import cleanup
 from app.journal.retention.cleanup import Retention, clean_journal, vacuum, what_would_go
 from app.journal.schema.engine import now
 from app.journal.schema.models import (
+    AuditEntry,
     Base,
     DeadLetter,
     Event,
@@ -25,6 +27,8 @@ from app.journal.schema.models import (
 )
 from app.journal.schema.rows import NewExchange
 from app.journal.steps import compensations, dead_letters
+from app.journal.stores.audit import AuditLog
+from app.journal.tables.audit import Act
 from celery_agents.contracts.compensation import Compensation, compensation_id
 from celery_agents.contracts.outcome import State
 from celery_agents.errors import InvalidPayloadError
@@ -75,6 +79,20 @@ def finish(journal: Journal, run_id: str, outcome: Any = DONE) -> None:
 def clean(world: World, keep: Retention = KEEP, **more: Any) -> Counter[str]:
     given: dict[str, Any] = {"batch": 10, "sleep": lambda _: None}
     return clean_journal(world.engine, keep, **{**given, **more})
+
+
+def test_what_old_acts_were_about_is_erased_and_the_acts_stay(world: World) -> None:
+    log = AuditLog(world.engine)
+    log.write([Act("anna", "run.cancel", str(n), data={"n": n}) for n in range(3)])
+    with world.engine.begin() as c:
+        c.execute(update(AuditEntry).where(AuditEntry.target == "1").values(at=now() - 50 * DAY_S))
+    keep = replace(KEEP, audit_days=49)
+    with world.engine.connect() as c:
+        assert what_would_go(c, keep) == {"audit data": 1}
+    assert clean(world, keep) == {"audit data": 1}
+    found = {entry["target"]: entry["data"] for entry in log.newest(3)}
+    assert found == {"2": '{"n":2}', "1": None, "0": '{"n":0}'}
+    assert clean(world, keep) == {}
 
 
 def test_old_runs_go_with_all_that_hangs_on_them(world: World, journal: Journal) -> None:
@@ -192,8 +210,10 @@ def test_every_table_is_kept_small_or_small_by_itself() -> None:
     cleaned |= {"health", "slots", "spend", "workers"}
     cleaned |= {"waits"}  # with their steps
     small = {"agents", "memos", "duties"}  # one row for each name
+    small |= {"audit_head"}  # one row
     deleted_by_people = {"sessions", "entries"}
-    assert set(Base.metadata.tables) == cleaned | small | deleted_by_people
+    kept = {"audit"}  # a chain has no gaps; its data go
+    assert set(Base.metadata.tables) == cleaned | small | deleted_by_people | kept
     assert "run_id" in Event.__table__.columns
     assert "run_id" in Step.__table__.columns
 
