@@ -77,6 +77,7 @@ class Message:
     priority: int = PRIORITY
     tenant: str = ""
     recorded: bool = True  # in the intake, as it is enqueued
+    journaled: bool = False  # its row has what is to be done: the message only wakes it
 
     def signature(self, app: Celery) -> Signature:
         """The same for ``chain``, ``group`` and ``chord``, without an id of its own."""
@@ -92,6 +93,8 @@ class Message:
     @property
     def _headers(self) -> dict[str, Any]:
         marks: dict[str, Any] = {names.INTAKE: 1} if self.recorded else {}
+        if self.journaled:
+            marks = {names.JOURNALED: 1}
         return marks | {names.TENANT: self.tenant} if self.tenant else marks
 
     def envelope(self, app: Celery, parent: Any) -> Envelope:
@@ -102,10 +105,10 @@ class Message:
             queue=self.queue,
             priority=self.priority,
             marks={**self._headers, names.PAYLOAD: self.fingerprint},
-            text=f"{self.payload[:-1]},{{}}]",  # nothing follows
+            text="[[],{},{}]" if self.journaled else f"{self.payload[:-1]},{{}}]",  # none follows
             task_id=self.id,
-            args=self.args,
-            kwargs=self.kwargs,
+            args=[] if self.journaled else self.args,
+            kwargs={} if self.journaled else self.kwargs,
             argsrepr=self.argsrepr,
             kwargsrepr=self.kwargsrepr,
             root_id=parent and (parent.root_id or parent.id),

@@ -18,8 +18,11 @@ def has_step(connection: Connection, step_id: str) -> bool:
     return connection.execute(select(Step.id).where(Step.id == step_id)).first() is not None
 
 
-def run_tree(connection: Connection, run_id: str) -> dict[str, Any] | None:
-    """A run with its steps in order, their calls counted; None when there is no such run."""
+def run_tree(connection: Connection, run_id: str, *, values: bool = False) -> dict[str, Any] | None:
+    """A run with its steps in order, their calls counted; None when there is no such run.
+
+    With ``values``, of each step that has ended its answer too.
+    """
     steps = connection.execute(
         select(Step)
         .with_only_columns(
@@ -56,7 +59,7 @@ def run_tree(connection: Connection, run_id: str) -> dict[str, Any] | None:
         "finished_at": run.finished_at if run else root.finished_at,
         "usage": run.usage if run else None,
         "compensation": _compensation(connection, run_id),
-        "steps": [_step(s) for s in steps],
+        "steps": [_step(s, values=values) for s in steps],
         "steps_left_out": _left_out(connection, run_id, len(steps)),
     }
 
@@ -78,9 +81,10 @@ def _compensation(connection: Connection, run_id: str) -> dict[str, Any] | None:
     return {"id": step_id, "state": row.state, "report": (row.outcome or {}).get("value")}
 
 
-def _step(row: Any) -> dict[str, Any]:
+def _step(row: Any, *, values: bool) -> dict[str, Any]:
     outcome = row.outcome or {}
     error = outcome.get("error") or row.error
+    told = {"value": outcome.get("value")} if values else {}
     return {
         "id": row.id,
         "parent_id": row.parent_id,
@@ -94,6 +98,7 @@ def _step(row: Any) -> dict[str, Any]:
         "left_out": outcome.get("left_out", 0),
         "started_at": row.started_at,
         "finished_at": row.finished_at,
+        **told,
     }
 
 

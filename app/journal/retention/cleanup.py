@@ -20,6 +20,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, func, o
 from app.journal.retention.chunks import Pace, delete_portion
 from app.journal.schema.engine import now, reading
 from app.journal.schema.models import (
+    ApiKey,
     Base,
     Call,
     DeadLetter,
@@ -37,6 +38,8 @@ from app.journal.steps.spending import book_doubts
 from celery_agents.contracts.outcome import State
 
 _DAY_S = 86_400.0
+#: Keys of the API that were revoked, or whose time is over, are listed for so long.
+KEYS_S = 90 * _DAY_S
 #: Targets that nobody looks at any more, workers that are gone, and turns that are over.
 LEFTOVERS_S = 2 * _DAY_S
 #: Sums of windows that began so long ago go: the longest window has ten years.
@@ -200,7 +203,9 @@ def _old() -> list[tuple[Any, ColumnElement[bool]]]:
     """Small tables' rows that nobody needs any more."""
     holding = select(Step.worker_id).where(Step.state == State.RUNNING, Step.worker_id.is_not(None))
     long_ago = now() - LEFTOVERS_S
+    over = now() - KEYS_S
     return [
+        (ApiKey.__table__, or_(ApiKey.revoked_at < over, ApiKey.expires_at < over)),
         (Health.__table__, Health.checked_at < long_ago),
         (Slot.__table__, Slot.taken_at < long_ago),
         (Spend.__table__, (Spend.starts_at > 0) & (Spend.starts_at < now() - SPEND_S)),
