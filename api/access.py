@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Annotated, Any
+from collections.abc import Iterable, Iterator
+from typing import Annotated
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.routing import BaseRoute
 
 from api.keys import PREFIX
 from api.permissions import ANYBODY, Permission, Principal
@@ -73,18 +74,25 @@ def forbidden(why: str) -> ProblemError:
     return ProblemError(403, "forbidden", why)
 
 
-def permissions(app: FastAPI) -> Iterator[tuple[APIRoute, Permission | None]]:
+def permissions(app: FastAPI) -> Iterator[tuple[BaseRoute, Permission | None]]:
     """Each route of an app with the permission that it needs; None: it is for everybody."""
-    for route in _routes(app):
-        calls: list[Callable[..., Awaitable[Any]] | None] = [
-            d.call for d in route.dependant.dependencies
-        ]
+    for route in _routes(app.routes):
+        if not isinstance(route, APIRoute):
+            yield route, None
+            continue
+        calls = [dependency.call for dependency in route.dependant.dependencies]
         needed = [call.permission for call in calls if isinstance(call, May)]
         yield route, needed[0] if needed else None
 
 
-def _routes(app: FastAPI) -> Iterator[APIRoute]:
-    return (route for route in app.routes if isinstance(route, APIRoute))
+def _routes(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:
+    """Routes, those of included routers too."""
+    for route in routes:
+        inner = getattr(route, "original_router", None)
+        if inner is None:
+            yield route
+        else:
+            yield from _routes(inner.routes)
 
 
 def check_routes(app: FastAPI) -> None:
@@ -93,6 +101,7 @@ def check_routes(app: FastAPI) -> None:
     Raises:
         ConfigurationError
     """
-    bare = [r.path for r, needed in permissions(app) if needed is None and r.path not in OPEN]
+    found = [(getattr(route, "path", None), needed) for route, needed in permissions(app)]
+    bare = [str(path) for path, needed in found if needed is None and path not in OPEN]
     if bare:
         raise ConfigurationError(f"Routes without a permission: {', '.join(bare)}.")

@@ -182,7 +182,7 @@ class KeyBody(Contract):
 @router.get("/keys", response_model=ListView, responses=problems(), tags=["keys"])
 async def keys(services: Parts, who: ReadsKeys) -> Response:
     """Keys, the newest first; never their secrets."""
-    return JsonResponse({"items": await services.read(services.keys.list, who.tenant)})
+    return JsonResponse({"items": await services.read(services.keys.listed, who.tenant)})
 
 
 @router.post("/keys", status_code=201, responses=problems(400), tags=["keys"])

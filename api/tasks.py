@@ -7,6 +7,7 @@ import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
+from pydantic import Field
 from starlette.responses import Response
 
 from api.access import May, Parts, forbidden
@@ -19,7 +20,7 @@ from api.services import Services
 from api.views import AcceptedView, ListView, RunsView, RunView
 from app.journal.queries.runs import RunFilter
 from celery_agents.client.waiting import Meta
-from celery_agents.contracts.base import Name
+from celery_agents.contracts.base import Contract, Name
 from celery_agents.contracts.outcome import State
 from celery_agents.errors import InvalidPayloadError
 
@@ -130,28 +131,26 @@ def _cursor(given: str | None) -> tuple[float, str] | None:
         raise ProblemError(422, "invalid_payload", "cursor: it is none of a page.") from None
 
 
+class PageQuery(Contract):
+    """The runs that are wanted, and where the page begins."""
+
+    state: State | None = None
+    agent: Name | None = None
+    #: Seconds since 1970: runs that were made then or later.
+    since: Annotated[float, Field(ge=0)] | None = None
+    #: ``next`` of the page before.
+    cursor: Annotated[str, Field(max_length=400)] | None = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 50
+
+
 @router.get("/tasks", response_model=RunsView, responses=problems())
-async def listed(
-    services: Parts,
-    who: Reads,
-    state: Annotated[State | None, Query()] = None,
-    agent: Annotated[Name | None, Query()] = None,
-    since: Annotated[float | None, Query(ge=0, allow_inf_nan=False)] = None,
-    cursor: Annotated[str | None, Query(max_length=400)] = None,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
-) -> Response:
+async def listed(services: Parts, who: Reads, page: Annotated[PageQuery, Query()]) -> Response:
     """Runs that a worker has begun, the newest first; never what was asked or answered."""
-    wanted = RunFilter(
-        tenant=who.tenant,
-        state=state,
-        agent=agent,
-        since=since,
-        before=_cursor(cursor),
-        limit=limit,
-    )
+    about = page.model_dump(exclude={"cursor"})
+    wanted = RunFilter(tenant=who.tenant, before=_cursor(page.cursor), **about)
     found = await services.read(services.desk.runs, wanted)
     after = None
-    if len(found) == limit:
+    if len(found) == page.limit:
         last = f"{found[-1]['created_at']!r} {found[-1]['id']}"
         after = base64.urlsafe_b64encode(last.encode()).decode()
     return JsonResponse({"runs": found, "next": after})

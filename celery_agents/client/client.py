@@ -8,7 +8,7 @@ print(run.get(timeout=60))
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Self, Unpack
+from typing import Self, Unpack
 
 from celery import Celery, Signature
 
@@ -34,7 +34,7 @@ from celery_agents.contracts.mapping import Map
 from celery_agents.contracts.patterns import Fallback, Vote
 from celery_agents.contracts.tenants import TenantState
 from celery_agents.contracts.vote import BALLOTS_MAX
-from celery_agents.wire.messages import Draft, Message
+from celery_agents.wire.messages import Message
 
 #: As the workers' own setting; above it a message is refused before it is sent.
 PAYLOAD_LIMIT_BYTES = 256 * 1024
@@ -120,10 +120,6 @@ class Client(EarlierNames):
     async def publish_async(self, messages: Sequence[Message]) -> None:
         """Send messages on the running event loop; raises as :meth:`publish`."""
         await self._connection.publish_async(messages)
-
-    def draft(self, task: str, options: dict[str, JsonValue], **about: Any) -> Draft:
-        """The common part of messages of one of the agents' tasks; see :class:`Draft`."""
-        return self._connection.draft(task, options, **about)
 
     def waiting(self, *, limit: int = 100, timeout: float = 10.0) -> list[Wish]:
         """List what waits for a person, of all runs, oldest first; see :meth:`Runs.waiting`."""

@@ -25,7 +25,7 @@ class ApiKeys:
         """The key of that id, where it holds."""
         return in_transaction(reading(self._engine), lambda c: keys.find(c, key_id))
 
-    def list(self, tenant: str | None) -> list[dict[str, Any]]:
+    def listed(self, tenant: str | None) -> list[dict[str, Any]]:
         """Keys of a tenant, or of all, the newest first."""
         return in_transaction(reading(self._engine), lambda c: keys.listed(c, tenant))
 
