@@ -10,10 +10,10 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.routing import BaseRoute
 
-from api.keys import PREFIX
-from api.permissions import ANYBODY, Permission, Principal
 from api.problems import ProblemError
 from api.services import Services
+from app.access.keys import PREFIX
+from app.access.permissions import ANYBODY, Permission, Principal
 from celery_agents.errors import ConfigurationError
 
 #: Routes that everybody may have.

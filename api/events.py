@@ -15,11 +15,11 @@ from fastapi import APIRouter, Header, Query
 from starlette.responses import Response, StreamingResponse
 
 from api.access import Parts
-from api.permissions import Principal
 from api.problems import ProblemError
 from api.runs import RunId, find
 from api.services import Services
 from api.tasks import Reads, problems
+from app.access.permissions import Principal
 from celery_agents.contracts.events import END, RunEvent
 from celery_agents.contracts.outcome import State
 from celery_agents.errors import InvalidPayloadError
@@ -100,7 +100,7 @@ async def _gone(services: Services, who: Principal, run_id: str) -> RunEvent[Any
     tree = await find(services, who, run_id)
     if tree.get("finished_at") is None or not State(tree["state"]).final:
         return None
-    root = next((s for s in tree["steps"] if s["id"] == run_id), {})
+    root: dict[str, Any] = next((s for s in tree["steps"] if s["id"] == run_id), {})
     data = {"state": tree["state"], "value": root.get("value"), "error": root.get("error")}
     return RunEvent(id=END, type="end", step_id=run_id, data=data)
 

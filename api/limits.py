@@ -12,8 +12,8 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from api.permissions import Principal
 from api.problems import ProblemError
+from app.access.permissions import Principal
 from celery_agents.noted import note
 
 log = logging.getLogger(__name__)

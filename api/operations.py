@@ -10,11 +10,11 @@ from redis.exceptions import RedisError
 from starlette.responses import Response
 
 from api.access import May, Parts, forbidden
-from api.keys import new_key
-from api.permissions import ROLES, Permission, Principal, Role
 from api.problems import JsonResponse, ProblemError, not_found
 from api.tasks import problems, tenant_for
 from api.views import AcceptedView, HealthView, ListView
+from app.access.keys import new_key
+from app.access.permissions import ROLES, Permission, Principal, Role
 from celery_agents import names
 from celery_agents.contracts.base import Contract, Name, Tenant, Whole
 from celery_agents.errors import AgentsError, InvalidPayloadError

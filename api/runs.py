@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from fastapi import Path
 
-from api.permissions import Principal
 from api.problems import not_found
 from api.services import Services
+from app.access.permissions import Principal
 from celery_agents import names
 from celery_agents.client.waiting import Meta
 from celery_agents.contracts.base import Id

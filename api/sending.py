@@ -197,13 +197,13 @@ class Sending:
         again: set[str] = set()
         for order, told in zip(orders, before, strict=True):
             message = order.message
-            asked = None if told is None else told.decode()
+            known: str | None = None if told is None else told.decode()
             row = rows.get(message.id)
             if row is not None:
-                asked = _fingerprint(row)
-            if asked is None:
+                known = _fingerprint(row)
+            if known is None:
                 continue
-            if asked != message.fingerprint:
+            if known != message.fingerprint:
                 order.refuse(IdInUseError("Something else was asked under this Idempotency-Key."))
             elif row is not None:
                 order.tell(replayed=True)

@@ -13,7 +13,7 @@ from api.endings import Endings
 from api.keys import USED_S, KeyRing
 from api.limits import Rates
 from api.sending import Sending
-from api.tokens import Tokens
+from app.access.tokens import Tokens
 from app.journal.schema.engine import connect
 from app.journal.stores.desk import Desk
 from app.journal.stores.keys import ApiKeys

@@ -12,12 +12,12 @@ from starlette.responses import Response
 
 from api.access import May, Parts, forbidden
 from api.bodies import TASKS, ChoiceBody, TaskBody, agents_of, options_of
-from api.permissions import Permission, Principal
 from api.problems import JsonResponse, Problem, ProblemError, not_found
 from api.runs import RunId, find, of_meta, of_tree, queued
 from api.sending import Order, id_of_key
 from api.services import Services
 from api.views import AcceptedView, ListView, RunsView, RunView
+from app.access.permissions import Permission, Principal
 from app.journal.queries.runs import RunFilter
 from celery_agents.client.waiting import Meta
 from celery_agents.contracts.base import Contract, Name

@@ -15,6 +15,7 @@ from app.admission.limits import SharedLimits
 from app.admission.scripts import TIMEOUT_S, Scripts
 from app.admission.sights import with_places
 from app.cli.dead_letters import dead
+from app.cli.keys import keys, token
 from app.execution.publish import publish
 from app.journal.retention import cleanup
 from app.journal.schema import migrate
@@ -37,6 +38,8 @@ def commands() -> None:
 
 
 commands.add_command(dead)
+commands.add_command(keys)
+commands.add_command(token)
 
 
 @contextmanager

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from api.permissions import Role
+from app.access.permissions import Role
 from celery_agents import names
-from tests.integration.harness import Stack, eventually
+from tests.integration.harness import FAST, Stack, eventually
 from tests.support.api import Asked, in_process, made_key, served, settings
 
 ASK = {"task": "ask", "agent": "shout", "input": "hello"}
@@ -43,7 +43,8 @@ def everywhere(stack: Stack, http: Any) -> Asked:
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def idle(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
     """A stack without a worker, on each database."""
-    made = Stack(redis_url, request.getfixturevalue(f"{request.param}_journal_url"), tmp_path)
+    url = request.getfixturevalue(f"{request.param}_journal_url")
+    made = Stack(redis_url, url, tmp_path, FAST)
     yield made
     made.close()
 
@@ -52,7 +53,7 @@ def idle(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iter
 def alone(idle: Stack) -> Iterator[Asked]:
     """A user of an API without a worker."""
     key = made_key(idle.database_url, Role.USER)
-    with in_process(settings(idle.redis_url, idle.database_url)) as made:
+    with in_process(settings(idle.redis_url, idle.database_url, wake_grace_s=1.0)) as made:
         yield Asked(made, key)
 
 
@@ -177,8 +178,12 @@ def test_sessions_of_a_tenant(user: Asked, other: Asked) -> None:
 
 def test_a_wish_is_answered(user: Asked, other: Asked) -> None:
     body = {
-        **{"task": "vote", "voters": ["yes", "no"], "input": "?", "choices": ["yes", "no"]},
-        **{"rule": "unanimous", "escalate": "person"},
+        "task": "vote",
+        "voters": ["yes", "no"],
+        "input": "?",
+        "choices": ["yes", "no"],
+        "rule": "unanimous",
+        "escalate": "person",
     }
     run_id = user("POST", "/tasks", body, status=202)["id"]
 
@@ -273,9 +278,10 @@ def test_redis_away(own_broker: Any, sqlite_journal_url: str) -> None:
     key = made_key(sqlite_journal_url, Role.USER)
     url = own_broker.url
     given = settings(url, sqlite_journal_url, redis_timeout_s=0.5)
-    with in_process(given) as http, in_process(
-        given.model_copy(update={"api_accepts": "journal"})
-    ) as durable:
+    with (
+        in_process(given) as http,
+        in_process(given.model_copy(update={"api_accepts": "journal"})) as durable,
+    ):
         own_broker.stop()
         told = Asked(http, key)("POST", "/tasks", ASK)
         assert (told.status_code, told.json()["kind"]) == (503, "broker")

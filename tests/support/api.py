@@ -14,8 +14,8 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from api.application import create_api
-from api.keys import new_key
-from api.permissions import Role
+from app.access.keys import new_key
+from app.access.permissions import Role
 from app.journal.schema.engine import connect
 from app.journal.stores.keys import ApiKeys
 from app.settings import Settings
@@ -30,9 +30,7 @@ JWT_KEY = "a key for the tokens of tests only, and for nothing else"
 def settings(redis_url: str, database_url: str, **more: Any) -> Settings:
     """The settings of an API on these servers."""
     about = {"jwt_keys": (SecretStr(JWT_KEY),), **more}
-    return Settings(
-        redis_url=SecretStr(redis_url), database_url=SecretStr(database_url), **about
-    )
+    return Settings(redis_url=SecretStr(redis_url), database_url=SecretStr(database_url), **about)
 
 
 def made_key(database_url: str, role: Role, **about: Any) -> str:

@@ -16,7 +16,7 @@ from urllib.request import urlopen
 
 import jwt
 
-from api.permissions import Permission, Principal, Role
+from app.access.permissions import Permission, Principal, Role
 from app.settings import Settings
 from celery_agents.errors import ConfigurationError
 from celery_agents.noted import noting
