@@ -67,6 +67,7 @@ def _by() -> str:
 @click.pass_context
 def create(
     ctx: click.Context,
+    /,
     name: str,
     *,
     role: str,
