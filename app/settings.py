@@ -11,7 +11,7 @@ import logging
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AliasChoices,
@@ -168,6 +168,32 @@ class Settings(BaseSettings):
     #: Kubernetes asks a pod's own address (0.0.0.0); nothing secret is told.
     health_host: str = "127.0.0.1"
 
+    #: Where the API listens: for this machine alone, unless it is told otherwise.
+    api_host: str = "127.0.0.1"
+    api_port: Port = 8000
+    #: ``none`` lets everybody on this machine do everything; elsewhere it is refused.
+    api_auth: Literal["keys", "none"] = "keys"
+    #: Where a run is before it is accepted (202): ``journal``, so that a Redis without persistence
+    #: loses none; ``broker``, which needs no commit. By default ``journal`` on PostgreSQL alone:
+    #: on SQLite each commit waits for the workers' own.
+    api_accepts: Literal["journal", "broker"] | None = None
+    #: With so many runs that nobody has begun, no more are accepted (503): 100,000 fill Redis with
+    #: 184 MB.
+    api_backlog_max: Count = 50_000
+    #: ``Prefer: wait`` holds a request for so long: below what proxies allow.
+    api_wait_max_s: Positive = 60.0
+    #: Tokens are signed with the first of these, and checked by all (HS256; 32 bytes or more
+    #: each): so a new one is put first, and the old one taken away once its tokens are over.
+    jwt_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    #: Public keys of whoever else signs tokens (RS256, ES256, EdDSA): an https:// address, or a
+    #: file.
+    jwks_url: str | None = None
+    #: Which tokens are meant for this API, and by whom they are signed.
+    jwt_audience: str = "celery-agents"
+    jwt_issuer: str = "celery-agents"
+    #: Tokens that hold for longer are refused: nobody can revoke them.
+    jwt_max_age_s: Positive = 24 * 3600
+
     #: Where cached answers are; None: in the broker's Redis, which never drops anything itself.
     cache_url: SecretStr | None = None
     #: What they may take there: some 30,000 answers of models, a small part of a broker's memory.
@@ -180,7 +206,7 @@ class Settings(BaseSettings):
     #: turn is missed only where this, a sixth more, and half an interval exceed the interval.
     beat_lock_s: Count = 6
 
-    @field_validator("modules", mode="before")
+    @field_validator("modules", "jwt_keys", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
         """``a,b`` or a JSON list."""

@@ -1,9 +1,9 @@
 """The service in the wheel: its packages below ``celery_agents.service``, their imports rewritten.
 
-``app``, ``agents`` and ``tasks`` are names that other distributions and every second project have,
-so the wheel puts none of them at the top level. Names of modules in text are not rewritten: the
-source makes them with ``app.layout.qualified``. Run by the build hook (hatch_build.py); needs
-nothing but the standard library.
+``api``, ``app``, ``agents`` and ``tasks`` are names that other distributions and every second
+project have, so the wheel puts none of them at the top level. Names of modules in text are not
+rewritten: the source makes them with ``app.layout.qualified``. Run by the build hook
+(hatch_build.py); needs nothing but the standard library.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 HOME = "celery_agents.service"
 #: What of the checkout goes below it, each a package or a module of one.
 PLACED = (
+    "api",
     "app",
     "agents",
     "tasks",

@@ -7,7 +7,7 @@ print(run.get(timeout=60))
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Self, Unpack
 
 from celery import Celery, Signature
@@ -116,6 +116,10 @@ class Client(EarlierNames):
                 trusted; nothing was sent.
         """
         self._connection.publish(messages)
+
+    async def publish_async(self, messages: Sequence[Message]) -> None:
+        """Send messages on the running event loop; raises as :meth:`publish`."""
+        await self._connection.publish_async(messages)
 
     def waiting(self, *, limit: int = 100, timeout: float = 10.0) -> list[Wish]:
         """List what waits for a person, of all runs, oldest first; see :meth:`Runs.waiting`."""

@@ -78,6 +78,7 @@ class Message:
     tenant: str = ""
     actor: str = ""
     recorded: bool = True  # in the intake, as it is enqueued
+    journaled: bool = False  # its row has what is to be done: the message only wakes it
 
     def signature(self, app: Celery) -> Signature:
         """The same for ``chain``, ``group`` and ``chord``, without an id of its own."""
@@ -93,6 +94,8 @@ class Message:
     @property
     def _headers(self) -> dict[str, Any]:
         marks: dict[str, Any] = {names.INTAKE: 1} if self.recorded else {}
+        if self.journaled:
+            marks = {names.JOURNALED: 1}
         if self.actor:
             marks[names.ACTOR] = self.actor
         return marks | {names.TENANT: self.tenant} if self.tenant else marks
@@ -105,10 +108,10 @@ class Message:
             queue=self.queue,
             priority=self.priority,
             marks={**self._headers, names.PAYLOAD: self.fingerprint},
-            text=f"{self.payload[:-1]},{{}}]",  # nothing follows
+            text="[[],{},{}]" if self.journaled else f"{self.payload[:-1]},{{}}]",  # none follows
             task_id=self.id,
-            args=self.args,
-            kwargs=self.kwargs,
+            args=[] if self.journaled else self.args,
+            kwargs={} if self.journaled else self.kwargs,
             argsrepr=self.argsrepr,
             kwargsrepr=self.kwargsrepr,
             root_id=parent and (parent.root_id or parent.id),

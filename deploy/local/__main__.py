@@ -21,6 +21,7 @@ from deploy.local.state import ROOT, STATE
 
 _IN_USE = 3  # `./run clean` knows it
 _USAGE = "usage: ./run up | demo [--json] [--models] [FILE] | ask FILE AGENT INPUT"
+_KEY = "celery -A app agents keys create NAME --role user makes a key"
 _INTERRUPTED = 130  # what a shell says of a command that Ctrl-C ended
 
 
@@ -38,7 +39,7 @@ def up() -> int:
 
 
 def describe(stack: Stack) -> list[str]:
-    """Where things are, in five lines and without a password."""
+    """Where things are, in six lines and without a password."""
     login = f"{FLOWER_USER}, password in {_shown(stack.directory / 'flower.password')}"
     if os.environ.get("FLOWER_BASIC_AUTH"):
         login = "login as FLOWER_BASIC_AUTH says"
@@ -47,6 +48,7 @@ def describe(stack: Stack) -> list[str]:
     return [
         f"broker   {redact(stack.redis_url)}",
         f"journal  {redact(stack.database_url)}",
+        f"api      http://127.0.0.1:{stack.environ['AGENTS_API_PORT']}  ({_KEY})",
         f"flower   http://127.0.0.1:{stack.environ['FLOWER_PORT']}  ({login})",
         f"logs     {_shown(stack.log('worker').parent)}  ({files})",
         f"clients  . {_shown(activate)}; . {_shown(stack.directory / 'env')}",

@@ -28,7 +28,7 @@ from deploy.local.supervisor import WORKER_READY, Service
 
 FLOWER_USER = "admin"
 _WATCH_S = 0.2  # how often the broker is looked after
-_FLOWER_PORT = 5555
+_FLOWER_PORT, _API_PORT = 5555, 8000
 _LAUNCHER = "launcher.pid"  # locked by the launcher that uses a state directory
 
 
@@ -211,7 +211,9 @@ def _environment(
         if not environ.get("FLOWER_BASIC_AUTH"):
             password = kept_secret(directory / "flower.password")
             environ["FLOWER_BASIC_AUTH"] = f"{FLOWER_USER}:{password}"
-        environ.setdefault("FLOWER_PORT", str(_flower_port()))
+        environ.setdefault("FLOWER_PORT", str(_usual(_FLOWER_PORT)))
+    if "web" in services:
+        environ.setdefault("AGENTS_API_PORT", str(_usual(_API_PORT)))
     return environ
 
 
@@ -241,6 +243,6 @@ def _stop(services: Sequence[Service], grace_s: float) -> None:
         raise
 
 
-def _flower_port() -> int:
-    """Flower's usual port, or a free one while something else listens there."""
-    return _FLOWER_PORT if is_free(_FLOWER_PORT) else free_port()
+def _usual(port: int) -> int:
+    """A service's usual port, or a free one while something else listens there."""
+    return port if is_free(port) else free_port()

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("app", "agents", "celery_agents", "tasks", "deploy", "beat_schedules")
+PACKAGES = ("api", "app", "agents", "celery_agents", "tasks", "deploy", "beat_schedules")
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 #: Entries of the catalog, which nobody else may tell apart.
 ENTRIES = {

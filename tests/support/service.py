@@ -55,7 +55,7 @@ class Service:
         line = procfile.read(ROOT / "Procfile")[name]
         if self is not CHECKOUT:
             conf = f'"$(python -m {self.app}.deploy.flowerconfig)"'
-            line = line.replace("-A app", f"-A {self.app}")
+            line = line.replace("-A app", f"-A {self.app}").replace("-m api", f"-m {self.app}.api")
             line = line.replace("deploy/flowerconfig.py", conf)
         program, *words = shlex.split(line)
         plain = program == "celery" and not set(line) & set(_SHELLS)

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = (
-    *("app", "agents", "celery_agents", "tasks"),
+    *("api", "app", "agents", "celery_agents", "tasks"),
     *("deploy", "beat_schedules", "bench", "examples"),
 )
 #: Clauses that a reader has to turn round before they say anything.

@@ -45,6 +45,7 @@ def test_the_contracts_of_the_layers_hold() -> None:
 @pytest.mark.parametrize(
     "module",
     [
+        "api.application",
         "celery_agents",
         "celery_agents.service",
         "celery_agents.client",

@@ -14,7 +14,7 @@ import pytest
 
 from deploy.local.state import ROOT
 
-PACKAGES = ("app", "agents", "tasks", "celery_agents", "beat_schedules")
+PACKAGES = ("api", "app", "agents", "tasks", "celery_agents", "beat_schedules")
 #: Types whose raising is an answer as a rule: they say something of a value, or that there is none.
 ANSWERS = {
     *("ValueError", "TypeError", "KeyError", "IndexError", "LookupError", "AttributeError"),

@@ -21,8 +21,11 @@ def has_step(connection: Connection, step_id: str) -> bool:
     return connection.execute(select(Step.id).where(Step.id == step_id)).first() is not None
 
 
-def run_tree(connection: Connection, run_id: str) -> dict[str, Any] | None:
-    """A run with its steps in order, their calls counted; None when there is no such run."""
+def run_tree(connection: Connection, run_id: str, *, values: bool = False) -> dict[str, Any] | None:
+    """A run with its steps in order, their calls counted; None when there is no such run.
+
+    With ``values``, of each step that has ended its answer too.
+    """
     steps = connection.execute(
         select(Step)
         .with_only_columns(
@@ -51,7 +54,7 @@ def run_tree(connection: Connection, run_id: str) -> dict[str, Any] | None:
         select(Run.state, Run.created_at, Run.finished_at, Run.usage).where(Run.id == run_id)
     ).first()
     root = next((s for s in steps if s.id == run_id), steps[0])
-    told = [_step(s) for s in steps]
+    told = [_step(s, values=values) for s in steps]
     if root.state == State.READY and (turn := waited_for(connection, run_id)) is not None:
         told[steps.index(root)]["waits_for"] = turn
     return {
@@ -94,9 +97,10 @@ def _compensation(connection: Connection, run_id: str) -> dict[str, Any] | None:
     return {"id": step_id, "state": row.state, "report": (row.outcome or {}).get("value")}
 
 
-def _step(row: Any) -> dict[str, Any]:
+def _step(row: Any, *, values: bool) -> dict[str, Any]:
     outcome = row.outcome or {}
     error = outcome.get("error") or row.error
+    told = {"value": outcome.get("value")} if values else {}
     return {
         "id": row.id,
         "parent_id": row.parent_id,
@@ -111,6 +115,7 @@ def _step(row: Any) -> dict[str, Any]:
         "left_out": outcome.get("left_out", 0),
         "started_at": row.started_at,
         "finished_at": row.finished_at,
+        **told,
     }
 
 

@@ -20,6 +20,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Table, case, delete, f
 from app.journal.retention.chunks import Pace, delete_portion
 from app.journal.schema.engine import now, reading
 from app.journal.schema.models import (
+    ApiKey,
     AuditEntry,
     Base,
     Call,
@@ -39,6 +40,8 @@ from app.journal.tables.audit import erase, is_old
 from celery_agents.contracts.outcome import State
 
 _DAY_S = 86_400.0
+#: Keys of the API that were revoked, or whose time is over, are listed for so long.
+KEYS_S = 90 * _DAY_S
 #: Targets that nobody looks at any more, workers that are gone, and turns that are over.
 LEFTOVERS_S = 2 * _DAY_S
 #: A window's sums go as long after its end as it lasted, after two days at the least: until then
@@ -211,7 +214,9 @@ def _old() -> list[tuple[Any, ColumnElement[bool]]]:
     """Small tables' rows that nobody needs any more."""
     holding = select(Step.worker_id).where(Step.state == State.RUNNING, Step.worker_id.is_not(None))
     long_ago = now() - LEFTOVERS_S
+    over = now() - KEYS_S
     return [
+        (ApiKey.__table__, or_(ApiKey.revoked_at < over, ApiKey.expires_at < over)),
         (Health.__table__, Health.checked_at < long_ago),
         (Slot.__table__, Slot.taken_at < long_ago),
         (Spend.__table__, _is_over()),

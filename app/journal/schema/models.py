@@ -347,6 +347,24 @@ class Agent(Base):
     seen_at: Mapped[float]
 
 
+class ApiKey(Base):
+    """A key of the API: whoever has its secret may do what stands here. The secret does not."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    hash: Mapped[str] = mapped_column(String(64))  # SHA-256 of the secret, which is long
+    name: Mapped[str] = mapped_column(String(180))
+    tenant: Mapped[str | None] = mapped_column(String(64))  # None: of all tenants
+    role: Mapped[str] = mapped_column(String(16))
+    grants: Mapped[dict[str, Any] | None]  # agents, more permissions, limits
+    created_at: Mapped[float]
+    created_by: Mapped[str] = mapped_column(String(180))
+    expires_at: Mapped[float | None]
+    revoked_at: Mapped[float | None]
+    used_at: Mapped[float | None]  # about then, for the last time
+
+
 class Memo(Base):
     """A lesson shared by all workers: small JSON under a key (see agents/patterns/fallback)."""
 

@@ -125,11 +125,17 @@ def waiting(connection: Connection, run_id: str, key: str | None = None) -> Any:
     ).first()
 
 
-def wishes(connection: Connection, run_id: str | None, limit: int) -> list[dict[str, Any]]:
-    """All that waits for a person, of one run or of all, oldest first; see :class:`Wish`."""
+def wishes(
+    connection: Connection, run_id: str | None, limit: int, tenant: str | None = None
+) -> list[dict[str, Any]]:
+    """All that waits for a person, of one run, one tenant, or all, oldest first.
+
+    See :class:`Wish`.
+    """
     rows = connection.execute(
         select(Step.id, Step.run_id, Step.payload, Step.created_at)
         .where(*_OPEN, true() if run_id is None else Step.run_id == run_id)
+        .where(true() if tenant is None else Step.tenant == tenant)
         .order_by(Step.created_at, Step.position)
         .limit(limit)
     )

@@ -6,10 +6,10 @@ requeued, or dropped, which an event says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, exists, func, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, func, select, true, update
 
 from app.journal.schema import locks
 from app.journal.schema.engine import now
@@ -44,13 +44,22 @@ def insert_letters(connection: Connection, rows: Sequence[dict[str, Any]], most:
     return connection.execute(delete(DeadLetter).where(DeadLetter.id.in_(oldest))).rowcount
 
 
-def listed(connection: Connection, limit: int) -> list[dict[str, Any]]:
-    """The newest letters of both kinds, without what they hold."""
-    messages = connection.execute(
-        select(DeadLetter.__table__).order_by(DeadLetter.at.desc()).limit(limit)
-    )
+def listed(connection: Connection, limit: int, tenant: str | None = None) -> list[dict[str, Any]]:
+    """The newest letters of both kinds, without what they hold.
+
+    Those of one ``tenant`` are its steps: of a message that nobody could read, nobody knows whose
+    it was.
+    """
+    messages: Iterable[Any] = ()
+    if tenant is None:
+        messages = connection.execute(
+            select(DeadLetter.__table__).order_by(DeadLetter.at.desc()).limit(limit)
+        )
     steps = connection.execute(
-        select(Step.__table__).where(_LISTED).order_by(Step.finished_at.desc()).limit(limit)
+        select(Step.__table__)
+        .where(_LISTED, true() if tenant is None else Step.tenant == tenant)
+        .order_by(Step.finished_at.desc())
+        .limit(limit)
     )
     found = [*map(_of_message, messages), *map(_of_step, steps)]
     return sorted(found, key=lambda letter: -letter["at"])[:limit]

@@ -46,6 +46,13 @@ class InsertStep(Operation[None]):
         return [None] * len(operations)
 
 
+class AcceptStep(InsertStep):
+    """The same for a run that was just asked for: whoever asked is told that it is accepted."""
+
+    order: ClassVar[int] = 26
+    final = True
+
+
 def made(
     new: Sequence[NewStep], payloads: list[str], worker_id: str | None, wake_grace_s: float
 ) -> tuple[Any, ...]:

@@ -57,6 +57,7 @@ def test_shell_fills_in_variables_and_becomes_the_command() -> None:
 
 def test_ours_has_the_service() -> None:
     commands = procfile.read(ROOT / "Procfile")
-    assert list(commands) == ["release", "worker", "beat", "flower"]
+    assert list(commands) == ["release", "worker", "beat", "flower", "web"]
     assert "--pool" not in commands["worker"]  # the default is the one made for waiting
+    assert commands.pop("web") == "python -P -m api"
     assert all(command.startswith("celery -A app ") for command in commands.values())

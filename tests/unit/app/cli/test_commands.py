@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from app.access.keys import new_key
+from app.access.permissions import Role
 from app.cli.commands import commands
 from app.journal.schema import migrate
 from app.journal.schema.engine import connect
+from app.journal.stores.keys import ApiKeys
 from app.journal.stores.letters import Letters
 from app.maintenance.dead_letters import letter_row
 from app.settings import Settings
@@ -38,6 +41,11 @@ VERBS: dict[str, tuple[list[str], Any]] = {
         [{"action": a} for a in ("letter.drop", "letter.requeue", "run.cancel", "db.upgrade")],
     ),
     "audit verify": ([], {"ok": True, "findings": []}),
+    "keys create": (["me", "--agent", "gpt*"], {}),
+    "keys list": ([], [{"name": "me"}, {"id": "abcdefgh"}]),
+    "keys rotate": (["abcdefgh"], {"replaces": "abcdefgh"}),
+    "keys revoke": (["abcdefgh"], {"id": "abcdefgh"}),
+    "token": (["me"], {"minutes": 15.0}),
     "db current": ([], {"revision": migrate.head(), "needed": migrate.head()}),
     "db vacuum": ([], {"vacuumed": True}),
     "db downgrade": (["base"], {"revision": None}),
@@ -48,7 +56,8 @@ VERBS: dict[str, tuple[list[str], Any]] = {
 @pytest.fixture
 def app(redis_url: str, sqlite_journal_url: str) -> Iterator[Any]:
     """An app as the commands see it, with a run, an agent and two letters."""
-    settings = Settings.model_validate({"redis_url": redis_url, "database_url": sqlite_journal_url})
+    about = {"redis_url": redis_url, "database_url": sqlite_journal_url, "jwt_keys": ["k" * 32]}
+    settings = Settings.model_validate(about)
     world = World(sqlite_journal_url)
     journal = world.journal()
     options = {"agent": "a", "session": "chat", "max_steps": 0, "max_cost": 0.5}
@@ -59,6 +68,8 @@ def app(redis_url: str, sqlite_journal_url: str) -> Iterator[Any]:
     letter = b"\n".join([b"agents", str(len(raw)).encode(), head, raw])
     engine = connect(sqlite_journal_url, timeout_s=5.0)
     Letters(engine).insert([letter_row(i, letter) for i in "ij"], most=10)
+    _, row = new_key("old", Role.USER, tenant="", by="a test")
+    ApiKeys(engine).add({**row, "id": "abcdefgh"}, None)
     engine.dispose()
     path = "app.cli.commands:commands"
     yield SimpleNamespace(agents_settings=settings, agents_cli=path, tasks={}, broker_address=None)
@@ -87,7 +98,9 @@ def test_a_run_is_shown_with_what_it_was_asked_for_with(app: Any) -> None:
     assert call(app, "status", "s").stdout.startswith("session chat  max_steps 0  max_cost 0.5\na ")
 
 
-@pytest.mark.parametrize("line", ["status x", "cancel x", "dead show x", "dead drop x"])
+@pytest.mark.parametrize(
+    "line", ["status x", "cancel x", "keys revoke x", "keys rotate x", "dead show x", "dead drop x"]
+)
 def test_what_there_is_not_is_not_found(app: Any, line: str) -> None:
     done = call(app, *line.split(), "--json")
     assert done.exit_code == 1

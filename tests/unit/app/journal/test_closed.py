@@ -20,7 +20,7 @@ def sources(*places: str) -> list[Path]:
 
 OUTSIDE = [
     f
-    for f in sources("app", "tasks", "agents", "beat_schedules")
+    for f in sources("api", "app", "tasks", "agents", "beat_schedules")
     if not f.is_relative_to(ROOT / "app" / "journal")
 ]
 

@@ -1,0 +1,37 @@
+"""``python -P -m api``: serve the API on one process."""
+
+from __future__ import annotations
+
+import sys
+
+import uvicorn
+
+from api.application import create_api
+from app.settings import read_settings
+from celery_agents.errors import ConfigurationError
+
+#: Seconds that requests under way may take when it is asked to stop: streams never end by
+#: themselves, and whoever reads one goes on elsewhere.
+_GRACE_S = 10
+
+
+def main() -> None:
+    """Serve until asked to stop."""
+    try:
+        settings = read_settings()
+        app = create_api(settings)
+    except ConfigurationError as error:
+        sys.exit(f"{error.kind}: {error}")
+    # Without uvicorn's own access log: a query may hold what belongs in no log.
+    uvicorn.run(
+        app,
+        host=settings.api_host,
+        port=settings.api_port,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+
+
+if __name__ == "__main__":
+    main()

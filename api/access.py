@@ -1,0 +1,107 @@
+"""The door: each route says which permission it needs, and gets who asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.routing import BaseRoute
+
+from api.problems import ProblemError
+from api.services import Services
+from app.access.keys import PREFIX
+from app.access.permissions import ANYBODY, Permission, Principal
+from celery_agents.errors import ConfigurationError
+
+#: Routes that everybody may have.
+OPEN = {"/health", "/openapi.json", "/docs"}
+_BEARER = HTTPBearer(auto_error=False, description="A key (ca_…) or a token (JWT).")
+Given = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
+
+
+def services_of(request: Request) -> Services:
+    """The parts of the process that serves a request."""
+    found: Services = request.app.state.services
+    return found
+
+
+Parts = Annotated[Services, Depends(services_of)]
+
+
+async def identify(services: Services, given: HTTPAuthorizationCredentials | None) -> Principal:
+    """Whoever asks.
+
+    Raises:
+        ProblemError: nobody that is known (401).
+    """
+    if services.settings.api_auth == "none":
+        return ANYBODY
+    who = None
+    if given is not None:
+        said = given.credentials
+        check = services.ring.check if said.startswith(PREFIX) else services.tokens.check
+        who = await check(said)
+    if who is None:
+        text = "Give a key or a token that holds: Authorization: Bearer …"
+        raise ProblemError(401, "unauthorized", text, {"WWW-Authenticate": "Bearer"})
+    return who
+
+
+class May:
+    """The dependency of a route that needs a permission; it gives who asks."""
+
+    def __init__(self, permission: Permission) -> None:
+        self.permission = permission
+
+    async def __call__(self, services: Parts, given: Given) -> Principal:
+        """Who asks.
+
+        Raises:
+            ProblemError: nobody that is known (401), it may not (403), too often (429).
+        """
+        who = await identify(services, given)
+        if not who.may(self.permission):
+            raise forbidden(f"It needs the permission {self.permission}.")
+        await services.rates.take(who, "requests", who.requests_per_s)
+        return who
+
+
+def forbidden(why: str) -> ProblemError:
+    """Return the error of somebody who is known, and may not."""
+    return ProblemError(403, "forbidden", why)
+
+
+def permissions(app: FastAPI) -> Iterator[tuple[BaseRoute, Permission | None]]:
+    """Each route of an app with the permission that it needs; None: it is for everybody."""
+    for route in _routes(app.routes):
+        if not isinstance(route, APIRoute):
+            yield route, None
+            continue
+        calls = [dependency.call for dependency in route.dependant.dependencies]
+        needed = [call.permission for call in calls if isinstance(call, May)]
+        yield route, needed[0] if needed else None
+
+
+def _routes(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:
+    """Routes, those of included routers too."""
+    for route in routes:
+        inner = getattr(route, "original_router", None)
+        if inner is None:
+            yield route
+        else:
+            yield from _routes(inner.routes)
+
+
+def check_routes(app: FastAPI) -> None:
+    """Refuse an app of which a route needs no permission and is not named as open.
+
+    Raises:
+        ConfigurationError
+    """
+    found = [(getattr(route, "path", None), needed) for route, needed in permissions(app)]
+    bare = [str(path) for path, needed in found if needed is None and path not in OPEN]
+    if bare:
+        raise ConfigurationError(f"Routes without a permission: {', '.join(bare)}.")

@@ -1,0 +1,63 @@
+"""The app: routes, errors, and the parts that it opens and closes."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from api import events, operations, problems, tasks
+from api.access import check_routes
+from api.bounds import Bounded
+from api.services import Services
+from app.settings import Settings
+from celery_agents.errors import ConfigurationError
+
+#: A body may be so many times the largest payload: JSON writes a character as six at the most.
+_ESCAPED = 6
+_DESCRIPTION = "Durable runs of AI agents. A run that is accepted (202) is done, or its end told."
+
+
+def create_api(settings: Settings) -> FastAPI:
+    """Make the app of these settings; nothing is connected before it starts.
+
+    Raises:
+        ConfigurationError: everybody could ask from elsewhere, or a route needs no permission.
+    """
+    if settings.api_auth == "none" and not _is_loopback(settings.api_host):
+        raise ConfigurationError(
+            "AGENTS_API_AUTH=none is for this machine alone: let AGENTS_API_HOST be 127.0.0.1."
+        )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        services = app.state.services = Services(settings)
+        services.open()
+        try:
+            yield
+        finally:
+            await services.close()
+
+    app = FastAPI(
+        title="celery-agents",
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        separate_input_output_schemas=False,
+    )
+    problems.install(app)
+    for part in (tasks, events, operations):
+        app.include_router(part.router)
+    check_routes(app)
+    app.add_middleware(Bounded, most_bytes=_ESCAPED * settings.payload_limit_bytes)
+    return app
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,150 @@
+"""Errors as RFC 9457 has them: ``application/problem+json``, with the kind of our errors."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from redis.exceptions import RedisError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from celery_agents.errors import AgentsError, BrokerUnavailableError
+from celery_agents.noted import note
+
+log = logging.getLogger(__name__)
+
+#: Statuses of errors by their kinds; others of a request are 422.
+STATUSES = {
+    "payload_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "broker": HTTPStatus.SERVICE_UNAVAILABLE,
+    "journal": HTTPStatus.SERVICE_UNAVAILABLE,
+    "result_timeout": HTTPStatus.SERVICE_UNAVAILABLE,
+    "configuration": HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+#: Seconds after which somebody who was not served may come again.
+RETRY_AFTER_S = 2
+#: Mistakes of a body that are told.
+_TOLD = 5
+
+
+class Problem(BaseModel):
+    """An error."""
+
+    type: str
+    title: str
+    status: int
+    #: In words; it never holds what was sent.
+    detail: str
+    #: The word by which programs know it.
+    kind: str
+
+
+class JsonResponse(Response):
+    """JSON of any text: halves of surrogate pairs, which an agent may answer, are escaped."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """The bytes."""
+        return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
+
+
+class ProblemError(Exception):
+    """A request is refused, and why."""
+
+    def __init__(
+        self, status: int, kind: str, detail: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.kind, self.detail = int(status), kind, detail
+        self.headers = dict(headers or {})
+
+
+def not_found(what: str) -> ProblemError:
+    """Return the error of something that is not there, or that is somebody else's."""
+    return ProblemError(HTTPStatus.NOT_FOUND, "not_found", f"There is no {what}.")
+
+
+def busy(detail: str, kind: str = "busy", after_s: float = RETRY_AFTER_S) -> ProblemError:
+    """Return the error of a request that may come again."""
+    headers = {"Retry-After": str(max(math.ceil(after_s), 1))}
+    return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, kind, detail, headers)
+
+
+def response(error: ProblemError) -> Response:
+    """The response to a request that is refused."""
+    told = {
+        "type": f"urn:celery-agents:error:{error.kind}",
+        "title": HTTPStatus(error.status).phrase,
+        "status": error.status,
+        "detail": error.detail,
+        "kind": error.kind,
+    }
+    made = JsonResponse(told, error.status, headers=error.headers)
+    made.headers["content-type"] = "application/problem+json"
+    return made
+
+
+def of_agents(error: AgentsError) -> ProblemError:
+    """One of our errors as a problem."""
+    status = STATUSES.get(error.kind, HTTPStatus.UNPROCESSABLE_ENTITY)
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return busy(error.message, error.kind)
+    return ProblemError(status, error.kind, error.message)
+
+
+def _of_body(error: RequestValidationError) -> ProblemError:
+    """Mistakes by place and reason, without what was sent: secrets may stand there."""
+    found = error.errors()
+    if any(e["type"] == "json_invalid" for e in found):
+        return ProblemError(HTTPStatus.BAD_REQUEST, "invalid_json", "The body is no JSON.")
+    told = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in found]
+    more = f" (and {len(told) - _TOLD} more)" if len(told) > _TOLD else ""
+    detail = "; ".join(told[:_TOLD]) + more
+    return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_payload", detail)
+
+
+def _of_http(error: HTTPException) -> ProblemError:
+    kind = HTTPStatus(error.status_code).name.lower()
+    headers = {**error.headers} if error.headers else {}
+    return ProblemError(error.status_code, kind, str(error.detail), headers)
+
+
+def install(app: FastAPI) -> None:
+    """Have an app answer all errors as problems."""
+
+    async def agents(_: Request, error: Any) -> Response:
+        return response(of_agents(error))
+
+    async def redis(_: Request, error: Any) -> Response:
+        note(log, "api_redis", "A request was refused: Redis does not answer", error=error)
+        return response(of_agents(BrokerUnavailableError()))
+
+    async def refused(_: Request, error: Any) -> Response:
+        return response(error)
+
+    async def body(_: Request, error: Any) -> Response:
+        return response(_of_body(error))
+
+    async def http(_: Request, error: Any) -> Response:
+        return response(_of_http(error))
+
+    async def unknown(_: Request, error: Any) -> Response:
+        note(log, "api_error", "A request failed", error=error, trace=True)
+        text = "Something went wrong here; the server's log says what."
+        return response(ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", text))
+
+    app.add_exception_handler(AgentsError, agents)
+    app.add_exception_handler(RedisError, redis)
+    app.add_exception_handler(ProblemError, refused)
+    app.add_exception_handler(RequestValidationError, body)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Exception, unknown)

@@ -1,0 +1,72 @@
+"""Runs as the API shows them, wherever they are: in the journal, or only accepted yet."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Path
+
+from api.problems import not_found
+from api.services import Services
+from app.access.permissions import Principal
+from celery_agents import names
+from celery_agents.client.waiting import Meta
+from celery_agents.contracts.base import Id
+from celery_agents.transport import headers_of
+from celery_agents.wire.messages import Message
+
+RunId = Annotated[Id, Path(description="The id of a run.")]
+#: The state of a run that no worker has begun.
+QUEUED = "queued"
+
+
+async def find(services: Services, who: Principal, run_id: str) -> dict[str, Any]:
+    """A run as a tree of steps; of one that no worker has begun its id alone.
+
+    Raises:
+        ProblemError: there is none, or it is another tenant's (404).
+    """
+    tree = await services.read(services.desk.run, run_id)
+    if tree is None:
+        record = headers_of(await services.redis.hget(names.INTAKE_RECORDS, run_id))
+        if record:
+            tree = {
+                "id": run_id,
+                "state": QUEUED,
+                "task": record.get("task"),
+                "tenant": record.get(names.TENANT) or "",
+                "steps": [],
+            }
+        else:  # its record goes once it has a row: that may have been in between
+            tree = await services.read(services.desk.run, run_id)
+    if tree is None or not who.sees(tree["tenant"]):
+        raise not_found(f"run {run_id}")
+    return tree
+
+
+def of_tree(tree: dict[str, Any], *, values: bool) -> dict[str, Any]:
+    """A run of the journal, with its own answer; with ``values`` those of its steps, too."""
+    root: dict[str, Any] = next((s for s in tree["steps"] if s["id"] == tree["id"]), {})
+    told = {**tree, "value": root.get("value"), "error": root.get("error")}
+    if not values:
+        told["steps"] = [{k: v for k, v in s.items() if k != "value"} for s in tree["steps"]]
+    return told
+
+
+def queued(message: Message) -> dict[str, Any]:
+    """A run that was just accepted."""
+    return {"id": message.id, "state": QUEUED, "task": message.task, "tenant": message.tenant}
+
+
+def of_meta(message: Message, meta: Meta) -> dict[str, Any]:
+    """A run that has ended, by its result."""
+    told: dict[str, Any] = meta.get("outcome") or {}
+    done = meta["status"] == "SUCCESS"
+    error = told.get("error")
+    return {
+        **queued(message),
+        "state": told.get("state", "succeeded" if done else "failed"),
+        "usage": told.get("usage"),
+        "value": meta["result"] if done else None,
+        "error": error and {"kind": error["kind"], "message": error["message"]},
+    }

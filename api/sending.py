@@ -1,0 +1,245 @@
+"""Runs that are asked for at the same time are accepted together, in few round trips.
+
+A run whose request has an ``Idempotency-Key`` has an id that follows from it. The fingerprint of
+what was asked stands in Redis for a day, and with the run's row in the journal: so a key is one run
+even where Redis was emptied, and another body under it is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from redis.exceptions import RedisError
+
+from api.problems import busy
+from app.concurrency.future import Future
+from app.journal.schema.rows import NewStep
+from app.journal.stores.desk import Desk
+from celery_agents import names
+from celery_agents.client.client import Client
+from celery_agents.contracts.ask import StepOptions
+from celery_agents.errors import AgentsError, BrokerUnavailableError, IdInUseError
+from celery_agents.noted import noting
+from celery_agents.wire.messages import Message, fingerprint
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+#: Seconds for which Redis knows what was asked under a key.
+IDEMPOTENT_S = 24 * 3600
+#: Runs that are accepted at once.
+_BATCH = 500
+#: Seconds between two looks at how many runs nobody has begun.
+_LOOK_S = 1.0
+_SEEN = "agents:api:asked:"
+Away = (RedisError, OSError, AgentsError)
+
+
+def id_of_key(tenant: str, key: str) -> str:
+    """The id of the run that a tenant asks for under a key."""
+    made = hashlib.sha256(f"{tenant}\0POST /tasks\0{key}".encode()).digest()
+    return str(uuid.UUID(bytes=made[:16], version=5))
+
+
+@dataclass(slots=True)
+class Order:
+    """A run that is asked for, and the answer to whoever asks."""
+
+    message: Message
+    request: StepOptions
+    keyed: bool
+    accepted: asyncio.Future[bool] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+    def row(self) -> NewStep:
+        """Its row in the journal."""
+        message = self.message
+        return NewStep(
+            id=message.id,
+            run_id=message.id,
+            task=message.task,
+            queue=message.queue,
+            priority=message.priority,
+            payload={"args": message.args, "kwargs": message.kwargs},
+            max_attempts=self.request.retry.max_attempts,
+            agent=getattr(self.request, "agent", None),
+            timeout_s=self.request.whole_s,
+            tenant=message.tenant,
+        )
+
+    def tell(self, *, replayed: bool) -> None:
+        """Say that it is accepted, or was before."""
+        if not self.accepted.done():
+            self.accepted.set_result(replayed)
+
+    def refuse(self, error: Exception) -> None:
+        """Say why it is not."""
+        if not self.accepted.done():
+            self.accepted.set_exception(error)
+
+
+class Sending:
+    """Accepts runs.
+
+    Args:
+        client: sends their messages.
+        desk: the journal.
+        redis: an asyncio client of the same Redis.
+        call: runs a function that blocks in a thread.
+        journaled: whether their rows are written before they are accepted.
+        backlog_max: with so many that nobody has begun, no more are accepted.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        desk: Desk,
+        redis: Any,
+        call: Callable[..., Any],
+        *,
+        journaled: bool,
+        backlog_max: int,
+    ) -> None:
+        self._client, self._desk, self._redis, self._call = client, desk, redis, call
+        self._journaled = journaled
+        self._backlog_max = backlog_max
+        self._orders: list[Order] = []
+        self._task: asyncio.Task[None] | None = None
+        self._looked_at = 0.0
+        self._full = False
+
+    async def send(self, order: Order) -> bool:
+        """Accept a run; returns whether it was accepted before, under its key.
+
+        Raises:
+            ProblemError: too many are waiting.
+            IdInUseError: something else was asked under its key.
+            JournalUnavailableError, BrokerUnavailableError: it is not accepted.
+        """
+        self._orders.append(order)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._work())
+        return await order.accepted
+
+    async def close(self) -> None:
+        """Accept what is under way."""
+        while self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _work(self) -> None:
+        try:
+            await asyncio.sleep(0)  # others of this turn come along
+            while self._orders:
+                orders, self._orders = self._orders[:_BATCH], self._orders[_BATCH:]
+                try:
+                    await self._accept(orders)
+                except Exception as error:  # noqa: BLE001 - each of them is told
+                    for order in orders:
+                        order.refuse(error)
+        finally:
+            self._task = None
+
+    async def _accept(self, orders: list[Order]) -> None:
+        known = await self._known([o for o in orders if o.keyed])
+        await self._look()
+        new = [o for o in orders if not o.accepted.done()]
+        if self._full:
+            text = "Too many runs wait to be begun; are workers up?"
+            for order in new:
+                order.refuse(busy(text, "backlog", 5))
+            return
+        written = await self._write(new) if self._journaled else new
+        messages = [o.message for o in written]
+        if self._journaled:
+            messages = [replace(m, journaled=True, recorded=False) for m in messages]
+            text = "Runs were accepted whose messages may not have been sent: recovery sends them"
+            with noting(log, "api_publish", text, BrokerUnavailableError):
+                await self._client.publish_async(messages)
+        else:
+            await self._client.publish_async(messages)
+        for order in written:
+            order.tell(replayed=order.message.id in known)
+
+    async def _write(self, orders: Sequence[Order]) -> list[Order]:
+        """Write their rows; returns those of which there is one."""
+        futures = [on_loop(self._desk.accept(o.row())) for o in orders]
+        results = await asyncio.gather(*futures, return_exceptions=True)
+        written = []
+        for order, result in zip(orders, results, strict=True):
+            if isinstance(result, Exception):
+                order.refuse(result)
+            else:
+                written.append(order)
+        return written
+
+    async def _known(self, orders: Sequence[Order]) -> set[str]:
+        """Answer orders under keys that are known; returns the ids of those to be sent again.
+
+        Who was first may have ended before it sent anything, so a run without a row is sent again:
+        a copy costs nothing.
+        """
+        if not orders:
+            return set()
+        pipe = self._redis.pipeline(transaction=False)
+        for order in orders:
+            asked = order.message.fingerprint
+            pipe.set(f"{_SEEN}{order.message.id}", asked, nx=True, get=True, ex=IDEMPOTENT_S)
+        before = await pipe.execute()
+        rows = await self._call(self._desk.asked, list({o.message.id for o in orders}))
+        again: set[str] = set()
+        for order, told in zip(orders, before, strict=True):
+            message = order.message
+            known: str | None = None if told is None else told.decode()
+            row = rows.get(message.id)
+            if row is not None:
+                known = _fingerprint(row)
+            if known is None:
+                continue
+            if known != message.fingerprint:
+                order.refuse(IdInUseError("Something else was asked under this Idempotency-Key."))
+            elif row is not None:
+                order.tell(replayed=True)
+            else:
+                again.add(message.id)
+        return again
+
+    async def _look(self) -> None:
+        """Look once a second whether too many runs wait to be begun."""
+        if time.monotonic() < self._looked_at + _LOOK_S:
+            return
+        self._looked_at = time.monotonic()
+        if self._journaled:
+            waiting = (await self._call(self._desk.live, None))["ready"]
+        else:
+            waiting = await self._redis.hlen(names.INTAKE_RECORDS)
+        self._full = waiting >= self._backlog_max
+
+
+def _fingerprint(row: tuple[str, Mapping[str, Any]]) -> str:
+    """The fingerprint of what a row was asked."""
+    task, payload = row
+    return fingerprint(task, payload.get("args", []), payload.get("kwargs", {}))
+
+
+def on_loop(reply: Future[T]) -> asyncio.Future[T]:
+    """The same future for the running event loop."""
+    loop = asyncio.get_running_loop()
+    made: asyncio.Future[T] = loop.create_future()
+
+    def take() -> None:
+        if not made.done():
+            try:
+                made.set_result(reply.result())
+            except Exception as error:  # noqa: BLE001 - it is handed on
+                made.set_exception(error)
+
+    reply.add_done_callback(lambda _: loop.call_soon_threadsafe(take))
+    return made

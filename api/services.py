@@ -1,0 +1,130 @@
+"""The parts of one process of the API."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+from api.endings import Endings
+from api.keys import USED_S, KeyRing
+from api.limits import Rates
+from api.sending import Sending
+from app.access.tokens import Tokens
+from app.journal.schema.engine import connect
+from app.journal.stores.desk import Desk
+from app.journal.stores.keys import ApiKeys
+from app.settings import Settings
+from celery_agents.client.client import Client
+from celery_agents.errors import AgentsError, ConfigurationError
+from celery_agents.noted import noting
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+#: Threads that read the journal: no more than it has connections. And those that ask workers, for
+#: some seconds each.
+_READERS, _ASKERS = 8, 16
+#: Requests of one process that Redis answers at a time.
+_CONNECTIONS = 16
+
+
+class Services:
+    """Opened and closed with the app, on its event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.tokens = Tokens(settings)
+        self._readers = ThreadPoolExecutor(_READERS, "api-journal")
+        self._askers = ThreadPoolExecutor(_ASKERS, "api-workers")
+        url, timeout_s = settings.database_url.get_secret_value(), settings.database_timeout_s
+        engine = connect(url, timeout_s=timeout_s)
+        self.desk = Desk(
+            engine,
+            wake_grace_s=settings.wake_grace_s,
+            group_commit_max=settings.group_commit_max,
+        )
+        self.keys = ApiKeys(engine)
+        self.ring = KeyRing(self.keys, self.read)
+        self.client = Client(
+            settings.redis_url.get_secret_value(),
+            queue=settings.queue,
+            visibility_timeout_s=settings.visibility_timeout_s,
+            payload_limit_bytes=settings.payload_limit_bytes,
+            ballots_max=settings.ballots_max,
+            redis_timeout_s=settings.redis_timeout_s,
+        )
+        accepts = settings.api_accepts or ("journal" if self.desk.shared else "broker")
+        self.journaled = accepts == "journal"
+
+    def open(self) -> None:
+        """Make what belongs to the running event loop; nothing is connected before its first use.
+
+        Raises:
+            ConfigurationError: sentinels name the Redis.
+        """
+        self.redis = self._redis(_CONNECTIONS)
+        self.endings = Endings(self._redis(2), self.client.celery.backend)
+        self.rates = Rates(self.redis)
+        self.sending = Sending(
+            self.client,
+            self.desk,
+            self.redis,
+            self.read,
+            journaled=self.journaled,
+            backlog_max=self.settings.api_backlog_max,
+        )
+        self._noting = asyncio.get_running_loop().create_task(self._note_used())
+
+    async def close(self) -> None:
+        """Finish what is under way, and close the connections."""
+        self._noting.cancel()
+        await self.sending.close()
+        await self.endings.close()
+        await self._note()
+        await self.redis.aclose()
+        await self.client.aclose()
+        self._readers.shutdown()
+        self._askers.shutdown(cancel_futures=True)
+        self.desk.close()
+
+    async def read(self, work: Callable[..., T], *args: Any) -> T:
+        """Run a function that blocks on the journal."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, partial(work, *args))
+
+    async def ask(self, work: Callable[..., T], *args: Any, **options: Any) -> T:
+        """Run a function that waits for a worker."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._askers, partial(work, *args, **options)
+        )
+
+    def _redis(self, connections: int) -> Any:
+        """A client whose requests wait for each other when all of its connections are in use."""
+        from redis.asyncio import BlockingConnectionPool, Redis
+
+        limit_s = self.settings.redis_timeout_s
+        made = self.settings.broker.loop_client(
+            socket_timeout=limit_s, socket_connect_timeout=min(2.0, limit_s)
+        )
+        if made is None:
+            raise ConfigurationError("The API is not served behind sentinels: name the server.")
+        known = made.connection_pool
+        pool = BlockingConnectionPool(
+            max_connections=connections,
+            timeout=limit_s,
+            connection_class=known.connection_class,
+            **known.connection_kwargs,
+        )
+        return Redis.from_pool(pool)
+
+    async def _note_used(self) -> None:
+        while True:
+            await asyncio.sleep(USED_S)
+            await self._note()
+
+    async def _note(self) -> None:
+        with noting(log, "api_used", "When keys were used is not written down", AgentsError):
+            await self.ring.note_used()

@@ -1,0 +1,223 @@
+"""``/tasks``: runs are asked for, looked at, cancelled, answered, and tried again."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query
+from pydantic import Field
+from starlette.responses import Response
+
+from api.access import May, Parts, forbidden
+from api.bodies import TASKS, ChoiceBody, TaskBody, agents_of, options_of
+from api.problems import JsonResponse, Problem, ProblemError, not_found
+from api.runs import RunId, find, of_meta, of_tree, queued
+from api.sending import Order, id_of_key
+from api.services import Services
+from api.views import AcceptedView, ListView, RunsView, RunView
+from app.access.permissions import Permission, Principal
+from app.journal.queries.runs import RunFilter
+from celery_agents.client.waiting import Meta
+from celery_agents.contracts.base import Contract, Name
+from celery_agents.contracts.outcome import State
+from celery_agents.errors import InvalidPayloadError
+
+router = APIRouter(tags=["tasks"])
+_PROBLEM: dict[str, Any] = {"model": Problem, "description": "An error"}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Responses of a route beside its own, for its page."""
+    return dict.fromkeys((401, 403, 422, 429, 503, *statuses), _PROBLEM)
+
+
+Creates = Annotated[Principal, Depends(May(Permission.RUNS_CREATE))]
+Reads = Annotated[Principal, Depends(May(Permission.RUNS_READ))]
+Cancels = Annotated[Principal, Depends(May(Permission.RUNS_CANCEL))]
+Approves = Annotated[Principal, Depends(May(Permission.RUNS_APPROVE))]
+Requeues = Annotated[Principal, Depends(May(Permission.LETTERS_WRITE))]
+#: RFC 9110's visible characters: a key is named, and not written about.
+IdempotencyKey = Annotated[
+    str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]*$")
+]
+_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
+
+
+def waits(prefer: str | None, most_s: float) -> float:
+    """Seconds that a ``Prefer`` header (RFC 7240) asks to wait, at the most so many."""
+    match = _WAIT.search(prefer or "")
+    return 0.0 if match is None else min(float(match[1]), most_s)
+
+
+def tenant_for(who: Principal, asked: str | None) -> str:
+    """The tenant of a run that somebody asks for.
+
+    Raises:
+        ProblemError: it is not theirs.
+    """
+    if who.tenant is None:
+        return asked or ""
+    if asked is not None and asked != who.tenant:
+        raise forbidden("A run is its key's own tenant's.")
+    return who.tenant
+
+
+def order_of(services: Services, who: Principal, body: Any, key: str | None) -> Order:
+    """The run that a body asks for.
+
+    Raises:
+        ProblemError: an agent, or the tenant, is not for whoever asks.
+        InvalidPayloadError: it asks for too much.
+    """
+    if who.agents is not None:
+        for agent in agents_of(body):
+            if not who.may_ask(agent):
+                raise forbidden(f"This key may not ask {agent!r}.")
+    tenant = tenant_for(who, body.tenant)
+    body.within(services.settings.ballots_max)
+    draft = services.client.draft(
+        TASKS[body.task], options_of(body), tenant=tenant, priority=body.priority
+    )
+    run_id = None if key is None else id_of_key(tenant, key)
+    return Order(draft.message([body.input], run_id), body, key is not None)
+
+
+@router.post(
+    "/tasks",
+    status_code=202,
+    response_model=AcceptedView,
+    responses={200: {"model": RunView}, **problems(400, 413)},
+)
+async def create(
+    body: TaskBody,
+    services: Parts,
+    who: Creates,
+    idempotency_key: IdempotencyKey = None,
+    prefer: Annotated[str | None, Header(max_length=200)] = None,
+) -> Response:
+    """Ask for a run. 202: it is accepted, and will be done.
+
+    With ``Idempotency-Key`` the same key is the same run. With ``Prefer: wait=20`` the answer
+    comes with the response (200) if it is there within so many seconds.
+    """
+    order = order_of(services, who, body, idempotency_key)
+    await services.rates.take(who, "runs", who.runs_per_s)
+    replayed = await services.sending.send(order)
+    run_id = order.message.id
+    headers = {"Location": f"/tasks/{run_id}"}
+    if replayed:
+        headers["Idempotency-Replayed"] = "true"
+    seconds = waits(prefer, services.settings.api_wait_max_s)
+    meta: Meta | None = None
+    if seconds:
+        meta = await services.endings.wait(run_id, seconds)
+        headers["Preference-Applied"] = f"wait={seconds:.0f}"
+    elif replayed:
+        meta = await services.endings.look(run_id)
+    if meta is not None:
+        return JsonResponse(of_meta(order.message, meta), headers=headers)
+    return JsonResponse(queued(order.message), 202, headers=headers)
+
+
+def _cursor(given: str | None) -> tuple[float, str] | None:
+    if given is None:
+        return None
+    try:
+        at, _, run_id = base64.urlsafe_b64decode(given.encode()).decode().partition(" ")
+        return float(at), run_id
+    except ValueError:
+        raise ProblemError(422, "invalid_payload", "cursor: it is none of a page.") from None
+
+
+class PageQuery(Contract):
+    """The runs that are wanted, and where the page begins."""
+
+    state: State | None = None
+    agent: Name | None = None
+    #: Seconds since 1970: runs that were made then or later.
+    since: Annotated[float, Field(ge=0)] | None = None
+    #: ``next`` of the page before.
+    cursor: Annotated[str, Field(max_length=400)] | None = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 50
+
+
+@router.get("/tasks", response_model=RunsView, responses=problems())
+async def listed(services: Parts, who: Reads, page: Annotated[PageQuery, Query()]) -> Response:
+    """Runs that a worker has begun, the newest first; never what was asked or answered."""
+    about = page.model_dump(exclude={"cursor"})
+    wanted = RunFilter(tenant=who.tenant, before=_cursor(page.cursor), **about)
+    found = await services.read(services.desk.runs, wanted)
+    after = None
+    if len(found) == page.limit:
+        last = f"{found[-1]['created_at']!r} {found[-1]['id']}"
+        after = base64.urlsafe_b64encode(last.encode()).decode()
+    return JsonResponse({"runs": found, "next": after})
+
+
+@router.get("/tasks/{run_id}", response_model=RunView, responses=problems(404))
+async def show(
+    run_id: RunId,
+    services: Parts,
+    who: Reads,
+    include: Annotated[str | None, Query(pattern="^values$")] = None,
+) -> Response:
+    """A run with its steps, and its answer once it has ended.
+
+    ``include=values``: what each of its steps answered, too.
+    """
+    return JsonResponse(of_tree(await find(services, who, run_id), values=include is not None))
+
+
+@router.post(
+    "/tasks/{run_id}/cancel",
+    status_code=202,
+    response_model=AcceptedView,
+    responses=problems(404),
+)
+async def cancel(run_id: RunId, services: Parts, who: Cancels) -> Response:
+    """Ask for a run to be cancelled, with all its steps. One that has ended stays as it is."""
+    await find(services, who, run_id)
+    await services.ask(services.client.runs.cancel, run_id)
+    return JsonResponse({"id": run_id}, 202)
+
+
+@router.delete(
+    "/tasks/{run_id}", status_code=202, response_model=AcceptedView, responses=problems(404)
+)
+async def delete(run_id: RunId, services: Parts, who: Cancels) -> Response:
+    """Ask for a run to be cancelled; it is kept for as long as others."""
+    return await cancel(run_id, services, who)
+
+
+@router.post("/tasks/{run_id}/approve", response_model=AcceptedView, responses=problems(404, 409))
+async def approve(run_id: RunId, body: ChoiceBody, services: Parts, who: Approves) -> Response:
+    """Answer something in a run that waits for a person; a worker writes it down."""
+    await find(services, who, run_id)
+    try:
+        await services.ask(services.client.runs.approve, run_id, body.choice, key=body.key)
+    except InvalidPayloadError as error:
+        raise ProblemError(409, "not_waiting", error.message) from None
+    return JsonResponse({"id": run_id})
+
+
+@router.post("/tasks/{step_id}/requeue", response_model=AcceptedView, responses=problems(404, 409))
+async def requeue(step_id: RunId, services: Parts, who: Requeues) -> Response:
+    """Let a dead run, or a dead step of one, be tried again with all its attempts."""
+    owner = await services.read(services.desk.owner, step_id)
+    if not (who.sees(owner) and (owner is not None or who.tenant is None)):
+        raise not_found("such step")
+    try:
+        await services.ask(services.client.dead_letters.requeue, step_id)
+    except InvalidPayloadError as error:
+        raise ProblemError(409, "not_dead", error.message) from None
+    return JsonResponse({"id": step_id})
+
+
+@router.get("/waiting", response_model=ListView, responses=problems())
+async def waiting(
+    services: Parts, who: Reads, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+) -> Response:
+    """All that waits for a person, oldest first."""
+    return JsonResponse({"items": await services.read(services.desk.wishes, who.tenant, limit)})

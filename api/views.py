@@ -1,0 +1,55 @@
+"""Forms of responses, as the OpenAPI page describes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+class RunView(_View):
+    """A run. Of one that no worker has begun there is its id and ``queued``."""
+
+    id: str
+    #: queued, ready, running, waiting; at its end succeeded, failed, cancelled or dead.
+    state: str
+    task: str | None = None
+    tenant: str | None = None
+    created_at: float | None = None
+    finished_at: float | None = None
+    usage: dict[str, Any] | None = None
+    #: What it answered, at its end.
+    value: Any = None
+    error: dict[str, Any] | None = None
+    steps: list[dict[str, Any]] = []
+    steps_left_out: int = 0
+
+
+class RunsView(_View):
+    """A page of runs, the newest first."""
+
+    runs: list[dict[str, Any]]
+    #: The cursor of the next page; null at the end.
+    next: str | None
+
+
+class ListView(_View):
+    """Things in a list."""
+
+    items: list[dict[str, Any]]
+
+
+class AcceptedView(_View):
+    """Something that was asked for, and will be done."""
+
+    id: str
+
+
+class HealthView(_View):
+    """Whether the API can serve."""
+
+    ok: bool

@@ -1,0 +1,85 @@
+"""Who may do what: permissions, and the roles that have them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from types import MappingProxyType
+
+
+class Permission(StrEnum):
+    """Something that a route needs."""
+
+    RUNS_CREATE = "runs:create"
+    RUNS_READ = "runs:read"
+    RUNS_CANCEL = "runs:cancel"
+    RUNS_APPROVE = "runs:approve"
+    SESSIONS_READ = "sessions:read"
+    SESSIONS_WRITE = "sessions:write"
+    AGENTS_READ = "agents:read"
+    LETTERS_READ = "letters:read"
+    LETTERS_WRITE = "letters:write"
+    STATS_READ = "stats:read"
+    METRICS_READ = "metrics:read"
+    KEYS_READ = "keys:read"
+    KEYS_WRITE = "keys:write"
+
+
+class Role(StrEnum):
+    """A set of permissions with a name."""
+
+    ADMIN = "admin"
+    USER = "user"
+    READONLY = "readonly"
+    SERVICE = "service"
+
+
+_P = Permission
+_READS = frozenset({_P.RUNS_READ, _P.SESSIONS_READ, _P.AGENTS_READ, _P.LETTERS_READ, _P.STATS_READ})
+#: The permission table. A program has less than a person: it neither approves nor forgets.
+ROLES: Mapping[Role, frozenset[Permission]] = MappingProxyType(
+    {
+        Role.ADMIN: frozenset(Permission),
+        Role.USER: _READS | {_P.RUNS_CREATE, _P.RUNS_CANCEL, _P.RUNS_APPROVE, _P.SESSIONS_WRITE},
+        Role.READONLY: _READS,
+        Role.SERVICE: frozenset(
+            {_P.RUNS_CREATE, _P.RUNS_READ, _P.RUNS_CANCEL, _P.SESSIONS_READ, _P.AGENTS_READ}
+        ),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Who asks: by a key or a token, which is not kept."""
+
+    #: Of its key, or ``jwt:`` and the subject of its token.
+    id: str
+    role: Role
+    #: None: all tenants.
+    tenant: str | None = ""
+    #: Patterns of names of agents (``gpt*``); None: all.
+    agents: tuple[str, ...] | None = None
+    #: Beside those of its role.
+    permissions: frozenset[Permission] = field(default_factory=frozenset)
+    #: Requests, and runs, of one second; None: any number.
+    requests_per_s: int | None = None
+    runs_per_s: int | None = None
+
+    def may(self, permission: Permission) -> bool:
+        """Return whether it has the permission."""
+        return permission in ROLES[self.role] or permission in self.permissions
+
+    def may_ask(self, agent: str) -> bool:
+        """Return whether it may ask an agent."""
+        return self.agents is None or any(fnmatchcase(agent, p) for p in self.agents)
+
+    def sees(self, tenant: str | None) -> bool:
+        """Return whether what is of this tenant is its own."""
+        return self.tenant is None or self.tenant == tenant
+
+
+#: Everybody on this machine, where ``api_auth`` is ``none``.
+ANYBODY = Principal(id="none", role=Role.ADMIN, tenant=None)

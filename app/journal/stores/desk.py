@@ -1,0 +1,101 @@
+"""The journal for those who ask from outside: it accepts runs, and shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Engine
+
+from app.concurrency.future import Future
+from app.journal.queries import reads, runs, sessions
+from app.journal.queries.runs import RunFilter
+from app.journal.schema.engine import reading
+from app.journal.schema.rows import NewStep
+from app.journal.schema.transactions import in_transaction
+from app.journal.steps import approvals, dead_letters
+from app.journal.steps.inserts import AcceptStep
+from app.journal.stores.targets import Targets
+from app.journal.tables import health
+from app.journal.writing.writer import Writer
+
+Rows = list[dict[str, Any]]
+
+
+class Desk:
+    """Runs, agents and sessions as they are asked for from outside.
+
+    It claims nothing, and holds no lease. Where a ``tenant`` is asked for, None means all of them.
+    """
+
+    def __init__(self, engine: Engine, *, wake_grace_s: float, group_commit_max: int) -> None:
+        self._engine = engine
+        self._wake_grace_s = wake_grace_s
+        self._batch_max = group_commit_max
+        self._writer: Writer | None = None  # its thread is for those who accept
+        self.ping = Targets(engine).ping
+
+    @property
+    def shared(self) -> bool:
+        """True where the database is a server, whose commits go on beside each other."""
+        return self._engine.dialect.name == "postgresql"
+
+    def accept(self, new: NewStep) -> Future[None]:
+        """Make the row of a run, in a group commit, unless it has one."""
+        if self._writer is None:
+            self._writer = Writer(self._engine, batch_max=self._batch_max)
+        return self._writer.submit(AcceptStep(new, self._wake_grace_s))
+
+    def close(self) -> None:
+        """Write what is queued, and close the connections."""
+        if self._writer is not None:
+            self._writer.close()
+        self._engine.dispose()
+
+    def asked(self, ids: Sequence[str]) -> dict[str, tuple[str, dict[str, Any]]]:
+        """The task and the payload of those of these runs that have a row."""
+        return in_transaction(reading(self._engine), lambda c: runs.asked(c, ids))
+
+    def run(self, run_id: str) -> dict[str, Any] | None:
+        """A run as a tree of steps with their answers; None when it has no row."""
+        return in_transaction(
+            reading(self._engine), lambda c: reads.run_tree(c, run_id, values=True)
+        )
+
+    def runs(self, wanted: RunFilter) -> Rows:
+        """Runs, the newest first, without what is in them."""
+        return in_transaction(reading(self._engine), lambda c: runs.listed(c, wanted))
+
+    def owner(self, step_id: str) -> str | None:
+        """The tenant of a step; None when it has no row."""
+        return in_transaction(reading(self._engine), lambda c: runs.owner(c, step_id))
+
+    def live(self, tenant: str | None) -> dict[str, int]:
+        """How many steps are ready and running."""
+        return in_transaction(reading(self._engine), lambda c: runs.live(c, tenant))
+
+    def wishes(self, tenant: str | None, limit: int) -> Rows:
+        """All that waits for a person, oldest first."""
+        return in_transaction(
+            reading(self._engine), lambda c: approvals.wishes(c, None, limit, tenant)
+        )
+
+    def letters(self, tenant: str | None, limit: int) -> Rows:
+        """The newest dead letters, without what they hold."""
+        return in_transaction(
+            reading(self._engine), lambda c: dead_letters.listed(c, limit, tenant)
+        )
+
+    def agents(self) -> tuple[Rows, Rows]:
+        """The agents that workers have offered, and the findings of probes."""
+        return in_transaction(reading(self._engine), lambda c: (reads.agents(c), health.read(c)))
+
+    def sessions(self, tenant: str, limit: int) -> Rows:
+        """Sessions of a tenant, the last one changed first."""
+        return in_transaction(reading(self._engine), lambda c: sessions.listed(c, tenant, limit))
+
+    def session(self, tenant: str, name: str, after: int) -> dict[str, Any]:
+        """Exchanges of a session from a place on; see :func:`sessions.page`."""
+        return in_transaction(
+            reading(self._engine), lambda c: sessions.page(c, tenant, name, after)
+        )

@@ -1,0 +1,201 @@
+"""Who may what: each route of the app, asked by everybody there can be."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from sqlalchemy import func, select
+
+from api.access import OPEN, permissions
+from api.application import create_api
+from app.access.permissions import ROLES, Permission, Role
+from app.journal.schema.models import ApiKey
+from app.journal.stores.keys import ApiKeys
+from app.settings import Settings
+from tests.integration.harness import Stack
+from tests.support.api import JWT_KEY, Asked, in_process, made_key, settings
+
+RSA = rsa.generate_private_key(65537, 2048)
+ROUTES = [
+    (method, route.path, needed)
+    for route, needed in permissions(create_api(Settings()))
+    for method in sorted(getattr(route, "methods", ()) - {"HEAD"})
+]
+NOBODY = ["none", "wrong", "expired", "revoked", "basic"]
+FORGED = [
+    *("alg none", "HS256 with the public key", "no exp", "wrong aud", "wrong iss"),
+    *("unknown kid", "over", "another secret"),
+]
+
+
+@pytest.fixture(scope="module")
+def base(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Stack, Any]]:
+    """The API of the shared stack; it knows public keys, too."""
+    stack: Stack = request.getfixturevalue("stack")
+    made = jwt.get_algorithm_by_name("RS256").to_jwk(RSA.public_key())  # type: ignore[attr-defined]
+    place = tmp_path_factory.mktemp("keys") / "jwks.json"
+    place.write_text(json.dumps({"keys": [{**json.loads(made), "kid": "one"}]}))
+    with in_process(settings(stack.redis_url, stack.database_url, jwks_url=str(place))) as http:
+        yield stack, http
+
+
+@pytest.fixture(scope="module")
+def given(base: tuple[Stack, Any]) -> dict[str, str]:
+    """Everybody there can be, by what they send."""
+    stack, _ = base
+    url = stack.database_url
+    revoked = made_key(url, Role.ADMIN)
+    ApiKeys(stack.engine).revoke(revoked.split("_")[1])
+    found = {role.value: made_key(url, role) for role in Role}
+    found |= {"other": made_key(url, Role.ADMIN, tenant="other"), "revoked": revoked}
+    found["expired"] = made_key(url, Role.ADMIN, lasts_s=-1.0)
+    found["wrong"] = f"ca_abcdefgh_{'x' * 43}"
+    return found | _tokens()
+
+
+def _tokens() -> dict[str, str]:
+    now = int(time.time())
+    claims = {
+        "sub": "me",
+        "role": "admin",
+        "tenant": "",
+        "iss": "celery-agents",
+        "aud": "celery-agents",
+        "iat": now,
+        "exp": now + 600,
+    }
+    without = {name: value for name, value in claims.items() if name != "exp"}
+    head = jwt.utils.base64url_encode(b'{"alg":"HS256","typ":"JWT","kid":"one"}')
+    signing = head + b"." + jwt.utils.base64url_encode(json.dumps(claims).encode())
+    public = RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    forged = jwt.get_algorithm_by_name("HS256").sign(signing, public)
+    kid = {"kid": "one"}
+    return {
+        "token": jwt.encode(claims, JWT_KEY, "HS256"),
+        "RS256": jwt.encode(claims, RSA, "RS256", headers=kid),
+        "alg none": jwt.encode(claims, None, "none"),
+        "HS256 with the public key": (signing + b"." + jwt.utils.base64url_encode(forged)).decode(),
+        "no exp": jwt.encode(without, JWT_KEY, "HS256"),
+        "wrong aud": jwt.encode({**claims, "aud": "x"}, JWT_KEY, "HS256"),
+        "wrong iss": jwt.encode({**claims, "iss": "x"}, JWT_KEY, "HS256"),
+        "unknown kid": jwt.encode(claims, RSA, "RS256", headers={"kid": "two"}),
+        "over": jwt.encode({**claims, "iat": now - 900, "exp": now - 60}, JWT_KEY, "HS256"),
+        "another secret": jwt.encode(claims, "y" * 64, "HS256"),
+    }
+
+
+def ask(http: Any, method: str, path: str, secret: str | None, scheme: str = "Bearer") -> Any:
+    """Ask a route for something that is not there, or that is no request."""
+    headers = {} if secret is None else {"Authorization": f"{scheme} {secret}"}
+    place = path.replace("{key_id}", "00000000")
+    place = place.replace("{run_id}", "gone").replace("{step_id}", "gone")
+    place = place.replace("{name:path}", "gone")
+    return http.request(method, place, headers=headers, json=[] if method == "POST" else None)
+
+
+@pytest.mark.parametrize(("method", "path", "needed"), ROUTES)
+def test_every_route_by_everybody(
+    base: tuple[Stack, Any],
+    given: dict[str, str],
+    method: str,
+    path: str,
+    needed: Permission | None,
+) -> None:
+    _, http = base
+    if needed is None:
+        assert path in OPEN
+        assert ask(http, method, path, None).status_code == 200
+        return
+    for who in [*NOBODY, *FORGED]:
+        secret = given["admin"] if who == "basic" else given.get(who)
+        told = ask(http, method, path, secret, "Basic" if who == "basic" else "Bearer")
+        assert told.status_code == 401, (who, told.text)
+        assert told.headers["www-authenticate"] == "Bearer"
+        assert told.json()["kind"] == "unauthorized"
+    for role in Role:
+        told = ask(http, method, path, given[role.value])
+        assert (told.status_code == 403) == (needed not in ROLES[role]), (role, told.text)
+        assert told.status_code in {200, 403, 404, 422}, told.text
+    for who in ("token", "RS256", "other"):
+        assert ask(http, method, path, given[who]).status_code in {200, 404, 422}
+
+
+def test_agents_that_a_key_may_ask(base: tuple[Stack, Any]) -> None:
+    stack, http = base
+    user = Asked(http, made_key(stack.database_url, Role.USER, agents=["sho*", "noop"]))
+    assert user.ask("shout", "a")["value"] == "A"
+    for body in (
+        {"task": "ask", "agent": "yes", "input": "?"},
+        {"task": "fallback", "candidates": ["shout", "yes"], "input": "?"},
+        {"task": "ask", "agent": "shout", "input": "?", "compensation": "yes"},
+    ):
+        assert user("POST", "/tasks", body).status_code == 403
+    names = {a["name"] for a in user("GET", "/agents", status=200)["items"]}
+    assert names <= {"noop", *(n for n in names if n.startswith("sho"))}
+    assert "shout" in names
+
+
+def test_a_key_makes_no_key_that_may_more(base: tuple[Stack, Any]) -> None:
+    stack, http = base
+    url = stack.database_url
+    admin = Asked(http, made_key(url, Role.ADMIN, tenant="acme", agents=["sho*"]))
+    for body in (
+        {"role": "user", "name": "x"},  # may ask all agents
+        {"role": "user", "name": "x", "agents": ["yes"]},
+        {"role": "user", "name": "x", "agents": ["sho*"], "tenant": "umbrella"},
+        {"role": "user", "name": "x", "agents": ["sho*"], "tenant": "*"},
+    ):
+        assert admin("POST", "/keys", body).status_code == 403, body
+    body = {"role": "user", "name": "x", "agents": ["sho*"], "runs_per_s": 2}
+    made = admin("POST", "/keys", body, status=201)
+    user = Asked(http, made["key"])
+    assert user.ask("shout", "a")["tenant"] == "acme"
+    (row,) = (k for k in admin("GET", "/keys", status=200)["items"] if k["id"] == made["id"])
+    assert made["key"].split("_", 2)[2] not in json.dumps(row)
+    assert "hash" not in row
+    other = Asked(http, made_key(url, Role.ADMIN, tenant="umbrella"))
+    assert other("DELETE", f"/keys/{made['id']}").status_code == 404
+    admin("DELETE", f"/keys/{made['id']}", status=200)
+    until = time.monotonic() + 5
+    while user("GET", "/tasks").status_code == 200:
+        assert time.monotonic() < until, "a revoked key holds"
+        time.sleep(0.1)
+
+
+def test_limits_of_a_key(base: tuple[Stack, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    stack, http = base
+    monkeypatch.setattr("api.limits.time", SimpleNamespace(time=lambda: 1e9))
+    user = Asked(http, made_key(stack.database_url, Role.USER, requests_per_s=3))
+    found = [user("GET", "/tasks?limit=1") for _ in range(4)]
+    assert [told.status_code for told in found] == [200, 200, 200, 429]
+    assert found[-1].headers["retry-after"] == "1"
+    assert found[-1].json()["kind"] == "rate_limited"
+
+
+def test_secrets_are_nowhere(base: tuple[Stack, Any], caplog: pytest.LogCaptureFixture) -> None:
+    """Keys and tokens go through success, refusals and mistakes, and are nowhere after that."""
+    stack, http = base
+    key = made_key(stack.database_url, Role.USER)
+    token = _tokens()["token"]
+    caplog.set_level("DEBUG")
+    told = ""
+    for secret in (key, key[:-1] + "!", token, token + "x"):
+        headers = {"Authorization": f"Bearer {secret}"}
+        for body in ({"task": "ask", "agent": "shout", "input": "a"}, {"task": "?"}, []):
+            response = http.post("/tasks", json=body, headers=headers)
+            told += response.text + str(response.headers)
+    rows = stack.read(lambda c: c.execute(select(ApiKey.__table__)).all())
+    assert stack.read(lambda c: c.execute(select(func.count(ApiKey.id))).scalar_one())
+    everything = told + caplog.text + str(rows) + str(stack.redis.keys("*"))
+    for secret in (key.split("_", 2)[2], token.rsplit(".", 1)[1]):
+        assert secret not in everything

@@ -1,0 +1,50 @@
+"""Bodies are the contracts, and tell all agents that they ask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from api.bodies import TaskBody, agents_of, options_of
+
+BODY: TypeAdapter[Any] = TypeAdapter(TaskBody)
+RANKED = {"voters": ["a"], "input": "?", "choices": ["x", "y"]}
+
+
+@pytest.mark.parametrize(
+    ("body", "agents"),
+    [
+        ({"task": "ask", "agent": "a", "compensation": "b"}, {"a", "b"}),
+        ({"task": "ask", "agent": "a", "compensation": {"agent": "b"}}, {"a", "b"}),
+        ({"task": "ask", "agent": "a", "input": {"agent": "no"}}, {"a"}),
+        ({"task": "fallback", "candidates": ["a", {"agent": "b"}]}, {"a", "b"}),
+        ({"task": "map", "agent": "a", "input": ["x"]}, {"a"}),
+        ({"task": "gather", "agents": ["a", "b"], "how": "best", "judge": "c"}, {"a", "b", "c"}),
+        ({"task": "vote", **RANKED, "escalate": "s"}, {"a", "s"}),
+        (
+            {
+                "task": "vote",
+                **RANKED,
+                "escalate": {"kind": "supervisor", "agent": "s", "backups": ["t"]},
+            },
+            {"a", "s", "t"},
+        ),
+    ],
+)
+def test_all_agents_that_are_asked(body: dict[str, Any], agents: set[str]) -> None:
+    assert set(agents_of(BODY.validate_python(body))) == agents
+
+
+def test_options_are_those_of_the_contract() -> None:
+    told = {"task": "ask", "agent": "a", "input": "x", "priority": 3, "tenant": "t", "timeout_s": 2}
+    assert options_of(BODY.validate_python(told)) == {"agent": "a", "timeout_s": 2.0}
+
+
+@pytest.mark.parametrize(
+    "body", [{"task": "compensate"}, {"agent": "a"}, {"task": "ask", "agent": "a", "retries": 1}]
+)
+def test_what_is_none(body: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        BODY.validate_python(body)
