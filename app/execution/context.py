@@ -97,15 +97,15 @@ class Step(Telling):
         """From 0, which is first, to 9."""
         return self.claim.priority
 
-    def limit(self, passage: Passage) -> None:
-        """Let its requests pass there from now on."""
+    def limit(self, passage: Passage | None) -> None:
+        """Let its requests pass there from now on; None: nowhere."""
         self.calls.passage = passage
 
     def charge(self, purse: Purse | None) -> None:
         """Have its requests counted there from now on."""
         self.calls.purse = purse
 
-    def enter(self, gate: Gate) -> None:
+    def enter(self, gate: Gate | None) -> None:
         """Await this before the first act of the turn that is not known already."""
         self.calls.gate = gate
 
