@@ -17,7 +17,7 @@ from typing import Any
 
 from agents.governance.budgets import Account, Amount, covers
 from app.admission.budget_scripts import COMMON, LOST, SCRIPTS
-from app.admission.covering import Covering
+from app.admission.covering import CoveringPolicies
 from app.admission.limit_scripts import CLOCK
 from app.admission.scripts import TRY_AGAIN_S, Query, Scripts
 from app.concurrency.future import Future
@@ -88,7 +88,7 @@ class SharedBudgets:
     ) -> None:
         self._common = clock + COMMON
         self.policies = dict(policies)
-        self.covering = Covering(self.policies, covers, own)
+        self.covering = CoveringPolicies(self.policies, covers, own)
         self.of = self.covering.of  # the budgets that count an agent, by name
         self.ledger = ledger
         self._scripts = shared

@@ -77,6 +77,7 @@ class AdmissionGuard:
             raise
         finally:
             passage.close(usage, error)
+            asked.step.limit(None)  # who goes on in its place does not pass there
         return reply
 
     def _charge(self, asked: Asked) -> bool:
@@ -106,7 +107,7 @@ class AdmissionGuard:
         elif asked.agent.cache is not None or (charged and asked.agent.expects):
             # What is cached is served whoever is down or busy; and what a budget is to reserve is
             # known with the first request.
-            step.enter(gate)
+            go_on = _through(gate, go_on)
         else:
             await gate.enter()
         if not switches:
@@ -196,6 +197,19 @@ class AdmissionGuard:
     def _put_back(self, switches: Sequence[Switch], call: str) -> None:
         if switches:
             self._breakers.tell(switches, call, [Verdict.NONE] * len(switches))
+
+
+def _through(gate: _Gate, go_on: Next) -> Next:
+    """Go on through a gate that is passed before the first act; an act of later turns does not."""
+
+    async def entering(asked: Asked) -> Reply:
+        asked.step.enter(gate)
+        try:
+            return await go_on(asked)
+        finally:
+            asked.step.enter(None)
+
+    return entering
 
 
 def call_of(step: GuardedStep) -> str:

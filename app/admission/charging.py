@@ -47,7 +47,7 @@ class Charge:
         accounts: Sequence[Account],
         quote: Quote,
     ) -> None:
-        self.amount = Amount(quote.nano_usd or 0, quote.tokens, 1)
+        self.amount = _amount(quote)
         self._budgets = budgets
         self._step = step
         self._who = name_of(key)
@@ -200,8 +200,7 @@ class Purse:
         quote = await quote_of(expect, worst=any(account.strict for account in accounts))
         if quote.nano_usd is None and any(account.bounds[0] is not None for account in accounts):
             raise price_unknown(self._agent.name, quote.who)
-        amount = Amount(quote.nano_usd or 0, quote.tokens, 1)
-        counted = [account for account in accounts if wanted(account, amount)]
+        counted = [account for account in accounts if wanted(account, _amount(quote))]
         if not counted:
             return None
         return Charge(self._budgets, self._step, key, counted, quote)
@@ -214,6 +213,10 @@ class Purse:
         if (allowance := step.allowance) is not None and allowance.budgeted:
             own = await in_thread(allowance.accounts)
         return [*accounts_of(budgets.of(self._agent, step.tenant), about, now), *own]
+
+
+def _amount(quote: Quote) -> Amount:
+    return Amount(quote.nano_usd or 0, quote.tokens, 1)
 
 
 def _later(text: str, after_s: float, **details: str) -> NotAdmittedError:

@@ -11,7 +11,7 @@ from agents.governance.wants import About
 P = TypeVar("P")
 
 
-class Covering(Generic[P]):
+class CoveringPolicies(Generic[P]):
     """The policies of one sort, looked up once for each agent.
 
     Args:

@@ -105,8 +105,8 @@ class GuardedStep(StepContext, Protocol):
         """The bounds of its run and of the steps above, where there are some."""
         ...
 
-    def limit(self, passage: Passage) -> None:
-        """Let its requests pass there from now on."""
+    def limit(self, passage: Passage | None) -> None:
+        """Let its requests pass there from now on; None: nowhere."""
         ...
 
     def charge(self, purse: Purse | None) -> None:
@@ -127,7 +127,7 @@ class GuardedStep(StepContext, Protocol):
         """The calls that it makes."""
         ...
 
-    def enter(self, gate: Gate) -> None:
+    def enter(self, gate: Gate | None) -> None:
         """Await this before the first act of the turn that is not known already."""
         ...
 

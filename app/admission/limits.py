@@ -18,7 +18,7 @@ from agents.governance.limits import Concurrency, Pause, Rate, Start, ToldRate, 
 from agents.governance.wants import Wanted, corrections, covers, wanted
 from agents.needs import Needs
 from app.admission import limit_scripts as scripts
-from app.admission.covering import Covering, about_of
+from app.admission.covering import CoveringPolicies, about_of
 from app.admission.own_share import OwnShare
 from app.admission.scripts import Query, Scripts
 from app.concurrency.future import Future
@@ -157,7 +157,7 @@ class SharedLimits:
         self.scripts = shared
         self.clock = clock
         self.policies = dict(policies)
-        self.covering = Covering(self.policies, covers, own)
+        self.covering = CoveringPolicies(self.policies, covers, own)
         self.of = self.covering.of  # the limits that cover an agent, by name
         self.lease_ms = round(lease_s * 1000)
         self._names = {

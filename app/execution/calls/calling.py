@@ -47,18 +47,20 @@ class Calling(Telling):
         """The usage of its calls up to now."""
         return _NOTHING if self._calls is None else self._calls.spent
 
-    def limit(self, passage: Passage) -> None:
-        """Let its requests pass there from now on."""
-        self.calls.passage = passage
+    def limit(self, passage: Passage | None) -> None:
+        """Let its requests pass there from now on; None: nowhere."""
+        if passage is not None or self._calls is not None:
+            self.calls.passage = passage
 
     def charge(self, purse: Purse | None) -> None:
         """Have its requests counted there from now on."""
         if purse is not None or self._calls is not None:
             self.calls.purse = purse
 
-    def enter(self, gate: Gate) -> None:
+    def enter(self, gate: Gate | None) -> None:
         """Await this before the first act of the turn that is not known already."""
-        self.calls.gate = gate
+        if gate is not None or self._calls is not None:
+            self.calls.gate = gate
 
     def helpers(self) -> TurnHelpers:
         """Agents that are asked within it, about what it asks and what it is answered."""
