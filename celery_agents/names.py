@@ -22,6 +22,10 @@ FORK = "agents.fork"
 FORGET = "agents.forget"
 STATUS = "agents.status"
 RESULTS = "agents.results"
+#: Finding runs: lists them, shows one with all that is told of it, says how far one is.
+RUNS = "agents.runs"
+SHOW = "agents.show"
+PROGRESS = "agents.progress"
 CLEAN = "agents.clean"
 PROBE = "agents.probe"
 #: Estimates a request that is not made.
@@ -64,6 +68,9 @@ CONTROL_TASKS = (
     RELEASE,
     STATUS,
     RESULTS,
+    RUNS,
+    SHOW,
+    PROGRESS,
     CLEAN,
     PROBE,
     ESTIMATE,

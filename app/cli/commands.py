@@ -15,6 +15,7 @@ from app.admission.limits import SharedLimits
 from app.admission.scripts import TIMEOUT_S, Scripts
 from app.admission.sights import with_places
 from app.cli.dead_letters import dead
+from app.cli.runs import JournaledRuns
 from app.execution.publish import publish
 from app.journal.retention import cleanup
 from app.journal.schema import migrate
@@ -27,6 +28,8 @@ from app.messaging.intake import Intake
 from app.messaging.redis import connect_redis
 from app.settings import Settings
 from celery_agents.client.cli import AHEAD, unknown_run
+from celery_agents.client.overview.runs import runs_group
+from celery_agents.client.overview.tables import ago, table, width
 from celery_agents.client.shell import Command, NotFoundError, Shown
 from celery_agents.visible import visible
 
@@ -47,6 +50,15 @@ def _journal(ctx: click.Context) -> Iterator[Engine]:
         yield engine
     finally:
         engine.dispose()
+
+
+@contextmanager
+def _runs(ctx: click.Context) -> Iterator[JournaledRuns]:
+    with _journal(ctx) as engine:
+        yield JournaledRuns(engine, lambda tree: with_places(_limits(ctx), tree))
+
+
+commands.add_command(runs_group(_runs))
 
 
 @commands.group()
@@ -125,8 +137,8 @@ def health(ctx: click.Context) -> Shown:
             (
                 r["target"],
                 r["state"],
-                "" if r["lasts_s"] is None else _ago(r["lasts_s"]),
-                _ago(r["age_s"]),
+                "" if r["lasts_s"] is None else ago(r["lasts_s"]),
+                ago(r["age_s"]),
                 "" if r["latency_ms"] is None else f"{r['latency_ms']:.1f} ms",
                 str(r["failures"]),
                 r["message"] or "",
@@ -151,7 +163,7 @@ def list_agents(ctx: click.Context) -> Shown:
                 r["name"],
                 r["kind"],
                 r["effects"],
-                _ago(now - r["seen_at"]),
+                ago(now - r["seen_at"]),
                 r["description"],
             )
             for r in rows
@@ -249,16 +261,4 @@ def _branch(
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [head, *(tuple(visible(cell) for cell in row) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    return "\n".join(
-        "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip()
-        for row in lines
-    )
-
-
-def _ago(seconds: float) -> str:
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit} ago"
-    return f"{max(seconds, 0):.0f} s ago"
+    return "\n".join(table(head, rows, within=width()))

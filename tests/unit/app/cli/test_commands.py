@@ -18,7 +18,7 @@ from app.maintenance.dead_letters import letter_row
 from app.settings import Settings
 from celery_agents.client.cli import agents
 from tests.support.malformed import envelope
-from tests.unit.app.journal.support import World, claimed, step
+from tests.unit.app.journal.support import World, claimed, expand, plan, step
 from tests.unit.celery_agents.client.test_shell import has, verbs
 
 #: Every verb, with arguments that it serves, and what its JSON has; in an order in which all work.
@@ -26,6 +26,9 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "list": ([], [{"name": "a", "kind": "function"}]),
     "health": ([], {"targets": [{"target": "broker"}, {"target": "journal"}]}),
     "status": (["s"], {"steps": [{"id": "s"}], "events": []}),
+    "runs list": ([], {"runs": [{"id": "s", "state": "running"}, {"id": "v"}], "more": None}),
+    "runs show": (["s", "--answers"], {"steps": [{"id": "s"}], "answers": {}}),
+    "runs progress": (["v"], {"step_id": "v", "total": 2, "done": 0}),
     "cancel": (["s"], {"id": "s", "stopped": 1}),
     "clean": (["--dry-run"], {"dry_run": True, "rows": {}}),
     "dead list": ([], {"letters": [{"id": "j"}, {"cause": "bad_body"}], "dropped": 0}),
@@ -45,6 +48,7 @@ def app(redis_url: str, sqlite_journal_url: str) -> Iterator[Any]:
     settings = Settings.model_validate({"redis_url": redis_url, "database_url": sqlite_journal_url})
     world = World(sqlite_journal_url)
     journal = world.journal()
+    expand(journal, "v", plan("a", "b"))
     claimed(journal, "s", step())
     journal.announce([{"name": "a", "kind": "function", "description": "", "effects": "pure"}])
     raw = json.dumps(envelope([["hello"], {}, None])).encode()
@@ -76,7 +80,9 @@ def test_all_verbs_show_their_results(app: Any, *, as_json: bool) -> None:
             assert has(json.loads(done.stdout), told), (verb, done.stdout)
 
 
-@pytest.mark.parametrize("line", ["status x", "cancel x", "dead show x", "dead drop x"])
+@pytest.mark.parametrize(
+    "line", ["status x", "runs show x", "runs progress s", "cancel x", "dead show x", "dead drop x"]
+)
 def test_what_there_is_not_is_not_found(app: Any, line: str) -> None:
     done = call(app, *line.split(), "--json")
     assert done.exit_code == 1
