@@ -26,6 +26,10 @@ RESULTS = "agents.results"
 RUNS = "agents.runs"
 SHOW = "agents.show"
 PROGRESS = "agents.progress"
+#: Statistics: reads them, counts what has ended. The service as a whole.
+STATS = "agents.stats"
+COUNT = "agents.count"
+CLUSTER = "agents.cluster"
 CLEAN = "agents.clean"
 PROBE = "agents.probe"
 #: Estimates a request that is not made.
@@ -71,6 +75,9 @@ CONTROL_TASKS = (
     RUNS,
     SHOW,
     PROGRESS,
+    STATS,
+    COUNT,
+    CLUSTER,
     CLEAN,
     PROBE,
     ESTIMATE,

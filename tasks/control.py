@@ -12,6 +12,8 @@ from app.concurrency.fibers import wait
 from app.execution.runtime import runtime_of
 from app.journal.stores.exchanges import Exchanges
 from app.journal.stores.overview import Overview
+from app.journal.stores.statistics import Statistics
+from app.maintenance.cluster import with_queues
 from app.maintenance.dead_letters import dead_letters_of
 from celery_agents import names
 from celery_agents.contracts.ask import Ask
@@ -24,7 +26,7 @@ from celery_agents.contracts.base import (
     whole_of,
 )
 from celery_agents.contracts.session import session_of
-from celery_agents.contracts.watching import RunFilter
+from celery_agents.contracts.watching import RunFilter, StatsWanted
 from celery_agents.errors import InvalidPayloadError
 from celery_agents.values import problem
 
@@ -202,6 +204,22 @@ def progress(self: Any, step_id: str) -> dict[str, Any] | None:
     """How far a step is with its members; None where it has none."""
     found = _overview_of(self).progress(id_of(step_id))
     return None if found is None else found.model_dump(mode="json")
+
+
+@shared_task(name=names.STATS, bind=True)
+def stats(self: Any, since_s: float, **wanted: JsonValue) -> dict[str, Any]:
+    """Statistics of the steps that ended in the last seconds; see :class:`StatsWanted`."""
+    journal = runtime_of(self.app, self.request.hostname).journal
+    asked = StatsWanted.of({"since_s": since_s, **wanted})
+    return Statistics(journal.engine).within(asked).model_dump(mode="json")
+
+
+@shared_task(name=names.CLUSTER, bind=True)
+def cluster(self: Any) -> dict[str, Any]:
+    """The service as a whole, now."""
+    runtime = runtime_of(self.app, self.request.hostname)
+    found = _overview_of(self).cluster()
+    return with_queues(found, runtime.intake, runtime.settings.queue).model_dump(mode="json")
 
 
 def _overview_of(task: Any) -> Overview:

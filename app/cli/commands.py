@@ -15,7 +15,7 @@ from app.admission.limits import SharedLimits
 from app.admission.scripts import TIMEOUT_S, Scripts
 from app.admission.sights import with_places
 from app.cli.dead_letters import dead
-from app.cli.runs import JournaledRuns
+from app.cli.runs import JournaledFigures, JournaledRuns
 from app.execution.publish import publish
 from app.journal.retention import cleanup
 from app.journal.schema import migrate
@@ -28,6 +28,7 @@ from app.messaging.intake import Intake
 from app.messaging.redis import connect_redis
 from app.settings import Settings
 from celery_agents.client.cli import AHEAD, unknown_run
+from celery_agents.client.overview.figures import figure_commands
 from celery_agents.client.overview.runs import runs_group
 from celery_agents.client.overview.tables import ago, table, width
 from celery_agents.client.shell import Command, NotFoundError, Shown
@@ -58,7 +59,15 @@ def _runs(ctx: click.Context) -> Iterator[JournaledRuns]:
         yield JournaledRuns(engine, lambda tree: with_places(_limits(ctx), tree))
 
 
+@contextmanager
+def _figures(ctx: click.Context) -> Iterator[JournaledFigures]:
+    with _journal(ctx) as engine:
+        yield JournaledFigures(engine, ctx.obj.app.agents_settings)
+
+
 commands.add_command(runs_group(_runs))
+for figure_command in figure_commands(_figures):
+    commands.add_command(figure_command)
 
 
 @commands.group()

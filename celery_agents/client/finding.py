@@ -8,11 +8,11 @@ from celery_agents import names
 from celery_agents.client.control import Control
 from celery_agents.contracts.base import id_of
 from celery_agents.contracts.outcome import State
-from celery_agents.contracts.watching import Order, Progress, RunFilter, RunPage
+from celery_agents.contracts.watching import MemberProgress, Order, RunFilter, RunPage
 
 
 class Finding:
-    """What ``agents.runs`` finds."""
+    """The part of ``agents.runs`` that finds runs."""
 
     _control: Control
 
@@ -58,7 +58,7 @@ class Finding:
         found: dict[str, Any] | None = asked.get(timeout=timeout)
         return found
 
-    def progress(self, run_id: str, *, timeout: float = 10.0) -> Progress | None:
+    def progress(self, run_id: str, *, timeout: float = 10.0) -> MemberProgress | None:
         """How far a run is with its members, those of a map say; None where it has none."""
         found = self._control.ask(names.PROGRESS, id_of(run_id)).get(timeout=timeout)
-        return None if found is None else Progress.model_validate(found)
+        return None if found is None else MemberProgress.model_validate(found)

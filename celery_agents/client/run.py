@@ -23,7 +23,7 @@ from celery_agents.contracts.gather import Aggregate
 from celery_agents.contracts.mapping import MapResult
 from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.contracts.vote import Decision
-from celery_agents.contracts.watching import Progress
+from celery_agents.contracts.watching import MemberProgress
 from celery_agents.errors import IdInUseError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Reader(Protocol):
     def wake(self, runs: Sequence[Run[Any]]) -> None: ...
     def status(self, run_id: str, *, timeout: float) -> dict[str, Any] | None: ...
     def results(self, run_id: str, *, timeout: float) -> Iterator[tuple[int, Outcome]]: ...
-    def progress(self, run_id: str, *, timeout: float) -> Progress | None: ...
+    def progress(self, run_id: str, *, timeout: float) -> MemberProgress | None: ...
     def cancel(self, run_id: str) -> None: ...
     def events(self, run: Run[Any], after: str | None, timeout: float | None) -> Events[Any]: ...
     def waiting(self, run_id: str | None, *, timeout: float) -> list[Wish]: ...
@@ -225,7 +225,7 @@ class MapRun(Run[MapResult]):
         with bar(self.progress) if progress else nullcontext():
             return super().get(timeout)
 
-    def progress(self, *, timeout: float = 10.0) -> Progress | None:
+    def progress(self, *, timeout: float = 10.0) -> MemberProgress | None:
         """How many of its inputs have ended, failed, run now; None before it has begun.
 
         Counted, not read: it costs the same however many there are.

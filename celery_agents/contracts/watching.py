@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
@@ -17,6 +17,17 @@ from celery_agents.errors import InvalidPayloadError
 PAGE_MAX = 1_000
 #: Seconds for which something that should move has not, when it counts as stuck.
 STUCK_S = 60.0
+
+C = TypeVar("C", bound=Contract)
+
+
+def _read(contract: type[C], given: Mapping[str, Any]) -> C:
+    try:
+        return contract.model_validate(given)
+    except ValidationError as error:
+        place, wrong = mistakes(error, contract)[0]
+        raise InvalidPayloadError(f"{place}: {wrong}") from None
+
 
 #: Newest first, or dearest first.
 Order = Literal["time", "cost"]
@@ -49,11 +60,7 @@ class RunFilter(Contract):
         Raises:
             InvalidPayloadError: one is wrong; it says which.
         """
-        try:
-            return cls.model_validate(given)
-        except ValidationError as error:
-            place, wrong = mistakes(error, cls)[0]
-            raise InvalidPayloadError(f"{place}: {wrong}") from None
+        return _read(cls, given)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -89,7 +96,7 @@ class RunPage(Contract):
     more: str | None = None
 
 
-class Progress(Contract):
+class MemberProgress(Contract):
     """How far a step is with its members, those of a map say."""
 
     step_id: str
@@ -127,6 +134,97 @@ class Progress(Contract):
             "rate": round(self.rate, 3),
             "left_s": left,
         }
+
+
+#: By agent (or pattern), by tenant, or all together; and always by state.
+Grouping = Literal["agent", "tenant", "all"]
+
+
+class StatsWanted(Contract):
+    """The steps of which statistics are asked for."""
+
+    #: Those that ended in the last seconds, in whole minutes; of more than six hours in whole ones.
+    since_s: Annotated[float, Field(gt=0, le=366 * 86_400, strict=True)] = 3_600.0
+    by: Grouping = "agent"
+    #: An agent, or the task of a pattern.
+    agent: Name | None = None
+    tenant: Tenant | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """Read what is asked for.
+
+        Raises:
+            InvalidPayloadError: some of it is wrong; it says which.
+        """
+        return _read(cls, given)
+
+
+class StepStats(Contract):
+    """Steps that ended in one way within a time, in numbers."""
+
+    #: The agent, the task of a pattern, or the tenant; "" of all, and of nobody in particular.
+    name: str
+    state: State
+    count: int
+    #: Of those that began, from their first claim to their end. Percentiles are at most 2 % off.
+    mean_s: float | None = None
+    deviation_s: float | None = None
+    min_s: float | None = None
+    max_s: float | None = None
+    median_s: float | None = None
+    p95_s: float | None = None
+    p99_s: float | None = None
+    #: A pattern's cost is that of its members, and stands there.
+    usage: Usage = Usage()
+
+
+class Stats(Contract):
+    """Statistics of steps by how they ended."""
+
+    #: Seconds since 1970: the whole minutes or hours that are counted.
+    since: float
+    until: float
+    #: Runs that began later may not be in it yet.
+    counted_until: float
+    rows: tuple[StepStats, ...] = ()
+
+
+class ServingWorker(Contract):
+    """A process that takes steps."""
+
+    name: str
+    host: str
+    pid: int
+    started_at: float
+    #: Below 0 it is gone: so long ago its lease ended.
+    lease_left_s: float
+    #: Steps that it has claimed and not ended.
+    running: int
+
+
+class QueueState(Contract):
+    """Messages of a queue that no worker has taken."""
+
+    name: str
+    #: By priority, 0 first; those of tenants aside.
+    queued: dict[int, int]
+
+
+class Cluster(Contract):
+    """The service as a whole, now."""
+
+    workers: tuple[ServingWorker, ...] = ()
+    queues: tuple[QueueState, ...] = ()
+    #: Steps by what they wait for: a worker, a later time, a person, that their result is stored.
+    ready: int = 0
+    later: int = 0
+    asking: int = 0
+    unsettled: int = 0
+    running: int = 0
+    #: Since the oldest step that is ready could have been taken.
+    oldest_ready_s: float | None = None
+    dead_letters: int = 0
 
 
 _CURSOR: TypeAdapter[tuple[float, str]] = TypeAdapter(

@@ -10,11 +10,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
-    Text,
-    case,
-    cast,
     func,
-    null,
     or_,
     select,
     union,
@@ -23,6 +19,7 @@ from sqlalchemy.orm import aliased
 
 from app.journal.queries.reasons import COLUMNS, Reason, asking_steps, joined, stuck_steps, why
 from app.journal.schema.engine import now
+from app.journal.schema.heads import OUTCOME_WITHOUT_VALUE
 from app.journal.schema.models import Run, Step
 from celery_agents.contracts.outcome import State, Usage
 from celery_agents.contracts.watching import RunFilter, RunInfo, RunPage, cursor_of, read_cursor
@@ -30,10 +27,6 @@ from celery_agents.contracts.watching import RunFilter, RunInfo, RunPage, cursor
 #: Of a run that has ended. It is no text of others: ``runs.usage`` holds our own numbers alone.
 _COST: ColumnElement[float] = func.coalesce(Run.usage["cost_usd"].as_float(), 0.0)
 _FAILED = (State.FAILED, State.DEAD)
-#: Error and value stand last in an outcome: one that has a value is not read.
-OUTCOME_WITHOUT_VALUE = case(
-    (Step.state == State.SUCCEEDED, null()), else_=cast(Step.outcome, Text)
-)
 
 
 def page(connection: Connection, wanted: RunFilter) -> RunPage:
@@ -96,7 +89,7 @@ def _conditions(wanted: RunFilter) -> list[ColumnElement[bool]]:
 
 
 def _reasons(connection: Connection, run_ids: Sequence[str]) -> dict[str, Reason]:
-    """What matters most of each run: a stuck step, else one that asks a person, else its root."""
+    """The most urgent reason of each run: a stuck step, one that asks a person, or its root."""
     if not run_ids:
         return {}
     telling = union(  # not OR: PostgreSQL would read all steps

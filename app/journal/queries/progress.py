@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, literal_column, select
 from app.journal.schema.engine import now
 from app.journal.schema.models import Join, Step
 from celery_agents.contracts.outcome import State
-from celery_agents.contracts.watching import Progress
+from celery_agents.contracts.watching import MemberProgress
 
 #: In the words of the partial index. The parent is compared so that its own index is not used: that
 #: would read all its members, and the running ones are few.
@@ -18,7 +18,7 @@ _RUNNING = Step.state == literal_column(f"'{State.RUNNING}'")
 _PARENT = func.coalesce(Step.parent_id, literal_column("''"))
 
 
-def progresses(connection: Connection, step_ids: Sequence[str]) -> list[Progress]:
+def progresses(connection: Connection, step_ids: Sequence[str]) -> list[MemberProgress]:
     """How far those of these steps are that have members, in the order of their ids."""
     rows = connection.execute(
         select(
@@ -44,14 +44,14 @@ def _running(connection: Connection, step_ids: Sequence[str]) -> dict[str, int]:
     return {row.of: row.steps for row in rows}
 
 
-def _progress(connection: Connection, row: Any, running: int) -> Progress:
+def _progress(connection: Connection, row: Any, running: int) -> MemberProgress:
     before = _before(connection, row.id, row.round) if row.round > 1 else {}
     succeeded = row.succeeded + before.get(State.SUCCEEDED, 0)
     skipped = before.get(State.SKIPPED, 0)
     if row.join == "fired":  # it ended early: what had not begun was let go
         skipped += max(row.expected - row.done - running, 0)
     total = row.expected + sum(before.values())
-    return Progress(
+    return MemberProgress(
         step_id=row.id,
         state=row.state,
         total=total,

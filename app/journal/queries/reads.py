@@ -7,10 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from app.journal.queries.finding import OUTCOME_WITHOUT_VALUE
 from app.journal.queries.progress import progresses
 from app.journal.queries.reasons import COLUMNS, joined, why
-from app.journal.schema.heads import HEAD_OF_OUTCOME
+from app.journal.schema.heads import HEAD_OF_OUTCOME, OUTCOME_WITHOUT_VALUE
 from app.journal.schema.heads import read as read_head
 from app.journal.schema.models import Agent, Call, Event, Run, Step
 from celery_agents.contracts.compensation import compensation_id

@@ -29,6 +29,7 @@ from app.journal.schema.models import (
     Run,
     Slot,
     Spend,
+    Stat,
     Step,
     Worker,
 )
@@ -39,6 +40,9 @@ from celery_agents.contracts.outcome import State
 _DAY_S = 86_400.0
 #: Targets that nobody looks at any more, workers that are gone, and turns that are over.
 LEFTOVERS_S = 2 * _DAY_S
+#: Statistics by minute and by hour are kept so long: closely for what happens now, and for a year's
+#: comparison. An hour of 40 agents takes some 200 kB.
+STATS_S = {60: 2 * _DAY_S, 3_600: 90 * _DAY_S}
 #: Sums of windows that began so long ago go: the longest window has ten years.
 SPEND_S = 11 * 366 * _DAY_S
 #: What a whole run holds beside its steps, in tables that know it by ``run_id``. Not what it has
@@ -200,10 +204,15 @@ def _old() -> list[tuple[Any, ColumnElement[bool]]]:
     """Small tables' rows that nobody needs any more."""
     holding = select(Step.worker_id).where(Step.state == State.RUNNING, Step.worker_id.is_not(None))
     long_ago = now() - LEFTOVERS_S
+    stats = [
+        (Stat.grain_s == grain_s) & (Stat.starts_at < now() - kept_s)
+        for grain_s, kept_s in STATS_S.items()
+    ]
     return [
         (Health.__table__, Health.checked_at < long_ago),
         (Slot.__table__, Slot.taken_at < long_ago),
         (Spend.__table__, (Spend.starts_at > 0) & (Spend.starts_at < now() - SPEND_S)),
+        (Stat.__table__, or_(*stats)),
         (Worker.__table__, (Worker.lease_until < long_ago) & Worker.id.not_in(holding)),
     ]
 

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 
 from app.journal.queries import details, finding
+from app.journal.queries.cluster import cluster
 from app.journal.queries.progress import progresses
 from app.journal.schema.engine import reading
 from app.journal.schema.transactions import in_transaction
-from celery_agents.contracts.watching import Progress, RunFilter, RunPage
+from celery_agents.contracts.watching import Cluster, MemberProgress, RunFilter, RunPage
 
 T = TypeVar("T")
 
@@ -30,10 +31,14 @@ class Overview:
         """A run as a tree, with calls, ballots, events and, if asked for, answers."""
         return self._read(lambda c: details.run_details(c, run_id, answers=answers))
 
-    def progress(self, step_id: str) -> Progress | None:
+    def progress(self, step_id: str) -> MemberProgress | None:
         """How far a step is with its members; None where it has none."""
         found = self._read(lambda c: progresses(c, [step_id]))
         return found[0] if found else None
+
+    def cluster(self) -> Cluster:
+        """Workers, and how many steps wait for what; its queues are known to Redis."""
+        return self._read(cluster)
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         return in_transaction(self._engine, work)

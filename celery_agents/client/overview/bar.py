@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from celery_agents.client.overview.trees import progress_line
-from celery_agents.contracts.watching import Progress
+from celery_agents.contracts.watching import MemberProgress
 from celery_agents.errors import AgentsError
 from celery_agents.noted import note
 
@@ -18,11 +18,11 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two looks.
 EVERY_S = 1.0
-_Draw = Callable[[Progress], None]
+_Draw = Callable[[MemberProgress], None]
 
 
 @contextmanager
-def bar(look: Callable[[], Progress | None], *, every_s: float = EVERY_S) -> Iterator[None]:
+def bar(look: Callable[[], MemberProgress | None], *, every_s: float = EVERY_S) -> Iterator[None]:
     """Draw a bar while the block runs, and how far it was at its end."""
     over = threading.Event()
     with _drawing() as draw:
@@ -38,7 +38,7 @@ def bar(look: Callable[[], Progress | None], *, every_s: float = EVERY_S) -> Ite
 
 
 def _watch(
-    look: Callable[[], Progress | None], draw: _Draw, over: threading.Event, every_s: float
+    look: Callable[[], MemberProgress | None], draw: _Draw, over: threading.Event, every_s: float
 ) -> None:
     ended = False
     while not ended:
@@ -70,7 +70,7 @@ def _drawing() -> Iterator[_Draw]:
     with rich_progress.Progress(*columns, console=Console(stderr=True)) as shown:
         task = shown.add_task("", total=None, failed=0, running=0)
 
-        def draw(told: Progress) -> None:
+        def draw(told: MemberProgress) -> None:
             about = {"failed": told.failed, "running": told.running}
             shown.update(task, total=told.total, completed=told.done, **about)
 
@@ -81,7 +81,7 @@ def _lines() -> _Draw:
     """Return a drawing of lines: each over the one before on a terminal, else where it moved."""
     last = [""]
 
-    def draw(told: Progress) -> None:
+    def draw(told: MemberProgress) -> None:
         line = progress_line(told.told())
         if line != last[0]:
             end = "\r" if sys.stderr.isatty() else "\n"

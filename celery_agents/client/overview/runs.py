@@ -16,18 +16,18 @@ from celery_agents.client.overview.tables import ago, dollars, table, width
 from celery_agents.client.overview.trees import progress_line, run_lines
 from celery_agents.client.shell import Command, NotFoundError, Shown
 from celery_agents.contracts.outcome import State
-from celery_agents.contracts.watching import Progress, RunInfo, RunPage
+from celery_agents.contracts.watching import MemberProgress, RunInfo, RunPage
 from celery_agents.visible import visible
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 
 
 class Source(Protocol):
-    """Whoever knows of runs: a client, or the journal."""
+    """A source of runs: a client, or the journal."""
 
     def list(self, **wanted: Any) -> RunPage: ...
     def show(self, run_id: str, *, answers: bool = False) -> dict[str, Any] | None: ...
-    def progress(self, run_id: str) -> Progress | None: ...
+    def progress(self, run_id: str) -> MemberProgress | None: ...
 
 
 Opening = Callable[[click.Context], AbstractContextManager[Source]]

@@ -29,6 +29,8 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "runs list": ([], {"runs": [{"id": "s", "state": "running"}, {"id": "v"}], "more": None}),
     "runs show": (["s", "--answers"], {"steps": [{"id": "s"}], "answers": {}}),
     "runs progress": (["v"], {"step_id": "v", "total": 2, "done": 0}),
+    "stats": ([], {"rows": []}),
+    "cluster": ([], {"workers": [{"name": "worker@here", "running": 3}], "running": 3}),
     "cancel": (["s"], {"id": "s", "stopped": 1}),
     "clean": (["--dry-run"], {"dry_run": True, "rows": {}}),
     "dead list": ([], {"letters": [{"id": "j"}, {"cause": "bad_body"}], "dropped": 0}),

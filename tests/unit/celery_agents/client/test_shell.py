@@ -24,7 +24,16 @@ from celery_agents.contracts.outcome import Outcome, State, Usage
 from celery_agents.contracts.session import SessionExchange, SessionInfo
 from celery_agents.contracts.tenants import TenantState
 from celery_agents.contracts.vote import Decision
-from celery_agents.contracts.watching import Progress, RunInfo, RunPage
+from celery_agents.contracts.watching import (
+    Cluster,
+    MemberProgress,
+    QueueState,
+    RunInfo,
+    RunPage,
+    ServingWorker,
+    Stats,
+    StepStats,
+)
 from celery_agents.errors import BrokerUnavailableError
 from tests.unit.celery_agents.client.test_run import DECISION
 
@@ -36,6 +45,8 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "runs list": (["--failed"], {"runs": [{"id": "r", "state": "failed"}], "more": "x"}),
     "runs show": (["r"], {"id": "r", "steps": [{"id": "r"}]}),
     "runs progress": (["r"], {"total": 4, "done": 2, "left_s": 5.0}),
+    "stats": (["--since", "2h"], {"rows": [{"name": "gpt", "count": 3, "p95_s": 2.0}]}),
+    "cluster": ([], {"workers": [{"name": "w@h", "running": 2}], "ready": 4}),
     "watch": (["r"], {"type": "end", "step_id": "r"}),
     "waiting": ([], [{"tool": "pay"}]),
     "approve": (["r", "true"], {"id": "r", "choice": True}),
@@ -90,7 +101,13 @@ SHOWN: dict[str, Any] = {
     "calls": [],
     "votes": {},
 }
-PROGRESS = Progress(step_id="r", state=State.WAITING, total=4, succeeded=2, elapsed_s=5.0)
+PROGRESS = MemberProgress(step_id="r", state=State.WAITING, total=4, succeeded=2, elapsed_s=5.0)
+
+TOOK = StepStats(name="gpt", state=State.SUCCEEDED, count=3, median_s=0.5, p95_s=2.0, max_s=5e3)
+STATS = Stats(since=1.0, until=2.0, counted_until=1.5, rows=(TOOK,))
+WORKER = ServingWorker(name="w@h", host="h", pid=1, started_at=1.0, lease_left_s=9.0, running=2)
+QUEUES = (QueueState(name="agents", queued={0: 0, 5: 7}), QueueState(name="c", queued={}))
+CLUSTER = Cluster(workers=(WORKER,), queues=QUEUES, ready=4, oldest_ready_s=3.0)
 
 ESTIMATE = Estimate(
     agent="a",
@@ -152,6 +169,8 @@ class Served:
             clear=lambda _: 2,
             warm=lambda *_, **__: Warmed(asked=3, known=1, left=4),
         )
+        self.stats = lambda *_, **__: STATS
+        self.cluster = lambda: CLUSTER
         self.tenants = lambda: [TenantState(name="acme", queue="agents", queued=3)]
         policy = BudgetPolicy(usd=1, calls=5, every="day", per="tenant")
         spent, free = Spent(nano_usd=7, calls=1), Spent(nano_usd=9, calls=2)

@@ -16,7 +16,7 @@ from app.journal.queries import details, reads
 from app.journal.schema.models import Step
 from app.journal.stores.overview import Overview
 from celery_agents.contracts.outcome import Outcome, State, Usage
-from celery_agents.contracts.watching import Progress, RunFilter, RunPage
+from celery_agents.contracts.watching import MemberProgress, RunFilter, RunPage
 from celery_agents.errors import InvalidPayloadError
 from tests.unit.app.journal.support import (
     DONE,
@@ -209,15 +209,16 @@ def test_progress_of_a_join_that_ended_early(journal: Journal) -> None:
 
 
 @pytest.mark.parametrize(
-    ("progress", "left_s"),
+    ("counts", "left_s"),
     [
-        (Progress(step_id="s", state=State.WAITING, total=10, elapsed_s=5.0), None),
-        (Progress(step_id="s", state=State.WAITING, total=10, succeeded=5, elapsed_s=5.0), 5.0),
-        (Progress(step_id="s", state=State.WAITING, total=4, failed=4, elapsed_s=5.0), 0.0),
+        ({"total": 10}, None),
+        ({"total": 10, "succeeded": 5}, 5.0),
+        ({"total": 4, "failed": 4}, 0.0),
     ],
 )
-def test_time_that_is_left(progress: Progress, left_s: float | None) -> None:
-    assert progress.left_s == left_s
+def test_time_that_is_left(counts: dict[str, int], left_s: float | None) -> None:
+    given: dict[str, Any] = {"step_id": "s", "state": State.WAITING, "elapsed_s": 5.0, **counts}
+    assert MemberProgress(**given).left_s == left_s
 
 
 def test_details_of_a_vote(journal: Journal) -> None:

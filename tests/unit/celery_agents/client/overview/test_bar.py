@@ -8,7 +8,7 @@ import pytest
 
 from celery_agents.client.overview.bar import bar
 from celery_agents.contracts.outcome import State
-from celery_agents.contracts.watching import Progress
+from celery_agents.contracts.watching import MemberProgress
 from celery_agents.errors import ResultTimeoutError
 
 
@@ -19,7 +19,7 @@ class Looked:
         self._answers = [*answers]
         self.looks = threading.Semaphore(0)
 
-    def __call__(self) -> Progress | None:
+    def __call__(self) -> MemberProgress | None:
         found = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         self.looks.release()
         if isinstance(found, Exception):
@@ -27,8 +27,8 @@ class Looked:
         return None if found is None else told(found)
 
 
-def told(done: int) -> Progress:
-    return Progress(
+def told(done: int) -> MemberProgress:
+    return MemberProgress(
         step_id="r", state=State.WAITING, total=20_000, succeeded=done, failed=1, elapsed_s=1.0
     )
 
