@@ -152,6 +152,9 @@ class Settings(BaseSettings):
     #: Beat sends for it so often: a day's rows go in small portions, between the work.
     clean_interval_s: Positive = 3600.0
 
+    #: What has ended is counted so often; it is what statistics are late by, beside ten seconds.
+    stats_interval_s: Positive = 30.0
+
     #: Broker, journal, agents and providers are looked at so often. A backup takes over after
     #: two intervals and the agent comes back within one.
     health_interval_s: Positive = 15.0

@@ -22,6 +22,14 @@ FORK = "agents.fork"
 FORGET = "agents.forget"
 STATUS = "agents.status"
 RESULTS = "agents.results"
+#: Finding runs: lists them, shows one with all that is told of it, says how far one is.
+RUNS = "agents.runs"
+SHOW = "agents.show"
+PROGRESS = "agents.progress"
+#: Statistics: reads them, counts what has ended. The service as a whole.
+STATS = "agents.stats"
+COUNT = "agents.count"
+CLUSTER = "agents.cluster"
 CLEAN = "agents.clean"
 PROBE = "agents.probe"
 #: Estimates a request that is not made.
@@ -64,6 +72,12 @@ CONTROL_TASKS = (
     RELEASE,
     STATUS,
     RESULTS,
+    RUNS,
+    SHOW,
+    PROGRESS,
+    STATS,
+    COUNT,
+    CLUSTER,
     CLEAN,
     PROBE,
     ESTIMATE,

@@ -11,12 +11,23 @@ from app.caching import sights as caching
 from app.concurrency.fibers import wait
 from app.execution.runtime import runtime_of
 from app.journal.stores.exchanges import Exchanges
+from app.journal.stores.overview import Overview
+from app.journal.stores.statistics import Statistics
 from app.maintenance.acts import recorded
+from app.maintenance.cluster import with_queues
 from app.maintenance.dead_letters import dead_letters_of
 from celery_agents import names
 from celery_agents.contracts.ask import Ask
-from celery_agents.contracts.base import JsonValue, id_of, name_of, period_of, tenant_of, whole_of
+from celery_agents.contracts.base import (
+    JsonValue,
+    id_of,
+    name_of,
+    period_of,
+    tenant_of,
+    whole_of,
+)
 from celery_agents.contracts.session import session_of
+from celery_agents.contracts.watching import RunFilter, StatsWanted
 from celery_agents.errors import InvalidPayloadError
 from celery_agents.values import problem
 
@@ -176,6 +187,47 @@ def results(self: Any, step_id: str, after: int = -1) -> dict[str, Any]:
     """A page of the outcomes of a step's members, those after a place; see ``tallies.page``."""
     place = whole_of(after, "after", least=-1, most=PLACES_MAX)
     return runtime_of(self.app, self.request.hostname).journal.results(id_of(step_id), place)
+
+
+@shared_task(name=names.RUNS, bind=True)
+def runs(self: Any, **wanted: JsonValue) -> dict[str, Any]:
+    """A page of the runs that are looked for; see :class:`RunFilter`."""
+    return _overview_of(self).runs(RunFilter.of(wanted)).model_dump(mode="json")
+
+
+@shared_task(name=names.SHOW, bind=True)
+def show(self: Any, run_id: str, answers: bool = False) -> dict[str, Any] | None:
+    """A run with all that is told of it, and what agents answered if that is asked for."""
+    limits = runtime_of(self.app, self.request.hostname).agents.limits
+    found = _overview_of(self).run(id_of(run_id), answers=answers is True)
+    return sights.with_places(limits, found)
+
+
+@shared_task(name=names.PROGRESS, bind=True)
+def progress(self: Any, step_id: str) -> dict[str, Any] | None:
+    """How far a step is with its members; None where it has none."""
+    found = _overview_of(self).progress(id_of(step_id))
+    return None if found is None else found.model_dump(mode="json")
+
+
+@shared_task(name=names.STATS, bind=True)
+def stats(self: Any, since_s: float, **wanted: JsonValue) -> dict[str, Any]:
+    """Statistics of the steps that ended in the last seconds; see :class:`StatsWanted`."""
+    journal = runtime_of(self.app, self.request.hostname).journal
+    asked = StatsWanted.of({"since_s": since_s, **wanted})
+    return Statistics(journal.engine).within(asked).model_dump(mode="json")
+
+
+@shared_task(name=names.CLUSTER, bind=True)
+def cluster(self: Any) -> dict[str, Any]:
+    """The service as a whole, now."""
+    runtime = runtime_of(self.app, self.request.hostname)
+    found = _overview_of(self).cluster()
+    return with_queues(found, runtime.intake, runtime.settings.queue).model_dump(mode="json")
+
+
+def _overview_of(task: Any) -> Overview:
+    return Overview(runtime_of(task.app, task.request.hostname).journal.engine)
 
 
 @shared_task(name=names.DEAD_LETTERS, bind=True)

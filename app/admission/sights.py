@@ -104,11 +104,12 @@ def status(
     for step in tree["steps"]:
         if step["state"] in {QUEUED, State.READY} and step["error"] is None and step["queue"]:
             step["waits_for"] = f"queue {step['queue']}"
-    return _with_places(limits, tree)
+    return with_places(limits, tree)
 
 
-def _with_places(limits: SharedLimits | None, tree: dict[str, Any]) -> dict[str, Any]:
-    if limits is None:
+def with_places(limits: SharedLimits | None, tree: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A run as a tree, where steps that wait for a limit say where they stand now."""
+    if tree is None or limits is None:
         return tree
     parked = [step for step in tree["steps"] if _is_parked(step)]
     if not parked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -17,6 +18,7 @@ from app.cli.audit import audit
 from app.cli.dead_letters import dead
 from app.cli.keys import keys, token
 from app.cli.opened import journal as _journal
+from app.cli.runs import JournaledFigures, JournaledRuns
 from app.execution.publish import publish
 from app.journal.retention import cleanup
 from app.journal.schema import migrate
@@ -29,6 +31,9 @@ from app.messaging.intake import Intake
 from app.messaging.redis import connect_redis
 from app.settings import Settings
 from celery_agents.client.cli import AHEAD, unknown_run
+from celery_agents.client.overview.figures import figure_commands
+from celery_agents.client.overview.runs import runs_group
+from celery_agents.client.overview.tables import ago, table, width
 from celery_agents.client.shell import Command, NotFoundError, Shown
 from celery_agents.visible import visible
 
@@ -42,6 +47,23 @@ commands.add_command(audit)
 commands.add_command(dead)
 commands.add_command(keys)
 commands.add_command(token)
+
+
+@contextmanager
+def _runs(ctx: click.Context) -> Iterator[JournaledRuns]:
+    with _journal(ctx) as engine:
+        yield JournaledRuns(engine, lambda tree: sights.with_places(_limits(ctx), tree))
+
+
+@contextmanager
+def _figures(ctx: click.Context) -> Iterator[JournaledFigures]:
+    with _journal(ctx) as engine:
+        yield JournaledFigures(engine, ctx.obj.app.agents_settings)
+
+
+commands.add_command(runs_group(_runs))
+for figure_command in figure_commands(_figures):
+    commands.add_command(figure_command)
 
 
 @commands.group()
@@ -134,8 +156,8 @@ def health(ctx: click.Context) -> Shown:
             (
                 r["target"],
                 r["state"],
-                "" if r["lasts_s"] is None else _ago(r["lasts_s"]),
-                _ago(r["age_s"]),
+                "" if r["lasts_s"] is None else ago(r["lasts_s"]),
+                ago(r["age_s"]),
                 "" if r["latency_ms"] is None else f"{r['latency_ms']:.1f} ms",
                 str(r["failures"]),
                 r["message"] or "",
@@ -160,7 +182,7 @@ def list_agents(ctx: click.Context) -> Shown:
                 r["name"],
                 r["kind"],
                 r["effects"],
-                _ago(now - r["seen_at"]),
+                ago(now - r["seen_at"]),
                 r["description"],
             )
             for r in rows
@@ -270,16 +292,4 @@ def _branch(
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [head, *(tuple(visible(cell) for cell in row) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    return "\n".join(
-        "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip()
-        for row in lines
-    )
-
-
-def _ago(seconds: float) -> str:
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit} ago"
-    return f"{max(seconds, 0):.0f} s ago"
+    return "\n".join(table(head, rows, within=width()))

@@ -117,6 +117,15 @@ class Intake:
             pipe.llen(f"{queue}\x06\x16{step}")
         return sum(pipe.execute())
 
+    def by_priority(self, queue: str) -> dict[int, int]:
+        """Messages in a queue by priority, 0 first; those of tenants aside."""
+        pipe = self._redis.pipeline(transaction=False)
+        for step, bulk in zip(PRIORITY_STEPS, BULK_STEPS, strict=True):
+            pipe.llen(f"{queue}\x06\x16{step}" if step else queue)
+            pipe.llen(f"{queue}\x06\x16{bulk}")
+        lengths = pipe.execute()
+        return {step: sum(lengths[2 * step : 2 * step + 2]) for step in PRIORITY_STEPS}
+
     def tenants(self, queue: str) -> list[TenantState]:
         """The tenants of a queue with what they have queued and in flight, most queued first."""
         script = shares({}) + LOOK

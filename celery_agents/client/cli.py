@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, Any
 
 import click
@@ -12,7 +13,10 @@ from kombu.utils.imports import symbol_by_name
 
 from celery_agents.client import flags
 from celery_agents.client.client import Client
+from celery_agents.client.overview.figures import figure_commands
+from celery_agents.client.overview.runs import runs_group
 from celery_agents.client.run import Run
+from celery_agents.client.runs import Runs
 from celery_agents.client.shell import Command, Commands, NotFoundError, Shown, plain
 from celery_agents.contracts.budgets import UNITS, BudgetState
 from celery_agents.contracts.caching import CacheState
@@ -70,6 +74,17 @@ def client_of(ctx: click.Context) -> Client:
         return Client(settings.redis_url.get_secret_value(), queue=settings.queue)
     named = ctx.find_root().params.get("app") is not None
     return Client(said("broker") or (app.conf.broker_url if named else None))
+
+
+@contextmanager
+def _runs_of(ctx: click.Context) -> Iterator[Runs]:
+    with client_of(ctx) as client:
+        yield client.runs
+
+
+agents.add_command(runs_group(_runs_of))
+for figure_command in figure_commands(client_of):
+    agents.add_command(figure_command)
 
 
 def _followed(run: Run[Any], timeout: float) -> Iterator[Shown]:

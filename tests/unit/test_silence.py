@@ -29,7 +29,6 @@ EXPLAINED = {
     ("agents/models/strict.py", "strict_form"): "the answer to the question",
     ("agents/tools/running.py", "_made"): "the first is raised; the journal has the others",
     ("celery_agents/client/caches.py", "warm"): "their outcomes are counted",
-    ("celery_agents/client/control.py", "who"): "a user without a name has a number",
     ("celery_agents/client/events.py", "put"): "its loop is closed: nobody watches any more",
     ("app/maintenance/endpoint.py", "_shut"): "it is closed already: what was wanted",
     ("app/journal/schema/engine.py", "_make_private"): "whoever opens the file says it",

@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, cast, func
+from sqlalchemy import ColumnElement, Text, case, cast, func, null
 
 from app.journal.schema.models import Step, table
+from celery_agents.contracts.outcome import State
 
 #: Characters that hold all that comes before these: two names and a compensation, each character of
 #: them escaped.
@@ -22,6 +23,11 @@ HEAD = 8_000
 #: Those of a step's outcome.
 HEAD_OF_OUTCOME: ColumnElement[str] = func.substr(
     cast(table(Step).c.outcome, Text), 1, HEAD, type_=Text
+)
+
+#: The whole outcome of a step that did not succeed: one that has a value is not read.
+OUTCOME_WITHOUT_VALUE = case(
+    (Step.state == State.SUCCEEDED, null()), else_=cast(Step.outcome, Text)
 )
 
 _LAST = ("turns", "error", "value")

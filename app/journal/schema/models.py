@@ -420,6 +420,35 @@ class AuditHead(Base):
     hash: Mapped[str] = mapped_column(String(64))
 
 
+class Stat(Base):
+    """Steps that ended within a minute or an hour, in numbers; see app/journal/tables/stats.py."""
+
+    __tablename__ = "stats"
+
+    grain_s: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    starts_at: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    agent: Mapped[str] = mapped_column(String(200), primary_key=True)  # or a pattern's task
+    state: Mapped[str] = mapped_column(String(12), primary_key=True)
+    steps: Mapped[int] = mapped_column(BigInteger)
+    timed: Mapped[int] = mapped_column(BigInteger)  # those that began, and so have a duration
+    sum_s: Mapped[float]
+    sum_squares_s2: Mapped[float]
+    min_s: Mapped[float | None]
+    max_s: Mapped[float | None]
+    buckets: Mapped[dict[str, Any]]  # of agents/policies/sketch.py
+    errors: Mapped[dict[str, Any]]  # how many of which kind
+    usage: Mapped[dict[str, Any]]
+
+
+class Uncounted(Base):
+    """A run that was open when statistics came past it, to be counted once it has ended."""
+
+    __tablename__ = "uncounted"
+
+    run_id: Mapped[str] = mapped_column(ID, primary_key=True)
+
+
 class Slot(Base):
     """The newest turn of a schedule: whichever beat sent it, it runs once."""
 

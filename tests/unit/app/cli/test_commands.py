@@ -22,7 +22,7 @@ from app.settings import Settings
 from celery_agents.client.cli import agents
 from celery_agents.client.control import who
 from tests.support.malformed import envelope
-from tests.unit.app.journal.support import World, claimed, step
+from tests.unit.app.journal.support import World, claimed, expand, plan, step
 from tests.unit.celery_agents.client.test_shell import has, verbs
 
 #: Every verb, with arguments that it serves, and what its JSON has; in an order in which all work.
@@ -30,6 +30,11 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "list": ([], [{"name": "a", "kind": "function"}]),
     "health": ([], {"targets": [{"target": "broker"}, {"target": "journal"}]}),
     "status": (["s"], {"steps": [{"id": "s"}], "events": [], "session": "chat"}),
+    "runs list": ([], {"runs": [{"id": "s", "state": "running"}, {"id": "v"}], "more": None}),
+    "runs show": (["s", "--answers"], {"steps": [{"id": "s"}], "answers": {}}),
+    "runs progress": (["v"], {"step_id": "v", "total": 2, "done": 0}),
+    "stats": ([], {"rows": []}),
+    "cluster": ([], {"workers": [{"name": "worker@here", "running": 3}], "running": 3}),
     "cancel": (["s"], {"id": "s", "stopped": 1}),
     "clean": (["--dry-run"], {"dry_run": True, "rows": {}}),
     "dead list": ([], {"letters": [{"id": "j"}, {"cause": "bad_body"}], "dropped": 0}),
@@ -60,6 +65,7 @@ def app(redis_url: str, sqlite_journal_url: str) -> Iterator[Any]:
     settings = Settings.model_validate(about)
     world = World(sqlite_journal_url)
     journal = world.journal()
+    expand(journal, "v", plan("a", "b"))
     options = {"agent": "a", "session": "chat", "max_steps": 0, "max_cost": 0.5}
     claimed(journal, "s", step(payload={"args": ["hello"], "kwargs": options}))
     journal.announce([{"name": "a", "kind": "function", "description": "", "effects": "pure"}])
@@ -98,9 +104,10 @@ def test_a_run_is_shown_with_what_it_was_asked_for_with(app: Any) -> None:
     assert call(app, "status", "s").stdout.startswith("session chat  max_steps 0  max_cost 0.5\na ")
 
 
-@pytest.mark.parametrize(
-    "line", ["status x", "cancel x", "keys revoke x", "keys rotate x", "dead show x", "dead drop x"]
-)
+_UNKNOWN = ["status x", "runs show x", "runs progress s", "cancel x", "keys revoke x"]
+
+
+@pytest.mark.parametrize("line", [*_UNKNOWN, "keys rotate x", "dead show x", "dead drop x"])
 def test_what_there_is_not_is_not_found(app: Any, line: str) -> None:
     done = call(app, *line.split(), "--json")
     assert done.exit_code == 1

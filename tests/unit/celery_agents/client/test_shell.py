@@ -24,6 +24,16 @@ from celery_agents.contracts.outcome import Outcome, State, Usage
 from celery_agents.contracts.session import SessionExchange, SessionInfo
 from celery_agents.contracts.tenants import TenantState
 from celery_agents.contracts.vote import Decision
+from celery_agents.contracts.watching import (
+    Cluster,
+    MemberProgress,
+    QueueState,
+    RunInfo,
+    RunPage,
+    ServingWorker,
+    Stats,
+    StepStats,
+)
 from celery_agents.errors import BrokerUnavailableError
 from tests.unit.celery_agents.client.test_run import DECISION
 
@@ -32,6 +42,11 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "ask": (["a", "x"], {"id": "r", "state": "succeeded", "value": "said\x7f"}),
     "vote": (["-v", "a", "q"], {"id": "r", "state": "succeeded"}),
     "status": (["r"], {"state": "running"}),
+    "runs list": (["--failed"], {"runs": [{"id": "r", "state": "failed"}], "more": "x"}),
+    "runs show": (["r"], {"id": "r", "steps": [{"id": "r"}]}),
+    "runs progress": (["r"], {"total": 4, "done": 2, "left_s": 5.0}),
+    "stats": (["--since", "2h"], {"rows": [{"name": "gpt", "count": 3, "p95_s": 2.0}]}),
+    "cluster": ([], {"workers": [{"name": "w@h", "running": 2}], "ready": 4}),
     "watch": (["r"], {"type": "end", "step_id": "r"}),
     "waiting": ([], [{"tool": "pay"}]),
     "approve": (["r", "true"], {"id": "r", "choice": True}),
@@ -52,6 +67,47 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "sessions delete": (["s"], {"name": "s"}),
 }
 OUTCOME = Outcome(state=State.SUCCEEDED, value="said", usage=Usage(calls=1))
+
+RUN = RunInfo(id="r", task="agents.ask", state=State.FAILED, created_at=1.0, error="a: b\x7f")
+SHOWN: dict[str, Any] = {
+    "id": "r",
+    "task": "agents.map",
+    "tenant": "t",
+    "state": "waiting",
+    "created_at": 1.0,
+    "finished_at": None,
+    "usage": None,
+    "compensation": None,
+    "steps_left_out": 3,
+    "steps": [
+        {
+            "id": "r",
+            "parent_id": None,
+            "member": None,
+            "task": "agents.map",
+            "agent": None,
+            "state": "waiting",
+            "attempts": 2,
+            "error": None,
+            "usage": None,
+            "left_out": 0,
+            "why": "0 of 2 members have ended\x7f",
+            "started_at": 1.0,
+            "finished_at": None,
+        }
+    ],
+    "progress": [],
+    "events": [],
+    "calls": [],
+    "votes": {},
+}
+PROGRESS = MemberProgress(step_id="r", state=State.WAITING, total=4, succeeded=2, elapsed_s=5.0)
+
+TOOK = StepStats(name="gpt", state=State.SUCCEEDED, count=3, median_s=0.5, p95_s=2.0, max_s=5e3)
+STATS = Stats(since=1.0, until=2.0, counted_until=1.5, rows=(TOOK,))
+WORKER = ServingWorker(name="w@h", host="h", pid=1, started_at=1.0, lease_left_s=9.0, running=2)
+QUEUES = (QueueState(name="agents", queued={0: 0, 5: 7}), QueueState(name="c", queued={}))
+CLUSTER = Cluster(workers=(WORKER,), queues=QUEUES, ready=4, oldest_ready_s=3.0)
 
 ESTIMATE = Estimate(
     agent="a",
@@ -100,6 +156,9 @@ class Served:
             approve=lambda *_, **__: None,
             cancel=lambda _: None,
             known=lambda _: True,
+            list=lambda **_: RunPage(runs=(RUN,), more="x"),
+            show=lambda *_, **__: SHOWN,
+            progress=lambda _: PROGRESS,
         )
         state = LimitState(name="openai", policy=LimitPolicy(concurrent=9), in_use=2)
         self.limits = SimpleNamespace(
@@ -110,6 +169,8 @@ class Served:
             clear=lambda _: 2,
             warm=lambda *_, **__: Warmed(asked=3, known=1, left=4),
         )
+        self.stats = lambda *_, **__: STATS
+        self.cluster = lambda: CLUSTER
         self.tenants = lambda: [TenantState(name="acme", queue="agents", queued=3)]
         policy = BudgetPolicy(usd=1, calls=5, every="day", per="tenant")
         spent, free = Spent(nano_usd=7, calls=1), Spent(nano_usd=9, calls=2)

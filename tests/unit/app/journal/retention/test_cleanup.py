@@ -22,6 +22,7 @@ from app.journal.schema.models import (
     Run,
     Slot,
     Spend,
+    Stat,
     Step,
     Worker,
 )
@@ -207,7 +208,8 @@ def test_a_window_s_sums_go_when_nobody_needs_them(world: World, journal: Journa
 def test_every_table_is_kept_small_or_small_by_itself() -> None:
     """Whoever adds a table decides how its rows go."""
     cleaned = {"runs", "steps", "calls", "joins", "events", "dead_letters"}
-    cleaned |= {"health", "slots", "spend", "workers"}
+    cleaned |= {"health", "slots", "spend", "workers", "stats"}
+    cleaned |= {"uncounted"}  # with their runs
     cleaned |= {"waits"}  # with their steps
     small = {"agents", "memos", "duties"}  # one row for each name
     small |= {"audit_head"}  # one row
@@ -329,3 +331,21 @@ class TestWhatIsBeingRequeued(OnPostgres):
             c.execute(delete(Step).where(Step.id == "p"))
             with pytest.raises(InvalidPayloadError, match="was cleaned up"):
                 dead_letters.requeue_step(c, letter, 1.0)
+
+
+def test_statistics_go_minutes_before_hours(world: World) -> None:
+    """Those of all time stay: they are one row for each agent and state."""
+    ages = {(60, 1): True, (60, 3): False, (3_600, 3): True, (3_600, 91): False, (0, 900): True}
+    now_s = int(world.clock())
+    numbers = {"steps": 1, "timed": 0, "sum_s": 0.0, "sum_squares_s2": 0.0}
+    told = {"tenant": "", "agent": "a", "state": "s", "buckets": {}, "errors": {}, "usage": {}}
+    with world.engine.begin() as c:
+        for grain_s, days in ages:
+            starts_at = now_s - int(days * DAY_S)
+            about = {"grain_s": grain_s, "starts_at": starts_at, **numbers, **told}
+            c.execute(insert(Stat).values(about))
+    assert clean(world) == {"stats": 2}
+    with world.engine.connect() as c:
+        left = c.execute(select(Stat.grain_s, Stat.starts_at)).all()
+    kept = {(g, now_s - int(days * DAY_S)) for (g, days), stays in ages.items() if stays}
+    assert {tuple(row) for row in left} == kept
