@@ -47,7 +47,7 @@ class JournaledRuns:
         """A run with all that is told of it; without places in limits while Redis is away."""
         found = self._overview.run(id_of(run_id), answers=answers)
         with noting(log, "places", "Places in limits are not shown without Redis", RedisError):
-            return self._placed(found)
+            found = self._placed(found)
         return found
 
     def progress(self, run_id: str) -> MemberProgress | None:
@@ -73,5 +73,6 @@ class JournaledFigures:
         """The service as a whole; without its queues while Redis is away."""
         found = Overview(self._engine).cluster()
         with noting(log, "queues", "Queues are not shown without Redis", RedisError):
-            return with_queues(found, Intake.connect(self._settings), self._settings.queue)
+            intake = Intake.connect(self._settings)
+            found = with_queues(found, intake, self._settings.queue)
         return found
