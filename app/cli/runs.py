@@ -23,7 +23,7 @@ from celery_agents.contracts.watching import (
     Stats,
     StatsWanted,
 )
-from celery_agents.noted import noting
+from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
 Tree = dict[str, Any] | None
@@ -46,9 +46,11 @@ class JournaledRuns:
     def show(self, run_id: str, *, answers: bool = False) -> Tree:
         """A run with all that is told of it; without places in limits while Redis is away."""
         found = self._overview.run(id_of(run_id), answers=answers)
-        with noting(log, "places", "Places in limits are not shown without Redis", RedisError):
+        try:
             return self._placed(found)
-        return found
+        except RedisError as error:
+            note(log, "places", "Places in limits are not shown without Redis", error=error)
+            return found
 
     def progress(self, run_id: str) -> MemberProgress | None:
         """How far a run is with its members."""
@@ -72,6 +74,8 @@ class JournaledFigures:
     def cluster(self) -> Cluster:
         """The service as a whole; without its queues while Redis is away."""
         found = Overview(self._engine).cluster()
-        with noting(log, "queues", "Queues are not shown without Redis", RedisError):
+        try:
             return with_queues(found, Intake.connect(self._settings), self._settings.queue)
-        return found
+        except RedisError as error:
+            note(log, "queues", "Queues are not shown without Redis", error=error)
+            return found

@@ -175,6 +175,8 @@ class StepStats(Contract):
     median_s: float | None = None
     p95_s: float | None = None
     p99_s: float | None = None
+    #: How many ended with an error of which kind.
+    errors: dict[str, int] = Field(default_factory=dict)
     #: A pattern's cost is that of its members, and stands there.
     usage: Usage = Usage()
 

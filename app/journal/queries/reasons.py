@@ -79,9 +79,9 @@ def stuck_steps(run_ids: Sequence[str] | None = None) -> Any:
     return union(*(select(Step.id, Step.run_id).where(which, *of) for which in found))
 
 
-def asking_steps() -> Select[Any]:
+def asking_steps() -> Any:
     """Select the steps that wait for a person."""
-    asked = literal_column(f"'{names.APPROVAL}'")
+    asked: Any = literal_column(f"'{names.APPROVAL}'")
     return select(Step.id, Step.run_id).where(Step.task == asked, _state(State.WAITING))
 
 

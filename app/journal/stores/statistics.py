@@ -61,10 +61,6 @@ class Statistics:
 
         return self._read(look)
 
-    def totals(self) -> list[tuple[Key, Counted]]:
-        """All steps that were ever counted, by agent and state."""
-        return self._read(stats.of_all_time)
-
     def _read(self, work: Callable[[Connection], T]) -> T:
         return in_transaction(reading(self._engine), work)
 
@@ -91,5 +87,6 @@ def _told(name: str, state: State, counted: Counted) -> StepStats:
         median_s=took.quantile_s(0.5),
         p95_s=took.quantile_s(0.95),
         p99_s=took.quantile_s(0.99),
+        errors=dict(counted.errors),
         usage=counted.usage,
     )

@@ -19,16 +19,12 @@ from agents.policies.sketch import Summary, read_buckets
 from app.journal.schema.engine import now
 from app.journal.schema.heads import HEAD_OF_OUTCOME, OUTCOME_WITHOUT_VALUE
 from app.journal.schema.heads import read as read_head
-from app.journal.schema.models import Agent, Memo, Run, Stat, Step, Uncounted
+from app.journal.schema.models import Memo, Run, Stat, Step, Uncounted
 from app.journal.schema.upsert import insert_new, insert_of
 from celery_agents.contracts.outcome import Usage
 
-#: Seconds of a row: of minutes for what is looked at closely, of hours for months; 0 of all time,
-#: for counters that never go back.
+#: Seconds of a row: of minutes for what is looked at closely, of hours for months.
 GRAINS_S = (60, 3_600)
-ALL_TIME = 0
-#: Stands for agents that no worker has offered: anybody may ask for any name.
-OTHER = "other"
 #: Seconds after which every run that began has its row: its commit is over.
 GRACE_S = 10.0
 _CURSOR = "stats"
@@ -134,7 +130,6 @@ def _counted(connection: Connection, run_ids: Sequence[str]) -> dict[Key, Counte
     found: dict[Key, Counted] = defaultdict(Counted)
     if not run_ids:
         return found
-    offered = set(connection.execute(select(Agent.name)).scalars())
     rows = connection.execute(
         select(
             *(Step.tenant, Step.agent, Step.task, Step.state, Step.started_at, Step.finished_at),
@@ -148,8 +143,6 @@ def _counted(connection: Connection, run_ids: Sequence[str]) -> dict[Key, Counte
         for grain_s in GRAINS_S:
             starts_at = int(row.finished_at // grain_s) * grain_s
             found[Key(grain_s, starts_at, row.tenant, name, row.state)].add(one)
-        known = name if row.agent is None or name in offered else OTHER
-        found[Key(ALL_TIME, 0, "", known, row.state)].add(one)
     return found
 
 
@@ -244,14 +237,6 @@ def within(
     if tenant is not None:
         query = query.where(Stat.tenant == tenant)
     return list(_read(connection.execute(query)))
-
-
-def of_all_time(connection: Connection) -> list[tuple[Key, Counted]]:
-    """All steps that were ever counted, by agent and state; agents that nobody offers as one."""
-    return list(_read(connection.execute(_ALL.where(Stat.grain_s == ALL_TIME))))
-
-
-_ALL = select(Stat.__table__)
 
 
 def counted_until(connection: Connection) -> float:

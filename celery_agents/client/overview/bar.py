@@ -71,7 +71,7 @@ def _drawing() -> Iterator[_Draw]:
         task = shown.add_task("", total=None, failed=0, running=0)
 
         def draw(told: MemberProgress) -> None:
-            about = {"failed": told.failed, "running": told.running}
+            about: dict[str, Any] = {"failed": told.failed, "running": told.running}
             shown.update(task, total=told.total, completed=told.done, **about)
 
         yield draw

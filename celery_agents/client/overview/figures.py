@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any
 
 import click
 
@@ -17,15 +17,8 @@ from celery_agents.client.overview.tables import ago, clock, dollars, lasting, t
 from celery_agents.client.shell import Command, Shown
 from celery_agents.contracts.watching import Cluster, Stats
 
-
-class Figures(Protocol):
-    """A source of figures: a client, or the journal."""
-
-    def stats(self, since_s: float, **wanted: Any) -> Stats: ...
-    def cluster(self) -> Cluster: ...
-
-
-Opening = Callable[[click.Context], AbstractContextManager[Figures]]
+#: Opens a source of figures, with ``stats`` and ``cluster``: a client, or the journal's.
+Opening = Callable[[click.Context], AbstractContextManager[Any]]
 
 
 def figure_commands(opening: Opening) -> list[click.Command]:
@@ -40,7 +33,7 @@ def _stats_command(opening: Opening) -> click.Command:
     @click.option("--agent", help="Only this one, or a pattern's task.")
     @click.option("--tenant", help="Only this one's.")
     @click.pass_context
-    def command(ctx: click.Context, since_s: float, **wanted: Any) -> Shown:
+    def command(ctx: click.Context, /, since_s: float, **wanted: Any) -> Shown:
         """Show steps in numbers: how many ended how, how long they took, what they cost."""
         with opening(ctx) as source:
             found = source.stats(since_s, **wanted)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any
 
 import click
 
@@ -16,24 +16,17 @@ from celery_agents.client.overview.tables import ago, dollars, table, width
 from celery_agents.client.overview.trees import progress_line, run_lines
 from celery_agents.client.shell import Command, NotFoundError, Shown
 from celery_agents.contracts.outcome import State
-from celery_agents.contracts.watching import MemberProgress, RunInfo, RunPage
+from celery_agents.contracts.watching import RunInfo
 from celery_agents.visible import visible
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 
 
-class Source(Protocol):
-    """A source of runs: a client, or the journal."""
-
-    def list(self, **wanted: Any) -> RunPage: ...
-    def show(self, run_id: str, *, answers: bool = False) -> dict[str, Any] | None: ...
-    def progress(self, run_id: str) -> MemberProgress | None: ...
+#: Opens a source of runs, with ``list``, ``show`` and ``progress``: a client's, or the journal's.
+Opening = Callable[[click.Context], AbstractContextManager[Any]]
 
 
-Opening = Callable[[click.Context], AbstractContextManager[Source]]
-
-
-class Period(click.ParamType):
+class Period(click.ParamType[float]):
     """A number of seconds, or one with a unit: ``90``, ``15m``, ``2h``, ``7d``."""
 
     name = "period"
@@ -82,7 +75,7 @@ def _list_command(opening: Opening) -> click.Command:
     @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000))
     @click.option("--after", help="The place that the page before ended with.")
     @click.pass_context
-    def command(ctx: click.Context, **wanted: Any) -> Shown:
+    def command(ctx: click.Context, /, **wanted: Any) -> Shown:
         """List runs, newest or dearest first."""
         given = {name: value for name, value in wanted.items() if value is not None}
         with opening(ctx) as source:

@@ -4,6 +4,7 @@ import json
 import math
 import random
 import statistics
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -36,7 +37,7 @@ def test_two_add_up_to_that_of_all(one: list[float], other: list[float]) -> None
 @pytest.mark.parametrize("name", ["lognormal", "bimodal", "constant"])
 def test_a_hundred_thousand_durations(name: str) -> None:
     draw = random.Random(7)
-    values = {
+    values: Callable[[], float] = {
         "lognormal": lambda: draw.lognormvariate(0, 1.5),
         "bimodal": lambda: draw.gauss(0.2, 0.01) if draw.random() < 0.9 else draw.gauss(30, 5),
         "constant": lambda: 1.25,

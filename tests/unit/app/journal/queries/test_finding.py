@@ -272,7 +272,7 @@ def test_a_map_of_20000_is_shown_from_few_rows(world: World, journal: Journal) -
     (one,) = expand(journal, "p", plan("0"))
     journal.postpone(one, delay_s=500).result(SOON)
     grow(world, "p", MEMBERS)
-    took, read = [], list[dict[str, Any]]()
+    took, read = list[float](), list[dict[str, Any]]()
 
     @event.listens_for(journal.engine, "before_cursor_execute")
     def begins(*_: Any) -> None:
