@@ -113,9 +113,7 @@ class Charge:
         """
         self._written = True
         if time.monotonic() - self._since > LATE_S:
-            said = await self._ask()
-            if isinstance(said, Exceeded):
-                raise self._refusal(said)
+            await self.answered(await self._ask())
 
     def after(self, usage: Usage | None, error: BaseException | None) -> Amount:
         """The amount that it has cost."""
