@@ -32,7 +32,7 @@ Parts = Annotated[Services, Depends(services_of)]
 
 
 async def identify(services: Services, given: HTTPAuthorizationCredentials | None) -> Principal:
-    """Whoever asks.
+    """Return the principal that asks.
 
     Raises:
         ProblemError: nobody that is known (401).
@@ -57,7 +57,7 @@ class May:
         self.permission = permission
 
     async def __call__(self, services: Parts, given: Given) -> Principal:
-        """Who asks.
+        """The principal that asks.
 
         Raises:
             ProblemError: nobody that is known (401), it may not (403), too often (429).

@@ -22,7 +22,7 @@ _KEY = "agents:api:rate:"
 _KEPT_S = 3
 
 
-class Rates:
+class KeyRates:
     """Counts what keys with limits do; one without a limit costs nothing."""
 
     def __init__(self, redis: Any) -> None:

@@ -14,11 +14,11 @@ from api.access import May, Parts, forbidden
 from api.bodies import TASKS, ChoiceBody, TaskBody, agents_of, options_of
 from api.problems import JsonResponse, Problem, ProblemError, not_found
 from api.runs import RunId, find, of_meta, of_tree, queued
-from api.sending import Order, id_of_key
+from api.sending import Posting, id_of_key
 from api.services import Services
 from api.views import AcceptedView, ListView, RunsView, RunView
 from app.access.permissions import Permission, Principal
-from app.journal.queries.runs import RunFilter
+from app.journal.queries.runs import RunsWanted
 from celery_agents.client.waiting import Meta
 from celery_agents.contracts.base import Contract, Name
 from celery_agents.contracts.outcome import State
@@ -64,7 +64,7 @@ def tenant_for(who: Principal, asked: str | None) -> str:
     return who.tenant
 
 
-def order_of(services: Services, who: Principal, body: Any, key: str | None) -> Order:
+def order_of(services: Services, who: Principal, body: Any, key: str | None) -> Posting:
     """The run that a body asks for.
 
     Raises:
@@ -81,7 +81,7 @@ def order_of(services: Services, who: Principal, body: Any, key: str | None) -> 
         TASKS[body.task], options_of(body), tenant=tenant, priority=body.priority
     )
     run_id = None if key is None else id_of_key(tenant, key)
-    return Order(draft.message([body.input], run_id), body, key is not None)
+    return Posting(draft.message([body.input], run_id), body, key is not None)
 
 
 @router.post(
@@ -147,7 +147,7 @@ class PageQuery(Contract):
 async def listed(services: Parts, who: Reads, page: Annotated[PageQuery, Query()]) -> Response:
     """Runs that a worker has begun, the newest first; never what was asked or answered."""
     about = page.model_dump(exclude={"cursor"})
-    wanted = RunFilter(tenant=who.tenant, before=_cursor(page.cursor), **about)
+    wanted = RunsWanted(tenant=who.tenant, before=_cursor(page.cursor), **about)
     found = await services.read(services.desk.runs, wanted)
     after = None
     if len(found) == page.limit:

@@ -180,16 +180,13 @@ class Settings(BaseSettings):
     #: loses none; ``broker``, which needs no commit. By default ``journal`` on PostgreSQL alone:
     #: on SQLite each commit waits for the workers' own.
     api_accepts: Literal["journal", "broker"] | None = None
-    #: With so many runs that nobody has begun, no more are accepted (503): 100,000 fill Redis with
-    #: 184 MB.
+    #: No more runs are accepted (503) while so many wait to begin: 100,000 take 184 MB of Redis.
     api_backlog_max: Count = 50_000
     #: ``Prefer: wait`` holds a request for so long: below what proxies allow.
     api_wait_max_s: Positive = 60.0
-    #: Tokens are signed with the first of these, and checked by all (HS256; 32 bytes or more
-    #: each): so a new one is put first, and the old one taken away once its tokens are over.
+    #: The first signs tokens, all check them (HS256, 32 bytes or more): a new one is put first.
     jwt_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
-    #: Public keys of whoever else signs tokens (RS256, ES256, EdDSA): an https:// address, or a
-    #: file.
+    #: Public keys of others who sign tokens (RS256, ES256, EdDSA): an https:// address, or a file.
     jwks_url: str | None = None
     #: Which tokens are meant for this API, and by whom they are signed.
     jwt_audience: str = "celery-agents"

@@ -149,10 +149,10 @@ def token(
     minutes: float,
 ) -> Shown:
     """Sign a token for SUBJECT with the first of AGENTS_JWT_KEYS, and show it."""
-    from app.access.tokens import Tokens  # PyJWT is of the extra `api`
+    from app.access.tokens import AccessTokens  # PyJWT is of the extra `api`
 
     claims: dict[str, Any] = {"sub": subject, "role": role, "tenant": tenant}
     if agents:
         claims["agents"] = list(agents)
-    signed = Tokens(ctx.obj.app.agents_settings).sign(claims, minutes * 60)
+    signed = AccessTokens(ctx.obj.app.agents_settings).sign(claims, minutes * 60)
     return Shown({"token": signed, "minutes": minutes}, signed)

@@ -1,4 +1,4 @@
-"""Finding runs, and seeing how far they are; a worker reads the journal."""
+"""RunSearch runs, and seeing how far they are; a worker reads the journal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from celery_agents.contracts.outcome import State
 from celery_agents.contracts.watching import MemberProgress, Order, RunFilter, RunPage
 
 
-class Finding:
+class RunSearch:
     """The part of ``agents.runs`` that finds runs."""
 
     _control: Control

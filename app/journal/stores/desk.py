@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from app.concurrency.future import Future
 from app.journal.queries import reads, runs, sessions
-from app.journal.queries.runs import RunFilter
+from app.journal.queries.runs import RunsWanted
 from app.journal.schema.engine import reading
 from app.journal.schema.rows import NewStep
 from app.journal.schema.transactions import in_transaction
@@ -62,7 +62,7 @@ class Desk:
             reading(self._engine), lambda c: reads.run_tree(c, run_id, values=True)
         )
 
-    def runs(self, wanted: RunFilter) -> Rows:
+    def runs(self, wanted: RunsWanted) -> Rows:
         """Runs, the newest first, without what is in them."""
         return in_transaction(reading(self._engine), lambda c: runs.listed(c, wanted))
 
