@@ -267,9 +267,8 @@ MENDS = [
         [
             Edit(
                 _DEAD,
-                "    connection.execute("
-                "select(Run.id).where(Run.id == run_id).with_for_update())\n",
-                "",
+                "    _lock_run(connection, run_id)\n    if compensations",
+                "    if compensations",
             )
         ],
         ["requeued and undone"],
