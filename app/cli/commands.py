@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -292,4 +293,6 @@ def _branch(
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    return "\n".join(table(head, rows, within=width()))
+    # A program that reads them through a pipe wants the whole of each message.
+    within = width() if sys.stdout.isatty() else sys.maxsize
+    return "\n".join(table(head, rows, within=within))

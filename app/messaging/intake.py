@@ -14,6 +14,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 from redis import Redis
 
+from app.journal.queries.reads import asked_with
 from app.messaging.fairly import LOOK, shares
 from app.messaging.json_codec import loads
 from app.messaging.redis import connect_redis
@@ -71,6 +72,8 @@ class Intake:
             "attempts": 0,
             "error": None,
             "usage": None,
+            "duration_s": None,
+            "why": None,
             "left_out": 0,
             "started_at": None,
             "finished_at": None,
@@ -84,8 +87,10 @@ class Intake:
             "finished_at": None,
             "usage": None,
             "compensation": None,
+            **asked_with(message["kwargs"]),
             "steps": [step],
             "steps_left_out": 0,
+            "progress": [],
         }
 
     def has(self, step_id: str) -> bool:

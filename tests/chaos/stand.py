@@ -196,7 +196,7 @@ class Stand:
 
     def wait_moving(self, wanted: dict[str, int]) -> None:
         """Wait until so many steps stand in these states, however long, while they do move."""
-        found, until = dict[str, int](), 0.0
+        found, until = dict[str, int](), time.monotonic() + STUCK_S
         while (now := self.counts()) != wanted:
             if now != found:
                 found, until = now, time.monotonic() + STUCK_S

@@ -73,7 +73,8 @@ class TestAsk:
         assert [(s["agent"], s["waits_for"]) for s in status["steps"]] == [
             ("noop", "queue nobody.listens")
         ]
-        told = celery("-A", APP, "agents", "status", run.id, env=stack.env).stdout
+        done = celery("-A", APP, "agents", "status", run.id, env=stack.env)
+        told = done.stdout
         assert "noop" in told
         assert "waits for queue nobody.listens" in told
         run.cancel()

@@ -66,7 +66,11 @@ def run_tree(connection: Connection, run_id: str, *, values: bool = False) -> di
 def _asked(connection: Connection, root_id: str) -> dict[str, Any]:
     """The session and the bounds that a run was asked for with."""
     payload = connection.execute(select(Step.payload).where(Step.id == root_id)).scalar_one()
-    options = payload.get("kwargs", {})
+    return asked_with(payload.get("kwargs", {}))
+
+
+def asked_with(options: dict[str, Any]) -> dict[str, Any]:
+    """The session and the bounds among the options of a run."""
     given = {name: options[name] for name in CAPS if options.get(name) is not None}
     return {"session": options.get("session"), "bounds": given}
 
