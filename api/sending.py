@@ -62,16 +62,14 @@ class Posting:
     def row(self) -> NewStep:
         """Its row in the journal."""
         message = self.message
-        return NewStep(
+        return NewStep.of_run(
+            self.request,
+            message.args,
+            message.kwargs,
             id=message.id,
-            run_id=message.id,
             task=message.task,
             queue=message.queue,
             priority=message.priority,
-            payload={"args": message.args, "kwargs": message.kwargs},
-            max_attempts=self.request.retry.max_attempts,
-            agent=getattr(self.request, "agent", None),
-            timeout_s=self.request.whole_s,
             tenant=message.tenant,
         )
 

@@ -121,17 +121,15 @@ class Submission:
 
     def row(self, options: StepOptions) -> NewStep:
         """The row of a run of its own, with the policy that its arguments ask for."""
-        return NewStep(
+        return NewStep.of_run(
+            options,
+            self.args,
+            self.kwargs,
             id=self.id,
-            run_id=self.id,
             task=self.task,
             queue=self.queue,
             priority=self.priority,
-            payload={"args": list(self.args), "kwargs": dict(self.kwargs)},
-            max_attempts=options.retry.max_attempts,
-            agent=getattr(options, "agent", None),
             envelope=self.follows or None,
-            timeout_s=options.whole_s,
             tenant=self.tenant,
         )
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
+from celery_agents.contracts.ask import StepOptions
 from celery_agents.contracts.outcome import Outcome
 
 #: The namespace of ids of members; any fixed UUID would do.
@@ -79,6 +80,23 @@ class NewStep:
     envelope: dict[str, Any] | None = None
     timeout_s: float | None = None  # of the whole step, from now
     tenant: str = ""
+
+    @classmethod
+    def of_run(
+        cls, options: StepOptions, args: Iterable[Any], kwargs: Mapping[str, Any], **about: Any
+    ) -> Self:
+        """The row of a run of its own, with the policy that its arguments ask for.
+
+        ``about``: id, task, queue, priority and tenant; envelope, if something follows it.
+        """
+        return cls(
+            **about,
+            run_id=about["id"],
+            payload={"args": list(args), "kwargs": dict(kwargs)},
+            max_attempts=options.retry.max_attempts,
+            agent=getattr(options, "agent", None),
+            timeout_s=options.whole_s,
+        )
 
     def wake(self) -> Wake:
         """The message for this row."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from app.concurrency.future import Future
 from app.journal.queries import reads, runs, sessions
@@ -19,6 +19,7 @@ from app.journal.stores.targets import Targets
 from app.journal.tables import health
 from app.journal.writing.writer import Writer
 
+T = TypeVar("T")
 Rows = list[dict[str, Any]]
 
 
@@ -54,48 +55,43 @@ class Desk:
 
     def asked(self, ids: Sequence[str]) -> dict[str, tuple[str, dict[str, Any]]]:
         """The task and the payload of those of these runs that have a row."""
-        return in_transaction(reading(self._engine), lambda c: runs.asked(c, ids))
+        return self._read(lambda c: runs.asked(c, ids))
 
     def run(self, run_id: str) -> dict[str, Any] | None:
         """A run as a tree of steps with their answers; None when it has no row."""
-        return in_transaction(
-            reading(self._engine), lambda c: reads.run_tree(c, run_id, values=True)
-        )
+        return self._read(lambda c: reads.run_tree(c, run_id, values=True))
 
     def runs(self, wanted: RunsWanted) -> Rows:
         """Runs, the newest first, without what is in them."""
-        return in_transaction(reading(self._engine), lambda c: runs.listed(c, wanted))
+        return self._read(lambda c: runs.listed(c, wanted))
 
     def owner(self, step_id: str) -> str | None:
         """The tenant of a step; None when it has no row."""
-        return in_transaction(reading(self._engine), lambda c: runs.owner(c, step_id))
+        return self._read(lambda c: runs.owner(c, step_id))
 
     def live(self, tenant: str | None) -> dict[str, int]:
         """How many steps are ready and running."""
-        return in_transaction(reading(self._engine), lambda c: runs.live(c, tenant))
+        return self._read(lambda c: runs.live(c, tenant))
 
     def wishes(self, tenant: str | None, limit: int) -> Rows:
         """All that waits for a person, oldest first."""
-        return in_transaction(
-            reading(self._engine), lambda c: approvals.wishes(c, None, limit, tenant)
-        )
+        return self._read(lambda c: approvals.wishes(c, None, limit, tenant))
 
     def letters(self, tenant: str | None, limit: int) -> Rows:
         """The newest dead letters, without what they hold."""
-        return in_transaction(
-            reading(self._engine), lambda c: dead_letters.listed(c, limit, tenant)
-        )
+        return self._read(lambda c: dead_letters.listed(c, limit, tenant))
 
     def agents(self) -> tuple[Rows, Rows]:
         """The agents that workers have offered, and the findings of probes."""
-        return in_transaction(reading(self._engine), lambda c: (reads.agents(c), health.read(c)))
+        return self._read(lambda c: (reads.agents(c), health.read(c)))
 
     def sessions(self, tenant: str, limit: int) -> Rows:
         """Sessions of a tenant, the last one changed first."""
-        return in_transaction(reading(self._engine), lambda c: sessions.listed(c, tenant, limit))
+        return self._read(lambda c: sessions.listed(c, tenant, limit))
 
     def session(self, tenant: str, name: str, after: int) -> dict[str, Any]:
         """Exchanges of a session from a place on; see :func:`sessions.page`."""
-        return in_transaction(
-            reading(self._engine), lambda c: sessions.page(c, tenant, name, after)
-        )
+        return self._read(lambda c: sessions.page(c, tenant, name, after))
+
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        return in_transaction(reading(self._engine), work)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from kombu.transport.redis import Channel
 
 from app.execution.submission import Submission
+from app.journal.stores.archive import Archive
 from app.messaging.intake import Intake, _decode, expired
 from app.settings import Settings
 from celery_agents import names
@@ -20,6 +21,7 @@ from celery_agents.contracts.ask import Ask, StepOptions
 from celery_agents.contracts.policies import RetryPolicy
 from celery_agents.transport import PRIORITY_STEPS
 from tests.support.redis_server import RedisServer
+from tests.unit.app.journal.support import World, claimed, step
 
 HEADERS = {"id": "s", "task": names.ASK, "group": None}
 PROPERTIES = {"priority": 3, "body_encoding": "base64", "delivery_info": {"routing_key": "q"}}
@@ -124,6 +126,23 @@ def client(redis_url: str) -> Iterator[Client]:
 @pytest.fixture
 def intake(redis_url: str) -> Intake:
     return Intake.connect(Settings.model_validate({"redis_url": redis_url}))
+
+
+def test_what_is_only_queued_has_the_form_of_a_run_with_a_row(
+    client: Client, intake: Intake, sqlite_journal_url: str
+) -> None:
+    """Whoever shows a run need not ask which one it is."""
+    queued = intake.queued(client.ask("a", "?").id)
+    world = World(sqlite_journal_url)
+    try:
+        claimed(world.journal(), "s", step())
+        rowed = Archive(world.engine).run_tree("s")
+    finally:
+        world.close()
+    assert queued is not None
+    assert rowed is not None
+    assert queued.keys() == rowed.keys()
+    assert queued["steps"][0].keys() == rowed["steps"][0].keys()
 
 
 def test_what_is_only_queued_says_so(client: Client, intake: Intake) -> None:
