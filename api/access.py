@@ -22,8 +22,8 @@ _BEARER = HTTPBearer(auto_error=False, description="A key (ca_…) or a token (J
 Given = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
 
 
-def services_of(request: Request) -> Services:
-    """The parts of the process that serves a request."""
+async def services_of(request: Request) -> Services:
+    """The parts of the process that serves a request; not async, it would get a thread."""
     found: Services = request.app.state.services
     return found
 
