@@ -29,6 +29,8 @@ async def find(services: Services, who: Principal, run_id: str) -> dict[str, Any
     """
     tree = await services.read(services.desk.run, run_id)
     if tree is None:
+        tree = await _refused(services, run_id)
+    if tree is None:
         record = headers_of(await services.redis.hget(names.INTAKE_RECORDS, run_id))
         if record:
             tree = {
@@ -40,7 +42,6 @@ async def find(services: Services, who: Principal, run_id: str) -> dict[str, Any
             }
         else:  # its record goes once it has a row: that may have been in between
             tree = await services.read(services.desk.run, run_id)
-            tree = tree or await _refused(services, run_id)
     if tree is None or not who.sees(tree["tenant"]):
         raise not_found(f"run {run_id}")
     return tree
@@ -51,7 +52,12 @@ async def _refused(services: Services, run_id: str) -> dict[str, Any] | None:
     meta = await services.endings.look(run_id)
     if meta is None or meta["status"] == "SUCCESS" or meta.get("outcome") is not None:
         return None
-    about = {"id": run_id, "state": State.FAILED.value, "error": _error(meta), "steps": []}
+    about: dict[str, Any] = {
+        "id": run_id,
+        "state": State.FAILED.value,
+        "error": _error(meta),
+        "steps": [],
+    }
     return {**about, "tenant": meta.get(names.TENANT) or ""}
 
 

@@ -181,8 +181,8 @@ async def show(
 )
 async def cancel(run_id: RunId, services: Parts, who: Cancels) -> Response:
     """Ask for a run to be cancelled, with all its steps. One that has ended stays as it is."""
-    await find(services, who, run_id)
-    await services.ask(services.client.runs.cancel, run_id)
+    found = await find(services, who, run_id)
+    await services.ask(services.client.runs.cancel, run_id, tenant=found["tenant"])
     return JsonResponse({"id": run_id}, 202)
 
 
