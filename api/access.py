@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends, FastAPI, Request
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 
 from api.problems import ProblemError
 from api.services import Services
@@ -22,8 +22,8 @@ _BEARER = HTTPBearer(auto_error=False, description="A key (ca_…) or a token (J
 Given = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
 
 
-def services_of(request: Request) -> Services:
-    """The parts of the process that serves a request."""
+async def services_of(request: Request) -> Services:
+    """The parts of the process that serves a request; not async, it would get a thread."""
     found: Services = request.app.state.services
     return found
 
@@ -93,6 +93,15 @@ def _routes(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:
             yield route
         else:
             yield from _routes(inner.routes)
+
+
+def methods_of(app: FastAPI, path: str) -> set[str]:
+    """The methods of all routes of a path."""
+    found: set[str] = set()
+    for route in _routes(app.routes):
+        if isinstance(route, Route) and route.path_regex.match(path):
+            found |= route.methods or set()
+    return found
 
 
 def check_routes(app: FastAPI) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 
 from api import events, operations, problems, tasks
-from api.access import check_routes
+from api.access import check_routes, methods_of
 from api.bounds import BodyBound
 from api.services import Services
 from app.settings import Settings
@@ -48,7 +49,7 @@ def create_api(settings: Settings) -> FastAPI:
         swagger_ui_oauth2_redirect_url=None,
         separate_input_output_schemas=False,
     )
-    problems.install(app)
+    problems.install(app, partial(methods_of, app))
     for part in (tasks, events, operations):
         app.include_router(part.router)
     check_routes(app)

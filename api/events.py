@@ -26,6 +26,11 @@ from celery_agents.errors import InvalidPayloadError
 from celery_agents.values import KNOWN
 
 router = APIRouter(tags=["tasks"])
+#: An event as it is read; ``data`` is an event of the client as JSON.
+_EVENT = {
+    "type": "object",
+    "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+}
 #: Seconds of silence after which a comment is sent: proxies close what says nothing for a minute.
 PING_S = 12.0
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -35,7 +40,7 @@ _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
     "/tasks/{run_id}/events",
     response_class=StreamingResponse,
     responses={
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        200: {"content": {"text/event-stream": {"schema": _EVENT}}},
         **problems(404),
     },
 )

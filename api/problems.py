@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -114,12 +114,12 @@ def _of_body(error: RequestValidationError) -> ProblemError:
 
 def _of_http(error: HTTPException) -> ProblemError:
     kind = HTTPStatus(error.status_code).name.lower()
-    headers = {**error.headers} if error.headers else {}
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
     return ProblemError(error.status_code, kind, str(error.detail), headers)
 
 
-def install(app: FastAPI) -> None:
-    """Have an app answer all errors as problems."""
+def install(app: FastAPI, methods_of: Callable[[str], set[str]]) -> None:
+    """Have an app answer all errors as problems; ``methods_of`` a path are told with a 405."""
 
     async def agents(_: Request, error: Any) -> Response:
         return response(of_agents(error))
@@ -134,8 +134,11 @@ def install(app: FastAPI) -> None:
     async def body(_: Request, error: Any) -> Response:
         return response(_of_body(error))
 
-    async def http(_: Request, error: Any) -> Response:
-        return response(_of_http(error))
+    async def http(request: Request, error: Any) -> Response:
+        problem = _of_http(error)
+        if problem.status == HTTPStatus.METHOD_NOT_ALLOWED:  # of one route, where several are
+            problem.headers["allow"] = ", ".join(sorted(methods_of(request.url.path)))
+        return response(problem)
 
     async def unknown(_: Request, error: Any) -> Response:
         note(log, "api_error", "A request failed", error=error, trace=True)

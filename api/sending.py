@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from redis.exceptions import RedisError
 
 from api.problems import busy
+from api.together import LoopTurn
 from app.concurrency.future import Future
 from app.journal.schema.rows import NewStep
 from app.journal.stores.desk import Desk
@@ -109,8 +110,7 @@ class Sending:
         self._client, self._desk, self._redis, self._call = client, desk, redis, call
         self._journaled = journaled
         self._backlog_max = backlog_max
-        self._orders: list[Posting] = []
-        self._task: asyncio.Task[None] | None = None
+        self._turn = LoopTurn[Posting](self._accept, Posting.refuse, _BATCH)
         self._looked_at = 0.0
         self._full = False
 
@@ -122,28 +122,12 @@ class Sending:
             IdInUseError: something else was asked under its key.
             JournalUnavailableError, BrokerUnavailableError: it is not accepted.
         """
-        self._orders.append(order)
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._work())
+        self._turn.add(order)
         return await order.accepted
 
     async def close(self) -> None:
         """Accept what is under way."""
-        while self._task is not None:
-            await asyncio.wait([self._task])
-
-    async def _work(self) -> None:
-        try:
-            await asyncio.sleep(0)  # others of this turn come along
-            while self._orders:
-                orders, self._orders = self._orders[:_BATCH], self._orders[_BATCH:]
-                try:
-                    await self._accept(orders)
-                except Exception as error:  # noqa: BLE001 - each of them is told
-                    for order in orders:
-                        order.refuse(error)
-        finally:
-            self._task = None
+        await self._turn.close()
 
     async def _accept(self, orders: list[Posting]) -> None:
         known = await self._known([o for o in orders if o.keyed])

@@ -25,7 +25,10 @@ from celery_agents.contracts.outcome import State
 from celery_agents.errors import InvalidPayloadError
 
 router = APIRouter(tags=["tasks"])
-_PROBLEM: dict[str, Any] = {"model": Problem, "description": "An error"}
+_PROBLEM: dict[str, Any] = {
+    "description": "An error",
+    "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
+}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -178,8 +181,8 @@ async def show(
 )
 async def cancel(run_id: RunId, services: Parts, who: Cancels) -> Response:
     """Ask for a run to be cancelled, with all its steps. One that has ended stays as it is."""
-    await find(services, who, run_id)
-    await services.ask(services.client.runs.cancel, run_id)
+    found = await find(services, who, run_id)
+    await services.ask(services.client.runs.cancel, run_id, tenant=found["tenant"])
     return JsonResponse({"id": run_id}, 202)
 
 
@@ -191,7 +194,9 @@ async def delete(run_id: RunId, services: Parts, who: Cancels) -> Response:
     return await cancel(run_id, services, who)
 
 
-@router.post("/tasks/{run_id}/approve", response_model=AcceptedView, responses=problems(404, 409))
+@router.post(
+    "/tasks/{run_id}/approve", response_model=AcceptedView, responses=problems(400, 404, 409)
+)
 async def approve(run_id: RunId, body: ChoiceBody, services: Parts, who: Approves) -> Response:
     """Answer something in a run that waits for a person; a worker writes it down."""
     await find(services, who, run_id)

@@ -38,13 +38,13 @@ PLACES_MAX = 2**31 - 1
 
 
 @shared_task(name=names.CANCEL, bind=True, acks_late=True)
-def cancel(self: Any, run_id: str) -> bool:
-    """Cancel a run with all its steps, also one that no worker has seen yet.
+def cancel(self: Any, run_id: str, tenant: str = "") -> bool:
+    """Cancel a run with all its steps, also one of a tenant that no worker has seen yet.
 
     Returns whether it was still open.
     """
     runtime = recorded(self, "run.cancel", id_of(run_id))
-    after = runtime.journal.cancel(id_of(run_id))
+    after = runtime.journal.cancel(id_of(run_id), tenant_of(tenant))
     runtime.follow(after)
     runtime.intake.forget([self.request.id])
     return after.applied

@@ -195,9 +195,9 @@ class Journal:
         """Give back steps of this process, for anybody to claim."""
         self.transaction(lambda c: workers.give_back(c, self.me, step_ids, tokens))
 
-    def cancel(self, step_id: str) -> Aftermath:
-        """Cancel a step with all that hangs below it."""
-        return self.transaction(lambda c: cancels.cancel(c, step_id, self.rules))
+    def cancel(self, step_id: str, tenant: str = "") -> Aftermath:
+        """Cancel a step with all that hangs below it; one without a row is this tenant's."""
+        return self.transaction(lambda c: cancels.cancel(c, step_id, self.rules, tenant))
 
     def note(self, run_id: str, step_id: str, kind: str, data: Sequence[dict[str, Any]]) -> None:
         """Write events of a step."""

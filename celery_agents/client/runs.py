@@ -20,7 +20,7 @@ from celery_agents.client.run import Run
 from celery_agents.client.waiting import Awaited, Meta, Waiting, one_by_one
 from celery_agents.client.watching import Watching
 from celery_agents.contracts.approval import Wish
-from celery_agents.contracts.base import JsonValue, id_of
+from celery_agents.contracts.base import JsonValue, id_of, tenant_of
 from celery_agents.contracts.outcome import Outcome
 from celery_agents.errors import InvalidPayloadError
 from celery_agents.noted import noting
@@ -134,10 +134,14 @@ class Runs(RunSearch):
                 yield index, Outcome.model_validate(outcome)
             after = page["more"]
 
-    def cancel(self, run_id: str) -> None:
-        """Ask for a run to be cancelled, with all its steps; holds even before it began."""
+    def cancel(self, run_id: str, *, tenant: str = "") -> None:
+        """Ask for a run to be cancelled, with all its steps; holds even before it began.
+
+        ``tenant``: whose it is, for its row where it has none yet.
+        """
         run_id = id_of(run_id)
-        self._control.ask(names.CANCEL, run_id, recorded=True)  # while no worker is up, too
+        whose = (tenant_of(tenant),) if tenant else ()
+        self._control.ask(names.CANCEL, run_id, *whose, recorded=True)  # with no worker up, too
         # At once, where all slots are taken.
         text = "Workers hear of a cancellation when a slot is free"
         failing = noting(log, "cancel_broadcast", text, OperationalError, OSError)

@@ -12,7 +12,7 @@ import pytest
 
 from app.access.permissions import Role
 from celery_agents import names
-from tests.integration.harness import FAST, Stack, eventually
+from tests.integration.harness import COROUTINES, FAST, Stack, eventually
 from tests.support.api import Asked, in_process, made_key, served, settings
 
 ASK = {"task": "ask", "agent": "shout", "input": "hello"}
@@ -216,6 +216,35 @@ def test_what_was_accepted_is_there(alone: Asked) -> None:
     for n in range(50):
         run_id = alone("POST", "/tasks", {**ASK, "input": n}, status=202)["id"]
         assert alone("GET", f"/tasks/{run_id}", status=200)["state"] in {"queued", "ready"}
+
+
+def test_a_cancellation_that_overtakes_its_run(idle: Stack) -> None:
+    """The row that a cancellation makes for a run without one is the run's tenant's."""
+    key = made_key(idle.database_url, Role.USER, tenant="acme")
+    given = settings(idle.redis_url, idle.database_url, api_accepts="broker")
+    with in_process(given) as http:
+        user = Asked(http, key)
+        run_id = user("POST", "/tasks", ASK, status=202)["id"]
+        user("DELETE", f"/tasks/{run_id}", status=202)
+        idle.worker([*COROUTINES[:-1], "agents.control"])  # takes no runs
+        assert user.end(run_id)["state"] == "cancelled"
+        assert user("GET", f"/tasks/{run_id}", status=200)["tenant"] == "acme"
+
+
+def test_a_run_that_no_worker_takes_has_failed(idle: Stack) -> None:
+    """A worker of other settings refuses what was accepted: there is a result, and no row."""
+    key = made_key(idle.database_url, Role.USER, tenant="acme")
+    idle.worker(env={"AGENTS_BALLOTS_MAX": "1"})
+    given = settings(idle.redis_url, idle.database_url, api_accepts="broker")
+    with in_process(given) as http:
+        user = Asked(http, key)
+        body = {"task": "vote", "voters": ["yes", "no"], "input": "?"}
+        told = user("POST", "/tasks", body, headers={"Prefer": "wait=20"}, status=200)
+        assert (told["state"], told["error"]["kind"]) == ("failed", "invalid_payload")
+        found = user("GET", f"/tasks/{told['id']}", status=200)
+        assert (found["state"], found["error"]) == ("failed", told["error"])
+        other = Asked(http, made_key(idle.database_url, Role.USER, tenant="umbrella"))
+        assert other("GET", f"/tasks/{told['id']}").status_code == 404
 
 
 def test_a_key_is_one_run(idle: Stack, alone: Asked) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sqlalchemy import Connection, select, update
 
 from app.journal.schema import locks
@@ -19,15 +21,15 @@ from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.errors import StepCancelledError
 
 
-def cancel(connection: Connection, step_id: str, rules: joins.Rules) -> Aftermath:
+def cancel(connection: Connection, step_id: str, rules: joins.Rules, tenant: str = "") -> Aftermath:
     """End a step that does not run, ask one that runs to stop.
 
-    One that has no row yet gets a cancelled one, which its message will find.
+    One that has no row yet gets a cancelled one, of this ``tenant``, which its message will find.
     """
     elapsed = (now() - Step.started_at).label("elapsed_s")
     found = select(Step.state, Step.run_id, Step.parent_id, elapsed).where(Step.id == step_id)
     row = connection.execute(found).first()
-    if row is None and _forestall(connection, step_id, rules.wake_grace_s):
+    if row is None and _forestall(connection, step_id, rules.wake_grace_s, tenant):
         return Aftermath()
     if row is not None:  # else its own claim made one first, which runs and has no join
         locks.lock(connection, [(row.parent_id, row.run_id), (step_id, row.run_id)])
@@ -54,9 +56,10 @@ def cancel(connection: Connection, step_id: str, rules: joins.Rules) -> Aftermat
     return result
 
 
-def _forestall(connection: Connection, step_id: str, wake_grace_s: float) -> bool:
+def _forestall(connection: Connection, step_id: str, wake_grace_s: float, tenant: str) -> bool:
     """Make a cancelled row; return False when the step's own claim made one first."""
-    step = NewStep(step_id, step_id, task=names.ASK, queue=names.QUEUE, payload={}, max_attempts=1)
+    of_none = NewStep(step_id, step_id, names.ASK, names.QUEUE, payload={}, max_attempts=1)
+    step = replace(of_none, tenant=tenant)
     row = row_of(step, read_clock(connection), wake_grace_s)
     if not insert_steps(connection, [row]):
         return False

@@ -4,7 +4,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
@@ -44,6 +44,21 @@ def test_exact_numbers_survive_json(value: Fraction) -> None:
     text = adapter.dump_json(value)
     if value.numerator < 10**15:
         assert adapter.validate_json(text) == value
+
+
+WRITTEN = st.one_of(
+    st.floats(min_value=0, max_value=1e15),
+    st.from_regex(r"[0-9]{1,15}(\.[0-9]{1,15}|/0*[1-9][0-9]{0,9})?%?", fullmatch=True),
+)
+
+
+@given(WRITTEN)
+@example(5e-324)
+@example("936.011287504840934")
+def test_whatever_is_read_is_written_so_that_it_is_read(written: Any) -> None:
+    adapter: TypeAdapter[Fraction] = TypeAdapter(Exact)
+    value = adapter.validate_python(written)
+    assert adapter.validate_json(adapter.dump_json(value)) == value
 
 
 def test_voters_are_unique_ballots() -> None:
