@@ -22,6 +22,8 @@ _PLACES = (
 )
 #: States that end.
 FINAL = frozenset({"succeeded", "failed", "skipped", "cancelled", "dead"})
+#: Stands where there is nothing to tell.
+NOTHING = text("—")
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 
 
@@ -126,14 +128,15 @@ def table(names: Iterable[Any], rows: Iterable[Html], *, empty: str, class_: str
 
 
 def cell(label: str, *children: Any, class_: str | None = None, **about: Any) -> Html:
-    """A cell; a phone shows its label beside it."""
-    return tag("td", children, class_=class_, data_label=label, **about)
+    """A cell; a phone shows its label beside it, and leaves out a cell that says nothing."""
+    nothing = len(children) == 1 and (children[0] is None or children[0] == NOTHING)
+    return tag("td", children, class_="none" if nothing else class_, data_label=label, **about)
 
 
 def moment(at: float | None) -> Html:
     """A time of the day, in UTC; the script says it in the reader's own."""
     if at is None:
-        return text("—")
+        return NOTHING
     when = datetime.fromtimestamp(at, UTC)
     return tag("time", when.strftime("%Y-%m-%d %H:%M:%S"), datetime=when.isoformat())
 
@@ -141,7 +144,7 @@ def moment(at: float | None) -> Html:
 def lasting(seconds: float | None) -> str:
     """Seconds for people."""
     if seconds is None:
-        return "—"
+        return NOTHING
     seconds = max(seconds, 0.0)
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
@@ -158,7 +161,7 @@ def tokens(usage: Mapping[str, Any] | None) -> str:
     """Tokens in and out; a dash where there were none."""
     told = usage or {}
     read, written = told.get("input_tokens") or 0, told.get("output_tokens") or 0
-    return f"{read:,} → {written:,}" if read or written else "—"
+    return f"{read:,} → {written:,}" if read or written else NOTHING
 
 
 def dollars(usd: float | None) -> str:
@@ -166,18 +169,18 @@ def dollars(usd: float | None) -> str:
     if usd is None:
         return "unknown"
     if usd == 0:
-        return "—"
+        return NOTHING
     return f"${usd:,.2f}" if usd >= 1 else f"${usd:.4f}"
 
 
 def cost(usage: Mapping[str, Any] | None) -> str:
     """What some usage cost."""
-    return "—" if usage is None else dollars(usage.get("cost_usd", 0.0))
+    return NOTHING if usage is None else dollars(usage.get("cost_usd", 0.0))
 
 
 def verb(task: str | None) -> str:
     """The name of a task without the prefix of ours."""
-    return (task or "—").removeprefix("agents.")
+    return (task or NOTHING).removeprefix("agents.")
 
 
 def facts(*told: tuple[str, Any]) -> Html:

@@ -8,7 +8,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from api.ui.frame import badge, cell, cost, dollars, facts, lasting, moment, table, tokens, verb
+from api.ui.frame import (
+    NOTHING,
+    badge,
+    cell,
+    cost,
+    dollars,
+    facts,
+    lasting,
+    moment,
+    table,
+    tokens,
+    verb,
+)
 from api.ui.markup import Html, shown, tag, text
 from celery_agents.contracts.budgets import BudgetState
 from celery_agents.contracts.limits import LimitState
@@ -53,7 +65,8 @@ def filters(state: str | None, agent: str | None, names: Sequence[str]) -> Html:
 
 
 def runs(rows: Sequence[Row], *, tenants: bool) -> Html:
-    """Runs, the newest first."""
+    """Runs, the newest first; with a column of tenants where they have any."""
+    tenants = tenants and any(row["tenant"] for row in rows)
     names = [
         "State",
         "Run",
@@ -79,8 +92,8 @@ def _run(row: Row, *, tenants: bool) -> Html:
         "tr",
         cell("State", badge(row["state"])),
         cell("Run", run_link(row["id"], words), class_="main"),
-        cell("Agent", row["agent"] or "—"),
-        cell("Tenant", row["tenant"] or "—") if tenants else None,
+        cell("Agent", row["agent"] or NOTHING),
+        cell("Tenant", row["tenant"] or NOTHING) if tenants else None,
         cell("Began", moment(began)),
         cell("Took", lasting((ended or time.time()) - began), class_="n"),
         cell("Tokens", tokens(row["usage"]), class_="n"),
@@ -116,7 +129,7 @@ def _agent(row: Row) -> Html:
         facts(
             ("Kind", row["kind"]),
             ("Effects", row["effects"]),
-            ("Last probe", "—" if latency is None else f"{latency:.0f} ms"),
+            ("Last probe", NOTHING if latency is None else f"{latency:.0f} ms"),
             ("Offered", moment(row["seen_at"])),
         ),
         tag("a", "Its runs", href=f"/ui?{urlencode({'agent': row['name']})}"),
@@ -142,9 +155,9 @@ def _target(row: Row) -> Html:
         cell("Target", row["target"], class_="main"),
         cell("State", badge(row["state"])),
         cell("For", lasting(row["lasts_s"]), class_="n"),
-        cell("Latency", "—" if latency is None else f"{latency:.0f} ms", class_="n"),
+        cell("Latency", NOTHING if latency is None else f"{latency:.0f} ms", class_="n"),
         cell("Checked", f"{lasting(row['age_s'])} ago", class_="n"),
-        cell("Last failure", row["message"] or "—"),
+        cell("Last failure", row["message"] or NOTHING),
     )
 
 
@@ -280,7 +293,7 @@ def _budget(state: BudgetState) -> Html:
 def _policy(policy: Any) -> str:
     """A policy in short, without what it does not set."""
     told = policy.model_dump(mode="json", exclude_defaults=True)
-    return ", ".join(f"{name} {_short(value)}" for name, value in told.items()) or "—"
+    return ", ".join(f"{name} {_short(value)}" for name, value in told.items()) or NOTHING
 
 
 def _short(value: Any) -> str:

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 
 from api.ui.frame import (
     FINAL,
+    NOTHING,
     badge,
     cell,
     cost,
@@ -30,6 +31,8 @@ Row = Mapping[str, Any]
 _DEPTH_MAX = 6
 #: Characters of an error, or of an event, in its row.
 _SHORT = 300
+#: Members of which it is told how fast they are done.
+_MANY = 20
 #: The order in which a bar has its parts.
 _ORDER = ("succeeded", "failed", "dead", "cancelled", "skipped", "running", "waiting", "ready")
 
@@ -58,8 +61,8 @@ class RunPage:
         """The parts of the page."""
         yield self._head()
         yield wishes
-        yield self._answer()
         yield self._progress(state)
+        yield self._answer()
         yield tag("section", tag("h2", "Steps"), self._steps(), id="steps")
         yield self._pages(state)
         yield self._events()
@@ -76,7 +79,7 @@ class RunPage:
             heading(verb(root["task"]), *beside),
             tag("p", tag("code", root["id"]), class_="quiet id"),
             facts(
-                ("Agent", root["agent"] or "—"),
+                ("Agent", root["agent"] or NOTHING),
                 ("Began", moment(self.begin)),
                 ("Took" if not open_ else "Runs for", lasting(self.end - self.begin)),
                 ("Steps", f"{sum(self.run['counts'].values()) + 1:,}"),
@@ -124,7 +127,7 @@ class RunPage:
 
     def _pace(self, done: int, whole: int) -> str:
         took = self.end - self.begin
-        if not done or self.run["finished_at"] or took <= 0:
+        if whole < _MANY or not done or done == whole or took <= 0:
             return ""
         rate = done / took
         return f" {rate:,.1f}/s, about {lasting((whole - done) / rate)} left"
@@ -176,15 +179,15 @@ class RunPage:
                 tag("b", name),
                 tag("span", f" {agent}", class_="quiet") if agent and agent != name else None,
                 tag("span", f" {verb(step['task'])}", class_="quiet") if step["member"] else None,
-                _error(step["error"]) if step["error"] else None,
+                _error(step["error"]) if step["error"] and depth else None,
                 self._calls_of(step),
                 class_=f"main d{min(depth, _DEPTH_MAX)}",
             ),
             cell("State", badge(step["state"])),
-            cell("Attempts", step["attempts"] or "—", class_="n"),
+            cell("Attempts", step["attempts"] or NOTHING, class_="n"),
             cell("Tokens", tokens(usage), class_="n"),
             cell("Cost", cost(usage), class_="n"),
-            cell("Took", lasting((ended or self.now) - began) if began else "—", class_="n"),
+            cell("Took", lasting((ended or self.now) - began) if began else NOTHING, class_="n"),
             cell("Time", self._line(step), class_="line"),
             id=f"step-{step['id']}",
         )

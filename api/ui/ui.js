@@ -1,7 +1,9 @@
 // Asks for this same page again when something has changed, and puts what differs in its place.
 const live = document.querySelector("#live");
 const main = document.querySelector("main");
-const zone = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const zone = new Intl.DateTimeFormat(undefined, {
+  month: "short", day: "numeric", hour: "numeric", minute: "2-digit", second: "2-digit",
+});
 
 function localTimes(root) {
   for (const time of root.querySelectorAll("time[datetime]")) {
