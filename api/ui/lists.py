@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote, urlencode
 
 from api.ui.frame import (
     NOTHING,
@@ -21,7 +20,7 @@ from api.ui.frame import (
     tokens,
     verb,
 )
-from api.ui.markup import Html, shown, tag, text
+from api.ui.markup import Html, address, shown, tag, text
 from celery_agents.contracts.budgets import BudgetState
 from celery_agents.contracts.limits import LimitState
 from celery_agents.contracts.outcome import State
@@ -32,7 +31,7 @@ _NANO = 1e9
 
 def run_link(run_id: str, *words: Any) -> Html:
     """A link to a run."""
-    return tag("a", words or run_id, href=f"/ui/runs/{quote(run_id, safe='')}")
+    return tag("a", words or run_id, href=address("runs", run_id))
 
 
 def filters(state: str | None, agent: str | None, names: Sequence[str]) -> Html:
@@ -106,8 +105,7 @@ def older(query: Mapping[str, str | None], cursor: str | None) -> Html | None:
     """The way to the next page."""
     if cursor is None:
         return None
-    told = {name: value for name, value in query.items() if value} | {"cursor": cursor}
-    link = tag("a", "Older runs", href=f"/ui?{urlencode(told)}", class_="button")
+    link = tag("a", "Older runs", href=address(**query, cursor=cursor), class_="button")
     return tag("p", link, class_="pages")
 
 
@@ -132,7 +130,7 @@ def _agent(row: Row) -> Html:
             ("Last probe", NOTHING if latency is None else f"{latency:.0f} ms"),
             ("Offered", moment(row["seen_at"])),
         ),
-        tag("a", "Its runs", href=f"/ui?{urlencode({'agent': row['name']})}"),
+        tag("a", "Its runs", href=address(agent=row["name"])),
         class_="card",
         id=f"agent-{row['name']}",
     )
@@ -192,7 +190,6 @@ def _wish(row: Row, *, answers: bool, linked: bool) -> Html:
 
 def _answers(row: Row) -> Html:
     """Buttons: yes and no of a tool, with the reason for no; the options of a vote."""
-    run = quote(row["run_id"], safe="")
     buttons: list[Any]
     if row["tool"]:
         reason = tag(
@@ -210,7 +207,12 @@ def _answers(row: Row) -> Html:
         buttons = [said, tag("button", "Answer", name="choice", value='""')]
     key = tag("input", type="hidden", name="key", value=row["key"])
     return tag(
-        "form", key, buttons, method="post", action=f"/ui/runs/{run}/approve", class_="answers"
+        "form",
+        key,
+        buttons,
+        method="post",
+        action=address("runs", row["run_id"], "approve"),
+        class_="answers",
     )
 
 
@@ -229,7 +231,7 @@ def letters(rows: Sequence[Row], *, writes: bool) -> Html:
 
 
 def _letter(row: Row, *, writes: bool) -> Html:
-    path = f"/ui/dead-letters/{quote(row['id'], safe='')}/requeue"
+    path = address("dead-letters", row["id"], "requeue")
     again = tag("form", tag("button", "Requeue"), method="post", action=path)
     return tag(
         "tr",

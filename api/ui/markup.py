@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from html import escape
 from typing import Any
+from urllib.parse import quote, urlencode
 
 #: Elements without an end tag.
 _VOID = frozenset({"meta", "link", "input", "br", "hr"})
@@ -42,6 +43,13 @@ def text(value: Any) -> Html:
     if isinstance(value, Iterable):
         return Html("".join(map(text, value)))
     return Html(escape(str(value)))
+
+
+def address(*parts: str, **query: str | None) -> str:
+    """The address of a page: its parts below ``/ui``, and what is asked of it."""
+    path = "/".join(quote(part, safe="", errors="replace") for part in ("ui", *parts))
+    told = urlencode({k: v for k, v in query.items() if v}, errors="replace")
+    return f"/{path}?{told}" if told else f"/{path}"
 
 
 def _attribute(key: str, value: Any) -> str:

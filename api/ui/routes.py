@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from http import HTTPStatus
 from importlib import resources
 from typing import Annotated
-from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials
@@ -26,7 +25,7 @@ from api.ui import lists
 from api.ui.door import COOKIE, KEPT_S, Form, PageRoute, Visit, check_origin, place
 from api.ui.frame import FINAL, badge, heading, page
 from api.ui.lists import notice
-from api.ui.markup import tag
+from api.ui.markup import address, tag
 from api.ui.run import RunPage
 from app.access.permissions import Permission, Principal
 from app.journal.queries.pages import PageOfRun
@@ -189,7 +188,7 @@ async def approve(run_id: RunId, services: Parts, who: Approves, fields: Form) -
 
 
 def _back(run_id: str, done: str) -> Response:
-    return RedirectResponse(f"/ui/runs/{quote(run_id, safe='')}?done={done}", 303)
+    return RedirectResponse(address("runs", run_id, done=done), 303)
 
 
 @router.get("/waiting")
@@ -238,7 +237,7 @@ async def letters(services: Parts, who: ReadsLetters, done: Done = None) -> Resp
 async def requeue(step_id: RunId, services: Parts, who: WritesLetters) -> Response:
     """Let a dead step be tried again."""
     await tasks.requeue(step_id, services, who)
-    return RedirectResponse("/ui/dead-letters?done=requeue", 303)
+    return RedirectResponse(address("dead-letters", done="requeue"), 303)
 
 
 @router.get("/limits")

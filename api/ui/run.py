@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import quote, urlencode
 
 from api.ui.frame import (
     FINAL,
@@ -23,7 +22,7 @@ from api.ui.frame import (
     tokens,
     verb,
 )
-from api.ui.markup import Html, shown, tag
+from api.ui.markup import Html, address, shown, tag
 from api.ui.vote import decision, is_decision
 
 Row = Mapping[str, Any]
@@ -47,7 +46,7 @@ class RunPage:
         self.now = time.time() if now is None else now
         self.begin = self.root["created_at"]
         self.end = run["finished_at"] or self.now
-        self.path = f"/ui/runs/{quote(self.root['id'], safe='')}"
+        self.path = address("runs", self.root["id"])
         self._calls: dict[str, list[Row]] = {}
         for call in run["calls"]:
             self._calls.setdefault(call["step_id"], []).append(call)
@@ -108,9 +107,9 @@ class RunPage:
         """How many members are in which state, as a bar with a link for each."""
         counts: Mapping[str, int] = self.run["counts"]
         whole = sum(counts.values())
-        if not whole:
-            return None
         done = sum(counts.get(name, 0) for name in FINAL)
+        if not whole or (done == whole < _MANY):
+            return None
         order = [name for name in _ORDER if counts.get(name)]
         links = [self._count(name, counts[name], chosen=name == state) for name in order]
         return tag(
@@ -139,7 +138,7 @@ class RunPage:
         return tag(
             "a",
             words,
-            href=f"{self.path}?{urlencode({'state': state})}",
+            href=address("runs", self.root["id"], state=state),
             class_="count",
             aria_current="true" if chosen else None,
         )
@@ -194,7 +193,8 @@ class RunPage:
 
     def _line(self, step: Row) -> Html:
         """When it waited and when it ran, within the time of the run."""
-        began = step["started_at"] or step["finished_at"] or self.now
+        asks = step["created_at"] if step["state"] == "waiting" else None  # a person: it never runs
+        began = step["started_at"] or asks or step["finished_at"] or self.now
         ended = step["finished_at"] or self.now
         begin, start, stop = map(self._place, (step["created_at"], began, ended))
         parts = [
@@ -219,7 +219,8 @@ class RunPage:
 
     def _place(self, at: float) -> float:
         whole = max(self.end - self.begin, 1e-6)
-        return min(max(100 * (at - self.begin) / whole, 0.0), 100.0)
+        share: float = 100 * (at - self.begin) / whole
+        return min(max(share, 0.0), 100.0)
 
     def _calls_of(self, step: Row) -> Html | None:
         calls = self._calls.get(step["id"])
@@ -243,8 +244,8 @@ class RunPage:
     def _pages(self, state: str | None) -> Html | None:
         if self.run["more"] is None:
             return None
-        told = {"after": str(self.run["more"]), **({"state": state} if state else {})}
-        link = tag("a", "Next members", href=f"{self.path}?{urlencode(told)}", class_="button")
+        path = address("runs", self.root["id"], after=str(self.run["more"]), state=state)
+        link = tag("a", "Next members", href=path, class_="button")
         return tag("p", link, class_="pages")
 
     def _events(self) -> Html | None:
