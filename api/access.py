@@ -25,8 +25,8 @@ _BEARER = HTTPBearer(auto_error=False, description="A key (ca_…) or a token (J
 Given = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
 
 
-def services_of(request: Request) -> Services:
-    """The parts of the process that serves a request."""
+async def services_of(request: Request) -> Services:
+    """The parts of the process that serves a request; not async, it would get a thread."""
     found: Services = request.app.state.services
     return found
 
@@ -35,7 +35,7 @@ Parts = Annotated[Services, Depends(services_of)]
 
 
 async def identify(services: Services, given: HTTPAuthorizationCredentials | None) -> Principal:
-    """Whoever asks.
+    """Return the principal that asks.
 
     Raises:
         ProblemError: nobody that is known (401).
@@ -60,7 +60,7 @@ class May:
         self.permission = permission
 
     async def __call__(self, services: Parts, given: Given) -> Principal:
-        """Who asks.
+        """The principal that asks.
 
         Raises:
             ProblemError: nobody that is known (401), it may not (403), too often (429).

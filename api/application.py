@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from api import events, operations, problems, tasks
 from api.access import check_routes
-from api.bounds import Bounded
+from api.bounds import BodyBound
 from api.services import Services
 from api.ui import routes as ui
 from app.settings import Settings
@@ -53,7 +53,7 @@ def create_api(settings: Settings) -> FastAPI:
     for part in (tasks, events, operations, ui):
         app.include_router(part.router)
     check_routes(app)
-    app.add_middleware(Bounded, most_bytes=_ESCAPED * settings.payload_limit_bytes)
+    app.add_middleware(BodyBound, most_bytes=_ESCAPED * settings.payload_limit_bytes)
     return app
 
 

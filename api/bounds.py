@@ -12,7 +12,7 @@ class _TooLargeError(Exception):
     pass
 
 
-class Bounded:
+class BodyBound:
     """Middleware: refuses bodies above ``most_bytes``, however they are sent."""
 
     def __init__(self, app: ASGIApp, most_bytes: int) -> None:

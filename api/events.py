@@ -21,8 +21,9 @@ from api.services import Services
 from api.tasks import Reads, problems
 from app.access.permissions import Principal
 from celery_agents.contracts.events import END, RunEvent
-from celery_agents.contracts.outcome import State
+from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.errors import InvalidPayloadError
+from celery_agents.values import KNOWN
 
 router = APIRouter(tags=["tasks"])
 #: Seconds of silence after which a comment is sent: proxies close what says nothing for a minute.
@@ -101,8 +102,9 @@ async def _gone(services: Services, who: Principal, run_id: str) -> RunEvent[Any
     if tree.get("finished_at") is None or not State(tree["state"]).final:
         return None
     root: dict[str, Any] = next((s for s in tree["steps"] if s["id"] == run_id), {})
-    data = {"state": tree["state"], "value": root.get("value"), "error": root.get("error")}
-    return RunEvent(id=END, type="end", step_id=run_id, data=data)
+    told = {name: root[name] for name in ("value", "error", "usage") if root.get(name) is not None}
+    outcome = Outcome.model_validate({"state": tree["state"], **told}, context=KNOWN)
+    return RunEvent(id=END, type="end", step_id=run_id, outcome=outcome)
 
 
 def line(event: RunEvent[Any]) -> str:

@@ -38,7 +38,7 @@ class KeyRing:
         self._used: set[str] = set()
 
     async def check(self, given: str) -> Principal | None:
-        """Whoever has this key; None when it is none that holds."""
+        """Return the principal of this key; None when it is none that holds."""
         match = FORM.fullmatch(given)
         if match is None:
             return None

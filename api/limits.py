@@ -6,13 +6,17 @@ itself: a limit is then neither open nor shut.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
+from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 from redis.exceptions import RedisError
 
 from api.problems import ProblemError
+from api.together import LoopTurn
 from app.access.permissions import Principal
 from celery_agents.noted import note
 
@@ -20,15 +24,23 @@ log = logging.getLogger(__name__)
 _KEY = "agents:api:rate:"
 #: Seconds that a count is kept: it is of one.
 _KEPT_S = 3
+#: Counted at once.
+_BATCH = 1000
 
 
-class Rates:
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    name: str
+    place: asyncio.Future[int]
+
+
+class KeyRates:
     """Counts what keys with limits do; one without a limit costs nothing."""
 
     def __init__(self, redis: Any) -> None:
         self._redis = redis
-        self._own: dict[str, int] = {}
-        self._second = 0
+        self._turn = LoopTurn[_Taken](self._count, _refuse, _BATCH)
+        self._own = Counter[str]()
 
     async def take(self, who: Principal, kind: str, most: int | None) -> None:
         """Count one.
@@ -38,23 +50,46 @@ class Rates:
         """
         if most is None:
             return
-        now = time.time()
-        name = f"{_KEY}{who.id}:{kind}:{int(now)}"
-        try:
-            pipe = self._redis.pipeline(transaction=False)
-            pipe.incr(name)
-            pipe.expire(name, _KEPT_S)
-            count = (await pipe.execute())[0]
-        except (RedisError, OSError) as error:
-            note(log, "api_rates", "Limits are counted by each process", error=error)
-            count = self._count(name, int(now))
-        if count > most:
+        name = f"{_KEY}{who.id}:{kind}:{int(time.time())}"
+        taken = _Taken(name, asyncio.get_running_loop().create_future())
+        self._turn.add(taken)
+        if await taken.place > most:
             text = f"This key may make {most} {kind} a second."
             headers = {"Retry-After": "1", "RateLimit": f'"{kind}";r=0;t=1'}
             raise ProblemError(429, "rate_limited", text, headers)
 
-    def _count(self, name: str, second: int) -> int:
-        if second != self._second:
-            self._own, self._second = {}, second
-        self._own[name] = self._own.get(name, 0) + 1
-        return self._own[name]
+    async def _count(self, batch: list[_Taken]) -> None:
+        """Tell each of a batch the how-manieth of its second it is."""
+        asked = Counter(taken.name for taken in batch)
+        try:
+            before = await self._in_redis(asked)
+        except (RedisError, OSError) as error:
+            note(log, "api_rates", "Limits are counted by each process", error=error)
+            before = self._here(asked)
+        for taken in batch:
+            before[taken.name] += 1
+            if not taken.place.done():
+                taken.place.set_result(before[taken.name])
+
+    def _here(self, asked: Counter[str]) -> dict[str, int]:
+        """Count in this process, where other seconds are forgotten; returns the counts before."""
+        seconds = {name.rpartition(":")[2] for name in asked}
+        kept = {n: c for n, c in self._own.items() if n.rpartition(":")[2] in seconds}
+        self._own = Counter(kept)
+        before = {name: self._own[name] for name in asked}
+        self._own.update(asked)
+        return before
+
+    async def _in_redis(self, asked: Counter[str]) -> dict[str, int]:
+        """Count in Redis; returns the counts before."""
+        pipe = self._redis.pipeline(transaction=False)
+        for name, number in asked.items():
+            pipe.incrby(name, number)
+            pipe.expire(name, _KEPT_S)
+        totals = (await pipe.execute())[::2]
+        return {n: total - asked[n] for n, total in zip(asked, totals, strict=True)}
+
+
+def _refuse(taken: _Taken, error: Exception) -> None:
+    if not taken.place.done():
+        taken.place.set_exception(error)

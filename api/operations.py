@@ -12,7 +12,7 @@ from starlette.responses import Response
 from api.access import May, Parts, forbidden
 from api.problems import JsonResponse, ProblemError, not_found
 from api.tasks import problems, tenant_for
-from api.views import AcceptedView, HealthView, ListView
+from api.views import AcceptedView, ListView, ServiceHealth
 from app.access.keys import new_key
 from app.access.permissions import ROLES, Permission, Principal, Role
 from celery_agents import names
@@ -151,12 +151,12 @@ async def metrics(services: Parts, who: ReadsMetrics) -> Response:
 
 @router.get(
     "/health",
-    response_model=HealthView,
-    responses={503: {"model": HealthView}},
+    response_model=ServiceHealth,
+    responses={503: {"model": ServiceHealth}},
     tags=["operations"],
 )
 async def health(services: Parts) -> Response:
-    """Whether Redis and the journal answer; for everybody, so it says no more."""
+    """Tell if Redis and the journal answer; for everybody, so it says no more."""
     try:
         await services.redis.ping()
         await services.read(services.desk.ping)

@@ -12,6 +12,7 @@ from app.access.permissions import Principal
 from celery_agents import names
 from celery_agents.client.waiting import Meta
 from celery_agents.contracts.base import Id
+from celery_agents.contracts.outcome import ErrorInfo, State
 from celery_agents.transport import headers_of
 from celery_agents.wire.messages import Message
 
@@ -39,15 +40,34 @@ async def find(services: Services, who: Principal, run_id: str) -> dict[str, Any
             }
         else:  # its record goes once it has a row: that may have been in between
             tree = await services.read(services.desk.run, run_id)
+            tree = tree or await _refused(services, run_id)
     if tree is None or not who.sees(tree["tenant"]):
         raise not_found(f"run {run_id}")
     return tree
 
 
+async def _refused(services: Services, run_id: str) -> dict[str, Any] | None:
+    """A run that a worker did not take: it has a result, and never had a row."""
+    meta = await services.endings.look(run_id)
+    if meta is None or meta["status"] == "SUCCESS" or meta.get("outcome") is not None:
+        return None
+    about = {"id": run_id, "state": State.FAILED.value, "error": _error(meta), "steps": []}
+    return {**about, "tenant": meta.get(names.TENANT) or ""}
+
+
+def _error(meta: Meta) -> dict[str, Any] | None:
+    """The error of a result, as steps have theirs."""
+    error = (meta.get("outcome") or {}).get("error")
+    if error is None and isinstance(found := meta["result"], BaseException):
+        error = ErrorInfo.of(found).model_dump()
+    return error and {"kind": error["kind"], "message": error["message"]}
+
+
 def of_tree(tree: dict[str, Any], *, values: bool) -> dict[str, Any]:
     """A run of the journal, with its own answer; with ``values`` those of its steps, too."""
     root: dict[str, Any] = next((s for s in tree["steps"] if s["id"] == tree["id"]), {})
-    told = {**tree, "value": root.get("value"), "error": root.get("error")}
+    error = tree.get("error") or root.get("error")
+    told = {**tree, "value": root.get("value"), "error": error}
     if not values:
         told["steps"] = [{k: v for k, v in s.items() if k != "value"} for s in tree["steps"]]
     return told
@@ -62,11 +82,10 @@ def of_meta(message: Message, meta: Meta) -> dict[str, Any]:
     """A run that has ended, by its result."""
     told: dict[str, Any] = meta.get("outcome") or {}
     done = meta["status"] == "SUCCESS"
-    error = told.get("error")
     return {
         **queued(message),
         "state": told.get("state", "succeeded" if done else "failed"),
         "usage": told.get("usage"),
         "value": meta["result"] if done else None,
-        "error": error and {"kind": error["kind"], "message": error["message"]},
+        "error": _error(meta),
     }

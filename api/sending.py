@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from redis.exceptions import RedisError
 
 from api.problems import busy
+from api.together import LoopTurn
 from app.concurrency.future import Future
 from app.journal.schema.rows import NewStep
 from app.journal.stores.desk import Desk
@@ -49,7 +50,7 @@ def id_of_key(tenant: str, key: str) -> str:
 
 
 @dataclass(slots=True)
-class Order:
+class Posting:
     """A run that is asked for, and the answer to whoever asks."""
 
     message: Message
@@ -111,12 +112,11 @@ class Sending:
         self._client, self._desk, self._redis, self._call = client, desk, redis, call
         self._journaled = journaled
         self._backlog_max = backlog_max
-        self._orders: list[Order] = []
-        self._task: asyncio.Task[None] | None = None
+        self._turn = LoopTurn[Posting](self._accept, Posting.refuse, _BATCH)
         self._looked_at = 0.0
         self._full = False
 
-    async def send(self, order: Order) -> bool:
+    async def send(self, order: Posting) -> bool:
         """Accept a run; returns whether it was accepted before, under its key.
 
         Raises:
@@ -124,30 +124,14 @@ class Sending:
             IdInUseError: something else was asked under its key.
             JournalUnavailableError, BrokerUnavailableError: it is not accepted.
         """
-        self._orders.append(order)
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._work())
+        self._turn.add(order)
         return await order.accepted
 
     async def close(self) -> None:
         """Accept what is under way."""
-        while self._task is not None:
-            await asyncio.wait([self._task])
+        await self._turn.close()
 
-    async def _work(self) -> None:
-        try:
-            await asyncio.sleep(0)  # others of this turn come along
-            while self._orders:
-                orders, self._orders = self._orders[:_BATCH], self._orders[_BATCH:]
-                try:
-                    await self._accept(orders)
-                except Exception as error:  # noqa: BLE001 - each of them is told
-                    for order in orders:
-                        order.refuse(error)
-        finally:
-            self._task = None
-
-    async def _accept(self, orders: list[Order]) -> None:
+    async def _accept(self, orders: list[Posting]) -> None:
         known = await self._known([o for o in orders if o.keyed])
         await self._look()
         new = [o for o in orders if not o.accepted.done()]
@@ -168,7 +152,7 @@ class Sending:
         for order in written:
             order.tell(replayed=order.message.id in known)
 
-    async def _write(self, orders: Sequence[Order]) -> list[Order]:
+    async def _write(self, orders: Sequence[Posting]) -> list[Posting]:
         """Write their rows; returns those of which there is one."""
         futures = [on_loop(self._desk.accept(o.row())) for o in orders]
         results = await asyncio.gather(*futures, return_exceptions=True)
@@ -180,7 +164,7 @@ class Sending:
                 written.append(order)
         return written
 
-    async def _known(self, orders: Sequence[Order]) -> set[str]:
+    async def _known(self, orders: Sequence[Posting]) -> set[str]:
         """Answer orders under keys that are known; returns the ids of those to be sent again.
 
         Who was first may have ended before it sent anything, so a run without a row is sent again:

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 from api.endings import Endings
 from api.keys import USED_S, KeyRing
-from api.limits import Rates
+from api.limits import KeyRates
 from api.sending import Sending
-from app.access.tokens import Tokens
+from app.access.tokens import AccessTokens
 from app.journal.schema.engine import connect
 from app.journal.stores.desk import Desk
 from app.journal.stores.keys import ApiKeys
@@ -37,7 +37,7 @@ class Services:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.tokens = Tokens(settings)
+        self.tokens = AccessTokens(settings)
         self._readers = ThreadPoolExecutor(_READERS, "api-journal")
         self._askers = ThreadPoolExecutor(_ASKERS, "api-workers")
         url, timeout_s = settings.database_url.get_secret_value(), settings.database_timeout_s
@@ -68,7 +68,7 @@ class Services:
         """
         self.redis = self._redis(_CONNECTIONS)
         self.endings = Endings(self._redis(2), self.client.celery.backend)
-        self.rates = Rates(self.redis)
+        self.rates = KeyRates(self.redis)
         self.sending = Sending(
             self.client,
             self.desk,

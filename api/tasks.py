@@ -14,18 +14,21 @@ from api.access import May, Parts, forbidden
 from api.bodies import TASKS, ChoiceBody, TaskBody, agents_of, options_of
 from api.problems import JsonResponse, Problem, ProblemError, not_found
 from api.runs import RunId, find, of_meta, of_tree, queued
-from api.sending import Order, id_of_key
+from api.sending import Posting, id_of_key
 from api.services import Services
 from api.views import AcceptedView, ListView, RunsView, RunView
 from app.access.permissions import Permission, Principal
-from app.journal.queries.runs import RunFilter
+from app.journal.queries.runs import RunsWanted
 from celery_agents.client.waiting import Meta
 from celery_agents.contracts.base import Contract, Name
 from celery_agents.contracts.outcome import State
 from celery_agents.errors import InvalidPayloadError
 
 router = APIRouter(tags=["tasks"])
-_PROBLEM: dict[str, Any] = {"model": Problem, "description": "An error"}
+_PROBLEM: dict[str, Any] = {
+    "description": "An error",
+    "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
+}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -64,7 +67,7 @@ def tenant_for(who: Principal, asked: str | None) -> str:
     return who.tenant
 
 
-def order_of(services: Services, who: Principal, body: Any, key: str | None) -> Order:
+def order_of(services: Services, who: Principal, body: Any, key: str | None) -> Posting:
     """The run that a body asks for.
 
     Raises:
@@ -81,7 +84,7 @@ def order_of(services: Services, who: Principal, body: Any, key: str | None) -> 
         TASKS[body.task], options_of(body), tenant=tenant, priority=body.priority
     )
     run_id = None if key is None else id_of_key(tenant, key)
-    return Order(draft.message([body.input], run_id), body, key is not None)
+    return Posting(draft.message([body.input], run_id), body, key is not None)
 
 
 @router.post(
@@ -150,7 +153,7 @@ async def page_of(services: Services, who: Principal, page: PageQuery) -> dict[s
         ProblemError: the cursor is none.
     """
     about = page.model_dump(exclude={"cursor"})
-    wanted = RunFilter(tenant=who.tenant, before=_cursor(page.cursor), **about)
+    wanted = RunsWanted(tenant=who.tenant, before=_cursor(page.cursor), **about)
     found = await services.read(services.desk.runs, wanted)
     after = None
     if len(found) == page.limit:
@@ -200,7 +203,9 @@ async def delete(run_id: RunId, services: Parts, who: Cancels) -> Response:
     return await cancel(run_id, services, who)
 
 
-@router.post("/tasks/{run_id}/approve", response_model=AcceptedView, responses=problems(404, 409))
+@router.post(
+    "/tasks/{run_id}/approve", response_model=AcceptedView, responses=problems(400, 404, 409)
+)
 async def approve(run_id: RunId, body: ChoiceBody, services: Parts, who: Approves) -> Response:
     """Answer something in a run that waits for a person; a worker writes it down."""
     await find(services, who, run_id)

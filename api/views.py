@@ -49,7 +49,7 @@ class AcceptedView(_View):
     id: str
 
 
-class HealthView(_View):
-    """Whether the API can serve."""
+class ServiceHealth(_View):
+    """The state of the API: it can serve, or not."""
 
     ok: bool

@@ -105,7 +105,9 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         # Beat that may run twice: redbeat holds its schedule and its lock in Redis.
         "beat_scheduler": qualified("app.maintenance.beat:BeatScheduler"),  # outlives Redis
         "beat_schedule": schedule(
-            health_s=settings.health_interval_s, clean_s=settings.clean_interval_s
+            health_s=settings.health_interval_s,
+            clean_s=settings.clean_interval_s,
+            count_s=settings.stats_interval_s,
         ),
         # Celery's reports show it as it is. Nobody connects by it: AgentsCelery makes the client.
         "redbeat_redis_url": settings.broker.shown_url,

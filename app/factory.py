@@ -9,6 +9,7 @@ from celery import Celery, bootsteps, current_app, signals
 
 from app.celeryconfig import celery_config
 from app.execution.cancels import Cancellations
+from app.execution.request import StepRequest
 from app.execution.runtime import close_runtime, runtime_of
 from app.execution.shutdown import drain_later, listen
 from app.layout import qualified
@@ -17,7 +18,7 @@ from app.maintenance.recovery import Recovery
 from app.messaging.json_codec import register_json
 from app.messaging.producer import AgentsCelery, Serving
 from app.messaging.redis import check_broker
-from app.messaging.sharing import Sharing
+from app.messaging.sharing import OfRequests, Sharing
 from app.messaging.transport import Transport
 from app.pool.default import choose_pool
 from app.settings import Settings
@@ -115,7 +116,10 @@ class Weights(bootsteps.StartStopStep):
         transport = consumer.connection.transport
         if isinstance(transport, Transport):
             weights = runtime_of(consumer.app, consumer.hostname).agents.registry.weights
-            transport.sharing = Sharing(weights, getattr(consumer.pool, "permits", None))
+            slots = getattr(consumer.pool, "permits", None)
+            if slots is None:
+                slots = StepRequest.slots = StepRequest.slots or OfRequests()
+            transport.sharing = Sharing(weights, slots)
 
 
 signals.worker_init.connect(choose_pool)

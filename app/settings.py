@@ -139,12 +139,21 @@ class Settings(BaseSettings):
     keep_failed_days: NotNegative = 30.0
     #: Messages that nobody could run; a dead step goes with its run.
     keep_dead_letters_days: NotNegative = 30.0
+    #: What acts were about (see docs/security.md); that they were done stays, since the chain of
+    #: hashes has no gaps. A year: most reviews ask for one.
+    keep_audit_days: NotNegative = 365.0
+    #: A file outside of the journal in which the end of that chain is noted with each batch:
+    #: whoever can rewrite the database should not be able to rewrite it too.
+    audit_anchor: Path | None = None
     #: Cleaning begins with so many rows a transaction, and goes on by how long one takes.
     clean_batch: Count = 100
     #: No transaction of cleaning shall hold its locks for longer: steps wait that long at most.
     clean_lock_s: Positive = 0.1
     #: Beat sends for it so often: a day's rows go in small portions, between the work.
     clean_interval_s: Positive = 3600.0
+
+    #: What has ended is counted so often; it is what statistics are late by, beside ten seconds.
+    stats_interval_s: Positive = 30.0
 
     #: Broker, journal, agents and providers are looked at so often. A backup takes over after
     #: two intervals and the agent comes back within one.
@@ -171,16 +180,13 @@ class Settings(BaseSettings):
     #: loses none; ``broker``, which needs no commit. By default ``journal`` on PostgreSQL alone:
     #: on SQLite each commit waits for the workers' own.
     api_accepts: Literal["journal", "broker"] | None = None
-    #: With so many runs that nobody has begun, no more are accepted (503): 100,000 fill Redis with
-    #: 184 MB.
+    #: No more runs are accepted (503) while so many wait to begin: 100,000 take 184 MB of Redis.
     api_backlog_max: Count = 50_000
     #: ``Prefer: wait`` holds a request for so long: below what proxies allow.
     api_wait_max_s: Positive = 60.0
-    #: Tokens are signed with the first of these, and checked by all (HS256; 32 bytes or more
-    #: each): so a new one is put first, and the old one taken away once its tokens are over.
+    #: The first signs tokens, all check them (HS256, 32 bytes or more): a new one is put first.
     jwt_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
-    #: Public keys of whoever else signs tokens (RS256, ES256, EdDSA): an https:// address, or a
-    #: file.
+    #: Public keys of others who sign tokens (RS256, ES256, EdDSA): an https:// address, or a file.
     jwks_url: str | None = None
     #: Which tokens are meant for this API, and by whom they are signed.
     jwt_audience: str = "celery-agents"

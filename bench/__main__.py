@@ -10,7 +10,18 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import adaptive, decide, goals, report, roster, tenants, tools, venvs, workloads
+from bench import (
+    adaptive,
+    decide,
+    goals,
+    governed,
+    report,
+    roster,
+    tenants,
+    tools,
+    venvs,
+    workloads,
+)
 from bench.contestant import Contestant
 from bench.contestants.ours import with_pool
 from bench.report import Row
@@ -25,6 +36,7 @@ RESULTS = STATE / "bench" / "results"
 ALONE: dict[str, tuple[str, Callable[[], None]]] = {
     "decide": ("CPU of one decision: 100 ballots under every rule", decide.main),
     "adaptive": ("The adaptive fallback against a seer and other policies", adaptive.main),
+    "governed": ("What limits and budgets cost a step", governed.main),
     "tenants": ("How tenants share the slots of a worker", tenants.main),
     "tools": ("A step's call of a tool that does nothing, by effects", tools.main),
 }

@@ -21,7 +21,7 @@ from agents.tools.calls import ToolCall
 from agents.tools.running import Running
 from agents.tools.toolbox import Toolbox
 from agents.tools.toolset import FunctionToolset
-from app.execution.attempt import Received, attempted
+from app.execution.attempts.attempt import Received, attempted
 from app.execution.context import Step
 from app.execution.runtime import Active, Runtime, close_runtime, runtime_of
 from app.factory import create_app

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Filtered,
         FunctionToolset,
         Limited,
+        Needs,
         Prefixed,
         StepContext,
         Tool,
@@ -63,6 +64,7 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "Limited",
     "StepContext",
     "Turn",
+    "Needs",
     # contracts
     "Aggregate",
     "Answer",
@@ -119,6 +121,7 @@ _MODULES = {
         "Filtered",
         "FunctionToolset",
         "Limited",
+        "Needs",
         "Prefixed",
         "StepContext",
         "Tool",

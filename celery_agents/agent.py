@@ -62,8 +62,8 @@ def agent(
     """Offer a function, sync or async, as an agent under its own name or ``name``.
 
     It gets the input as its first argument and, where it has parameters of these names, ``step``,
-    ``choices``, ``instructions`` and ``schema``. The worker finds it in the modules of
-    ``AGENTS_MODULES`` and in the entry points of the group ``celery_agents``.
+    ``messages``, ``choices``, ``instructions`` and ``schema``. The worker finds it in the modules
+    of ``AGENTS_MODULES`` and in the entry points of the group ``celery_agents``.
 
     >>> @agent
     ... def shout(text: str) -> str:

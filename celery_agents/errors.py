@@ -273,6 +273,16 @@ class ProviderRefusedError(PermanentError):
     kind = "refused"
 
 
+class BlockedError(PermanentError):
+    """A guard does not let what an agent is asked, or what it answered, pass.
+
+    ``guard`` says which, ``side`` whether it was the ``input`` or the ``output``. Of a fallback
+    the next candidate is asked.
+    """
+
+    kind = "blocked"
+
+
 class AgentFailedError(PermanentError):
     """An agent's own code raised an error that it did not mark as retryable."""
 

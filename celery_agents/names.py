@@ -22,6 +22,14 @@ FORK = "agents.fork"
 FORGET = "agents.forget"
 STATUS = "agents.status"
 RESULTS = "agents.results"
+#: Finding runs: lists them, shows one with all that is told of it, says how far one is.
+RUNS = "agents.runs"
+SHOW = "agents.show"
+PROGRESS = "agents.progress"
+#: Statistics: reads them, counts what has ended. The service as a whole.
+STATS = "agents.stats"
+COUNT = "agents.count"
+CLUSTER = "agents.cluster"
 CLEAN = "agents.clean"
 PROBE = "agents.probe"
 #: Estimates a request that is not made.
@@ -64,6 +72,12 @@ CONTROL_TASKS = (
     RELEASE,
     STATUS,
     RESULTS,
+    RUNS,
+    SHOW,
+    PROGRESS,
+    STATS,
+    COUNT,
+    CLUSTER,
     CLEAN,
     PROBE,
     ESTIMATE,
@@ -86,6 +100,9 @@ PAYLOAD = "agents_payload"
 
 #: Header of a message: whose run it is, among those that share the service.
 TENANT = "agents_tenant"
+
+#: Header of a control message: who sends it, as far as his machine knows. It is told, not proven.
+ACTOR = "agents_actor"
 
 #: Hash id → envelope, and sorted set id by time of recording; written with the message itself.
 INTAKE_RECORDS = "agents:intake"

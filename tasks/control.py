@@ -11,11 +11,23 @@ from app.caching import sights as caching
 from app.concurrency.fibers import wait
 from app.execution.runtime import runtime_of
 from app.journal.stores.exchanges import Exchanges
+from app.journal.stores.overview import Overview
+from app.journal.stores.statistics import Statistics
+from app.maintenance.acts import recorded
+from app.maintenance.cluster import with_queues
 from app.maintenance.dead_letters import dead_letters_of
 from celery_agents import names
 from celery_agents.contracts.ask import Ask
-from celery_agents.contracts.base import JsonValue, id_of, name_of, period_of, tenant_of, whole_of
+from celery_agents.contracts.base import (
+    JsonValue,
+    id_of,
+    name_of,
+    period_of,
+    tenant_of,
+    whole_of,
+)
 from celery_agents.contracts.session import session_of
+from celery_agents.contracts.watching import RunFilter, StatsWanted
 from celery_agents.errors import InvalidPayloadError
 from celery_agents.values import problem
 
@@ -31,7 +43,7 @@ def cancel(self: Any, run_id: str) -> bool:
 
     Returns whether it was still open.
     """
-    runtime = runtime_of(self.app, self.request.hostname)
+    runtime = recorded(self, "run.cancel", id_of(run_id))
     after = runtime.journal.cancel(id_of(run_id))
     runtime.follow(after)
     runtime.intake.forget([self.request.id])
@@ -41,9 +53,9 @@ def cancel(self: Any, run_id: str) -> bool:
 @shared_task(name=names.APPROVE, bind=True, acks_late=True)
 def approve(self: Any, run_id: str, choice: JsonValue, key: str | None = None) -> bool:
     """Answer a run that waits for a person; an answer that is not the first is refused."""
-    runtime = runtime_of(self.app, self.request.hostname)
     if (wrong := problem(choice)) is not None:
         raise InvalidPayloadError(f"choice: {wrong}.")
+    runtime = recorded(self, "run.approve", id_of(run_id), choice=choice, key=key)
     after = runtime.journal.approve(id_of(run_id), choice, None if key is None else id_of(key))
     runtime.follow(after)
     return after.applied
@@ -76,13 +88,15 @@ def fork(self: Any, name: str, copy: str, upto: int | None = None, tenant: str =
     """Begin a session with the first exchanges of another one; returns how many."""
     most = None if upto is None else whole_of(upto, "upto", least=0, most=PLACES_MAX)
     told = (session_of(name), session_of(copy, "copy"), most)
-    return _sessions_of(self).fork(tenant_of(tenant), *told)
+    runtime = recorded(self, "session.fork", told[0], tenant_of(tenant), copy=copy, upto=upto)
+    return runtime.journal.sessions.fork(tenant_of(tenant), *told)
 
 
 @shared_task(name=names.FORGET, bind=True, acks_late=True)
 def forget(self: Any, name: str, tenant: str = "") -> bool:
     """Delete a session with its exchanges; returns whether there was one."""
-    return _sessions_of(self).delete(tenant_of(tenant), session_of(name))
+    runtime = recorded(self, "session.delete", session_of(name), tenant_of(tenant))
+    return runtime.journal.sessions.delete(tenant_of(tenant), session_of(name))
 
 
 @shared_task(name=names.ESTIMATE, bind=True)
@@ -109,14 +123,14 @@ def limits(self: Any) -> list[dict[str, Any]]:
 def pause(self: Any, name: str, seconds: float | None = None) -> None:
     """Let nothing pass a limit or a key, for so long or until it is opened."""
     period = period_of(seconds, "seconds")
-    agents = runtime_of(self.app, self.request.hostname).agents
+    agents = recorded(self, "limit.pause", name_of(name), seconds=period).agents
     sights.pause(agents.limits, agents.registry, name_of(name), period)
 
 
 @shared_task(name=names.RESUME, bind=True, acks_late=True)
 def resume(self: Any, name: str) -> None:
     """Open a limit with the keys that it covers, or a key."""
-    agents = runtime_of(self.app, self.request.hostname).agents
+    agents = recorded(self, "limit.resume", name_of(name)).agents
     sights.resume(agents.limits, agents.registry, name_of(name))
 
 
@@ -132,8 +146,8 @@ def caches(self: Any) -> list[dict[str, Any]]:
 @shared_task(name=names.UNCACHE, bind=True, acks_late=True)
 def uncache(self: Any, name: str | None = None) -> int:
     """Forget cached answers: those of an agent or tool, or all."""
-    agents = runtime_of(self.app, self.request.hostname).agents
-    return caching.forget(agents.shared_cache, None if name is None else name_of(name))
+    which = None if name is None else name_of(name)
+    return caching.forget(recorded(self, "cache.clear", which or "").agents.shared_cache, which)
 
 
 @shared_task(name=names.TENANTS, bind=True)
@@ -155,16 +169,17 @@ def budgets(self: Any, tenant: str | None = None) -> list[dict[str, Any]]:
 @shared_task(name=names.RELEASE, bind=True, acks_late=True)
 def release(self: Any, name: str, subject: str | None = None) -> dict[str, Any]:
     """Count calls of a budget that are in doubt as ones that have cost nothing; their sum."""
-    agents = runtime_of(self.app, self.request.hostname).agents
     of = None if subject is None else name_of(subject, "subject")
+    agents = recorded(self, "budget.release", name_of(name), subject=of).agents
     return accounts.release(agents.budgets, name_of(name), of).model_dump(mode="json")
 
 
 @shared_task(name=names.STATUS, bind=True)
 def status(self: Any, run_id: str) -> dict[str, Any] | None:
     """A run as a tree of steps, from the journal; None when there is no such run."""
-    runtime = runtime_of(self.app, self.request.hostname)
-    return sights.with_places(runtime.agents.limits, runtime.journal.run_tree(id_of(run_id)))
+    runtime, of = runtime_of(self.app, self.request.hostname), id_of(run_id)
+    tree = runtime.journal.run_tree(of)
+    return sights.status(runtime.agents.limits, runtime.intake, of, tree)
 
 
 @shared_task(name=names.RESULTS, bind=True)
@@ -172,6 +187,47 @@ def results(self: Any, step_id: str, after: int = -1) -> dict[str, Any]:
     """A page of the outcomes of a step's members, those after a place; see ``tallies.page``."""
     place = whole_of(after, "after", least=-1, most=PLACES_MAX)
     return runtime_of(self.app, self.request.hostname).journal.results(id_of(step_id), place)
+
+
+@shared_task(name=names.RUNS, bind=True)
+def runs(self: Any, **wanted: JsonValue) -> dict[str, Any]:
+    """A page of the runs that are looked for; see :class:`RunFilter`."""
+    return _overview_of(self).runs(RunFilter.of(wanted)).model_dump(mode="json")
+
+
+@shared_task(name=names.SHOW, bind=True)
+def show(self: Any, run_id: str, answers: bool = False) -> dict[str, Any] | None:
+    """A run with all that is told of it, and what agents answered if that is asked for."""
+    limits = runtime_of(self.app, self.request.hostname).agents.limits
+    found = _overview_of(self).run(id_of(run_id), answers=answers is True)
+    return sights.with_places(limits, found)
+
+
+@shared_task(name=names.PROGRESS, bind=True)
+def progress(self: Any, step_id: str) -> dict[str, Any] | None:
+    """How far a step is with its members; None where it has none."""
+    found = _overview_of(self).progress(id_of(step_id))
+    return None if found is None else found.model_dump(mode="json")
+
+
+@shared_task(name=names.STATS, bind=True)
+def stats(self: Any, since_s: float, **wanted: JsonValue) -> dict[str, Any]:
+    """Statistics of the steps that ended in the last seconds; see :class:`StatsWanted`."""
+    journal = runtime_of(self.app, self.request.hostname).journal
+    asked = StatsWanted.of({"since_s": since_s, **wanted})
+    return Statistics(journal.engine).within(asked).model_dump(mode="json")
+
+
+@shared_task(name=names.CLUSTER, bind=True)
+def cluster(self: Any) -> dict[str, Any]:
+    """The service as a whole, now."""
+    runtime = runtime_of(self.app, self.request.hostname)
+    found = _overview_of(self).cluster()
+    return with_queues(found, runtime.intake, runtime.settings.queue).model_dump(mode="json")
+
+
+def _overview_of(task: Any) -> Overview:
+    return Overview(runtime_of(task.app, task.request.hostname).journal.engine)
 
 
 @shared_task(name=names.DEAD_LETTERS, bind=True)
@@ -190,11 +246,12 @@ def dead_letter(self: Any, letter_id: str) -> dict[str, Any] | None:
 @shared_task(name=names.REQUEUE, bind=True)
 def requeue(self: Any, letter_id: str) -> None:
     """Let a dead letter run again; what a client saw of its end is forgotten."""
-    runtime = runtime_of(self.app, self.request.hostname)
-    runtime.follow(dead_letters_of(runtime).requeue(id_of(letter_id)))
+    runtime = recorded(self, "letter.requeue", id_of(letter_id))
+    runtime.follow(dead_letters_of(runtime).requeue(letter_id))
 
 
 @shared_task(name=names.DROP, bind=True)
 def drop(self: Any, letter_id: str) -> bool:
     """Forget a dead letter; returns whether there was one."""
-    return dead_letters_of(runtime_of(self.app, self.request.hostname)).drop(id_of(letter_id))
+    runtime = recorded(self, "letter.drop", id_of(letter_id))
+    return dead_letters_of(runtime).drop(letter_id)

@@ -1,4 +1,4 @@
-"""``agents.clean``: deletion of what is old."""
+"""``agents.clean``: deletion of what is old. ``agents.count``: statistics of what has ended."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from celery import shared_task
 
 from app.execution.runtime import Runtime
 from app.execution.tick import TickTask
+from app.journal.stores.statistics import Statistics
 from app.maintenance.retention import clean_all
 from celery_agents import names
 
@@ -14,3 +15,9 @@ from celery_agents import names
 def clean(runtime: Runtime) -> dict[str, int]:
     """Delete what is older than it is kept; return rows by table."""
     return dict(clean_all(runtime.journal.engine, runtime.intake, runtime.settings))
+
+
+@shared_task(base=TickTask, name=names.COUNT)
+def count(runtime: Runtime) -> int:
+    """Count the runs that have ended since the last time; return how many portions of them."""
+    return Statistics(runtime.journal.engine).count()

@@ -127,6 +127,7 @@ class Kind(Generic[E]):
         check: How such an agent is looked at without asking it; None: there is nothing to look at.
         provider: What it depends on together with others, if there is such a thing.
         outside: Whether it answers outside this process, and so has a breaker by default.
+        expects: Whether its turns begin with calls that say what they expect.
     """
 
     name: str
@@ -135,6 +136,7 @@ class Kind(Generic[E]):
     check: Callable[[E], Check | None] = lambda _: None
     provider: Callable[[E], SharedService | None] = lambda _: None
     outside: bool = False
+    expects: bool = False
 
 
 #: What services lack that no model is behind, as far as one knows.
@@ -150,7 +152,7 @@ def _function(entry: FunctionEntry, r: Resources) -> Made:
     backend = FunctionBackend(
         function, effects=effects, executor=r.executor, caching=_caching(r, cache)
     )
-    return Made(lambda: backend, effects, cache=cache)
+    return Made(lambda: backend, effects, cache=cache, lacks=backend.lacks)
 
 
 def _model(entry: ModelEntry, r: Resources) -> Made:
@@ -198,7 +200,7 @@ def _http(entry: HttpEntry, r: Resources) -> Made:
 
 
 def _celery(entry: CeleryEntry, r: Resources) -> Made:
-    return Made(lambda: r.celery(entry), entry.effects, lacks=_PLAIN)
+    return Made(lambda: r.celery(entry), entry.effects, lacks=_PLAIN | {"messages"})
 
 
 def _router(entry: RouterEntry, r: Resources) -> Made:
@@ -235,7 +237,8 @@ def _model_provider(entry: ModelEntry) -> SharedService:
 
 
 def _of_model(name: str) -> Kind[ModelEntry]:
-    return Kind(name, ModelEntry, _model, _model_check, _model_provider, outside=True)
+    check, provider = _model_check, _model_provider
+    return Kind(name, ModelEntry, _model, check, provider, outside=True, expects=True)
 
 
 BUILT_IN: tuple[Kind[Any], ...] = (
@@ -243,7 +246,7 @@ BUILT_IN: tuple[Kind[Any], ...] = (
     _of_model("openai"),
     _of_model("anthropic"),
     _of_model("google"),
-    Kind("http", HttpEntry, _http, _http_check, outside=True),
+    Kind("http", HttpEntry, _http, _http_check, outside=True, expects=True),
     Kind("celery", CeleryEntry, _celery, lambda entry: Served(entry.queue), outside=True),
     Kind("router", RouterEntry, _router, _router_check),
     Kind("scripted", ScriptedEntry, _scripted),

@@ -16,7 +16,7 @@ from celery_agents.errors import ConfigurationError
 P = TypeVar("P", bound=Contract)
 
 
-class Covering(Protocol):
+class CoversAgents(Protocol):
     """A policy that says for what it holds."""
 
     @property
@@ -62,7 +62,7 @@ def read_policy(path: Path, title: str, table: Any, form: type[P]) -> P:
         raise ConfigurationError(f"{path}: [{title}] {where}{why}") from None
 
 
-def check_covers(section: str, policies: Mapping[str, Covering], places: set[str]) -> None:
+def check_covers(section: str, policies: Mapping[str, CoversAgents], places: set[str]) -> None:
     """Refuse policies for what nobody is: a misspelt one would hold for nothing.
 
     Raises:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from agents.catalog.routers import refuse_unroutable
+from agents.catalog.routers import deployments_of, refuse_unroutable
 from agents.catalog.teams import effects_of, refuse_circles
 from celery_agents.contracts.nearest import meant
 from celery_agents.errors import ConfigurationError
@@ -30,6 +30,9 @@ def refuse_missing(agents: Mapping[str, Registered]) -> None:
         for field, names in named.items():
             for name in names:
                 _check_other(agents, agent, field, name)
+    for agent in agents.values():
+        for name in agent.handoffs:
+            _check_hears(agents, agent, name)
 
 
 def settle_effects(agents: Mapping[str, Registered]) -> None:
@@ -58,6 +61,17 @@ def _check_semantic(agents: Mapping[str, Registered], agent: Registered) -> None
             f"[agents.{agent.name}] cache.semantic needs numpy: "
             "pip install 'celery-agents[semantic]'"
         )
+
+
+def _check_hears(agents: Mapping[str, Registered], agent: Registered, name: str) -> None:
+    """Refuse to hand a conversation over to who gets an input alone."""
+    for one in deployments_of(agents[name], agents):
+        if "messages" in one.lacks:
+            what = "a function without a parameter messages" if one.kind == "function" else one.kind
+            raise ConfigurationError(
+                f"[agents.{agent.name}] handoffs: {one.name!r} is {what}, which is told no "
+                f'conversation. Ask it instead: tools = ["agent:{name}"]'
+            )
 
 
 def _check_other(

@@ -17,20 +17,23 @@ from agents.base import Backend
 from agents.caching.cacheable import Caching
 from agents.catalog.checks import Check
 from agents.catalog.entries import Described
+from agents.catalog.guards import Guards, refuse_judges
 from agents.catalog.kinds import Kind, Made, Resources, SharedService, all_kinds, entry_of
 from agents.catalog.limits import check_covers, read_policies
 from agents.catalog.loading import import_module, load
 from agents.catalog.references import refuse_missing, settle_effects
 from agents.catalog.routers import deployments_of
 from agents.catalog.teams import reached
-from agents.catalog.tenants import read_tenants
+from agents.catalog.tenants import own_policies, read_tenants
 from agents.governance.routing import Capability, RoutePolicy
+from agents.guarding.screening import TextGuard
 from agents.kinds.function import FunctionBackend
 from celery_agents.agent import AgentMark, Effects, mark_of
 from celery_agents.contracts.base import Name
 from celery_agents.contracts.budgets import BudgetPolicy
 from celery_agents.contracts.caching import CachePolicy
 from celery_agents.contracts.compensation import Compensation
+from celery_agents.contracts.guards import GuardPolicy
 from celery_agents.contracts.limits import LimitPolicy
 from celery_agents.contracts.tenants import TenantPolicy
 from celery_agents.errors import ConfigurationError, UnknownAgentError
@@ -53,6 +56,7 @@ class Registered:
     check: Check | None = None
     provider: SharedService | None = None
     outside: bool = False
+    expects: bool = False  # its turns begin with calls that say what they expect
     asks: tuple[str, ...] = ()  # names of agents that it may ask
     handoffs: tuple[str, ...] = ()  # and of those that may go on in its place
     key: str = ""  # which one of several it goes by
@@ -76,6 +80,7 @@ class Registered:
             check=kind.check(entry),
             provider=kind.provider(entry),
             outside=kind.outside,
+            expects=kind.expects,
             asks=made.asks,
             handoffs=made.handoffs,
             among=made.among,
@@ -124,6 +129,10 @@ class Registry:
         self.limits: dict[str, LimitPolicy] = {}
         self.tenants: dict[str, TenantPolicy] = {}
         self.budgets: dict[str, BudgetPolicy] = {}
+        #: Those of tenants that have numbers of their own, by tenant and name.
+        self.own_limits: dict[str, dict[str, LimitPolicy]] = {}
+        self.own_budgets: dict[str, dict[str, BudgetPolicy]] = {}
+        self.guards = Guards({})
         self._agents: dict[str, Registered] = {}
         self._functions: dict[str, Callable[..., Any]] = {}
 
@@ -142,7 +151,12 @@ class Registry:
             tables = _tables(config)
             self.limits = read_policies(config, "limits", tables.get("limits", {}), LimitPolicy)
             self.budgets = read_policies(config, "budgets", tables.get("budgets", {}), BudgetPolicy)
+            self.guards = Guards(
+                read_policies(config, "guards", tables.get("guards", {}), GuardPolicy)
+            )
             self.tenants = read_tenants(config, tables.get("tenants", {}))
+            self.own_limits = own_policies("limits", self.limits, self.tenants)
+            self.own_budgets = own_policies("budgets", self.budgets, self.tenants)
         for module in modules:
             self.add_module(import_module(module))
         for point in entry_points(group=ENTRY_POINTS):
@@ -155,6 +169,8 @@ class Registry:
         places = {place for a in self for place in places_of(a)}
         check_covers("limits", self.limits, places)
         check_covers("budgets", self.budgets, places)
+        check_covers("guards", self.guards.policies, places)
+        refuse_judges(self.guards.policies, {a.name: self.guards_of(a) for a in self})
         settle_effects(self._agents)
 
     def _describe(self, name: str) -> str:
@@ -188,6 +204,7 @@ class Registry:
                 lambda: backend,
                 compensation=mark.compensation,
                 cache=mark.cache,
+                lacks=backend.lacks,
             )
         )
         self._functions[mark.name] = function
@@ -256,6 +273,10 @@ class Registry:
         """Those one of which answers in an agent's place: its keys, or whom its router has."""
         return deployments_of(agent, self._agents)
 
+    def guards_of(self, agent: Registered) -> tuple[TextGuard, ...]:
+        """The guards that stand round an agent, in the order in which they are asked."""
+        return self.guards.of(places_of(agent))
+
     def may_hand_over(self, agent: str, to: str) -> bool:
         """Return whether a conversation with an agent may come to be one with another."""
         return to != agent and to in reached(agent, {a.name: a.handoffs for a in self})
@@ -322,12 +343,12 @@ def _tables(path: Path) -> dict[str, Any]:
     if not isinstance(data.get("agents"), dict) or data.keys() - _SECTIONS:
         raise ConfigurationError(
             f"{path} has to consist of tables like [agents.name], [limits.name], [budgets.name], "
-            "[tenants.name]."
+            "[guards.name], [tenants.name]."
         )
     return data
 
 
-_SECTIONS = {"agents", "limits", "budgets", "tenants"}
+_SECTIONS = {"agents", "limits", "budgets", "guards", "tenants"}
 
 
 def read_entries(path: Path, kinds: Mapping[str, Kind[Any]]) -> dict[str, Described]:

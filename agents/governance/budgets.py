@@ -69,6 +69,11 @@ class Account:
         return name if self.run_id is None else f":{name.lstrip(':')}"
 
     @property
+    def booking(self) -> tuple[str, int, int | None]:
+        """Its name with its window, in the journal."""
+        return (self.id, self.window.starts_at, self.window.ends_at)
+
+    @property
     def key(self) -> str:
         """Its name with its window, in Redis."""
         return f"{self.id}@{self.window.starts_at}"

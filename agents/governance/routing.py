@@ -26,8 +26,9 @@ from celery_agents.contracts.base import Contract
 from celery_agents.contracts.fallback import Adaptive
 
 By = Literal["cost", "latency", "load", "turns", "order", "learned"]
-#: What a turn may need and an agent may lack.
-Capability = Literal["images", "files", "tools", "schema", "stream"]
+#: What a turn may need and an agent may lack: a model, as its entry says, and others by their kind.
+Lacking = Literal["images", "files", "tools", "schema", "stream"]
+Capability = Literal[Lacking, "messages"]
 #: What costs or takes so many times the best is as good as that.
 _SAME_COST, _SAME_LATENCY = 1.05, 1.25
 #: By latency, one turn in so many goes to whoever was asked least: else one that was slow once

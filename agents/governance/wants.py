@@ -92,6 +92,11 @@ def paused_by(name: str) -> str:
     return f"limit:{name}"
 
 
+def refused_by(deployment: str) -> str:
+    """The key under which a router leaves one out whose account was refused."""
+    return f"refused:{deployment}"
+
+
 def numbers(policy: LimitPolicy) -> dict[What, int | None]:
     """The numbers of a minute that a policy gives."""
     return {

@@ -9,6 +9,7 @@ from typing import Any
 
 from agents.base import Answer, StepContext, Turn
 from agents.caching.cacheable import Caching, meaning_of
+from agents.governance.routing import Capability
 from agents.invoke import failure, invoke
 from agents.plain import plain_json
 from agents.values import digest, shown
@@ -53,6 +54,11 @@ class FunctionBackend:
         self._executor = executor
         self._name = str(getattr(function, "__name__", type(function).__name__))
         self._wanted = _wanted(function, self._name)
+
+    @property
+    def lacks(self) -> frozenset[Capability]:
+        """A conversation, unless it is among its parameters."""
+        return frozenset() if "messages" in self._wanted else frozenset({"messages"})
 
     async def answer(self, turn: Turn, step: StepContext) -> Answer:
         """Call the function.

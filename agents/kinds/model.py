@@ -30,7 +30,7 @@ from agents.models.provider import (
     Provider,
     Reply,
 )
-from agents.models.said import conversation_of, said
+from agents.models.said import conversation_of, newest, said
 from agents.models.sizing import Sizing
 from agents.needs import Needs, Quote, Weight
 from agents.patterns.vote.options import match
@@ -148,7 +148,7 @@ class ModelBackend:
                 if not reply.tool_calls:
                     if reply.stop == "length":
                         await step.progress(truncated=True)
-                    return Answer(value=value, usage=usage, turns=said(request.exchanges))
+                    return Answer(value=value, usage=usage, turns=newest(said(request.exchanges)))
                 results = await running.answer(reply.tool_calls, why=reply.text)
                 if isinstance(results, Expand):
                     return results
@@ -370,7 +370,8 @@ def _handed_over(
     agent = ended.agent or handoff.agent
     if ended.ok:
         active = ended.active or handoff.agent
-        done: Any = {"state": State.SUCCEEDED, "agent": agent, "active": active}
+        turns = newest(tuple(uniform((*said(request.exchanges), *ended.turns))))
+        done: Any = {"state": State.SUCCEEDED, "agent": agent, "active": active, "turns": turns}
         return Outcome(usage=usage, value=ended.value, **done)
     return Outcome(state=State.FAILED, agent=agent, usage=usage, error=error_of(ended))
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from agents.governance.routing import Capability
+from agents.governance.routing import Lacking
 from agents.models.personality import STYLES, TRAITS
 from celery_agents.contracts.base import Contract, Name, Seconds
 from celery_agents.contracts.caching import GivenCache
@@ -125,7 +125,7 @@ class ModelConfig(Contract):
     #: own, and a request goes by whichever is free.
     keys: Annotated[tuple[SecretName, ...], Field(max_length=50), AfterValidator(_different)] = ()
     #: What this model cannot do, for routers that choose it: they ask others then.
-    lacks: Annotated[tuple[Capability, ...], Field(max_length=5)] = ()
+    lacks: Annotated[tuple[Lacking, ...], Field(max_length=5)] = ()
     #: Let the provider keep what begins each request. None: where instructions and tools have more
     #: than 1,024 tokens, at the provider's own servers.
     prompt_cache: bool | None = None

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from agents.conversing import arguments_of, name_of, uniform
 from agents.models.provider import Exchange, ModelRequest, said_before
 from agents.tools.calls import ToolResult
+from agents.tools.results import LongResults
 from agents.values import text_of
-from celery_agents.contracts.conversation import CALLS_MAX, ChatMessage, ToolUse
+from celery_agents.contracts.conversation import CALLS_MAX, MESSAGES_MAX, ChatMessage, ToolUse
 from celery_agents.values import mended
 
 
@@ -22,7 +23,16 @@ def said(exchanges: Iterable[Exchange]) -> tuple[ChatMessage, ...]:
 
 def conversation_of(request: ModelRequest) -> tuple[ChatMessage, ...]:
     """Everything that was said: the history, the question, and what :func:`said` tells of it."""
-    return tuple(uniform((*said_before(request), *said(request.exchanges))))
+    before = newest(said_before(request), MESSAGES_MAX // 2)
+    turns = newest(said(request.exchanges), MESSAGES_MAX - len(before))
+    return tuple(uniform((*before, *turns)))
+
+
+def newest(messages: tuple[ChatMessage, ...], most: int = MESSAGES_MAX) -> tuple[ChatMessage, ...]:
+    """Return the last messages, ``most`` of them, without results whose calls are left out."""
+    kept = messages[-most:]
+    whole = (place for place, message in enumerate(kept) if message.role != "tool")
+    return kept[next(whole, 0) :]
 
 
 def _messages(exchange: Exchange) -> Iterator[ChatMessage]:
@@ -43,4 +53,5 @@ def _told(text: str, results: Sequence[ToolResult]) -> Iterator[ChatMessage]:
     )
     yield ChatMessage(role="assistant", content=text, tool_calls=calls)
     for call, result in zip(calls, results, strict=True):
-        yield ChatMessage(role="tool", call_id=call.id, content=mended(text_of(result.value)))
+        told = LongResults.closed(mended(text_of(result.value)))
+        yield ChatMessage(role="tool", call_id=call.id, content=told)

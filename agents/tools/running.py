@@ -28,6 +28,7 @@ from agents.tools.calls import (
 from agents.tools.delegating import Delegating, Handoff
 from agents.tools.offered import Offered, OfferedTool
 from agents.tools.results import LongResults
+from agents.tools.screened import Sight
 from agents.values import digest
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.caching import CachePolicy
@@ -63,6 +64,7 @@ class Running:
         self._most = most
         self._offered = offered
         self._step = step
+        self._sight = Sight(step)
         self._same: Counter[str] = Counter()
         self._long = LongResults()
         self._delegating = Delegating(offered, step)
@@ -77,7 +79,7 @@ class Running:
         return (*specs, self._long.spec) if self._long and not taken else specs
 
     async def answer(
-        self, calls: Sequence[ToolCall], *, why: str = ""
+        self, original: Sequence[ToolCall], *, why: str = ""
     ) -> tuple[ToolResult, ...] | Expand:
         """Make the calls of one reply; what came of them, in their order.
 
@@ -92,20 +94,20 @@ class Running:
             AgentFailedError: the model makes the same call over and over.
             UncertainCallError: nobody knows whether an effect happened, and its tool fails then.
         """
-        original, calls = calls, calls[: self._most]
-        times = [self._times(call) for call in calls]
-        told = [_repeated(c, n) or self._problem(c) for c, n in zip(calls, times, strict=True)]
-        calls, wishes = await self._decided(calls, times, told, why)
+        meant = [self._sight.meant(call) for call in original[: self._most]]
+        times = [self._times(call) for call in meant]
+        told = [_repeated(c, n) or self._problem(c) for c, n in zip(meant, times, strict=True)]
+        calls, wishes = await self._decided(meant, times, told, why)
         if wishes:
             return Expand(members=tuple(wishes))
         found = await self._made(calls, told)
-        identities = [identity_of(call, n) for call, n in zip(original, times, strict=False)]
+        identities = [identity_of(call, n) for call, n in zip(meant, times, strict=True)]
         if asks := await self._delegating.ask(calls, identities, told, found):
             return Expand(members=tuple(asks))
         self.handoff = await self._delegating.hand_over(calls, identities, told, found)
         made = [
             # In their order, not as they came: the numbers of long ones are the same each time.
-            _changed(told[n] or self._told(call, found.get(n)), original[n], call)
+            self._sight.told(told[n] or self._told(call, found.get(n)), original[n], meant[n], call)
             for n, call in enumerate(calls)
         ]
         return (*made, *(_beyond(call, self._most) for call in original[self._most :]))
@@ -198,7 +200,7 @@ class Running:
                 return self._long.read(call)
             return ToolResult(call=call, value=f"There is no tool {call.name!r}.", failed=True)
         policy = self._offered.tools[call.name].policy
-        value = self._long.told(call.name, result.value, policy)
+        value = self._long.told(call.name, self._sight.seen(result.value), policy)
         return result.model_copy(update={"value": value})
 
     async def _result(self, tool: OfferedTool, call: ToolCall) -> ToolResult:
@@ -296,14 +298,6 @@ async def _made_before(
     return await step.made(
         f"tool:{tool.spec.name}", fingerprint=asked, once=effects == "effect", after=after
     )
-
-
-def _changed(result: ToolResult, wished: ToolCall, made: ToolCall) -> ToolResult:
-    """Tell the model of arguments that a person has changed."""
-    if made.arguments == wished.arguments:
-        return result
-    value = {"called_with": made.arguments, "by": "a person's decision", "result": result.value}
-    return result.model_copy(update={"call": wished, "value": value})
 
 
 def _asked(call: ToolCall) -> str:

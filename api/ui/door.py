@@ -1,8 +1,9 @@
-"""Who comes in by a browser: a key in a cookie, forms of our own pages alone, errors as pages."""
+"""Visitors with a browser: a key in a cookie, forms of our own pages alone, errors as pages."""
 
 from __future__ import annotations
 
 import ipaddress
+import logging
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -20,6 +21,10 @@ from api.problems import ProblemError, of_agents, response
 from api.ui.frame import problem_page
 from app.access.permissions import Principal
 from celery_agents.errors import AgentsError, BrokerUnavailableError
+from celery_agents.noted import note
+
+log = logging.getLogger(__name__)
+
 
 COOKIE = "agents_key"
 SIGN_IN = "/ui/sign-in"
@@ -70,7 +75,7 @@ def _check_host(request: Request) -> None:
         raise forbidden("Without keys the page is served under 127.0.0.1 and localhost alone.")
 
 
-def presented(
+async def presented(
     request: Request, services: Parts, given: Given
 ) -> HTTPAuthorizationCredentials | None:
     """The key that a request brings, in its header or its cookie.
@@ -99,7 +104,7 @@ class Visit(May):
         services: Parts,
         given: Annotated[HTTPAuthorizationCredentials | None, Depends(presented)],
     ) -> Principal:
-        """Who asks; see :class:`May`."""
+        """Return the principal that asks; see :class:`May`."""
         return await super().__call__(services, given)
 
 
@@ -142,7 +147,8 @@ class PageRoute(APIRoute):
                 made = _refused(request, ProblemError(422, "invalid_payload", text))
             except AgentsError as error:
                 made = _refused(request, of_agents(error))
-            except RedisError:
+            except RedisError as error:
+                note(log, "api_redis", "A page was refused: Redis does not answer", error=error)
                 made = _refused(request, of_agents(BrokerUnavailableError()))
             made.headers.update(HEADERS)
             made.headers.setdefault("Cache-Control", "no-store")

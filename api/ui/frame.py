@@ -1,4 +1,4 @@
-"""What all pages have: head, way around, words for times, sums and states."""
+"""Parts of all pages: head, way around, words for times, sums and states."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def dollars(usd: float | None) -> str:
 
 
 def cost(usage: Mapping[str, Any] | None) -> str:
-    """What some usage cost."""
+    """The cost of some usage."""
     return NOTHING if usage is None else dollars(usage.get("cost_usd", 0.0))
 
 

@@ -137,7 +137,7 @@ def _agent(row: Row) -> Html:
 
 
 def targets(rows: Sequence[Row]) -> Html:
-    """What probes found of all else: the journal, the broker, providers."""
+    """Findings of probes of all else: the journal, the broker, providers."""
     return table(
         ("Target", "State", "For", "Latency", "Checked", "Last failure"),
         (_target(row) for row in rows),
@@ -160,7 +160,7 @@ def _target(row: Row) -> Html:
 
 
 def wishes(rows: Sequence[Row], *, answers: bool, linked: bool = True) -> Html:
-    """What waits for a person, each with its buttons where somebody may answer."""
+    """Wishes that wait for a person, each with its buttons where somebody may answer."""
     if not rows:
         return tag("p", "Nothing waits for a person.", class_="empty")
     return tag("div", (_wish(row, answers=answers, linked=linked) for row in rows), class_="stack")
@@ -303,7 +303,7 @@ def _short(value: Any) -> str:
 
 
 def notice(words: str | None) -> Html | None:
-    """What was just done."""
+    """A line that says what was just done."""
     return tag("p", words, class_="notice", role="status") if words else None
 
 

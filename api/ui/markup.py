@@ -33,7 +33,7 @@ def tag(name: str, /, *children: Any, **attributes: Any) -> Html:
 
 
 def text(value: Any) -> Html:
-    """Whatever stands in an element: markup as it is, sequences one after the other, else text."""
+    """Content of an element: markup as it is, sequences one after the other, else text."""
     if value is None:
         return Html("")
     if isinstance(value, Html):

@@ -26,7 +26,8 @@ from api.ui.door import COOKIE, KEPT_S, Form, PageRoute, Visit, check_origin, pl
 from api.ui.frame import FINAL, badge, heading, page
 from api.ui.lists import notice
 from api.ui.markup import address, tag
-from api.ui.run import RunPage
+from api.ui.run import RunSheet
+from api.ui.spans import error_card
 from app.access.permissions import Permission, Principal
 from app.journal.queries.pages import PageOfRun
 from celery_agents.contracts.base import Contract
@@ -107,7 +108,7 @@ async def run(
         return await _queued(services, who, run_id)
     if not who.sees(found["root"]["tenant"]):
         raise not_found(f"run {run_id}")
-    made = RunPage(found, cancels=who.may(_P.RUNS_CANCEL))
+    made = RunSheet(found, cancels=who.may(_P.RUNS_CANCEL))
     ended = found["root"]["state"] in FINAL and found["finished_at"] is not None
     waits = None
     if not ended:
@@ -124,11 +125,18 @@ async def run(
 
 
 async def _queued(services: Services, who: Principal, run_id: str) -> Response:
-    """A run that no worker has begun."""
-    await find(services, who, run_id)
-    words = tag("p", "It is accepted. A worker will begin it.", class_="empty")
-    code = tag("p", tag("code", run_id), class_="quiet")
-    return page("queued", heading("Queued", badge("queued")), code, words, who=who, every="1")
+    """A run that no worker has begun, or that none took."""
+    found = await find(services, who, run_id)
+    state, error = found["state"], found.get("error")
+    waits = tag("p", "It is accepted. A worker will begin it.", class_="empty")
+    return page(
+        state,
+        heading("Run", badge(state)),
+        tag("p", tag("code", run_id), class_="quiet"),
+        error_card(error) if error else waits,
+        who=who,
+        every=None if state in FINAL else "1",
+    )
 
 
 @router.get("/runs/{run_id}/events")
@@ -219,7 +227,7 @@ async def agents(services: Parts, who: ReadsAgents) -> Response:
 
 @router.get("/dead-letters")
 async def letters(services: Parts, who: ReadsLetters, done: Done = None) -> Response:
-    """What was given up."""
+    """Steps and messages that were given up."""
     found = await services.read(services.desk.letters, who.tenant, 100)
     rows = lists.letters(found, writes=who.may(_P.LETTERS_WRITE))
     return page(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,7 +12,6 @@ from api.ui.frame import (
     badge,
     cell,
     cost,
-    dollars,
     facts,
     heading,
     lasting,
@@ -23,20 +21,19 @@ from api.ui.frame import (
     verb,
 )
 from api.ui.markup import Html, address, shown, tag
+from api.ui.spans import Span, calls_of, error_line, events
 from api.ui.vote import decision, is_decision
 
 Row = Mapping[str, Any]
 #: Levels of a tree that are indented; deeper ones stand under the last.
 _DEPTH_MAX = 6
-#: Characters of an error, or of an event, in its row.
-_SHORT = 300
 #: Members of which it is told how fast they are done.
 _MANY = 20
 #: The order in which a bar has its parts.
 _ORDER = ("succeeded", "failed", "dead", "cancelled", "skipped", "running", "waiting", "ready")
 
 
-class RunPage:
+class RunSheet:
     """Renders one page of a run; ``may`` are the buttons that its reader has."""
 
     def __init__(self, run: Row, *, cancels: bool, now: float | None = None) -> None:
@@ -47,6 +44,7 @@ class RunPage:
         self.begin = self.root["created_at"]
         self.end = run["finished_at"] or self.now
         self.path = address("runs", self.root["id"])
+        self._span = Span(self.begin, self.end, self.now)
         self._calls: dict[str, list[Row]] = {}
         for call in run["calls"]:
             self._calls.setdefault(call["step_id"], []).append(call)
@@ -64,7 +62,7 @@ class RunPage:
         yield self._answer()
         yield tag("section", tag("h2", "Steps"), self._steps(), id="steps")
         yield self._pages(state)
-        yield self._events()
+        yield events(self.run["events"], self.begin)
 
     def _head(self) -> Html:
         root, open_ = self.root, self.root["state"] not in FINAL
@@ -97,7 +95,11 @@ class RunPage:
             return decision(value)
         if root["error"] is not None and root["state"] != "succeeded":
             return tag(
-                "section", tag("h2", "Error"), _error(root["error"]), class_="card bad", id="answer"
+                "section",
+                tag("h2", "Error"),
+                error_line(root["error"]),
+                class_="card bad",
+                id="answer",
             )
         if root["state"] != "succeeded":
             return None
@@ -178,8 +180,8 @@ class RunPage:
                 tag("b", name),
                 tag("span", f" {agent}", class_="quiet") if agent and agent != name else None,
                 tag("span", f" {verb(step['task'])}", class_="quiet") if step["member"] else None,
-                _error(step["error"]) if step["error"] and depth else None,
-                self._calls_of(step),
+                error_line(step["error"]) if step["error"] and depth else None,
+                calls_of(step["id"], self._calls.get(step["id"], ())),
                 class_=f"main d{min(depth, _DEPTH_MAX)}",
             ),
             cell("State", badge(step["state"])),
@@ -187,59 +189,9 @@ class RunPage:
             cell("Tokens", tokens(usage), class_="n"),
             cell("Cost", cost(usage), class_="n"),
             cell("Took", lasting((ended or self.now) - began) if began else NOTHING, class_="n"),
-            cell("Time", self._line(step), class_="line"),
+            cell("Time", self._span.line(step), class_="line"),
             id=f"step-{step['id']}",
         )
-
-    def _line(self, step: Row) -> Html:
-        """When it waited and when it ran, within the time of the run."""
-        asks = step["created_at"] if step["state"] == "waiting" else None  # a person: it never runs
-        began = step["started_at"] or asks or step["finished_at"] or self.now
-        ended = step["finished_at"] or self.now
-        begin, start, stop = map(self._place, (step["created_at"], began, ended))
-        parts = [
-            tag(
-                "rect",
-                x=f"{begin:.2f}%",
-                width=f"{max(start - begin, 0):.2f}%",
-                height="100%",
-                class_="queued",
-            ),
-            tag(
-                "rect",
-                x=f"{min(start, 99.4):.2f}%",
-                width=f"{max(stop - start, 0.6):.2f}%",
-                height="100%",
-                rx="3",
-                class_=f"f-{step['state']}",
-            ),
-        ]
-        queued = lasting(began - step["created_at"])
-        return tag("svg", parts, class_="span", role="img", aria_label=f"waited {queued}")
-
-    def _place(self, at: float) -> float:
-        whole = max(self.end - self.begin, 1e-6)
-        share: float = 100 * (at - self.begin) / whole
-        return min(max(share, 0.0), 100.0)
-
-    def _calls_of(self, step: Row) -> Html | None:
-        calls = self._calls.get(step["id"])
-        if not calls:
-            return None
-        rows = [
-            tag(
-                "li",
-                tag("code", call["name"]),
-                " ",
-                _took(call),
-                " ",
-                tag("span", dollars(call["cost_usd"]), class_="quiet"),
-                _error(call["error"]) if call["error"] else None,
-            )
-            for call in calls
-        ]
-        words = f"{len(calls)} call{'s' if len(calls) > 1 else ''}"
-        return tag("details", tag("summary", words), tag("ol", rows), id=f"calls-{step['id']}")
 
     def _pages(self, state: str | None) -> Html | None:
         if self.run["more"] is None:
@@ -247,34 +199,6 @@ class RunPage:
         path = address("runs", self.root["id"], after=str(self.run["more"]), state=state)
         link = tag("a", "Next members", href=path, class_="button")
         return tag("p", link, class_="pages")
-
-    def _events(self) -> Html | None:
-        rows = [
-            tag(
-                "tr",
-                cell("After", lasting(e["at"] - self.begin), class_="n"),
-                cell("Event", tag("b", e["kind"])),
-                cell("Of", _short(json.dumps(e["data"] or {}, ensure_ascii=False))),
-            )
-            for e in self.run["events"]
-        ]
-        if not rows:
-            return None
-        events = table(("After", "Event", "Of"), rows, empty="")
-        return tag("section", tag("h2", "Events"), events, id="events")
-
-
-def _took(call: Row) -> str:
-    ended = call["finished_at"]
-    return "under way" if ended is None else lasting(ended - call["started_at"])
-
-
-def _short(words: str) -> str:
-    return words if len(words) <= _SHORT else f"{words[:_SHORT]}…"
-
-
-def _error(error: Row) -> Html:
-    return tag("p", tag("b", error["kind"]), " ", _short(error["message"]), class_="error")
 
 
 def _bar(parts: list[tuple[str, float]]) -> Html:

@@ -1,1 +1,1 @@
-"""Who may do what: keys, tokens, roles and permissions."""
+"""Access: keys, tokens, roles and permissions."""

@@ -44,7 +44,7 @@ def new_key(
 
 
 def principal_of(row: Mapping[str, Any]) -> Principal:
-    """Whoever has the key of a row."""
+    """Return the principal of the key of a row."""
     grants = row["grants"] or {}
     return Principal(
         id=row["id"],

@@ -1,4 +1,4 @@
-"""Who may do what: permissions, and the roles that have them."""
+"""Permissions, and the roles that have them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ ROLES: Mapping[Role, frozenset[Permission]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Who asks: by a key or a token, which is not kept."""
+    """Somebody who asks, by a key or a token, which is not kept."""
 
     #: Of its key, or ``jwt:`` and the subject of its token.
     id: str

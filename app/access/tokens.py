@@ -35,7 +35,7 @@ _SECRET_MIN, _SET_MAX, _TOKENS_MAX = 32, 1_000_000, 10_000
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
-class Tokens:
+class AccessTokens:
     """Signs tokens, and checks them.
 
     Raises:
@@ -72,7 +72,7 @@ class Tokens:
         return jwt.encode({**claims, **about, **times}, self._secrets[0], "HS256")
 
     async def check(self, token: str) -> Principal | None:
-        """Whoever has this token; None when it is none that holds."""
+        """Return the principal of this token; None when it is none that holds."""
         name = hashlib.sha256(token.encode()).digest()
         now = time.time()
         ends, known = self._verified.get(name, (0.0, None))
@@ -135,7 +135,7 @@ class Tokens:
 
 
 def _principal(claims: Mapping[str, Any]) -> Principal:
-    """Whoever the claims of a token say that it is."""
+    """Return the principal that the claims of a token name."""
     tenant, agents = str(claims.get("tenant", "")), claims.get("agents")
     return Principal(
         id=f"jwt:{str(claims['sub'])[:100]}",

@@ -29,7 +29,8 @@ def states(budgets: SharedBudgets | None, tenant: str | None = None) -> list[Bud
             continue
         if policy.per == "tenant" and tenant not in (None, subject):
             continue
-        shown.append(_state(name, policy, subject, windows[name], found[place]))
+        own = budgets.covering.one(name, subject) if policy.per == "tenant" else policy
+        shown.append(_state(name, own, subject, windows[name], found[place]))
     return shown
 
 

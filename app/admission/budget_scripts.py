@@ -82,10 +82,13 @@ local waits
 for p = 0, (#ARGV - 1) / 7 - 1 do
   local at = p * 7 + 2
   local key = B .. ARGV[at]
-  if redis.call('HEXISTS', key, 'x' .. ARGV[1]) == 0 then
+  -- One that was read from the journal was not looked at: it is among what is reserved.
+  local known = redis.call('HGET', key, 'x' .. ARGV[1])
+  if not known or parts(known)[4] == '0' then
     for u = 1, 3 do
       local bound, asked = tonumber(ARGV[at + u]), tonumber(ARGV[at + 3 + u])
       if bound >= 0 and asked > 0 then
+        if known then asked = 0 end
         local spent, held = number(key, u), number(key, 'h' .. u)
         local doubt = number(key, 'd' .. u)
         if spent + doubt + asked > bound then

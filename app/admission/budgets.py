@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from agents.catalog.registry import Registered
 from agents.governance.budgets import Account, Amount, covers
 from app.admission.budget_scripts import COMMON, LOST, SCRIPTS
+from app.admission.covering import CoveringPolicies
 from app.admission.limit_scripts import CLOCK
-from app.admission.limits import about_of
 from app.admission.scripts import TRY_AGAIN_S, Query, Scripts
 from app.concurrency.future import Future
 from app.journal.steps.spending import AccountState, CallKey, Holding
@@ -74,6 +73,7 @@ class SharedBudgets:
         policies: by name.
         ledger: the journal's accounts.
         lease_s: who has not written its row after so long is dead.
+        own: of tenants that have numbers of their own, by tenant and name.
     """
 
     def __init__(
@@ -83,27 +83,20 @@ class SharedBudgets:
         ledger: Ledger,
         *,
         lease_s: float,
+        own: Mapping[str, Mapping[str, BudgetPolicy]] | None = None,
         clock: str = CLOCK,
     ) -> None:
         self._common = clock + COMMON
         self.policies = dict(policies)
+        self.covering = CoveringPolicies(self.policies, covers, own)
+        self.of = self.covering.of  # the budgets that count an agent, by name
         self.ledger = ledger
         self._scripts = shared
         self._lease_ms = 2 * lease_s * 1000
         self._lock = threading.Lock()
-        self._covering: dict[str, dict[str, BudgetPolicy]] = {}
         self._clock: tuple[float, float] | None = None
         #: Whether something was reserved here, or may be.
         self.used = bool(policies)
-
-    def of(self, agent: Registered) -> dict[str, BudgetPolicy]:
-        """The budgets that count an agent, by name."""
-        found = self._covering.get(agent.name)
-        if found is None:
-            about = about_of(agent)
-            found = {n: p for n, p in self.policies.items() if covers(p, about)}
-            self._covering[agent.name] = found
-        return found
 
     def now(self) -> float:
         """The database's clock. May block for a look at it."""
@@ -120,12 +113,20 @@ class SharedBudgets:
 
     # -- reserving and settling
 
+    def run(self, question: Query) -> Future[Any]:
+        """Ask one thing."""
+        return self._scripts.run(question)
+
     def ask(self, who: str, accounts: Sequence[Account], amount: Amount) -> Future[Said]:
         """Reserve an amount in all of these accounts, or in none. Again, it is the same one."""
+        return self.run(self.asking(who, accounts, amount))
+
+    def asking(self, who: str, accounts: Sequence[Account], amount: Amount) -> Query:
+        """The question of ``ask``, to be asked together with breakers and limits."""
         self.used = True
         told = [word for a in accounts for word in (a.key, *_numbers(a), *amount)]
         away = Closed(TRY_AGAIN_S, away=True)
-        return self._run("ASK", (who, *told), _said, lambda: away)
+        return self._query("ASK", (who, *told), _said, lambda: away)
 
     def seed(self, account: Account, since: str) -> Future[Any]:
         """Copy an account from the journal, unless somebody did meanwhile. Blocks for reading."""
@@ -181,7 +182,16 @@ class SharedBudgets:
         read: Callable[[Any], Any],
         otherwise: Callable[[], Any],
     ) -> Future[Any]:
-        return self._scripts.run(Query((self._names[name], 0, *told), read, otherwise, _CLOSED))
+        return self.run(self._query(name, told, read, otherwise))
+
+    def _query(
+        self,
+        name: str,
+        told: tuple[Any, ...],
+        read: Callable[[Any], Any],
+        otherwise: Callable[[], Any],
+    ) -> Query:
+        return Query((self._names[name], 0, *told), read, otherwise, _CLOSED)
 
     @cached_property
     def _names(self) -> dict[str, str]:

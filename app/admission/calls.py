@@ -6,13 +6,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from typing import Any
 
 from agents.base import Answer
 from agents.catalog.registry import Registered
 from agents.policies.breaker import BreakerPolicy, Verdict, verdict
 from app.admission.breaker import Admission, Breakers, Change, Switch
-from app.admission.budgets import SharedBudgets
-from app.admission.charging import Purse
+from app.admission.budgets import Said, SharedBudgets
+from app.admission.charging import Charge, Purse
 from app.admission.guard import Asked, GuardedStep, Next, Reply
 from app.admission.limiting import Passage
 from app.admission.limits import NotAdmitted, SharedLimits
@@ -28,13 +29,13 @@ _DEFAULT = BreakerPolicy()
 class _Gate:
     """The way into a turn, which is asked for before it or before its first act."""
 
-    def __init__(self, admit: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(self, admit: Callable[[Charge | None], Awaitable[bool]]) -> None:
         self._admit = admit
         self.entered = self.probe = False
         self.since = 0.0
 
-    async def enter(self) -> None:
-        self.pass_by(probe=await self._admit())
+    async def enter(self, charge: Charge | None = None) -> None:
+        self.pass_by(probe=await self._admit(charge))
 
     def pass_by(self, *, probe: bool) -> None:
         self.entered, self.probe, self.since = True, probe, time.monotonic()
@@ -43,7 +44,7 @@ class _Gate:
 class AdmissionGuard:
     """Refuse calls while a breaker before the agent is open, or a limit of it is used up.
 
-    Both are asked in one write.
+    Both are asked in one write, with what a budget is to reserve for the first request.
     """
 
     def __init__(
@@ -60,38 +61,53 @@ class AdmissionGuard:
         passage = None if asked.admitted is None else asked.admitted.passage
         if passage is None and self._limits is not None and self._limits.of(asked.agent):
             passage = Passage(self._limits, asked.agent, asked.turn, asked.step)
-        if self._budgets is not None:
-            allowance = asked.step.allowance
-            own = allowance is not None and allowance.budgeted
-            counted = own or self._budgets.of(asked.agent)
-            asked.step.charge(Purse(self._budgets, asked.agent, asked.step) if counted else None)
+        charged = self._charge(asked)
         switches = switches_of(asked.agent)
         if passage is None and not switches:
             return await go_on(asked)
         if passage is None:
-            return await self._within_breakers(asked, go_on, switches, None)
+            return await self._within_breakers(asked, go_on, switches, None, charged=charged)
         asked.step.limit(passage)
         usage, error = None, None
         try:
-            reply = await self._within_breakers(asked, go_on, switches, passage)
+            reply = await self._within_breakers(asked, go_on, switches, passage, charged=charged)
             usage = reply.usage if isinstance(reply, Answer) else None
         except BaseException as raised:
             error = raised
             raise
         finally:
             passage.close(usage, error)
+            asked.step.limit(None)  # who goes on in its place does not pass there
         return reply
 
+    def _charge(self, asked: Asked) -> bool:
+        """Have the turn's requests counted by budgets; False: none counts its agent."""
+        if self._budgets is None:
+            return False
+        allowance = asked.step.allowance
+        own = allowance is not None and allowance.budgeted
+        counted = own or bool(self._budgets.of(asked.agent))
+        asked.step.charge(Purse(self._budgets, asked.agent, asked.step) if counted else None)
+        return counted
+
     async def _within_breakers(
-        self, asked: Asked, go_on: Next, switches: Sequence[Switch], passage: Passage | None
+        self,
+        asked: Asked,
+        go_on: Next,
+        switches: Sequence[Switch],
+        passage: Passage | None,
+        *,
+        charged: bool,
     ) -> Reply:
         step, admitted = asked.step, asked.admitted
         call = call_of(step)
         gate = _Gate(partial(self._admitted, switches, call, step, passage))
         if admitted is not None:
             gate.pass_by(probe=admitted.probe)
-        elif asked.agent.cache is not None:  # what is cached is served whoever is down or busy
-            step.enter(gate.enter)
+        elif asked.agent.cache is not None or (charged and asked.agent.expects):
+            # What is cached is served whoever is down or busy; and what a budget is to reserve is
+            # known with the first request.
+            go_on = _through(gate, go_on)
         else:
             await gate.enter()
         if not switches:
@@ -122,11 +138,18 @@ class AdmissionGuard:
                     await changed(step, await arrival(told))
 
     async def _admitted(
-        self, switches: Sequence[Switch], call: str, step: GuardedStep, passage: Passage | None
+        self,
+        switches: Sequence[Switch],
+        call: str,
+        step: GuardedStep,
+        passage: Passage | None,
+        charge: Charge | None,
     ) -> bool:
-        """Return whether the call is a probe; raise when a breaker or a limit refuses it."""
+        """Return whether the call is a probe; raise when one of those refuses it."""
+        if passage is not None and charge is not None:
+            passage.makes_calls()
         try:
-            admission, answer = await self._asked(switches, call, passage)
+            admission, answer, said = await self._asked(switches, call, passage, charge)
             await changed(step, admission.changes)
         except asyncio.CancelledError:  # its place among the probes, if it got one, is free again
             self._put_back(switches, call)
@@ -136,29 +159,57 @@ class AdmissionGuard:
                 f"The breaker of {admission.refused_by} is open: it failed too often.",
                 {"retry_after_s": admission.wait_s, "breaker": admission.refused_by},
             )
-        if passage is not None:
-            if isinstance(answer, NotAdmitted) and admission.probe:
+        try:
+            if charge is not None and not isinstance(answer, NotAdmitted):
+                await charge.answered(said)
+            if passage is not None:
+                await passage.entered(answer)
+        except BaseException:
+            if admission.probe:
                 self._put_back(switches, call)
-            await passage.entered(answer)
+            raise
         return admission.probe
 
     async def _asked(
-        self, switches: Sequence[Switch], call: str, passage: Passage | None
-    ) -> tuple[Admission, NotAdmitted | float]:
-        if passage is None:
-            return await arrival(self._breakers.ask(switches, call)), 0.0
-        questions = [self._breakers.asking(switches, call)] if switches else []
-        asked = self._breakers.scripts.run_all([*questions, passage.asking()])
+        self,
+        switches: Sequence[Switch],
+        call: str,
+        passage: Passage | None,
+        charge: Charge | None,
+    ) -> tuple[Admission, NotAdmitted | float, Said]:
+        if passage is None and charge is None:
+            return await arrival(self._breakers.ask(switches, call)), 0.0, None
+        questions = [] if charge is None else [charge.asking()]
+        questions += [self._breakers.asking(switches, call)] if switches else []
+        questions += [] if passage is None else [passage.asking()]  # the last one: see given_up
+        asked = self._breakers.scripts.run_all(questions)
         try:
-            *found, answer = await arrival(asked)
+            answers: list[Any] = await arrival(asked)
         except asyncio.CancelledError:
-            passage.given_up(asked)
+            if passage is not None:
+                passage.given_up(asked)
             raise
-        return (found[0] if found else Admission()), answer
+        found = iter(answers)
+        said = None if charge is None else next(found)
+        admission = next(found) if switches else Admission()
+        return admission, (0.0 if passage is None else next(found)), said
 
     def _put_back(self, switches: Sequence[Switch], call: str) -> None:
         if switches:
             self._breakers.tell(switches, call, [Verdict.NONE] * len(switches))
+
+
+def _through(gate: _Gate, go_on: Next) -> Next:
+    """Go on through a gate that is passed before the first act; an act of later turns does not."""
+
+    async def entering(asked: Asked) -> Reply:
+        asked.step.enter(gate)
+        try:
+            return await go_on(asked)
+        finally:
+            asked.step.enter(None)
+
+    return entering
 
 
 def call_of(step: GuardedStep) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agents.base import Answer
 from agents.catalog.registry import Registry
+from agents.plan import Expand
 from app.admission.breaker import Breakers
 from app.admission.budgets import SharedBudgets
 from app.admission.calls import AdmissionGuard
@@ -14,6 +14,7 @@ from app.admission.limits import SharedLimits
 from app.admission.placing import Experiences
 from app.admission.refusals import RefusalGuard
 from app.admission.routing import RouterGuard
+from app.admission.screening import ScreenGuard
 
 
 def chain(
@@ -29,14 +30,18 @@ def chain(
     routers: list[Guard] = []
     if limits is not None and experiences is not None:
         routers = [RouterGuard(registry, breakers, health, limits, experiences)]
+    screens: list[Guard] = [ScreenGuard(registry)] if registry.guards.policies else []
     return compose(
         [
             RefusalGuard(),  # outermost: whatever refuses, the caller says what comes of it
             HealthGuard(registry, health),  # before a breaker is asked, which may count a probe
             BackupGuard(registry),  # round the breaker, whose refusal it answers
             *routers,  # round the next one, for which they choose and reserve
-            # innermost: it counts calls that are made alone
+            # it counts calls that are made alone
             AdmissionGuard(breakers, limits, budgets),
+            # innermost: those of whoever answers in the end, a backup or one of a router's, whose
+            # slot is reserved by then and given back by the one before
+            *screens,
         ],
         _answer,
     )
@@ -44,6 +49,7 @@ def chain(
 
 async def _answer(asked: Asked) -> Reply:
     reply = await asked.agent.backend.answer(asked.turn, asked.step)
-    if isinstance(reply, Answer) and reply.turns:  # guards may make an outcome of it
-        asked.step.heard(reply.turns)
-    return reply
+    if isinstance(reply, Expand) or not reply.turns:
+        return reply
+    asked.step.heard(reply.turns)  # guards may make an outcome of an answer
+    return reply.model_copy(update={"turns": ()})

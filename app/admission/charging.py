@@ -15,11 +15,12 @@ from agents.governance.budgets import WARNED, Account, Amount, accounts_of, spen
 from agents.governance.estimate import price_unknown
 from agents.needs import Expect, Quote, quote_of
 from app.admission.budgets import LATE_S, Closed, Exceeded, Said, SharedBudgets, Unknown, name_of
-from app.admission.limits import about_of
+from app.admission.covering import about_of
+from app.admission.scripts import Query
 from app.concurrency.fibers import arrival, in_thread
 from app.concurrency.future import Future
 from app.concurrency.loop import process_loop
-from app.journal.steps.spending import CallKey, Reserved, Settled
+from app.journal.steps.spending import Booking, CallKey, Reserved, Settled
 from celery_agents.contracts.budgets import UNITS
 from celery_agents.contracts.outcome import Usage
 from celery_agents.errors import BudgetExceededError, NotAdmittedError
@@ -46,25 +47,39 @@ class Charge:
         accounts: Sequence[Account],
         quote: Quote,
     ) -> None:
-        self.amount = Amount(quote.nano_usd or 0, quote.tokens, 1)
+        self.amount = _amount(quote)
         self._budgets = budgets
         self._step = step
         self._who = name_of(key)
         self._accounts = accounts
         self._quote = quote
         self._since = time.monotonic()
-        self._written = False
+        self._asked = self._reserved = self._written = False
+
+    def asking(self) -> Query:
+        """The question whether it may be reserved, to be asked together with others."""
+        self._asked, self._since = True, time.monotonic()
+        return self._budgets.asking(self._who, self._accounts, self.amount)
 
     async def reserve(self) -> None:
-        """Reserve it in all accounts.
+        """Reserve it in all accounts, where that was not asked with something else.
 
         Raises:
-            BudgetExceededError: one of them is spent.
+            BudgetExceededError, NotAdmittedError: see :meth:`answered`.
+        """
+        if not self._reserved:
+            await self.answered(await self._ask())
+
+    async def answered(self, said: Said) -> None:
+        """Take the answer, and ask again where it is none yet.
+
+        Raises:
+            BudgetExceededError: an account is spent.
             NotAdmittedError: it is to come again: in the next window, when others have ended, or
                 when Redis is back.
         """
         for _ in range(_TRIES):
-            match await self._asked():
+            match said:
                 case Closed(seconds, away=True):
                     raise _later("waits for budgets: Redis is away", seconds)
                 case Closed(seconds):
@@ -72,16 +87,18 @@ class Charge:
                 case Unknown(since, places):
                     await self._seed(since, places)
                 case Exceeded() as spent:
+                    self._asked = False  # nothing is reserved
                     raise self._refusal(spent)
                 case None:
+                    self._reserved = True
                     return
+            said = await self._ask()
         raise _later("waits for budgets: Redis begins anew again and again", SOON_S)
 
     @property
     def reserved(self) -> Reserved:
         """The part of its row that says so."""
-        places = tuple((a.id, a.window.starts_at) for a in self._accounts)
-        return Reserved(self.amount, places, self._booked)
+        return Reserved(self.amount, tuple(a.booking for a in self._accounts), self._booked)
 
     def row_follows(self) -> None:
         """Note that there may be a row soon, whose end settles it."""
@@ -96,9 +113,7 @@ class Charge:
         """
         self._written = True
         if time.monotonic() - self._since > LATE_S:
-            said = await self._asked()
-            if isinstance(said, Exceeded):
-                raise self._refusal(said)
+            await self.answered(await self._ask())
 
     def after(self, usage: Usage | None, error: BaseException | None) -> Amount:
         """The amount that it has cost."""
@@ -118,23 +133,20 @@ class Charge:
         told.add_done_callback(self._warn)
 
     def close(self) -> None:
-        """Give back what was reserved for a request of which there is no row."""
-        if not self._written:
+        """Give back what was reserved for a request of which there is no row.
+
+        What is still being asked is answered before.
+        """
+        if self._asked and not self._written:
             self._budgets.tell(self._who, self._accounts, Amount())
 
     @property
-    def _booked(self) -> tuple[tuple[str, int], ...]:
-        with_rows = [a for a in self._accounts if a.run_id is None]
-        return tuple((a.id, a.window.starts_at) for a in with_rows)
+    def _booked(self) -> tuple[Booking, ...]:
+        return tuple(a.booking for a in self._accounts if a.run_id is None)
 
-    async def _asked(self) -> Said:
-        self._since = time.monotonic()
-        asked = self._budgets.ask(self._who, self._accounts, self.amount)
-        try:
-            return await arrival(asked)
-        except asyncio.CancelledError:
-            asked.add_done_callback(lambda _: self.close())
-            raise
+    async def _ask(self) -> Said:
+        said: Said = await arrival(self._budgets.run(self.asking()))
+        return said
 
     async def _seed(self, since: str, places: Sequence[int]) -> None:
         for place in places:
@@ -177,24 +189,19 @@ class Purse:
         self._step = step
 
     async def charge(self, expect: Expect, key: CallKey) -> Charge | None:
-        """Reserve what a request may cost; None: no account has a bound of that.
+        """The charge for what a request may cost, to be reserved; None: no account bounds that.
 
         Raises:
-            BudgetExceededError: an account is spent.
-            NotAdmittedError: it is to come again.
             PriceUnknownError: dollars are bounded, and nobody knows its price.
         """
         accounts = await self._accounts()
         quote = await quote_of(expect, worst=any(account.strict for account in accounts))
         if quote.nano_usd is None and any(account.bounds[0] is not None for account in accounts):
             raise price_unknown(self._agent.name, quote.who)
-        amount = Amount(quote.nano_usd or 0, quote.tokens, 1)
-        counted = [account for account in accounts if wanted(account, amount)]
+        counted = [account for account in accounts if wanted(account, _amount(quote))]
         if not counted:
             return None
-        charge = Charge(self._budgets, self._step, key, counted, quote)
-        await charge.reserve()
-        return charge
+        return Charge(self._budgets, self._step, key, counted, quote)
 
     async def _accounts(self) -> list[Account]:
         budgets, step = self._budgets, self._step
@@ -203,7 +210,11 @@ class Purse:
         own: tuple[Account, ...] = ()
         if (allowance := step.allowance) is not None and allowance.budgeted:
             own = await in_thread(allowance.accounts)
-        return [*accounts_of(budgets.of(self._agent), about, now), *own]
+        return [*accounts_of(budgets.of(self._agent, step.tenant), about, now), *own]
+
+
+def _amount(quote: Quote) -> Amount:
+    return Amount(quote.nano_usd or 0, quote.tokens, 1)
 
 
 def _later(text: str, after_s: float, **details: str) -> NotAdmittedError:

@@ -13,9 +13,9 @@ from itertools import count
 from typing import Any
 
 from agents.catalog.registry import Registered
-from agents.governance.limits import Concurrency
+from agents.governance.limits import Concurrency, Pause
 from agents.governance.routing import Order
-from agents.governance.wants import Wanted
+from agents.governance.wants import Wanted, refused_by
 from app.admission import breaker, limit_scripts
 from app.admission.breaker import Change, Switch, changes_of, encoded, key_of
 from app.admission.limits import OWN_SHARE, NotAdmitted, SharedLimits, Ticket, seconds_of, wires
@@ -31,6 +31,12 @@ _UNKNOWN_S = 60.0
 def load_of(agent: Registered) -> Wanted:
     """The slot by which requests that are under way at a deployment are counted."""
     return Wanted("load", Concurrency(f"load:{agent.target}", _ANY))
+
+
+def beside(agent: Registered, *, counted: bool) -> tuple[Wanted, ...]:
+    """The wants of one of several, beside those of its limits: that its account is not refused."""
+    open_ = Wanted(agent.target, Pause(refused_by(agent.target)))
+    return (open_, load_of(agent)) if counted else (open_,)
 
 
 @dataclass(frozen=True, slots=True)

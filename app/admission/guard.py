@@ -15,16 +15,38 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from agents.base import Answer, StepContext, Turn
 from agents.catalog.registry import Registered
 from agents.plan import Expand
+from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.outcome import Outcome, Usage
 
 if TYPE_CHECKING:
     from agents.governance.budgets import Account
-    from app.admission.charging import Purse
+    from app.admission.charging import Charge, Purse
     from app.admission.limiting import Passage
 
 #: What to do about refusals: try the step again later, or end it; those of some kinds alone.
 WhenOpen = Literal["wait", "fail"] | tuple[str, ...]
+
+
+class Gate(Protocol):
+    """The way into a turn, before its first act."""
+
+    async def enter(self, charge: Charge | None = None) -> None:
+        """Pass the breakers and limits of its agent, and reserve what the act may cost."""
+        ...
+
+
+class Judging(Protocol):
+    """Agents that are asked about texts, within a step."""
+
+    @property
+    def spent(self) -> Usage:
+        """The cost of them up to now."""
+        ...
+
+    async def allows(self, agent: str, side: str, told: JsonValue) -> bool:
+        """Ask an agent whether the ``input`` or the ``output`` of another one may pass."""
+        ...
 
 
 class GuardedCalls(Protocol):
@@ -83,12 +105,16 @@ class GuardedStep(StepContext, Protocol):
         """The bounds of its run and of the steps above, where there are some."""
         ...
 
-    def limit(self, passage: Passage) -> None:
-        """Let its requests pass there from now on."""
+    def limit(self, passage: Passage | None) -> None:
+        """Let its requests pass there from now on; None: nowhere."""
         ...
 
     def charge(self, purse: Purse | None) -> None:
         """Have its requests counted there from now on."""
+        ...
+
+    def helpers(self) -> Judging:
+        """Other agents, to be asked about what goes in and comes out."""
         ...
 
     @property
@@ -101,7 +127,7 @@ class GuardedStep(StepContext, Protocol):
         """The calls that it makes."""
         ...
 
-    def enter(self, gate: Callable[[], Awaitable[None]]) -> None:
+    def enter(self, gate: Gate | None) -> None:
         """Await this before the first act of the turn that is not known already."""
         ...
 
@@ -153,7 +179,4 @@ def compose(guards: Sequence[Guard], last: Next) -> Next:
 
 
 def _inside(go_on: Next, guard: Guard) -> Next:
-    async def guarded(asked: Asked) -> Reply:
-        return await guard(asked, go_on)
-
-    return guarded
+    return lambda asked: guard(asked, go_on)

@@ -17,7 +17,8 @@ from agents.governance.estimate import expected
 from agents.needs import Expect, Needs
 from agents.net.told_limits import Told, listening
 from agents.values import text_of
-from app.admission.choosing import load_of
+from app.admission.charging import Charge
+from app.admission.choosing import beside
 from app.admission.limits import Asker, NotAdmitted, SharedLimits, Ticket
 from app.admission.scripts import Query
 from app.concurrency.fibers import arrival
@@ -68,8 +69,9 @@ class Passage:
         self._agent = agent
         self._asker = asker_of(step)
         self._run_id = step.run_id
+        self._routed = placed is not None
         self._placed = placed or Placed(None)
-        self._policies = limits.of(agent)
+        self._policies = limits.of(agent, step.tenant)
         self._learns = any(policy.learn for policy in self._policies.values())
         self._ticket = self._of(needs_of(turn)) if placed is None else placed.ticket
         self._asked = placed is not None  # whether that one was asked for
@@ -114,21 +116,26 @@ class Passage:
 
     # -- of its requests, by its calls
 
-    def replayed(self) -> None:
-        """Note that a request needed no admission: its answer is known."""
+    def makes_calls(self) -> None:
+        """Note that calls of the turn are its requests, whether one needs admission or not."""
         self._itself = False
 
     @asynccontextmanager
-    async def request(self, expect: Expect) -> AsyncIterator[UnderWay]:
-        """Let a request pass.
+    async def request(
+        self, expect: Expect, charge: Charge | None = None
+    ) -> AsyncIterator[UnderWay]:
+        """Let a request pass; what it may cost is reserved in the same write.
 
         Raises:
-            NotAdmittedError: a limit is used up.
+            NotAdmittedError: a limit is used up, or money that others have reserved.
+            BudgetExceededError: a budget is spent.
         """
         self._itself = False
         ticket, self._ticket = self._ticket, None
         if ticket is None:
-            ticket = await self._enter(expect())
+            ticket = await self._enter(expect(), charge)
+        elif charge is not None:
+            await self._reserve(charge, ticket)
         made = UnderWay()
         try:
             with listening() if self._learns else nullcontext() as made.told:
@@ -142,23 +149,34 @@ class Passage:
             raise
         self._tell(ticket, made.usage, None, made)
 
-    async def _enter(self, needs: Needs) -> Ticket:
+    async def _enter(self, needs: Needs, charge: Charge | None) -> Ticket:
         ticket = self._of(needs)
-        asked = self._limits.scripts.run_all([self._limits.asking(ticket)])
+        questions = [] if charge is None else [charge.asking()]
+        asked = self._limits.scripts.run_all([*questions, self._limits.asking(ticket)])
         try:
-            (answer,) = await arrival(asked)
+            *said, answer = await arrival(asked)
             if not isinstance(answer, NotAdmitted):
+                if charge is not None:
+                    await charge.answered(said[0])
                 await asyncio.sleep(answer)
                 return ticket
-        except asyncio.CancelledError:
+        except BaseException:
             asked.add_done_callback(lambda done: self._give_back(done, ticket))
             raise
         raise replace(answer, others=self._elsewhere(needs)).error()
 
+    async def _reserve(self, charge: Charge, ticket: Ticket) -> None:
+        """Reserve what was not asked together with the request."""
+        try:
+            await charge.reserve()
+        except BaseException:
+            self._limits.tell(ticket, None)
+            raise
+
     def _of(self, needs: Needs, agent: Registered | None = None) -> Ticket:
         agent = agent or self._agent
-        beside = (load_of(agent),) if self._placed.counted else ()
-        return self._limits.ticket(agent, self._asker, self._run_id, needs, beside)
+        more = beside(agent, counted=self._placed.counted) if self._routed else ()
+        return self._limits.ticket(agent, self._asker, self._run_id, needs, more)
 
     def _elsewhere(self, needs: Needs) -> tuple[NotAdmitted, ...]:
         """The same request to others that may go on; whether they are free is seen there."""

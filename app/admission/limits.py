@@ -15,9 +15,10 @@ from typing import Any
 
 from agents.catalog.registry import Registered
 from agents.governance.limits import Concurrency, Pause, Rate, Start, ToldRate, Want
-from agents.governance.wants import About, Wanted, corrections, covers, wanted
+from agents.governance.wants import Wanted, corrections, covers, wanted
 from agents.needs import Needs
 from app.admission import limit_scripts as scripts
+from app.admission.covering import CoveringPolicies, about_of
 from app.admission.own_share import OwnShare
 from app.admission.scripts import Query, Scripts
 from app.concurrency.future import Future
@@ -138,6 +139,7 @@ class SharedLimits:
         lease_s: how long a slot is held that nobody renews.
         standing: the place of this worker among those that live, and their number, for the time
             without Redis.
+        own: of tenants that have numbers of their own, by tenant and name.
         weights: of tenants, where they are not 1: so much more of them is woken.
     """
 
@@ -148,12 +150,15 @@ class SharedLimits:
         *,
         lease_s: float,
         standing: Callable[[], tuple[int, int]],
+        own: Mapping[str, Mapping[str, LimitPolicy]] | None = None,
         weights: Mapping[str, float] | None = None,
         clock: str = scripts.CLOCK,
     ) -> None:
         self.scripts = shared
         self.clock = clock
         self.policies = dict(policies)
+        self.covering = CoveringPolicies(self.policies, covers, own)
+        self.of = self.covering.of  # the limits that cover an agent, by name
         self.lease_ms = round(lease_s * 1000)
         self._names = {
             name: shared.register(clock + scripts.COMMON + text)
@@ -163,20 +168,10 @@ class SharedLimits:
         self._weights = weights or {}
         self._lock = threading.Lock()
         self._held: dict[tuple[str, str], None] = {}
-        self._covering: dict[str, dict[str, LimitPolicy]] = {}
         #: Is told of steps to be woken, and of queues to be pumped later.
         self.heard: Callable[[Pumped], None] = lambda _: None
         #: Is told once something is held or waited for.
         self.begun: Callable[[], None] = lambda: None
-
-    def of(self, agent: Registered) -> dict[str, LimitPolicy]:
-        """The limits that cover an agent, by name."""
-        found = self._covering.get(agent.name)
-        if found is None:
-            about = about_of(agent)
-            found = {n: p for n, p in self.policies.items() if covers(p, about)}
-            self._covering[agent.name] = found
-        return found
 
     def ticket(
         self,
@@ -188,7 +183,7 @@ class SharedLimits:
     ) -> Ticket:
         """The ticket of a request to an agent; it wants what is ``beside`` too."""
         about = replace(about_of(agent), tenant=asker.tenant, run=run_id)
-        found = (*wanted(self.of(agent), about, needs), *beside)
+        found = (*wanted(self.of(agent, asker.tenant), about, needs), *beside)
         return Ticket(asker, needs, found, agent.deployment)
 
     # -- asking and telling
@@ -326,12 +321,6 @@ class SharedLimits:
             with self._lock:
                 self._held |= {(_key(want), ticket.asker.step_id): None for want in slots}
             self.begun()
-
-
-def about_of(agent: Registered) -> About:
-    """An agent as limits see it."""
-    provider = None if agent.provider is None else agent.provider.target
-    return About(agent.name, agent.kind, provider, agent.account)
 
 
 def seconds_of(ms: int) -> float | None:

@@ -89,9 +89,9 @@ class Way:
         return self._with([*well, *(n for n in self.order.names if order and n in ill)])
 
 
-def needed(turn: Turn, *, streamed: bool) -> frozenset[Capability]:
-    """The things that whoever answers a turn has to be able to do."""
-    found = set[Capability]()
+def needed(turn: Turn, *, streamed: bool, talks: bool = False) -> frozenset[Capability]:
+    """The things that whoever answers a turn, ``talks``: of a session, has to be able to do."""
+    found: set[Capability] = {"messages"} if talks or turn.messages else set()
     for message in turn.messages:
         found |= {"images" if part.kind == "image" else "files" for part in message.attachments}
         if message.tool_calls or message.role == "tool":
@@ -111,6 +111,7 @@ async def placed(
     asking: Asking,
     *,
     streamed: bool = False,
+    talks: bool = False,
 ) -> Way:
     """Find the deployments of a router that can answer a turn, the best first.
 
@@ -121,7 +122,7 @@ async def placed(
     """
     route = router.route or RoutePolicy()
     every = registry.deployments_of(router)
-    able = _able(router, every, needed(turn, streamed=streamed))
+    able = _able(router, every, needed(turn, streamed=streamed, talks=talks))
     weights = await _weights(able, turn, route)
     fitting = [one for one in able if weights[one.name].fits]
     if not fitting:

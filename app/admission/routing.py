@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from dataclasses import replace
 
 from agents.base import Answer
 from agents.catalog.registry import Registered, Registry
 from agents.governance.routing import Asking, ServedTurn
+from agents.governance.wants import refused_by
 from agents.policies.breaker import Verdict
 from app.admission.breaker import Breakers
 from app.admission.calls import call_of, changed, switches_of
-from app.admission.choosing import Chooser, Chosen, NoneFree, Option, in_all_queues, load_of
+from app.admission.choosing import Chooser, Chosen, NoneFree, Option, beside, in_all_queues
 from app.admission.guard import Admitted, Asked, Next, Reply
 from app.admission.health import HealthView
 from app.admission.limiting import Passage, Placed, asker_of, needs_of
@@ -32,8 +34,13 @@ from celery_agents.errors import (
     RateLimitedError,
 )
 
+log = logging.getLogger(__name__)
+
 #: A key that is closed for longer is not waited for where another one can answer.
 SHORT_S = 5.0
+#: Whoever refuses an account (no such key, nothing paid, not this model) does so for longer than
+#: one request: for so long none of a router's goes there, while others can answer.
+REFUSED_ACCOUNT_S = 60.0
 #: Statuses of a refusal that is about the account, and not about what was asked.
 _OF_THE_ACCOUNT = frozenset({401, 402, 403, 404, 429})
 
@@ -68,6 +75,7 @@ class RouterGuard:
             asked.turn,
             asking,
             streamed=step.streamed,
+            talks=step.session is not None,
         )
         way = way.well(await in_thread(self._health.unhealthy))
         return await Routing(self, asked, way).reply(go_on)
@@ -96,16 +104,26 @@ class RouterGuard:
         asked.step.limit(found)
         return found
 
+    def leave_out(self, agent: Registered, error: AgentsError) -> None:
+        """Have no worker's router ask one whose account was refused, for a while."""
+        if (
+            isinstance(error, ProviderRefusedError)
+            and error.details.get("status") in _OF_THE_ACCOUNT
+        ):
+            text = "Routers leave %s out for %.0f s: its provider refuses its account"
+            log.warning(text, agent.deployment, REFUSED_ACCOUNT_S)
+            self._limits.pause([refused_by(agent.target)], REFUSED_ACCOUNT_S)
+
     def learn(self, way: Way, served: ServedTurn) -> None:
         """Learn from how a turn went, where the order goes by that."""
         if way.route.by in LEARNING:
             self._experiences.add(way.router, served)
 
     def _option(self, asked: Asked, way: Way, agent: Registered) -> Option:
-        beside = (load_of(agent),) if way.route.by == "load" else ()
-        about = (asker_of(asked.step), asked.step.run_id, needs_of(asked.turn), beside)
+        more = beside(agent, counted=way.route.by == "load")
+        about = (asker_of(asked.step), asked.step.run_id, needs_of(asked.turn), more)
         ticket = self._limits.ticket(agent, *about)
-        policies = self._limits.of(agent).values()
+        policies = self._limits.of(agent, asked.step.tenant).values()
         most = [p.concurrent for p in policies if p.concurrent is not None]
         return Option(agent, tuple(switches_of(agent)), ticket, 1 / min(most, default=1))
 
@@ -144,6 +162,7 @@ class Routing:
                     way = way.of(agent.name).among(way)
                 if not way.left:
                     raise self._last(error) from None
+                self._guard.leave_out(agent, error)
                 self._failed.append(agent)
                 failed = error
             left, (agent, admitted) = agent, await self._next(way)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
+from redis.exceptions import RedisError
+
 from agents.catalog.registry import Registry
-from agents.governance.wants import instance, paused_by
-from app.admission.limits import SharedLimits, about_of
-from app.messaging.intake import Intake
+from agents.governance.wants import instance, paused_by, refused_by
+from app.admission.covering import about_of
+from app.admission.limits import SharedLimits
+from app.messaging.intake import QUEUED, Intake
 from celery_agents.contracts.limits import LimitPolicy, LimitState
 from celery_agents.contracts.outcome import State
 from celery_agents.contracts.tenants import TenantState
 from celery_agents.errors import InvalidPayloadError, NotAdmittedError, RateLimitedError
+from celery_agents.noted import note
+
+log = logging.getLogger(__name__)
 
 #: Errors of steps that may wait for a limit.
 _REFUSED = {NotAdmittedError.kind, RateLimitedError.kind}
@@ -38,7 +45,7 @@ def states(limits: SharedLimits | None, registry: Registry) -> list[LimitState]:
     keys = [_keys(name, own, accounts[name]) for name, _, own in shown]
     found = limits.look(keys).result()
     return [
-        _state(name, policy, own, told)
+        _state(name, limits.covering.one(name, _subject(policy, own)), own, told)
         for (name, policy, own), told in zip(shown, found, strict=False)
     ]
 
@@ -63,18 +70,41 @@ def resume(limits: SharedLimits | None, registry: Registry, name: str) -> None:
     """
     known = _known(limits, registry, name)
     covered = sorted({a.account for a in registry.deployments if name in known.of(a)})
-    known.resume([paused_by(name), *covered] if name in known.policies else [name]).result()
+    own = [name, refused_by(name)]
+    known.resume([paused_by(name), *covered] if name in known.policies else own).result()
 
 
 def _known(limits: SharedLimits | None, registry: Registry, name: str) -> SharedLimits:
     routed = registry.routed
     asked = (a for a in registry.deployments if limits and (limits.of(a) or a.deployment in routed))
-    accounts = [a.account for a in asked]
+    accounts = [
+        key for a in asked for key in (a.account, *([a.target] if a.deployment in routed else ()))
+    ]
     names = [] if limits is None else [*limits.policies, *sorted({*accounts})]
     if limits is None or name not in names:
         listed = ", ".join(names) or "none at all"
         raise InvalidPayloadError(f"There is no limit and no key {name!r}. There are: {listed}.")
     return limits
+
+
+def status(
+    limits: SharedLimits | None, intake: Intake, run_id: str, tree: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    """A run as a tree: by the journal, or as it was sent where nobody has taken it yet.
+
+    Steps that wait say for what: a queue, or a limit and where they stand there.
+    """
+    if tree is None:
+        try:
+            tree = intake.queued(run_id)
+        except RedisError as error:
+            note(log, "queued", "Without Redis nobody knows what is only queued", error=error)
+    if tree is None:
+        return None
+    for step in tree["steps"]:
+        if step["state"] in {QUEUED, State.READY} and step["error"] is None and step["queue"]:
+            step["waits_for"] = f"queue {step['queue']}"
+    return with_places(limits, tree)
 
 
 def with_places(limits: SharedLimits | None, tree: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -97,7 +127,7 @@ def owner_of(queue: str) -> str:
     """The limit, with its subject, or the paused key that a queue is of."""
     kind, _, rest = queue.partition(":")
     if kind == "P":
-        return rest.removeprefix("limit:")
+        return rest.removeprefix("limit:").removeprefix("refused:")
     return rest.partition(":")[2] if kind == "R" else rest
 
 
@@ -140,6 +170,11 @@ def _keys(name: str, own: str, accounts: set[str]) -> list[list[str]]:
     rates = [f"R:{what}:{own}" for what in ("requests", "tokens", "input", "output")]
     queues = [f"S:{own}", f"U:{own}", *(f"P:{key}" for key in pauses), *rates]
     return [[f"S:{own}", f"U:{own}"], queues, pauses, [subject]]
+
+
+def _subject(policy: LimitPolicy, own: str) -> str:
+    """The tenant that a part of a limit is of."""
+    return own.partition(":")[2] if policy.per == "tenant" else ""
 
 
 def _state(name: str, policy: LimitPolicy, own: str, told: Any) -> LimitState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,23 +12,29 @@ import click
 from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
+from app.admission import sights
 from app.admission.limits import SharedLimits
 from app.admission.scripts import TIMEOUT_S, Scripts
-from app.admission.sights import with_places
+from app.cli.audit import audit
 from app.cli.dead_letters import dead
 from app.cli.keys import keys, token
+from app.cli.opened import journal as _journal
+from app.cli.runs import JournaledFigures, JournaledRuns
 from app.execution.publish import publish
 from app.journal.retention import cleanup
 from app.journal.schema import migrate
-from app.journal.schema.engine import connect
 from app.journal.steps.joins import Rules
 from app.journal.stores.archive import Archive
+from app.maintenance.acts import record_command
 from app.maintenance.health import report
 from app.maintenance.retention import clean_all, would_clean
 from app.messaging.intake import Intake
 from app.messaging.redis import connect_redis
 from app.settings import Settings
 from celery_agents.client.cli import AHEAD, unknown_run
+from celery_agents.client.overview.figures import figure_commands
+from celery_agents.client.overview.runs import runs_group
+from celery_agents.client.overview.tables import ago, table, width
 from celery_agents.client.shell import Command, NotFoundError, Shown
 from celery_agents.visible import visible
 
@@ -37,19 +44,27 @@ def commands() -> None:
     """Added to the client's commands by ``agents_cli`` of the app."""
 
 
+commands.add_command(audit)
 commands.add_command(dead)
 commands.add_command(keys)
 commands.add_command(token)
 
 
 @contextmanager
-def _journal(ctx: click.Context) -> Iterator[Engine]:
-    settings = ctx.obj.app.agents_settings
-    engine = connect(settings.database_url.get_secret_value(), timeout_s=5.0)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
+def _runs(ctx: click.Context) -> Iterator[JournaledRuns]:
+    with _journal(ctx) as engine:
+        yield JournaledRuns(engine, lambda tree: sights.with_places(_limits(ctx), tree))
+
+
+@contextmanager
+def _figures(ctx: click.Context) -> Iterator[JournaledFigures]:
+    with _journal(ctx) as engine:
+        yield JournaledFigures(engine, ctx.obj.app.agents_settings)
+
+
+commands.add_command(runs_group(_runs))
+for figure_command in figure_commands(_figures):
+    commands.add_command(figure_command)
 
 
 @commands.group()
@@ -63,7 +78,8 @@ def db() -> None:
 def upgrade(ctx: click.Context, revision: str) -> Shown:
     """Bring the schema up to REVISION (default: this version's)."""
     with _journal(ctx) as engine:
-        migrate.upgrade(engine, revision)
+        migrate.upgrade(engine, revision)  # before it there may be no place to write that down
+        _act_on_schema(ctx, engine, "db.upgrade", revision)
         return _revision(engine)
 
 
@@ -73,6 +89,7 @@ def upgrade(ctx: click.Context, revision: str) -> Shown:
 def downgrade(ctx: click.Context, revision: str) -> Shown:
     """Take the schema back to REVISION; ``base`` empties the journal."""
     with _journal(ctx) as engine:
+        _act_on_schema(ctx, engine, "db.downgrade", revision)
         migrate.downgrade(engine, revision)
         return _revision(engine)
 
@@ -93,8 +110,18 @@ def current(ctx: click.Context) -> Shown:
 def vacuum(ctx: click.Context) -> Shown:
     """Give room that was freed back to the disk. On SQLite everybody waits for it."""
     with _journal(ctx) as engine:
+        _act_on_schema(ctx, engine, "db.vacuum")
         cleanup.vacuum(engine)
     return Shown({"vacuumed": True}, "The journal holds no unused room.")
+
+
+def _act(ctx: click.Context, engine: Engine, action: str, target: str = "") -> None:
+    record_command(engine, ctx.obj.app.agents_settings, action, target)
+
+
+def _act_on_schema(ctx: click.Context, engine: Engine, action: str, target: str = "") -> None:
+    if Archive(engine).revision() == migrate.head():  # others may have no place for it
+        _act(ctx, engine, action, target)
 
 
 def _revision(engine: Engine) -> Shown:
@@ -110,6 +137,8 @@ def clean(ctx: click.Context, *, dry_run: bool) -> Shown:
     settings = ctx.obj.app.agents_settings
     with _journal(ctx) as engine:
         work = would_clean if dry_run else clean_all
+        if not dry_run:
+            _act(ctx, engine, "clean")
         gone = work(engine, Intake.connect(settings), settings)
     head = "Would delete:" if dry_run else "Deleted:"
     table = _table(("table", "rows"), [(name, str(n)) for name, n in sorted(gone.items())])
@@ -128,8 +157,8 @@ def health(ctx: click.Context) -> Shown:
             (
                 r["target"],
                 r["state"],
-                "" if r["lasts_s"] is None else _ago(r["lasts_s"]),
-                _ago(r["age_s"]),
+                "" if r["lasts_s"] is None else ago(r["lasts_s"]),
+                ago(r["age_s"]),
                 "" if r["latency_ms"] is None else f"{r['latency_ms']:.1f} ms",
                 str(r["failures"]),
                 r["message"] or "",
@@ -154,7 +183,7 @@ def list_agents(ctx: click.Context) -> Shown:
                 r["name"],
                 r["kind"],
                 r["effects"],
-                _ago(now - r["seen_at"]),
+                ago(now - r["seen_at"]),
                 r["description"],
             )
             for r in rows
@@ -169,14 +198,15 @@ def list_agents(ctx: click.Context) -> Shown:
 def status(ctx: click.Context, run_id: str) -> Shown:
     """Show a run as a tree of steps, with its events."""
     with _journal(ctx) as engine:
-        tree = with_places(_limits(ctx), Archive(engine).run_tree(run_id))
+        intake = Intake.connect(ctx.obj.app.agents_settings)
+        tree = sights.status(_limits(ctx), intake, run_id, Archive(engine).run_tree(run_id))
         told = Archive(engine).events(run_id)
     if tree is None:
         raise NotFoundError(visible(f"There is no run {run_id} in the journal."))
     below: dict[str | None, list[dict[str, Any]]] = {}
     for step in tree["steps"]:
         below.setdefault(step["parent_id"], []).append(step)
-    lines = [*_branch(below, None, "")]
+    lines = [*_asked(tree), *_branch(below, None, "")]
     if tree["steps_left_out"]:
         lines.append(f"… and {tree['steps_left_out']:,} more steps")
     for event in told:
@@ -204,6 +234,7 @@ def cancel(ctx: click.Context, run_id: str, *, ahead: bool) -> Shown:
         archive = Archive(engine)
         if not ahead and not _known(archive, app.agents_settings, run_id):
             raise unknown_run(run_id)
+        _act(ctx, engine, "run.cancel", run_id)
         after = archive.cancel(run_id, rules)
     if not after.applied:
         raise click.ClickException(visible(f"{run_id} had ended already."))
@@ -232,6 +263,15 @@ def _limits(ctx: click.Context) -> SharedLimits:
     return SharedLimits(shared, {}, lease_s=settings.lease_s, standing=lambda: (0, 1))
 
 
+def _asked(tree: dict[str, Any]) -> Iterator[str]:
+    """Of a run that has a session, or bounds of its own, a line that says so."""
+    told = [f"{name} {value:g}" for name, value in tree["bounds"].items()]
+    if tree["session"] is not None:
+        told = [f"session {tree['session']}", *told]
+    if told:
+        yield visible("  ".join(told))
+
+
 def _branch(
     below: dict[str | None, list[dict[str, Any]]], parent: str | None, indent: str
 ) -> Iterator[str]:
@@ -243,25 +283,16 @@ def _branch(
         )
         name = step["agent"] or step["task"]
         error = f"  {step['error']['kind']}: {step['error']['message']}" if step["error"] else ""
+        waits = f"  waits for {step['waits_for']}" if "waits_for" in step else ""
         line = (
             f"{indent}{name:<24} {step['state']:<10} x{step['attempts']}  {took:>9}"
-            f"  {step['id']}{error}"
+            f"  {step['id']}{error or waits}"
         )
         yield visible(line)
         yield from _branch(below, step["id"], indent + "  ")
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [head, *(tuple(visible(cell) for cell in row) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    return "\n".join(
-        "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip()
-        for row in lines
-    )
-
-
-def _ago(seconds: float) -> str:
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit} ago"
-    return f"{max(seconds, 0):.0f} s ago"
+    # A program that reads them through a pipe wants the whole of each message.
+    within = width() if sys.stdout.isatty() else sys.maxsize
+    return "\n".join(table(head, rows, within=within))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import click
 
+from app.cli.opened import journal
 from app.execution.publish import publish
-from app.journal.schema.engine import connect
 from app.journal.stores.letters import Letters
+from app.maintenance.acts import record_command
 from app.maintenance.dead_letters import DeadLetters, Landing
 from celery_agents.client.shell import Command, NotFoundError, Shown
 from celery_agents.visible import visible
@@ -22,13 +23,15 @@ def dead() -> None:
 
 
 @contextmanager
-def _letters(ctx: click.Context) -> Iterator[DeadLetters]:
+def _letters(
+    ctx: click.Context, action: str = "", targets: Sequence[str] = ()
+) -> Iterator[DeadLetters]:
+    """Open the letters; with an ``action``, write it down of each target first."""
     settings = ctx.obj.app.agents_settings
-    engine = connect(settings.database_url.get_secret_value(), timeout_s=5.0)
-    try:
+    with journal(ctx) as engine:
+        for target in targets:
+            record_command(engine, settings, action, target)
         yield DeadLetters(Letters(engine), Landing.connect(settings), settings)
-    finally:
-        engine.dispose()
 
 
 @dead.command("list", cls=Command)
@@ -68,7 +71,7 @@ def show(ctx: click.Context, letter_id: str) -> Shown:
 def requeue(ctx: click.Context, letter_ids: tuple[str, ...]) -> Iterator[Shown]:
     """Let letters run again, with all their attempts."""
     app = ctx.obj.app
-    with _letters(ctx) as letters:
+    with _letters(ctx, "letter.requeue", letter_ids) as letters:
         for letter_id in letter_ids:
             after = letters.requeue(letter_id)
             for wake in after.wakes:
@@ -82,7 +85,7 @@ def requeue(ctx: click.Context, letter_ids: tuple[str, ...]) -> Iterator[Shown]:
 @click.pass_context
 def drop(ctx: click.Context, letter_ids: tuple[str, ...]) -> Iterator[Shown]:
     """Forget letters."""
-    with _letters(ctx) as letters:
+    with _letters(ctx, "letter.drop", letter_ids) as letters:
         for letter_id in letter_ids:
             if not letters.drop(letter_id):
                 raise NotFoundError(visible(f"There is no dead letter {letter_id}."))

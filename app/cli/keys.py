@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +11,9 @@ import click
 
 from app.access.keys import new_key
 from app.access.permissions import Role
-from app.journal.schema.engine import connect
+from app.cli.opened import journal
 from app.journal.stores.keys import ApiKeys
+from celery_agents.client.control import who
 from celery_agents.client.shell import Command, NotFoundError, Shown
 from celery_agents.visible import visible
 
@@ -40,20 +40,8 @@ def keys() -> None:
 
 @contextmanager
 def _keys(ctx: click.Context) -> Iterator[ApiKeys]:
-    settings = ctx.obj.app.agents_settings
-    engine = connect(settings.database_url.get_secret_value(), timeout_s=5.0)
-    try:
+    with journal(ctx) as engine:
         yield ApiKeys(engine)
-    finally:
-        engine.dispose()
-
-
-def _by() -> str:
-    """Whoever runs the command, as the machine knows them."""
-    try:
-        return f"cli:{getpass.getuser()}"[:180]
-    except OSError:  # a container's user without a name
-        return "cli"
 
 
 @keys.command(cls=Command)
@@ -81,7 +69,7 @@ def create(
     if agents:
         grants["agents"] = list(agents)
     whose = None if tenant == _ALL else tenant
-    key, row = new_key(name, Role(role), tenant=whose, by=_by(), grants=grants)
+    key, row = new_key(name, Role(role), tenant=whose, by=who(), grants=grants)
     with _keys(ctx) as found:
         found.add(row, None if days is None else days * _DAY_S)
     return Shown({"id": row["id"], "key": key}, key)
@@ -132,7 +120,7 @@ def rotate(ctx: click.Context, key_id: str, hours: float) -> Shown:
         old = found.find(key_id)
         if old is None:
             raise _unknown(key_id)
-        about = {"tenant": old["tenant"], "by": _by(), "grants": old["grants"]}
+        about = {"tenant": old["tenant"], "by": who(), "grants": old["grants"]}
         key, row = new_key(old["name"], Role(old["role"]), **about)
         found.add(row, old["left_s"])
         left = min(hours * 3600, float("inf") if old["left_s"] is None else old["left_s"])
@@ -161,10 +149,10 @@ def token(
     minutes: float,
 ) -> Shown:
     """Sign a token for SUBJECT with the first of AGENTS_JWT_KEYS, and show it."""
-    from app.access.tokens import Tokens  # PyJWT is of the extra `api`
+    from app.access.tokens import AccessTokens  # PyJWT is of the extra `api`
 
     claims: dict[str, Any] = {"sub": subject, "role": role, "tenant": tenant}
     if agents:
         claims["agents"] = list(agents)
-    signed = Tokens(ctx.obj.app.agents_settings).sign(claims, minutes * 60)
+    signed = AccessTokens(ctx.obj.app.agents_settings).sign(claims, minutes * 60)
     return Shown({"token": signed, "minutes": minutes}, signed)

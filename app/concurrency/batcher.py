@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-from app.concurrency.fibers import Gathered, alone
+from app.concurrency.fibers import Gathered, alone, unbroken
 from app.concurrency.future import Future
 
 log = logging.getLogger(__name__)
@@ -45,14 +45,20 @@ class Batches(Generic[T]):
         future: Future[Any] = Future()
         if self._closed:
             future.set_exception(RuntimeError(f"{self._thread.name} is closed"))
-        elif alone() and self._queue.empty() and self._performing.acquire(blocking=False):
-            try:
-                self._do([(item, future)])
-            finally:
-                self._performing.release()
-        else:
+        elif not alone() or not self._do_alone((item, future)):
             self._gathered.add((item, future))
         return future
+
+    def _do_alone(self, asked: tuple[T, Future[Any]]) -> bool:
+        """Do it here and now, if nothing is queued that has to come before it."""
+        with unbroken():
+            if not self._queue.empty() or not self._performing.acquire(blocking=False):
+                return False
+            try:
+                self._do([asked])
+            finally:
+                self._performing.release()
+        return True
 
     def _put(self, items: list[tuple[T, Future[Any]]]) -> None:
         for item in items:

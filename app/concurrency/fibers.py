@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from contextvars import ContextVar, copy_context
 from typing import Any, Generic, TypeVar
 
@@ -49,6 +50,7 @@ class Fiber(greenlet):
             self._function()
         finally:
             self.thread.fibers -= 1
+            _fiber.set(None)  # its context is its own: no garbage that refers to itself
 
     def begin(self) -> None:
         """Run until the first wait; on the loop's thread."""
@@ -145,6 +147,15 @@ def alone() -> bool:
         return False
     thread = process_loop()
     return thread.loop is running and thread.fibers == 1
+
+
+def unbroken() -> AbstractContextManager[object]:
+    """Keep what somebody who is alone waits for from being interrupted as if it computed.
+
+    It has bounds of its own, and half of a write would be taken for a refused one.
+    """
+    me = current()
+    return (process_loop() if me is None else me.thread).unbroken
 
 
 class Gathered(Generic[T]):

@@ -64,6 +64,8 @@ class LoopThread:
         self._posted = False
         self._turn = False
         self.fibers = 0  # under way on it (app/concurrency/fibers.py)
+        #: Held on its thread amid what must not be interrupted there (app/concurrency/watchdog.py).
+        self.unbroken = threading.RLock()
         self._last: dict[Callable[[], None], None] = {}  # in their order, each once
         self._context = Context()  # not that of whoever happens to wake the loop
         self._ends = False

@@ -3,7 +3,8 @@
 Whatever computes on it, instead of waiting, holds up everybody. What does so for as long as a
 lease is interrupted there, and its attempt has ended badly. Where that does not help, because it
 stands in code that is not Python's, the heartbeat stops, so that other workers take the steps
-over (each takeover is an attempt), and ``/healthz`` asks for a restart.
+over (each takeover is an attempt), and ``/healthz`` asks for a restart. A write of ours is not
+interrupted (``LoopThread.unbroken``): what was finished must not fail because a database is slow.
 """
 
 from __future__ import annotations
@@ -104,13 +105,21 @@ class Watchdog:
         frame = _frame_of(thread_id)
         where = "".join(traceback.format_stack(frame)) if frame is not None else "unknown"
         steps = ", ".join(self._running()[:20])
-        log.warning(
-            "The loop has stood still for %.1f s, with these steps: %s. It is interrupted at\n%s",
-            *(self._stood_s, steps or "none", where),
-        )
-        if self._answered != self._asked:  # it has not gone on meanwhile
-            raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
-            raise_in(ctypes.c_ulong(thread_id), ctypes.py_object(LoopStalledError))
+        breaks = self._loop.unbroken.acquire(blocking=False)
+        try:
+            log.warning(
+                "The loop has stood still for %.1f s, with these steps: %s. It %s at\n%s",
+                self._stood_s,
+                steps or "none",
+                "is interrupted" if breaks else "waits, for something that has an end of its own,",
+                where,
+            )
+            if breaks and self._answered != self._asked:  # it has not gone on meanwhile
+                raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+                raise_in(ctypes.c_ulong(thread_id), ctypes.py_object(LoopStalledError))
+        finally:
+            if breaks:
+                self._loop.unbroken.release()
 
     def _work(self) -> None:
         while not self._stopped.wait(self._every_s):

@@ -28,7 +28,7 @@ from app.caching.caches import Caches
 from app.caching.shared import SharedAnswers
 from app.caching.waiting import Awaits
 from app.concurrency.fibers import in_thread
-from app.execution.celery_agent import CeleryBackend
+from app.execution.others.celery_agent import CeleryBackend
 from app.execution.turns import Turns
 from app.governance.lessons import RouterLessons
 from app.journal import Journal
@@ -136,6 +136,7 @@ class Agents:
             self.registry.budgets,
             self._journal.ledger,
             lease_s=self._settings.lease_s,
+            own=self.registry.own_budgets,
         )
         experiences = self._experiences if self.registry.routes else None
         return Turns(
@@ -153,6 +154,7 @@ class Agents:
             self.registry.limits,
             lease_s=self._settings.lease_s,
             standing=self._journal.findings.standing,
+            own=self.registry.own_limits,
             weights=self.registry.weights,
         )
         self._waiting = Waker(limits, self._wake, self._settings.heartbeat_interval_s)

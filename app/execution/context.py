@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from agents.caching.cacheable import Cacheable
-from agents.needs import Expect
-from agents.performing import Perform
 from agents.plain import plain_json
 from agents.plan import Expand, MemberState, Tally
-from app.admission.charging import Purse
-from app.admission.limiting import Passage
 from app.concurrency.fibers import in_thread
-from app.execution.asks import Asks
-from app.execution.calls import StepCalls
+from app.execution.calls.asks import Asks
+from app.execution.calls.calling import Calling
 from app.execution.runtime import Active, Runtime
 from app.execution.sessions import Talk
-from app.execution.telling import Telling
-from app.execution.turns import TurnHelpers
 from app.governance.allowance import Allowance
 from app.journal.schema.rows import Claimed
 from celery_agents.contracts.ask import Ask
@@ -44,7 +37,7 @@ T = TypeVar("T")
 _NOTHING = Usage()
 
 
-class Step(Telling):
+class Step(Calling):
     """One claim of one step."""
 
     def __init__(
@@ -61,10 +54,10 @@ class Step(Telling):
         #: What bounds it and all below it, where something does.
         caps = caps or {}
         self.allowance = Allowance(runtime.journal.bounds, claim, caps) if caps else None
-        afford = self.allowance.afford if self.allowance and "max_cost" in caps else None
-        self.calls = StepCalls(runtime, claim, afford)
-        self.calls.helpers = lambda: TurnHelpers(runtime.agents.turns, self)
+        if self.allowance is not None and "max_cost" in caps:
+            self._afford = self.allowance.afford
         self.talk: Talk | None = None  # its part in a session
+        self.turns: tuple[ChatMessage, ...] = ()  # on the way to its answer
         self._asks: Asks | None = None  # once it asks others
         self._code: asyncio.Task[Any] | None = None
         self._answered: dict[str, Outcome] | None = None
@@ -96,27 +89,10 @@ class Step(Telling):
         """From 0, which is first, to 9."""
         return self.claim.priority
 
-    def limit(self, passage: Passage) -> None:
-        """Let its requests pass there from now on."""
-        self.calls.passage = passage
-
-    def charge(self, purse: Purse | None) -> None:
-        """Have its requests counted there from now on."""
-        self.calls.purse = purse
-
-    def enter(self, gate: Callable[[], Awaitable[None]]) -> None:
-        """Await this before the first act of the turn that is not known already."""
-        self.calls.gate = gate
-
     @property
     def session(self) -> str | None:
         """The session that its run goes on with."""
         return None if self.talk is None else self.talk.session
-
-    @property
-    def spent(self) -> Usage:
-        """The usage of its calls up to now."""
-        return self.calls.spent
 
     @property
     def of_members(self) -> Usage:
@@ -171,26 +147,6 @@ class Step(Telling):
         within = self.runtime.settings.payload_limit_bytes // 2
         return self.runtime.journal.tally(self.claim.id, values_within=within)
 
-    async def call(
-        self,
-        name: str,
-        perform: Perform,
-        *,
-        fingerprint: str = "",
-        once: bool = False,
-        expect: Expect | None = None,
-        cache: Cacheable | None = None,
-    ) -> Answer:
-        """Make one paid or outside act, unless an earlier attempt finished it, or it is cached."""
-        about: Any = {"once": once, "expect": expect, "cache": cache}
-        return await self.calls.make(name, perform, fingerprint=fingerprint, **about)
-
-    async def made(
-        self, name: str, *, fingerprint: str = "", once: bool = False, after: int = 0
-    ) -> bool:
-        """Return whether an earlier attempt has made a call, so that it would not be made again."""
-        return await self.calls.known(name, fingerprint, once=once, after=after)
-
     async def ask(self, agent: str, input: JsonValue = None, **options: Any) -> Any:  # noqa: A002 - as callers write it
         """Ask another agent, as a member of this step; see :class:`agents.base.StepContext`."""
         kind = _typed(options)
@@ -236,8 +192,7 @@ class Step(Telling):
 
     def heard(self, turns: tuple[ChatMessage, ...]) -> None:
         """Keep what its agent said on the way to its answer, for its session."""
-        if self.talk is not None:
-            self.talk.turns = turns
+        self.turns = turns
 
 
 def _typed(options: dict[str, Any]) -> AnswerType[Any] | None:

@@ -9,7 +9,13 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from app.concurrency.fibers import sleep
-from celery_agents.errors import AgentFailedError, AgentsError, JournalUnavailableError, redact
+from celery_agents.errors import (
+    AgentFailedError,
+    AgentsError,
+    JournalUnavailableError,
+    LoopStalledError,
+    redact,
+)
 from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
@@ -53,6 +59,9 @@ def keep_trying(step_id: str, write: Callable[[], T]) -> T:
             text = "The outcome of %s is not written yet"
             note(log, "outcome", text, step_id, error=error)
             sleep(random.uniform(*JOURNAL_PAUSE_S))  # noqa: S311 - spreads load
+        except LoopStalledError as error:  # it was meant for what the step computed, and came late
+            text = "The outcome of %s is written again"
+            note(log, "outcome_interrupted", text, step_id, error=error)
         except AgentsError as error:
             raise NotWrittenError(error) from error
         except Exception as error:

@@ -12,6 +12,7 @@ from celery.worker.request import Request
 
 from app.execution.runtime import runtime_of
 from app.layout import qualified
+from app.messaging.sharing import Metered
 from app.telemetry.logs import returned
 from celery_agents import names
 from celery_agents.errors import AgentsError, InvalidPayloadError
@@ -84,6 +85,9 @@ class ShownTask(Task):
 class StepRequest(ShownRequest):
     """The request of a step, whose ``terminate`` works in every pool."""
 
+    #: Has a meter of the seconds for which tenants use slots, in pools that have none themselves.
+    slots: Metered | None = None
+
     def __init__(self, message: Any, *args: Any, **kwargs: Any) -> None:
         """Keep the body as it was decoded here, so that the tracer need not decode it again."""
         super().__init__(message, *args, **kwargs)
@@ -101,11 +105,23 @@ class StepRequest(ShownRequest):
         state.total_count[self.name] += 1
         state.all_total_count[0] += 1
         self.send_event("task-started")
+        if self.slots is not None and self.slots.meter is not None:
+            self.slots.meter.begin(self.id, self._request_dict.get(names.TENANT) or "")
         if self._terminate_on_ack is not None:
             self.terminate(*self._terminate_on_ack)
 
+    def acknowledge(self) -> None:
+        """As Celery's; a step is acknowledged when its slot is free."""
+        self._leave()
+        super().acknowledge()
+
+    def _leave(self) -> None:
+        if self.slots is not None and self.slots.meter is not None:
+            self.slots.meter.end(self.id)
+
     def reject(self, requeue: bool = False) -> None:
         """As Celery's; note the id, so that the log tells of the message only once."""
+        self._leave()
         if requeue:
             returned.add(self.id)
         super().reject(requeue=requeue)

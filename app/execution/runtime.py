@@ -28,6 +28,7 @@ from app.journal.schema.engine import connect
 from app.journal.schema.migrate import ensure_schema
 from app.journal.schema.rows import Aftermath, Claimed
 from app.journal.steps.caps import Caps
+from app.journal.stores.audit import AuditLog
 from app.journal.tables.workers import Identity
 from app.messaging.intake import Intake
 from app.messaging.redis import connect_redis
@@ -119,6 +120,7 @@ class Runtime:
                 settings.max_depth, settings.max_steps, settings.max_handoffs, settings.max_cost
             ),
         )
+        self.audit = AuditLog(engine, settings.audit_anchor)
         self.agents = Agents(registry, self.journal, settings, partial(publish, app))
         self.loop = process_loop()
         self.active: dict[str, Active] = {}
@@ -212,6 +214,7 @@ class Runtime:
         except TimeoutError:
             log.warning("Some work on the loop did not stop; it is given up")
         try:
+            self.audit.close()
             self.journal.close()
         except AgentsError as error:
             note(log, "journal_close", "The journal was not closed cleanly", error=error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, assert_never
 
 from agents.plan import Expand
@@ -16,7 +17,7 @@ from celery_agents.contracts.session import SessionExchange
 from celery_agents.errors import InvalidPayloadError
 
 if TYPE_CHECKING:
-    from app.execution.context import Step
+    from app.execution.telling import Telling
 
 
 class Talk:
@@ -26,8 +27,6 @@ class Talk:
         self._request = request
         #: Its name.
         self.session = request.session
-        #: What the agent says on the way to its answer.
-        self.turns: tuple[ChatMessage, ...] = ()
         self._left_out = held.begins
         #: Who answers: the agent that is asked, or the one that it has handed over to before.
         self.agent = request.agent
@@ -37,13 +36,18 @@ class Talk:
         #: The conversation before the input.
         self.messages = (*told, *request.messages)
 
-    def ended(self, outcome: Outcome) -> tuple[Outcome, NewExchange | None]:
-        """The outcome with what its agent was not told, and the exchange if there was one."""
+    def ended(
+        self, outcome: Outcome, turns: Sequence[ChatMessage] = ()
+    ) -> tuple[Outcome, NewExchange | None]:
+        """The outcome with what its agent was not told, and the exchange if there was one.
+
+        ``turns`` is what was said on the way to the answer.
+        """
         outcome = outcome.model_copy(update={"left_out": self._left_out})
         if not outcome.ok:
             return outcome, None
         asked = self._request
-        messages = exchange_of(asked.messages, asked.input, self.turns, outcome.value)
+        messages = exchange_of(asked.messages, asked.input, turns, outcome.value)
         active = outcome.active or self.agent
         data = {
             "agent": outcome.agent,
@@ -63,7 +67,7 @@ def named(agent: str, said: Answer | Outcome | Expand) -> Answer | Outcome | Exp
     return said
 
 
-def joined(step: Step, request: Ask) -> Talk | Result:
+def joined(step: Telling, request: Ask) -> Talk | Result:
     """Take the session of a request, or say why its agent is not to be asked now.
 
     Raises:

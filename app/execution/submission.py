@@ -57,7 +57,7 @@ class Submission:
     @classmethod
     def received(cls, task: str, request: Any, args: Any, kwargs: Any) -> Self:
         """Read a message that a worker received, from Celery's request."""
-        info = request.delivery_info or {}
+        info, told = request.delivery_info or {}, vars(request)
         return cls(
             id=request.id,
             task=task,
@@ -65,9 +65,9 @@ class Submission:
             kwargs=kwargs,
             queue=queue_of(info),
             priority=priority_of(info.get("priority")),
-            follows=_said((option, request.get(name)) for option, name, _ in _FOLLOWS),
-            tenant=request.get(names.TENANT) or "",
-            body_bytes=request.get("body_bytes"),
+            follows=_said((option, told.get(name)) for option, name, _ in _FOLLOWS),
+            tenant=told.get(names.TENANT) or "",
+            body_bytes=told.get("body_bytes"),
             message=request,
         )
 

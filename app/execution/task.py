@@ -1,4 +1,4 @@
-"""The one Task class: Celery's adapter of an :class:`~app.execution.attempt.Attempt`."""
+"""The one Task class: Celery's adapter of an :class:`~app.execution.attempts.attempt.Attempt`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from celery.exceptions import Ignore, Reject
 
 from agents.plan import MemberState
 from app.concurrency.fibers import blocking, sleep, wait
-from app.execution.attempt import Received, attempted
-from app.execution.ends import Again, Ended, Ending, Left
+from app.execution.attempts.attempt import Received, attempted
+from app.execution.attempts.ends import Again, Ended, Ending, Left
 from app.execution.patience import JOURNAL_PAUSE_S
 from app.execution.publish import follow_on
 from app.execution.request import STEP_REQUEST

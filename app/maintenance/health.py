@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from agents.catalog.probes import Probe, probe_agents
 from app.admission.health import STALE_INTERVALS
 from app.concurrency.fibers import in_thread, wait
-from app.execution.neighbours import served
+from app.execution.others.neighbours import served
 from app.execution.runtime import Runtime
 from app.journal import Journal
 from app.journal.stores.targets import Targets

@@ -26,7 +26,12 @@ _INTAKE_BATCH = 1000
 
 def retention_of(settings: Settings) -> Retention:
     """Return how long the settings keep things."""
-    return Retention(settings.keep_days, settings.keep_failed_days, settings.keep_dead_letters_days)
+    return Retention(
+        settings.keep_days,
+        settings.keep_failed_days,
+        settings.keep_dead_letters_days,
+        settings.keep_audit_days,
+    )
 
 
 def clean_all(engine: Engine, intake: Intake, settings: Settings) -> Counter[str]:

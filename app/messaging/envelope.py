@@ -68,6 +68,7 @@ class _Headers(_Part):
     origin: str | None = None
     ignore_result: bool | None = None
     agents_tenant: Tenant | None = None  # names.TENANT
+    agents_actor: Short | None = None  # names.ACTOR
     stamps: dict[str, Any] | None = None
     stamped_headers: list[str] | None = None
     replaced_task_nesting: int | None = None

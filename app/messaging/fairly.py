@@ -58,6 +58,7 @@ local MARK, SEPARATOR = {lua_text(names.TENANT_LIST)}, {lua_text(Channel.sep)}
 local COUNTED, LOADS, LOAD_MOST = SEPARATOR .. '{COUNTED_STEP}', {LOADS}, {LOAD_MOST}
 local PRIORITY, LOAD, SERVED_MOST = 2 ^ {RING_BITS}, 2 ^ {SERVED_BITS}, 2 ^ {SERVED_BITS} - 1
 local USES, LEAST_USE, KEPT = '{names.HELD}:uses', {LEAST_USE}, {USES_KEPT}
+local LATER = '{names.HELD}:later'
 local WEIGHTS = {{{told}}}
 """
         """
@@ -279,7 +280,9 @@ lower_all(counted)
 #: Says that a consumer holds its messages, and counts anew what is in flight, if nobody has done so
 #: just now. Returns 0 once tenants have nothing in any of these queues, nor in flight.
 #: KEYS: index of unacked. ARGV: consumer, lease in seconds, ms between two counts; of each tenant
-#: the seconds for which it used slots and held messages here, since it was said before; queues.
+#: the seconds for which it used slots and held messages here, since it was said before; tags of
+#: messages that are held for later (``countdown``) and use nothing until then, with that time;
+#: queues.
 TEND = """
 local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1000000
@@ -291,13 +294,19 @@ for _, told in ipairs(cjson.decode(ARGV[4])) do
   used, held = used + KEPT * (a or 0), held + KEPT * (b or 0)
   redis.call('HSET', USES, tenant, string.format('%.6f %.6f', used, held))
 end
+for _, told in ipairs(cjson.decode(ARGV[5])) do
+  redis.call('ZADD', LATER, string.format('%.6f', told[2]), told[1])
+end
 if not redis.call('SET', HELD .. ':counted', 1, 'NX', 'PX', ARGV[3]) then return 1 end
+redis.call('ZREMRANGEBYSCORE', LATER, '-inf', string.format('%.6f', now))
+local later = {}
+for _, tag in ipairs(redis.call('ZRANGE', LATER, 0, -1)) do later[tag] = true end
 redis.call('ZREMRANGEBYSCORE', HOLDERS, '-inf', string.format('%.6f', now - ARGV[2]))
 local alive, counts = {}, {}
 for _, who in ipairs(redis.call('ZRANGE', HOLDERS, 0, -1)) do alive[who] = true end
 for _, tag in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   local who, queue, tenant = owner(tag)
-  if who and alive[who] then
+  if who and alive[who] and not later[tag] then
     local of = queue .. '\\n' .. tenant
     counts[of] = (counts[of] or 0) + 1
   end
@@ -314,7 +323,7 @@ for n = 1, #told, 2 do
     if kind == 'n' and not counts[of] then redis.call('HDEL', HELD, told[n]) end
   end
 end
-local busy = 0
+local busy = next(later) and 1 or 0
 for of, n in pairs(counts) do
   redis.call('HSET', HELD, 'n' .. of, n)
   busy = 1
@@ -357,10 +366,10 @@ local function put_right(queue)
   for _ = counted + 1, queued do redis.call('LPUSH', queue .. COUNTED, 1) end
   return queued > 0
 end
-for n = 5, #ARGV do
+for n = 6, #ARGV do
   if put_right(ARGV[n]) then busy = 1 end
 end
-if busy == 0 then redis.call('DEL', HELD, HOLDERS, USES) end
+if busy == 0 then redis.call('DEL', HELD, HOLDERS, USES, LATER) end
 return busy
 """
 

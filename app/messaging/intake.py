@@ -14,6 +14,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 from redis import Redis
 
+from app.journal.queries.reads import asked_with
 from app.messaging.fairly import LOOK, shares
 from app.messaging.json_codec import loads
 from app.messaging.redis import connect_redis
@@ -24,6 +25,8 @@ from celery_agents.contracts.tenants import TenantState
 from celery_agents.transport import BULK_STEPS, COUNTED_STEP, PRIORITY_STEPS
 from celery_agents.wire.ids import begun_at
 
+#: The state of a run that has no row yet.
+QUEUED = "queued"
 #: Tenants of a queue that are looked at: the first ones of its ring.
 LISTED_MAX = 1000
 
@@ -50,6 +53,45 @@ class Intake:
         records: Any = self._redis.hmget(names.INTAKE_RECORDS, ids) if ids else []
         read = {i: _decode(r) for i, r in zip(ids, records, strict=True)}
         return {i: m if m and m["headers"].get("id") == i else None for i, m in read.items()}
+
+    def queued(self, run_id: str) -> dict[str, Any] | None:
+        """A run that nobody has taken yet, as the journal would show it; None: none is recorded."""
+        message = self.read([run_id])[run_id]
+        if message is None:
+            return None
+        headers, agent = message["headers"], message["kwargs"].get("agent")
+        queue = (message["properties"].get("delivery_info") or {}).get("routing_key")
+        step = {
+            "id": run_id,
+            "parent_id": None,
+            "member": None,
+            "task": headers["task"],
+            "agent": agent if isinstance(agent, str) else None,
+            "state": QUEUED,
+            "queue": queue,
+            "attempts": 0,
+            "error": None,
+            "usage": None,
+            "duration_s": None,
+            "why": None,
+            "left_out": 0,
+            "started_at": None,
+            "finished_at": None,
+        }
+        return {
+            "id": run_id,
+            "task": headers["task"],
+            "tenant": headers.get(names.TENANT) or "",
+            "state": QUEUED,
+            "created_at": begun_at(run_id),
+            "finished_at": None,
+            "usage": None,
+            "compensation": None,
+            **asked_with(message["kwargs"]),
+            "steps": [step],
+            "steps_left_out": 0,
+            "progress": [],
+        }
 
     def has(self, step_id: str) -> bool:
         """Return whether a message is recorded."""
@@ -79,6 +121,15 @@ class Intake:
         for step in (*PRIORITY_STEPS[1:], *BULK_STEPS, COUNTED_STEP):
             pipe.llen(f"{queue}\x06\x16{step}")
         return sum(pipe.execute())
+
+    def by_priority(self, queue: str) -> dict[int, int]:
+        """Messages in a queue by priority, 0 first; those of tenants aside."""
+        pipe = self._redis.pipeline(transaction=False)
+        for step, bulk in zip(PRIORITY_STEPS, BULK_STEPS, strict=True):
+            pipe.llen(f"{queue}\x06\x16{step}" if step else queue)
+            pipe.llen(f"{queue}\x06\x16{bulk}")
+        lengths = pipe.execute()
+        return {step: sum(lengths[2 * step : 2 * step + 2]) for step in PRIORITY_STEPS}
 
     def tenants(self, queue: str) -> list[TenantState]:
         """The tenants of a queue with what they have queued and in flight, most queued first."""

@@ -48,6 +48,14 @@ class Parcel:
     published: list[tuple[Any, dict[str, Any]]] = field(default_factory=list)
 
 
+_RETRYING = Retrying(
+    stop=stop_after_attempt(ATTEMPTS),
+    wait=wait_random_exponential(multiplier=0.1, max=1.0),
+    retry=retry_if_exception_type(OperationalError),
+    reraise=True,
+)
+
+
 class Outbox:
     """Sends the messages of all fibers of a process."""
 
@@ -60,14 +68,8 @@ class Outbox:
         return self._batches.submit(parcel)
 
     def _send(self, parcels: Sequence[Parcel]) -> list[Exception | None]:
-        retrying = Retrying(
-            stop=stop_after_attempt(ATTEMPTS),
-            wait=wait_random_exponential(multiplier=0.1, max=1.0),
-            retry=retry_if_exception_type(OperationalError),
-            reraise=True,
-        )
         try:
-            retrying(self._write, parcels)
+            _RETRYING(self._write, parcels)
         except OperationalError:
             raise
         except Exception as error:  # noqa: BLE001 - one that cannot be encoded spoils no other

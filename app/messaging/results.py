@@ -159,4 +159,6 @@ class JournalBackend(AddressBackend):
             meta["outcome"] = {k: v for k, v in outcome.items() if k != "value"}
             if (asked := request.get(names.PAYLOAD)) is not None:
                 meta[names.PAYLOAD] = asked
+        elif request is not None and (tenant := request.get(names.TENANT)):
+            meta[names.TENANT] = tenant  # of one that was refused there is no row that says it
         return meta

@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from app.concurrency.meter import Meter
@@ -23,6 +24,12 @@ class Metered(Protocol):
     """Has a meter of the seconds for which tenants use slots."""
 
     meter: Meter | None
+
+
+class OfRequests:
+    """The slots of a pool that says when it has begun a step: Celery's own ones."""
+
+    meter: Meter | None = None
 
 
 class Sharing:
@@ -45,6 +52,9 @@ class Holdings:
     def __init__(self) -> None:
         self.any = False  # whether tenants have had messages here
         self._held = Meter()
+        #: Tags of messages that are held for later, with that time; and those not told of yet.
+        self._later: dict[str, float] = {}
+        self._untold: dict[str, float] = {}
         self._sorts_until = -math.inf
 
     @property
@@ -52,12 +62,15 @@ class Holdings:
         """True while plain producers' messages are looked through for tenants."""
         return time.monotonic() < self._sorts_until
 
-    def taken(self, tag: str, sharing: Sharing) -> None:
-        """Note a message that counts for somebody."""
+    def taken(self, tag: str, sharing: Sharing, due_at: float | None = None) -> None:
+        """Note a message that counts for somebody, from a time on, in seconds since 1970."""
         self.any = True
         if sharing.slots is not None and sharing.slots.meter is None:
             sharing.slots.meter = Meter()
-        self._held.begin(tag, tag.rpartition(OWNED)[2])
+        if due_at is not None and due_at > time.time():
+            self._later[tag] = self._untold[tag] = due_at
+        else:
+            self._held.begin(tag, tag.rpartition(OWNED)[2])
 
     def met_plain(self) -> None:
         """Note that a plain producer's message has named a tenant."""
@@ -66,6 +79,8 @@ class Holdings:
     def ended(self, tag: str) -> None:
         """Note that a message is not held any more."""
         self._held.end(tag)
+        self._later.pop(tag, None)
+        self._untold.pop(tag, None)
 
     def tend(
         self, client: Any, index: str, sharing: Sharing, about: tuple[str, float, Sequence[str]]
@@ -75,10 +90,26 @@ class Holdings:
         ``about``: the consumer, its lease in seconds, and its queues.
         """
         name, lease_s, queues = about
+        now = time.time()
+        for tag in [tag for tag, due_at in self._later.items() if due_at <= now]:
+            del self._later[tag]
+            self._held.begin(tag, tag.rpartition(OWNED)[2])
+        later, self._untold = json.dumps([*self._untold.items()]), {}
         slots = sharing.slots
         used = {} if slots is None or slots.meter is None else slots.meter.drain()
         held = self._held.drain()
         uses = [[t, used.get(t, 0.0), seconds] for t, seconds in held.items()] if used else []
         pause_ms = round(500 * lease_s / TENDS_A_LEASE)
-        told = [name, lease_s, pause_ms, json.dumps(uses), *queues]
+        told = [name, lease_s, pause_ms, json.dumps(uses), later, *queues]
         self.any = bool(client.register_script(sharing.scripts.tend)(keys=[index], args=told))
+
+
+def due_at(eta: object) -> float | None:
+    """The time that a header ``eta`` says, in seconds since 1970; None: it says none."""
+    try:
+        told = datetime.fromisoformat(eta) if isinstance(eta, str) else None
+    except ValueError:
+        return None
+    if told is None:
+        return None
+    return (told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp()

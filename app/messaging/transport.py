@@ -35,7 +35,7 @@ from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 from app.messaging import scripts
 from app.messaging.envelope import MalformedError, read_envelope
 from app.messaging.scripts import TransportScripts
-from app.messaging.sharing import OWNED, TENDS_A_LEASE, Holdings, Sharing
+from app.messaging.sharing import OWNED, TENDS_A_LEASE, Holdings, Sharing, due_at
 from celery_agents import names
 from celery_agents.errors import ConfigurationError, redact
 from celery_agents.noted import note, noting
@@ -390,7 +390,7 @@ class Channel(GuardedChannel):
             return None
         message["properties"]["delivery_tag"] = tag  # a copy of a message has a tag of its own
         if OWNED in tag:
-            self.holdings.taken(tag, self.connection.sharing)
+            self.holdings.taken(tag, self.connection.sharing, due_at(message["headers"].get("eta")))
         elif message["headers"].get(names.TENANT):  # a plain producer's, which knows no such lists
             self.holdings.met_plain()
         return message

@@ -14,6 +14,7 @@ from app.messaging.producer import AgentsCelery
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import redact
 from celery_agents.noted import note
+from celery_agents.redaction.cleaning import clean
 from celery_agents.values import problem
 
 log = logging.getLogger(__name__)
@@ -70,16 +71,3 @@ def _sent(dispatcher: Any, event: _Event) -> Exception | None:
     except Exception as error:  # noqa: BLE001 - one that is no JSON spoils no other
         return error
     return None
-
-
-def clean(value: JsonValue) -> JsonValue:
-    """A value as watchers may see it."""
-    match value:
-        case str():
-            return redact(value)
-        case dict():
-            return {redact(k): clean(v) for k, v in value.items()}
-        case list() | tuple():
-            return [clean(v) for v in value]
-        case _:
-            return value

@@ -18,10 +18,10 @@ from redis.exceptions import RedisError
 
 from app.concurrency.future import Future
 from app.journal.schema.rows import Claimed
-from app.watching.progress import clean
 from celery_agents import names
 from celery_agents.contracts.base import JsonValue
 from celery_agents.noted import note
+from celery_agents.redaction.cleaning import clean
 from celery_agents.redaction.streamed import StreamedText
 from celery_agents.values import problem
 

@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, Any
 
 import click
 from kombu.utils.imports import symbol_by_name
 
+from celery_agents.client import flags
 from celery_agents.client.client import Client
+from celery_agents.client.overview.figures import figure_commands
+from celery_agents.client.overview.runs import runs_group
 from celery_agents.client.run import Run
+from celery_agents.client.runs import Runs
 from celery_agents.client.shell import Command, Commands, NotFoundError, Shown, plain
 from celery_agents.contracts.budgets import UNITS, BudgetState
 from celery_agents.contracts.caching import CacheState
 from celery_agents.contracts.conversation import ChatMessage
+from celery_agents.contracts.events import RunEvent
 from celery_agents.contracts.limits import LimitState
 from celery_agents.contracts.tenants import TenantState
 from celery_agents.contracts.vote import Decision
@@ -70,6 +76,39 @@ def client_of(ctx: click.Context) -> Client:
     return Client(said("broker") or (app.conf.broker_url if named else None))
 
 
+@contextmanager
+def _runs_of(ctx: click.Context) -> Iterator[Runs]:
+    with client_of(ctx) as client:
+        yield client.runs
+
+
+agents.add_command(runs_group(_runs_of))
+for figure_command in figure_commands(client_of):
+    agents.add_command(figure_command)
+
+
+def _followed(run: Run[Any], timeout: float) -> Iterator[Shown]:
+    """Show what a run tells, and its answer where that is not what it said."""
+    said = False
+    for event in run.events(timeout=timeout):
+        if event.outcome is None:
+            yield _event(event)
+        if event.step_id == run.id and event.type in {"text", "restart"}:
+            said = event.type == "text"
+    ended = _ended(run, timeout)  # raises what it failed with
+    yield ended._replace(text="" if said else f"\n{ended.text}")
+
+
+def _event(event: RunEvent) -> Shown:
+    """An event: of a text its words, of any other a line."""
+    if event.type == "text":
+        return Shown(event.compact(), event.text, ends=False)
+    told = event.data if event.outcome is None else event.outcome.compact()
+    shown = json.dumps(told, ensure_ascii=False)
+    line = visible(f"[{event.type}] {event.agent or event.step_id} {shown}")
+    return Shown(event.compact(), f"\n{line}")
+
+
 def _ended(run: Run[Any], timeout: float) -> Shown:
     """The answer of a run for people, and for programs how it ended."""
     value = run.get(timeout=timeout)
@@ -82,27 +121,37 @@ def _ended(run: Run[Any], timeout: float) -> Shown:
 @agents.command(cls=Command)
 @click.argument("agent")
 @click.argument("input_", metavar="INPUT")
-@click.option("--session", help="The conversation that it goes on with.")
-@click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait.")
+@flags.of_session
+@flags.of_run
 @click.pass_context
-def ask(ctx: click.Context, agent: str, input_: str, session: str | None, timeout: float) -> Shown:
+def ask(
+    ctx: click.Context, /, agent: str, input_: str, timeout: float, **options: Any
+) -> Iterator[Shown] | Shown:
     """Ask AGENT about INPUT and print its answer."""
-    with client_of(ctx) as client:
-        return _ended(client.ask(agent, input_, session=session), timeout)
+    client = ctx.with_resource(client_of(ctx))
+    run = client.ask(agent, input_, **flags.given(options))
+    return _followed(run, timeout) if options["stream"] else _ended(run, timeout)
 
 
 @agents.command(cls=Command)
 @click.argument("question")
 @click.option("--voter", "-v", "voters", multiple=True, required=True, help="An agent; repeat it.")
 @click.option("--rule", default="majority", show_default=True)
-@click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait.")
+@flags.of_run
 @click.pass_context
 def vote(
-    ctx: click.Context, question: str, voters: tuple[str, ...], rule: str, timeout: float
-) -> Shown:
+    ctx: click.Context,
+    /,
+    question: str,
+    voters: tuple[str, ...],
+    rule: str,
+    timeout: float,
+    **options: Any,
+) -> Iterator[Shown] | Shown:
     """Put QUESTION to several agents and print the decision."""
-    with client_of(ctx) as client:
-        return _ended(client.vote(voters, question, rule={"kind": rule}), timeout)
+    client = ctx.with_resource(client_of(ctx))
+    run = client.vote(voters, question, rule={"kind": rule}, **flags.given(options))
+    return _followed(run, timeout) if options["stream"] else _ended(run, timeout)
 
 
 @agents.command(cls=Command)
@@ -124,14 +173,7 @@ def status(ctx: click.Context, run_id: str) -> Shown:
 def watch(ctx: click.Context, run_id: str, after: str | None) -> Iterator[Shown]:
     """Follow RUN_ID, which was asked for with stream=True, to its end."""
     with client_of(ctx) as client:
-        for event in client.runs.handle(run_id).events(after=after):
-            if event.type == "text":
-                yield Shown(event.compact(), event.text, ends=False)
-                continue
-            told = event.data if event.outcome is None else event.outcome.compact()
-            shown = json.dumps(told, ensure_ascii=False)
-            line = visible(f"[{event.type}] {event.agent or event.step_id} {shown}")
-            yield Shown(event.compact(), f"\n{line}")
+        yield from map(_event, client.runs.handle(run_id).events(after=after))
 
 
 @agents.command(cls=Command)

@@ -34,6 +34,7 @@ from celery_agents.contracts.mapping import Map
 from celery_agents.contracts.patterns import Fallback, Vote
 from celery_agents.contracts.tenants import TenantState
 from celery_agents.contracts.vote import BALLOTS_MAX
+from celery_agents.contracts.watching import Cluster, Grouping, Stats, StatsWanted
 from celery_agents.wire.messages import Message
 
 #: As the workers' own setting; above it a message is refused before it is sent.
@@ -149,6 +150,31 @@ class Client(EarlierNames):
         """List the tenants that have something queued or in flight, by queue; a worker looks."""
         found = self._control.ask(names.TENANTS).get(timeout=timeout)
         return [TenantState.model_validate(state) for state in found]
+
+    def stats(
+        self,
+        since_s: float = 3_600.0,
+        *,
+        by: Grouping = "agent",
+        agent: str | None = None,
+        tenant: str | None = None,
+        timeout: float = 10.0,
+    ) -> Stats:
+        """Statistics of the steps that ended in the last seconds: numbers, durations, cost.
+
+        In whole minutes, of more than six hours in whole hours. A worker reads them.
+
+        Raises:
+            InvalidPayloadError: something of it is wrong.
+        """
+        given = {"since_s": since_s, "by": by, "agent": agent, "tenant": tenant}
+        wanted = StatsWanted.of(given).model_dump(mode="json", exclude_none=True)
+        found = self._control.ask(names.STATS, options=wanted).get(timeout=timeout)
+        return Stats.model_validate(found)
+
+    def cluster(self, *, timeout: float = 10.0) -> Cluster:
+        """The service as a whole: workers, queues, how many steps wait for what."""
+        return Cluster.model_validate(self._control.ask(names.CLUSTER).get(timeout=timeout))
 
     def close(self) -> None:
         """Close the connections."""

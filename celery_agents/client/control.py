@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import getpass
+import os
+import socket
+from functools import cache
 from typing import Any
 
 from celery_agents import names
 from celery_agents.client.connection import Connection
 from celery_agents.client.run import Reader, Run
 from celery_agents.contracts.base import JsonValue
+
+
+@cache
+def who() -> str:
+    """The user of this process and its machine, as an audit names them."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container's user without a name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 class Control:
@@ -26,7 +40,11 @@ class Control:
     ) -> Run[Any]:
         """Send a question; it may be lost, unless it is ``recorded``."""
         draft = self._connection.draft(
-            task, options or {}, queue=names.CONTROL_QUEUE, recorded=recorded
+            task,
+            options or {},
+            queue=names.CONTROL_QUEUE,
+            recorded=recorded,
+            actor=who(),
         )
         message = draft.message([*args])
         self._connection.publish([message])

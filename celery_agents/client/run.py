@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Protocol, cast
 
@@ -13,6 +14,7 @@ from typing_extensions import TypeVar
 
 from celery_agents import names
 from celery_agents.client.answers import AnswerType
+from celery_agents.client.overview.bar import bar
 from celery_agents.client.waiting import AGAIN_S
 from celery_agents.contracts.approval import Wish
 from celery_agents.contracts.base import JsonValue
@@ -21,6 +23,7 @@ from celery_agents.contracts.gather import Aggregate
 from celery_agents.contracts.mapping import MapResult
 from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.contracts.vote import Decision
+from celery_agents.contracts.watching import MemberProgress
 from celery_agents.errors import IdInUseError
 
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ class Reader(Protocol):
     def wake(self, runs: Sequence[Run[Any]]) -> None: ...
     def status(self, run_id: str, *, timeout: float) -> dict[str, Any] | None: ...
     def results(self, run_id: str, *, timeout: float) -> Iterator[tuple[int, Outcome]]: ...
+    def progress(self, run_id: str, *, timeout: float) -> MemberProgress | None: ...
     def cancel(self, run_id: str) -> None: ...
     def events(self, run: Run[Any], after: str | None, timeout: float | None) -> Events[Any]: ...
     def waiting(self, run_id: str | None, *, timeout: float) -> list[Wish]: ...
@@ -212,6 +216,21 @@ class MapRun(Run[MapResult]):
 
     def read(self, value: JsonValue) -> MapResult:
         return MapResult.model_validate(value)
+
+    def get(self, timeout: float | None = None, *, progress: bool = False) -> MapResult:
+        """The value, as of :meth:`Run.get`; with ``progress`` a bar shows how far it is.
+
+        On the standard error stream, by rich where that is installed, else as lines.
+        """
+        with bar(self.progress) if progress else nullcontext():
+            return super().get(timeout)
+
+    def progress(self, *, timeout: float = 10.0) -> MemberProgress | None:
+        """How many of its inputs have ended, failed, run now; None before it has begun.
+
+        Counted, not read: it costs the same however many there are.
+        """
+        return self._reader.progress(self.id, timeout=timeout)
 
     def results(self, *, timeout: float = 10.0) -> Iterator[tuple[int, Outcome]]:
         """Places of inputs and how their steps ended, read page by page from the journal.

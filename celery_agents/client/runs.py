@@ -15,6 +15,7 @@ from celery_agents.client.answers import answer_type
 from celery_agents.client.connection import Connection
 from celery_agents.client.control import Control
 from celery_agents.client.events import Events, Watched
+from celery_agents.client.finding import RunSearch
 from celery_agents.client.run import Run
 from celery_agents.client.waiting import Awaited, Meta, Waiting, one_by_one
 from celery_agents.client.watching import Watching
@@ -35,8 +36,8 @@ A = TypeVar("A", bound=Awaited)
 T = TypeVar("T")
 
 
-class Runs:
-    """Looks at runs, waits for them, stops them."""
+class Runs(RunSearch):
+    """Finds runs, looks at them, waits for them, stops them."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -5,6 +5,7 @@ Errors are shown the same way: as ``{"error": {"kind", "message"}}`` on standard
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -29,6 +30,8 @@ class Shown(NamedTuple):
     ends: bool = True
     #: Whether the command succeeded: its exit status is 1 where it has not.
     ok: bool = True
+    #: Whether names of states are coloured, where people see it on a terminal.
+    states: bool = False
 
 
 class NotFoundError(click.ClickException):
@@ -57,9 +60,27 @@ class Command(CeleryCommand):
             elif shown.text is None:
                 click.echo(plain(shown.value))
             else:
-                click.echo(visible_lines(shown.text), nl=shown.ends)
+                text = visible_lines(shown.text)
+                click.echo(_coloured(text) if shown.states else text, nl=shown.ends)
         if not ok:
             ctx.exit(1)
+
+
+#: What went wrong, what needs somebody, what goes on, what is over.
+_COLOURS = {
+    "failed": "red",
+    "dead": "red",
+    "waiting": "yellow",
+    "running": "cyan",
+    "ready": "blue",
+    "succeeded": "green",
+}
+_STATE = re.compile(rf"(?<=  )({'|'.join(_COLOURS)})(?=  |$)", re.MULTILINE)
+
+
+def _coloured(text: str) -> str:
+    """Colour states that stand in columns; click takes colours out where there is no terminal."""
+    return _STATE.sub(lambda found: click.style(found[0], fg=_COLOURS[found[0]]), text)
 
 
 def plain(value: Any) -> str:

@@ -23,18 +23,24 @@ UNITS = ("usd", "tokens", "calls")
 _BOUND = "budget."
 
 
-class RunBudget(Contract):
-    """The option ``budget`` of a verb: what its run may spend, with all that hangs below it."""
+class BudgetNumbers(Contract):
+    """The numbers of a budget; at least one."""
 
     usd: Dollars | None = None
+    #: Tokens in and out.
     tokens: Number | None = None
+    #: Requests.
     calls: Number | None = None
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if not self.bounds:
+        if all(getattr(self, unit) is None for unit in UNITS):
             raise ValueError("it bounds nothing: give usd, tokens or calls")
         return self
+
+
+class RunBudget(BudgetNumbers):
+    """The option ``budget`` of a verb: what its run may spend, with all that hangs below it."""
 
     @property
     def bounds(self) -> dict[str, float]:
@@ -52,7 +58,7 @@ def budget_of(bounds: Mapping[str, float]) -> dict[str, float]:
     }
 
 
-class BudgetPolicy(Contract):
+class BudgetPolicy(BudgetNumbers):
     """A budget of agents.toml: ``[budgets.NAME]``.
 
     It counts the requests of what it ``covers``: ``provider:openai``, ``agent:gpt``, ``kind:http``;
@@ -62,11 +68,6 @@ class BudgetPolicy(Contract):
 
     covers: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
     per: Literal["tenant", "agent", "run"] | None = None
-    usd: Dollars | None = None
-    #: Tokens in and out.
-    tokens: Number | None = None
-    #: Requests.
-    calls: Number | None = None
     #: The window in which it counts: of the calendar of ``zone``, or so many seconds.
     every: Every | Annotated[int, Field(ge=1, le=10 * 366 * 86_400), Whole] = "none"
     zone: str = "UTC"
@@ -87,8 +88,6 @@ class BudgetPolicy(Contract):
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
-        if all(getattr(self, unit) is None for unit in UNITS):
-            raise ValueError("it bounds nothing: give usd, tokens or calls")
         if self.every == "none" and self.over == "wait":
             raise ValueError('over = "wait" waits for the next window: give every')
         if self.per == "run" and self.every != "none":

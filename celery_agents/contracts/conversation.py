@@ -6,12 +6,12 @@ import base64
 import binascii
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from celery_agents.contracts.base import Contract, JsonValue, Name
 
-#: Calls of one message.
-CALLS_MAX = 100
+#: Calls of one message, and messages of one conversation.
+CALLS_MAX, MESSAGES_MAX = 100, 10_000
 Role = Literal["system", "user", "assistant", "tool"]
 #: Of a part that is no text: its type and subtype, as HTTP has them.
 MediaType = Annotated[str, Field(pattern=r"^[a-z]+/[a-z0-9.+-]{1,100}$", max_length=110)]
@@ -51,6 +51,16 @@ class Attachment(Contract):
 Part = Annotated[Text | Attachment, Field(discriminator="kind")]
 
 
+def _form(content: object) -> str:
+    """Name the form of a content, so that its mistakes are told as that form's alone."""
+    return "text" if isinstance(content, str) else "parts"
+
+
+Content = Annotated[
+    Annotated[str, Tag("text")] | Annotated[tuple[Part, ...], Tag("parts")], Discriminator(_form)
+]
+
+
 class ToolUse(Contract):
     """A tool that an assistant called, in a message of it."""
 
@@ -67,7 +77,7 @@ class ChatMessage(Contract):
     """
 
     role: Role
-    content: str | tuple[Part, ...] = ""
+    content: Content = ""
     tool_calls: Annotated[tuple[ToolUse, ...], Field(max_length=CALLS_MAX)] = ()
     call_id: str | None = None
 
@@ -125,4 +135,6 @@ def checked(messages: tuple[ChatMessage, ...]) -> tuple[ChatMessage, ...]:
 
 
 #: A conversation that any provider could take; see :func:`checked`.
-Conversation = Annotated[tuple[ChatMessage, ...], Field(max_length=10_000), AfterValidator(checked)]
+Conversation = Annotated[
+    tuple[ChatMessage, ...], Field(max_length=MESSAGES_MAX), AfterValidator(checked)
+]

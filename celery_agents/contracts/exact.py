@@ -10,7 +10,11 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
-_NUMBER = re.compile(r"(?P<number>\d{1,15}(\.\d{1,15})?(/\d{1,15})?)\s*(?P<percent>%?)", re.ASCII)
+#: A fraction has as many digits as any number that is written, exactly, as one: floats have up to
+#: 340 behind their point.
+_NUMBER = re.compile(
+    r"(?P<number>\d{1,400}/\d{1,400}|\d{1,15}(\.\d{1,15})?)\s*(?P<percent>%?)", re.ASCII
+)
 
 
 def exact(value: object) -> Fraction:
@@ -23,7 +27,7 @@ def exact(value: object) -> Fraction:
         return Fraction(repr(value))
     if isinstance(value, str) and (match := _NUMBER.fullmatch(value.strip())):
         top, _, bottom = match["number"].partition("/")
-        if bottom and "." not in top and int(bottom):
+        if bottom and int(bottom):
             return Fraction(int(top), int(bottom)) / (100 if match["percent"] else 1)
         if not bottom:
             return Fraction(top) / (100 if match["percent"] else 1)

@@ -14,7 +14,31 @@ Per = Literal["tenant", "agent", "key", "run"]
 Many = Annotated[int, Field(ge=1, le=10**9)]
 
 
-class LimitPolicy(Contract):
+class LimitNumbers(Contract):
+    """The numbers of a limit."""
+
+    requests_per_minute: Many | None = None
+    #: Tokens in and out; the next two where a provider counts them apart.
+    tokens_per_minute: Many | None = None
+    input_tokens_per_minute: Many | None = None
+    output_tokens_per_minute: Many | None = None
+    #: Requests under way at once.
+    concurrent: Many | None = None
+
+    @property
+    def given(self) -> dict[str, int]:
+        """Those that are given, by their names."""
+        found = {name: getattr(self, name) for name in LimitNumbers.model_fields}
+        return {name: number for name, number in found.items() if number is not None}
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if not self.given:
+            raise ValueError("it limits nothing: give a number")
+        return self
+
+
+class LimitPolicy(LimitNumbers):
     """A limit of agents.toml: ``[limits.NAME]``.
 
     It holds for what it ``covers``: ``provider:openai``, ``agent:gpt``, ``kind:http``; with nothing
@@ -24,13 +48,6 @@ class LimitPolicy(Contract):
 
     covers: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
     per: Per | None = None
-    requests_per_minute: Many | None = None
-    #: Tokens in and out; the next two where a provider counts them apart.
-    tokens_per_minute: Many | None = None
-    input_tokens_per_minute: Many | None = None
-    output_tokens_per_minute: Many | None = None
-    #: Requests under way at once.
-    concurrent: Many | None = None
     #: Go by what providers tell of their limits where none is given here.
     learn: bool = False
     #: So many seconds' worth may be used at once after a pause. None: half a second's
@@ -39,11 +56,7 @@ class LimitPolicy(Contract):
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
-        numbers = (
-            *(self.requests_per_minute, self.tokens_per_minute, self.concurrent),
-            *(self.input_tokens_per_minute, self.output_tokens_per_minute),
-        )
-        if not self.learn and all(number is None for number in numbers):
+        if not self.learn and not self.given:
             raise ValueError("it limits nothing: give a number, or learn = true")
         if self.learn and self.per not in (None, "key"):
             raise ValueError("learn is of a provider's key: leave per out")

@@ -111,7 +111,7 @@ def _told(details: Any) -> dict[str, Any]:
 class Outcome(Contract):
     """The one way in which a step ends, with what it cost.
 
-    Written, the error and the value come last: the journal reads what stands before them without
+    Written, turns, error and value come last: the journal reads what stands before them without
     them (app/journal/schema/heads.py).
     """
 
@@ -131,6 +131,9 @@ class Outcome(Contract):
     #: where it has several.
     deployment: str | None = None
     compensation: Compensation | None = None  # of what succeeded: who can undo it
+    #: Of a turn that was handed the conversation: what was said and which tools were called before
+    #: its answer, for the session of whoever handed it over.
+    turns: Conversation = ()
     error: ErrorInfo | None = None
     value: TrustedJson = None
 

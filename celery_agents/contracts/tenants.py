@@ -6,7 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from celery_agents.contracts.base import Contract
+from celery_agents.contracts.base import Contract, Name
+from celery_agents.contracts.budgets import BudgetNumbers
+from celery_agents.contracts.limits import LimitNumbers
 
 
 class TenantPolicy(Contract):
@@ -14,6 +16,10 @@ class TenantPolicy(Contract):
 
     #: Where several have work waiting, slots are shared out by it; what one leaves others have.
     weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    #: Numbers of its own in place of those of a budget or a limit that is per tenant; what is not
+    #: given here holds as it does for others.
+    budgets: dict[Name, BudgetNumbers] = Field(default_factory=dict)
+    limits: dict[Name, LimitNumbers] = Field(default_factory=dict)
 
 
 class TenantState(Contract):

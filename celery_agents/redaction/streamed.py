@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from celery_agents.redaction import MOST, redact
 
 #: Characters of the end that are held back, and of a word there, which may be a secret's begin.
@@ -11,17 +13,27 @@ WINDOW, LONGEST = 2_048, 12_000
 _BLANK = " \n\t"
 
 
-class StreamedText:
-    """Takes a text piece by piece and gives of it what may be shown already."""
+def _redacted(text: str) -> str:
+    return redact(text, limit=MOST)
 
-    def __init__(self) -> None:
+
+class StreamedText:
+    """Takes a text piece by piece and gives of it what may be shown already.
+
+    Args:
+        hide: makes of a text what may be shown of it. What it hides has blanks within ``HELD``
+            characters alone, or none and at most ``WORD``.
+    """
+
+    def __init__(self, hide: Callable[[str], str] = _redacted) -> None:
+        self._hide = hide
         self._raw = ""  # not let go yet
         self._told = 0  # characters of its redacted form that were given
 
     def add(self, piece: str) -> str:
         """Add a piece; return what may be shown now beyond what was given before."""
         self._raw += piece
-        whole = redact(self._raw, limit=MOST)
+        whole = self._hide(self._raw)
         told = self._give(whole, _safe(whole))
         if len(self._raw) > WINDOW:
             self._let_go(whole)
@@ -29,7 +41,7 @@ class StreamedText:
 
     def end(self) -> str:
         """Return the rest."""
-        whole = redact(self._raw, limit=MOST)
+        whole = self._hide(self._raw)
         told = self._give(whole, len(whole))
         self._raw, self._told = "", 0
         return told
@@ -44,9 +56,9 @@ class StreamedText:
         place = self._raw.rfind("\n", 0, len(self._raw) - WINDOW // 2)
         if place < 0:
             place = self._raw.rfind(" ", 0, len(self._raw) - WINDOW // 2)
-        front = redact(self._raw[: place + 1], limit=MOST)
+        front = self._hide(self._raw[: place + 1])
         if place >= 0 and len(front) <= self._told:
-            rest = redact(self._raw[place + 1 :], limit=MOST)
+            rest = self._hide(self._raw[place + 1 :])
             if front + rest == whole:
                 self._raw, self._told = self._raw[place + 1 :], self._told - len(front)
         if len(self._raw) > LONGEST:  # one secret without an end, or no text for people

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from agents.base import StepContext, Turn
     from agents.catalog.entries import Described
     from agents.catalog.kinds import Kind, Made, Resources
+    from agents.needs import Needs
     from agents.plan import Expand, Member
     from agents.tools import (
         CallContext,
@@ -48,6 +49,7 @@ __all__ = [
     "Limited",
     "Made",
     "Member",
+    "Needs",
     "Prefixed",
     "Resources",
     "Step",
@@ -80,6 +82,7 @@ _SOURCES = {
     "StepTask": "app.execution.task",
     # for agents; celery_agents has them too
     "StepContext": "agents.base",
+    "Needs": "agents.needs",
     "Turn": "agents.base",
     "CallContext": "agents.tools",
     "Filtered": "agents.tools",

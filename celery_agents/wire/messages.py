@@ -76,6 +76,7 @@ class Message:
     known_as: frozenset[str] | None = None
     priority: int = PRIORITY
     tenant: str = ""
+    actor: str = ""
     recorded: bool = True  # in the intake, as it is enqueued
     journaled: bool = False  # its row has what is to be done: the message only wakes it
 
@@ -95,6 +96,8 @@ class Message:
         marks: dict[str, Any] = {names.INTAKE: 1} if self.recorded else {}
         if self.journaled:
             marks = {names.JOURNALED: 1}
+        if self.actor:
+            marks[names.ACTOR] = self.actor
         return marks | {names.TENANT: self.tenant} if self.tenant else marks
 
     def envelope(self, app: Celery, parent: Any) -> Envelope:

@@ -336,7 +336,7 @@ class Racer:
 
     def _expand(self, claim: Claimed, plan: Expand) -> None:
         expanded = self._journal.expand(claim, plan).result(SOON_S)
-        if not expanded.applied:  # cancelled meanwhile, as in app/execution/attempt.py
+        if not expanded.applied:  # cancelled meanwhile, as in app/execution/attempts/attempt.py
             return self._finish(claim, CANCELLED)
         self._follow(expanded)
         self._send(w.id for w in expanded.members)

@@ -32,6 +32,8 @@ from tests.support.workers import WorkerProcess
 JournalKind = Literal["sqlite", "postgres"]
 #: Kills count as attempts; what is shown here is that none is lost, not when one is given up.
 PATIENT = RetryPolicy(max_attempts=30, base_delay_s=0.1, max_delay_s=1.0)
+#: After so long in which no step has moved something is stuck.
+STUCK_S = 120.0
 _COMMON = ("--without-mingle", "--without-gossip", "-Q", "agents,agents.control")
 _MIGRATING = threading.Lock()  # Alembic keeps what it is doing in globals
 #: After so long without an answer a client that waits sends its run again (client/run.py).
@@ -181,13 +183,25 @@ class Stand:
             time.sleep(0.25)
         return sent
 
+    def counts(self) -> dict[str, int]:
+        """How many steps stand in which state."""
+        by_state = select(Step.state, func.count()).group_by(Step.state)
+        return dict(self.stack.read(lambda c: c.execute(by_state).all()))
+
     def states(self) -> str:
-        """How many steps stand in which state, for people."""
-        counts = self.stack.read(
-            lambda c: c.execute(select(Step.state, func.count()).group_by(Step.state)).all()
-        )
+        """The same for people."""
         unsettled = len(self.stack.unsettled())
-        return ", ".join([*(f"{n} {state}" for state, n in counts), f"{unsettled} unsettled"])
+        told = [f"{n} {state}" for state, n in self.counts().items()]
+        return ", ".join([*told, f"{unsettled} unsettled"])
+
+    def wait_moving(self, wanted: dict[str, int]) -> None:
+        """Wait until so many steps stand in these states, however long, while they do move."""
+        found, until = dict[str, int](), time.monotonic() + STUCK_S
+        while (now := self.counts()) != wanted:
+            if now != found:
+                found, until = now, time.monotonic() + STUCK_S
+            assert time.monotonic() < until, f"stuck for {STUCK_S:.0f} s: {found}, not {wanted}"
+            time.sleep(0.25)
 
     def values(self, runs: Iterable[Run]) -> list[Any]:
         """The journaled values of runs; a decision's is its option."""

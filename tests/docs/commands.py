@@ -66,6 +66,8 @@ def check(line: str, files: Sequence[str] = ()) -> None:
                 pass
             case [".", file] if file in SOURCED:
                 pass
+            case ["python", "-P", "-m", "celery_agents.service.api"]:  # of the wheel alone
+                pass
             case ["celery", *rest]:
                 _celery(celery, rest, files)
             case _:

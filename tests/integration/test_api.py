@@ -309,7 +309,7 @@ def test_events_of_a_process(stack: Stack, tmp_path: Path) -> None:
         assert [e["id"] for e in rest] == [e["id"] for e in whole[2:]]
         stack.redis.delete(f"{names.STREAM}{run_id}", f"celery-task-meta-{run_id}")
         (end,) = read_events(user, run_id)
-        assert end["data"]["value"] == whole[-1]["outcome"]["value"]
+        assert end["outcome"]["value"] == whole[-1]["outcome"]["value"]
         assert user("GET", f"/tasks/{run_id}/events?after=x").status_code == 422
         docs = http.get("/openapi.json").json()
         assert "/tasks/{run_id}/events" in docs["paths"]

@@ -25,9 +25,9 @@ from tests.support.api import JWT_KEY, Asked, in_process, made_key, settings
 
 RSA = rsa.generate_private_key(65537, 2048)
 ROUTES = [
-    (method, route.path, needed)
+    (method, str(getattr(route, "path", "")), needed)
     for route, needed in permissions(create_api(Settings()))
-    for method in sorted(getattr(route, "methods", ()) - {"HEAD"})
+    for method in sorted({*getattr(route, "methods", ())} - {"HEAD"})
 ]
 NOBODY = ["none", "wrong", "expired", "revoked", "basic"]
 FORGED = [
@@ -42,7 +42,7 @@ def base(
 ) -> Iterator[tuple[Stack, Any]]:
     """The API of the shared stack; it knows public keys, too."""
     stack: Stack = request.getfixturevalue("stack")
-    made = jwt.get_algorithm_by_name("RS256").to_jwk(RSA.public_key())  # type: ignore[attr-defined]
+    made = jwt.get_algorithm_by_name("RS256").to_jwk(RSA.public_key())
     place = tmp_path_factory.mktemp("keys") / "jwks.json"
     place.write_text(json.dumps({"keys": [{**json.loads(made), "kid": "one"}]}))
     with in_process(settings(stack.redis_url, stack.database_url, jwks_url=str(place))) as http:
@@ -83,7 +83,7 @@ def _tokens() -> dict[str, str]:
     return {
         "token": jwt.encode(claims, JWT_KEY, "HS256"),
         "RS256": jwt.encode(claims, RSA, "RS256", headers=kid),
-        "alg none": jwt.encode(claims, None, "none"),
+        "alg none": jwt.encode(claims, "", "none"),
         "HS256 with the public key": (signing + b"." + jwt.utils.base64url_encode(forged)).decode(),
         "no exp": jwt.encode(without, JWT_KEY, "HS256"),
         "wrong aud": jwt.encode({**claims, "aud": "x"}, JWT_KEY, "HS256"),
@@ -157,8 +157,8 @@ def test_a_key_makes_no_key_that_may_more(base: tuple[Stack, Any]) -> None:
         {"role": "user", "name": "x", "agents": ["sho*"], "tenant": "*"},
     ):
         assert admin("POST", "/keys", body).status_code == 403, body
-    body = {"role": "user", "name": "x", "agents": ["sho*"], "runs_per_s": 2}
-    made = admin("POST", "/keys", body, status=201)
+    asked: Any = {"role": "user", "name": "x", "agents": ["sho*"], "runs_per_s": 2}
+    made = admin("POST", "/keys", asked, status=201)
     user = Asked(http, made["key"])
     assert user.ask("shout", "a")["tenant"] == "acme"
     (row,) = (k for k in admin("GET", "/keys", status=200)["items"] if k["id"] == made["id"])
@@ -192,7 +192,8 @@ def test_secrets_are_nowhere(base: tuple[Stack, Any], caplog: pytest.LogCaptureF
     told = ""
     for secret in (key, key[:-1] + "!", token, token + "x"):
         headers = {"Authorization": f"Bearer {secret}"}
-        for body in ({"task": "ask", "agent": "shout", "input": "a"}, {"task": "?"}, []):
+        bodies: list[Any] = [{"task": "ask", "agent": "shout", "input": "a"}, {"task": "?"}, []]
+        for body in bodies:
             response = http.post("/tasks", json=body, headers=headers)
             told += response.text + str(response.headers)
     rows = stack.read(lambda c: c.execute(select(ApiKey.__table__)).all())

@@ -153,6 +153,23 @@ def test_a_spent_budget_is_waited_for_and_its_window_turns(start: Start, paid: P
     assert {stack.row(run.id).attempts for run in runs} == {1}
 
 
+def test_a_tenant_has_numbers_of_its_own(start: Start, paid: Path) -> None:
+    stack = start("""
+        [budgets.customer]
+        per = "tenant"
+        usd = 0.003
+        calls = 4
+
+        [tenants.acme]
+        budgets = { customer = { usd = 1 } }
+    """)
+    for tenant, paid_for in (("acme", 4), ("other", 3)):
+        runs = [stack.client.ask("spends", 1000, tenant=tenant, retry=ONCE) for _ in range(6)]
+        assert ends(runs) == {"paid": paid_for, "budget_exceeded": 6 - paid_for}
+    found = {s.subject: (s.policy.usd, s.policy.calls) for s in stack.client.budgets()}
+    assert found == {"acme": (1.0, 4), "other": (0.003, 4)}
+
+
 def test_a_killed_worker_s_call_is_in_doubt_until_it_is_released(start: Start, paid: Path) -> None:
     stack = start("[budgets.company]\nusd = 1.0\n")
     (worker,) = stack.workers

@@ -64,6 +64,21 @@ class TestAsk:
         with pytest.raises(StepCancelledError):
             run.get(timeout=SOON_S)
 
+    def test_status_tells_of_what_is_only_queued(self, client: Client, stack: Stack) -> None:
+        elsewhere = Client(stack.redis_url, queue="nobody.listens")
+        run = elsewhere.ask("noop", 1)
+        status = client.runs.status(run.id)
+        assert status is not None
+        assert status["state"] in {"queued", "ready"}  # recovery may have made its row
+        assert [(s["agent"], s["waits_for"]) for s in status["steps"]] == [
+            ("noop", "queue nobody.listens")
+        ]
+        done = celery("-A", APP, "agents", "status", run.id, env=stack.env)
+        told = done.stdout
+        assert "noop" in told
+        assert "waits for queue nobody.listens" in told
+        run.cancel()
+
     def test_status_is_the_tree_of_the_run(self, client: Client) -> None:
         run = client.vote(["yes", "yes", "no"], "?")
         run.get(timeout=SOON_S)

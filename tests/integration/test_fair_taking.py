@@ -5,8 +5,10 @@ from __future__ import annotations
 import heapq
 import json
 import random
+import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -90,10 +92,16 @@ class Consumer:
         keys = (names.UNACKED, names.UNACKED_TIMES, key, names.WAKE + "q")
         self.store.eval(self.scripts.give_back, 4, *keys, tag, raw, "RPUSH")
 
-    def tend(self, *uses: tuple[str, float, float], at_once: bool = True) -> bool:
+    def tend(
+        self,
+        *uses: tuple[str, float, float],
+        at_once: bool = True,
+        later: Mapping[str, float] = MappingProxyType({}),
+    ) -> bool:
         if at_once:
             self.store.delete(names.HELD + ":counted")
-        told = (self.name, LEASE_S, 1500, json.dumps(uses), *self.queues)
+        held_for_later = json.dumps([*later.items()])
+        told = (self.name, LEASE_S, 1500, json.dumps(uses), held_for_later, *self.queues)
         return bool(self.store.eval(self.scripts.tend, 1, names.UNACKED_TIMES, *told))
 
 
@@ -377,6 +385,26 @@ class TestCounting:
         assert consumer.tend()
         assert depth(store) == 1
         assert consumer.ids() == ["1"]
+
+    def test_what_is_held_for_later_counts_from_then_on(self, store: Any) -> None:
+        put(store, *(message(f"a{n}", "a") for n in range(3)))
+        consumer = Consumer(store)
+        (first, _), (second, _), (third, _) = consumer.take(3)
+        assert in_flight(store, "a") == 3
+        soon, late = time.time() + 0.3, time.time() + 3600
+        assert consumer.tend(later={first: soon, second: late})
+        assert in_flight(store, "a") == 1
+        consumer.ack(third)
+        assert in_flight(store, "a") == 0
+        time.sleep(max(soon - time.time(), 0) + 0.01)
+        assert consumer.tend()
+        assert in_flight(store, "a") == 1
+        consumer.ack(first)
+        assert consumer.tend()  # one waits, for which there will be more to count
+        consumer.ack(second)
+        store.zadd(names.HELD + ":later", {second: time.time() - 1})
+        assert not consumer.tend()
+        assert nothing_is_left(store)
 
     def test_one_counts_at_a_time(self, store: Any) -> None:
         put(store, message("1", "a"))

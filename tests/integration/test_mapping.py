@@ -36,7 +36,7 @@ def test_a_thousand_inputs(client: Client, stack: Stack) -> None:
     assert stack.row(run.id).token == 2  # one expansion, one end
     status = run.status()
     assert status is not None
-    assert (len(status["steps"]), status["steps_left_out"]) == (1_000, 1)
+    assert (len(status["steps"]), status["steps_left_out"]) == (200, 801)
 
 
 def test_some_fail(client: Client) -> None:
@@ -139,3 +139,25 @@ def test_what_was_done_is_undone(fast: Stack, counted: Path) -> None:
     report = run.compensation.get(timeout=SOON_S)
     assert lines(counted) == ["+hotel", "+hotel", "-hotel", "-hotel"]
     assert [one["agent"] for one in report["compensated"]] == ["hotel", "hotel"]
+
+
+def test_a_map_is_found_and_its_progress_drawn(
+    client: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = client.map("slow", [FOREVER, {"seconds": 0}], tenant="drawn")
+    eventually(lambda: (told := run.progress()) is not None and told.succeeded == 1)
+    told = run.progress()
+    assert told is not None
+    assert (told.total, told.running, told.failed) == (2, 1, 0)
+    (found,) = client.runs.list(tenant="drawn", state="waiting").runs
+    assert (found.id, found.why) == (run.id, "1 of 2 members have ended")
+    run.cancel()
+    with pytest.raises(StepCancelledError):
+        run.get(timeout=SOON_S, progress=True)
+    assert "2/2" in capsys.readouterr().err
+    shown = client.runs.show(run.id, answers=True)
+    assert shown is not None
+    assert {step["state"] for step in shown["steps"]} == {"cancelled", "succeeded"}
+    assert [*shown["answers"].values()] != []
+    with pytest.raises(InvalidPayloadError, match="limit"):
+        client.runs.list(limit=0)

@@ -184,6 +184,16 @@ def test_changes_are_told_until_the_end(stack: Stack, visitors: dict[str, Visito
     assert visitors["other"].get(f"/runs/{run.id}/events").status_code == 404
 
 
+def test_a_run_that_no_worker_took_says_why(stack: Stack, visitors: dict[str, Visitor]) -> None:
+    run = stack.client.ask("no such agent", "x")
+    with pytest.raises(Exception, match="no such agent"):
+        run.get(timeout=SOON_S)
+    html = visitors["all"].get(f"/runs/{run.id}").text
+    assert "no such agent" in html
+    assert "card bad" in html
+    assert "data-every" not in html
+
+
 def test_a_dead_letter_is_requeued(visitors: dict[str, Visitor]) -> None:
     path = "/dead-letters/gone/requeue"
     assert visitors["user"].send(path).status_code == 403

@@ -138,7 +138,7 @@ def other_venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "hatch_build.py"):
         shutil.copy(ROOT / name, source / name)
-    for name in ("celery_agents", "app", "agents", "tasks", "beat_schedules", "deploy"):
+    for name in ("celery_agents", "api", "app", "agents", "tasks", "beat_schedules", "deploy"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     try:
         made = Venv(directory / "venv")

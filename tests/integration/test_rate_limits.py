@@ -177,9 +177,15 @@ def test_each_tenant_has_its_own(start: Start, provider: ModelServer) -> None:
         per = "tenant"
         requests_per_minute = 6
         burst_s = 1.0
+
+        [tenants.large]
+        limits = { customer = { requests_per_minute = 6000 } }
     """)
     provider.script(Does(raw=b'"ok"'))
     ask = stack.client.ask
+    many = [ask("service", number, tenant="large") for number in range(5)]
+    assert [run.get(timeout=SOON_S) for run in many] == ["ok"] * 5
+    provider.requests.clear()
     assert ask("service", 0, tenant="one").get(timeout=SOON_S) == "ok"
     waits = ask("service", 1, tenant="one")
     assert ask("service", 2, tenant="two").get(timeout=SOON_S) == "ok"

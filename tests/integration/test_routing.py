@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from celery_agents import RetryPolicy, Run, names
-from celery_agents.errors import BudgetExceededError, ProviderUnavailableError
+from celery_agents.errors import BudgetExceededError, ProviderRefusedError, ProviderUnavailableError
 from tests.fakes.deployments import Deployments, deployments
 from tests.fakes.model_server import Does
 from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack, celery, eventually
@@ -186,6 +186,23 @@ def test_one_that_is_down_costs_no_error(stack: Stack, server: Deployments, fail
     ended([late], stack)
     assert server.models["one"] == before
     assert stack.events(late.id, "failover") == []
+
+
+@pytest.mark.parametrize("status", [401, 402, 403])
+def test_a_refused_account_is_left_out_by_all_workers(
+    stack: Stack, server: Deployments, status: int
+) -> None:
+    server.key(A).does = (Does(status=status),)
+    for number in range(6):
+        (outcome,) = ended([stack.client.ask("ordered", number, retry=ONCE)], stack)
+        assert outcome.deployment == "two"
+    assert server.models["one"] == 1
+    with pytest.raises(ProviderRefusedError):  # who asks for it by name is told at once
+        stack.client.ask("one", 0, retry=ONCE).get(timeout=SOON_S)
+    server.key(A).does = (Does(text="ok"),)
+    stack.client.limits.resume("agent:one")
+    (outcome,) = ended([stack.client.ask("ordered", 7, retry=ONCE)], stack)
+    assert outcome.deployment == "one"
 
 
 def test_one_whose_budget_is_spent_leaves_it_to_the_next(stack: Stack, server: Deployments) -> None:

@@ -266,6 +266,34 @@ def test_who_was_handed_over_to_goes_on_in_the_session(team: Stack, model: Model
     assert [e.agent for e in found] == ["billing", "billing", "tech", "tech", "desk"]
 
 
+def test_a_session_has_what_both_have_called(team: Stack, model: ModelServer) -> None:
+    """Those before the handoff and those behind it, through the one who is handed over to next."""
+    weigh = ("weigh", {"text": "heavy"})
+    model.script(
+        Does(text="I look.", tools=(weigh, ("transfer_to_billing", {}))),
+        Does(tool=("transfer_to_desk", {})),
+        Does(tool=("weigh", {"text": "light"})),
+        Does(text="Both."),
+        Does(text="5 and 5."),
+    )
+    run = team.client.ask("desk", "Weigh.", session="s")
+    assert run.get(timeout=SOON_S) == "Both."
+    outcome = run.outcome()
+    assert outcome is not None
+    assert outcome.turns == ()  # the session has them
+    assert team.client.ask("desk", "How much?", session="s").get(timeout=SOON_S) == "5 and 5."
+    first, _ = team.client.sessions.read("s", timeout=SOON_S)
+    calls = [call for message in first.messages for call in message.tool_calls]
+    names = ["weigh", "transfer_to_billing", "transfer_to_desk", "weigh"]
+    assert [call.name for call in calls] == names
+    assert len({call.id for call in calls}) == len(names)
+    results = [message.text for message in first.messages if message.role == "tool"]
+    assert results == ["5", "billing goes on.", "desk goes on.", "5"]
+    assert [message.text for message in first.messages if message.text][:2] == ["Weigh.", "I look."]
+    told = str(model.requests[-1].body)  # the fake server takes no call without its result
+    assert all(part in told for part in ("heavy", "light", "How much?"))
+
+
 def test_who_is_active_outlives_a_killed_worker(team: Stack, model: ModelServer) -> None:
     """One in the midst of the run that hands over, one in that of the run that goes on."""
     first, hangs = Does(tool=("transfer_to_billing", {})), Does(hang=True)

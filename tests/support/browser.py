@@ -82,7 +82,7 @@ class Browser:
         self._send("Emulation.setEmulatedMedia", features=[scheme])
 
     def scripts(self, *, allowed: bool) -> None:
-        """Whether pages may have scripts."""
+        """Let pages have scripts, or none."""
         self._send("Emulation.setScriptExecutionDisabled", value=not allowed)
 
     def open(self, url: str) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 
 from app.concurrency.fibers import Fiber
 from app.concurrency.future import Future
-from app.concurrency.loop import process_loop
+from app.concurrency.loop import LoopThread, process_loop
 
 SOON_S = 20
 
 
-def in_a_fiber(function: Callable[[], Any]) -> Any:
+def in_a_fiber(function: Callable[[], Any], *, thread: LoopThread | None = None) -> Any:
     """Run the function in a fiber; return its result, or raise its error."""
+    thread = thread or process_loop()
     come: Future[Any] = Future()
 
     def run() -> None:
@@ -22,5 +23,5 @@ def in_a_fiber(function: Callable[[], Any]) -> Any:
         except Exception as error:  # noqa: BLE001 - the test's to look at
             come.set_exception(error)
 
-    process_loop().post(lambda: Fiber(process_loop(), run).begin())
+    thread.post(lambda: Fiber(thread, run).begin())
     return come.result(SOON_S)

@@ -7,8 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from agents.needs import Needs
-from celery_agents import Answer, StepContext, Usage, agent
+from celery_agents import Answer, Needs, StepContext, Usage, agent
 
 #: The file in which each call that is made stands as a line.
 PAID_FILE = "SPENDERS_FILE"

@@ -25,6 +25,7 @@ ANSWERS = {
 #: What may not be noted, by file and function, and why.
 EXPLAINED = {
     ("agents/keywords.py", "_pattern"): "a pattern of another dialect bounds nothing here",
+    ("agents/guarding/phones.py", "_valid"): "the answer to the question",
     ("agents/models/strict.py", "strict_form"): "the answer to the question",
     ("agents/tools/running.py", "_made"): "the first is raised; the journal has the others",
     ("celery_agents/client/caches.py", "warm"): "their outcomes are counted",
@@ -62,8 +63,13 @@ EXPLAINED = {
     ("app/execution/runtime.py", "close"): "said at the end of the process",
     ("app/messaging/json_codec.py", "_object"): "it is handed on as what no value can be",
     ("app/settings.py", "_text"): "the loader of that file says it",
-    ("app/execution/performing.py", "valued"): "cancelled: it ends as such",
+    ("app/execution/attempts/performing.py", "valued"): "cancelled: it ends as such",
     ("agents/catalog/probes.py", "_error_of"): "that it came late is what was to be found out",
+    ("celery_agents/client/control.py", "who"): "a user without a name has a number",
+    ("api/operations.py", "health"): "the answer says so, and Redis and the journal note it",
+    ("api/ui/door.py", "handled"): "the page says it",
+    ("api/sending.py", "_write"): "each is told to whoever asked for its run",
+    ("app/access/tokens.py", "check"): "anybody may send a bad token: the answer says so",
     ("celery_agents/tls.py", "usable"): "files that cannot be used are what was to be found out",
     ("celery_agents/client/earlier.py", "collect"): "whoever asks for the errors gets them",
     ("celery_agents/values.py", "_shown"): "what cannot show itself is shown by its type",

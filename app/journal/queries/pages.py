@@ -32,7 +32,7 @@ class PageOfRun:
 
 
 def pulse(connection: Connection, run_id: str) -> list[tuple[Any, ...]]:
-    """What changes whenever a step of the run does; nothing for a run without a row."""
+    """Figures that change whenever a step of the run does; none for a run without a row."""
     rows = connection.execute(
         select(
             *(_S.state, func.count(), func.sum(_S.attempts), func.sum(_S.token)),

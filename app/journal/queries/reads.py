@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from app.journal.queries.progress import progresses
+from app.journal.queries.reasons import COLUMNS, joined, why
+from app.journal.queries.sessions import waited_for
+from app.journal.schema.heads import HEAD_OF_OUTCOME, OUTCOME_WITHOUT_VALUE
+from app.journal.schema.heads import read as read_head
 from app.journal.schema.models import Agent, Call, Event, Run, Step
+from celery_agents.contracts.ask import CAPS
 from celery_agents.contracts.compensation import compensation_id
+from celery_agents.contracts.outcome import State
 
-#: A tree of more steps than this is cut in what is shown.
-TREE_LIMIT = 1_000
+#: A tree of more steps than this is cut in what is shown, to so many.
+TREE_LIMIT, SHOWN_OF_LARGE = 1_000, 200
 
 
 def has_step(connection: Connection, step_id: str) -> bool:
@@ -19,57 +28,111 @@ def has_step(connection: Connection, step_id: str) -> bool:
 
 
 def run_tree(connection: Connection, run_id: str, *, values: bool = False) -> dict[str, Any] | None:
-    """A run with its steps in order, their calls counted; None when there is no such run.
+    """A run with its steps in order, and why those that are open wait; None when there is none.
 
-    With ``values``, of each step that has ended its answer too.
+    ``progress`` says how far steps with members are. With ``values``, of each step that has ended
+    its answer too.
     """
-    steps = connection.execute(
-        select(Step)
-        .with_only_columns(
-            Step.id,
-            Step.parent_id,
-            Step.member,
-            Step.task,
-            Step.agent,
-            Step.state,
-            Step.attempts,
-            Step.outcome,
-            Step.error,
-            Step.created_at,
-            Step.started_at,
-            Step.finished_at,
-            Step.tenant,
-        )
-        .where(Step.run_id == run_id)
-        .order_by(Step.created_at, Step.position)
-        .limit(TREE_LIMIT)
-    ).all()
+    is_large = _is_large(connection, run_id)
+    steps = _upper(connection, run_id) if is_large else _all(connection, run_id)
     if not steps:
         return None
     run = connection.execute(
         select(Run.state, Run.created_at, Run.finished_at, Run.usage).where(Run.id == run_id)
     ).first()
     root = next((s for s in steps if s.id == run_id), steps[0])
+    told = [_step(s) for s in steps]
+    if values:
+        answers = _answers(connection, [s.id for s in steps])
+        told = [{**step, "value": answers.get(step["id"])} for step in told]
+    if root.state == State.READY and (turn := waited_for(connection, run_id)) is not None:
+        told[steps.index(root)]["waits_for"] = turn
     return {
         "id": run_id,
         "task": root.task,
         "tenant": root.tenant,
+        **_asked(connection, root.id),
         "state": root.state,
         "created_at": run.created_at if run else root.created_at,
         "finished_at": run.finished_at if run else root.finished_at,
         "usage": run.usage if run else None,
         "compensation": _compensation(connection, run_id),
-        "steps": [_step(s, values=values) for s in steps],
-        "steps_left_out": _left_out(connection, run_id, len(steps)),
+        "steps": told,
+        "steps_left_out": _count(connection, run_id) - len(steps) if is_large else 0,
+        "progress": [p.told() for p in progresses(connection, [s.id for s in steps])],
     }
 
 
-def _left_out(connection: Connection, run_id: str, shown: int) -> int:
-    """How many steps are not shown; they are counted only where there may be some."""
-    if shown < TREE_LIMIT:
-        return 0
+def _asked(connection: Connection, root_id: str) -> dict[str, Any]:
+    """The session and the bounds that a run was asked for with."""
+    payload = connection.execute(select(Step.payload).where(Step.id == root_id)).scalar_one()
+    return asked_with(payload.get("kwargs", {}))
+
+
+def asked_with(options: dict[str, Any]) -> dict[str, Any]:
+    """The session and the bounds among the options of a run."""
+    given = {name: options[name] for name in CAPS if options.get(name) is not None}
+    return {"session": options.get("session"), "bounds": given}
+
+
+def _answers(connection: Connection, step_ids: Sequence[str]) -> dict[str, Any]:
+    found = connection.execute(select(Step.id, Step.outcome).where(Step.id.in_(step_ids)))
+    return {row.id: (row.outcome or {}).get("value") for row in found}
+
+
+_SHOWN = joined(
+    select(
+        Step.id,
+        Step.parent_id,
+        Step.member,
+        Step.task,
+        Step.agent,
+        Step.state,
+        Step.attempts,
+        Step.error,
+        Step.created_at,
+        Step.started_at,
+        Step.finished_at,
+        Step.tenant,
+        Step.queue,
+        OUTCOME_WITHOUT_VALUE.label("outcome"),
+        HEAD_OF_OUTCOME.label("head"),
+        *COLUMNS,
+    )
+)
+
+
+def _is_large(connection: Connection, run_id: str) -> bool:
+    """Return whether a run has more steps than are shown; no more of them are counted."""
+    some = select(Step.id).where(Step.run_id == run_id).limit(TREE_LIMIT + 1).subquery()
+    found: int = connection.execute(select(func.count()).select_from(some)).scalar_one()
+    return found > TREE_LIMIT
+
+
+def _all(connection: Connection, run_id: str) -> list[Any]:
+    query = _SHOWN.where(Step.run_id == run_id).order_by(Step.created_at, Step.position)
+    return list(connection.execute(query.limit(TREE_LIMIT)))
+
+
+def _upper(connection: Connection, run_id: str) -> list[Any]:
+    """The steps of a large run from its root downwards, level by level: the others are not read."""
+    most = min(SHOWN_OF_LARGE, TREE_LIMIT)
+    level = list(connection.execute(_SHOWN.where(Step.id == run_id)))
+    found = [*level]
+    while level and len(found) < most:
+        # Chosen first, by an index: joined with what their reasons need, all would be sorted.
+        below = select(Step.id).where(Step.parent_id.in_([row.id for row in level]))
+        some = below.order_by(Step.parent_id, Step.position).limit(most - len(found))
+        ids = list(connection.execute(some).scalars())
+        query = _SHOWN.where(Step.id.in_(ids)).order_by(Step.parent_id, Step.position)
+        level = list(connection.execute(query))
+        found += level
+    return found or _all(connection, run_id)
+
+
+def _count(connection: Connection, run_id: str) -> int:
     counted = select(func.count()).select_from(Step).where(Step.run_id == run_id)
-    return connection.execute(counted).scalar_one() - shown
+    return int(connection.execute(counted).scalar_one())
 
 
 def _compensation(connection: Connection, run_id: str) -> dict[str, Any] | None:
@@ -81,10 +144,10 @@ def _compensation(connection: Connection, run_id: str) -> dict[str, Any] | None:
     return {"id": step_id, "state": row.state, "report": (row.outcome or {}).get("value")}
 
 
-def _step(row: Any, *, values: bool) -> dict[str, Any]:
-    outcome = row.outcome or {}
+def _step(row: Any) -> dict[str, Any]:
+    outcome = json.loads(row.outcome) if row.outcome else read_head(row.head or "")
     error = outcome.get("error") or row.error
-    told = {"value": outcome.get("value")} if values else {}
+    reason = why(row)
     return {
         "id": row.id,
         "parent_id": row.parent_id,
@@ -92,13 +155,15 @@ def _step(row: Any, *, values: bool) -> dict[str, Any]:
         "task": row.task,
         "agent": row.agent,
         "state": row.state,
+        "queue": row.queue,
         "attempts": row.attempts or outcome.get("attempts", 0),
         "error": error and {"kind": error["kind"], "message": error["message"]},
         "usage": outcome.get("usage"),
+        "duration_s": outcome.get("duration_s"),
+        "why": reason and reason.text,
         "left_out": outcome.get("left_out", 0),
         "started_at": row.started_at,
         "finished_at": row.finished_at,
-        **told,
     }
 
 

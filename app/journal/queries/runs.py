@@ -21,7 +21,7 @@ LIVE = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunFilter:
+class RunsWanted:
     """The runs that are wanted; None where it does not matter."""
 
     tenant: str | None = None
@@ -49,7 +49,7 @@ class RunFilter:
         return found
 
 
-def listed(connection: Connection, wanted: RunFilter) -> list[dict[str, Any]]:
+def listed(connection: Connection, wanted: RunsWanted) -> list[dict[str, Any]]:
     """Runs, the newest first."""
     rows = connection.execute(
         select(

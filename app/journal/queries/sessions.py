@@ -7,14 +7,15 @@ from typing import Any
 from sqlalchemy import Connection, Text, cast, delete, func, insert, literal, select
 
 from app.journal.schema.engine import read_clock
-from app.journal.schema.models import Entry, Session, table
+from app.journal.schema.models import Entry, Session, Wait, table
 from app.journal.schema.transactions import is_again
 from app.journal.schema.upsert import insertion
-from app.journal.steps.sessions import is_held, stream_of
+from app.journal.steps.sessions import is_held, name_of, stream_of
 from celery_agents.errors import InvalidPayloadError
 
 _T = table(Session).c
 _E = table(Entry).c
+_W = table(Wait).c
 #: Exchanges of one page, and the characters at which it ends sooner (one is always in it).
 PAGE_ROWS, PAGE_CHARACTERS = 100, 1_000_000
 _SIZE = func.length(cast(_E.data, Text))
@@ -56,6 +57,16 @@ def page(connection: Connection, tenant: str, name: str, after: int) -> dict[str
         last = row.seq
     found = exchanges(connection, tenant, name, after + 1, last + 1)
     return {"exchanges": found, "more": last if last + 1 < whole and last > after else None}
+
+
+def waited_for(connection: Connection, step_id: str) -> str | None:
+    """The session that a run waits for, and the run that holds it, in words; None: none."""
+    at = connection.execute(select(_W.tenant, _W.stream).where(_W.step_id == step_id)).first()
+    if at is None:
+        return None
+    name = name_of(at.stream)
+    holder = select(_T.holder).where(_T.tenant == at.tenant, _T.name == name)
+    return f"session {name}, held by {connection.execute(holder).scalar() or 'nobody'}"
 
 
 def listed(connection: Connection, tenant: str, limit: int) -> Rows:

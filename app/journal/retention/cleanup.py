@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, Table, case, delete, func, or_, select
 
 from app.journal.retention.chunks import Pace, delete_portion
 from app.journal.schema.engine import now, reading
 from app.journal.schema.models import (
     ApiKey,
+    AuditEntry,
     Base,
     Call,
     DeadLetter,
@@ -30,11 +31,13 @@ from app.journal.schema.models import (
     Run,
     Slot,
     Spend,
+    Stat,
     Step,
     Worker,
 )
 from app.journal.schema.transactions import in_transaction
 from app.journal.steps.spending import book_doubts
+from app.journal.tables.audit import erase, is_old
 from celery_agents.contracts.outcome import State
 
 _DAY_S = 86_400.0
@@ -42,8 +45,15 @@ _DAY_S = 86_400.0
 KEYS_S = 90 * _DAY_S
 #: Targets that nobody looks at any more, workers that are gone, and turns that are over.
 LEFTOVERS_S = 2 * _DAY_S
-#: Sums of windows that began so long ago go: the longest window has ten years.
-SPEND_S = 11 * 366 * _DAY_S
+#: A window's sums go as long after its end as it lasted, after two days at the least: until then
+#: calls that began in it may end, and people look. Of those that do not say when they end, the
+#: longest has ten years.
+SPEND_S, ENDLESS_S = 2 * _DAY_S, 11 * 366 * _DAY_S
+#: Under which it is told of how many entries of the audit the data are erased.
+_DATA = "audit data"
+#: Statistics by minute and by hour are kept so long: closely for what happens now, and for a year's
+#: comparison. An hour of 40 agents takes some 200 kB.
+STATS_S = {60: 2 * _DAY_S, 3_600: 90 * _DAY_S}
 #: What a whole run holds beside its steps, in tables that know it by ``run_id``. Not what it has
 #: written into streams: a session outlives its runs.
 _OF_RUNS = [
@@ -60,6 +70,7 @@ class Retention:
     succeeded_days: float
     others_days: float
     dead_letters_days: float
+    audit_days: float = 365.0
 
     def is_over(self) -> ColumnElement[bool]:
         """Runs that are to go. The oldest creation bounds the search, which is by that index.
@@ -119,6 +130,8 @@ def clean_journal(
             aside.update(runs)
         sleep(portion.held_s)  # others write in between: SQLite's writers queue without an order
     gone += in_transaction(engine, _leftovers)
+    while (erased := in_transaction(engine, partial(erase, days=retention.audit_days))) > 0:
+        gone[_DATA] += erased
     if engine.dialect.name == "sqlite":
         _checkpoint(engine)
     return +gone
@@ -141,6 +154,8 @@ def what_would_go(connection: Connection, retention: Retention) -> Counter[str]:
     for table, which in counted:
         query = select(func.count()).select_from(table).where(which)
         found[table.name] = connection.execute(query).scalar_one()
+    data = select(func.count()).select_from(AuditEntry).where(is_old(retention.audit_days))
+    found[_DATA] = connection.execute(data).scalar_one()
     return +found
 
 
@@ -204,13 +219,26 @@ def _old() -> list[tuple[Any, ColumnElement[bool]]]:
     holding = select(Step.worker_id).where(Step.state == State.RUNNING, Step.worker_id.is_not(None))
     long_ago = now() - LEFTOVERS_S
     over = now() - KEYS_S
+    stats = [
+        (Stat.grain_s == grain_s) & (Stat.starts_at < now() - kept_s)
+        for grain_s, kept_s in STATS_S.items()
+    ]
     return [
         (ApiKey.__table__, or_(ApiKey.revoked_at < over, ApiKey.expires_at < over)),
         (Health.__table__, Health.checked_at < long_ago),
         (Slot.__table__, Slot.taken_at < long_ago),
-        (Spend.__table__, (Spend.starts_at > 0) & (Spend.starts_at < now() - SPEND_S)),
+        (Spend.__table__, _is_over()),
+        (Stat.__table__, or_(*stats)),
         (Worker.__table__, (Worker.lease_until < long_ago) & Worker.id.not_in(holding)),
     ]
+
+
+def _is_over() -> ColumnElement[bool]:
+    """Sums of budgets' windows that nobody needs any more."""
+    lasted = Spend.ends_at - Spend.starts_at
+    kept = case((lasted > SPEND_S, lasted), else_=SPEND_S)
+    untold = Spend.ends_at.is_(None) & (Spend.starts_at > 0)
+    return (Spend.ends_at < now() - kept) | (untold & (Spend.starts_at < now() - ENDLESS_S))
 
 
 def _table(model: type[Base]) -> Table:

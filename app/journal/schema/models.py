@@ -171,7 +171,7 @@ class Call(Base):
     seq: Mapped[int] = mapped_column(Integer, primary_key=True)  # its place in that claim
     token: Mapped[int] = mapped_column(Integer, primary_key=True)  # of the claim that made it
     name: Mapped[str] = mapped_column(String(200))
-    fingerprint: Mapped[str] = mapped_column(String(64))  # its identity: app/execution/calls.py
+    fingerprint: Mapped[str] = mapped_column(String(64))  # its identity
     idempotency_key: Mapped[str] = mapped_column(String(36))
     started_at: Mapped[float]
     finished_at: Mapped[float | None]
@@ -205,6 +205,8 @@ class Spend(Base):
     account: Mapped[str] = mapped_column(String(300), primary_key=True)
     starts_at: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     writer: Mapped[str] = mapped_column(String(64), primary_key=True)
+    #: When its window ends; null: never, or it is of a worker of version 0006.
+    ends_at: Mapped[int | None] = mapped_column(BigInteger)
     nano_usd: Mapped[int] = mapped_column(BigInteger)
     tokens: Mapped[int] = mapped_column(BigInteger)
     calls: Mapped[int] = mapped_column(BigInteger)
@@ -387,6 +389,64 @@ class Health(Base):
     failures: Mapped[int] = mapped_column(Integer, default=0)  # in a row
     successes: Mapped[int] = mapped_column(Integer, default=0)  # in a row
     message: Mapped[str | None] = mapped_column(Text)  # of the last failure, redacted
+
+
+class AuditEntry(Base):
+    """Something that somebody did or was denied, in a chain: each hash covers all before it.
+
+    ``data`` may be erased: the hash covers its digest.
+    """
+
+    __tablename__ = "audit"
+
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    at: Mapped[float]
+    actor: Mapped[str] = mapped_column(String(200))
+    tenant: Mapped[str] = mapped_column(String(64))
+    action: Mapped[str] = mapped_column(String(60))
+    target: Mapped[str] = mapped_column(String(200))
+    data: Mapped[str | None] = mapped_column(Text)  # JSON, redacted
+    data_digest: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class AuditHead(Base):
+    """The end of that chain, in one row: who adds to it holds the row."""
+
+    __tablename__ = "audit_head"
+
+    one: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    seq: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class Stat(Base):
+    """Steps that ended within a minute or an hour, in numbers; see app/journal/tables/stats.py."""
+
+    __tablename__ = "stats"
+
+    grain_s: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    starts_at: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    agent: Mapped[str] = mapped_column(String(200), primary_key=True)  # or a pattern's task
+    state: Mapped[str] = mapped_column(String(12), primary_key=True)
+    steps: Mapped[int] = mapped_column(BigInteger)
+    timed: Mapped[int] = mapped_column(BigInteger)  # those that began, and so have a duration
+    sum_s: Mapped[float]
+    sum_squares_s2: Mapped[float]
+    min_s: Mapped[float | None]
+    max_s: Mapped[float | None]
+    buckets: Mapped[dict[str, Any]]  # of agents/policies/sketch.py
+    errors: Mapped[dict[str, Any]]  # how many of which kind
+    usage: Mapped[dict[str, Any]]
+
+
+class Uncounted(Base):
+    """A run that was open when statistics came past it, to be counted once it has ended."""
+
+    __tablename__ = "uncounted"
+
+    run_id: Mapped[str] = mapped_column(ID, primary_key=True)
 
 
 class Slot(Base):

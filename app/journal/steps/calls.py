@@ -41,8 +41,8 @@ class Begun(StrEnum):
 class StartCall(Operation[Begun | Before]):
     """Write down a call before it is made, so that one in flight at a crash can be counted.
 
-    ``identity`` says which one it is, in each claim (see app/execution/calls.py). With ``once`` it
-    does not begin where an earlier claim began it.
+    ``identity`` says which one it is, in each claim (see app/execution/calls/identity.py). With
+    ``once`` it does not begin where an earlier claim began it.
     """
 
     order: ClassVar[int] = 40

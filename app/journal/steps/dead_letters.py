@@ -21,6 +21,7 @@ from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
 from app.journal.steps import compensations, joins
 from app.journal.steps.finishes import event
 from app.journal.steps.shared import Wholes
+from celery_agents.contracts.compensation import compensation_id
 from celery_agents.contracts.outcome import State
 from celery_agents.errors import InvalidPayloadError, redact
 from celery_agents.wire.shown import shown_args, shown_kwargs
@@ -119,6 +120,8 @@ def requeue_step(
     parent_id = place.parent_id if place else None
     if place is not None and parent_id is not None:
         locks.lock(connection, [(parent_id, place.run_id)])
+    elif place is not None and step_id == compensation_id(place.run_id):
+        _lock_run(connection, place.run_id)  # before the step: who ends a member late writes both
     query = select(
         *(Step.state, Step.run_id, Step.round),
         *WAKE_COLUMNS,
@@ -173,7 +176,7 @@ def _check_run(connection: Connection, step_id: str, run_id: str) -> None:
 
     Who ends a member late looks into the run's row, as does who cleans the run: it is locked.
     """
-    connection.execute(select(Run.id).where(Run.id == run_id).with_for_update())
+    _lock_run(connection, run_id)
     if compensations.begun(connection, step_id):
         raise InvalidPayloadError(
             f"The run {step_id} cannot go on: what it had done was undone. Ask for it again."
@@ -183,6 +186,10 @@ def _check_run(connection: Connection, step_id: str, run_id: str) -> None:
             f"The run {run_id} was cleaned up, and what it had done with it: "
             "it cannot be undone from here."
         )
+
+
+def _lock_run(connection: Connection, run_id: str) -> None:
+    connection.execute(select(Run.id).where(Run.id == run_id).with_for_update())
 
 
 _ROOT = select(Step.id).where(Step.id == bindparam("b_id"))

@@ -46,6 +46,11 @@ def stream_of(name: str) -> str:
     return f"{_PREFIX}{name}"
 
 
+def name_of(stream: str) -> str:
+    """The name of the session whose stream that is."""
+    return stream.removeprefix(_PREFIX)
+
+
 class HoldSession(Operation[HeldSession | Unheld]):
     """Take a session for a claimed step, or give the step back until it is its turn."""
 
@@ -188,7 +193,7 @@ def follow_ends(
     ids = {"b_ids": sorted(ended)}
     if waited := connection.execute(_LEAVE, ids).all():
         # Its turn may just be coming: whoever hands the session on has not seen this end.
-        wanted = [(tenant, stream.removeprefix(_PREFIX)) for tenant, stream in waited]
+        wanted = [(tenant, name_of(stream)) for tenant, stream in waited]
         connection.execute(_LOCK, {**ids, "b_wanted": wanted})
     held = connection.execute(_HELD_BY, ids).all()
     holders = {row.holder for row in held}

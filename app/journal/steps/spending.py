@@ -40,6 +40,8 @@ _C, _S, _P, _W = (table(model).c for model in (Call, Step, Spend, Worker))
 
 #: The name of an account, and the begin of its window.
 Place = tuple[str, int]
+#: The same with the window's end, if it has one.
+Booking = tuple[str, int, int | None]
 #: A row of ``calls`` by its key.
 CallKey = tuple[str, int, int]
 
@@ -49,8 +51,8 @@ class Reserved:
     """The amount that a call may cost, in these accounts; ``booked`` are those with rows."""
 
     amount: Amount
-    accounts: tuple[Place, ...]
-    booked: tuple[Place, ...]
+    accounts: tuple[Booking, ...]
+    booked: tuple[Booking, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Settled:
     """The amount that a call has cost, for the rows of one writer."""
 
     amount: Amount
-    booked: tuple[Place, ...]
+    booked: tuple[Booking, ...]
     writer: str
 
 
@@ -67,8 +69,13 @@ class Holding(NamedTuple):
 
     key: CallKey
     amount: Amount
-    places: tuple[Place, ...]
+    bookings: tuple[Booking, ...]
     doubtful: bool
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """The accounts in which it stands."""
+        return tuple((name, starts_at) for name, starts_at, _ in self.bookings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,26 +86,36 @@ class AccountState:
     holdings: tuple[Holding, ...]
 
 
-def as_text(places: Iterable[Place]) -> str:
-    """Places as they stand in a row."""
-    return json.dumps([*places], separators=(",", ":"))
+def as_text(bookings: Iterable[Booking]) -> str:
+    """Accounts as they stand in a row."""
+    return json.dumps([*bookings], separators=(",", ":"))
+
+
+def _bookings(text: str) -> tuple[Booking, ...]:
+    return tuple((name, starts_at, (*end, None)[0]) for name, starts_at, *end in json.loads(text))
 
 
 def book(connection: Connection, settled: Sequence[Settled]) -> None:
     """Add amounts to their writers' rows, in the order of their keys."""
     sums: dict[tuple[str, int, str], Amount] = defaultdict(Amount)
+    ends: dict[Place, int | None] = {}
     for one in settled:
-        for account, starts_at in one.booked:
+        for account, starts_at, ends_at in one.booked:
             sums[account, starts_at, one.writer] += one.amount
+            ends[account, starts_at] = ends_at
     for (account, starts_at, writer), amount in sorted(sums.items()):
-        row = {"account": account, "starts_at": starts_at, "writer": writer, **amount._asdict()}
+        place = {"account": account, "starts_at": starts_at, "writer": writer}
+        row = place | {"ends_at": ends[account, starts_at], **amount._asdict()}
         connection.execute(_booking(connection.dialect.name), row)
 
 
 @cache
 def _booking(dialect: str) -> Any:
     insert = insert_of(dialect, table(Spend)).values(
-        {name: bindparam(name) for name in ("account", "starts_at", "writer", *Amount._fields)}
+        {
+            name: bindparam(name)
+            for name in ("account", "starts_at", "writer", "ends_at", *Amount._fields)
+        }
     )
     more = {name: _P[name] + insert.excluded[name] for name in Amount._fields}
     return insert.on_conflict_do_update(
@@ -185,7 +202,7 @@ def of_run(connection: Connection, place: Place, run_id: str) -> AccountState:
     """An account of one run: the sum over its calls."""
     spent, held = Amount(), []
     for row in connection.execute(_OF_RUN, {"b_run": run_id}):
-        if list(place) not in json.loads(row.accounts):
+        if place not in ((name, starts_at) for name, starts_at, _ in _bookings(row.accounts)):
             continue
         if row.nano_usd is None:
             spent += settled_of(row)
@@ -264,13 +281,13 @@ def book_doubts(connection: Connection, which: ColumnElement[bool], writer: str)
         )
         values = {"reserved_nano_usd": None, "cost_usd": spent.amount.nano_usd / 10**9}
         if connection.execute(done.values(values)).rowcount:
-            booked.append(Settled(spent.amount, tuple(with_rows(spent.places)), writer))
+            booked.append(Settled(spent.amount, tuple(with_rows(spent.bookings)), writer))
     book(connection, booked)
 
 
-def with_rows(places: Iterable[Place]) -> Iterator[Place]:
+def with_rows(bookings: Iterable[Booking]) -> Iterator[Booking]:
     """Those of them that have rows of their own: not those of one run."""
-    return (place for place in places if not place[0].startswith(RUN))
+    return (one for one in bookings if not one[0].startswith(RUN))
 
 
 #: Before the name of an account that is of one run alone. No budget's name begins so.
@@ -278,8 +295,8 @@ RUN = ":"
 
 
 def _holding(row: Any) -> Holding:
-    places = tuple((name, int(starts_at)) for name, starts_at in json.loads(row.accounts))
-    return Holding((row.step_id, row.seq, row.token), _amount(row), places, bool(row.doubtful))
+    key = (row.step_id, row.seq, row.token)
+    return Holding(key, _amount(row), _bookings(row.accounts), bool(row.doubtful))
 
 
 def _amount(row: Any) -> Amount:

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from app.concurrency.future import Future
 from app.journal.queries import pages, reads, runs, sessions
 from app.journal.queries.pages import PageOfRun
-from app.journal.queries.runs import RunFilter
+from app.journal.queries.runs import RunsWanted
 from app.journal.schema.engine import reading
 from app.journal.schema.rows import NewStep
 from app.journal.schema.transactions import in_transaction
@@ -68,14 +68,14 @@ class Desk:
         return in_transaction(reading(self._engine), lambda c: pages.run_page(c, wanted))
 
     def pulse(self, run_id: str) -> list[tuple[Any, ...]]:
-        """What changes whenever a step of the run does."""
+        """Figures that change whenever a step of the run does."""
         return in_transaction(reading(self._engine), lambda c: pages.pulse(c, run_id))
 
     def wishes_of(self, run_id: str) -> Rows:
-        """What of a run waits for a person, oldest first."""
+        """Wishes of a run that wait for a person, oldest first."""
         return in_transaction(reading(self._engine), lambda c: approvals.wishes(c, run_id, 100))
 
-    def runs(self, wanted: RunFilter) -> Rows:
+    def runs(self, wanted: RunsWanted) -> Rows:
         """Runs, the newest first, without what is in them."""
         return in_transaction(reading(self._engine), lambda c: runs.listed(c, wanted))
 

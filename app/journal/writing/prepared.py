@@ -367,9 +367,9 @@ FINISH_RESERVED = Prepared(
             AND calls.finished_at IS NULL
         RETURNING v.nano_usd, v.tokens, v.calls, v.accounts
     )
-    INSERT INTO spend (account, starts_at, writer, nano_usd, tokens, calls)
-    SELECT a.value ->> 0, CAST(a.value ->> 1 AS bigint), $11, sum(ended.nano_usd),
-        sum(ended.tokens), sum(ended.calls)
+    INSERT INTO spend (account, starts_at, writer, ends_at, nano_usd, tokens, calls)
+    SELECT a.value ->> 0, CAST(a.value ->> 1 AS bigint), $11, max(CAST(a.value ->> 2 AS bigint)),
+        sum(ended.nano_usd), sum(ended.tokens), sum(ended.calls)
     FROM ended, json_array_elements(CAST(ended.accounts AS json)) AS a(value)
     GROUP BY 1, 2
     ON CONFLICT (account, starts_at, writer) DO UPDATE SET

@@ -140,9 +140,9 @@ _FINISH_RESERVED = Statements(
     prepared.FINISH_RESERVED,
     (
         """
-        INSERT INTO spend (account, starts_at, writer, nano_usd, tokens, calls)
-        SELECT json_extract(a.value, '$[0]'), json_extract(a.value, '$[1]'), :one, sum({6}),
-            sum({7}), sum({8})
+        INSERT INTO spend (account, starts_at, writer, ends_at, nano_usd, tokens, calls)
+        SELECT json_extract(a.value, '$[0]'), json_extract(a.value, '$[1]'), :one,
+            max(json_extract(a.value, '$[2]')), sum({6}), sum({7}), sum({8})
         FROM json_each(:rows) AS v, json_each({9}) AS a, calls
         WHERE calls.step_id = {0} AND calls.seq = {1} AND calls.token = {2}
             AND calls.finished_at IS NULL

@@ -26,7 +26,7 @@ from sqlalchemy.exc import (
     IntegrityError,
 )
 
-from app.concurrency.fibers import Gathered, alone
+from app.concurrency.fibers import Gathered, alone, unbroken
 from app.concurrency.future import Future
 from app.journal.schema import locks
 from app.journal.schema.engine import relaxed
@@ -72,13 +72,14 @@ class Writer:
 
     def _write_alone(self, operation: Operation[Any]) -> bool:
         """Write it here and now, if nothing is queued that has to come before it."""
-        with self._closing:
-            if self._closed or self._pending or not self._committing.acquire(blocking=False):
-                return False
-        try:
-            self._commit([operation])
-        finally:
-            self._committing.release()
+        with unbroken():
+            with self._closing:
+                if self._closed or self._pending or not self._committing.acquire(blocking=False):
+                    return False
+            try:
+                self._commit([operation])
+            finally:
+                self._committing.release()
         return True
 
     def _put(self, operations: list[Operation[Any]]) -> None:

@@ -23,7 +23,7 @@ from tests.chaos.models import offered
 from tests.chaos.people import SAID_FILE, SEED
 from tests.chaos.scenario import Numbers, scenario
 from tests.chaos.scenarios.load import strike
-from tests.chaos.stand import PATIENT, Stand, ToppledError, kept_running
+from tests.chaos.stand import PATIENT, STUCK_S, Stand, ToppledError, kept_running
 from tests.fakes.model_server import Does, ModelServer, Seen
 from tests.support.service import CHECKOUT
 from tests.support.workers import WorkerProcess
@@ -31,8 +31,6 @@ from tests.support.workers import WorkerProcess
 WORKERS, PEOPLE = 3, 2
 #: Seconds between two faults, and of a model's request.
 PAUSE_S, TAKES_S = (0.4, 1.6), (0.02, 0.3)
-#: After so long in which no step has ended something is stuck.
-STUCK_S = 120.0
 #: Of so many payments one has its worker killed in it; of so many one has wrong arguments.
 DEADLY, WRONG = 8, 8
 TOOLS = ("tests.chaos.bank:pays", "tests.chaos.agents:looks_up")

@@ -23,10 +23,11 @@ SETTINGS = {
     **FAST,
     "AGENTS_HEALTH_INTERVAL_S": str(EVERY_S),
     "AGENTS_CLEAN_INTERVAL_S": str(EVERY_S),
+    "AGENTS_STATS_INTERVAL_S": str(EVERY_S),
     "AGENTS_BEAT_LOCK_S": "1",
 }
 TICK = "Sending due task"
-SCHEDULES = (names.PROBE, names.CLEAN)
+SCHEDULES = (names.PROBE, names.CLEAN, names.COUNT)
 
 
 @scenario("beats", settings=SETTINGS)

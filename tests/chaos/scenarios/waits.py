@@ -6,12 +6,11 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
-from app.journal.schema.models import Step
 from celery_agents.contracts.approval import Wish
 from tests.chaos.bank import BOOKS
 from tests.chaos.models import offered
 from tests.chaos.scenario import Numbers, scenario
-from tests.chaos.stand import PATIENT, Stand, eventually, kept_running
+from tests.chaos.stand import PATIENT, Stand, kept_running
 from tests.fakes.model_server import Does, ModelServer, Seen
 
 SLOTS = 2
@@ -41,8 +40,7 @@ def waiting(stand: Stand) -> Numbers:
         began = time.monotonic()
         with kept_running([worker]):
             runs = stand.client.ask.many("cashier", map(str, range(count)), retry=PATIENT)
-            states = {"waiting": 2 * count}  # with their wishes
-            eventually(lambda: _states(stand) == states, "all to wait", timeout_s=60 + count / 2)
+            stand.wait_moving({"waiting": 2 * count})  # with their wishes
             wait_after = time.monotonic() - began
             plain = [_answered_after(stand)]
             worker.kill()
@@ -51,7 +49,8 @@ def waiting(stand: Stand) -> Numbers:
             wishes = stand.client.waiting(limit=2 * count, timeout=30)
             assert {wish.run_id for wish in wishes} == {run.id for run in runs}
             _approve(stand, wishes)
-            stand.wait_ended(runs, timeout_s=60 + count / 2)
+            stand.wait_moving({"succeeded": 2 * count + len(plain)})
+            stand.wait_ended(runs)
     assert set(stand.values(runs)) == {"paid"}
     booked = Counter(tuple(line.split()[:2]) for line in books.read_text().splitlines())
     assert booked == Counter([(part, str(n)) for part in ("debit", "credit") for n in range(count)])
@@ -65,10 +64,6 @@ def waiting(stand: Stand) -> Numbers:
         "plain_mean_s": f"{sum(plain[2:]) / len(plain[2:]):.3f}",
         "ended_after_s": time.monotonic() - began,
     }
-
-
-def _states(stand: Stand) -> dict[str, int]:
-    return dict(Counter(row.state for row in stand.rows(Step.state)))
 
 
 def _answered_after(stand: Stand) -> float:

@@ -108,7 +108,7 @@ class Hand:
         return self._tell("expand", claim.id, work, (claim, plan))
 
     def ask(self, claim: Claimed, plan: Expand) -> Any:
-        """Expand an agent's step under the bounds of its run, as app/execution/ends.py does it."""
+        """Expand an agent's step under the bounds of its run, as an attempt does it."""
 
         def work() -> Any:
             bounds = self.journal.bounds.of(claim, {})

@@ -106,7 +106,7 @@ MENDS = [
         4,
         [
             Edit(
-                "app.execution.ends",
+                "app.execution.attempts.ends",
                 "keep_trying(self.claim.id, lambda: blocking(step.calls.written))",
                 "assert step",
             )
@@ -253,7 +253,7 @@ MENDS = [
         10,
         [
             Edit(
-                "app.execution.calls",
+                "app.execution.calls.identity",
                 'f"{step_id}/{identity}"',
                 'f"{step_id}/{seq}"',
             )
@@ -267,9 +267,8 @@ MENDS = [
         [
             Edit(
                 _DEAD,
-                "    connection.execute("
-                "select(Run.id).where(Run.id == run_id).with_for_update())\n",
-                "",
+                "    _lock_run(connection, run_id)\n    if compensations",
+                "    if compensations",
             )
         ],
         ["requeued and undone"],

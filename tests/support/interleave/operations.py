@@ -255,7 +255,7 @@ def _next(hand: Hand, claim: Claimed) -> object:
 
 
 def _expanded(hand: Hand, claim: Claimed, plan: object) -> object:
-    """As app/execution/attempt.py does it: what is not applied was cancelled."""
+    """As app/execution/attempts/attempt.py does it: what is not applied was cancelled."""
     expanded = hand.expand(claim, plan)  # type: ignore[arg-type]
     return expanded if expanded.applied else hand.finish(claim, CANCELLED)
 
@@ -350,7 +350,7 @@ def call(hand: Hand, world: World, target: str) -> object:
 
 
 def _call(hand: Hand, claim: Claimed) -> Begun | Before:
-    """As app/execution/calls.py does it: what may be made is made."""
+    """As app/execution/calls/calls.py does it: what may be made is made."""
     begun = hand.start_call(claim)
     if begun is Begun.YES:
         hand.finish_call(claim)

@@ -15,7 +15,7 @@ from app.settings import Settings
 from beat_schedules import schedule
 from celery_agents import names
 
-ENTRIES = schedule(health_s=15, clean_s=3600)
+ENTRIES = schedule(health_s=15, clean_s=3600, count_s=30)
 DOMAINS = [m.name for m in pkgutil.iter_modules(beat_schedules.__path__) if m.name != "turns"]
 
 
@@ -48,13 +48,17 @@ def test_every_task_is_registered_and_takes_what_is_sent() -> None:
 
 
 def test_intervals_are_settings() -> None:
-    app = create_app(Settings(health_interval_s=7, clean_interval_s=100))
+    app = create_app(Settings(health_interval_s=7, clean_interval_s=100, stats_interval_s=40))
     entries = app.conf.beat_schedule
     assert entries["probe-health"]["kwargs"] == {"every_s": 7}
     assert entries["clean-journal"]["kwargs"] == {"every_s": 100}
+    assert entries["count-steps"]["kwargs"] == {"every_s": 40}
     assert celery_schedule(entries["probe-health"]["schedule"]).run_every.total_seconds() == 3.5
 
 
-@pytest.mark.parametrize("interval_s", [Settings().health_interval_s, Settings().clean_interval_s])
+INTERVALS_S = [getattr(Settings(), f"{name}_interval_s") for name in ("health", "clean", "stats")]
+
+
+@pytest.mark.parametrize("interval_s", INTERVALS_S)
 def test_a_dead_beat_is_replaced_within_a_turn(interval_s: float) -> None:
     assert Settings().beat_lock_s * 7 / 6 + interval_s / 2 < interval_s

@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -554,6 +555,53 @@ def test_nobody_hands_over_to_who_is_not_there(registry: Registry, tmp_path: Pat
     path = write(tmp_path, ASKING.format("desk", []) + 'handoffs = ["clerc"]\n')
     with pytest.raises(ConfigurationError, match=r"\[agents\.desk\] handoffs: 'clerc' is not"):
         registry.load(config=path, modules=())
+
+
+DEAF = """
+[agents.shop]
+kind = "celery"
+task = "shop.check"
+queue = "shop"
+
+[agents.shops]
+kind = "router"
+among = ["service", "shop"]
+
+[agents.service]
+kind = "http"
+url = "http://127.0.0.1:1/"
+
+[agents.services]
+kind = "router"
+among = ["service"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("to", "told"),
+    [
+        ("shop", r"\[agents\.desk\] handoffs: 'shop' is celery, .* tools = \[\"agent:shop\"\]"),
+        ("shops", r"'shop' is celery, .* tools = \[\"agent:shops\"\]"),
+        ("mail", "'mail' is a function without a parameter messages"),
+        ("service", None),
+        ("services", None),
+        ("chats", None),
+    ],
+)
+def test_nobody_hands_over_to_who_is_told_no_conversation(
+    registry: Registry, offered: Path, tmp_path: Path, to: str, told: str | None
+) -> None:
+    @agent
+    def chats(text: str, messages: list[Any]) -> str:
+        return text
+
+    mark = mark_of(chats)
+    assert mark is not None
+    registry.add_function(chats, mark)
+    path = write(tmp_path, ASKING.format("desk", []) + f'handoffs = ["{to}"]\n{DEAF}')
+    refused: Any = nullcontext() if told is None else pytest.raises(ConfigurationError, match=told)
+    with refused:
+        registry.load(config=path, modules=("offered.agents",))
 
 
 def test_a_model_is_told_what_the_agents_are_for(

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from agents.conversing import uniform
 from agents.models.provider import Exchange, ModelRequest, Reply
-from agents.models.said import conversation_of, said
+from agents.models.said import conversation_of, newest, said
 from agents.sessions import exchange_of, fitting, recalled, tokens_of
 from agents.tools.calls import ToolCall, ToolResult
-from celery_agents.contracts.conversation import CALLS_MAX, ChatMessage, checked
+from agents.tools.policy import ToolPolicy
+from agents.tools.results import LongResults
+from celery_agents.contracts.conversation import CALLS_MAX, MESSAGES_MAX, ChatMessage, checked
 from celery_agents.contracts.outcome import Answer
 from celery_agents.contracts.session import SessionExchange
 from tests.fakes.refusals import refuse
@@ -85,6 +87,20 @@ def test_a_reply_without_its_own_ids() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "around", [str, lambda told: {"by": told}, lambda told: {"b": [{"a": told}]}]
+)
+def test_nothing_reads_on_in_a_result_of_an_answer_that_is_over(around: Any) -> None:
+    """The next one numbers its own, and would be told of another."""
+    long = LongResults()
+    told = long.told("find", "ab\n" * 200, ToolPolicy(max_result_bytes=300, untrusted=True))
+    assert "reads on" in str(told)
+    result = ToolResult(call=ToolCall(id="1", name="find", arguments={}), value=around(told))
+    _, heard = said([Exchange(reply=Reply(text=""), results=(result,))])
+    assert "read" not in heard.text
+    assert "300 of 600 bytes are left out …]" in heard.text
+
+
 def test_complaints_are_no_part_of_it() -> None:
     assert said([Exchange(reply=Reply(text="7"), complaint="No object.")]) == ()
 
@@ -125,6 +141,20 @@ def test_any_conversation_is_taken_by_who_goes_on(
     )
     refuse(provider, body_of(prepared(provider, [m.compact() for m in told], user="And now?")))
     assert tuple(uniform(told)) == told  # so whoever goes on asks the same in each attempt
+
+
+@pytest.mark.parametrize("earlier", [1, MESSAGES_MAX])
+def test_more_than_a_conversation_holds_is_handed_over_without_its_oldest(earlier: int) -> None:
+    """Of the calls too; none of them without its result, and the question stays."""
+    looked = ToolResult(call=ToolCall(id="1", name="find", arguments={}), value=1)
+    turns = (Exchange(reply=Reply(text=""), results=(looked,) * 2),) * (MESSAGES_MAX // 2)
+    history = (ChatMessage(role="user", content="Before."),) * earlier
+    asked = ModelRequest(model="m", system=None, history=history, user="?", exchanges=turns)
+    told = checked(conversation_of(asked))
+    assert MESSAGES_MAX - 3 < len(told) <= MESSAGES_MAX
+    assert [m.text for m in told if m.role == "user"][-2:] == ["Before.", "?"]
+    assert told[-1].role == "tool"
+    assert len(checked(newest(said(turns)))) == MESSAGES_MAX - 1
 
 
 def test_results_stay_with_their_calls() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from api.ui.frame import badge, cost, dollars, lasting, page, tokens
 from api.ui.lists import agents, letters, runs, wishes
 from api.ui.markup import SHOWN_MAX, shown, tag, text
-from api.ui.run import RunPage
+from api.ui.run import RunSheet
 from api.ui.vote import decision, is_decision
 
 HOSTILE = [
@@ -98,7 +98,7 @@ def everywhere(word: str) -> list[Any]:
     row = dict.fromkeys(("id", "state", "task", "agent", "tenant", "kind", "cause", "reason"), word)
     wish = dict.fromkeys(("key", "run_id", "why", "question", "arguments"), word)
     offered = {"name": word, "kind": word, "effects": word, "description": word, "seen_at": 1.0}
-    made = RunPage(hostile_run(word), cancels=True, now=3.0)
+    made = RunSheet(hostile_run(word), cancels=True, now=3.0)
     return [
         runs([{**row, "created_at": 1.0, "finished_at": 2.0, "usage": None}], tenants=True),
         letters([{**row, "kind": "step", "attempts": 1, "at": 1.0}], writes=True),

@@ -1,4 +1,4 @@
-"""Tokens: signed by us or by an identity provider, and all the ways in which one is none."""
+"""AccessTokens: signed by us or by an identity provider, and all the ways in which one is none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import SecretStr
 
 from app.access.permissions import Principal, Role
-from app.access.tokens import Tokens
+from app.access.tokens import AccessTokens
 from app.settings import Settings
 from celery_agents.errors import ConfigurationError
 
@@ -53,11 +53,11 @@ def claims(**more: Any) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value is not None}
 
 
-def tokens(**more: Any) -> Tokens:
-    return Tokens(Settings(jwt_keys=(SecretStr(OURS), SecretStr(OLD)), **more))
+def tokens(**more: Any) -> AccessTokens:
+    return AccessTokens(Settings(jwt_keys=(SecretStr(OURS), SecretStr(OLD)), **more))
 
 
-def check(made: Tokens, token: str) -> Principal | None:
+def check(made: AccessTokens, token: str) -> Principal | None:
     return asyncio.run(made.check(token))
 
 
@@ -154,8 +154,8 @@ def test_addresses_of_public_keys_that_are_not_safe(url: str) -> None:
 
 def test_what_cannot_be_signed() -> None:
     with pytest.raises(ConfigurationError, match="32 bytes"):
-        Tokens(Settings(jwt_keys=(SecretStr("short"),)))
+        AccessTokens(Settings(jwt_keys=(SecretStr("short"),)))
     with pytest.raises(ConfigurationError, match="no key"):
-        Tokens(Settings()).sign({}, 60)
+        AccessTokens(Settings()).sign({}, 60)
     with pytest.raises(ConfigurationError, match="at the most"):
         tokens().sign({}, 1e6)

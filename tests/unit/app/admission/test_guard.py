@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from agents.base import Answer, Turn
+from app.admission import chain
 from app.admission.guard import Asked, Next, Reply, compose
 
 
@@ -43,6 +44,21 @@ def test_the_first_one_is_outermost() -> None:
     assert run(Noting("1", notes), Noting("2", notes)) == "a"
     assert notes == ["1 before", "2 before", "2 after", "1 after"]
     assert run() == "a"
+
+
+def test_without_guards_of_texts_there_is_none_in_the_chain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[list[str]] = []
+
+    def names(guards: Any, _last: Any) -> Any:
+        seen.append([type(guard).__name__ for guard in guards])
+
+    monkeypatch.setattr(chain, "compose", names)
+    for policies in ({}, {"privacy": object()}):
+        registry = SimpleNamespace(guards=SimpleNamespace(policies=policies))
+        chain.chain(*cast("Any", (registry, None, None)))
+    assert [names[-1] for names in seen] == ["AdmissionGuard", "ScreenGuard"]
 
 
 def test_one_may_answer_refuse_or_ask_somebody_else() -> None:

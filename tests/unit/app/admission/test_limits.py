@@ -142,7 +142,7 @@ def test_so_many_turns_that_nobody_has_learned_of_pass_at_once(text: str, admitt
     """Of 12,000 tokens, of which each needs 1,000 for its answer."""
     redis = Redis()
     redis.away = True
-    limits = limits_of(redis, x=LimitPolicy(tokens_per_minute=600, burst_s=1_200.0))
+    limits = limits_of(redis, x=LimitPolicy(tokens_per_minute=60, burst_s=12_000.0))
     needs = expected([text])
     assert sum(ask(limits, f"w{n}", needs) is None for n in range(20)) == admitted
 
@@ -227,7 +227,7 @@ def test_a_turn_that_makes_no_request_of_its_own_is_one() -> None:
 def test_what_is_known_is_given_back() -> None:
     way = Way([0])
     way.enter()
-    way.passage.replayed()
+    way.passage.makes_calls()
     way.passage.close(Usage(input_tokens=HELD), None)
     assert way.told == [([0, 0, 0, -HELD], [])]
 

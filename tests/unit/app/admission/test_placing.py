@@ -86,13 +86,14 @@ def said(*parts: Any) -> Turn:
         (Turn(input="?"), True, {"stream"}),
         (Turn(input="?", choices=("a", "b")), False, {"schema"}),
         (Turn(input="?", answer_schema={"type": "object"}), False, {"schema"}),
-        (said(IMAGE), False, {"images"}),
-        (said(FILE, IMAGE), False, {"images", "files"}),
-        (Turn(input="?", messages=CALLS), False, {"tools"}),
+        (said(IMAGE), False, {"messages", "images"}),
+        (said(FILE, IMAGE), False, {"messages", "images", "files"}),
+        (Turn(input="?", messages=CALLS), False, {"messages", "tools"}),
     ],
 )
 def test_what_a_turn_needs(turn: Turn, streamed: bool, what: set[str]) -> None:
     assert needed(turn, streamed=streamed) == what
+    assert needed(turn, streamed=streamed, talks=True) == {*what, "messages"}
 
 
 def test_who_lacks_it_is_not_asked() -> None:
@@ -101,11 +102,13 @@ def test_who_lacks_it_is_not_asked() -> None:
     assert desk.names() == ("a", "b")
     assert desk.names(said(IMAGE)) == ("b",)
     desk.lacks("b", "images", "stream")
-    with pytest.raises(InvalidPayloadError, match=r"any has nobody .*\(images\): a, b\."):
+    with pytest.raises(InvalidPayloadError, match=r"any has nobody .*\(images, messages\): a, b\."):
         desk.names(said(IMAGE))
     assert desk.names(streamed=True) == ("a",)
     desk.lacks("a", "stream")
     assert desk.names(streamed=True) == ("a", "b")  # it is a wish
+    desk.lacks("a", "messages")
+    assert desk.names(talks=True) == ("b",)  # of a session, whose first exchange it may be
 
 
 def test_those_for_whom_it_is_too_long_are_left_out() -> None:

@@ -20,21 +20,32 @@ from app.journal.stores.letters import Letters
 from app.maintenance.dead_letters import letter_row
 from app.settings import Settings
 from celery_agents.client.cli import agents
+from celery_agents.client.control import who
 from tests.support.malformed import envelope
-from tests.unit.app.journal.support import World, claimed, step
+from tests.unit.app.journal.support import World, claimed, expand, plan, step
 from tests.unit.celery_agents.client.test_shell import has, verbs
 
 #: Every verb, with arguments that it serves, and what its JSON has; in an order in which all work.
 VERBS: dict[str, tuple[list[str], Any]] = {
     "list": ([], [{"name": "a", "kind": "function"}]),
     "health": ([], {"targets": [{"target": "broker"}, {"target": "journal"}]}),
-    "status": (["s"], {"steps": [{"id": "s"}], "events": []}),
+    "status": (["s"], {"steps": [{"id": "s"}], "events": [], "session": "chat"}),
+    "runs list": ([], {"runs": [{"id": "s", "state": "running"}, {"id": "v"}], "more": None}),
+    "runs show": (["s", "--answers"], {"steps": [{"id": "s"}], "answers": {}}),
+    "runs progress": (["v"], {"step_id": "v", "total": 2, "done": 0}),
+    "stats": ([], {"rows": []}),
+    "cluster": ([], {"workers": [{"name": "worker@here", "running": 3}], "running": 3}),
     "cancel": (["s"], {"id": "s", "stopped": 1}),
     "clean": (["--dry-run"], {"dry_run": True, "rows": {}}),
     "dead list": ([], {"letters": [{"id": "j"}, {"cause": "bad_body"}], "dropped": 0}),
     "dead show": (["i"], {"id": "i", "cause": "bad_body"}),
     "dead requeue": (["i"], {"id": "i"}),
     "dead drop": (["j"], {"id": "j"}),
+    "audit list": (
+        [],
+        [{"action": a} for a in ("letter.drop", "letter.requeue", "run.cancel", "db.upgrade")],
+    ),
+    "audit verify": ([], {"ok": True, "findings": []}),
     "keys create": (["me", "--agent", "gpt*"], {}),
     "keys list": ([], [{"name": "me"}, {"id": "abcdefgh"}]),
     "keys rotate": (["abcdefgh"], {"replaces": "abcdefgh"}),
@@ -54,7 +65,9 @@ def app(redis_url: str, sqlite_journal_url: str) -> Iterator[Any]:
     settings = Settings.model_validate(about)
     world = World(sqlite_journal_url)
     journal = world.journal()
-    claimed(journal, "s", step())
+    expand(journal, "v", plan("a", "b"))
+    options = {"agent": "a", "session": "chat", "max_steps": 0, "max_cost": 0.5}
+    claimed(journal, "s", step(payload={"args": ["hello"], "kwargs": options}))
     journal.announce([{"name": "a", "kind": "function", "description": "", "effects": "pure"}])
     raw = json.dumps(envelope([["hello"], {}, None])).encode()
     head = json.dumps({"cause": "bad_body", "reason": "r", "at": 5.0}).encode()
@@ -87,9 +100,14 @@ def test_all_verbs_show_their_results(app: Any, *, as_json: bool) -> None:
             assert has(json.loads(done.stdout), told), (verb, done.stdout)
 
 
-@pytest.mark.parametrize(
-    "line", ["status x", "cancel x", "keys revoke x", "keys rotate x", "dead show x", "dead drop x"]
-)
+def test_a_run_is_shown_with_what_it_was_asked_for_with(app: Any) -> None:
+    assert call(app, "status", "s").stdout.startswith("session chat  max_steps 0  max_cost 0.5\na ")
+
+
+_UNKNOWN = ["status x", "runs show x", "runs progress s", "cancel x", "keys revoke x"]
+
+
+@pytest.mark.parametrize("line", [*_UNKNOWN, "keys rotate x", "dead show x", "dead drop x"])
 def test_what_there_is_not_is_not_found(app: Any, line: str) -> None:
     done = call(app, *line.split(), "--json")
     assert done.exit_code == 1
@@ -107,3 +125,27 @@ def test_a_journal_that_is_away_is_told(app: Any) -> None:
     done = call(app, "list", "--json")
     assert done.exit_code == 1
     assert json.loads(done.stdout)["error"]["kind"] == "journal"
+
+
+def test_acts_are_written_down(app: Any) -> None:
+    lines = ["cancel s", "dead requeue i", "dead drop j", "clean", "db vacuum"]
+    for line in [*lines, "list", "status s", "clean --dry-run", "dead list"]:
+        assert call(app, *line.split()).exit_code == 0
+    found = json.loads(call(app, "audit", "list", "--json").stdout)
+    told = [f"{one['action']} {one['target']}".strip() for one in reversed(found)]
+    assert told.pop(0) == "db.upgrade head"  # of the fixture
+    assert told == ["run.cancel s", "letter.requeue i", "letter.drop j", "clean", "db.vacuum"]
+    assert {one["actor"] for one in found} == {who()}
+
+
+def test_a_chain_that_was_changed_is_told(app: Any) -> None:
+    call(app, "clean")
+    engine = connect(app.agents_settings.database_url.get_secret_value(), timeout_s=5.0)
+    with engine.begin() as c:
+        c.exec_driver_sql("UPDATE audit SET actor = 'bob'")
+    engine.dispose()
+    done = call(app, "audit", "verify", "--json")
+    assert done.exit_code == 1
+    told = json.loads(done.stdout)
+    assert (told["ok"], told["findings"][0]["kind"]) == (False, "changed")
+    assert "changed    1 to 1" in call(app, "audit", "verify").stdout

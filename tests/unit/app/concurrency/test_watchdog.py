@@ -6,16 +6,40 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, create_engine
 
+from app.concurrency.batcher import Batches
+from app.concurrency.fibers import wait
 from app.concurrency.loop import LoopThread
 from app.concurrency.watchdog import Watchdog, _frame_of
+from app.journal.writing.operation import Operation
+from app.journal.writing.writer import Writer
 from celery_agents.errors import LoopStalledError
+from tests.support.fibers import in_a_fiber
 
 SOON = 20
+
+
+def _slowly(item: int) -> int:
+    """Lasts longer than the watchdog is patient, with Python code behind it."""
+    time.sleep(1.2)
+    return sum([item])
+
+
+class Slow(Operation[str]):
+    """A write that waits long for its database."""
+
+    order = 0
+
+    @classmethod
+    def apply(cls, connection: Connection, operations: Sequence[Slow]) -> list[str]:  # noqa: ARG003 - its base's signature
+        _slowly(0)
+        return ["written"] * len(operations)
 
 
 class Clock:
@@ -31,6 +55,7 @@ class Still(LoopThread):
 
     def __init__(self) -> None:
         self.calls: list[Any] = []
+        self.unbroken = threading.RLock()
 
     @property
     def loop(self) -> Any:
@@ -155,6 +180,25 @@ def test_what_only_waits_is_let_be(watched: LoopThread) -> None:
         return "done"
 
     assert watched.submit(waits()).result(SOON) == "done"
+
+
+def test_a_write_of_ours_is_waited_for(
+    watched: LoopThread, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A lone fiber writes on the loop's thread; its finished step must not fail for that."""
+    writer = Writer(create_engine(f"sqlite:///{tmp_path}/journal.db"), batch_max=9)
+    written = in_a_fiber(lambda: wait(writer.submit(Slow())), thread=watched)
+    writer.close()
+    assert written == "written"
+    assert "waits, for something that has an end" in caplog.text
+    with pytest.raises(LoopStalledError):  # and what computes behind it is interrupted
+        watched.submit(spins()).result(SOON)
+
+
+def test_a_batch_that_somebody_waits_for_is_waited_for(watched: LoopThread) -> None:
+    batches = Batches[int]("slow", lambda items: [*map(_slowly, items)], 9)
+    assert in_a_fiber(lambda: wait(batches.submit(7)), thread=watched) == 7
+    batches.close()
 
 
 def test_code_that_is_not_python_s_is_told_of(watched: LoopThread) -> None:

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import select
 
 from agents.plan import Expand, Member, Tally
-from app.execution.celery_agent import Ending
 from app.execution.context import Step
+from app.execution.others.celery_agent import Ending
 from app.execution.runtime import Active, Runtime
 from app.journal.queries import reads
 from app.journal.schema.models import Event
@@ -233,7 +233,7 @@ def test_a_step_tells_whether_anybody_goes_on_with_it(
     """What it waits for elsewhere is stopped only then."""
     given = made_up(**change)
     step = Step(runtime, given, Active(given, **active))
-    assert isinstance(step, Ending)  # app/execution/celery_agent.py asks so
+    assert isinstance(step, Ending)  # app/execution/others/celery_agent.py asks so
     assert step.over is over
     runtime._draining = True
     assert not step.over

@@ -11,8 +11,10 @@ from celery.worker import state
 from celery.worker.request import Request
 from kombu.utils.imports import symbol_by_name
 
+from app.concurrency.meter import Meter
 from app.execution import request as module
 from app.execution.request import StepRequest
+from app.messaging.sharing import OfRequests
 from celery_agents import names
 
 
@@ -67,6 +69,33 @@ def test_what_another_producer_tells_of_its_arguments_is_redacted(
     texts = (str(request.info(safe=True)), repr(request), str(request.request_dict["kwargsrepr"]))
     assert all(shown in text for text in texts)
     assert StepRequest(Message(), app=app, task=task, hostname="w@here").argsrepr == ""
+
+
+def test_a_pool_without_a_meter_is_measured_by_its_requests(
+    app: Celery, task: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    slots = OfRequests()
+    monkeypatch.setattr(StepRequest, "slots", slots)
+
+    def request(**headers: Any) -> StepRequest:
+        about = {"on_ack": lambda *_: None, "on_reject": lambda *_: None}
+        return StepRequest(Message(**headers), app=app, task=task, hostname="w@here", **about)
+
+    early = request(id="e", **{names.TENANT: "acme"})
+    early.on_accepted(123, 0.0)  # tenants have nothing here yet
+    slots.meter = Meter(lambda: now[0])
+    one, nobodys, given_back = request(**{names.TENANT: "acme"}), request(id="n"), request(id="g")
+    for each in (one, given_back):
+        each.on_accepted(123, 0.0)
+        now[0] += 2
+    one.acknowledge()
+    given_back.reject(requeue=True)
+    nobodys.on_accepted(123, 0.0)
+    now[0] += 3
+    early.acknowledge()
+    assert slots.meter.drain() == {"acme": 4.0, "": 5.0}
+    state.reset_state()
 
 
 def test_accepted_is_what_celery_makes_of_it(request_of: Any, app: Celery, task: Any) -> None:

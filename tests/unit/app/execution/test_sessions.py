@@ -57,8 +57,7 @@ def test_earlier_exchanges_come_before_the_calls_own_messages() -> None:
 
 def test_an_end_is_an_exchange() -> None:
     found = talk(ask(), begins=3)
-    found.turns = LOOKS
-    outcome, added = found.ended(DONE)
+    outcome, added = found.ended(DONE, LOOKS)
     assert outcome == DONE.model_copy(update={"left_out": 3})
     assert added is not None
     assert added.data["agent"] == "gpt"

@@ -74,6 +74,11 @@ class TestWhatHolds:
             ways = tuple(rng.random() < 0.5 for _ in names)
             hold(explorer.at_random(Case(world, names, ways), 1, f"{world}/{names}"))
 
+    def test_an_undoing_asked_for_again_as_a_member_ends_late(self, explorer: Explorer) -> None:
+        """Both write the run and the step that undoes it: a deadlock, were their orders two."""
+        case = Case("undo-dead", ("requeue u", "undoable b"), (True, True))
+        hold(explorer.once(case, follow([int(c) for c in "1111100011000"])))
+
     @pytest.mark.parametrize("fault", SHARP)
     def test_no_fault_that_there_was(self, explorer: Explorer, fault: str) -> None:
         for case in SHARP[fault]:

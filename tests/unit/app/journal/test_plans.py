@@ -257,13 +257,13 @@ def work_through(world: World, journal: Journal) -> None:
 
 def _budgets(world: World, journal: Journal) -> None:
     """Calls under a budget, their sums, and what is in doubt."""
-    place = ("company", 0)
-    reserved = Reserved(Amount(9, 1, 1), (place,), (place,))
+    place, booked = ("company", 0), (("company", 0, None),)
+    reserved = Reserved(Amount(9, 1, 1), booked, booked)
     claims = [claimed(journal, f"spends{n}", step(f"spends{n}")) for n in range(2)]
     for claim in claims:
         about = (0, "model", "f", f"k{claim.id}")
         journal.start_call(claim, *about, reserved=reserved).result(SOON)
-    settled = Settled(Amount(5, 1, 1), (place,), journal.me.id)
+    settled = Settled(Amount(5, 1, 1), booked, journal.me.id)
     journal.finish_call(claims[0], 0, {"a": 1}, cost_usd=5e-9, settled=settled).result(SOON)
     journal.ledger.standing(place, None)
     journal.ledger.standing((":spends0", 0), "spends0")

@@ -126,6 +126,16 @@ def intake(redis_url: str) -> Intake:
     return Intake.connect(Settings.model_validate({"redis_url": redis_url}))
 
 
+def test_what_is_only_queued_says_so(client: Client, intake: Intake) -> None:
+    run = client.ask("a", "?", tenant="acme")
+    found = intake.queued(run.id)
+    assert found is not None
+    (step,) = found["steps"]
+    assert (found["state"], found["task"], found["tenant"]) == ("queued", names.ASK, "acme")
+    assert (step["state"], step["queue"], step["agent"]) == ("queued", "agents", "a")
+    assert intake.queued("another") is None
+
+
 def test_what_a_client_sent_is_read_back(client: Client, intake: Intake) -> None:
     run = client.ask("a", {"text": "grüße"}, priority=2, retry={"max_attempts": 2})
     assert intake.older_than(0, 10) == [run.id]

@@ -20,6 +20,7 @@ from app.pool import pool as module
 from app.pool.coroutines import adapt
 from app.pool.pool import CoroutinePool, Job
 from celery_agents.names import BULK
+from tests.support.garbage import cycles
 
 SOON = 20
 
@@ -186,6 +187,17 @@ class TestRunning:
         assert error.__name__ in made.apply("fails", error).wait()[1]
         until(lambda: made.free)
         assert made.apply("waits", 0).wait()[1] == "waited"
+
+    def test_a_job_leaves_no_cycle(self, made: Made) -> None:
+        """Celery's request keeps the pid, and the job the request's methods."""
+        for _ in range(3):  # what is made once stays
+            with cycles() as left:
+                told = made.apply("waits", 0)
+                told.wait()
+                until(lambda: made.free)
+                until(lambda: made.pool.loop.fibers == 0)
+                del told.job, told  # type: ignore[attr-defined] # Celery's has a weak reference
+        assert left == []
 
     def test_a_callback_that_fails_costs_no_slot(self, made: Made) -> None:
         for _ in range(3):

@@ -24,6 +24,16 @@ from celery_agents.contracts.outcome import Outcome, State, Usage
 from celery_agents.contracts.session import SessionExchange, SessionInfo
 from celery_agents.contracts.tenants import TenantState
 from celery_agents.contracts.vote import Decision
+from celery_agents.contracts.watching import (
+    Cluster,
+    MemberProgress,
+    QueueState,
+    RunInfo,
+    RunPage,
+    ServingWorker,
+    Stats,
+    StepStats,
+)
 from celery_agents.errors import BrokerUnavailableError
 from tests.unit.celery_agents.client.test_run import DECISION
 
@@ -32,6 +42,11 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "ask": (["a", "x"], {"id": "r", "state": "succeeded", "value": "said\x7f"}),
     "vote": (["-v", "a", "q"], {"id": "r", "state": "succeeded"}),
     "status": (["r"], {"state": "running"}),
+    "runs list": (["--failed"], {"runs": [{"id": "r", "state": "failed"}], "more": "x"}),
+    "runs show": (["r"], {"id": "r", "steps": [{"id": "r"}]}),
+    "runs progress": (["r"], {"total": 4, "done": 2, "left_s": 5.0}),
+    "stats": (["--since", "2h"], {"rows": [{"name": "gpt", "count": 3, "p95_s": 2.0}]}),
+    "cluster": ([], {"workers": [{"name": "w@h", "running": 2}], "ready": 4}),
     "watch": (["r"], {"type": "end", "step_id": "r"}),
     "waiting": ([], [{"tool": "pay"}]),
     "approve": (["r", "true"], {"id": "r", "choice": True}),
@@ -52,6 +67,47 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "sessions delete": (["s"], {"name": "s"}),
 }
 OUTCOME = Outcome(state=State.SUCCEEDED, value="said", usage=Usage(calls=1))
+
+RUN = RunInfo(id="r", task="agents.ask", state=State.FAILED, created_at=1.0, error="a: b\x7f")
+SHOWN: dict[str, Any] = {
+    "id": "r",
+    "task": "agents.map",
+    "tenant": "t",
+    "state": "waiting",
+    "created_at": 1.0,
+    "finished_at": None,
+    "usage": None,
+    "compensation": None,
+    "steps_left_out": 3,
+    "steps": [
+        {
+            "id": "r",
+            "parent_id": None,
+            "member": None,
+            "task": "agents.map",
+            "agent": None,
+            "state": "waiting",
+            "attempts": 2,
+            "error": None,
+            "usage": None,
+            "left_out": 0,
+            "why": "0 of 2 members have ended\x7f",
+            "started_at": 1.0,
+            "finished_at": None,
+        }
+    ],
+    "progress": [],
+    "events": [],
+    "calls": [],
+    "votes": {},
+}
+PROGRESS = MemberProgress(step_id="r", state=State.WAITING, total=4, succeeded=2, elapsed_s=5.0)
+
+TOOK = StepStats(name="gpt", state=State.SUCCEEDED, count=3, median_s=0.5, p95_s=2.0, max_s=5e3)
+STATS = Stats(since=1.0, until=2.0, counted_until=1.5, rows=(TOOK,))
+WORKER = ServingWorker(name="w@h", host="h", pid=1, started_at=1.0, lease_left_s=9.0, running=2)
+QUEUES = (QueueState(name="agents", queued={0: 0, 5: 7}), QueueState(name="c", queued={}))
+CLUSTER = Cluster(workers=(WORKER,), queues=QUEUES, ready=4, oldest_ready_s=3.0)
 
 ESTIMATE = Estimate(
     agent="a",
@@ -78,7 +134,7 @@ class Answered:
     def outcome(self) -> Outcome:
         return OUTCOME
 
-    def events(self, after: str | None) -> Iterator[RunEvent]:
+    def events(self, **_: Any) -> Iterator[RunEvent]:
         yield RunEvent(id="1-1", type="text", step_id="r", text="sa")
         yield RunEvent(id="end", type="end", step_id="r", outcome=OUTCOME)
 
@@ -100,6 +156,9 @@ class Served:
             approve=lambda *_, **__: None,
             cancel=lambda _: None,
             known=lambda _: True,
+            list=lambda **_: RunPage(runs=(RUN,), more="x"),
+            show=lambda *_, **__: SHOWN,
+            progress=lambda _: PROGRESS,
         )
         state = LimitState(name="openai", policy=LimitPolicy(concurrent=9), in_use=2)
         self.limits = SimpleNamespace(
@@ -110,6 +169,8 @@ class Served:
             clear=lambda _: 2,
             warm=lambda *_, **__: Warmed(asked=3, known=1, left=4),
         )
+        self.stats = lambda *_, **__: STATS
+        self.cluster = lambda: CLUSTER
         self.tenants = lambda: [TenantState(name="acme", queue="agents", queued=3)]
         policy = BudgetPolicy(usd=1, calls=5, every="day", per="tenant")
         spent, free = Spent(nano_usd=7, calls=1), Spent(nano_usd=9, calls=2)
@@ -167,6 +228,79 @@ def has(found: Any, told: Any) -> bool:
     if isinstance(told, list):
         return len(found) == len(told) and all(map(has, found, told))
     return bool(found == told)
+
+
+RUN_FLAGS = {
+    "--tenant": ("tenant", "acme"),
+    "--max-depth": ("max_depth", 0),
+    "--max-steps": ("max_steps", 3),
+    "--max-handoffs": ("max_handoffs", 1),
+    "--max-cost": ("max_cost", 0.5),
+    "--deadline": ("deadline_s", 9.5),
+    "--stream": ("stream", True),
+}
+SESSION_FLAGS = {
+    "--session": ("session", "s"),
+    "--window-tokens": ("window_tokens", 0),
+    "--reset-active": ("reset_active", True),
+}
+
+
+@pytest.mark.parametrize(
+    ("verb", "flags"), [("ask", RUN_FLAGS | SESSION_FLAGS), ("vote", RUN_FLAGS)]
+)
+def test_a_flag_is_an_option_of_the_verb(
+    verb: str, flags: dict[str, tuple[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is not given says nothing, and 0 is not nothing."""
+    asked: list[dict[str, Any]] = []
+
+    class Asked(Served):
+        def ask(self, *_: Any, **options: Any) -> Answered:
+            asked.append(options)
+            return Answered("said")
+
+        vote = ask
+
+    monkeypatch.setattr(cli, "Client", Asked)
+    words = [verb, *VERBS[verb][0]]
+    given = [w for f, (_, v) in flags.items() for w in [f, str(v)][: 1 if v is True else 2]]
+    assert call(*words, *given).exit_code == 0
+    assert call(*words).exit_code == 0
+    rule = {"rule": {"kind": "majority"}} if verb == "vote" else {}
+    assert asked == [dict(flags.values()) | rule, rule]
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        (["text:sa", "state", "text:id", "state"], ["sa", "id"]),  # not said again
+        (["text:sa", "restart", "state"], ["sa", "said"]),
+        (["state"], ["said"]),
+        (["other:sa"], ["sa", "said"]),  # of a member
+    ],
+)
+def test_what_a_run_tells_while_it_works(
+    told: list[str], shown: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def events(self: Answered, **_: Any) -> Iterator[RunEvent[Any]]:
+        for n, one in enumerate(told):
+            kind, text = (*one.split(":"), "")[:2]
+            about: Any = {"type": kind, "step_id": "r"}
+            if kind == "other":
+                about = {"type": "text", "step_id": "m"}
+            yield RunEvent(id=f"{n}-1", text=text, **about)
+        yield RunEvent(id="end", type="end", step_id="r", outcome=OUTCOME)
+
+    monkeypatch.setattr(cli, "Client", Served)
+    monkeypatch.setattr(Answered, "events", events)
+    monkeypatch.setattr(Served, "ask", lambda *_, **__: Answered("said"))
+    done = call("ask", "a", "x", "--stream")
+    assert done.exit_code == 0
+    assert [line for line in done.stdout.split("\n") if line and line[0] != "["] == shown
+    lines = call("ask", "a", "x", "--stream", "--json").stdout.splitlines()
+    assert json.loads(lines[-1])["value"] == "said"
+    assert len(lines) == len(told) + 1
 
 
 def test_every_verb_is_in_the_table() -> None:

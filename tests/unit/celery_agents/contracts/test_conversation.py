@@ -94,6 +94,19 @@ def test_what_no_provider_could_take_is_refused_at_the_call(messages: list[Any],
         ask(*messages)
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (5, "Ask: messages.0.content.parts: Input should be a valid list"),
+        ([{"kind": "text"}], "Ask: messages.0.content.parts.0.text.text: Field required"),
+    ],
+)
+def test_a_mistake_is_told_where_it_is_and_once(content: Any, told: str) -> None:
+    with pytest.raises(InvalidPayloadError) as caught:
+        ask({"role": "user", "content": content})
+    assert str(caught.value) == told
+
+
 def test_an_input_is_the_newest_message() -> None:
     assert (
         ask(USER, {"role": "assistant", "content": "Hi"}, question="And now?").input == "And now?"

@@ -12,8 +12,8 @@ from celery.exceptions import Ignore, Reject
 from sqlalchemy import select
 
 from agents.plan import Expand, Member
+from app.execution.attempts.ends import Ended
 from app.execution.context import Step
-from app.execution.ends import Ended
 from app.execution.runtime import Runtime
 from app.journal.schema.models import Step as StepRow
 from app.journal.schema.rows import Claimed

@@ -49,6 +49,32 @@ def test_a_finished_run_tells_its_cost(journal: Journal) -> None:
     assert tree["finished_at"] >= tree["created_at"]
 
 
+def test_a_run_tells_its_session_and_its_bounds(journal: Journal) -> None:
+    options = {"agent": "a", "session": "chat", "max_depth": 0, "max_cost": 0.5, "timeout_s": 9}
+    claimed(journal, "s", step(payload={"args": ["hello"], "kwargs": options}))
+    tree = journal.run_tree("s")
+    assert tree is not None
+    assert (tree["session"], tree["bounds"]) == ("chat", {"max_depth": 0, "max_cost": 0.5})
+    claimed(journal, "t", step("t"))
+    plain = journal.run_tree("t")
+    assert plain is not None
+    assert (plain["session"], plain["bounds"]) == (None, {})
+
+
+def test_a_run_tells_whose_end_it_waits_for(journal: Journal) -> None:
+    first = claimed(journal, "a", step("a", tenant="acme"))
+    journal.sessions.hold(first, "chat", 9).result(SOON)
+    journal.sessions.hold(claimed(journal, "b", step("b", tenant="acme")), "chat", 9).result(SOON)
+
+    def waits() -> list[str | None]:
+        trees = [journal.run_tree(run_id) for run_id in "ab"]
+        return [tree["steps"][0].get("waits_for") for tree in trees if tree is not None]
+
+    assert waits() == [None, "session chat, held by a"]
+    journal.cancel("b")
+    assert waits() == [None, None]
+
+
 def test_no_such_run(journal: Journal) -> None:
     assert journal.run_tree("s") is None
 

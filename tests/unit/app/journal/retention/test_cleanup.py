@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,23 @@ from app.journal import Journal
 from app.journal.retention import cleanup
 from app.journal.retention.cleanup import Retention, clean_journal, vacuum, what_would_go
 from app.journal.schema.engine import now
-from app.journal.schema.models import Base, DeadLetter, Event, Health, Run, Slot, Step, Worker
+from app.journal.schema.models import (
+    AuditEntry,
+    Base,
+    DeadLetter,
+    Event,
+    Health,
+    Run,
+    Slot,
+    Spend,
+    Stat,
+    Step,
+    Worker,
+)
 from app.journal.schema.rows import NewExchange
 from app.journal.steps import compensations, dead_letters
+from app.journal.stores.audit import AuditLog
+from app.journal.tables.audit import Act
 from celery_agents.contracts.compensation import Compensation, compensation_id
 from celery_agents.contracts.outcome import State
 from celery_agents.errors import InvalidPayloadError
@@ -64,6 +80,20 @@ def finish(journal: Journal, run_id: str, outcome: Any = DONE) -> None:
 def clean(world: World, keep: Retention = KEEP, **more: Any) -> Counter[str]:
     given: dict[str, Any] = {"batch": 10, "sleep": lambda _: None}
     return clean_journal(world.engine, keep, **{**given, **more})
+
+
+def test_what_old_acts_were_about_is_erased_and_the_acts_stay(world: World) -> None:
+    log = AuditLog(world.engine)
+    log.write([Act("anna", "run.cancel", str(n), data={"n": n}) for n in range(3)])
+    with world.engine.begin() as c:
+        c.execute(update(AuditEntry).where(AuditEntry.target == "1").values(at=now() - 50 * DAY_S))
+    keep = replace(KEEP, audit_days=49)
+    with world.engine.connect() as c:
+        assert what_would_go(c, keep) == {"audit data": 1}
+    assert clean(world, keep) == {"audit data": 1}
+    found = {entry["target"]: entry["data"] for entry in log.newest(3)}
+    assert found == {"2": '{"n":2}', "1": None, "0": '{"n":0}'}
+    assert clean(world, keep) == {}
 
 
 def test_old_runs_go_with_all_that_hangs_on_them(world: World, journal: Journal) -> None:
@@ -147,14 +177,45 @@ def test_leftovers(world: World, journal: Journal) -> None:
         assert set(c.execute(select(Worker.id)).scalars()) == {"holds", journal.me.id}
 
 
+def test_a_window_s_sums_go_when_nobody_needs_them(world: World, journal: Journal) -> None:
+    hour, day, month, year = 3600, DAY_S, 30 * DAY_S, 365 * DAY_S
+    today = int(time.time())
+    ends = {
+        "endless": (0, None),
+        "an hour, one ago": (today - 2 * hour, today - hour),
+        "an hour, three days ago": (today - 3 * day - hour, today - 3 * day),
+        "a day, three days ago": (today - 4 * day, today - 3 * day),
+        "a month, three days ago": (today - month - 3 * day, today - 3 * day),
+        "a month, another one ago": (today - 2 * month - day, today - month - day),
+        "a year, half of one ago": (today - int(1.5 * year), today - year // 2),
+        "untold, a year ago": (today - year, None),
+        "untold, twelve years ago": (today - 12 * year, None),
+    }
+    none = {"writer": "w", "nano_usd": 1, "tokens": 1, "calls": 1}
+    with world.engine.begin() as c:
+        for account, (starts_at, ends_at) in ends.items():
+            at = {"starts_at": int(starts_at), "ends_at": None if ends_at is None else int(ends_at)}
+            c.execute(insert(Spend).values(account=account, **at, **none))
+        assert what_would_go(c, KEEP) == {"spend": 4}
+    assert clean(world) == {"spend": 4}
+    with world.engine.connect() as c:
+        assert set(c.execute(select(Spend.account)).scalars()) == {
+            *("endless", "an hour, one ago", "a month, three days ago"),
+            *("a year, half of one ago", "untold, a year ago"),
+        }
+
+
 def test_every_table_is_kept_small_or_small_by_itself() -> None:
     """Whoever adds a table decides how its rows go."""
     cleaned = {"runs", "steps", "calls", "joins", "events", "dead_letters"}
-    cleaned |= {"health", "slots", "spend", "workers"}
+    cleaned |= {"health", "slots", "spend", "workers", "stats", "api_keys"}
+    cleaned |= {"uncounted"}  # with their runs
     cleaned |= {"waits"}  # with their steps
     small = {"agents", "memos", "duties"}  # one row for each name
+    small |= {"audit_head"}  # one row
     deleted_by_people = {"sessions", "entries"}
-    assert set(Base.metadata.tables) == cleaned | small | deleted_by_people
+    kept = {"audit"}  # a chain has no gaps; its data go
+    assert set(Base.metadata.tables) == cleaned | small | deleted_by_people | kept
     assert "run_id" in Event.__table__.columns
     assert "run_id" in Step.__table__.columns
 
@@ -270,3 +331,20 @@ class TestWhatIsBeingRequeued(OnPostgres):
             c.execute(delete(Step).where(Step.id == "p"))
             with pytest.raises(InvalidPayloadError, match="was cleaned up"):
                 dead_letters.requeue_step(c, letter, 1.0)
+
+
+def test_statistics_go_minutes_before_hours(world: World) -> None:
+    ages = {(60, 1): True, (60, 3): False, (3_600, 3): True, (3_600, 91): False}
+    now_s = int(world.clock())
+    numbers = {"steps": 1, "timed": 0, "sum_s": 0.0, "sum_squares_s2": 0.0}
+    told = {"tenant": "", "agent": "a", "state": "s", "buckets": {}, "errors": {}, "usage": {}}
+    with world.engine.begin() as c:
+        for grain_s, days in ages:
+            starts_at = now_s - int(days * DAY_S)
+            about = {"grain_s": grain_s, "starts_at": starts_at, **numbers, **told}
+            c.execute(insert(Stat).values(about))
+    assert clean(world) == {"stats": 2}
+    with world.engine.connect() as c:
+        left = c.execute(select(Stat.grain_s, Stat.starts_at)).all()
+    kept = {(g, now_s - int(days * DAY_S)) for (g, days), stays in ages.items() if stays}
+    assert {tuple(row) for row in left} == kept

@@ -17,13 +17,14 @@ from app.journal.steps.spending import AccountState, Holding, Reserved, Settled
 from celery_agents.contracts.outcome import ErrorInfo
 from tests.unit.app.journal.support import DONE, SOON, World, batch, claimed, step
 
-COMPANY, CUSTOMER, RUN = ("company", 0), ("customer:acme", 1_790_000_000), (":r", 0)
-BOOKED = (COMPANY, CUSTOMER)
+COMPANY, CUSTOMER, RUN = ("company", 0), ("customer:acme", 1_990_000_000), (":r", 0)
+BOOKED = ((*COMPANY, None), (*CUSTOMER, 1_990_086_400))
+ALL = (*BOOKED, (*RUN, None))
 ASKED = Amount(90, 30, 1)
 
 
 def reserved(amount: Amount = ASKED) -> Reserved:
-    return Reserved(amount, (*BOOKED, RUN), BOOKED)
+    return Reserved(amount, ALL, BOOKED)
 
 
 def start(journal: Journal, claim: Claimed, seq: int = 0, **how: Any) -> Any:
@@ -45,7 +46,7 @@ def state(journal: Journal, place: Any = COMPANY) -> AccountState:
 def test_a_call_reserves_and_its_end_books(journal: Journal, once: bool) -> None:
     claim = claimed(journal, "r", step("r"))
     assert start(journal, claim, once=once) is Begun.YES
-    held = Holding(("r", 0, 1), ASKED, (*BOOKED, RUN), doubtful=False)
+    held = Holding(("r", 0, 1), ASKED, ALL, doubtful=False)
     for place in (COMPANY, CUSTOMER, RUN):
         assert state(journal, place) == AccountState(Amount(), (held,))
     assert journal.ledger.fates([held.key, ("r", 7, 1)]) == {held.key: held}
@@ -144,7 +145,7 @@ def test_cleaning_books_what_is_in_doubt_before_it_deletes(world: World, journal
     keep = Retention(1.0, 1.0, 1.0)
     clean_journal(world.engine, keep, batch=10, sleep=lambda _: None)
     assert world.calls("r") == []
-    for place in BOOKED:
+    for place in (COMPANY, CUSTOMER):
         assert state(journal, place) == AccountState(ASKED, ())
 
 

@@ -1,0 +1,49 @@
+"""Calls of a model that sees marks in place of some texts: tools get the texts themselves."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from agents.base import StepContext
+from agents.tools.calls import ToolCall, ToolResult
+from celery_agents.contracts.base import JsonValue
+
+
+@runtime_checkable
+class Screened(Protocol):
+    """A step whose model sees marks in place of some texts."""
+
+    def meant(self, arguments: JsonValue) -> JsonValue:
+        """Return arguments of a tool with what the model's marks stand for."""
+        ...
+
+    def seen(self, result: JsonValue) -> JsonValue:
+        """Return a result as the model may see it."""
+        ...
+
+
+class Sight:
+    """Calls as they are meant and results as they are seen; of most steps both stay as they are."""
+
+    def __init__(self, step: StepContext) -> None:
+        self._step = step if isinstance(step, Screened) else None
+
+    def meant(self, call: ToolCall) -> ToolCall:
+        """Return a call with the texts that its model's marks stand for."""
+        if self._step is None:
+            return call
+        return call.model_copy(update={"arguments": self._step.meant(call.arguments)})
+
+    def seen(self, value: JsonValue) -> JsonValue:
+        """Return a result as the model may see it."""
+        return value if self._step is None else self._step.seen(value)
+
+    def told(
+        self, result: ToolResult, wished: ToolCall, meant: ToolCall, made: ToolCall
+    ) -> ToolResult:
+        """Answer the call that a model wrote, with arguments that a person has changed."""
+        value = result.value
+        if made.arguments != meant.arguments:
+            called_with = self.seen(made.arguments)
+            value = {"called_with": called_with, "by": "a person's decision", "result": value}
+        return result.model_copy(update={"call": wished, "value": value})

@@ -1,0 +1,53 @@
+"""Many requests of one turn of the loop, served by one round trip."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class LoopTurn(Generic[T]):
+    """Gathers what is asked for while the last batch is under way.
+
+    Args:
+        work: serves a batch.
+        refuse: is told of one whose batch failed.
+        most: of one batch.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[list[T]], Awaitable[None]],
+        refuse: Callable[[T, Exception], None],
+        most: int,
+    ) -> None:
+        self._work, self._refuse, self._most = work, refuse, most
+        self._items: list[T] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def add(self, item: T) -> None:
+        """Serve it with the next batch."""
+        self._items.append(item)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def close(self) -> None:
+        """Wait for what is under way."""
+        while self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        try:
+            await asyncio.sleep(0)  # others of this turn come along
+            while self._items:
+                batch, self._items = self._items[: self._most], self._items[self._most :]
+                try:
+                    await self._work(batch)
+                except Exception as error:  # noqa: BLE001 - each of them is told
+                    for item in batch:
+                        self._refuse(item, error)
+        finally:
+            self._task = None

@@ -1,0 +1,191 @@
+"""The ends of an attempt, written down: an outcome, another try, members, or nothing."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from agents.asking import is_handoff
+from agents.plan import Expand, narrowed, streamed
+from app.concurrency.fibers import blocking, wait
+from app.execution.answers import cancelled, failed, kept
+from app.execution.context import Step
+from app.execution.patience import NotWrittenError, keep_trying
+from app.execution.publish import publish
+from app.execution.runtime import Runtime
+from app.execution.sessions import Talk
+from app.journal.schema.rows import Claimed, Finished, NewExchange
+from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
+from celery_agents.errors import JournalUnavailableError, RetryableError
+
+log = logging.getLogger(__name__)
+
+_FREE = Usage()
+#: What an outcome has beside what its agent said, and a store may refuse.
+_PLAIN = {"agent", "member", "usage", "attempts", "duration_s"}
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The step has ended, now or before."""
+
+    outcome: Outcome
+    claim: Claimed | Finished
+    other: bool = False  # this message asks for something else than the row of its id
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The step is tried again after a while; the row says so already."""
+
+    claim: Claimed
+    error: RetryableError
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The message has done its work, or there is none for it."""
+
+    why: str
+
+
+#: The endings that a message can have.
+Ending = Ended | Again | Left
+
+
+class Ends:
+    """Writes down how an attempt ends, and does what follows."""
+
+    def __init__(self, runtime: Runtime, claim: Claimed) -> None:
+        self._runtime = runtime
+        self._journal = runtime.journal
+        self.claim = claim
+        self.step: Step | None = None  # once its code runs
+        self.talk: Talk | None = None  # its part in a session
+
+    @property
+    def spent(self) -> Usage:
+        """The usage up to now of its calls, and of agents that it asked."""
+        return _FREE if self.step is None else self.step.spent + self.step.of_members
+
+    @property
+    def stopped(self) -> Outcome:
+        """The outcome of a step that was cancelled now."""
+        return cancelled(self.claim, self.spent)
+
+    def finish(self, outcome: Outcome) -> Ending:
+        """Write the outcome; if the journal refuses it, a failed one with the same cost."""
+        outcome, exchange = self._kept(outcome), None
+        turns = () if self.step is None else self.step.turns
+        if self.talk is not None:
+            outcome, exchange = self.talk.ended(outcome, turns)
+        elif turns and outcome.ok and is_handoff(self.claim.member or ""):
+            outcome = outcome.model_copy(update={"turns": turns})
+        try:
+            return self._write_end(outcome, exchange)
+        except NotWrittenError as refused:
+            told = outcome.model_dump(include=_PLAIN)
+            error = ErrorInfo.of(refused.told)
+        return self._write_end(Outcome(state=State.FAILED, error=error, **told))
+
+    def _write_end(self, outcome: Outcome, exchange: NewExchange | None = None) -> Ending:
+        aftermath = keep_trying(
+            self.claim.id, lambda: wait(self._journal.finish(self.claim, outcome, exchange))
+        )
+        if not aftermath.applied:
+            return self._too_late()
+        self._tell(outcome.state)
+        self._runtime.follow(aftermath)
+        return Ended(outcome, self.claim)
+
+    def _tell(self, state: State) -> None:
+        """Tell watchers; before what follows, so that nobody hears of the end ahead of it."""
+        if self.step is not None and self.step.teller is not None:
+            wait(self.step.teller.end(state))
+
+    def postpone(self, **how: Any) -> Ended | Left | None:
+        """Let another claim go on; return how it ended if it was cancelled or lost meanwhile."""
+        self._write_calls()
+        stopped = self._kept(self.stopped)
+        postponed = keep_trying(
+            self.claim.id,
+            lambda: wait(self._journal.postpone(self.claim, cancelled=stopped, **how)),
+        )
+        if not postponed.applied:
+            return self._too_late()
+        self._tell(State.READY if postponed.outcome is None else postponed.outcome.state)
+        self._runtime.follow(postponed)
+        return None if postponed.outcome is None else Ended(postponed.outcome, self.claim)
+
+    def expand(self, plan: Expand) -> Ending:
+        """Let the step wait for its members: ``Task.replace`` by a chord of them and itself.
+
+        Celery's own would send the chord's body along with each member, and look at all members
+        several times. The journal holds the body and counts the members, so a write of their
+        messages is all that is left to do.
+        """
+        self._write_calls()
+        about: dict[str, Any] = {}
+        if (step := self.step) is not None:
+            plan = streamed(plan) if step.streamed else plan
+            about["ended_members"] = step.ended_members
+            if (allowance := step.allowance) is not None:
+                plan = narrowed(plan, allowance.caps)
+                read = partial(blocking, allowance.bounds)
+                about["bounds"] = keep_trying(self.claim.id, read)
+        try:
+            expanded = keep_trying(
+                self.claim.id, lambda: wait(self._journal.expand(self.claim, plan, **about))
+            )
+        except NotWrittenError as refused:
+            return self.finish(failed(refused.told, self.claim, self.spent))
+        if not expanded.applied:
+            return self.finish(self.stopped)
+        self._tell(State.WAITING)
+        self.free()  # quick members may wake it before all are sent
+        self._runtime.follow(expanded)
+        wait_s = plan.join.timeout_s or 0.0
+        if expanded.timer is not None and wait_s <= self._runtime.settings.countdown_limit_s:
+            # Else recovery sees that it is late: a worker would hold the message until then.
+            publish(self._runtime.app, [expanded.timer], countdown=wait_s)
+        publish(self._runtime.app, expanded.members)
+        return Left(f"{self.claim.id}: waits for its members")
+
+    def _write_calls(self) -> None:
+        """Wait for finished calls to be written: the step's next claim would make them again."""
+        if (step := self.step) is not None and step.has_calls:
+            keep_trying(self.claim.id, lambda: blocking(step.calls.written))
+
+    def leave(self) -> Left:
+        """Leave the row: its id names another call under way, which has a message of its own."""
+        log.warning("%s names another call; this one is refused", self.claim.id)
+        given_back = keep_trying(
+            self.claim.id, lambda: wait(self._journal.postpone(self.claim, delay_s=0))
+        )
+        self.free()
+        self._runtime.follow(given_back)
+        return Left(f"{self.claim.id}: names another call")
+
+    def free(self) -> None:
+        """Forget the step here, so that this process can take its next message."""
+        self._runtime.active.pop(self.claim.id, None)
+
+    def _kept(self, outcome: Outcome) -> Outcome:
+        known = self.step is not None and self.step.has_calls
+        return kept(outcome, self._runtime.settings.answer_limit_bytes, known=known)
+
+    def _too_late(self) -> Left:
+        """Leave the message: another worker had the lease, or the claim itself is lost.
+
+        A claim's commit waits for no disk, so a database that crashed may have forgotten the row
+        that it made. Nothing was paid then (see writer.py); the message runs once more.
+
+        Raises:
+            JournalUnavailableError: there is no such row any more.
+        """
+        if not blocking(self._journal.known, self.claim.id):
+            raise JournalUnavailableError("The database lost its row, in a crash.")
+        return Left(f"{self.claim.id}: too late, another worker had its lease")

@@ -1,0 +1,89 @@
+"""A claimed step as it makes calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from agents.caching.cacheable import Cacheable
+from agents.needs import Expect
+from agents.performing import Perform
+from app.admission.charging import Purse
+from app.admission.guard import Gate
+from app.admission.limiting import Passage
+from app.execution.calls.calls import StepCalls
+from app.execution.runtime import Runtime
+from app.execution.telling import Telling
+from app.execution.turns import TurnHelpers
+from app.journal.schema.rows import Claimed
+from celery_agents.contracts.outcome import Answer, Usage
+
+_NOTHING = Usage()
+
+
+class Calling(Telling):
+    """Makes the calls of one claim of a step."""
+
+    def __init__(self, runtime: Runtime, claim: Claimed, *, streamed: bool) -> None:
+        super().__init__(runtime, claim, streamed=streamed)
+        self._calls: StepCalls | None = None  # once there is one: many steps make none
+        #: Raises when no more may be paid.
+        self._afford: Callable[[], None] | None = None
+
+    @property
+    def calls(self) -> StepCalls:
+        """Its calls."""
+        if self._calls is None:
+            self._calls = StepCalls(self.runtime, self.claim, self._afford)
+        return self._calls
+
+    @property
+    def has_calls(self) -> bool:
+        """True when it made a call, or read one from the journal."""
+        return bool(self._calls)
+
+    @property
+    def spent(self) -> Usage:
+        """The usage of its calls up to now."""
+        return _NOTHING if self._calls is None else self._calls.spent
+
+    def limit(self, passage: Passage | None) -> None:
+        """Let its requests pass there from now on; None: nowhere."""
+        if passage is not None or self._calls is not None:
+            self.calls.passage = passage
+
+    def charge(self, purse: Purse | None) -> None:
+        """Have its requests counted there from now on."""
+        if purse is not None or self._calls is not None:
+            self.calls.purse = purse
+
+    def enter(self, gate: Gate | None) -> None:
+        """Await this before the first act of the turn that is not known already."""
+        if gate is not None or self._calls is not None:
+            self.calls.gate = gate
+
+    def helpers(self) -> TurnHelpers:
+        """Agents that are asked within it, about what it asks and what it is answered."""
+        return TurnHelpers(self.runtime.agents.turns, self)
+
+    async def call(
+        self,
+        name: str,
+        perform: Perform,
+        *,
+        fingerprint: str = "",
+        once: bool = False,
+        expect: Expect | None = None,
+        cache: Cacheable | None = None,
+    ) -> Answer:
+        """Make one paid or outside act, unless an earlier attempt finished it, or it is cached."""
+        about: Any = {"once": once, "expect": expect}
+        if cache is not None:
+            about |= {"cache": cache, "helpers": self.helpers}
+        return await self.calls.make(name, perform, fingerprint=fingerprint, **about)
+
+    async def made(
+        self, name: str, *, fingerprint: str = "", once: bool = False, after: int = 0
+    ) -> bool:
+        """Return whether an earlier attempt has made a call, so that it would not be made again."""
+        return await self.calls.known(name, fingerprint, once=once, after=after)

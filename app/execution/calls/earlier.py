@@ -1,0 +1,54 @@
+"""The calls that earlier attempts at a step have finished."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import Any
+
+from app.concurrency.fibers import in_thread
+from app.execution.calls.identity import place_in
+from app.journal import Journal
+from app.journal.schema.rows import Claimed
+from celery_agents.contracts.outcome import Answer
+
+
+class EarlierCalls:
+    """The calls that earlier attempts have finished, read once."""
+
+    def __init__(self, journal: Journal, claim: Claimed) -> None:
+        self._journal = journal
+        self._claim = claim
+        self._told: dict[str, dict[str, Any]] | None = None
+        self._reading = asyncio.Lock()
+        #: Those of this attempt, where it may begin anew.
+        self.here: dict[str, Answer] = {}
+
+    async def told(self, *, anew: bool = False) -> dict[str, dict[str, Any]]:
+        """The answers that they gave, by their identities.
+
+        ``anew``: another attempt has finished one since.
+        """
+        if self._claim.token == 1:  # the first claim of a step has no earlier calls
+            return {}
+        async with self._reading:  # one for all calls that begin at once
+            if self._told is None or anew:
+                self._told = await in_thread(self._journal.finished_calls, self._claim.id)
+            return self._told
+
+    async def newest_by(self) -> str | None:
+        """Return who gave the newest one, where that is written down."""
+        found = (answer.get("deployment") for answer in reversed((await self.told()).values()))
+        return next((by for by in found if by), None)
+
+    async def unused(self, asked: Collection[str]) -> int:
+        """Count those that are not among these identities.
+
+        What an answered call asked for within itself is not asked for again, rightly.
+        """
+        before = await self.told()
+        within = {place_in(identity) for identity in before}
+        return sum(
+            identity not in asked and identity.rpartition("/")[0] not in within
+            for identity in before
+        )

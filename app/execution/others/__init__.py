@@ -1,0 +1,1 @@
+"""Those outside: other workers, other apps, and those who wait for their tasks."""

@@ -1,0 +1,130 @@
+"""The audit of a process: acts are written down before they are done, and kept in a chain."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, Row
+
+from app.concurrency.batcher import Batches
+from app.concurrency.fibers import wait
+from app.journal.schema.engine import reading
+from app.journal.schema.transactions import in_transaction
+from app.journal.tables import audit
+from app.journal.tables.audit import Act, End, Tampering
+from celery_agents.noted import note
+
+log = logging.getLogger(__name__)
+
+#: Acts that one transaction takes: it holds the end of the chain meanwhile.
+_BATCH = 500
+#: Entries that are read at a time.
+_PAGE = 2_000
+
+
+class AuditLog:
+    """Writes acts down, in batches, and goes through them.
+
+    Args:
+        engine: of the journal.
+        anchor: a file outside of it, in which the end of the chain is noted with each batch.
+    """
+
+    def __init__(self, engine: Engine, anchor: Path | None = None) -> None:
+        self._engine = engine
+        self._anchor = anchor
+        self._lock = threading.Lock()
+        self._batches: Batches[Act] | None = None
+
+    def record(self, act: Act) -> None:
+        """Write an act down, before it is done; returns once it stands in the journal.
+
+        Raises:
+            JournalUnavailableError: it does not; what is not written down is not to be done.
+        """
+        wait(self._writing().submit(act))
+
+    def write(self, acts: Sequence[Act]) -> None:
+        """Write several down at once, in this thread."""
+        end = in_transaction(self._engine, lambda c: audit.add(c, acts))
+        self._keep(end)
+
+    def close(self) -> None:
+        """Write what is queued."""
+        if self._batches is not None:
+            self._batches.close()
+
+    def newest(self, most: int) -> list[dict[str, Any]]:
+        """Return the newest entries, the newest first."""
+        found = in_transaction(reading(self._engine), lambda c: audit.newest(c, most))
+        return [dict(row._mapping) for row in found]  # noqa: SLF001 - SQLAlchemy's name
+
+    def end(self) -> End | None:
+        """Return the end of the chain."""
+        return in_transaction(reading(self._engine), audit.end)
+
+    def verify(self, anchors: Sequence[Path] = ()) -> Iterator[Tampering]:
+        """Go through the chain; yield what is not as it was written.
+
+        ``anchors``: files that processes wrote, beside this one's own.
+        """
+        own, end = self._anchor, self.end()
+        if own is not None and not own.exists():
+            if end is not None:
+                yield Tampering("unanchored", 1, end.seq, f"no end of it is kept in {own}")
+            own = None
+        files = {*anchors} if own is None else {own, *anchors}
+        kept = [one for path in files for one in _kept(path)]
+        yield from audit.verified(self._entries(), end, self.end, kept)
+
+    def _entries(self) -> Iterator[Row[Any]]:
+        after: int | None = 0
+        while after is not None:
+            found = in_transaction(reading(self._engine), _page(after))
+            yield from found
+            after = found[-1].seq if len(found) == _PAGE else None
+
+    def _writing(self) -> Batches[Act]:
+        if self._batches is None:
+            with self._lock:
+                if self._batches is None:
+                    self._batches = Batches("agents-audit", self._perform, _BATCH)
+        return self._batches
+
+    def _perform(self, acts: Sequence[Act]) -> list[None]:
+        self.write(acts)
+        return [None] * len(acts)
+
+    def _keep(self, end: End) -> None:
+        """Note the end outside of the journal; what is not noted there is not lost here."""
+        if self._anchor is None:
+            return
+        try:
+            line = f"{end.seq} {end.hash}\n".encode()
+            file = os.open(self._anchor, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                os.write(file, line)  # one write: lines of several processes do not mix
+            finally:
+                os.close(file)
+        except OSError as error:
+            note(log, "audit_anchor", "The end of the audit was not kept elsewhere", error=error)
+
+
+def _page(after: int) -> Callable[[Any], Sequence[Row[Any]]]:
+    return lambda c: audit.page(c, after, _PAGE)
+
+
+def _kept(path: Path) -> Iterator[End]:
+    """Read a file of ends; a line that was cut is none."""
+    for line in path.read_text(encoding="ascii", errors="replace").splitlines():
+        seq, _, told = line.partition(" ")
+        if seq.isdecimal() and len(told) == _HASH:
+            yield End(int(seq), told)
+
+
+_HASH = 64

@@ -1,0 +1,44 @@
+"""Finding runs and looking into them: for people, who wait for no worker's step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine
+
+from app.journal.queries import details, finding
+from app.journal.queries.cluster import cluster
+from app.journal.queries.progress import progresses
+from app.journal.schema.engine import reading
+from app.journal.schema.transactions import in_transaction
+from celery_agents.contracts.watching import Cluster, MemberProgress, RunFilter, RunPage
+
+T = TypeVar("T")
+
+
+class Overview:
+    """Reads the journal alone."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = reading(engine)
+
+    def runs(self, wanted: RunFilter) -> RunPage:
+        """A page of the runs that are looked for."""
+        return self._read(lambda c: finding.page(c, wanted))
+
+    def run(self, run_id: str, *, answers: bool = False) -> dict[str, Any] | None:
+        """A run as a tree, with calls, ballots, events and, if asked for, answers."""
+        return self._read(lambda c: details.run_details(c, run_id, answers=answers))
+
+    def progress(self, step_id: str) -> MemberProgress | None:
+        """How far a step is with its members; None where it has none."""
+        found = self._read(lambda c: progresses(c, [step_id]))
+        return found[0] if found else None
+
+    def cluster(self) -> Cluster:
+        """Workers, and how many steps wait for what; its queues are known to Redis."""
+        return self._read(cluster)
+
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        return in_transaction(self._engine, work)

@@ -1,0 +1,92 @@
+"""Statistics: counted from rows that are there anyway, and read without them."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from sqlalchemy import Connection, Engine
+
+from app.journal.schema.engine import read_clock, reading
+from app.journal.schema.transactions import in_transaction
+from app.journal.tables import stats
+from app.journal.tables.stats import Counted, Key
+from celery_agents.contracts.outcome import State
+from celery_agents.contracts.watching import Grouping, Stats, StatsWanted, StepStats
+
+T = TypeVar("T")
+#: Runs that are read at a time.
+RUNS_MAX = 500
+#: Windows that are longer are made of hours.
+CLOSE_S = 6 * 3_600.0
+
+
+class Statistics:
+    """Steps in numbers, by agent or tenant, and by how they ended."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def count(self, *, limit_s: float = 20.0) -> int:
+        """Count the runs that have ended since the last time; returns how many portions.
+
+        They are read in a transaction that only reads, and what they come to is written in another
+        one: on SQLite everybody who writes would wait.
+        """
+        until, portions = time.monotonic() + limit_s, 0
+        while time.monotonic() < until:
+            told = self._read(lambda c: stats.portion(c, RUNS_MAX))
+            if told.is_empty or not in_transaction(self._engine, lambda c: stats.store(c, told)):  # noqa: B023 - it runs at once
+                break
+            portions += 1
+        return portions
+
+    def within(self, wanted: StatsWanted) -> Stats:
+        """Statistics of the steps that ended within a time that ends now."""
+        grain_s = stats.GRAINS_S[wanted.since_s > CLOSE_S]
+        about = {"agent": wanted.agent, "tenant": wanted.tenant}
+
+        def look(connection: Connection) -> Stats:
+            until = read_clock(connection)
+            since = (until - wanted.since_s) // grain_s * grain_s
+            rows = stats.within(connection, grain_s, since, until, **about)
+            return Stats(
+                since=since,
+                until=until,
+                counted_until=stats.counted_until(connection),
+                rows=tuple(_grouped(rows, wanted.by)),
+            )
+
+        return self._read(look)
+
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        return in_transaction(reading(self._engine), work)
+
+
+def _grouped(rows: Iterable[tuple[Key, Counted]], by: Grouping) -> Iterable[StepStats]:
+    found: dict[tuple[str, str], Counted] = defaultdict(Counted)
+    for key, counted in rows:
+        name = "" if by == "all" else key.agent if by == "agent" else key.tenant
+        found[name, key.state].add(counted)
+    for (name, state), counted in sorted(found.items()):
+        yield _told(name, State(state), counted)
+
+
+def _told(name: str, state: State, counted: Counted) -> StepStats:
+    took = counted.durations
+    return StepStats(
+        name=name,
+        state=state,
+        count=counted.steps,
+        mean_s=took.mean_s,
+        deviation_s=took.deviation_s,
+        min_s=took.min_s if took.count else None,
+        max_s=took.max_s if took.count else None,
+        median_s=took.quantile_s(0.5),
+        p95_s=took.quantile_s(0.95),
+        p99_s=took.quantile_s(0.99),
+        errors=dict(counted.errors),
+        usage=counted.usage,
+    )

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from agents.guarding.finding import Finding, apart, mapped, replaced
+from agents.guarding.phones import plans
+from agents.guarding.pii import PersonalData
+from tests.support.personal import REGIONS, positives, traps
+
+ALL = ("email", "card", "iban", "ssn", "phone", "ip")
+FIND = PersonalData(ALL, REGIONS)
+
+
+def kinds(text: str) -> set[str]:
+    return {one.kind for one in FIND(text)}
+
+
+def test_what_is_there_is_found() -> None:
+    texts = positives()
+    assert len(texts) >= 200
+    missed = [text for kind, text in texts if kind not in kinds(text)]
+    assert len(missed) <= 0.05 * len(texts), missed
+
+
+def test_what_only_looks_like_it_is_left_alone() -> None:
+    texts = traps()
+    assert len(texts) >= 500
+    wrong = [(text, FIND(text)) for text in texts if FIND(text)]
+    assert len(wrong) <= 0.01 * len(texts), wrong
+
+
+def test_a_phone_of_any_country_is_found_by_its_code() -> None:
+    """Numbers that nobody chose: the plans' own examples, as they are written abroad."""
+    library = plans()
+    find, written = PersonalData(("phone",)), library.PhoneNumberFormat.INTERNATIONAL
+    numbers = [library.example_number(region) for region in sorted(library.SUPPORTED_REGIONS)]
+    texts = [f"Ring {library.format_number(number, written)}, please" for number in numbers]
+    assert len(texts) > 200
+    missed = [text for text in texts if not find(text)]
+    assert len(missed) <= 0.05 * len(texts), missed
+
+
+def test_a_message_takes_no_time() -> None:
+    """Generously: 300 µs are wanted of the mean, and the machine may be busy."""
+    texts = [text for _, text in positives()] + traps()
+    began = time.process_time()
+    for text in texts:
+        FIND(text)
+    assert (time.process_time() - began) / len(texts) < 300e-6
+
+
+@pytest.mark.parametrize("unit", ["1 ", "a@", "DE89 ", "+49 30 ", "1.1.", "a:1:", "12-", "(1) 2"])
+def test_long_texts_take_time_in_proportion(unit: str) -> None:
+    def seconds(length: int) -> float:
+        text = unit * (length // len(unit))
+        began = time.process_time()
+        FIND(text)
+        return time.process_time() - began
+
+    seconds(1_000)
+    short, long = max(seconds(10_000), 1e-4), seconds(80_000)
+    assert long < 40 * short + 0.1
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("mail anna@example.org.", "anna@example.org"),
+        ("(anna@example.org)", "anna@example.org"),
+        ("card 4111 1111 1111 1111, please", "4111 1111 1111 1111"),
+        ("Tel.: 030 901820.", "030 901820"),
+        ("DE89 3704 0044 0532 0130 00 ist es", "DE89 3704 0044 0532 0130 00"),
+    ],
+)
+def test_no_more_than_that_is_found(text: str, found: str) -> None:
+    (one,) = FIND(text)
+    assert text[one.start : one.end] == found
+
+
+def test_kinds_that_nobody_asked_for_are_not_looked_for() -> None:
+    find = PersonalData(("card",))
+    assert not find("anna@example.org, +49 30 901820, 81.2.69.142")
+    assert find("4111111111111111")
+
+
+def test_a_phone_without_its_code_belongs_to_a_region() -> None:
+    assert PersonalData(("phone",), ("DE",))("Tel. 030 901820")
+    assert not PersonalData(("phone",))("Tel. 030 901820")
+
+
+def test_of_findings_in_one_place_the_longer_one_stays() -> None:
+    short, long, other = Finding(0, 3, "a"), Finding(1, 9, "b"), Finding(9, 12, "c")
+    assert apart([other, long, short]) == [long, other]
+    assert replaced("0123456789ab", [long, other], lambda kind, _: kind) == "0bc"
+
+
+def test_all_texts_of_a_value_are_seen() -> None:
+    value = {"a@b.de": ["a@b.de", 4111111111111111, 12, True, None, {"x": "a@b.de"}]}
+    hidden = mapped(value, lambda text: replaced(text, FIND(text), lambda kind, _: kind))  # type: ignore[arg-type]
+    assert hidden == {"email": ["email", "card", 12, True, None, {"x": "email"}]}

@@ -1,0 +1,226 @@
+"""The audit's chain on both databases: what is written, what is found when somebody changes it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from app.journal.stores.audit import AuditLog
+from app.journal.tables import audit
+from app.journal.tables.audit import Act
+from tests.unit.app.journal.support import World
+
+ENTRIES = 40
+
+
+@pytest.fixture
+def log(world: World, tmp_path: Path) -> Iterator[AuditLog]:
+    made = AuditLog(world.engine, tmp_path / "anchor")
+    change(world, "DELETE FROM audit", "DELETE FROM audit_head")  # the upgrade is an act, too
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def filled(log: AuditLog) -> AuditLog:
+    for begin in range(0, ENTRIES, 4):
+        log.write([Act("anna", "run.cancel", f"r{begin + n}", data={"n": n}) for n in range(4)])
+    return log
+
+
+def found(log: AuditLog) -> list[tuple[str, int, int]]:
+    return [(one.kind, one.seq, one.last) for one in log.verify()]
+
+
+def change(world: World, *statements: str) -> None:
+    with world.engine.begin() as c:
+        for statement in statements:
+            c.execute(text(statement))
+
+
+#: By what somebody does who can write to the database: statements, and what is found.
+ANCHORED = "an end kept elsewhere"
+COPY = "INSERT INTO audit SELECT {to}, at, actor, tenant, action, target, data, data_digest, hash"
+CHANGES: dict[str, tuple[list[str], list[tuple[str, int, int]]]] = {
+    "nothing": ([], []),
+    "an actor": (["UPDATE audit SET actor = 'bob' WHERE seq = 5"], [("changed", 5, 5)]),
+    "a time": (["UPDATE audit SET at = at + 1 WHERE seq = 1"], [("changed", 1, 1)]),
+    "data": (["UPDATE audit SET data = '[]' WHERE seq = 6"], [("changed", 6, 6)]),
+    "data and digest": (
+        [f"UPDATE audit SET data = '[]', data_digest = '{audit.digest('[]')}' WHERE seq = 6"],
+        [("changed", 6, 6)],
+    ),
+    "one deleted": (["DELETE FROM audit WHERE seq = 7"], [("deleted", 7, 7)]),
+    "the first ones deleted": (["DELETE FROM audit WHERE seq < 4"], [("deleted", 1, 3)]),
+    "two swapped": (
+        [
+            "UPDATE audit SET seq = 0 WHERE seq = 8",
+            "UPDATE audit SET seq = 8 WHERE seq = 20",
+            "UPDATE audit SET seq = 20 WHERE seq = 0",
+        ],
+        [("changed", 8, 8), ("changed", 9, 9), ("changed", 20, 20), ("changed", 21, 21)],
+    ),
+    "one inserted, the others moved": (
+        [
+            "UPDATE audit SET seq = -seq WHERE seq > 30",
+            "UPDATE audit SET seq = 1 - seq WHERE seq < 0",
+            COPY.format(to=31) + " FROM audit WHERE seq = 30",
+        ],
+        [("changed", at, at) for at in range(31, 42)] + [("inserted", 41, 41)],
+    ),
+    "one behind the end": (
+        [COPY.format(to=41) + " FROM audit WHERE seq = 40"],
+        [("changed", 41, 41), ("inserted", 41, 41)],
+    ),
+    "the tail cut": (["DELETE FROM audit WHERE seq > 37"], [("cut", 38, 40)]),
+    f"the tail cut, the end set back, {ANCHORED}": (
+        [
+            "DELETE FROM audit WHERE seq > 36",
+            "UPDATE audit_head SET seq = 36, hash = (SELECT hash FROM audit WHERE seq = 36)",
+        ],
+        [("cut", 37, 40)],
+    ),
+    f"all of it, {ANCHORED}": (["DELETE FROM audit", "DELETE FROM audit_head"], [("cut", 1, 40)]),
+    "the end": (["UPDATE audit_head SET hash = 'x'"], [("changed", 40, 40)]),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_what_somebody_changed_is_found(filled: AuditLog, world: World, what: str) -> None:
+    statements, wanted = CHANGES[what]
+    change(world, *statements)
+    log = filled if ANCHORED in what else AuditLog(world.engine)
+    assert sorted(set(found(log))) == sorted(wanted)
+
+
+def rewrite(world: World) -> None:
+    """Change an entry, and make the chain behind it anew, as who knows how it is made can."""
+    with world.engine.begin() as c:
+        rows = [dict(row._mapping) for row in audit.page(c, 0, 1000)]
+        before = ""
+        for row in rows:
+            if row["seq"] == 10:
+                row["actor"] = "bob"
+            before = row["hash"] = audit.link(before, row)
+            c.execute(text("UPDATE audit SET actor = :actor, hash = :hash WHERE seq = :seq"), row)
+        c.execute(text("UPDATE audit_head SET hash = :hash"), {"hash": before})
+
+
+def test_a_chain_that_is_made_anew_is_seen_by_what_was_kept_elsewhere(
+    filled: AuditLog, world: World, tmp_path: Path
+) -> None:
+    rewrite(world)
+    assert found(AuditLog(world.engine)) == []  # as docs/security.md says
+    told = found(filled)
+    assert told[0] == ("rewritten", 12, 12)
+    assert len(told) == 8
+    other = list(AuditLog(world.engine).verify([tmp_path / "anchor"]))
+    assert [one.seq for one in other] == [seq for _, seq, _ in told]
+
+
+def test_data_may_be_erased(filled: AuditLog, world: World) -> None:
+    with world.engine.begin() as c:
+        assert audit.erase(c, days=1) == 0
+        assert audit.erase(c, days=-1) == ENTRIES
+        assert audit.erase(c, days=-1) == 0
+    assert found(filled) == []
+    assert filled.newest(1)[0]["data"] is None
+    filled.write([Act("anna", "later")])
+    assert found(filled) == []
+
+
+def test_no_secret_and_no_long_text_is_written_down(log: AuditLog) -> None:
+    key = "sk-proj-0123456789abcdefghijklmnopqrstuvwx"
+    log.record(Act(f"anna {key}", "run.approve", "r" * 900, data={"choice": [key, "y" * 9_000]}))
+    (entry,) = log.newest(5)
+    assert key not in str(entry)
+    assert len(entry["target"]) == 200
+    assert len(entry["data"]) < 1_000
+    assert found(log) == []
+
+
+@pytest.mark.parametrize("odd", ["\x00", "\ud800", "é" * 300, "\n"])
+def test_odd_texts_are_taken(log: AuditLog, odd: str) -> None:
+    log.record(Act(odd, "a", odd, data={odd: odd, "f": 0.1 + 0.2, "n": 2**70}))
+    assert found(log) == []
+
+
+def test_an_anchor_that_cannot_be_written_stops_nothing(world: World, tmp_path: Path) -> None:
+    log = AuditLog(world.engine, tmp_path / "nowhere" / "anchor")
+    log.write([Act("anna", "a")])
+    assert log.end() is not None
+
+
+def test_nothing_is_begun_before_somebody_acts(log: AuditLog) -> None:
+    assert log._batches is None
+    assert log.end() is None
+    assert found(log) == []
+
+
+def test_a_file_of_ends_that_is_gone_is_told(filled: AuditLog, tmp_path: Path) -> None:
+    (tmp_path / "anchor").unlink()
+    assert found(filled) == [("unanchored", 1, ENTRIES)]
+
+
+PROCESS = """
+import sys, threading
+from app.journal.schema.engine import connect
+from app.journal.stores.audit import AuditLog
+from app.journal.tables.audit import Act
+from pathlib import Path
+from typing import Any
+url, anchor, name = sys.argv[1:]
+log = AuditLog(connect(url), Path(anchor))
+log.end()
+print("r", end="", flush=True)
+sys.stdin.read(1)
+def work(n):
+    for k in range(25):
+        log.write([Act(name, "run.create", f"r{n}-{k}-{i}") for i in range(50)])
+threads = [threading.Thread(target=work, args=(n,)) for n in range(2)]
+[t.start() for t in threads]; [t.join() for t in threads]
+log.close()
+"""
+
+
+def test_four_processes_make_one_chain(log: AuditLog, journal_url: str, tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", PROCESS, journal_url, str(tmp_path / "anchor")]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    processes = [subprocess.Popen([*argv, f"p{n}"], **pipes) for n in range(4)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.read(1) == b"r"
+    began = time.monotonic()
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write(b"x")
+        process.stdin.close()
+    assert [process.wait(timeout=120) for process in processes] == [0] * 4
+    took_s = time.monotonic() - began
+    end = log.end()
+    assert end is not None
+    assert end.seq == 10_000
+    assert found(log) == []
+    assert len((tmp_path / "anchor").read_text().splitlines()) == 200
+    assert took_s < 60  # 5 s are wanted, of a machine that does nothing else
+
+
+def test_what_many_threads_write_goes_together(log: AuditLog, world: World) -> None:
+    import threading
+
+    threads = [
+        threading.Thread(target=lambda n=n: log.record(Act("anna", "a", str(n)))) for n in range(50)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {entry["target"] for entry in log.newest(100)} == {str(n) for n in range(50)}
+    assert found(log) == []
