@@ -17,7 +17,10 @@ from app.access.permissions import ANYBODY, Permission, Principal
 from celery_agents.errors import ConfigurationError
 
 #: Routes that everybody may have.
-OPEN = {"/health", "/openapi.json", "/docs"}
+OPEN = {
+    *("/health", "/openapi.json", "/docs"),
+    *("/ui/sign-in", "/ui/sign-out", "/ui/ui.css", "/ui/ui.js", "/ui/icon.svg"),
+}
 _BEARER = HTTPBearer(auto_error=False, description="A key (ca_…) or a token (JWT).")
 Given = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
 

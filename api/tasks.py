@@ -146,9 +146,12 @@ class PageQuery(Contract):
     limit: Annotated[int, Field(ge=1, le=500)] = 50
 
 
-@router.get("/tasks", response_model=RunsView, responses=problems())
-async def listed(services: Parts, who: Reads, page: Annotated[PageQuery, Query()]) -> Response:
-    """Runs that a worker has begun, the newest first; never what was asked or answered."""
+async def page_of(services: Services, who: Principal, page: PageQuery) -> dict[str, Any]:
+    """The runs of a page, and the cursor of the next one.
+
+    Raises:
+        ProblemError: the cursor is none.
+    """
     about = page.model_dump(exclude={"cursor"})
     wanted = RunsWanted(tenant=who.tenant, before=_cursor(page.cursor), **about)
     found = await services.read(services.desk.runs, wanted)
@@ -156,7 +159,13 @@ async def listed(services: Parts, who: Reads, page: Annotated[PageQuery, Query()
     if len(found) == page.limit:
         last = f"{found[-1]['created_at']!r} {found[-1]['id']}"
         after = base64.urlsafe_b64encode(last.encode()).decode()
-    return JsonResponse({"runs": found, "next": after})
+    return {"runs": found, "next": after}
+
+
+@router.get("/tasks", response_model=RunsView, responses=problems())
+async def listed(services: Parts, who: Reads, page: Annotated[PageQuery, Query()]) -> Response:
+    """Runs that a worker has begun, the newest first; never what was asked or answered."""
+    return JsonResponse(await page_of(services, who, page))
 
 
 @router.get("/tasks/{run_id}", response_model=RunView, responses=problems(404))

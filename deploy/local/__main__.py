@@ -39,16 +39,18 @@ def up() -> int:
 
 
 def describe(stack: Stack) -> list[str]:
-    """Where things are, in six lines and without a password."""
+    """Where things are, in seven lines and without a password."""
     login = f"{FLOWER_USER}, password in {_shown(stack.directory / 'flower.password')}"
     if os.environ.get("FLOWER_BASIC_AUTH"):
         login = "login as FLOWER_BASIC_AUTH says"
     files = ", ".join(stack.log(name).name for name in stack.services)
     activate = Path(sys.prefix) / "bin" / "activate"
+    api = f"http://127.0.0.1:{stack.environ['AGENTS_API_PORT']}"
     return [
+        f"page     {api}/ui  ({_KEY})",
         f"broker   {redact(stack.redis_url)}",
         f"journal  {redact(stack.database_url)}",
-        f"api      http://127.0.0.1:{stack.environ['AGENTS_API_PORT']}  ({_KEY})",
+        f"api      {api}",
         f"flower   http://127.0.0.1:{stack.environ['FLOWER_PORT']}  ({login})",
         f"logs     {_shown(stack.log('worker').parent)}  ({files})",
         f"clients  . {_shown(activate)}; . {_shown(stack.directory / 'env')}",

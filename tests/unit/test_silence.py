@@ -67,6 +67,7 @@ EXPLAINED = {
     ("agents/catalog/probes.py", "_error_of"): "that it came late is what was to be found out",
     ("celery_agents/client/control.py", "who"): "a user without a name has a number",
     ("api/operations.py", "health"): "the answer says so, and Redis and the journal note it",
+    ("api/ui/door.py", "handled"): "the page says it",
     ("api/sending.py", "_write"): "each is told to whoever asked for its run",
     ("app/access/tokens.py", "check"): "anybody may send a bad token: the answer says so",
     ("celery_agents/tls.py", "usable"): "files that cannot be used are what was to be found out",

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 
 from app.concurrency.future import Future
-from app.journal.queries import reads, runs, sessions
+from app.journal.queries import pages, reads, runs, sessions
+from app.journal.queries.pages import PageOfRun
 from app.journal.queries.runs import RunsWanted
 from app.journal.schema.engine import reading
 from app.journal.schema.rows import NewStep
@@ -60,6 +61,18 @@ class Desk:
     def run(self, run_id: str) -> dict[str, Any] | None:
         """A run as a tree of steps with their answers; None when it has no row."""
         return self._read(lambda c: reads.run_tree(c, run_id, values=True))
+
+    def page(self, wanted: PageOfRun) -> dict[str, Any] | None:
+        """A run with some of its steps; see :func:`pages.run_page`."""
+        return in_transaction(reading(self._engine), lambda c: pages.run_page(c, wanted))
+
+    def pulse(self, run_id: str) -> list[tuple[Any, ...]]:
+        """Figures that change whenever a step of the run does."""
+        return in_transaction(reading(self._engine), lambda c: pages.pulse(c, run_id))
+
+    def wishes_of(self, run_id: str) -> Rows:
+        """Wishes of a run that wait for a person, oldest first."""
+        return in_transaction(reading(self._engine), lambda c: approvals.wishes(c, run_id, 100))
 
     def runs(self, wanted: RunsWanted) -> Rows:
         """Runs, the newest first, without what is in them."""

@@ -74,7 +74,7 @@ def test_description_shows_no_password(running: Stack) -> None:
 
 
 @pytest.mark.parametrize("where", [".", ".local", "/"])
-def test_description_is_six_lines_and_its_commands_work(
+def test_description_is_seven_lines_and_its_commands_work(
     running: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     running.directory = tmp_path / ".local"
@@ -83,7 +83,7 @@ def test_description_is_six_lines_and_its_commands_work(
     monkeypatch.chdir(tmp_path / where)
     write_environment(running.directory / "env", {"REDIS_URL": running.redis_url})
     lines = dict(line.split(maxsplit=1) for line in cli.describe(running))
-    assert list(lines) == ["broker", "journal", "api", "flower", "logs", "clients"]
+    assert list(lines) == ["page", "broker", "journal", "api", "flower", "logs", "clients"]
     script = f'{lines["clients"]} && printf "%s " "$REDIS_URL" && command -v celery'
     bare = {"PATH": "/usr/bin:/bin"}
     told = subprocess.run(

@@ -1,0 +1,348 @@
+"""Pages that are lists: runs, agents, what waits, dead letters, limits and budgets."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from api.ui.frame import (
+    NOTHING,
+    badge,
+    cell,
+    cost,
+    dollars,
+    facts,
+    lasting,
+    moment,
+    table,
+    tokens,
+    verb,
+)
+from api.ui.markup import Html, address, shown, tag, text
+from celery_agents.contracts.budgets import BudgetState
+from celery_agents.contracts.limits import LimitState
+from celery_agents.contracts.outcome import State
+
+Row = Mapping[str, Any]
+_NANO = 1e9
+
+
+def run_link(run_id: str, *words: Any) -> Html:
+    """A link to a run."""
+    return tag("a", words or run_id, href=address("runs", run_id))
+
+
+def filters(state: str | None, agent: str | None, names: Sequence[str]) -> Html:
+    """The form above the runs: it needs no script."""
+    states = [tag("option", "any state", value="")]
+    states += [tag("option", s.value, value=s.value, selected=s.value == state) for s in State]
+    known = tag("datalist", (tag("option", value=name) for name in names), id="agents")
+    return tag(
+        "form",
+        tag("label", "State", tag("select", states, name="state")),
+        tag(
+            "label",
+            "Agent",
+            tag(
+                "input",
+                name="agent",
+                value=agent or "",
+                list="agents",
+                placeholder="any agent",
+                autocomplete="off",
+            ),
+        ),
+        known,
+        tag("button", "Show"),
+        tag("a", "Clear", href="/ui") if state or agent else None,
+        class_="filters",
+        method="get",
+        action="/ui",
+    )
+
+
+def runs(rows: Sequence[Row], *, tenants: bool) -> Html:
+    """Runs, the newest first; with a column of tenants where they have any."""
+    tenants = tenants and any(row["tenant"] for row in rows)
+    names = [
+        "State",
+        "Run",
+        "Agent",
+        *(["Tenant"] if tenants else []),
+        "Began",
+        "Took",
+        "Tokens",
+        "Cost",
+    ]
+    return table(
+        names,
+        (_run(row, tenants=tenants) for row in rows),
+        class_="cards",
+        empty="No runs yet. Ask an agent, and its run is here as soon as a worker has it.",
+    )
+
+
+def _run(row: Row, *, tenants: bool) -> Html:
+    began, ended = row["created_at"], row["finished_at"]
+    words = (tag("b", verb(row["task"])), " ", tag("code", row["id"]))
+    return tag(
+        "tr",
+        cell("State", badge(row["state"])),
+        cell("Run", run_link(row["id"], words), class_="main"),
+        cell("Agent", row["agent"] or NOTHING),
+        cell("Tenant", row["tenant"] or NOTHING) if tenants else None,
+        cell("Began", moment(began)),
+        cell("Took", lasting((ended or time.time()) - began), class_="n"),
+        cell("Tokens", tokens(row["usage"]), class_="n"),
+        cell("Cost", cost(row["usage"]), class_="n"),
+        id=f"run-{row['id']}",
+    )
+
+
+def older(query: Mapping[str, str | None], cursor: str | None) -> Html | None:
+    """The way to the next page."""
+    if cursor is None:
+        return None
+    link = tag("a", "Older runs", href=address(**query, cursor=cursor), class_="button")
+    return tag("p", link, class_="pages")
+
+
+def agents(rows: Sequence[Row]) -> Html:
+    """Agents as cards."""
+    if not rows:
+        return tag("p", "No worker has offered an agent yet.", class_="empty")
+    return tag("div", map(_agent, rows), class_="grid")
+
+
+def _agent(row: Row) -> Html:
+    health = row["health"] or {}
+    state = health.get("state", "unknown")
+    latency = health.get("latency_ms")
+    return tag(
+        "article",
+        tag("h2", row["name"], badge(state)),
+        tag("p", row["description"] or "No description."),
+        facts(
+            ("Kind", row["kind"]),
+            ("Effects", row["effects"]),
+            ("Last probe", NOTHING if latency is None else f"{latency:.0f} ms"),
+            ("Offered", moment(row["seen_at"])),
+        ),
+        tag("a", "Its runs", href=address(agent=row["name"])),
+        class_="card",
+        id=f"agent-{row['name']}",
+    )
+
+
+def targets(rows: Sequence[Row]) -> Html:
+    """Findings of probes of all else: the journal, the broker, providers."""
+    return table(
+        ("Target", "State", "For", "Latency", "Checked", "Last failure"),
+        (_target(row) for row in rows),
+        class_="cards",
+        empty="Nothing has been probed yet.",
+    )
+
+
+def _target(row: Row) -> Html:
+    latency = row["latency_ms"]
+    return tag(
+        "tr",
+        cell("Target", row["target"], class_="main"),
+        cell("State", badge(row["state"])),
+        cell("For", lasting(row["lasts_s"]), class_="n"),
+        cell("Latency", NOTHING if latency is None else f"{latency:.0f} ms", class_="n"),
+        cell("Checked", f"{lasting(row['age_s'])} ago", class_="n"),
+        cell("Last failure", row["message"] or NOTHING),
+    )
+
+
+def wishes(rows: Sequence[Row], *, answers: bool, linked: bool = True) -> Html:
+    """Wishes that wait for a person, each with its buttons where somebody may answer."""
+    if not rows:
+        return tag("p", "Nothing waits for a person.", class_="empty")
+    return tag("div", (_wish(row, answers=answers, linked=linked) for row in rows), class_="stack")
+
+
+def _wish(row: Row, *, answers: bool, linked: bool) -> Html:
+    tool = row["tool"]
+    asks = ("May it call ", tag("code", tool), "?") if tool else "A vote needs a person."
+    waits = lasting(time.time() - row["since"])
+    return tag(
+        "article",
+        tag("h2", asks),
+        tag("p", row["why"], class_="why") if row["why"] else None,
+        shown(row["arguments"] if tool else row["question"]),
+        tag(
+            "p",
+            "Waits for ",
+            waits,
+            (" in ", run_link(row["run_id"])) if linked else None,
+            class_="quiet",
+        ),
+        _answers(row) if answers else tag("p", "Your key may not answer.", class_="quiet"),
+        class_="card asks",
+        id=f"wish-{row['key']}",
+    )
+
+
+def _answers(row: Row) -> Html:
+    """Buttons: yes and no of a tool, with the reason for no; the options of a vote."""
+    buttons: list[Any]
+    if row["tool"]:
+        reason = tag(
+            "input",
+            name="reason",
+            placeholder="Why not (the model is told)",
+            aria_label="Why not",
+            autocomplete="off",
+        )
+        buttons = [_choice("Approve", True, "good"), reason, _choice("Refuse", False, "bad")]
+    elif row["choices"]:
+        buttons = [_choice(option, option) for option in row["choices"]]
+    else:
+        said = tag("input", name="reason", aria_label="Your answer", placeholder="Your answer")
+        buttons = [said, tag("button", "Answer", name="choice", value='""')]
+    key = tag("input", type="hidden", name="key", value=row["key"])
+    return tag(
+        "form",
+        key,
+        buttons,
+        method="post",
+        action=address("runs", row["run_id"], "approve"),
+        class_="answers",
+    )
+
+
+def _choice(words: str, value: Any, class_: str | None = None) -> Html:
+    return tag("button", words, name="choice", value=json.dumps(value), class_=class_)
+
+
+def letters(rows: Sequence[Row], *, writes: bool) -> Html:
+    """Dead letters, each with the button that lets it run again."""
+    return table(
+        ("What", "Why", "Attempts", "At", ""),
+        (_letter(row, writes=writes) for row in rows),
+        class_="cards",
+        empty="No dead letters. Nothing was given up.",
+    )
+
+
+def _letter(row: Row, *, writes: bool) -> Html:
+    path = address("dead-letters", row["id"], "requeue")
+    again = tag("form", tag("button", "Requeue"), method="post", action=path)
+    return tag(
+        "tr",
+        cell("What", tag("b", verb(row["task"])), " ", tag("code", row["id"]), class_="main"),
+        cell("Why", tag("span", row["cause"], class_="quiet"), " ", row["reason"]),
+        cell("Attempts", row["attempts"], class_="n"),
+        cell("At", moment(row["at"])),
+        cell("", again if writes and row["kind"] == "step" else None),
+    )
+
+
+def limits(states: Sequence[LimitState]) -> Html:
+    """Limits as they stand."""
+    return table(
+        ("Limit", "Policy", "In use", "Waiting", "State"),
+        map(_limit, states),
+        class_="cards",
+        empty="No limits are set.",
+    )
+
+
+def _limit(state: LimitState) -> Html:
+    paused = state.paused_s
+    return tag(
+        "tr",
+        cell("Limit", state.name, f" {state.subject}" if state.subject else "", class_="main"),
+        cell("Policy", tag("code", _policy(state.policy))),
+        cell("In use", f"{state.in_use:,}", class_="n"),
+        cell("Waiting", f"{state.waiting:,}", class_="n"),
+        cell("State", badge("open") if paused is None else ("paused for ", lasting(paused))),
+    )
+
+
+def budgets(states: Sequence[BudgetState]) -> Html:
+    """Budgets as they stand, with how much of each is used."""
+    return table(
+        ("Budget", "Policy", "Spent", "Reserved", "In doubt", "Until"),
+        map(_budget, states),
+        class_="cards",
+        empty="No budgets are set.",
+    )
+
+
+def _budget(state: BudgetState) -> Html:
+    return tag(
+        "tr",
+        cell("Budget", state.name, f" {state.subject}" if state.subject else "", class_="main"),
+        cell("Policy", tag("code", _policy(state.policy))),
+        *(
+            cell(name, dollars(spent.usd), class_="n")
+            for name, spent in (
+                ("Spent", state.spent),
+                ("Reserved", state.reserved),
+                ("In doubt", state.in_doubt),
+            )
+        ),
+        cell("Until", moment(state.ends_at)),
+    )
+
+
+def _policy(policy: Any) -> str:
+    """A policy in short, without what it does not set."""
+    told = policy.model_dump(mode="json", exclude_defaults=True)
+    return ", ".join(f"{name} {_short(value)}" for name, value in told.items()) or NOTHING
+
+
+def _short(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def notice(words: str | None) -> Html | None:
+    """A line that says what was just done."""
+    return tag("p", words, class_="notice", role="status") if words else None
+
+
+def sign_in(after: str, wrong: str | None) -> Html:
+    """The form that asks for a key."""
+    return tag(
+        "section",
+        tag("h1", "Sign in"),
+        tag(
+            "p",
+            "With a key of the API. This browser keeps it for twelve hours, out of reach of "
+            "scripts.",
+        ),
+        tag("p", wrong, class_="error", role="alert") if wrong else None,
+        tag(
+            "form",
+            tag(
+                "label",
+                "Key",
+                tag(
+                    "input",
+                    name="key",
+                    type="password",
+                    required=True,
+                    autocomplete="current-password",
+                    autofocus=True,
+                    placeholder="ca_…",
+                    maxlength="8000",
+                ),
+            ),
+            tag("input", type="hidden", name="next", value=after),
+            tag("button", "Sign in", class_="good"),
+            method="post",
+            action="/ui/sign-in",
+        ),
+        tag(
+            "p",
+            text(("Make one: ", tag("code", "celery -A app agents keys create NAME --role user"))),
+            class_="quiet",
+        ),
+        class_="card narrow",
+    )

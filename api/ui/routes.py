@@ -1,0 +1,329 @@
+"""``/ui``: pages, and the forms on them. Each asks what the routes beside it ask."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from importlib import resources
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.security import HTTPAuthorizationCredentials
+from pydantic import Field
+from starlette.responses import RedirectResponse, Response, StreamingResponse
+
+from api import tasks
+from api.access import Parts, identify
+from api.bodies import ChoiceBody
+from api.problems import ProblemError, not_found
+from api.runs import RunId, find
+from api.services import Services
+from api.ui import lists
+from api.ui.door import COOKIE, KEPT_S, Form, PageRoute, Visit, check_origin, place
+from api.ui.frame import FINAL, badge, heading, page
+from api.ui.lists import notice
+from api.ui.markup import address, tag
+from api.ui.run import RunSheet
+from api.ui.spans import error_card
+from app.access.permissions import Permission, Principal
+from app.journal.queries.pages import PageOfRun
+from celery_agents.contracts.base import Contract
+from celery_agents.contracts.outcome import State
+
+router = APIRouter(prefix="/ui", route_class=PageRoute, include_in_schema=False)
+_P = Permission
+Reads = Annotated[Principal, Depends(Visit(_P.RUNS_READ))]
+Cancels = Annotated[Principal, Depends(Visit(_P.RUNS_CANCEL))]
+Approves = Annotated[Principal, Depends(Visit(_P.RUNS_APPROVE))]
+ReadsAgents = Annotated[Principal, Depends(Visit(_P.AGENTS_READ))]
+ReadsLetters = Annotated[Principal, Depends(Visit(_P.LETTERS_READ))]
+WritesLetters = Annotated[Principal, Depends(Visit(_P.LETTERS_WRITE))]
+ReadsStats = Annotated[Principal, Depends(Visit(_P.STATS_READ))]
+Done = Annotated[str | None, Query(max_length=20)]
+_PLACES_MAX = 2**31 - 1
+#: Seconds: how soon a change is seen, how seldom a run is looked at that stands still, and between
+#: two comments.
+_SOON_S, _SELDOM_S, _PING_S = 0.3, 2.0, 12.0
+#: What the address of a page says was done, in words.
+_DONE = {
+    "cancel": "Asked to cancel; its steps end within moments.",
+    "approve": "Answered. The run goes on.",
+    "requeue": "Requeued, with all its attempts.",
+}
+
+
+@router.get("")
+async def runs(
+    services: Parts,
+    who: Reads,
+    state: str = "",
+    agent: str = "",
+    cursor: Annotated[str | None, Query(max_length=400)] = None,
+) -> Response:
+    """The newest runs."""
+    if state not in {"", *State}:
+        raise ProblemError(422, "invalid_payload", "There is no such state.")
+    query = tasks.PageQuery(
+        state=State(state) if state else None, agent=agent or None, cursor=cursor
+    )
+    found = await tasks.page_of(services, who, query)
+    offered, _ = await services.read(services.desk.agents)
+    names = [row["name"] for row in offered if who.may_ask(row["name"])]
+    live = await services.read(services.desk.live, who.tenant)
+    counts = [tag("span", f"{number:,} {name}", class_="count") for name, number in live.items()]
+    return page(
+        "Runs",
+        heading("Runs", tag("p", counts, class_="counts")),
+        lists.filters(state, agent, names),
+        lists.runs(found["runs"], tenants=who.tenant is None),
+        lists.older({"state": state, "agent": agent}, found["next"]),
+        who=who,
+        at="/ui",
+        every=None if cursor else "2",
+    )
+
+
+class ViewQuery(Contract):
+    """The part of a run's page that is wanted, and what was just done."""
+
+    done: Annotated[str, Field(max_length=20)] | None = None
+    state: State | None = None
+    after: Annotated[int, Field(ge=-1, le=_PLACES_MAX)] = -1
+
+
+@router.get("/runs/{run_id}")
+async def run(
+    run_id: RunId,
+    services: Parts,
+    who: Reads,
+    view: Annotated[ViewQuery, Query()],
+) -> Response:
+    """A run, whole or, of many steps, a page of its members."""
+    wanted = PageOfRun(run_id=run_id, after=view.after, state=view.state)
+    found = await services.read(services.desk.page, wanted)
+    if found is None:
+        return await _queued(services, who, run_id)
+    if not who.sees(found["root"]["tenant"]):
+        raise not_found(f"run {run_id}")
+    made = RunSheet(found, cancels=who.may(_P.RUNS_CANCEL))
+    ended = found["root"]["state"] in FINAL and found["finished_at"] is not None
+    waits = None
+    if not ended:
+        wishes = await services.read(services.desk.wishes_of, run_id)
+        if wishes:
+            waits = lists.wishes(wishes, answers=who.may(_P.RUNS_APPROVE), linked=False)
+    return page(
+        made.title,
+        notice(_DONE.get(view.done or "")),
+        made.render(waits, view.state),
+        who=who,
+        events=None if ended else f"{made.path}/events",
+    )
+
+
+async def _queued(services: Services, who: Principal, run_id: str) -> Response:
+    """A run that no worker has begun, or that none took."""
+    found = await find(services, who, run_id)
+    state, error = found["state"], found.get("error")
+    waits = tag("p", "It is accepted. A worker will begin it.", class_="empty")
+    return page(
+        state,
+        heading("Run", badge(state)),
+        tag("p", tag("code", run_id), class_="quiet"),
+        error_card(error) if error else waits,
+        who=who,
+        every=None if state in FINAL else "1",
+    )
+
+
+@router.get("/runs/{run_id}/events")
+async def changes(
+    run_id: RunId,
+    services: Parts,
+    who: Reads,
+    last_event_id: Annotated[str | None, Header(max_length=100)] = None,
+) -> Response:
+    """Tells that something in a run has changed, until its end: the page says what."""
+    await find(services, who, run_id)
+    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+    stream = _changes(services, run_id, last_event_id)
+    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+
+
+async def _changes(services: Services, run_id: str, seen: str | None) -> AsyncIterator[str]:
+    yield "retry: 1000\n\n"
+    wait_s, silent_s = _SOON_S, 0.0
+    while True:
+        told = await services.read(services.desk.pulse, run_id)
+        mark = hashlib.blake2b(repr(told).encode(), digest_size=8).hexdigest()
+        if told and all(row[0] in FINAL for row in told):
+            yield f"id: {mark}\nevent: end\ndata: \n\n"
+            return
+        if mark != seen:
+            seen, wait_s, silent_s = mark, _SOON_S, 0.0
+            yield f"id: {mark}\nevent: change\ndata: \n\n"
+        elif silent_s > _PING_S:
+            silent_s = 0.0
+            yield ": ping\n\n"
+        await asyncio.sleep(wait_s)
+        silent_s += wait_s
+        wait_s = min(wait_s * 1.2, _SELDOM_S)
+
+
+@router.post("/runs/{run_id}/cancel")
+async def cancel(run_id: RunId, services: Parts, who: Cancels) -> Response:
+    """Cancel a run."""
+    await tasks.cancel(run_id, services, who)
+    return _back(run_id, "cancel")
+
+
+@router.post("/runs/{run_id}/approve")
+async def approve(run_id: RunId, services: Parts, who: Approves, fields: Form) -> Response:
+    """Answer what waits for a person; a reason refuses, as the client has it."""
+    try:
+        choice = json.loads(fields["choice"])
+    except (KeyError, ValueError):
+        raise ProblemError(422, "invalid_payload", "The form has no answer.") from None
+    reason = fields.get("reason", "").strip()
+    if reason and choice in (False, ""):
+        choice = reason
+    body = ChoiceBody(choice=choice, key=fields.get("key") or None)
+    await tasks.approve(run_id, body, services, who)
+    return _back(run_id, "approve")
+
+
+def _back(run_id: str, done: str) -> Response:
+    return RedirectResponse(address("runs", run_id, done=done), 303)
+
+
+@router.get("/waiting")
+async def waiting(services: Parts, who: Reads) -> Response:
+    """All that waits for a person."""
+    found = await services.read(services.desk.wishes, who.tenant, 100)
+    cards = lists.wishes(found, answers=who.may(_P.RUNS_APPROVE))
+    return page(
+        "Waiting", heading("Waiting for a person"), cards, who=who, at="/ui/waiting", every="3"
+    )
+
+
+@router.get("/agents")
+async def agents(services: Parts, who: ReadsAgents) -> Response:
+    """Agents and their health; for those who see all tenants, that of all that is probed."""
+    found, health = await services.read(services.desk.agents)
+    states = {row["target"]: row for row in health}
+    rows = [
+        {**row, "health": states.get(f"agent:{row['name']}")}
+        for row in found
+        if who.may_ask(row["name"])
+    ]
+    probed = (tag("h2", "Probes"), lists.targets(health)) if who.tenant is None else None
+    return page(
+        "Agents", heading("Agents"), lists.agents(rows), probed, who=who, at="/ui/agents", every="5"
+    )
+
+
+@router.get("/dead-letters")
+async def letters(services: Parts, who: ReadsLetters, done: Done = None) -> Response:
+    """Steps and messages that were given up."""
+    found = await services.read(services.desk.letters, who.tenant, 100)
+    rows = lists.letters(found, writes=who.may(_P.LETTERS_WRITE))
+    return page(
+        "Dead letters",
+        heading("Dead letters"),
+        notice(_DONE.get(done or "")),
+        rows,
+        who=who,
+        at="/ui/dead-letters",
+        every="5",
+    )
+
+
+@router.post("/dead-letters/{step_id}/requeue")
+async def requeue(step_id: RunId, services: Parts, who: WritesLetters) -> Response:
+    """Let a dead step be tried again."""
+    await tasks.requeue(step_id, services, who)
+    return RedirectResponse(address("dead-letters", done="requeue"), 303)
+
+
+@router.get("/limits")
+async def limits(services: Parts, who: ReadsStats) -> Response:
+    """Budgets, and for those who see all tenants limits; workers say how they stand."""
+    client = services.client
+    if who.tenant is not None:
+        words = "How budgets and limits stand is shown to keys of all tenants."
+        return page(
+            "Limits", heading("Limits"), tag("p", words, class_="empty"), who=who, at="/ui/limits"
+        )
+    budgets, states = await asyncio.gather(
+        services.ask(client.budgets), services.ask(client.limits.list)
+    )
+    return page(
+        "Limits",
+        heading("Budgets"),
+        lists.budgets(budgets),
+        tag("h2", "Limits"),
+        lists.limits(states),
+        who=who,
+        at="/ui/limits",
+        every="5",
+    )
+
+
+# -- coming and going
+
+
+@router.get("/sign-in")
+async def sign_in_page(request: Request) -> Response:
+    """Asks for a key."""
+    return page("Sign in", lists.sign_in(place(request.query_params.get("next")), None))
+
+
+@router.post("/sign-in")
+async def sign_in(request: Request, services: Parts, fields: Form) -> Response:
+    """Keep a key that holds in the browser, where no script reads it."""
+    check_origin(request)
+    key, after = fields.get("key", "").strip(), place(fields.get("next"))
+    try:
+        await identify(services, HTTPAuthorizationCredentials(scheme="Bearer", credentials=key))
+    except ProblemError as error:
+        if error.status != HTTPStatus.UNAUTHORIZED:
+            raise
+        return page("Sign in", lists.sign_in(after, "This key does not hold."), status=401)
+    made = RedirectResponse(after, 303)
+    made.set_cookie(
+        COOKIE,
+        key,
+        max_age=KEPT_S,
+        path="/ui",
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+    )
+    return made
+
+
+@router.post("/sign-out")
+async def sign_out(request: Request) -> Response:
+    """Have the browser forget its key."""
+    check_origin(request)
+    made = RedirectResponse("/ui/sign-in", 303)
+    made.delete_cookie(COOKIE, path="/ui", httponly=True, samesite="strict")
+    return made
+
+
+def _file(name: str, media_type: str) -> None:
+    """Serve one of the files beside this module."""
+    content = resources.files(__package__ or "").joinpath(name).read_bytes()
+
+    async def served() -> Response:
+        return Response(content, media_type=media_type, headers={"Cache-Control": "no-cache"})
+
+    router.get(f"/{name}")(served)
+
+
+_file("ui.css", "text/css")
+_file("ui.js", "text/javascript")
+_file("icon.svg", "image/svg+xml")

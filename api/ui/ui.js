@@ -1,0 +1,119 @@
+// Asks for this same page again when something has changed, and puts what differs in its place.
+const live = document.querySelector("#live");
+const main = document.querySelector("main");
+const zone = new Intl.DateTimeFormat(undefined, {
+  month: "short", day: "numeric", hour: "numeric", minute: "2-digit", second: "2-digit",
+});
+
+function localTimes(root) {
+  for (const time of root.querySelectorAll("time[datetime]")) {
+    time.title = time.textContent + " UTC";
+    time.textContent = zone.format(new Date(time.dateTime));
+  }
+}
+
+// What the reader has opened, typed or chosen stays.
+function keeps(element, name) {
+  return (name === "open" && element.tagName === "DETAILS") || name === "tabindex";
+}
+
+function same(a, b) {
+  return a.nodeType === b.nodeType && a.nodeName === b.nodeName && (a.id || "") === (b.id || "");
+}
+
+function morph(old, fresh) {
+  if (old.nodeType !== Node.ELEMENT_NODE) {
+    if (old.data !== fresh.data) old.data = fresh.data;
+    return;
+  }
+  if (old.isEqualNode(fresh) || old.contains(document.activeElement) && old.matches("input,select,textarea")) return;
+  for (const { name, value } of fresh.attributes) {
+    if (!keeps(old, name) && old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+  for (const { name } of [...old.attributes]) {
+    if (!keeps(old, name) && !fresh.hasAttribute(name)) old.removeAttribute(name);
+  }
+  const byId = new Map();
+  for (const child of old.children) if (child.id) byId.set(child.id, child);
+  let at = old.firstChild;
+  for (const child of [...fresh.childNodes]) {
+    const known = child.id ? byId.get(child.id) : null;
+    if (known && same(known, child)) {
+      if (known === at) at = at.nextSibling;
+      else old.insertBefore(known, at);
+      morph(known, child);
+    } else if (at && !(at.id && byId.has(at.id)) && same(at, child)) {
+      const next = at.nextSibling;
+      morph(at, child);
+      at = next;
+    } else {
+      old.insertBefore(child, at);
+    }
+  }
+  while (at) {
+    const next = at.nextSibling;
+    at.remove();
+    at = next;
+  }
+}
+
+function say(words) {
+  if (live.textContent !== words) live.textContent = words;
+  live.dataset.state = words;
+}
+
+let asking = false;
+let again = false;
+async function refresh() {
+  if (asking) {
+    again = true;
+    return;
+  }
+  asking = true;
+  try {
+    const told = await fetch(location.href, { headers: { accept: "text/html" } });
+    if (told.redirected) return location.reload(); // the key is over
+    if (!told.ok) throw new Error(told.statusText);
+    const page = new DOMParser().parseFromString(await told.text(), "text/html");
+    const fresh = page.querySelector("main");
+    localTimes(fresh);
+    const began = performance.now();
+    morph(main, fresh);
+    document.title = page.title;
+    main.dataset.updates = Number(main.dataset.updates || 0) + 1;
+    performance.measure("update", { start: began, end: performance.now() });
+  } catch {
+    say("reconnecting");
+    return;
+  } finally {
+    asking = false;
+  }
+  if (again) {
+    again = false;
+    refresh();
+  }
+}
+
+function follow(address) {
+  const source = new EventSource(address);
+  source.addEventListener("open", () => say("live"));
+  source.addEventListener("error", () => say("reconnecting"));
+  source.addEventListener("change", refresh);
+  source.addEventListener("end", async () => {
+    source.close();
+    say("");
+    await refresh();
+    // The run's own row is written a moment after its last step.
+    if (main.dataset.events) setTimeout(() => follow(address), 500);
+  });
+}
+
+function poll(seconds) {
+  setInterval(() => {
+    if (!document.hidden) refresh().then(() => navigator.onLine && say("live"));
+  }, seconds * 1000);
+}
+
+localTimes(document);
+if (main.dataset.events) follow(main.dataset.events);
+else if (main.dataset.every) poll(Number(main.dataset.every));

@@ -1,0 +1,257 @@
+"""The page: who may see and do what, whose forms count, and how it looks in a browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.ui.door import COOKIE
+from app.access.permissions import Role
+from tests.integration.harness import SOON_S, Stack, eventually
+from tests.support.api import Asked, in_process, made_key, served, settings
+from tests.support.browser import CHROMIUM, Browser, browser
+
+HTML = {"Accept": "text/html"}
+OWN = {"Sec-Fetch-Site": "same-origin", **HTML}
+PLACES = ["", "/waiting", "/agents", "/dead-letters", "/limits"]
+
+
+@pytest.fixture(scope="module")
+def http(request: pytest.FixtureRequest) -> Iterator[Any]:
+    stack: Stack = request.getfixturevalue("stack")
+    with in_process(settings(stack.redis_url, stack.database_url)) as made:
+        yield made
+
+
+class Visitor:
+    """Somebody with a browser; its key is in its cookie."""
+
+    def __init__(self, http: Any, key: str) -> None:
+        self.http, self.key = http, key
+
+    def get(self, path: str, **headers: str) -> Any:
+        about = {**HTML, "Cookie": f"{COOKIE}={self.key}", **headers}
+        return self.http.get(f"/ui{path}", headers=about, follow_redirects=False)
+
+    def send(self, path: str, headers: dict[str, str] = OWN, **fields: str) -> Any:
+        about = {"Cookie": f"{COOKIE}={self.key}", **headers}
+        return self.http.post(f"/ui{path}", data=fields, headers=about, follow_redirects=False)
+
+
+@pytest.fixture(scope="module")
+def visitors(request: pytest.FixtureRequest, http: Any) -> dict[str, Visitor]:
+    url = request.getfixturevalue("stack").database_url
+    made = {role.value: Visitor(http, made_key(url, role)) for role in Role}
+    made["other"] = Visitor(http, made_key(url, Role.ADMIN, tenant="other"))
+    made["all"] = Visitor(http, made_key(url, Role.ADMIN, tenant=None))
+    return made
+
+
+@pytest.mark.parametrize("place", [*PLACES, "/sign-in"])
+def test_pages_have_a_strict_policy_and_nothing_inline(
+    visitors: dict[str, Visitor], place: str
+) -> None:
+    told = visitors["all"].get(place)
+    assert told.status_code == 200, told.text
+    policy = told.headers["content-security-policy"]
+    assert "unsafe" not in policy
+    assert policy.startswith("default-src 'none'")
+    assert told.headers["cache-control"] == "no-store"
+    assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:", told.text)
+    assert re.findall(r"<script([^>]*)>([^<]*)<", told.text) == [
+        (' src="/ui/ui.js" type="module"', "")
+    ]
+    assert len(told.content) < 200_000
+
+
+def test_nobody_is_asked_for_a_key_and_comes_back(http: Any, visitors: dict[str, Visitor]) -> None:
+    told = http.get("/ui/agents", headers=HTML, follow_redirects=False)
+    assert (told.status_code, told.headers["location"]) == (303, "/ui/sign-in?next=/ui/agents")
+    form = {"key": visitors["user"].key, "next": "/ui/agents"}
+    told = http.post("/ui/sign-in", data=form, headers=OWN, follow_redirects=False)
+    assert (told.status_code, told.headers["location"]) == (303, "/ui/agents")
+    cookie = told.headers["set-cookie"]
+    assert {"HttpOnly", "SameSite=strict", "Path=/ui"} <= set(cookie.split("; "))
+    http.cookies.clear()
+    told = http.post("/ui/sign-in", data={"key": "ca_x"}, headers=OWN)
+    assert told.status_code == 401
+    assert "set-cookie" not in told.headers
+
+
+@pytest.mark.parametrize("after", ["https://example.org", "//example.org", "/ui\\@x", "/keys"])
+def test_nobody_is_sent_elsewhere(http: Any, visitors: dict[str, Visitor], after: str) -> None:
+    form = {"key": visitors["user"].key, "next": after}
+    told = http.post("/ui/sign-in", data=form, headers=OWN, follow_redirects=False)
+    assert told.headers["location"] == "/ui"
+    http.cookies.clear()
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Sec-Fetch-Site": "same-origin"}, 404),
+        ({"Origin": "http://testserver"}, 404),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "http://testserver"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": "http://example.org"}, 403),
+        ({"Origin": "null"}, 403),
+        ({}, 403),
+    ],
+)
+def test_forms_of_other_sites_do_nothing(
+    visitors: dict[str, Visitor], headers: dict[str, str], status: int
+) -> None:
+    told = visitors["admin"].send("/runs/gone/cancel", headers)
+    assert told.status_code == status, told.text
+
+
+def test_without_keys_the_page_has_the_names_of_this_machine_alone(stack: Stack) -> None:
+    with in_process(settings(stack.redis_url, stack.database_url, api_auth="none")) as http:
+        for host, status in [
+            ("127.0.0.1:8000", 200),
+            ("localhost", 200),
+            ("[::1]:8000", 200),
+            ("rebound.example.org", 403),
+        ]:
+            assert http.get("/ui", headers={**HTML, "Host": host}).status_code == status, host
+        about = {"Host": "localhost", "Origin": "http://example.org"}
+        assert http.post("/ui/runs/gone/cancel", headers=about).status_code == 403
+
+
+def test_buttons_are_those_of_a_role(stack: Stack, visitors: dict[str, Visitor]) -> None:
+    run = stack.client.vote(
+        ["yes", "no"], "May I?", choices=["yes", "no"], rule="unanimous", escalate="person"
+    )
+    eventually(run.waiting)
+    page = f"/runs/{run.id}"
+    for role, cancels, answers in [
+        ("readonly", False, False),
+        ("service", True, False),
+        ("user", True, True),
+    ]:
+        html = visitors[role].get(page).text
+        assert ("/cancel" in html, "/approve" in html) == (cancels, answers), role
+    assert visitors["other"].get(page).status_code == 404
+    key = run.waiting()[0].key
+    refused = visitors["readonly"].send(f"{page}/approve", choice='"yes"', key=key)
+    assert refused.status_code == 403
+    assert visitors["user"].send(f"{page}/approve", choice='"?"', key=key).status_code == 409
+    told = visitors["user"].send(f"{page}/approve", choice='"yes"', key=key)
+    assert (told.status_code, told.headers["location"]) == (303, f"/ui{page}?done=approve")
+    assert run.get(timeout=SOON_S).option == "yes"
+    html = eventually(lambda: _ended(visitors["user"], page))
+    for words in ("Decision", "a person", "consensus", "Voter"):
+        assert words in html
+
+
+def _ended(visitor: Visitor, page: str) -> str:
+    html: str = visitor.get(page).text
+    return "" if "data-events" in html else html
+
+
+def test_a_large_map_is_counts_and_a_page_of_members(
+    stack: Stack, visitors: dict[str, Visitor]
+) -> None:
+    run = stack.client.map("shout", ["x"] * 299 + [7])
+    run.get(timeout=SOON_S)
+    page = f"/runs/{run.id}"
+    html = eventually(lambda: _ended(visitors["user"], page))
+    assert html.count('id="step-') == 101
+    assert "300 of 300 done" in html
+    assert "299 succeeded" in html
+    seen = 0
+    while True:
+        seen += html.count('id="step-') - 1
+        link = re.search(r'href="/ui(/runs/[^"]*after=[^"]*)"', html)
+        if link is None:
+            break
+        html = visitors["user"].get(unescape(link[1])).text
+    assert seen == 300
+    failed = visitors["user"].get(f"{page}?state=failed").text
+    assert failed.count('id="step-') == 2
+
+
+def test_changes_are_told_until_the_end(stack: Stack, visitors: dict[str, Visitor]) -> None:
+    run = stack.client.ask("shout", "x")
+    run.get(timeout=SOON_S)
+    told = visitors["user"].get(f"/runs/{run.id}/events").text
+    assert "event: end" in told
+    assert visitors["other"].get(f"/runs/{run.id}/events").status_code == 404
+
+
+def test_a_run_that_no_worker_took_says_why(stack: Stack, visitors: dict[str, Visitor]) -> None:
+    run = stack.client.ask("no such agent", "x")
+    with pytest.raises(Exception, match="no such agent"):
+        run.get(timeout=SOON_S)
+    html = visitors["all"].get(f"/runs/{run.id}").text
+    assert "no such agent" in html
+    assert "card bad" in html
+    assert "data-every" not in html
+
+
+def test_a_dead_letter_is_requeued(visitors: dict[str, Visitor]) -> None:
+    path = "/dead-letters/gone/requeue"
+    assert visitors["user"].send(path).status_code == 403
+    assert visitors["admin"].send(path).status_code == 404
+
+
+# -- in a browser
+
+
+@pytest.fixture
+def tab(stack: Stack, tmp_path: Path) -> Iterator[tuple[Browser, str, Asked]]:
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium on this machine")
+    key = made_key(stack.database_url, Role.ADMIN, tenant=None)
+    with served(stack.env, tmp_path) as http, browser(tmp_path / "profile") as made:
+        base = str(http.base_url).rstrip("/")
+        made.open(f"{base}/ui/sign-in")
+        made.cookie(base, COOKIE, key)
+        yield made, base, Asked(http, key)
+
+
+def test_a_run_as_it_happens(stack: Stack, tab: tuple[Browser, str, Asked]) -> None:
+    browser_, base, asked = tab
+    hostile = "<img src=x onerror='window.hacked=1'>"
+    body = {"task": "map", "agent": "slow", "input": [{"seconds": 60}] * 8}
+    run_id = asked("POST", "/tasks", body, status=202)["id"]
+    browser_.open(f"{base}/ui/runs/{run_id}")
+    browser_.run("window.stays = 1")
+    browser_.until("document.querySelectorAll('[id^=step-]').length === 9")
+    browser_.until("document.querySelector('#live').textContent === 'live'")
+    asked("POST", f"/tasks/{run_id}/cancel", status=202)
+    browser_.until("document.querySelector('h1 + .badge').textContent === 'cancelled'")
+    browser_.until("document.querySelector('#live').textContent === ''")
+    assert browser_.run("window.stays") == 1
+    asked.ask("refused", hostile)
+    browser_.open(f"{base}/ui?agent=refused")
+    browser_.run("document.querySelector('td.main a').click()")
+    browser_.until("document.querySelector('.card.bad')?.textContent.includes('onerror')")
+    assert browser_.run("window.hacked") is None
+    for width in (1280, 390):
+        browser_.look(width=width)
+        assert browser_.run("document.documentElement.scrollWidth") == width
+    assert browser_.problems == []
+
+
+def test_with_the_keyboard_alone_and_without_scripts(tab: tuple[Browser, str, Asked]) -> None:
+    browser_, base, asked = tab
+    asked.ask("shout", "x")
+    browser_.open(f"{base}/ui")
+    browser_.press("Tab")
+    assert browser_.run("document.activeElement.textContent") == "Skip to the content"
+    assert browser_.run("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    browser_.press("Enter")
+    browser_.press("Tab")
+    assert browser_.run("document.activeElement.name") == "state"
+    browser_.scripts(allowed=False)
+    browser_.open(f"{base}/ui")
+    browser_.scripts(allowed=True)
+    assert browser_.run("document.querySelectorAll('tbody tr').length") >= 1
+    assert browser_.run("document.querySelector('time').textContent.startsWith('20')")
+    assert browser_.problems == []
