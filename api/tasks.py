@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from api.access import May, Parts, forbidden
@@ -16,12 +15,12 @@ from api.problems import JsonResponse, Problem, ProblemError, not_found
 from api.runs import RunId, find, of_meta, of_tree, queued
 from api.sending import Posting, id_of_key
 from api.services import Services
-from api.views import AcceptedView, ListView, RunsView, RunView
+from api.views import AcceptedView, ListView, RunView
 from app.access.permissions import Permission, Principal
-from app.journal.queries.runs import RunsWanted
 from celery_agents.client.waiting import Meta
-from celery_agents.contracts.base import Contract, Name
+from celery_agents.contracts.base import Name, Tenant
 from celery_agents.contracts.outcome import State
+from celery_agents.contracts.watching import PAGE_MAX, Order, RunFilter, RunPage
 from celery_agents.errors import InvalidPayloadError
 
 router = APIRouter(tags=["tasks"])
@@ -124,48 +123,46 @@ async def create(
     return JsonResponse(queued(order.message), 202, headers=headers)
 
 
-def _cursor(given: str | None) -> tuple[float, str] | None:
-    if given is None:
-        return None
-    try:
-        at, _, run_id = base64.urlsafe_b64decode(given.encode()).decode().partition(" ")
-        return float(at), run_id
-    except ValueError:
-        raise ProblemError(422, "invalid_payload", "cursor: it is none of a page.") from None
+class RunsQuery(BaseModel):
+    """The conditions of :class:`RunFilter`, as an address has them."""
 
-
-class PageQuery(Contract):
-    """The runs that are wanted, and where the page begins."""
+    model_config = ConfigDict(extra="forbid")
 
     state: State | None = None
     agent: Name | None = None
-    #: Seconds since 1970: runs that were made then or later.
-    since: Annotated[float, Field(ge=0)] | None = None
-    #: ``next`` of the page before.
-    cursor: Annotated[str, Field(max_length=400)] | None = None
-    limit: Annotated[int, Field(ge=1, le=500)] = 50
+    #: For those who may see all tenants.
+    tenant: Tenant | None = None
+    since_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    failed: bool = False
+    waiting: bool = False
+    stuck: bool = False
+    order: Order = "time"
+    #: ``more`` of the page before.
+    after: Annotated[str, Field(max_length=400)] | None = None
+    limit: Annotated[int, Field(ge=1, le=PAGE_MAX)] = 50
 
 
-async def page_of(services: Services, who: Principal, page: PageQuery) -> dict[str, Any]:
-    """The runs of a page, and the cursor of the next one.
+async def page_of(services: Services, who: Principal, query: RunsQuery) -> RunPage:
+    """The runs that are looked for, of those that a principal may see.
 
     Raises:
-        ProblemError: the cursor is none.
+        InvalidPayloadError: two conditions exclude each other, or the place is none.
+        ProblemError: the tenant is another one's.
     """
-    about = page.model_dump(exclude={"cursor"})
-    wanted = RunsWanted(tenant=who.tenant, before=_cursor(page.cursor), **about)
-    found = await services.read(services.desk.runs, wanted)
-    after = None
-    if len(found) == page.limit:
-        last = f"{found[-1]['created_at']!r} {found[-1]['id']}"
-        after = base64.urlsafe_b64encode(last.encode()).decode()
-    return {"runs": found, "next": after}
+    tenant = query.tenant if who.tenant is None else tenant_for(who, query.tenant)
+    wanted = RunFilter.of(query.model_dump() | {"tenant": tenant})
+    return await services.read(services.desk.runs, wanted)
 
 
-@router.get("/tasks", response_model=RunsView, responses=problems())
-async def listed(services: Parts, who: Reads, page: Annotated[PageQuery, Query()]) -> Response:
-    """Runs that a worker has begun, the newest first; never what was asked or answered."""
-    return JsonResponse(await page_of(services, who, page))
+@router.get("/tasks", response_model=RunPage, responses=problems())
+async def listed(services: Parts, who: Reads, query: Annotated[RunsQuery, Query()]) -> Response:
+    """Runs that a worker has begun; never what was asked or answered.
+
+    ``since_s``: begun at most so many seconds ago. ``failed``, ``waiting`` (for a person) and
+    ``stuck`` (something should have gone on for a minute) are conditions; ``order=cost`` lists
+    the dearest of those that ended. ``more`` is the next page's ``after``.
+    """
+    return JsonResponse((await page_of(services, who, query)).model_dump(mode="json"))
 
 
 @router.get("/tasks/{run_id}", response_model=RunView, responses=problems(404))

@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from importlib import resources
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials
@@ -30,8 +30,9 @@ from api.ui.run import RunSheet
 from api.ui.spans import error_card
 from app.access.permissions import Permission, Principal
 from app.journal.queries.pages import PageOfRun
-from celery_agents.contracts.base import Contract
+from celery_agents.contracts.base import Contract, Name
 from celery_agents.contracts.outcome import State
+from celery_agents.contracts.watching import Order
 
 router = APIRouter(prefix="/ui", route_class=PageRoute, include_in_schema=False)
 _P = Permission
@@ -55,19 +56,28 @@ _DONE = {
 }
 
 
+class ListQuery(Contract):
+    """The form above the runs, as it is sent: what is not chosen is empty."""
+
+    show: str = ""
+    agent: Name | Literal[""] = ""
+    order: Order = "time"
+    after: Annotated[str, Field(max_length=400)] | None = None
+
+
 @router.get("")
 async def runs(
     services: Parts,
     who: Reads,
-    state: str = "",
-    agent: str = "",
-    cursor: Annotated[str | None, Query(max_length=400)] = None,
+    wanted: Annotated[ListQuery, Query()],
 ) -> Response:
-    """The newest runs."""
-    if state not in {"", *State}:
-        raise ProblemError(422, "invalid_payload", "There is no such state.")
-    query = tasks.PageQuery(
-        state=State(state) if state else None, agent=agent or None, cursor=cursor
+    """Runs: the newest or the dearest, all or of one kind."""
+    show, agent, order, after = wanted.show, wanted.agent, wanted.order, wanted.after
+    if show not in {"", *lists.KINDS, *State}:
+        raise ProblemError(422, "invalid_payload", "There are no such runs.")
+    about = {show: True} if show in lists.KINDS else {"state": show or None}
+    query = tasks.RunsQuery.model_validate(
+        {**about, "agent": agent or None, "order": order, "after": after}
     )
     found = await tasks.page_of(services, who, query)
     offered, _ = await services.read(services.desk.agents)
@@ -77,12 +87,12 @@ async def runs(
     return page(
         "Runs",
         heading("Runs", tag("p", counts, class_="counts")),
-        lists.filters(state, agent, names),
-        lists.runs(found["runs"], tenants=who.tenant is None),
-        lists.older({"state": state, "agent": agent}, found["next"]),
+        lists.filters(show, agent, order, names),
+        lists.runs(found.runs, tenants=who.tenant is None),
+        lists.older({"show": show, "agent": agent, "order": order}, found.more),
         who=who,
         at="/ui",
-        every=None if cursor else "2",
+        every=None if after else "2",
     )
 
 

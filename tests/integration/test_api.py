@@ -133,14 +133,28 @@ def test_runs_in_pages(user: Asked) -> None:
     made = [user.ask("shout", f"page {n}")["id"] for n in range(3)]
     found: list[str] = []
     path = "/tasks?limit=2&agent=shout"
-    cursor = ""
+    after = ""
     while len(found) < 3:
-        page = user("GET", f"{path}{cursor}", status=200)
+        page = user("GET", f"{path}{after}", status=200)
         found += [run["id"] for run in page["runs"]]
-        cursor = f"&cursor={page['next']}"
+        after = f"&after={page['more']}"
         assert "page" not in json.dumps(page)
     assert found[:3] == made[::-1]
-    assert user("GET", "/tasks?cursor=x").status_code == 422
+    for wrong in ("after=x", "order=name", "since_s=nan", "failed=true&state=ready", "cursor=x"):
+        assert user("GET", f"/tasks?{wrong}").status_code == 422, wrong
+
+
+def test_runs_by_how_they_are(user: Asked) -> None:
+    broken, fine = user.ask("refused", "no")["id"], user.ask("shout", "yes")["id"]
+
+    def found(conditions: str) -> set[str]:
+        return {run["id"] for run in user("GET", f"/tasks?{conditions}", status=200)["runs"]}
+
+    failures = found("failed=true")
+    assert broken in failures
+    assert fine not in failures
+    assert fine in found("order=cost&agent=shout&since_s=600")
+    assert not {broken, fine} & (found("stuck=true") | found("waiting=true"))
 
 
 # -- whose it is

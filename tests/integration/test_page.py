@@ -248,7 +248,7 @@ def test_with_the_keyboard_alone_and_without_scripts(tab: tuple[Browser, str, As
     assert browser_.run("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     browser_.press("Enter")
     browser_.press("Tab")
-    assert browser_.run("document.activeElement.name") == "state"
+    assert browser_.run("document.activeElement.name") == "show"
     browser_.scripts(allowed=False)
     browser_.open(f"{base}/ui")
     browser_.scripts(allowed=True)

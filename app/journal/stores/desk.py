@@ -8,9 +8,8 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 
 from app.concurrency.future import Future
-from app.journal.queries import pages, reads, runs, sessions
+from app.journal.queries import finding, pages, reads, runs, sessions
 from app.journal.queries.pages import PageOfRun
-from app.journal.queries.runs import RunsWanted
 from app.journal.schema.engine import reading
 from app.journal.schema.rows import NewStep
 from app.journal.schema.transactions import in_transaction
@@ -19,6 +18,7 @@ from app.journal.steps.inserts import AcceptStep
 from app.journal.stores.targets import Targets
 from app.journal.tables import health
 from app.journal.writing.writer import Writer
+from celery_agents.contracts.watching import RunFilter, RunPage
 
 T = TypeVar("T")
 Rows = list[dict[str, Any]]
@@ -64,19 +64,19 @@ class Desk:
 
     def page(self, wanted: PageOfRun) -> dict[str, Any] | None:
         """A run with some of its steps; see :func:`pages.run_page`."""
-        return in_transaction(reading(self._engine), lambda c: pages.run_page(c, wanted))
+        return self._read(lambda c: pages.run_page(c, wanted))
 
     def pulse(self, run_id: str) -> list[tuple[Any, ...]]:
         """Figures that change whenever a step of the run does."""
-        return in_transaction(reading(self._engine), lambda c: pages.pulse(c, run_id))
+        return self._read(lambda c: pages.pulse(c, run_id))
 
     def wishes_of(self, run_id: str) -> Rows:
         """Wishes of a run that wait for a person, oldest first."""
-        return in_transaction(reading(self._engine), lambda c: approvals.wishes(c, run_id, 100))
+        return self._read(lambda c: approvals.wishes(c, run_id, 100))
 
-    def runs(self, wanted: RunsWanted) -> Rows:
-        """Runs, the newest first, without what is in them."""
-        return self._read(lambda c: runs.listed(c, wanted))
+    def runs(self, wanted: RunFilter) -> RunPage:
+        """A page of runs, without what is in them."""
+        return self._read(lambda c: finding.page(c, wanted))
 
     def owner(self, step_id: str) -> str | None:
         """The tenant of a step; None when it has no row."""
