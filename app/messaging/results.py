@@ -159,6 +159,6 @@ class JournalBackend(AddressBackend):
             meta["outcome"] = {k: v for k, v in outcome.items() if k != "value"}
             if (asked := request.get(names.PAYLOAD)) is not None:
                 meta[names.PAYLOAD] = asked
-        elif request is not None and (tenant := request.get(names.TENANT)):
+        elif tenant := getattr(request, names.TENANT, None):  # Celery has requests of two classes
             meta[names.TENANT] = tenant  # of one that was refused there is no row that says it
         return meta
