@@ -62,7 +62,13 @@ def test_celery_counts_the_chords_that_have_no_join(
 def test_the_tenant_of_a_run_without_a_row_stands_beside_its_error(
     backend: JournalBackend, kind: type[Any]
 ) -> None:
-    about = {"id": "s", "chord": None, "group": None, "parent_id": None, "children": []}
+    about: dict[str, Any] = {
+        "id": "s",
+        "chord": None,
+        "group": None,
+        "parent_id": None,
+        "children": [],
+    }
     for tenant in (None, "acme"):
         request = kind(**about, **{names.TENANT: tenant})
         meta = backend._get_result_meta(ValueError("bad"), "FAILURE", None, request)
