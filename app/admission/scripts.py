@@ -26,6 +26,11 @@ TIMEOUT_S = 1.0
 #: Commands in one write. Redis works through them in a few milliseconds, in which nobody else is
 #: served.
 BATCH = 200
+#: What runs before a script that goes by the time: milliseconds, by the clock of Redis.
+CLOCK = """
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from redis import Redis
 
-from app.admission.scripts import TIMEOUT_S, Query, Scripts
+from app.admission.scripts import CLOCK, TIMEOUT_S, Query, Scripts
 from app.caching import scripts
 from app.concurrency.future import Future
 from app.messaging.redis import connect_redis
@@ -85,7 +85,7 @@ class SharedAnswers:
     """
 
     def __init__(
-        self, redis: Redis, *, most_bytes: int, lease_s: float, clock: str = scripts.CLOCK
+        self, redis: Redis, *, most_bytes: int, lease_s: float, clock: str = CLOCK
     ) -> None:
         self._redis = redis
         self._scripts = shared = Scripts(redis, "cache")

@@ -12,8 +12,8 @@ import click
 from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
-from app.admission import sights
-from app.admission.limits import SharedLimits
+from app.admission.limits import sights
+from app.admission.limits.shared import SharedLimits
 from app.admission.scripts import TIMEOUT_S, Scripts
 from app.cli.audit import audit
 from app.cli.dead_letters import dead

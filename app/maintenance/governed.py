@@ -8,7 +8,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from app.admission import sights
+from app.admission.limits import sights
 from app.execution.runtime import Runtime
 from celery_agents.contracts.limits import LimitState
 from celery_agents.contracts.tenants import TenantState

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
 from agents.catalog.probes import Probe, probe_agents
-from app.admission.health import STALE_INTERVALS
+from app.admission.guards.health import STALE_INTERVALS
 from app.concurrency.fibers import in_thread, wait
 from app.execution.others.neighbours import served
 from app.execution.runtime import Runtime

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from agents.governance.budgets import Account, Amount
-from app.admission.budget_scripts import CLOSED_MS
-from app.admission.budgets import LATE_S, Closed, Exceeded, SharedBudgets, Unknown, name_of
+from app.admission.budgets.lua import CLOSED_MS
+from app.admission.budgets.shared import LATE_S, Closed, Exceeded, SharedBudgets, Unknown, name_of
 from app.admission.scripts import Scripts
 from app.journal import Journal
 from app.journal.schema.rows import Claimed

@@ -12,11 +12,11 @@ from redis import Redis
 from agents.base import Answer, Turn
 from agents.needs import Needs
 from agents.policies.breaker import BreakerPolicy
-from app.admission.breaker import Breakers, Switch
-from app.admission.budgets import SharedBudgets
-from app.admission.calls import AdmissionGuard
+from app.admission.breakers import Breakers, Switch
+from app.admission.budgets.shared import SharedBudgets
 from app.admission.guard import Asked, Reply
-from app.admission.limits import SharedLimits
+from app.admission.guards.admission import AdmissionGuard
+from app.admission.limits.shared import SharedLimits
 from app.admission.scripts import Query
 from app.concurrency.future import Future
 from app.concurrency.loop import process_loop

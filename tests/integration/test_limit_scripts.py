@@ -17,8 +17,8 @@ from agents.governance import limits as rules
 from agents.governance.limits import Book, Concurrency, Pause, Rate, Start, ToldRate, Want
 from agents.governance.wants import Wanted
 from agents.needs import Needs
-from app.admission.limits import Asker, NotAdmitted, Pumped, Ticket
-from app.admission.limits import SharedLimits as Shared
+from app.admission.limits.shared import SharedLimits as Shared
+from app.admission.limits.tickets import Asker, NotAdmitted, Pumped, Ticket
 from app.admission.scripts import Scripts
 from celery_agents import names
 from celery_agents.contracts.limits import LimitPolicy

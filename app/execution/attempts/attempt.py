@@ -14,7 +14,7 @@ from functools import cache, partial
 from typing import Any, Protocol, assert_never
 
 from agents.plan import Expand, within
-from app.admission.limits import NotAdmitted
+from app.admission.limits.tickets import NotAdmitted
 from app.caching.waiting import Awaits
 from app.concurrency.fibers import blocking, wait
 from app.execution.answers import (

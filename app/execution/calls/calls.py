@@ -17,9 +17,9 @@ from pydantic import ValidationError
 from agents.caching.cacheable import Cacheable
 from agents.needs import Expect
 from agents.performing import Perform, performed
-from app.admission.charging import Charge, Purse
+from app.admission.budgets.charging import Charge, Purse
 from app.admission.guard import Gate
-from app.admission.limiting import Passage
+from app.admission.limits.passage import Passage
 from app.caching.caches import Likeness
 from app.caching.shared import Sought
 from app.concurrency.fibers import in_thread

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from agents.governance.budgets import Amount
-from app.admission.charging import Charge
+from app.admission.budgets.charging import Charge
 from app.concurrency.fibers import arrival
 from app.concurrency.future import Future
 from app.execution.calls.identity import CallId

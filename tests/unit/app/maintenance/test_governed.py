@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from redis.exceptions import RedisError
 
-from app.admission import sights
+from app.admission.limits import sights
 from app.execution.runtime import Runtime
 from app.maintenance import governed
 from celery_agents.contracts.limits import LimitPolicy, LimitState

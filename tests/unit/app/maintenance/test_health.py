@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import update
 
 from agents.catalog.probes import Probe
-from app.admission.health import HealthView
+from app.admission.guards.health import HealthView
 from app.execution.runtime import Runtime
 from app.journal.schema.engine import now
 from app.journal.schema.models import Health

@@ -12,7 +12,7 @@ from agents.guarding.screening import TextGuard
 from agents.plan import Expand
 from agents.tools.screened import Screened
 from app.admission.guard import Asked, Next, Reply
-from app.admission.screening import ScreenGuard
+from app.admission.guards.screening import ScreenGuard
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.outcome import Outcome, State, Usage
 

@@ -13,7 +13,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from app.admission.limits import Pumped, SharedLimits
+from app.admission.limits.shared import SharedLimits
+from app.admission.limits.tickets import Pumped
 from celery_agents.errors import AgentsError
 from celery_agents.noted import note
 

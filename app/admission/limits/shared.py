@@ -1,6 +1,6 @@
 """Limits in Redis, shared by all workers: asked, told, waited for.
 
-The rules are those of ``agents/governance/limits.py``; the scripts stand in ``limit_scripts.py``. A
+The rules are those of ``agents/governance/limits.py``; the scripts stand in ``lua/``. A
 limit is asked in the write in which breakers are. While Redis is away a process goes by its share
 of each limit: that divided by the workers that live.
 """
@@ -10,121 +10,26 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from agents.catalog.registry import Registered
-from agents.governance.limits import Concurrency, Pause, Rate, Start, ToldRate, Want
+from agents.governance.limits import Concurrency, Start, Want
 from agents.governance.wants import Wanted, corrections, covers, wanted
 from agents.needs import Needs
-from app.admission import limit_scripts as scripts
 from app.admission.covering import CoveringPolicies, about_of
-from app.admission.own_share import OwnShare
-from app.admission.scripts import Query, Scripts
+from app.admission.limits.lua.texts import SCRIPTS
+from app.admission.limits.own_share import OwnShare
+from app.admission.limits.tickets import Asker, NotAdmitted, Pumped, Ticket
+from app.admission.limits.wires import as_json, seconds_of, wires
+from app.admission.scripts import CLOCK, Query, Scripts
 from app.concurrency.future import Future
 from celery_agents.contracts.limits import LimitPolicy
-from celery_agents.errors import NotAdmittedError
 
-#: A step that waits for a slot looks by itself after so long, in case nobody wakes it; and one
-#: that waits longer than that.
-UNKNOWN_WAIT_S, LONGEST_WAIT_S = 60.0, 3600.0
 #: Where it is noted that Redis is away, and what then holds.
 OWN_SHARE = ("limits", "Without Redis each worker keeps its own share of limits")
-#: An operator's pause without an end; what lasts longer than the second ends nobody knows when.
-FOR_GOOD_S, LONG_S = 10 * 365 * 24 * 3600.0, 365 * 24 * 3600.0
-
-
-#: The scripts that are asked by their names.
-_TEXTS = ("ASK", "PARK", "TELL", "PUMP", "REVOKE", "RENEW", "PAUSE", "PLACES", "LOOK", "QUEUES")
-
-
-@dataclass(frozen=True, slots=True)
-class Asker:
-    """The step that asks, and its place among others that wait."""
-
-    step_id: str
-    tenant: str = ""
-    priority: int = 5
-    again: bool = False  # it was claimed before, so something may have been granted to it
-
-
-@dataclass(frozen=True, slots=True)
-class Ticket:
-    """A request: the things that it wants, or has taken, of the limits that cover it."""
-
-    asker: Asker
-    needs: Needs
-    wanted: tuple[Wanted, ...]
-    #: Where it may be one of several that answer: which of them.
-    deployment: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class NotAdmitted:
-    """The answer to a ticket that gets nothing for now."""
-
-    ticket: Ticket
-    place: int  # of what refused, in ``wanted``
-    wait_s: float | None  # None: nobody knows
-    before: int  # so many wait already
-    parks: bool = True  # False: there is no Redis to wait in
-    #: The same request to others that may answer: it waits for whoever is free first.
-    others: tuple[NotAdmitted, ...] = ()
-
-    @property
-    def by(self) -> Wanted:
-        """The want that was refused."""
-        return self.ticket.wanted[self.place]
-
-    @property
-    def lasts(self) -> bool:
-        """True when it cannot be sooner: a pause."""
-        return isinstance(self.by.want, Pause)
-
-    @property
-    def expected_s(self) -> float | None:
-        """Seconds until its turn, with those that stand before it."""
-        want = self.by.want
-        if self.wait_s is None or not isinstance(want, Rate):
-            return self.wait_s
-        return self.wait_s + self.before * want.cost * want.unit_ms / 1000
-
-    @property
-    def unwoken_s(self) -> float:
-        """Seconds after which nobody seems to wake it."""
-        expected_s = self.expected_s
-        return UNKNOWN_WAIT_S if expected_s is None else min(2 * expected_s, LONGEST_WAIT_S)
-
-    @property
-    def event(self) -> tuple[str, dict[str, Any]]:
-        """The event of a step that waits for it: what it waits for, and about how long."""
-        told: dict[str, Any] = {"limit": self.by.limit, "place": self.before + 1}
-        if (expected_s := self.expected_s) is not None:
-            told["expected_s"] = round(expected_s, 3)
-        return "paused" if self.lasts else "limited", told
-
-    def error(self) -> NotAdmittedError:
-        """The error for the step; it leads to the queue."""
-        expected_s = self.expected_s
-        about = "" if expected_s is None else f", about {expected_s:.0f} s"
-        text = f"waits for limit {self.by.limit}, place {self.before + 1}{about}"
-        details: dict[str, Any] = {"limit": self.by.limit, "place": self.before + 1}
-        if expected_s is not None:
-            details["retry_after_s"] = round(expected_s, 3)
-        error = NotAdmittedError(text, details)
-        error.refusal = self
-        return error
-
-
-@dataclass(frozen=True, slots=True)
-class Pumped:
-    """Steps that were granted what they want, and queues to be pumped again, in so many seconds."""
-
-    woken: tuple[str, ...] = ()
-    again: Mapping[str, float] = field(default_factory=dict)
-
-    def __bool__(self) -> bool:
-        return bool(self.woken or self.again)
+#: An operator's pause without an end.
+FOR_GOOD_S = 10 * 365 * 24 * 3600.0
 
 
 _NOTHING = Pumped()
@@ -152,7 +57,7 @@ class SharedLimits:
         standing: Callable[[], tuple[int, int]],
         own: Mapping[str, Mapping[str, LimitPolicy]] | None = None,
         weights: Mapping[str, float] | None = None,
-        clock: str = scripts.CLOCK,
+        clock: str = CLOCK,
     ) -> None:
         self.scripts = shared
         self.clock = clock
@@ -160,10 +65,7 @@ class SharedLimits:
         self.covering = CoveringPolicies(self.policies, covers, own)
         self.of = self.covering.of  # the limits that cover an agent, by name
         self.lease_ms = round(lease_s * 1000)
-        self._names = {
-            name: shared.register(clock + scripts.COMMON + text)
-            for name, text in scripts.SCRIPTS.items()
-        }
+        self._names = {name: shared.register(clock + text) for name, text in SCRIPTS.items()}
         self.share = OwnShare(standing)
         self._weights = weights or {}
         self._lock = threading.Lock()
@@ -321,35 +223,6 @@ class SharedLimits:
             with self._lock:
                 self._held |= {(_key(want), ticket.asker.step_id): None for want in slots}
             self.begun()
-
-
-def seconds_of(ms: int) -> float | None:
-    """Return a wait in seconds; None: nobody knows."""
-    return ms / 1000 if 0 <= ms < LONG_S * 1000 else None
-
-
-def as_json(wants: Sequence[Wanted]) -> str:
-    """Wants as the scripts read them."""
-    return json.dumps(wires(wants))
-
-
-def wires(wants: Sequence[Wanted]) -> list[list[Any]]:
-    """Wants as lists, which the scripts read in JSON."""
-    return [_wire(one.want) for one in wants]
-
-
-def _wire(want: Want) -> list[Any]:
-    match want:
-        case Pause():
-            return ["P", want.key]
-        case Concurrency():
-            return ["S", want.key, want.most]
-        case Start():
-            return ["U", want.key, want.source]
-        case Rate():
-            return ["R", want.key, want.burst_ms, want.unit_ms, want.cost]
-        case ToldRate():
-            return ["L", want.key, want.source, want.what, want.burst_s, want.cost]
 
 
 def _key(want: Want) -> str:

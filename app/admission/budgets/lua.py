@@ -17,7 +17,7 @@ from agents.governance.budgets import WARNED
 from celery_agents import names
 
 #: So long are accounts closed after a loss: longer than a reservation may be without its row (see
-#: ``LATE_S`` of budgets.py).
+#: ``LATE_S`` of shared.py).
 CLOSED_MS = 1_500
 #: An account that nobody asks is forgotten after so long, and made anew of the journal.
 KEPT_MS = 3_600_000

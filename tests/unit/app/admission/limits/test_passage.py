@@ -14,8 +14,9 @@ from agents.base import Turn
 from agents.governance.estimate import expected
 from agents.needs import Needs
 from app.admission import scripts
-from app.admission.limiting import Passage
-from app.admission.limits import Asker, NotAdmitted, SharedLimits
+from app.admission.limits.passage import Passage
+from app.admission.limits.shared import SharedLimits
+from app.admission.limits.tickets import Asker, NotAdmitted
 from app.admission.scripts import Scripts
 from app.concurrency.loop import process_loop
 from celery_agents.contracts.limits import LimitPolicy

@@ -17,9 +17,9 @@ from agents.governance.estimate import expected
 from agents.needs import Expect, Needs
 from agents.net.told_limits import Told, listening
 from agents.values import text_of
-from app.admission.charging import Charge
-from app.admission.choosing import beside
-from app.admission.limits import Asker, NotAdmitted, SharedLimits, Ticket
+from app.admission.budgets.charging import Charge
+from app.admission.limits.shared import SharedLimits
+from app.admission.limits.tickets import Asker, NotAdmitted, Ticket, beside
 from app.admission.scripts import Query
 from app.concurrency.fibers import arrival
 from app.concurrency.future import Future

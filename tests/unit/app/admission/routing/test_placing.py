@@ -13,7 +13,7 @@ from agents.base import Turn
 from agents.catalog.registry import Registered, Registry
 from agents.governance.routing import Asking, Experience, RoutePolicy, ServedTurn
 from agents.needs import Weight
-from app.admission.placing import Way, needed, placed
+from app.admission.routing.placing import Way, needed, placed
 from celery_agents.contracts.conversation import Attachment, ChatMessage, ToolUse
 from celery_agents.errors import ContextExceededError, InvalidPayloadError
 from tests.support.entries import agent_of

@@ -12,14 +12,15 @@ from agents.catalog.registry import Registered, Registry
 from agents.governance.routing import Asking, ServedTurn
 from agents.governance.wants import refused_by
 from agents.policies.breaker import Verdict
-from app.admission.breaker import Breakers
-from app.admission.calls import call_of, changed, switches_of
-from app.admission.choosing import Chooser, Chosen, NoneFree, Option, beside, in_all_queues
+from app.admission.breakers import Breakers
 from app.admission.guard import Admitted, Asked, Next, Reply
-from app.admission.health import HealthView
-from app.admission.limiting import Passage, Placed, asker_of, needs_of
-from app.admission.limits import NotAdmitted, SharedLimits
-from app.admission.placing import LEARNING, Experiences, Way, placed
+from app.admission.guards.admission import call_of, changed, switches_of
+from app.admission.guards.health import HealthView
+from app.admission.limits.passage import Passage, Placed, asker_of, needs_of
+from app.admission.limits.shared import SharedLimits
+from app.admission.limits.tickets import NotAdmitted, beside
+from app.admission.routing.choosing import Chooser, Chosen, NoneFree, Option, in_all_queues
+from app.admission.routing.placing import LEARNING, Experiences, Way, placed
 from app.concurrency.fibers import arrival, in_thread
 from celery_agents.contracts.outcome import ErrorInfo, Outcome
 from celery_agents.errors import (

@@ -8,13 +8,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from agents.catalog.registry import Registered
 from agents.governance.budgets import WARNED, Account, Amount, accounts_of, spent_after, wanted
 from agents.governance.estimate import price_unknown
 from agents.needs import Expect, Quote, quote_of
-from app.admission.budgets import LATE_S, Closed, Exceeded, Said, SharedBudgets, Unknown, name_of
+from app.admission.budgets.shared import (
+    LATE_S,
+    Closed,
+    Exceeded,
+    Said,
+    SharedBudgets,
+    Unknown,
+    name_of,
+)
 from app.admission.covering import about_of
 from app.admission.scripts import Query
 from app.concurrency.fibers import arrival, in_thread
@@ -25,9 +33,6 @@ from celery_agents.contracts.budgets import UNITS
 from celery_agents.contracts.outcome import Usage
 from celery_agents.errors import BudgetExceededError, NotAdmittedError
 
-if TYPE_CHECKING:
-    from app.admission.guard import GuardedStep
-
 log = logging.getLogger(__name__)
 
 #: Accounts are looked for so often before the step comes again: closed, copied, closed again.
@@ -36,13 +41,49 @@ _TRIES = 8
 SOON_S = 1.0
 
 
+class Bounded(Protocol):
+    """The bounds of a run and of the steps above, as far as guards count by them."""
+
+    @property
+    def budgeted(self) -> bool:
+        """True when one of them is a budget."""
+        ...
+
+    def accounts(self) -> tuple[Account, ...]:
+        """The accounts of those. Blocks for a look into the journal."""
+        ...
+
+
+class Paying(Protocol):
+    """The step whose requests are counted."""
+
+    @property
+    def run_id(self) -> str:
+        """The run that it is of."""
+        ...
+
+    @property
+    def tenant(self) -> str:
+        """The name of those whose run it is."""
+        ...
+
+    @property
+    def allowance(self) -> Bounded | None:
+        """The bounds of its run and of the steps above, where there are some."""
+        ...
+
+    async def note(self, kind: str, data: Sequence[dict[str, str]]) -> None:
+        """Write events of it."""
+        ...
+
+
 class Charge:
     """One request that was reserved, and is told of what it cost."""
 
     def __init__(
         self,
         budgets: SharedBudgets,
-        step: GuardedStep,
+        step: Paying,
         key: CallKey,
         accounts: Sequence[Account],
         quote: Quote,
@@ -183,7 +224,7 @@ class Charge:
 class Purse:
     """The accounts of an agent's requests in one step."""
 
-    def __init__(self, budgets: SharedBudgets, agent: Registered, step: GuardedStep) -> None:
+    def __init__(self, budgets: SharedBudgets, agent: Registered, step: Paying) -> None:
         self._budgets = budgets
         self._agent = agent
         self._step = step

@@ -3,7 +3,7 @@
 What is reserved here before a call stands in the call's row too, which is committed before it is
 made; what it cost is booked in the row's end, and told here after that. So Redis never says that
 more was spent than the journal does, and what it was not told is found by its rows. The scripts
-stand in ``budget_scripts.py``. While Redis is away nothing is reserved: steps wait.
+stand in ``lua.py``. While Redis is away nothing is reserved: steps wait.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from functools import cached_property
 from typing import Any
 
 from agents.governance.budgets import Account, Amount, covers
-from app.admission.budget_scripts import COMMON, LOST, SCRIPTS
+from app.admission.budgets.lua import COMMON, LOST, SCRIPTS
 from app.admission.covering import CoveringPolicies
-from app.admission.limit_scripts import CLOCK
-from app.admission.scripts import TRY_AGAIN_S, Query, Scripts
+from app.admission.scripts import CLOCK, TRY_AGAIN_S, Query, Scripts
 from app.concurrency.future import Future
 from app.journal.steps.spending import AccountState, CallKey, Holding
 from app.journal.stores.ledger import Ledger

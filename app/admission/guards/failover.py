@@ -7,7 +7,7 @@ from dataclasses import replace
 from agents.base import Answer
 from agents.catalog.registry import Registered, Registry
 from app.admission.guard import Asked, Next, Reply
-from app.admission.health import HealthView
+from app.admission.guards.health import HealthView
 from app.concurrency.fibers import in_thread
 from celery_agents.contracts.outcome import Outcome
 from celery_agents.errors import BreakerOpenError

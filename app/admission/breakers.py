@@ -17,7 +17,7 @@ from typing import Any, Self
 from redis import Redis
 
 from agents.policies.breaker import BreakerPolicy
-from app.admission.scripts import TIMEOUT_S, Query, Scripts
+from app.admission.scripts import CLOCK, TIMEOUT_S, Query, Scripts
 from app.concurrency.future import Future
 from app.messaging.redis import connect_redis
 from app.settings import Settings
@@ -28,10 +28,6 @@ log = logging.getLogger(__name__)
 #: Where it is noted that Redis is away, and what then holds.
 _LET_THROUGH = ("breakers", "Breakers let calls through without Redis")
 
-CLOCK = """
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-"""
 
 # KEYS: the breakers. ARGV: the call, the verdicts, then the policy of each breaker, in JSON.
 # A record is JSON: s(tanding), u(ntil), k (streak), g(ood), w(indow), p(robes).

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from agents.catalog.registry import Registry
 from agents.governance.wants import instance, paused_by, refused_by
 from app.admission.covering import about_of
-from app.admission.limits import SharedLimits
+from app.admission.limits.shared import SharedLimits
 from app.messaging.intake import QUEUED, Intake
 from celery_agents.contracts.limits import LimitPolicy, LimitState
 from celery_agents.contracts.outcome import State

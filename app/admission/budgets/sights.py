@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from agents.governance.budgets import Amount
 from agents.governance.windows import Window, window
-from app.admission.budgets import SharedBudgets
+from app.admission.budgets.shared import SharedBudgets
 from app.journal.steps.spending import RUN, AccountState
 from celery_agents.contracts.budgets import BudgetPolicy, BudgetState, Spent
 from celery_agents.errors import InvalidPayloadError

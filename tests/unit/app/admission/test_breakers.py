@@ -14,7 +14,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from agents.policies.breaker import BreakerPolicy
 from app.admission import scripts as module
-from app.admission.breaker import Admission, Breakers, Change, Switch
+from app.admission.breakers import Admission, Breakers, Change, Switch
 from app.admission.scripts import BATCH
 
 ONE = Switch("agent:a", BreakerPolicy())

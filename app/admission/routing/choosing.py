@@ -13,30 +13,19 @@ from itertools import count
 from typing import Any
 
 from agents.catalog.registry import Registered
-from agents.governance.limits import Concurrency, Pause
 from agents.governance.routing import Order
-from agents.governance.wants import Wanted, refused_by
-from app.admission import breaker, limit_scripts
-from app.admission.breaker import Change, Switch, changes_of, encoded, key_of
-from app.admission.limits import OWN_SHARE, NotAdmitted, SharedLimits, Ticket, seconds_of, wires
+from app.admission import breakers
+from app.admission.breakers import Change, Switch, changes_of, encoded, key_of
+from app.admission.limits.lua.texts import COMMON
+from app.admission.limits.shared import OWN_SHARE, SharedLimits
+from app.admission.limits.tickets import NotAdmitted, Ticket, load_of
+from app.admission.limits.wires import seconds_of, wires
+from app.admission.routing.lua import CHOOSE
 from app.admission.scripts import Query
 from celery_agents.errors import BreakerOpenError, NotAdmittedError
 
-#: A slot that is counted, and refuses nobody.
-_ANY = 10**9
 #: A wait that nobody knows counts as so long where one of several is to be told to people.
 _UNKNOWN_S = 60.0
-
-
-def load_of(agent: Registered) -> Wanted:
-    """The slot by which requests that are under way at a deployment are counted."""
-    return Wanted("load", Concurrency(f"load:{agent.target}", _ANY))
-
-
-def beside(agent: Registered, *, counted: bool) -> tuple[Wanted, ...]:
-    """The wants of one of several, beside those of its limits: that its account is not refused."""
-    open_ = Wanted(agent.target, Pause(refused_by(agent.target)))
-    return (open_, load_of(agent)) if counted else (open_,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +90,7 @@ class Chooser:
     _turn: Any = field(default_factory=count)
 
     def __post_init__(self) -> None:
-        texts = (breaker.COMMON, breaker.ASKING, limit_scripts.COMMON, limit_scripts.CHOOSE)
+        texts = (breakers.COMMON, breakers.ASKING, COMMON, CHOOSE)
         self._script = self.limits.scripts.register(self.limits.clock + "".join(texts))
 
     def asking(self, options: Sequence[Option], order: Order, *, call: str, router: str) -> Query:

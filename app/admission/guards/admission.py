@@ -11,12 +11,13 @@ from typing import Any
 from agents.base import Answer
 from agents.catalog.registry import Registered
 from agents.policies.breaker import BreakerPolicy, Verdict, verdict
-from app.admission.breaker import Admission, Breakers, Change, Switch
-from app.admission.budgets import Said, SharedBudgets
-from app.admission.charging import Charge, Purse
+from app.admission.breakers import Admission, Breakers, Change, Switch
+from app.admission.budgets.charging import Charge, Purse
+from app.admission.budgets.shared import Said, SharedBudgets
 from app.admission.guard import Asked, GuardedStep, Next, Reply
-from app.admission.limiting import Passage
-from app.admission.limits import NotAdmitted, SharedLimits
+from app.admission.limits.passage import Passage
+from app.admission.limits.shared import SharedLimits
+from app.admission.limits.tickets import NotAdmitted
 from app.concurrency.fibers import arrival
 from celery_agents.contracts.outcome import ErrorInfo
 from celery_agents.errors import BreakerOpenError, DeadlineExceededError

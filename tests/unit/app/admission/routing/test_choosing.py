@@ -10,11 +10,11 @@ import pytest
 from agents.governance.routing import Order
 from agents.needs import Needs
 from app.admission import scripts
-from app.admission.choosing import Chooser, Chosen, NoneFree, Option, load_of
-from app.admission.limits import Asker
+from app.admission.limits.tickets import Asker, load_of
+from app.admission.routing.choosing import Chooser, Chosen, NoneFree, Option
 from celery_agents.contracts.limits import LimitPolicy
 from tests.support.entries import agent_of
-from tests.unit.app.admission.test_limits import Redis, limits_of
+from tests.unit.app.admission.limits.test_passage import Redis, limits_of
 
 TABLE = {"kind": "openai", "model": "m"}
 AGENTS = {
