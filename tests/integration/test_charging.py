@@ -64,13 +64,18 @@ class Desk:
         self.guard = AdmissionGuard(self.breakers, self.limits, self.budgets)
         self.agent = agent_of("service", lambda: None, None, SERVICE)
         self.asked: list[int] = []  # how many questions were handed in together
-        run_all = self.scripts.run_all
+        run, run_all = self.scripts.run, self.scripts.run_all
 
         def counted(questions: Sequence[Query]) -> Future[list[Any]]:
             self.asked.append(len(questions))
             return run_all(questions)
 
+        def counted_one(question: Query) -> Future[Any]:
+            self.asked.append(1)
+            return run(question)
+
         self.scripts.run_all = counted  # type: ignore[method-assign]  # it is looked at
+        self.scripts.run = counted_one  # type: ignore[method-assign]
 
     def turn(self, name: str, costs: Sequence[int]) -> Any:
         """A turn of requests that cost so many nano-dollars each."""

@@ -6,12 +6,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
 from agents.catalog.registry import Registered
-from agents.governance.budgets import WARNED, Account, Amount, accounts_of, spent_after, wanted
+from agents.governance.budgets import WARNED, Account, Amount, spent_after, wanted
 from agents.governance.estimate import price_unknown
 from agents.needs import Expect, Quote, quote_of
 from app.admission.budgets.shared import (
@@ -23,12 +22,11 @@ from app.admission.budgets.shared import (
     Unknown,
     name_of,
 )
-from app.admission.covering import about_of
 from app.admission.scripts import Query
 from app.concurrency.fibers import arrival, in_thread
 from app.concurrency.future import Future
 from app.concurrency.loop import process_loop
-from app.journal.steps.spending import Booking, CallKey, Reserved, Settled
+from app.journal.steps.spending import CallKey, Reserved, Settled
 from celery_agents.contracts.budgets import UNITS
 from celery_agents.contracts.outcome import Usage
 from celery_agents.errors import BudgetExceededError, NotAdmittedError
@@ -139,7 +137,7 @@ class Charge:
     @property
     def reserved(self) -> Reserved:
         """The part of its row that says so."""
-        return Reserved(self.amount, tuple(a.booking for a in self._accounts), self._booked)
+        return Reserved(self.amount, tuple(a.booking for a in self._accounts))
 
     def row_follows(self) -> None:
         """Note that there may be a row soon, whose end settles it."""
@@ -162,7 +160,8 @@ class Charge:
 
     def settled(self, amount: Amount, writer: str) -> Settled:
         """The part of its row's end that says that."""
-        return Settled(amount, self._booked, writer)
+        booked = tuple(a.booking for a in self._accounts if a.run_id is None)
+        return Settled(amount, booked, writer)
 
     def cost_usd(self, amount: Amount) -> float | None:
         """Dollars of an amount; None: nobody knows the price."""
@@ -180,10 +179,6 @@ class Charge:
         """
         if self._asked and not self._written:
             self._budgets.tell(self._who, self._accounts, Amount())
-
-    @property
-    def _booked(self) -> tuple[Booking, ...]:
-        return tuple(a.booking for a in self._accounts if a.run_id is None)
 
     async def _ask(self) -> Said:
         said: Said = await arrival(self._budgets.run(self.asking()))
@@ -246,12 +241,12 @@ class Purse:
 
     async def _accounts(self) -> list[Account]:
         budgets, step = self._budgets, self._step
-        now = budgets.now() if budgets.knows_time else await in_thread(budgets.now)
-        about = replace(about_of(self._agent), tenant=step.tenant, run=step.run_id)
-        own: tuple[Account, ...] = ()
+        if not budgets.knows_time:
+            await in_thread(budgets.now)
+        found = budgets.accounts(self._agent, step.tenant, step.run_id)
         if (allowance := step.allowance) is not None and allowance.budgeted:
-            own = await in_thread(allowance.accounts)
-        return [*accounts_of(budgets.of(self._agent, step.tenant), about, now), *own]
+            return [*found, *await in_thread(allowance.accounts)]
+        return [*found]
 
 
 def _amount(quote: Quote) -> Amount:

@@ -28,26 +28,34 @@ local B, CLOSED, KEPT, WARNED = '{names.BUDGET_KEYS}', {CLOSED_MS}, {KEPT_MS}, {
 """
     """
 local SINCE, HELD = B .. 'since', B .. 'held'
+local NUMBERS = {'n', '1', '2', '3', 'h1', 'h2', 'h3', 'd1', 'd2', 'd3'}
 local function text(x) return string.format('%.0f', x) end
-local function number(key, field) return tonumber(redis.call('HGET', key, field) or 0) end
 local function parts(held)
   local found = {}
   for word in string.gmatch(held, '%S+') do found[#found + 1] = word end
   return found
 end
+-- An account, with one of its reservations, read at once.
+local function read(name, id)
+  local a = {key = B .. name}
+  local f = redis.call('HMGET', a.key, 'g', 'z', 'x' .. id, unpack(NUMBERS))
+  a.g, a.z, a.x = f[1], f[2], f[3]
+  for i, field in ipairs(NUMBERS) do a[field] = tonumber(f[3 + i] or 0) end
+  return a
+end
+-- Amounts are the digits that came: what Redis adds up is exact, and Lua's numbers would round it.
 local function add(key, prefix, amounts, sign)
   for u = 1, 3 do
-    local by = sign * tonumber(amounts[u])
-    if by ~= 0 then redis.call('HINCRBY', key, prefix .. u, text(by)) end
+    if amounts[u] ~= '0' then redis.call('HINCRBY', key, prefix .. u, sign .. amounts[u]) end
   end
 end
 -- When it was reserved (0: read from the journal), and whether it is in doubt, stand behind it.
 local function hold(key, id, amounts, at, doubtful)
-  local words = {amounts[1], amounts[2], amounts[3], text(at), doubtful}
-  redis.call('HSET', key, 'x' .. id, table.concat(words, ' '))
+  local words = amounts[1] .. ' ' .. amounts[2] .. ' ' .. amounts[3]
+  redis.call('HSET', key, 'x' .. id, words .. ' ' .. at .. ' ' .. doubtful)
   redis.call('HINCRBY', key, 'n', 1)
-  add(key, 'h', amounts, 1)
-  if doubtful == '1' then add(key, 'd', amounts, 1) end
+  add(key, 'h', amounts, '')
+  if doubtful == '1' then add(key, 'd', amounts, '') end
 end
 -- Milliseconds for which accounts are closed; 0: they are open.
 local function closed()
@@ -61,55 +69,47 @@ end
 """
 )
 
-#: May this be reserved? ARGV: its id, then for each account its key, its bounds (-1: none) and the
-#: amounts, each three. Returns {'closed', ms}, {'unknown', since, places from 1 …}, {'yes'}, or
-#: {'spent', place, unit from 1, whether it stays so, what is spent, what is reserved}.
+#: May this be reserved? ARGV: its id, the amounts (three), then for each account its key and its
+#: bounds (three, -1: none). Returns {'closed', ms}, {'unknown', since, places from 1 …}, {'yes'}
+#: or {'spent', place, unit from 1, whether it stays so, what is spent, what is reserved}.
 ASK = """
 local shut, since = closed()
 if shut > 0 then return {'closed', shut} end
-local unknown = {'unknown', since}
-for p = 0, (#ARGV - 1) / 7 - 1 do
-  local key = B .. ARGV[p * 7 + 2]
-  local begun = redis.call('HMGET', key, 'g', 'z')
-  if begun[1] ~= since then
-    local left = begun[2] and CLOSED - (now - begun[2]) or 0
+local id, amounts, at = ARGV[1], {ARGV[2], ARGV[3], ARGV[4]}, text(now)
+local accounts, unknown, waits = {}, {'unknown', since}, nil
+for i = 5, #ARGV, 4 do
+  local a = read(ARGV[i], id)
+  if a.g ~= since then
+    local left = a.z and CLOSED - (now - a.z) or 0
     if left > 0 then return {'closed', left} end
-    unknown[#unknown + 1] = p + 1
+    unknown[#unknown + 1] = (i - 1) / 4
   end
+  accounts[#accounts + 1] = a
 end
 if #unknown > 2 then return unknown end
-local waits
-for p = 0, (#ARGV - 1) / 7 - 1 do
-  local at = p * 7 + 2
-  local key = B .. ARGV[at]
+for p, a in ipairs(accounts) do
   -- One that was read from the journal was not looked at: it is among what is reserved.
-  local known = redis.call('HGET', key, 'x' .. ARGV[1])
-  if not known or parts(known)[4] == '0' then
+  if not a.x or parts(a.x)[4] == '0' then
     for u = 1, 3 do
-      local bound, asked = tonumber(ARGV[at + u]), tonumber(ARGV[at + 3 + u])
+      local bound, asked = tonumber(ARGV[p * 4 + 1 + u]), tonumber(amounts[u])
       if bound >= 0 and asked > 0 then
-        if known then asked = 0 end
-        local spent, held = number(key, u), number(key, 'h' .. u)
-        local doubt = number(key, 'd' .. u)
-        if spent + doubt + asked > bound then
-          return {'spent', p + 1, u, 1, text(spent), text(held)}
+        if a.x then asked = 0 end
+        local spent, held = a['' .. u], a['h' .. u]
+        if spent + a['d' .. u] + asked > bound then
+          return {'spent', p, u, 1, text(spent), text(held)}
         end
         if not waits and spent + held + asked > bound then
-          waits = {'spent', p + 1, u, 0, text(spent), text(held)}
+          waits = {'spent', p, u, 0, text(spent), text(held)}
         end
       end
     end
   end
 end
 if waits then return waits end
-for p = 0, (#ARGV - 1) / 7 - 1 do
-  local at = p * 7 + 2
-  local key = B .. ARGV[at]
-  if redis.call('HEXISTS', key, 'x' .. ARGV[1]) == 0 then
-    hold(key, ARGV[1], {ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]}, now, '0')
-  end
-  redis.call('PEXPIRE', key, KEPT)
-  redis.call('ZADD', HELD, 'NX', now, ARGV[at])
+for p, a in ipairs(accounts) do
+  if a.n == 0 then redis.call('ZADD', HELD, 'NX', now, ARGV[p * 4 + 1]) end
+  if not a.x then hold(a.key, id, amounts, at, '0') end
+  redis.call('PEXPIRE', a.key, KEPT)
 end
 return {'yes'}
 """
@@ -118,14 +118,14 @@ return {'yes'}
 #: accounts were kept as it was read, its key, what is spent (three), then for each reservation its
 #: id, its amounts (three) and whether it is in doubt.
 SEED = """
-local key = B .. ARGV[2]
-if redis.call('GET', SINCE) ~= ARGV[1] or redis.call('HGET', key, 'g') == ARGV[1] then return 0 end
-redis.call('DEL', key)
-redis.call('HSET', key, 'g', ARGV[1], 1, ARGV[3], 2, ARGV[4], 3, ARGV[5])
+local a = read(ARGV[2], '')
+if redis.call('GET', SINCE) ~= ARGV[1] or a.g == ARGV[1] then return 0 end
+redis.call('DEL', a.key)
+redis.call('HSET', a.key, 'g', ARGV[1], 1, ARGV[3], 2, ARGV[4], 3, ARGV[5])
 for i = 6, #ARGV, 5 do
-  hold(key, ARGV[i], {ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]}, 0, ARGV[i + 4])
+  hold(a.key, ARGV[i], {ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]}, '0', ARGV[i + 4])
 end
-redis.call('PEXPIRE', key, KEPT)
+redis.call('PEXPIRE', a.key, KEPT)
 redis.call('ZADD', HELD, 'NX', now, ARGV[2])
 return 1
 """
@@ -135,21 +135,20 @@ return 1
 #: places, from 1, of accounts of which so much is spent now for the first time that people are
 #: warned.
 TELL = """
-local warned = {}
+local warned, cost = {}, {ARGV[2], ARGV[3], ARGV[4]}
 for i = 5, #ARGV, 4 do
-  local key = B .. ARGV[i]
-  local held = redis.call('HGET', key, 'x' .. ARGV[1])
-  if held then
-    held = parts(held)
-    redis.call('HDEL', key, 'x' .. ARGV[1])
-    redis.call('HINCRBY', key, 'n', -1)
-    add(key, 'h', held, -1)
-    if held[5] == '1' then add(key, 'd', held, -1) end
-    add(key, '', {ARGV[2], ARGV[3], ARGV[4]}, 1)
+  local a = read(ARGV[i], ARGV[1])
+  if a.x then
+    local held = parts(a.x)
+    redis.call('HDEL', a.key, 'x' .. ARGV[1])
+    redis.call('HINCRBY', a.key, 'n', -1)
+    add(a.key, 'h', held, '-')
+    if held[5] == '1' then add(a.key, 'd', held, '-') end
+    add(a.key, '', cost, '')
     for u = 1, 3 do
       local bound = tonumber(ARGV[i + u])
-      if bound > 0 and number(key, u) >= WARNED * bound
-        and redis.call('HSETNX', key, 'w', 1) == 1 then
+      if bound > 0 and a['' .. u] + cost[u] >= WARNED * bound
+        and redis.call('HSETNX', a.key, 'w', 1) == 1 then
         warned[#warned + 1] = (i - 1) / 4
       end
     end
@@ -162,7 +161,7 @@ return warned
 KEYS_HELD = """
 local found = redis.call('ZRANGEBYSCORE', HELD, '-inf', now - ARGV[1], 'LIMIT', 0, 100)
 for _, key in ipairs(found) do
-  if number(B .. key, 'n') == 0 then
+  if tonumber(redis.call('HGET', B .. key, 'n') or 0) == 0 then
     redis.call('ZREM', HELD, key)
   else
     redis.call('ZADD', HELD, now, key)
@@ -171,15 +170,17 @@ end
 return found
 """
 
-#: The reservations of an account. ARGV: its key. Returns for each: its id, ms since then, -1 where
-#: it was read from the journal, and whether it is in doubt.
+#: The reservations of an account that are so old. ARGV: its key, ms. Returns for each: its id, ms
+#: since then, -1 where it was read from the journal, and whether it is in doubt.
 HOLDS = """
 local found, all = {}, redis.call('HGETALL', B .. ARGV[1])
 for i = 1, #all, 2 do
   if string.sub(all[i], 1, 1) == 'x' then
     local held = parts(all[i + 1])
     local age = held[4] == '0' and -1 or now - held[4]
-    found[#found + 1] = {string.sub(all[i], 2), age, held[5]}
+    if age < 0 or age >= tonumber(ARGV[2]) then
+      found[#found + 1] = {string.sub(all[i], 2), age, held[5]}
+    end
   end
 end
 return found
@@ -187,14 +188,13 @@ return found
 
 #: Notes that reservations are in doubt. ARGV: the account's key, their ids.
 DOUBT = """
-local key = B .. ARGV[1]
 for i = 2, #ARGV do
-  local held = redis.call('HGET', key, 'x' .. ARGV[i])
-  held = held and parts(held)
+  local a = read(ARGV[1], ARGV[i])
+  local held = a.x and parts(a.x)
   if held and held[5] == '0' then
     held[5] = '1'
-    redis.call('HSET', key, 'x' .. ARGV[i], table.concat(held, ' '))
-    add(key, 'd', held, 1)
+    redis.call('HSET', a.key, 'x' .. ARGV[i], table.concat(held, ' '))
+    add(a.key, 'd', held, '')
   end
 end
 return 0

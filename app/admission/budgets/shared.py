@@ -11,13 +11,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from agents.governance.budgets import Account, Amount, covers
+from agents.catalog.registry import Registered
+from agents.governance.budgets import Account, Amount, accounts_of, covers
 from app.admission.budgets.lua import COMMON, LOST, SCRIPTS
-from app.admission.covering import CoveringPolicies
+from app.admission.covering import CoveringPolicies, about_of
 from app.admission.scripts import CLOCK, TRY_AGAIN_S, Query, Scripts
 from app.concurrency.future import Future
 from app.journal.steps.spending import AccountState, CallKey, Holding
@@ -26,9 +27,12 @@ from celery_agents.contracts.budgets import BudgetPolicy
 
 #: A reservation whose row is committed later than that is looked at again: see ``CLOSED_MS``.
 LATE_S = 1.0
+#: Accounts are remembered of so many agents and tenants.
+KNOWN = 1_000
 #: Our idea of the database's clock is renewed after so long.
 CLOCK_S = 30.0
-#: Reservations that nobody has settled for so long are looked up in the journal.
+#: Reservations that nobody has settled for so long are looked up in the journal, those of an
+#: account once a lease: most are of calls that are under way.
 LOOK_MS = 2_000
 _CLOSED = ("budgets", "Without Redis budgets are closed")
 
@@ -91,9 +95,11 @@ class SharedBudgets:
         self.of = self.covering.of  # the budgets that count an agent, by name
         self.ledger = ledger
         self._scripts = shared
-        self._lease_ms = 2 * lease_s * 1000
+        self._lease_ms = round(2 * lease_s * 1000)
         self._lock = threading.Lock()
         self._clock: tuple[float, float] | None = None
+        #: Those of an agent and a tenant, where none is of one run alone.
+        self._accounts: dict[tuple[str, str], tuple[Account, ...]] = {}
         #: Whether something was reserved here, or may be.
         self.used = bool(policies)
 
@@ -104,6 +110,19 @@ class SharedBudgets:
         if known is None or here - known[1] > CLOCK_S:
             self._clock = known = (self.ledger.now(), time.monotonic())
         return known[0] + time.monotonic() - known[1]
+
+    def accounts(self, agent: Registered, tenant: str, run_id: str) -> tuple[Account, ...]:
+        """The accounts of a request that begins now. May block as :meth:`now` does."""
+        now, key = self.now(), (agent.name, tenant)
+        known = self._accounts.get(key)
+        if known is None or any(not a.window.has(now) for a in known):
+            about = replace(about_of(agent), tenant=tenant, run=run_id)
+            known = accounts_of(self.of(agent, tenant), about, now)
+            if all(a.run_id is None for a in known):
+                if len(self._accounts) >= KNOWN:
+                    self._accounts.clear()
+                self._accounts[key] = known
+        return known
 
     @property
     def knows_time(self) -> bool:
@@ -123,7 +142,7 @@ class SharedBudgets:
     def asking(self, who: str, accounts: Sequence[Account], amount: Amount) -> Query:
         """The question of ``ask``, to be asked together with breakers and limits."""
         self.used = True
-        told = [word for a in accounts for word in (a.key, *_numbers(a), *amount)]
+        told = [*amount, *(word for a in accounts for word in a.told)]
         away = Closed(TRY_AGAIN_S, away=True)
         return self._query("ASK", (who, *told), _said, lambda: away)
 
@@ -135,7 +154,7 @@ class SharedBudgets:
 
     def tell(self, who: str, accounts: Sequence[Account], spent: Amount) -> Future[list[int]]:
         """Settle a reservation; the places of accounts of which people are to be warned now."""
-        told = [word for a in accounts for word in (a.key, *_numbers(a))]
+        told = [word for a in accounts for word in a.told]
 
         def read(found: Any) -> list[int]:
             return [place - 1 for place in found]
@@ -148,11 +167,11 @@ class SharedBudgets:
         """Settle by the journal what Redis was not told of; how many there were. Blocks."""
         if not self.used:
             return 0
-        keys = self._run("KEYS_HELD", (LOOK_MS,), list, list).result()
+        keys = self._run("KEYS_HELD", (self._lease_ms // 2,), list, list).result()
         return sum(self._reconcile(key.decode()) for key in keys)
 
     def _reconcile(self, key: str) -> int:
-        holds = self._run("HOLDS", (key,), list, list).result()
+        holds = self._run("HOLDS", (key, LOOK_MS), list, list).result()
         ages = {held[0].decode(): (int(held[1]), held[2] == b"1") for held in holds}
         fates = self.ledger.fates([_key_of(who) for who in ages])
         doubtful, settled = [], 0
@@ -223,10 +242,6 @@ def _said(found: Any) -> Said:
         case [b"spent", place, unit, for_good, spent, held]:
             return Exceeded(place - 1, unit - 1, bool(for_good), int(spent), int(held))
     raise ValueError(found)
-
-
-def _numbers(account: Account) -> tuple[int, ...]:
-    return tuple(-1 if bound is None else bound for bound in account.bounds)
 
 
 def _copy(found: AccountState) -> list[Any]:

@@ -20,8 +20,9 @@ from agents.needs import Needs
 from app.admission.covering import CoveringPolicies, about_of
 from app.admission.limits.lua.texts import SCRIPTS
 from app.admission.limits.own_share import OwnShare
+from app.admission.limits.plans import Plans
 from app.admission.limits.tickets import Asker, NotAdmitted, Pumped, Ticket
-from app.admission.limits.wires import as_json, seconds_of, wires
+from app.admission.limits.wires import seconds_of, wires
 from app.admission.scripts import CLOCK, Query, Scripts
 from app.concurrency.future import Future
 from celery_agents.contracts.limits import LimitPolicy
@@ -67,6 +68,7 @@ class SharedLimits:
         self.lease_ms = round(lease_s * 1000)
         self._names = {name: shared.register(clock + text) for name, text in SCRIPTS.items()}
         self.share = OwnShare(standing)
+        self._plans = Plans()
         self._weights = weights or {}
         self._lock = threading.Lock()
         self._held: dict[tuple[str, str], None] = {}
@@ -84,17 +86,23 @@ class SharedLimits:
         beside: tuple[Wanted, ...] = (),
     ) -> Ticket:
         """The ticket of a request to an agent; it wants what is ``beside`` too."""
-        about = replace(about_of(agent), tenant=asker.tenant, run=run_id)
-        found = (*wanted(self.of(agent, asker.tenant), about, needs), *beside)
-        return Ticket(asker, needs, found, agent.deployment)
+        policies = self.of(agent, asker.tenant)
+
+        def wants(of: Needs) -> tuple[Wanted, ...]:
+            about = replace(about_of(agent), tenant=asker.tenant, run=run_id)
+            return wanted(policies, about, of)
+
+        if beside or any(policy.per == "run" for policy in policies.values()):
+            return Ticket(asker, needs, (*wants(needs), *beside), agent.deployment)
+        found, text = self._plans.of((agent.deployment, asker.tenant), wants).of(needs)
+        return Ticket(asker, needs, found, agent.deployment, text)
 
     # -- asking and telling
 
     def asking(self, ticket: Ticket) -> Query:
         """The question whether a request may be made: in so many seconds, or its refusal."""
         asker = ticket.asker
-        wants = as_json(ticket.wanted)
-        told = (asker.step_id, self.lease_ms, wants, "1" if asker.again else "0")
+        told = (asker.step_id, self.lease_ms, ticket.text, "1" if asker.again else "0")
 
         def read(found: Any) -> NotAdmitted | float:
             if len(found) == 1:
@@ -114,7 +122,7 @@ class SharedLimits:
         """
         wrong = corrections(ticket.wanted, real)
         step_id = ticket.asker.step_id
-        told = (step_id, as_json(ticket.wanted), json.dumps(wrong), json.dumps(said))
+        told = (step_id, ticket.text, json.dumps(wrong), json.dumps(said) if said else "[]")
         with self._lock:  # what is renewed after this does not have it any more
             for one in ticket.wanted:
                 if isinstance(one.want, Concurrency | Start):

@@ -10,6 +10,7 @@ from agents.catalog.registry import Registered
 from agents.governance.limits import Concurrency, Pause, Rate
 from agents.governance.wants import Wanted, refused_by
 from agents.needs import Needs
+from app.admission.limits.wires import as_json
 from celery_agents.errors import NotAdmittedError
 
 #: A step that waits for a slot looks by itself after so long, in case nobody wakes it; and one
@@ -38,6 +39,13 @@ class Ticket:
     wanted: tuple[Wanted, ...]
     #: Where it may be one of several that answer: which of them.
     deployment: str = ""
+    #: Its wants as the scripts read them, where that is known already.
+    planned: str = field(default="", compare=False)
+
+    @property
+    def text(self) -> str:
+        """Its wants as the scripts read them."""
+        return self.planned or as_json(self.wanted)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,10 +25,11 @@ def as_json(wants: Sequence[Wanted]) -> str:
 
 def wires(wants: Sequence[Wanted]) -> list[list[Any]]:
     """Wants as lists, which the scripts read in JSON."""
-    return [_wire(one.want) for one in wants]
+    return [wire(one.want) for one in wants]
 
 
-def _wire(want: Want) -> list[Any]:
+def wire(want: Want) -> list[Any]:
+    """One of them."""
     match want:
         case Pause():
             return ["P", want.key]

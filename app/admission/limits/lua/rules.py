@@ -20,12 +20,14 @@ WOKEN_MAX = 200
 SHORT_MS = 5_000
 #: Who was woken before a pause began waits for its end in its slot, if that is no longer.
 HELD_MS = 2_000
+#: Who was refused stands in the queue after so long, once its row is given back; or never.
+COMING_MS = 5_000
 
 RULES = (
     f"""
 local L, UNKNOWN, UNKNOWN_MOST = '{names.LIMIT_KEYS}', {UNKNOWN_AT_ONCE}, {UNKNOWN_MOST}
 local GRANT, LOST, KEPT, MOST = {GRANT_MS}, {LOST_MS}, {KEPT_MS}, {WOKEN_MAX}
-local SHORT, HELD = {SHORT_MS}, {HELD_MS}
+local SHORT, HELD, COMING = {SHORT_MS}, {HELD_MS}, {COMING_MS}
 """
     """
 local function number(x) return string.format('%.17g', x) end
@@ -160,6 +162,18 @@ local function revoke(who)
   return granted
 end
 
+-- Who was refused and does not stand in the queue yet, in the order in which they asked: of a crowd
+-- that asks at once each would else find the queue empty, and take its turn to be near.
+local function before(q, who)
+  local rank = redis.call('ZRANK', L .. 'queue:' .. q, who)
+  if rank then return rank end
+  local coming = L .. 'coming:' .. q
+  redis.call('ZREMRANGEBYSCORE', coming, '-inf', now)
+  redis.call('ZADD', coming, 'NX', now + COMING, who)
+  redis.call('PEXPIRE', coming, COMING)
+  return redis.call('ZCARD', L .. 'queue:' .. q) + redis.call('ZRANK', coming, who)
+end
+
 -- The place of what refuses a request from 1, and the ms until it may not; also who stands before.
 local function blocked(wants, who)
   local place, wait = check(wants, who)
@@ -169,8 +183,7 @@ local function blocked(wants, who)
     end
   end
   if not place then return nil end
-  local queue = L .. 'queue:' .. queue_of(wants[place])
-  return place, wait, redis.call('ZRANK', queue, who) or redis.call('ZCARD', queue)
+  return place, wait, before(queue_of(wants[place]), who)
 end
 
 -- The ms for which its keys are closed.

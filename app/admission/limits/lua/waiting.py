@@ -7,7 +7,10 @@ from __future__ import annotations
 PARK = """
 local who, a, woken, waits = ARGV[1], cjson.decode(ARGV[2]), {}, {}
 local places, known, queues = cjson.decode(ARGV[3]), redis.call('HGET', L .. 'asks', who), {}
-for i, o in ipairs(a.o) do queues[i] = queue_of(o.w[places[i]]) end
+for i, o in ipairs(a.o) do
+  queues[i] = queue_of(o.w[places[i]])
+  redis.call('ZREM', L .. 'coming:' .. queues[i], who)
+end
 if known then
   known = cjson.decode(known)
   local same = #known.o == #queues
