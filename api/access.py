@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.routing import BaseRoute, Route
@@ -83,9 +84,15 @@ def permissions(app: FastAPI) -> Iterator[tuple[BaseRoute, Permission | None]]:
         if not isinstance(route, APIRoute):
             yield route, None
             continue
-        calls = [dependency.call for dependency in route.dependant.dependencies]
-        needed = [call.permission for call in calls if isinstance(call, May)]
+        needed = [call.permission for call in _called(route.dependant) if isinstance(call, May)]
         yield route, needed[0] if needed else None
+
+
+def _called(dependant: Dependant) -> Iterator[Any]:
+    """Give all that a route depends on, and that those depend on."""
+    for dependency in dependant.dependencies:
+        yield dependency.call
+        yield from _called(dependency)
 
 
 def _routes(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:

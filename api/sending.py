@@ -43,9 +43,9 @@ _SEEN = "agents:api:asked:"
 Away = (RedisError, OSError, AgentsError)
 
 
-def id_of_key(tenant: str, key: str) -> str:
-    """The id of the run that a tenant asks for under a key."""
-    made = hashlib.sha256(f"{tenant}\0POST /tasks\0{key}".encode()).digest()
+def id_of_key(tenant: str, key: str, route: str = "POST /tasks") -> str:
+    """The id of the run that a tenant asks for under a key; each route has keys of its own."""
+    made = hashlib.sha256(f"{tenant}\0{route}\0{key}".encode()).digest()
     return str(uuid.UUID(bytes=made[:16], version=5))
 
 

@@ -9,9 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
+from agents.catalog.panels import read_panels
 from api.endings import Endings
 from api.keys import USED_S, KeyRing
 from api.limits import KeyRates
+from api.openai.catalog import ModelCatalog
 from api.sending import Sending
 from app.access.tokens import AccessTokens
 from app.journal.schema.engine import connect
@@ -49,6 +51,7 @@ class Services:
         )
         self.keys = ApiKeys(engine)
         self.ring = KeyRing(self.keys, self.read)
+        self.models = ModelCatalog(read_panels(settings.config), self._offered)
         self.client = Client(
             settings.redis_url.get_secret_value(),
             queue=settings.queue,
@@ -100,6 +103,10 @@ class Services:
         return await asyncio.get_running_loop().run_in_executor(
             self._askers, partial(work, *args, **options)
         )
+
+    async def _offered(self) -> list[dict[str, Any]]:
+        agents, _ = await self.read(self.desk.agents)
+        return agents
 
     def _redis(self, connections: int) -> Any:
         """A client whose requests wait for each other when all of its connections are in use."""

@@ -9,8 +9,9 @@ from fastapi import APIRouter, Depends, Header, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from agents.catalog.panels import agents_of
 from api.access import May, Parts, forbidden
-from api.bodies import TASKS, ChoiceBody, TaskBody, agents_of, options_of
+from api.bodies import TASKS, ChoiceBody, TaskBody, options_of
 from api.problems import JsonResponse, Problem, ProblemError, not_found
 from api.runs import RunId, find, of_meta, of_tree, queued
 from api.sending import Posting, id_of_key
@@ -66,8 +67,8 @@ def tenant_for(who: Principal, asked: str | None) -> str:
     return who.tenant
 
 
-def order_of(services: Services, who: Principal, body: Any, key: str | None) -> Posting:
-    """The run that a body asks for.
+def order_of(services: Services, who: Principal, body: Any, run_id: str | None) -> Posting:
+    """The run that a body asks for, under an id of its own or one that others may have, too.
 
     Raises:
         ProblemError: an agent, or the tenant, is not for whoever asks.
@@ -82,8 +83,7 @@ def order_of(services: Services, who: Principal, body: Any, key: str | None) -> 
     draft = services.client.draft(
         TASKS[body.task], options_of(body), tenant=tenant, priority=body.priority
     )
-    run_id = None if key is None else id_of_key(tenant, key)
-    return Posting(draft.message([body.input], run_id), body, key is not None)
+    return Posting(draft.message([body.input], run_id), body, run_id is not None)
 
 
 @router.post(
@@ -104,7 +104,8 @@ async def create(
     With ``Idempotency-Key`` the same key is the same run. With ``Prefer: wait=20`` the answer
     comes with the response (200) if it is there within so many seconds.
     """
-    order = order_of(services, who, body, idempotency_key)
+    key, tenant = idempotency_key, tenant_for(who, body.tenant)
+    order = order_of(services, who, body, None if key is None else id_of_key(tenant, key))
     await services.rates.take(who, "runs", who.runs_per_s)
     replayed = await services.sending.send(order)
     run_id = order.message.id

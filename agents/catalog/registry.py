@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,7 +19,8 @@ from agents.catalog.entries import Described
 from agents.catalog.guards import Guards, refuse_judges
 from agents.catalog.kinds import Kind, Made, Resources, SharedService, all_kinds, entry_of
 from agents.catalog.limits import check_covers, read_policies
-from agents.catalog.loading import import_module, load
+from agents.catalog.loading import import_module, load, read_tables
+from agents.catalog.panels import check_panels, read_panels
 from agents.catalog.references import refuse_missing, settle_effects
 from agents.catalog.routers import deployments_of
 from agents.catalog.teams import reached
@@ -148,12 +148,11 @@ class Registry:
         if config is not None:
             for name, entry in read_entries(config, self.kinds).items():
                 self.add_entry(name, entry)
-            tables = _tables(config)
+            tables = read_tables(config)
             self.limits = read_policies(config, "limits", tables.get("limits", {}), LimitPolicy)
             self.budgets = read_policies(config, "budgets", tables.get("budgets", {}), BudgetPolicy)
-            self.guards = Guards(
-                read_policies(config, "guards", tables.get("guards", {}), GuardPolicy)
-            )
+            guards = read_policies(config, "guards", tables.get("guards", {}), GuardPolicy)
+            self.guards = Guards(guards)
             self.tenants = read_tenants(config, tables.get("tenants", {}))
             self.own_limits = own_policies("limits", self.limits, self.tenants)
             self.own_budgets = own_policies("budgets", self.budgets, self.tenants)
@@ -166,6 +165,7 @@ class Registry:
             else:
                 self.add_function(loaded, mark_of(loaded) or AgentMark(name=point.name))
         refuse_missing(self._agents)
+        check_panels(read_panels(config), self._agents)
         places = {place for a in self for place in places_of(a)}
         check_covers("limits", self.limits, places)
         check_covers("budgets", self.budgets, places)
@@ -333,31 +333,13 @@ def places_of(agent: Registered) -> set[str]:
     return {agent.target, f"kind:{agent.kind}", *provider}
 
 
-def _tables(path: Path) -> dict[str, Any]:
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise ConfigurationError(f"{path} is not TOML: {error}.") from error
-    if not isinstance(data.get("agents"), dict) or data.keys() - _SECTIONS:
-        raise ConfigurationError(
-            f"{path} has to consist of tables like [agents.name], [limits.name], [budgets.name], "
-            "[guards.name], [tenants.name]."
-        )
-    return data
-
-
-_SECTIONS = {"agents", "limits", "budgets", "guards", "tenants"}
-
-
 def read_entries(path: Path, kinds: Mapping[str, Kind[Any]]) -> dict[str, Described]:
     """The entries of an agents.toml.
 
     Raises:
         ConfigurationError: the file cannot be read, or an entry is not right.
     """
-    tables = _tables(path)["agents"]
+    tables = read_tables(path).get("agents", {})
     entries: dict[str, Described] = {}
     for name, table in tables.items():
         try:
