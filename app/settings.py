@@ -194,6 +194,13 @@ class Settings(BaseSettings):
     #: Tokens that hold for longer are refused: nobody can revoke them.
     jwt_max_age_s: Positive = 24 * 3600
 
+    #: Variables with the secrets that sign webhooks (``whsec_…``, the newest first), by name; the
+    #: first is the default. No other one is read for it: whoever asks for a run names it.
+    webhook_secrets: Annotated[tuple[str, ...], NoDecode] = ()
+    #: Hosts, by name, address or network, that URLs of those who ask may lead to though they are
+    #: private. None: a URL would let everybody who may ask into the network behind the workers.
+    private_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+
     #: Where cached answers are; None: in the broker's Redis, which never drops anything itself.
     cache_url: SecretStr | None = None
     #: What they may take there: some 30,000 answers of models, a small part of a broker's memory.
@@ -206,7 +213,7 @@ class Settings(BaseSettings):
     #: turn is missed only where this, a sixth more, and half an interval exceed the interval.
     beat_lock_s: Count = 6
 
-    @field_validator("modules", "jwt_keys", mode="before")
+    @field_validator("modules", "jwt_keys", "webhook_secrets", "private_hosts", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
         """``a,b`` or a JSON list."""
@@ -239,6 +246,18 @@ class Settings(BaseSettings):
             return self.broker
         return read_redis_url(self.cache_url.get_secret_value(), "AGENTS_CACHE_URL")
 
+    def webhook_secret(self, asked: str | None) -> str:
+        """The name of the secret that signs a webhook.
+
+        Raises:
+            ConfigurationError: none of that name does, or none at all.
+        """
+        if not self.webhook_secrets:
+            raise ConfigurationError("AGENTS_WEBHOOK_SECRETS names no secret that signs webhooks.")
+        if asked is not None and asked not in self.webhook_secrets:
+            raise ConfigurationError("The secret of the webhook is not one that may sign.")
+        return asked or self.webhook_secrets[0]
+
     def secret(self, name: str) -> str | None:
         """The value of a secret by the name of its environment variable, at the time of use."""
         return os.environ.get(name) or None
@@ -261,7 +280,8 @@ def read_settings() -> Settings:
         found = Settings() if broker is None else Settings(redis_url=SecretStr(broker))
     except ValidationError as error:
         raise ConfigurationError(environment.problems(error)) from None
-    for line in environment.unknown(os.environ, Settings.model_fields, named=_text(found.config)):
+    named = " ".join([_text(found.config), *found.webhook_secrets])
+    for line in environment.unknown(os.environ, Settings.model_fields, named=named):
         log.warning(line)
     return found
 

@@ -14,12 +14,12 @@ from pydantic import ValidationError
 
 from agents.base import Answer, StepContext, Turn
 from agents.caching.cacheable import Caching, meaning_of
-from agents.models.config import HttpUrl, ResponseBytes, SecretName
+from agents.models.config import ResponseBytes
 from agents.needs import Needs
 from agents.net.clients import ResolveSecret, SharedClients, http_client, secret_named
 from agents.net.faults import FailedError, scrub, told_error
 from agents.values import digest, json_or_text, parse_json, sendable, shown, text_of
-from celery_agents.contracts.base import Contract, JsonValue, Seconds
+from celery_agents.contracts.base import Contract, HttpUrl, JsonValue, Seconds, SecretName
 from celery_agents.contracts.outcome import Usage
 from celery_agents.errors import BadAnswerError, ProviderUnavailableError
 

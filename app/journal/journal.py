@@ -107,10 +107,18 @@ class Journal:
         return self._writer.submit(InsertStep(new, self.rules.wake_grace_s))
 
     def finish(
-        self, claim: Claimed, outcome: Outcome, exchange: NewExchange | None = None
+        self,
+        claim: Claimed,
+        outcome: Outcome,
+        exchange: NewExchange | None = None,
+        *,
+        told: bool = False,
     ) -> Future[Aftermath]:
-        """End a claimed step with its outcome, and with what it adds to the session it holds."""
-        return self._writer.submit(FinishStep(claim, outcome, self.rules, exchange))
+        """End a claimed step with its outcome, and with what it adds to the session it holds.
+
+        ``told``: its row says that somebody is told of its end.
+        """
+        return self._writer.submit(FinishStep(claim, outcome, self.rules, exchange, told=told))
 
     def expand(
         self,

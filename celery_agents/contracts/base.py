@@ -5,8 +5,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -45,6 +47,36 @@ Tenant = Annotated[str, Field(max_length=64, pattern=_VISIBLE, strict=True)]
 Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600, strict=True)]
 
 
+def http_url(url: str) -> str:
+    """The URL, checked where it comes in; errors quote nothing of it.
+
+    Raises:
+        ValueError: it is none, or holds credentials.
+    """
+    url = url.strip()
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:  # a port, or the brackets of an IPv6 address
+        known = False
+    if not known or not url.isprintable() or " " in url:
+        message = "must be an absolute http:// or https:// URL"
+        raise ValueError(message)
+    if "@" in parts.netloc:
+        message = "must not hold a user or password; name a secret instead"
+        raise ValueError(message)
+    if "#" in url:
+        message = "must not have a fragment (#): it is sent to nobody"
+        raise ValueError(message)
+    return url
+
+
+#: An http or https URL without credentials in it.
+HttpUrl = Annotated[str, Field(max_length=2000), AfterValidator(http_url)]
+#: The name (never the value) of a secret in the worker's environment.
+SecretName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
+
+
 def _whole(value: Any) -> Any:
     if isinstance(value, bool | str | bytes):
         raise ValueError("Input should be a valid integer")  # noqa: TRY004 - pydantic's way
@@ -56,15 +88,18 @@ Whole = BeforeValidator(_whole)
 
 __all__ = [
     "Contract",
+    "HttpUrl",
     "Id",
     "JsonObject",
     "JsonValue",
     "Name",
     "Option",
     "Seconds",
+    "SecretName",
     "TrustedJson",
     "Whole",
     "also",
+    "http_url",
     "id_of",
     "mistakes",
     "name_of",

@@ -34,13 +34,17 @@ class FinishStep(Operation[Aftermath]):
         outcome: Outcome,
         rules: joins.Rules,
         exchange: NewExchange | None = None,
+        *,
+        told: bool = False,
     ) -> None:
         super().__init__()
         self.conclusion = Conclusion(
             claim.id, claim.token, outcome, claim.parent_id, claim.run_id, exchange=exchange
         )
         self.rules = rules
-        self._shot = _Shot.NONE if exchange is not None else _shot_for(claim, outcome)
+        # Of one whose end somebody is told, the row that does it is written along.
+        plain = exchange is None and not told
+        self._shot = _shot_for(claim, outcome) if plain else _Shot.NONE
 
     @property
     def variety(self) -> int:
