@@ -6,7 +6,6 @@ import.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from functools import cached_property
@@ -21,10 +20,11 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from app import environment
 from app.database_url import read_database_url
+from app.outward import OutwardSettings, listed
 from celery_agents import names
 from celery_agents.address import RedisAddress
 from celery_agents.contracts.ask import WINDOW_MAX
@@ -42,7 +42,7 @@ Count = Annotated[int, Field(gt=0)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
-class Settings(BaseSettings):
+class Settings(OutwardSettings):
     """The operator's settings. Each default holds for one machine and for many."""
 
     model_config = SettingsConfigDict(
@@ -194,13 +194,6 @@ class Settings(BaseSettings):
     #: Tokens that hold for longer are refused: nobody can revoke them.
     jwt_max_age_s: Positive = 24 * 3600
 
-    #: Variables with the secrets that sign webhooks (``whsec_…``, the newest first), by name; the
-    #: first is the default. No other one is read for it: whoever asks for a run names it.
-    webhook_secrets: Annotated[tuple[str, ...], NoDecode] = ()
-    #: Hosts, by name, address or network, that URLs of those who ask may lead to though they are
-    #: private. None: a URL would let everybody who may ask into the network behind the workers.
-    private_hosts: Annotated[tuple[str, ...], NoDecode] = ()
-
     #: Where cached answers are; None: in the broker's Redis, which never drops anything itself.
     cache_url: SecretStr | None = None
     #: What they may take there: some 30,000 answers of models, a small part of a broker's memory.
@@ -213,19 +206,10 @@ class Settings(BaseSettings):
     #: turn is missed only where this, a sixth more, and half an interval exceed the interval.
     beat_lock_s: Count = 6
 
-    @field_validator("modules", "jwt_keys", "webhook_secrets", "private_hosts", mode="before")
+    @field_validator("modules", "jwt_keys", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
-        """``a,b`` or a JSON list."""
-        if not isinstance(value, str):
-            return value
-        if value.lstrip().startswith("["):
-            try:
-                return json.loads(value)
-            except ValueError as error:
-                wanted = "a list of names, separated by commas or as JSON"
-                raise ValueError(wanted) from error
-        return [name.strip() for name in value.split(",") if name.strip()]
+        return listed(value)
 
     @model_validator(mode="after")
     def _addresses_are_read(self) -> Self:
@@ -245,18 +229,6 @@ class Settings(BaseSettings):
         if self.cache_url is None:
             return self.broker
         return read_redis_url(self.cache_url.get_secret_value(), "AGENTS_CACHE_URL")
-
-    def webhook_secret(self, asked: str | None) -> str:
-        """The name of the secret that signs a webhook.
-
-        Raises:
-            ConfigurationError: none of that name does, or none at all.
-        """
-        if not self.webhook_secrets:
-            raise ConfigurationError("AGENTS_WEBHOOK_SECRETS names no secret that signs webhooks.")
-        if asked is not None and asked not in self.webhook_secrets:
-            raise ConfigurationError("The secret of the webhook is not one that may sign.")
-        return asked or self.webhook_secrets[0]
 
     def secret(self, name: str) -> str | None:
         """The value of a secret by the name of its environment variable, at the time of use."""

@@ -42,7 +42,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is one of the internet (RFC 6890), and no machine's own."""
+    """Return whether an address is one of the internet (RFC 6890), and no machine's own."""
     if isinstance(address, IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour
         if inner is None and address in _TRANSLATED:
@@ -71,7 +71,7 @@ class PrivateHosts:
         return cls(frozenset(names), tuple(networks))
 
     def admit(self, host: str, address: Address) -> bool:
-        """Whether a host is one of them."""
+        """Return whether a host is one of them."""
         if host.lower().rstrip(".") in self.names:
             return True
         return any(address.version == n.version and address in n for n in self.networks)

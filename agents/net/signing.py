@@ -7,7 +7,6 @@ receivers may go over to a new one in their own time.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 
@@ -35,14 +34,14 @@ def keys_of(secrets: str, tenant: str, *, named: str) -> list[bytes]:
 
 
 def _key(text: str, named: str) -> bytes:
+    wanted = f"whsec_ and base64 of {_LEAST} to {_MOST} bytes"
+    wrong = ConfigurationError(f"{named} is no secret of webhooks: {wanted}.")
     try:
         key = base64.b64decode(text.removeprefix(_PREFIX), validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
+    except ValueError:
+        raise wrong from None
     if not (text.startswith(_PREFIX) and _LEAST <= len(key) <= _MOST):
-        raise ConfigurationError(
-            f"{named} is no secret of webhooks: whsec_ and base64 of {_LEAST} to {_MOST} bytes."
-        )
+        raise wrong
     return key
 
 

@@ -115,7 +115,7 @@ class Webhooks:
 
     async def _body(self, step: Step, request: Delivery) -> bytes:
         """The same bytes each time: what was written down, and the answer from its own row."""
-        event = dict(request.event)
+        event: dict[str, Any] = dict(request.event)
         if request.to.value and event["type"] == f"run.{State.SUCCEEDED}":
             _, value = await in_thread(self._journal.undoing.told, step.run_id)
             event["data"] = {**event["data"], "value": value}
@@ -129,6 +129,8 @@ class Webhooks:
         try:
             async with client.stream("POST", url, content=body, headers=about) as response:
                 status, told = int(response.status_code), response.headers
+        except httpx2.InvalidURL:
+            raise PermanentError(f"{where} is no host.") from None
         except httpx2.RequestError as error:
             text = f"{where} is not available: {type(error).__name__}"
             raise ProviderUnavailableError(text) from None

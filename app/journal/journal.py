@@ -107,18 +107,10 @@ class Journal:
         return self._writer.submit(InsertStep(new, self.rules.wake_grace_s))
 
     def finish(
-        self,
-        claim: Claimed,
-        outcome: Outcome,
-        exchange: NewExchange | None = None,
-        *,
-        told: bool = False,
+        self, claim: Claimed, outcome: Outcome, exchange: NewExchange | None = None, **how: Any
     ) -> Future[Aftermath]:
-        """End a claimed step with its outcome, and with what it adds to the session it holds.
-
-        ``told``: its row says that somebody is told of its end.
-        """
-        return self._writer.submit(FinishStep(claim, outcome, self.rules, exchange, told=told))
+        """End a claimed step with its outcome; see :class:`FinishStep`."""
+        return self._writer.submit(FinishStep(claim, outcome, self.rules, exchange, **how))
 
     def expand(
         self,

@@ -71,7 +71,7 @@ Ending = Literal["succeeded", "failed", "cancelled", "dead"]
 
 
 class Webhook(Contract):
-    """Who is told of the end of a run, by HTTP. A plain string is the URL.
+    """A receiver that is told of the end of a run, by HTTP. A plain string is the URL.
 
     It gets ``POST`` with a JSON object ``{"type", "timestamp", "data"}``, signed as the Standard
     Webhooks specification says (github.com/standard-webhooks), until it answers with 2xx: more

@@ -30,7 +30,7 @@ class Got:
 
 @dataclass
 class Receiver:
-    """Whoever is told; ``statuses`` are answered one after the other, then ``status``."""
+    """Somebody who is told; ``statuses`` are answered one after the other, then ``status``."""
 
     port: int = field(default_factory=free_port)
     status: int = 204

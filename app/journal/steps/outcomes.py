@@ -51,7 +51,7 @@ def conclude(
     roots: dict[str, Outcome] = {}
     undoable: set[str] = set()
     by_run: dict[str, Aftermath] = {}
-    told: list[webhooks.Told] = []
+    told: list[webhooks.EndedRoot] = []
     results: list[Aftermath] = []
     for c, row in zip(conclusions, _end(connection, conclusions, rules.wake_grace_s), strict=True):
         results.append(Aftermath(applied=row is not None))
@@ -64,7 +64,7 @@ def conclude(
             roots[c.step_id] = c.outcome
             by_run[c.step_id] = results[-1]
             if row.envelope is not None:
-                told.append(webhooks.Told(c.step_id, c.outcome, row.envelope))
+                told.append(webhooks.EndedRoot(c.step_id, c.outcome, row.envelope))
     fired = joins.count(connection, ended, rules)
     for c, result in zip(conclusions, results, strict=True):
         # Only one of a batch's members carries the wake of their common parent.

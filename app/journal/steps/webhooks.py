@@ -32,7 +32,7 @@ _S = table(Step).c
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class EndedRoot:
     """A root that has ended, with what follows it."""
 
     run_id: str
@@ -41,7 +41,7 @@ class Told:
 
 
 def follow_ends(
-    connection: Connection, ended: Sequence[Told], wake_grace_s: float
+    connection: Connection, ended: Sequence[EndedRoot], wake_grace_s: float
 ) -> dict[str, Wake]:
     """Make the steps that tell of these ends; returns their messages by their runs."""
     told = {
