@@ -33,9 +33,9 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 #: IPv4 addresses within IPv6 ones of translators (RFC 6052).
 _TRANSLATED = IPv6Network("64:ff9b::/96")
-#: A public address at which a cloud's machines are told of themselves (Azure). That of others is
-#: link-local, private or shared.
-_METADATA = IPv4Address("168.63.129.16")
+#: Public addresses at which the machines of some clouds are told of themselves (Azure, Oracle);
+#: those of others are link-local, private or shared.
+_METADATA = (IPv4Network("168.63.129.16/32"), IPv4Network("192.0.0.0/24"))
 #: Addresses of one host that are tried.
 _TRIED = 4
 _PORTS = {"http": 80, "https": 443}
@@ -49,7 +49,8 @@ def is_public(address: Address) -> bool:
             inner = IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(inner)
-    return address.is_global and not address.is_multicast and address != _METADATA
+    told = any(address in network for network in _METADATA)
+    return address.is_global and not address.is_multicast and not told
 
 
 @dataclass(frozen=True, slots=True)

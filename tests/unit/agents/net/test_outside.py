@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import wraps
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Self
 
 import httpx2
 import pytest
@@ -67,6 +68,20 @@ def test_a_url_with_an_address_is_seen_at_once() -> None:
     PrivateHosts.of(["127.0.0.1"]).check_url("http://127.0.0.1/")
 
 
+def on_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """A test that is a coroutine, with a limit of seconds."""
+
+    @wraps(test)
+    def run(**given: Any) -> None:
+        async def limited() -> None:
+            async with asyncio.timeout(20):
+                await test(**given)
+
+        asyncio.run(limited())
+
+    return run
+
+
 class Server:
     """Whoever is connected to, and what was sent there."""
 
@@ -74,7 +89,7 @@ class Server:
         self.port = free_port()
         self.heard: list[bytes] = []
 
-    async def __aenter__(self) -> Server:
+    async def __aenter__(self) -> Self:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self.heard.append(await reader.readuntil(b"\r\n\r\n"))
             away = b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.2/\r\ncontent-length: 0\r\n\r\n"
@@ -99,6 +114,7 @@ def answering(*answers: list[str]) -> Callable[[str, int], Any]:
     return resolve
 
 
+@on_loop
 async def test_the_connection_goes_to_the_address_that_was_looked_at() -> None:
     async with Server() as server:
         # Rebinding: the second answer would be another host. Nobody asks for it.
@@ -113,6 +129,7 @@ async def test_the_connection_goes_to_the_address_that_was_looked_at() -> None:
         assert len(server.heard) == 1
 
 
+@on_loop
 async def test_a_name_that_comes_to_lead_inside_is_refused() -> None:
     async with Server() as server:
         for answer in ([LOOPBACK], [PUBLIC[0], LOOPBACK], ["::1"]):
@@ -124,6 +141,7 @@ async def test_a_name_that_comes_to_lead_inside_is_refused() -> None:
         assert server.heard == []
 
 
+@on_loop
 async def test_no_proxy_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     async with Server() as proxy, Server() as server:
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
@@ -134,6 +152,7 @@ async def test_no_proxy_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (len(proxy.heard), len(server.heard)) == (0, 1)
 
 
+@on_loop
 async def test_of_several_addresses_the_first_that_answers() -> None:
     async with Server() as server:
         private = PrivateHosts.of(["hook.test"])
@@ -142,6 +161,7 @@ async def test_of_several_addresses_the_first_that_answers() -> None:
         assert len(server.heard) == 1
 
 
+@on_loop
 async def test_tls_is_of_the_name() -> None:
     """What the certificate has to say is the name of the URL, wherever the connection goes."""
     asked: list[str | None] = []

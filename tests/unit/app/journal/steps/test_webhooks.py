@@ -36,8 +36,8 @@ def asked(run_id: str = "s", webhook: Any = URL, **about: Any) -> NewStep:
     """A run as a message asks for it."""
     ask = Ask.model_validate({"agent": "a", "webhook": webhook})
     about = {"priority": 3, "tenant": "acme", **about}
-    given = [["hello"], ask.message_options()]
-    return NewStep.of_run(ask, *given, id=run_id, task=names.ASK, queue="q", **about)
+    options = ask.message_options()
+    return NewStep.of_run(ask, ["hello"], options, id=run_id, task=names.ASK, queue="q", **about)
 
 
 def told(world: World) -> list[Any]:
@@ -154,7 +154,7 @@ def test_a_run_without_one_costs_nothing(world: World, journal: Journal, outcome
     def sent(webhook: Any) -> list[str]:
         claim = claimed(journal, f"s{webhook}", asked(f"s{webhook}", webhook))
         how = {"told": webhook is not None}
-        return [s for s in statements(journal, lambda: end(journal, claim, outcome, **how))]
+        return statements(journal, lambda: end(journal, claim, outcome, **how))
 
     bare = [s for s in sent(None) if "steps" in s]
     assert len(bare) == 1, bare  # its own end
