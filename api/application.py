@@ -9,7 +9,7 @@ from functools import partial
 
 from fastapi import FastAPI
 
-from api import events, operations, problems, tasks
+from api import agents, events, operations, problems, tasks
 from api.access import check_routes, methods_of
 from api.bounds import BodyBound
 from api.services import Services
@@ -51,7 +51,7 @@ def create_api(settings: Settings) -> FastAPI:
         separate_input_output_schemas=False,
     )
     problems.install(app, partial(methods_of, app))
-    for part in (tasks, events, operations, ui):
+    for part in (tasks, events, agents, operations, ui):
         app.include_router(part.router)
     check_routes(app)
     app.add_middleware(BodyBound, most_bytes=_ESCAPED * settings.payload_limit_bytes)

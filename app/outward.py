@@ -40,8 +40,12 @@ class OutwardSettings(BaseSettings):
     #: Hosts, by name, address or network, that URLs of those who ask may lead to though they are
     #: private. None: a URL would let everybody who may ask into the network behind the workers.
     private_hosts: Names = ()
+    #: Secrets that agents made over the API may use, by the names of their variables: ``NAME`` at
+    #: the provider's own servers, ``NAME@host`` at that host. None: whoever names a URL could have
+    #: any variable of the workers sent there.
+    api_secrets: Names = ()
 
-    @field_validator("webhook_secrets", "private_hosts", mode="before")
+    @field_validator("webhook_secrets", "private_hosts", "api_secrets", mode="before")
     @classmethod
     def _named(cls, value: object) -> object:
         return listed(value)

@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 
 from agents.net.bounds import ENCODINGS, bounded
 from agents.net.clients import CONNECT_TIMEOUT_S, MAX_CONNECTIONS
+from agents.net.told_limits import listen
 from celery_agents.errors import AddressRefusedError
 
 Address = IPv4Address | IPv6Address
@@ -161,5 +162,5 @@ def outside_client(httpx2: Any, private: PrivateHosts, resolve: Resolve = resolv
         follow_redirects=False,
         trust_env=False,
         headers={"Accept-Encoding": ENCODINGS},
-        event_hooks={"response": [bounded(httpx2)]},
+        event_hooks={"response": [listen, bounded(httpx2)]},
     )

@@ -203,9 +203,9 @@ class Journal:
         """Write events of a step."""
         self.transaction(lambda c: [c.execute(event(run_id, step_id, kind, d)) for d in data])
 
-    def announce(self, rows: list[dict[str, Any]]) -> None:
+    def announce(self, rows: list[dict[str, Any]], queues: Sequence[str] = ()) -> None:
         """Write down this worker's agents; see :func:`agents.announce`."""
-        self.transaction(lambda c: agents.announce(c, rows))
+        self.transaction(lambda c: agents.announce(c, rows, self.me.id, queues))
 
     def approve(self, run_id: str, choice: JsonValue, key: str | None = None) -> Aftermath:
         """Answer the wish of that key, or the oldest of the run; the first answer to one counts."""

@@ -68,11 +68,12 @@ def test_the_answer_goes_along_where_it_is_wanted(deliveries: Webhooks, receiver
     ]
 
 
-@pytest.mark.parametrize(
-    ("status", "over", "dead"),
-    [(503, False, False), (404, False, False), (301, False, False), (503, True, True)]
-    + [(410, False, True)],
-)
+#: Statuses, in the last attempt or not, with which a delivery is given up or not.
+GIVEN_UP = [(503, False, False), (404, False, False), (301, False, False)]
+GIVEN_UP += [(503, True, True), (410, False, True)]
+
+
+@pytest.mark.parametrize(("status", "over", "dead"), GIVEN_UP)
 def test_who_comes_again(
     deliveries: Webhooks, receiver: Receiver, status: int, *, over: bool, dead: bool
 ) -> None:
