@@ -15,6 +15,7 @@ import pytest
 from api.services import Services
 from app.access.permissions import Role
 from app.access.tokens import AccessTokens
+from app.telemetry.lines import Lines
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import COROUTINES, FAST, Stack, eventually
 from tests.integration.test_canaries import WHOLE, _columns, _holds
@@ -34,7 +35,7 @@ def stack(
     about = f'kind = "openai"\nmodel = "m"\nbase_url = "{model.url}/v1"\nstream = true'
     config.write_text(f"[agents.gpt]\n{about}\n")
     url = request.getfixturevalue(f"{request.param}_journal_url")
-    env = {**FAST, "AGENTS_CONFIG": str(config), "AGENTS_JWT_KEYS": JWT_KEY}
+    env = {**FAST, "AGENTS_CONFIG": str(config), "AGENTS_JWT_KEYS": json.dumps([JWT_KEY])}
     made = Stack(redis_url, url, tmp_path, env)
     made.worker([*COROUTINES, "--loglevel", "DEBUG"])
     yield made
@@ -71,7 +72,7 @@ def ask_all(http: Any, secret: str) -> str:
         ("GET", f"/tasks/{secret}", None, {}),
         ("GET", f"/tasks?cursor={secret}&api_key={secret}", None, {}),
         ("GET", f"/{PASSWORD}/{secret}", None, {}),
-        ("DELETE", f"/agents/{PERSON}", None, {}),
+        ("DELETE", "/agents/gone", None, {}),
         ("GET", "/sessions/x", None, {"Cookie": f"agents_key={secret}"}),
     ]:
         response = http.request(method, path, json=body, headers={**headers, **more})
@@ -122,7 +123,7 @@ def test_no_canary_is_anywhere(stack: Stack, tmp_path: Path) -> None:
         if _holds(told, _secret_of(secret))
         and (place not in whole or name in given)  # what was asked is kept, and keys never
     ]
-    assert hits == []
+    assert not hits, hits
     assert [n for n in given if any(_holds(t, _secret_of(given[n])) for t in whole.values())] == []
     assert _holds(columns["steps.payload"], PERSON)  # what is there is found
     assert "agent.drop" in columns["audit.action"]
@@ -172,9 +173,8 @@ def test_no_canary_is_in_the_log_of_a_failure(
         monkeypatch.setattr(Services, "read", fails)
         told = user("GET", "/tasks")
         assert told.status_code == 500
-    from app.telemetry.lines import Lines  # what handlers of the process make of a record
-
-    shown = "".join(Lines("%(message)s").format(record) for record in caplog.records)
+    lines = Lines(logging.Formatter())  # as the handlers of a process write them
+    shown = "".join(lines.format(record) for record in caplog.records)
     for secret in (*given.values(), PASSWORD):
         assert not _holds(told.text + shown, _secret_of(secret))
     assert "cannot read" in shown
@@ -190,15 +190,8 @@ def test_a_watcher_goes_on_when_its_server_is_killed(
     with served(stack.env, tmp_path) as http:
         body = {"task": "ask", "agent": "gpt", "input": "tell", "stream": True}
         run_id = Asked(http, key)("POST", "/tasks", body, status=202)["id"]
-        with (
-            pytest.raises(httpx2.TransportError),
-            http.stream("GET", f"/tasks/{run_id}/events", headers=headers) as stream,
-        ):
-            for line in stream.iter_lines():
-                if line.startswith("data: "):
-                    heard.append(json.loads(line[6:]))
-                if sum(e["type"] == "text" for e in heard) == 5:
-                    http.child.kill()  # type: ignore[attr-defined]
+        with pytest.raises(httpx2.TransportError):
+            _watch(http, run_id, headers, heard)
     before = len(heard)
     assert heard[-1]["type"] != "end"
     with served(stack.env, tmp_path) as http:
@@ -212,3 +205,13 @@ def test_a_watcher_goes_on_when_its_server_is_killed(
     ]
     assert "".join(e.get("text", "") for e in heard if e["type"] == "text") == TEXT
     assert heard[-1]["type"] == "end"
+
+
+def _watch(http: Any, run_id: str, headers: dict[str, str], heard: list[dict[str, Any]]) -> None:
+    """Hear five pieces of text; then the API is killed."""
+    with http.stream("GET", f"/tasks/{run_id}/events", headers=headers) as stream:
+        for line in stream.iter_lines():
+            if line.startswith("data: "):
+                heard.append(json.loads(line[6:]))
+            if sum(e["type"] == "text" for e in heard) == 5:
+                http.child.kill()

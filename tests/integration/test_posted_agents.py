@@ -52,15 +52,20 @@ def offered(asked: Asked, name: str) -> Any:
 def test_from_its_making_to_its_end(stack: Stack, admin: Asked, model: ModelServer) -> None:
     body: dict[str, Any] = {
         "name": "made",
-        "entry": {"kind": "http", "url": f"{model.url}/agent", "token_env": "HOOK_TOKEN"},
+        "entry": {
+            "kind": "openai",
+            "model": "m",
+            "base_url": f"{model.url}/v1",
+            "api_key_env": "HOOK_TOKEN",
+        },
     }
     model.script(Does(text="one"), Does(text="two"))
     admin("POST", "/agents", body, status=201)
     # At once: a worker that does not know it looks.
-    assert stack.client.ask("made", "?").get(timeout=SOON_S) is not None
+    assert stack.client.ask("made", "?").get(timeout=SOON_S) == "one"
     assert model.requests[-1].headers["authorization"] == f"Bearer {SECRET}"
     found = eventually(lambda: (row := offered(admin, "made")) and row["workers"] and row)
-    assert (found["kind"], found["posted"]) == ("http", True)
+    assert (found["kind"], found["posted"]) == ("openai", True)
     assert found["workers"] == ["first@here"]
     assert found["queues"] == ["agents", "agents.control"]
     own = offered(admin, "shout")
@@ -142,10 +147,8 @@ def test_who_may_make_one(stack: Stack, admin: Asked) -> None:
         other = Asked(admin.http, made_key(stack.database_url, role, tenant=tenant))
         other("POST", "/agents", body, status=403)
         other("DELETE", "/agents/x", status=404 if role is Role.ADMIN else 403)
-    with stack.engine.connect() as c:
-        acts = c.exec_driver_sql("SELECT action FROM audit").scalars().all()
-    assert acts == []
+    query = "SELECT action, target FROM audit WHERE target = 'x'"
+    assert stack.read(lambda c: c.exec_driver_sql(query).all()) == []
     admin("POST", "/agents", body, status=201)
-    with stack.engine.connect() as c:
-        acts = c.exec_driver_sql("SELECT action, target FROM audit").all()
+    acts = stack.read(lambda c: c.exec_driver_sql(query).all())
     assert [tuple(act) for act in acts] == [("agent.put", "x")]
