@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from celery_agents.contracts.base import why
 from celery_agents.errors import AgentsError, BrokerUnavailableError, redact
 from celery_agents.noted import note
 
@@ -109,7 +110,7 @@ def _of_body(error: RequestValidationError) -> ProblemError:
     found = error.errors()
     if any(e["type"] == "json_invalid" for e in found):
         return ProblemError(HTTPStatus.BAD_REQUEST, "invalid_json", "The body is no JSON.")
-    told = [f"{'.'.join(map(_part, e['loc']))}: {e['msg']}" for e in found]
+    told = [f"{'.'.join(map(_part, e['loc']))}: {why(e)}" for e in found]
     more = f" (and {len(told) - _TOLD} more)" if len(told) > _TOLD else ""
     detail = "; ".join(told[:_TOLD]) + more
     return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_payload", detail)

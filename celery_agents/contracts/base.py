@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -18,7 +18,7 @@ from pydantic import (
     ValidationError,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, ErrorDetails
+from pydantic_core import CoreSchema
 
 from celery_agents.contracts.nearest import hint
 from celery_agents.errors import ConfigurationError, InvalidPayloadError
@@ -106,6 +106,7 @@ __all__ = [
     "period_of",
     "read_as",
     "whole_of",
+    "why",
     "wrong_option",
 ]
 
@@ -183,10 +184,14 @@ _IN_OUR_WORDS = {
 _CONTROLLED = {_WHOLE, _VISIBLE}
 
 
-def _why(error: ErrorDetails) -> str:
+def why(error: Mapping[str, Any]) -> str:
+    """The reason of an error of pydantic, without the value, which its own words may repeat."""
+    if error["type"] == "union_tag_invalid":
+        return f"Input should be {error['ctx']['expected_tags']}"
     if error["type"] == "string_pattern_mismatch" and error["ctx"]["pattern"] in _CONTROLLED:
         return "A zero byte, a line end or another control character is in it"
-    return _IN_OUR_WORDS.get(error["type"], error["msg"])
+    told: str = error["msg"]
+    return _IN_OUR_WORDS.get(error["type"], told)
 
 
 def mistakes(
@@ -200,7 +205,7 @@ def mistakes(
     return [
         (
             ".".join(map(str, e["loc"])) or "payload",
-            _why(e) + hint(model, e, names),
+            why(e) + hint(model, e, names),
         )
         for e in error.errors(include_url=False)
     ]
