@@ -1,8 +1,8 @@
-"""Agents, sessions, dead letters, keys, and how the service is."""
+"""Sessions, dead letters, keys, and how the service is."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import Field
@@ -22,7 +22,6 @@ from celery_agents.errors import AgentsError, InvalidPayloadError
 router = APIRouter()
 _P = Permission
 _PLACES_MAX = 2**31 - 1
-ReadsAgents = Annotated[Principal, Depends(May(_P.AGENTS_READ))]
 ReadsSessions = Annotated[Principal, Depends(May(_P.SESSIONS_READ))]
 WritesSessions = Annotated[Principal, Depends(May(_P.SESSIONS_WRITE))]
 ReadsLetters = Annotated[Principal, Depends(May(_P.LETTERS_READ))]
@@ -33,24 +32,6 @@ WritesKeys = Annotated[Principal, Depends(May(_P.KEYS_WRITE))]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 SessionName = Annotated[Name, Path()]
 OfTenant = Annotated[Tenant | None, Query(description="For those who may see all tenants.")]
-
-
-@router.get("/agents", response_model=ListView, responses=problems(), tags=["agents"])
-async def agents(services: Parts, who: ReadsAgents) -> Response:
-    """The agents that workers have offered and this key may ask, with how they are."""
-    found, health = await services.read(services.desk.agents)
-    states = {row["target"]: row for row in health}
-    items = [
-        {**row, "health": _health(states.get(f"agent:{row['name']}"))}
-        for row in found
-        if who.may_ask(row["name"])
-    ]
-    return JsonResponse({"items": items})
-
-
-def _health(row: dict[str, Any] | None) -> dict[str, Any] | None:
-    told = ("state", "since", "checked_at", "latency_ms")
-    return None if row is None else {name: row[name] for name in told}
 
 
 @router.get("/sessions", response_model=ListView, responses=problems(), tags=["sessions"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -16,7 +17,8 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from celery_agents.errors import AgentsError, BrokerUnavailableError
+from celery_agents.contracts.base import why
+from celery_agents.errors import AgentsError, BrokerUnavailableError, redact
 from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
@@ -31,6 +33,7 @@ STATUSES = {
 }
 #: Seconds after which somebody who was not served may come again.
 RETRY_AFTER_S = 2
+_WORD = re.compile(r"[\w-]{1,60}", re.ASCII)
 #: Mistakes of a body that are told.
 _TOLD = 5
 
@@ -70,7 +73,8 @@ class ProblemError(Exception):
         param: str | None = None,
     ) -> None:
         super().__init__(detail)
-        self.status, self.kind, self.detail = int(status), kind, detail
+        # What was asked for is named in some, and may have a key in the place of an id.
+        self.status, self.kind, self.detail = int(status), kind, redact(detail)
         self.headers = dict(headers or {})
         self.param = param  # the part of the request that is wrong
 
@@ -113,11 +117,16 @@ def _of_body(error: RequestValidationError) -> ProblemError:
     found = error.errors()
     if any(e["type"] == "json_invalid" for e in found):
         return ProblemError(HTTPStatus.BAD_REQUEST, "invalid_json", "The body is no JSON.")
-    told = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in found]
+    told = [f"{'.'.join(map(_part, e['loc']))}: {why(e)}" for e in found]
     more = f" (and {len(told) - _TOLD} more)" if len(told) > _TOLD else ""
     detail = "; ".join(told[:_TOLD]) + more
     place = ".".join(map(str, found[0]["loc"])).removeprefix("body.")
     return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_payload", detail, param=place)
+
+
+def _part(part: int | str) -> str:
+    """A part of a place; a field's name that somebody has made up is no word to be repeated."""
+    return str(part) if isinstance(part, int) or _WORD.fullmatch(part) else "…"
 
 
 def _of_http(error: HTTPException) -> ProblemError:

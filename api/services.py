@@ -17,8 +17,11 @@ from api.openai.catalog import ModelCatalog
 from api.sending import Sending
 from app.access.tokens import AccessTokens
 from app.journal.schema.engine import connect
+from app.journal.stores.audit import AuditLog
 from app.journal.stores.desk import Desk
 from app.journal.stores.keys import ApiKeys
+from app.journal.stores.posted import PostedAgents
+from app.journal.tables.audit import Act
 from app.settings import Settings
 from celery_agents.client.client import Client
 from celery_agents.errors import AgentsError, ConfigurationError
@@ -50,6 +53,8 @@ class Services:
             group_commit_max=settings.group_commit_max,
         )
         self.keys = ApiKeys(engine)
+        self.posted = PostedAgents(engine)
+        self._audit = AuditLog(engine, settings.audit_anchor)
         self.ring = KeyRing(self.keys, self.read)
         self.models = ModelCatalog(read_panels(settings.config), self._offered)
         self.client = Client(
@@ -93,6 +98,14 @@ class Services:
         self._readers.shutdown()
         self._askers.shutdown(cancel_futures=True)
         self.desk.close()
+
+    def record(self, act: Act) -> None:
+        """Write down what is about to be done.
+
+        Raises:
+            JournalUnavailableError: it cannot be written down, so it is not done.
+        """
+        self._audit.write([act])
 
     async def read(self, work: Callable[..., T], *args: Any) -> T:
         """Run a function that blocks on the journal."""

@@ -6,10 +6,11 @@ import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
 from agents.catalog.panels import agents_of
+from agents.net.outside import PrivateHosts
 from api.access import May, Parts, forbidden
 from api.bodies import TASKS, ChoiceBody, TaskBody, options_of
 from api.problems import JsonResponse, Problem, ProblemError, not_found
@@ -19,10 +20,11 @@ from api.services import Services
 from api.views import AcceptedView, ListView, RunView
 from app.access.permissions import Permission, Principal
 from celery_agents.client.waiting import Meta
-from celery_agents.contracts.base import Name, Tenant
+from celery_agents.contracts.base import Name, Tenant, mistakes
 from celery_agents.contracts.outcome import State
+from celery_agents.contracts.policies import Webhook
 from celery_agents.contracts.watching import PAGE_MAX, Order, RunFilter, RunPage
-from celery_agents.errors import InvalidPayloadError
+from celery_agents.errors import AgentsError, InvalidPayloadError
 
 router = APIRouter(tags=["tasks"])
 _PROBLEM: dict[str, Any] = {
@@ -67,6 +69,35 @@ def tenant_for(who: Principal, asked: str | None) -> str:
     return who.tenant
 
 
+def check_webhook(services: Services, webhook: Webhook) -> None:
+    """Look now at what a worker would refuse when the run has ended.
+
+    Raises:
+        InvalidPayloadError: the service does not sign with that secret, or goes to no such address.
+    """
+    try:
+        services.settings.webhook_secret(webhook.secret)
+        PrivateHosts.of(services.settings.private_hosts).check_url(webhook.url)
+    except AgentsError as error:
+        raise InvalidPayloadError(f"webhook: {error.message}") from None
+
+
+def told_also(body: Any, webhook: str | None) -> Any:
+    """A body with the webhook of a header.
+
+    Raises:
+        InvalidPayloadError: it is no URL, or the body has one, too.
+    """
+    if webhook is None:
+        return body
+    if body.webhook is not None:
+        raise InvalidPayloadError("webhook: it stands in the header and in the body.")
+    try:
+        return body.model_copy(update={"webhook": Webhook(url=webhook)})
+    except ValidationError as error:
+        raise InvalidPayloadError(f"Agents-Webhook: {mistakes(error)[0][1]}") from None
+
+
 def order_of(services: Services, who: Principal, body: Any, run_id: str | None) -> Posting:
     """The run that a body asks for, under an id of its own or one that others may have, too.
 
@@ -74,6 +105,8 @@ def order_of(services: Services, who: Principal, body: Any, run_id: str | None) 
         ProblemError: an agent, or the tenant, is not for whoever asks.
         InvalidPayloadError: it asks for too much.
     """
+    if body.webhook is not None:
+        check_webhook(services, body.webhook)
     if who.agents is not None:
         for agent in agents_of(body):
             if not who.may_ask(agent):
@@ -93,19 +126,23 @@ def order_of(services: Services, who: Principal, body: Any, run_id: str | None) 
     responses={200: {"model": RunView}, **problems(400, 413)},
 )
 async def create(
+    *,
     body: TaskBody,
     services: Parts,
     who: Creates,
     idempotency_key: IdempotencyKey = None,
     prefer: Annotated[str | None, Header(max_length=200)] = None,
+    agents_webhook: Annotated[str | None, Header(max_length=2000)] = None,
 ) -> Response:
     """Ask for a run. 202: it is accepted, and will be done.
 
     With ``Idempotency-Key`` the same key is the same run. With ``Prefer: wait=20`` the answer
-    comes with the response (200) if it is there within so many seconds.
+    comes with the response (200) if it is there within so many seconds. With ``Agents-Webhook``
+    that URL is told of its end.
     """
     key, tenant = idempotency_key, tenant_for(who, body.tenant)
-    order = order_of(services, who, body, None if key is None else id_of_key(tenant, key))
+    run_id = None if key is None else id_of_key(tenant, key)
+    order = order_of(services, who, told_also(body, agents_webhook), run_id)
     await services.rates.take(who, "runs", who.runs_per_s)
     replayed = await services.sending.send(order)
     run_id = order.message.id

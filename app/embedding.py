@@ -163,7 +163,8 @@ def _queues(conf: Any, ours: Sequence[Queue]) -> list[Queue]:
 
 def _routes(theirs: Any, queue: str) -> list[Any]:
     """The agents' tasks to their queues, whatever the app's own routes say of others."""
-    steps = (names.ASK, names.FALLBACK, names.VOTE, names.GATHER, names.MAP, names.COMPENSATE)
+    verbs = (names.ASK, names.FALLBACK, names.VOTE, names.GATHER, names.MAP)
+    steps = (*verbs, names.COMPENSATE, names.WEBHOOK)
     ours = {task: {"queue": queue} for task in steps}
     ours |= {task: {"queue": names.CONTROL_QUEUE} for task in names.CONTROL_TASKS}
     return [ours, *(theirs if isinstance(theirs, (list, tuple)) else [theirs] if theirs else [])]

@@ -6,7 +6,6 @@ import.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from functools import cached_property
@@ -21,10 +20,11 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from app import environment
 from app.database_url import read_database_url
+from app.outward import OutwardSettings, listed
 from celery_agents import names
 from celery_agents.address import RedisAddress
 from celery_agents.contracts.ask import WINDOW_MAX
@@ -42,7 +42,7 @@ Count = Annotated[int, Field(gt=0)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
-class Settings(BaseSettings):
+class Settings(OutwardSettings):
     """The operator's settings. Each default holds for one machine and for many."""
 
     model_config = SettingsConfigDict(
@@ -209,16 +209,7 @@ class Settings(BaseSettings):
     @field_validator("modules", "jwt_keys", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
-        """``a,b`` or a JSON list."""
-        if not isinstance(value, str):
-            return value
-        if value.lstrip().startswith("["):
-            try:
-                return json.loads(value)
-            except ValueError as error:
-                wanted = "a list of names, separated by commas or as JSON"
-                raise ValueError(wanted) from error
-        return [name.strip() for name in value.split(",") if name.strip()]
+        return listed(value)
 
     @model_validator(mode="after")
     def _addresses_are_read(self) -> Self:
@@ -261,7 +252,8 @@ def read_settings() -> Settings:
         found = Settings() if broker is None else Settings(redis_url=SecretStr(broker))
     except ValidationError as error:
         raise ConfigurationError(environment.problems(error)) from None
-    for line in environment.unknown(os.environ, Settings.model_fields, named=_text(found.config)):
+    named = " ".join([_text(found.config), *found.webhook_secrets])
+    for line in environment.unknown(os.environ, Settings.model_fields, named=named):
         log.warning(line)
     return found
 

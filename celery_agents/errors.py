@@ -273,6 +273,12 @@ class ProviderRefusedError(PermanentError):
     kind = "refused"
 
 
+class AddressRefusedError(PermanentError):
+    """A URL of somebody else leads into a private network; nothing was sent there."""
+
+    kind = "address_refused"
+
+
 class BlockedError(PermanentError):
     """A guard does not let what an agent is asked, or what it answered, pass.
 

@@ -9,6 +9,8 @@ GATHER = "agents.gather"
 MAP = "agents.map"
 #: Undoes what a failed run had done; the journal starts it, nobody else.
 COMPENSATE = "agents.compensate"
+#: Tells somebody by HTTP how a run ended; the journal starts it, nobody else.
+WEBHOOK = "agents.webhook"
 CANCEL = "agents.cancel"
 APPROVE = "agents.approve"
 #: The task name of a row that waits for a person; no worker runs it.

@@ -10,6 +10,7 @@ from tasks import (
     mapping,
     upkeep,
     vote,
+    webhook,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "mapping",
     "upkeep",
     "vote",
+    "webhook",
 ]

@@ -65,6 +65,7 @@ class Registered:
     route: RoutePolicy | None = None  # how that one is chosen
     lacks: frozenset[Capability] = frozenset()
     cache: CachePolicy | None = None  # how its answers are kept, if they are
+    posted: bool = False  # over the API
 
     @classmethod
     def of(cls, name: str, entry: Described, kind: Kind[Any], made: Made) -> Self:
@@ -124,7 +125,7 @@ class Registry:
     """Agents by name. A name that is given twice is an error, not a surprise."""
 
     def __init__(self, resources: Resources) -> None:
-        self._resources = resources
+        self.resources = resources
         self.kinds = all_kinds()
         self.limits: dict[str, LimitPolicy] = {}
         self.tenants: dict[str, TenantPolicy] = {}
@@ -192,7 +193,7 @@ class Registry:
         backend = FunctionBackend(
             function,
             effects=mark.effects,
-            executor=self._resources.executor,
+            executor=self.resources.executor,
             caching=caching,
         )
         self._add(
@@ -217,7 +218,7 @@ class Registry:
         """
         kind = self.kinds[entry.kind]
         try:
-            made = kind.make(entry, replace(self._resources, describe=self._describe, name=name))
+            made = kind.make(entry, replace(self.resources, describe=self._describe, name=name))
         except ConfigurationError as error:
             raise ConfigurationError(f"[agents.{name}] {error.message}") from None
         self._add(Registered.of(name, entry, kind, made))
@@ -226,6 +227,11 @@ class Registry:
         if agent.name in self._agents:
             raise ConfigurationError(f"Two agents are named {agent.name!r}.")
         self._agents[agent.name] = agent
+
+    def replace_posted(self, posted: Iterable[Registered]) -> None:
+        """Have these agents of the API and no others, beside its own, which go first."""
+        own = {name: agent for name, agent in self._agents.items() if not agent.posted}
+        self._agents = {agent.name: agent for agent in posted} | own
 
     def get(self, name: str) -> Registered:
         """The agent of that name.

@@ -297,7 +297,8 @@ async def sign_in(request: Request, services: Parts, fields: Form) -> Response:
     check_origin(request)
     key, after = fields.get("key", "").strip(), place(fields.get("next"))
     try:
-        await identify(services, HTTPAuthorizationCredentials(scheme="Bearer", credentials=key))
+        given = HTTPAuthorizationCredentials(scheme="Bearer", credentials=key)
+        await identify(request, services, given)
     except ProblemError as error:
         if error.status != HTTPStatus.UNAUTHORIZED:
             raise

@@ -19,6 +19,7 @@ class Permission(StrEnum):
     SESSIONS_READ = "sessions:read"
     SESSIONS_WRITE = "sessions:write"
     AGENTS_READ = "agents:read"
+    AGENTS_WRITE = "agents:write"
     LETTERS_READ = "letters:read"
     LETTERS_WRITE = "letters:write"
     STATS_READ = "stats:read"

@@ -20,6 +20,7 @@ from app.cli.dead_letters import dead
 from app.cli.keys import keys, token
 from app.cli.opened import journal as _journal
 from app.cli.runs import JournaledFigures, JournaledRuns
+from app.cli.webhooks import webhook_secret
 from app.execution.publish import publish
 from app.journal.retention import cleanup
 from app.journal.schema import migrate
@@ -48,6 +49,7 @@ commands.add_command(audit)
 commands.add_command(dead)
 commands.add_command(keys)
 commands.add_command(token)
+commands.add_command(webhook_secret)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from app.concurrency.loop import Work, process_loop
 from app.concurrency.per_process import PerProcess
 from app.concurrency.watchdog import Watchdog
 from app.execution.agents import Agents, load_registry
+from app.execution.posted import Posted
 from app.execution.publish import publish
 from app.governance.lessons import SharedLessons
 from app.journal import Journal
@@ -29,6 +30,7 @@ from app.journal.schema.migrate import ensure_schema
 from app.journal.schema.rows import Aftermath, Claimed
 from app.journal.steps.caps import Caps
 from app.journal.stores.audit import AuditLog
+from app.journal.stores.posted import PostedAgents
 from app.journal.tables.workers import Identity
 from app.messaging.intake import Intake
 from app.messaging.redis import connect_redis
@@ -122,6 +124,7 @@ class Runtime:
         )
         self.audit = AuditLog(engine, settings.audit_anchor)
         self.agents = Agents(registry, self.journal, settings, partial(publish, app))
+        self.posted = Posted(registry, lambda: PostedAgents(engine), settings, self._announce)
         self.loop = process_loop()
         self.active: dict[str, Active] = {}
         self._resources: dict[Any, Any] = {}
@@ -137,10 +140,14 @@ class Runtime:
         self._heart = threading.Thread(target=self._beat, name="agents-heartbeat", daemon=True)
         self._heart.start()
         try:
-            self.journal.announce(self.agents.described())
+            self._announce()
         except Exception:
             self.close()
             raise
+
+    def _announce(self) -> None:
+        """Write down which agents are offered here, and to which queues."""
+        self.journal.announce(self.agents.described(), list(self.app.amqp.queues.consume_from))
 
     def _decided(self, task: str, payload: dict[str, Any], members: list[Any]) -> bool:
         return bool(self.app.tasks[task].decided(payload, members))
@@ -242,6 +249,7 @@ class Runtime:
         self.outage.heard(alive=beat.alive)
         if not beat.alive:
             log.warning("The lease of this worker had been ended; it has a new one")
+            self._announce()
         self.cancel_steps(beat.cancelled)
         self._drop_lost(beat.running)
         # A claim that was committed but whose answer was lost runs nowhere. Two beats in a row,
@@ -251,6 +259,7 @@ class Runtime:
             log.warning("Gave back %d claimed steps that do not run here", len(again))
             self.journal.give_back(again, beat.running)
         self._strays = strays
+        self.posted.heard(beat.posted)
 
     def _drop_lost(self, running: dict[str, int]) -> None:
         """Stop steps whose lease another worker took: their outcome would be refused."""

@@ -36,6 +36,8 @@ _FOLLOWS = (
 )
 #: Those that ``amqp.as_task_v2`` takes as lists, under their names in a message.
 _LISTS = {"link": "callbacks", "link_error": "errbacks"}
+#: What follows it in a row and in no message: who is told of its end.
+_WEBHOOK = "webhook"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,8 @@ def _said(follows: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 def as_sent(follows: Mapping[str, Any]) -> dict[str, Any]:
     """Return what follows a step by the names of ``amqp.as_task_v2``; all else stays as it is."""
     lists = {name: maybe_list(follows[o]) for o, name in _LISTS.items() if o in follows}
-    return {option: value for option, value in follows.items() if option not in _LISTS} | lists
+    others = {o: v for o, v in follows.items() if o not in _LISTS and o != _WEBHOOK}
+    return others | lists
 
 
 _QUEUE: TypeAdapter[str] = TypeAdapter(Option)

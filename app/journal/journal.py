@@ -107,10 +107,10 @@ class Journal:
         return self._writer.submit(InsertStep(new, self.rules.wake_grace_s))
 
     def finish(
-        self, claim: Claimed, outcome: Outcome, exchange: NewExchange | None = None
+        self, claim: Claimed, outcome: Outcome, exchange: NewExchange | None = None, **how: Any
     ) -> Future[Aftermath]:
-        """End a claimed step with its outcome, and with what it adds to the session it holds."""
-        return self._writer.submit(FinishStep(claim, outcome, self.rules, exchange))
+        """End a claimed step with its outcome; see :class:`FinishStep`."""
+        return self._writer.submit(FinishStep(claim, outcome, self.rules, exchange, **how))
 
     def expand(
         self,
@@ -203,9 +203,9 @@ class Journal:
         """Write events of a step."""
         self.transaction(lambda c: [c.execute(event(run_id, step_id, kind, d)) for d in data])
 
-    def announce(self, rows: list[dict[str, Any]]) -> None:
+    def announce(self, rows: list[dict[str, Any]], queues: Sequence[str] = ()) -> None:
         """Write down this worker's agents; see :func:`agents.announce`."""
-        self.transaction(lambda c: agents.announce(c, rows))
+        self.transaction(lambda c: agents.announce(c, rows, self.me.id, queues))
 
     def approve(self, run_id: str, choice: JsonValue, key: str | None = None) -> Aftermath:
         """Answer the wish of that key, or the oldest of the run; the first answer to one counts."""

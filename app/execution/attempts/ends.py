@@ -16,7 +16,7 @@ from app.execution.patience import NotWrittenError, keep_trying
 from app.execution.publish import publish
 from app.execution.runtime import Runtime
 from app.execution.sessions import Talk
-from app.journal.schema.rows import Claimed, Finished, NewExchange
+from app.journal.schema.rows import Aftermath, Claimed, Finished, NewExchange
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.errors import JournalUnavailableError, RetryableError
 
@@ -65,6 +65,7 @@ class Ends:
         self.claim = claim
         self.step: Step | None = None  # once its code runs
         self.talk: Talk | None = None  # its part in a session
+        self.told = False  # whether somebody is told of its end
 
     @property
     def spent(self) -> Usage:
@@ -92,9 +93,10 @@ class Ends:
         return self._write_end(Outcome(state=State.FAILED, error=error, **told))
 
     def _write_end(self, outcome: Outcome, exchange: NewExchange | None = None) -> Ending:
-        aftermath = keep_trying(
-            self.claim.id, lambda: wait(self._journal.finish(self.claim, outcome, exchange))
-        )
+        def write() -> Aftermath:
+            return wait(self._journal.finish(self.claim, outcome, exchange, told=self.told))
+
+        aftermath = keep_trying(self.claim.id, write)
         if not aftermath.applied:
             return self._too_late()
         self._tell(outcome.state)

@@ -89,6 +89,9 @@ class NewStep:
 
         ``about``: id, task, queue, priority and tenant; envelope, if something follows it.
         """
+        if options.webhook is not None:  # it follows the end, as a chain does
+            webhook = options.webhook.compact()
+            about["envelope"] = {**(about.get("envelope") or {}), "webhook": webhook}
         return cls(
             **about,
             run_id=about["id"],

@@ -253,10 +253,11 @@ def turns(connection: Connection, run_id: str) -> int:
 
 
 def _of(run_id: str) -> ColumnElement[bool]:
-    """Steps of a run without those that undo it."""
+    """Steps of a run without those that undo it, or tell of its end."""
     step_id = compensation_id(run_id)
     return and_(
         _S.run_id == run_id,
+        _S.task != names.WEBHOOK,
         _S.id != step_id,
         or_(_S.parent_id.is_(None), _S.parent_id != step_id),
     )

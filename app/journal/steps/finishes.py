@@ -24,7 +24,10 @@ from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 
 
 class FinishStep(Operation[Aftermath]):
-    """End a claimed step, its last call with it."""
+    """End a claimed step, its last call with it, and add its ``exchange`` to the session it holds.
+
+    ``told``: its row says that somebody is told of its end.
+    """
 
     order: ClassVar[int] = 10
 
@@ -34,13 +37,17 @@ class FinishStep(Operation[Aftermath]):
         outcome: Outcome,
         rules: joins.Rules,
         exchange: NewExchange | None = None,
+        *,
+        told: bool = False,
     ) -> None:
         super().__init__()
         self.conclusion = Conclusion(
             claim.id, claim.token, outcome, claim.parent_id, claim.run_id, exchange=exchange
         )
         self.rules = rules
-        self._shot = _Shot.NONE if exchange is not None else _shot_for(claim, outcome)
+        # With the end of one that is told, the row that does so is written.
+        plain = exchange is None and not told
+        self._shot = _shot_for(claim, outcome) if plain else _Shot.NONE
 
     @property
     def variety(self) -> int:

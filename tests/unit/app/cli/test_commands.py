@@ -22,6 +22,7 @@ from app.settings import Settings
 from celery_agents.client.cli import agents
 from celery_agents.client.control import who
 from tests.support.malformed import envelope
+from tests.support.receiver import SECRET
 from tests.unit.app.journal.support import World, claimed, expand, plan, step
 from tests.unit.celery_agents.client.test_shell import has, verbs
 
@@ -51,6 +52,7 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "keys rotate": (["abcdefgh"], {"replaces": "abcdefgh"}),
     "keys revoke": (["abcdefgh"], {"id": "abcdefgh"}),
     "token": (["me"], {"minutes": 15.0}),
+    "webhook-secret": (["--tenant", "acme"], {"tenant": "acme"}),
     "db current": ([], {"revision": migrate.head(), "needed": migrate.head()}),
     "db vacuum": ([], {"vacuumed": True}),
     "db downgrade": (["base"], {"revision": None}),
@@ -59,10 +61,12 @@ VERBS: dict[str, tuple[list[str], Any]] = {
 
 
 @pytest.fixture
-def app(redis_url: str, sqlite_journal_url: str) -> Iterator[Any]:
+def app(redis_url: str, sqlite_journal_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """An app as the commands see it, with a run, an agent and two letters."""
     about = {"redis_url": redis_url, "database_url": sqlite_journal_url, "jwt_keys": ["k" * 32]}
+    about |= {"webhook_secrets": ["HOOK"]}
     settings = Settings.model_validate(about)
+    monkeypatch.setenv("HOOK", SECRET)
     world = World(sqlite_journal_url)
     journal = world.journal()
     expand(journal, "v", plan("a", "b"))
