@@ -14,6 +14,7 @@ from api.access import check_routes, methods_of
 from api.bounds import BodyBound
 from api.services import Services
 from api.ui import routes as ui
+from api.under_way import CountedRequests
 from app.settings import Settings
 from celery_agents.errors import ConfigurationError
 
@@ -55,6 +56,7 @@ def create_api(settings: Settings) -> FastAPI:
         app.include_router(part.router)
     check_routes(app)
     app.add_middleware(BodyBound, most_bytes=_ESCAPED * settings.payload_limit_bytes)
+    app.add_middleware(CountedRequests)
     return app
 
 

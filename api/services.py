@@ -13,11 +13,15 @@ from api.endings import Endings
 from api.keys import USED_S, KeyRing
 from api.limits import KeyRates
 from api.sending import Sending
+from api.under_way import UnderWay
 from app.access.tokens import AccessTokens
 from app.journal.schema.engine import connect
 from app.journal.stores.desk import Desk
 from app.journal.stores.keys import ApiKeys
+from app.journal.stores.overview import Overview
+from app.journal.stores.targets import Targets
 from app.settings import Settings
+from app.telemetry.metrics import Metrics
 from celery_agents.client.client import Client
 from celery_agents.errors import AgentsError, ConfigurationError
 from celery_agents.noted import noting
@@ -47,6 +51,8 @@ class Services:
             wake_grace_s=settings.wake_grace_s,
             group_commit_max=settings.group_commit_max,
         )
+        self.overview, self.targets = Overview(engine), Targets(engine)
+        self.metrics, self.under_way = Metrics(), UnderWay()
         self.keys = ApiKeys(engine)
         self.ring = KeyRing(self.keys, self.read)
         self.client = Client(

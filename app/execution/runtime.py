@@ -33,6 +33,7 @@ from app.journal.tables.workers import Identity
 from app.messaging.intake import Intake
 from app.messaging.redis import connect_redis
 from app.settings import Settings
+from app.telemetry.metrics import Metrics
 from app.watching.progress import Progress
 from app.watching.streams import Streams
 from celery_agents.errors import AgentsError
@@ -122,6 +123,8 @@ class Runtime:
         )
         self.audit = AuditLog(engine, settings.audit_anchor)
         self.agents = Agents(registry, self.journal, settings, partial(publish, app))
+        #: What is counted for Prometheus; None: nobody asks this worker.
+        self.metrics = Metrics([a.name for a in registry]) if settings.health_port else None
         self.loop = process_loop()
         self.active: dict[str, Active] = {}
         self._resources: dict[Any, Any] = {}
@@ -161,6 +164,12 @@ class Runtime:
     def streams(self) -> Streams:
         """Tells those who asked what steps do."""
         return self.resource(Streams, lambda: Streams(connect_redis(self.settings, STREAM_S)))
+
+    @property
+    def told(self) -> tuple[Metrics, int, bool]:
+        """What a prefork child tells its parent: numbers, steps that run, if the journal writes."""
+        running = sum(active.work is not None for active in list(self.active.values()))
+        return self.metrics or Metrics(), running, self.writes
 
     @property
     def stopping(self) -> bool:

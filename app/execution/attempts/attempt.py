@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import logging
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -52,6 +53,7 @@ from celery_agents.errors import (
     RetryableError,
     StepCancelledError,
 )
+from celery_agents.wire.ids import begun_at
 from celery_agents.wire.messages import fingerprint
 
 log = logging.getLogger(__name__)
@@ -105,7 +107,17 @@ def attempted(runtime: Runtime, code: Code, asked: Received, active: Active) -> 
             runtime.follow(claim.aftermath)
             return Ended(claim.outcome, claim, other=_is_other(asked.new, claim))
         case Claimed():
+            if runtime.metrics is not None:
+                runtime.metrics.taken(claim.task, waited_s(claim))
             return Attempt(runtime, code, asked, claim, active).run()
+
+
+def waited_s(claim: Claimed) -> float:
+    """Return for how long a step could have been claimed: its row says, or the id of its run."""
+    if claim.waited_s is not None:
+        return claim.waited_s
+    sent_at = begun_at(claim.id)
+    return 0.0 if sent_at is None else time.time() - sent_at
 
 
 def _refused(reason: Refusal, asked: Received) -> Left:
@@ -313,6 +325,7 @@ class Attempt:
         )
         if ended is not None:
             return ended
+        self._ends.count_again(error)
         self._ends.free()  # its turn may come before we are gone
         self._runtime.agents.park(refusal)
         return Left(f"{self._claim.id}: {error}")
@@ -326,6 +339,7 @@ class Attempt:
         )
         if ended is not None:
             return ended
+        self._ends.count_again(error)
         self._ends.free()  # its next message may be there before we are gone
         if delay_s > settings.countdown_limit_s:
             return Left(f"{self._claim.id}: tried again in {delay_s:.0f} s, by recovery")

@@ -1,0 +1,95 @@
+"""``/metrics``: the service as a whole, from its rows, Redis and one of its workers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any, TypeVar
+
+from redis.exceptions import RedisError
+
+from agents.policies.breaker import Standing, recorded
+from api.services import Services
+from app.telemetry.gauges import Sight
+from celery_agents import names
+from celery_agents.contracts.watching import Cluster, QueueState
+from celery_agents.errors import AgentsError
+from celery_agents.noted import note
+from celery_agents.transport import lengths_by_priority, lists_of
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+#: Seconds that a worker has to tell how limits, tenants, budgets and caches stand: Prometheus gives
+#: a page ten, and what the journal knows is told without them.
+_ASKED_S = 2.0
+
+
+async def sight(services: Services) -> Sight:
+    """The service now; without what Redis or a worker did not tell in time.
+
+    Raises:
+        JournalUnavailableError: the journal is away.
+    """
+    cluster, targets = await asyncio.gather(
+        services.read(services.overview.cluster), services.read(services.targets.read)
+    )
+    client = services.client
+    found = await asyncio.gather(
+        _in_redis(services, cluster, targets),
+        _asked(services, client.limits.list),
+        _asked(services, client.tenants),
+        _asked(services, client.budgets),
+        _asked(services, client.cache.list),
+    )
+    in_redis, limits, tenants, budgets, caches = found
+    return Sight(
+        targets=targets,
+        limits=limits,
+        tenants=tenants,
+        budgets=budgets,
+        caches=caches,
+        **in_redis,
+    )
+
+
+async def _in_redis(
+    services: Services, cluster: Cluster, targets: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """What Redis knows, by one round trip."""
+    named = [row["target"] for row in targets]
+    breakers = [name for name in named if name.startswith(("agent:", "provider:"))]
+    queues = (services.settings.queue, names.CONTROL_QUEUE)
+    try:
+        async with services.redis.pipeline(transaction=False) as pipe:
+            pipe.hlen(names.INTAKE_RECORDS)
+            for key in chain.from_iterable(chain(*(lists_of(q).values() for q in queues))):
+                pipe.llen(key)
+            for name in breakers:
+                pipe.get(names.BREAKERS + name)
+            accepted, *rest = await pipe.execute()
+    except (RedisError, OSError) as error:
+        note(log, "metrics", "Some gauges are not told without Redis", error=error)
+        return {"cluster": cluster}
+    each = (len(rest) - len(breakers)) // len(queues)
+    states = [
+        QueueState(name=queue, queued=lengths_by_priority(rest[each * n : each * (n + 1)]))
+        for n, queue in enumerate(queues)
+    ]
+    records, now_s = rest[each * len(queues) :], time.time()
+    standings: dict[str, Standing] = {
+        name: recorded(text, now_s) for name, text in zip(breakers, records, strict=True)
+    }
+    whole = cluster.model_copy(update={"queues": tuple(states)})
+    return {"cluster": whole, "accepted": accepted, "breakers": standings}
+
+
+async def _asked(services: Services, ask: Callable[..., Sequence[T]]) -> Sequence[T]:
+    try:
+        return await services.ask(ask, timeout=_ASKED_S)
+    except AgentsError as error:
+        note(log, "metrics_asked", "No worker told its gauges", error=error)
+        return ()
