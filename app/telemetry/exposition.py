@@ -47,7 +47,7 @@ def counted(metrics: Metrics) -> Iterator[Any]:
         family = families.setdefault(metric.name, _family(metric))
         if isinstance(counts, list):
             *found, total = counts
-            bounds = [*(f"{bound:g}" for bound in metric.buckets), "+Inf"]
+            bounds = [*map(str, metric.buckets), "+Inf"]
             buckets = list(zip(bounds, accumulate(found), strict=True))
             family.add_metric(labels, buckets=buckets, sum_value=total)
         else:
