@@ -84,9 +84,11 @@ def _of_cluster(found: Cluster) -> Iterator[Any]:
         "agents_oldest_ready_seconds", "Since the oldest ready step could have been taken"
     )
     oldest.add_metric([], found.oldest_ready_s or 0.0)
+    asking = gauge("agents_oldest_asking_seconds", "Since somebody was asked who has not answered")
+    asking.add_metric([], found.oldest_asking_s or 0.0)
     letters = gauge("agents_dead_letters", "Steps and messages that were given up")
     letters.add_metric([], found.dead_letters)
-    yield from (steps, workers, oldest, letters)
+    yield from (steps, workers, oldest, asking, letters)
     if found.queues:
         queued = gauge(
             "agents_queue_messages", "Messages that no worker has taken", "queue", "priority"
