@@ -25,6 +25,7 @@ from app.settings import Settings
 from app.telemetry.children import Children
 from app.telemetry.lines import hush_http
 from app.telemetry.logs import be_discreet
+from app.telemetry.set_up import write_log
 
 
 def create_app(settings: Settings) -> Celery:
@@ -42,6 +43,7 @@ def create_app(settings: Settings) -> Celery:
 
 def serve(app: Serving) -> None:
     """Have the workers of an app serve the agents, and its command line know the journal."""
+    write_log()
     app.agents_cli = qualified("app.cli.commands:commands")
     app.steps["worker"].add(AgentsService)
     app.steps["consumer"].add(Cancellations)

@@ -61,6 +61,8 @@ class Settings(BaseSettings):
     #: Modules to import for their ``@agent`` functions, beside the entry points.
     modules: Annotated[tuple[str, ...], NoDecode] = ()
     queue: str = names.QUEUE
+    #: Lines of the log: for people, or JSON for programs that collect them, with run and step.
+    log: Literal["text", "json"] = "text"
 
     # Leases: when a worker dies its lease has 7 - 1.5 to 7 s left; its steps are looked for every
     # second. So they run elsewhere after 6.75 s in the middle, 8 s and a claim at the latest.

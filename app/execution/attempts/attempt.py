@@ -40,6 +40,7 @@ from app.journal.schema.rows import Aftermath, Claimed, Finished, NewStep, Refus
 from app.journal.steps.shared import SHARED
 from app.messaging.intake import past
 from app.pool.permits import permit
+from app.telemetry.bound import Bound, bound
 from celery_agents import names
 from celery_agents.contracts.ask import Ask, StepOptions
 from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State
@@ -109,7 +110,12 @@ def attempted(runtime: Runtime, code: Code, asked: Received, active: Active) -> 
         case Claimed():
             if runtime.metrics is not None:
                 runtime.metrics.taken(claim.task, waited_s(claim))
-            return Attempt(runtime, code, asked, claim, active).run()
+            about = Bound(claim.run_id, claim.id, claim.agent, claim.attempt)
+            mark = bound.set(about)  # a thread of a pool goes on with another step
+            try:
+                return Attempt(runtime, code, asked, claim, active).run()
+            finally:
+                bound.reset(mark)
 
 
 def waited_s(claim: Claimed) -> float:
