@@ -24,8 +24,8 @@ def main() -> None:
     except ConfigurationError as error:
         sys.exit(f"{error.kind}: {error}")
     set_up_root(settings.log)
-    # Its log is ours: redacted, in the same form. Without uvicorn's own access log: a query may hold
-    # what belongs in no log.
+    # Its log is ours: redacted, and in the same form. Without uvicorn's own access log: a query may
+    # hold what belongs in no log.
     uvicorn.run(
         app,
         host=settings.api_host,

@@ -18,6 +18,7 @@ from app.admission.scripts import TIMEOUT_S, Scripts
 from app.cli.audit import audit
 from app.cli.dead_letters import dead
 from app.cli.keys import keys, token
+from app.cli.metrics import metrics
 from app.cli.opened import journal as _journal
 from app.cli.runs import JournaledFigures, JournaledRuns
 from app.execution.publish import publish
@@ -48,6 +49,7 @@ commands.add_command(audit)
 commands.add_command(dead)
 commands.add_command(keys)
 commands.add_command(token)
+commands.add_command(metrics)
 
 
 @contextmanager

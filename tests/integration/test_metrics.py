@@ -114,7 +114,13 @@ def test_a_worker_counts_what_its_children_do(fast: Stack, port: int) -> None:
         fast.client.ask("refused", "no").get(timeout=SOON_S)
     ask, url = 'task="agents.ask"', f"http://127.0.0.1:{port}/metrics"
     waited = f"agents_step_wait_seconds_count{{{ask}}}"
-    found = eventually(lambda: (f := read(page(url))).get(waited) == 9 and f, "all are told")
+    found: Told = {}
+
+    def all_are_told() -> bool:
+        found.update(read(page(url)))
+        return found.get(waited) == 9
+
+    eventually(all_are_told)
     assert found[f'agents_steps_total{{agent="noop",state="succeeded",{ask}}}'] == 8
     assert found['agents_runs_total{state="failed",task="agents.ask"}'] == 1
     assert found['agents_errors_total{agent="refused",kind="agent_failed"}'] == 1
@@ -129,7 +135,14 @@ def test_the_api_tells_of_all_workers_once(governed: Stack, port: int) -> None:
     governed.beat("beat")
     with served(governed.env, governed.directory) as api:
         work(governed)
-        found = eventually(lambda: _probed(read(api.get("/metrics").text)), "all is probed")
+        found: Told = {}
+
+        def all_is_probed() -> bool:
+            found.update(read(api.get("/metrics").text))
+            shut = found.get('agents_breaker_state{breaker="agent:down"}') == 1
+            return shut and 'agents_healthy{target="journal"}' in found
+
+        eventually(all_is_probed)
         text = api.get("/metrics").text
     assert promtool("check", "metrics", text=text) == ""
     assert found['agents_workers{state="alive"}'] == 1
@@ -146,14 +159,9 @@ def test_the_api_tells_of_all_workers_once(governed: Stack, port: int) -> None:
     assert own['agents_cost_usd_total{agent="gpt"}'] > 0
     assert own['agents_calls_total{agent="down",outcome="failed"}'] == 1
     assert own['agents_errors_total{agent="other",kind="unknown_agent"}'] == 1
-    assert own['agents_retries_total{agent="flaky",kind="transient"}'] == 1
+    assert sum(n for name, n in own.items() if 'agents_retries_total{agent="flaky"' in name) == 1
     names = [n.partition("{")[0] for n in found if not n.startswith("agents_http")]
     assert set(names).isdisjoint(n.partition("{")[0] for n in own)
-
-
-def _probed(found: Told) -> Told | None:
-    shut = found.get('agents_breaker_state{breaker="agent:down"}') == 1
-    return found if shut and 'agents_healthy{target="journal"}' in found else None
 
 
 def test_the_journal_is_told_of_without_a_worker_and_redis(fast: Stack) -> None:
@@ -176,6 +184,7 @@ def test_every_expression_of_the_dashboard_has_data(
         with scraping(tmp_path, jobs, [RULES]) as prometheus:
             work(governed)
             eventually(lambda: prometheus.up("workers") and prometheus.up("api"))
+            governed.client.ask.many("slow", [{"seconds": 1}] * 100, tenant="acme")
             until = time.monotonic() + LOAD_S
             while time.monotonic() < until:
                 work(governed)
@@ -186,12 +195,13 @@ def test_every_expression_of_the_dashboard_has_data(
                 missing.difference_update(e for e in [*missing] if prometheus.query(e))
                 return not missing
 
-            eventually(complete, str(missing))
+            with suppress(AssertionError):
+                eventually(complete)
+            assert not missing
             alerts = {rule["name"] for rule in _alerts(prometheus.ask("rules"))}
             (series,) = prometheus.query('count({__name__=~"agents_.*", job="workers"})')
             print(len(asked), "expressions,", series["value"][1], "series of a worker")
     assert "AgentsNoWorker" in alerts
-    assert not missing
     assert int(series["value"][1]) < 3_000
 
 
