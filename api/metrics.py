@@ -56,35 +56,48 @@ async def sight(services: Services) -> Sight:
     )
 
 
+async def breakers(services: Services, named: Sequence[str]) -> dict[str, Standing]:
+    """How breakers of these names stand; nothing without Redis."""
+    try:
+        keys = [names.BREAKERS + name for name in named]
+        records = await services.redis.mget(keys) if keys else []
+    except (RedisError, OSError) as error:
+        note(log, "breakers_shown", "Breakers are not shown without Redis", error=error)
+        return {}
+    return _standings(named, records)
+
+
+def _standings(named: Sequence[str], records: Sequence[bytes | None]) -> dict[str, Standing]:
+    now_s = time.time()
+    return {name: recorded(text, now_s) for name, text in zip(named, records, strict=True)}
+
+
 async def _in_redis(
     services: Services, cluster: Cluster, targets: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
     """What Redis knows, by one round trip."""
-    named = [row["target"] for row in targets]
-    breakers = [name for name in named if name.startswith(("agent:", "provider:"))]
+    names_of = [row["target"] for row in targets]
+    named = [name for name in names_of if name.startswith(("agent:", "provider:"))]
     queues = (services.settings.queue, names.CONTROL_QUEUE)
     try:
         async with services.redis.pipeline(transaction=False) as pipe:
             pipe.hlen(names.INTAKE_RECORDS)
             for key in chain.from_iterable(chain(*(lists_of(q).values() for q in queues))):
                 pipe.llen(key)
-            for name in breakers:
+            for name in named:
                 pipe.get(names.BREAKERS + name)
             accepted, *rest = await pipe.execute()
     except (RedisError, OSError) as error:
         note(log, "metrics", "Some gauges are not told without Redis", error=error)
         return {"cluster": cluster}
-    each = (len(rest) - len(breakers)) // len(queues)
+    each = (len(rest) - len(named)) // len(queues)
     states = [
         QueueState(name=queue, queued=lengths_by_priority(rest[each * n : each * (n + 1)]))
         for n, queue in enumerate(queues)
     ]
-    records, now_s = rest[each * len(queues) :], time.time()
-    standings: dict[str, Standing] = {
-        name: recorded(text, now_s) for name, text in zip(breakers, records, strict=True)
-    }
+    shut = _standings(named, rest[each * len(queues) :])
     whole = cluster.model_copy(update={"queues": tuple(states)})
-    return {"cluster": whole, "accepted": accepted, "breakers": standings}
+    return {"cluster": whole, "accepted": accepted, "breakers": shut}
 
 
 async def _asked(services: Services, ask: Callable[..., Sequence[T]]) -> Sequence[T]:

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from starlette.responses import Response
 
 from api.access import May, Parts, forbidden
-from api.metrics import sight
+from api.metrics import breakers, sight
 from api.problems import JsonResponse, ProblemError, not_found
 from api.tasks import problems, tenant_for
 from api.views import AcceptedView, ListView, ServiceHealth
@@ -42,10 +42,12 @@ async def agents(services: Parts, who: ReadsAgents) -> Response:
     """The agents that workers have offered and this key may ask, with how they are."""
     found, health = await services.read(services.desk.agents)
     states = {row["target"]: row for row in health}
+    allowed = [row for row in found if who.may_ask(row["name"])]
+    stand = await breakers(services, [f"agent:{row['name']}" for row in allowed])
     items = [
-        {**row, "health": _health(states.get(f"agent:{row['name']}"))}
-        for row in found
-        if who.may_ask(row["name"])
+        {**row, "health": _health(states.get(target)), "breaker": stand.get(target)}
+        for row in allowed
+        for target in (f"agent:{row['name']}",)
     ]
     return JsonResponse({"items": items})
 

@@ -154,7 +154,7 @@ def health(ctx: click.Context) -> Shown:
     with _journal(ctx) as engine:
         found = report(engine, ctx.obj.app.agents_settings)
     table = _table(
-        ("target", "state", "since", "checked", "latency", "failures", "message"),
+        ("target", "state", "since", "checked", "latency", "failures", "breaker", "message"),
         [
             (
                 r["target"],
@@ -163,6 +163,7 @@ def health(ctx: click.Context) -> Shown:
                 ago(r["age_s"]),
                 "" if r["latency_ms"] is None else f"{r['latency_ms']:.1f} ms",
                 str(r["failures"]),
+                r["breaker"] or "",
                 r["message"] or "",
             )
             for r in found.rows

@@ -19,6 +19,7 @@ from app.execution.runtime import Runtime
 from app.journal import Journal
 from app.journal.stores.targets import Targets
 from app.journal.tables.health import Condition
+from app.maintenance.sight import breakers_in
 from app.messaging.redis import connect_redis
 from app.settings import Settings
 from celery_agents.errors import AgentsError, redact
@@ -135,10 +136,13 @@ def report(engine: Engine, settings: Settings) -> Report:
     if found["journal"]["state"] == Condition.HEALTHY:
         known = Targets(engine).read()
     others = [r for r in known if r["target"] not in found]
+    shut = breakers_in(settings, others) if found["broker"]["state"] == Condition.HEALTHY else {}
     for row in others:
         if row["age_s"] > stale_s:
             row["state"] = "stale"
     ages = [r["age_s"] for r in known]
     told = [{"lasts_s": None, "age_s": 0.0, **found[name]} for name in sorted(found)] + others
+    for row in told:
+        row["breaker"] = shut.get(row["target"])
     wrong = any(r["state"] == Condition.UNHEALTHY for r in told)
     return Report(told, ok=not wrong and (not ages or min(ages) <= stale_s))

@@ -76,6 +76,12 @@ def breakers_of(targets: Iterable[Any]) -> list[str]:
     return [name for name in named if name.startswith(("agent:", "provider:"))]
 
 
+def breakers_in(settings: Settings, targets: Iterable[Any]) -> dict[str, Standing]:
+    """How the breakers of what is probed stand; nothing without Redis."""
+    with connect_redis(settings) as redis:
+        return _or({}, lambda: standings(redis, breakers_of(targets)))
+
+
 def standings(redis: Redis, breakers: Sequence[str]) -> dict[str, Standing]:
     """How these breakers stand, by one command."""
     found: Any = redis.mget([names.BREAKERS + name for name in breakers]) if breakers else []

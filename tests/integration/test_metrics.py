@@ -97,7 +97,7 @@ def work(stack: Stack) -> None:
         client.ask("no-such-agent", 1),
         client.ask("refused", "no"),
         client.ask("down", 1, retry=ONCE),
-        client.ask("flaky", {"fails": 1, "path": str(stack.directory / "flaky")}),
+        client.ask("flaky", {"until": 2}),
         client.vote(["yes", "yes", "no"], "Which?"),
     ]
     for run in runs:
