@@ -184,7 +184,7 @@ def test_every_expression_of_the_dashboard_has_data(
         with scraping(tmp_path, jobs, [RULES]) as prometheus:
             work(governed)
             eventually(lambda: prometheus.up("workers") and prometheus.up("api"))
-            governed.client.ask.many("slow", [{"seconds": 1}] * 100, tenant="acme")
+            governed.client.ask.many("slow", [{"seconds": 2}] * 150, tenant="acme")
             until = time.monotonic() + LOAD_S
             while time.monotonic() < until:
                 work(governed)

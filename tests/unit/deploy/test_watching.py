@@ -33,9 +33,10 @@ def test_each_name_is_told_and_documented(source: Path) -> None:
     code = "".join(p.read_text() for p in (ROOT / "app").rglob("*.py"))
     code += (ROOT / "api" / "under_way.py").read_text()
     asked = {SUFFIX.sub("", n) for n in NAME.findall(source.read_text())}
+    asked = {name for name in asked if not name.startswith("agents_cache_")}  # docs/caching.md
     assert len(asked) > 10
     for name in asked:
-        assert name in METRICS or f'"{name}"' in code or "agents_cache_" in name, name
+        assert name in METRICS or f'"{name}"' in code, name
         assert name in page, name
 
 
