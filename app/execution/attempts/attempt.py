@@ -110,12 +110,14 @@ def attempted(runtime: Runtime, code: Code, asked: Received, active: Active) -> 
         case Claimed():
             if runtime.metrics is not None:
                 runtime.metrics.taken(claim.task, waited_s(claim))
-            about = Bound(claim.run_id, claim.id, claim.agent, claim.attempt)
-            mark = bound.set(about)  # a thread of a pool goes on with another step
+            attempt = Attempt(runtime, code, asked, claim, active)
+            if runtime.settings.log == "text":
+                return attempt.run()
+            mark = bound.set(Bound(claim.run_id, claim.id, claim.agent, claim.attempt))
             try:
-                return Attempt(runtime, code, asked, claim, active).run()
+                return attempt.run()
             finally:
-                bound.reset(mark)
+                bound.reset(mark)  # a thread of a pool goes on with another step
 
 
 def waited_s(claim: Claimed) -> float:
