@@ -74,7 +74,7 @@ def test_a_breaker_a_budget_and_a_person(night: Stack, page: Any) -> None:
     # a stuck breaker
     def shut() -> bool:
         rows = {row["target"]: row for row in agents(night, "health")["targets"]}
-        return rows.get("agent:down", {}).get("breaker") == "open"
+        return bool(rows.get("agent:down", {}).get("breaker") == "open")
 
     eventually(shut, timeout_s=60)
     assert "open: no call is let through" in page("/agents")

@@ -23,7 +23,8 @@ def test_lines_name_their_step(fast: Stack) -> None:
     runs = [fast.client.ask("says", f"{n} {SECRET}") for n in range(5)]
     for run in runs:
         run.get(timeout=SOON_S)
-    found = eventually(lambda: said if len(said := _said(worker.logs())) == len(runs) else None)
+    eventually(lambda: len(_said(worker.logs())) == len(runs))
+    found = _said(worker.logs())
     for run in runs:
         (line,) = [one for one in found if one["run_id"] == run.id]
         assert (line["step_id"], line["agent"], line["attempt"]) == (run.id, "says", 1)
