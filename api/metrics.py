@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from agents.policies.breaker import Standing, recorded
 from api.services import Services
-from app.telemetry.gauges import Sight
+from app.telemetry.gauges import ServiceGauges
 from celery_agents import names
 from celery_agents.contracts.watching import Cluster, QueueState
 from celery_agents.errors import AgentsError
@@ -28,7 +28,7 @@ T = TypeVar("T")
 _ASKED_S = 2.0
 
 
-async def sight(services: Services) -> Sight:
+async def sight(services: Services) -> ServiceGauges:
     """The service now; without what Redis or a worker did not tell in time.
 
     Raises:
@@ -46,7 +46,7 @@ async def sight(services: Services) -> Sight:
         _asked(services, client.cache.list),
     )
     in_redis, limits, tenants, budgets, caches = found
-    return Sight(
+    return ServiceGauges(
         targets=targets,
         limits=limits,
         tenants=tenants,
@@ -75,7 +75,7 @@ def _standings(named: Sequence[str], records: Sequence[bytes | None]) -> dict[st
 async def _in_redis(
     services: Services, cluster: Cluster, targets: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
-    """What Redis knows, by one round trip."""
+    """Ask Redis for its part, by one round trip."""
     names_of = [row["target"] for row in targets]
     named = [name for name in names_of if name.startswith(("agent:", "provider:"))]
     queues = (services.settings.queue, names.CONTROL_QUEUE)

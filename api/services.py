@@ -13,7 +13,7 @@ from api.endings import Endings
 from api.keys import USED_S, KeyRing
 from api.limits import KeyRates
 from api.sending import Sending
-from api.under_way import UnderWay
+from api.under_way import OpenResponses
 from app.access.tokens import AccessTokens
 from app.journal.schema.engine import connect
 from app.journal.stores.desk import Desk
@@ -52,7 +52,7 @@ class Services:
             group_commit_max=settings.group_commit_max,
         )
         self.overview, self.targets = Overview(engine), Targets(engine)
-        self.metrics, self.under_way = Metrics(), UnderWay()
+        self.metrics, self.under_way = Metrics(), OpenResponses()
         self.keys = ApiKeys(engine)
         self.ring = KeyRing(self.keys, self.read)
         self.client = Client(

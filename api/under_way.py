@@ -17,7 +17,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _NONE, _OTHER = "none", "other"
 
 
-class UnderWay:
+class OpenResponses:
     """Requests that are being answered: streams are, for as long as somebody follows."""
 
     def __init__(self) -> None:

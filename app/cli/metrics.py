@@ -7,7 +7,7 @@ import click
 from app.cli.opened import journal
 from app.maintenance.sight import sight
 from app.telemetry.exposition import page, registry
-from app.telemetry.gauges import Sight
+from app.telemetry.gauges import ServiceGauges
 from celery_agents.client.shell import Command, Shown
 from celery_agents.errors import redact
 from celery_agents.visible import visible
@@ -26,7 +26,7 @@ def metrics(ctx: click.Context, *, gateway: str | None, job: str) -> Shown:
     Commands that cron runs push them, or write them where node_exporter reads files.
     """
     with journal(ctx) as engine:
-        families = list(Sight(**sight(engine, ctx.obj.app.agents_settings)).families())
+        families = list(ServiceGauges(**sight(engine, ctx.obj.app.agents_settings)).families())
     samples = [
         {"name": s.name, "labels": s.labels, "value": s.value} for f in families for s in f.samples
     ]

@@ -167,7 +167,7 @@ class Runtime:
 
     @property
     def told(self) -> tuple[Metrics, int, bool]:
-        """What a prefork child tells its parent: numbers, steps that run, if the journal writes."""
+        """Numbers, steps that run, if the journal writes: what is told of this process."""
         running = sum(active.work is not None for active in list(self.active.values()))
         return self.metrics or Metrics(), running, self.writes
 

@@ -21,7 +21,7 @@ from app.maintenance.cluster import with_queues
 from app.messaging.intake import Intake
 from app.messaging.redis import connect_redis
 from app.settings import Settings
-from app.telemetry.gauges import Sight
+from app.telemetry.gauges import ServiceGauges
 from celery_agents import names
 from celery_agents.noted import note
 
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 def sight(engine: Engine, settings: Settings) -> dict[str, Any]:
-    """What everybody sees who has the journal and Redis; without the latter, less.
+    """The parts that the journal and Redis have; without the latter, fewer.
 
     Raises:
         JournalUnavailableError: the journal is away.
@@ -47,8 +47,8 @@ def sight(engine: Engine, settings: Settings) -> dict[str, Any]:
         }
 
 
-def sight_of(runtime: Runtime) -> Sight:
-    """What a worker sees, who knows the limits, tenants, budgets and caches.
+def sight_of(runtime: Runtime) -> ServiceGauges:
+    """All of it, as a worker has it, who knows the limits, tenants, budgets and caches.
 
     Raises:
         JournalUnavailableError: the journal is away.
@@ -60,7 +60,7 @@ def sight_of(runtime: Runtime) -> Sight:
     def cached() -> Sequence[Any]:
         return caching.states(agents.shared_cache, registry, runtime.journal.memos)
 
-    return Sight(
+    return ServiceGauges(
         **sight(runtime.journal.engine, runtime.settings),
         limits=_or(empty, lambda: sights.states(agents.limits, registry)),
         tenants=_or(empty, lambda: sights.tenants(runtime.intake, registry, queue)),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from celery_agents.traces import span_of, trace_of
 
 
-class Bound(NamedTuple):
+class BoundStep(NamedTuple):
     """A step under way. Its trace is that of its run, its span its own: both follow from ids."""
 
     run_id: str
@@ -26,4 +26,4 @@ class Bound(NamedTuple):
 
 
 #: Of this thread, fiber or task: set where a step begins, so that whatever it calls has it too.
-bound: ContextVar[Bound | None] = ContextVar("agents_bound", default=None)
+bound: ContextVar[BoundStep | None] = ContextVar("agents_bound", default=None)

@@ -1,4 +1,4 @@
-"""What prefork children count, told to their parent, which answers for all of them.
+"""Numbers of prefork children, told to their parent, which answers for all of them.
 
 A pair of sockets that is made before the fork: children write differences, the parent adds them
 up. So no number goes back when a child is replaced, and nothing of a dead one is kept.

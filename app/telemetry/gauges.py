@@ -30,7 +30,7 @@ _Rows = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class ServiceGauges:
     """The service at one moment; of what could not be asked there is nothing."""
 
     cluster: Cluster | None = None

@@ -27,7 +27,7 @@ needs_prometheus = pytest.mark.skipif(
 
 
 def promtool(*args: str, text: str | None = None) -> str:
-    """What it says to a file or a page; "" where it finds nothing wrong.
+    """Its words on a file or a page; "" where it finds nothing wrong.
 
     Raises:
         AssertionError: it finds something.
@@ -58,7 +58,7 @@ class Prometheus:
         return found
 
     def up(self, job: str) -> bool:
-        """Whether all targets of a job were scraped."""
+        """Return whether all targets of a job were scraped."""
         with suppress(OSError):
             found = self.query(f'up{{job="{job}"}}')
             return bool(found) and all(sample["value"][1] == "1" for sample in found)

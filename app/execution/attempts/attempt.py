@@ -40,7 +40,7 @@ from app.journal.schema.rows import Aftermath, Claimed, Finished, NewStep, Refus
 from app.journal.steps.shared import SHARED
 from app.messaging.intake import past
 from app.pool.permits import permit
-from app.telemetry.bound import Bound, bound
+from app.telemetry.bound import BoundStep, bound
 from celery_agents import names
 from celery_agents.contracts.ask import Ask, StepOptions
 from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State
@@ -113,7 +113,7 @@ def attempted(runtime: Runtime, code: Code, asked: Received, active: Active) -> 
             attempt = Attempt(runtime, code, asked, claim, active)
             if runtime.settings.log == "text":
                 return attempt.run()
-            mark = bound.set(Bound(claim.run_id, claim.id, claim.agent, claim.attempt))
+            mark = bound.set(BoundStep(claim.run_id, claim.id, claim.agent, claim.attempt))
             try:
                 return attempt.run()
             finally:

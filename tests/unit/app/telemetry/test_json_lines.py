@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from celery.app import trace
 
-from app.telemetry.bound import Bound, bound
+from app.telemetry.bound import BoundStep, bound
 from app.telemetry.json_lines import JsonLines
 from app.telemetry.set_up import set_up
 from celery_agents.traces import span_of, trace_of
 from tests.support.secret_shapes import SHAPES
 
-STEP = Bound("run", "step", "gpt", 2)
+STEP = BoundStep("run", "step", "gpt", 2)
 
 
 def written(level: int = logging.INFO, *args: Any, **about: Any) -> list[dict[str, Any]]:
@@ -29,7 +29,7 @@ def written(level: int = logging.INFO, *args: Any, **about: Any) -> list[dict[st
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def within(step: Bound, *args: Any) -> dict[str, Any]:
+def within(step: BoundStep, *args: Any) -> dict[str, Any]:
     def work() -> dict[str, Any]:
         bound.set(step)
         return written(logging.WARNING, *args)[0]
