@@ -10,6 +10,7 @@ from starlette.responses import Response
 from agents.catalog.posted import AllowedSecrets, PostedEntry, PostedModel, posted_url
 from agents.net.outside import PrivateHosts
 from api.access import May, Parts, forbidden
+from api.metrics import breakers
 from api.problems import JsonResponse, ProblemError, not_found
 from api.tasks import problems
 from api.views import AcceptedView, ListView
@@ -27,7 +28,10 @@ Writes = Annotated[Principal, Depends(May(Permission.AGENTS_WRITE))]
 async def agents(services: Parts, who: Reads) -> Response:
     """The agents that this key may ask: who offers them, in which queues, and how they are."""
     found = await services.read(services.posted.offered)
-    return JsonResponse({"items": [row for row in found if who.may_ask(row["name"])]})
+    allowed = [row for row in found if who.may_ask(row["name"])]
+    stand = await breakers(services, [f"agent:{row['name']}" for row in allowed])
+    items = [{**row, "breaker": stand.get(f"agent:{row['name']}")} for row in allowed]
+    return JsonResponse({"items": items})
 
 
 class AgentBody(Contract):

@@ -16,6 +16,7 @@ from api.bounds import BodyBound
 from api.openai import chat, errors, models, responses
 from api.services import Services
 from api.ui import routes as ui
+from api.under_way import CountedRequests
 from app.settings import Settings
 from celery_agents.errors import ConfigurationError
 
@@ -58,6 +59,7 @@ def create_api(settings: Settings) -> FastAPI:
     check_routes(app)
     most_bytes = _ESCAPED * settings.payload_limit_bytes
     app.add_middleware(BodyBound, most_bytes=most_bytes, told=_told)
+    app.add_middleware(CountedRequests)
     return app
 
 

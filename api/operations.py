@@ -10,12 +10,14 @@ from redis.exceptions import RedisError
 from starlette.responses import Response
 
 from api.access import May, Parts, forbidden
+from api.metrics import sight
 from api.problems import JsonResponse, ProblemError, not_found
 from api.tasks import problems, tenant_for
 from api.views import AcceptedView, ListView, ServiceHealth
 from app.access.keys import new_key
 from app.access.permissions import ROLES, Permission, Principal, Role
-from celery_agents import names
+from app.telemetry.exposition import CONTENT_TYPE, counted, page
+from app.telemetry.gauges import open_steps
 from celery_agents.contracts.base import Contract, Name, Tenant, Whole
 from celery_agents.errors import AgentsError, InvalidPayloadError
 
@@ -118,16 +120,13 @@ async def stats(services: Parts, who: ReadsStats) -> Response:
     tags=["operations"],
 )
 async def metrics(services: Parts, who: ReadsMetrics) -> Response:
-    """The service as a whole, for Prometheus; each worker has its own."""
-    live = await services.read(services.desk.live, who.tenant)
-    lines = ["# HELP agents_steps Steps by their state.", "# TYPE agents_steps gauge"]
-    lines += [f'agents_steps{{state="{state}"}} {count}' for state, count in live.items()]
+    """The service as a whole and this process, for Prometheus; each worker has its own."""
     if who.tenant is None:
-        accepted = await services.redis.hlen(names.INTAKE_RECORDS)
-        lines += ["# HELP agents_accepted Runs without a row.", "# TYPE agents_accepted gauge"]
-        lines.append(f"agents_accepted {accepted}")
-    text = "\n".join([*lines, ""])
-    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+        found = await sight(services)
+        told = [*found.families(), *counted(services.metrics), *services.under_way.families()]
+    else:
+        told = [open_steps(await services.read(services.desk.live, who.tenant))]
+    return Response(page(told), media_type=CONTENT_TYPE)
 
 
 @router.get(

@@ -15,14 +15,18 @@ from api.keys import USED_S, KeyRing
 from api.limits import KeyRates
 from api.openai.catalog import ModelCatalog
 from api.sending import Sending
+from api.under_way import OpenResponses
 from app.access.tokens import AccessTokens
 from app.journal.schema.engine import connect
 from app.journal.stores.audit import AuditLog
 from app.journal.stores.desk import Desk
 from app.journal.stores.keys import ApiKeys
+from app.journal.stores.overview import Overview
 from app.journal.stores.posted import PostedAgents
+from app.journal.stores.targets import Targets
 from app.journal.tables.audit import Act
 from app.settings import Settings
+from app.telemetry.metrics import Metrics
 from celery_agents.client.client import Client
 from celery_agents.errors import AgentsError, ConfigurationError
 from celery_agents.noted import noting
@@ -52,6 +56,8 @@ class Services:
             wake_grace_s=settings.wake_grace_s,
             group_commit_max=settings.group_commit_max,
         )
+        self.overview, self.targets = Overview(engine), Targets(engine)
+        self.metrics, self.under_way = Metrics(), OpenResponses()
         self.keys = ApiKeys(engine)
         self.posted = PostedAgents(engine)
         self._audit = AuditLog(engine, settings.audit_anchor)

@@ -22,8 +22,10 @@ from app.messaging.sharing import OfRequests, Sharing
 from app.messaging.transport import Transport
 from app.pool.default import choose_pool
 from app.settings import Settings
+from app.telemetry.children import Children
 from app.telemetry.lines import hush_http
 from app.telemetry.logs import be_discreet
+from app.telemetry.set_up import write_log
 
 
 def create_app(settings: Settings) -> Celery:
@@ -41,6 +43,7 @@ def create_app(settings: Settings) -> Celery:
 
 def serve(app: Serving) -> None:
     """Have the workers of an app serve the agents, and its command line know the journal."""
+    write_log()
     app.agents_cli = qualified("app.cli.commands:commands")
     app.steps["worker"].add(AgentsService)
     app.steps["consumer"].add(Cancellations)
@@ -71,6 +74,9 @@ class AgentsService(bootsteps.StartStopStep):
         worker.app.agents_nodename = worker.hostname  # children have their leases under it too
         self.recovery: Recovery | None = None
         self.endpoint: Endpoint | None = None
+        self.children: Children | None = None
+        if worker.app.agents_settings.health_port and worker.pool_cls.__module__ == PREFORK:
+            self.children = worker.app.agents_children = Children()  # before they are forked
 
     def create(self, worker: Any) -> None:
         """Take more messages than there are slots, for the pool to begin ahead."""
@@ -87,6 +93,8 @@ class AgentsService(bootsteps.StartStopStep):
         if runtime.settings.health_port:
             self.endpoint = Endpoint(runtime)
             self.endpoint.start()
+        if self.children is not None and runtime.metrics is not None:
+            self.children.listen(runtime.metrics)
         self.recovery = Recovery(runtime)
         self.recovery.start()
 
@@ -102,6 +110,8 @@ class AgentsService(bootsteps.StartStopStep):
             self.recovery.stop()
         if self.endpoint is not None:
             self.endpoint.stop()
+        if self.children is not None:
+            self.children.close()
 
     terminate = stop
 
@@ -123,6 +133,8 @@ class Weights(bootsteps.StartStopStep):
 
 
 signals.worker_init.connect(choose_pool)
+#: The module of the pool whose children are processes.
+PREFORK = "celery.concurrency.prefork"
 
 
 @signals.worker_process_init.connect
@@ -130,8 +142,10 @@ def _child_started(**_: Any) -> None:
     """Make the runtime of a prefork child before its first step, not during it."""
     if hasattr(current_app, "agents_settings"):
         app = current_app._get_current_object()  # noqa: SLF001 - Celery's way to it
-        runtime_of(app, getattr(app, "agents_nodename", None))
+        runtime = runtime_of(app, getattr(app, "agents_nodename", None))
         listen(app)
+        if (parent := _parent(app)) is not None and runtime.metrics is not None:
+            parent.begin(lambda: runtime.told)
         spare_garbage_collection()
 
 
@@ -139,4 +153,11 @@ def _child_started(**_: Any) -> None:
 @signals.worker_shutdown.connect
 def _process_stops(**_: Any) -> None:
     """Give back what still runs, after the pool has ended, and close the journal."""
-    close_runtime(current_app._get_current_object())  # noqa: SLF001 - Celery's way to it
+    app = current_app._get_current_object()  # noqa: SLF001 - Celery's way to it
+    close_runtime(app)
+    if (parent := _parent(app)) is not None:
+        parent.end()
+
+
+def _parent(app: Any) -> Children | None:
+    return getattr(app, "agents_children", None)

@@ -61,6 +61,8 @@ class Settings(OutwardSettings):
     #: Modules to import for their ``@agent`` functions, beside the entry points.
     modules: Annotated[tuple[str, ...], NoDecode] = ()
     queue: str = names.QUEUE
+    #: Lines of the log: for people, or JSON for programs that collect them, with run and step.
+    log: Literal["text", "json"] = "text"
 
     # Leases: when a worker dies its lease has 7 - 1.5 to 7 s left; its steps are looked for every
     # second. So they run elsewhere after 6.75 s in the middle, 8 s and a claim at the latest.
@@ -87,8 +89,7 @@ class Settings(OutwardSettings):
     #: Answers above this fail their step: they would sit in the row, in Redis and in what follows.
     #: Four payloads: a pattern's answer holds those of its members.
     answer_limit_bytes: Count = 1024 * 1024
-    #: Messages above this are dead letters, and no worker reads them. Far above the payloads'
-    #: limit: what is only somewhat too large is answered with an error, which needs its id.
+    #: Larger messages are dead letters; what is only somewhat too large is answered with an error.
     message_limit_bytes: Count = 4 * 1024 * 1024
     #: Dead letters kept at the most, in Redis and in the journal; the oldest are dropped, counted.
     dead_letters_max: Annotated[int, Field(ge=0)] = 50_000
@@ -103,8 +104,7 @@ class Settings(OutwardSettings):
     #: Waits above this stay in the row; below it Celery's countdown holds them in the worker.
     countdown_limit_s: NotNegative = 60.0
 
-    #: Of a session, its newest exchanges that fit into so many tokens are sent: far below what
-    #: models take, which is paid with each question.
+    #: So much of a session is sent, its newest: far below what models take, and paid each time.
     session_window_tokens: Annotated[int, Field(ge=0, le=WINDOW_MAX)] = 24_000
     #: Agents may ask agents so deep: a lead, its experts, their helpers, some more. Circles end.
     max_depth: Annotated[int, Field(ge=0)] = 5

@@ -28,6 +28,13 @@ from celery_agents.contracts.watching import RunInfo
 
 Row = Mapping[str, Any]
 _NANO = 1e9
+#: What a breaker does, in words.
+_STANDING = {
+    None: NOTHING,
+    "closed": "closed",
+    "half_open": "half open: it tries a call",
+    "open": "open: no call is let through",
+}
 
 
 def run_link(run_id: str, *words: Any) -> Html:
@@ -147,6 +154,7 @@ def _agent(row: Row) -> Html:
             ("Kind", row["kind"]),
             ("Effects", row["effects"]),
             ("Last probe", NOTHING if latency is None else f"{latency:.0f} ms"),
+            ("Breaker", _STANDING[row.get("breaker")]),
             ("Offered", moment(row["seen_at"])),
         ),
         tag("a", "Its runs", href=address(agent=row["name"])),

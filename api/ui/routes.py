@@ -18,6 +18,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from api import tasks
 from api.access import Parts, identify
 from api.bodies import ChoiceBody
+from api.metrics import breakers
 from api.problems import ProblemError, not_found
 from api.runs import RunId, find
 from api.services import Services
@@ -224,10 +225,12 @@ async def agents(services: Parts, who: ReadsAgents) -> Response:
     """Agents and their health; for those who see all tenants, that of all that is probed."""
     found, health = await services.read(services.desk.agents)
     states = {row["target"]: row for row in health}
+    allowed = [row for row in found if who.may_ask(row["name"])]
+    stand = await breakers(services, [f"agent:{row['name']}" for row in allowed])
     rows = [
-        {**row, "health": states.get(f"agent:{row['name']}")}
-        for row in found
-        if who.may_ask(row["name"])
+        {**row, "health": states.get(target), "breaker": stand.get(target)}
+        for row in allowed
+        for target in (f"agent:{row['name']}",)
     ]
     probed = (tag("h2", "Probes"), lists.targets(health)) if who.tenant is None else None
     return page(

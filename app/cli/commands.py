@@ -18,6 +18,7 @@ from app.admission.scripts import TIMEOUT_S, Scripts
 from app.cli.audit import audit
 from app.cli.dead_letters import dead
 from app.cli.keys import keys, token
+from app.cli.metrics import metrics
 from app.cli.opened import journal as _journal
 from app.cli.runs import JournaledFigures, JournaledRuns
 from app.cli.webhooks import webhook_secret
@@ -50,6 +51,7 @@ commands.add_command(dead)
 commands.add_command(keys)
 commands.add_command(token)
 commands.add_command(webhook_secret)
+commands.add_command(metrics)
 
 
 @contextmanager
@@ -154,7 +156,7 @@ def health(ctx: click.Context) -> Shown:
     with _journal(ctx) as engine:
         found = report(engine, ctx.obj.app.agents_settings)
     table = _table(
-        ("target", "state", "since", "checked", "latency", "failures", "message"),
+        ("target", "state", "since", "checked", "latency", "failures", "breaker", "message"),
         [
             (
                 r["target"],
@@ -163,6 +165,7 @@ def health(ctx: click.Context) -> Shown:
                 ago(r["age_s"]),
                 "" if r["latency_ms"] is None else f"{r['latency_ms']:.1f} ms",
                 str(r["failures"]),
+                r["breaker"] or "",
                 r["message"] or "",
             )
             for r in found.rows

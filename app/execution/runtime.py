@@ -35,6 +35,7 @@ from app.journal.tables.workers import Identity
 from app.messaging.intake import Intake
 from app.messaging.redis import connect_redis
 from app.settings import Settings
+from app.telemetry.metrics import Metrics
 from app.watching.progress import Progress
 from app.watching.streams import Streams
 from celery_agents.errors import AgentsError
@@ -125,6 +126,8 @@ class Runtime:
         self.audit = AuditLog(engine, settings.audit_anchor)
         self.agents = Agents(registry, self.journal, settings, partial(publish, app))
         self.posted = Posted(registry, lambda: PostedAgents(engine), settings, self._announce)
+        #: What is counted for Prometheus; None: nobody asks this worker.
+        self.metrics = Metrics([a.name for a in registry]) if settings.health_port else None
         self.loop = process_loop()
         self.active: dict[str, Active] = {}
         self._resources: dict[Any, Any] = {}
@@ -168,6 +171,12 @@ class Runtime:
     def streams(self) -> Streams:
         """Tells those who asked what steps do."""
         return self.resource(Streams, lambda: Streams(connect_redis(self.settings, STREAM_S)))
+
+    @property
+    def told(self) -> tuple[Metrics, int, bool]:
+        """Numbers, steps that run, if the journal writes: what is told of this process."""
+        running = sum(active.work is not None for active in list(self.active.values()))
+        return self.metrics or Metrics(), running, self.writes
 
     @property
     def stopping(self) -> bool:

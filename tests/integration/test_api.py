@@ -217,7 +217,7 @@ def test_agents_stats_metrics_health(user: Asked, everywhere: Asked) -> None:
     assert found["shout"]["kind"] == "function"
     assert set(user("GET", "/stats", status=200)["steps"]) == {"ready", "running"}
     assert user("GET", "/metrics").status_code == 403
-    assert "agents_steps{" in everywhere("GET", "/metrics").text
+    assert "agents_steps_open{" in everywhere("GET", "/metrics").text
     assert user.http.get("/health").json() == {"ok": True}
     assert isinstance(everywhere("GET", "/dead-letters", status=200)["items"], list)
 

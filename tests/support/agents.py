@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import time
@@ -100,6 +101,14 @@ async def reports(order: dict[str, Any], step: StepContext) -> str:
 def bad(_: Any) -> None:
     """An error of its own, with a password in it."""
     raise ValueError(f"cannot log in: password={PASSWORD}")
+
+
+@agent
+async def says(text: str) -> str:
+    """Write a line of the log."""
+    await asyncio.sleep(0)
+    logging.getLogger(__name__).warning("It says %s", text)
+    return text
 
 
 @agent

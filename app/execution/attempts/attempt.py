@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import logging
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -39,6 +40,7 @@ from app.journal.schema.rows import Aftermath, Claimed, Finished, NewStep, Refus
 from app.journal.steps.shared import SHARED
 from app.messaging.intake import past
 from app.pool.permits import permit
+from app.telemetry.bound import BoundStep, bound
 from celery_agents import names
 from celery_agents.contracts.ask import Ask, StepOptions
 from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State
@@ -52,6 +54,7 @@ from celery_agents.errors import (
     RetryableError,
     StepCancelledError,
 )
+from celery_agents.wire.ids import begun_at
 from celery_agents.wire.messages import fingerprint
 
 log = logging.getLogger(__name__)
@@ -105,7 +108,24 @@ def attempted(runtime: Runtime, code: Code, asked: Received, active: Active) -> 
             runtime.follow(claim.aftermath)
             return Ended(claim.outcome, claim, other=_is_other(asked.new, claim))
         case Claimed():
-            return Attempt(runtime, code, asked, claim, active).run()
+            if runtime.metrics is not None:
+                runtime.metrics.taken(claim.task, waited_s(claim))
+            attempt = Attempt(runtime, code, asked, claim, active)
+            if runtime.settings.log == "text":
+                return attempt.run()
+            mark = bound.set(BoundStep(claim.run_id, claim.id, claim.agent, claim.attempt))
+            try:
+                return attempt.run()
+            finally:
+                bound.reset(mark)  # a thread of a pool goes on with another step
+
+
+def waited_s(claim: Claimed) -> float:
+    """Return for how long a step could have been claimed: its row says, or the id of its run."""
+    if claim.waited_s is not None:
+        return claim.waited_s
+    sent_at = begun_at(claim.id)
+    return 0.0 if sent_at is None else time.time() - sent_at
 
 
 def _refused(reason: Refusal, asked: Received) -> Left:
@@ -314,6 +334,7 @@ class Attempt:
         )
         if ended is not None:
             return ended
+        self._ends.count_again(error)
         self._ends.free()  # its turn may come before we are gone
         self._runtime.agents.park(refusal)
         return Left(f"{self._claim.id}: {error}")
@@ -327,6 +348,7 @@ class Attempt:
         )
         if ended is not None:
             return ended
+        self._ends.count_again(error)
         self._ends.free()  # its next message may be there before we are gone
         if delay_s > settings.countdown_limit_s:
             return Left(f"{self._claim.id}: tried again in {delay_s:.0f} s, by recovery")

@@ -99,9 +99,24 @@ class Ends:
         aftermath = keep_trying(self.claim.id, write)
         if not aftermath.applied:
             return self._too_late()
+        self._count(outcome)
         self._tell(outcome.state)
         self._runtime.follow(aftermath)
         return Ended(outcome, self.claim)
+
+    def _count(self, outcome: Outcome) -> None:
+        """Count an end that the journal has taken."""
+        if (metrics := self._runtime.metrics) is None:
+            return
+        claim = self.claim
+        metrics.ended(claim.task, claim.agent, outcome, root=claim.id == claim.run_id)
+        if claim.agent is not None and not (self.step is not None and self.step.has_calls):
+            metrics.spent(claim.agent, outcome.usage)  # else its calls were counted
+
+    def count_again(self, error: RetryableError) -> None:
+        """Count an attempt after which another one comes."""
+        if (metrics := self._runtime.metrics) is not None:
+            metrics.again(self.claim.agent, error.kind)
 
     def _tell(self, state: State) -> None:
         """Tell watchers; before what follows, so that nobody hears of the end ahead of it."""
@@ -118,6 +133,8 @@ class Ends:
         )
         if not postponed.applied:
             return self._too_late()
+        if postponed.outcome is not None:
+            self._count(postponed.outcome)
         self._tell(State.READY if postponed.outcome is None else postponed.outcome.state)
         self._runtime.follow(postponed)
         return None if postponed.outcome is None else Ended(postponed.outcome, self.claim)

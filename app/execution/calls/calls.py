@@ -264,7 +264,7 @@ class StepCalls(CallRecord):
         _refuse(begun, call)
         if charge is not None:
             await self._rows.confirm(call, charge)
-        return await self._perform(call, perform, charge)
+        return await self._perform(call, perform, charge, counts=not free)
 
     def around(self) -> tuple[tuple[str, ...], str]:
         """The calls in which the code that asks stands; see :meth:`OpenCalls.around`."""
@@ -274,7 +274,9 @@ class StepCalls(CallRecord):
         """Return whether no call is under way but these; see :meth:`OpenCalls.still`."""
         return await self._open.still(beside=beside)
 
-    async def _perform(self, call: CallId, perform: Perform, charge: Charge | None) -> Answer:
+    async def _perform(
+        self, call: CallId, perform: Perform, charge: Charge | None, *, counts: bool
+    ) -> Answer:
         limit = self._runtime.settings.answer_limit_bytes
         try:
             result = await self._performed(call, perform)
@@ -282,6 +284,7 @@ class StepCalls(CallRecord):
             # A call that failed may have cost something all the same; its error tells.
             usage = usage_of(error)
             self.spent += usage
+            self._count(usage, ok=False)
             self._rows.failed(call, bounded(ErrorInfo.of(error), limit), usage, charge, error)
             raise
         except BaseException as error:
@@ -293,8 +296,14 @@ class StepCalls(CallRecord):
             result = result.model_copy(update={"deployment": self.deployment})
             self._earlier.here[call.identity] = result
         self.spent += result.usage
+        if counts:  # what a cache has served was no act
+            self._count(result.usage, ok=True)
         self._rows.answered(call, result, charge)
         return result
+
+    def _count(self, usage: Usage, *, ok: bool) -> None:
+        if (metrics := self._runtime.metrics) is not None:
+            metrics.called(self._claim.agent, usage, ok=ok)
 
     async def _performed(self, call: CallId, perform: Perform) -> Answer:
         with within(self._claim.id, call.identity):

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from app.journal.queries.reasons import COLUMNS, joined, why
 from app.journal.schema.models import Call, Event, Run, Step, table
 from celery_agents.wire.shown import shown_args
 
@@ -71,6 +72,7 @@ def run_page(connection: Connection, wanted: PageOfRun) -> Row | None:
         "counts": counts,
         "whole": whole,
         "steps": [_step(row) for row in steps],
+        "why": _why(connection, [row.id for row in (root, *steps) if row.finished_at is None]),
         "more": more,
         "calls": _calls(connection, [run_id, *(row.id for row in steps)]),
         "events": _events(connection, run_id),
@@ -95,6 +97,15 @@ def _members(connection: Connection, wanted: PageOfRun) -> tuple[list[Any], int 
     rows = list(connection.execute(query.order_by(_S.position).limit(MEMBERS + 1)))
     more = rows[MEMBERS - 1].position if len(rows) > MEMBERS else None
     return rows[:MEMBERS], more
+
+
+def _why(connection: Connection, ids: list[str]) -> dict[str, str]:
+    """Why steps that have not ended do not go on, where they do not run as they should."""
+    if not ids:
+        return {}
+    rows = connection.execute(joined(select(Step.id, *COLUMNS)).where(Step.id.in_(ids)))
+    reasons = {row.id: why(row) for row in rows}
+    return {step_id: reason.text for step_id, reason in reasons.items() if reason is not None}
 
 
 def _calls(connection: Connection, ids: list[str]) -> list[Row]:

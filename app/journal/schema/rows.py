@@ -167,6 +167,8 @@ class Claimed:
     policy: str | None = None  # of the join that counts it, where the claim has looked it up
     elapsed_s: float = 0.0  # from its first claim to this one
     tenant: str = ""
+    #: Since it could have been claimed; None: this claim has made its row.
+    waited_s: float | None = None
     cancels: list[str] = field(default_factory=list)  # members that this claim let go of
     since: float = field(default_factory=time.monotonic)
 

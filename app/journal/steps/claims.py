@@ -51,6 +51,7 @@ _CLAIMED = (
     select(table(Join).c.policy).where(table(Join).c.step_id == _S.parent_id).scalar_subquery(),
     (now() - _S.started_at).label("elapsed_s"),
     _S.tenant,
+    (now() - _S.ready_at).label("waited_s"),
 )
 _PAYLOAD = 10  # its place among them
 

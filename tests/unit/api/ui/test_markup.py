@@ -80,6 +80,7 @@ def hostile_run(word: str) -> dict[str, Any]:
         "whole": True,
         "steps": [step],
         "more": None,
+        "why": {word: word},
         "calls": [{**call, "cost_usd": None, "error": error}],
         "events": [{"at": 1.0, "step_id": word, "kind": word, "data": {word: word}}],
     }

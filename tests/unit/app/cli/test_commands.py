@@ -36,6 +36,7 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "runs progress": (["v"], {"step_id": "v", "total": 2, "done": 0}),
     "stats": ([], {"rows": []}),
     "cluster": ([], {"workers": [{"name": "worker@here", "running": 3}], "running": 3}),
+    "metrics": ([], {"pushed": False}),
     "cancel": (["s"], {"id": "s", "stopped": 1}),
     "clean": (["--dry-run"], {"dry_run": True, "rows": {}}),
     "dead list": ([], {"letters": [{"id": "j"}, {"cause": "bad_body"}], "dropped": 0}),
