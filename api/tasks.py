@@ -23,6 +23,7 @@ from celery_agents.client.waiting import Meta
 from celery_agents.contracts.base import Contract, Name
 from celery_agents.contracts.outcome import State
 from celery_agents.errors import InvalidPayloadError
+from celery_agents.traces import caller
 
 router = APIRouter(tags=["tasks"])
 _PROBLEM: dict[str, Any] = {
@@ -45,6 +46,7 @@ Requeues = Annotated[Principal, Depends(May(Permission.LETTERS_WRITE))]
 IdempotencyKey = Annotated[
     str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]*$")
 ]
+_TRACEPARENT = "The caller's span (W3C Trace Context); what is none is left out."
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
 
 
@@ -67,8 +69,10 @@ def tenant_for(who: Principal, asked: str | None) -> str:
     return who.tenant
 
 
-def order_of(services: Services, who: Principal, body: Any, key: str | None) -> Posting:
-    """The run that a body asks for.
+def order_of(
+    services: Services, who: Principal, body: Any, key: str | None, trace: str | None = None
+) -> Posting:
+    """The run that a body asks for; ``trace`` is the span of whoever asks, as their header has it.
 
     Raises:
         ProblemError: an agent, or the tenant, is not for whoever asks.
@@ -81,7 +85,11 @@ def order_of(services: Services, who: Principal, body: Any, key: str | None) -> 
     tenant = tenant_for(who, body.tenant)
     body.within(services.settings.ballots_max)
     draft = services.client.draft(
-        TASKS[body.task], options_of(body), tenant=tenant, priority=body.priority
+        TASKS[body.task],
+        options_of(body),
+        tenant=tenant,
+        priority=body.priority,
+        trace=caller(trace),
     )
     run_id = None if key is None else id_of_key(tenant, key)
     return Posting(draft.message([body.input], run_id), body, key is not None)
@@ -99,13 +107,14 @@ async def create(
     who: Creates,
     idempotency_key: IdempotencyKey = None,
     prefer: Annotated[str | None, Header(max_length=200)] = None,
+    traceparent: Annotated[str | None, Header(description=_TRACEPARENT)] = None,
 ) -> Response:
     """Ask for a run. 202: it is accepted, and will be done.
 
     With ``Idempotency-Key`` the same key is the same run. With ``Prefer: wait=20`` the answer
     comes with the response (200) if it is there within so many seconds.
     """
-    order = order_of(services, who, body, idempotency_key)
+    order = order_of(services, who, body, idempotency_key, traceparent)
     await services.rates.take(who, "runs", who.runs_per_s)
     replayed = await services.sending.send(order)
     run_id = order.message.id
