@@ -105,6 +105,7 @@ async def create(
     body: TaskBody,
     services: Parts,
     who: Creates,
+    *,
     idempotency_key: IdempotencyKey = None,
     prefer: Annotated[str | None, Header(max_length=200)] = None,
     traceparent: Annotated[str | None, Header(description=_TRACEPARENT)] = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery, bootsteps, current_app, signals
 
@@ -24,6 +24,9 @@ from app.pool.default import choose_pool
 from app.settings import Settings
 from app.telemetry.lines import hush_http
 from app.telemetry.logs import be_discreet
+
+if TYPE_CHECKING:
+    from app.maintenance.traces import TracesThread
 
 
 def create_app(settings: Settings) -> Celery:
@@ -71,6 +74,7 @@ class AgentsService(bootsteps.StartStopStep):
         worker.app.agents_nodename = worker.hostname  # children have their leases under it too
         self.recovery: Recovery | None = None
         self.endpoint: Endpoint | None = None
+        self.traces: TracesThread | None = None
 
     def create(self, worker: Any) -> None:
         """Take more messages than there are slots, for the pool to begin ahead."""
@@ -89,6 +93,11 @@ class AgentsService(bootsteps.StartStopStep):
             self.endpoint.start()
         self.recovery = Recovery(runtime)
         self.recovery.start()
+        if runtime.tracing is not None:
+            from app.maintenance.traces import TracesThread
+
+            self.traces = TracesThread(runtime, runtime.tracing)
+            self.traces.start()
 
         def shutting_down(**_: Any) -> None:
             """Bound how long a warm shutdown waits for running steps."""
@@ -97,9 +106,11 @@ class AgentsService(bootsteps.StartStopStep):
         signals.worker_shutting_down.connect(shutting_down, weak=False)
 
     def stop(self, worker: Any) -> None:  # noqa: ARG002 - Celery's signature
-        """Stop recovery and the endpoint."""
+        """Stop recovery, traces and the endpoint."""
         if self.recovery is not None:
             self.recovery.stop()
+        if self.traces is not None:
+            self.traces.stop()
         if self.endpoint is not None:
             self.endpoint.stop()
 

@@ -155,6 +155,15 @@ class Settings(BaseSettings):
     #: What has ended is counted so often; it is what statistics are late by, beside ten seconds.
     stats_interval_s: Positive = 30.0
 
+    #: Where OpenTelemetry's variables name a collector, traces of runs that have ended are sent to
+    #: it so often: the pause of OpenTelemetry's own batches.
+    traces_interval_s: Positive = 5.0
+    #: A run is told so long after it began at the earliest. By then its row is committed, whose
+    #: commit may wait as long as the database is waited for.
+    traces_delay_s: NotNegative = 10.0
+    #: A collector that is away for so long finds all that it missed; older runs are left out.
+    traces_backlog_s: Positive = 24 * 3600.0
+
     #: Broker, journal, agents and providers are looked at so often. A backup takes over after
     #: two intervals and the agent comes back within one.
     health_interval_s: Positive = 15.0

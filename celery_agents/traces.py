@@ -18,6 +18,8 @@ _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f
 #: Version 0 has nothing behind its flags, and 255 is none.
 _VERSION, _NO_VERSION = "00", "ff"
 _SAMPLED = 1
+#: Characters of a header; those of version 0 have 55.
+_LONGEST = 200
 
 
 class TraceParent(NamedTuple):
@@ -34,7 +36,8 @@ class TraceParent(NamedTuple):
     @classmethod
     def read(cls, text: object) -> TraceParent | None:
         """Read a header; None where it is none, as the standard wants it."""
-        found = _TRACEPARENT.fullmatch(text) if isinstance(text, str) and len(text) < 200 else None
+        is_short = isinstance(text, str) and len(text) <= _LONGEST
+        found = _TRACEPARENT.fullmatch(text) if is_short else None
         if found is None or found[1] == _NO_VERSION or (found[1] == _VERSION and found[5]):
             return None
         trace_id, span_id = int(found[2], 16), int(found[3], 16)

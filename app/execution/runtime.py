@@ -35,6 +35,7 @@ from app.messaging.redis import connect_redis
 from app.settings import Settings
 from app.watching.progress import Progress
 from app.watching.streams import Streams
+from app.watching.tracing import tracing_of
 from celery_agents.errors import AgentsError
 from celery_agents.noted import note
 from celery_agents.wire import cancelling
@@ -120,6 +121,8 @@ class Runtime:
                 settings.max_depth, settings.max_steps, settings.max_handoffs, settings.max_cost
             ),
         )
+        #: Where traces are told, if they are.
+        self.tracing = tracing_of()
         self.audit = AuditLog(engine, settings.audit_anchor)
         self.agents = Agents(registry, self.journal, settings, partial(publish, app))
         self.loop = process_loop()

@@ -35,9 +35,7 @@ class Traces:
 
     def take_duty(self, lease_s: float) -> bool:
         """Try to take, or keep, the duty of telling for the next ``lease_s`` seconds."""
-        return in_transaction(
-            self._engine, lambda c: take_duty(c, "traces", self._holder, lease_s)
-        )
+        return in_transaction(self._engine, lambda c: take_duty(c, "traces", self._holder, lease_s))
 
     def ended(self, limit: int) -> tuple[Ended, dict[str, int]]:
         """Some runs that have ended and are not told, with how many steps each has.
@@ -63,6 +61,13 @@ class Traces:
         """Note that these runs are told; False where somebody else has told some meanwhile."""
         return in_transaction(self._engine, lambda c: _PASSING.store(c, ended))
 
-    def caller_of(self, run_id: str) -> TraceParent | None:
+
+class Callers:
+    """Who asked for runs."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def of(self, run_id: str) -> TraceParent | None:
         """The span of whoever asked for a run."""
         return in_transaction(reading(self._engine), lambda c: traced.caller_of(c, run_id))

@@ -70,6 +70,7 @@ class Passing:
         """Read what has ended, of so many new runs and so many that were open.
 
         Args:
+            connection: in a transaction, which may only read.
             limit: the number of runs.
             grace_s: seconds after which every run that began has its row: its commit is over.
             since: where a new cursor begins.
