@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from celery import chain
-from opentelemetry import trace
 from sqlalchemy import select
 
 from app.journal.schema.models import Call, Step
@@ -134,15 +133,6 @@ def test_one_trace_a_run_however_its_steps_end(
     traced: Stack, collector: Sink, tmp_path: Path, caller: TraceParent | None
 ) -> None:
     client = traced.client
-    token = None
-    if caller is not None:
-        from opentelemetry import context
-        from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
-
-        about = SpanContext(
-            caller.trace_id, caller.span_id, is_remote=False, trace_flags=TraceFlags(1)
-        )
-        token = context.attach(trace.set_span_in_context(NonRecordingSpan(about)))
     quick: Any = {"max_attempts": 3, "base_delay_s": 0.01}
     trip = {"path": str(tmp_path / "trip")}
     with called_by(caller):
@@ -202,7 +192,7 @@ def test_spans_of_other_libraries_nest_in_steps_and_calls(traced: Stack, collect
 
 @pytest.mark.timeout(300)
 def test_ten_kills_lose_and_double_nothing(traced: Stack, collector: Sink, tmp_path: Path) -> None:
-    """Killed amid steps, calls, and telling; recovery goes on, and gives up what kills each time."""
+    """Killed amid steps, calls, and telling; what kills each time is given up by recovery."""
     client, runs = traced.client, []
     quick: Any = {"max_attempts": 2, "base_delay_s": 0.01}
     kills: Any = {"path": str(tmp_path / "killed"), "until": 9}
@@ -213,13 +203,12 @@ def test_ten_kills_lose_and_double_nothing(traced: Stack, collector: Sink, tmp_p
             client.ask("fetches", n),
             client.vote(["yes", "slow_yes", "yes"], "?", choices=["yes", "no"]),
         ]
-        worker = traced.workers[-1]
         if n == 0:
             runs.append(client.ask("killer", kills, retry=quick))
-            eventually(lambda: not worker.running, "it killed its worker")
+            eventually(lambda: not traced.workers[-1].running, "it killed its worker")
         else:
             time.sleep(0.3)
-            worker.kill()
+            traced.workers[-1].kill()
         traced.worker()
 
     def over() -> bool:

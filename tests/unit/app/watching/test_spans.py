@@ -88,7 +88,7 @@ def test_failures_have_their_kind_and_their_message() -> None:
     rows = [row("r", 2.0, 5.0, outcome=bad), row("d", 2.0, 3.0, parent_id="r", outcome=dead)]
     found = by_id(TracedRun("r", None, rows))
     assert found[span_of("r")].error == "down"
-    assert found[span_of("r")].attributes["error.type"] == "provider_unavailable"
+    assert found[span_of("r")].attributes["error.type"] == DOWN.kind
     assert found[span_of("r")].attributes["gen_ai.usage.input_tokens"] == 3
     assert found[span_of("d")].error == "dead"
 
@@ -137,6 +137,6 @@ def test_calls_stand_below_their_step() -> None:
     assert about["gen_ai.response.finish_reasons"] == ("length",)
     assert about["gen_ai.usage.cache_read.input_tokens"] == 1
     assert (about["agents.cost_usd"], about["agents.attempt"]) == (0.1, 1)
-    assert failed.attributes["error.type"] == "provider_unavailable"
+    assert failed.attributes["error.type"] == DOWN.kind
     assert (cut.end_s, cut.attributes["error.type"]) == (5.0, "interrupted")
     assert cut.error
