@@ -45,8 +45,9 @@ class TracedRun:
 
 def sizes(connection: Connection, run_ids: Sequence[str]) -> dict[str, int]:
     """The number of steps of each of these runs, in their order."""
-    counted = select(Step.run_id, func.count()).where(Step.run_id.in_(run_ids))
-    found = dict(connection.execute(counted.group_by(Step.run_id)).tuples().all())
+    counted = select(Step.run_id, func.count().label("steps")).where(Step.run_id.in_(run_ids))
+    rows = connection.execute(counted.group_by(Step.run_id))
+    found = {row.run_id: row.steps for row in rows}
     return {run_id: found[run_id] for run_id in run_ids if run_id in found}
 
 

@@ -18,7 +18,7 @@ DOWN = ErrorInfo.of(ProviderUnavailableError("down"))
 
 def row(step_id: str, begun: float | None, ended: float, **more: Any) -> Any:
     outcome = more.pop("outcome", Outcome(state=more.get("state", State.SUCCEEDED)))
-    text = json.dumps(outcome.compact())
+    text = json.dumps(outcome.compact(), separators=(",", ":"))
     given = {
         "id": step_id,
         "parent_id": None,
