@@ -23,7 +23,7 @@ from app.watching.otlp import Sent
 from app.watching.spans import SpanRow, spans_of
 from app.watching.tracing import Tracing
 from celery_agents.errors import AgentsError
-from celery_agents.noted import note
+from celery_agents.noted import note, noting
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +116,11 @@ class Teller:
         self._portion = None
         return more
 
+    def leave(self) -> None:
+        """Let another process tell at once."""
+        if self._journal.take_duty(0.0):
+            self._portion = None
+
     def _read(self, run_ids: list[str]) -> list[list[SpanRow]]:
         content = self._contents
         rows = self._journal.rows(run_ids, content=content is not None)
@@ -166,3 +171,5 @@ class TracesThread:
             except Exception as error:  # noqa: BLE001 - it is noted
                 text = "Telling traces failed; it goes on at the next turn"
                 note(log, "traces_failed", text, error=error, trace=True)
+        with noting(log, "traces_left", "The duty of telling traces ends by itself", AgentsError):
+            self._teller.leave()

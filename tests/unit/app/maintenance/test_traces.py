@@ -89,7 +89,7 @@ def test_nothing_is_held_in_memory_while_nobody_listens(
     collector.judge = lambda _: 503
     finish(runtime, *(f"r{n}" for n in range(5)))
     assert not teller.tell(LEASE_S)
-    assert journal.take_duty(0.0)  # it is given up
+    teller.leave()
     other = Traces(runtime.journal.engine, "other", delay_s=0.0, backlog_s=3_600.0)
     successor = Teller(other, Tracing(Sampling(), content=False), Exporter(), None)
     collector.judge = lambda _: 200
