@@ -54,7 +54,7 @@ class Telling:
             found = known
         else:
             try:
-                caller = await in_thread(self.runtime.journal.callers.of, claim.run_id)
+                caller = await in_thread(self.runtime.journal.parents.caller_of, claim.run_id)
             except AgentsError as error:
                 text = "Spans below %s stand in no trace of ours"
                 note(log, "traces_caller", text, claim.id, error=error)

@@ -38,7 +38,6 @@ from app.journal.stores.letters import Letters
 from app.journal.stores.memos import Memos
 from app.journal.stores.parents import Parents
 from app.journal.stores.targets import Targets
-from app.journal.stores.traces import Callers
 from app.journal.stores.undoing import Undoings
 from app.journal.stores.wishes import Wishes
 from app.journal.tables import agents, ticks, workers
@@ -79,7 +78,6 @@ class Journal:
         self._members = Together(engine, joins.members_of)
         self.findings = Findings(engine, self.rules, me.id)
         self.bounds = Bounds(engine, self.rules.caps.cost)
-        self.callers = Callers(engine)
         self.ledger = Ledger(engine)
         self.letters = Letters(engine)
         self.memos = Memos(engine)

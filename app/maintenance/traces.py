@@ -10,14 +10,16 @@ that write has a portion told again, with the same ids.
 from __future__ import annotations
 
 import logging
+import math
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
 from app.execution.runtime import Runtime
 from app.journal.queries.traced import TracedRun
 from app.journal.stores.traces import Traces
-from app.journal.tables.ended import Ended
+from app.journal.tables.ended import EndedRuns
 from app.watching.contents import Contents
 from app.watching.otlp import Sent
 from app.watching.spans import SpanRow, spans_of
@@ -29,7 +31,7 @@ log = logging.getLogger(__name__)
 
 #: Runs and steps that are read at a time, and spans of one request: some 0.5 MB, where collectors
 #: take 4 MB and more.
-RUNS_MAX, STEPS_MAX, SPANS_MAX = 200, 1_000, 1_000
+RUNS_MAX, STEPS_MAX, SPANS_MAX = 500, 1_000, 1_000
 #: Who holds the duty may be silent for three turns and a request that is tried again (10 s).
 _TURNS, _REQUEST_S = 3, 20.0
 
@@ -42,10 +44,10 @@ class Sends(Protocol):
     def close(self) -> None: ...
 
 
-class Portion:
+class TracePortion:
     """Runs that have ended, on their way to the collector; what it has taken is not sent again."""
 
-    def __init__(self, ended: Ended, sizes: Mapping[str, int]) -> None:
+    def __init__(self, ended: EndedRuns, sizes: Mapping[str, int]) -> None:
         self.ended = ended
         #: Runs whose rows are still to be read, some at a time.
         self.groups = list(grouped(sizes, STEPS_MAX))
@@ -75,15 +77,22 @@ def grouped(sizes: Mapping[str, int], most: int) -> Iterator[list[str]]:
         yield group
 
 
-class Teller:
+class TraceTeller:
     """Tells portions of ended runs, one after the other."""
 
     def __init__(
-        self, journal: Traces, tracing: Tracing, exporter: Sends, contents: Contents | None
+        self,
+        journal: Traces,
+        tracing: Tracing,
+        exporter: Sends,
+        contents: Contents | None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._journal, self._tracing, self._exporter = journal, tracing, exporter
         self._contents = contents
-        self._portion: Portion | None = None
+        self._clock = clock
+        self._kept_at = -math.inf
+        self._portion: TracePortion | None = None
 
     def tell(self, lease_s: float) -> bool:
         """Tell a portion, if it is this process's turn; returns whether there may be more.
@@ -91,11 +100,10 @@ class Teller:
         Raises:
             JournalUnavailableError: the portion goes on the next time.
         """
-        if not self._journal.take_duty(lease_s):
-            self._portion = None
+        if not self._keep_duty(lease_s):
             return False
         if self._portion is None:
-            self._portion = Portion(*self._journal.ended(RUNS_MAX))
+            self._portion = TracePortion(*self._journal.ended(RUNS_MAX))
         portion = self._portion
         while portion.chunks or portion.groups:
             if not portion.chunks:
@@ -109,17 +117,27 @@ class Teller:
                     portion.divide()
                 case Sent.AWAY:
                     return False
-            if not self._journal.take_duty(lease_s):
-                self._portion = None
+            if not self._keep_duty(lease_s):
                 return False
         more = not portion.ended.is_empty and self._journal.told(portion.ended)
         self._portion = None
         return more
 
+    def _keep_duty(self, lease_s: float) -> bool:
+        """Take or keep the duty; a write of its own, so only once in a fifth of its time."""
+        at = self._clock()
+        if at < self._kept_at + lease_s / 5:
+            return True
+        if not self._journal.take_duty(lease_s):
+            self._portion = None
+            return False
+        self._kept_at = at
+        return True
+
     def leave(self) -> None:
         """Let another process tell at once."""
-        if self._journal.take_duty(0.0):
-            self._portion = None
+        self._journal.take_duty(0.0)
+        self._portion, self._kept_at = None, -math.inf
 
     def _read(self, run_ids: list[str]) -> list[list[SpanRow]]:
         content = self._contents
@@ -146,7 +164,7 @@ class TracesThread:
         )
         contents = Contents(runtime.agents.registry) if tracing.content else None
         self._exporter = tracing.exporter()
-        self._teller = Teller(journal, tracing, self._exporter, contents)
+        self._teller = TraceTeller(journal, tracing, self._exporter, contents)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="agents-traces", daemon=True)
 

@@ -1,4 +1,4 @@
-"""What spans tell of the content of agents' steps, where that is wanted: as guards let it pass."""
+"""The content of agents' steps in their spans, where that is wanted: as guards let it pass."""
 
 from __future__ import annotations
 

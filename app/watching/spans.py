@@ -21,7 +21,7 @@ _BAD = frozenset({State.FAILED, State.DEAD})
 Content = Callable[[Any], dict[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SpanRow:
     """A span: times are seconds since the epoch."""
 
@@ -94,17 +94,18 @@ def _step(
     begun_s = row.started_at
     if begun_s is None:  # what waits for a person never begins; all else did nothing
         begun_s = row.created_at if row.task == names.APPROVAL else row.finished_at
-    about |= genai.of_usage(Usage.model_validate(head.get("usage") or {}))
-    about |= {
-        genai.RUN: run.id,
-        genai.STEP: row.id,
-        genai.STATE: row.state,
-        genai.ATTEMPTS: row.attempts,
-        genai.QUEUE_S: round(max(begun_s - row.created_at, 0.0), 6),
+    about |= {genai.RUN: run.id, genai.STATE: row.state}
+    if (usage := head.get("usage")) is not None:
+        about |= genai.of_usage(Usage.model_validate(usage))
+    told = {
+        genai.STEP: row.id if row.id != run.id else None,
+        genai.MEMBER: row.member,
+        genai.TENANT: row.tenant or None,
+        genai.ATTEMPTS: row.attempts if row.attempts > 1 else None,
+        genai.QUEUE_S: round(max(begun_s - row.created_at, 0.0), 3) or None,
+        genai.ERROR: failure["kind"] if failure else None,
     }
-    about |= {genai.MEMBER: row.member} if row.member is not None else {}
-    about |= {genai.TENANT: row.tenant} if row.tenant else {}
-    about |= {genai.ERROR: failure["kind"]} if failure else {}
+    about |= {name: value for name, value in told.items() if value is not None}
     if content is not None:
         about |= content(row)
     return SpanRow(
@@ -147,7 +148,7 @@ def _calls(rows: Iterable[Any], step: SpanRow) -> Iterator[SpanRow]:
 
 
 def _answered(text: str | None) -> dict[str, Any]:
-    """What a model's answer says of itself, beside its words."""
+    """Attributes of a model's answer, beside its words."""
     answer = json.loads(text) if text else None
     if not isinstance(answer, dict):
         return {}

@@ -55,7 +55,7 @@ def tracing_of(environment: Mapping[str, str] = os.environ) -> Tracing | None:
     return Tracing(Sampling(), content=content_wanted(environment))
 
 
-class Found(NamedTuple):
+class RunCaller(NamedTuple):
     """The span of a run's caller, where it has one."""
 
     caller: TraceParent | None
@@ -67,11 +67,11 @@ class Tracing:
     def __init__(self, sampling: Any, *, content: bool) -> None:
         self.content = content
         self._sampling = sampling
-        self._callers: OrderedDict[str, Found] = OrderedDict()
+        self._callers: OrderedDict[str, RunCaller] = OrderedDict()
         self._lock = threading.Lock()
 
     def exporter(self) -> Exporter:
-        """What sends spans; one for each process that does."""
+        """Make that which sends spans; one for each process that does."""
         from app.watching.otlp import Exporter
 
         return Exporter()
@@ -81,14 +81,14 @@ class Tracing:
         root = spans[0]
         return bool(self._sampling.keeps(root.trace_id, root.parent, root.name))
 
-    def of_run(self, run_id: str) -> Found | None:
-        """What is known of a run's caller; None: nothing is."""
+    def of_run(self, run_id: str) -> RunCaller | None:
+        """The caller of a run, as far as it is known; None: it has to be read."""
         with self._lock:
             return self._callers.get(run_id)
 
-    def remember(self, run_id: str, caller: TraceParent | None) -> Found:
+    def remember(self, run_id: str, caller: TraceParent | None) -> RunCaller:
         """Keep who asked for a run."""
-        found = Found(caller)
+        found = RunCaller(caller)
         with self._lock:
             self._callers[run_id] = found
             if len(self._callers) > _CALLERS_MAX:

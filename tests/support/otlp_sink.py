@@ -74,7 +74,7 @@ def read(body: bytes) -> Iterator[Seen]:
 
 @dataclass
 class Sink:
-    """What came, and how it is answered: by the status that ``judge`` says of each request."""
+    """Spans that came; each request is answered with the status that ``judge`` says of it."""
 
     url: str = ""
     spans: list[Seen] = field(default_factory=list)

@@ -11,9 +11,8 @@ from app.journal.queries.traced import TracedRun
 from app.journal.schema.engine import read_clock, reading
 from app.journal.schema.models import Untold
 from app.journal.schema.transactions import in_transaction
-from app.journal.tables.ended import Ended, Passing
+from app.journal.tables.ended import EndedRuns, Passing
 from app.journal.tables.workers import take_duty
-from celery_agents.traces import TraceParent
 
 _PASSING = Passing("traces", Untold)
 
@@ -37,13 +36,13 @@ class Traces:
         """Try to take, or keep, the duty of telling for the next ``lease_s`` seconds."""
         return in_transaction(self._engine, lambda c: take_duty(c, "traces", self._holder, lease_s))
 
-    def ended(self, limit: int) -> tuple[Ended, dict[str, int]]:
+    def ended(self, limit: int) -> tuple[EndedRuns, dict[str, int]]:
         """Some runs that have ended and are not told, with how many steps each has.
 
         Where nobody has told traces before, those are meant that begin from now on.
         """
 
-        def look(connection: Connection) -> tuple[Ended, dict[str, int]]:
+        def look(connection: Connection) -> tuple[EndedRuns, dict[str, int]]:
             since = read_clock(connection) - self._delay_s
             about = {"since": since, "most_s": self._backlog_s}
             found = _PASSING.look(connection, limit, self._delay_s, **about)
@@ -57,17 +56,6 @@ class Traces:
             reading(self._engine), lambda c: traced.traced(c, run_ids, content=content)
         )
 
-    def told(self, ended: Ended) -> bool:
+    def told(self, ended: EndedRuns) -> bool:
         """Note that these runs are told; False where somebody else has told some meanwhile."""
         return in_transaction(self._engine, lambda c: _PASSING.store(c, ended))
-
-
-class Callers:
-    """Who asked for runs."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def of(self, run_id: str) -> TraceParent | None:
-        """The span of whoever asked for a run."""
-        return in_transaction(reading(self._engine), lambda c: traced.caller_of(c, run_id))

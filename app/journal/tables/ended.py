@@ -33,7 +33,7 @@ class Cursor(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class EndedRuns:
     """Runs of which every step has ended, and where the cursor goes."""
 
     seen: Cursor
@@ -66,7 +66,7 @@ class Passing:
         *,
         since: float = 0.0,
         most_s: float | None = None,
-    ) -> Ended:
+    ) -> EndedRuns:
         """Read what has ended, of so many new runs and so many that were open.
 
         Args:
@@ -94,7 +94,7 @@ class Passing:
         old = list(connection.execute(ended).scalars())
         ids = [row.id for row in new]
         settled = _ended(connection, [*ids, *old])
-        return Ended(
+        return EndedRuns(
             seen=seen,
             place=Place(new[-1].created_at, new[-1].id) if new else seen.place,
             run_ids=[i for i in [*ids, *old] if i in settled],
@@ -103,7 +103,7 @@ class Passing:
             begins=begins,
         )
 
-    def store(self, connection: Connection, told: Ended) -> bool:
+    def store(self, connection: Connection, told: EndedRuns) -> bool:
         """Move the cursor; False where somebody else has meanwhile, and nothing is written."""
         empty = {"place": [*told.seen.place], "turn": told.seen.turn}
         first = insert_new(connection, Memo).values(key=self.name, data=empty, changed_at=now())

@@ -20,7 +20,7 @@ from app.journal.schema.heads import HEAD_OF_OUTCOME, OUTCOME_WITHOUT_VALUE
 from app.journal.schema.heads import read as read_head
 from app.journal.schema.models import Stat, Step, Uncounted
 from app.journal.schema.upsert import insert_of
-from app.journal.tables.ended import Ended, Passing
+from app.journal.tables.ended import EndedRuns, Passing
 from celery_agents.contracts.outcome import Usage
 
 #: Seconds of a row: of minutes for what is looked at closely, of hours for months.
@@ -60,7 +60,7 @@ class Counted:
 class StatsPortion(NamedTuple):
     """Runs that can be counted now, and what their steps come to."""
 
-    ended: Ended
+    ended: EndedRuns
     counted: Mapping[Key, Counted]
 
     @property

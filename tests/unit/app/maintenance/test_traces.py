@@ -10,7 +10,7 @@ import pytest
 from app.execution.runtime import Runtime
 from app.journal.stores.traces import Traces
 from app.maintenance import traces
-from app.maintenance.traces import Teller, grouped
+from app.maintenance.traces import TraceTeller, grouped
 from app.watching.otlp import Exporter, Sampling
 from app.watching.tracing import Tracing
 from celery_agents.traces import span_of, trace_of
@@ -34,9 +34,9 @@ def journal(runtime: Runtime) -> Traces:
 
 
 @pytest.fixture
-def teller(journal: Traces, collector: Sink) -> Iterator[Teller]:
+def teller(journal: Traces, collector: Sink) -> Iterator[TraceTeller]:
     exporter = Exporter()
-    made = Teller(journal, Tracing(Sampling(), content=False), exporter, None)
+    made = TraceTeller(journal, Tracing(Sampling(), content=False), exporter, None)
     assert made.tell(LEASE_S)  # from now on
     yield made
     exporter.close()
@@ -56,7 +56,7 @@ def all_of(*step_ids: str) -> Counter[int]:
     return Counter(span_of(step_id) for step_id in step_ids)
 
 
-def test_each_is_told_once(runtime: Runtime, teller: Teller, collector: Sink) -> None:
+def test_each_is_told_once(runtime: Runtime, teller: TraceTeller, collector: Sink) -> None:
     finish(runtime, "r0", "r1")
     assert teller.tell(LEASE_S)
     assert not teller.tell(LEASE_S)
@@ -66,7 +66,7 @@ def test_each_is_told_once(runtime: Runtime, teller: Teller, collector: Sink) ->
 
 
 def test_a_collector_that_is_away_gets_all_of_it_later(
-    runtime: Runtime, teller: Teller, collector: Sink, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, teller: TraceTeller, collector: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it had taken of a portion before it went is not sent again."""
     monkeypatch.setattr(traces, "SPANS_MAX", 2)
@@ -83,7 +83,7 @@ def test_a_collector_that_is_away_gets_all_of_it_later(
 
 
 def test_nothing_is_held_in_memory_while_nobody_listens(
-    runtime: Runtime, teller: Teller, collector: Sink, journal: Traces
+    runtime: Runtime, teller: TraceTeller, collector: Sink, journal: Traces
 ) -> None:
     """Another process goes on where this one has told."""
     collector.judge = lambda _: 503
@@ -91,7 +91,7 @@ def test_nothing_is_held_in_memory_while_nobody_listens(
     assert not teller.tell(LEASE_S)
     teller.leave()
     other = Traces(runtime.journal.engine, "other", delay_s=0.0, backlog_s=3_600.0)
-    successor = Teller(other, Tracing(Sampling(), content=False), Exporter(), None)
+    successor = TraceTeller(other, Tracing(Sampling(), content=False), Exporter(), None)
     collector.judge = lambda _: 200
     assert successor.tell(LEASE_S)
     assert not teller.tell(LEASE_S), "the duty is another one's"
@@ -99,7 +99,7 @@ def test_nothing_is_held_in_memory_while_nobody_listens(
 
 
 def test_what_is_refused_for_good_holds_nothing_up(
-    runtime: Runtime, teller: Teller, collector: Sink
+    runtime: Runtime, teller: TraceTeller, collector: Sink
 ) -> None:
     def judge(spans: list[Seen]) -> int:
         return 400 if any(span.span_id == span_of("r2") for span in spans) else 200
@@ -115,7 +115,7 @@ def test_a_sampler_takes_whole_traces(
 ) -> None:
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "traceidratio")
     monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.5")
-    made = Teller(journal, Tracing(Sampling(), content=False), Exporter(), None)
+    made = TraceTeller(journal, Tracing(Sampling(), content=False), Exporter(), None)
     made.tell(LEASE_S)
     run_ids = [f"r{n}" for n in range(40)]
     finish(runtime, *run_ids)

@@ -7,7 +7,8 @@ import pytest
 from app.journal import Journal
 from app.journal.queries.traced import TracedRun
 from app.journal.schema.rows import NewStep
-from app.journal.stores.traces import Callers, Traces
+from app.journal.stores.parents import Parents
+from app.journal.stores.traces import Traces
 from celery_agents.contracts.ask import Ask
 from celery_agents.traces import TraceParent
 from celery_agents.wire.ids import new_id
@@ -100,9 +101,9 @@ def test_a_caller_is_read_from_where_it_stands_alone(
     alone, called = new_id(), new_id()
     for new in (of_run(alone, value, None), of_run(called, value, str(CALLER))):
         journal.finish(claimed(journal, new.id, new), DONE).result(SOON)
-    callers = Callers(world.engine)
-    assert callers.of(alone) is None
-    assert callers.of(called) == CALLER
+    callers = Parents(world.engine)
+    assert callers.caller_of(alone) is None
+    assert callers.caller_of(called) == CALLER
     assert [run.caller for run in rows(told, alone, called)] == [None, CALLER]
     assert rows(told, called)[0].steps[0].payload is None
     with_content = rows(told, called, content=True)[0].steps[0]
@@ -110,4 +111,4 @@ def test_a_caller_is_read_from_where_it_stands_alone(
 
 
 def test_with_no_run_there_is_no_caller(world: World) -> None:
-    assert Callers(world.engine).of("nobody") is None
+    assert Parents(world.engine).caller_of("nobody") is None
