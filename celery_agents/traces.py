@@ -36,8 +36,9 @@ class TraceParent(NamedTuple):
     @classmethod
     def read(cls, text: object) -> TraceParent | None:
         """Read a header; None where it is none, as the standard wants it."""
-        is_short = isinstance(text, str) and len(text) <= _LONGEST
-        found = _TRACEPARENT.fullmatch(text) if is_short else None
+        if not isinstance(text, str) or len(text) > _LONGEST:
+            return None
+        found = _TRACEPARENT.fullmatch(text)
         if found is None or found[1] == _NO_VERSION or (found[1] == _VERSION and found[5]):
             return None
         trace_id, span_id = int(found[2], 16), int(found[3], 16)

@@ -29,9 +29,12 @@ from celery_agents.noted import note, noting
 
 log = logging.getLogger(__name__)
 
-#: Runs and steps that are read at a time, and spans of one request: some 0.5 MB, where collectors
-#: take 4 MB and more.
-RUNS_MAX, STEPS_MAX, SPANS_MAX = 500, 1_000, 1_000
+#: Runs that are looked for, and steps that are read at a time; spans of one request: some 0.4 MB,
+#: where collectors take 4 MB and more.
+RUNS_MAX, STEPS_MAX, SPANS_MAX = 500, 250, 1_000
+#: While steps run in this process, telling takes this part of its time at most: what is computed
+#: here holds the interpreter, which they need. The journal keeps what is left for later.
+SHARE = 0.1
 #: Who holds the duty may be silent for three turns and a request that is tried again (10 s).
 _TURNS, _REQUEST_S = 3, 20.0
 
@@ -86,11 +89,13 @@ class TraceTeller:
         tracing: Tracing,
         exporter: Sends,
         contents: Contents | None,
+        *,
         clock: Callable[[], float] = time.monotonic,
+        rest: Callable[[float], object] = lambda _: None,
     ) -> None:
         self._journal, self._tracing, self._exporter = journal, tracing, exporter
         self._contents = contents
-        self._clock = clock
+        self._clock, self._rest = clock, rest
         self._kept_at = -math.inf
         self._portion: TracePortion | None = None
 
@@ -106,10 +111,12 @@ class TraceTeller:
             self._portion = TracePortion(*self._journal.ended(RUNS_MAX))
         portion = self._portion
         while portion.chunks or portion.groups:
+            before = time.thread_time()
             if not portion.chunks:
                 portion.chunks = self._read(portion.groups[0])
                 portion.groups.pop(0)
-                continue
+                if not portion.chunks:
+                    continue
             match self._exporter.send(portion.chunks[0]):
                 case Sent.TAKEN:
                     portion.chunks.pop(0)
@@ -117,6 +124,7 @@ class TraceTeller:
                     portion.divide()
                 case Sent.AWAY:
                     return False
+            self._rest(time.thread_time() - before)
             if not self._keep_duty(lease_s):
                 return False
         more = not portion.ended.is_empty and self._journal.told(portion.ended)
@@ -164,7 +172,8 @@ class TracesThread:
         )
         contents = Contents(runtime.agents.registry) if tracing.content else None
         self._exporter = tracing.exporter()
-        self._teller = TraceTeller(journal, tracing, self._exporter, contents)
+        self._teller = TraceTeller(journal, tracing, self._exporter, contents, rest=self._rest)
+        self._active = runtime.active
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="agents-traces", daemon=True)
 
@@ -177,6 +186,11 @@ class TracesThread:
         self._stopped.set()
         self._exporter.close()
         self._thread.join(timeout=5)
+
+    def _rest(self, took_s: float) -> None:
+        """Leave the rest of the time to steps, where some are under way."""
+        if self._active:
+            self._stopped.wait(took_s * (1 / SHARE - 1))
 
     def _work(self) -> None:
         lease_s = _TURNS * self._interval_s + _REQUEST_S

@@ -11,6 +11,7 @@ from agents.guarding.screening import Screen
 from app.watching import genai
 from celery_agents import names
 from celery_agents.contracts.base import JsonValue
+from celery_agents.errors import BlockedError
 from celery_agents.redaction.cleaning import clean
 
 #: Characters of an input or an answer; collectors cut attributes, too, or refuse them.
@@ -36,18 +37,24 @@ class Contents:
         asked = (json.loads(row.payload).get("args") or [None])[0]
         if agent is None or asked is None:
             return {}
-        screen = Screen(self._registry.guards_of(agent), Turn(input=asked))
-        told = screen.asked().input
-        if screen.blocked:
-            return {}
-        found = genai.of_content(genai.INPUT, "user", _text(told))
         outcome = json.loads(row.outcome) if row.outcome else {}
-        if (value := outcome.get("value")) is None:
+        if (outcome.get("error") or {}).get("kind") == BlockedError.kind:
+            return {}
+        screen = Screen(self._registry.guards_of(agent), Turn(input=asked))
+        told = _passed(screen, screen.asked().input)
+        found = {} if told is None else genai.of_content(genai.INPUT, "user", _text(told))
+        value = outcome.get("value")
+        said = None if told is None or value is None else _passed(screen, screen.said(value))
+        if said is None:
             return found
-        said = screen.said(value)
-        if screen.blocked:
-            return found
-        return found | genai.of_content(genai.OUTPUT, "assistant", _text(screen.result(said)))
+        # Beside what guards mask in answers, what they masked in the input, and was put back.
+        masked = _text(screen.result(said))
+        return found | genai.of_content(genai.OUTPUT, "assistant", masked)
+
+
+def _passed(screen: Screen, value: JsonValue) -> JsonValue:
+    """The value; None where a guard blocks it."""
+    return None if screen.blocked else value
 
 
 def _text(value: JsonValue) -> str:

@@ -16,6 +16,7 @@ from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import Event as SpanEvent
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
     Link,
@@ -61,7 +62,8 @@ class Sampling:
         if caller is not None:
             span = NonRecordingSpan(_context(caller, is_remote=True))
             above = trace.set_span_in_context(span, above)
-        return self._sampler.should_sample(above, trace_id, name).decision.is_sampled()
+        decided = self._sampler.should_sample(above, trace_id, name).decision
+        return decided is Decision.RECORD_AND_SAMPLE
 
     def under_way(self) -> TraceParent | None:
         """The span that is current here."""
@@ -116,7 +118,7 @@ class Exporter:
 
     def close(self) -> None:
         """Stop a send that waits to be tried again."""
-        self._exporter.shutdown()
+        self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
 
 def _resource() -> Resource:

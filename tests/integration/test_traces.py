@@ -134,7 +134,7 @@ def test_one_trace_a_run_however_its_steps_end(
 ) -> None:
     client = traced.client
     quick: Any = {"max_attempts": 3, "base_delay_s": 0.01}
-    trip = {"path": str(tmp_path / "trip")}
+    trip: Any = {"path": str(tmp_path / "trip")}
     with called_by(caller):
         first = chain(client.ask.s("noop", 1), client.ask.s("noop"), client.ask.s("noop"))
         frozen = first.freeze()
