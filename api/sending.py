@@ -72,6 +72,7 @@ class Posting:
             queue=message.queue,
             priority=message.priority,
             tenant=message.tenant,
+            trace=message.trace,
         )
 
     def tell(self, *, replayed: bool) -> None:

@@ -25,6 +25,7 @@ from celery_agents.contracts.outcome import State
 from celery_agents.contracts.policies import Webhook
 from celery_agents.contracts.watching import PAGE_MAX, Order, RunFilter, RunPage
 from celery_agents.errors import AgentsError, InvalidPayloadError
+from celery_agents.traces import caller
 
 router = APIRouter(tags=["tasks"])
 _PROBLEM: dict[str, Any] = {
@@ -47,6 +48,7 @@ Requeues = Annotated[Principal, Depends(May(Permission.LETTERS_WRITE))]
 IdempotencyKey = Annotated[
     str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]*$")
 ]
+_TRACEPARENT = "The caller's span (W3C Trace Context); what is none is left out."
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
 
 
@@ -98,8 +100,12 @@ def told_also(body: Any, webhook: str | None) -> Any:
         raise InvalidPayloadError(f"Agents-Webhook: {mistakes(error)[0][1]}") from None
 
 
-def order_of(services: Services, who: Principal, body: Any, run_id: str | None) -> Posting:
+def order_of(
+    services: Services, who: Principal, body: Any, run_id: str | None, trace: str | None = None
+) -> Posting:
     """The run that a body asks for, under an id of its own or one that others may have, too.
+
+    ``trace`` is the span of whoever asks, as their header has it.
 
     Raises:
         ProblemError: an agent, or the tenant, is not for whoever asks.
@@ -114,7 +120,11 @@ def order_of(services: Services, who: Principal, body: Any, run_id: str | None) 
     tenant = tenant_for(who, body.tenant)
     body.within(services.settings.ballots_max)
     draft = services.client.draft(
-        TASKS[body.task], options_of(body), tenant=tenant, priority=body.priority
+        TASKS[body.task],
+        options_of(body),
+        tenant=tenant,
+        priority=body.priority,
+        trace=caller(trace),
     )
     return Posting(draft.message([body.input], run_id), body, run_id is not None)
 
@@ -133,6 +143,7 @@ async def create(
     idempotency_key: IdempotencyKey = None,
     prefer: Annotated[str | None, Header(max_length=200)] = None,
     agents_webhook: Annotated[str | None, Header(max_length=2000)] = None,
+    traceparent: Annotated[str | None, Header(description=_TRACEPARENT)] = None,
 ) -> Response:
     """Ask for a run. 202: it is accepted, and will be done.
 
@@ -142,7 +153,7 @@ async def create(
     """
     key, tenant = idempotency_key, tenant_for(who, body.tenant)
     run_id = None if key is None else id_of_key(tenant, key)
-    order = order_of(services, who, told_also(body, agents_webhook), run_id)
+    order = order_of(services, who, told_also(body, agents_webhook), run_id, traceparent)
     await services.rates.take(who, "runs", who.runs_per_s)
     replayed = await services.sending.send(order)
     run_id = order.message.id

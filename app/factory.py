@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery, bootsteps, current_app, signals
 
@@ -26,6 +26,9 @@ from app.telemetry.children import Children
 from app.telemetry.lines import hush_http
 from app.telemetry.logs import be_discreet
 from app.telemetry.set_up import write_log
+
+if TYPE_CHECKING:
+    from app.maintenance.traces import TracesThread
 
 
 def create_app(settings: Settings) -> Celery:
@@ -74,6 +77,7 @@ class AgentsService(bootsteps.StartStopStep):
         worker.app.agents_nodename = worker.hostname  # children have their leases under it too
         self.recovery: Recovery | None = None
         self.endpoint: Endpoint | None = None
+        self.traces: TracesThread | None = None
         self.children: Children | None = None
         if worker.app.agents_settings.health_port and worker.pool_cls.__module__ == PREFORK:
             self.children = worker.app.agents_children = Children()  # before they are forked
@@ -97,6 +101,11 @@ class AgentsService(bootsteps.StartStopStep):
             self.children.listen(runtime.metrics)
         self.recovery = Recovery(runtime)
         self.recovery.start()
+        if runtime.tracing is not None:
+            from app.maintenance.traces import TracesThread
+
+            self.traces = TracesThread(runtime, runtime.tracing)
+            self.traces.start()
 
         def shutting_down(**_: Any) -> None:
             """Bound how long a warm shutdown waits for running steps."""
@@ -105,9 +114,11 @@ class AgentsService(bootsteps.StartStopStep):
         signals.worker_shutting_down.connect(shutting_down, weak=False)
 
     def stop(self, worker: Any) -> None:  # noqa: ARG002 - Celery's signature
-        """Stop recovery and the endpoint."""
+        """Stop recovery, traces and the endpoint."""
         if self.recovery is not None:
             self.recovery.stop()
+        if self.traces is not None:
+            self.traces.stop()
         if self.endpoint is not None:
             self.endpoint.stop()
         if self.children is not None:

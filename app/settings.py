@@ -20,7 +20,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app import environment
 from app.database_url import read_database_url
@@ -42,7 +42,23 @@ Count = Annotated[int, Field(gt=0)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
-class Settings(OutwardSettings):
+class WatchingSettings(BaseSettings):
+    """Those of what is told of steps that have ended."""
+
+    #: What has ended is counted so often; it is what statistics are late by, beside ten seconds.
+    stats_interval_s: Positive = 30.0
+
+    #: Where OpenTelemetry's variables name a collector, traces of runs that have ended are sent to
+    #: it so often: the pause of OpenTelemetry's own batches.
+    traces_interval_s: Positive = 5.0
+    #: A run is told so long after it began at the earliest. By then its row is committed, whose
+    #: commit may wait as long as the database is waited for.
+    traces_delay_s: NotNegative = 10.0
+    #: A collector that is away for so long finds all that it missed; older runs are left out.
+    traces_backlog_s: Positive = 24 * 3600.0
+
+
+class Settings(WatchingSettings, OutwardSettings):
     """The operator's settings. Each default holds for one machine and for many."""
 
     model_config = SettingsConfigDict(
@@ -151,9 +167,6 @@ class Settings(OutwardSettings):
     clean_lock_s: Positive = 0.1
     #: Beat sends for it so often: a day's rows go in small portions, between the work.
     clean_interval_s: Positive = 3600.0
-
-    #: What has ended is counted so often; it is what statistics are late by, beside ten seconds.
-    stats_interval_s: Positive = 30.0
 
     #: Broker, journal, agents and providers are looked at so often. A backup takes over after
     #: two intervals and the agent comes back within one.

@@ -103,6 +103,10 @@ PAYLOAD = "agents_payload"
 #: Header of a message: whose run it is, among those that share the service.
 TENANT = "agents_tenant"
 
+#: Header of a message: the span of whoever asks, as W3C has it (see traces.py). In the journal the
+#: payload of a run has it, before all else.
+TRACE = "traceparent"
+
 #: Header of a control message: who sends it, as far as his machine knows. It is told, not proven.
 ACTOR = "agents_actor"
 

@@ -119,8 +119,7 @@ def follow_on(
     about = as_sent({"priority": task.priority, **options})
     about["task_id"] = about.get("task_id") or new_id()
     queue, marks = about.pop("queue"), about.pop("headers", None) or {}
-    whose = marks.get(names.TENANT) or ""
-    recorded = record(Submission.to_send(task.name, args, kwargs, queue, about, tenant=whose))
+    recorded = record(Submission.to_send(task.name, args, kwargs, queue, about, marks=marks))
     if not (recorded or in_fiber()):
         return None
     if recorded:

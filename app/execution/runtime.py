@@ -38,6 +38,7 @@ from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.watching.progress import Progress
 from app.watching.streams import Streams
+from app.watching.tracing import tracing_of
 from celery_agents.errors import AgentsError
 from celery_agents.noted import note
 from celery_agents.wire import cancelling
@@ -123,6 +124,8 @@ class Runtime:
                 settings.max_depth, settings.max_steps, settings.max_handoffs, settings.max_cost
             ),
         )
+        #: Where traces are told, if they are.
+        self.tracing = tracing_of()
         self.audit = AuditLog(engine, settings.audit_anchor)
         self.agents = Agents(registry, self.journal, settings, partial(publish, app))
         self.posted = Posted(registry, lambda: PostedAgents(engine), settings, self._announce)

@@ -21,6 +21,7 @@ from celery_agents import names
 from celery_agents.contracts.ask import StepOptions
 from celery_agents.contracts.base import Option
 from celery_agents.errors import PayloadTooLargeError
+from celery_agents.traces import TraceParent
 from celery_agents.transport import PRIORITY_STEPS
 
 #: What follows a step: its name in a row (and in ``apply_async``), that in a message, and the part
@@ -52,6 +53,7 @@ class Submission:
     priority: int
     follows: dict[str, Any]
     tenant: str = ""
+    trace: str | None = None  # the caller's span
     body_bytes: int | None = None  # what its arguments took in the message, where it is known
     #: What it came with, if what follows it counts: a chain's later links were counted with it.
     message: Mapping[str, Any] | None = None
@@ -69,6 +71,7 @@ class Submission:
             priority=priority_of(info.get("priority")),
             follows=_said((option, told.get(name)) for option, name, _ in _FOLLOWS),
             tenant=told.get(names.TENANT) or "",
+            trace=_trace_of(told.get(names.TRACE)),
             body_bytes=told.get("body_bytes"),
             message=request,
         )
@@ -86,13 +89,24 @@ class Submission:
             priority=priority_of(properties.get("priority")),
             follows=_said((option, message[part].get(name)) for option, name, part in _FOLLOWS),
             tenant=headers.get(names.TENANT) or "",
+            trace=_trace_of(headers.get(names.TRACE)),
         )
 
     @classmethod
     def to_send(
-        cls, task: str, args: Any, kwargs: Any, queue: str, about: dict[str, Any], *, tenant: str
+        cls,
+        task: str,
+        args: Any,
+        kwargs: Any,
+        queue: str,
+        about: dict[str, Any],
+        *,
+        marks: Mapping[str, Any],
     ) -> Self:
-        """Describe a message to be sent, with ``about`` as ``amqp.as_task_v2`` takes it."""
+        """Describe a message to be sent, with ``about`` as ``amqp.as_task_v2`` takes it.
+
+        ``marks`` are its other headers.
+        """
         return cls(
             id=about["task_id"],
             task=task,
@@ -101,7 +115,8 @@ class Submission:
             queue=queue,
             priority=about.get("priority") or 0,
             follows=_said((option, about.get(name)) for option, name, _ in _FOLLOWS),
-            tenant=tenant,
+            tenant=marks.get(names.TENANT) or "",
+            trace=_trace_of(marks.get(names.TRACE)),
         )
 
     def refuse_large(self, limit: int, spread_limit: int) -> None:
@@ -133,6 +148,7 @@ class Submission:
             priority=self.priority,
             envelope=self.follows or None,
             tenant=self.tenant,
+            trace=self.trace,
         )
 
 
@@ -156,6 +172,11 @@ def check_chain(chain: Sequence[Any] | None, size: int, limit: int) -> None:
             f"link hands on the rest; the limit is {limit:,} (spread_limit_bytes). "
             "Make it shorter, or several."
         )
+
+
+def _trace_of(told: object) -> str | None:
+    """The caller's span in a header that anybody may have written."""
+    return None if told is None or TraceParent.read(told) is None else str(told)
 
 
 def _said(follows: Iterable[tuple[str, Any]]) -> dict[str, Any]:

@@ -77,6 +77,7 @@ class Message:
     priority: int = PRIORITY
     tenant: str = ""
     actor: str = ""
+    trace: str | None = None  # the caller's span
     recorded: bool = True  # in the intake, as it is enqueued
     journaled: bool = False  # its row has what is to be done: the message only wakes it
 
@@ -98,6 +99,8 @@ class Message:
             marks = {names.JOURNALED: 1}
         if self.actor:
             marks[names.ACTOR] = self.actor
+        if self.trace is not None:
+            marks[names.TRACE] = self.trace
         return marks | {names.TENANT: self.tenant} if self.tenant else marks
 
     def envelope(self, app: Celery, parent: Any) -> Envelope:

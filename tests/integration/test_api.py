@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from app.access.permissions import Role
+from app.journal.stores.parents import Parents
 from celery_agents import names
 from tests.integration.harness import COROUTINES, FAST, Stack, eventually
 from tests.support.api import Asked, in_process, made_key, served, settings
@@ -363,3 +364,20 @@ def read_events(user: Asked, run_id: str, **about: Any) -> list[dict[str, Any]]:
     text = user("GET", f"/tasks/{run_id}/events", **about).text
     lines = [line for line in text.splitlines() if line.startswith("data: ")]
     return [json.loads(line.removeprefix("data: ")) for line in lines]
+
+
+def test_the_callers_span_is_written_down_with_its_run(idle: Stack) -> None:
+    """What is no header of the standard is left out; another span is no other run."""
+    header = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01"
+    about = {"Idempotency-Key": "one", "traceparent": header}
+    key = made_key(idle.database_url, Role.USER)
+    with in_process(settings(idle.redis_url, idle.database_url, api_accepts="journal")) as http:
+        user = Asked(http, key)
+        called = user("POST", "/tasks", ASK, headers=about, status=202)["id"]
+        odd = user("POST", "/tasks", ASK, headers={"traceparent": f"{header}-odd"}, status=202)
+        about["traceparent"] = header.replace("7-01", "8-01")
+        again = user("POST", "/tasks", ASK, headers=about)
+    assert again.headers["idempotency-replayed"] == "true"
+    callers = Parents(idle.engine)
+    assert str(callers.caller_of(called)) == header
+    assert callers.caller_of(odd["id"]) is None

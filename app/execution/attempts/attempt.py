@@ -146,7 +146,8 @@ def _is_other(new: NewStep | None, row: Claimed | Finished) -> bool:
 
 async def _run(code: Code, step: Step, request: StepOptions) -> Any:
     """Run the code; tell people of answers that were paid before and not asked for again."""
-    result = await step.run(code.run(step, request))
+    with await step.traced():
+        result = await step.run(code.run(step, request))
     if step.tries > 1 and (unused := await step.calls.unused()):
         await step.note("unused", [{"calls": str(unused)}])
     return result

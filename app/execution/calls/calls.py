@@ -9,6 +9,7 @@ nothing from each other.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -39,9 +40,11 @@ from celery_agents.errors import (
     StepCancelledError,
     UncertainCallError,
 )
+from celery_agents.traces import span_of_call
 from celery_agents.values import KNOWN
 
 _NOTHING = Usage()
+_UNTRACED = nullcontext()
 
 
 class CallRecord:
@@ -306,13 +309,20 @@ class StepCalls(CallRecord):
             metrics.called(self._claim.agent, usage, ok=ok)
 
     async def _performed(self, call: CallId, perform: Perform) -> Answer:
-        with within(self._claim.id, call.identity):
+        with within(self._claim.id, call.identity), self._traced(call):
             result = await performed(call.name, perform, call.key)
         limit = self._runtime.settings.answer_limit_bytes
         if (error := too_large(result.value, limit)) is not None:
             error.details["usage"] = result.usage.compact()
             raise error
         return result
+
+    def _traced(self, call: CallId) -> AbstractContextManager[None]:
+        """Have the spans of other libraries hang below the call's own."""
+        tracing, claim = self._runtime.tracing, self._claim
+        if tracing is None:
+            return _UNTRACED
+        return tracing.below(span_of_call(claim.id, claim.token, call.seq))
 
 
 def _refuse(begun: Begun | Before, call: CallId) -> None:

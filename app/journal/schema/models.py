@@ -462,6 +462,14 @@ class Uncounted(Base):
     run_id: Mapped[str] = mapped_column(ID, primary_key=True)
 
 
+class Untold(Base):
+    """A run that was open when traces came past it, to be told once it has ended."""
+
+    __tablename__ = "untold"
+
+    run_id: Mapped[str] = mapped_column(ID, primary_key=True)
+
+
 class Slot(Base):
     """The newest turn of a schedule: whichever beat sent it, it runs once."""
 
