@@ -41,7 +41,7 @@ class Services:
         self._readers = ThreadPoolExecutor(_READERS, "api-journal")
         self._askers = ThreadPoolExecutor(_ASKERS, "api-workers")
         url, timeout_s = settings.database_url.get_secret_value(), settings.database_timeout_s
-        engine = connect(url, timeout_s=timeout_s)
+        engine = connect(url, timeout_s=timeout_s, seals=settings.seals)
         self.desk = Desk(
             engine,
             wake_grace_s=settings.wake_grace_s,
@@ -56,6 +56,7 @@ class Services:
             payload_limit_bytes=settings.payload_limit_bytes,
             ballots_max=settings.ballots_max,
             redis_timeout_s=settings.redis_timeout_s,
+            fernet_keys=settings.fernet_secrets,
         )
         accepts = settings.api_accepts or ("journal" if self.desk.shared else "broker")
         self.journaled = accepts == "journal"

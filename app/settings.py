@@ -32,6 +32,7 @@ from celery_agents.contracts.vote import BALLOTS_MAX
 from celery_agents.errors import ConfigurationError
 from celery_agents.redis_url import LOCAL, read_redis_url
 from celery_agents.said import said
+from celery_agents.sealing import Seals, read_keys_file, seals_of
 
 log = logging.getLogger(__name__)
 
@@ -194,6 +195,12 @@ class Settings(BaseSettings):
     #: Tokens that hold for longer are refused: nobody can revoke them.
     jwt_max_age_s: Positive = 24 * 3600
 
+    #: Keys of Fernet: with some, what agents are asked and answer is encrypted in the broker and in
+    #: the journal. The first one encrypts, all decrypt: a new one goes to the end everywhere first.
+    fernet_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    #: A file with more of them, one a line: a mounted secret stands in no list of processes.
+    fernet_keys_file: Path | None = None
+
     #: Where cached answers are; None: in the broker's Redis, which never drops anything itself.
     cache_url: SecretStr | None = None
     #: What they may take there: some 30,000 answers of models, a small part of a broker's memory.
@@ -206,7 +213,7 @@ class Settings(BaseSettings):
     #: turn is missed only where this, a sixth more, and half an interval exceed the interval.
     beat_lock_s: Count = 6
 
-    @field_validator("modules", "jwt_keys", mode="before")
+    @field_validator("modules", "jwt_keys", "fernet_keys", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
         """``a,b`` or a JSON list."""
@@ -223,7 +230,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _addresses_are_read(self) -> Self:
         """At the start, and not when somebody first connects."""
-        _ = self.broker, self.cache_address
+        _ = self.broker, self.cache_address, self.seals
         read_database_url(self.database_url.get_secret_value())
         return self
 
@@ -238,6 +245,17 @@ class Settings(BaseSettings):
         if self.cache_url is None:
             return self.broker
         return read_redis_url(self.cache_url.get_secret_value(), "AGENTS_CACHE_URL")
+
+    @cached_property
+    def seals(self) -> Seals | None:
+        """What encrypts with ``fernet_keys`` and those of the file; None without any."""
+        return seals_of(self.fernet_secrets)
+
+    @property
+    def fernet_secrets(self) -> list[str]:
+        """The keys themselves."""
+        keys = [key.get_secret_value() for key in self.fernet_keys]
+        return [*keys, *read_keys_file(self.fernet_keys_file)]
 
     def secret(self, name: str) -> str | None:
         """The value of a secret by the name of its environment variable, at the time of use."""

@@ -229,6 +229,7 @@ def cancel(ctx: click.Context, run_id: str, *, ahead: bool) -> Shown:
     rules = Rules(
         lambda task, payload, members: app.tasks[task].decided(payload, members),
         app.agents_settings.wake_grace_s,
+        seals=app.agents_settings.seals,
     )
     with _journal(ctx) as engine:
         archive = Archive(engine)

@@ -103,8 +103,11 @@ class Runtime:
         registry = load_registry(
             app, settings, lambda about: SharedLessons(about, lambda: self.journal)
         )
+        self.seals = settings.seals
         engine = connect(
-            settings.database_url.get_secret_value(), timeout_s=settings.database_timeout_s
+            settings.database_url.get_secret_value(),
+            timeout_s=settings.database_timeout_s,
+            seals=self.seals,
         )
         ensure_schema(engine)
         self.intake = Intake.connect(settings)
@@ -155,12 +158,14 @@ class Runtime:
     @property
     def progress(self) -> Progress:
         """Tells how far steps are."""
-        return self.resource(Progress, lambda: Progress(self.app, self.journal.me.name))
+        me, hidden = self.journal.me.name, self.seals is not None
+        return self.resource(Progress, lambda: Progress(self.app, me, hidden=hidden))
 
     @property
     def streams(self) -> Streams:
         """Tells those who asked what steps do."""
-        return self.resource(Streams, lambda: Streams(connect_redis(self.settings, STREAM_S)))
+        make = lambda: Streams(connect_redis(self.settings, STREAM_S), self.seals)  # noqa: E731
+        return self.resource(Streams, make)
 
     @property
     def stopping(self) -> bool:

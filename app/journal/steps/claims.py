@@ -300,7 +300,8 @@ def _judge(connection: Connection, operation: ClaimStep, row: Any) -> Claim | No
     state = State(row.state)
     if state.final:
         outcome = Outcome.model_validate(row.outcome)
-        return Finished(outcome, row.parent_id, Aftermath(), row.token, row.task, row.payload)
+        told = (row.parent_id, Aftermath(), row.token, row.task, row.payload)
+        return Finished(row.id, outcome, *told)
     if state is State.WAITING:
         return _late_join(connection, operation)
     if state is State.RUNNING and row.alive:
@@ -342,4 +343,4 @@ def _give_up(connection: Connection, operation: ClaimStep, row: Any) -> Finished
     if not aftermath.applied:
         return None
     told = (row.token + 1, row.task, row.payload)
-    return Finished(outcome, row.parent_id, aftermath, *told)
+    return Finished(row.id, outcome, row.parent_id, aftermath, *told)
