@@ -16,10 +16,11 @@ from api.sending import Sending
 from app.access.tokens import AccessTokens
 from app.journal.schema.engine import connect
 from app.journal.stores.desk import Desk
+from app.journal.stores.encryption import Encryption
 from app.journal.stores.keys import ApiKeys
 from app.settings import Settings
 from celery_agents.client.client import Client
-from celery_agents.errors import AgentsError, ConfigurationError
+from celery_agents.errors import AgentsError, ConfigurationError, JournalUnavailableError
 from celery_agents.noted import noting
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Services:
             group_commit_max=settings.group_commit_max,
         )
         self.keys = ApiKeys(engine)
+        self.encryption = Encryption(engine)
         self.ring = KeyRing(self.keys, self.read)
         self.client = Client(
             settings.redis_url.get_secret_value(),
@@ -79,6 +81,16 @@ class Services:
             backlog_max=self.settings.api_backlog_max,
         )
         self._noting = asyncio.get_running_loop().create_task(self._note_used())
+
+    async def check(self) -> None:
+        """Look whether all keys are here that the journal's values need.
+
+        Raises:
+            ConfigurationError: one is missing.
+        """
+        text = "Whether all keys are here is not known: the journal is away"
+        with noting(log, "api_encryption", text, JournalUnavailableError):
+            await self.read(self.encryption.begin)
 
     async def close(self) -> None:
         """Finish what is under way, and close the connections."""

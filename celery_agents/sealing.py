@@ -7,6 +7,7 @@ says where it belongs: a step, and a field of it. Moved elsewhere it cannot be o
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import json
@@ -35,11 +36,9 @@ CANVAS = ""
 #: them holds what an agent is told. Whatever is not named here is sealed.
 CLEAR = frozenset(
     {
-        *("agent", "agents", "voters", "candidates", "judge", "work"),
-        *("stream", "retry", "timeout_s", "deadline_s", "member_timeout_s", "voter_timeout_s"),
+        *("agent", "stream", "retry", "timeout_s", "deadline_s"),
         *("max_depth", "max_steps", "max_handoffs", "max_cost", "budget"),
         *("session", "window_tokens", "reset_active", "when_open", "cache", "similarity"),
-        *("strategy", "rule", "how", "wave", "on_failure", "compensation"),
     }
 )
 #: A token in a text of JSON, wherever it stands, also in JSON within a text of it.
@@ -62,7 +61,7 @@ class Seals:
             ) from error
         self._ids = [key_id(key) for key in keys]
         try:
-            made = [Fernet(key.encode()) for key in keys]
+            made = [Fernet(_exact(key)) for key in keys]
         except ValueError:
             raise ConfigurationError(
                 f"{KEYS}: a key is 32 random bytes in URL-safe base64 (44 characters); one of them "
@@ -264,6 +263,14 @@ def _parts(sealed: str) -> tuple[str, str]:
 def key_id(key: str) -> str:
     """The name of a key, which tells nothing of it."""
     return hashlib.sha256(b"celery-agents key id\0" + key.encode()).hexdigest()[:8]
+
+
+def _exact(key: str) -> bytes:
+    """A key as bytes; one that Base64 reads all the same would have another id elsewhere."""
+    raw = key.encode()
+    if base64.urlsafe_b64encode(base64.urlsafe_b64decode(raw)) != raw:
+        raise ValueError(KEYS)
+    return raw
 
 
 def hmac_key(key: str) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -53,9 +52,7 @@ def status(ctx: click.Context) -> Shown:
     lines = [
         f"{row['key']}  {row['values']:>10,} values  {_state(str(row['key']), ids)}" for row in rows
     ]
-    if counts.keys() - {*ids}:
-        ctx.call_on_close(lambda: sys.exit(1))
-    return Shown(rows, "\n".join(lines), ends=bool(lines))
+    return Shown(rows, "\n".join(lines), ends=bool(lines), ok=not counts.keys() - {*ids})
 
 
 def _state(key: str, ids: tuple[str, ...]) -> str:
@@ -76,7 +73,6 @@ def rotate(ctx: click.Context) -> Shown:
         first = found.ids[0]
     text = f"{done:,} values were encrypted with {first}."
     if left:
-        ctx.call_on_close(lambda: sys.exit(1))
         keys = ", ".join(f"{n:,} need {key}" for key, n in sorted(left.items()))
         text += f" Left: {keys}. Does every process have {first} as the first of {KEYS}?"
-    return Shown({"key": first, "renewed": done, "left": dict(left)}, text)
+    return Shown({"key": first, "renewed": done, "left": dict(left)}, text, ok=not left)

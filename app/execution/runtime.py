@@ -29,6 +29,7 @@ from app.journal.schema.migrate import ensure_schema
 from app.journal.schema.rows import Aftermath, Claimed
 from app.journal.steps.caps import Caps
 from app.journal.stores.audit import AuditLog
+from app.journal.stores.encryption import Encryption
 from app.journal.tables.workers import Identity
 from app.messaging.intake import Intake
 from app.messaging.redis import connect_redis
@@ -110,6 +111,7 @@ class Runtime:
             seals=self.seals,
         )
         ensure_schema(engine)
+        Encryption(engine).begin()
         self.intake = Intake.connect(settings)
         self.journal = Journal(
             engine,

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from celery import chain
@@ -17,8 +14,8 @@ from cryptography.fernet import Fernet
 from sqlalchemy import MetaData, select
 
 from celery_agents import Client, RetryPolicy
-from celery_agents.sealing import KEYS, Seals, key_id
-from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack, eventually, watching
+from celery_agents.sealing import KEYS
+from tests.integration.harness import FAST, SOON_S, Stack, eventually, watching
 
 SECRET = "sentinel9Kd4Tn8Vb3Hm6"
 QUICK = RetryPolicy(base_delay_s=0.05, max_attempts=3)
