@@ -114,8 +114,8 @@ class SharedAnswers:
         """Make the cache of these settings; nothing is opened before its first use."""
         timeout_s = min(settings.redis_timeout_s, TIMEOUT_S)
         redis = connect_redis(settings, timeout_s, address=settings.cache_address)
-        about = {"lease_s": settings.lease_s, "seals": settings.seals}
-        return cls(redis, most_bytes=settings.cache_bytes, **about)
+        most, lease_s = settings.cache_bytes, settings.lease_s
+        return cls(redis, most_bytes=most, lease_s=lease_s, seals=settings.seals)
 
     def hidden(self, key: str) -> str:
         """A key as it stands in Redis: where answers are encrypted it confirms no guess of them."""

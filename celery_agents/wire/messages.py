@@ -98,6 +98,14 @@ class Message:
         args, kwargs = self._sealed(CANVAS)
         return StepSignature(self.task, args, kwargs, options, app=app)
 
+    def _carried(self) -> tuple[list[Any], dict[str, Any], str | None]:
+        """The arguments that it has, and its body where that is known as JSON."""
+        if self.journaled:  # its row has them
+            return [], {}, "[[],{},{}]"
+        if self.seals is not None:
+            return *self._sealed(self.id), None
+        return self.args, self.kwargs, f"{self.payload[:-1]},{{}}]"  # none follows
+
     def _sealed(self, place: str) -> tuple[list[Any], dict[str, Any]]:
         """What it carries, as it travels."""
         if self.seals is None:
@@ -116,10 +124,7 @@ class Message:
 
     def envelope(self, app: Celery, parent: Any) -> Envelope:
         """The message as kombu's channel puts it."""
-        args, kwargs, text = [], {}, "[[],{},{}]"  # its row has them
-        if not self.journaled:
-            args, kwargs = self._sealed(self.id)
-            text = None if self.seals else f"{self.payload[:-1]},{{}}]"  # none follows
+        args, kwargs, text = self._carried()
         return compose(
             app,
             self.task,

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from celery import chain
 from cryptography.fernet import Fernet
-from sqlalchemy import MetaData, select
+from sqlalchemy import MetaData, select, update
 
+from app.journal.schema.models import Step
 from celery_agents import Client, RetryPolicy
-from celery_agents.sealing import KEYS
-from tests.integration.harness import FAST, SOON_S, Stack, eventually, watching
+from celery_agents.errors import UnreadableValueError
+from celery_agents.sealing import KEYS, key_id
+from tests.integration.harness import FAST, SOON_S, Stack, celery, eventually, watching
+from tests.support.service import APP
 
 SECRET = "sentinel9Kd4Tn8Vb3Hm6"
 QUICK = RetryPolicy(base_delay_s=0.05, max_attempts=3)
@@ -133,3 +138,87 @@ def test_nobody_without_a_key_sees_what_is_asked_and_answered(sealed: Sealed) ->
     # As it is, and as JSON or Base64 of a longer text would hold it.
     hits = [place for place, told in places.items() if SECRET.casefold() in told.casefold()]
     assert hits == []
+
+
+def test_a_new_key_takes_over_while_steps_run(sealed: Sealed) -> None:
+    """As docs/security.md says: to the end everywhere, to the front everywhere, rotate, drop."""
+    sealed.worker(env={KEYS: f"{OLD},{NEW}"})
+    first = [sealed.client.ask("repeats", f"{SECRET} {n}", retry=QUICK) for n in range(20)]
+    failed: list[BaseException] = []
+    asked: list[Any] = []
+    over = threading.Event()
+
+    def load(client: Client) -> None:
+        while not over.is_set():
+            try:
+                told = f"{SECRET} {len(asked)}"
+                run: Any = client.map("repeats", [told, told], retry=QUICK)
+                asked.append((run.id, told))
+                assert [*run.get(timeout=SOON_S).results] == [f"{told}.", f"{told}."]
+            except BaseException as error:  # noqa: BLE001 - it is looked at below
+                failed.append(error)
+
+    clients = [Client(sealed.redis_url, fernet_keys=keys) for keys in ([OLD, NEW], [NEW, OLD])]
+    threads = [threading.Thread(target=load, args=(client,)) for client in clients]
+    for thread in threads:
+        thread.start()
+    sealed.worker(env={KEYS: f"{NEW},{OLD}"})
+    before = sealed.workers[0]
+    before.terminate()
+    rotated = rotate(sealed, f"{NEW},{OLD}")
+    eventually(lambda: len(asked) > 10)
+    over.set()
+    for thread in threads:
+        thread.join(SOON_S)
+    assert failed == []
+    assert [run.get(timeout=SOON_S) for run in first] == [f"{SECRET} {n}." for n in range(20)]
+    eventually(lambda: not sealed.unsettled())
+    assert rotated["renewed"] > 0
+    again = rotate(sealed, f"{NEW},{OLD}")
+    assert again["left"] == {}
+    sealed.workers[1].terminate()
+    sealed.worker(env={KEYS: NEW})
+    with Client(sealed.redis_url, fernet_keys=[NEW]) as client:
+        shown = client.runs.show(first[0].id, answers=True, timeout=SOON_S)
+        assert f"{SECRET} 0." in repr(shown)
+    for client in clients:
+        client.close()
+
+
+def rotate(stack: Stack, keys: str) -> dict[str, Any]:
+    done = celery(
+        "-A", APP, "agents", "encryption", "rotate", "--json", env={**stack.env, KEYS: keys}
+    )
+    told: dict[str, Any] = json.loads(done.stdout)
+    assert (done.returncode == 0) is not bool(told["left"])
+    return told
+
+
+def test_a_key_that_is_missing_is_told_by_worker_client_and_result(sealed: Sealed) -> None:
+    sealed.worker()
+    run = sealed.client.ask("same", SECRET)
+    assert run.get(timeout=SOON_S) == SECRET
+    blind, other = (Client(sealed.redis_url, fernet_keys=keys) for keys in ([], [NEW]))
+    with blind, pytest.raises(UnreadableValueError, match=f"{key_id(OLD)}.*{KEYS}"):
+        blind.runs.handle(run.id).get(timeout=SOON_S)
+    with other, pytest.raises(UnreadableValueError, match=key_id(NEW)):  # no worker has it
+        other.ask("same", SECRET).get(timeout=SOON_S)
+    eventually(lambda: not sealed.unsettled())
+    wrong = sealed.worker(env={KEYS: NEW}, ready=False)
+    eventually(lambda: "which AGENTS_FERNET_KEYS has not here" in wrong.logs())
+    assert f"values the key {key_id(OLD)}" in wrong.logs()
+    assert OLD not in wrong.logs()
+
+
+def test_a_step_whose_row_was_tampered_with_fails_and_says_so(sealed: Sealed) -> None:
+    """The others go on."""
+    runs = [sealed.client.ask("same", {"n": n}) for n in range(3)]
+    sealed.worker()
+    assert [run.get(timeout=SOON_S) for run in runs] == [{"n": n} for n in range(3)]
+    one, other = (sealed.row(run.id) for run in runs[:2])
+    with sealed.engine.begin() as c:
+        c.execute(update(Step).where(Step.id == one.id).values(outcome=other.outcome))
+    sealed.redis.delete(f"celery-task-meta-{one.id}")
+    shown = [sealed.client.runs.show(r.id, answers=True, timeout=SOON_S) for r in runs[:2]]
+    assert "(unreadable: An encrypted value stands where it does not belong" in repr(shown[0])
+    assert "'n': 1" in repr(shown[1])

@@ -121,7 +121,7 @@ def _events(connection: Connection, run_id: str) -> list[Row]:
         .limit(EVENTS_MAX)
     )
     seals = sealed_by(connection)
-    found = [event_shown(seals, row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public name
+    found = [event_shown(seals, row) for row in rows]
     return found[::-1]
 
 

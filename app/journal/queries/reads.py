@@ -180,7 +180,7 @@ def events(connection: Connection, run_id: str) -> list[dict[str, Any]]:
         .limit(TREE_LIMIT)
     )
     seals = sealed_by(connection)
-    return [event_shown(seals, row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public name
+    return [event_shown(seals, row) for row in rows]
 
 
 def agents(connection: Connection) -> list[dict[str, Any]]:

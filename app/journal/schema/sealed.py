@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, Row
 
 from app.journal.schema.engine import SEALS
 from app.journal.schema.rows import Claim, Claimed, Finished, NewExchange, NewStep
@@ -20,6 +19,7 @@ from celery_agents.sealing import (
     opened_outcome,
     opened_payload,
     readable,
+    shown,
 )
 
 #: What of a call's answer is no content.
@@ -120,10 +120,10 @@ def call_field(identity: str) -> str:
     return f"call/{identity}"
 
 
-def event_shown(seals: Seals | None, row: Mapping[str, Any]) -> dict[str, Any]:
+def event_shown(seals: Seals | None, found: Row[Any]) -> dict[str, Any]:
     """An event of a step for people."""
+    row = dict(found._mapping)  # noqa: SLF001 - SQLAlchemy's public name
     data, step_id = row["data"], row["step_id"]
     if not data:
-        return dict(row)
-    told = {n: readable(lambda v=v: opened(seals, v, step_id, EVENT)) for n, v in data.items()}
-    return {**row, "data": told}
+        return row
+    return {**row, "data": {n: shown(seals, v, step_id, EVENT) for n, v in data.items()}}

@@ -48,13 +48,14 @@ def approve(
     outcome = Outcome(
         state=State.SUCCEEDED, value=choice, member=row.member, duration_s=row.elapsed_s
     )
+    noted: Any = said
     if seals is not None:
-        outcome, said = seals.seal_outcome(outcome, row.id), seals.seal(said, row.id, EVENT)
+        outcome, noted = seals.seal_outcome(outcome, row.id), seals.seal(said, row.id, EVENT)
     ending = Conclusion(row.id, None, outcome, row.parent_id, run_id)
     after = conclude(connection, [ending], rules)[0]
     if not after.applied:  # somebody else was a moment quicker, and whoever comes late is told
         raise _late(run_id, key)
-    connection.execute(event(run_id, row.id, "approved", {"option": said}))
+    connection.execute(event(run_id, row.id, "approved", {"option": noted}))
     return after
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Engine
@@ -55,7 +56,7 @@ class Encryption:
     def _forget(self, keys: Collection[str]) -> None:
         """A commit that waits for the disk, and so for all that was written before."""
         for key in keys:
-            in_transaction(self._engine, lambda c, key=key: encryption.done_with(c, key))
+            in_transaction(self._engine, partial(encryption.done_with, key=key))
 
     def count(self) -> Counter[str]:
         """The values, by the ids of their keys. It reads all rows that have some."""

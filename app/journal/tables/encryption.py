@@ -52,7 +52,7 @@ Row = tuple[tuple[Any, ...], dict[str, str]]
 
 
 def keys_in_use(connection: Connection) -> list[str]:
-    """The ids of the keys with which processes have begun to encrypt, and that are not done with."""
+    """The ids of keys with which processes have begun to encrypt, and that are not done with."""
     found = select(Memo.key).where(Memo.key.like(f"{_IN_USE}%")).order_by(Memo.key)
     return [key.removeprefix(_IN_USE) for key in connection.execute(found).scalars()]
 

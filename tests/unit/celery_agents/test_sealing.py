@@ -1,4 +1,4 @@
-"""Sealed values: whoever has the key reads them where they belong, and nobody else does anywhere."""
+"""Sealed values: read where they belong by whoever has the key, and by nobody else."""
 
 from __future__ import annotations
 
