@@ -101,7 +101,7 @@ def attempted(runtime: Runtime, code: Code, asked: Received, active: Active) -> 
             return Left(f"{asked.id}: not taken, and woken more seldom each time: {text}")
         raise InvalidPayloadError(f"The journal does not take the step: {text}") from error
     try:
-        claim = opened_claim(runtime.seals, claim)
+        claim = opened_claim(runtime.seals, claim, asked.new)
     except UnreadableValueError as error:
         return _unreadable(runtime, claim, error)
     match claim:

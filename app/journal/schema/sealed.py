@@ -39,15 +39,17 @@ def sealed_step(seals: Seals | None, new: NewStep) -> NewStep:
     return replace(new, payload=seals.seal_payload(new.payload, new.id))
 
 
-def opened_claim(seals: Seals | None, claim: Claim) -> Claim:
-    """A claim as its step is worked on.
+def opened_claim(seals: Seals | None, claim: Claim, new: NewStep | None = None) -> Claim:
+    """A claim as its step is worked on; of a row that was just made of ``new``, which is plain.
 
     Raises:
         UnreadableValueError: its payload, or its outcome, cannot be read.
     """
     match claim:
-        case Claimed(token=1) if seals is None:  # it was made of what is known
+        case Claimed(token=1) if seals is None:  # nobody looks into it, but to read what it is
             return claim
+        case Claimed(token=1) if new is not None:
+            return replace(claim, payload=new.payload)
         case Claimed():
             return replace(claim, payload=opened_payload(seals, claim.payload, claim.id))
         case Finished():
