@@ -49,7 +49,8 @@ def values(world: World) -> Journal:
     """A value in each place: a run with members, a call, an exchange, an answer of a person."""
     journal = world.journal()
     Encryption(journal.engine).begin()
-    told = {"args": [SECRET], "kwargs": {"agent": "a", "instructions": f"{SECRET} {'x' * 600}"}}
+    long = f"{SECRET} {'x' * 600}"
+    told = {"args": [SECRET], "kwargs": {"agent": "a", "instructions": long}}
     claim = claimed(journal, "s", step("s", payload=told))
     journal.sessions.hold(claim, "talk", 100).result(SOON)
     journal.start_call(claim, 0, "c", "identity", "key").result(SOON)
@@ -58,7 +59,7 @@ def values(world: World) -> Journal:
     said = NewExchange({"agent": "a", "messages": [{"role": "user", "content": SECRET}]}, 1)
     journal.finish(claim, SAID, said).result(SOON)
     parent: Any = opened_claim(BEFORE, claimed(journal, "p", step("p", payload=told)))
-    asks = member("ask", input=told["kwargs"]["instructions"])
+    asks = member("ask", input=long)
     wish = member("wish", input={"question": SECRET}, task=names.APPROVAL, waits=True)
     expanded = plan().model_copy(update={"members": (asks, wish)})
     journal.expand(parent, expanded).result(SOON)
