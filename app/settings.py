@@ -43,7 +43,28 @@ Count = Annotated[int, Field(gt=0)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
-class Settings(BaseSettings):
+class EncryptionSettings(BaseSettings):
+    """Those of encryption: see docs/security.md."""
+
+    #: Keys of Fernet: with some, what agents are asked and answer is encrypted in the broker and in
+    #: the journal. The first one encrypts, all decrypt: a new one goes to the end everywhere first.
+    fernet_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    #: A file with more of them, one a line: a mounted secret stands in no list of processes.
+    fernet_keys_file: Path | None = None
+
+    @cached_property
+    def seals(self) -> Seals | None:
+        """The seals of ``fernet_keys`` and those of the file; None without any."""
+        return seals_of(self.fernet_secrets)
+
+    @property
+    def fernet_secrets(self) -> list[str]:
+        """The keys themselves."""
+        keys = [key.get_secret_value() for key in self.fernet_keys]
+        return [*keys, *read_keys_file(self.fernet_keys_file)]
+
+
+class Settings(EncryptionSettings):
     """The operator's settings. Each default holds for one machine and for many."""
 
     model_config = SettingsConfigDict(
@@ -195,12 +216,6 @@ class Settings(BaseSettings):
     #: Tokens that hold for longer are refused: nobody can revoke them.
     jwt_max_age_s: Positive = 24 * 3600
 
-    #: Keys of Fernet: with some, what agents are asked and answer is encrypted in the broker and in
-    #: the journal. The first one encrypts, all decrypt: a new one goes to the end everywhere first.
-    fernet_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
-    #: A file with more of them, one a line: a mounted secret stands in no list of processes.
-    fernet_keys_file: Path | None = None
-
     #: Where cached answers are; None: in the broker's Redis, which never drops anything itself.
     cache_url: SecretStr | None = None
     #: What they may take there: some 30,000 answers of models, a small part of a broker's memory.
@@ -245,17 +260,6 @@ class Settings(BaseSettings):
         if self.cache_url is None:
             return self.broker
         return read_redis_url(self.cache_url.get_secret_value(), "AGENTS_CACHE_URL")
-
-    @cached_property
-    def seals(self) -> Seals | None:
-        """What encrypts with ``fernet_keys`` and those of the file; None without any."""
-        return seals_of(self.fernet_secrets)
-
-    @property
-    def fernet_secrets(self) -> list[str]:
-        """The keys themselves."""
-        keys = [key.get_secret_value() for key in self.fernet_keys]
-        return [*keys, *read_keys_file(self.fernet_keys_file)]
 
     def secret(self, name: str) -> str | None:
         """The value of a secret by the name of its environment variable, at the time of use."""

@@ -241,7 +241,7 @@ def shown(seals: Seals | None, value: Any, place: str, field: str) -> Any:
 
 
 def readable(read: Callable[[], T]) -> T | str:
-    """What is read for people; in place of what cannot be opened stands why."""
+    """Read something for people; in place of what cannot be opened stands why."""
     try:
         return read()
     except UnreadableValueError as error:

@@ -202,7 +202,7 @@ class SharedAnswers:
         return self._run("NEAR", (group, after, VECTORS_READ), read, (after, []))
 
     def _vector(self, group: str, packed: bytes) -> bytes:
-        """What was kept of a question; empty: of an older key, or of before there was one."""
+        """The vector and the text of a question; empty: nobody here can read them any more."""
         if self._seals is None:
             return packed
         try:

@@ -52,7 +52,7 @@ def message_options(wake: Wake, shown: dict[int, str] | None = None) -> dict[str
 
 
 def described(app: AgentsCelery, args: Any, kwargs: Mapping[str, Any]) -> dict[str, str]:
-    """What people see of a message's arguments: of encrypted ones those that are not."""
+    """Say what people see of a message's arguments: of encrypted ones those that are not."""
     if app.seals is not None:
         args, kwargs = (), clear_of(kwargs)
     return {"argsrepr": shown_args(args), "kwargsrepr": shown_kwargs(kwargs)}

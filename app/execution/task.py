@@ -19,6 +19,7 @@ from app.execution.publish import described, follow_on, sealed_args
 from app.execution.request import STEP_REQUEST
 from app.execution.runtime import Active, runtime_of
 from app.execution.submission import Submission, opened_args
+from app.journal.schema.sealed import sealed_step
 from app.messaging.results import reported
 from app.telemetry.logs import returned
 from celery_agents import names
@@ -98,7 +99,7 @@ class StepTask(Task):
             id_of(submission.id)
             self._refuse_large(submission)
             options = self.parse(submission.args, submission.kwargs)
-            wait(runtime.journal.insert(submission.row(options)))
+            wait(runtime.journal.insert(sealed_step(runtime.seals, submission.row(options))))
         except (AgentsError, TypeError) as error:  # its own claim tells what is wrong with it
             note(log, "follow_on", "%s has no row yet", submission.id, error=error)
             return False

@@ -20,7 +20,7 @@ from app.journal.schema.rows import (
     NewExchange,
     NewStep,
 )
-from app.journal.schema.sealed import sealed_by, sealed_end, sealed_step
+from app.journal.schema.sealed import sealed_by
 from app.journal.schema.transactions import in_transaction
 from app.journal.steps import approvals, calls, cancels, due, joins
 from app.journal.steps.bounds import Bound
@@ -68,10 +68,8 @@ class Journal:
         spread_limit_bytes: int | None = None,
         caps: Caps | None = None,
     ) -> None:
-        self.engine = engine
-        self.me = me
-        #: What encrypts values of steps; None: nothing does.
-        self.seals = seals = sealed_by(engine)
+        self.engine, self.me = engine, me
+        seals = sealed_by(engine)
         self.rules = joins.Rules(decided, wake_grace_s, spread_limit_bytes, caps or Caps(), seals)
         self._lease_s = lease_s
         self._heart = Held(engine)  # reads of many steps may have taken all of the pool's
@@ -103,21 +101,16 @@ class Journal:
 
     def claim(self, step_id: str, new: NewStep | None = None) -> Future[Claim]:
         """Claim a step; with ``new``, make its row on the way if it has none."""
-        new = new and sealed_step(self.seals, new)
         return self._writer.submit(ClaimStep(step_id, self.me.id, self.rules, new))
 
     def insert(self, new: NewStep) -> Future[None]:
-        """Make the row of a step that is ready, unless it has one."""
-        return self._writer.submit(
-            InsertStep(sealed_step(self.seals, new), self.rules.wake_grace_s)
-        )
+        """Make the row of a step that is ready, unless it has one; see :func:`sealed_step`."""
+        return self._writer.submit(InsertStep(new, self.rules.wake_grace_s))
 
     def finish(
         self, claim: Claimed, outcome: Outcome, exchange: NewExchange | None = None
     ) -> Future[Aftermath]:
         """End a claimed step with its outcome, and with what it adds to the session it holds."""
-        if self.seals is not None:
-            outcome, exchange = sealed_end(self.seals, claim, outcome, exchange)
         return self._writer.submit(FinishStep(claim, outcome, self.rules, exchange))
 
     def expand(

@@ -97,8 +97,8 @@ class JournalBackend(AddressBackend):
                 return self._store_outcome(task_id, result, state, traceback, request)
             store = partial(super().store_result, request=request, **kwargs)
             told = result
-            if self.app.seals is not None and state == SUCCESS and _ours(request):
-                told = self.app.seals.seal(result, task_id, RESULT)
+            if self.seals is not None and state == SUCCESS and _ours(request):
+                told = self.seals.seal(result, task_id, RESULT)
             blocking(store, task_id, told, state, traceback)
         except (RedisError, BackendStoreError) as error:
             if request is not None:
@@ -115,8 +115,8 @@ class JournalBackend(AddressBackend):
         written here is always the same.
         """
         result = told = self.encode_result(result, state)
-        if self.app.seals is not None and state == SUCCESS:
-            told = self.app.seals.seal(result, task_id, RESULT)
+        if self.seals is not None and state == SUCCESS:
+            told = self.seals.seal(result, task_id, RESULT)
         meta = self._get_result_meta(told, state, traceback, request)
         meta["task_id"] = task_id
         quick = self.serializer == "json" and not self.compression

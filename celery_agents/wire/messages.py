@@ -107,7 +107,7 @@ class Message:
         return self.args, self.kwargs, f"{self.payload[:-1]},{{}}]"  # none follows
 
     def _sealed(self, place: str) -> tuple[list[Any], dict[str, Any]]:
-        """What it carries, as it travels."""
+        """Return what it carries, as it travels."""
         if self.seals is None:
             return self.args, self.kwargs
         told = self.seals.seal_payload({"args": self.args, "kwargs": self.kwargs}, place)

@@ -31,9 +31,14 @@ class AddressBackend(RedisBackend):
         """None in an app that does not know: then Celery reads a URL."""
         return getattr(self.app, "results_address", None)
 
+    @property
+    def seals(self) -> Seals | None:
+        """The seals of its results; None in an app that knows of none."""
+        return getattr(self.app, "seals", None)
+
     def decode(self, payload: Any) -> Any:
         """As Celery's; what is encrypted is opened, and an error where it cannot be."""
-        return opened_result(self.app.seals, super().decode(payload))
+        return opened_result(self.seals, super().decode(payload))
 
     def get_key_for_task(self, task_id: Any, key: Any = "") -> bytes:
         """As Celery's, with less work for what nearly every id is: who waits makes many."""
@@ -64,7 +69,7 @@ class ResultBackend(AddressBackend):
         try:
             return super().decode(payload)
         except DecodeError:
-            return opened_result(self.app.seals, json.loads(payload))
+            return opened_result(self.seals, json.loads(payload))
 
     def known(self, task_id: str) -> dict[str, Any]:
         """Return what is stored of a task, by one look; empty when nothing is."""
@@ -78,7 +83,7 @@ class ResultBackend(AddressBackend):
 
 
 def opened_result(seals: Seals | None, meta: Any) -> Any:
-    """What is stored of a task, its result opened; one that cannot be opened is an error."""
+    """The stored state of a task, its result opened; one that cannot be opened is an error."""
     if type(meta) is not dict or not is_sealed(meta.get("result")):
         return meta
     try:

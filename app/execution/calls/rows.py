@@ -55,7 +55,7 @@ class CallRows:
         """Write an answer. The writer commits it before, or with, whatever its step writes next."""
         amount = None if charge is None else charge.after(answer.usage, None)
         told = answer.compact()
-        if (seals := self._journal.seals) is not None:
+        if (seals := self._journal.rules.seals) is not None:
             told = sealed_answer(seals, told, self._claim.id, call.identity)
         self._finish(call, told, None, answer.usage.cost_usd, charge=charge, amount=amount)
 

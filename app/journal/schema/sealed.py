@@ -1,4 +1,4 @@
-"""What the journal encrypts: by the keys of its engine, so that all who use that use them."""
+"""Values that the journal encrypts, by the keys of its engine: all who use that use them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _OF_ANSWER = frozenset({"usage", "deployment"})
 
 
 def sealed_by(of: Connection | Engine) -> Seals | None:
-    """What encrypts in this database; None: nothing."""
+    """The seals of this database; None: nothing is encrypted."""
     found: Seals | None = of.get_execution_options().get(SEALS)
     return found
 

@@ -24,6 +24,7 @@ from app.journal.schema.rows import (
     Refusal,
     Refused,
 )
+from app.journal.schema.sealed import sealed_step
 from app.journal.steps import joins
 from app.journal.steps.inserts import insert_steps, made
 from app.journal.steps.outcomes import Conclusion, Seen, conclude
@@ -68,7 +69,7 @@ class ClaimStep(Operation[Claim]):
         self.step_id = step_id
         self.worker_id = worker_id
         self.rules = rules
-        self.new = new
+        self.new = new and sealed_step(rules.seals, new)
         self.at = 0.0  # when it was tried, by the database's clock
 
     @property

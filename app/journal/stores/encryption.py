@@ -13,7 +13,7 @@ from app.journal.schema.engine import reading, relaxed
 from app.journal.schema.sealed import sealed_by
 from app.journal.schema.transactions import in_transaction
 from app.journal.tables import encryption
-from app.journal.tables.encryption import PLACES, Place, Row
+from app.journal.tables.encryption import PLACES, Row, SealedColumns
 from celery_agents.errors import ConfigurationError
 from celery_agents.sealing import KEYS
 
@@ -92,14 +92,14 @@ class Encryption:
         self._forget([key for key in in_use if key not in left and key != self.ids[0]])
         return done, left
 
-    def _renew(self, place: Place) -> int:
+    def _renew(self, place: SealedColumns) -> int:
         done, after, older = 0, None, self.ids[1:]
         while older and (rows := self._rows(place, older, after)):
             done += sum(self._renew_row(place, row) for row in rows)
             after = rows[-1][0]
         return done
 
-    def _renew_row(self, place: Place, row: Row) -> int:
+    def _renew_row(self, place: SealedColumns, row: Row) -> int:
         key, texts = row
 
         def work(connection: Any) -> int:
@@ -113,7 +113,7 @@ class Encryption:
         return in_transaction(relaxed(self._engine), work)
 
     def _rows(
-        self, place: Place, keys: Collection[str] | None, after: tuple[Any, ...] | None
+        self, place: SealedColumns, keys: Collection[str] | None, after: tuple[Any, ...] | None
     ) -> list[Row]:
         wanted = None if keys is None else [*keys]
         return in_transaction(

@@ -26,7 +26,7 @@ PORTION = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SealedColumns:
     """Columns of a table in which encrypted values stand, and its key."""
 
     model: Any
@@ -41,11 +41,11 @@ class Place:
 
 
 PLACES = (
-    Place(Step, ("payload", "envelope", "outcome")),
-    Place(Call, ("answer",)),
-    Place(Entry, ("data",)),
-    Place(Event, ("data",)),
-    Place(DeadLetter, ("raw",), packed=True),
+    SealedColumns(Step, ("payload", "envelope", "outcome")),
+    SealedColumns(Call, ("answer",)),
+    SealedColumns(Entry, ("data",)),
+    SealedColumns(Event, ("data",)),
+    SealedColumns(DeadLetter, ("raw",), packed=True),
 )
 #: A row: its key, and the texts of its columns.
 Row = tuple[tuple[Any, ...], dict[str, str]]
@@ -69,7 +69,10 @@ def done_with(connection: Connection, key: str) -> None:
 
 
 def rows_with(
-    connection: Connection, place: Place, keys: Sequence[str] | None, after: tuple[Any, ...] | None
+    connection: Connection,
+    place: SealedColumns,
+    keys: Sequence[str] | None,
+    after: tuple[Any, ...] | None,
 ) -> list[Row]:
     """A portion of the rows, behind one in the order of their keys, with values of these keys.
 
@@ -98,7 +101,9 @@ def _holds(told: ColumnElement[str], keys: Sequence[str] | None) -> ColumnElemen
     return or_(*(told.contains(f"{key}{_BEGINS}", autoescape=True) for key in keys))
 
 
-def write(connection: Connection, place: Place, key: tuple[Any, ...], old: str, **new: str) -> bool:
+def write(
+    connection: Connection, place: SealedColumns, key: tuple[Any, ...], old: str, **new: str
+) -> bool:
     """Replace the text of one column, unless somebody has changed it since; whether it was."""
     [(name, told)] = new.items()
     # As text on the way in: SQLite would read a number where it is to cast to JSON.
@@ -114,7 +119,7 @@ def write(connection: Connection, place: Place, key: tuple[Any, ...], old: str, 
     return bool(connection.execute(statement, {**about, "new": told, "old": old}).rowcount)
 
 
-def renewed(connection: Connection, place: Place, told: str) -> tuple[str, int]:
+def renewed(connection: Connection, place: SealedColumns, told: str) -> tuple[str, int]:
     """The text of a column with its values encrypted by the first key, and how many those are."""
     seals = sealed_by(connection)
     assert seals is not None, "who rotates has keys"
@@ -124,7 +129,7 @@ def renewed(connection: Connection, place: Place, told: str) -> tuple[str, int]:
     return base64.b64encode(new.encode("latin-1")).decode(), count
 
 
-def counted(place: Place, rows: Sequence[Row]) -> Counter[str]:
+def counted(place: SealedColumns, rows: Sequence[Row]) -> Counter[str]:
     """The values in rows, by the ids of their keys."""
     unpack: Callable[[str], str] = _unpacked if place.packed else str
     return Counter(
