@@ -52,7 +52,7 @@ def overhearing(stack: Stack) -> Iterator[list[str]]:
     over = threading.Event()
 
     def listen() -> None:
-        with stack.redis.monitor() as monitor:
+        with stack.redis.monitor() as monitor:  # type: ignore[no-untyped-call]
             ready.set()
             for told in monitor.listen():
                 heard.append(told["command"])
