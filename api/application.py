@@ -41,6 +41,7 @@ def create_api(settings: Settings) -> FastAPI:
         services = app.state.services = Services(settings)
         services.open()
         try:
+            await services.check()
             yield
         finally:
             await services.close()

@@ -20,6 +20,7 @@ from app.access.tokens import AccessTokens
 from app.journal.schema.engine import connect
 from app.journal.stores.audit import AuditLog
 from app.journal.stores.desk import Desk
+from app.journal.stores.encryption import Encryption
 from app.journal.stores.keys import ApiKeys
 from app.journal.stores.overview import Overview
 from app.journal.stores.posted import PostedAgents
@@ -28,7 +29,7 @@ from app.journal.tables.audit import Act
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from celery_agents.client.client import Client
-from celery_agents.errors import AgentsError, ConfigurationError
+from celery_agents.errors import AgentsError, ConfigurationError, JournalUnavailableError
 from celery_agents.noted import noting
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class Services:
         self._readers = ThreadPoolExecutor(_READERS, "api-journal")
         self._askers = ThreadPoolExecutor(_ASKERS, "api-workers")
         url, timeout_s = settings.database_url.get_secret_value(), settings.database_timeout_s
-        engine = connect(url, timeout_s=timeout_s)
+        engine = connect(url, timeout_s=timeout_s, seals=settings.seals)
         self.desk = Desk(
             engine,
             wake_grace_s=settings.wake_grace_s,
@@ -61,6 +62,7 @@ class Services:
         self.keys = ApiKeys(engine)
         self.posted = PostedAgents(engine)
         self._audit = AuditLog(engine, settings.audit_anchor)
+        self.encryption = Encryption(engine)
         self.ring = KeyRing(self.keys, self.read)
         self.models = ModelCatalog(read_panels(settings.config), self._offered)
         self.client = Client(
@@ -70,6 +72,7 @@ class Services:
             payload_limit_bytes=settings.payload_limit_bytes,
             ballots_max=settings.ballots_max,
             redis_timeout_s=settings.redis_timeout_s,
+            fernet_keys=settings.fernet_secrets,
         )
         accepts = settings.api_accepts or ("journal" if self.desk.shared else "broker")
         self.journaled = accepts == "journal"
@@ -92,6 +95,16 @@ class Services:
             backlog_max=self.settings.api_backlog_max,
         )
         self._noting = asyncio.get_running_loop().create_task(self._note_used())
+
+    async def check(self) -> None:
+        """Look whether all keys are here that the journal's values need.
+
+        Raises:
+            ConfigurationError: one is missing.
+        """
+        text = "Whether all keys are here is not known: the journal is away"
+        with noting(log, "api_encryption", text, JournalUnavailableError):
+            await self.read(self.encryption.begin)
 
     async def close(self) -> None:
         """Finish what is under way, and close the connections."""

@@ -38,6 +38,7 @@ def create_app(settings: Settings) -> Celery:
     app = AgentsCelery("celery-agents")
     app.agents_settings = settings
     app.broker_address = app.results_address = settings.broker
+    app.seals = settings.seals
     app.config_from_object(celery_config(settings))
     serve(app)
     app.set_default()

@@ -32,6 +32,7 @@ from celery_agents.contracts.vote import BALLOTS_MAX
 from celery_agents.errors import ConfigurationError
 from celery_agents.redis_url import LOCAL, read_redis_url
 from celery_agents.said import said
+from celery_agents.sealing import Seals, read_keys_file, seals_of
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,28 @@ class WatchingSettings(BaseSettings):
     traces_backlog_s: Positive = 24 * 3600.0
 
 
-class Settings(WatchingSettings, OutwardSettings):
+class EncryptionSettings(BaseSettings):
+    """Those of encryption: see docs/security.md."""
+
+    #: Keys of Fernet: with some, what agents are asked and answer is encrypted in the broker and in
+    #: the journal. The first one encrypts, all decrypt: a new one goes to the end everywhere first.
+    fernet_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    #: A file with more of them, one a line: a mounted secret stands in no list of processes.
+    fernet_keys_file: Path | None = None
+
+    @cached_property
+    def seals(self) -> Seals | None:
+        """The seals of ``fernet_keys`` and those of the file; None without any."""
+        return seals_of(self.fernet_secrets)
+
+    @property
+    def fernet_secrets(self) -> list[str]:
+        """The keys themselves."""
+        keys = [key.get_secret_value() for key in self.fernet_keys]
+        return [*keys, *read_keys_file(self.fernet_keys_file)]
+
+
+class Settings(WatchingSettings, EncryptionSettings, OutwardSettings):
     """The operator's settings. Each default holds for one machine and for many."""
 
     model_config = SettingsConfigDict(
@@ -219,7 +241,7 @@ class Settings(WatchingSettings, OutwardSettings):
     #: turn is missed only where this, a sixth more, and half an interval exceed the interval.
     beat_lock_s: Count = 6
 
-    @field_validator("modules", "jwt_keys", mode="before")
+    @field_validator("modules", "jwt_keys", "fernet_keys", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
         return listed(value)
@@ -227,7 +249,7 @@ class Settings(WatchingSettings, OutwardSettings):
     @model_validator(mode="after")
     def _addresses_are_read(self) -> Self:
         """At the start, and not when somebody first connects."""
-        _ = self.broker, self.cache_address
+        _ = self.broker, self.cache_address, self.seals
         read_database_url(self.database_url.get_secret_value())
         return self
 

@@ -289,6 +289,12 @@ class BlockedError(PermanentError):
     kind = "blocked"
 
 
+class UnreadableValueError(PermanentError):
+    """An encrypted value cannot be read: its key is missing, or somebody changed or moved it."""
+
+    kind = "unreadable"
+
+
 class AgentFailedError(PermanentError):
     """An agent's own code raised an error that it did not mark as retryable."""
 

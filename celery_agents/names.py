@@ -53,6 +53,8 @@ DEAD_LETTER = "agents.dead_letter"
 REQUEUE = "agents.requeue"
 DROP = "agents.drop"
 
+#: Those that are steps.
+STEP_TASKS = (ASK, FALLBACK, VOTE, GATHER, MAP, COMPENSATE, WEBHOOK)
 QUEUE = "agents"
 #: Short messages that must not wait behind work.
 CONTROL_QUEUE = "agents.control"

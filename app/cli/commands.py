@@ -17,6 +17,7 @@ from app.admission.limits.shared import SharedLimits
 from app.admission.scripts import TIMEOUT_S, Scripts
 from app.cli.audit import audit
 from app.cli.dead_letters import dead
+from app.cli.encryption import encryption
 from app.cli.keys import keys, token
 from app.cli.metrics import metrics
 from app.cli.opened import journal as _journal
@@ -48,6 +49,7 @@ def commands() -> None:
 
 commands.add_command(audit)
 commands.add_command(dead)
+commands.add_command(encryption)
 commands.add_command(keys)
 commands.add_command(token)
 commands.add_command(webhook_secret)
@@ -234,6 +236,7 @@ def cancel(ctx: click.Context, run_id: str, *, ahead: bool) -> Shown:
     rules = Rules(
         lambda task, payload, members: app.tasks[task].decided(payload, members),
         app.agents_settings.wake_grace_s,
+        seals=app.agents_settings.seals,
     )
     with _journal(ctx) as engine:
         archive = Archive(engine)

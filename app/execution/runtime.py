@@ -30,6 +30,7 @@ from app.journal.schema.migrate import ensure_schema
 from app.journal.schema.rows import Aftermath, Claimed
 from app.journal.steps.caps import Caps
 from app.journal.stores.audit import AuditLog
+from app.journal.stores.encryption import Encryption
 from app.journal.stores.posted import PostedAgents
 from app.journal.tables.workers import Identity
 from app.messaging.intake import Intake
@@ -107,10 +108,14 @@ class Runtime:
         registry = load_registry(
             app, settings, lambda about: SharedLessons(about, lambda: self.journal)
         )
+        self.seals = settings.seals
         engine = connect(
-            settings.database_url.get_secret_value(), timeout_s=settings.database_timeout_s
+            settings.database_url.get_secret_value(),
+            timeout_s=settings.database_timeout_s,
+            seals=self.seals,
         )
         ensure_schema(engine)
+        Encryption(engine).begin()
         self.intake = Intake.connect(settings)
         self.journal = Journal(
             engine,
@@ -168,12 +173,14 @@ class Runtime:
     @property
     def progress(self) -> Progress:
         """Tells how far steps are."""
-        return self.resource(Progress, lambda: Progress(self.app, self.journal.me.name))
+        me, hidden = self.journal.me.name, self.seals is not None
+        return self.resource(Progress, lambda: Progress(self.app, me, hidden=hidden))
 
     @property
     def streams(self) -> Streams:
         """Tells those who asked what steps do."""
-        return self.resource(Streams, lambda: Streams(connect_redis(self.settings, STREAM_S)))
+        make = lambda: Streams(connect_redis(self.settings, STREAM_S), self.seals)  # noqa: E731
+        return self.resource(Streams, make)
 
     @property
     def told(self) -> tuple[Metrics, int, bool]:

@@ -21,6 +21,7 @@ from celery_agents import names
 from celery_agents.contracts.ask import StepOptions
 from celery_agents.contracts.base import Option
 from celery_agents.errors import PayloadTooLargeError
+from celery_agents.sealing import CANVAS, MARK, opened_payload
 from celery_agents.traces import TraceParent
 from celery_agents.transport import PRIORITY_STEPS
 
@@ -150,6 +151,18 @@ class Submission:
             tenant=self.tenant,
             trace=self.trace,
         )
+
+
+def opened_args(app: Any, step_id: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """The arguments of a message, decrypted: its own, or those of a link of a canvas.
+
+    Raises:
+        UnreadableValueError: they cannot be.
+    """
+    if MARK not in kwargs:
+        return args, kwargs
+    told = opened_payload(app.seals, {"args": args, "kwargs": kwargs}, CANVAS, step_id)
+    return told["args"], told["kwargs"]
 
 
 def following(request: Mapping[str, Any]) -> list[Any]:

@@ -20,6 +20,7 @@ from app.journal.schema.rows import (
     NewExchange,
     NewStep,
 )
+from app.journal.schema.sealed import sealed_by
 from app.journal.schema.transactions import in_transaction
 from app.journal.steps import approvals, calls, cancels, due, joins
 from app.journal.steps.bounds import Bound
@@ -67,9 +68,9 @@ class Journal:
         spread_limit_bytes: int | None = None,
         caps: Caps | None = None,
     ) -> None:
-        self.engine = engine
-        self.me = me
-        self.rules = joins.Rules(decided, wake_grace_s, spread_limit_bytes, caps or Caps())
+        self.engine, self.me = engine, me
+        seals = sealed_by(engine)
+        self.rules = joins.Rules(decided, wake_grace_s, spread_limit_bytes, caps or Caps(), seals)
         self._lease_s = lease_s
         self._heart = Held(engine)  # reads of many steps may have taken all of the pool's
         self._hearts = threading.Lock()
@@ -103,7 +104,7 @@ class Journal:
         return self._writer.submit(ClaimStep(step_id, self.me.id, self.rules, new))
 
     def insert(self, new: NewStep) -> Future[None]:
-        """Make the row of a step that is ready, unless it has one."""
+        """Make the row of a step that is ready, unless it has one; see :func:`sealed_step`."""
         return self._writer.submit(InsertStep(new, self.rules.wake_grace_s))
 
     def finish(

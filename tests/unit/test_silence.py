@@ -24,6 +24,12 @@ ANSWERS = {
 }
 #: What may not be noted, by file and function, and why.
 EXPLAINED = {
+    ("app/caching/shared.py", "_found"): "of a key that is gone: a miss, which is counted",
+    ("app/caching/shared.py", "_vector"): "the same: it is looked at no more",
+    ("app/journal/steps/joins.py", "_complete"): "the pattern reads it, too, and ends with that",
+    ("app/journal/tables/encryption.py", "_unpacked"): "the bytes of what was no message",
+    ("celery_agents/sealing.py", "renew"): "it stays as it is, and is counted as left",
+    ("celery_agents/sealing.py", "open_payload"): "the last place that it may be of raises",
     ("agents/keywords.py", "_pattern"): "a pattern of another dialect bounds nothing here",
     ("agents/guarding/phones.py", "_valid"): "the answer to the question",
     ("agents/models/strict.py", "strict_form"): "the answer to the question",

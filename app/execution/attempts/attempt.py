@@ -10,7 +10,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any, Protocol, assert_never
 
@@ -37,13 +37,14 @@ from app.execution.patience import NotWrittenError, keep_trying, reason_of
 from app.execution.runtime import Active, Runtime
 from app.execution.sessions import Talk, joined
 from app.journal.schema.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused
+from app.journal.schema.sealed import opened_claim
 from app.journal.steps.shared import SHARED
 from app.messaging.intake import past
 from app.pool.permits import permit
 from app.telemetry.bound import BoundStep, bound
 from celery_agents import names
 from celery_agents.contracts.ask import Ask, StepOptions
-from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State
+from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, Usage
 from celery_agents.contracts.policies import RetryPolicy
 from celery_agents.contracts.schema import form_of
 from celery_agents.errors import (
@@ -53,6 +54,7 @@ from celery_agents.errors import (
     JournalUnavailableError,
     RetryableError,
     StepCancelledError,
+    UnreadableValueError,
 )
 from celery_agents.wire.ids import begun_at
 from celery_agents.wire.messages import fingerprint
@@ -101,6 +103,10 @@ def attempted(runtime: Runtime, code: Code, asked: Received, active: Active) -> 
         if asked.new is None:
             return Left(f"{asked.id}: not taken, and woken more seldom each time: {text}")
         raise InvalidPayloadError(f"The journal does not take the step: {text}") from error
+    try:
+        claim = opened_claim(runtime.seals, claim, asked.new)
+    except UnreadableValueError as error:
+        return _unreadable(runtime, claim, error)
     match claim:
         case Refused(reason):
             return _refused(reason, asked)
@@ -126,6 +132,15 @@ def waited_s(claim: Claimed) -> float:
         return claim.waited_s
     sent_at = begun_at(claim.id)
     return 0.0 if sent_at is None else time.time() - sent_at
+
+
+def _unreadable(runtime: Runtime, claim: Any, error: AgentsError) -> Ending:
+    """End a step whose payload cannot be read; of one that has ended, tell that instead."""
+    if isinstance(claim, Claimed):
+        return Ends(runtime, claim).finish(failed(error, claim, Usage()))
+    runtime.follow(claim.aftermath)
+    told = Outcome(state=State.FAILED, error=ErrorInfo.of(error))
+    return Ended(told, replace(claim, outcome=told, payload={}))
 
 
 def _refused(reason: Refusal, asked: Received) -> Left:

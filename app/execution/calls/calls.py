@@ -190,8 +190,9 @@ class StepCalls(CallRecord):
         if cache.meaning is not None and of is not None:
             helpers = of()
             likeness = Likeness(helpers, claim.tenant, self.similarity)
-        asked = Sought(cache.key(claim.tenant), name, claim.id, claim.priority)
         caches = self._runtime.agents.caches
+        key = caches.shared.hidden(cache.key(claim.tenant))
+        asked = Sought(key, name, claim.id, claim.priority)
         # What is asked for an answer's sake is not asked for again once that is known.
         with within(claim.id, call.identity):
             async with caches.asking(asked, cache, self.cache_use, likeness) as asking:

@@ -8,7 +8,9 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from app.journal.schema.models import Step, table
+from app.journal.schema.sealed import sealed_by
 from celery_agents.contracts.outcome import State
+from celery_agents.sealing import opened_payload
 
 _S = table(Step).c
 #: States of which there is a small index: the others are not counted.
@@ -21,7 +23,8 @@ LIVE = {
 def asked(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[str, dict[str, Any]]]:
     """The task and the payload of those of these steps that have a row."""
     rows = connection.execute(select(_S.id, _S.task, _S.payload).where(_S.id.in_(ids)))
-    return {row.id: (row.task, row.payload) for row in rows}
+    seals = sealed_by(connection)
+    return {row.id: (row.task, opened_payload(seals, row.payload, row.id)) for row in rows}
 
 
 def owner(connection: Connection, step_id: str) -> str | None:

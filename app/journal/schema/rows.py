@@ -242,6 +242,7 @@ class Refused:
 class Finished:
     """The step has ended, before this claim or by it; its journaled outcome."""
 
+    id: str
     outcome: Outcome
     parent_id: str | None
     aftermath: Aftermath

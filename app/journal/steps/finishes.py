@@ -14,6 +14,7 @@ from app.journal.schema import locks
 from app.journal.schema.engine import as_json, now
 from app.journal.schema.models import Event, Step, table
 from app.journal.schema.rows import Aftermath, Claimed, NewExchange
+from app.journal.schema.sealed import sealed_end
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
 from app.journal.steps import joins
 from app.journal.steps.outcomes import Conclusion, conclude
@@ -41,6 +42,8 @@ class FinishStep(Operation[Aftermath]):
         told: bool = False,
     ) -> None:
         super().__init__()
+        if rules.seals is not None:
+            outcome, exchange = sealed_end(rules.seals, claim, outcome, exchange)
         self.conclusion = Conclusion(
             claim.id, claim.token, outcome, claim.parent_id, claim.run_id, exchange=exchange
         )

@@ -12,6 +12,7 @@ from app.journal.queries import finding, pages, reads, runs, sessions
 from app.journal.queries.pages import PageOfRun
 from app.journal.schema.engine import reading
 from app.journal.schema.rows import NewStep
+from app.journal.schema.sealed import sealed_by, sealed_step
 from app.journal.schema.transactions import in_transaction
 from app.journal.steps import approvals, dead_letters
 from app.journal.steps.inserts import AcceptStep
@@ -46,7 +47,8 @@ class Desk:
         """Make the row of a run, in a group commit, unless it has one."""
         if self._writer is None:
             self._writer = Writer(self._engine, batch_max=self._batch_max)
-        return self._writer.submit(AcceptStep(new, self._wake_grace_s))
+        row = sealed_step(sealed_by(self._engine), new)
+        return self._writer.submit(AcceptStep(row, self._wake_grace_s))
 
     def close(self) -> None:
         """Write what is queued, and close the connections."""

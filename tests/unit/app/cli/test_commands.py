@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from cryptography.fernet import Fernet
 
 from app.access.keys import new_key
 from app.access.permissions import Role
@@ -21,11 +22,13 @@ from app.maintenance.dead_letters import letter_row
 from app.settings import Settings
 from celery_agents.client.cli import agents
 from celery_agents.client.control import who
+from celery_agents.sealing import key_id
 from tests.support.malformed import envelope
 from tests.support.receiver import SECRET
 from tests.unit.app.journal.support import World, claimed, expand, plan, step
 from tests.unit.celery_agents.client.test_shell import has, verbs
 
+KEY = Fernet.generate_key().decode()
 #: Every verb, with arguments that it serves, and what its JSON has; in an order in which all work.
 VERBS: dict[str, tuple[list[str], Any]] = {
     "list": ([], [{"name": "a", "kind": "function"}]),
@@ -54,6 +57,9 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "keys revoke": (["abcdefgh"], {"id": "abcdefgh"}),
     "token": (["me"], {"minutes": 15.0}),
     "webhook-secret": (["--tenant", "acme"], {"tenant": "acme"}),
+    "encryption key": ([], {}),
+    "encryption status": ([], [{"key": key_id(KEY), "values": 0, "here": True}]),
+    "encryption rotate": ([], {"key": key_id(KEY), "renewed": 0, "left": {}}),
     "db current": ([], {"revision": migrate.head(), "needed": migrate.head()}),
     "db vacuum": ([], {"vacuumed": True}),
     "db downgrade": (["base"], {"revision": None}),
@@ -65,7 +71,7 @@ VERBS: dict[str, tuple[list[str], Any]] = {
 def app(redis_url: str, sqlite_journal_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """An app as the commands see it, with a run, an agent and two letters."""
     about = {"redis_url": redis_url, "database_url": sqlite_journal_url, "jwt_keys": ["k" * 32]}
-    about |= {"webhook_secrets": ["HOOK"]}
+    about |= {"webhook_secrets": ["HOOK"], "fernet_keys": [KEY]}
     settings = Settings.model_validate(about)
     monkeypatch.setenv("HOOK", SECRET)
     world = World(sqlite_journal_url)
@@ -83,7 +89,8 @@ def app(redis_url: str, sqlite_journal_url: str, monkeypatch: pytest.MonkeyPatch
     ApiKeys(engine).add({**row, "id": "abcdefgh"}, None)
     engine.dispose()
     path = "app.cli.commands:commands"
-    yield SimpleNamespace(agents_settings=settings, agents_cli=path, tasks={}, broker_address=None)
+    given = {"agents_settings": settings, "seals": settings.seals, "agents_cli": path}
+    yield SimpleNamespace(**given, tasks={}, broker_address=None)
     world.close()
 
 
