@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from celery import chain
-from cryptography.fernet import Fernet
 from sqlalchemy import MetaData, select, update
 
 from app.journal.schema.models import Step
@@ -20,11 +19,12 @@ from celery_agents import Client, RetryPolicy
 from celery_agents.errors import UnreadableValueError
 from celery_agents.sealing import KEYS, key_id
 from tests.integration.harness import FAST, SOON_S, Stack, celery, eventually, watching
+from tests.support.fernet import fernet_key
 from tests.support.service import APP
 
 SECRET = "sentinel9Kd4Tn8Vb3Hm6"
 QUICK = RetryPolicy(base_delay_s=0.05, max_attempts=3)
-OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+OLD, NEW = fernet_key("old"), fernet_key("new")
 
 
 class Sealed(Stack):

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from celery.bin.celery import celery
-from cryptography.fernet import Fernet
 from pydantic import SecretStr, ValidationError
 
 from app.settings import Settings, read_settings
 from celery_agents.errors import ConfigurationError
 from celery_agents.sealing import key_id
 from deploy.local.state import ROOT
+from tests.support.fernet import fernet_key
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +92,7 @@ def test_settings_do_not_change() -> None:
 
 
 KEY = "sk-live-" + "0123456789abcdef0123456789"
-GOOD, OTHER = (Fernet.generate_key().decode() for _ in range(2))
+GOOD, OTHER = fernet_key("good"), fernet_key("other")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,8 +35,9 @@ from celery_agents.sealing import (
 )
 from celery_agents.wire.messages import Draft
 from celery_agents.wire.results import opened_result
+from tests.support.fernet import fernet_key
 
-OLD, NEW, OTHER = (Fernet.generate_key().decode() for _ in range(3))
+OLD, NEW, OTHER = fernet_key("old"), fernet_key("new"), fernet_key("other")
 SEALS, OTHERS = Seals([OLD]), Seals([OTHER])
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

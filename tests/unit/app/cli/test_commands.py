@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from cryptography.fernet import Fernet
 
 from app.access.keys import new_key
 from app.access.permissions import Role
@@ -23,12 +22,13 @@ from app.settings import Settings
 from celery_agents.client.cli import agents
 from celery_agents.client.control import who
 from celery_agents.sealing import key_id
+from tests.support.fernet import fernet_key
 from tests.support.malformed import envelope
 from tests.support.receiver import SECRET
 from tests.unit.app.journal.support import World, claimed, expand, plan, step
 from tests.unit.celery_agents.client.test_shell import has, verbs
 
-KEY = Fernet.generate_key().decode()
+KEY = fernet_key("key")
 #: Every verb, with arguments that it serves, and what its JSON has; in an order in which all work.
 VERBS: dict[str, tuple[list[str], Any]] = {
     "list": ([], [{"name": "a", "kind": "function"}]),

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from cryptography.fernet import Fernet
 from sqlalchemy import insert, select, update
 
 from app.journal import Journal
@@ -26,9 +25,10 @@ from celery_agents import names
 from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.errors import ConfigurationError, UnreadableValueError
 from celery_agents.sealing import KEYS, Seals, key_id
+from tests.support.fernet import fernet_key
 from tests.unit.app.journal.support import SOON, World, claimed, finished, member, plan, step
 
-OLD, NEW = (Fernet.generate_key().decode() for _ in range(2))
+OLD, NEW = fernet_key("old"), fernet_key("new")
 BEFORE, BOTH, AFTER = Seals([OLD]), Seals([NEW, OLD]), Seals([NEW])
 SECRET = "a secret text"
 SAID = Outcome(state=State.SUCCEEDED, value=SECRET)
