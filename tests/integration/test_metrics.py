@@ -140,7 +140,8 @@ def test_the_api_tells_of_all_workers_once(governed: Stack, port: int) -> None:
         def all_is_probed() -> bool:
             found.update(read(api.get("/metrics").text))
             shut = found.get('agents_breaker_state{breaker="agent:down"}') == 1
-            return shut and 'agents_healthy{target="journal"}' in found
+            paid = found.get('agents_budget_used_ratio{budget="company"}', 0) > 0
+            return shut and paid and 'agents_healthy{target="journal"}' in found
 
         eventually(all_is_probed)
         text = api.get("/metrics").text
