@@ -228,11 +228,6 @@ class Registry:
             raise ConfigurationError(f"Two agents are named {agent.name!r}.")
         self._agents[agent.name] = agent
 
-    def replace_posted(self, posted: Iterable[Registered]) -> None:
-        """Have these agents of the API and no others, beside its own, which go first."""
-        own = {name: agent for name, agent in self._agents.items() if not agent.posted}
-        self._agents = {agent.name: agent for agent in posted} | own
-
     def get(self, name: str) -> Registered:
         """The agent of that name.
 
@@ -329,6 +324,15 @@ class Registry:
 
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
+
+
+def replace_posted(registry: Registry, posted: Iterable[Registered]) -> None:
+    """Let a registry have these agents of the API and no others, beside its own, which go first.
+
+    In one assignment: other threads look agents up meanwhile.
+    """
+    own = {agent.name: agent for agent in registry if not agent.posted}
+    registry._agents = {agent.name: agent for agent in posted} | own  # noqa: SLF001 - its module
 
 
 def places_of(agent: Registered) -> set[str]:

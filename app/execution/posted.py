@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from agents.catalog.kinds import Resources
 from agents.catalog.posted import AllowedSecrets, OutsideClients, PostedEntry, posted_agent
-from agents.catalog.registry import Registered, Registry
+from agents.catalog.registry import Registered, Registry, replace_posted
 from agents.net.outside import PrivateHosts
 from app.journal.stores.posted import PostedAgents
 from app.settings import Settings
@@ -63,7 +63,7 @@ class Posted:
             if mark == self._seen:
                 return
             made = [self._made(row["name"], row["entry"]) for row in rows]
-            self._registry.replace_posted([agent for agent in made if agent is not None])
+            replace_posted(self._registry, [agent for agent in made if agent is not None])
             self._seen = mark
         self._tell()
 

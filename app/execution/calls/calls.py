@@ -288,7 +288,7 @@ class StepCalls(CallRecord):
             # A call that failed may have cost something all the same; its error tells.
             usage = usage_of(error)
             self.spent += usage
-            self._count(usage, ok=False)
+            _count(self._runtime, self._claim.agent, usage, ok=False)
             self._rows.failed(call, bounded(ErrorInfo.of(error), limit), usage, charge, error)
             raise
         except BaseException as error:
@@ -301,16 +301,12 @@ class StepCalls(CallRecord):
             self._earlier.here[call.identity] = result
         self.spent += result.usage
         if counts:  # what a cache has served was no act
-            self._count(result.usage, ok=True)
+            _count(self._runtime, self._claim.agent, result.usage, ok=True)
         self._rows.answered(call, result, charge)
         return result
 
-    def _count(self, usage: Usage, *, ok: bool) -> None:
-        if (metrics := self._runtime.metrics) is not None:
-            metrics.called(self._claim.agent, usage, ok=ok)
-
     async def _performed(self, call: CallId, perform: Perform) -> Answer:
-        with within(self._claim.id, call.identity), self._traced(call):
+        with within(self._claim.id, call.identity), _traced(self._runtime, self._claim, call):
             result = await performed(call.name, perform, call.key)
         limit = self._runtime.settings.answer_limit_bytes
         if (error := too_large(result.value, limit)) is not None:
@@ -318,12 +314,17 @@ class StepCalls(CallRecord):
             raise error
         return result
 
-    def _traced(self, call: CallId) -> AbstractContextManager[None]:
-        """Have the spans of other libraries hang below the call's own."""
-        tracing, claim = self._runtime.tracing, self._claim
-        if tracing is None:
-            return _UNTRACED
-        return tracing.below(span_of_call(claim.id, claim.token, call.seq))
+
+def _traced(runtime: Runtime, claim: Claimed, call: CallId) -> AbstractContextManager[None]:
+    """Have the spans of other libraries hang below the call's own."""
+    if runtime.tracing is None:
+        return _UNTRACED
+    return runtime.tracing.below(span_of_call(claim.id, claim.token, call.seq))
+
+
+def _count(runtime: Runtime, agent: str | None, usage: Usage, *, ok: bool) -> None:
+    if runtime.metrics is not None:
+        runtime.metrics.called(agent, usage, ok=ok)
 
 
 def _refuse(begun: Begun | Before, call: CallId) -> None:

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from agents.catalog.kinds import Resources, all_kinds
 from agents.catalog.posted import AllowedSecrets, OutsideClients, PostedEntry, posted_agent
-from agents.catalog.registry import Registered, Registry
+from agents.catalog.registry import Registered, Registry, replace_posted
 from agents.net.clients import SharedClients
 from agents.net.outside import PrivateHosts
 from celery_agents.errors import ConfigurationError
@@ -94,8 +94,8 @@ def test_those_of_a_worker_go_first() -> None:
     posted = [
         Registered(name, "http", "", "effect", cast("Any", None), posted=True) for name in "ab"
     ]
-    registry.replace_posted(posted)
+    replace_posted(registry, posted)
     assert registry.get("a") is own
     assert registry.get("b") is posted[1]
-    registry.replace_posted([])
+    replace_posted(registry, [])
     assert [agent.name for agent in registry] == ["a"]
