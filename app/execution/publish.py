@@ -16,7 +16,7 @@ from app.journal.schema.rows import Wake
 from app.messaging.producer import BATCH, AgentsCelery
 from celery_agents import names
 from celery_agents.noted import note
-from celery_agents.sealing import CANVAS, MARK, clear_of, opened_payload
+from celery_agents.sealing import CANVAS, MARK, Seals, clear_of, opened_payload
 from celery_agents.wire.ids import new_id
 from celery_agents.wire.messages import compose, tell_sent
 from celery_agents.wire.shown import shown_args, shown_kwargs
@@ -51,19 +51,25 @@ def message_options(wake: Wake, shown: dict[int, str] | None = None) -> dict[str
     }
 
 
+def _seals(app: AgentsCelery) -> Seals | None:
+    # Our tasks are shared ones: where they are imported, any app of the process may call them.
+    return getattr(app, "seals", None)
+
+
 def described(app: AgentsCelery, args: Any, kwargs: Mapping[str, Any]) -> dict[str, str]:
     """Say what people see of a message's arguments: of encrypted ones those that are not."""
-    if app.seals is not None:
+    if _seals(app) is not None:
         args, kwargs = (), clear_of(kwargs)
     return {"argsrepr": shown_args(args), "kwargsrepr": shown_kwargs(kwargs)}
 
 
 def sealed_args(app: AgentsCelery, args: Any, kwargs: Any, place: str) -> tuple[Any, Any]:
     """The arguments of a message of a step, as they travel."""
-    if app.seals is None or kwargs is None or (not args and MARK in kwargs):
+    seals = _seals(app)
+    if seals is None or kwargs is None or (not args and MARK in kwargs):
         return args, kwargs
-    opened = opened_payload(app.seals, {"args": args or (), "kwargs": kwargs}, CANVAS, place)
-    told = app.seals.seal_payload(opened, place)
+    opened = opened_payload(seals, {"args": args or (), "kwargs": kwargs}, CANVAS, place)
+    told = seals.seal_payload(opened, place)
     return told["args"], told["kwargs"]
 
 
@@ -91,9 +97,10 @@ def _write(
 ) -> None:
     composed = []
     shown: dict[int, str] = {}
+    sealed = _seals(app) is not None
     for wake in wakes:
         about = message_options(wake, shown) | as_sent(wake.envelope or {})
-        if app.seals is not None:
+        if sealed:
             about |= described(app, (), wake.payload.get("kwargs", {}))
         envelope = compose(
             app,

@@ -143,7 +143,8 @@ def test_nobody_without_a_key_sees_what_is_asked_and_answered(sealed: Sealed) ->
 def test_a_new_key_takes_over_while_steps_run(sealed: Sealed) -> None:
     """As docs/security.md says: to the end everywhere, to the front everywhere, rotate, drop."""
     sealed.worker(env={KEYS: f"{OLD},{NEW}"})
-    first = [sealed.client.ask("repeats", f"{SECRET} {n}", retry=QUICK) for n in range(20)]
+    clients = [Client(sealed.redis_url, fernet_keys=keys) for keys in ([OLD, NEW], [NEW, OLD])]
+    first = [clients[0].ask("repeats", f"{SECRET} {n}", retry=QUICK) for n in range(20)]
     failed: list[BaseException] = []
     asked: list[Any] = []
     over = threading.Event()
@@ -158,7 +159,6 @@ def test_a_new_key_takes_over_while_steps_run(sealed: Sealed) -> None:
             except BaseException as error:  # noqa: BLE001 - it is looked at below
                 failed.append(error)
 
-    clients = [Client(sealed.redis_url, fernet_keys=keys) for keys in ([OLD, NEW], [NEW, OLD])]
     threads = [threading.Thread(target=load, args=(client,)) for client in clients]
     for thread in threads:
         thread.start()

@@ -149,7 +149,7 @@ class Kept:
         self.error = error
         settings: Any = app.agents_settings
         app.agents_runtime.value = SimpleNamespace(
-            journal=self, settings=settings, close=lambda: None
+            journal=self, settings=settings, seals=None, close=lambda: None
         )
 
     def insert(self, new: NewStep) -> Future[None]:

@@ -122,7 +122,8 @@ def test_a_dead_worker_s_call_is_in_doubt_until_it_is_released(
     other = world.journal("other")
     again = claimed(other, "r")
     start(other, again)
-    assert [h.doubtful for h in state(journal).holdings] == [True, False]
+    doubts = {h.key: h.doubtful for h in state(journal).holdings}
+    assert doubts == {held.key: True, ("r", 0, 2): False}
     for name, subject in (("nobody", None), ("customer", "other"), ("company", "acme")):
         assert journal.ledger.release(name, subject) == []
     assert [h.key for h in journal.ledger.release("customer", "acme")] == [held.key]
