@@ -25,7 +25,6 @@ from app.journal.schema.models import (
     Base,
     Call,
     DeadLetter,
-    Entry,
     Health,
     Join,
     Run,
@@ -36,6 +35,7 @@ from app.journal.schema.models import (
     Worker,
 )
 from app.journal.schema.transactions import in_transaction
+from app.journal.steps.remains import OF_RUNS
 from app.journal.steps.spending import book_doubts
 from app.journal.tables.audit import erase, is_old
 from celery_agents.contracts.outcome import State
@@ -54,13 +54,6 @@ _DATA = "audit data"
 #: Statistics by minute and by hour are kept so long: closely for what happens now, and for a year's
 #: comparison. An hour of 40 agents takes some 200 kB.
 STATS_S = {60: 2 * _DAY_S, 3_600: 90 * _DAY_S}
-#: What a whole run holds beside its steps, in tables that know it by ``run_id``. Not what it has
-#: written into streams: a session outlives its runs.
-_OF_RUNS = [
-    table
-    for table in Base.metadata.sorted_tables
-    if "run_id" in table.columns and table not in {Step.__table__, Entry.__table__}
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +140,7 @@ def what_would_go(connection: Connection, retention: Retention) -> Counter[str]:
         (Call.__table__, Call.step_id.in_(steps)),
         (Join.__table__, Join.step_id.in_(steps)),
         (DeadLetter.__table__, retention.is_forgotten()),
-        *((table, table.c.run_id.in_(runs)) for table in _OF_RUNS),
+        *((table, table.c.run_id.in_(runs)) for table in OF_RUNS),
         *_old(),
     ]
     found = Counter[str]()
@@ -170,7 +163,7 @@ def _next(
     over = retention.is_over() & Run.id.not_in(aside) if aside else retention.is_over()
     runs = select(Run.id).where(over).order_by(Run.created_at).limit(some)
     ids = list(connection.execute(runs).scalars())
-    tables: list[Any] = [Step.__table__, *_OF_RUNS] if ids else []
+    tables: list[Any] = [Step.__table__, *OF_RUNS] if ids else []
     for table in tables:
         (key,) = table.primary_key
         theirs = select(key).where(table.c.run_id.in_(ids)).limit(paces[table.name].size)

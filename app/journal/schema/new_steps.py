@@ -136,7 +136,11 @@ def insert_into_steps(columns: Mapping[str, str]) -> str:
 
 
 def insert_into_runs(step: Mapping[str, str], *, at: str) -> str:
-    """The same for the run that a root begins, of the words for that step's columns."""
+    """The same for the run that a root begins, of the words for that step's columns.
+
+    A run of its id that is there already is one that is being cleaned up, whose root is gone: the
+    table refuses it, and the ordinary way begins it anew (app/journal/steps/remains.py).
+    """
     row = {name: step[name] for name in OF_RUN} | {"created_at": at}
     return _insert("runs", {**row, "state": "'open'", "compensable": "false"})
 

@@ -13,6 +13,7 @@ from app.journal.schema.models import Run, Step
 from app.journal.schema.new_steps import OF_RUN, columns_of, row_of
 from app.journal.schema.rows import NewStep
 from app.journal.schema.upsert import insertion
+from app.journal.steps.remains import begin_anew
 from app.journal.writing import prepared
 from app.journal.writing.operation import Operation
 from app.journal.writing.prepared import Shot
@@ -65,24 +66,20 @@ def insert_steps(connection: Connection, rows: list[dict[str, Any]]) -> set[str]
 
     Returns the ids of the new ones.
     """
-    ids = set(connection.execute(_insertion(connection.dialect.name), rows).scalars())
-    roots = [
-        {"state": "open", **{name: r[name] for name in (*OF_RUN, "created_at")}}
+    ids = set(connection.execute(_insertion(connection.dialect.name, Step), rows).scalars())
+    roots = {
+        r["id"]: {"state": "open", **{name: r[name] for name in (*OF_RUN, "created_at")}}
         for r in rows
         if r["parent_id"] is None and r["id"] in ids
-    ]
+    }
     if roots:
-        connection.execute(_run_insertion(connection.dialect.name), roots)
+        runs = _insertion(connection.dialect.name, Run)
+        made = set(connection.execute(runs, [*roots.values()]).scalars())
+        begin_anew(connection, [row for run_id, row in sorted(roots.items()) if run_id not in made])
     return ids
 
 
 @cache
-def _insertion(dialect: str) -> Any:
-    return insertion(dialect, Step).returning(Step.id)
-
-
-@cache
-def _run_insertion(dialect: str) -> Any:
-    runs = insertion(dialect, Run)
-    # With RETURNING, SQLAlchemy sends PostgreSQL one statement for all rows.
-    return runs.returning(Run.id) if dialect == "postgresql" else runs
+def _insertion(dialect: str, model: Any) -> Any:
+    # With RETURNING, SQLAlchemy sends one statement for all rows.
+    return insertion(dialect, model).returning(model.id)

@@ -98,7 +98,6 @@ def _making(name: str, *, claimed: bool) -> Prepared:
         ), run AS (
             {insert_into_runs({name: name for name in OF_RUN}, at="created_at")}
             FROM made WHERE parent_id IS NULL
-            ON CONFLICT DO NOTHING
         )
         SELECT id FROM made
         """,  # noqa: S608 - of our own constants

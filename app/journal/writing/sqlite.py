@@ -37,6 +37,11 @@ class Statements:
         object.__setattr__(self, "texts", tuple(t.format(*places) for t in self.texts))
 
 
+#: Of a run that is over, and whose root has just been made: the table refuses its new state.
+_REMAINS = """runs.state <> 'open'
+    AND EXISTS (SELECT 1 FROM steps WHERE steps.id = runs.id AND steps.finished_at IS NULL)"""
+
+
 def _making(like: Prepared, leased: str, own: dict[str, str]) -> Statements:
     given = {name: f"{{{n}}}" for n, name in enumerate(NAMES)}
     row = words(
@@ -54,7 +59,8 @@ def _making(like: Prepared, leased: str, own: dict[str, str]) -> Statements:
             """,
             f"""
             {insert_into_runs(given, at=":at")}
-            FROM json_each(:rows) AS v WHERE {given["parent_id"]} IS NULL ON CONFLICT DO NOTHING
+            FROM json_each(:rows) AS v WHERE {given["parent_id"]} IS NULL
+            ON CONFLICT DO UPDATE SET state = NULL WHERE {_REMAINS}
             """,
         ),
     )

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import combinations_with_replacement
 
+from app.journal.schema.engine import connect
+from app.journal.schema.migrate import upgrade
 from tests.support.interleave.cases import DEEDS, Case
 from tests.support.interleave.explore import Explorer, Result, pairs
 from tests.support.interleave.ground import Ground
@@ -19,7 +21,6 @@ from tests.support.interleave.operations import deed
 from tests.support.interleave.schedules import follow
 from tests.support.interleave.without import noticed
 from tests.support.postgres import ENVIRONMENT, Databases, serving
-from tests.support.workers import migrate
 
 WAYS = {"quick": True, "general": False}
 #: Schedules of one triple.
@@ -57,7 +58,9 @@ def explorer() -> Iterator[Explorer]:
     """An explorer on a database of its own."""
     with _server() as server:
         url = server.create()
-        migrate(url)
+        engine = connect(url)
+        upgrade(engine)
+        engine.dispose()
         ground = Ground(url)
         try:
             yield Explorer(ground)

@@ -97,7 +97,10 @@ DEEDS: dict[str, list[str]] = {
             "requeue r, undoable b, end b, win b, cancel b, cancel r, over r, settle r, postpone b"
         ),
         "dead-old": "requeue r, undoable b, end b, clean, over r, settle r, cancel b, postpone b",
-        "letters-old": "requeue s, clean, settle t, over s, over t, new k, cancel s",
+        "letters-old": (
+            "requeue s, clean, settle t, over s, over t, new k, cancel s, new s, insert s"
+        ),
+        "half-gone": "new r, insert r, cancel r, clean, requeue u, over a, over u",
         "talking": (
             "say t, end t, hold t, hold x, talk v, talk w, talk x, cancel t, cancel v, cancel x, "
             "postpone t, hand-back t, talk t, lapse A, beat A, forget chat, fork chat, clean, "
@@ -143,6 +146,10 @@ SHARP: dict[str, list[Case]] = {
         Case.of("undo-dead", "requeue u|clean"),
         Case.of("dead-old", "undoable b|clean"),
         Case.of("dead-old", "requeue r|end b|clean"),
+    ],
+    "asked for again as it is cleaned": [
+        Case.of("letters-old", "clean|cancel s"),
+        Case.of("half-gone", "clean|new r"),
     ],
     "deadlocks": [
         Case.of("tree", "claims l+z+c|cancel r"),

@@ -58,7 +58,8 @@ _CREATED = (
         INSERT INTO seen (what, step_id, backend, seen)
         VALUES ('cleaned', OLD.id, pg_backend_pid(), jsonb_build_object('old', to_jsonb(OLD),
             'open', (SELECT count(*) FROM steps s WHERE s.run_id = OLD.run_id
-            AND s.state IN ('ready', 'running', 'waiting'))));
+            AND s.state IN ('ready', 'running', 'waiting') AND NOT EXISTS (SELECT FROM runs r
+            WHERE r.id = OLD.run_id AND r.created_at > OLD.created_at))));
         RETURN OLD;
     END $$
     """,

@@ -99,6 +99,14 @@ class Story:
     def asked(self, *whats: str) -> list[Told]:
         return [t for t in self.told if t.what in whats]
 
+    def is_new(self, row: dict[str, Any]) -> bool:
+        """True of a step's row that was made meanwhile, in place of one that was cleaned or not."""
+        old = self.began.get(row["id"])
+        if old is None:
+            return True
+        age_s, had_s = self.clock - row["created_at"], self.world.clock - old["created_at"]
+        return bool(age_s < had_s - SLACK_S)
+
     def name(self, step_id: str) -> str:
         """Return the world's name for a step."""
         return next((n for n, i in self.world.ids.items() if i == step_id), step_id)
@@ -188,7 +196,7 @@ def what_was_told_is_what_the_row_says(s: Story) -> Iterator[str]:
             at = [c for c in mine if c.claims and c.new["token"] == t.answer.token]
             before = s.began.get(t.step_id, {}).get("token", t.answer.token)
             known = s.lossy and t.answer.token <= before  # of an answer that did not come
-            if not (at or known or row is None or t.step_id not in s.began):
+            if not (at or known or row is None or s.is_new(row)):
                 yield f"{s.name(t.step_id)} was told to be claimed under {t.answer.token}"
 
 
@@ -454,7 +462,15 @@ def only_what_is_over_is_cleaned(s: Story) -> Iterator[str]:
                 yield f"{name} was {old['state']}{'' if old['settled'] else ', not settled'}"
             elif seen["open"]:
                 yield f"{name} was of a run of which {seen['open']} steps were open"
-    ids = set(s.steps)
     for row in s.steps.values():
-        if row["parent_id"] is not None and row["parent_id"] not in ids:
+        if row["parent_id"] in s.began and row["parent_id"] not in s.steps:
             yield f"{s.name(row['id'])} is left without its parent"
+
+
+@check
+def a_run_has_nothing_of_one_before(s: Story) -> Iterator[str]:
+    """Of what cleaning had left of one with its id."""
+    began = {row["id"]: row["created_at"] for row in s.rows["runs"]}
+    for row in s.steps.values():
+        if row["created_at"] < began.get(row["run_id"], 0.0) - SLACK_S:
+            yield f"{s.name(row['id'])} is older than its run"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-GROUPS = range(1, 21)
+GROUPS = range(1, 22)
 
 
 @dataclass(frozen=True, slots=True)
@@ -455,5 +455,30 @@ MENDS = [
         ],
         ["more than a run may ask"],
         "a run asks as many as it may",
+    ),
+    Mend(
+        "a run that is being cleaned stays over",
+        21,
+        [
+            Edit(
+                "app.journal.steps.inserts",
+                "        begin_anew(connection, [row for run_id, row in sorted(roots.items()) "
+                "if run_id not in made])\n",
+            )
+        ],
+        ["asked for again as it is cleaned"],
+        "runs are as their roots",
+    ),
+    Mend(
+        "a run begins with members of one before",
+        21,
+        [
+            Edit(
+                "app.journal.steps.remains",
+                "        connection.execute(delete(table(Step)).where(left))\n",
+            )
+        ],
+        ["asked for again as it is cleaned"],
+        "a run has nothing of one before",
     ),
 ]

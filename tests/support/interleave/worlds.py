@@ -285,6 +285,25 @@ def old_letter(ground: Ground, world: World) -> None:
     b.age(31)
 
 
+def half_gone(ground: Ground, world: World) -> None:
+    """r failed a month ago, with a done that can be undone, and is being cleaned: its row is gone,
+    those of a and of what was to undo that are there."""
+    b = Builder(ground, world)
+    b.root("r")
+    b.expand("r", plan("a"))
+    b.claim("a", "A")
+    b.finish("a", UNDOABLE)
+    b.claim("r", "A")
+    b.finish("r", FAILED)
+    world.ids["u"] = compensation_id("r")
+    b.claim("u", "A")
+    failed = ErrorInfo(kind="compensation_failed", message="no")
+    b.finish("u", Outcome(state=State.DEAD, error=failed))
+    b.settle("u")
+    b.age(31)
+    ground.execute("DELETE FROM steps WHERE id = 'r'")
+
+
 def talking(ground: Ground, world: World, *, waiting: str) -> None:
     """Of one session, o has ended, t has its turn, v and w may wait for it, x has just come."""
     b = Builder(ground, world)
@@ -338,6 +357,7 @@ WORLDS: dict[str, Callable[[Ground, World], None]] = {
     "dead": partial(dead_root, old=False),
     "dead-old": partial(dead_root, old=True),
     "letters-old": old_letter,
+    "half-gone": half_gone,
     "talking": partial(talking, waiting="vw"),
     "talking-two": partial(talking, waiting=""),
     "team": teaming,
