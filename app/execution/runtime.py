@@ -208,7 +208,10 @@ class Runtime:
                 active.work.cancel()
 
     def follow(self, after: Aftermath) -> None:
-        """Carry out the effects of a commit: wake other steps, stop running ones."""
+        """Carry out the effects of a commit: wake other steps, stop running ones, count ends."""
+        if after.ended and (metrics := self.metrics) is not None:
+            for step in after.ended:
+                metrics.ended(step.task, step.agent, step.outcome, root=step.is_root)
         publish(self.app, after.wakes)
         self.cancel_steps(after.cancels)
         elsewhere = [i for i in after.cancels if i not in self.active]

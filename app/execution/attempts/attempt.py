@@ -36,7 +36,7 @@ from app.execution.context import Step
 from app.execution.patience import NotWrittenError, keep_trying, reason_of
 from app.execution.runtime import Active, Runtime
 from app.execution.sessions import Talk, joined
-from app.journal.schema.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused
+from app.journal.schema.rows import Claimed, Finished, NewStep, Refusal, Refused
 from app.journal.schema.sealed import opened_claim
 from app.journal.steps.shared import SHARED
 from app.messaging.intake import past
@@ -206,7 +206,8 @@ class Attempt:
                 return self._ends.leave()
             if (gone := self._complete()) is not None:
                 return gone
-            self._runtime.follow(Aftermath(cancels=claim.cancels))
+            if (let_go := claim.let_go) is not None:
+                self._runtime.follow(replace(let_go, wakes=[]))  # of the step that is claimed
             return self._end(self._perform())
         except NotWrittenError as error:
             # The heartbeat gives it back in a while, and its attempts are counted.
