@@ -37,6 +37,7 @@ from app.messaging.intake import Intake
 from app.messaging.redis import connect_redis
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
+from app.watching.callers import Callers
 from app.watching.progress import Progress
 from app.watching.streams import Streams
 from app.watching.tracing import tracing_of
@@ -131,6 +132,7 @@ class Runtime:
         )
         #: Where traces are told, if they are.
         self.tracing = tracing_of()
+        self.callers = Callers(self.journal.parents.caller_of)
         self.audit = AuditLog(engine, settings.audit_anchor)
         self.agents = Agents(registry, self.journal, settings, partial(publish, app))
         self.posted = Posted(registry, lambda: PostedAgents(engine), settings, self._announce)

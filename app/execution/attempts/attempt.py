@@ -56,6 +56,7 @@ from celery_agents.errors import (
     StepCancelledError,
     UnreadableValueError,
 )
+from celery_agents.noted import noting
 from celery_agents.wire.ids import begun_at
 from celery_agents.wire.messages import fingerprint
 
@@ -119,11 +120,24 @@ def attempted(runtime: Runtime, code: Code, asked: Received, active: Active) -> 
             attempt = Attempt(runtime, code, asked, claim, active)
             if runtime.settings.log == "text":
                 return attempt.run()
-            mark = bound.set(BoundStep(claim.run_id, claim.id, claim.agent, claim.attempt))
+            mark = bound.set(_told_as(runtime, claim))
             try:
                 return attempt.run()
             finally:
                 bound.reset(mark)  # a thread of a pool goes on with another step
+
+
+def _told_as(runtime: Runtime, claim: Claimed) -> BoundStep:
+    """Say whose lines come now. Which trace a member stands in is read once a run."""
+    callers = runtime.callers
+    root = claim.payload if claim.id == claim.run_id else None
+    known = callers.at_hand(claim.run_id, root)
+    if known is None:
+        text = "Lines of some steps name their run's own trace, and not its caller's"
+        with noting(log, "lines_caller", text, AgentsError):
+            known = blocking(callers.read, claim.run_id)
+    about = (claim.run_id, claim.id, claim.agent, claim.attempt)
+    return BoundStep(*about, None if known is None else known.caller)
 
 
 def waited_s(claim: Claimed) -> float:
