@@ -13,12 +13,13 @@ from api.access import May, Parts, forbidden
 from api.metrics import sight
 from api.problems import JsonResponse, ProblemError, not_found
 from api.tasks import problems, tenant_for
-from api.views import AcceptedView, ListView, ServiceHealth
+from api.views import AcceptedView, ListView, ServiceHealth, StatsView
 from app.access.keys import new_key
 from app.access.permissions import ROLES, Permission, Principal, Role
 from app.telemetry.exposition import CONTENT_TYPE, counted, page
 from app.telemetry.gauges import open_steps
 from celery_agents.contracts.base import Contract, Name, Tenant, Whole
+from celery_agents.contracts.watching import SINCE_MAX_S, Grouping, StatsWanted
 from celery_agents.errors import AgentsError, InvalidPayloadError
 
 router = APIRouter()
@@ -107,10 +108,27 @@ async def letters(services: Parts, who: ReadsLetters, limit: Limit = 100) -> Res
     return JsonResponse({"items": await services.read(services.desk.letters, who.tenant, limit)})
 
 
-@router.get("/stats", responses=problems(), tags=["operations"])
-async def stats(services: Parts, who: ReadsStats) -> Response:
-    """Steps that are ready and running now."""
-    return JsonResponse({"steps": await services.read(services.desk.live, who.tenant)})
+class StatsQuery(Contract):
+    """The steps of which statistics are asked for, as an address has them."""
+
+    since_s: Annotated[float, Field(gt=0, le=SINCE_MAX_S)] = 3_600.0
+    by: Grouping = "agent"
+    #: An agent, or the task of a pattern.
+    agent: Name | None = None
+    #: For those who may see all tenants.
+    tenant: Tenant | None = None
+
+
+@router.get("/stats", response_model=StatsView, responses=problems(), tags=["operations"])
+async def stats(
+    services: Parts, who: ReadsStats, query: Annotated[StatsQuery, Query()]
+) -> Response:
+    """Steps that are ready and running now, and those that ended within a time, in numbers."""
+    tenant = query.tenant if who.tenant is None else tenant_for(who, query.tenant)
+    wanted = StatsWanted.of(query.model_dump() | {"tenant": tenant})
+    live = await services.read(services.desk.live, tenant)
+    found = await services.read(services.statistics.within, wanted)
+    return JsonResponse({"steps": live, **found.model_dump(mode="json")})
 
 
 @router.get(

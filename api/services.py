@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
 
@@ -24,6 +25,7 @@ from app.journal.stores.encryption import Encryption
 from app.journal.stores.keys import ApiKeys
 from app.journal.stores.overview import Overview
 from app.journal.stores.posted import PostedAgents
+from app.journal.stores.statistics import Statistics
 from app.journal.stores.targets import Targets
 from app.journal.tables.audit import Act
 from app.settings import Settings
@@ -58,6 +60,7 @@ class Services:
             group_commit_max=settings.group_commit_max,
         )
         self.overview, self.targets = Overview(engine), Targets(engine)
+        self.statistics = Statistics(engine)
         self.metrics, self.under_way = Metrics(), OpenResponses()
         self.keys = ApiKeys(engine)
         self.posted = PostedAgents(engine)
@@ -128,17 +131,19 @@ class Services:
 
     async def read(self, work: Callable[..., T], *args: Any) -> T:
         """Run a function that blocks on the journal."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, partial(work, *args))
+        return await self._in_thread(self._readers, partial(work, *args))
 
     async def ask(self, work: Callable[..., T], *args: Any, **options: Any) -> T:
         """Run a function that waits for a worker."""
-        return await asyncio.get_running_loop().run_in_executor(
-            self._askers, partial(work, *args, **options)
-        )
+        return await self._in_thread(self._askers, partial(work, *args, **options))
+
+    async def _in_thread(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        """Run it with the request's context: its lines of the log name who asks."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(threads, copy_context().run, work)
 
     async def _offered(self) -> list[dict[str, Any]]:
-        agents, _ = await self.read(self.desk.agents)
-        return agents
+        return await self.read(self.posted.offered)
 
     def _redis(self, connections: int) -> Any:
         """A client whose requests wait for each other when all of its connections are in use."""

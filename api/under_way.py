@@ -9,7 +9,9 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.telemetry.bound import asking
 from app.telemetry.exposition import gauge
+from celery_agents.traces import TraceParent
 
 #: Methods that have their names; anybody may send any word.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -43,6 +45,7 @@ class CountedRequests:
             await self._app(scope, receive, send)
             return
         services = scope["app"].state.services
+        mark = asking.set(_caller(scope))
         began, route = time.perf_counter(), ""
 
         async def counted(message: Message) -> None:
@@ -58,5 +61,12 @@ class CountedRequests:
         try:
             await self._app(scope, receive, counted)
         finally:
+            asking.reset(mark)
             if route:
                 services.under_way.counts[route] -= 1
+
+
+def _caller(scope: Scope) -> TraceParent | None:
+    """The span of who asks: lines of the log that are written for a request name it."""
+    told = next((value for name, value in scope["headers"] if name == b"traceparent"), None)
+    return None if told is None else TraceParent.read(told.decode("latin-1"))

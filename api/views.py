@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from celery_agents.contracts.watching import StepStats
+
 
 class _View(BaseModel):
     model_config = ConfigDict(extra="allow")
@@ -39,6 +41,16 @@ class AcceptedView(_View):
     """Something that was asked for, and will be done."""
 
     id: str
+
+
+class StatsView(_View):
+    """Steps in numbers: those under way, and by how they ended those of a time."""
+
+    steps: dict[str, int]
+    since: float
+    until: float
+    counted_until: float
+    rows: list[StepStats]
 
 
 class ServiceHealth(_View):

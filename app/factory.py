@@ -26,9 +26,10 @@ from app.telemetry.children import Children
 from app.telemetry.lines import hush_http
 from app.telemetry.logs import be_discreet
 from app.telemetry.set_up import write_log
+from app.watching.tracing import tracing_of
 
 if TYPE_CHECKING:
-    from app.maintenance.traces import TracesThread
+    from app.maintenance.trace_process import TraceProcess
 
 
 def create_app(settings: Settings) -> Celery:
@@ -78,10 +79,14 @@ class AgentsService(bootsteps.StartStopStep):
         worker.app.agents_nodename = worker.hostname  # children have their leases under it too
         self.recovery: Recovery | None = None
         self.endpoint: Endpoint | None = None
-        self.traces: TracesThread | None = None
+        self.traces: TraceProcess | None = None
         self.children: Children | None = None
         if worker.app.agents_settings.health_port and worker.pool_cls.__module__ == PREFORK:
             self.children = worker.app.agents_children = Children()  # before they are forked
+        if tracing_of() is not None:
+            from app.maintenance.trace_process import TraceProcess
+
+            self.traces = TraceProcess(worker.app)
 
     def create(self, worker: Any) -> None:
         """Take more messages than there are slots, for the pool to begin ahead."""
@@ -102,11 +107,8 @@ class AgentsService(bootsteps.StartStopStep):
             self.children.listen(runtime.metrics)
         self.recovery = Recovery(runtime)
         self.recovery.start()
-        if runtime.tracing is not None:
-            from app.maintenance.traces import TracesThread
-
-            self.traces = TracesThread(runtime, runtime.tracing)
-            self.traces.start()
+        if self.traces is not None and runtime.metrics is not None:
+            self.traces.listen(runtime.metrics)
 
         def shutting_down(**_: Any) -> None:
             """Bound how long a warm shutdown waits for running steps."""

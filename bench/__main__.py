@@ -20,6 +20,7 @@ from bench import (
     roster,
     tenants,
     tools,
+    traced,
     venvs,
     workloads,
 )
@@ -40,6 +41,7 @@ ALONE: dict[str, tuple[str, Callable[[], None]]] = {
     "adaptive": ("The adaptive fallback against a seer and other policies", adaptive.main),
     "governed": ("What limits and budgets cost a step", governed.main),
     "tenants": ("How tenants share the slots of a worker", tenants.main),
+    "traced": ("What telling traces costs a worker that is full", traced.main),
     "tools": ("A step's call of a tool that does nothing, by effects", tools.main),
 }
 PICTURES = ROOT / "docs" / "bench"

@@ -92,6 +92,7 @@ class Notes:
 
     def _forked(self) -> None:
         self._lock = threading.Lock()  # the fork may have copied it in its locked state
+        self._places = {}  # they are its parent's, who counts them
 
 
 def _traceback(error: BaseException) -> str:

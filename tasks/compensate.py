@@ -49,9 +49,10 @@ def _wait_for_silence(step: Step, request: Compensate) -> None:
     After the last attempt it goes on as it is; what finishes later is undone then.
     """
     going = step.runtime.journal.undoing.let_go(request.run_id)
-    if going is not None and step.attempt < request.retry.max_attempts:
+    if going is not None:
         step.runtime.follow(going)
-        raise RunBusyError
+        if going.cancels and step.attempt < request.retry.max_attempts:
+            raise RunBusyError
 
 
 def _uncertain(step: Step) -> list[Undoing]:

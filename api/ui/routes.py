@@ -81,7 +81,7 @@ async def runs(
         {**about, "agent": agent or None, "order": order, "after": after}
     )
     found = await tasks.page_of(services, who, query)
-    offered, _ = await services.read(services.desk.agents)
+    offered = await services.read(services.posted.offered)
     names = [row["name"] for row in offered if who.may_ask(row["name"])]
     live = await services.read(services.desk.live, who.tenant)
     counts = [tag("span", f"{number:,} {name}", class_="count") for name, number in live.items()]
@@ -223,7 +223,8 @@ async def waiting(services: Parts, who: Reads) -> Response:
 @router.get("/agents")
 async def agents(services: Parts, who: ReadsAgents) -> Response:
     """Agents and their health; for those who see all tenants, that of all that is probed."""
-    found, health = await services.read(services.desk.agents)
+    found = await services.read(services.posted.offered)
+    health = await services.read(services.targets.read)
     states = {row["target"]: row for row in health}
     allowed = [row for row in found if who.may_ask(row["name"])]
     stand = await breakers(services, [f"agent:{row['name']}" for row in allowed])

@@ -172,7 +172,7 @@ class RunSheet:
         name = step["member"] or verb(step["task"])
         began, ended = step["started_at"], step["finished_at"]
         agent = step["agent"]
-        usage, why = step["usage"], self.run["why"].get(step["id"])
+        usage, why = step["usage"], step["why"]
         return tag(
             "tr",
             cell(

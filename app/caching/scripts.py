@@ -109,7 +109,6 @@ if f then
     rank(key, f)
     count(how == 'similar' and how or here and 'local' or 'shared', name, 1)
     count('saved', name, f.p)
-    if how == 'similar' then count('misses', name, -1) end
   end
   return {1, here and '' or redis.call('HGET', VALUES, key), till, string.format('%.17g', f.p)}
 end
@@ -117,11 +116,14 @@ if how ~= 'use' and how ~= 'refresh' then return {0} end
 local leader = leads(key)
 local other = leader and leader ~= '' and leader ~= who
 if how == 'use' and other then return {2, redis.call('PTTL', C .. 'lead:' .. key)} end
-if how == 'use' then count('misses', name, 1) end
 if leader == '' or other then return {0} end
 redis.call('SET', C .. 'lead:' .. key, who, 'PX', ARGV[3])
 return {3}
 """
+
+#: Counts a question that is asked now: what was merely looked for may be refused, and looked for
+#: again, or be answered by a similar one. ARGV: the name.
+MISS = "count('misses', ARGV[1], 1) return 0"
 
 #: Keeps an answer. ARGV: key, who, ms for which, its price, its worth, the name, the most bytes of
 #: all, the value, and for similar questions the group and the vector. Returns its end (0: it is not
@@ -231,6 +233,7 @@ STATS = "return redis.call('HGETALL', STATS)"
 #: All of them, by name.
 SCRIPTS = {
     "LOOK": LOOK,
+    "MISS": MISS,
     "PUT": PUT,
     "LEAVE": LEAVE,
     "RENEW": RENEW,

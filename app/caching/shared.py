@@ -176,6 +176,10 @@ class SharedAnswers:
         except (UnreadableValueError, ValueError):  # of an older key, or of before there was one
             return Missed()
 
+    def missed(self, name: str) -> None:
+        """Count a question that no cache answers, and that is asked now."""
+        self._run("MISS", (name,), lambda _: None, None)
+
     def leave(self, asked: Sought, *, alone: bool) -> Future[list[str]]:
         """Ask no more, without an answer to be kept. Gives the steps to be woken.
 

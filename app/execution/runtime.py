@@ -37,6 +37,7 @@ from app.messaging.intake import Intake
 from app.messaging.redis import connect_redis
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
+from app.watching.callers import Callers
 from app.watching.progress import Progress
 from app.watching.streams import Streams
 from app.watching.tracing import tracing_of
@@ -131,6 +132,7 @@ class Runtime:
         )
         #: Where traces are told, if they are.
         self.tracing = tracing_of()
+        self.callers = Callers(self.journal.parents.caller_of)
         self.audit = AuditLog(engine, settings.audit_anchor)
         self.agents = Agents(registry, self.journal, settings, partial(publish, app))
         self.posted = Posted(registry, lambda: PostedAgents(engine), settings, self._announce)
@@ -208,7 +210,10 @@ class Runtime:
                 active.work.cancel()
 
     def follow(self, after: Aftermath) -> None:
-        """Carry out the effects of a commit: wake other steps, stop running ones."""
+        """Carry out the effects of a commit: wake other steps, stop running ones, count ends."""
+        if after.ended and (metrics := self.metrics) is not None:
+            for step in after.ended:
+                metrics.ended(step.task, step.agent, step.outcome, root=step.is_root)
         publish(self.app, after.wakes)
         self.cancel_steps(after.cancels)
         elsewhere = [i for i in after.cancels if i not in self.active]

@@ -11,9 +11,7 @@ from app.journal.schema.rows import Claimed
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.events import EventType
 from celery_agents.errors import AgentsError
-from celery_agents.names import TRACE
 from celery_agents.noted import note
-from celery_agents.traces import TraceParent
 
 log = logging.getLogger(__name__)
 _UNTRACED = nullcontext()
@@ -45,21 +43,17 @@ class Telling:
 
     async def traced(self) -> AbstractContextManager[None]:
         """Have spans of other libraries hang below the step's own, where traces are told."""
-        tracing, claim = self.runtime.tracing, self.claim
+        tracing, claim, callers = self.runtime.tracing, self.claim, self.runtime.callers
         if tracing is None:
             return _UNTRACED
-        if claim.id == claim.run_id:
-            found = tracing.remember(claim.run_id, TraceParent.read(claim.payload.get(TRACE)))
-        elif (known := tracing.of_run(claim.run_id)) is not None:
-            found = known
-        else:
+        root = claim.payload if claim.id == claim.run_id else None
+        if (found := callers.at_hand(claim.run_id, root)) is None:
             try:
-                caller = await in_thread(self.runtime.journal.parents.caller_of, claim.run_id)
+                found = await in_thread(callers.read, claim.run_id)
             except AgentsError as error:
                 text = "Spans below %s stand in no trace of ours"
                 note(log, "traces_caller", text, claim.id, error=error)
                 return _UNTRACED
-            found = tracing.remember(claim.run_id, caller)
         return tracing.step(claim.run_id, found.caller, claim.id)
 
     def say(self, text: str) -> None:

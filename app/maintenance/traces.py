@@ -1,4 +1,4 @@
-"""Telling traces: a thread in each worker, of which one at a time tells for all.
+"""Telling traces: what has ended, portion by portion, by one process at a time for all workers.
 
 Runs that have ended are found behind a cursor in the journal, which is moved once a collector has
 taken their spans. So whatever ended a step (a worker, SQL, recovery) it is told, from its row, and
@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
-from app.execution.runtime import Runtime
 from app.journal.queries.traced import TracedRun
 from app.journal.stores.traces import Traces
 from app.journal.tables.ended import EndedRuns
@@ -24,19 +22,13 @@ from app.watching.contents import Contents
 from app.watching.otlp import Sent
 from app.watching.spans import SpanRow, spans_of
 from app.watching.tracing import Tracing
-from celery_agents.errors import AgentsError
-from celery_agents.noted import note, noting
+from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
 
 #: Runs that are looked for, and steps that are read at a time; spans of one request: some 0.4 MB,
 #: where collectors take 4 MB and more.
 RUNS_MAX, STEPS_MAX, SPANS_MAX = 500, 250, 1_000
-#: While steps run in this process, telling takes this part of its time at most: what is computed
-#: here holds the interpreter, which they need. The journal keeps what is left for later.
-SHARE = 0.1
-#: Who holds the duty may be silent for three turns and a request that is tried again (10 s).
-_TURNS, _REQUEST_S = 3, 20.0
 
 
 class Sends(Protocol):
@@ -91,11 +83,10 @@ class TraceTeller:
         contents: Contents | None,
         *,
         clock: Callable[[], float] = time.monotonic,
-        rest: Callable[[float], object] = lambda _: None,
     ) -> None:
         self._journal, self._tracing, self._exporter = journal, tracing, exporter
         self._contents = contents
-        self._clock, self._rest = clock, rest
+        self._clock = clock
         self._kept_at = -math.inf
         self._portion: TracePortion | None = None
 
@@ -111,7 +102,6 @@ class TraceTeller:
             self._portion = TracePortion(*self._journal.ended(RUNS_MAX))
         portion = self._portion
         while portion.chunks or portion.groups:
-            before = time.thread_time()
             if not portion.chunks:
                 portion.chunks = self._read(portion.groups[0])
                 portion.groups.pop(0)
@@ -124,7 +114,6 @@ class TraceTeller:
                     portion.divide()
                 case Sent.AWAY:
                     return False
-            self._rest(time.thread_time() - before)
             if not self._keep_duty(lease_s):
                 return False
         more = not portion.ended.is_empty and self._journal.told(portion.ended)
@@ -156,52 +145,3 @@ class TraceTeller:
     def _spans(self, run: TracedRun) -> Iterable[SpanRow]:
         spans = spans_of(run, None if self._contents is None else self._contents.of)
         return spans if self._tracing.kept(spans) else ()
-
-
-class TracesThread:
-    """Tells traces until it is stopped."""
-
-    def __init__(self, runtime: Runtime, tracing: Tracing) -> None:
-        settings = runtime.settings
-        self._interval_s = settings.traces_interval_s
-        journal = Traces(
-            runtime.journal.engine,
-            runtime.journal.me.id,
-            delay_s=settings.traces_delay_s,
-            backlog_s=settings.traces_backlog_s,
-        )
-        contents = Contents(runtime.agents.registry) if tracing.content else None
-        self._exporter = tracing.exporter()
-        self._teller = TraceTeller(journal, tracing, self._exporter, contents, rest=self._rest)
-        self._active = runtime.active
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="agents-traces", daemon=True)
-
-    def start(self) -> None:
-        """Start to tell, in a thread."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop; what is not told yet is told by others, or after the next start."""
-        self._stopped.set()
-        self._exporter.close()
-        self._thread.join(timeout=5)
-
-    def _rest(self, took_s: float) -> None:
-        """Leave the rest of the time to steps, where some are under way."""
-        if self._active:
-            self._stopped.wait(took_s * (1 / SHARE - 1))
-
-    def _work(self) -> None:
-        lease_s = _TURNS * self._interval_s + _REQUEST_S
-        while not self._stopped.wait(self._interval_s):
-            try:
-                while self._teller.tell(lease_s) and not self._stopped.is_set():
-                    pass
-            except AgentsError as error:
-                note(log, "traces", "Traces wait", error=error)
-            except Exception as error:  # noqa: BLE001 - it is noted
-                text = "Telling traces failed; it goes on at the next turn"
-                note(log, "traces_failed", text, error=error, trace=True)
-        with noting(log, "traces_left", "The duty of telling traces ends by itself", AgentsError):
-            self._teller.leave()

@@ -1,29 +1,35 @@
-"""The step that code runs for, as its log lines name it."""
+"""What code runs for, a step or a request, as its log lines name it."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar
 from typing import NamedTuple
 
-from celery_agents.traces import span_of, trace_of
+from celery_agents.traces import TraceParent, span_of, trace_of
 
 
 class BoundStep(NamedTuple):
-    """A step under way. Its trace is that of its run, its span its own: both follow from ids."""
+    """A step under way. Its trace is its caller's or of its run, its span of its id."""
 
     run_id: str
     step_id: str
     agent: str | None
     attempt: int
+    caller: TraceParent | None = None
 
     def fields(self) -> dict[str, str | int | None]:
         """Its fields of a line."""
-        return {
-            **self._asdict(),
-            "trace_id": f"{trace_of(self.run_id):032x}",
-            "span_id": f"{span_of(self.step_id):016x}",
-        }
+        told = self._asdict()
+        span = TraceParent(trace_of(self.run_id, told.pop("caller")), span_of(self.step_id))
+        return {**told, **fields_of(span)}
+
+
+def fields_of(span: TraceParent) -> dict[str, str]:
+    """The fields of a line that say in which trace it was written, and below which span."""
+    return {"trace_id": f"{span.trace_id:032x}", "span_id": f"{span.span_id:016x}"}
 
 
 #: Of this thread, fiber or task: set where a step begins, so that whatever it calls has it too.
 bound: ContextVar[BoundStep | None] = ContextVar("agents_bound", default=None)
+#: The span of who asks the API just now, as the request says it.
+asking: ContextVar[TraceParent | None] = ContextVar("agents_asking", default=None)

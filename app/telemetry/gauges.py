@@ -41,7 +41,7 @@ class ServiceGauges:
     breakers: Mapping[str, Standing] = field(default_factory=dict)
     limits: Sequence[LimitState] = ()
     tenants: Sequence[TenantState] = ()
-    #: Tenants of agents.toml: they have gauges of their own, however few messages.
+    #: Tenants of agents.toml: they have gauges of their own, without messages too.
     known: frozenset[str] = frozenset()
     budgets: Sequence[BudgetState] = ()
     caches: Sequence[CacheState] = ()
@@ -58,7 +58,7 @@ class ServiceGauges:
         yield from _of_breakers(self.breakers)
         if self.limits:
             yield from _of_limits(self.limits)
-        if self.tenants:
+        if self.tenants or self.known:
             yield from _of_tenants(self.tenants, self.known)
         if self.budgets:
             yield from _of_budgets(self.budgets)
@@ -137,7 +137,7 @@ def _of_tenants(states: Sequence[TenantState], known: frozenset[str]) -> Iterato
     queued = gauge("agents_tenant_queued", "Messages that no worker has taken", "tenant")
     held = gauge("agents_tenant_in_flight", "Messages that workers hold", "tenant")
     named = {*known, *[s.name for s in states if s.name][:NAMED_MAX]}
-    sums: dict[str, list[int]] = {}
+    sums: dict[str, list[int]] = {name: [0, 0] for name in known}
     for state in states:
         label = state.name if state.name in named else OTHER if state.name else NOBODY
         own = sums.setdefault(label, [0, 0])

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from celery_agents.noted import note
 from celery_agents.traces import TraceParent, span_of, trace_of
@@ -26,8 +24,6 @@ log = logging.getLogger(__name__)
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _CONTENT_IN_SPANS = frozenset({"true", "1", "span_only", "span_and_event"})
-#: Runs whose callers are remembered: members of one come close together.
-_CALLERS_MAX = 2_000
 
 
 def wanted(environment: Mapping[str, str]) -> bool:
@@ -55,20 +51,12 @@ def tracing_of(environment: Mapping[str, str] = os.environ) -> Tracing | None:
     return Tracing(Sampling(), content=content_wanted(environment))
 
 
-class RunCaller(NamedTuple):
-    """The span of a run's caller, where it has one."""
-
-    caller: TraceParent | None
-
-
 class Tracing:
     """Makes steps and calls current while their code runs: spans of other libraries hang there."""
 
     def __init__(self, sampling: Any, *, content: bool) -> None:
         self.content = content
         self._sampling = sampling
-        self._callers: OrderedDict[str, RunCaller] = OrderedDict()
-        self._lock = threading.Lock()
 
     def exporter(self) -> Exporter:
         """Make that which sends spans; one for each process that does."""
@@ -80,20 +68,6 @@ class Tracing:
         """Return whether the trace of these spans is sampled, as its root or its caller says."""
         root = spans[0]
         return bool(self._sampling.keeps(root.trace_id, root.parent, root.name))
-
-    def of_run(self, run_id: str) -> RunCaller | None:
-        """The caller of a run, as far as it is known; None: it has to be read."""
-        with self._lock:
-            return self._callers.get(run_id)
-
-    def remember(self, run_id: str, caller: TraceParent | None) -> RunCaller:
-        """Keep who asked for a run."""
-        found = RunCaller(caller)
-        with self._lock:
-            self._callers[run_id] = found
-            if len(self._callers) > _CALLERS_MAX:
-                self._callers.popitem(last=False)
-        return found
 
     @contextmanager
     def step(self, run_id: str, caller: TraceParent | None, step_id: str) -> Iterator[None]:

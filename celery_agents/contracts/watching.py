@@ -136,6 +136,8 @@ class MemberProgress(Contract):
         }
 
 
+#: Statistics go back so far at the most.
+SINCE_MAX_S = 366 * 86_400.0
 #: By agent (or pattern), by tenant, or all together; and always by state.
 Grouping = Literal["agent", "tenant", "all"]
 
@@ -144,7 +146,7 @@ class StatsWanted(Contract):
     """The steps of which statistics are asked for."""
 
     #: Those that ended in the last seconds, in whole minutes; of more than six hours in whole ones.
-    since_s: Annotated[float, Field(gt=0, le=366 * 86_400, strict=True)] = 3_600.0
+    since_s: Annotated[float, Field(gt=0, le=SINCE_MAX_S, strict=True)] = 3_600.0
     by: Grouping = "agent"
     #: An agent, or the task of a pattern.
     agent: Name | None = None

@@ -263,7 +263,7 @@ class Racer:
         else:
             self._active[step_id] = claim.token
             try:
-                self._follow(Aftermath(cancels=claim.cancels))
+                self._follow(Aftermath(cancels=claim.let_go.cancels if claim.let_go else []))
                 self._perform(claim)
             finally:
                 if self._active.get(step_id) == claim.token:
@@ -348,7 +348,7 @@ class Racer:
         """As ``agents.compensate`` does it."""
         j, run_id = self._journal, claim.run_id
         going = j.transaction(lambda c: compensations.let_go(c, run_id))
-        if going is not None and claim.attempt < claim.max_attempts:
+        if going is not None and going.cancels and claim.attempt < claim.max_attempts:
             self._follow(going)
             error = ErrorInfo.of(RunBusyError())
             j.postpone(claim, delay_s=0.02, error=error).result(SOON_S)

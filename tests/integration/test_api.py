@@ -216,7 +216,11 @@ def test_a_wish_is_answered(user: Asked, other: Asked) -> None:
 def test_agents_stats_metrics_health(user: Asked, everywhere: Asked) -> None:
     found = {a["name"]: a for a in user("GET", "/agents", status=200)["items"]}
     assert found["shout"]["kind"] == "function"
-    assert set(user("GET", "/stats", status=200)["steps"]) == {"ready", "running"}
+    told = user("GET", "/stats?since_s=600&by=tenant", status=200)
+    assert set(told["steps"]) == {"ready", "running"}
+    assert (told["until"] > told["since"], told["rows"]) == (True, [])
+    assert user("GET", "/stats?tenant=other").status_code == 403
+    assert user("GET", "/stats?since_s=0").status_code == 422
     assert user("GET", "/metrics").status_code == 403
     assert "agents_steps_open{" in everywhere("GET", "/metrics").text
     assert user.http.get("/health").json() == {"ok": True}

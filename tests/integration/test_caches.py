@@ -62,6 +62,13 @@ def _config(provider: ModelServer) -> str:
         function = "tests.support.cached:fickle"
         cache.semantic = {{ embed = "embedded", proving = 6 }}
 
+        [agents.held]{entry}
+        cache = 3600
+
+        [limits.held]
+        covers = ["agent:held"]
+        concurrent = 1
+
         [limits.gpt]
         covers = ["agent:gpt"]
         concurrent = 50
@@ -153,6 +160,18 @@ def _is_told(stack: Stack) -> None:
     assert {s.name for s in stack.client.cache.list() if s.entries} == {"any"}
     stack.client.ask("gpt", "How?").get(timeout=SOON_S)
     assert _state(stack, "gpt").misses == 3
+
+
+def test_what_is_refused_before_it_is_asked_is_no_miss(cached: Stack) -> None:
+    """A step that a limit sends away looks again each time that it comes."""
+    client = cached.client
+    client.limits.pause("held")
+    run = client.ask("held", "How?")
+    eventually(lambda: [s.waiting for s in client.limits.list() if s.name == "held"] == [1])
+    assert _state(cached, "held").misses == 0
+    client.limits.resume("held")
+    run.get(timeout=SOON_S)
+    assert _state(cached, "held").misses == 1
 
 
 @pytest.fixture

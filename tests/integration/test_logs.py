@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from celery_agents.traces import span_of, trace_of
+from app.watching.otlp import Sampling
+from celery_agents.traces import TraceParent, span_of, trace_of
 from tests.integration.harness import SOON_S, Stack, eventually
 from tests.support.api import served
 
 SECRET = "password=hunter2hunter2"
+CALLER = TraceParent(0x0AF7651916CD43DD8448EB211C80319C, 0x00F067AA0BA902B7)
 
 
 def told(text: str) -> list[dict[str, Any]]:
@@ -30,6 +32,11 @@ def test_lines_name_their_step(fast: Stack) -> None:
         assert (line["step_id"], line["agent"], line["attempt"]) == (run.id, "says", 1)
         assert line["trace_id"] == f"{trace_of(run.id):032x}"
         assert line["span_id"] == f"{span_of(run.id):016x}"
+    with Sampling().current(CALLER):  # as a program's own instrumentation does
+        called = fast.client.map("says", ["a", "b"])
+    called.get(timeout=SOON_S)
+    of_members = eventually(lambda: [x for x in _said(worker.logs()) if x["run_id"] == called.id])
+    assert {line["trace_id"] for line in of_members} == {f"{CALLER.trace_id:032x}"}
     assert SECRET not in worker.logs()
     done = eventually(lambda: [x for x in told(worker.logs()) if "succeeded" in x["message"]])
     assert {"step_id", "task", "runtime_s"} <= done[0].keys()

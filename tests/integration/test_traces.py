@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from celery import chain
 from sqlalchemy import select
@@ -188,6 +189,16 @@ def test_spans_of_other_libraries_nest_in_steps_and_calls(traced: Stack, collect
     for span in theirs:
         above = found[span.parent_id or 0]
         assert above.name.startswith("invoke_agent fetches" if span.name == "GET" else "http")
+
+
+@pytest.mark.parametrize("ending", ["kill", "terminate"])
+def test_what_tells_gives_way_and_ends_with_its_worker(traced: Stack, ending: str) -> None:
+    """It is a process of the lowest priority, so it takes no interpreter from steps."""
+    worker = traced.workers[-1]
+    (teller,) = psutil.Process(worker.pid).children()
+    assert teller.nice() == 19
+    getattr(worker, ending)()
+    eventually(lambda: not teller.is_running() or teller.status() == psutil.STATUS_ZOMBIE)
 
 
 @pytest.mark.timeout(300)

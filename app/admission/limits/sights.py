@@ -138,9 +138,11 @@ def limit_of(queue: str) -> str:
 
 
 def tenants(intake: Intake, registry: Registry, queue: str) -> list[TenantState]:
-    """How tenants stand in a queue, with what they weigh."""
+    """How tenants stand in a queue, with what they weigh; those of agents.toml always."""
     weights = registry.weights
     found = intake.tenants(queue)
+    idle = sorted({*registry.tenants} - {s.name for s in found})
+    found += [TenantState(name=name, queue=queue) for name in idle]
     return [s.model_copy(update={"weight": weights.get(s.name, 1.0)}) for s in found]
 
 

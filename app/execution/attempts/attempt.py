@@ -36,7 +36,7 @@ from app.execution.context import Step
 from app.execution.patience import NotWrittenError, keep_trying, reason_of
 from app.execution.runtime import Active, Runtime
 from app.execution.sessions import Talk, joined
-from app.journal.schema.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused
+from app.journal.schema.rows import Claimed, Finished, NewStep, Refusal, Refused
 from app.journal.schema.sealed import opened_claim
 from app.journal.steps.shared import SHARED
 from app.messaging.intake import past
@@ -56,6 +56,7 @@ from celery_agents.errors import (
     StepCancelledError,
     UnreadableValueError,
 )
+from celery_agents.noted import noting
 from celery_agents.wire.ids import begun_at
 from celery_agents.wire.messages import fingerprint
 
@@ -119,11 +120,24 @@ def attempted(runtime: Runtime, code: Code, asked: Received, active: Active) -> 
             attempt = Attempt(runtime, code, asked, claim, active)
             if runtime.settings.log == "text":
                 return attempt.run()
-            mark = bound.set(BoundStep(claim.run_id, claim.id, claim.agent, claim.attempt))
+            mark = bound.set(_told_as(runtime, claim))
             try:
                 return attempt.run()
             finally:
                 bound.reset(mark)  # a thread of a pool goes on with another step
+
+
+def _told_as(runtime: Runtime, claim: Claimed) -> BoundStep:
+    """Say whose lines come now. Which trace a member stands in is read once a run."""
+    callers = runtime.callers
+    root = claim.payload if claim.id == claim.run_id else None
+    known = callers.at_hand(claim.run_id, root)
+    if known is None:
+        text = "Lines of some steps name their run's own trace, and not its caller's"
+        with noting(log, "lines_caller", text, AgentsError):
+            known = blocking(callers.read, claim.run_id)
+    about = (claim.run_id, claim.id, claim.agent, claim.attempt)
+    return BoundStep(*about, None if known is None else known.caller)
 
 
 def waited_s(claim: Claimed) -> float:
@@ -206,7 +220,8 @@ class Attempt:
                 return self._ends.leave()
             if (gone := self._complete()) is not None:
                 return gone
-            self._runtime.follow(Aftermath(cancels=claim.cancels))
+            if (let_go := claim.let_go) is not None:
+                self._runtime.follow(replace(let_go, wakes=[]))  # of the step that is claimed
             return self._end(self._perform())
         except NotWrittenError as error:
             # The heartbeat gives it back in a while, and its attempts are counted.

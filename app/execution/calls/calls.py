@@ -21,7 +21,7 @@ from agents.performing import Perform, performed
 from app.admission.budgets.charging import Charge, Purse
 from app.admission.guard import Gate
 from app.admission.limits.passage import Passage
-from app.caching.caches import Likeness
+from app.caching.caches import Caches, Likeness
 from app.caching.shared import Sought
 from app.concurrency.fibers import in_thread
 from app.execution.answers import bounded, too_large
@@ -202,6 +202,8 @@ class StepCalls(CallRecord):
                     served = replace(call, name=f"cache:{call.name}"[:NAME_MAX])
                     answer = await self._make(served, lambda: found, free=True)
                 else:
+                    if self.cache_use == "use":
+                        perform = _counted(call, perform, asked, caches)
                     answer = await self._admitted(call, perform, expect)
                     asking.put(answer.model_copy(update={"deployment": None}))
         if helpers is None:
@@ -313,6 +315,16 @@ class StepCalls(CallRecord):
             error.details["usage"] = result.usage.compact()
             raise error
         return result
+
+
+def _counted(call: CallId, perform: Perform, asked: Sought, caches: Caches) -> Perform:
+    """Count a miss when the question is asked, and not when it is refused before that."""
+
+    async def asks(key: str) -> Answer:
+        caches.shared.missed(asked.name)
+        return await performed(call.name, perform, key)
+
+    return asks
 
 
 def _traced(runtime: Runtime, claim: Claimed, call: CallId) -> AbstractContextManager[None]:

@@ -15,18 +15,12 @@ from celery_agents.contracts.watching import Cluster, ServingWorker
 
 def cluster(connection: Connection) -> Cluster:
     """All of it that the journal knows; what queues hold is known to Redis."""
-    ready = _in(State.READY)
     running = dict(
         connection.execute(
             select(Step.worker_id, func.count()).where(_in(State.RUNNING)).group_by(Step.worker_id)
         ).all()
     )
-    counted = {
-        "ready": ready & (Step.ready_at <= now()),
-        "later": ready & (Step.ready_at > now()),
-        "unsettled": ~Step.settled & Step.finished_at.is_not(None),
-    }
-    oldest = select(now() - func.min(Step.ready_at)).where(counted["ready"])
+    oldest = select(now() - func.min(Step.ready_at)).where(_OPEN["ready"])
     asked = asking_steps().subquery()
     asking = select(func.count(), now() - func.min(asked.c.created_at))
     letters = select(func.count()).select_from(DeadLetter)
@@ -34,7 +28,7 @@ def cluster(connection: Connection) -> Cluster:
     waiting, waits_s = connection.execute(asking).one()
     return Cluster(
         workers=tuple(_workers(connection, running)),
-        **{name: _count(connection, which) for name, which in counted.items()},
+        **{name: _count(connection, _OPEN[name]) for name in ("ready", "later", "unsettled")},
         asking=waiting,
         oldest_asking_s=waits_s,
         running=sum(running.values()),
@@ -48,8 +42,23 @@ def _in(state: State) -> ColumnElement[bool]:
     return Step.state == literal_column(f"'{state}'")
 
 
-def _count(connection: Connection, which: ColumnElement[bool]) -> int:
-    query = select(func.count()).select_from(Step).where(which)
+#: Steps that there are few of, by what they wait for: each has a partial index.
+_OPEN = {
+    "ready": _in(State.READY) & (Step.ready_at <= now()),
+    "later": _in(State.READY) & (Step.ready_at > now()),
+    "running": _in(State.RUNNING),
+    "unsettled": ~Step.settled & Step.finished_at.is_not(None),
+}
+
+
+def live(connection: Connection, tenant: str | None) -> dict[str, int]:
+    """How many steps are ready and running, of a tenant or of all."""
+    whose = [] if tenant is None else [Step.tenant == tenant]
+    return {name: _count(connection, _OPEN[name], *whose) for name in ("ready", "running")}
+
+
+def _count(connection: Connection, *which: ColumnElement[bool]) -> int:
+    query = select(func.count()).select_from(Step).where(*which)
     return int(connection.execute(query).scalar_one())
 
 

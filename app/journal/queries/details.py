@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Text, cast, func, select
+from sqlalchemy import Connection, select
 
 from app.journal.queries import reads
-from app.journal.schema.models import Call, Step
-from app.journal.schema.sealed import sealed_by
+from app.journal.schema.models import Call
 from celery_agents import names
 from celery_agents.contracts.outcome import State
 from celery_agents.redaction.cleaning import clean
-from celery_agents.sealing import shown_value
 
 #: Calls, votes and answers that are shown of a run at the most, and characters of each text.
 CALLS_MAX, VOTES_MAX, ANSWERS_MAX, TEXT_MAX = 1_000, 20, 100, 2_000
 #: An answer whose outcome takes more characters is not read.
 ANSWER_CHARACTERS = 200_000
 
-_OUTCOME = cast(Step.outcome, Text)
 #: Of a decision; its ballots come beside these.
 _DECIDED = (
     *("option", "decided_by", "rule", "stopped_by", "deadlock", "consensus", "tally"),
@@ -88,13 +84,5 @@ def _votes(connection: Connection, step_ids: Sequence[str]) -> dict[str, Any]:
 def _values(connection: Connection, step_ids: Sequence[str]) -> dict[str, Any]:
     if not step_ids:
         return {}
-    rows = connection.execute(
-        select(Step.id, _OUTCOME).where(
-            Step.id.in_(step_ids), func.length(_OUTCOME) <= ANSWER_CHARACTERS
-        )
-    )
-    seals = sealed_by(connection)
-    return {
-        step_id: clean(shown_value(seals, json.loads(outcome), step_id), limit=TEXT_MAX)
-        for step_id, outcome in rows
-    }
+    found = reads.answers(connection, step_ids, most=ANSWER_CHARACTERS)
+    return {step_id: clean(value, limit=TEXT_MAX) for step_id, value in found.items()}

@@ -7,9 +7,11 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from app.journal.queries.reasons import COLUMNS, joined, why
+from app.journal.queries import reads
+from app.journal.queries.progress import progresses
 from app.journal.schema.models import Call, Event, Run, Step, table
 from app.journal.schema.sealed import event_shown, sealed_by
+from celery_agents.contracts.outcome import State
 from celery_agents.sealing import Seals, opened_payload, readable, shown_value
 from celery_agents.wire.shown import shown_args
 
@@ -18,10 +20,6 @@ _S, _C, _E, _R = (table(model).c for model in (Step, Call, Event, Run))
 WHOLE_MAX = 150
 #: Members of one page; calls and events that are told beside the steps.
 MEMBERS, CALLS_MAX, EVENTS_MAX = 100, 500, 100
-_SHOWN = (
-    *(_S.id, _S.parent_id, _S.member, _S.position, _S.task, _S.agent, _S.state, _S.attempts),
-    *(_S.outcome, _S.error, _S.created_at, _S.started_at, _S.finished_at, _S.tenant),
-)
 Row = dict[str, Any]
 
 
@@ -35,79 +33,105 @@ class PageOfRun:
 
 
 def pulse(connection: Connection, run_id: str) -> list[tuple[Any, ...]]:
-    """Figures that change whenever a step of the run does; none for a run without a row."""
+    """Figures that change whenever a step of the run does; none for a run without a row.
+
+    Of a run that is not shown whole those of its root and of its members' counts.
+    """
+    large = _is_large(connection, run_id)
+    which = _S.id == run_id if large else _S.run_id == run_id
     rows = connection.execute(
         select(
             *(_S.state, func.count(), func.sum(_S.attempts), func.sum(_S.token)),
             *(func.max(_S.started_at), func.max(_S.finished_at)),
         )
-        .where(_S.run_id == run_id)
+        .where(which)
         .group_by(_S.state)
         .order_by(_S.state)
     )
-    return [tuple(row) for row in rows]
+    found = [tuple(row) for row in rows]
+    if large:
+        newest = select(func.max(_E.id)).where(_E.run_id == run_id)
+        found.append((connection.execute(newest).scalar(),))
+        found += [
+            (p.total, p.done, p.succeeded, p.running) for p in progresses(connection, [run_id])
+        ]
+    return found
+
+
+def _is_large(connection: Connection, run_id: str) -> bool:
+    """Return whether a run is not shown whole; no more of its steps are counted."""
+    some = select(_S.id).where(_S.run_id == run_id).limit(WHOLE_MAX + 1).subquery()
+    return connection.execute(select(func.count()).select_from(some)).scalar_one() > WHOLE_MAX
 
 
 def run_page(connection: Connection, wanted: PageOfRun) -> Row | None:
     """A run with the steps of one page, their calls and its events; None when it has no row."""
     run_id = wanted.run_id
-    root = connection.execute(select(*_SHOWN, _S.payload).where(_S.id == run_id)).first()
-    if root is None:
+    row = connection.execute(reads.SHOWN.where(_S.id == run_id)).first()
+    if row is None:
         return None
+    said = select(_S.id, _S.payload, _S.outcome).where(_S.id == run_id)
+    root = connection.execute(said).one()
     run = connection.execute(select(_R.finished_at, _R.usage).where(_R.id == run_id)).first()
-    counted = select(_S.state, func.count()).where(_S.run_id == run_id, _S.id != run_id)
-    counts: dict[str, int] = dict(
-        tuple(row) for row in connection.execute(counted.group_by(_S.state))
-    )
-    whole = sum(counts.values()) < WHOLE_MAX
-    steps, more = _all(connection, run_id), None
-    if not whole:
-        steps, more = _members(connection, wanted)
+    whole = not _is_large(connection, run_id)
+    counts = _counts(connection, row, whole=whole)
+    rows, more = (_all(connection, run_id), None) if whole else _members(connection, wanted)
+    top, steps = _step(row), [_step(one) for one in rows]
     seals, options = sealed_by(connection), (root.payload or {}).get("kwargs")
     return {
-        "root": _step(root),
+        "root": top,
         "value": shown_value(seals, root.outcome, run_id),
         "asked": readable(lambda: _asked(seals, root)),
         "session": _session(options),
-        "finished_at": run.finished_at if run else root.finished_at,
+        "finished_at": run.finished_at if run else row.finished_at,
         "usage": run.usage if run else None,
         "counts": counts,
         "whole": whole,
-        "steps": [_step(row) for row in steps],
-        "why": _why(connection, [row.id for row in (root, *steps) if row.finished_at is None]),
+        "steps": steps,
         "more": more,
-        "calls": _calls(connection, [run_id, *(row.id for row in steps)]),
+        "calls": _calls(connection, [run_id, *(one.id for one in rows)]),
         "events": _events(connection, run_id),
     }
 
 
+def _counts(connection: Connection, root: Any, *, whole: bool) -> dict[str, int]:
+    """How many of the others stand in which state.
+
+    Of a large run of agents that is under way by the counts that its join keeps: to look at 20,000
+    rows takes some 20 ms, and they are asked for again and again.
+    """
+    if not whole and root.finished_at is None and reads.has_agents(connection, root.id):
+        for told in progresses(connection, [root.id]):
+            found = {
+                State.SUCCEEDED: told.succeeded,
+                State.FAILED: told.failed,
+                State.SKIPPED: told.skipped,
+                State.RUNNING: told.running,
+                State.READY: max(told.total - told.done - told.running, 0),
+            }
+            return {state.value: number for state, number in found.items() if number}
+    counted = select(_S.state, func.count()).where(_S.run_id == root.id, _S.id != root.id)
+    return dict(tuple(row) for row in connection.execute(counted.group_by(_S.state)))
+
+
 def _all(connection: Connection, run_id: str) -> list[Any]:
-    query = select(*_SHOWN).where(_S.run_id == run_id, _S.id != run_id)
+    query = reads.SHOWN.where(_S.run_id == run_id, _S.id != run_id)
     ordered = query.order_by(_S.created_at, _S.position).limit(WHOLE_MAX)
     return list(connection.execute(ordered))
 
 
 def _members(connection: Connection, wanted: PageOfRun) -> tuple[list[Any], int | None]:
     """Members of one page, and the place after which the next page begins."""
-    query = select(*_SHOWN).where(
-        _S.run_id == wanted.run_id,
-        _S.parent_id == wanted.run_id,
-        _S.position > wanted.after,
+    query = select(_S.id, _S.position).where(
+        _S.parent_id == wanted.run_id, _S.position > wanted.after
     )
     if wanted.state is not None:
         query = query.where(_S.state == wanted.state)
-    rows = list(connection.execute(query.order_by(_S.position).limit(MEMBERS + 1)))
-    more = rows[MEMBERS - 1].position if len(rows) > MEMBERS else None
-    return rows[:MEMBERS], more
-
-
-def _why(connection: Connection, ids: list[str]) -> dict[str, str]:
-    """Why steps that have not ended do not go on, where they do not run as they should."""
-    if not ids:
-        return {}
-    rows = connection.execute(joined(select(Step.id, *COLUMNS)).where(Step.id.in_(ids)))
-    reasons = {row.id: why(row) for row in rows}
-    return {step_id: reason.text for step_id, reason in reasons.items() if reason is not None}
+    # Chosen first, by an index: joined with what their reasons need, all would be sorted.
+    chosen = connection.execute(query.order_by(_S.position).limit(MEMBERS + 1)).all()
+    more = chosen[MEMBERS - 1].position if len(chosen) > MEMBERS else None
+    ids = [one.id for one in chosen[:MEMBERS]]
+    return list(connection.execute(reads.SHOWN.where(_S.id.in_(ids)).order_by(_S.position))), more
 
 
 def _calls(connection: Connection, ids: list[str]) -> list[Row]:
@@ -146,20 +170,4 @@ def _session(kwargs: Any) -> str | None:
 
 
 def _step(row: Any) -> Row:
-    outcome = row.outcome or {}
-    error = outcome.get("error") or row.error
-    return {
-        "id": row.id,
-        "parent_id": row.parent_id,
-        "member": row.member,
-        "task": row.task,
-        "agent": row.agent,
-        "state": row.state,
-        "attempts": row.attempts or outcome.get("attempts", 0),
-        "error": error and {"kind": error["kind"], "message": error["message"]},
-        "usage": outcome.get("usage"),
-        "created_at": row.created_at,
-        "started_at": row.started_at,
-        "finished_at": row.finished_at,
-        "tenant": row.tenant,
-    }
+    return {**reads.told_of(row), "created_at": row.created_at, "tenant": row.tenant}

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Text, cast, func, select
 
 from app.journal.queries.progress import progresses
 from app.journal.queries.reasons import COLUMNS, joined, why
@@ -15,13 +15,18 @@ from app.journal.schema.heads import HEAD_OF_OUTCOME, OUTCOME_WITHOUT_VALUE
 from app.journal.schema.heads import read as read_head
 from app.journal.schema.models import Agent, Call, Event, Run, Step
 from app.journal.schema.sealed import event_shown, sealed_by
+from celery_agents import names
 from celery_agents.contracts.ask import CAPS
 from celery_agents.contracts.compensation import compensation_id
 from celery_agents.contracts.outcome import State
+from celery_agents.contracts.watching import MemberProgress
 from celery_agents.sealing import shown_value
 
 #: A tree of more steps than this is cut in what is shown, to so many.
-TREE_LIMIT, SHOWN_OF_LARGE = 1_000, 200
+TREE_LIMIT, LARGE_SHOWN = 1_000, 200
+
+
+_OUTCOME = cast(Step.outcome, Text)
 
 
 def has_step(connection: Connection, step_id: str) -> bool:
@@ -39,14 +44,15 @@ def run_tree(connection: Connection, run_id: str, *, values: bool = False) -> di
     steps = _upper(connection, run_id) if is_large else _all(connection, run_id)
     if not steps:
         return None
+    progress = progresses(connection, [s.id for s in steps])
     run = connection.execute(
         select(Run.state, Run.created_at, Run.finished_at, Run.usage).where(Run.id == run_id)
     ).first()
     root = next((s for s in steps if s.id == run_id), steps[0])
-    told = [_step(s) for s in steps]
+    told = [told_of(s) for s in steps]
     if values:
-        answers = _answers(connection, [s.id for s in steps])
-        told = [{**step, "value": answers.get(step["id"])} for step in told]
+        found = answers(connection, [s.id for s in steps])
+        told = [{**step, "value": found.get(step["id"])} for step in told]
     if root.state == State.READY and (turn := waited_for(connection, run_id)) is not None:
         told[steps.index(root)]["waits_for"] = turn
     return {
@@ -60,8 +66,8 @@ def run_tree(connection: Connection, run_id: str, *, values: bool = False) -> di
         "usage": run.usage if run else None,
         "compensation": _compensation(connection, run_id),
         "steps": told,
-        "steps_left_out": _count(connection, run_id) - len(steps) if is_large else 0,
-        "progress": [p.told() for p in progresses(connection, [s.id for s in steps])],
+        "steps_left_out": _count(connection, root, progress) - len(steps) if is_large else 0,
+        "progress": [p.told() for p in progress],
     }
 
 
@@ -77,13 +83,22 @@ def asked_with(options: dict[str, Any]) -> dict[str, Any]:
     return {"session": options.get("session"), "bounds": given}
 
 
-def _answers(connection: Connection, step_ids: Sequence[str]) -> dict[str, Any]:
-    found = connection.execute(select(Step.id, Step.outcome).where(Step.id.in_(step_ids)))
+def answers(
+    connection: Connection, step_ids: Sequence[str], *, most: int | None = None
+) -> dict[str, Any]:
+    """The values of these steps; of those only whose outcome takes so many characters at most."""
+    query = select(Step.id, _OUTCOME).where(Step.id.in_(step_ids))
+    if most is not None:
+        query = query.where(func.length(_OUTCOME) <= most)
     seals = sealed_by(connection)
-    return {row.id: shown_value(seals, row.outcome, row.id) for row in found}
+    return {
+        step_id: shown_value(seals, outcome and json.loads(outcome), step_id)
+        for step_id, outcome in connection.execute(query)
+    }
 
 
-_SHOWN = joined(
+#: What is told of a step, with why it does not go on.
+SHOWN = joined(
     select(
         Step.id,
         Step.parent_id,
@@ -113,29 +128,38 @@ def _is_large(connection: Connection, run_id: str) -> bool:
 
 
 def _all(connection: Connection, run_id: str) -> list[Any]:
-    query = _SHOWN.where(Step.run_id == run_id).order_by(Step.created_at, Step.position)
+    query = SHOWN.where(Step.run_id == run_id).order_by(Step.created_at, Step.position)
     return list(connection.execute(query.limit(TREE_LIMIT)))
 
 
 def _upper(connection: Connection, run_id: str) -> list[Any]:
     """The steps of a large run from its root downwards, level by level: the others are not read."""
-    most = min(SHOWN_OF_LARGE, TREE_LIMIT)
-    level = list(connection.execute(_SHOWN.where(Step.id == run_id)))
+    most = min(LARGE_SHOWN, TREE_LIMIT)
+    level = list(connection.execute(SHOWN.where(Step.id == run_id)))
     found = [*level]
     while level and len(found) < most:
         # Chosen first, by an index: joined with what their reasons need, all would be sorted.
         below = select(Step.id).where(Step.parent_id.in_([row.id for row in level]))
         some = below.order_by(Step.parent_id, Step.position).limit(most - len(found))
         ids = list(connection.execute(some).scalars())
-        query = _SHOWN.where(Step.id.in_(ids)).order_by(Step.parent_id, Step.position)
+        query = SHOWN.where(Step.id.in_(ids)).order_by(Step.parent_id, Step.position)
         level = list(connection.execute(query))
         found += level
     return found or _all(connection, run_id)
 
 
-def _count(connection: Connection, run_id: str) -> int:
-    counted = select(func.count()).select_from(Step).where(Step.run_id == run_id)
+def _count(connection: Connection, root: Any, progress: Sequence[MemberProgress]) -> int:
+    """Count the steps of a large run; while it runs, those of a map by its join."""
+    if root.finished_at is None and len(progress) == 1 and has_agents(connection, root.id):
+        return progress[0].total + 1
+    counted = select(func.count()).select_from(Step).where(Step.run_id == root.id)
     return int(connection.execute(counted).scalar_one())
+
+
+def has_agents(connection: Connection, step_id: str) -> bool:
+    """Return whether the members of a step are agents' steps, as those of a map mostly are."""
+    first = select(Step.task).where(Step.parent_id == step_id).order_by(Step.position).limit(1)
+    return connection.execute(first).scalar() == names.ASK
 
 
 def _compensation(connection: Connection, run_id: str) -> dict[str, Any] | None:
@@ -148,7 +172,8 @@ def _compensation(connection: Connection, run_id: str) -> dict[str, Any] | None:
     return {"id": step_id, "state": row.state, "report": report}
 
 
-def _step(row: Any) -> dict[str, Any]:
+def told_of(row: Any) -> dict[str, Any]:
+    """Say what a row of ``SHOWN`` is; its answer aside, which is not read for it."""
     outcome = json.loads(row.outcome) if row.outcome else read_head(row.head or "")
     error = outcome.get("error") or row.error
     reason = why(row)

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from celery_agents import names
 from celery_agents.contracts.ask import StepOptions
@@ -148,6 +148,15 @@ class Wake:
         )
 
 
+class EndedStep(NamedTuple):
+    """A step that ended without an attempt of its own: skipped, cancelled, given up, answered."""
+
+    task: str
+    agent: str | None
+    outcome: Outcome
+    is_root: bool = False
+
+
 @dataclass(slots=True)
 class Aftermath:
     """The effects of a committed write that are carried out after the transaction."""
@@ -155,6 +164,14 @@ class Aftermath:
     applied: bool = True  # False: the token was stale, nothing was written
     wakes: list[Wake] = field(default_factory=list)
     cancels: list[str] = field(default_factory=list)  # running steps that are to stop
+    #: Steps that the write itself has ended, for who counts ends: no claim of theirs does.
+    ended: list[EndedStep] = field(default_factory=list)
+
+    def add(self, other: Aftermath) -> None:
+        """Carry out what another write needs, too."""
+        self.wakes += other.wakes
+        self.cancels += other.cancels
+        self.ended += other.ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +196,7 @@ class Claimed:
     tenant: str = ""
     #: Since it could have been claimed; None: this claim has made its row.
     waited_s: float | None = None
-    cancels: list[str] = field(default_factory=list)  # members that this claim let go of
+    let_go: Aftermath | None = None  # of members, by this claim
     since: float = field(default_factory=time.monotonic)
 
     @property

@@ -10,7 +10,7 @@ from app.journal.schema import locks
 from app.journal.schema.engine import now, read_clock
 from app.journal.schema.models import Step
 from app.journal.schema.new_steps import row_of
-from app.journal.schema.rows import Aftermath, NewStep
+from app.journal.schema.rows import Aftermath, EndedStep, NewStep
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
 from app.journal.steps import joins
 from app.journal.steps.finishes import event
@@ -29,8 +29,8 @@ def cancel(connection: Connection, step_id: str, rules: joins.Rules, tenant: str
     elapsed = (now() - Step.started_at).label("elapsed_s")
     found = select(Step.state, Step.run_id, Step.parent_id, elapsed).where(Step.id == step_id)
     row = connection.execute(found).first()
-    if row is None and _forestall(connection, step_id, rules.wake_grace_s, tenant):
-        return Aftermath()
+    if row is None and (ended := _forestall(connection, step_id, rules.wake_grace_s, tenant)):
+        return Aftermath(ended=[ended])
     if row is not None:  # else its own claim made one first, which runs and has no join
         locks.lock(connection, [(row.parent_id, row.run_id), (step_id, row.run_id)])
     held = found.with_for_update(key_share=True)
@@ -40,13 +40,15 @@ def cancel(connection: Connection, step_id: str, rules: joins.Rules, tenant: str
     connection.execute(event(row.run_id, step_id, "cancel", {}))
     if row.state == State.RUNNING:
         connection.execute(update(Step).where(Step.id == step_id).values(cancel_requested=True))
-        return Aftermath(cancels=[step_id, *joins.drop_members(connection, [step_id], _CANCELLED)])
+        asked = Aftermath(cancels=[step_id])
+        asked.add(joins.drop_members(connection, [step_id], _CANCELLED))
+        return asked
     error = ErrorInfo.of(StepCancelledError())
     outcome = Outcome(state=State.CANCELLED, error=error, duration_s=row.elapsed_s)
     ending = Conclusion(step_id, None, outcome, row.parent_id, row.run_id)
     below = joins.drop_members(connection, [step_id], _CANCELLED)
     result = conclude(connection, [ending], rules)[0]
-    result.cancels += below
+    result.add(below)
     result.wakes += [
         wake_of(w)
         for w in connection.execute(
@@ -56,18 +58,20 @@ def cancel(connection: Connection, step_id: str, rules: joins.Rules, tenant: str
     return result
 
 
-def _forestall(connection: Connection, step_id: str, wake_grace_s: float, tenant: str) -> bool:
-    """Make a cancelled row; return False when the step's own claim made one first."""
+def _forestall(
+    connection: Connection, step_id: str, wake_grace_s: float, tenant: str
+) -> EndedStep | None:
+    """Make a cancelled row; return None when the step's own claim made one first."""
     of_none = NewStep(step_id, step_id, names.ASK, names.QUEUE, payload={}, max_attempts=1)
     step = replace(of_none, tenant=tenant)
     row = row_of(step, read_clock(connection), wake_grace_s)
     if not insert_steps(connection, [row]):
-        return False
-    joins.end_early(connection, step_id, State.CANCELLED)
+        return None
+    outcome = joins.end_early(connection, step_id, State.CANCELLED)
     # Its own message may be lost: recovery stores its result then.
     connection.execute(update(Step).where(Step.id == step_id).values(settled=False))
     joins.end_runs(connection, [(step_id, State.CANCELLED, Usage())])
-    return True
+    return EndedStep(step.task, None, outcome, is_root=True)
 
 
 _CANCELLED = State.CANCELLED

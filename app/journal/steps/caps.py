@@ -19,7 +19,7 @@ from sqlalchemy import Connection, bindparam, literal, select, update
 from agents.asking import is_handoff
 from app.journal.schema.engine import now
 from app.journal.schema.models import Step, table
-from app.journal.schema.rows import Claimed
+from app.journal.schema.rows import Claimed, EndedStep
 from app.journal.steps.bounds import Bound, asked_below, spent_up
 from celery_agents import names
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
@@ -46,8 +46,8 @@ class Caps:
 
 def refuse(
     connection: Connection, asking: Claimed, ids: Sequence[str], caps: Caps, bounds: Sequence[Bound]
-) -> set[str]:
-    """End those new members of a step that are too many; return their ids.
+) -> dict[str, EndedStep]:
+    """End those new members of a step that are too many; return them by their ids.
 
     Of a pattern its own members are bounded by the cost alone: their number is its caller's wish.
 
@@ -62,10 +62,11 @@ def refuse(
         told = _too_many(connection, asking, new, caps, bounds)
     else:
         told = {}
-    if told:
-        outcomes = [_refused(row, told[row.id]) for row in new if row.id in told]
-        connection.execute(_REFUSE, outcomes)
-    return {*told}
+    ended = {row.id: _refused(row, told[row.id]) for row in new if row.id in told}
+    if ended:
+        values = [{"b_id": i, "b_outcome": one.outcome.compact()} for i, one in ended.items()]
+        connection.execute(_REFUSE, values)
+    return ended
 
 
 def _too_many(
@@ -120,10 +121,10 @@ def _leading(above: Sequence[str]) -> Iterator[bool]:
         yield True
 
 
-def _refused(row: Any, why: str) -> dict[str, Any]:
+def _refused(row: Any, why: str) -> EndedStep:
     error = ErrorInfo.of(LimitReachedError(f"{why}. It was not asked."))
     told = Outcome(state=State.FAILED, agent=row.agent, member=row.member, error=error)
-    return {"b_id": row.id, "b_outcome": told.compact()}
+    return EndedStep(row.task, row.agent, told)
 
 
 def _way() -> Any:
@@ -137,7 +138,7 @@ def _way() -> Any:
 
 _WAY = _way()
 _NEW = (
-    select(_S.id, _S.member, _S.agent)
+    select(_S.id, _S.member, _S.task, _S.agent)
     .where(_S.id.in_(bindparam("b_ids", expanding=True)))
     .order_by(_S.position)
 )

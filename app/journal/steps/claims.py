@@ -324,7 +324,7 @@ def _late_join(connection: Connection, operation: ClaimStep) -> Claim:
         return Refused(Refusal.WAITING)
     operation.at = math.inf  # what it has just made ready is due, however long that took
     claim = _take(connection, [operation], {}).get(operation.step_id, Refused(Refusal.TAKEN))
-    return replace(claim, cancels=aftermath.cancels) if isinstance(claim, Claimed) else claim
+    return replace(claim, let_go=aftermath) if isinstance(claim, Claimed) else claim
 
 
 def _give_up(connection: Connection, operation: ClaimStep, row: Any) -> Finished | None:

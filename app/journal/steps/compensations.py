@@ -187,13 +187,15 @@ def begun(connection: Connection, run_id: str) -> bool:
 
 
 def let_go(connection: Connection, run_id: str) -> Aftermath | None:
-    """End what of a failed run is open; None when nothing is, else running steps have to stop."""
+    """End what of a failed run is open; None when nothing is.
+
+    Steps that run have to stop: they are among its ``cancels``.
+    """
     still_open = select(_S.id).where(_of(run_id), _S.state.in_(_OPEN)).limit(1)
     if connection.execute(still_open).first() is None:
         return None
     locks.lock(connection, [(run_id, run_id)])
-    cancels = joins.drop_members(connection, [run_id], State.CANCELLED)
-    return Aftermath(cancels=cancels) if connection.execute(still_open).first() else None
+    return joins.drop_members(connection, [run_id], State.CANCELLED)
 
 
 _OPEN = [s.value for s in State if not s.final]

@@ -75,8 +75,7 @@ def late_joins(connection: Connection, limit: int, rules: joins.Rules) -> Afterm
     for row in late:
         fired = joins.fire_if_late(connection, row.step_id, rules)
         if fired is not None:
-            result.wakes += fired.wakes
-            result.cancels += fired.cancels
+            result.add(fired)
     return result
 
 

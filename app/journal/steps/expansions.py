@@ -138,7 +138,7 @@ def _expand(connection: Connection, o: ExpandStep) -> Expanded:
     members = _insert_members(connection, o, wanted, number)
     asked = [member.id for member in members]
     counted = asked and (o.of_team or o.bounds)
-    refused = caps.refuse(connection, claim, asked, o.rules.caps, o.bounds) if counted else set()
+    refused = caps.refuse(connection, claim, asked, o.rules.caps, o.bounds) if counted else {}
     members = [member for member in members if member.id not in refused]
     if o.plan.note is not None:
         connection.execute(event(claim.run_id, claim.id, "expanded", o.plan.note))
@@ -154,6 +154,7 @@ def _expand(connection: Connection, o: ExpandStep) -> Expanded:
         timer=None if o.plan.join.timeout_s is None else wake_of(waiting),
         wakes=fired.wakes,
         cancels=fired.cancels,
+        ended=[*refused.values(), *fired.ended],
     )
 
 

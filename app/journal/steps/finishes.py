@@ -148,7 +148,7 @@ class Postponed(Aftermath):
     def ended_by(cls, ending: Conclusion, after: Aftermath) -> Self:
         """Return the effects of an end, with its outcome if it was written."""
         outcome = ending.outcome if after.applied else None
-        return cls(after.applied, after.wakes, after.cancels, outcome)
+        return cls(after.applied, after.wakes, after.cancels, after.ended, outcome)
 
 
 class PostponeStep(Operation[Postponed]):

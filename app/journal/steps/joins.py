@@ -18,7 +18,7 @@ from agents.plan import JoinPolicy, MemberState
 from app.journal.schema import locks
 from app.journal.schema.engine import as_json, now
 from app.journal.schema.models import Join, Run, Step, table
-from app.journal.schema.rows import Aftermath
+from app.journal.schema.rows import Aftermath, EndedStep
 from app.journal.schema.sealed import sealed_by
 from app.journal.schema.upsert import insertion
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
@@ -265,7 +265,7 @@ def fire(
     woken = connection.execute(_READY, {"b_id": step_id, "b_grace": rules.wake_grace_s}).all()
     aftermath = Aftermath(wakes=[wake_of(row) for row in woken])
     if not (over or (late and fired.keep)):
-        aftermath.cancels = drop_members(connection, [step_id], State.SKIPPED)
+        aftermath.add(drop_members(connection, [step_id], State.SKIPPED))
     return aftermath
 
 
@@ -289,30 +289,37 @@ _READY = (
 )
 
 
-def drop_members(connection: Connection, parent_ids: list[str], waiting_state: State) -> list[str]:
+def drop_members(connection: Connection, parent_ids: list[str], waiting_state: State) -> Aftermath:
     """End what hangs below these steps: waiting steps at once; running ones are asked to stop.
 
-    Returns the ids of the running ones. Their outcome and cost come with their own finish.
+    Outcome and cost of the running ones come with their own finish.
     """
-    running: list[str] = []
+    found = Aftermath()
     while parent_ids:
         below = {"b_ids": parent_ids}
         locks.hold_still(connection, parent_ids)
-        running += connection.execute(_STOP, below).scalars()
-        connection.execute(_SKIP, {**below, **_ended(waiting_state)})
-        waiting = connection.execute(_CANCEL, {**below, **_ended(State.CANCELLED)})
-        parent_ids = list(waiting.scalars())
-    return running
+        found.cancels += connection.execute(_STOP, below).scalars()
+        parent_ids = []
+        for statement, state in ((_SKIP, waiting_state), (_CANCEL, State.CANCELLED)):
+            outcome = _outcome(state)
+            rows = connection.execute(statement, {**below, **_ended(outcome)}).all()
+            found.ended += [EndedStep(row.task, row.agent, outcome) for row in rows]
+            parent_ids = [row.id for row in rows]  # those of the last, which have members
+    return found
 
 
 _BELOW = _S.parent_id.in_(bindparam("b_ids", expanding=True))
 _MOVING = select(_S.id).where(_BELOW, _S.state.not_in(_FINAL)).order_by(_S.id)
 
 
-def _ended(state: State) -> dict[str, Any]:
-    """Return the values for a step that ends without having run to its end."""
+def _outcome(state: State) -> Outcome:
+    """Return the outcome of a step that ends without having run to its end."""
     error = None if state is State.SKIPPED else ErrorInfo.of(StepCancelledError())
-    return {"b_state": state, "b_outcome": Outcome(state=state, error=error).compact()}
+    return Outcome(state=state, error=error)
+
+
+def _ended(outcome: Outcome) -> dict[str, Any]:
+    return {"b_state": outcome.state, "b_outcome": outcome.compact()}
 
 
 _ENDED = {
@@ -330,16 +337,21 @@ _STOP = (
     .values(cancel_requested=True)
     .returning(_S.id)
 )
-_SKIP = update(table(Step)).where(_BELOW, _S.state == State.READY).values(_ENDED)
-_CANCEL = (
-    update(table(Step)).where(_BELOW, _S.state == State.WAITING).values(_ENDED).returning(_S.id)
+_SKIP, _CANCEL = (
+    update(table(Step))
+    .where(_BELOW, _S.state == state)
+    .values(_ENDED)
+    .returning(_S.id, _S.task, _S.agent)
+    for state in (State.READY, State.WAITING)
 )
 _END = update(table(Step)).where(_S.id == bindparam("b_id")).values(_ENDED)
 
 
-def end_early(connection: Connection, step_id: str, state: State) -> None:
-    """End a step whatever state it is in."""
-    connection.execute(_END, {"b_id": step_id, **_ended(state)})
+def end_early(connection: Connection, step_id: str, state: State) -> Outcome:
+    """End a step whatever state it is in; return its outcome."""
+    outcome = _outcome(state)
+    connection.execute(_END, {"b_id": step_id, **_ended(outcome)})
+    return outcome
 
 
 _R = table(Run).c

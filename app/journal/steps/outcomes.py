@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, select, text, update
 from app.journal.schema import locks
 from app.journal.schema.engine import CLOCK_POSTGRESQL, as_json, now
 from app.journal.schema.models import Step, table
-from app.journal.schema.rows import Aftermath, NewExchange, Wake
+from app.journal.schema.rows import Aftermath, EndedStep, NewExchange, Wake
 from app.journal.steps import compensations, joins, sessions, webhooks
 from celery_agents.contracts.outcome import Outcome, State
 
@@ -55,6 +55,9 @@ def conclude(
     results: list[Aftermath] = []
     for c, row in zip(conclusions, _end(connection, conclusions, rules.wake_grace_s), strict=True):
         results.append(Aftermath(applied=row is not None))
+        if row is not None and c.token is None:  # what a claim ends is counted by who has it
+            root = row.parent_id is None
+            results[-1].ended.append(EndedStep(row.task, row.agent, c.outcome, root))
         if row is not None and row.parent_id is not None:
             ended.append((row.parent_id, row.round, c.outcome.ok))
             if c.outcome.compensation is not None:
@@ -70,7 +73,7 @@ def conclude(
         # Only one of a batch's members carries the wake of their common parent.
         follow = fired.pop(c.parent_id or "", None) if result.applied else None
         if follow is not None:
-            result.wakes, result.cancels = follow.wakes, follow.cancels
+            result.add(follow)
     grace = rules.wake_grace_s
     undoing = compensations.follow_ends(connection, roots, undoable, grace)
     telling = webhooks.follow_ends(connection, told, grace) if told else {}
@@ -137,7 +140,7 @@ _END_ANY = (
     update(table(Step))
     .where(_S.id == bindparam("b_id"), _S.state.in_([State.READY, State.RUNNING, State.WAITING]))
     .values({**_CLOSED, _S.token: _S.token + 1})  # a claim of before ends nothing any more
-    .returning(*_ENDED)
+    .returning(*_ENDED, _S.task, _S.agent)
 )
 _END_SEEN = _END_ANY.where(
     _S.state == bindparam("b_was"),

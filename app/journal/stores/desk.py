@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine
 
 from app.concurrency.future import Future
 from app.journal.queries import finding, pages, reads, runs, sessions
+from app.journal.queries.cluster import live
 from app.journal.queries.pages import PageOfRun
 from app.journal.schema.engine import reading
 from app.journal.schema.rows import NewStep
@@ -17,7 +18,6 @@ from app.journal.schema.transactions import in_transaction
 from app.journal.steps import approvals, dead_letters
 from app.journal.steps.inserts import AcceptStep
 from app.journal.stores.targets import Targets
-from app.journal.tables import health
 from app.journal.writing.writer import Writer
 from celery_agents.contracts.watching import RunFilter, RunPage
 
@@ -86,7 +86,7 @@ class Desk:
 
     def live(self, tenant: str | None) -> dict[str, int]:
         """How many steps are ready and running."""
-        return self._read(lambda c: runs.live(c, tenant))
+        return self._read(lambda c: live(c, tenant))
 
     def wishes(self, tenant: str | None, limit: int) -> Rows:
         """All that waits for a person, oldest first."""
@@ -95,10 +95,6 @@ class Desk:
     def letters(self, tenant: str | None, limit: int) -> Rows:
         """The newest dead letters, without what they hold."""
         return self._read(lambda c: dead_letters.listed(c, limit, tenant))
-
-    def agents(self) -> tuple[Rows, Rows]:
-        """The agents that workers have offered, and the findings of probes."""
-        return self._read(lambda c: (reads.agents(c), health.read(c)))
 
     def sessions(self, tenant: str, limit: int) -> Rows:
         """Sessions of a tenant, the last one changed first."""

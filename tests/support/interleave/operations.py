@@ -280,7 +280,7 @@ def undo(hand: Hand, world: World, target: str) -> object:
     if not isinstance(claim, Claimed):
         return None
     run_id = claim.run_id
-    if hand.let_go(run_id) is not None:
+    if (going := hand.let_go(run_id)) is not None and going.cancels:
         return hand.postpone(claim, 1.0, ErrorInfo.of(RunBusyError()))
     finished = hand.undoable(run_id)
     turn = hand.journal.read(lambda c: compensations.turns(c, run_id))

@@ -61,7 +61,7 @@ class Seen(HTMLParser):
 def hostile_run(word: str) -> dict[str, Any]:
     error = {"kind": word, "message": word}
     step = {
-        **dict.fromkeys(("id", "member", "task", "agent", "tenant", "state"), word),
+        **dict.fromkeys(("id", "member", "task", "agent", "tenant", "state", "why"), word),
         **dict.fromkeys(("created_at", "started_at", "finished_at"), 1.0),
         "parent_id": "root",
         "attempts": 1,
@@ -80,7 +80,6 @@ def hostile_run(word: str) -> dict[str, Any]:
         "whole": True,
         "steps": [step],
         "more": None,
-        "why": {word: word},
         "calls": [{**call, "cost_usd": None, "error": error}],
         "events": [{"at": 1.0, "step_id": word, "kind": word, "data": {word: word}}],
     }

@@ -110,21 +110,6 @@ def test_what_is_refused_for_good_holds_nothing_up(
     assert told(collector) == all_of("r0", "r1", "r3", "r4")
 
 
-def test_it_rests_after_each_request_for_what_that_took(
-    runtime: Runtime, journal: Traces, collector: Sink, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Steps need the interpreter that telling holds: ``TracesThread`` waits then, if some run."""
-    monkeypatch.setattr(traces, "SPANS_MAX", 1)
-    rests: list[float] = []
-    tracing = Tracing(Sampling(), content=False)
-    made = TraceTeller(journal, tracing, Exporter(), None, rest=rests.append)
-    made.tell(LEASE_S)
-    finish(runtime, "r0", "r1", "r2")
-    assert made.tell(LEASE_S)
-    assert len(rests) == 3
-    assert all(took_s > 0 for took_s in rests)
-
-
 def test_a_sampler_takes_whole_traces(
     runtime: Runtime, journal: Traces, collector: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:

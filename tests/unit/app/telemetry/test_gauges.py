@@ -40,9 +40,10 @@ def test_a_few_tenants_have_their_names() -> None:
     states = [TenantState(name=f"t{n:03}", queue="q", queued=200 - n) for n in range(100)]
     states += [TenantState(name="", queue="q", queued=5, in_flight=6)]
     states += [TenantState(name="known", queue="q", queued=1, in_flight=2)]
-    found = told(ServiceGauges(tenants=states, known=frozenset({"known"})))
+    found = told(ServiceGauges(tenants=states, known=frozenset({"known", "idle"})))
     queued = {label: n for (name, label), n in found.items() if name == "agents_tenant_queued"}
-    assert len(queued) == NAMED_MAX + 3
+    assert len(queued) == NAMED_MAX + 4
+    assert queued["idle"] == 0
     assert (queued["t000"], queued["known"], queued["none"]) == (200, 1, 5)
     assert queued["other"] == sum(200 - n for n in range(NAMED_MAX, 100))
     assert found["agents_tenant_in_flight", "none"] == 6

@@ -12,7 +12,7 @@ from celery.app import trace
 from app.telemetry.bound import BoundStep, bound
 from app.telemetry.json_lines import JsonLines
 from app.telemetry.set_up import set_up
-from celery_agents.traces import span_of, trace_of
+from celery_agents.traces import TraceParent, span_of, trace_of
 from tests.support.secret_shapes import SHAPES
 
 STEP = BoundStep("run", "step", "gpt", 2)
@@ -41,9 +41,12 @@ def test_a_line_has_its_step() -> None:
     told = within(STEP, "It took %d s", 3)
     assert told["message"] == "It took 3 s"
     assert (told["level"], told["logger"]) == ("warning", "of a test")
-    assert (told["run_id"], told["step_id"], told["agent"], told["attempt"]) == STEP
+    assert (told["run_id"], told["step_id"], told["agent"], told["attempt"]) == STEP[:4]
     assert told["trace_id"] == f"{trace_of('run'):032x}"
     assert told["span_id"] == f"{span_of('step'):016x}"
+    assert "caller" not in told
+    called = within(STEP._replace(caller=TraceParent(5, 6)), "It took %d s", 3)
+    assert (called["trace_id"], called["span_id"]) == (f"{5:032x}", told["span_id"])
     assert bound.get() is None
     assert "run_id" not in written(logging.INFO, "of nobody")[0]
 

@@ -68,14 +68,3 @@ def test_a_steps_span_is_current_and_its_calls_below() -> None:
         with tracing.step("r", caller, "s"):
             assert _current() == TraceParent(5, span_of("s"), sampled=False)
     assert not trace.get_current_span().get_span_context().is_valid
-
-
-def test_callers_are_remembered_the_newest_ones() -> None:
-    tracing = Tracing(Sampling(), content=False)
-    assert tracing.of_run("r0") is None
-    for n in range(2_001):
-        tracing.remember(f"r{n}", TraceParent(n + 1, 1))
-    assert tracing.of_run("r0") is None
-    found = tracing.of_run("r2000")
-    assert found is not None
-    assert found.caller == TraceParent(2_001, 1)

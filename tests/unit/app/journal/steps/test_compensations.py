@@ -291,6 +291,9 @@ class TestLetGo:
         (a,) = expand(journal, "p", plan("a", kind="first", keep=True))
         journal.postpone(a, delay_s=60).result(SOON)
         end(journal, claimed_again(world, journal, "p"), FAILED)
+        gone = journal.transaction(lambda c: compensations.let_go(c, "p"))
+        assert gone is not None
+        assert (gone.cancels, [one.outcome.state for one in gone.ended]) == ([], ["cancelled"])
         assert journal.transaction(lambda c: compensations.let_go(c, "p")) is None
 
 
