@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.denials import STATUSES
 from app.telemetry.exposition import gauge
 
 #: Methods that have their names; anybody may send any word.
@@ -32,7 +33,7 @@ class OpenResponses:
 
 
 class CountedRequests:
-    """Middleware: counts requests, and those that are being answered."""
+    """Middleware: counts requests, those that are being answered, and those that are denied."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -53,6 +54,8 @@ class CountedRequests:
                 took_s = time.perf_counter() - began
                 services.metrics.responded(route, method, message["status"], took_s)
                 services.under_way.counts[route] += 1
+                if message["status"] in STATUSES:
+                    services.denials.add(scope, route, message["status"])
             await send(message)
 
         try:

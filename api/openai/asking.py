@@ -20,11 +20,12 @@ from api.openai.errors import ended as failed
 from api.openai.errors import unsupported, wrong
 from api.openai.retries import COUNT, run_of
 from api.openai.telling import Piece, Retelling
+from api.principals import CreatesRuns
 from api.problems import ProblemError
 from api.runs import outcome_of
 from api.sending import id_of_key
 from api.services import Services
-from api.tasks import Creates, IdempotencyKey, order_of, tenant_for
+from api.tasks import IdempotencyKey, order_of, tenant_for
 from app.access.permissions import Principal
 from celery_agents.contracts.base import mistakes
 from celery_agents.contracts.outcome import Outcome
@@ -50,7 +51,7 @@ class AskingRequest:
 async def asking(
     request: Request,
     services: Parts,
-    who: Creates,
+    who: CreatesRuns,
     idempotency_key: IdempotencyKey = None,
     tries: Annotated[str | None, Header(alias=COUNT, max_length=10)] = None,
 ) -> AskingRequest:

@@ -18,15 +18,16 @@ from api.openai.bodies import ResponseBody
 from api.openai.speaking import Event, Speaking, ToldRun, after, line, status_of
 from api.openai.telling import Retelling, text_of
 from api.openai.views import ResponseView, openai_errors
+from api.principals import CancelsRuns, ReadsRuns
 from api.problems import JsonResponse, not_found
 from api.runs import find, outcome_of_tree
 from api.services import Services
-from api.tasks import Cancels, Reads
 from app.access.permissions import Principal
 from celery_agents import names
 from celery_agents.contracts.base import id_of
-from celery_agents.errors import AgentsError, InvalidPayloadError
-from celery_agents.noted import note
+from celery_agents.errors import AgentsError, InvalidPayloadError, UnreadableValueError
+from celery_agents.noted import note, noting
+from celery_agents.sealing import opened_payload
 
 log = logging.getLogger(__name__)
 router = APIRouter(tags=["openai"])
@@ -68,7 +69,7 @@ async def create(body: ResponseBody, asking: Asks) -> Response:
 async def retrieve(
     response_id: ResponseId,
     services: Parts,
-    who: Reads,
+    who: ReadsRuns,
     stream: Annotated[bool, Query()] = False,
     starting_after: Annotated[int, Query(ge=-1, le=_NUMBER_MAX)] = -1,
 ) -> Response:
@@ -89,11 +90,11 @@ async def retrieve(
     response_model=ResponseView,
     responses=openai_errors(404),
 )
-async def cancel(response_id: ResponseId, services: Parts, who: Cancels) -> Response:
+async def cancel(response_id: ResponseId, services: Parts, who: CancelsRuns) -> Response:
     """Cancel a run with all its steps. One that has ended stays as it is."""
     run_id = _run_of(response_id)
     tree = await find(services, who, run_id)
-    await services.ask(services.client.runs.cancel, run_id, tenant=tree["tenant"])
+    await services.ask(who, services.client.runs.cancel, run_id, tenant=tree["tenant"])
     if tree.get("finished_at") is None:
         await services.endings.wait(run_id, _CANCEL_S)
         tree = await find(services, who, run_id)
@@ -112,15 +113,19 @@ def _run_of(response_id: str) -> str:
 
 
 async def _asked(services: Services, tree: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The task and the options of a run, wherever it is."""
-    rows = await services.read(services.desk.asked, [tree["id"]])
-    if (row := rows.get(tree["id"])) is not None:
-        return row[0], row[1].get("kwargs", {})
-    record = await services.redis.hget(names.INTAKE_RECORDS, tree["id"])
-    if record is None:  # one that no worker took
-        return str(tree.get("task") or ""), {}
-    _, options, _ = json.loads(json.loads(record)["body"])
-    return str(tree["task"]), options
+    """The task and the options of a run, wherever it is; no options where they cannot be read."""
+    run_id, task = tree["id"], str(tree.get("task") or "")
+    lost = "What a run was asked cannot be decrypted: its model is not known"
+    with noting(log, "api_unreadable", lost, UnreadableValueError):
+        rows = await services.read(services.desk.asked, [run_id])
+        if (row := rows.get(run_id)) is not None:
+            return row[0], row[1].get("kwargs", {})
+        record = await services.redis.hget(names.INTAKE_RECORDS, run_id)
+        if record is not None:  # else no worker took it
+            args, options, _ = json.loads(json.loads(record)["body"])
+            told = {"args": args, "kwargs": options}
+            return task, opened_payload(services.client.celery.seals, told, run_id)["kwargs"]
+    return task, {}
 
 
 def _created(tree: dict[str, Any]) -> int:
