@@ -18,6 +18,7 @@ from api.openai.bodies import ChatBody, ResponseBody
 from api.openai.conversing import ToldChat
 from api.openai.errors import ended as failed
 from api.openai.errors import unsupported, wrong
+from api.openai.previous import going_on
 from api.openai.retries import COUNT, run_of
 from api.openai.telling import Piece, Retelling
 from api.principals import CreatesRuns
@@ -85,7 +86,10 @@ async def ask(asking: AskingRequest, body: ChatBody | ResponseBody) -> AskedRun:
     ignored = body.ignored()
     services, who = asking.services, asking.who
     panel = await services.models.find(who, body.model)
-    made = _read(body, panel, body.told())
+    told = body.told()
+    if isinstance(body, ResponseBody) and body.previous_response_id is not None:
+        told = await going_on(services, who, body.previous_response_id, told)
+    made = _read(body, panel, told)
     run_id, attached = await _known_as(asking)
     order = order_of(services, who, made, run_id)
     order.keyed = attached or asking.key is not None  # else nobody has asked under this id

@@ -23,7 +23,7 @@ from app.journal.schema.models import Call, Event, Step
 from app.journal.schema.sealed import opened_answer, sealed_by
 from celery_agents.errors import UnreadableValueError
 from celery_agents.names import TRACE
-from celery_agents.noted import noting
+from celery_agents.noted import note
 from celery_agents.sealing import MARK, Seals, opened_outcome, opened_payload
 from celery_agents.traces import TraceParent
 
@@ -98,10 +98,12 @@ def _opened(text: str | None, read: Callable[[dict[str, Any]], Any]) -> str | No
     """The text of a column, what is encrypted in it opened; None: it cannot be."""
     if text is None or f'"{MARK}"' not in text:
         return text
-    lost = "A trace does not tell a value that cannot be decrypted"
-    with noting(log, "traces_unreadable", lost, UnreadableValueError):
+    try:
         return as_json(read(json.loads(text)))
-    return None
+    except UnreadableValueError as error:
+        lost = "A trace does not tell a value that cannot be decrypted"
+        note(log, "traces_unreadable", lost, error=error)
+        return None
 
 
 def _with(row: Any, **texts: str | None) -> Any:
