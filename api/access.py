@@ -11,6 +11,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.base import SecurityBase
 from starlette.routing import BaseRoute, Route
 
 from api.problems import ProblemError
@@ -25,9 +26,6 @@ OPEN = {
     *("/ui/sign-in", "/ui/sign-out", "/ui/ui.css", "/ui/ui.js", "/ui/icon.svg"),
 }
 _BEARER = HTTPBearer(auto_error=False, description="A key (ca_…) or a token (JWT).")
-Given = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
-
-
 #: Pages have the key in a cookie; no other path takes it from there.
 COOKIE, PAGES = "agents_key", "/ui"
 
@@ -104,14 +102,13 @@ async def identify(
     return who
 
 
-async def presented(
-    request: Request, services: Parts, given: Given
-) -> HTTPAuthorizationCredentials | None:
+async def presented(request: Request, services: Services) -> HTTPAuthorizationCredentials | None:
     """The key that a request brings, in its header or, for a page, in its cookie.
 
     Raises:
         ProblemError: the request may be another site's (403).
     """
+    given = await _BEARER(request)
     if given is not None or not request.url.path.startswith(PAGES):
         return given  # no browser sends this by itself
     key = request.cookies.get(COOKIE)
@@ -122,21 +119,26 @@ async def presented(
     return HTTPAuthorizationCredentials(scheme="Bearer", credentials=key or "")
 
 
-Presented = Annotated[HTTPAuthorizationCredentials | None, Depends(presented)]
+class May(SecurityBase):
+    """The dependency of a route that needs a permission; it gives who asks.
 
+    It depends on nothing itself: what FastAPI resolves for each request costs more than the check.
+    """
 
-class May:
-    """The dependency of a route that needs a permission; it gives who asks."""
+    model = _BEARER.model
+    scheme_name = _BEARER.scheme_name
 
     def __init__(self, permission: Permission) -> None:
         self.permission = permission
 
-    async def __call__(self, request: Request, services: Parts, given: Presented) -> Principal:
+    async def __call__(self, request: Request) -> Principal:
         """The principal that asks.
 
         Raises:
             ProblemError: nobody that is known (401), it may not (403), too often (429).
         """
+        services = await services_of(request)
+        given = await presented(request, services)
         who = request.state.who = await identify(request, services, given)
         if not who.may(self.permission):
             raise forbidden(f"It needs the permission {self.permission}.")
