@@ -5,16 +5,18 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.base import SecurityBase
 from starlette.routing import BaseRoute, Route
 
 from api.problems import ProblemError
 from api.services import Services
-from app.access.keys import PREFIX
+from app.access.keys import FORM, PREFIX
 from app.access.permissions import ANYBODY, Permission, Principal
 from celery_agents.errors import ConfigurationError
 
@@ -24,7 +26,8 @@ OPEN = {
     *("/ui/sign-in", "/ui/sign-out", "/ui/ui.css", "/ui/ui.js", "/ui/icon.svg"),
 }
 _BEARER = HTTPBearer(auto_error=False, description="A key (ca_…) or a token (JWT).")
-Given = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
+#: Pages have the key in a cookie; no other path takes it from there.
+COOKIE, PAGES = "agents_key", "/ui"
 
 
 async def services_of(request: Request) -> Services:
@@ -57,6 +60,24 @@ def check_local(request: Request) -> None:
         raise forbidden("Without keys no page of another site may ask.")
 
 
+def check_origin(request: Request) -> None:
+    """Refuse a form that another site's page sent.
+
+    Browsers say where a request comes from (``Sec-Fetch-Site``); older ones name the origin.
+
+    Raises:
+        ProblemError: it is another one, or it is not said (403).
+    """
+    site = request.headers.get("sec-fetch-site")
+    origin = request.headers.get("origin")
+    if site is not None:
+        own = site == "same-origin"
+    else:
+        own = origin is not None and urlsplit(origin).netloc == request.headers.get("host")
+    if not own:
+        raise forbidden("This form was not sent by a page of this service.")
+
+
 async def identify(
     request: Request, services: Services, given: HTTPAuthorizationCredentials | None
 ) -> Principal:
@@ -71,6 +92,8 @@ async def identify(
     who = None
     if given is not None:
         said = given.credentials
+        if (key := FORM.fullmatch(said)) is not None:
+            request.state.claims = f"{key[1]}, not proven"  # for the audit; it may not hold
         check = services.ring.check if said.startswith(PREFIX) else services.tokens.check
         who = await check(said)
     if who is None:
@@ -79,19 +102,44 @@ async def identify(
     return who
 
 
-class May:
-    """The dependency of a route that needs a permission; it gives who asks."""
+async def presented(request: Request, services: Services) -> HTTPAuthorizationCredentials | None:
+    """The key that a request brings, in its header or, for a page, in its cookie.
+
+    Raises:
+        ProblemError: the request may be another site's (403).
+    """
+    given = await _BEARER(request)
+    if given is not None or not request.url.path.startswith(PAGES):
+        return given  # no browser sends this by itself
+    key = request.cookies.get(COOKIE)
+    if services.settings.api_auth != "none" and not key:
+        return None
+    if request.method != "GET":
+        check_origin(request)
+    return HTTPAuthorizationCredentials(scheme="Bearer", credentials=key or "")
+
+
+class May(SecurityBase):
+    """The dependency of a route that needs a permission; it gives who asks.
+
+    It depends on nothing itself: what FastAPI resolves for each request costs more than the check.
+    """
+
+    model = _BEARER.model
+    scheme_name = _BEARER.scheme_name
 
     def __init__(self, permission: Permission) -> None:
         self.permission = permission
 
-    async def __call__(self, request: Request, services: Parts, given: Given) -> Principal:
+    async def __call__(self, request: Request) -> Principal:
         """The principal that asks.
 
         Raises:
             ProblemError: nobody that is known (401), it may not (403), too often (429).
         """
-        who = await identify(request, services, given)
+        services = await services_of(request)
+        given = await presented(request, services)
+        who = request.state.who = await identify(request, services, given)
         if not who.may(self.permission):
             raise forbidden(f"It needs the permission {self.permission}.")
         await services.rates.take(who, "requests", who.requests_per_s)

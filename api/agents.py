@@ -4,28 +4,25 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Path
 from starlette.responses import Response
 
 from agents.catalog.posted import AllowedSecrets, PostedEntry, PostedModel, posted_url
 from agents.net.outside import PrivateHosts
-from api.access import May, Parts, forbidden
+from api.access import Parts, forbidden
 from api.metrics import breakers
+from api.principals import ReadsAgents, WritesAgents
 from api.problems import JsonResponse, ProblemError, not_found
 from api.tasks import problems
 from api.views import AcceptedView, ListView
-from app.access.permissions import Permission, Principal
-from app.journal.tables.audit import Act
 from celery_agents.contracts.base import Contract, Name
 from celery_agents.errors import AgentsError, InvalidPayloadError
 
 router = APIRouter(tags=["agents"])
-Reads = Annotated[Principal, Depends(May(Permission.AGENTS_READ))]
-Writes = Annotated[Principal, Depends(May(Permission.AGENTS_WRITE))]
 
 
 @router.get("/agents", response_model=ListView, responses=problems())
-async def agents(services: Parts, who: Reads) -> Response:
+async def agents(services: Parts, who: ReadsAgents) -> Response:
     """The agents that this key may ask: who offers them, in which queues, and how they are."""
     found = await services.read(services.posted.offered)
     allowed = [row for row in found if who.may_ask(row["name"])]
@@ -42,7 +39,7 @@ class AgentBody(Contract):
 
 
 @router.post("/agents", status_code=201, response_model=AcceptedView, responses=problems(400, 409))
-async def make_agent(body: AgentBody, services: Parts, who: Writes) -> Response:
+async def make_agent(body: AgentBody, services: Parts, who: WritesAgents) -> Response:
     """Make an agent without code, for all workers: they offer it within seconds.
 
     Its secret is the name of one that the service allows to go to its host; its URL leads to the
@@ -61,7 +58,7 @@ async def make_agent(body: AgentBody, services: Parts, who: Writes) -> Response:
         raise InvalidPayloadError(error.message) from None
     kind = body.entry.kind
     told = {"kind": kind, "model": body.entry.model} if isinstance(body.entry, PostedModel) else {}
-    await services.read(services.record, Act(who.id, "agent.put", body.name, "", told))
+    await services.record(who, "agent.put", body.name, **told)
     entry = body.entry.compact() | {"kind": kind}
     if not await services.read(services.posted.put, body.name, entry, who.id):
         text = "Workers have an agent of this name of their own."
@@ -70,11 +67,13 @@ async def make_agent(body: AgentBody, services: Parts, who: Writes) -> Response:
 
 
 @router.delete("/agents/{name:path}", status_code=204, responses=problems(404))
-async def delete_agent(name: Annotated[Name, Path()], services: Parts, who: Writes) -> Response:
+async def delete_agent(
+    name: Annotated[Name, Path()], services: Parts, who: WritesAgents
+) -> Response:
     """Delete an agent that was made here: within seconds nobody offers it any more."""
     gone = False
     if who.tenant is None and who.may_ask(name):
-        await services.read(services.record, Act(who.id, "agent.drop", name))
+        await services.record(who, "agent.drop", name)
         gone = await services.read(services.posted.drop, name)
     if not gone:
         raise not_found("such agent that was made here")

@@ -15,10 +15,11 @@ from fastapi import APIRouter, Header, Query
 from starlette.responses import Response, StreamingResponse
 
 from api.access import Parts
+from api.principals import ReadsRuns
 from api.problems import ProblemError
 from api.runs import RunId, find, outcome_of_tree
 from api.services import Services
-from api.tasks import Reads, problems
+from api.tasks import problems
 from app.access.permissions import Principal
 from celery_agents.contracts.events import END, RunEvent
 from celery_agents.errors import InvalidPayloadError
@@ -45,7 +46,7 @@ SSE_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 async def events(
     run_id: RunId,
     services: Parts,
-    who: Reads,
+    who: ReadsRuns,
     last_event_id: Annotated[str | None, Header(max_length=100)] = None,
     after: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response:

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from agents.policies.breaker import Standing, recorded
 from api.services import Services
+from app.access.permissions import Principal
 from app.telemetry.gauges import ServiceGauges
 from celery_agents import names
 from celery_agents.contracts.watching import Cluster, QueueState
@@ -28,7 +29,7 @@ T = TypeVar("T")
 _ASKED_S = 2.0
 
 
-async def sight(services: Services) -> ServiceGauges:
+async def sight(services: Services, who: Principal) -> ServiceGauges:
     """The service now; without what Redis or a worker did not tell in time.
 
     Raises:
@@ -40,10 +41,10 @@ async def sight(services: Services) -> ServiceGauges:
     client = services.client
     found = await asyncio.gather(
         _in_redis(services, cluster, targets),
-        _asked(services, client.limits.list),
-        _asked(services, client.tenants),
-        _asked(services, client.budgets),
-        _asked(services, client.cache.list),
+        _asked(services, who, client.limits.list),
+        _asked(services, who, client.tenants),
+        _asked(services, who, client.budgets),
+        _asked(services, who, client.cache.list),
     )
     in_redis, limits, tenants, budgets, caches = found
     return ServiceGauges(
@@ -100,9 +101,11 @@ async def _in_redis(
     return {"cluster": whole, "accepted": accepted, "breakers": shut}
 
 
-async def _asked(services: Services, ask: Callable[..., Sequence[T]]) -> Sequence[T]:
+async def _asked(
+    services: Services, who: Principal, ask: Callable[..., Sequence[T]]
+) -> Sequence[T]:
     try:
-        return await services.ask(ask, timeout=_ASKED_S)
+        return await services.ask(who, ask, timeout=_ASKED_S)
     except AgentsError as error:
         note(log, "metrics_asked", "No worker told its gauges", error=error)
         return ()

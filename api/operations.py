@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection
+from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Path, Query
 from pydantic import Field
 from redis.exceptions import RedisError
 from starlette.responses import Response
 
-from api.access import May, Parts, forbidden
+from api.access import Parts, forbidden
 from api.metrics import sight
+from api.principals import (
+    ReadsKeys,
+    ReadsLetters,
+    ReadsMetrics,
+    ReadsSessions,
+    ReadsStats,
+    WritesKeys,
+    WritesSessions,
+)
 from api.problems import JsonResponse, ProblemError, not_found
 from api.tasks import problems, tenant_for
 from api.views import AcceptedView, ListView, ServiceHealth, StatsView
-from app.access.keys import new_key
-from app.access.permissions import ROLES, Permission, Principal, Role
+from app.access.keys import new_key, principal_of, successor
+from app.access.permissions import ROLES, Permission, Principal, Role, named
 from app.telemetry.exposition import CONTENT_TYPE, counted, page
 from app.telemetry.gauges import open_steps
 from celery_agents.contracts.base import Contract, Name, Tenant, Whole
@@ -23,16 +35,9 @@ from celery_agents.contracts.watching import SINCE_MAX_S, Grouping, StatsWanted
 from celery_agents.errors import AgentsError, InvalidPayloadError
 
 router = APIRouter()
-_P = Permission
 _PLACES_MAX = 2**31 - 1
-ReadsSessions = Annotated[Principal, Depends(May(_P.SESSIONS_READ))]
-WritesSessions = Annotated[Principal, Depends(May(_P.SESSIONS_WRITE))]
-ReadsLetters = Annotated[Principal, Depends(May(_P.LETTERS_READ))]
-ReadsStats = Annotated[Principal, Depends(May(_P.STATS_READ))]
-ReadsMetrics = Annotated[Principal, Depends(May(_P.METRICS_READ))]
-ReadsKeys = Annotated[Principal, Depends(May(_P.KEYS_READ))]
-WritesKeys = Annotated[Principal, Depends(May(_P.KEYS_WRITE))]
 Limit = Annotated[int, Query(ge=1, le=1000)]
+KeyId = Annotated[str, Path(pattern="^[0-9a-z]{8}$")]
 SessionName = Annotated[Name, Path()]
 OfTenant = Annotated[Tenant | None, Query(description="For those who may see all tenants.")]
 
@@ -79,7 +84,7 @@ async def fork(body: ForkBody, services: Parts, who: WritesSessions) -> Response
     about = {"upto": body.upto, "tenant": whose}
     try:
         work = services.client.sessions.fork
-        number = await services.ask(work, body.name, body.copy_as, **about)
+        number = await services.ask(who, work, body.name, body.copy_as, **about)
     except InvalidPayloadError as error:
         raise ProblemError(409, "conflict", error.message) from None
     return JsonResponse({"name": body.copy_as, "exchanges": number}, 201)
@@ -94,7 +99,7 @@ async def forget(
     """Delete a conversation with all its exchanges; a worker does it."""
     whose = tenant_for(who, tenant)
     try:
-        found = await services.ask(services.client.sessions.delete, name, tenant=whose)
+        found = await services.ask(who, services.client.sessions.delete, name, tenant=whose)
     except InvalidPayloadError as error:
         raise ProblemError(409, "conflict", error.message) from None
     if not found:
@@ -140,7 +145,7 @@ async def stats(
 async def metrics(services: Parts, who: ReadsMetrics) -> Response:
     """The service as a whole and this process, for Prometheus; each worker has its own."""
     if who.tenant is None:
-        found = await sight(services)
+        found = await sight(services, who)
         told = [*found.families(), *counted(services.metrics), *services.under_way.families()]
     else:
         told = [open_steps(await services.read(services.desk.live, who.tenant))]
@@ -186,26 +191,67 @@ async def keys(services: Parts, who: ReadsKeys) -> Response:
 @router.post("/keys", status_code=201, responses=problems(400), tags=["keys"])
 async def make_key(body: KeyBody, services: Parts, who: WritesKeys) -> Response:
     """Make a key. It is in this response, and never shown again."""
-    if who.agents is not None and not set(body.agents or ("*",)) <= set(who.agents):
-        raise forbidden("A key may ask no other agents than the key that makes it.")
-    if not ROLES[body.role] <= ROLES[who.role] | who.permissions:
-        raise forbidden("A key may do no more than the key that makes it.")
+    _check_grants(who, body.role, body.agents)
     everywhere = who.tenant is None and body.tenant == "*"
     tenant = None if everywhere else tenant_for(who, body.tenant)
     told = body.model_dump(exclude={"name", "role", "tenant", "expires_s"}, mode="json")
     grants = {name: value for name, value in told.items() if value is not None}
     key, row = new_key(body.name, body.role, tenant=tenant, by=who.id, grants=grants)
+    about = {"name": body.name, "role": body.role.value, "expires_s": body.expires_s}
+    told = {**about, **grants}
+    await services.record(who, "key.create", row["id"], named(tenant), **told)
     await services.read(services.keys.add, row, body.expires_s)
     return JsonResponse({"id": row["id"], "key": key}, 201)
+
+
+def _check_grants(
+    who: Principal,
+    role: Role,
+    agents: Collection[str] | None,
+    permissions: Collection[Permission] = (),
+) -> None:
+    if who.agents is not None and not set(agents or ("*",)) <= set(who.agents):
+        raise forbidden("A key may ask no other agents than the key that makes it.")
+    if not ROLES[role] | {*permissions} <= ROLES[who.role] | who.permissions:
+        raise forbidden("A key may do no more than the key that makes it.")
+
+
+class RotationBody(Contract):
+    """When the old key ends; both hold until then."""
+
+    hours: Annotated[float, Field(ge=0, le=366 * 24)] = 24.0
+
+
+@router.post("/keys/{key_id}/rotate", status_code=201, responses=problems(400, 404), tags=["keys"])
+async def rotate_key(
+    key_id: KeyId, body: RotationBody, services: Parts, who: WritesKeys
+) -> Response:
+    """Make a key that may do what another one may, which ends after so many hours.
+
+    It is in this response, and never shown again.
+    """
+    old = await services.read(services.keys.find, key_id)
+    if old is None or not who.sees(old["tenant"]):
+        raise not_found(f"key {key_id}")
+    may = principal_of(old)
+    _check_grants(who, may.role, may.agents, may.permissions)
+    key, row = successor(old, by=who.id)
+    lasts_s = old["left_s"]
+    after_s = min(body.hours * 3600, math.inf if lasts_s is None else lasts_s)
+    about = {"replaced_by": row["id"], "after_s": after_s}
+    await services.record(who, "key.rotate", key_id, named(old["tenant"]), **about)
+    replace = partial(services.keys.replace, after_s=after_s, lasts_s=lasts_s)
+    if not await services.read(replace, key_id, row):
+        raise not_found(f"key {key_id}")
+    return JsonResponse({"id": row["id"], "key": key, "replaces": key_id}, 201)
 
 
 @router.delete(
     "/keys/{key_id}", response_model=AcceptedView, responses=problems(404), tags=["keys"]
 )
-async def revoke_key(
-    key_id: Annotated[str, Path(pattern="^[0-9a-z]{8}$")], services: Parts, who: WritesKeys
-) -> Response:
+async def revoke_key(key_id: KeyId, services: Parts, who: WritesKeys) -> Response:
     """Revoke a key: it holds no longer than five more seconds."""
+    await services.record(who, "key.revoke", key_id, named(who.tenant))
     if await services.read(services.keys.revoke, key_id, who.tenant) is None:
         raise not_found(f"key {key_id}")
     return JsonResponse({"id": key_id})

@@ -37,6 +37,8 @@ T = TypeVar("T")
 IDEMPOTENT_S = 24 * 3600
 #: Runs that are accepted at once.
 _BATCH = 500
+#: Batches under way: while one waits for the disk, the next one is looked up.
+_AT_ONCE = 2
 #: Seconds between two looks at how many runs nobody has begun.
 _LOOK_S = 1.0
 _SEEN = "agents:api:asked:"
@@ -111,7 +113,7 @@ class Sending:
         self._client, self._desk, self._redis, self._call = client, desk, redis, call
         self._journaled = journaled
         self._backlog_max = backlog_max
-        self._turn = LoopTurn[Posting](self._accept, Posting.refuse, _BATCH)
+        self._turn = LoopTurn[Posting](self._accept, Posting.refuse, _BATCH, at_once=_AT_ONCE)
         self._looked_at = 0.0
         self._full = False
 
@@ -175,8 +177,8 @@ class Sending:
         for order in orders:
             asked = order.message.fingerprint
             pipe.set(f"{_SEEN}{order.message.id}", asked, nx=True, get=True, ex=IDEMPOTENT_S)
-        before = await pipe.execute()
-        rows = await self._call(self._desk.asked, list({o.message.id for o in orders}))
+        ids = list({o.message.id for o in orders})
+        before, rows = await asyncio.gather(pipe.execute(), self._call(self._desk.asked, ids))
         again: set[str] = set()
         for order, told in zip(orders, before, strict=True):
             message = order.message

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
 
 from agents.catalog.panels import read_panels
+from api.denials import Denials
 from api.endings import Endings
 from api.keys import USED_S, KeyRing
 from api.limits import KeyRates
 from api.openai.catalog import ModelCatalog
 from api.sending import Sending
 from api.under_way import OpenResponses
+from app.access.permissions import Principal
 from app.access.tokens import AccessTokens
 from app.journal.schema.engine import connect
 from app.journal.stores.audit import AuditLog
@@ -31,6 +33,7 @@ from app.journal.tables.audit import Act
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from celery_agents.client.client import Client
+from celery_agents.client.control import acting_as
 from celery_agents.errors import AgentsError, ConfigurationError, JournalUnavailableError
 from celery_agents.noted import noting
 
@@ -40,6 +43,8 @@ T = TypeVar("T")
 #: Threads that read the journal: no more than it has connections. And those that ask workers, for
 #: some seconds each.
 _READERS, _ASKERS = 8, 16
+#: Seconds after which somebody's first refusal is written down.
+_DENIALS_S = 1.0
 #: Requests of one process that Redis answers at a time.
 _CONNECTIONS = 16
 
@@ -65,6 +70,7 @@ class Services:
         self.keys = ApiKeys(engine)
         self.posted = PostedAgents(engine)
         self._audit = AuditLog(engine, settings.audit_anchor)
+        self.denials = Denials(partial(self.read, self._audit.write))
         self.encryption = Encryption(engine)
         self.ring = KeyRing(self.keys, self.read)
         self.models = ModelCatalog(read_panels(settings.config), self._offered)
@@ -97,7 +103,11 @@ class Services:
             journaled=self.journaled,
             backlog_max=self.settings.api_backlog_max,
         )
-        self._noting = asyncio.get_running_loop().create_task(self._note_used())
+        loop = asyncio.get_running_loop()
+        self._noting = [
+            loop.create_task(_every(USED_S, self._note_used)),
+            loop.create_task(_every(_DENIALS_S, self._note_denials)),
+        ]
 
     async def check(self) -> None:
         """Look whether all keys are here that the journal's values need.
@@ -111,31 +121,40 @@ class Services:
 
     async def close(self) -> None:
         """Finish what is under way, and close the connections."""
-        self._noting.cancel()
+        for task in self._noting:
+            task.cancel()
         await self.sending.close()
         await self.endings.close()
-        await self._note()
+        await self._note_used()
+        await self._note_denials(last=True)
         await self.redis.aclose()
         await self.client.aclose()
         self._readers.shutdown()
         self._askers.shutdown(cancel_futures=True)
         self.desk.close()
 
-    def record(self, act: Act) -> None:
-        """Write down what is about to be done.
+    async def record(
+        self, who: Principal, action: str, target: str, tenant: str = "", **data: Any
+    ) -> None:
+        """Write down what somebody is about to do.
 
         Raises:
             JournalUnavailableError: it cannot be written down, so it is not done.
         """
-        self._audit.write([act])
+        await self.read(self._audit.write, [Act(who.id, action, target, tenant, data)])
 
     async def read(self, work: Callable[..., T], *args: Any) -> T:
         """Run a function that blocks on the journal."""
         return await self._in_thread(self._readers, partial(work, *args))
 
-    async def ask(self, work: Callable[..., T], *args: Any, **options: Any) -> T:
-        """Run a function that waits for a worker."""
-        return await self._in_thread(self._askers, partial(work, *args, **options))
+    async def ask(self, who: Principal, work: Callable[..., T], *args: Any, **options: Any) -> T:
+        """Run a function that waits for a worker, which writes down who asks."""
+
+        def ask() -> T:
+            with acting_as(who.id):
+                return work(*args, **options)
+
+        return await self._in_thread(self._askers, ask)
 
     async def _in_thread(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         """Run it with the request's context: its lines of the log name who asks."""
@@ -165,10 +184,15 @@ class Services:
         return Redis.from_pool(pool)
 
     async def _note_used(self) -> None:
-        while True:
-            await asyncio.sleep(USED_S)
-            await self._note()
-
-    async def _note(self) -> None:
         with noting(log, "api_used", "When keys were used is not written down", AgentsError):
             await self.ring.note_used()
+
+    async def _note_denials(self, *, last: bool = False) -> None:
+        with noting(log, "api_denials", "Who was denied is not written down", AgentsError):
+            await self.denials.flush(all_of_them=last)
+
+
+async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        await work()

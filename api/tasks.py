@@ -5,20 +5,21 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query
+from fastapi import APIRouter, Header, Query
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
 from agents.catalog.panels import agents_of
 from agents.net.outside import PrivateHosts
-from api.access import May, Parts, forbidden
+from api.access import Parts, forbidden
 from api.bodies import TASKS, ChoiceBody, TaskBody, options_of
+from api.principals import ApprovesRuns, CancelsRuns, CreatesRuns, ReadsRuns, WritesLetters
 from api.problems import JsonResponse, Problem, ProblemError, not_found
 from api.runs import RunId, find, of_meta, of_tree, queued
 from api.sending import Posting, id_of_key
 from api.services import Services
 from api.views import AcceptedView, ListView, RunView
-from app.access.permissions import Permission, Principal
+from app.access.permissions import Principal
 from celery_agents.client.waiting import Meta
 from celery_agents.contracts.base import Name, Tenant, mistakes
 from celery_agents.contracts.outcome import State
@@ -39,11 +40,6 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return dict.fromkeys((401, 403, 422, 429, 503, *statuses), _PROBLEM)
 
 
-Creates = Annotated[Principal, Depends(May(Permission.RUNS_CREATE))]
-Reads = Annotated[Principal, Depends(May(Permission.RUNS_READ))]
-Cancels = Annotated[Principal, Depends(May(Permission.RUNS_CANCEL))]
-Approves = Annotated[Principal, Depends(May(Permission.RUNS_APPROVE))]
-Requeues = Annotated[Principal, Depends(May(Permission.LETTERS_WRITE))]
 #: RFC 9110's visible characters: a key is named, and not written about.
 IdempotencyKey = Annotated[
     str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]*$")
@@ -139,7 +135,7 @@ async def create(
     *,
     body: TaskBody,
     services: Parts,
-    who: Creates,
+    who: CreatesRuns,
     idempotency_key: IdempotencyKey = None,
     prefer: Annotated[str | None, Header(max_length=200)] = None,
     agents_webhook: Annotated[str | None, Header(max_length=2000)] = None,
@@ -204,7 +200,7 @@ async def page_of(services: Services, who: Principal, query: RunsQuery) -> RunPa
 
 
 @router.get("/tasks", response_model=RunPage, responses=problems())
-async def listed(services: Parts, who: Reads, query: Annotated[RunsQuery, Query()]) -> Response:
+async def listed(services: Parts, who: ReadsRuns, query: Annotated[RunsQuery, Query()]) -> Response:
     """Runs that a worker has begun; never what was asked or answered.
 
     ``since_s``: begun at most so many seconds ago. ``failed``, ``waiting`` (for a person) and
@@ -218,7 +214,7 @@ async def listed(services: Parts, who: Reads, query: Annotated[RunsQuery, Query(
 async def show(
     run_id: RunId,
     services: Parts,
-    who: Reads,
+    who: ReadsRuns,
     include: Annotated[str | None, Query(pattern="^values$")] = None,
 ) -> Response:
     """A run with its steps, and its answer once it has ended.
@@ -234,17 +230,17 @@ async def show(
     response_model=AcceptedView,
     responses=problems(404),
 )
-async def cancel(run_id: RunId, services: Parts, who: Cancels) -> Response:
+async def cancel(run_id: RunId, services: Parts, who: CancelsRuns) -> Response:
     """Ask for a run to be cancelled, with all its steps. One that has ended stays as it is."""
     found = await find(services, who, run_id)
-    await services.ask(services.client.runs.cancel, run_id, tenant=found["tenant"])
+    await services.ask(who, services.client.runs.cancel, run_id, tenant=found["tenant"])
     return JsonResponse({"id": run_id}, 202)
 
 
 @router.delete(
     "/tasks/{run_id}", status_code=202, response_model=AcceptedView, responses=problems(404)
 )
-async def delete(run_id: RunId, services: Parts, who: Cancels) -> Response:
+async def delete(run_id: RunId, services: Parts, who: CancelsRuns) -> Response:
     """Ask for a run to be cancelled; it is kept for as long as others."""
     return await cancel(run_id, services, who)
 
@@ -252,24 +248,24 @@ async def delete(run_id: RunId, services: Parts, who: Cancels) -> Response:
 @router.post(
     "/tasks/{run_id}/approve", response_model=AcceptedView, responses=problems(400, 404, 409)
 )
-async def approve(run_id: RunId, body: ChoiceBody, services: Parts, who: Approves) -> Response:
+async def approve(run_id: RunId, body: ChoiceBody, services: Parts, who: ApprovesRuns) -> Response:
     """Answer something in a run that waits for a person; a worker writes it down."""
     await find(services, who, run_id)
     try:
-        await services.ask(services.client.runs.approve, run_id, body.choice, key=body.key)
+        await services.ask(who, services.client.runs.approve, run_id, body.choice, key=body.key)
     except InvalidPayloadError as error:
         raise ProblemError(409, "not_waiting", error.message) from None
     return JsonResponse({"id": run_id})
 
 
 @router.post("/tasks/{step_id}/requeue", response_model=AcceptedView, responses=problems(404, 409))
-async def requeue(step_id: RunId, services: Parts, who: Requeues) -> Response:
+async def requeue(step_id: RunId, services: Parts, who: WritesLetters) -> Response:
     """Let a dead run, or a dead step of one, be tried again with all its attempts."""
     owner = await services.read(services.desk.owner, step_id)
     if not (who.sees(owner) and (owner is not None or who.tenant is None)):
         raise not_found("such step")
     try:
-        await services.ask(services.client.dead_letters.requeue, step_id)
+        await services.ask(who, services.client.dead_letters.requeue, step_id)
     except InvalidPayloadError as error:
         raise ProblemError(409, "not_dead", error.message) from None
     return JsonResponse({"id": step_id})
@@ -277,7 +273,7 @@ async def requeue(step_id: RunId, services: Parts, who: Requeues) -> Response:
 
 @router.get("/waiting", response_model=ListView, responses=problems())
 async def waiting(
-    services: Parts, who: Reads, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+    services: Parts, who: ReadsRuns, limit: Annotated[int, Query(ge=1, le=1000)] = 100
 ) -> Response:
     """All that waits for a person, oldest first."""
     return JsonResponse({"items": await services.read(services.desk.wishes, who.tenant, limit)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -16,6 +16,7 @@ class LoopTurn(Generic[T]):
         work: serves a batch.
         refuse: is told of one whose batch failed.
         most: of one batch.
+        at_once: batches under way.
     """
 
     def __init__(
@@ -23,21 +24,22 @@ class LoopTurn(Generic[T]):
         work: Callable[[list[T]], Awaitable[None]],
         refuse: Callable[[T, Exception], None],
         most: int,
+        at_once: int = 1,
     ) -> None:
-        self._work, self._refuse, self._most = work, refuse, most
+        self._work, self._refuse, self._most, self._at_once = work, refuse, most, at_once
         self._items: list[T] = []
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def add(self, item: T) -> None:
         """Serve it with the next batch."""
         self._items.append(item)
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+        if len(self._items) == 1 and len(self._tasks) < self._at_once:
+            self._tasks.add(asyncio.get_running_loop().create_task(self._run()))
 
     async def close(self) -> None:
         """Wait for what is under way."""
-        while self._task is not None:
-            await asyncio.wait([self._task])
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
     async def _run(self) -> None:
         try:
@@ -49,5 +51,5 @@ class LoopTurn(Generic[T]):
                 except Exception as error:  # noqa: BLE001 - each of them is told
                     for item in batch:
                         self._refuse(item, error)
-        finally:
-            self._task = None
+        finally:  # before anybody can add another one
+            self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))

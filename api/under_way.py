@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.denials import STATUSES
 from app.telemetry.bound import asking
 from app.telemetry.exposition import gauge
 from celery_agents.traces import TraceParent
@@ -34,7 +35,7 @@ class OpenResponses:
 
 
 class CountedRequests:
-    """Middleware: counts requests, and those that are being answered."""
+    """Middleware: counts requests, those that are being answered, and those that are denied."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -56,6 +57,8 @@ class CountedRequests:
                 took_s = time.perf_counter() - began
                 services.metrics.responded(route, method, message["status"], took_s)
                 services.under_way.counts[route] += 1
+                if message["status"] in STATUSES:
+                    services.denials.add(scope, route, message["status"])
             await send(message)
 
         try:

@@ -18,13 +18,15 @@ from api.openai.bodies import ChatBody, ResponseBody
 from api.openai.conversing import ToldChat
 from api.openai.errors import ended as failed
 from api.openai.errors import unsupported, wrong
+from api.openai.previous import going_on
 from api.openai.retries import COUNT, run_of
 from api.openai.telling import Piece, Retelling
+from api.principals import CreatesRuns
 from api.problems import ProblemError
 from api.runs import outcome_of
 from api.sending import id_of_key
 from api.services import Services
-from api.tasks import Creates, IdempotencyKey, order_of, tenant_for
+from api.tasks import IdempotencyKey, order_of, tenant_for
 from app.access.permissions import Principal
 from celery_agents.contracts.base import mistakes
 from celery_agents.contracts.outcome import Outcome
@@ -50,7 +52,7 @@ class AskingRequest:
 async def asking(
     request: Request,
     services: Parts,
-    who: Creates,
+    who: CreatesRuns,
     idempotency_key: IdempotencyKey = None,
     tries: Annotated[str | None, Header(alias=COUNT, max_length=10)] = None,
 ) -> AskingRequest:
@@ -84,7 +86,10 @@ async def ask(asking: AskingRequest, body: ChatBody | ResponseBody) -> AskedRun:
     ignored = body.ignored()
     services, who = asking.services, asking.who
     panel = await services.models.find(who, body.model)
-    made = _read(body, panel, body.told())
+    told = body.told()
+    if isinstance(body, ResponseBody) and body.previous_response_id is not None:
+        told = await going_on(services, who, body.previous_response_id, told)
+    made = _read(body, panel, told)
     run_id, attached = await _known_as(asking)
     order = order_of(services, who, made, run_id)
     order.keyed = attached or asking.key is not None  # else nobody has asked under this id

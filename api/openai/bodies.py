@@ -38,11 +38,9 @@ _REFUSED: dict[str, tuple[Any, ...]] = {
     "web_search_options": (),
     "prompt": (),
     "context_management": (),
-    "previous_response_id": (),
 }
 _WHY = {
     "tools": "Tools are the agent's own: name them in its entry. It calls them by itself.",
-    "previous_response_id": "Give a conversation: its exchanges are kept and told.",
 }
 
 
@@ -151,11 +149,16 @@ class ResponseBody(_Body):
     background: StrictBool | None = None
     #: The session of a run: its exchanges are told, and this one is added.
     conversation: Name | ConversationName | None = None
+    #: An earlier response that this one goes on with.
+    previous_response_id: Annotated[str, Field(max_length=200)] | None = None
 
     def ignored(self) -> list[str]:
         """As of all bodies."""
         if self.background and (self.model_extra or {}).get("store") is False:
             raise unsupported("store", "A response in the background is kept: store cannot be off.")
+        if self.previous_response_id is not None and self.conversation is not None:
+            why = "A response goes on with a conversation or with an earlier response, not both."
+            raise unsupported("previous_response_id", why)
         return super().ignored()
 
     def told(self) -> ToldChat:

@@ -13,6 +13,8 @@ from celery_agents.contracts.outcome import Outcome, State
 #: Below it errors have this form.
 PREFIX = "/v1/"
 _SERVER_ERROR = 500
+#: What the router says of a path or a method that it does not know.
+_NO_ROUTE = {HTTPStatus.NOT_FOUND.phrase, HTTPStatus.METHOD_NOT_ALLOWED.phrase}
 #: Codes that their clients and people know, by our kinds.
 _CODES = {"unauthorized": "invalid_api_key", "rate_limited": "rate_limit_exceeded"}
 #: Statuses of runs that ended with an error, by its kind; others are 500.
@@ -42,11 +44,20 @@ def told(status: int, code: str, message: str, param: str | None = None) -> dict
 
 def response(error: ProblemError) -> Response:
     """The response to a request that is refused; what a body lacks is 400 there."""
+    error = not_served(error)
     status = error.status
     if status == HTTPStatus.UNPROCESSABLE_ENTITY:
         status = HTTPStatus.BAD_REQUEST.value
     body = {"error": told(status, error.kind, error.detail, error.param)}
     return JsonResponse(body, status, headers=error.headers)
+
+
+def not_served(error: ProblemError) -> ProblemError:
+    """The error of a route that there is not, with those that there are."""
+    if error.detail not in _NO_ROUTE:
+        return error
+    text = f"{error.detail}: of OpenAI's API, models, chat completions and responses are served."
+    return ProblemError(error.status, error.kind, text, error.headers)
 
 
 def unsupported(param: str, why: str) -> ProblemError:

@@ -2,39 +2,60 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, Field
 from starlette.responses import Response, StreamingResponse
 
 from api.access import Parts
 from api.events import SSE_HEADERS
 from api.openai.asking import Asks, answer, ask, pieces
 from api.openai.bodies import ResponseBody
+from api.openai.previous import Item, asked, items_of, messages_of, run_of
 from api.openai.speaking import Event, Speaking, ToldRun, after, line, status_of
 from api.openai.telling import Retelling, text_of
-from api.openai.views import ResponseView, openai_errors
+from api.openai.views import InputItemsView, ResponseView, openai_errors
+from api.principals import CancelsRuns, ReadsRuns
 from api.problems import JsonResponse, not_found
 from api.runs import find, outcome_of_tree
 from api.services import Services
-from api.tasks import Cancels, Reads
 from app.access.permissions import Principal
 from celery_agents import names
-from celery_agents.contracts.base import id_of
-from celery_agents.errors import AgentsError, InvalidPayloadError
-from celery_agents.noted import note
+from celery_agents.errors import AgentsError, UnreadableValueError
+from celery_agents.noted import note, noting
 
 log = logging.getLogger(__name__)
 router = APIRouter(tags=["openai"])
-_PREFIX = "resp_"
 ResponseId = Annotated[str, Path(max_length=200, description="The id of a response: resp_…")]
 #: Seconds for which a cancellation is waited for.
 _CANCEL_S = 5.0
 _NUMBER_MAX = 2**53
+
+
+class ItemsQuery(BaseModel):
+    """A page of a list."""
+
+    limit: Annotated[int, Field(ge=1, le=100)] = 20
+    order: Literal["asc", "desc"] = "desc"
+    #: The id of an item: those behind it.
+    after: Annotated[str, Field(max_length=200)] | None = None
+    #: More of an item than there is; nothing is.
+    include: list[str] | None = None
+
+    def page(self, items: list[Item]) -> dict[str, Any]:
+        """The items of this page; an id that is none of them has none behind it."""
+        found = items if self.order == "asc" else items[::-1]
+        if self.after is not None:
+            places = [n for n, item in enumerate(found) if item["id"] == self.after]
+            found = found[places[0] + 1 :] if places else []
+        page = found[: self.limit]
+        first, last = (page[0]["id"], page[-1]["id"]) if page else (None, None)
+        about = {"first_id": first, "last_id": last, "has_more": len(found) > len(page)}
+        return {"object": "list", "data": page, **about}
 
 
 @router.post(
@@ -68,7 +89,7 @@ async def create(body: ResponseBody, asking: Asks) -> Response:
 async def retrieve(
     response_id: ResponseId,
     services: Parts,
-    who: Reads,
+    who: ReadsRuns,
     stream: Annotated[bool, Query()] = False,
     starting_after: Annotated[int, Query(ge=-1, le=_NUMBER_MAX)] = -1,
 ) -> Response:
@@ -84,16 +105,34 @@ async def retrieve(
     return _streamed(services, who, told, telling, last=starting_after)
 
 
+@router.get(
+    "/v1/responses/{response_id}/input_items",
+    response_model=InputItemsView,
+    responses=openai_errors(404),
+)
+async def input_items(
+    response_id: ResponseId,
+    services: Parts,
+    who: ReadsRuns,
+    place: Annotated[ItemsQuery, Query()],
+) -> Response:
+    """What a response was asked, with what it went on with; its instructions are no item."""
+    run_id = _run_of(response_id)
+    row = await asked(services, await find(services, who, run_id))
+    items = [] if row is None else items_of(run_id, messages_of(row[1]))
+    return JsonResponse(place.page(items), headers={"x-request-id": run_id})
+
+
 @router.post(
     "/v1/responses/{response_id}/cancel",
     response_model=ResponseView,
     responses=openai_errors(404),
 )
-async def cancel(response_id: ResponseId, services: Parts, who: Cancels) -> Response:
+async def cancel(response_id: ResponseId, services: Parts, who: CancelsRuns) -> Response:
     """Cancel a run with all its steps. One that has ended stays as it is."""
     run_id = _run_of(response_id)
     tree = await find(services, who, run_id)
-    await services.ask(services.client.runs.cancel, run_id, tenant=tree["tenant"])
+    await services.ask(who, services.client.runs.cancel, run_id, tenant=tree["tenant"])
     if tree.get("finished_at") is None:
         await services.endings.wait(run_id, _CANCEL_S)
         tree = await find(services, who, run_id)
@@ -103,24 +142,18 @@ async def cancel(response_id: ResponseId, services: Parts, who: Cancels) -> Resp
 
 
 def _run_of(response_id: str) -> str:
-    try:
-        if response_id.startswith(_PREFIX):
-            return id_of(response_id.removeprefix(_PREFIX))
-    except InvalidPayloadError:
-        raise not_found("such response") from None
-    raise not_found("such response")
+    if (run_id := run_of(response_id)) is None:
+        raise not_found("such response")
+    return run_id
 
 
 async def _asked(services: Services, tree: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The task and the options of a run, wherever it is."""
-    rows = await services.read(services.desk.asked, [tree["id"]])
-    if (row := rows.get(tree["id"])) is not None:
-        return row[0], row[1].get("kwargs", {})
-    record = await services.redis.hget(names.INTAKE_RECORDS, tree["id"])
-    if record is None:  # one that no worker took
-        return str(tree.get("task") or ""), {}
-    _, options, _ = json.loads(json.loads(record)["body"])
-    return str(tree["task"]), options
+    """The task and the options of a run; no options where they cannot be read."""
+    lost = "What a run was asked cannot be decrypted: its model is not known"
+    with noting(log, "api_unreadable", lost, UnreadableValueError):
+        if (row := await asked(services, tree)) is not None:
+            return row[0], row[1].get("kwargs", {})
+    return str(tree.get("task") or ""), {}
 
 
 def _created(tree: dict[str, Any]) -> int:

@@ -54,6 +54,16 @@ class ResponseView(_OpenAiView):
     error: dict[str, Any] | None = None
 
 
+class InputItemsView(_OpenAiView):
+    """What a response was asked."""
+
+    object: str
+    data: list[dict[str, Any]]
+    first_id: str | None = None
+    last_id: str | None = None
+    has_more: bool
+
+
 class OpenAiProblem(_OpenAiView):
     """An error as OpenAI's clients read it."""
 

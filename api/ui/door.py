@@ -6,26 +6,22 @@ import logging
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Annotated, Any
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote
 
 from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from fastapi.security import HTTPAuthorizationCredentials
 from redis.exceptions import RedisError
 from starlette.responses import RedirectResponse, Response
 
-from api.access import Given, May, Parts, forbidden
 from api.problems import ProblemError, of_agents, response
 from api.ui.frame import problem_page
-from app.access.permissions import Principal
 from celery_agents.errors import AgentsError, BrokerUnavailableError
 from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
 
 
-COOKIE = "agents_key"
 SIGN_IN = "/ui/sign-in"
 #: Seconds that a browser keeps a key: a day of work.
 KEPT_S = 12 * 3600
@@ -43,56 +39,6 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-
-
-def check_origin(request: Request) -> None:
-    """Refuse a form that another site's page sent.
-
-    Browsers say where a request comes from (``Sec-Fetch-Site``); older ones name the origin.
-
-    Raises:
-        ProblemError: it is another one, or it is not said (403).
-    """
-    site = request.headers.get("sec-fetch-site")
-    origin = request.headers.get("origin")
-    if site is not None:
-        own = site == "same-origin"
-    else:
-        own = origin is not None and urlsplit(origin).netloc == request.headers.get("host")
-    if not own:
-        raise forbidden("This form was not sent by a page of this service.")
-
-
-async def presented(
-    request: Request, services: Parts, given: Given
-) -> HTTPAuthorizationCredentials | None:
-    """The key that a request brings, in its header or its cookie.
-
-    Raises:
-        ProblemError: the request may be another site's (403).
-    """
-    if given is not None:
-        return given  # no browser sends this by itself
-    free = services.settings.api_auth == "none"
-    key = request.cookies.get(COOKIE)
-    if not free and not key:
-        return None
-    if request.method != "GET":
-        check_origin(request)
-    return HTTPAuthorizationCredentials(scheme="Bearer", credentials=key or "")
-
-
-class Visit(May):
-    """The dependency of a page that needs a permission; it gives who asks."""
-
-    async def __call__(
-        self,
-        request: Request,
-        services: Parts,
-        given: Annotated[HTTPAuthorizationCredentials | None, Depends(presented)],
-    ) -> Principal:
-        """Return the principal that asks; see :class:`May`."""
-        return await super().__call__(request, services, given)
 
 
 async def form(request: Request) -> dict[str, str]:

@@ -10,20 +10,29 @@ from http import HTTPStatus
 from importlib import resources
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Header, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import Field
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from api import tasks
-from api.access import Parts, identify
+from api.access import COOKIE, Parts, check_origin, identify
 from api.bodies import ChoiceBody
 from api.metrics import breakers
+from api.principals import (
+    ApprovesRuns,
+    CancelsRuns,
+    ReadsAgents,
+    ReadsLetters,
+    ReadsRuns,
+    ReadsStats,
+    WritesLetters,
+)
 from api.problems import ProblemError, not_found
 from api.runs import RunId, find
 from api.services import Services
 from api.ui import lists
-from api.ui.door import COOKIE, KEPT_S, Form, PageRoute, Visit, check_origin, place
+from api.ui.door import KEPT_S, Form, PageRoute, place
 from api.ui.frame import FINAL, badge, heading, page
 from api.ui.lists import notice
 from api.ui.markup import address, tag
@@ -37,13 +46,6 @@ from celery_agents.contracts.watching import Order
 
 router = APIRouter(prefix="/ui", route_class=PageRoute, include_in_schema=False)
 _P = Permission
-Reads = Annotated[Principal, Depends(Visit(_P.RUNS_READ))]
-Cancels = Annotated[Principal, Depends(Visit(_P.RUNS_CANCEL))]
-Approves = Annotated[Principal, Depends(Visit(_P.RUNS_APPROVE))]
-ReadsAgents = Annotated[Principal, Depends(Visit(_P.AGENTS_READ))]
-ReadsLetters = Annotated[Principal, Depends(Visit(_P.LETTERS_READ))]
-WritesLetters = Annotated[Principal, Depends(Visit(_P.LETTERS_WRITE))]
-ReadsStats = Annotated[Principal, Depends(Visit(_P.STATS_READ))]
 Done = Annotated[str | None, Query(max_length=20)]
 _PLACES_MAX = 2**31 - 1
 #: Seconds: how soon a change is seen, how seldom a run is looked at that stands still, and between
@@ -69,7 +71,7 @@ class ListQuery(Contract):
 @router.get("")
 async def runs(
     services: Parts,
-    who: Reads,
+    who: ReadsRuns,
     wanted: Annotated[ListQuery, Query()],
 ) -> Response:
     """Runs: the newest or the dearest, all or of one kind."""
@@ -109,7 +111,7 @@ class ViewQuery(Contract):
 async def run(
     run_id: RunId,
     services: Parts,
-    who: Reads,
+    who: ReadsRuns,
     view: Annotated[ViewQuery, Query()],
 ) -> Response:
     """A run, whole or, of many steps, a page of its members."""
@@ -154,7 +156,7 @@ async def _queued(services: Services, who: Principal, run_id: str) -> Response:
 async def changes(
     run_id: RunId,
     services: Parts,
-    who: Reads,
+    who: ReadsRuns,
     last_event_id: Annotated[str | None, Header(max_length=100)] = None,
 ) -> Response:
     """Tells that something in a run has changed, until its end: the page says what."""
@@ -185,14 +187,14 @@ async def _changes(services: Services, run_id: str, seen: str | None) -> AsyncIt
 
 
 @router.post("/runs/{run_id}/cancel")
-async def cancel(run_id: RunId, services: Parts, who: Cancels) -> Response:
+async def cancel(run_id: RunId, services: Parts, who: CancelsRuns) -> Response:
     """Cancel a run."""
     await tasks.cancel(run_id, services, who)
     return _back(run_id, "cancel")
 
 
 @router.post("/runs/{run_id}/approve")
-async def approve(run_id: RunId, services: Parts, who: Approves, fields: Form) -> Response:
+async def approve(run_id: RunId, services: Parts, who: ApprovesRuns, fields: Form) -> Response:
     """Answer what waits for a person; a reason refuses, as the client has it."""
     try:
         choice = json.loads(fields["choice"])
@@ -211,7 +213,7 @@ def _back(run_id: str, done: str) -> Response:
 
 
 @router.get("/waiting")
-async def waiting(services: Parts, who: Reads) -> Response:
+async def waiting(services: Parts, who: ReadsRuns) -> Response:
     """All that waits for a person."""
     found = await services.read(services.desk.wishes, who.tenant, 100)
     cards = lists.wishes(found, answers=who.may(_P.RUNS_APPROVE))
@@ -272,7 +274,7 @@ async def limits(services: Parts, who: ReadsStats) -> Response:
             "Limits", heading("Limits"), tag("p", words, class_="empty"), who=who, at="/ui/limits"
         )
     budgets, states = await asyncio.gather(
-        services.ask(client.budgets), services.ask(client.limits.list)
+        services.ask(who, client.budgets), services.ask(who, client.limits.list)
     )
     return page(
         "Limits",

@@ -43,6 +43,12 @@ def new_key(
     return f"{PREFIX}{key_id}_{secret}", row
 
 
+def successor(old: Mapping[str, Any], *, by: str) -> tuple[str, dict[str, Any]]:
+    """A key that may do what that of a row may, and its own row."""
+    about = {"tenant": old["tenant"], "by": by, "grants": old["grants"]}
+    return new_key(old["name"], Role(old["role"]), **about)
+
+
 def principal_of(row: Mapping[str, Any]) -> Principal:
     """Return the principal of the key of a row."""
     grants = row["grants"] or {}

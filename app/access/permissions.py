@@ -82,5 +82,10 @@ class Principal:
         return self.tenant is None or self.tenant == tenant
 
 
+def named(tenant: str | None) -> str:
+    """The name of a tenant in an audit: all of them are ``*``."""
+    return "*" if tenant is None else tenant
+
+
 #: Everybody on this machine, where ``api_auth`` is ``none``.
 ANYBODY = Principal(id="none", role=Role.ADMIN, tenant=None)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import click
+from sqlalchemy import Engine
 
-from app.access.keys import new_key
+from app.access.keys import new_key, successor
 from app.access.permissions import Role
 from app.cli.opened import journal
 from app.journal.stores.keys import ApiKeys
+from app.maintenance.acts import record_command
 from celery_agents.client.control import who
 from celery_agents.client.shell import Command, NotFoundError, Shown
 from celery_agents.visible import visible
@@ -38,10 +39,8 @@ def keys() -> None:
     """Keys of the API."""
 
 
-@contextmanager
-def _keys(ctx: click.Context) -> Iterator[ApiKeys]:
-    with journal(ctx) as engine:
-        yield ApiKeys(engine)
+def _act(ctx: click.Context, engine: Engine, action: str, target: str, **data: Any) -> None:
+    record_command(engine, ctx.obj.app.agents_settings, action, target, **data)
 
 
 @keys.command(cls=Command)
@@ -70,8 +69,11 @@ def create(
         grants["agents"] = list(agents)
     whose = None if tenant == _ALL else tenant
     key, row = new_key(name, Role(role), tenant=whose, by=who(), grants=grants)
-    with _keys(ctx) as found:
-        found.add(row, None if days is None else days * _DAY_S)
+    lasts_s = None if days is None else days * _DAY_S
+    with journal(ctx) as engine:
+        told = {"name": name, "role": role, "tenant": tenant, "expires_s": lasts_s, **grants}
+        _act(ctx, engine, "key.create", row["id"], **told)
+        ApiKeys(engine).add(row, lasts_s)
     return Shown({"id": row["id"], "key": key}, key)
 
 
@@ -80,8 +82,8 @@ def create(
 @click.pass_context
 def list_keys(ctx: click.Context, tenant: str | None) -> Shown:
     """List keys, the newest first."""
-    with _keys(ctx) as found:
-        rows = found.listed(tenant)
+    with journal(ctx) as engine:
+        rows = ApiKeys(engine).listed(tenant)
     lines = [visible(_line(row, time.time())) for row in rows]
     return Shown(rows, "\n".join(lines), ends=bool(lines))
 
@@ -104,8 +106,9 @@ def _line(row: dict[str, Any], now: float) -> str:
 @click.pass_context
 def revoke(ctx: click.Context, key_id: str) -> Shown:
     """Revoke key KEY_ID: it holds no longer than five more seconds."""
-    with _keys(ctx) as found:
-        if found.revoke(key_id) is None:
+    with journal(ctx) as engine:
+        _act(ctx, engine, "key.revoke", key_id)
+        if ApiKeys(engine).revoke(key_id) is None:
             raise _unknown(key_id)
     return Shown({"id": key_id}, visible(f"{key_id} is revoked."))
 
@@ -116,15 +119,17 @@ def revoke(ctx: click.Context, key_id: str) -> Shown:
 @click.pass_context
 def rotate(ctx: click.Context, key_id: str, hours: float) -> Shown:
     """Make a key that may do what KEY_ID may, and show it; KEY_ID ends after so many hours."""
-    with _keys(ctx) as found:
+    with journal(ctx) as engine:
+        found = ApiKeys(engine)
         old = found.find(key_id)
         if old is None:
             raise _unknown(key_id)
-        about = {"tenant": old["tenant"], "by": who(), "grants": old["grants"]}
-        key, row = new_key(old["name"], Role(old["role"]), **about)
-        found.add(row, old["left_s"])
-        left = min(hours * 3600, float("inf") if old["left_s"] is None else old["left_s"])
-        found.revoke(key_id, after_s=left)
+        key, row = successor(old, by=who())
+        lasts_s = old["left_s"]
+        after_s = min(hours * 3600, math.inf if lasts_s is None else lasts_s)
+        _act(ctx, engine, "key.rotate", key_id, replaced_by=row["id"], after_s=after_s)
+        if not found.replace(key_id, row, after_s=after_s, lasts_s=lasts_s):
+            raise _unknown(key_id)
     return Shown({"id": row["id"], "key": key, "replaces": key_id}, key)
 
 
@@ -155,4 +160,7 @@ def token(
     if agents:
         claims["agents"] = list(agents)
     signed = AccessTokens(ctx.obj.app.agents_settings).sign(claims, minutes * 60)
+    told = {"role": role, "tenant": tenant, "agents": list(agents), "minutes": minutes}
+    with journal(ctx) as engine:
+        _act(ctx, engine, "token.sign", subject, **told)
     return Shown({"token": signed, "minutes": minutes}, signed)

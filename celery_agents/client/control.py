@@ -5,6 +5,9 @@ from __future__ import annotations
 import getpass
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
@@ -13,10 +16,26 @@ from celery_agents.client.connection import Connection
 from celery_agents.client.run import Reader, Run
 from celery_agents.contracts.base import JsonValue
 
+_ACTOR: ContextVar[str | None] = ContextVar("agents_actor", default=None)
+
+
+@contextmanager
+def acting_as(actor: str) -> Iterator[None]:
+    """Ask on behalf of somebody meanwhile, as the API does for whoever has a key."""
+    token = _ACTOR.set(actor)
+    try:
+        yield
+    finally:
+        _ACTOR.reset(token)
+
+
+def who() -> str:
+    """Whoever acts, as an audit names them: the user of this process, and its machine."""
+    return _ACTOR.get() or _user()
+
 
 @cache
-def who() -> str:
-    """The user of this process and its machine, as an audit names them."""
+def _user() -> str:
     try:
         user = getpass.getuser()
     except (OSError, KeyError):  # a container's user without a name

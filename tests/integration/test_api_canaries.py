@@ -16,26 +16,42 @@ from api.services import Services
 from app.access.permissions import Role
 from app.access.tokens import AccessTokens
 from app.telemetry.lines import Lines
+from celery_agents.traces import span_of
+from deploy.local.servers import LOOPBACK, free_port
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import COROUTINES, FAST, Stack, eventually
 from tests.integration.test_canaries import WHOLE, _columns, _holds
+from tests.integration.test_traces import begun
 from tests.support.api import JWT_KEY, Asked, in_process, made_key, served, settings
+from tests.support.otlp_sink import Sink, sink
 
 PERSON = "jane.roe.q7zr2xw9@example.org"
 PASSWORD = "pw5" + "Vb3Hm6Yc5Jf1Gs0Lp7Z"
 TEXT = "One word after the other, until all of them have been said to whoever watches. " * 3
 
 
+@pytest.fixture
+def collector() -> Iterator[Sink]:
+    with sink() as made:
+        yield made
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def stack(
-    request: pytest.FixtureRequest, redis_url: str, tmp_path: Path, model: ModelServer
+    request: pytest.FixtureRequest,
+    redis_url: str,
+    tmp_path: Path,
+    model: ModelServer,
+    collector: Sink,
 ) -> Iterator[Stack]:
-    """A worker that logs all, with a model, on each database."""
+    """A worker that logs all and tells traces and metrics, with a model, on each database."""
     config = tmp_path / "agents.toml"
     about = f'kind = "openai"\nmodel = "m"\nbase_url = "{model.url}/v1"\nstream = true'
     config.write_text(f"[agents.gpt]\n{about}\n")
     url = request.getfixturevalue(f"{request.param}_journal_url")
     env = {**FAST, "AGENTS_CONFIG": str(config), "AGENTS_JWT_KEYS": json.dumps([JWT_KEY])}
+    env |= {"AGENTS_HEALTH_PORT": str(free_port()), "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+    env |= {"AGENTS_TRACES_INTERVAL_S": "0.2", "AGENTS_TRACES_DELAY_S": "0.5"}
     made = Stack(redis_url, url, tmp_path, env)
     made.worker([*COROUTINES, "--loglevel", "DEBUG"])
     yield made
@@ -89,8 +105,9 @@ def _values(stack: Stack) -> str:
 
 
 @pytest.mark.timeout(200)
-def test_no_canary_is_anywhere(stack: Stack, tmp_path: Path) -> None:
+def test_no_canary_is_anywhere(stack: Stack, tmp_path: Path, collector: Sink) -> None:
     given = secrets_of(stack)
+    begun(stack, collector)
     texts: dict[str, str] = {}
     with served(stack.env, tmp_path) as http:
         texts["responses"] = "".join(ask_all(http, secret) for secret in given.values())
@@ -110,6 +127,8 @@ def test_no_canary_is_anywhere(stack: Stack, tmp_path: Path) -> None:
         cookie = {"Cookie": f"agents_key={given['key']}", "Accept": "text/html"}
         for page in pages:
             texts[page] = http.get(page, headers=cookie if "ui" in page else headers).text
+    texts["spans"] = _spans(stack, collector)
+    texts["worker's metrics"] = _metrics(stack)
     texts["log"] = (tmp_path / "api.log").read_text() + stack.workers[0].logs()
     columns = _columns(stack)
     texts |= {name: told for name, told in columns.items() if name not in WHOLE}
@@ -127,7 +146,21 @@ def test_no_canary_is_anywhere(stack: Stack, tmp_path: Path) -> None:
     assert [n for n in given if any(_holds(t, _secret_of(given[n])) for t in whole.values())] == []
     assert _holds(columns["steps.payload"], PERSON)  # what is there is found
     assert "agent.drop" in columns["audit.action"]
+    assert "agents_runs_total" in texts["worker's metrics"]
     assert all(texts[page] for page in pages)
+
+
+def _spans(stack: Stack, collector: Sink) -> str:
+    """The spans of all runs that have ended."""
+    query = "SELECT id FROM steps WHERE agent = 'noop' AND state = 'succeeded'"
+    ids = {span_of(i) for i in stack.read(lambda c: c.exec_driver_sql(query).scalars().all())}
+    told = eventually(lambda: ids <= {span.span_id for span in collector.spans} and ids)
+    assert len(told) > len(secrets_of(stack))
+    return repr(collector.spans)
+
+
+def _metrics(stack: Stack) -> str:
+    return httpx2.get(f"http://{LOOPBACK}:{stack.env['AGENTS_HEALTH_PORT']}/metrics").text
 
 
 def _secret_of(given: str) -> str:

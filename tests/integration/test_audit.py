@@ -6,11 +6,13 @@ import json
 
 from celery import Celery
 
+from app.access.permissions import Role
 from app.journal.schema.engine import connect
 from app.journal.stores.audit import AuditLog
 from celery_agents import names
 from celery_agents.client.control import who
 from tests.integration.harness import COROUTINES, SOON_S, Stack, eventually
+from tests.support.api import Asked, in_process, made_key, settings
 
 
 def test_what_clients_do_stands_in_the_chain(fast: Stack) -> None:
@@ -42,3 +44,46 @@ def test_what_clients_do_stands_in_the_chain(fast: Stack) -> None:
     assert json.loads(found["letter.drop", "nothing", ""]["data"]) == {}
     assert list(log.verify()) == []
     engine.dispose()
+
+
+def test_what_people_do_over_the_api(either: Stack) -> None:
+    """Keys, what workers do for it, and denials: each with the key that asked."""
+    url = either.database_url
+    admin, reader = (made_key(url, role) for role in (Role.ADMIN, Role.READONLY))
+    ids = {name: key.split("_")[1] for name, key in (("admin", admin), ("reader", reader))}
+    with in_process(settings(either.redis_url, url)) as http:
+        chief, narrow, nobody = Asked(http, admin), Asked(http, reader), Asked(http)
+        asked = {"name": "desk", "role": "user", "expires_s": 600, "runs_per_s": 3}
+        made = chief("POST", "/keys", asked, status=201)
+        new = chief("POST", f"/keys/{made['id']}/rotate", {"hours": 0}, status=201)
+        assert Asked(http, new["key"]).ask("shout", "a")["value"] == "A"
+        assert chief("POST", f"/keys/{made['id']}/rotate", {}).status_code == 404
+        chief("DELETE", f"/keys/{new['id']}", status=200)
+        run = chief.ask("noop", 1)
+        chief("POST", f"/tasks/{run['id']}/cancel", status=202)
+        for _ in range(3):
+            narrow("POST", "/keys", asked, status=403)
+            nobody("GET", "/tasks", status=401)
+        Asked(http, f"ca_{ids['admin']}_{'x' * 43}")("GET", "/ui/agents", status=401)
+        log = AuditLog(either.engine)
+        eventually(lambda: {"denied", "run.cancel"} <= {e["action"] for e in log.newest(20)})
+    found = [(e["actor"], e["action"], e["target"], json.loads(e["data"])) for e in log.newest(20)]
+    by_admin = [told[1:3] for told in reversed(found) if told[0] == ids["admin"]]
+    assert by_admin == [
+        ("key.create", made["id"]),
+        ("key.rotate", made["id"]),
+        ("key.revoke", new["id"]),
+        ("run.cancel", run["id"]),
+    ]
+    about = {action: data for _, action, _, data in found}
+    assert about["key.rotate"] == {"replaced_by": new["id"], "after_s": 0.0}
+    assert (about["key.create"]["role"], about["key.create"]["runs_per_s"]) == ("user", 3)
+    denied = {(who, target): data for who, action, target, data in found if action == "denied"}
+    assert {place: (d["status"], d["times"]) for place, d in denied.items()} == {
+        (ids["reader"], "POST /keys"): (403, 3),
+        ("nobody", "GET /tasks"): (401, 3),
+        (f"{ids['admin']}, not proven", "GET /ui/agents"): (401, 1),
+    }
+    for key in (admin, reader, made["key"], new["key"]):
+        assert key.split("_", 2)[2] not in str(log.newest(50))
+    assert list(log.verify()) == []

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from celery import chain
-from sqlalchemy import MetaData, select, update
+from sqlalchemy import update
 
+from app.access.permissions import Role
 from app.journal.schema.models import Step
 from celery_agents import Client, RetryPolicy
 from celery_agents.errors import UnreadableValueError
 from celery_agents.sealing import KEYS, key_id
+from deploy.local.servers import LOOPBACK
+from deploy.local.state import ROOT
 from tests.integration.harness import FAST, SOON_S, Stack, celery, eventually, watching
+from tests.support.api import Asked, in_process, made_key, settings
 from tests.support.fernet import fernet_key
+from tests.support.postgres import binaries
+from tests.support.receiver import SECRET as HOOK_SECRET
+from tests.support.receiver import receiving
 from tests.support.service import APP
 
 SECRET = "sentinel9Kd4Tn8Vb3Hm6"
@@ -71,17 +83,56 @@ def overhearing(stack: Stack) -> Iterator[list[str]]:
         thread.join(SOON_S)
 
 
-def everything(stack: Stack) -> str:
-    """The journal as somebody has it who took its files, or its server's tables."""
+def journal_of(stack: Stack) -> str:
+    """The journal as somebody has it who took its files, or a dump of its server."""
     url = stack.engine.url
     if stack.engine.dialect.name == "sqlite":
         files = [Path(f"{url.database}{end}") for end in ("", "-wal")]
         return "\n".join(f.read_bytes().decode("latin-1") for f in files if f.exists())
-    held = MetaData()
-    held.reflect(stack.engine)
-    with stack.engine.connect() as connection:
-        rows = {t.name: connection.execute(select(t)).all() for t in held.sorted_tables}
-    return repr(rows)
+    folder = binaries()
+    assert folder is not None
+    plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    command = [str(folder / "pg_dump"), "--dbname", plain]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def redis_of(stack: Stack) -> str:
+    """What Redis has, as it writes it to its disk."""
+    redis = stack.redis
+    redis.config_set("rdbcompression", "no")
+    redis.save()
+    folder, name = (str(redis.config_get(n)[n]) for n in ("dir", "dbfilename"))
+    return (Path(folder) / name).read_bytes().decode("latin-1")
+
+
+class Flower:
+    """Flower beside a stack, by its API."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._url = stack.flower({"FLOWER_UNAUTHENTICATED_API": "1"})
+        self._http = requests.Session()
+        self._http.trust_env = False
+        eventually(lambda: self._hears(stack), "Flower hears")
+
+    def _hears(self, stack: Stack) -> bool:
+        run = stack.client.ask("noop", 1)
+        run.get(timeout=SOON_S)
+        with contextlib.suppress(requests.ConnectionError):
+            return run.id in self("/api/tasks")
+        return False
+
+    def __call__(self, path: str) -> str:
+        return self._http.get(f"{self._url}{path}", timeout=20).text
+
+    def all(self, ids: Sequence[str]) -> str:
+        """What it tells of these runs, once it has heard that they have ended."""
+
+        def ended() -> bool:
+            return all(json.loads(self(f"/api/task/info/{i}"))["state"] == "SUCCESS" for i in ids)
+
+        eventually(ended, "Flower has heard of all ends")
+        about = (f"{kind}/{i}" for i in ids for kind in ("/api/task/info", "/task"))
+        return "\n".join([self("/api/tasks?limit=10000"), self("/tasks"), *map(self, about)])
 
 
 def ask_in_every_way(client: Client) -> list[str]:
@@ -120,21 +171,24 @@ def ask_in_every_way(client: Client) -> list[str]:
 
 def test_nobody_without_a_key_sees_what_is_asked_and_answered(sealed: Sealed) -> None:
     sealed.worker()
+    flower = Flower(sealed)
     with overhearing(sealed) as heard, watching(sealed) as seen:
         ids = ask_in_every_way(sealed.client)
         shown = [sealed.client.runs.show(i, answers=True, timeout=SOON_S) for i in ids]
         eventually(lambda: {e["uuid"] for e in seen if e["type"] == "task-succeeded"} >= {*ids})
+        told_by_flower = flower.all(ids)
     assert SECRET in repr(shown)  # those with the key see it all the same
     eventually(lambda: not sealed.unsettled())
     places = {
-        "redis": "\n".join(heard),
+        "redis, as it is sent": "\n".join(heard),
+        "redis, its dump": redis_of(sealed),
         "events": repr(seen),
-        "journal": everything(sealed),
-        "log": sealed.workers[0].logs(),
+        "flower": told_by_flower,
+        "journal": journal_of(sealed),
+        "logs": "".join(process.logs() for process in sealed.workers),
     }
     assert all(len(told) > 1_000 for told in places.values())
-    assert "$enc" in places["redis"]
-    assert "$enc" in places["journal"]
+    assert all("$enc" in places[place] for place in ("redis, its dump", "journal"))
     # As it is, and as JSON or Base64 of a longer text would hold it.
     hits = [place for place, told in places.items() if SECRET.casefold() in told.casefold()]
     assert hits == []
@@ -222,3 +276,70 @@ def test_a_step_whose_row_was_tampered_with_fails_and_says_so(sealed: Sealed) ->
     shown = [sealed.client.runs.show(r.id, answers=True, timeout=SOON_S) for r in runs[:2]]
     assert "(unreadable: An encrypted value stands where it does not belong" in repr(shown[0])
     assert "'n': 1" in repr(shown[1])
+
+
+def test_a_webhook_has_the_answer(sealed: Sealed) -> None:
+    """Whoever is to be told it is told it in the clear, over TLS; its row has it encrypted."""
+    hook = {"AGENTS_WEBHOOK_SECRETS": "HOOK", "HOOK": HOOK_SECRET}
+    sealed.worker(env={**hook, "AGENTS_PRIVATE_HOSTS": LOOPBACK})
+    with receiving() as receiver:
+        run = sealed.client.ask("same", SECRET, webhook={"url": receiver.url, "value": True})
+        told: Any = eventually(lambda: receiver.told.get(run.id))
+    assert told["data"]["value"] == SECRET
+    assert SECRET not in journal_of(sealed)
+
+
+def test_the_api_reads_what_no_worker_has_begun(sealed: Sealed, tmp_path: Path) -> None:
+    """A response in the queue, and one whose key is lost since: its model, its end, no error."""
+    panel = '[panels.triage]\ntask = "fallback"\ncandidates = ["same"]\n'
+    (tmp_path / "agents.toml").write_text(panel)
+    key = made_key(sealed.database_url, Role.USER)
+    about = {"config": tmp_path / "agents.toml", "fernet_keys": (OLD,)}
+    asked = {"model": "triage", "input": SECRET, "background": True}
+    for accepts in ("broker", "journal"):
+        given = settings(sealed.redis_url, sealed.database_url, api_accepts=accepts, **about)
+        with in_process(given) as http:
+            user = Asked(http, key)
+            made = user("POST", "/v1/responses", asked, status=200)
+            waits = user("GET", f"/v1/responses/{made['id']}", status=200)
+            assert (waits["model"], waits["status"]) == ("triage", "queued")
+            if accepts == "broker":
+                assert SECRET not in str(sealed.redis.hgetall("agents:intake"))
+    sealed.worker()
+    sealed.client.runs.handle(made["id"].removeprefix("resp_")).get(timeout=SOON_S)
+    with in_process(given) as http:
+        ended = Asked(http, key)("GET", f"/v1/responses/{made['id']}", status=200)
+        assert ended["output"][0]["content"][0]["text"] == SECRET
+        with sealed.engine.begin() as c:
+            c.execute(update(Step).values(payload={"args": [], "kwargs": {"$enc": "00000000:x"}}))
+        lost = Asked(http, key)("GET", f"/v1/responses/{made['id']}", status=200)
+        assert (lost["model"], lost["status"]) == ("agents.fallback", "completed")
+
+
+#: What keeps and reads values: each store, pattern and route of it.
+PART = (
+    "test_api.py::test_each_verb",
+    "test_api.py::test_a_key_is_one_run",
+    "test_api.py::test_a_wish_is_answered",
+    "test_approvals.py::test_people_decide_on_each_call_of_a_reply",
+    "test_caches.py::test_the_same_question_is_paid_once",
+    "test_caches.py::test_a_similar_question_has_the_same_answer",
+    "test_compensation.py::test_what_was_done_is_undone_in_reverse_order",
+    "test_deadletters.py::TestUnknownTask::test_requeued_after_its_repair",
+    "test_openai.py::test_a_response",
+    "test_sessions.py::test_questions_of_a_session_remember_each_other",
+    "test_sessions.py::test_a_killed_worker_leaves_a_whole_exchange_or_none",
+    "test_streams.py::test_a_worker_is_killed_in_the_middle",
+    "test_teams.py::test_a_session_has_what_both_have_called",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_part_of_the_tests_with_keys() -> None:
+    """As ``AGENTS_FERNET_KEYS=… ./run test`` runs them: clients, workers, commands, the API."""
+    part = [f"tests/integration/{tests}" for tests in PART]
+    env = {**os.environ, KEYS: OLD}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *part]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-5_000:]

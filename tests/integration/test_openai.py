@@ -217,7 +217,7 @@ def test_errors_are_of_openais_form(api: Any, key: str, stack: Stack) -> None:
         reader.chat.completions.create(model="shout", messages=HELLO)
     with httpx2.Client(base_url=api, headers={"Authorization": f"Bearer {key}"}) as http:
         for method, path, status in [
-            ("GET", "/v1/nothing", 404),
+            ("POST", "/v1/embeddings", 404),
             ("DELETE", "/v1/models", 405),
             ("GET", "/v1/responses/x", 404),
             ("GET", "/v1/responses/resp_x", 404),
@@ -225,6 +225,8 @@ def test_errors_are_of_openais_form(api: Any, key: str, stack: Stack) -> None:
             told = http.request(method, path)
             assert told.status_code == status
             assert set(told.json()["error"]) == {"message", "type", "param", "code"}
+            if path != "/v1/responses/x" and "resp" not in path:
+                assert "responses are served" in told.json()["error"]["message"]
         large = http.post("/v1/responses", content=b"x" * 2_000_000)
         assert (large.status_code, large.json()["error"]["code"]) == (413, "payload_too_large")
         json_type = {"Content-Type": "application/json"}
@@ -272,6 +274,75 @@ def test_a_conversation_goes_on(ai: OpenAI, model: ModelServer) -> None:
     assert told.output_text == "You are Ada."
     texts = [m["content"] for m in model.requests[before].body["messages"]]
     assert texts[-3:] == ["I am Ada.", "Ada", "Who am I?"]
+
+
+def test_one_goes_on_with_an_earlier_one(ai: OpenAI, model: ModelServer) -> None:
+    """Each answer is gone on with in several ways; instructions are of one response alone."""
+    model.script(Does(text="Ada"), Does(text="You are Ada."), Does(text="Nobody asked."))
+    first = ai.responses.create(model="gpt", input="I am Ada.", instructions="Be short.")
+    before = len(model.requests)
+    for question in ("Who am I?", "And then?"):
+        told = ai.responses.create(model="gpt", input=question, previous_response_id=first.id)
+    assert told.output_text == "Nobody asked."
+    asked = [[m["content"] for m in r.body["messages"]] for r in model.requests[before:]]
+    assert [texts[-3:] for texts in asked] == [
+        ["I am Ada.", "Ada", "Who am I?"],
+        ["I am Ada.", "Ada", "And then?"],
+    ]
+    assert "Be short." not in str(asked)
+    model.script(Does(text="Fine."))
+    image = [{"type": "input_image", "image_url": "data:image/png;base64,aGk="}]
+    turn: Any = [{"role": "user", "content": [*image, {"type": "input_text", "text": "This?"}]}]
+    third = ai.responses.create(model="gpt", input=turn, previous_response_id=told.id)
+    items = [*ai.responses.input_items.list(third.id, order="asc", limit=2)]  # page after page
+    texts = [[getattr(part, "text", part.type) for part in item.content] for item in items]
+    assert texts == [
+        ["I am Ada."],
+        ["Ada"],
+        ["And then?"],
+        ["Nobody asked."],
+        ["input_image", "This?"],
+    ]
+    assert [item.role for item in items] == ["user", "assistant"] * 2 + ["user"]
+    page = ai.responses.input_items.list(third.id, limit=1)
+    assert (page.data, page.has_more) == ([items[-1]], True)
+    last: Any = ai.responses.input_items.list(third.id, after=items[0].id)
+    assert last.data == []
+
+
+def test_a_panels_answer_is_gone_on_with(ai: OpenAI, model: ModelServer) -> None:
+    model.script(Does(text="It was."))
+    vote = ai.responses.create(model="triage", input="Was it?")
+    before = len(model.requests)
+    ai.responses.create(model="gpt", input="Why?", previous_response_id=vote.id)
+    texts = [m["content"] for m in model.requests[before].body["messages"]]
+    assert texts[-3:] == ["Was it?", "yes", "Why?"]
+
+
+def test_what_cannot_be_gone_on_with_is_said(ai: OpenAI, api: Any, stack: Stack) -> None:
+    order = json.dumps({"words": 3, "path": "/dev/null", "pause_s": 60})
+    waits = ai.responses.create(model="recites", input=order, background=True)
+    talk = ai.responses.create(model="shout", input="hello", conversation="conv_2")
+    whole = ai.responses.create(model="shout", input="hello")
+    with sdk(api, made_key(stack.database_url, Role.USER, tenant="umbrella")) as other:
+        foreign = other.responses.create(model="shout", input="hello")
+        with pytest.raises(openai.NotFoundError):
+            other.responses.input_items.list(whole.id)
+    cases: list[tuple[str, str, dict[str, Any]]] = [
+        ("resp_gone", "previous_response_not_found", {}),
+        ("nonsense", "previous_response_not_found", {}),
+        (foreign.id, "previous_response_not_found", {}),
+        (waits.id, "previous_response_not_completed", {}),
+        (talk.id, "unsupported_parameter", {}),
+        (whole.id, "unsupported_parameter", {"conversation": "conv_3"}),
+        (whole.id, "unsupported_parameter", {"model": "triage"}),  # is told no messages
+    ]
+    for previous, code, about in cases:
+        asked: Any = {"model": "shout", "input": "?", **about}
+        with pytest.raises(openai.BadRequestError) as error:
+            ai.responses.create(previous_response_id=previous, **asked)
+        assert error.value.code == code, previous
+    ai.responses.cancel(waits.id)
 
 
 def test_in_the_background(ai: OpenAI) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from api.ui.door import COOKIE
+from api.access import COOKIE
 from app.access.permissions import Role
 from tests.integration.harness import SOON_S, Stack, eventually
 from tests.support.api import Asked, in_process, made_key, served, settings

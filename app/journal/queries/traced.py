@@ -1,23 +1,33 @@
 """The rows of runs that have ended, as traces are made of them.
 
-Values are read where content is to be told, and no longer ones than are told anyway.
+Values are read where content is to be told, and no longer ones than are told anyway. Encrypted ones
+are opened with the keys that there are; one that cannot be is left out, and counted.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Text, case, cast, func, literal, null, select
 
+from app.journal.schema.engine import as_json
 from app.journal.schema.heads import HEAD_OF_OUTCOME, OUTCOME_WITHOUT_VALUE
 from app.journal.schema.models import Call, Event, Step
+from app.journal.schema.sealed import opened_answer, sealed_by
+from celery_agents.errors import UnreadableValueError
 from celery_agents.names import TRACE
+from celery_agents.noted import note
+from celery_agents.sealing import MARK, Seals, opened_outcome, opened_payload
 from celery_agents.traces import TraceParent
+
+log = logging.getLogger(__name__)
 
 #: Characters of a payload in which the caller's span stands, where there is one.
 _HEAD = 200
@@ -54,20 +64,53 @@ def sizes(connection: Connection, run_ids: Sequence[str]) -> dict[str, int]:
 def traced(connection: Connection, run_ids: Sequence[str], *, content: bool) -> list[TracedRun]:
     """The rows of these runs; with ``content``, what was asked and answered too."""
     runs = {run_id: TracedRun(run_id) for run_id in run_ids}
+    seals = sealed_by(connection)
     for row in connection.execute(_steps(content=content).where(Step.run_id.in_(run_ids))):
         run = runs[row.run_id]
-        run.steps.append(row)
+        run.steps.append(_opened_step(seals, row))
         if row.id == run.id:
             run.caller = caller_in(row.begin)
     of_calls = select(*_CALL, Step.run_id).join(Step, Step.id == Call.step_id)
     for row in connection.execute(of_calls.where(Step.run_id.in_(run_ids)).order_by(*_ORDER)):
-        runs[row.run_id].calls[row.step_id].append(row)
+        runs[row.run_id].calls[row.step_id].append(_opened_call(seals, row))
     of_events = select(Event.run_id, Event.step_id, Event.at, Event.kind)
     for row in connection.execute(of_events.where(Event.run_id.in_(run_ids)).order_by(Event.id)):
         told = runs[row.run_id].events
         if len(told[row.step_id]) < _EVENTS_MAX:
             told[row.step_id].append(row)
     return [run for run in runs.values() if run.steps]
+
+
+def _opened_step(seals: Seals | None, row: Any) -> Any:
+    asked = _opened(row.payload, lambda told: opened_payload(seals, told, row.id))
+    ended = _opened(row.outcome, lambda told: opened_outcome(seals, told, row.id))
+    return _with(row, payload=asked, outcome=ended)
+
+
+def _opened_call(seals: Seals | None, row: Any) -> Any:
+    def read(told: dict[str, Any]) -> Any:
+        return opened_answer(seals, told, row.step_id, row.fingerprint)
+
+    return _with(row, answer=_opened(row.answer, read))
+
+
+def _opened(text: str | None, read: Callable[[dict[str, Any]], Any]) -> str | None:
+    """The text of a column, what is encrypted in it opened; None: it cannot be."""
+    if text is None or f'"{MARK}"' not in text:
+        return text
+    try:
+        return as_json(read(json.loads(text)))
+    except UnreadableValueError as error:
+        lost = "A trace does not tell a value that cannot be decrypted"
+        note(log, "traces_unreadable", lost, error=error)
+        return None
+
+
+def _with(row: Any, **texts: str | None) -> Any:
+    """A row with these texts in place of its own."""
+    if all(getattr(row, name) == text for name, text in texts.items()):
+        return row
+    return SimpleNamespace(**{**row._mapping, **texts})  # noqa: SLF001 - SQLAlchemy's public name
 
 
 def caller_of(connection: Connection, run_id: str) -> TraceParent | None:
@@ -91,7 +134,7 @@ _BEGIN = func.substr(_PAYLOAD, 1, _HEAD, type_=Text)
 _ORDER = (Call.step_id, Call.token, Call.seq)
 _CALL = (
     *(Call.step_id, Call.seq, Call.token, Call.name, Call.started_at, Call.finished_at),
-    *(Call.cost_usd, Call.error),
+    *(Call.cost_usd, Call.error, Call.fingerprint),
     case(
         (Call.name.like("model:%") & (func.length(_ANSWER) <= ANSWER_CHARACTERS), _ANSWER),
         else_=null(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from app.journal.schema.engine import reading
 from app.journal.schema.transactions import in_transaction
@@ -34,6 +34,19 @@ class ApiKeys:
     ) -> dict[str, Any] | None:
         """End a key, now or after so many seconds; None when there is none of that id."""
         return in_transaction(self._engine, lambda c: keys.revoke(c, key_id, tenant, after_s))
+
+    def replace(
+        self, key_id: str, row: dict[str, Any], *, after_s: float, lasts_s: float | None
+    ) -> bool:
+        """Write down a key in place of one that ends after so many seconds; False: none holds."""
+
+        def work(connection: Connection) -> bool:
+            if keys.revoke(connection, key_id, None, after_s) is None:
+                return False
+            keys.add(connection, row, lasts_s)
+            return True
+
+        return in_transaction(self._engine, work)
 
     def used(self, key_ids: list[str]) -> None:
         """Note that keys were just used."""

@@ -140,13 +140,21 @@ def test_a_journal_that_is_away_is_told(app: Any) -> None:
 
 
 def test_acts_are_written_down(app: Any) -> None:
-    lines = ["cancel s", "dead requeue i", "dead drop j", "clean", "db vacuum"]
+    lines = ["cancel s", "dead requeue i", "dead drop j", "clean", "db vacuum", "token ada"]
+    lines += ["keys create me", "keys rotate abcdefgh", "keys revoke abcdefgh"]
     for line in [*lines, "list", "status s", "clean --dry-run", "dead list"]:
         assert call(app, *line.split()).exit_code == 0
     found = json.loads(call(app, "audit", "list", "--json").stdout)
     told = [f"{one['action']} {one['target']}".strip() for one in reversed(found)]
     assert told.pop(0) == "db.upgrade head"  # of the fixture
-    assert told == ["run.cancel s", "letter.requeue i", "letter.drop j", "clean", "db.vacuum"]
+    assert told.pop(6).startswith("key.create ")
+    *first, sign, rotate, revoke = told
+    assert first == ["run.cancel s", "letter.requeue i", "letter.drop j", "clean", "db.vacuum"]
+    assert (sign, rotate, revoke) == (
+        "token.sign ada",
+        "key.rotate abcdefgh",
+        "key.revoke abcdefgh",
+    )
     assert {one["actor"] for one in found} == {who()}
 
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from app.journal import Journal
 from app.journal.queries.traced import TracedRun
 from app.journal.schema.rows import NewStep
+from app.journal.schema.sealed import sealed_answer
 from app.journal.stores.parents import Parents
 from app.journal.stores.traces import Traces
 from celery_agents.contracts.ask import Ask
+from celery_agents.contracts.outcome import Outcome, State
+from celery_agents.noted import counts
+from celery_agents.sealing import Seals
 from celery_agents.traces import TraceParent
 from celery_agents.wire.ids import new_id
+from tests.support.fernet import fernet_key
 from tests.unit.app.journal.support import DONE, SOON, World, claimed, expand, plan, step
 
 CALLER = TraceParent(7, 9)
+SECRET, SEALS = "a secret text", Seals([fernet_key("old")])
 ODD = '{"traceparent": "00-1-2-01", "args": ['
 
 
@@ -108,6 +116,34 @@ def test_a_caller_is_read_from_where_it_stands_alone(
     assert rows(told, called)[0].steps[0].payload is None
     with_content = rows(told, called, content=True)[0].steps[0]
     assert "args" in with_content.payload
+
+
+def test_what_is_encrypted_is_told_where_it_is_asked_for(journal_url: str) -> None:
+    """The caller and why a model stopped in any case; of another step's value nothing."""
+    world = World(journal_url, SEALS)
+    journal = world.journal()
+    made, other = (of_run(new_id(), SECRET, str(CALLER)) for _ in range(2))
+    said = Outcome(state=State.SUCCEEDED, value=SECRET)
+    for new in (made, other):
+        claim = claimed(journal, new.id, new)
+        journal.start_call(claim, 0, "model:gpt", "identity", "key").result(SOON)
+        answer = {"value": {"text": SECRET, "stop": "length"}, "usage": {"calls": 1}}
+        sealed = sealed_answer(SEALS, answer, claim.id, "identity")
+        journal.finish_call(claim, 0, sealed).result(SOON)
+        journal.finish(claim, said).result(SOON)
+    world.set(other.id, outcome=SEALS.seal_outcome(said, made.id).compact())
+    found, moved = rows(traces(world), made.id, other.id, content=True)
+    assert found.caller == CALLER
+    assert [SECRET in told for told in (found.steps[0].payload, found.steps[0].outcome)] == [
+        True
+    ] * 2
+    assert (SECRET in moved.steps[0].payload, moved.steps[0].outcome) == (True, None)
+    assert counts()["traces_unreadable"] == 1
+    [bare] = rows(traces(world), made.id)
+    assert (bare.caller, bare.steps[0].payload, bare.steps[0].outcome) == (CALLER, None, None)
+    [[call]] = bare.calls.values()
+    assert json.loads(call.answer)["value"]["stop"] == "length"
+    world.close()
 
 
 def test_with_no_run_there_is_no_caller(world: World) -> None:

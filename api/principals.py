@@ -1,0 +1,26 @@
+"""Who asks, as routes name it: the one table of what they need, for programs and for pages."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends
+
+from api.access import May
+from app.access.permissions import Permission, Principal
+
+_P = Permission
+CreatesRuns = Annotated[Principal, Depends(May(_P.RUNS_CREATE))]
+ReadsRuns = Annotated[Principal, Depends(May(_P.RUNS_READ))]
+CancelsRuns = Annotated[Principal, Depends(May(_P.RUNS_CANCEL))]
+ApprovesRuns = Annotated[Principal, Depends(May(_P.RUNS_APPROVE))]
+ReadsSessions = Annotated[Principal, Depends(May(_P.SESSIONS_READ))]
+WritesSessions = Annotated[Principal, Depends(May(_P.SESSIONS_WRITE))]
+ReadsAgents = Annotated[Principal, Depends(May(_P.AGENTS_READ))]
+WritesAgents = Annotated[Principal, Depends(May(_P.AGENTS_WRITE))]
+ReadsLetters = Annotated[Principal, Depends(May(_P.LETTERS_READ))]
+WritesLetters = Annotated[Principal, Depends(May(_P.LETTERS_WRITE))]
+ReadsStats = Annotated[Principal, Depends(May(_P.STATS_READ))]
+ReadsMetrics = Annotated[Principal, Depends(May(_P.METRICS_READ))]
+ReadsKeys = Annotated[Principal, Depends(May(_P.KEYS_READ))]
+WritesKeys = Annotated[Principal, Depends(May(_P.KEYS_WRITE))]
