@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from celery_agents.contracts.conversation import Attachment, ChatMessage, Text, ToolUse
     from celery_agents.contracts.events import RunEvent
     from celery_agents.contracts.fallback import Candidate
+    from celery_agents.contracts.flows.entries import StreamEntry, StreamEvent
     from celery_agents.contracts.gather import Aggregate, Gather
     from celery_agents.contracts.governance import Estimate
     from celery_agents.contracts.mapping import Map, MapFailure, MapResult
@@ -89,6 +90,8 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "RetryPolicy",
     "RunEvent",
     "State",
+    "StreamEntry",
+    "StreamEvent",
     "Usage",
     "Vote",
     "Voter",
@@ -106,6 +109,7 @@ _MODULES = {
     "celery_agents.contracts.conversation": ("Attachment", "ChatMessage", "Text", "ToolUse"),
     "celery_agents.contracts.events": ("RunEvent",),
     "celery_agents.contracts.fallback": ("Candidate",),
+    "celery_agents.contracts.flows.entries": ("StreamEntry", "StreamEvent"),
     "celery_agents.contracts.gather": ("Aggregate", "Gather"),
     "celery_agents.contracts.governance": ("Estimate",),
     "celery_agents.contracts.mapping": ("Map", "MapFailure", "MapResult"),

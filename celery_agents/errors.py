@@ -181,6 +181,15 @@ class IdInUseError(InvalidPayloadError):
         )
 
 
+class StreamConflictError(PermanentError):
+    """A stream has another length than whoever appends to it expected: somebody was quicker.
+
+    Nothing was appended. ``details["length"]`` has what it is; read what came, and decide anew.
+    """
+
+    kind = "conflict"
+
+
 class AnswerTooLargeError(PermanentError):
     """An answer is above ``answer_limit_bytes``. Keep big values elsewhere, answer with their id.
 

@@ -20,6 +20,12 @@ SESSIONS = "agents.sessions"
 SESSION = "agents.session"
 FORK = "agents.fork"
 FORGET = "agents.forget"
+#: Streams: adds to one, reads one, follows several, deletes one, deletes a cursor.
+APPEND = "agents.append"
+READ = "agents.read"
+FOLLOW = "agents.follow"
+DELETE_STREAM = "agents.delete_stream"
+FORGET_CURSOR = "agents.forget_cursor"
 STATUS = "agents.status"
 RESULTS = "agents.results"
 #: Finding runs: lists them, shows one with all that is told of it, says how far one is.
@@ -62,6 +68,11 @@ CONTROL_TASKS = (
     SESSION,
     FORK,
     FORGET,
+    APPEND,
+    READ,
+    FOLLOW,
+    DELETE_STREAM,
+    FORGET_CURSOR,
     LIMITS,
     PAUSE,
     RESUME,

@@ -8,6 +8,7 @@ from tasks import (
     gather,
     health,
     mapping,
+    streams,
     upkeep,
     vote,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "gather",
     "health",
     "mapping",
+    "streams",
     "upkeep",
     "vote",
 ]

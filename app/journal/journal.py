@@ -37,6 +37,7 @@ from app.journal.stores.ledger import Ledger
 from app.journal.stores.letters import Letters
 from app.journal.stores.memos import Memos
 from app.journal.stores.parents import Parents
+from app.journal.stores.streams import StreamStore
 from app.journal.stores.targets import Targets
 from app.journal.stores.undoing import Undoings
 from app.journal.stores.wishes import Wishes
@@ -82,6 +83,7 @@ class Journal:
         self.letters = Letters(engine)
         self.memos = Memos(engine)
         self.sessions = Exchanges(engine, self._writer)
+        self.streams = StreamStore(engine)
         self.targets = Targets(engine)
         self.parents = Parents(engine)
         self.undoing = Undoings(engine)
@@ -107,10 +109,10 @@ class Journal:
         return self._writer.submit(InsertStep(new, self.rules.wake_grace_s))
 
     def finish(
-        self, claim: Claimed, outcome: Outcome, exchange: NewExchange | None = None
+        self, claim: Claimed, outcome: Outcome, exchange: NewExchange | None = None, **more: Any
     ) -> Future[Aftermath]:
-        """End a claimed step with its outcome, and with what it adds to the session it holds."""
-        return self._writer.submit(FinishStep(claim, outcome, self.rules, exchange))
+        """End a claimed step with its outcome, and with what it adds; see :class:`FinishStep`."""
+        return self._writer.submit(FinishStep(claim, outcome, self.rules, exchange, **more))
 
     def expand(
         self,

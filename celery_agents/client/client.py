@@ -19,6 +19,7 @@ from celery_agents.client.connection import Connection
 from celery_agents.client.control import Control
 from celery_agents.client.dead_letters import DeadLetters
 from celery_agents.client.earlier import EarlierNames
+from celery_agents.client.flows.streams import Streams
 from celery_agents.client.limits import Limits
 from celery_agents.client.options import EstimateOptions
 from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
@@ -86,6 +87,7 @@ class Client(EarlierNames):
         self._control = control = Control(connection, self.runs)
         self.dead_letters = DeadLetters(control)
         self.sessions = Sessions(control)
+        self.streams = Streams(control)
         self.limits = Limits(control)
         self.budgets = Budgets(control)
         ask = self.ask = AskVerb(connection, self.runs, names.ASK, Ask, Run)

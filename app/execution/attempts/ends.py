@@ -92,8 +92,11 @@ class Ends:
         return self._write_end(Outcome(state=State.FAILED, error=error, **told))
 
     def _write_end(self, outcome: Outcome, exchange: NewExchange | None = None) -> Ending:
+        more: dict[str, Any] = {}
+        if outcome.ok and self.step is not None and self.step.emitted:
+            more["entries"] = self.step.emitted
         aftermath = keep_trying(
-            self.claim.id, lambda: wait(self._journal.finish(self.claim, outcome, exchange))
+            self.claim.id, lambda: wait(self._journal.finish(self.claim, outcome, exchange, **more))
         )
         if not aftermath.applied:
             return self._too_late()

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, bindparam, case, func, insert, select, update
 from app.journal.schema import locks
 from app.journal.schema.engine import as_json, now
 from app.journal.schema.models import Event, Step, table
-from app.journal.schema.rows import Aftermath, Claimed, NewExchange
+from app.journal.schema.rows import Aftermath, Claimed, NewEntry, NewExchange
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
 from app.journal.steps import joins
 from app.journal.steps.outcomes import Conclusion, conclude
@@ -24,7 +24,10 @@ from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 
 
 class FinishStep(Operation[Aftermath]):
-    """End a claimed step, its last call with it."""
+    """End a claimed step, its last call with it, and what it adds to a session and to streams.
+
+    ``lets_go``: members of it may be open, and are let go of.
+    """
 
     order: ClassVar[int] = 10
 
@@ -34,13 +37,20 @@ class FinishStep(Operation[Aftermath]):
         outcome: Outcome,
         rules: joins.Rules,
         exchange: NewExchange | None = None,
+        entries: Sequence[NewEntry] = (),
+        *,
+        lets_go: bool = False,
     ) -> None:
         super().__init__()
         self.conclusion = Conclusion(
-            claim.id, claim.token, outcome, claim.parent_id, claim.run_id, exchange=exchange
+            *(claim.id, claim.token, outcome, claim.parent_id, claim.run_id),
+            exchange=exchange,
+            entries=entries,
+            lets_go=lets_go,
         )
         self.rules = rules
-        self._shot = _Shot.NONE if exchange is not None else _shot_for(claim, outcome)
+        more = exchange is not None or entries or lets_go
+        self._shot = _Shot.NONE if more else _shot_for(claim, outcome)
 
     @property
     def variety(self) -> int:
@@ -52,7 +62,9 @@ class FinishStep(Operation[Aftermath]):
 
     @property
     def locks(self) -> Collection[locks.Lock]:
-        return [(self.conclusion.parent_id, self.conclusion.run_id)]
+        end = self.conclusion
+        own = [(end.step_id, end.run_id)] if end.lets_go else []
+        return [(end.parent_id, end.run_id), *own]
 
     @classmethod
     def shot(cls, operations: Sequence[FinishStep]) -> Shot | None:

@@ -21,6 +21,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, or_, select, tuple
 from agents.sessions import fitting
 from app.journal.schema.engine import now, read_clock
 from app.journal.schema.models import Entry, Session, Step, Wait, table
+from app.journal.schema.positions import transaction_number
 from app.journal.schema.rows import Claimed, HeldSession, NewExchange, Unheld, Wake
 from app.journal.schema.upsert import insertion
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
@@ -250,6 +251,7 @@ def _entry(session: Any, exchange: NewExchange) -> dict[Any, Any]:
         _E.tokens: exchange.tokens,
         _E.at: now(),
         _E.run_id: session.holder,
+        _E.xid: transaction_number(),
     }
 
 

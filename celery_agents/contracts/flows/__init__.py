@@ -1,0 +1,1 @@
+"""What flows and streams are asked: payloads and entries as values."""
