@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from celery_agents.agent import agent  # now: the module has the same name
+from celery_agents.flow import flow  # as above
 
 if TYPE_CHECKING:
     from celery_agents.client.client import Client
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from celery_agents.service import (
         CallContext,
         Filtered,
+        FlowContext,
         FunctionToolset,
         Limited,
         Needs,
@@ -52,6 +54,8 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "MapRun",
     # offer
     "agent",
+    "flow",
+    "FlowContext",
     "tool",
     "Tool",
     "ToolError",
@@ -123,6 +127,7 @@ _MODULES = {
     "celery_agents.service": (
         "CallContext",
         "Filtered",
+        "FlowContext",
         "FunctionToolset",
         "Limited",
         "Needs",

@@ -298,6 +298,18 @@ class AgentFailedError(PermanentError):
     kind = "agent_failed"
 
 
+class FlowError(PermanentError):
+    """A flow's code does what none may: I/O, threads, waiting for what never comes."""
+
+    kind = "flow"
+
+
+class UnknownFlowError(PermanentError):
+    """No flow of that name and version is registered with the worker that took the step."""
+
+    kind = "unknown_flow"
+
+
 class AllCandidatesFailedError(PermanentError):
     """Every candidate of a fallback chain failed; ``details["errors"]`` has each one's error."""
 

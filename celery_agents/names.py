@@ -7,6 +7,11 @@ FALLBACK = "agents.fallback"
 VOTE = "agents.vote"
 GATHER = "agents.gather"
 MAP = "agents.map"
+FLOW = "agents.flow"
+#: Tells a flow something.
+SIGNAL = "agents.signal"
+#: Reads what a flow was told and asked for.
+HISTORY = "agents.history"
 #: Undoes what a failed run had done; the journal starts it, nobody else.
 COMPENSATE = "agents.compensate"
 CANCEL = "agents.cancel"
@@ -73,6 +78,8 @@ CONTROL_TASKS = (
     FOLLOW,
     DELETE_STREAM,
     FORGET_CURSOR,
+    SIGNAL,
+    HISTORY,
     LIMITS,
     PAUSE,
     RESUME,

@@ -12,7 +12,7 @@ _KEYED = sa.text("key IS NOT NULL")
 _PLACE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
-def _kept() -> list[sa.Column]:
+def _kept() -> list[sa.Column[object]]:
     return [
         sa.Column("tenant", sa.String(length=64), nullable=False),
         sa.Column("stream", sa.String(length=200), nullable=False),

@@ -1,0 +1,82 @@
+"""What a flow was told, and what it asked for then: the lines of its history.
+
+A line is an event and the commands that its code gave upon it, before it waited again. In a replay
+each command is held against the line's: by key, kind, name and a digest of what is asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from pydantic_core import to_jsonable_python
+
+#: ``started``: its first line. ``done`` and ``failed``: the end of what the command of that key
+#: asked for. ``timer``: its time has come. ``signal``: somebody sent one of that name.
+EventKind = Literal["started", "done", "failed", "timer", "signal"]
+
+
+class Command(NamedTuple):
+    """Something that a flow's code asks for, as it is compared."""
+
+    key: str
+    kind: str
+    name: str
+    digest: str
+
+    def __str__(self) -> str:
+        about = f" {self.name}" if self.name else ""
+        return f"{self.kind}{about} (key {self.key}, asks {self.digest[:8] or 'nothing'})"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One event, when it happened, and what the code asked for upon it."""
+
+    kind: EventKind
+    key: str
+    at: float  # seconds since 1970
+    value: Any = None
+    commands: tuple[Command, ...] = ()
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The line as its entry has it."""
+        told: dict[str, Any] = {"at": self.at}
+        if self.value is not None:
+            told["value"] = self.value
+        if self.commands:
+            told["then"] = [list(command) for command in self.commands]
+        return told
+
+    @classmethod
+    def of(cls, kind: Any, key: str, data: dict[str, Any]) -> Line:
+        """The line that an entry has."""
+        then = data.get("then")
+        commands = () if then is None else tuple(Command(*told) for told in then)
+        return cls(kind, key, data["at"], data.get("value"), commands)
+
+
+class Difference(NamedTuple):
+    """The first command in which code differs from its history; None: there is none."""
+
+    recorded: Command | None
+    asked: Command | None
+    line: int  # of the history
+    place: str  # in the code
+
+    def __str__(self) -> str:
+        then = "asked for nothing more" if self.recorded is None else f"asked for {self.recorded}"
+        now = "asks for nothing more" if self.asked is None else f"asks for {self.asked}"
+        return f"{self.place}: the run {then} at line {self.line}; this code {now}"
+
+
+#: Of values as code has them; models, dates and tuples as their JSON.
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=to_jsonable_python).encode
+
+
+def digest_of(told: Any) -> str:
+    """A digest of what a command asks, whatever the order of its keys: 64 bits of BLAKE2b."""
+    return hashlib.blake2b(_encode(told).encode(), digest_size=8).hexdigest()
