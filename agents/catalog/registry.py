@@ -17,6 +17,7 @@ from agents.base import Backend
 from agents.caching.cacheable import Caching
 from agents.catalog.checks import Check
 from agents.catalog.entries import Described
+from agents.catalog.flows import Flows
 from agents.catalog.guards import Guards, refuse_judges
 from agents.catalog.kinds import Kind, Made, Resources, SharedService, all_kinds, entry_of
 from agents.catalog.limits import check_covers, read_policies
@@ -133,6 +134,7 @@ class Registry:
         self.own_limits: dict[str, dict[str, LimitPolicy]] = {}
         self.own_budgets: dict[str, dict[str, BudgetPolicy]] = {}
         self.guards = Guards({})
+        self.flows = Flows()
         self._agents: dict[str, Registered] = {}
         self._functions: dict[str, Callable[..., Any]] = {}
 
@@ -178,7 +180,8 @@ class Registry:
         return "" if found is None else found.description
 
     def add_module(self, module: ModuleType) -> None:
-        """Add the functions of a module that are marked as agents."""
+        """Add the functions of a module that are marked as agents, or as flows."""
+        self.flows.add_module(module)
         for value in list(vars(module).values()):
             mark = mark_of(value)
             if mark is not None:

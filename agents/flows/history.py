@@ -40,11 +40,15 @@ class Line:
     at: float  # seconds since 1970
     value: Any = None
     commands: tuple[Command, ...] = ()
+    #: Of a signal, its place among those that the flow was sent.
+    place: int | None = None
 
     @property
     def data(self) -> dict[str, Any]:
         """The line as its entry has it."""
-        told: dict[str, Any] = {"at": self.at}
+        told: dict[str, Any] = {"key": self.key, "at": self.at}
+        if self.place is not None:
+            told["place"] = self.place
         if self.value is not None:
             told["value"] = self.value
         if self.commands:
@@ -52,11 +56,11 @@ class Line:
         return told
 
     @classmethod
-    def of(cls, kind: Any, key: str, data: dict[str, Any]) -> Line:
+    def of(cls, kind: Any, data: dict[str, Any]) -> Line:
         """The line that an entry has."""
         then = data.get("then")
         commands = () if then is None else tuple(Command(*told) for told in then)
-        return cls(kind, key, data["at"], data.get("value"), commands)
+        return cls(kind, data["key"], data["at"], data.get("value"), commands, data.get("place"))
 
 
 class Difference(NamedTuple):

@@ -109,9 +109,9 @@ class Instance:
         self.commands, self.wants = [], []
         self._recorded = deque(line.commands) if replayed else None
         self.loop.run(work)
-        self.lines += 1
         if self._recorded and self.difference is None:
             self._differ(self._recorded[0], None, self._waits_at())
+        self.lines += 1
 
     def _happen(self, line: Line) -> None:
         match line.kind:

@@ -106,23 +106,23 @@ class FlowLoop(asyncio.AbstractEventLoop):
         self.tasks.append(task)
         return task
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]  # typeshed ties arguments to the callback
         self, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
         self._ready.append(handle)
         return handle
 
-    def call_later(
+    def call_later(  # type: ignore[override]  # typeshed ties arguments to the callback
         self, delay: float, callback: Callable[..., Any], *args: Any, context: Any = None
     ) -> asyncio.TimerHandle:
         return self.call_at(self.now + delay, callback, *args, context=context)
 
-    def call_at(
+    def call_at(  # type: ignore[override]  # typeshed ties arguments to the callback
         self, when: float, callback: Callable[..., Any], *args: Any, context: Any = None
     ) -> asyncio.TimerHandle:
         handle = asyncio.TimerHandle(when, callback, args, self, context)
-        handle._scheduled = True  # noqa: SLF001  # type: ignore[attr-defined]  # a loop's part
+        handle._scheduled = True  # type: ignore[attr-defined]  # noqa: SLF001 - a loop's part
         self._timer(handle)
         return handle
 

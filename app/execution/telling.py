@@ -21,8 +21,10 @@ class Telling:
         #: Of a step that somebody asked to watch.
         self.teller = runtime.streams.teller(claim) if streamed else None
 
-        #: What it adds to streams when it succeeds.
+        #: What it adds to streams when it succeeds; and however it ends, or when it waits.
         self.emitted: list[NewEntry] = []
+        self.recorded: list[NewEntry] = []
+        self.lets_go = False  # members of it may be open when it ends
 
     @property
     def step_id(self) -> str:

@@ -17,6 +17,7 @@ from app.journal.schema.rows import (
     Aftermath,
     Claim,
     Claimed,
+    NewEntry,
     NewExchange,
     NewStep,
 )
@@ -33,6 +34,7 @@ from app.journal.steps.spending import Settled
 from app.journal.stores.bounds import Bounds
 from app.journal.stores.exchanges import Exchanges
 from app.journal.stores.findings import Findings
+from app.journal.stores.flows import FlowStore
 from app.journal.stores.ledger import Ledger
 from app.journal.stores.letters import Letters
 from app.journal.stores.memos import Memos
@@ -77,6 +79,7 @@ class Journal:
         self._beat(lambda c: workers.register(c, me, lease_s))
         self._writer = Writer(engine, batch_max=group_commit_max)
         self._members = Together(engine, joins.members_of)
+        self.flows = FlowStore(engine, self.rules)
         self.findings = Findings(engine, self.rules, me.id)
         self.bounds = Bounds(engine, self.rules.caps.cost)
         self.ledger = Ledger(engine)
@@ -121,9 +124,11 @@ class Journal:
         *,
         ended_members: int | None = None,
         bounds: Sequence[Bound] = (),
+        entries: Sequence[NewEntry] = (),
     ) -> Future[Expanded]:
         """Let a step wait for members; see :class:`ExpandStep`."""
-        return self._writer.submit(ExpandStep(claim, plan, self.rules, ended_members, bounds))
+        about: Any = {"bounds": bounds, "entries": entries}
+        return self._writer.submit(ExpandStep(claim, plan, self.rules, ended_members, **about))
 
     def postpone(
         self,

@@ -20,6 +20,7 @@ from celery_agents.client.control import Control
 from celery_agents.client.dead_letters import DeadLetters
 from celery_agents.client.earlier import EarlierNames
 from celery_agents.client.flows.streams import Streams
+from celery_agents.client.flows.verb import StartVerb
 from celery_agents.client.limits import Limits
 from celery_agents.client.options import EstimateOptions
 from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
@@ -96,6 +97,7 @@ class Client(EarlierNames):
         self.gather = GatherVerb(connection, self.runs, names.GATHER, Gather, AggregateRun)
         self.map = MapVerb(connection, self.runs, names.MAP, Map, MapRun)
         self.cache = Cache(control, self.runs, ask)
+        self.start = StartVerb(connection, control, self.runs)
 
     @property
     def celery(self) -> Celery:

@@ -72,6 +72,11 @@ def append(
     return placed
 
 
+def knows(connection: Connection, entry: NewEntry) -> bool:
+    """Return whether an entry's stream has one of its kind and key."""
+    return (entry.kind, entry.key) in _known(connection, (entry.tenant, entry.stream), [entry])
+
+
 def _hold(connection: Connection, streams: set[Stream]) -> None:
     """Keep others from adding to these streams until the transaction ends."""
     if connection.dialect.name == "sqlite":  # it has one writer at a time anyway

@@ -95,7 +95,7 @@ class _Shot(IntEnum):
 def _shot_for(claim: Claimed, outcome: Outcome) -> _Shot:
     if claim.parent_id is None:
         return _Shot.ROOTS if outcome.ok else _Shot.NONE
-    counted = {"all": True, "unbroken": outcome.ok, "first": not outcome.ok}
+    counted = {"all": True, "any": True, "unbroken": outcome.ok, "first": not outcome.ok}
     plain = counted.get(claim.policy or "", False) and outcome.compensation is None
     return _Shot.MEMBERS if plain else _Shot.NONE
 

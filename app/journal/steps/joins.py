@@ -52,12 +52,16 @@ def open_round(connection: Connection, step_id: str, expected: int, policy: Join
     """Begin a new round of a step's join over so many members; return its number, from 1.
 
     Those of a later one may have ended already. Whoever calls has locked the join if there is one.
+    One that waits for any of its members is opened anew in its first round, whose members go on to
+    count: the next one that ends fires it.
     """
+    goes_on = policy.kind == "any"
     values = {
         "b_id": step_id,
         "b_policy": policy.kind,
         "b_keep": policy.keep,
-        "b_expected": expected,
+        "b_expected": 1 if goes_on else expected,
+        "b_more": 0 if goes_on else 1,
         "b_timeout": policy.timeout_s,
     }
     first = connection.execute(_first_round(connection.dialect.name), values).scalar()
@@ -78,7 +82,7 @@ _OPENED = {
 _NEXT_ROUND = (
     update(table(Join))
     .where(_J.step_id == bindparam("b_id"))
-    .values({**_OPENED, _J.round: _J.round + 1})
+    .values({**_OPENED, _J.round: _J.round + bindparam("b_more")})
     .returning(_J.round)
 )
 
@@ -241,7 +245,7 @@ def fire(
         return Aftermath()
     woken = connection.execute(_READY, {"b_id": step_id, "b_grace": rules.wake_grace_s}).all()
     aftermath = Aftermath(wakes=[wake_of(row) for row in woken])
-    if not (over or (late and fired.keep)):
+    if not (over or (late and fired.keep) or fired.policy == "any"):
         aftermath.cancels = drop_members(connection, [step_id], State.SKIPPED)
     return aftermath
 
@@ -250,7 +254,7 @@ _FIRE = (
     update(table(Join))
     .where(_J.step_id == bindparam("b_id"), _J.state == "open")
     .values(state="fired")
-    .returning(_J.keep)
+    .returning(_J.keep, _J.policy)
 )
 _READY = (
     update(table(Step))
@@ -282,7 +286,31 @@ def drop_members(connection: Connection, parent_ids: list[str], waiting_state: S
     return running
 
 
+def drop_some(
+    connection: Connection, parent_id: str, run_id: str, keys: Sequence[str]
+) -> list[str]:
+    """End some members of a step, as :func:`drop_members` all; whoever calls holds its join.
+
+    Returns the ids of those that run, and of those below them.
+    """
+    these = {"b_parent": parent_id, "b_keys": list(keys)}
+    ids = list(connection.execute(_THESE, these).scalars())
+    locks.lock(connection, ((member, run_id) for member in ids))
+    locks.lock_steps(connection, ids)
+    some = {"b_ids": ids}
+    running = list(connection.execute(_STOP_SOME, some).scalars())
+    connection.execute(_SKIP_SOME, {**some, **_ended(State.CANCELLED)})
+    waiting = connection.execute(_CANCEL_SOME, {**some, **_ended(State.CANCELLED)})
+    return running + drop_members(connection, list(waiting.scalars()), State.CANCELLED)
+
+
 _BELOW = _S.parent_id.in_(bindparam("b_ids", expanding=True))
+_SOME = _S.id.in_(bindparam("b_ids", expanding=True))
+_THESE = select(_S.id).where(
+    _S.parent_id == bindparam("b_parent"),
+    _S.member.in_(bindparam("b_keys", expanding=True)),
+    _S.state.not_in(_FINAL),
+)
 _MOVING = select(_S.id).where(_BELOW, _S.state.not_in(_FINAL)).order_by(_S.id)
 
 
@@ -301,16 +329,26 @@ _ENDED = {
     _S.settled: True,
     _S.token: _S.token + 1,  # a claim of before ends nothing any more
 }
-_STOP = (
-    update(table(Step))
-    .where(_BELOW, _S.state == State.RUNNING)
-    .values(cancel_requested=True)
-    .returning(_S.id)
-)
-_SKIP = update(table(Step)).where(_BELOW, _S.state == State.READY).values(_ENDED)
-_CANCEL = (
-    update(table(Step)).where(_BELOW, _S.state == State.WAITING).values(_ENDED).returning(_S.id)
-)
+
+
+def _stop(which: Any) -> Any:
+    stopped = update(table(Step)).where(which, _S.state == State.RUNNING)
+    return stopped.values(cancel_requested=True).returning(_S.id)
+
+
+def _skip(which: Any) -> Any:
+    return update(table(Step)).where(which, _S.state == State.READY).values(_ENDED)
+
+
+def _cancel(which: Any) -> Any:
+    waiting = update(table(Step)).where(which, _S.state == State.WAITING)
+    return waiting.values(_ENDED).returning(_S.id)
+
+
+_STOP, _SKIP, _CANCEL = _stop(_BELOW), _skip(_BELOW), _cancel(_BELOW)
+_STOP_SOME = _stop(_SOME)
+_SKIP_SOME = _skip(_SOME)
+_CANCEL_SOME = _cancel(_SOME)
 _END = update(table(Step)).where(_S.id == bindparam("b_id")).values(_ENDED)
 
 

@@ -40,7 +40,7 @@ class Played:
         assert instance.difference is None, instance.difference
         found = advance(instance, self.code, self.told, news, self.at)
         dropped(instance)
-        self.history += [Line.of(line.kind, line.key, line.data) for line in found.lines]
+        self.history += [Line.of(line.kind, line.data) for line in found.lines]
         self.open |= {m.key: m for m in found.members}
         for key in found.cancels:
             self.open.pop(key, None)

@@ -1,0 +1,128 @@
+"""What flows were told and asked for, and what has come for them since."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+from sqlalchemy import Connection, Engine, select
+
+from app.journal.schema.engine import read_clock, reading
+from app.journal.schema.models import Entry, Event, Step, table
+from app.journal.schema.rows import Aftermath, Claimed
+from app.journal.schema.transactions import in_transaction
+from app.journal.steps import joins
+from app.journal.steps.anyhow import HISTORY, SIGNALS, members
+from app.journal.steps.signals import Reply, signal
+from celery_agents import names
+from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.outcome import State
+
+T = TypeVar("T")
+_E = table(Entry).c
+_S = table(Step).c
+#: A flow that moves at each look is under way; its signal comes again.
+_LOOKS = 20
+#: Kind of the event of a flow whose code differs from its history.
+DIVERGED = "diverged"
+
+
+class News(NamedTuple):
+    """What has come for a flow: ends of members, signals with their places, and what time it is."""
+
+    at: float
+    ends: list[Any]
+    signals: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowStore:
+    """The flows of a journal."""
+
+    engine: Engine
+    rules: joins.Rules
+
+    def lines(self, tenant: str, step_id: str, since: int = 0) -> list[tuple[str, dict[str, Any]]]:
+        """The lines of a flow's history, by kind and data, from a number on."""
+        query = (
+            select(_E.kind, _E.data)
+            .where(_E.tenant == tenant, _E.stream == HISTORY + step_id, _E.seq >= since)
+            .order_by(_E.seq)
+        )
+        return self._read(lambda c: [(row.kind, row.data) for row in c.execute(query)])
+
+    def page(self, step_id: str, since: int, limit: int) -> list[dict[str, Any]]:
+        """Lines of a flow's history for people, from a number on."""
+        query = (
+            select(_E.seq, _E.kind, _E.data)
+            .join(table(Step), (_S.tenant == _E.tenant) & (_E.stream == HISTORY + _S.id))
+            .where(_S.id == step_id, _E.seq >= since)
+            .order_by(_E.seq)
+            .limit(limit)
+        )
+
+        def read(connection: Connection) -> list[dict[str, Any]]:
+            rows = connection.execute(query)
+            return [{"seq": r.seq, "kind": r.kind, **_shown(r.data)} for r in rows]
+
+        return self._read(read)
+
+    def news(self, claim: Claimed, keys: Sequence[str], heard: int) -> News:
+        """What has come since: of members of these keys, and of signals behind a place."""
+        later = (
+            select(_E.seq, _E.data, _E.at)
+            .where(_E.tenant == claim.tenant, _E.stream == SIGNALS + claim.id, _E.seq > heard)
+            .order_by(_E.seq)
+        )
+
+        def read(connection: Connection) -> News:
+            found = members(connection, claim.id, keys)
+            ends = [row for row in found if State(row.state).final]
+            return News(read_clock(connection), ends, [*connection.execute(later)])
+
+        return self._read(read)
+
+    def signal(
+        self, step_id: str, name: str, value: JsonValue, key: str
+    ) -> tuple[Reply, Aftermath]:
+        """Give a flow a signal; see :func:`app.journal.steps.signals.signal`."""
+        for _ in range(_LOOKS):
+            told = in_transaction(
+                self.engine, lambda c: signal(c, step_id, (name, value), key, self.rules)
+            )
+            if not told.again:
+                break
+        return told.reply, told.aftermath
+
+    def diverged(self, step_id: str, run_id: str) -> dict[str, Any] | None:
+        """What the last event says of a flow whose code differs from its history."""
+        query = (
+            select(Event.data)
+            .where(Event.run_id == run_id, Event.step_id == step_id, Event.kind == DIVERGED)
+            .order_by(Event.id.desc())
+            .limit(1)
+        )
+        return self._read(lambda c: c.execute(query).scalar())
+
+    def open(self) -> list[Any]:
+        """Flows that have not ended: their ids, tenants and payloads."""
+        query = select(_S.id, _S.run_id, _S.tenant, _S.payload, _S.parent_id).where(
+            _S.task == names.FLOW, _S.state.in_([State.READY, State.RUNNING, State.WAITING])
+        )
+        return self._read(lambda c: list(c.execute(query)))
+
+    def one(self, step_id: str) -> Any:
+        """The flow of that id; None when there is none."""
+        query = select(_S.id, _S.run_id, _S.tenant, _S.payload, _S.parent_id).where(
+            _S.id == step_id, _S.task == names.FLOW
+        )
+        return self._read(lambda c: c.execute(query).first())
+
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        return in_transaction(reading(self.engine), work)
+
+
+def _shown(data: dict[str, Any]) -> dict[str, Any]:
+    """Return a line's data without a signal's place among all, which tells people nothing."""
+    return {name: value for name, value in data.items() if name != "place"}
