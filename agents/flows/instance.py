@@ -63,7 +63,9 @@ class Instance:
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
-        self.loop = FlowLoop(self._set_timer, self._unset_timer)
+        self.loop = FlowLoop(  # type: ignore[abstract]  # typeshed: what a flow does not have raises
+            self._set_timer, self._unset_timer
+        )
         self.random = random.Random(run_id)  # noqa: S311 - of the user's code, alike each time
         self.ids = random.Random(f"ids of {run_id}")  # noqa: S311 - as above
         self.lines = 0  # that it was told

@@ -104,7 +104,7 @@ def fork(connection: Connection, tenant: str, name: str, copy: str, upto: int | 
         if is_again(connection):  # the first try was committed
             return number
         raise InvalidPayloadError(f"There is a session {copy!r} already.")
-    own = {"stream": literal(stream_of(copy)), "xid": transaction_number()}
+    own: dict[str, Any] = {"stream": literal(stream_of(copy)), "xid": transaction_number()}
     same = [column for column in table(Entry).columns if column.name not in {*own, "pos"}]
     copied = select(*own.values(), *same).where(_of(tenant, name), _E.seq < number)
     copied = copied.order_by(_E.seq)

@@ -15,7 +15,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Table, case, delete, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Table,
+    case,
+    delete,
+    func,
+    or_,
+    select,
+    true,
+)
 
 from app.journal.retention.chunks import Pace, delete_portion
 from app.journal.schema.engine import now, reading
@@ -36,6 +47,7 @@ from app.journal.schema.models import (
     Worker,
 )
 from app.journal.schema.transactions import in_transaction
+from app.journal.steps.anyhow import HISTORY, SIGNALS
 from app.journal.steps.spending import book_doubts
 from app.journal.tables.audit import erase, is_old
 from celery_agents.contracts.outcome import State
@@ -54,13 +66,19 @@ _DATA = "audit data"
 #: Statistics by minute and by hour are kept so long: closely for what happens now, and for a year's
 #: comparison. An hour of 40 agents takes some 200 kB.
 STATS_S = {60: 2 * _DAY_S, 3_600: 90 * _DAY_S}
-#: What a whole run holds beside its steps, in tables that know it by ``run_id``. Not what it has
-#: written into streams: a session outlives its runs.
+#: What a whole run holds beside its steps, in tables that know it by ``run_id``.
 _OF_RUNS = [
     table
     for table in Base.metadata.sorted_tables
-    if "run_id" in table.columns and table not in {Step.__table__, Entry.__table__}
+    if "run_id" in table.columns and table is not Step.__table__
 ]
+#: Entries of its flows go with it, what they were told and asked for; all others outlive it.
+_OWN_ENTRIES = or_(*(Entry.stream.startswith(own) for own in (HISTORY, SIGNALS)))
+
+
+def _goes(table: Any) -> ColumnElement[bool]:
+    """The rows of such a table that go with their run."""
+    return _OWN_ENTRIES if table is Entry.__table__ else true()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +165,7 @@ def what_would_go(connection: Connection, retention: Retention) -> Counter[str]:
         (Call.__table__, Call.step_id.in_(steps)),
         (Join.__table__, Join.step_id.in_(steps)),
         (DeadLetter.__table__, retention.is_forgotten()),
-        *((table, table.c.run_id.in_(runs)) for table in _OF_RUNS),
+        *((table, table.c.run_id.in_(runs) & _goes(table)) for table in _OF_RUNS),
         *_old(),
     ]
     found = Counter[str]()
@@ -173,7 +191,9 @@ def _next(
     tables: list[Any] = [Step.__table__, *_OF_RUNS] if ids else []
     for table in tables:
         (key,) = table.primary_key
-        theirs = select(key).where(table.c.run_id.in_(ids)).limit(paces[table.name].size)
+        theirs = (
+            select(key).where(table.c.run_id.in_(ids), _goes(table)).limit(paces[table.name].size)
+        )
         if table is Step.__table__:
             theirs = theirs.order_by(Step.parent_id.is_not(None))
         if keys := list(connection.execute(theirs).scalars()):

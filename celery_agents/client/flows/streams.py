@@ -55,7 +55,7 @@ class Streams:
         wanted = (
             None if expected is None else whole_of(expected, "expected", least=0, most=_PLACES_MAX)
         )
-        about = (stream_of(stream), told, wanted, tenant_of(tenant))
+        about: tuple[Any, ...] = (stream_of(stream), told, wanted, tenant_of(tenant))
         places: list[int] = self._control.ask(names.APPEND, *about, recorded=True).get(timeout)
         return places
 
