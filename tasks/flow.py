@@ -35,9 +35,11 @@ def signal(self: Any, run_id: str, name: str, value: JsonValue = None, key: str 
     """Tell a flow something; say what became of that. Its message may come twice."""
     if (wrong := problem(value)) is not None:
         raise InvalidPayloadError(f"value: {wrong}.")
-    told = (id_of(run_id), name_of(name, "signal"), value, id_of(key or self.request.id))
-    runtime = recorded(self, "run.signal", told[0], name=told[1], key=told[3])
-    reply, after = runtime.journal.flows.signal(*told)
+    run_id, known = id_of(run_id), id_of(key or self.request.id)
+    told = (name_of(name, "signal"), value)
+    runtime = recorded(self, "run.signal", run_id, name=told[0], key=known)
+    journal = runtime.journal
+    reply, after = journal.flows.signal(run_id, told, known, journal.rules)
     runtime.follow(after)
     runtime.intake.forget([self.request.id])
     return reply

@@ -17,6 +17,7 @@ from app.admission.limits import SharedLimits
 from app.admission.scripts import TIMEOUT_S, Scripts
 from app.cli.audit import audit
 from app.cli.dead_letters import dead
+from app.cli.flows import flows
 from app.cli.keys import keys, token
 from app.cli.opened import journal as _journal
 from app.cli.runs import JournaledFigures, JournaledRuns
@@ -46,6 +47,7 @@ def commands() -> None:
 
 commands.add_command(audit)
 commands.add_command(dead)
+commands.add_command(flows)
 commands.add_command(keys)
 commands.add_command(token)
 

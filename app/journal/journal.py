@@ -79,7 +79,7 @@ class Journal:
         self._beat(lambda c: workers.register(c, me, lease_s))
         self._writer = Writer(engine, batch_max=group_commit_max)
         self._members = Together(engine, joins.members_of)
-        self.flows = FlowStore(engine, self.rules)
+        self.flows = FlowStore(engine)
         self.findings = Findings(engine, self.rules, me.id)
         self.bounds = Bounds(engine, self.rules.caps.cost)
         self.ledger = Ledger(engine)

@@ -14,6 +14,7 @@ from app.journal.schema.rows import Aftermath, Claimed
 from app.journal.schema.transactions import in_transaction
 from app.journal.steps import joins
 from app.journal.steps.anyhow import HISTORY, SIGNALS, members
+from app.journal.steps.shared import Wholes
 from app.journal.steps.signals import Reply, signal
 from celery_agents import names
 from celery_agents.contracts.base import JsonValue
@@ -36,12 +37,30 @@ class News(NamedTuple):
     signals: list[Any]
 
 
+class OpenFlow(NamedTuple):
+    """A flow as it was asked for."""
+
+    id: str
+    tenant: str
+    payload: dict[str, Any]
+
+
+_FLOWS = select(_S.id, _S.tenant, _S.payload, _S.parent_id).where(_S.task == names.FLOW)
+
+
+def _found(connection: Connection, query: Any) -> list[OpenFlow]:
+    whole = Wholes(connection)
+    return [
+        OpenFlow(r.id, r.tenant, whole(r.parent_id, r.payload) if r.parent_id else r.payload)
+        for r in connection.execute(query.order_by(_S.created_at)).all()
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class FlowStore:
     """The flows of a journal."""
 
     engine: Engine
-    rules: joins.Rules
 
     def lines(self, tenant: str, step_id: str, since: int = 0) -> list[tuple[str, dict[str, Any]]]:
         """The lines of a flow's history, by kind and data, from a number on."""
@@ -84,16 +103,14 @@ class FlowStore:
         return self._read(read)
 
     def signal(
-        self, step_id: str, name: str, value: JsonValue, key: str
+        self, step_id: str, told: tuple[str, JsonValue], key: str, rules: joins.Rules
     ) -> tuple[Reply, Aftermath]:
         """Give a flow a signal; see :func:`app.journal.steps.signals.signal`."""
         for _ in range(_LOOKS):
-            told = in_transaction(
-                self.engine, lambda c: signal(c, step_id, (name, value), key, self.rules)
-            )
-            if not told.again:
+            found = in_transaction(self.engine, lambda c: signal(c, step_id, told, key, rules))
+            if not found.again:
                 break
-        return told.reply, told.aftermath
+        return found.reply, found.aftermath
 
     def diverged(self, step_id: str, run_id: str) -> dict[str, Any] | None:
         """What the last event says of a flow whose code differs from its history."""
@@ -105,19 +122,15 @@ class FlowStore:
         )
         return self._read(lambda c: c.execute(query).scalar())
 
-    def open(self) -> list[Any]:
-        """Flows that have not ended: their ids, tenants and payloads."""
-        query = select(_S.id, _S.run_id, _S.tenant, _S.payload, _S.parent_id).where(
-            _S.task == names.FLOW, _S.state.in_([State.READY, State.RUNNING, State.WAITING])
-        )
-        return self._read(lambda c: list(c.execute(query)))
+    def open(self) -> list[OpenFlow]:
+        """Flows that have not ended."""
+        state = _S.state.in_([State.READY, State.RUNNING, State.WAITING])
+        return self._read(lambda c: _found(c, _FLOWS.where(state)))
 
-    def one(self, step_id: str) -> Any:
-        """The flow of that id; None when there is none."""
-        query = select(_S.id, _S.run_id, _S.tenant, _S.payload, _S.parent_id).where(
-            _S.id == step_id, _S.task == names.FLOW
-        )
-        return self._read(lambda c: c.execute(query).first())
+    def one(self, step_id: str) -> OpenFlow | None:
+        """The flow of that id, also one that has ended; None when there is none."""
+        found = self._read(lambda c: _found(c, _FLOWS.where(_S.id == step_id)))
+        return found[0] if found else None
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         return in_transaction(reading(self.engine), work)

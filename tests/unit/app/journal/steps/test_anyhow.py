@@ -34,12 +34,14 @@ def new(step_id: str = FLOW) -> Any:
     return step(step_id, task=names.FLOW, agent=None)
 
 
-def wants(*keys: str, open: Sequence[str] = (), lets_go: Sequence[str] = (), **more: Any) -> Expand:
+def wants(
+    *keys: str, still: Sequence[str] = (), lets_go: Sequence[str] = (), **more: Any
+) -> Expand:
     timeout_s, heard = more.pop("timeout_s", None), more.pop("heard", -1)
     return Expand(
         members=tuple(member(key) for key in keys),
         join=JoinPolicy(kind="any", timeout_s=timeout_s),
-        awaited=Awaited(open=(*open, *keys), lets_go=tuple(lets_go), heard=heard),
+        awaited=Awaited(open=(*still, *keys), lets_go=tuple(lets_go), heard=heard),
     )
 
 
@@ -70,7 +72,7 @@ class TestMembers:
         assert ids(end(journal, "b").wakes) == [FLOW]
         assert world.states(FLOW, "abc") == ["ready", "succeeded", "ready"]
         again = claimed(journal, FLOW)
-        waits(journal, again, wants("d", open="ac"), line(1))
+        waits(journal, again, wants("d", still="ac"), line(1))
         assert world.row(derived_id(FLOW, "d")).position == 3
         assert ids(end(journal, "d").wakes) == [FLOW]
         assert world.states(FLOW, "ac") == ["ready", "ready"]
@@ -88,7 +90,7 @@ class TestMembers:
         end(journal, "a")
         again = claimed(journal, FLOW)
         assert not end(journal, "b").wakes  # it is not told of that one before it waits
-        assert ids(waits(journal, again, wants(open="bc")).wakes) == [FLOW]
+        assert ids(waits(journal, again, wants(still="bc")).wakes) == [FLOW]
         assert world.states(FLOW, "c") == ["ready"]
 
     def test_one_that_nobody_awaits_does_not(self, journal: Journal) -> None:
@@ -105,7 +107,7 @@ class TestMembers:
         begun(journal, "a", "b", "c", "d")
         running = claimed(journal, derived_id(FLOW, "b"))
         end(journal, "a")
-        gone = waits(journal, claimed(journal, FLOW), wants(open="d", lets_go="bc"))
+        gone = waits(journal, claimed(journal, FLOW), wants(still="d", lets_go="bc"))
         assert gone.cancels == [running.id]
         assert world.states(FLOW, "bcd") == ["running", "cancelled", "ready"]
         assert world.row(running.id).cancel_requested
@@ -124,7 +126,7 @@ class TestMembers:
         begun(journal, "a", "b")
         end(journal, "a")
         claim = claimed(journal, FLOW)
-        told = {"entries": [line(1)], "lets_go": True}
+        told: Any = {"entries": [line(1)], "lets_go": True}
         assert journal.finish(claim, DONE, **told).result(SOON).applied
         assert world.states(FLOW, "b") == ["cancelled"]
         assert finished(journal, FLOW).outcome.ok
@@ -163,7 +165,7 @@ class TestTime:
 class TestSignals:
     @staticmethod
     def _send(journal: Journal, key: str = "k", value: Any = 1) -> tuple[str, list[str]]:
-        reply, after = journal.flows.signal(FLOW, "go", value, key)
+        reply, after = journal.flows.signal(FLOW, ("go", value), key, journal.rules)
         return reply, ids(after.wakes)
 
     def test_one_wakes_who_waits(self, journal: Journal) -> None:
@@ -173,7 +175,7 @@ class TestSignals:
         claim = claimed(journal, FLOW)
         (found,) = journal.flows.news(claim, [], -1).signals
         assert (found.seq, found.data) == (0, {"name": "go", "value": 1})
-        assert not waits(journal, claim, wants(open="a", heard=0)).wakes
+        assert not waits(journal, claim, wants(still="a", heard=0)).wakes
 
     def test_one_that_comes_meanwhile_is_seen_before_it_waits(self, journal: Journal) -> None:
         claim = claimed(journal, FLOW, new())
@@ -190,8 +192,8 @@ class TestSignals:
 
     def test_nobody_is_not_signalled(self, journal: Journal) -> None:
         claimed(journal, "s", step("s"))
-        assert journal.flows.signal("s", "go", 1, "k")[0] == "unknown"
-        assert journal.flows.signal("none", "go", 1, "k")[0] == "unknown"
+        assert journal.flows.signal("s", ("go", 1), "k", journal.rules)[0] == "unknown"
+        assert journal.flows.signal("none", ("go", 1), "k", journal.rules)[0] == "unknown"
 
 
 class TestAmidAnotherTransaction(OnPostgres):
@@ -202,7 +204,9 @@ class TestAmidAnotherTransaction(OnPostgres):
         other = world.journal("other@here")
         with world.engine.connect() as slow:
             ExpandStep.apply(slow, [ExpandStep(claim, wants("a"), journal.rules)])
-            with meanwhile(world, lambda: other.flows.signal(FLOW, "go", 1, "k")) as told:
+            with meanwhile(
+                world, lambda: other.flows.signal(FLOW, ("go", 1), "k", other.rules)
+            ) as told:
                 slow.commit()
         ((reply, after),) = told
         assert (reply, ids(after.wakes)) == ("taken", [FLOW])
@@ -213,7 +217,9 @@ class TestAmidAnotherTransaction(OnPostgres):
         other = world.journal("other@here")
         with world.engine.connect() as slow:
             FinishStep.apply(slow, [FinishStep(claim, DONE, journal.rules, entries=[line(0)])])
-            with meanwhile(world, lambda: other.flows.signal(FLOW, "go", 1, "k")) as told:
+            with meanwhile(
+                world, lambda: other.flows.signal(FLOW, ("go", 1), "k", other.rules)
+            ) as told:
                 slow.commit()
         assert told[0][0] == "too_late"
 
@@ -225,7 +231,7 @@ class TestAmidAnotherTransaction(OnPostgres):
         other = world.journal("other@here")
         ending = claimed(other, derived_id(FLOW, "b"))
         with world.engine.connect() as slow:
-            what = wants("c", open="" if lets_go else "b", lets_go=lets_go)
+            what = wants("c", still="" if lets_go else "b", lets_go=lets_go)
             ExpandStep.apply(slow, [ExpandStep(claim, what, journal.rules)])
             with meanwhile(world, lambda: other.finish(ending, DONE).result(SOON)) as told:
                 slow.commit()
