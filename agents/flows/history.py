@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from pydantic_core import to_jsonable_python
@@ -31,8 +30,7 @@ class Command(NamedTuple):
         return f"{self.kind}{about} (key {self.key}, asks {self.digest[:8] or 'nothing'})"
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One event, when it happened, and what the code asked for upon it."""
 
     kind: EventKind
@@ -59,7 +57,7 @@ class Line:
     def of(cls, kind: Any, data: dict[str, Any]) -> Line:
         """The line that an entry has."""
         then = data.get("then")
-        commands = () if then is None else tuple(Command(*told) for told in then)
+        commands = () if then is None else tuple(map(Command._make, then))
         return cls(kind, data["key"], data["at"], data.get("value"), commands, data.get("place"))
 
 

@@ -71,6 +71,7 @@ class FlowLoop(asyncio.AbstractEventLoop):
         self._untimer = untimer
         self._ready: deque[asyncio.Handle] = deque()
         self._number = 0
+        self._left = TURNS_MAX
         self._context = Context()
 
     # -- what coroutines ask of a loop
@@ -154,15 +155,20 @@ class FlowLoop(asyncio.AbstractEventLoop):
 
     def _turn(self, work: Callable[..., None], *args: Any) -> None:
         work(*args)
-        ready, left = self._ready, TURNS_MAX
+        self._left = TURNS_MAX
+        while self._ready:
+            with suppress(SystemExit, KeyboardInterrupt):  # the task that raised it ended by it
+                self._drain()
+
+    def _drain(self) -> None:
+        ready = self._ready
         while ready:
             handle = ready.popleft()
-            if not handle.cancelled():
-                with suppress(SystemExit, KeyboardInterrupt):  # their tasks have ended by them
-                    handle._run()  # noqa: SLF001 - a loop's part
-            left -= 1
-            if not left:
+            self._left -= 1
+            if not self._left:
                 raise FlowError("The flow goes round and round without waiting for anything.")
+            if not handle.cancelled():
+                handle._run()  # noqa: SLF001 - a loop's part
 
     def _next(self) -> int:
         self._number += 1

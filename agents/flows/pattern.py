@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from agents.flows.history import Command, Difference, Line
@@ -39,7 +39,7 @@ class Advanced:
 
     def add(self, line: Line, commands: Iterable[Command], wants: Iterable[Want]) -> None:
         """Note an event, and what was asked upon it."""
-        self.lines.append(replace(line, commands=tuple(commands)))
+        self.lines.append(line._replace(commands=tuple(commands)))
         for want in wants:
             match want:
                 case Member():
