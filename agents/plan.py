@@ -42,8 +42,8 @@ class Member(Contract):
     waits: bool = False
 
 
-class Awaited(Contract):
-    """What a pattern whose join is ``any`` waits for, as it saw it when it was last asked.
+class AwaitedAny(Contract):
+    """The many things that a pattern whose join is ``any`` waits for, as it last saw them.
 
     What has come since lets it go on at once.
     """
@@ -65,7 +65,7 @@ class Expand(Contract):
     #: An agent asks them, and not a pattern: they are bounded as members of its team.
     team: bool = False
     #: Of a pattern that goes on with each member's end.
-    awaited: Awaited | None = None
+    awaited: AwaitedAny | None = None
 
 
 def within(plan: Expand, left_s: float | None) -> Expand:

@@ -13,7 +13,6 @@ from app.journal.stores.streams import StreamStore
 from celery_agents import names
 from celery_agents.contracts.base import JsonValue, name_of, tenant_of, whole_of
 from celery_agents.contracts.flows.entries import (
-    APPENDED_MAX,
     StreamEvent,
     prefix_of,
     stream_of,
@@ -35,16 +34,11 @@ def append(
     tenant: str = "",
 ) -> list[int]:
     """Add entries to a stream; return their places. Its message may come twice: it is done once."""
-    where = (tenant_of(tenant), stream_of(stream))
-    if not isinstance(events, list) or not 0 < len(events) <= APPENDED_MAX:
-        raise InvalidPayloadError(f"events: a list of 1 to {APPENDED_MAX:,}.")
+    where, read = (tenant_of(tenant), stream_of(stream)), StreamEvent.several(events)
     wanted = None if expected is None else whole_of(expected, "expected", least=0, most=PLACES_MAX)
     runtime = runtime_of(self.app, self.request.hostname)
-    read = [StreamEvent.read(event) for event in events]
-    new = [
-        NewEntry(*where, e.kind, e.data, e.key or f"@{self.request.id}/{place}")
-        for place, e in enumerate(read)
-    ]
+    own = f"@{self.request.id}/"
+    new = [NewEntry(*where, e.kind, e.data, e.key or f"{own}{n}") for n, e in enumerate(read)]
     placed = runtime.journal.streams.append(*where, new, wanted)
     runtime.intake.forget([self.request.id])
     return [one.seq for one in placed]

@@ -176,15 +176,13 @@ class Registry:
         settle_effects(self._agents)
 
     def _describe(self, name: str) -> str:
-        found = self._agents.get(name)
-        return "" if found is None else found.description
+        return self._agents[name].description if name in self._agents else ""
 
     def add_module(self, module: ModuleType) -> None:
         """Add the functions of a module that are marked as agents, or as flows."""
         self.flows.add_module(module)
         for value in list(vars(module).values()):
-            mark = mark_of(value)
-            if mark is not None:
+            if (mark := mark_of(value)) is not None:
                 self.add_function(value, mark)
 
     def add_function(self, function: Callable[..., Any], mark: AgentMark) -> None:

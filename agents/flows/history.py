@@ -1,4 +1,4 @@
-"""What a flow was told, and what it asked for then: the lines of its history.
+"""The history of a flow: what it was told, and what it asked for then.
 
 A line is an event and the commands that its code gave upon it, before it waited again. In a replay
 each command is held against the line's: by key, kind, name and a digest of what is asked.
@@ -17,7 +17,7 @@ from pydantic_core import to_jsonable_python
 EventKind = Literal["started", "done", "failed", "timer", "signal"]
 
 
-class Command(NamedTuple):
+class FlowCommand(NamedTuple):
     """Something that a flow's code asks for, as it is compared."""
 
     key: str
@@ -37,7 +37,7 @@ class Line(NamedTuple):
     key: str
     at: float  # seconds since 1970
     value: Any = None
-    commands: tuple[Command, ...] = ()
+    commands: tuple[FlowCommand, ...] = ()
     #: Of a signal, its place among those that the flow was sent.
     place: int | None = None
 
@@ -57,15 +57,15 @@ class Line(NamedTuple):
     def of(cls, kind: Any, data: dict[str, Any]) -> Line:
         """The line that an entry has."""
         then = data.get("then")
-        commands = () if then is None else tuple(map(Command._make, then))
+        commands = () if then is None else tuple(map(FlowCommand._make, then))
         return cls(kind, data["key"], data["at"], data.get("value"), commands, data.get("place"))
 
 
 class Difference(NamedTuple):
     """The first command in which code differs from its history; None: there is none."""
 
-    recorded: Command | None
-    asked: Command | None
+    recorded: FlowCommand | None
+    asked: FlowCommand | None
     line: int  # of the history
     place: str  # in the code
 

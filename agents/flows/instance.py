@@ -15,8 +15,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Any, Protocol
 
-from agents.flows.history import Command, Difference, Line, digest_of
+from agents.flows.history import Difference, FlowCommand, Line, digest_of
+from agents.flows.inbox import Inbox
 from agents.flows.loop import FlowFuture, FlowLoop
+from agents.flows.timers import Timers
 from agents.flows.wants import Cancel, Want
 from celery_agents.contracts.outcome import ErrorInfo
 from celery_agents.errors import InvalidPayloadError
@@ -31,7 +33,7 @@ class Scoped(Protocol):
         ...
 
 
-class Asked(FlowFuture[Any]):
+class Pending(FlowFuture[Any]):
     """The answer to a command; who cancels it lets go of what was asked for."""
 
     def __init__(self, instance: Instance, key: str, read: Read | None, number: int) -> None:
@@ -63,23 +65,21 @@ class Instance:
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
+        self.timers = Timers()
         self.loop = FlowLoop(  # type: ignore[abstract]  # typeshed: what a flow does not have raises
-            self._set_timer, self._unset_timer
+            self._set_timer, self.timers.remove
         )
         self.random = random.Random(run_id)  # noqa: S311 - of the user's code, alike each time
         self.ids = random.Random(f"ids of {run_id}")  # noqa: S311 - as above
         self.lines = 0  # that it was told
         self.difference: Difference | None = None
         #: Commands of the last event, and what of them is to be done.
-        self.commands: list[Command] = []
+        self.commands: list[FlowCommand] = []
         self.wants: list[Want] = []
         #: What it waits for, by keys of commands.
-        self.open: dict[str, Asked] = {}
-        self.timers: dict[str, asyncio.TimerHandle] = {}
-        self._timer_keys: dict[int, str] = {}
-        self._inbox: dict[str, deque[Any]] = {}
-        self._waiting: dict[str, deque[FlowFuture[Any]]] = {}
-        self._recorded: deque[Command] | None = None  # None: what comes now is new
+        self.open: dict[str, Pending] = {}
+        self.inbox = Inbox()
+        self._recorded: deque[FlowCommand] | None = None  # None: what comes now is new
         self._keys: set[str] = set()
         self._count = 0
         self._closed = False
@@ -118,12 +118,9 @@ class Instance:
     def _happen(self, line: Line) -> None:
         match line.kind:
             case "timer":
-                handle = self.timers.pop(line.key, None)
-                if handle is not None:
-                    self._timer_keys.pop(id(handle), None)
-                    handle._run()  # noqa: SLF001 - a loop's part
+                self.timers.ring(line.key)
             case "signal":
-                self._signalled(line.key, line.value)
+                self.inbox.put(line.key, line.value)
             case _:
                 asked = self.open.pop(line.key, None)
                 if asked is None or asked.done():  # it was let go of
@@ -132,15 +129,6 @@ class Instance:
                     asked.set_exception(ErrorInfo.model_validate(line.value).exception())
                 else:
                     asked.tell(line.value)
-
-    def _signalled(self, name: str, value: Any) -> None:
-        waiting = self._waiting.get(name)
-        while waiting:
-            first = waiting.popleft()
-            if not first.done():
-                first.set_result(value)
-                return
-        self._inbox.setdefault(name, deque()).append(value)
 
     # -- what the code asks for
 
@@ -156,7 +144,7 @@ class Instance:
     ) -> asyncio.Future[Any]:
         """Give a command, whose end the future gets. ``make`` says what is to be done."""
         known = self.command(kind, name, told, make, key=key)
-        asked = Asked(self, known, read, self.loop._next())  # noqa: SLF001 - of the same folder
+        asked = Pending(self, known, read, self.loop._next())  # noqa: SLF001 - of the same folder
         if self.difference is None and not self._closed:
             self.open[known] = asked
         return asked
@@ -179,7 +167,7 @@ class Instance:
         if self._closed:
             return known
         try:
-            one = Command(known, kind, name, "" if told is None else digest_of(told))
+            one = FlowCommand(known, kind, name, "" if told is None else digest_of(told))
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidPayloadError(f"{name}: it cannot be asked that: {error}") from None
         if self._recorded is None:
@@ -200,10 +188,7 @@ class Instance:
         """A signal of that name: the first that nobody took, or the next that comes."""
         self.command("signal", name, None, lambda _: None)
         future = FlowFuture[Any](number=self.loop._next(), loop=self.loop)  # noqa: SLF001 - as above
-        if inbox := self._inbox.get(name):
-            future.set_result(inbox.popleft())
-        else:
-            self._waiting.setdefault(name, deque()).append(future)
+        self.inbox.take(name, future)
         return future
 
     def let_go(self, key: str) -> None:
@@ -223,20 +208,7 @@ class Instance:
     def _set_timer(self, handle: asyncio.TimerHandle) -> None:
         delay = round(handle.when() - self.loop.now, 6)
         key = self.command("timer", "", delay, lambda _: None)
-        self.timers[key] = handle
-        self._timer_keys[id(handle)] = key
-
-    def _unset_timer(self, handle: asyncio.TimerHandle) -> None:
-        self.timers.pop(self._timer_keys.pop(id(handle), ""), None)
-
-    def due(self, at: float) -> list[tuple[float, str]]:
-        """Timers whose time has come then, in their order."""
-        return sorted((h.when(), key) for key, h in self.timers.items() if h.when() <= at)
-
-    @property
-    def next_due(self) -> float | None:
-        """When the next timer is due."""
-        return min((h.when() for h in self.timers.values()), default=None)
+        self.timers.add(key, handle)
 
     # -- how it stands
 
@@ -244,16 +216,6 @@ class Instance:
     def done(self) -> bool:
         """True when its code has ended."""
         return self.main is not None and self.main.done()
-
-    @property
-    def listens(self) -> bool:
-        """True when some signal would let it go on."""
-        return any(not f.done() for waiting in self._waiting.values() for f in waiting)
-
-    @property
-    def unread(self) -> dict[str, int]:
-        """How many signals of each name nobody took."""
-        return {name: len(inbox) for name, inbox in self._inbox.items() if inbox}
 
     def close(self) -> None:
         """Let go of it: what its code still does asks for nothing."""
@@ -266,7 +228,7 @@ class Instance:
 
         self.loop.run(end)
 
-    def _differ(self, recorded: Command | None, asked: Command | None, place: str) -> None:
+    def _differ(self, recorded: FlowCommand | None, asked: FlowCommand | None, place: str) -> None:
         self.difference = Difference(recorded, asked, self.lines, place)
 
     def _waits_at(self) -> str:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from agents.flows.history import Command, Difference, Line
+from agents.flows.history import Difference, FlowCommand, Line
 from agents.flows.instance import Instance
 from agents.flows.run import FlowContext
 from agents.flows.wants import Cancel, Emit, Want
@@ -23,7 +23,7 @@ Code = Callable[[Any, Any], Any]
 
 @dataclass(slots=True)
 class Advanced:
-    """What came of it: lines for its history, what it asks for, and how it ended, if it did."""
+    """An advance: lines for its history, what it asks for, and how it ended, if it did."""
 
     lines: list[Line] = field(default_factory=list)
     wanted: dict[str, Member] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Advanced:
         """The members that are to begin: none of a flow that has ended."""
         return () if self.outcome is not None else tuple(self.wanted.values())
 
-    def add(self, line: Line, commands: Iterable[Command], wants: Iterable[Want]) -> None:
+    def add(self, line: Line, commands: Iterable[FlowCommand], wants: Iterable[Want]) -> None:
         """Note an event, and what was asked upon it."""
         self.lines.append(line._replace(commands=tuple(commands)))
         for want in wants:
@@ -86,7 +86,7 @@ def advance(
         for line in news:
             if not instance.done:
                 tell(line)
-        while not instance.done and (due := instance.due(at)):
+        while not instance.done and (due := instance.timers.due(at)):
             tell(Line("timer", due[0][1], max(due[0][0], instance.loop.now)))
         found.outcome = _outcome(instance)
     except FlowError as error:
@@ -102,7 +102,7 @@ def _outcome(instance: Instance) -> Outcome | None:
     """Return how the flow ended; None while it waits for something."""
     main = instance.main
     if main is None or not main.done():
-        if instance.open or instance.timers or instance.listens:
+        if instance.open or instance.timers or instance.inbox.awaited:
             return None
         return _failed(FlowError("The flow waits for something that nobody brings."))
     if main.cancelled():

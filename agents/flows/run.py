@@ -25,7 +25,7 @@ from celery_agents.errors import InvalidPayloadError
 
 
 class FlowContext:
-    """What a flow asks for. All of it begins at once; ``await`` waits for its end.
+    """The questions of a flow. All that it asks for begins at once; ``await`` waits for its end.
 
     ``key`` names a command; without one it has a number. Options are those of the client's verbs.
     An agent or a pattern that fails raises its own error.

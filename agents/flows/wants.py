@@ -1,4 +1,4 @@
-"""What commands of a flow ask of the service."""
+"""Wants: what commands of a flow ask of the service."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Any
 from agents.flows.history import Difference, Line
 from agents.flows.instance import Instance
 from agents.flows.pattern import Advanced, advance, begun, dropped
-from agents.plan import Awaited, Expand, JoinPolicy
+from agents.plan import AwaitedAny, Expand, JoinPolicy
 from app.execution.context import Step
 from app.journal.schema.rows import NewEntry
 from app.journal.steps.anyhow import HISTORY
@@ -89,11 +89,11 @@ def _written(
     if found.outcome is not None:
         usage = step.runtime.journal.tally(claim.id).usage
         return found.outcome.model_copy(update={"usage": usage})
-    due = instance.next_due
+    due = instance.timers.next_due
     return Expand(
         members=found.members,
         join=JoinPolicy(kind="any", timeout_s=None if due is None else max(due - news.at, 0.0)),
-        awaited=Awaited(
+        awaited=AwaitedAny(
             open=tuple(instance.open),
             lets_go=tuple(found.cancels),
             heard=max((row.seq for row in news.signals), default=heard),
@@ -102,7 +102,7 @@ def _written(
 
 
 def _told(difference: Difference) -> dict[str, Any]:
-    """What people are told of a difference."""
+    """Tell people of a difference."""
     return {
         "line": difference.line,
         "place": difference.place,
@@ -119,4 +119,4 @@ def _parked(step: Step, why: dict[str, Any]) -> Expand:
     if not known:
         log.warning("The flow %s is parked: %s", claim.id, why)
         step.runtime.journal.note(claim.run_id, claim.id, DIVERGED, [why])
-    return Expand(join=JoinPolicy(kind="any", timeout_s=PARKED_S), awaited=Awaited(heard=_ALL))
+    return Expand(join=JoinPolicy(kind="any", timeout_s=PARKED_S), awaited=AwaitedAny(heard=_ALL))

@@ -17,13 +17,11 @@ from app.journal.schema.rows import (
     Aftermath,
     Claim,
     Claimed,
-    NewEntry,
     NewExchange,
     NewStep,
 )
 from app.journal.schema.transactions import in_transaction
 from app.journal.steps import approvals, calls, cancels, due, joins
-from app.journal.steps.bounds import Bound
 from app.journal.steps.calls import Before, Begun, FinishCall, StartCall
 from app.journal.steps.caps import Caps
 from app.journal.steps.claims import ClaimStep
@@ -118,17 +116,10 @@ class Journal:
         return self._writer.submit(FinishStep(claim, outcome, self.rules, exchange, **more))
 
     def expand(
-        self,
-        claim: Claimed,
-        plan: Expand,
-        *,
-        ended_members: int | None = None,
-        bounds: Sequence[Bound] = (),
-        entries: Sequence[NewEntry] = (),
+        self, claim: Claimed, plan: Expand, *, ended_members: int | None = None, **more: Any
     ) -> Future[Expanded]:
         """Let a step wait for members; see :class:`ExpandStep`."""
-        about: Any = {"bounds": bounds, "entries": entries}
-        return self._writer.submit(ExpandStep(claim, plan, self.rules, ended_members, **about))
+        return self._writer.submit(ExpandStep(claim, plan, self.rules, ended_members, **more))
 
     def postpone(
         self,

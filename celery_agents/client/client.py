@@ -19,7 +19,7 @@ from celery_agents.client.connection import Connection
 from celery_agents.client.control import Control
 from celery_agents.client.dead_letters import DeadLetters
 from celery_agents.client.earlier import EarlierNames
-from celery_agents.client.flows.streams import Streams
+from celery_agents.client.flows.streams import EntryStreams
 from celery_agents.client.flows.verb import StartVerb
 from celery_agents.client.limits import Limits
 from celery_agents.client.options import EstimateOptions
@@ -88,7 +88,7 @@ class Client(EarlierNames):
         self._control = control = Control(connection, self.runs)
         self.dead_letters = DeadLetters(control)
         self.sessions = Sessions(control)
-        self.streams = Streams(control)
+        self.streams = EntryStreams(control)
         self.limits = Limits(control)
         self.budgets = Budgets(control)
         ask = self.ask = AskVerb(connection, self.runs, names.ASK, Ask, Run)

@@ -24,6 +24,9 @@ ANSWERS = {
 }
 #: What may not be noted, by file and function, and why.
 EXPLAINED = {
+    ("agents/flows/instance.py", "_close"): "what code does that nobody runs any more is nobody's",
+    ("agents/flows/loop.py", "_turn"): "the task has the error, and ends by it",
+    ("agents/flows/pattern.py", "dropped"): "it is let go of, and was refused before",
     ("agents/keywords.py", "_pattern"): "a pattern of another dialect bounds nothing here",
     ("agents/guarding/phones.py", "_valid"): "the answer to the question",
     ("agents/models/strict.py", "strict_form"): "the answer to the question",

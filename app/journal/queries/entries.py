@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Text, cast, func, literal, select, tuple_
 
 from app.journal.schema.engine import read_clock
-from app.journal.schema.models import Cursor, Entry, table
+from app.journal.schema.models import Entry, StreamCursor, table
 from app.journal.schema.positions import oldest_transaction
 from app.journal.schema.upsert import insert_of
 
 _E = table(Entry).c
-_C = table(Cursor).c
+_C = table(StreamCursor).c
 #: Characters at which a page ends, whatever its limit (one entry is always in it).
 PAGE_CHARACTERS = 1_000_000
 Rows = list[dict[str, Any]]
@@ -107,7 +107,7 @@ def move(connection: Connection, tenant: str, cursor: str, to: Position) -> bool
     """Move a cursor on; returns whether it did: it never goes back."""
     at = read_clock(connection)
     row = {"tenant": tenant, "name": cursor, "xid": to.xid, "pos": to.pos, "changed_at": at}
-    insertion = insert_of(connection.dialect.name, table(Cursor)).values(row)
+    insertion = insert_of(connection.dialect.name, table(StreamCursor)).values(row)
     new = insertion.excluded
     ahead = tuple_(_C.xid, _C.pos) < tuple_(new.xid, new.pos)
     moved = insertion.on_conflict_do_update(

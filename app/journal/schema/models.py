@@ -303,7 +303,7 @@ class Entry(Base):
     )
 
 
-class Cursor(Base):
+class StreamCursor(Base):
     """How far somebody has read the entries of all streams, in their one order."""
 
     __tablename__ = "cursors"

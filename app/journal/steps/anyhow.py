@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
 
-from agents.plan import Awaited
+from agents.plan import AwaitedAny
 from app.journal.schema.models import Entry, Step, table
 from app.journal.schema.rows import Aftermath, Claimed, derived_id
 from app.journal.steps import joins
@@ -27,7 +27,7 @@ _AT_ONCE = 5_000
 
 
 def go_on(
-    connection: Connection, claim: Claimed, awaited: Awaited, rules: joins.Rules
+    connection: Connection, claim: Claimed, awaited: AwaitedAny, rules: joins.Rules
 ) -> Aftermath:
     """Let go of members, and fire a join that was just opened if something has come already."""
     dropped: list[str] = []
@@ -44,7 +44,7 @@ def _has_ended(connection: Connection, step_id: str, keys: Sequence[str]) -> boo
     return any(row.state in _FINAL for row in members(connection, step_id, keys))
 
 
-def _has_come(connection: Connection, claim: Claimed, awaited: Awaited) -> bool:
+def _has_come(connection: Connection, claim: Claimed, awaited: AwaitedAny) -> bool:
     about = {"b_tenant": claim.tenant, "b_stream": SIGNALS + claim.id, "b_after": awaited.heard}
     return connection.execute(_LATER, about).first() is not None
 

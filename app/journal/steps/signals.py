@@ -30,7 +30,7 @@ Reply = Literal["taken", "known", "too_late", "unknown"]
 
 @dataclass(slots=True)
 class Signalled:
-    """What became of a signal, and whom to wake; ``again``: the flow moved, look anew."""
+    """The answer to a signal, and whom to wake; ``again``: the flow moved, look anew."""
 
     reply: Reply
     aftermath: Aftermath

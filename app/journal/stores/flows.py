@@ -1,4 +1,4 @@
-"""What flows were told and asked for, and what has come for them since."""
+"""Histories of flows, and what has come for them since."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DIVERGED = "diverged"
 
 
 class News(NamedTuple):
-    """What has come for a flow: ends of members, signals with their places, and what time it is."""
+    """News for a flow: ends of members, signals with their places, and what time it is."""
 
     at: float
     ends: list[Any]
@@ -88,7 +88,7 @@ class FlowStore:
         return self._read(read)
 
     def news(self, claim: Claimed, keys: Sequence[str], heard: int) -> News:
-        """What has come since: of members of these keys, and of signals behind a place."""
+        """News since: of members of these keys, and of signals behind a place."""
         later = (
             select(_E.seq, _E.data, _E.at)
             .where(_E.tenant == claim.tenant, _E.stream == SIGNALS + claim.id, _E.seq > heard)
@@ -113,7 +113,7 @@ class FlowStore:
         return found.reply, found.aftermath
 
     def diverged(self, step_id: str, run_id: str) -> dict[str, Any] | None:
-        """What the last event says of a flow whose code differs from its history."""
+        """The last event of a flow whose code differs from its history."""
         query = (
             select(Event.data)
             .where(Event.run_id == run_id, Event.step_id == step_id, Event.kind == DIVERGED)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, delete
 from app.journal.queries import entries
 from app.journal.queries.entries import Position, Rows
 from app.journal.schema.engine import reading
-from app.journal.schema.models import Cursor, Entry, table
+from app.journal.schema.models import Entry, StreamCursor, table
 from app.journal.schema.rows import NewEntry
 from app.journal.schema.transactions import in_transaction
 from app.journal.steps.entries import Appended, append
@@ -62,6 +62,6 @@ class StreamStore:
 
     def forget(self, tenant: str, cursor: str) -> bool:
         """Delete a cursor; returns whether there was one."""
-        this = (table(Cursor).c.tenant == tenant) & (table(Cursor).c.name == cursor)
-        gone = delete(table(Cursor)).where(this)
+        this = (table(StreamCursor).c.tenant == tenant) & (table(StreamCursor).c.name == cursor)
+        gone = delete(table(StreamCursor)).where(this)
         return in_transaction(self.engine, lambda c: c.execute(gone).rowcount > 0)

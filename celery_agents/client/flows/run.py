@@ -38,7 +38,7 @@ class FlowRun(Run[Any]):
         return reply
 
     def history(self, *, timeout: float = 10.0) -> Iterator[HistoryLine]:
-        """What the flow was told, and what its code asked for upon it, read page by page."""
+        """The lines of what it was told and its code asked for upon that, read page by page."""
         since = 0
         while True:
             asked = self.control.ask(names.HISTORY, self.id, since)

@@ -9,19 +9,17 @@ from celery_agents import names
 from celery_agents.client.control import Control
 from celery_agents.contracts.base import name_of, tenant_of, whole_of
 from celery_agents.contracts.flows.entries import (
-    APPENDED_MAX,
     StreamEntry,
     StreamEvent,
     prefix_of,
     stream_of,
 )
-from celery_agents.errors import InvalidPayloadError
 
 #: As the journal's column for the place of an entry.
 _PLACES_MAX = 2**31 - 1
 
 
-class Streams:
+class EntryStreams:
     """Appends to streams, reads and follows them; a worker does it.
 
     Each stream belongs to a tenant; without one, to nobody in particular.
@@ -50,8 +48,7 @@ class Streams:
             InvalidPayloadError: the name is none, or one of the service's own.
         """
         told = [event.compact() for event in events]
-        if not 0 < len(told) <= APPENDED_MAX:
-            raise InvalidPayloadError(f"events: from 1 to {APPENDED_MAX:,} at a time.")
+        StreamEvent.several(told)
         wanted = (
             None if expected is None else whole_of(expected, "expected", least=0, most=_PLACES_MAX)
         )

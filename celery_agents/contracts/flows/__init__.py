@@ -1,1 +1,1 @@
-"""What flows and streams are asked: payloads and entries as values."""
+"""Payloads of flows, and entries of streams, as values."""

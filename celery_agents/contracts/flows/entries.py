@@ -70,6 +70,17 @@ class StreamEvent(Contract):
             place, why = mistakes(error, cls)[0]
             raise InvalidPayloadError(f"event: {place}: {why}") from None
 
+    @classmethod
+    def several(cls, values: Any) -> list[Self]:
+        """Those of one append, as a message has them.
+
+        Raises:
+            InvalidPayloadError: it is no list of them, or of too many.
+        """
+        if not isinstance(values, list) or not 0 < len(values) <= APPENDED_MAX:
+            raise InvalidPayloadError(f"events: a list of 1 to {APPENDED_MAX:,}.")
+        return [cls.read(value) for value in values]
+
     def refuse_large(self, limit_bytes: int) -> None:
         """See that it is not above the limit.
 

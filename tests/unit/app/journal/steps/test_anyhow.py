@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agents.plan import Awaited, Expand, JoinPolicy
+from agents.plan import AwaitedAny, Expand, JoinPolicy
 from app.journal import Journal
 from app.journal.schema.rows import Aftermath, Claimed, NewEntry, derived_id
 from app.journal.steps.expansions import ExpandStep
@@ -41,7 +41,7 @@ def wants(
     return Expand(
         members=tuple(member(key) for key in keys),
         join=JoinPolicy(kind="any", timeout_s=timeout_s),
-        awaited=Awaited(open=(*still, *keys), lets_go=tuple(lets_go), heard=heard),
+        awaited=AwaitedAny(open=(*still, *keys), lets_go=tuple(lets_go), heard=heard),
     )
 
 
