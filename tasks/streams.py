@@ -11,7 +11,7 @@ from app.journal.queries.entries import Position
 from app.journal.schema.rows import NewEntry
 from app.journal.stores.streams import StreamStore
 from celery_agents import names
-from celery_agents.contracts.base import JsonValue, name_of, tenant_of, whole_of
+from celery_agents.contracts.base import name_of, tenant_of, whole_of
 from celery_agents.contracts.flows.entries import (
     StreamEvent,
     prefix_of,
@@ -27,11 +27,7 @@ PAGE_ROWS = 500
 
 @shared_task(name=names.APPEND, bind=True, acks_late=True)
 def append(
-    self: Any,
-    stream: str,
-    events: list[dict[str, JsonValue]],
-    expected: int | None = None,
-    tenant: str = "",
+    self: Any, stream: str, events: list[Any], expected: int | None = None, tenant: str = ""
 ) -> list[int]:
     """Add entries to a stream; return their places. Its message may come twice: it is done once."""
     where, read = (tenant_of(tenant), stream_of(stream)), StreamEvent.several(events)
