@@ -102,7 +102,7 @@ class Settings(BaseSettings):
     refusal_limit_s: Positive = 24 * 3600
     #: Waits above this stay in the row; below it Celery's countdown holds them in the worker.
     countdown_limit_s: NotNegative = 60.0
-
+    flows_max: Annotated[int, Field(ge=0)] = 1_000  # kept by a process; 0: each wake replays
     #: Of a session, its newest exchanges that fit into so many tokens are sent: far below what
     #: models take, which is paid with each question.
     session_window_tokens: Annotated[int, Field(ge=0, le=WINDOW_MAX)] = 24_000

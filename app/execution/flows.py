@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from agents.flows.history import Difference, Line
 from agents.flows.instance import Instance
@@ -27,9 +30,78 @@ PARKED_S = 60.0
 _ALL = 2**31 - 1
 
 
+class Kept(NamedTuple):
+    """An instance that stays in this process, with what it was last told and nobody confirmed."""
+
+    instance: Instance
+    code: Callable[..., Any]
+    version: int
+    heard: int
+    last: list[tuple[str, dict[str, Any]]]
+
+
+class Instances:
+    """Instances of flows by their ids, the newest ones; one that is in use is not among them."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: OrderedDict[str, Kept] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def take(self, step_id: str) -> Kept | None:
+        """The instance of a flow, if it is here."""
+        with self._lock:
+            return self._kept.pop(step_id, None)
+
+    def put(self, step_id: str, kept: Kept) -> None:
+        """Keep an instance; let go of the oldest one where there are too many."""
+        with self._lock:
+            self._kept[step_id] = kept
+            over = self._kept.popitem(last=False)[1] if len(self._kept) > self._most else None
+        if over is not None:
+            dropped(over.instance)
+
+
 def flow_step(step: Step, request: Flow) -> Expand | Outcome:
     """Let a flow go on with what has come for it."""
+    claim, journal, settings = step.claim, step.runtime.journal, step.runtime.settings
+    instances = step.runtime.resource(Instances, lambda: Instances(settings.flows_max))
+    found = _brought_up(instances.take(claim.id), step, request)
+    if not isinstance(found, Kept):
+        return found
+    instance, code, version, heard, _ = found
+    if instance.difference is not None:
+        dropped(instance)
+        return _parked(step, _told(instance.difference))
+    news = journal.flows.news(claim, [*instance.open], heard)
+    lines = _lines(news, version, begun=instance.lines > 0)
+    advanced = advance(instance, code, request.input, lines, news.at + EARLY_S)
+    step.lets_go = bool(instance.open or advanced.cancels)
+    result = _written(step, instance, advanced, news, heard)
+    if isinstance(result, Expand) and result.awaited is not None and settings.flows_max:
+        last: list[tuple[str, dict[str, Any]]]
+        last = [(line.kind, line.data) for line in advanced.lines]
+        instances.put(claim.id, Kept(instance, code, version, result.awaited.heard, last))
+    else:
+        dropped(instance)
+    return result
+
+
+def _brought_up(kept: Kept | None, step: Step, request: Flow) -> Kept | Expand:
+    """An instance that stands where the journal's history ends; or why there is none.
+
+    One that is here goes on with what others have written since. What it was told last may never
+    have been written, if its claim was stale; then it is begun anew.
+    """
     store, claim = step.runtime.journal.flows, step.claim
+    if kept is not None:
+        since = kept.instance.lines - len(kept.last)
+        told = store.lines(claim.tenant, claim.id, since)
+        if told[: len(kept.last)] == kept.last:
+            more = told[len(kept.last) :]
+            kept.instance.replay(Line.of(kind, data) for kind, data in more)
+            return kept._replace(heard=_heard(more, kept.heard))
+        dropped(kept.instance)
     told = store.lines(claim.tenant, claim.id) if claim.token > 1 else []
     history = [Line.of(kind, data) for kind, data in told]
     version = history[0].value["version"] if history else request.version
@@ -40,20 +112,16 @@ def flow_step(step: Step, request: Flow) -> Expand | Outcome:
             raise
         return _parked(step, {"missing": error.message})
     instance = begun(code, claim.id, request.input, history)
-    try:
-        if instance.difference is not None:
-            return _parked(step, _told(instance.difference))
-        heard = max((n for kind, data in told if (n := data.get("place")) is not None), default=-1)
-        news = store.news(claim, [*instance.open], heard)
-        lines = _lines(news, history, version)
-        found = advance(instance, code, request.input, lines, news.at + EARLY_S)
-        step.lets_go = bool(instance.open or found.cancels)
-        return _written(step, instance, found, news, heard)
-    finally:
-        dropped(instance)
+    return Kept(instance, code, version, _heard(told, -1), [])
 
 
-def _lines(news: News, history: list[Line], version: int) -> list[Line]:
+def _heard(told: list[tuple[str, dict[str, Any]]], before: int) -> int:
+    """Return the place of the last signal that stands in a history."""
+    places = (place for _, data in told if (place := data.get("place")) is not None)
+    return max(places, default=before)
+
+
+def _lines(news: News, version: int, *, begun: bool) -> list[Line]:
     """Make lines of what has come, in the order in which it did."""
     lines = [_end(row) for row in news.ends]
     lines += [
@@ -61,7 +129,7 @@ def _lines(news: News, history: list[Line], version: int) -> list[Line]:
         for row in news.signals
     ]
     lines.sort(key=attrgetter("at"))
-    if not history:
+    if not begun:
         lines.insert(0, Line("started", "", news.at, {"version": version}))
     return lines
 

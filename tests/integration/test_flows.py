@@ -54,6 +54,13 @@ def test_it_waits_without_a_slot_and_goes_on_with_each_word(flows: Stack, tmp_pa
     assert flows.client.start.handle("nobody").signal("x", timeout=SOON_S) == "unknown"
 
 
+def test_each_wake_may_be_a_replay(lasting: Stack, tmp_path: Path) -> None:
+    lasting.worker(env={"AGENTS_FLOWS_MAX": "0"})
+    run = lasting.client.start("stages", {"path": str(tmp_path / "lines"), "stages": 3})
+    assert len(run.get(timeout=SOON_S)) == 9
+    assert len(lines(tmp_path / "lines")) == 9
+
+
 def test_its_time_runs_on_and_who_is_late_is_stopped(flows: Stack, tmp_path: Path) -> None:
     path = tmp_path / "stopped"
     run = flows.client.start("impatient", {"path": str(path)})
@@ -95,9 +102,10 @@ def test_each_step_is_taken_once_through_kills_and_an_emptied_redis(
 
 
 def test_code_that_differs_parks_the_run_and_the_right_one_goes_on(
-    flows: Stack, tmp_path: Path
+    lasting: Stack, tmp_path: Path
 ) -> None:
-    path = tmp_path / "deployed"
+    lasting.worker(env={"AGENTS_FLOWS_MAX": "0"})  # as one that has just begun
+    flows, path = lasting, tmp_path / "deployed"
     run = flows.client.start("changed", str(path))
     eventually(lambda: len(history(run)) == 2)
     path.write_text("new code")
