@@ -8,6 +8,7 @@ import uvicorn
 
 from api.application import create_api
 from app.settings import read_settings
+from app.telemetry.set_up import set_up_root
 from celery_agents.errors import ConfigurationError
 
 #: Seconds that requests under way may take when it is asked to stop: streams never end by
@@ -22,12 +23,15 @@ def main() -> None:
         app = create_api(settings)
     except ConfigurationError as error:
         sys.exit(f"{error.kind}: {error}")
-    # Without uvicorn's own access log: a query may hold what belongs in no log.
+    set_up_root(settings.log)
+    # Its log is ours: redacted, and in the same form. Without uvicorn's own access log: a query may
+    # hold what belongs in no log.
     uvicorn.run(
         app,
         host=settings.api_host,
         port=settings.api_port,
         access_log=False,
+        log_config=None,
         server_header=False,
         timeout_graceful_shutdown=_GRACE_S,
     )

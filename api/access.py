@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Iterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.routing import BaseRoute, Route
@@ -34,13 +36,37 @@ async def services_of(request: Request) -> Services:
 Parts = Annotated[Services, Depends(services_of)]
 
 
-async def identify(services: Services, given: HTTPAuthorizationCredentials | None) -> Principal:
+def check_local(request: Request) -> None:
+    """Refuse what a page of another site may have sent to this machine, where nobody needs a key.
+
+    Such a page comes under a name that its own DNS gave this machine, or the browser says from
+    where it asks.
+
+    Raises:
+        ProblemError: it may have (403).
+    """
+    host = request.url.hostname or ""
+    try:
+        own = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        own = False
+    if not own:
+        raise forbidden("Without keys it is served under 127.0.0.1 and localhost alone.")
+    site = request.headers.get("sec-fetch-site", "none")
+    if request.method != "GET" and site not in {"none", "same-origin"}:
+        raise forbidden("Without keys no page of another site may ask.")
+
+
+async def identify(
+    request: Request, services: Services, given: HTTPAuthorizationCredentials | None
+) -> Principal:
     """Return the principal that asks.
 
     Raises:
-        ProblemError: nobody that is known (401).
+        ProblemError: nobody that is known (401); another site may be asking (403).
     """
     if services.settings.api_auth == "none":
+        check_local(request)
         return ANYBODY
     who = None
     if given is not None:
@@ -59,13 +85,13 @@ class May:
     def __init__(self, permission: Permission) -> None:
         self.permission = permission
 
-    async def __call__(self, services: Parts, given: Given) -> Principal:
+    async def __call__(self, request: Request, services: Parts, given: Given) -> Principal:
         """The principal that asks.
 
         Raises:
             ProblemError: nobody that is known (401), it may not (403), too often (429).
         """
-        who = await identify(services, given)
+        who = await identify(request, services, given)
         if not who.may(self.permission):
             raise forbidden(f"It needs the permission {self.permission}.")
         await services.rates.take(who, "requests", who.requests_per_s)
@@ -83,9 +109,15 @@ def permissions(app: FastAPI) -> Iterator[tuple[BaseRoute, Permission | None]]:
         if not isinstance(route, APIRoute):
             yield route, None
             continue
-        calls = [dependency.call for dependency in route.dependant.dependencies]
-        needed = [call.permission for call in calls if isinstance(call, May)]
+        needed = [call.permission for call in _called(route.dependant) if isinstance(call, May)]
         yield route, needed[0] if needed else None
+
+
+def _called(dependant: Dependant) -> Iterator[Any]:
+    """Give all that a route depends on, and that those depend on."""
+    for dependency in dependant.dependencies:
+        yield dependency.call
+        yield from _called(dependency)
 
 
 def _routes(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:

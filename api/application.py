@@ -8,12 +8,15 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from fastapi import FastAPI
+from starlette.responses import Response
 
-from api import events, operations, problems, tasks
+from api import agents, events, operations, problems, tasks
 from api.access import check_routes, methods_of
 from api.bounds import BodyBound
+from api.openai import chat, errors, models, responses
 from api.services import Services
 from api.ui import routes as ui
+from api.under_way import CountedRequests
 from app.settings import Settings
 from celery_agents.errors import ConfigurationError
 
@@ -38,6 +41,7 @@ def create_api(settings: Settings) -> FastAPI:
         services = app.state.services = Services(settings)
         services.open()
         try:
+            await services.check()
             yield
         finally:
             await services.close()
@@ -50,12 +54,21 @@ def create_api(settings: Settings) -> FastAPI:
         swagger_ui_oauth2_redirect_url=None,
         separate_input_output_schemas=False,
     )
-    problems.install(app, partial(methods_of, app))
-    for part in (tasks, events, operations, ui):
+    problems.install(app, partial(methods_of, app), _told)
+    for part in (tasks, events, agents, operations, chat, responses, models, ui):
         app.include_router(part.router)
     check_routes(app)
-    app.add_middleware(BodyBound, most_bytes=_ESCAPED * settings.payload_limit_bytes)
+    most_bytes = _ESCAPED * settings.payload_limit_bytes
+    app.add_middleware(BodyBound, most_bytes=most_bytes, told=_told)
+    app.add_middleware(CountedRequests)
     return app
+
+
+def _told(path: str, error: problems.ProblemError) -> Response:
+    """An error in the form that the readers of a path know."""
+    if path.startswith(errors.PREFIX):
+        return errors.response(error)
+    return problems.response(error)
 
 
 def _is_loopback(host: str) -> bool:

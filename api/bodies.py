@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from celery_agents import names
 from celery_agents.contracts.ask import Ask, StepOptions
@@ -17,8 +16,6 @@ from celery_agents.wire.messages import PRIORITY
 
 #: Fields that are no options of the step.
 _OWN = {"input", "task", "priority", "tenant"}
-#: Fields of contracts that hold names of agents.
-_NAMING = frozenset({"agent", "judge", "backups"})
 
 
 class _Posted(Contract):
@@ -73,17 +70,6 @@ TASKS = {
 def options_of(body: StepOptions) -> dict[str, Any]:
     """The options of a message, without those at their defaults."""
     return body.model_dump(mode="json", exclude=_OWN, exclude_defaults=True)
-
-
-def agents_of(body: BaseModel) -> Iterator[str]:
-    """Names of all agents that are asked by a body, wherever they stand in it."""
-    for name in type(body).model_fields:
-        value = getattr(body, name)
-        for one in value if isinstance(value, tuple) else (value,):
-            if isinstance(one, BaseModel):
-                yield from agents_of(one)
-            elif name in _NAMING and isinstance(one, str):
-                yield one
 
 
 class ChoiceBody(Contract):

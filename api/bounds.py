@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.datastructures import MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.problems import ProblemError, response
+from api.problems import ProblemError
 
 
 class _TooLargeError(Exception):
@@ -13,11 +16,15 @@ class _TooLargeError(Exception):
 
 
 class BodyBound:
-    """Middleware: refuses bodies above ``most_bytes``, however they are sent."""
+    """Middleware: refuses bodies above ``most_bytes``, however they are sent.
 
-    def __init__(self, app: ASGIApp, most_bytes: int) -> None:
-        self._app = app
-        self._most = most_bytes
+    ``told`` gives the error the form that the readers of a path know.
+    """
+
+    def __init__(
+        self, app: ASGIApp, most_bytes: int, told: Callable[[str, ProblemError], Response]
+    ) -> None:
+        self._app, self._most, self._told = app, most_bytes, told
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
@@ -56,4 +63,5 @@ class BodyBound:
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         text = f"The body is larger than {self._most:,} bytes."
-        await response(ProblemError(413, "payload_too_large", text))(scope, receive, send)
+        told = self._told(scope["path"], ProblemError(413, "payload_too_large", text))
+        await told(scope, receive, send)

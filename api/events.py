@@ -16,14 +16,12 @@ from starlette.responses import Response, StreamingResponse
 
 from api.access import Parts
 from api.problems import ProblemError
-from api.runs import RunId, find
+from api.runs import RunId, find, outcome_of_tree
 from api.services import Services
 from api.tasks import Reads, problems
 from app.access.permissions import Principal
 from celery_agents.contracts.events import END, RunEvent
-from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.errors import InvalidPayloadError
-from celery_agents.values import KNOWN
 
 router = APIRouter(tags=["tasks"])
 #: An event as it is read; ``data`` is an event of the client as JSON.
@@ -33,7 +31,7 @@ _EVENT = {
 }
 #: Seconds of silence after which a comment is sent: proxies close what says nothing for a minute.
 PING_S = 12.0
-_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+SSE_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 @router.get(
@@ -61,7 +59,7 @@ async def events(
     except InvalidPayloadError as error:
         raise ProblemError(422, error.kind, error.message) from None
     stream = _lines(services, who, run_id, told)
-    return StreamingResponse(stream, media_type="text/event-stream", headers=_HEADERS)
+    return StreamingResponse(stream, media_type="text/event-stream", headers=SSE_HEADERS)
 
 
 async def _lines(
@@ -69,8 +67,16 @@ async def _lines(
 ) -> AsyncIterator[str]:
     """The stream; it begins at once, so that nobody in between takes it for dead."""
     yield ": begins\n\n"
-    if (end := await _gone(services, who, run_id)) is not None:
-        yield line(end)
+    async for event in follow(services, who, run_id, events):
+        yield ": ping\n\n" if event is None else line(event)
+
+
+async def follow(
+    services: Services, who: Principal, run_id: str, events: Any
+) -> AsyncIterator[RunEvent[Any] | None]:
+    """The events of a run to its end, also where its result is gone; None: it is silent a while."""
+    if (end := await gone(services, who, run_id)) is not None:
+        yield end
         return
     coming = aiter(events)
     task: asyncio.Task[Any] | None = None
@@ -79,14 +85,14 @@ async def _lines(
             task = task or asyncio.ensure_future(anext(coming))
             done, _ = await asyncio.wait({task}, timeout=PING_S)
             if not done:
-                yield ": ping\n\n"
-                if (end := await _gone(services, who, run_id)) is not None:
-                    yield line(end)
+                yield None
+                if (end := await gone(services, who, run_id)) is not None:
+                    yield end
                     return
                 continue
             event: RunEvent[Any] = task.result()
             task = None
-            yield line(event)
+            yield event
             if event.type == "end":
                 return
     finally:
@@ -96,19 +102,16 @@ async def _lines(
         await coming.aclose()
 
 
-async def _gone(services: Services, who: Principal, run_id: str) -> RunEvent[Any] | None:
+async def gone(services: Services, who: Principal, run_id: str) -> RunEvent[Any] | None:
     """The end of a run whose result is not in Redis any more, by its row; None: it is, or will be.
 
     A worker stores the result again of a row that is not settled.
     """
     if await services.endings.look(run_id) is not None:
         return None
-    tree = await find(services, who, run_id)
-    if tree.get("finished_at") is None or not State(tree["state"]).final:
+    outcome = outcome_of_tree(await find(services, who, run_id))
+    if outcome is None:
         return None
-    root: dict[str, Any] = next((s for s in tree["steps"] if s["id"] == run_id), {})
-    told = {name: root[name] for name in ("value", "error", "usage") if root.get(name) is not None}
-    outcome = Outcome.model_validate({"state": tree["state"], **told}, context=KNOWN)
     return RunEvent(id=END, type="end", step_id=run_id, outcome=outcome)
 
 

@@ -1,8 +1,8 @@
-"""Agents, sessions, dead letters, keys, and how the service is."""
+"""Sessions, dead letters, keys, and how the service is."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import Field
@@ -10,19 +10,20 @@ from redis.exceptions import RedisError
 from starlette.responses import Response
 
 from api.access import May, Parts, forbidden
+from api.metrics import sight
 from api.problems import JsonResponse, ProblemError, not_found
 from api.tasks import problems, tenant_for
 from api.views import AcceptedView, ListView, ServiceHealth
 from app.access.keys import new_key
 from app.access.permissions import ROLES, Permission, Principal, Role
-from celery_agents import names
+from app.telemetry.exposition import CONTENT_TYPE, counted, page
+from app.telemetry.gauges import open_steps
 from celery_agents.contracts.base import Contract, Name, Tenant, Whole
 from celery_agents.errors import AgentsError, InvalidPayloadError
 
 router = APIRouter()
 _P = Permission
 _PLACES_MAX = 2**31 - 1
-ReadsAgents = Annotated[Principal, Depends(May(_P.AGENTS_READ))]
 ReadsSessions = Annotated[Principal, Depends(May(_P.SESSIONS_READ))]
 WritesSessions = Annotated[Principal, Depends(May(_P.SESSIONS_WRITE))]
 ReadsLetters = Annotated[Principal, Depends(May(_P.LETTERS_READ))]
@@ -33,24 +34,6 @@ WritesKeys = Annotated[Principal, Depends(May(_P.KEYS_WRITE))]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 SessionName = Annotated[Name, Path()]
 OfTenant = Annotated[Tenant | None, Query(description="For those who may see all tenants.")]
-
-
-@router.get("/agents", response_model=ListView, responses=problems(), tags=["agents"])
-async def agents(services: Parts, who: ReadsAgents) -> Response:
-    """The agents that workers have offered and this key may ask, with how they are."""
-    found, health = await services.read(services.desk.agents)
-    states = {row["target"]: row for row in health}
-    items = [
-        {**row, "health": _health(states.get(f"agent:{row['name']}"))}
-        for row in found
-        if who.may_ask(row["name"])
-    ]
-    return JsonResponse({"items": items})
-
-
-def _health(row: dict[str, Any] | None) -> dict[str, Any] | None:
-    told = ("state", "since", "checked_at", "latency_ms")
-    return None if row is None else {name: row[name] for name in told}
 
 
 @router.get("/sessions", response_model=ListView, responses=problems(), tags=["sessions"])
@@ -137,16 +120,13 @@ async def stats(services: Parts, who: ReadsStats) -> Response:
     tags=["operations"],
 )
 async def metrics(services: Parts, who: ReadsMetrics) -> Response:
-    """The service as a whole, for Prometheus; each worker has its own."""
-    live = await services.read(services.desk.live, who.tenant)
-    lines = ["# HELP agents_steps Steps by their state.", "# TYPE agents_steps gauge"]
-    lines += [f'agents_steps{{state="{state}"}} {count}' for state, count in live.items()]
+    """The service as a whole and this process, for Prometheus; each worker has its own."""
     if who.tenant is None:
-        accepted = await services.redis.hlen(names.INTAKE_RECORDS)
-        lines += ["# HELP agents_accepted Runs without a row.", "# TYPE agents_accepted gauge"]
-        lines.append(f"agents_accepted {accepted}")
-    text = "\n".join([*lines, ""])
-    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+        found = await sight(services)
+        told = [*found.families(), *counted(services.metrics), *services.under_way.families()]
+    else:
+        told = [open_steps(await services.read(services.desk.live, who.tenant))]
+    return Response(page(told), media_type=CONTENT_TYPE)
 
 
 @router.get(

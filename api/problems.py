@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -16,7 +17,8 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from celery_agents.errors import AgentsError, BrokerUnavailableError
+from celery_agents.contracts.base import why
+from celery_agents.errors import AgentsError, BrokerUnavailableError, redact
 from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
@@ -31,6 +33,7 @@ STATUSES = {
 }
 #: Seconds after which somebody who was not served may come again.
 RETRY_AFTER_S = 2
+_WORD = re.compile(r"[\w-]{1,60}", re.ASCII)
 #: Mistakes of a body that are told.
 _TOLD = 5
 
@@ -61,11 +64,19 @@ class ProblemError(Exception):
     """A request is refused, and why."""
 
     def __init__(
-        self, status: int, kind: str, detail: str, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        kind: str,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        param: str | None = None,
     ) -> None:
         super().__init__(detail)
-        self.status, self.kind, self.detail = int(status), kind, detail
+        # What was asked for is named in some, and may have a key in the place of an id.
+        self.status, self.kind, self.detail = int(status), kind, redact(detail)
         self.headers = dict(headers or {})
+        self.param = param  # the part of the request that is wrong
 
 
 def not_found(what: str) -> ProblemError:
@@ -106,10 +117,16 @@ def _of_body(error: RequestValidationError) -> ProblemError:
     found = error.errors()
     if any(e["type"] == "json_invalid" for e in found):
         return ProblemError(HTTPStatus.BAD_REQUEST, "invalid_json", "The body is no JSON.")
-    told = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in found]
+    told = [f"{'.'.join(map(_part, e['loc']))}: {why(e)}" for e in found]
     more = f" (and {len(told) - _TOLD} more)" if len(told) > _TOLD else ""
     detail = "; ".join(told[:_TOLD]) + more
-    return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_payload", detail)
+    place = ".".join(map(str, found[0]["loc"])).removeprefix("body.")
+    return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_payload", detail, param=place)
+
+
+def _part(part: int | str) -> str:
+    """A part of a place; a field's name that somebody has made up is no word to be repeated."""
+    return str(part) if isinstance(part, int) or _WORD.fullmatch(part) else "…"
 
 
 def _of_http(error: HTTPException) -> ProblemError:
@@ -118,32 +135,41 @@ def _of_http(error: HTTPException) -> ProblemError:
     return ProblemError(error.status_code, kind, str(error.detail), headers)
 
 
-def install(app: FastAPI, methods_of: Callable[[str], set[str]]) -> None:
-    """Have an app answer all errors as problems; ``methods_of`` a path are told with a 405."""
+def install(
+    app: FastAPI,
+    methods_of: Callable[[str], set[str]],
+    told: Callable[[str, ProblemError], Response],
+) -> None:
+    """Have an app answer all errors as problems.
 
-    async def agents(_: Request, error: Any) -> Response:
-        return response(of_agents(error))
+    ``methods_of`` a path are told with a 405; ``told`` gives an error the form that the readers of
+    a path know.
+    """
 
-    async def redis(_: Request, error: Any) -> Response:
+    async def agents(request: Request, error: Any) -> Response:
+        return told(request.url.path, of_agents(error))
+
+    async def redis(request: Request, error: Any) -> Response:
         note(log, "api_redis", "A request was refused: Redis does not answer", error=error)
-        return response(of_agents(BrokerUnavailableError()))
+        return told(request.url.path, of_agents(BrokerUnavailableError()))
 
-    async def refused(_: Request, error: Any) -> Response:
-        return response(error)
+    async def refused(request: Request, error: Any) -> Response:
+        return told(request.url.path, error)
 
-    async def body(_: Request, error: Any) -> Response:
-        return response(_of_body(error))
+    async def body(request: Request, error: Any) -> Response:
+        return told(request.url.path, _of_body(error))
 
     async def http(request: Request, error: Any) -> Response:
         problem = _of_http(error)
         if problem.status == HTTPStatus.METHOD_NOT_ALLOWED:  # of one route, where several are
             problem.headers["allow"] = ", ".join(sorted(methods_of(request.url.path)))
-        return response(problem)
+        return told(request.url.path, problem)
 
-    async def unknown(_: Request, error: Any) -> Response:
+    async def unknown(request: Request, error: Any) -> Response:
         note(log, "api_error", "A request failed", error=error, trace=True)
         text = "Something went wrong here; the server's log says what."
-        return response(ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", text))
+        problem = ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", text)
+        return told(request.url.path, problem)
 
     app.add_exception_handler(AgentsError, agents)
     app.add_exception_handler(RedisError, redis)

@@ -12,8 +12,9 @@ from app.access.permissions import Principal
 from celery_agents import names
 from celery_agents.client.waiting import Meta
 from celery_agents.contracts.base import Id
-from celery_agents.contracts.outcome import ErrorInfo, State
+from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from celery_agents.transport import headers_of
+from celery_agents.values import KNOWN
 from celery_agents.wire.messages import Message
 
 RunId = Annotated[Id, Path(description="The id of a run.")]
@@ -67,6 +68,31 @@ def _error(meta: Meta) -> dict[str, Any] | None:
     if error is None and isinstance(found := meta["result"], BaseException):
         error = ErrorInfo.of(found).model_dump()
     return error and {"kind": error["kind"], "message": error["message"]}
+
+
+def outcome_of(meta: Meta) -> Outcome:
+    """How a run ended, by its result."""
+    done = meta["status"] == "SUCCESS"
+    state = State.SUCCEEDED if done else State.FAILED
+    told = meta.get("outcome") or {"state": state, "error": _error(meta)}
+    value = meta["result"] if done else None
+    return Outcome.model_validate({**told, "value": value}, context=KNOWN)
+
+
+def outcome_of_tree(tree: dict[str, Any]) -> Outcome | None:
+    """How a run ended, by the journal; None while it has not."""
+    if tree["state"] == QUEUED or not State(tree["state"]).final:
+        return None
+    if tree.get("finished_at") is None and "error" not in tree:
+        return None
+    root: dict[str, Any] = next((s for s in tree["steps"] if s["id"] == tree["id"]), {})
+    found = {
+        "value": root.get("value"),
+        "error": tree.get("error") or root.get("error"),
+        "usage": tree.get("usage") or root.get("usage"),
+    }
+    told = {name: value for name, value in found.items() if value is not None}
+    return Outcome.model_validate({"state": tree["state"], **told}, context=KNOWN)
 
 
 def of_tree(tree: dict[str, Any], *, values: bool) -> dict[str, Any]:

@@ -43,9 +43,9 @@ _SEEN = "agents:api:asked:"
 Away = (RedisError, OSError, AgentsError)
 
 
-def id_of_key(tenant: str, key: str) -> str:
-    """The id of the run that a tenant asks for under a key."""
-    made = hashlib.sha256(f"{tenant}\0POST /tasks\0{key}".encode()).digest()
+def id_of_key(tenant: str, key: str, route: str = "POST /tasks") -> str:
+    """The id of the run that a tenant asks for under a key; each route has keys of its own."""
+    made = hashlib.sha256(f"{tenant}\0{route}\0{key}".encode()).digest()
     return str(uuid.UUID(bytes=made[:16], version=5))
 
 
@@ -72,6 +72,7 @@ class Posting:
             queue=message.queue,
             priority=message.priority,
             tenant=message.tenant,
+            trace=message.trace,
         )
 
     def tell(self, *, replayed: bool) -> None:
@@ -182,16 +183,22 @@ class Sending:
             known: str | None = None if told is None else told.decode()
             row = rows.get(message.id)
             if row is not None:
-                known = _fingerprint(row)
+                known = self._fingerprint(row)
             if known is None:
                 continue
-            if known != message.fingerprint:
+            if known not in (message.known_as or {message.fingerprint}):
                 order.refuse(IdInUseError("Something else was asked under this Idempotency-Key."))
             elif row is not None:
                 order.tell(replayed=True)
             else:
                 again.add(message.id)
         return again
+
+    def _fingerprint(self, row: tuple[str, Mapping[str, Any]]) -> str:
+        """The fingerprint of what a row was asked."""
+        task, payload = row
+        told = (payload.get("args", []), payload.get("kwargs", {}))
+        return fingerprint(task, *told, self._client.celery.seals)
 
     async def _look(self) -> None:
         """Look once a second whether too many runs wait to be begun."""
@@ -203,12 +210,6 @@ class Sending:
         else:
             waiting = await self._redis.hlen(names.INTAKE_RECORDS)
         self._full = waiting >= self._backlog_max
-
-
-def _fingerprint(row: tuple[str, Mapping[str, Any]]) -> str:
-    """The fingerprint of what a row was asked."""
-    task, payload = row
-    return fingerprint(task, payload.get("args", []), payload.get("kwargs", {}))
 
 
 def on_loop(reply: Future[T]) -> asyncio.Future[T]:

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
+from agents.catalog.panels import agents_of
+from agents.net.outside import PrivateHosts
 from api.access import May, Parts, forbidden
-from api.bodies import TASKS, ChoiceBody, TaskBody, agents_of, options_of
+from api.bodies import TASKS, ChoiceBody, TaskBody, options_of
 from api.problems import JsonResponse, Problem, ProblemError, not_found
 from api.runs import RunId, find, of_meta, of_tree, queued
 from api.sending import Posting, id_of_key
 from api.services import Services
-from api.views import AcceptedView, ListView, RunsView, RunView
+from api.views import AcceptedView, ListView, RunView
 from app.access.permissions import Permission, Principal
-from app.journal.queries.runs import RunsWanted
 from celery_agents.client.waiting import Meta
-from celery_agents.contracts.base import Contract, Name
+from celery_agents.contracts.base import Name, Tenant, mistakes
 from celery_agents.contracts.outcome import State
-from celery_agents.errors import InvalidPayloadError
+from celery_agents.contracts.policies import Webhook
+from celery_agents.contracts.watching import PAGE_MAX, Order, RunFilter, RunPage
+from celery_agents.errors import AgentsError, InvalidPayloadError
+from celery_agents.traces import caller
 
 router = APIRouter(tags=["tasks"])
 _PROBLEM: dict[str, Any] = {
@@ -45,6 +48,7 @@ Requeues = Annotated[Principal, Depends(May(Permission.LETTERS_WRITE))]
 IdempotencyKey = Annotated[
     str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]*$")
 ]
+_TRACEPARENT = "The caller's span (W3C Trace Context); what is none is left out."
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
 
 
@@ -67,13 +71,48 @@ def tenant_for(who: Principal, asked: str | None) -> str:
     return who.tenant
 
 
-def order_of(services: Services, who: Principal, body: Any, key: str | None) -> Posting:
-    """The run that a body asks for.
+def check_webhook(services: Services, webhook: Webhook) -> None:
+    """Look now at what a worker would refuse when the run has ended.
+
+    Raises:
+        InvalidPayloadError: the service does not sign with that secret, or goes to no such address.
+    """
+    try:
+        services.settings.webhook_secret(webhook.secret)
+        PrivateHosts.of(services.settings.private_hosts).check_url(webhook.url)
+    except AgentsError as error:
+        raise InvalidPayloadError(f"webhook: {error.message}") from None
+
+
+def told_also(body: Any, webhook: str | None) -> Any:
+    """A body with the webhook of a header.
+
+    Raises:
+        InvalidPayloadError: it is no URL, or the body has one, too.
+    """
+    if webhook is None:
+        return body
+    if body.webhook is not None:
+        raise InvalidPayloadError("webhook: it stands in the header and in the body.")
+    try:
+        return body.model_copy(update={"webhook": Webhook(url=webhook)})
+    except ValidationError as error:
+        raise InvalidPayloadError(f"Agents-Webhook: {mistakes(error)[0][1]}") from None
+
+
+def order_of(
+    services: Services, who: Principal, body: Any, run_id: str | None, trace: str | None = None
+) -> Posting:
+    """The run that a body asks for, under an id of its own or one that others may have, too.
+
+    ``trace`` is the span of whoever asks, as their header has it.
 
     Raises:
         ProblemError: an agent, or the tenant, is not for whoever asks.
         InvalidPayloadError: it asks for too much.
     """
+    if body.webhook is not None:
+        check_webhook(services, body.webhook)
     if who.agents is not None:
         for agent in agents_of(body):
             if not who.may_ask(agent):
@@ -81,10 +120,13 @@ def order_of(services: Services, who: Principal, body: Any, key: str | None) -> 
     tenant = tenant_for(who, body.tenant)
     body.within(services.settings.ballots_max)
     draft = services.client.draft(
-        TASKS[body.task], options_of(body), tenant=tenant, priority=body.priority
+        TASKS[body.task],
+        options_of(body),
+        tenant=tenant,
+        priority=body.priority,
+        trace=caller(trace),
     )
-    run_id = None if key is None else id_of_key(tenant, key)
-    return Posting(draft.message([body.input], run_id), body, key is not None)
+    return Posting(draft.message([body.input], run_id), body, run_id is not None)
 
 
 @router.post(
@@ -94,18 +136,24 @@ def order_of(services: Services, who: Principal, body: Any, key: str | None) -> 
     responses={200: {"model": RunView}, **problems(400, 413)},
 )
 async def create(
+    *,
     body: TaskBody,
     services: Parts,
     who: Creates,
     idempotency_key: IdempotencyKey = None,
     prefer: Annotated[str | None, Header(max_length=200)] = None,
+    agents_webhook: Annotated[str | None, Header(max_length=2000)] = None,
+    traceparent: Annotated[str | None, Header(description=_TRACEPARENT)] = None,
 ) -> Response:
     """Ask for a run. 202: it is accepted, and will be done.
 
     With ``Idempotency-Key`` the same key is the same run. With ``Prefer: wait=20`` the answer
-    comes with the response (200) if it is there within so many seconds.
+    comes with the response (200) if it is there within so many seconds. With ``Agents-Webhook``
+    that URL is told of its end.
     """
-    order = order_of(services, who, body, idempotency_key)
+    key, tenant = idempotency_key, tenant_for(who, body.tenant)
+    run_id = None if key is None else id_of_key(tenant, key)
+    order = order_of(services, who, told_also(body, agents_webhook), run_id, traceparent)
     await services.rates.take(who, "runs", who.runs_per_s)
     replayed = await services.sending.send(order)
     run_id = order.message.id
@@ -124,48 +172,46 @@ async def create(
     return JsonResponse(queued(order.message), 202, headers=headers)
 
 
-def _cursor(given: str | None) -> tuple[float, str] | None:
-    if given is None:
-        return None
-    try:
-        at, _, run_id = base64.urlsafe_b64decode(given.encode()).decode().partition(" ")
-        return float(at), run_id
-    except ValueError:
-        raise ProblemError(422, "invalid_payload", "cursor: it is none of a page.") from None
+class RunsQuery(BaseModel):
+    """The conditions of :class:`RunFilter`, as an address has them."""
 
-
-class PageQuery(Contract):
-    """The runs that are wanted, and where the page begins."""
+    model_config = ConfigDict(extra="forbid")
 
     state: State | None = None
     agent: Name | None = None
-    #: Seconds since 1970: runs that were made then or later.
-    since: Annotated[float, Field(ge=0)] | None = None
-    #: ``next`` of the page before.
-    cursor: Annotated[str, Field(max_length=400)] | None = None
-    limit: Annotated[int, Field(ge=1, le=500)] = 50
+    #: For those who may see all tenants.
+    tenant: Tenant | None = None
+    since_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    failed: bool = False
+    waiting: bool = False
+    stuck: bool = False
+    order: Order = "time"
+    #: ``more`` of the page before.
+    after: Annotated[str, Field(max_length=400)] | None = None
+    limit: Annotated[int, Field(ge=1, le=PAGE_MAX)] = 50
 
 
-async def page_of(services: Services, who: Principal, page: PageQuery) -> dict[str, Any]:
-    """The runs of a page, and the cursor of the next one.
+async def page_of(services: Services, who: Principal, query: RunsQuery) -> RunPage:
+    """The runs that are looked for, of those that a principal may see.
 
     Raises:
-        ProblemError: the cursor is none.
+        InvalidPayloadError: two conditions exclude each other, or the place is none.
+        ProblemError: the tenant is another one's.
     """
-    about = page.model_dump(exclude={"cursor"})
-    wanted = RunsWanted(tenant=who.tenant, before=_cursor(page.cursor), **about)
-    found = await services.read(services.desk.runs, wanted)
-    after = None
-    if len(found) == page.limit:
-        last = f"{found[-1]['created_at']!r} {found[-1]['id']}"
-        after = base64.urlsafe_b64encode(last.encode()).decode()
-    return {"runs": found, "next": after}
+    tenant = query.tenant if who.tenant is None else tenant_for(who, query.tenant)
+    wanted = RunFilter.of(query.model_dump() | {"tenant": tenant})
+    return await services.read(services.desk.runs, wanted)
 
 
-@router.get("/tasks", response_model=RunsView, responses=problems())
-async def listed(services: Parts, who: Reads, page: Annotated[PageQuery, Query()]) -> Response:
-    """Runs that a worker has begun, the newest first; never what was asked or answered."""
-    return JsonResponse(await page_of(services, who, page))
+@router.get("/tasks", response_model=RunPage, responses=problems())
+async def listed(services: Parts, who: Reads, query: Annotated[RunsQuery, Query()]) -> Response:
+    """Runs that a worker has begun; never what was asked or answered.
+
+    ``since_s``: begun at most so many seconds ago. ``failed``, ``waiting`` (for a person) and
+    ``stuck`` (something should have gone on for a minute) are conditions; ``order=cost`` lists
+    the dearest of those that ended. ``more`` is the next page's ``after``.
+    """
+    return JsonResponse((await page_of(services, who, query)).model_dump(mode="json"))
 
 
 @router.get("/tasks/{run_id}", response_model=RunView, responses=problems(404))

@@ -29,14 +29,6 @@ class RunView(_View):
     steps_left_out: int = 0
 
 
-class RunsView(_View):
-    """A page of runs, the newest first."""
-
-    runs: list[dict[str, Any]]
-    #: The cursor of the next page; null at the end.
-    next: str | None
-
-
 class ListView(_View):
     """Things in a list."""
 

@@ -72,6 +72,7 @@ class Embedded(Serving):
         settings = self.agents_settings
         self.broker_address = settings.broker
         self.results_address = _results(conf) or settings.broker
+        self.seals = settings.seals
         _extend(conf, celery_config(settings), self.results_address)
 
 
@@ -163,7 +164,6 @@ def _queues(conf: Any, ours: Sequence[Queue]) -> list[Queue]:
 
 def _routes(theirs: Any, queue: str) -> list[Any]:
     """The agents' tasks to their queues, whatever the app's own routes say of others."""
-    steps = (names.ASK, names.FALLBACK, names.VOTE, names.GATHER, names.MAP, names.COMPENSATE)
-    ours = {task: {"queue": queue} for task in steps}
+    ours = {task: {"queue": queue} for task in names.STEP_TASKS}
     ours |= {task: {"queue": names.CONTROL_QUEUE} for task in names.CONTROL_TASKS}
     return [ours, *(theirs if isinstance(theirs, (list, tuple)) else [theirs] if theirs else [])]

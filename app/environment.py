@@ -13,6 +13,8 @@ from celery_agents.errors import redact
 PREFIX = "AGENTS_"
 #: Settings that have no prefix.
 BARE = frozenset({"redis_url", "database_url"})
+#: Settings whose values are never shown.
+_SECRET = BARE | {"jwt_keys", "fernet_keys"}
 #: What pydantic misses in a value, by its kind of error.
 _WANTED = {
     "int_parsing": "a whole number",
@@ -50,7 +52,7 @@ def _problem(found: Any) -> str:
     elif kind == "value_error":  # a validator of ours
         wanted = str(found["ctx"]["error"])
     said = f"it has to be {wanted}" if wanted else str(found["msg"])
-    shown = "" if setting in BARE else f", and not {redact(repr(value), limit=100)}"
+    shown = "" if setting in _SECRET else f", and not {redact(repr(value), limit=100)}"
     return f"{variable_of(setting)} cannot be read: {said}{shown}."
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery, bootsteps, current_app, signals
 
@@ -22,8 +22,13 @@ from app.messaging.sharing import OfRequests, Sharing
 from app.messaging.transport import Transport
 from app.pool.default import choose_pool
 from app.settings import Settings
+from app.telemetry.children import Children
 from app.telemetry.lines import hush_http
 from app.telemetry.logs import be_discreet
+from app.telemetry.set_up import write_log
+
+if TYPE_CHECKING:
+    from app.maintenance.traces import TracesThread
 
 
 def create_app(settings: Settings) -> Celery:
@@ -33,6 +38,7 @@ def create_app(settings: Settings) -> Celery:
     app = AgentsCelery("celery-agents")
     app.agents_settings = settings
     app.broker_address = app.results_address = settings.broker
+    app.seals = settings.seals
     app.config_from_object(celery_config(settings))
     serve(app)
     app.set_default()
@@ -41,6 +47,7 @@ def create_app(settings: Settings) -> Celery:
 
 def serve(app: Serving) -> None:
     """Have the workers of an app serve the agents, and its command line know the journal."""
+    write_log()
     app.agents_cli = qualified("app.cli.commands:commands")
     app.steps["worker"].add(AgentsService)
     app.steps["consumer"].add(Cancellations)
@@ -71,6 +78,10 @@ class AgentsService(bootsteps.StartStopStep):
         worker.app.agents_nodename = worker.hostname  # children have their leases under it too
         self.recovery: Recovery | None = None
         self.endpoint: Endpoint | None = None
+        self.traces: TracesThread | None = None
+        self.children: Children | None = None
+        if worker.app.agents_settings.health_port and worker.pool_cls.__module__ == PREFORK:
+            self.children = worker.app.agents_children = Children()  # before they are forked
 
     def create(self, worker: Any) -> None:
         """Take more messages than there are slots, for the pool to begin ahead."""
@@ -87,8 +98,15 @@ class AgentsService(bootsteps.StartStopStep):
         if runtime.settings.health_port:
             self.endpoint = Endpoint(runtime)
             self.endpoint.start()
+        if self.children is not None and runtime.metrics is not None:
+            self.children.listen(runtime.metrics)
         self.recovery = Recovery(runtime)
         self.recovery.start()
+        if runtime.tracing is not None:
+            from app.maintenance.traces import TracesThread
+
+            self.traces = TracesThread(runtime, runtime.tracing)
+            self.traces.start()
 
         def shutting_down(**_: Any) -> None:
             """Bound how long a warm shutdown waits for running steps."""
@@ -97,11 +115,15 @@ class AgentsService(bootsteps.StartStopStep):
         signals.worker_shutting_down.connect(shutting_down, weak=False)
 
     def stop(self, worker: Any) -> None:  # noqa: ARG002 - Celery's signature
-        """Stop recovery and the endpoint."""
+        """Stop recovery, traces and the endpoint."""
         if self.recovery is not None:
             self.recovery.stop()
+        if self.traces is not None:
+            self.traces.stop()
         if self.endpoint is not None:
             self.endpoint.stop()
+        if self.children is not None:
+            self.children.close()
 
     terminate = stop
 
@@ -123,6 +145,8 @@ class Weights(bootsteps.StartStopStep):
 
 
 signals.worker_init.connect(choose_pool)
+#: The module of the pool whose children are processes.
+PREFORK = "celery.concurrency.prefork"
 
 
 @signals.worker_process_init.connect
@@ -130,8 +154,10 @@ def _child_started(**_: Any) -> None:
     """Make the runtime of a prefork child before its first step, not during it."""
     if hasattr(current_app, "agents_settings"):
         app = current_app._get_current_object()  # noqa: SLF001 - Celery's way to it
-        runtime_of(app, getattr(app, "agents_nodename", None))
+        runtime = runtime_of(app, getattr(app, "agents_nodename", None))
         listen(app)
+        if (parent := _parent(app)) is not None and runtime.metrics is not None:
+            parent.begin(lambda: runtime.told)
         spare_garbage_collection()
 
 
@@ -139,4 +165,11 @@ def _child_started(**_: Any) -> None:
 @signals.worker_shutdown.connect
 def _process_stops(**_: Any) -> None:
     """Give back what still runs, after the pool has ended, and close the journal."""
-    close_runtime(current_app._get_current_object())  # noqa: SLF001 - Celery's way to it
+    app = current_app._get_current_object()  # noqa: SLF001 - Celery's way to it
+    close_runtime(app)
+    if (parent := _parent(app)) is not None:
+        parent.end()
+
+
+def _parent(app: Any) -> Children | None:
+    return getattr(app, "agents_children", None)

@@ -6,7 +6,6 @@ import.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from functools import cached_property
@@ -25,6 +24,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app import environment
 from app.database_url import read_database_url
+from app.outward import OutwardSettings, listed
 from celery_agents import names
 from celery_agents.address import RedisAddress
 from celery_agents.contracts.ask import WINDOW_MAX
@@ -32,6 +32,7 @@ from celery_agents.contracts.vote import BALLOTS_MAX
 from celery_agents.errors import ConfigurationError
 from celery_agents.redis_url import LOCAL, read_redis_url
 from celery_agents.said import said
+from celery_agents.sealing import Seals, read_keys_file, seals_of
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,44 @@ Count = Annotated[int, Field(gt=0)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
-class Settings(BaseSettings):
+class WatchingSettings(BaseSettings):
+    """Those of what is told of steps that have ended."""
+
+    #: What has ended is counted so often; it is what statistics are late by, beside ten seconds.
+    stats_interval_s: Positive = 30.0
+
+    #: Where OpenTelemetry's variables name a collector, traces of runs that have ended are sent to
+    #: it so often: the pause of OpenTelemetry's own batches.
+    traces_interval_s: Positive = 5.0
+    #: A run is told so long after it began at the earliest. By then its row is committed, whose
+    #: commit may wait as long as the database is waited for.
+    traces_delay_s: NotNegative = 10.0
+    #: A collector that is away for so long finds all that it missed; older runs are left out.
+    traces_backlog_s: Positive = 24 * 3600.0
+
+
+class EncryptionSettings(BaseSettings):
+    """Those of encryption: see docs/security.md."""
+
+    #: Keys of Fernet: with some, what agents are asked and answer is encrypted in the broker and in
+    #: the journal. The first one encrypts, all decrypt: a new one goes to the end everywhere first.
+    fernet_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    #: A file with more of them, one a line: a mounted secret stands in no list of processes.
+    fernet_keys_file: Path | None = None
+
+    @cached_property
+    def seals(self) -> Seals | None:
+        """The seals of ``fernet_keys`` and those of the file; None without any."""
+        return seals_of(self.fernet_secrets)
+
+    @property
+    def fernet_secrets(self) -> list[str]:
+        """The keys themselves."""
+        keys = [key.get_secret_value() for key in self.fernet_keys]
+        return [*keys, *read_keys_file(self.fernet_keys_file)]
+
+
+class Settings(WatchingSettings, EncryptionSettings, OutwardSettings):
     """The operator's settings. Each default holds for one machine and for many."""
 
     model_config = SettingsConfigDict(
@@ -61,6 +99,8 @@ class Settings(BaseSettings):
     #: Modules to import for their ``@agent`` functions, beside the entry points.
     modules: Annotated[tuple[str, ...], NoDecode] = ()
     queue: str = names.QUEUE
+    #: Lines of the log: for people, or JSON for programs that collect them, with run and step.
+    log: Literal["text", "json"] = "text"
 
     # Leases: when a worker dies its lease has 7 - 1.5 to 7 s left; its steps are looked for every
     # second. So they run elsewhere after 6.75 s in the middle, 8 s and a claim at the latest.
@@ -87,8 +127,7 @@ class Settings(BaseSettings):
     #: Answers above this fail their step: they would sit in the row, in Redis and in what follows.
     #: Four payloads: a pattern's answer holds those of its members.
     answer_limit_bytes: Count = 1024 * 1024
-    #: Messages above this are dead letters, and no worker reads them. Far above the payloads'
-    #: limit: what is only somewhat too large is answered with an error, which needs its id.
+    #: Larger messages are dead letters; what is only somewhat too large is answered with an error.
     message_limit_bytes: Count = 4 * 1024 * 1024
     #: Dead letters kept at the most, in Redis and in the journal; the oldest are dropped, counted.
     dead_letters_max: Annotated[int, Field(ge=0)] = 50_000
@@ -103,8 +142,7 @@ class Settings(BaseSettings):
     #: Waits above this stay in the row; below it Celery's countdown holds them in the worker.
     countdown_limit_s: NotNegative = 60.0
     flows_max: Annotated[int, Field(ge=0)] = 1_000  # kept by a process; 0: each wake replays
-    #: Of a session, its newest exchanges that fit into so many tokens are sent: far below what
-    #: models take, which is paid with each question.
+    #: So much of a session is sent, its newest: far below what models take, and paid each time.
     session_window_tokens: Annotated[int, Field(ge=0, le=WINDOW_MAX)] = 24_000
     #: Agents may ask agents so deep: a lead, its experts, their helpers, some more. Circles end.
     max_depth: Annotated[int, Field(ge=0)] = 5
@@ -151,9 +189,6 @@ class Settings(BaseSettings):
     clean_lock_s: Positive = 0.1
     #: Beat sends for it so often: a day's rows go in small portions, between the work.
     clean_interval_s: Positive = 3600.0
-
-    #: What has ended is counted so often; it is what statistics are late by, beside ten seconds.
-    stats_interval_s: Positive = 30.0
 
     #: Broker, journal, agents and providers are looked at so often. A backup takes over after
     #: two intervals and the agent comes back within one.
@@ -206,24 +241,15 @@ class Settings(BaseSettings):
     #: turn is missed only where this, a sixth more, and half an interval exceed the interval.
     beat_lock_s: Count = 6
 
-    @field_validator("modules", "jwt_keys", mode="before")
+    @field_validator("modules", "jwt_keys", "fernet_keys", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
-        """``a,b`` or a JSON list."""
-        if not isinstance(value, str):
-            return value
-        if value.lstrip().startswith("["):
-            try:
-                return json.loads(value)
-            except ValueError as error:
-                wanted = "a list of names, separated by commas or as JSON"
-                raise ValueError(wanted) from error
-        return [name.strip() for name in value.split(",") if name.strip()]
+        return listed(value)
 
     @model_validator(mode="after")
     def _addresses_are_read(self) -> Self:
         """At the start, and not when somebody first connects."""
-        _ = self.broker, self.cache_address
+        _ = self.broker, self.cache_address, self.seals
         read_database_url(self.database_url.get_secret_value())
         return self
 
@@ -261,7 +287,8 @@ def read_settings() -> Settings:
         found = Settings() if broker is None else Settings(redis_url=SecretStr(broker))
     except ValidationError as error:
         raise ConfigurationError(environment.problems(error)) from None
-    for line in environment.unknown(os.environ, Settings.model_fields, named=_text(found.config)):
+    named = " ".join([_text(found.config), *found.webhook_secrets])
+    for line in environment.unknown(os.environ, Settings.model_fields, named=named):
         log.warning(line)
     return found
 

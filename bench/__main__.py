@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bench import (
     adaptive,
+    crowd,
     decide,
     goals,
     governed,
@@ -34,6 +35,7 @@ from deploy.local.state import ROOT, STATE
 RESULTS = STATE / "bench" / "results"
 #: Those that run in this process: what they say of themselves, and what they do.
 ALONE: dict[str, tuple[str, Callable[[], None]]] = {
+    "crowd": ("A thousand asks at once before a provider's limit", crowd.main),
     "decide": ("CPU of one decision: 100 ballots under every rule", decide.main),
     "adaptive": ("The adaptive fallback against a seer and other policies", adaptive.main),
     "governed": ("What limits and budgets cost a step", governed.main),

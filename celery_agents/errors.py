@@ -282,6 +282,12 @@ class ProviderRefusedError(PermanentError):
     kind = "refused"
 
 
+class AddressRefusedError(PermanentError):
+    """A URL of somebody else leads into a private network; nothing was sent there."""
+
+    kind = "address_refused"
+
+
 class BlockedError(PermanentError):
     """A guard does not let what an agent is asked, or what it answered, pass.
 
@@ -290,6 +296,12 @@ class BlockedError(PermanentError):
     """
 
     kind = "blocked"
+
+
+class UnreadableValueError(PermanentError):
+    """An encrypted value cannot be read: its key is missing, or somebody changed or moved it."""
+
+    kind = "unreadable"
 
 
 class AgentFailedError(PermanentError):

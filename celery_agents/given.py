@@ -8,6 +8,7 @@ from celery import Celery
 from celery.app.utils import Settings
 
 from celery_agents.address import RedisAddress
+from celery_agents.sealing import Seals
 
 
 class GivenSettings(Settings):
@@ -45,6 +46,8 @@ class Addressed(Celery):
     #: None: of another kind, which Celery reads.
     broker_address: RedisAddress | None = None
     results_address: RedisAddress | None = None
+    #: What encrypts its messages and their results; None: they are not.
+    seals: Seals | None = None
 
     def _connection(self, url: str, *args: Any, **kwargs: Any) -> Any:
         if self.broker_address is not None:

@@ -14,6 +14,8 @@ SIGNAL = "agents.signal"
 HISTORY = "agents.history"
 #: Undoes what a failed run had done; the journal starts it, nobody else.
 COMPENSATE = "agents.compensate"
+#: Tells somebody by HTTP how a run ended; the journal starts it, nobody else.
+WEBHOOK = "agents.webhook"
 CANCEL = "agents.cancel"
 APPROVE = "agents.approve"
 #: The task name of a row that waits for a person; no worker runs it.
@@ -62,6 +64,8 @@ DEAD_LETTER = "agents.dead_letter"
 REQUEUE = "agents.requeue"
 DROP = "agents.drop"
 
+#: Those that are steps.
+STEP_TASKS = (ASK, FALLBACK, VOTE, GATHER, MAP, COMPENSATE, WEBHOOK)
 QUEUE = "agents"
 #: Short messages that must not wait behind work.
 CONTROL_QUEUE = "agents.control"
@@ -118,6 +122,10 @@ PAYLOAD = "agents_payload"
 
 #: Header of a message: whose run it is, among those that share the service.
 TENANT = "agents_tenant"
+
+#: Header of a message: the span of whoever asks, as W3C has it (see traces.py). In the journal the
+#: payload of a run has it, before all else.
+TRACE = "traceparent"
 
 #: Header of a control message: who sends it, as far as his machine knows. It is told, not proven.
 ACTOR = "agents_actor"

@@ -51,6 +51,21 @@ COUNTED_STEP = 20
 RING_BITS = 49
 
 
+def lists_of(queue: str) -> dict[int, tuple[str, str]]:
+    """The lists of a queue by priority, 0 first: that of few messages, and that of many."""
+    marked = zip(PRIORITY_STEPS, BULK_STEPS, strict=True)
+    return {step: (_list_of(queue, step), _list_of(queue, bulk)) for step, bulk in marked}
+
+
+def lengths_by_priority(lengths: Sequence[int]) -> dict[int, int]:
+    """Messages by priority, of the lengths of :func:`lists_of` in their order."""
+    return {step: sum(lengths[2 * step : 2 * step + 2]) for step in PRIORITY_STEPS}
+
+
+def _list_of(queue: str, step: int) -> str:
+    return f"{queue}\x06\x16{step}" if step else queue
+
+
 def transport_options(*, visibility_timeout_s: int, redis_timeout_s: float) -> dict[str, Any]:
     """Options of the Redis transport that every producer and worker of one Redis shares."""
     return {

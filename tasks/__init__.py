@@ -12,6 +12,7 @@ from tasks import (
     streams,
     upkeep,
     vote,
+    webhook,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "streams",
     "upkeep",
     "vote",
+    "webhook",
 ]

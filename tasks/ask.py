@@ -7,6 +7,7 @@ from celery import shared_task
 from agents.base import turn_of
 from agents.catalog import compensation
 from agents.plan import Expand
+from app.concurrency.fibers import in_thread
 from app.execution.context import Step
 from app.execution.sessions import named
 from app.execution.task import StepTask
@@ -20,6 +21,8 @@ async def ask(step: Step, request: Ask) -> Answer | Outcome | Expand:
     """Ask one agent; args [input], kwargs: see :class:`celery_agents.contracts.ask.Ask`."""
     turn = turn_of(request, request.messages if step.talk is None else step.talk.messages)
     registry, turns = step.runtime.agents.registry, step.runtime.agents.turns
+    if registry.find(request.agent) is None:  # somebody may have made it just now
+        await in_thread(step.runtime.posted.look)
     if other := step.talk is not None and step.talk.agent != request.agent:  # handed over before
         request = request.model_copy(update={"agent": step.talk.agent})
     compensation.check(registry, request)

@@ -6,7 +6,8 @@ from typing import Any
 
 from celery import shared_task
 
-from app.admission import accounts, sights
+from app.admission.budgets import sights as accounts
+from app.admission.limits import sights
 from app.caching import sights as caching
 from app.concurrency.fibers import wait
 from app.execution.runtime import runtime_of

@@ -18,10 +18,10 @@ from pydantic import AfterValidator, Field, model_validator
 from agents.governance.routing import By
 from agents.kinds.http import HttpConfig
 from agents.kinds.scripted import ScriptedConfig
-from agents.models.config import HttpUrl, ModelConfig, SecretName
+from agents.models.config import ModelConfig
 from agents.policies.breaker import BreakerPolicy
 from celery_agents.agent import Effects
-from celery_agents.contracts.base import Contract, Name, Seconds
+from celery_agents.contracts.base import Contract, HttpUrl, Name, Seconds, SecretName
 from celery_agents.contracts.caching import GivenCache
 from celery_agents.contracts.compensation import Compensation
 from celery_agents.contracts.fallback import Adaptive

@@ -71,7 +71,8 @@ def check_covers(section: str, policies: Mapping[str, CoversAgents], places: set
     for name, policy in policies.items():
         for cover in policy.covers:
             if cover not in places:
-                near = get_close_matches(cover, sorted(places), n=1)
+                alike = [one for one in places if one.startswith(f"{cover}@")]  # another server
+                near = sorted(alike) or get_close_matches(cover, sorted(places), n=1)
                 meant = f" Did you mean {near[0]!r}?" if near else ""
                 raise ConfigurationError(
                     f"[{section}.{name}] covers: {cover!r} is no agent, kind or provider here."

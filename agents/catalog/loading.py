@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import importlib
 import sys
+import tomllib
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from celery_agents.errors import ConfigurationError
+
+_SECTIONS = ("agents", "limits", "budgets", "guards", "tenants", "panels")
 
 
 def function_at(path: str) -> Callable[..., Any]:
@@ -38,3 +42,21 @@ def import_module(module: str) -> ModuleType:
         return sys.modules.get(module) or importlib.import_module(module)
     except ImportError as error:
         raise ConfigurationError(f"The module {module!r} cannot be imported: {error}.") from error
+
+
+def read_tables(path: Path) -> dict[str, Any]:
+    """The sections of an agents.toml.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or has others.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{path} is not TOML: {error}.") from error
+    if not (data and isinstance(data.get("agents", {}), dict)) or data.keys() - {*_SECTIONS}:
+        told = ", ".join(f"[{section}.name]" for section in _SECTIONS)
+        raise ConfigurationError(f"{path} has to consist of tables like {told}.")
+    return data

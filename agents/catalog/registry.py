@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,7 +20,8 @@ from agents.catalog.flows import Flows
 from agents.catalog.guards import Guards, refuse_judges
 from agents.catalog.kinds import Kind, Made, Resources, SharedService, all_kinds, entry_of
 from agents.catalog.limits import check_covers, read_policies
-from agents.catalog.loading import import_module, load
+from agents.catalog.loading import import_module, load, read_tables
+from agents.catalog.panels import check_panels, read_panels
 from agents.catalog.references import refuse_missing, settle_effects
 from agents.catalog.routers import deployments_of
 from agents.catalog.teams import reached
@@ -66,6 +66,7 @@ class Registered:
     route: RoutePolicy | None = None  # how that one is chosen
     lacks: frozenset[Capability] = frozenset()
     cache: CachePolicy | None = None  # how its answers are kept, if they are
+    posted: bool = False  # over the API
 
     @classmethod
     def of(cls, name: str, entry: Described, kind: Kind[Any], made: Made) -> Self:
@@ -125,7 +126,7 @@ class Registry:
     """Agents by name. A name that is given twice is an error, not a surprise."""
 
     def __init__(self, resources: Resources) -> None:
-        self._resources = resources
+        self.resources = resources
         self.kinds = all_kinds()
         self.limits: dict[str, LimitPolicy] = {}
         self.tenants: dict[str, TenantPolicy] = {}
@@ -150,12 +151,11 @@ class Registry:
         if config is not None:
             for name, entry in read_entries(config, self.kinds).items():
                 self.add_entry(name, entry)
-            tables = _tables(config)
+            tables = read_tables(config)
             self.limits = read_policies(config, "limits", tables.get("limits", {}), LimitPolicy)
             self.budgets = read_policies(config, "budgets", tables.get("budgets", {}), BudgetPolicy)
-            self.guards = Guards(
-                read_policies(config, "guards", tables.get("guards", {}), GuardPolicy)
-            )
+            guards = read_policies(config, "guards", tables.get("guards", {}), GuardPolicy)
+            self.guards = Guards(guards)
             self.tenants = read_tenants(config, tables.get("tenants", {}))
             self.own_limits = own_policies("limits", self.limits, self.tenants)
             self.own_budgets = own_policies("budgets", self.budgets, self.tenants)
@@ -168,6 +168,7 @@ class Registry:
             else:
                 self.add_function(loaded, mark_of(loaded) or AgentMark(name=point.name))
         refuse_missing(self._agents)
+        check_panels(read_panels(config), self._agents)
         places = {place for a in self for place in places_of(a)}
         check_covers("limits", self.limits, places)
         check_covers("budgets", self.budgets, places)
@@ -193,7 +194,7 @@ class Registry:
         backend = FunctionBackend(
             function,
             effects=mark.effects,
-            executor=self._resources.executor,
+            executor=self.resources.executor,
             caching=caching,
         )
         self._add(
@@ -218,7 +219,7 @@ class Registry:
         """
         kind = self.kinds[entry.kind]
         try:
-            made = kind.make(entry, replace(self._resources, describe=self._describe, name=name))
+            made = kind.make(entry, replace(self.resources, describe=self._describe, name=name))
         except ConfigurationError as error:
             raise ConfigurationError(f"[agents.{name}] {error.message}") from None
         self._add(Registered.of(name, entry, kind, made))
@@ -326,6 +327,15 @@ class Registry:
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
+def replace_posted(registry: Registry, posted: Iterable[Registered]) -> None:
+    """Let a registry have these agents of the API and no others, beside its own, which go first.
+
+    In one assignment: other threads look agents up meanwhile.
+    """
+    own = {agent.name: agent for agent in registry if not agent.posted}
+    registry._agents = {agent.name: agent for agent in posted} | own  # noqa: SLF001 - its module
+
+
 def places_of(agent: Registered) -> set[str]:
     """The words by which a limit covers an agent."""
     if agent.among:  # it is asked for nothing itself
@@ -334,31 +344,13 @@ def places_of(agent: Registered) -> set[str]:
     return {agent.target, f"kind:{agent.kind}", *provider}
 
 
-def _tables(path: Path) -> dict[str, Any]:
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise ConfigurationError(f"{path} is not TOML: {error}.") from error
-    if not isinstance(data.get("agents"), dict) or data.keys() - _SECTIONS:
-        raise ConfigurationError(
-            f"{path} has to consist of tables like [agents.name], [limits.name], [budgets.name], "
-            "[guards.name], [tenants.name]."
-        )
-    return data
-
-
-_SECTIONS = {"agents", "limits", "budgets", "guards", "tenants"}
-
-
 def read_entries(path: Path, kinds: Mapping[str, Kind[Any]]) -> dict[str, Described]:
     """The entries of an agents.toml.
 
     Raises:
         ConfigurationError: the file cannot be read, or an entry is not right.
     """
-    tables = _tables(path)["agents"]
+    tables = read_tables(path).get("agents", {})
     entries: dict[str, Described] = {}
     for name, table in tables.items():
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Self
 
 from agents.governance.rates import NANO
@@ -50,7 +51,7 @@ class Amount(NamedTuple):
 Bounds = tuple[int | None, int | None, int | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Account:
     """One budget of one of those that have it, in one window."""
 
@@ -62,21 +63,26 @@ class Account:
     strict: bool = False
     run_id: str | None = None  # it is of one run alone, whose calls are all that is in it
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Its name in the journal; one that is of one run alone begins with a colon."""
         name = f"{self.budget}:{self.subject}" if self.subject else self.budget
         return name if self.run_id is None else f":{name.lstrip(':')}"
 
-    @property
+    @cached_property
     def booking(self) -> tuple[str, int, int | None]:
         """Its name with its window, in the journal."""
         return (self.id, self.window.starts_at, self.window.ends_at)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Its name with its window, in Redis."""
         return f"{self.id}@{self.window.starts_at}"
+
+    @cached_property
+    def told(self) -> tuple[str | int, ...]:
+        """That and its bounds, as Redis is told; -1: none."""
+        return (self.key, *(-1 if bound is None else bound for bound in self.bounds))
 
     @property
     def name(self) -> str:

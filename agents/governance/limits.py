@@ -2,7 +2,7 @@
 
 A *want* is one limit as one request meets it. All wants of a request are checked before any is
 written, so one that is refused by one limit leaves the others as they were. The Lua of
-``app/admission/limit_scripts.py`` does the same inside Redis, and a test holds the two together.
+``app/admission/limits/lua/`` does the same inside Redis, and a test holds the two together.
 
 Rates are kept as GCRA (ITU-T I.371) has them: one number, the time at which all that was taken will
 have been paid off. Requests cost units, and what they did not use is given back afterwards.

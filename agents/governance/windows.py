@@ -21,8 +21,14 @@ class Window(NamedTuple):
     starts_at: int
     ends_at: int | None  # None: never
 
+    def has(self, now: float) -> bool:
+        """Return whether a moment is in it."""
+        return self.starts_at <= now and (self.ends_at is None or now < self.ends_at)
+
 
 ENDLESS = Window(0, None)
+#: The newest window of each kind: what asks a thousand times a second is in the same one.
+_newest: dict[tuple[str, str], tuple[int, int, Window]] = {}
 
 
 def window(now: float, every: str | int, zone: str = "UTC") -> Window:
@@ -33,10 +39,14 @@ def window(now: float, every: str | int, zone: str = "UTC") -> Window:
         return Window(start, start + every)
     if every == "none":
         return ENDLESS
-    place = ZoneInfo(zone)
-    if every == "hour":
-        return _hour(second, place)
-    return _of_days(second, place, *_PERIODS[every])
+    known = _newest.get((every, zone))
+    if known is None or not known[0] <= second < known[1]:
+        place = ZoneInfo(zone)
+        hourly = every == "hour"
+        found = _hour(second, place) if hourly else _of_days(second, place, *_PERIODS[every])
+        assert found.ends_at is not None
+        known = _newest[every, zone] = found.starts_at, found.ends_at, found
+    return known[2]
 
 
 def _day(of: date) -> date:

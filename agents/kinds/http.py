@@ -14,12 +14,12 @@ from pydantic import ValidationError
 
 from agents.base import Answer, StepContext, Turn
 from agents.caching.cacheable import Caching, meaning_of
-from agents.models.config import HttpUrl, ResponseBytes, SecretName
+from agents.models.config import ResponseBytes
 from agents.needs import Needs
-from agents.net.clients import ResolveSecret, SharedClients, http_client, secret_named
+from agents.net.clients import ResolveSecret, SharedClients, secret_named
 from agents.net.faults import FailedError, scrub, told_error
 from agents.values import digest, json_or_text, parse_json, sendable, shown, text_of
-from celery_agents.contracts.base import Contract, JsonValue, Seconds
+from celery_agents.contracts.base import Contract, HttpUrl, JsonValue, Seconds, SecretName
 from celery_agents.contracts.outcome import Usage
 from celery_agents.errors import BadAnswerError, ProviderUnavailableError
 
@@ -110,7 +110,7 @@ class HttpBackend:
             secret = secret_named(self.config.token_env, self._resolve_secret, purpose=self._who)
             headers["Authorization"] = f"Bearer {secret}"
         httpx2 = await self._clients.load("httpx2", extra="http")
-        client = self._clients.get(_CLIENT, lambda: http_client(httpx2))
+        client = self._clients.get(_CLIENT, lambda: self._clients.http(httpx2))
         try:
             request = client.stream("POST", self.config.url, json=body, headers=headers)
             async with request as response:

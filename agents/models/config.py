@@ -4,41 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from pydantic import AfterValidator, Field, model_validator
 
 from agents.governance.routing import Lacking
 from agents.models.personality import STYLES, TRAITS
-from celery_agents.contracts.base import Contract, Name, Seconds
+from celery_agents.contracts.base import Contract, Name, Seconds, SecretName, http_url
 from celery_agents.contracts.caching import GivenCache
 from celery_agents.contracts.nearest import meant
 
 ProviderName = Literal["openai", "anthropic", "google"]
 
 
-def _http_url(url: str) -> str:
-    """Check the URL at the start, not at the first question; errors quote nothing of it."""
-    url = url.strip()
-    try:
-        parts = urlsplit(url)
-        known = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-    except ValueError:  # a port, or the brackets of an IPv6 address
-        known = False
-    if not known or not url.isprintable() or " " in url:
-        message = "must be an absolute http:// or https:// URL"
-        raise ValueError(message)
-    if "@" in parts.netloc:
-        message = "must not hold a user or password; name a secret instead"
-        raise ValueError(message)
-    if "#" in url:
-        message = "must not have a fragment (#): it is sent to nobody"
-        raise ValueError(message)
-    return url
-
-
 def _base_url(url: str) -> str:
-    base, _, query = _http_url(url).partition("?")
+    base, _, query = http_url(url).partition("?")
     names = [name for name, _ in parse_qsl(query, keep_blank_values=True)]
     if len(names) != len(set(names)):
         message = "has a parameter twice"
@@ -46,14 +26,8 @@ def _base_url(url: str) -> str:
     return url.strip() if names else base
 
 
-#: An http or https URL without credentials in it.
-HttpUrl = Annotated[str, Field(max_length=2000), AfterValidator(_http_url)]
 #: One that paths are added to; what stands behind its ``?`` goes with each request.
 BaseUrl = Annotated[str, Field(max_length=2000), AfterValidator(_base_url)]
-#: The name (never the value) of a secret in the worker's environment.
-SecretName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
-
-
 #: A name of a provider's own, which travels in a header.
 Identifier = Annotated[str, Field(pattern=r"^[!-~]{1,200}$")]
 

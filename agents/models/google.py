@@ -20,7 +20,6 @@ from agents.models.provider import (
     turns,
 )
 from agents.models.reading.google import GoogleReading
-from agents.net.clients import http_client
 from agents.net.faults import FailedError
 from agents.values import json_or_text
 from celery_agents.contracts.conversation import Attachment, ChatMessage, Text
@@ -37,7 +36,7 @@ class GoogleProvider(SdkProvider):
     schema_with_tools = False
 
     def _make_client(self, sdk: Any, http: Any, secret: str) -> Any:  # noqa: ARG002 - there is none
-        client = http_client(http)
+        client = self._clients.http(http)
         client.headers["x-goog-api-key"] = secret
         return client
 

@@ -23,7 +23,7 @@ from agents.models.config import ModelConfig
 from agents.models.reading.bodies import Body, bodies
 from agents.models.reading.shapes import count
 from agents.net.bounds import at_most
-from agents.net.clients import ResolveSecret, SharedClients, http_client, secret_named
+from agents.net.clients import ResolveSecret, SharedClients, secret_named
 from agents.net.faults import FailedError, scrub, told_error
 from agents.tools.calls import ToolCall, ToolResult, ToolSpec, WholeJson, WholeText
 from agents.values import shown
@@ -236,7 +236,7 @@ class SdkProvider(ABC):
             "default_query": query,
             "max_retries": 0,
             "timeout": http.Timeout(None, connect=10.0),
-            "http_client": http_client(http),
+            "http_client": self._clients.http(http),
         }
 
     @abstractmethod

@@ -35,7 +35,7 @@ class SharedClients:
     """
 
     def __init__(self, in_thread: InThread = in_thread) -> None:
-        self._in_thread = in_thread
+        self.in_thread = in_thread
         self._modules: dict[str, Any] = {}
         self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, Any]] = (
             WeakKeyDictionary()
@@ -49,7 +49,7 @@ class SharedClients:
         """
         if module not in self._modules:
             try:
-                self._modules[module] = await self._in_thread(
+                self._modules[module] = await self.in_thread(
                     importlib.import_module, module, slow=True
                 )
             except ImportError as error:
@@ -58,6 +58,10 @@ class SharedClients:
                     f"Install it with: pip install 'celery-agents[{extra}]'"
                 ) from None
         return self._modules[module]
+
+    def http(self, httpx2: Any) -> Any:
+        """An HTTP client, as agents of the configuration have it; see :func:`http_client`."""
+        return http_client(httpx2)
 
     def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """The client of that key on the running loop, made now if there is none."""

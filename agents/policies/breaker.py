@@ -8,6 +8,7 @@ sliding window.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -75,6 +76,16 @@ class Breaker:
     good: int = 0  # successes while half open
     window: Mapping[int, tuple[int, int]] = field(default_factory=dict)  # part: good, bad
     probes: Mapping[str, int] = field(default_factory=dict)  # call: when its place is free again
+
+
+def recorded(text: str | bytes | None, now_s: float) -> Standing:
+    """The standing that a record in Redis says, as ``app/admission/breaker.py`` writes it."""
+    if text is None:
+        return Standing.CLOSED
+    told = json.loads(text)
+    standing = Standing(told["s"])
+    over = standing is Standing.OPEN and told["u"] <= now_s * 1000
+    return Standing.HALF_OPEN if over else standing
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
@@ -64,17 +63,6 @@ def check_origin(request: Request) -> None:
         raise forbidden("This form was not sent by a page of this service.")
 
 
-def _check_host(request: Request) -> None:
-    """Refuse a name that somebody else's DNS gave this machine: it would read without a key."""
-    host = request.url.hostname or ""
-    try:
-        own = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        own = False
-    if not own:
-        raise forbidden("Without keys the page is served under 127.0.0.1 and localhost alone.")
-
-
 async def presented(
     request: Request, services: Parts, given: Given
 ) -> HTTPAuthorizationCredentials | None:
@@ -89,8 +77,6 @@ async def presented(
     key = request.cookies.get(COOKIE)
     if not free and not key:
         return None
-    if free:
-        _check_host(request)
     if request.method != "GET":
         check_origin(request)
     return HTTPAuthorizationCredentials(scheme="Bearer", credentials=key or "")
@@ -101,11 +87,12 @@ class Visit(May):
 
     async def __call__(
         self,
+        request: Request,
         services: Parts,
         given: Annotated[HTTPAuthorizationCredentials | None, Depends(presented)],
     ) -> Principal:
         """Return the principal that asks; see :class:`May`."""
-        return await super().__call__(services, given)
+        return await super().__call__(request, services, given)
 
 
 async def form(request: Request) -> dict[str, str]:

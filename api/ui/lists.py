@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from api.ui.frame import (
@@ -24,9 +24,17 @@ from api.ui.markup import Html, address, shown, tag, text
 from celery_agents.contracts.budgets import BudgetState
 from celery_agents.contracts.limits import LimitState
 from celery_agents.contracts.outcome import State
+from celery_agents.contracts.watching import RunInfo
 
 Row = Mapping[str, Any]
 _NANO = 1e9
+#: What a breaker does, in words.
+_STANDING = {
+    None: NOTHING,
+    "closed": "closed",
+    "half_open": "half open: it tries a call",
+    "open": "open: no call is let through",
+}
 
 
 def run_link(run_id: str, *words: Any) -> Html:
@@ -34,38 +42,49 @@ def run_link(run_id: str, *words: Any) -> Html:
     return tag("a", words or run_id, href=address("runs", run_id))
 
 
-def filters(state: str | None, agent: str | None, names: Sequence[str]) -> Html:
+#: Runs that are looked for by a condition of :class:`RunFilter`, in words.
+KINDS = {"failed": "without success", "waiting": "waiting for a person", "stuck": "stuck"}
+_ORDERS = {"time": "newest first", "cost": "dearest first"}
+
+
+def _options(given: Mapping[str, str], chosen: str) -> Iterator[Html]:
+    for value, words in given.items():
+        yield tag("option", words, value=value, selected=value == chosen)
+
+
+def filters(show: str, agent: str, order: str, names: Sequence[str]) -> Html:
     """The form above the runs: it needs no script."""
-    states = [tag("option", "any state", value="")]
-    states += [tag("option", s.value, value=s.value, selected=s.value == state) for s in State]
+    states = {s.value: s.value for s in State if s.value not in KINDS}
+    kinds = {"": "all", **KINDS, **states}
     known = tag("datalist", (tag("option", value=name) for name in names), id="agents")
     return tag(
         "form",
-        tag("label", "State", tag("select", states, name="state")),
+        tag("label", "Runs", tag("select", _options(kinds, show), name="show")),
         tag(
             "label",
             "Agent",
             tag(
                 "input",
                 name="agent",
-                value=agent or "",
+                value=agent,
                 list="agents",
                 placeholder="any agent",
                 autocomplete="off",
             ),
         ),
         known,
+        tag("label", "Order", tag("select", _options(_ORDERS, order), name="order")),
         tag("button", "Show"),
-        tag("a", "Clear", href="/ui") if state or agent else None,
+        tag("a", "Clear", href="/ui") if show or agent or order != "time" else None,
         class_="filters",
         method="get",
         action="/ui",
     )
 
 
-def runs(rows: Sequence[Row], *, tenants: bool) -> Html:
-    """Runs, the newest first; with a column of tenants where they have any."""
-    tenants = tenants and any(row["tenant"] for row in rows)
+def runs(rows: Sequence[RunInfo], *, tenants: bool) -> Html:
+    """Runs; with a column of tenants where they have any."""
+    tenants = tenants and any(row.tenant for row in rows)
     names = [
         "State",
         "Run",
@@ -84,28 +103,35 @@ def runs(rows: Sequence[Row], *, tenants: bool) -> Html:
     )
 
 
-def _run(row: Row, *, tenants: bool) -> Html:
-    began, ended = row["created_at"], row["finished_at"]
-    words = (tag("b", verb(row["task"])), " ", tag("code", row["id"]))
+def _run(row: RunInfo, *, tenants: bool) -> Html:
+    began, ended = row.created_at, row.finished_at
+    words = (tag("b", verb(row.task)), " ", tag("code", row.id))
+    told = row.why or row.error
+    usage = None if row.usage is None else row.usage.model_dump()
     return tag(
         "tr",
-        cell("State", badge(row["state"])),
-        cell("Run", run_link(row["id"], words), class_="main"),
-        cell("Agent", row["agent"] or NOTHING),
-        cell("Tenant", row["tenant"] or NOTHING) if tenants else None,
+        cell("State", badge(row.state)),
+        cell(
+            "Run",
+            run_link(row.id, words),
+            tag("p", shown(told), class_="quiet") if told else None,
+            class_="main",
+        ),
+        cell("Agent", row.agent or NOTHING),
+        cell("Tenant", row.tenant or NOTHING) if tenants else None,
         cell("Began", moment(began)),
         cell("Took", lasting((ended or time.time()) - began), class_="n"),
-        cell("Tokens", tokens(row["usage"]), class_="n"),
-        cell("Cost", cost(row["usage"]), class_="n"),
-        id=f"run-{row['id']}",
+        cell("Tokens", tokens(usage), class_="n"),
+        cell("Cost", cost(usage), class_="n"),
+        id=f"run-{row.id}",
     )
 
 
-def older(query: Mapping[str, str | None], cursor: str | None) -> Html | None:
+def older(query: Mapping[str, str | None], after: str | None) -> Html | None:
     """The way to the next page."""
-    if cursor is None:
+    if after is None:
         return None
-    link = tag("a", "Older runs", href=address(**query, cursor=cursor), class_="button")
+    link = tag("a", "More runs", href=address(**query, after=after), class_="button")
     return tag("p", link, class_="pages")
 
 
@@ -128,6 +154,7 @@ def _agent(row: Row) -> Html:
             ("Kind", row["kind"]),
             ("Effects", row["effects"]),
             ("Last probe", NOTHING if latency is None else f"{latency:.0f} ms"),
+            ("Breaker", _STANDING[row.get("breaker")]),
             ("Offered", moment(row["seen_at"])),
         ),
         tag("a", "Its runs", href=address(agent=row["name"])),

@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from importlib import resources
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials
@@ -18,6 +18,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from api import tasks
 from api.access import Parts, identify
 from api.bodies import ChoiceBody
+from api.metrics import breakers
 from api.problems import ProblemError, not_found
 from api.runs import RunId, find
 from api.services import Services
@@ -30,8 +31,9 @@ from api.ui.run import RunSheet
 from api.ui.spans import error_card
 from app.access.permissions import Permission, Principal
 from app.journal.queries.pages import PageOfRun
-from celery_agents.contracts.base import Contract
+from celery_agents.contracts.base import Contract, Name
 from celery_agents.contracts.outcome import State
+from celery_agents.contracts.watching import Order
 
 router = APIRouter(prefix="/ui", route_class=PageRoute, include_in_schema=False)
 _P = Permission
@@ -55,19 +57,28 @@ _DONE = {
 }
 
 
+class ListQuery(Contract):
+    """The form above the runs, as it is sent: what is not chosen is empty."""
+
+    show: str = ""
+    agent: Name | Literal[""] = ""
+    order: Order = "time"
+    after: Annotated[str, Field(max_length=400)] | None = None
+
+
 @router.get("")
 async def runs(
     services: Parts,
     who: Reads,
-    state: str = "",
-    agent: str = "",
-    cursor: Annotated[str | None, Query(max_length=400)] = None,
+    wanted: Annotated[ListQuery, Query()],
 ) -> Response:
-    """The newest runs."""
-    if state not in {"", *State}:
-        raise ProblemError(422, "invalid_payload", "There is no such state.")
-    query = tasks.PageQuery(
-        state=State(state) if state else None, agent=agent or None, cursor=cursor
+    """Runs: the newest or the dearest, all or of one kind."""
+    show, agent, order, after = wanted.show, wanted.agent, wanted.order, wanted.after
+    if show not in {"", *lists.KINDS, *State}:
+        raise ProblemError(422, "invalid_payload", "There are no such runs.")
+    about = {show: True} if show in lists.KINDS else {"state": show or None}
+    query = tasks.RunsQuery.model_validate(
+        {**about, "agent": agent or None, "order": order, "after": after}
     )
     found = await tasks.page_of(services, who, query)
     offered, _ = await services.read(services.desk.agents)
@@ -77,12 +88,12 @@ async def runs(
     return page(
         "Runs",
         heading("Runs", tag("p", counts, class_="counts")),
-        lists.filters(state, agent, names),
-        lists.runs(found["runs"], tenants=who.tenant is None),
-        lists.older({"state": state, "agent": agent}, found["next"]),
+        lists.filters(show, agent, order, names),
+        lists.runs(found.runs, tenants=who.tenant is None),
+        lists.older({"show": show, "agent": agent, "order": order}, found.more),
         who=who,
         at="/ui",
-        every=None if cursor else "2",
+        every=None if after else "2",
     )
 
 
@@ -214,10 +225,12 @@ async def agents(services: Parts, who: ReadsAgents) -> Response:
     """Agents and their health; for those who see all tenants, that of all that is probed."""
     found, health = await services.read(services.desk.agents)
     states = {row["target"]: row for row in health}
+    allowed = [row for row in found if who.may_ask(row["name"])]
+    stand = await breakers(services, [f"agent:{row['name']}" for row in allowed])
     rows = [
-        {**row, "health": states.get(f"agent:{row['name']}")}
-        for row in found
-        if who.may_ask(row["name"])
+        {**row, "health": states.get(target), "breaker": stand.get(target)}
+        for row in allowed
+        for target in (f"agent:{row['name']}",)
     ]
     probed = (tag("h2", "Probes"), lists.targets(health)) if who.tenant is None else None
     return page(
@@ -287,7 +300,8 @@ async def sign_in(request: Request, services: Parts, fields: Form) -> Response:
     check_origin(request)
     key, after = fields.get("key", "").strip(), place(fields.get("next"))
     try:
-        await identify(services, HTTPAuthorizationCredentials(scheme="Bearer", credentials=key))
+        given = HTTPAuthorizationCredentials(scheme="Bearer", credentials=key)
+        await identify(request, services, given)
     except ProblemError as error:
         if error.status != HTTPStatus.UNAUTHORIZED:
             raise

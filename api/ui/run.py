@@ -172,7 +172,7 @@ class RunSheet:
         name = step["member"] or verb(step["task"])
         began, ended = step["started_at"], step["finished_at"]
         agent = step["agent"]
-        usage = step["usage"]
+        usage, why = step["usage"], self.run["why"].get(step["id"])
         return tag(
             "tr",
             cell(
@@ -181,6 +181,7 @@ class RunSheet:
                 tag("span", f" {agent}", class_="quiet") if agent and agent != name else None,
                 tag("span", f" {verb(step['task'])}", class_="quiet") if step["member"] else None,
                 error_line(step["error"]) if step["error"] and depth else None,
+                tag("p", why, class_="why") if why else None,
                 calls_of(step["id"], self._calls.get(step["id"], ())),
                 class_=f"main d{min(depth, _DEPTH_MAX)}",
             ),

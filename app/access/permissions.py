@@ -19,6 +19,7 @@ class Permission(StrEnum):
     SESSIONS_READ = "sessions:read"
     SESSIONS_WRITE = "sessions:write"
     AGENTS_READ = "agents:read"
+    AGENTS_WRITE = "agents:write"
     LETTERS_READ = "letters:read"
     LETTERS_WRITE = "letters:write"
     STATS_READ = "stats:read"
@@ -43,7 +44,7 @@ ROLES: Mapping[Role, frozenset[Permission]] = MappingProxyType(
     {
         Role.ADMIN: frozenset(Permission),
         Role.USER: _READS | {_P.RUNS_CREATE, _P.RUNS_CANCEL, _P.RUNS_APPROVE, _P.SESSIONS_WRITE},
-        Role.READONLY: _READS,
+        Role.READONLY: _READS | {_P.METRICS_READ},
         Role.SERVICE: frozenset(
             {_P.RUNS_CREATE, _P.RUNS_READ, _P.RUNS_CANCEL, _P.SESSIONS_READ, _P.AGENTS_READ}
         ),

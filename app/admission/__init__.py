@@ -1,1 +1,1 @@
-"""Admission of calls to agents: breakers and health."""
+"""Admission of turns and their requests: whether one may be made, by whom, and when."""

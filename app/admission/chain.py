@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from agents.catalog.registry import Registry
 from agents.plan import Expand
-from app.admission.breaker import Breakers
-from app.admission.budgets import SharedBudgets
-from app.admission.calls import AdmissionGuard
-from app.admission.failover import BackupGuard, HealthGuard
+from app.admission.breakers import Breakers
+from app.admission.budgets.shared import SharedBudgets
 from app.admission.guard import Asked, Guard, Next, Reply, compose
-from app.admission.health import HealthView
-from app.admission.limits import SharedLimits
-from app.admission.placing import Experiences
-from app.admission.refusals import RefusalGuard
-from app.admission.routing import RouterGuard
-from app.admission.screening import ScreenGuard
+from app.admission.guards.admission import AdmissionGuard
+from app.admission.guards.failover import BackupGuard, HealthGuard
+from app.admission.guards.health import HealthView
+from app.admission.guards.refusals import RefusalGuard
+from app.admission.guards.screening import ScreenGuard
+from app.admission.limits.shared import SharedLimits
+from app.admission.routing.placing import Experiences
+from app.admission.routing.router import RouterGuard
 
 
 def chain(

@@ -20,9 +20,8 @@ from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.outcome import Outcome, Usage
 
 if TYPE_CHECKING:
-    from agents.governance.budgets import Account
-    from app.admission.charging import Charge, Purse
-    from app.admission.limiting import Passage
+    from app.admission.budgets.charging import Bounded, Charge, Purse
+    from app.admission.limits.passage import Passage
 
 #: What to do about refusals: try the step again later, or end it; those of some kinds alone.
 WhenOpen = Literal["wait", "fail"] | tuple[str, ...]
@@ -61,19 +60,6 @@ class GuardedCalls(Protocol):
 
     def anew(self) -> None:
         """Let the code ask again from its start; those that have ended well are not made again."""
-        ...
-
-
-class Bounded(Protocol):
-    """The bounds of a run and of the steps above, as far as guards count by them."""
-
-    @property
-    def budgeted(self) -> bool:
-        """True when one of them is a budget."""
-        ...
-
-    def accounts(self) -> tuple[Account, ...]:
-        """The accounts of those. Blocks for a look into the journal."""
         ...
 
 

@@ -26,6 +26,11 @@ TIMEOUT_S = 1.0
 #: Commands in one write. Redis works through them in a few milliseconds, in which nobody else is
 #: served.
 BATCH = 200
+#: What runs before a script that goes by the time: milliseconds, by the clock of Redis.
+CLOCK = """
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,9 @@ class Scripts:
         self._scripts: list[Script] = []
         self._begins: list[str] = []
         self._away_until = 0.0
-        self._batches: Batches[Sequence[Query]] = Batches(f"agents-{name}", self._perform, BATCH)
+        self._batches: Batches[Query | Sequence[Query]] = Batches(
+            f"agents-{name}", self._perform, BATCH
+        )
 
     def register(self, text: str) -> str:
         """Add a script; the name that a question calls it by."""
@@ -64,27 +71,28 @@ class Scripts:
 
     def run(self, question: Query) -> Future[Any]:
         """Ask one thing."""
-        asked: Future[Any] = Future()
-        together = self.run_all([question])
-        together.add_done_callback(lambda done: _pass_on(done, asked))
-        return asked
+        return self._batches.submit(question)
 
     def run_all(self, questions: Sequence[Query]) -> Future[list[Any]]:
         """Ask several things in one write, in their order."""
         return self._batches.submit(questions)
 
-    def _perform(self, items: Sequence[Sequence[Query]]) -> list[Any]:
+    def _perform(self, items: Sequence[Query | Sequence[Query]]) -> list[Any]:
         """Run the scripts; without Redis say what is so otherwise, and skip Redis for a moment.
 
         So who queues behind a write that times out is answered at once when it has.
         """
-        questions = [q for item in items for q in item]
+        parts = [[item] if isinstance(item, Query) else item for item in items]
+        questions = [q for part in parts for q in part]
         if time.monotonic() < self._away_until:
             answers = [q.otherwise() for q in questions]
         else:
             answers = self._answered(questions)
         found = iter(answers)
-        return [[next(found) for _ in item] for item in items]
+        return [
+            next(found) if isinstance(item, Query) else [next(found) for _ in item]
+            for item in items
+        ]
 
     def _answered(self, questions: Sequence[Query]) -> list[Any]:
         try:
@@ -118,11 +126,3 @@ class Scripts:
             for question in questions:
                 pipe.evalsha(*question.command)
             return pipe.execute(raise_on_error=False)
-
-
-def _pass_on(done: Future[list[Any]], asked: Future[Any]) -> None:
-    error = done.exception()
-    if error is not None:
-        asked.set_exception(error)
-    else:
-        asked.set_result(done.result()[0])

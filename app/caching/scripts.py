@@ -13,10 +13,6 @@ from __future__ import annotations
 
 from celery_agents import names
 
-CLOCK = """
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-"""
 #: Bytes that Redis takes for an entry beside its value: measured on Valkey 9, and some more.
 OVERHEAD_BYTES = 700
 #: And for its vector.

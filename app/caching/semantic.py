@@ -113,7 +113,8 @@ class SimilarAnswers:
         if vector is None:
             return None
         audited = audit.is_due(policy.audit, policy.proving, self._draw())
-        group, least = what.partition(tenant), max(threshold, policy.threshold)
+        group = self._answers.hidden(what.partition(tenant))
+        least = max(threshold, policy.threshold)
         how = "compare" if audited else "similar"
         found = await self._nearest(asked, (group, vector, meaning.text), least, how)
         return Similar(group, vector, meaning.text, found, audited)
@@ -207,6 +208,8 @@ class _Mirror:
                     continue
                 for place, key, packed in found:
                     self._last = place
+                    if not packed:  # nobody can read it any more
+                        continue
                     if self._near is None:
                         self._near = Near(len(like) // 4)
                     size = int.from_bytes(packed[:4], "big")

@@ -6,19 +6,22 @@ Without Redis nothing is known and nobody waits: each asks by themselves.
 from __future__ import annotations
 
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 from redis import Redis
 
-from app.admission.scripts import TIMEOUT_S, Query, Scripts
+from app.admission.scripts import CLOCK, TIMEOUT_S, Query, Scripts
 from app.caching import scripts
 from app.concurrency.future import Future
 from app.messaging.redis import connect_redis
 from app.settings import Settings
 from celery_agents import names
 from celery_agents.contracts.caching import CacheState, CacheUse
+from celery_agents.errors import UnreadableValueError
+from celery_agents.sealing import Seals, opened
 
 #: What is noted of a Redis that is away.
 _AWAY = ("cache", "Nothing is cached without Redis")
@@ -34,6 +37,8 @@ _COUNTED = {
 }
 
 
+#: The field of an answer's key, and of a group's, in which it stands.
+_FIELD = "cached"
 #: Vectors that one script reads.
 VECTORS_READ = 200
 
@@ -82,12 +87,20 @@ class SharedAnswers:
         redis: that has it.
         most_bytes: what it may take there.
         lease_s: how long a leader is waited for that does not renew its lease.
+        seals: what encrypts answers and questions; None: nothing does.
     """
 
     def __init__(
-        self, redis: Redis, *, most_bytes: int, lease_s: float, clock: str = scripts.CLOCK
+        self,
+        redis: Redis,
+        *,
+        most_bytes: int,
+        lease_s: float,
+        clock: str = CLOCK,
+        seals: Seals | None = None,
     ) -> None:
         self._redis = redis
+        self._seals = seals
         self._scripts = shared = Scripts(redis, "cache")
         self._most_bytes = most_bytes
         self._lease_ms = round(lease_s * 1000)
@@ -101,7 +114,16 @@ class SharedAnswers:
         """Make the cache of these settings; nothing is opened before its first use."""
         timeout_s = min(settings.redis_timeout_s, TIMEOUT_S)
         redis = connect_redis(settings, timeout_s, address=settings.cache_address)
-        return cls(redis, most_bytes=settings.cache_bytes, lease_s=settings.lease_s)
+        most, lease_s = settings.cache_bytes, settings.lease_s
+        return cls(redis, most_bytes=most, lease_s=lease_s, seals=settings.seals)
+
+    def hidden(self, key: str) -> str:
+        """A key as it stands in Redis: where answers are encrypted it confirms no guess of them."""
+        return key if self._seals is None else self._seals.mark(key)
+
+    def _sealed(self, value: Any, place: str) -> str:
+        assert self._seals is not None
+        return json.dumps(self._seals.seal(value, place, _FIELD))
 
     def look(self, asked: Sought, use: CacheUse | str, known: int | None = None) -> Future[Look]:
         """Look for an answer; ``known`` is the end of the one that is known here."""
@@ -109,7 +131,7 @@ class SharedAnswers:
         def read(found: Any) -> Look:
             match found:
                 case [1, text, until, price]:
-                    return Found(text.decode() if text else None, int(until), float(price))
+                    return self._found(asked.key, text, int(until), float(price))
                 case [2, left_ms]:
                     return Taken(max(left_ms, 0) / 1000)
                 case [3]:
@@ -140,8 +162,19 @@ class SharedAnswers:
 
         # Numbers in nano-dollars: what is printed of them in Redis has few digits.
         worth = (repr(price_usd), repr(worth_usd * 1e9), asked.name, self._most_bytes)
+        if self._seals is not None:
+            text = self._sealed(text, asked.key)
+            near = near and (near[0], self._sealed(b64encode(near[1]).decode(), near[0]).encode())
         told = (asked.key, asked.step_id, max(round(ttl_s * 1000), 1), *worth, text, *(near or ()))
         return self._run("PUT", told, read, (0, []))
+
+    def _found(self, key: str, text: bytes, until: int, price_usd: float) -> Look:
+        if not text or self._seals is None:
+            return Found(text.decode() if text else None, until, price_usd)
+        try:
+            return Found(opened(self._seals, json.loads(text), key, _FIELD), until, price_usd)
+        except (UnreadableValueError, ValueError):  # of an older key, or of before there was one
+            return Missed()
 
     def leave(self, asked: Sought, *, alone: bool) -> Future[list[str]]:
         """Ask no more, without an answer to be kept. Gives the steps to be woken.
@@ -161,9 +194,21 @@ class SharedAnswers:
         def read(found: Any) -> tuple[int, list[tuple[int, str, bytes]]]:
             flat = iter(found[1])
             told = zip(flat, flat, flat, strict=True)
-            return found[0], [(int(place), key.decode(), vector) for place, key, vector in told]
+            return found[0], [
+                (int(place), key.decode(), self._vector(group, packed))
+                for place, key, packed in told
+            ]
 
         return self._run("NEAR", (group, after, VECTORS_READ), read, (after, []))
+
+    def _vector(self, group: str, packed: bytes) -> bytes:
+        """The vector and the text of a question; empty: nobody here can read them any more."""
+        if self._seals is None:
+            return packed
+        try:
+            return b64decode(opened(self._seals, json.loads(packed), group, _FIELD))
+        except (UnreadableValueError, ValueError, TypeError):
+            return b""
 
     def park(self, asked: Sought, place: float) -> Future[list[str]]:
         """Let a step wait whose row has been given back. Gives the steps to be woken."""

@@ -12,15 +12,18 @@ import click
 from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
-from app.admission import sights
-from app.admission.limits import SharedLimits
+from app.admission.limits import sights
+from app.admission.limits.shared import SharedLimits
 from app.admission.scripts import TIMEOUT_S, Scripts
 from app.cli.audit import audit
 from app.cli.dead_letters import dead
+from app.cli.encryption import encryption
 from app.cli.flows import flows
 from app.cli.keys import keys, token
+from app.cli.metrics import metrics
 from app.cli.opened import journal as _journal
 from app.cli.runs import JournaledFigures, JournaledRuns
+from app.cli.webhooks import webhook_secret
 from app.execution.publish import publish
 from app.journal.retention import cleanup
 from app.journal.schema import migrate
@@ -47,9 +50,12 @@ def commands() -> None:
 
 commands.add_command(audit)
 commands.add_command(dead)
+commands.add_command(encryption)
 commands.add_command(flows)
 commands.add_command(keys)
 commands.add_command(token)
+commands.add_command(webhook_secret)
+commands.add_command(metrics)
 
 
 @contextmanager
@@ -154,7 +160,7 @@ def health(ctx: click.Context) -> Shown:
     with _journal(ctx) as engine:
         found = report(engine, ctx.obj.app.agents_settings)
     table = _table(
-        ("target", "state", "since", "checked", "latency", "failures", "message"),
+        ("target", "state", "since", "checked", "latency", "failures", "breaker", "message"),
         [
             (
                 r["target"],
@@ -163,6 +169,7 @@ def health(ctx: click.Context) -> Shown:
                 ago(r["age_s"]),
                 "" if r["latency_ms"] is None else f"{r['latency_ms']:.1f} ms",
                 str(r["failures"]),
+                r["breaker"] or "",
                 r["message"] or "",
             )
             for r in found.rows
@@ -231,6 +238,7 @@ def cancel(ctx: click.Context, run_id: str, *, ahead: bool) -> Shown:
     rules = Rules(
         lambda task, payload, members: app.tasks[task].decided(payload, members),
         app.agents_settings.wake_grace_s,
+        seals=app.agents_settings.seals,
     )
     with _journal(ctx) as engine:
         archive = Archive(engine)

@@ -15,7 +15,8 @@ from app.journal.schema.engine import connect
 def journal(ctx: click.Context) -> Iterator[Engine]:
     """Open the journal of the app that ``-A`` names."""
     settings = ctx.obj.app.agents_settings
-    engine = connect(settings.database_url.get_secret_value(), timeout_s=5.0)
+    url = settings.database_url.get_secret_value()
+    engine = connect(url, timeout_s=5.0, seals=settings.seals)
     try:
         yield engine
     finally:

@@ -18,12 +18,13 @@ from agents.catalog.registry import Registered, Registry
 from agents.governance.lessons import Lessons
 from agents.governance.routing import Asking
 from agents.net.clients import SharedClients
-from app.admission.breaker import Breakers
-from app.admission.budgets import SharedBudgets
-from app.admission.health import STALE_INTERVALS, HealthView
-from app.admission.limits import NotAdmitted, SharedLimits
-from app.admission.placing import placed
-from app.admission.waiting import Waker
+from app.admission.breakers import Breakers
+from app.admission.budgets.shared import SharedBudgets
+from app.admission.guards.health import STALE_INTERVALS, HealthView
+from app.admission.limits.shared import SharedLimits
+from app.admission.limits.tickets import NotAdmitted
+from app.admission.limits.waiting import Waker
+from app.admission.routing.placing import placed
 from app.caching.caches import Caches
 from app.caching.shared import SharedAnswers
 from app.caching.waiting import Awaits

@@ -155,6 +155,8 @@ class Step(Calling):
         except ValueError as error:
             raise InvalidPayloadError(f"{agent} cannot be asked: {error}") from None
         ask = Ask.from_message([told], {"agent": agent, **options})
+        if ask.webhook is not None:
+            raise InvalidPayloadError("webhook: it is of a run, and no step of one has its own.")
         self.runtime.agents.registry.refuse_hidden_effects(self.agent, agent)
         if self._asks is None:
             assert self._code is not None, "it is asked within its code"

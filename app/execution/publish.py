@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from celery import Task
@@ -11,11 +11,12 @@ from celery.result import AsyncResult
 from kombu.exceptions import OperationalError
 
 from app.concurrency.fibers import in_fiber
-from app.execution.submission import Submission, as_sent
+from app.execution.submission import Submission, as_sent, opened_args
 from app.journal.schema.rows import Wake
 from app.messaging.producer import BATCH, AgentsCelery
 from celery_agents import names
 from celery_agents.noted import note
+from celery_agents.sealing import CANVAS, MARK, clear_of, opened_payload
 from celery_agents.wire.ids import new_id
 from celery_agents.wire.messages import compose, tell_sent
 from celery_agents.wire.shown import shown_args, shown_kwargs
@@ -50,6 +51,22 @@ def message_options(wake: Wake, shown: dict[int, str] | None = None) -> dict[str
     }
 
 
+def described(app: AgentsCelery, args: Any, kwargs: Mapping[str, Any]) -> dict[str, str]:
+    """Say what people see of a message's arguments: of encrypted ones those that are not."""
+    if app.seals is not None:
+        args, kwargs = (), clear_of(kwargs)
+    return {"argsrepr": shown_args(args), "kwargsrepr": shown_kwargs(kwargs)}
+
+
+def sealed_args(app: AgentsCelery, args: Any, kwargs: Any, place: str) -> tuple[Any, Any]:
+    """The arguments of a message of a step, as they travel."""
+    if app.seals is None or kwargs is None or (not args and MARK in kwargs):
+        return args, kwargs
+    opened = opened_payload(app.seals, {"args": args or (), "kwargs": kwargs}, CANVAS, place)
+    told = app.seals.seal_payload(opened, place)
+    return told["args"], told["kwargs"]
+
+
 def publish(app: AgentsCelery, wakes: Iterable[Wake], *, countdown: float | None = None) -> int:
     """Publish a message for each row, in few writes; returns how many went out.
 
@@ -76,6 +93,8 @@ def _write(
     shown: dict[int, str] = {}
     for wake in wakes:
         about = message_options(wake, shown) | as_sent(wake.envelope or {})
+        if app.seals is not None:
+            about |= described(app, (), wake.payload.get("kwargs", {}))
         envelope = compose(
             app,
             wake.task,
@@ -119,10 +138,12 @@ def follow_on(
     about = as_sent({"priority": task.priority, **options})
     about["task_id"] = about.get("task_id") or new_id()
     queue, marks = about.pop("queue"), about.pop("headers", None) or {}
-    whose = marks.get(names.TENANT) or ""
-    recorded = record(Submission.to_send(task.name, args, kwargs, queue, about, tenant=whose))
+    told = opened_args(app, about["task_id"], args or (), kwargs or {})
+    recorded = record(Submission.to_send(task.name, *told, queue, about, marks=marks))
     if not (recorded or in_fiber()):
         return None
+    if not recorded:
+        args, kwargs = sealed_args(app, args, kwargs, about["task_id"])
     if recorded:
         marks = {k: v for k, v in marks.items() if k != names.INTAKE} | {names.JOURNALED: 1}
         args, kwargs = None, None

@@ -11,13 +11,15 @@ from celery.worker import state
 from celery.worker.request import Request
 
 from app.execution.runtime import runtime_of
+from app.execution.submission import opened_args
 from app.layout import qualified
 from app.messaging.sharing import Metered
 from app.telemetry.logs import returned
 from celery_agents import names
 from celery_agents.errors import AgentsError, InvalidPayloadError
 from celery_agents.noted import note
-from celery_agents.wire.shown import shown_text
+from celery_agents.sealing import CANVAS
+from celery_agents.wire.shown import HIDDEN, shown_text
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +48,14 @@ class ShownRequest(Request):
             return
         for name in ("argsrepr", "kwargsrepr"):
             if isinstance(text := told.get(name), str):
-                told[name] = shown_text(text)
+                told[name] = shown_text(text) if self._app.seals is None else HIDDEN
                 setattr(self, f"_{name}", told[name])
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
         """As Celery's."""
         if self._eventer and self._eventer.enabled:
+            if "result" in fields and self._app.seals is not None:
+                fields["result"] = HIDDEN
             for name in _TELLING:
                 if isinstance(text := fields.get(name), str):
                     fields[name] = shown_text(text)
@@ -70,7 +74,9 @@ class ShownTask(Task):
 
         Raises:
             InvalidPayloadError: it takes no such arguments.
+            UnreadableValueError: they are encrypted, and cannot be decrypted.
         """
+        args, kwargs = opened_args(self.app, self.request.id or CANVAS, args, kwargs)
         try:
             self.__header__(*args, **kwargs)
         except TypeError as error:

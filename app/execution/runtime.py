@@ -21,6 +21,7 @@ from app.concurrency.loop import Work, process_loop
 from app.concurrency.per_process import PerProcess
 from app.concurrency.watchdog import Watchdog
 from app.execution.agents import Agents, load_registry
+from app.execution.posted import Posted
 from app.execution.publish import publish
 from app.governance.lessons import SharedLessons
 from app.journal import Journal
@@ -29,12 +30,16 @@ from app.journal.schema.migrate import ensure_schema
 from app.journal.schema.rows import Aftermath, Claimed
 from app.journal.steps.caps import Caps
 from app.journal.stores.audit import AuditLog
+from app.journal.stores.encryption import Encryption
+from app.journal.stores.posted import PostedAgents
 from app.journal.tables.workers import Identity
 from app.messaging.intake import Intake
 from app.messaging.redis import connect_redis
 from app.settings import Settings
+from app.telemetry.metrics import Metrics
 from app.watching.progress import Progress
 from app.watching.streams import Streams
+from app.watching.tracing import tracing_of
 from celery_agents.errors import AgentsError
 from celery_agents.noted import note
 from celery_agents.wire import cancelling
@@ -103,10 +108,14 @@ class Runtime:
         registry = load_registry(
             app, settings, lambda about: SharedLessons(about, lambda: self.journal)
         )
+        self.seals = settings.seals
         engine = connect(
-            settings.database_url.get_secret_value(), timeout_s=settings.database_timeout_s
+            settings.database_url.get_secret_value(),
+            timeout_s=settings.database_timeout_s,
+            seals=self.seals,
         )
         ensure_schema(engine)
+        Encryption(engine).begin()
         self.intake = Intake.connect(settings)
         self.journal = Journal(
             engine,
@@ -120,8 +129,13 @@ class Runtime:
                 settings.max_depth, settings.max_steps, settings.max_handoffs, settings.max_cost
             ),
         )
+        #: Where traces are told, if they are.
+        self.tracing = tracing_of()
         self.audit = AuditLog(engine, settings.audit_anchor)
         self.agents = Agents(registry, self.journal, settings, partial(publish, app))
+        self.posted = Posted(registry, lambda: PostedAgents(engine), settings, self._announce)
+        #: What is counted for Prometheus; None: nobody asks this worker.
+        self.metrics = Metrics([a.name for a in registry]) if settings.health_port else None
         self.loop = process_loop()
         self.active: dict[str, Active] = {}
         self._resources: dict[Any, Any] = {}
@@ -137,10 +151,14 @@ class Runtime:
         self._heart = threading.Thread(target=self._beat, name="agents-heartbeat", daemon=True)
         self._heart.start()
         try:
-            self.journal.announce(self.agents.described())
+            self._announce()
         except Exception:
             self.close()
             raise
+
+    def _announce(self) -> None:
+        """Write down which agents are offered here, and to which queues."""
+        self.journal.announce(self.agents.described(), list(self.app.amqp.queues.consume_from))
 
     def _decided(self, task: str, payload: dict[str, Any], members: list[Any]) -> bool:
         return bool(self.app.tasks[task].decided(payload, members))
@@ -155,12 +173,20 @@ class Runtime:
     @property
     def progress(self) -> Progress:
         """Tells how far steps are."""
-        return self.resource(Progress, lambda: Progress(self.app, self.journal.me.name))
+        me, hidden = self.journal.me.name, self.seals is not None
+        return self.resource(Progress, lambda: Progress(self.app, me, hidden=hidden))
 
     @property
     def streams(self) -> Streams:
         """Tells those who asked what steps do."""
-        return self.resource(Streams, lambda: Streams(connect_redis(self.settings, STREAM_S)))
+        make = lambda: Streams(connect_redis(self.settings, STREAM_S), self.seals)  # noqa: E731
+        return self.resource(Streams, make)
+
+    @property
+    def told(self) -> tuple[Metrics, int, bool]:
+        """Numbers, steps that run, if the journal writes: what is told of this process."""
+        running = sum(active.work is not None for active in list(self.active.values()))
+        return self.metrics or Metrics(), running, self.writes
 
     @property
     def stopping(self) -> bool:
@@ -242,6 +268,7 @@ class Runtime:
         self.outage.heard(alive=beat.alive)
         if not beat.alive:
             log.warning("The lease of this worker had been ended; it has a new one")
+            self._announce()
         self.cancel_steps(beat.cancelled)
         self._drop_lost(beat.running)
         # A claim that was committed but whose answer was lost runs nowhere. Two beats in a row,
@@ -251,6 +278,7 @@ class Runtime:
             log.warning("Gave back %d claimed steps that do not run here", len(again))
             self.journal.give_back(again, beat.running)
         self._strays = strays
+        self.posted.heard(beat.posted)
 
     def _drop_lost(self, running: dict[str, int]) -> None:
         """Stop steps whose lease another worker took: their outcome would be refused."""

@@ -21,6 +21,8 @@ from celery_agents import names
 from celery_agents.contracts.ask import StepOptions
 from celery_agents.contracts.base import Option
 from celery_agents.errors import PayloadTooLargeError
+from celery_agents.sealing import CANVAS, MARK, opened_payload
+from celery_agents.traces import TraceParent
 from celery_agents.transport import PRIORITY_STEPS
 
 #: What follows a step: its name in a row (and in ``apply_async``), that in a message, and the part
@@ -36,6 +38,8 @@ _FOLLOWS = (
 )
 #: Those that ``amqp.as_task_v2`` takes as lists, under their names in a message.
 _LISTS = {"link": "callbacks", "link_error": "errbacks"}
+#: What follows it in a row and in no message: who is told of its end.
+_WEBHOOK = "webhook"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class Submission:
     priority: int
     follows: dict[str, Any]
     tenant: str = ""
+    trace: str | None = None  # the caller's span
     body_bytes: int | None = None  # what its arguments took in the message, where it is known
     #: What it came with, if what follows it counts: a chain's later links were counted with it.
     message: Mapping[str, Any] | None = None
@@ -67,6 +72,7 @@ class Submission:
             priority=priority_of(info.get("priority")),
             follows=_said((option, told.get(name)) for option, name, _ in _FOLLOWS),
             tenant=told.get(names.TENANT) or "",
+            trace=_trace_of(told.get(names.TRACE)),
             body_bytes=told.get("body_bytes"),
             message=request,
         )
@@ -84,13 +90,24 @@ class Submission:
             priority=priority_of(properties.get("priority")),
             follows=_said((option, message[part].get(name)) for option, name, part in _FOLLOWS),
             tenant=headers.get(names.TENANT) or "",
+            trace=_trace_of(headers.get(names.TRACE)),
         )
 
     @classmethod
     def to_send(
-        cls, task: str, args: Any, kwargs: Any, queue: str, about: dict[str, Any], *, tenant: str
+        cls,
+        task: str,
+        args: Any,
+        kwargs: Any,
+        queue: str,
+        about: dict[str, Any],
+        *,
+        marks: Mapping[str, Any],
     ) -> Self:
-        """Describe a message to be sent, with ``about`` as ``amqp.as_task_v2`` takes it."""
+        """Describe a message to be sent, with ``about`` as ``amqp.as_task_v2`` takes it.
+
+        ``marks`` are its other headers.
+        """
         return cls(
             id=about["task_id"],
             task=task,
@@ -99,7 +116,8 @@ class Submission:
             queue=queue,
             priority=about.get("priority") or 0,
             follows=_said((option, about.get(name)) for option, name, _ in _FOLLOWS),
-            tenant=tenant,
+            tenant=marks.get(names.TENANT) or "",
+            trace=_trace_of(marks.get(names.TRACE)),
         )
 
     def refuse_large(self, limit: int, spread_limit: int) -> None:
@@ -131,7 +149,20 @@ class Submission:
             priority=self.priority,
             envelope=self.follows or None,
             tenant=self.tenant,
+            trace=self.trace,
         )
+
+
+def opened_args(app: Any, step_id: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """The arguments of a message, decrypted: its own, or those of a link of a canvas.
+
+    Raises:
+        UnreadableValueError: they cannot be.
+    """
+    if MARK not in kwargs:
+        return args, kwargs
+    told = opened_payload(app.seals, {"args": args, "kwargs": kwargs}, CANVAS, step_id)
+    return told["args"], told["kwargs"]
 
 
 def following(request: Mapping[str, Any]) -> list[Any]:
@@ -156,6 +187,11 @@ def check_chain(chain: Sequence[Any] | None, size: int, limit: int) -> None:
         )
 
 
+def _trace_of(told: object) -> str | None:
+    """The caller's span in a header that anybody may have written."""
+    return None if told is None or TraceParent.read(told) is None else str(told)
+
+
 def _said(follows: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return {option: value for option, value in follows if value is not None}
 
@@ -163,7 +199,8 @@ def _said(follows: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 def as_sent(follows: Mapping[str, Any]) -> dict[str, Any]:
     """Return what follows a step by the names of ``amqp.as_task_v2``; all else stays as it is."""
     lists = {name: maybe_list(follows[o]) for o, name in _LISTS.items() if o in follows}
-    return {option: value for option, value in follows.items() if option not in _LISTS} | lists
+    others = {o: v for o, v in follows.items() if o not in _LISTS and o != _WEBHOOK}
+    return others | lists
 
 
 _QUEUE: TypeAdapter[str] = TypeAdapter(Option)

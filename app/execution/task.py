@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Mapping
 from typing import Any, ClassVar, NoReturn
 
 from celery import Task
@@ -14,10 +15,11 @@ from app.concurrency.fibers import blocking, sleep, wait
 from app.execution.attempts.attempt import Received, attempted
 from app.execution.attempts.ends import Again, Ended, Ending, Left
 from app.execution.patience import JOURNAL_PAUSE_S
-from app.execution.publish import follow_on
+from app.execution.publish import described, follow_on, sealed_args
 from app.execution.request import STEP_REQUEST
 from app.execution.runtime import Active, runtime_of
-from app.execution.submission import Submission
+from app.execution.submission import Submission, opened_args
+from app.journal.schema.sealed import sealed_step
 from app.messaging.results import reported
 from app.telemetry.logs import returned
 from celery_agents import names
@@ -31,8 +33,8 @@ from celery_agents.errors import (
     StepCancelledError,
 )
 from celery_agents.noted import note
+from celery_agents.sealing import CANVAS
 from celery_agents.wire.messages import fingerprint
-from celery_agents.wire.shown import shown_args, shown_kwargs
 
 log = logging.getLogger(__name__)
 
@@ -82,12 +84,10 @@ class StepTask(Task):
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """As Celery's; what people will see of the arguments is short and redacted."""
-        if "argsrepr" not in options:
-            options["argsrepr"] = shown_args(args or ())
-        if "kwargsrepr" not in options:
-            options["kwargsrepr"] = shown_kwargs(kwargs or {})
+        options = described(self.app, args or (), kwargs or {}) | options
         if (sent := follow_on(self, args, kwargs, options, self._record)) is not None:
             return sent
+        args, kwargs = sealed_args(self.app, args, kwargs, options.get("task_id") or CANVAS)
         return super().apply_async(args, kwargs, **options)
 
     def _record(self, submission: Submission) -> bool:
@@ -99,7 +99,7 @@ class StepTask(Task):
             id_of(submission.id)
             self._refuse_large(submission)
             options = self.parse(submission.args, submission.kwargs)
-            wait(runtime.journal.insert(submission.row(options)))
+            wait(runtime.journal.insert(sealed_step(runtime.seals, submission.row(options))))
         except (AgentsError, TypeError) as error:  # its own claim tells what is wrong with it
             note(log, "follow_on", "%s has no row yet", submission.id, error=error)
             return False
@@ -149,6 +149,7 @@ class StepTask(Task):
     def _asked(self, message: Any, args: Any, kwargs: Any) -> Received:
         if message.get(names.JOURNALED):
             return Received(message.id, expires=message.expires)
+        args, kwargs = opened_args(self.app, message.id, args, kwargs)
         request = self.parse(args, kwargs)
         submission = Submission.received(self.name, message, args, kwargs)
         self._refuse_large(submission)
@@ -179,12 +180,15 @@ class StepTask(Task):
             return {"state": outcome.state, "error": outcome.error and outcome.error.kind}
         told.outcome = outcome.compact()  # app/messaging/results.py keeps both with the result
         if not message.get(names.PAYLOAD) and claim.payload:
-            asked = fingerprint(self.name, claim.payload["args"], claim.payload["kwargs"])
+            asked = self._fingerprint(claim.payload)
             setattr(message, names.PAYLOAD, asked)
         if outcome.ok:
             return outcome.value
         error = outcome.error or ErrorInfo.of(StepCancelledError())
         raise error.exception()
+
+    def _fingerprint(self, payload: Mapping[str, Any]) -> str:
+        return fingerprint(self.name, payload["args"], payload["kwargs"], self.app.seals)
 
     def _refuse_other(self, message: Any) -> NoReturn:
         """Refuse a call whose id names another one that has ended; that keeps its result.
@@ -205,8 +209,7 @@ class StepTask(Task):
                 exc=again.error,
                 countdown=again.delay_s,
                 headers={**(message.headers or {}), names.JOURNALED: 1},
-                argsrepr=shown_args(payload["args"]),
-                kwargsrepr=shown_kwargs(payload["kwargs"]),
+                **described(self.app, payload["args"], payload["kwargs"]),
             )
         except Reject as lost:  # the message was not published; the row says when
             raise Ignore(str(lost)) from lost

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 from agents.plain import plain_json
+from app.concurrency.fibers import in_thread
 from app.execution.runtime import Runtime
 from app.journal.schema.rows import Claimed, NewEntry
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.events import EventType
 from celery_agents.contracts.flows.entries import StreamEvent, stream_of
+from celery_agents.errors import AgentsError
+from celery_agents.names import TRACE
+from celery_agents.noted import note
+from celery_agents.traces import TraceParent
+
+log = logging.getLogger(__name__)
+_UNTRACED = nullcontext()
 
 
 class Telling:
@@ -40,6 +50,25 @@ class Telling:
     def streamed(self) -> bool:
         """True when somebody asked to watch the run while it works."""
         return self.teller is not None
+
+    async def traced(self) -> AbstractContextManager[None]:
+        """Have spans of other libraries hang below the step's own, where traces are told."""
+        tracing, claim = self.runtime.tracing, self.claim
+        if tracing is None:
+            return _UNTRACED
+        if claim.id == claim.run_id:
+            found = tracing.remember(claim.run_id, TraceParent.read(claim.payload.get(TRACE)))
+        elif (known := tracing.of_run(claim.run_id)) is not None:
+            found = known
+        else:
+            try:
+                caller = await in_thread(self.runtime.journal.parents.caller_of, claim.run_id)
+            except AgentsError as error:
+                text = "Spans below %s stand in no trace of ours"
+                note(log, "traces_caller", text, claim.id, error=error)
+                return _UNTRACED
+            found = tracing.remember(claim.run_id, caller)
+        return tracing.step(claim.run_id, found.caller, claim.id)
 
     def say(self, text: str) -> None:
         """Tell watchers a piece of the answer's text."""

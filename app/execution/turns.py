@@ -9,14 +9,14 @@ from agents.base import Answer, Turn, Weighs
 from agents.catalog.registry import Registered, Registry
 from agents.patterns.fallback import pattern
 from agents.plan import MemberState
-from app.admission.breaker import Breakers
-from app.admission.budgets import SharedBudgets
-from app.admission.calls import switches_of
+from app.admission.breakers import Breakers
+from app.admission.budgets.shared import SharedBudgets
 from app.admission.chain import chain
 from app.admission.guard import Asked, GuardedStep, Reply, WhenOpen
-from app.admission.health import HealthView
-from app.admission.limits import SharedLimits
-from app.admission.placing import Experiences
+from app.admission.guards.admission import switches_of
+from app.admission.guards.health import HealthView
+from app.admission.limits.shared import SharedLimits
+from app.admission.routing.placing import Experiences
 from app.concurrency.fibers import wait
 from app.concurrency.loop import process_loop
 from celery_agents.contracts.base import JsonValue

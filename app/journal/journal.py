@@ -20,6 +20,7 @@ from app.journal.schema.rows import (
     NewExchange,
     NewStep,
 )
+from app.journal.schema.sealed import sealed_by
 from app.journal.schema.transactions import in_transaction
 from app.journal.steps import approvals, calls, cancels, due, joins
 from app.journal.steps.calls import Before, Begun, FinishCall, StartCall
@@ -68,9 +69,9 @@ class Journal:
         spread_limit_bytes: int | None = None,
         caps: Caps | None = None,
     ) -> None:
-        self.engine = engine
-        self.me = me
-        self.rules = joins.Rules(decided, wake_grace_s, spread_limit_bytes, caps or Caps())
+        self.engine, self.me = engine, me
+        seals = sealed_by(engine)
+        self.rules = joins.Rules(decided, wake_grace_s, spread_limit_bytes, caps or Caps(), seals)
         self._lease_s = lease_s
         self._heart = Held(engine)  # reads of many steps may have taken all of the pool's
         self._hearts = threading.Lock()
@@ -106,7 +107,7 @@ class Journal:
         return self._writer.submit(ClaimStep(step_id, self.me.id, self.rules, new))
 
     def insert(self, new: NewStep) -> Future[None]:
-        """Make the row of a step that is ready, unless it has one."""
+        """Make the row of a step that is ready, unless it has one; see :func:`sealed_step`."""
         return self._writer.submit(InsertStep(new, self.rules.wake_grace_s))
 
     def finish(
@@ -201,9 +202,9 @@ class Journal:
         """Write events of a step."""
         self.transaction(lambda c: [c.execute(event(run_id, step_id, kind, d)) for d in data])
 
-    def announce(self, rows: list[dict[str, Any]]) -> None:
+    def announce(self, rows: list[dict[str, Any]], queues: Sequence[str] = ()) -> None:
         """Write down this worker's agents; see :func:`agents.announce`."""
-        self.transaction(lambda c: agents.announce(c, rows))
+        self.transaction(lambda c: agents.announce(c, rows, self.me.id, queues))
 
     def approve(self, run_id: str, choice: JsonValue, key: str | None = None) -> Aftermath:
         """Answer the wish of that key, or the oldest of the run; the first answer to one counts."""

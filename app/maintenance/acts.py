@@ -12,6 +12,7 @@ from app.journal.tables.audit import Act
 from app.settings import Settings
 from celery_agents import names
 from celery_agents.client.control import who
+from celery_agents.wire.shown import HIDDEN
 
 
 def recorded(task: Any, action: str, target: str = "", tenant: str = "", **data: Any) -> Runtime:
@@ -23,6 +24,8 @@ def recorded(task: Any, action: str, target: str = "", tenant: str = "", **data:
     runtime = runtime_of(task.app, task.request.hostname)
     request = task.request
     actor = request.get(names.ACTOR) or request.get("origin") or "unknown"
+    if runtime.seals is not None and "choice" in data:  # it is an answer, as an agent's would be
+        data["choice"] = HIDDEN
     runtime.audit.record(Act(str(actor), action, target, tenant, data))
     return runtime
 

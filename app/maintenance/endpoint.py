@@ -1,6 +1,7 @@
 """A worker's answers to its supervisor: ``/healthz``, ``/readyz`` and ``/metrics`` over HTTP.
 
-``/metrics`` is of this worker; what is one for all of them stands in ``/metrics/service``.
+``/metrics`` is of this worker, with its prefork children; what is one for all workers stands in
+``/metrics/service``, and in ``/metrics`` of the API.
 
 A port and not a file: Kubernetes asks it without starting a process in the container each time,
 the same port tells the gauges, and a container without a shell can be asked too.
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from http import HTTPStatus
@@ -19,11 +20,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from agents.catalog.probes import Probe
-from app.caching import sights
 from app.execution.runtime import Runtime
-from app.journal.tables.health import Condition
-from app.maintenance.governed import governed
 from app.maintenance.health import probe_broker, probe_journal
+from app.maintenance.sight import sight_of
+from app.telemetry.children import Children
+from app.telemetry.exposition import CONTENT_TYPE, counted, gauge, page
 from celery_agents.errors import AgentsError, ConfigurationError
 from celery_agents.noted import counts
 
@@ -114,95 +115,23 @@ def _probe_journal(runtime: Runtime) -> Probe:
 
 def metrics(runtime: Runtime) -> _Page:
     """Report what this worker alone knows; Prometheus adds the numbers of all workers up."""
-    try:
-        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-    except ImportError:
-        return _NO_PROMETHEUS
-    running = sum(a.work is not None for a in list(runtime.active.values()))
-    noted = CounterMetricFamily(
-        "agents_noted", "Errors that were noted and not raised", labels=["place"]
-    )
-    for place, count in counts().items():
-        noted.add_metric([place], count)
-    writes = "1 if the journal took the last heartbeat, else 0"
-    return _page(
-        GaugeMetricFamily("agents_steps_running", "Agents that answer here now", running),
-        GaugeMetricFamily("agents_journal_writable", writes, runtime.writes),
-        noted,
-    )
+    children: Children | None = getattr(runtime.app, "agents_children", None)
+    own, running, writable = runtime.told
+    steps = gauge("agents_steps_running", "Agents that answer here now")
+    steps.add_metric([], running + (0 if children is None else children.running))
+    writes = gauge("agents_journal_writable", "1 if the journal took the last heartbeat, else 0")
+    writes.add_metric([], writable and (children is None or children.writes))
+    own.note(counts())
+    return HTTPStatus.OK, page((steps, writes, *counted(own)))
 
 
 def service_metrics(runtime: Runtime) -> _Page:
     """Report on the whole service: every worker tells the same, so one is asked."""
     try:
-        from prometheus_client.core import GaugeMetricFamily
-    except ImportError:
-        return _NO_PROMETHEUS
-    healthy, latency, age = (
-        GaugeMetricFamily(name, told, labels=["target"])
-        for name, told in {
-            "agents_healthy": "1 healthy, 0 unhealthy",
-            "agents_probe_latency_seconds": "Of the last good probe",
-            "agents_probe_age_seconds": "Since the last probe",
-        }.items()
-    )
-    try:
-        found = runtime.journal.targets.read()
+        found = sight_of(runtime)
     except AgentsError:
         return HTTPStatus.SERVICE_UNAVAILABLE, "the journal is away\n"
-    for row in found:
-        if row["state"] != Condition.UNKNOWN:
-            healthy.add_metric([row["target"]], row["state"] == Condition.HEALTHY)
-        if row["latency_ms"] is not None:
-            latency.add_metric([row["target"]], row["latency_ms"] / 1000)
-        age.add_metric([row["target"]], row["age_s"])
-    return _page(healthy, latency, age, *governed(runtime), *_cached(runtime))
-
-
-def _cached(runtime: Runtime) -> Iterator[Any]:
-    """Report on cached answers, as Redis counts them; nothing, where none are kept."""
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-
-    if not runtime.agents.has_caches:
-        return
-    agents, memos = runtime.agents, runtime.journal.memos
-    found = sights.states(agents.shared_cache, agents.registry, memos)
-    hits = CounterMetricFamily(
-        "agents_cache_hits", "By memory, Redis or a similar question", labels=["name", "layer"]
-    )
-    for state in found:
-        hits.add_metric([state.name, "local"], state.local_hits)
-        hits.add_metric([state.name, "shared"], state.shared_hits)
-        hits.add_metric([state.name, "similar"], state.similar_hits)
-    yield hits
-    for kind, field, told in (
-        (CounterMetricFamily, "misses", "Questions that were asked"),
-        (CounterMetricFamily, "compared", "Similar answers that were asked all the same"),
-        (CounterMetricFamily, "wrong", "Those of them that were another answer"),
-        (CounterMetricFamily, "saved_usd", "US dollars that the hits would have cost"),
-        (GaugeMetricFamily, "entries", "Answers that are kept"),
-        (GaugeMetricFamily, "bytes", "What they take in Redis"),
-    ):
-        family = kind(f"agents_cache_{field}", told, labels=["name"])
-        for state in found:
-            family.add_metric([state.name], getattr(state, field))
-        yield family
-
-
-_NO_PROMETHEUS = (HTTPStatus.NOT_FOUND, "prometheus_client is not installed\n")
-
-
-def _page(*families: Any) -> _Page:
-    from prometheus_client import CollectorRegistry, generate_latest
-    from prometheus_client.registry import Collector
-
-    class Found(Collector):
-        def collect(self) -> Iterable[Any]:
-            return families
-
-    registry = CollectorRegistry()
-    registry.register(Found())
-    return HTTPStatus.OK, generate_latest(registry).decode()
+    return HTTPStatus.OK, page(found.families())
 
 
 def _word(probe: Probe) -> str:
@@ -265,11 +194,11 @@ def _handler(pages: dict[str, Callable[[], _Page]]) -> type[BaseHTTPRequestHandl
 
         def do_GET(self) -> None:
             self.server.heard(self.request)
-            page = pages.get(self.path.partition("?")[0])
-            status, text = page() if page else (HTTPStatus.NOT_FOUND, "not found\n")
+            found = pages.get(self.path.partition("?")[0])
+            status, text = found() if found else (HTTPStatus.NOT_FOUND, "not found\n")
             body = text.encode()
             self.send_response(status)
-            self.send_header("Content-Type", "text/plain; charset=utf-8")
+            self.send_header("Content-Type", CONTENT_TYPE)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

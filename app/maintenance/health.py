@@ -12,13 +12,15 @@ from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
 from agents.catalog.probes import Probe, probe_agents
-from app.admission.health import STALE_INTERVALS
+from app.admission.guards.health import STALE_INTERVALS
 from app.concurrency.fibers import in_thread, wait
 from app.execution.others.neighbours import served
 from app.execution.runtime import Runtime
 from app.journal import Journal
+from app.journal.stores.memos import Memos
 from app.journal.stores.targets import Targets
 from app.journal.tables.health import Condition
+from app.maintenance.sight import breakers_in
 from app.messaging.redis import connect_redis
 from app.settings import Settings
 from celery_agents.errors import AgentsError, redact
@@ -26,6 +28,8 @@ from celery_agents.errors import AgentsError, redact
 log = logging.getLogger(__name__)
 
 _MESSAGE_LIMIT = 300
+#: Of the journal, a row that is there to be written.
+_MEMO = "health"
 
 
 def judged(
@@ -98,6 +102,11 @@ def probe_journal(engine: Engine) -> Probe:
     return timed("journal", Targets(engine).ping)
 
 
+def probe_writes(engine: Engine) -> Probe:
+    """Look whether the journal takes a write: a full one answers questions all the same."""
+    return timed("journal", lambda: Memos(engine).change(_MEMO, lambda known: known))
+
+
 def probe_broker(settings: Settings) -> Probe:
     """Look whether Redis answers and takes writes: a full one does the former only."""
     with connect_redis(settings, settings.health_timeout_s) as redis:
@@ -128,17 +137,20 @@ def report(engine: Engine, settings: Settings) -> Report:
     A row that is not looked at any more is ``stale``: its agent was taken away, unless all rows
     are stale; then beat or its worker is not running, and that is wrong.
     """
-    live = [probe_broker(settings), probe_journal(engine)]
+    live = [probe_broker(settings), probe_writes(engine)]
     found = {p.target: judged(None, p, 0.0, unhealthy_after=1, healthy_after=1) for p in live}
     stale_s = STALE_INTERVALS * settings.health_interval_s
     known: list[dict[str, Any]] = []
     if found["journal"]["state"] == Condition.HEALTHY:
         known = Targets(engine).read()
     others = [r for r in known if r["target"] not in found]
+    shut = breakers_in(settings, others) if found["broker"]["state"] == Condition.HEALTHY else {}
     for row in others:
         if row["age_s"] > stale_s:
             row["state"] = "stale"
     ages = [r["age_s"] for r in known]
     told = [{"lasts_s": None, "age_s": 0.0, **found[name]} for name in sorted(found)] + others
+    for row in told:
+        row["breaker"] = shut.get(row["target"])
     wrong = any(r["state"] == Condition.UNHEALTHY for r in told)
     return Report(told, ok=not wrong and (not ages or min(ages) <= stale_s))

@@ -14,13 +14,14 @@ from redis.exceptions import RedisError
 
 from app.execution.publish import publish
 from app.execution.runtime import Runtime
-from app.execution.submission import Submission
+from app.execution.submission import Submission, opened_args
 from app.execution.task import StepTask
 from app.journal.schema.rows import NewStep, Wake
+from app.journal.schema.sealed import sealed_step
 from app.journal.stores.findings import Wanting
 from app.maintenance.dead_letters import dead_letters_of
 from app.messaging.intake import expired
-from celery_agents.errors import AgentsError, InvalidPayloadError
+from celery_agents.errors import AgentsError, InvalidPayloadError, UnreadableValueError
 from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
@@ -113,10 +114,13 @@ class Recovery:
             self._app.backend.mark_as_revoked(step_id, "expired")
         else:
             try:
-                options = task.parse(message["args"], message["kwargs"])
-            except InvalidPayloadError as error:
+                told = opened_args(self._app, step_id, message["args"], message["kwargs"])
+                options = task.parse(*told)
+            except (InvalidPayloadError, UnreadableValueError) as error:
                 self._app.backend.mark_as_failure(step_id, error)
             else:
-                return Submission.recorded(message).row(options)
+                message |= {"args": told[0], "kwargs": told[1]}
+                row = Submission.recorded(message).row(options)
+                return sealed_step(self._runtime.seals, row)
         self._intake.forget([step_id])
         return None

@@ -114,8 +114,11 @@ class Consumer(CeleryConsumer):
             correlation_id=message.properties.get("correlation_id"),
             reply_to=message.properties.get("reply_to"),
             errbacks=None,
+            **{names.TENANT: headers.get(names.TENANT)},
         )
-        self.app.backend.mark_as_failure(task_id, error, request=request)
+        # Whatever goes wrong here would end the worker, and the next one that gets the message.
+        with noting(log, "tell", "Nobody is told that a message was not taken"):
+            self.app.backend.mark_as_failure(task_id, error, request=request)
 
     def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002
         """Make a message that names no task a dead letter."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import time
 from datetime import datetime
+from itertools import chain
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
@@ -22,7 +23,13 @@ from app.settings import Settings
 from celery_agents import names
 from celery_agents.contracts.base import Id
 from celery_agents.contracts.tenants import TenantState
-from celery_agents.transport import BULK_STEPS, COUNTED_STEP, PRIORITY_STEPS
+from celery_agents.transport import (
+    BULK_STEPS,
+    COUNTED_STEP,
+    PRIORITY_STEPS,
+    lengths_by_priority,
+    lists_of,
+)
 from celery_agents.wire.ids import begun_at
 
 #: The state of a run that has no row yet.
@@ -125,11 +132,9 @@ class Intake:
     def by_priority(self, queue: str) -> dict[int, int]:
         """Messages in a queue by priority, 0 first; those of tenants aside."""
         pipe = self._redis.pipeline(transaction=False)
-        for step, bulk in zip(PRIORITY_STEPS, BULK_STEPS, strict=True):
-            pipe.llen(f"{queue}\x06\x16{step}" if step else queue)
-            pipe.llen(f"{queue}\x06\x16{bulk}")
-        lengths = pipe.execute()
-        return {step: sum(lengths[2 * step : 2 * step + 2]) for step in PRIORITY_STEPS}
+        for key in chain.from_iterable(lists_of(queue).values()):
+            pipe.llen(key)
+        return lengths_by_priority(pipe.execute())
 
     def tenants(self, queue: str) -> list[TenantState]:
         """The tenants of a queue with what they have queued and in flight, most queued first."""

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from celery.exceptions import BackendStoreError
+from celery.states import SUCCESS
 from redis.exceptions import RedisError
 
 from app.concurrency.batcher import Batches
@@ -18,6 +19,7 @@ from app.concurrency.fibers import blocking, wait
 from app.concurrency.per_process import PerProcess
 from celery_agents import names
 from celery_agents.noted import note
+from celery_agents.sealing import RESULT
 from celery_agents.transport import kombu_json
 from celery_agents.wire.results import AddressBackend
 
@@ -48,6 +50,15 @@ def reported(request: Any) -> Reported:
 def _outcome(request: Any) -> dict[str, Any] | None:
     found: Reported | None = getattr(request, "agents_reported", None)
     return None if found is None else found.outcome
+
+
+def _ours(request: Any) -> bool:
+    """Return whether it is a member, or of a question to the service: others have no keys."""
+    return request is not None and request.task in _OURS
+
+
+#: Tasks whose results are read by our clients.
+_OURS = frozenset({*names.STEP_TASKS, *names.CONTROL_TASKS})
 
 
 def _journaled(signature: Any) -> bool:
@@ -85,12 +96,15 @@ class JournalBackend(AddressBackend):
             if _outcome(request) is not None:
                 return self._store_outcome(task_id, result, state, traceback, request)
             store = partial(super().store_result, request=request, **kwargs)
-            return blocking(store, task_id, result, state, traceback)
+            told = result
+            if self.seals is not None and state == SUCCESS and _ours(request):
+                told = self.seals.seal(result, task_id, RESULT)
+            blocking(store, task_id, told, state, traceback)
         except (RedisError, BackendStoreError) as error:
             if request is not None:
                 reported(request).unstored = True
             note(log, "result", "The result of %s was not stored yet", task_id, error=error)
-            return result
+        return result
 
     def _store_outcome(
         self, task_id: str, result: Any, state: Any, traceback: Any, request: Any
@@ -100,8 +114,10 @@ class JournalBackend(AddressBackend):
         Celery looks first whether a success stands there already. A row ends once, so what is
         written here is always the same.
         """
-        result = self.encode_result(result, state)
-        meta = self._get_result_meta(result, state, traceback, request)
+        result = told = self.encode_result(result, state)
+        if self.seals is not None and state == SUCCESS:
+            told = self.seals.seal(result, task_id, RESULT)
+        meta = self._get_result_meta(told, state, traceback, request)
         meta["task_id"] = task_id
         quick = self.serializer == "json" and not self.compression
         written = kombu_json(meta) if quick else self.encode(meta)
@@ -159,6 +175,6 @@ class JournalBackend(AddressBackend):
             meta["outcome"] = {k: v for k, v in outcome.items() if k != "value"}
             if (asked := request.get(names.PAYLOAD)) is not None:
                 meta[names.PAYLOAD] = asked
-        elif request is not None and (tenant := request.get(names.TENANT)):
+        elif tenant := getattr(request, names.TENANT, None):  # Celery has requests of two classes
             meta[names.TENANT] = tenant  # of one that was refused there is no row that says it
         return meta

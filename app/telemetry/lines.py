@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-from typing import Any
-
-from celery import signals
 
 from celery_agents.redaction import MOST, redact
 from celery_agents.visible import visible, visible_block
@@ -29,27 +26,29 @@ class Lines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Leave the record itself alone: other handlers get it, too."""
-        shown = copy.copy(record)
-        shown.msg, shown.args = _message(record), ()
+        told = copy.copy(record)
+        told.msg, told.args = message_of(record), ()
         if record.exc_info and not record.exc_text:
-            shown.exc_text = self.inner.formatException(record.exc_info)
-        if shown.exc_text:
-            shown.exc_text = _shown(shown.exc_text)
-        if shown.stack_info:
-            shown.stack_info = _shown(shown.stack_info)
+            told.exc_text = self.inner.formatException(record.exc_info)
+        if told.exc_text:
+            told.exc_text = shown(told.exc_text)
+        if told.stack_info:
+            told.stack_info = shown(told.stack_info)
         for field in _FIELDS:
             if isinstance(text := getattr(record, field, None), str) and not text.isprintable():
-                setattr(shown, field, visible(text))
-        return self.inner.format(shown)
+                setattr(told, field, visible(text))
+        return self.inner.format(told)
 
 
-def _message(record: logging.LogRecord) -> str:
+def message_of(record: logging.LogRecord) -> str:
+    """The message of a record, as it may be shown."""
     if record.msg == _APPLY and isinstance(record.args, tuple) and record.args:
-        return APPLY % _shown(record.args[0])
-    return _shown(record.getMessage())
+        return APPLY % shown(record.args[0])
+    return shown(record.getMessage())
 
 
-def _shown(text: object) -> str:
+def shown(text: object) -> str:
+    """A text without secrets and without controls that forge lines."""
     return visible_block(redact(text, limit=MOST))
 
 
@@ -64,12 +63,3 @@ def hush_http() -> None:
     """URLs with their queries, headers and bodies are not logged at any level."""
     for name in HTTP_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
-
-
-@signals.after_setup_logger.connect
-@signals.after_setup_task_logger.connect
-def _set_up(logger: logging.Logger | None = None, **_: Any) -> None:
-    hush_http()
-    if logger is not None:
-        write_lines(logger)
-        write_lines(logging.getLogger())

@@ -16,6 +16,7 @@ from celery_agents.errors import redact
 from celery_agents.noted import note
 from celery_agents.redaction.cleaning import clean
 from celery_agents.values import problem
+from celery_agents.wire.shown import HIDDEN
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +33,17 @@ _Event = tuple[str, dict[str, Any]]
 class Progress:
     """Sends the progress of all steps of a process."""
 
-    def __init__(self, app: AgentsCelery, hostname: str) -> None:
+    def __init__(self, app: AgentsCelery, hostname: str, *, hidden: bool = False) -> None:
+        self._hidden = hidden  # texts, where what agents say is encrypted
         self._app = app
         self._hostname = hostname
         self._batches: Batches[_Event] = Batches("agents-progress", self._send, _MOST)
         self._under_way: dict[str, Future[None]] = {}
+
+    def _told(self, value: JsonValue) -> JsonValue:
+        if self._hidden and not isinstance(value, bool | int | float):
+            return HIDDEN
+        return clean(value)
 
     async def tell(self, step_id: str, fields: Mapping[str, JsonValue]) -> None:
         """Send an event of a step, unless its last one is still on its way. Never raises."""
@@ -49,7 +56,7 @@ class Progress:
         if (wrong := problem(dict(fields))) is not None:  # it would end whoever reads events
             note(log, "progress_value", "A progress event was not sent: %s", redact(wrong))
             return
-        told = {k: clean(v) for k, v in fields.items() if k not in CELERYS}
+        told = {k: self._told(v) for k, v in fields.items() if k not in CELERYS}
         sent = self._under_way[step_id] = self._batches.submit((step_id, told))
         sent.add_done_callback(lambda _: self._under_way.pop(step_id, None))
         try:

@@ -23,6 +23,7 @@ from celery_agents.contracts.base import JsonValue
 from celery_agents.noted import note
 from celery_agents.redaction.cleaning import clean
 from celery_agents.redaction.streamed import StreamedText
+from celery_agents.sealing import EVENT, Seals
 from celery_agents.values import problem
 
 log = logging.getLogger(__name__)
@@ -40,8 +41,9 @@ PAUSE_S = 1.0
 class Streams:
     """Writes what all steps of a process tell, by one thread."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, seals: Seals | None = None) -> None:
         self._redis = redis
+        self.seals = seals
         self._changed = threading.Condition()
         self._pending: dict[Teller, None] = {}  # in the order in which they first told
         self._ends: list[Future[None]] = []
@@ -103,7 +105,8 @@ class Teller:
 
     def __init__(self, streams: Streams, claim: Claimed) -> None:
         self._streams = streams
-        self._about = {"step_id": claim.id, "agent": claim.agent, "token": claim.token}
+        about = {"step_id": claim.id, "agent": claim.agent, "token": claim.token}
+        self._about: dict[str, Any] = about
         self.key = names.STREAM + claim.run_id
         self.told: list[tuple[str, Any]] = []
         self._text = StreamedText()
@@ -148,6 +151,8 @@ class Teller:
 
     def _event(self, kind: str, **fields: Any) -> str:
         self._count += 1
+        if (seals := self._streams.seals) is not None and kind != "state":
+            fields = seals.seal(fields, self._about["step_id"], EVENT)
         told = {"type": kind, **self._about, "n": self._count, **fields}
         return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
 

@@ -6,7 +6,9 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import IO, Any
+from zoneinfo import ZoneInfo
 
 import click
 from kombu.utils.imports import symbol_by_name
@@ -327,7 +329,8 @@ def list_limits(ctx: click.Context) -> Shown:
     """Show how limits stand: what is used, who waits, what is closed."""
     with client_of(ctx) as client:
         found = client.limits.list()
-    return Shown([state.compact() for state in found], "\n".join(map(_limit_line, found)))
+    text = "\n".join(map(_limit_line, found)) or "There are no limits."
+    return Shown([state.compact() for state in found], text)
 
 
 @limits.command("pause", cls=Command)
@@ -362,7 +365,8 @@ def list_caches(ctx: click.Context) -> Shown:
     """Show how cached answers stand: how many, their hit rates, the dollars that they saved."""
     with client_of(ctx) as client:
         found = client.cache.list()
-    return _lines([state.compact() for state in found], [_cache_line(state) for state in found])
+    text = "\n".join(map(_cache_line, found)) or "Nobody's answers are cached."
+    return Shown([state.compact() for state in found], text)
 
 
 @cache.command("clear", cls=Command)
@@ -448,7 +452,8 @@ def list_budgets(ctx: click.Context, tenant: str | None) -> Shown:
     """Show how budgets stand: what is spent, reserved, and in doubt."""
     with client_of(ctx) as client:
         found = client.budgets(tenant=tenant)
-    return _lines([state.model_dump(mode="json") for state in found], [*map(_budget_line, found)])
+    text = "\n".join(map(_budget_line, found)) or "No budget has anything booked."
+    return Shown([state.model_dump(mode="json") for state in found], text)
 
 
 @budgets.command("release", cls=Command)
@@ -491,8 +496,8 @@ def _budget_line(state: BudgetState) -> str:
             parts.append(f"{now} of {bound:,.9g} {unit}")
     name = f"{state.name} of {state.subject}" if state.subject else state.name
     if state.ends_at is not None:
-        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.ends_at))
-        parts.append(f"until {at}")
+        at = datetime.fromtimestamp(state.ends_at, ZoneInfo(policy.zone))
+        parts.append(f"until {at:%Y-%m-%d %H:%M:%S} {policy.zone}")
     return visible("  ".join([name, *parts]))
 
 

@@ -56,6 +56,8 @@ class Client(EarlierNames):
         queue: where the workers take steps from.
         result_url: when results are kept elsewhere.
         visibility_timeout_s: the workers' setting; it must be the same for one Redis.
+        fernet_keys: the workers' keys, where they encrypt; by default those of the environment's
+            ``AGENTS_FERNET_KEYS`` and ``AGENTS_FERNET_KEYS_FILE``. The first one encrypts.
 
     Raises:
         ConfigurationError: an address is none, or asks for what is not served.
@@ -74,6 +76,7 @@ class Client(EarlierNames):
         payload_limit_bytes: int = PAYLOAD_LIMIT_BYTES,
         ballots_max: int = BALLOTS_MAX,
         redis_timeout_s: float = 5.0,
+        fernet_keys: Sequence[str] | None = None,
     ) -> None:
         self._connection = connection = Connection(
             redis_url,
@@ -83,6 +86,7 @@ class Client(EarlierNames):
             payload_limit_bytes=payload_limit_bytes,
             ballots_max=ballots_max,
             redis_timeout_s=redis_timeout_s,
+            fernet_keys=fernet_keys,
         )
         self.runs = Runs(connection)
         self._control = control = Control(connection, self.runs)

@@ -17,6 +17,7 @@ from celery_agents.address import RedisAddress
 from celery_agents.errors import IdInUseError
 from celery_agents.given import GivenCelery
 from celery_agents.redis_url import LOCAL, REDIS_URL, read_redis_url
+from celery_agents.sealing import read_keys, seals_of
 from celery_agents.transport import transport_options
 from celery_agents.wire.from_loop import LoopSender
 from celery_agents.wire.messages import Draft, Message
@@ -37,6 +38,7 @@ class Connection:
         payload_limit_bytes: int,
         ballots_max: int,
         redis_timeout_s: float,
+        fernet_keys: Sequence[str] | None = None,
     ) -> None:
         if redis_url is None:
             self.address = read_redis_url(os.environ.get(REDIS_URL) or LOCAL)
@@ -47,6 +49,8 @@ class Connection:
         self.queue = queue
         results = results_address(result_url, self.address)
         self.celery = _app(self.address, results)
+        keys = read_keys(os.environ) if fernet_keys is None else fernet_keys
+        self.seals = self.celery.seals = seals_of(keys)
         self.celery.config_from_object(
             {
                 "broker_url": self.address.broker_url,
@@ -74,6 +78,7 @@ class Connection:
     ) -> Draft:
         """Make a draft of messages of one of the agents' tasks; ``about`` as for :class:`Draft`."""
         limit = self.payload_limit_bytes
+        about = {"seals": self.seals, **about}
         return Draft(task, kwargs, queue=queue or self.queue, limit_bytes=limit, **about)
 
     def publish(self, messages: Iterable[Message | Signature]) -> None:

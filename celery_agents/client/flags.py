@@ -16,6 +16,7 @@ _RUN = [
     click.option("--max-handoffs", type=int, help="Handoffs in a row."),
     click.option("--max-cost", type=float, help="US dollars; once it has cost so much, it ends."),
     click.option("--deadline", "deadline_s", type=float, help="Seconds for all of it."),
+    click.option("--webhook", metavar="URL", help="Who is told of its end, by HTTP."),
     click.option("--stream", is_flag=True, help="Show what it tells while it works."),
     click.option("--timeout", default=60.0, show_default=True, help="Seconds to wait."),
 ]

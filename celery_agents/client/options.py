@@ -17,7 +17,7 @@ from celery_agents.contracts.budgets import RunBudget
 from celery_agents.contracts.compensation import Compensation
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.fallback import Adaptive, Candidate, Default, Hedge
-from celery_agents.contracts.policies import RetryPolicy
+from celery_agents.contracts.policies import RetryPolicy, Webhook
 from celery_agents.contracts.vote import (
     AdaptiveConsistency,
     Approval,
@@ -126,6 +126,7 @@ class RunOptions(TypedDict, total=False):
     max_handoffs: int | None
     max_cost: float | None
     budget: RunBudget | Fields | None
+    webhook: Webhook | str | Fields | None
     id: str | UUID | None
 
 

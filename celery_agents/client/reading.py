@@ -11,6 +11,7 @@ from celery_agents import names
 from celery_agents.client.events import FIRST, Events, Watched
 from celery_agents.client.waiting import AGAIN_S
 from celery_agents.contracts.events import END
+from celery_agents.sealing import EVENT, MARK, Seals, shown
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -54,8 +55,14 @@ class StreamReader:
     ``lack`` is told of a watcher who lacks something.
     """
 
-    def __init__(self, redis: Redis, lack: Callable[[Channel, Events[Any]], None]) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        lack: Callable[[Channel, Events[Any]], None],
+        seals: Seals | None = None,
+    ) -> None:
         self._redis = redis
+        self._seals = seals
         self._lack = lack
         self.channels: dict[str, Channel] = {}
 
@@ -93,7 +100,7 @@ class StreamReader:
             if not entries:
                 break
             for _, fields in entries:
-                watcher.recall(json.loads(fields[names.STREAM_FIELD.encode()]))
+                watcher.recall(self._event(fields))
             at = f"({entries[-1][0].decode()}"
         watcher.recalls = False
 
@@ -139,9 +146,18 @@ class StreamReader:
         after = channel.position if after is None else after
         return self._redis.xrange(channel.key, f"({after}", until, count=_MOST)
 
+    def _event(self, fields: Any) -> dict[str, Any]:
+        """An event as it was told; of one that cannot be read a text says why."""
+        told: dict[str, Any] = json.loads(fields[names.STREAM_FIELD.encode()])
+        if MARK not in told:
+            return told
+        sealed = {MARK: told.pop(MARK)}
+        found = shown(self._seals, sealed, told["step_id"], EVENT)
+        return told | (found if isinstance(found, dict) else {"text": found})
+
     def _tell(self, channel: Channel, entries: Any, watchers: list[Events[Any]]) -> None:
         for raw_id, fields in entries:
-            told = json.loads(fields[names.STREAM_FIELD.encode()])
+            told = self._event(fields)
             event_id = raw_id.decode()
             for watcher in watchers:
                 if not watcher.behind and not watcher.take(event_id, told):

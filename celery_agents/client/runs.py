@@ -44,7 +44,9 @@ class Runs(RunSearch):
         self._celery = connection.celery
         self._waiting = Waiting(connection.celery, connection.publish)
         self._control = Control(connection, self)
-        self._watching = Watching(connection.address, self._waiting, self._ended, self.status)
+        self._watching = Watching(
+            *(connection.address, self._waiting, self._ended, self.status), connection.seals
+        )
 
     @overload
     def handle(self, run_id: str) -> Run[Any]: ...

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from celery import Signature
 
+from celery_agents import traces
 from celery_agents.client.answers import AnswerType, typed
 from celery_agents.client.connection import Connection
 from celery_agents.client.run import Reader, Run
@@ -91,6 +92,8 @@ class Verb(Generic[R]):
         about: dict[str, Any] = {} if priority is None else {"priority": _priority_of(priority)}
         if (tenant := options.pop("tenant", None)) is not None:
             about["tenant"] = tenant_of(tenant)
+        if (trace := traces.current()) is not None:
+            about["trace"] = trace
         given = {k: v for k, v in options.items() if v is not None}
         draft: Draft | None = None
         for args in inputs:

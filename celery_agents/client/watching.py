@@ -22,6 +22,7 @@ from celery_agents.client.waiting import AGAIN_S, LOOK, Meta, Waiting
 from celery_agents.contracts.events import END, RunEvent
 from celery_agents.errors import AgentsError, InvalidPayloadError
 from celery_agents.noted import noting
+from celery_agents.sealing import Seals
 
 if TYPE_CHECKING:
     from celery_agents.address import RedisAddress
@@ -49,7 +50,9 @@ class Watching:
         waiting: Waiting,
         results: Callable[[Sequence[Watched]], dict[str, Meta]],
         status: Callable[..., dict[str, Any] | None],
+        seals: Seals | None = None,
     ) -> None:
+        self._seals = seals
         self._address = address
         self._waiting = waiting
         self._results = results
@@ -62,7 +65,7 @@ class Watching:
         self._new: list[Events[Any]] = []
         self._gone: list[Events[Any]] = []
         redis = self._address.client(socket_timeout=5.0, socket_connect_timeout=2.0)
-        self._reading = StreamReader(redis, self._lack)
+        self._reading = StreamReader(redis, self._lack, self._seals)
         self._thread: threading.Thread | None = None
 
     def events(self, run: Watched, after: str | None, timeout: float | None) -> Events[Any]:

@@ -20,7 +20,7 @@ from celery_agents.contracts.budgets import RunBudget
 from celery_agents.contracts.caching import CacheUse
 from celery_agents.contracts.compensation import Compensated
 from celery_agents.contracts.conversation import Conversation
-from celery_agents.contracts.policies import RetryPolicy
+from celery_agents.contracts.policies import RetryPolicy, Webhook
 from celery_agents.contracts.schema import AnswerSchema
 from celery_agents.errors import InvalidPayloadError
 from celery_agents.values import KNOWN
@@ -105,6 +105,9 @@ class StepOptions(Request):
     #: What its requests may spend, with those below it: reserved before each is made, so that it is
     #: never more.
     budget: RunBudget | None = None
+
+    #: Who is told of its end, where it is a run of its own.
+    webhook: Webhook | None = None
 
     @property
     def caps(self) -> dict[str, JsonValue]:

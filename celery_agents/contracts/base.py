@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -16,7 +18,7 @@ from pydantic import (
     ValidationError,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, ErrorDetails
+from pydantic_core import CoreSchema
 
 from celery_agents.contracts.nearest import hint
 from celery_agents.errors import ConfigurationError, InvalidPayloadError
@@ -45,6 +47,36 @@ Tenant = Annotated[str, Field(max_length=64, pattern=_VISIBLE, strict=True)]
 Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600, strict=True)]
 
 
+def http_url(url: str) -> str:
+    """The URL, checked where it comes in; errors quote nothing of it.
+
+    Raises:
+        ValueError: it is none, or holds credentials.
+    """
+    url = url.strip()
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:  # a port, or the brackets of an IPv6 address
+        known = False
+    if not known or not url.isprintable() or " " in url:
+        message = "must be an absolute http:// or https:// URL"
+        raise ValueError(message)
+    if "@" in parts.netloc:
+        message = "must not hold a user or password; name a secret instead"
+        raise ValueError(message)
+    if "#" in url:
+        message = "must not have a fragment (#): it is sent to nobody"
+        raise ValueError(message)
+    return url
+
+
+#: An http or https URL without credentials in it.
+HttpUrl = Annotated[str, Field(max_length=2000), AfterValidator(http_url)]
+#: The name (never the value) of a secret in the worker's environment.
+SecretName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
+
+
 def _whole(value: Any) -> Any:
     if isinstance(value, bool | str | bytes):
         raise ValueError("Input should be a valid integer")  # noqa: TRY004 - pydantic's way
@@ -56,21 +88,25 @@ Whole = BeforeValidator(_whole)
 
 __all__ = [
     "Contract",
+    "HttpUrl",
     "Id",
     "JsonObject",
     "JsonValue",
     "Name",
     "Option",
     "Seconds",
+    "SecretName",
     "TrustedJson",
     "Whole",
     "also",
+    "http_url",
     "id_of",
     "mistakes",
     "name_of",
     "period_of",
     "read_as",
     "whole_of",
+    "why",
     "wrong_option",
 ]
 
@@ -148,10 +184,14 @@ _IN_OUR_WORDS = {
 _CONTROLLED = {_WHOLE, _VISIBLE}
 
 
-def _why(error: ErrorDetails) -> str:
+def why(error: Mapping[str, Any]) -> str:
+    """The reason of an error of pydantic, without the value, which its own words may repeat."""
+    if error["type"] == "union_tag_invalid":
+        return f"Input should be {error['ctx']['expected_tags']}"
     if error["type"] == "string_pattern_mismatch" and error["ctx"]["pattern"] in _CONTROLLED:
         return "A zero byte, a line end or another control character is in it"
-    return _IN_OUR_WORDS.get(error["type"], error["msg"])
+    told: str = error["msg"]
+    return _IN_OUR_WORDS.get(error["type"], told)
 
 
 def mistakes(
@@ -165,7 +205,7 @@ def mistakes(
     return [
         (
             ".".join(map(str, e["loc"])) or "payload",
-            _why(e) + hint(model, e, names),
+            why(e) + hint(model, e, names),
         )
         for e in error.errors(include_url=False)
     ]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from celery_agents.contracts.ask import StepOptions
-from celery_agents.contracts.base import Name, Seconds
+from celery_agents.contracts.base import Name, Seconds, TrustedJson
 from celery_agents.contracts.fallback import FallbackPolicy
 from celery_agents.contracts.outcome import State
-from celery_agents.contracts.policies import RetryPolicy
+from celery_agents.contracts.policies import DELIVERY, RetryPolicy, Webhook
 from celery_agents.contracts.schema import AnswerSchema
 from celery_agents.contracts.vote import VotePolicy
 
@@ -44,6 +44,15 @@ class Compensate(StepOptions):
     state: State = State.FAILED
     error: str | None = None  # its kind
     retry: RetryPolicy = STOPPING
+
+
+class Delivery(StepOptions):
+    """Tell somebody that a run has ended; only the service itself asks for it."""
+
+    to: Webhook
+    #: What is told, without the answer.
+    event: dict[str, TrustedJson]
+    retry: RetryPolicy = DELIVERY
 
 
 class Vote(Pattern, VotePolicy):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, GetJsonSchemaHandler, StrictBool, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
-from celery_agents.contracts.base import Contract, Whole
+from celery_agents.contracts.base import Contract, HttpUrl, SecretName, Whole, also
 
 #: Refused calls are backed off from and up to so many seconds at the least.
 REFUSED_S = (0.1, 10.0)
@@ -60,3 +62,42 @@ class RetryPolicy(Contract):
 
 def _backoff_s(base_s: float, longest_s: float, count: int) -> float:
     return min(longest_s, base_s * 2.0 ** min(count - 1, 60))
+
+
+#: Of the step that tells of an end: at once, within seconds of a restart, for hours after that.
+#: The waits are seven hours on average, and fourteen at the most.
+DELIVERY = RetryPolicy(max_attempts=15, base_delay_s=5.0, max_delay_s=4 * 3600.0)
+Ending = Literal["succeeded", "failed", "cancelled", "dead"]
+
+
+class Webhook(Contract):
+    """A receiver that is told of the end of a run, by HTTP. A plain string is the URL.
+
+    It gets ``POST`` with a JSON object ``{"type", "timestamp", "data"}``, signed as the Standard
+    Webhooks specification says (github.com/standard-webhooks), until it answers with 2xx: more
+    than once, should its answer get lost, under the same ``webhook-id`` and with the same body.
+    """
+
+    url: HttpUrl
+    #: The name of the secret that signs, one of the service's; by default its first one.
+    secret: SecretName | None = None
+    #: The ends that are told.
+    on: Annotated[tuple[Ending, ...], Field(min_length=1)] = (
+        "succeeded",
+        "failed",
+        "cancelled",
+        "dead",
+    )
+    #: Whether the answer goes along: else there is its run's id to ask for it.
+    value: StrictBool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _url_alone(cls, given: Any) -> Any:
+        return {"url": given} if isinstance(given, str) else given
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return also(core_schema, handler, HttpUrl)

@@ -226,6 +226,8 @@ class Cluster(Contract):
     running: int = 0
     #: Since the oldest step that is ready could have been taken.
     oldest_ready_s: float | None = None
+    #: Since somebody was first asked who has not answered.
+    oldest_asking_s: float | None = None
     dead_letters: int = 0
 
 

@@ -24,7 +24,7 @@ _PREFIXES = r"""
   | (?:gsk|tgp_v1|jina|figd|sbp|sb_secret|rubygems|duffel_(?:test|live)|lin_api|lin_oauth
       |dop_v1|doo_v1|dor_v1|glsa|glc|gls|sntrys|sntryu|bkua|essu|phc|phx|phs|xau)_[\w=+/-]{12,}+
   | (?:pscale_(?:tkn|pw|oauth|otkn)|dckr_(?:pat|oat)|shp(?:at|ca|pa|ss|tka|ua))_[\w.-]{12,}+
-  | (?:shippo|fo1|fm[12]|lsv2_(?:pt|sk)|whsec|wandb_v1)_[\w+/=-]{12,}+
+  | ca_[0-9a-z]{8}_[\w-]{20,}+ | (?:shippo|fo1|fm[12]|lsv2_(?:pt|sk)|whsec|wandb_v1)_[\w+/=-]{12,}+
   | (?:pplx|nvapi|tvly|pcsk|CFPAT|CCIPAT|CLOJARS)[-_][\w-]{16,}+
   | (?:pypi|tskey|pat-(?:na|eu|ap)[0-9]|PMAK|HRKU|NR(?:AK|JS|II|RA|AL)
       |FLWSECK(?:_TEST)?)-[\w.-]{12,}+

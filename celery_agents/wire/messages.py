@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 
 from celery_agents import names
 from celery_agents.errors import InvalidPayloadError, PayloadTooLargeError
+from celery_agents.sealing import CANVAS, Seals, clear_of
 from celery_agents.transport import Envelope, kombu_json
 from celery_agents.values import problem
 from celery_agents.wire.ids import new_id
@@ -39,12 +40,16 @@ to_json = JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _to_sorted_json = JSONEncoder(separators=(",", ":"), sort_keys=True).encode
 
 
-def fingerprint(task: str, args: Sequence[Any], kwargs: dict[str, Any]) -> str:
+def fingerprint(
+    task: str, args: Sequence[Any], kwargs: dict[str, Any], seals: Seals | None = None
+) -> str:
     """Return a hash that tells payloads apart, in whichever order their objects have their keys.
 
-    The same work under the same id is one run, however it is watched.
+    The same work under the same id is one run, however it is watched. Where payloads are encrypted,
+    nobody without the key can compare a guess with it.
     """
-    return _fingerprint(f"{task}[{_to_sorted_json(args)},{_to_sorted_json(_work(kwargs))}]")
+    told = f"{task}[{_to_sorted_json(args)},{_to_sorted_json(_work(kwargs))}]"
+    return _fingerprint(told) if seals is None else seals.mark(told)
 
 
 def _work(kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -77,8 +82,10 @@ class Message:
     priority: int = PRIORITY
     tenant: str = ""
     actor: str = ""
+    trace: str | None = None  # the caller's span
     recorded: bool = True  # in the intake, as it is enqueued
     journaled: bool = False  # its row has what is to be done: the message only wakes it
+    seals: Seals | None = None  # encrypt what it carries
 
     def signature(self, app: Celery) -> Signature:
         """The same for ``chain``, ``group`` and ``chord``, without an id of its own."""
@@ -89,7 +96,23 @@ class Message:
             "argsrepr": self.argsrepr,
             "kwargsrepr": self.kwargsrepr,
         }
-        return StepSignature(self.task, self.args, self.kwargs, options, app=app)
+        args, kwargs = self._sealed(CANVAS)
+        return StepSignature(self.task, args, kwargs, options, app=app)
+
+    def _carried(self) -> tuple[list[Any], dict[str, Any], str | None]:
+        """The arguments that it has, and its body where that is known as JSON."""
+        if self.journaled:  # its row has them
+            return [], {}, "[[],{},{}]"
+        if self.seals is not None:
+            return *self._sealed(self.id), None
+        return self.args, self.kwargs, f"{self.payload[:-1]},{{}}]"  # none follows
+
+    def _sealed(self, place: str) -> tuple[list[Any], dict[str, Any]]:
+        """Return what it carries, as it travels."""
+        if self.seals is None:
+            return self.args, self.kwargs
+        told = self.seals.seal_payload({"args": self.args, "kwargs": self.kwargs}, place)
+        return told["args"], told["kwargs"]
 
     @property
     def _headers(self) -> dict[str, Any]:
@@ -98,20 +121,23 @@ class Message:
             marks = {names.JOURNALED: 1}
         if self.actor:
             marks[names.ACTOR] = self.actor
+        if self.trace is not None:
+            marks[names.TRACE] = self.trace
         return marks | {names.TENANT: self.tenant} if self.tenant else marks
 
     def envelope(self, app: Celery, parent: Any) -> Envelope:
         """The message as kombu's channel puts it."""
+        args, kwargs, text = self._carried()
         return compose(
             app,
             self.task,
             queue=self.queue,
             priority=self.priority,
             marks={**self._headers, names.PAYLOAD: self.fingerprint},
-            text="[[],{},{}]" if self.journaled else f"{self.payload[:-1]},{{}}]",  # none follows
+            text=text,
             task_id=self.id,
-            args=[] if self.journaled else self.args,
-            kwargs={} if self.journaled else self.kwargs,
+            args=args,
+            kwargs=kwargs,
             argsrepr=self.argsrepr,
             kwargsrepr=self.kwargsrepr,
             root_id=parent and (parent.root_id or parent.id),
@@ -188,11 +214,12 @@ class Draft:
         self, task: str, kwargs: dict[str, Any], *, queue: str, limit_bytes: int, **about: Any
     ) -> None:
         self._task = task
+        self._seals: Seals | None = about.get("seals")
         self._about: dict[str, Any] = {
             "task": task,
             "kwargs": kwargs,
             "queue": queue,
-            "kwargsrepr": shown_kwargs(kwargs),
+            "kwargsrepr": shown_kwargs(kwargs if self._seals is None else clear_of(kwargs)),
             **about,
         }
         self._kwargs = to_json(kwargs)
@@ -216,19 +243,33 @@ class Draft:
                 f"The payload has {len(payload):,} bytes, the limit is {self._limit_bytes:,}. "
                 "Keep the big value elsewhere and pass its id or URL."
             )
-        asked, known_as = _fingerprint(f"{self._task}[{told},{self._work}]"), None
-        if id is not None:
-            as_written, asked = asked, fingerprint(self._task, args, self._about["kwargs"])
-            known_as = frozenset({as_written, asked})
+        asked, known_as = self._known_as(args, told, chosen=id is not None)
         return Message(
             id=id or new_id(),
             args=args,
             payload=payload,
-            argsrepr=shown_args(args),
+            argsrepr=shown_args(args if self._seals is None else ()),
             fingerprint=asked,
             known_as=known_as,
             **self._about,
         )
+
+    def _known_as(
+        self, args: list[Any], told: str, *, chosen: bool
+    ) -> tuple[str, frozenset[str] | None]:
+        """The fingerprint of a message and, under an id of somebody's choice, all that it may have.
+
+        A key that came to others meanwhile changes nothing of what is the same call.
+        """
+        as_written = f"{self._task}[{told},{self._work}]"
+        if not chosen:
+            return self._marks(as_written)[0], None
+        work = _work(self._about["kwargs"])
+        marks = self._marks(f"{self._task}[{_to_sorted_json(args)},{_to_sorted_json(work)}]")
+        return marks[0], frozenset({*self._marks(as_written), *marks})
+
+    def _marks(self, told: str) -> list[str]:
+        return [_fingerprint(told)] if self._seals is None else self._seals.marks(told)
 
 
 def post(producer: Any, messages: Sequence[Composed]) -> None:

@@ -15,7 +15,9 @@ from celery.backends.redis import RedisBackend
 from kombu.exceptions import DecodeError
 
 from celery_agents.address import RedisAddress
+from celery_agents.errors import UnreadableValueError
 from celery_agents.redis_url import is_redis, read_redis_url
+from celery_agents.sealing import RESULT, Seals, is_sealed, opened
 
 #: Of an address: Celery gives these to pools by itself.
 _PLACE = frozenset({"host", "port", "db", "username", "password"})
@@ -28,6 +30,15 @@ class AddressBackend(RedisBackend):
     def address(self) -> RedisAddress | None:
         """None in an app that does not know: then Celery reads a URL."""
         return getattr(self.app, "results_address", None)
+
+    @property
+    def seals(self) -> Seals | None:
+        """The seals of its results; None in an app that knows of none."""
+        return getattr(self.app, "seals", None)
+
+    def decode(self, payload: Any) -> Any:
+        """As Celery's; what is encrypted is opened, and an error where it cannot be."""
+        return opened_result(self.seals, super().decode(payload))
 
     def get_key_for_task(self, task_id: Any, key: Any = "") -> bytes:
         """As Celery's, with less work for what nearly every id is: who waits makes many."""
@@ -58,7 +69,7 @@ class ResultBackend(AddressBackend):
         try:
             return super().decode(payload)
         except DecodeError:
-            return json.loads(payload)
+            return opened_result(self.seals, json.loads(payload))
 
     def known(self, task_id: str) -> dict[str, Any]:
         """Return what is stored of a task, by one look; empty when nothing is."""
@@ -69,6 +80,19 @@ class ResultBackend(AddressBackend):
         """Return what is stored of tasks that ended, by their ids; the others are left out."""
         metas = [self.decode_result(raw) for raw in stored if raw is not None]
         return {m["task_id"]: m for m in metas if m["status"] in states.READY_STATES}
+
+
+def opened_result(seals: Seals | None, meta: Any) -> Any:
+    """The stored state of a task, its result opened; one that cannot be opened is an error."""
+    if type(meta) is not dict or not is_sealed(meta.get("result")):
+        return meta
+    try:
+        return meta | {"result": opened(seals, meta["result"], meta.get("task_id", ""), RESULT)}
+    except UnreadableValueError as error:
+        kind = type(error)
+        told = {"exc_type": kind.__name__, "exc_module": kind.__module__}
+        failed = {"status": states.FAILURE, "result": told | {"exc_message": [error.message]}}
+        return {**{n: v for n, v in meta.items() if n != "outcome"}, **failed}
 
 
 def results_address(url: str | None, broker: RedisAddress) -> RedisAddress | None:

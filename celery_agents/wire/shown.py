@@ -6,11 +6,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from celery_agents.errors import redact
+from celery_agents.sealing import MARK, is_sealed
 
 #: Characters of one argument that are shown.
 SHOWN = 80
 #: Characters of a whole text, such as a traceback.
 TEXT = 20_000
+#: What people see of an encrypted value.
+HIDDEN, _SEALED = "(encrypted)", f"{MARK}: "
 #: How Celery ends a text that it cut, some brackets and quotes after it; and what is no word.
 _CUT, _TAIL, _BETWEEN = "...", 12, " \t\n,;"
 
@@ -37,6 +40,8 @@ def shown_text(text: str) -> str:
 
 
 def _short(value: Any, name: str = "") -> str:
+    if name == _SEALED or is_sealed(value):
+        return HIDDEN
     if value is None or type(value) in {bool, float}:
         return f"{name}{value!r}"
     return redact(f"{name}{value!r}", limit=len(name) + SHOWN)

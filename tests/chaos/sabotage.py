@@ -19,8 +19,8 @@ import app.factory
 from agents.governance.budgets import Amount
 from agents.plan import Expand
 from agents.tools.running import Running
-from app.admission.budgets import SharedBudgets
-from app.admission.limits import SharedLimits
+from app.admission.budgets.shared import SharedBudgets
+from app.admission.limits.shared import SharedLimits
 from app.celeryconfig import celery_config
 from app.execution import patience
 from app.execution.runtime import Runtime

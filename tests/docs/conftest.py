@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from app.access.permissions import Role
 from deploy.local.state import ROOT
+from tests.support.api import made_key, served
 from tests.support.redis_server import RedisServer
 from tests.support.service import APP
 from tests.support.workers import WorkerProcess, unique_name, worker_command
 
-CONFIGS = ("triage/agents.toml", "governed.toml", "routed.toml")
+CONFIGS = ("triage/agents.toml", "governed.toml", "routed.toml", "panels.toml")
 MODULES = {"AGENTS_MODULES": '["examples.desk"]'}
 SHOP = ["--pool", "threads", "--concurrency", "2", "-Q", "shop", "--without-mingle"]
 #: A database that no other test of the session takes.
@@ -49,6 +51,17 @@ def documented(
     finally:
         for worker in started:
             worker.close()
+
+
+@pytest.fixture
+def openai_api(documented: dict[str, str], tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of who follows the page of OpenAI's API: it is served, and there is a key."""
+    key = made_key(documented["DATABASE_URL"], Role.USER)
+    with served(
+        {**documented, "AGENTS_CONFIG": str(ROOT / "examples" / CONFIGS[-1])}, tmp_path
+    ) as at:
+        base = f"{str(at.base_url).rstrip('/')}/v1"
+        yield {**documented, "OPENAI_BASE_URL": base, "OPENAI_API_KEY": key}
 
 
 @pytest.fixture(autouse=True)

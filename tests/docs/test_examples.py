@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from agents.catalog.kinds import all_kinds
+from agents.catalog.panels import read_panels
 from agents.catalog.registry import read_entries
 from deploy.local.state import ROOT
 from tests.docs.blocks import Block, anchors, blocks, links, pages
@@ -28,6 +29,8 @@ PAGES = pages()
 NAMES = [str(p.relative_to(ROOT)) for p in PAGES]
 #: Its one block starts a whole stack; tests/unit/deploy and tests/integration do so already.
 STARTS_A_STACK = "docs/running.md"
+#: Its code asks a process of the API.
+OVER_HTTP = "docs/openai.md"
 WITH_PYTHON = [p for p in PAGES if blocks(p, "python") and p != ROOT / STARTS_A_STACK]
 #: Programs of examples/ that run against a service that is up.
 PROGRAMS = ["ask.py", "concurrent.py", "decide.py", "undo.py"]
@@ -48,9 +51,11 @@ def run_block(block: Block, page: Path, namespace: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=named)
 def test_python_runs(
-    page: Path, documented: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    page: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The blocks of a page run in their order, as one program; then its commands do."""
+    needs = "openai_api" if page == ROOT / OVER_HTTP else "documented"
+    documented: dict[str, str] = request.getfixturevalue(needs)
     for name, value in documented.items():
         monkeypatch.setenv(name, value)
     namespace: dict[str, Any] = {"__name__": "page"}
@@ -99,10 +104,13 @@ class TestEveryPage:
 
     def test_toml_names_agents(self, page: Path, tmp_path: Path) -> None:
         for number, block in enumerate(blocks(page, "toml")):
-            if "agents" in tomllib.loads(block.code):
-                path = tmp_path / f"{number}.toml"
-                path.write_text(block.code)
+            tables = tomllib.loads(block.code)
+            path = tmp_path / f"{number}.toml"
+            path.write_text(block.code)
+            if "agents" in tables:
                 assert read_entries(path, all_kinds())
+            if "panels" in tables:
+                assert read_panels(path)
 
     def test_links_lead_somewhere(self, page: Path) -> None:
         for link in links(page):

@@ -100,6 +100,19 @@ def _agents_toml(model_url: str) -> str:
         [agents.scripted]
         kind = "scripted"
         replies = [{{ value = "as written" }}]
+
+        [panels.triage]
+        task = "vote"
+        voters = ["yes", "yes", "no"]
+
+        [panels.first]
+        task = "fallback"
+        candidates = ["bad", "gpt"]
+
+        [panels.split]
+        task = "vote"
+        voters = ["yes", "no"]
+        rule = "unanimous"
     """)
 
 

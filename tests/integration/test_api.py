@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from app.access.permissions import Role
+from app.journal.stores.parents import Parents
 from celery_agents import names
 from tests.integration.harness import COROUTINES, FAST, Stack, eventually
 from tests.support.api import Asked, in_process, made_key, served, settings
@@ -133,14 +134,28 @@ def test_runs_in_pages(user: Asked) -> None:
     made = [user.ask("shout", f"page {n}")["id"] for n in range(3)]
     found: list[str] = []
     path = "/tasks?limit=2&agent=shout"
-    cursor = ""
+    after = ""
     while len(found) < 3:
-        page = user("GET", f"{path}{cursor}", status=200)
+        page = user("GET", f"{path}{after}", status=200)
         found += [run["id"] for run in page["runs"]]
-        cursor = f"&cursor={page['next']}"
+        after = f"&after={page['more']}"
         assert "page" not in json.dumps(page)
     assert found[:3] == made[::-1]
-    assert user("GET", "/tasks?cursor=x").status_code == 422
+    for wrong in ("after=x", "order=name", "since_s=nan", "failed=true&state=ready", "cursor=x"):
+        assert user("GET", f"/tasks?{wrong}").status_code == 422, wrong
+
+
+def test_runs_by_how_they_are(user: Asked) -> None:
+    broken, fine = user.ask("refused", "no")["id"], user.ask("shout", "yes")["id"]
+
+    def found(conditions: str) -> set[str]:
+        return {run["id"] for run in user("GET", f"/tasks?{conditions}", status=200)["runs"]}
+
+    failures = found("failed=true")
+    assert broken in failures
+    assert fine not in failures
+    assert fine in found("order=cost&agent=shout&since_s=600")
+    assert not {broken, fine} & (found("stuck=true") | found("waiting=true"))
 
 
 # -- whose it is
@@ -203,7 +218,7 @@ def test_agents_stats_metrics_health(user: Asked, everywhere: Asked) -> None:
     assert found["shout"]["kind"] == "function"
     assert set(user("GET", "/stats", status=200)["steps"]) == {"ready", "running"}
     assert user("GET", "/metrics").status_code == 403
-    assert "agents_steps{" in everywhere("GET", "/metrics").text
+    assert "agents_steps_open{" in everywhere("GET", "/metrics").text
     assert user.http.get("/health").json() == {"ok": True}
     assert isinstance(everywhere("GET", "/dead-letters", status=200)["items"], list)
 
@@ -349,3 +364,20 @@ def read_events(user: Asked, run_id: str, **about: Any) -> list[dict[str, Any]]:
     text = user("GET", f"/tasks/{run_id}/events", **about).text
     lines = [line for line in text.splitlines() if line.startswith("data: ")]
     return [json.loads(line.removeprefix("data: ")) for line in lines]
+
+
+def test_the_callers_span_is_written_down_with_its_run(idle: Stack) -> None:
+    """What is no header of the standard is left out; another span is no other run."""
+    header = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01"
+    about = {"Idempotency-Key": "one", "traceparent": header}
+    key = made_key(idle.database_url, Role.USER)
+    with in_process(settings(idle.redis_url, idle.database_url, api_accepts="journal")) as http:
+        user = Asked(http, key)
+        called = user("POST", "/tasks", ASK, headers=about, status=202)["id"]
+        odd = user("POST", "/tasks", ASK, headers={"traceparent": f"{header}-odd"}, status=202)
+        about["traceparent"] = header.replace("7-01", "8-01")
+        again = user("POST", "/tasks", ASK, headers=about)
+    assert again.headers["idempotency-replayed"] == "true"
+    callers = Parents(idle.engine)
+    assert str(callers.caller_of(called)) == header
+    assert callers.caller_of(odd["id"]) is None

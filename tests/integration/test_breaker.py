@@ -16,7 +16,7 @@ from redis import Redis
 from agents.policies import breaker as rules
 from agents.policies.breaker import Breaker, BreakerPolicy, Standing, Verdict
 from app.admission import scripts as module
-from app.admission.breaker import Admission, Breakers, Change, Switch
+from app.admission.breakers import Admission, Breakers, Change, Switch
 from app.admission.scripts import BATCH, TIMEOUT_S
 from celery_agents import names
 from tests.support.redis_server import RedisServer

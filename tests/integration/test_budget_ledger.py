@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from agents.governance.budgets import Account, Amount
-from app.admission.budget_scripts import CLOSED_MS
-from app.admission.budgets import LATE_S, Closed, Exceeded, SharedBudgets, Unknown, name_of
+from app.admission.budgets.lua import CLOSED_MS
+from app.admission.budgets.shared import LATE_S, Closed, Exceeded, SharedBudgets, Unknown, name_of
 from app.admission.scripts import Scripts
 from app.journal import Journal
 from app.journal.schema.rows import Claimed
@@ -130,7 +130,7 @@ class Model:
                 self._tell(call)
 
     def _write(self, call: Call) -> None:
-        reserved = Reserved(call.amount, self.booked, self.booked)
+        reserved = Reserved(call.amount, self.booked)
         about = (call.seq, "model", f"f{self.account.budget}{call.seq}", str(uuid.uuid4()))
         self.journal.start_call(self.claim, *about, reserved=reserved).result(SOON)
         late = self.now - call.asked_ms > 1000 * LATE_S
@@ -248,7 +248,7 @@ def test_twenty_processes_meet_one_cold_account(redis_url: str, journal: Journal
     claim = claimed(journal, "s", step("s"))
     booked, account = (("b", 0, None),), Account("b", "", (10**9, None, None))
     for seq in range(30):
-        reserved = Reserved(Amount(100, 0, 1), booked, booked)
+        reserved = Reserved(Amount(100, 0, 1), booked)
         journal.start_call(claim, seq, "m", f"f{seq}", f"k{seq}", reserved=reserved).result(SOON)
         if seq < 20:
             settled = Settled(Amount(70, 0, 1), booked, journal.me.id)

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
+from app.admission.scripts import CLOCK
 from app.caching import scripts, sights
 from app.caching.shared import Found, Missed, SharedAnswers, Sought, Taken
 from celery_agents import names
@@ -160,7 +161,7 @@ def test_what_goes_is_least_worth_its_bytes(redis: Redis, happens: list[Any]) ->
 @pytest.mark.parametrize("length", [10, 400, 5_000])
 def test_it_takes_no_more_memory_than_it_may(redis: Redis, length: int) -> None:
     most = 2 * 1024 * 1024
-    answers = answers_at(redis, most, scripts.CLOCK)
+    answers = answers_at(redis, most, CLOCK)
     rng = random.Random(length)
     puts = [
         answers.put(

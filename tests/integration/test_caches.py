@@ -336,8 +336,10 @@ def test_a_layer_that_answers_wrongly_ends_by_itself(cached: Stack) -> None:
         "How can I reset my password",
         "password reset",
     ]
-    runs = [ask("fickle", f"{text} {mark}") for text in words for mark in ("!", "?", ".", ",")]
-    values = [run.get(timeout=SOON_S) for run in runs]
+    runs, values = [], []
+    for text in (f"{text} {mark}" for text in words for mark in ("!", "?", ".", ",")):
+        runs.append(ask("fickle", text))  # one by one: each is compared with what it is like
+        values.append(runs[-1].get(timeout=SOON_S))
     assert len(set(values)) == len(values)  # none was served: they are all compared at first
     eventually(lambda: _state(cached, "fickle").semantic == "off")
     state = _state(cached, "fickle")

@@ -12,11 +12,11 @@ from redis import Redis
 from agents.base import Answer, Turn
 from agents.needs import Needs
 from agents.policies.breaker import BreakerPolicy
-from app.admission.breaker import Breakers, Switch
-from app.admission.budgets import SharedBudgets
-from app.admission.calls import AdmissionGuard
+from app.admission.breakers import Breakers, Switch
+from app.admission.budgets.shared import SharedBudgets
 from app.admission.guard import Asked, Reply
-from app.admission.limits import SharedLimits
+from app.admission.guards.admission import AdmissionGuard
+from app.admission.limits.shared import SharedLimits
 from app.admission.scripts import Query
 from app.concurrency.future import Future
 from app.concurrency.loop import process_loop
@@ -64,20 +64,26 @@ class Desk:
         self.guard = AdmissionGuard(self.breakers, self.limits, self.budgets)
         self.agent = agent_of("service", lambda: None, None, SERVICE)
         self.asked: list[int] = []  # how many questions were handed in together
-        run_all = self.scripts.run_all
+        run, run_all = self.scripts.run, self.scripts.run_all
 
         def counted(questions: Sequence[Query]) -> Future[list[Any]]:
             self.asked.append(len(questions))
             return run_all(questions)
 
+        def counted_one(question: Query) -> Future[Any]:
+            self.asked.append(1)
+            return run(question)
+
         self.scripts.run_all = counted  # type: ignore[method-assign]  # it is looked at
+        self.scripts.run = counted_one  # type: ignore[method-assign]
 
     def turn(self, name: str, costs: Sequence[int]) -> Any:
         """A turn of requests that cost so many nano-dollars each."""
         claim = claimed(self.journal, name, step(name))
         settings = SimpleNamespace(answer_limit_bytes=10**6)
+        off = {"tracing": None, "metrics": None}
         calls = StepCalls(
-            cast("Any", SimpleNamespace(journal=self.journal, settings=settings)), claim
+            cast("Any", SimpleNamespace(journal=self.journal, settings=settings, **off)), claim
         )
         about = {"step_id": name, "run_id": name, "tenant": "", "priority": 5, "tries": 1}
 

@@ -17,9 +17,10 @@ from agents.governance.routing import Order
 from agents.governance.wants import Wanted
 from agents.needs import Needs
 from agents.policies.breaker import BreakerPolicy
-from app.admission.breaker import Breakers, Switch
-from app.admission.choosing import Chooser, Chosen, NoneFree, Option, in_all_queues, load_of
-from app.admission.limits import Asker, SharedLimits, Ticket
+from app.admission.breakers import Breakers, Switch
+from app.admission.limits.shared import SharedLimits
+from app.admission.limits.tickets import Asker, Ticket, load_of
+from app.admission.routing.choosing import Chooser, Chosen, NoneFree, Option, in_all_queues
 from celery_agents import names
 from celery_agents.errors import BreakerOpenError, NotAdmittedError
 from tests.integration.test_limit_scripts import LEASE_MS, NOW, STOPPED, wants

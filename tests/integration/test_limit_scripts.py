@@ -17,8 +17,9 @@ from agents.governance import limits as rules
 from agents.governance.limits import Book, Concurrency, Pause, Rate, Start, ToldRate, Want
 from agents.governance.wants import Wanted
 from agents.needs import Needs
-from app.admission.limits import Asker, NotAdmitted, Pumped, Ticket
-from app.admission.limits import SharedLimits as Shared
+from app.admission.limits.lua.rules import COMING_MS
+from app.admission.limits.shared import SharedLimits as Shared
+from app.admission.limits.tickets import Asker, NotAdmitted, Pumped, Ticket
 from app.admission.scripts import Scripts
 from celery_agents import names
 from celery_agents.contracts.limits import LimitPolicy
@@ -170,6 +171,25 @@ def test_who_waits_is_woken_once_in_its_turn_and_admitted(redis: Redis, limits: 
     assert limits.tell(waiting[0], Needs()).result().woken == ("w1",)
     assert again(limits, waiting[1]) is None
     assert limits.tell(waiting[1], Needs()).result().woken == ("w2",)
+
+
+def test_a_crowd_that_asks_before_anybody_stands_knows_how_long_it_is(
+    redis: Redis, limits: Shared
+) -> None:
+    """Else each would take its turn to be near, and come too early by itself."""
+    one = a_rate(100, burst_s=0.01)
+    assert ask(limits, ticket("first", one)) is None
+    crowd = [ticket(f"w{n}", one) for n in range(4)]
+    refused = [found for each in crowd if (found := ask(limits, each)) is not None]
+    assert [found.before for found in refused] == [0, 1, 2, 3]
+    assert [(ask(limits, each) or refused[0]).before for each in crowd] == [0, 1, 2, 3]  # once each
+    limits.park(refused[0]).result()
+    last = ask(limits, crowd[3])
+    assert last is not None
+    assert last.before == 3
+    redis.set("now", NOW + COMING_MS)  # who does not come is not waited for
+    late = ask(limits, ticket("late", one))
+    assert late is None or late.before <= 1
 
 
 def test_what_becomes_free_before_it_is_parked_wakes_it_at_once(limits: Shared) -> None:

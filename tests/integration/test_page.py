@@ -110,7 +110,7 @@ def test_forms_of_other_sites_do_nothing(
     assert told.status_code == status, told.text
 
 
-def test_without_keys_the_page_has_the_names_of_this_machine_alone(stack: Stack) -> None:
+def test_without_keys_it_has_the_names_of_this_machine_alone(stack: Stack) -> None:
     with in_process(settings(stack.redis_url, stack.database_url, api_auth="none")) as http:
         for host, status in [
             ("127.0.0.1:8000", 200),
@@ -119,8 +119,15 @@ def test_without_keys_the_page_has_the_names_of_this_machine_alone(stack: Stack)
             ("rebound.example.org", 403),
         ]:
             assert http.get("/ui", headers={**HTML, "Host": host}).status_code == status, host
+            for path in ("/tasks", "/agents", "/metrics", "/keys", "/tasks/gone/events"):
+                told = http.get(path, headers={"Host": host})
+                gone = 404 if "gone" in path else 200
+                assert told.status_code == (403 if status == 403 else gone), (path, host)
         about = {"Host": "localhost", "Origin": "http://example.org"}
         assert http.post("/ui/runs/gone/cancel", headers=about).status_code == 403
+        for site, status in [("cross-site", 403), ("same-site", 403), ("same-origin", 404)]:
+            about = {"Host": "localhost", "Sec-Fetch-Site": site}
+            assert http.post("/tasks/gone/cancel", headers=about).status_code == status, site
 
 
 def test_buttons_are_those_of_a_role(stack: Stack, visitors: dict[str, Visitor]) -> None:
@@ -248,7 +255,7 @@ def test_with_the_keyboard_alone_and_without_scripts(tab: tuple[Browser, str, As
     assert browser_.run("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     browser_.press("Enter")
     browser_.press("Tab")
-    assert browser_.run("document.activeElement.name") == "state"
+    assert browser_.run("document.activeElement.name") == "show"
     browser_.scripts(allowed=False)
     browser_.open(f"{base}/ui")
     browser_.scripts(allowed=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import time
@@ -100,6 +101,14 @@ async def reports(order: dict[str, Any], step: StepContext) -> str:
 def bad(_: Any) -> None:
     """An error of its own, with a password in it."""
     raise ValueError(f"cannot log in: password={PASSWORD}")
+
+
+@agent
+async def says(text: str) -> str:
+    """Write a line of the log."""
+    await asyncio.sleep(0)
+    logging.getLogger(__name__).warning("It says %s", text)
+    return text
 
 
 @agent
@@ -236,3 +245,27 @@ def kill_once(path: str) -> str:
         os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(60)
     return "alive"
+
+
+@agent
+async def recites(said: str, step: StepContext) -> Answer:
+    """Says ``words`` words, one after the other, once it has paid; ``path`` is told what it does.
+
+    At word ``dies_at`` of its first attempt it kills its process; ``other``: it then says others.
+    """
+    order = json.loads(said)
+
+    def pay() -> str:
+        _tell(order["path"], "paid")
+        return "receipt"
+
+    await step.call("pay", pay)
+    word = "word" if step.attempt == 1 or not order.get("other") else "other"
+    words = [f"{word}-{n}" for n in range(order["words"])]
+    for n, one in enumerate(words):
+        if n == order.get("dies_at") and step.attempt == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+            await asyncio.sleep(60)
+        step.say(f"{one} ")
+        await asyncio.sleep(order.get("pause_s", 0.01))
+    return Answer(value=" ".join(words), usage=Usage(calls=1, output_tokens=len(words)))

@@ -30,6 +30,10 @@ enabled = false
 
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", 401, 403, 404, 409, 422]
+
+[[operations]]
+include-path-regex = "^/v1/"
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 403, 404, 409, 500, 504]
 """
 
 

@@ -113,6 +113,8 @@ _BY_LOOK: tuple[tuple[str, str], ...] = (
     ("postman", "PM" + "AK-" + h(24) + "-" + h(34)),
     ("planetscale", "pscale" + "_tkn_" + a(43)),
     ("supabase", "sb" + "p_" + h(40)),
+    ("a key of ours", "ca" + "_k3xample_" + a(43)),
+    ("a webhook's", "whsec" + "_" + a(32)),
     ("docker", "dckr" + "_pat_" + a(27)),
     ("atlassian", "AT" + "ATT3xFfGF0" + a(60)),
     ("bitbucket", "AT" + "BB" + a(32)),

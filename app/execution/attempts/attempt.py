@@ -8,13 +8,14 @@ from __future__ import annotations
 import inspect
 import logging
 import random
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any, Protocol, assert_never
 
 from agents.plan import Expand, within
-from app.admission.limits import NotAdmitted
+from app.admission.limits.tickets import NotAdmitted
 from app.caching.waiting import Awaits
 from app.concurrency.fibers import blocking, wait
 from app.execution.answers import (
@@ -36,12 +37,14 @@ from app.execution.patience import NotWrittenError, keep_trying, reason_of
 from app.execution.runtime import Active, Runtime
 from app.execution.sessions import Talk, joined
 from app.journal.schema.rows import Aftermath, Claimed, Finished, NewStep, Refusal, Refused
+from app.journal.schema.sealed import opened_claim
 from app.journal.steps.shared import SHARED
 from app.messaging.intake import past
 from app.pool.permits import permit
+from app.telemetry.bound import BoundStep, bound
 from celery_agents import names
 from celery_agents.contracts.ask import Ask, StepOptions
-from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State
+from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, Usage
 from celery_agents.contracts.policies import RetryPolicy
 from celery_agents.contracts.schema import form_of
 from celery_agents.errors import (
@@ -51,7 +54,9 @@ from celery_agents.errors import (
     JournalUnavailableError,
     RetryableError,
     StepCancelledError,
+    UnreadableValueError,
 )
+from celery_agents.wire.ids import begun_at
 from celery_agents.wire.messages import fingerprint
 
 log = logging.getLogger(__name__)
@@ -98,6 +103,10 @@ def attempted(runtime: Runtime, code: Code, asked: Received, active: Active) -> 
         if asked.new is None:
             return Left(f"{asked.id}: not taken, and woken more seldom each time: {text}")
         raise InvalidPayloadError(f"The journal does not take the step: {text}") from error
+    try:
+        claim = opened_claim(runtime.seals, claim, asked.new)
+    except UnreadableValueError as error:
+        return _unreadable(runtime, claim, error)
     match claim:
         case Refused(reason):
             return _refused(reason, asked)
@@ -105,7 +114,33 @@ def attempted(runtime: Runtime, code: Code, asked: Received, active: Active) -> 
             runtime.follow(claim.aftermath)
             return Ended(claim.outcome, claim, other=_is_other(asked.new, claim))
         case Claimed():
-            return Attempt(runtime, code, asked, claim, active).run()
+            if runtime.metrics is not None:
+                runtime.metrics.taken(claim.task, waited_s(claim))
+            attempt = Attempt(runtime, code, asked, claim, active)
+            if runtime.settings.log == "text":
+                return attempt.run()
+            mark = bound.set(BoundStep(claim.run_id, claim.id, claim.agent, claim.attempt))
+            try:
+                return attempt.run()
+            finally:
+                bound.reset(mark)  # a thread of a pool goes on with another step
+
+
+def waited_s(claim: Claimed) -> float:
+    """Return for how long a step could have been claimed: its row says, or the id of its run."""
+    if claim.waited_s is not None:
+        return claim.waited_s
+    sent_at = begun_at(claim.id)
+    return 0.0 if sent_at is None else time.time() - sent_at
+
+
+def _unreadable(runtime: Runtime, claim: Any, error: AgentsError) -> Ending:
+    """End a step whose payload cannot be read; of one that has ended, tell that instead."""
+    if isinstance(claim, Claimed):
+        return Ends(runtime, claim).finish(failed(error, claim, Usage()))
+    runtime.follow(claim.aftermath)
+    told = Outcome(state=State.FAILED, error=ErrorInfo.of(error))
+    return Ended(told, replace(claim, outcome=told, payload={}))
 
 
 def _refused(reason: Refusal, asked: Received) -> Left:
@@ -126,7 +161,8 @@ def _is_other(new: NewStep | None, row: Claimed | Finished) -> bool:
 
 async def _run(code: Code, step: Step, request: StepOptions) -> Any:
     """Run the code; tell people of answers that were paid before and not asked for again."""
-    result = await step.run(code.run(step, request))
+    with await step.traced():
+        result = await step.run(code.run(step, request))
     if step.tries > 1 and (unused := await step.calls.unused()):
         await step.note("unused", [{"calls": str(unused)}])
     return result
@@ -195,6 +231,7 @@ class Attempt:
             request, claim = self.request, self._claim
             about: Any = {"streamed": request.stream, "caps": self._caps(request, claim)}
             self._ends.step = step = Step(self._runtime, claim, self._active, **about)
+            self._ends.told = request.webhook is not None
             if isinstance(request, Ask) and (request.cache != "use" or request.similarity):
                 step.calls.cache_use = request.cache
                 step.calls.similarity = request.similarity or 0.0
@@ -313,6 +350,7 @@ class Attempt:
         )
         if ended is not None:
             return ended
+        self._ends.count_again(error)
         self._ends.free()  # its turn may come before we are gone
         self._runtime.agents.park(refusal)
         return Left(f"{self._claim.id}: {error}")
@@ -326,6 +364,7 @@ class Attempt:
         )
         if ended is not None:
             return ended
+        self._ends.count_again(error)
         self._ends.free()  # its next message may be there before we are gone
         if delay_s > settings.countdown_limit_s:
             return Left(f"{self._claim.id}: tried again in {delay_s:.0f} s, by recovery")

@@ -16,7 +16,7 @@ from app.execution.patience import NotWrittenError, keep_trying
 from app.execution.publish import publish
 from app.execution.runtime import Runtime
 from app.execution.sessions import Talk
-from app.journal.schema.rows import Claimed, Finished, NewExchange
+from app.journal.schema.rows import Aftermath, Claimed, Finished, NewExchange
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.errors import JournalUnavailableError, RetryableError
 
@@ -65,6 +65,7 @@ class Ends:
         self.claim = claim
         self.step: Step | None = None  # once its code runs
         self.talk: Talk | None = None  # its part in a session
+        self.told = False  # whether somebody is told of its end
 
     @property
     def spent(self) -> Usage:
@@ -96,14 +97,31 @@ class Ends:
         if (step := self.step) is not None and (step.emitted or step.recorded):
             more["entries"] = [*step.recorded, *(step.emitted if outcome.ok else ())]
             more["lets_go"] = step.lets_go
-        aftermath = keep_trying(
-            self.claim.id, lambda: wait(self._journal.finish(self.claim, outcome, exchange, **more))
-        )
+
+        def write() -> Aftermath:
+            return wait(self._journal.finish(self.claim, outcome, exchange, told=self.told, **more))
+
+        aftermath = keep_trying(self.claim.id, write)
         if not aftermath.applied:
             return self._too_late()
+        self._count(outcome)
         self._tell(outcome.state)
         self._runtime.follow(aftermath)
         return Ended(outcome, self.claim)
+
+    def _count(self, outcome: Outcome) -> None:
+        """Count an end that the journal has taken."""
+        if (metrics := self._runtime.metrics) is None:
+            return
+        claim = self.claim
+        metrics.ended(claim.task, claim.agent, outcome, root=claim.id == claim.run_id)
+        if claim.agent is not None and not (self.step is not None and self.step.has_calls):
+            metrics.spent(claim.agent, outcome.usage)  # else its calls were counted
+
+    def count_again(self, error: RetryableError) -> None:
+        """Count an attempt after which another one comes."""
+        if (metrics := self._runtime.metrics) is not None:
+            metrics.again(self.claim.agent, error.kind)
 
     def _tell(self, state: State) -> None:
         """Tell watchers; before what follows, so that nobody hears of the end ahead of it."""
@@ -120,6 +138,8 @@ class Ends:
         )
         if not postponed.applied:
             return self._too_late()
+        if postponed.outcome is not None:
+            self._count(postponed.outcome)
         self._tell(State.READY if postponed.outcome is None else postponed.outcome.state)
         self._runtime.follow(postponed)
         return None if postponed.outcome is None else Ended(postponed.outcome, self.claim)

@@ -8,9 +8,9 @@ from typing import Any
 from agents.caching.cacheable import Cacheable
 from agents.needs import Expect
 from agents.performing import Perform
-from app.admission.charging import Purse
+from app.admission.budgets.charging import Purse
 from app.admission.guard import Gate
-from app.admission.limiting import Passage
+from app.admission.limits.passage import Passage
 from app.execution.calls.calls import StepCalls
 from app.execution.runtime import Runtime
 from app.execution.telling import Telling

@@ -9,6 +9,7 @@ nothing from each other.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -17,9 +18,9 @@ from pydantic import ValidationError
 from agents.caching.cacheable import Cacheable
 from agents.needs import Expect
 from agents.performing import Perform, performed
-from app.admission.charging import Charge, Purse
+from app.admission.budgets.charging import Charge, Purse
 from app.admission.guard import Gate
-from app.admission.limiting import Passage
+from app.admission.limits.passage import Passage
 from app.caching.caches import Likeness
 from app.caching.shared import Sought
 from app.concurrency.fibers import in_thread
@@ -39,9 +40,11 @@ from celery_agents.errors import (
     StepCancelledError,
     UncertainCallError,
 )
+from celery_agents.traces import span_of_call
 from celery_agents.values import KNOWN
 
 _NOTHING = Usage()
+_UNTRACED = nullcontext()
 
 
 class CallRecord:
@@ -187,8 +190,9 @@ class StepCalls(CallRecord):
         if cache.meaning is not None and of is not None:
             helpers = of()
             likeness = Likeness(helpers, claim.tenant, self.similarity)
-        asked = Sought(cache.key(claim.tenant), name, claim.id, claim.priority)
         caches = self._runtime.agents.caches
+        key = caches.shared.hidden(cache.key(claim.tenant))
+        asked = Sought(key, name, claim.id, claim.priority)
         # What is asked for an answer's sake is not asked for again once that is known.
         with within(claim.id, call.identity):
             async with caches.asking(asked, cache, self.cache_use, likeness) as asking:
@@ -264,7 +268,7 @@ class StepCalls(CallRecord):
         _refuse(begun, call)
         if charge is not None:
             await self._rows.confirm(call, charge)
-        return await self._perform(call, perform, charge)
+        return await self._perform(call, perform, charge, counts=not free)
 
     def around(self) -> tuple[tuple[str, ...], str]:
         """The calls in which the code that asks stands; see :meth:`OpenCalls.around`."""
@@ -274,7 +278,9 @@ class StepCalls(CallRecord):
         """Return whether no call is under way but these; see :meth:`OpenCalls.still`."""
         return await self._open.still(beside=beside)
 
-    async def _perform(self, call: CallId, perform: Perform, charge: Charge | None) -> Answer:
+    async def _perform(
+        self, call: CallId, perform: Perform, charge: Charge | None, *, counts: bool
+    ) -> Answer:
         limit = self._runtime.settings.answer_limit_bytes
         try:
             result = await self._performed(call, perform)
@@ -282,6 +288,7 @@ class StepCalls(CallRecord):
             # A call that failed may have cost something all the same; its error tells.
             usage = usage_of(error)
             self.spent += usage
+            _count(self._runtime, self._claim.agent, usage, ok=False)
             self._rows.failed(call, bounded(ErrorInfo.of(error), limit), usage, charge, error)
             raise
         except BaseException as error:
@@ -293,17 +300,31 @@ class StepCalls(CallRecord):
             result = result.model_copy(update={"deployment": self.deployment})
             self._earlier.here[call.identity] = result
         self.spent += result.usage
+        if counts:  # what a cache has served was no act
+            _count(self._runtime, self._claim.agent, result.usage, ok=True)
         self._rows.answered(call, result, charge)
         return result
 
     async def _performed(self, call: CallId, perform: Perform) -> Answer:
-        with within(self._claim.id, call.identity):
+        with within(self._claim.id, call.identity), _traced(self._runtime, self._claim, call):
             result = await performed(call.name, perform, call.key)
         limit = self._runtime.settings.answer_limit_bytes
         if (error := too_large(result.value, limit)) is not None:
             error.details["usage"] = result.usage.compact()
             raise error
         return result
+
+
+def _traced(runtime: Runtime, claim: Claimed, call: CallId) -> AbstractContextManager[None]:
+    """Have the spans of other libraries hang below the call's own."""
+    if runtime.tracing is None:
+        return _UNTRACED
+    return runtime.tracing.below(span_of_call(claim.id, claim.token, call.seq))
+
+
+def _count(runtime: Runtime, agent: str | None, usage: Usage, *, ok: bool) -> None:
+    if runtime.metrics is not None:
+        runtime.metrics.called(agent, usage, ok=ok)
 
 
 def _refuse(begun: Begun | Before, call: CallId) -> None:

@@ -8,12 +8,13 @@ from functools import partial
 from typing import Any
 
 from agents.governance.budgets import Amount
-from app.admission.charging import Charge
+from app.admission.budgets.charging import Charge
 from app.concurrency.fibers import arrival
 from app.concurrency.future import Future
 from app.execution.calls.identity import CallId
 from app.journal import Journal
 from app.journal.schema.rows import Claimed
+from app.journal.schema.sealed import sealed_answer
 from app.journal.steps.calls import Before, Begun
 from celery_agents.contracts.outcome import Answer, ErrorInfo, Usage
 from celery_agents.errors import StepCancelledError
@@ -53,9 +54,10 @@ class CallRows:
     def answered(self, call: CallId, answer: Answer, charge: Charge | None) -> None:
         """Write an answer. The writer commits it before, or with, whatever its step writes next."""
         amount = None if charge is None else charge.after(answer.usage, None)
-        self._finish(
-            call, answer.compact(), None, answer.usage.cost_usd, charge=charge, amount=amount
-        )
+        told = answer.compact()
+        if (seals := self._journal.rules.seals) is not None:
+            told = sealed_answer(seals, told, self._claim.id, call.identity)
+        self._finish(call, told, None, answer.usage.cost_usd, charge=charge, amount=amount)
 
     def failed(
         self,

@@ -27,13 +27,16 @@ def cluster(connection: Connection) -> Cluster:
         "unsettled": ~Step.settled & Step.finished_at.is_not(None),
     }
     oldest = select(now() - func.min(Step.ready_at)).where(counted["ready"])
-    asking = select(func.count()).select_from(asking_steps().subquery())
+    asked = asking_steps().subquery()
+    asking = select(func.count(), now() - func.min(asked.c.created_at))
     letters = select(func.count()).select_from(DeadLetter)
     dead = select(func.count()).select_from(Step).where(_in(State.DEAD))
+    waiting, waits_s = connection.execute(asking).one()
     return Cluster(
         workers=tuple(_workers(connection, running)),
         **{name: _count(connection, which) for name, which in counted.items()},
-        asking=connection.execute(asking).scalar_one(),
+        asking=waiting,
+        oldest_asking_s=waits_s,
         running=sum(running.values()),
         oldest_ready_s=connection.execute(oldest).scalar(),
         dead_letters=connection.execute(letters).scalar_one()

@@ -10,9 +10,11 @@ from sqlalchemy import Connection, Text, cast, func, select
 
 from app.journal.queries import reads
 from app.journal.schema.models import Call, Step
+from app.journal.schema.sealed import sealed_by
 from celery_agents import names
 from celery_agents.contracts.outcome import State
 from celery_agents.redaction.cleaning import clean
+from celery_agents.sealing import shown_value
 
 #: Calls, votes and answers that are shown of a run at the most, and characters of each text.
 CALLS_MAX, VOTES_MAX, ANSWERS_MAX, TEXT_MAX = 1_000, 20, 100, 2_000
@@ -91,7 +93,8 @@ def _values(connection: Connection, step_ids: Sequence[str]) -> dict[str, Any]:
             Step.id.in_(step_ids), func.length(_OUTCOME) <= ANSWER_CHARACTERS
         )
     )
+    seals = sealed_by(connection)
     return {
-        step_id: clean(json.loads(outcome).get("value"), limit=TEXT_MAX)
+        step_id: clean(shown_value(seals, json.loads(outcome), step_id), limit=TEXT_MAX)
         for step_id, outcome in rows
     }

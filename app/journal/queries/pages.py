@@ -7,7 +7,10 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from app.journal.queries.reasons import COLUMNS, joined, why
 from app.journal.schema.models import Call, Event, Run, Step, table
+from app.journal.schema.sealed import event_shown, sealed_by
+from celery_agents.sealing import Seals, opened_payload, readable, shown_value
 from celery_agents.wire.shown import shown_args
 
 _S, _C, _E, _R = (table(model).c for model in (Step, Call, Event, Run))
@@ -60,17 +63,18 @@ def run_page(connection: Connection, wanted: PageOfRun) -> Row | None:
     steps, more = _all(connection, run_id), None
     if not whole:
         steps, more = _members(connection, wanted)
-    payload = root.payload or {}
+    seals, options = sealed_by(connection), (root.payload or {}).get("kwargs")
     return {
         "root": _step(root),
-        "value": (root.outcome or {}).get("value"),
-        "asked": shown_args(payload.get("args", ())),
-        "session": _session(payload.get("kwargs")),
+        "value": shown_value(seals, root.outcome, run_id),
+        "asked": readable(lambda: _asked(seals, root)),
+        "session": _session(options),
         "finished_at": run.finished_at if run else root.finished_at,
         "usage": run.usage if run else None,
         "counts": counts,
         "whole": whole,
         "steps": [_step(row) for row in steps],
+        "why": _why(connection, [row.id for row in (root, *steps) if row.finished_at is None]),
         "more": more,
         "calls": _calls(connection, [run_id, *(row.id for row in steps)]),
         "events": _events(connection, run_id),
@@ -97,6 +101,15 @@ def _members(connection: Connection, wanted: PageOfRun) -> tuple[list[Any], int 
     return rows[:MEMBERS], more
 
 
+def _why(connection: Connection, ids: list[str]) -> dict[str, str]:
+    """Why steps that have not ended do not go on, where they do not run as they should."""
+    if not ids:
+        return {}
+    rows = connection.execute(joined(select(Step.id, *COLUMNS)).where(Step.id.in_(ids)))
+    reasons = {row.id: why(row) for row in rows}
+    return {step_id: reason.text for step_id, reason in reasons.items() if reason is not None}
+
+
 def _calls(connection: Connection, ids: list[str]) -> list[Row]:
     rows = connection.execute(
         select(
@@ -118,7 +131,13 @@ def _events(connection: Connection, run_id: str) -> list[Row]:
         .order_by(_E.id.desc())
         .limit(EVENTS_MAX)
     )
-    return [dict(row._mapping) for row in rows][::-1]  # noqa: SLF001 - SQLAlchemy's public name
+    seals = sealed_by(connection)
+    found = [event_shown(seals, row) for row in rows]
+    return found[::-1]
+
+
+def _asked(seals: Seals | None, root: Any) -> str:
+    return shown_args(opened_payload(seals, root.payload or {}, root.id).get("args", ()))
 
 
 def _session(kwargs: Any) -> str | None:

@@ -14,9 +14,11 @@ from app.journal.queries.sessions import waited_for
 from app.journal.schema.heads import HEAD_OF_OUTCOME, OUTCOME_WITHOUT_VALUE
 from app.journal.schema.heads import read as read_head
 from app.journal.schema.models import Agent, Call, Event, Run, Step
+from app.journal.schema.sealed import event_shown, sealed_by
 from celery_agents.contracts.ask import CAPS
 from celery_agents.contracts.compensation import compensation_id
 from celery_agents.contracts.outcome import State
+from celery_agents.sealing import shown_value
 
 #: A tree of more steps than this is cut in what is shown, to so many.
 TREE_LIMIT, SHOWN_OF_LARGE = 1_000, 200
@@ -77,7 +79,8 @@ def asked_with(options: dict[str, Any]) -> dict[str, Any]:
 
 def _answers(connection: Connection, step_ids: Sequence[str]) -> dict[str, Any]:
     found = connection.execute(select(Step.id, Step.outcome).where(Step.id.in_(step_ids)))
-    return {row.id: (row.outcome or {}).get("value") for row in found}
+    seals = sealed_by(connection)
+    return {row.id: shown_value(seals, row.outcome, row.id) for row in found}
 
 
 _SHOWN = joined(
@@ -141,7 +144,8 @@ def _compensation(connection: Connection, run_id: str) -> dict[str, Any] | None:
     row = connection.execute(select(Step.state, Step.outcome).where(Step.id == step_id)).first()
     if row is None:
         return None
-    return {"id": step_id, "state": row.state, "report": (row.outcome or {}).get("value")}
+    report = shown_value(sealed_by(connection), row.outcome, step_id)
+    return {"id": step_id, "state": row.state, "report": report}
 
 
 def _step(row: Any) -> dict[str, Any]:
@@ -175,7 +179,8 @@ def events(connection: Connection, run_id: str) -> list[dict[str, Any]]:
         .order_by(Event.id)
         .limit(TREE_LIMIT)
     )
-    return [dict(row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public name
+    seals = sealed_by(connection)
+    return [event_shown(seals, row) for row in rows]
 
 
 def agents(connection: Connection) -> list[dict[str, Any]]:

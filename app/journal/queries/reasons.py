@@ -80,9 +80,10 @@ def stuck_steps(run_ids: Sequence[str] | None = None) -> Any:
 
 
 def asking_steps() -> Any:
-    """Select the steps that wait for a person."""
+    """Select the steps that wait for a person, and since when."""
     asked: Any = literal_column(f"'{names.APPROVAL}'")
-    return select(Step.id, Step.run_id).where(Step.task == asked, _state(State.WAITING))
+    query = select(Step.id, Step.run_id, Step.created_at)
+    return query.where(Step.task == asked, _state(State.WAITING))
 
 
 def why(row: Any) -> Reason | None:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Text, cast, delete, func, insert, literal, se
 from app.journal.schema.engine import read_clock
 from app.journal.schema.models import Entry, Session, Wait, table
 from app.journal.schema.positions import transaction_number
+from app.journal.schema.sealed import opened_exchange, sealed_by, shown_exchange
 from app.journal.schema.transactions import is_again
 from app.journal.schema.upsert import insertion
 from app.journal.steps.sessions import is_held, name_of, stream_of
@@ -23,15 +24,25 @@ _SIZE = func.length(cast(_E.data, Text))
 Rows = list[dict[str, Any]]
 
 
-def exchanges(connection: Connection, tenant: str, name: str, begins: int, ends: int) -> Rows:
-    """The exchanges from one place to before another, in their order."""
+def exchanges(
+    connection: Connection, tenant: str, name: str, begins: int, ends: int, *, shown: bool = False
+) -> Rows:
+    """The exchanges from one place to before another, in their order; ``shown`` to people."""
     rows = connection.execute(
         select(_E.seq, _E.run_id, _E.at, _E.tokens, _E.data)
         .where(_of(tenant, name), _E.seq >= begins, _E.seq < ends)
         .order_by(_E.seq)
     )
+    seals = sealed_by(connection)
     return [
-        {"place": r.seq, "run_id": r.run_id, "at": r.at, "tokens": r.tokens, **r.data} for r in rows
+        {
+            "place": r.seq,
+            "run_id": r.run_id,
+            "at": r.at,
+            "tokens": r.tokens,
+            **(shown_exchange if shown else opened_exchange)(seals, r.data, r.run_id),
+        }
+        for r in rows
     ]
 
 
@@ -56,7 +67,7 @@ def page(connection: Connection, tenant: str, name: str, after: int) -> dict[str
         if characters > PAGE_CHARACTERS and last > after:
             break
         last = row.seq
-    found = exchanges(connection, tenant, name, after + 1, last + 1)
+    found = exchanges(connection, tenant, name, after + 1, last + 1, shown=True)
     return {"exchanges": found, "more": last if last + 1 < whole and last > after else None}
 
 

@@ -10,9 +10,11 @@ from sqlalchemy import ColumnElement, Connection, Text, cast, func, select
 from agents.plan import Tally
 from app.journal.schema import heads
 from app.journal.schema.models import Step, table
+from app.journal.schema.sealed import sealed_by
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import ErrorInfo, State, Usage
 from celery_agents.errors import InvalidPayloadError
+from celery_agents.sealing import opened_outcome, shown_outcome
 
 _S = table(Step).c
 _FAILED = (State.FAILED, State.DEAD)
@@ -70,8 +72,9 @@ def _errors(
 
 
 def _values(connection: Connection, of_step: ColumnElement[bool]) -> tuple[JsonValue, ...]:
-    rows = connection.execute(select(_S.outcome).where(of_step).order_by(_S.position)).scalars()
-    return tuple((outcome or {}).get("value") for outcome in rows)
+    seals = sealed_by(connection)
+    rows = connection.execute(select(_S.id, _S.outcome).where(of_step).order_by(_S.position))
+    return tuple(opened_outcome(seals, row.outcome or {}, row.id).get("value") for row in rows)
 
 
 def page(connection: Connection, step_id: str, after: int = -1) -> dict[str, Any]:
@@ -100,11 +103,15 @@ def page(connection: Connection, step_id: str, after: int = -1) -> dict[str, Any
         taken += 1
     last = sizes[taken - 1].position if taken else after
     rows = connection.execute(
-        select(_S.position, cast(_S.outcome, Text))
+        select(_S.id, _S.position, cast(_S.outcome, Text))
         .where(ended, _S.position > after, _S.position <= last)
         .order_by(_S.position)
     )
+    seals = sealed_by(connection)
     return {
-        "outcomes": [[position, json.loads(outcome)] for position, outcome in rows],
+        "outcomes": [
+            [position, shown_outcome(seals, json.loads(outcome), step_id)]
+            for step_id, position, outcome in rows
+        ],
         "more": last if taken < len(sizes) else None,
     }

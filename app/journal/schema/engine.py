@@ -22,6 +22,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from app.database_url import read_database_url
 from celery_agents.errors import ConfigurationError
+from celery_agents.sealing import Seals
 
 #: Modes of the journal's file and folder, and the bits that a mode has.
 PRIVATE_FILE, PRIVATE_FOLDER, MODE = 0o600, 0o700, 0o777
@@ -31,6 +32,8 @@ CLOCK_S = 1.0
 
 #: Execution option of a connection that only reads: SQLite then takes no write lock.
 READ_ONLY = "journal_read_only"
+#: Of one in which values are encrypted: by what (app/journal/schema/sealed.py).
+SEALS = "journal_seals"
 #: Of one whose commit need not survive a power cut (or, on PostgreSQL, a crash of the server) by
 #: itself: it waits for no disk. The next commit that does takes it along.
 RELAXED = "journal_relaxed"
@@ -76,16 +79,22 @@ def read_clock(connection: Connection) -> float:
 _clocks: WeakKeyDictionary[Pool, tuple[float, float]] = WeakKeyDictionary()
 
 
-def connect(url: str, *, timeout_s: float = 10.0) -> Engine:
+def connect(url: str, *, timeout_s: float = 10.0, seals: Seals | None = None) -> Engine:
     """Make the engine for a journal URL; nothing is opened before its first use.
+
+    With ``seals`` what steps are asked and answer is encrypted there.
 
     Raises:
         ConfigurationError: the URL is of neither database, or cannot be read.
     """
     read = read_database_url(url)
     if read.get_backend_name() == "sqlite":
-        return _sqlite(read, read.database, timeout_s)
-    return _postgres(read, timeout_s)
+        made = _sqlite(read, read.database, timeout_s)
+    else:
+        made = _postgres(read, timeout_s)
+    if seals is not None:
+        made.update_execution_options(**{SEALS: seals})
+    return made
 
 
 def _postgres(url: URL, timeout_s: float) -> Engine:

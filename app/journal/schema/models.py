@@ -385,6 +385,19 @@ class Agent(Base):
     seen_at: Mapped[float]
 
 
+class AgentEntry(Base):
+    """An agent that was made over the API."""
+
+    __tablename__ = "agent_entries"
+
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    # Drawn anew with each change: workers see by their number and sum whether there was one.
+    version: Mapped[int] = mapped_column(BigInteger)
+    entry: Mapped[dict[str, Any]]
+    changed_by: Mapped[str] = mapped_column(String(200))
+    changed_at: Mapped[float]
+
+
 class ApiKey(Base):
     """A key of the API: whoever has its secret may do what stands here. The secret does not."""
 
@@ -487,6 +500,14 @@ class Uncounted(Base):
     run_id: Mapped[str] = mapped_column(ID, primary_key=True)
 
 
+class Untold(Base):
+    """A run that was open when traces came past it, to be told once it has ended."""
+
+    __tablename__ = "untold"
+
+    run_id: Mapped[str] = mapped_column(ID, primary_key=True)
+
+
 class Slot(Base):
     """The newest turn of a schedule: whichever beat sent it, it runs once."""
 
@@ -509,6 +530,8 @@ class Worker(Base):
     pid: Mapped[int] = mapped_column(Integer)
     lease_until: Mapped[float]
     started_at: Mapped[float]
+    # Names of agents that it offers, and of queues that it takes from.
+    offers: Mapped[dict[str, Any] | None]
 
 
 class Duty(Base):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
+from celery_agents import names
 from celery_agents.contracts.ask import StepOptions
 from celery_agents.contracts.outcome import Outcome
 
@@ -83,16 +84,28 @@ class NewStep:
 
     @classmethod
     def of_run(
-        cls, options: StepOptions, args: Iterable[Any], kwargs: Mapping[str, Any], **about: Any
+        cls,
+        options: StepOptions,
+        args: Iterable[Any],
+        kwargs: Mapping[str, Any],
+        *,
+        trace: str | None = None,
+        **about: Any,
     ) -> Self:
         """The row of a run of its own, with the policy that its arguments ask for.
 
         ``about``: id, task, queue, priority and tenant; envelope, if something follows it.
+        ``trace``: the span of whoever asks, as a header has it.
         """
+        if options.webhook is not None:  # it follows the end, as a chain does
+            webhook = options.webhook.compact()
+            about["envelope"] = {**(about.get("envelope") or {}), "webhook": webhook}
+        # It stands first, so that it is read without the rest (app/journal/queries/traced.py).
+        caller = {} if trace is None else {names.TRACE: trace}
         return cls(
             **about,
             run_id=about["id"],
-            payload={"args": list(args), "kwargs": dict(kwargs)},
+            payload={**caller, "args": list(args), "kwargs": dict(kwargs)},
             max_attempts=options.retry.max_attempts,
             agent=getattr(options, "agent", None),
             timeout_s=options.whole_s,
@@ -164,6 +177,8 @@ class Claimed:
     policy: str | None = None  # of the join that counts it, where the claim has looked it up
     elapsed_s: float = 0.0  # from its first claim to this one
     tenant: str = ""
+    #: Since it could have been claimed; None: this claim has made its row.
+    waited_s: float | None = None
     cancels: list[str] = field(default_factory=list)  # members that this claim let go of
     since: float = field(default_factory=time.monotonic)
 
@@ -239,6 +254,7 @@ class Refused:
 class Finished:
     """The step has ended, before this claim or by it; its journaled outcome."""
 
+    id: str
     outcome: Outcome
     parent_id: str | None
     aftermath: Aftermath

@@ -11,6 +11,7 @@ from sqlalchemy.orm import aliased
 from app.journal.schema.engine import now
 from app.journal.schema.models import Step
 from app.journal.schema.rows import Aftermath
+from app.journal.schema.sealed import sealed_by
 from app.journal.schema.transactions import is_again
 from app.journal.schema.wake_columns import wake_columns, wake_of
 from app.journal.steps import joins
@@ -21,6 +22,7 @@ from celery_agents.contracts.approval import ToolApproval, Wish
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.errors import InvalidPayloadError
+from celery_agents.sealing import EVENT, Seals, opened_outcome, opened_payload, readable
 
 
 def approve(
@@ -40,16 +42,20 @@ def approve(
         return replace(told, applied=is_again(connection))  # else its message came twice
     if row is None:
         raise _late(run_id, key)
-    asked = row.payload["args"][0]
+    seals = rules.seals
+    asked = opened_payload(seals, row.payload, row.id)["args"][0]
     said = _verdict(choice) if "tool" in asked else _option(choice, asked)
     outcome = Outcome(
         state=State.SUCCEEDED, value=choice, member=row.member, duration_s=row.elapsed_s
     )
+    noted: Any = said
+    if seals is not None:
+        outcome, noted = seals.seal_outcome(outcome, row.id), seals.seal(said, row.id, EVENT)
     ending = Conclusion(row.id, None, outcome, row.parent_id, run_id)
     after = conclude(connection, [ending], rules)[0]
     if not after.applied:  # somebody else was a moment quicker, and whoever comes late is told
         raise _late(run_id, key)
-    connection.execute(event(run_id, row.id, "approved", {"option": said}))
+    connection.execute(event(run_id, row.id, "approved", {"option": noted}))
     return after
 
 
@@ -86,7 +92,7 @@ def _told(connection: Connection, run_id: str, choice: JsonValue, key: str) -> A
         .where(Step.id == key, Step.run_id == run_id)
         .where(Step.task == names.APPROVAL, Step.state == State.SUCCEEDED)
     ).first()
-    if row is None or row.outcome.get("value") != choice:
+    if row is None or opened_outcome(sealed_by(connection), row.outcome, key)["value"] != choice:
         return None
     return Aftermath(wakes=[wake_of(row[2:])] if row.state == State.READY else [])
 
@@ -104,7 +110,7 @@ def oldest(connection: Connection, run_id: str) -> str:
     row = waiting(connection, run_id)
     if row is None:
         raise InvalidPayloadError(f"Nothing in run {run_id} waits for a person.")
-    if "tool" in row.payload["args"][0]:
+    if "tool" in opened_payload(sealed_by(connection), row.payload, row.id)["args"][0]:
         raise InvalidPayloadError(f"In run {run_id} a tool waits: give the key of its wish.")
     return str(row.id)
 
@@ -139,7 +145,8 @@ def wishes(
         .order_by(Step.created_at, Step.position)
         .limit(limit)
     )
-    return [_wish(row).model_dump(mode="json") for row in rows]
+    seals = sealed_by(connection)
+    return [_wish(row, seals).model_dump(mode="json") for row in rows]
 
 
 #: Its words stand in the partial index ``ix_steps_asking``.
@@ -149,8 +156,9 @@ _OPEN = (
 )
 
 
-def _wish(row: Any) -> Wish:
-    asked = row.payload["args"][0]
-    asked = asked if isinstance(asked, dict) else {}
+def _wish(row: Any, seals: Seals | None) -> Wish:
+    asked = readable(lambda: opened_payload(seals, row.payload, row.id)["args"][0])
+    if not isinstance(asked, dict):  # it cannot be read
+        asked = {"question": asked}
     about = {name: asked.get(name) for name in ("tool", "arguments", "why", "question", "choices")}
     return Wish(key=row.id, run_id=row.run_id, since=row.created_at, **about)

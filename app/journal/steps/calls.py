@@ -14,6 +14,7 @@ from agents.governance.budgets import Amount
 from app.journal.schema.engine import CLOCK_POSTGRESQL, as_json, now, read_clock
 from app.journal.schema.models import Call, Step, table
 from app.journal.schema.rows import Claimed
+from app.journal.schema.sealed import opened_answer, sealed_by
 from app.journal.schema.upsert import insertion
 from app.journal.steps.spending import Reserved, Settled, as_text, book
 from app.journal.writing import prepared
@@ -293,8 +294,9 @@ def finished(connection: Connection, step_id: str) -> dict[str, dict[str, Any]]:
         .where(_C.step_id == step_id, _C.finished_at.is_not(None))
         .order_by(_C.token, _C.seq)
     )
+    seals = sealed_by(connection)
     return {
-        identity: answer if error is None else error
+        identity: opened_answer(seals, answer, step_id, identity) if error is None else error
         for identity, answer, error in rows
         if _is_told(error)
     }

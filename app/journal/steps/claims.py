@@ -24,6 +24,7 @@ from app.journal.schema.rows import (
     Refusal,
     Refused,
 )
+from app.journal.schema.sealed import sealed_step
 from app.journal.steps import joins
 from app.journal.steps.inserts import insert_steps, made
 from app.journal.steps.outcomes import Conclusion, Seen, conclude
@@ -51,6 +52,7 @@ _CLAIMED = (
     select(table(Join).c.policy).where(table(Join).c.step_id == _S.parent_id).scalar_subquery(),
     (now() - _S.started_at).label("elapsed_s"),
     _S.tenant,
+    (now() - _S.ready_at).label("waited_s"),
 )
 _PAYLOAD = 10  # its place among them
 
@@ -68,7 +70,7 @@ class ClaimStep(Operation[Claim]):
         self.step_id = step_id
         self.worker_id = worker_id
         self.rules = rules
-        self.new = new
+        self.new = new and sealed_step(rules.seals, new)
         self.at = 0.0  # when it was tried, by the database's clock
 
     @property
@@ -300,7 +302,8 @@ def _judge(connection: Connection, operation: ClaimStep, row: Any) -> Claim | No
     state = State(row.state)
     if state.final:
         outcome = Outcome.model_validate(row.outcome)
-        return Finished(outcome, row.parent_id, Aftermath(), row.token, row.task, row.payload)
+        told = (row.parent_id, Aftermath(), row.token, row.task, row.payload)
+        return Finished(row.id, outcome, *told)
     if state is State.WAITING:
         return _late_join(connection, operation)
     if state is State.RUNNING and row.alive:
@@ -342,4 +345,4 @@ def _give_up(connection: Connection, operation: ClaimStep, row: Any) -> Finished
     if not aftermath.applied:
         return None
     told = (row.token + 1, row.task, row.payload)
-    return Finished(outcome, row.parent_id, aftermath, *told)
+    return Finished(row.id, outcome, row.parent_id, aftermath, *told)

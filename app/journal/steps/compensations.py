@@ -23,6 +23,7 @@ from app.journal.schema.engine import now, read_clock
 from app.journal.schema.models import DeadLetter, Event, Run, Step, table
 from app.journal.schema.new_steps import INHERITED
 from app.journal.schema.rows import Aftermath, Wake
+from app.journal.schema.sealed import sealed_by
 from app.journal.schema.upsert import insert_new, insert_of
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
 from app.journal.steps import joins
@@ -33,6 +34,7 @@ from celery_agents.contracts.compensation import Compensation, compensation_id
 from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.contracts.patterns import STOPPING
 from celery_agents.errors import InvalidPayloadError, redact
+from celery_agents.sealing import opened_outcome
 
 log = logging.getLogger(__name__)
 _S = table(Step).c
@@ -225,7 +227,7 @@ def uncertain(connection: Connection, run_id: str) -> list[Uncertain]:
         .order_by(_S.started_at, _S.id)
     )
     whole = Wholes(connection)
-    return [Uncertain(i, State(state), whole(*told)) for i, state, *told in rows.all()]
+    return [Uncertain(i, State(state), whole(i, *told)) for i, state, *told in rows.all()]
 
 
 def told(connection: Connection, step_id: str) -> tuple[JsonValue, JsonValue]:
@@ -240,9 +242,10 @@ def told(connection: Connection, step_id: str) -> tuple[JsonValue, JsonValue]:
         raise InvalidPayloadError(
             f"The step {step_id} cannot be undone: its run was cleaned up, and what it did with it."
         )
-    payload = Wholes(connection)(row.parent_id, row.payload)
+    payload = Wholes(connection)(step_id, row.parent_id, row.payload)
+    outcome = opened_outcome(sealed_by(connection), row.outcome, step_id)
     args, kwargs = payload.get("args"), payload.get("kwargs", {})
-    return (args[0] if args else kwargs.get("input")), row.outcome.get("value")
+    return (args[0] if args else kwargs.get("input")), outcome.get("value")
 
 
 def turns(connection: Connection, run_id: str) -> int:
@@ -253,10 +256,11 @@ def turns(connection: Connection, run_id: str) -> int:
 
 
 def _of(run_id: str) -> ColumnElement[bool]:
-    """Steps of a run without those that undo it."""
+    """Steps of a run without those that undo it, or tell of its end."""
     step_id = compensation_id(run_id)
     return and_(
         _S.run_id == run_id,
+        _S.task != names.WEBHOOK,
         _S.id != step_id,
         or_(_S.parent_id.is_(None), _S.parent_id != step_id),
     )

@@ -24,6 +24,7 @@ from app.journal.steps.shared import Wholes
 from celery_agents.contracts.compensation import compensation_id
 from celery_agents.contracts.outcome import State
 from celery_agents.errors import InvalidPayloadError, redact
+from celery_agents.sealing import readable
 from celery_agents.wire.shown import shown_args, shown_kwargs
 
 _DROPPED, _REQUEUED = "dropped", "requeue"
@@ -75,9 +76,12 @@ def find(connection: Connection, letter_id: str) -> dict[str, Any] | None:
     ).first()
     if step is None:
         return None
-    payload = Wholes(connection)(step.parent_id, step.payload)
-    args, kwargs = payload.get("args", ()), payload.get("kwargs", {})
-    return _of_step(step) | {"payload": f"{shown_args(args)} {shown_kwargs(kwargs)}"}
+    return _of_step(step) | {"payload": readable(lambda: _held(connection, step))}
+
+
+def _held(connection: Connection, step: Any) -> str:
+    payload = Wholes(connection)(step.id, step.parent_id, step.payload)
+    return f"{shown_args(payload.get('args', ()))} {shown_kwargs(payload.get('kwargs', {}))}"
 
 
 def message_of(connection: Connection, letter_id: str) -> Any:

@@ -66,7 +66,7 @@ class ExpandStep(Operation[Expanded]):
         self.ended_members = ended_members
         self.bounds = bounds
         self.entries = entries
-        self.members = new_members(claim, plan.members, rules.spread_limit_bytes)
+        self.members = new_members(claim, plan.members, rules.spread_limit_bytes, rules.seals)
 
     @property
     def variety(self) -> int:

@@ -14,6 +14,7 @@ from app.journal.schema import locks
 from app.journal.schema.engine import as_json, now
 from app.journal.schema.models import Event, Step, table
 from app.journal.schema.rows import Aftermath, Claimed, NewEntry, NewExchange
+from app.journal.schema.sealed import sealed_end
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
 from app.journal.steps import joins
 from app.journal.steps.outcomes import Conclusion, conclude
@@ -26,7 +27,8 @@ from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 class FinishStep(Operation[Aftermath]):
     """End a claimed step, its last call with it, and what it adds to a session and to streams.
 
-    ``lets_go``: members of it may be open, and are let go of.
+    ``lets_go``: members of it may be open, and are let go of. ``told``: its row says that
+    somebody is told of its end.
     """
 
     order: ClassVar[int] = 10
@@ -40,8 +42,11 @@ class FinishStep(Operation[Aftermath]):
         entries: Sequence[NewEntry] = (),
         *,
         lets_go: bool = False,
+        told: bool = False,
     ) -> None:
         super().__init__()
+        if rules.seals is not None:
+            outcome, exchange = sealed_end(rules.seals, claim, outcome, exchange)
         self.conclusion = Conclusion(
             *(claim.id, claim.token, outcome, claim.parent_id, claim.run_id),
             exchange=exchange,
@@ -49,7 +54,8 @@ class FinishStep(Operation[Aftermath]):
             lets_go=lets_go,
         )
         self.rules = rules
-        more = exchange is not None or entries or lets_go
+        # With the end of one that is told, the row that does so is written.
+        more = exchange is not None or entries or lets_go or told
         self._shot = _Shot.NONE if more else _shot_for(claim, outcome)
 
     @property

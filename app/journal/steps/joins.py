@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from sqlalchemy import Text, any_, bindparam, func, select, update
@@ -19,12 +19,14 @@ from app.journal.schema import locks
 from app.journal.schema.engine import as_json, now
 from app.journal.schema.models import Join, Run, Step, table
 from app.journal.schema.rows import Aftermath
+from app.journal.schema.sealed import sealed_by
 from app.journal.schema.upsert import insertion
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
 from app.journal.steps.caps import Caps
 from app.journal.steps.shared import Wholes
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
-from celery_agents.errors import StepCancelledError
+from celery_agents.errors import StepCancelledError, UnreadableValueError
+from celery_agents.sealing import Seals, opened_outcome
 
 _S = table(Step).c
 _J = table(Join).c
@@ -46,6 +48,8 @@ class Rules:
     #: Bytes that the rows of one expansion's members may hold; None: any number.
     spread_limit_bytes: int | None = None
     caps: Caps = field(default_factory=Caps)
+    #: What encrypts values; None: nothing does.
+    seals: Seals | None = None
 
 
 def open_round(connection: Connection, step_id: str, expected: int, policy: JoinPolicy) -> int:
@@ -177,8 +181,11 @@ def _complete(connection: Connection, parent_id: str, join: Any, rules: Rules) -
         return bool(join.succeeded < join.done)
     if join.policy == "decided":
         parent = connection.execute(_PARENT, {"b_id": parent_id}).one()
-        payload = Wholes(connection)(parent.parent_id, parent.payload)
-        return rules.decided(parent.task, payload, members(connection, parent_id))
+        try:
+            payload = Wholes(connection)(parent_id, parent.parent_id, parent.payload)
+            return rules.decided(parent.task, payload, members(connection, parent_id))
+        except UnreadableValueError:  # the pattern reads it, too, and ends with that
+            return True
     return False
 
 
@@ -190,6 +197,10 @@ def members(connection: Connection, parent_id: str) -> list[MemberState]:
     return states(members_of(connection, [parent_id])[parent_id])
 
 
+#: Its place in the rows of members.
+_OUTCOME = 2
+
+
 def members_of(connection: Connection, parent_ids: Sequence[str]) -> dict[str, list[Any]]:
     """Read the members of several steps: a list of rows for each, to be read by :func:`states`."""
     found: dict[str, list[Any]] = {parent_id: [] for parent_id in parent_ids}
@@ -197,18 +208,25 @@ def members_of(connection: Connection, parent_ids: Sequence[str]) -> dict[str, l
     if connection.dialect.name == "sqlite":
         ids = as_json(ids)
     of_all = _MEMBERS[connection.dialect.name]
-    for parent_id, *row in connection.execute(of_all, {"b_ids": ids}):
+    seals = sealed_by(connection)
+    for parent_id, step_id, *row in connection.execute(of_all, {"b_ids": ids}):
+        if row[_OUTCOME] is not None and seals is not None:  # opened by whoever reads it
+            row[_OUTCOME] = partial(opened_outcome, seals, row[_OUTCOME], step_id)
         found[parent_id].append(row)
     return found
 
 
 def states(rows: Sequence[Any]) -> list[MemberState]:
-    """Turn rows of :func:`members_of` into what a pattern decides by."""
+    """Turn rows of :func:`members_of` into what a pattern decides by.
+
+    Raises:
+        UnreadableValueError: an outcome cannot be decrypted.
+    """
     return [
         MemberState(
             key=member or "",
             state=State(state),
-            outcome=None if outcome is None else Outcome.model_validate(outcome),
+            outcome=None if outcome is None else Outcome.model_validate(_read(outcome)),
             elapsed_s=elapsed,
             round=number,
         )
@@ -216,8 +234,13 @@ def states(rows: Sequence[Any]) -> list[MemberState]:
     ]
 
 
+def _read(outcome: Any) -> Any:
+    return outcome() if isinstance(outcome, partial) else outcome
+
+
 _MEMBER = select(
     _S.parent_id,
+    _S.id,
     _S.member,
     _S.state,
     _S.outcome,

@@ -21,6 +21,7 @@ from app.journal.schema.rows import Claimed, derived_id
 from app.journal.steps.shared import Lender
 from celery_agents.contracts.outcome import State
 from celery_agents.errors import PayloadTooLargeError
+from celery_agents.sealing import Seals
 
 #: Rows of one statement: with payloads at their limit it is 256 MiB, as a rule 100 kB.
 _AT_ONCE = 1_000
@@ -33,11 +34,8 @@ class NewMember:
     id: str
     member: Member
     text: str
-
-    @property
-    def payload(self) -> dict[str, Any]:
-        """The payload of the member as a message would have it."""
-        return {"args": [self.member.input], "kwargs": self.member.options}
+    #: The payload of the member as a message would have it.
+    payload: dict[str, Any]
 
     def columns(self, position: int) -> tuple[Any, ...]:
         """The values of :data:`app.journal.schema.new_steps.OF_MEMBERS`."""
@@ -47,7 +45,9 @@ class NewMember:
         return (self.id, *told, m.deadline_s, state)
 
 
-def new_members(parent: Claimed, members: Sequence[Member], limit: int | None) -> list[NewMember]:
+def new_members(
+    parent: Claimed, members: Sequence[Member], limit: int | None, seals: Seals | None = None
+) -> list[NewMember]:
     """Give members their ids, each once: a join that expected one twice would never complete.
 
     Raises:
@@ -55,7 +55,7 @@ def new_members(parent: Claimed, members: Sequence[Member], limit: int | None) -
     """
     lender = Lender(parent.payload, len(members))
     made = [
-        NewMember(id_, m, as_json(_payload(lender, m)))
+        _made(lender, id_, m, seals)
         for id_, m in {derived_id(parent.id, m.key): m for m in members}.items()
     ]
     if limit is not None and (size := sum(len(m.text.encode()) for m in made)) > limit:
@@ -64,6 +64,15 @@ def new_members(parent: Claimed, members: Sequence[Member], limit: int | None) -
             "(spread_limit_bytes). Shorten what they are told, or ask fewer at a time."
         )
     return made
+
+
+def _made(lender: Lender, step_id: str, member: Member, seals: Seals | None) -> NewMember:
+    payload = _payload(lender, member)
+    if seals is None:
+        shown = {"args": [member.input], "kwargs": member.options}
+    else:
+        payload = shown = seals.seal_payload(payload, step_id)
+    return NewMember(step_id, member, as_json(payload), shown)
 
 
 def _payload(lender: Lender, member: Member) -> dict[str, Any]:

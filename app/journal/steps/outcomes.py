@@ -12,7 +12,7 @@ from app.journal.schema import locks
 from app.journal.schema.engine import CLOCK_POSTGRESQL, as_json, now
 from app.journal.schema.models import Step, table
 from app.journal.schema.rows import Aftermath, NewEntry, NewExchange, Wake
-from app.journal.steps import compensations, joins, sessions
+from app.journal.steps import compensations, joins, sessions, webhooks
 from app.journal.steps.entries import append
 from celery_agents.contracts.outcome import Outcome, State
 
@@ -55,6 +55,7 @@ def conclude(
     roots: dict[str, Outcome] = {}
     undoable: set[str] = set()
     by_run: dict[str, Aftermath] = {}
+    told: list[webhooks.EndedRoot] = []
     results: list[Aftermath] = []
     for c, row in zip(conclusions, _end(connection, conclusions, rules.wake_grace_s), strict=True):
         results.append(Aftermath(applied=row is not None))
@@ -66,6 +67,8 @@ def conclude(
         elif row is not None:
             roots[c.step_id] = c.outcome
             by_run[c.step_id] = results[-1]
+            if row.envelope is not None:
+                told.append(webhooks.EndedRoot(c.step_id, c.outcome, row.envelope))
     fired = joins.count(connection, ended, rules)
     for c, result in zip(conclusions, results, strict=True):
         # Only one of a batch's members carries the wake of their common parent.
@@ -76,13 +79,21 @@ def conclude(
             result.cancels += joins.drop_members(connection, [c.step_id], State.CANCELLED)
     grace = rules.wake_grace_s
     undoing = compensations.follow_ends(connection, roots, undoable, grace)
+    telling = webhooks.follow_ends(connection, told, grace) if told else {}
     talking = _hand_on(connection, conclusions, results, grace)
-    for run_id, wake in [*undoing.items(), *talking.items()]:
+    for run_id, wake in [*undoing.items(), *telling.items(), *talking.items()]:
         by_run[run_id].wakes.append(wake)
+    _add(connection, conclusions, results)
+    return results
+
+
+def _add(
+    connection: Connection, conclusions: Sequence[Conclusion], results: Sequence[Aftermath]
+) -> None:
+    """Add to streams what those add that ended here."""
     added = [e for c, r in zip(conclusions, results, strict=True) if r.applied for e in c.entries]
     if added:
         append(connection, added)
-    return results
 
 
 def _hand_on(
@@ -112,7 +123,7 @@ _CLOSED = {
     _S.wake_at: now() + bindparam("b_grace", type_=_S.wake_at.type),
     _S.wakes: 0,
 }
-_ENDED = (_S.id, _S.token, _S.parent_id, _S.round, _S.run_id)
+_ENDED = (_S.id, _S.token, _S.parent_id, _S.round, _S.run_id, _S.envelope)
 _HELD = select(*_ENDED).where(
     _S.id.in_(bindparam("b_ids", expanding=True)), _S.state == State.RUNNING
 )
@@ -135,7 +146,7 @@ _END_MANY = text(
         CAST(:outcomes AS text[]), CAST(:settled AS boolean[])
     ) AS v(id, token, state, outcome, settled)
     WHERE steps.id = v.id AND steps.token = v.token AND steps.state = 'running'
-    RETURNING steps.id, steps.token, steps.parent_id, steps.round, steps.run_id
+    RETURNING steps.id, steps.token, steps.parent_id, steps.round, steps.run_id, steps.envelope
     """  # noqa: S608 - of our own constant
 )
 _END_ANY = (

@@ -14,7 +14,9 @@ from sqlalchemy import Connection, bindparam, select
 
 from app.journal.schema.engine import as_json
 from app.journal.schema.models import Step, table
+from app.journal.schema.sealed import sealed_by
 from celery_agents.errors import InvalidPayloadError
+from celery_agents.sealing import opened_payload
 
 Payload = dict[str, Any]  # {"args": […], "kwargs": {…}}
 #: The key of a payload that leaves something out, beside those of its arguments: it says of its
@@ -113,25 +115,29 @@ class Wholes:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._known: dict[str | None, Payload] = {}
+        self._seals = sealed_by(connection)
+        self._known: dict[str, Payload] = {}
 
-    def __call__(self, parent_id: str | None, payload: Mapping[str, Any]) -> Payload:
+    def __call__(self, step_id: str, parent_id: str | None, payload: Mapping[str, Any]) -> Payload:
         """The whole payload of a step that has this parent.
 
         Raises:
             InvalidPayloadError: its parent is gone, so its run was cleaned up.
+            UnreadableValueError: it cannot be decrypted.
         """
+        payload = opened_payload(self._seals, payload, step_id)
         if SHARED not in payload:
-            return dict(payload)
+            return payload
         return filled(payload, self.of(parent_id))
 
     def of(self, step_id: str | None) -> Payload:
         """The whole payload of a step. Raises as above."""
+        assert step_id is not None, "what is shared is a parent's"
         if step_id not in self._known:
             row = self._connection.execute(_PAYLOAD, {"b_id": step_id}).first()
             if row is None:
                 raise InvalidPayloadError(f"The step {step_id} is gone: its run was cleaned up.")
-            self._known[step_id] = self(row.parent_id, row.payload)
+            self._known[step_id] = self(step_id, row.parent_id, row.payload)
         return self._known[step_id]
 
 

@@ -11,7 +11,7 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -48,11 +48,10 @@ CallKey = tuple[str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """The amount that a call may cost, in these accounts; ``booked`` are those with rows."""
+    """The amount that a call may cost, in these accounts."""
 
     amount: Amount
     accounts: tuple[Booking, ...]
-    booked: tuple[Booking, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,8 @@ class AccountState:
     holdings: tuple[Holding, ...]
 
 
-def as_text(bookings: Iterable[Booking]) -> str:
+@lru_cache(1024)
+def as_text(bookings: tuple[Booking, ...]) -> str:
     """Accounts as they stand in a row."""
     return json.dumps([*bookings], separators=(",", ":"))
 

@@ -8,17 +8,18 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 
 from app.concurrency.future import Future
-from app.journal.queries import pages, reads, runs, sessions
+from app.journal.queries import finding, pages, reads, runs, sessions
 from app.journal.queries.pages import PageOfRun
-from app.journal.queries.runs import RunsWanted
 from app.journal.schema.engine import reading
 from app.journal.schema.rows import NewStep
+from app.journal.schema.sealed import sealed_by, sealed_step
 from app.journal.schema.transactions import in_transaction
 from app.journal.steps import approvals, dead_letters
 from app.journal.steps.inserts import AcceptStep
 from app.journal.stores.targets import Targets
 from app.journal.tables import health
 from app.journal.writing.writer import Writer
+from celery_agents.contracts.watching import RunFilter, RunPage
 
 T = TypeVar("T")
 Rows = list[dict[str, Any]]
@@ -46,7 +47,8 @@ class Desk:
         """Make the row of a run, in a group commit, unless it has one."""
         if self._writer is None:
             self._writer = Writer(self._engine, batch_max=self._batch_max)
-        return self._writer.submit(AcceptStep(new, self._wake_grace_s))
+        row = sealed_step(sealed_by(self._engine), new)
+        return self._writer.submit(AcceptStep(row, self._wake_grace_s))
 
     def close(self) -> None:
         """Write what is queued, and close the connections."""
@@ -64,19 +66,19 @@ class Desk:
 
     def page(self, wanted: PageOfRun) -> dict[str, Any] | None:
         """A run with some of its steps; see :func:`pages.run_page`."""
-        return in_transaction(reading(self._engine), lambda c: pages.run_page(c, wanted))
+        return self._read(lambda c: pages.run_page(c, wanted))
 
     def pulse(self, run_id: str) -> list[tuple[Any, ...]]:
         """Figures that change whenever a step of the run does."""
-        return in_transaction(reading(self._engine), lambda c: pages.pulse(c, run_id))
+        return self._read(lambda c: pages.pulse(c, run_id))
 
     def wishes_of(self, run_id: str) -> Rows:
         """Wishes of a run that wait for a person, oldest first."""
-        return in_transaction(reading(self._engine), lambda c: approvals.wishes(c, run_id, 100))
+        return self._read(lambda c: approvals.wishes(c, run_id, 100))
 
-    def runs(self, wanted: RunsWanted) -> Rows:
-        """Runs, the newest first, without what is in them."""
-        return self._read(lambda c: runs.listed(c, wanted))
+    def runs(self, wanted: RunFilter) -> RunPage:
+        """A page of runs, without what is in them."""
+        return self._read(lambda c: finding.page(c, wanted))
 
     def owner(self, step_id: str) -> str | None:
         """The tenant of a step; None when it has no row."""

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 from sqlalchemy import Engine
 
+from app.journal.queries.traced import caller_of
 from app.journal.schema.engine import reading
 from app.journal.schema.rows import Claimed
 from app.journal.schema.transactions import in_transaction
 from app.journal.steps.shared import Payload, Wholes, filled
+from celery_agents.traces import TraceParent
 
 #: Payloads of parents that are kept for their members: a pattern's members come one after another.
 _PARENTS = 16
@@ -47,3 +49,7 @@ class Parents:
             self._read.clear()
         self._read[claim.parent_id] = time.monotonic(), parents
         return replace(claim, payload=filled(claim.payload, parents))
+
+    def caller_of(self, run_id: str) -> TraceParent | None:
+        """The span of whoever asked for a run, which its root's payload has."""
+        return in_transaction(reading(self._engine), lambda c: caller_of(c, run_id))

@@ -1,17 +1,34 @@
-"""The agents that workers offer, for people and clients to see."""
+"""The agents that workers offer, and those that were made over the API."""
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, update
+from sqlalchemy import BigInteger, Connection, cast, delete, func, select, update
 
-from app.journal.schema.engine import read_clock
-from app.journal.schema.models import Agent
-from app.journal.schema.upsert import insert_new
+from app.journal.schema.engine import now, read_clock
+from app.journal.schema.models import Agent, AgentEntry, Worker
+from app.journal.schema.upsert import insert_new, insert_of
+
+#: Bits of a version: so many that some thousands of them add up to 63.
+_BITS = 48
+#: Which entries there are, in two numbers that change whenever one does.
+MARK = (
+    select(func.count()).select_from(AgentEntry).scalar_subquery().label("entries"),
+    select(cast(func.coalesce(func.sum(AgentEntry.version), 0), BigInteger))
+    .scalar_subquery()
+    .label("versions"),
+)
 
 
-def announce(connection: Connection, rows: list[dict[str, Any]]) -> None:
+def announce(
+    connection: Connection,
+    rows: list[dict[str, Any]],
+    worker_id: str | None = None,
+    queues: Sequence[str] = (),
+) -> None:
     """Write down this worker's agents; ``rows`` have name, kind, description and effects."""
     at = read_clock(connection)
     for row in sorted(rows, key=lambda r: str(r["name"])):
@@ -20,3 +37,46 @@ def announce(connection: Connection, rows: list[dict[str, Any]]) -> None:
         ).rowcount
         if not known:
             connection.execute(insert_new(connection, Agent).values(**row, seen_at=at))
+    offers = {"agents": sorted(str(row["name"]) for row in rows), "queues": sorted(queues)}
+    connection.execute(update(Worker).where(Worker.id == worker_id).values(offers=offers))
+
+
+def offers(connection: Connection) -> list[tuple[str, dict[str, Any]]]:
+    """The names of workers that live, each with its agents and queues."""
+    alive = select(Worker.name, Worker.offers).where(
+        Worker.lease_until > now(), Worker.offers.is_not(None)
+    )
+    return [(name, told) for name, told in connection.execute(alive.order_by(Worker.name))]
+
+
+def entries(connection: Connection) -> list[dict[str, Any]]:
+    """All agents that were made over the API, by name."""
+    rows = connection.execute(select(AgentEntry.__table__).order_by(AgentEntry.name))
+    return [dict(row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public name
+
+
+def mark(connection: Connection) -> tuple[int, int]:
+    """The two numbers of :data:`MARK`."""
+    number, versions = connection.execute(select(*MARK)).one()
+    return number, versions
+
+
+def put(connection: Connection, name: str, entry: dict[str, Any], by: str) -> bool:
+    """Make an agent, or another one of that name; False: workers have one of their own."""
+    known = connection.execute(select(AgentEntry.name).where(AgentEntry.name == name)).first()
+    if known is None and any(name in told["agents"] for _, told in offers(connection)):
+        return False
+    about = {"entry": entry, "changed_by": by, "changed_at": now()}
+    about["version"] = secrets.randbits(_BITS)
+    added = insert_of(connection.dialect.name, AgentEntry).values(name=name, **about)
+    changed = added.on_conflict_do_update(index_elements=[AgentEntry.name], set_=about)
+    connection.execute(changed)
+    return True
+
+
+def drop(connection: Connection, name: str) -> bool:
+    """Delete an agent that was made over the API; return whether there was one."""
+    gone = connection.execute(delete(AgentEntry).where(AgentEntry.name == name)).rowcount
+    if gone:
+        connection.execute(delete(Agent).where(Agent.name == name))
+    return bool(gone)

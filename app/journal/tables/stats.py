@@ -13,21 +13,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, exists, insert, or_, select, update
+from sqlalchemy import Connection, select
 
 from agents.policies.sketch import Summary, read_buckets
-from app.journal.schema.engine import now
 from app.journal.schema.heads import HEAD_OF_OUTCOME, OUTCOME_WITHOUT_VALUE
 from app.journal.schema.heads import read as read_head
-from app.journal.schema.models import Memo, Run, Stat, Step, Uncounted
-from app.journal.schema.upsert import insert_new, insert_of
+from app.journal.schema.models import Stat, Step, Uncounted
+from app.journal.schema.upsert import insert_of
+from app.journal.tables.ended import EndedRuns, Passing
 from celery_agents.contracts.outcome import Usage
 
 #: Seconds of a row: of minutes for what is looked at closely, of hours for months.
 GRAINS_S = (60, 3_600)
 #: Seconds after which every run that began has its row: its commit is over.
 GRACE_S = 10.0
-_CURSOR = "stats"
+_PASSING = Passing("stats", Uncounted)
 
 
 class Key(NamedTuple):
@@ -57,73 +57,22 @@ class Counted:
         self.errors.update(other.errors)
 
 
-class Place(NamedTuple):
-    """A place in the order in which runs began."""
+class StatsPortion(NamedTuple):
+    """Runs that can be counted now, and what their steps come to."""
 
-    at: float
-    run_id: str
-
-
-class Cursor(NamedTuple):
-    """The place up to which runs were looked at, and how often something was counted."""
-
-    place: Place
-    turn: int
-
-
-@dataclass(frozen=True, slots=True)
-class StatsPortion:
-    """Runs that can be counted now, what their steps come to, and where the cursor goes."""
-
-    seen: Cursor
-    place: Place
-    #: Of those that were open: these are over now.
-    over: Sequence[str]
-    opened: Sequence[str]
+    ended: EndedRuns
     counted: Mapping[Key, Counted]
 
     @property
     def is_empty(self) -> bool:
         """True when there is nothing to write."""
-        return self.seen.place == self.place and not self.over
+        return self.ended.is_empty
 
 
 def portion(connection: Connection, limit: int) -> StatsPortion:
     """Read what can be counted now, of so many new runs and so many that were open."""
-    seen = _cursor(connection)
-    after, run_id = seen.place
-    new = connection.execute(
-        select(Run.id, Run.created_at)
-        .where(Run.created_at >= after, Run.created_at <= now() - GRACE_S)
-        .where(or_(Run.created_at > after, Run.id > run_id))
-        .order_by(Run.created_at, Run.id)
-        .limit(limit)
-    ).all()
-    waiting = select(Uncounted.run_id).join(Run, Run.id == Uncounted.run_id)
-    ended = waiting.where(Run.finished_at.is_not(None)).limit(limit)
-    old = list(connection.execute(ended).scalars())
-    ids = [row.id for row in new]
-    settled = _ended(connection, [*ids, *old])
-    return StatsPortion(
-        seen=seen,
-        place=Place(new[-1].created_at, new[-1].id) if new else seen.place,
-        over=[i for i in old if i in settled],
-        opened=[i for i in ids if i not in settled],
-        counted=_counted(connection, [i for i in [*ids, *old] if i in settled]),
-    )
-
-
-def _cursor(connection: Connection, *, held: bool = False) -> Cursor:
-    query = select(Memo.data).where(Memo.key == _CURSOR)
-    data = connection.execute(query.with_for_update() if held else query).scalar()
-    return Cursor(Place(*data["place"]), data["turn"]) if data else Cursor(Place(0.0, ""), 0)
-
-
-def _ended(connection: Connection, run_ids: Sequence[str]) -> set[str]:
-    """Return those of which every step has ended."""
-    moving = exists().where(Step.run_id == Run.id, Step.finished_at.is_(None))
-    query = select(Run.id).where(Run.id.in_(run_ids), Run.finished_at.is_not(None), ~moving)
-    return set(connection.execute(query).scalars()) if run_ids else set()
+    ended = _PASSING.look(connection, limit, GRACE_S)
+    return StatsPortion(ended, _counted(connection, ended.run_ids))
 
 
 def _counted(connection: Connection, run_ids: Sequence[str]) -> dict[Key, Counted]:
@@ -162,17 +111,9 @@ def _one(row: Any) -> Counted:
 
 def store(connection: Connection, told: StatsPortion) -> bool:
     """Write a portion; False where somebody else has counted meanwhile, and nothing is written."""
-    first = insert_new(connection, Memo).values(key=_CURSOR, data={}, changed_at=now())
-    connection.execute(first)
-    if _cursor(connection, held=True) != told.seen:
+    if not _PASSING.store(connection, told.ended):
         return False
-    connection.execute(delete(Uncounted).where(Uncounted.run_id.in_(told.over)))
-    if told.opened:
-        rows = [{"run_id": run_id} for run_id in told.opened]
-        connection.execute(insert(Uncounted), rows)
     _add(connection, told.counted)
-    data = {"place": [*told.place], "turn": told.seen.turn + 1}
-    connection.execute(update(Memo).where(Memo.key == _CURSOR).values(data=data, changed_at=now()))
     return True
 
 
@@ -241,4 +182,4 @@ def within(
 
 def counted_until(connection: Connection) -> float:
     """The time up to which every run that began is counted, or known to be open."""
-    return _cursor(connection).place.at
+    return _PASSING.reached(connection)

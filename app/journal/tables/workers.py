@@ -19,6 +19,7 @@ from app.journal.schema.engine import now
 from app.journal.schema.locks import lock_steps
 from app.journal.schema.models import Duty, Step, Worker
 from app.journal.schema.upsert import insert_new
+from app.journal.tables.agents import MARK
 from celery_agents.contracts.outcome import State
 
 
@@ -39,6 +40,7 @@ class Beat:
     alive: bool  # False: the lease had run out and is new from now on
     running: dict[str, int]  # id → token
     cancelled: list[str]
+    posted: tuple[int, int] = (0, 0)  # which agents were made over the API; see agents.MARK
 
 
 def register(connection: Connection, me: Identity, lease_s: float) -> list[str]:
@@ -96,9 +98,9 @@ def _is_zombie(pid: int) -> bool:
 
 def beat(connection: Connection, me: Identity, lease_s: float) -> Beat:
     """Extend the lease; learn what is cancelled."""
-    held = select((Worker.lease_until > now()).label("alive")).where(Worker.id == me.id)
-    alive = connection.execute(held).scalar()
-    if alive is None:
+    alive_now = (Worker.lease_until > now()).label("alive")
+    held = connection.execute(select(alive_now, *MARK).where(Worker.id == me.id)).first()
+    if held is None:
         register(connection, me, lease_s)
     else:
         mine = update(Worker).where(Worker.id == me.id)
@@ -109,9 +111,10 @@ def beat(connection: Connection, me: Identity, lease_s: float) -> Beat:
         )
     ).all()
     return Beat(
-        alive=bool(alive),
+        alive=held is not None and bool(held.alive),
         running={r.id: r.token for r in rows},
         cancelled=[r.id for r in rows if r.cancel_requested],
+        posted=(0, 0) if held is None else (held.entries, held.versions),
     )
 
 

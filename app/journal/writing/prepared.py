@@ -126,7 +126,8 @@ TAKE = Prepared(
         AND NOT cancel_requested AND {LEASED.format("$2")}
     RETURNING id, token, attempts, run_id, parent_id, member, task, agent, queue, priority,
         CAST(payload AS text), max_attempts, deadline_at - {CLOCK},
-        (SELECT policy FROM joins WHERE step_id = steps.parent_id), {CLOCK} - started_at, tenant
+        (SELECT policy FROM joins WHERE step_id = steps.parent_id), {CLOCK} - started_at, tenant,
+        {CLOCK} - ready_at
     """,  # noqa: S608 - of our own constant
     answers=True,
     locks=True,

@@ -103,8 +103,10 @@ def _cluster(found: Cluster) -> list[str]:
     waits_s = found.oldest_ready_s
     oldest = "" if waits_s is None else f", the oldest for {waits_s:.0f} s"
     lines.append(f"steps: {found.running:,} running, {found.ready:,} ready{oldest}")
+    asked_s = found.oldest_asking_s
+    longest = "" if asked_s is None else f", the oldest for {lasting(asked_s)}"
     lines.append(
-        f"       {found.later:,} later, {found.asking:,} ask a person, "
+        f"       {found.later:,} later, {found.asking:,} ask a person{longest}, "
         f"{found.unsettled:,} unsettled, {found.dead_letters:,} dead letters"
     )
     return lines

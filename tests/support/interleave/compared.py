@@ -20,7 +20,7 @@ _TIMES = {
     if isinstance(c.type, Float)
 }
 #: Of answers: what two runs of one operation may differ in.
-_OWN = {"since", "remaining_s", "elapsed_s", "wakes"}
+_OWN = {"since", "remaining_s", "elapsed_s", "waited_s", "wakes"}
 
 
 def told(story: Story) -> list[tuple[str, str, Any]]:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from api.bodies import TaskBody, agents_of, options_of
+from agents.catalog.panels import agents_of
+from api.bodies import TaskBody, options_of
 
 BODY: TypeAdapter[Any] = TypeAdapter(TaskBody)
 RANKED = {"voters": ["a"], "input": "?", "choices": ["x", "y"]}

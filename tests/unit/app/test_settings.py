@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 from celery.bin.celery import celery
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from app.settings import Settings, read_settings
 from celery_agents.errors import ConfigurationError
+from celery_agents.sealing import key_id
 from deploy.local.state import ROOT
+from tests.support.fernet import fernet_key
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +92,7 @@ def test_settings_do_not_change() -> None:
 
 
 KEY = "sk-live-" + "0123456789abcdef0123456789"
+GOOD, OTHER = fernet_key("good"), fernet_key("other")
 
 
 @pytest.mark.parametrize(
@@ -221,3 +224,26 @@ def test_the_command_line_stands_for_the_variable(monkeypatch: pytest.MonkeyPatc
         pytest.raises(ConfigurationError, match="--result-backend is not served"),
     ):
         read_settings()
+
+
+@pytest.mark.parametrize("value", [f'["{KEY}', KEY, f"{GOOD},{KEY}"])
+def test_keys_are_told_wrong_without_being_shown(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("AGENTS_FERNET_KEYS", value)
+    with pytest.raises(ConfigurationError, match="AGENTS_FERNET_KEYS") as caught:
+        read_settings()
+    assert KEY not in str(caught.value)
+    assert GOOD not in str(caught.value)
+
+
+def test_keys_of_a_file_come_behind_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert Settings().seals is None
+    (tmp_path / "keys").write_text(f"{GOOD}\n")
+    monkeypatch.setenv("AGENTS_FERNET_KEYS_FILE", str(tmp_path / "keys"))
+    settings = Settings(fernet_keys=(SecretStr(OTHER),))
+    assert settings.seals is not None
+    assert settings.seals.ids == (key_id(OTHER), key_id(GOOD))
+    assert OTHER not in repr(settings)

@@ -391,8 +391,7 @@ class TestRequests:
             made.append(http_client(httpx2))
             return made[-1]
 
-        for module in ("provider", "google"):
-            monkeypatch.setattr(f"agents.models.{module}.http_client", remembered)
+        monkeypatch.setattr("agents.net.clients.http_client", remembered)
         ask(configured(provider, server), QUESTION, step)
         (client,) = made
         assert client.is_closed

@@ -69,8 +69,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[httpx2.Request]:
     def made(_: Any) -> httpx2.AsyncClient:
         return httpx2.AsyncClient(transport=httpx2.MockTransport(answer))
 
-    for module in ("models.provider", "models.google", "kinds.http"):
-        monkeypatch.setattr(f"agents.{module}.http_client", made)
+    monkeypatch.setattr("agents.net.clients.http_client", made)
     return requests
 
 

@@ -174,11 +174,12 @@ class TestReplies:
 def test_threads_that_a_tool_leaves_behind_hold_nobody_up(
     step: MemoryStep, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    over = threading.Event()
+    over, printed = threading.Event(), threading.Event()
 
     def prints() -> None:
         while not over.wait(0.005):
             print("still here")
+            printed.set()
 
     def spawn() -> str:
         for _ in range(20):
@@ -187,6 +188,7 @@ def test_threads_that_a_tool_leaves_behind_hold_nobody_up(
 
     began = time.monotonic()
     (result,) = results(step, tool(effects="pure")(spawn), {})
+    assert printed.wait(10)
     over.set()
     assert (result.value, result.failed) == ("spawned", False)
     assert time.monotonic() - began < 20

@@ -14,6 +14,7 @@ from api.ui.lists import agents, letters, runs, wishes
 from api.ui.markup import SHOWN_MAX, shown, tag, text
 from api.ui.run import RunSheet
 from api.ui.vote import decision, is_decision
+from celery_agents.contracts.watching import RunInfo
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -79,6 +80,7 @@ def hostile_run(word: str) -> dict[str, Any]:
         "whole": True,
         "steps": [step],
         "more": None,
+        "why": {word: word},
         "calls": [{**call, "cost_usd": None, "error": error}],
         "events": [{"at": 1.0, "step_id": word, "kind": word, "data": {word: word}}],
     }
@@ -94,13 +96,18 @@ def hostile_decision(word: str) -> dict[str, Any]:
     }
 
 
+_LISTED = ("id", "state", "task", "agent", "tenant", "error", "why")
+
+
 def everywhere(word: str) -> list[Any]:
     row = dict.fromkeys(("id", "state", "task", "agent", "tenant", "kind", "cause", "reason"), word)
     wish = dict.fromkeys(("key", "run_id", "why", "question", "arguments"), word)
     offered = {"name": word, "kind": word, "effects": word, "description": word, "seen_at": 1.0}
+    told: dict[str, Any] = dict.fromkeys(_LISTED, word)
+    info = RunInfo.model_construct(**told, created_at=1.0, finished_at=2.0, usage=None)
     made = RunSheet(hostile_run(word), cancels=True, now=3.0)
     return [
-        runs([{**row, "created_at": 1.0, "finished_at": 2.0, "usage": None}], tenants=True),
+        runs([info], tenants=True),
         letters([{**row, "kind": "step", "attempts": 1, "at": 1.0}], writes=True),
         wishes([{**wish, "since": 1.0, "tool": word, "choices": None}], answers=True),
         wishes([{**wish, "since": 1.0, "tool": None, "choices": [word]}], answers=True),

@@ -27,10 +27,14 @@ from app.settings import Settings
 from celery_agents import names
 from celery_agents.client.cli import agents
 from celery_agents.client.control import who
+from celery_agents.sealing import key_id
+from tests.support.fernet import fernet_key
 from tests.support.malformed import envelope
+from tests.support.receiver import SECRET
 from tests.unit.app.journal.support import SOON, World, claimed, expand, plan, step
 from tests.unit.celery_agents.client.test_shell import has, verbs
 
+KEY = fernet_key("key")
 #: Every verb, with arguments that it serves, and what its JSON has; in an order in which all work.
 VERBS: dict[str, tuple[list[str], Any]] = {
     "list": ([], [{"name": "a", "kind": "function"}]),
@@ -41,6 +45,7 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "runs progress": (["v"], {"step_id": "v", "total": 2, "done": 0}),
     "stats": ([], {"rows": []}),
     "cluster": ([], {"workers": [{"name": "worker@here", "running": 3}], "running": 3}),
+    "metrics": ([], {"pushed": False}),
     "cancel": (["s"], {"id": "s", "stopped": 1}),
     "flows check": ([], {"ok": True, "flows": [{"id": "f", "flow": "one", "told": None}]}),
     "flows replay": (["f"], {"id": "f", "version": 1, "lines": 1, "told": None}),
@@ -59,6 +64,10 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "keys rotate": (["abcdefgh"], {"replaces": "abcdefgh"}),
     "keys revoke": (["abcdefgh"], {"id": "abcdefgh"}),
     "token": (["me"], {"minutes": 15.0}),
+    "webhook-secret": (["--tenant", "acme"], {"tenant": "acme"}),
+    "encryption key": ([], {}),
+    "encryption status": ([], [{"key": key_id(KEY), "values": 0, "here": True}]),
+    "encryption rotate": ([], {"key": key_id(KEY), "renewed": 0, "left": {}}),
     "db current": ([], {"revision": migrate.head(), "needed": migrate.head()}),
     "db vacuum": ([], {"vacuumed": True}),
     "db downgrade": (["base"], {"revision": None}),
@@ -67,15 +76,17 @@ VERBS: dict[str, tuple[list[str], Any]] = {
 
 
 @pytest.fixture
-def app(redis_url: str, sqlite_journal_url: str) -> Iterator[Any]:
+def app(redis_url: str, sqlite_journal_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """An app as the commands see it, with a run, an agent and two letters."""
     about: dict[str, Any] = {
         "redis_url": redis_url,
         "database_url": sqlite_journal_url,
         "jwt_keys": ["k" * 32],
     }
+    about |= {"webhook_secrets": ["HOOK"], "fernet_keys": [KEY]}
     about["modules"] = ["tests.support.flows"]
     settings = Settings.model_validate(about)
+    monkeypatch.setenv("HOOK", SECRET)
     world = World(sqlite_journal_url)
     journal = world.journal()
     expand(journal, "v", plan("a", "b"))
@@ -92,7 +103,8 @@ def app(redis_url: str, sqlite_journal_url: str) -> Iterator[Any]:
     ApiKeys(engine).add({**row, "id": "abcdefgh"}, None)
     engine.dispose()
     path = "app.cli.commands:commands"
-    yield SimpleNamespace(agents_settings=settings, agents_cli=path, tasks={}, broker_address=None)
+    given = {"agents_settings": settings, "seals": settings.seals, "agents_cli": path}
+    yield SimpleNamespace(**given, tasks={}, broker_address=None)
     world.close()
 
 

@@ -83,7 +83,7 @@ def test_about_to_be_sent_it_is_the_same_row(
     follows: dict[str, Any], parts: dict[str, Any], about: dict[str, Any]
 ) -> None:
     told = {"task_id": "s", "priority": 3, "root_id": "r", **about}
-    submission = Submission.to_send(names.ASK, ("x",), {"agent": "a"}, "q", told, tenant="")
+    submission = Submission.to_send(names.ASK, ("x",), {"agent": "a"}, "q", told, marks={})
     assert submission.row(Ask(agent="a")) == received(parts).row(Ask(agent="a"))
 
 
@@ -125,7 +125,7 @@ def test_what_follows_counts(limit: int, spread_limit: int, refusal: str | None)
 def test_of_a_chain_that_was_taken_its_links_are_measured_alone() -> None:
     """It was counted as its first link came; their inputs are answers."""
     submission = Submission.to_send(
-        names.ASK, ("x",), {}, "q", {"task_id": "s", **FOLLOWING}, tenant=""
+        names.ASK, ("x",), {}, "q", {"task_id": "s", **FOLLOWING}, marks={}
     )
     submission.refuse_large(800, 100)
 

@@ -15,9 +15,9 @@ from agents.catalog.registry import Registry
 from agents.needs import Weight
 from agents.plan import MemberState
 from agents.policies.breaker import BreakerPolicy
-from app.admission.breaker import Admission, Breakers, Change, Switch
-from app.admission.calls import PROVIDER, switches_of
-from app.admission.health import HealthView
+from app.admission.breakers import Admission, Breakers, Change, Switch
+from app.admission.guards.admission import PROVIDER, switches_of
+from app.admission.guards.health import HealthView
 from app.concurrency.future import Future
 from app.concurrency.loop import process_loop
 from app.execution.context import Step

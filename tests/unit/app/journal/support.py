@@ -24,6 +24,7 @@ from app.journal.tables.workers import Identity
 from app.journal.writing.operation import Operation
 from app.journal.writing.writer import _apply
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
+from celery_agents.sealing import Seals
 
 T = TypeVar("T")
 #: Seconds within which a future of the journal resolves, on a busy machine too.
@@ -66,9 +67,10 @@ def never(_task: str, _payload: dict[str, Any], _members: list[MemberState]) -> 
 class World:
     """One database, and the processes that share it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, seals: Seals | None = None) -> None:
         self.url = url
-        self.engine: Engine = connect(url)
+        self.seals = seals
+        self.engine: Engine = connect(url, seals=seals)
         self.journals: list[Journal] = []
 
     def journal(
@@ -76,7 +78,7 @@ class World:
     ) -> Journal:
         """Another process on the same database."""
         made = Journal(
-            connect(self.url),
+            connect(self.url, seals=self.seals),
             Identity(name, **identity),
             decided=decided,
             lease_s=600,

@@ -258,7 +258,7 @@ def work_through(world: World, journal: Journal) -> None:
 def _budgets(world: World, journal: Journal) -> None:
     """Calls under a budget, their sums, and what is in doubt."""
     place, booked = ("company", 0), (("company", 0, None),)
-    reserved = Reserved(Amount(9, 1, 1), booked, booked)
+    reserved = Reserved(Amount(9, 1, 1), booked)
     claims = [claimed(journal, f"spends{n}", step(f"spends{n}")) for n in range(2)]
     for claim in claims:
         about = (0, "model", "f", f"k{claim.id}")

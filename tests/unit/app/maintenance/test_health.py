@@ -8,13 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from redis.exceptions import RedisError
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from agents.catalog.probes import Probe
-from app.admission.health import HealthView
+from agents.policies.breaker import Standing
+from app.admission.guards.health import HealthView
 from app.execution.runtime import Runtime
-from app.journal.schema.engine import now
+from app.journal.schema.engine import connect, now
 from app.journal.schema.models import Health
+from app.journal.stores.targets import Targets
 from app.journal.tables import health as rows
 from app.journal.tables.health import Condition
 from app.maintenance import health
@@ -197,7 +199,7 @@ class TestReport:
     def test_the_journal_is_away(
         self, runtime: Runtime, settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(health, "probe_journal", lambda _: Probe("journal", "gone"))
+        monkeypatch.setattr(health, "probe_writes", lambda _: Probe("journal", "gone"))
         found = report(runtime.journal.engine, settings)
         assert [r["state"] for r in found.rows] == [WELL, SICK]
         assert not found.ok
@@ -205,3 +207,25 @@ class TestReport:
 
 def test_the_broker_is_away(runtime: Runtime) -> None:
     assert not report(runtime.journal.engine, runtime.settings).ok
+
+
+def test_a_journal_that_takes_no_write_is_unhealthy(runtime: Runtime) -> None:
+    """A full or read-only one answers questions all the same."""
+    full = connect(runtime.settings.database_url.get_secret_value())
+    event.listen(full, "connect", lambda connection, _: connection.execute("PRAGMA query_only=1"))
+    try:
+        assert Targets(full).ping()
+        (found,) = [r for r in report(full, runtime.settings).rows if r["target"] == "journal"]
+    finally:
+        full.dispose()
+    assert found["state"] == SICK
+    assert "readonly" in found["message"]
+
+
+def test_the_breaker_of_a_target_is_told(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    record(runtime.journal, [GOOD], runtime.settings)
+    monkeypatch.setattr(health, "probe_broker", lambda _: Probe("broker"))
+    monkeypatch.setattr(health, "breakers_in", lambda *_: {TARGET: Standing.OPEN})
+    found = {r["target"]: r for r in report(runtime.journal.engine, runtime.settings).rows}
+    assert found[TARGET]["breaker"] == "open"
+    assert found["broker"]["breaker"] is None

@@ -11,6 +11,7 @@ from celery import Celery
 from celery.app.task import Context
 from celery.backends.redis import RedisBackend
 from celery.exceptions import BackendStoreError
+from celery.utils.objects import Bunch
 from redis.exceptions import OutOfMemoryError
 
 from app.messaging.results import JournalBackend, reported
@@ -55,6 +56,24 @@ def test_celery_counts_the_chords_that_have_no_join(
     backend.apply_chord(None, body)
     backend.on_chord_part_return(Context({"chord": body}), "SUCCESS", 1)
     assert seen == (["apply", "part"] if counted else [])
+
+
+@pytest.mark.parametrize("kind", [Context, Bunch])
+def test_the_tenant_of_a_run_without_a_row_stands_beside_its_error(
+    backend: JournalBackend, kind: type[Any]
+) -> None:
+    about: dict[str, Any] = {
+        "id": "s",
+        "chord": None,
+        "group": None,
+        "parent_id": None,
+        "children": [],
+    }
+    for tenant in (None, "acme"):
+        request = kind(**about, **{names.TENANT: tenant})
+        meta = backend._get_result_meta(ValueError("bad"), "FAILURE", None, request)
+        assert meta.get(names.TENANT) == tenant
+    assert names.TENANT not in backend._get_result_meta(ValueError(), "FAILURE", None, None)
 
 
 def test_the_outcome_stands_beside_the_result(backend: JournalBackend) -> None:

@@ -238,6 +238,7 @@ RUN_FLAGS = {
     "--max-cost": ("max_cost", 0.5),
     "--deadline": ("deadline_s", 9.5),
     "--stream": ("stream", True),
+    "--webhook": ("webhook", "https://x/"),
 }
 SESSION_FLAGS = {
     "--session": ("session", "s"),

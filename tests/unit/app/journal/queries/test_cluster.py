@@ -12,6 +12,7 @@ def test_an_empty_service(journal: Journal) -> None:
     assert (worker.name, worker.running) == ("worker@here", 0)
     assert worker.lease_left_s > 0
     assert (found.running, found.ready, found.oldest_ready_s, found.dead_letters) == (0, 0, None, 0)
+    assert found.oldest_asking_s is None
 
 
 def test_steps_by_what_they_wait_for(world: World, journal: Journal) -> None:
@@ -33,5 +34,7 @@ def test_steps_by_what_they_wait_for(world: World, journal: Journal) -> None:
     assert left == {"worker@here": True, "worker@gone": False}
     assert (found.running, found.ready, found.later, found.asking) == (3, 1, 1, 1)
     assert found.unsettled == 1
+    assert found.oldest_asking_s is not None
+    assert 0 <= found.oldest_asking_s < 60
     assert found.oldest_ready_s is not None
     assert 40 <= found.oldest_ready_s < 100

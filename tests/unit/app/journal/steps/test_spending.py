@@ -24,7 +24,7 @@ ASKED = Amount(90, 30, 1)
 
 
 def reserved(amount: Amount = ASKED) -> Reserved:
-    return Reserved(amount, ALL, BOOKED)
+    return Reserved(amount, ALL)
 
 
 def start(journal: Journal, claim: Claimed, seq: int = 0, **how: Any) -> Any:

@@ -137,7 +137,7 @@ def test_of_two_that_count_at_once_one_counts(world: World, journal: Journal) ->
     journal.cancel("open")
     with world.engine.connect() as c:
         told = stats.portion(c, 100)
-    assert told.over == ["open"]
+    assert told.ended.over == ["open"]
     with world.engine.begin() as c:
         assert stats.store(c, told)
     with world.engine.begin() as c:

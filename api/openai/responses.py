@@ -1,0 +1,173 @@
+"""``/v1/responses``: asked for, looked at, read on from any event, cancelled."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+from starlette.responses import Response, StreamingResponse
+
+from api.access import Parts
+from api.events import SSE_HEADERS
+from api.openai.asking import Asks, answer, ask, pieces
+from api.openai.bodies import ResponseBody
+from api.openai.speaking import Event, Speaking, ToldRun, after, line, status_of
+from api.openai.telling import Retelling, text_of
+from api.openai.views import ResponseView, openai_errors
+from api.problems import JsonResponse, not_found
+from api.runs import find, outcome_of_tree
+from api.services import Services
+from api.tasks import Cancels, Reads
+from app.access.permissions import Principal
+from celery_agents import names
+from celery_agents.contracts.base import id_of
+from celery_agents.errors import AgentsError, InvalidPayloadError
+from celery_agents.noted import note
+
+log = logging.getLogger(__name__)
+router = APIRouter(tags=["openai"])
+_PREFIX = "resp_"
+ResponseId = Annotated[str, Path(max_length=200, description="The id of a response: resp_…")]
+#: Seconds for which a cancellation is waited for.
+_CANCEL_S = 5.0
+_NUMBER_MAX = 2**53
+
+
+@router.post(
+    "/v1/responses",
+    response_model=ResponseView,
+    responses=openai_errors(404, 409, 413, 500, 504),
+)
+async def create(body: ResponseBody, asking: Asks) -> Response:
+    """Ask an agent, or a panel. ``background``: it is accepted, and will be done.
+
+    With ``stream`` its events come while it works. That somebody goes away changes nothing of it.
+    """
+    run = await ask(asking, body)
+    told = ToldRun(run.id, run.model, run.created, bool(body.background))
+    if body.stream:
+        telling = Retelling(run.id, run.task, whole=run.whole)
+        return _streamed(asking.services, asking.who, told, telling, headers=run.headers)
+    if body.background and run.replayed:
+        tree = await find(asking.services, asking.who, run.id)
+        return JsonResponse(_shown(told, tree), headers=run.headers)
+    if body.background:
+        return JsonResponse(told.response("queued"), headers=run.headers)
+    outcome = await answer(asking, run)
+    text = text_of(run.task, outcome)
+    return JsonResponse(told.ended(outcome, text), headers=run.headers)
+
+
+@router.get(
+    "/v1/responses/{response_id}", response_model=ResponseView, responses=openai_errors(404)
+)
+async def retrieve(
+    response_id: ResponseId,
+    services: Parts,
+    who: Reads,
+    stream: Annotated[bool, Query()] = False,
+    starting_after: Annotated[int, Query(ge=-1, le=_NUMBER_MAX)] = -1,
+) -> Response:
+    """A response. ``stream``: its events, also of one that has ended, behind ``starting_after``."""
+    run_id = _run_of(response_id)
+    tree = await find(services, who, run_id)
+    task, options = await _asked(services, tree)
+    told = ToldRun(run_id, services.models.named(task, options), _created(tree))
+    if not stream:
+        return JsonResponse(_shown(told, tree), headers={"x-request-id": run_id})
+    whole = task != names.ASK or options.get("answer_schema") is not None
+    telling = Retelling(run_id, task, whole=whole)
+    return _streamed(services, who, told, telling, last=starting_after)
+
+
+@router.post(
+    "/v1/responses/{response_id}/cancel",
+    response_model=ResponseView,
+    responses=openai_errors(404),
+)
+async def cancel(response_id: ResponseId, services: Parts, who: Cancels) -> Response:
+    """Cancel a run with all its steps. One that has ended stays as it is."""
+    run_id = _run_of(response_id)
+    tree = await find(services, who, run_id)
+    await services.ask(services.client.runs.cancel, run_id, tenant=tree["tenant"])
+    if tree.get("finished_at") is None:
+        await services.endings.wait(run_id, _CANCEL_S)
+        tree = await find(services, who, run_id)
+    task, options = await _asked(services, tree)
+    told = ToldRun(run_id, services.models.named(task, options), _created(tree))
+    return JsonResponse(_shown(told, tree))
+
+
+def _run_of(response_id: str) -> str:
+    try:
+        if response_id.startswith(_PREFIX):
+            return id_of(response_id.removeprefix(_PREFIX))
+    except InvalidPayloadError:
+        raise not_found("such response") from None
+    raise not_found("such response")
+
+
+async def _asked(services: Services, tree: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The task and the options of a run, wherever it is."""
+    rows = await services.read(services.desk.asked, [tree["id"]])
+    if (row := rows.get(tree["id"])) is not None:
+        return row[0], row[1].get("kwargs", {})
+    record = await services.redis.hget(names.INTAKE_RECORDS, tree["id"])
+    if record is None:  # one that no worker took
+        return str(tree.get("task") or ""), {}
+    _, options, _ = json.loads(json.loads(record)["body"])
+    return str(tree["task"]), options
+
+
+def _created(tree: dict[str, Any]) -> int:
+    return int(tree.get("created_at") or time.time())
+
+
+def _shown(told: ToldRun, tree: dict[str, Any]) -> dict[str, Any]:
+    """The response of a run of the journal."""
+    outcome = outcome_of_tree(tree)
+    if outcome is None:
+        return told.response(status_of(tree["state"]))
+    return told.ended(outcome, text_of(tree.get("task") or "", outcome))
+
+
+def _streamed(
+    services: Services,
+    who: Principal,
+    told: ToldRun,
+    telling: Retelling,
+    *,
+    last: int = -1,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    stream = _lines(services, who, told, telling, last)
+    about = {**SSE_HEADERS, **(headers or {"x-request-id": told.run_id})}
+    return StreamingResponse(stream, media_type="text/event-stream", headers=about)
+
+
+async def _lines(
+    services: Services, who: Principal, told: ToldRun, telling: Retelling, last: int
+) -> AsyncIterator[str]:
+    speaking = Speaking(told)
+    yield ": begins\n\n"
+    for event in after(speaking.begin(), last):
+        yield line(event)
+    try:
+        async for piece in pieces(services, who, told.run_id, telling):
+            if piece is None:
+                yield ": ping\n\n"
+                continue
+            for event in after(speaking.say(piece), last):
+                yield line(event)
+    except AgentsError as error:
+        note(log, "api_stream", "A stream broke off: its run goes on", error=error)
+        yield line(_broken(error))
+
+
+def _broken(error: AgentsError) -> Event:
+    about = {"code": error.kind, "message": error.message, "param": None}
+    return {"type": "error", **about}

@@ -1,0 +1,1 @@
+"""Budgets: reserved before a request, settled after it, copied from the journal."""

@@ -1,0 +1,1 @@
+"""The guards themselves, one concern each; `chain.py` has their order."""

@@ -1,0 +1,1 @@
+"""Routers: which of several deployments answers a turn."""

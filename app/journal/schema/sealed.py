@@ -1,0 +1,131 @@
+"""Values that the journal encrypts, by the keys of its engine: all who use that use them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row
+
+from app.journal.schema.engine import SEALS
+from app.journal.schema.rows import Claim, Claimed, Finished, NewExchange, NewStep
+from celery_agents.contracts.outcome import Outcome
+from celery_agents.sealing import (
+    EVENT,
+    EXCHANGE,
+    MARK,
+    Seals,
+    opened,
+    opened_outcome,
+    opened_payload,
+    readable,
+    shown,
+)
+
+#: What of a call's answer is no content.
+_OF_ANSWER = frozenset({"usage", "deployment"})
+
+
+def sealed_by(of: Connection | Engine) -> Seals | None:
+    """The seals of this database; None: nothing is encrypted."""
+    found: Seals | None = of.get_execution_options().get(SEALS)
+    return found
+
+
+def sealed_step(seals: Seals | None, new: NewStep) -> NewStep:
+    """A row to be made, its payload encrypted."""
+    if seals is None:
+        return new
+    return replace(new, payload=seals.seal_payload(new.payload, new.id))
+
+
+def opened_claim(seals: Seals | None, claim: Claim, new: NewStep | None = None) -> Claim:
+    """A claim as its step is worked on; of a row that was just made of ``new``, which is plain.
+
+    Raises:
+        UnreadableValueError: its payload, or its outcome, cannot be read.
+    """
+    match claim:
+        case Claimed(token=1) if seals is None:  # nobody looks into it, but to read what it is
+            return claim
+        case Claimed(token=1) if new is not None:
+            return replace(claim, payload=new.payload)
+        case Claimed():
+            return replace(claim, payload=opened_payload(seals, claim.payload, claim.id))
+        case Finished():
+            return replace(
+                claim,
+                payload=opened_payload(seals, claim.payload, claim.id),
+                outcome=opened_end(seals, claim.outcome, claim.id),
+            )
+        case _:
+            return claim
+
+
+def opened_end(seals: Seals | None, outcome: Outcome, step_id: str) -> Outcome:
+    """The outcome of a step, its value opened. Raises as above."""
+    if not isinstance(outcome.value, dict):
+        return outcome
+    told = opened_outcome(seals, {"value": outcome.value}, step_id)
+    return outcome.model_copy(update=_with_turns(told))
+
+
+def _with_turns(told: dict[str, Any]) -> dict[str, Any]:
+    if "turns" not in told:
+        return told
+    turns = Outcome.model_validate({"state": "succeeded", "turns": told["turns"]}).turns
+    return {**told, "turns": turns}
+
+
+def sealed_end(
+    seals: Seals, claim: Claimed, outcome: Outcome, exchange: NewExchange | None
+) -> tuple[Outcome, NewExchange | None]:
+    """The outcome of a step, and what it adds to its session, encrypted."""
+    outcome = seals.seal_outcome(outcome, claim.id)
+    if exchange is None:
+        return outcome, None
+    messages = seals.seal(exchange.data["messages"], claim.run_id, EXCHANGE)
+    return outcome, replace(exchange, data={**exchange.data, "messages": messages})
+
+
+def opened_exchange(seals: Seals | None, data: dict[str, Any], run_id: str | None) -> Any:
+    """An exchange as a run is told it. Raises as above."""
+    return {**data, "messages": opened(seals, data["messages"], run_id or "", EXCHANGE)}
+
+
+def shown_exchange(seals: Seals | None, data: dict[str, Any], run_id: str | None) -> Any:
+    """An exchange for people."""
+    told = readable(lambda: opened_exchange(seals, data, run_id))
+    if isinstance(told, str):
+        told = {**data, "messages": [{"role": "assistant", "content": told}]}
+    return told
+
+
+def sealed_answer(seals: Seals, answer: dict[str, Any], step_id: str, identity: str) -> Any:
+    """The answer to a call; who gave it and what it cost stay readable."""
+    hidden = {name: value for name, value in answer.items() if name not in _OF_ANSWER}
+    clear = {name: value for name, value in answer.items() if name in _OF_ANSWER}
+    return {**clear, **seals.seal(hidden, step_id, call_field(identity))}
+
+
+def opened_answer(seals: Seals | None, answer: dict[str, Any], step_id: str, identity: str) -> Any:
+    """The answer to a call. Raises as above."""
+    if MARK not in answer:
+        return answer
+    clear = {name: value for name, value in answer.items() if name in _OF_ANSWER}
+    sealed = {MARK: answer[MARK]}
+    return {**clear, **opened(seals, sealed, step_id, call_field(identity))}
+
+
+def call_field(identity: str) -> str:
+    """The field of a step in which the answer to a call stands."""
+    return f"call/{identity}"
+
+
+def event_shown(seals: Seals | None, found: Row[Any]) -> dict[str, Any]:
+    """An event of a step for people."""
+    row = dict(found._mapping)  # noqa: SLF001 - SQLAlchemy's public name
+    data, step_id = row["data"], row["step_id"]
+    if not data:
+        return row
+    return {**row, "data": {n: shown(seals, v, step_id, EVENT) for n, v in data.items()}}

@@ -1,0 +1,96 @@
+"""What docs/watching.md says of the night: each trouble is found, by page and by commands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from app.journal.schema.engine import now
+from app.journal.schema.models import Step
+from celery_agents import RetryPolicy, names
+from celery_agents.errors import AgentsError
+from deploy.local.servers import free_port
+from tests.integration.harness import SOON_S, Stack, celery, eventually
+from tests.support.api import in_process, settings
+from tests.support.service import APP
+
+ONCE = RetryPolicy(max_attempts=1)
+
+
+@pytest.fixture
+def night(fast: Stack) -> Stack:
+    config = fast.directory / "agents.toml"
+    config.write_text(
+        f"""
+        [agents.down]
+        kind = "http"
+        url = "http://127.0.0.1:{free_port()}/"
+        breaker = {{ failures = 1, open_s = 600 }}
+        [budgets.company]
+        calls = 1
+        covers = ["agent:down"]
+        """
+    )
+    fast.env |= {"AGENTS_CONFIG": str(config)}
+    return fast
+
+
+@pytest.fixture
+def page(night: Stack) -> Iterator[Any]:
+    about = settings(night.redis_url, night.database_url, api_auth="none")
+    with in_process(about) as http:
+        http.headers["host"] = "127.0.0.1"
+        yield lambda path: http.get(f"/ui{path}").text
+
+
+def agents(stack: Stack, *words: str) -> Any:
+    """What a command says, as JSON."""
+    done = celery("-A", APP, "agents", *words, "--json", env=stack.env)
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_killed_workers_run(night: Stack, page: Any) -> None:
+    worker = night.worker()
+    run = night.client.ask("slow", {"seconds": 600})
+    eventually(lambda: night.state(run.id) == "running")
+    worker.kill()
+    eventually(lambda: "gone" in str(agents(night, "runs", "show", run.id)), timeout_s=60)
+    assert agents(night, "cluster")["running"] == 1
+    assert "gone" in page(f"/runs/{run.id}")
+
+
+def test_a_breaker_a_budget_and_a_person(night: Stack, page: Any) -> None:
+    night.worker()
+    night.beat("beat")
+    asked = night.client.vote(["yes", "no"], "Which?", escalate="person")
+    with pytest.raises(AgentsError):
+        night.client.ask("down", 1, retry=ONCE).get(timeout=SOON_S)
+
+    # a stuck breaker
+    def shut() -> bool:
+        rows = {row["target"]: row for row in agents(night, "health")["targets"]}
+        return bool(rows.get("agent:down", {}).get("breaker") == "open")
+
+    eventually(shut, timeout_s=60)
+    assert "open: no call is let through" in page("/agents")
+
+    # a spent budget
+    (budget,) = agents(night, "budgets", "list")
+    assert (budget["name"], budget["spent"]["calls"]) == ("company", 1)
+    assert "company" in page("/limits")
+
+    # a person who was asked a day ago
+    eventually(lambda: agents(night, "waiting"))
+    with night.engine.begin() as connection:
+        day_ago = update(Step).where(Step.task == names.APPROVAL)
+        connection.execute(day_ago.values(created_at=now() - 86_500))
+    assert agents(night, "cluster")["oldest_asking_s"] > 86_400
+    assert agents(night, "runs", "list", "--waiting")["runs"][0]["id"] == asked.id
+    waiting = page("/waiting")
+    assert asked.id in waiting
+    assert "1 d" in waiting

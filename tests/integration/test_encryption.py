@@ -1,0 +1,224 @@
+"""What agents are asked and answer, encrypted from client to row: seen by nobody without a key."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import chain
+from sqlalchemy import MetaData, select, update
+
+from app.journal.schema.models import Step
+from celery_agents import Client, RetryPolicy
+from celery_agents.errors import UnreadableValueError
+from celery_agents.sealing import KEYS, key_id
+from tests.integration.harness import FAST, SOON_S, Stack, celery, eventually, watching
+from tests.support.fernet import fernet_key
+from tests.support.service import APP
+
+SECRET = "sentinel9Kd4Tn8Vb3Hm6"
+QUICK = RetryPolicy(base_delay_s=0.05, max_attempts=3)
+OLD, NEW = fernet_key("old"), fernet_key("new")
+
+
+class Sealed(Stack):
+    """A stack whose workers and client have keys."""
+
+    def __init__(self, redis_url: str, database_url: str, directory: Path, *keys: str) -> None:
+        env = {**FAST, "AGENTS_MODULES": '["tests.support.agents", "tests.support.discreet"]'}
+        super().__init__(redis_url, database_url, directory, {**env, KEYS: ",".join(keys)})
+        self.client.close()
+        self.client = Client(redis_url, fernet_keys=keys)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def sealed(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Sealed]:
+    url = request.getfixturevalue(f"{request.param}_journal_url")
+    made = Sealed(redis_url, url, tmp_path, OLD)
+    yield made
+    made.close()
+
+
+@contextmanager
+def overhearing(stack: Stack) -> Iterator[list[str]]:
+    """All that is sent to Redis meanwhile, by anybody."""
+    heard: list[str] = []
+    over = threading.Event()
+
+    def listen() -> None:
+        with stack.redis.monitor() as monitor:  # type: ignore[no-untyped-call]
+            ready.set()
+            for told in monitor.listen():
+                heard.append(told["command"])
+                if over.is_set():
+                    return
+
+    ready = threading.Event()
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    assert ready.wait(SOON_S)
+    try:
+        yield heard
+    finally:
+        over.set()
+        stack.redis.ping()
+        thread.join(SOON_S)
+
+
+def everything(stack: Stack) -> str:
+    """The journal as somebody has it who took its files, or its server's tables."""
+    url = stack.engine.url
+    if stack.engine.dialect.name == "sqlite":
+        files = [Path(f"{url.database}{end}") for end in ("", "-wal")]
+        return "\n".join(f.read_bytes().decode("latin-1") for f in files if f.exists())
+    held = MetaData()
+    held.reflect(stack.engine)
+    with stack.engine.connect() as connection:
+        rows = {t.name: connection.execute(select(t)).all() for t in held.sorted_tables}
+    return repr(rows)
+
+
+def ask_in_every_way(client: Client) -> list[str]:
+    """Runs of each kind; the ids of the first ones, which wait for nobody."""
+    told: dict[str, Any] = {"a": [SECRET, 1]}
+    long = f"{SECRET} {'word ' * 300}"  # which members share with their pattern
+    watched = client.ask("repeats", SECRET, retry=QUICK, stream=True, instructions=SECRET)
+    texts = [e.text for e in watched.events(timeout=SOON_S) if e.type == "text"]
+    assert SECRET in "".join(texts)
+    runs = [
+        client.ask("same", told, id=f"chosen-{time.time_ns()}"),
+        client.map("repeats", [SECRET, f"2 {SECRET}"], retry=QUICK, instructions=long),
+        client.fallback(["bad", "same"], long),
+        client.gather(["same", "shout"], long, how="concat"),
+        client.vote(["yes", "no", "yes"], long, choices=["yes", "no"], instructions=SECRET),
+        client.ask("kept", SECRET),
+    ]
+    values = [run.get(timeout=SOON_S) for run in runs]
+    assert values[0] == told
+    assert list(values[1].results) == [f"{SECRET}.", f"2 {SECRET}."]
+    assert values[2] == long
+    assert client.ask("kept", SECRET).get(timeout=SOON_S) == SECRET
+    links = [client.ask.s("same", SECRET), client.ask.s("shout")]
+    assert chain(*links).delay().get(timeout=SOON_S) == SECRET.upper()
+    for _ in range(2):
+        client.ask("same", SECRET, session="talk").get(timeout=SOON_S)
+    [first, _] = client.sessions.read("talk", timeout=SOON_S)
+    assert [m.text for m in first.messages] == [SECRET, SECRET]
+    person = client.vote(["yes", "no"], long, escalate="person", choices=["yes", "no", SECRET])
+    [wish] = eventually(lambda: client.waiting(timeout=SOON_S))
+    assert SECRET in (wish.choices or ())
+    client.runs.approve(person.id, SECRET, key=wish.key)
+    assert person.get(timeout=SOON_S).option == SECRET
+    return [watched.id, *(run.id for run in runs), person.id]
+
+
+def test_nobody_without_a_key_sees_what_is_asked_and_answered(sealed: Sealed) -> None:
+    sealed.worker()
+    with overhearing(sealed) as heard, watching(sealed) as seen:
+        ids = ask_in_every_way(sealed.client)
+        shown = [sealed.client.runs.show(i, answers=True, timeout=SOON_S) for i in ids]
+        eventually(lambda: {e["uuid"] for e in seen if e["type"] == "task-succeeded"} >= {*ids})
+    assert SECRET in repr(shown)  # those with the key see it all the same
+    eventually(lambda: not sealed.unsettled())
+    places = {
+        "redis": "\n".join(heard),
+        "events": repr(seen),
+        "journal": everything(sealed),
+        "log": sealed.workers[0].logs(),
+    }
+    assert all(len(told) > 1_000 for told in places.values())
+    assert "$enc" in places["redis"]
+    assert "$enc" in places["journal"]
+    # As it is, and as JSON or Base64 of a longer text would hold it.
+    hits = [place for place, told in places.items() if SECRET.casefold() in told.casefold()]
+    assert hits == []
+
+
+def test_a_new_key_takes_over_while_steps_run(sealed: Sealed) -> None:
+    """As docs/security.md says: to the end everywhere, to the front everywhere, rotate, drop."""
+    sealed.worker(env={KEYS: f"{OLD},{NEW}"})
+    first = [sealed.client.ask("repeats", f"{SECRET} {n}", retry=QUICK) for n in range(20)]
+    failed: list[BaseException] = []
+    asked: list[Any] = []
+    over = threading.Event()
+
+    def load(client: Client) -> None:
+        while not over.is_set():
+            try:
+                told = f"{SECRET} {len(asked)}"
+                run: Any = client.map("repeats", [told, told], retry=QUICK)
+                asked.append((run.id, told))
+                assert [*run.get(timeout=SOON_S).results] == [f"{told}.", f"{told}."]
+            except BaseException as error:  # noqa: BLE001 - it is looked at below
+                failed.append(error)
+
+    clients = [Client(sealed.redis_url, fernet_keys=keys) for keys in ([OLD, NEW], [NEW, OLD])]
+    threads = [threading.Thread(target=load, args=(client,)) for client in clients]
+    for thread in threads:
+        thread.start()
+    sealed.worker(env={KEYS: f"{NEW},{OLD}"})
+    before = sealed.workers[0]
+    before.terminate()
+    rotated = rotate(sealed, f"{NEW},{OLD}")
+    eventually(lambda: len(asked) > 10)
+    over.set()
+    for thread in threads:
+        thread.join(SOON_S)
+    assert failed == []
+    assert [run.get(timeout=SOON_S) for run in first] == [f"{SECRET} {n}." for n in range(20)]
+    eventually(lambda: not sealed.unsettled())
+    assert rotated["renewed"] > 0
+    again = rotate(sealed, f"{NEW},{OLD}")
+    assert again["left"] == {}
+    sealed.workers[1].terminate()
+    sealed.worker(env={KEYS: NEW})
+    with Client(sealed.redis_url, fernet_keys=[NEW]) as client:
+        shown = client.runs.show(first[0].id, answers=True, timeout=SOON_S)
+        assert f"{SECRET} 0." in repr(shown)
+    for client in clients:
+        client.close()
+
+
+def rotate(stack: Stack, keys: str) -> dict[str, Any]:
+    done = celery(
+        "-A", APP, "agents", "encryption", "rotate", "--json", env={**stack.env, KEYS: keys}
+    )
+    told: dict[str, Any] = json.loads(done.stdout)
+    assert (done.returncode == 0) is not bool(told["left"])
+    return told
+
+
+def test_a_key_that_is_missing_is_told_by_worker_client_and_result(sealed: Sealed) -> None:
+    sealed.worker()
+    run = sealed.client.ask("same", SECRET)
+    assert run.get(timeout=SOON_S) == SECRET
+    blind, other = (Client(sealed.redis_url, fernet_keys=keys) for keys in ([], [NEW]))
+    with blind, pytest.raises(UnreadableValueError, match=f"{key_id(OLD)}.*{KEYS}"):
+        blind.runs.handle(run.id).get(timeout=SOON_S)
+    with other, pytest.raises(UnreadableValueError, match=key_id(NEW)):  # no worker has it
+        other.ask("same", SECRET).get(timeout=SOON_S)
+    eventually(lambda: not sealed.unsettled())
+    wrong = sealed.worker(env={KEYS: NEW}, ready=False)
+    eventually(lambda: "which AGENTS_FERNET_KEYS has not here" in wrong.logs())
+    assert f"values the key {key_id(OLD)}" in wrong.logs()
+    assert OLD not in wrong.logs()
+
+
+def test_a_step_whose_row_was_tampered_with_fails_and_says_so(sealed: Sealed) -> None:
+    """The others go on."""
+    runs = [sealed.client.ask("same", {"n": n}) for n in range(3)]
+    sealed.worker()
+    assert [run.get(timeout=SOON_S) for run in runs] == [{"n": n} for n in range(3)]
+    one, other = (sealed.row(run.id) for run in runs[:2])
+    with sealed.engine.begin() as c:
+        c.execute(update(Step).where(Step.id == one.id).values(outcome=other.outcome))
+    sealed.redis.delete(f"celery-task-meta-{one.id}")
+    shown = [sealed.client.runs.show(r.id, answers=True, timeout=SOON_S) for r in runs[:2]]
+    assert "(unreadable: An encrypted value stands where it does not belong" in repr(shown[0])
+    assert "'n': 1" in repr(shown[1])

@@ -1,0 +1,48 @@
+"""Plans of wants say what is wanted without them, whatever a request takes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.governance.wants import About, wanted
+from agents.needs import Needs
+from app.admission.limits import plans
+from app.admission.limits.plans import Plan, Plans
+from app.admission.limits.wires import wires
+from celery_agents.contracts.limits import LimitPolicy
+
+ABOUT = About("gpt", "openai", "provider:openai", "provider:openai", tenant='a"b, c', run="r")
+POLICIES = {
+    "rate": LimitPolicy(requests_per_minute=600, tokens_per_minute=7_000),
+    "apart": LimitPolicy(input_tokens_per_minute=100, output_tokens_per_minute=90, per="tenant"),
+    "slots": LimitPolicy(concurrent=3, learn=True),
+}
+
+
+@given(st.integers(0, 10**9), st.integers(0, 10**9), st.sets(st.sampled_from([*POLICIES])))
+def test_a_plan_says_what_is_wanted(sent: int, back: int, names: set[str]) -> None:
+    policies = {name: POLICIES[name] for name in sorted(names)}
+    needs = Needs(sent, back)
+    found, text = Plan(wanted(policies, ABOUT, Needs())).of(needs)
+    assert found == wanted(policies, ABOUT, needs)
+    assert json.loads(text) == wires(found)
+
+
+def test_a_plan_is_made_once_and_not_too_many_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plans, "KNOWN", 2)
+    made: list[Needs] = []
+    known = Plans()
+
+    def wants(needs: Needs) -> tuple[()]:
+        made.append(needs)
+        return ()
+
+    assert known.of("a", wants) is known.of("a", wants)
+    assert len(made) == 1
+    for key in ("b", "c", "a"):
+        known.of(key, wants)
+    assert len(made) == 4
