@@ -17,10 +17,11 @@ from app.execution.context import Step
 from app.journal.schema.rows import NewEntry
 from app.journal.steps.anyhow import HISTORY
 from app.journal.steps.joins import EARLY_S
-from app.journal.stores.flows import DIVERGED, News
+from app.journal.stores.flows import DIVERGED, NewEnd, News
 from celery_agents.contracts.flows.flow import Flow
 from celery_agents.contracts.outcome import ErrorInfo, Outcome
 from celery_agents.errors import StepCancelledError, UnknownFlowError
+from celery_agents.sealing import EVENT
 
 log = logging.getLogger(__name__)
 #: A flow whose code differs from its history, or is not here, is tried again after so long: by
@@ -124,22 +125,19 @@ def _heard(told: list[tuple[str, dict[str, Any]]], before: int) -> int:
 def _lines(news: News, version: int, *, begun: bool) -> list[Line]:
     """Make lines of what has come, in the order in which it did."""
     lines = [_end(row) for row in news.ends]
-    lines += [
-        Line("signal", row.data["name"], row.at, row.data["value"], place=row.seq)
-        for row in news.signals
-    ]
+    lines += [Line("signal", one.name, one.at, one.value, place=one.seq) for one in news.signals]
     lines.sort(key=attrgetter("at"))
     if not begun:
         lines.insert(0, Line("started", "", news.at, {"version": version}))
     return lines
 
 
-def _end(row: Any) -> Line:
-    outcome = Outcome.model_validate(row.outcome)
+def _end(told: NewEnd) -> Line:
+    outcome = Outcome.model_validate(told.outcome)
     if outcome.ok:
-        return Line("done", row.member, row.finished_at, outcome.value)
+        return Line("done", told.member, told.at, outcome.value)
     error = outcome.error or ErrorInfo.of(StepCancelledError())
-    return Line("failed", row.member, row.finished_at, error.compact())
+    return Line("failed", told.member, told.at, error.compact())
 
 
 def _written(
@@ -185,6 +183,9 @@ def _parked(step: Step, why: dict[str, Any]) -> Expand:
     store, claim = step.runtime.journal.flows, step.claim
     known = store.diverged(claim.id, claim.run_id) == why
     if not known:
-        log.warning("The flow %s is parked: %s", claim.id, why)
-        step.runtime.journal.note(claim.run_id, claim.id, DIVERGED, [why])
+        log.warning("The flow %s is parked: %s", claim.id, why.get("place") or why["missing"])
+        told = why
+        if (seals := step.runtime.seals) is not None:  # digests tell what was asked to who guesses
+            told = {name: seals.seal(value, claim.id, EVENT) for name, value in why.items()}
+        step.runtime.journal.note(claim.run_id, claim.id, DIVERGED, [told])
     return Expand(join=JoinPolicy(kind="any", timeout_s=PARKED_S), awaited=AwaitedAny(heard=_ALL))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Text, cast, func, literal, select, tuple_
@@ -9,7 +10,10 @@ from sqlalchemy import Connection, Text, cast, func, literal, select, tuple_
 from app.journal.schema.engine import read_clock
 from app.journal.schema.models import Entry, StreamCursor, table
 from app.journal.schema.positions import oldest_transaction
+from app.journal.schema.sealed import opened_entry, opened_exchange, sealed_by
 from app.journal.schema.upsert import insert_of
+from app.journal.steps.sessions import PREFIX as SESSIONS
+from celery_agents.sealing import Seals
 
 _E = table(Entry).c
 _C = table(StreamCursor).c
@@ -47,14 +51,18 @@ BEGINNING = Position(-1, 0)
 
 
 def read(connection: Connection, tenant: str, stream: str, after: int, limit: int) -> Rows:
-    """Entries of a stream behind a place, in their order, as many as make a page."""
+    """Entries of a stream behind a place, in their order, as many as make a page.
+
+    Raises:
+        UnreadableValueError: one of them cannot be decrypted.
+    """
     rows = connection.execute(
         select(*_TOLD, _SIZE)
         .where(_E.tenant == tenant, _E.stream == stream, _E.seq > after)
         .order_by(_E.seq)
         .limit(limit)
     )
-    return [_told(row) for row in _page(rows)]
+    return _told(connection, tenant, _page(rows))
 
 
 def follow(
@@ -63,7 +71,7 @@ def follow(
     """Entries of all streams whose name begins so, behind a position, in the order of all.
 
     With the position up to which they were looked for. What is still being written, and all that
-    came later, is not among them yet: it stands behind that position when it is.
+    came later, is not among them yet: it stands behind that position when it is. Raises as above.
     """
     top = connection.execute(_TOP).first()
     if top is None or tuple(top) <= after:
@@ -83,7 +91,7 @@ def follow(
     found = _page(rows)
     whole = len(found) == len(rows) < limit
     last = Position(*top) if whole else Position(found[-1].xid, found[-1].pos)
-    return [_told(row) for row in found], last
+    return _told(connection, tenant, found), last
 
 
 _PLACE = (_E.xid, _E.pos)
@@ -130,13 +138,23 @@ def _page(rows: Any) -> list[Any]:
     return page
 
 
-def _told(row: Any) -> dict[str, Any]:
-    return {
-        "stream": row.stream,
-        "seq": row.seq,
-        "kind": row.kind,
-        "key": row.key,
-        "data": row.data,
-        "at": row.at,
-        "run_id": row.run_id,
-    }
+def _told(connection: Connection, tenant: str, rows: Sequence[Any]) -> Rows:
+    seals = sealed_by(connection)
+    return [
+        {
+            "stream": row.stream,
+            "seq": row.seq,
+            "kind": row.kind,
+            "key": row.key,
+            "data": _data(seals, tenant, row),
+            "at": row.at,
+            "run_id": row.run_id,
+        }
+        for row in rows
+    ]
+
+
+def _data(seals: Seals | None, tenant: str, row: Any) -> Any:
+    if row.stream.startswith(SESSIONS):
+        return opened_exchange(seals, row.data, row.run_id)
+    return opened_entry(seals, (tenant, row.stream), row.seq, row.data)

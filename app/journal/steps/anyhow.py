@@ -73,7 +73,7 @@ def members(connection: Connection, step_id: str, keys: Sequence[str]) -> list[A
     return found
 
 
-_ENDS = (_S.member, _S.state, _S.outcome, _S.finished_at)
+_ENDS = (_S.id, _S.member, _S.state, _S.outcome, _S.finished_at)
 _BY_ID = select(*_ENDS).where(
     _S.id.in_(bindparam("b_ids", expanding=True)), _S.parent_id == bindparam("b_parent")
 )

@@ -17,7 +17,9 @@ from app.journal.schema.engine import now
 from app.journal.schema.models import Entry, table
 from app.journal.schema.positions import transaction_number
 from app.journal.schema.rows import NewEntry
+from app.journal.schema.sealed import sealed_by, sealed_entry
 from celery_agents.errors import StreamConflictError
+from celery_agents.sealing import Seals
 
 _E = table(Entry).c
 #: A stream with whose it is.
@@ -56,6 +58,7 @@ def append(
                 f"The stream {stream[1]} has {lengths[stream]} entries, not {length}.",
                 {"length": lengths[stream]},
             )
+    seals = sealed_by(connection)
     placed: list[Appended] = []
     rows: list[dict[str, Any]] = []
     for entry in entries:
@@ -65,7 +68,7 @@ def append(
         if seq is None:
             if entry.key is not None:
                 known[stream][entry.kind, entry.key] = lengths[stream]
-            rows.append(_row(entry, lengths[stream]))
+            rows.append(_row(entry, lengths[stream], seals))
             lengths[stream] += 1
     if rows:
         connection.execute(_INSERT, rows)
@@ -120,7 +123,7 @@ def _known(
     return {(row.kind, row.key): row.seq for row in connection.execute(_KNOWN, about)}
 
 
-def _row(entry: NewEntry, seq: int) -> dict[str, Any]:
+def _row(entry: NewEntry, seq: int, seals: Seals | None) -> dict[str, Any]:
     return {
         "b_tenant": entry.tenant,
         "b_stream": entry.stream,
@@ -128,5 +131,5 @@ def _row(entry: NewEntry, seq: int) -> dict[str, Any]:
         "b_kind": entry.kind,
         "b_key": entry.key,
         "b_run_id": entry.run_id,
-        "b_data": entry.data,
+        "b_data": sealed_entry(seals, entry, seq),
     }

@@ -30,7 +30,8 @@ from celery_agents.contracts.outcome import State
 
 #: The kind of a session's entries.
 EXCHANGE = "exchange"
-_PREFIX = "session/"
+#: Before the name of a session: the stream of its exchanges.
+PREFIX = "session/"
 #: Seconds after which a waiting step looks at its session by itself; doubled each time, so often.
 LOOK_S, _DOUBLINGS_MAX = 60.0, 5
 #: Exchanges that are looked at together.
@@ -44,12 +45,12 @@ _FINAL = [s.value for s in State if s.final]
 
 def stream_of(name: str) -> str:
     """The stream that has the exchanges of a session."""
-    return f"{_PREFIX}{name}"
+    return f"{PREFIX}{name}"
 
 
 def name_of(stream: str) -> str:
     """The name of the session whose stream that is."""
-    return stream.removeprefix(_PREFIX)
+    return stream.removeprefix(PREFIX)
 
 
 class HoldSession(Operation[HeldSession | Unheld]):

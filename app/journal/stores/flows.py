@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, Text, cast, select
 from app.journal.schema.engine import read_clock, reading
 from app.journal.schema.models import Entry, Event, Step, table
 from app.journal.schema.rows import Aftermath, Claimed
+from app.journal.schema.sealed import opened_entry, sealed_by
 from app.journal.schema.transactions import in_transaction
 from app.journal.steps import joins
 from app.journal.steps.anyhow import HISTORY, SIGNALS, members
@@ -20,6 +21,7 @@ from app.journal.steps.signals import Reply, signal
 from celery_agents import names
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import State
+from celery_agents.sealing import EVENT, Seals, opened_outcome, readable, shown
 
 T = TypeVar("T")
 _E = table(Entry).c
@@ -30,12 +32,29 @@ _LOOKS = 20
 DIVERGED = "diverged"
 
 
+class NewEnd(NamedTuple):
+    """The end of a member of a flow."""
+
+    member: str
+    outcome: dict[str, Any]
+    at: float
+
+
+class NewSignal(NamedTuple):
+    """A signal, in its place among all of a flow's."""
+
+    seq: int
+    at: float
+    name: str
+    value: JsonValue
+
+
 class News(NamedTuple):
     """News for a flow: ends of members, signals with their places, and what time it is."""
 
     at: float
-    ends: list[Any]
-    signals: list[Any]
+    ends: list[NewEnd]
+    signals: list[NewSignal]
 
 
 class OpenFlow(NamedTuple):
@@ -52,7 +71,7 @@ _FLOWS = select(_S.id, _S.tenant, _S.payload, _S.parent_id).where(_S.task == nam
 def _found(connection: Connection, query: Any) -> list[OpenFlow]:
     whole = Wholes(connection)
     return [
-        OpenFlow(r.id, r.tenant, whole(r.parent_id, r.payload) if r.parent_id else r.payload)
+        OpenFlow(r.id, r.tenant, whole(r.id, r.parent_id, r.payload))
         for r in connection.execute(query.order_by(_S.created_at)).all()
     ]
 
@@ -67,20 +86,26 @@ class FlowStore:
         """The lines of a flow's history, by kind and data, from a number on.
 
         A history may be long, and is read as one JSON text: that takes half as long.
+
+        Raises:
+            UnreadableValueError: one of them cannot be decrypted.
         """
+        where = (tenant, HISTORY + step_id)
         query = (
             select(_E.kind, cast(_E.data, Text))
-            .where(_E.tenant == tenant, _E.stream == HISTORY + step_id, _E.seq >= since)
+            .where(_E.tenant == tenant, _E.stream == where[1], _E.seq >= since)
             .order_by(_E.seq)
         )
         rows = self._read(lambda c: c.execute(query).all())
         data = json.loads(f"[{','.join(text for _, text in rows)}]")
-        return [(kind, told) for (kind, _), told in zip(rows, data, strict=True)]
+        seals, numbered = sealed_by(self.engine), enumerate(data, since)
+        opened = [opened_entry(seals, where, seq, told) for seq, told in numbered]
+        return [(kind, told) for (kind, _), told in zip(rows, opened, strict=True)]
 
     def page(self, step_id: str, since: int, limit: int) -> list[dict[str, Any]]:
         """Lines of a flow's history for people, from a number on."""
         query = (
-            select(_E.seq, _E.kind, _E.data)
+            select(_E.tenant, _E.stream, _E.seq, _E.kind, _E.data, _E.at)
             .join(table(Step), (_S.tenant == _E.tenant) & (_E.stream == HISTORY + _S.id))
             .where(_S.id == step_id, _E.seq >= since)
             .order_by(_E.seq)
@@ -88,23 +113,32 @@ class FlowStore:
         )
 
         def read(connection: Connection) -> list[dict[str, Any]]:
-            rows = connection.execute(query)
-            return [{"seq": r.seq, "kind": r.kind, **_shown(r.data)} for r in rows]
+            seals, rows = sealed_by(connection), connection.execute(query)
+            return [{"seq": r.seq, "kind": r.kind, **_shown(seals, r)} for r in rows]
 
         return self._read(read)
 
     def news(self, claim: Claimed, keys: Sequence[str], heard: int) -> News:
-        """News since: of members of these keys, and of signals behind a place."""
+        """News since: of members of these keys, and of signals behind a place.
+
+        Raises:
+            UnreadableValueError: an outcome or a signal cannot be decrypted.
+        """
+        where = (claim.tenant, SIGNALS + claim.id)
         later = (
             select(_E.seq, _E.data, _E.at)
-            .where(_E.tenant == claim.tenant, _E.stream == SIGNALS + claim.id, _E.seq > heard)
+            .where(_E.tenant == where[0], _E.stream == where[1], _E.seq > heard)
             .order_by(_E.seq)
         )
 
         def read(connection: Connection) -> News:
-            found = members(connection, claim.id, keys)
-            ends = [row for row in found if State(row.state).final]
-            return News(read_clock(connection), ends, [*connection.execute(later)])
+            seals, found = sealed_by(connection), members(connection, claim.id, keys)
+            ends = [_end(seals, row) for row in found if State(row.state).final]
+            signals = [
+                NewSignal(r.seq, r.at, **opened_entry(seals, where, r.seq, r.data))
+                for r in connection.execute(later)
+            ]
+            return News(read_clock(connection), ends, signals)
 
         return self._read(read)
 
@@ -120,13 +154,17 @@ class FlowStore:
 
     def diverged(self, step_id: str, run_id: str) -> dict[str, Any] | None:
         """The last event of a flow whose code differs from its history."""
+        seals = sealed_by(self.engine)
         query = (
             select(Event.data)
             .where(Event.run_id == run_id, Event.step_id == step_id, Event.kind == DIVERGED)
             .order_by(Event.id.desc())
             .limit(1)
         )
-        return self._read(lambda c: c.execute(query).scalar())
+        data = self._read(lambda c: c.execute(query).scalar())
+        if data is None:
+            return None
+        return {name: shown(seals, value, step_id, EVENT) for name, value in data.items()}
 
     def open(self) -> list[OpenFlow]:
         """Flows that have not ended."""
@@ -142,6 +180,13 @@ class FlowStore:
         return in_transaction(reading(self.engine), work)
 
 
-def _shown(data: dict[str, Any]) -> dict[str, Any]:
+def _end(seals: Seals | None, row: Any) -> NewEnd:
+    return NewEnd(row.member, opened_outcome(seals, row.outcome, row.id), row.finished_at)
+
+
+def _shown(seals: Seals | None, row: Any) -> dict[str, Any]:
     """Return a line's data without a signal's place among all, which tells people nothing."""
+    data = readable(lambda: opened_entry(seals, (row.tenant, row.stream), row.seq, row.data))
+    if isinstance(data, str):
+        return {"key": "", "at": row.at, "value": data}
     return {name: value for name, value in data.items() if name != "place"}
