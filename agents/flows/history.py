@@ -13,8 +13,13 @@ from typing import Any, Literal, NamedTuple
 from pydantic_core import to_jsonable_python
 
 #: ``started``: its first line. ``done`` and ``failed``: the end of what the command of that key
-#: asked for. ``timer``: its time has come. ``signal``: somebody sent one of that name.
-EventKind = Literal["started", "done", "failed", "timer", "signal"]
+#: asked for. ``timer``: its time has come. ``signal``: somebody sent one of that name. ``cancel``:
+#: somebody wants it to end.
+EventKind = Literal["started", "done", "failed", "timer", "signal", "cancel"]
+#: The kind of a command that only says which way the code went.
+PATCHED = "patched"
+#: Seconds that a flow has to clean up after it was cancelled; then it ends where it is.
+CLEANUP_S = 60.0
 
 
 class FlowCommand(NamedTuple):

@@ -10,14 +10,14 @@ import asyncio
 import inspect
 import random
 import sys
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Any, Protocol
 
-from agents.flows.history import Difference, FlowCommand, Line, digest_of
+from agents.flows.history import PATCHED, Difference, FlowCommand, Line, digest_of
 from agents.flows.inbox import Inbox
 from agents.flows.loop import FlowFuture, FlowLoop
+from agents.flows.recorded import Recorded
 from agents.flows.timers import Timers
 from agents.flows.wants import Cancel, Want
 from celery_agents.contracts.outcome import ErrorInfo
@@ -79,11 +79,14 @@ class Instance:
         #: What it waits for, by keys of commands.
         self.open: dict[str, Pending] = {}
         self.inbox = Inbox()
-        self._recorded: deque[FlowCommand] | None = None  # None: what comes now is new
+        self._recorded: Recorded | None = None  # None: what comes now is new
+        self._patches: dict[str, bool] = {}
         self._keys: set[str] = set()
         self._count = 0
         self._closed = False
         self.main: asyncio.Task[Any] | None = None
+        #: When it was cancelled.
+        self.cancelled_at: float | None = None
 
     # -- events
 
@@ -109,10 +112,10 @@ class Instance:
     def _told(self, line: Line, work: Callable[[], None], *, replayed: bool) -> None:
         self.loop.now = max(self.loop.now, line.at)
         self.commands, self.wants = [], []
-        self._recorded = deque(line.commands) if replayed else None
+        self._recorded = Recorded(line.commands) if replayed else None
         self.loop.run(work)
-        if self._recorded and self.difference is None:
-            self._differ(self._recorded[0], None, self._waits_at())
+        if self._recorded and self._recorded.next is not None and self.difference is None:
+            self._differ(self._recorded.next, None, self._waits_at())
         self.lines += 1
 
     def _happen(self, line: Line) -> None:
@@ -121,6 +124,10 @@ class Instance:
                 self.timers.ring(line.key)
             case "signal":
                 self.inbox.put(line.key, line.value)
+            case "cancel":
+                self.cancelled_at = line.at
+                if self.main is not None:
+                    self.main.cancel()
             case _:
                 asked = self.open.pop(line.key, None)
                 if asked is None or asked.done():  # it was let go of
@@ -174,11 +181,9 @@ class Instance:
             want = make(known)
             if want is not None:
                 self.wants.append(want)
-        elif self._recorded and self._recorded[0] == one:
-            self._recorded.popleft()
-        elif self.difference is None:
+        elif not self._recorded.meets(one) and self.difference is None:
             make(known)  # it may have been refused then as it is now
-            self._differ(self._recorded[0] if self._recorded else None, one, _place())
+            self._differ(self._recorded.next, one, _place())
         self.commands.append(one)
         self._keys.add(known)
         self._count += key is None
@@ -190,6 +195,16 @@ class Instance:
         future = FlowFuture[Any](number=self.loop._next(), loop=self.loop)  # noqa: SLF001 - as above
         self.inbox.take(name, future)
         return future
+
+    def patched(self, name: str) -> bool:
+        """Return whether the run went this way, or goes it now; the same to its end."""
+        if name not in self._patches:
+            mark = FlowCommand(f"{PATCHED}/{name}", PATCHED, name, "")
+            found = self._recorded is None or self._recorded.marked(mark)
+            if found:
+                self.commands.append(mark)
+            self._patches[name] = found
+        return self._patches[name]
 
     def let_go(self, key: str) -> None:
         """Note that nobody awaits the end of a command any more."""

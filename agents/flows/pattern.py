@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from agents.flows.history import Difference, FlowCommand, Line
+from agents.flows.history import CLEANUP_S, Difference, FlowCommand, Line
 from agents.flows.instance import Instance
 from agents.flows.run import FlowContext
 from agents.flows.wants import Cancel, Emit, Want
@@ -15,7 +15,7 @@ from agents.plain import plain_json
 from agents.plan import Member
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
-from celery_agents.errors import AgentFailedError, AgentsError, FlowError, StepCancelledError
+from celery_agents.errors import AgentFailedError, FlowError, StepCancelledError
 
 #: A flow's function, of its version.
 Code = Callable[[Any, Any], Any]
@@ -88,7 +88,7 @@ def advance(
                 tell(line)
         while not instance.done and (due := instance.timers.due(at)):
             tell(Line("timer", due[0][1], max(due[0][0], instance.loop.now)))
-        found.outcome = _outcome(instance)
+        found.outcome = _outcome(instance, at)
     except FlowError as error:
         found.outcome = _failed(error)
     return found
@@ -98,21 +98,32 @@ def _begin(code: Code, instance: Instance, told: JsonValue) -> Callable[[], Any]
     return lambda: code(FlowContext(instance), told)
 
 
-def _outcome(instance: Instance) -> Outcome | None:
+def next_due(instance: Instance) -> float | None:
+    """When the first timer of an instance is due, or its time to clean up is over."""
+    over = None if instance.cancelled_at is None else instance.cancelled_at + CLEANUP_S
+    return min((due for due in (instance.timers.next_due, over) if due is not None), default=None)
+
+
+def cancelled() -> Outcome:
+    """The end of a flow that was cancelled."""
+    return Outcome(state=State.CANCELLED, error=ErrorInfo.of(StepCancelledError()))
+
+
+def _outcome(instance: Instance, at: float) -> Outcome | None:
     """Return how the flow ended; None while it waits for something."""
-    main = instance.main
+    main, since = instance.main, instance.cancelled_at
     if main is None or not main.done():
+        if since is not None and at >= since + CLEANUP_S:
+            return cancelled()
         if instance.open or instance.timers or instance.inbox.awaited:
             return None
         return _failed(FlowError("The flow waits for something that nobody brings."))
     if main.cancelled():
+        if since is not None:
+            return cancelled()
         return _failed(StepCancelledError("The flow's code cancelled itself."))
     error = main.exception()
-    if error is None:
-        return _answer(main.result())
-    if isinstance(error, AgentsError):
-        return _failed(error)
-    return Outcome(state=State.FAILED, error=ErrorInfo.of(error))
+    return _answer(main.result()) if error is None else _failed(error)
 
 
 def _answer(value: Any) -> Outcome:
@@ -122,7 +133,7 @@ def _answer(value: Any) -> Outcome:
         return _failed(AgentFailedError(f"The flow's answer cannot be kept: {error}."))
 
 
-def _failed(error: AgentsError) -> Outcome:
+def _failed(error: BaseException) -> Outcome:
     return Outcome(state=State.FAILED, error=ErrorInfo.of(error))
 
 

@@ -124,6 +124,14 @@ class FlowContext:
 
         self._instance.command("emit", stream, [kind, data, key], make)
 
+    def patched(self, name: str) -> bool:
+        """Return whether this run takes the new way of a change of that name.
+
+        False in a run that came past this place before the change was there; True in each other
+        one. Where all of those have ended, the call and the old way are taken out.
+        """
+        return self._instance.patched(name_of(name, "name"))
+
     def now(self) -> datetime:
         """The flow's time: when what it was told last had happened; the same in each replay."""
         return datetime.fromtimestamp(self._instance.loop.now, UTC)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from agents.flows.history import Difference, Line
 from agents.flows.instance import Instance
-from agents.flows.pattern import Advanced, advance, begun, dropped
+from agents.flows.pattern import Advanced, advance, begun, cancelled, dropped, next_due
 from agents.plan import AwaitedAny, Expand, JoinPolicy
 from app.execution.context import Step
 from app.journal.schema.rows import NewEntry
@@ -88,7 +88,7 @@ def flow_step(step: Step, request: Flow) -> Expand | Outcome:
     return result
 
 
-def _brought_up(kept: Kept | None, step: Step, request: Flow) -> Kept | Expand:
+def _brought_up(kept: Kept | None, step: Step, request: Flow) -> Kept | Expand | Outcome:
     """An instance that stands where the journal's history ends; or why there is none.
 
     One that is here goes on with what others have written since. What it was told last may never
@@ -125,7 +125,7 @@ def _heard(told: list[tuple[str, dict[str, Any]]], before: int) -> int:
 def _lines(news: News, version: int, *, begun: bool) -> list[Line]:
     """Make lines of what has come, in the order in which it did."""
     lines = [_end(row) for row in news.ends]
-    lines += [Line("signal", one.name, one.at, one.value, place=one.seq) for one in news.signals]
+    lines += [Line(one.kind, one.name, one.at, one.value, place=one.seq) for one in news.signals]
     lines.sort(key=attrgetter("at"))
     if not begun:
         lines.insert(0, Line("started", "", news.at, {"version": version}))
@@ -155,7 +155,7 @@ def _written(
     if found.outcome is not None:
         usage = step.runtime.journal.tally(claim.id).usage
         return found.outcome.model_copy(update={"usage": usage})
-    due = instance.timers.next_due
+    due = next_due(instance)
     return Expand(
         members=found.members,
         join=JoinPolicy(kind="any", timeout_s=None if due is None else max(due - news.at, 0.0)),
@@ -178,9 +178,15 @@ def _told(difference: Difference) -> dict[str, Any]:
     }
 
 
-def _parked(step: Step, why: dict[str, Any]) -> Expand:
-    """Let the flow be for a while, and say why once: nothing is cancelled, and nobody is asked."""
+def _parked(step: Step, why: dict[str, Any]) -> Expand | Outcome:
+    """Let the flow be for a while, and say why once: nothing is cancelled, and nobody is asked.
+
+    One that was cancelled ends: its code cannot clean up here.
+    """
     store, claim = step.runtime.journal.flows, step.claim
+    if any(one.kind == "cancel" for one in store.news(claim, [], -1).signals):
+        step.lets_go = True
+        return cancelled()
     known = store.diverged(claim.id, claim.run_id) == why
     if not known:
         log.warning("The flow %s is parked: %s", claim.id, why.get("place") or why["missing"])

@@ -196,7 +196,7 @@ class Journal:
 
     def cancel(self, step_id: str, tenant: str = "") -> Aftermath:
         """Cancel a step with all that hangs below it; one without a row is this tenant's."""
-        return self.transaction(lambda c: cancels.cancel(c, step_id, self.rules, tenant))
+        return cancels.stop(self.engine, step_id, self.rules, tenant)
 
     def note(self, run_id: str, step_id: str, kind: str, data: Sequence[dict[str, Any]]) -> None:
         """Write events of a step."""

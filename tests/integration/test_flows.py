@@ -69,6 +69,30 @@ def test_its_time_runs_on_and_who_is_late_is_stopped(flows: Stack, tmp_path: Pat
     assert [kind for kind, _ in history(run)] == ["started", "timer", "timer"]
 
 
+def test_one_that_is_cancelled_cleans_up_through_a_kill(lasting: Stack, tmp_path: Path) -> None:
+    worker, path = lasting.worker(), tmp_path / "lines"
+    order: Any = {"path": str(tmp_path / "stopped"), "lines": str(path)}
+    run = lasting.client.start("tidied", order)
+    eventually(lambda: len(history(run)) == 1)
+    worker.kill()
+    run.cancel()
+    lasting.worker()
+    eventually(lambda: lasting.state(run.id) == "cancelled", timeout_s=2 * SOON_S)
+    assert lines(path) == ["cleaned"]
+    assert [kind for kind, _ in history(run)] == ["started", "cancel", "done"]
+    assert run.signal("go", timeout=SOON_S) == "too_late"
+
+
+def test_a_parked_one_that_is_cancelled_ends(lasting: Stack, tmp_path: Path) -> None:
+    lasting.worker(env={"AGENTS_FLOWS_MAX": "0"})
+    path = tmp_path / "deployed"
+    run = lasting.client.start("changed", str(path))
+    eventually(lambda: len(history(run)) == 2)
+    path.write_text("new code")
+    run.cancel()
+    eventually(lambda: lasting.state(run.id) == "cancelled")
+
+
 def test_killed_workers_and_failures_are_passed(lasting: Stack, tmp_path: Path) -> None:
     worker = lasting.worker()
     order: Any = {"path": str(tmp_path / "killed"), "lines": str(tmp_path / "lines")}

@@ -121,6 +121,14 @@ async def stubborn(run: Any, told: Any) -> Any:
         await run.ask("echo", "cleaned")
 
 
+@flow
+async def tidy(run: Any, told: Any) -> Any:
+    try:
+        return await asyncio.gather(run.ask("echo", 1), run.signal("go"), asyncio.sleep(900))
+    finally:
+        await run.ask("echo", "cleaned")
+
+
 EACH = (
     *(in_a_row, branches, grouped, first_of_many, as_they_come),
     *(in_time, sleepy, producer, drawing, signalled, stubborn),

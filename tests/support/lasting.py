@@ -106,6 +106,15 @@ async def survivor(run: Any, order: dict[str, Any]) -> Any:
 
 
 @flow
+async def tidied(run: Any, order: dict[str, Any]) -> Any:
+    """Waits for an agent and for a word; cleans up."""
+    try:
+        await asyncio.gather(run.ask("dawdle", order), run.signal("go"))
+    finally:
+        await run.ask("noted", {"path": order["lines"], "value": "cleaned"})
+
+
+@flow
 async def child(run: Any, told: int) -> Any:
     """Is started by another flow."""
     vote = await run.vote(["noop", "noop"], "yes", choices=["yes", "no"])

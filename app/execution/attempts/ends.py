@@ -94,7 +94,7 @@ class Ends:
 
     def _write_end(self, outcome: Outcome, exchange: NewExchange | None = None) -> Ending:
         more: dict[str, Any] = {}
-        if (step := self.step) is not None and (step.emitted or step.recorded):
+        if (step := self.step) is not None and (step.emitted or step.recorded or step.lets_go):
             more["entries"] = [*step.recorded, *(step.emitted if outcome.ok else ())]
             more["lets_go"] = step.lets_go
 

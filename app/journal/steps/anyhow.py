@@ -22,6 +22,8 @@ _E = table(Entry).c
 _FINAL = [s.value for s in State if s.final]
 #: Before a step's id: the stream of what a flow was told and asked for, and that of its signals.
 HISTORY, SIGNALS = "flow/", "signals/"
+#: The kinds of what stands there, and the key of the cancellation, of which there is one.
+SIGNAL, CANCEL = "signal", "cancel"
 #: Members that are looked up by one statement.
 _AT_ONCE = 5_000
 

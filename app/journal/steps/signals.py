@@ -1,4 +1,4 @@
-"""Signals: what somebody tells a flow that is under way.
+"""Signals: what somebody tells a flow that is under way, and that it is to end.
 
 A signal that is taken stands in the flow's stream of them, and is told in its turn. One that comes
 when the flow has ended is refused, so that none is lost without a word: the row of the flow is held
@@ -8,7 +8,7 @@ while that is decided, and its end needs the row too.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, select
 
@@ -16,8 +16,9 @@ from app.journal.schema import locks
 from app.journal.schema.models import Step, table
 from app.journal.schema.rows import Aftermath, NewEntry
 from app.journal.steps import joins
-from app.journal.steps.anyhow import SIGNALS
+from app.journal.steps.anyhow import CANCEL, SIGNAL, SIGNALS
 from app.journal.steps.entries import append, knows
+from app.journal.steps.finishes import event
 from celery_agents import names
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import State
@@ -35,12 +36,40 @@ class Signalled:
     reply: Reply
     aftermath: Aftermath
     again: bool = False
+    run_id: str = ""
 
 
 def signal(
     connection: Connection, step_id: str, told: tuple[str, JsonValue], key: str, rules: joins.Rules
 ) -> Signalled:
     """Give a flow a signal; one of the same id is the same, said again."""
+    said = _Said(SIGNAL, {"name": told[0], "value": told[1]}, key)
+    return _give(connection, step_id, said, rules)
+
+
+def ask_to_end(connection: Connection, step_id: str, rules: joins.Rules) -> Signalled:
+    """Tell a flow that it is cancelled: it ends itself, after what its code does then.
+
+    One that nobody has begun with is ``unknown``: it has nothing to clean up.
+    """
+    begun = connection.execute(select(_S.token).where(_S.id == step_id)).scalar()
+    if not begun:
+        return Signalled("unknown", Aftermath())
+    found = _give(connection, step_id, _Said(CANCEL, {}, CANCEL), rules)
+    if found.reply == "taken":
+        connection.execute(event(found.run_id, step_id, "cancel", {}))
+    return found
+
+
+class _Said(NamedTuple):
+    """An entry for a flow's stream of signals."""
+
+    kind: str
+    data: dict[str, Any]
+    key: str
+
+
+def _give(connection: Connection, step_id: str, said: _Said, rules: joins.Rules) -> Signalled:
     found = select(_S.state, _S.run_id, _S.tenant).where(_S.id == step_id, _S.task == names.FLOW)
     row = connection.execute(found).first()
     if row is None:
@@ -52,15 +81,14 @@ def signal(
         return Signalled("unknown", Aftermath())
     if row.state == State.WAITING != before:  # its join may be younger than our locks
         return Signalled("unknown", Aftermath(), again=True)
-    data = {"name": told[0], "value": told[1]}
-    entry = NewEntry(row.tenant, SIGNALS + step_id, "signal", data, key, row.run_id)
+    entry = NewEntry(row.tenant, SIGNALS + step_id, *said, row.run_id)
     if State(row.state).final:
         return Signalled(_late(connection, entry), Aftermath())
     after = Aftermath()
     if row.state == State.WAITING:
         after = joins.fire(connection, step_id, rules)
     (placed,) = append(connection, [entry])
-    return Signalled("known" if placed.known else "taken", after)
+    return Signalled("known" if placed.known else "taken", after, run_id=row.run_id)
 
 
 def _late(connection: Connection, entry: NewEntry) -> Reply:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Engine, Text, cast, select
 
@@ -41,12 +41,13 @@ class NewEnd(NamedTuple):
 
 
 class NewSignal(NamedTuple):
-    """A signal, in its place among all of a flow's."""
+    """A signal, or a cancellation, in its place among all of a flow's."""
 
     seq: int
     at: float
-    name: str
-    value: JsonValue
+    kind: Literal["signal", "cancel"]
+    name: str = ""
+    value: JsonValue = None
 
 
 class News(NamedTuple):
@@ -126,7 +127,7 @@ class FlowStore:
         """
         where = (claim.tenant, SIGNALS + claim.id)
         later = (
-            select(_E.seq, _E.data, _E.at)
+            select(_E.seq, _E.kind, _E.data, _E.at)
             .where(_E.tenant == where[0], _E.stream == where[1], _E.seq > heard)
             .order_by(_E.seq)
         )
@@ -135,7 +136,7 @@ class FlowStore:
             seals, found = sealed_by(connection), members(connection, claim.id, keys)
             ends = [_end(seals, row) for row in found if State(row.state).final]
             signals = [
-                NewSignal(r.seq, r.at, **opened_entry(seals, where, r.seq, r.data))
+                NewSignal(r.seq, r.at, r.kind, **opened_entry(seals, where, r.seq, r.data))
                 for r in connection.execute(later)
             ]
             return News(read_clock(connection), ends, signals)

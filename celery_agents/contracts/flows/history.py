@@ -16,11 +16,11 @@ class HistoryLine(Contract):
     """Something that a flow was told, and what its code asked for upon it.
 
     ``kind``: ``started``; ``done`` and ``failed``, the end of what the command of that ``key``
-    asked for; ``timer``; ``signal``, whose name is the ``key``.
+    asked for; ``timer``; ``signal``, whose name is the ``key``; ``cancel``.
     """
 
     seq: int
-    kind: Literal["started", "done", "failed", "timer", "signal"]
+    kind: Literal["started", "done", "failed", "timer", "signal", "cancel"]
     key: str
     #: Seconds since 1970.
     at: float

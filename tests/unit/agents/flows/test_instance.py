@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from agents.flows.history import Difference, Line
-from agents.flows.pattern import Advanced, advance, begun, dropped
+from agents.flows.history import CLEANUP_S, Difference, Line
+from agents.flows.pattern import Advanced, advance, begun, dropped, next_due
 from agents.plan import Member
 from celery_agents.contracts.outcome import ErrorInfo, State
 from celery_agents.errors import AgentFailedError, InvalidPayloadError
@@ -126,6 +126,50 @@ class TestWhatAsyncioDoes:
         played.wake([STARTED, *(Line("signal", n, 100.0, n.upper()) for n in "bac")])
         played.wake([Line("done", "1", 101.0, 1), Line("signal", "a", 101.0, "A2")])
         assert played.outcome.value == [["b", "B"], ["a", "A"], ["a", "A2"]]
+
+
+class TestCancelling:
+    """A flow that is cancelled is told so where it waits."""
+
+    @staticmethod
+    def _cancelled(code: Code) -> Played:
+        played = Played(code, None)
+        played.wake([STARTED])
+        played.wake([Line("cancel", "", played.at)])
+        return played
+
+    def test_it_cleans_up_and_ends_as_cancelled(self) -> None:
+        played = Played(flows.tidy, None)
+        played.wake([STARTED])
+        found = played.wake([Line("cancel", "", played.at)])
+        assert found.cancels == ["1"]
+        assert [m.input for m in found.members] == ["cleaned"]
+        assert found.outcome is None
+        found = played.wake([played._end(key) for key in [*played.open]])
+        assert found.outcome is not None
+        assert found.outcome.state is State.CANCELLED
+        assert begun(flows.tidy, "run-1", None, played.history).difference is None
+
+    def test_it_ends_where_it_is_when_its_time_is_over(self) -> None:
+        played = self._cancelled(flows.tidy)
+        played.at += CLEANUP_S - 1
+        assert played.wake([]).outcome is None
+        played.at += 1
+        assert played.wake([]).outcome.state is State.CANCELLED  # type: ignore[union-attr]
+
+    def test_its_time_wakes_it(self) -> None:
+        played = self._cancelled(flows.tidy)
+        instance = begun(flows.tidy, "run-1", None, played.history)
+        assert next_due(instance) == played.at + CLEANUP_S
+
+    def test_one_that_answers_all_the_same_has_succeeded(self) -> None:
+        async def code(run: Any, told: Any) -> Any:
+            try:
+                await run.signal("go")
+            except asyncio.CancelledError:
+                return "stopped"
+
+        assert self._cancelled(code).outcome.value == "stopped"
 
 
 async def io(run: Any, told: Any) -> None:
@@ -294,6 +338,42 @@ class TestDifferences:
             number = int(found.place.rpartition(":")[2]) if ":" in found.place else None
             first = code.__code__.co_firstlineno
             assert number is None or first < number <= first + 3, (code.__name__, found)
+
+    def test_a_patch_is_for_runs_that_have_not_come_past_it(self) -> None:
+        async def code(run: Any, told: Any) -> Any:
+            if run.patched("new"):
+                await run.ask("check", 0, key="check")
+            first = await run.ask("echo", 1, key="first")
+            second, third = await asyncio.gather(run.ask("echo", 2), run.ask("other", 3))
+            await asyncio.sleep(5)
+            later = run.patched("later") and await run.ask("check", 1)
+            go = await run.signal("go")
+            return [run.patched("new"), run.patched("later"), first, second, third, later, go]
+
+        assert self._difference(code) is None  # it has come past both
+        old = Played(code, None)
+        old.history = self._before()
+        old.wake([Line("signal", "go", 111.0, 7)])
+        assert old.outcome.value[:2] == [False, False]
+        played = Played(code, None)
+        found = played.wake([STARTED])
+        assert [m.agent for m in found.members] == ["check"]
+        assert [c.kind for c in played.history[0].commands] == ["patched", "ask"]
+        for _ in range(5):
+            played.at += 5
+            played.wake([played._end(key) for key in [*played.open]])
+        played.wake([Line("signal", "go", played.at, 7)])
+        assert played.outcome.value == [True, True, 1, 2, 3, 1, 7]
+
+        async def without(run: Any, told: Any) -> Any:
+            await run.ask("check", 0, key="check")
+            first = await run.ask("echo", 1, key="first")
+            second, third = await asyncio.gather(run.ask("echo", 2), run.ask("other", 3))
+            await asyncio.sleep(5)
+            later = await run.ask("check", 1)
+            return [first, second, third, later, await run.signal("go")]
+
+        assert begun(without, "run-1", None, played.history).difference is None
 
     def test_it_tells_both_commands(self) -> None:
         async def code(run: Any, told: Any) -> Any:

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
+from agents.flows.history import CLEANUP_S
 from agents.plan import AwaitedAny, Expand, JoinPolicy
 from app.journal import Journal
+from app.journal.schema.models import Entry
 from app.journal.schema.rows import Aftermath, Claimed, NewEntry, derived_id
 from app.journal.steps.expansions import ExpandStep
 from app.journal.steps.finishes import FinishStep
@@ -174,7 +177,7 @@ class TestSignals:
         assert self._send(journal) == ("known", [])
         claim = claimed(journal, FLOW)
         (found,) = journal.flows.news(claim, [], -1).signals
-        assert (found.seq, found.data) == (0, {"name": "go", "value": 1})
+        assert (found.seq, found.name, found.value) == (0, "go", 1)
         assert not waits(journal, claim, wants(still="a", heard=0)).wakes
 
     def test_one_that_comes_meanwhile_is_seen_before_it_waits(self, journal: Journal) -> None:
@@ -189,6 +192,32 @@ class TestSignals:
         assert self._send(journal) == ("known", [])
         assert self._send(journal, "other") == ("too_late", [])
         assert len(journal.flows.news(claim, [], -1).signals) == 1
+
+    def test_a_cancellation_is_told_once_and_before_it_begins_it_ends(
+        self, world: World, journal: Journal
+    ) -> None:
+        begun(journal, "a")
+        assert ids(journal.cancel(FLOW).wakes) == [FLOW]
+        assert ids(journal.cancel(FLOW).wakes) == []
+        claim = claimed(journal, FLOW)
+        (found,) = journal.flows.news(claim, [], -1).signals
+        assert (found.seq, found.kind) == (0, "cancel")
+        assert self._send(journal) == ("taken", [])  # while it cleans up
+        journal.insert(new("other")).result(SOON)
+        journal.cancel("other")
+        assert world.row("other").state == State.CANCELLED
+
+    def test_one_that_does_not_clean_up_in_time_is_ended(
+        self, world: World, journal: Journal
+    ) -> None:
+        begun(journal, "a")
+        journal.cancel(FLOW)
+        with world.engine.begin() as c:
+            old = Entry.at - 3 * CLEANUP_S
+            c.execute(update(Entry).where(Entry.stream == f"signals/{FLOW}").values(at=old))
+        journal.cancel(FLOW)
+        assert world.row(FLOW).state == State.CANCELLED
+        assert not journal.cancel(FLOW).applied
 
     def test_nobody_is_not_signalled(self, journal: Journal) -> None:
         claimed(journal, "s", step("s"))
