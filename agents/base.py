@@ -153,6 +153,21 @@ class StepContext(Protocol):
         """Tell them an event. Of a run that nobody asked to watch, nothing. Never fails a step."""
         ...
 
+    def emit(
+        self, stream: str, kind: str, data: Mapping[str, JsonValue], *, key: str | None = None
+    ) -> None:
+        """Add an entry to a stream (``agents.streams``) when this step succeeds.
+
+        In the transaction of its end: the answer and the entry are there together, or neither is.
+        What a failed attempt wanted to add is dropped. Of one kind and ``key`` a stream has one
+        entry.
+
+        Raises:
+            InvalidPayloadError: the name is none, or one of the service's own; or the data are.
+            PayloadTooLargeError: the data are above ``payload_limit_bytes``.
+        """
+        ...
+
     async def progress(self, **fields: JsonValue) -> None:
         """Tell watchers (Flower's events, ``status``) how far the step is. Never fails a step."""
         ...

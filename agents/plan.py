@@ -18,10 +18,11 @@ class JoinPolicy(Contract):
 
     ``all``: every member ended. ``first``: the first success, or all ended. ``decided``: the
     pattern's own rule says that the rest cannot matter. ``unbroken``: the first that did not
-    succeed, or all ended. In each case also at ``timeout_s``.
+    succeed, or all ended. ``any``: some member ended, and all others run on. In each case also at
+    ``timeout_s``.
     """
 
-    kind: Literal["all", "first", "decided", "unbroken"] = "all"
+    kind: Literal["all", "first", "decided", "unbroken", "any"] = "all"
     timeout_s: float | None = None
     #: Members run on when the join fires (a hedge), instead of being skipped or cancelled.
     keep: bool = False
@@ -41,6 +42,20 @@ class Member(Contract):
     waits: bool = False
 
 
+class AwaitedAny(Contract):
+    """The many things that a pattern whose join is ``any`` waits for, as it last saw them.
+
+    What has come since lets it go on at once.
+    """
+
+    #: Keys of its members that had not ended.
+    open: tuple[str, ...] = ()
+    #: Keys of those that it lets go of.
+    lets_go: tuple[str, ...] = ()
+    #: The place of the last signal that it was told; a stream has them.
+    heard: int = -1
+
+
 class Expand(Contract):
     """Run these members (new ones, or those of earlier rounds again), then ask me again."""
 
@@ -49,6 +64,8 @@ class Expand(Contract):
     note: dict[str, Any] | None = None  # an event that tells why, for people
     #: An agent asks them, and not a pattern: they are bounded as members of its team.
     team: bool = False
+    #: Of a pattern that goes on with each member's end.
+    awaited: AwaitedAny | None = None
 
 
 def within(plan: Expand, left_s: float | None) -> Expand:

@@ -141,7 +141,7 @@ class Settings(WatchingSettings, EncryptionSettings, OutwardSettings):
     refusal_limit_s: Positive = 24 * 3600
     #: Waits above this stay in the row; below it Celery's countdown holds them in the worker.
     countdown_limit_s: NotNegative = 60.0
-
+    flows_max: Annotated[int, Field(ge=0)] = 1_000  # kept by a process; 0: each wake replays
     #: So much of a session is sent, its newest: far below what models take, and paid each time.
     session_window_tokens: Annotated[int, Field(ge=0, le=WINDOW_MAX)] = 24_000
     #: Agents may ask agents so deep: a lead, its experts, their helpers, some more. Circles end.

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from celery_agents.agent import agent  # now: the module has the same name
+from celery_agents.flow import flow  # as above
 
 if TYPE_CHECKING:
     from celery_agents.client.client import Client
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from celery_agents.contracts.conversation import Attachment, ChatMessage, Text, ToolUse
     from celery_agents.contracts.events import RunEvent
     from celery_agents.contracts.fallback import Candidate
+    from celery_agents.contracts.flows.entries import StreamEntry, StreamEvent
     from celery_agents.contracts.gather import Aggregate, Gather
     from celery_agents.contracts.governance import Estimate
     from celery_agents.contracts.mapping import Map, MapFailure, MapResult
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from celery_agents.service import (
         CallContext,
         Filtered,
+        FlowContext,
         FunctionToolset,
         Limited,
         Needs,
@@ -51,6 +54,8 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "MapRun",
     # offer
     "agent",
+    "flow",
+    "FlowContext",
     "tool",
     "Tool",
     "ToolError",
@@ -89,6 +94,8 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "RetryPolicy",
     "RunEvent",
     "State",
+    "StreamEntry",
+    "StreamEvent",
     "Usage",
     "Vote",
     "Voter",
@@ -106,6 +113,7 @@ _MODULES = {
     "celery_agents.contracts.conversation": ("Attachment", "ChatMessage", "Text", "ToolUse"),
     "celery_agents.contracts.events": ("RunEvent",),
     "celery_agents.contracts.fallback": ("Candidate",),
+    "celery_agents.contracts.flows.entries": ("StreamEntry", "StreamEvent"),
     "celery_agents.contracts.gather": ("Aggregate", "Gather"),
     "celery_agents.contracts.governance": ("Estimate",),
     "celery_agents.contracts.mapping": ("Map", "MapFailure", "MapResult"),
@@ -119,6 +127,7 @@ _MODULES = {
     "celery_agents.service": (
         "CallContext",
         "Filtered",
+        "FlowContext",
         "FunctionToolset",
         "Limited",
         "Needs",

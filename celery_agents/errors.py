@@ -181,6 +181,15 @@ class IdInUseError(InvalidPayloadError):
         )
 
 
+class StreamConflictError(PermanentError):
+    """A stream has another length than whoever appends to it expected: somebody was quicker.
+
+    Nothing was appended. ``details["length"]`` has what it is; read what came, and decide anew.
+    """
+
+    kind = "conflict"
+
+
 class AnswerTooLargeError(PermanentError):
     """An answer is above ``answer_limit_bytes``. Keep big values elsewhere, answer with their id.
 
@@ -299,6 +308,18 @@ class AgentFailedError(PermanentError):
     """An agent's own code raised an error that it did not mark as retryable."""
 
     kind = "agent_failed"
+
+
+class FlowError(PermanentError):
+    """A flow's code does what none may: I/O, threads, waiting for what never comes."""
+
+    kind = "flow"
+
+
+class UnknownFlowError(PermanentError):
+    """No flow of that name and version is registered with the worker that took the step."""
+
+    kind = "unknown_flow"
 
 
 class AllCandidatesFailedError(PermanentError):

@@ -7,6 +7,11 @@ FALLBACK = "agents.fallback"
 VOTE = "agents.vote"
 GATHER = "agents.gather"
 MAP = "agents.map"
+FLOW = "agents.flow"
+#: Tells a flow something.
+SIGNAL = "agents.signal"
+#: Reads what a flow was told and asked for.
+HISTORY = "agents.history"
 #: Undoes what a failed run had done; the journal starts it, nobody else.
 COMPENSATE = "agents.compensate"
 #: Tells somebody by HTTP how a run ended; the journal starts it, nobody else.
@@ -22,6 +27,12 @@ SESSIONS = "agents.sessions"
 SESSION = "agents.session"
 FORK = "agents.fork"
 FORGET = "agents.forget"
+#: Streams: adds to one, reads one, follows several, deletes one, deletes a cursor.
+APPEND = "agents.append"
+READ = "agents.read"
+FOLLOW = "agents.follow"
+DELETE_STREAM = "agents.delete_stream"
+FORGET_CURSOR = "agents.forget_cursor"
 STATUS = "agents.status"
 RESULTS = "agents.results"
 #: Finding runs: lists them, shows one with all that is told of it, says how far one is.
@@ -66,6 +77,13 @@ CONTROL_TASKS = (
     SESSION,
     FORK,
     FORGET,
+    APPEND,
+    READ,
+    FOLLOW,
+    DELETE_STREAM,
+    FORGET_CURSOR,
+    SIGNAL,
+    HISTORY,
     LIMITS,
     PAUSE,
     RESUME,

@@ -9,7 +9,7 @@ import asyncio
 import json
 from typing import Any
 
-from celery_agents import Answer, RetryableError, StepContext, Usage, agent
+from celery_agents import Answer, FlowContext, RetryableError, StepContext, Usage, agent, flow
 from celery_agents.errors import ProviderUnavailableError
 
 #: Words that tell what a message is about.
@@ -210,3 +210,18 @@ def warm(text: str) -> str:
 def judge(asked: dict[str, Any]) -> dict[str, float]:
     """Scores drafts: longer ones please more."""
     return {c["member"]: float(len(c["value"])) for c in asked["candidates"]}
+
+
+# ---------------------------------------------------------------- flows
+
+
+@flow(version=1)
+async def complaint(run: FlowContext, text: str) -> dict[str, Any]:
+    """Sorts a complaint, waits for a person up to three days, and answers."""
+    sorted_, loud = await asyncio.gather(run.ask("nouns", text), run.ask("shout", text))
+    try:
+        approved = await asyncio.wait_for(run.signal("approve"), 3 * 86_400)
+    except TimeoutError:
+        approved = False
+    run.emit(f"complaints/{run.id}", "decided", {"approved": approved})
+    return {"topic": sorted_["option"], "said": loud, "approved": approved}

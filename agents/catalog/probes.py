@@ -198,5 +198,8 @@ class _Apart:
     def tell(self, kind: EventType, **data: JsonValue) -> None:
         """Do nothing."""
 
+    def emit(self, stream: str, kind: str, data: Any, *, key: str | None = None) -> None:
+        """Do nothing: a look is no step, so nothing is added with its end."""
+
     async def progress(self, **fields: JsonValue) -> None:
         """Do nothing: nobody watches."""

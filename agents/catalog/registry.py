@@ -16,6 +16,7 @@ from agents.base import Backend
 from agents.caching.cacheable import Caching
 from agents.catalog.checks import Check
 from agents.catalog.entries import Described
+from agents.catalog.flows import Flows
 from agents.catalog.guards import Guards, refuse_judges
 from agents.catalog.kinds import Kind, Made, Resources, SharedService, all_kinds, entry_of
 from agents.catalog.limits import check_covers, read_policies
@@ -134,6 +135,7 @@ class Registry:
         self.own_limits: dict[str, dict[str, LimitPolicy]] = {}
         self.own_budgets: dict[str, dict[str, BudgetPolicy]] = {}
         self.guards = Guards({})
+        self.flows = Flows()
         self._agents: dict[str, Registered] = {}
         self._functions: dict[str, Callable[..., Any]] = {}
 
@@ -175,14 +177,13 @@ class Registry:
         settle_effects(self._agents)
 
     def _describe(self, name: str) -> str:
-        found = self._agents.get(name)
-        return "" if found is None else found.description
+        return self._agents[name].description if name in self._agents else ""
 
     def add_module(self, module: ModuleType) -> None:
-        """Add the functions of a module that are marked as agents."""
+        """Add the functions of a module that are marked as agents, or as flows."""
+        self.flows.add_module(module)
         for value in list(vars(module).values()):
-            mark = mark_of(value)
-            if mark is not None:
+            if (mark := mark_of(value)) is not None:
                 self.add_function(value, mark)
 
     def add_function(self, function: Callable[..., Any], mark: AgentMark) -> None:

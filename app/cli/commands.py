@@ -18,6 +18,7 @@ from app.admission.scripts import TIMEOUT_S, Scripts
 from app.cli.audit import audit
 from app.cli.dead_letters import dead
 from app.cli.encryption import encryption
+from app.cli.flows import flows
 from app.cli.keys import keys, token
 from app.cli.metrics import metrics
 from app.cli.opened import journal as _journal
@@ -50,6 +51,7 @@ def commands() -> None:
 commands.add_command(audit)
 commands.add_command(dead)
 commands.add_command(encryption)
+commands.add_command(flows)
 commands.add_command(keys)
 commands.add_command(token)
 commands.add_command(webhook_secret)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 
+from agents.plain import plain_json
 from app.concurrency.fibers import in_thread
 from app.execution.runtime import Runtime
-from app.journal.schema.rows import Claimed
+from app.journal.schema.rows import Claimed, NewEntry
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.events import EventType
+from celery_agents.contracts.flows.entries import StreamEvent, stream_of
 from celery_agents.errors import AgentsError
 from celery_agents.noted import note
 
@@ -25,6 +28,11 @@ class Telling:
         self.claim = claim
         #: Of a step that somebody asked to watch.
         self.teller = runtime.streams.teller(claim) if streamed else None
+
+        #: What it adds to streams when it succeeds; and however it ends, or when it waits.
+        self.emitted: list[NewEntry] = []
+        self.recorded: list[NewEntry] = []
+        self.lets_go = False  # members of it may be open when it ends
 
     @property
     def step_id(self) -> str:
@@ -65,6 +73,16 @@ class Telling:
         """Tell watchers an event."""
         if self.teller is not None:
             self.teller.tell(kind, **data)
+
+    def emit(
+        self, stream: str, kind: str, data: Mapping[str, JsonValue], *, key: str | None = None
+    ) -> None:
+        """Add an entry to a stream, in the transaction that ends this step with success."""
+        told = StreamEvent.read({"kind": kind, "data": plain_json(data), "key": key})
+        told.refuse_large(self.runtime.settings.payload_limit_bytes)
+        where = (self.claim.tenant, stream_of(stream))
+        entry = NewEntry(*where, told.kind, told.data, told.key, self.claim.run_id)
+        self.emitted.append(entry)
 
     async def progress(self, **fields: JsonValue) -> None:
         """Send a ``task-progress`` event for Flower and other watchers; never fails the step.

@@ -23,7 +23,6 @@ from app.journal.schema.rows import (
 from app.journal.schema.sealed import sealed_by
 from app.journal.schema.transactions import in_transaction
 from app.journal.steps import approvals, calls, cancels, due, joins
-from app.journal.steps.bounds import Bound
 from app.journal.steps.calls import Before, Begun, FinishCall, StartCall
 from app.journal.steps.caps import Caps
 from app.journal.steps.claims import ClaimStep
@@ -34,10 +33,12 @@ from app.journal.steps.spending import Settled
 from app.journal.stores.bounds import Bounds
 from app.journal.stores.exchanges import Exchanges
 from app.journal.stores.findings import Findings
+from app.journal.stores.flows import FlowStore
 from app.journal.stores.ledger import Ledger
 from app.journal.stores.letters import Letters
 from app.journal.stores.memos import Memos
 from app.journal.stores.parents import Parents
+from app.journal.stores.streams import StreamStore
 from app.journal.stores.targets import Targets
 from app.journal.stores.undoing import Undoings
 from app.journal.stores.wishes import Wishes
@@ -77,12 +78,14 @@ class Journal:
         self._beat(lambda c: workers.register(c, me, lease_s))
         self._writer = Writer(engine, batch_max=group_commit_max)
         self._members = Together(engine, joins.members_of)
+        self.flows = FlowStore(engine)
         self.findings = Findings(engine, self.rules, me.id)
         self.bounds = Bounds(engine, self.rules.caps.cost)
         self.ledger = Ledger(engine)
         self.letters = Letters(engine)
         self.memos = Memos(engine)
         self.sessions = Exchanges(engine, self._writer)
+        self.streams = StreamStore(engine)
         self.targets = Targets(engine)
         self.parents = Parents(engine)
         self.undoing = Undoings(engine)
@@ -108,21 +111,16 @@ class Journal:
         return self._writer.submit(InsertStep(new, self.rules.wake_grace_s))
 
     def finish(
-        self, claim: Claimed, outcome: Outcome, exchange: NewExchange | None = None, **how: Any
+        self, claim: Claimed, outcome: Outcome, exchange: NewExchange | None = None, **more: Any
     ) -> Future[Aftermath]:
-        """End a claimed step with its outcome; see :class:`FinishStep`."""
-        return self._writer.submit(FinishStep(claim, outcome, self.rules, exchange, **how))
+        """End a claimed step with its outcome, and with what it adds; see :class:`FinishStep`."""
+        return self._writer.submit(FinishStep(claim, outcome, self.rules, exchange, **more))
 
     def expand(
-        self,
-        claim: Claimed,
-        plan: Expand,
-        *,
-        ended_members: int | None = None,
-        bounds: Sequence[Bound] = (),
+        self, claim: Claimed, plan: Expand, *, ended_members: int | None = None, **more: Any
     ) -> Future[Expanded]:
         """Let a step wait for members; see :class:`ExpandStep`."""
-        return self._writer.submit(ExpandStep(claim, plan, self.rules, ended_members, bounds))
+        return self._writer.submit(ExpandStep(claim, plan, self.rules, ended_members, **more))
 
     def postpone(
         self,
@@ -198,7 +196,7 @@ class Journal:
 
     def cancel(self, step_id: str, tenant: str = "") -> Aftermath:
         """Cancel a step with all that hangs below it; one without a row is this tenant's."""
-        return self.transaction(lambda c: cancels.cancel(c, step_id, self.rules, tenant))
+        return cancels.stop(self.engine, step_id, self.rules, tenant)
 
     def note(self, run_id: str, step_id: str, kind: str, data: Sequence[dict[str, Any]]) -> None:
         """Write events of a step."""

@@ -19,6 +19,8 @@ from celery_agents.client.connection import Connection
 from celery_agents.client.control import Control
 from celery_agents.client.dead_letters import DeadLetters
 from celery_agents.client.earlier import EarlierNames
+from celery_agents.client.flows.streams import EntryStreams
+from celery_agents.client.flows.verb import StartVerb
 from celery_agents.client.limits import Limits
 from celery_agents.client.options import EstimateOptions
 from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
@@ -90,6 +92,7 @@ class Client(EarlierNames):
         self._control = control = Control(connection, self.runs)
         self.dead_letters = DeadLetters(control)
         self.sessions = Sessions(control)
+        self.streams = EntryStreams(control)
         self.limits = Limits(control)
         self.budgets = Budgets(control)
         ask = self.ask = AskVerb(connection, self.runs, names.ASK, Ask, Run)
@@ -98,6 +101,7 @@ class Client(EarlierNames):
         self.gather = GatherVerb(connection, self.runs, names.GATHER, Gather, AggregateRun)
         self.map = MapVerb(connection, self.runs, names.MAP, Map, MapRun)
         self.cache = Cache(control, self.runs, ask)
+        self.start = StartVerb(connection, control, self.runs)
 
     @property
     def celery(self) -> Celery:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from agents.base import StepContext, Turn
     from agents.catalog.entries import Described
     from agents.catalog.kinds import Kind, Made, Resources
+    from agents.flows.run import FlowContext
     from agents.needs import Needs
     from agents.plan import Expand, Member
     from agents.tools import (
@@ -44,6 +45,7 @@ __all__ = [
     "Described",
     "Expand",
     "Filtered",
+    "FlowContext",
     "FunctionToolset",
     "Kind",
     "Limited",
@@ -83,6 +85,7 @@ _SOURCES = {
     # for agents; celery_agents has them too
     "StepContext": "agents.base",
     "Needs": "agents.needs",
+    "FlowContext": "agents.flows.run",
     "Turn": "agents.base",
     "CallContext": "agents.tools",
     "Filtered": "agents.tools",

@@ -21,7 +21,7 @@ from sqlalchemy import update
 
 from app.access.permissions import Role
 from app.journal.schema.models import Step
-from celery_agents import Client, RetryPolicy
+from celery_agents import Client, RetryPolicy, StreamEvent
 from celery_agents.errors import UnreadableValueError
 from celery_agents.sealing import KEYS, key_id
 from deploy.local.servers import LOOPBACK
@@ -161,12 +161,22 @@ def ask_in_every_way(client: Client) -> list[str]:
         client.ask("same", SECRET, session="talk").get(timeout=SOON_S)
     [first, _] = client.sessions.read("talk", timeout=SOON_S)
     assert [m.text for m in first.messages] == [SECRET, SECRET]
+    lasting = client.start("discreet", SECRET)
+    sent = [StreamEvent(kind="sent", data={"to": SECRET})]
+    client.streams.append("letters", sent, timeout=SOON_S)
+    eventually(lambda: lasting.signal("go", SECRET, timeout=SOON_S) == "taken")
+    assert lasting.get(timeout=SOON_S) == [SECRET, SECRET]
+    assert SECRET in repr([line.value for line in lasting.history(timeout=SOON_S)])
+    read = client.streams.follow("reader", of="letters", timeout=SOON_S)
+    assert sorted((e.kind, *e.data.values()) for e in read) == [
+        *(("noted", SECRET), ("sent", SECRET), ("told", SECRET)),
+    ]
     person = client.vote(["yes", "no"], long, escalate="person", choices=["yes", "no", SECRET])
     [wish] = eventually(lambda: client.waiting(timeout=SOON_S))
     assert SECRET in (wish.choices or ())
     client.runs.approve(person.id, SECRET, key=wish.key)
     assert person.get(timeout=SOON_S).option == SECRET
-    return [watched.id, *(run.id for run in runs), person.id]
+    return [watched.id, *(run.id for run in runs), lasting.id, person.id]
 
 
 def test_nobody_without_a_key_sees_what_is_asked_and_answered(sealed: Sealed) -> None:

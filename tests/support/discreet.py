@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from celery_agents import Answer, RetryableError, StepContext, agent
+from celery_agents import Answer, RetryableError, StepContext, agent, flow
 
 
 @agent
@@ -32,3 +32,18 @@ def same(value: Any) -> Any:
 def kept(value: Any) -> Any:
     """The input, which is kept for who asks the same."""
     return value
+
+
+@agent
+def notes(value: str, step: StepContext) -> str:
+    """The input, which it adds to a stream, too."""
+    step.emit("letters/notes", "noted", {"value": value})
+    return value
+
+
+@flow
+async def discreet(run: Any, told: str) -> list[Any]:
+    """Asks, waits to be told, and tells."""
+    found = [await run.ask("notes", told), await run.signal("go")]
+    run.emit("letters/told", "told", {"found": found[1]})
+    return found

@@ -93,8 +93,13 @@ class Ends:
         return self._write_end(Outcome(state=State.FAILED, error=error, **told))
 
     def _write_end(self, outcome: Outcome, exchange: NewExchange | None = None) -> Ending:
+        more: dict[str, Any] = {}
+        if (step := self.step) is not None and (step.emitted or step.recorded or step.lets_go):
+            more["entries"] = [*step.recorded, *(step.emitted if outcome.ok else ())]
+            more["lets_go"] = step.lets_go
+
         def write() -> Aftermath:
-            return wait(self._journal.finish(self.claim, outcome, exchange, told=self.told))
+            return wait(self._journal.finish(self.claim, outcome, exchange, told=self.told, **more))
 
         aftermath = keep_trying(self.claim.id, write)
         if not aftermath.applied:
@@ -150,7 +155,7 @@ class Ends:
         about: dict[str, Any] = {}
         if (step := self.step) is not None:
             plan = streamed(plan) if step.streamed else plan
-            about["ended_members"] = step.ended_members
+            about |= {"ended_members": step.ended_members, "entries": step.recorded}
             if (allowance := step.allowance) is not None:
                 plan = narrowed(plan, allowance.caps)
                 read = partial(blocking, allowance.bounds)
@@ -167,9 +172,12 @@ class Ends:
         self.free()  # quick members may wake it before all are sent
         self._runtime.follow(expanded)
         wait_s = plan.join.timeout_s or 0.0
-        if expanded.timer is not None and wait_s <= self._runtime.settings.countdown_limit_s:
+        # What waits for anything has no message for its time: it may be let on a thousand times
+        # until then. Recovery looks each second.
+        timer = None if plan.awaited is not None else expanded.timer
+        if timer is not None and wait_s <= self._runtime.settings.countdown_limit_s:
             # Else recovery sees that it is late: a worker would hold the message until then.
-            publish(self._runtime.app, [expanded.timer], countdown=wait_s)
+            publish(self._runtime.app, [timer], countdown=wait_s)
         publish(self._runtime.app, expanded.members)
         return Left(f"{self.claim.id}: waits for its members")
 

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Text, cast, delete, func, insert, literal, se
 
 from app.journal.schema.engine import read_clock
 from app.journal.schema.models import Entry, Session, Wait, table
+from app.journal.schema.positions import transaction_number
 from app.journal.schema.sealed import opened_exchange, sealed_by, shown_exchange
 from app.journal.schema.transactions import is_again
 from app.journal.schema.upsert import insertion
@@ -114,9 +115,11 @@ def fork(connection: Connection, tenant: str, name: str, copy: str, upto: int | 
         if is_again(connection):  # the first try was committed
             return number
         raise InvalidPayloadError(f"There is a session {copy!r} already.")
-    same = [column for column in table(Entry).columns if column.name != "stream"]
-    copied = select(literal(stream_of(copy)), *same).where(_of(tenant, name), _E.seq < number)
-    names = ["stream", *(column.name for column in same)]
+    own: dict[str, Any] = {"stream": literal(stream_of(copy)), "xid": transaction_number()}
+    same = [column for column in table(Entry).columns if column.name not in {*own, "pos"}]
+    copied = select(*own.values(), *same).where(_of(tenant, name), _E.seq < number)
+    copied = copied.order_by(_E.seq)
+    names = [*own, *(column.name for column in same)]
     connection.execute(insert(table(Entry)).from_select(names, copied))
     return number
 

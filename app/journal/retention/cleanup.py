@@ -15,7 +15,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Table, case, delete, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Table,
+    case,
+    delete,
+    func,
+    or_,
+    select,
+)
 
 from app.journal.retention.chunks import Pace, delete_portion
 from app.journal.schema.engine import now, reading
@@ -35,7 +45,7 @@ from app.journal.schema.models import (
     Worker,
 )
 from app.journal.schema.transactions import in_transaction
-from app.journal.steps.remains import OF_RUNS
+from app.journal.steps.remains import OF_RUNS, goes_with_run
 from app.journal.steps.spending import book_doubts
 from app.journal.tables.audit import erase, is_old
 from celery_agents.contracts.outcome import State
@@ -140,7 +150,7 @@ def what_would_go(connection: Connection, retention: Retention) -> Counter[str]:
         (Call.__table__, Call.step_id.in_(steps)),
         (Join.__table__, Join.step_id.in_(steps)),
         (DeadLetter.__table__, retention.is_forgotten()),
-        *((table, table.c.run_id.in_(runs)) for table in OF_RUNS),
+        *((held, held.c.run_id.in_(runs) & goes_with_run(held)) for held in OF_RUNS),
         *_old(),
     ]
     found = Counter[str]()
@@ -166,7 +176,11 @@ def _next(
     tables: list[Any] = [Step.__table__, *OF_RUNS] if ids else []
     for table in tables:
         (key,) = table.primary_key
-        theirs = select(key).where(table.c.run_id.in_(ids)).limit(paces[table.name].size)
+        theirs = (
+            select(key)
+            .where(table.c.run_id.in_(ids), goes_with_run(table))
+            .limit(paces[table.name].size)
+        )
         if table is Step.__table__:
             theirs = theirs.order_by(Step.parent_id.is_not(None))
         if keys := list(connection.execute(theirs).scalars()):

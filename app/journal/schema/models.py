@@ -267,14 +267,52 @@ class Entry(Base):
 
     __tablename__ = "entries"
 
-    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
-    stream: Mapped[str] = mapped_column(String(200), primary_key=True)
-    seq: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    #: Its place among all; with ``xid`` before it, in an order that no reader can overtake (see
+    #: positions.py). Never given twice, and not SQLite's own number of a row, which VACUUM changes.
+    pos: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    )
+    tenant: Mapped[str] = mapped_column(String(64))
+    stream: Mapped[str] = mapped_column(String(200))
+    seq: Mapped[int] = mapped_column(Integer)  # its place in the stream, from 0, without gaps
     kind: Mapped[str] = mapped_column(String(40))
     data: Mapped[dict[str, Any]]
     tokens: Mapped[int] = mapped_column(Integer)  # that a model would read, as estimated
     at: Mapped[float]
     run_id: Mapped[str | None] = mapped_column(ID)  # which wrote it; the entry outlives it
+    key: Mapped[str | None] = mapped_column(String(200))  # of its kind there is one in the stream
+    xid: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+
+    __table_args__ = (
+        Index("ix_entries_place", "tenant", "stream", "seq", unique=True),
+        Index(
+            "ix_entries_key",
+            *("tenant", "stream", "kind", "key"),
+            unique=True,
+            sqlite_where=text("key IS NOT NULL"),
+            postgresql_where=text("key IS NOT NULL"),
+        ),
+        Index("ix_entries_position", "xid", "pos"),
+        Index(
+            "ix_entries_run_id",
+            "run_id",
+            sqlite_where=text("run_id IS NOT NULL"),
+            postgresql_where=text("run_id IS NOT NULL"),
+        ),
+        {"sqlite_autoincrement": True},
+    )
+
+
+class StreamCursor(Base):
+    """How far somebody has read the entries of all streams, in their one order."""
+
+    __tablename__ = "cursors"
+
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(180), primary_key=True)
+    xid: Mapped[int] = mapped_column(BigInteger)
+    pos: Mapped[int] = mapped_column(BigInteger)
+    changed_at: Mapped[float]
 
 
 class Session(Base):

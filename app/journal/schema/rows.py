@@ -238,6 +238,18 @@ class NewExchange:
     tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class NewEntry:
+    """A line to be added to a stream; of one kind and key there is one."""
+
+    tenant: str
+    stream: str
+    kind: str
+    data: dict[str, Any]
+    key: str | None = None
+    run_id: str | None = None
+
+
 class Refusal(StrEnum):
     """Why a claim got no step."""
 

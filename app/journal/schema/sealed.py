@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row
 
 from app.journal.schema.engine import SEALS
-from app.journal.schema.rows import Claim, Claimed, Finished, NewExchange, NewStep
+from app.journal.schema.rows import Claim, Claimed, Finished, NewEntry, NewExchange, NewStep
 from celery_agents.contracts.outcome import Outcome
 from celery_agents.sealing import (
     EVENT,
@@ -99,6 +99,30 @@ def shown_exchange(seals: Seals | None, data: dict[str, Any], run_id: str | None
     if isinstance(told, str):
         told = {**data, "messages": [{"role": "assistant", "content": told}]}
     return told
+
+
+def sealed_entry(seals: Seals | None, entry: NewEntry, seq: int) -> dict[str, Any]:
+    """The data of a stream's entry, encrypted, bound to its place."""
+    if seals is None:
+        return entry.data
+    return seals.seal(entry.data, stream_place(entry.tenant, entry.stream), entry_field(seq))
+
+
+def opened_entry(seals: Seals | None, where: tuple[str, str], seq: int, data: Any) -> Any:
+    """The data of an entry of a tenant's stream. Raises as above."""
+    if MARK not in data:
+        return data
+    return opened(seals, data, stream_place(*where), entry_field(seq))
+
+
+def stream_place(tenant: str, stream: str) -> str:
+    """The place to which what a stream has belongs."""
+    return f"{tenant}\x1f{stream}"
+
+
+def entry_field(seq: int) -> str:
+    """The field of a stream in which an entry stands."""
+    return f"entry/{seq}"
 
 
 def sealed_answer(seals: Seals, answer: dict[str, Any], step_id: str, identity: str) -> Any:

@@ -13,10 +13,11 @@ from sqlalchemy import Connection, bindparam, select, update
 from agents.plan import Expand
 from app.journal.schema import locks
 from app.journal.schema.models import Step, table
-from app.journal.schema.rows import Aftermath, Claimed, Wake, derived_id
+from app.journal.schema.rows import Aftermath, Claimed, NewEntry, Wake, derived_id
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
-from app.journal.steps import caps, joins
+from app.journal.steps import anyhow, caps, joins
 from app.journal.steps.bounds import Bound
+from app.journal.steps.entries import append
 from app.journal.steps.finishes import event
 from app.journal.steps.members import NewMember, insert_members, new_members
 from app.journal.writing import prepared
@@ -54,7 +55,9 @@ class ExpandStep(Operation[Expanded]):
         plan: Expand,
         rules: joins.Rules,
         ended_members: int | None = None,
+        *,
         bounds: Sequence[Bound] = (),
+        entries: Sequence[NewEntry] = (),
     ) -> None:
         super().__init__()
         self.claim = claim
@@ -62,12 +65,13 @@ class ExpandStep(Operation[Expanded]):
         self.rules = rules
         self.ended_members = ended_members
         self.bounds = bounds
+        self.entries = entries
         self.members = new_members(claim, plan.members, rules.spread_limit_bytes, rules.seals)
 
     @property
     def variety(self) -> int:
         plan = self.plan
-        few = 0 < len(plan.members) <= _FEW
+        few = 0 < len(plan.members) <= _FEW and not (self.entries or plan.awaited)
         return not (few and self.claim.token == 1 and plan.note is None and not self.of_team)
 
     @property
@@ -142,13 +146,17 @@ def _expand(connection: Connection, o: ExpandStep) -> Expanded:
     members = [member for member in members if member.id not in refused]
     if o.plan.note is not None:
         connection.execute(event(claim.run_id, claim.id, "expanded", o.plan.note))
-    if number == 1 and wanted and not refused:
+    if o.plan.awaited is not None:
+        fired = anyhow.go_on(connection, claim, o.plan.awaited, o.rules)
+    elif number == 1 and wanted and not refused:
         fired = Aftermath()  # none of its members has begun
     else:
         joins.recount(connection, claim.id, number)
         fired = joins.fire_if_complete(connection, claim.id, o.rules)
         if fired.wakes and not members:
             _refuse_vain(connection, o)
+    if o.entries:  # streams come last of what is locked
+        append(connection, o.entries)
     return Expanded(
         members=members,
         timer=None if o.plan.join.timeout_s is None else wake_of(waiting),
@@ -182,18 +190,25 @@ def _insert_members(
 ) -> list[Wake]:
     """Insert new members; listed ones of earlier rounds count in this round from now on."""
     start = 0
+    if o.plan.awaited is not None and o.claim.token > 1 and wanted:
+        wanted = _free(connection, o.claim, wanted)
+        start = _next_place(connection, o.claim)
     if number > 1 and wanted:
         wanted = _free(connection, o.claim, wanted)
         listed = [new.id for new in wanted]
         connection.execute(_MOVE, {"b_id": o.claim.id, "b_ids": listed, "b_round": number})
-        last = connection.execute(_LAST, {"b_id": o.claim.id}).scalar()
-        start = 0 if last is None else last + 1
+        start = _next_place(connection, o.claim)
     about: Any = {"start": start, "number": number, "wake_grace_s": o.rules.wake_grace_s}
     made = insert_members(connection, o.claim, wanted, **about)
     if number == 1 and len(made) < len(wanted):
         wanted = _free(connection, o.claim, wanted)
         made |= insert_members(connection, o.claim, wanted, **about)
     return [_wake(o.claim, m) for m in wanted if m.id in made and not m.member.waits]
+
+
+def _next_place(connection: Connection, claim: Claimed) -> int:
+    last = connection.execute(_LAST, {"b_id": claim.id}).scalar()
+    return 0 if last is None else last + 1
 
 
 def _free(

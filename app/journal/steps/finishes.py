@@ -13,7 +13,7 @@ from sqlalchemy import Connection, bindparam, case, func, insert, select, update
 from app.journal.schema import locks
 from app.journal.schema.engine import as_json, now
 from app.journal.schema.models import Event, Step, table
-from app.journal.schema.rows import Aftermath, Claimed, NewExchange
+from app.journal.schema.rows import Aftermath, Claimed, NewEntry, NewExchange
 from app.journal.schema.sealed import sealed_end
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
 from app.journal.steps import joins
@@ -25,9 +25,10 @@ from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 
 
 class FinishStep(Operation[Aftermath]):
-    """End a claimed step, its last call with it, and add its ``exchange`` to the session it holds.
+    """End a claimed step, its last call with it, and what it adds to a session and to streams.
 
-    ``told``: its row says that somebody is told of its end.
+    ``lets_go``: members of it may be open, and are let go of. ``told``: its row says that
+    somebody is told of its end.
     """
 
     order: ClassVar[int] = 10
@@ -38,19 +39,24 @@ class FinishStep(Operation[Aftermath]):
         outcome: Outcome,
         rules: joins.Rules,
         exchange: NewExchange | None = None,
+        entries: Sequence[NewEntry] = (),
         *,
+        lets_go: bool = False,
         told: bool = False,
     ) -> None:
         super().__init__()
         if rules.seals is not None:
             outcome, exchange = sealed_end(rules.seals, claim, outcome, exchange)
         self.conclusion = Conclusion(
-            claim.id, claim.token, outcome, claim.parent_id, claim.run_id, exchange=exchange
+            *(claim.id, claim.token, outcome, claim.parent_id, claim.run_id),
+            exchange=exchange,
+            entries=entries,
+            lets_go=lets_go,
         )
         self.rules = rules
         # With the end of one that is told, the row that does so is written.
-        plain = exchange is None and not told
-        self._shot = _shot_for(claim, outcome) if plain else _Shot.NONE
+        more = exchange is not None or entries or lets_go or told
+        self._shot = _Shot.NONE if more else _shot_for(claim, outcome)
 
     @property
     def variety(self) -> int:
@@ -62,7 +68,9 @@ class FinishStep(Operation[Aftermath]):
 
     @property
     def locks(self) -> Collection[locks.Lock]:
-        return [(self.conclusion.parent_id, self.conclusion.run_id)]
+        end = self.conclusion
+        own = [(end.step_id, end.run_id)] if end.lets_go else []
+        return [(end.parent_id, end.run_id), *own]
 
     @classmethod
     def shot(cls, operations: Sequence[FinishStep]) -> Shot | None:
@@ -93,7 +101,7 @@ class _Shot(IntEnum):
 def _shot_for(claim: Claimed, outcome: Outcome) -> _Shot:
     if claim.parent_id is None:
         return _Shot.ROOTS if outcome.ok else _Shot.NONE
-    counted = {"all": True, "unbroken": outcome.ok, "first": not outcome.ok}
+    counted = {"all": True, "any": True, "unbroken": outcome.ok, "first": not outcome.ok}
     plain = counted.get(claim.policy or "", False) and outcome.compensation is None
     return _Shot.MEMBERS if plain else _Shot.NONE
 

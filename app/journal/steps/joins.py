@@ -56,12 +56,16 @@ def open_round(connection: Connection, step_id: str, expected: int, policy: Join
     """Begin a new round of a step's join over so many members; return its number, from 1.
 
     Those of a later one may have ended already. Whoever calls has locked the join if there is one.
+    One that waits for any of its members is opened anew in its first round, whose members go on to
+    count: the next one that ends fires it.
     """
+    goes_on = policy.kind == "any"
     values = {
         "b_id": step_id,
         "b_policy": policy.kind,
         "b_keep": policy.keep,
-        "b_expected": expected,
+        "b_expected": 1 if goes_on else expected,
+        "b_more": 0 if goes_on else 1,
         "b_timeout": policy.timeout_s,
     }
     first = connection.execute(_first_round(connection.dialect.name), values).scalar()
@@ -82,7 +86,7 @@ _OPENED = {
 _NEXT_ROUND = (
     update(table(Join))
     .where(_J.step_id == bindparam("b_id"))
-    .values({**_OPENED, _J.round: _J.round + 1})
+    .values({**_OPENED, _J.round: _J.round + bindparam("b_more")})
     .returning(_J.round)
 )
 
@@ -264,7 +268,7 @@ def fire(
         return Aftermath()
     woken = connection.execute(_READY, {"b_id": step_id, "b_grace": rules.wake_grace_s}).all()
     aftermath = Aftermath(wakes=[wake_of(row) for row in woken])
-    if not (over or (late and fired.keep)):
+    if not (over or (late and fired.keep) or fired.policy == "any"):
         aftermath.add(drop_members(connection, [step_id], State.SKIPPED))
     return aftermath
 
@@ -273,7 +277,7 @@ _FIRE = (
     update(table(Join))
     .where(_J.step_id == bindparam("b_id"), _J.state == "open")
     .values(state="fired")
-    .returning(_J.keep)
+    .returning(_J.keep, _J.policy)
 )
 _READY = (
     update(table(Step))
@@ -299,16 +303,44 @@ def drop_members(connection: Connection, parent_ids: list[str], waiting_state: S
         below = {"b_ids": parent_ids}
         locks.hold_still(connection, parent_ids)
         found.cancels += connection.execute(_STOP, below).scalars()
-        parent_ids = []
-        for statement, state in ((_SKIP, waiting_state), (_CANCEL, State.CANCELLED)):
-            outcome = _outcome(state)
-            rows = connection.execute(statement, {**below, **_ended(outcome)}).all()
-            found.ended += [EndedStep(row.task, row.agent, outcome) for row in rows]
-            parent_ids = [row.id for row in rows]  # those of the last, which have members
+        _end_by(connection, _SKIP, below, waiting_state, found)
+        parent_ids = _end_by(connection, _CANCEL, below, State.CANCELLED, found)
+    return found
+
+
+def _end_by(
+    connection: Connection, ending: Any, which: dict[str, Any], state: State, found: Aftermath
+) -> list[str]:
+    """End steps by a statement, note them; returns their ids."""
+    outcome = _outcome(state)
+    rows = connection.execute(ending, {**which, **_ended(outcome)}).all()
+    found.ended += [EndedStep(row.task, row.agent, outcome) for row in rows]
+    return [row.id for row in rows]
+
+
+def drop_some(
+    connection: Connection, parent_id: str, run_id: str, keys: Sequence[str]
+) -> Aftermath:
+    """End some members of a step, as :func:`drop_members` all; whoever calls holds its join."""
+    these = {"b_parent": parent_id, "b_keys": list(keys)}
+    ids = list(connection.execute(_THESE, these).scalars())
+    locks.lock(connection, ((member, run_id) for member in ids))
+    locks.lock_steps(connection, ids)
+    some = {"b_ids": ids}
+    found = Aftermath(cancels=list(connection.execute(_STOP_SOME, some).scalars()))
+    _end_by(connection, _SKIP_SOME, some, State.CANCELLED, found)
+    waiting = _end_by(connection, _CANCEL_SOME, some, State.CANCELLED, found)
+    found.add(drop_members(connection, waiting, State.CANCELLED))
     return found
 
 
 _BELOW = _S.parent_id.in_(bindparam("b_ids", expanding=True))
+_SOME = _S.id.in_(bindparam("b_ids", expanding=True))
+_THESE = select(_S.id).where(
+    _S.parent_id == bindparam("b_parent"),
+    _S.member.in_(bindparam("b_keys", expanding=True)),
+    _S.state.not_in(_FINAL),
+)
 _MOVING = select(_S.id).where(_BELOW, _S.state.not_in(_FINAL)).order_by(_S.id)
 
 
@@ -331,19 +363,21 @@ _ENDED = {
     _S.settled: True,
     _S.token: _S.token + 1,  # a claim of before ends nothing any more
 }
-_STOP = (
-    update(table(Step))
-    .where(_BELOW, _S.state == State.RUNNING)
-    .values(cancel_requested=True)
-    .returning(_S.id)
-)
-_SKIP, _CANCEL = (
-    update(table(Step))
-    .where(_BELOW, _S.state == state)
-    .values(_ENDED)
-    .returning(_S.id, _S.task, _S.agent)
-    for state in (State.READY, State.WAITING)
-)
+
+
+def _stop(which: Any) -> Any:
+    stopped = update(table(Step)).where(which, _S.state == State.RUNNING)
+    return stopped.values(cancel_requested=True).returning(_S.id)
+
+
+def _end(which: Any, state: State) -> Any:
+    ended = update(table(Step)).where(which, _S.state == state)
+    return ended.values(_ENDED).returning(_S.id, _S.task, _S.agent)
+
+
+_STOP, _STOP_SOME = _stop(_BELOW), _stop(_SOME)
+_SKIP, _SKIP_SOME = _end(_BELOW, State.READY), _end(_SOME, State.READY)
+_CANCEL, _CANCEL_SOME = _end(_BELOW, State.WAITING), _end(_SOME, State.WAITING)
 _END = update(table(Step)).where(_S.id == bindparam("b_id")).values(_ENDED)
 
 

@@ -11,8 +11,9 @@ from sqlalchemy import Connection, bindparam, select, text, update
 from app.journal.schema import locks
 from app.journal.schema.engine import CLOCK_POSTGRESQL, as_json, now
 from app.journal.schema.models import Step, table
-from app.journal.schema.rows import Aftermath, EndedStep, NewExchange, Wake
+from app.journal.schema.rows import Aftermath, EndedStep, NewEntry, NewExchange, Wake
 from app.journal.steps import compensations, joins, sessions, webhooks
+from app.journal.steps.entries import append
 from celery_agents.contracts.outcome import Outcome, State
 
 
@@ -40,13 +41,16 @@ class Conclusion:
     run_id: str
     seen: Seen | None = None
     exchange: NewExchange | None = None  # of a root that holds a session
+    entries: Sequence[NewEntry] = ()  # that it adds to streams
+    lets_go: bool = False  # members of it may be open
 
 
 def conclude(
     connection: Connection, conclusions: Sequence[Conclusion], rules: joins.Rules
 ) -> list[Aftermath]:
     """Write outcomes, count them in the joins of their parents, fire what is complete."""
-    locks.lock(connection, ((c.parent_id, c.run_id) for c in conclusions))
+    own = ((c.step_id, c.run_id) for c in conclusions if c.lets_go)
+    locks.lock(connection, [*((c.parent_id, c.run_id) for c in conclusions), *own])
     ended: list[tuple[str, int, bool]] = []
     roots: dict[str, Outcome] = {}
     undoable: set[str] = set()
@@ -69,6 +73,7 @@ def conclude(
             if row.envelope is not None:
                 told.append(webhooks.EndedRoot(c.step_id, c.outcome, row.envelope))
     fired = joins.count(connection, ended, rules)
+    _drop(connection, conclusions, results)
     for c, result in zip(conclusions, results, strict=True):
         # Only one of a batch's members carries the wake of their common parent.
         follow = fired.pop(c.parent_id or "", None) if result.applied else None
@@ -80,7 +85,26 @@ def conclude(
     talking = _hand_on(connection, conclusions, results, grace)
     for run_id, wake in [*undoing.items(), *telling.items(), *talking.items()]:
         by_run[run_id].wakes.append(wake)
+    _add(connection, conclusions, results)
     return results
+
+
+def _drop(
+    connection: Connection, conclusions: Sequence[Conclusion], results: Sequence[Aftermath]
+) -> None:
+    """End the open members of those that let go of them."""
+    for c, result in zip(conclusions, results, strict=True):
+        if c.lets_go and result.applied:
+            result.add(joins.drop_members(connection, [c.step_id], State.CANCELLED))
+
+
+def _add(
+    connection: Connection, conclusions: Sequence[Conclusion], results: Sequence[Aftermath]
+) -> None:
+    """Add to streams what those add that ended here."""
+    added = [e for c, r in zip(conclusions, results, strict=True) if r.applied for e in c.entries]
+    if added:
+        append(connection, added)
 
 
 def _hand_on(

@@ -14,19 +14,21 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete
+from sqlalchemy import ColumnElement, Connection, delete, or_, true
 
 from app.journal.schema.models import Base, Entry, Run, Step, table
 from app.journal.schema.upsert import insert_of
+from app.journal.steps.entries import HISTORY, SIGNALS
 from app.journal.steps.spending import book_doubts
 
-#: What a whole run holds beside its steps, in tables that know it by ``run_id``. Not what it has
-#: written into streams: a session outlives its runs.
+#: What a whole run holds beside its steps, in tables that know it by ``run_id``.
 OF_RUNS = [
     held
     for held in Base.metadata.sorted_tables
-    if "run_id" in held.columns and held not in {Step.__table__, Entry.__table__}
+    if "run_id" in held.columns and held is not Step.__table__
 ]
+#: Entries of its flows go with it, what they were told and asked for; all others outlive it.
+_OWN_ENTRIES = or_(*(Entry.stream.startswith(own) for own in (HISTORY, SIGNALS)))
 _S = table(Step).c
 #: Columns of a run that has just begun, as its row says nothing else of them.
 _BEGUN = {"finished_at": None, "usage": None, "compensable": False}
@@ -45,4 +47,10 @@ def begin_anew(connection: Connection, runs: Sequence[dict[str, Any]]) -> None:
         book_doubts(connection, left, uuid.uuid4().hex)
         connection.execute(delete(table(Step)).where(left))
         for held in OF_RUNS:
-            connection.execute(delete(held).where(held.c.run_id == run["id"]))
+            theirs = (held.c.run_id == run["id"]) & goes_with_run(held)
+            connection.execute(delete(held).where(theirs))
+
+
+def goes_with_run(held: Any) -> ColumnElement[bool]:
+    """The rows of a table of :data:`OF_RUNS` that go with their run."""
+    return _OWN_ENTRIES if held is Entry.__table__ else true()

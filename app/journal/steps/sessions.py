@@ -21,6 +21,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, or_, select, tuple
 from agents.sessions import fitting
 from app.journal.schema.engine import now, read_clock
 from app.journal.schema.models import Entry, Session, Step, Wait, table
+from app.journal.schema.positions import transaction_number
 from app.journal.schema.rows import Claimed, HeldSession, NewExchange, Unheld, Wake
 from app.journal.schema.upsert import insertion
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
@@ -29,7 +30,8 @@ from celery_agents.contracts.outcome import State
 
 #: The kind of a session's entries.
 EXCHANGE = "exchange"
-_PREFIX = "session/"
+#: Before the name of a session: the stream of its exchanges.
+PREFIX = "session/"
 #: Seconds after which a waiting step looks at its session by itself; doubled each time, so often.
 LOOK_S, _DOUBLINGS_MAX = 60.0, 5
 #: Exchanges that are looked at together.
@@ -43,12 +45,12 @@ _FINAL = [s.value for s in State if s.final]
 
 def stream_of(name: str) -> str:
     """The stream that has the exchanges of a session."""
-    return f"{_PREFIX}{name}"
+    return f"{PREFIX}{name}"
 
 
 def name_of(stream: str) -> str:
     """The name of the session whose stream that is."""
-    return stream.removeprefix(_PREFIX)
+    return stream.removeprefix(PREFIX)
 
 
 class HoldSession(Operation[HeldSession | Unheld]):
@@ -250,6 +252,7 @@ def _entry(session: Any, exchange: NewExchange) -> dict[Any, Any]:
         _E.tokens: exchange.tokens,
         _E.at: now(),
         _E.run_id: session.holder,
+        _E.xid: transaction_number(),
     }
 
 

@@ -49,4 +49,4 @@ class Archive:
 
     def cancel(self, run_id: str, rules: Rules) -> Aftermath:
         """Cancel a run with all its steps."""
-        return in_transaction(self._engine, lambda c: cancels.cancel(c, run_id, rules))
+        return cancels.stop(self._engine, run_id, rules)

@@ -246,7 +246,7 @@ FINISH_MEMBERS = Prepared(
             AND j.step_id = a.parent_id AND j.state = 'open'
             AND (j.done + a.ended < j.expected OR j.round = 1 AND j.done + a.ended = j.expected)
             AND (
-                j.policy = 'all'
+                j.policy IN ('all', 'any')
                 OR j.policy = 'first' AND j.succeeded + a.succeeded = 0
                 OR j.policy = 'unbroken' AND j.done + a.ended = j.succeeded + a.succeeded
             )

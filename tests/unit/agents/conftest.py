@@ -87,6 +87,9 @@ class MemoryStep:
     def tell(self, kind: str, **data: object) -> None:
         self.events.append((kind, data))
 
+    def emit(self, stream: str, kind: str, data: Any, *, key: str | None = None) -> None:
+        self.told.append({"stream": stream, "kind": kind, "data": data, "key": key})
+
     async def progress(self, **fields: object) -> None:
         self.told.append(fields)
 

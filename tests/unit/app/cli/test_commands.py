@@ -9,23 +9,29 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy import update
 
+from agents.flows.history import digest_of
 from app.access.keys import new_key
 from app.access.permissions import Role
 from app.cli.commands import commands
+from app.journal import Journal
 from app.journal.schema import migrate
 from app.journal.schema.engine import connect
+from app.journal.schema.models import Entry
+from app.journal.schema.rows import NewEntry
 from app.journal.stores.keys import ApiKeys
 from app.journal.stores.letters import Letters
 from app.maintenance.dead_letters import letter_row
 from app.settings import Settings
+from celery_agents import names
 from celery_agents.client.cli import agents
 from celery_agents.client.control import who
 from celery_agents.sealing import key_id
 from tests.support.fernet import fernet_key
 from tests.support.malformed import envelope
 from tests.support.receiver import SECRET
-from tests.unit.app.journal.support import World, claimed, expand, plan, step
+from tests.unit.app.journal.support import SOON, World, claimed, expand, plan, step
 from tests.unit.celery_agents.client.test_shell import has, verbs
 
 KEY = fernet_key("key")
@@ -34,13 +40,15 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "list": ([], [{"name": "a", "kind": "function"}]),
     "health": ([], {"targets": [{"target": "broker"}, {"target": "journal"}]}),
     "status": (["s"], {"steps": [{"id": "s"}], "events": [], "session": "chat"}),
-    "runs list": ([], {"runs": [{"id": "s", "state": "running"}, {"id": "v"}], "more": None}),
+    "runs list": ([], {"runs": [{"id": "s", "state": "running"}, {"id": "f"}, {"id": "v"}]}),
     "runs show": (["s", "--answers"], {"steps": [{"id": "s"}], "answers": {}}),
     "runs progress": (["v"], {"step_id": "v", "total": 2, "done": 0}),
     "stats": ([], {"rows": []}),
     "cluster": ([], {"workers": [{"name": "worker@here", "running": 3}], "running": 3}),
     "metrics": ([], {"pushed": False}),
     "cancel": (["s"], {"id": "s", "stopped": 1}),
+    "flows check": ([], {"ok": True, "flows": [{"id": "f", "flow": "one", "told": None}]}),
+    "flows replay": (["f"], {"id": "f", "version": 1, "lines": 1, "told": None}),
     "clean": (["--dry-run"], {"dry_run": True, "rows": {}}),
     "dead list": ([], {"letters": [{"id": "j"}, {"cause": "bad_body"}], "dropped": 0}),
     "dead show": (["i"], {"id": "i", "cause": "bad_body"}),
@@ -70,13 +78,19 @@ VERBS: dict[str, tuple[list[str], Any]] = {
 @pytest.fixture
 def app(redis_url: str, sqlite_journal_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """An app as the commands see it, with a run, an agent and two letters."""
-    about = {"redis_url": redis_url, "database_url": sqlite_journal_url, "jwt_keys": ["k" * 32]}
+    about: dict[str, Any] = {
+        "redis_url": redis_url,
+        "database_url": sqlite_journal_url,
+        "jwt_keys": ["k" * 32],
+    }
     about |= {"webhook_secrets": ["HOOK"], "fernet_keys": [KEY]}
+    about["modules"] = ["tests.support.flows"]
     settings = Settings.model_validate(about)
     monkeypatch.setenv("HOOK", SECRET)
     world = World(sqlite_journal_url)
     journal = world.journal()
     expand(journal, "v", plan("a", "b"))
+    _begin_flow(journal)
     options = {"agent": "a", "session": "chat", "max_steps": 0, "max_cost": 0.5}
     claimed(journal, "s", step(payload={"args": ["hello"], "kwargs": options}))
     journal.announce([{"name": "a", "kind": "function", "description": "", "effects": "pure"}])
@@ -94,8 +108,30 @@ def app(redis_url: str, sqlite_journal_url: str, monkeypatch: pytest.MonkeyPatch
     world.close()
 
 
+def _begin_flow(journal: Journal) -> None:
+    payload = {"args": [1], "kwargs": {"flow": "one"}}
+    claim = claimed(journal, "f", step("f", task=names.FLOW, agent=None, payload=payload))
+    command = ["1", "ask", "echo", digest_of([1, {"agent": "echo"}])]
+    told = {**_LINE, "then": [command]}
+    line = NewEntry("", "flow/f", "started", told)
+    journal.expand(claim, plan("x", kind="any"), entries=[line]).result(SOON)
+
+
 def call(app: Any, *words: str) -> Result:
     return CliRunner().invoke(agents, words, obj=SimpleNamespace(app=app))
+
+
+def test_flows_whose_code_differs_are_told(app: Any, sqlite_journal_url: str) -> None:
+    with World(sqlite_journal_url).engine.begin() as c:
+        c.execute(update(Entry).values(data={**_LINE, "then": [["1", "ask", "other", "x"]]}))
+    done = call(app, "flows", "check")
+    assert done.exit_code == 1
+    assert "asks for ask echo" in done.stdout
+    assert "flows.py:" in done.stdout
+    assert call(app, "flows", "replay", "nobody").exit_code == 1
+
+
+_LINE = {"key": "", "at": 1.0, "value": {"version": 1}}
 
 
 def test_every_verb_is_in_the_table() -> None:

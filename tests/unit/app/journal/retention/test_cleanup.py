@@ -26,7 +26,7 @@ from app.journal.schema.models import (
     Step,
     Worker,
 )
-from app.journal.schema.rows import NewExchange
+from app.journal.schema.rows import NewEntry, NewExchange
 from app.journal.steps import compensations, dead_letters
 from app.journal.stores.audit import AuditLog
 from app.journal.tables.audit import Act
@@ -110,6 +110,21 @@ def test_old_runs_go_with_all_that_hangs_on_them(world: World, journal: Journal)
     assert count(world) == {"runs": 1, "steps": 2, "calls": 1, "joins": 1, "events": 1}
     assert journal.run_tree("p") is None
     assert journal.run_tree("q") is not None
+
+
+def test_what_flows_were_told_goes_with_them_and_other_entries_stay(
+    world: World, journal: Journal
+) -> None:
+    streams = ("flow/f", "signals/f", "flowers/1", "order/7")
+    new = [NewEntry("", stream, "done", {"key": "1", "at": 1.0}, None, "f") for stream in streams]
+    claim = claimed(journal, "f", step("f"))
+    journal.finish(claim, DONE, entries=new).result(SOON)
+    age(world, 31, "f")
+    with world.engine.connect() as c:
+        assert what_would_go(c, KEEP) == {"runs": 1, "steps": 1, "entries": 2}
+    assert clean(world) == {"runs": 1, "steps": 1, "entries": 2}
+    left = [stream for stream in streams if journal.streams.read("", stream, -1, 9)]
+    assert left == ["flowers/1", "order/7"]
 
 
 @pytest.mark.parametrize(
@@ -213,7 +228,7 @@ def test_every_table_is_kept_small_or_small_by_itself() -> None:
     cleaned |= {"waits"}  # with their steps
     small = {"agents", "memos", "duties"}  # one row for each name
     small |= {"audit_head"}  # one row
-    deleted_by_people = {"sessions", "entries", "agent_entries"}
+    deleted_by_people = {"sessions", "entries", "cursors", "agent_entries"}
     kept = {"audit"}  # a chain has no gaps; its data go
     assert set(Base.metadata.tables) == cleaned | small | deleted_by_people | kept
     assert "run_id" in Event.__table__.columns

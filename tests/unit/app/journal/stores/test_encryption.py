@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select, update
 
+from agents.plan import AwaitedAny
 from app.journal import Journal
 from app.journal.queries import details, pages, reads
 from app.journal.queries.pages import PageOfRun
 from app.journal.schema.engine import connect
 from app.journal.schema.models import Call, DeadLetter, Entry, Step
-from app.journal.schema.rows import NewExchange, derived_id
+from app.journal.schema.rows import NewEntry, NewExchange, derived_id
 from app.journal.schema.sealed import opened_claim, sealed_answer
 from app.journal.steps import approvals, dead_letters
 from app.journal.stores.encryption import Encryption
@@ -72,6 +73,26 @@ def values(world: World) -> Journal:
     return journal
 
 
+FLOW, HISTORY = "flow-1", "flow/flow-1"
+
+
+def lasting(world: World) -> Journal:
+    """A flow that waits with a line of its history, a member that ended, a signal, an entry."""
+    journal = world.journal()
+    Encryption(journal.engine).begin()
+    new = step(FLOW, task=names.FLOW, agent=None, payload={"args": [SECRET], "kwargs": {}})
+    begins = {"key": "", "at": 1.0, "value": SECRET, "then": [["1", "ask", "a", "digest"]]}
+    waits = plan("1", kind="any").model_copy(update={"awaited": AwaitedAny(open=("1",))})
+    line = NewEntry("", HISTORY, "started", begins)
+    journal.expand(claimed(journal, FLOW, new), waits, entries=[line]).result(SOON)
+    said = NewEntry("", "order/7", "paid", {"sum": SECRET}, "payment-1")
+    ended = claimed(journal, derived_id(FLOW, "1"))
+    journal.finish(ended, SAID, entries=[said]).result(SOON)
+    journal.flows.signal(FLOW, ("approve", SECRET), "click", journal.rules)
+    journal.streams.append("", "order/7", [NewEntry("", "order/7", "sent", {"to": SECRET})])
+    return journal
+
+
 def columns(world: World) -> str:
     """All that stands in the places where something may be encrypted."""
     with world.engine.connect() as c:
@@ -102,6 +123,55 @@ def test_each_value_is_encrypted_and_read_again(sealed: World) -> None:
     assert [tree["steps"][0]["value"], page["value"], told["answers"]["s"]] == [SECRET] * 3
     assert SECRET in page["asked"]
     assert approved["data"] == {"option": SECRET}
+
+
+def test_what_flows_and_streams_have_is_encrypted_and_read_again(sealed: World) -> None:
+    journal = lasting(sealed)
+    assert SECRET not in columns(sealed)
+    [(kind, line)] = journal.flows.lines("", FLOW)
+    assert (kind, line["value"], line["then"]) == ("started", SECRET, [["1", "ask", "a", "digest"]])
+    assert journal.flows.page(FLOW, 0, 10)[0]["value"] == SECRET
+    news = journal.flows.news(claimed(journal, FLOW), ["1"], -1)
+    assert [(e.member, e.outcome["value"]) for e in news.ends] == [("1", SECRET)]
+    assert [(s.seq, s.name, s.value) for s in news.signals] == [(0, "approve", SECRET)]
+    read = journal.streams.read("", "order/7", -1, 10)
+    assert [(e["key"], e["data"]) for e in read] == [
+        ("payment-1", {"sum": SECRET}),
+        (None, {"to": SECRET}),
+    ]
+    assert journal.streams.follow("", "reader", "order/", 10)[0] == read
+    assert SECRET in repr(journal.flows.open())
+
+
+def test_an_entry_of_another_place_is_not_read(sealed: World) -> None:
+    """Neither one that was moved within its stream, nor one of another stream."""
+    journal = lasting(sealed)
+    moved = select(Entry.data).where(Entry.stream == "order/7", Entry.seq == 0).scalar_subquery()
+    with sealed.engine.begin() as c:
+        c.execute(update(Entry).where(Entry.stream == "order/7").values(data=moved))
+        c.execute(update(Entry).where(Entry.stream == HISTORY).values(data=moved))
+    assert journal.streams.read("", "order/7", -1, 1)[0]["data"] == {"sum": SECRET}
+    with pytest.raises(UnreadableValueError, match="does not belong"):
+        journal.streams.read("", "order/7", 0, 1)
+    with pytest.raises(UnreadableValueError):
+        journal.streams.follow("", "reader", "order/", 10)
+    with pytest.raises(UnreadableValueError):
+        journal.flows.lines("", FLOW)
+    [line] = journal.flows.page(FLOW, 0, 10)
+    assert line["value"].startswith("(unreadable: ")
+
+
+def test_a_new_key_takes_over_flows_and_streams(sealed: World) -> None:
+    lasting(sealed)
+    assert store(sealed, BOTH).count() == {key_id(OLD): 7}
+    assert store(sealed, BOTH).rotate() == (7, {})
+    store(sealed, AFTER).begin()
+    after = World(sealed.url, AFTER)
+    journal = after.journal("other@here")
+    assert journal.flows.lines("", FLOW)[0][1]["value"] == SECRET
+    assert journal.flows.news(claimed(journal, FLOW), ["1"], -1).signals[0].value == SECRET
+    assert journal.streams.read("", "order/7", -1, 10)[1]["data"] == {"to": SECRET}
+    after.close()
 
 
 def test_a_tally_reads_members_behind_their_keys(sealed: World) -> None:

@@ -1,0 +1,89 @@
+"""The history of a flow: what it was told, and what it asked for then.
+
+A line is an event and the commands that its code gave upon it, before it waited again. In a replay
+each command is held against the line's: by key, kind, name and a digest of what is asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal, NamedTuple
+
+from pydantic_core import to_jsonable_python
+
+#: ``started``: its first line. ``done`` and ``failed``: the end of what the command of that key
+#: asked for. ``timer``: its time has come. ``signal``: somebody sent one of that name. ``cancel``:
+#: somebody wants it to end.
+EventKind = Literal["started", "done", "failed", "timer", "signal", "cancel"]
+#: The kind of a command that only says which way the code went.
+PATCHED = "patched"
+#: Seconds that a flow has to clean up after it was cancelled; then it ends where it is.
+CLEANUP_S = 60.0
+
+
+class FlowCommand(NamedTuple):
+    """Something that a flow's code asks for, as it is compared."""
+
+    key: str
+    kind: str
+    name: str
+    digest: str
+
+    def __str__(self) -> str:
+        about = f" {self.name}" if self.name else ""
+        return f"{self.kind}{about} (key {self.key}, asks {self.digest[:8] or 'nothing'})"
+
+
+class Line(NamedTuple):
+    """One event, when it happened, and what the code asked for upon it."""
+
+    kind: EventKind
+    key: str
+    at: float  # seconds since 1970
+    value: Any = None
+    commands: tuple[FlowCommand, ...] = ()
+    #: Of a signal, its place among those that the flow was sent.
+    place: int | None = None
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The line as its entry has it."""
+        told: dict[str, Any] = {"key": self.key, "at": self.at}
+        if self.place is not None:
+            told["place"] = self.place
+        if self.value is not None:
+            told["value"] = self.value
+        if self.commands:
+            told["then"] = [list(command) for command in self.commands]
+        return told
+
+    @classmethod
+    def of(cls, kind: Any, data: dict[str, Any]) -> Line:
+        """The line that an entry has."""
+        then = data.get("then")
+        commands = () if then is None else tuple(map(FlowCommand._make, then))
+        return cls(kind, data["key"], data["at"], data.get("value"), commands, data.get("place"))
+
+
+class Difference(NamedTuple):
+    """The first command in which code differs from its history; None: there is none."""
+
+    recorded: FlowCommand | None
+    asked: FlowCommand | None
+    line: int  # of the history
+    place: str  # in the code
+
+    def __str__(self) -> str:
+        then = "asked for nothing more" if self.recorded is None else f"asked for {self.recorded}"
+        now = "asks for nothing more" if self.asked is None else f"asks for {self.asked}"
+        return f"{self.place}: the run {then} at line {self.line}; this code {now}"
+
+
+#: Of values as code has them; models, dates and tuples as their JSON.
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=to_jsonable_python).encode
+
+
+def digest_of(told: Any) -> str:
+    """A digest of what a command asks, whatever the order of its keys: 64 bits of BLAKE2b."""
+    return hashlib.blake2b(_encode(told).encode(), digest_size=8).hexdigest()

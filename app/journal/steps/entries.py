@@ -1,0 +1,137 @@
+"""Adding entries to streams: each in the next place of its stream, those with a key once.
+
+Whoever adds to a stream holds it until his transaction ends, so places have no gaps and no two
+are the same. Lock order: streams come last of all, by a number made of their names; several of one
+transaction are taken together, in its order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, insert, select, text
+
+from app.journal.schema.engine import now
+from app.journal.schema.models import Entry, table
+from app.journal.schema.positions import transaction_number
+from app.journal.schema.rows import NewEntry
+from app.journal.schema.sealed import sealed_by, sealed_entry
+from celery_agents.errors import StreamConflictError
+from celery_agents.sealing import Seals
+
+_E = table(Entry).c
+#: Before a step's id: the stream of what a flow was told and asked for, and that of its signals.
+HISTORY, SIGNALS = "flow/", "signals/"
+#: A stream with whose it is.
+Stream = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """The place of an entry, and whether it stood there before."""
+
+    seq: int
+    known: bool = False
+
+
+def append(
+    connection: Connection,
+    entries: Sequence[NewEntry],
+    expected: Mapping[Stream, int] | None = None,
+) -> list[Appended]:
+    """Add entries in their order; one whose key its stream has already is left as it is.
+
+    ``expected``: the lengths that streams are to have. What is all known already was written by an
+    earlier try of the same, and meets no condition again.
+
+    Raises:
+        StreamConflictError: a stream has another length.
+    """
+    streams = {(e.tenant, e.stream) for e in entries}
+    _hold(connection, streams)
+    known = {stream: _known(connection, stream, entries) for stream in streams}
+    lengths = {stream: _length(connection, stream) for stream in streams}
+    for stream, length in (expected or {}).items():
+        mine = [e for e in entries if (e.tenant, e.stream) == stream]
+        if lengths[stream] != length and not all((e.kind, e.key) in known[stream] for e in mine):
+            raise StreamConflictError(
+                f"The stream {stream[1]} has {lengths[stream]} entries, not {length}.",
+                {"length": lengths[stream]},
+            )
+    seals = sealed_by(connection)
+    placed: list[Appended] = []
+    rows: list[dict[str, Any]] = []
+    for entry in entries:
+        stream = (entry.tenant, entry.stream)
+        seq = known[stream].get((entry.kind, entry.key))
+        placed.append(Appended(lengths[stream] if seq is None else seq, seq is not None))
+        if seq is None:
+            if entry.key is not None:
+                known[stream][entry.kind, entry.key] = lengths[stream]
+            rows.append(_row(entry, lengths[stream], seals))
+            lengths[stream] += 1
+    if rows:
+        connection.execute(_INSERT, rows)
+    return placed
+
+
+def knows(connection: Connection, entry: NewEntry) -> bool:
+    """Return whether an entry's stream has one of its kind and key."""
+    return (entry.kind, entry.key) in _known(connection, (entry.tenant, entry.stream), [entry])
+
+
+def _hold(connection: Connection, streams: set[Stream]) -> None:
+    """Keep others from adding to these streams until the transaction ends."""
+    if connection.dialect.name == "sqlite":  # it has one writer at a time anyway
+        return
+    connection.execute(_HOLD, {"names": [f"{tenant}\x1f{name}" for tenant, name in streams]})
+
+
+_HOLD = text(
+    "SELECT pg_advisory_xact_lock(h) FROM (SELECT DISTINCT hashtextextended(n, 0) AS h "
+    "FROM unnest(CAST(:names AS text[])) AS n ORDER BY h) AS wanted"
+)
+_OF = (_E.tenant == bindparam("b_tenant")) & (_E.stream == bindparam("b_stream"))
+_LAST = select(_E.seq).where(_OF).order_by(_E.seq.desc()).limit(1)
+_KNOWN = select(_E.kind, _E.key, _E.seq).where(_OF, _E.key.in_(bindparam("b_keys", expanding=True)))
+_INSERT = insert(table(Entry)).values(
+    {
+        **{_E[name]: bindparam(f"b_{name}") for name in ("tenant", "stream", "seq", "kind", "key")},
+        _E.run_id: bindparam("b_run_id"),
+        _E.data: bindparam("b_data", type_=_E.data.type),
+        _E.tokens: 0,
+        _E.at: now(),
+        _E.xid: transaction_number(),
+    }
+)
+
+
+def _length(connection: Connection, stream: Stream) -> int:
+    about = {"b_tenant": stream[0], "b_stream": stream[1]}
+    last = connection.execute(_LAST, about).scalar()
+    return 0 if last is None else last + 1
+
+
+def _known(
+    connection: Connection, stream: Stream, entries: Sequence[NewEntry]
+) -> dict[tuple[str, str | None], int]:
+    """Return the places of entries that the stream has already, by kind and key."""
+    keys = [e.key for e in entries if (e.tenant, e.stream) == stream and e.key is not None]
+    if not keys:
+        return {}
+    about = {"b_tenant": stream[0], "b_stream": stream[1], "b_keys": keys}
+    return {(row.kind, row.key): row.seq for row in connection.execute(_KNOWN, about)}
+
+
+def _row(entry: NewEntry, seq: int, seals: Seals | None) -> dict[str, Any]:
+    return {
+        "b_tenant": entry.tenant,
+        "b_stream": entry.stream,
+        "b_seq": seq,
+        "b_kind": entry.kind,
+        "b_key": entry.key,
+        "b_run_id": entry.run_id,
+        "b_data": sealed_entry(seals, entry, seq),
+    }

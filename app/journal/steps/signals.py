@@ -1,0 +1,96 @@
+"""Signals: what somebody tells a flow that is under way, and that it is to end.
+
+A signal that is taken stands in the flow's stream of them, and is told in its turn. One that comes
+when the flow has ended is refused, so that none is lost without a word: the row of the flow is held
+while that is decided, and its end needs the row too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from sqlalchemy import Connection, select
+
+from app.journal.schema import locks
+from app.journal.schema.models import Step, table
+from app.journal.schema.rows import Aftermath, NewEntry
+from app.journal.steps import joins
+from app.journal.steps.anyhow import CANCEL, SIGNAL
+from app.journal.steps.entries import SIGNALS, append, knows
+from app.journal.steps.finishes import event
+from celery_agents import names
+from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.outcome import State
+
+_S = table(Step).c
+#: ``taken``: it will be told. ``known``: one of this id was taken before. ``too_late``: the flow
+#: has ended. ``unknown``: there is no such flow, or no worker has begun with it.
+Reply = Literal["taken", "known", "too_late", "unknown"]
+
+
+@dataclass(slots=True)
+class Signalled:
+    """The answer to a signal, and whom to wake; ``again``: the flow moved, look anew."""
+
+    reply: Reply
+    aftermath: Aftermath
+    again: bool = False
+    run_id: str = ""
+
+
+def signal(
+    connection: Connection, step_id: str, told: tuple[str, JsonValue], key: str, rules: joins.Rules
+) -> Signalled:
+    """Give a flow a signal; one of the same id is the same, said again."""
+    said = _Said(SIGNAL, {"name": told[0], "value": told[1]}, key)
+    return _give(connection, step_id, said, rules)
+
+
+def ask_to_end(connection: Connection, step_id: str, rules: joins.Rules) -> Signalled:
+    """Tell a flow that it is cancelled: it ends itself, after what its code does then.
+
+    One that nobody has begun with is ``unknown``: it has nothing to clean up.
+    """
+    begun = connection.execute(select(_S.token).where(_S.id == step_id)).scalar()
+    if not begun:
+        return Signalled("unknown", Aftermath())
+    found = _give(connection, step_id, _Said(CANCEL, {}, CANCEL), rules)
+    if found.reply == "taken":
+        connection.execute(event(found.run_id, step_id, "cancel", {}))
+    return found
+
+
+class _Said(NamedTuple):
+    """An entry for a flow's stream of signals."""
+
+    kind: str
+    data: dict[str, Any]
+    key: str
+
+
+def _give(connection: Connection, step_id: str, said: _Said, rules: joins.Rules) -> Signalled:
+    found = select(_S.state, _S.run_id, _S.tenant).where(_S.id == step_id, _S.task == names.FLOW)
+    row = connection.execute(found).first()
+    if row is None:
+        return Signalled("unknown", Aftermath())
+    before = row.state
+    locks.lock(connection, [(step_id, row.run_id)])
+    row = connection.execute(found.with_for_update(key_share=True)).first()
+    if row is None:
+        return Signalled("unknown", Aftermath())
+    if row.state == State.WAITING != before:  # its join may be younger than our locks
+        return Signalled("unknown", Aftermath(), again=True)
+    entry = NewEntry(row.tenant, SIGNALS + step_id, *said, row.run_id)
+    if State(row.state).final:
+        return Signalled(_late(connection, entry), Aftermath())
+    after = Aftermath()
+    if row.state == State.WAITING:
+        after = joins.fire(connection, step_id, rules)
+    (placed,) = append(connection, [entry])
+    return Signalled("known" if placed.known else "taken", after, run_id=row.run_id)
+
+
+def _late(connection: Connection, entry: NewEntry) -> Reply:
+    """Say of a signal to a flow that has ended whether it was taken before."""
+    return "known" if knows(connection, entry) else "too_late"

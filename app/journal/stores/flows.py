@@ -1,0 +1,194 @@
+"""Histories of flows, and what has come for them since."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from sqlalchemy import Connection, Engine, Text, cast, select
+
+from app.journal.schema.engine import read_clock, reading
+from app.journal.schema.models import Entry, Event, Step, table
+from app.journal.schema.rows import Aftermath, Claimed
+from app.journal.schema.sealed import opened_entry, sealed_by
+from app.journal.schema.transactions import in_transaction
+from app.journal.steps import joins
+from app.journal.steps.anyhow import members
+from app.journal.steps.entries import HISTORY, SIGNALS
+from app.journal.steps.shared import Wholes
+from app.journal.steps.signals import Reply, signal
+from celery_agents import names
+from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.outcome import State
+from celery_agents.sealing import EVENT, Seals, opened_outcome, readable, shown
+
+T = TypeVar("T")
+_E = table(Entry).c
+_S = table(Step).c
+#: A flow that moves at each look is under way; its signal comes again.
+_LOOKS = 20
+#: Kind of the event of a flow whose code differs from its history.
+DIVERGED = "diverged"
+
+
+class NewEnd(NamedTuple):
+    """The end of a member of a flow."""
+
+    member: str
+    outcome: dict[str, Any]
+    at: float
+
+
+class NewSignal(NamedTuple):
+    """A signal, or a cancellation, in its place among all of a flow's."""
+
+    seq: int
+    at: float
+    kind: Literal["signal", "cancel"]
+    name: str = ""
+    value: JsonValue = None
+
+
+class News(NamedTuple):
+    """News for a flow: ends of members, signals with their places, and what time it is."""
+
+    at: float
+    ends: list[NewEnd]
+    signals: list[NewSignal]
+
+
+class OpenFlow(NamedTuple):
+    """A flow as it was asked for."""
+
+    id: str
+    tenant: str
+    payload: dict[str, Any]
+
+
+_FLOWS = select(_S.id, _S.tenant, _S.payload, _S.parent_id).where(_S.task == names.FLOW)
+
+
+def _found(connection: Connection, query: Any) -> list[OpenFlow]:
+    whole = Wholes(connection)
+    return [
+        OpenFlow(r.id, r.tenant, whole(r.id, r.parent_id, r.payload))
+        for r in connection.execute(query.order_by(_S.created_at)).all()
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowStore:
+    """The flows of a journal."""
+
+    engine: Engine
+
+    def lines(self, tenant: str, step_id: str, since: int = 0) -> list[tuple[str, dict[str, Any]]]:
+        """The lines of a flow's history, by kind and data, from a number on.
+
+        A history may be long, and is read as one JSON text: that takes half as long.
+
+        Raises:
+            UnreadableValueError: one of them cannot be decrypted.
+        """
+        where = (tenant, HISTORY + step_id)
+        query = (
+            select(_E.kind, cast(_E.data, Text))
+            .where(_E.tenant == tenant, _E.stream == where[1], _E.seq >= since)
+            .order_by(_E.seq)
+        )
+        rows = self._read(lambda c: c.execute(query).all())
+        data = json.loads(f"[{','.join(text for _, text in rows)}]")
+        seals, numbered = sealed_by(self.engine), enumerate(data, since)
+        opened = [opened_entry(seals, where, seq, told) for seq, told in numbered]
+        return [(kind, told) for (kind, _), told in zip(rows, opened, strict=True)]
+
+    def page(self, step_id: str, since: int, limit: int) -> list[dict[str, Any]]:
+        """Lines of a flow's history for people, from a number on."""
+        query = (
+            select(_E.tenant, _E.stream, _E.seq, _E.kind, _E.data, _E.at)
+            .join(table(Step), (_S.tenant == _E.tenant) & (_E.stream == HISTORY + _S.id))
+            .where(_S.id == step_id, _E.seq >= since)
+            .order_by(_E.seq)
+            .limit(limit)
+        )
+
+        def read(connection: Connection) -> list[dict[str, Any]]:
+            seals, rows = sealed_by(connection), connection.execute(query)
+            return [{"seq": r.seq, "kind": r.kind, **_shown(seals, r)} for r in rows]
+
+        return self._read(read)
+
+    def news(self, claim: Claimed, keys: Sequence[str], heard: int) -> News:
+        """News since: of members of these keys, and of signals behind a place.
+
+        Raises:
+            UnreadableValueError: an outcome or a signal cannot be decrypted.
+        """
+        where = (claim.tenant, SIGNALS + claim.id)
+        later = (
+            select(_E.seq, _E.kind, _E.data, _E.at)
+            .where(_E.tenant == where[0], _E.stream == where[1], _E.seq > heard)
+            .order_by(_E.seq)
+        )
+
+        def read(connection: Connection) -> News:
+            seals, found = sealed_by(connection), members(connection, claim.id, keys)
+            ends = [_end(seals, row) for row in found if State(row.state).final]
+            signals = [
+                NewSignal(r.seq, r.at, r.kind, **opened_entry(seals, where, r.seq, r.data))
+                for r in connection.execute(later)
+            ]
+            return News(read_clock(connection), ends, signals)
+
+        return self._read(read)
+
+    def signal(
+        self, step_id: str, told: tuple[str, JsonValue], key: str, rules: joins.Rules
+    ) -> tuple[Reply, Aftermath]:
+        """Give a flow a signal; see :func:`app.journal.steps.signals.signal`."""
+        for _ in range(_LOOKS):
+            found = in_transaction(self.engine, lambda c: signal(c, step_id, told, key, rules))
+            if not found.again:
+                break
+        return found.reply, found.aftermath
+
+    def diverged(self, step_id: str, run_id: str) -> dict[str, Any] | None:
+        """The last event of a flow whose code differs from its history."""
+        seals = sealed_by(self.engine)
+        query = (
+            select(Event.data)
+            .where(Event.run_id == run_id, Event.step_id == step_id, Event.kind == DIVERGED)
+            .order_by(Event.id.desc())
+            .limit(1)
+        )
+        data = self._read(lambda c: c.execute(query).scalar())
+        if data is None:
+            return None
+        return {name: shown(seals, value, step_id, EVENT) for name, value in data.items()}
+
+    def open(self) -> list[OpenFlow]:
+        """Flows that have not ended."""
+        state = _S.state.in_([State.READY, State.RUNNING, State.WAITING])
+        return self._read(lambda c: _found(c, _FLOWS.where(state)))
+
+    def one(self, step_id: str) -> OpenFlow | None:
+        """The flow of that id, also one that has ended; None when there is none."""
+        found = self._read(lambda c: _found(c, _FLOWS.where(_S.id == step_id)))
+        return found[0] if found else None
+
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        return in_transaction(reading(self.engine), work)
+
+
+def _end(seals: Seals | None, row: Any) -> NewEnd:
+    return NewEnd(row.member, opened_outcome(seals, row.outcome, row.id), row.finished_at)
+
+
+def _shown(seals: Seals | None, row: Any) -> dict[str, Any]:
+    """Return a line's data without a signal's place among all, which tells people nothing."""
+    data = readable(lambda: opened_entry(seals, (row.tenant, row.stream), row.seq, row.data))
+    if isinstance(data, str):
+        return {"key": "", "at": row.at, "value": data}
+    return {name: value for name, value in data.items() if name != "place"}

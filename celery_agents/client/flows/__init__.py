@@ -1,0 +1,1 @@
+"""Flows and streams, as a client asks for them."""

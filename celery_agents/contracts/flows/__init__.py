@@ -1,0 +1,1 @@
+"""Payloads of flows, and entries of streams, as values."""

@@ -1,0 +1,25 @@
+"""The payload of ``agents.flow``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from celery_agents.contracts.base import Name, Whole
+from celery_agents.contracts.patterns import Pattern
+
+#: Above what anybody means.
+VERSION_MAX = 1_000_000
+Version = Annotated[int, Field(ge=1, le=VERSION_MAX), Whole]
+
+
+class Flow(Pattern):
+    """Run the flow of that name on the input.
+
+    A new run takes the newest version that its worker has, unless it says which; it keeps that one
+    to its end. Without ``deadline_s`` it may take years.
+    """
+
+    flow: Name
+    version: Version | None = None

@@ -1,0 +1,29 @@
+"""The lines of a flow's history, as people read them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from celery_agents.contracts.base import Contract, TrustedJson
+
+#: What became of a signal.
+SignalReply = Literal["taken", "known", "too_late", "unknown"]
+
+
+class HistoryLine(Contract):
+    """Something that a flow was told, and what its code asked for upon it.
+
+    ``kind``: ``started``; ``done`` and ``failed``, the end of what the command of that ``key``
+    asked for; ``timer``; ``signal``, whose name is the ``key``; ``cancel``.
+    """
+
+    seq: int
+    kind: Literal["started", "done", "failed", "timer", "signal", "cancel"]
+    key: str
+    #: Seconds since 1970.
+    at: float
+    value: TrustedJson = None
+    #: Commands: key, kind, name, and a digest of what is asked.
+    then: tuple[tuple[str, str, str, str], ...] = Field(default=())

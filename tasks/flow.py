@@ -1,0 +1,53 @@
+"""``agents.flow``: an async function that lasts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import shared_task
+
+from agents.plan import Expand
+from app.execution.context import Step
+from app.execution.flows import flow_step
+from app.execution.runtime import runtime_of
+from app.execution.task import StepTask
+from app.maintenance.acts import recorded
+from celery_agents import names
+from celery_agents.contracts.base import JsonValue, id_of, name_of, whole_of
+from celery_agents.contracts.flows.flow import Flow
+from celery_agents.contracts.outcome import Outcome
+from celery_agents.errors import InvalidPayloadError
+from celery_agents.values import problem
+
+#: Lines of one page of a history.
+PAGE_ROWS = 500
+_PLACES_MAX = 2**31 - 1
+
+
+@shared_task(base=StepTask, name=names.FLOW, request_type=Flow)
+def flow(step: Step, request: Flow) -> Expand | Outcome:
+    """Let a flow go on; args [input], kwargs: see ``Flow``."""
+    return flow_step(step, request)
+
+
+@shared_task(name=names.SIGNAL, bind=True, acks_late=True)
+def signal(self: Any, run_id: str, name: str, value: JsonValue = None, key: str = "") -> str:
+    """Tell a flow something; say what became of that. Its message may come twice."""
+    if (wrong := problem(value)) is not None:
+        raise InvalidPayloadError(f"value: {wrong}.")
+    run_id, known = id_of(run_id), id_of(key or self.request.id)
+    told = (name_of(name, "signal"), value)
+    runtime = recorded(self, "run.signal", run_id, name=told[0], key=known)
+    journal = runtime.journal
+    reply, after = journal.flows.signal(run_id, told, known, journal.rules)
+    runtime.follow(after)
+    runtime.intake.forget([self.request.id])
+    return reply
+
+
+@shared_task(name=names.HISTORY, bind=True)
+def history(self: Any, run_id: str, since: int = 0) -> list[dict[str, Any]]:
+    """A page of what a flow was told and asked for, from a line on."""
+    first = whole_of(since, "since", least=0, most=_PLACES_MAX)
+    runtime = runtime_of(self.app, self.request.hostname)
+    return runtime.journal.flows.page(id_of(run_id), first, PAGE_ROWS)

@@ -1,0 +1,175 @@
+"""Flows with real workers: what they wait for, and what happens to them meanwhile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from celery_agents import StreamEvent
+from celery_agents.errors import StreamConflictError
+from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
+
+MODULES = {"AGENTS_MODULES": json.dumps(["tests.support.agents", "tests.support.lasting"])}
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def lasting(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
+    url = request.getfixturevalue(f"{request.param}_journal_url")
+    made = Stack(redis_url, url, tmp_path, FAST | MODULES)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def flows(lasting: Stack) -> Stack:
+    lasting.worker()
+    return lasting
+
+
+def history(run: Any) -> list[tuple[str, str]]:
+    return [(line.kind, line.key) for line in run.history(timeout=SOON_S)]
+
+
+def test_it_waits_without_a_slot_and_goes_on_with_each_word(flows: Stack, tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    run = flows.client.start("refund", {"path": str(path)}, id="refund-1")
+    assert run.id == flows.client.start("refund", {"path": str(path)}, id="refund-1").id
+    eventually(lambda: len(history(run)) == 3)
+    assert run.signal("approve", True, id="click", timeout=SOON_S) == "taken"
+    assert run.signal("approve", True, id="click", timeout=SOON_S) == "known"
+    assert run.get(timeout=SOON_S) == {"facts": ["crm", "ledger"], "paid": True}
+    assert sorted(lines(path)) == ["crm", "ledger", "paid"]
+    assert run.signal("approve", True, id="click", timeout=SOON_S) == "known"
+    assert run.signal("approve", False, id="late", timeout=SOON_S) == "too_late"
+    told = history(run)
+    assert told[0] == ("started", "")
+    assert sorted(told[1:3]) == [("done", "1"), ("done", "2")]
+    assert told[3:] == [("signal", "approve"), ("done", "5")]
+    (entry,) = flows.client.streams.read("refunds", timeout=SOON_S)
+    assert (entry.kind, entry.key, entry.data) == ("decided", "refund-1", {"approved": True})
+    assert flows.client.start.handle("nobody").signal("x", timeout=SOON_S) == "unknown"
+
+
+def test_each_wake_may_be_a_replay(lasting: Stack, tmp_path: Path) -> None:
+    lasting.worker(env={"AGENTS_FLOWS_MAX": "0"})
+    run = lasting.client.start("stages", {"path": str(tmp_path / "lines"), "stages": 3})
+    assert len(run.get(timeout=SOON_S)) == 9
+    assert len(lines(tmp_path / "lines")) == 9
+
+
+def test_its_time_runs_on_and_who_is_late_is_stopped(flows: Stack, tmp_path: Path) -> None:
+    path = tmp_path / "stopped"
+    run = flows.client.start("impatient", {"path": str(path)})
+    assert run.get(timeout=SOON_S) == "late"
+    eventually(path.exists)
+    assert [kind for kind, _ in history(run)] == ["started", "timer", "timer"]
+
+
+def test_one_that_is_cancelled_cleans_up_through_a_kill(lasting: Stack, tmp_path: Path) -> None:
+    worker, path = lasting.worker(), tmp_path / "lines"
+    order: Any = {"path": str(tmp_path / "stopped"), "lines": str(path)}
+    run = lasting.client.start("tidied", order)
+    eventually(lambda: len(history(run)) == 1)
+    worker.kill()
+    run.cancel()
+    lasting.worker()
+    eventually(lambda: lasting.state(run.id) == "cancelled", timeout_s=2 * SOON_S)
+    assert lines(path) == ["cleaned"]
+    assert [kind for kind, _ in history(run)] == ["started", "cancel", "done"]
+    assert run.signal("go", timeout=SOON_S) == "too_late"
+
+
+def test_a_parked_one_that_is_cancelled_ends(lasting: Stack, tmp_path: Path) -> None:
+    lasting.worker(env={"AGENTS_FLOWS_MAX": "0"})
+    path = tmp_path / "deployed"
+    run = lasting.client.start("changed", str(path))
+    eventually(lambda: len(history(run)) == 2)
+    path.write_text("new code")
+    run.cancel()
+    eventually(lambda: lasting.state(run.id) == "cancelled")
+
+
+def test_killed_workers_and_failures_are_passed(lasting: Stack, tmp_path: Path) -> None:
+    worker = lasting.worker()
+    order: Any = {"path": str(tmp_path / "killed"), "lines": str(tmp_path / "lines")}
+    run = lasting.client.start("survivor", order)
+    eventually(lambda: not worker.running, "the worker is killed")
+    lasting.worker()
+    found = run.get(timeout=2 * SOON_S)
+    assert found == [1, "agent_failed", "cleaned", [7, "yes", False]]
+    assert lines(tmp_path / "lines")[-1] == "cleaned"
+
+
+def test_each_step_is_taken_once_through_kills_and_an_emptied_redis(
+    lasting: Stack, tmp_path: Path
+) -> None:
+    path, stages = tmp_path / "lines", 6
+    runs = [lasting.client.start("stages", {"path": str(path), "stages": stages}) for _ in range(8)]
+    for kill in range(4):
+        worker = lasting.worker()
+        enough = 25 * (kill + 1)
+        eventually(lambda: len(lines(path)) > enough)  # noqa: B023 - at once
+        worker.kill()
+        if kill == 1:
+            lasting.redis.flushdb()
+    lasting.worker()
+    wanted = [f"{stage}.{branch}" for stage in range(stages) for branch in range(3)]
+    for run in runs:
+        eventually(lambda: lasting.state(run.id) == "succeeded", timeout_s=90)  # noqa: B023
+        assert lasting.row(run.id).outcome["value"] == wanted
+        told = history(run)
+        assert len(told) == len(set(told)) == 1 + len(wanted)
+
+
+def test_code_that_differs_parks_the_run_and_the_right_one_goes_on(
+    lasting: Stack, tmp_path: Path
+) -> None:
+    lasting.worker(env={"AGENTS_FLOWS_MAX": "0"})  # as one that has just begun
+    flows, path = lasting, tmp_path / "deployed"
+    run = flows.client.start("changed", str(path))
+    eventually(lambda: len(history(run)) == 2)
+    path.write_text("new code")
+    assert run.signal("go", 1, timeout=SOON_S) == "taken"
+
+    told = str(eventually(lambda: flows.events(run.id, "diverged")))
+    assert "key first" in told
+    assert "lasting.py:" in told
+    assert not run.ready()
+    path.unlink()
+    assert run.signal("nudge", timeout=SOON_S) == "taken"  # else it is tried each minute
+    assert run.get(timeout=SOON_S) == 1
+
+
+def test_a_flow_that_is_not_there_fails_at_once(flows: Stack) -> None:
+    run = flows.client.start("nobody")
+    with pytest.raises(Exception, match="There is no flow 'nobody'"):
+        run.get(timeout=SOON_S)
+    outcome = run.outcome()
+    assert outcome is not None
+    assert outcome.error is not None
+    assert outcome.error.kind == "unknown_flow"
+
+
+def test_streams_are_appended_and_followed(flows: Stack, tmp_path: Path) -> None:
+    streams = flows.client.streams
+    paid = StreamEvent(kind="paid", data={"sum": 12}, key="p-1")
+    assert streams.append("order/7", [paid], expected=0, timeout=SOON_S) == [0]
+    assert streams.append("order/7", [paid], expected=0, timeout=SOON_S) == [0]
+    other = StreamEvent(kind="sent")
+    with pytest.raises(StreamConflictError) as refused:
+        streams.append("order/7", [other], expected=0, timeout=SOON_S)
+    assert refused.value.details["length"] == 1
+    order: dict[str, Any] = {"path": str(tmp_path / "lines"), "value": 5, "stream": "order/8"}
+    flows.client.ask("noted", order).get(timeout=SOON_S)
+    failing = flows.client.ask("noted", {**order, "fails": True})
+    with pytest.raises(Exception, match="it fails"):
+        failing.get(timeout=SOON_S)
+    found = [(e.stream, e.kind) for e in streams.follow("mailer", of="order/", timeout=SOON_S)]
+    assert found == [("order/7", "paid"), ("order/8", "noted")]
+    assert list(streams.follow("mailer", of="order/", timeout=SOON_S)) == []
+    assert streams.delete("order/7", timeout=SOON_S) == 1
+    assert streams.forget("mailer", timeout=SOON_S)

@@ -1,0 +1,135 @@
+"""Flows for tests, pure or with real workers: each waits in another way."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from celery_agents import flow
+from celery_agents.errors import AgentsError
+
+
+@flow
+async def one(run: Any, told: Any) -> Any:
+    return await run.ask("echo", told)
+
+
+@flow
+async def in_a_row(run: Any, told: int) -> Any:
+    found = 0
+    for n in range(told):
+        found += await run.ask("echo", n)
+    return found
+
+
+async def _two(run: Any, n: int) -> Any:
+    return await run.ask("echo", n) + await run.ask("echo", 10 * n)
+
+
+@flow
+async def branches(run: Any, told: Any) -> Any:
+    return await asyncio.gather(*(_two(run, n) for n in range(4)))
+
+
+@flow
+async def grouped(run: Any, told: Any) -> Any:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_two(run, n)) for n in range(3)]
+    return [task.result() for task in tasks]
+
+
+@flow
+async def first_of_many(run: Any, told: Any) -> Any:
+    tasks = {asyncio.create_task(_two(run, n)) for n in range(5)}
+    found = []
+    while tasks:
+        done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        found += [await run.ask("echo", task.result()) for task in done]
+    return found
+
+
+@flow
+async def as_they_come(run: Any, told: Any) -> Any:
+    tasks = [asyncio.create_task(_two(run, n)) for n in range(4)]
+    return [await task for task in asyncio.as_completed(tasks)]
+
+
+@flow
+async def in_time(run: Any, told: Any) -> Any:
+    found = []
+    for n in range(3):
+        try:
+            found.append(await asyncio.wait_for(run.ask("echo", n), 5.0))
+        except TimeoutError:
+            found.append("late")
+    return found
+
+
+@flow
+async def sleepy(run: Any, told: Any) -> Any:
+    async def nap(n: int) -> Any:
+        await asyncio.sleep(n)
+        return await run.ask("echo", n), run.now().timestamp() > 0
+
+    return await asyncio.gather(*(nap(n) for n in range(1, 4)))
+
+
+@flow
+async def producer(run: Any, told: Any) -> Any:
+    queue: asyncio.Queue[Any] = asyncio.Queue(maxsize=2)
+
+    async def produce() -> None:
+        for n in range(6):
+            await queue.put(await run.ask("echo", n))
+        await queue.put(None)
+
+    found = []
+    producing = asyncio.create_task(produce())
+    while (one := await queue.get()) is not None:
+        found.append(await run.ask("echo", one))
+    await producing
+    return found
+
+
+@flow
+async def drawing(run: Any, told: Any) -> Any:
+    found = [str(run.uuid4())]
+    while run.random.random() < 0.8:
+        found.append(await run.ask("echo", run.random.randint(0, 9)))
+    return found
+
+
+@flow
+async def signalled(run: Any, told: Any) -> Any:
+    heard = []
+
+    async def listen(name: str) -> None:
+        heard.append((name, await run.signal(name)))
+
+    await asyncio.gather(listen("a"), listen("b"), run.ask("echo", 1), listen("a"))
+    run.emit("heard", "all", {"heard": heard})
+    return heard
+
+
+@flow
+async def stubborn(run: Any, told: Any) -> Any:
+    try:
+        return await run.ask("broken", told)
+    except AgentsError as error:
+        return [error.kind, await run.ask("echo", "mended")]
+    finally:
+        await run.ask("echo", "cleaned")
+
+
+@flow
+async def tidy(run: Any, told: Any) -> Any:
+    try:
+        return await asyncio.gather(run.ask("echo", 1), run.signal("go"), asyncio.sleep(900))
+    finally:
+        await run.ask("echo", "cleaned")
+
+
+EACH = (
+    *(in_a_row, branches, grouped, first_of_many, as_they_come),
+    *(in_time, sleepy, producer, drawing, signalled, stubborn),
+)

@@ -1,0 +1,130 @@
+"""Flows for the workers of the tests, with the agents that they ask."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from celery_agents import StepContext, agent, flow
+from celery_agents.errors import AgentsError
+
+
+def _write(path: str, text: str) -> None:
+    Path(path).write_text(text, encoding="utf-8")
+
+
+def _is_there(path: str) -> bool:
+    return Path(path).exists()
+
+
+@agent
+def noted(order: dict[str, Any], step: StepContext) -> Any:
+    """Writes a line to ``path``, and gives ``value``; adds an entry to ``stream``."""
+    if (stream := order.get("stream")) is not None:
+        step.emit(stream, "noted", {"value": order["value"]})
+    with Path(order["path"]).open("a", encoding="utf-8") as file:
+        file.write(f"{order['value']}\n")
+    if order.get("fails"):
+        raise RuntimeError("it fails")
+    return order["value"]
+
+
+@agent
+def deadly(order: dict[str, Any]) -> Any:
+    """Kills its worker, the first time."""
+    path = Path(order["path"])
+    if not path.exists():
+        path.write_text("killed", encoding="utf-8")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return order["value"]
+
+
+@agent
+async def dawdle(order: dict[str, Any]) -> Any:
+    """Sleeps so long that nobody waits for it; tells ``path`` when it is stopped."""
+    try:
+        await asyncio.sleep(600)
+    except asyncio.CancelledError:
+        _write(order["path"], "stopped")
+        raise
+
+
+@flow
+async def refund(run: Any, order: dict[str, Any]) -> Any:
+    """Asks two agents at once, waits for a word, pays."""
+    path = order["path"]
+    facts = await asyncio.gather(
+        run.ask("noted", {"path": path, "value": "crm"}),
+        run.ask("noted", {"path": path, "value": "ledger"}),
+    )
+    approved = await run.signal("approve")
+    run.emit("refunds", "decided", {"approved": approved}, key=run.id)
+    paid = approved and await run.ask("noted", {"path": path, "value": "paid"})
+    return {"facts": facts, "paid": bool(paid)}
+
+
+@flow
+async def stages(run: Any, order: dict[str, Any]) -> Any:
+    """Goes through so many stages of three branches each."""
+    found = []
+    for stage in range(order["stages"]):
+        asked = (
+            run.ask("noted", {"path": order["path"], "value": f"{stage}.{branch}"})
+            for branch in range(3)
+        )
+        found += await asyncio.gather(*asked)
+    return found
+
+
+@flow
+async def impatient(run: Any, order: dict[str, Any]) -> Any:
+    """Waits for an agent for a second, and for a signal that comes never."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(run.ask("dawdle", order), 1)
+    try:
+        return await asyncio.wait_for(run.signal("never"), 0.5)
+    except TimeoutError:
+        return "late"
+
+
+@flow
+async def survivor(run: Any, order: dict[str, Any]) -> Any:
+    """Asks an agent that kills its worker, and one that fails."""
+    found = [await run.ask("deadly", {**order, "value": 1})]
+    try:
+        await run.ask("noted", {"path": order["lines"], "value": "x", "fails": True})
+    except AgentsError as error:
+        found.append(error.kind)
+    finally:
+        found.append(await run.ask("noted", {"path": order["lines"], "value": "cleaned"}))
+    child = await run.start("child", 7)
+    return [*found, child]
+
+
+@flow
+async def tidied(run: Any, order: dict[str, Any]) -> Any:
+    """Waits for an agent and for a word; cleans up."""
+    try:
+        await asyncio.gather(run.ask("dawdle", order), run.signal("go"))
+    finally:
+        await run.ask("noted", {"path": order["lines"], "value": "cleaned"})
+
+
+@flow
+async def child(run: Any, told: int) -> Any:
+    """Is started by another flow."""
+    vote = await run.vote(["noop", "noop"], "yes", choices=["yes", "no"])
+    await asyncio.sleep(0.1)
+    return [told, vote.option, str(run.uuid4()) == str(run.uuid4())]
+
+
+@flow(name="changed", version=1)
+async def changed_1(run: Any, path: str) -> Any:
+    """Asks otherwise once a file is there."""
+    asked = "new" if _is_there(path) else "old"
+    await run.ask("noop", asked, key="first")
+    return await run.signal("go")

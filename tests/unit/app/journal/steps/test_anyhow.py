@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from agents.flows.history import CLEANUP_S
+from agents.plan import AwaitedAny, Expand, JoinPolicy
+from app.journal import Journal
+from app.journal.schema.models import Entry
+from app.journal.schema.rows import Aftermath, Claimed, NewEntry, derived_id
+from app.journal.steps.expansions import ExpandStep
+from app.journal.steps.finishes import FinishStep
+from app.journal.steps.joins import EARLY_S
+from celery_agents import names
+from celery_agents.contracts.outcome import Outcome, State
+from tests.unit.app.journal.support import (
+    DONE,
+    SOON,
+    OnPostgres,
+    World,
+    claimed,
+    finished,
+    ids,
+    meanwhile,
+    member,
+    refused,
+    step,
+)
+
+FLOW = "flow-1"
+
+
+def new(step_id: str = FLOW) -> Any:
+    return step(step_id, task=names.FLOW, agent=None)
+
+
+def wants(
+    *keys: str, still: Sequence[str] = (), lets_go: Sequence[str] = (), **more: Any
+) -> Expand:
+    timeout_s, heard = more.pop("timeout_s", None), more.pop("heard", -1)
+    return Expand(
+        members=tuple(member(key) for key in keys),
+        join=JoinPolicy(kind="any", timeout_s=timeout_s),
+        awaited=AwaitedAny(open=(*still, *keys), lets_go=tuple(lets_go), heard=heard),
+    )
+
+
+def line(number: int) -> NewEntry:
+    return NewEntry("", f"flow/{FLOW}", "done", {"key": str(number), "at": 1.0})
+
+
+def waits(journal: Journal, claim: Claimed, what: Expand, *lines: NewEntry) -> Any:
+    expanded = journal.expand(claim, what, entries=lines).result(SOON)
+    assert expanded.applied
+    return expanded
+
+
+def end(journal: Journal, key: str, outcome: Outcome = DONE) -> Aftermath:
+    claim = claimed(journal, derived_id(FLOW, key))
+    return journal.finish(claim, outcome).result(SOON)
+
+
+def begun(journal: Journal, *keys: str, **more: Any) -> None:
+    waits(journal, claimed(journal, FLOW, new()), wants(*keys, **more), line(0))
+
+
+class TestMembers:
+    def test_each_end_lets_it_go_on_and_the_others_run_on(
+        self, world: World, journal: Journal
+    ) -> None:
+        begun(journal, "a", "b", "c")
+        assert ids(end(journal, "b").wakes) == [FLOW]
+        assert world.states(FLOW, "abc") == ["ready", "succeeded", "ready"]
+        again = claimed(journal, FLOW)
+        waits(journal, again, wants("d", still="ac"), line(1))
+        assert world.row(derived_id(FLOW, "d")).position == 3
+        assert ids(end(journal, "d").wakes) == [FLOW]
+        assert world.states(FLOW, "ac") == ["ready", "ready"]
+
+    def test_several_that_end_at_once_wake_it_once(self, journal: Journal) -> None:
+        begun(journal, "a", "b")
+        claims = [claimed(journal, derived_id(FLOW, key)) for key in "ab"]
+        ended = [journal.finish(claim, DONE) for claim in claims]
+        assert [w for f in ended for w in ids(f.result(SOON).wakes)] == [FLOW]
+
+    def test_one_that_ended_meanwhile_lets_it_go_on_at_once(
+        self, world: World, journal: Journal
+    ) -> None:
+        begun(journal, "a", "b", "c")
+        end(journal, "a")
+        again = claimed(journal, FLOW)
+        assert not end(journal, "b").wakes  # it is not told of that one before it waits
+        assert ids(waits(journal, again, wants(still="bc")).wakes) == [FLOW]
+        assert world.states(FLOW, "c") == ["ready"]
+
+    def test_one_that_nobody_awaits_does_not(self, journal: Journal) -> None:
+        begun(journal, "a", "b")
+        end(journal, "a")
+        again = claimed(journal, FLOW)
+        end(journal, "b")
+        assert not waits(journal, again, wants("c")).wakes
+        assert refused(journal, FLOW) == "waiting"
+
+    def test_those_let_go_of_end_and_the_others_do_not(
+        self, world: World, journal: Journal
+    ) -> None:
+        begun(journal, "a", "b", "c", "d")
+        running = claimed(journal, derived_id(FLOW, "b"))
+        end(journal, "a")
+        gone = waits(journal, claimed(journal, FLOW), wants(still="d", lets_go="bc"))
+        assert gone.cancels == [running.id]
+        assert world.states(FLOW, "bcd") == ["running", "cancelled", "ready"]
+        assert world.row(running.id).cancel_requested
+
+    def test_members_of_those_let_go_of_end_too(self, world: World, journal: Journal) -> None:
+        begun(journal, "a", "b")
+        inner = claimed(journal, derived_id(FLOW, "a"))
+        below = Expand(members=(member("x"),))
+        journal.expand(inner, below).result(SOON)
+        end(journal, "b")
+        waits(journal, claimed(journal, FLOW), wants("c", lets_go="a"))
+        assert world.states(FLOW, "ac") == ["cancelled", "ready"]
+        assert world.states(inner.id, "x") == ["cancelled"]
+
+    def test_its_end_lets_go_of_all(self, world: World, journal: Journal) -> None:
+        begun(journal, "a", "b")
+        end(journal, "a")
+        claim = claimed(journal, FLOW)
+        told: Any = {"entries": [line(1)], "lets_go": True}
+        assert journal.finish(claim, DONE, **told).result(SOON).applied
+        assert world.states(FLOW, "b") == ["cancelled"]
+        assert finished(journal, FLOW).outcome.ok
+
+
+class TestHistory:
+    def test_lines_come_with_what_it_waits_for(self, journal: Journal) -> None:
+        begun(journal, "a")
+        assert journal.flows.lines("", FLOW) == [("done", {"key": "0", "at": 1.0})]
+
+    def test_who_was_frozen_writes_none(self, world: World, journal: Journal) -> None:
+        claim = claimed(journal, FLOW, new())
+        world.set(FLOW, token=2)
+        assert not journal.expand(claim, wants("a"), entries=[line(0)]).result(SOON).applied
+        assert not journal.finish(claim, DONE, entries=[line(0)]).result(SOON).applied
+        assert journal.flows.lines("", FLOW) == []
+
+
+class TestTime:
+    def test_it_goes_on_when_its_time_has_come(self, world: World, journal: Journal) -> None:
+        begun(journal, "a", timeout_s=100.0)
+        assert refused(journal, FLOW) == "waiting"
+        assert not journal.findings.late_joins(10).wakes
+        world.set_join(FLOW, deadline_at=lambda now: now - EARLY_S)
+        assert ids(journal.findings.late_joins(10).wakes) == [FLOW]
+        assert world.states(FLOW, "a") == ["ready"]
+
+    def test_a_new_wait_has_a_time_of_its_own(self, world: World, journal: Journal) -> None:
+        begun(journal, "a", timeout_s=100.0)
+        end(journal, "a")
+        waits(journal, claimed(journal, FLOW), wants("b"))
+        join = world.join(FLOW)
+        assert (join.deadline_at, join.round, join.expected, join.done) == (None, 1, 1, 0)
+
+
+class TestSignals:
+    @staticmethod
+    def _send(journal: Journal, key: str = "k", value: Any = 1) -> tuple[str, list[str]]:
+        reply, after = journal.flows.signal(FLOW, ("go", value), key, journal.rules)
+        return reply, ids(after.wakes)
+
+    def test_one_wakes_who_waits(self, journal: Journal) -> None:
+        begun(journal, "a")
+        assert self._send(journal) == ("taken", [FLOW])
+        assert self._send(journal) == ("known", [])
+        claim = claimed(journal, FLOW)
+        (found,) = journal.flows.news(claim, [], -1).signals
+        assert (found.seq, found.name, found.value) == (0, "go", 1)
+        assert not waits(journal, claim, wants(still="a", heard=0)).wakes
+
+    def test_one_that_comes_meanwhile_is_seen_before_it_waits(self, journal: Journal) -> None:
+        claim = claimed(journal, FLOW, new())
+        assert self._send(journal) == ("taken", [])
+        assert ids(waits(journal, claim, wants("a")).wakes) == [FLOW]
+
+    def test_one_that_comes_late_is_told_so(self, journal: Journal) -> None:
+        claim = claimed(journal, FLOW, new())
+        assert self._send(journal) == ("taken", [])
+        journal.finish(claim, DONE).result(SOON)
+        assert self._send(journal) == ("known", [])
+        assert self._send(journal, "other") == ("too_late", [])
+        assert len(journal.flows.news(claim, [], -1).signals) == 1
+
+    def test_a_cancellation_is_told_once_and_before_it_begins_it_ends(
+        self, world: World, journal: Journal
+    ) -> None:
+        begun(journal, "a")
+        assert ids(journal.cancel(FLOW).wakes) == [FLOW]
+        assert ids(journal.cancel(FLOW).wakes) == []
+        claim = claimed(journal, FLOW)
+        (found,) = journal.flows.news(claim, [], -1).signals
+        assert (found.seq, found.kind) == (0, "cancel")
+        assert self._send(journal) == ("taken", [])  # while it cleans up
+        journal.insert(new("other")).result(SOON)
+        journal.cancel("other")
+        assert world.row("other").state == State.CANCELLED
+
+    def test_one_that_does_not_clean_up_in_time_is_ended(
+        self, world: World, journal: Journal
+    ) -> None:
+        begun(journal, "a")
+        journal.cancel(FLOW)
+        with world.engine.begin() as c:
+            old = Entry.at - 3 * CLEANUP_S
+            c.execute(update(Entry).where(Entry.stream == f"signals/{FLOW}").values(at=old))
+        journal.cancel(FLOW)
+        assert world.row(FLOW).state == State.CANCELLED
+        assert not journal.cancel(FLOW).applied
+
+    def test_nobody_is_not_signalled(self, journal: Journal) -> None:
+        claimed(journal, "s", step("s"))
+        assert journal.flows.signal("s", ("go", 1), "k", journal.rules)[0] == "unknown"
+        assert journal.flows.signal("none", ("go", 1), "k", journal.rules)[0] == "unknown"
+
+
+class TestAmidAnotherTransaction(OnPostgres):
+    """Whoever comes second sees what the first one did."""
+
+    def test_a_signal_and_the_first_wait(self, world: World, journal: Journal) -> None:
+        claim = claimed(journal, FLOW, new())
+        other = world.journal("other@here")
+        with world.engine.connect() as slow:
+            ExpandStep.apply(slow, [ExpandStep(claim, wants("a"), journal.rules)])
+            with meanwhile(
+                world, lambda: other.flows.signal(FLOW, ("go", 1), "k", other.rules)
+            ) as told:
+                slow.commit()
+        ((reply, after),) = told
+        assert (reply, ids(after.wakes)) == ("taken", [FLOW])
+        assert world.row(FLOW).state == State.READY
+
+    def test_a_signal_and_the_end(self, world: World, journal: Journal) -> None:
+        claim = claimed(journal, FLOW, new())
+        other = world.journal("other@here")
+        with world.engine.connect() as slow:
+            FinishStep.apply(slow, [FinishStep(claim, DONE, journal.rules, entries=[line(0)])])
+            with meanwhile(
+                world, lambda: other.flows.signal(FLOW, ("go", 1), "k", other.rules)
+            ) as told:
+                slow.commit()
+        assert told[0][0] == "too_late"
+
+    @pytest.mark.parametrize("lets_go", ["", "b"])
+    def test_an_end_and_a_new_wait(self, world: World, journal: Journal, lets_go: str) -> None:
+        begun(journal, "a", "b")
+        end(journal, "a")
+        claim = claimed(journal, FLOW)
+        other = world.journal("other@here")
+        ending = claimed(other, derived_id(FLOW, "b"))
+        with world.engine.connect() as slow:
+            what = wants("c", still="" if lets_go else "b", lets_go=lets_go)
+            ExpandStep.apply(slow, [ExpandStep(claim, what, journal.rules)])
+            with meanwhile(world, lambda: other.finish(ending, DONE).result(SOON)) as told:
+                slow.commit()
+        assert ids(told[0].wakes) == [FLOW]
+        assert world.row(FLOW).state == State.READY
