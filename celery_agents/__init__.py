@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         Toolset,
         ToolSpec,
         Turn,
+        durable_client,
         tool,
     )
 
@@ -65,6 +66,7 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "StepContext",
     "Turn",
     "Needs",
+    "durable_client",
     # contracts
     "Aggregate",
     "Answer",
@@ -130,6 +132,7 @@ _MODULES = {
         "ToolSpec",
         "Toolset",
         "Turn",
+        "durable_client",
         "tool",
     ),
 }

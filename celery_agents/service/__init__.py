@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from agents.base import StepContext, Turn
     from agents.catalog.entries import Described
     from agents.catalog.kinds import Kind, Made, Resources
+    from agents.frameworks.clients import durable_client
     from agents.needs import Needs
     from agents.plan import Expand, Member
     from agents.tools import (
@@ -62,6 +63,7 @@ __all__ = [
     "Toolset",
     "Turn",
     "celery",
+    "durable_client",
     "install",
     "tool",
 ]
@@ -84,6 +86,7 @@ _SOURCES = {
     "StepContext": "agents.base",
     "Needs": "agents.needs",
     "Turn": "agents.base",
+    "durable_client": "agents.frameworks.clients",
     "CallContext": "agents.tools",
     "Filtered": "agents.tools",
     "FunctionToolset": "agents.tools",

@@ -24,6 +24,8 @@ ANSWERS = {
 }
 #: What may not be noted, by file and function, and why.
 EXPLAINED = {
+    ("agents/frameworks/exchange.py", "_kept"): "bytes that are no text are kept otherwise",
+    ("agents/frameworks/requests.py", "_told"): "its SDK tells its user what is wrong with it",
     ("app/caching/shared.py", "_found"): "of a key that is gone: a miss, which is counted",
     ("app/caching/shared.py", "_vector"): "the same: it is looked at no more",
     ("app/journal/steps/joins.py", "_complete"): "the pattern reads it, too, and ends with that",
