@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         Needs,
         Prefixed,
         StepContext,
+        StepDurability,
         Tool,
         ToolError,
         ToolPolicy,
@@ -67,6 +68,7 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "Turn",
     "Needs",
     "durable_client",
+    "StepDurability",
     # contracts
     "Aggregate",
     "Answer",
@@ -126,6 +128,7 @@ _MODULES = {
         "Needs",
         "Prefixed",
         "StepContext",
+        "StepDurability",
         "Tool",
         "ToolError",
         "ToolPolicy",

@@ -128,7 +128,7 @@ class DurableTransport:
         if (known := self._models.get(about)) is None:
             if len(self._models) >= _MODELS_MAX:
                 self._models.clear()
-            known = self._models[about] = PricedModel(posted, self._price)
+            known = self._models[about] = PricedModel(posted.config(self._price))
         return known
 
     def _response(self, told: SdkAnswer) -> Any:

@@ -119,7 +119,8 @@ class JournaledRequest:
             self._pieces.put_nowait(None)
         usage = Usage()
         if self._model is not None:
-            usage = await self._model.usage(self._posted.as_request(), content)
+            tokens = await self._posted.tokens(content)
+            usage = await self._model.usage(self._posted.as_request(), tokens)
         kept = {name: response.headers[name] for name in _KEPT if name in response.headers}
         return Answer(value=_kept(response.status_code, kept, content), usage=usage)
 

@@ -93,6 +93,15 @@ class SdkRequest:
             return None
         return f"{parts.scheme}://{parts.netloc}"
 
+    def config(self, price: Price | None) -> ModelConfig:
+        """The model that it asks, as prices are looked up."""
+        about: Any = {"provider": self.provider, "model": self.model, "base_url": self.base_url}
+        return ModelConfig(**about, price=price)
+
+    async def tokens(self, answer: bytes) -> Tokens | None:
+        """The tokens that an answer tells."""
+        return await _told(self.provider, answer)
+
     def as_request(self) -> ModelRequest:
         """The request as sizes are estimated of it: all of its text is read by the model."""
         body = mapping(self.body)
@@ -108,14 +117,7 @@ class SdkRequest:
 class PricedModel:
     """A model that requests go to: it knows what those will take, and what they have cost."""
 
-    def __init__(self, posted: SdkRequest, price: Price | None) -> None:
-        config = ModelConfig(
-            provider=posted.provider,
-            model=posted.model,
-            base_url=posted.base_url,
-            price=price,
-        )
-        self._provider = posted.provider
+    def __init__(self, config: ModelConfig) -> None:
         self._sizing = Sizing(config, Own())
         self._prices = PriceList(config)
 
@@ -123,9 +125,8 @@ class PricedModel:
         """Say what a request will take."""
         return Expected(self._sizing, request)
 
-    async def usage(self, request: ModelRequest, answer: bytes) -> Usage:
-        """The usage that an answer tells."""
-        tokens = await _told(self._provider, answer)
+    async def usage(self, request: ModelRequest, tokens: Tokens | None) -> Usage:
+        """The usage of an answer that took these tokens; None: nobody told."""
         self._sizing.learn(request, tokens)
         return usage_of((await self._prices.now()).rates, tokens)
 

@@ -15,6 +15,10 @@ _STATUSES = range(400, 600)
 
 def sdk_failure(who: str, error: Exception) -> AgentsError:
     """An error of code that uses SDKs: what the server told, or as of any other code."""
+    while isinstance(error, ExceptionGroup):  # of what ran side by side
+        error = next(
+            (e for e in error.exceptions if isinstance(e, AgentsError)), error.exceptions[0]
+        )
     known = failure(who, error)
     if not isinstance(known, AgentFailedError):
         return known

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from agents.catalog.entries import Described
     from agents.catalog.kinds import Kind, Made, Resources
     from agents.frameworks.clients import durable_client
+    from agents.frameworks.pydantic_ai import StepDurability
     from agents.needs import Needs
     from agents.plan import Expand, Member
     from agents.tools import (
@@ -55,6 +56,7 @@ __all__ = [
     "Resources",
     "Step",
     "StepContext",
+    "StepDurability",
     "StepTask",
     "Tool",
     "ToolError",
@@ -87,6 +89,7 @@ _SOURCES = {
     "Needs": "agents.needs",
     "Turn": "agents.base",
     "durable_client": "agents.frameworks.clients",
+    "StepDurability": "agents.frameworks.pydantic_ai",
     "CallContext": "agents.tools",
     "Filtered": "agents.tools",
     "FunctionToolset": "agents.tools",
