@@ -72,6 +72,11 @@ class StepContext(Protocol):
         """From 1; as ``attempt``, with the times that it was refused or given back counted too."""
         ...
 
+    @property
+    def spent(self) -> Usage:
+        """The usage of its calls up to now, those of earlier attempts among them."""
+        ...
+
     async def call(
         self,
         name: str,

@@ -55,12 +55,28 @@ def is_async(function: Callable[..., Any]) -> bool:
 
 
 def failure(who: str, error: Exception) -> AgentsError:
-    """An error of a user's code as one of ours: it may pass by waiting, or it does not."""
+    """An error of a user's code as one of ours: it may pass by waiting, or it does not.
+
+    One of ours that an SDK has wrapped is that again.
+    """
+    if (known := _wrapped(error)) is not None:
+        return known
     text = redact(f"{who} raised {type(error).__name__}: {error}")
     details = {"where": place_of(error)}
     if isinstance(error, OSError) and not isinstance(error, _LASTING):
         return ProviderUnavailableError(text, details)
     return AgentFailedError(text, details)
+
+
+def _wrapped(error: BaseException | None) -> AgentsError | None:
+    """The error of ours that others were raised from, as SDKs do with what they do not know."""
+    seen = set[int]()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, AgentsError):
+            return error
+        seen.add(id(error))
+        error = error.__cause__
+    return None
 
 
 def place_of(error: BaseException) -> str:

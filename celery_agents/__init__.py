@@ -36,12 +36,14 @@ if TYPE_CHECKING:
         Needs,
         Prefixed,
         StepContext,
+        StepDurability,
         Tool,
         ToolError,
         ToolPolicy,
         Toolset,
         ToolSpec,
         Turn,
+        durable_client,
         tool,
     )
 
@@ -70,6 +72,8 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "StepContext",
     "Turn",
     "Needs",
+    "durable_client",
+    "StepDurability",
     # contracts
     "Aggregate",
     "Answer",
@@ -133,12 +137,14 @@ _MODULES = {
         "Needs",
         "Prefixed",
         "StepContext",
+        "StepDurability",
         "Tool",
         "ToolError",
         "ToolPolicy",
         "ToolSpec",
         "Toolset",
         "Turn",
+        "durable_client",
         "tool",
     ),
 }

@@ -108,6 +108,13 @@ class CeleryEntry(Described):
         return self
 
 
+class PydanticAIEntry(Described):
+    """An agent of pydantic-ai, as ``module:name``."""
+
+    kind: Literal["pydantic_ai"]
+    agent: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+
+
 class RouterEntry(Described):
     """One of several agents that answers: whichever is best and free."""
 

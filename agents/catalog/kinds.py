@@ -25,10 +25,11 @@ from agents.catalog.entries import (
     FunctionEntry,
     HttpEntry,
     ModelEntry,
+    PydanticAIEntry,
     RouterEntry,
     ScriptedEntry,
 )
-from agents.catalog.loading import function_at, load
+from agents.catalog.loading import function_at, load, object_at
 from agents.governance.lessons import Lessons, Own
 from agents.governance.routing import Capability, RoutePolicy
 from agents.kinds.function import FunctionBackend
@@ -203,6 +204,17 @@ def _celery(entry: CeleryEntry, r: Resources) -> Made:
     return Made(lambda: r.celery(entry), entry.effects, lacks=_PLAIN | {"messages"})
 
 
+def _pydantic_ai(entry: PydanticAIEntry, _: Resources) -> Made:
+    agent = object_at(entry.agent)
+    try:
+        from agents.frameworks.pydantic_ai import PydanticAIBackend
+    except ImportError as error:
+        told = "Install it with: pip install 'celery-agents[pydantic-ai]'"
+        raise ConfigurationError(f"pydantic-ai cannot be imported ({error}). {told}") from None
+    backend = PydanticAIBackend(agent, entry.agent)
+    return Made(lambda: backend, entry.effects)
+
+
 def _router(entry: RouterEntry, r: Resources) -> Made:
     def nobody() -> Backend:
         raise ConfigurationError(f"{r.name} is a router: one of those that it has answers.")
@@ -248,6 +260,7 @@ BUILT_IN: tuple[Kind[Any], ...] = (
     _of_model("google"),
     Kind("http", HttpEntry, _http, _http_check, outside=True, expects=True),
     Kind("celery", CeleryEntry, _celery, lambda entry: Served(entry.queue), outside=True),
+    Kind("pydantic_ai", PydanticAIEntry, _pydantic_ai, outside=True, expects=True),
     Kind("router", RouterEntry, _router, _router_check),
     Kind("scripted", ScriptedEntry, _scripted),
 )

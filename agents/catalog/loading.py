@@ -16,13 +16,18 @@ from celery_agents.errors import ConfigurationError
 _SECTIONS = ("agents", "limits", "budgets", "guards", "tenants", "panels")
 
 
+def object_at(path: str) -> Any:
+    """The object ``module:name``; None when the module has none of that name."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name, None)
+
+
 def function_at(path: str) -> Callable[..., Any]:
     """The function ``module:name``."""
-    module, _, name = path.partition(":")
-    function = getattr(import_module(module), name, None)
+    function = object_at(path)
     if not callable(function):
         raise ConfigurationError(f"{path} is not a function.")
-    return function  # type: ignore[no-any-return]  # getattr's
+    return function  # type: ignore[no-any-return]  # object_at's
 
 
 def load(point: EntryPoint) -> Any:

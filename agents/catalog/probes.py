@@ -24,7 +24,7 @@ from agents.performing import Perform, performed
 from agents.threads import InThread, in_thread
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.events import EventType
-from celery_agents.contracts.outcome import Outcome
+from celery_agents.contracts.outcome import Outcome, Usage
 from celery_agents.errors import AgentFailedError, ProviderUnavailableError, redact
 
 #: Checks under way at once.
@@ -191,6 +191,7 @@ class _Apart:
         return {}
 
     streamed = False
+    spent = Usage()
 
     def say(self, text: str) -> None:
         """Do nothing: nobody watches."""

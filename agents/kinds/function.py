@@ -7,10 +7,11 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
 
-from agents.base import Answer, StepContext, Turn
+from agents.base import Answer, StepContext, Turn, Usage
 from agents.caching.cacheable import Caching, meaning_of
 from agents.governance.routing import Capability
-from agents.invoke import failure, invoke
+from agents.invoke import invoke
+from agents.net.sdks import sdk_failure
 from agents.plain import plain_json
 from agents.values import digest, shown
 from celery_agents.agent import Effects
@@ -19,6 +20,8 @@ from celery_agents.errors import (
     AgentsError,
     ConfigurationError,
 )
+
+_NOTHING = Usage()
 
 
 class FunctionBackend:
@@ -61,13 +64,22 @@ class FunctionBackend:
         return frozenset() if "messages" in self._wanted else frozenset({"messages"})
 
     async def answer(self, turn: Turn, step: StepContext) -> Answer:
-        """Call the function.
+        """Call the function. Where it does not say what it cost, that is what its calls did.
 
         Raises:
             AgentsError: the function raised it.
             ProviderUnavailableError: a ConnectionError, TimeoutError or the like of the function.
             AgentFailedError: any other error, or a result that has no JSON form.
         """
+        answer = await self._answered(turn, step)
+        if answer.usage == _NOTHING and (spent := step.spent) != _NOTHING:
+            return answer.model_copy(update={"usage": spent})
+        return answer
+
+    async def aclose(self) -> None:
+        """Nothing to free: the executor belongs to whoever passed it in."""
+
+    async def _answered(self, turn: Turn, step: StepContext) -> Answer:
         if self._effects != "effect" and self._caching is None:
             return await self._call(turn, step)
 
@@ -79,9 +91,6 @@ class FunctionBackend:
         if (caching := self._caching) is not None:
             cache = caching.of([caching.name, *about], meaning=meaning_of(turn, self._name))
         return await step.call("function", perform, fingerprint=digest(about), cache=cache)
-
-    async def aclose(self) -> None:
-        """Nothing to free: the executor belongs to whoever passed it in."""
 
     async def _call(self, turn: Turn, step: StepContext) -> Answer:
         given = {
@@ -97,7 +106,7 @@ class FunctionBackend:
         except AgentsError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a user's function raises becomes ours
-            raise failure(self._name, error) from None
+            raise sdk_failure(self._name, error) from None
         return self._answer(result)
 
     def _answer(self, result: Any) -> Answer:

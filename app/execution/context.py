@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from agents.current import stand_in
 from agents.plain import plain_json
 from agents.plan import Expand, MemberState, Tally
 from app.concurrency.fibers import in_thread
@@ -167,6 +168,7 @@ class Step(Calling):
     async def run(self, code: Awaitable[T]) -> T | Expand:
         """Run the step's code; the members that it waits for, where it asked some."""
         self._code = asyncio.current_task()
+        stand_in(self)
         try:
             result = await code
         except (Exception, asyncio.CancelledError):

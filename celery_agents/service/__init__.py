@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from agents.catalog.entries import Described
     from agents.catalog.kinds import Kind, Made, Resources
     from agents.flows.run import FlowContext
+    from agents.frameworks.clients import durable_client
+    from agents.frameworks.pydantic_ai import StepDurability
     from agents.needs import Needs
     from agents.plan import Expand, Member
     from agents.tools import (
@@ -56,6 +58,7 @@ __all__ = [
     "Resources",
     "Step",
     "StepContext",
+    "StepDurability",
     "StepTask",
     "Tool",
     "ToolError",
@@ -64,6 +67,7 @@ __all__ = [
     "Toolset",
     "Turn",
     "celery",
+    "durable_client",
     "install",
     "tool",
 ]
@@ -87,6 +91,8 @@ _SOURCES = {
     "Needs": "agents.needs",
     "FlowContext": "agents.flows.run",
     "Turn": "agents.base",
+    "durable_client": "agents.frameworks.clients",
+    "StepDurability": "agents.frameworks.pydantic_ai",
     "CallContext": "agents.tools",
     "Filtered": "agents.tools",
     "FunctionToolset": "agents.tools",

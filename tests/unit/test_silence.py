@@ -27,6 +27,8 @@ EXPLAINED = {
     ("agents/flows/instance.py", "_close"): "what code does that nobody runs any more is nobody's",
     ("agents/flows/loop.py", "_turn"): "the task has the error, and ends by it",
     ("agents/flows/pattern.py", "dropped"): "it is let go of, and was refused before",
+    ("agents/frameworks/exchange.py", "_kept"): "bytes that are no text are kept otherwise",
+    ("agents/frameworks/requests.py", "_told"): "its SDK tells its user what is wrong with it",
     ("app/caching/shared.py", "_found"): "of a key that is gone: a miss, which is counted",
     ("app/caching/shared.py", "_vector"): "the same: it is looked at no more",
     ("app/journal/steps/joins.py", "_complete"): "the pattern reads it, too, and ends with that",

@@ -81,7 +81,7 @@ class AnthropicReading(ProtocolReading):
             stop="length" if self._stop in _LENGTH else "end",
             native=[_object_input(block) for block in native],
         )
-        return Completion(reply, _tokens(self._usage))
+        return Completion(reply, tokens_of(self._usage))
 
     def _message(self, message: dict[str, Any]) -> str:
         self._begun = self._begun or "content" in message
@@ -151,7 +151,8 @@ def _object_input(block: dict[str, Any]) -> dict[str, Any]:
     return {**block, "input": arguments}
 
 
-def _tokens(usage: dict[str, int]) -> Tokens | None:
+def tokens_of(usage: dict[str, int]) -> Tokens | None:
+    """The tokens that a usage of this protocol tells."""
     read = usage.get("cache_read_input_tokens", 0)
     written = usage.get("cache_creation_input_tokens", 0)
     sent = usage.get("input_tokens")

@@ -66,7 +66,7 @@ class GoogleReading(ProtocolReading):
             stop="length" if self._stop in _LENGTH else "end",
             native={"role": "model", "parts": [_sent_back(part) for part in self._parts]},
         )
-        return Completion(reply, _tokens(self._usage))
+        return Completion(reply, tokens_of(self._usage))
 
     def _check(self) -> None:
         who, stop = self._who, self._stop
@@ -118,7 +118,9 @@ def _sent_back(part: dict[str, Any]) -> dict[str, Any]:
     return {**part, "functionCall": {**call, "args": arguments}}
 
 
-def _tokens(usage: dict[str, Any]) -> Tokens | None:
+def tokens_of(usage: dict[str, Any]) -> Tokens | None:
+    """The tokens that a usage of this protocol tells."""
+
     def told(camel: str, snake: str) -> int | None:
         return count(first_of(usage, camel, snake))
 

@@ -69,7 +69,7 @@ class OpenAIReading(ProtocolReading):
             stop="length" if self._stop in _LENGTH else "end",
             native=_native(self._text, calls),
         )
-        return Completion(reply, _tokens(self._usage))
+        return Completion(reply, tokens_of(self._usage))
 
     def _choice(self, choice: dict[str, Any]) -> str:
         if (error := choice.get("error")) and not self._stop:
@@ -123,7 +123,8 @@ def _native(text: str, calls: list[ReadCall]) -> JsonValue:
     return message
 
 
-def _tokens(usage: dict[str, Any]) -> Tokens | None:
+def tokens_of(usage: dict[str, Any]) -> Tokens | None:
+    """The tokens that a usage of this protocol tells."""
     details = mapping(usage.get("prompt_tokens_details") or usage.get("input_tokens_details"))
     sent = count(first_of(usage, "prompt_tokens", "input_tokens"))
     total = count(usage.get("total_tokens"))

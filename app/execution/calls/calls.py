@@ -114,7 +114,8 @@ class CallRecord:
             self.spent += usage_of(error)
             raise error
         known = Answer.model_validate(told, context=KNOWN)
-        self.spent += known.usage
+        inner = await self._earlier.usage_within(call.identity)
+        self.spent += known.usage + inner
         return known
 
 

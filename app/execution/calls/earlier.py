@@ -10,7 +10,7 @@ from app.concurrency.fibers import in_thread
 from app.execution.calls.identity import place_in
 from app.journal import Journal
 from app.journal.schema.rows import Claimed
-from celery_agents.contracts.outcome import Answer
+from celery_agents.contracts.outcome import Answer, Usage
 
 
 class EarlierCalls:
@@ -40,6 +40,21 @@ class EarlierCalls:
         """Return who gave the newest one, where that is written down."""
         found = (answer.get("deployment") for answer in reversed((await self.told()).values()))
         return next((by for by in found if by), None)
+
+    async def usage_within(self, identity: str) -> Usage:
+        """The usage of the calls that one of them has made within itself, however deep.
+
+        They are not asked for again, and have cost something.
+        """
+        told = await self.told()
+        total, left = Usage(), [identity]
+        while left:
+            place = f"{place_in(left.pop())}/"
+            inner = [one for one in told if one.startswith(place)]
+            left += inner
+            for one in inner:
+                total += Usage.model_validate(told[one].get("usage") or {})
+        return total
 
     async def unused(self, asked: Collection[str]) -> int:
         """Count those that are not among these identities.

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agents.base import Answer
-from celery_agents.contracts.outcome import Outcome
+from celery_agents.contracts.outcome import Outcome, Usage
 from celery_agents.errors import AgentsError, UncertainCallError
 from tests.fakes.model_server import ModelServer, running
 from tests.support.tls import Authority
@@ -31,6 +31,7 @@ class MemoryStep:
         self.told: list[dict[str, object]] = []
         self.ended: dict[str, Outcome] = {}
         self.begun: set[tuple[str, str, int]] = set()
+        self.spent = Usage()
         self._times: Counter[tuple[str, str]] = Counter()
         self._numbers: dict[tuple[str, str, int], int] = {}
 
@@ -38,6 +39,7 @@ class MemoryStep:
         self.attempt += 1
         self.tries += 1
         self._times.clear()
+        self.spent = Usage()
         return self
 
     async def call(
@@ -53,6 +55,7 @@ class MemoryStep:
         call = (name, fingerprint, self._times[name, fingerprint])
         self._times[name, fingerprint] += 1
         if call in self.finished:
+            self.spent += self.finished[call].usage
             return self.finished[call]
         key = f"{self.step_id}-{self._numbers.setdefault(call, len(self._numbers) + 1)}"
         if once and call in self.begun:
@@ -67,6 +70,7 @@ class MemoryStep:
         # As a journal does: what is kept is JSON.
         kept = Answer.model_validate_json(answer.model_dump_json())
         self.finished[call] = kept
+        self.spent += kept.usage
         return kept
 
     async def made(

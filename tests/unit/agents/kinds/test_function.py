@@ -49,6 +49,29 @@ def run(function: Any, step: Any, turn: Turn = TURN, **options: Any) -> Answer:
     return asyncio.run(FunctionBackend(function, **options).answer(turn, step))
 
 
+@pytest.mark.parametrize("effects", ["idempotent", "effect"])
+def test_what_it_does_not_say_it_cost_is_what_its_calls_did(step: Any, effects: Effects) -> None:
+    paid, said = Usage(calls=1, cost_usd=0.5), Usage(calls=1, cost_usd=0.25)
+
+    async def asks(*, says: bool) -> Any:
+        await step.call("model", lambda _: _answer(paid))
+        return Answer(value=1, usage=said) if says else 1
+
+    async def bare(_: Any) -> Any:
+        return await asks(says=False)
+
+    async def counts(_: Any) -> Any:
+        return await asks(says=True)
+
+    assert run(bare, step, effects=effects).usage == paid
+    assert run(bare, step.again(), effects=effects).usage.calls <= 1
+    assert run(counts, step.again(), effects=effects).usage == said
+
+
+async def _answer(usage: Usage) -> Answer:
+    return Answer(value="x", usage=usage)
+
+
 def test_input_comes_first_and_extras_by_name(step: Any) -> None:
     def plain(text: str) -> Any:
         return text

@@ -20,7 +20,7 @@ from app.journal.queries import reads
 from app.journal.schema.models import Call, Event
 from app.journal.schema.rows import Claimed, NewStep
 from celery_agents.contracts.ask import Ask
-from celery_agents.contracts.outcome import Answer, ErrorInfo
+from celery_agents.contracts.outcome import Answer, ErrorInfo, Usage
 from celery_agents.errors import RetryableError, UncertainCallError
 
 SOON = 20
@@ -204,6 +204,32 @@ def test_what_is_not_asked_for_again_is_counted(runtime: Runtime) -> None:
     assert run(runtime, second.calls.unused()) == 1
     run(runtime, second.call("model", world.act("now"), fingerprint="it is 12:00"))
     assert run(runtime, second.calls.unused()) == 0
+
+
+def test_each_attempt_has_spent_what_the_calls_did(runtime: Runtime) -> None:
+    """Also those that came at once, and those that an answered call has made within itself."""
+    paid = Usage(calls=1, input_tokens=10, cost_usd=0.25)
+
+    async def model(_: str) -> Answer:
+        return Answer(value=1, usage=paid)
+
+    async def work(step: Step) -> None:
+        async def sub_agent(_: str) -> None:
+            async def tool(_: str) -> None:
+                await step.call("model", model, fingerprint="deep")
+
+            await step.call("model", model, fingerprint="inner")
+            await step.call("tool", tool)
+
+        asked = [step.call("model", model, fingerprint=f) for f in "abc"]
+        await asyncio.gather(step.call("agent", sub_agent), *asked)
+
+    step = Step(runtime, claim(runtime))
+    for _ in range(2):
+        run(runtime, work(step))
+        assert (step.spent.calls, step.spent.input_tokens) == (5, 50)
+        assert step.spent.cost_usd == pytest.approx(5 * 0.25)
+        step = again(runtime, step)
 
 
 def test_people_are_told_of_answers_that_were_paid_and_not_used(runtime: Runtime) -> None:
