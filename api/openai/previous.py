@@ -116,8 +116,8 @@ def _items(message: ChatMessage) -> Iterator[Item]:
         yield {"type": "function_call_output", **about, "status": "completed"}
         return
     if content := [_part(message.role, part) for part in message.parts]:
-        about = {"role": message.role, "content": content}
-        yield {"type": "message", "status": "completed", **about}
+        item = {"type": "message", "status": "completed"}
+        yield {**item, "role": message.role, "content": content}
     for call in message.tool_calls:
         told = json.dumps(call.arguments, ensure_ascii=False)
         about = {"call_id": call.id, "name": call.name, "arguments": told}
