@@ -1,4 +1,4 @@
-"""What a response was asked: for one that goes on with it, and for whoever asks for its items.
+"""Earlier responses: what they were asked, for one that goes on with them, and as items.
 
 A run has the whole conversation that it was told, so one that goes on with it needs no other one:
 its own messages are those of the earlier run, with its answer, before what is asked now.
