@@ -25,7 +25,7 @@ NOBODY, OTHERS = "nobody", "others"
 AGAIN_S, KINDS_MAX = 60.0, 200
 
 
-class Denial(NamedTuple):
+class DeniedRequest(NamedTuple):
     """A refusal, as equal ones have it."""
 
     actor: str
@@ -54,7 +54,7 @@ class Denials:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._write, self._clock = write, clock
-        self._counted: dict[Denial, _Counted] = {}
+        self._counted: dict[DeniedRequest, _Counted] = {}
 
     def add(self, scope: Scope, route: str, status: int) -> None:
         """Count the refusal of a request, by the template of its route."""
@@ -63,9 +63,9 @@ class Denials:
         actor, tenant = state.get("claims") or NOBODY, ""
         if who is not None:
             actor, tenant = who.id, named(who.tenant)
-        found = Denial(actor, tenant, f"{scope['method']} {route}", status)
+        found = DeniedRequest(actor, tenant, f"{scope['method']} {route}", status)
         if found not in self._counted and len(self._counted) >= KINDS_MAX:
-            found = Denial(OTHERS, "", "", status)
+            found = DeniedRequest(OTHERS, "", "", status)
         self._counted.setdefault(found, _Counted()).times += 1
 
     async def flush(self, *, all_of_them: bool = False) -> None:
@@ -85,6 +85,6 @@ class Denials:
         self._counted = {d: c for d, c in self._counted.items() if c.times or now < c.due}
 
 
-def _act(denial: Denial, times: int) -> Act:
+def _act(denial: DeniedRequest, times: int) -> Act:
     data = {"status": denial.status, "times": times}
     return Act(denial.actor, "denied", denial.target, denial.tenant, data)

@@ -1,4 +1,4 @@
-"""Who asks, as routes name it: the one table of what they need, for programs and for pages."""
+"""Principals as routes name them: the one table of what routes need, for programs and pages."""
 
 from __future__ import annotations
 

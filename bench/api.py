@@ -19,13 +19,16 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from http import HTTPStatus
 from pathlib import Path
 
+import httpx2
 import psutil
 
 from app.access.permissions import Role
 from deploy.local.servers import LOOPBACK, free_port
+from tests.integration.harness import Stack
 from tests.support.api import made_key
 from tests.support.postgres import serving
 from tests.support.redis_server import RedisServer
@@ -112,6 +115,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--postgres", action="store_true")
+    parser.add_argument("--wait", action="store_true", help="Prefer: wait beside Client.get.")
     given = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -138,9 +142,38 @@ def main() -> None:
             )
         )
         uvicorn = ("-m", "uvicorn", "bench.plain_api:app", "--no-access-log", "--port", str(plain))
+        if given.wait:
+            with closing(Stack(about["REDIS_URL"], url, folder)) as made:
+                _waits(given, made, ours, key)
+            return
         env = {"REDIS_URL": broker.database_url(2)}
         theirs = stack.enter_context(_process(*uvicorn, port=plain, **env))
         _rounds(given, broker, Load(plain, None, theirs), Load(ours, key, mine))
+
+
+def _waits(given: argparse.Namespace, stack: Stack, port: int, key: str) -> None:
+    """Print the median of answers that are waited for, in turns: by HTTP, and by the client."""
+    stack.worker()
+    headers = {"Authorization": f"Bearer {key}", "Prefer": "wait=20"}
+    body = {"task": "ask", "agent": "noop", "input": 1}
+    took_s: tuple[list[float], list[float]] = ([], [])
+    with httpx2.Client(base_url=f"http://{LOOPBACK}:{port}", headers=headers) as http:
+
+        def by_http() -> None:
+            if http.post("/tasks", json=body).status_code != HTTPStatus.OK:
+                raise RuntimeError("It was not answered in time.")
+
+        ways = (by_http, lambda: stack.client.ask("noop", 1).get(timeout=20))
+        until = time.perf_counter() + given.rounds * given.seconds
+        while time.perf_counter() < until:
+            for way, times in zip(ways, took_s, strict=True):
+                began = time.perf_counter()
+                way()
+                times.append(time.perf_counter() - began)
+    mine, theirs = (statistics.median(times) * 1000 for times in took_s)
+    print(
+        f"client {theirs:.1f} ms, http {mine:.1f} ms: {mine - theirs:+.1f} ms, n {len(took_s[0])}"
+    )
 
 
 def _rounds(given: argparse.Namespace, broker: RedisServer, plain: Load, ours: Load) -> None:

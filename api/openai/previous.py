@@ -1,4 +1,4 @@
-"""What a response was asked: for one that goes on with it, and for whoever asks for its items.
+"""Earlier responses: what they were asked, for one that goes on with them, and as items.
 
 A run has the whole conversation that it was told, so one that goes on with it needs no other one:
 its own messages are those of the earlier run, with its answer, before what is asked now.
@@ -116,8 +116,8 @@ def _items(message: ChatMessage) -> Iterator[Item]:
         yield {"type": "function_call_output", **about, "status": "completed"}
         return
     if content := [_part(message.role, part) for part in message.parts]:
-        about = {"role": message.role, "content": content}
-        yield {"type": "message", "status": "completed", **about}
+        item = {"type": "message", "status": "completed"}
+        yield {**item, "role": message.role, "content": content}
     for call in message.tool_calls:
         told = json.dumps(call.arguments, ensure_ascii=False)
         about = {"call_id": call.id, "name": call.name, "arguments": told}

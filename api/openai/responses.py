@@ -116,7 +116,7 @@ async def input_items(
     who: ReadsRuns,
     place: Annotated[ItemsQuery, Query()],
 ) -> Response:
-    """What a response was asked, with what it went on with; its instructions are no item."""
+    """The items that a response was asked, with those before them; instructions are none."""
     run_id = _run_of(response_id)
     row = await asked(services, await find(services, who, run_id))
     items = [] if row is None else items_of(run_id, messages_of(row[1]))

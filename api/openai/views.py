@@ -55,7 +55,7 @@ class ResponseView(_OpenAiView):
 
 
 class InputItemsView(_OpenAiView):
-    """What a response was asked."""
+    """A page of the items that a response was asked."""
 
     object: str
     data: list[dict[str, Any]]

@@ -30,7 +30,7 @@ def acting_as(actor: str) -> Iterator[None]:
 
 
 def who() -> str:
-    """Whoever acts, as an audit names them: the user of this process, and its machine."""
+    """Return the actor, as an audit names it: the user of this process, and its machine."""
     return _ACTOR.get() or _user()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,9 @@ from celery_agents import names
 from tests.integration.harness import COROUTINES, FAST, Stack, eventually
 from tests.support.api import Asked, in_process, made_key, served, settings
 
+#: ``MANY_RUNS=1000 MANY_CALLERS=500``: the measured ones.
+MANY_RUNS = int(os.environ.get("MANY_RUNS", "50"))
+MANY_CALLERS = int(os.environ.get("MANY_CALLERS", "40"))
 ASK = {"task": "ask", "agent": "shout", "input": "hello"}
 
 
@@ -232,7 +236,7 @@ def test_agents_stats_metrics_health(user: Asked, everywhere: Asked) -> None:
 
 def test_what_was_accepted_is_there(alone: Asked) -> None:
     """Nobody works, and each run that was accepted is there: read your writes."""
-    for n in range(50):
+    for n in range(MANY_RUNS):
         run_id = alone("POST", "/tasks", {**ASK, "input": n}, status=202)["id"]
         assert alone("GET", f"/tasks/{run_id}", status=200)["state"] in {"queued", "ready"}
 
@@ -273,7 +277,7 @@ def test_a_key_is_one_run(idle: Stack, alone: Asked) -> None:
     def ask() -> None:
         found.append(alone("POST", "/tasks", ASK, headers=key))
 
-    threads = [threading.Thread(target=ask) for _ in range(40)]
+    threads = [threading.Thread(target=ask) for _ in range(MANY_CALLERS)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -154,8 +154,8 @@ def _spans(stack: Stack, collector: Sink) -> str:
     """The spans of all runs that have ended."""
     query = "SELECT id FROM steps WHERE agent = 'noop' AND state = 'succeeded'"
     ids = {span_of(i) for i in stack.read(lambda c: c.exec_driver_sql(query).scalars().all())}
-    told = eventually(lambda: ids <= {span.span_id for span in collector.spans} and ids)
-    assert len(told) > len(secrets_of(stack))
+    eventually(lambda: ids <= {span.span_id for span in collector.spans}, "all spans")
+    assert len(ids) > len(secrets_of(stack))
     return repr(collector.spans)
 
 
