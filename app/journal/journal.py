@@ -97,6 +97,11 @@ class Journal:
         self._members.close()
         self.engine.dispose()
 
+    @property
+    def refusals(self) -> int:
+        """How many writes of steps the database did not take, since it is full or away."""
+        return self._writer.refusals
+
     # -- writes, in group commits
 
     def claim(self, step_id: str, new: NewStep | None = None) -> Future[Claim]:
