@@ -268,7 +268,7 @@ class Runtime:
             note(log, "heartbeat", "Heartbeat missed", error=error)
         except Exception as error:  # noqa: BLE001 - it is noted
             note(log, "heartbeat_failed", "Heartbeat failed", error=error, trace=True)
-        before, self._refusals = self._refusals, self.journal.refusals
+        before, self._refusals = self._refusals, self.journal.refusals()
         self.writes = written and self._refusals == before
 
     def _beat_once(self) -> None:

@@ -76,6 +76,7 @@ class Journal:
         self._hearts = threading.Lock()
         self._beat(lambda c: workers.register(c, me, lease_s))
         self._writer = Writer(engine, batch_max=group_commit_max)
+        self.refusals = lambda: self._writer.refusals  # of writes, by a full database or none
         self._members = Together(engine, joins.members_of)
         self.findings = Findings(engine, self.rules, me.id)
         self.bounds = Bounds(engine, self.rules.caps.cost)
@@ -96,11 +97,6 @@ class Journal:
             self._heart.close()
         self._members.close()
         self.engine.dispose()
-
-    @property
-    def refusals(self) -> int:
-        """How many writes of steps the database did not take, since it is full or away."""
-        return self._writer.refusals
 
     # -- writes, in group commits
 
