@@ -146,8 +146,10 @@ class Runtime:
         self.outage = Outage(settings.lease_s, settings.heartbeat_interval_s)
         self._stopped = threading.Event()
         self._draining = False
-        #: Whether the journal took the last heartbeat; a full disk is read all the same.
+        #: Whether the journal took the last heartbeat, and all writes of steps since the one
+        #: before: a full disk is read all the same, and what needs no more room is written.
         self.writes = True
+        self._refusals = 0
         self.watchdog = Watchdog(self.loop, settings.lease_s, running=lambda: sorted(self.active))
         self.watchdog.start()
         self._heart = threading.Thread(target=self._beat, name="agents-heartbeat", daemon=True)
@@ -266,7 +268,8 @@ class Runtime:
             note(log, "heartbeat", "Heartbeat missed", error=error)
         except Exception as error:  # noqa: BLE001 - it is noted
             note(log, "heartbeat_failed", "Heartbeat failed", error=error, trace=True)
-        self.writes = written
+        before, self._refusals = self._refusals, self.journal.refusals()
+        self.writes = written and self._refusals == before
 
     def _beat_once(self) -> None:
         beat = self.journal.beat()

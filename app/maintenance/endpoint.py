@@ -109,7 +109,7 @@ def ready(runtime: Runtime) -> _Page:
 def _probe_journal(runtime: Runtime) -> Probe:
     """Probe by the last heartbeat: a full or read-only journal answers, but takes none."""
     if not runtime.writes:
-        return Probe("journal", "the last heartbeat could not be written")
+        return Probe("journal", "it does not take what is written")
     return probe_journal(runtime.journal.engine)
 
 
@@ -119,7 +119,7 @@ def metrics(runtime: Runtime) -> _Page:
     own, running, writable = runtime.told
     steps = gauge("agents_steps_running", "Agents that answer here now")
     steps.add_metric([], running + (0 if children is None else children.running))
-    writes = gauge("agents_journal_writable", "1 if the journal took the last heartbeat, else 0")
+    writes = gauge("agents_journal_writable", "1 if the journal took what was last written, else 0")
     writes.add_metric([], writable and (children is None or children.writes))
     own.note(counts())
     return HTTPStatus.OK, page((steps, writes, *counted(own)))

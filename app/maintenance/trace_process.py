@@ -150,7 +150,7 @@ class TraceLoop:
         return teller.tell(lease_s)
 
     def _contents(self) -> Contents:
-        """What guards let pass of content, by the agents that there are; those of the API too."""
+        """Content as guards let it pass, of the agents that there are; those of the API too."""
         registry = load_registry(self._app, self._settings, lambda _: Own())
         stored = PostedAgents(self._engine)
         self._posted = Posted(registry, lambda: stored, self._settings, lambda: None)

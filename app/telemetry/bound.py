@@ -1,4 +1,4 @@
-"""What code runs for, a step or a request, as its log lines name it."""
+"""The step that code runs for, or the request that it answers, as its log lines name it."""
 
 from __future__ import annotations
 

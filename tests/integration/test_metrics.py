@@ -18,6 +18,7 @@ from sqlalchemy import select
 
 from app.journal.schema.models import Step
 from celery_agents import RetryPolicy
+from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import AgentsError
 from deploy.local.servers import free_port
 from tests.fakes.model_server import ModelServer
@@ -137,7 +138,8 @@ def test_a_worker_counts_what_its_children_do(fast: Stack, port: int) -> None:
 def test_what_is_counted_agrees_with_the_journal(fast: Stack, port: int) -> None:
     """Steps that another one's end, a cancellation or a person ended too, each once."""
     fast.worker(env={"AGENTS_HEALTH_PORT": str(port)})
-    client, slow = fast.client, {"seconds": 30}
+    client = fast.client
+    slow: JsonValue = {"seconds": 30}
     cancelled = [client.map("slow", [slow] * 40), client.ask("slow", slow)]
     asking = client.vote(["yes", "no"], "?", choices=["yes", "no"], escalate="person")
     for run in (

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import resource
+import shutil
+import subprocess
+import tempfile
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -15,8 +20,8 @@ from sqlalchemy import make_url, text
 
 from deploy.local.servers import free_port
 from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines, watching
-from tests.support.postgres import Databases, engine
-from tests.support.workers import WorkerProcess
+from tests.support.postgres import Databases, PostgresServer, binaries, engine
+from tests.support.workers import WorkerProcess, migrate
 
 NOT_TAKEN = "its message goes back: JournalUnavailableError: The journal could not be written"
 
@@ -158,3 +163,83 @@ class TestReadOnlyDatabase:
             assert lines(counted) == [run_id]
         finally:
             stack.close()
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A file system of its own, of some MB."""
+    place = Path(tempfile.mkdtemp(prefix="celery-agents-disk-"))
+    mount = ["mount", "-t", "tmpfs", "-o", "size=160m,mode=1777", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
+        place.rmdir()
+        pytest.skip("file systems cannot be mounted here: it needs root")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+    place.rmdir()
+
+
+@contextmanager
+def filled(disk: Path) -> Iterator[None]:
+    """Nothing more fits on it."""
+    rest = disk / "rest"
+    with rest.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4_096)):
+            pass
+    try:
+        yield
+    finally:
+        rest.unlink()
+
+
+def goes_on_when_there_is_room(stack: Stack, disk: Path) -> None:
+    """Runs that are asked for on a full disk are done later; readiness says no, and then yes."""
+    port = free_port()
+    worker = stack.worker(env={"AGENTS_HEALTH_PORT": str(port)})
+    stack.client.ask("noop", 0).get(timeout=SOON_S)
+    with filled(disk):
+        before = len(worker.logs())
+        runs = stack.client.ask.many("noop", [{"text": "x" * 20_000}] * 40)
+        eventually(lambda: readiness(port) == (503, "broker ok\njournal away\n"), timeout_s=60)
+        told = Counter(
+            re.sub(r"^\[[^\]]*\]|[0-9a-f-]{36}|\d+", "", line)
+            for line in worker.logs()[before:].splitlines()
+            if "WARNING" in line
+        )
+        assert worker.running
+    assert all(number == 1 for number in told.values()), told
+    for run in runs:
+        assert run.get(timeout=60)
+    eventually(lambda: readiness(port)[0] == 200)
+
+
+class TestDiskThatIsFull:
+    """A real one, which says that nothing fits."""
+
+    def test_sqlite(
+        self, small_disk: Path, sqlite_journal_url: str, redis_url: str, tmp_path: Path
+    ) -> None:
+        journal = small_disk / "journal.db"
+        shutil.copy(str(make_url(sqlite_journal_url).database), journal)
+        stack = Stack(redis_url, f"sqlite:///{journal}", tmp_path, FAST)
+        try:
+            goes_on_when_there_is_room(stack, small_disk)
+        finally:
+            stack.close()
+
+    @pytest.mark.postgres
+    def test_postgres(
+        self, small_disk: Path, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = binaries()
+        if folder is None:
+            pytest.skip("PostgreSQL was not found")
+        monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
+        server = PostgresServer(folder)
+        monkeypatch.undo()
+        with server:
+            stack = Stack(redis_url, server.create(), tmp_path, FAST)
+            migrate(stack.database_url)
+            try:
+                goes_on_when_there_is_room(stack, small_disk)
+            finally:
+                stack.close()

@@ -23,7 +23,7 @@ from celery_agents.contracts.watching import MemberProgress
 from celery_agents.sealing import shown_value
 
 #: A tree of more steps than this is cut in what is shown, to so many.
-TREE_LIMIT, LARGE_SHOWN = 1_000, 200
+TREE_LIMIT, SHOWN_OF_LARGE = 1_000, 200
 
 
 _OUTCOME = cast(Step.outcome, Text)
@@ -92,7 +92,7 @@ def answers(
         query = query.where(func.length(_OUTCOME) <= most)
     seals = sealed_by(connection)
     return {
-        step_id: shown_value(seals, outcome and json.loads(outcome), step_id)
+        step_id: shown_value(seals, json.loads(outcome) if outcome else None, step_id)
         for step_id, outcome in connection.execute(query)
     }
 
@@ -134,7 +134,7 @@ def _all(connection: Connection, run_id: str) -> list[Any]:
 
 def _upper(connection: Connection, run_id: str) -> list[Any]:
     """The steps of a large run from its root downwards, level by level: the others are not read."""
-    most = min(LARGE_SHOWN, TREE_LIMIT)
+    most = min(SHOWN_OF_LARGE, TREE_LIMIT)
     level = list(connection.execute(SHOWN.where(Step.id == run_id)))
     found = [*level]
     while level and len(found) < most:

@@ -55,6 +55,8 @@ class Writer:
         self._final = Held(engine)
         self._relaxed = Held(relaxed(engine))
         self._batch_max = batch_max
+        #: Writes that the database did not take, for it is full or away.
+        self.refusals = 0
         self._queue: queue.SimpleQueue[Operation[Any] | None] = queue.SimpleQueue()
         self._gathered: Gathered[Operation[Any]] = Gathered(self._put)
         self._pending = 0  # writes that are queued, or under way in the thread
@@ -173,6 +175,7 @@ class Writer:
         try:
             results = tried(partial(_noted, way, held, batch))
         except JournalUnavailableError as error:
+            self.refusals += 1
             for operation in batch:
                 operation.future.set_exception(error)
         except Exception as error:  # noqa: BLE001 - it is noted

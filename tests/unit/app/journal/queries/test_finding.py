@@ -12,7 +12,8 @@ from sqlalchemy import event, text
 
 from agents.plan import Expand
 from app.journal import Journal
-from app.journal.queries import details, reads
+from app.journal.queries import details, pages, reads
+from app.journal.queries.pages import PageOfRun
 from app.journal.schema.models import Step
 from app.journal.stores.overview import Overview
 from celery_agents.contracts.outcome import Outcome, State, Usage
@@ -294,3 +295,23 @@ def test_a_map_of_20000_is_shown_from_few_rows(world: World, journal: Journal) -
     assert found["steps_left_out"] == MEMBERS + 1 - reads.SHOWN_OF_LARGE
     assert found["steps"][0]["id"] == "p"
     assert min(took) < 0.05
+
+
+def test_the_page_of_a_map_of_20000_reads_no_member_that_it_does_not_show(
+    world: World, journal: Journal
+) -> None:
+    """It is asked for again and again while a map runs; what it counts, its join has counted."""
+    (one,) = expand(journal, "p", plan("0"))
+    journal.postpone(one, delay_s=500).result(SOON)
+    grow(world, "p", MEMBERS)
+    told = list[str]()
+    event.listen(journal.engine, "before_cursor_execute", lambda *about: told.append(about[2]))
+    found = journal.read(lambda c: pages.run_page(c, PageOfRun(run_id="p")))
+    before = journal.read(lambda c: pages.pulse(c, "p"))
+    assert found is not None
+    assert found["counts"] == {"succeeded": MEMBERS // 2, "ready": MEMBERS // 2}
+    assert len(found["steps"]) == pages.MEMBERS
+    counting = [sql for sql in told if "count(" in sql and "run_id" in sql]
+    assert all("LIMIT" in sql for sql in counting)
+    world.set_join("p", done=MEMBERS // 2 + 1, succeeded=MEMBERS // 2 + 1)
+    assert journal.read(lambda c: pages.pulse(c, "p")) != before

@@ -199,7 +199,8 @@ def test_the_timers_message_fires_a_late_join(world: World, journal: Journal) ->
     assert refused(journal, "p") is Refusal.WAITING  # not yet
     world.set_join("p", deadline_at=lambda now: now - 1)
     again = claimed(journal, "p")
-    assert again.cancels == [running.id]
+    assert again.let_go is not None
+    assert again.let_go.cancels == [running.id]
     assert world.states("p", "ab") == ["running", "skipped"]
     assert world.row(running.id).cancel_requested
     assert finish(journal, running).wakes == []  # too late to count
