@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import Any, cast
 
 from pydantic_ai import RunContext, ToolsetTool
 from pydantic_ai.messages import (
@@ -65,7 +65,7 @@ def history_of(messages: Iterable[ChatMessage]) -> list[ModelMessage]:
     for message in messages:
         if message.role == "assistant":
             calls = [
-                ToolCallPart(call.name, call.arguments or {}, tool_call_id=call.id)
+                ToolCallPart(call.name, cast("Any", call.arguments) or {}, tool_call_id=call.id)
                 for call in message.tool_calls
             ]
             names |= {call.id: call.name for call in message.tool_calls}

@@ -89,8 +89,8 @@ def team(world: World) -> Agent[None, str]:
 
 def ask(agent: Agent[Any, Any], step: MemoryStep, turn: Turn | None = None) -> Answer | Expand:
     async def run() -> Answer | Expand:
-        stand_in(step)  # type: ignore[arg-type]
-        return await PydanticAIBackend(agent, "my_app:agent").answer(turn or Turn(input="go"), step)  # type: ignore[arg-type]
+        stand_in(step)
+        return await PydanticAIBackend(agent, "my_app:agent").answer(turn or Turn(input="go"), step)
 
     return asyncio.run(run())
 
