@@ -54,6 +54,8 @@ class AwaitedAny(Contract):
     lets_go: tuple[str, ...] = ()
     #: The place of the last signal that it was told; a stream has them.
     heard: int = -1
+    #: Where its history begins: lines before that place are deleted. 0: none are.
+    begins: int = 0
 
 
 class Expand(Contract):

@@ -316,6 +316,12 @@ class FlowError(PermanentError):
     kind = "flow"
 
 
+class HistoryTooLargeError(PermanentError):
+    """A flow's history is so long that it may ask for nothing more, but ``run.again(state)``."""
+
+    kind = "history_too_large"
+
+
 class UnknownFlowError(PermanentError):
     """No flow of that name and version is registered with the worker that took the step."""
 

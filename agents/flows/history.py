@@ -18,6 +18,8 @@ from pydantic_core import to_jsonable_python
 EventKind = Literal["started", "done", "failed", "timer", "signal", "cancel"]
 #: The kind of a command that only says which way the code went.
 PATCHED = "patched"
+#: Lines of a history at which people are warned, and at which nothing more may be asked.
+LINES_WARN, LINES_MAX = 10_000, 100_000
 #: Seconds that a flow has to clean up after it was cancelled; then it ends where it is.
 CLEANUP_S = 60.0
 

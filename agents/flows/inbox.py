@@ -32,6 +32,11 @@ class Inbox:
             self._waiting.setdefault(name, deque()).append(future)
 
     @property
+    def unread(self) -> list[tuple[str, Any]]:
+        """Signals that nobody took, those of one name in their order."""
+        return [(name, value) for name, kept in self._kept.items() for value in kept]
+
+    @property
     def awaited(self) -> bool:
         """True when somebody waits for a signal."""
         return any(not f.done() for waiting in self._waiting.values() for f in waiting)

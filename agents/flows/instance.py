@@ -9,19 +9,20 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
+import re
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Any, Protocol
 
-from agents.flows.history import PATCHED, Difference, FlowCommand, Line, digest_of
+from agents.flows.history import LINES_MAX, PATCHED, Difference, FlowCommand, Line, digest_of
 from agents.flows.inbox import Inbox
 from agents.flows.loop import FlowFuture, FlowLoop
 from agents.flows.recorded import Recorded
 from agents.flows.timers import Timers
-from agents.flows.wants import Cancel, Want
+from agents.flows.wants import Again, Cancel, Want
 from celery_agents.contracts.outcome import ErrorInfo
-from celery_agents.errors import InvalidPayloadError
+from celery_agents.errors import HistoryTooLargeError, InvalidPayloadError
 
 Read = Callable[[Any], Any]
 
@@ -61,16 +62,19 @@ class Instance:
 
     Args:
         run_id: of the flow's step; what is random comes of it.
+        generation: how often the run began anew; keys of the later ones say which they are of.
     """
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, generation: int = 0) -> None:
         self.run_id = run_id
+        self.generation = generation
+        self._of = f"@{generation}" if generation else ""
         self.timers = Timers()
         self.loop = FlowLoop(  # type: ignore[abstract]  # typeshed: what a flow does not have raises
             self._set_timer, self.timers.remove
         )
-        self.random = random.Random(run_id)  # noqa: S311 - of the user's code, alike each time
-        self.ids = random.Random(f"ids of {run_id}")  # noqa: S311 - as above
+        self.random = random.Random(f"{run_id}{self._of}")  # noqa: S311 - of the user's code, alike each time
+        self.ids = random.Random(f"ids of {run_id}{self._of}")  # noqa: S311 - as above
         self.lines = 0  # that it was told
         self.difference: Difference | None = None
         #: Commands of the last event, and what of them is to be done.
@@ -115,7 +119,7 @@ class Instance:
         self._recorded = Recorded(line.commands) if replayed else None
         self.loop.run(work)
         if self._recorded and self._recorded.next is not None and self.difference is None:
-            self._differ(self._recorded.next, None, self._waits_at())
+            self._differ(self._recorded.next, None, _waits_at(self.main))
         self.lines += 1
 
     def _happen(self, line: Line) -> None:
@@ -169,10 +173,15 @@ class Instance:
 
         Raises:
             InvalidPayloadError: what is asked is wrong; then nothing was asked.
+            HistoryTooLargeError: its history is too long for that.
         """
         known = self._key(key)
         if self._closed:
             return known
+        if self.lines >= LINES_MAX and kind != "cancel":
+            raise HistoryTooLargeError(
+                f"The history has {self.lines:,} lines. Begin anew with `run.again(state)`."
+            )
         try:
             one = FlowCommand(known, kind, name, "" if told is None else digest_of(told))
         except (TypeError, ValueError, RecursionError) as error:
@@ -212,11 +221,10 @@ class Instance:
             self.command("cancel", key, None, lambda _: Cancel(key))
 
     def _key(self, key: str | None) -> str:
-        if key is None:
-            return str(self._count + 1)
-        if key.isdigit() or key in self._keys:
+        known = f"{self._count + 1 if key is None else key}{self._of}"
+        if key is not None and (_OWN.fullmatch(key) or known in self._keys):
             raise InvalidPayloadError(f"key: {key} is one of the flow's own; choose another one.")
-        return key
+        return known
 
     # -- timers
 
@@ -246,12 +254,9 @@ class Instance:
     def _differ(self, recorded: FlowCommand | None, asked: FlowCommand | None, place: str) -> None:
         self.difference = Difference(recorded, asked, self.lines, place)
 
-    def _waits_at(self) -> str:
-        """The line of the code at which it waits, or ended."""
-        frames = [] if self.main is None else self.main.get_stack()
-        return f"{frames[-1].f_code.co_filename}:{frames[-1].f_lineno}" if frames else "its end"
 
-
+#: Keys of commands that have none of the user's: numbers, and all of later generations.
+_OWN = re.compile(r"\d+|.*@\d+", re.DOTALL)
 #: Awaits of one coroutine, while it is let go of, that are passed by.
 _AWAITS = 100
 
@@ -259,10 +264,16 @@ _AWAITS = 100
 def _close(coroutine: Any) -> None:
     """End a coroutine where it waits; what its code does then, that nobody runs, is nobody's."""
     for _ in range(_AWAITS):
-        with suppress(Exception):
+        with suppress(Exception, Again):
             coroutine.close()
         if inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED:
             return
+
+
+def _waits_at(main: asyncio.Task[Any] | None) -> str:
+    """The line of the code at which it waits, or ended."""
+    frames = [] if main is None else main.get_stack()
+    return f"{frames[-1].f_code.co_filename}:{frames[-1].f_lineno}" if frames else "its end"
 
 
 def _place() -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from agents.flows.history import CLEANUP_S, Difference, FlowCommand, Line
 from agents.flows.instance import Instance
 from agents.flows.run import FlowContext
-from agents.flows.wants import Cancel, Emit, Want
+from agents.flows.wants import Again, Cancel, Emit, Want
 from agents.plain import plain_json
 from agents.plan import Member
 from celery_agents.contracts.base import JsonValue
@@ -30,12 +30,15 @@ class Advanced:
     cancels: list[str] = field(default_factory=list)
     emits: list[Emit] = field(default_factory=list)
     outcome: Outcome | None = None
+    #: What its code begins anew with, if it does.
+    state: Again | None = None
     difference: Difference | None = None
 
     @property
     def members(self) -> tuple[Member, ...]:
         """The members that are to begin: none of a flow that has ended."""
-        return () if self.outcome is not None else tuple(self.wanted.values())
+        over = self.outcome is not None or self.state is not None
+        return () if over else tuple(self.wanted.values())
 
     def add(self, line: Line, commands: Iterable[FlowCommand], wants: Iterable[Want]) -> None:
         """Note an event, and what was asked upon it."""
@@ -57,9 +60,11 @@ def begun(code: Code, run_id: str, told: JsonValue, history: Sequence[Line]) -> 
     Raises:
         FlowError: its code goes round without an end.
     """
-    instance = Instance(run_id)
+    first = history[0].value if history else None
+    generation = (first or {}).get("generation", 0)
+    instance = Instance(run_id, generation)
     if history:
-        instance.start(_begin(code, instance, told), history[0], replayed=True)
+        _start(instance, code, told, history[0], replayed=True)
         instance.replay(history[1:])
     return instance
 
@@ -79,7 +84,7 @@ def advance(
         if instance.lines:
             instance.tell(line)
         else:
-            instance.start(_begin(code, instance, told), line, replayed=False)
+            _start(instance, code, told, line, replayed=False)
         found.add(line, instance.commands, instance.wants)
 
     try:
@@ -88,14 +93,32 @@ def advance(
                 tell(line)
         while not instance.done and (due := instance.timers.due(at)):
             tell(Line("timer", due[0][1], max(due[0][0], instance.loop.now)))
-        found.outcome = _outcome(instance, at)
+        found.outcome, found.state = _end(instance, at)
     except FlowError as error:
         found.outcome = _failed(error)
     return found
 
 
-def _begin(code: Code, instance: Instance, told: JsonValue) -> Callable[[], Any]:
-    return lambda: code(FlowContext(instance), told)
+def begins_anew(ended: Instance, before: Advanced, at: float, version: int, heard: int) -> Line:
+    """The first line of the generation after one whose code asked for that."""
+    assert before.state is not None, "its code begins anew"
+    value: dict[str, Any] = {
+        "version": version,
+        "generation": ended.generation + 1,
+        "input": before.state.state,
+    }
+    if unread := ended.inbox.unread:
+        value["signals"] = [list(one) for one in unread]
+    # Signals that were heard are not told again: they stand before this line.
+    return Line("started", "", at, value, place=heard)
+
+
+def _start(instance: Instance, code: Code, told: JsonValue, line: Line, *, replayed: bool) -> None:
+    value = line.value or {}
+    for signal in value.get("signals", ()):
+        instance.inbox.put(*signal)
+    begins = value.get("input", told)
+    instance.start(lambda: code(FlowContext(instance), begins), line, replayed=replayed)
 
 
 def next_due(instance: Instance) -> float | None:
@@ -109,21 +132,27 @@ def cancelled() -> Outcome:
     return Outcome(state=State.CANCELLED, error=ErrorInfo.of(StepCancelledError()))
 
 
-def _outcome(instance: Instance, at: float) -> Outcome | None:
-    """Return how the flow ended; None while it waits for something."""
+def _end(instance: Instance, at: float) -> tuple[Outcome | None, Again | None]:
+    """Return how the flow ended, or that it begins anew; neither while it waits for something."""
     main, since = instance.main, instance.cancelled_at
     if main is None or not main.done():
-        if since is not None and at >= since + CLEANUP_S:
-            return cancelled()
-        if instance.open or instance.timers or instance.inbox.awaited:
-            return None
-        return _failed(FlowError("The flow waits for something that nobody brings."))
-    if main.cancelled():
-        if since is not None:
-            return cancelled()
-        return _failed(StepCancelledError("The flow's code cancelled itself."))
-    error = main.exception()
-    return _answer(main.result()) if error is None else _failed(error)
+        over = since is not None and at >= since + CLEANUP_S
+        return (cancelled() if over else _stuck(instance)), None
+    if main.cancelled() and since is None:
+        return _failed(StepCancelledError("The flow's code cancelled itself.")), None
+    error = None if main.cancelled() else main.exception()
+    if main.cancelled() or (isinstance(error, Again) and since is not None):
+        return cancelled(), None
+    if isinstance(error, Again):
+        return None, error
+    return (_answer(main.result()) if error is None else _failed(error)), None
+
+
+def _stuck(instance: Instance) -> Outcome | None:
+    """Return the end of a flow that waits for nothing that could come."""
+    if instance.open or instance.timers or instance.inbox.awaited:
+        return None
+    return _failed(FlowError("The flow waits for something that nobody brings."))
 
 
 def _answer(value: Any) -> Outcome:

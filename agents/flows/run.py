@@ -6,10 +6,10 @@ import uuid
 from collections.abc import Awaitable, Mapping, Sequence
 from datetime import UTC, datetime
 from random import Random
-from typing import Any
+from typing import Any, NoReturn
 
 from agents.flows.instance import Instance, Read
-from agents.flows.wants import Emit
+from agents.flows.wants import Again, Emit
 from agents.plain import plain_json
 from agents.plan import Member
 from celery_agents import names
@@ -123,6 +123,21 @@ class FlowContext:
             return Emit(stream_of(stream), told.kind, told.data, told.key)
 
         self._instance.command("emit", stream, [kind, data, key], make)
+
+    def again(self, state: JsonValue) -> NoReturn:
+        """End here and begin anew, with ``state`` as the input and nothing of the history.
+
+        The run goes on under its id, with the newest version of the flow. Signals that nobody took
+        move along; whom nobody awaits is let go of.
+
+        Raises:
+            InvalidPayloadError: the state has no JSON form.
+        """
+        try:
+            plain = plain_json(state)
+        except ValueError as error:
+            raise InvalidPayloadError(f"state: {error}") from None
+        raise Again(plain)
 
     def patched(self, name: str) -> bool:
         """Return whether this run takes the new way of a change of that name.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agents.plan import Member
+from celery_agents.contracts.base import JsonValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,14 @@ class Emit:
     kind: str
     data: dict[str, Any] = field(default_factory=dict)
     key: str | None = None
+
+
+class Again(BaseException):
+    """Raised through a flow's code, to begin anew with a state as its input."""
+
+    def __init__(self, state: JsonValue) -> None:
+        super().__init__("The flow begins anew.")
+        self.state = state
 
 
 #: What is to be done upon a command.

@@ -76,7 +76,7 @@ def _flows(settings: Settings) -> Flows:
 def _replayed(code: Flows, store: FlowStore, one: OpenFlow) -> dict[str, Any]:
     """Replay one flow; ``told`` says why it would be parked."""
     request = Flow.from_message(one.payload["args"], one.payload["kwargs"], known=True)
-    history = [Line.of(kind, data) for kind, data in store.lines(one.tenant, one.id)]
+    history = [Line.of(told.kind, told.data) for told in store.history(one.tenant, one.id)]
     version = history[0].value["version"] if history else request.version
     found = {"id": one.id, "flow": request.flow, "version": version, "lines": len(history)}
     try:

@@ -9,24 +9,36 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from agents.flows.history import Difference, Line
+from agents.flows.history import LINES_WARN, Difference, Line
 from agents.flows.instance import Instance
-from agents.flows.pattern import Advanced, advance, begun, cancelled, dropped, next_due
+from agents.flows.pattern import (
+    Advanced,
+    advance,
+    begins_anew,
+    begun,
+    cancelled,
+    dropped,
+    next_due,
+)
 from agents.plan import AwaitedAny, Expand, JoinPolicy
 from app.execution.context import Step
 from app.journal.schema.rows import NewEntry
 from app.journal.steps.entries import HISTORY
 from app.journal.steps.joins import EARLY_S
-from app.journal.stores.flows import DIVERGED, NewEnd, News
+from app.journal.stores.flows import DIVERGED, NewEnd, News, ToldLine
 from celery_agents.contracts.flows.flow import Flow
-from celery_agents.contracts.outcome import ErrorInfo, Outcome
-from celery_agents.errors import StepCancelledError, UnknownFlowError
+from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
+from celery_agents.errors import FlowError, StepCancelledError, UnknownFlowError
 from celery_agents.sealing import EVENT
 
 log = logging.getLogger(__name__)
 #: A flow whose code differs from its history, or is not here, is tried again after so long: by
 #: then another worker, with other code, may take it.
 PARKED_S = 60.0
+#: Kind of the event of a flow whose history is long.
+LONG = "long_history"
+#: Times that a flow may begin anew without waiting for anything.
+GENERATIONS_MAX = 100
 #: Above all places.
 _ALL = 2**31 - 1
 
@@ -39,6 +51,8 @@ class Kept(NamedTuple):
     version: int
     heard: int
     last: list[tuple[str, dict[str, Any]]]
+    #: The place of its generation's first line, among all of the history.
+    begins: int = 0
 
 
 class Instances:
@@ -67,25 +81,59 @@ def flow_step(step: Step, request: Flow) -> Expand | Outcome:
     """Let a flow go on with what has come for it."""
     claim, journal, settings = step.claim, step.runtime.journal, step.runtime.settings
     instances = step.runtime.resource(Instances, lambda: Instances(settings.flows_max))
-    found = _brought_up(instances.take(claim.id), step, request)
-    if not isinstance(found, Kept):
-        return found
-    instance, code, version, heard, _ = found
-    if instance.difference is not None:
-        dropped(instance)
-        return _parked(step, _told(instance.difference))
-    news = journal.flows.news(claim, [*instance.open], heard)
-    lines = _lines(news, version, begun=instance.lines > 0)
-    advanced = advance(instance, code, request.input, lines, news.at + EARLY_S)
-    step.lets_go = bool(instance.open or advanced.cancels)
-    result = _written(step, instance, advanced, news, heard)
-    if isinstance(result, Expand) and result.awaited is not None and settings.flows_max:
-        last: list[tuple[str, dict[str, Any]]]
-        last = [(line.kind, line.data) for line in advanced.lines]
-        instances.put(claim.id, Kept(instance, code, version, result.awaited.heard, last))
+    kept = _brought_up(instances.take(claim.id), step, request)
+    if not isinstance(kept, Kept):
+        return kept
+    if kept.instance.difference is not None:
+        dropped(kept.instance)
+        return _parked(step, _told(kept.instance.difference))
+    news = journal.flows.news(claim, [*kept.instance.open], kept.heard)
+    heard = max((one.seq for one in news.signals), default=kept.heard)
+    had = kept.instance.lines
+    lines = _lines(news, kept.version, begun=had > 0)
+    found = advance(kept.instance, kept.code, request.input, lines, news.at + EARLY_S)
+    if found.state is not None:
+        kept, found = _anew(step, request, kept, (had, found, heard), news.at)
+    elif had < LINES_WARN <= kept.instance.lines:
+        journal.note(claim.run_id, claim.id, LONG, [{"lines": kept.instance.lines}])
+    step.lets_go = bool(kept.instance.open or found.cancels)
+    result = _written(step, kept, found, news, heard)
+    if isinstance(result, Expand) and settings.flows_max:
+        last = [(str(line.kind), line.data) for line in found.lines]
+        instances.put(claim.id, kept._replace(heard=heard, last=last))
     else:
-        dropped(instance)
+        dropped(kept.instance)
     return result
+
+
+def _anew(
+    step: Step, request: Flow, kept: Kept, told: tuple[int, Advanced, int], at: float
+) -> tuple[Kept, Advanced]:
+    """Begin anew, once or until it waits; with what is written of that: the last generation.
+
+    ``told``: the lines that it had before, what has come of the last ones, and the place of the
+    last signal among them.
+    """
+    had, found, heard = told
+    cancels, emits = list(found.cancels), list(found.emits)
+    kept = kept._replace(begins=kept.begins + had)
+    for _ in range(GENERATIONS_MAX):
+        ended, before = kept.instance, found
+        cancels += [key for key in ended.open if key not in before.wanted]
+        version, code = step.runtime.agents.registry.flows.get(request.flow, request.version)
+        line = begins_anew(ended, before, at, version, heard)
+        instance = Instance(ended.run_id, ended.generation + 1)
+        kept = kept._replace(instance=instance, code=code, version=version)
+        dropped(ended)
+        found = advance(instance, code, request.input, [line], at + EARLY_S)
+        emits += found.emits
+        if found.state is None:
+            found.cancels, found.emits = [*cancels, *found.cancels], emits
+            return kept, found
+    error = FlowError(f"The flow began anew {GENERATIONS_MAX} times without waiting.")
+    return kept, Advanced(
+        cancels=cancels, emits=emits, outcome=Outcome(state=State.FAILED, error=ErrorInfo.of(error))
+    )
 
 
 def _brought_up(kept: Kept | None, step: Step, request: Flow) -> Kept | Expand | Outcome:
@@ -96,15 +144,16 @@ def _brought_up(kept: Kept | None, step: Step, request: Flow) -> Kept | Expand |
     """
     store, claim = step.runtime.journal.flows, step.claim
     if kept is not None:
-        since = kept.instance.lines - len(kept.last)
+        since = kept.begins + kept.instance.lines - len(kept.last)
         told = store.lines(claim.tenant, claim.id, since)
-        if told[: len(kept.last)] == kept.last:
+        known = [(line.kind, line.data) for line in told[: len(kept.last)]]
+        if known == kept.last and (not told or told[0].seq == since):
             more = told[len(kept.last) :]
-            kept.instance.replay(Line.of(kind, data) for kind, data in more)
+            kept.instance.replay(Line.of(one.kind, one.data) for one in more)
             return kept._replace(heard=_heard(more, kept.heard))
         dropped(kept.instance)
-    told = store.lines(claim.tenant, claim.id) if claim.token > 1 else []
-    history = [Line.of(kind, data) for kind, data in told]
+    told = store.history(claim.tenant, claim.id) if claim.token > 1 else []
+    history = [Line.of(one.kind, one.data) for one in told]
     version = history[0].value["version"] if history else request.version
     try:
         version, code = step.runtime.agents.registry.flows.get(request.flow, version)
@@ -113,12 +162,13 @@ def _brought_up(kept: Kept | None, step: Step, request: Flow) -> Kept | Expand |
             raise
         return _parked(step, {"missing": error.message})
     instance = begun(code, claim.id, request.input, history)
-    return Kept(instance, code, version, _heard(told, -1), [])
+    begins = told[0].seq if told else 0
+    return Kept(instance, code, version, _heard(told, -1), [], begins)
 
 
-def _heard(told: list[tuple[str, dict[str, Any]]], before: int) -> int:
+def _heard(told: list[ToldLine], before: int) -> int:
     """Return the place of the last signal that stands in a history."""
-    places = (place for _, data in told if (place := data.get("place")) is not None)
+    places = (place for line in told if (place := line.data.get("place")) is not None)
     return max(places, default=before)
 
 
@@ -140,9 +190,7 @@ def _end(told: NewEnd) -> Line:
     return Line("failed", told.member, told.at, error.compact())
 
 
-def _written(
-    step: Step, instance: Instance, found: Advanced, news: News, heard: int
-) -> Expand | Outcome:
+def _written(step: Step, kept: Kept, found: Advanced, news: News, heard: int) -> Expand | Outcome:
     """Return the flow's end or what it waits for, and have its new lines written with that."""
     claim = step.claim
     step.recorded = [
@@ -155,14 +203,16 @@ def _written(
     if found.outcome is not None:
         usage = step.runtime.journal.tally(claim.id).usage
         return found.outcome.model_copy(update={"usage": usage})
-    due = next_due(instance)
+    due = next_due(kept.instance)
+    anew = bool(found.lines) and found.lines[0].kind == "started"
     return Expand(
         members=found.members,
         join=JoinPolicy(kind="any", timeout_s=None if due is None else max(due - news.at, 0.0)),
         awaited=AwaitedAny(
-            open=tuple(instance.open),
+            open=tuple(kept.instance.open),
             lets_go=tuple(found.cancels),
-            heard=max((row.seq for row in news.signals), default=heard),
+            heard=heard,
+            begins=kept.begins if anew else 0,
         ),
     )
 

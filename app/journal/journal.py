@@ -77,9 +77,8 @@ class Journal:
         self._hearts = threading.Lock()
         self._beat(lambda c: workers.register(c, me, lease_s))
         self._writer = Writer(engine, batch_max=group_commit_max)
-        self.refusals: Callable[[], int] = lambda: (
-            self._writer.refusals
-        )  # of writes, by a full database or none
+        #: Writes that were refused, by a full database or none.
+        self.refusals: Callable[[], int] = lambda: self._writer.refusals
         self._members = Together(engine, joins.members_of)
         self.flows = FlowStore(engine)
         self.findings = Findings(engine, self.rules, me.id)

@@ -93,6 +93,31 @@ def test_a_parked_one_that_is_cancelled_ends(lasting: Stack, tmp_path: Path) -> 
     eventually(lambda: lasting.state(run.id) == "cancelled")
 
 
+@pytest.mark.parametrize("kept", ["0", "1000"])
+def test_an_endless_one_begins_anew_with_what_it_knows(
+    lasting: Stack, tmp_path: Path, kept: str
+) -> None:
+    worker = lasting.worker(env={"AGENTS_FLOWS_MAX": kept})
+    path, words = tmp_path / "lines", ["a", "b", "c"]
+    order: Any = {"path": str(path), "words": []}
+    run = lasting.client.start("endless", order)
+    eventually(lambda: history(run))
+    for number, word in enumerate(words):
+        # Said again by whoever took it over from the killed one, it is known.
+        assert run.signal("word", word, id=f"w{number}", timeout=SOON_S) in ("taken", "known")
+        if word == "b":
+            worker.kill()
+            worker = lasting.worker(env={"AGENTS_FLOWS_MAX": kept})
+    eventually(lambda: len(lines(path)) >= len(words))
+    assert run.signal("word", "end", timeout=SOON_S) == "taken"
+    assert run.get(timeout=2 * SOON_S) == words
+    assert [*dict.fromkeys(lines(path))] == ["a 0", "b 1", "c 2", "end 3"]
+    told: Any = list(run.history(timeout=SOON_S))
+    kinds = [line.kind for line in told]
+    assert kinds in (["started", "signal", "done"], ["started", "done"])  # or it moved along
+    assert told[0].value["generation"] == 3
+
+
 def test_killed_workers_and_failures_are_passed(lasting: Stack, tmp_path: Path) -> None:
     worker = lasting.worker()
     order: Any = {"path": str(tmp_path / "killed"), "lines": str(tmp_path / "lines")}

@@ -129,6 +129,17 @@ async def tidy(run: Any, told: Any) -> Any:
         await run.ask("echo", "cleaned")
 
 
+@flow
+async def counting(run: Any, told: dict[str, Any]) -> Any:
+    """Takes two words a generation, and one that it is not asked for until the last."""
+    found = list(told["found"])
+    found += [await run.signal("word") for _ in range(2)]
+    found.append(await run.ask("echo", len(found), key="count"))
+    if len(found) < 9:
+        run.again({"found": found})
+    return [found, await run.signal("kept"), str(run.uuid4())]
+
+
 EACH = (
     *(in_a_row, branches, grouped, first_of_many, as_they_come),
     *(in_time, sleepy, producer, drawing, signalled, stubborn),

@@ -115,6 +115,17 @@ async def tidied(run: Any, order: dict[str, Any]) -> Any:
 
 
 @flow
+async def endless(run: Any, told: dict[str, Any]) -> Any:
+    """Takes a word a generation, and begins anew; the word ``end`` ends it."""
+    word = await run.signal("word")
+    value = f"{word} {len(told['words'])}"
+    await run.ask("noted", {"path": told["path"], "value": value}, key="note")
+    if word == "end":
+        return told["words"]
+    return run.again({**told, "words": [*told["words"], word]})
+
+
+@flow
 async def child(run: Any, told: int) -> Any:
     """Is started by another flow."""
     vote = await run.vote(["noop", "noop"], "yes", choices=["yes", "no"])

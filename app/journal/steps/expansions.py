@@ -157,6 +157,8 @@ def _expand(connection: Connection, o: ExpandStep) -> Expanded:
             _refuse_vain(connection, o)
     if o.entries:  # streams come last of what is locked
         append(connection, o.entries)
+    if o.plan.awaited is not None and o.plan.awaited.begins:
+        anyhow.forget(connection, claim, o.plan.awaited.begins)
     return Expanded(
         members=members,
         timer=None if o.plan.join.timeout_s is None else wake_of(waiting),

@@ -33,6 +33,14 @@ _LOOKS = 20
 DIVERGED = "diverged"
 
 
+class ToldLine(NamedTuple):
+    """A line of a flow's history, in its place."""
+
+    seq: int
+    kind: str
+    data: dict[str, Any]
+
+
 class NewEnd(NamedTuple):
     """The end of a member of a flow."""
 
@@ -84,8 +92,14 @@ class FlowStore:
 
     engine: Engine
 
-    def lines(self, tenant: str, step_id: str, since: int = 0) -> list[tuple[str, dict[str, Any]]]:
-        """The lines of a flow's history, by kind and data, from a number on.
+    def history(self, tenant: str, step_id: str) -> list[ToldLine]:
+        """The lines of a flow's history since it began, or last began anew. Raises as below."""
+        found = self.lines(tenant, step_id)
+        begins = [place for place, line in enumerate(found) if line.kind == "started"]
+        return found[begins[-1] :] if begins else found
+
+    def lines(self, tenant: str, step_id: str, since: int = 0) -> list[ToldLine]:
+        """The lines of a flow's history from a place on.
 
         A history may be long, and is read as one JSON text: that takes half as long.
 
@@ -94,15 +108,17 @@ class FlowStore:
         """
         where = (tenant, HISTORY + step_id)
         query = (
-            select(_E.kind, cast(_E.data, Text))
+            select(_E.seq, _E.kind, cast(_E.data, Text))
             .where(_E.tenant == tenant, _E.stream == where[1], _E.seq >= since)
             .order_by(_E.seq)
         )
         rows = self._read(lambda c: c.execute(query).all())
-        data = json.loads(f"[{','.join(text for _, text in rows)}]")
-        seals, numbered = sealed_by(self.engine), enumerate(data, since)
-        opened = [opened_entry(seals, where, seq, told) for seq, told in numbered]
-        return [(kind, told) for (kind, _), told in zip(rows, opened, strict=True)]
+        data = json.loads(f"[{','.join(text for *_, text in rows)}]")
+        seals = sealed_by(self.engine)
+        return [
+            ToldLine(seq, kind, opened_entry(seals, where, seq, told))
+            for (seq, kind, _), told in zip(rows, data, strict=True)
+        ]
 
     def page(self, step_id: str, since: int, limit: int) -> list[dict[str, Any]]:
         """Lines of a flow's history for people, from a number on."""

@@ -30,14 +30,18 @@ def told(story: Story) -> list[tuple[str, str, Any]]:
     return [*answers, ("wakes", wakes, None)]
 
 
+#: Tables with a number that goes on, also over what was rolled back.
+_NUMBERED = {"events": "id", "entries": "pos"}
+
+
 def written(story: Story) -> dict[str, list[dict[str, Any]]]:
     """The rows at the end, without their times."""
     found = {}
     for name, rows in story.rows.items():
         plain = [{k: _timeless(name, k, v) for k, v in row.items()} for row in rows]
-        if name == "events":
+        if name in _NUMBERED:
             for row in plain:
-                del row["id"]  # a number that goes on
+                del row[_NUMBERED[name]]
         found[name] = sorted(plain, key=repr)
     return found
 

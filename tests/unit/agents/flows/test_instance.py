@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from agents.flows.history import CLEANUP_S, Difference, Line
-from agents.flows.pattern import Advanced, advance, begun, dropped, next_due
+from agents.flows.instance import Instance
+from agents.flows.pattern import Advanced, advance, begins_anew, begun, dropped, next_due
 from agents.plan import Member
 from celery_agents.contracts.outcome import ErrorInfo, State
-from celery_agents.errors import AgentFailedError, InvalidPayloadError
+from celery_agents.errors import AgentFailedError, HistoryTooLargeError, InvalidPayloadError
 from tests.support import flows
 
 Code = Callable[[Any, Any], Awaitable[Any]]
@@ -281,6 +282,78 @@ async def slept_longer(run: Any, told: Any) -> Any:
     await run.ask("echo", 1, key="first")
     await asyncio.gather(run.ask("echo", 2), run.ask("other", 3))
     await asyncio.sleep(6)
+
+
+class TestBeginningAnew:
+    @staticmethod
+    def _advanced(history: list[Line], news: list[Line]) -> tuple[Instance, Advanced]:
+        told: Any = {"found": []}
+        instance = begun(flows.counting, "run-1", told, history)
+        assert instance.difference is None
+        return instance, advance(instance, flows.counting, told, news, 200.0)
+
+    def test_it_has_its_state_and_the_words_that_nobody_took(self) -> None:
+        words = [Line("signal", n, 101.0, v) for n, v in [("word", 1), ("kept", 2), ("word", 3)]]
+        _, found = self._advanced([], [STARTED, *words])
+        assert [m.key for m in found.members] == ["count"]
+        more = [Line("signal", "word", 102.0, 4), Line("done", "count", 103.0, 2)]
+        instance, found = self._advanced(found.lines, more)
+        assert (found.members, found.outcome) == ((), None)
+        line = begins_anew(instance, found, 104.0, 2, heard=3)
+        assert (line.value["version"], line.value["generation"], line.place) == (2, 1, 3)
+        assert line.value["input"] == {"found": [1, 3, 2]}
+        assert sorted(line.value["signals"]) == [["kept", 2], ["word", 4]]
+        line = Line.of(line.kind, line.data)
+        again = Instance("run-1", 1)
+        assert again.random.random() != Instance("run-1").random.random()
+        first = advance(again, flows.counting, None, [line], 104.0)
+        word = [Line("signal", "word", 105.0, 5)]
+        later = advance(again, flows.counting, None, word, 105.0)
+        assert [m.key for m in later.members] == ["count@1"]
+        history = [*first.lines, *later.lines]
+        assert begun(flows.counting, "run-1", None, history).difference is None
+
+    def test_one_that_is_cancelled_does_not(self) -> None:
+        async def code(run: Any, told: Any) -> Any:
+            try:
+                await run.signal("go")
+            finally:
+                run.again(told)
+
+        played = Played(code, None)
+        played.wake([STARTED])
+        found = played.wake([Line("cancel", "", 101.0)])
+        assert found.outcome is not None
+        assert found.outcome.state is State.CANCELLED
+
+    def test_keys_of_generations_are_the_services_own(self) -> None:
+        async def code(run: Any, told: Any) -> Any:
+            await run.ask("echo", 1, key=told)
+
+        for key in ("1", "count@1"):
+            outcome = Played(code, key).wake([STARTED]).outcome
+            assert outcome is not None
+            assert outcome.error is not None
+            assert outcome.error.kind == "invalid_payload"
+
+    def test_a_history_that_is_too_long_is_told_where_it_can_be_caught(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def code(run: Any, told: Any) -> Any:
+            number = 0
+            try:
+                while True:
+                    number = await run.ask("echo", number + 1)
+            except HistoryTooLargeError:
+                run.again(number)
+
+        monkeypatch.setattr("agents.flows.instance.LINES_MAX", 4)
+        played = Played(code, None)
+        found = played.wake([STARTED])
+        while found.state is None:
+            found = played.wake([played._end(key) for key in [*played.open]])
+        assert found.state.state == 4
+        assert len(played.history) == 5
 
 
 class TestDifferences:

@@ -138,7 +138,7 @@ class TestMembers:
 class TestHistory:
     def test_lines_come_with_what_it_waits_for(self, journal: Journal) -> None:
         begun(journal, "a")
-        assert journal.flows.lines("", FLOW) == [("done", {"key": "0", "at": 1.0})]
+        assert journal.flows.lines("", FLOW) == [(0, "done", {"key": "0", "at": 1.0})]
 
     def test_who_was_frozen_writes_none(self, world: World, journal: Journal) -> None:
         claim = claimed(journal, FLOW, new())

@@ -103,7 +103,12 @@ class TestWhileItIsCleaned(OnPostgres):
     ) -> None:
         with world.engine.connect() as c:
             c.execute(delete(Run).where(Run.id == "p"))
-            with meanwhile(world, lambda: [way(journal)]):
+
+            def work() -> bool:
+                way(journal)
+                return True
+
+            with meanwhile(world, work):
                 c.commit()
         assert world.run("p").state == "open"
 

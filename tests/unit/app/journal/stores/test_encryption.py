@@ -128,7 +128,8 @@ def test_each_value_is_encrypted_and_read_again(sealed: World) -> None:
 def test_what_flows_and_streams_have_is_encrypted_and_read_again(sealed: World) -> None:
     journal = lasting(sealed)
     assert SECRET not in columns(sealed)
-    [(kind, line)] = journal.flows.lines("", FLOW)
+    [(seq, kind, line)] = journal.flows.lines("", FLOW)
+    assert seq == 0
     assert (kind, line["value"], line["then"]) == ("started", SECRET, [["1", "ask", "a", "digest"]])
     assert journal.flows.page(FLOW, 0, 10)[0]["value"] == SECRET
     news = journal.flows.news(claimed(journal, FLOW), ["1"], -1)
@@ -168,7 +169,7 @@ def test_a_new_key_takes_over_flows_and_streams(sealed: World) -> None:
     store(sealed, AFTER).begin()
     after = World(sealed.url, AFTER)
     journal = after.journal("other@here")
-    assert journal.flows.lines("", FLOW)[0][1]["value"] == SECRET
+    assert journal.flows.lines("", FLOW)[0].data["value"] == SECRET
     assert journal.flows.news(claimed(journal, FLOW), ["1"], -1).signals[0].value == SECRET
     assert journal.streams.read("", "order/7", -1, 10)[1]["data"] == {"to": SECRET}
     after.close()
