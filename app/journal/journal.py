@@ -84,8 +84,7 @@ class Journal:
         self.letters = Letters(engine)
         self.memos = Memos(engine)
         self.sessions = Exchanges(engine, self._writer)
-        self.targets = Targets(engine)
-        self.parents = Parents(engine)
+        self.targets, self.parents = Targets(engine), Parents(engine)
         self.undoing = Undoings(engine)
         self.wishes = Wishes(engine)
 
