@@ -88,8 +88,7 @@ class Journal:
         self.memos = Memos(engine)
         self.sessions = Exchanges(engine, self._writer)
         self.streams = StreamStore(engine)
-        self.targets = Targets(engine)
-        self.parents = Parents(engine)
+        self.targets, self.parents = Targets(engine), Parents(engine)
         self.undoing = Undoings(engine)
         self.wishes = Wishes(engine)
 

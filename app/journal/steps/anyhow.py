@@ -15,7 +15,7 @@ from agents.plan import AwaitedAny
 from app.journal.schema.models import Entry, Step, table
 from app.journal.schema.rows import Aftermath, Claimed, derived_id
 from app.journal.steps import joins
-from app.journal.steps.entries import SIGNALS
+from app.journal.steps.entries import HISTORY, SIGNALS
 from celery_agents.contracts.outcome import State
 
 _S = table(Step).c
