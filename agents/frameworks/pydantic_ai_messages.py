@@ -20,6 +20,7 @@ from pydantic_ai.messages import (
 )
 from pydantic_core import to_jsonable_python
 
+from agents.values import text_of
 from celery_agents.contracts.conversation import ChatMessage
 
 #: Fields of pydantic-ai's own values that are others in each attempt.
@@ -65,7 +66,7 @@ def history_of(messages: Iterable[ChatMessage]) -> list[ModelMessage]:
     for message in messages:
         if message.role == "assistant":
             calls = [
-                ToolCallPart(call.name, call.arguments or {}, tool_call_id=call.id)
+                ToolCallPart(call.name, text_of(call.arguments or {}), tool_call_id=call.id)
                 for call in message.tool_calls
             ]
             names |= {call.id: call.name for call in message.tool_calls}
