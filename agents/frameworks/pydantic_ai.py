@@ -89,7 +89,7 @@ class StepDurability(BaseDurabilityCapability[Any]):
         return CURRENT.get() is not None
 
     def get_durable_operation_backend(self) -> _Calls:
-        """The maker of calls out of operations."""
+        """The maker of calls of this agent's operations."""
         return _Calls(self)
 
     def _effective_event_stream_handler(self) -> Any:
@@ -256,7 +256,7 @@ class PydanticAIBackend:
 async def _approved(
     wanted: DeferredToolRequests, step: StepContext, times: Counter[str]
 ) -> DeferredToolResults | Expand:
-    """Answers of people on the tools that are to be approved; or the wishes that wait for them."""
+    """The answers about tools that people are to approve, or the wishes that wait for them."""
     if wanted.calls:
         names = ", ".join(call.tool_name for call in wanted.calls)
         raise AgentFailedError(f"Nobody answers its external tools: {names}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
-from typing import Any, cast
+from typing import Any
 
 from pydantic_ai import RunContext, ToolsetTool
 from pydantic_ai.messages import (
@@ -20,6 +20,7 @@ from pydantic_ai.messages import (
 )
 from pydantic_core import to_jsonable_python
 
+from agents.values import text_of
 from celery_agents.contracts.conversation import ChatMessage
 
 #: Fields of pydantic-ai's own values that are others in each attempt.
@@ -65,7 +66,7 @@ def history_of(messages: Iterable[ChatMessage]) -> list[ModelMessage]:
     for message in messages:
         if message.role == "assistant":
             calls = [
-                ToolCallPart(call.name, cast("Any", call.arguments) or {}, tool_call_id=call.id)
+                ToolCallPart(call.name, text_of(call.arguments or {}), tool_call_id=call.id)
                 for call in message.tool_calls
             ]
             names |= {call.id: call.name for call in message.tool_calls}
