@@ -140,6 +140,17 @@ class TestHistory:
         begun(journal, "a")
         assert journal.flows.lines("", FLOW) == [(0, "done", {"key": "0", "at": 1.0})]
 
+    def test_one_that_begins_anew_forgets_those_of_before(self, journal: Journal) -> None:
+        waits(journal, claimed(journal, FLOW, new()), wants(), line(0), line(1))
+        journal.flows.signal(FLOW, ("go", 1), "k", journal.rules)
+        begins = NewEntry("", f"flow/{FLOW}", "started", {"key": "", "at": 2.0})
+        anew = wants("a@1", heard=0)
+        assert anew.awaited is not None
+        awaited = anew.awaited.model_copy(update={"begins": 2})
+        waits(journal, claimed(journal, FLOW), anew.model_copy(update={"awaited": awaited}), begins)
+        assert [(seq, kind) for seq, kind, _ in journal.flows.lines("", FLOW)] == [(2, "started")]
+        assert journal.flows.history("", FLOW) == journal.flows.lines("", FLOW, 2)
+
     def test_who_was_frozen_writes_none(self, world: World, journal: Journal) -> None:
         claim = claimed(journal, FLOW, new())
         world.set(FLOW, token=2)
