@@ -77,7 +77,7 @@ class Journal:
         self._hearts = threading.Lock()
         self._beat(lambda c: workers.register(c, me, lease_s))
         self._writer = Writer(engine, batch_max=group_commit_max)
-        #: Writes that were refused, by a full database or none.
+        #: How many writes of steps were refused: the database is full or away.
         self.refusals: Callable[[], int] = lambda: self._writer.refusals
         self._members = Together(engine, joins.members_of)
         self.flows = FlowStore(engine)
@@ -85,11 +85,10 @@ class Journal:
         self.bounds = Bounds(engine, self.rules.caps.cost)
         self.ledger = Ledger(engine)
         self.letters = Letters(engine)
-        self.memos = Memos(engine)
+        self.memos, self.undoing = Memos(engine), Undoings(engine)
         self.sessions = Exchanges(engine, self._writer)
         self.streams = StreamStore(engine)
         self.targets, self.parents = Targets(engine), Parents(engine)
-        self.undoing = Undoings(engine)
         self.wishes = Wishes(engine)
 
     def close(self) -> None:
