@@ -133,7 +133,8 @@ def _making(one: ClaimStep, new: Sequence[NewStep]) -> Shot:
     rows, texts = [n for n, _ in in_order], [payload for _, payload in in_order]
     values = made(rows, texts, one.worker_id, one.rules.wake_grace_s)
     ids = [n.id for n in new]
-    return Shot(prepared.CLAIM, values, ids, lambda place, _: _first(new[place], payloads[place]))
+    statement = prepared.CLAIM_ONE if len(new) == 1 else prepared.CLAIM
+    return Shot(statement, values, ids, lambda place, _: _first(new[place], payloads[place]))
 
 
 def _taking(operations: Sequence[ClaimStep]) -> Shot:

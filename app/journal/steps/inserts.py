@@ -38,7 +38,8 @@ class InsertStep(Operation[None]):
     def shot(cls, operations: Sequence[InsertStep]) -> Shot:
         new = [o.new for o in operations]
         payloads = [as_json(n.payload) for n in new]
-        return Shot(prepared.INSERT, made(new, payloads, None, operations[0].wake_grace_s))
+        statement = prepared.INSERT_ONE if len(new) == 1 else prepared.INSERT
+        return Shot(statement, made(new, payloads, None, operations[0].wake_grace_s))
 
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[InsertStep]) -> list[None]:
@@ -57,8 +58,10 @@ class AcceptStep(InsertStep):
 def made(
     new: Sequence[NewStep], payloads: list[str], worker_id: str | None, wake_grace_s: float
 ) -> tuple[Any, ...]:
-    """Return the arguments of a prepared insert of rows, with their payloads as JSON."""
-    return (*columns_of(new, payloads), worker_id, wake_grace_s)
+    """Return the arguments of a prepared insert of rows, or of one, with payloads as JSON."""
+    columns = columns_of(new, payloads)
+    given = [column[0] for column in columns] if len(new) == 1 else columns
+    return (*given, worker_id, wake_grace_s)
 
 
 def insert_steps(connection: Connection, rows: list[dict[str, Any]]) -> set[str]:

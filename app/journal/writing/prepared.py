@@ -71,27 +71,28 @@ _BIGINTS = "bigint[]"
 LEASED = f"EXISTS (SELECT FROM workers WHERE id = {{}} AND lease_until > {CLOCK})"
 
 
-def _making(name: str, *, claimed: bool) -> Prepared:
+def _making(name: str, *, claimed: bool, one: bool = False) -> Prepared:
     """Build the statement that makes missing rows: claimed at once, or ready to be claimed.
 
     After the columns come the worker that claims, and the seconds until recovery wakes them.
     """
+    columns = [f"${n + 1}" for n in range(len(GIVEN))]
     worker, grace = (f"${len(GIVEN) + n}" for n in (1, 2))
     row = words(
-        {n: f"v.{n}" for n in NAMES},
+        dict(zip(NAMES, columns, strict=True)) if one else {n: f"v.{n}" for n in NAMES},
         at=CLOCK,
         wake_grace_s=grace,
         cast=True,
         fixed={"worker_id": worker, **(new_steps.claimed(CLOCK) if claimed else {})},
     )
-    arrays = ", ".join(f"${n + 1}" for n in range(len(GIVEN)))
+    rows = "" if one else f"FROM unnest({', '.join(columns)}) AS v({', '.join(NAMES)})"
     return Prepared(
         name,
-        (*(f"{g.kind}[]" for g in GIVEN), "text", "double precision"),
+        (*(g.kind if one else f"{g.kind}[]" for g in GIVEN), "text", "double precision"),
         f"""
         WITH made AS (
             {insert_into_steps(row)}
-            FROM unnest({arrays}) AS v({", ".join(NAMES)})
+            {rows}
             {f"WHERE {LEASED.format(worker)}" if claimed else ""}
             ON CONFLICT DO NOTHING
             RETURNING parent_id, created_at, {", ".join(OF_RUN)}
@@ -107,6 +108,9 @@ def _making(name: str, *, claimed: bool) -> Prepared:
 
 CLAIM = _making("claim_steps", claimed=True)
 INSERT = _making("insert_steps", claimed=False)
+#: The same for one: without arrays to be read it takes a quarter less.
+CLAIM_ONE = _making("claim_step", claimed=True, one=True)
+INSERT_ONE = _making("insert_step", claimed=False, one=True)
 
 #: Of steps that stand in the journal and are due; one that another worker held is not among them.
 #: Rows that somebody has locked are left to the ordinary way, as in EXPAND: who holds several steps

@@ -185,7 +185,11 @@ OF = {
         *(_CLAIM, _TAKE, _INSERT, _FINISH, _START_CALL, _START_RESERVED, _FINISH_CALL),
         *(_FINISH_RESERVED, _SETTLE),
     )
-} | {prepared.FINISH_ONE.name: _FINISH}
+} | {
+    prepared.CLAIM_ONE.name: _CLAIM,
+    prepared.INSERT_ONE.name: _INSERT,
+    prepared.FINISH_ONE.name: _FINISH,
+}
 _ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 

@@ -29,6 +29,7 @@ from app.journal.steps import compensations, dead_letters, due
 from app.journal.steps.cancels import cancel
 from app.journal.steps.claims import ClaimStep
 from app.journal.steps.finishes import FinishStep, Settle
+from app.journal.steps.inserts import InsertStep
 from app.journal.steps.spending import Reserved, Settled
 from app.journal.tables import workers
 from app.journal.writing import prepared as shots
@@ -246,6 +247,9 @@ def work_through(world: World, journal: Journal) -> None:
     journal.finish(claimed(journal, "alone", step("alone")), DONE).result(SOON)
     journal.settle("alone", 1).result(SOON)
     journal.insert(step("following")).result(SOON)
+    several = [InsertStep(step(f"later{n}"), 10.0) for n in range(2)]
+    made = [ClaimStep(i, journal.me.id, journal.rules, step(i)) for i in ("more", "many")]
+    journal._writer._commit([*several, *made])
     two = [claimed(journal, i, step(i)) for i in ("one", "two")]
     journal._writer._commit([FinishStep(claim, DONE, journal.rules) for claim in two])
     _budgets(world, journal)

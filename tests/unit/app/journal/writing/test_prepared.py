@@ -99,7 +99,7 @@ class TestOneRoundTrip:
         journal = through.journals[0]
         claims: list[Claimed] = []
         claim = sent(proxy, lambda: claims.append(claimed(journal, "s", step())))
-        assert claim == only("claim_steps")
+        assert claim == only("claim_step")
         start = sent(proxy, lambda: journal.start_call(claims[0], 0, "m", "f", "k").result(SOON))
         assert start == only("start_calls")
         end = sent(proxy, lambda: journal.finish_call(claims[0], 0, {"a": 1}).result(SOON))
@@ -178,7 +178,7 @@ class TestOneRoundTrip:
             ClaimStep("new", journal.me.id, journal.rules, step("new")),
         ]
         words = sent(proxy, lambda: journal._writer._commit(both))
-        assert words == [*only("claim_steps"), *only("take_steps")]
+        assert words == [*only("claim_step"), *only("take_steps")]
         assert [o.future.result(SOON).token for o in both] == [2, 1]
 
     def test_each_part_of_a_batch(self, proxy: Proxy, through: World) -> None:
@@ -191,7 +191,9 @@ class TestOneRoundTrip:
             *(ClaimStep(i, journal.me.id, journal.rules, step(i)) for i in "xyz"),
         ]
         first = [FinishStep(claimed(journal, i, step(i)), DONE, journal.rules) for i in "mn"]
-        journal._writer._commit([*first, Settle("warm", 1)])  # tells the connection the statements
+        two = [ClaimStep(i, journal.me.id, journal.rules, step(i)) for i in "op"]
+        # Tells the connection the statements.
+        journal._writer._commit([*first, Settle("warm", 1), *two])
         words = sent(proxy, lambda: journal._writer._commit(many))
         assert words == [*only("claim_steps"), *only("start_calls")]
         assert proxy.queries[1].count("EXECUTE") == 3
@@ -663,7 +665,7 @@ class TestLostAnswer:
         return journal
 
     def test_of_a_claim(self, proxy: Proxy, through: World, journal: Journal, alone: bool) -> None:
-        proxy.lose = "EXECUTE claim_steps" if alone else "COMMIT"
+        proxy.lose = "EXECUTE claim_step" if alone else "COMMIT"
         found = journal.claim("s", step()).result(SOON)
         assert proxy.lost
         assert isinstance(found, Claimed)
