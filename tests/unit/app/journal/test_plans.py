@@ -249,7 +249,8 @@ def work_through(world: World, journal: Journal) -> None:
     journal.insert(step("following")).result(SOON)
     several = [InsertStep(step(f"later{n}"), 10.0) for n in range(2)]
     made = [ClaimStep(i, journal.me.id, journal.rules, step(i)) for i in ("more", "many")]
-    journal._writer._commit([*several, *made])
+    journal._writer._commit([*several])
+    journal._writer._commit([*made])
     two = [claimed(journal, i, step(i)) for i in ("one", "two")]
     journal._writer._commit([FinishStep(claim, DONE, journal.rules) for claim in two])
     _budgets(world, journal)
