@@ -23,3 +23,8 @@ CURRENT: ContextVar[Current | None] = ContextVar("current_step", default=None)
 def stand_in(step: StepContext) -> None:
     """Have the running task, and all that it starts, be code of a step."""
     CURRENT.set(Current(step, asyncio.get_running_loop()))
+
+
+def step_out() -> None:
+    """Have the running task be code of no step: its context would keep the step alive."""
+    CURRENT.set(None)

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -163,7 +163,10 @@ def _waits(given: argparse.Namespace, stack: Stack, port: int, key: str) -> None
             if http.post("/tasks", json=body).status_code != HTTPStatus.OK:
                 raise RuntimeError("It was not answered in time.")
 
-        ways = (by_http, lambda: stack.client.ask("noop", 1).get(timeout=20))
+        ways: tuple[Callable[[], object], ...] = (
+            by_http,
+            lambda: stack.client.ask("noop", 1).get(timeout=20),
+        )
         until = time.perf_counter() + given.rounds * given.seconds
         while time.perf_counter() < until:
             for way, times in zip(ways, took_s, strict=True):

@@ -20,7 +20,7 @@ from agents.flows.inbox import Inbox
 from agents.flows.loop import FlowFuture, FlowLoop
 from agents.flows.recorded import Recorded
 from agents.flows.timers import Timers
-from agents.flows.wants import Again, Cancel, Want
+from agents.flows.wants import BeginAnew, Cancel, Want
 from celery_agents.contracts.outcome import ErrorInfo
 from celery_agents.errors import HistoryTooLargeError, InvalidPayloadError
 
@@ -264,7 +264,7 @@ _AWAITS = 100
 def _close(coroutine: Any) -> None:
     """End a coroutine where it waits; what its code does then, that nobody runs, is nobody's."""
     for _ in range(_AWAITS):
-        with suppress(Exception, Again):
+        with suppress(Exception, BeginAnew):
             coroutine.close()
         if inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED:
             return

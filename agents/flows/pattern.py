@@ -10,7 +10,7 @@ from typing import Any
 from agents.flows.history import CLEANUP_S, Difference, FlowCommand, Line
 from agents.flows.instance import Instance
 from agents.flows.run import FlowContext
-from agents.flows.wants import Again, Cancel, Emit, Want
+from agents.flows.wants import BeginAnew, Cancel, Emit, Want
 from agents.plain import plain_json
 from agents.plan import Member
 from celery_agents.contracts.base import JsonValue
@@ -31,7 +31,7 @@ class Advanced:
     emits: list[Emit] = field(default_factory=list)
     outcome: Outcome | None = None
     #: What its code begins anew with, if it does.
-    state: Again | None = None
+    state: BeginAnew | None = None
     difference: Difference | None = None
 
     @property
@@ -132,7 +132,7 @@ def cancelled() -> Outcome:
     return Outcome(state=State.CANCELLED, error=ErrorInfo.of(StepCancelledError()))
 
 
-def _end(instance: Instance, at: float) -> tuple[Outcome | None, Again | None]:
+def _end(instance: Instance, at: float) -> tuple[Outcome | None, BeginAnew | None]:
     """Return how the flow ended, or that it begins anew; neither while it waits for something."""
     main, since = instance.main, instance.cancelled_at
     if main is None or not main.done():
@@ -141,9 +141,9 @@ def _end(instance: Instance, at: float) -> tuple[Outcome | None, Again | None]:
     if main.cancelled() and since is None:
         return _failed(StepCancelledError("The flow's code cancelled itself.")), None
     error = None if main.cancelled() else main.exception()
-    if main.cancelled() or (isinstance(error, Again) and since is not None):
+    if main.cancelled() or (isinstance(error, BeginAnew) and since is not None):
         return cancelled(), None
-    if isinstance(error, Again):
+    if isinstance(error, BeginAnew):
         return None, error
     return (_answer(main.result()) if error is None else _failed(error)), None
 

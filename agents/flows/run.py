@@ -9,7 +9,7 @@ from random import Random
 from typing import Any, NoReturn
 
 from agents.flows.instance import Instance, Read
-from agents.flows.wants import Again, Emit
+from agents.flows.wants import BeginAnew, Emit
 from agents.plain import plain_json
 from agents.plan import Member
 from celery_agents import names
@@ -137,7 +137,7 @@ class FlowContext:
             plain = plain_json(state)
         except ValueError as error:
             raise InvalidPayloadError(f"state: {error}") from None
-        raise Again(plain)
+        raise BeginAnew(plain)
 
     def patched(self, name: str) -> bool:
         """Return whether this run takes the new way of a change of that name.

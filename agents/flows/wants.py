@@ -26,7 +26,7 @@ class Emit:
     key: str | None = None
 
 
-class Again(BaseException):
+class BeginAnew(BaseException):
     """Raised through a flow's code, to begin anew with a state as its input."""
 
     def __init__(self, state: JsonValue) -> None:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from agents.current import stand_in
+from agents.current import stand_in, step_out
 from agents.plain import plain_json
 from agents.plan import Expand, MemberState, Tally
 from app.concurrency.fibers import in_thread
@@ -179,6 +179,7 @@ class Step(Calling):
             if self._asks is None or not self._asks.suspended:
                 return result
         finally:
+            step_out()
             if self._asks is not None:
                 self._asks.close()
         return self._asks.wanted

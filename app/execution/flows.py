@@ -88,10 +88,11 @@ def flow_step(step: Step, request: Flow) -> Expand | Outcome:
         dropped(kept.instance)
         return _parked(step, _told(kept.instance.difference))
     news = journal.flows.news(claim, [*kept.instance.open], kept.heard)
-    heard = max((one.seq for one in news.signals), default=kept.heard)
     had = kept.instance.lines
     lines = _lines(news, kept.version, begun=had > 0)
     found = advance(kept.instance, kept.code, request.input, lines, news.at + EARLY_S)
+    # What came behind the line that ended its code was not told: it is news for what comes next.
+    heard = max((line.place for line in found.lines if line.place is not None), default=kept.heard)
     if found.state is not None:
         kept, found = _anew(step, request, kept, (had, found, heard), news.at)
     elif had < LINES_WARN <= kept.instance.lines:

@@ -30,8 +30,8 @@ def told(story: Story) -> list[tuple[str, str, Any]]:
     return [*answers, ("wakes", wakes, None)]
 
 
-#: Tables with a number that goes on, also over what was rolled back.
-_NUMBERED = {"events": "id", "entries": "pos"}
+#: Columns with numbers that go on, also over what was rolled back.
+_NUMBERED = {"events": {"id"}, "entries": {"pos", "xid"}}
 
 
 def written(story: Story) -> dict[str, list[dict[str, Any]]]:
@@ -39,9 +39,9 @@ def written(story: Story) -> dict[str, list[dict[str, Any]]]:
     found = {}
     for name, rows in story.rows.items():
         plain = [{k: _timeless(name, k, v) for k, v in row.items()} for row in rows]
-        if name in _NUMBERED:
-            for row in plain:
-                del row[_NUMBERED[name]]
+        plain = [
+            {c: v for c, v in row.items() if c not in _NUMBERED.get(name, ())} for row in plain
+        ]
         found[name] = sorted(plain, key=repr)
     return found
 

@@ -105,7 +105,7 @@ def answer(agent: Agent[Any, Any], step: MemoryStep, turn: Turn | None = None) -
 def test_a_team_that_dies_again_and_again_pays_for_nothing_twice(
     step: MemoryStep, lives: int
 ) -> None:
-    world, agent = World(), None
+    world, deaths = World(), 0
     for _ in range(50):
         agent = team(world)  # of another process
         world.left = lives
@@ -113,13 +113,16 @@ def test_a_team_that_dies_again_and_again_pays_for_nothing_twice(
             found = answer(agent, step)
         except (KilledError, BaseExceptionGroup):
             step.again()
+            deaths += 1
         else:
             break
     assert found.value == "go!"
     # What an answered call has cost within itself is added by the service's own steps.
     needed = {"go/0": 1, "go/3": 1} | {f"{t}/{n}": 1 for t in "abc" for n in range(3)}
     assert world.tools == {f"{t}{n}": 1 for t in "abc" for n in range(2)}
-    assert world.models == needed
+    assert {*world.models} == {*needed}
+    # What was under way beside the one that died, two at the most, had no answer yet.
+    assert sum(world.models.values()) - len(needed) <= 2 * deaths
 
 
 def test_usage_and_price(step: MemoryStep) -> None:
