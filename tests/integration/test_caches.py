@@ -253,7 +253,7 @@ def test_what_is_cached_is_served_though_its_provider_is_closed(
     stack.client.limits.pause("gpt")
     waits = stack.client.ask("gpt", "Unknown?")
     assert stack.client.ask("gpt", "Known?").get(timeout=SOON_S) == "kept"
-    eventually(lambda: stack.client.limits.list()[0].waiting == 1)
+    eventually(lambda: [s.waiting for s in stack.client.limits.list() if s.name == "gpt"] == [1])
     assert len(provider.requests) == 1
     stack.client.limits.resume("gpt")
     assert waits.get(timeout=SOON_S) == "kept"
