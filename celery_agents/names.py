@@ -65,7 +65,7 @@ REQUEUE = "agents.requeue"
 DROP = "agents.drop"
 
 #: Those that are steps.
-STEP_TASKS = (ASK, FALLBACK, VOTE, GATHER, MAP, COMPENSATE, WEBHOOK)
+STEP_TASKS = (ASK, FALLBACK, VOTE, GATHER, MAP, FLOW, COMPENSATE, WEBHOOK)
 QUEUE = "agents"
 #: Short messages that must not wait behind work.
 CONTROL_QUEUE = "agents.control"

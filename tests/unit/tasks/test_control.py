@@ -8,6 +8,7 @@ from celery import Celery, current_app
 
 import tasks
 from app.execution.runtime import Runtime, close_runtime, runtime_of
+from app.execution.task import StepTask
 from app.factory import create_app
 from app.journal.schema.rows import Claimed, NewExchange, NewStep
 from app.settings import Settings
@@ -179,3 +180,8 @@ def test_arguments_that_a_task_does_not_take(
 ) -> None:
     with pytest.raises(InvalidPayloadError, match=rf"{name}: .*argument"):
         app.tasks[name](*args, **kwargs)
+
+
+def test_each_step_is_in_the_list_that_routes_go_by(app: Celery) -> None:
+    steps = {name for name, task in app.tasks.items() if isinstance(task, StepTask)}
+    assert {name for name in steps if name.startswith("agents.")} == {*names.STEP_TASKS}
