@@ -30,12 +30,11 @@ from app.access.keys import new_key, principal_of, successor
 from app.access.permissions import ROLES, Permission, Principal, Role, named
 from app.telemetry.exposition import CONTENT_TYPE, counted, page
 from app.telemetry.gauges import open_steps
-from celery_agents.contracts.base import Contract, Name, Tenant, Whole
+from celery_agents.contracts.base import PLACES_MAX, Contract, Name, Tenant, Whole
 from celery_agents.contracts.watching import SINCE_MAX_S, Grouping, StatsWanted
 from celery_agents.errors import AgentsError, InvalidPayloadError
 
 router = APIRouter()
-_PLACES_MAX = 2**31 - 1
 Limit = Annotated[int, Query(ge=1, le=1000)]
 KeyId = Annotated[str, Path(pattern="^[0-9a-z]{8}$")]
 SessionName = Annotated[Name, Path()]
@@ -57,7 +56,7 @@ async def session(
     services: Parts,
     who: ReadsSessions,
     tenant: OfTenant = None,
-    after: Annotated[int, Query(ge=-1, le=_PLACES_MAX)] = -1,
+    after: Annotated[int, Query(ge=-1, le=PLACES_MAX)] = -1,
 ) -> Response:
     """Exchanges of a conversation from a place on; ``more`` is where the next page begins."""
     whose = tenant_for(who, tenant)
@@ -73,7 +72,7 @@ class ForkBody(Contract):
     name: Name
     copy_as: Name
     #: Only so many of its first exchanges.
-    upto: Annotated[int, Field(ge=0, le=_PLACES_MAX), Whole] | None = None
+    upto: Annotated[int, Field(ge=0, le=PLACES_MAX), Whole] | None = None
     tenant: Tenant | None = None
 
 

@@ -20,7 +20,7 @@ from api.sending import Sending
 from api.under_way import OpenResponses
 from app.access.permissions import Principal
 from app.access.tokens import AccessTokens
-from app.journal.schema.engine import connect
+from app.journal.schema.engine import connect_as
 from app.journal.stores.audit import AuditLog
 from app.journal.stores.desk import Desk
 from app.journal.stores.encryption import Encryption
@@ -57,8 +57,7 @@ class Services:
         self.tokens = AccessTokens(settings)
         self._readers = ThreadPoolExecutor(_READERS, "api-journal")
         self._askers = ThreadPoolExecutor(_ASKERS, "api-workers")
-        url, timeout_s = settings.database_url.get_secret_value(), settings.database_timeout_s
-        engine = connect(url, timeout_s=timeout_s, seals=settings.seals)
+        engine = connect_as(settings)
         self.desk = Desk(
             engine,
             wake_grace_s=settings.wake_grace_s,

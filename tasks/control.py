@@ -20,6 +20,7 @@ from app.maintenance.dead_letters import dead_letters_of
 from celery_agents import names
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.base import (
+    PLACES_MAX,
     JsonValue,
     id_of,
     name_of,
@@ -34,8 +35,6 @@ from celery_agents.values import problem
 
 #: Letters of one answer: some hundred bytes each.
 LISTED_MAX = 10_000
-#: As the journal's column for the place of a member.
-PLACES_MAX = 2**31 - 1
 
 
 @shared_task(name=names.CANCEL, bind=True, acks_late=True)

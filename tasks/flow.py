@@ -13,7 +13,7 @@ from app.execution.runtime import runtime_of
 from app.execution.task import StepTask
 from app.maintenance.acts import recorded
 from celery_agents import names
-from celery_agents.contracts.base import JsonValue, id_of, name_of, whole_of
+from celery_agents.contracts.base import PLACES_MAX, JsonValue, id_of, name_of, whole_of
 from celery_agents.contracts.flows.flow import Flow
 from celery_agents.contracts.outcome import Outcome
 from celery_agents.errors import InvalidPayloadError
@@ -21,7 +21,6 @@ from celery_agents.values import problem
 
 #: Lines of one page of a history.
 PAGE_ROWS = 500
-_PLACES_MAX = 2**31 - 1
 
 
 @shared_task(base=StepTask, name=names.FLOW, request_type=Flow)
@@ -48,6 +47,6 @@ def signal(self: Any, run_id: str, name: str, value: JsonValue = None, key: str 
 @shared_task(name=names.HISTORY, bind=True)
 def history(self: Any, run_id: str, since: int = 0) -> list[dict[str, Any]]:
     """A page of what a flow was told and asked for, from a line on."""
-    first = whole_of(since, "since", least=0, most=_PLACES_MAX)
+    first = whole_of(since, "since", least=0, most=PLACES_MAX)
     runtime = runtime_of(self.app, self.request.hostname)
     return runtime.journal.flows.page(id_of(run_id), first, PAGE_ROWS)

@@ -11,7 +11,7 @@ from app.journal.queries.entries import Position
 from app.journal.schema.rows import NewEntry
 from app.journal.stores.streams import StreamStore
 from celery_agents import names
-from celery_agents.contracts.base import name_of, tenant_of, whole_of
+from celery_agents.contracts.base import PLACES_MAX, name_of, tenant_of, whole_of
 from celery_agents.contracts.flows.entries import (
     StreamEvent,
     prefix_of,
@@ -19,8 +19,6 @@ from celery_agents.contracts.flows.entries import (
 )
 from celery_agents.errors import InvalidPayloadError
 
-#: As the journal's column for the place of an entry.
-PLACES_MAX = 2**31 - 1
 #: Entries of a page at the most; a million characters end it sooner.
 PAGE_ROWS = 500
 

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic_core import to_jsonable_python
 
-#: ``started``: its first line. ``done`` and ``failed``: the end of what the command of that key
-#: asked for. ``timer``: its time has come. ``signal``: somebody sent one of that name. ``cancel``:
-#: somebody wants it to end.
-EventKind = Literal["started", "done", "failed", "timer", "signal", "cancel"]
+from celery_agents.contracts.flows.history import EventKind
+
 #: The kind of a command that only says which way the code went.
 PATCHED = "patched"
 #: Lines of a history at which people are warned, and at which nothing more may be asked.

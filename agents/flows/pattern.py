@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from agents.flows.history import CLEANUP_S, Difference, FlowCommand, Line
+from agents.flows.history import CLEANUP_S, FlowCommand, Line
 from agents.flows.instance import Instance
 from agents.flows.run import FlowContext
 from agents.flows.wants import BeginAnew, Cancel, Emit, Want
@@ -32,7 +32,6 @@ class Advanced:
     outcome: Outcome | None = None
     #: What its code begins anew with, if it does.
     state: BeginAnew | None = None
-    difference: Difference | None = None
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -76,9 +75,7 @@ def advance(
 
     One that was told nothing yet begins.
     """
-    found = Advanced(difference=instance.difference)
-    if found.difference is not None:
-        return found
+    found = Advanced()
 
     def tell(line: Line) -> None:
         if instance.lines:

@@ -40,14 +40,13 @@ from api.ui.run import RunSheet
 from api.ui.spans import error_card
 from app.access.permissions import Permission, Principal
 from app.journal.queries.pages import PageOfRun
-from celery_agents.contracts.base import Contract, Name
+from celery_agents.contracts.base import PLACES_MAX, Contract, Name
 from celery_agents.contracts.outcome import State
 from celery_agents.contracts.watching import Order
 
 router = APIRouter(prefix="/ui", route_class=PageRoute, include_in_schema=False)
 _P = Permission
 Done = Annotated[str | None, Query(max_length=20)]
-_PLACES_MAX = 2**31 - 1
 #: Seconds: how soon a change is seen, how seldom a run is looked at that stands still, and between
 #: two comments.
 _SOON_S, _SELDOM_S, _PING_S = 0.3, 2.0, 12.0
@@ -104,7 +103,7 @@ class ViewQuery(Contract):
 
     done: Annotated[str, Field(max_length=20)] | None = None
     state: State | None = None
-    after: Annotated[int, Field(ge=-1, le=_PLACES_MAX)] = -1
+    after: Annotated[int, Field(ge=-1, le=PLACES_MAX)] = -1
 
 
 @router.get("/runs/{run_id}")

@@ -8,15 +8,13 @@ from contextlib import contextmanager
 import click
 from sqlalchemy import Engine
 
-from app.journal.schema.engine import connect
+from app.journal.schema.engine import connect_as
 
 
 @contextmanager
 def journal(ctx: click.Context) -> Iterator[Engine]:
     """Open the journal of the app that ``-A`` names."""
-    settings = ctx.obj.app.agents_settings
-    url = settings.database_url.get_secret_value()
-    engine = connect(url, timeout_s=5.0, seals=settings.seals)
+    engine = connect_as(ctx.obj.app.agents_settings, timeout_s=5.0)
     try:
         yield engine
     finally:

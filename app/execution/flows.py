@@ -23,9 +23,10 @@ from agents.flows.pattern import (
 from agents.plan import AwaitedAny, Expand, JoinPolicy
 from app.execution.context import Step
 from app.journal.schema.rows import NewEntry
-from app.journal.steps.entries import HISTORY
 from app.journal.steps.joins import EARLY_S
 from app.journal.stores.flows import DIVERGED, NewEnd, News, ToldLine
+from celery_agents.contracts.base import PLACES_MAX
+from celery_agents.contracts.flows.entries import HISTORY
 from celery_agents.contracts.flows.flow import Flow
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from celery_agents.errors import FlowError, StepCancelledError, UnknownFlowError
@@ -39,8 +40,6 @@ PARKED_S = 60.0
 LONG = "long_history"
 #: Times that a flow may begin anew without waiting for anything.
 GENERATIONS_MAX = 100
-#: Above all places.
-_ALL = 2**31 - 1
 
 
 class Kept(NamedTuple):
@@ -245,4 +244,6 @@ def _parked(step: Step, why: dict[str, Any]) -> Expand | Outcome:
         if (seals := step.runtime.seals) is not None:  # digests tell what was asked to who guesses
             told = {name: seals.seal(value, claim.id, EVENT) for name, value in why.items()}
         step.runtime.journal.note(claim.run_id, claim.id, DIVERGED, [told])
-    return Expand(join=JoinPolicy(kind="any", timeout_s=PARKED_S), awaited=AwaitedAny(heard=_ALL))
+    return Expand(
+        join=JoinPolicy(kind="any", timeout_s=PARKED_S), awaited=AwaitedAny(heard=PLACES_MAX)
+    )

@@ -149,11 +149,11 @@ def follow_on(
     recorded = record(Submission.to_send(task.name, *told, queue, about, marks=marks))
     if not (recorded or in_fiber()):
         return None
-    if not recorded:
-        args, kwargs = sealed_args(app, args, kwargs, about["task_id"])
     if recorded:
         marks = {k: v for k, v in marks.items() if k != names.INTAKE} | {names.JOURNALED: 1}
         args, kwargs = None, None
+    else:
+        args, kwargs = sealed_args(app, args, kwargs, about["task_id"])
     about["root_id"] = about.get("root_id") or parent.request.root_id or parent.request.id
     about["parent_id"] = about.get("parent_id") or parent.request.id
     message = compose(app, task.name, queue=queue, marks=marks, args=args, kwargs=kwargs, **about)

@@ -25,7 +25,7 @@ from app.execution.posted import Posted
 from app.execution.publish import publish
 from app.governance.lessons import SharedLessons
 from app.journal import Journal
-from app.journal.schema.engine import connect
+from app.journal.schema.engine import connect_as
 from app.journal.schema.migrate import ensure_schema
 from app.journal.schema.rows import Aftermath, Claimed
 from app.journal.steps.caps import Caps
@@ -110,11 +110,7 @@ class Runtime:
             app, settings, lambda about: SharedLessons(about, lambda: self.journal)
         )
         self.seals = settings.seals
-        engine = connect(
-            settings.database_url.get_secret_value(),
-            timeout_s=settings.database_timeout_s,
-            seals=self.seals,
-        )
+        engine = connect_as(settings)
         ensure_schema(engine)
         Encryption(engine).begin()
         self.intake = Intake.connect(settings)
@@ -183,8 +179,9 @@ class Runtime:
     @property
     def streams(self) -> Streams:
         """Tells those who asked what steps do."""
-        make = lambda: Streams(connect_redis(self.settings, STREAM_S), self.seals)  # noqa: E731
-        return self.resource(Streams, make)
+        return self.resource(
+            Streams, lambda: Streams(connect_redis(self.settings, STREAM_S), self.seals)
+        )
 
     @property
     def told(self) -> tuple[Metrics, int, bool]:

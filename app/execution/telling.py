@@ -54,8 +54,7 @@ class Telling:
         tracing, claim, callers = self.runtime.tracing, self.claim, self.runtime.callers
         if tracing is None:
             return _UNTRACED
-        root = claim.payload if claim.id == claim.run_id else None
-        if (found := callers.at_hand(claim.run_id, root)) is None:
+        if (found := callers.at_hand(claim)) is None:
             try:
                 found = await in_thread(callers.read, claim.run_id)
             except AgentsError as error:

@@ -21,7 +21,7 @@ from celery import Celery
 from agents.governance.lessons import Own
 from app.execution.agents import load_registry
 from app.execution.posted import Posted
-from app.journal.schema.engine import connect
+from app.journal.schema.engine import connect_as
 from app.journal.stores.posted import PostedAgents
 from app.journal.stores.traces import Traces
 from app.maintenance.traces import TraceTeller
@@ -100,11 +100,7 @@ class TraceLoop:
         self._settings: Settings = app.agents_settings
         self._app, self._tracing, self._parent = app, tracing, parent
         self._exporter = tracing.exporter()
-        self._engine = connect(
-            self._settings.database_url.get_secret_value(),
-            timeout_s=self._settings.database_timeout_s,
-            seals=self._settings.seals,
-        )
+        self._engine = connect_as(self._settings)
         self._posted: Posted | None = None
         self._stopped = threading.Event()
 

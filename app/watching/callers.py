@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
+from app.journal.schema.rows import Claimed
 from celery_agents.names import TRACE
 from celery_agents.traces import TraceParent
 
@@ -28,12 +29,12 @@ class Callers:
         self._known: OrderedDict[str, RunCaller] = OrderedDict()
         self._lock = threading.Lock()
 
-    def at_hand(self, run_id: str, payload: Mapping[str, Any] | None = None) -> RunCaller | None:
-        """The caller of a run, as far as it is known, or its root's payload is given."""
-        if payload is not None:
-            return self._remember(run_id, TraceParent.read(payload.get(TRACE)))
+    def at_hand(self, claim: Claimed) -> RunCaller | None:
+        """The caller of a step's run, as far as it is known; a root's payload says it."""
+        if claim.id == claim.run_id:
+            return self._remember(claim.run_id, TraceParent.read(claim.payload.get(TRACE)))
         with self._lock:
-            return self._known.get(run_id)
+            return self._known.get(claim.run_id)
 
     def read(self, run_id: str) -> RunCaller:
         """Read it, once a run.

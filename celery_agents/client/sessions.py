@@ -8,11 +8,8 @@ from typing import Any
 
 from celery_agents import names
 from celery_agents.client.control import Control
-from celery_agents.contracts.base import tenant_of, whole_of
+from celery_agents.contracts.base import PLACES_MAX, tenant_of, whole_of
 from celery_agents.contracts.session import SessionExchange, SessionInfo, session_of
-
-#: As the journal's column for the place of an exchange.
-_PLACES_MAX = 2**31 - 1
 
 
 class Sessions:
@@ -42,7 +39,7 @@ class Sessions:
         Raises:
             InvalidPayloadError: there is no such session.
         """
-        place: int | None = whole_of(after, "after", least=-1, most=_PLACES_MAX)
+        place: int | None = whole_of(after, "after", least=-1, most=PLACES_MAX)
         while place is not None:
             about = (session_of(name), place, tenant_of(tenant))
             asked = self._control.ask(names.SESSION, *about)
@@ -67,7 +64,7 @@ class Sessions:
         Raises:
             InvalidPayloadError: there is no such session, or one of the copy's name.
         """
-        most = None if upto is None else whole_of(upto, "upto", least=0, most=_PLACES_MAX)
+        most = None if upto is None else whole_of(upto, "upto", least=0, most=PLACES_MAX)
         about = (session_of(name), session_of(copy, "copy"), most, tenant_of(tenant))
         return int(self._control.ask(names.FORK, *about).get(timeout=timeout))
 

@@ -144,6 +144,10 @@ def name_of(value: object, what: str = "name") -> str:
     return read_as(_NAME, value, what)
 
 
+#: The greatest place of an entry, or of a member: as the journal's columns for them.
+PLACES_MAX = 2**31 - 1
+
+
 def whole_of(value: object, what: str, *, least: int, most: int) -> int:
     """An integer within its bounds.
 

@@ -129,13 +129,10 @@ def attempted(runtime: Runtime, code: Code, asked: Received, active: Active) -> 
 
 def _told_as(runtime: Runtime, claim: Claimed) -> BoundStep:
     """Say whose lines come now. Which trace a member stands in is read once a run."""
-    callers = runtime.callers
-    root = claim.payload if claim.id == claim.run_id else None
-    known = callers.at_hand(claim.run_id, root)
-    if known is None:
+    if (known := runtime.callers.at_hand(claim)) is None:
         text = "Lines of some steps name their run's own trace, and not its caller's"
         with noting(log, "lines_caller", text, AgentsError):
-            known = blocking(callers.read, claim.run_id)
+            known = blocking(runtime.callers.read, claim.run_id)
     about = (claim.run_id, claim.id, claim.agent, claim.attempt)
     return BoundStep(*about, None if known is None else known.caller)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Collection
 from typing import Any
 
@@ -20,6 +21,8 @@ class EarlierCalls:
         self._journal = journal
         self._claim = claim
         self._told: dict[str, dict[str, Any]] | None = None
+        #: Their identities, by the place within another call that they begin with.
+        self._inner: defaultdict[str, list[str]] = defaultdict(list)
         self._reading = asyncio.Lock()
         #: Those of this attempt, where it may begin anew.
         self.here: dict[str, Answer] = {}
@@ -34,6 +37,9 @@ class EarlierCalls:
         async with self._reading:  # one for all calls that begin at once
             if self._told is None or anew:
                 self._told = await in_thread(self._journal.finished_calls, self._claim.id)
+                self._inner = defaultdict(list)
+                for identity in self._told:
+                    self._inner[identity.rpartition("/")[0]].append(identity)
             return self._told
 
     async def newest_by(self) -> str | None:
@@ -49,8 +55,7 @@ class EarlierCalls:
         told = await self.told()
         total, left = Usage(), [identity]
         while left:
-            place = f"{place_in(left.pop())}/"
-            inner = [one for one in told if one.startswith(place)]
+            inner = self._inner.get(place_in(left.pop()), ())
             left += inner
             for one in inner:
                 total += Usage.model_validate(told[one].get("usage") or {})

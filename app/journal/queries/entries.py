@@ -12,7 +12,7 @@ from app.journal.schema.models import Entry, StreamCursor, table
 from app.journal.schema.positions import oldest_transaction
 from app.journal.schema.sealed import opened_entry, opened_exchange, sealed_by
 from app.journal.schema.upsert import insert_of
-from app.journal.steps.sessions import PREFIX as SESSIONS
+from celery_agents.contracts.flows.entries import SESSION
 from celery_agents.sealing import Seals
 
 _E = table(Entry).c
@@ -155,6 +155,6 @@ def _told(connection: Connection, tenant: str, rows: Sequence[Any]) -> Rows:
 
 
 def _data(seals: Seals | None, tenant: str, row: Any) -> Any:
-    if row.stream.startswith(SESSIONS):
+    if row.stream.startswith(SESSION):
         return opened_exchange(seals, row.data, row.run_id)
     return opened_entry(seals, (tenant, row.stream), row.seq, row.data)

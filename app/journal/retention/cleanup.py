@@ -15,17 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Engine,
-    Table,
-    case,
-    delete,
-    func,
-    or_,
-    select,
-)
+from sqlalchemy import ColumnElement, Connection, Engine, Table, case, delete, func, or_, select
 
 from app.journal.retention.chunks import Pace, delete_portion
 from app.journal.schema.engine import now, reading

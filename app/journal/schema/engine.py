@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import URL, Engine, Float, create_engine, event, select
@@ -23,6 +23,9 @@ from sqlalchemy.sql.functions import FunctionElement
 from app.database_url import read_database_url
 from celery_agents.errors import ConfigurationError
 from celery_agents.sealing import Seals
+
+if TYPE_CHECKING:
+    from app.settings import Settings
 
 #: Modes of the journal's file and folder, and the bits that a mode has.
 PRIVATE_FILE, PRIVATE_FOLDER, MODE = 0o600, 0o700, 0o777
@@ -95,6 +98,15 @@ def connect(url: str, *, timeout_s: float = 10.0, seals: Seals | None = None) ->
     if seals is not None:
         made.update_execution_options(**{SEALS: seals})
     return made
+
+
+def connect_as(settings: Settings, *, timeout_s: float | None = None) -> Engine:
+    """Make the engine for the journal of these settings, with their keys. Raises as above."""
+    return connect(
+        settings.database_url.get_secret_value(),
+        timeout_s=settings.database_timeout_s if timeout_s is None else timeout_s,
+        seals=settings.seals,
+    )
 
 
 def _postgres(url: URL, timeout_s: float) -> Engine:

@@ -14,11 +14,10 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.engine import Connection
 
 from app.journal.schema.models import Join, Step, table
-from celery_agents.contracts.outcome import State
+from app.journal.schema.rows import FINAL
 
 _S = table(Step).c
 _J = table(Join).c
-_FINAL = [s.value for s in State if s.final]
 
 #: A join that is to be locked: its step, if there is one, and that one's run.
 Lock = tuple[str | None, str]
@@ -75,5 +74,5 @@ def hold_still(connection: Connection, parent_ids: list[str]) -> None:
 
 
 _BELOW = _S.parent_id.in_(bindparam("b_ids", expanding=True))
-_MOVING = select(_S.id).where(_BELOW, _S.state.not_in(_FINAL)).order_by(_S.id)
+_MOVING = select(_S.id).where(_BELOW, _S.state.not_in(FINAL)).order_by(_S.id)
 _HOLD = _MOVING.with_for_update(key_share=True)

@@ -12,12 +12,14 @@ from typing import Any, NamedTuple, Self
 
 from celery_agents import names
 from celery_agents.contracts.ask import StepOptions
-from celery_agents.contracts.outcome import Outcome
+from celery_agents.contracts.outcome import Outcome, State
 
 #: The namespace of ids of members; any fixed UUID would do.
 _NAMESPACE = uuid.UUID("6f1c1d5e-5a0b-5c1e-9a52-3d4f7a1b9c55")
 #: Where in a UUID's number the time of version 7 and the version begin (RFC 9562).
 _BITS_OF_TIME, _BITS_OF_VERSION = 80, 76
+#: The states of steps that have ended, as their column has them.
+FINAL = [s.value for s in State if s.final]
 
 
 def derived_id(parent_id: str, key: str) -> str:

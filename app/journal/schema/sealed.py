@@ -128,17 +128,19 @@ def entry_field(seq: int) -> str:
 def sealed_answer(seals: Seals, answer: dict[str, Any], step_id: str, identity: str) -> Any:
     """The answer to a call; who gave it and what it cost stay readable."""
     hidden = {name: value for name, value in answer.items() if name not in _OF_ANSWER}
-    clear = {name: value for name, value in answer.items() if name in _OF_ANSWER}
-    return {**clear, **seals.seal(hidden, step_id, call_field(identity))}
+    return {**_clear(answer), **seals.seal(hidden, step_id, call_field(identity))}
 
 
 def opened_answer(seals: Seals | None, answer: dict[str, Any], step_id: str, identity: str) -> Any:
     """The answer to a call. Raises as above."""
     if MARK not in answer:
         return answer
-    clear = {name: value for name, value in answer.items() if name in _OF_ANSWER}
     sealed = {MARK: answer[MARK]}
-    return {**clear, **opened(seals, sealed, step_id, call_field(identity))}
+    return {**_clear(answer), **opened(seals, sealed, step_id, call_field(identity))}
+
+
+def _clear(answer: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in answer.items() if name in _OF_ANSWER}
 
 
 def call_field(identity: str) -> str:

@@ -13,14 +13,12 @@ from sqlalchemy import Connection, bindparam, delete, select
 
 from agents.plan import AwaitedAny
 from app.journal.schema.models import Entry, Step, table
-from app.journal.schema.rows import Aftermath, Claimed, derived_id
+from app.journal.schema.rows import FINAL, Aftermath, Claimed, derived_id
 from app.journal.steps import joins
-from app.journal.steps.entries import HISTORY, SIGNALS
-from celery_agents.contracts.outcome import State
+from celery_agents.contracts.flows.entries import HISTORY, SIGNALS
 
 _S = table(Step).c
 _E = table(Entry).c
-_FINAL = [s.value for s in State if s.final]
 #: The kinds of what stands there, and the key of the cancellation, of which there is one.
 SIGNAL, CANCEL = "signal", "cancel"
 #: Members that are looked up by one statement.
@@ -53,7 +51,7 @@ _FORGET = delete(table(Entry)).where(
 
 
 def _has_ended(connection: Connection, step_id: str, keys: Sequence[str]) -> bool:
-    return any(row.state in _FINAL for row in members(connection, step_id, keys))
+    return any(row.state in FINAL for row in members(connection, step_id, keys))
 
 
 def _has_come(connection: Connection, claim: Claimed, awaited: AwaitedAny) -> bool:

@@ -11,17 +11,17 @@ from app.journal.schema import locks
 from app.journal.schema.engine import now, read_clock
 from app.journal.schema.models import Entry, Step, table
 from app.journal.schema.new_steps import row_of
-from app.journal.schema.rows import Aftermath, EndedStep, NewStep
+from app.journal.schema.rows import FINAL, Aftermath, EndedStep, NewStep
 from app.journal.schema.transactions import in_transaction
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
 from app.journal.steps import joins
 from app.journal.steps.anyhow import CANCEL
-from app.journal.steps.entries import SIGNALS
 from app.journal.steps.finishes import event
 from app.journal.steps.inserts import insert_steps
 from app.journal.steps.outcomes import Conclusion, conclude
-from app.journal.steps.signals import ask_to_end
+from app.journal.steps.signals import ask_to_end, told
 from celery_agents import names
+from celery_agents.contracts.flows.entries import SIGNALS
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.errors import StepCancelledError
 
@@ -31,10 +31,7 @@ def stop(engine: Engine, step_id: str, rules: joins.Rules, tenant: str = "") -> 
 
     A flow whose time to clean up is over has not done so: it is ended, too.
     """
-    for _ in range(_LOOKS):
-        asked = in_transaction(engine, lambda c: ask_to_end(c, step_id, rules))
-        if not asked.again:
-            break
+    asked = told(engine, lambda c: ask_to_end(c, step_id, rules))
     cleans = asked.reply == "taken" or (
         asked.reply == "known" and in_transaction(engine, lambda c: _cleans_up(c, step_id))
     )
@@ -48,7 +45,7 @@ def _cleans_up(connection: Connection, step_id: str) -> bool:
     lately = _E.at > now() - 2 * CLEANUP_S  # whoever has it ends it after once that time
     of_flow = (_E.stream == SIGNALS + step_id) & (_E.kind == CANCEL) & lately
     found = select(_E.seq).where(_S.id == step_id, _E.tenant == _S.tenant, of_flow)
-    return connection.execute(found.where(_S.state.not_in(_FINAL))).first() is not None
+    return connection.execute(found.where(_S.state.not_in(FINAL))).first() is not None
 
 
 def cancel(connection: Connection, step_id: str, rules: joins.Rules, tenant: str = "") -> Aftermath:
@@ -105,8 +102,5 @@ def _forestall(
 
 
 _CANCELLED = State.CANCELLED
-_FINAL = [s.value for s in State if s.final]
 _E = table(Entry).c
 _S = table(Step).c
-#: A flow that moves at each look is under way; the next cancellation reaches it.
-_LOOKS = 20

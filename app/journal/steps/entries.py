@@ -22,8 +22,6 @@ from celery_agents.errors import StreamConflictError
 from celery_agents.sealing import Seals
 
 _E = table(Entry).c
-#: Before a step's id: the stream of what a flow was told and asked for, and that of its signals.
-HISTORY, SIGNALS = "flow/", "signals/"
 #: A stream with whose it is.
 Stream = tuple[str, str]
 

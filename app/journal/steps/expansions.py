@@ -192,25 +192,20 @@ def _insert_members(
 ) -> list[Wake]:
     """Insert new members; listed ones of earlier rounds count in this round from now on."""
     start = 0
-    if o.plan.awaited is not None and o.claim.token > 1 and wanted:
+    goes_on = o.plan.awaited is not None and o.claim.token > 1  # in its first round
+    if wanted and (number > 1 or goes_on):
         wanted = _free(connection, o.claim, wanted)
-        start = _next_place(connection, o.claim)
-    if number > 1 and wanted:
-        wanted = _free(connection, o.claim, wanted)
-        listed = [new.id for new in wanted]
-        connection.execute(_MOVE, {"b_id": o.claim.id, "b_ids": listed, "b_round": number})
-        start = _next_place(connection, o.claim)
+        if number > 1:
+            listed = [new.id for new in wanted]
+            connection.execute(_MOVE, {"b_id": o.claim.id, "b_ids": listed, "b_round": number})
+        last = connection.execute(_LAST, {"b_id": o.claim.id}).scalar()
+        start = 0 if last is None else last + 1
     about: Any = {"start": start, "number": number, "wake_grace_s": o.rules.wake_grace_s}
     made = insert_members(connection, o.claim, wanted, **about)
     if number == 1 and len(made) < len(wanted):
         wanted = _free(connection, o.claim, wanted)
         made |= insert_members(connection, o.claim, wanted, **about)
     return [_wake(o.claim, m) for m in wanted if m.id in made and not m.member.waits]
-
-
-def _next_place(connection: Connection, claim: Claimed) -> int:
-    last = connection.execute(_LAST, {"b_id": claim.id}).scalar()
-    return 0 if last is None else last + 1
 
 
 def _free(

@@ -18,7 +18,7 @@ from agents.plan import JoinPolicy, MemberState
 from app.journal.schema import locks
 from app.journal.schema.engine import as_json, now
 from app.journal.schema.models import Join, Run, Step, table
-from app.journal.schema.rows import Aftermath, EndedStep
+from app.journal.schema.rows import FINAL, Aftermath, EndedStep
 from app.journal.schema.sealed import sealed_by
 from app.journal.schema.upsert import insertion
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
@@ -34,7 +34,6 @@ _J = table(Join).c
 #: Says for a pattern's task and payload whether its members so far decide it.
 Decider = Callable[[str, dict[str, Any], list[MemberState]], bool]
 
-_FINAL = [s.value for s in State if s.final]
 #: A wake that comes a little before its time, by a timer of another clock, still counts.
 EARLY_S = 0.25
 
@@ -104,7 +103,7 @@ def recount(connection: Connection, step_id: str, number: int) -> None:
 
 def ended(connection: Connection, step_id: str) -> int:
     """Count the members of a step that have ended, of every round."""
-    query = select(func.count()).where(_S.parent_id == step_id, _S.state.in_(_FINAL))
+    query = select(func.count()).where(_S.parent_id == step_id, _S.state.in_(FINAL))
     return connection.execute(query).scalar_one()
 
 
@@ -113,7 +112,7 @@ _RECOUNT = (
     update(table(Join))
     .where(_J.step_id == bindparam("b_id"))
     .values(
-        done=select(func.count()).where(_OF_ROUND, _S.state.in_(_FINAL)).scalar_subquery(),
+        done=select(func.count()).where(_OF_ROUND, _S.state.in_(FINAL)).scalar_subquery(),
         succeeded=select(func.count())
         .where(_OF_ROUND, _S.state == State.SUCCEEDED)
         .scalar_subquery(),
@@ -339,9 +338,8 @@ _SOME = _S.id.in_(bindparam("b_ids", expanding=True))
 _THESE = select(_S.id).where(
     _S.parent_id == bindparam("b_parent"),
     _S.member.in_(bindparam("b_keys", expanding=True)),
-    _S.state.not_in(_FINAL),
+    _S.state.not_in(FINAL),
 )
-_MOVING = select(_S.id).where(_BELOW, _S.state.not_in(_FINAL)).order_by(_S.id)
 
 
 def _outcome(state: State) -> Outcome:

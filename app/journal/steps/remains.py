@@ -18,8 +18,8 @@ from sqlalchemy import ColumnElement, Connection, delete, or_, true
 
 from app.journal.schema.models import Base, Entry, Run, Step, table
 from app.journal.schema.upsert import insert_of
-from app.journal.steps.entries import HISTORY, SIGNALS
 from app.journal.steps.spending import book_doubts
+from celery_agents.contracts.flows.entries import HISTORY, SIGNALS
 
 #: What a whole run holds beside its steps, in tables that know it by ``run_id``.
 OF_RUNS = [

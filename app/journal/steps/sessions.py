@@ -22,16 +22,15 @@ from agents.sessions import fitting
 from app.journal.schema.engine import now, read_clock
 from app.journal.schema.models import Entry, Session, Step, Wait, table
 from app.journal.schema.positions import transaction_number
-from app.journal.schema.rows import Claimed, HeldSession, NewExchange, Unheld, Wake
+from app.journal.schema.rows import FINAL, Claimed, HeldSession, NewExchange, Unheld, Wake
 from app.journal.schema.upsert import insertion
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
 from app.journal.writing.operation import Operation
+from celery_agents.contracts.flows.entries import SESSION
 from celery_agents.contracts.outcome import State
 
 #: The kind of a session's entries.
 EXCHANGE = "exchange"
-#: Before the name of a session: the stream of its exchanges.
-PREFIX = "session/"
 #: Seconds after which a waiting step looks at its session by itself; doubled each time, so often.
 LOOK_S, _DOUBLINGS_MAX = 60.0, 5
 #: Exchanges that are looked at together.
@@ -40,17 +39,16 @@ _S = table(Step).c
 _T = table(Session).c
 _E = table(Entry).c
 _W = table(Wait).c
-_FINAL = [s.value for s in State if s.final]
 
 
 def stream_of(name: str) -> str:
     """The stream that has the exchanges of a session."""
-    return f"{PREFIX}{name}"
+    return f"{SESSION}{name}"
 
 
 def name_of(stream: str) -> str:
     """The name of the session whose stream that is."""
-    return stream.removeprefix(PREFIX)
+    return stream.removeprefix(SESSION)
 
 
 class HoldSession(Operation[HeldSession | Unheld]):
@@ -142,7 +140,7 @@ _LEAVE = (
     .where(_W.step_id.in_(bindparam("b_ids", expanding=True)))
     .returning(_W.tenant, _W.stream)
 )
-_OPEN = select(_S.id).where(_S.id == bindparam("b_id"), _S.state.not_in(_FINAL))
+_OPEN = select(_S.id).where(_S.id == bindparam("b_id"), _S.state.not_in(FINAL))
 
 
 def _locked(connection: Connection, about: Mapping[str, str]) -> Any:
@@ -233,7 +231,7 @@ _NEXT = (
     .where(
         _W.tenant == bindparam("b_tenant"),
         _W.stream == bindparam("b_stream"),
-        _S.state.not_in(_FINAL),
+        _S.state.not_in(FINAL),
     )
     .order_by(_W.since, _W.step_id)
     .limit(1)

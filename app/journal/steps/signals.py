@@ -7,43 +7,55 @@ while that is decided, and its end needs the row too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Engine, select
 
 from app.journal.schema import locks
 from app.journal.schema.models import Step, table
 from app.journal.schema.rows import Aftermath, NewEntry
+from app.journal.schema.transactions import in_transaction
 from app.journal.steps import joins
 from app.journal.steps.anyhow import CANCEL, SIGNAL
-from app.journal.steps.entries import SIGNALS, append, knows
+from app.journal.steps.entries import append, knows
 from app.journal.steps.finishes import event
 from celery_agents import names
 from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.flows.entries import SIGNALS
+from celery_agents.contracts.flows.history import SignalReply
 from celery_agents.contracts.outcome import State
 
 _S = table(Step).c
-#: ``taken``: it will be told. ``known``: one of this id was taken before. ``too_late``: the flow
-#: has ended. ``unknown``: there is no such flow, or no worker has begun with it.
-Reply = Literal["taken", "known", "too_late", "unknown"]
+#: A flow that moves at each look is under way; what it is told comes again.
+_LOOKS = 20
 
 
 @dataclass(slots=True)
 class Signalled:
     """The answer to a signal, and whom to wake; ``again``: the flow moved, look anew."""
 
-    reply: Reply
+    reply: SignalReply
     aftermath: Aftermath
     again: bool = False
     run_id: str = ""
 
 
+def told(engine: Engine, give: Callable[[Connection], Signalled]) -> Signalled:
+    """Tell a flow something, looking anew where it has moved meanwhile."""
+    for _ in range(_LOOKS):
+        found = in_transaction(engine, give)
+        if not found.again:
+            break
+    return found
+
+
 def signal(
-    connection: Connection, step_id: str, told: tuple[str, JsonValue], key: str, rules: joins.Rules
+    connection: Connection, step_id: str, what: tuple[str, JsonValue], key: str, rules: joins.Rules
 ) -> Signalled:
     """Give a flow a signal; one of the same id is the same, said again."""
-    said = _Said(SIGNAL, {"name": told[0], "value": told[1]}, key)
+    said = _Said(SIGNAL, {"name": what[0], "value": what[1]}, key)
     return _give(connection, step_id, said, rules)
 
 
@@ -91,6 +103,6 @@ def _give(connection: Connection, step_id: str, said: _Said, rules: joins.Rules)
     return Signalled("known" if placed.known else "taken", after, run_id=row.run_id)
 
 
-def _late(connection: Connection, entry: NewEntry) -> Reply:
+def _late(connection: Connection, entry: NewEntry) -> SignalReply:
     """Say of a signal to a flow that has ended whether it was taken before."""
     return "known" if knows(connection, entry) else "too_late"

@@ -14,21 +14,19 @@ from app.journal.schema.models import Entry, Event, Step, table
 from app.journal.schema.rows import Aftermath, Claimed
 from app.journal.schema.sealed import opened_entry, sealed_by
 from app.journal.schema.transactions import in_transaction
-from app.journal.steps import joins
+from app.journal.steps import joins, signals
 from app.journal.steps.anyhow import members
-from app.journal.steps.entries import HISTORY, SIGNALS
 from app.journal.steps.shared import Wholes
-from app.journal.steps.signals import Reply, signal
 from celery_agents import names
 from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.flows.entries import HISTORY, SIGNALS
+from celery_agents.contracts.flows.history import SignalReply
 from celery_agents.contracts.outcome import State
 from celery_agents.sealing import EVENT, Seals, opened_outcome, readable, shown
 
 T = TypeVar("T")
 _E = table(Entry).c
 _S = table(Step).c
-#: A flow that moves at each look is under way; its signal comes again.
-_LOOKS = 20
 #: Kind of the event of a flow whose code differs from its history.
 DIVERGED = "diverged"
 
@@ -162,12 +160,9 @@ class FlowStore:
 
     def signal(
         self, step_id: str, told: tuple[str, JsonValue], key: str, rules: joins.Rules
-    ) -> tuple[Reply, Aftermath]:
+    ) -> tuple[SignalReply, Aftermath]:
         """Give a flow a signal; see :func:`app.journal.steps.signals.signal`."""
-        for _ in range(_LOOKS):
-            found = in_transaction(self.engine, lambda c: signal(c, step_id, told, key, rules))
-            if not found.again:
-                break
+        found = signals.told(self.engine, lambda c: signals.signal(c, step_id, told, key, rules))
         return found.reply, found.aftermath
 
     def diverged(self, step_id: str, run_id: str) -> dict[str, Any] | None:

@@ -7,16 +7,13 @@ from typing import Any
 
 from celery_agents import names
 from celery_agents.client.control import Control
-from celery_agents.contracts.base import name_of, tenant_of, whole_of
+from celery_agents.contracts.base import PLACES_MAX, name_of, tenant_of, whole_of
 from celery_agents.contracts.flows.entries import (
     StreamEntry,
     StreamEvent,
     prefix_of,
     stream_of,
 )
-
-#: As the journal's column for the place of an entry.
-_PLACES_MAX = 2**31 - 1
 
 
 class EntryStreams:
@@ -50,7 +47,7 @@ class EntryStreams:
         told = [event.compact() for event in events]
         StreamEvent.several(told)
         wanted = (
-            None if expected is None else whole_of(expected, "expected", least=0, most=_PLACES_MAX)
+            None if expected is None else whole_of(expected, "expected", least=0, most=PLACES_MAX)
         )
         about: tuple[Any, ...] = (stream_of(stream), told, wanted, tenant_of(tenant))
         places: list[int] = self._control.ask(names.APPEND, *about, recorded=True).get(timeout)
@@ -63,7 +60,7 @@ class EntryStreams:
 
         ``timeout`` is for each page.
         """
-        place = whole_of(after, "after", least=-1, most=_PLACES_MAX)
+        place = whole_of(after, "after", least=-1, most=PLACES_MAX)
         while True:
             about = (name_of(stream, "stream"), place, tenant_of(tenant))
             page = self._page(names.READ, about, timeout)["entries"]

@@ -17,8 +17,9 @@ from celery_agents.contracts.base import (
 from celery_agents.errors import InvalidPayloadError, PayloadTooLargeError
 from celery_agents.visible import CONTROLS
 
-#: Before the names of streams that the service writes by itself: nobody else does.
-OWN = ("session/", "flow/", "signals/")
+#: Before the names of streams that the service writes by itself, and nobody else: exchanges of a
+#: session; what a flow was told and asked for; what it is sent.
+OWN = SESSION, HISTORY, SIGNALS = ("session/", "flow/", "signals/")
 #: Entries that one append may have.
 APPENDED_MAX = 1_000
 _VISIBLE = rf"^[^{CONTROLS}]*$"

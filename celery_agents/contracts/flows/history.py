@@ -8,7 +8,12 @@ from pydantic import Field
 
 from celery_agents.contracts.base import Contract, TrustedJson
 
-#: What became of a signal.
+#: ``started``: its first line. ``done`` and ``failed``: the end of what the command of that key
+#: asked for. ``timer``: its time has come. ``signal``: somebody sent one of that name. ``cancel``:
+#: somebody wants it to end.
+EventKind = Literal["started", "done", "failed", "timer", "signal", "cancel"]
+#: What became of a signal. ``taken``: it will be told. ``known``: one of this id was taken before.
+#: ``too_late``: the flow has ended. ``unknown``: there is no such flow, or no worker has begun it.
 SignalReply = Literal["taken", "known", "too_late", "unknown"]
 
 
@@ -20,7 +25,7 @@ class HistoryLine(Contract):
     """
 
     seq: int
-    kind: Literal["started", "done", "failed", "timer", "signal", "cancel"]
+    kind: EventKind
     key: str
     #: Seconds since 1970.
     at: float
