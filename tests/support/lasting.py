@@ -71,9 +71,10 @@ async def refund(run: Any, order: dict[str, Any]) -> Any:
 async def stages(run: Any, order: dict[str, Any]) -> Any:
     """Goes through so many stages of three branches each."""
     found = []
+    retry = {"max_attempts": 20}  # whoever is under way at each kill is not to be given up
     for stage in range(order["stages"]):
         asked = (
-            run.ask("noted", {"path": order["path"], "value": f"{stage}.{branch}"})
+            run.ask("noted", {"path": order["path"], "value": f"{stage}.{branch}"}, retry=retry)
             for branch in range(3)
         )
         found += await asyncio.gather(*asked)
