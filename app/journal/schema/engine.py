@@ -17,7 +17,7 @@ from sqlalchemy import URL, Engine, Float, create_engine, event, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.pool import Pool
+from sqlalchemy.pool import ConnectionPoolEntry, Pool
 from sqlalchemy.sql.functions import FunctionElement
 
 from app.database_url import read_database_url
@@ -33,7 +33,8 @@ PRIVATE_FILE, PRIVATE_FOLDER, MODE = 0o600, 0o700, 0o777
 #: A database's clock that was read so long ago is read anew: clocks are set, servers change.
 CLOCK_S = 1.0
 
-#: Execution option of a connection that only reads: SQLite then takes no write lock.
+#: Execution option of a connection that only reads: all that a transaction finds is of one moment,
+#: and SQLite takes no write lock.
 READ_ONLY = "journal_read_only"
 #: Of one in which values are encrypted: by what (app/journal/schema/sealed.py).
 SEALS = "journal_seals"
@@ -130,6 +131,17 @@ def _postgres(url: URL, timeout_s: float) -> Engine:
             with unbracketed(connection):  # a rollback would take it back
                 connection.exec_driver_sql(level)
             connection.info[RELAXED] = relaxed
+        if connection.get_execution_options().get(READ_ONLY):
+            # Else a run read by two statements is half of before and half of after its end. The
+            # driver only notes it, for its BEGIN: no round trip.
+            driver: Any = connection.connection.driver_connection
+            driver.set_session(isolation_level="REPEATABLE READ", readonly=True)
+            connection.info[READ_ONLY] = True
+
+    @event.listens_for(engine, "checkin")
+    def checkin(driver: Any, record: ConnectionPoolEntry) -> None:
+        if record.info.pop(READ_ONLY, False) and not (driver is None or driver.closed):
+            driver.set_session(isolation_level="DEFAULT", readonly="DEFAULT")
 
     return engine
 

@@ -57,6 +57,26 @@ def test_sqlite_is_durable_and_for_many_processes(sqlite_journal_url: str) -> No
     assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
 
 
+def test_a_transaction_that_reads_sees_one_moment(world: World) -> None:
+    """Else a run is read half before and half after its end: ready, and finished at noon."""
+    count, add = text("SELECT count(*) FROM actors"), text("INSERT INTO actors VALUES (:name)")
+
+    def put(name: str) -> None:
+        with world.engine.begin() as c:
+            c.execute(add, {"name": name})
+
+    with world.engine.begin() as c:
+        c.execute(text("CREATE TABLE actors (name varchar(9))"))
+    with reading(world.engine).connect() as c:
+        before = c.execute(count).scalar_one()
+        put("meanwhile")
+        assert c.execute(count).scalar_one() == before == 0
+    for _ in range(3):  # the connection that read writes again, and sees what others wrote
+        put("after")
+    with world.engine.connect() as c:
+        assert c.execute(count).scalar_one() == 4
+
+
 def test_sqlite_writers_wait_and_readers_do_not(sqlite_journal_url: str) -> None:
     engine = connect(sqlite_journal_url, timeout_s=0.1)
     with engine.begin():
