@@ -33,9 +33,19 @@ def derived_id(parent_id: str, key: str) -> str:
         beginning = uuid.UUID(parent_id).int >> _BITS_OF_TIME
     except ValueError:
         return str(made)
+    return _beginning_with(beginning, made)
+
+
+def slot_id(tenant: str, schedule: str, at: float) -> str:
+    """The id of the run of a schedule's slot: the same whoever starts it, and of its time."""
+    made = uuid.uuid5(_NAMESPACE, f"schedule/{tenant}/{schedule}\0{at!r}")
+    return _beginning_with(int(at * 1000), made)
+
+
+def _beginning_with(ms: int, made: uuid.UUID) -> str:
+    """A UUID of version 8 that begins with a time in milliseconds, and goes on as another one."""
     rest = made.int & (1 << _BITS_OF_VERSION) - 1
-    value = beginning << _BITS_OF_TIME | 8 << _BITS_OF_VERSION | rest
-    return str(uuid.UUID(int=value))
+    return str(uuid.UUID(int=ms << _BITS_OF_TIME | 8 << _BITS_OF_VERSION | rest))
 
 
 class LazyPayload(Mapping[str, Any]):
