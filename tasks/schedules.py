@@ -49,7 +49,7 @@ def put_schedule(
         raise InvalidPayloadError(f"schedule: {target.task} is started by the journal alone.")
     runtime = runtime_of(self.app, self.request.hostname)
     Dispatcher(runtime).row(target, self.request.id, key.tenant)  # it can be made
-    recorded(self, "schedule.put", key.name, key.tenant, rule=read.compact(), task=target.task)
+    recorded(self, "schedule.put", key.name, key.tenant, rule=read.compact(), of=target.task)
     store = runtime.journal.schedules
     store.put(key, read, target)
     return store.list(*key, 1)[0]
