@@ -69,7 +69,7 @@ class Recovery:
         if not self._findings.take_duty(lease_s):
             return 0
         self._runtime.follow(self._findings.late_joins(s.wake_batch))
-        self._dispatcher.dispatch()
+        self._dispatch()
         sent = publish(self._app, self._found("unsettled", s.wake_batch))
         if not self._runtime.outage.lasts:
             sent += publish(self._app, self._found("orphaned", s.wake_batch))
@@ -83,6 +83,14 @@ class Recovery:
         if sent:
             log.info("Recovery published %d messages", sent)
         return sent
+
+    def _dispatch(self) -> None:
+        """Start what schedules have due; whatever is wrong with one keeps no row from its wake."""
+        try:
+            self._dispatcher.dispatch()
+        except Exception as error:  # noqa: BLE001 - it is noted
+            text = "Schedules were not looked at; they are at the next turn"
+            note(log, "schedules_failed", text, error=error, trace=True)
 
     def _found(self, kind: Wanting, limit: int) -> list[Wake]:
         s = self._settings

@@ -68,7 +68,10 @@ class Dispatcher:
         )
         settings = self._runtime.settings
         submission.refuse_large(settings.payload_limit_bytes, settings.spread_limit_bytes)
-        return submission.row(task.parse(target.args, target.kwargs))
+        try:
+            return submission.row(task.parse(target.args, target.kwargs))
+        except TypeError as error:
+            raise InvalidPayloadError(f"schedule: {target.task}: {error}") from None
 
     def _follow(self, found: Dispatched) -> None:
         publish(self._runtime.app, found.wakes)

@@ -111,6 +111,11 @@ class Client(EarlierNames):
         return self._connection.celery
 
     @property
+    def connection(self) -> Connection:
+        """The connection by which its verbs send, for an :class:`Outbox` over the same."""
+        return self._connection
+
+    @property
     def queue(self) -> str:
         """The queue of the workers."""
         return self._connection.queue

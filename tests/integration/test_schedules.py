@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from app.journal.schema.engine import connect
+from app.journal.stores.audit import AuditLog
 from celery_agents.contracts.flows.schedules import ScheduleInfo
 from celery_agents.errors import InvalidPayloadError
 from tests.integration.harness import SOON_S, Stack, eventually, lines
@@ -51,6 +53,11 @@ def test_schedules_of_a_client(lasting: Stack, tmp_path: Path) -> None:
     assert schedules.delete("s", timeout=SOON_S)
     assert not schedules.delete("s", timeout=SOON_S)
     assert schedules.get("s", timeout=SOON_S) is None
+    engine = connect(lasting.database_url)
+    acts = [(act["action"], act["target"]) for act in AuditLog(engine).newest(20)]
+    engine.dispose()
+    verbs = ["put", "trigger", "pause", "resume", "delete"]
+    assert {(f"schedule.{verb}", "s") for verb in verbs} <= set(acts)
 
 
 def test_each_slot_is_started_once_by_two_workers_through_kills_and_an_emptied_redis(

@@ -12,7 +12,8 @@ from app.maintenance import schedules
 #: Names the file that a process writes before it dies; where there is one, the others live.
 FILE = "KILLED_AT_SLOT"
 
-_publish = schedules.publish
+_module: Any = schedules
+_publish = _module.publish
 
 
 def _dying(app: Any, wakes: Any) -> int:
@@ -20,7 +21,7 @@ def _dying(app: Any, wakes: Any) -> int:
     if wakes and not path.exists():
         path.write_text("killed", encoding="utf-8")
         os.kill(os.getpid(), signal.SIGKILL)
-    return _publish(app, wakes)
+    return int(_publish(app, wakes))
 
 
-schedules.publish = _dying
+_module.publish = _dying

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
@@ -15,7 +15,6 @@ from celery_agents.contracts.base import (
     read_as,
 )
 from celery_agents.errors import InvalidPayloadError
-from celery_agents.transport import PRIORITY_STEPS
 
 #: Seconds of an interval: below one nobody would keep it, above a year the calendar is meant.
 _INTERVAL_S = (1.0, 366 * 24 * 3600.0)
@@ -29,6 +28,7 @@ Overlap = Literal["skip", "queue", "replace", "allow"]
 CatchUp = Literal["latest", "all", "none"]
 _KINDS = ("cron", "every_s", "at")
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
+C = TypeVar("C", bound=Contract)
 
 
 class ScheduleRule(Contract):
@@ -83,7 +83,7 @@ class ScheduledRun(Contract):
     args: list[TrustedJson] = Field(default_factory=list)
     kwargs: JsonObject = Field(default_factory=dict)
     queue: Name
-    priority: Annotated[int, Field(ge=PRIORITY_STEPS[0], le=PRIORITY_STEPS[-1], strict=True)]
+    priority: Annotated[int, Field(ge=0, le=9, strict=True)]  # 0 is first
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -131,7 +131,7 @@ def schedule_of(value: object) -> str:
     return read_as(_NAME, value, "schedule")
 
 
-def _read(cls: Any, value: Any) -> Any:
+def _read(cls: type[C], value: Any) -> C:
     try:
         return cls.model_validate(value)
     except ValidationError as error:

@@ -109,7 +109,8 @@ def test_a_portion_of_many_starts_none_that_was_missed_but_the_last(
 ) -> None:
     monkeypatch.setattr(decide, "SLOTS_MAX", 4)
     rule = ScheduleRule(cron="* * * * *", overlap="allow")
-    now, state, starts, portions = 3_600.0 * 5 + 50, ScheduleState(60.0, 0.0), [], 0
+    now, state, portions = 3_600.0 * 5 + 50, ScheduleState(60.0, 0.0), 0
+    starts: list[float] = []
     while state.next_at is not None and state.next_at <= now:
         found = dispatch(rule, state, now, under_way=False)
         starts += found.starts

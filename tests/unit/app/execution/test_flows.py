@@ -1,4 +1,4 @@
-"""A flow's part of a step, on a real journal: what is told, and what is left for what comes next."""
+"""A flow's part of a step, on a real journal: what it is told, and what is left for later."""
 
 from __future__ import annotations
 
