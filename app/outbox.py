@@ -119,17 +119,8 @@ def _row(message: Message) -> NewStep:
     """The row of what a message asks for."""
     if (request := _REQUESTS.get(message.task)) is None:
         raise InvalidPayloadError(f"{message.task} is no verb.")
-    return NewStep.of_run(
-        request.from_message(message.args, message.kwargs, known=True),
-        message.args,
-        message.kwargs,
-        id=message.id,
-        task=message.task,
-        queue=message.queue,
-        priority=message.priority,
-        tenant=message.tenant,
-        trace=message.trace,
-    )
+    asked = request.from_message(message.args, message.kwargs, known=True)
+    return NewStep.of_message(asked, message)
 
 
 def _note(connection: Connection, run_ids: Sequence[str]) -> None:

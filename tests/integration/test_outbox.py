@@ -21,7 +21,7 @@ def test_a_worker_starts_what_is_committed_and_nothing_else(lasting: Stack, tmp_
         connection.execute(text("CREATE TABLE orders (id integer PRIMARY KEY)"))
 
     def order(number: int, *, commit: bool) -> Any:
-        told = {"path": str(path), "value": number}
+        told: Any = {"path": str(path), "value": number}
         with theirs.connect() as connection:
             connection.execute(text("INSERT INTO orders VALUES (:id)"), {"id": number})
             run = Outbox(connection, lasting.client).ask("noted", told, id=f"order-{number}")

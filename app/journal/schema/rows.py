@@ -8,11 +8,14 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from celery_agents import names
 from celery_agents.contracts.ask import StepOptions
 from celery_agents.contracts.outcome import Outcome, State
+
+if TYPE_CHECKING:
+    from celery_agents.wire.messages import Message
 
 #: The namespace of ids of members; any fixed UUID would do.
 _NAMESPACE = uuid.UUID("6f1c1d5e-5a0b-5c1e-9a52-3d4f7a1b9c55")
@@ -121,6 +124,21 @@ class NewStep:
             max_attempts=options.retry.max_attempts,
             agent=getattr(options, "agent", None),
             timeout_s=options.whole_s,
+        )
+
+    @classmethod
+    def of_message(cls, options: StepOptions, message: Message) -> Self:
+        """The row of what a message asks for that is not sent, or only to wake it."""
+        return cls.of_run(
+            options,
+            message.args,
+            message.kwargs,
+            id=message.id,
+            task=message.task,
+            queue=message.queue,
+            priority=message.priority,
+            tenant=message.tenant,
+            trace=message.trace,
         )
 
     def wake(self) -> Wake:

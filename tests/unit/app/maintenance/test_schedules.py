@@ -100,9 +100,13 @@ def test_what_is_wrong_with_schedules_keeps_recovery_from_nothing(
     def broken(_: Dispatcher) -> int:
         raise ValueError("a bug")
 
+    def take_in(_: int) -> int:
+        looked.append("intake")
+        return 0
+
     monkeypatch.setattr(Dispatcher, "dispatch", broken)
     monkeypatch.setattr(made._intake, "depth", lambda _: 0)
-    monkeypatch.setattr(made, "_take_in", lambda _: looked.append("intake") or 0)
+    monkeypatch.setattr(made, "_take_in", take_in)
     monkeypatch.setattr("app.maintenance.recovery.dead_letters_of", lambda _: MockLetters())
     made.sweep()
     assert looked == ["intake"]
