@@ -1,4 +1,4 @@
-"""What becomes of the slots that are due: they start runs, wait, or are passed over."""
+"""Deciding on slots that are due: they start runs, wait, or are passed over."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ScheduleState:
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """What is to be done now, and where the schedule stands then."""
+    """The things to do now, and where the schedule stands then."""
 
     #: Slots that start a run each.
     starts: tuple[float, ...]

@@ -52,7 +52,7 @@ class ScheduleKey(NamedTuple):
 
 @dataclass(slots=True)
 class Dispatched:
-    """What came of a look at the schedules that were due."""
+    """The outcome of a look at the schedules that were due."""
 
     looked: int = 0
     wakes: list[Wake] = field(default_factory=list)

@@ -140,7 +140,7 @@ def _moment(at: datetime | float | None, tz: str) -> float | None:
 
 
 def _told(run: Signature, tenant: str) -> dict[str, Any]:
-    """What a schedule starts, as a worker reads it.
+    """Describe the run that a schedule starts, as a worker reads it.
 
     Raises:
         InvalidPayloadError: it is no signature of one step, or somebody else's.

@@ -77,7 +77,7 @@ class ScheduleRule(Contract):
 
 
 class ScheduledRun(Contract):
-    """What a schedule starts: a step as its message would describe it."""
+    """The run that a schedule starts: a step as its message would describe it."""
 
     task: Name
     args: list[TrustedJson] = Field(default_factory=list)
