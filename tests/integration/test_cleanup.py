@@ -24,7 +24,7 @@ from tests.integration.harness import celery
 from tests.support.service import APP
 from tests.unit.app.journal.support import DONE, World, claimed, step
 
-RUNS = 4_000
+RUNS = 1_000
 DAY_S = 86_400.0
 
 

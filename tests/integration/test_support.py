@@ -138,21 +138,25 @@ class TestWorkers:
             worker_factory(app="no_such_module", args=SHOP)
 
 
+_SAMPLE = ["-A", "tests.support.sample_app"]
+
+
 class TestForks:
     @pytest.mark.parametrize(
-        ("argv", "code"),
+        ("command", "code"),
         [
-            (["--version"], 0),
-            (["-A", "tests.support.sample_app", "inspect", "--timeout", "0.1", "ping"], 69),
-            (["agents", "nonsense"], 2),
-            (["-A", "no_such_module", "report"], 2),
+            (CHECKOUT.celery("--version"), 0),
+            (CHECKOUT.celery(*_SAMPLE, "inspect", "--timeout", "0.1", "ping"), 69),
+            (CHECKOUT.celery("agents", "nonsense"), 2),
+            (CHECKOUT.celery("-A", "no_such_module", "report"), 2),
+            ([str(CHECKOUT.python), "-P", "-m", "api"], 1),
         ],
-        ids=["well", "nobody there", "wrong words", "no such app"],
+        ids=["well", "nobody there", "wrong words", "no such app", "an API on no port"],
     )
     def test_one_ends_and_says_as_a_process_does(
-        self, argv: list[str], code: int, redis_url: str
+        self, command: list[str], code: int, redis_url: str
     ) -> None:
-        command, env = CHECKOUT.celery(*argv), CHECKOUT.environment({"REDIS_URL": redis_url})
+        env = CHECKOUT.environment({"REDIS_URL": redis_url, "AGENTS_API_PORT": "none"})
         alone = subprocess.run(
             command, env=env, cwd=ROOT, capture_output=True, text=True, check=False
         )

@@ -19,8 +19,8 @@ from app.access.permissions import Role
 from app.journal.schema.engine import connect
 from app.journal.stores.keys import ApiKeys
 from app.settings import Settings
-from deploy.local.child import Child
 from deploy.local.servers import LOOPBACK, free_port
+from tests.support.forks import Fork
 from tests.support.service import SERVICE
 
 #: A key for tokens of tests.
@@ -95,7 +95,7 @@ def in_process(given: Settings) -> Iterator[Any]:
 def served(env: Mapping[str, str], directory: Path) -> Iterator[httpx2.Client]:
     """A process of the API, as the Procfile starts it."""
     port = free_port()
-    child = Child(
+    child = Fork(
         [str(SERVICE.python), "-P", "-m", SERVICE.qualified("api")],
         pid_file=directory / f"api-{port}.pid",
         output=directory / "api.log",
@@ -111,7 +111,7 @@ def served(env: Mapping[str, str], directory: Path) -> Iterator[httpx2.Client]:
         child.kill()
 
 
-def _await(http: httpx2.Client, child: Child, directory: Path) -> None:
+def _await(http: httpx2.Client, child: Fork, directory: Path) -> None:
     until = time.monotonic() + 60
     while True:
         try:

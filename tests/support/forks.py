@@ -1,14 +1,15 @@
-"""Processes of Celery as forks of one that has imported what they import.
+"""Processes of Celery and of the API as forks of one that has imported what they import.
 
-A worker takes a second and a half of CPU to import Celery, SQLAlchemy and the service, and a fork
-a few hundredths. Everything else is as if it had been started: a session of its own, its
-arguments, directory, environment and files, Celery's ``__main__``, and an interpreter that ends as
-each does. Importing decides nothing (tests/unit/test_imports.py): no module of ours reads the
-environment, connects, or draws a number that two processes must not share.
+A worker takes a second and a half of CPU to import Celery, SQLAlchemy and the service, two more
+for the SDKs when it first asks models, and a fork a few hundredths. Everything else is as if it had
+been started: a session of its own, its arguments, directory, environment and files, the program's
+``__main__``, and an interpreter that ends as each does. Importing decides nothing
+(tests/unit/test_imports.py): no module of ours reads the environment, connects, or draws a number
+that two processes must not share.
 
-Started as ever is what is not the checkout's own ``python -m celery``, and what has variables that
-others read as they are imported; so are all processes outside of pytest, as those of ``./run
-chaos`` and ``./run bench``.
+Started as ever is what is not the checkout's own ``python -m celery`` or ``python -P -m api``, and
+what has variables that others read as they are imported; so are all processes outside of pytest, as
+those of ``./run chaos`` and ``./run bench``.
 """
 
 from __future__ import annotations
@@ -26,45 +27,74 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
+from sqlalchemy.orm import configure_mappers
+
 from deploy.local.child import Child
 from deploy.local.state import ROOT
 
-#: What a worker or a command of the service has imported by the time that it is ready.
-PRELOADED = (
-    "celery.bin.celery",
-    "celery.apps.worker",
-    "celery.app.control",
-    "celery.app.events",
-    "celery.backends.redis",
-    "celery.fixups.django",
-    "celery.loaders.app",
-    "celery.worker.autoscale",
-    "celery.worker.components",
-    "celery.worker.consumer",
-    "celery.worker.strategy",
-    "kombu.transport.redis",
-    "logging.handlers",
-    "sqlalchemy.dialects.postgresql.psycopg2",
-    "sqlalchemy.dialects.sqlite",
-    "app.factory",
-    "app.execution.task",
-    "app.messaging.transport",
-    "app.pool.pool",
-    "beat_schedules",
-    "tasks",
-)
+#: What a program has imported by the time that it is ready, and what it imports when it is first
+#: used: a worker the SDKs.
+PRELOADED = {
+    "celery": (
+        "celery.bin.celery",
+        "celery.app.control",
+        "celery.app.events",
+        "celery.app.log",
+        "celery.apps.worker",
+        "celery.backends.redis",
+        "celery.concurrency.prefork",
+        "celery.fixups.django",
+        "celery.loaders.app",
+        "celery.worker.autoscale",
+        "celery.worker.components",
+        "celery.worker.consumer",
+        "celery.worker.consumer.delayed_delivery",
+        "celery.worker.strategy",
+        "kombu.transport.redis",
+        "logging.handlers",
+        "sqlalchemy.dialects.postgresql.psycopg2",
+        "sqlalchemy.dialects.sqlite",
+        "app.factory",
+        "app.execution.task",
+        "app.messaging.consumer",
+        "app.messaging.transport",
+        "app.pool.pool",
+        "beat_schedules",
+        "tasks",
+        "httpx2",
+        "openai.resources.chat.completions",
+        "anthropic.resources.messages",
+        "google.genai",
+        "genai_prices",
+    ),
+    "api": (
+        "api.application",
+        "uvicorn.lifespan.on",
+        "uvicorn.loops.auto",
+        "uvicorn.protocols.http.auto",
+    ),
+}
 _MESSAGE_BYTES = 128 * 1024
 #: Variables by such names work when an interpreter starts, or when Celery and kombu are imported.
 _EARLY = (
     *("PYTHON", "LD_", "MALLOC_", "LC_", "LANG", "TZ", "COVERAGE"),
     *("CELERY_", "C_", "MP_", "KOMBU_", "AUTOSCALE_", "DISABLE_"),
 )
-_COMMAND = [sys.executable, "-m", "celery"]
+#: How programs are started, and which module each one is.
+_COMMANDS = {
+    (sys.executable, "-m", "celery"): "celery",
+    (sys.executable, "-P", "-m", "api"): "api",
+}
+
+
+def _command(argv: Sequence[str]) -> tuple[str, ...] | None:
+    """The beginning of a command by which one of the programs is started."""
+    return next((c for c in _COMMANDS if tuple(argv[: len(c)]) == c), None)
 
 
 class Process:
@@ -92,7 +122,7 @@ class Process:
             subprocess.TimeoutExpired: it still runs then.
         """
         if self.returncode is None and not select.select([self._told], [], [], timeout)[0]:
-            raise subprocess.TimeoutExpired(_COMMAND, timeout or 0)
+            raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
         with self._lock:
             if self.returncode is None:  # nothing is told where the forking process was killed
                 self.returncode = int(self._told.read(16) or -signal.SIGKILL)
@@ -145,7 +175,7 @@ class Nursery:
         early = {name for name in {*own, *env} if name.startswith(_EARLY)}
         return (
             sys.platform == "linux"
-            and list(argv[: len(_COMMAND)]) == _COMMAND
+            and _command(argv) is not None
             and cwd == ROOT
             and all(own.get(name) == env.get(name) for name in early)
         )
@@ -153,8 +183,11 @@ class Nursery:
     def start(
         self, argv: Sequence[str], env: Mapping[str, str], output: int, errors: int, *keep: int
     ) -> Process:
-        """Start ``python -m celery``; ``keep`` are descriptors that it holds until its end."""
-        about = {"argv": list(argv[len(_COMMAND) :]), "env": dict(env)}
+        """Start a program; ``keep`` are descriptors that it holds until its end."""
+        command = _command(argv)
+        assert command is not None
+        rest = list(argv[len(command) :])
+        about = {"module": _COMMANDS[command], "argv": rest, "env": dict(env)}
         told, telling = os.pipe()
         try:
             with self._lock:
@@ -216,11 +249,11 @@ class _Orders:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(waking.fileno(), warn_on_full_buffer=False)
 
-    def serve(self) -> list[str]:
+    def serve(self) -> tuple[str, list[str]]:
         """Serve until the asking process has gone, which ends this one.
 
         Returns:
-            In a child: its arguments.
+            In a child: its module and its arguments.
         """
         while True:
             ready, _, _ = select.select([self._channel, self._woken], [], [])
@@ -232,12 +265,14 @@ class _Orders:
             order, files, _, _ = socket.recv_fds(self._channel, _MESSAGE_BYTES, 8)
             if not order:
                 raise SystemExit
+            wanted = json.loads(order)
+            _preload(wanted["module"])
             if pid := os.fork():
                 self._telling[pid] = files[0]
                 for file in files[1:]:
                     os.close(file)
             else:
-                return self._become(json.loads(order), files)
+                return self._become(wanted, files)
 
     def _reap(self) -> None:
         with suppress(ChildProcessError):
@@ -249,7 +284,7 @@ class _Orders:
                 os.write(telling, b"%d" % os.waitstatus_to_exitcode(status))
                 os.close(telling)
 
-    def _become(self, order: dict[str, Any], files: list[int]) -> list[str]:
+    def _become(self, order: dict[str, Any], files: list[int]) -> tuple[str, list[str]]:
         """Be a process that was started so."""
         os.setsid()
         signal.set_wakeup_fd(-1)
@@ -267,16 +302,22 @@ class _Orders:
             end.close()
         for file in (telling, output, errors, *self._telling.values()):
             os.close(file)
-        return list(order["argv"])
+        return order["module"], order["argv"]
+
+
+@cache
+def _preload(module: str) -> None:
+    for name in PRELOADED[module]:
+        importlib.import_module(name)
+    configure_mappers()  # of classes that are imported, as their first query would
+    gc.collect()
+    gc.freeze()
 
 
 def _main(channel: int) -> None:
-    for name in PRELOADED:
-        importlib.import_module(name)
-    gc.collect()
-    gc.freeze()
-    sys.argv[1:] = _Orders(socket.socket(fileno=channel)).serve()
-    runpy.run_module("celery", run_name="__main__", alter_sys=True)
+    _preload("celery")
+    module, sys.argv[1:] = _Orders(socket.socket(fileno=channel)).serve()
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":
