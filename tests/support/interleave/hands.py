@@ -155,8 +155,8 @@ class Hand:
                 about = (_Claim(c.step_id, c.token or 0), c.outcome)
                 self._tell("finish", c.step_id, partial(o.future.result, SOON_S), about)
             elif isinstance(o, StartCall):
-                about = _Claim(o.row["step_id"], o.row["token"])
-                self._tell("start_call", about.id, partial(o.future.result, SOON_S), about)
+                held = _Claim(o.row["step_id"], o.row["token"])
+                self._tell("start_call", held.id, partial(o.future.result, SOON_S), held)
             else:
                 o.future.result(SOON_S)
         return [o.future.result(SOON_S) for o in operations]
