@@ -63,10 +63,17 @@ class Instance:
     Args:
         run_id: of the flow's step; what is random comes of it.
         generation: how often the run began anew; keys of the later ones say which they are of.
+        forked: ``run_id`` is that of the run that it was forked from.
+        remembers: while it is replayed, how its questions are put.
     """
 
-    def __init__(self, run_id: str, generation: int = 0) -> None:
+    def __init__(
+        self, run_id: str, generation: int = 0, *, forked: bool = False, remembers: bool = False
+    ) -> None:
         self.run_id = run_id
+        self.forked = forked
+        self._remembers = remembers
+        self.makes: dict[str, Callable[[str], Want]] = {}
         self.generation = generation
         self._of = f"@{generation}" if generation else ""
         self.timers = Timers()
@@ -158,6 +165,8 @@ class Instance:
         asked = Pending(self, known, read, self.loop._next())  # noqa: SLF001 - of the same folder
         if self.difference is None and not self._closed:
             self.open[known] = asked
+            if self._remembers and self._recorded is not None:
+                self.makes[known] = make
         return asked
 
     def command(

@@ -51,6 +51,7 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "waiting": ([], [{"tool": "pay"}]),
     "approve": (["r", "true"], {"id": "r", "choice": True}),
     "cancel": (["r"], {"id": "r"}),
+    "fork": (["r", "--after", "ledger"], {"id": "r", "of": "r"}),
     "estimate": (["a", "x"], {"agent": "a", "input_tokens": 3}),
     "limits list": ([], [{"name": "openai", "in_use": 2}]),
     "limits pause": (["openai"], {"name": "openai"}),
