@@ -21,7 +21,7 @@ _EARLY = 0.0
 
 
 class Origin(NamedTuple):
-    """What a fork takes over: lines that are replayed, and the one that is told anew."""
+    """The part that a fork takes over: lines that are replayed, and the one that is told anew."""
 
     before: list[Line]
     told: list[Line]
@@ -111,7 +111,7 @@ class Fork:
         return self.found.outcome is not None or self.found.state is not None
 
     def _asked_again(self) -> dict[str, Member]:
-        """What the origin waited for at that point."""
+        """The questions that the origin waited for at that point."""
         open_ = self.instance.open
         made = {key: make(key) for key, make in self.instance.makes.items() if key in open_}
         self.instance.makes.clear()

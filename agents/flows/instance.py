@@ -64,17 +64,14 @@ class Instance:
         run_id: of the flow's step; what is random comes of it.
         generation: how often the run began anew; keys of the later ones say which they are of.
         forked: ``run_id`` is that of the run that it was forked from.
-        remembers: while it is replayed, how its questions are put.
     """
 
     def __init__(
         self, run_id: str, generation: int = 0, *, forked: bool = False, remembers: bool = False
     ) -> None:
-        self.run_id = run_id
-        self.forked = forked
+        self.run_id, self.generation, self.forked = run_id, generation, forked
         self._remembers = remembers
-        self.makes: dict[str, Callable[[str], Want]] = {}
-        self.generation = generation
+        self.makes: dict[str, Callable[[str], Want]] = {}  # of what was asked in its replay
         self._of = f"@{generation}" if generation else ""
         self.timers = Timers()
         self.loop = FlowLoop(  # type: ignore[abstract]  # typeshed: what a flow does not have raises
@@ -254,9 +251,8 @@ class Instance:
         self._closed = True
 
         def end() -> None:
-            for task in self.loop.tasks:
-                if not task.done():
-                    _close(task.get_coro())
+            for task in (one for one in self.loop.tasks if not one.done()):
+                _close(task.get_coro())
 
         self.loop.run(end)
 

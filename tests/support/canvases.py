@@ -15,6 +15,8 @@ from celery import Celery, chain, chord, current_app, group
 from agents.flows.history import Line
 from agents.flows.pattern import advance, begun, dropped
 from agents.flows.workflow import workflow
+from celery_agents.contracts.outcome import ErrorInfo
+from celery_agents.errors import AgentFailedError
 from celery_agents.wire.durable import compiled
 
 #: Calls of the tasks, by name and arguments, since it was cleared.
@@ -44,6 +46,8 @@ def _task(name: str) -> Any:
 
 
 pair, total, note = (_task(name) for name in ("pair", "total", "note"))
+broken = _task("broken")
+BROKEN = ErrorInfo.of(AgentFailedError("it is broken")).compact()
 
 
 def signature(rng: random.Random) -> Any:
@@ -82,7 +86,7 @@ def _several(rng: random.Random, depth: int) -> list[Any]:
 
 
 def eager(made: Any) -> tuple[Any, Counter[str]]:
-    """What Celery's eager execution gives, and whom it calls."""
+    """The result of Celery's eager execution, and its calls."""
     calls.clear()
     return plain(made.apply().get()), Counter(calls)
 
@@ -100,14 +104,14 @@ def durable(made: Any, rng: random.Random) -> tuple[Any, Counter[str]]:
         dropped(instance)
         history += [Line.of(line.kind, line.data) for line in found.lines]
         if found.outcome is not None:
-            assert found.outcome.ok, found.outcome.error
             return plain(found.outcome.value), Counter(calls)
         left |= {m.key: m for m in found.members}
         news, at = [], at + 1.0
         for key in rng.sample([*left], rng.randint(1, len(left))):
             asked: Any = left.pop(key)
             value = _work(asked.options["task"], *asked.input["args"])
-            news.append(Line("done", key, at, value))
+            failed = asked.options["task"] == "canvases.broken"
+            news.append(Line("failed", key, at, BROKEN) if failed else Line("done", key, at, value))
 
 
 def plain(value: Any) -> Any:

@@ -7,11 +7,10 @@ from collections import OrderedDict
 
 from celery import Celery
 
-from agents.catalog.entries import CeleryEntry
+from agents.catalog.others import task_entry
 from agents.catalog.registry import Registry
 from agents.net.clients import ResolveSecret
 from app.execution.others.celery_agent import CeleryBackend
-from celery_agents.contracts.flows.task import DEFAULT_QUEUE
 
 #: Tasks of which a process remembers how their results come; the oldest is forgotten.
 KEPT_MAX = 1_000
@@ -35,16 +34,9 @@ class OtherTasks:
         with self._lock:
             known = self._known.get((task, queue))
             if known is None:
-                entry = self._entry(task, queue)
+                entry = task_entry(self._registry, task, queue)
                 known = CeleryBackend(self._app, entry, self._resolve_secret)
                 self._known[task, queue] = known
                 if len(self._known) > KEPT_MAX:
                     self._known.popitem(last=False)
             return known
-
-    def _entry(self, task: str, queue: str | None) -> CeleryEntry:
-        entries = [a.entry for a in self._registry if isinstance(a.entry, CeleryEntry)]
-        same = [e for e in entries if e.task == task and queue in (None, e.queue)]
-        if same:
-            return same[0]
-        return CeleryEntry(kind="celery", task=task, queue=queue or DEFAULT_QUEUE)

@@ -34,7 +34,7 @@ class CeleryTask(StepOptions):
 
     @property
     def arguments(self) -> TaskArguments:
-        """What the task is given.
+        """The arguments that the task is given.
 
         Raises:
             InvalidPayloadError: the input is none.

@@ -197,6 +197,9 @@ class Served:
     def estimate(self, *_: Any) -> Estimate:
         return ESTIMATE
 
+    def fork(self, *_: Any) -> Answered:
+        return Answered("said")
+
     def vote(self, *_: Any, **__: Any) -> Answered:
         return Answered(Decision.model_validate(DECISION))
 
