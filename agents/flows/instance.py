@@ -90,8 +90,7 @@ class Instance:
         self._recorded: Recorded | None = None  # None: what comes now is new
         self._patches: dict[str, bool] = {}
         self._keys: set[str] = set()
-        self._count = 0
-        self._closed = False
+        self._count, self._closed = 0, False
         self.main: asyncio.Task[Any] | None = None
         #: When it was cancelled.
         self.cancelled_at: float | None = None
