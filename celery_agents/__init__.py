@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from celery_agents.contracts.events import RunEvent
     from celery_agents.contracts.fallback import Candidate
     from celery_agents.contracts.flows.entries import StreamEntry, StreamEvent
+    from celery_agents.contracts.flows.workflow import Workflow, WorkflowStep
     from celery_agents.contracts.gather import Aggregate, Gather
     from celery_agents.contracts.governance import Estimate
     from celery_agents.contracts.mapping import Map, MapFailure, MapResult
@@ -105,6 +106,8 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "Usage",
     "Vote",
     "Voter",
+    "Workflow",
+    "WorkflowStep",
     # errors
     "AgentsError",
     "PermanentError",
@@ -120,6 +123,7 @@ _MODULES = {
     "celery_agents.contracts.events": ("RunEvent",),
     "celery_agents.contracts.fallback": ("Candidate",),
     "celery_agents.contracts.flows.entries": ("StreamEntry", "StreamEvent"),
+    "celery_agents.contracts.flows.workflow": ("Workflow", "WorkflowStep"),
     "celery_agents.contracts.gather": ("Aggregate", "Gather"),
     "celery_agents.contracts.governance": ("Estimate",),
     "celery_agents.contracts.mapping": ("Map", "MapFailure", "MapResult"),

@@ -8,10 +8,14 @@ VOTE = "agents.vote"
 GATHER = "agents.gather"
 MAP = "agents.map"
 FLOW = "agents.flow"
+#: Runs a Celery task of any app.
+TASK = "agents.task"
 #: Tells a flow something.
 SIGNAL = "agents.signal"
 #: Reads what a flow was told and asked for.
 HISTORY = "agents.history"
+#: Says which flow a run is of, before it is forked.
+ORIGIN = "agents.origin"
 #: Undoes what a failed run had done; the journal starts it, nobody else.
 COMPENSATE = "agents.compensate"
 #: Tells somebody by HTTP how a run ended; the journal starts it, nobody else.
@@ -73,7 +77,7 @@ REQUEUE = "agents.requeue"
 DROP = "agents.drop"
 
 #: Those that are steps.
-STEP_TASKS = (ASK, FALLBACK, VOTE, GATHER, MAP, FLOW, COMPENSATE, WEBHOOK)
+STEP_TASKS = (ASK, FALLBACK, VOTE, GATHER, MAP, FLOW, TASK, COMPENSATE, WEBHOOK)
 QUEUE = "agents"
 #: Short messages that must not wait behind work.
 CONTROL_QUEUE = "agents.control"
@@ -98,6 +102,7 @@ CONTROL_TASKS = (
     DELETE_SCHEDULE,
     SIGNAL,
     HISTORY,
+    ORIGIN,
     LIMITS,
     PAUSE,
     RESUME,

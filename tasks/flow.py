@@ -9,12 +9,13 @@ from celery import shared_task
 from agents.plan import Expand
 from app.execution.context import Step
 from app.execution.flows import flow_step
+from app.execution.forks import taken_of
 from app.execution.runtime import runtime_of
 from app.execution.task import StepTask
 from app.maintenance.acts import recorded
 from celery_agents import names
 from celery_agents.contracts.base import PLACES_MAX, JsonValue, id_of, name_of, whole_of
-from celery_agents.contracts.flows.flow import Flow
+from celery_agents.contracts.flows.flow import Flow, Forked
 from celery_agents.contracts.outcome import Outcome
 from celery_agents.errors import InvalidPayloadError
 from celery_agents.values import problem
@@ -42,6 +43,14 @@ def signal(self: Any, run_id: str, name: str, value: JsonValue = None, key: str 
     runtime.follow(after)
     runtime.intake.forget([self.request.id])
     return reply
+
+
+@shared_task(name=names.ORIGIN, bind=True)
+def origin(self: Any, run_id: str, after: str | None = None) -> dict[str, Any]:
+    """Say which flow a run is of, and whose; a command that is not in its history is refused."""
+    runtime = runtime_of(self.app, self.request.hostname)
+    found, _, _ = taken_of(runtime.journal.flows, Forked(of=id_of(run_id), after=after))
+    return {"flow": found.payload["kwargs"]["flow"], "tenant": found.tenant}
 
 
 @shared_task(name=names.HISTORY, bind=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from agents.flows import workflow
 from celery_agents.errors import ConfigurationError, UnknownFlowError
 from celery_agents.flow import flow_mark_of
 
@@ -15,6 +16,7 @@ class Flows:
 
     def __init__(self) -> None:
         self._functions: dict[str, dict[int, Callable[..., Any]]] = {}
+        self.add_module(workflow)
 
     def add_module(self, module: ModuleType) -> None:
         """Add the functions of a module that are marked as flows.

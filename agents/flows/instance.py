@@ -63,11 +63,15 @@ class Instance:
     Args:
         run_id: of the flow's step; what is random comes of it.
         generation: how often the run began anew; keys of the later ones say which they are of.
+        forked: ``run_id`` is that of the run that it was forked from.
     """
 
-    def __init__(self, run_id: str, generation: int = 0) -> None:
-        self.run_id = run_id
-        self.generation = generation
+    def __init__(
+        self, run_id: str, generation: int = 0, *, forked: bool = False, remembers: bool = False
+    ) -> None:
+        self.run_id, self.generation, self.forked = run_id, generation, forked
+        self._remembers = remembers
+        self.makes: dict[str, Callable[[str], Want]] = {}  # of what was asked in its replay
         self._of = f"@{generation}" if generation else ""
         self.timers = Timers()
         self.loop = FlowLoop(  # type: ignore[abstract]  # typeshed: what a flow does not have raises
@@ -86,8 +90,7 @@ class Instance:
         self._recorded: Recorded | None = None  # None: what comes now is new
         self._patches: dict[str, bool] = {}
         self._keys: set[str] = set()
-        self._count = 0
-        self._closed = False
+        self._count, self._closed = 0, False
         self.main: asyncio.Task[Any] | None = None
         #: When it was cancelled.
         self.cancelled_at: float | None = None
@@ -158,6 +161,8 @@ class Instance:
         asked = Pending(self, known, read, self.loop._next())  # noqa: SLF001 - of the same folder
         if self.difference is None and not self._closed:
             self.open[known] = asked
+            if self._remembers and self._recorded is not None:
+                self.makes[known] = make
         return asked
 
     def command(
@@ -245,9 +250,8 @@ class Instance:
         self._closed = True
 
         def end() -> None:
-            for task in self.loop.tasks:
-                if not task.done():
-                    _close(task.get_coro())
+            for task in (one for one in self.loop.tasks if not one.done()):
+                _close(task.get_coro())
 
         self.loop.run(end)
 

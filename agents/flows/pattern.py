@@ -53,15 +53,21 @@ class Advanced:
                     self.emits.append(want)
 
 
-def begun(code: Code, run_id: str, told: JsonValue, history: Sequence[Line]) -> Instance:
+def begun(
+    code: Code, run_id: str, told: JsonValue, history: Sequence[Line], *, remembers: bool = False
+) -> Instance:
     """An instance that stands where its history ends; or where its code differs from it.
 
     Raises:
         FlowError: its code goes round without an end.
     """
-    first = history[0].value if history else None
-    generation = (first or {}).get("generation", 0)
-    instance = Instance(run_id, generation)
+    first = (history[0].value if history else None) or {}
+    instance = Instance(
+        first.get("of", run_id),
+        first.get("generation", 0),
+        forked="of" in first,
+        remembers=remembers,
+    )
     if history:
         _start(instance, code, told, history[0], replayed=True)
         instance.replay(history[1:])
@@ -104,6 +110,8 @@ def begins_anew(ended: Instance, before: Advanced, at: float, version: int, hear
         "generation": ended.generation + 1,
         "input": before.state.state,
     }
+    if ended.forked:
+        value["of"] = ended.run_id
     if unread := ended.inbox.unread:
         value["signals"] = [list(one) for one in unread]
     # Signals that were heard are not told again: they stand before this line.

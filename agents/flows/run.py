@@ -17,6 +17,7 @@ from celery_agents.contracts.ask import Ask, StepOptions
 from celery_agents.contracts.base import JsonValue, name_of
 from celery_agents.contracts.flows.entries import StreamEvent, stream_of
 from celery_agents.contracts.flows.flow import Flow
+from celery_agents.contracts.flows.task import CeleryTask, queue_of
 from celery_agents.contracts.gather import Aggregate, Gather
 from celery_agents.contracts.mapping import Map, MapResult
 from celery_agents.contracts.patterns import Fallback, Vote
@@ -103,6 +104,28 @@ class FlowContext:
         given = {"flow": flow, **options}
         return self._step((names.FLOW, Flow), flow, (input, given), key)
 
+    def task(
+        self, signature: Mapping[str, Any], *, key: str | None = None, **options: Any
+    ) -> Awaitable[Any]:
+        """Run a Celery task of any app, ``add.s(1, 2)``; its result is the answer.
+
+        Its signature names its queue, ``add.s(1, 2).set(queue="shop")``, where that is not the one
+        of an agent of the kind ``celery``. A signature of an agent, ``agents.ask.s(…)``, asks it.
+        """
+        name, args = signature["task"], [*(signature.get("args") or ())]
+        kwargs = dict(signature.get("kwargs") or {})
+        if (ours := _OURS.get(name)) is not None:
+            if len(args) > 1:
+                raise InvalidPayloadError(f"{name}: it takes one argument; got {len(args)}.")
+            input_ = args[0] if args else kwargs.pop("input", None)
+            named = kwargs.get("agent") or kwargs.get("flow") or ""
+            return self._step((name, ours), named, (input_, kwargs | options), key)
+        if signature.get("subtask_type") is not None or name.startswith(("agents.", "celery.")):
+            raise InvalidPayloadError(f"{name}: it is no task of another app; see `run.start`.")
+        given = {"task": name, "queue": queue_of(signature), **options}
+        told = {"args": args, "kwargs": kwargs}
+        return self._step((names.TASK, CeleryTask), name, (told, given), key)
+
     def signal(self, name: str) -> Awaitable[Any]:
         """Wait for a signal of that name, ``agents.start(…).signal(name, value)``; give its value.
 
@@ -173,6 +196,17 @@ class FlowContext:
 
         named = kind[0].rpartition(".")[2]
         return self._instance.ask(named, name, told, make, key=key, read=read)
+
+
+#: Signatures of the client's verbs, by their tasks.
+_OURS: dict[str, type[StepOptions]] = {
+    names.ASK: Ask,
+    names.FALLBACK: Fallback,
+    names.VOTE: Vote,
+    names.GATHER: Gather,
+    names.MAP: Map,
+    names.FLOW: Flow,
+}
 
 
 def _member(

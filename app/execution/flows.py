@@ -22,6 +22,7 @@ from agents.flows.pattern import (
 )
 from agents.plan import AwaitedAny, Expand, JoinPolicy
 from app.execution.context import Step
+from app.execution.forks import begun_fork
 from app.journal.schema.rows import NewEntry
 from app.journal.steps.joins import EARLY_S
 from app.journal.stores.flows import DIVERGED, NewEnd, News, ToldLine
@@ -81,6 +82,8 @@ def flow_step(step: Step, request: Flow) -> Expand | Outcome:
     claim, journal, settings = step.claim, step.runtime.journal, step.runtime.settings
     instances = step.runtime.resource(Instances, lambda: Instances(settings.flows_max))
     kept = _brought_up(instances.take(claim.id), step, request)
+    if kept is None:
+        return _forked(step, request)
     if not isinstance(kept, Kept):
         return kept
     if kept.instance.difference is not None:
@@ -90,12 +93,35 @@ def flow_step(step: Step, request: Flow) -> Expand | Outcome:
     had = kept.instance.lines
     lines = _lines(news, kept.version, begun=had > 0)
     found = advance(kept.instance, kept.code, request.input, lines, news.at + EARLY_S)
+    return _gone_on(step, request, kept, found, (had, news))
+
+
+def _forked(step: Step, request: Flow) -> Expand | Outcome:
+    """Let a fork begin with what it takes over."""
+    fork = begun_fork(step, request)
+    instance = fork.begins.instance
+    if instance.difference is not None:
+        dropped(instance)
+        return _parked(step, _told(instance.difference))
+    news = step.runtime.journal.flows.news(step.claim, [], -1)
+    lines = _lines(news, fork.version, begun=True)
+    found = fork.begins.advance(lines, news.at + EARLY_S)
+    kept = Kept(instance, fork.code, fork.version, -1, [])
+    return _gone_on(step, request, kept, found, (0, news))
+
+
+def _gone_on(
+    step: Step, request: Flow, kept: Kept, found: Advanced, told: tuple[int, News]
+) -> Expand | Outcome:
+    """Write what has come of an advance; ``told``: the lines that it had before, and the news."""
+    (had, news), claim, settings = told, step.claim, step.runtime.settings
+    instances = step.runtime.resource(Instances, lambda: Instances(settings.flows_max))
     # What came behind the line that ended its code was not told: it is news for what comes next.
     heard = max((line.place for line in found.lines if line.place is not None), default=kept.heard)
     if found.state is not None:
         kept, found = _anew(step, request, kept, (had, found, heard), news.at)
     elif had < LINES_WARN <= kept.instance.lines:
-        journal.note(claim.run_id, claim.id, LONG, [{"lines": kept.instance.lines}])
+        step.runtime.journal.note(claim.run_id, claim.id, LONG, [{"lines": kept.instance.lines}])
     step.lets_go = bool(kept.instance.open or found.cancels)
     result = _written(step, kept, found, news, heard)
     if isinstance(result, Expand) and settings.flows_max:
@@ -122,7 +148,7 @@ def _anew(
         cancels += [key for key in ended.open if key not in before.wanted]
         version, code = step.runtime.agents.registry.flows.get(request.flow, request.version)
         line = begins_anew(ended, before, at, version, heard)
-        instance = Instance(ended.run_id, ended.generation + 1)
+        instance = Instance(ended.run_id, ended.generation + 1, forked=ended.forked)
         kept = kept._replace(instance=instance, code=code, version=version)
         dropped(ended)
         found = advance(instance, code, request.input, [line], at + EARLY_S)
@@ -136,8 +162,10 @@ def _anew(
     )
 
 
-def _brought_up(kept: Kept | None, step: Step, request: Flow) -> Kept | Expand | Outcome:
+def _brought_up(kept: Kept | None, step: Step, request: Flow) -> Kept | Expand | Outcome | None:
     """An instance that stands where the journal's history ends; or why there is none.
+
+    None: it is a fork that has not begun.
 
     One that is here goes on with what others have written since. What it was told last may never
     have been written, if its claim was stale; then it is begun anew.
@@ -154,6 +182,8 @@ def _brought_up(kept: Kept | None, step: Step, request: Flow) -> Kept | Expand |
         dropped(kept.instance)
     told = store.history(claim.tenant, claim.id) if claim.token > 1 else []
     history = [Line.of(one.kind, one.data) for one in told]
+    if not history and request.fork is not None:
+        return None
     version = history[0].value["version"] if history else request.version
     try:
         version, code = step.runtime.agents.registry.flows.get(request.flow, version)

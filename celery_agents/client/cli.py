@@ -220,6 +220,17 @@ def cancel(ctx: click.Context, run_id: str, *, ahead: bool) -> Shown:
 
 
 @agents.command(cls=Command)
+@click.argument("run_id")
+@click.option("--after", metavar="KEY", help="A command; else its first failure.")
+@click.pass_context
+def fork(ctx: click.Context, run_id: str, after: str | None) -> Shown:
+    """Run a flow or a canvas again from a point on, without what was done before it."""
+    with client_of(ctx) as client:
+        run = client.fork(run_id, after)
+    return Shown({"id": run.id, "of": run_id}, visible(f"{run.id} goes on from {run_id}."))
+
+
+@agents.command(cls=Command)
 @click.argument("agent")
 @click.argument("text")
 @click.pass_context

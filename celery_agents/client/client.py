@@ -22,6 +22,7 @@ from celery_agents.client.earlier import EarlierNames
 from celery_agents.client.flows.schedules import Schedules
 from celery_agents.client.flows.streams import EntryStreams
 from celery_agents.client.flows.verb import StartVerb
+from celery_agents.client.flows.workflow import WorkflowVerb
 from celery_agents.client.limits import Limits
 from celery_agents.client.options import EstimateOptions
 from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
@@ -104,6 +105,8 @@ class Client(EarlierNames):
         self.map = MapVerb(connection, self.runs, names.MAP, Map, MapRun)
         self.cache = Cache(control, self.runs, ask)
         self.start = StartVerb(connection, control, self.runs)
+        self.fork = self.start.fork
+        self.run = WorkflowVerb(connection, self.start)
 
     @property
     def celery(self) -> Celery:

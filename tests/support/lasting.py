@@ -28,7 +28,8 @@ def noted(order: dict[str, Any], step: StepContext) -> Any:
         step.emit(stream, "noted", {"value": order["value"]})
     with Path(order["path"]).open("a", encoding="utf-8") as file:
         file.write(f"{order['value']}\n")
-    if order.get("fails"):
+    unless = order.get("unless")
+    if order.get("fails") or (unless is not None and not _is_there(unless)):
         raise RuntimeError("it fails")
     return order["value"]
 

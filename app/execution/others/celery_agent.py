@@ -20,6 +20,7 @@ from agents.values import digest, shown
 from app.concurrency.fibers import in_thread
 from app.concurrency.loop import process_loop
 from app.execution.others.lookout import Lookout
+from celery_agents.contracts.flows.task import TaskArguments
 from celery_agents.contracts.outcome import Usage
 from celery_agents.errors import (
     AgentFailedError,
@@ -57,8 +58,8 @@ class Talking(Protocol):
 class CeleryBackend:
     """Sends the task to its queue under the call's idempotency key as id, and awaits its result.
 
-    It gets the input as its only argument. A step that is tried again finds the result of the task
-    that it sent before. One that ends without it, being cancelled or late, revokes the task.
+    A step that is tried again finds the result of the task that it sent before. One that ends
+    without it, being cancelled or late, revokes the task.
     """
 
     def __init__(self, app: Celery, entry: CeleryEntry, resolve_secret: ResolveSecret) -> None:
@@ -67,7 +68,7 @@ class CeleryBackend:
         self._resolve_secret = resolve_secret
 
     async def answer(self, turn: Turn, step: StepContext) -> Answer:
-        """Send the task and await its result; revoke it when nobody goes on with it.
+        """Run the task with the input as its only argument.
 
         Raises:
             InvalidPayloadError: it is given a conversation, of which a task would see nothing.
@@ -78,27 +79,31 @@ class CeleryBackend:
                 "A task of another app gets its input alone, without a session: give the "
                 "conversation as the input."
             )
+        return await self.run(TaskArguments(args=(turn.input,)), step, digest(turn))
+
+    async def run(self, given: TaskArguments, step: StepContext, fingerprint: str) -> Answer:
+        """Send the task and await its result; revoke it when nobody goes on with it."""
 
         async def perform(key: str) -> Answer:
             try:
-                return await self._ask(turn, key)
+                return await self._ask(given, key)
             except (asyncio.CancelledError, ProviderUnavailableError):
                 if isinstance(step, Ending) and step.over:
                     # Not awaited: this coroutine is being cancelled.
                     process_loop().slow.submit(self._revoke, key)
                 raise
 
-        return await step.call(f"celery:{self._entry.task}", perform, fingerprint=digest(turn))
+        return await step.call(f"celery:{self._entry.task}", perform, fingerprint=fingerprint)
 
     async def aclose(self) -> None:
         """Nothing to free: the app's connections are the worker's."""
 
-    async def _ask(self, turn: Turn, task_id: str) -> Answer:
+    async def _ask(self, given: TaskArguments, task_id: str) -> Answer:
         meta = await in_thread(self._meta, task_id)
         if meta["status"] not in states.READY_STATES:
             if self._entry.effects == "effect":
                 await self._lookout.check()
-            await in_thread(self._send, turn, task_id)
+            await in_thread(self._send, given, task_id)
         try:
             async with asyncio.timeout(self._entry.result_timeout_s):
                 meta = await self._result(task_id)
@@ -164,11 +169,12 @@ class CeleryBackend:
         meta: dict[str, Any] = self._results.get_task_meta(task_id, cache=False)
         return meta
 
-    def _send(self, turn: Turn, task_id: str) -> None:
+    def _send(self, given: TaskArguments, task_id: str) -> None:
         try:
             self._app.send_task(
                 self._entry.task,
-                args=[turn.input],
+                args=given.args,
+                kwargs=given.kwargs,
                 task_id=task_id,
                 queue=self._entry.queue,
                 add_to_parent=False,

@@ -158,6 +158,20 @@ class FlowStore:
 
         return self._read(read)
 
+    def answers(self, step_id: str, keys: Sequence[str]) -> dict[str, tuple[float, JsonValue]]:
+        """When those of a flow's members of these keys succeeded, and what they answered.
+
+        Raises:
+            UnreadableValueError: an answer cannot be decrypted.
+        """
+
+        def read(connection: Connection) -> dict[str, tuple[float, JsonValue]]:
+            seals, found = sealed_by(connection), members(connection, step_id, keys)
+            ends = [_end(seals, row) for row in found if row.state == State.SUCCEEDED]
+            return {end.member: (end.at, end.outcome.get("value")) for end in ends}
+
+        return self._read(read)
+
     def signal(
         self, step_id: str, told: tuple[str, JsonValue], key: str, rules: joins.Rules
     ) -> tuple[SignalReply, Aftermath]:

@@ -15,9 +15,12 @@ from celery_agents.client.flows.run import FlowRun
 from celery_agents.client.options import RunOptions
 from celery_agents.client.run import Reader
 from celery_agents.client.verb import Verb
-from celery_agents.contracts.base import JsonValue, id_of
+from celery_agents.contracts.base import JsonValue, id_of, name_of
 from celery_agents.contracts.flows.flow import Flow
 from celery_agents.wire.messages import Message
+
+#: For a worker to say of which flow a run is.
+_TIMEOUT_S = 10.0
 
 
 class StartOptions(RunOptions, total=False):
@@ -66,6 +69,25 @@ class StartVerb(Verb[FlowRun]):
     def s(self, flow: str, *input: JsonValue, **options: Unpack[StartOptions]) -> Signature:  # noqa: A002 - as callers write it
         """A signature; in a chain the previous result is the input."""
         return self._signature(input, {**options, "flow": flow})
+
+    def fork(
+        self, run: FlowRun | str, after: str | None = None, **options: Unpack[StartOptions]
+    ) -> FlowRun:
+        """Begin a run with the history of another one up to a command, and go on from there.
+
+        ``after`` is the key of a command: what was asked before its end is not asked again.
+        Without it the fork begins at the first failure, and takes over all that succeeded. With
+        ``version`` other code goes on.
+
+        Raises:
+            InvalidPayloadError: there is no such flow, or no such command in its history.
+        """
+        of = id_of(run if isinstance(run, str) else run.id)
+        key = None if after is None else name_of(after, "after")
+        known = self._control.ask(names.ORIGIN, of, key).get(timeout=_TIMEOUT_S)
+        told = {"tenant": known["tenant"] or None, **options}
+        fork = {"of": of, "after": key}
+        return self._enqueue(None, {**told, "flow": known["flow"], "fork": fork})
 
     def handle(self, run_id: str) -> FlowRun:
         """The handle of a flow that was started before. Nothing is looked up."""

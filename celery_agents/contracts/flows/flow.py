@@ -6,12 +6,19 @@ from typing import Annotated
 
 from pydantic import Field
 
-from celery_agents.contracts.base import Name, Whole
+from celery_agents.contracts.base import Contract, Id, Name, Whole
 from celery_agents.contracts.patterns import Pattern
 
 #: Above what anybody means.
 VERSION_MAX = 1_000_000
 Version = Annotated[int, Field(ge=1, le=VERSION_MAX), Whole]
+
+
+class Forked(Contract):
+    """A run that a flow takes over: its history up to a command, or to its first failure."""
+
+    of: Id
+    after: Name | None = None
 
 
 class Flow(Pattern):
@@ -23,3 +30,5 @@ class Flow(Pattern):
 
     flow: Name
     version: Version | None = None
+    #: It begins with the history of another run; the input is that one's.
+    fork: Forked | None = None

@@ -52,6 +52,7 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "waiting": ([], [{"tool": "pay"}]),
     "approve": (["r", "true"], {"id": "r", "choice": True}),
     "cancel": (["r"], {"id": "r"}),
+    "fork": (["r", "--after", "ledger"], {"id": "r", "of": "r"}),
     "estimate": (["a", "x"], {"agent": "a", "input_tokens": 3}),
     "limits list": ([], [{"name": "openai", "in_use": 2}]),
     "limits pause": (["openai"], {"name": "openai"}),
@@ -222,6 +223,9 @@ class Served:
 
     def estimate(self, *_: Any) -> Estimate:
         return ESTIMATE
+
+    def fork(self, *_: Any) -> Answered:
+        return Answered("said")
 
     def vote(self, *_: Any, **__: Any) -> Answered:
         return Answered(Decision.model_validate(DECISION))
