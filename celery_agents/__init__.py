@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Filtered,
         FlowContext,
         FunctionToolset,
+        JournalSaver,
         Limited,
         Needs,
         Prefixed,
@@ -74,6 +75,7 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "Needs",
     "durable_client",
     "StepDurability",
+    "JournalSaver",
     # contracts
     "Aggregate",
     "Answer",
@@ -133,6 +135,7 @@ _MODULES = {
         "Filtered",
         "FlowContext",
         "FunctionToolset",
+        "JournalSaver",
         "Limited",
         "Needs",
         "Prefixed",

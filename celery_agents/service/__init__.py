@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from app.execution.context import Step
     from app.execution.task import StepTask
     from app.pool import CoroutinePool
+    from app.saver import JournalSaver
 
     celery: Celery
 
@@ -49,6 +50,7 @@ __all__ = [
     "Filtered",
     "FlowContext",
     "FunctionToolset",
+    "JournalSaver",
     "Kind",
     "Limited",
     "Made",
@@ -93,6 +95,7 @@ _SOURCES = {
     "Turn": "agents.base",
     "durable_client": "agents.frameworks.clients",
     "StepDurability": "agents.frameworks.pydantic_ai",
+    "JournalSaver": "app.saver",
     "CallContext": "agents.tools",
     "Filtered": "agents.tools",
     "FunctionToolset": "agents.tools",
