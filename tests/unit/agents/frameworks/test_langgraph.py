@@ -433,14 +433,9 @@ def test_entries() -> None:
     resources: Any = None
     with pytest.raises(ConfigurationError, match="is no graph of LangGraph"):
         kinds["langgraph"].make(entry, resources)
+    forgetful = asking(World()).copy({"checkpointer": InMemorySaver()})
     with pytest.raises(ConfigurationError, match="in memory"):
-        LangGraphBackend(
-            StateGraph(Parts)
-            .add_node("a", lambda _: {})
-            .add_edge(START, "a")
-            .compile(InMemorySaver()),
-            "x:y",
-        )
+        LangGraphBackend(forgetful, "x:y")
     with pytest.raises(ConfigurationError, match="before or after"):
         LangGraphBackend(
             StateGraph(Parts)
