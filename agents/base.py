@@ -78,6 +78,13 @@ class StepContext(Protocol):
         """The usage of its calls up to now, those of earlier attempts among them."""
         ...
 
+    async def spent_in_all(self) -> Usage:
+        """The usage of its calls, with those of earlier attempts that need no asking again.
+
+        For agents that know by themselves how far an earlier attempt came.
+        """
+        ...
+
     async def call(
         self,
         name: str,

@@ -96,7 +96,7 @@ class LangGraphBackend:
             output = await self._run(given, config, step)
             state = await self._graph.aget_state(config)
             if not state.interrupts:
-                return Answer(value=_value(output, turn), usage=step.spent)
+                return Answer(value=_value(output, turn), usage=await step.spent_in_all())
 
     async def _run(self, given: Any, config: Any, step: StepContext) -> Any:
         """Run it until its end, or until it asks; watchers are told its models' text."""

@@ -110,6 +110,9 @@ class MemoryStep:
         self.spent += kept.usage
         return kept
 
+    async def spent_in_all(self) -> Usage:
+        return sum((answer.usage for answer in self.finished.values()), Usage())
+
     async def made(
         self, name: str, *, fingerprint: str = "", once: bool = False, after: int = 0
     ) -> bool:
