@@ -12,6 +12,7 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 from pydantic import Field
 
 from agents.caching.cacheable import Cacheable
+from agents.graphs import GraphLines
 from agents.needs import Expect, Weight
 from agents.plan import Expand
 from celery_agents.contracts.ask import Ask
@@ -75,6 +76,13 @@ class StepContext(Protocol):
     @property
     def spent(self) -> Usage:
         """The usage of its calls up to now, those of earlier attempts among them."""
+        ...
+
+    async def spent_in_all(self) -> Usage:
+        """The usage of its calls, with those of earlier attempts that need no asking again.
+
+        For agents that know by themselves how far an earlier attempt came.
+        """
         ...
 
     async def call(
@@ -143,6 +151,11 @@ class StepContext(Protocol):
 
     async def answered(self) -> Mapping[str, Outcome]:
         """The members of this step that have ended, by their keys; wishes that people answered."""
+        ...
+
+    @property
+    def graphs(self) -> GraphLines:
+        """The threads that graphs have in the journal, of this run's tenant, for this claim."""
         ...
 
     @property

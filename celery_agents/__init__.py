@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         Filtered,
         FlowContext,
         FunctionToolset,
+        JournalSaver,
         Limited,
         Needs,
         Outbox,
@@ -77,6 +78,7 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "Needs",
     "durable_client",
     "StepDurability",
+    "JournalSaver",
     # contracts
     "Aggregate",
     "Answer",
@@ -139,6 +141,7 @@ _MODULES = {
         "Filtered",
         "FlowContext",
         "FunctionToolset",
+        "JournalSaver",
         "Limited",
         "Needs",
         "Outbox",

@@ -115,6 +115,13 @@ class PydanticAIEntry(Described):
     agent: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
 
 
+class LangGraphEntry(Described):
+    """A graph of LangGraph, as ``module:name``."""
+
+    kind: Literal["langgraph"]
+    agent: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+
+
 class RouterEntry(Described):
     """One of several agents that answers: whichever is best and free."""
 

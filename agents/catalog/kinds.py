@@ -24,6 +24,7 @@ from agents.catalog.entries import (
     Described,
     FunctionEntry,
     HttpEntry,
+    LangGraphEntry,
     ModelEntry,
     PydanticAIEntry,
     RouterEntry,
@@ -215,6 +216,17 @@ def _pydantic_ai(entry: PydanticAIEntry, _: Resources) -> Made:
     return Made(lambda: backend, entry.effects)
 
 
+def _langgraph(entry: LangGraphEntry, _: Resources) -> Made:
+    graph = object_at(entry.agent)
+    try:
+        from agents.frameworks.langgraph import LangGraphBackend
+    except ImportError as error:
+        told = "Install it with: pip install 'celery-agents[langgraph]'"
+        raise ConfigurationError(f"LangGraph cannot be imported ({error}). {told}") from None
+    backend = LangGraphBackend(graph, entry.agent)
+    return Made(lambda: backend, entry.effects)
+
+
 def _router(entry: RouterEntry, r: Resources) -> Made:
     def nobody() -> Backend:
         raise ConfigurationError(f"{r.name} is a router: one of those that it has answers.")
@@ -261,6 +273,7 @@ BUILT_IN: tuple[Kind[Any], ...] = (
     Kind("http", HttpEntry, _http, _http_check, outside=True, expects=True),
     Kind("celery", CeleryEntry, _celery, lambda entry: Served(entry.queue), outside=True),
     Kind("pydantic_ai", PydanticAIEntry, _pydantic_ai, outside=True, expects=True),
+    Kind("langgraph", LangGraphEntry, _langgraph, outside=True, expects=True),
     Kind("router", RouterEntry, _router, _router_check),
     Kind("scripted", ScriptedEntry, _scripted),
 )

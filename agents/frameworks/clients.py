@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Mapping
 from functools import cache
 from importlib import import_module
@@ -34,13 +35,17 @@ def durable_client(client: C, *, price: Mapping[str, float] | None = None) -> C:
     Args:
         client: an ``AsyncOpenAI``, an ``AsyncAnthropic``, or another of an SDK that is made as
             these; a ``google.genai.Client``, which becomes durable itself; or an ``AsyncClient`` of
-            httpx or httpx2, for all who take one.
+            httpx or httpx2, for all who take one; or a chat model of LangChain.
         price: as an agent's in agents.toml, for models whose price nobody knows.
 
     Raises:
         ConfigurationError: it is none of these.
     """
     known = None if price is None else Price.model_validate(price)
+    if _is_chat_model(client):
+        from agents.frameworks.langchain import durable_model
+
+        return durable_model(client, known)  # type: ignore[no-any-return]
     if (package := _package_of(client)) is not None:
         return _durable_http(package, client, known)  # type: ignore[no-any-return]
     if hasattr(client, "with_options") and (inner := _http_of(client, "_client")) is not None:
@@ -54,8 +59,14 @@ def durable_client(client: C, *, price: Mapping[str, float] | None = None) -> C:
     raise ConfigurationError(
         f"{type(client).__module__}.{type(client).__name__} cannot be made durable: give an "
         "asynchronous client of OpenAI's, Anthropic's or Google's SDK, or the AsyncClient of httpx "
-        "or httpx2 that it sends by."
+        "or httpx2 that it sends by, or a chat model of LangChain."
     )
+
+
+def _is_chat_model(client: Any) -> bool:
+    """Return whether it is one of LangChain's, which is loaded then."""
+    chat = sys.modules.get("langchain_core.language_models.chat_models")
+    return chat is not None and isinstance(client, chat.BaseChatModel)
 
 
 def _http_of(owner: Any, name: str) -> tuple[Any, Any] | None:

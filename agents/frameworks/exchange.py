@@ -103,9 +103,9 @@ class JournaledRequest:
             return await call(name, self._perform, **about)
 
         async def perform(key: str) -> Answer:
-            return await _on(loop, self._perform(key))
+            return await on_loop(loop, self._perform(key))
 
-        return await _on(within.loop, call(name, perform, **about))
+        return await on_loop(within.loop, call(name, perform, **about))
 
     async def _perform(self, key: str) -> Answer:
         """Make it now."""
@@ -194,6 +194,6 @@ def read(kept: Any) -> SdkAnswer:
     return SdkAnswer(kept["status"], kept["headers"], content)
 
 
-async def _on(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
+async def on_loop(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
     """Have something done on another thread's loop."""
     return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))

@@ -32,8 +32,8 @@ from pydantic_ai.messages import PartDeltaEvent, PartStartEvent, TextPart, TextP
 from agents.base import Answer, StepContext, Turn, Usage
 from agents.current import CURRENT
 from agents.frameworks.pydantic_ai_messages import history_of, told
-from agents.frameworks.requests import PricedModel
-from agents.models.config import ModelConfig, Price
+from agents.frameworks.requests import PricedModel, priced_model
+from agents.models.config import Price
 from agents.models.provider import ModelRequest, Tokens
 from agents.models.reading.shapes import count, mapping
 from agents.net.sdks import sdk_failure
@@ -49,9 +49,6 @@ from celery_agents.contracts.vote import Normalisation
 from celery_agents.errors import AgentFailedError, AgentsError, ConfigurationError
 
 _NAME_MAX = 200
-#: pydantic-ai's names of the providers whose prices are looked up here; others have none.
-_PROVIDERS = {"openai": "openai", "anthropic": "anthropic", "google": "google"}
-_ELSEWHERE = "https://elsewhere.invalid"
 
 
 class StepDurability(BaseDurabilityCapability[Any]):
@@ -99,12 +96,9 @@ class StepDurability(BaseDurabilityCapability[Any]):
 
     def priced(self, model: Any) -> PricedModel:
         """The prices of a model."""
-        system, name = str(model.system), str(model.model_name)[:_NAME_MAX] or "unknown"
+        system, name = str(model.system), str(model.model_name)
         if (found := self._priced.get((system, name))) is None:
-            provider = next((p for s, p in _PROVIDERS.items() if system.startswith(s)), None)
-            about: Any = {"provider": provider or "openai", "model": name, "price": self._price}
-            config = ModelConfig(**about, base_url=None if provider else _ELSEWHERE)
-            found = self._priced[system, name] = PricedModel(config)
+            found = self._priced[system, name] = priced_model(system, name, self._price)
         return found
 
 

@@ -38,6 +38,8 @@ _LENGTHS = ("max_completion_tokens", "max_output_tokens", "max_tokens", "maxOutp
 #: Gemini's paths: ``…/models/gemini-2.5-flash:generateContent``.
 _GEMINI = re.compile(r"/models/([^/:]+):(\w+)$")
 _NAME_MAX = 200
+#: Where models are that are not known, so that nobody's prices are theirs.
+_ELSEWHERE = "https://elsewhere.invalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,14 @@ class PricedModel:
         """The usage of an answer that took these tokens; None: nobody told."""
         self._sizing.learn(request, tokens)
         return usage_of((await self._prices.now()).rates, tokens)
+
+
+def priced_model(system: str, name: str, price: Price | None) -> PricedModel:
+    """A model as another library names it and its provider; of some the prices are known."""
+    provider = next((p for p in _OWN if system.startswith(p)), None)
+    about: Any = {"provider": provider or "openai", "model": name[:_NAME_MAX] or "unknown"}
+    config = ModelConfig(**about, price=price, base_url=None if provider else _ELSEWHERE)
+    return PricedModel(config)
 
 
 class Expected:

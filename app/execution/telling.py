@@ -10,6 +10,7 @@ from agents.plain import plain_json
 from app.concurrency.fibers import in_thread
 from app.execution.runtime import Runtime
 from app.journal.schema.rows import Claimed, NewEntry
+from app.journal.stores.graphs import GraphStore
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.events import EventType
 from celery_agents.contracts.flows.entries import StreamEvent, stream_of
@@ -49,6 +50,11 @@ class Telling:
     def streamed(self) -> bool:
         """True when somebody asked to watch the run while it works."""
         return self.teller is not None
+
+    @property
+    def graphs(self) -> GraphStore:
+        """The threads of graphs."""
+        return GraphStore(self.runtime.journal.engine, self.claim.tenant, self.claim)
 
     async def traced(self) -> AbstractContextManager[None]:
         """Have spans of other libraries hang below the step's own, where traces are told."""

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from app.execution.task import StepTask
     from app.outbox import Outbox
     from app.pool import CoroutinePool
+    from app.saver import JournalSaver
 
     celery: Celery
 
@@ -50,6 +51,7 @@ __all__ = [
     "Filtered",
     "FlowContext",
     "FunctionToolset",
+    "JournalSaver",
     "Kind",
     "Limited",
     "Made",
@@ -96,6 +98,7 @@ _SOURCES = {
     "Turn": "agents.base",
     "durable_client": "agents.frameworks.clients",
     "StepDurability": "agents.frameworks.pydantic_ai",
+    "JournalSaver": "app.saver",
     "CallContext": "agents.tools",
     "Filtered": "agents.tools",
     "FunctionToolset": "agents.tools",

@@ -137,6 +137,78 @@ def test_a_team_of_pydantic_ai_through_kills_and_an_approval(
     assert outcome.usage.cost_usd == pytest.approx(9 * 140 / 1e6)
 
 
+class Diggers(ModelServer):
+    """Plays the model of tests/support/framed_langgraph.py."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hangs = Counter[str]()
+
+    def next(self, seen: Seen) -> Does:
+        super().next(seen)
+        what = str(seen.body["messages"][-1]["content"])
+        if self.hangs[what]:
+            self.hangs[what] -= 1
+            return Does(hang=True)
+        return Does(text=f"{what}!")
+
+
+@pytest.fixture
+def diggers() -> Iterator[Diggers]:
+    made = Diggers()
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    "database", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
+)
+def test_a_graph_of_langgraph_through_kills_and_an_interrupt(
+    database: str, request: pytest.FixtureRequest, diggers: Diggers, redis_url: str, tmp_path: Path
+) -> None:
+    """Killed amid a node beside others, amid the last one, and while a person is waited for."""
+    pytest.importorskip("langgraph", reason="needs the extra langgraph")
+    config, book = tmp_path / "agents.toml", tmp_path / "book"
+    config.write_text(
+        '[agents.dig]\nkind = "langgraph"\nagent = "tests.support.framed_langgraph:graph"\n'
+    )
+    about = {"AGENTS_CONFIG": str(config), "FRAMED_URL": diggers.url, "FRAMED_BOOK": str(book)}
+    url = request.getfixturevalue(f"{database}_journal_url")
+    stack = Stack(redis_url, url, tmp_path, {**FAST, **about})
+    diggers.hangs = Counter({"b/1": 1, "close": 1})
+    try:
+        worker = stack.worker()
+        run = stack.client.ask("dig", {"dug": []}, retry=MANY)
+        eventually(lambda: not diggers.hangs["b/1"] and len(lines(book)) == 2, "b/1 hangs")
+        worker.kill()
+        worker = stack.worker()
+        (wish,) = eventually(lambda: run.waiting(timeout=SOON_S))
+        assert wish.question == {"found": 6}
+        worker.kill()
+        worker = stack.worker()
+        stack.client.runs.approve(run.id, 7, key=wish.key)
+        eventually(lambda: not diggers.hangs["close"], "close hangs")
+        worker.kill()
+        stack.worker()
+        value = run.get(timeout=2 * SOON_S)
+    finally:
+        stack.close()
+    assert sorted(value["dug"]) == [*(f"{n}/{i}!" for n in "abc" for i in range(2)), "close!"]
+    # Each request once, and the two that hung once more.
+    assert asked(diggers) == {
+        **{f"{n}/{i}": 1 for n in "abc" for i in range(2)},
+        "b/1": 2,
+        "close": 2,
+    }
+    done = Counter(lines(book))
+    assert done["paid 7"] == done["dug b"] == 1
+    outcome = run.outcome()
+    assert outcome is not None
+    assert outcome.usage.calls == 7
+    assert outcome.usage.cost_usd == pytest.approx(7 * 140 / 1e6)
+
+
 def _open_calls(stack: Stack, step_id: str) -> int:
     """Calls under way of the newest attempt: a request, and the tool that it stands in."""
     calls = stack.calls(step_id)

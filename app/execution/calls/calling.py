@@ -47,6 +47,12 @@ class Calling(Telling):
         """The usage of its calls up to now."""
         return _NOTHING if self._calls is None else self._calls.spent
 
+    async def spent_in_all(self) -> Usage:
+        """The usage of its calls, with those that this attempt need not ask for again."""
+        if self.claim.token > 1:  # the first claim has no earlier calls
+            await self.calls.pass_over()
+        return self.spent
+
     def limit(self, passage: Passage | None) -> None:
         """Let its requests pass there from now on; None: nowhere."""
         if passage is not None or self._calls is not None:

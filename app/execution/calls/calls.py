@@ -55,6 +55,7 @@ class CallRecord:
         self._runtime = runtime
         self._claim = claim
         self._made: list[CallId] = []
+        self._passed: set[str] = set()
         self._times: dict[About, int] = {}  # how often each was asked in this attempt
         self._earlier = EarlierCalls(runtime.journal, claim)
         self._rows = CallRows(runtime.journal, claim)
@@ -82,7 +83,16 @@ class CallRecord:
 
     async def unused(self) -> int:
         """Count answers of earlier attempts that this one has not asked for again."""
-        return await self._earlier.unused({call.identity for call in self._made})
+        return len(await self._unused())
+
+    async def pass_over(self) -> None:
+        """Count, as calls of this attempt, those of earlier ones that it need not ask for again."""
+        for identity in await self._unused():
+            self._passed.add(identity)
+            self.spent += await self._earlier.usage_of(identity)
+
+    async def _unused(self) -> list[str]:
+        return await self._earlier.unused({call.identity for call in self._made} | self._passed)
 
     def anew(self) -> None:
         """Begin again in this attempt, as another one would."""

@@ -61,14 +61,21 @@ class EarlierCalls:
                 total += Usage.model_validate(told[one].get("usage") or {})
         return total
 
-    async def unused(self, asked: Collection[str]) -> int:
-        """Count those that are not among these identities.
+    async def usage_of(self, identity: str) -> Usage:
+        """The usage of one of them, with that of what it made within itself."""
+        told = (await self.told())[identity]
+        own = Usage.model_validate(told.get("usage") or {})
+        return own + await self.usage_within(identity)
+
+    async def unused(self, asked: Collection[str]) -> list[str]:
+        """Find those that are not among these identities.
 
         What an answered call asked for within itself is not asked for again, rightly.
         """
         before = await self.told()
         within = {place_in(identity) for identity in before}
-        return sum(
-            identity not in asked and identity.rpartition("/")[0] not in within
+        return [
+            identity
             for identity in before
-        )
+            if identity not in asked and identity.rpartition("/")[0] not in within
+        ]

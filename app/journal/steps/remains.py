@@ -19,7 +19,7 @@ from sqlalchemy import ColumnElement, Connection, delete, or_, true
 from app.journal.schema.models import Base, Entry, Run, Step, table
 from app.journal.schema.upsert import insert_of
 from app.journal.steps.spending import book_doubts
-from celery_agents.contracts.flows.entries import HISTORY, SIGNALS
+from celery_agents.contracts.flows.entries import HISTORY, SIGNALS, STEP_GRAPHS
 
 #: What a whole run holds beside its steps, in tables that know it by ``run_id``.
 OF_RUNS = [
@@ -27,8 +27,9 @@ OF_RUNS = [
     for held in Base.metadata.sorted_tables
     if "run_id" in held.columns and held is not Step.__table__
 ]
-#: Entries of its flows go with it, what they were told and asked for; all others outlive it.
-_OWN_ENTRIES = or_(*(Entry.stream.startswith(own) for own in (HISTORY, SIGNALS)))
+#: Entries of its flows go with it, what they were told and asked for, and threads of graphs that
+#: were steps of it; all others outlive it.
+_OWN_ENTRIES = or_(*(Entry.stream.startswith(own) for own in (HISTORY, SIGNALS, STEP_GRAPHS)))
 _S = table(Step).c
 #: Columns of a run that has just begun, as its row says nothing else of them.
 _BEGUN = {"finished_at": None, "usage": None, "compensable": False}

@@ -3,17 +3,53 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agents.base import Answer
+from agents.graphs import GraphLine
 from celery_agents.contracts.outcome import Outcome, Usage
 from celery_agents.errors import AgentsError, UncertainCallError
 from tests.fakes.model_server import ModelServer, running
 from tests.support.tls import Authority
+
+
+class MemoryLines:
+    """GraphLines that are dicts."""
+
+    def __init__(self) -> None:
+        self._threads: dict[str, dict[tuple[str, str], GraphLine]] = {}
+
+    def put(self, thread: str, lines: Sequence[GraphLine], *, anew: Collection[str] = ()) -> None:
+        there = self._threads.setdefault(thread, {})
+        for line in lines:
+            if line.key in anew or (line.kind, line.key) not in there:
+                there[line.kind, line.key] = line
+
+    def get(self, thread: str, kind: str, keys: Collection[str] | None = None) -> list[GraphLine]:
+        found = self._threads.get(thread, {}).values()
+        return [ln for ln in found if ln.kind == kind and (keys is None or ln.key in keys)]
+
+    def newest(self, thread: str, kind: str) -> GraphLine | None:
+        return max(self.get(thread, kind), key=lambda line: line.key, default=None)
+
+    def every(self, thread: str | None, kind: str) -> list[GraphLine]:
+        threads = self._threads if thread is None else {thread: self._threads.get(thread, {})}
+        found = [ln for t in threads.values() for ln in t.values() if ln.kind.startswith(kind)]
+        return sorted(found, key=lambda line: line.key, reverse=True)
+
+    def of_runs(self, run_ids: Collection[str], kind: str) -> list[GraphLine]:
+        return [line for line in self.every(None, kind) if line.run_id in run_ids]
+
+    def drop(
+        self, thread: str, kind: str | None = None, keys: Collection[str] | None = None
+    ) -> None:
+        for line in self.every(thread, kind or ""):
+            if keys is None or line.key in keys:
+                del self._threads[thread][line.kind, line.key]
 
 
 class MemoryStep:
@@ -32,6 +68,7 @@ class MemoryStep:
         self.ended: dict[str, Outcome] = {}
         self.begun: set[tuple[str, str, int]] = set()
         self.spent = Usage()
+        self.graphs = MemoryLines()
         self._times: Counter[tuple[str, str]] = Counter()
         self._numbers: dict[tuple[str, str, int], int] = {}
 
@@ -72,6 +109,9 @@ class MemoryStep:
         self.finished[call] = kept
         self.spent += kept.usage
         return kept
+
+    async def spent_in_all(self) -> Usage:
+        return sum((answer.usage for answer in self.finished.values()), Usage())
 
     async def made(
         self, name: str, *, fingerprint: str = "", once: bool = False, after: int = 0

@@ -1,0 +1,34 @@
+"""LangGraph's checkpointer on the journal: by LangGraph's own conformance suite, both databases."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+pytest.importorskip("langgraph.checkpoint.conformance", reason="needs the extra langgraph")
+
+from langgraph.checkpoint.conformance import checkpointer_test, validate
+
+from app.saver import JournalSaver
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def saver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> JournalSaver:
+    url = request.getfixturevalue(f"{request.param}_journal_url")
+    monkeypatch.setenv("AGENTS_DATABASE_URL", url)
+    return JournalSaver()
+
+
+def test_conforms_to_langgraphs_suite(saver: JournalSaver) -> None:
+    @checkpointer_test(name="JournalSaver")
+    async def made() -> AsyncIterator[JournalSaver]:
+        yield saver
+
+    report = asyncio.run(validate(made))
+    failures = [str(f) for result in report.results.values() for f in result.failures or ()]
+    assert not failures, "\n".join(failures)
+    assert all(result.detected for result in report.results.values()), "a capability is missing"
+    passed = sum(result.tests_passed for result in report.results.values())
+    assert passed == 81
