@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         ToolSpec,
         Turn,
         durable_client,
+        durable_runner,
         tool,
     )
 
@@ -73,6 +74,7 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "Turn",
     "Needs",
     "durable_client",
+    "durable_runner",
     "StepDurability",
     # contracts
     "Aggregate",
@@ -145,6 +147,7 @@ _MODULES = {
         "Toolset",
         "Turn",
         "durable_client",
+        "durable_runner",
         "tool",
     ),
 }

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from agents.flows.run import FlowContext
     from agents.frameworks.clients import durable_client
     from agents.frameworks.pydantic_ai import StepDurability
+    from agents.frameworks.runners import durable_runner
     from agents.needs import Needs
     from agents.plan import Expand, Member
     from agents.tools import (
@@ -68,6 +69,7 @@ __all__ = [
     "Turn",
     "celery",
     "durable_client",
+    "durable_runner",
     "install",
     "tool",
 ]
@@ -92,6 +94,7 @@ _SOURCES = {
     "FlowContext": "agents.flows.run",
     "Turn": "agents.base",
     "durable_client": "agents.frameworks.clients",
+    "durable_runner": "agents.frameworks.runners",
     "StepDurability": "agents.frameworks.pydantic_ai",
     "CallContext": "agents.tools",
     "Filtered": "agents.tools",
