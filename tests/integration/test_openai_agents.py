@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.harness import COROUTINES, FAST, Stack
+from celery_agents.errors import PriceUnknownError
+from deploy.wheel import rewrite
+from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack
 from tests.support.framed_team import Team, amid_an_approved_tool, playing, through_kills
 from tests.support.service import ROOT
 from tests.support.wheel import Site
@@ -28,10 +32,12 @@ class WheelStack(Stack):
     def worker(self, *_: Any, **__: Any) -> WorkerProcess:
         """Start a worker; it is ended with the stack."""
         name = unique_name()
-        about = ["--hostname", name, "--loglevel", "INFO", *COROUTINES]
+        options = ["--hostname", name, "--loglevel", "INFO", *COROUTINES]
         celery = str(self.site.bin / "celery")
-        command = [celery, "-A", "celery_agents.service", "worker", *about]
-        env = self.site.environment({**self.env, "PYTHONPATH": str(PROJECT)})
+        command = [celery, "-A", "celery_agents.service", "worker", *options]
+        # What is imported is written down compiled: it takes ten times as long otherwise.
+        about = {"PYTHONPATH": str(PROJECT), "PYTHONDONTWRITEBYTECODE": ""}
+        env = self.site.environment({**self.env, **about})
         worker = WorkerProcess(name, command, env=env, directory=self.directory, cwd=PROJECT)
         self.workers.append(worker)
         worker.start()
@@ -41,7 +47,7 @@ class WheelStack(Stack):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    return Site(tmp_path_factory.mktemp("site"), "worker,openai-agents")
+    return Site(tmp_path_factory.mktemp("site"), "worker,openai-agents", "pytest")
 
 
 @pytest.fixture
@@ -85,13 +91,6 @@ def both(request: pytest.FixtureRequest, make: Make) -> WheelStack:
     return make(request.getfixturevalue(f"{request.param}_journal_url"))
 
 
-@pytest.fixture
-def stack(make: Make, sqlite_journal_url: str) -> WheelStack:
-    made = make(sqlite_journal_url)
-    made.worker()
-    return made
-
-
 def test_a_team_through_kills_and_an_approval(team: Team, both: WheelStack, book: Path) -> None:
     run = through_kills(both, team, book)
     # Three sub-agents ask twice, the lead three times, and the one that it hands over to once; two
@@ -110,10 +109,22 @@ def test_an_approved_tool_is_not_done_again(both: WheelStack, book: Path) -> Non
     amid_an_approved_tool(both, book)
 
 
-def test_answers_of_a_form_streams_and_sessions(team: Team, stack: WheelStack) -> None:
-    client = stack.client
-    with client.ask("plain", "b", stream=True) as run:
-        texts = [event.data["text"] for event in run.events() if event.type == "text"]
-    assert "".join(texts).endswith("b done")
-    assert run.get(timeout=SOON_S) == "b done"
-    assert run.outcome().usage.input_tokens == 200  # type: ignore[union-attr]
+def test_an_unknown_price_says_where_it_is_said(make: Make, sqlite_journal_url: str) -> None:
+    stack = make(sqlite_journal_url)
+    stack.worker()
+    about: Any = {"budget": {"usd": 0.5}}
+    with pytest.raises(PriceUnknownError, match=r"below \[agents.unpriced\]: price = "):
+        stack.client.ask("unpriced", "b", **about).get(timeout=SOON_S)
+    with pytest.raises(PriceUnknownError, match=r'durable_runner\(price={"input_usd": 0.5'):
+        stack.client.ask("by_runner", "b", **about).get(timeout=SOON_S)
+
+
+def test_what_it_does_by_the_fake_models_of_the_sdk(site: Site, tmp_path: Path) -> None:
+    """Runs tests/support/projects/openai_agents/checks.py, where ``agents`` is the SDK."""
+    shutil.copy(PROJECT / "checks.py", tmp_path)
+    step = (ROOT / "tests" / "support" / "memory_step.py").read_text()
+    (tmp_path / "memory_step.py").write_text(rewrite(step))
+    path = os.pathsep.join([str(tmp_path), str(ROOT / "examples" / "openai_agents")])
+    options = ["-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
+    env = {"PYTHONPATH": path}
+    site.run("python", "-m", "pytest", *options, "checks.py", cwd=tmp_path, env=env)

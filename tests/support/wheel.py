@@ -67,17 +67,17 @@ class Venv:
 class Site:
     """An environment with the wheel, and what is started in it."""
 
-    def __init__(self, folder: Path, extras: str = "worker") -> None:
-        """Build the wheel and install it, in a folder that is emptied first."""
+    def __init__(self, folder: Path, extras: str = "worker", *others: str) -> None:
+        """Build the wheel and install it with others, in a folder that is emptied first."""
         shutil.rmtree(folder, ignore_errors=True)
         service = installed(folder)
         self.folder, self.bin = folder, service.python.parent
         made = Venv(folder / "venv")
         wheel = made.build(ROOT, folder)
         known = folder / "versions.txt"  # those that the other tests run with
-        others = [d for d in distributions() if d.name not in _FREE]
-        known.write_text("".join(f"{d.name}=={d.version}\n" for d in others))
-        made.install("-c", str(known), f"{wheel}[{extras}]")
+        tested = [d for d in distributions() if d.name not in _FREE]
+        known.write_text("".join(f"{d.name}=={d.version}\n" for d in tested))
+        made.install("-c", str(known), f"{wheel}[{extras}]", *others)
         packages = Path(
             run(made.python, "-c", "import sysconfig as s; print(s.get_path('purelib'))")
         )
