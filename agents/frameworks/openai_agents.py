@@ -76,7 +76,8 @@ class OpenAIAgentsBackend:
         while True:
             result = await SDK.Runner.run(agent, asked, **self._about)
             if not result.interruptions:
-                turns = turns_of(item.to_input_item() for item in result.new_items)
+                said = (i for i in result.new_items if not isinstance(i, SDK.ToolApprovalItem))
+                turns = turns_of(item.to_input_item() for item in said)
                 value = value_of(result.final_output, turn)
                 return Answer(value=value, usage=step.spent, turns=turns)
             asked = result.to_state()

@@ -20,9 +20,6 @@ from tests.integration.harness import SOON_S, Stack, eventually, lines
 MANY = RetryPolicy(max_attempts=10, base_delay_s=0.01)
 
 
-_ANSWERS = {"pay": "is paid", "have it paid": "all paid"}
-
-
 class Team(ModelServer):
     """Plays the models of a lead and of those that it asks, by what they are told.
 
@@ -46,8 +43,6 @@ class Team(ModelServer):
         if self.hangs[what]:
             self.hangs[what] -= 1
             return Does(hang=True)
-        if topic in _ANSWERS:
-            return Does(text=_ANSWERS[topic]) if results else self._begins(topic)
         if topic != "go":
             return Does(text=f"{topic} done") if results else Does(tool=("dig", {"at": topic}))
         return self._leads(len(results))
@@ -60,10 +55,6 @@ class Team(ModelServer):
         if self._over and results == 4:
             return Does(tool=(f"transfer_to_{self._over}", {}))
         return Does(text="all done")
-
-    def _begins(self, topic: str) -> Does:
-        pays = Does(tool=("pay", {"cents": 7}))
-        return pays if topic == "pay" else self._delegates("pay")
 
     def _delegates(self, *topics: str) -> Does:
         return Does(tools=tuple(("delegate", {self._to: t}) for t in topics))

@@ -235,7 +235,7 @@ def test_turns_are_calls_with_their_results() -> None:
         ("tool", "one"),
         ("tool", "two"),
         ("assistant", ""),
-        ("tool", '[{"image_url":"u","type":"input_image"}]'),
+        ("tool", '[{"type": "input_image", "image_url": "u"}]'),
     ]
     # And back again, as the SDK has it.
     (asked, *_), first = history_of(turns), turns[0].tool_calls[0]
