@@ -7,6 +7,7 @@ import sys
 import uvicorn
 
 from api.application import create_api
+from app.concurrency.garbage import spare_garbage_collection
 from app.settings import read_settings
 from app.telemetry.set_up import set_up_root
 from celery_agents.errors import ConfigurationError
@@ -24,6 +25,7 @@ def main() -> None:
     except ConfigurationError as error:
         sys.exit(f"{error.kind}: {error}")
     set_up_root(settings.log)
+    spare_garbage_collection()
     # Its log is ours: redacted, and in the same form. Without uvicorn's own access log: a query may
     # hold what belongs in no log.
     uvicorn.run(

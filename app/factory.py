@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, bootsteps, current_app, signals
 
 from app.celeryconfig import celery_config
+from app.concurrency.garbage import spare_garbage_collection
 from app.execution.cancels import Cancellations
 from app.execution.request import StepRequest
 from app.execution.runtime import close_runtime, runtime_of
@@ -53,19 +53,6 @@ def serve(app: Serving) -> None:
     app.steps["worker"].add(AgentsService)
     app.steps["consumer"].add(Cancellations)
     app.steps["consumer"].add(Weights)
-
-
-#: Collections of garbage: the first generation after so many new objects, the next ones after so
-#: many collections. A thousand steps under way are a hundred thousand living objects, and Python's
-#: defaults (700, 10, 10) look through them again and again: it was half of a worker's time.
-GARBAGE = (10_000, 20, 50)
-
-
-def spare_garbage_collection() -> None:
-    """Exempt what a worker has imported at its start from collection: it stays anyway."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GARBAGE)
 
 
 class AgentsService(bootsteps.StartStopStep):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         FunctionToolset,
         Limited,
         Needs,
+        Outbox,
         Prefixed,
         StepContext,
         StepDurability,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 __all__ = [  # noqa: RUF022 - grouped by use
     # enqueue
     "Client",
+    "Outbox",
     "Run",
     "DecisionRun",
     "AggregateRun",
@@ -137,6 +139,7 @@ _MODULES = {
         "FunctionToolset",
         "Limited",
         "Needs",
+        "Outbox",
         "Prefixed",
         "StepContext",
         "StepDurability",

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from app.embedding import install
     from app.execution.context import Step
     from app.execution.task import StepTask
+    from app.outbox import Outbox
     from app.pool import CoroutinePool
 
     celery: Celery
@@ -55,6 +56,7 @@ __all__ = [
     "Made",
     "Member",
     "Needs",
+    "Outbox",
     "Prefixed",
     "Resources",
     "Step",
@@ -88,6 +90,7 @@ _SOURCES = {
     "Member": "agents.plan",
     "Step": "app.execution.context",
     "StepTask": "app.execution.task",
+    "Outbox": "app.outbox",
     # for agents; celery_agents has them too
     "StepContext": "agents.base",
     "Needs": "agents.needs",

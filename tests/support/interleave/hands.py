@@ -24,7 +24,7 @@ from app.journal.schema.rows import (
     Wake,
 )
 from app.journal.steps import approvals, compensations, dead_letters, due, joins
-from app.journal.steps.calls import Before, Begun
+from app.journal.steps.calls import Before, Begun, StartCall
 from app.journal.steps.claims import ClaimStep
 from app.journal.steps.finishes import FinishStep, Postponed
 from app.journal.tables import workers
@@ -152,8 +152,11 @@ class Hand:
                 self._tell("claim", o.step_id, partial(o.future.result, SOON_S), o.worker_id)
             elif isinstance(o, FinishStep):
                 c = o.conclusion
-                about = (_Ended(c.step_id, c.token or 0), c.outcome)
+                about = (_Claim(c.step_id, c.token or 0), c.outcome)
                 self._tell("finish", c.step_id, partial(o.future.result, SOON_S), about)
+            elif isinstance(o, StartCall):
+                about = _Claim(o.row["step_id"], o.row["token"])
+                self._tell("start_call", about.id, partial(o.future.result, SOON_S), about)
             else:
                 o.future.result(SOON_S)
         return [o.future.result(SOON_S) for o in operations]
@@ -232,8 +235,8 @@ class Hand:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ended:
-    """As much of a claim as a batch's end says of it."""
+class _Claim:
+    """As much of a claim as an operation of a batch says of it."""
 
     id: str
     token: int

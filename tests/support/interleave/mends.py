@@ -137,7 +137,7 @@ MENDS = [
         [
             Edit(
                 "app.journal.retention.chunks",
-                "key.in_(keys) if where is None else key.in_(keys) & where",
+                "key.in_(keys) if where is None else key.in_(keys) & where(connection)",
                 "key.in_(keys)",
             )
         ],
