@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
 
@@ -28,3 +30,13 @@ def stand_in(step: StepContext) -> None:
 def step_out() -> None:
     """Have the running task be code of no step: its context would keep the step alive."""
     CURRENT.set(None)
+
+
+@contextmanager
+def outside() -> Iterator[None]:
+    """Have what is done here be code of no step: it is part of a call that is journaled already."""
+    token = CURRENT.set(None)
+    try:
+        yield
+    finally:
+        CURRENT.reset(token)

@@ -59,7 +59,7 @@ def failure(who: str, error: Exception) -> AgentsError:
 
     One of ours that an SDK has wrapped is that again.
     """
-    if (known := _wrapped(error)) is not None:
+    if (known := known_error(error)) is not None:
         return known
     text = redact(f"{who} raised {type(error).__name__}: {error}")
     details = {"where": place_of(error)}
@@ -68,7 +68,7 @@ def failure(who: str, error: Exception) -> AgentsError:
     return AgentFailedError(text, details)
 
 
-def _wrapped(error: BaseException | None) -> AgentsError | None:
+def known_error(error: BaseException | None) -> AgentsError | None:
     """The error of ours that others were raised from, as SDKs do with what they do not know."""
     seen = set[int]()
     while error is not None and id(error) not in seen:

@@ -42,6 +42,8 @@ class Quote(NamedTuple):
     arrived: Callable[[], int] = int
     #: Who is asked, for errors.
     who: str = ""
+    #: Where the price is said, with ``{}`` for it; empty: in the entry of the agent.
+    priced_by: str = ""
 
     @property
     def tokens(self) -> int:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         ToolSpec,
         Turn,
         durable_client,
+        durable_runner,
         tool,
     )
 
@@ -77,6 +78,7 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "Turn",
     "Needs",
     "durable_client",
+    "durable_runner",
     "StepDurability",
     "JournalSaver",
     # contracts
@@ -155,6 +157,7 @@ _MODULES = {
         "Toolset",
         "Turn",
         "durable_client",
+        "durable_runner",
         "tool",
     ),
 }

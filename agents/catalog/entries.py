@@ -18,7 +18,7 @@ from pydantic import AfterValidator, Field, model_validator
 from agents.governance.routing import By
 from agents.kinds.http import HttpConfig
 from agents.kinds.scripted import ScriptedConfig
-from agents.models.config import ModelConfig
+from agents.models.config import ModelConfig, Price
 from agents.policies.breaker import BreakerPolicy
 from celery_agents.agent import Effects
 from celery_agents.contracts.base import Contract, HttpUrl, Name, Seconds, SecretName
@@ -120,6 +120,17 @@ class LangGraphEntry(Described):
 
     kind: Literal["langgraph"]
     agent: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+
+
+class OpenAIAgentsEntry(Described):
+    """An agent of OpenAI's Agents SDK, as ``module:name``."""
+
+    kind: Literal["openai_agents"]
+    agent: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+    #: Of its models, and those of agents that it hands over to, where nobody knows it.
+    price: Price | None = None
+    #: Requests to models in one run of it; the SDK's own number where none is given.
+    max_turns: Annotated[int, Field(ge=1, le=1000)] | None = None
 
 
 class RouterEntry(Described):

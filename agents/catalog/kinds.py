@@ -26,11 +26,13 @@ from agents.catalog.entries import (
     HttpEntry,
     LangGraphEntry,
     ModelEntry,
+    OpenAIAgentsEntry,
     PydanticAIEntry,
     RouterEntry,
     ScriptedEntry,
 )
 from agents.catalog.loading import function_at, load, object_at
+from agents.frameworks.runners import sdk_missing
 from agents.governance.lessons import Lessons, Own
 from agents.governance.routing import Capability, RoutePolicy
 from agents.kinds.function import FunctionBackend
@@ -227,6 +229,16 @@ def _langgraph(entry: LangGraphEntry, _: Resources) -> Made:
     return Made(lambda: backend, entry.effects)
 
 
+def _openai_agents(entry: OpenAIAgentsEntry, _: Resources) -> Made:
+    try:
+        from agents.frameworks.openai_agents import OpenAIAgentsBackend
+    except ImportError as error:
+        raise sdk_missing(error) from None
+    about: Any = {"price": entry.price, "max_turns": entry.max_turns}
+    backend = OpenAIAgentsBackend(object_at(entry.agent), entry.agent, **about)
+    return Made(lambda: backend, entry.effects)
+
+
 def _router(entry: RouterEntry, r: Resources) -> Made:
     def nobody() -> Backend:
         raise ConfigurationError(f"{r.name} is a router: one of those that it has answers.")
@@ -274,6 +286,7 @@ BUILT_IN: tuple[Kind[Any], ...] = (
     Kind("celery", CeleryEntry, _celery, lambda entry: Served(entry.queue), outside=True),
     Kind("pydantic_ai", PydanticAIEntry, _pydantic_ai, outside=True, expects=True),
     Kind("langgraph", LangGraphEntry, _langgraph, outside=True, expects=True),
+    Kind("openai_agents", OpenAIAgentsEntry, _openai_agents, outside=True, expects=True),
     Kind("router", RouterEntry, _router, _router_check),
     Kind("scripted", ScriptedEntry, _scripted),
 )

@@ -17,6 +17,8 @@ from celery_agents.errors import ConfigurationError
 C = TypeVar("C")
 #: The two packages with HTTP clients of this form that SDKs have.
 _PACKAGES = ("httpx2", "httpx")
+#: Where the price of a model is said.
+_PRICED_BY = "durable_client(…, price={})"
 #: Models whose lessons and prices one client keeps.
 _MODELS_MAX = 100
 
@@ -139,7 +141,7 @@ class DurableTransport:
         if (known := self._models.get(about)) is None:
             if len(self._models) >= _MODELS_MAX:
                 self._models.clear()
-            known = self._models[about] = PricedModel(posted.config(self._price))
+            known = self._models[about] = PricedModel(posted.config(self._price), _PRICED_BY)
         return known
 
     def _response(self, told: SdkAnswer) -> Any:

@@ -97,15 +97,7 @@ class JournaledRequest:
         about: dict[str, Any] = {"fingerprint": self._posted.fingerprint}
         if self._model is not None:
             about["expect"] = self._model.expect(self._posted.as_request())
-        call, name = within.step.call, self._posted.name
-        loop = asyncio.get_running_loop()
-        if loop is within.loop:
-            return await call(name, self._perform, **about)
-
-        async def perform(key: str) -> Answer:
-            return await on_loop(loop, self._perform(key))
-
-        return await on_loop(within.loop, call(name, perform, **about))
+        return await call_within(within, self._posted.name, self._perform, **about)
 
     async def _perform(self, key: str) -> Answer:
         """Make it now."""
@@ -194,6 +186,20 @@ def read(kept: Any) -> SdkAnswer:
     return SdkAnswer(kept["status"], kept["headers"], content)
 
 
-async def on_loop(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
+async def call_within(
+    within: Current, name: str, perform: Callable[[str], Coroutine[Any, Any, Answer]], **about: Any
+) -> Answer:
+    """Make a call of a step, whose loop may be another thread's; performed is it on this one."""
+    loop, call = asyncio.get_running_loop(), within.step.call
+    if loop is within.loop:
+        return await call(name, perform, **about)
+
+    async def performed(key: str) -> Answer:
+        return await _on(loop, perform(key))
+
+    return await _on(within.loop, call(name, performed, **about))
+
+
+async def _on(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
     """Have something done on another thread's loop."""
     return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))

@@ -21,7 +21,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from pydantic_core import to_jsonable_python
 
 from agents.current import CURRENT, Current
-from agents.frameworks.exchange import on_loop
+from agents.frameworks.exchange import call_within
 from agents.frameworks.requests import PricedModel, priced_model
 from agents.models.config import Price
 from agents.models.provider import ModelRequest, Tokens
@@ -33,6 +33,8 @@ from celery_agents.errors import AgentsError, ConfigurationError
 
 M = TypeVar("M", bound=BaseChatModel)
 _NAME_MAX = 200
+#: Where the price of a model is said.
+_PRICED_BY = "durable_client(…, price={})"
 #: Of a message, what a model reads; its id and what was told beside an answer are of one attempt.
 _ASKED = ("content", "name", "tool_calls", "tool_call_id", "status", "additional_kwargs")
 
@@ -135,7 +137,7 @@ class _Request:
         self._asked = ModelRequest(
             model=name, system=None, user=text_of(asked), max_output_tokens=most or None
         )
-        self._model: PricedModel = priced_model(system, name, price)
+        self._model: PricedModel = priced_model(system, name, price, _PRICED_BY)
         self._raised: Exception | None = None
 
     async def result(
@@ -147,12 +149,10 @@ class _Request:
             AgentsError: the step may not ask.
             Exception: whatever the model raised.
         """
-        loop = asyncio.get_running_loop()
 
         async def perform(_: str) -> Answer:
             try:
-                work = _alone(ask)
-                told = await (work if loop is within.loop else on_loop(loop, work))
+                told = await _alone(ask)
             except AgentsError:
                 raise
             except Exception as error:
@@ -161,9 +161,8 @@ class _Request:
             return Answer(value=_kept(told), usage=await self._usage(told))
 
         about: Any = {"fingerprint": self.fingerprint, "expect": self._model.expect(self._asked)}
-        call = within.step.call(self.name, perform, **about)
         try:
-            answer = await (call if loop is within.loop else on_loop(within.loop, call))
+            answer = await call_within(within, self.name, perform, **about)
         except AgentsError:
             if self._raised is None:
                 raise

@@ -31,24 +31,24 @@ from pydantic_ai.messages import PartDeltaEvent, PartStartEvent, TextPart, TextP
 
 from agents.base import Answer, StepContext, Turn, Usage
 from agents.current import CURRENT
+from agents.frameworks.answers import value_of
 from agents.frameworks.pydantic_ai_messages import history_of, told
 from agents.frameworks.requests import PricedModel, priced_model
 from agents.models.config import Price
 from agents.models.provider import ModelRequest, Tokens
 from agents.models.reading.shapes import count, mapping
 from agents.net.sdks import sdk_failure
-from agents.patterns.vote.options import match
-from agents.plain import plain_json
 from agents.plan import Expand
 from agents.schema import ballot_schema
 from agents.tools import approvals
 from agents.tools.calls import ToolCall, identity_of
 from agents.values import digest, text_of
 from celery_agents.contracts.schema import as_object
-from celery_agents.contracts.vote import Normalisation
 from celery_agents.errors import AgentFailedError, AgentsError, ConfigurationError
 
 _NAME_MAX = 200
+#: Where the price of a model is said.
+_PRICED_BY = "StepDurability(price={})"
 
 
 class StepDurability(BaseDurabilityCapability[Any]):
@@ -98,7 +98,8 @@ class StepDurability(BaseDurabilityCapability[Any]):
         """The prices of a model."""
         system, name = str(model.system), str(model.model_name)
         if (found := self._priced.get((system, name))) is None:
-            found = self._priced[system, name] = priced_model(system, name, self._price)
+            found = priced_model(system, name, self._price, _PRICED_BY)
+            self._priced[system, name] = found
         return found
 
 
@@ -239,7 +240,7 @@ class PydanticAIBackend:
         while True:
             result = await self._agent.run(prompt, **about)
             if not isinstance(result.output, DeferredToolRequests):
-                return Answer(value=_value(result.output, turn), usage=step.spent)
+                return Answer(value=value_of(result.output, turn), usage=step.spent)
             results = await _approved(result.output, step, times)
             if isinstance(results, Expand):
                 return results
@@ -277,14 +278,3 @@ def _form(agent: Agent[Any, Any], turn: Turn) -> Any:
     if turn.answer_schema is not None:
         return StructuredDict(as_object(turn.answer_schema), name="answer")
     return agent.output_type
-
-
-def _value(output: Any, turn: Turn) -> Any:
-    try:
-        value = plain_json(output)
-    except ValueError as error:
-        raise AgentFailedError(f"It answered what has no JSON form: {error}") from None
-    if turn.choices and isinstance(value, dict):
-        option = value.get("option")
-        return {**value, "option": match(option, turn.choices, Normalisation()) or option}
-    return value

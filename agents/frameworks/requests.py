@@ -117,15 +117,20 @@ class SdkRequest:
 
 
 class PricedModel:
-    """A model that requests go to: it knows what those will take, and what they have cost."""
+    """A model that requests go to: it knows what those will take, and what they have cost.
 
-    def __init__(self, config: ModelConfig) -> None:
+    Args:
+        priced_by: where its price is said, if it is unknown; empty: in the agent's entry.
+    """
+
+    def __init__(self, config: ModelConfig, priced_by: str = "") -> None:
+        self._priced_by = priced_by
         self._sizing = Sizing(config, Own())
         self._prices = PriceList(config)
 
     def expect(self, request: ModelRequest) -> Expected:
         """Say what a request will take."""
-        return Expected(self._sizing, request)
+        return Expected(self._sizing, request, self._priced_by)
 
     async def usage(self, request: ModelRequest, tokens: Tokens | None) -> Usage:
         """The usage of an answer that took these tokens; None: nobody told."""
@@ -133,20 +138,24 @@ class PricedModel:
         return usage_of((await self._prices.now()).rates, tokens)
 
 
-def priced_model(system: str, name: str, price: Price | None) -> PricedModel:
-    """A model as another library names it and its provider; of some the prices are known."""
+def priced_model(system: str, name: str, price: Price | None, priced_by: str) -> PricedModel:
+    """A model as another library names it and its provider; of some the prices are known.
+
+    ``priced_by`` says where its price is given, if it is unknown.
+    """
     provider = next((p for p in _OWN if system.startswith(p)), None)
     about: Any = {"provider": provider or "openai", "model": name[:_NAME_MAX] or "unknown"}
     config = ModelConfig(**about, price=price, base_url=None if provider else _ELSEWHERE)
-    return PricedModel(config)
+    return PricedModel(config, priced_by)
 
 
 class Expected:
     """Says what one request will take and cost; it is asked only where somebody counts."""
 
-    def __init__(self, sizing: Sizing, request: ModelRequest) -> None:
+    def __init__(self, sizing: Sizing, request: ModelRequest, priced_by: str) -> None:
         self._sizing = sizing
         self._request = request
+        self._priced_by = priced_by
 
     def __call__(self) -> Needs:
         """The tokens that are likely."""
@@ -154,7 +163,8 @@ class Expected:
 
     async def quote(self, *, worst: bool) -> Quote:
         """The offer; see :class:`agents.needs.Quoted`."""
-        return await self._sizing.quote(self._request, int, worst=worst)
+        quote = await self._sizing.quote(self._request, int, worst=worst)
+        return quote._replace(priced_by=self._priced_by)
 
 
 def _provider(path: str) -> ProviderName:

@@ -38,12 +38,20 @@ def context_exceeded(
     )
 
 
-def price_unknown(agent: str, who: str) -> PriceUnknownError:
-    """The error for an agent that has to stay below a cost which nobody can count."""
+_IN_CODE = '{"input_usd": 0.5, "output_usd": 2.0}'
+
+
+def price_unknown(agent: str, who: str, priced_by: str = "") -> PriceUnknownError:
+    """The error for an agent that has to stay below a cost which nobody can count.
+
+    ``priced_by`` is the code that says the price, with ``{}`` for it; empty: the agent's entry.
+    """
+    where = f"below [agents.{agent}]: price = {{ input_usd = 0.5, output_usd = 2.0 }}"
+    if priced_by:
+        where = f"in code: {priced_by.format(_IN_CODE)}"
     return PriceUnknownError(
-        f"The price of {who} is not known. Say it below [agents.{agent}]: price = "
-        "{ input_usd = 0.5, output_usd = 2.0 }, in dollars for a million tokens; 0 for a model of "
-        "your own."
+        f"The price of {who} is not known. Say it {where}, in dollars for a million tokens; 0 for "
+        "a model of your own."
     )
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from agents.flows.run import FlowContext
     from agents.frameworks.clients import durable_client
     from agents.frameworks.pydantic_ai import StepDurability
+    from agents.frameworks.runners import durable_runner
     from agents.needs import Needs
     from agents.plan import Expand, Member
     from agents.tools import (
@@ -72,6 +73,7 @@ __all__ = [
     "Turn",
     "celery",
     "durable_client",
+    "durable_runner",
     "install",
     "tool",
 ]
@@ -97,6 +99,7 @@ _SOURCES = {
     "FlowContext": "agents.flows.run",
     "Turn": "agents.base",
     "durable_client": "agents.frameworks.clients",
+    "durable_runner": "agents.frameworks.runners",
     "StepDurability": "agents.frameworks.pydantic_ai",
     "JournalSaver": "app.saver",
     "CallContext": "agents.tools",

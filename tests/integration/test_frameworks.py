@@ -10,14 +10,12 @@ from typing import Any
 
 import pytest
 
-from celery_agents import RetryPolicy
 from celery_agents.errors import BudgetExceededError
 from tests.fakes.model_server import Does, ModelServer, Seen, running
 from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
+from tests.support.framed_team import MANY, Team, amid_an_approved_tool, playing, through_kills
 
 MODULES = {**FAST, "AGENTS_MODULES": '["tests.support.framed"]'}
-#: Each kill is an attempt.
-MANY = RetryPolicy(max_attempts=10, base_delay_s=0.01)
 
 
 @pytest.fixture
@@ -70,67 +68,39 @@ def test_a_budget_of_the_run_ends_it(server: ModelServer, journaled: Stack) -> N
     assert 2 <= len(server.requests) <= 5
 
 
-class Team(ModelServer):
-    """Plays the models of tests/support/framed_pydantic_ai.py by what they are told."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.hangs = Counter[str]()  # requests that are to hang, and how often
-
-    def next(self, seen: Seen) -> Does:
-        super().next(seen)
-        told = seen.body["messages"]
-        results = [m["content"] for m in told if m["role"] == "tool"]
-        topic = next(m["content"] for m in told if m["role"] == "user")
-        what = f"{topic}/{len(results)}"
-        if self.hangs[what]:
-            self.hangs[what] -= 1
-            return Does(hang=True)
-        if topic != "go":
-            return Does(text=f"{topic} done") if results else Does(tool=("dig", {"at": topic}))
-        if not results:
-            return Does(tools=tuple(("delegate", {"to": t}) for t in "abc"))
-        return Does(text="all done") if len(results) > 3 else Does(tool=("pay", {"cents": 7}))
+@pytest.fixture
+def team() -> Iterator[Team]:
+    with playing(Team()) as made:
+        yield made
 
 
 @pytest.fixture
-def team() -> Iterator[Team]:
-    made = Team()
-    threading.Thread(target=made.serve_forever, daemon=True).start()
+def book(tmp_path: Path) -> Path:
+    return tmp_path / "book"
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def led(
+    request: pytest.FixtureRequest, redis_url: str, tmp_path: Path, team: Team, book: Path
+) -> Iterator[Stack]:
+    """With the lead of tests/support/framed_pydantic_ai.py."""
+    config = tmp_path / "agents.toml"
+    config.write_text(
+        '[agents.lead]\nkind = "pydantic_ai"\nagent = "tests.support.framed_pydantic_ai:lead"\n'
+    )
+    about = {"AGENTS_CONFIG": str(config), "FRAMED_URL": team.url, "FRAMED_BOOK": str(book)}
+    url = request.getfixturevalue(f"{request.param}_journal_url")
+    made = Stack(redis_url, url, tmp_path, {**FAST, **about})
     yield made
     made.close()
 
 
 def test_a_team_of_pydantic_ai_through_kills_and_an_approval(
-    team: Team, redis_url: str, sqlite_journal_url: str, tmp_path: Path
+    team: Team, led: Stack, book: Path
 ) -> None:
-    """Killed amid a sub-agent, amid the lead, and once more while a person is waited for."""
-    config, book = tmp_path / "agents.toml", tmp_path / "book"
-    config.write_text(
-        '[agents.lead]\nkind = "pydantic_ai"\nagent = "tests.support.framed_pydantic_ai:lead"\n'
-    )
-    about = {"AGENTS_CONFIG": str(config), "FRAMED_URL": team.url, "FRAMED_BOOK": str(book)}
-    stack = Stack(redis_url, sqlite_journal_url, tmp_path, {**FAST, **about})
-    team.hangs = Counter({"b/1": 1, "go/3": 1})
-    try:
-        worker = stack.worker()
-        run = stack.client.ask("lead", "go", retry=MANY)
-        for what in ("b/1", "go/3"):
-            eventually(lambda w=what: not team.hangs[w], f"{what} hangs")  # type: ignore[misc]
-            # Those beside it are over and written down.
-            eventually(lambda: _open_calls(stack, run.id) <= 2, "others have ended")
-            worker.kill()
-            worker = stack.worker()
-        (wish,) = eventually(lambda: run.waiting(timeout=SOON_S))
-        worker.kill()
-        stack.worker()
-        stack.client.runs.approve(run.id, True, key=wish.key)
-        assert run.get(timeout=2 * SOON_S) == "all done"
-    finally:
-        stack.close()
+    run = through_kills(led, team, book)
     # Three sub-agents ask twice, the lead three times; two requests hung and came again.
     assert len(team.requests) == 3 * 2 + 3 + 2
-    assert Counter(lines(book)) == {"dig a": 1, "dig b": 1, "dig c": 1, "pay 7": 1}
     outcome = run.outcome()
     assert outcome is not None
     assert outcome.usage.calls == 9
@@ -209,8 +179,5 @@ def test_a_graph_of_langgraph_through_kills_and_an_interrupt(
     assert outcome.usage.cost_usd == pytest.approx(7 * 140 / 1e6)
 
 
-def _open_calls(stack: Stack, step_id: str) -> int:
-    """Calls under way of the newest attempt: a request, and the tool that it stands in."""
-    calls = stack.calls(step_id)
-    newest = max((c.token for c in calls), default=0)
-    return sum(c.token == newest and c.finished_at is None for c in calls)
+def test_an_approved_tool_of_pydantic_ai_is_not_done_again(led: Stack, book: Path) -> None:
+    amid_an_approved_tool(led, book)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from pathlib import Path
 
 from pydantic_ai import Agent, ApprovalRequired, RunContext
 from pydantic_ai.models.openai import OpenAIChatModel
@@ -43,4 +45,6 @@ def pay(ctx: RunContext[None], cents: int) -> str:
     if not ctx.tool_call_approved:
         raise ApprovalRequired
     _tell(_BOOK, f"pay {cents}")
+    while Path(_BOOK).with_suffix(".hold").exists():
+        time.sleep(0.02)
     return f"paid {cents}"

@@ -16,6 +16,8 @@ from tests.support.service import installed
 
 #: Stands for openai-agents, whose top-level package has this name.
 OTHERS = 'class Agent:\n    OWNER = "another distribution"\n'
+#: openai-agents takes other versions of it than the tests have.
+_FREE = frozenset({"websockets"})
 
 
 def run(*argv: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> str:
@@ -65,22 +67,24 @@ class Venv:
 class Site:
     """An environment with the wheel, and what is started in it."""
 
-    def __init__(self, folder: Path, extras: str = "worker") -> None:
-        """Build the wheel and install it, in a folder that is emptied first."""
+    def __init__(self, folder: Path, extras: str = "worker", *others: str) -> None:
+        """Build the wheel and install it with others, in a folder that is emptied first."""
         shutil.rmtree(folder, ignore_errors=True)
         service = installed(folder)
         self.folder, self.bin = folder, service.python.parent
         made = Venv(folder / "venv")
         wheel = made.build(ROOT, folder)
         known = folder / "versions.txt"  # those that the other tests run with
-        known.write_text("".join(f"{d.name}=={d.version}\n" for d in distributions()))
-        made.install("-c", str(known), f"{wheel}[{extras}]")
+        tested = [d for d in distributions() if d.name not in _FREE]
+        known.write_text("".join(f"{d.name}=={d.version}\n" for d in tested))
+        made.install("-c", str(known), f"{wheel}[{extras}]", *others)
         packages = Path(
             run(made.python, "-c", "import sysconfig as s; print(s.get_path('purelib'))")
         )
         packages = Path(str(packages).strip())
-        (packages / "agents").mkdir()  # fails if the wheel has one
-        (packages / "agents" / "__init__.py").write_text(OTHERS)
+        if "openai-agents" not in extras.split(","):
+            (packages / "agents").mkdir()  # fails if the wheel has one
+            (packages / "agents" / "__init__.py").write_text(OTHERS)
         # Of the checkout its processes find the modules of the tests, and nothing else.
         service.folder.mkdir()
         (service.folder / "tests").symlink_to(ROOT / "tests")

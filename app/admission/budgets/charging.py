@@ -233,7 +233,7 @@ class Purse:
         accounts = await self._accounts()
         quote = await quote_of(expect, worst=any(account.strict for account in accounts))
         if quote.nano_usd is None and any(account.bounds[0] is not None for account in accounts):
-            raise price_unknown(self._agent.name, quote.who)
+            raise price_unknown(self._agent.name, quote.who, quote.priced_by)
         counted = [account for account in accounts if wanted(account, _amount(quote))]
         if not counted:
             return None

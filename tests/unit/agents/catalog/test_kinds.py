@@ -56,7 +56,10 @@ def test_what_is_no_kind_of_its_own_is_refused(
     [
         (
             {},
-            "kind: None is none of anthropic, celery, function, google, http, openai, pydantic_ai",
+            (
+                "kind: None is none of anthropic, celery, function, google, http, openai, "
+                "openai_agents, pydantic_ai"
+            ),
         ),
         ({"kind": "opnai"}, "kind: 'opnai' is none of"),
         ({"kind": ["http"]}, "is none of"),

@@ -1,0 +1,37 @@
+"""The runner of OpenAI's Agents SDK, for agents that the code of a step runs by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from agents.models.config import Price
+from celery_agents.errors import ConfigurationError
+
+
+def durable_runner(*, price: Mapping[str, float] | None = None) -> None:
+    """Have agents that a step's code runs by the ``Runner`` of OpenAI's Agents SDK be durable.
+
+    Their requests, tools and sessions are journaled calls of the step, and so are those of agents
+    that they hand over to or have as tools. Outside of steps they run as always. Call it once, in
+    the module of the function.
+
+    Args:
+        price: as an agent's in agents.toml, for models whose price nobody knows.
+
+    Raises:
+        ConfigurationError: the SDK is not to be had.
+    """
+    known = None if price is None else Price.model_validate(price)
+    try:
+        from agents.frameworks.openai_agents_run import install
+    except ImportError as error:
+        raise sdk_missing(error) from None
+    install(known)
+
+
+def sdk_missing(error: ImportError) -> ConfigurationError:
+    """The error for an SDK that cannot be imported."""
+    return ConfigurationError(
+        f"OpenAI's Agents SDK cannot be imported: {error}. It is installed with: pip install "
+        "'celery-agents[openai-agents]'"
+    )

@@ -1,0 +1,130 @@
+"""Agents of OpenAI's SDK, by real workers of the wheel: in a checkout its package is hidden."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from celery_agents.errors import PriceUnknownError
+from deploy.wheel import rewrite
+from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack
+from tests.support.framed_team import Team, amid_an_approved_tool, playing, through_kills
+from tests.support.service import ROOT
+from tests.support.wheel import Site
+from tests.support.workers import WorkerProcess, unique_name
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+PROJECT = ROOT / "tests" / "support" / "projects" / "openai_agents"
+
+
+class WheelStack(Stack):
+    """With workers of an installed wheel, in a project of its user."""
+
+    site: Site
+
+    def worker(self, *_: Any, **__: Any) -> WorkerProcess:
+        """Start a worker; it is ended with the stack."""
+        name = unique_name()
+        options = ["--hostname", name, "--loglevel", "INFO", *COROUTINES]
+        celery = str(self.site.bin / "celery")
+        command = [celery, "-A", "celery_agents.service", "worker", *options]
+        # What is imported is written down compiled: it takes ten times as long otherwise.
+        about = {"PYTHONPATH": str(PROJECT), "PYTHONDONTWRITEBYTECODE": ""}
+        env = self.site.environment({**self.env, **about})
+        worker = WorkerProcess(name, command, env=env, directory=self.directory, cwd=PROJECT)
+        self.workers.append(worker)
+        worker.start()
+        worker.wait_ready(180)  # the first one compiles what is installed
+        return worker
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    return Site(tmp_path_factory.mktemp("site"), "worker,openai-agents", "pytest")
+
+
+@pytest.fixture
+def team() -> Iterator[Team]:
+    with playing(Team("input", over="closer")) as made:
+        yield made
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Path:
+    return tmp_path / "book"
+
+
+Make = Callable[[str], WheelStack]
+
+
+@pytest.fixture
+def make(site: Site, redis_url: str, tmp_path: Path, team: Team, book: Path) -> Iterator[Make]:
+    """Makes the stack of a test on a journal."""
+    about = {
+        "AGENTS_CONFIG": str(PROJECT / "agents.toml"),
+        "AGENTS_MODULES": '["team"]',
+        "FRAMED_URL": team.url,
+        "FRAMED_BOOK": str(book),
+        "OPENAI_API_KEY": "sk-x",
+        "OPENAI_AGENTS_DISABLE_TRACING": "1",
+    }
+    made: list[WheelStack] = []
+
+    def stack(url: str) -> WheelStack:
+        made.append(WheelStack(redis_url, url, tmp_path, {**FAST, **about}))
+        made[0].site = site
+        return made[0]
+
+    yield stack
+    made[0].close()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def both(request: pytest.FixtureRequest, make: Make) -> WheelStack:
+    return make(request.getfixturevalue(f"{request.param}_journal_url"))
+
+
+def test_a_team_through_kills_and_an_approval(team: Team, both: WheelStack, book: Path) -> None:
+    run = through_kills(both, team, book)
+    # Three sub-agents ask twice, the lead three times, and the one that it hands over to once; two
+    # requests hung and came again, under their own keys.
+    assert len(team.requests) == 3 * 2 + 3 + 1 + 2
+    requests = {json.dumps(seen.body, sort_keys=True) for seen in team.requests}
+    keys = {seen.headers["idempotency-key"] for seen in team.requests}
+    assert len(requests) == len(keys) == 10
+    outcome = run.outcome()
+    assert outcome is not None
+    assert outcome.usage.calls == 10
+    assert outcome.usage.cost_usd == pytest.approx(10 * 140 / 1e6)
+
+
+def test_an_approved_tool_is_not_done_again(both: WheelStack, book: Path) -> None:
+    amid_an_approved_tool(both, book)
+
+
+def test_an_unknown_price_says_where_it_is_said(make: Make, sqlite_journal_url: str) -> None:
+    stack = make(sqlite_journal_url)
+    stack.worker()
+    about: Any = {"budget": {"usd": 0.5}}
+    with pytest.raises(PriceUnknownError, match=r"below \[agents.unpriced\]: price = "):
+        stack.client.ask("unpriced", "b", **about).get(timeout=SOON_S)
+    with pytest.raises(PriceUnknownError, match=r'durable_runner\(price={"input_usd": 0.5'):
+        stack.client.ask("by_runner", "b", **about).get(timeout=SOON_S)
+
+
+def test_what_it_does_by_the_fake_models_of_the_sdk(site: Site, tmp_path: Path) -> None:
+    """Runs tests/support/projects/openai_agents/checks.py, where ``agents`` is the SDK."""
+    shutil.copy(PROJECT / "checks.py", tmp_path)
+    step = (ROOT / "tests" / "support" / "memory_step.py").read_text()
+    (tmp_path / "memory_step.py").write_text(rewrite(step))
+    path = os.pathsep.join([str(tmp_path), str(ROOT / "examples" / "openai_agents")])
+    options = ["-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
+    env = {"PYTHONPATH": path}
+    site.run("python", "-m", "pytest", *options, "checks.py", cwd=tmp_path, env=env)
