@@ -1,4 +1,4 @@
-"""Mapping, step by step: one wave of inputs after the other, then the results in numbers.
+"""Mapping, step by step: all inputs or a wave after the other, then the results in numbers.
 
 Members are counted by the journal: of ten thousand outcomes not one is read here.
 """
@@ -35,7 +35,11 @@ def advance(request: Map, tally: Tally, *, remaining_s: float | None = None) -> 
     if tally.total < len(request.input) and not broken and not late:
         return Expand(
             members=_wave(request, request.input, tally.total),
-            join=JoinPolicy(kind="unbroken" if stops else "all", timeout_s=remaining_s),
+            join=JoinPolicy(
+                kind="unbroken" if stops else "all",
+                timeout_s=remaining_s,
+                max_concurrent=request.max_concurrent,
+            ),
         )
     result = _result(len(request.input), tally)
     enough = result.count if stops else min(result.count, 1)

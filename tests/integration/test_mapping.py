@@ -64,6 +64,35 @@ def test_waves_come_one_after_the_other(client: Client, stack: Stack) -> None:
     assert [m.round for m in stack.members(run.id).values()] == [1, 1, 2, 2, 3]
 
 
+def _most(told: list[str]) -> int:
+    """How many ran at the same time at the most, of lines ``begin`` and ``end``."""
+    running = most = 0
+    for line in told:
+        running += 1 if line == "begin" else -1
+        most = max(most, running)
+    return most
+
+
+def test_so_many_at_a_time(client: Client, stack: Stack, counted: Path) -> None:
+    """One that is slow holds nobody up: with waves it would, and they would not end in time."""
+    slow = {"seconds": FOREVER["seconds"]}
+    orders = [slow, *[{"seconds": 0.01, "path": str(counted), "value": n} for n in range(12)]]
+    run = client.map("slow", orders, max_concurrent=3)
+    eventually(lambda: states(stack, run.id)["succeeded"] == 12)
+    assert _most(lines(counted)) == 2
+    assert {m.round for m in stack.members(run.id).values()} == {1}
+    run.cancel()
+    with pytest.raises(StepCancelledError):
+        run.get(timeout=SOON_S)
+
+
+def test_one_that_fails_stops_those_whose_turn_has_not_come(client: Client, stack: Stack) -> None:
+    run = client.map("shout", ["a", 1, *"bcdef"], max_concurrent=1, on_failure="stop")
+    with pytest.raises(AgentFailedError, match="Input 1 of 7"):
+        run.get(timeout=SOON_S)
+    assert states(stack, run.id) == {"succeeded": 1, "failed": 1, "skipped": 5}
+
+
 def test_time_that_is_over(client: Client) -> None:
     run = client.map("slow", [{"seconds": 0, "value": "x"}, FOREVER], timeout_s=2)
     found = run.get(timeout=SOON_S)
@@ -110,11 +139,14 @@ def test_a_run_does_not_wait_for_a_large_map(fast: Stack, counted: Path) -> None
         run.get(timeout=SOON_S)
 
 
+@pytest.mark.parametrize("at_once", [None, 12], ids=["all", "window"])
 @pytest.mark.parametrize("loses", [False, True], ids=["killed", "killed-and-emptied"])
-def test_a_worker_killed_in_the_middle(fast: Stack, counted: Path, loses: bool) -> None:
+def test_a_worker_killed_in_the_middle(
+    fast: Stack, counted: Path, loses: bool, at_once: int | None
+) -> None:
     worker = fast.worker()
     order: dict[str, Any] = {"path": str(counted), "seconds": 0.02}
-    run = fast.client.map("count", [order] * 400)
+    run = fast.client.map("count", [order] * 400, max_concurrent=at_once)
     eventually(lambda: len(lines(counted)) > 50)
     worker.kill()
     if loses:

@@ -72,6 +72,7 @@ class ExpandStep(Operation[Expanded]):
     def variety(self) -> int:
         plan = self.plan
         few = 0 < len(plan.members) <= _FEW and not (self.entries or plan.awaited)
+        few = few and plan.join.max_concurrent is None
         return not (few and self.claim.token == 1 and plan.note is None and not self.of_team)
 
     @property
@@ -143,7 +144,8 @@ def _expand(connection: Connection, o: ExpandStep) -> Expanded:
     asked = [member.id for member in members]
     counted = asked and (o.of_team or o.bounds)
     refused = caps.refuse(connection, claim, asked, o.rules.caps, o.bounds) if counted else {}
-    members = [member for member in members if member.id not in refused]
+    turn = members[: o.plan.join.max_concurrent] if number == 1 else members
+    members = [member for member in turn if member.id not in refused]
     if o.plan.note is not None:
         connection.execute(event(claim.run_id, claim.id, "expanded", o.plan.note))
     if o.plan.awaited is not None:
@@ -155,6 +157,7 @@ def _expand(connection: Connection, o: ExpandStep) -> Expanded:
         fired = joins.fire_if_complete(connection, claim.id, o.rules)
         if fired.wakes and not members:
             _refuse_vain(connection, o)
+        fired.wakes += joins.release_due(connection, claim.id, o.rules)
     if o.entries:  # streams come last of what is locked
         append(connection, o.entries)
     if o.plan.awaited is not None and o.plan.awaited.begins:
@@ -201,6 +204,8 @@ def _insert_members(
         last = connection.execute(_LAST, {"b_id": o.claim.id}).scalar()
         start = 0 if last is None else last + 1
     about: Any = {"start": start, "number": number, "wake_grace_s": o.rules.wake_grace_s}
+    if number == 1 and o.plan.join.max_concurrent is not None:
+        about["parked"] = o.plan.join.max_concurrent
     made = insert_members(connection, o.claim, wanted, **about)
     if number == 1 and len(made) < len(wanted):
         wanted = _free(connection, o.claim, wanted)

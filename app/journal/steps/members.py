@@ -18,6 +18,7 @@ from agents.plan import Member
 from app.journal.schema.engine import as_json, read_clock
 from app.journal.schema.new_steps import INHERITED, OF_MEMBERS, insert_into_steps, words
 from app.journal.schema.rows import Claimed, derived_id
+from app.journal.steps import parking
 from app.journal.steps.shared import Lender
 from celery_agents.contracts.outcome import State
 from celery_agents.errors import PayloadTooLargeError
@@ -89,10 +90,11 @@ def insert_members(
     start: int,
     number: int,
     wake_grace_s: float,
+    parked: int = parking.NOBODY,
 ) -> set[str]:
     """Insert members that are not there yet, at places from ``start`` on, in round ``number``.
 
-    Returns the ids of the new ones.
+    Those at places from ``parked`` on are to wait for their turn. Returns the ids of the new ones.
     """
     dialect = connection.dialect.name
     common = {
@@ -100,6 +102,7 @@ def insert_members(
         "round": number,
         "at": read_clock(connection),
         "grace": wake_grace_s,
+        "parked": parked,
     }
     made: set[str] = set()
     for first in range(0, len(members), _AT_ONCE):
@@ -114,10 +117,10 @@ def _insertion(own: dict[str, str], source: str, *, cast: bool) -> TextClause:
     """The statement, with a database's words for what members differ in."""
     row = words(
         own | {name: f"p.{name}" for name in INHERITED},
-        at=":at",
+        at=parking.parked(":at", own["position"]),
         wake_grace_s=":grace",
         cast=cast,
-        fixed={"parent_id": "p.id", "round": ":round"},
+        fixed={"parent_id": "p.id", "round": ":round", "created_at": ":at"},
     )
     return text(
         f"{insert_into_steps(row)} FROM steps AS p, {source} WHERE p.id = :parent_id "

@@ -94,6 +94,12 @@ def test_waves(wave: int | None, asked: int, keys: list[str]) -> None:
     assert [m.input for m in plan.members] == [10 * int(k) for k in keys]
 
 
+def test_so_many_at_a_time_are_asked_at_once() -> None:
+    """In what order they begin is the journal's: each end lets the next one begin."""
+    plan = expanded(advance(mapping(5, max_concurrent=2), Tally()))
+    assert ([m.key for m in plan.members], plan.join.max_concurrent) == (list("01234"), 2)
+
+
 def test_what_came_of_them() -> None:
     tally = Tally(
         total=3, succeeded=2, failed=1, usage=COST, errors=((1, LATE),), values=("x", None, "z")

@@ -30,6 +30,8 @@ def test_a_signature_has_no_inputs_yet() -> None:
         ([object()], {}, "input.0"),
         ([0] * 100_001, {}, "at most 100000"),
         ([1], {"wave": 0}, "wave: "),
+        ([1], {"max_concurrent": 0}, "max_concurrent: "),
+        ([1], {"max_concurrent": 5, "wave": 5}, "max_concurrent or wave, not both"),
         ([1], {"on_failure": "cry"}, "on_failure: "),
         ([1], {"member_timeout_s": 0}, "member_timeout_s: "),
         ([1], {"agents": ["a"]}, "agents: "),
