@@ -42,6 +42,8 @@ class Member(Contract):
     deadline_s: float | None = None
     #: No worker takes it: it waits to be answered from outside (an approval).
     waits: bool = False
+    #: How it has ended already, in a run that this one resumes: it is there, and not asked.
+    ended: Outcome | None = None
 
 
 class AwaitedAny(Contract):

@@ -15,11 +15,11 @@ from app.journal.schema import locks
 from app.journal.schema.models import Step, table
 from app.journal.schema.rows import Aftermath, Claimed, NewEntry, Wake, derived_id
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
-from app.journal.steps import anyhow, caps, joins
+from app.journal.steps import anyhow, caps, joins, parking
 from app.journal.steps.bounds import Bound
 from app.journal.steps.entries import append
 from app.journal.steps.finishes import event
-from app.journal.steps.members import NewMember, insert_members, new_members
+from app.journal.steps.members import NewMember, end_members, insert_members, new_members
 from app.journal.writing import prepared
 from app.journal.writing.operation import Operation
 from app.journal.writing.prepared import Shot
@@ -139,7 +139,8 @@ def _expand(connection: Connection, o: ExpandStep) -> Expanded:
     if waiting is None:
         return Expanded(applied=False)
     wanted = o.members
-    number = joins.open_round(connection, claim.id, len(wanted), o.plan.join)
+    open_ = sum(new.member.ended is None for new in wanted)
+    number = joins.open_round(connection, claim.id, open_, o.plan.join)
     members = _insert_members(connection, o, wanted, number)
     asked = [member.id for member in members]
     counted = asked and (o.of_team or o.bounds)
@@ -150,14 +151,13 @@ def _expand(connection: Connection, o: ExpandStep) -> Expanded:
         connection.execute(event(claim.run_id, claim.id, "expanded", o.plan.note))
     if o.plan.awaited is not None:
         fired = anyhow.go_on(connection, claim, o.plan.awaited, o.rules)
-    elif number == 1 and wanted and not refused:
+    elif number == 1 and open_ and not refused:
         fired = Aftermath()  # none of its members has begun
     else:
         joins.recount(connection, claim.id, number)
         fired = joins.fire_if_complete(connection, claim.id, o.rules)
         if fired.wakes and not members:
             _refuse_vain(connection, o)
-        fired.wakes += joins.release_due(connection, claim.id, o.rules)
     if o.entries:  # streams come last of what is locked
         append(connection, o.entries)
     if o.plan.awaited is not None and o.plan.awaited.begins:
@@ -205,12 +205,15 @@ def _insert_members(
         start = 0 if last is None else last + 1
     about: Any = {"start": start, "number": number, "wake_grace_s": o.rules.wake_grace_s}
     if number == 1 and o.plan.join.max_concurrent is not None:
-        about["parked"] = o.plan.join.max_concurrent
+        asked = [place for place, new in enumerate(wanted) if new.member.ended is None]
+        about["parked"] = dict(enumerate(asked)).get(o.plan.join.max_concurrent, parking.NOBODY)
     made = insert_members(connection, o.claim, wanted, **about)
     if number == 1 and len(made) < len(wanted):
         wanted = _free(connection, o.claim, wanted)
         made |= insert_members(connection, o.claim, wanted, **about)
-    return [_wake(o.claim, m) for m in wanted if m.id in made and not m.member.waits]
+    new = [m for m in wanted if m.id in made]
+    end_members(connection, new, o.rules.seals)
+    return [_wake(o.claim, m) for m in new if not m.member.waits and m.member.ended is None]
 
 
 def _free(

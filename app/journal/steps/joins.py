@@ -18,7 +18,7 @@ from agents.plan import JoinPolicy, MemberState
 from app.journal.schema import locks
 from app.journal.schema.engine import as_json, now
 from app.journal.schema.models import Join, Run, Step, table
-from app.journal.schema.rows import FINAL, Aftermath, EndedStep, Wake
+from app.journal.schema.rows import FINAL, Aftermath, EndedStep
 from app.journal.schema.sealed import sealed_by
 from app.journal.schema.upsert import insertion
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
@@ -151,17 +151,11 @@ def count(
             over = counted.round == 1 and counted.done >= counted.expected
             result[parent_id] = fire(connection, parent_id, rules, over=over)
         elif counted.max_concurrent is not None:
-            turn = counted.max_concurrent + counted.done
-            wakes = parking.release(connection, parent_id, turn - done, turn, rules.wake_grace_s)
+            had = counted.max_concurrent + counted.done - done
+            grace_s = rules.wake_grace_s
+            wakes = parking.release(connection, parent_id, done, grace_s, least=had)
             result[parent_id] = Aftermath(wakes=wakes)
     return result
-
-
-def release_due(connection: Connection, step_id: str, rules: Rules) -> list[Wake]:
-    """Let members begin whose turn it is by the count, where it was not counted one by one."""
-    query = select(_J.max_concurrent + _J.done).where(_J.step_id == step_id, _J.state == "open")
-    turn = connection.execute(query).scalar()
-    return [] if turn is None else parking.release(connection, step_id, 0, turn, rules.wake_grace_s)
 
 
 def fire_if_complete(connection: Connection, step_id: str, rules: Rules) -> Aftermath:

@@ -120,6 +120,28 @@ def test_a_cancelled_run_lets_nobody_begin(world: World, journal: Journal) -> No
     assert world.states("p", "123") == ["cancelled"] * 3
 
 
+def test_what_has_ended_before_takes_nobody_s_turn(world: World, journal: Journal) -> None:
+    told = {n: Outcome(state=State.SUCCEEDED, value=n) for n in (1, 2, 4)}
+    members = tuple(member(str(n), ended=told.get(n)) for n in range(7))
+    what = Expand(members=members, join=JoinPolicy(max_concurrent=2))
+    assert begin(journal, what) == [place(0), place(3)]
+    assert world.row(place(2)).outcome["value"] == 2
+    assert ids(end(journal, 3).wakes) == [place(5)]
+    assert ids(end(journal, 5).wakes) == [place(6)]
+    assert ids(end(journal, 0).wakes) == []
+    assert ids(end(journal, 6).wakes) == ["p"]
+    assert journal.tally("p", values_within=1_000).succeeded == 7
+
+
+def test_where_all_have_ended_before_it_goes_on_at_once(journal: Journal) -> None:
+    done = Outcome(state=State.SUCCEEDED, value="x")
+    parent = claimed(journal, "p", step("p", task="agents.map", agent=None))
+    what = Expand(members=(member("0", ended=done), member("1", ended=done)))
+    made = journal.expand(parent, what).result(SOON)
+    assert (made.members, ids(made.wakes)) == ([], ["p"])
+    assert journal.tally("p", values_within=1_000).values == ("x", "x")
+
+
 def test_people_are_told_why_it_waits(world: World, journal: Journal) -> None:
     begin(journal, window(2, 1))
     row = type("Row", (), {"why_state": "ready", "why_finished_at": None, "why_stream": None})
