@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bench import (
     adaptive,
+    audited,
     batches,
     crowd,
     decide,
@@ -37,6 +38,7 @@ from deploy.local.state import ROOT, STATE
 RESULTS = STATE / "bench" / "results"
 #: Those that run in this process: what they say of themselves, and what they do.
 ALONE: dict[str, tuple[str, Callable[[], None]]] = {
+    "audited": ("Acts a second that four processes write in one audit", audited.main),
     "crowd": ("A thousand asks at once before a provider's limit", crowd.main),
     "decide": ("CPU of one decision: 100 ballots under every rule", decide.main),
     "adaptive": ("The adaptive fallback against a seer and other policies", adaptive.main),

@@ -11,23 +11,18 @@ import json
 import os
 import random
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
-from app.journal.schema import migrate
-from app.journal.schema.engine import connect
+from bench.one_worker import one_worker
 from bench.sleeping import SLEPT_FILE
 from tests.integration.harness import Stack
-from tests.support.redis_server import RedisServer
 
 INPUTS, AT_ONCE, SLOTS = 2_000, 50, 64
 #: Seconds of an input, and of one in a hundred. Shorter ones would measure what the worker itself
 #: has to do for each step (BENCH_BATCHES_S scales both).
 SHORT_S, LONG_S, LONG_ONES = 0.5, 5.0, 0.01
-_WORKER = ("--concurrency", str(SLOTS), "--without-mingle", "--without-gossip")
-_QUEUES = ("-Q", "agents,agents.control")
+_ENV = {"AGENTS_MODULES": '["bench.sleeping"]', SLEPT_FILE: os.devnull}
 
 
 def main() -> None:
@@ -41,7 +36,7 @@ def main() -> None:
     print(f"ideal of {AT_ONCE} at a time   {ideal_s:.1f} s")
     figures = {}
     for name in ("max_concurrent", "wave"):
-        with _stack() as stack:
+        with _worker() as stack:
             took_s = _took_s(stack, name, inputs)
         figures[name] = round(ideal_s / took_s, 3)
         print(f"{name}={AT_ONCE:<14} {took_s:.1f} s, {figures[name]:.3f} of the ideal")
@@ -67,20 +62,5 @@ def _took_s(stack: Stack, option: str, inputs: Sequence[float]) -> float:
     return time.monotonic() - began
 
 
-@contextmanager
-def _stack() -> Iterator[Stack]:
-    with TemporaryDirectory() as folder, RedisServer(Path(folder) / "broker") as broker:
-        url = f"sqlite:///{Path(folder) / 'journal.db'}"
-        engine = connect(url)
-        migrate.upgrade(engine)
-        engine.dispose()
-        env = {
-            "AGENTS_MODULES": '["bench.sleeping"]',
-            SLEPT_FILE: str(Path(folder) / "slept"),
-        }
-        stack = Stack(broker.url, url, Path(folder), env)
-        try:
-            stack.worker([*_WORKER, *_QUEUES])
-            yield stack
-        finally:
-            stack.close()
+def _worker() -> AbstractContextManager[Stack]:
+    return one_worker("--concurrency", str(SLOTS), env=_ENV)

@@ -1,33 +1,28 @@
 """A crowd before a provider's limit: many asks at once, with that limit configured or learned.
 
 A real worker asks a provider that refuses honestly what is above its rate. Told are the answers,
-the requests that it refused, the time beside what its rate alone needs, and claims a step.
+the requests that it refused, claims a step, and the time: beside all requests at the provider's
+rate, and beside the shortest that it allows, where as many as it takes at once are asked at once.
 """
 
 from __future__ import annotations
 
 import json
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import AbstractContextManager
 
 from sqlalchemy import func, select
 
-from app.journal.schema import migrate
 from app.journal.schema.engine import connect
 from app.journal.schema.models import Step, table
+from bench.one_worker import one_worker
 from celery_agents import RetryPolicy
 from tests.fakes.model_server import Bucket, Does, ModelServer, running
 from tests.integration.harness import Stack
-from tests.support.redis_server import RedisServer
 
 #: A provider of 6,000 requests a minute, which takes as many at once as half a second's.
 ASKS, PER_S, BURST = 1_000, 100.0, 100
 SOON_S = 300.0
-_WORKER = ("--concurrency", "100", "--without-mingle", "--without-gossip")
-_QUEUES = ("-Q", "agents,agents.control")
 _ONCE = RetryPolicy(max_attempts=1)
 #: By name: how the file has the limit.
 LIMITS = {"configured": f"requests_per_minute = {PER_S * 60:.0f}", "learned": "learn = true"}
@@ -40,7 +35,7 @@ def main() -> None:
 
 
 def _crowd(limit: str) -> dict[str, float]:
-    with running() as provider, _stack(provider, limit) as stack:
+    with running() as provider, _worker(provider, limit) as stack:
         provider.script(Does(text="ok"))
         stack.client.ask("gpt", "warm").get(timeout=SOON_S)
         provider.bucket = Bucket(PER_S, BURST, tells=True)
@@ -55,6 +50,7 @@ def _crowd(limit: str) -> dict[str, float]:
         found = {
             "answered": sum(value == "ok" for value in ended),
             "refused": provider.bucket.refused,
+            "of_rate_time": round(took_s / (ASKS / PER_S), 3),
             "of_ideal_time": round(took_s / ((ASKS - BURST) / PER_S), 3),
             "claims_a_step": round(claims / (ASKS + 1), 2),
         }
@@ -62,25 +58,11 @@ def _crowd(limit: str) -> dict[str, float]:
     return found
 
 
-@contextmanager
-def _stack(provider: ModelServer, limit: str) -> Iterator[Stack]:
-    with tempfile.TemporaryDirectory() as folder, RedisServer(Path(folder) / "broker") as broker:
-        directory = Path(folder)
-        config = directory / "agents.toml"
-        config.write_text(
-            f'[agents.gpt]\nkind = "openai"\nmodel = "gpt-5-mini"\n'
-            f'base_url = "{provider.url}/v1"\napi_key_env = "FAKE_KEY"\n'
-            f'[limits.openai]\ncovers = ["agent:gpt"]\n{limit}\n',
-            encoding="utf-8",
-        )
-        url = f"sqlite:///{directory / 'journal.db'}"
-        engine = connect(url)
-        migrate.upgrade(engine)
-        engine.dispose()
-        env = {"AGENTS_CONFIG": str(config), "FAKE_KEY": "sk-fake-0123456789abcdef0123"}
-        stack = Stack(broker.url, url, directory, env)
-        try:
-            stack.worker([*_WORKER, *_QUEUES])
-            yield stack
-        finally:
-            stack.close()
+def _worker(provider: ModelServer, limit: str) -> AbstractContextManager[Stack]:
+    config = (
+        f'[agents.gpt]\nkind = "openai"\nmodel = "gpt-5-mini"\n'
+        f'base_url = "{provider.url}/v1"\napi_key_env = "FAKE_KEY"\n'
+        f'[limits.openai]\ncovers = ["agent:gpt"]\n{limit}\n'
+    )
+    env = {"FAKE_KEY": "sk-fake-0123456789abcdef0123"}
+    return one_worker("--concurrency", "100", config=config, env=env)

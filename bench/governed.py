@@ -9,22 +9,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from statistics import median
 
-from app.journal.schema import migrate
-from app.journal.schema.engine import connect
+from bench.one_worker import one_worker
 from deploy.local.servers import LOOPBACK, free_port
 from tests.integration.harness import Stack
-from tests.support.redis_server import RedisServer
 
 STEPS, WARM, ROUNDS, CONCURRENCY, SOON_S = 1_500, 100, 5, 200, 300.0
-_WORKER = ("--concurrency", str(CONCURRENCY), "--without-mingle", "--without-gossip")
-_QUEUES = ("-Q", "agents,agents.control")
 _MANY = 1_000_000_000
 _LIMITS = f"""
 [limits.rate]
@@ -75,7 +69,8 @@ def main() -> None:
 
 
 def _steps_per_s(url: str, policies: str, tenant: str) -> float:
-    with _stack(url, policies) as stack:
+    config = f'[agents.service]\nkind = "http"\nurl = "{url}"\n{policies}'
+    with one_worker("--concurrency", str(CONCURRENCY), config=config) as stack:
         _done(stack, WARM, tenant)
         began = time.monotonic()
         _done(stack, STEPS, tenant)
@@ -96,23 +91,3 @@ def _service() -> Iterator[str]:
             yield f"http://{LOOPBACK}:{port}/ask"
         finally:
             server.terminate()
-
-
-@contextmanager
-def _stack(service: str, policies: str) -> Iterator[Stack]:
-    with tempfile.TemporaryDirectory() as folder, RedisServer(Path(folder) / "broker") as broker:
-        directory = Path(folder)
-        config = directory / "agents.toml"
-        config.write_text(
-            f'[agents.service]\nkind = "http"\nurl = "{service}"\n{policies}', encoding="utf-8"
-        )
-        url = f"sqlite:///{directory / 'journal.db'}"
-        engine = connect(url)
-        migrate.upgrade(engine)
-        engine.dispose()
-        stack = Stack(broker.url, url, directory, {"AGENTS_CONFIG": str(config)})
-        try:
-            stack.worker([*_WORKER, *_QUEUES])
-            yield stack
-        finally:
-            stack.close()

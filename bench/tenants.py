@@ -14,11 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
-from app.journal.schema import migrate
-from app.journal.schema.engine import connect
+from bench.one_worker import one_worker
 from bench.sleeping import SLEPT_FILE
 from tests.integration.harness import Stack
-from tests.support.redis_server import RedisServer
 
 #: Steps of ten seconds and of one, scaled. Shorter ones would measure what the worker itself has to
 #: do for each step: where that takes longer than the steps that are taken ahead cover, slots wait.
@@ -27,8 +25,6 @@ SLOTS, LONG_S, SHORT_S = 20, 3.0, 0.3
 WARM_S, MEASURED_S = 10.0, 30.0
 SOON_WARM_S, ALONE_S = 3.0, 8.0
 BACKLOG, SINGLES, ROUNDS = 20_000, 40, 3
-_WORKER = ("--concurrency", str(SLOTS), "--without-mingle", "--without-gossip")
-_QUEUES = ("-Q", "agents,agents.control")
 
 
 def main() -> None:
@@ -51,7 +47,7 @@ def main() -> None:
 def _shares(weights: Mapping[str, float]) -> dict[str, float]:
     """Each tenant's part of the slot time."""
     whole = WARM_S + MEASURED_S
-    with _stack(weights) as stack:
+    with _worker(weights) as stack:
         for tenant, each_s in (("short", SHORT_S), ("long", LONG_S)):
             needed = int(1.2 * SLOTS * whole / each_s)
             stack.client.ask.many("sleeps", [each_s] * needed, tenant=tenant)
@@ -66,7 +62,7 @@ def _shares(weights: Mapping[str, float]) -> dict[str, float]:
 
 def _throughput(tenant: str) -> float:
     """Steps a second of one tenant that has all slots."""
-    with _stack({}) as stack:
+    with _worker({}) as stack:
         needed = int(1.2 * SLOTS * (SOON_WARM_S + ALONE_S) / SHORT_S)
         stack.client.ask.many("sleeps", [SHORT_S] * needed, tenant=tenant)
         slept = _slept(stack, SOON_WARM_S + ALONE_S)
@@ -76,7 +72,7 @@ def _throughput(tenant: str) -> float:
 
 def _beside_a_backlog() -> list[float]:
     """Seconds until a light tenant's steps have ended, one after another."""
-    with _stack({}) as stack:
+    with _worker({}) as stack:
         stack.client.ask.many("sleeps", [LONG_S] * BACKLOG, tenant="heavy")
         _slept(stack, WARM_S)
         found = []
@@ -102,24 +98,10 @@ def _slept(stack: Stack, seconds: float) -> list[tuple[str, float, float]]:
 
 
 @contextmanager
-def _stack(weights: Mapping[str, float]) -> Iterator[Stack]:
-    with tempfile.TemporaryDirectory() as folder, RedisServer(Path(folder) / "broker") as broker:
-        directory = Path(folder)
-        config = directory / "agents.toml"
-        told = [f"[tenants.{name}]\nweight = {weight}\n" for name, weight in weights.items()]
-        config.write_text("[agents]\n" + "".join(told), encoding="utf-8")
-        url = f"sqlite:///{directory / 'journal.db'}"
-        engine = connect(url)
-        migrate.upgrade(engine)
-        engine.dispose()
-        env = {
-            "AGENTS_MODULES": '["bench.sleeping"]',
-            "AGENTS_CONFIG": str(config),
-            SLEPT_FILE: str(directory / "slept"),
-        }
-        stack = Stack(broker.url, url, directory, env)
-        try:
-            stack.worker([*_WORKER, *_QUEUES])
+def _worker(weights: Mapping[str, float]) -> Iterator[Stack]:
+    told = [f"[tenants.{name}]\nweight = {weight}\n" for name, weight in weights.items()]
+    with tempfile.TemporaryDirectory() as folder:
+        env = {"AGENTS_MODULES": '["bench.sleeping"]', SLEPT_FILE: str(Path(folder) / "slept")}
+        config = "[agents]\n" + "".join(told)
+        with one_worker("--concurrency", str(SLOTS), config=config, env=env) as stack:
             yield stack
-        finally:
-            stack.close()

@@ -21,12 +21,10 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from app.journal.schema import migrate
-from app.journal.schema.engine import connect
+from bench.one_worker import one_worker
 from deploy.local.servers import LOOPBACK
 from tests.integration.harness import Stack
 from tests.support import postgres
-from tests.support.redis_server import RedisServer
 
 STEPS, PORTION, WARM, ROUNDS, SOON_S = 15_000, 2_500, 1_000, 5, 300.0
 #: Told all the time, and not ten seconds behind: a round is short.
@@ -76,7 +74,7 @@ def _play(name: str, urls: Iterator[str], traces: dict[str, str]) -> None:
 
 
 def _round(url: str, env: dict[str, str]) -> Round:
-    with _stack(url, env) as stack:
+    with one_worker("--loglevel", "WARNING", url=url, env=env, ready=False) as stack:
         _done(stack, WARM)
         worker = psutil.Process(stack.workers[0].pid)
         before = _cpu_s(worker), _cpu_s(*worker.children())
@@ -96,20 +94,6 @@ def _cpu_s(*processes: psutil.Process) -> float:
 def _done(stack: Stack, steps: int) -> None:
     runs = stack.client.ask.many("noop", [*range(steps)])
     stack.client.runs.collect(runs, timeout=SOON_S)
-
-
-@contextmanager
-def _stack(url: str, env: dict[str, str]) -> Iterator[Stack]:
-    with tempfile.TemporaryDirectory() as folder, RedisServer(Path(folder) / "broker") as broker:
-        engine = connect(url)
-        migrate.upgrade(engine)
-        engine.dispose()
-        stack = Stack(broker.url, url, Path(folder), env)
-        try:
-            stack.worker(["--loglevel", "WARNING", "-Q", "agents,agents.control"], ready=False)
-            yield stack
-        finally:
-            stack.close()
 
 
 @contextmanager
