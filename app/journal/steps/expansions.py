@@ -66,13 +66,14 @@ class ExpandStep(Operation[Expanded]):
         self.ended_members = ended_members
         self.bounds = bounds
         self.entries = entries
+        self.resumes = any(m.ended is not None for m in plan.members)
         self.members = new_members(claim, plan.members, rules.spread_limit_bytes, rules.seals)
 
     @property
     def variety(self) -> int:
         plan = self.plan
         few = 0 < len(plan.members) <= _FEW and not (self.entries or plan.awaited)
-        few = few and plan.join.max_concurrent is None
+        few = few and plan.join.max_concurrent is None and not self.resumes
         return not (few and self.claim.token == 1 and plan.note is None and not self.of_team)
 
     @property
