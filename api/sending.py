@@ -64,18 +64,7 @@ class Posting:
 
     def row(self) -> NewStep:
         """Its row in the journal."""
-        message = self.message
-        return NewStep.of_run(
-            self.request,
-            message.args,
-            message.kwargs,
-            id=message.id,
-            task=message.task,
-            queue=message.queue,
-            priority=message.priority,
-            tenant=message.tenant,
-            trace=message.trace,
-        )
+        return NewStep.of_message(self.request, self.message)
 
     def tell(self, *, replayed: bool) -> None:
         """Say that it is accepted, or was before."""

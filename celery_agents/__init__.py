@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         FunctionToolset,
         Limited,
         Needs,
+        Outbox,
         Prefixed,
         StepContext,
         StepDurability,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = [  # noqa: RUF022 - grouped by use
     # enqueue
     "Client",
+    "Outbox",
     "Run",
     "DecisionRun",
     "AggregateRun",
@@ -135,6 +137,7 @@ _MODULES = {
         "FunctionToolset",
         "Limited",
         "Needs",
+        "Outbox",
         "Prefixed",
         "StepContext",
         "StepDurability",

@@ -33,6 +33,14 @@ READ = "agents.read"
 FOLLOW = "agents.follow"
 DELETE_STREAM = "agents.delete_stream"
 FORGET_CURSOR = "agents.forget_cursor"
+#: Schedules: lists them, makes or changes one, lets one start nothing or go on, starts a run of one
+#: now, deletes one.
+SCHEDULES = "agents.schedules"
+PUT_SCHEDULE = "agents.put_schedule"
+PAUSE_SCHEDULE = "agents.pause_schedule"
+RESUME_SCHEDULE = "agents.resume_schedule"
+TRIGGER = "agents.trigger"
+DELETE_SCHEDULE = "agents.delete_schedule"
 STATUS = "agents.status"
 RESULTS = "agents.results"
 #: Finding runs: lists them, shows one with all that is told of it, says how far one is.
@@ -82,6 +90,12 @@ CONTROL_TASKS = (
     FOLLOW,
     DELETE_STREAM,
     FORGET_CURSOR,
+    SCHEDULES,
+    PUT_SCHEDULE,
+    PAUSE_SCHEDULE,
+    RESUME_SCHEDULE,
+    TRIGGER,
+    DELETE_SCHEDULE,
     SIGNAL,
     HISTORY,
     LIMITS,

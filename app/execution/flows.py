@@ -200,11 +200,12 @@ def _written(step: Step, kept: Kept, found: Advanced, news: News, heard: int) ->
     step.recorded += [
         NewEntry(claim.tenant, e.stream, e.kind, e.data, e.key, claim.run_id) for e in found.emits
     ]
+    anew = bool(found.lines) and found.lines[0].kind == "started"
+    step.begins = kept.begins if anew else 0
     if found.outcome is not None:
         usage = step.runtime.journal.tally(claim.id).usage
         return found.outcome.model_copy(update={"usage": usage})
     due = next_due(kept.instance)
-    anew = bool(found.lines) and found.lines[0].kind == "started"
     return Expand(
         members=found.members,
         join=JoinPolicy(kind="any", timeout_s=None if due is None else max(due - news.at, 0.0)),
@@ -212,7 +213,7 @@ def _written(step: Step, kept: Kept, found: Advanced, news: News, heard: int) ->
             open=tuple(kept.instance.open),
             lets_go=tuple(found.cancels),
             heard=heard,
-            begins=kept.begins if anew else 0,
+            begins=step.begins,
         ),
     )
 

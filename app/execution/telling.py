@@ -33,6 +33,7 @@ class Telling:
         self.emitted: list[NewEntry] = []
         self.recorded: list[NewEntry] = []
         self.lets_go = False  # members of it may be open when it ends
+        self.begins = 0  # a flow's history, where it has begun anew: see AwaitedAny
 
     @property
     def step_id(self) -> str:

@@ -38,6 +38,7 @@ from app.journal.stores.ledger import Ledger
 from app.journal.stores.letters import Letters
 from app.journal.stores.memos import Memos
 from app.journal.stores.parents import Parents
+from app.journal.stores.schedules import ScheduleStore
 from app.journal.stores.streams import StreamStore
 from app.journal.stores.targets import Targets
 from app.journal.stores.undoing import Undoings
@@ -88,6 +89,7 @@ class Journal:
         self.memos, self.undoing = Memos(engine), Undoings(engine)
         self.sessions = Exchanges(engine, self._writer)
         self.streams = StreamStore(engine)
+        self.schedules = ScheduleStore(engine, wake_grace_s)
         self.targets, self.parents = Targets(engine), Parents(engine)
         self.wishes = Wishes(engine)
 

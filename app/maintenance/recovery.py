@@ -20,6 +20,7 @@ from app.journal.schema.rows import NewStep, Wake
 from app.journal.schema.sealed import sealed_step
 from app.journal.stores.findings import Wanting
 from app.maintenance.dead_letters import dead_letters_of
+from app.maintenance.schedules import Dispatcher
 from app.messaging.intake import expired
 from celery_agents.errors import AgentsError, InvalidPayloadError, UnreadableValueError
 from celery_agents.noted import note
@@ -36,6 +37,7 @@ class Recovery:
         self._findings = runtime.journal.findings
         self._settings = runtime.settings
         self._intake = runtime.intake
+        self._dispatcher = Dispatcher(runtime)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="agents-recovery", daemon=True)
 
@@ -67,6 +69,7 @@ class Recovery:
         if not self._findings.take_duty(lease_s):
             return 0
         self._runtime.follow(self._findings.late_joins(s.wake_batch))
+        self._dispatch()
         sent = publish(self._app, self._found("unsettled", s.wake_batch))
         if not self._runtime.outage.lasts:
             sent += publish(self._app, self._found("orphaned", s.wake_batch))
@@ -80,6 +83,14 @@ class Recovery:
         if sent:
             log.info("Recovery published %d messages", sent)
         return sent
+
+    def _dispatch(self) -> None:
+        """Start what schedules have due; whatever is wrong with one keeps no row from its wake."""
+        try:
+            self._dispatcher.dispatch()
+        except Exception as error:  # noqa: BLE001 - it is noted
+            text = "Schedules were not looked at; they are at the next turn"
+            note(log, "schedules_failed", text, error=error, trace=True)
 
     def _found(self, kind: Wanting, limit: int) -> list[Wake]:
         s = self._settings

@@ -56,12 +56,12 @@ _RETRYING = Retrying(
 )
 
 
-class Outbox:
+class Outgoing:
     """Sends the messages of all fibers of a process."""
 
     def __init__(self, app: AgentsCelery) -> None:
         self._app = app
-        self._batches: Batches[Parcel] = Batches("agents-outbox", self._send, BATCH)
+        self._batches: Batches[Parcel] = Batches("agents-outgoing", self._send, BATCH)
 
     def submit(self, parcel: Parcel) -> Future[None]:
         """Have a parcel sent."""
@@ -99,7 +99,7 @@ class _Connection:
 
     @contextmanager
     def _reraise_as_library_errors(self) -> Iterator[None]:
-        yield  # the outbox raises them so
+        yield  # the outgoing raises them so
 
 
 class Collector:
@@ -107,13 +107,13 @@ class Collector:
 
     connection = _Connection()
 
-    def __init__(self, outbox: Outbox) -> None:
-        self._outbox = outbox
+    def __init__(self, outgoing: Outgoing) -> None:
+        self._outgoing = outgoing
         self._parcel = Parcel()
 
     def publish(self, body: Any, **options: Any) -> None:
         """As kombu's."""
-        own: dict[str, Any] = {"retry": False}  # the outbox tries again
+        own: dict[str, Any] = {"retry": False}  # the outgoing tries again
         if not options.get("exchange"):
             own["declare"] = []  # by its name alone a queue is reached through the default one
         self._parcel.published.append((body, {**options, **own}))
@@ -123,7 +123,7 @@ class Collector:
 
     def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
         if failed is None and self._parcel.published:
-            wait(self._outbox.submit(self._parcel))
+            wait(self._outgoing.submit(self._parcel))
 
 
 class Serving(Addressed):
@@ -133,22 +133,22 @@ class Serving(Addressed):
     agents_settings: Settings
     agents_cli: str
     agents_runtime: PerProcess[Any]  # app/execution/runtime.py makes it
-    _outbox: PerProcess[Outbox]
+    _outgoing: PerProcess[Outgoing]
 
     def hold(self) -> None:
         """Make the places of what each process has."""
-        self._outbox = PerProcess()
+        self._outgoing = PerProcess()
         self.agents_runtime = PerProcess()
 
     @property
-    def outbox(self) -> Outbox:
+    def outgoing(self) -> Outgoing:
         """This process's."""
-        return self._outbox.value or self._outbox.get(lambda: Outbox(self))
+        return self._outgoing.value or self._outgoing.get(lambda: Outgoing(self))
 
     def producer_or_acquire(self, producer: Any = None) -> Any:
         """A producer, as a context manager."""
         if producer is None and in_fiber():
-            return Collector(self.outbox)
+            return Collector(self.outgoing)
         return super().producer_or_acquire(producer)
 
     def pooled_producer(self) -> Any:
@@ -162,7 +162,7 @@ class Serving(Addressed):
             kombu.exceptions.OperationalError: some may have been delivered all the same.
         """
         if in_fiber():
-            wait(self.outbox.submit(Parcel(messages)))
+            wait(self.outgoing.submit(Parcel(messages)))
             return
         with self.pooled_producer() as producer:
             post(producer, messages)

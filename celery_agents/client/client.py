@@ -19,6 +19,7 @@ from celery_agents.client.connection import Connection
 from celery_agents.client.control import Control
 from celery_agents.client.dead_letters import DeadLetters
 from celery_agents.client.earlier import EarlierNames
+from celery_agents.client.flows.schedules import Schedules
 from celery_agents.client.flows.streams import EntryStreams
 from celery_agents.client.flows.verb import StartVerb
 from celery_agents.client.limits import Limits
@@ -48,8 +49,8 @@ class Client(EarlierNames):
 
     Its verbs (``ask``, ``fallback``, ``vote``, ``gather``, ``map``) enqueue; ``runs`` and
     ``dead_letters`` have what is done with those that were enqueued, ``sessions`` what is done with
-    the conversations that runs have added to, ``limits`` how much may be asked, ``budgets`` how
-    much may be spent, ``cache`` what answers are kept.
+    the conversations that runs have added to, ``schedules`` what starts when, ``limits`` how much
+    may be asked, ``budgets`` how much may be spent, ``cache`` what answers are kept.
 
     Args:
         redis_url: broker and results; the environment's ``REDIS_URL`` when not given.
@@ -93,6 +94,7 @@ class Client(EarlierNames):
         self.dead_letters = DeadLetters(control)
         self.sessions = Sessions(control)
         self.streams = EntryStreams(control)
+        self.schedules = Schedules(control, self.runs)
         self.limits = Limits(control)
         self.budgets = Budgets(control)
         ask = self.ask = AskVerb(connection, self.runs, names.ASK, Ask, Run)
@@ -107,6 +109,11 @@ class Client(EarlierNames):
     def celery(self) -> Celery:
         """The Celery app that sends, for canvases and signals."""
         return self._connection.celery
+
+    @property
+    def connection(self) -> Connection:
+        """The connection by which its verbs send, for an :class:`Outbox` over the same."""
+        return self._connection
 
     @property
     def queue(self) -> str:

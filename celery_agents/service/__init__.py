@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from app.embedding import install
     from app.execution.context import Step
     from app.execution.task import StepTask
+    from app.outbox import Outbox
     from app.pool import CoroutinePool
 
     celery: Celery
@@ -54,6 +55,7 @@ __all__ = [
     "Made",
     "Member",
     "Needs",
+    "Outbox",
     "Prefixed",
     "Resources",
     "Step",
@@ -86,6 +88,7 @@ _SOURCES = {
     "Member": "agents.plan",
     "Step": "app.execution.context",
     "StepTask": "app.execution.task",
+    "Outbox": "app.outbox",
     # for agents; celery_agents has them too
     "StepContext": "agents.base",
     "Needs": "agents.needs",

@@ -96,7 +96,7 @@ class Ends:
         more: dict[str, Any] = {}
         if (step := self.step) is not None and (step.emitted or step.recorded or step.lets_go):
             more["entries"] = [*step.recorded, *(step.emitted if outcome.ok else ())]
-            more["lets_go"] = step.lets_go
+            more |= {"lets_go": step.lets_go, "begins": step.begins}
 
         def write() -> Aftermath:
             return wait(self._journal.finish(self.claim, outcome, exchange, told=self.told, **more))

@@ -28,6 +28,7 @@ from app.journal.schema.models import (
     Health,
     Join,
     Run,
+    ScheduleRow,
     Slot,
     Spend,
     Stat,
@@ -43,7 +44,7 @@ from celery_agents.contracts.outcome import State
 _DAY_S = 86_400.0
 #: Keys of the API that were revoked, or whose time is over, are listed for so long.
 KEYS_S = 90 * _DAY_S
-#: Targets that nobody looks at any more, workers that are gone, and turns that are over.
+#: Targets that nobody looks at any more, workers that are gone, turns and schedules that are over.
 LEFTOVERS_S = 2 * _DAY_S
 #: A window's sums go as long after its end as it lasted, after two days at the least: until then
 #: calls that began in it may end, and people look. Of those that do not say when they end, the
@@ -223,11 +224,17 @@ def _old() -> list[tuple[Any, ColumnElement[bool]]]:
     return [
         (ApiKey.__table__, or_(ApiKey.revoked_at < over, ApiKey.expires_at < over)),
         (Health.__table__, Health.checked_at < long_ago),
+        (ScheduleRow.__table__, _has_no_slot() & (ScheduleRow.changed_at < long_ago)),
         (Slot.__table__, Slot.taken_at < long_ago),
         (Spend.__table__, _is_over()),
         (Stat.__table__, or_(*stats)),
         (Worker.__table__, (Worker.lease_until < long_ago) & Worker.id.not_in(holding)),
     ]
+
+
+def _has_no_slot() -> ColumnElement[bool]:
+    """Schedules that never start anything any more: their one slot is over."""
+    return ScheduleRow.next_at.is_(None) & ScheduleRow.look_at.is_(None) & ~ScheduleRow.paused
 
 
 def _is_over() -> ColumnElement[bool]:

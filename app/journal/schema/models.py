@@ -356,6 +356,36 @@ class Wait(Base):
     __table_args__ = (Index("ix_waits_tenant_stream_since", "tenant", "stream", "since"),)
 
 
+class ScheduleRow(Base):
+    """When runs are to start, of what, and how far that is."""
+
+    __tablename__ = "schedules"
+
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(180), primary_key=True)
+    rule: Mapped[dict[str, Any]]
+    target: Mapped[dict[str, Any]]  # the run that it starts: task, payload, queue, priority
+    begins_at: Mapped[float]  # since when there is its rule: intervals count from there
+    next_at: Mapped[float | None]  # its next slot; none is left
+    #: When it has something to do: at its next slot, or now, if slots wait. None: nothing.
+    look_at: Mapped[float | None]
+    paused: Mapped[bool] = mapped_column(default=False)
+    waiting: Mapped[dict[str, Any]]  # slots that wait for the run under way
+    runs: Mapped[dict[str, Any]]  # the last ones that it has started, the newest last
+    skipped: Mapped[int] = mapped_column(BigInteger, default=0)  # slots that started none
+    error: Mapped[str | None] = mapped_column(Text)  # why a slot that is due starts none
+    changed_at: Mapped[float]
+
+    __table_args__ = (
+        Index(
+            "ix_schedules_look_at",
+            "look_at",
+            sqlite_where=text("look_at IS NOT NULL"),
+            postgresql_where=text("look_at IS NOT NULL"),
+        ),
+    )
+
+
 class DeadLetter(Base):
     """A message that nobody could run. Dead steps are letters too; they stand in their own row."""
 

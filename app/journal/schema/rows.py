@@ -8,11 +8,14 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from celery_agents import names
 from celery_agents.contracts.ask import StepOptions
 from celery_agents.contracts.outcome import Outcome, State
+
+if TYPE_CHECKING:
+    from celery_agents.wire.messages import Message
 
 #: The namespace of ids of members; any fixed UUID would do.
 _NAMESPACE = uuid.UUID("6f1c1d5e-5a0b-5c1e-9a52-3d4f7a1b9c55")
@@ -33,9 +36,19 @@ def derived_id(parent_id: str, key: str) -> str:
         beginning = uuid.UUID(parent_id).int >> _BITS_OF_TIME
     except ValueError:
         return str(made)
+    return _beginning_with(beginning, made)
+
+
+def slot_id(tenant: str, schedule: str, at: float) -> str:
+    """The id of the run of a schedule's slot: the same whoever starts it, and of its time."""
+    made = uuid.uuid5(_NAMESPACE, f"schedule/{tenant}/{schedule}\0{at!r}")
+    return _beginning_with(int(at * 1000), made)
+
+
+def _beginning_with(ms: int, made: uuid.UUID) -> str:
+    """A UUID of version 8 that begins with a time in milliseconds, and goes on as another one."""
     rest = made.int & (1 << _BITS_OF_VERSION) - 1
-    value = beginning << _BITS_OF_TIME | 8 << _BITS_OF_VERSION | rest
-    return str(uuid.UUID(int=value))
+    return str(uuid.UUID(int=ms << _BITS_OF_TIME | 8 << _BITS_OF_VERSION | rest))
 
 
 class LazyPayload(Mapping[str, Any]):
@@ -111,6 +124,21 @@ class NewStep:
             max_attempts=options.retry.max_attempts,
             agent=getattr(options, "agent", None),
             timeout_s=options.whole_s,
+        )
+
+    @classmethod
+    def of_message(cls, options: StepOptions, message: Message) -> Self:
+        """The row of what a message asks for that is not sent, or only to wake it."""
+        return cls.of_run(
+            options,
+            message.args,
+            message.kwargs,
+            id=message.id,
+            task=message.task,
+            queue=message.queue,
+            priority=message.priority,
+            tenant=message.tenant,
+            trace=message.trace,
         )
 
     def wake(self) -> Wake:

@@ -115,6 +115,16 @@ def opened_entry(seals: Seals | None, where: tuple[str, str], seq: int, data: An
     return opened(seals, data, stream_place(*where), entry_field(seq))
 
 
+def sealed_target(seals: Seals | None, target: dict[str, Any], place: str) -> dict[str, Any]:
+    """The run that a schedule starts, its payload encrypted."""
+    return target if seals is None else {**target, **seals.seal_payload(target, place)}
+
+
+def opened_target(seals: Seals | None, target: dict[str, Any], place: str) -> dict[str, Any]:
+    """The same as it is started. Raises as above."""
+    return {**target, **opened_payload(seals, target, place)}
+
+
 def stream_place(tenant: str, stream: str) -> str:
     """The place to which what a stream has belongs."""
     return f"{tenant}\x1f{stream}"

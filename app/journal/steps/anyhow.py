@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy import Connection, bindparam, select
 
 from agents.plan import AwaitedAny
 from app.journal.schema.models import Entry, Step, table
 from app.journal.schema.rows import FINAL, Aftermath, Claimed, derived_id
 from app.journal.steps import joins
-from celery_agents.contracts.flows.entries import HISTORY, SIGNALS
+from celery_agents.contracts.flows.entries import SIGNALS
 
 _S = table(Step).c
 _E = table(Entry).c
@@ -35,19 +35,6 @@ def go_on(
     if _has_ended(connection, claim.id, awaited.open) or _has_come(connection, claim, awaited):
         after.add(joins.fire(connection, claim.id, rules))
     return after
-
-
-def forget(connection: Connection, claim: Claimed, before: int) -> None:
-    """Delete the lines of a flow's history that are before a place."""
-    about = {"b_tenant": claim.tenant, "b_stream": HISTORY + claim.id, "b_before": before}
-    connection.execute(_FORGET, about)
-
-
-_FORGET = delete(table(Entry)).where(
-    _E.tenant == bindparam("b_tenant"),
-    _E.stream == bindparam("b_stream"),
-    _E.seq < bindparam("b_before"),
-)
 
 
 def _has_ended(connection: Connection, step_id: str, keys: Sequence[str]) -> bool:

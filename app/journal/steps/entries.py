@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, text
+from sqlalchemy import Connection, bindparam, delete, insert, select, text
 
 from app.journal.schema.engine import now
 from app.journal.schema.models import Entry, table
@@ -32,6 +32,12 @@ class Appended:
 
     seq: int
     known: bool = False
+
+
+def forget(connection: Connection, tenant: str, stream: str, before: int) -> None:
+    """Delete the entries of a stream that are before a place."""
+    gone = delete(table(Entry)).where(_E.tenant == tenant, _E.stream == stream, _E.seq < before)
+    connection.execute(gone)
 
 
 def append(

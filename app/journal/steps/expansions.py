@@ -17,12 +17,13 @@ from app.journal.schema.rows import Aftermath, Claimed, NewEntry, Wake, derived_
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
 from app.journal.steps import anyhow, caps, joins, parking
 from app.journal.steps.bounds import Bound
-from app.journal.steps.entries import append
+from app.journal.steps.entries import append, forget
 from app.journal.steps.finishes import event
 from app.journal.steps.members import NewMember, end_members, insert_members, new_members
 from app.journal.writing import prepared
 from app.journal.writing.operation import Operation
 from app.journal.writing.prepared import Shot
+from celery_agents.contracts.flows.entries import HISTORY
 from celery_agents.contracts.outcome import State
 
 log = logging.getLogger(__name__)
@@ -162,7 +163,7 @@ def _expand(connection: Connection, o: ExpandStep) -> Expanded:
     if o.entries:  # streams come last of what is locked
         append(connection, o.entries)
     if o.plan.awaited is not None and o.plan.awaited.begins:
-        anyhow.forget(connection, claim, o.plan.awaited.begins)
+        forget(connection, claim.tenant, HISTORY + claim.id, o.plan.awaited.begins)
     return Expanded(
         members=members,
         timer=None if o.plan.join.timeout_s is None else wake_of(waiting),

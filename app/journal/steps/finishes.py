@@ -27,7 +27,8 @@ from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 class FinishStep(Operation[Aftermath]):
     """End a claimed step, its last call with it, and what it adds to a session and to streams.
 
-    ``lets_go``: members of it may be open, and are let go of. ``told``: its row says that
+    ``lets_go``: members of it may be open, and are let go of. ``begins``: of a flow, whose first
+    entry is of its history: lines before that place are deleted. ``told``: its row says that
     somebody is told of its end.
     """
 
@@ -42,6 +43,7 @@ class FinishStep(Operation[Aftermath]):
         entries: Sequence[NewEntry] = (),
         *,
         lets_go: bool = False,
+        begins: int = 0,
         told: bool = False,
     ) -> None:
         super().__init__()
@@ -52,6 +54,7 @@ class FinishStep(Operation[Aftermath]):
             exchange=exchange,
             entries=entries,
             lets_go=lets_go,
+            begins=begins,
         )
         self.rules = rules
         # With the end of one that is told, the row that does so is written.

@@ -13,7 +13,7 @@ from app.journal.schema.engine import CLOCK_POSTGRESQL, as_json, now
 from app.journal.schema.models import Step, table
 from app.journal.schema.rows import Aftermath, EndedStep, NewEntry, NewExchange, Wake
 from app.journal.steps import compensations, joins, sessions, webhooks
-from app.journal.steps.entries import append
+from app.journal.steps.entries import append, forget
 from celery_agents.contracts.outcome import Outcome, State
 
 
@@ -43,6 +43,7 @@ class Conclusion:
     exchange: NewExchange | None = None  # of a root that holds a session
     entries: Sequence[NewEntry] = ()  # that it adds to streams
     lets_go: bool = False  # members of it may be open
+    begins: int = 0  # of a flow: lines of its history before that place are deleted
 
 
 def conclude(
@@ -105,6 +106,9 @@ def _add(
     added = [e for c, r in zip(conclusions, results, strict=True) if r.applied for e in c.entries]
     if added:
         append(connection, added)
+    for c, r in zip(conclusions, results, strict=True):
+        if c.begins and r.applied:
+            forget(connection, c.entries[0].tenant, c.entries[0].stream, c.begins)
 
 
 def _hand_on(

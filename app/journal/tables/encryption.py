@@ -12,7 +12,16 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Text, cast, delete, or_, select, text, tuple_
 
 from app.journal.schema.engine import now
-from app.journal.schema.models import Call, DeadLetter, Entry, Event, Memo, Step, table
+from app.journal.schema.models import (
+    Call,
+    DeadLetter,
+    Entry,
+    Event,
+    Memo,
+    ScheduleRow,
+    Step,
+    table,
+)
 from app.journal.schema.sealed import sealed_by
 from app.journal.schema.upsert import insert_new
 from celery_agents.sealing import TOKEN
@@ -45,6 +54,7 @@ PLACES = (
     SealedColumns(Call, ("answer",)),
     SealedColumns(Entry, ("data",)),
     SealedColumns(Event, ("data",)),
+    SealedColumns(ScheduleRow, ("target",)),
     SealedColumns(DeadLetter, ("raw",), packed=True),
 )
 #: A row: its key, and the texts of its columns.

@@ -92,7 +92,7 @@ class Passing:
         waiting = select(table.run_id).join(Run, Run.id == table.run_id)
         ended = waiting.where(Run.finished_at.is_not(None)).limit(limit)
         old = list(connection.execute(ended).scalars())
-        ids = [row.id for row in new]
+        ids = self._not_noted(connection, [row.id for row in new])
         settled = _ended(connection, [*ids, *old])
         return EndedRuns(
             seen=seen,
@@ -123,6 +123,12 @@ class Passing:
         """The time up to which every run that began was looked at."""
         cursor = self._cursor(connection)
         return 0.0 if cursor is None else cursor.place.at
+
+    def _not_noted(self, connection: Connection, run_ids: Sequence[str]) -> list[str]:
+        """Those that stand among the open ones are found there (app/outbox.py puts them there)."""
+        noted = select(self.still_open.run_id).where(self.still_open.run_id.in_(run_ids))
+        known = set(connection.execute(noted).scalars()) if run_ids else set()
+        return [run_id for run_id in run_ids if run_id not in known]
 
     def _cursor(self, connection: Connection, *, held: bool = False) -> Cursor | None:
         query = select(Memo.data).where(Memo.key == self.name)

@@ -12,7 +12,7 @@ from kombu.exceptions import BatchPublishError, EncodeError, OperationalError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from app.messaging import producer as module
-from app.messaging.producer import AgentsCelery, Collector, Outbox, Parcel
+from app.messaging.producer import AgentsCelery, Collector, Outgoing, Parcel
 from celery_agents.wire.messages import compose
 from tests.support.fibers import in_a_fiber
 
@@ -79,58 +79,58 @@ def app(monkeypatch: pytest.MonkeyPatch) -> App:
 
 class TestOutbox:
     def test_what_gathers_goes_out_in_one_write(self, app: App) -> None:
-        outbox = Outbox(app)  # type: ignore[arg-type]
-        errors = outbox._send([parcel("a", "b"), parcel("c")])
+        outgoing = Outgoing(app)  # type: ignore[arg-type]
+        errors = outgoing._send([parcel("a", "b"), parcel("c")])
         assert errors == [None, None]
         assert app.producer.writes == [["a", "b", "c"]]
 
     @pytest.mark.parametrize("error", [BatchPublishError("gone"), OperationalError("gone")])
     def test_tries_again(self, app: App, error: Exception) -> None:
         app.producer.errors = [error]
-        outbox = Outbox(app)  # type: ignore[arg-type]
-        assert outbox.submit(parcel("a")).exception(SOON) is None
+        outgoing = Outgoing(app)  # type: ignore[arg-type]
+        assert outgoing.submit(parcel("a")).exception(SOON) is None
         assert app.producer.writes == [["a"]]
 
     def test_gives_up(self, app: App) -> None:
         app.producer.errors = [BatchPublishError("gone")] * module.ATTEMPTS
-        outbox = Outbox(app)  # type: ignore[arg-type]
-        assert isinstance(outbox.submit(parcel("a")).exception(SOON), OperationalError)
-        assert outbox.submit(parcel("b")).exception(SOON) is None  # the next has its own chance
+        outgoing = Outgoing(app)  # type: ignore[arg-type]
+        assert isinstance(outgoing.submit(parcel("a")).exception(SOON), OperationalError)
+        assert outgoing.submit(parcel("b")).exception(SOON) is None  # the next has its own chance
 
     def test_one_that_cannot_be_encoded_spoils_no_other(self, app: App) -> None:
-        outbox = Outbox(app)  # type: ignore[arg-type]
-        errors = outbox._send([parcel("a"), parcel("unspeakable"), parcel("b")])
+        outgoing = Outgoing(app)  # type: ignore[arg-type]
+        errors = outgoing._send([parcel("a"), parcel("unspeakable"), parcel("b")])
         assert [type(e) for e in errors] == [type(None), EncodeError, type(None)]
         assert app.producer.writes == [["a"], ["b"]]
 
     def test_composed_messages_go_out_in_one_command(self, app: App) -> None:
-        outbox = Outbox(app)  # type: ignore[arg-type]
+        outgoing = Outgoing(app)  # type: ignore[arg-type]
         first, second = ("q", {"body": "1"}), ("q", {"body": "2"})
-        assert outbox._send([Parcel([first]), parcel("a"), Parcel([second])]) == [None] * 3
+        assert outgoing._send([Parcel([first]), parcel("a"), Parcel([second])]) == [None] * 3
         assert app.producer.channel.writes == [[first, second]]
         assert app.producer.writes == [["a"]]
 
     def test_a_broker_that_goes_away_under_composed_messages(self, app: App) -> None:
         app.producer.channel.errors = [RedisConnectionError("gone"), OSError("gone")]
-        outbox = Outbox(app)  # type: ignore[arg-type]
-        assert outbox.submit(Parcel([("q", {})])).exception(SOON) is None
+        outgoing = Outgoing(app)  # type: ignore[arg-type]
+        assert outgoing.submit(Parcel([("q", {})])).exception(SOON) is None
         assert app.producer.channel.writes == [[("q", {})]]
 
 
 class TestCollector:
     def test_sends_when_its_block_ends(self, app: App) -> None:
-        outbox = Outbox(app)  # type: ignore[arg-type]
-        with Collector(outbox) as producer:
+        outgoing = Outgoing(app)  # type: ignore[arg-type]
+        with Collector(outgoing) as producer:
             producer.publish("a", retry=True)
             producer.publish("b")
             assert app.producer.writes == []
         assert app.producer.writes == [["a", "b"]]
 
     def test_nothing_of_a_block_that_failed(self, app: App) -> None:
-        outbox = Outbox(app)  # type: ignore[arg-type]
+        outgoing = Outgoing(app)  # type: ignore[arg-type]
 
         def fail() -> None:
-            with Collector(outbox) as producer:
+            with Collector(outgoing) as producer:
                 producer.publish("a")
                 raise KeyError
 
@@ -150,7 +150,7 @@ class TestApp:
             assert not isinstance(producer, Collector)
 
     def test_a_given_producer_is_used(self, celery: AgentsCelery) -> None:
-        given = Collector(celery.outbox)
+        given = Collector(celery.outgoing)
 
         def which() -> Any:
             with celery.producer_or_acquire(given) as producer:
@@ -160,11 +160,11 @@ class TestApp:
 
     def test_tasks_sent_in_a_fiber_arrive(self, celery: AgentsCelery) -> None:
         def send() -> list[str]:
-            return [celery.send_task("x", (n,), queue="outbox").id for n in range(3)]
+            return [celery.send_task("x", (n,), queue="outgoing").id for n in range(3)]
 
         sent = in_a_fiber(send)
         with celery.connection_for_read() as connection:
-            queue = connection.SimpleQueue("outbox")
+            queue = connection.SimpleQueue("outgoing")
             got = [queue.get(timeout=5).headers["id"] for _ in sent]
         assert got == sent
 
@@ -184,6 +184,6 @@ class TestApp:
         assert celery.timezone == Celery("plain", set_as_current=False).timezone
         assert celery.uses_utc_timezone()
 
-    def test_one_outbox_for_a_process(self, celery: AgentsCelery) -> None:
-        assert celery.outbox is celery.outbox
-        assert not hasattr(Celery("plain", set_as_current=False), "outbox")
+    def test_one_outgoing_for_a_process(self, celery: AgentsCelery) -> None:
+        assert celery.outgoing is celery.outgoing
+        assert not hasattr(Celery("plain", set_as_current=False), "outgoing")

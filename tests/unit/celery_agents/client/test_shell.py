@@ -19,6 +19,7 @@ from celery_agents.client.shell import Command, Commands, Shown
 from celery_agents.contracts.approval import Wish
 from celery_agents.contracts.budgets import BudgetPolicy, BudgetState, Spent
 from celery_agents.contracts.caching import CacheState, Warmed
+from celery_agents.contracts.flows.schedules import ScheduleInfo, ScheduleRule, StartedRun
 from celery_agents.contracts.governance import Estimate
 from celery_agents.contracts.limits import LimitPolicy, LimitState
 from celery_agents.contracts.outcome import Outcome, State, Usage
@@ -64,6 +65,13 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "tenants": ([], [{"name": "acme", "queued": 3}]),
     "budgets list": ([], [{"name": "company", "spent": {"nano_usd": 7}}]),
     "budgets release": (["company"], {"name": "company", "calls": 2}),
+    "schedules list": ([], [{"name": "digest\x7f", "next_at": 2.0}, {"name": "hourly"}]),
+    "schedules show": (["digest"], {"name": "digest\x7f", "runs": [{"run_id": "r"}]}),
+    "schedules put": (["digest", "{}", "--flow", "f", "--cron", "0 9 * * *"], {"next_at": 2.0}),
+    "schedules pause": (["digest"], {"name": "digest"}),
+    "schedules resume": (["digest"], {"name": "digest"}),
+    "schedules trigger": (["digest"], {"name": "digest", "id": "r"}),
+    "schedules delete": (["digest"], {"name": "digest"}),
     "sessions list": ([], [{"name": "s", "exchanges": 2}]),
     "sessions read": (["s"], [{"place": 0, "run_id": "r"}]),
     "sessions fork": (["s", "t"], {"name": "t", "exchanges": 2}),
@@ -121,6 +129,18 @@ ESTIMATE = Estimate(
     learned_from=9,
     nano_usd=7,
 )
+
+
+SCHEDULE = ScheduleInfo(
+    name="digest\x7f",
+    rule=ScheduleRule(cron="0 9 * * *", tz="Europe/Berlin"),
+    task="agents.flow",
+    of="f",
+    next_at=2.0,
+    runs=(StartedRun(run_id="r", at=1.0),),
+    error="no\x7f",
+)
+HOURLY = ScheduleInfo(name="hourly", rule=ScheduleRule(every_s=3600.0), task="agents.vote")
 
 
 class Answered:
@@ -182,6 +202,13 @@ class Served:
         about: dict[str, Any] = {"subject": "acme\x7f", "ends_at": 1_790_000_000.0}
         budget = BudgetState(name="company", policy=policy, spent=spent, **about)
         self.budgets = Mock(return_value=[budget], release=Mock(return_value=free))
+        self.start = Mock()
+        self.schedules = Mock(
+            list=lambda **_: [SCHEDULE, HOURLY],
+            get=lambda *_, **__: SCHEDULE,
+            put=Mock(return_value=SCHEDULE),
+            trigger=lambda *_, **__: Answered("said"),
+        )
         self.sessions = SimpleNamespace(
             list=lambda **_: [info],
             read=lambda *_, **__: iter([exchange]),

@@ -1,0 +1,114 @@
+"""A flow's part of a step, on a real journal: what it is told, and what is left for later."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from agents.plan import Expand
+from app.execution.context import Step
+from app.execution.flows import flow_step
+from app.execution.runtime import Runtime
+from app.journal.schema.rows import NewStep, derived_id
+from celery_agents import flow, names
+from celery_agents.contracts.flows.flow import Flow
+from celery_agents.contracts.outcome import Outcome
+from tests.unit.app.journal.support import DONE, SOON, claimed, step
+
+FLOW = "flow-1"
+
+
+@flow
+async def turns(run: Any, told: Any) -> Any:
+    """Asks, begins anew, and waits for a word; or ends without waiting."""
+    if told == "waits":
+        return await run.signal("word")
+    if told == "ends":
+        return "ended"
+    await run.ask("echo", told)
+    return run.again(told["next"])
+
+
+@pytest.fixture(params=[0, 1_000])
+def flows(runtime: Runtime, monkeypatch: pytest.MonkeyPatch, request: Any) -> Runtime:
+    """Those of this module; kept in the process, or replayed at each wake."""
+    module = ModuleType("flows")
+    vars(module)["turns"] = turns
+    runtime.agents.registry.flows.add_module(module)
+    settings = runtime.settings.model_copy(update={"flows_max": request.param})
+    monkeypatch.setattr(runtime, "settings", settings)
+    return runtime
+
+
+def new(told: Any) -> NewStep:
+    payload = {"args": [told], "kwargs": {"flow": "turns"}}
+    return step(FLOW, task=names.FLOW, agent=None, payload=payload)
+
+
+def wake(runtime: Runtime, told: Any = None) -> Expand | Outcome:
+    """Let the flow go on as a worker does, and write down what becomes of it."""
+    claim = claimed(runtime.journal, FLOW, None if told is None else new(told))
+    made = Step(runtime, claim)
+    request = Flow.from_message(claim.payload["args"], claim.payload["kwargs"])
+    result = flow_step(made, request)
+    if isinstance(result, Expand):
+        runtime.journal.expand(claim, result, entries=made.recorded).result(SOON)
+    else:
+        about: Any = {"lets_go": made.lets_go, "begins": made.begins}
+        runtime.journal.finish(claim, result, entries=made.recorded, **about).result(SOON)
+    return result
+
+
+def end(runtime: Runtime, key: str) -> None:
+    claim = claimed(runtime.journal, derived_id(FLOW, key))
+    runtime.journal.finish(claim, DONE).result(SOON)
+
+
+def signal(runtime: Runtime, value: str) -> None:
+    journal = runtime.journal
+    reply, _ = journal.flows.signal(FLOW, ("word", value), value, journal.rules)
+    assert reply == "taken"
+
+
+def history(runtime: Runtime) -> list[tuple[str, Any]]:
+    page = runtime.journal.flows.page(FLOW, 0, 100)
+    return [(line["kind"], (line.get("value") or {}).get("generation", 0)) for line in page]
+
+
+def test_a_signal_behind_the_line_that_ended_the_code_is_told_the_next_generation(
+    flows: Runtime,
+) -> None:
+    wake(flows, {"next": "waits"})
+    end(flows, "1")
+    signal(flows, "hello")  # it comes before anybody has looked at the end
+    waits = wake(flows)
+    assert isinstance(waits, Expand)
+    assert waits.awaited is not None
+    assert waits.awaited.heard == -1  # it was not told yet
+    assert history(flows) == [("started", 1)]
+    found = wake(flows)
+    assert isinstance(found, Outcome)
+    assert found.value == "hello"
+
+
+def test_one_that_the_code_was_told_before_it_ended_is_not_told_again(flows: Runtime) -> None:
+    wake(flows, {"next": "waits"})
+    signal(flows, "early")
+    wake(flows)
+    end(flows, "1")
+    found = wake(flows)  # nobody took it: it moves along
+    assert isinstance(found, Outcome)
+    assert found.value == "early"
+
+
+def test_a_generation_that_ends_without_waiting_leaves_no_lines_of_the_one_before(
+    flows: Runtime,
+) -> None:
+    wake(flows, {"next": "ends"})
+    end(flows, "1")
+    found = wake(flows)
+    assert isinstance(found, Outcome)
+    assert found.value == "ended"
+    assert history(flows) == [("started", 1)]
