@@ -9,7 +9,7 @@ from sqlalchemy import Select, literal_column, select, union
 
 from app.journal.schema.engine import now
 from app.journal.schema.models import Join, Step, Wait, Worker
-from app.journal.steps.parking import PARKED_FROM
+from app.journal.schema.parking import PARKED_FROM
 from celery_agents import names
 from celery_agents.contracts.outcome import State
 from celery_agents.contracts.watching import STUCK_S

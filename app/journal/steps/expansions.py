@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 from sqlalchemy import Connection, bindparam, select, update
 
 from agents.plan import Expand
-from app.journal.schema import locks
+from app.journal.schema import locks, parking
 from app.journal.schema.models import Step, table
 from app.journal.schema.rows import Aftermath, Claimed, NewEntry, Wake, derived_id
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
-from app.journal.steps import anyhow, caps, joins, parking
+from app.journal.steps import anyhow, caps, joins
 from app.journal.steps.bounds import Bound
 from app.journal.steps.entries import append, forget
 from app.journal.steps.finishes import event

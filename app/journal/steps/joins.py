@@ -15,14 +15,13 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import Connection
 
 from agents.plan import JoinPolicy, MemberState
-from app.journal.schema import locks
+from app.journal.schema import locks, parking
 from app.journal.schema.engine import as_json, now
 from app.journal.schema.models import Join, Run, Step, table
 from app.journal.schema.rows import FINAL, Aftermath, EndedStep
 from app.journal.schema.sealed import sealed_by
 from app.journal.schema.upsert import insertion
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
-from app.journal.steps import parking
 from app.journal.steps.caps import Caps
 from app.journal.steps.shared import Wholes
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage

@@ -15,11 +15,11 @@ from typing import Any
 from sqlalchemy import Connection, TextClause, bindparam, text, update
 
 from agents.plan import Member
+from app.journal.schema import parking
 from app.journal.schema.engine import as_json, now, read_clock
 from app.journal.schema.models import Step, table
 from app.journal.schema.new_steps import INHERITED, OF_MEMBERS, insert_into_steps, words
 from app.journal.schema.rows import Claimed, derived_id
-from app.journal.steps import parking
 from app.journal.steps.shared import Lender
 from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.errors import PayloadTooLargeError

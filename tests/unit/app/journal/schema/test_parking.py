@@ -10,10 +10,10 @@ import pytest
 from agents.plan import Expand, JoinPolicy
 from app.journal import Journal
 from app.journal.queries import reasons
+from app.journal.schema.parking import PARKED_FROM
 from app.journal.schema.rows import Aftermath, derived_id
 from app.journal.steps import due
 from app.journal.steps.finishes import FinishStep
-from app.journal.steps.parking import PARKED_FROM
 from celery_agents.contracts.outcome import Outcome, State
 from tests.unit.app.journal.support import (
     DONE,
