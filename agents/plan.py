@@ -26,6 +26,8 @@ class JoinPolicy(Contract):
     timeout_s: float | None = None
     #: Members run on when the join fires (a hedge), instead of being skipped or cancelled.
     keep: bool = False
+    #: So many members of its first round run at a time: each that ends lets the next one begin.
+    max_concurrent: Annotated[int, Field(ge=1)] | None = None
 
 
 class Member(Contract):
@@ -40,6 +42,8 @@ class Member(Contract):
     deadline_s: float | None = None
     #: No worker takes it: it waits to be answered from outside (an approval).
     waits: bool = False
+    #: How it has ended already, in a run that this one resumes: it is there, and not asked.
+    ended: Outcome | None = None
 
 
 class AwaitedAny(Contract):

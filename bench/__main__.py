@@ -13,6 +13,7 @@ from pathlib import Path
 from bench import (
     adaptive,
     audited,
+    batches,
     crowd,
     decide,
     goals,
@@ -42,6 +43,7 @@ ALONE: dict[str, tuple[str, Callable[[], None]]] = {
     "decide": ("CPU of one decision: 100 ballots under every rule", decide.main),
     "adaptive": ("The adaptive fallback against a seer and other policies", adaptive.main),
     "governed": ("What limits and budgets cost a step", governed.main),
+    "batches": ("A map with slow inputs: a window, waves and the ideal", batches.main),
     "tenants": ("How tenants share the slots of a worker", tenants.main),
     "traced": ("What telling traces costs a worker that is full", traced.main),
     "tools": ("A step's call of a tool that does nothing, by effects", tools.main),

@@ -16,4 +16,11 @@ from celery_agents.contracts.outcome import Outcome
 @shared_task(base=StepTask, name=names.MAP, request_type=Map)
 def mapping(step: Step, request: Map) -> Expand | Outcome:
     """Ask one agent about each input; args [inputs], kwargs: see ``Map``."""
-    return pattern.advance(request, step.tally(), remaining_s=step.claim.left_s)
+    tally, left_s = step.tally(), step.claim.left_s
+    if request.resumes is None:
+        return pattern.advance(request, tally, remaining_s=left_s)
+    earlier = step.earlier_map(request.resumes)
+    wanted = Map.from_message(earlier["args"], earlier["kwargs"], known=True)
+    answered = {} if tally.total == len(wanted.input or ()) else step.answers_of(request.resumes)
+    request = pattern.resumed(request, wanted)
+    return pattern.advance(request, tally, remaining_s=left_s, answered=answered)

@@ -1,17 +1,18 @@
-"""Mapping, step by step: one wave of inputs after the other, then the results in numbers.
+"""Mapping, step by step: all inputs or a wave after the other, then the results in numbers.
 
 Members are counted by the journal: of ten thousand outcomes not one is read here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from agents.patterns.members import ask_member
 from agents.plan import Expand, JoinPolicy, Member, Tally
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.mapping import Map, MapFailure, MapResult
-from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
+from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.errors import (
     AllCandidatesFailedError,
     InvalidPayloadError,
@@ -19,8 +20,26 @@ from celery_agents.errors import (
 )
 
 
-def advance(request: Map, tally: Tally, *, remaining_s: float | None = None) -> Expand | Outcome:
+def resumed(request: Map, earlier: Map) -> Map:
+    """An earlier map to be resumed: as it was asked, but for what the new request says."""
+    said = request.model_fields_set - {"input", "resumes"}
+    told = {name: getattr(request, name) for name in said}
+    if said & {"wave", "max_concurrent"}:
+        told = {"wave": None, "max_concurrent": None, **told}
+    return earlier.model_copy(update=told)
+
+
+def advance(
+    request: Map,
+    tally: Tally,
+    *,
+    remaining_s: float | None = None,
+    answered: Mapping[int, Outcome] = MappingProxyType({}),
+) -> Expand | Outcome:
     """The next wave, or the end.
+
+    ``answered``: what an earlier run that this one resumes has of inputs, by their places; they are
+    not asked again, and have cost this run nothing.
 
     It fails when nothing succeeded, and with ``on_failure`` "stop" when not everything did.
 
@@ -34,8 +53,12 @@ def advance(request: Map, tally: Tally, *, remaining_s: float | None = None) -> 
     late = remaining_s is not None and remaining_s <= 0
     if tally.total < len(request.input) and not broken and not late:
         return Expand(
-            members=_wave(request, request.input, tally.total),
-            join=JoinPolicy(kind="unbroken" if stops else "all", timeout_s=remaining_s),
+            members=_wave(request, request.input, tally.total, answered),
+            join=JoinPolicy(
+                kind="unbroken" if stops else "all",
+                timeout_s=remaining_s,
+                max_concurrent=request.max_concurrent,
+            ),
         )
     result = _result(len(request.input), tally)
     enough = result.count if stops else min(result.count, 1)
@@ -44,7 +67,9 @@ def advance(request: Map, tally: Tally, *, remaining_s: float | None = None) -> 
     return Outcome(state=State.SUCCEEDED, value=result.compact(), usage=tally.usage)
 
 
-def _wave(request: Map, inputs: Sequence[JsonValue], start: int) -> tuple[Member, ...]:
+def _wave(
+    request: Map, inputs: Sequence[JsonValue], start: int, answered: Mapping[int, Outcome]
+) -> tuple[Member, ...]:
     """Members for the next inputs. Their keys are the inputs' places."""
     end = len(inputs) if request.wave is None else start + request.wave
     pattern = ask_member(
@@ -60,9 +85,14 @@ def _wave(request: Map, inputs: Sequence[JsonValue], start: int) -> tuple[Member
         compensation=request.compensation,
     )
     return tuple(
-        pattern.model_copy(update={"key": str(index), "input": told})
-        for index, told in enumerate(inputs[start:end], start)
+        pattern.model_copy(update={"key": str(n), "input": told, "ended": _free(answered, n)})
+        for n, told in enumerate(inputs[start:end], start)
     )
+
+
+def _free(answered: Mapping[int, Outcome], index: int) -> Outcome | None:
+    found = answered.get(index)
+    return None if found is None else found.model_copy(update={"usage": Usage()})
 
 
 def _result(count: int, tally: Tally) -> MapResult:

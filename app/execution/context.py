@@ -16,6 +16,7 @@ from app.execution.calls.calling import Calling
 from app.execution.runtime import Active, Runtime
 from app.execution.sessions import Talk
 from app.governance.allowance import Allowance
+from app.journal.queries import tallies
 from app.journal.schema.rows import Claimed
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.base import JsonValue
@@ -147,6 +148,15 @@ class Step(Calling):
             return Tally()
         within = self.runtime.settings.payload_limit_bytes // 2
         return self.runtime.journal.tally(self.claim.id, values_within=within)
+
+    def earlier_map(self, run_id: str) -> dict[str, Any]:
+        """Return the payload of a map of the same tenant; see :func:`tallies.earlier_map`."""
+        read = self.runtime.journal.read
+        return read(lambda c: tallies.earlier_map(c, run_id, self.claim.tenant))
+
+    def answers_of(self, run_id: str) -> dict[int, Outcome]:
+        """Return the outcomes of a step's members that succeeded, by their places."""
+        return self.runtime.journal.read(lambda c: tallies.answers(c, run_id))
 
     async def ask(self, agent: str, input: JsonValue = None, **options: Any) -> Any:  # noqa: A002 - as callers write it
         """Ask another agent, as a member of this step; see :class:`agents.base.StepContext`."""

@@ -17,6 +17,7 @@ from celery_agents.client import flags
 from celery_agents.client.client import Client
 from celery_agents.client.flows.commands import schedules_group
 from celery_agents.client.overview.figures import figure_commands
+from celery_agents.client.overview.maps import map_group
 from celery_agents.client.overview.runs import runs_group
 from celery_agents.client.run import Run
 from celery_agents.client.runs import Runs
@@ -86,6 +87,7 @@ def _runs_of(ctx: click.Context) -> Iterator[Runs]:
 
 
 agents.add_command(runs_group(_runs_of))
+agents.add_command(map_group(client_of))
 agents.add_command(schedules_group(client_of))
 for figure_command in figure_commands(client_of):
     agents.add_command(figure_command)

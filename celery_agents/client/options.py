@@ -202,6 +202,7 @@ class MapOptions(RunOptions, total=False):
     """Options of ``map``; see :class:`~celery_agents.Map`."""
 
     on_failure: Literal["go_on", "stop"] | None
+    max_concurrent: int | None
     wave: int | None
     instructions: str | None
     choices: Texts | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import cached_property
@@ -15,6 +16,7 @@ from typing_extensions import TypeVar
 from celery_agents import names
 from celery_agents.client.answers import AnswerType
 from celery_agents.client.overview.bar import bar
+from celery_agents.client.overview.exports import export
 from celery_agents.client.waiting import AGAIN_S
 from celery_agents.contracts.approval import Wish
 from celery_agents.contracts.base import JsonValue
@@ -243,3 +245,10 @@ class MapRun(Run[MapResult]):
             ResultTimeoutError: no worker answered in time.
         """
         return self._reader.results(self.id, timeout=timeout)
+
+    def export(self, path: str | os.PathLike[str], *, failed: bool = False) -> int:
+        """Write each input's outcome to a file, ``.csv`` or ``.jsonl``; return how many.
+
+        ``failed``: only those that did not succeed. Raises as :meth:`results`.
+        """
+        return export(self.results(), path, failed=failed)

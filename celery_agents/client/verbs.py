@@ -24,7 +24,7 @@ from celery_agents.client.options import (
 )
 from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
 from celery_agents.client.verb import Verb
-from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.base import JsonValue, id_of
 from celery_agents.errors import InvalidPayloadError, PayloadTooLargeError
 from celery_agents.wire.messages import Message
 
@@ -389,6 +389,17 @@ class MapVerb(Verb[MapRun]):
             PayloadTooLargeError: the inputs are too big for one message.
         """
         return self._enqueue([*inputs], {**options, "agent": agent})
+
+    def resume(
+        self, run_id: str, *, agent: str | None = None, **options: Unpack[MapOptions]
+    ) -> MapRun:
+        """Ask again about those inputs of a map that did not succeed; a new run has all results.
+
+        The map has ended, and is in the journal still. ``agent`` and options that are given count
+        instead of its own. What had succeeded is taken over as it is, and not paid again.
+        """
+        other = {} if agent is None else {"agent": agent}
+        return self._enqueue(None, {**options, **other, "resumes": id_of(run_id)})
 
     async def aio(
         self, agent: str, inputs: Iterable[JsonValue], **options: Unpack[MapOptions]

@@ -64,6 +64,65 @@ def test_waves_come_one_after_the_other(client: Client, stack: Stack) -> None:
     assert [m.round for m in stack.members(run.id).values()] == [1, 1, 2, 2, 3]
 
 
+def _most(told: list[str]) -> int:
+    """How many ran at the same time at the most, of lines ``begin`` and ``end``."""
+    running = most = 0
+    for line in told:
+        running += 1 if line == "begin" else -1
+        most = max(most, running)
+    return most
+
+
+def test_so_many_at_a_time(client: Client, stack: Stack, counted: Path) -> None:
+    """One that is slow holds nobody up: with waves it would, and they would not end in time."""
+    slow = {"seconds": FOREVER["seconds"]}
+    orders = [slow, *[{"seconds": 0.01, "path": str(counted), "value": n} for n in range(12)]]
+    run = client.map("slow", orders, max_concurrent=3)
+    eventually(lambda: states(stack, run.id)["succeeded"] == 12)
+    assert _most(lines(counted)) == 2
+    assert {m.round for m in stack.members(run.id).values()} == {1}
+    run.cancel()
+    with pytest.raises(StepCancelledError):
+        run.get(timeout=SOON_S)
+
+
+def test_one_that_fails_stops_those_whose_turn_has_not_come(client: Client, stack: Stack) -> None:
+    run = client.map("shout", ["a", 1, *"bcdef"], max_concurrent=1, on_failure="stop")
+    with pytest.raises(AgentFailedError, match="Input 1 of 7"):
+        run.get(timeout=SOON_S)
+    assert states(stack, run.id) == {"succeeded": 1, "failed": 1, "skipped": 5}
+
+
+def test_only_what_failed_is_asked_again(stack: Stack, client: Client, counted: Path) -> None:
+    path = str(counted)
+    orders: list[Any] = [
+        "not an order" if n in {1, 4, 5} else {"path": path, "value": n} for n in range(7)
+    ]
+    first = client.map("count", orders)
+    assert first.get(timeout=SOON_S).failed == 3
+    second = client.map.resume(first.id, max_concurrent=1)
+    with pytest.raises(InvalidPayloadError, match="has not ended"):
+        client.map.resume(_open(client)).get(timeout=SOON_S)
+    found = second.get(timeout=SOON_S)
+    assert (found.count, found.succeeded, found.failed) == (7, 4, 3)
+    assert len(lines(counted)) == 4  # nothing of before was asked again
+    third = client.map.resume(second.id, agent="noop")  # of one that resumed, by another agent
+    found = third.get(timeout=SOON_S)
+    wanted = tuple("not an order" if n in {1, 4, 5} else n for n in range(7))
+    assert (found.succeeded, found.results) == (7, wanted)
+    assert [place for place, _ in third.results()] == list(range(7))
+    assert len(lines(counted)) == 4
+    assert {m.round for m in stack.members(third.id).values()} == {0, 1}
+    assert client.map.resume(third.id).get(timeout=SOON_S).results == wanted  # nothing is left
+    with pytest.raises(InvalidPayloadError, match="no map"):
+        client.map.resume(first.id, tenant="other").get(timeout=SOON_S)
+
+
+def _open(client: Client) -> str:
+    """A map that goes on."""
+    return client.map("slow", [{"seconds": 8}]).id
+
+
 def test_time_that_is_over(client: Client) -> None:
     run = client.map("slow", [{"seconds": 0, "value": "x"}, FOREVER], timeout_s=2)
     found = run.get(timeout=SOON_S)
@@ -110,23 +169,27 @@ def test_a_run_does_not_wait_for_a_large_map(fast: Stack, counted: Path) -> None
         run.get(timeout=SOON_S)
 
 
+@pytest.mark.parametrize("at_once", [None, 12], ids=["all", "window"])
 @pytest.mark.parametrize("loses", [False, True], ids=["killed", "killed-and-emptied"])
-def test_a_worker_killed_in_the_middle(fast: Stack, counted: Path, loses: bool) -> None:
+def test_a_worker_killed_in_the_middle(
+    fast: Stack, counted: Path, loses: bool, at_once: int | None
+) -> None:
     worker = fast.worker()
     order: dict[str, Any] = {"path": str(counted), "seconds": 0.02}
-    run = fast.client.map("count", [order] * 400)
-    eventually(lambda: len(lines(counted)) > 50)
+    number = 80 if at_once else 400
+    run = fast.client.map("count", [order] * number, max_concurrent=at_once)
+    eventually(lambda: len(lines(counted)) > number // 8)
     worker.kill()
     if loses:
         fast.redis.flushdb()
     worker.start()
-    assert run.get(timeout=60).succeeded == 400
-    assert states(fast, run.id) == {"succeeded": 400}
+    assert run.get(timeout=60).succeeded == number
+    assert states(fast, run.id) == {"succeeded": number}
     done = Counter(lines(counted))
-    assert len(done) == 400
+    assert len(done) == number
     # What ran as the worker died ran again, unless its end was written.
-    assert sum(done.values()) - 400 <= len(done) // 4
-    assert len(list(run.results())) == 400
+    assert sum(done.values()) - number <= len(done) // 4
+    assert len(list(run.results())) == number
 
 
 def test_what_was_done_is_undone(fast: Stack, counted: Path) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import Select, literal_column, select, union
 
 from app.journal.schema.engine import now
 from app.journal.schema.models import Join, Step, Wait, Worker
+from app.journal.schema.parking import PARKED_FROM
 from celery_agents import names
 from celery_agents.contracts.outcome import State
 from celery_agents.contracts.watching import STUCK_S
@@ -112,6 +113,8 @@ def _ready(row: Any) -> Reason:
     if row.why_stream is not None:
         name = row.why_stream.partition("/")[2] or row.why_stream
         return Reason(GOES_ON, f"another run holds session {name}")
+    if row.why_ready_at > PARKED_FROM:
+        return Reason(GOES_ON, "others of its map run, as many as may at a time")
     if (left := row.why_ready_at - row.why_now) > 0:
         after = f", after {row.why_error['kind']}" if row.why_error else ""
         return Reason(GOES_ON, f"it goes on in {_s(left)}{after}")

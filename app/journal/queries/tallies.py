@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Text, cast, func, select
+from sqlalchemy import ColumnElement, Connection, Text, bindparam, cast, func, select
 
 from agents.plan import Tally
 from app.journal.schema import heads
 from app.journal.schema.models import Step, table
 from app.journal.schema.sealed import sealed_by
+from celery_agents import names
 from celery_agents.contracts.base import JsonValue
-from celery_agents.contracts.outcome import ErrorInfo, State, Usage
+from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.errors import InvalidPayloadError
-from celery_agents.sealing import opened_outcome, shown_outcome
+from celery_agents.sealing import opened_outcome, opened_payload, shown_outcome
 
 _S = table(Step).c
 _FAILED = (State.FAILED, State.DEAD)
@@ -115,3 +116,38 @@ def page(connection: Connection, step_id: str, after: int = -1) -> dict[str, Any
         ],
         "more": last if taken < len(sizes) else None,
     }
+
+
+def earlier_map(connection: Connection, run_id: str, tenant: str) -> dict[str, Any]:
+    """The payload of a tenant's map that has ended; of the one that had the inputs, if it resumed.
+
+    Raises:
+        InvalidPayloadError: there is no such run (any more), it is no map, or it goes on.
+    """
+    row = connection.execute(_EARLIER, {"b_id": run_id, "b_tenant": tenant}).first()
+    if row is None or row.task != names.MAP:
+        raise InvalidPayloadError(f"resumes: there is no map {run_id} in the journal (any more).")
+    if row.finished_at is None:
+        raise InvalidPayloadError(f"resumes: the map {run_id} has not ended.")
+    payload = opened_payload(sealed_by(connection), row.payload, run_id)
+    before = payload["kwargs"].get("resumes")
+    return payload if before is None else earlier_map(connection, before, tenant)
+
+
+def answers(connection: Connection, step_id: str) -> dict[int, Outcome]:
+    """The outcomes of a step's members that succeeded, by their places."""
+    seals = sealed_by(connection)
+    rows = connection.execute(
+        select(_S.id, _S.position, _S.outcome).where(
+            _S.parent_id == step_id, _S.state == State.SUCCEEDED
+        )
+    )
+    return {
+        row.position: Outcome.model_validate(opened_outcome(seals, row.outcome, row.id))
+        for row in rows
+    }
+
+
+_EARLIER = select(_S.task, _S.finished_at, _S.payload).where(
+    _S.id == bindparam("b_id"), _S.tenant == bindparam("b_tenant"), _S.parent_id.is_(None)
+)

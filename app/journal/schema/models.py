@@ -228,6 +228,8 @@ class Join(Base):
     succeeded: Mapped[int] = mapped_column(Integer, default=0)
     state: Mapped[str] = mapped_column(String(12))  # open, fired
     deadline_at: Mapped[float | None]
+    #: So many members and done ones have had their turn (app/journal/schema/parking.py).
+    max_concurrent: Mapped[int | None] = mapped_column(Integer)
 
     __table_args__ = (
         Index(

@@ -221,7 +221,8 @@ class Claimed:
     payload: Mapping[str, Any]
     max_attempts: int
     remaining_s: float | None  # until the step's own deadline
-    policy: str | None = None  # of the join that counts it, where the claim has looked it up
+    #: Of the join that counts it, where the claim has looked it up; None if it lets others begin.
+    policy: str | None = None
     elapsed_s: float = 0.0  # from its first claim to this one
     tenant: str = ""
     #: Since it could have been claimed; None: this claim has made its row.

@@ -49,7 +49,9 @@ _CLAIMED = (
     _S.payload,
     _S.max_attempts,
     (_S.deadline_at - now()).label("remaining_s"),
-    select(table(Join).c.policy).where(table(Join).c.step_id == _S.parent_id).scalar_subquery(),
+    select(table(Join).c.policy)
+    .where(table(Join).c.step_id == _S.parent_id, table(Join).c.max_concurrent.is_(None))
+    .scalar_subquery(),
     (now() - _S.started_at).label("elapsed_s"),
     _S.tenant,
     (now() - _S.ready_at).label("waited_s"),

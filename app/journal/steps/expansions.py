@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from sqlalchemy import Connection, bindparam, select, update
 
 from agents.plan import Expand
-from app.journal.schema import locks
+from app.journal.schema import locks, parking
 from app.journal.schema.models import Step, table
 from app.journal.schema.rows import Aftermath, Claimed, NewEntry, Wake, derived_id
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
@@ -19,7 +19,7 @@ from app.journal.steps import anyhow, caps, joins
 from app.journal.steps.bounds import Bound
 from app.journal.steps.entries import append, forget
 from app.journal.steps.finishes import event
-from app.journal.steps.members import NewMember, insert_members, new_members
+from app.journal.steps.members import NewMember, end_members, insert_members, new_members
 from app.journal.writing import prepared
 from app.journal.writing.operation import Operation
 from app.journal.writing.prepared import Shot
@@ -67,12 +67,14 @@ class ExpandStep(Operation[Expanded]):
         self.ended_members = ended_members
         self.bounds = bounds
         self.entries = entries
+        self.resumes = any(m.ended is not None for m in plan.members)
         self.members = new_members(claim, plan.members, rules.spread_limit_bytes, rules.seals)
 
     @property
     def variety(self) -> int:
         plan = self.plan
         few = 0 < len(plan.members) <= _FEW and not (self.entries or plan.awaited)
+        few = few and plan.join.max_concurrent is None and not self.resumes
         return not (few and self.claim.token == 1 and plan.note is None and not self.of_team)
 
     @property
@@ -139,17 +141,19 @@ def _expand(connection: Connection, o: ExpandStep) -> Expanded:
     if waiting is None:
         return Expanded(applied=False)
     wanted = o.members
-    number = joins.open_round(connection, claim.id, len(wanted), o.plan.join)
+    open_ = sum(new.member.ended is None for new in wanted)
+    number = joins.open_round(connection, claim.id, open_, o.plan.join)
     members = _insert_members(connection, o, wanted, number)
     asked = [member.id for member in members]
     counted = asked and (o.of_team or o.bounds)
     refused = caps.refuse(connection, claim, asked, o.rules.caps, o.bounds) if counted else {}
-    members = [member for member in members if member.id not in refused]
+    turn = members[: o.plan.join.max_concurrent] if number == 1 else members
+    members = [member for member in turn if member.id not in refused]
     if o.plan.note is not None:
         connection.execute(event(claim.run_id, claim.id, "expanded", o.plan.note))
     if o.plan.awaited is not None:
         fired = anyhow.go_on(connection, claim, o.plan.awaited, o.rules)
-    elif number == 1 and wanted and not refused:
+    elif number == 1 and open_ and not refused:
         fired = Aftermath()  # none of its members has begun
     else:
         joins.recount(connection, claim.id, number)
@@ -202,11 +206,16 @@ def _insert_members(
         last = connection.execute(_LAST, {"b_id": o.claim.id}).scalar()
         start = 0 if last is None else last + 1
     about: Any = {"start": start, "number": number, "wake_grace_s": o.rules.wake_grace_s}
+    if number == 1 and o.plan.join.max_concurrent is not None:
+        asked = [place for place, new in enumerate(wanted) if new.member.ended is None]
+        about["parked"] = dict(enumerate(asked)).get(o.plan.join.max_concurrent, parking.NOBODY)
     made = insert_members(connection, o.claim, wanted, **about)
     if number == 1 and len(made) < len(wanted):
         wanted = _free(connection, o.claim, wanted)
         made |= insert_members(connection, o.claim, wanted, **about)
-    return [_wake(o.claim, m) for m in wanted if m.id in made and not m.member.waits]
+    new = [m for m in wanted if m.id in made]
+    end_members(connection, new, o.rules.seals)
+    return [_wake(o.claim, m) for m in new if not m.member.waits and m.member.ended is None]
 
 
 def _free(

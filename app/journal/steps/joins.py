@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import Connection
 
 from agents.plan import JoinPolicy, MemberState
-from app.journal.schema import locks
+from app.journal.schema import locks, parking
 from app.journal.schema.engine import as_json, now
 from app.journal.schema.models import Join, Run, Step, table
 from app.journal.schema.rows import FINAL, Aftermath, EndedStep
@@ -66,6 +66,7 @@ def open_round(connection: Connection, step_id: str, expected: int, policy: Join
         "b_expected": 1 if goes_on else expected,
         "b_more": 0 if goes_on else 1,
         "b_timeout": policy.timeout_s,
+        "b_max": policy.max_concurrent,
     }
     first = connection.execute(_first_round(connection.dialect.name), values).scalar()
     if first is not None:
@@ -85,14 +86,15 @@ _OPENED = {
 _NEXT_ROUND = (
     update(table(Join))
     .where(_J.step_id == bindparam("b_id"))
-    .values({**_OPENED, _J.round: _J.round + bindparam("b_more")})
+    .values({**_OPENED, _J.round: _J.round + bindparam("b_more"), _J.max_concurrent: None})
     .returning(_J.round)
 )
 
 
 @cache
 def _first_round(dialect: str) -> Any:
-    row = {**_OPENED, _J.step_id: bindparam("b_id"), _J.round: 1}
+    at_once = bindparam("b_max", type_=_J.max_concurrent.type)
+    row = {**_OPENED, _J.step_id: bindparam("b_id"), _J.round: 1, _J.max_concurrent: at_once}
     return insertion(dialect, table(Join)).values(row).returning(_J.round)
 
 
@@ -123,7 +125,7 @@ _COUNT = (
     update(table(Join))
     .where(_J.step_id == bindparam("b_id"), _J.round == bindparam("b_round"), _J.state == "open")
     .values(done=_J.done + bindparam("b_done"), succeeded=_J.succeeded + bindparam("b_succeeded"))
-    .returning(_J.expected, _J.done, _J.succeeded, _J.policy, _J.round)
+    .returning(_J.expected, _J.done, _J.succeeded, _J.policy, _J.round, _J.max_concurrent)
 )
 
 
@@ -142,9 +144,16 @@ def count(
             _COUNT,
             {"b_id": parent_id, "b_round": number, "b_done": done, "b_succeeded": succeeded},
         ).first()
-        if counted is not None and _complete(connection, parent_id, counted, rules):
+        if counted is None:
+            continue
+        if _complete(connection, parent_id, counted, rules):
             over = counted.round == 1 and counted.done >= counted.expected
             result[parent_id] = fire(connection, parent_id, rules, over=over)
+        elif counted.max_concurrent is not None:
+            had = counted.max_concurrent + counted.done - done
+            grace_s = rules.wake_grace_s
+            wakes = parking.release(connection, parent_id, done, grace_s, least=had)
+            result[parent_id] = Aftermath(wakes=wakes)
     return result
 
 

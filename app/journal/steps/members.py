@@ -12,14 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import Connection, TextClause, bindparam, text, update
 
 from agents.plan import Member
-from app.journal.schema.engine import as_json, read_clock
+from app.journal.schema import parking
+from app.journal.schema.engine import as_json, now, read_clock
+from app.journal.schema.models import Step, table
 from app.journal.schema.new_steps import INHERITED, OF_MEMBERS, insert_into_steps, words
 from app.journal.schema.rows import Claimed, derived_id
 from app.journal.steps.shared import Lender
-from celery_agents.contracts.outcome import State
+from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.errors import PayloadTooLargeError
 from celery_agents.sealing import Seals
 
@@ -89,10 +91,11 @@ def insert_members(
     start: int,
     number: int,
     wake_grace_s: float,
+    parked: int = parking.NOBODY,
 ) -> set[str]:
     """Insert members that are not there yet, at places from ``start`` on, in round ``number``.
 
-    Returns the ids of the new ones.
+    Those at places from ``parked`` on are to wait for their turn. Returns the ids of the new ones.
     """
     dialect = connection.dialect.name
     common = {
@@ -100,6 +103,7 @@ def insert_members(
         "round": number,
         "at": read_clock(connection),
         "grace": wake_grace_s,
+        "parked": parked,
     }
     made: set[str] = set()
     for first in range(0, len(members), _AT_ONCE):
@@ -110,14 +114,43 @@ def insert_members(
     return made
 
 
+def end_members(connection: Connection, made: Sequence[NewMember], seals: Seals | None) -> None:
+    """End those new members that have ended in an earlier run: no round counts them."""
+    ended = [
+        {"b_id": new.id, "b_state": end.state, "b_outcome": _sealed(end, new.id, seals).compact()}
+        for new in made
+        if (end := new.member.ended) is not None
+    ]
+    if ended:
+        connection.execute(_END, ended)
+
+
+def _sealed(end: Outcome, step_id: str, seals: Seals | None) -> Outcome:
+    return end if seals is None else seals.seal_outcome(end, step_id)
+
+
+_S = table(Step).c
+_END = (
+    update(table(Step))
+    .where(_S.id == bindparam("b_id"))
+    .values(
+        state=bindparam("b_state"),
+        outcome=bindparam("b_outcome", type_=_S.outcome.type),
+        finished_at=now(),
+        settled=True,
+        round=0,
+    )
+)
+
+
 def _insertion(own: dict[str, str], source: str, *, cast: bool) -> TextClause:
     """The statement, with a database's words for what members differ in."""
     row = words(
         own | {name: f"p.{name}" for name in INHERITED},
-        at=":at",
+        at=parking.parked(":at", own["position"]),
         wake_grace_s=":grace",
         cast=cast,
-        fixed={"parent_id": "p.id", "round": ":round"},
+        fixed={"parent_id": "p.id", "round": ":round", "created_at": ":at"},
     )
     return text(
         f"{insert_into_steps(row)} FROM steps AS p, {source} WHERE p.id = :parent_id "

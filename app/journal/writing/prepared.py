@@ -129,7 +129,8 @@ TAKE = Prepared(
         AND NOT cancel_requested AND {LEASED.format("$2")}
     RETURNING id, token, attempts, run_id, parent_id, member, task, agent, queue, priority,
         CAST(payload AS text), max_attempts, deadline_at - {CLOCK},
-        (SELECT policy FROM joins WHERE step_id = steps.parent_id), {CLOCK} - started_at, tenant,
+        (SELECT policy FROM joins WHERE step_id = steps.parent_id
+            AND max_concurrent IS NULL), {CLOCK} - started_at, tenant,
         {CLOCK} - ready_at
     """,  # noqa: S608 - of our own constant
     answers=True,
@@ -247,7 +248,7 @@ FINISH_MEMBERS = Prepared(
     ), held AS (
         SELECT j.step_id, j.round FROM asked AS a, joins AS j
         WHERE (SELECT count(*) FROM roots) >= 0 AND j.step_id = ANY ($3)
-            AND j.step_id = a.parent_id AND j.state = 'open'
+            AND j.step_id = a.parent_id AND j.state = 'open' AND j.max_concurrent IS NULL
             AND (j.done + a.ended < j.expected OR j.round = 1 AND j.done + a.ended = j.expected)
             AND (
                 j.policy IN ('all', 'any')

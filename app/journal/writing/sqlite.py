@@ -80,7 +80,8 @@ _TAKE = Statements(
             AND NOT cancel_requested AND {_LEASED}
         RETURNING id, token, attempts, run_id, parent_id, member, task, agent, queue, priority,
             payload, max_attempts, deadline_at - :at,
-            (SELECT policy FROM joins WHERE step_id = steps.parent_id), :at - started_at, tenant,
+            (SELECT policy FROM joins WHERE step_id = steps.parent_id
+            AND max_concurrent IS NULL), :at - started_at, tenant,
             :at - ready_at
         """,  # noqa: S608 - of our own constants
     ),

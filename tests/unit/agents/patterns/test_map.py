@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.patterns.map import advance
+from agents.patterns.map import advance, resumed
 from agents.plan import Expand, Member, Tally
 from celery_agents import names
 from celery_agents.contracts.mapping import Map, MapResult
@@ -92,6 +92,29 @@ def test_waves(wave: int | None, asked: int, keys: list[str]) -> None:
     plan = expanded(advance(mapping(5, wave=wave), tally))
     assert [m.key for m in plan.members] == keys
     assert [m.input for m in plan.members] == [10 * int(k) for k in keys]
+
+
+def test_so_many_at_a_time_are_asked_at_once() -> None:
+    """In what order they begin is the journal's: each end lets the next one begin."""
+    plan = expanded(advance(mapping(5, max_concurrent=2), Tally()))
+    assert ([m.key for m in plan.members], plan.join.max_concurrent) == (list("01234"), 2)
+
+
+def test_what_had_succeeded_is_there_and_free() -> None:
+    done = Outcome(state=State.SUCCEEDED, value="y", usage=COST)
+    plan = expanded(advance(mapping(3), Tally(), answered={1: done}))
+    assert [m.ended and m.ended.value for m in plan.members] == [None, "y", None]
+    assert plan.members[1].ended is not None
+    assert plan.members[1].ended.usage == Usage()
+
+
+def test_a_resumed_map_is_as_it_was_but_for_what_is_said() -> None:
+    earlier = mapping(4, wave=2, instructions="short", on_failure="stop")
+    found = resumed(Map(resumes="r"), earlier)
+    assert found == earlier
+    found = resumed(Map(resumes="r", agent="b", max_concurrent=3), earlier)
+    assert (found.agent, found.max_concurrent, found.wave) == ("b", 3, None)
+    assert (found.input, found.instructions, found.on_failure) == (earlier.input, "short", "stop")
 
 
 def test_what_came_of_them() -> None:

@@ -22,7 +22,7 @@ VERBS = [
     (options.FallbackOptions, Fallback, {"candidates", "input"}),
     (options.VoteOptions, Vote, {"voters", "input"}),
     (options.GatherOptions, Gather, {"agents", "input"}),
-    (options.MapOptions, Map, {"agent", "input"}),
+    (options.MapOptions, Map, {"agent", "input", "resumes"}),
 ]
 CASES = [
     (hint, contract, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self
 from unittest.mock import Mock
@@ -46,6 +47,8 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "runs list": (["--failed"], {"runs": [{"id": "r", "state": "failed"}], "more": "x"}),
     "runs show": (["r"], {"id": "r", "steps": [{"id": "r"}]}),
     "runs progress": (["r"], {"total": 4, "done": 2, "left_s": 5.0}),
+    "map resume": (["r", "--max-concurrent", "5"], {"id": "r", "resumes": "r"}),
+    "map export": (["r", "r.csv"], {"path": "r.csv", "written": 1}),
     "stats": (["--since", "2h"], {"rows": [{"name": "gpt", "count": 3, "p95_s": 2.0}]}),
     "cluster": ([], {"workers": [{"name": "w@h", "running": 2}], "ready": 4}),
     "watch": (["r"], {"type": "end", "step_id": "r"}),
@@ -180,7 +183,9 @@ class Served:
             list=lambda **_: RunPage(runs=(RUN,), more="x"),
             show=lambda *_, **__: SHOWN,
             progress=lambda _: PROGRESS,
+            results=lambda _: iter([(0, OUTCOME)]),
         )
+        self.map = SimpleNamespace(resume=lambda *_, **__: Answered("said"))
         state = LimitState(name="openai", policy=LimitPolicy(concurrent=9), in_use=2)
         self.limits = SimpleNamespace(
             list=lambda: [state], pause=lambda *_: None, resume=lambda *_: None
@@ -340,7 +345,10 @@ def test_every_verb_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_verb_shows_its_result(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_verb_shows_its_result(
+    verb: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)  # there are commands that write files
     monkeypatch.setattr(cli, "Client", Served)
     words, told = VERBS[verb]
     done = call(*verb.split(), *words, "--json")

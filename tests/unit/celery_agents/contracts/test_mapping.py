@@ -30,6 +30,9 @@ def test_a_signature_has_no_inputs_yet() -> None:
         ([object()], {}, "input.0"),
         ([0] * 100_001, {}, "at most 100000"),
         ([1], {"wave": 0}, "wave: "),
+        ([1], {"resumes": "r"}, "the run that is resumed"),
+        ([1], {"max_concurrent": 0}, "max_concurrent: "),
+        ([1], {"max_concurrent": 5, "wave": 5}, "max_concurrent or wave, not both"),
         ([1], {"on_failure": "cry"}, "on_failure: "),
         ([1], {"member_timeout_s": 0}, "member_timeout_s: "),
         ([1], {"agents": ["a"]}, "agents: "),
@@ -46,3 +49,9 @@ def test_results_survive_json(results: Any) -> None:
     failure = MapFailure(index=1, kind="timeout", message="late")
     found = MapResult(count=3, succeeded=2, failed=1, results=results, failures=(failure,))
     assert MapResult.model_validate(found.compact()) == found
+
+
+def test_an_agent_is_missing_where_no_run_is_resumed() -> None:
+    with pytest.raises(InvalidPayloadError, match="agent"):
+        Map.from_message([[1]], {})
+    assert Map.from_message([], {"resumes": "r"}).resumes == "r"

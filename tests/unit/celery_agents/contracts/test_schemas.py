@@ -136,6 +136,8 @@ BEYOND = {
     ("Gather", "how"),  # best, and only that, has a judge
     ("Gather", "judge"),
     ("Gather", "at_least"),  # so many agents there are
+    ("Map", ""),  # only one that resumes a run has no agent
+    ("Map", "agent"),
 }
 _GONE = object()
 

@@ -1,0 +1,84 @@
+"""Outcomes of a map as files: a line of CSV or JSON for each input that has ended."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from celery_agents.contracts.outcome import Outcome
+from celery_agents.errors import InvalidPayloadError
+
+#: The columns of CSV, and the keys of a line of JSON.
+COLUMNS = ("index", "state", "value", "error", "message", "attempts", "cost_usd", "duration_s")
+
+
+def export(
+    outcomes: Iterable[tuple[int, Outcome]], path: str | os.PathLike[str], *, failed: bool = False
+) -> int:
+    """Write outcomes to a file by its suffix, ``.csv`` or ``.jsonl``; return how many.
+
+    Line by line, under another name until all are there. ``failed``: only those that did not
+    succeed. In CSV a value that is no text is JSON.
+
+    Raises:
+        InvalidPayloadError: the suffix is another one.
+    """
+    target = Path(path)
+    write = _WRITERS.get(target.suffix.lower())
+    if write is None:
+        raise InvalidPayloadError(f"{target.name}: its name ends with .csv or .jsonl.")
+    part = target.with_name(target.name + ".part")
+    try:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            count = write(file, _rows(outcomes, failed=failed))
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    return count
+
+
+def _rows(outcomes: Iterable[tuple[int, Outcome]], *, failed: bool) -> Iterator[dict[str, Any]]:
+    for index, outcome in outcomes:
+        if failed and outcome.ok:
+            continue
+        error = outcome.error
+        told = (
+            *(index, outcome.state.value, outcome.value),
+            *((None, None) if error is None else (error.kind, error.message)),
+            *(outcome.attempts, outcome.usage.cost_usd, outcome.duration_s),
+        )
+        yield dict(zip(COLUMNS, told, strict=True))
+
+
+def _as_csv(file: TextIO, rows: Iterable[dict[str, Any]]) -> int:
+    writer = csv.DictWriter(file, COLUMNS)
+    writer.writeheader()
+    count = 0
+    for row in rows:
+        value = row["value"]
+        told = value if value is None or isinstance(value, str) else _json(value)
+        writer.writerow({**row, "value": told})
+        count += 1
+    return count
+
+
+def _as_lines(file: TextIO, rows: Iterable[dict[str, Any]]) -> int:
+    count = 0
+    for row in rows:
+        file.write(_json(row) + "\n")
+        count += 1
+    return count
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+_WRITERS: dict[str, Callable[[TextIO, Iterable[dict[str, Any]]], int]] = {
+    ".csv": _as_csv,
+    ".jsonl": _as_lines,
+}

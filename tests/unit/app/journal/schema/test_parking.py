@@ -1,0 +1,191 @@
+"""Members that wait for their turn: so many run at a time, and each end lets the next one begin."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from agents.plan import Expand, JoinPolicy
+from app.journal import Journal
+from app.journal.queries import reasons
+from app.journal.schema.parking import PARKED_FROM
+from app.journal.schema.rows import Aftermath, derived_id
+from app.journal.steps import due
+from app.journal.steps.finishes import FinishStep
+from celery_agents.contracts.outcome import Outcome, State
+from tests.unit.app.journal.support import (
+    DONE,
+    FAILED,
+    SOON,
+    OnPostgres,
+    World,
+    batch,
+    claimed,
+    ids,
+    meanwhile,
+    member,
+    refused,
+    step,
+)
+
+
+def window(count: int, at_once: int, *, kind: Any = "all", **more: Any) -> Expand:
+    join = JoinPolicy(kind=kind, max_concurrent=at_once)
+    return Expand(members=tuple(member(str(n), **more) for n in range(count)), join=join)
+
+
+def begin(journal: Journal, what: Expand) -> list[str]:
+    parent = claimed(journal, "p", step("p", task="agents.map", agent=None))
+    return ids(journal.expand(parent, what).result(SOON).members)
+
+
+def place(n: int) -> str:
+    return derived_id("p", str(n))
+
+
+def end(journal: Journal, n: int, outcome: Outcome = DONE) -> Aftermath:
+    return journal.finish(claimed(journal, place(n)), outcome).result(SOON)
+
+
+def test_each_end_lets_the_next_one_begin(world: World, journal: Journal) -> None:
+    assert begin(journal, window(5, 2)) == [place(0), place(1)]
+    assert refused(journal, place(2)) == "early"
+    assert ids(end(journal, 1).wakes) == [place(2)]
+    assert ids(end(journal, 2, FAILED).wakes) == [place(3)]  # the slow one holds nobody up
+    assert ids(end(journal, 3).wakes) == [place(4)]
+    assert ids(end(journal, 4).wakes) == []
+    assert ids(end(journal, 0).wakes) == ["p"]
+    join = world.join("p")
+    assert (join.state, join.done, join.succeeded, join.round) == ("fired", 5, 4, 1)
+
+
+def test_a_group_commit_lets_as_many_begin_as_ended(journal: Journal) -> None:
+    begin(journal, window(9, 3))
+    ends = [FinishStep(claimed(journal, place(n)), DONE, journal.rules) for n in range(3)]
+    wakes = [wake for after in batch(journal, *ends) for wake in ids(after.wakes)]
+    assert sorted(wakes) == sorted(map(place, (3, 4, 5)))
+
+
+def test_an_end_that_is_told_twice_lets_one_begin(world: World, journal: Journal) -> None:
+    begin(journal, window(4, 1))
+    claim = claimed(journal, place(0))
+    assert ids(journal.finish(claim, DONE).result(SOON).wakes) == [place(1)]
+    assert not journal.finish(claim, DONE).result(SOON).applied
+    assert world.row(place(2)).ready_at > PARKED_FROM
+
+
+def test_its_time_begins_with_its_turn(world: World, journal: Journal) -> None:
+    begin(journal, window(2, 1, deadline_s=40))
+    assert world.row(place(1)).deadline_at > PARKED_FROM
+    end(journal, 0)
+    row = world.row(place(1))
+    now_s = world.clock()
+    assert row.deadline_at == pytest.approx(now_s + 40, abs=5)
+    assert row.ready_at == pytest.approx(now_s, abs=5)
+    assert row.wake_at == pytest.approx(now_s + 10, abs=5)
+    assert row.created_at == pytest.approx(now_s, abs=5)
+
+
+def test_recovery_finds_who_has_a_turn_and_no_other(world: World, journal: Journal) -> None:
+    """As when a worker dies between its commit and its messages."""
+    begin(journal, window(3, 1))
+    end(journal, 0)
+    world.set(place(1), wake_at=lambda now: now - 1, ready_at=lambda now: now - 20)
+    with world.engine.begin() as c:
+        assert ids(due.unwoken(c, 10, 10, 60)) == [place(1)]
+
+
+def test_one_that_is_to_be_tried_again_keeps_its_turn(world: World, journal: Journal) -> None:
+    begin(journal, window(3, 1))
+    journal.postpone(claimed(journal, place(0)), delay_s=0, error=None).result(SOON)
+    assert world.row(place(1)).ready_at > PARKED_FROM
+    assert ids(end(journal, 0).wakes) == [place(1)]
+
+
+def test_the_first_that_fails_skips_those_that_wait(world: World, journal: Journal) -> None:
+    begin(journal, window(4, 2, kind="unbroken"))
+    running = claimed(journal, place(1))
+    after = end(journal, 0, FAILED)
+    assert (ids(after.wakes), after.cancels) == (["p"], [running.id])
+    assert world.states("p", "0123") == ["failed", "running", "skipped", "skipped"]
+
+
+def test_a_cancelled_run_lets_nobody_begin(world: World, journal: Journal) -> None:
+    begin(journal, window(4, 2))
+    running = claimed(journal, place(0))
+    journal.cancel("p")
+    assert ids(journal.finish(running, DONE).result(SOON).wakes) == []
+    assert world.states("p", "123") == ["cancelled"] * 3
+
+
+def test_what_has_ended_before_takes_nobody_s_turn(world: World, journal: Journal) -> None:
+    told = {n: Outcome(state=State.SUCCEEDED, value=n) for n in (1, 2, 4)}
+    members = tuple(member(str(n), ended=told.get(n)) for n in range(7))
+    what = Expand(members=members, join=JoinPolicy(max_concurrent=2))
+    assert begin(journal, what) == [place(0), place(3)]
+    assert world.row(place(2)).outcome["value"] == 2
+    assert ids(end(journal, 3).wakes) == [place(5)]
+    assert ids(end(journal, 5).wakes) == [place(6)]
+    assert ids(end(journal, 0).wakes) == []
+    assert ids(end(journal, 6).wakes) == ["p"]
+    assert journal.tally("p", values_within=1_000).succeeded == 7
+
+
+def test_where_all_have_ended_before_it_goes_on_at_once(journal: Journal) -> None:
+    done = Outcome(state=State.SUCCEEDED, value="x")
+    parent = claimed(journal, "p", step("p", task="agents.map", agent=None))
+    what = Expand(members=(member("0", ended=done), member("1", ended=done)))
+    made = journal.expand(parent, what).result(SOON)
+    assert (made.members, ids(made.wakes)) == ([], ["p"])
+    assert journal.tally("p", values_within=1_000).values == ("x", "x")
+
+
+def test_people_are_told_why_it_waits(world: World, journal: Journal) -> None:
+    begin(journal, window(2, 1))
+    row = type("Row", (), {"why_state": "ready", "why_finished_at": None, "why_stream": None})
+    row.why_ready_at = world.row(place(1)).ready_at  # type: ignore[attr-defined]
+    found = reasons.why(row)
+    assert found is not None
+    assert (found.rank, found.text) == (
+        reasons.GOES_ON,
+        "others of its map run, as many as may at a time",
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("count", "at_once"), [(12, 5), (7, 1), (3, 9)])
+def test_never_more_at_a_time_and_nobody_forgotten(
+    journal: Journal, seed: int, count: int, at_once: int
+) -> None:
+    chance = random.Random(seed)
+    open_ = begin(journal, window(count, at_once))
+    seen = list(open_)
+    while open_:
+        assert len(open_) == min(at_once, count - (len(seen) - len(open_)))
+        ended = [claimed(journal, open_.pop(chance.randrange(len(open_))))]
+        while open_ and chance.random() < 0.3:
+            ended.append(claimed(journal, open_.pop(chance.randrange(len(open_)))))
+        outcome = chance.choice([DONE, FAILED, Outcome(state=State.CANCELLED)])
+        ends = [FinishStep(claim, outcome, journal.rules) for claim in ended]
+        found = [wake for after in batch(journal, *ends) for wake in ids(after.wakes)]
+        assert (found == ["p"]) == (len(seen) == count and not open_)
+        begun = [wake for wake in found if wake != "p"]
+        seen += begun
+        open_ += begun
+    assert sorted(seen) == sorted(map(place, range(count)))
+
+
+class TestMeanwhile(OnPostgres):
+    def test_two_ends_at_the_same_time_let_two_begin(self, world: World, journal: Journal) -> None:
+        begin(journal, window(4, 2))
+        first, second = (claimed(journal, place(n)) for n in (0, 1))
+        other = world.journal("other@here")
+        theirs = FinishStep(second, DONE, other.rules)
+        with world.engine.begin() as c:
+            mine = FinishStep.apply(c, [FinishStep(first, DONE, journal.rules)])
+            with meanwhile(world, lambda: batch(other, theirs)) as found:
+                c.commit()
+        assert ids(mine[0].wakes) == [place(2)]
+        assert ids(found[0][0].wakes) == [place(3)]
