@@ -8,6 +8,10 @@ VOTE = "agents.vote"
 GATHER = "agents.gather"
 MAP = "agents.map"
 FLOW = "agents.flow"
+#: One of several strategies; what was learned of them; what an answer of one was worth.
+SOLVE = "agents.solve"
+LEARNED = "agents.learned"
+FEEDBACK = "agents.feedback"
 #: Tells a flow something.
 SIGNAL = "agents.signal"
 #: Reads what a flow was told and asked for.
@@ -65,7 +69,7 @@ REQUEUE = "agents.requeue"
 DROP = "agents.drop"
 
 #: Those that are steps.
-STEP_TASKS = (ASK, FALLBACK, VOTE, GATHER, MAP, FLOW, COMPENSATE, WEBHOOK)
+STEP_TASKS = (ASK, FALLBACK, VOTE, GATHER, MAP, FLOW, SOLVE, COMPENSATE, WEBHOOK)
 QUEUE = "agents"
 #: Short messages that must not wait behind work.
 CONTROL_QUEUE = "agents.control"
@@ -84,6 +88,8 @@ CONTROL_TASKS = (
     FORGET_CURSOR,
     SIGNAL,
     HISTORY,
+    LEARNED,
+    FEEDBACK,
     LIMITS,
     PAUSE,
     RESUME,

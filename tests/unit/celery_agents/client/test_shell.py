@@ -22,6 +22,7 @@ from celery_agents.contracts.governance import Estimate
 from celery_agents.contracts.limits import LimitPolicy, LimitState
 from celery_agents.contracts.outcome import Outcome, State, Usage
 from celery_agents.contracts.session import SessionExchange, SessionInfo
+from celery_agents.contracts.teams.solve import Lessons, Solution, StrategyRecord
 from celery_agents.contracts.tenants import TenantState
 from celery_agents.contracts.vote import Decision
 from celery_agents.contracts.watching import (
@@ -41,6 +42,9 @@ from tests.unit.celery_agents.client.test_run import DECISION
 VERBS: dict[str, tuple[list[str], Any]] = {
     "ask": (["a", "x"], {"id": "r", "state": "succeeded", "value": "said\x7f"}),
     "vote": (["-v", "a", "q"], {"id": "r", "state": "succeeded"}),
+    "solve": (["x", "-s", "a"], {"id": "r", "value": {"strategy": "a", "value": "said"}}),
+    "learned": ([], [{"verb": "solve", "work": "triage", "records": [{"name": "a\x7f"}]}]),
+    "feedback": (["r", "0.5"], {"id": "r", "score": 0.5}),
     "status": (["r"], {"state": "running"}),
     "runs list": (["--failed"], {"runs": [{"id": "r", "state": "failed"}], "more": "x"}),
     "runs show": (["r"], {"id": "r", "steps": [{"id": "r"}]}),
@@ -192,6 +196,15 @@ class Served:
 
     def ask(self, *_: Any, **__: Any) -> Answered:
         return Answered("said\x7f")
+
+    @property
+    def solve(self) -> Any:
+        record = StrategyRecord(name="a\x7f", attempts=3.0, reward=0.9, median_s=1.5)
+        about: Any = {"work": "triage", "requests": 3, "changed_at": 1.0, "records": (record,)}
+        return Mock(
+            return_value=Answered(Solution(value="said", strategy="a")),
+            learned=lambda _: [Lessons(verb="solve", **about)],
+        )
 
     def estimate(self, *_: Any) -> Estimate:
         return ESTIMATE
