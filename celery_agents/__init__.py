@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from celery_agents.client.client import Client
     from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
     from celery_agents.client.teams.solve import SolveRun
+    from celery_agents.client.teams.team import TeamRun
     from celery_agents.contracts.ask import Ask
     from celery_agents.contracts.conversation import Attachment, ChatMessage, Text, ToolUse
     from celery_agents.contracts.events import RunEvent
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from celery_agents.contracts.policies import RetryPolicy
     from celery_agents.contracts.session import SessionExchange, SessionInfo
     from celery_agents.contracts.teams.solve import Lessons, Solution, Strategy
+    from celery_agents.contracts.teams.team import TeamPart, TeamReport
     from celery_agents.contracts.vote import Ballot, Decision, Voter
     from celery_agents.errors import AgentsError, PermanentError, RetryableError
     from celery_agents.service import (
@@ -57,6 +59,7 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "AggregateRun",
     "MapRun",
     "SolveRun",
+    "TeamRun",
     # offer
     "agent",
     "flow",
@@ -106,6 +109,8 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "Strategy",
     "StreamEntry",
     "StreamEvent",
+    "TeamPart",
+    "TeamReport",
     "Usage",
     "Vote",
     "Voter",
@@ -120,6 +125,7 @@ _MODULES = {
     "celery_agents.client.client": ("Client",),
     "celery_agents.client.run": ("AggregateRun", "DecisionRun", "MapRun", "Run"),
     "celery_agents.client.teams.solve": ("SolveRun",),
+    "celery_agents.client.teams.team": ("TeamRun",),
     "celery_agents.contracts.ask": ("Ask",),
     "celery_agents.contracts.conversation": ("Attachment", "ChatMessage", "Text", "ToolUse"),
     "celery_agents.contracts.events": ("RunEvent",),
@@ -133,6 +139,7 @@ _MODULES = {
     "celery_agents.contracts.policies": ("RetryPolicy",),
     "celery_agents.contracts.session": ("SessionExchange", "SessionInfo"),
     "celery_agents.contracts.teams.solve": ("Lessons", "Solution", "Strategy"),
+    "celery_agents.contracts.teams.team": ("TeamPart", "TeamReport"),
     "celery_agents.contracts.vote": ("Ballot", "Decision", "Voter"),
     "celery_agents.errors": ("AgentsError", "PermanentError", "RetryableError"),
     # what authors of agents need of the service's packages

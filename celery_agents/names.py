@@ -12,6 +12,8 @@ FLOW = "agents.flow"
 SOLVE = "agents.solve"
 LEARNED = "agents.learned"
 FEEDBACK = "agents.feedback"
+#: A lead who asks others, and a report of who did what.
+TEAM = "agents.team"
 #: Tells a flow something.
 SIGNAL = "agents.signal"
 #: Reads what a flow was told and asked for.
@@ -69,7 +71,7 @@ REQUEUE = "agents.requeue"
 DROP = "agents.drop"
 
 #: Those that are steps.
-STEP_TASKS = (ASK, FALLBACK, VOTE, GATHER, MAP, FLOW, SOLVE, COMPENSATE, WEBHOOK)
+STEP_TASKS = (ASK, FALLBACK, VOTE, GATHER, MAP, FLOW, SOLVE, TEAM, COMPENSATE, WEBHOOK)
 QUEUE = "agents"
 #: Short messages that must not wait behind work.
 CONTROL_QUEUE = "agents.control"

@@ -77,7 +77,7 @@ def judge(journal: Journal, run_id: str, score: float) -> None:
     members = journal.members(run_id)
     scored = partial(lessons.with_feedback, request=request, members=members, score=score)
 
-    def revise(found: dict[str, object], was: float) -> dict[str, object]:
+    def revise(found: dict[str, object], was: float | None) -> dict[str, object]:
         return scored(Learned.read(found), was=was).compact()
 
     journal.memos.score(lessons.memo_key(request), run_id, score, revise)

@@ -93,3 +93,22 @@ async def parent(generations: int, step: StepContext) -> int:
 def impatient(text: str) -> object:
     """Waits for a run of its own, as it should not."""
     return Client(os.environ["REDIS_URL"]).ask("noop", text).get(timeout=5)
+
+
+@agent
+async def runaway(path: str, step: StepContext) -> int:
+    """Asks five of its own kind, who do the same, whatever comes of it; how many have answered."""
+    told("born", path, step.step_id)
+    asked = [step.ask("runaway", f"{path}{n}") for n in range(5)]
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    return 1 + sum(one for one in found if isinstance(one, int))
+
+
+@agent
+async def crowd(path: str, step: StepContext) -> int:
+    """The same for four generations, the last of which does not come to an end."""
+    told("born", path, step.step_id)
+    if len(path) == 4:
+        await asyncio.sleep(600)
+    asked = [step.ask("crowd", f"{path}{n}") for n in range(5)]
+    return len(await asyncio.gather(*asked))

@@ -119,17 +119,13 @@ def learn(
     return {**after, key: Arm(known, recent, old.at)}
 
 
-def correct(arms: Mapping[str, Arm], key: str, was: float, reward: float) -> dict[str, Arm]:
-    """The arms once an attempt at one of them, which earned ``was``, turns out to be worth this.
+def correct(arm: Arm, was: float, reward: float) -> Arm:
+    """The arm once an attempt at it, which had earned ``was``, turns out to be worth this.
 
     What the attempt has lost of its weight meanwhile is not known; on average corrections that
     come late stand for those that are still to come.
     """
-    arm = arms.get(key)
-    if arm is None:
-        return dict(arms)
-    known, recent = arm.known.corrected(was, reward), arm.recent.corrected(was, reward)
-    return {**arms, key: Arm(known, recent, arm.at)}
+    return Arm(arm.known.corrected(was, reward), arm.recent.corrected(was, reward), arm.at)
 
 
 def evidence_of_change(known: Memory, recent: Memory) -> float:

@@ -33,6 +33,14 @@ class CandidateRecord(_Kept):
     #: The newest attempts: the sums of their rewards, of the squares, of the attempts.
     recent: tuple[float, float, float] = (0.0, 0.0, 0.0)
     latencies: dict[int, float] = Field(default_factory=dict)
+    #: Of what people said that answers were worth: the sum, and how many.
+    scores: float = 0.0
+    scored: float = 0.0
+
+    @property
+    def expected(self) -> float:
+        """The worth of an answer of which nobody says it (yet): as of those that were scored."""
+        return (self.scores + 1) / (self.scored + 1)
 
     @property
     def arm(self) -> Arm:
@@ -136,26 +144,32 @@ def with_attempts(
         candidates[member.key] = known
         if member.state in {State.SUCCEEDED, State.FAILED, State.DEAD}:
             arms = {key: candidate.arm for key, candidate in candidates.items()}
-            earned = _earned(adaptive, member)
+            earned = _earned(adaptive, member, known.expected)
             arms = learn(arms, member.key, earned, now=at, half_life=adaptive.half_life)
             candidates = {key: candidates[key].with_arm(arm) for key, arm in arms.items()}
     return before.model_copy(update={"candidates": candidates})
 
 
 def with_score(
-    before: Learned, member: MemberState, adaptive: Adaptive, *, was: float, score: float
+    before: Learned, member: MemberState, adaptive: Adaptive, *, was: float | None, score: float
 ) -> Learned:
-    """The memory once somebody says what an answer was worth that counted as ``was``."""
-    arms = correct(
-        before.arms,
-        member.key,
-        _earned(adaptive, member, was),
-        _earned(adaptive, member, score),
-    )
-    known = before.candidates
-    return before.model_copy(
-        update={"candidates": {key: one.with_arm(arms[key]) for key, one in known.items()}}
-    )
+    """The memory once somebody says what an answer was worth; ``was`` is what they said before."""
+    candidates = dict(before.candidates)
+    if (known := candidates.get(member.key)) is None:
+        return before
+    counted = known.expected if was is None else was
+    earned = (_earned(adaptive, member, worth) for worth in (counted, score))
+    arm = correct(known.arm, *earned)
+    if was is None:
+        sums = {"scores": known.scores * _KEPT + score, "scored": known.scored * _KEPT + 1}
+    else:
+        sums = {"scores": min(max(known.scores + score - was, 0.0), known.scored)}
+    candidates[member.key] = known.with_arm(arm).model_copy(update=sums)
+    return before.model_copy(update={"candidates": candidates})
+
+
+#: Of earlier scores so much is kept with each that comes: some fifty count.
+_KEPT = 0.98
 
 
 def _failed_as(member: MemberState) -> str | None:

@@ -40,9 +40,14 @@ def with_end(
 
 
 def with_feedback(
-    before: Learned, request: Solve, members: Sequence[MemberState], *, was: float, score: float
+    before: Learned,
+    request: Solve,
+    members: Sequence[MemberState],
+    *,
+    was: float | None,
+    score: float,
 ) -> Learned:
-    """The memory once somebody says what the answer of a request was worth."""
+    """The memory once somebody says what an answer was worth; ``was`` is what was said before."""
     score_it = partial(with_score, adaptive=request.adaptive, was=was, score=score)
     for member in members:
         if member.key != SELECT and member.outcome is not None and member.outcome.ok:

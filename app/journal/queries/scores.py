@@ -27,11 +27,11 @@ def solved(connection: Connection, run_id: str) -> dict[str, Any] | None:
     return None if payload is None else Wholes(connection)(run_id, None, payload)
 
 
-def last(connection: Connection, run_id: str) -> float:
-    """Read the last score of a run: 1 where none was given, as what succeeds counts."""
+def last(connection: Connection, run_id: str) -> float | None:
+    """Read the last score of a run; None where none was given."""
     query = select(Event.data).where(Event.run_id == run_id, Event.kind == SCORED)
     data = connection.execute(query.order_by(Event.id.desc()).limit(1)).scalar()
-    return 1.0 if data is None else float(data["score"])
+    return None if data is None else float(data["score"])
 
 
 def add(connection: Connection, run_id: str, score: float) -> None:

@@ -40,9 +40,9 @@ class Memos:
         return in_transaction(reading(self._engine), lambda c: scores.solved(c, run_id))
 
     def score(
-        self, key: str, run_id: str, score: float, revise: Callable[[Data, float], Data]
+        self, key: str, run_id: str, score: float, revise: Callable[[Data, float | None], Data]
     ) -> None:
-        """Note what a run's answer was worth, and revise the memo, told what it was worth before.
+        """Note what a run's answer was worth, and revise the memo, told what was said before.
 
         In one transaction under the memo's lock: however often it comes, the last one counts.
         """

@@ -10,9 +10,10 @@ from typing import Any
 import click
 
 from celery_agents.client.client import Client
-from celery_agents.client.overview.tables import clock, table, width
-from celery_agents.client.shell import Command, Shown
+from celery_agents.client.overview.tables import clock, dollars, table, width
+from celery_agents.client.shell import Command, Shown, plain
 from celery_agents.contracts.teams.solve import Lessons
+from celery_agents.contracts.teams.team import TeamReport
 from celery_agents.visible import visible
 
 #: Opens a client.
@@ -22,6 +23,25 @@ Opening = Callable[[click.Context], AbstractContextManager[Client]]
 def team_commands(opening: Opening) -> list[click.Command]:
     """Make the commands over a client."""
     return [_learned(opening), _feedback(opening)]
+
+
+def report(found: TeamReport) -> str:
+    """A report in words: the answer, then the turns of the team, those below others indented."""
+    rows = [
+        (
+            "  " * part.depth + part.agent,
+            part.error or part.state.value,
+            "" if part.duration_s is None else f"{part.duration_s:.3g} s",
+            f"{part.usage.calls:,}",
+            dollars(part.usage.cost_usd),
+            " ".join(part.task.split()),
+        )
+        for part in found.parts
+    ]
+    head = ("agent", "state", "took", "calls", "cost", "task")
+    more = f"and {found.left_out:,} more" if found.left_out else ""
+    lines = [visible(plain(found.value)), *table(head, rows, within=width()), more]
+    return "\n".join(filter(None, lines))
 
 
 #: Help of an option of ``solve``.

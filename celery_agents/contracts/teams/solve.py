@@ -49,7 +49,9 @@ class Strategy(Contract):
         if isinstance(value, str):
             value = {"verb": "ask", "options": {"agent": value}}
         elif isinstance(value, StepOptions):
-            value = {"verb": _verb_of(value), "options": value.message_options()}
+            value = {"options": value}
+        if isinstance(value, dict) and isinstance(asked := value.get("options"), StepOptions):
+            value = {"verb": _verb_of(asked), **value, "options": asked.message_options()}
         if not isinstance(value, dict) or value.get("verb") not in PAYLOADS:
             return value
         request = _read(value["verb"], value.get("options"))

@@ -23,6 +23,7 @@ from celery_agents.contracts.limits import LimitPolicy, LimitState
 from celery_agents.contracts.outcome import Outcome, State, Usage
 from celery_agents.contracts.session import SessionExchange, SessionInfo
 from celery_agents.contracts.teams.solve import Lessons, Solution, StrategyRecord
+from celery_agents.contracts.teams.team import TeamPart, TeamReport
 from celery_agents.contracts.tenants import TenantState
 from celery_agents.contracts.vote import Decision
 from celery_agents.contracts.watching import (
@@ -43,6 +44,7 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "ask": (["a", "x"], {"id": "r", "state": "succeeded", "value": "said\x7f"}),
     "vote": (["-v", "a", "q"], {"id": "r", "state": "succeeded"}),
     "solve": (["x", "-s", "a"], {"id": "r", "value": {"strategy": "a", "value": "said"}}),
+    "team": (["a", "x"], {"id": "r", "value": {"value": "said", "parts": [{"agent": "a\x7f"}]}}),
     "learned": ([], [{"verb": "solve", "work": "triage", "records": [{"name": "a\x7f"}]}]),
     "feedback": (["r", "0.5"], {"id": "r", "score": 0.5}),
     "status": (["r"], {"state": "running"}),
@@ -205,6 +207,10 @@ class Served:
             return_value=Answered(Solution(value="said", strategy="a")),
             learned=lambda _: [Lessons(verb="solve", **about)],
         )
+
+    def team(self, *_: Any, **__: Any) -> Answered:
+        part = TeamPart(step_id="s", agent="a\x7f", state=State.SUCCEEDED, task="x\x7f")
+        return Answered(TeamReport(value="said", parts=(part,)))
 
     def estimate(self, *_: Any) -> Estimate:
         return ESTIMATE

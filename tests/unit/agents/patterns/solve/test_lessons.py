@@ -50,7 +50,7 @@ KINDS: dict[str, dict[str, Way]] = {
     },
 }
 WAYS = ["ask", "chain", "panel"]
-REQUESTS, SEEDS, LATE = 900, 5, 15
+REQUESTS, SEEDS, LATE = 900, 3, 15
 POLICY = Adaptive()
 
 
@@ -100,7 +100,7 @@ def ours(seed: int, work: Callable[[str], str] = str, *, told: bool = True) -> f
             asked: Solve = request, key: str = key, last: Any = members, kind: str = kind
         ) -> None:
             good = float(rng.random() < KINDS[kind][last[-1].key].score)
-            memories[key] = lessons.with_feedback(memories[key], asked, last, was=1.0, score=good)
+            memories[key] = lessons.with_feedback(memories[key], asked, last, was=None, score=good)
 
         if told and number % 2 == 0 and plan.ok:
             scores.append(judge)
@@ -139,8 +139,8 @@ def test_it_earns_nine_tenths_of_what_a_seer_would_and_more_than_its_rivals() ->
     found = [ours(seed) for seed in range(SEEDS)]
     rivals = {
         "greedy": mean(greedy(seed) for seed in range(SEEDS)),
-        "one memory": mean(ours(seed, lambda _: "any") for seed in range(2)),
-        "nobody scores": mean(ours(seed, told=False) for seed in range(2)),
+        "one memory": ours(0, lambda _: "any"),
+        "nobody scores": ours(0, told=False),
         "at random": mean(always(way) for way in WAYS),
         **{f"always {way}": always(way) for way in WAYS},
     }
@@ -161,7 +161,7 @@ def won(key: str = "a", cost_usd: float = 0.01) -> MemberState:
 def test_a_score_counts_in_place_of_success_and_the_last_one_only() -> None:
     once = lessons.with_end(lessons.with_request(Learned()), REQUEST, [won()], at=1)
     assert once.candidates["a"].reward == pytest.approx(0.9)  # 0.8 + half of two tenths
-    bad = lessons.with_feedback(once, REQUEST, [won()], was=1.0, score=0.0)
+    bad = lessons.with_feedback(once, REQUEST, [won()], was=None, score=0.0)
     assert bad.candidates["a"].reward == pytest.approx(0.1)
     assert bad.candidates["a"].trials == once.candidates["a"].trials
     again = lessons.with_feedback(bad, REQUEST, [won()], was=0.0, score=0.0)

@@ -71,7 +71,7 @@ def test_nothing_more_is_tried_than_may_be() -> None:
     outcome = advance(solve(tries=1), tried, step_id="s", learned=KNOWN)
     assert isinstance(outcome, Outcome)
     assert outcome.error is not None
-    assert outcome.error.kind == "all_candidates_failed"
+    assert outcome.error.kind == "all_failed"
     assert outcome.error.details["errors"]["panel"]["kind"] == "no_decision"
     assert outcome.usage.cost_usd == 0.5
 
