@@ -31,7 +31,7 @@ def solve(step: Step, request: Solve) -> Expand | Outcome:
 
 @shared_task(name=names.LEARNED, bind=True)
 def learned(self: Any, work: str | None = None) -> list[dict[str, Any]]:
-    """What was learned of strategies and candidates, for a sort of work or for all."""
+    """List what was learned of strategies and candidates, for a sort of work or for all."""
     journal = runtime_of(self.app, self.request.hostname).journal
     of = None if work is None else name_of(work, "work")
     return [one.model_dump(mode="json") for one in learning.learned(journal, of)]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agents.asking import error_of
-from agents.patterns.members import ask_member
+from agents.patterns.members import ask_member, let_go
 from agents.plan import Expand, JoinPolicy, MemberState
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.contracts.teams.team import PARTS_MAX, Team, TeamPart, TeamReport
@@ -66,8 +66,7 @@ def advance(
     if outcome is not None and outcome.ok:
         about = {"agent": found.agent, "usage": usage}
         return Outcome(state=State.SUCCEEDED, value=found.compact(), **about)
-    late = members[0].state is not State.CANCELLED and outcome is None
-    error = _LATE if late or outcome is None else error_of(outcome)
+    error = _LATE if outcome is None or let_go(members[0]) else error_of(outcome)
     details = {**error.details, "report": found.compact()}
     failed = error.model_copy(update={"details": details})
     return Outcome(state=State.FAILED, error=failed, usage=usage)
@@ -77,7 +76,7 @@ _LATE = ErrorInfo.of(DeadlineExceededError("The time was over before the lead ha
 
 
 def parts(turned: Iterable[Turned]) -> tuple[TeamPart, ...]:
-    """Who did what, each at its own cost: less that of those whom it asked."""
+    """Tell who did what, each at its own cost: less that of those whom it asked."""
     known = {one.id: one for one in turned}
     below: dict[str, list[Usage]] = {}
     for one in known.values():
@@ -102,7 +101,7 @@ def _part(one: Turned, known: Mapping[str, Turned], below: Sequence[Usage]) -> T
 
 
 def _own(whole: Usage, below: Usage) -> Usage:
-    """What is left of a usage. That of a step that failed may not have what is below it."""
+    """Return the rest of a usage. That of a step that failed may not have what is below it."""
     if whole.calls < below.calls:
         return whole
     cost = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from agents.patterns.fallback import learned as memory
 from agents.patterns.fallback import pattern
@@ -13,7 +14,7 @@ from agents.plan import Expand, MemberState
 from app.journal import Journal
 from celery_agents.contracts.outcome import Outcome
 from celery_agents.contracts.patterns import Fallback
-from celery_agents.contracts.teams.solve import Lessons, Solve
+from celery_agents.contracts.teams.solve import Solve, WorkLessons
 from celery_agents.errors import AllCandidatesFailedError, InvalidPayloadError
 
 Advance = Callable[..., Expand | Outcome]
@@ -27,7 +28,11 @@ def with_memory(
     begun = partial(memory.with_request, request=request)
     key = memory.memo_key(request)
     known = _remember(journal, key, (lambda m: m) if members else begun)
-    about = {"adaptive": request.adaptive, "hedge": request.hedge, "at": known.requests}
+    about: dict[str, Any] = {
+        "adaptive": request.adaptive,
+        "hedge": request.hedge,
+        "at": known.requests,
+    }
     ended = partial(memory.with_attempts, members=members, **about)
     try:
         plan = advance(learned=known)
@@ -55,9 +60,9 @@ def with_lessons(
     return plan
 
 
-def learned(journal: Journal, work: str | None) -> list[Lessons]:
-    """What was learned for a sort of work, or for all: the last that changed first."""
-    found = journal.memos.list([lessons.PREFIX, lessons.OF_CHAINS])
+def learned(journal: Journal, work: str | None) -> list[WorkLessons]:
+    """List the lessons for a sort of work, or for all, the last that changed first."""
+    found = journal.memos.beginning([lessons.PREFIX, lessons.OF_CHAINS])
     told = [lessons.told(key, data, at) for key, data, at in found]
     return [one for one in told if work is None or one.work == work]
 
@@ -77,7 +82,7 @@ def judge(journal: Journal, run_id: str, score: float) -> None:
     members = journal.members(run_id)
     scored = partial(lessons.with_feedback, request=request, members=members, score=score)
 
-    def revise(found: dict[str, object], was: float | None) -> dict[str, object]:
+    def revise(found: dict[str, Any], was: float | None) -> dict[str, Any]:
         return scored(Learned.read(found), was=was).compact()
 
     journal.memos.score(lessons.memo_key(request), run_id, score, revise)

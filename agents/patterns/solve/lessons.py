@@ -11,7 +11,7 @@ from agents.patterns.fallback.hedge import quantile
 from agents.patterns.fallback.learned import Learned, with_attempts, with_score
 from agents.patterns.solve.pattern import SELECT
 from agents.plan import MemberState
-from celery_agents.contracts.teams.solve import Lessons, Solve, StrategyRecord
+from celery_agents.contracts.teams.solve import Solve, StrategyRecord, WorkLessons
 
 #: Before the keys of memories: of ours, and of adaptive chains.
 PREFIX, OF_CHAINS = "solve:", "fallback:"
@@ -55,7 +55,7 @@ def with_feedback(
     return before
 
 
-def told(key: str, data: Mapping[str, Any], changed_at: float) -> Lessons:
+def told(key: str, data: Mapping[str, Any], changed_at: float) -> WorkLessons:
     """Tell people what a memory holds."""
     verb, _, rest = key.partition(":")
     known = Learned.read(dict(data))
@@ -71,4 +71,4 @@ def told(key: str, data: Mapping[str, Any], changed_at: float) -> Lessons:
     records.sort(key=lambda record: (-record.reward, record.name))
     about: Any = {"verb": verb, "work": rest.rpartition(":")[0]}
     requests = known.requests
-    return Lessons(**about, requests=requests, changed_at=changed_at, records=tuple(records))
+    return WorkLessons(**about, requests=requests, changed_at=changed_at, records=tuple(records))

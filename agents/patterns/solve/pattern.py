@@ -16,7 +16,7 @@ from agents.plan import Expand, JoinPolicy, Member, MemberState
 from celery_agents import names
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
-from celery_agents.contracts.teams.solve import Failed, Solution, Solve, Strategy
+from celery_agents.contracts.teams.solve import FailedStrategy, Solution, Solve, Strategy
 from celery_agents.contracts.vote import Normalisation
 from celery_agents.errors import AllCandidatesFailedError
 
@@ -118,16 +118,16 @@ def _member(request: Solve, strategy: Strategy, *, last: bool) -> Member:
     )
 
 
-def _failed(tried: Sequence[MemberState]) -> tuple[Failed, ...]:
+def _failed(tried: Sequence[MemberState]) -> tuple[FailedStrategy, ...]:
     errors = ((m.key, m.outcome) for m in tried if m.outcome is None or not m.outcome.ok)
     return tuple(_why(key, outcome) for key, outcome in errors)
 
 
-def _why(key: str, outcome: Outcome | None) -> Failed:
-    if outcome is None:
-        return Failed(strategy=key, kind="timeout", message="It did not end in time.")
+def _why(key: str, outcome: Outcome | None) -> FailedStrategy:
+    if outcome is None or (outcome.error is None and not outcome.ok):
+        return FailedStrategy(strategy=key, kind="timeout", message="It did not end in time.")
     error = error_of(outcome)
-    return Failed(strategy=key, kind=error.kind, message=error.message)
+    return FailedStrategy(strategy=key, kind=error.kind, message=error.message)
 
 
 def _exhausted(tried: Sequence[MemberState], usage: Usage) -> Outcome:

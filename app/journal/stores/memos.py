@@ -31,7 +31,7 @@ class Memos:
         """Replace the memo under a key; return the new one."""
         return in_transaction(self._engine, lambda c: memos.change(c, key, revise))
 
-    def list(self, prefixes: Sequence[str]) -> list[tuple[str, Data, float]]:
+    def beginning(self, prefixes: Sequence[str]) -> list[tuple[str, Data, float]]:
         """Memos whose keys begin with one of these, with when they changed, the last one first."""
         return in_transaction(reading(self._engine), lambda c: memos.found(c, prefixes))
 

@@ -12,7 +12,7 @@ import click
 from celery_agents.client.client import Client
 from celery_agents.client.overview.tables import clock, dollars, table, width
 from celery_agents.client.shell import Command, Shown, plain
-from celery_agents.contracts.teams.solve import Lessons
+from celery_agents.contracts.teams.solve import WorkLessons
 from celery_agents.contracts.teams.team import TeamReport
 from celery_agents.visible import visible
 
@@ -73,7 +73,7 @@ def _learned(opening: Opening) -> click.Command:
     return command
 
 
-def _lines(one: Lessons) -> list[str]:
+def _lines(one: WorkLessons) -> list[str]:
     rows = [
         (
             record.name,

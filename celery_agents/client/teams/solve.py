@@ -20,10 +20,10 @@ from celery_agents.contracts.fallback import Adaptive
 from celery_agents.contracts.gather import Gather
 from celery_agents.contracts.patterns import Fallback, Vote
 from celery_agents.contracts.teams.solve import (
-    Lessons,
     Solution,
     Solve,
     Strategy,
+    WorkLessons,
     score_of,
 )
 from celery_agents.wire.messages import Message
@@ -112,14 +112,14 @@ class SolveVerb(Verb[SolveRun]):
         """The handle of a task that was given before. Nothing is looked up."""
         return self._made(SolveRun(self._reader, id_of(run_id)))
 
-    def learned(self, work: str | None = None, *, timeout: float = 10.0) -> list[Lessons]:
+    def learned(self, work: str | None = None, *, timeout: float = 10.0) -> list[WorkLessons]:
         """List what was learned for a sort of work, or for all, the last that changed first.
 
         Of adaptive fallbacks too. A worker reads it.
         """
         of = None if work is None else name_of(work, "work")
         found = self._control.ask(names.LEARNED, of).get(timeout=timeout)
-        return [Lessons.model_validate(one) for one in found]
+        return [WorkLessons.model_validate(one) for one in found]
 
     def _runs(self, messages: Iterable[Message], answer: Any) -> list[SolveRun]:
         return [self._made(run) for run in super()._runs(messages, answer)]

@@ -131,7 +131,7 @@ class Solve(Pattern):
 
 
 def score_of(value: object) -> float:
-    """What an answer was worth, from 0 to 1.
+    """The worth of an answer, from 0 to 1.
 
     Raises:
         InvalidPayloadError: it is none.
@@ -142,7 +142,7 @@ def score_of(value: object) -> float:
 _SCORE: TypeAdapter[float] = TypeAdapter(Annotated[float, Field(ge=0, le=1, strict=True)])
 
 
-class Failed(Contract):
+class FailedStrategy(Contract):
     """A strategy that was tried and did not succeed, with the kind and the text of its error."""
 
     strategy: str
@@ -157,12 +157,12 @@ class Solution(Contract):
     strategy: str
     #: True where the agent that selects chose it.
     selected: bool = False
-    failed: tuple[Failed, ...] = ()
+    failed: tuple[FailedStrategy, ...] = ()
     usage: Usage = Usage()
 
 
 class StrategyRecord(Contract):
-    """What is known of one strategy, or of one candidate of an adaptive chain.
+    """The record of one strategy, or of one candidate of an adaptive chain.
 
     ``attempts`` are those that are remembered: old ones count less. ``reward`` is their mean.
     """
@@ -173,8 +173,8 @@ class StrategyRecord(Contract):
     median_s: float | None = None
 
 
-class Lessons(Contract):
-    """What was learned for one sort of work; the best are first."""
+class WorkLessons(Contract):
+    """The lessons for one sort of work; the best strategies are first."""
 
     verb: Literal["solve", "fallback"]
     work: str

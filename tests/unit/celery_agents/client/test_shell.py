@@ -22,7 +22,7 @@ from celery_agents.contracts.governance import Estimate
 from celery_agents.contracts.limits import LimitPolicy, LimitState
 from celery_agents.contracts.outcome import Outcome, State, Usage
 from celery_agents.contracts.session import SessionExchange, SessionInfo
-from celery_agents.contracts.teams.solve import Lessons, Solution, StrategyRecord
+from celery_agents.contracts.teams.solve import Solution, StrategyRecord, WorkLessons
 from celery_agents.contracts.teams.team import TeamPart, TeamReport
 from celery_agents.contracts.tenants import TenantState
 from celery_agents.contracts.vote import Decision
@@ -205,7 +205,7 @@ class Served:
         about: Any = {"work": "triage", "requests": 3, "changed_at": 1.0, "records": (record,)}
         return Mock(
             return_value=Answered(Solution(value="said", strategy="a")),
-            learned=lambda _: [Lessons(verb="solve", **about)],
+            learned=lambda _: [WorkLessons(verb="solve", **about)],
         )
 
     def team(self, *_: Any, **__: Any) -> Answered:
