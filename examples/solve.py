@@ -9,10 +9,10 @@ It prints:
 
 from __future__ import annotations
 
-from celery_agents import Ask, Client, RetryPolicy, Vote
+from celery_agents import Ask, Client, Decision, RetryPolicy, Vote
 
 ONCE = RetryPolicy(max_attempts=1)
-STRATEGIES = [
+STRATEGIES: list[Ask | Vote] = [
     Ask(agent="down", retry=ONCE),
     Vote.model_validate({"voters": ["nouns", "verbs", "tone"]}),
 ]
@@ -21,7 +21,7 @@ with Client() as agents:
     # The first one is always away, so the panel answers; after some tasks it is tried first.
     run = agents.solve("My parcel did not arrive.", STRATEGIES, work="triage")
     solution = run.get(timeout=60)
-    print(solution.strategy, solution.value["option"])
+    print(solution.strategy, Decision.model_validate(solution.value).option)
 
     # A person says what the answer was worth, from 0 to 1.
     run.feedback(0.9)
