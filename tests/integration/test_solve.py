@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from celery_agents import RetryPolicy, Vote
+from celery_agents import Decision, RetryPolicy, Vote
 from celery_agents.errors import InvalidPayloadError
 from tests.integration.harness import FAST, SOON_S, Stack, celery, eventually
 
@@ -61,7 +61,7 @@ def test_an_agent_selects_among_a_pattern_and_an_agent(stack: Stack) -> None:
     solve = stack.client.solve
     short = solve("Yes", [panel, "shout"], select="by_length").get(timeout=SOON_S)
     assert (short.strategy, short.selected) == ("vote(noop, shout)", True)
-    assert short.value["option"] == "yes"
+    assert Decision.model_validate(short.value).option == "yes"
     long = solve("Certainly", [panel, "shout"], select="by_length").get(timeout=SOON_S)
     assert (long.strategy, long.value, long.selected) == ("shout", "CERTAINLY", True)
 

@@ -44,6 +44,11 @@ def knows(**rewards: float) -> Learned:
 KNOWN = knows(a=0.3, panel=0.9, fallback_=0.6)
 
 
+def errors_of(outcome: Outcome) -> Any:
+    assert outcome.error is not None
+    return outcome.error.details["errors"]
+
+
 def first(plan: Any) -> Any:
     assert isinstance(plan, Expand)
     (member,) = plan.members
@@ -72,7 +77,7 @@ def test_nothing_more_is_tried_than_may_be() -> None:
     assert isinstance(outcome, Outcome)
     assert outcome.error is not None
     assert outcome.error.kind == "all_failed"
-    assert outcome.error.details["errors"]["panel"]["kind"] == "no_decision"
+    assert errors_of(outcome)["panel"]["kind"] == "no_decision"
     assert outcome.usage.cost_usd == 0.5
 
 
@@ -84,7 +89,7 @@ def test_the_time_of_all_is_that_of_each() -> None:
     outcome = advance(solve(), [running], step_id="s", learned=KNOWN, remaining_s=0.0)
     assert isinstance(outcome, Outcome)
     assert outcome.error is not None
-    assert "panel" in outcome.error.details["errors"]
+    assert "panel" in errors_of(outcome)
 
 
 @pytest.mark.parametrize(
