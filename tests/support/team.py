@@ -102,13 +102,3 @@ async def runaway(path: str, step: StepContext) -> int:
     asked = [step.ask("runaway", f"{path}{n}") for n in range(5)]
     found = await asyncio.gather(*asked, return_exceptions=True)
     return 1 + sum(one for one in found if isinstance(one, int))
-
-
-@agent
-async def crowd(path: str, step: StepContext) -> int:
-    """The same for four generations, the last of which does not come to an end."""
-    told("born", path, step.step_id)
-    if len(path) == 4:
-        await asyncio.sleep(600)
-    asked = [step.ask("crowd", f"{path}{n}") for n in range(5)]
-    return len(await asyncio.gather(*asked))
