@@ -13,6 +13,8 @@ from celery_agents.flow import flow  # as above
 if TYPE_CHECKING:
     from celery_agents.client.client import Client
     from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
+    from celery_agents.client.teams.solve import SolveRun
+    from celery_agents.client.teams.team import TeamRun
     from celery_agents.contracts.ask import Ask
     from celery_agents.contracts.conversation import Attachment, ChatMessage, Text, ToolUse
     from celery_agents.contracts.events import RunEvent
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from celery_agents.contracts.patterns import Fallback, Vote
     from celery_agents.contracts.policies import RetryPolicy
     from celery_agents.contracts.session import SessionExchange, SessionInfo
+    from celery_agents.contracts.teams.solve import Solution, Strategy, WorkLessons
+    from celery_agents.contracts.teams.team import TeamPart, TeamReport
     from celery_agents.contracts.vote import Ballot, Decision, Voter
     from celery_agents.errors import AgentsError, PermanentError, RetryableError
     from celery_agents.service import (
@@ -59,6 +63,8 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "DecisionRun",
     "AggregateRun",
     "MapRun",
+    "SolveRun",
+    "TeamRun",
     # offer
     "agent",
     "flow",
@@ -98,15 +104,20 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "Estimate",
     "Fallback",
     "Gather",
+    "WorkLessons",
     "Map",
     "MapFailure",
     "MapResult",
     "Outcome",
     "RetryPolicy",
     "RunEvent",
+    "Solution",
     "State",
+    "Strategy",
     "StreamEntry",
     "StreamEvent",
+    "TeamPart",
+    "TeamReport",
     "Usage",
     "Vote",
     "Voter",
@@ -122,6 +133,8 @@ __all__ = [  # noqa: RUF022 - grouped by use
 _MODULES = {
     "celery_agents.client.client": ("Client",),
     "celery_agents.client.run": ("AggregateRun", "DecisionRun", "MapRun", "Run"),
+    "celery_agents.client.teams.solve": ("SolveRun",),
+    "celery_agents.client.teams.team": ("TeamRun",),
     "celery_agents.contracts.ask": ("Ask",),
     "celery_agents.contracts.conversation": ("Attachment", "ChatMessage", "Text", "ToolUse"),
     "celery_agents.contracts.events": ("RunEvent",),
@@ -135,6 +148,8 @@ _MODULES = {
     "celery_agents.contracts.patterns": ("Fallback", "Vote"),
     "celery_agents.contracts.policies": ("RetryPolicy",),
     "celery_agents.contracts.session": ("SessionExchange", "SessionInfo"),
+    "celery_agents.contracts.teams.solve": ("WorkLessons", "Solution", "Strategy"),
+    "celery_agents.contracts.teams.team": ("TeamPart", "TeamReport"),
     "celery_agents.contracts.vote": ("Ballot", "Decision", "Voter"),
     "celery_agents.errors": ("AgentsError", "PermanentError", "RetryableError"),
     # what authors of agents need of the service's packages

@@ -10,6 +10,12 @@ MAP = "agents.map"
 FLOW = "agents.flow"
 #: Runs a Celery task of any app.
 TASK = "agents.task"
+#: One of several strategies; what was learned of them; what an answer of one was worth.
+SOLVE = "agents.solve"
+LEARNED = "agents.learned"
+FEEDBACK = "agents.feedback"
+#: A lead who asks others, and a report of who did what.
+TEAM = "agents.team"
 #: Tells a flow something.
 SIGNAL = "agents.signal"
 #: Reads what a flow was told and asked for.
@@ -77,7 +83,10 @@ REQUEUE = "agents.requeue"
 DROP = "agents.drop"
 
 #: Those that are steps.
-STEP_TASKS = (ASK, FALLBACK, VOTE, GATHER, MAP, FLOW, TASK, COMPENSATE, WEBHOOK)
+STEP_TASKS = (
+    *(ASK, FALLBACK, VOTE, GATHER, MAP),
+    *(FLOW, TASK, SOLVE, TEAM, COMPENSATE, WEBHOOK),
+)
 QUEUE = "agents"
 #: Short messages that must not wait behind work.
 CONTROL_QUEUE = "agents.control"
@@ -103,6 +112,8 @@ CONTROL_TASKS = (
     SIGNAL,
     HISTORY,
     ORIGIN,
+    LEARNED,
+    FEEDBACK,
     LIMITS,
     PAUSE,
     RESUME,

@@ -142,6 +142,12 @@ def tone(text: str) -> dict[str, Any]:
     return {"option": ends.get(text[-1:], "account"), "confidence": 0.4, "reason": "its end"}
 
 
+@agent(effects="pure")
+def louder(_: Any, choices: list[str]) -> str:
+    """Has somebody asked who shouts."""
+    return next(choice for choice in choices if "shout" in choice)
+
+
 @agent
 async def discuss(text: str, step: StepContext) -> str:
     """Asks two others at once, and puts together what they say."""

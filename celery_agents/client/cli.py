@@ -22,11 +22,14 @@ from celery_agents.client.overview.runs import runs_group
 from celery_agents.client.run import Run
 from celery_agents.client.runs import Runs
 from celery_agents.client.shell import Command, Commands, NotFoundError, Shown, plain
+from celery_agents.client.teams.commands import STRATEGY, report, strategy_of, team_commands
 from celery_agents.contracts.budgets import UNITS, BudgetState
 from celery_agents.contracts.caching import CacheState
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.events import RunEvent
 from celery_agents.contracts.limits import LimitState
+from celery_agents.contracts.teams.solve import Solution
+from celery_agents.contracts.teams.team import TeamReport
 from celery_agents.contracts.tenants import TenantState
 from celery_agents.contracts.vote import Decision
 from celery_agents.errors import ResultTimeoutError
@@ -91,6 +94,8 @@ agents.add_command(map_group(client_of))
 agents.add_command(schedules_group(client_of))
 for figure_command in figure_commands(client_of):
     agents.add_command(figure_command)
+for team_command in team_commands(client_of):
+    agents.add_command(team_command)
 
 
 def _followed(run: Run[Any], timeout: float) -> Iterator[Shown]:
@@ -118,10 +123,11 @@ def _event(event: RunEvent) -> Shown:
 def _ended(run: Run[Any], timeout: float) -> Shown:
     """The answer of a run for people, and for programs how it ended."""
     value = run.get(timeout=timeout)
-    said = value.compact() if isinstance(value, Decision) else value
+    said = value.compact() if isinstance(value, Decision | Solution | TeamReport) else value
     outcome = run.outcome()
     told = {} if outcome is None else outcome.compact()
-    return Shown({"id": run.id, **told, "value": said}, plain(said))
+    text = report(value) if isinstance(value, TeamReport) else plain(said)
+    return Shown({"id": run.id, **told, "value": said}, text)
 
 
 @agents.command(cls=Command)
@@ -157,6 +163,36 @@ def vote(
     """Put QUESTION to several agents and print the decision."""
     client = ctx.with_resource(client_of(ctx))
     run = client.vote(voters, question, rule={"kind": rule}, **flags.given(options))
+    return _followed(run, timeout) if options["stream"] else _ended(run, timeout)
+
+
+@agents.command(cls=Command)
+@click.argument("task")
+@click.option("--strategy", "-s", "strategies", multiple=True, required=True, help=STRATEGY)
+@click.option("--work", help="The sort of work, for which it is learned apart who serves.")
+@click.option("--select", metavar="AGENT", help="Who chooses the strategy.")
+@flags.of_run
+@click.pass_context
+def solve(
+    ctx: click.Context, /, task: str, strategies: tuple[str, ...], timeout: float, **options: Any
+) -> Iterator[Shown] | Shown:
+    """Have TASK done by whichever strategy serves best, by what was learned."""
+    client = ctx.with_resource(client_of(ctx))
+    run = client.solve(task, [*map(strategy_of, strategies)], **flags.given(options))
+    return _followed(run, timeout) if options["stream"] else _ended(run, timeout)
+
+
+@agents.command(cls=Command)
+@click.argument("lead")
+@click.argument("task")
+@flags.of_run
+@click.pass_context
+def team(
+    ctx: click.Context, /, lead: str, task: str, timeout: float, **options: Any
+) -> Iterator[Shown] | Shown:
+    """Have LEAD do TASK with those whom it asks; tell who did what for how much."""
+    client = ctx.with_resource(client_of(ctx))
+    run = client.team(lead, task, **flags.given(options))
     return _followed(run, timeout) if options["stream"] else _ended(run, timeout)
 
 

@@ -28,6 +28,8 @@ from celery_agents.client.options import EstimateOptions
 from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
 from celery_agents.client.runs import Runs
 from celery_agents.client.sessions import Sessions
+from celery_agents.client.teams.solve import SolveVerb
+from celery_agents.client.teams.team import TeamRun, TeamVerb
 from celery_agents.client.verbs import AskVerb, FallbackVerb, GatherVerb, MapVerb, VoteVerb
 from celery_agents.contracts.approval import Wish
 from celery_agents.contracts.ask import Ask
@@ -36,6 +38,7 @@ from celery_agents.contracts.gather import Gather
 from celery_agents.contracts.governance import Estimate
 from celery_agents.contracts.mapping import Map
 from celery_agents.contracts.patterns import Fallback, Vote
+from celery_agents.contracts.teams.team import Team
 from celery_agents.contracts.tenants import TenantState
 from celery_agents.contracts.vote import BALLOTS_MAX
 from celery_agents.contracts.watching import Cluster, Grouping, Stats, StatsWanted
@@ -48,10 +51,11 @@ PAYLOAD_LIMIT_BYTES = 256 * 1024
 class Client(EarlierNames):
     """Enqueues runs and reads their results, over the Redis that the workers use.
 
-    Its verbs (``ask``, ``fallback``, ``vote``, ``gather``, ``map``) enqueue; ``runs`` and
-    ``dead_letters`` have what is done with those that were enqueued, ``sessions`` what is done with
-    the conversations that runs have added to, ``schedules`` what starts when, ``limits`` how much
-    may be asked, ``budgets`` how much may be spent, ``cache`` what answers are kept.
+    Its verbs (``ask``, ``fallback``, ``vote``, ``gather``, ``map``, ``solve``, ``team``) enqueue;
+    ``runs`` and ``dead_letters`` have what is done with those that were enqueued, ``sessions`` what
+    is done with the conversations that runs have added to, ``schedules`` what starts when,
+    ``limits`` how much may be asked, ``budgets`` how much may be spent, ``cache`` what answers are
+    kept.
 
     Args:
         redis_url: broker and results; the environment's ``REDIS_URL`` when not given.
@@ -107,6 +111,8 @@ class Client(EarlierNames):
         self.start = StartVerb(connection, control, self.runs)
         self.fork = self.start.fork
         self.run = WorkflowVerb(connection, self.start)
+        self.solve = SolveVerb(connection, control, self.runs)
+        self.team = TeamVerb(connection, self.runs, names.TEAM, Team, TeamRun)
 
     @property
     def celery(self) -> Celery:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.journal.queries import reads
-from celery_agents import RetryPolicy
+from celery_agents import RetryPolicy, TeamReport
 from celery_agents.contracts.outcome import State
 from celery_agents.errors import AgentFailedError, LimitReachedError, StepCancelledError
 from tests.fakes.model_server import Does, ModelServer
@@ -199,6 +199,47 @@ def test_what_members_cost_counts_for_the_run(team: Stack, model: ModelServer) -
     assert paid == 3  # 140e-6 each, so that the third one reaches it
     assert result.failed == len("abcdefgh") - paid
     assert {failure.kind for failure in result.failures} == {"limit"}
+
+
+def test_a_team_reports_who_did_what_for_how_much(team: Stack, model: ModelServer) -> None:
+    model.script(BESIDE, Does(text="Both are fine."))
+    report = team.client.team("lead", "Review one and two.").get(timeout=SOON_S)
+    assert (report.value, report.agent) == ("Both are fine.", "lead")
+    told = [(p.agent, p.asked_by, p.depth, p.task, p.usage.calls) for p in report.parts]
+    assert told[0] == ("lead", None, 0, "Review one and two.", 2)
+    asked = [("reviewer", "lead", 1, text, 0) for text in ("one", "two")]
+    assert sorted(told[1:]) == asked
+    assert report.usage.cost_usd == pytest.approx(280e-6)
+    assert report.by_agent["lead"].cost_usd == pytest.approx(280e-6)
+    assert all(part.state is State.SUCCEEDED for part in report.parts)
+
+
+def test_a_team_that_failed_reports_too(team: Stack) -> None:
+    """Whom there was no room for is told as one that was not asked."""
+    run = team.client.team("ping", 0, max_depth=2)
+    with pytest.raises(AgentFailedError) as failure:
+        run.get(timeout=SOON_S)
+    report = TeamReport.model_validate(failure.value.details["report"])
+    told = [(p.agent, p.depth, p.error) for p in report.parts]
+    failed = "agent_failed"
+    assert told == [
+        ("ping", 0, failed),
+        ("pong", 1, failed),
+        ("ping", 2, failed),
+        ("pong", 3, "limit"),
+    ]
+
+
+def test_a_team_outlives_its_workers(team: Stack, tmp_path: Path) -> None:
+    """What has ended is not done again, and stands in the report once."""
+    run = team.client.team("editor", "x", retry=QUICK)
+    eventually(lambda: len(lines(tmp_path / "team")) > 2, "some acts")
+    team.workers[-1].kill()
+    team.worker()
+    report = run.get(timeout=2 * SOON_S)
+    assert [p.agent for p in report.parts] == ["editor", *["writer"] * 3]
+    assert sorted(p.task for p in report.parts[1:]) == sorted(PARTS)
+    assert len(lines(tmp_path / "team")) <= len(NEEDED) + 2
 
 
 def test_cancelling_reaches_everyone(team: Stack, tmp_path: Path) -> None:

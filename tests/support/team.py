@@ -93,3 +93,12 @@ async def parent(generations: int, step: StepContext) -> int:
 def impatient(text: str) -> object:
     """Waits for a run of its own, as it should not."""
     return Client(os.environ["REDIS_URL"]).ask("noop", text).get(timeout=5)
+
+
+@agent
+async def runaway(path: str, step: StepContext) -> int:
+    """Asks five of its own kind, who do the same, whatever comes of it; how many have answered."""
+    told("born", path, step.step_id)
+    asked = [step.ask("runaway", f"{path}{n}") for n in range(5)]
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    return 1 + sum(one for one in found if isinstance(one, int))

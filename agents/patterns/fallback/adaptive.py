@@ -58,6 +58,14 @@ class Memory:
         """The memory with one more attempt."""
         return Memory(self.reward + reward, self.squares + reward * reward, self.trials + 1)
 
+    def corrected(self, was: float, reward: float) -> Memory:
+        """The memory as if an attempt that earned ``was`` had earned ``reward``."""
+        return Memory(
+            min(max(self.reward + reward - was, 0.0), self.trials),
+            min(max(self.squares + reward * reward - was * was, 0.0), self.trials),
+            self.trials,
+        )
+
     def believed(self) -> tuple[float, float]:
         """The mean reward, and for how many tosses of a coin of that mean one attempt counts.
 
@@ -111,6 +119,15 @@ def learn(
     return {**after, key: Arm(known, recent, old.at)}
 
 
+def correct(arm: Arm, was: float, reward: float) -> Arm:
+    """The arm once an attempt at it, which had earned ``was``, turns out to be worth this.
+
+    What the attempt has lost of its weight meanwhile is not known; on average corrections that
+    come late stand for those that are still to come.
+    """
+    return Arm(arm.known.corrected(was, reward), arm.recent.corrected(was, reward), arm.at)
+
+
 def evidence_of_change(known: Memory, recent: Memory) -> float:
     """Return the log-likelihood ratio of two means, of the newest attempts and of those before.
 
@@ -154,12 +171,18 @@ def draw(
 
 
 def reward(
-    settings: Adaptive, *, succeeded: bool, latency_s: float = 0.0, cost_usd: float | None = None
+    settings: Adaptive,
+    *,
+    succeeded: bool,
+    latency_s: float = 0.0,
+    cost_usd: float | None = None,
+    score: float = 1.0,
 ) -> float:
     """Return the worth of an attempt, from 0 to 1: nothing if it failed.
 
-    Else the weighted mean of success (1), latency and cost, which fall hyperbolically from 1
-    and are one half at their scale. An unknown cost counts as one at the scale.
+    Else the weighted mean of success (1, or the ``score`` that somebody gave), latency and cost,
+    which fall hyperbolically from 1 and are one half at their scale. An unknown cost counts as one
+    at the scale.
     """
     if not succeeded:
         return 0.0
@@ -167,4 +190,4 @@ def reward(
     spent = settings.cost_scale_usd if cost_usd is None else max(cost_usd, 0.0)
     cheap = 1 / (1 + spent / settings.cost_scale_usd)
     total = settings.success + settings.latency + settings.cost
-    return (settings.success + settings.latency * fast + settings.cost * cheap) / total
+    return (settings.success * score + settings.latency * fast + settings.cost * cheap) / total

@@ -8,11 +8,11 @@ from typing import Any, Self
 
 from pydantic import ConfigDict, Field
 
-from agents.patterns.fallback import adaptive, hedge
-from agents.patterns.fallback.adaptive import Arm, Memory
-from agents.patterns.fallback.hedge import Digest, Hedges
+from agents.patterns.fallback.adaptive import Arm, Memory, correct, learn, reward
+from agents.patterns.fallback.hedge import Digest, Hedges, count_hedge, count_request, observe
 from agents.plan import MemberState
 from celery_agents.contracts.base import Contract
+from celery_agents.contracts.fallback import Adaptive, Hedge
 from celery_agents.contracts.outcome import State
 from celery_agents.contracts.patterns import Fallback
 from celery_agents.errors import BreakerOpenError, RateLimitedError
@@ -33,6 +33,14 @@ class CandidateRecord(_Kept):
     #: The newest attempts: the sums of their rewards, of the squares, of the attempts.
     recent: tuple[float, float, float] = (0.0, 0.0, 0.0)
     latencies: dict[int, float] = Field(default_factory=dict)
+    #: Of what people said that answers were worth: the sum, and how many.
+    scores: float = 0.0
+    scored: float = 0.0
+
+    @property
+    def expected(self) -> float:
+        """The worth of an answer of which nobody says it (yet): as of those that were scored."""
+        return (self.scores + 1) / (self.scored + 1)
 
     @property
     def arm(self) -> Arm:
@@ -94,7 +102,7 @@ def memo_key(request: Fallback) -> str:
 
 def with_request(before: Learned, request: Fallback) -> Learned:
     """The memory after one more request began."""
-    counts = hedge.count_request(before.counts(), request.hedge)
+    counts = count_request(before.counts(), request.hedge)
     return before.model_copy(
         update={
             "requests": before.requests + 1,
@@ -106,19 +114,24 @@ def with_request(before: Learned, request: Fallback) -> Learned:
 
 def with_hedge(before: Learned) -> Learned:
     """The memory after one more hedge was started."""
-    return before.model_copy(update={"hedges": hedge.count_hedge(before.counts()).hedges})
+    return before.model_copy(update={"hedges": count_hedge(before.counts()).hedges})
 
 
 def with_attempts(
-    before: Learned, request: Fallback, members: Sequence[MemberState], *, at: int
+    before: Learned,
+    members: Sequence[MemberState],
+    *,
+    at: int,
+    adaptive: Adaptive,
+    hedge: Hedge | None = None,
 ) -> Learned:
-    """The memory after the chain's request number ``at`` ended with these members.
+    """The memory after request number ``at`` ended with these members.
 
     One that was cancelled because another was faster says nothing of success, but its time so
     far counts as a latency: leaving it out would make slow candidates look fast.
     """
     candidates = dict(before.candidates)
-    half_life = request.adaptive.half_life
+    fading = (hedge or Hedge()).half_life
     for member in members:
         known = candidates.get(member.key, CandidateRecord())
         failed = _failed_as(member)
@@ -126,17 +139,37 @@ def with_attempts(
             continue
         # To be refused takes no time, and tells none; but nobody was served.
         if member.elapsed_s is not None and failed != RateLimitedError.kind:
-            digest = hedge.observe(
-                Digest(known.latencies), member.elapsed_s, half_life=request.hedge.half_life
-            )
+            digest = observe(Digest(known.latencies), member.elapsed_s, half_life=fading)
             known = known.model_copy(update={"latencies": dict(digest.weights)})
         candidates[member.key] = known
         if member.state in {State.SUCCEEDED, State.FAILED, State.DEAD}:
             arms = {key: candidate.arm for key, candidate in candidates.items()}
-            earned = _earned(request, member)
-            arms = adaptive.learn(arms, member.key, earned, now=at, half_life=half_life)
+            earned = _earned(adaptive, member, known.expected)
+            arms = learn(arms, member.key, earned, now=at, half_life=adaptive.half_life)
             candidates = {key: candidates[key].with_arm(arm) for key, arm in arms.items()}
     return before.model_copy(update={"candidates": candidates})
+
+
+def with_score(
+    before: Learned, member: MemberState, adaptive: Adaptive, *, was: float | None, score: float
+) -> Learned:
+    """The memory once somebody says what an answer was worth; ``was`` is what they said before."""
+    candidates = dict(before.candidates)
+    if (known := candidates.get(member.key)) is None:
+        return before
+    counted = known.expected if was is None else was
+    earned = (_earned(adaptive, member, worth) for worth in (counted, score))
+    arm = correct(known.arm, *earned)
+    if was is None:
+        sums = {"scores": known.scores * _KEPT + score, "scored": known.scored * _KEPT + 1}
+    else:
+        sums = {"scores": min(max(known.scores + score - was, 0.0), known.scored)}
+    candidates[member.key] = known.with_arm(arm).model_copy(update=sums)
+    return before.model_copy(update={"candidates": candidates})
+
+
+#: Of earlier scores so much is kept with each that comes: some fifty count.
+_KEPT = 0.98
 
 
 def _failed_as(member: MemberState) -> str | None:
@@ -144,10 +177,11 @@ def _failed_as(member: MemberState) -> str | None:
     return None if error is None else error.kind
 
 
-def _earned(request: Fallback, member: MemberState) -> float:
-    return adaptive.reward(
-        request.adaptive,
+def _earned(policy: Adaptive, member: MemberState, score: float = 1.0) -> float:
+    return reward(
+        policy,
         succeeded=member.state is State.SUCCEEDED,
         latency_s=member.elapsed_s or 0.0,
         cost_usd=member.outcome.usage.cost_usd if member.outcome else None,
+        score=score,
     )

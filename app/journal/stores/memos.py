@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
+from app.journal.queries import scores
 from app.journal.schema.engine import reading
 from app.journal.schema.transactions import in_transaction
 from app.journal.tables import memos
+
+Data = dict[str, Any]
 
 
 class Memos:
@@ -27,3 +30,29 @@ class Memos:
     ) -> dict[str, Any]:
         """Replace the memo under a key; return the new one."""
         return in_transaction(self._engine, lambda c: memos.change(c, key, revise))
+
+    def beginning(self, prefixes: Sequence[str]) -> list[tuple[str, Data, float]]:
+        """Memos whose keys begin with one of these, with when they changed, the last one first."""
+        return in_transaction(reading(self._engine), lambda c: memos.found(c, prefixes))
+
+    def solved(self, run_id: str) -> Data | None:
+        """The payload of a run of ``agents.solve`` that has succeeded; else None."""
+        return in_transaction(reading(self._engine), lambda c: scores.solved(c, run_id))
+
+    def score(
+        self, key: str, run_id: str, score: float, revise: Callable[[Data, float | None], Data]
+    ) -> None:
+        """Note what a run's answer was worth, and revise the memo, told what was said before.
+
+        In one transaction under the memo's lock: however often it comes, the last one counts.
+        """
+
+        def act(connection: Connection) -> None:
+            def told(found: Data) -> Data:
+                was = scores.last(connection, run_id)
+                scores.add(connection, run_id, score)
+                return revise(found, was)
+
+            memos.change(connection, key, told)
+
+        in_transaction(self._engine, act)

@@ -1,4 +1,4 @@
-"""Payloads that members share with their patterns, read once for those in a row."""
+"""Payloads that members share with their patterns, read once for those in a row; what is below."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from sqlalchemy import Engine
 
+from agents.patterns.team import Turned
+from app.journal.queries import teams
 from app.journal.queries.traced import caller_of
 from app.journal.schema.engine import reading
 from app.journal.schema.rows import Claimed
@@ -53,3 +55,7 @@ class Parents:
     def caller_of(self, run_id: str) -> TraceParent | None:
         """The span of whoever asked for a run, which its root's payload has."""
         return in_transaction(reading(self._engine), lambda c: caller_of(c, run_id))
+
+    def below(self, step_id: str) -> list[Turned]:
+        """The steps below one, in the order in which they were asked for."""
+        return in_transaction(reading(self._engine), lambda c: teams.below(c, step_id))

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, or_, select, update
 
 from app.journal.schema.engine import now
 from app.journal.schema.models import Memo
 from app.journal.schema.upsert import insert_new
 
+#: Memos of one list: some kilobytes each.
+_MOST = 1_000
+
 
 def read(connection: Connection, key: str) -> dict[str, Any]:
     """Read the value under ``key``; an empty object where there is none."""
     return connection.execute(select(Memo.data).where(Memo.key == key)).scalar() or {}
+
+
+def found(
+    connection: Connection, prefixes: Sequence[str]
+) -> list[tuple[str, dict[str, Any], float]]:
+    """Read those whose keys begin with one of these, with when they changed, the last first."""
+    begins = or_(*(Memo.key.startswith(one, autoescape=True) for one in prefixes))
+    query = select(Memo.key, Memo.data, Memo.changed_at).where(begins)
+    newest = query.order_by(Memo.changed_at.desc(), Memo.key).limit(_MOST)
+    return [(row.key, row.data, row.changed_at) for row in connection.execute(newest)]
 
 
 def change(

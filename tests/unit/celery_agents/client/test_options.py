@@ -9,11 +9,15 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from celery_agents.client import options
+from celery_agents.client.teams.solve import SolveOptions
+from celery_agents.client.teams.team import TeamOptions
 from celery_agents.contracts.ask import Ask, StepOptions
 from celery_agents.contracts.gather import Gather
 from celery_agents.contracts.mapping import Map
 from celery_agents.contracts.patterns import Fallback, Vote
 from celery_agents.contracts.policies import RetryPolicy
+from celery_agents.contracts.teams.solve import Solve
+from celery_agents.contracts.teams.team import Team
 
 #: The client's own, and what is positional.
 OWN = {"id", "priority", "tenant"}
@@ -23,6 +27,8 @@ VERBS = [
     (options.VoteOptions, Vote, {"voters", "input"}),
     (options.GatherOptions, Gather, {"agents", "input"}),
     (options.MapOptions, Map, {"agent", "input", "resumes"}),
+    (SolveOptions, Solve, {"strategies", "input"}),
+    (TeamOptions, Team, {"lead", "input"}),
 ]
 CASES = [
     (hint, contract, name)

@@ -24,6 +24,8 @@ from celery_agents.contracts.governance import Estimate
 from celery_agents.contracts.limits import LimitPolicy, LimitState
 from celery_agents.contracts.outcome import Outcome, State, Usage
 from celery_agents.contracts.session import SessionExchange, SessionInfo
+from celery_agents.contracts.teams.solve import Solution, StrategyRecord, WorkLessons
+from celery_agents.contracts.teams.team import TeamPart, TeamReport
 from celery_agents.contracts.tenants import TenantState
 from celery_agents.contracts.vote import Decision
 from celery_agents.contracts.watching import (
@@ -43,6 +45,10 @@ from tests.unit.celery_agents.client.test_run import DECISION
 VERBS: dict[str, tuple[list[str], Any]] = {
     "ask": (["a", "x"], {"id": "r", "state": "succeeded", "value": "said\x7f"}),
     "vote": (["-v", "a", "q"], {"id": "r", "state": "succeeded"}),
+    "solve": (["x", "-s", "a"], {"id": "r", "value": {"strategy": "a", "value": "said"}}),
+    "team": (["a", "x"], {"id": "r", "value": {"value": "said", "parts": [{"agent": "a\x7f"}]}}),
+    "learned": ([], [{"verb": "solve", "work": "triage", "records": [{"name": "a\x7f"}]}]),
+    "feedback": (["r", "0.5"], {"id": "r", "score": 0.5}),
     "status": (["r"], {"state": "running"}),
     "runs list": (["--failed"], {"runs": [{"id": "r", "state": "failed"}], "more": "x"}),
     "runs show": (["r"], {"id": "r", "steps": [{"id": "r"}]}),
@@ -225,6 +231,19 @@ class Served:
 
     def ask(self, *_: Any, **__: Any) -> Answered:
         return Answered("said\x7f")
+
+    @property
+    def solve(self) -> Any:
+        record = StrategyRecord(name="a\x7f", attempts=3.0, reward=0.9, median_s=1.5)
+        about: Any = {"work": "triage", "requests": 3, "changed_at": 1.0, "records": (record,)}
+        return Mock(
+            return_value=Answered(Solution(value="said", strategy="a")),
+            learned=lambda _: [WorkLessons(verb="solve", **about)],
+        )
+
+    def team(self, *_: Any, **__: Any) -> Answered:
+        part = TeamPart(step_id="s", agent="a\x7f", state=State.SUCCEEDED, task="x\x7f")
+        return Answered(TeamReport(value="said", parts=(part,)))
 
     def estimate(self, *_: Any) -> Estimate:
         return ESTIMATE

@@ -23,7 +23,7 @@ def test_who_was_not_called_is_not_judged(kind: str, trials: float | None) -> No
         outcome=Outcome(state=State.FAILED, error=error),
         elapsed_s=0.001,
     )
-    known = with_attempts(Learned(), request, [member], at=1).candidates.get("a")
+    known = with_attempts(Learned(), [member], at=1, adaptive=request.adaptive).candidates.get("a")
     assert (None if known is None else known.trials) == trials
     latencies = known.latencies if known is not None else {}
     assert bool(latencies) == (kind == "unavailable")  # to be refused tells no time
@@ -47,7 +47,7 @@ EARLIER = {
 def test_what_an_earlier_version_learned_counts_on() -> None:
     known = Learned.read(EARLIER)
     assert known.arms == {"a": Arm(Memory(20, 20, 25), Memory(), 69)}
-    after = with_attempts(with_request(known, CHAIN), CHAIN, [served("a")], at=71)
+    after = with_attempts(with_request(known, CHAIN), [served("a")], at=71, adaptive=CHAIN.adaptive)
     assert after.requests == 71
     assert after.candidates["a"].trials == pytest.approx(26, abs=0.1)
     assert after.candidates["a"].reward > 20
@@ -63,6 +63,6 @@ def test_a_memory_is_read_as_it_was_written_and_stays_small() -> None:
     known = Learned()
     for number in range(1, 200):
         known = with_request(known, CHAIN)
-        known = with_attempts(known, CHAIN, [served("a"), served("b")], at=number)
+        known = with_attempts(known, [served("a"), served("b")], at=number, adaptive=CHAIN.adaptive)
     assert Learned.read(known.compact()) == known
     assert len(json.dumps(known.compact())) < 600

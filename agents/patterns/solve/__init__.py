@@ -1,0 +1,1 @@
+"""``agents.solve``: one of several strategies, by what was learned or by who selects."""

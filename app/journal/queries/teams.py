@@ -1,0 +1,66 @@
+"""The steps below a team's, as its report tells them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, literal, select
+
+from agents.patterns.team import Turned
+from agents.values import text_of
+from app.journal.schema.heads import HEAD_OF_OUTCOME, OUTCOME_WITHOUT_VALUE
+from app.journal.schema.heads import read as read_head
+from app.journal.schema.models import Step, table
+from app.journal.steps.shared import Wholes
+from celery_agents.contracts.outcome import State, Usage
+from celery_agents.contracts.teams.team import PARTS_MAX
+from celery_agents.errors import redact
+
+#: Characters of what somebody was asked.
+ASKED = 200
+_S = table(Step).c
+
+
+def below(connection: Connection, step_id: str) -> list[Turned]:
+    """Read the steps below a step in the order in which they were asked for.
+
+    Of those that are too many for a report what they were asked is not read.
+    """
+    rows = connection.execute(_BELOW, {"b_id": step_id}).all()
+    whole = Wholes(connection)
+    return [_turned(row, whole if place < PARTS_MAX else None) for place, row in enumerate(rows)]
+
+
+def _turned(row: Any, whole: Wholes | None) -> Turned:
+    head = read_head(row.head or "")
+    error = None if row.failed is None else json.loads(row.failed).get("error")
+    usage = head.get("usage")
+    asked = None if whole is None else whole(row.id, row.parent_id, row.payload)["args"]
+    return Turned(
+        id=row.id,
+        parent_id=row.parent_id,
+        who=row.agent or row.task,
+        task=redact(text_of(asked[0]), limit=ASKED) if asked else "",
+        state=State(row.state),
+        error=None if error is None else error["kind"],
+        usage=None if row.head is None else Usage.model_validate(usage or {}),
+        duration_s=head.get("duration_s"),
+        depth=row.depth,
+    )
+
+
+def _below() -> Any:
+    first = select(_S.id, literal(0).label("depth")).where(_S.parent_id == bindparam("b_id"))
+    found = first.cte("below", recursive=True)
+    further = select(_S.id, found.c.depth + 1)
+    found = found.union_all(further.where(_S.parent_id == found.c.id))
+    columns = (_S.id, _S.parent_id, _S.agent, _S.task, _S.state, _S.payload, found.c.depth)
+    return (
+        select(*columns, HEAD_OF_OUTCOME.label("head"), OUTCOME_WITHOUT_VALUE.label("failed"))
+        .join(found, found.c.id == _S.id)
+        .order_by(_S.created_at, found.c.depth, _S.parent_id, _S.position)
+    )
+
+
+_BELOW = _below()

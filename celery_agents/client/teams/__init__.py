@@ -1,0 +1,1 @@
+"""Verbs that choose whom to ask as a task needs it."""

@@ -1,0 +1,1 @@
+"""Several agents, or several ways to ask them, chosen as a task needs them."""

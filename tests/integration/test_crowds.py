@@ -1,0 +1,48 @@
+"""Agents that ask without an end: where they stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from celery_agents.errors import LimitReachedError
+from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack, lines
+
+MANY = ["--concurrency", "1000", *COROUTINES[2:]]
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def stack(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
+    url = request.getfixturevalue(f"{request.param}_journal_url")
+    env = {
+        "AGENTS_MODULES": '["tests.support.team"]',
+        "TEAM": str(tmp_path / "team"),
+        "AGENTS_MAX_STEPS": "1000",
+    }
+    made = Stack(redis_url, url, tmp_path, FAST | env)
+    made.worker(MANY)
+    yield made
+    made.close()
+
+
+def born(stack: Stack) -> set[str]:
+    return {line.split()[2] for line in lines(Path(stack.env["TEAM"]))}
+
+
+@pytest.mark.parametrize(
+    ("caps", "number"),
+    [({"max_steps": 23}, 1 + 23), ({"max_depth": 2}, 1 + 5 + 25)],
+)
+def test_a_lead_that_always_asks_five_stops_at_its_caps_exactly(
+    stack: Stack, caps: Any, number: int
+) -> None:
+    """However many ask at the same time; and nobody beyond them has begun."""
+    run = stack.client.ask("runaway", "-", **caps)
+    with suppress(LimitReachedError):  # it was refused too often
+        run.get(timeout=4 * SOON_S)
+    assert run.ready()
+    assert len(born(stack)) == number
