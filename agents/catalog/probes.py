@@ -19,6 +19,7 @@ from typing import Any, Self
 from agents.base import Answer, Turn
 from agents.catalog.checks import AnyOf, Check, Connect, Get, Question, Served
 from agents.catalog.registry import Registered
+from agents.graphs import GraphLines
 from agents.net.clients import SharedClients, http_client
 from agents.performing import Perform, performed
 from agents.threads import InThread, in_thread
@@ -189,6 +190,14 @@ class _Apart:
 
     async def answered(self) -> dict[str, Outcome]:
         return {}
+
+    async def spent_in_all(self) -> Usage:
+        return Usage()
+
+    @property
+    def graphs(self) -> GraphLines:
+        """Raises AgentFailedError: nothing is kept of a probe."""
+        raise AgentFailedError("A probe has no step that could keep a graph's thread.")
 
     streamed = False
     spent = Usage()

@@ -47,7 +47,9 @@ def durable_client(client: C, *, price: Mapping[str, float] | None = None) -> C:
     if _is_chat_model(client):
         from agents.frameworks.langchain import durable_model
 
-        return durable_model(client, known)  # type: ignore[no-any-return]
+        model: Any = client
+        made: C = durable_model(model, known)
+        return made
     if (package := _package_of(client)) is not None:
         return _durable_http(package, client, known)  # type: ignore[no-any-return]
     if hasattr(client, "with_options") and (inner := _http_of(client, "_client")) is not None:

@@ -62,7 +62,9 @@ def _durable(kind: type[BaseChatModel], price: Price | None) -> type[BaseChatMod
         if getattr(kind, name) is not getattr(BaseChatModel, name)
     }
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
-    return type(kind)(kind.__name__, (kind,), own | names)
+    made: Any = type(kind)  # whatever makes classes of its kind
+    durable: type[BaseChatModel] = made(kind.__name__, (kind,), own | names)
+    return durable
 
 
 def _generate(kind: Any, price: Price | None) -> Any:
@@ -131,7 +133,9 @@ class _Request:
         system, name = str(told.get("ls_provider") or ""), str(told.get("ls_model_name") or "")
         self.name = f"model:{system}/{name}"[:_NAME_MAX]
         params = _plain([model._identifying_params, stop, about])  # noqa: SLF001 - as above
-        asked = [[m.type, *(_plain(getattr(m, n, None)) for n in _ASKED)] for m in messages]
+        asked: list[Any] = [
+            [m.type, *(_plain(getattr(m, n, None)) for n in _ASKED)] for m in messages
+        ]
         self.fingerprint = digest([_name(model), params, asked])
         most = count(mapping(params[0]).get("max_tokens")) or told.get("ls_max_tokens")
         self._asked = ModelRequest(
@@ -291,7 +295,8 @@ def _as_chunk(told: ChatResult) -> ChatGenerationChunk:
 
 def _tokens(told: ChatResult) -> Tokens | None:
     """The tokens that answers tell: those of a cache are told among the others."""
-    used = [mapping(g.message.usage_metadata) for g in told.generations if _says(g.message)]
+    messages: list[Any] = [generation.message for generation in told.generations]
+    used = [mapping(message.usage_metadata) for message in messages if _says(message)]
     if not used:
         return None
     details = [mapping(one.get("input_token_details")) for one in used]

@@ -118,7 +118,7 @@ class LangGraphBackend:
         if turn.instructions:
             told.insert(0, SystemMessage(turn.instructions))
         if isinstance(turn.input, dict):
-            own = turn.input.get(_MESSAGES, [])
+            own: Any = turn.input.get(_MESSAGES, [])
             return {**turn.input, _MESSAGES: [*told, *own]}
         if turn.input is not None or not told:
             told.append(HumanMessage(text_of(turn.input)))

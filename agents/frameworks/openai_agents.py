@@ -136,7 +136,7 @@ def _form(turn: Turn) -> Any:
     return None
 
 
-class _Form(SDK.AgentOutputSchemaBase):  # type: ignore[misc]
+class _Form(SDK.AgentOutputSchemaBase):
     """An answer of a JSON schema."""
 
     def __init__(self, name: str, schema: Any) -> None:

@@ -90,7 +90,7 @@ class Prices:
         return found
 
 
-class StepModel(SDK.Model):  # type: ignore[misc]
+class StepModel(SDK.Model):
     """A model whose requests are journaled calls of the step that asks it."""
 
     def __init__(self, inner: Any, name: str | None, prices: Prices) -> None:
@@ -252,7 +252,7 @@ def _completed(response: Any, model: str) -> Any:
     return ResponseCompletedEvent(response=whole, sequence_number=0, type="response.completed")
 
 
-class StepProvider(SDK.ModelProvider):  # type: ignore[misc]
+class StepProvider(SDK.ModelProvider):
     """Gives models by their names, each as a :class:`StepModel`."""
 
     def __init__(self, inner: Any, prices: Prices) -> None:
@@ -442,7 +442,7 @@ class _StepSession:
         return (await call_within(within, named, perform, fingerprint=fingerprint)).value
 
 
-class StepRunner(SDK.run.AgentRunner):  # type: ignore[misc]
+class StepRunner(SDK.run.AgentRunner):
     """Runs agents as the SDK does; within a step as durable ones.
 
     Args:

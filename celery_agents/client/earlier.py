@@ -24,10 +24,6 @@ class EarlierNames:
     runs: Runs
     dead_letters: DeadLetters
 
-    def run(self, run_id: str) -> Run[Any]:
-        """See :meth:`Runs.handle`."""
-        return self.runs.handle(run_id)
-
     def as_completed(self, runs: Iterable[R], *, timeout: float | None = None) -> Iterator[R]:
         """See :meth:`Runs.as_completed`."""
         return self.runs.as_completed(runs, timeout=timeout)

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from celery_agents.errors import PriceUnknownError
+from deploy.local.state import ROOT
 from deploy.wheel import rewrite
 from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack
 from tests.support.framed_team import Team, amid_an_approved_tool, playing, through_kills
-from tests.support.service import ROOT
 from tests.support.wheel import Site
 from tests.support.workers import WorkerProcess, unique_name
 

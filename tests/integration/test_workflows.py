@@ -11,6 +11,7 @@ import pytest
 from celery import chain, chord, group
 
 from celery_agents import Workflow, WorkflowStep
+from celery_agents.client.options import RetryFields
 from celery_agents.errors import AgentFailedError, InvalidPayloadError
 from tests.integration.conftest import SHOP
 from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
@@ -31,7 +32,9 @@ def stack(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Ite
 def noted(stack: Stack, path: Path, value: str, **order: Any) -> Any:
     """What writes a line, and gives it; of a canvas it takes nothing."""
     told = {"path": str(path), "value": value, **order}
-    retry = {"max_attempts": 20}  # whoever is under way at each kill is not to be given up
+    retry: RetryFields = {
+        "max_attempts": 20
+    }  # whoever is under way at each kill is not to be given up
     return stack.client.ask.s("noted", told, retry=retry).set(immutable=True)
 
 

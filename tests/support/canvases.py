@@ -96,7 +96,8 @@ def durable(made: Any, rng: random.Random) -> tuple[Any, Counter[str]]:
     calls.clear()
     told = compiled(made).compact()
     history: list[Line] = []
-    left, news, at = {}, [Line("started", "", 1.0)], 1.0
+    left: dict[str, Any] = {}
+    news, at = [Line("started", "", 1.0)], 1.0
     while True:
         instance = begun(workflow, "run", told, history)
         assert instance.difference is None, instance.difference

@@ -76,7 +76,8 @@ async def close(_: Dug) -> Any:
     return {"dug": [str((await model.ainvoke("close")).content)]}
 
 
-graph = StateGraph(Dug).add_node("pay", pay).add_node("close", close)
+graph: Any = StateGraph(Dug)
+graph.add_node("pay", pay).add_node("close", close)
 for _name in "abc":
     graph.add_node(_name, _digs(_name)).add_edge(START, _name)
 graph.add_edge([*"abc"], "pay").add_edge("pay", "close")

@@ -73,7 +73,6 @@ def right(agents: Client, names: list[str]) -> None:
     agents.vote(names, "x", **options)
     agents.ask.s("gpt", timeout_s=5, answer=Invoice)
     # by their earlier names
-    assert_type(agents.run("r"), Run[Any])
     assert_type(next(agents.as_completed(agents.vote.many(names, ["x"]))).get(), Decision)
     assert_type(agents.status("r", timeout=1), dict[str, Any] | None)
     assert_type(agents.dead_letters(5), list[dict[str, Any]])

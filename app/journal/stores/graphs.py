@@ -67,7 +67,7 @@ class GraphStore:
     def every(self, thread: str | None, kind: str) -> list[GraphLine]:
         """The lines whose kind begins so, greatest key first."""
         of = _begins(_E.stream, GRAPHS) if thread is None else _E.stream == GRAPHS + thread
-        these = (_E.tenant == self._tenant) & of & _begins(_E.kind, kind)
+        these: ColumnElement[bool] = (_E.tenant == self._tenant) & of & _begins(_E.kind, kind)
         return self._read(_ALL.where(these).order_by(_E.key.desc()))
 
     def of_runs(self, run_ids: Collection[str], kind: str) -> list[GraphLine]:
@@ -90,7 +90,7 @@ class GraphStore:
     def _of(
         self, stream: str, kind: str | None, keys: Collection[str] | None = None
     ) -> ColumnElement[bool]:
-        these = (_E.tenant == self._tenant) & (_E.stream == stream)
+        these: ColumnElement[bool] = (_E.tenant == self._tenant) & (_E.stream == stream)
         if kind is not None:
             these &= _E.kind == kind
         return these & (true() if keys is None else _E.key.in_(keys))

@@ -28,7 +28,7 @@ from celery_agents.errors import (
     RateLimitedError,
 )
 from tests.fakes.model_server import Does, ModelServer
-from tests.unit.agents.conftest import MemoryStep
+from tests.support.memory_step import MemoryStep
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # of Python's own, at its import

@@ -92,7 +92,7 @@ def fingerprint(model: str = "m", **about: Any) -> str:
     return digest(request_told(model, asked(**about)))
 
 
-DIFFERENT = [
+DIFFERENT: list[Any] = [
     {},
     {"model": "n"},
     {"system_instructions": "Be brief."},

@@ -27,7 +27,7 @@ from agents.plan import Expand
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.errors import AgentFailedError, ConfigurationError, RateLimitedError
-from tests.unit.agents.conftest import MemoryStep
+from tests.support.memory_step import MemoryStep
 
 PRICE = {"input_usd": 1.0, "output_usd": 2.0}
 

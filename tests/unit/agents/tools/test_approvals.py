@@ -16,8 +16,8 @@ from agents.tools.toolbox import Toolbox
 from celery_agents.contracts.approval import ToolApproval
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from celery_agents.errors import ConfigurationError
+from tests.support.memory_step import MemoryStep
 from tests.support.toolsets import Shelf, spec
-from tests.unit.agents.conftest import MemoryStep
 
 paid: list[tuple[int, str]] = []
 

@@ -17,7 +17,7 @@ from agents.tools.calls import ToolCall, ToolResult
 from agents.tools.running import Running
 from agents.tools.toolbox import Toolbox
 from agents.tools.toolset import FunctionToolset
-from tests.unit.agents.conftest import MemoryStep
+from tests.support.memory_step import MemoryStep
 from tests.unit.agents.kinds.test_model import backend, run, says
 
 DEEP = 100_000

@@ -8,7 +8,7 @@ import pytest
 
 from agents.tools.colleagues import Colleagues
 from celery_agents.errors import ConfigurationError
-from tests.unit.agents.conftest import MemoryStep
+from tests.support.memory_step import MemoryStep
 
 
 def test_a_model_is_told_what_each_agent_is_for(step: MemoryStep) -> None:

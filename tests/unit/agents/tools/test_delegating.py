@@ -17,7 +17,7 @@ from agents.tools.running import Running
 from agents.tools.toolbox import Toolbox
 from celery_agents import names
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
-from tests.unit.agents.conftest import MemoryStep
+from tests.support.memory_step import MemoryStep
 
 made: list[str] = []
 

@@ -22,8 +22,8 @@ from celery_agents.errors import (
     RateLimitedError,
     UncertainCallError,
 )
+from tests.support.memory_step import MemoryStep
 from tests.support.toolsets import Shelf, spec
-from tests.unit.agents.conftest import MemoryStep
 
 
 class Desk:

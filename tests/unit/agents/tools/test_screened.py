@@ -15,7 +15,7 @@ from agents.tools.calls import ToolCall
 from agents.tools.running import Running
 from agents.tools.toolbox import Toolbox
 from celery_agents.contracts.outcome import Outcome, State
-from tests.unit.agents.conftest import MemoryStep
+from tests.support.memory_step import MemoryStep
 
 FIND = PersonalData(("email",))
 GUARDS = (

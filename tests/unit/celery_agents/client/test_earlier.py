@@ -48,26 +48,27 @@ ASKED: list[tuple[Call, Call, Any]] = [
     # A worker's error, and a mistake at the call, are the same too.
     (lambda c: c.requeue("l"), lambda c: c.dead_letters.requeue("l"), InvalidPayloadError("none")),
     (lambda c: c.drop("x" * 156), lambda c: c.dead_letters.drop("x" * 156), True),
-    (lambda c: c.run("a\0"), lambda c: c.runs.handle("a\0"), None),
     (lambda c: c.approve("a", float("nan")), lambda c: c.runs.approve("a", float("nan")), None),
 ]
 #: The same of what is read: runs "good" and "bad" have ended.
 READ: list[tuple[Call, Call]] = [
-    (lambda c: c.run("good").get(1), lambda c: c.runs.handle("good").get(1)),
     (lambda c: Run(c, "good").get(1), lambda c: c.runs.handle("good").get(1)),
     (lambda c: Run(c, "bad").outcome(), lambda c: c.runs.handle("bad").outcome()),
     (
-        lambda c: [run.id for run in c.as_completed([c.run("good")], timeout=1)],
-        lambda c: [run.id for run in c.runs.as_completed([c.run("good")], timeout=1)],
-    ),
-    (lambda c: c.collect([c.run("good")]), lambda c: c.runs.collect([c.run("good")])),
-    (
-        lambda c: c.collect([c.run("good"), c.run("bad")], timeout=1),
-        lambda c: c.runs.collect([c.run("good"), c.run("bad")], timeout=1),
+        lambda c: [run.id for run in c.as_completed([c.runs.handle("good")], timeout=1)],
+        lambda c: [run.id for run in c.runs.as_completed([c.runs.handle("good")], timeout=1)],
     ),
     (
-        lambda c: told(c.collect([c.run("bad")], return_exceptions=True)[0]),
-        lambda c: told(c.runs.collect([c.run("bad")], return_exceptions=True)[0]),
+        lambda c: c.collect([c.runs.handle("good")]),
+        lambda c: c.runs.collect([c.runs.handle("good")]),
+    ),
+    (
+        lambda c: c.collect([c.runs.handle("good"), c.runs.handle("bad")], timeout=1),
+        lambda c: c.runs.collect([c.runs.handle("good"), c.runs.handle("bad")], timeout=1),
+    ),
+    (
+        lambda c: told(c.collect([c.runs.handle("bad")], return_exceptions=True)[0]),
+        lambda c: told(c.runs.collect([c.runs.handle("bad")], return_exceptions=True)[0]),
     ),
 ]
 #: Where each is now.
