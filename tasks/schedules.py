@@ -42,11 +42,7 @@ def put_schedule(
 ) -> dict[str, Any]:
     """Make a schedule or change it; how it stands then."""
     key, read = ScheduleKey(tenant_of(tenant), schedule_of(name)), ScheduleRule.read(rule)
-    target = ScheduledRun.read(run)
-    args, kwargs = opened_args(self.app, CANVAS, target.args, target.kwargs)
-    target = target.model_copy(update={"args": [*args], "kwargs": kwargs})
-    if target.task in _OWN:
-        raise InvalidPayloadError(f"schedule: {target.task} is started by the journal alone.")
+    target = _target(self.app, run)
     runtime = runtime_of(self.app, self.request.hostname)
     Dispatcher(runtime).row(target, self.request.id, key.tenant)  # it can be made
     recorded(self, "schedule.put", key.name, key.tenant, rule=read.compact(), of=target.task)
@@ -85,3 +81,11 @@ def delete_schedule(self: Any, name: str, tenant: str = "") -> bool:
     """Delete a schedule; its runs stay. Returns whether there was one."""
     key = ScheduleKey(tenant_of(tenant), schedule_of(name))
     return recorded(self, "schedule.delete", key.name, key.tenant).journal.schedules.delete(key)
+
+
+def _target(app: Any, run: dict[str, Any]) -> ScheduledRun:
+    target = ScheduledRun.read(run)
+    if target.task in _OWN:
+        raise InvalidPayloadError(f"schedule: {target.task} is started by the journal alone.")
+    args, kwargs = opened_args(app, CANVAS, target.args, target.kwargs)
+    return target.model_copy(update={"args": [*args], "kwargs": kwargs})

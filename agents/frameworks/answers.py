@@ -1,4 +1,4 @@
-"""What an agent of another library has answered, as the turn wants it."""
+"""The answer of an agent of another library, as the turn wants it."""
 
 from __future__ import annotations
 

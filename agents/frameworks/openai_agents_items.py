@@ -102,7 +102,7 @@ def call_name(kind: str, name: str) -> str:
 
 
 def kept_output(output: Any) -> JsonValue:
-    """What a tool gave, as the SDK sends it to the model.
+    """The result of a tool, as the SDK sends it to the model.
 
     That is its text, unless it has a structure that the SDK knows. What is JSON stays what it is,
     since its text is the same.
@@ -120,7 +120,7 @@ def kept_output(output: Any) -> JsonValue:
 
 
 def kept_items(items: Iterable[Any]) -> list[JsonValue]:
-    """What a model gave, as it gave it: what it left out is sent back as left out."""
+    """The answer of a model as it gave it: what it left out is sent back as left out."""
     return [_kept_item(item) for item in items]
 
 
@@ -157,7 +157,7 @@ def _items(message: ChatMessage) -> Iterator[dict[str, Any]]:
 
 
 def turns_of(items: Iterable[Any]) -> tuple[ChatMessage, ...]:
-    """What was called on the way to an answer, and what came of it, in the order of the calls."""
+    """The calls on the way to an answer, and what came of them, in the order of the calls."""
     said: list[ChatMessage] = []
     calls: dict[str, ToolUse] = {}
     results: dict[str, ChatMessage] = {}

@@ -274,7 +274,7 @@ def step_model(model: Any, prices: Prices, name: str | None = None) -> Any:
 
 
 class _StepTool:
-    """What a function tool does, as a journaled call. An agent as a tool has calls of its own."""
+    """The work of a function tool, as a journaled call. An agent as a tool has calls of its own."""
 
     def __init__(self, tool: Any, *, journaled: bool) -> None:
         self._invoke = tool.on_invoke_tool

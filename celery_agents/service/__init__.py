@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from app.embedding import install
     from app.execution.context import Step
     from app.execution.task import StepTask
-    from app.outbox import Outbox
+    from app.journal.outbox import Outbox
     from app.pool import CoroutinePool
     from app.saver import JournalSaver
 
@@ -92,7 +92,7 @@ _SOURCES = {
     "Member": "agents.plan",
     "Step": "app.execution.context",
     "StepTask": "app.execution.task",
-    "Outbox": "app.outbox",
+    "Outbox": "app.journal.outbox",
     # for agents; celery_agents has them too
     "StepContext": "agents.base",
     "Needs": "agents.needs",

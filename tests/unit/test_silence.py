@@ -28,6 +28,7 @@ EXPLAINED = {
     ("agents/flows/loop.py", "_turn"): "the task has the error, and ends by it",
     ("agents/flows/pattern.py", "dropped"): "it is let go of, and was refused before",
     ("agents/frameworks/exchange.py", "_kept"): "bytes that are no text are kept otherwise",
+    ("agents/frameworks/langchain.py", "_from_thread"): "a thread without a loop is what it is for",
     ("agents/frameworks/requests.py", "_told"): "its SDK tells its user what is wrong with it",
     ("app/caching/shared.py", "_found"): "of a key that is gone: a miss, which is counted",
     ("app/caching/shared.py", "_vector"): "the same: it is looked at no more",

@@ -57,8 +57,8 @@ def test_what_is_no_kind_of_its_own_is_refused(
         (
             {},
             (
-                "kind: None is none of anthropic, celery, function, google, http, openai, "
-                "openai_agents, pydantic_ai"
+                "kind: None is none of anthropic, celery, function, google, http, langgraph, "
+                "openai, openai_agents, pydantic_ai"
             ),
         ),
         ({"kind": "opnai"}, "kind: 'opnai' is none of"),

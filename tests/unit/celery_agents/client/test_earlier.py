@@ -73,7 +73,6 @@ READ: list[tuple[Call, Call]] = [
 ]
 #: Where each is now.
 PRESENT: dict[str, Callable[..., Any]] = {
-    "run": Runs.handle,
     "as_completed": Runs.as_completed,
     "collect": Runs.collect,
     "status": Runs.status,
