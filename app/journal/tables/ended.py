@@ -125,7 +125,7 @@ class Passing:
         return 0.0 if cursor is None else cursor.place.at
 
     def _not_noted(self, connection: Connection, run_ids: Sequence[str]) -> list[str]:
-        """Those that stand among the open ones (app/journal/outbox.py puts them there) are found there."""
+        """Those that stand among the open ones are found there: app/journal/outbox.py."""
         noted = select(self.still_open.run_id).where(self.still_open.run_id.in_(run_ids))
         known = set(connection.execute(noted).scalars()) if run_ids else set()
         return [run_id for run_id in run_ids if run_id not in known]
