@@ -89,8 +89,10 @@ class OpenAI:
         if does.stop == "refusal":
             message |= {"content": None, "refusal": "I will not."}
         if does.calls:
-            called = enumerate(does.calls, 1)
-            message["tool_calls"] = [self._call(n, name, json.dumps(a)) for n, (name, a) in called]
+            message["tool_calls"] = [
+                self._call(f"{does.turn}{number}", name, json.dumps(asked))
+                for number, (name, asked) in enumerate(does.calls, 1)
+            ]
         choice = {"index": 0, "message": message, "finish_reason": self._stop(does)}
         return self._head("chat.completion") | {"choices": [choice]} | self._usage(does)
 
@@ -102,7 +104,7 @@ class OpenAI:
             yield self._chunk({"refusal": "I will not."})
         for place, (name, asked) in enumerate(does.calls):
             arguments = json.dumps(asked)
-            head = self._call(place + 1, name, "") | {"index": place}
+            head = self._call(f"{does.turn}{place + 1}", name, "") | {"index": place}
             yield self._chunk({"tool_calls": [head]})
             for part in (arguments[:5], arguments[5:]):
                 more = {"index": place, "function": {"arguments": part}}
@@ -118,7 +120,7 @@ class OpenAI:
     def _head(self, kind: str) -> dict[str, Any]:
         return {"id": "chatcmpl-1", "object": kind, "created": 1, "model": "fake"}
 
-    def _call(self, number: int, name: str, arguments: str) -> dict[str, Any]:
+    def _call(self, number: str, name: str, arguments: str) -> dict[str, Any]:
         function = {"name": name, "arguments": arguments}
         return {"id": f"call_{number}", "type": "function", "function": function}
 

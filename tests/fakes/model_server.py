@@ -37,6 +37,7 @@ class Does:
     json: Any = None  # answer this value as JSON text
     tool: tuple[str, dict[str, Any]] | None = None  # call this tool
     tools: tuple[tuple[str, dict[str, Any]], ...] = ()  # or all of these
+    turn: str = ""  # stands in the ids of its calls; those of a real model are never twice the same
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     raw: bytes | None = None  # the body, whatever the protocol says

@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,11 @@ class Team(ModelServer):
         if self.hangs[what]:
             self.hangs[what] -= 1
             return Does(hang=True)
-        if topic != "go":
-            return Does(text=f"{topic} done") if results else Does(tool=("dig", {"at": topic}))
-        return self._leads(len(results))
+        if topic == "go":
+            does = self._leads(len(results))
+        else:
+            does = Does(text=f"{topic} done") if results else Does(tool=("dig", {"at": topic}))
+        return replace(does, turn=f"{topic}_{len(results)}_")
 
     def _leads(self, results: int) -> Does:
         if not results:
