@@ -32,7 +32,8 @@ from agents.catalog.entries import (
     ScriptedEntry,
 )
 from agents.catalog.loading import function_at, load, object_at
-from agents.frameworks.runners import sdk_missing
+from agents.frameworks import runners
+from agents.frameworks.backend import not_installed
 from agents.governance.lessons import Lessons, Own
 from agents.governance.routing import Capability, RoutePolicy
 from agents.kinds.function import FunctionBackend
@@ -212,8 +213,7 @@ def _pydantic_ai(entry: PydanticAIEntry, _: Resources) -> Made:
     try:
         from agents.frameworks.pydantic_ai import PydanticAIBackend
     except ImportError as error:
-        told = "Install it with: pip install 'celery-agents[pydantic-ai]'"
-        raise ConfigurationError(f"pydantic-ai cannot be imported ({error}). {told}") from None
+        raise not_installed("pydantic-ai", "pydantic-ai", error) from None
     backend = PydanticAIBackend(agent, entry.agent)
     return Made(lambda: backend, entry.effects)
 
@@ -223,8 +223,7 @@ def _langgraph(entry: LangGraphEntry, _: Resources) -> Made:
     try:
         from agents.frameworks.langgraph import LangGraphBackend
     except ImportError as error:
-        told = "Install it with: pip install 'celery-agents[langgraph]'"
-        raise ConfigurationError(f"LangGraph cannot be imported ({error}). {told}") from None
+        raise not_installed("LangGraph", "langgraph", error) from None
     backend = LangGraphBackend(graph, entry.agent)
     return Made(lambda: backend, entry.effects)
 
@@ -233,7 +232,7 @@ def _openai_agents(entry: OpenAIAgentsEntry, _: Resources) -> Made:
     try:
         from agents.frameworks.openai_agents import OpenAIAgentsBackend
     except ImportError as error:
-        raise sdk_missing(error) from None
+        raise not_installed(runners.SDK, "openai-agents", error) from None
     about: Any = {"price": entry.price, "max_turns": entry.max_turns}
     backend = OpenAIAgentsBackend(object_at(entry.agent), entry.agent, **about)
     return Made(lambda: backend, entry.effects)

@@ -21,6 +21,7 @@ from celery_agents.contracts.flows.task import CeleryTask, queue_of
 from celery_agents.contracts.gather import Aggregate, Gather
 from celery_agents.contracts.mapping import Map, MapResult
 from celery_agents.contracts.patterns import Fallback, Vote
+from celery_agents.contracts.verbs import REQUESTS
 from celery_agents.contracts.vote import Decision
 from celery_agents.errors import InvalidPayloadError
 
@@ -114,7 +115,7 @@ class FlowContext:
         """
         name, args = signature["task"], [*(signature.get("args") or ())]
         kwargs = dict(signature.get("kwargs") or {})
-        if (ours := _OURS.get(name)) is not None:
+        if (ours := REQUESTS.get(name)) is not None:
             if len(args) > 1:
                 raise InvalidPayloadError(f"{name}: it takes one argument; got {len(args)}.")
             input_ = args[0] if args else kwargs.pop("input", None)
@@ -196,17 +197,6 @@ class FlowContext:
 
         named = kind[0].rpartition(".")[2]
         return self._instance.ask(named, name, told, make, key=key, read=read)
-
-
-#: Signatures of the client's verbs, by their tasks.
-_OURS: dict[str, type[StepOptions]] = {
-    names.ASK: Ask,
-    names.FALLBACK: Fallback,
-    names.VOTE: Vote,
-    names.GATHER: Gather,
-    names.MAP: Map,
-    names.FLOW: Flow,
-}
 
 
 def _member(

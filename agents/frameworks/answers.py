@@ -18,11 +18,20 @@ def value_of(output: Any, turn: Turn) -> JsonValue:
     Raises:
         AgentFailedError: it has no JSON form.
     """
-    try:
-        value = plain_json(output)
-    except ValueError as error:
-        raise AgentFailedError(f"It answered what has no JSON form: {error}") from None
+    value = json_of(output)
     if turn.choices and isinstance(value, dict):
         option: Any = value.get("option")
         return {**value, "option": match(option, turn.choices, Normalisation()) or option}
     return value
+
+
+def json_of(output: Any) -> JsonValue:
+    """An answer as JSON.
+
+    Raises:
+        AgentFailedError: it has no such form.
+    """
+    try:
+        return plain_json(output)
+    except ValueError as error:
+        raise AgentFailedError(f"It answered what has no JSON form: {error}") from None

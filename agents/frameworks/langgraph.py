@@ -19,8 +19,9 @@ from langgraph.pregel import Pregel
 from langgraph.types import Command, Interrupt, StateSnapshot
 
 from agents.base import Answer, StepContext, Turn
+from agents.frameworks.answers import json_of
+from agents.frameworks.backend import LibraryBackend
 from agents.frameworks.langgraph_saver import STEP, StepSaver
-from agents.net.sdks import sdk_failure
 from agents.patterns.vote.options import match
 from agents.plain import plain_json
 from agents.plan import Expand, Member
@@ -28,14 +29,14 @@ from agents.values import text_of
 from celery_agents import names
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.vote import Normalisation
-from celery_agents.errors import AgentFailedError, AgentsError, ConfigurationError
+from celery_agents.errors import AgentFailedError, ConfigurationError
 
 _MESSAGES = "messages"
 #: Where ``create_agent`` gives an answer that has a schema.
 _STRUCTURED = "structured_response"
 
 
-class LangGraphBackend:
+class LangGraphBackend(LibraryBackend):
     """A graph of LangGraph as an agent of ours.
 
     Args:
@@ -47,6 +48,7 @@ class LangGraphBackend:
     """
 
     def __init__(self, graph: Any, path: str) -> None:
+        super().__init__(path)
         if isinstance(graph, StateGraph):
             graph = graph.compile()
         if not isinstance(graph, Pregel):
@@ -64,25 +66,6 @@ class LangGraphBackend:
         if not graph.checkpointer or graph.checkpointer is True:
             graph = graph.copy({"checkpointer": StepSaver()})
         self._graph = graph
-        self._path = path
-
-    async def answer(self, turn: Turn, step: StepContext) -> Answer | Expand:
-        """Run it, from where an earlier attempt came. What it asks people is waited for.
-
-        Raises:
-            AgentsError: whatever it raised, as ours.
-        """
-        try:
-            return await self._answered(turn, step)
-        except AgentsError:
-            raise
-        except GraphRecursionError as error:  # it would come as far in each attempt
-            raise AgentFailedError(f"{self._path}: {error}") from None
-        except Exception as error:  # noqa: BLE001 - whatever others raise becomes ours
-            raise sdk_failure(self._path, error) from None
-
-    async def aclose(self) -> None:
-        """Nothing to free: the graph is its module's."""
 
     async def _answered(self, turn: Turn, step: StepContext) -> Answer | Expand:
         config = {"configurable": {"thread_id": STEP + step.step_id, "step": step}}
@@ -103,11 +86,14 @@ class LangGraphBackend:
         output, modes = None, ["values", _MESSAGES] if step.streamed else ["values"]
         # Each checkpoint is written before what follows: a killed worker's finished nodes are over.
         stream = self._graph.astream(given, config, stream_mode=modes, durability="sync")
-        async for mode, told in stream:
-            if mode == "values":
-                output = told
-            elif isinstance(told[0], AIMessage) and (text := str(told[0].text)):
-                step.say(text)
+        try:
+            async for mode, told in stream:
+                if mode == "values":
+                    output = told
+                elif isinstance(told[0], AIMessage) and (text := str(told[0].text)):
+                    step.say(text)
+        except GraphRecursionError as error:  # it would come as far in each attempt
+            raise AgentFailedError(f"{self._path}: {error}") from None
         return output
 
     def _given(self, turn: Turn) -> Any:
@@ -165,10 +151,7 @@ def _value(output: Any, turn: Turn) -> Any:
     """The answer: what was said last where a message was asked, else the state as it is."""
     if isinstance(output, dict) and _MESSAGES in output and not isinstance(turn.input, dict):
         output = output.get(_STRUCTURED) or _said(output[_MESSAGES])
-    try:
-        value = plain_json(output)
-    except ValueError as error:
-        raise AgentFailedError(f"It answered what has no JSON form: {error}") from None
+    value = json_of(output)
     if turn.choices and isinstance(value, str):
         return match(value, turn.choices, Normalisation()) or value
     return value

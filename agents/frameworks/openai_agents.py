@@ -8,21 +8,21 @@ from typing import Any
 
 from agents.base import Answer, StepContext, Turn
 from agents.frameworks.answers import value_of
+from agents.frameworks.backend import LibraryBackend
 from agents.frameworks.openai_agents_items import history_of, turns_of
 from agents.frameworks.openai_agents_run import CHANGED, Durable, Prices, StepProvider
 from agents.frameworks.openai_agents_sdk import SDK
 from agents.models.config import Price
-from agents.net.sdks import sdk_failure
 from agents.plan import Expand
 from agents.schema import ballot_schema
 from agents.tools import approvals
 from agents.tools.calls import ToolCall, identity_of
 from agents.values import text_of
 from celery_agents.contracts.schema import as_object
-from celery_agents.errors import AgentsError, ConfigurationError
+from celery_agents.errors import ConfigurationError
 
 
-class OpenAIAgentsBackend:
+class OpenAIAgentsBackend(LibraryBackend):
     """An agent of the SDK as an agent of ours.
 
     Args:
@@ -38,29 +38,16 @@ class OpenAIAgentsBackend:
     def __init__(
         self, agent: Any, path: str, *, price: Price | None = None, max_turns: int | None = None
     ) -> None:
+        super().__init__(path)
         if not isinstance(agent, SDK.Agent):
             raise ConfigurationError(f"{path} is no Agent of OpenAI's Agents SDK.")
         self._agent = agent
-        self._path = path
         self._prices = Prices(price)
         self._durable = Durable(self._prices).agent(agent)
         provider = StepProvider(SDK.MultiProvider(), self._prices)
         self._about: dict[str, Any] = {"run_config": SDK.RunConfig(model_provider=provider)}
         if max_turns is not None:
             self._about["max_turns"] = max_turns
-
-    async def answer(self, turn: Turn, step: StepContext) -> Answer | Expand:
-        """Run it. Tools that a person has to approve are waited for, without a slot.
-
-        Raises:
-            AgentsError: whatever it raised, as ours.
-        """
-        try:
-            return await self._answered(turn, step)
-        except AgentsError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever others raise becomes ours
-            raise sdk_failure(self._path, error) from None
 
     async def aclose(self) -> None:
         """Close what its models hold."""

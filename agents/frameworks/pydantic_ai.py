@@ -32,19 +32,19 @@ from pydantic_ai.messages import PartDeltaEvent, PartStartEvent, TextPart, TextP
 from agents.base import Answer, StepContext, Turn, Usage
 from agents.current import CURRENT
 from agents.frameworks.answers import value_of
+from agents.frameworks.backend import LibraryBackend
 from agents.frameworks.pydantic_ai_messages import history_of, told
 from agents.frameworks.requests import PricedModel, priced_model
 from agents.models.config import Price
 from agents.models.provider import ModelRequest, Tokens
 from agents.models.reading.shapes import count, mapping
-from agents.net.sdks import sdk_failure
 from agents.plan import Expand
 from agents.schema import ballot_schema
 from agents.tools import approvals
 from agents.tools.calls import ToolCall, identity_of
 from agents.values import digest, text_of
 from celery_agents.contracts.schema import as_object
-from celery_agents.errors import AgentFailedError, AgentsError, ConfigurationError
+from celery_agents.errors import AgentFailedError, ConfigurationError
 
 _NAME_MAX = 200
 #: Where the price of a model is said.
@@ -193,7 +193,7 @@ async def _say(_: RunContext[Any], events: AsyncIterable[Any]) -> None:
             within.step.say(text)
 
 
-class PydanticAIBackend:
+class PydanticAIBackend(LibraryBackend):
     """An agent of pydantic-ai as an agent of ours.
 
     Args:
@@ -205,6 +205,7 @@ class PydanticAIBackend:
     """
 
     def __init__(self, agent: Any, path: str) -> None:
+        super().__init__(path)
         if not isinstance(agent, Agent):
             raise ConfigurationError(f"{path} is no Agent of pydantic-ai.")
         if StepDurability.from_agent(agent) is None:
@@ -212,23 +213,6 @@ class PydanticAIBackend:
                 f"{path} is not durable: give it a name, and capabilities=[StepDurability()]."
             )
         self._agent = agent
-        self._path = path
-
-    async def answer(self, turn: Turn, step: StepContext) -> Answer | Expand:
-        """Run it. Tools that a person has to approve are waited for, without a slot.
-
-        Raises:
-            AgentsError: whatever it raised, as ours.
-        """
-        try:
-            return await self._answered(turn, step)
-        except AgentsError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever others raise becomes ours
-            raise sdk_failure(self._path, error) from None
-
-    async def aclose(self) -> None:
-        """Nothing to free: the agent is its module's."""
 
     async def _answered(self, turn: Turn, step: StepContext) -> Answer | Expand:
         prompt = None if turn.messages and turn.input is None else text_of(turn.input)

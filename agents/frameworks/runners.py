@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from agents.frameworks.backend import not_installed
 from agents.models.config import Price
-from celery_agents.errors import ConfigurationError
+
+#: The name of the library, for errors.
+SDK = "OpenAI's Agents SDK"
 
 
 def durable_runner(*, price: Mapping[str, float] | None = None) -> None:
@@ -25,13 +28,5 @@ def durable_runner(*, price: Mapping[str, float] | None = None) -> None:
     try:
         from agents.frameworks.openai_agents_run import install
     except ImportError as error:
-        raise sdk_missing(error) from None
+        raise not_installed(SDK, "openai-agents", error) from None
     install(known)
-
-
-def sdk_missing(error: ImportError) -> ConfigurationError:
-    """The error for an SDK that cannot be imported."""
-    return ConfigurationError(
-        f"OpenAI's Agents SDK cannot be imported: {error}. It is installed with: pip install "
-        "'celery-agents[openai-agents]'"
-    )

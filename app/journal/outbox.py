@@ -22,27 +22,17 @@ from celery_agents.client.control import Control
 from celery_agents.client.flows.verb import StartVerb
 from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
 from celery_agents.client.verbs import AskVerb, FallbackVerb, GatherVerb, MapVerb, VoteVerb
-from celery_agents.contracts.ask import Ask, StepOptions
-from celery_agents.contracts.flows.flow import Flow
+from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.gather import Gather
 from celery_agents.contracts.mapping import Map
 from celery_agents.contracts.patterns import Fallback, Vote
+from celery_agents.contracts.verbs import REQUESTS
 from celery_agents.errors import IdInUseError, InvalidPayloadError
 from celery_agents.sealing import opened_payload
 from celery_agents.wire.messages import Message, fingerprint
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
-
-#: The contract of each verb's payload, by its task.
-_REQUESTS: dict[str, type[StepOptions]] = {
-    names.ASK: Ask,
-    names.FALLBACK: Fallback,
-    names.VOTE: Vote,
-    names.GATHER: Gather,
-    names.MAP: Map,
-    names.FLOW: Flow,
-}
 
 
 class Outbox:
@@ -117,7 +107,7 @@ class _InTransaction(sending.Connection):
 
 def _row(message: Message) -> NewStep:
     """The row of what a message asks for."""
-    if (request := _REQUESTS.get(message.task)) is None:
+    if (request := REQUESTS.get(message.task)) is None:
         raise InvalidPayloadError(f"{message.task} is no verb.")
     asked = request.from_message(message.args, message.kwargs, known=True)
     return NewStep.of_message(asked, message)

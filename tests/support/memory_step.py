@@ -1,4 +1,4 @@
-"""A step that journals in memory, of the checkout or, with its imports rewritten, of the wheel."""
+"""A step in memory and a worker that dies, of the checkout or, with imports rewritten, of the wheel."""
 
 from __future__ import annotations
 
@@ -10,6 +10,26 @@ from agents.base import Answer
 from agents.graphs import GraphLine
 from celery_agents.contracts.outcome import Outcome, Usage
 from celery_agents.errors import AgentsError, UncertainCallError
+
+
+class KilledError(BaseException):
+    """The worker dies here."""
+
+
+class World:
+    """Counts what is paid and done, and dies where it is told to."""
+
+    def __init__(self) -> None:
+        self.models: Counter[str] = Counter()
+        self.tools: Counter[str] = Counter()
+        self.left: int | None = None  # acts before it dies
+
+    def act(self, counter: Counter[str], what: str) -> None:
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                raise KilledError
+        counter[what] += 1
 
 
 class MemoryLines:

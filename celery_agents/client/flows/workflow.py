@@ -13,7 +13,8 @@ from celery_agents.client.flows.run import FlowRun
 from celery_agents.client.flows.verb import StartVerb
 from celery_agents.client.options import RunOptions
 from celery_agents.contracts.base import JsonValue
-from celery_agents.contracts.flows.workflow import OURS, WORKFLOW, Workflow
+from celery_agents.contracts.flows.workflow import WORKFLOW, Workflow
+from celery_agents.contracts.verbs import REQUESTS
 from celery_agents.sealing import CANVAS, opened_payload
 from celery_agents.wire.durable import compiled
 from celery_agents.wire.routing import name_queues
@@ -49,7 +50,7 @@ class WorkflowVerb:
 
     def _opened(self, signature: Any) -> dict[str, Any]:
         """A signature of ours whose arguments can be read, where they are encrypted."""
-        if signature["task"] not in OURS:
+        if signature["task"] not in REQUESTS:
             return dict(signature)
         payload = {"args": signature["args"], "kwargs": signature["kwargs"]}
         return {**signature, **opened_payload(self._connection.seals, payload, CANVAS)}

@@ -7,16 +7,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from celery_agents import names
 from celery_agents.contracts.base import Contract, JsonObject, JsonValue, Name, TrustedJson
 from celery_agents.contracts.flows.task import queue_of
+from celery_agents.contracts.verbs import REQUESTS
 
 #: The built-in flow that runs them.
 WORKFLOW = "agents.workflow"
 #: As many steps as a flow's history has room for, with their ends.
 STEPS_MAX = 20_000
-#: Tasks of the service that a step may be, beside those of other apps.
-OURS = (names.ASK, names.FALLBACK, names.VOTE, names.GATHER, names.MAP, names.FLOW)
 _KEY = r"^[^@\x00-\x1f]*[^@\x00-\x1f0-9][^@\x00-\x1f]*$"
 #: A key of a step; numbers are the flow's own.
 StepKey = Annotated[str, Field(min_length=1, max_length=100, pattern=_KEY, strict=True)]
@@ -73,7 +71,7 @@ class WorkflowStep(Contract):
             "task": signature["task"],
             "args": [*(signature.get("args") or ())],
             "kwargs": dict(signature.get("kwargs") or {}),
-            "queue": None if signature["task"] in OURS else queue_of(signature),
+            "queue": None if signature["task"] in REQUESTS else queue_of(signature),
         }
         return cls.model_validate(told | options)
 

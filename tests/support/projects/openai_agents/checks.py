@@ -21,7 +21,7 @@ from celery_agents.service.agents.current import stand_in
 from celery_agents.service.agents.frameworks.openai_agents import OpenAIAgentsBackend
 from celery_agents.service.agents.models.config import Price
 from celery_agents.service.agents.plan import Expand
-from memory_step import MemoryStep
+from memory_step import KilledError, MemoryStep, World
 from openai import AsyncOpenAI
 from openai.types.responses import (
     Response,
@@ -57,26 +57,6 @@ from celery_agents.errors import (
 
 PRICE = Price(input_usd=1.0, output_usd=2.0)
 set_tracing_disabled(True)
-
-
-class KilledError(BaseException):
-    """The worker dies here."""
-
-
-class World:
-    """Counts what is paid and done, and dies where it is told to."""
-
-    def __init__(self) -> None:
-        self.models: Counter[str] = Counter()
-        self.tools: Counter[str] = Counter()
-        self.left: int | None = None  # acts before it dies
-
-    def act(self, counter: Counter[str], what: str) -> None:
-        if self.left is not None:
-            self.left -= 1
-            if self.left < 0:
-                raise KilledError
-        counter[what] += 1
 
 
 class Says(Model):

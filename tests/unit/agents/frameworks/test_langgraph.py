@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import operator
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from functools import wraps
 from typing import Annotated, Any, TypedDict
@@ -31,7 +30,7 @@ from agents.plan import Expand
 from celery_agents.contracts.conversation import ChatMessage, ToolUse
 from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.errors import AgentFailedError, ConfigurationError, RateLimitedError
-from tests.support.memory_step import MemoryStep
+from tests.support.memory_step import KilledError, MemoryStep, World
 
 PRICE = {"input_usd": 1.0, "output_usd": 2.0}
 USAGE: Any = {"input_tokens": 100, "output_tokens": 20, "total_tokens": 120}
@@ -43,26 +42,6 @@ def runs(test: Callable[..., Any]) -> Callable[..., None]:
         asyncio.run(test(*given, **named))
 
     return run
-
-
-class KilledError(BaseException):
-    """The worker dies here."""
-
-
-class World:
-    """Counts what is paid and done, and dies where it is told to."""
-
-    def __init__(self) -> None:
-        self.paid: Counter[str] = Counter()
-        self.done: Counter[str] = Counter()
-        self.left: int | None = None  # acts before it dies
-
-    def act(self, counter: Counter[str], what: str) -> None:
-        if self.left is not None:
-            self.left -= 1
-            if self.left < 0:
-                raise KilledError
-        counter[what] += 1
 
 
 class Echo(BaseChatModel):
@@ -79,7 +58,7 @@ class Echo(BaseChatModel):
         if self.error is not None:
             raise self.error
         told = str(messages[-1].content)
-        self.world.act(self.world.paid, told)
+        self.world.act(self.world.models, told)
         return AIMessage(f"{told}!", usage_metadata=USAGE)
 
     def _generate(
@@ -180,10 +159,10 @@ async def test_what_is_paid_is_paid_once(kills: list[int], step: MemoryStep) -> 
     world.left = None
     answer = await ran(backend, step.again(), turn)
     assert answer.value["whole"] == "t!a!!t!b!!t!c!!!"
-    assert len(world.paid) == 8
+    assert len(world.models) == 8
     # At a kill, the two beside the one that dies may have been paid and not written down.
-    assert sum(world.paid.values()) <= 8 + 2 * len(kills)
-    assert world.paid["t"] == 1
+    assert sum(world.models.values()) <= 8 + 2 * len(kills)
+    assert world.models["t"] == 1
 
 
 @runs
@@ -191,11 +170,11 @@ async def test_a_finished_node_is_not_run_again(step: MemoryStep) -> None:
     world = World()
 
     def first(_: Parts) -> Any:
-        world.act(world.done, "first")
+        world.act(world.tools, "first")
         return {"a": "1"}
 
     def second(_: Parts) -> Any:
-        world.act(world.done, "second")
+        world.act(world.tools, "second")
         return {"b": "2"}
 
     graph: Any = StateGraph(Parts)
@@ -207,10 +186,10 @@ async def test_a_finished_node_is_not_run_again(step: MemoryStep) -> None:
     world.left = None
     answer = await ran(backend, step.again(), Turn(input={"topic": "t"}))
     assert answer.value == {"topic": "t", "a": "1", "b": "2"}
-    assert world.done == {"first": 1, "second": 1}
+    assert world.tools == {"first": 1, "second": 1}
     # One that had come to its end, and whose end was not written, says the same.
     again = await ran(backend, step.again(), Turn(input={"topic": "t"}))
-    assert (again.value, sum(world.done.values())) == (answer.value, 2)
+    assert (again.value, sum(world.tools.values())) == (answer.value, 2)
 
 
 @runs
@@ -266,7 +245,7 @@ async def test_streams_come_as_they_arrive_and_once_more_in_one_piece(step: Memo
     step.events.clear()
     assert (await ran(backend, step.again(), Turn(input="hey"))).value == "hey!"
     assert [text for kind, text in step.events if kind == "text"] == ["hey!"]
-    assert world.paid == {"hey": 1}
+    assert world.models == {"hey": 1}
     assert step.spent.input_tokens == 100
 
 
@@ -275,12 +254,12 @@ def asking(world: World) -> Any:
 
     def twice(_: Parts) -> Any:
         said = [interrupt({"pay": n}) for n in (1, 1)]
-        world.act(world.done, "twice")
+        world.act(world.tools, "twice")
         return {"a": f"{said}"}
 
     def once(_: Parts) -> Any:
         said = interrupt("sure?")
-        world.act(world.done, "once")
+        world.act(world.tools, "once")
         return {"b": f"{said}"}
 
     graph: Any = anything(StateGraph(Parts)).add_node(twice).add_node(once)
@@ -305,7 +284,7 @@ async def test_interrupts_wait_for_people(step: MemoryStep) -> None:
     assert isinstance(second, Expand)
     (wish,) = second.members  # the same question, once more: a wish of its own
     assert wish.key not in step.ended
-    assert world.done == {"once": 1}
+    assert world.tools == {"once": 1}
     step.ended[wish.key] = Outcome(state=State.SUCCEEDED, value=False)
     world.left = 0
     with pytest.raises(KilledError):
@@ -313,7 +292,7 @@ async def test_interrupts_wait_for_people(step: MemoryStep) -> None:
     world.left = None
     answer = await ran(backend, step.again(), turn)
     assert answer.value == {"topic": "t", "a": "[{'yes': 1}, False]", "b": "of course"}
-    assert world.done == {"once": 1, "twice": 1}
+    assert world.tools == {"once": 1, "twice": 1}
 
 
 @runs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -27,29 +26,9 @@ from agents.plan import Expand
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.errors import AgentFailedError, ConfigurationError, RateLimitedError
-from tests.support.memory_step import MemoryStep
+from tests.support.memory_step import KilledError, MemoryStep, World
 
 PRICE = {"input_usd": 1.0, "output_usd": 2.0}
-
-
-class KilledError(BaseException):
-    """The worker dies here."""
-
-
-class World:
-    """Counts what is paid and done, and dies where it is told to."""
-
-    def __init__(self) -> None:
-        self.models: Counter[str] = Counter()
-        self.tools: Counter[str] = Counter()
-        self.left: int | None = None  # acts before it dies
-
-    def act(self, counter: Counter[str], what: str) -> None:
-        if self.left is not None:
-            self.left -= 1
-            if self.left < 0:
-                raise KilledError
-        counter[what] += 1
 
 
 def answers(messages: list[ModelMessage]) -> int:
