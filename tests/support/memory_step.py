@@ -1,4 +1,4 @@
-"""A step in memory and a worker that dies, of the checkout or, with imports rewritten, of the wheel."""
+"""A step in memory, and a worker that dies: of the checkout or, rewritten, of the wheel."""
 
 from __future__ import annotations
 
