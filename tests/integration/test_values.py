@@ -190,12 +190,12 @@ class TestCarried:
     def test_undone(self, odd: Stack) -> None:
         """A compensation is told the input and the output of what it undoes."""
         values = [v for name, v in CARRIED.items() if name != "100 levels"]
+        notes = Path(odd.env["NOTES"])
+        notes.unlink(missing_ok=True)
         runs = [
             odd.client.gather(["reserve", "fails"], value, at_least=2, retry={"max_attempts": 1})
             for value in values
         ]
-        notes = Path(odd.env["NOTES"])
-        notes.unlink(missing_ok=True)
         for run in runs:
             with pytest.raises(Exception, match="Only 1 of 2"):
                 run.get(timeout=SOON_S)
