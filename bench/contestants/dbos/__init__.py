@@ -32,7 +32,7 @@ class Dbos(Contestant):
 def _on(name: str, database: Database) -> Dbos:
     return Dbos(
         name,
-        frozenset({"noop", "roundtrip", "waiting", "chain"}),
+        frozenset({"noop", "roundtrip", "waiting", "chain", "flow"}),
         database=database,
         waiting=(100, 500),
         durable=True,
