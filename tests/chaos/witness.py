@@ -65,7 +65,8 @@ class Witness:
         That of a flow is opened anew in its first round, and may fire for whatever comes.
         """
         ended, fired = self.times("ended"), self.times("fired")
-        for kind, counts in (("ended", ended), ("fired", Counter() if flows else fired)):
+        bound = {"ended": ended} if flows else {"ended": ended, "fired": fired}
+        for kind, counts in bound.items():
             twice = [key for key, n in counts.items() if n > 1]
             assert not twice, f"{len(twice)} steps {kind} more than once: {twice[:3]}"
         reopened = self.times("reopened")

@@ -35,7 +35,8 @@ async def second(value: int) -> int:
 
 
 async def _branch(number: int) -> int:
-    return await second(await first(number))
+    total: int = await second(await first(number))
+    return total
 
 
 @DBOS.workflow(name="gathers")
