@@ -117,4 +117,4 @@ class TestWorkers:
         dies.kill()
         fast.worker([*self.WORKER, *self.QUEUES])
         assert fast.client.ask("noop", 1, tenant="light").get(timeout=SOON_S) == 1
-        eventually(lambda: dead not in fast.redis.zrange(names.HOLDERS, 0, -1), timeout_s=8)
+        eventually(lambda: dead not in fast.redis.zrange(names.HOLDERS, 0, -1))
