@@ -326,7 +326,7 @@ def test_a_join_survives_the_loss_of_a_message(fast: Stack, lost: str) -> None:
 def test_a_revoked_member_does_not_stop_the_join(fast: Stack) -> None:
     fast.env.update(BOTH)
     fast.worker()
-    run = fast.client.vote(["quick", "quick", "hangs"], "?", stop="none", timeout_s=20)
+    run = fast.client.vote(["quick", "quick", "hangs"], "?", stop="none", timeout_s=600)
     eventually(lambda: "hangs" in fast.members(run.id))
     hanging = fast.members(run.id)["hangs"].id
     eventually(lambda: fast.state(hanging) == "running")

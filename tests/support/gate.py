@@ -10,8 +10,8 @@ from typing import Any
 async def may_end(order: dict[str, Any]) -> None:
     """Take the order's ``seconds``, then wait until there is the file ``after``."""
     await asyncio.sleep(order.get("seconds", 0))
-    while not is_open(order):
-        await asyncio.sleep(0.02)  # another process makes it
+    while not is_open(order):  # noqa: ASYNC110 - another process opens it
+        await asyncio.sleep(0.02)
 
 
 def is_open(order: dict[str, Any]) -> bool:
