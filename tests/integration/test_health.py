@@ -18,8 +18,8 @@ import pytest
 from app.journal.tables import health as rows
 from celery_agents import RetryPolicy, names
 from celery_agents.errors import BreakerOpenError, ProviderUnavailableError
-from deploy.local.servers import free_port
 from tests.integration.harness import FAST, SOON_S, Stack, celery, eventually
+from tests.support.ports import free_port
 from tests.support.service import APP
 
 INTERVAL_S = 1.0

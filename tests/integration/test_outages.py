@@ -19,8 +19,8 @@ import pytest
 from sqlalchemy import make_url, text
 
 from celery_agents.contracts.base import JsonValue
-from deploy.local.servers import free_port
 from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines, watching
+from tests.support.ports import free_port
 from tests.support.postgres import Databases, PostgresServer, binaries, engine
 from tests.support.workers import WorkerProcess, migrate
 

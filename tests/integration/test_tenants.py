@@ -14,8 +14,8 @@ from sqlalchemy import select
 from app.journal.schema.models import Run, Step
 from celery_agents import names
 from celery_agents.errors import AgentsError, InvalidPayloadError
-from deploy.local.servers import free_port
 from tests.integration.harness import SOON_S, Stack, celery, eventually
+from tests.support.ports import free_port
 from tests.support.service import APP
 
 
