@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import random
 import tempfile
 from pathlib import Path
@@ -13,14 +14,14 @@ from deploy.local.servers import is_free
 #: Below those from which systems choose by themselves (Linux: 32768, IANA: 49152).
 CHOICE = range(20_000, 32_000)
 
-_FOLDER = Path(tempfile.gettempdir()) / "celery-agents-ports"
+_FOLDER = Path(tempfile.gettempdir()) / f"celery-agents-ports-{os.getuid()}"
 #: One open and locked file a port: the system lets go of it with this process.
 _held: list[IO[bytes]] = []
 
 
 def free_port() -> int:
     """Reserve a port of the loopback interface for this process, on which nobody listens."""
-    _FOLDER.mkdir(mode=0o1777, exist_ok=True)
+    _FOLDER.mkdir(mode=0o700, exist_ok=True)
     for port in random.SystemRandom().sample(CHOICE, len(CHOICE)):
         if _reserve(port):
             return port
