@@ -20,11 +20,11 @@ from app.journal.schema.models import Step
 from celery_agents import RetryPolicy
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import AgentsError
-from deploy.local.servers import free_port
 from tests.fakes.model_server import ModelServer
 from tests.integration.harness import PREFORK, SOON_S, Stack, eventually
 from tests.support.api import served
 from tests.support.dashboards import RULES, asked_for, recorded
+from tests.support.ports import free_port
 from tests.support.prometheus import needs_prometheus, needs_promtool, promtool, scraping
 
 #: Seconds of load under a Prometheus; AGENTS_TEST_LOAD_S=30 takes longer.

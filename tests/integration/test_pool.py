@@ -447,7 +447,7 @@ class TestRevoking:
 
     @lacks("threads", "it runs: nobody looks again once it was handed over")
     def test_what_expires_as_it_waits_for_a_slot(self, pool: Pool, key: str) -> None:
-        running = [tasks.nap.apply_async((2, key), queue="small") for _ in range(2)]
+        running = [tasks.nap.apply_async((4, key), queue="small") for _ in range(2)]
         eventually(lambda: len(pool.notes(key)) == 2)
         short = [
             tasks.noted.apply_async((key, key), queue="small", expires=after)
