@@ -107,8 +107,8 @@ def _timed(url: str, history: list[Line]) -> dict[str, float]:
     finally:
         engine.dispose()
     whole, reading, used = (1e6 * min(column) / ASKS for column in zip(*times, strict=True))
-    told = {"us_per_step": whole, "of_it_reading": reading, "cpu_us_per_step": used}
-    return {name: round(value, 2) for name, value in told.items()}
+    figures = {"us_per_step": whole, "of_it_reading": reading, "cpu_us_per_step": used}
+    return {name: round(value, 2) for name, value in figures.items()}
 
 
 def _written(store: StreamStore, history: list[Line]) -> None:

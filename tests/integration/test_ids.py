@@ -123,11 +123,11 @@ class TestOther:
         run = client.fallback(["slow"], order)
         eventually(lambda: stack.state(run.id) == "waiting" and not stack.recorded(run.id))
         other = client.fallback(["slow"], {**order, "value": 2}, id=run.id)
+        seen.touch()
         with pytest.raises(IdInUseError):
             other.get(timeout=SOON_S)
         with pytest.raises(IdInUseError):
             other.outcome()
-        seen.touch()
         assert run.get(timeout=SOON_S) == 1
         assert lines(tmp_path / "slow") == ["begin", "end"]
 

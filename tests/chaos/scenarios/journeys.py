@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from app.journal.schema.models import Entry, Step
 from celery_agents import Run
@@ -59,7 +61,7 @@ def _right(n: int) -> int:
     return sum(found + side + 1 for side in range(3)) + 3
 
 
-def _check(stand: Stand, runs: list[Run]) -> None:
+def _check(stand: Stand, runs: Sequence[Run[Any]]) -> None:
     """Hold steps and histories of the flows against their code."""
     below = Counter((row.parent_id, row.state) for row in stand.rows(Step.parent_id, Step.state))
     assert below == {(None, "succeeded"): len(runs)} | {(r.id, "succeeded"): STEPS for r in runs}
