@@ -16,39 +16,39 @@ Exchanges = tuple[tuple[ChatMessage, ...], ...]
 _WORDS = 0.7
 
 
-class Summary(NamedTuple):
+class TalkSummary(NamedTuple):
     """A summary of a conversation's first messages."""
 
     text: str
     messages: int  # so many
 
 
-class Wanted(NamedTuple):
+class ToSumUp(NamedTuple):
     """A summary that is to be written."""
 
     exchanges: Exchanges
-    before: Summary | None  # of what stands before them
+    before: TalkSummary | None  # of what stands before them
     tokens: int  # that it may have
     messages: int  # of the conversation, that it stands for
 
 
-def message_of(summary: Summary) -> ChatMessage:
+def message_of(summary: TalkSummary) -> ChatMessage:
     """Return a summary as an agent is told it: as data, since others' words are in it."""
     told = as_data("about the earlier part of this conversation, summed up", summary.text)
     return ChatMessage(role="user", content=text_of(told))
 
 
-def bounded(summary: Summary, tokens: int, count: Count) -> Summary | None:
+def bounded(summary: TalkSummary, tokens: int, count: Count) -> TalkSummary | None:
     """Return a summary that has no more tokens as it is told; None: there is no room for any."""
 
     def fits(text: str) -> bool:
-        return count([message_of(Summary(text, summary.messages))]) <= tokens
+        return count([message_of(TalkSummary(text, summary.messages))]) <= tokens
 
     text = cut(summary.text, fits)
-    return Summary(text, summary.messages) if fits(text) else None
+    return TalkSummary(text, summary.messages) if fits(text) else None
 
 
-def portions(wanted: Wanted, budget: int, count: Count) -> Iterator[Exchanges]:
+def portions(wanted: ToSumUp, budget: int, count: Count) -> Iterator[Exchanges]:
     """Give what is to be summed up in portions that one request takes, each within a budget.
 
     One exchange that is too long is told in part.

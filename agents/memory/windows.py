@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from agents.governance.sizes import UNLEARNED, Sizes
 from agents.memory.importance import importances
 from agents.memory.shortening import Count, cleared, results, shortened
-from agents.memory.summaries import Summary, Wanted, bounded, message_of
+from agents.memory.summaries import TalkSummary, ToSumUp, bounded, message_of
 from agents.sessions import tokens_of
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.window import WindowPolicy, WindowReport
@@ -28,13 +28,13 @@ _AROUND = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class Excerpt:
     """What an agent is told of a conversation."""
 
     messages: tuple[ChatMessage, ...]
     report: WindowReport
     #: A summary that is to be written for it; see :func:`summed_up`.
-    wanted: Wanted | None = None
+    wanted: ToSumUp | None = None
     #: Where a summary stands among the messages.
     place: int = 0
 
@@ -56,14 +56,28 @@ def surely_within(messages: Iterable[ChatMessage], tokens: int) -> bool:
     return True
 
 
+def parted(
+    messages: Sequence[ChatMessage], *, has_input: bool
+) -> tuple[Sequence[ChatMessage], Sequence[ChatMessage]]:
+    """Return what stands before a question, and the messages that are the question.
+
+    Those are none where an input is what is asked; else the last user's, with all behind it.
+    """
+    if has_input:
+        return messages, ()
+    question = exchanges_of(messages)[-1:]
+    at = len(messages) - sum(map(len, question))
+    return messages[:at], messages[at:]
+
+
 def fitting(
     conversation: Sequence[ChatMessage],
     policy: WindowPolicy,
     *,
     count: Count | None = None,
     question: str = "",
-    known: Summary | None = None,
-) -> Window:
+    known: TalkSummary | None = None,
+) -> Excerpt:
     """Return what an agent is told of the conversation that stands before a question.
 
     Instructions in it are told in any case, and are no part of the budget. ``known`` is a summary
@@ -72,7 +86,7 @@ def fitting(
     talk = _Talk(conversation, count or counting(), policy.budget_tokens)
     before = sum(talk.sizes)
     if before <= policy.budget_tokens:
-        return Window(tuple(conversation), WindowReport(tokens_before=before, tokens=before))
+        return Excerpt(tuple(conversation), WindowReport(tokens_before=before, tokens=before))
     if policy.keep_results is not None:
         talk.clear(policy.keep_results)
     told, wanted = None, None
@@ -91,15 +105,15 @@ def fitting(
 
 
 def summed_up(
-    window: Window, text: str, count: Count | None = None
-) -> tuple[Window, Summary | None]:
+    window: Excerpt, text: str, count: Count | None = None
+) -> tuple[Excerpt, TalkSummary | None]:
     """Return a window with the summary that it wanted, as much of it as there is room for.
 
     Also that summary, for the conversation's next window; None where there is no room.
     """
     wanted, count = window.wanted, count or counting()
     assert wanted is not None
-    summary = bounded(Summary(text, wanted.messages), wanted.tokens, count)
+    summary = bounded(TalkSummary(text, wanted.messages), wanted.tokens, count)
     window = replace(window, wanted=None)
     return (window, None) if summary is None else (_with(window, summary, count), summary)
 
@@ -173,7 +187,7 @@ class _Talk:
             elif not gaps:
                 break
 
-    def window(self, before: int, wanted: Wanted | None) -> Window:
+    def window(self, before: int, wanted: ToSumUp | None) -> Excerpt:
         """Return what stays, in its order, with the instructions where they stood."""
         told = [(self.ends[p] - 1, self.exchanges[p]) for p in sorted(self.stay)]
         told += [(place, (message,)) for place, message in self._instructions]
@@ -188,7 +202,7 @@ class _Talk:
             shortened=self._shortened,
         )
         first = sum(len(many) for end, many in told if end < behind)
-        return Window(messages, report, wanted, first)
+        return Excerpt(messages, report, wanted, first)
 
     def _set(self, place: int, exchange: tuple[ChatMessage, ...]) -> None:
         self.exchanges[place] = exchange
@@ -203,8 +217,8 @@ def _important(talk: _Talk, question: str) -> list[int]:
 
 
 def _behind_summary(
-    talk: _Talk, ratio: float, known: Summary | None
-) -> tuple[Summary | None, Wanted | None]:
+    talk: _Talk, ratio: float, known: TalkSummary | None
+) -> tuple[TalkSummary | None, ToSumUp | None]:
     """Let the newest exchanges stay; the summary that is told in front, or is to be written."""
     older: Iterable[int] = talk.older
     if known is not None:
@@ -223,10 +237,10 @@ def _behind_summary(
         return None, None
     begin = 0 if known is None else known.messages
     new = tuple(talk.exchanges[place] for place in gone if talk.ends[place] > begin)
-    return None, Wanted(new, known, tokens, max(begin, talk.ends[gone[-1]]))
+    return None, ToSumUp(new, known, tokens, max(begin, talk.ends[gone[-1]]))
 
 
-def _with(window: Window, summary: Summary, count: Count) -> Window:
+def _with(window: Excerpt, summary: TalkSummary, count: Count) -> Excerpt:
     told, at = message_of(summary), window.place
     report = window.report.model_copy(
         update={

@@ -8,9 +8,9 @@ import pytest
 
 from agents.governance.sizes import Sizes
 from agents.memory.shortening import CLEARED
-from agents.memory.summaries import Summary, input_of, portions
+from agents.memory.summaries import TalkSummary, input_of, portions
 from agents.memory.windows import (
-    Window,
+    Excerpt,
     counting,
     exchanges_of,
     fitting,
@@ -176,50 +176,69 @@ def test_what_surely_fits_is_seen_without_an_estimate(
 # ---------------------------------------------------------------- whatever was said
 
 
+TEXTS = [
+    "",
+    "word",
+    "Größe 43",
+    "日本語のテキスト",
+    "x" * 50,
+    "12,345 €\n" * 5,
+    "🎉 done",
+    "a b " * 40,
+]
+#: What is said in them: made once, and counted once.
+ASKED = [say("user", text * n or "?") for text in TEXTS for n in (1, 3)]
+SAID = [say("assistant", text * n or "!") for text in TEXTS for n in (1, 3)]
+CALLED = [called(at, text * n) for at in range(3) for text in TEXTS for n in (1, 9)]
+KIND = say("system", "Be kind.")
+
+
+def quickly(count: Any) -> Any:
+    """The same count, which knows those messages by heart."""
+    pairs = [m for pair in CALLED for m in pair]
+    known = {id(m): count([m]) for m in [*ASKED, *SAID, *pairs]}
+    return lambda messages: sum(known.get(id(m)) or count([m]) for m in messages)
+
+
 def histories(seed: int, number: int) -> Iterator[tuple[list[ChatMessage], WindowPolicy, str]]:
     """Conversations of all forms, with a policy and a question each."""
     dice = random.Random(seed)
-    texts = [
-        "",
-        "word",
-        "Größe 43",
-        "日本語のテキスト",
-        "x" * 50,
-        "12,345 €\n" * 5,
-        "🎉 done",
-        "a b " * 40,
-    ]
-
-    def text() -> str:
-        return dice.choice(texts) * dice.choice([1, 1, 2, 9])
 
     def exchange() -> list[ChatMessage]:
-        said = [say("user", text() or "?") for _ in range(dice.choice([1, 1, 1, 2]))]
-        for at in range(dice.choice([0, 0, 1, 3])):
-            said += called(at, text())
+        said = dice.choices(ASKED, k=dice.choice([1, 1, 1, 2]))
+        for _ in range(dice.choice([0, 0, 1, 2])):
+            said += dice.choice(CALLED)
         if dice.random() < 0.1:
-            said.append(say("system", "Be kind."))
+            said.append(KIND)
         if dice.random() < 0.9:
-            said.append(say("assistant", text() or "!"))
+            said.append(dice.choice(SAID))
         return said
 
+    policies = [
+        policy(
+            budget, strategy=strategy, summary="brief" if strategy == "summary" else None, **more
+        )
+        for budget in (256, 300, 700)
+        for strategy in ("sliding_window", "importance", "summary")
+        for more in MORE
+    ]
     for _ in range(number):
-        said = [m for _ in range(dice.randrange(12)) for m in exchange()]
+        said = [m for _ in range(dice.randrange(10)) for m in exchange()]
         if dice.random() < 0.1:
-            said = [*called(7, text()), *said]  # it goes on with what was cut off
-        strategy = dice.choice(["sliding_window", "importance", "summary"])
-        rules: dict[str, Any] = {
-            "budget_tokens": dice.choice([256, 300, 700]),
-            "strategy": strategy,
-            "summary": "brief" if strategy == "summary" else None,
-            "pin_first": dice.choice([0, 0, 1, 3]),
-            "keep_results": dice.choice([None, 1, 3]),
-            "compression_ratio": dice.choice([0.05, 0.2, 0.9]),
-        }
-        yield said, WindowPolicy(**rules), text()
+            said = [*dice.choice(CALLED), *said]  # it goes on with what was cut off
+        yield said, dice.choice(policies), dice.choice(TEXTS)
 
 
-def whole(window: Window, text: str, count: Any) -> Window:
+#: What policies have beside a strategy.
+MORE: list[dict[str, Any]] = [
+    {},
+    {"pin_first": 1, "compression_ratio": 0.05},
+    {"pin_first": 3, "keep_results": 1},
+    {"keep_results": 3, "compression_ratio": 0.9},
+]
+
+
+def whole(window: Excerpt, text: str, count: Any) -> Excerpt:
     return window if window.wanted is None else summed_up(window, text, count)[0]
 
 
@@ -229,9 +248,10 @@ def test_ten_thousand_conversations() -> None:
     What stands in the window is what was said, or the mark of what was cleared or shortened.
     """
     seen = dict.fromkeys(("whole", "left_out", "cleared", "shortened", "summarised"), 0)
+    counts = quickly(COUNT), quickly(LEARNED)
     for number, (said, rules, text) in enumerate(histories(1, 10_000)):
-        count = LEARNED if number % 2 else COUNT
-        known = Summary("Before.", len(said) // 2) if number % 3 == 0 else None
+        count = counts[number % 2]
+        known = TalkSummary("Before.", len(said) // 2) if number % 3 == 0 else None
         window = fitting(said, rules, count=count, question=text, known=known)
         told = whole(window, text * 20, count)
         spoken = [m for m in told.messages if m.role != "system"]
