@@ -12,7 +12,6 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 from pydantic import Field
 
 from agents.caching.cacheable import Cacheable
-from agents.governance.lessons import Lessons
 from agents.graphs import GraphLines
 from agents.needs import Expect, Weight
 from agents.plan import Expand
@@ -227,10 +226,3 @@ class Weighs(Protocol):
     async def weigh(self, turn: Turn, *, priced: bool) -> Weight:
         """Weigh the first request of a turn by what is known here; nothing is asked."""
         ...
-
-
-@runtime_checkable
-class Learns(Protocol):
-    """A backend that learns from its requests how many tokens texts have."""
-
-    lessons: Lessons

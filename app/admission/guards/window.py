@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from agents.base import Learns, Turn
+from agents.base import Turn
+from agents.governance.lessons import Learns
 from agents.governance.sizes import UNLEARNED, Sizes
 from agents.memory.shortening import Count
 from agents.memory.summaries import TalkSummary, input_of, instructions_of, portions
