@@ -51,10 +51,11 @@ def test_a_summary_stands_for_what_is_left_out_and_is_kept_through_a_kill(
     windowed: Stack, model: ModelServer, tmp_path: Path
 ) -> None:
     worker = windowed.worker()
-    model.script(Does(text="x " * 150))
+    model.script(Does(text="x " * 150, usage=False))  # nothing is learned of its sizes
     for n in range(4):
         windowed.client.ask("gpt", f"Question {n}?", session="s").get(timeout=SOON_S)
-    model.script(Does(tool=("kill_once", {"path": str(tmp_path / "killed")})), Does(text="Done."))
+    kill = Does(tool=("kill_once", {"path": str(tmp_path / "killed")}), usage=False)
+    model.script(kill, Does(text="Done.", usage=False))
     run = windowed.client.ask("gpt", "Kill it.", session="s")
     eventually(lambda: not worker.running, "it died")
     windowed.worker()
@@ -67,14 +68,12 @@ def test_a_summary_stands_for_what_is_left_out_and_is_kept_through_a_kill(
     outcome = run.outcome()
     assert outcome is not None
     assert outcome.left_out >= 1
-    status = run.status(timeout=SOON_S)
-    assert status is not None
-    (noted, *_) = [e for e in status["events"] if e["kind"] == "window"]
+    (noted, *_) = windowed.events(run.id, "window")
     assert noted["data"]["summarised"] == str(outcome.left_out)
     kept = exchanges(windowed, "s")[-1].summary
     assert (kept.text, kept.exchanges) == ("They spoke of parcels.", outcome.left_out)
     # The next one is told the same summary, and writes none: what it stands for has not changed.
-    model.script(Does(text="Yes."))
+    model.script(Does(text="Yes.", usage=False))
     windowed.client.ask("gpt", "Sure?", session="s").get(timeout=SOON_S)
     assert "They spoke of parcels." in str(model.requests[-1].body)
     assert exchanges(windowed, "s")[-1].summary == kept

@@ -56,7 +56,8 @@ async def _sizes(asked: Asked) -> Sizes:
 
     async def perform() -> Answer:
         known = await lessons.known()
-        return Answer(value={"calls": known.calls, "kinds": {**known.kinds}})
+        kinds = {kind: [*found] for kind, found in known.kinds.items()}
+        return Answer(value={"calls": known.calls, "kinds": kinds})
 
     about = digest([asked.agent.name, len(asked.turn.messages)])
     answer = await asked.step.helpers().aside("window", perform, about)
