@@ -46,6 +46,7 @@ from agents.tools.base import worst
 from agents.values import digest
 from celery_agents.agent import Effects, mark_of
 from celery_agents.contracts.caching import CachePolicy
+from celery_agents.contracts.window import WindowPolicy
 from celery_agents.errors import ConfigurationError
 
 #: Of a digest that tells an agent's models apart.
@@ -92,6 +93,8 @@ class Made:
     lacks: frozenset[Capability] = frozenset()
     #: How its answers are kept, if they are: what it does is to be without effects then.
     cache: CachePolicy | None = None
+    #: How much of a conversation it is told, where its function says it.
+    window: WindowPolicy | None = None
 
     def __post_init__(self) -> None:
         """Refuse to cache what is done anew each time.
@@ -157,7 +160,8 @@ def _function(entry: FunctionEntry, r: Resources) -> Made:
     backend = FunctionBackend(
         function, effects=effects, executor=r.executor, caching=_caching(r, cache)
     )
-    return Made(lambda: backend, effects, cache=cache, lacks=backend.lacks)
+    window = None if mark is None else mark.window
+    return Made(lambda: backend, effects, cache=cache, lacks=backend.lacks, window=window)
 
 
 def _model(entry: ModelEntry, r: Resources) -> Made:

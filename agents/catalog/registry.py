@@ -37,6 +37,7 @@ from celery_agents.contracts.compensation import Compensation
 from celery_agents.contracts.guards import GuardPolicy
 from celery_agents.contracts.limits import LimitPolicy
 from celery_agents.contracts.tenants import TenantPolicy
+from celery_agents.contracts.window import WindowPolicy
 from celery_agents.errors import ConfigurationError, UnknownAgentError
 
 #: The group of entry points under which packages offer modules or functions as agents.
@@ -66,6 +67,7 @@ class Registered:
     route: RoutePolicy | None = None  # how that one is chosen
     lacks: frozenset[Capability] = frozenset()
     cache: CachePolicy | None = None  # how its answers are kept, if they are
+    window: WindowPolicy | None = None  # how much of a conversation it is told
     posted: bool = False  # over the API
 
     @classmethod
@@ -89,6 +91,7 @@ class Registered:
             route=made.route,
             lacks=made.lacks,
             cache=made.cache,
+            window=entry.window or made.window,
         )
         if made.keyed:
             made_of.deployments = tuple(made_of._with(*of) for of in made.keyed.items())
@@ -192,10 +195,7 @@ class Registry:
             return
         caching = None if mark.cache is None else Caching(mark.name, mark.cache)
         backend = FunctionBackend(
-            function,
-            effects=mark.effects,
-            executor=self.resources.executor,
-            caching=caching,
+            function, effects=mark.effects, executor=self.resources.executor, caching=caching
         )
         self._add(
             Registered(
@@ -207,6 +207,7 @@ class Registry:
                 compensation=mark.compensation,
                 cache=mark.cache,
                 lacks=backend.lacks,
+                window=mark.window,
             )
         )
         self._functions[mark.name] = function

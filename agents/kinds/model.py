@@ -98,9 +98,9 @@ class ModelBackend:
         self._caching = caching
         self._provider = provider
         self._who = f"{config.provider}/{config.model}"
-        learned = lessons or Own()
-        self._sizing = Sizing(config, learned)
-        self._cache = PromptCache(config, learned)
+        self.lessons = lessons or Own()
+        self._sizing = Sizing(config, self.lessons)
+        self._cache = PromptCache(config, self.lessons)
         found = load_tools([*config.tools, *tools], who=self._who)
         #: The agents that it may ask.
         self.asks = tuple(found.agents)
