@@ -15,7 +15,7 @@ _READ_BUDGETS = 8
 
 
 class WindowPolicy(Contract):
-    """A bound of what an agent is told of a conversation; a number alone is its ``budget_tokens``."""
+    """A bound of what is told of a conversation; a number alone is its ``budget_tokens``."""
 
     #: Tokens of what was said before the question. Instructions and the question come on top.
     budget_tokens: Annotated[int, Field(ge=BUDGET_MIN_TOKENS, le=10_000_000)]
@@ -56,7 +56,7 @@ GivenWindow = Annotated[WindowPolicy, BeforeValidator(_budget_alone)]
 
 
 class WindowReport(Contract):
-    """The part of a conversation that an agent was told, in tokens as estimated and in exchanges."""
+    """The part of a conversation that an agent was told, in estimated tokens and in exchanges."""
 
     tokens_before: int
     tokens: int

@@ -46,7 +46,7 @@ class WindowGuard:
 
 
 async def _sizes(asked: Asked) -> Sizes:
-    """Return the sizes that the agent's requests have taught, as they were when the step asked first.
+    """Return the sizes that its requests have taught, as they were when the step asked first.
 
     It is a journaled call: what is learned meanwhile changes nothing of what a later attempt asks.
     """
