@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from agents.tools.policy import Approve
-from celery_agents.contracts.base import Contract, HttpUrl, SecretName
+from celery_agents.contracts.base import Contract
 
 #: ``text.*``, ``data.query_*``: a category, and names in it.
 Glob = Annotated[str, Field(pattern=r"^[\w*?\[\]-]+\.[\w*?\[\]-]+$|^\*$", max_length=100)]
@@ -27,32 +27,12 @@ class NamedTools(Contract):
     pin: Path | None = None
 
 
-class WebSearch(Contract):
-    """The service that ``web_search`` asks."""
-
-    service: Literal["searxng", "brave", "tavily"]
-    #: That of one's own SearXNG; the others have theirs.
-    url: HttpUrl | None = None
-    #: The variable with its key.
-    key_env: SecretName | None = None
-
-
 class BuiltinTools(NamedTools):
     """Tools that come with the service."""
 
     kind: Literal["builtin"]
     use: Annotated[tuple[Glob, ...], Field(min_length=1, max_length=100)]
     without: Annotated[tuple[Glob, ...], Field(max_length=100)] = ()
-    #: The only folder that the tools of files see.
-    root: Path | None = None
-    #: Bytes that may lie in it before nothing is written any more.
-    quota_bytes: Annotated[int, Field(ge=0)] = 1024**3
-    #: Hosts and networks that the tools of the web may reach though they are private.
-    private_hosts: Annotated[tuple[str, ...], Field(max_length=100)] = ()
-    #: Secrets that a request may name in its headers as ``{NAME}``; its model never sees them.
-    secrets: Annotated[tuple[SecretName, ...], Field(max_length=50)] = ()
-    #: ``web_search`` is offered where this says whom it asks.
-    search: WebSearch | None = None
 
 
 class PythonTools(NamedTools):

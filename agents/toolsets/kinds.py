@@ -15,7 +15,7 @@ from agents.tools.base import Tool
 from agents.tools.loading import load_tool
 from agents.tools.policy import Approve
 from agents.tools.toolset import FixedToolset, Toolset
-from agents.toolsets.builtin.catalogue import Given, chosen
+from agents.toolsets.builtin.catalogue import chosen
 from agents.toolsets.entries import BuiltinTools, NamedTools, PythonTools
 from agents.toolsets.pins import unchanged
 from celery_agents.errors import ConfigurationError, redact
@@ -48,16 +48,7 @@ class ToolsetKind(Generic[E]):
 
 
 def _builtin(name: str, entry: BuiltinTools, r: ToolResources) -> Toolset:
-    given = Given(
-        root=entry.root,
-        quota_bytes=entry.quota_bytes,
-        private_hosts=entry.private_hosts,
-        search=entry.search,
-        secrets=entry.secrets,
-        resolve_secret=r.resolve_secret,
-        clients=r.clients,
-    )
-    return _fixed(name, chosen(entry.use, entry.without, given), entry, r)
+    return _fixed(name, chosen(entry.use, entry.without), entry, r)
 
 
 def _python(name: str, entry: PythonTools, r: ToolResources) -> Toolset:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
-from agents.net.clients import ResolveSecret, SharedClients
 from agents.tools.base import Tool
 from agents.toolsets.builtin import (
     algebra,
@@ -21,45 +18,22 @@ from agents.toolsets.builtin import (
     text_reading,
 )
 from agents.toolsets.builtin.offer import Offer, made, offer_of
-from agents.toolsets.entries import WebSearch
 from celery_agents.errors import ConfigurationError
 
 Function = Callable[..., Any]
 
 
-def _nothing(_: str) -> None:
-    return None
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """The parts of a configuration that the tools need."""
-
-    root: Path | None = None
-    quota_bytes: int = 1024**3
-    private_hosts: tuple[str, ...] = ()
-    search: WebSearch | None = None
-    secrets: tuple[str, ...] = ()
-    resolve_secret: ResolveSecret = _nothing
-    clients: SharedClients = field(default_factory=SharedClients)
-
-
-#: The tools of each category, made of what a configuration gives.
-CATEGORIES: Mapping[str, Callable[[Given], Iterable[Function]]] = {
-    "text": lambda _: (*text_reading.TOOLS, *text_changing.TOOLS),
-    "maths": lambda _: (*maths.TOOLS, *algebra.TOOLS, *figures.TOOLS),
-    "dates": lambda _: (*dates.TOOLS, *calendars.TOOLS),
+#: The tools of each category.
+CATEGORIES: Mapping[str, tuple[Function, ...]] = {
+    "text": (*text_reading.TOOLS, *text_changing.TOOLS),
+    "maths": (*maths.TOOLS, *algebra.TOOLS, *figures.TOOLS),
+    "dates": (*dates.TOOLS, *calendars.TOOLS),
 }
 
 
-def functions(given: Given | None = None) -> dict[str, Function]:
+def functions() -> dict[str, Function]:
     """The functions of all built-in tools, by category and name: ``text.count_text``."""
-    offered = given or Given()
-    return {
-        f"{category}.{function.__name__}": function
-        for category, of in CATEGORIES.items()
-        for function in of(offered)
-    }
+    return {f"{c}.{f.__name__}": f for c, those in CATEGORIES.items() for f in those}
 
 
 def offers() -> dict[str, Offer]:
@@ -67,13 +41,13 @@ def offers() -> dict[str, Offer]:
     return {name: offer_of(function) for name, function in functions().items()}
 
 
-def chosen(use: Iterable[str], without: Iterable[str], given: Given) -> list[Tool]:
+def chosen(use: Iterable[str], without: Iterable[str]) -> list[Tool]:
     """The tools whose names fit.
 
     Raises:
         ConfigurationError: a pattern fits none, or a package is missing that one of them needs.
     """
-    there = functions(given)
+    there = functions()
     for pattern in (*use, *without):
         if not any(fnmatchcase(name, pattern) for name in there):
             told = ", ".join(CATEGORIES)

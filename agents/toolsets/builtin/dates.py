@@ -120,9 +120,7 @@ def described(moment: date) -> dict[str, Any]:
     """A date as tools give it."""
     year, week, _ = moment.isocalendar()
     told = {
-        "iso": moment.isoformat(timespec="seconds")
-        if isinstance(moment, datetime)
-        else str(moment),
+        "iso": _whole(moment).isoformat(),
         "weekday": f"{moment:%A}",
         "week": f"{year}-W{week:02}",
         "day_of_year": moment.timetuple().tm_yday,
@@ -133,6 +131,10 @@ def described(moment: date) -> dict[str, Any]:
         told |= {"zone": str(moment.tzinfo), "summer_time": bool(moment.dst())}
         told["unix_s"] = int(moment.timestamp())
     return told
+
+
+def _whole(moment: date) -> date:
+    return moment.replace(microsecond=0) if isinstance(moment, datetime) else moment
 
 
 def _day(moment: date) -> date:

@@ -53,7 +53,7 @@ def probability(
     mean: Annotated[float, Field(ge=-1e12, le=1e12)] = 0,
     deviation: Annotated[float, Field(gt=0, le=1e12)] = 1,
 ) -> dict[str, Any]:
-    """Gives chances of x: binomial of n, p; poisson of mean; normal of mean, deviation; n over x."""
+    """Gives chances of x: binomial of n, p; poisson of mean; normal; combinations of n by x."""
     if distribution == "normal":
         found = NormalDist(mean, deviation)
         return {"density": found.pdf(x), "at_most": found.cdf(x), "more": 1 - found.cdf(x)}
@@ -80,7 +80,7 @@ def finance(
     amount: Money = 0,
     payments: Annotated[list[Money], Field(max_length=1_200)] | None = None,
 ) -> dict[str, str]:
-    """Calculates with rates of a period: npv, irr of payments (the first now); annuity: a loan's."""
+    """Calculates with a rate per period: npv, irr of payments (the first now); annuity and more."""
     flow = [Decimal(str(payment)) for payment in payments or []]
     if action in {"npv", "irr"} and not flow:
         raise ToolError(f"{action} takes payments.")

@@ -24,7 +24,7 @@ Drawn = Literal["integers", "floats", "normal", "choices", "shuffle"]
 
 @offer({"expression": "0.1 + 0.2 * 3 ^ 2"})
 def calculate(expression: str) -> dict[str, str | bool]:
-    """Calculates exactly with fractions and decimals: + - * / // % ^, sqrt, sin, ln, round, …"""
+    """Calculates exactly with fractions and decimals: + - * / // % ^, sqrt, sin, ln, round."""
     value = value_of(expression)
     exact = not isinstance(value, float)
     told: dict[str, str | bool] = {"value": shown(value), "exact": exact}
@@ -59,7 +59,7 @@ def statistics(values: Values, others: Values | None = None) -> dict[str, Any]:
 
 @offer({"value": "5", "unit": "mile", "to": "km"}, "pint")
 def convert_units(value: str, unit: str, to: str) -> dict[str, str]:
-    """Converts a value between units: km/h, psi, degC, kWh, gallon, bytes, …"""
+    """Converts a value between units: km/h, psi, degC, kWh, gallon, bytes and others."""
     return converted(value, unit, to)
 
 

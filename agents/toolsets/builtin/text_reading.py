@@ -17,7 +17,7 @@ from agents.toolsets.builtin.patterns import compiled
 _SENTENCE = r"[^.!?…。！？\s][^.!?…。！？]*(?:[.!?…。！？]+|$)"
 _KINDS = {
     "urls": r"https?://[^\s<>\"'`)\]}]+",
-    "numbers": r"[-+]?\b\d[\d_,.' ]*\d\b|[-+]?\b\d\b",
+    "numbers": r"(?:^|[^\w.,+-])([-+]?\d+(?:[.,_']\d+)*)",
     "dates": r"\b\d{4}-\d{2}-\d{2}\b|\b\d{1,2}[./]\d{1,2}[./]\d{2,4}\b",
 }
 _FINDERS = {"emails": emails, "ibans": ibans}
@@ -90,7 +90,8 @@ def extract_patterns(
         if kind in _FINDERS:
             spans = [(f.start, f.end) for f in _FINDERS[kind](text)]
         else:
-            spans = [m.span() for m in compiled(_KINDS[kind]).finditer(text)]
+            wanted = compiled(_KINDS[kind])
+            spans = [m.span(wanted.groups) for m in wanted.finditer(text)]
         found[kind] = list(dict.fromkeys(text[a:b].rstrip(".,;:") for a, b in spans))[:1_000]
     return found
 

@@ -4,34 +4,18 @@ from __future__ import annotations
 
 from agents.tools.calls import ToolError
 
-_SMALL = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
-_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-_SCALES = ["", *["thousand", "million", "billion", "trillion", "quadrillion", "quintillion"]]
+_SMALL = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
+    *("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen"),
+    *("eighteen", "nineteen"),
+)
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_SCALES = ("", "thousand", "million", "billion", "trillion", "quadrillion", "quintillion")
 _LETTERS = (
     *((1000, "M"), (900, "CM"), (500, "D"), (400, "CD"), (100, "C"), (90, "XC"), (50, "L")),
     *((40, "XL"), (10, "X"), (9, "IX"), (5, "V"), (4, "IV"), (1, "I")),
 )
+_VALUES = {letters: value for value, letters in _LETTERS}
 _MAX_ROMAN = 3_999
 
 
@@ -73,7 +57,7 @@ def roman(number: int) -> str:
 
 def unroman(letters: str) -> int:
     """The number that Roman letters are."""
-    values = [dict((s, v) for v, s in _LETTERS)[letter] for letter in letters]
+    values = [_VALUES[letter] for letter in letters]
     found = sum(-v if v < after else v for v, after in zip(values, [*values[1:], 0], strict=True))
     if not 1 <= found <= _MAX_ROMAN or roman(found) != letters:
         raise ToolError(f"{letters!r} is no Roman number.")

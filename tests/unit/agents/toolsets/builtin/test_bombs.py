@@ -20,8 +20,10 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("text.find_text", {"text": "x", "pattern": r"(?=x)", "regex": True}, "lookaround"),
     ("text.find_text", {"text": "x", "pattern": r"((a{100}){100}){100}", "regex": True}, "RE2"),
     ("text.find_text", {"text": "x", "pattern": "x" * 1_001}, "1000"),
-    ("text.replace_text", {"text": "a" * 10**6, "pattern": "a", "replacement": "b" * 10**4}, "long"),
-    ("text.replace_text", {"text": "a", "pattern": "a", "replacement": r"\7", "regex": True}, "fit"),
+    ("text.replace_text", {"text": "a" * 10**6, "pattern": "a", "replacement": "b" * 10**4},
+     "long"),
+    ("text.replace_text", {"text": "a", "pattern": "a", "replacement": r"\7", "regex": True},
+     "fit"),
     ("text.diff_texts", {"before": "\n" * 10_000, "after": ""}, "lines"),
     ("text.html_to_markdown", {"html": "<div>" * 30_000}, "deep"),
     ("text.patch_text", {"text": "a\n", "patch": "@@ -1 +1 @@\n-b\n+c\n"}, "does not fit"),
@@ -61,7 +63,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("dates.next_times", {"rule": "FREQ=SECONDLY;BYMONTH=2", "after": "2026-01-01"}, "FREQ"),
     ("dates.next_times", {"rule": "FREQ=DAILY;INTERVAL=0", "after": "2026-01-01"}, "INTERVAL"),
     ("dates.next_times", {"rule": "99 * * * *", "after": "2026-01-01"}, "cron"),
-    ("dates.date_difference", {"start": "0001-01-01", "end": "9999-01-01", "country": "DE"}, "years"),
+    ("dates.date_difference", {"start": "0001-01-01", "end": "9999-01-01", "country": "DE"},
+     "years"),
 ]  # fmt: skip
 
 #: Calls that have one, and would take long by other means.
