@@ -1,4 +1,4 @@
-"""Toolsets of agents.toml: which tools they have, and what is wrong with those that are not right."""
+"""Toolsets of agents.toml: which tools they have, and what is wrong with them."""
 
 from __future__ import annotations
 

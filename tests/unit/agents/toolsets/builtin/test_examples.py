@@ -29,7 +29,7 @@ GIVES: dict[str, Any] = {
     "maths.statistics": {"mean": 4.0, "correlation": 1.0, "trend": {"slope": 2.0}},
     "maths.convert_units": {"value": "8.04672", "unit": "km"},
     "maths.find_root": {"x": 1.4142135623730951, "sign_changes": 1},
-    "maths.random_values": [],
+    "maths.random_values": [5, 3, 4],
     "maths.geo_distance": {"km": 504.339, "bearing_deg": 195.63},
     "maths.solve_linear": {"solutions": "one", "x": ["2", "1"]},
     "maths.matrix": [["-2", "1"], ["1.5", "-0.5"]],
@@ -45,7 +45,7 @@ GIVES: dict[str, Any] = {
     "dates.convert_timezone": {"to": "2026-05-04T17:00:00+09:00"},
     "dates.add_to_date": {"iso": "2026-02-28", "weekday": "Saturday"},
     "dates.parse_duration": {"iso": "PT1H30M", "words": "1 hour 30 minutes", "seconds": 5400.0},
-    "dates.list_holidays": [],
+    "dates.list_holidays": [{"date": "2026-01-01", "weekday": "Thursday"}],
     "dates.next_times": ["2026-05-11T09:00:00+02:00", "2026-05-18T09:00:00+02:00"],
     "dates.find_free_time": {"first": {"start": "2026-05-04T08:00:00+00:00"}},
 }
@@ -114,16 +114,17 @@ def test_each_tool_has_an_example_and_something_that_it_gives() -> None:
 
 @pytest.mark.parametrize("name", GIVES)
 def test_examples(name: str) -> None:
-    assert has(example(name), GIVES[name]), example(name)
+    _holds(example(name), GIVES[name])
 
 
 @pytest.mark.parametrize(("name", "arguments", "gives"), CASES)
 def test_cases(name: str, arguments: dict[str, Any], gives: Any) -> None:
-    found = called(name, **arguments)
-    if isinstance(gives, list):
-        assert found[: max(1, len(gives))] == gives
-    else:
-        assert has(found, gives), found
+    _holds(called(name, **arguments), gives)
+
+
+def _holds(found: Any, gives: Any) -> None:
+    begins = found[: max(1, len(gives))] if isinstance(gives, list) else found
+    assert has(begins, gives), found
 
 
 @pytest.mark.parametrize("name", functions())
