@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Annotated, Any
 
@@ -16,12 +17,20 @@ from agents.toolsets.builtin.moments import Duration, date_of, duration_of, time
 from agents.toolsets.builtin.offer import offer
 
 _WEEKDAYS_MOST = 10_000
-#: Years that a rule of each frequency is followed: dateutil's walks on to 9999 without a word.
-_HORIZON_YEARS = {"YEARLY": 100, "MONTHLY": 100, "WEEKLY": 20, "DAILY": 20, "HOURLY": 1}
+_DAY = "(?:[+-]?[1-4])?(?:MO|TU|WE|TH|FR|SA|SU)"
+#: Rules that are followed. dateutil looks for the next time up to the year 9999 without a word, so
+#: these parts are such that there always is one soon, or that the search is short.
 _RULE_PARTS = {
-    *("FREQ", "INTERVAL", "COUNT", "UNTIL", "BYDAY", "BYMONTH", "BYMONTHDAY", "BYHOUR"),
-    *("BYMINUTE", "BYSETPOS", "BYYEARDAY", "BYWEEKNO", "WKST"),
+    "FREQ": "YEARLY|MONTHLY|WEEKLY|DAILY|HOURLY",
+    "INTERVAL": r"[1-9]\d{0,2}",
+    "COUNT": r"[1-9]\d{0,2}",
+    "BYDAY": rf"{_DAY}(?:,{_DAY})*",
+    "BYMONTH": r"(?:[1-9]|1[0-2])(?:,(?:[1-9]|1[0-2]))*",
+    "BYMONTHDAY": r"-?(?:[1-9]|[12]\d|3[01])(?:,-?(?:[1-9]|[12]\d|3[01]))*",
+    "BYHOUR": r"(?:1?\d|2[0-3])(?:,(?:1?\d|2[0-3]))*",
+    "BYMINUTE": r"[1-5]?\d(?:,[1-5]?\d)*",
 }
+_EVERY_MONTH_HAS = 28
 
 
 class Span(BaseModel):
@@ -146,33 +155,35 @@ def _by_cron(rule: str, start: datetime) -> Iterator[datetime]:
 
 
 def _by_rrule(rule: str, start: datetime) -> Iterator[datetime]:
-    """The times of a rule, up to a horizon that ends the search for a 30th of February."""
     from dateutil.rrule import rrulestr
 
-    bare = rule.strip().upper().removeprefix("RRULE:")
-    parts = dict(part.partition("=")[::2] for part in bare.split(";") if part)
-    frequency = parts.get("FREQ", "")
-    if parts.keys() - _RULE_PARTS or frequency not in _HORIZON_YEARS:
-        told = f"parts {', '.join(sorted(_RULE_PARTS))}; FREQ {', '.join(_HORIZON_YEARS)}"
-        raise ToolError(f"{rule!r} is no rule that is followed here. There are {told}.")
-    interval = parts.setdefault("INTERVAL", "1")
-    if not (interval.isdecimal() and 1 <= int(interval) <= 1_000):  # noqa: PLR2004 - by RFC 5545 above 0
-        raise ToolError("INTERVAL is a whole number from 1 to 1000.")
-    naive = start.replace(tzinfo=None)
-    horizon = min(naive.year + _HORIZON_YEARS[frequency], date.max.year)
-    end = naive.replace(year=horizon, day=min(naive.day, 28))
+    bare = rule.strip().upper().removeprefix("RRULE:").rstrip(";")
+    parts = dict(part.partition("=")[::2] for part in bare.split(";"))
+    for name, value in parts.items():
+        if name not in _RULE_PARTS or not re.fullmatch(_RULE_PARTS[name], value):
+            told = ", ".join(_RULE_PARTS)
+            raise ToolError(f"{name}={value} is not followed here. There are {told}.")
+    if _may_never_come(parts):
+        raise ToolError("Such a time may never come. Use fewer parts, or FREQ=WEEKLY or MONTHLY.")
     try:
-        until = time_of(parts["UNTIL"], "UTC") if "UNTIL" in parts else None
-        latest = (
-            end if until is None else min(end, until.astimezone(start.tzinfo).replace(tzinfo=None))
-        )
-        parts["UNTIL"] = f"{latest:%Y%m%dT%H%M%S}"
-        count = parts.pop("COUNT", None)
-        found = rrulestr(";".join(f"{k}={v}" for k, v in parts.items()), dtstart=naive)
-    except (ValueError, TypeError, KeyError) as error:
+        found = rrulestr(bare, dtstart=start.replace(tzinfo=None))
+    except ValueError as error:
         raise ToolError(f"{rule!r} is no RRULE: {error}") from None
-    for moment in islice(found, None if count is None else int(count)):
-        yield moment.replace(tzinfo=start.tzinfo or UTC)
+    for moment in found:
+        yield moment.replace(tzinfo=start.tzinfo)
+
+
+def _may_never_come(parts: dict[str, str]) -> bool:
+    """Return whether a rule may be one of a 30th of February, or of each 7th day if a Tuesday."""
+    days = [abs(int(day)) for day in parts.get("BYMONTHDAY", "0").split(",")]
+    if max(days) > _EVERY_MONTH_HAS and parts.keys() & {"BYMONTH", "BYDAY"}:
+        return True
+    stepped = parts["FREQ"] in {"DAILY", "HOURLY"} and parts.get("INTERVAL", "1") != "1"
+    free = {"FREQ", "INTERVAL", "COUNT", "BYMINUTE"}
+    free |= {"BYHOUR"} if parts["FREQ"] == "DAILY" else set()
+    if stepped and parts.keys() - free:
+        return True
+    return "BYDAY" in parts and "BYMONTHDAY" in parts and "INTERVAL" in parts
 
 
 TOOLS = (add_to_date, parse_duration, list_holidays, next_times, find_free_time)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agents.tools.calls import ToolError
-from tests.unit.agents.toolsets.builtin.support import called
+from tests.unit.agents.toolsets.builtin.support import called, example
 
 #: Seconds that a call may take, on a machine that does other things.
 LIMIT_S = 1.0
@@ -62,6 +62,11 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("dates.list_holidays", {"country": "ZZ", "year": 2026}, "no holidays"),
     ("dates.next_times", {"rule": "FREQ=SECONDLY;BYMONTH=2", "after": "2026-01-01"}, "FREQ"),
     ("dates.next_times", {"rule": "FREQ=DAILY;INTERVAL=0", "after": "2026-01-01"}, "INTERVAL"),
+    ("dates.next_times", {"rule": "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30", "after": "2026-01-01"},
+     "never"),
+    ("dates.next_times", {"rule": "FREQ=DAILY;INTERVAL=7;BYDAY=TU", "after": "2026-01-05"},
+     "never"),
+    ("dates.next_times", {"rule": "FREQ=YEARLY;BYSETPOS=999", "after": "2026-01-05"}, "BYSETPOS"),
     ("dates.next_times", {"rule": "99 * * * *", "after": "2026-01-01"}, "cron"),
     ("dates.date_difference", {"start": "0001-01-01", "end": "9999-01-01", "country": "DE"},
      "years"),
@@ -82,14 +87,17 @@ SLOW: list[tuple[str, dict[str, Any]]] = [
                                                     for j in range(20)]}),
     ("maths.probability", {"distribution": "binomial", "n": 100_000, "x": 100_000}),
     ("maths.finance", {"action": "irr", "payments": [-1000, *[1] * 1_199]}),
-    ("dates.next_times", {"rule": "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30", "after": "2026-01-01"}),
-    ("dates.next_times", {"rule": "FREQ=HOURLY;BYMONTH=2;BYMONTHDAY=30", "after": "2026-01-01"}),
+    ("dates.next_times", {"rule": "FREQ=HOURLY;BYMONTH=2;BYHOUR=9", "after": "2026-03-01"}),
+    ("dates.next_times", {"rule": "FREQ=MONTHLY;INTERVAL=12;BYMONTH=2", "after": "2026-03-01"}),
+    ("dates.next_times", {"rule": "FREQ=DAILY;BYDAY=FR;BYMONTHDAY=13;BYMONTH=2",
+                          "after": "2026-03-01"}),
     ("dates.next_times", {"rule": "0 0 30 2 *", "after": "2026-01-01"}),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "arguments", "word"), REFUSED)
 def test_refused(name: str, arguments: dict[str, Any], word: str) -> None:
+    example(name)  # its packages are imported
     begun = time.process_time()
     with pytest.raises(ToolError, match=word):
         called(name, **arguments)
@@ -98,6 +106,7 @@ def test_refused(name: str, arguments: dict[str, Any], word: str) -> None:
 
 @pytest.mark.parametrize(("name", "arguments"), SLOW)
 def test_slow(name: str, arguments: dict[str, Any]) -> None:
+    example(name)  # its packages are imported
     begun = time.process_time()
     called(name, **arguments)
     assert time.process_time() - begun < LIMIT_S

@@ -103,7 +103,9 @@ CASES: list[tuple[str, dict[str, Any], Any]] = [
      {"warning": "This local time comes twice; the first is meant."}),
     ("dates.next_times", {"rule": "FREQ=WEEKLY;BYDAY=MO;COUNT=2", "after": "2026-05-04T09:00"},
      ["2026-05-04T09:00:00+00:00", "2026-05-11T09:00:00+00:00"]),
-    ("dates.next_times", {"rule": "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30", "after": "2026-01-01"}, []),
+    ("dates.next_times", {"rule": "RRULE:FREQ=MONTHLY;BYDAY=-1FR;BYHOUR=9",
+                          "after": "2026-05-04T00:00"},
+     ["2026-05-29T09:00:00+00:00"]),
     ("dates.parse_duration", {"text": "P1Y2M"}, {"words": "1 year 2 months"}),
 ]  # fmt: skip
 
