@@ -59,8 +59,8 @@ def _at(source: str, named: Mapping[str, Toolset]) -> Tool | Toolset:
     if source not in named:
         near = meant(source, named, repr)
         raise ConfigurationError(
-            f"tools: there is no [tools.{source}]{near} in the configuration. A tool is named "
-            "'module:function', an agent 'agent:name'."
+            "A tool is named 'module:function', an agent 'agent:name', and there is no "
+            f"[tools.{source}] in the configuration{near}"
         )
     return named[source]
 

@@ -71,7 +71,7 @@ def number_theory(
     ):
         raise ToolError(f"{action} takes other{' and modulus' if action == 'modpow' else ''}.")
     if action == "modpow":
-        return pow(number, other or 0, modulus)
+        return pow(number, other or 0, modulus or 1)
     if action in {"gcd", "lcm"}:
         return (math.gcd if action == "gcd" else math.lcm)(number, other or 0)
     if action in {"factors", "divisors"} and not number:
@@ -200,11 +200,15 @@ def _told(rows: Sequence[Sequence[Fraction]]) -> list[list[str]]:
     return [[shown(value) for value in row] for row in rows]
 
 
+def _dot(a: Sequence[Fraction], b: Sequence[Fraction]) -> Fraction:
+    return sum((x * y for x, y in zip(a, b, strict=True)), Fraction(0))
+
+
 def _product(a: _Exact, b: _Exact) -> list[list[str]]:
     if len(b) != len(a[0]):
         raise ToolError(f"other needs to have {len(a[0])} rows.")
     columns = [*zip(*b, strict=True)]
-    return _told([[sum(map(Fraction.__mul__, row, c), Fraction(0)) for c in columns] for row in a])
+    return _told([[_dot(row, column) for column in columns] for row in a])
 
 
 def _sum(a: _Exact, b: _Exact) -> list[list[str]]:

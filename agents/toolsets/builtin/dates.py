@@ -32,7 +32,7 @@ def parse_date(text: Moment, order: Literal["day", "month"] | None = None) -> di
 
     def read(*, day_first: bool) -> datetime:
         early = datetime(2000, 1, 1)  # noqa: DTZ001 - what is not written is not known
-        first = parse(text, dayfirst=day_first, default=early)
+        first: datetime = parse(text, dayfirst=day_first, default=early)
         if first != parse(text, dayfirst=day_first, default=datetime(2001, 2, 2)):  # noqa: DTZ001
             raise ToolError(f"{text!r} lacks a day, a month or a year.")
         return first

@@ -129,7 +129,7 @@ def _endless(denominator: int) -> bool:
     return 10 ** denominator.bit_length() % denominator != 0
 
 
-def _bounded(value: Number) -> Number:
+def _bounded(value: Number | complex) -> Number:
     if isinstance(value, complex):
         raise ToolError("It has no real value.")
     if isinstance(value, float):

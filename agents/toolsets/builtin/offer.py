@@ -41,7 +41,8 @@ def offer(
     example: Mapping[str, JsonValue], *needs: str, **policy: Unpack[PolicyOptions]
 ) -> Callable[[F], F]:
     """Mark a function as a built-in tool; undeclared, it has no effects."""
-    marked = Offer(ToolPolicy(**{"effects": "pure", **policy}), example, needs)
+    policy.setdefault("effects", "pure")
+    marked = Offer(ToolPolicy(**policy), example, needs)
 
     def mark(function: F) -> F:
         function.offer = marked  # type: ignore[attr-defined]  # functions take attributes

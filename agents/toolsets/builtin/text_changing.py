@@ -9,7 +9,7 @@ import html
 import textwrap
 import unicodedata
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import quote, unquote
 
 from pydantic import Field
@@ -42,7 +42,7 @@ def replace_text(
         size += len(replacement) + len(match.group())
         if size > 2 * len(text) + 2_000_000:
             raise ToolError("The result would be too long. Replace a part of it.")
-    wanted = (lambda m: m.expand(replacement)) if regex else (lambda _: replacement)
+    wanted: Callable[[Any], str] = lambda m: m.expand(replacement) if regex else replacement  # noqa: E731
     try:
         return {"text": found.sub(wanted, text, most), "replaced": min(count, most or count)}
     except (IndexError, ValueError) as error:
@@ -52,10 +52,10 @@ def replace_text(
 @offer({"before": "a\nb\n", "after": "a\nc\n"})
 def diff_texts(before: Text, after: Text, context: Annotated[int, Field(ge=0, le=100)] = 3) -> str:
     """Compares two texts by lines: a unified diff; empty where they are the same."""
-    lines = [text.splitlines() for text in (before, after)]
-    if max(map(len, lines)) > _MAX_LINES:
+    old, new = before.splitlines(), after.splitlines()
+    if max(len(old), len(new)) > _MAX_LINES:
         raise ToolError(f"Texts of up to {_MAX_LINES} lines are compared. Give parts of them.")
-    found = difflib.unified_diff(*lines, "before", "after", lineterm="", n=context)
+    found = difflib.unified_diff(old, new, "before", "after", lineterm="", n=context)
     return "".join(f"{line}\n" for line in found)
 
 
@@ -76,8 +76,9 @@ def html_to_markdown(html: Document, links: bool = True) -> str:
     strip = [] if links else ["a", "img"]
     with depth_bounded("The HTML"):
         cleaned = compiled(r"(?is)<(?:script|style)\b.*?</(?:script|style)\s*>").sub("", html)
-        told: str = markdownify.markdownify(cleaned, heading_style="ATX", strip=strip)
-    return compiled(r"\n{3,}").sub("\n\n", told).strip()
+        told = markdownify.markdownify(cleaned, heading_style="ATX", strip=strip)
+    shown: str = compiled(r"\n{3,}").sub("\n\n", told)
+    return shown.strip()
 
 
 @offer({"text": "Crème brûlée!", "change": "slug"})

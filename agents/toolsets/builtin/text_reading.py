@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -46,12 +47,13 @@ def split_text(
 ) -> list[str]:
     """Cuts a text into chunks of so many units; each begins with the last ones before it."""
     between = {"words": " ", "sentences": " ", "lines": "\n", "characters": ""}[by]
-    units: Any = {
+    cut: dict[str, Callable[[], Any]] = {
         "words": text.split,
         "sentences": lambda: sentences(text),
         "lines": text.splitlines,
         "characters": lambda: text,
-    }[by]()
+    }
+    units = cut[by]()
     step = max(1, size - overlap)
     starts = range(0, max(1, len(units) - min(overlap, size - 1)), step)
     return [between.join(units[at : at + size]) for at in starts] if units else []

@@ -42,6 +42,6 @@ def _unit(registry: Any, name: str) -> Any:
         raise ToolError(f"{name[:_MAX_LENGTH]!r} is no unit. Write e.g. km/h, m^2, degC, kWh.")
     try:
         return registry.Unit(name.strip().replace("·", "*"))
-    except Exception as error:  # noqa: BLE001 - pint's reader raises what its tokens make it
+    except Exception:  # noqa: BLE001 - pint's reader raises what its tokens make it
         near = meant(name, dir(registry), repr)
-        raise ToolError(f"There is no unit {name!r}{near} ({type(error).__name__})") from None
+        raise ToolError(f"There is no unit {name!r}{near}") from None
