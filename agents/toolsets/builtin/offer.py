@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -11,7 +10,6 @@ from pydantic import Field
 from typing_extensions import Unpack
 
 from agents.tools.base import PolicyOptions, Tool
-from agents.tools.calls import ToolError
 from agents.tools.policy import ToolPolicy
 from celery_agents.contracts.base import JsonValue
 
@@ -60,12 +58,3 @@ def offer_of(function: Callable[..., Any]) -> Offer:
 def made(function: Callable[..., Any]) -> Tool:
     """The tool that a marked function is."""
     return Tool(function, policy=offer_of(function).policy)
-
-
-@contextmanager
-def depth_bounded(what: str) -> Iterator[None]:
-    """Tell a model that something is nested too deep to be read, instead of an error of Python."""
-    try:
-        yield
-    except (RecursionError, MemoryError):
-        raise ToolError(f"{what} is nested too deep. Give a part of it.") from None
