@@ -15,10 +15,10 @@ from agents.tools.calls import ToolError
 from agents.toolsets.builtin.expressions import shown
 from agents.toolsets.builtin.offer import offer
 
-Entry = Annotated[str, Field(max_length=40)] | int | float
+Entry = Annotated[str, Field(max_length=20)] | int | float
 Rows = Annotated[
-    list[Annotated[list[Entry], Field(min_length=1, max_length=30)]],
-    Field(min_length=1, max_length=30),
+    list[Annotated[list[Entry], Field(min_length=1, max_length=20)]],
+    Field(min_length=1, max_length=20),
 ]
 _Exact = list[list[Fraction]]
 _MOST = 10**18

@@ -178,12 +178,14 @@ def _may_never_come(parts: dict[str, str]) -> bool:
     days = [abs(int(day)) for day in parts.get("BYMONTHDAY", "0").split(",")]
     if max(days) > _EVERY_MONTH_HAS and parts.keys() & {"BYMONTH", "BYDAY"}:
         return True
-    stepped = parts["FREQ"] in {"DAILY", "HOURLY"} and parts.get("INTERVAL", "1") != "1"
+    stepped = parts["FREQ"] == "DAILY" and parts.get("INTERVAL", "1") != "1"
+    stepped = stepped or parts["FREQ"] == "HOURLY"
     free = {"FREQ", "INTERVAL", "COUNT", "BYMINUTE"}
     free |= {"BYHOUR"} if parts["FREQ"] == "DAILY" else set()
     if stepped and parts.keys() - free:
         return True
-    return "BYDAY" in parts and "BYMONTHDAY" in parts and "INTERVAL" in parts
+    both = "BYDAY" in parts and "BYMONTHDAY" in parts
+    return both and ("INTERVAL" in parts or "BYMONTH" in parts)
 
 
 TOOLS = (add_to_date, parse_duration, list_holidays, next_times, find_free_time)

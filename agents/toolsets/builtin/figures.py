@@ -130,7 +130,10 @@ def _poisson(mean: float) -> Callable[[int], float]:
 
 
 def _npv(rate: Decimal, flow: list[Decimal]) -> Decimal:
-    return sum((payment / (1 + rate) ** n for n, payment in enumerate(flow)), Decimal(0))
+    value = Decimal(0)
+    for payment in reversed(flow):
+        value = payment + value / (1 + rate)
+    return value
 
 
 def _irr(flow: list[Decimal]) -> Decimal:

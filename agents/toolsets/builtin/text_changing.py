@@ -20,7 +20,7 @@ from agents.toolsets.builtin.patches import apply, parsed
 from agents.toolsets.builtin.patterns import compiled
 
 #: Lines of a text that is compared: the worst ones take time with the square of them.
-_MAX_LINES = 2_000
+_MAX_LINES = 1_000
 _MAX_DEPTH = 150
 _VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "wbr"}
 Changed = Literal[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import zlib
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
@@ -15,7 +16,7 @@ from agents.guarding.numbers import ibans
 from agents.toolsets.builtin.offer import Document, Short, Text, offer
 from agents.toolsets.builtin.patterns import compiled
 
-_SENTENCE = r"[^.!?…。！？\s][^.!?…。！？]*(?:[.!?…。！？]+|$)"
+_SENTENCE = re.compile(r"[^.!?…。！？\s][^.!?…。！？]*(?:[.!?…。！？]+|$)")
 _KINDS = {
     "urls": r"https?://[^\s<>\"'`)\]}]+",
     "numbers": r"(?:^|[^\w.,+-])([-+]?\d+(?:[.,_']\d+)*)",
@@ -25,7 +26,7 @@ _FINDERS = {"emails": emails, "ibans": ibans}
 _SCORE_SHOWN = 1
 
 
-@offer({"text": "Two words. Three more words!"}, "re2")
+@offer({"text": "Two words. Three more words!"})
 def count_text(text: Text) -> dict[str, int]:
     """Counts characters, bytes, words, lines and sentences; tokens are an estimate."""
     return {
@@ -38,7 +39,7 @@ def count_text(text: Text) -> dict[str, int]:
     }
 
 
-@offer({"text": "One. Two. Three.", "size": 2, "overlap": 1, "by": "sentences"}, "re2")
+@offer({"text": "One. Two. Three.", "size": 2, "overlap": 1, "by": "sentences"})
 def split_text(
     text: Text,
     size: Annotated[int, Field(ge=1, le=100_000)] = 200,
@@ -81,7 +82,7 @@ def find_text(
     }
 
 
-@offer({"text": "Mail ann@example.com by 2026-05-04."}, "re2")
+@offer({"text": "Mail ann@example.com by 2026-05-04."})
 def extract_patterns(
     text: Document,
     kinds: list[Literal["emails", "urls", "numbers", "dates", "ibans"]] | None = None,
@@ -92,7 +93,7 @@ def extract_patterns(
         if kind in _FINDERS:
             spans = [(f.start, f.end) for f in _FINDERS[kind](text)]
         else:
-            wanted = compiled(_KINDS[kind])
+            wanted = re.compile(_KINDS[kind])
             spans = [m.span(wanted.groups) for m in wanted.finditer(text)]
         found[kind] = list(dict.fromkeys(text[a:b].rstrip(".,;:") for a, b in spans))[:1_000]
     return found
@@ -124,7 +125,7 @@ def hash_text(
 
 def sentences(text: str) -> list[str]:
     """The sentences of a text, by their ends."""
-    return [m.group().strip() for m in compiled(_SENTENCE).finditer(text)]
+    return [m.group().strip() for m in _SENTENCE.finditer(text)]
 
 
 TOOLS = (count_text, split_text, find_text, extract_patterns, compare_texts, hash_text)

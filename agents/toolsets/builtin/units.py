@@ -11,6 +11,8 @@ from agents.toolsets.builtin.expressions import shown, value_of
 from celery_agents.contracts.nearest import meant
 
 _UNIT = re.compile(r"[A-Za-zµμΩ°Å%_ /*·().]+(?:(?:\^|\*\*)-?\d{1,2}[A-Za-zµμΩ°Å%_ /*·().]*)*")
+#: A power of a power is a bomb, and no unit.
+_TOWER = re.compile(r"\d[ )]*(?:\^|\*\*)")
 _MAX_LENGTH = 60
 
 
@@ -38,7 +40,8 @@ def _registry() -> Any:
 
 
 def _unit(registry: Any, name: str) -> Any:
-    if len(name) > _MAX_LENGTH or not _UNIT.fullmatch(name.strip()):
+    fits = len(name) <= _MAX_LENGTH and _UNIT.fullmatch(name.strip())
+    if not fits or _TOWER.search(name):
         raise ToolError(f"{name[:_MAX_LENGTH]!r} is no unit. Write e.g. km/h, m^2, degC, kWh.")
     try:
         return registry.Unit(name.strip().replace("·", "*"))
