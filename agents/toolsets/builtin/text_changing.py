@@ -6,6 +6,7 @@ import base64
 import binascii
 import difflib
 import html
+import re
 import textwrap
 import unicodedata
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from agents.toolsets.builtin.patterns import compiled
 #: Lines of a text that is compared: the worst ones take time with the square of them.
 _MAX_LINES = 1_000
 _MAX_DEPTH = 150
+_TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)")
 _VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "wbr"}
 Changed = Literal[
     "upper", "lower", "title", "slug", "snake", "dedent", "nfc", "nfkc", "no_accents", "squeeze"
@@ -40,13 +42,22 @@ def replace_text(
     r"""Replaces a text or an RE2 pattern (\1 is its first group), most: so many times; 0: all."""
     found = compiled(pattern, regex=regex, ignore_case=ignore_case)
     count, size = 0, 0
-    for count, match in enumerate(found.finditer(text), 1):  # noqa: B007 - it is returned
-        size += len(replacement) + len(match.group())
-        if size > 2 * len(text) + 2_000_000:
+    # In bytes: of a str, RE2's binding counts the characters before each match anew.
+    given, wanted = text.encode(), replacement.encode()
+    for count, match in enumerate(found.finditer(given), 1):  # noqa: B007 - it is returned
+        size += len(wanted) + len(match.group())
+        if size > 2 * len(given) + 2_000_000:
             raise ToolError("The result would be too long. Replace a part of it.")
-    wanted: Callable[[Any], str] = lambda m: m.expand(replacement) if regex else replacement  # noqa: E731
+
+    def made(match: Any) -> bytes:
+        found: bytes = match.expand(wanted) if regex else wanted
+        return found
+
     try:
-        return {"text": found.sub(wanted, text, most), "replaced": min(count, most or count)}
+        return {
+            "text": found.sub(made, given, most).decode(),
+            "replaced": min(count, most or count),
+        }
     except (IndexError, ValueError) as error:
         raise ToolError(f"The replacement does not fit the pattern: {error}") from None
 
@@ -76,12 +87,15 @@ def html_to_markdown(html: Document, links: bool = True) -> str:
     import markdownify
 
     strip = [] if links else ["a", "img"]
-    cleaned = compiled(r"(?is)<(?:script|style)\b.*?</(?:script|style)\s*>").sub("", html)
+    cleaned = (
+        compiled(r"(?is)<(?:script|style)\b.*?</(?:script|style)\s*>")
+        .sub(b"", html.encode())
+        .decode()
+    )
     if _depth(cleaned) > _MAX_DEPTH:
         raise ToolError("The HTML is nested too deep. Give a part of it.")
     told = markdownify.markdownify(cleaned, heading_style="ATX", strip=strip)
-    shown: str = compiled(r"\n{3,}").sub("\n\n", told)
-    return shown.strip()
+    return re.sub(r"\n{3,}", "\n\n", told).strip()
 
 
 @offer({"text": "Crème brûlée!", "change": "slug"})
@@ -107,7 +121,7 @@ def encode_text(
 def _depth(html: str) -> int:
     """The depth of what is opened and not closed: its reader takes time with the square of it."""
     depth = deepest = 0
-    for tag in compiled(r"<(/?)([A-Za-z][A-Za-z0-9]*)").finditer(html):
+    for tag in _TAG.finditer(html):
         if tag.group(2).lower() not in _VOID:
             depth += -1 if tag.group(1) else 1
             deepest = max(deepest, depth)
