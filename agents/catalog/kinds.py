@@ -43,6 +43,7 @@ from agents.kinds.scripted import ScriptedBackend
 from agents.models.providers import endpoint_of, make_provider
 from agents.net.clients import ResolveSecret, SharedClients
 from agents.tools.base import worst
+from agents.tools.toolset import Toolset
 from agents.values import digest
 from celery_agents.agent import Effects, mark_of
 from celery_agents.contracts.caching import CachePolicy
@@ -67,6 +68,8 @@ class Resources:
     celery: CeleryBackends
     #: Tells what the agent of a name is for, once all agents are known.
     describe: Callable[[str], str] = str
+    #: Toolsets of the configuration, by name.
+    toolsets: Mapping[str, Toolset] = field(default_factory=dict)
     #: Lessons of requests, by the agent and its model.
     lessons: Callable[[str], Lessons] = lambda _: Own()
     #: Its name: that of the entry which is made.
@@ -172,6 +175,7 @@ def _model(entry: ModelEntry, r: Resources) -> Made:
     model = ModelBackend(
         entry,
         provider,
+        toolsets=r.toolsets,
         executor=r.executor,
         describe=r.describe,
         lessons=lessons,
