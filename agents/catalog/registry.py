@@ -26,11 +26,10 @@ from agents.catalog.references import refuse_missing, settle_effects
 from agents.catalog.routers import deployments_of
 from agents.catalog.teams import reached
 from agents.catalog.tenants import own_policies, read_tenants
-from agents.catalog.toolsets import read_toolsets
+from agents.catalog.toolsets import with_toolsets
 from agents.governance.routing import Capability, RoutePolicy
 from agents.guarding.screening import TextGuard
 from agents.kinds.function import FunctionBackend
-from agents.toolsets.kinds import ToolResources
 from celery_agents.agent import AgentMark, Effects, mark_of
 from celery_agents.contracts.base import Name
 from celery_agents.contracts.budgets import BudgetPolicy
@@ -154,10 +153,10 @@ class Registry:
             ConfigurationError: with the file, the agent and the field that are wrong.
         """
         if config is not None:
-            self._read_toolsets(config)
+            tables = read_tables(config)
+            self.resources = with_toolsets(config, tables.get("tools", {}), self.resources)
             for name, entry in read_entries(config, self.kinds).items():
                 self.add_entry(name, entry)
-            tables = read_tables(config)
             self.limits = read_policies(config, "limits", tables.get("limits", {}), LimitPolicy)
             self.budgets = read_policies(config, "budgets", tables.get("budgets", {}), BudgetPolicy)
             guards = read_policies(config, "guards", tables.get("guards", {}), GuardPolicy)
@@ -181,12 +180,6 @@ class Registry:
         check_covers("guards", self.guards.policies, places)
         refuse_judges(self.guards.policies, {a.name: self.guards_of(a) for a in self})
         settle_effects(self._agents)
-
-    def _read_toolsets(self, config: Path) -> None:
-        r = self.resources
-        shared = ToolResources(r.resolve_secret, r.executor, r.clients)
-        found = read_toolsets(config, read_tables(config).get("tools", {}), shared)
-        self.resources = replace(r, toolsets=found)
 
     def _describe(self, name: str) -> str:
         return self._agents[name].description if name in self._agents else ""

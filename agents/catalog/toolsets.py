@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from agents.catalog.kinds import Resources
 from agents.catalog.limits import read_policy
 from agents.tools.toolset import Toolset
 from agents.toolsets.entries import NamedTools
@@ -13,6 +15,12 @@ from agents.toolsets.kinds import KINDS, ToolResources
 from celery_agents.errors import ConfigurationError
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,60}")
+
+
+def with_toolsets(path: Path, tables: Any, resources: Resources) -> Resources:
+    """Resources with the toolsets of a file's tables. Raises as :func:`read_toolsets`."""
+    shared = ToolResources(resources.resolve_secret, resources.executor, resources.clients)
+    return replace(resources, toolsets=read_toolsets(path, tables, shared))
 
 
 def read_toolsets(path: Path, tables: Any, resources: ToolResources) -> dict[str, Toolset]:
@@ -33,7 +41,7 @@ def read_tools_entry(path: Path, name: str, table: Any) -> NamedTools:
         ConfigurationError: one is not right; it names the field.
     """
     kind = table.get("kind") if isinstance(table, dict) else None
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ConfigurationError(
             f"{path}: [tools.{name}] kind: {kind!r} is none of {', '.join(KINDS)}."
         )

@@ -33,7 +33,7 @@ _RULE_PARTS = {
 _EVERY_MONTH_HAS = 28
 
 
-class Span(BaseModel):
+class TakenTime(BaseModel):
     """A time that is taken."""
 
     start: str
@@ -99,7 +99,7 @@ def next_times(
     }
 )
 def find_free_time(
-    busy: Annotated[list[Span], Field(max_length=10_000)],
+    busy: Annotated[list[TakenTime], Field(max_length=10_000)],
     start: Moment,
     end: Moment,
     minutes: Annotated[int, Field(ge=1, le=100_000)] = 30,

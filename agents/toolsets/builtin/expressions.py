@@ -126,7 +126,7 @@ def _decimal(value: Fraction) -> Decimal:
 
 
 def _endless(denominator: int) -> bool:
-    return 10 ** denominator.bit_length() % denominator != 0
+    return pow(10, denominator.bit_length(), denominator) != 0
 
 
 def _bounded(value: Number | complex) -> Number:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -89,7 +89,8 @@ def extract_patterns(
 ) -> dict[str, list[str]]:
     """Extracts e-mails, URLs, numbers, dates and IBANs, whose check digits are right."""
     found: dict[str, list[str]] = {}
-    for kind in kinds or [*_FINDERS, *_KINDS]:
+    wanted_kinds: Sequence[str] = kinds or [*_FINDERS, *_KINDS]
+    for kind in wanted_kinds:
         if kind in _FINDERS:
             spans = [(f.start, f.end) for f in _FINDERS[kind](text)]
         else:

@@ -42,7 +42,7 @@ def plain() -> None:
 
 
 def read(**table: Any) -> FixedToolset:
-    resources = ToolResources({}.get, ThreadPoolExecutor(1), SharedClients())
+    resources = ToolResources(lambda _: None, ThreadPoolExecutor(1), SharedClients())
     found = read_toolsets(FILE, {"desk": table}, resources)["desk"]
     assert isinstance(found, FixedToolset)
     return found

@@ -126,7 +126,7 @@ def _toolsets(folder: Path) -> Path:
     """A configuration with a toolset that is pinned."""
     pins = folder / "desk.pins"
     table = {"kind": "builtin", "use": ["maths.calculate"], "prefix": "sum_"}
-    resources = ToolResources({}.get, ThreadPoolExecutor(1), SharedClients())
+    resources = ToolResources(lambda _: None, ThreadPoolExecutor(1), SharedClients())
     found = read_toolsets(folder, {"desk": table}, resources)["desk"]
     assert isinstance(found, FixedToolset)
     write_pins(found.tools, pins)
