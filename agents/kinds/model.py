@@ -134,8 +134,7 @@ class ModelBackend:
         offered = await self._tools.offered(step)
         running = Running(offered, step, most=self.config.max_tool_calls)
         request = self._request(turn, offered.specs, streamed=step.streamed)
-        usage = Usage()
-        left = self.config.answer_retries
+        usage, left = Usage(), self.config.answer_retries
         for turns_left in reversed(range(self.config.max_turns)):
             answered = await self._ask(request, turn, step, again=left > 0 and turns_left > 0)
             usage += answered.usage
