@@ -190,7 +190,7 @@ def test_the_api_tells_of_all_workers_once(governed: Stack, port: int) -> None:
             paid = found.get('agents_budget_used_ratio{budget="company"}', 0) > 0
             return shut and paid and 'agents_healthy{target="journal"}' in found
 
-        eventually(all_is_probed, "breaker, budget and health are told of", timeout_s=2 * SOON_S)
+        eventually(all_is_probed, "breaker, budget and health are told of", timeout_s=3 * SOON_S)
         text = api.get("/metrics").text
     assert promtool("check", "metrics", text=text) == ""
     assert found['agents_workers{state="alive"}'] == 1

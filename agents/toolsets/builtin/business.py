@@ -12,6 +12,8 @@ _SATURDAY = 6
 #: Days that are walked over: some 100 years.
 _MAX_DAYS = 36_600
 _YEARS = range(1900, 2101)
+#: Of the names where there are any in it; else the library goes by the process's locale.
+_LANGUAGE = "en_US"
 
 
 @lru_cache(256)
@@ -26,7 +28,9 @@ def holidays_of(country: str, region: str | None, year: int) -> Mapping[date, st
     if year not in _YEARS:
         raise ToolError(f"Holidays are known from {_YEARS[0]} to {_YEARS[-1]}.")
     try:
-        found = holidays.country_holidays(country.upper(), subdiv=region, years=year)
+        found = holidays.country_holidays(
+            country.upper(), subdiv=region, years=year, language=_LANGUAGE
+        )
     except NotImplementedError as error:
         raise ToolError(
             f"There are no holidays of {country} {region or ''}: {error}"[:500]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -46,6 +47,12 @@ def test_the_first_one_is_outermost() -> None:
     assert run() == "a"
 
 
+class _Registry(list[Any]):
+    def __init__(self, guards: Any, agents: Sequence[Any] = ()) -> None:
+        super().__init__(agents)
+        self.guards = guards
+
+
 def test_without_guards_of_texts_there_is_none_in_the_chain(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -56,9 +63,22 @@ def test_without_guards_of_texts_there_is_none_in_the_chain(
 
     monkeypatch.setattr(chain, "compose", names)
     for policies in ({}, {"privacy": object()}):
-        registry = SimpleNamespace(guards=SimpleNamespace(policies=policies))
+        registry = _Registry(SimpleNamespace(policies=policies))
         chain.chain(*cast("Any", (registry, None, None)))
     assert [names[-1] for names in seen] == ["AdmissionGuard", "ScreenGuard"]
+
+
+def test_without_windows_there_is_no_guard_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+
+    def names(guards: Any, _last: Any) -> Any:
+        seen.append([type(guard).__name__ for guard in guards])
+
+    monkeypatch.setattr(chain, "compose", names)
+    for window in (None, object()):
+        registry = _Registry(SimpleNamespace(policies={}), [SimpleNamespace(window=window)])
+        chain.chain(*cast("Any", (registry, None, None)))
+    assert [names[-1] for names in seen] == ["AdmissionGuard", "WindowGuard"]
 
 
 def test_one_may_answer_refuse_or_ask_somebody_else() -> None:
