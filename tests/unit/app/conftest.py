@@ -19,7 +19,6 @@ def settings(sqlite_journal_url: str) -> Settings:
             "redis_url": "redis://127.0.0.1:1/0",  # nobody is there
             "database_url": sqlite_journal_url,
             "heartbeat_interval_s": 600,
-            "lease_s": 1800,  # nobody renews it, however long a test takes
         }
     )
 
