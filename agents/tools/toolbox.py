@@ -14,6 +14,7 @@ from agents.tools.base import worst
 from agents.tools.calls import ToolSpec
 from agents.tools.colleagues import Colleagues
 from agents.tools.offered import Offered, spec_of
+from agents.tools.patterns import refuse_unfit
 from agents.tools.policy import Approve
 from agents.tools.toolset import FixedToolset, FunctionToolset, Toolset
 from agents.values import digest, shown
@@ -54,8 +55,8 @@ class Toolbox:
         self._colleagues = colleagues or Colleagues()
         self._approve = approve or {}
         known = self._offered(self._functions_and_agents())
-        if not self._toolsets and (odd := known.unfit(self._approve)):
-            raise ConfigurationError(f"approve: no tool has a name like {', '.join(odd)}.")
+        if not self._toolsets:
+            refuse_unfit(self._approve, known.tools)
 
     @property
     def effects(self) -> Effects:

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from agents.net.clients import ResolveSecret, SharedClients
 from agents.tools.base import Tool
 from agents.tools.loading import load_tool
+from agents.tools.patterns import approved, refuse_unfit
 from agents.tools.policy import Approve
 from agents.tools.toolset import FixedToolset, Toolset
 from agents.toolsets.builtin.catalogue import chosen
@@ -80,9 +81,7 @@ def _fitting(path: str) -> list[Tool]:
 
 def _fixed(name: str, tools: Iterable[Tool], entry: NamedTools, r: ToolResources) -> Toolset:
     named = [_named(tool, entry.prefix, entry.approve) for tool in tools]
-    odd = [p for p in entry.approve if not any(fnmatchcase(tool.name, p) for tool in named)]
-    if odd:
-        raise ConfigurationError(f"approve: no tool has a name like {', '.join(odd)}.")
+    refuse_unfit(entry.approve, [tool.name for tool in named])
     kept = unchanged(named, entry.pin, who=name)
     return FixedToolset(name, *kept, executor=r.executor)
 
@@ -90,9 +89,7 @@ def _fixed(name: str, tools: Iterable[Tool], entry: NamedTools, r: ToolResources
 def _named(tool: Tool, prefix: str, approve: Mapping[str, Approve]) -> Tool:
     found = copy(tool)
     found.name = f"{prefix}{tool.name}"
-    said = [word for pattern, word in approve.items() if fnmatchcase(found.name, pattern)]
-    if said:
-        found.policy = tool.policy.model_copy(update={"approve": said[-1]})
+    found.policy = approved(found.name, tool.policy, approve)
     return found
 
 

@@ -24,6 +24,7 @@ from agents.toolsets.builtin.offer import made
 from agents.toolsets.kinds import ToolResources
 from agents.toolsets.pins import write_pins
 from app.execution.agents import see_current_directory
+from app.settings import Settings
 from celery_agents.client.overview.tables import table
 from celery_agents.client.shell import Command, NotFoundError, Shown
 from celery_agents.visible import visible
@@ -38,9 +39,12 @@ def _toolsets(ctx: click.Context) -> dict[str, Toolset]:
     settings = ctx.obj.app.agents_settings
     if settings.config is None:
         return {}
+    return read_toolsets(settings.config, _tables(settings.config), _resources(settings))
+
+
+def _resources(settings: Settings) -> ToolResources:
     see_current_directory()
-    resources = ToolResources(settings.secret, ThreadPoolExecutor(1), SharedClients())
-    return read_toolsets(settings.config, _tables(settings.config), resources)
+    return ToolResources(settings.secret, ThreadPoolExecutor(1), SharedClients())
 
 
 def _tables(config: Path) -> dict[str, Any]:
@@ -134,7 +138,8 @@ def try_tool(ctx: click.Context, name: str, arguments: str, *, yes: bool) -> Sho
 @click.pass_context
 def pin(ctx: click.Context, toolset: str) -> Shown:
     """Write down the tools of TOOLSET as they are now, where its ``pin`` says."""
-    config = ctx.obj.app.agents_settings.config
+    settings = ctx.obj.app.agents_settings
+    config = settings.config
     tables = {} if config is None else _tables(config)
     if config is None or toolset not in tables:
         raise NotFoundError(visible(f"There is no [tools.{toolset}] in the configuration."))
@@ -142,11 +147,9 @@ def pin(ctx: click.Context, toolset: str) -> Shown:
     if path is None:
         raise click.UsageError(visible(f'[tools.{toolset}] says no pin = "FILE".'))
     table = {name: value for name, value in tables[toolset].items() if name != "pin"}
-    see_current_directory()
-    settings = ctx.obj.app.agents_settings
-    resources = ToolResources(settings.secret, ThreadPoolExecutor(1), SharedClients())
     step: Any = None
-    listed = asyncio.run(read_toolsets(config, {toolset: table}, resources)[toolset].specs(step))
+    found = read_toolsets(config, {toolset: table}, _resources(settings))[toolset]
+    listed = asyncio.run(found.specs(step))
     pins = write_pins(listed, path)
     return Shown({"path": str(path), "pins": pins}, visible(f"{path} has {len(pins)} tools."))
 

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from agents.tools.base import Tool
+from agents.tools.patterns import fits
 from agents.toolsets.builtin import (
     algebra,
     calendars,
@@ -52,14 +53,10 @@ def chosen(use: Iterable[str], without: Iterable[str]) -> list[Tool]:
         if not any(fnmatchcase(name, pattern) for name in there):
             told = ", ".join(CATEGORIES)
             raise ConfigurationError(f"use: {pattern!r} fits no built-in tool of {told}.")
-    names = [n for n in there if _fits(n, use) and not _fits(n, without)]
+    names = [n for n in there if fits(n, use) and not fits(n, without)]
     needs = {need for name in names for need in offer_of(there[name]).needs}
     if missing := sorted(need for need in needs if find_spec(need) is None):
         raise ConfigurationError(
             f"use: {', '.join(missing)} cannot be imported: pip install 'celery-agents[tools]'"
         )
     return [made(there[name]) for name in names]
-
-
-def _fits(name: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
