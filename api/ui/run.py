@@ -44,7 +44,7 @@ class RunSheet:
         self.begin = self.root["created_at"]
         self.end = run["finished_at"] or self.now
         self.path = address("runs", self.root["id"])
-        self._span = Span(self.begin, self.end, self.now)
+        self._span = Span.of(self.begin, run["finished_at"], self.now)
         self._calls: dict[str, list[Row]] = {}
         for call in run["calls"]:
             self._calls.setdefault(call["step_id"], []).append(call)
@@ -149,11 +149,15 @@ class RunSheet:
         rows = [self._step(self.root, 0)]
         rows += [self._step(step, depth) for step, depth in self._ordered()]
         return table(
-            ("Step", "State", "Attempts", "Tokens", "Cost", "Took", "Time"),
+            ("Step", "State", "Attempts", "Tokens", "Cost", "Took", self._scale()),
             rows,
             empty="",
             class_="cards steps",
         )
+
+    def _scale(self) -> tuple[str, Html]:
+        """The head of the line of time, with how long the line is."""
+        return "Time", tag("span", f" {lasting(self._span.end - self.begin)}", class_="quiet")
 
     def _ordered(self) -> Iterator[tuple[Row, int]]:
         """Steps under their parents; those whose parent is not on this page stand at the side."""
