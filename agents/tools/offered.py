@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 from agents.plain import plain_json
@@ -11,6 +12,7 @@ from agents.tools.base import NAME, Tool, worst
 from agents.tools.calls import ToolSpec
 from agents.tools.patterns import approved
 from agents.tools.policy import Approve, ToolPolicy
+from agents.tools.search import SEARCHED_ABOVE, ToolIndex, ToolSearch
 from agents.tools.toolset import Toolset
 from agents.values import shown
 from celery_agents.errors import ConfigurationError
@@ -26,16 +28,30 @@ class OfferedTool:
     policy: ToolPolicy
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Offered:
-    """The tools of one answer, by their names."""
+    """The tools of one answer, by their names.
+
+    Of many tools those of toolsets are not shown to the model at first: it searches them.
+    """
 
     tools: Mapping[str, OfferedTool]
+    #: Names of those that are searched.
+    searched: frozenset[str] = frozenset()
 
-    @property
+    @cached_property
     def specs(self) -> tuple[ToolSpec, ...]:
-        """The tools as their model is told of them."""
-        return tuple(tool.spec for tool in self.tools.values())
+        """The tools as their model is told of them at first."""
+        shown = (t.spec for name, t in self.tools.items() if name not in self.searched)
+        return (*shown, self.search().spec) if self.searched else tuple(shown)
+
+    @cached_property
+    def _index(self) -> ToolIndex:
+        return ToolIndex(self.tools[name].spec for name in sorted(self.searched))
+
+    def search(self) -> ToolSearch:
+        """The search of one answer, which has found nothing yet."""
+        return ToolSearch(lambda: self._index, len(self.searched))
 
     @classmethod
     def of(
@@ -43,8 +59,11 @@ class Offered:
         found: Iterable[tuple[Toolset, Iterable[ToolSpec]]],
         *,
         approve: Mapping[str, Approve] | None = None,
+        shown: Collection[Toolset] = (),
     ) -> Self:
         """The tools of several toolsets; ``approve`` wins over what they say themselves.
+
+        Above :data:`SEARCHED_ABOVE` tools, those of toolsets that are not ``shown`` are searched.
 
         Raises:
             ConfigurationError: two have one name.
@@ -62,7 +81,15 @@ class Offered:
                 # No model is told of a policy: who changes one does not have it asked anew.
                 told = spec.model_copy(update={"policy": None})
                 tools[spec.name] = OfferedTool(told, toolset, policy)
-        return cls(tools)
+        if len(tools) <= SEARCHED_ABOVE:
+            return cls(tools)
+        searched = frozenset(n for n, t in tools.items() if t.home not in shown)
+        if searched and ToolSearch.name in tools:
+            raise ConfigurationError(
+                f"{len(tools):,} tools are searched, by a tool named {ToolSearch.name!r}: give the "
+                "one that has this name another."
+            )
+        return cls(tools, searched)
 
 
 def spec_of(toolset: Toolset, tool: Tool | ToolSpec) -> ToolSpec:

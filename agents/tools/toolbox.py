@@ -49,6 +49,7 @@ class Toolbox:
         list_timeout_s: float,
         approve: Mapping[str, Approve] | None = None,
     ) -> None:
+        self._functions = functions
         self._fixed = (functions, *(t for t in toolsets if isinstance(t, FixedToolset)))
         self._toolsets = [t for t in toolsets if not isinstance(t, FixedToolset)]
         self._list_timeout_s = list_timeout_s
@@ -100,7 +101,8 @@ class Toolbox:
         return self._offered([*self._known, *zip(self._toolsets, told, strict=True)])
 
     def _offered(self, found: Iterable[tuple[Toolset, Iterable[ToolSpec]]]) -> Offered:
-        return Offered.of(found, approve=self._approve)
+        shown = (self._functions, self._colleagues)
+        return Offered.of(found, approve=self._approve, shown=shown)
 
     async def aclose(self) -> None:
         """Close the toolsets; an error of one is noted, and keeps nothing else open."""

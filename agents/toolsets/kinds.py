@@ -18,6 +18,8 @@ from agents.tools.policy import Approve
 from agents.tools.toolset import FixedToolset, Toolset
 from agents.toolsets.builtin.catalogue import chosen
 from agents.toolsets.entries import BuiltinTools, NamedTools, PythonTools
+from agents.toolsets.openapi.entries import OpenApiTools
+from agents.toolsets.openapi.tools import operation_tools
 from agents.toolsets.pins import unchanged
 from celery_agents.errors import ConfigurationError, redact
 
@@ -65,6 +67,13 @@ def _python(name: str, entry: PythonTools, r: ToolResources) -> Toolset:
     return _fixed(name, tools, entry, r)
 
 
+def _openapi(name: str, entry: OpenApiTools, r: ToolResources) -> Toolset:
+    tools, approve = operation_tools(
+        name, entry, clients=r.clients, resolve_secret=r.resolve_secret
+    )
+    return _fixed(name, tools, entry.model_copy(update={"approve": approve}), r)
+
+
 def _fitting(path: str) -> list[Tool]:
     """The tools of a module whose names fit; plain functions are none."""
     module, _, pattern = path.partition(":")
@@ -99,5 +108,6 @@ KINDS: Mapping[str, ToolsetKind[Any]] = {
     for kind in (
         ToolsetKind("builtin", BuiltinTools, _builtin),
         ToolsetKind("python", PythonTools, _python),
+        ToolsetKind("openapi", OpenApiTools, _openapi),
     )
 }
