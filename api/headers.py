@@ -19,7 +19,7 @@ IdempotencyKey = Annotated[str | None, Header(**_KEY)]
 
 
 class AskHeaders(BaseModel):
-    """What is said of a run beside its body."""
+    """Headers that say more of a run than its body."""
 
     idempotency_key: Annotated[str | None, Field(alias="idempotency-key", **_KEY)] = None
     prefer: Annotated[str | None, Field(max_length=200)] = None

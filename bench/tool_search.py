@@ -1,9 +1,9 @@
 """Recall of ``search_tools`` on BFCL v4: ``python -m bench.tool_search FOLDER``.
 
 FOLDER is ``berkeley-function-call-leaderboard/bfcl_eval/data`` of the repository
-ShishirPatil/gorilla (Apache-2.0), which is not part of this project. All functions of its eight single-turn files with answers are one
-catalogue; each question's functions are looked for among all of them. Prints the share that is
-among the first so many names, and the time of a search.
+ShishirPatil/gorilla (Apache-2.0), which is not part of this project. All functions of its eight
+single-turn files with answers are one catalogue; each question's functions are looked for among
+all of them. Prints the share that is among the first so many names, and the time of a search.
 """
 
 from __future__ import annotations

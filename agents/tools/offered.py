@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Self
 
@@ -12,7 +12,7 @@ from agents.tools.base import NAME, Tool, worst
 from agents.tools.calls import ToolSpec
 from agents.tools.patterns import approved
 from agents.tools.policy import Approve, ToolPolicy
-from agents.tools.search import SEARCHED_ABOVE, ToolIndex, ToolSearch
+from agents.tools.search import SEARCHED_ABOVE, KeptIndex, ToolIndex, ToolSearch
 from agents.tools.toolset import Toolset
 from agents.values import shown
 from celery_agents.errors import ConfigurationError
@@ -38,6 +38,7 @@ class Offered:
     tools: Mapping[str, OfferedTool]
     #: Names of those that are searched.
     searched: frozenset[str] = frozenset()
+    indexes: KeptIndex = field(default_factory=KeptIndex)
 
     @cached_property
     def specs(self) -> tuple[ToolSpec, ...]:
@@ -45,13 +46,13 @@ class Offered:
         shown = (t.spec for name, t in self.tools.items() if name not in self.searched)
         return (*shown, self.search().spec) if self.searched else tuple(shown)
 
-    @cached_property
-    def _index(self) -> ToolIndex:
-        return ToolIndex(self.tools[name].spec for name in sorted(self.searched))
+    def index(self) -> ToolIndex:
+        """The index of those that are searched."""
+        return self.indexes.of([self.tools[name].spec for name in sorted(self.searched)])
 
     def search(self) -> ToolSearch:
         """The search of one answer, which has found nothing yet."""
-        return ToolSearch(lambda: self._index, len(self.searched))
+        return ToolSearch(self.index, len(self.searched))
 
     @classmethod
     def of(
@@ -60,6 +61,7 @@ class Offered:
         *,
         approve: Mapping[str, Approve] | None = None,
         shown: Collection[Toolset] = (),
+        indexes: KeptIndex | None = None,
     ) -> Self:
         """The tools of several toolsets; ``approve`` wins over what they say themselves.
 
@@ -89,7 +91,7 @@ class Offered:
                 f"{len(tools):,} tools are searched, by a tool named {ToolSearch.name!r}: give the "
                 "one that has this name another."
             )
-        return cls(tools, searched)
+        return cls(tools, searched, indexes or KeptIndex())
 
 
 def spec_of(toolset: Toolset, tool: Tool | ToolSpec) -> ToolSpec:

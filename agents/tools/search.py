@@ -85,6 +85,22 @@ class ToolIndex:
         return [self.specs[place] for place in best[:most]]
 
 
+class KeptIndex:
+    """The index of the tools that were searched last: most steps of an agent have the same ones."""
+
+    def __init__(self) -> None:
+        self._key: tuple[tuple[str, str], ...] = ()
+        self._index = ToolIndex(())
+
+    def of(self, specs: Sequence[ToolSpec]) -> ToolIndex:
+        """The index of these tools; it takes about 0.2 ms a tool where they are others."""
+        key = tuple((spec.name, spec.description) for spec in specs)
+        if key != self._key:
+            self._index = ToolIndex(specs)
+            self._key = key
+        return self._index
+
+
 def _weights(spec: ToolSpec) -> dict[str, float]:
     weights: defaultdict[str, float] = defaultdict(float)
     parts = (

@@ -36,10 +36,10 @@ class Authorisation(Contract):
         return self
 
 
-class Pages(Contract):
+class Paging(Contract):
     """How a long list goes on. Without ``field`` by the header ``Link: …; rel="next"``."""
 
-    #: Pages that one call may read.
+    #: Paging that one call may read.
     most: Annotated[int, Field(ge=1, le=100)] = 10
     #: Where an answer has the mark of its next page: ``next_page_token``, ``meta.next``.
     field: Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=200)] | None = None
@@ -67,7 +67,7 @@ class OpenApiTools(NamedTools):
     include: Annotated[tuple[Route, ...], Field(max_length=200)] = ()
     exclude: Annotated[tuple[Route, ...], Field(max_length=200)] = ()
     auth: Authorisation = Authorisation()
-    pages: Pages | None = None
+    pages: Paging | None = None
     #: Of one request.
     request_timeout_s: Seconds = 30.0
     #: More than this is not read of one answer.

@@ -43,7 +43,7 @@ class Argument:
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class ServiceOperation:
     """One operation of a service."""
 
     method: str
@@ -97,15 +97,20 @@ class _Listed:
     shared: list[dict[str, Any]]
 
 
-def operations_of(document: Document, *, include: Routes, exclude: Routes) -> list[Operation]:
-    """The operations whose routes are included, with names that are unique and legal."""
-    found: list[Operation] = []
+def operations_of(
+    document: Document, *, include: Routes, exclude: Routes, prefix: str = ""
+) -> list[ServiceOperation]:
+    """The operations whose routes are included, with names that are unique and legal.
+
+    They are legal with the ``prefix`` before them, too, which they do not have yet.
+    """
+    found: list[ServiceOperation] = []
     taken: set[str] = set()
     for listed in _listed(document):
         route = listed.method, listed.path
         if exclude.fits(*route) or (include.patterns and not include.fits(*route)):
             continue
-        name = _name(listed, taken)
+        name = _name(listed, taken, _NAME_MAX - len(prefix))
         taken.add(name)
         found.append(_operation(document, listed, name))
     return found
@@ -133,17 +138,17 @@ def _parameters(document: Document, node: Mapping[str, Any]) -> list[dict[str, A
     return [one for one in found if isinstance(one.get("name"), str) and one.get("in")]
 
 
-def _name(listed: _Listed, taken: set[str]) -> str:
+def _name(listed: _Listed, taken: set[str], most: int) -> str:
     route = f"{listed.method} {listed.path}"
     told = str(listed.told.get("operationId") or route)
     name = re.sub(r"[^A-Za-z0-9]+", "_", told).strip("_") or listed.method
-    if len(name) > _NAME_MAX or name in taken:
+    if len(name) > most or name in taken:
         digest = hashlib.sha256(route.encode()).hexdigest()[:_DIGEST]
-        name = f"{name[: _NAME_MAX - _DIGEST - 1]}_{digest}"
+        name = f"{name[: most - _DIGEST - 1]}_{digest}"
     return name
 
 
-def _operation(document: Document, listed: _Listed, name: str) -> Operation:
+def _operation(document: Document, listed: _Listed, name: str) -> ServiceOperation:
     schemas = Schemas(document)
     inputs = _Inputs(document, schemas)
     told = (*listed.shared, *_parameters(document, listed.told))
@@ -160,7 +165,7 @@ def _operation(document: Document, listed: _Listed, name: str) -> Operation:
     if schemas.defs:
         made["$defs"] = schemas.defs
     words = _words(listed.told, f"{listed.method.upper()} {listed.path}")
-    return Operation(
+    return ServiceOperation(
         listed.method, listed.path, name, words, made, inputs.arguments, inputs.body, inputs.parts
     )
 

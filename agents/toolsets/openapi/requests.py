@@ -12,16 +12,16 @@ from typing import Any
 from urllib.parse import quote
 
 from agents.tools.calls import ToolError
-from agents.toolsets.openapi.operations import BODY, Argument, Operation
+from agents.toolsets.openapi.operations import BODY, Argument, ServiceOperation
 
 #: RFC 3986's reserved characters, which ``allowReserved`` lets stand.
 _RESERVED = ":/?#[]@!$&'()*+,;="
-_DELIMITERS = {"spaceDelimited": "%20", "pipeDelimited": "|"}
+_DELIMITERS = {"spaceDelimited": "%20", "pipeDelimited": "%7C"}
 _MULTIPART, _URLENCODED = "multipart/form-data", "application/x-www-form-urlencoded"
 
 
 @dataclass(slots=True)
-class Prepared:
+class ServiceRequest:
     """A request without its server."""
 
     method: str
@@ -38,13 +38,13 @@ class Prepared:
         return f"{server.rstrip('/')}{self.path}{'?' + query if query else ''}"
 
 
-def prepare(operation: Operation, arguments: Mapping[str, Any]) -> Prepared:
+def prepare(operation: ServiceOperation, arguments: Mapping[str, Any]) -> ServiceRequest:
     """The request of a call whose arguments fit the operation's schema.
 
     Raises:
         ToolError: a value cannot stand where it belongs.
     """
-    made = Prepared(operation.method.upper(), operation.path)
+    made = ServiceRequest(operation.method.upper(), operation.path)
     for key, argument in operation.arguments.items():
         if key not in arguments:
             continue
@@ -155,7 +155,7 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _body(operation: Operation, value: Any) -> tuple[dict[str, Any], dict[str, str]]:
+def _body(operation: ServiceOperation, value: Any) -> tuple[dict[str, Any], dict[str, str]]:
     media = operation.body or ""
     if media == _MULTIPART:
         if not isinstance(value, dict):
@@ -175,7 +175,7 @@ def _body(operation: Operation, value: Any) -> tuple[dict[str, Any], dict[str, s
     return {"content": _raw(value, media)}, headers
 
 
-def _parts(operation: Operation, name: str, value: Any) -> list[tuple[str, tuple[Any, ...]]]:
+def _parts(operation: ServiceOperation, name: str, value: Any) -> list[tuple[str, tuple[Any, ...]]]:
     """A field of a form in parts; bytes come as base64, since JSON has none."""
     if isinstance(value, list) and name not in operation.parts:
         return [part for one in value for part in _parts(operation, name, one)]

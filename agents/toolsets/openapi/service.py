@@ -14,7 +14,7 @@ from agents.net.outside import PrivateHosts, outside_client
 from agents.timing import in_time
 from agents.tools.calls import ToolError, ToolFailedError, too_late
 from agents.toolsets.openapi.entries import OpenApiTools
-from agents.toolsets.openapi.requests import Prepared
+from agents.toolsets.openapi.requests import ServiceRequest
 from agents.values import json_or_text
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import AddressRefusedError
@@ -23,10 +23,12 @@ from celery_agents.errors import AddressRefusedError
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 #: Characters of an error's body that a model is told.
 _TOLD_MAX = 2_000
+#: Clients of servers that a configuration names, and of those that only a description names.
+_NAMED, _OUTSIDE = "openapi", "openapi:outside"
 _NEXT = re.compile(r'<([^<>]*)>[^,<]*;\s*rel="?next\b', re.IGNORECASE)
 
 
-class Service:
+class HttpService:
     """Sends requests to one server, with its secrets; redirects are not followed.
 
     A server that the configuration names may be anywhere, as other agents' services may. One that
@@ -45,7 +47,7 @@ class Service:
         self._name, self._entry, self._server = name, entry, server
         self._clients, self._resolve_secret = clients, resolve_secret
 
-    async def send(self, prepared: Prepared, *, key: str, pages: int) -> JsonValue:
+    async def send(self, prepared: ServiceRequest, *, key: str, pages: int) -> JsonValue:
         """The answer to a request; of a list that goes on, of up to ``pages`` pages.
 
         Raises:
@@ -54,8 +56,8 @@ class Service:
             MissingKeyError: a secret is not set.
         """
         secrets: list[str] = []
-        url = prepared.url(self._server)
         headers = self._headers(prepared, key, secrets)
+        url = prepared.url(self._server)  # once its query has the secrets that belong there
         found: list[Any] = []
         for number in range(pages):
             response, value = await self._asked(prepared, url, headers, secrets)
@@ -69,7 +71,7 @@ class Service:
             url = after
         return {"items": found, "more": True}
 
-    def _headers(self, prepared: Prepared, key: str, secrets: list[str]) -> dict[str, str]:
+    def _headers(self, prepared: ServiceRequest, key: str, secrets: list[str]) -> dict[str, str]:
         auth = self._entry.auth
         headers = {**prepared.headers, "Accept": "application/json, */*;q=0.1"}
         if prepared.method not in {"GET", "HEAD", "OPTIONS"}:
@@ -93,7 +95,7 @@ class Service:
         return headers
 
     async def _asked(
-        self, prepared: Prepared, url: str, headers: Mapping[str, str], secrets: list[str]
+        self, prepared: ServiceRequest, url: str, headers: Mapping[str, str], secrets: list[str]
     ) -> tuple[Any, JsonValue]:
         httpx2 = await self._clients.load("httpx2", extra="http")
         limit = self._entry.request_timeout_s
@@ -112,7 +114,7 @@ class Service:
         return response, _value(response, content, prepared.method)
 
     async def _exchange(
-        self, httpx2: Any, prepared: Prepared, url: str, headers: Mapping[str, str]
+        self, httpx2: Any, prepared: ServiceRequest, url: str, headers: Mapping[str, str]
     ) -> tuple[Any, bytes]:
         most = self._entry.max_response_bytes
         content = bytearray()
@@ -128,8 +130,14 @@ class Service:
 
     def _client(self, httpx2: Any) -> Any:
         if self._entry.server is not None:
-            return self._clients.get("openapi", lambda: self._clients.http(httpx2))
-        return self._clients.get("openapi:outside", lambda: outside_client(httpx2, PrivateHosts()))
+            return self._clients.get(_NAMED, lambda: self._clients.http(httpx2))
+        return self._clients.get(_OUTSIDE, lambda: outside_client(httpx2, PrivateHosts()))
+
+    async def aclose(self) -> None:
+        """Close the HTTP clients, which the services of a process share."""
+        for key in (_NAMED, _OUTSIDE):
+            if (client := self._clients.take(key)) is not None:
+                await client.aclose()
 
     def _next(self, url: str, response: Any, value: JsonValue) -> str | None:
         """The address of the next page, of the same server alone: it gets the secrets."""

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from concurrent.futures import Executor
-from typing import Any
+from typing import Any, NamedTuple
 
 from agents.net.clients import ResolveSecret, SharedClients
 from agents.tools.base import CallContext, Tool
 from agents.tools.calls import ToolCall, ToolError, ToolSpec, heard, wrong_arguments
 from agents.tools.policy import Approve, ToolPolicy
+from agents.tools.toolset import FixedToolset
 from agents.toolsets.openapi.documents import read_document
 from agents.toolsets.openapi.entries import OpenApiTools
 from agents.toolsets.openapi.operations import (
-    Operation,
     Routes,
+    ServiceOperation,
     operations_of,
     routes_of,
 )
 from agents.toolsets.openapi.requests import prepare
-from agents.toolsets.openapi.service import Service
+from agents.toolsets.openapi.service import HttpService
 from celery_agents.agent import Effects
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import ConfigurationError
@@ -32,7 +33,9 @@ PAGES = "pages"
 class OperationTool(Tool):
     """An operation as a tool; its calls are requests, and what comes back is others' text."""
 
-    def __init__(self, operation: Operation, service: Service, *, pages: int = 1) -> None:
+    def __init__(
+        self, operation: ServiceOperation, service: HttpService, *, pages: int = 1
+    ) -> None:
         effects = _EFFECTS.get(operation.method, "idempotent")
         self.operation = operation
         self.name = operation.name
@@ -43,7 +46,7 @@ class OperationTool(Tool):
         own = operation.parameters["properties"]
         self._takes_pages = pages > 1 and operation.method == "get" and PAGES not in own
         if self._takes_pages:
-            told = f"Pages of a long list that are read at once, up to {pages}."
+            told = f"Paging of a long list that are read at once, up to {pages}."
             schema: dict[str, Any] = {
                 "type": "integer",
                 "minimum": 1,
@@ -81,10 +84,19 @@ class OperationTool(Tool):
         return wrong_arguments(ToolCall(id="", name=self.name, arguments=arguments), spec)
 
 
-def operation_tools(
+class Operations(NamedTuple):
+    """The operations of a service as tools."""
+
+    service: HttpService
+    tools: list[OperationTool]
+    #: About which of them a person is asked, by their names or patterns of these.
+    approve: dict[str, Approve]
+
+
+def read_operations(
     name: str, entry: OpenApiTools, *, clients: SharedClients, resolve_secret: ResolveSecret
-) -> tuple[list[OperationTool], dict[str, Approve]]:
-    """The tools of a service, and about which of them a person is asked, by their names.
+) -> Operations:
+    """The operations of the service that an entry describes.
 
     Raises:
         ConfigurationError: the description cannot be had, or a pattern fits none of its routes.
@@ -102,11 +114,16 @@ def operation_tools(
         for pattern in patterns:
             if not any(Routes([pattern]).fits(*route) for route in routes):
                 raise ConfigurationError(f"{what}: {pattern} fits none of {len(routes)} routes.")
-    found = operations_of(document, include=Routes(entry.include), exclude=Routes(entry.exclude))
-    service = Service(name, entry, server, clients=clients, resolve_secret=resolve_secret)
+    found = operations_of(
+        document,
+        include=Routes(entry.include),
+        exclude=Routes(entry.exclude),
+        prefix=entry.prefix,
+    )
+    service = HttpService(name, entry, server, clients=clients, resolve_secret=resolve_secret)
     pages = 1 if entry.pages is None else entry.pages.most
     tools = [OperationTool(operation, service, pages=pages) for operation in found]
-    return tools, _approve(entry, tools)
+    return Operations(service, tools, _approve(entry, tools))
 
 
 def _approve(entry: OpenApiTools, tools: list[OperationTool]) -> dict[str, Approve]:
@@ -123,3 +140,14 @@ def _approve(entry: OpenApiTools, tools: list[OperationTool]) -> dict[str, Appro
                 found.pop(name, None)  # the last that fits wins
                 found[name] = word
     return found
+
+
+class ServiceToolset(FixedToolset):
+    """The tools of one service, and its connections."""
+
+    def __init__(self, name: str, service: HttpService, *tools: Tool) -> None:
+        super().__init__(name, *tools)
+        self._service = service
+
+    async def aclose(self) -> None:
+        await self._service.aclose()
