@@ -181,7 +181,7 @@ class RunSheet:
             "tr",
             cell(
                 "Step",
-                tag("b", name),
+                tag("b", self._named(name, step) if depth else name),
                 tag("span", f" {agent}", class_="quiet") if agent and agent != name else None,
                 tag("span", f" {verb(step['task'])}", class_="quiet") if step["member"] else None,
                 error_line(step["error"]) if step["error"] and depth else None,
@@ -197,6 +197,12 @@ class RunSheet:
             cell("Time", self._span.line(step), class_="line"),
             id=f"step-{step['id']}",
         )
+
+    def _named(self, name: str, step: Row) -> Html | str:
+        """A step's name; where not all steps are shown, it leads to what is below that step."""
+        if self.run["whole"]:
+            return name
+        return tag("a", name, href=address("runs", step["id"]))
 
     def _pages(self, state: str | None) -> Html | None:
         if self.run["more"] is None:

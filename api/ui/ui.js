@@ -86,10 +86,11 @@ function say(words) {
 
 let asking = false;
 let again = false;
+// Whether the page is as it is at the service.
 async function refresh() {
   if (asking) {
     again = true;
-    return;
+    return true;
   }
   asking = true;
   try {
@@ -106,20 +107,26 @@ async function refresh() {
     performance.measure("update", { start: began, end: performance.now() });
   } catch {
     say("reconnecting");
-    return;
+    return false;
   } finally {
     asking = false;
   }
   if (again) {
     again = false;
-    refresh();
+    return refresh();
   }
+  return true;
 }
 
+const AGAIN_MS = 2000;
 function follow(address) {
   const source = new EventSource(address);
   source.addEventListener("open", () => say("live"));
-  source.addEventListener("error", () => say("reconnecting"));
+  source.addEventListener("error", () => {
+    say("reconnecting");
+    // After an answer that is an error the browser gives up: a proxy's, say, while we are away.
+    if (source.readyState === EventSource.CLOSED) setTimeout(() => rejoin(address), AGAIN_MS);
+  });
   source.addEventListener("change", refresh);
   source.addEventListener("end", async () => {
     source.close();
@@ -130,9 +137,15 @@ function follow(address) {
   });
 }
 
+async function rejoin(address) {
+  if (!(await refresh())) setTimeout(() => rejoin(address), AGAIN_MS);
+  else if (main.dataset.events) follow(address);
+  else say(""); // it ended meanwhile
+}
+
 function poll(seconds) {
-  setInterval(() => {
-    if (!document.hidden) refresh().then(() => navigator.onLine && say("live"));
+  setInterval(async () => {
+    if (!document.hidden && (await refresh())) say("live");
   }, seconds * 1000);
 }
 

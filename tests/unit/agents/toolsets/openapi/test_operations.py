@@ -27,7 +27,7 @@ def one(operation: Any, path: str = "/x") -> ServiceOperation:
 
 def test_names_are_unique_and_legal() -> None:
     long = "listAllTheThings" * 10
-    paths = {
+    paths: dict[str, Any] = {
         f"/{n}": {"get": {"operationId": told}}
         for n, told in enumerate(["a/b", "a-b", "a b", long, long + "x", "", None, "日本"])
     }
@@ -49,7 +49,7 @@ def test_names_are_unique_and_legal() -> None:
     ],
 )
 def test_routes_choose(include: list[str], exclude: list[str], found: list[str]) -> None:
-    paths = {"/a": {"get": {}}, "/a/b": {"post": {}}, "/a/b/c": {"get": {}, "x-y": {}}}
+    paths: Any = {"/a": {"get": {}}, "/a/b": {"post": {}}, "/a/b/c": {"get": {}, "x-y": {}}}
     made = read(paths, include=Routes(include), exclude=Routes(exclude))
     assert [f"{operation.method} {operation.path}" for operation in made] == found
     assert len(routes_of(Document({"openapi": "3.1.0", "paths": paths}))) == 3

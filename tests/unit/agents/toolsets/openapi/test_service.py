@@ -302,7 +302,9 @@ def understood(query: str, parameter: dict[str, Any]) -> Any:
         return dict(zip(told[::2], told[1::2], strict=True))
     if kind == "array":
         return told
-    return {"integer": int, "boolean": lambda v: v == "true"}.get(kind, str)(told[0])
+    if kind == "boolean":
+        return told[0] == "true"
+    return int(told[0]) if kind == "integer" else told[0]
 
 
 @settings(
