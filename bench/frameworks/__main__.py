@@ -1,0 +1,124 @@
+"""A lead with three sub-agents at once, killed at random moments: what is paid, and done, twice.
+
+Each contestant has one process, ten runs at a time, and each ten four SIGKILLs of that process,
+which is started again at once. Told are, for a run, the requests that were paid; the least that a
+killed process can have paid, which is what a run needs and what was under way at a kill; tools that
+had ended and ran again; and idempotency keys that two different requests had.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.frameworks.contestants import RIVALS, SOON_S, Contestant, made
+from bench.frameworks.provider import EXPERTS, NEEDED, Till
+from tests.integration.harness import eventually
+from tests.support.redis_server import RedisServer
+from tests.support.wheel import Site
+
+TOGETHER, KILLS = 10, 4
+#: Seconds after which a process that serves is killed.
+PAUSE_S = (0.1, 1.6)
+NAMES = [f"{who}-{framework}" for framework in RIVALS for who in ("ours", "dbos")]
+
+
+def main() -> None:
+    """Print a line of JSON for each contestant."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=20, help="of each, ten at a time")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", action="append", choices=NAMES)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as held, RedisServer(Path(held) / "broker") as broker:
+        extras = "worker,openai-agents,pydantic-ai"
+        site = Site(Path(held) / "site", extras, "pydantic-ai-slim[openai]")
+        for name in given.only or NAMES:
+            folder = Path(held) / name
+            folder.mkdir()
+            figures = _killed(name, given, site, broker, folder)
+            told = {"bench": "frameworks", "contestant": name, **figures}
+            print(json.dumps(told), flush=True)
+
+
+def _killed(
+    name: str, given: argparse.Namespace, site: Site, broker: RedisServer, folder: Path
+) -> Mapping[str, Any]:
+    rng = random.Random(given.seed)
+    till = Till(str(given.seed))
+    threading.Thread(target=till.serve_forever, daemon=True).start()
+    book = folder / "book"
+    env = {"TEAM_URL": till.url, "TEAM_BOOK": str(book)}
+    suffered = under_way = 0
+    ids = [f"r{n}" for n in range(given.runs)]
+    try:
+        with made(name, site, broker, folder, env) as one:
+            one.start()
+            for first in range(0, len(ids), TOGETHER):
+                some = ids[first : first + TOGETHER]
+                one.ask(some)
+                for _ in range(KILLS):
+                    time.sleep(rng.uniform(*PAUSE_S))
+                    suffered += len(set(some) - one.ended().keys())
+                    under_way += _kill(one, till)
+                    one.start()
+                _wait(one, some)
+            values = one.ended()
+    finally:
+        till.close()
+    return {
+        "runs": len(ids),
+        "kills_a_run": round(suffered / len(ids), 2),
+        "needed": NEEDED,
+        "paid_mean": round(till.paid.total() / len(ids), 2),
+        "least_mean": round(NEEDED + under_way / len(ids), 2),
+        "paid_most": max(till.paid.values()),
+        "wrong_or_failed": sum(
+            values.get(id_) != f"{id_}: {EXPERTS} results" for id_ in ids
+        ),
+        "keys": len(till.bodies_of),
+        "keys_of_two_requests": sum(len(bodies) > 1 for bodies in till.bodies_of.values()),
+        **_tools(book),
+    }
+
+
+def _kill(one: Contestant, till: Till) -> int:
+    """Kill it; the requests that were under way as it died."""
+    before = till.under_way()
+    one.kill()
+    lost = before | till.under_way()
+    eventually(lambda: not till.under_way(), "the provider has done with them")
+    return len(lost)
+
+
+def _wait(one: Contestant, ids: list[str]) -> None:
+    def over() -> bool:
+        time.sleep(0.2)
+        return set(ids) <= one.ended().keys()
+
+    eventually(over, f"runs have ended: {sorted(set(ids) - one.ended().keys())}", timeout_s=SOON_S)
+
+
+def _tools(book: Path) -> Mapping[str, int]:
+    """How tools ran, by what they wrote."""
+    begun = again = 0
+    ended: set[str] = set()
+    for line in book.read_text().splitlines():
+        word, about = line.split()
+        if word == "begins":
+            begun += 1
+            again += about in ended
+        else:
+            ended.add(about)
+    return {"tools": len(ended), "tools_begun": begun, "ended_and_run_again": again}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""What a team's tools do: each writes down that it begins, takes its time, and that it has ended."""
+
+import asyncio
+import os
+import random
+from pathlib import Path
+
+URL = os.environ["TEAM_URL"]
+#: Seconds that a tool takes.
+TAKES_S = (0.3, 0.9)
+
+
+def tell(*words: str) -> None:
+    """Append a line; a single write of that size is not torn."""
+    with Path(os.environ["TEAM_BOOK"]).open("a", encoding="utf-8") as book:
+        book.write(" ".join(words) + "\n")
+
+
+async def looked_up(about: str) -> str:
+    """Look something up."""
+    tell("begins", about)
+    await asyncio.sleep(random.uniform(*TAKES_S))  # noqa: S311 - it hides nothing
+    tell("ended", about)
+    return f"{about} is known"

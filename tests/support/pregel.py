@@ -1,0 +1,100 @@
+"""LangGraph's own tests of its engine, with our saver: ``python -m tests.support.pregel LIBRARY``.
+
+LIBRARY is the folder ``libs/langgraph`` of a checkout of LangGraph's repository: its wheels have no
+tests. They run twice, in an environment of the versions that they were written for: with LangGraph's
+saver for SQLite, and with ours in its place. Told are the tests that fail with ours alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from xml.etree import ElementTree
+
+from bench.venvs import python_of
+from deploy.local.state import ROOT
+from tests.support.workers import migrate
+
+TESTS = ("tests/test_pregel.py", "tests/test_pregel_async.py")
+#: Those whose saver is the one for SQLite, which is replaced.
+_CHOSEN = "sqlite and not sqlite_aes"
+#: What the tests want beside LangGraph.
+_OTHERS = (
+    *("langgraph-checkpoint-sqlite", "langgraph-checkpoint-postgres", "langchain-core"),
+    *("pytest", "pytest-mock", "pytest-timeout", "pytest-xdist", "syrupy"),
+    *("pycryptodome", "psycopg[binary]", "psycopg-pool", "redis", "httpx"),
+)
+_PLUGIN = ROOT / "tests" / "support" / "projects" / "pregel"
+_TEST_S = 120
+
+
+def main() -> int:
+    """Run them, say what differs; 0 if nothing does."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("library", type=Path)
+    parser.add_argument("--database", help="URL of an empty journal; a file of SQLite otherwise")
+    parser.add_argument("-k", default=_CHOSEN, help="which of their tests, as pytest has it")
+    given = parser.parse_args()
+    told = tomllib.loads((given.library / "pyproject.toml").read_text())
+    pins = [f"langgraph=={told['project']['version']}", *_OTHERS, *_savers()]
+    python = python_of("pregel", pins)
+    with tempfile.TemporaryDirectory() as folder:
+        url = given.database or f"sqlite:///{folder}/journal.db"
+        migrate(url)
+        ours = {"AGENTS_DATABASE_URL": url, "PYTHONPATH": f"{_PLUGIN}{os.pathsep}{ROOT}"}
+        theirs = _ran(python, given, Path(folder) / "theirs.xml", {})
+        with_ours = _ran(python, given, Path(folder) / "ours.xml", ours, "-p", _PLUGIN_NAME)
+    new = sorted(name for name, good in with_ours.items() if not good and theirs.get(name))
+    same = theirs.keys() == with_ours.keys()
+    print(f"{len(with_ours)} tests; failed with theirs: {_failed(theirs)}, ours: {_failed(with_ours)}")
+    print(f"failed with ours alone: {', '.join(new) or 'none'}")
+    return 0 if same and theirs and not new else 1
+
+
+_PLUGIN_NAME = "journal_saver_plugin"
+
+
+def _savers() -> list[str]:
+    """What our saver wants: all that a worker has."""
+    about = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed: list[str] = [*about["dependencies"], *about["optional-dependencies"]["worker"]]
+    return [*needed, "cryptography", "genai-prices"]
+
+
+def _failed(results: Mapping[str, bool]) -> int:
+    return sum(not good for good in results.values())
+
+
+def _ran(
+    python: Path, given: argparse.Namespace, report: Path, env: Mapping[str, str], *options: str
+) -> dict[str, bool]:
+    """Each test by its name: whether it did not fail."""
+    about = [*options, "-q", "-n", "2", "-k", given.k, f"--junitxml={report}", "--tb=line"]
+    about += ["-p", "no:cacheprovider", f"--timeout={_TEST_S}"]
+    command = [str(python), "-m", "pytest", *TESTS, *about]
+    kept = {**os.environ, "PYTHONPATH": "", "NO_DOCKER": "true", **env}
+    with report.with_suffix(".log").open("w") as log:
+        subprocess.run(
+            command, cwd=given.library, env=kept, stdout=log, stderr=log, check=False, text=True
+        )
+    if not report.exists():
+        sys.exit(report.with_suffix(".log").read_text())
+    # Of our own making: a report of pytest's, in a folder of this process.
+    cases = ElementTree.parse(report).iter("testcase")
+    return {
+        f"{case.get('classname')}::{re.sub('0x[0-9a-f]+', '', case.get('name') or '')}": not (
+            case.findall("failure") or case.findall("error")
+        )
+        for case in cases
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
