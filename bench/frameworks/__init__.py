@@ -1,1 +1,1 @@
-"""Teams of other frameworks whose workers are killed, beside DBOS: ``python -m bench.frameworks``."""
+"""Killed teams of other frameworks, beside DBOS: ``python -m bench.frameworks``."""

@@ -2,8 +2,8 @@
 
 Each contestant has one process, ten runs at a time, and each ten four SIGKILLs of that process,
 which is started again at once. Told are, for a run, the requests that were paid; the least that a
-killed process can have paid, which is what a run needs and what was under way at a kill; tools that
-had ended and ran again; and idempotency keys that two different requests had.
+killed process can have paid, which is what a run needs and what was under way at a kill; tools of
+whose findings a model had been told and that ran again; and keys of two different requests.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
+import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,7 @@ from tests.support.wheel import Site
 TOGETHER, KILLS = 10, 4
 #: Seconds after which a process that serves is killed.
 PAUSE_S = (0.1, 1.6)
+_WHY_MAX = 200
 NAMES = [f"{who}-{framework}" for framework in RIVALS for who in ("ours", "dbos")]
 
 
@@ -37,6 +41,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", action="append", choices=NAMES)
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # servers and workers end with us
     with tempfile.TemporaryDirectory() as held, RedisServer(Path(held) / "broker") as broker:
         extras = "worker,openai-agents,pydantic-ai"
         site = Site(Path(held) / "site", extras, "pydantic-ai-slim[openai]")
@@ -73,6 +78,7 @@ def _killed(
             values = one.ended()
     finally:
         till.close()
+    wrong = [values[id_] for id_ in ids if values[id_] != f"{id_}: {EXPERTS} results"]
     return {
         "runs": len(ids),
         "kills_a_run": round(suffered / len(ids), 2),
@@ -80,12 +86,11 @@ def _killed(
         "paid_mean": round(till.paid.total() / len(ids), 2),
         "least_mean": round(NEEDED + under_way / len(ids), 2),
         "paid_most": max(till.paid.values()),
-        "wrong_or_failed": sum(
-            values.get(id_) != f"{id_}: {EXPERTS} results" for id_ in ids
-        ),
+        "failed": len(wrong),
+        "why": Counter(str(value)[:_WHY_MAX] for value in wrong).most_common(1),
         "keys": len(till.bodies_of),
         "keys_of_two_requests": sum(len(bodies) > 1 for bodies in till.bodies_of.values()),
-        **_tools(book),
+        **_tools(book, till.told),
     }
 
 
@@ -106,18 +111,19 @@ def _wait(one: Contestant, ids: list[str]) -> None:
     eventually(over, f"runs have ended: {sorted(set(ids) - one.ended().keys())}", timeout_s=SOON_S)
 
 
-def _tools(book: Path) -> Mapping[str, int]:
-    """How tools ran, by what they wrote."""
-    begun = again = 0
-    ended: set[str] = set()
-    for line in book.read_text().splitlines():
-        word, about = line.split()
-        if word == "begins":
-            begun += 1
-            again += about in ended
-        else:
-            ended.add(about)
-    return {"tools": len(ended), "tools_begun": begun, "ended_and_run_again": again}
+def _tools(book: Path, told: Mapping[str, float]) -> Mapping[str, int]:
+    """How tools ran, by what they wrote.
+
+    A tool is finished when a model is told what it found. One that has ended and was not told yet
+    may be on its way to the journal.
+    """
+    lines = [line.split() for line in book.read_text().splitlines()]
+    begun = [(about, float(at)) for at, word, about in lines if word == "begins"]
+    return {
+        "tools": len({about for about, _ in begun}),
+        "tools_begun": len(begun),
+        "finished_and_run_again": sum(at > told.get(about, at) for about, at in begun),
+    }
 
 
 if __name__ == "__main__":

@@ -44,13 +44,20 @@ class Contestant(Protocol):
         """Have runs of these ids begun."""
 
     def ended(self) -> Mapping[str, Any]:
-        """What has ended: its value, or None where it failed."""
+        """What has ended: its value, or its error."""
 
 
 class Ours:
     """A worker of the wheel."""
 
-    def __init__(self, framework: str, site: Site, broker: RedisServer, folder: Path, env: Any) -> None:
+    def __init__(
+        self,
+        framework: str,
+        site: Site,
+        broker: RedisServer,
+        folder: Path,
+        env: Mapping[str, str],
+    ) -> None:
         journal = f"sqlite:///{folder / 'journal.db'}"
         migrate(journal)
         url = broker.fresh_url()
@@ -94,7 +101,7 @@ class Ours:
     def ended(self) -> Mapping[str, Any]:
         """Look at the outcomes."""
         found = {id_: run.outcome() for id_, run in self._runs.items()}
-        return {id_: told.value for id_, told in found.items() if told is not None}
+        return {id_: told.value or told.error for id_, told in found.items() if told is not None}
 
 
 class Dbos:
@@ -149,7 +156,7 @@ class Dbos:
         """Read what it has written."""
         file = self._folder / "ended"
         told = map(json.loads, file.read_text().splitlines()) if file.exists() else ()
-        return {one["id"]: one.get("value") for one in told}
+        return {one["id"]: one.get("value") or one["error"] for one in told}
 
 
 @contextmanager
@@ -159,7 +166,9 @@ def made(
     """A contestant ``ours-…`` or ``dbos-…`` of a framework; its process ends with the block."""
     who, _, framework = name.partition("-")
     one: Contestant = (
-        Ours(framework, site, broker, folder, env) if who == "ours" else Dbos(framework, folder, env)
+        Ours(framework, site, broker, folder, env)
+        if who == "ours"
+        else Dbos(framework, folder, env)
     )
     try:
         yield one

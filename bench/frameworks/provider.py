@@ -25,6 +25,7 @@ class Till(ModelServer):
         super().__init__()
         self.paid: Counter[str] = Counter()
         self.bodies_of: defaultdict[str, set[str]] = defaultdict(set)  # by idempotency key
+        self.told: dict[str, float] = {}  # when it was first told what a tool had found, by topic
         self._rng = random.Random(seed)
         self._counting = threading.Lock()
         self._open: set[int] = set()
@@ -44,6 +45,8 @@ class Till(ModelServer):
             self._numbers += 1
             number = self._numbers
             self._open.add(number)
+            if results:
+                self.told.setdefault(topic, time.time())
             self.paid[topic.partition("/")[0]] += 1
             if key := seen.headers.get("idempotency-key"):
                 self.bodies_of[key].add(json.dumps(seen.body, sort_keys=True))

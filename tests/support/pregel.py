@@ -1,8 +1,8 @@
 """LangGraph's own tests of its engine, with our saver: ``python -m tests.support.pregel LIBRARY``.
 
 LIBRARY is the folder ``libs/langgraph`` of a checkout of LangGraph's repository: its wheels have no
-tests. They run twice, in an environment of the versions that they were written for: with LangGraph's
-saver for SQLite, and with ours in its place. Told are the tests that fail with ours alone.
+tests. They run twice, in an environment of the versions that they were written for: with
+LangGraph's saver for SQLite, and with ours in its place. Told are the tests that fail with ours alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tempfile
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from bench.venvs import python_of
 from deploy.local.state import ROOT
@@ -33,6 +33,7 @@ _OTHERS = (
 )
 _PLUGIN = ROOT / "tests" / "support" / "projects" / "pregel"
 _TEST_S = 120
+_WHY_MAX = 300
 
 
 def main() -> int:
@@ -51,10 +52,14 @@ def main() -> int:
         ours = {"AGENTS_DATABASE_URL": url, "PYTHONPATH": f"{_PLUGIN}{os.pathsep}{ROOT}"}
         theirs = _ran(python, given, Path(folder) / "theirs.xml", {})
         with_ours = _ran(python, given, Path(folder) / "ours.xml", ours, "-p", _PLUGIN_NAME)
-    new = sorted(name for name, good in with_ours.items() if not good and theirs.get(name))
+    new = {name: why for name, why in with_ours.items() if why and not theirs.get(name)}
     same = theirs.keys() == with_ours.keys()
-    print(f"{len(with_ours)} tests; failed with theirs: {_failed(theirs)}, ours: {_failed(with_ours)}")
-    print(f"failed with ours alone: {', '.join(new) or 'none'}")
+    print(
+        f"{len(with_ours)} tests; failed with theirs: {_failed(theirs)}, ours: {_failed(with_ours)}"
+    )
+    print("failed with ours alone:", "" if new else "none")
+    for name, why in sorted(new.items()):
+        print(f"  {name}: {why}")
     return 0 if same and theirs and not new else 1
 
 
@@ -68,32 +73,34 @@ def _savers() -> list[str]:
     return [*needed, "cryptography", "genai-prices"]
 
 
-def _failed(results: Mapping[str, bool]) -> int:
-    return sum(not good for good in results.values())
+def _failed(results: Mapping[str, str]) -> int:
+    return sum(map(bool, results.values()))
 
 
 def _ran(
     python: Path, given: argparse.Namespace, report: Path, env: Mapping[str, str], *options: str
-) -> dict[str, bool]:
-    """Each test by its name: whether it did not fail."""
-    about = [*options, "-q", "-n", "2", "-k", given.k, f"--junitxml={report}", "--tb=line"]
+) -> dict[str, str]:
+    """Each test by its name: why it failed, if it did."""
+    about = [*options, "-q", "-n", "2", "-k", given.k, f"--junitxml={report}", "--tb=short"]
     about += ["-p", "no:cacheprovider", f"--timeout={_TEST_S}"]
     command = [str(python), "-m", "pytest", *TESTS, *about]
     kept = {**os.environ, "PYTHONPATH": "", "NO_DOCKER": "true", **env}
-    with report.with_suffix(".log").open("w") as log:
-        subprocess.run(
-            command, cwd=given.library, env=kept, stdout=log, stderr=log, check=False, text=True
-        )
+    log = report.with_suffix(".log")
+    with log.open("w") as file:
+        subprocess.run(command, cwd=given.library, env=kept, stdout=file, stderr=file, check=False)
     if not report.exists():
-        sys.exit(report.with_suffix(".log").read_text())
-    # Of our own making: a report of pytest's, in a folder of this process.
-    cases = ElementTree.parse(report).iter("testcase")
-    return {
-        f"{case.get('classname')}::{re.sub('0x[0-9a-f]+', '', case.get('name') or '')}": not (
-            case.findall("failure") or case.findall("error")
-        )
-        for case in cases
-    }
+        sys.exit(log.read_text())
+    return {_name(case): _why(case) for case in ET.parse(report).iter("testcase")}
+
+
+def _name(case: ET.Element) -> str:
+    """The name of a test without what differs from process to process."""
+    return re.sub("0x[0-9a-f]+", "", f"{case.get('classname')}::{case.get('name')}")
+
+
+def _why(case: ET.Element) -> str:
+    told = [*case.findall("failure"), *case.findall("error")]
+    return ascii((told[0].get("message") or "it failed")[:_WHY_MAX]) if told else ""
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import book
-from agents import Agent, OpenAIChatCompletionsModel, function_tool
 from openai import AsyncOpenAI
+
+from agents import Agent, OpenAIChatCompletionsModel, function_tool
 
 
 def model(name: str) -> OpenAIChatCompletionsModel:

@@ -1,10 +1,11 @@
-"""The team of OpenAI's SDK by dbos-openai-agents: who is asked in a tool has a runner of its own."""
+"""The team of OpenAI's SDK by dbos-openai-agents: who is asked has a runner of its own."""
 
-from agents import function_tool
 from dbos import DBOS
 from dbos_openai_agents import DBOSRunner
 from of_openai_agents import expert, lead
 from with_dbos import serve
+
+from agents import function_tool
 
 digs = expert(DBOS.step())
 
