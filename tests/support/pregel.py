@@ -2,7 +2,7 @@
 
 LIBRARY is the folder ``libs/langgraph`` of a checkout of LangGraph's repository: its wheels have no
 tests. They run twice, in an environment of the versions that they were written for: with
-LangGraph's saver for SQLite, and with ours in its place. Told are the tests that fail with ours alone.
+LangGraph's saver for SQLite, and with ours in its place. Told are those that fail with ours alone.
 """
 
 from __future__ import annotations
