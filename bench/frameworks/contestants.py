@@ -44,7 +44,7 @@ class Contestant(Protocol):
         """Have runs of these ids begun."""
 
     def ended(self) -> Mapping[str, Any]:
-        """What has ended: its value, or its error."""
+        """Runs that have ended: their value, or their error."""
 
 
 class Ours:

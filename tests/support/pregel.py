@@ -67,7 +67,7 @@ _PLUGIN_NAME = "journal_saver_plugin"
 
 
 def _savers() -> list[str]:
-    """What our saver wants: all that a worker has."""
+    """Distributions that our saver wants: all that a worker has."""
     about = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     needed: list[str] = [*about["dependencies"], *about["optional-dependencies"]["worker"]]
     return [*needed, "cryptography", "genai-prices"]

@@ -1,4 +1,4 @@
-"""What a team's tools do: they write down that they begin, take their time, and have ended."""
+"""Tools of a team: they write down that they begin, take their time, and have ended."""
 
 import asyncio
 import os
