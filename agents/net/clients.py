@@ -7,9 +7,11 @@ import importlib
 import logging
 from collections.abc import Callable, Hashable
 from typing import Any
+from urllib.request import getproxies
 from weakref import WeakKeyDictionary
 
 from agents.net.bounds import ENCODINGS, bounded
+from agents.net.pools import pooled
 from agents.net.told_limits import listen
 from agents.threads import InThread, in_thread
 from celery_agents.errors import ConfigurationError, MissingKeyError, redact
@@ -21,6 +23,7 @@ ResolveSecret = Callable[[str], str | None]
 
 #: Sockets that one client may hold: above the steps that one worker runs at once.
 MAX_CONNECTIONS = 1000
+#: Of those that go by a proxy.
 MAX_IDLE_CONNECTIONS = 100
 #: Seconds for TCP and TLS; the whole request has its own limit.
 CONNECT_TIMEOUT_S = 10.0
@@ -91,9 +94,11 @@ def http_client(httpx2: Any) -> Any:
         "headers": {"Accept-Encoding": ENCODINGS},
         "event_hooks": {"response": [listen, bounded(httpx2)]},
     }
-    direct = dict.fromkeys(DIRECT)
+    own = pooled(httpx2, MAX_CONNECTIONS)
+    direct = dict.fromkeys(DIRECT, own)
+    rest = {} if "all" in getproxies() else {"all://": own}
     try:
-        return httpx2.AsyncClient(**options, mounts=direct)
+        return httpx2.AsyncClient(**options, mounts={**rest, **direct})
     except (ImportError, ValueError) as error:  # SOCKS without its package, or no URL
         why = f"The proxy of the environment (HTTPS_PROXY, ALL_PROXY) cannot be used: {error}"
         log.warning("%s Servers on https:// are not asked.", redact(why))

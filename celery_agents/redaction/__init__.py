@@ -9,6 +9,8 @@ group holds a choice (gh-106052).
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from celery_agents.redaction.addresses import hide_in_addresses
 from celery_agents.redaction.judging import HIDDEN
 from celery_agents.redaction.looks import hide_blocks, hide_looks
@@ -25,6 +27,8 @@ _EDGE = 64
 _SHORT = 12
 #: Words that are longer are cut.
 _WORD = 256
+#: Texts that are no longer are remembered: names, options and ids are shown again and again.
+_REMEMBERED, _TEXTS = 256, 4_096
 
 
 def redact(text: object, *, limit: int = LIMIT) -> str:
@@ -38,11 +42,18 @@ def redact(text: object, *, limit: int = LIMIT) -> str:
     limit = min(limit, MOST)
     reach = limit + min(_BEYOND, _TIMES * limit)
     if len(whole) <= reach:
-        clean = storable(_hidden(whole))
+        clean = (_remembered if len(whole) <= _REMEMBERED else _clean)(whole)
         return clean if len(clean) <= limit else f"{clean[: limit - 1]}…"
     hidden = _hidden(head(whole, reach))
     edge = 0 if hidden.endswith(HIDDEN) else min(_EDGE, len(hidden) // 2)
     return f"{storable(hidden[: len(hidden) - edge])[: limit - 1]}…"
+
+
+def _clean(text: str) -> str:
+    return storable(_hidden(text))
+
+
+_remembered = lru_cache(maxsize=_TEXTS)(_clean)
 
 
 def head(text: str, length: int) -> str:

@@ -165,6 +165,11 @@ def test_agents_of_one_address_share_a_client_unless_they_are_others(
     assert [r.headers.get("OpenAI-Project") for r in heard] == [None, None, None, "a"]
 
 
+def directly(client: httpx2.AsyncClient, url: str) -> bool:
+    chosen = client._transport_for_url(httpx2.URL(url))
+    return chosen is client._transport or hasattr(chosen, "pools")
+
+
 class TestProxies:
     """A proxy of the environment gets nothing that it could read, or that stays here."""
 
@@ -202,12 +207,15 @@ class TestProxies:
             monkeypatch.setenv(name, "http://proxy.example:3128")
         monkeypatch.setenv("NO_PROXY", "inside.example")
         client = http_client(httpx2)
-        chosen = client._transport_for_url(httpx2.URL(url))
-        assert (chosen is not client._transport) is by_proxy
+        assert directly(client, url) is not by_proxy
         from agents.catalog.checks import connection_to
 
         looked_at = connection_to(url).host
         assert (looked_at == "proxy.example") is by_proxy
+
+    @pytest.mark.parametrize("url", ["https://api.openai.com/v1", "http://10.0.0.8:8000/v1"])
+    def test_without_one_all_go_by_small_pools(self, url: str) -> None:
+        assert hasattr(http_client(httpx2)._transport_for_url(httpx2.URL(url)), "pools")
 
     @pytest.mark.parametrize("proxy", ["socks5h://u:hush@127.0.0.1:1", "ftp://u:hush@127.0.0.1:1"])
     def test_one_that_cannot_be_used_stops_only_what_would_go_by_it(
@@ -219,7 +227,7 @@ class TestProxies:
         async def scene() -> None:
             async with http_client(httpx2) as client:
                 for url in ("http://10.0.0.8/", "https://localhost/"):
-                    assert client._transport_for_url(httpx2.URL(url)) is client._transport
+                    assert directly(client, url)
                 with pytest.raises(httpx2.ConnectError, match="ALL_PROXY"):
                     await client.get("https://gateway.example/")
 
