@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.frameworks.contestants import RIVALS, SOON_S, Contestant, made
+from bench.frameworks.contestants import RIVALS, SOON_S, TeamProcess, made
 from bench.frameworks.provider import EXPERTS, NEEDED, Till
 from tests.integration.harness import eventually
 from tests.support.redis_server import RedisServer
@@ -94,7 +94,7 @@ def _killed(
     }
 
 
-def _kill(one: Contestant, till: Till) -> int:
+def _kill(one: TeamProcess, till: Till) -> int:
     """Kill it; the requests that were under way as it died."""
     before = till.under_way()
     one.kill()
@@ -103,7 +103,7 @@ def _kill(one: Contestant, till: Till) -> int:
     return len(lost)
 
 
-def _wait(one: Contestant, ids: list[str]) -> None:
+def _wait(one: TeamProcess, ids: list[str]) -> None:
     def over() -> bool:
         time.sleep(0.2)
         return set(ids) <= one.ended().keys()

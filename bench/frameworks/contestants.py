@@ -31,7 +31,7 @@ _PATIENT = RetryPolicy(max_attempts=30, base_delay_s=0.1, max_delay_s=1.0)
 _OURS_SLOTS = "64"
 
 
-class Contestant(Protocol):
+class TeamProcess(Protocol):
     """One process that runs a team, and can be killed."""
 
     def start(self) -> None:
@@ -47,7 +47,7 @@ class Contestant(Protocol):
         """Runs that have ended: their value, or their error."""
 
 
-class Ours:
+class WorkerTeam:
     """A worker of the wheel."""
 
     def __init__(
@@ -104,7 +104,7 @@ class Ours:
         return {id_: told.value or told.error for id_, told in found.items() if told is not None}
 
 
-class Dbos:
+class DbosTeam:
     """A process of DBOS; it goes on with its workflows as it starts."""
 
     def __init__(self, framework: str, folder: Path, env: Mapping[str, str]) -> None:
@@ -162,13 +162,13 @@ class Dbos:
 @contextmanager
 def made(
     name: str, site: Site, broker: RedisServer, folder: Path, env: Mapping[str, str]
-) -> Iterator[Contestant]:
+) -> Iterator[TeamProcess]:
     """A contestant ``ours-…`` or ``dbos-…`` of a framework; its process ends with the block."""
     who, _, framework = name.partition("-")
-    one: Contestant = (
-        Ours(framework, site, broker, folder, env)
+    one: TeamProcess = (
+        WorkerTeam(framework, site, broker, folder, env)
         if who == "ours"
-        else Dbos(framework, folder, env)
+        else DbosTeam(framework, folder, env)
     )
     try:
         yield one
