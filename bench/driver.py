@@ -42,6 +42,13 @@ class Driver:
         """
         raise NotImplementedError
 
+    def flow(self, steps: int) -> int:
+        """One durable function that does no-op steps one after another, each recorded.
+
+        Step n adds one to n: the last sum.
+        """
+        raise NotImplementedError
+
     def fan_out(self, members: int, way: str) -> int:
         """No-op steps for 0 … members - 1 and a join that counts them: the count."""
         raise NotImplementedError

@@ -97,6 +97,14 @@ def _celery(row: Row) -> bool:
     return row.contestant.family == "celery"
 
 
+def _dbos(row: Row) -> bool:
+    return row.contestant.family == "dbos"
+
+
+def _langgraph(row: Row) -> bool:
+    return row.contestant.family == "langgraph"
+
+
 def _durable(row: Row) -> bool:
     return row.contestant.durable
 
@@ -124,6 +132,8 @@ def _of(side: _Side) -> Iterator[Goal]:
     yield from _waiting(side)
     yield from side.over("chains, over bare Celery's", "chain", _celery, 2.0)
     yield from side.over("over the best durable one", "chain", _durable, 1.0)
+    yield from side.over("a flow's steps in a row, over DBOS", "flow", _dbos, 2.0)
+    yield from side.over("over LangGraph's functional API", "flow", _langgraph, 1.0)
     yield from _fan_out(side)
     yield from side.over("messages sent, over bare Celery's better way", "enqueue", _celery, 5.0)
     empty, full = side.ours("growth", rows=0), side.ours("growth", rows=1_000_000)

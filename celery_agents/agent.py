@@ -10,6 +10,7 @@ from pydantic import ValidationError, model_validator
 from celery_agents.contracts.base import Contract, Name, wrong_option
 from celery_agents.contracts.caching import CachePolicy, GivenCache
 from celery_agents.contracts.compensation import Compensation
+from celery_agents.contracts.window import GivenWindow, WindowPolicy
 
 Effects = Literal["pure", "idempotent", "effect"]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -24,6 +25,7 @@ class AgentMark(Contract):
     again with the same result; ``effect`` changes the outside, so it is never raced or hedged.
     ``compensation`` is the agent that undoes what it did, when the run of its step fails.
     ``cache`` says how its answers are kept, if they are: for so many seconds, or by a policy.
+    ``window`` says how much of a conversation it is told: so many tokens, or by a policy.
     """
 
     name: Name
@@ -31,6 +33,7 @@ class AgentMark(Contract):
     effects: Effects = "idempotent"
     compensation: Compensation | None = None
     cache: GivenCache | None = None
+    window: GivenWindow | None = None
 
     @model_validator(mode="after")
     def _is_cacheable(self) -> Self:
@@ -49,6 +52,7 @@ def agent(
     effects: Effects = "idempotent",
     compensation: Compensation | str | None = None,
     cache: float | CachePolicy | Mapping[str, Any] | None = None,
+    window: int | WindowPolicy | Mapping[str, Any] | None = None,
 ) -> Callable[[F], F]: ...
 def agent(
     function: F | None = None,
@@ -58,6 +62,7 @@ def agent(
     effects: Effects = "idempotent",
     compensation: Compensation | str | None = None,
     cache: float | CachePolicy | Mapping[str, Any] | None = None,
+    window: int | WindowPolicy | Mapping[str, Any] | None = None,
 ) -> F | Callable[[F], F]:
     """Offer a function, sync or async, as an agent under its own name or ``name``.
 
@@ -86,6 +91,7 @@ def agent(
                 effects=effects,
                 compensation=Compensation(agent=undo) if isinstance(undo, str) else undo,
                 cache=cast("Any", cache),
+                window=cast("Any", window),
             )
         except ValidationError as error:
             raise wrong_option("@agent", error, AgentMark) from None

@@ -29,7 +29,8 @@ Payload = dict[str, Any]  # {"args": […], "kwargs": {…}}
 KEYS, KEYS_FILE = "AGENTS_FERNET_KEYS", "AGENTS_FERNET_KEYS_FILE"
 #: The key under which a sealed value stands, and the fields of a step that are sealed.
 MARK = "$enc"
-PAYLOAD, VALUE, RESULT, EVENT, EXCHANGE = "payload", "value", "result", "event", "exchange"
+PAYLOAD, VALUE, RESULT, EVENT = "payload", "value", "result", "event"
+EXCHANGE, SUMMARY = "exchange", "summary"
 #: Where what a canvas holds belongs: its links have no ids yet.
 CANVAS = ""
 #: Options that stay readable: the journal decides by them, people find runs by them, and none of

@@ -25,6 +25,7 @@ from celery_agents.contracts.base import Contract, HttpUrl, Name, Seconds, Secre
 from celery_agents.contracts.caching import GivenCache
 from celery_agents.contracts.compensation import Compensation
 from celery_agents.contracts.fallback import Adaptive
+from celery_agents.contracts.window import GivenWindow
 
 
 def _result_url(value: str) -> str:
@@ -54,6 +55,8 @@ class Described(Contract):
     breaker: BreakerPolicy | Literal[False] | None = None
     #: A question that is really asked at each health check, and paid like any other.
     probe: Name | None = None
+    #: How much of a conversation it is told; without it, all.
+    window: GivenWindow | None = None
 
 
 class FunctionEntry(Described):

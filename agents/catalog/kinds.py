@@ -43,9 +43,11 @@ from agents.kinds.scripted import ScriptedBackend
 from agents.models.providers import endpoint_of, make_provider
 from agents.net.clients import ResolveSecret, SharedClients
 from agents.tools.base import worst
+from agents.tools.toolset import Toolset
 from agents.values import digest
 from celery_agents.agent import Effects, mark_of
 from celery_agents.contracts.caching import CachePolicy
+from celery_agents.contracts.window import WindowPolicy
 from celery_agents.errors import ConfigurationError
 
 #: Of a digest that tells an agent's models apart.
@@ -66,6 +68,8 @@ class Resources:
     celery: CeleryBackends
     #: Tells what the agent of a name is for, once all agents are known.
     describe: Callable[[str], str] = str
+    #: Toolsets of the configuration, by name.
+    toolsets: Mapping[str, Toolset] = field(default_factory=dict)
     #: Lessons of requests, by the agent and its model.
     lessons: Callable[[str], Lessons] = lambda _: Own()
     #: Its name: that of the entry which is made.
@@ -92,6 +96,8 @@ class Made:
     lacks: frozenset[Capability] = frozenset()
     #: How its answers are kept, if they are: what it does is to be without effects then.
     cache: CachePolicy | None = None
+    #: How much of a conversation it is told, where its function says it.
+    window: WindowPolicy | None = None
 
     def __post_init__(self) -> None:
         """Refuse to cache what is done anew each time.
@@ -157,7 +163,8 @@ def _function(entry: FunctionEntry, r: Resources) -> Made:
     backend = FunctionBackend(
         function, effects=effects, executor=r.executor, caching=_caching(r, cache)
     )
-    return Made(lambda: backend, effects, cache=cache, lacks=backend.lacks)
+    window = None if mark is None else mark.window
+    return Made(lambda: backend, effects, cache=cache, lacks=backend.lacks, window=window)
 
 
 def _model(entry: ModelEntry, r: Resources) -> Made:
@@ -168,6 +175,7 @@ def _model(entry: ModelEntry, r: Resources) -> Made:
     model = ModelBackend(
         entry,
         provider,
+        toolsets=r.toolsets,
         executor=r.executor,
         describe=r.describe,
         lessons=lessons,

@@ -13,7 +13,7 @@ from typing import Any
 
 from celery_agents.errors import ConfigurationError
 
-_SECTIONS = ("agents", "limits", "budgets", "guards", "tenants", "panels")
+_SECTIONS = ("agents", "limits", "budgets", "guards", "tenants", "panels", "tools")
 
 
 def object_at(path: str) -> Any:

@@ -26,6 +26,9 @@ def refuse_missing(agents: Mapping[str, Registered]) -> None:
         _check_other(agents, agent, "backup", agent.entry.backup if agent.entry else None)
         _check_other(agents, agent, "compensation", undoes.agent if undoes else None)
         _check_semantic(agents, agent)
+        _check_other(
+            agents, agent, "window.summary", None if agent.window is None else agent.window.summary
+        )
         named = {"tools": agent.asks, "handoffs": agent.handoffs, "among": agent.among}
         for field, names in named.items():
             for name in names:

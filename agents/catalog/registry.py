@@ -26,6 +26,7 @@ from agents.catalog.references import refuse_missing, settle_effects
 from agents.catalog.routers import deployments_of
 from agents.catalog.teams import reached
 from agents.catalog.tenants import own_policies, read_tenants
+from agents.catalog.toolsets import with_toolsets
 from agents.governance.routing import Capability, RoutePolicy
 from agents.guarding.screening import TextGuard
 from agents.kinds.function import FunctionBackend
@@ -37,6 +38,7 @@ from celery_agents.contracts.compensation import Compensation
 from celery_agents.contracts.guards import GuardPolicy
 from celery_agents.contracts.limits import LimitPolicy
 from celery_agents.contracts.tenants import TenantPolicy
+from celery_agents.contracts.window import WindowPolicy
 from celery_agents.errors import ConfigurationError, UnknownAgentError
 
 #: The group of entry points under which packages offer modules or functions as agents.
@@ -66,6 +68,7 @@ class Registered:
     route: RoutePolicy | None = None  # how that one is chosen
     lacks: frozenset[Capability] = frozenset()
     cache: CachePolicy | None = None  # how its answers are kept, if they are
+    window: WindowPolicy | None = None  # how much of a conversation it is told
     posted: bool = False  # over the API
 
     @classmethod
@@ -89,6 +92,7 @@ class Registered:
             route=made.route,
             lacks=made.lacks,
             cache=made.cache,
+            window=entry.window or made.window,
         )
         if made.keyed:
             made_of.deployments = tuple(made_of._with(*of) for of in made.keyed.items())
@@ -149,9 +153,10 @@ class Registry:
             ConfigurationError: with the file, the agent and the field that are wrong.
         """
         if config is not None:
+            tables = read_tables(config)
+            self.resources = with_toolsets(config, tables.get("tools", {}), self.resources)
             for name, entry in read_entries(config, self.kinds).items():
                 self.add_entry(name, entry)
-            tables = read_tables(config)
             self.limits = read_policies(config, "limits", tables.get("limits", {}), LimitPolicy)
             self.budgets = read_policies(config, "budgets", tables.get("budgets", {}), BudgetPolicy)
             guards = read_policies(config, "guards", tables.get("guards", {}), GuardPolicy)
@@ -192,10 +197,7 @@ class Registry:
             return
         caching = None if mark.cache is None else Caching(mark.name, mark.cache)
         backend = FunctionBackend(
-            function,
-            effects=mark.effects,
-            executor=self.resources.executor,
-            caching=caching,
+            function, effects=mark.effects, executor=self.resources.executor, caching=caching
         )
         self._add(
             Registered(
@@ -207,6 +209,7 @@ class Registry:
                 compensation=mark.compensation,
                 cache=mark.cache,
                 lacks=backend.lacks,
+                window=mark.window,
             )
         )
         self._functions[mark.name] = function

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from agents.governance.sizes import Observed, Sizes
 
@@ -55,3 +55,10 @@ class Own:
     def add(self, seen: Observed) -> None:
         """Learn from a request."""
         self._sizes = self._sizes.after(seen)
+
+
+@runtime_checkable
+class Learns(Protocol):
+    """A backend that learns from its requests how many tokens texts have."""
+
+    lessons: Lessons

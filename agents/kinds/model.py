@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Executor
 from typing import Any
 
@@ -74,6 +74,7 @@ class ModelBackend:
         config: the agent's entry.
         provider: its provider's API, from ``make_provider``.
         tools: beside those that the entry names.
+        toolsets: those of the configuration, which the entry may name.
         executor: where tools that are sync functions run; the loop's default when not given.
         describe: tells what an agent is for, once all are known.
         lessons: what its requests teach of their sizes.
@@ -89,6 +90,7 @@ class ModelBackend:
         provider: Provider,
         *,
         tools: Iterable[Tool | Toolset] = (),
+        toolsets: Mapping[str, Toolset] | None = None,
         executor: Executor | None = None,
         describe: Callable[[str], str] = str,
         lessons: Lessons | None = None,
@@ -98,10 +100,10 @@ class ModelBackend:
         self._caching = caching
         self._provider = provider
         self._who = f"{config.provider}/{config.model}"
-        learned = lessons or Own()
-        self._sizing = Sizing(config, learned)
-        self._cache = PromptCache(config, learned)
-        found = load_tools([*config.tools, *tools], who=self._who)
+        self.lessons = lessons or Own()
+        self._sizing = Sizing(config, self.lessons)
+        self._cache = PromptCache(config, self.lessons)
+        found = load_tools([*config.tools, *tools], who=self._who, named=toolsets)
         #: The agents that it may ask.
         self.asks = tuple(found.agents)
         self._tools = Toolbox(
@@ -132,8 +134,7 @@ class ModelBackend:
         offered = await self._tools.offered(step)
         running = Running(offered, step, most=self.config.max_tool_calls)
         request = self._request(turn, offered.specs, streamed=step.streamed)
-        usage = Usage()
-        left = self.config.answer_retries
+        usage, left = Usage(), self.config.answer_retries
         for turns_left in reversed(range(self.config.max_turns)):
             answered = await self._ask(request, turn, step, again=left > 0 and turns_left > 0)
             usage += answered.usage

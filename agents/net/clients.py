@@ -85,7 +85,9 @@ def http_client(httpx2: Any) -> Any:
     here; the caller limits the whole request. A proxy of the environment carries what it cannot
     read (https), and nothing that stays on this machine.
     """
+    context = httpx2.create_ssl_context()  # one: each reads all the certificates
     options = {
+        "verify": context,
         "timeout": httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S),
         "limits": httpx2.Limits(
             max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_IDLE_CONNECTIONS
@@ -94,7 +96,7 @@ def http_client(httpx2: Any) -> Any:
         "headers": {"Accept-Encoding": ENCODINGS},
         "event_hooks": {"response": [listen, bounded(httpx2)]},
     }
-    own = pooled(httpx2, MAX_CONNECTIONS)
+    own = pooled(httpx2, MAX_CONNECTIONS, context)
     direct = dict.fromkeys(DIRECT, own)
     rest = {} if "all" in getproxies() else {"all://": own}
     try:

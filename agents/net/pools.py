@@ -73,9 +73,8 @@ class Pools:
         return self._pools[-1]
 
 
-def pooled(httpx2: Any, most: int) -> Any:
-    """A transport of httpx2 over small pools, of at most so many connections."""
-    context = httpx2.create_ssl_context()
+def pooled(httpx2: Any, most: int, context: Any) -> Any:
+    """A transport of httpx2 over small pools, of at most so many connections, by a TLS context."""
     limits = httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
 
     class Body(httpx2.AsyncByteStream):

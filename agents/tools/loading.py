@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from agents.tools.base import Tool
 from agents.tools.colleagues import AGENT
 from agents.tools.toolset import Toolset, checked
 from agents.values import shown
+from celery_agents.contracts.nearest import meant
 from celery_agents.errors import ConfigurationError, redact
 
 
@@ -22,8 +23,15 @@ class Loaded(NamedTuple):
     agents: list[str]
 
 
-def load_tools(sources: Iterable[str | Tool | Toolset], *, who: str) -> Loaded:
+def load_tools(
+    sources: Iterable[str | Tool | Toolset],
+    *,
+    who: str,
+    named: Mapping[str, Toolset] | None = None,
+) -> Loaded:
     """Functions, and toolsets: these, and what stands at these paths; ``agent:NAME`` is an agent.
+
+    A name without a colon is one of the ``named``, those of the configuration.
 
     Raises:
         ConfigurationError: one cannot be loaded, or two of a kind have one name.
@@ -36,13 +44,25 @@ def load_tools(sources: Iterable[str | Tool | Toolset], *, who: str) -> Loaded:
             agents.append(source.removeprefix(AGENT))
             continue
         path = source if isinstance(source, str) else shown(source)
-        found = load_tool(source) if isinstance(source, str) else _tool(source, path)
+        found = _tool(source, path) if not isinstance(source, str) else _at(source, named or {})
         if isinstance(found, Tool):
             _add(tools, path, found, f"tools of {who}")
         else:
             _add(toolsets, path, found, f"toolsets of {who}")
     found_tools = [tool for _, tool in tools.values()]
     return Loaded(found_tools, [toolset for _, toolset in toolsets.values()], agents)
+
+
+def _at(source: str, named: Mapping[str, Toolset]) -> Tool | Toolset:
+    if ":" in source:
+        return load_tool(source)
+    if source not in named:
+        near = meant(source, named, repr)
+        raise ConfigurationError(
+            "A tool is named 'module:function', an agent 'agent:name', and there is no "
+            f"[tools.{source}] in the configuration{near}"
+        )
+    return named[source]
 
 
 def load_tool(path: str) -> Tool | Toolset:

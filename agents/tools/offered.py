@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Self
 
 from agents.plain import plain_json
 from agents.tools.base import NAME, Tool, worst
 from agents.tools.calls import ToolSpec
+from agents.tools.patterns import approved
 from agents.tools.policy import Approve, ToolPolicy
 from agents.tools.toolset import Toolset
 from agents.values import shown
@@ -37,10 +37,6 @@ class Offered:
         """The tools as their model is told of them."""
         return tuple(tool.spec for tool in self.tools.values())
 
-    def unfit(self, patterns: Iterable[str]) -> list[str]:
-        """The patterns that fit no tool."""
-        return [p for p in patterns if not any(fnmatchcase(name, p) for name in self.tools)]
-
     @classmethod
     def of(
         cls,
@@ -62,17 +58,11 @@ class Offered:
                         f"{toolset.name!r}. Put Prefixed(…) or Filtered(…) around a toolset."
                     )
                 policy = spec.policy or ToolPolicy(effects=toolset.effects)
-                policy = _approved(spec.name, policy, approve or {})
+                policy = approved(spec.name, policy, approve or {})
                 # No model is told of a policy: who changes one does not have it asked anew.
                 told = spec.model_copy(update={"policy": None})
                 tools[spec.name] = OfferedTool(told, toolset, policy)
         return cls(tools)
-
-
-def _approved(name: str, policy: ToolPolicy, approve: Mapping[str, Approve]) -> ToolPolicy:
-    """The policy with the last word of ``approve`` that fits the name."""
-    said = [word for pattern, word in approve.items() if fnmatchcase(name, pattern)]
-    return policy.model_copy(update={"approve": said[-1]}) if said else policy
 
 
 def spec_of(toolset: Toolset, tool: Tool | ToolSpec) -> ToolSpec:

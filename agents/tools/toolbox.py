@@ -14,8 +14,9 @@ from agents.tools.base import worst
 from agents.tools.calls import ToolSpec
 from agents.tools.colleagues import Colleagues
 from agents.tools.offered import Offered, spec_of
+from agents.tools.patterns import refuse_unfit
 from agents.tools.policy import Approve
-from agents.tools.toolset import FunctionToolset, Toolset
+from agents.tools.toolset import FixedToolset, FunctionToolset, Toolset
 from agents.values import digest, shown
 from celery_agents.agent import Effects
 from celery_agents.errors import AgentsError, ConfigurationError, ProviderUnavailableError
@@ -48,22 +49,22 @@ class Toolbox:
         list_timeout_s: float,
         approve: Mapping[str, Approve] | None = None,
     ) -> None:
-        self._functions = functions
-        self._toolsets = toolsets
+        self._fixed = (functions, *(t for t in toolsets if isinstance(t, FixedToolset)))
+        self._toolsets = [t for t in toolsets if not isinstance(t, FixedToolset)]
         self._list_timeout_s = list_timeout_s
         self._colleagues = colleagues or Colleagues()
         self._approve = approve or {}
         known = self._offered(self._functions_and_agents())
-        if not toolsets and (odd := known.unfit(self._approve)):
-            raise ConfigurationError(f"approve: no tool has a name like {', '.join(odd)}.")
+        if not self._toolsets:
+            refuse_unfit(self._approve, known.tools)
 
     @property
     def effects(self) -> Effects:
         """The worst effects of its tools, whichever is called."""
-        return worst(source.effects for source in (self._functions, *self._toolsets))
+        return worst(source.effects for source in (*self._fixed, *self._toolsets))
 
     def _functions_and_agents(self) -> list[tuple[Toolset, list[ToolSpec]]]:
-        known: list[FunctionToolset | Colleagues] = [self._functions, self._colleagues]
+        known: list[FunctionToolset | Colleagues] = [*self._fixed, self._colleagues]
         return [(source, [spec_of(source, tool) for tool in source.tools]) for source in known]
 
     @cached_property
@@ -103,7 +104,7 @@ class Toolbox:
 
     async def aclose(self) -> None:
         """Close the toolsets; an error of one is noted, and keeps nothing else open."""
-        for toolset in self._toolsets:
+        for toolset in (*self._fixed, *self._toolsets):
             try:
                 await invoke(toolset.aclose)
             except Exception as error:  # noqa: BLE001 - it is noted

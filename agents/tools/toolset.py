@@ -95,6 +95,10 @@ class FunctionToolset(Toolset):
         return await tool.call(arguments, context=context, executor=self._executor)
 
 
+class FixedToolset(FunctionToolset):
+    """Functions that are the same for all steps of a process, and so need not be listed."""
+
+
 def checked(found: Any) -> Toolset:
     """The same, if it is a toolset.
 

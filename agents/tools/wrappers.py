@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import Any
 
 from agents.base import StepContext
 from agents.timing import in_time
 from agents.tools.base import Tool
 from agents.tools.calls import ToolError, ToolSpec, too_late
+from agents.tools.patterns import fits
 from agents.tools.toolset import Toolset, checked
 from celery_agents.agent import Effects
 from celery_agents.contracts.base import JsonValue
@@ -108,5 +108,4 @@ def _named(spec: Tool | ToolSpec, name: str) -> Tool | ToolSpec:
 
 
 def _in(name: str, patterns: Sequence[str]) -> bool:
-    patterns = (patterns,) if isinstance(patterns, str) else patterns
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+    return fits(name, (patterns,) if isinstance(patterns, str) else patterns)

@@ -12,6 +12,7 @@ from app.admission.guards.failover import BackupGuard, HealthGuard
 from app.admission.guards.health import HealthView
 from app.admission.guards.refusals import RefusalGuard
 from app.admission.guards.screening import ScreenGuard
+from app.admission.guards.window import WindowGuard
 from app.admission.limits.shared import SharedLimits
 from app.admission.routing.placing import Experiences
 from app.admission.routing.router import RouterGuard
@@ -31,6 +32,7 @@ def chain(
     if limits is not None and experiences is not None:
         routers = [RouterGuard(registry, breakers, health, limits, experiences)]
     screens: list[Guard] = [ScreenGuard(registry)] if registry.guards.policies else []
+    windows: list[Guard] = [WindowGuard()] if any(a.window for a in registry) else []
     return compose(
         [
             RefusalGuard(),  # outermost: whatever refuses, the caller says what comes of it
@@ -41,6 +43,7 @@ def chain(
             AdmissionGuard(breakers, limits, budgets),
             # innermost: those of whoever answers in the end, a backup or one of a router's, whose
             # slot is reserved by then and given back by the one before
+            *windows,  # before the texts are looked at, which are fewer then, summaries among them
             *screens,
         ],
         _answer,

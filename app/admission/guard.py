@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from agents.base import Answer, StepContext, Turn
 from agents.catalog.registry import Registered
+from agents.memory.summaries import TalkSummary
 from agents.plan import Expand
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.conversation import ChatMessage
@@ -45,6 +46,20 @@ class Judging(Protocol):
 
     async def allows(self, agent: str, side: str, told: JsonValue) -> bool:
         """Ask an agent whether the ``input`` or the ``output`` of another one may pass."""
+        ...
+
+    async def answer(self, agent: str, turn: Turn) -> JsonValue:
+        """Return what an agent answers to a turn.
+
+        Raises:
+            AgentFailedError: it did not.
+        """
+        ...
+
+    async def aside(
+        self, name: str, perform: Callable[[], Awaitable[Answer]], fingerprint: str
+    ) -> Answer:
+        """Make a journaled call that asks nobody: no limit, budget or breaker is in its way."""
         ...
 
 
@@ -106,6 +121,15 @@ class GuardedStep(StepContext, Protocol):
     @property
     def session(self) -> str | None:
         """The session that its run goes on with."""
+        ...
+
+    @property
+    def summary(self) -> TalkSummary | None:
+        """The summary of the session's begin that an earlier run had written."""
+        ...
+
+    def told(self, left_out: int, summary: TalkSummary | None) -> None:
+        """Keep how many exchanges its agent is not told, and the summary of them."""
         ...
 
     @property

@@ -23,6 +23,7 @@ from app.cli.keys import keys, token
 from app.cli.metrics import metrics
 from app.cli.opened import journal as _journal
 from app.cli.runs import JournaledFigures, JournaledRuns
+from app.cli.tools import tools
 from app.cli.webhooks import webhook_secret
 from app.execution.publish import publish
 from app.journal.retention import cleanup
@@ -56,6 +57,7 @@ commands.add_command(keys)
 commands.add_command(token)
 commands.add_command(webhook_secret)
 commands.add_command(metrics)
+commands.add_command(tools)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agents.current import stand_in, step_out
+from agents.memory.summaries import TalkSummary
 from agents.plain import plain_json
 from agents.plan import Expand, MemberState, Tally
 from app.concurrency.fibers import in_thread
@@ -60,6 +61,7 @@ class Step(Calling):
             self._afford = self.allowance.afford
         self.talk: Talk | None = None  # its part in a session
         self.turns: tuple[ChatMessage, ...] = ()  # on the way to its answer
+        self.left_out = 0  # exchanges that its agent is not told, for its window
         self._asks: Asks | None = None  # once it asks others
         self._code: asyncio.Task[Any] | None = None
         self._answered: dict[str, Outcome] | None = None
@@ -95,6 +97,17 @@ class Step(Calling):
     def session(self) -> str | None:
         """The session that its run goes on with."""
         return None if self.talk is None else self.talk.session
+
+    @property
+    def summary(self) -> TalkSummary | None:
+        """The summary of the session's begin that an earlier run had written."""
+        return None if self.talk is None else self.talk.summary
+
+    def told(self, left_out: int, summary: TalkSummary | None) -> None:
+        """Keep how many exchanges its agent is not told, and the summary of them."""
+        self.left_out = left_out
+        if self.talk is not None:
+            self.talk.summary = summary
 
     @property
     def of_members(self) -> Usage:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, assert_never
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, assert_never
 
+from agents.memory.summaries import TalkSummary
 from agents.plan import Expand
 from agents.sessions import exchange_of, recalled, tokens_of
 from app.concurrency.fibers import blocking, wait
@@ -32,7 +34,12 @@ class Talk:
         self.agent = request.agent
         if exchanges and exchanges[-1].asked == request.agent and not request.reset_active:
             self.agent = exchanges[-1].active or request.agent
-        told = recalled((e.place, e.messages) for e in exchanges if e.place >= held.begins)
+        told_of = [e for e in exchanges if e.place >= held.begins]
+        told = recalled((e.place, e.messages) for e in told_of)
+        #: Behind how many messages each exchange that it is told ends.
+        self._ends = [*accumulate(len(e.messages) for e in told_of)]
+        #: The summary of its begin, from the newest exchange that has one.
+        self.summary = _summary(told_of, self._ends)
         #: The conversation before the input.
         self.messages = (*told, *request.messages)
 
@@ -43,19 +50,32 @@ class Talk:
 
         ``turns`` is what was said on the way to the answer.
         """
-        outcome = outcome.model_copy(update={"left_out": self._left_out})
+        left_out = self._left_out + outcome.left_out  # by the session's window, and its agent's
+        outcome = outcome.model_copy(update={"left_out": left_out})
         if not outcome.ok:
             return outcome, None
         asked = self._request
         messages = exchange_of(asked.messages, asked.input, turns, outcome.value)
         active = outcome.active or self.agent
-        data = {
+        data: dict[str, Any] = {
             "agent": outcome.agent,
             "asked": asked.agent,
             "active": active if active != asked.agent else None,
             "messages": [m.compact() for m in messages],
         }
+        if self.summary is not None:
+            whole = sum(end <= self.summary.messages for end in self._ends)
+            exchanges = self._left_out + whole
+            data["summary"] = {"text": self.summary.text, "exchanges": exchanges}
         return outcome, NewExchange(data, tokens_of(messages))
+
+
+def _summary(exchanges: Sequence[SessionExchange], ends: Sequence[int]) -> TalkSummary | None:
+    found = next((e.summary for e in reversed(exchanges) if e.summary is not None), None)
+    if found is None:
+        return None
+    within = [end for e, end in zip(exchanges, ends, strict=True) if e.place < found.exchanges]
+    return TalkSummary(found.text, max(within, default=0))
 
 
 def named(agent: str, said: Answer | Outcome | Expand) -> Answer | Outcome | Expand:
@@ -78,7 +98,10 @@ def joined(step: Telling, request: Ask) -> Talk | Result:
         raise InvalidPayloadError("A session is of a run: a member of one has none.")
     budget = request.window_tokens
     if budget is None:
-        budget = runtime.settings.session_window_tokens
+        agent = runtime.agents.registry.find(request.agent)
+        window = None if agent is None else agent.window
+        usual = runtime.settings.session_window_tokens
+        budget = usual if window is None else window.of_session_tokens
     held = wait(runtime.journal.sessions.hold(claim, request.session or "", budget))
     match held:
         case HeldSession():

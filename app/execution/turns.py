@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from agents.base import Answer, Turn, Weighs
@@ -158,22 +159,44 @@ class TurnHelpers:
         said = await self._said(agent, turn)
         return (said.get("option") if isinstance(said, dict) else said) == "allowed"
 
+    async def answer(self, agent: str, turn: Turn) -> JsonValue:
+        """Return what an agent answers to a turn.
+
+        Raises:
+            AgentFailedError: it did not.
+        """
+        return await self._said(agent, turn)
+
+    async def aside(
+        self, name: str, perform: Callable[[], Awaitable[Answer]], fingerprint: str
+    ) -> Answer:
+        """Make a journaled call that asks nobody: no limit, budget or breaker is in its way."""
+        with self._ungated():
+            answer: Answer = await self._step.call(name, perform, fingerprint=fingerprint)
+        return answer
+
     async def note(self, kind: str, data: list[dict[str, str]]) -> None:
         """Write events of the step."""
         await self._step.note(kind, data)
 
     async def _said(self, agent: str, turn: Turn) -> JsonValue:
-        calls = self._step.calls
-        kept = calls.passage, calls.purse, calls.gate
-        calls.passage = calls.purse = calls.gate = None
-        try:
+        with self._ungated():
             reply = await self._turns.take(agent, turn, _Unwatched(self._step))
-        finally:
-            calls.passage, calls.purse, calls.gate = kept
         if not isinstance(reply, Answer | Outcome) or (isinstance(reply, Outcome) and not reply.ok):
             raise AgentFailedError(f"{agent} did not answer.")
         self.spent += reply.usage
         return reply.value
+
+    @contextmanager
+    def _ungated(self) -> Iterator[None]:
+        """Keep what stands before the step's own requests out of the way."""
+        calls = self._step.calls
+        kept = calls.passage, calls.purse, calls.gate
+        calls.passage = calls.purse = calls.gate = None
+        try:
+            yield
+        finally:
+            calls.passage, calls.purse, calls.gate = kept
 
 
 class _Unwatched:

@@ -11,6 +11,7 @@ NAMES = (
     "roundtrip",
     "waiting",
     "chain",
+    "flow",
     "fanout",
     "vote",
     "samples",

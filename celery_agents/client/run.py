@@ -247,8 +247,9 @@ class MapRun(Run[MapResult]):
         return self._reader.results(self.id, timeout=timeout)
 
     def export(self, path: str | os.PathLike[str], *, failed: bool = False) -> int:
-        """Write each input's outcome to a file, ``.csv`` or ``.jsonl``; return how many.
+        """Write each input's outcome to a ``.csv``, ``.jsonl`` or ``.parquet``; return how many.
 
-        ``failed``: only those that did not succeed. Raises as :meth:`results`.
+        ``failed``: only those that did not succeed. Raises as :meth:`results`, and
+        ``ConfigurationError`` where Parquet's library, the extra ``parquet``, is missing.
         """
         return export(self.results(), path, failed=failed)

@@ -19,6 +19,14 @@ def session_of(value: object, what: str = "session") -> str:
     return read_as(_NAME, value, what)
 
 
+class SessionSummary(Contract):
+    """Words that stand for the first exchanges of a session where its agent's window is full."""
+
+    text: str
+    #: So many exchanges, from the first one on.
+    exchanges: int
+
+
 class SessionExchange(Contract):
     """A question with its answer, and the tools that were called in between."""
 
@@ -37,6 +45,8 @@ class SessionExchange(Contract):
     #: What a model would read of it, as estimated.
     tokens: int
     messages: tuple[ChatMessage, ...]
+    #: The one that its agent was told in place of older exchanges.
+    summary: SessionSummary | None = None
 
 
 class SessionInfo(Contract):

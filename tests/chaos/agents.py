@@ -10,13 +10,14 @@ import asyncio
 import json
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from agents.base import Answer, Usage
 from agents.needs import Needs
 from app.execution.context import Step
-from celery_agents import CallContext, agent, tool
+from celery_agents import CallContext, FlowContext, agent, flow, tool
 from celery_agents.errors import AgentFailedError, ProviderUnavailableError
 
 #: A cent in billionths of a dollar.
@@ -127,6 +128,27 @@ async def stamps(seconds: float, step: Step) -> int:
     _tell(BEGAN, step.step_id, os.getpid(), time.monotonic())
     await asyncio.sleep(seconds)
     return step.attempt
+
+
+@agent(effects="pure")
+async def counts(n: int, step: Step) -> int:
+    """One act, which adds one."""
+    return int(await _act(step, "count", 0.05 + 0.05 * (n % 3), n + 1))
+
+
+@flow
+async def journeys(run: FlowContext, given: dict[str, Any]) -> int:
+    """Ten steps: four in a row, three side by side, three more; between them it sleeps."""
+    count = partial(run.ask, "counts", retry=given["retry"])
+    found = given["n"]
+    for _ in range(4):
+        found = await count(found)
+    sides = await asyncio.gather(*(count(found + side) for side in range(3)))
+    await asyncio.sleep(0.2)
+    found = sum(sides)
+    for _ in range(3):
+        found = await count(found)
+    return int(found)
 
 
 @agent(effects="pure")

@@ -190,6 +190,7 @@ WITHOUT: dict[str, Callable[[], None]] = {
     "memory-hog": no_cap,
     "clock-off": own_clocks,
     "undone": no_notes,
+    "flows": no_recovery,
     "session": no_holders,
     "teams": no_identity,
     "approvals": no_once,

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from celery_agents import Client, names
-from deploy.local.servers import free_port
 from tests.fakes import model_server
 from tests.fakes.model_server import ModelServer
 from tests.integration.harness import FAST, Stack, watching
 from tests.support.fixtures import _broker_at
+from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
 
 SHOP = ["--pool", "threads", "--concurrency", "4", "-Q", "shop"]

@@ -23,8 +23,9 @@ from app.journal.schema.models import Call, Step
 from app.messaging.intake import Intake
 from celery_agents import Client, names
 from celery_agents.redis_url import read_redis_url
-from deploy.local.servers import LOOPBACK, free_port
+from deploy.local.servers import LOOPBACK
 from tests.support import forks
+from tests.support.ports import free_port
 from tests.support.service import APP, SERVICE
 from tests.support.workers import WorkerProcess, unique_name, worker_command
 

@@ -11,9 +11,10 @@ from typing import Self
 import redis
 
 from deploy.local.child import Child
-from deploy.local.servers import LOOPBACK, free_port, server_binary
+from deploy.local.servers import LOOPBACK, server_binary
 from deploy.local.state import private_directory, write_private
 from tests.integration.harness import eventually
+from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
 
 MASTER = "tests-primary"

@@ -17,13 +17,14 @@ from app.access.permissions import Role
 from app.access.tokens import AccessTokens
 from app.telemetry.lines import Lines
 from celery_agents.traces import span_of
-from deploy.local.servers import LOOPBACK, free_port
+from deploy.local.servers import LOOPBACK
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import COROUTINES, FAST, Stack, eventually
 from tests.integration.test_canaries import WHOLE, _columns, _holds
 from tests.integration.test_traces import begun
 from tests.support.api import JWT_KEY, Asked, in_process, made_key, served, settings
 from tests.support.otlp_sink import Sink, sink
+from tests.support.ports import free_port
 
 PERSON = "jane.roe.q7zr2xw9@example.org"
 PASSWORD = "pw5" + "Vb3Hm6Yc5Jf1Gs0Lp7Z"

@@ -13,9 +13,9 @@ from app.journal.schema.engine import now
 from app.journal.schema.models import Step
 from celery_agents import RetryPolicy, names
 from celery_agents.errors import AgentsError
-from deploy.local.servers import free_port
 from tests.integration.harness import SOON_S, Stack, celery, eventually
 from tests.support.api import in_process, settings
+from tests.support.ports import free_port
 from tests.support.service import APP
 
 ONCE = RetryPolicy(max_attempts=1)

@@ -22,9 +22,9 @@ from celery_agents.errors import (
     ProviderUnavailableError,
     UnknownAgentError,
 )
-from deploy.local.servers import free_port
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import FAST, SOON_S, Stack, eventually
+from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
 
 TWICE = RetryPolicy(max_attempts=2, base_delay_s=0.05)

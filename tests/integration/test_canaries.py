@@ -21,9 +21,10 @@ from sqlalchemy import MetaData, select, text
 
 from celery_agents import Client
 from celery_agents.errors import AgentsError
-from deploy.local.servers import LOOPBACK, free_port
+from deploy.local.servers import LOOPBACK
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack, celery, eventually
+from tests.support.ports import free_port
 from tests.support.postgres import binaries
 from tests.support.service import APP
 

@@ -208,26 +208,26 @@ class TestTimes:
             retry=RetryPolicy(max_attempts=1),
         )
         with pytest.raises(DeadlineExceededError, match=r"0\.5 s"):
-            run.get(timeout=10)
+            run.get(timeout=SOON_S)
         assert lines(counted) == ["begin", "cancelled"]
 
     def test_deadline_bounds_all_attempts(self, client: Client, stack: Stack) -> None:
         run = client.ask(
             "flaky",
             {"until": 99},
-            deadline_s=1.5,
+            deadline_s=4,
             retry=RetryPolicy(max_attempts=100, base_delay_s=0.3, max_delay_s=0.3),
         )
         with pytest.raises((ProviderUnavailableError, DeadlineExceededError)):
             run.get(timeout=SOON_S)
         row = stack.row(run.id)
         assert 1 < row.attempts < 100
-        assert row.finished_at - row.created_at < 10
+        assert row.finished_at - row.created_at < SOON_S
 
     def test_deadline_passes_while_it_runs(self, client: Client, counted: Path) -> None:
-        run = client.ask("slow", {"seconds": 30, "path": str(counted)}, deadline_s=0.7)
+        run = client.ask("slow", {"seconds": 30, "path": str(counted)}, deadline_s=3)
         with pytest.raises(DeadlineExceededError):
-            run.get(timeout=10)
+            run.get(timeout=SOON_S)
         assert set(lines(counted)) == {"begin", "cancelled"}
 
 

@@ -118,10 +118,12 @@ class TestOther:
 
     def test_while_it_waits_for_members(self, client: Client, stack: Stack, tmp_path: Path) -> None:
         """Nothing in Redis knows of it then; its end tells."""
-        order: dict[str, Any] = {"path": str(tmp_path / "slow"), "seconds": 2, "value": 1}
+        seen, path = tmp_path / "seen", str(tmp_path / "slow")
+        order: dict[str, Any] = {"path": path, "after": str(seen), "value": 1}
         run = client.fallback(["slow"], order)
         eventually(lambda: stack.state(run.id) == "waiting" and not stack.recorded(run.id))
         other = client.fallback(["slow"], {**order, "value": 2}, id=run.id)
+        seen.touch()
         with pytest.raises(IdInUseError):
             other.get(timeout=SOON_S)
         with pytest.raises(IdInUseError):

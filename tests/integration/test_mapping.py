@@ -124,7 +124,7 @@ def _open(client: Client) -> str:
 
 
 def test_time_that_is_over(client: Client) -> None:
-    run = client.map("slow", [{"seconds": 0, "value": "x"}, FOREVER], timeout_s=2)
+    run = client.map("slow", [{"seconds": 0, "value": "x"}, FOREVER], timeout_s=4)
     found = run.get(timeout=SOON_S)
     assert (found.succeeded, found.skipped, found.results) == (1, 1, ("x", None))
 

@@ -20,11 +20,11 @@ from app.journal.schema.models import Step
 from celery_agents import RetryPolicy
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import AgentsError
-from deploy.local.servers import free_port
 from tests.fakes.model_server import ModelServer
 from tests.integration.harness import PREFORK, SOON_S, Stack, eventually
 from tests.support.api import served
 from tests.support.dashboards import RULES, asked_for, recorded
+from tests.support.ports import free_port
 from tests.support.prometheus import needs_prometheus, needs_promtool, promtool, scraping
 
 #: Seconds of load under a Prometheus; AGENTS_TEST_LOAD_S=30 takes longer.
@@ -190,7 +190,7 @@ def test_the_api_tells_of_all_workers_once(governed: Stack, port: int) -> None:
             paid = found.get('agents_budget_used_ratio{budget="company"}', 0) > 0
             return shut and paid and 'agents_healthy{target="journal"}' in found
 
-        eventually(all_is_probed, "breaker, budget and health are told of", timeout_s=2 * SOON_S)
+        eventually(all_is_probed, "breaker, budget and health are told of", timeout_s=3 * SOON_S)
         text = api.get("/metrics").text
     assert promtool("check", "metrics", text=text) == ""
     assert found['agents_workers{state="alive"}'] == 1

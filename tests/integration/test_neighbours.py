@@ -83,7 +83,8 @@ def elsewhere(shared_broker: RedisServer) -> str:
 def test_cancelling_revokes_their_task_and_makes_no_error(make: Make, tmp_path: Path) -> None:
     stack = make()
     client, busy, waits = stack.client, tmp_path / "busy", tmp_path / "waits"
-    first = client.ask("shop_slow", {"path": str(busy), "seconds": 5})
+    seen = tmp_path / "seen"
+    first = client.ask("shop_slow", {"path": str(busy), "seconds": 0, "after": str(seen)})
     eventually(lambda: lines(busy))  # it has their only slot
     runs = [
         client.ask("shop_slow", {"path": str(waits), "seconds": 0}),
@@ -98,6 +99,7 @@ def test_cancelling_revokes_their_task_and_makes_no_error(make: Make, tmp_path: 
         with pytest.raises(StepCancelledError):
             run.get(timeout=SOON_S)
     assert runs[2].get(timeout=SOON_S) == "yes"  # the other candidate's
+    seen.touch()
     assert first.get(timeout=SOON_S) == "slowly"
     states = [k for k in _keys(stack) if stack.client.celery.AsyncResult(k).state != "SUCCESS"]
     eventually(lambda: {stack.client.celery.AsyncResult(k).state for k in states} == {"REVOKED"})

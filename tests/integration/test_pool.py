@@ -447,7 +447,7 @@ class TestRevoking:
 
     @lacks("threads", "it runs: nobody looks again once it was handed over")
     def test_what_expires_as_it_waits_for_a_slot(self, pool: Pool, key: str) -> None:
-        running = [tasks.nap.apply_async((2, key), queue="small") for _ in range(2)]
+        running = [tasks.nap.apply_async((4, key), queue="small") for _ in range(2)]
         eventually(lambda: len(pool.notes(key)) == 2)
         short = [
             tasks.noted.apply_async((key, key), queue="small", expires=after)
@@ -551,18 +551,18 @@ class TestManyAtOnce:
     def test_a_thousand_wait_on_one_thread(self, pool: Pool) -> None:
         process = psutil.Process(pool.worker("pool").pid)
         begin = time.monotonic()
-        results = [tasks.nap.delay(3) for _ in range(1000)]
-        eventually(lambda: pool.slots("pool")["on-loop"] > 300)
+        results = [tasks.nap.delay(5) for _ in range(1000)]
+        eventually(lambda: pool.slots("pool")["on-loop"] > 200, timeout_s=2 * SOON_S)
         threads = process.num_threads()
         beside = tasks.nap_sync.delay(0.1)
         assert {got(r) for r in results} == {"agents-loop"}
         assert got(beside).startswith("agents-task")
         assert threads < SYNC_THREADS + 30
-        assert time.monotonic() - begin < 60  # 3,000 s one after another
+        assert time.monotonic() - begin < 100  # 5,000 s one after another
 
     @ours_only("others have no loop")
     def test_sync_tasks_do_not_hold_up_the_loop(self, pool: Pool, key: str) -> None:
-        sleeping = [tasks.nap_sync.delay(1.5, key) for _ in range(SYNC_THREADS + 4)]
+        sleeping = [tasks.nap_sync.delay(6, key) for _ in range(SYNC_THREADS + 4)]
         eventually(lambda: len(pool.notes(key)) == SYNC_THREADS)
         assert got(tasks.add.delay(1, 1)) == 2
         assert "end" not in pool.notes(key)

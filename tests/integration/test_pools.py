@@ -98,7 +98,7 @@ def test_times_out(made: Stack, counted: Path) -> None:
         retry=RetryPolicy(max_attempts=1),
     )
     with pytest.raises(DeadlineExceededError):
-        run.get(timeout=10)
+        run.get(timeout=SOON_S)
     assert lines(counted) == ["begin", "cancelled"]
 
 
@@ -107,14 +107,14 @@ def test_is_cancelled(made: Stack, counted: Path) -> None:
     eventually(lambda: lines(counted))
     run.cancel()
     with pytest.raises(StepCancelledError):
-        run.get(timeout=10)
-    eventually(lambda: lines(counted) == ["begin", "cancelled"], timeout_s=5)
+        run.get(timeout=SOON_S)
+    eventually(lambda: lines(counted) == ["begin", "cancelled"])
 
 
 def test_races(made: Stack) -> None:
     run = made.client.fallback(["hangs", "slow_yes"], "?", strategy="parallel")
-    assert run.get(timeout=15) == "yes"
-    eventually(lambda: made.members(run.id)["hangs"].finished_at, timeout_s=5)
+    assert run.get(timeout=SOON_S) == "yes"
+    eventually(lambda: made.members(run.id)["hangs"].finished_at)
 
 
 def test_votes_in_a_chain(made: Stack) -> None:

@@ -138,7 +138,7 @@ def test_who_does_not_succeed_leaves_nothing(either: Stack, counted: Path, end: 
     if end == "fails":
         order["seconds"] = 1
     if end == "is late":
-        more = {"deadline_s": 1.5}
+        more = {"deadline_s": 4}
     run = either.client.ask("chat", order, session="s", **more)
     eventually(lambda: lines(counted), "it holds the session")
     other = either.client.ask("chat", {"name": "b"}, session="s")
@@ -154,25 +154,28 @@ def test_who_does_not_succeed_leaves_nothing(either: Stack, counted: Path, end: 
 
 
 def test_a_run_that_waits_is_cancelled(either: Stack, counted: Path) -> None:
-    first = either.client.ask(
-        "chat", {"name": "a", "path": str(counted), "seconds": 2}, session="s"
-    )
+    seen = counted.with_name("seen")
+    order: Any = {"name": "a", "path": str(counted), "after": str(seen)}
+    first = either.client.ask("chat", order, session="s")
     eventually(lambda: lines(counted), "it holds the session")
     second, third = (either.client.ask("chat", {"name": n}, session="s") for n in "bc")
     second.cancel()
     with pytest.raises(StepCancelledError):
         second.get(timeout=SOON_S)
     assert not first.ready()
+    seen.touch()
     assert third.get(timeout=SOON_S) == ["a", "c"]
 
 
 def test_a_run_that_waits_for_too_long_is_late(either: Stack, counted: Path) -> None:
-    order: Any = {"name": "a", "path": str(counted), "seconds": 6}
+    seen = counted.with_name("seen")
+    order: Any = {"name": "a", "path": str(counted), "after": str(seen)}
     first = either.client.ask("chat", order, session="s")
     eventually(lambda: lines(counted), "it holds the session")
     second = either.client.ask("chat", {"name": "b"}, session="s", deadline_s=1)
     with pytest.raises(DeadlineExceededError):
         second.get(timeout=SOON_S)
+    seen.touch()
     assert first.get(timeout=SOON_S) == ["a"]
     assert len(texts(either, "s")) == 1
 

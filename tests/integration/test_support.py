@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -23,7 +24,7 @@ from celery_agents import redaction
 from deploy.local import locks
 from deploy.local.state import ROOT
 from tests.integration.harness import SOON_S, Stack
-from tests.support import forks, sample_app
+from tests.support import forks, ports, sample_app
 from tests.support.fixtures import WorkerFactory
 from tests.support.postgres import Databases, PostgresServer, engine
 from tests.support.redis_server import RedisServer
@@ -32,6 +33,20 @@ from tests.support.vendors import DOCKER
 from tests.support.workers import worker_command
 
 SHOP = ["--pool", "threads", "--concurrency", "2", "-Q", "shop"]
+
+
+class TestPorts:
+    def test_nobody_else_is_given_one_that_is_reserved(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        port = ports.free_port()
+        monkeypatch.setattr(ports, "CHOICE", range(port, port + 1))
+        with pytest.raises(RuntimeError, match="is free"):
+            ports.free_port()
+        code = f"from tests.support import ports; ports.CHOICE = range({port}, {port + 1})\n"
+        asked = [sys.executable, "-c", f"{code}ports.free_port()"]
+        other = subprocess.run(asked, capture_output=True, text=True, check=False)
+        assert "is free" in other.stderr
 
 
 class TestRedisServer:

@@ -14,8 +14,8 @@ from sqlalchemy import select
 from app.journal.schema.models import Run, Step
 from celery_agents import names
 from celery_agents.errors import AgentsError, InvalidPayloadError
-from deploy.local.servers import free_port
 from tests.integration.harness import SOON_S, Stack, celery, eventually
+from tests.support.ports import free_port
 from tests.support.service import APP
 
 
@@ -117,4 +117,4 @@ class TestWorkers:
         dies.kill()
         fast.worker([*self.WORKER, *self.QUEUES])
         assert fast.client.ask("noop", 1, tenant="light").get(timeout=SOON_S) == 1
-        eventually(lambda: dead not in fast.redis.zrange(names.HOLDERS, 0, -1), timeout_s=8)
+        eventually(lambda: dead not in fast.redis.zrange(names.HOLDERS, 0, -1))

@@ -20,10 +20,11 @@ from kombu import Connection, Consumer, Exchange, Queue
 
 from celery_agents import Client, names
 from celery_agents.transport import transport_options
-from deploy.local.servers import LOOPBACK, free_port
+from deploy.local.servers import LOOPBACK
 from tests.integration.harness import eventually
 from tests.support.killed_at_take import DIRECTORY, TIMES
 from tests.support.kombu_consumer import QUEUE
+from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
 from tests.support.service import SERVICE
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from celery_agents import Client
-from deploy.local.servers import free_port
 from deploy.local.state import ROOT
 from tests.integration.harness import SOON_S, eventually
 from tests.support import INSTALLED
+from tests.support.ports import free_port
 from tests.support.wheel import Site, run
 from tests.support.workers import WorkerProcess, unique_name
 

@@ -18,6 +18,7 @@ from typing import Any
 import celery_agents
 from celery_agents import Answer, StepContext, Usage, agent, tool
 from celery_agents.errors import AgentFailedError, ProviderUnavailableError
+from tests.support.gate import may_end
 
 #: What ``bad`` and ``refused`` let slip; no log, row or result may show it.
 PASSWORD = "hunter2-and-more"
@@ -60,11 +61,14 @@ def flaky(order: dict[str, Any], step: StepContext) -> str:
 
 @agent
 async def slow(order: dict[str, Any]) -> Any:
-    """Sleeps ``seconds`` on the loop; tells ``path`` when it begins, ends and is cancelled."""
+    """Sleeps on the loop; tells ``path`` when it begins, ends and is cancelled.
+
+    For so many ``seconds``, and until there is the file ``after``.
+    """
     path = order.get("path", os.devnull)
     _tell(path, "begin")
     try:
-        await asyncio.sleep(order["seconds"])
+        await may_end(order)
     except asyncio.CancelledError:
         _tell(path, "cancelled")
         raise
@@ -223,15 +227,15 @@ async def chat(
 ) -> list[str]:
     """The names of what was asked before it in its session, and its own.
 
-    It kills its process until attempt ``until``, fails where it is to ``fail``, and takes
-    ``seconds``.
+    It kills its process until attempt ``until``, fails where it is to ``fail``, takes ``seconds``,
+    and waits for the file ``after``.
     """
     before = [json.loads(m["content"])["name"] for m in messages if m["role"] == "user"]
     if "path" in order:
         _tell(order["path"], f"{order['name']} {step.attempt} {len(before)}")
     if step.attempt < order.get("until", 1):
         os.kill(os.getpid(), signal.SIGKILL)
-    await asyncio.sleep(order.get("seconds", 0))
+    await may_end(order)
     if order.get("fail"):
         raise AgentFailedError("as it was told")
     return [*before, order["name"]]

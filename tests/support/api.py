@@ -19,8 +19,9 @@ from app.access.permissions import Role
 from app.journal.schema.engine import connect
 from app.journal.stores.keys import ApiKeys
 from app.settings import Settings
-from deploy.local.servers import LOOPBACK, free_port
+from deploy.local.servers import LOOPBACK
 from tests.support.forks import Fork
+from tests.support.ports import free_port
 from tests.support.service import SERVICE
 
 #: A key for tokens of tests.

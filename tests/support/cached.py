@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 import zlib
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from celery_agents import agent, tool
+from tests.support.gate import may_end
 
 
 def _note(path: str, line: str) -> None:
@@ -19,9 +19,9 @@ def _note(path: str, line: str) -> None:
 
 @agent(effects="pure", cache=3600)
 async def computed(order: dict[str, Any]) -> int:
-    """Computes for ``seconds``, and notes that in the file ``path``."""
+    """Computes until there is the file ``after``, and notes that in the file ``path``."""
     _note(order["path"], "computed")
-    await asyncio.sleep(order.get("seconds", 0))
+    await may_end(order)
     return len(order["path"])
 
 

@@ -97,6 +97,13 @@ def _command(argv: Sequence[str]) -> tuple[str, ...] | None:
     return next((c for c in _COMMANDS if tuple(argv[: len(c)]) == c), None)
 
 
+def _readable(file: int, timeout_s: float | None) -> bool:
+    """Wait until there is something to read; ``select`` knows no file above the 1024th."""
+    poll = select.poll()
+    poll.register(file, select.POLLIN)
+    return bool(poll.poll(None if timeout_s is None else 1000 * timeout_s))
+
+
 class Process:
     """A fork, with the part of :class:`subprocess.Popen` that a ``Child`` uses."""
 
@@ -121,7 +128,7 @@ class Process:
         Raises:
             subprocess.TimeoutExpired: it still runs then.
         """
-        if self.returncode is None and not select.select([self._told], [], [], timeout)[0]:
+        if self.returncode is None and not _readable(self._told.fileno(), timeout):
             raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
         with self._lock:
             if self.returncode is None:  # nothing is told where the forking process was killed

@@ -21,7 +21,8 @@ from sqlalchemy import URL, Engine, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from deploy.local.child import Child
-from deploy.local.servers import LOOPBACK, free_port
+from deploy.local.servers import LOOPBACK
+from tests.support.ports import free_port
 
 #: Names a server of the developer's own; its user must be allowed to create databases.
 ENVIRONMENT = "DATABASE_URL_POSTGRES"

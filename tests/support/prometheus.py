@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from deploy.local.servers import free_port
+from tests.support.ports import free_port
 
 PROMTOOL = shutil.which("promtool")
 PROMETHEUS = shutil.which("prometheus")

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from deploy.local.servers import LOOPBACK, free_port
+from deploy.local.servers import LOOPBACK
+from tests.support.ports import free_port
 
 #: The secret of the tests, as a receiver has it.
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -56,7 +57,11 @@ class Receiver:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
+                length = int(self.headers["content-length"])
+                body = self.rfile.read(length)
+                if len(body) < length:  # whoever sent it was killed
+                    self.close_connection = True
+                    return
                 receiver.answers.wait(60)
                 status = receiver.statuses.pop(0) if receiver.statuses else receiver.status
                 got = Got({n.lower(): value for n, value in self.headers.items()}, body)

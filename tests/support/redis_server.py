@@ -10,6 +10,7 @@ from typing import Self
 import redis
 
 from deploy.local.servers import ValkeyServer
+from tests.support.ports import free_port
 
 #: Numbered databases, so that each test of a session can have a fresh one.
 DATABASES = 512
@@ -17,6 +18,14 @@ DATABASES = 512
 
 class RedisServer(ValkeyServer):
     """The launcher's server with what tests do to a broker."""
+
+    @cached_property
+    def _reserved(self) -> int:
+        return free_port()
+
+    def _choose_port(self) -> int:
+        """The same in each of its lives: nobody takes it while the server is down."""
+        return self._reserved
 
     @cached_property
     def _numbers(self) -> Iterator[int]:

@@ -13,6 +13,8 @@ from pathlib import Path
 from celery import Celery
 from celery.app.task import Task
 
+from tests.support.gate import is_open
+
 
 def shop(url: str | None, results: str | None = None) -> Celery:
     """The app on a broker, which keeps its results too, unless told otherwise."""
@@ -44,10 +46,12 @@ def answer(text: str) -> str:
 
 @app.task(name="shop.slow")
 def slow(order: dict[str, str | float]) -> str:
-    """Takes ``seconds``, and tells ``path`` that it ran."""
+    """Takes ``seconds``, waits for the file ``after``, and tells ``path`` that it ran."""
     with Path(str(order["path"])).open("a", encoding="utf-8") as file:
         file.write("ran\n")
     time.sleep(float(order["seconds"]))
+    while not is_open(order):
+        time.sleep(0.02)
     return "slowly"
 
 

@@ -31,8 +31,8 @@ async def quick(value: Any) -> Any:
 
 @agent
 async def fails_late(_: Any) -> None:
-    """Fails after five seconds."""
-    await asyncio.sleep(5)
+    """Fails when everybody has given up waiting."""
+    await asyncio.sleep(600)
     raise ValueError("late failure")
 
 

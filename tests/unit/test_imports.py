@@ -75,7 +75,7 @@ def test_the_client_needs_celery_and_pydantic_alone() -> None:
     code = (
         "import sys, celery_agents.client; top = {m.split('.')[0] for m in sys.modules};"
         "extras = {'sqlalchemy', 'alembic', 'openai', 'anthropic', 'google', 'httpx2', 'structlog',"
-        "'pydantic_settings', 'tenacity', 'app', 'agents', 'tasks'};"
+        "'pydantic_settings', 'tenacity', 'pyarrow', 'app', 'agents', 'tasks'};"
         "print(sorted(top & extras))"
     )
     done = subprocess.run(

@@ -17,6 +17,7 @@ from app.execution.publish import publish
 from app.execution.runtime import Runtime
 from app.execution.sessions import Talk
 from app.journal.schema.rows import Aftermath, Claimed, Finished, NewExchange
+from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.errors import JournalUnavailableError, RetryableError
 
@@ -80,7 +81,11 @@ class Ends:
     def finish(self, outcome: Outcome) -> Ending:
         """Write the outcome; if the journal refuses it, a failed one with the same cost."""
         outcome, exchange = self._kept(outcome), None
-        turns = () if self.step is None else self.step.turns
+        turns: tuple[ChatMessage, ...] = ()
+        if (step := self.step) is not None:
+            turns = step.turns
+            if step.left_out:
+                outcome = outcome.model_copy(update={"left_out": step.left_out})
         if self.talk is not None:
             outcome, exchange = self.talk.ended(outcome, turns)
         elif turns and outcome.ok and is_handoff(self.claim.member or ""):

@@ -14,6 +14,7 @@ from celery_agents.sealing import (
     EVENT,
     EXCHANGE,
     MARK,
+    SUMMARY,
     Seals,
     opened,
     opened_outcome,
@@ -85,19 +86,25 @@ def sealed_end(
     if exchange is None:
         return outcome, None
     messages = seals.seal(exchange.data["messages"], claim.run_id, EXCHANGE)
-    return outcome, replace(exchange, data={**exchange.data, "messages": messages})
+    data = {**exchange.data, "messages": messages}
+    if "summary" in data:
+        data["summary"] = seals.seal(data["summary"], claim.run_id, SUMMARY)
+    return outcome, replace(exchange, data=data)
 
 
 def opened_exchange(seals: Seals | None, data: dict[str, Any], run_id: str | None) -> Any:
     """An exchange as a run is told it. Raises as above."""
-    return {**data, "messages": opened(seals, data["messages"], run_id or "", EXCHANGE)}
+    told = {**data, "messages": opened(seals, data["messages"], run_id or "", EXCHANGE)}
+    if "summary" in data:
+        told["summary"] = opened(seals, data["summary"], run_id or "", SUMMARY)
+    return told
 
 
 def shown_exchange(seals: Seals | None, data: dict[str, Any], run_id: str | None) -> Any:
     """An exchange for people."""
     told = readable(lambda: opened_exchange(seals, data, run_id))
     if isinstance(told, str):
-        told = {**data, "messages": [{"role": "assistant", "content": told}]}
+        told = {**data, "messages": [{"role": "assistant", "content": told}], "summary": None}
     return told
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from bench.contestant import Case, Contestant, Database
 
-_PINS = ("dbos==3.4.0", "psycopg[binary]==3.3.9", "sqlalchemy==2.1.9")
+PINS = ("dbos==3.4.0", "psycopg[binary]==3.3.9", "sqlalchemy==2.1.9")
 
 
 class Dbos(Contestant):
@@ -32,11 +32,11 @@ class Dbos(Contestant):
 def _on(name: str, database: Database) -> Dbos:
     return Dbos(
         name,
-        frozenset({"noop", "roundtrip", "waiting", "chain"}),
+        frozenset({"noop", "roundtrip", "waiting", "chain", "flow"}),
         database=database,
         waiting=(100, 500),
         durable=True,
-        requires=_PINS,
+        requires=PINS,
     )
 
 

@@ -49,6 +49,15 @@ async def three(value: int) -> int:
     return total
 
 
+@DBOS.workflow(name="sequence")
+async def sequence(steps: int) -> int:
+    """Add one, so many times."""
+    value = 0
+    for _ in range(steps):
+        value = await add(value)
+    return value
+
+
 async def main() -> None:
     """Run what the queue has until the process ends."""
     config: DBOSConfig = {"name": "bench", "system_database_url": database_url()}

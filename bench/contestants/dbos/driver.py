@@ -35,6 +35,10 @@ class Driver(driver.Driver):
         """Enqueue workflows of three recorded steps."""
         return self._runs("three", values)
 
+    def flow(self, steps: int) -> int:
+        """Enqueue a workflow of so many recorded steps."""
+        return int(self._runs("sequence", [steps])[0])
+
     def _runs(self, workflow: str, values: Sequence[int]) -> list[Any]:
         def send(value: int) -> Any:
             options: Any = {"queue_name": app.QUEUE, "workflow_name": workflow}

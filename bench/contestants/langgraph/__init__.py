@@ -17,7 +17,13 @@ _PINS = (
 
 #: When checkpoints are written. Of a single step the end is enough; of three each is recorded, and
 #: the next one does not wait for that.
-_DURABILITY = {"noop": "exit", "roundtrip": "exit", "waiting": "exit", "chain": "async"}
+_DURABILITY = {
+    "noop": "exit",
+    "roundtrip": "exit",
+    "waiting": "exit",
+    "chain": "async",
+    "flow": "async",
+}
 
 
 class Langgraph(Contestant):

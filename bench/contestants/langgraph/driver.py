@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, StateGraph
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
@@ -40,6 +41,11 @@ async def _add(state: State) -> State:
     return {"value": state["value"] + 1}
 
 
+@task
+async def _added(value: int) -> int:
+    return value + 1
+
+
 class Driver(AsyncioDriver):
     """``ainvoke`` with a thread for each run, a bounded number at a time."""
 
@@ -55,6 +61,7 @@ class Driver(AsyncioDriver):
             "wait": _line(saver, _wait),
             "three": _line(saver, _add, _add, _add),
         }
+        self._sequence = _sequence(saver)
 
     async def _saver(self, url: str) -> Any:
         if url.startswith("sqlite"):
@@ -81,6 +88,12 @@ class Driver(AsyncioDriver):
         """Run graphs of three nodes that add one each."""
         return list(self.run(self._runs("three", values)))
 
+    def flow(self, steps: int) -> int:
+        """Run a function of the functional API, whose tasks are recorded."""
+        config = {"configurable": {"thread_id": str(next(self._threads))}}
+        asked = self._sequence.ainvoke(steps, config, durability=self._durability)
+        return int(self.run(asked))
+
     async def _runs(self, graph: str, values: Sequence[int]) -> list[Any]:
         return await asyncio.gather(*(self._run(graph, value) for value in values))
 
@@ -106,3 +119,16 @@ def _line(saver: Any, *nodes: Any) -> Any:
     for before, after in itertools.pairwise([START, *names, END]):
         graph.add_edge(before, after)
     return graph.compile(checkpointer=saver)
+
+
+def _sequence(saver: Any) -> Any:
+    """A function that adds one so many times."""
+
+    @entrypoint(checkpointer=saver)
+    async def sequence(steps: int) -> int:
+        value = 0
+        for _ in range(steps):
+            value = await _added(value)
+        return value
+
+    return sequence

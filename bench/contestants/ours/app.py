@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.model_client import ask
 from bench.samples import SAMPLES
-from celery_agents import agent
+from celery_agents import FlowContext, agent, flow
 
 
 @agent
@@ -26,6 +26,15 @@ async def wait(value: int) -> int:
 async def add(value: int) -> int:
     """Add one."""
     return value + 1
+
+
+@flow
+async def sequence(run: FlowContext, steps: int) -> int:
+    """Add one, so many times."""
+    value = 0
+    for _ in range(steps):
+        value = await run.ask("add", value)
+    return value
 
 
 @agent

@@ -54,6 +54,10 @@ class Driver(driver.Driver):
         self.client.publish(runs())
         return self.client.runs.collect(ends, timeout=TIMEOUT_S)
 
+    def flow(self, steps: int) -> int:
+        """Start a flow that asks the adding agent in a row."""
+        return int(self.client.start("sequence", steps).get(timeout=_PANELS_S))
+
     def fan_out(self, members: int, way: str) -> int:
         """Run a map over no-ops, or a chord of them whose body counts them."""
         if way == "map":

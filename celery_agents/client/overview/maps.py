@@ -46,7 +46,7 @@ def _export_command(opening: Opening) -> click.Command:
     @click.option("--failed", is_flag=True, help="Only those that did not succeed.")
     @click.pass_context
     def command(ctx: click.Context, run_id: str, path: str, *, failed: bool) -> Shown:
-        """Write the outcomes of the map RUN_ID to PATH, which ends with .csv or .jsonl."""
+        """Write the outcomes of the map RUN_ID to PATH: .csv, .jsonl or .parquet."""
         with opening(ctx) as client:
             count = export(client.runs.results(run_id), path, failed=failed)
         return Shown({"path": path, "written": count}, f"{count:,} outcomes in {path}")

@@ -10,7 +10,7 @@ import pytest
 
 from bench import model_client
 from bench.model_server import ANSWER_S, serve
-from deploy.local.servers import free_port
+from tests.support.ports import free_port
 
 
 @pytest.fixture

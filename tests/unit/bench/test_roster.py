@@ -18,6 +18,7 @@ NEEDS = {
     "roundtrip": "steps",
     "waiting": "steps",
     "chain": "chains",
+    "flow": "flow",
     "fanout": "fan_out",
     "vote": "votes",
     "samples": "panels",

@@ -14,7 +14,8 @@ from redis.sentinel import MasterNotFoundError, SentinelConnectionPool
 
 from celery_agents.errors import BrokerUnavailableError, ConfigurationError
 from celery_agents.redis_url import read_redis_url
-from deploy.local.servers import LOOPBACK, free_port
+from deploy.local.servers import LOOPBACK
+from tests.support.ports import free_port
 
 SECRET = "hush" + "-hush"
 DEFAULTS = {"socket_timeout": 5.0, "socket_connect_timeout": 2.0, "socket_keepalive": True}

@@ -9,8 +9,9 @@ import pytest
 
 from celery_agents.errors import BrokerUnavailableError, ConfigurationError
 from deploy.local import locks, stack
-from deploy.local.servers import LOOPBACK, await_ping, free_port
+from deploy.local.servers import LOOPBACK, await_ping
 from deploy.local.stack import fresh_directory, local_stack, reap
+from tests.support.ports import free_port
 from tests.support.sleepers import sleeper
 
 PROCFILE = """

@@ -19,8 +19,8 @@ from agents.catalog.probes import (
     probe_agents,
 )
 from agents.catalog.registry import Registered
-from deploy.local.servers import free_port
 from tests.support.entries import agent_of
+from tests.support.ports import free_port
 
 GPT: dict[str, Any] = {"kind": "openai", "model": "m", "provider": "openai"}
 HTTP: dict[str, Any] = {"kind": "http", "url": "https://example.com:8443/ask?x=1"}

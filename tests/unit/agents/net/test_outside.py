@@ -14,7 +14,8 @@ import pytest
 
 from agents.net.outside import PrivateHosts, is_public, outside_client
 from celery_agents.errors import AddressRefusedError
-from deploy.local.servers import LOOPBACK, free_port
+from deploy.local.servers import LOOPBACK
+from tests.support.ports import free_port
 
 PRIVATE = [
     *("127.0.0.1", "127.9.9.9", "0.0.0.0", "10.1.2.3", "172.16.0.1", "192.168.1.1"),

@@ -53,7 +53,7 @@ async def asked(most: int) -> AsyncIterator[tuple[Server, httpx2.AsyncClient, st
     server = Server()
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
-    transport = pooled(httpx2, most)
+    transport = pooled(httpx2, most, httpx2.create_ssl_context())
     async with listening, httpx2.AsyncClient(transport=transport, timeout=30) as client:
         yield server, client, f"http://127.0.0.1:{port}/"
         server.let.set()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -46,19 +47,30 @@ def test_the_first_one_is_outermost() -> None:
     assert run() == "a"
 
 
+class _Registry(list[Any]):
+    def __init__(self, guards: Any, agents: Sequence[Any] = ()) -> None:
+        super().__init__(agents)
+        self.guards = guards
+
+
+@pytest.fixture
+def innermost(monkeypatch: pytest.MonkeyPatch) -> Callable[[_Registry], str]:
+    """The last guard that a registry's chain has, by its name."""
+    monkeypatch.setattr(chain, "compose", lambda guards, _last: type(guards[-1]).__name__)
+    return lambda registry: str(chain.chain(*cast("Any", (registry, None, None))))
+
+
 def test_without_guards_of_texts_there_is_none_in_the_chain(
-    monkeypatch: pytest.MonkeyPatch,
+    innermost: Callable[[_Registry], str],
 ) -> None:
-    seen: list[list[str]] = []
+    registries = [_Registry(SimpleNamespace(policies=p)) for p in ({}, {"privacy": object()})]
+    assert [*map(innermost, registries)] == ["AdmissionGuard", "ScreenGuard"]
 
-    def names(guards: Any, _last: Any) -> Any:
-        seen.append([type(guard).__name__ for guard in guards])
 
-    monkeypatch.setattr(chain, "compose", names)
-    for policies in ({}, {"privacy": object()}):
-        registry = SimpleNamespace(guards=SimpleNamespace(policies=policies))
-        chain.chain(*cast("Any", (registry, None, None)))
-    assert [names[-1] for names in seen] == ["AdmissionGuard", "ScreenGuard"]
+def test_without_windows_there_is_no_guard_of_them(innermost: Callable[[_Registry], str]) -> None:
+    none = SimpleNamespace(policies={})
+    registries = [_Registry(none, [SimpleNamespace(window=w)]) for w in (None, object())]
+    assert [*map(innermost, registries)] == ["AdmissionGuard", "WindowGuard"]
 
 
 def test_one_may_answer_refuse_or_ask_somebody_else() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +13,12 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import update
 
+from agents.catalog.toolsets import read_toolsets
 from agents.flows.history import digest_of
+from agents.net.clients import SharedClients
+from agents.tools.toolset import FixedToolset
+from agents.toolsets.kinds import ToolResources
+from agents.toolsets.pins import write_pins
 from app.access.keys import new_key
 from app.access.permissions import Role
 from app.cli.commands import commands
@@ -64,6 +71,10 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "keys rotate": (["abcdefgh"], {"replaces": "abcdefgh"}),
     "keys revoke": (["abcdefgh"], {"id": "abcdefgh"}),
     "token": (["me"], {"minutes": 15.0}),
+    "tools list": ([], [{"name": "desk.sum_calculate", "effects": "pure", "approve": "never"}]),
+    "tools show": (["maths.calculate"], {"name": "maths.calculate", "needs": []}),
+    "tools try": (["desk.sum_calculate", '{"expression": "2*3"}'], {"value": "6", "exact": True}),
+    "tools pin": (["desk"], {}),
     "webhook-secret": (["--tenant", "acme"], {"tenant": "acme"}),
     "encryption key": ([], {}),
     "encryption status": ([], [{"key": key_id(KEY), "values": 0, "here": True}]),
@@ -76,7 +87,9 @@ VERBS: dict[str, tuple[list[str], Any]] = {
 
 
 @pytest.fixture
-def app(redis_url: str, sqlite_journal_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def app(
+    redis_url: str, sqlite_journal_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Any]:
     """An app as the commands see it, with a run, an agent and two letters."""
     about: dict[str, Any] = {
         "redis_url": redis_url,
@@ -85,6 +98,7 @@ def app(redis_url: str, sqlite_journal_url: str, monkeypatch: pytest.MonkeyPatch
     }
     about |= {"webhook_secrets": ["HOOK"], "fernet_keys": [KEY]}
     about["modules"] = ["tests.support.flows"]
+    about["config"] = _toolsets(tmp_path)
     settings = Settings.model_validate(about)
     monkeypatch.setenv("HOOK", SECRET)
     world = World(sqlite_journal_url)
@@ -106,6 +120,20 @@ def app(redis_url: str, sqlite_journal_url: str, monkeypatch: pytest.MonkeyPatch
     given = {"agents_settings": settings, "seals": settings.seals, "agents_cli": path}
     yield SimpleNamespace(**given, tasks={}, broker_address=None)
     world.close()
+
+
+def _toolsets(folder: Path) -> Path:
+    """A configuration with a toolset that is pinned."""
+    pins = folder / "desk.pins"
+    table = {"kind": "builtin", "use": ["maths.calculate"], "prefix": "sum_"}
+    resources = ToolResources(lambda _: None, ThreadPoolExecutor(1), SharedClients())
+    found = read_toolsets(folder, {"desk": table}, resources)["desk"]
+    assert isinstance(found, FixedToolset)
+    write_pins(found.tools, pins)
+    lines = [f"{name} = {json.dumps(value)}" for name, value in {**table, "pin": str(pins)}.items()]
+    path = folder / "agents.toml"
+    path.write_text("\n".join(["[tools.desk]", *lines]))
+    return path
 
 
 def _begin_flow(journal: Journal) -> None:
@@ -152,7 +180,28 @@ def test_a_run_is_shown_with_what_it_was_asked_for_with(app: Any) -> None:
     assert call(app, "status", "s").stdout.startswith("session chat  max_steps 0  max_cost 0.5\na ")
 
 
-_UNKNOWN = ["status x", "runs show x", "runs progress s", "cancel x", "keys revoke x"]
+def test_a_tool_is_tried_with_its_example_and_tells_its_errors(app: Any) -> None:
+    assert "a bat" in call(app, "tools", "try", "replace_text").stdout
+    assert "desk" not in call(app, "tools", "list", "--builtin").stdout
+    for words, told in {
+        ("calculate", '{"expression": "1/0"}'): "divides by zero",
+        ("calculate", "{"): "no JSON",
+        ("desk.sum_calculate",): "no example",
+    }.items():
+        done = call(app, "tools", "try", *words)
+        assert done.exit_code > 0
+        assert told in done.stderr
+
+
+_UNKNOWN = [
+    "tools show x",
+    "tools pin x",
+    "status x",
+    "runs show x",
+    "runs progress s",
+    "cancel x",
+    "keys revoke x",
+]
 
 
 @pytest.mark.parametrize("line", [*_UNKNOWN, "keys rotate x", "dead show x", "dead drop x"])

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from app.cli.commands import commands
 from app.settings import Settings
-from deploy.local.servers import free_port
+from tests.support.ports import free_port
 
 
 class Gateway:

@@ -13,7 +13,8 @@ from app.factory import create_app
 from app.messaging.redis import check_broker, connect_redis
 from app.settings import Settings
 from celery_agents.errors import ConfigurationError
-from deploy.local.servers import LOOPBACK, free_port
+from deploy.local.servers import LOOPBACK
+from tests.support.ports import free_port
 from tests.support.tls import Authority
 
 

@@ -14,7 +14,7 @@ from app.concurrency.future import Future
 from app.concurrency.loop import LoopThread
 from app.pool.permits import Permits, permit
 
-SOON = 5
+SOON = 20
 
 
 @pytest.fixture

@@ -14,11 +14,19 @@ from celery.exceptions import Ignore
 from agents.plan import Expand, Member
 from app.execution.context import Step
 from app.execution.runtime import Runtime
+from app.settings import Settings
 from celery_agents.contracts.ask import StepOptions
 from celery_agents.contracts.outcome import Answer, Usage
 from celery_agents.errors import AgentFailedError
 from tests.support.garbage import cycles
 from tests.unit.app.execution.task.support import Run, receive, shout
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Nobody renews the lease, however long a collection takes."""
+    return settings.model_copy(update={"lease_s": 1800.0})
+
 
 PAID = Answer(value=1, usage=Usage(calls=1))
 

@@ -1,0 +1,62 @@
+"""The built-in tools by category, and the choice of some."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatchcase
+from importlib.util import find_spec
+from typing import Any
+
+from agents.tools.base import Tool
+from agents.tools.patterns import fits
+from agents.toolsets.builtin import (
+    algebra,
+    calendars,
+    dates,
+    figures,
+    maths,
+    text_changing,
+    text_reading,
+)
+from agents.toolsets.builtin.offer import Offer, made, offer_of
+from celery_agents.errors import ConfigurationError
+
+Function = Callable[..., Any]
+
+
+#: The tools of each category.
+CATEGORIES: Mapping[str, tuple[Function, ...]] = {
+    "text": (*text_reading.TOOLS, *text_changing.TOOLS),
+    "maths": (*maths.TOOLS, *algebra.TOOLS, *figures.TOOLS),
+    "dates": (*dates.TOOLS, *calendars.TOOLS),
+}
+
+
+def functions() -> dict[str, Function]:
+    """The functions of all built-in tools, by category and name: ``text.count_text``."""
+    return {f"{c}.{f.__name__}": f for c, those in CATEGORIES.items() for f in those}
+
+
+def offers() -> dict[str, Offer]:
+    """All built-in tools with what is known of them beside their signatures."""
+    return {name: offer_of(function) for name, function in functions().items()}
+
+
+def chosen(use: Iterable[str], without: Iterable[str]) -> list[Tool]:
+    """The tools whose names fit.
+
+    Raises:
+        ConfigurationError: a pattern fits none, or a package is missing that one of them needs.
+    """
+    there = functions()
+    for pattern in (*use, *without):
+        if not any(fnmatchcase(name, pattern) for name in there):
+            told = ", ".join(CATEGORIES)
+            raise ConfigurationError(f"use: {pattern!r} fits no built-in tool of {told}.")
+    names = [n for n in there if fits(n, use) and not fits(n, without)]
+    needs = {need for name in names for need in offer_of(there[name]).needs}
+    if missing := sorted(need for need in needs if find_spec(need) is None):
+        raise ConfigurationError(
+            f"use: {', '.join(missing)} cannot be imported: pip install 'celery-agents[tools]'"
+        )
+    return [made(there[name]) for name in names]

@@ -1,0 +1,133 @@
+"""Tools that calculate."""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics as stats
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from agents.tools.base import CallContext
+from agents.tools.calls import ToolError
+from agents.toolsets.builtin.expressions import Expression, shown, value_of
+from agents.toolsets.builtin.offer import offer
+from agents.toolsets.builtin.units import converted
+
+Values = Annotated[list[float], Field(min_length=1, max_length=50_000)]
+_STEPS = 200
+_SAMPLES = 200
+Drawn = Literal["integers", "floats", "normal", "choices", "shuffle"]
+
+
+@offer({"expression": "0.1 + 0.2 * 3 ^ 2"})
+def calculate(expression: str) -> dict[str, str | bool]:
+    """Calculates exactly with fractions and decimals: + - * / // % ^, sqrt, sin, ln, round."""
+    value = value_of(expression)
+    exact = not isinstance(value, float)
+    told: dict[str, str | bool] = {"value": shown(value), "exact": exact}
+    if exact and value.denominator != 1:  # type: ignore[union-attr]  # a Fraction
+        told["fraction"] = str(value)
+    return told
+
+
+@offer({"values": [1, 2, 4, 9], "others": [2, 4, 8, 18]})
+def statistics(values: Values, others: Values | None = None) -> dict[str, Any]:
+    """Describes numbers: mean, quantiles, deviation; with others: correlation and line of trend."""
+    found: dict[str, Any] = {
+        "count": len(values),
+        "sum": sum(values),
+        "mean": stats.fmean(values),
+        "min": min(values),
+        "max": max(values),
+    }
+    if len(values) > 1:
+        quartiles = stats.quantiles(values, method="inclusive")
+        deviation = {"sample": stats.stdev(values), "population": stats.pstdev(values)}
+        found |= {"quartiles": quartiles, "standard_deviation": deviation}
+    if others is not None:
+        try:
+            line = stats.linear_regression(values, others)
+            found["correlation"] = stats.correlation(values, others)
+        except stats.StatisticsError as error:
+            raise ToolError(f"There is no correlation: {error}.") from None
+        found["trend"] = {"slope": line.slope, "intercept": line.intercept}
+    return found
+
+
+@offer({"value": "5", "unit": "mile", "to": "km"}, "pint")
+def convert_units(value: str, unit: str, to: str) -> dict[str, str]:
+    """Converts a value between units: km/h, psi, degC, kWh, gallon, bytes and others."""
+    return converted(value, unit, to)
+
+
+@offer({"expression": "x ^ 2 - 2", "low": 0, "high": 2})
+def find_root(expression: str, low: float, high: float) -> dict[str, float]:
+    """Finds an x between low and high at which an expression of x is 0, by bisection."""
+    function = Expression(expression)
+
+    def at(x: float) -> float:
+        return float(function({"x": x}))
+
+    points = [low + (high - low) * n / _SAMPLES for n in range(_SAMPLES + 1)]
+    values = [at(x) for x in points]
+    crossed = [n for n in range(_SAMPLES) if values[n] == 0 or values[n] * values[n + 1] <= 0]
+    if not crossed:
+        raise ToolError(f"The expression has one sign from {low:g} to {high:g}. Give other bounds.")
+    left, right = points[crossed[0]], points[crossed[0] + 1]
+    sign = 1 if at(left) < 0 else -1
+    for _ in range(_STEPS):
+        middle = (left + right) / 2
+        left, right = (middle, right) if sign * at(middle) < 0 else (left, middle)
+    root = left if at(left) == 0 else right
+    return {"x": root, "value": at(root), "sign_changes": len(crossed)}
+
+
+@offer({"kind": "integers", "count": 3, "low": 1, "high": 6})
+def random_values(
+    kind: Drawn,
+    count: Annotated[int, Field(ge=1, le=10_000)] = 1,
+    low: float = 0,
+    high: float = 1,
+    items: Annotated[list[str], Field(max_length=10_000)] | None = None,
+    call: CallContext | None = None,
+) -> list[float] | list[int] | list[str]:
+    """Draws random values, not for secrets; normal: low is the mean, high the deviation."""
+    drawn = random.Random(call.key if call else "")  # noqa: S311 - a retry draws the same
+    if kind in {"choices", "shuffle"} and not items:
+        raise ToolError("Give items to choose from.")
+    given = items or []
+    if kind == "shuffle":
+        return drawn.sample(given, min(len(given), count if count > 1 else len(given)))
+    draw: dict[str, Callable[[], Any]] = {
+        "integers": lambda: drawn.randint(round(min(low, high)), round(max(low, high))),
+        "floats": lambda: drawn.uniform(low, high),
+        "normal": lambda: drawn.gauss(low, high),
+        "choices": lambda: drawn.choice(given),
+    }
+    return [draw[kind]() for _ in range(count)]
+
+
+@offer({"latitude": 52.52, "longitude": 13.405, "to_latitude": 48.137, "to_longitude": 11.575})
+def geo_distance(
+    latitude: Annotated[float, Field(ge=-90, le=90)],
+    longitude: Annotated[float, Field(ge=-180, le=180)],
+    to_latitude: Annotated[float, Field(ge=-90, le=90)],
+    to_longitude: Annotated[float, Field(ge=-180, le=180)],
+) -> dict[str, float]:
+    """Measures the way between two places on a sphere, within 0.5 %, and the bearing at its start.
+
+    By the haversine formula (R. W. Sinnott, "Virtues of the Haversine", 1984).
+    """
+    a, b, c, d = map(math.radians, (latitude, longitude, to_latitude, to_longitude))
+    half = math.sin((c - a) / 2) ** 2 + math.cos(a) * math.cos(c) * math.sin((d - b) / 2) ** 2
+    km = 2 * 6371.0088 * math.asin(math.sqrt(half))
+    east = math.sin(d - b) * math.cos(c)
+    north = math.cos(a) * math.sin(c) - math.sin(a) * math.cos(c) * math.cos(d - b)
+    bearing = math.degrees(math.atan2(east, north)) % 360
+    return {"km": round(km, 3), "miles": round(km / 1.609344, 3), "bearing_deg": round(bearing, 2)}
+
+
+TOOLS = (calculate, statistics, convert_units, find_root, random_values, geo_distance)

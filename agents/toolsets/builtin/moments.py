@@ -1,0 +1,133 @@
+"""Dates, times and durations as tools take and give them: ISO 8601, in zones by their names."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from agents.tools.calls import ToolError
+
+_ISO_DURATION = re.compile(
+    r"(?i)([-+]?)P(?:(\d{1,5})Y)?(?:(\d{1,6})M)?(?:(\d{1,6})W)?(?:(\d{1,7})D)?"
+    r"(?:T(?:(\d{1,8})H)?(?:(\d{1,9})M)?(?:(\d{1,11}(?:\.\d{1,9})?)S)?)?"
+)
+_WORD = re.compile(r"(?i)(\d{1,9}(?:\.\d{1,9})?)\s*([a-zµ]+)")
+_UNITS = {
+    **dict.fromkeys(("y", "yr", "yrs", "year", "years"), "years"),
+    **dict.fromkeys(("mo", "mon", "month", "months"), "months"),
+    **dict.fromkeys(("w", "wk", "wks", "week", "weeks"), "weeks"),
+    **dict.fromkeys(("d", "day", "days"), "days"),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), "hours"),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), "minutes"),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), "seconds"),
+}
+_NAMES = ("years", "months", "weeks", "days", "hours", "minutes", "seconds")
+_SECONDS = {"weeks": 604_800, "days": 86_400, "hours": 3_600, "minutes": 60, "seconds": 1}
+
+
+class Duration(NamedTuple):
+    """A duration of the calendar: months have no length of their own."""
+
+    months: int
+    seconds: float
+
+    def after(self, start: date) -> date:
+        """The moment that is this much later; the 31st of a shorter month is its last day."""
+        from dateutil.relativedelta import relativedelta
+
+        try:
+            found: Any = start + relativedelta(months=self.months)
+            if isinstance(found, datetime):
+                return (found.astimezone(UTC) + timedelta(seconds=self.seconds)).astimezone(
+                    found.tzinfo
+                )
+            days, rest = divmod(self.seconds, 86_400)
+            if rest:
+                raise ToolError("Hours are added to a time: give one, like 2026-05-04T10:00.")
+            return date.fromordinal(found.toordinal() + int(days))
+        except (OverflowError, ValueError):
+            raise ToolError("There are only the years 1 to 9999.") from None
+
+
+def duration_of(text: str) -> Duration:
+    """Read ``P1DT2H``, ``1 day 2 hours`` or seconds.
+
+    Raises:
+        ToolError: it is none.
+    """
+    written = text.strip()
+    if re.fullmatch(r"[-+]?\d{1,11}(\.\d{1,9})?", written):
+        return Duration(0, float(written))
+    iso = _ISO_DURATION.fullmatch(written)
+    if iso and any(iso.groups()[1:]):
+        sign = -1 if iso[1] == "-" else 1
+        return _of(sign, zip(_NAMES, iso.groups()[1:], strict=True))
+    parts = _WORD.findall(written)
+    rest = _WORD.sub("", written).replace("and", "").strip(" ,+-")
+    units = [(_UNITS.get(unit.lower()), number) for number, unit in parts]
+    if not parts or rest or not all(unit for unit, _ in units):
+        raise ToolError(f"{written[:80]!r} is no duration. Write e.g. P1DT2H, or 1 day 2 hours.")
+    return _of(-1 if written.startswith("-") else 1, ((str(u), n) for u, n in units))
+
+
+def _of(sign: int, parts: Any) -> Duration:
+    months, seconds = 0.0, 0.0
+    for name, number in parts:
+        if number is not None and name in {"years", "months"}:
+            months += float(number) * (12 if name == "years" else 1)
+        elif number is not None:
+            seconds += float(number) * _SECONDS[name]
+    if months != int(months):
+        raise ToolError("Write parts of months and years in days.")
+    return Duration(sign * int(months), sign * seconds)
+
+
+def zone_of(name: str) -> ZoneInfo:
+    """The zone of that name.
+
+    Raises:
+        ToolError: there is none.
+    """
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ToolError(f"There is no zone {name[:80]!r}. Write e.g. Europe/Berlin.") from None
+
+
+def date_of(text: str) -> date:
+    """The date, or the time, that a text in ISO 8601 is.
+
+    Raises:
+        ToolError: it is none.
+    """
+    try:
+        if "T" in text or " " in text.strip() or ":" in text:
+            return datetime.fromisoformat(text.strip())
+        return date.fromisoformat(text.strip())
+    except ValueError:
+        raise ToolError(
+            f"{text[:80]!r} is no date of ISO 8601, like 2026-05-04 or 2026-05-04T10:00+02:00; "
+            "parse_date reads others."
+        ) from None
+
+
+def time_of(text: str, zone: str) -> datetime:
+    """The time that a text is; one without an offset is of the zone.
+
+    Raises:
+        ToolError: it is none.
+    """
+    found = date_of(text)
+    if not isinstance(found, datetime):
+        found = datetime(found.year, found.month, found.day)  # noqa: DTZ001 - below
+    return found if found.tzinfo else found.replace(tzinfo=zone_of(zone))
+
+
+def local_problem(moment: datetime) -> str | None:
+    """Say whether a local time of a zone comes twice, or never, as clocks are changed."""
+    first, second = (moment.replace(fold=fold).utcoffset() for fold in (0, 1))
+    if first == second or first is None or second is None:
+        return None
+    return "comes twice; the first is meant" if first > second else "is left out by the clock"

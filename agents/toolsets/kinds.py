@@ -1,0 +1,103 @@
+"""The kinds of toolsets that a configuration may name, as a table."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
+from copy import copy
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Generic, TypeVar
+
+from agents.net.clients import ResolveSecret, SharedClients
+from agents.tools.base import Tool
+from agents.tools.loading import load_tool
+from agents.tools.patterns import approved, refuse_unfit
+from agents.tools.policy import Approve
+from agents.tools.toolset import FixedToolset, Toolset
+from agents.toolsets.builtin.catalogue import chosen
+from agents.toolsets.entries import BuiltinTools, NamedTools, PythonTools
+from agents.toolsets.pins import unchanged
+from celery_agents.errors import ConfigurationError, redact
+
+E = TypeVar("E", bound=NamedTools)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResources:
+    """The resources that the toolsets of a process share."""
+
+    resolve_secret: ResolveSecret
+    executor: Executor
+    clients: SharedClients
+
+
+@dataclass(frozen=True, slots=True)
+class ToolsetKind(Generic[E]):
+    """One kind of toolset.
+
+    Args:
+        name: The ``kind`` of its tables.
+        entry: The model of its tables; fields that it does not know are refused.
+        make: Makes the toolset of a table, by its name.
+    """
+
+    name: str
+    entry: type[E]
+    make: Callable[[str, E, ToolResources], Toolset]
+
+
+def _builtin(name: str, entry: BuiltinTools, r: ToolResources) -> Toolset:
+    return _fixed(name, chosen(entry.use, entry.without), entry, r)
+
+
+def _python(name: str, entry: PythonTools, r: ToolResources) -> Toolset:
+    tools: list[Tool] = []
+    for path in entry.use:
+        if "*" not in path and "?" not in path:
+            found = load_tool(path)
+            if not isinstance(found, Tool):
+                raise ConfigurationError(f"use: {path} is a toolset: name it in an agent's tools.")
+            tools.append(found)
+        else:
+            tools += _fitting(path)
+    return _fixed(name, tools, entry, r)
+
+
+def _fitting(path: str) -> list[Tool]:
+    """The tools of a module whose names fit; plain functions are none."""
+    module, _, pattern = path.partition(":")
+    try:
+        there = vars(importlib.import_module(module))
+    except Exception as error:  # noqa: BLE001 - a user's module may raise anything
+        reason = redact(f"{type(error).__name__}: {error}")
+        raise ConfigurationError(f"use: {module} cannot be imported: {reason}") from None
+    found = [t for n, t in there.items() if isinstance(t, Tool) and fnmatchcase(n, pattern)]
+    if not found:
+        raise ConfigurationError(f"use: {path} fits no tool of {module}.")
+    return found
+
+
+def _fixed(name: str, tools: Iterable[Tool], entry: NamedTools, r: ToolResources) -> Toolset:
+    named = [_named(tool, entry.prefix, entry.approve) for tool in tools]
+    refuse_unfit(entry.approve, [tool.name for tool in named])
+    kept = unchanged(named, entry.pin, who=name)
+    return FixedToolset(name, *kept, executor=r.executor)
+
+
+def _named(tool: Tool, prefix: str, approve: Mapping[str, Approve]) -> Tool:
+    found = copy(tool)
+    found.name = f"{prefix}{tool.name}"
+    found.policy = approved(found.name, tool.policy, approve)
+    return found
+
+
+#: A kind registers by standing here.
+KINDS: Mapping[str, ToolsetKind[Any]] = {
+    kind.name: kind
+    for kind in (
+        ToolsetKind("builtin", BuiltinTools, _builtin),
+        ToolsetKind("python", PythonTools, _python),
+    )
+}

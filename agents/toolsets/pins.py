@@ -1,0 +1,52 @@
+"""Pins: the digests of tools as somebody has looked at them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from agents.tools.base import Tool
+from agents.tools.calls import ToolSpec
+from agents.values import digest
+from celery_agents.errors import ConfigurationError
+from celery_agents.noted import note
+
+log = logging.getLogger(__name__)
+
+
+def pin_of(tool: Tool | ToolSpec) -> str:
+    """The digest of what a model is told of a tool, and of its effects."""
+    effects = None if tool.policy is None else tool.policy.effects
+    return digest([tool.name, tool.description, tool.parameters, effects])
+
+
+def write_pins(tools: Iterable[Tool | ToolSpec], path: Path) -> dict[str, str]:
+    """Write down the tools as they are now; gives their digests by name."""
+    pins = {tool.name: pin_of(tool) for tool in tools}
+    path.write_text(json.dumps(pins, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return pins
+
+
+def unchanged(tools: list[Tool], path: Path | None, *, who: str) -> list[Tool]:
+    """The tools that are as they were pinned; of others it is noted that they are withheld.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+    """
+    if path is None:
+        return tools
+    try:
+        pins = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"pin: there is no {path}. Write it: celery -A app agents tools pin {who}"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"pin: {path} cannot be read: {error}") from None
+    kept = [tool for tool in tools if pins.get(tool.name) == pin_of(tool)]
+    if withheld := [tool.name for tool in tools if tool not in kept]:
+        told = "Tools of %s are not as %s has them, and not offered: %s"
+        note(log, "tools_withheld", told, who, path, ", ".join(withheld))
+    return kept

@@ -1,0 +1,164 @@
+"""``celery -A app agents tools …``: the tools that a configuration offers. They need no worker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import click
+
+from agents.catalog.loading import read_tables
+from agents.catalog.toolsets import read_tools_entry, read_toolsets
+from agents.net.clients import SharedClients
+from agents.tools.base import Tool
+from agents.tools.calls import ToolError, heard
+from agents.tools.toolset import FixedToolset, Toolset
+from agents.toolsets.builtin.catalogue import functions, offers
+from agents.toolsets.builtin.offer import made
+from agents.toolsets.kinds import ToolResources
+from agents.toolsets.pins import write_pins
+from app.execution.agents import see_current_directory
+from app.settings import Settings
+from celery_agents.client.overview.tables import table
+from celery_agents.client.shell import Command, NotFoundError, Shown
+from celery_agents.visible import visible
+
+
+@click.group()
+def tools() -> None:
+    """Tools of agents: those of the configuration, and those that are built in."""
+
+
+def _toolsets(ctx: click.Context) -> dict[str, Toolset]:
+    settings = ctx.obj.app.agents_settings
+    if settings.config is None:
+        return {}
+    return read_toolsets(settings.config, _tables(settings.config), _resources(settings))
+
+
+def _resources(settings: Settings) -> ToolResources:
+    see_current_directory()
+    return ToolResources(settings.secret, ThreadPoolExecutor(1), SharedClients())
+
+
+def _tables(config: Path) -> dict[str, Any]:
+    found: dict[str, Any] = read_tables(config).get("tools", {})
+    return found
+
+
+def _catalogue(ctx: click.Context, *, builtin: bool) -> dict[str, Tool]:
+    """Tools by the name of their toolset, or category, and their own."""
+    if builtin:
+        return {name: made(function) for name, function in functions().items()}
+    sets: Mapping[str, Toolset] = _toolsets(ctx)
+    return {
+        f"{name}.{tool.name}": tool
+        for name, found in sets.items()
+        if isinstance(found, FixedToolset)
+        for tool in found.tools
+    }
+
+
+@tools.command("list", cls=Command)
+@click.option("--builtin", is_flag=True, help="All that are built in, by category.")
+@click.pass_context
+def list_tools(ctx: click.Context, *, builtin: bool) -> Shown:
+    """List the tools of the configuration's toolsets, or with --builtin those that there are."""
+    rows = [
+        {
+            "name": name,
+            "effects": tool.effects,
+            "approve": tool.policy.approve,
+            "description": tool.description.splitlines()[0],
+        }
+        for name, tool in _catalogue(ctx, builtin=builtin).items()
+    ]
+    lines = table(
+        ("tool", "effects", "approve", "description"),
+        [tuple(row.values()) for row in rows],
+        within=sys.maxsize,
+    )
+    return Shown(rows, "\n".join(lines))
+
+
+@tools.command(cls=Command)
+@click.argument("name")
+@click.pass_context
+def show(ctx: click.Context, name: str) -> Shown:
+    """Show a tool as a model is told of it, how it is called, and an example."""
+    where, tool = _found(ctx, name)
+    known = offers().get(where)
+    told = {
+        "name": where,
+        "description": tool.description,
+        "parameters": tool.parameters,
+        "policy": tool.policy.model_dump(mode="json"),
+    }
+    if known is not None:
+        told |= {"example": known.example, "needs": list(known.needs)}
+    return Shown(told)
+
+
+@tools.command("try", cls=Command)
+@click.argument("name")
+@click.argument("arguments", default="")
+@click.option("--yes", is_flag=True, help="Also of a tool that has effects.")
+@click.pass_context
+def try_tool(ctx: click.Context, name: str, arguments: str, *, yes: bool) -> Shown:
+    """Call a tool, here, with ARGUMENTS in JSON; without them with its example.
+
+    A tool that asks its step for more than its key can be called by a worker alone.
+    """
+    where, tool = _found(ctx, name)
+    if tool.effects == "effect" and not yes:
+        raise click.UsageError(f"{where} has effects: say --yes.")
+    try:
+        given = json.loads(arguments) if arguments else dict(offers()[where].example)
+    except KeyError:
+        raise click.UsageError(f"{where} has no example: give its arguments.") from None
+    except ValueError as error:
+        raise click.UsageError(f"ARGUMENTS are no JSON: {error}") from None
+    step: Any = None
+    home = FixedToolset(where, tool)
+    act = home.call(tool.name, given, key=str(uuid4()), step=step)
+    try:
+        return Shown(asyncio.run(heard(act)))
+    except ToolError as error:
+        raise click.ClickException(visible(str(error))) from None
+
+
+@tools.command(cls=Command)
+@click.argument("toolset")
+@click.pass_context
+def pin(ctx: click.Context, toolset: str) -> Shown:
+    """Write down the tools of TOOLSET as they are now, where its ``pin`` says."""
+    settings = ctx.obj.app.agents_settings
+    config = settings.config
+    tables = {} if config is None else _tables(config)
+    if config is None or toolset not in tables:
+        raise NotFoundError(visible(f"There is no [tools.{toolset}] in the configuration."))
+    path = read_tools_entry(config, toolset, tables[toolset]).pin
+    if path is None:
+        raise click.UsageError(visible(f'[tools.{toolset}] says no pin = "FILE".'))
+    table = {name: value for name, value in tables[toolset].items() if name != "pin"}
+    step: Any = None
+    found = read_toolsets(config, {toolset: table}, _resources(settings))[toolset]
+    listed = asyncio.run(found.specs(step))
+    pins = write_pins(listed, path)
+    return Shown({"path": str(path), "pins": pins}, visible(f"{path} has {len(pins)} tools."))
+
+
+def _found(ctx: click.Context, name: str) -> tuple[str, Tool]:
+    """The tool of that name, in full or without its toolset: of the configuration, or built in."""
+    for builtin in (False, True):
+        there = _catalogue(ctx, builtin=builtin)
+        names = [one for one in there if one == name or one.partition(".")[2] == name]
+        if names:
+            return names[0], there[names[0]]
+    raise NotFoundError(visible(f"There is no tool {name}: see tools list, with --builtin or not."))

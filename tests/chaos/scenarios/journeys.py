@@ -1,0 +1,75 @@
+"""Flows whose workers are killed and whose broker is emptied, in their midst."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from app.journal.schema.models import Entry, Step
+from celery_agents import Run
+from celery_agents.contracts.flows.entries import HISTORY
+from tests.chaos.audit import audit
+from tests.chaos.scenario import Numbers, scenario
+from tests.chaos.scenarios.load import strike
+from tests.chaos.stand import PATIENT, STUCK_S, Stand, eventually, kept_running
+
+#: Steps of a flow, as its code asks for them (``tests/chaos/agents.py``).
+STEPS = 10
+
+
+@scenario("flows")
+def flows(stand: Stand) -> Numbers:
+    """Faults come evenly over the work: each flow ends once, as if nothing had been."""
+    workers = stand.workers(2)
+    faults = ["kill"] * stand.size(20, 4) + ["wipe"] * stand.size(3, 1)
+    stand.rng.shuffle(faults)
+    done, given = Counter[str](), {"retry": PATIENT.model_dump(mode="json")}
+    began = time.monotonic()
+    with kept_running(workers):
+        count = stand.size(300, 40)
+        start = partial(stand.client.start, "journeys", retry=PATIENT)
+        runs = [start(given | {"n": n}) for n in range(count)]
+        for place, fault in enumerate(faults, 1):
+            _wait_acts(stand, place * STEPS * count // (len(faults) + 1))
+            done[strike(fault, stand, workers)] += 1
+        amid = stand.open_steps()
+        sent_again = stand.wait_ended(runs, timeout_s=stand.size(300, 90))
+    assert amid, "all had ended before the last fault"
+    assert stand.values(runs) == [_right(n) for n in range(count)]
+    _check(stand, runs)
+    return {
+        "flows": count,
+        **done,
+        "sent_again_by_clients": sent_again,
+        "took_s": time.monotonic() - began,
+        **stand.witness.check(flows=True),
+        **audit(stand),
+    }
+
+
+def _wait_acts(stand: Stand, wanted: int) -> None:
+    """Wait until so many acts have begun."""
+    eventually(lambda: len(stand.counted()) >= wanted, f"{wanted} acts", timeout_s=STUCK_S)
+
+
+def _right(n: int) -> int:
+    """The answer of the flow: four ones are added, three sides summed, three ones added."""
+    found = n + 4
+    return sum(found + side + 1 for side in range(3)) + 3
+
+
+def _check(stand: Stand, runs: Sequence[Run[Any]]) -> None:
+    """Hold steps and histories of the flows against their code."""
+    below = Counter((row.parent_id, row.state) for row in stand.rows(Step.parent_id, Step.state))
+    assert below == {(None, "succeeded"): len(runs)} | {(r.id, "succeeded"): STEPS for r in runs}
+    lines = stand.rows(Entry.stream, Entry.kind, Entry.data)
+    told = Counter((row.stream, row.kind, row.data["key"]) for row in lines)
+    twice = [line for line, times in told.items() if times > 1]
+    assert not twice, f"{len(twice)} lines stand twice: {twice[:3]}"
+    kinds = Counter((stream, kind) for stream, kind, _ in told)
+    for run in runs:
+        assert kinds[HISTORY + run.id, "done"] == STEPS, f"{run.id} was told of other ends"
+        assert kinds[HISTORY + run.id, "timer"] == 1, f"{run.id} has slept otherwise"

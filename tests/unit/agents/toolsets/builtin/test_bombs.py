@@ -1,0 +1,113 @@
+"""Arguments that would hold a worker: each ends within a second, and its model is told why."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from agents.tools.calls import ToolError
+from tests.unit.agents.toolsets.builtin.support import called, example
+
+#: Seconds of CPU: none takes one on a usual machine, where without a bound it takes minutes.
+LIMIT_S = 5.0
+LINES = "\n".join(str(n % 97) for n in range(1_000))
+OTHERS = "\n".join(str(n * 7 % 97) for n in range(1_000))
+
+#: Calls that have no good answer, with a word of the error.
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("text.find_text", {"text": "x", "pattern": r"(?=x)", "regex": True}, "lookaround"),
+    ("text.find_text", {"text": "x", "pattern": r"((a{100}){100}){100}", "regex": True}, "RE2"),
+    ("text.find_text", {"text": "x", "pattern": "x" * 1_001}, "1000"),
+    ("text.replace_text", {"text": "a" * 10**6, "pattern": "a", "replacement": "b" * 10**4},
+     "long"),
+    ("text.replace_text", {"text": "a", "pattern": "a", "replacement": r"\7", "regex": True},
+     "fit"),
+    ("text.diff_texts", {"before": "\n" * 10_000, "after": ""}, "lines"),
+    ("text.html_to_markdown", {"html": "<div>" * 30_000}, "deep"),
+    ("text.patch_text", {"text": "a\n", "patch": "@@ -1 +1 @@\n-b\n+c\n"}, "does not fit"),
+    ("text.encode_text", {"text": "ü", "scheme": "hex", "decode": True}, "hex"),
+    ("text.count_text", {"text": "a" * (10**6 + 1)}, "1000000"),
+    ("maths.calculate", {"expression": "9 ** 9 ** 9"}, "too big"),
+    ("maths.calculate", {"expression": "1e999999999"}, "no number"),
+    ("maths.calculate", {"expression": "1e9999"}, "too big"),
+    ("maths.calculate", {"expression": "factorial(100000)"}, "1000"),
+    ("maths.calculate", {"expression": "1 / 0"}, "zero"),
+    ("maths.calculate", {"expression": "(" * 500 + "1" + ")" * 500}, "expression"),
+    ("maths.calculate", {"expression": "-" * 1_900 + "1"}, "deep"),
+    ("maths.calculate", {"expression": "9" * 1_900 + " * " + "2" * 90 + "**99"}, "too big"),
+    ("maths.calculate", {"expression": "__import__('os').system('true')"}, "not known"),
+    ("maths.calculate", {"expression": "'a' * 10 ** 9"}, "no number"),
+    ("maths.calculate", {"expression": "(-8) ^ 0.5"}, "real"),
+    ("maths.calculate", {"expression": "sin(1, 2, 3)"}, "no value"),
+    ("maths.convert_units", {"value": "1", "unit": "10**10**10", "to": "m"}, "no unit"),
+    ("maths.convert_units", {"value": "1", "unit": "m**99**99", "to": "m"}, "no unit"),
+    ("maths.convert_units", {"value": "1", "unit": "kg", "to": "m"}, "cannot be converted"),
+    ("maths.convert_units", {"value": "1", "unit": "blorb", "to": "m"}, "no unit"),
+    ("maths.convert_number", {"number": "1e999999", "to": "decimal"}, "digits"),
+    ("maths.solve_linear", {"equations": [["1e999999999"]], "right": [1]}, "no number"),
+    ("maths.find_root", {"expression": "x ^ 2 + 1", "low": -9, "high": 9}, "one sign"),
+    ("maths.find_root", {"expression": "x ^ 9 ^ 9", "low": 0, "high": 9}, "too big"),
+    ("maths.matrix", {"action": "inverse", "rows": [[1, 1], [1, 1]]}, "no inverse"),
+    ("maths.statistics", {"values": [1, 1], "others": [1, 2]}, "no correlation"),
+    ("maths.finance", {"action": "irr", "payments": [1, 2]}, "both signs"),
+    ("dates.parse_date", {"text": "04/05/2026"}, "2026-05-04 .order: day. or 2026-04-05"),
+    ("dates.parse_date", {"text": "Monday"}, "lacks"),
+    ("dates.parse_date", {"text": "9" * 90}, "no date"),
+    ("dates.format_date", {"date": "2026-05-04", "form": "%999999999d"}, "directive"),
+    ("dates.now", {"zone": "../../etc/passwd"}, "no zone"),
+    ("dates.add_to_date", {"date": "9999-12-31", "duration": "P1D"}, "9999"),
+    ("dates.add_to_date", {"date": "2026-05-04", "duration": "P99999Y"}, "9999"),
+    ("dates.list_holidays", {"country": "ZZ", "year": 2026}, "no holidays"),
+    ("dates.next_times", {"rule": "FREQ=SECONDLY;BYMONTH=2", "after": "2026-01-01"}, "FREQ"),
+    ("dates.next_times", {"rule": "FREQ=DAILY;INTERVAL=0", "after": "2026-01-01"}, "INTERVAL"),
+    ("dates.next_times", {"rule": "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30", "after": "2026-01-01"},
+     "never"),
+    ("dates.next_times", {"rule": "FREQ=DAILY;INTERVAL=7;BYDAY=TU", "after": "2026-01-05"},
+     "never"),
+    ("dates.next_times", {"rule": "FREQ=YEARLY;BYSETPOS=999", "after": "2026-01-05"}, "BYSETPOS"),
+    ("dates.next_times", {"rule": "0 0 30 2 *", "after": "2026-01-01"}, "cron"),
+    ("dates.next_times", {"rule": "99 * * * *", "after": "2026-01-01"}, "cron"),
+    ("dates.date_difference", {"start": "0001-01-01", "end": "9999-01-01", "country": "DE"},
+     "years"),
+]  # fmt: skip
+
+#: It has an inverse.
+MATRIX = [[f"{i * j % 97 + 99 * (i == j)}.{i}{j}" for i in range(20)] for j in range(20)]
+#: Calls that have one, and would take long by other means.
+SLOW: list[tuple[str, dict[str, Any]]] = [
+    ("text.find_text", {"text": "a" * 900_000 + "b", "pattern": r"(a+)+$", "regex": True}),
+    ("text.find_text", {"text": "a" * 100_000, "pattern": r"(.*)(.*)(.*)(.*)x", "regex": True}),
+    ("text.count_text", {"text": "a. " * 300_000}),
+    ("text.extract_patterns", {"text": "a@" * 100_000}),
+    ("text.extract_patterns", {"text": "1." * 100_000}),
+    ("text.diff_texts", {"before": LINES, "after": OTHERS}),
+    ("text.compare_texts", {"text": "ab" * 10_000, "others": ["ba" * 1_000] * 500}),
+    ("maths.number_theory", {"action": "factors", "number": 999999937 * 999999929}),
+    ("maths.number_theory", {"action": "next_prime", "number": 10**18}),
+    ("maths.matrix", {"action": "inverse", "rows": MATRIX}),
+    ("maths.probability", {"distribution": "binomial", "n": 100_000, "x": 100_000}),
+    ("maths.finance", {"action": "irr", "payments": [-1000, *[1] * 1_199]}),
+    ("dates.next_times", {"rule": "FREQ=HOURLY", "after": "2026-03-01"}),
+    ("dates.next_times", {"rule": "FREQ=MONTHLY;INTERVAL=12;BYMONTH=2", "after": "2026-03-01"}),
+    ("dates.next_times", {"rule": "FREQ=DAILY;BYDAY=FR;BYMONTHDAY=13",
+                          "after": "2026-03-01"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "arguments", "word"), REFUSED)
+def test_refused(name: str, arguments: dict[str, Any], word: str) -> None:
+    example(name)  # its packages are imported
+    begun = time.process_time()
+    with pytest.raises(ToolError, match=word):
+        called(name, **arguments)
+    assert time.process_time() - begun < LIMIT_S
+
+
+@pytest.mark.parametrize(("name", "arguments"), SLOW)
+def test_slow(name: str, arguments: dict[str, Any]) -> None:
+    example(name)  # its packages are imported
+    begun = time.process_time()
+    called(name, **arguments)
+    assert time.process_time() - begun < LIMIT_S
