@@ -18,6 +18,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from sqlalchemy import func, make_url, select
+
+from app.journal.schema.engine import connect
+from app.journal.schema.models import Entry, table
 from bench.venvs import python_of
 from deploy.local.state import ROOT
 from tests.support.workers import migrate
@@ -49,18 +53,20 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         url = given.database or f"sqlite:///{folder}/journal.db"
         migrate(url)
-        ours = {"AGENTS_DATABASE_URL": url, "PYTHONPATH": f"{_PLUGIN}{os.pathsep}{ROOT}"}
+        ours = {"DATABASE_URL": url, "PYTHONPATH": f"{_PLUGIN}{os.pathsep}{ROOT}"}
         theirs = _ran(python, given, Path(folder) / "theirs.xml", {})
         with_ours = _ran(python, given, Path(folder) / "ours.xml", ours, "-p", _PLUGIN_NAME)
+        lines = _lines_in(url)
     new = {name: why for name, why in with_ours.items() if why and not theirs.get(name)}
     same = theirs.keys() == with_ours.keys()
     print(
         f"{len(with_ours)} tests; failed with theirs: {_failed(theirs)}, ours: {_failed(with_ours)}"
     )
+    print(f"lines that ours has in {make_url(url).get_backend_name()}: {lines}")
     print("failed with ours alone:", "" if new else "none")
     for name, why in sorted(new.items()):
         print(f"  {name}: {why}")
-    return 0 if same and theirs and not new else 1
+    return 0 if same and theirs and lines and not new else 1
 
 
 _PLUGIN_NAME = "journal_saver_plugin"
@@ -71,6 +77,12 @@ def _savers() -> list[str]:
     about = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     needed: list[str] = [*about["dependencies"], *about["optional-dependencies"]["worker"]]
     return [*needed, "cryptography", "genai-prices"]
+
+
+def _lines_in(url: str) -> int:
+    """How many lines of threads a journal has: none, if the tests had another one."""
+    with connect(url).connect() as connection:
+        return connection.execute(select(func.count()).select_from(table(Entry))).scalar_one()
 
 
 def _failed(results: Mapping[str, str]) -> int:
