@@ -51,5 +51,5 @@ def _opened(settings: Settings) -> Engine:
     return engine
 
 
-#: The journals that savers of this process have opened: a web app may make a saver for each request.
+#: The journals that savers of this process have opened: a web app may make one for each request.
 _ENGINES: PerProcess[dict[tuple[str, ...], Engine]] = PerProcess()
