@@ -3,7 +3,8 @@
 Each contestant has one process, ten runs at a time, and each ten four SIGKILLs of that process,
 which is started again at once. Told are, for a run, the requests that were paid; the least that a
 killed process can have paid, which is what a run needs and what was under way at a kill; tools of
-whose findings a model had been told and that ran again; and keys of two different requests.
+whose findings a model had been told and that ran again, and those that had only ended; and keys of
+two different requests.
 """
 
 from __future__ import annotations
@@ -115,14 +116,19 @@ def _tools(book: Path, told: Mapping[str, float]) -> Mapping[str, int]:
     """How tools ran, by what they wrote.
 
     A tool is finished when a model is told what it found. One that has ended and was not told yet
-    may be on its way to the journal.
+    may be on its way to the journal: how many of those ran again is told beside.
     """
     lines = [line.split() for line in book.read_text().splitlines()]
     begun = [(about, float(at)) for at, word, about in lines if word == "begins"]
+    ended: dict[str, float] = {}
+    for at, word, about in lines:
+        if word == "ended":
+            ended.setdefault(about, float(at))
     return {
         "tools": len({about for about, _ in begun}),
         "tools_begun": len(begun),
         "finished_and_run_again": sum(at > told.get(about, at) for about, at in begun),
+        "ended_and_run_again": sum(at > ended.get(about, at) for about, at in begun),
     }
 
 

@@ -87,7 +87,7 @@ def test_a_support_agent_of_pydantic_ai(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(models, "infer_model", lambda _: FunctionModel(says))
     agent, _ = backend(monkeypatch, "pydantic_ai", "support")
     step = MemoryStep()
-    wish = waits(agent, step, "Geld für 7")
+    wish: Any = waits(agent, step, "Geld für 7")
     assert wish.input["arguments"] == {"number": 7, "cents": 900}
     approve(step, wish, True)
     said = answer(agent, step, "Geld für 7")
@@ -110,7 +110,7 @@ def test_a_graph_of_langgraph(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "langchain_openai", openai)
     agent, _ = backend(monkeypatch, "langgraph", "refunds")
     step, letter = MemoryStep(), {"letter": "Order 7 never came."}
-    wish = waits(agent, step, letter)
+    wish: Any = waits(agent, step, letter)
     assert wish.input["question"] == {"refund": "7"}
     approve(step, wish, 900)
     found = answer(agent, step, letter)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, TypedDict
 
@@ -93,11 +94,15 @@ def test_a_worker_that_has_lost_its_step_writes_nothing(world: World, journal: J
     assert in_step(world, mine, goes_on) == {"said": "hi indeed", "answer": "yes"}
 
 
+def _say(thread: Any, graph: Any) -> None:
+    graph.invoke({"said": "x"}, thread)
+
+
 def test_a_thread_of_a_step_goes_with_its_run(world: World, journal: Journal) -> None:
     for run in ("old", "new"):
         claim = claimed(journal, run, step(run))
-        for thread in (f"{STEP}{run}", f"named-{run}"):
-            in_step(world, claim, lambda graph, t=thread: graph.invoke({"said": "x"}, named(t)))
+        for thread in map(named, (f"{STEP}{run}", f"named-{run}")):
+            in_step(world, claim, partial(_say, thread))
         journal.finish(claim, DONE).result(SOON)
     ago = now() - OLD_S
     with world.engine.begin() as c:
