@@ -42,13 +42,10 @@ class Statistics:
 
 def score(terms: Mapping[str, int], weights: Mapping[str, int], of: Statistics) -> int:
     """Return the score of a text by its terms; the statement of app/journal/memory does as much."""
-    length, usual = sum(terms.values()), of.usual
+    usual = of.usual
+    beside = USUAL * usual + LENGTH * sum(terms.values()) * 1_000
     return sum(
-        weights[term]
-        * OWN
-        * tf
-        * usual
-        // (OWN * tf * usual + USUAL * usual + LENGTH * length * 1_000)
+        weights[term] * (OWN * tf * usual) // (OWN * tf * usual + beside)
         for term, tf in terms.items()
         if term in weights
     )

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field, StringConstraints, TypeAdapter, field_validator
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, field_validator
 
-from celery_agents.contracts.base import Contract, Name, Whole, read_as
+from celery_agents.contracts.base import Contract, Name, mistakes, read_as
 from celery_agents.errors import InvalidPayloadError
 from celery_agents.visible import CONTROLS
 
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _PLACE = re.compile(r"\{([^{}]*)\}")
 _VALUE = rf"^[^{CONTROLS}/]*$"
+_VISIBLE = rf"^[^{CONTROLS}]*$"
 #: A value of a scope: it becomes a part of a space's name, which slashes separate.
 ScopeValue = Annotated[str, Field(min_length=1, max_length=100, pattern=_VALUE, strict=True)]
 #: What a run is about, by names that spaces have places for.
@@ -31,8 +32,8 @@ TEXT_MAX = 20_000
 MemoryText = Annotated[str, Field(min_length=1, max_length=TEXT_MAX, strict=True)]
 #: From nearly nothing to all: each halving is worth a half-life of age.
 Importance = Annotated[float, Field(ge=0.001, le=1)]
-#: Tokens that are to be recalled at the most.
-RecallTokens = Annotated[int, Field(ge=1, le=1_000_000), Whole]
+#: Tokens that anybody may ask for.
+RECALL_TOKENS_MAX = 100_000
 _SCOPE: TypeAdapter[dict[str, str]] = TypeAdapter(Scope)
 _TEXT: TypeAdapter[str] = TypeAdapter(MemoryText)
 _IMPORTANCE: TypeAdapter[float] = TypeAdapter(Importance)
@@ -59,6 +60,8 @@ class MemoryPolicy(Contract):
                 raise ValueError(f"{{{name}}} is no place: use a name, as {{customer}}")
         if "{" in _PLACE.sub("", space) or "}" in _PLACE.sub("", space):
             raise ValueError("its braces do not belong together")
+        if any(len(_PLACE.findall(part)) > 1 for part in space.split("/")):
+            raise ValueError("put a slash between two places: else two scopes may be one space")
         return space
 
     def filled(self, scope: Mapping[str, str], who: str) -> str:
@@ -112,7 +115,20 @@ class NewMemories(Contract):
     texts: Annotated[tuple[MemoryText, ...], Field(min_length=1, max_length=1_000)]
     importance: Importance = 1.0
     replaces: Annotated[str, Field(max_length=36)] | None = None
-    thread: Annotated[str, Field(max_length=180)] = ""
+    thread: Annotated[str, Field(max_length=180, pattern=_VISIBLE)] = ""
+
+    @classmethod
+    def read(cls, value: Any) -> Self:
+        """Those of a message.
+
+        Raises:
+            InvalidPayloadError: they are none.
+        """
+        try:
+            return cls.model_validate(value)
+        except ValidationError as error:
+            place, why = mistakes(error, cls)[0]
+            raise InvalidPayloadError(f"memories: {place}: {why}") from None
 
 
 def scope_of(value: Any) -> dict[str, str]:

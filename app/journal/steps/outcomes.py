@@ -54,17 +54,15 @@ def conclude(
     """Write outcomes, count them in the joins of their parents, fire what is complete."""
     own = ((c.step_id, c.run_id) for c in conclusions if c.lets_go)
     locks.lock(connection, [*((c.parent_id, c.run_id) for c in conclusions), *own])
-    if learning := [c for c in conclusions if c.memories]:  # their roots are told
-        known = [c.run_id for c in learning]
-        locks.lock_steps(connection, [*(c.step_id for c in conclusions), *known])
+    _hold_roots(connection, conclusions)
     ended: list[tuple[str, int, bool]] = []
     roots: dict[str, Outcome] = {}
     undoable: set[str] = set()
     by_run: dict[str, Aftermath] = {}
     told: list[webhooks.EndedRoot] = []
-    publishing: list[str] = []
     results: list[Aftermath] = []
-    for c, row in zip(conclusions, _end(connection, conclusions, rules.wake_grace_s), strict=True):
+    rows = _end(connection, conclusions, rules.wake_grace_s)
+    for c, row in zip(conclusions, rows, strict=True):
         results.append(Aftermath(applied=row is not None))
         if row is not None and c.token is None:  # what a claim ends is counted by who has it
             root = row.parent_id is None
@@ -77,8 +75,6 @@ def conclude(
         elif row is not None:
             roots[c.step_id] = c.outcome
             by_run[c.step_id] = results[-1]
-            if row.remembers and c.outcome.ok:
-                publishing.append(c.step_id)
             if row.envelope is not None:
                 told.append(webhooks.EndedRoot(c.step_id, c.outcome, row.envelope))
     fired = joins.count(connection, ended, rules)
@@ -94,9 +90,7 @@ def conclude(
     talking = _hand_on(connection, conclusions, results, grace)
     for run_id, wake in [*undoing.items(), *telling.items(), *talking.items()]:
         by_run[run_id].wakes.append(wake)
-    if publishing:
-        keeping.publish(connection, publishing)
-    _learn(connection, conclusions, results)
+    _learn(connection, conclusions, rows)
     _add(connection, conclusions, results)
     return results
 
@@ -110,12 +104,24 @@ def _drop(
             result.add(joins.drop_members(connection, [c.step_id], State.CANCELLED))
 
 
-def _learn(
-    connection: Connection, conclusions: Sequence[Conclusion], results: Sequence[Aftermath]
-) -> None:
-    """Keep what steps have learned that ended here with success."""
-    for c, result in zip(conclusions, results, strict=True):
-        if c.memories and result.applied and c.outcome.ok:
+def _hold_roots(connection: Connection, conclusions: Sequence[Conclusion]) -> None:
+    """Lock the roots of steps that have learned something, with all that end: by their ids."""
+    if roots := [c.run_id for c in conclusions if c.memories]:
+        locks.lock_steps(connection, [*roots, *(c.step_id for c in conclusions)])
+
+
+def _learn(connection: Connection, conclusions: Sequence[Conclusion], rows: Sequence[Any]) -> None:
+    """Keep what steps have learned that ended here with success; let roots' become everybody's."""
+    ended = [
+        (c, row)
+        for c, row in zip(conclusions, rows, strict=True)
+        if row is not None and c.outcome.ok
+    ]
+    roots = [c.step_id for c, row in ended if row.remembers and row.parent_id is None]
+    if roots:
+        keeping.publish(connection, roots)
+    for c, _ in ended:
+        if c.memories:
             keeping.learned(connection, c.run_id, c.memories)
 
 
