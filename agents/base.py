@@ -20,7 +20,7 @@ from celery_agents.contracts.base import Contract, JsonValue, TrustedJson
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.events import EventType
 from celery_agents.contracts.governance import Estimate
-from celery_agents.contracts.memory import RECALL_TOKENS, Memory
+from celery_agents.contracts.memory import RECALL_TOKENS, MemoryRecord
 from celery_agents.contracts.outcome import Answer, Outcome, Usage
 
 __all__ = ["Answer", "Backend", "StepContext", "Turn", "Usage"]
@@ -78,7 +78,7 @@ class StepMemory(Protocol):
         """
         ...
 
-    async def recall(self, question: str, *, tokens: int = RECALL_TOKENS) -> list[Memory]:
+    async def recall(self, question: str, *, tokens: int = RECALL_TOKENS) -> list[MemoryRecord]:
         """Recall what fits a question best, within so many tokens; the same in each attempt.
 
         With what this step, and ended ones of this run, have kept.
@@ -88,7 +88,7 @@ class StepMemory(Protocol):
         """
         ...
 
-    async def look(self, question: str, *, tokens: int = RECALL_TOKENS) -> list[Memory]:
+    async def look(self, question: str, *, tokens: int = RECALL_TOKENS) -> list[MemoryRecord]:
         """Recall the same without a journaled call: for the code of one. Raises as above."""
         ...
 

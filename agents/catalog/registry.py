@@ -138,12 +138,10 @@ class Registry:
         self.tenants: dict[str, TenantPolicy] = {}
         self.budgets: dict[str, BudgetPolicy] = {}
         #: Those of tenants that have numbers of their own, by tenant and name.
-        #: Spaces that agents keep texts in, by name.
         self.memories: dict[str, MemoryPolicy] = {}
         self.own_limits: dict[str, dict[str, LimitPolicy]] = {}
         self.own_budgets: dict[str, dict[str, BudgetPolicy]] = {}
-        self.guards = Guards({})
-        self.flows = Flows()
+        self.guards, self.flows = Guards({}), Flows()
         self._agents: dict[str, Registered] = {}
         self._functions: dict[str, Callable[..., Any]] = {}
 
@@ -160,7 +158,7 @@ class Registry:
             tables = read_tables(config)
             self.resources = with_toolsets(config, tables.get("tools", {}), self.resources)
             self.memories = read_memories(config, tables.get("memory", {}))
-            self.resources = replace(self.resources, memories=frozenset(self.memories))
+            self.resources = replace(self.resources, memories=self.memories)
             for name, entry in read_entries(config, self.kinds).items():
                 self.add_entry(name, entry)
             self.limits = read_policies(config, "limits", tables.get("limits", {}), LimitPolicy)

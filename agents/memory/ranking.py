@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Statistics:
+class SpaceNumbers:
     """A space in numbers: its memories, and the terms of all of them together."""
 
     memories: int
@@ -40,7 +40,7 @@ class Statistics:
         return round(math.log(1 + (of - having + 0.5) / (having + 0.5)) * _UNIT)
 
 
-def score(terms: Mapping[str, int], weights: Mapping[str, int], of: Statistics) -> int:
+def score(terms: Mapping[str, int], weights: Mapping[str, int], of: SpaceNumbers) -> int:
     """Return the score of a text by its terms; the statement of app/journal/memory does as much."""
     usual = of.usual
     beside = USUAL * usual + LENGTH * sum(terms.values()) * 1_000

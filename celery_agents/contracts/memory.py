@@ -85,7 +85,7 @@ class MemoryPolicy(Contract):
 _NAME_MAX = 180
 
 
-class Memory(Contract):
+class MemoryRecord(Contract):
     """A text that a space keeps."""
 
     id: str

@@ -52,7 +52,7 @@ class Remembering(Stack):
         return [memory.text for memory in found if memory.until is None]
 
     def keep(self, *texts: str, scope: dict[str, str] | None = None, **order: Any) -> Any:
-        asked = {"texts": [*texts], **order}
+        asked: dict[str, Any] = {"texts": [*texts], **order}
         return self.client.ask("keeper", asked, scope=scope or ANN)
 
 
@@ -111,7 +111,7 @@ def test_a_team_shares_what_it_keeps_and_others_see_it_when_it_has_succeeded(
     stack: Remembering,
 ) -> None:
     stack.worker()
-    about = {"texts": ["Ann likes tea."], "question": "tea"}
+    about: dict[str, Any] = {"texts": ["Ann likes tea."], "question": "tea"}
     failing = stack.client.ask("leader", {**about, "fail": True}, scope=ANN)
     with pytest.raises(AgentFailedError):
         failing.get(timeout=SOON_S)
@@ -151,7 +151,8 @@ def test_texts_are_encrypted_where_there_are_keys_and_terms_are_keyed(
     stack = Remembering(redis_url, url, tmp_path, model, OLD)
     try:
         stack.worker()
-        memory, about = stack.client.memory, {"scope": ANN, "timeout": SOON_S}
+        memory = stack.client.memory
+        about: dict[str, Any] = {"scope": ANN, "timeout": SOON_S}
         stack.keep("Ann hides sentinels.").get(timeout=SOON_S)
         memory.remember("customers", "Ann paints sentinels.", **about)
         found = memory.search("customers", "sentinel", **about)
@@ -159,7 +160,7 @@ def test_texts_are_encrypted_where_there_are_keys_and_terms_are_keyed(
         env = {**stack.env, KEYS: f"{NEW},{OLD}"}
         rotated = celery("-A", APP, "agents", "encryption", "rotate", "--json", env=env)
         assert rotated.returncode == 0, rotated.stdout
-        told = str([stack.read(lambda c, t=t: c.execute(select(t)).all()) for t in TABLES])
+        told = str(stack.read(lambda c: [c.execute(select(t)).all() for t in TABLES]))
         assert "sentinel" not in told
         assert "paint" not in told
     finally:

@@ -10,14 +10,14 @@ from agents.plain import plain_json
 from agents.values import digest
 from app.concurrency.fibers import in_thread
 from app.execution.calls.calling import Calling
-from app.journal.memory.recall import Asked
+from app.journal.memory.recall import Question
 from app.journal.schema.rows import NewMemory
 from celery_agents.contracts.base import id_of, whole_of
 from celery_agents.contracts.memory import (
     RECALL_TOKENS,
     RECALL_TOKENS_MAX,
-    Memory,
     MemoryPolicy,
+    MemoryRecord,
     importance_of,
     memory_text_of,
 )
@@ -46,7 +46,7 @@ class SpaceMemory:
         """Let a memory hold no more when this step succeeds."""
         self._learn("", 1.0, id_of(memory, "memory"))
 
-    async def recall(self, question: str, *, tokens: int = RECALL_TOKENS) -> list[Memory]:
+    async def recall(self, question: str, *, tokens: int = RECALL_TOKENS) -> list[MemoryRecord]:
         """Recall what fits a question, within so many tokens; a journaled call."""
 
         async def perform() -> Answer:
@@ -56,13 +56,13 @@ class SpaceMemory:
         about = digest([self._name, self._space, question, tokens])
         answer = await self._step.call("recall", perform, fingerprint=about)
         found = answer.value if isinstance(answer.value, list) else []
-        return [Memory.model_validate(memory) for memory in found]
+        return [MemoryRecord.model_validate(memory) for memory in found]
 
-    async def look(self, question: str, *, tokens: int = RECALL_TOKENS) -> list[Memory]:
+    async def look(self, question: str, *, tokens: int = RECALL_TOKENS) -> list[MemoryRecord]:
         """Recall the same, and journal nothing: for what is a call already."""
         claim = self._step.claim
         own = [m for m in self._step.learned.values() if m.space == self._space]
-        asked = Asked(
+        asked = Question(
             claim.tenant,
             self._space,
             memory_text_of(question, "question"),

@@ -18,7 +18,7 @@ from agents.memory.ranking import (
     LENGTH,
     OWN,
     USUAL,
-    Statistics,
+    SpaceNumbers,
     Turn,
     cut,
     essential,
@@ -33,7 +33,7 @@ from app.journal.schema.engine import read_clock
 from app.journal.schema.models import MemoryRow, MemoryTerm, table
 from app.journal.schema.rows import NewMemory
 from app.journal.schema.sealed import opened_memory, sealed_by
-from celery_agents.contracts.memory import Memory
+from celery_agents.contracts.memory import MemoryRecord
 
 _M = table(MemoryRow).c
 _T = table(MemoryTerm).c
@@ -48,7 +48,7 @@ PAGE_ROWS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Question:
     """A question to a space, by whom."""
 
     tenant: str
@@ -60,7 +60,7 @@ class Asked:
     own: Sequence[NewMemory] = ()  # those that its step has just learned
 
 
-def recall(connection: Connection, asked: Asked) -> list[Memory]:
+def recall(connection: Connection, asked: Question) -> list[MemoryRecord]:
     """Recall what fits best, within a budget of tokens; of what fits alike the newest first.
 
     Raises:
@@ -72,7 +72,7 @@ def recall(connection: Connection, asked: Asked) -> list[Memory]:
     own = _own(connection, space, asked)
     weights, scores = {}, dict[int, int]()
     if space is None:
-        numbers = Statistics(0, 0)
+        numbers = SpaceNumbers(0, 0)
         weights = {term: numbers.weight(0) for term in terms}
     else:
         numbers = space.statistics
@@ -93,7 +93,7 @@ def recall(connection: Connection, asked: Asked) -> list[Memory]:
     return cut(rest, lambda memory: memory.tokens, asked.budget_tokens)
 
 
-def _own(connection: Connection, space: Space | None, asked: Asked) -> dict[int, Memory]:
+def _own(connection: Connection, space: Space | None, asked: Question) -> dict[int, MemoryRecord]:
     """Return what only the run that asks may see, by places behind all others."""
     rows: list[Any] = []
     if space is not None and asked.run_id is not None:
@@ -120,8 +120,8 @@ _PRIVATE = (
 )
 
 
-def _new(memory: NewMemory, at: float) -> Memory:
-    return Memory(
+def _new(memory: NewMemory, at: float) -> MemoryRecord:
+    return MemoryRecord(
         id=memory.id,
         text=memory.text,
         tokens=memory.tokens,
@@ -253,8 +253,8 @@ def _read(
     connection: Connection,
     space: Space | None,
     ranked: Sequence[tuple[int, int]],
-    own: Mapping[int, Memory],
-) -> Iterator[Memory]:
+    own: Mapping[int, MemoryRecord],
+) -> Iterator[MemoryRecord]:
     """Read memories in their order, a page when it comes to that."""
     seals = sealed_by(connection)
     for some in portions(ranked, PAGE_ROWS // 4):
@@ -277,15 +277,15 @@ _AT = select(table(MemoryRow)).where(
 )
 
 
-def _memory(row: Any, told: str, points: int = 0) -> Memory:
+def _memory(row: Any, told: str, points: int = 0) -> MemoryRecord:
     names = ("id", "tokens", "importance", "at", "until", "replaces", "agent", "run_id")
     about = {name: getattr(row, name) for name in names}
-    return Memory(text=told, thread=row.thread, turn=row.turn, score=points, **about)
+    return MemoryRecord(text=told, thread=row.thread, turn=row.turn, score=points, **about)
 
 
 def page(
     connection: Connection, tenant: str, name: str, after: int
-) -> tuple[list[Memory], int | None]:
+) -> tuple[list[MemoryRecord], int | None]:
     """A page of the memories of a space, in their order, and where the next one begins.
 
     With those that are over; what belongs to runs under way is not among them.

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from agents.memory.ranking import Statistics
+from agents.memory.ranking import SpaceNumbers
 from agents.memory.terms import keyed
 from app.journal.schema.engine import read_clock
 from app.journal.schema.models import MemorySpace, table
@@ -42,7 +42,7 @@ class Space:
     capacity_tokens: int
     next_place: int
     tokens: int
-    statistics: Statistics
+    statistics: SpaceNumbers
 
     def form(self, term: str) -> str:
         """The term as it is written."""
@@ -141,6 +141,6 @@ def _read(row: Any, seals: Seals | None) -> Space:
     key = None
     if row.secret is not None:
         key = bytes.fromhex(opened(seals, row.secret, stream_place(row.tenant, row.name), _KEY))
-    numbers = Statistics(row.memories, row.length)
+    numbers = SpaceNumbers(row.memories, row.length)
     sizes = (row.capacity_tokens, row.next_place, row.tokens)
     return Space(row.id, row.language, key, *sizes, numbers)

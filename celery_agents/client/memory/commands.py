@@ -10,7 +10,7 @@ import click
 
 from celery_agents.client.overview.tables import clock
 from celery_agents.client.shell import Command, NotFoundError, Shown
-from celery_agents.contracts.memory import RECALL_TOKENS, Memory
+from celery_agents.contracts.memory import RECALL_TOKENS, MemoryRecord
 from celery_agents.visible import visible
 
 #: Makes the client of a command.
@@ -94,7 +94,7 @@ def _read(scope: Sequence[str]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _shown(found: Sequence[Memory]) -> Shown:
+def _shown(found: Sequence[MemoryRecord]) -> Shown:
     lines = [
         visible(f"{m.id}  {clock(m.at)}{'  over' if m.until else ''}  {m.text}") for m in found
     ]
@@ -102,6 +102,6 @@ def _shown(found: Sequence[Memory]) -> Shown:
     return Shown(told, "\n".join(lines), ends=bool(lines))
 
 
-def _line(memory: Memory) -> str:
+def _line(memory: MemoryRecord) -> str:
     over = "" if memory.until is None else f"  over since {clock(memory.until)}"
     return f"{memory.id}  {clock(memory.at)}{over}  {memory.text}"

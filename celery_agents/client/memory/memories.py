@@ -10,7 +10,7 @@ from celery_agents.client.control import Control
 from celery_agents.contracts.base import Id, name_of, tenant_of
 from celery_agents.contracts.memory import (
     RECALL_TOKENS,
-    Memory,
+    MemoryRecord,
     NewMemories,
     memory_text_of,
     scope_of,
@@ -38,7 +38,7 @@ class Memories:
         tokens: int = RECALL_TOKENS,
         tenant: str = "",
         timeout: float = 10.0,
-    ) -> list[Memory]:
+    ) -> list[MemoryRecord]:
         """Memories that fit a question, the best first, within so many tokens.
 
         Raises:
@@ -49,7 +49,7 @@ class Memories:
         asked = self._control.ask(names.RECALL, *about, options=options)
         found: list[dict[str, Any]] = asked.get(timeout=timeout)
         asked.forget()
-        return [Memory.model_validate(memory) for memory in found]
+        return [MemoryRecord.model_validate(memory) for memory in found]
 
     def remember(
         self,
@@ -84,7 +84,7 @@ class Memories:
         scope: GivenScope = None,
         tenant: str = "",
         timeout: float = 10.0,
-    ) -> Iterator[Memory]:
+    ) -> Iterator[MemoryRecord]:
         """All memories of a space in their order, those that are over too, read page by page.
 
         ``timeout`` is for each page. Raises as :meth:`search`.
@@ -95,7 +95,7 @@ class Memories:
             asked = self._control.ask(names.MEMORIES, *about)
             page: dict[str, Any] = asked.get(timeout=timeout)
             asked.forget()
-            yield from map(Memory.model_validate, page["memories"])
+            yield from map(MemoryRecord.model_validate, page["memories"])
             place = page["more"]
 
     def forget(

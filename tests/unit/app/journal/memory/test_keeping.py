@@ -10,10 +10,10 @@ from sqlalchemy import func, select
 
 from agents.memory.terms import terms_of
 from app.journal import Journal
-from app.journal.memory.recall import Asked
+from app.journal.memory.recall import Question
 from app.journal.schema.models import MemoryRow, MemorySpace, MemoryTerm
 from app.journal.schema.rows import Claimed, NewMemory, derived_id
-from celery_agents.contracts.memory import Memory, MemoryPolicy
+from celery_agents.contracts.memory import MemoryPolicy, MemoryRecord
 from tests.unit.app.journal.support import (
     DONE,
     FAILED,
@@ -40,16 +40,16 @@ def learn(journal: Journal, claim: Claimed, *new: NewMemory, outcome: Any = DONE
     return journal.finish(claim, outcome, memories=new).result(SOON).applied
 
 
-def asked(question: str = "shoes", **more: Any) -> Asked:
+def asked(question: str = "shoes", **more: Any) -> Question:
     given: dict[str, Any] = {"tenant": "", "space": "s", "budget_tokens": 1_000}
-    return Asked(question=question, language="english", **given | more)
+    return Question(question=question, language="english", **given | more)
 
 
 def told(journal: Journal, question: str = "shoes", **more: Any) -> list[str]:
     return [memory.text for memory in journal.memories.recall(asked(question, **more))]
 
 
-def everything(journal: Journal, tenant: str = "", space: str = "s") -> list[Memory]:
+def everything(journal: Journal, tenant: str = "", space: str = "s") -> list[MemoryRecord]:
     return journal.memories.page(tenant, space, -1)[0]
 
 
