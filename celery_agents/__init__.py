@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from celery_agents.contracts.gather import Aggregate, Gather
     from celery_agents.contracts.governance import Estimate
     from celery_agents.contracts.mapping import Map, MapFailure, MapResult
+    from celery_agents.contracts.memory import MemoryRecord
     from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, Usage
     from celery_agents.contracts.patterns import Fallback, Vote
     from celery_agents.contracts.policies import RetryPolicy
@@ -108,6 +109,7 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "Map",
     "MapFailure",
     "MapResult",
+    "MemoryRecord",
     "Outcome",
     "RetryPolicy",
     "RunEvent",
@@ -144,6 +146,7 @@ _MODULES = {
     "celery_agents.contracts.gather": ("Aggregate", "Gather"),
     "celery_agents.contracts.governance": ("Estimate",),
     "celery_agents.contracts.mapping": ("Map", "MapFailure", "MapResult"),
+    "celery_agents.contracts.memory": ("MemoryRecord",),
     "celery_agents.contracts.outcome": ("Answer", "ErrorInfo", "Outcome", "State", "Usage"),
     "celery_agents.contracts.patterns": ("Fallback", "Vote"),
     "celery_agents.contracts.policies": ("RetryPolicy",),
