@@ -12,6 +12,7 @@ from agents.tools.patterns import fits
 from agents.toolsets.builtin import (
     algebra,
     calendars,
+    data,
     dates,
     figures,
     maths,
@@ -27,6 +28,7 @@ Function = Callable[..., Any]
 #: The tools of each category.
 CATEGORIES: Mapping[str, tuple[Function, ...]] = {
     "text": (*text_reading.TOOLS, *text_changing.TOOLS),
+    "data": data.TOOLS,
     "maths": (*maths.TOOLS, *algebra.TOOLS, *figures.TOOLS),
     "dates": (*dates.TOOLS, *calendars.TOOLS),
 }
