@@ -56,7 +56,7 @@ class Budget:
 
 
 def counted(*values: Any, most: int = MAX_VALUES) -> Budget:
-    """What is left of a budget after these values. Raises as :meth:`Budget.count`."""
+    """A budget from which these values are taken. Raises as :meth:`Budget.count`."""
     budget = Budget(most)
     for value in values:
         budget.count(value)

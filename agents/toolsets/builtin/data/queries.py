@@ -38,7 +38,7 @@ def queried(value: Any, expression: str) -> Any:
 def _interpreter() -> Any:
     import jmespath
 
-    class Counting(jmespath.visitor.TreeInterpreter):  # type: ignore[misc]  # it is untyped
+    class Counting(jmespath.visitor.TreeInterpreter):
         """Counts each look at a part, and all that is made anew before more is made of it."""
 
         def __init__(self, budget: Budget) -> None:

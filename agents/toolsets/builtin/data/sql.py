@@ -107,7 +107,8 @@ def _query(database: sqlite3.Connection, sql: str) -> sqlite3.Cursor:
 
     database.set_authorizer(authorize)
     database.set_progress_handler(lambda: time.monotonic() > until, _INSTRUCTIONS)
-    return _told(lambda: database.execute(sql))
+    found: sqlite3.Cursor = _told(lambda: database.execute(sql))
+    return found
 
 
 def _bounded(cursor: sqlite3.Cursor, most: int) -> list[list[Any]]:

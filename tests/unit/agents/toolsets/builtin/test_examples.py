@@ -8,7 +8,7 @@ import pytest
 
 from agents.toolsets.builtin.catalogue import functions
 from agents.toolsets.builtin.offer import made, offer_of
-from tests.unit.agents.toolsets.builtin.support import called, example
+from tests.unit.agents.toolsets.builtin.support import MAIL, called, example
 from tests.unit.celery_agents.client.test_shell import has
 
 #: What each example gives, or a part of it.
@@ -52,6 +52,21 @@ GIVES: dict[str, Any] = {
     "data.inspect_sql": [
         {"kind": "delete", "reads_only": False, "tables": ["old", "users"], "writes_to": ["users"]}
     ],
+    "files.list_files": {"entries": ["docs/a.txt 12", f"docs/mail.eml {len(MAIL)}"], "more": False},
+    "files.find_files": {"files": [{"path": "docs/a.txt", "bytes": 12}], "more": False},
+    "files.search_files": {"hits": [{"path": "docs/a.txt", "line": 1, "text": "a cat"}]},
+    "files.read_file": {"text": "a cat\na dog\n", "lines": "1-2 of 2", "encoding": "utf-8"},
+    "files.file_info": {"kind": "file", "bytes": 12, "type": "text/plain"},
+    "files.read_document": {
+        "text": "From: ann@example.com\nSubject: A plan\n\nSee you.\n",
+        "pages": 1,
+    },
+    "files.write_file": {"path": "new/b.txt", "changed": True},
+    "files.edit_file": {"path": "docs/a.txt", "changed": True},
+    "files.apply_patch": {"docs/a.txt": "changed"},
+    "files.move_file": {"path": "old/a.txt"},
+    "files.delete_file": {"trash": ".trash/key/a.txt"},
+    "files.archive_files": {"path": "docs.zip", "files": 2},
     "maths.calculate": {"value": "1.9", "exact": True, "fraction": "19/10"},
     "maths.statistics": {"mean": 4.0, "correlation": 1.0, "trend": {"slope": 2.0}},
     "maths.convert_units": {"value": "8.04672", "unit": "km"},
