@@ -17,6 +17,7 @@ from agents.tools.patterns import approved, refuse_unfit
 from agents.tools.policy import Approve
 from agents.tools.toolset import FixedToolset, Toolset
 from agents.toolsets.builtin.catalogue import chosen
+from agents.toolsets.builtin.files.root import Root
 from agents.toolsets.entries import BuiltinTools, NamedTools, PythonTools
 from agents.toolsets.openapi.entries import OpenApiTools
 from agents.toolsets.openapi.tools import ServiceToolset, read_operations
@@ -51,7 +52,12 @@ class ToolsetKind(Generic[E]):
 
 
 def _builtin(name: str, entry: BuiltinTools, r: ToolResources) -> Toolset:
-    return _fixed(name, chosen(entry.use, entry.without), entry, r)
+    homes: dict[str, Any] = {}
+    if entry.root is not None:
+        if not entry.root.is_dir():
+            raise ConfigurationError(f"root: there is no folder {entry.root}.")
+        homes["root"] = Root(entry.root.absolute(), entry.quota_bytes)
+    return _fixed(name, chosen(entry.use, entry.without, homes), entry, r)
 
 
 def _python(name: str, entry: PythonTools, r: ToolResources) -> Toolset:

@@ -20,6 +20,7 @@ ANSWERS = {
     *("ValueError", "TypeError", "KeyError", "IndexError", "LookupError", "AttributeError"),
     *("ArithmeticError", "OverflowError", "RecursionError", "ImportError", "ValidationError"),
     *("UnicodeEncodeError", "DecodeError"),
+    *("FileNotFoundError", "FileExistsError"),
     *("_UNREADABLE", "queue.Empty", "ProcessLookupError", "PermissionError", "NoScriptError"),
 }
 #: What may not be noted, by file and function, and why.
@@ -41,6 +42,12 @@ EXPLAINED = {
     ("agents/keywords.py", "_pattern"): "a pattern of another dialect bounds nothing here",
     ("agents/guarding/phones.py", "_valid"): "the answer to the question",
     ("agents/models/strict.py", "strict_form"): "the answer to the question",
+    ("agents/toolsets/builtin/files/changing.py", "_applied"): "the answer to the question",
+    ("agents/toolsets/builtin/files/reading.py", "_hits"): "what is no text has no lines",
+    ("agents/toolsets/builtin/files/root.py", "below"): "it went, or became a link, meanwhile",
+    ("agents/toolsets/builtin/files/texts.py", "decoded"): "another encoding is looked for",
+    ("agents/toolsets/builtin/files/trees.py", "_rules_of"): "without the file nothing is left out",
+    ("agents/toolsets/builtin/files/trees.py", "_rule"): "a line that no file fits",
     ("agents/tools/running.py", "_made"): "the first is raised; the journal has the others",
     ("celery_agents/client/caches.py", "warm"): "their outcomes are counted",
     ("celery_agents/client/events.py", "put"): "its loop is closed: nobody watches any more",
