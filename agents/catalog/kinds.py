@@ -43,6 +43,7 @@ from agents.kinds.scripted import ScriptedBackend
 from agents.models.providers import endpoint_of, make_provider
 from agents.net.clients import ResolveSecret, SharedClients
 from agents.tools.base import worst
+from agents.tools.colleagues import OtherAgents
 from agents.tools.toolset import Toolset
 from agents.values import digest
 from celery_agents.agent import Effects, mark_of
@@ -66,8 +67,8 @@ class Resources:
     executor: Executor
     clients: SharedClients
     celery: CeleryBackends
-    #: Tells what the agent of a name is for, once all agents are known.
-    describe: Callable[[str], str] = str
+    #: Tells of agents by their names, once all are there.
+    known: OtherAgents = field(default_factory=OtherAgents)
     #: Toolsets of the configuration, by name.
     toolsets: Mapping[str, Toolset] = field(default_factory=dict)
     #: Lessons of requests, by the agent and its model.
@@ -177,7 +178,7 @@ def _model(entry: ModelEntry, r: Resources) -> Made:
         provider,
         toolsets=r.toolsets,
         executor=r.executor,
-        describe=r.describe,
+        known=r.known,
         lessons=lessons,
         caching=_caching(r, entry.cache),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,7 +13,8 @@ from agents.tools.patterns import approved
 from agents.tools.policy import Approve, ToolPolicy
 from agents.tools.toolset import Toolset
 from agents.values import shown
-from celery_agents.errors import ConfigurationError
+from celery_agents.contracts.nearest import meant
+from celery_agents.errors import ConfigurationError, InvalidPayloadError
 from celery_agents.values import mended
 
 
@@ -36,6 +37,17 @@ class Offered:
     def specs(self) -> tuple[ToolSpec, ...]:
         """The tools as their model is told of them."""
         return tuple(tool.spec for tool in self.tools.values())
+
+    def only(self, names: Sequence[str]) -> Offered:
+        """Those of these names.
+
+        Raises:
+            InvalidPayloadError: one is not among them.
+        """
+        if missing := [name for name in names if name not in self.tools]:
+            near = meant(missing[0], self.tools, repr)
+            raise InvalidPayloadError(f"tools: its agent has no {missing[0]!r}{near}")
+        return Offered({name: tool for name, tool in self.tools.items() if name in names})
 
     @classmethod
     def of(

@@ -22,6 +22,7 @@ from celery_agents.contracts.compensation import Compensated
 from celery_agents.contracts.conversation import Conversation
 from celery_agents.contracts.policies import RetryPolicy, Webhook
 from celery_agents.contracts.schema import AnswerSchema
+from celery_agents.contracts.teams.spec import AgentSpec
 from celery_agents.errors import InvalidPayloadError
 from celery_agents.values import KNOWN
 
@@ -143,6 +144,8 @@ class Ask(StepOptions):
     """One agent's turn on one input. The answer is the agent's value."""
 
     agent: Name
+    #: How the agent, which is its base, is narrowed. A spec may stand in the agent's place.
+    spec: AgentSpec | None = None
     #: The conversation before the input, which is its newest message; without an input, all of it.
     messages: Conversation = ()
     #: The conversation that it goes on with: exchanges of earlier runs come before ``messages``,
@@ -168,6 +171,22 @@ class Ask(StepOptions):
     similarity: Annotated[float, Field(ge=0, le=1, strict=True)] | None = None
     #: Who undoes it when it is part of a run that fails; by default whoever its agent names.
     compensation: Compensated = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _agent_of(cls, value: Any) -> Any:
+        """Take a spec in the place of the agent's name."""
+        if isinstance(value, dict) and isinstance(spec := value.get("agent"), AgentSpec):
+            return {**value, "agent": spec.base, "spec": None if spec.plain else spec}
+        return value
+
+    @model_validator(mode="after")
+    def _is_of_its_base(self) -> Self:
+        if self.spec is not None and self.spec.base != self.agent:
+            raise ValueError(f"spec: its base is {self.spec.base!r}, and not the agent")
+        if self.spec is not None and self.session is not None:
+            raise ValueError("spec: a session is one with a registered agent")
+        return self
 
     @model_validator(mode="after")
     def _asks_something(self) -> Self:
