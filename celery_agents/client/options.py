@@ -123,6 +123,7 @@ class RunOptions(TypedDict, total=False):
     tenant: str | None
     stream: bool | None
     max_depth: int | None
+    max_width: int | None
     max_steps: int | None
     max_handoffs: int | None
     max_cost: float | None

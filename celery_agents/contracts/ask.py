@@ -79,7 +79,7 @@ def _told(found: list[tuple[str, str]]) -> str:
 
 
 #: The options that bound a step with all that hangs below it.
-CAPS = ("max_depth", "max_steps", "max_handoffs", "max_cost")
+CAPS = ("max_depth", "max_width", "max_steps", "max_handoffs", "max_cost")
 
 
 class StepOptions(Request):
@@ -95,9 +95,10 @@ class StepOptions(Request):
     timeout_s: Seconds | None = None
     deadline_s: Seconds | None = None
 
-    #: Below this step agents ask agents so deep, so many turns of others, and hand over so often
-    #: in a row. Members inherit them; of several the narrower one holds.
+    #: Below this step agents ask agents so deep, each of them so many, all of them so many, and
+    #: hand over so often in a row. Members inherit them; of several the narrower one holds.
     max_depth: Annotated[int, Field(ge=0, le=_DEPTH_MAX), Whole] | None = None
+    max_width: Annotated[int, Field(ge=0, le=_STEPS_MAX), Whole] | None = None
     max_steps: Annotated[int, Field(ge=0, le=_STEPS_MAX), Whole] | None = None
     max_handoffs: Annotated[int, Field(ge=0, le=_DEPTH_MAX), Whole] | None = None
     #: USD. Once its calls, with those below it, have cost so much, none begins and nobody is asked.

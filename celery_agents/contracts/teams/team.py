@@ -20,7 +20,7 @@ PARTS_MAX = 500
 class Team(Pattern):
     """Have ``lead`` do a task with those whom it asks, and report.
 
-    The bounds (``max_steps``, ``max_depth``, ``max_handoffs``, ``max_cost``, ``budget``) hold for
+    The bounds (``max_steps``, ``max_depth``, ``max_width``, ``max_cost``, ``budget`` …) hold for
     all below the lead. ``retry`` is of the lead, ``timeout_s`` of the whole.
     """
 
