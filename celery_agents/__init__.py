@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from celery_agents.contracts.policies import RetryPolicy
     from celery_agents.contracts.session import SessionExchange, SessionInfo
     from celery_agents.contracts.teams.solve import Solution, Strategy, WorkLessons
+    from celery_agents.contracts.teams.spec import AgentSpec
     from celery_agents.contracts.teams.team import TeamPart, TeamReport
     from celery_agents.contracts.vote import Ballot, Decision, Voter
     from celery_agents.errors import AgentsError, PermanentError, RetryableError
@@ -89,6 +90,7 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "StepDurability",
     "JournalSaver",
     # contracts
+    "AgentSpec",
     "Aggregate",
     "Answer",
     "Attachment",
@@ -152,6 +154,7 @@ _MODULES = {
     "celery_agents.contracts.policies": ("RetryPolicy",),
     "celery_agents.contracts.session": ("SessionExchange", "SessionInfo"),
     "celery_agents.contracts.teams.solve": ("WorkLessons", "Solution", "Strategy"),
+    "celery_agents.contracts.teams.spec": ("AgentSpec",),
     "celery_agents.contracts.teams.team": ("TeamPart", "TeamReport"),
     "celery_agents.contracts.vote": ("Ballot", "Decision", "Voter"),
     "celery_agents.errors": ("AgentsError", "PermanentError", "RetryableError"),

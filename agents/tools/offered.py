@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Self
@@ -15,7 +15,8 @@ from agents.tools.policy import Approve, ToolPolicy
 from agents.tools.search import SEARCHED_ABOVE, KeptIndex, ToolIndex, ToolSearch
 from agents.tools.toolset import Toolset
 from agents.values import shown
-from celery_agents.errors import ConfigurationError
+from celery_agents.contracts.nearest import meant
+from celery_agents.errors import ConfigurationError, InvalidPayloadError
 from celery_agents.values import mended
 
 
@@ -53,6 +54,19 @@ class Offered:
     def search(self) -> ToolSearch:
         """The search of one answer, which has found nothing yet."""
         return ToolSearch(self.index, len(self.searched))
+
+    def only(self, names: Sequence[str]) -> Offered:
+        """Those of these names.
+
+        Raises:
+            InvalidPayloadError: one is not among them.
+        """
+        if missing := [name for name in names if name not in self.tools]:
+            near = meant(missing[0], self.tools, repr)
+            raise InvalidPayloadError(f"tools: its agent has no {missing[0]!r}{near}")
+        kept = {name: tool for name, tool in self.tools.items() if name in names}
+        searched = self.searched & kept.keys() if len(kept) > SEARCHED_ABOVE else frozenset[str]()
+        return Offered(kept, searched, self.indexes)
 
     @classmethod
     def of(

@@ -177,7 +177,7 @@ class Running:
                 told[place] = ToolResult(call=call, value=text, failed=True)
             elif said.arguments is not None:
                 made[place] = call.model_copy(update={"arguments": said.arguments})
-                # Known before it is begun: one with effects might be told as uncertain.
+                # OtherAgents before it is begun: one with effects might be told as uncertain.
                 told[place] = self._problem(made[place])
         return made, wishes
 

@@ -20,6 +20,8 @@ from agents.tools.search import KeptIndex
 from agents.tools.toolset import FixedToolset, FunctionToolset, Toolset
 from agents.values import digest, shown
 from celery_agents.agent import Effects
+from celery_agents.contracts.nearest import meant
+from celery_agents.contracts.teams.spec import AgentSpec
 from celery_agents.errors import AgentsError, ConfigurationError, ProviderUnavailableError
 from celery_agents.noted import note
 
@@ -84,6 +86,40 @@ class Toolbox:
     def unlisted(self) -> Offered:
         """The tools that need not be listed."""
         return self._offered(self._known)
+
+    @property
+    def tool_names(self) -> tuple[str, ...] | None:
+        """Names of all of them; None: some have to be listed."""
+        if self._toolsets:
+            return None
+        functions = (tool.name for source in self._fixed for tool in source.tools)
+        return (*functions, *self._colleagues.tool_names)
+
+    def refusal(self, tools: Sequence[str]) -> str | None:
+        """Return which of these is not there; None: all are, or may be listed."""
+        if (known := self.tool_names) is None:
+            return None
+        wrong = next((name for name in tools if name not in known), None)
+        return None if wrong is None else f"it has no tool {wrong!r}{meant(wrong, known, repr)}"
+
+    def narrowed(
+        self, offered: Offered, tools: Sequence[str] | None, team: Sequence[AgentSpec]
+    ) -> Offered:
+        """The tools that a turn may use, with those whom its agent may ask for it.
+
+        Raises:
+            InvalidPayloadError: it names one that is not there.
+            ConfigurationError: two would have one name.
+        """
+        if tools is not None:
+            offered = offered.only(tools)
+        if not team:
+            return offered
+        members = Colleagues(known=self._colleagues.known, team=team)
+        told = Offered.of([(members, members.tools)], approve=self._approve)
+        if twice := sorted(offered.tools.keys() & told.tools.keys()):
+            raise ConfigurationError(f"members: there is a tool {twice[0]!r} already; name it anew")
+        return Offered({**offered.tools, **told.tools})
 
     async def offered(self, step: StepContext) -> Offered:
         """The tools for one step; what toolsets list is a journaled call of it.
