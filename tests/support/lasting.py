@@ -69,6 +69,18 @@ async def refund(run: Any, order: dict[str, Any]) -> Any:
 
 
 @flow
+async def asking(run: Any, by: list[str]) -> Any:
+    """Asks two people one after the other, and one who has no time."""
+    if not (said := await run.approval({"pay": 7}, by=by)):
+        return said.reason
+    how = await run.approval("How?", choices=["cash", "card"])
+    try:
+        await asyncio.wait_for(run.approval("Quickly?"), 0.1)
+    except TimeoutError:
+        return [said.by, how.choice, how.reason]
+
+
+@flow
 async def stages(run: Any, order: dict[str, Any]) -> Any:
     """Goes through so many stages of three branches each."""
     found = []
