@@ -19,13 +19,13 @@ from api.tasks import order_of, problems, tenant_for
 from api.views import AcceptedView, ListView
 from app.access.permissions import Principal
 from app.journal.steps.schedules import ScheduleKey
-from celery_agents.contracts.base import Name, Tenant
+from celery_agents.contracts.base import PartName, Tenant
 from celery_agents.contracts.flows.schedules import ScheduledRun, ScheduleInfo, ScheduleRule
 from celery_agents.contracts.verbs import REQUESTS
 from celery_agents.errors import InvalidPayloadError
 
 router = APIRouter(tags=["schedules"])
-ScheduleName = Annotated[Name, Path(description="The name of a schedule.")]
+ScheduleName = Annotated[PartName, Path(description="The name of a schedule.")]
 
 
 @router.get("/schedules", response_model=ListView, responses=problems())
@@ -38,7 +38,7 @@ async def schedules(
     return JsonResponse({"items": [*map(_shown, found)]})
 
 
-@router.get("/schedules/{name:path}", response_model=ScheduleInfo, responses=problems(404))
+@router.get("/schedules/{name}", response_model=ScheduleInfo, responses=problems(404))
 async def schedule(
     name: ScheduleName, services: Parts, who: ReadsSchedules, tenant: OfTenant = None
 ) -> Response:
@@ -52,7 +52,7 @@ async def schedule(
 class ScheduleBody(ScheduleRule):
     """A schedule that is to be made, or changed: when, and what is started."""
 
-    name: Name
+    name: PartName
     #: As the body of ``POST /tasks``.
     run: TaskBody
     #: Whose it is, and whose its runs are: for those who may see all tenants.
@@ -84,9 +84,7 @@ async def put(body: ScheduleBody, services: Parts, who: WritesSchedules) -> Resp
     return JsonResponse(found.model_dump(mode="json"), 201)
 
 
-@router.post(
-    "/schedules/{name:path}/pause", response_model=AcceptedView, responses=problems(404, 409)
-)
+@router.post("/schedules/{name}/pause", response_model=AcceptedView, responses=problems(404, 409))
 async def pause(
     name: ScheduleName, services: Parts, who: WritesSchedules, tenant: OfTenant = None
 ) -> Response:
@@ -95,9 +93,7 @@ async def pause(
     return JsonResponse({"id": name})
 
 
-@router.post(
-    "/schedules/{name:path}/resume", response_model=AcceptedView, responses=problems(404, 409)
-)
+@router.post("/schedules/{name}/resume", response_model=AcceptedView, responses=problems(404, 409))
 async def resume(
     name: ScheduleName, services: Parts, who: WritesSchedules, tenant: OfTenant = None
 ) -> Response:
@@ -107,7 +103,7 @@ async def resume(
 
 
 @router.post(
-    "/schedules/{name:path}/trigger",
+    "/schedules/{name}/trigger",
     status_code=202,
     response_model=AcceptedView,
     responses=problems(404, 409),
@@ -124,7 +120,7 @@ async def trigger(
     return JsonResponse({"id": run.id}, 202, headers={"Location": f"/tasks/{run.id}"})
 
 
-@router.delete("/schedules/{name:path}", status_code=204, responses=problems(404))
+@router.delete("/schedules/{name}", status_code=204, responses=problems(404))
 async def delete(
     name: ScheduleName, services: Parts, who: WritesSchedules, tenant: OfTenant = None
 ) -> Response:

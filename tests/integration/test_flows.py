@@ -193,6 +193,40 @@ def test_each_step_is_taken_once_through_kills_and_an_emptied_redis(
         assert len(told) == len(set(told)) == 1 + len(wanted)
 
 
+def test_one_that_is_frozen_past_its_lease_writes_nothing_afterwards(
+    lasting: Stack, tmp_path: Path
+) -> None:
+    """It stands amid the code of three flows, one of which asks, one ends, one begins anew."""
+    frozen, held, log = lasting.worker(), tmp_path / "held", tmp_path / "log"
+    held.touch()
+    order: Any = {"held": str(held), "log": str(log), "path": str(tmp_path / "lines")}
+    ways = ["asks", "ends", "begins anew"]
+    runs = [lasting.client.start("held", {**order, "then": way}) for way in ways]
+    for run in runs:
+        eventually(lambda: run.signal("go", 1, timeout=SOON_S) == "taken")  # noqa: B023 - at once
+    eventually(lambda: lines(log) == [f"begins {frozen.pid}"] * len(ways))
+    lasting.freeze(frozen)
+    held.unlink()
+    other = lasting.worker()
+    eventually(lambda: runs[2].signal("go", 2, id="again", timeout=SOON_S) in ("taken", "known"))
+    for run in runs:
+        run.get(timeout=2 * SOON_S)
+        eventually(lambda: lasting.row(run.id).settled)  # noqa: B023 - at once
+    before = [(lasting.row(run.id), history(run)) for run in runs]
+    frozen.resume()
+    eventually(lambda: lines(log).count(f"goes on {frozen.pid}") == len(ways))
+    assert frozen.terminate() == 0  # all that it would write was written, or refused
+    assert [(lasting.row(run.id), history(run)) for run in runs] == before
+    assert [row.outcome["value"] for row, _ in before] == [
+        other.pid,
+        [1, other.pid],
+        [2, other.pid],
+    ]
+    assert lines(tmp_path / "lines") == [str(other.pid)]
+    emitted = [e.data["by"] for e in lasting.client.streams.read("held", timeout=SOON_S)]
+    assert emitted == [other.pid] * 4
+
+
 def test_code_that_differs_parks_the_run_and_the_right_one_goes_on(
     lasting: Stack, tmp_path: Path
 ) -> None:
