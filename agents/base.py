@@ -69,7 +69,6 @@ def turn_of(request: Ask, messages: tuple[ChatMessage, ...]) -> Turn:
     )
 
 
-<<<<<<< HEAD
 class StepMemory(Protocol):
     """A memory as the code of a step uses it.
 
@@ -110,7 +109,8 @@ class StepMemory(Protocol):
     async def look(self, question: str, *, tokens: int = RECALL_TOKENS) -> list[MemoryRecord]:
         """Recall the same without a journaled call: for the code of one. Raises as above."""
         ...
-=======
+
+
 def _instructions(request: Ask) -> str | None:
     """The instructions of a request, those of its spec first."""
     spec = request.spec
@@ -119,7 +119,6 @@ def _instructions(request: Ask) -> str | None:
     manner = personality.instructions(spec.traits, None)
     parts = (spec.instructions, manner, request.instructions)
     return "\n\n".join(part for part in parts if part) or None
->>>>>>> teams
 
 
 class StepContext(Protocol):

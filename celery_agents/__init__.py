@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
     from celery_agents.client.teams.solve import SolveRun
     from celery_agents.client.teams.team import TeamRun
+    from celery_agents.contracts.approval import PersonAnswer, Wish
     from celery_agents.contracts.ask import Ask
     from celery_agents.contracts.conversation import Attachment, ChatMessage, Text, ToolUse
     from celery_agents.contracts.events import RunEvent
@@ -113,6 +114,7 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "MapResult",
     "MemoryRecord",
     "Outcome",
+    "PersonAnswer",
     "RetryPolicy",
     "RunEvent",
     "Solution",
@@ -125,6 +127,7 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "Usage",
     "Vote",
     "Voter",
+    "Wish",
     "Workflow",
     "WorkflowStep",
     # errors
@@ -139,6 +142,7 @@ _MODULES = {
     "celery_agents.client.run": ("AggregateRun", "DecisionRun", "MapRun", "Run"),
     "celery_agents.client.teams.solve": ("SolveRun",),
     "celery_agents.client.teams.team": ("TeamRun",),
+    "celery_agents.contracts.approval": ("PersonAnswer", "Wish"),
     "celery_agents.contracts.ask": ("Ask",),
     "celery_agents.contracts.conversation": ("Attachment", "ChatMessage", "Text", "ToolUse"),
     "celery_agents.contracts.events": ("RunEvent",),

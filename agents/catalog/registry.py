@@ -143,13 +143,8 @@ class Registry:
         self.memories: dict[str, MemoryPolicy] = {}
         self.own_limits: dict[str, dict[str, LimitPolicy]] = {}
         self.own_budgets: dict[str, dict[str, BudgetPolicy]] = {}
-<<<<<<< HEAD
         self.guards, self.flows = Guards({}), Flows()
-=======
-        self.guards = Guards({})
-        self.flows = Flows()
         self.known = _told_by(self.find)
->>>>>>> teams
         self._agents: dict[str, Registered] = {}
         self._functions: dict[str, Callable[..., Any]] = {}
 

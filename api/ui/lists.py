@@ -21,6 +21,7 @@ from api.ui.frame import (
     verb,
 )
 from api.ui.markup import Html, address, shown, tag, text
+from celery_agents.contracts.approval import is_asked
 from celery_agents.contracts.budgets import UNITS, BudgetState, Spent
 from celery_agents.contracts.limits import LimitState
 from celery_agents.contracts.outcome import State
@@ -194,16 +195,19 @@ def _target(row: Row, stale_s: float) -> Html:
     )
 
 
-def wishes(rows: Sequence[Row], *, answers: bool, linked: bool = True) -> Html:
-    """Wishes that wait for a person, each with its buttons where somebody may answer."""
+def wishes(rows: Sequence[Row], *, answers: str | None, linked: bool = True) -> Html:
+    """Wishes that wait for a person, each with its buttons where whoever answers is asked."""
     if not rows:
         return tag("p", "Nothing waits for a person.", class_="empty")
     return tag("div", (_wish(row, answers=answers, linked=linked) for row in rows), class_="stack")
 
 
-def _wish(row: Row, *, answers: bool, linked: bool) -> Html:
+def _wish(row: Row, *, answers: str | None, linked: bool) -> Html:
     tool = row["tool"]
-    asks = ("May it call ", tag("code", tool), "?") if tool else "A vote needs a person."
+    asks: Any = "A flow asks a person." if row["asks"] else "A vote needs a person."
+    if tool:
+        asks = ("May it call ", tag("code", tool), "?")
+    asked = answers is not None and is_asked(answers, row["by"])
     waits = lasting(time.time() - row["since"])
     return tag(
         "article",
@@ -217,20 +221,22 @@ def _wish(row: Row, *, answers: bool, linked: bool) -> Html:
             (" in ", run_link(row["run_id"])) if linked else None,
             class_="quiet",
         ),
-        _answers(row) if answers else tag("p", "Your key may not answer.", class_="quiet"),
+        tag("p", "Asked: ", ", ".join(row["by"]), class_="quiet") if row["by"] else None,
+        _answers(row) if asked else tag("p", "Your key may not answer.", class_="quiet"),
         class_="card asks",
         id=f"wish-{row['key']}",
     )
 
 
 def _answers(row: Row) -> Html:
-    """Buttons: yes and no of a tool, with the reason for no; the options of a vote."""
+    """Buttons: yes and no, with the reason for no; or the options."""
     buttons: list[Any]
-    if row["tool"]:
+    if row["tool"] or (row["asks"] and not row["choices"]):
+        told = "the model" if row["tool"] else "the flow"
         reason = tag(
             "input",
             name="reason",
-            placeholder="Why not (the model is told)",
+            placeholder=f"Why not ({told} is told)",
             aria_label="Why not",
             autocomplete="off",
         )

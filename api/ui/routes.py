@@ -126,7 +126,7 @@ async def run(
     if not ended:
         wishes = await services.read(services.desk.wishes_of, run_id)
         if wishes:
-            waits = lists.wishes(wishes, answers=who.may(_P.RUNS_APPROVE), linked=False)
+            waits = lists.wishes(wishes, answers=_answers(who), linked=False)
     return page(
         made.title,
         notice(_DONE.get(view.done or "")),
@@ -215,11 +215,16 @@ def _back(run_id: str, done: str) -> Response:
     return RedirectResponse(address("runs", run_id, done=done), 303)
 
 
+def _answers(who: Principal) -> str | None:
+    """The name under which somebody may answer; None: he may not."""
+    return who.id if who.may(_P.RUNS_APPROVE) else None
+
+
 @router.get("/waiting")
 async def waiting(services: Parts, who: ReadsRuns) -> Response:
     """All that waits for a person."""
     found = await services.read(services.desk.wishes, who.tenant, 100)
-    cards = lists.wishes(found, answers=who.may(_P.RUNS_APPROVE))
+    cards = lists.wishes(found, answers=_answers(who))
     return page(
         "Waiting", heading("Waiting for a person"), cards, who=who, at="/ui/waiting", every="3"
     )

@@ -196,16 +196,36 @@ def test_sessions_of_a_tenant(user: Asked, other: Asked) -> None:
     assert user("DELETE", "/sessions/c").status_code == 404
 
 
-def test_a_wish_is_answered(user: Asked, other: Asked) -> None:
-    body = {
-        "task": "vote",
-        "voters": ["yes", "no"],
-        "input": "?",
-        "choices": ["yes", "no"],
-        "rule": "unanimous",
-        "escalate": "person",
-    }
+UNDECIDED: dict[str, Any] = {
+    "task": "vote",
+    "voters": ["yes", "no"],
+    "input": "?",
+    "choices": ["yes", "no"],
+    "rule": "unanimous",
+    "escalate": "person",
+}
+
+
+def test_those_alone_answer_who_are_asked(stack: Stack, http: Any, everywhere: Asked) -> None:
+    key = made_key(stack.database_url, Role.USER)
+    mine, user = key.split("_")[1], Asked(http, key)
+    body = {**UNDECIDED, "escalate": {"kind": "person", "by": [mine, "jwt:boss"]}}
     run_id = user("POST", "/tasks", body, status=202)["id"]
+
+    def wish() -> Any:
+        found = user("GET", "/waiting", status=200)["items"]
+        return next((w for w in found if w["run_id"] == run_id), None)
+
+    eventually(wish)
+    assert wish()["by"] == [mine, "jwt:boss"]
+    refused = everywhere("POST", f"/tasks/{run_id}/approve", {"choice": "yes"})
+    assert (refused.status_code, refused.json()["kind"]) == (403, "forbidden")
+    user("POST", f"/tasks/{run_id}/approve", {"choice": "yes"}, status=200)
+    assert user.end(run_id)["value"]["option"] == "yes"
+
+
+def test_a_wish_is_answered(user: Asked, other: Asked) -> None:
+    run_id = user("POST", "/tasks", UNDECIDED, status=202)["id"]
 
     def wishes(who: Asked) -> list[Any]:
         found = who("GET", "/waiting", status=200)["items"]

@@ -100,7 +100,8 @@ _LISTED = ("id", "state", "task", "agent", "tenant", "error", "why")
 
 def everywhere(word: str) -> list[Any]:
     row = dict.fromkeys(("id", "state", "task", "agent", "tenant", "kind", "cause", "reason"), word)
-    wish = dict.fromkeys(("key", "run_id", "why", "question", "arguments"), word)
+    wish: dict[str, Any] = dict.fromkeys(("key", "run_id", "why", "question", "arguments"), word)
+    wish |= {"since": 1.0, "asks": None, "by": []}
     offered = {"name": word, "kind": word, "effects": word, "description": word, "seen_at": 1.0}
     told: dict[str, Any] = dict.fromkeys(_LISTED, word)
     info = RunInfo.model_construct(**told, created_at=1.0, finished_at=2.0, usage=None)
@@ -108,8 +109,10 @@ def everywhere(word: str) -> list[Any]:
     return [
         runs([info], tenants=True),
         letters([{**row, "kind": "step", "attempts": 1, "at": 1.0}], writes=True),
-        wishes([{**wish, "since": 1.0, "tool": word, "choices": None}], answers=True),
-        wishes([{**wish, "since": 1.0, "tool": None, "choices": [word]}], answers=True),
+        wishes([{**wish, "tool": word, "choices": None}], answers="me"),
+        wishes([{**wish, "tool": None, "choices": [word]}], answers="me"),
+        wishes([{**wish, "asks": "flow", "tool": None, "choices": None}], answers="me"),
+        wishes([{**wish, "tool": None, "by": [word]}], answers="me"),
         agents([{**offered, "health": {"state": word}}]),
         decision(hostile_decision(word)),
         *made.render(None, None),
