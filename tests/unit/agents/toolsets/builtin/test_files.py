@@ -370,7 +370,7 @@ def pdf(text: str, *, loop: bool = False) -> bytes:
     fonts = pypdf.generic.DictionaryObject({name("/F1"): told})
     page[name("/Resources")] = pypdf.generic.DictionaryObject({name("/Font"): fonts})
     if loop:
-        kids = writer._pages.get_object()
+        kids: Any = writer._pages.get_object()
         kids["/Kids"].append(writer._pages)  # its own child
     made = io.BytesIO()
     writer.write(made)
