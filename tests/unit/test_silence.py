@@ -31,6 +31,8 @@ EXPLAINED = {
     ("agents/frameworks/exchange.py", "_kept"): "bytes that are no text are kept otherwise",
     ("agents/frameworks/langchain.py", "_from_thread"): "a thread without a loop is what it is for",
     ("agents/frameworks/requests.py", "_told"): "its SDK tells its user what is wrong with it",
+    ("agents/toolsets/openapi/requests.py", "_raw"): "what is no base64 is the text itself",
+    ("agents/toolsets/openapi/schemas.py", "_drop_malformed"): "a pattern nobody can hold goes",
     ("app/caching/shared.py", "_found"): "of a key that is gone: a miss, which is counted",
     ("app/caching/shared.py", "_vector"): "the same: it is looked at no more",
     ("app/journal/steps/joins.py", "_complete"): "the pattern reads it, too, and ends with that",
