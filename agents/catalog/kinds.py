@@ -42,6 +42,7 @@ from agents.kinds.model import ModelBackend, WithKey
 from agents.kinds.scripted import ScriptedBackend
 from agents.models.providers import endpoint_of, make_provider
 from agents.net.clients import ResolveSecret, SharedClients
+from agents.net.outside import PrivateHosts
 from agents.tools.base import worst
 from agents.tools.colleagues import OtherAgents
 from agents.tools.toolset import Toolset
@@ -76,6 +77,8 @@ class Resources:
     memories: Collection[str] = frozenset()
     #: Lessons of requests, by the agent and its model.
     lessons: Callable[[str], Lessons] = lambda _: Own()
+    #: Private hosts that URLs of models may lead to.
+    private: PrivateHosts = field(default_factory=PrivateHosts)
     #: Its name: that of the entry which is made.
     name: str = ""
 

@@ -19,7 +19,9 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]{1,60}")
 
 def with_toolsets(path: Path, tables: Any, resources: Resources) -> Resources:
     """Resources with the toolsets of a file's tables. Raises as :func:`read_toolsets`."""
-    shared = ToolResources(resources.resolve_secret, resources.executor, resources.clients)
+    shared = ToolResources(
+        resources.resolve_secret, resources.executor, resources.clients, resources.private
+    )
     return replace(resources, toolsets=read_toolsets(path, tables, shared))
 
 

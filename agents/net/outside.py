@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -37,6 +39,14 @@ _TRANSLATED = IPv6Network("64:ff9b::/96")
 #: Public addresses at which the machines of some clouds are told of themselves (Azure, Oracle);
 #: those of others are link-local, private or shared.
 _METADATA = (IPv4Network("168.63.129.16/32"), IPv4Network("192.0.0.0/24"))
+#: What ``is_global`` of some versions of Python takes for public: translators of a network's own
+#: (RFC 8215), relays (RFC 7526), texts' examples (RFC 9637), routing by segments (RFC 9602).
+_RESERVED = (
+    IPv6Network("64:ff9b:1::/48"),
+    IPv4Network("192.88.99.0/24"),
+    IPv6Network("3fff::/20"),
+    IPv6Network("5f00::/16"),
+)
 #: Addresses of one host that are tried.
 _TRIED = 4
 _PORTS = {"http": 80, "https": 443}
@@ -50,8 +60,8 @@ def is_public(address: Address) -> bool:
             inner = IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(inner)
-    told = any(address in network for network in _METADATA)
-    return address.is_global and not address.is_multicast and not told
+    refused = any(address in network for network in (*_METADATA, *_RESERVED))
+    return address.is_global and not address.is_multicast and not refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +124,13 @@ async def resolved(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
+@cache
+def _trusted(httpx2: Any) -> ssl.SSLContext:
+    """One for all clients: each reads all the certificates."""
+    context: ssl.SSLContext = httpx2.create_ssl_context(trust_env=False)
+    return context
+
+
 def outside_client(httpx2: Any, private: PrivateHosts, resolve: Resolve = resolved) -> Any:
     """An HTTP client for URLs that others have named.
 
@@ -124,7 +141,8 @@ def outside_client(httpx2: Any, private: PrivateHosts, resolve: Resolve = resolv
     class Outside(httpx2.AsyncBaseTransport):
         def __init__(self) -> None:
             limits = httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=0)
-            self._inner = httpx2.AsyncHTTPTransport(trust_env=False, limits=limits)
+            context = _trusted(httpx2)
+            self._inner = httpx2.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits)
 
         async def handle_async_request(self, request: Any) -> Any:
             url = request.url

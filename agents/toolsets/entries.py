@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from agents.tools.policy import Approve
 from celery_agents.contracts.base import Contract
@@ -27,6 +27,24 @@ class NamedTools(Contract):
     pin: Path | None = None
 
 
+class SearchEngine(Contract):
+    """The engine that ``web_search`` asks."""
+
+    engine: Literal["searxng", "brave", "tavily"]
+    #: Of SearXNG that of its page; of the others their own, if it is left out.
+    url: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$")] | None = None
+    #: The variable with the engine's key; SearXNG has none.
+    key_env: str | None = None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.engine == "searxng" and self.url is None:
+            raise ValueError("searxng needs url, that of its page")
+        if self.engine != "searxng" and self.key_env is None:
+            raise ValueError(f"{self.engine} needs key_env, the variable with its key")
+        return self
+
+
 class BuiltinTools(NamedTools):
     """Tools that come with the service."""
 
@@ -37,6 +55,17 @@ class BuiltinTools(NamedTools):
     root: Path | None = None
     #: What all files below it may have together.
     quota_bytes: Annotated[int, Field(ge=1)] | None = None
+    #: Hosts to which its tools may go, with ``*``.
+    hosts: Annotated[tuple[str, ...], Field(min_length=1, max_length=500)] = ("*",)
+    #: Secrets that http_request and get_json may send: ``VARIABLE@host``.
+    secrets: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^\w+@[^@\s/]+$")], ...], Field(max_length=100)
+    ] = ()
+    search: SearchEngine | None = None
+
+    def secret_hosts(self) -> list[tuple[str, str]]:
+        """The variables of secrets, each with the host where it may go."""
+        return [(name, host) for name, _, host in (one.partition("@") for one in self.secrets)]
 
 
 class PythonTools(NamedTools):

@@ -6,11 +6,12 @@ import importlib
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Generic, TypeVar
 
 from agents.net.clients import ResolveSecret, SharedClients
+from agents.net.outside import PrivateHosts
 from agents.tools.base import Tool
 from agents.tools.loading import load_tool
 from agents.tools.patterns import approved, refuse_unfit
@@ -18,6 +19,9 @@ from agents.tools.policy import Approve
 from agents.tools.toolset import FixedToolset, Toolset
 from agents.toolsets.builtin.catalogue import chosen
 from agents.toolsets.builtin.files.root import Root
+from agents.toolsets.builtin.web.home import Web
+from agents.toolsets.builtin.web.requesting import Downloads
+from agents.toolsets.builtin.web.searching import Search
 from agents.toolsets.entries import BuiltinTools, NamedTools, PythonTools
 from agents.toolsets.openapi.entries import OpenApiTools
 from agents.toolsets.openapi.tools import ServiceToolset, read_operations
@@ -34,6 +38,8 @@ class ToolResources:
     resolve_secret: ResolveSecret
     executor: Executor
     clients: SharedClients
+    #: Private hosts that the tools of ``web`` may reach.
+    private: PrivateHosts = field(default_factory=PrivateHosts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +58,28 @@ class ToolsetKind(Generic[E]):
 
 
 def _builtin(name: str, entry: BuiltinTools, r: ToolResources) -> Toolset:
-    homes: dict[str, Any] = {}
+    homes = _homes(entry, r)
+    return _fixed(name, chosen(entry.use, entry.without, homes), entry, r)
+
+
+def _homes(entry: BuiltinTools, r: ToolResources) -> dict[str, Any]:
+    """The homes of tools that a table gives them, by name."""
+    web = Web(
+        clients=r.clients,
+        private=r.private,
+        hosts=tuple(host.lower() for host in entry.hosts),
+        secrets={name: host.lower() for name, host in entry.secret_hosts()},
+        resolve_secret=r.resolve_secret,
+    )
+    homes: dict[str, Any] = {"web": web}
     if entry.root is not None:
         if not entry.root.is_dir():
             raise ConfigurationError(f"root: there is no folder {entry.root}.")
         homes["root"] = Root(entry.root.absolute(), entry.quota_bytes)
-    return _fixed(name, chosen(entry.use, entry.without, homes), entry, r)
+        homes["downloads"] = Downloads(web, homes["root"])
+    if entry.search is not None:
+        homes["search"] = Search.of(entry.search, web)
+    return homes
 
 
 def _python(name: str, entry: PythonTools, r: ToolResources) -> Toolset:

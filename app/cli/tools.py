@@ -16,6 +16,7 @@ import click
 from agents.catalog.loading import read_tables
 from agents.catalog.toolsets import read_tools_entry, read_toolsets
 from agents.net.clients import SharedClients
+from agents.net.outside import PrivateHosts
 from agents.tools.base import Tool
 from agents.tools.calls import ToolError, heard
 from agents.tools.toolset import FixedToolset, Toolset
@@ -44,7 +45,8 @@ def _toolsets(ctx: click.Context) -> dict[str, Toolset]:
 
 def _resources(settings: Settings) -> ToolResources:
     see_current_directory()
-    return ToolResources(settings.secret, ThreadPoolExecutor(1), SharedClients())
+    private = PrivateHosts.of(settings.private_hosts)
+    return ToolResources(settings.secret, ThreadPoolExecutor(1), SharedClients(), private)
 
 
 def _tables(config: Path) -> dict[str, Any]:

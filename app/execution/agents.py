@@ -18,6 +18,7 @@ from agents.catalog.registry import Registered, Registry
 from agents.governance.lessons import Lessons
 from agents.governance.routing import Asking
 from agents.net.clients import SharedClients
+from agents.net.outside import PrivateHosts
 from app.admission.breakers import Breakers
 from app.admission.budgets.shared import SharedBudgets
 from app.admission.guards.health import STALE_INTERVALS, HealthView
@@ -223,6 +224,7 @@ def load_registry(app: Celery, settings: Settings, lessons: Callable[[str], Less
             clients=SharedClients(in_thread),
             celery=lambda entry: CeleryBackend(app, entry, settings.secret),
             lessons=lessons,
+            private=PrivateHosts.of(settings.private_hosts),
         )
     )
     see_current_directory()

@@ -19,6 +19,7 @@ from agents.toolsets.builtin import (
     maths,
     text_changing,
     text_reading,
+    web,
 )
 from agents.toolsets.builtin.offer import LACKING, Offer, made, offer_of
 from celery_agents.errors import ConfigurationError
@@ -31,6 +32,7 @@ CATEGORIES: Mapping[str, tuple[Function, ...]] = {
     "text": (*text_reading.TOOLS, *text_changing.TOOLS),
     "data": data.TOOLS,
     "files": files.TOOLS,
+    "web": web.TOOLS,
     "maths": (*maths.TOOLS, *algebra.TOOLS, *figures.TOOLS),
     "dates": (*dates.TOOLS, *calendars.TOOLS),
 }

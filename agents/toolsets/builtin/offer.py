@@ -26,6 +26,9 @@ Short = Annotated[str, Field(max_length=2_000)]
 #: What a toolset has to say for the tools of a home.
 LACKING: Mapping[str, str] = {
     "root": 'root = "/a/folder" in [tools.NAME]',
+    "downloads": 'root = "/a/folder" in [tools.NAME]',
+    "web": 'kind = "builtin" in [tools.NAME]',
+    "search": 'search = { engine = "searxng", url = "…" } in [tools.NAME]',
 }
 
 F = TypeVar("F", bound=Callable[..., Any])

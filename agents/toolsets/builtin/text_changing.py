@@ -16,15 +16,13 @@ from urllib.parse import quote, unquote
 from pydantic import Field
 
 from agents.tools.calls import ToolError
+from agents.toolsets.builtin.markup import check_depth
 from agents.toolsets.builtin.offer import Document, Text, offer
 from agents.toolsets.builtin.patches import apply, parsed
 from agents.toolsets.builtin.patterns import compiled
 
 #: Lines of a text that is compared: the worst ones take time with the square of them.
 _MAX_LINES = 1_000
-_MAX_DEPTH = 150
-_TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)")
-_VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "wbr"}
 Changed = Literal[
     "upper", "lower", "title", "slug", "snake", "dedent", "nfc", "nfkc", "no_accents", "squeeze"
 ]
@@ -92,8 +90,7 @@ def html_to_markdown(html: Document, links: bool = True) -> str:
         .sub(b"", html.encode())
         .decode()
     )
-    if _depth(cleaned) > _MAX_DEPTH:
-        raise ToolError("The HTML is nested too deep. Give a part of it.")
+    check_depth(cleaned)
     told = markdownify.markdownify(cleaned, heading_style="ATX", strip=strip)
     return re.sub(r"\n{3,}", "\n\n", told).strip()
 
@@ -116,16 +113,6 @@ def encode_text(
         return back(text) if decode else there(text)
     except (binascii.Error, ValueError) as error:
         raise ToolError(f"This is no {scheme} of a UTF-8 text: {error}") from None
-
-
-def _depth(html: str) -> int:
-    """The depth of what is opened and not closed: its reader takes time with the square of it."""
-    depth = deepest = 0
-    for tag in _TAG.finditer(html):
-        if tag.group(2).lower() not in _VOID:
-            depth += -1 if tag.group(1) else 1
-            deepest = max(deepest, depth)
-    return deepest
 
 
 def _plain(text: str) -> str:

@@ -6,16 +6,14 @@ import email
 import email.policy
 import io
 import re
-import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from itertools import islice
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from agents.tools.calls import ToolError
+from agents.toolsets.builtin.deadlines import TooLateError, deadline
 from agents.toolsets.builtin.files.archives import members_of, opened
 from agents.toolsets.builtin.files.reading import Path
 from agents.toolsets.builtin.files.root import Root
@@ -51,11 +49,11 @@ def read_document(
         raise ToolError("PDF, XLSX, DOCX and EML are read here; read_file reads texts.")
     data = root.read(path)
     try:
-        with _deadline():
+        with deadline(_LIMIT_S):
             text, pages = _KINDS[kind](data, page)
     except (ToolError, MemoryError):
         raise
-    except _TooLateError:
+    except TooLateError:
         raise ToolError(f"{path} takes too long to read. Give a smaller one.") from None
     except Exception as error:  # noqa: BLE001 - parsers raise anything for what is broken
         reason = f"{type(error).__name__}: {str(error)[:200]}"
@@ -63,28 +61,6 @@ def read_document(
     if pages is not None and page > pages:
         raise ToolError(f"{path} has {pages} pages.")
     return {"text": text[:_MAX_CHARACTERS], "page": page, "pages": pages}
-
-
-class _TooLateError(BaseException):
-    """Parsers that take whatever is an Exception for a broken part let it through."""
-
-
-@contextmanager
-def _deadline() -> Iterator[None]:
-    """Ends Python code of this thread after its time: parsers of documents may loop."""
-    until = time.monotonic() + _LIMIT_S
-
-    def look(_frame: Any, event: str, _arg: Any) -> None:
-        if event == "call" and time.monotonic() > until:
-            sys.setprofile(None)
-            raise _TooLateError
-
-    before = sys.getprofile()
-    sys.setprofile(look)
-    try:
-        yield
-    finally:
-        sys.setprofile(before)
 
 
 def _pdf(data: bytes, page: int) -> Paged:

@@ -41,6 +41,9 @@ def plain() -> None:
     """Not a tool by itself."""
 
 
+SEARCH = {"engine": "searxng", "url": "http://127.0.0.1:8888"}
+
+
 def read(**table: Any) -> FixedToolset:
     resources = ToolResources(lambda _: None, ThreadPoolExecutor(1), SharedClients())
     found = read_toolsets(FILE, {"desk": table}, resources)["desk"]
@@ -72,11 +75,17 @@ def test_tools_of_files_need_a_root(tmp_path: Path) -> None:
         "entries": [],
         "more": False,
     }
-    assert names(read(kind="builtin", use=["*"])) == [
-        n
-        for n in names(read(kind="builtin", use=["*"], root=str(tmp_path)))
-        if "file" not in n and n not in {"read_document", "apply_patch"}
-    ]
+
+
+def test_tools_are_offered_where_they_have_what_they_need(tmp_path: Path) -> None:
+    every = {name.partition(".")[2] for name in catalogue.functions()}
+    files = {f.__name__ for f in catalogue.CATEGORIES["files"]} | {"download_file"}
+    assert len(every) == 71
+    assert {*names(read(kind="builtin", use=["*"]))} == every - files - {"web_search"}
+    searched = read(kind="builtin", use=["web.*"], search=SEARCH, secrets=["A_TOKEN@x.org"])
+    assert every - {*names(searched)} >= {"download_file"}
+    assert "web_search" in names(searched)
+    assert {*names(read(kind="builtin", use=["*"], root=str(tmp_path), search=SEARCH))} == every
 
 
 def test_functions_of_ones_own_by_their_names() -> None:
@@ -103,6 +112,11 @@ def test_functions_of_ones_own_by_their_names() -> None:
         ({"kind": "builtin", "use": ["dates.now"], "approve": {"no": "ask"}}, "like no"),
         ({"kind": "builtin", "use": ["dates.now"], "pin": "nowhere"}, "no nowhere"),
         ({"kind": "builtin", "use": ["files.*"]}, "'files.*' needs root"),
+        ({"kind": "builtin", "use": ["web.web_search"]}, "'web.web_search' needs search = {"),
+        ({"kind": "builtin", "use": ["web.download_file"]}, "needs root"),
+        ({"kind": "builtin", "use": ["web.*"], "secrets": ["A_TOKEN"]}, "secrets"),
+        ({"kind": "builtin", "use": ["web.*"], "search": {"engine": "brave"}}, "needs key_env"),
+        ({"kind": "builtin", "use": ["web.*"], "search": {"engine": "searxng"}}, "needs url"),
         ({"kind": "builtin", "use": ["files.*"], "root": "nowhere"}, "no folder nowhere"),
         ({"kind": "python", "use": [f"{__name__}:x*"]}, "fits no tool"),
         ({"kind": "python", "use": ["no_such_module:*"]}, "cannot be imported"),
