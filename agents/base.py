@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, Protocol, runtime_checkable
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
+from agents import personality
 from agents.caching.cacheable import Cacheable
 from agents.graphs import GraphLines
 from agents.needs import Expect, Weight
@@ -20,7 +21,9 @@ from celery_agents.contracts.base import Contract, JsonValue, TrustedJson
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.events import EventType
 from celery_agents.contracts.governance import Estimate
+from celery_agents.contracts.memory import RECALL_TOKENS, MemoryRecord
 from celery_agents.contracts.outcome import Answer, Outcome, Usage
+from celery_agents.contracts.teams.spec import AgentSpec
 
 __all__ = ["Answer", "Backend", "StepContext", "Turn", "Usage"]
 
@@ -37,17 +40,85 @@ class Turn(Contract):
     choices: Annotated[tuple[str, ...], Field(max_length=1000)] | None = None
     #: The answer must be JSON of this schema.
     answer_schema: dict[str, TrustedJson] | None = None
+    #: Names of tools that may be used; None: all that the agent has.
+    tools: tuple[str, ...] | None = None
+    #: Agents that it may ask for this turn, beside its own.
+    team: tuple[AgentSpec, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what no spec gave: digests of turns are those of earlier versions."""
+        told: dict[str, Any] = handler(self)
+        if self.tools is None:
+            told.pop("tools", None)
+        if not self.team:
+            told.pop("team", None)
+        return told
 
 
 def turn_of(request: Ask, messages: tuple[ChatMessage, ...]) -> Turn:
     """The turn that a request asks for, with the conversation before it."""
+    spec = request.spec
     return Turn(
         input=request.input,
         messages=messages,
-        instructions=request.instructions,
+        instructions=_instructions(request),
         choices=request.choices,
         answer_schema=request.answer_schema,
+        **({} if spec is None else {"tools": spec.tools, "team": spec.members}),
     )
+
+
+class StepMemory(Protocol):
+    """A memory as the code of a step uses it.
+
+    What it keeps or lets go is written in the transaction that ends the step with success; within
+    the run it is seen from then on, by others once the run has succeeded. A step that fails has
+    changed nothing.
+    """
+
+    def remember(self, text: str, *, importance: float = 1.0, replaces: str | None = None) -> str:
+        """Keep a text; returns its id, which is the same in each attempt.
+
+        ``replaces`` is the id of a memory that holds no more then. It stays, as one that is over.
+
+        Raises:
+            InvalidPayloadError: the text is empty or too long.
+            PayloadTooLargeError: the whole space has no room for it.
+        """
+        ...
+
+    def forget(self, memory: str) -> None:
+        """Let a memory hold no more, by its id. To erase a text is for people (``agents.memory``).
+
+        Raises:
+            InvalidPayloadError: that is no id.
+        """
+        ...
+
+    async def recall(self, question: str, *, tokens: int = RECALL_TOKENS) -> list[MemoryRecord]:
+        """Recall what fits a question best, within so many tokens; the same in each attempt.
+
+        With what this step, and ended ones of this run, have kept.
+
+        Raises:
+            InvalidPayloadError: the question is empty or too long.
+        """
+        ...
+
+    async def look(self, question: str, *, tokens: int = RECALL_TOKENS) -> list[MemoryRecord]:
+        """Recall the same without a journaled call: for the code of one. Raises as above."""
+        ...
+
+
+def _instructions(request: Ask) -> str | None:
+    """The instructions of a request, those of its spec first."""
+    spec = request.spec
+    if spec is None:
+        return request.instructions
+    manner = personality.instructions(spec.traits, None)
+    parts = (spec.instructions, manner, request.instructions)
+    return "\n\n".join(part for part in parts if part) or None
 
 
 class StepContext(Protocol):
@@ -130,8 +201,13 @@ class StepContext(Protocol):
         """
         ...
 
-    async def ask(self, agent: str, input: JsonValue = None, **options: Any) -> Any:  # noqa: A002 - as callers write it
-        """Ask another agent; give its value.
+    async def ask(
+        self,
+        agent: str | AgentSpec,
+        input: JsonValue = None,  # noqa: A002 - as callers write it
+        **options: Any,
+    ) -> Any:
+        """Ask another agent, or one narrowed for this task; give its value.
 
         Its turn is a member of this step: a step of its own, with retries and cost of its own,
         which is not asked again when this one is tried again. ``options`` are those of
@@ -156,6 +232,15 @@ class StepContext(Protocol):
     @property
     def graphs(self) -> GraphLines:
         """The threads that graphs have in the journal, of this run's tenant, for this claim."""
+        ...
+
+    def memory(self, name: str) -> StepMemory:
+        """A memory of the configuration, in the space that the run's scope names.
+
+        Raises:
+            ConfigurationError: there is none of that name.
+            InvalidPayloadError: the scope lacks a value for which its space has a place.
+        """
         ...
 
     @property
@@ -225,4 +310,13 @@ class Weighs(Protocol):
 
     async def weigh(self, turn: Turn, *, priced: bool) -> Weight:
         """Weigh the first request of a turn by what is known here; nothing is asked."""
+        ...
+
+
+@runtime_checkable
+class Narrows(Protocol):
+    """A backend that says whether its agent can be narrowed as a spec wants it."""
+
+    def refusal(self, spec: AgentSpec) -> str | None:
+        """Return why it cannot; None: it can."""
         ...

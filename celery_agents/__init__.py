@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from celery_agents.contracts.gather import Aggregate, Gather
     from celery_agents.contracts.governance import Estimate
     from celery_agents.contracts.mapping import Map, MapFailure, MapResult
+    from celery_agents.contracts.memory import MemoryRecord
     from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, Usage
     from celery_agents.contracts.patterns import Fallback, Vote
     from celery_agents.contracts.policies import RetryPolicy
     from celery_agents.contracts.session import SessionExchange, SessionInfo
     from celery_agents.contracts.teams.solve import Solution, Strategy, WorkLessons
+    from celery_agents.contracts.teams.spec import AgentSpec
     from celery_agents.contracts.teams.team import TeamPart, TeamReport
     from celery_agents.contracts.vote import Ballot, Decision, Voter
     from celery_agents.errors import AgentsError, PermanentError, RetryableError
@@ -89,6 +91,7 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "StepDurability",
     "JournalSaver",
     # contracts
+    "AgentSpec",
     "Aggregate",
     "Answer",
     "Attachment",
@@ -109,6 +112,7 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "Map",
     "MapFailure",
     "MapResult",
+    "MemoryRecord",
     "Outcome",
     "PersonAnswer",
     "RetryPolicy",
@@ -148,11 +152,13 @@ _MODULES = {
     "celery_agents.contracts.gather": ("Aggregate", "Gather"),
     "celery_agents.contracts.governance": ("Estimate",),
     "celery_agents.contracts.mapping": ("Map", "MapFailure", "MapResult"),
+    "celery_agents.contracts.memory": ("MemoryRecord",),
     "celery_agents.contracts.outcome": ("Answer", "ErrorInfo", "Outcome", "State", "Usage"),
     "celery_agents.contracts.patterns": ("Fallback", "Vote"),
     "celery_agents.contracts.policies": ("RetryPolicy",),
     "celery_agents.contracts.session": ("SessionExchange", "SessionInfo"),
     "celery_agents.contracts.teams.solve": ("WorkLessons", "Solution", "Strategy"),
+    "celery_agents.contracts.teams.spec": ("AgentSpec",),
     "celery_agents.contracts.teams.team": ("TeamPart", "TeamReport"),
     "celery_agents.contracts.vote": ("Ballot", "Decision", "Voter"),
     "celery_agents.errors": ("AgentsError", "PermanentError", "RetryableError"),

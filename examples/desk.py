@@ -9,7 +9,16 @@ import asyncio
 import json
 from typing import Any
 
-from celery_agents import Answer, FlowContext, RetryableError, StepContext, Usage, agent, flow
+from celery_agents import (
+    AgentSpec,
+    Answer,
+    FlowContext,
+    RetryableError,
+    StepContext,
+    Usage,
+    agent,
+    flow,
+)
 from celery_agents.errors import ProviderUnavailableError
 
 #: Words that tell what a message is about.
@@ -153,6 +162,24 @@ async def discuss(text: str, step: StepContext) -> str:
     """Asks two others at once, and puts together what they say."""
     sorted_, loud = await asyncio.gather(step.ask("nouns", text), step.ask("shout", text))
     return f"{loud} ({sorted_['option']})"
+
+
+@agent(effects="pure")
+def poet(text: str, instructions: str | None) -> str:
+    """Writes a line, and tells how it was told to."""
+    return text if instructions is None else f"{text} ({' '.join(instructions.split())})"
+
+
+@agent
+async def conductor(text: str, step: StepContext, team: tuple[AgentSpec, ...]) -> list[Any]:
+    """Has all members of its team do the task."""
+    return list(await asyncio.gather(*(step.ask(one, text) for one in team)))
+
+
+@agent(effects="pure")
+def staffing(text: str) -> list[AgentSpec]:
+    """Says who works on a task: a poet for each word of it."""
+    return [AgentSpec(base="poet", name=f"{word}_{n}") for n, word in enumerate(text.split())]
 
 
 @agent

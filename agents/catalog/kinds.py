@@ -6,7 +6,7 @@ A package adds a kind with an entry point of the group ``celery_agents.kinds`` t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
@@ -43,7 +43,9 @@ from agents.kinds.scripted import ScriptedBackend
 from agents.models.providers import endpoint_of, make_provider
 from agents.net.clients import ResolveSecret, SharedClients
 from agents.tools.base import worst
+from agents.tools.colleagues import OtherAgents
 from agents.tools.toolset import Toolset
+from agents.toolsets.memory import memory_tools
 from agents.values import digest
 from celery_agents.agent import Effects, mark_of
 from celery_agents.contracts.caching import CachePolicy
@@ -66,10 +68,12 @@ class Resources:
     executor: Executor
     clients: SharedClients
     celery: CeleryBackends
-    #: Tells what the agent of a name is for, once all agents are known.
-    describe: Callable[[str], str] = str
+    #: Tells of agents by their names, once all are there.
+    known: OtherAgents = field(default_factory=OtherAgents)
     #: Toolsets of the configuration, by name.
     toolsets: Mapping[str, Toolset] = field(default_factory=dict)
+    #: Names of memories of the configuration.
+    memories: Collection[str] = frozenset()
     #: Lessons of requests, by the agent and its model.
     lessons: Callable[[str], Lessons] = lambda _: Own()
     #: Its name: that of the entry which is made.
@@ -175,9 +179,10 @@ def _model(entry: ModelEntry, r: Resources) -> Made:
     model = ModelBackend(
         entry,
         provider,
+        tools=memory_tools(entry.memory, r.memories, r.executor),
         toolsets=r.toolsets,
         executor=r.executor,
-        describe=r.describe,
+        known=r.known,
         lessons=lessons,
         caching=_caching(r, entry.cache),
     )

@@ -21,6 +21,7 @@ from agents.catalog.guards import Guards, refuse_judges
 from agents.catalog.kinds import Kind, Made, Resources, SharedService, all_kinds, entry_of
 from agents.catalog.limits import check_covers, read_policies
 from agents.catalog.loading import import_module, load, read_tables
+from agents.catalog.memories import read_memories
 from agents.catalog.panels import check_panels, read_panels
 from agents.catalog.references import refuse_missing, settle_effects
 from agents.catalog.routers import deployments_of
@@ -30,6 +31,8 @@ from agents.catalog.toolsets import with_toolsets
 from agents.governance.routing import Capability, RoutePolicy
 from agents.guarding.screening import TextGuard
 from agents.kinds.function import FunctionBackend
+from agents.kinds.model import ModelBackend
+from agents.tools.colleagues import OtherAgents
 from celery_agents.agent import AgentMark, Effects, mark_of
 from celery_agents.contracts.base import Name
 from celery_agents.contracts.budgets import BudgetPolicy
@@ -37,6 +40,7 @@ from celery_agents.contracts.caching import CachePolicy
 from celery_agents.contracts.compensation import Compensation
 from celery_agents.contracts.guards import GuardPolicy
 from celery_agents.contracts.limits import LimitPolicy
+from celery_agents.contracts.memory import MemoryPolicy
 from celery_agents.contracts.tenants import TenantPolicy
 from celery_agents.contracts.window import WindowPolicy
 from celery_agents.errors import ConfigurationError, UnknownAgentError
@@ -136,10 +140,11 @@ class Registry:
         self.tenants: dict[str, TenantPolicy] = {}
         self.budgets: dict[str, BudgetPolicy] = {}
         #: Those of tenants that have numbers of their own, by tenant and name.
+        self.memories: dict[str, MemoryPolicy] = {}
         self.own_limits: dict[str, dict[str, LimitPolicy]] = {}
         self.own_budgets: dict[str, dict[str, BudgetPolicy]] = {}
-        self.guards = Guards({})
-        self.flows = Flows()
+        self.guards, self.flows = Guards({}), Flows()
+        self.known = _told_by(self.find)
         self._agents: dict[str, Registered] = {}
         self._functions: dict[str, Callable[..., Any]] = {}
 
@@ -155,6 +160,8 @@ class Registry:
         if config is not None:
             tables = read_tables(config)
             self.resources = with_toolsets(config, tables.get("tools", {}), self.resources)
+            self.memories = read_memories(config, tables.get("memory", {}))
+            self.resources = replace(self.resources, memories=self.memories)
             for name, entry in read_entries(config, self.kinds).items():
                 self.add_entry(name, entry)
             self.limits = read_policies(config, "limits", tables.get("limits", {}), LimitPolicy)
@@ -180,9 +187,6 @@ class Registry:
         check_covers("guards", self.guards.policies, places)
         refuse_judges(self.guards.policies, {a.name: self.guards_of(a) for a in self})
         settle_effects(self._agents)
-
-    def _describe(self, name: str) -> str:
-        return self._agents[name].description if name in self._agents else ""
 
     def add_module(self, module: ModuleType) -> None:
         """Add the functions of a module that are marked as agents, or as flows."""
@@ -222,7 +226,7 @@ class Registry:
         """
         kind = self.kinds[entry.kind]
         try:
-            made = kind.make(entry, replace(self.resources, describe=self._describe, name=name))
+            made = kind.make(entry, replace(self.resources, known=self.known, name=name))
         except ConfigurationError as error:
             raise ConfigurationError(f"[agents.{name}] {error.message}") from None
         self._add(Registered.of(name, entry, kind, made))
@@ -325,6 +329,19 @@ class Registry:
                 await one.backend.aclose()
             if made or "backend" in agent.__dict__:
                 await agent.backend.aclose()  # with what its keys share
+
+
+def _told_by(find: Callable[[str], Registered | None]) -> OtherAgents:
+    """The way in which models are told of other agents, once all are there."""
+
+    def describe(name: str) -> str:
+        return "" if (agent := find(name)) is None else agent.description
+
+    def tools(name: str) -> tuple[str, ...] | None:
+        backend = None if (agent := find(name)) is None else agent.backend
+        return backend.tool_names if isinstance(backend, ModelBackend) else ()
+
+    return OtherAgents(describe, tools)
 
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)

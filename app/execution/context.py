@@ -14,6 +14,7 @@ from agents.plan import Expand, MemberState, Tally
 from app.concurrency.fibers import in_thread
 from app.execution.calls.asks import Asks
 from app.execution.calls.calling import Calling
+from app.execution.calls.memory import SpaceMemory
 from app.execution.runtime import Active, Runtime
 from app.execution.sessions import Talk
 from app.governance.allowance import Allowance
@@ -22,11 +23,14 @@ from app.journal.schema.rows import Claimed
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.conversation import ChatMessage
+from celery_agents.contracts.nearest import meant
 from celery_agents.contracts.outcome import Answer, Outcome, Usage
+from celery_agents.contracts.teams.spec import AgentSpec
 from celery_agents.errors import (
     AgentFailedError,
     AgentsError,
     BadAnswerError,
+    ConfigurationError,
     InvalidPayloadError,
 )
 from celery_agents.noted import note
@@ -103,6 +107,18 @@ class Step(Calling):
         """The summary of the session's begin that an earlier run had written."""
         return None if self.talk is None else self.talk.summary
 
+    @property
+    def thread(self) -> str:
+        """The conversation of which what it remembers is a turn: its session, or its run."""
+        return self.session or self.run_id
+
+    def memory(self, name: str) -> SpaceMemory:
+        """A memory of the configuration, in the space that the run's scope names."""
+        policies = self.runtime.agents.registry.memories
+        if (policy := policies.get(name)) is None:
+            raise ConfigurationError(f"There is no [memory.{name}]{meant(name, policies, repr)}")
+        return SpaceMemory(self, name, policy, self.thread)
+
     def told(self, left_out: int, summary: TalkSummary | None) -> None:
         """Keep how many exchanges its agent is not told, and the summary of them."""
         self.left_out = left_out
@@ -171,22 +187,27 @@ class Step(Calling):
         """Return the outcomes of a step's members that succeeded, by their places."""
         return self.runtime.journal.read(lambda c: tallies.answers(c, run_id))
 
-    async def ask(self, agent: str, input: JsonValue = None, **options: Any) -> Any:  # noqa: A002 - as callers write it
+    async def ask(
+        self,
+        agent: str | AgentSpec,
+        input: JsonValue = None,  # noqa: A002 - as callers write it
+        **options: Any,
+    ) -> Any:
         """Ask another agent, as a member of this step; see :class:`agents.base.StepContext`."""
         kind = _typed(options)
         try:
             told = plain_json(input)
         except ValueError as error:
-            raise InvalidPayloadError(f"{agent} cannot be asked: {error}") from None
+            raise InvalidPayloadError(f"{_called(agent)} cannot be asked: {error}") from None
         ask = Ask.from_message([told], {"agent": agent, **options})
         if ask.webhook is not None:
             raise InvalidPayloadError("webhook: it is of a run, and no step of one has its own.")
-        self.runtime.agents.registry.refuse_hidden_effects(self.agent, agent)
+        self.runtime.agents.registry.refuse_hidden_effects(self.agent, ask.agent)
         if self._asks is None:
             assert self._code is not None, "it is asked within its code"
             self._asks = Asks(self.calls, self.answered, self._code)
         value = await self._asks.ask(ask)
-        return value if kind is None else _read(kind, agent, value)
+        return value if kind is None else _read(kind, _called(agent), value)
 
     async def run(self, code: Awaitable[T]) -> T | Expand:
         """Run the step's code; the members that it waits for, where it asked some."""
@@ -221,6 +242,10 @@ class Step(Calling):
     def heard(self, turns: tuple[ChatMessage, ...]) -> None:
         """Keep what its agent said on the way to its answer, for its session."""
         self.turns = turns
+
+
+def _called(agent: str | AgentSpec) -> str:
+    return agent.called if isinstance(agent, AgentSpec) else agent
 
 
 def _typed(options: dict[str, Any]) -> AnswerType[Any] | None:

@@ -36,6 +36,7 @@ from app.journal.stores.findings import Findings
 from app.journal.stores.flows import FlowStore
 from app.journal.stores.ledger import Ledger
 from app.journal.stores.letters import Letters
+from app.journal.stores.memories import MemoryStore
 from app.journal.stores.memos import Memos
 from app.journal.stores.parents import Parents
 from app.journal.stores.schedules import ScheduleStore
@@ -88,7 +89,7 @@ class Journal:
         self.letters = Letters(engine)
         self.memos, self.undoing = Memos(engine), Undoings(engine)
         self.sessions = Exchanges(engine, self._writer)
-        self.streams = StreamStore(engine)
+        self.streams, self.memories = StreamStore(engine), MemoryStore(engine)
         self.schedules = ScheduleStore(engine, wake_grace_s)
         self.targets, self.parents = Targets(engine), Parents(engine)
         self.wishes = Wishes(engine)

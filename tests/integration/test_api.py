@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -387,6 +388,22 @@ def test_events_of_a_process(stack: Stack, tmp_path: Path) -> None:
         assert user("GET", f"/tasks/{run_id}/events?after=x").status_code == 422
         docs = http.get("/openapi.json").json()
         assert "/tasks/{run_id}/events" in docs["paths"]
+
+
+def test_what_is_under_way_needs_no_api(idle: Stack, tmp_path: Path) -> None:
+    """It accepts runs, freezes, and dies: workers and other clients do not know of it."""
+    key = made_key(idle.database_url, Role.USER)
+    env = {name: idle.env[name] for name in ("REDIS_URL", "DATABASE_URL")}
+    with served(env, tmp_path) as http:
+        user = Asked(http, key)
+        accepted = [user("POST", "/tasks", ASK, status=202)["id"] for _ in range(20)]
+        http.child.send(signal.SIGSTOP)  # type: ignore[attr-defined]
+        idle.worker()
+        answers = [idle.client.runs.handle(run_id).get(timeout=30) for run_id in accepted]
+        assert answers == ["HELLO"] * 20
+        assert idle.client.ask("shout", "frozen").get(timeout=30) == "FROZEN"
+        http.child.kill()  # type: ignore[attr-defined]
+        assert idle.client.ask("shout", "dead").get(timeout=30) == "DEAD"
 
 
 def read_events(user: Asked, run_id: str, **about: Any) -> list[dict[str, Any]]:
