@@ -148,7 +148,7 @@ def stack(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Ite
 
 def making(stack: Stack, path: Path) -> Make:
     def make(name: str) -> Any:
-        told = {"path": str(path), "value": name, "fails": name.startswith("fails")}
+        told: Any = {"path": str(path), "value": name, "fails": name.startswith("fails")}
         return stack.client.ask.s("noted", told).set(immutable=True)
 
     return make
