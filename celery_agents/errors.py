@@ -44,6 +44,8 @@ class RetryableError(AgentsError):
     retryable = True
     #: Whether it uses an attempt up. What was refused for now has not been tried.
     attempted: ClassVar[bool] = True
+    #: Whether each further look for what was refused comes as soon as the one before.
+    steady: ClassVar[bool] = False
     #: What was refused, for whoever lets the step wait; it does not travel.
     refusal: Any = None
 
@@ -128,6 +130,12 @@ class AwaitsAnswerError(RetryableError):
 
     kind = "awaits_answer"
     attempted = False
+
+
+class AwaitsTurnError(AwaitsAnswerError):
+    """Another step of the same team was asked the same, and its answer is waited for."""
+
+    steady = True
 
 
 class RunBusyError(RetryableError):
