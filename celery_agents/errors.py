@@ -45,7 +45,7 @@ class RetryableError(AgentsError):
     #: Whether it uses an attempt up. What was refused for now has not been tried.
     attempted: ClassVar[bool] = True
     #: Whether each further look for what was refused comes as soon as the one before.
-    steady: ClassVar[bool] = False
+    steady: bool = False
     #: What was refused, for whoever lets the step wait; it does not travel.
     refusal: Any = None
 
@@ -123,19 +123,15 @@ class NotAdmittedError(RetryableError):
 
 
 class AwaitsAnswerError(RetryableError):
-    """Another step asks the same just now, and its answer will be cached; nothing was asked.
+    """Another step asks the same just now; nothing was asked.
+
+    Its answer will be cached, or is that of a team.
 
     It is no attempt: the step waits for that answer, without a slot.
     """
 
     kind = "awaits_answer"
     attempted = False
-
-
-class AwaitsTurnError(AwaitsAnswerError):
-    """Another step of the same team was asked the same, and its answer is waited for."""
-
-    steady = True
 
 
 class RunBusyError(RetryableError):

@@ -15,7 +15,7 @@ from app.execution.task import StepTask
 from celery_agents import names
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.outcome import Answer, Outcome, State
-from celery_agents.errors import AwaitsTurnError
+from celery_agents.errors import AwaitsAnswerError
 
 
 @shared_task(base=StepTask, name=names.ASK, request_type=Ask)
@@ -45,7 +45,7 @@ def _answer_of(step: Step, same_as: str) -> Outcome | None:
     It cost nothing again.
 
     Raises:
-        AwaitsTurnError: it is not there yet.
+        AwaitsAnswerError: it is not there yet.
     """
     found = step.runtime.journal.parents.turn(same_as, step.run_id)
     if found is None:
@@ -53,7 +53,9 @@ def _answer_of(step: Step, same_as: str) -> Outcome | None:
     state, outcome, age_s = found
     if not state.final:
         about = {"retry_after_s": min(age_s * _LOOK_SHARE, _LOOK_MAX_S)}
-        raise AwaitsTurnError(f"{same_as} was asked the same, and is under way.", about)
+        error = AwaitsAnswerError(f"{same_as} was asked the same, and is under way.", about)
+        error.steady = True
+        raise error
     if outcome is None or not outcome.ok:
         return None
     return Outcome(state=State.SUCCEEDED, value=outcome.value, agent=outcome.agent)
