@@ -21,6 +21,7 @@ from celery_agents.contracts.base import Contract, JsonValue, TrustedJson
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.events import EventType
 from celery_agents.contracts.governance import Estimate
+from celery_agents.contracts.memory import RECALL_TOKENS, MemoryRecord
 from celery_agents.contracts.outcome import Answer, Outcome, Usage
 from celery_agents.contracts.teams.spec import AgentSpec
 
@@ -66,6 +67,48 @@ def turn_of(request: Ask, messages: tuple[ChatMessage, ...]) -> Turn:
         answer_schema=request.answer_schema,
         **({} if spec is None else {"tools": spec.tools, "team": spec.members}),
     )
+
+
+class StepMemory(Protocol):
+    """A memory as the code of a step uses it.
+
+    What it keeps or lets go is written in the transaction that ends the step with success; within
+    the run it is seen from then on, by others once the run has succeeded. A step that fails has
+    changed nothing.
+    """
+
+    def remember(self, text: str, *, importance: float = 1.0, replaces: str | None = None) -> str:
+        """Keep a text; returns its id, which is the same in each attempt.
+
+        ``replaces`` is the id of a memory that holds no more then. It stays, as one that is over.
+
+        Raises:
+            InvalidPayloadError: the text is empty or too long.
+            PayloadTooLargeError: the whole space has no room for it.
+        """
+        ...
+
+    def forget(self, memory: str) -> None:
+        """Let a memory hold no more, by its id. To erase a text is for people (``agents.memory``).
+
+        Raises:
+            InvalidPayloadError: that is no id.
+        """
+        ...
+
+    async def recall(self, question: str, *, tokens: int = RECALL_TOKENS) -> list[MemoryRecord]:
+        """Recall what fits a question best, within so many tokens; the same in each attempt.
+
+        With what this step, and ended ones of this run, have kept.
+
+        Raises:
+            InvalidPayloadError: the question is empty or too long.
+        """
+        ...
+
+    async def look(self, question: str, *, tokens: int = RECALL_TOKENS) -> list[MemoryRecord]:
+        """Recall the same without a journaled call: for the code of one. Raises as above."""
+        ...
 
 
 def _instructions(request: Ask) -> str | None:
@@ -189,6 +232,15 @@ class StepContext(Protocol):
     @property
     def graphs(self) -> GraphLines:
         """The threads that graphs have in the journal, of this run's tenant, for this claim."""
+        ...
+
+    def memory(self, name: str) -> StepMemory:
+        """A memory of the configuration, in the space that the run's scope names.
+
+        Raises:
+            ConfigurationError: there is none of that name.
+            InvalidPayloadError: the scope lacks a value for which its space has a place.
+        """
         ...
 
     @property

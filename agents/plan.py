@@ -102,6 +102,15 @@ def narrowed(plan: Expand, caps: Mapping[str, Any]) -> Expand:
     return _inherited(plan, narrow)
 
 
+def scoped(plan: Expand, scope: Mapping[str, str]) -> Expand:
+    """Return the plan with members that are about the same, beside what they say themselves."""
+
+    def inherit(options: Mapping[str, Any]) -> dict[str, Any]:
+        return {**options, "scope": {**scope, **(options.get("scope") or {})}}
+
+    return _inherited(plan, inherit)
+
+
 def _narrower(own: Mapping[str, Any], caps: Mapping[str, Any]) -> dict[str, Any]:
     return {n: c if own.get(n) is None else min(own[n], c) for n, c in caps.items()}
 

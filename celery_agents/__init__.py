@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
     from celery_agents.client.teams.solve import SolveRun
     from celery_agents.client.teams.team import TeamRun
+    from celery_agents.contracts.approval import PersonAnswer, Wish
     from celery_agents.contracts.ask import Ask
     from celery_agents.contracts.conversation import Attachment, ChatMessage, Text, ToolUse
     from celery_agents.contracts.events import RunEvent
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from celery_agents.contracts.gather import Aggregate, Gather
     from celery_agents.contracts.governance import Estimate
     from celery_agents.contracts.mapping import Map, MapFailure, MapResult
+    from celery_agents.contracts.memory import MemoryRecord
     from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, Usage
     from celery_agents.contracts.patterns import Fallback, Vote
     from celery_agents.contracts.policies import RetryPolicy
@@ -110,7 +112,9 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "Map",
     "MapFailure",
     "MapResult",
+    "MemoryRecord",
     "Outcome",
+    "PersonAnswer",
     "RetryPolicy",
     "RunEvent",
     "Solution",
@@ -123,6 +127,7 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "Usage",
     "Vote",
     "Voter",
+    "Wish",
     "Workflow",
     "WorkflowStep",
     # errors
@@ -137,6 +142,7 @@ _MODULES = {
     "celery_agents.client.run": ("AggregateRun", "DecisionRun", "MapRun", "Run"),
     "celery_agents.client.teams.solve": ("SolveRun",),
     "celery_agents.client.teams.team": ("TeamRun",),
+    "celery_agents.contracts.approval": ("PersonAnswer", "Wish"),
     "celery_agents.contracts.ask": ("Ask",),
     "celery_agents.contracts.conversation": ("Attachment", "ChatMessage", "Text", "ToolUse"),
     "celery_agents.contracts.events": ("RunEvent",),
@@ -146,6 +152,7 @@ _MODULES = {
     "celery_agents.contracts.gather": ("Aggregate", "Gather"),
     "celery_agents.contracts.governance": ("Estimate",),
     "celery_agents.contracts.mapping": ("Map", "MapFailure", "MapResult"),
+    "celery_agents.contracts.memory": ("MemoryRecord",),
     "celery_agents.contracts.outcome": ("Answer", "ErrorInfo", "Outcome", "State", "Usage"),
     "celery_agents.contracts.patterns": ("Fallback", "Vote"),
     "celery_agents.contracts.policies": ("RetryPolicy",),

@@ -363,6 +363,12 @@ class StepDeadError(PermanentError):
     kind = "dead"
 
 
+class NotAllowedError(PermanentError):
+    """Somebody is known, and may not do that."""
+
+    kind = "forbidden"
+
+
 class ResultTimeoutError(AgentsError):
     """The result did not come within the time given to ``get``. The run itself goes on."""
 

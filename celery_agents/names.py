@@ -43,6 +43,11 @@ READ = "agents.read"
 FOLLOW = "agents.follow"
 DELETE_STREAM = "agents.delete_stream"
 FORGET_CURSOR = "agents.forget_cursor"
+#: Memories: keeps texts, finds what fits a question, reads all, erases.
+REMEMBER = "agents.remember"
+RECALL = "agents.recall"
+MEMORIES = "agents.memories"
+ERASE = "agents.erase"
 #: Schedules: lists them, makes or changes one, lets one start nothing or go on, starts a run of one
 #: now, deletes one.
 SCHEDULES = "agents.schedules"
@@ -103,6 +108,10 @@ CONTROL_TASKS = (
     FOLLOW,
     DELETE_STREAM,
     FORGET_CURSOR,
+    REMEMBER,
+    RECALL,
+    MEMORIES,
+    ERASE,
     SCHEDULES,
     PUT_SCHEDULE,
     PAUSE_SCHEDULE,

@@ -258,3 +258,16 @@ async def complaint(run: FlowContext, text: str) -> dict[str, Any]:
         approved = False
     run.emit(f"complaints/{run.id}", "decided", {"approved": approved})
     return {"topic": sorted_["option"], "said": loud, "approved": approved}
+
+
+#: Payments above it need two people.
+LARGE_CENTS = 10_000
+
+
+@flow(version=1)
+async def goodwill(run: FlowContext, cents: int) -> str:
+    """Has a person agree to a payment, and another one to a large one."""
+    first = await run.approval({"pay cents": cents}, by=["*@*", "jwt:*"])
+    if first and cents > LARGE_CENTS:
+        first = await run.approval({"pay cents": cents, "agreed": first.by}, by=["jwt:boss@*"])
+    return f"paid: {cents}" if first else f"not paid: {first.reason}"

@@ -72,6 +72,8 @@ class ModelEntry(Described, ModelConfig):
 
     kind: Literal["openai", "anthropic", "google"]
     provider: Literal["openai", "anthropic", "google"] = "openai"  # follows from kind
+    #: Memories of the configuration, for which it gets tools: remember, recall, forget.
+    memory: Annotated[tuple[Name, ...], Field(max_length=20)] = ()
     #: Asked with GET at each health check; otherwise it is enough that the host takes connections.
     health_url: HttpUrl | None = None
 

@@ -6,7 +6,7 @@ A package adds a kind with an entry point of the group ``celery_agents.kinds`` t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
@@ -45,6 +45,7 @@ from agents.net.clients import ResolveSecret, SharedClients
 from agents.tools.base import worst
 from agents.tools.colleagues import OtherAgents
 from agents.tools.toolset import Toolset
+from agents.toolsets.memory import memory_tools
 from agents.values import digest
 from celery_agents.agent import Effects, mark_of
 from celery_agents.contracts.caching import CachePolicy
@@ -71,6 +72,8 @@ class Resources:
     known: OtherAgents = field(default_factory=OtherAgents)
     #: Toolsets of the configuration, by name.
     toolsets: Mapping[str, Toolset] = field(default_factory=dict)
+    #: Names of memories of the configuration.
+    memories: Collection[str] = frozenset()
     #: Lessons of requests, by the agent and its model.
     lessons: Callable[[str], Lessons] = lambda _: Own()
     #: Its name: that of the entry which is made.
@@ -176,6 +179,7 @@ def _model(entry: ModelEntry, r: Resources) -> Made:
     model = ModelBackend(
         entry,
         provider,
+        tools=memory_tools(entry.memory, r.memories, r.executor),
         toolsets=r.toolsets,
         executor=r.executor,
         known=r.known,

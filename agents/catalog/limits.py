@@ -41,8 +41,8 @@ def read_policies(path: Path, section: str, tables: Any, form: type[P]) -> dict[
     for name, table in tables.items():
         if not _NAME.fullmatch(name):
             raise ConfigurationError(
-                f"{path}: [{section}.{name}] a {section[:-1]}'s name is of letters, digits and "
-                "_ . -"
+                f"{path}: [{section}.{name}] a {section.removesuffix('s')}'s name is of letters, "
+                "digits and _ . -"
             )
         found[name] = read_policy(path, f"{section}.{name}", table, form)
     return found

@@ -13,7 +13,7 @@ from typing import Any
 
 from celery_agents.errors import ConfigurationError
 
-_SECTIONS = ("agents", "limits", "budgets", "guards", "tenants", "panels", "tools")
+_SECTIONS = ("agents", "limits", "budgets", "guards", "tenants", "panels", "tools", "memory")
 
 
 def object_at(path: str) -> Any:

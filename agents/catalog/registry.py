@@ -21,6 +21,7 @@ from agents.catalog.guards import Guards, refuse_judges
 from agents.catalog.kinds import Kind, Made, Resources, SharedService, all_kinds, entry_of
 from agents.catalog.limits import check_covers, read_policies
 from agents.catalog.loading import import_module, load, read_tables
+from agents.catalog.memories import read_memories
 from agents.catalog.panels import check_panels, read_panels
 from agents.catalog.references import refuse_missing, settle_effects
 from agents.catalog.routers import deployments_of
@@ -39,6 +40,7 @@ from celery_agents.contracts.caching import CachePolicy
 from celery_agents.contracts.compensation import Compensation
 from celery_agents.contracts.guards import GuardPolicy
 from celery_agents.contracts.limits import LimitPolicy
+from celery_agents.contracts.memory import MemoryPolicy
 from celery_agents.contracts.tenants import TenantPolicy
 from celery_agents.contracts.window import WindowPolicy
 from celery_agents.errors import ConfigurationError, UnknownAgentError
@@ -138,10 +140,10 @@ class Registry:
         self.tenants: dict[str, TenantPolicy] = {}
         self.budgets: dict[str, BudgetPolicy] = {}
         #: Those of tenants that have numbers of their own, by tenant and name.
+        self.memories: dict[str, MemoryPolicy] = {}
         self.own_limits: dict[str, dict[str, LimitPolicy]] = {}
         self.own_budgets: dict[str, dict[str, BudgetPolicy]] = {}
-        self.guards = Guards({})
-        self.flows = Flows()
+        self.guards, self.flows = Guards({}), Flows()
         self.known = _told_by(self.find)
         self._agents: dict[str, Registered] = {}
         self._functions: dict[str, Callable[..., Any]] = {}
@@ -158,6 +160,8 @@ class Registry:
         if config is not None:
             tables = read_tables(config)
             self.resources = with_toolsets(config, tables.get("tools", {}), self.resources)
+            self.memories = read_memories(config, tables.get("memory", {}))
+            self.resources = replace(self.resources, memories=self.memories)
             for name, entry in read_entries(config, self.kinds).items():
                 self.add_entry(name, entry)
             self.limits = read_policies(config, "limits", tables.get("limits", {}), LimitPolicy)

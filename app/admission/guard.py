@@ -16,6 +16,7 @@ from agents.base import Answer, StepContext, Turn
 from agents.catalog.registry import Registered
 from agents.memory.summaries import TalkSummary
 from agents.plan import Expand
+from app.journal.schema.rows import NewMemory
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.outcome import Outcome, Usage
@@ -89,6 +90,11 @@ class GuardedStep(StepContext, Protocol):
     @property
     def spent(self) -> Usage:
         """The usage of its calls up to now."""
+        ...
+
+    @property
+    def learned(self) -> dict[str, NewMemory]:
+        """What it remembers when it succeeds, by ids."""
         ...
 
     @property

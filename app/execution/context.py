@@ -14,6 +14,7 @@ from agents.plan import Expand, MemberState, Tally
 from app.concurrency.fibers import in_thread
 from app.execution.calls.asks import Asks
 from app.execution.calls.calling import Calling
+from app.execution.calls.memory import SpaceMemory
 from app.execution.runtime import Active, Runtime
 from app.execution.sessions import Talk
 from app.governance.allowance import Allowance
@@ -22,12 +23,14 @@ from app.journal.schema.rows import Claimed
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.conversation import ChatMessage
+from celery_agents.contracts.nearest import meant
 from celery_agents.contracts.outcome import Answer, Outcome, Usage
 from celery_agents.contracts.teams.spec import AgentSpec
 from celery_agents.errors import (
     AgentFailedError,
     AgentsError,
     BadAnswerError,
+    ConfigurationError,
     InvalidPayloadError,
 )
 from celery_agents.noted import note
@@ -103,6 +106,18 @@ class Step(Calling):
     def summary(self) -> TalkSummary | None:
         """The summary of the session's begin that an earlier run had written."""
         return None if self.talk is None else self.talk.summary
+
+    @property
+    def thread(self) -> str:
+        """The conversation of which what it remembers is a turn: its session, or its run."""
+        return self.session or self.run_id
+
+    def memory(self, name: str) -> SpaceMemory:
+        """A memory of the configuration, in the space that the run's scope names."""
+        policies = self.runtime.agents.registry.memories
+        if (policy := policies.get(name)) is None:
+            raise ConfigurationError(f"There is no [memory.{name}]{meant(name, policies, repr)}")
+        return SpaceMemory(self, name, policy, self.thread)
 
     def told(self, left_out: int, summary: TalkSummary | None) -> None:
         """Keep how many exchanges its agent is not told, and the summary of them."""

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from agents.plain import plain_json
 from app.concurrency.fibers import in_thread
 from app.execution.runtime import Runtime
-from app.journal.schema.rows import Claimed, NewEntry
+from app.journal.schema.rows import Claimed, NewEntry, NewMemory
 from app.journal.stores.graphs import GraphStore
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.events import EventType
@@ -33,6 +33,9 @@ class Telling:
         #: What it adds to streams when it succeeds; and however it ends, or when it waits.
         self.emitted: list[NewEntry] = []
         self.recorded: list[NewEntry] = []
+        #: What it remembers when it succeeds, by ids.
+        self.learned: dict[str, NewMemory] = {}
+        self.scope: Mapping[str, str] = {}  # what its run is about
         self.lets_go = False  # members of it may be open when it ends
         self.begins = 0  # a flow's history, where it has begun anew: see AwaitedAny
 

@@ -36,6 +36,7 @@ from app.journal.stores.findings import Findings
 from app.journal.stores.flows import FlowStore
 from app.journal.stores.ledger import Ledger
 from app.journal.stores.letters import Letters
+from app.journal.stores.memories import MemoryStore
 from app.journal.stores.memos import Memos
 from app.journal.stores.parents import Parents
 from app.journal.stores.schedules import ScheduleStore
@@ -88,7 +89,7 @@ class Journal:
         self.letters = Letters(engine)
         self.memos, self.undoing = Memos(engine), Undoings(engine)
         self.sessions = Exchanges(engine, self._writer)
-        self.streams = StreamStore(engine)
+        self.streams, self.memories = StreamStore(engine), MemoryStore(engine)
         self.schedules = ScheduleStore(engine, wake_grace_s)
         self.targets, self.parents = Targets(engine), Parents(engine)
         self.wishes = Wishes(engine)
@@ -208,10 +209,11 @@ class Journal:
         """Write down this worker's agents; see :func:`agents.announce`."""
         self.transaction(lambda c: agents.announce(c, rows, self.me.id, queues))
 
-    def approve(self, run_id: str, choice: JsonValue, key: str | None = None) -> Aftermath:
+    def approve(self, run_id: str, choice: JsonValue, key: str = "", by: str = "") -> Aftermath:
         """Answer the wish of that key, or the oldest of the run; the first answer to one counts."""
         wish = key or self.read(lambda c: approvals.oldest(c, run_id))
-        return self.transaction(lambda c: approvals.approve(c, run_id, choice, self.rules, wish))
+        about = (run_id, choice, self.rules, wish)
+        return self.transaction(lambda c: approvals.approve(c, *about, by=by))
 
     def take_turn(self, schedule: str, every_s: float) -> bool:
         """Try to take the next turn of a schedule; see :func:`ticks.take_slot`."""

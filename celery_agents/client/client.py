@@ -24,6 +24,7 @@ from celery_agents.client.flows.streams import EntryStreams
 from celery_agents.client.flows.verb import StartVerb
 from celery_agents.client.flows.workflow import WorkflowVerb
 from celery_agents.client.limits import Limits
+from celery_agents.client.memory.memories import Memories
 from celery_agents.client.options import EstimateOptions
 from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
 from celery_agents.client.runs import Runs
@@ -53,7 +54,8 @@ class Client(EarlierNames):
 
     Its verbs (``ask``, ``fallback``, ``vote``, ``gather``, ``map``, ``solve``, ``team``) enqueue;
     ``runs`` and ``dead_letters`` have what is done with those that were enqueued, ``sessions`` what
-    is done with the conversations that runs have added to, ``schedules`` what starts when,
+    is done with the conversations that runs have added to, ``memory`` with what agents keep for
+    later runs, ``schedules`` what starts when,
     ``limits`` how much may be asked, ``budgets`` how much may be spent, ``cache`` what answers are
     kept.
 
@@ -99,6 +101,7 @@ class Client(EarlierNames):
         self.dead_letters = DeadLetters(control)
         self.sessions = Sessions(control)
         self.streams = EntryStreams(control)
+        self.memory = Memories(control)
         self.schedules = Schedules(control, self.runs)
         self.limits = Limits(control)
         self.budgets = Budgets(control)

@@ -128,6 +128,7 @@ class RunOptions(TypedDict, total=False):
     max_handoffs: int | None
     max_cost: float | None
     budget: RunBudget | Fields | None
+    scope: Mapping[str, str] | None
     webhook: Webhook | str | Fields | None
     id: str | UUID | None
 

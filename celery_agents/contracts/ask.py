@@ -21,6 +21,7 @@ from celery_agents.contracts.budgets import RunBudget
 from celery_agents.contracts.caching import CacheUse
 from celery_agents.contracts.compensation import Compensated
 from celery_agents.contracts.conversation import Conversation
+from celery_agents.contracts.memory import Scope
 from celery_agents.contracts.policies import RetryPolicy, Webhook
 from celery_agents.contracts.schema import AnswerSchema
 from celery_agents.contracts.teams.spec import AgentSpec
@@ -108,6 +109,9 @@ class StepOptions(Request):
     #: What its requests may spend, with those below it: reserved before each is made, so that it is
     #: never more.
     budget: RunBudget | None = None
+
+    #: What it is about, by names that spaces of memories have places for; its members inherit it.
+    scope: Scope = Field(default_factory=dict)
 
     #: Who is told of its end, where it is a run of its own.
     webhook: Webhook | None = None

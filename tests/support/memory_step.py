@@ -125,6 +125,9 @@ class MemoryStep:
         self.spent += kept.usage
         return kept
 
+    def memory(self, name: str) -> Any:
+        raise AssertionError(f"{name} is a memory, and this step has no journal")
+
     async def spent_in_all(self) -> Usage:
         return sum((answer.usage for answer in self.finished.values()), Usage())
 

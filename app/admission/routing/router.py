@@ -241,6 +241,7 @@ class Routing:
     async def _begin_anew(self, left: Registered, agent: Registered, error: AgentsError) -> None:
         step = self._asked.step
         step.calls.anew()
+        step.learned.clear()
         why = ErrorInfo.of(error).kind
         told = {"from": left.deployment, "to": agent.deployment, "why": why}
         await step.note("failover", [told])

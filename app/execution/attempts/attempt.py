@@ -244,6 +244,7 @@ class Attempt:
             about: Any = {"streamed": request.stream, "caps": self._caps(request, claim)}
             self._ends.step = step = Step(self._runtime, claim, self._active, **about)
             self._ends.told = request.webhook is not None
+            step.scope = request.scope
             if isinstance(request, Ask) and (request.cache != "use" or request.similarity):
                 step.calls.cache_use = request.cache
                 step.calls.similarity = request.similarity or 0.0

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from agents.asking import is_handoff
-from agents.plan import Expand, narrowed, streamed
+from agents.plan import Expand, narrowed, scoped, streamed
 from app.concurrency.fibers import blocking, wait
 from app.execution.answers import cancelled, failed, kept
 from app.execution.context import Step
@@ -103,6 +103,9 @@ class Ends:
             more["entries"] = [*step.recorded, *(step.emitted if outcome.ok else ())]
             more |= {"lets_go": step.lets_go, "begins": step.begins}
 
+        if step is not None and step.learned and outcome.ok:
+            more["memories"] = [*step.learned.values()]
+
         def write() -> Aftermath:
             return wait(self._journal.finish(self.claim, outcome, exchange, told=self.told, **more))
 
@@ -160,6 +163,7 @@ class Ends:
         about: dict[str, Any] = {}
         if (step := self.step) is not None:
             plan = streamed(plan) if step.streamed else plan
+            plan = scoped(plan, step.scope) if step.scope else plan
             about |= {"ended_members": step.ended_members, "entries": step.recorded}
             if (allowance := step.allowance) is not None:
                 plan = narrowed(plan, allowance.caps)

@@ -17,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, Table, case, delete, func, or_, select
 
+from app.journal.memory.keeping import OVER
 from app.journal.retention.chunks import Pace, delete_portion
 from app.journal.schema.engine import now, reading
 from app.journal.schema.models import (
@@ -27,6 +28,8 @@ from app.journal.schema.models import (
     DeadLetter,
     Health,
     Join,
+    MemoryRow,
+    MemorySpace,
     Run,
     ScheduleRow,
     Slot,
@@ -44,6 +47,8 @@ from celery_agents.contracts.outcome import State
 _DAY_S = 86_400.0
 #: Keys of the API that were revoked, or whose time is over, are listed for so long.
 KEYS_S = 90 * _DAY_S
+#: Memories that are over, as others took their place or their room, can be exported for so long.
+MEMORIES_S = 30 * _DAY_S
 #: Targets that nobody looks at any more, workers that are gone, turns and schedules that are over.
 LEFTOVERS_S = 2 * _DAY_S
 #: A window's sums go as long after its end as it lasted, after two days at the least: until then
@@ -224,12 +229,20 @@ def _old() -> list[tuple[Any, ColumnElement[bool]]]:
     return [
         (ApiKey.__table__, or_(ApiKey.revoked_at < over, ApiKey.expires_at < over)),
         (Health.__table__, Health.checked_at < long_ago),
+        (MemoryRow.__table__, (MemoryRow.state == OVER) & (MemoryRow.until < now() - MEMORIES_S)),
+        (MemorySpace.__table__, _is_empty() & (MemorySpace.changed_at < long_ago)),
         (ScheduleRow.__table__, _has_no_slot() & (ScheduleRow.changed_at < long_ago)),
         (Slot.__table__, Slot.taken_at < long_ago),
         (Spend.__table__, _is_over()),
         (Stat.__table__, or_(*stats)),
         (Worker.__table__, (Worker.lease_until < long_ago) & Worker.id.not_in(holding)),
     ]
+
+
+def _is_empty() -> ColumnElement[bool]:
+    """Spaces that have nothing any more, not even of runs under way."""
+    theirs = select(MemoryRow.id).where(MemoryRow.space_id == MemorySpace.id).exists()
+    return (MemorySpace.memories == 0) & ~theirs
 
 
 def _has_no_slot() -> ColumnElement[bool]:

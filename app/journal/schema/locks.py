@@ -1,9 +1,10 @@
 """Locks that a statement takes before those that write, in the one order of all.
 
-Joins before steps, steps by their ids, then rows of runs, those of sessions last. Of joins those of
-roots come first, by their ids; one that is below another is only locked under that of its run's
-root. So whoever holds a root's join has its whole tree to itself, and two members that end at the
-same time cannot each wait for a row that the other one holds (docs/design.md, "Locks").
+Joins before steps, steps by their ids, then rows of runs, those of sessions behind these, those of
+spaces of memories last, by tenant and name. Of joins those of roots come first, by their ids; one
+that is below another is only locked under that of its run's root. So whoever holds a root's join
+has its whole tree to itself, and two members that end at the same time cannot each wait for a row
+that the other one holds (docs/design.md, "Locks").
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Text,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -115,6 +116,8 @@ class Step(Base):
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
     tenant: Mapped[str] = _tenant()
+    #: Of a root below which a step has remembered something: everybody's once it succeeds.
+    remembers: Mapped[bool] = mapped_column(default=False, server_default=false())
 
     # Partial indexes: they hold live rows only, so they stay small in a journal of any size.
     __table_args__ = (
@@ -354,6 +357,99 @@ class Wait(Base):
     since: Mapped[float]
 
     __table_args__ = (Index("ix_waits_tenant_stream_since", "tenant", "stream", "since"),)
+
+
+class MemorySpace(Base):
+    """A space of memories, in numbers: of those that are everybody's, with terms of their own.
+
+    Whoever changes what it has holds its row.
+    """
+
+    __tablename__ = "memory_spaces"
+
+    id: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    )
+    tenant: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(180))
+    language: Mapped[str] = mapped_column(String(20))
+    secret: Mapped[dict[str, Any] | None]  # the key of its terms, where texts are encrypted
+    capacity_tokens: Mapped[int] = mapped_column(BigInteger)  # as its last writer has it
+    next_place: Mapped[int] = mapped_column(Integer, default=0)
+    memories: Mapped[int] = mapped_column(Integer, default=0)
+    length: Mapped[int] = mapped_column(BigInteger, default=0)  # of all their terms
+    tokens: Mapped[int] = mapped_column(BigInteger, default=0)
+    changed_at: Mapped[float]
+
+    __table_args__ = (
+        Index("ix_memory_spaces_name", "tenant", "name", unique=True),
+        {"sqlite_autoincrement": True},  # no number twice: one that is erased stays so
+    )
+
+
+class MemoryRow(Base):
+    """A text that a space keeps: of its run alone, everybody's, or over."""
+
+    __tablename__ = "memories"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    space_id: Mapped[int] = mapped_column(BigInteger)
+    place: Mapped[int] = mapped_column(Integer)  # in its space, never given twice
+    state: Mapped[str] = mapped_column(String(8))  # private, live, over
+    data: Mapped[dict[str, Any]]  # {"text": …}
+    tokens: Mapped[int] = mapped_column(Integer)
+    length: Mapped[int] = mapped_column(Integer)  # in terms
+    importance: Mapped[float]
+    #: When it goes, before others with more: its time, less half-lives for what it lacks in
+    #: importance. So their order stays the same however late it is.
+    worth: Mapped[float]
+    thread: Mapped[str] = mapped_column(String(200))
+    turn: Mapped[int] = mapped_column(Integer)  # its place in the thread
+    replaces: Mapped[str | None] = mapped_column(String(36))
+    agent: Mapped[str | None] = mapped_column(String(200))
+    run_id: Mapped[str | None] = mapped_column(ID)  # which learned it; what it learned outlives it
+    at: Mapped[float]
+    until: Mapped[float | None]
+
+    __table_args__ = (
+        Index("ix_memories_place", "space_id", "place", unique=True),
+        Index("ix_memories_turn", "space_id", "thread", "turn"),
+        Index(
+            "ix_memories_worth",
+            *("space_id", "worth", "place"),
+            sqlite_where=text("state = 'live'"),
+            postgresql_where=text("state = 'live'"),
+        ),
+        Index(
+            "ix_memories_run_id",
+            "run_id",
+            sqlite_where=text("state = 'private'"),
+            postgresql_where=text("state = 'private'"),
+        ),
+        Index(
+            "ix_memories_until",
+            "until",
+            sqlite_where=text("state = 'over'"),
+            postgresql_where=text("state = 'over'"),
+        ),
+    )
+
+
+class MemoryTerm(Base):
+    """A term of a memory that is everybody's, and how often it occurs there."""
+
+    __tablename__ = "memory_terms"
+
+    space_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    term: Mapped[str] = mapped_column(String(40), primary_key=True)
+    place: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    times: Mapped[int] = mapped_column(Integer)
+    length: Mapped[int] = mapped_column(Integer)  # of its memory, to be read along
+
+    __table_args__ = (
+        Index("ix_memory_terms_place", "space_id", "place"),
+        {"sqlite_with_rowid": False},
+    )
 
 
 class ScheduleRow(Base):

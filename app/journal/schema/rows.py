@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from celery_agents import names
 from celery_agents.contracts.ask import StepOptions
+from celery_agents.contracts.memory import MemoryPolicy
 from celery_agents.contracts.outcome import Outcome, State
 
 if TYPE_CHECKING:
@@ -278,6 +279,23 @@ class NewEntry:
     kind: str
     data: dict[str, Any]
     key: str | None = None
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewMemory:
+    """A text to be kept in a space; an empty one only ends what it replaces."""
+
+    id: str
+    tenant: str
+    space: str
+    text: str
+    tokens: int
+    policy: MemoryPolicy
+    importance: float = 1.0
+    replaces: str | None = None
+    thread: str = ""
+    agent: str | None = None
     run_id: str | None = None
 
 

@@ -132,6 +132,21 @@ def opened_target(seals: Seals | None, target: dict[str, Any], place: str) -> di
     return {**target, **opened_payload(seals, target, place)}
 
 
+def sealed_memory(seals: Seals | None, told: str, memory_id: str) -> dict[str, Any]:
+    """The data of a memory, encrypted."""
+    data = {"text": told}
+    return data if seals is None else seals.seal(data, memory_id, _MEMORY)
+
+
+def opened_memory(seals: Seals | None, data: Any, memory_id: str) -> str:
+    """The text of a memory. Raises as above."""
+    return str(opened(seals, data, memory_id, _MEMORY)["text"])
+
+
+#: The field of a memory in which its text stands.
+_MEMORY = "memory"
+
+
 def stream_place(tenant: str, stream: str) -> str:
     """The place to which what a stream has belongs."""
     return f"{tenant}\x1f{stream}"

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, bindparam, case, func, insert, select, update
 from app.journal.schema import locks
 from app.journal.schema.engine import as_json, now
 from app.journal.schema.models import Event, Step, table
-from app.journal.schema.rows import Aftermath, Claimed, NewEntry, NewExchange
+from app.journal.schema.rows import Aftermath, Claimed, NewEntry, NewExchange, NewMemory
 from app.journal.schema.sealed import sealed_end
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
 from app.journal.steps import joins
@@ -25,7 +25,7 @@ from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 
 
 class FinishStep(Operation[Aftermath]):
-    """End a claimed step, its last call with it, and what it adds to a session and to streams.
+    """End a claimed step, its last call with it; what it adds to a session, streams, memories.
 
     ``lets_go``: members of it may be open, and are let go of. ``begins``: of a flow, whose first
     entry is of its history: lines before that place are deleted. ``told``: its row says that
@@ -45,6 +45,7 @@ class FinishStep(Operation[Aftermath]):
         lets_go: bool = False,
         begins: int = 0,
         told: bool = False,
+        memories: Sequence[NewMemory] = (),
     ) -> None:
         super().__init__()
         if rules.seals is not None:
@@ -55,10 +56,11 @@ class FinishStep(Operation[Aftermath]):
             entries=entries,
             lets_go=lets_go,
             begins=begins,
+            memories=memories,
         )
         self.rules = rules
         # With the end of one that is told, the row that does so is written.
-        more = exchange is not None or entries or lets_go or told
+        more = exchange is not None or entries or lets_go or told or memories
         self._shot = _Shot.NONE if more else _shot_for(claim, outcome)
 
     @property
@@ -68,6 +70,10 @@ class FinishStep(Operation[Aftermath]):
     @property
     def has_lite(self) -> bool:
         return self._shot is _Shot.ROOTS
+
+    @property
+    def alone(self) -> bool:
+        return bool(self.conclusion.memories)  # it holds its root's row
 
     @property
     def locks(self) -> Collection[locks.Lock]:

@@ -8,10 +8,11 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, text, update
 
+from app.journal.memory import keeping
 from app.journal.schema import locks
 from app.journal.schema.engine import CLOCK_POSTGRESQL, as_json, now
 from app.journal.schema.models import Step, table
-from app.journal.schema.rows import Aftermath, EndedStep, NewEntry, NewExchange, Wake
+from app.journal.schema.rows import Aftermath, EndedStep, NewEntry, NewExchange, NewMemory, Wake
 from app.journal.steps import compensations, joins, sessions, webhooks
 from app.journal.steps.entries import append, forget
 from celery_agents.contracts.outcome import Outcome, State
@@ -44,6 +45,7 @@ class Conclusion:
     entries: Sequence[NewEntry] = ()  # that it adds to streams
     lets_go: bool = False  # members of it may be open
     begins: int = 0  # of a flow: lines of its history before that place are deleted
+    memories: Sequence[NewMemory] = ()  # that it has learned, if it succeeded
 
 
 def conclude(
@@ -52,13 +54,15 @@ def conclude(
     """Write outcomes, count them in the joins of their parents, fire what is complete."""
     own = ((c.step_id, c.run_id) for c in conclusions if c.lets_go)
     locks.lock(connection, [*((c.parent_id, c.run_id) for c in conclusions), *own])
+    _hold_roots(connection, conclusions)
     ended: list[tuple[str, int, bool]] = []
     roots: dict[str, Outcome] = {}
     undoable: set[str] = set()
     by_run: dict[str, Aftermath] = {}
     told: list[webhooks.EndedRoot] = []
     results: list[Aftermath] = []
-    for c, row in zip(conclusions, _end(connection, conclusions, rules.wake_grace_s), strict=True):
+    rows = _end(connection, conclusions, rules.wake_grace_s)
+    for c, row in zip(conclusions, rows, strict=True):
         results.append(Aftermath(applied=row is not None))
         if row is not None and c.token is None:  # what a claim ends is counted by who has it
             root = row.parent_id is None
@@ -86,6 +90,7 @@ def conclude(
     talking = _hand_on(connection, conclusions, results, grace)
     for run_id, wake in [*undoing.items(), *telling.items(), *talking.items()]:
         by_run[run_id].wakes.append(wake)
+    _learn(connection, conclusions, rows)
     _add(connection, conclusions, results)
     return results
 
@@ -97,6 +102,27 @@ def _drop(
     for c, result in zip(conclusions, results, strict=True):
         if c.lets_go and result.applied:
             result.add(joins.drop_members(connection, [c.step_id], State.CANCELLED))
+
+
+def _hold_roots(connection: Connection, conclusions: Sequence[Conclusion]) -> None:
+    """Lock the roots of steps that have learned something, with all that end: by their ids."""
+    if roots := [c.run_id for c in conclusions if c.memories]:
+        locks.lock_steps(connection, [*roots, *(c.step_id for c in conclusions)])
+
+
+def _learn(connection: Connection, conclusions: Sequence[Conclusion], rows: Sequence[Any]) -> None:
+    """Keep what steps have learned that ended here with success; let roots' become everybody's."""
+    ended = [
+        (c, row)
+        for c, row in zip(conclusions, rows, strict=True)
+        if row is not None and c.outcome.ok
+    ]
+    roots = [c.step_id for c, row in ended if row.remembers and row.parent_id is None]
+    if roots:
+        keeping.publish(connection, roots)
+    for c, _ in ended:
+        if c.memories:
+            keeping.learned(connection, c.run_id, c.memories)
 
 
 def _add(
@@ -138,7 +164,7 @@ _CLOSED = {
     _S.wake_at: now() + bindparam("b_grace", type_=_S.wake_at.type),
     _S.wakes: 0,
 }
-_ENDED = (_S.id, _S.token, _S.parent_id, _S.round, _S.run_id, _S.envelope)
+_ENDED = (_S.id, _S.token, _S.parent_id, _S.round, _S.run_id, _S.envelope, _S.remembers)
 _HELD = select(*_ENDED).where(
     _S.id.in_(bindparam("b_ids", expanding=True)), _S.state == State.RUNNING
 )
@@ -161,7 +187,8 @@ _END_MANY = text(
         CAST(:outcomes AS text[]), CAST(:settled AS boolean[])
     ) AS v(id, token, state, outcome, settled)
     WHERE steps.id = v.id AND steps.token = v.token AND steps.state = 'running'
-    RETURNING steps.id, steps.token, steps.parent_id, steps.round, steps.run_id, steps.envelope
+    RETURNING steps.id, steps.token, steps.parent_id, steps.round, steps.run_id, steps.envelope,
+        steps.remembers
     """  # noqa: S608 - of our own constant
 )
 _END_ANY = (

@@ -16,7 +16,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, or_, true
 
-from app.journal.schema.models import Base, Entry, Run, Step, table
+from app.journal.memory.keeping import PRIVATE
+from app.journal.schema.models import Base, Entry, MemoryRow, Run, Step, table
 from app.journal.schema.upsert import insert_of
 from app.journal.steps.spending import book_doubts
 from celery_agents.contracts.flows.entries import HISTORY, SIGNALS, STEP_GRAPHS
@@ -27,6 +28,8 @@ OF_RUNS = [
     for held in Base.metadata.sorted_tables
     if "run_id" in held.columns and held is not Step.__table__
 ]
+#: What it alone remembers: the rest outlives it.
+_OWN_MEMORIES = table(MemoryRow).c.state == PRIVATE
 #: Entries of its flows go with it, what they were told and asked for, and threads of graphs that
 #: were steps of it; all others outlive it.
 _OWN_ENTRIES = or_(*(Entry.stream.startswith(own) for own in (HISTORY, SIGNALS, STEP_GRAPHS)))
@@ -54,4 +57,5 @@ def begin_anew(connection: Connection, runs: Sequence[dict[str, Any]]) -> None:
 
 def goes_with_run(held: Any) -> ColumnElement[bool]:
     """The rows of a table of :data:`OF_RUNS` that go with their run."""
-    return _OWN_ENTRIES if held is Entry.__table__ else true()
+    own = {Entry.__table__: _OWN_ENTRIES, MemoryRow.__table__: _OWN_MEMORIES}
+    return own.get(held, true())

@@ -18,6 +18,8 @@ from app.journal.schema.models import (
     Entry,
     Event,
     Memo,
+    MemoryRow,
+    MemorySpace,
     ScheduleRow,
     Step,
     table,
@@ -55,6 +57,8 @@ PLACES = (
     SealedColumns(Entry, ("data",)),
     SealedColumns(Event, ("data",)),
     SealedColumns(ScheduleRow, ("target",)),
+    SealedColumns(MemorySpace, ("secret",)),
+    SealedColumns(MemoryRow, ("data",)),
     SealedColumns(DeadLetter, ("raw",), packed=True),
 )
 #: A row: its key, and the texts of its columns.

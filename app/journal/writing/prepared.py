@@ -153,7 +153,7 @@ FINISH = Prepared(
             finished_at = {CLOCK}, wake_at = {CLOCK} + $5, worker_id = NULL, wakes = 0,
             settled = false
         WHERE id = ANY ($1) AND token = $2[array_position($1, CAST(id AS text))] AND state = $3
-            AND parent_id IS NULL
+            AND parent_id IS NULL AND NOT remembers
         RETURNING id
     ), run AS (
         UPDATE runs SET state = 'succeeded', finished_at = {CLOCK},
@@ -173,7 +173,7 @@ FINISH_ONE = Prepared(
     WITH ended AS (
         UPDATE steps SET state = 'succeeded', outcome = $4, finished_at = {CLOCK},
             wake_at = {CLOCK} + $5, worker_id = NULL, wakes = 0, settled = false
-        WHERE id = $1 AND token = $2 AND state = $3 AND parent_id IS NULL
+        WHERE id = $1 AND token = $2 AND state = $3 AND parent_id IS NULL AND NOT remembers
         RETURNING id
     ), run AS (
         UPDATE runs SET state = 'succeeded', finished_at = {CLOCK}, usage = $6

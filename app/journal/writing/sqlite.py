@@ -95,7 +95,7 @@ _FINISH = Statements(
             wake_at = :at + :two, worker_id = NULL, wakes = 0, settled = 0
         FROM json_each(:rows) AS v
         WHERE steps.id = {0} AND steps.token = {1} AND steps.state = :one
-            AND steps.parent_id IS NULL
+            AND steps.parent_id IS NULL AND NOT steps.remembers
         """,
         """
         UPDATE runs SET state = 'succeeded', finished_at = :at, usage = {3}

@@ -1,0 +1,26 @@
+"""The memories of agents.toml: ``[memory.NAME]``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from agents.catalog.limits import read_policies
+from agents.memory.terms import check_language
+from celery_agents.contracts.memory import MemoryPolicy
+from celery_agents.errors import ConfigurationError
+
+
+def read_memories(path: Path, tables: Any) -> dict[str, MemoryPolicy]:
+    """The memories of a file's tables, by name.
+
+    Raises:
+        ConfigurationError: one is not right; it names the field.
+    """
+    found = read_policies(path, "memory", tables, MemoryPolicy)
+    for name, policy in found.items():
+        try:
+            check_language(policy.language)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{path}: [memory.{name}] {error.message}") from None
+    return found

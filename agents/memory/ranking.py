@@ -1,0 +1,88 @@
+"""Ranking of memories for a question, in whole numbers: the same on every database.
+
+Okapi BM25 (S. Robertson and H. Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond",
+2009) with the statistics of one space; then each memory gets a part of what its neighbours in the
+conversation have, since an answer often stands beside the words that were asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+#: BM25's constants in hundredths, as in the formula's denominator: k1 = 0.9, b = 0.3, chosen on
+#: conversations 1 to 5 of LoCoMo (bench/recall.py).
+OWN, USUAL, LENGTH = 100, 63, 27  # 1, k1 (1 - b), k1 b
+#: Units of a weight.
+_UNIT = 100_000
+#: The part of its neighbours' scores that a memory gets.
+_BESIDE_PERCENT = 30
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceNumbers:
+    """A space in numbers: its memories, and the terms of all of them together."""
+
+    memories: int
+    length: int
+
+    @property
+    def usual(self) -> int:
+        """The mean length in thousandths of a term."""
+        return max(self.length * 1_000 // max(self.memories, 1), 1)
+
+    def weight(self, having: int) -> int:
+        """The weight of a term that so many memories have."""
+        of = max(self.memories, having)
+        return round(math.log(1 + (of - having + 0.5) / (having + 0.5)) * _UNIT)
+
+
+def score(terms: Mapping[str, int], weights: Mapping[str, int], of: SpaceNumbers) -> int:
+    """Return the score of a text by its terms; the statement of app/journal/memory does as much."""
+    usual = of.usual
+    beside = USUAL * usual + LENGTH * sum(terms.values()) * 1_000
+    return sum(
+        weights[term] * (OWN * tf * usual) // (OWN * tf * usual + beside)
+        for term, tf in terms.items()
+        if term in weights
+    )
+
+
+#: The conversation of a memory and its place there.
+Turn = tuple[str, int]
+
+
+def with_neighbours(own: Mapping[Turn, int]) -> dict[Turn, int]:
+    """Give each turn a part of the scores of those before and behind it, also such as have none."""
+    total = dict(own)
+    for (thread, turn), found in own.items():
+        for beside in ((thread, turn - 1), (thread, turn + 1)):
+            total[beside] = total.get(beside, 0) + found * _BESIDE_PERCENT // 100
+    return total
+
+
+def cut(ranked: Iterable[T], tokens: Callable[[T], int], budget: int) -> list[T]:
+    """Take what fits into a budget of tokens, in its order; what is too long is passed over."""
+    kept: list[T] = []
+    for one in ranked:
+        if (size := tokens(one)) <= budget:
+            budget -= size
+            kept.append(one)
+    return kept
+
+
+def essential(having: Mapping[str, int], most: int) -> Sequence[str]:
+    """Return the rarest terms, which together stand in so many memories at the most; one at least.
+
+    Those find memories; commoner ones only weigh what they have found.
+    """
+    chosen: list[str] = []
+    for term in sorted(having, key=lambda t: (having[t], t)):
+        most -= having[term]
+        if chosen and most < 0:
+            break
+        chosen.append(term)
+    return chosen

@@ -1,0 +1,58 @@
+"""Memories of the configuration, as they are named from outside."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from agents.memory.sizes import tokens_of
+from app.journal.schema.rows import NewMemory
+from celery_agents.contracts.base import name_of, tenant_of
+from celery_agents.contracts.memory import MemoryPolicy, NewMemories, scope_of
+from celery_agents.contracts.nearest import meant
+from celery_agents.errors import InvalidPayloadError
+
+
+@dataclass(frozen=True, slots=True)
+class NamedMemory:
+    """A memory with the space of a scope, of one tenant."""
+
+    tenant: str
+    space: str
+    policy: MemoryPolicy
+
+    def new(self, told: NewMemories, of: uuid.UUID) -> list[NewMemory]:
+        """The memories of one message, whose ids follow from the message's.
+
+        Raises:
+            PayloadTooLargeError: the space has no room for one of them.
+        """
+        return [
+            NewMemory(
+                id=str(uuid.uuid5(of, str(place))),
+                tenant=self.tenant,
+                space=self.space,
+                text=text,
+                tokens=tokens_of(text, self.policy),
+                policy=self.policy,
+                importance=told.importance,
+                replaces=told.replaces if place == 0 else None,
+                thread=told.thread,
+            )
+            for place, text in enumerate(told.texts)
+        ]
+
+
+def named(
+    policies: Mapping[str, MemoryPolicy], name: object, scope: object, tenant: object
+) -> NamedMemory:
+    """The memory that somebody names.
+
+    Raises:
+        InvalidPayloadError: there is none of that name here, or the scope lacks a value.
+    """
+    if (policy := policies.get(known := name_of(name))) is None:
+        near = meant(known, policies, repr)
+        raise InvalidPayloadError(f"There is no [memory.{known}] in this worker{near}")
+    return NamedMemory(tenant_of(tenant), policy.filled(scope_of(scope), known), policy)

@@ -1,0 +1,1 @@
+"""Spaces of memories: what stands in them, and what is found there."""

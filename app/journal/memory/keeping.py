@@ -1,0 +1,263 @@
+"""Keeping memories: what a step has learned is its run's until that succeeds, then everybody's.
+
+Terms stand only of what is everybody's, and the numbers of a space are of that alone; so a search
+sees nothing of runs under way, and a space never has more tokens than its capacity when a
+transaction ends. What is over (replaced, or the least when room was needed) keeps its text for a
+while and has no terms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+
+from agents.memory.terms import terms_of
+from app.journal.memory import spaces
+from app.journal.memory.spaces import Space, portions
+from app.journal.schema.engine import now, read_clock
+from app.journal.schema.models import MemoryRow, MemorySpace, MemoryTerm, Step, table
+from app.journal.schema.rows import NewMemory
+from app.journal.schema.sealed import opened_memory, sealed_by, sealed_memory
+from celery_agents.contracts.outcome import State
+
+PRIVATE, LIVE, OVER = "private", "live", "over"
+_M = table(MemoryRow).c
+_T = table(MemoryTerm).c
+_P = table(MemorySpace).c
+_S = table(Step).c
+_DAY_S = 86_400.0
+#: Rows that are looked at together where room is made.
+_PAGE = 200
+
+
+def learned(connection: Connection, run_id: str, new: Sequence[NewMemory]) -> None:
+    """Keep what a step has learned that ended in this transaction.
+
+    The root's row is held, and looked at behind that: a root that is under way will see that
+    something was remembered below it when it ends; of one that has succeeded it is everybody's now.
+    One that is gone was cleaned up, with all that it knew.
+    """
+    state = connection.execute(_TELL_ROOT, {"b_id": run_id}).scalar()
+    if state is not None:
+        keep(connection, new, live=state == State.SUCCEEDED)
+
+
+_TELL_ROOT = (
+    update(table(Step)).where(_S.id == bindparam("b_id")).values(remembers=True).returning(_S.state)
+)
+
+
+def keep(connection: Connection, new: Sequence[NewMemory], *, live: bool) -> int:
+    """Add memories that are not there yet; returns how many those are."""
+    by_space: dict[tuple[str, str], list[NewMemory]] = defaultdict(list)
+    for memory in new:
+        by_space[memory.tenant, memory.space].append(memory)
+    added = 0
+    for (tenant, name), mine in sorted(by_space.items()):
+        space = spaces.begun(connection, tenant, name, mine[-1].policy)
+        known = set(connection.execute(_KNOWN, {"b_ids": [m.id for m in mine]}).scalars())
+        fresh = {m.id: m for m in mine if m.id not in known}
+        rows = list(_rows(connection, space, [*fresh.values()], live=live))
+        if rows:
+            connection.execute(insert(table(MemoryRow)), rows)
+            spaces.count(connection, space, places=len(rows))
+        added += len(rows)
+        if live:
+            texts = {row["id"]: fresh[row["id"]].text for row in rows}
+            _enter(connection, space, rows, texts)
+            _end(connection, space, [m.replaces for m in fresh.values() if m.replaces])
+            _make_room(connection, space)
+    return added
+
+
+_KNOWN = select(_M.id).where(_M.id.in_(bindparam("b_ids", expanding=True)))
+
+
+def _rows(
+    connection: Connection, space: Space, new: Sequence[NewMemory], *, live: bool
+) -> Iterator[dict[str, Any]]:
+    """Give the rows of new memories, each in the next place of its space and of its thread."""
+    at, seals = read_clock(connection), sealed_by(connection)
+    about = {"b_space": space.id, "b_threads": sorted({m.thread for m in new})}
+    turns = {t: last + 1 for t, last in connection.execute(_LAST_TURNS, about)}
+    place = space.next_place
+    for memory in new:
+        if live and not memory.text:  # it only ends another one
+            continue
+        half_lives = math.log2(memory.importance)
+        turn = turns.get(memory.thread, 0)
+        turns[memory.thread] = turn + 1
+        yield {
+            "id": memory.id,
+            "space_id": space.id,
+            "place": place,
+            "state": LIVE if live else PRIVATE,
+            "data": sealed_memory(seals, memory.text, memory.id),
+            "tokens": memory.tokens,
+            "length": terms_of(memory.text, space.language).total(),
+            "importance": memory.importance,
+            "worth": at + half_lives * memory.policy.half_life_days * _DAY_S,
+            "thread": memory.thread,
+            "turn": turn,
+            "replaces": memory.replaces,
+            "agent": memory.agent,
+            "run_id": memory.run_id,
+            "at": at,
+            "until": None,
+        }
+        place += 1
+
+
+_LAST_TURNS = (
+    select(_M.thread, func.max(_M.turn))
+    .where(
+        _M.space_id == bindparam("b_space"), _M.thread.in_(bindparam("b_threads", expanding=True))
+    )
+    .group_by(_M.thread)
+)
+
+
+def publish(connection: Connection, run_ids: Collection[str]) -> None:
+    """Make everybody's what belongs to runs that have succeeded in this transaction."""
+    about = {"b_runs": sorted(run_ids)}
+    for space_id, tenant, name in connection.execute(_SPACES, about).all():
+        space = spaces.held(connection, tenant, name)
+        if space is None or space.id != space_id:  # it was erased meanwhile
+            continue
+        rows = connection.execute(_PRIVATE, {**about, "b_space": space_id}).mappings().all()
+        seals = sealed_by(connection)
+        texts = {row["id"]: opened_memory(seals, row["data"], row["id"]) for row in rows}
+        said = [row for row in rows if texts[row["id"]]]
+        ending = [row["id"] for row in rows if not texts[row["id"]]]
+        connection.execute(_PUBLISH, {"b_ids": [row["id"] for row in said]})
+        connection.execute(_DELETE, {"b_ids": ending})
+        _enter(connection, space, said, texts)
+        _end(connection, space, [row["replaces"] for row in rows if row["replaces"]])
+        _make_room(connection, space)
+
+
+_OF_RUNS = (_M.run_id.in_(bindparam("b_runs", expanding=True))) & (_M.state == PRIVATE)
+_SPACES = (
+    select(_P.id, _P.tenant, _P.name)
+    .where(_P.id.in_(select(_M.space_id).where(_OF_RUNS)))
+    .order_by(_P.tenant, _P.name)
+)
+_PRIVATE = (
+    select(table(MemoryRow)).where(_M.space_id == bindparam("b_space"), _OF_RUNS).order_by(_M.place)
+)
+_IDS = _M.id.in_(bindparam("b_ids", expanding=True))
+_PUBLISH = update(table(MemoryRow)).where(_IDS).values(state=LIVE)
+_DELETE = delete(table(MemoryRow)).where(_IDS)
+
+
+def _enter(
+    connection: Connection,
+    space: Space,
+    rows: Sequence[Mapping[str, Any]],
+    texts: Mapping[str, str],
+) -> None:
+    """Write the terms of memories, and count these."""
+    if not rows:
+        return
+    terms = [
+        {
+            "space_id": space.id,
+            "term": space.form(term),
+            "place": row["place"],
+            "times": times,
+            "length": row["length"],
+        }
+        for row in rows
+        for term, times in sorted(terms_of(texts[row["id"]], space.language).items())
+    ]
+    if terms:
+        connection.execute(insert(table(MemoryTerm)), terms)
+    length, tokens = (sum(row[of] for row in rows) for of in ("length", "tokens"))
+    spaces.count(connection, space, memories=len(rows), length=length, tokens=tokens)
+
+
+def _end(connection: Connection, space: Space, ids: Collection[str]) -> None:
+    """End memories of a space that are everybody's: they keep their text, and are not found."""
+    if ids:
+        about = {"b_space": space.id, "b_ids": sorted(ids)}
+        _over(connection, space, connection.execute(_NAMED, about).all())
+
+
+_ENTERED = select(_M.id, _M.place, _M.tokens, _M.length).where(
+    _M.space_id == bindparam("b_space"), _M.state == LIVE
+)
+_NAMED = _ENTERED.where(_IDS)
+
+
+def _over(connection: Connection, space: Space, rows: Sequence[Any]) -> None:
+    if not rows:
+        return
+    connection.execute(_END, {"b_ids": [row.id for row in rows]})
+    _leave(connection, space, rows)
+
+
+_END = update(table(MemoryRow)).where(_IDS).values(state=OVER, until=now())
+
+
+def _leave(connection: Connection, space: Space, rows: Sequence[Any]) -> None:
+    """Delete the terms of memories that were everybody's, and count these no more."""
+    for some in portions([row.place for row in rows], _PAGE):
+        connection.execute(_UNSAY, {"b_space": space.id, "b_places": some})
+    length, tokens = sum(row.length for row in rows), sum(row.tokens for row in rows)
+    spaces.count(connection, space, memories=-len(rows), length=-length, tokens=-tokens)
+
+
+_UNSAY = delete(table(MemoryTerm)).where(
+    _T.space_id == bindparam("b_space"), _T.place.in_(bindparam("b_places", expanding=True))
+)
+
+
+def _make_room(connection: Connection, space: Space) -> None:
+    """End what is worth least until the space is within its capacity."""
+    tokens = connection.execute(_TOKENS, {"b_id": space.id}).scalar_one()
+    while (above := tokens - space.capacity_tokens) > 0:
+        going: list[Any] = []
+        for row in connection.execute(_LEAST, {"b_space": space.id}).all():
+            if above <= 0:
+                break
+            going.append(row)
+            above -= row.tokens
+        _over(connection, space, going)
+        tokens -= sum(row.tokens for row in going)
+
+
+_TOKENS = select(_P.tokens).where(_P.id == bindparam("b_id"))
+_LEAST = _ENTERED.order_by(_M.worth, _M.place).limit(_PAGE)
+
+
+def erase(
+    connection: Connection, tenant: str, name: str, ids: Collection[str] | None = None
+) -> int:
+    """Delete memories of a space, those of runs under way too; all of them with the space itself.
+
+    Returns how many there were.
+    """
+    if connection.dialect.name == "sqlite":  # what is deleted is overwritten in the file
+        connection.exec_driver_sql("PRAGMA secure_delete = ON")
+    space = spaces.held(connection, tenant, name)
+    if space is None:
+        return 0
+    if ids is None:
+        about = {"b_space": space.id}
+        connection.execute(delete(table(MemoryTerm)).where(_T.space_id == space.id))
+        gone = connection.execute(_DELETE_ALL, about).rowcount
+        connection.execute(delete(table(MemorySpace)).where(_P.id == space.id))
+        return int(gone)
+    about = {"b_space": space.id, "b_ids": sorted(ids)}
+    entered = connection.execute(_NAMED, about).all()
+    if entered:
+        _leave(connection, space, entered)
+    return int(connection.execute(_DELETE_NAMED, about).rowcount)
+
+
+_DELETE_ALL = delete(table(MemoryRow)).where(_M.space_id == bindparam("b_space"))
+_DELETE_NAMED = _DELETE_ALL.where(_IDS)

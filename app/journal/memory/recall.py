@@ -1,0 +1,311 @@
+"""Recalling: which memories of a space fit a question, the same ones on both databases.
+
+Terms are weighed by whole numbers in one statement over the space's own terms, so nothing of
+another space changes an order, and no word of one can be guessed in another. The memories of the
+run that asks, and what its step has just learned, are weighed beside them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, select, text
+
+from agents.memory.ranking import (
+    LENGTH,
+    OWN,
+    USUAL,
+    SpaceNumbers,
+    Turn,
+    cut,
+    essential,
+    score,
+    with_neighbours,
+)
+from agents.memory.terms import terms_of
+from app.journal.memory import spaces
+from app.journal.memory.keeping import LIVE, OVER, PRIVATE
+from app.journal.memory.spaces import Space, portions
+from app.journal.schema.engine import read_clock
+from app.journal.schema.models import MemoryRow, MemoryTerm, table
+from app.journal.schema.rows import NewMemory
+from app.journal.schema.sealed import opened_memory, sealed_by
+from celery_agents.contracts.memory import MemoryRecord
+
+_M = table(MemoryRow).c
+_T = table(MemoryTerm).c
+#: Terms of a question that are looked for: its first ones, where it has more.
+_TERMS_MAX = 64
+#: Rows of terms that one question reads at the most; commoner terms only weigh what others found.
+READ_MAX = 20_000
+#: Memories that are ranked at the most.
+RANKED_MAX = 300
+#: Rows of a page of an export, and of those that are opened together.
+PAGE_ROWS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question to a space, by whom."""
+
+    tenant: str
+    space: str
+    question: str
+    budget_tokens: int
+    language: str
+    run_id: str | None = None  # whose memories are seen, too
+    own: Sequence[NewMemory] = ()  # those that its step has just learned
+
+
+def recall(connection: Connection, asked: Question) -> list[MemoryRecord]:
+    """Recall what fits best, within a budget of tokens; of what fits alike the newest first.
+
+    Raises:
+        UnreadableValueError: a text, or the key of terms, is encrypted with a key that is missing.
+    """
+    space = spaces.found(connection, asked.tenant, asked.space)
+    language = asked.language if space is None else space.language
+    terms = [*terms_of(asked.question, language)][:_TERMS_MAX]
+    own = _own(connection, space, asked)
+    weights, scores = {}, dict[int, int]()
+    if space is None:
+        numbers = SpaceNumbers(0, 0)
+        weights = {term: numbers.weight(0) for term in terms}
+    else:
+        numbers = space.statistics
+        having = _having(connection, space, terms)
+        weights = {term: numbers.weight(having[term]) for term in terms}
+        scores = _scores(connection, space, weights, having)
+    found = {
+        place: points
+        for place, memory in own.items()
+        if (points := score(terms_of(memory.text, language), weights, numbers))
+    }
+    turns = {} if space is None else _turns(connection, space, scores)
+    turns |= {p: (m.thread, m.turn) for p, m in own.items() if m.thread}
+    ranked = _ranked(scores | found, turns)
+    hidden = {m.replaces for m in own.values()} | {m.replaces for m in asked.own}
+    read = _read(connection, space, ranked, own)
+    rest = (memory for memory in read if memory.id not in hidden)
+    return cut(rest, lambda memory: memory.tokens, asked.budget_tokens)
+
+
+def _own(connection: Connection, space: Space | None, asked: Question) -> dict[int, MemoryRecord]:
+    """Return what only the run that asks may see, by places behind all others."""
+    rows: list[Any] = []
+    if space is not None and asked.run_id is not None:
+        about = {"b_space": space.id, "b_run": asked.run_id}
+        rows = list(connection.execute(_PRIVATE, about))
+    seals = sealed_by(connection)
+    told = [_memory(row, opened_memory(seals, row.data, row.id)) for row in rows]
+    known = {memory.id for memory in told}
+    at = read_clock(connection)
+    told += [_new(m, at) for m in asked.own if m.id not in known]
+    first = 0 if space is None else space.next_place
+    # One that only ends another is hidden by what it ends: it has no words.
+    return {first + n: memory for n, memory in enumerate(told)}
+
+
+_PRIVATE = (
+    select(table(MemoryRow))
+    .where(
+        _M.space_id == bindparam("b_space"),
+        _M.run_id == bindparam("b_run"),
+        _M.state == PRIVATE,
+    )
+    .order_by(_M.place)
+)
+
+
+def _new(memory: NewMemory, at: float) -> MemoryRecord:
+    return MemoryRecord(
+        id=memory.id,
+        text=memory.text,
+        tokens=memory.tokens,
+        importance=memory.importance,
+        at=at,
+        replaces=memory.replaces,
+        agent=memory.agent,
+        run_id=memory.run_id,
+    )
+
+
+def _having(connection: Connection, space: Space, terms: Sequence[str]) -> dict[str, int]:
+    """Count the memories that have each term."""
+    forms = {form: term for term in terms for form in space.forms(term)}
+    about = {"b_space": space.id, "b_terms": [*forms]}
+    having = dict.fromkeys(terms, 0)
+    for form, number in connection.execute(_COUNT, about):
+        having[forms[form]] += number
+    return having
+
+
+_THESE = (_T.space_id == bindparam("b_space")) & (_T.term.in_(bindparam("b_terms", expanding=True)))
+_COUNT = select(_T.term, func.count()).where(_THESE).group_by(_T.term)
+
+
+def _scores(
+    connection: Connection, space: Space, weights: Mapping[str, int], having: Mapping[str, int]
+) -> dict[int, int]:
+    """Weigh the memories that have the rarer terms by all terms; the best ones, by their places."""
+    there = {term: number for term, number in having.items() if number}
+    finding = essential(there, READ_MAX)
+    found = _weighed(connection, space, {term: weights[term] for term in finding})
+    rest = {term: weights[term] for term in there if term not in finding}
+    if rest and found:
+        for place, points in _weighed(connection, space, rest, [*found]).items():
+            found[place] += points
+    return found
+
+
+def _weighed(
+    connection: Connection,
+    space: Space,
+    weights: Mapping[str, int],
+    places: Sequence[int] | None = None,
+) -> dict[int, int]:
+    if not weights:
+        return {}
+    forms = {form: weight for term, weight in weights.items() for form in space.forms(term)}
+    about: dict[str, Any] = {
+        "terms": json.dumps(forms),
+        "space": space.id,
+        "usual": space.statistics.usual,
+        "most": RANKED_MAX,
+    }
+    if places is not None:
+        about["places"] = json.dumps(places)
+    statement = _STATEMENTS[connection.dialect.name, places is not None]
+    return {place: int(points) for place, points in connection.execute(statement, about)}
+
+
+def _statement(dialect: str, *, among: bool) -> Any:
+    """Build the statement that weighs; ``score`` of agents/memory/ranking.py does as much."""
+    if dialect == "postgresql":
+        asked = (
+            "(SELECT key AS term, value::int AS weight FROM json_each_text(CAST(:terms AS json)))"
+        )
+        these = "SELECT value::int FROM json_array_elements_text(CAST(:places AS json))"
+    else:
+        asked = "(SELECT key AS term, value AS weight FROM json_each(:terms))"
+        these = "SELECT value FROM json_each(:places)"
+    which = f"AND t.place IN ({these})" if among else ""
+    usual = "CAST(:usual AS bigint)"
+    part = f"{OWN} * t.times * {usual}"
+    return text(
+        f"""
+        SELECT t.place, sum(CAST(a.weight * ({part})
+            / ({part} + {USUAL} * {usual} + {LENGTH} * 1000 * CAST(t.length AS bigint)) AS integer))
+        FROM {asked} AS a JOIN memory_terms AS t ON t.space_id = :space AND t.term = a.term {which}
+        GROUP BY t.place ORDER BY 2 DESC, 1 DESC LIMIT :most
+        """  # noqa: S608 - of our own constants
+    )
+
+
+_STATEMENTS = {
+    (dialect, among): _statement(dialect, among=among)
+    for dialect in ("postgresql", "sqlite")
+    for among in (True, False)
+}
+
+
+def _turns(connection: Connection, space: Space, places: Collection[int]) -> dict[int, Turn]:
+    """Return the turns of memories with those before and behind them, by their places."""
+    found: dict[int, Turn] = {}
+    for some in portions(sorted(places), PAGE_ROWS):
+        rows = connection.execute(_BESIDE, {"b_space": space.id, "b_places": some})
+        found |= {place: (thread, turn) for place, thread, turn in rows}
+    return found
+
+
+_OTHER = table(MemoryRow).alias("other")
+_BESIDE = (
+    select(_OTHER.c.place, _OTHER.c.thread, _OTHER.c.turn)
+    .join_from(
+        table(MemoryRow),
+        _OTHER,
+        (_OTHER.c.space_id == _M.space_id)
+        & (_OTHER.c.thread == _M.thread)
+        & (_OTHER.c.turn.in_([_M.turn - 1, _M.turn, _M.turn + 1])),
+    )
+    .where(
+        _M.space_id == bindparam("b_space"),
+        _M.place.in_(bindparam("b_places", expanding=True)),
+        _M.thread != "",
+        _OTHER.c.state == LIVE,
+    )
+)
+
+
+def _ranked(scores: Mapping[int, int], turns: Mapping[int, Turn]) -> list[tuple[int, int]]:
+    """Return places with their scores, the best first, the newest of those that are alike."""
+    by_turn = {turn: place for place, turn in turns.items()}
+    spread = with_neighbours({turns[p]: points for p, points in scores.items() if p in turns})
+    total = {p: points for p, points in scores.items() if p not in turns}
+    total |= {by_turn[turn]: points for turn, points in spread.items() if turn in by_turn}
+    return sorted(total.items(), key=lambda one: (-one[1], -one[0]))[:RANKED_MAX]
+
+
+def _read(
+    connection: Connection,
+    space: Space | None,
+    ranked: Sequence[tuple[int, int]],
+    own: Mapping[int, MemoryRecord],
+) -> Iterator[MemoryRecord]:
+    """Read memories in their order, a page when it comes to that."""
+    seals = sealed_by(connection)
+    for some in portions(ranked, PAGE_ROWS // 4):
+        wanted = [place for place, _ in some if place not in own]
+        rows: dict[int, Any] = {}
+        if wanted and space is not None:
+            about = {"b_space": space.id, "b_places": wanted}
+            rows = {row.place: row for row in connection.execute(_AT, about)}
+        for place, points in some:
+            if (memory := own.get(place)) is not None:
+                yield memory.model_copy(update={"score": points})
+            elif (row := rows.get(place)) is not None:
+                yield _memory(row, opened_memory(seals, row.data, row.id), points)
+
+
+_AT = select(table(MemoryRow)).where(
+    _M.space_id == bindparam("b_space"),
+    _M.place.in_(bindparam("b_places", expanding=True)),
+    _M.state == LIVE,
+)
+
+
+def _memory(row: Any, told: str, points: int = 0) -> MemoryRecord:
+    names = ("id", "tokens", "importance", "at", "until", "replaces", "agent", "run_id")
+    about = {name: getattr(row, name) for name in names}
+    return MemoryRecord(text=told, thread=row.thread, turn=row.turn, score=points, **about)
+
+
+def page(
+    connection: Connection, tenant: str, name: str, after: int
+) -> tuple[list[MemoryRecord], int | None]:
+    """A page of the memories of a space, in their order, and where the next one begins.
+
+    With those that are over; what belongs to runs under way is not among them.
+    """
+    space = spaces.found(connection, tenant, name)
+    if space is None:
+        return [], None
+    rows = connection.execute(_PAGE, {"b_space": space.id, "b_after": after}).all()
+    seals = sealed_by(connection)
+    told = [_memory(row, opened_memory(seals, row.data, row.id)) for row in rows]
+    return told, rows[-1].place if len(rows) == PAGE_ROWS else None
+
+
+_PAGE = (
+    select(table(MemoryRow))
+    .where(
+        _M.space_id == bindparam("b_space"),
+        _M.place > bindparam("b_after"),
+        _M.state.in_([LIVE, OVER]),
+    )
+    .order_by(_M.place)
+    .limit(PAGE_ROWS)
+)

@@ -1,0 +1,203 @@
+"""Recall of memories: how much of LoCoMo's evidence is found, and how long a large space takes.
+
+    python -m bench.recall [locomo10.zip] [--memories 100000]
+
+LoCoMo (A. Maharana et al., "Evaluating Very Long-Term Conversational Memory of LLM Agents", 2024;
+CC BY-NC 4.0, so not in this repository) is had from github.com/snap-research/locomo, as
+``data/locomo10.zip``. Its ten conversations become ten spaces; of the questions of categories 1 to
+4 it is measured which share of the evidence is among the first ten memories, and whether any, and
+all of it, is within 1,000 tokens. Beside stand the full-text searches of the databases themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+import sqlite3
+import time
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, quantiles
+from typing import Any
+
+from sqlalchemy import Engine, text
+
+from agents.memory.sizes import tokens_of
+from agents.memory.terms import terms_of
+from app.journal.memory.recall import Question
+from app.journal.schema.engine import connect
+from app.journal.schema.rows import NewMemory
+from app.journal.stores.memories import MemoryStore
+from bench.journals import journals
+from celery_agents.contracts.memory import MemoryPolicy
+
+POLICY = MemoryPolicy(space="s", capacity_tokens=1_000_000_000)
+FIRST, BUDGET_TOKENS = 10, 1_000
+#: Of a space that is only measured for its speed: memories of so many words, of a vocabulary with
+#: Zipf's frequencies behind that of stop words; questions of so many.
+WORDS, ASKED, VOCABULARY, STOPPED = 20, 8, 50_000, 100
+PORTION, QUESTIONS = 2_000, 200
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """A conversation: its turns by ids, each with its session, and questions with evidence."""
+
+    name: str
+    turns: dict[str, tuple[str, str]]
+    questions: list[tuple[str, frozenset[str]]]
+
+
+def read_locomo(path: Path) -> Iterator[Talk]:
+    """Give the conversations of LoCoMo's archive."""
+    with zipfile.ZipFile(path) as archive:
+        for name in sorted(n for n in archive.namelist() if re.search(r"\d+\.json$", n)):
+            yield _talk(Path(name).stem, json.loads(archive.read(name)))
+
+
+def _talk(name: str, told: dict[str, Any]) -> Talk:
+    turns: dict[str, tuple[str, str]] = {}
+    for key in (k for k, v in told.items() if re.fullmatch(r"session_\d+", k) and v):
+        for turn in told[key]:
+            seen = f" [{turn['blip_caption']}]" if turn.get("blip_caption") else ""
+            turns[turn["dia_id"]] = key, f"{turn['speaker']}: {turn['text']}{seen}"
+    questions = [
+        (str(q["question"]), found)
+        for q in told["qa"]
+        if q["category"] in {1, 2, 3, 4} and (found := _evidence(q, turns))
+    ]
+    return Talk(name, turns, questions)
+
+
+def _evidence(question: dict[str, Any], turns: dict[str, Any]) -> frozenset[str]:
+    ids = re.findall(r"D\d+:\d+", " ".join(question.get("evidence") or ()))
+    return frozenset(i for i in ids if i in turns)
+
+
+class Figures:
+    """Means over questions, by the way of searching."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[tuple[float, bool, bool]]] = defaultdict(list)
+
+    def add(self, way: str, talk: Talk, ranked: Sequence[str], evidence: frozenset[str]) -> None:
+        """Add what a search has given for one question, the best first."""
+        budget, within = BUDGET_TOKENS, set[str]()
+        for found in ranked:
+            budget -= tokens_of(talk.turns[found][1], POLICY)
+            if budget < 0:
+                break
+            within.add(found)
+        share = len(evidence & set(ranked[:FIRST])) / len(evidence)
+        self._found[way].append((share, bool(evidence & within), evidence <= within))
+
+    def tell(self) -> None:
+        """Print a line for each way."""
+        print(f"{'':<28}{'questions':>10}{'recall@10':>11}{'any, 1,000':>12}{'all, 1,000':>12}")
+        for way, found in self._found.items():
+            means = [fmean(column) for column in zip(*found, strict=True)]
+            print(f"{way:<28}{len(found):>10,}" + "".join(f"{m:>11.3f}" for m in means))
+
+
+def quality(path: Path) -> None:
+    """Print how much of the evidence is found."""
+    talks, figures = [*read_locomo(path)], Figures()
+    for database, url in journals():
+        engine = connect(url)
+        store = MemoryStore(engine)
+        for talk in talks:
+            store.keep([_new(talk.name, i, *turn) for i, turn in talk.turns.items()])
+        for talk in talks:
+            for question, evidence in talk.questions:
+                asked = Question("", talk.name, question, 10**9, POLICY.language)
+                ranked = [memory.id.partition("/")[2] for memory in store.recall(asked)]
+                figures.add(f"memory, {database}", talk, ranked, evidence)
+        if database == "sqlite":
+            _beside_sqlite(talks, figures)
+        else:
+            _beside_postgresql(engine, talks, figures)
+        engine.dispose()
+    figures.tell()
+
+
+def _new(space: str, turn: str, session: str, told: str) -> NewMemory:
+    size = tokens_of(told, POLICY)
+    return NewMemory(f"{space}/{turn}", "", space, told, size, POLICY, thread=session)
+
+
+def _beside_sqlite(talks: Sequence[Talk], figures: Figures) -> None:
+    """Add FTS5 with its stemmer, asked for the same words."""
+    for talk in talks:
+        base = sqlite3.connect(":memory:")
+        base.execute("CREATE VIRTUAL TABLE t USING fts5(id UNINDEXED, said, tokenize='porter')")
+        base.executemany("INSERT INTO t VALUES (?, ?)", ((i, t[1]) for i, t in talk.turns.items()))
+        for question, evidence in talk.questions:
+            asked = " OR ".join(f'"{word}"' for word in terms_of(question, ""))
+            rows = base.execute("SELECT id FROM t WHERE t MATCH ? ORDER BY bm25(t)", [asked])
+            figures.add("FTS5", talk, [row[0] for row in rows], evidence)
+
+
+def _beside_postgresql(engine: Engine, talks: Sequence[Talk], figures: Figures) -> None:
+    """Add ts_rank of PostgreSQL, asked for any of the same words."""
+    search = text(
+        "SELECT id FROM said, to_tsquery('english', :asked) AS q WHERE talk = :talk AND v @@ q "
+        "ORDER BY ts_rank(v, q) DESC, id"
+    )
+    insert = text("INSERT INTO said VALUES (:talk, :id, to_tsvector('english', :told))")
+    with engine.begin() as c:
+        c.execute(text("CREATE TEMP TABLE said (talk text, id text, v tsvector)"))
+        for talk in talks:
+            rows = [{"talk": talk.name, "id": i, "told": t[1]} for i, t in talk.turns.items()]
+            c.execute(insert, rows)
+            for question, evidence in talk.questions:
+                asked = " | ".join(word for word in terms_of(question, ""))
+                found = c.execute(search, {"asked": asked, "talk": talk.name})
+                figures.add("ts_rank", talk, [row.id for row in found], evidence)
+
+
+def speed(memories: int) -> None:
+    """Print how long a question takes in a space of so many memories."""
+    chance = random.Random(1)
+    words = [f"w{n}x{chance.randrange(10**6)}" for n in range(VOCABULARY)]
+    weights = [1 / (n + STOPPED) for n in range(VOCABULARY)]
+    texts = [" ".join(chance.choices(words, weights, k=WORDS)) for _ in range(memories)]
+    asked = [" ".join(chance.choices(words, weights, k=ASKED)) for _ in range(QUESTIONS)]
+    print(f"a question in a space of {memories:,} memories, milliseconds")
+    for database, url in journals():
+        store = MemoryStore(engine := connect(url))
+        began = time.perf_counter()
+        for at in range(0, memories, PORTION):
+            some = enumerate(texts[at : at + PORTION], at)
+            store.keep([NewMemory(str(n), "", "s", told, 40, POLICY) for n, told in some])
+        kept_s = time.perf_counter() - began
+        took = []
+        for question in asked:
+            began = time.perf_counter()
+            store.recall(Question("", "s", question, BUDGET_TOKENS, POLICY.language))
+            took.append(1_000 * (time.perf_counter() - began))
+        cuts = quantiles(took, n=20)
+        each = 1_000 * kept_s / memories
+        print(f"{database:<12} p50 {cuts[9]:.1f}, p95 {cuts[18]:.1f}; to keep one {each:.2f}")
+        engine.dispose()
+
+
+def main() -> None:
+    """Measure what there is data for."""
+    parser = argparse.ArgumentParser(description="Recall of memories.")
+    parser.add_argument("locomo", nargs="?", type=Path, help="locomo10.zip")
+    parser.add_argument("--memories", type=int, default=100_000, help="of the large space")
+    given = parser.parse_args()
+    if given.locomo is None:
+        print("Without LoCoMo's archive nothing is said of what is found; see the top of the file.")
+    else:
+        quality(given.locomo)
+    speed(given.memories)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Memories from outside: the client's verbs, and commands."""

@@ -1,0 +1,107 @@
+"""``agents memory``: memories from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import click
+
+from celery_agents.client.overview.tables import clock
+from celery_agents.client.shell import Command, NotFoundError, Shown
+from celery_agents.contracts.memory import RECALL_TOKENS, MemoryRecord
+from celery_agents.visible import visible
+
+#: Makes the client of a command.
+Opening = Callable[[click.Context], AbstractContextManager[Any]]
+_name = click.argument("name")
+_tenant = click.option("--tenant", default="", help="Whose it is; else nobody's.")
+_scope = click.option(
+    "--scope", "-s", multiple=True, metavar="NAME=VALUE", help="A value for a place of its space."
+)
+
+
+def memory_group(opening: Opening) -> click.Group:
+    """Make the commands over a client."""
+    group = click.Group("memory", help="Texts that agents keep for later runs.")
+    for make in (_search_command, _export_command, _forget_command):
+        group.add_command(make(opening))
+    return group
+
+
+def _search_command(opening: Opening) -> click.Command:
+    @click.command("search", cls=Command)
+    @_name
+    @click.argument("question")
+    @_scope
+    @click.option("--tokens", default=RECALL_TOKENS, show_default=True, help="At the most.")
+    @_tenant
+    @click.pass_context
+    def search(
+        ctx: click.Context, /, name: str, question: str, scope: Sequence[str], **about: Any
+    ) -> Shown:
+        """Show what memory NAME has for a QUESTION, the best first."""
+        with opening(ctx) as client:
+            found = client.memory.search(name, question, scope=_read(scope), **about)
+        return _shown(found)
+
+    return search
+
+
+def _export_command(opening: Opening) -> click.Command:
+    @click.command("export", cls=Command)
+    @_name
+    @_scope
+    @_tenant
+    @click.pass_context
+    def export(ctx: click.Context, name: str, scope: Sequence[str], tenant: str) -> Shown:
+        """Show all that memory NAME has, with what is over."""
+        with opening(ctx) as client:
+            found = [*client.memory.export(name, scope=_read(scope), tenant=tenant)]
+        return _shown(found)
+
+    return export
+
+
+def _forget_command(opening: Opening) -> click.Command:
+    @click.command("forget", cls=Command)
+    @_name
+    @click.argument("ids", nargs=-1)
+    @click.option("--everything", is_flag=True, help="All that the space has.")
+    @_scope
+    @_tenant
+    @click.pass_context
+    def forget(
+        ctx: click.Context, /, name: str, ids: Sequence[str], scope: Sequence[str], **about: Any
+    ) -> Shown:
+        """Erase memories of NAME by their IDS; exit 1 when there are none."""
+        if bool(ids) is about["everything"]:
+            raise click.UsageError("Either IDS or --everything is needed.")
+        with opening(ctx) as client:
+            number = client.memory.forget(name, [*ids] or None, scope=_read(scope), **about)
+        if not number:
+            raise NotFoundError(visible(f"{name} has none of them."))
+        return Shown({"name": name, "erased": number}, visible(f"{number:,} of {name} are erased."))
+
+    return forget
+
+
+def _read(scope: Sequence[str]) -> dict[str, str]:
+    pairs = [told.partition("=") for told in scope]
+    if wrong := [name for name, equals, _ in pairs if not equals]:
+        raise click.UsageError(f"--scope: {wrong[0]!r} is no NAME=VALUE.")
+    return {name: value for name, _, value in pairs}
+
+
+def _shown(found: Sequence[MemoryRecord]) -> Shown:
+    lines = [
+        visible(f"{m.id}  {clock(m.at)}{'  over' if m.until else ''}  {m.text}") for m in found
+    ]
+    told = [memory.model_dump(mode="json", exclude_defaults=True) for memory in found]
+    return Shown(told, "\n".join(lines), ends=bool(lines))
+
+
+def _line(memory: MemoryRecord) -> str:
+    over = "" if memory.until is None else f"  over since {clock(memory.until)}"
+    return f"{memory.id}  {clock(memory.at)}{over}  {memory.text}"

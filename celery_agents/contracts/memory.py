@@ -1,0 +1,150 @@
+"""Memory: spaces of texts that agents keep for later runs, and what is recalled of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, field_validator
+
+from celery_agents.contracts.base import Contract, Name, mistakes, read_as
+from celery_agents.errors import InvalidPayloadError
+from celery_agents.visible import CONTROLS
+
+_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_PLACE = re.compile(r"\{([^{}]*)\}")
+_VALUE = rf"^[^{CONTROLS}/]*$"
+_VISIBLE = rf"^[^{CONTROLS}]*$"
+#: A value of a scope: it becomes a part of a space's name, which slashes separate.
+ScopeValue = Annotated[str, Field(min_length=1, max_length=100, pattern=_VALUE, strict=True)]
+#: What a run is about, by names that spaces have places for.
+Scope = Annotated[
+    dict[Annotated[str, StringConstraints(pattern=f"^{_KEY.pattern}$")], ScopeValue],
+    Field(max_length=20),
+]
+#: Tokens that are recalled where nobody says how many.
+RECALL_TOKENS = 1_000
+#: Characters of one memory, and of one question, at the most.
+TEXT_MAX = 20_000
+
+#: A text to be remembered, or to be asked about.
+MemoryText = Annotated[str, Field(min_length=1, max_length=TEXT_MAX, strict=True)]
+#: From nearly nothing to all: each halving is worth a half-life of age.
+Importance = Annotated[float, Field(ge=0.001, le=1)]
+#: Tokens that anybody may ask for.
+RECALL_TOKENS_MAX = 100_000
+_SCOPE: TypeAdapter[dict[str, str]] = TypeAdapter(Scope)
+_TEXT: TypeAdapter[str] = TypeAdapter(MemoryText)
+_IMPORTANCE: TypeAdapter[float] = TypeAdapter(Importance)
+
+
+class MemoryPolicy(Contract):
+    """A memory of the configuration: its space, and how much that keeps."""
+
+    #: The name of the space, with places like ``{customer}`` for the values of a run's scope.
+    space: Annotated[str, Field(min_length=1, max_length=180)]
+    #: Tokens that the space has at the most: beyond it the least important and oldest go first.
+    capacity_tokens: Annotated[int, Field(ge=1_000, le=1_000_000_000)] = 200_000
+    #: Days of age that weigh as much as half of the importance.
+    half_life_days: Annotated[float, Field(gt=0, le=36_500)] = 90.0
+    #: The language whose words are brought to their stems; "" leaves words as they are. It is that
+    #: with which a space begins.
+    language: Annotated[str, Field(pattern=r"^[a-z]{0,20}$")] = "english"
+
+    @field_validator("space")
+    @classmethod
+    def _has_places(cls, space: str) -> str:
+        for name in _PLACE.findall(space):
+            if not _KEY.fullmatch(name):
+                raise ValueError(f"{{{name}}} is no place: use a name, as {{customer}}")
+        if "{" in _PLACE.sub("", space) or "}" in _PLACE.sub("", space):
+            raise ValueError("its braces do not belong together")
+        if any(len(_PLACE.findall(part)) > 1 for part in space.split("/")):
+            raise ValueError("put a slash between two places: else two scopes may be one space")
+        return space
+
+    def filled(self, scope: Mapping[str, str], who: str) -> str:
+        """The name of the space for a scope.
+
+        Raises:
+            InvalidPayloadError: the scope lacks a value, or the name is too long.
+        """
+        missing = [name for name in _PLACE.findall(self.space) if not scope.get(name)]
+        if missing:
+            raise InvalidPayloadError(
+                f"The memory {who!r} is of {self.space!r}, and the scope has no {missing[0]!r}: "
+                f'ask with scope={{"{missing[0]}": …}}.'
+            )
+        name = _PLACE.sub(lambda place: scope[place[1]], self.space)
+        if len(name) > _NAME_MAX:
+            raise InvalidPayloadError(f"The memory {who!r}: its space's name is too long.")
+        return name
+
+
+_NAME_MAX = 180
+
+
+class MemoryRecord(Contract):
+    """A text that a space keeps."""
+
+    id: str
+    text: str
+    #: What a model would read of it, as estimated.
+    tokens: int
+    importance: float = 1.0
+    #: Seconds since 1970: since when it holds, and until when it did.
+    at: float
+    until: float | None = None
+    #: The one in whose place it stands.
+    replaces: str | None = None
+    #: Who remembered it, in which run; None: a client.
+    agent: str | None = None
+    run_id: str | None = None
+    #: The conversation of which it is a turn, and its place there.
+    thread: str = ""
+    turn: int = 0
+    #: How well it fits what was asked for; 0 where nothing was.
+    score: int = 0
+
+
+class NewMemories(Contract):
+    """Texts that a client has remembered, as one message carries them."""
+
+    name: Name
+    texts: Annotated[tuple[MemoryText, ...], Field(min_length=1, max_length=1_000)]
+    importance: Importance = 1.0
+    replaces: Annotated[str, Field(max_length=36)] | None = None
+    thread: Annotated[str, Field(max_length=180, pattern=_VISIBLE)] = ""
+
+    @classmethod
+    def read(cls, value: Any) -> Self:
+        """Those of a message.
+
+        Raises:
+            InvalidPayloadError: they are none.
+        """
+        try:
+            return cls.model_validate(value)
+        except ValidationError as error:
+            place, why = mistakes(error, cls)[0]
+            raise InvalidPayloadError(f"memories: {place}: {why}") from None
+
+
+def scope_of(value: Any) -> dict[str, str]:
+    """A scope.
+
+    Raises:
+        InvalidPayloadError: it is none.
+    """
+    return read_as(_SCOPE, {} if value is None else value, "scope")
+
+
+def memory_text_of(value: object, what: str = "text") -> str:
+    """A text to be remembered or asked about. Raises as above."""
+    return read_as(_TEXT, value, what)
+
+
+def importance_of(value: object) -> float:
+    """An importance. Raises as above."""
+    return read_as(_IMPORTANCE, value, "importance")

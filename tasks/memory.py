@@ -1,0 +1,86 @@
+"""Short tasks about memories, for clients that do not see the journal."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from celery import shared_task
+
+from app.execution.memories import NamedMemory, named
+from app.execution.runtime import runtime_of
+from app.journal.memory.recall import Question
+from app.maintenance.acts import recorded
+from celery_agents import names
+from celery_agents.contracts.base import PLACES_MAX, id_of, whole_of
+from celery_agents.contracts.memory import (
+    RECALL_TOKENS,
+    RECALL_TOKENS_MAX,
+    NewMemories,
+    memory_text_of,
+)
+from celery_agents.errors import InvalidPayloadError
+
+#: Memories that one message may name.
+IDS_MAX = 1_000
+
+
+@shared_task(name=names.REMEMBER, bind=True, acks_late=True)
+def remember(self: Any, told: Any, scope: Any = None, tenant: str = "") -> list[str]:
+    """Keep texts; return their ids. Its message may come twice: it is done once."""
+    new = NewMemories.read(told)
+    runtime = runtime_of(self.app, self.request.hostname)
+    memories = _named(self, new.name, scope, tenant).new(new, uuid.UUID(self.request.id))
+    runtime.journal.memories.keep(memories)
+    runtime.intake.forget([self.request.id])
+    return [memory.id for memory in memories]
+
+
+@shared_task(name=names.RECALL, bind=True)
+def recall(
+    self: Any,
+    name: str,
+    question: str,
+    scope: Any = None,
+    *,
+    tokens: int = RECALL_TOKENS,
+    tenant: str = "",
+) -> list[dict[str, Any]]:
+    """Recall what fits a question, within so many tokens."""
+    memory = _named(self, name, scope, tenant)
+    most = whole_of(tokens, "tokens", least=1, most=RECALL_TOKENS_MAX)
+    words = memory_text_of(question, "question")
+    asked = Question(memory.tenant, memory.space, words, most, memory.policy.language)
+    found = runtime_of(self.app, self.request.hostname).journal.memories.recall(asked)
+    return [one.compact() for one in found]
+
+
+@shared_task(name=names.MEMORIES, bind=True)
+def memories(
+    self: Any, name: str, scope: Any = None, after: int = -1, tenant: str = ""
+) -> dict[str, Any]:
+    """A page of a space, behind a place, with those that are over."""
+    memory = _named(self, name, scope, tenant)
+    place = whole_of(after, "after", least=-1, most=PLACES_MAX)
+    store = runtime_of(self.app, self.request.hostname).journal.memories
+    found, more = store.page(memory.tenant, memory.space, place)
+    return {"memories": [one.compact() for one in found], "more": more}
+
+
+@shared_task(name=names.ERASE, bind=True, acks_late=True)
+def erase(
+    self: Any, name: str, scope: Any = None, ids: list[str] | None = None, tenant: str = ""
+) -> int:
+    """Delete memories of a space, or all of it; return how many there were."""
+    memory = _named(self, name, scope, tenant)
+    if ids is not None and (not isinstance(ids, list) or len(ids) > IDS_MAX):
+        raise InvalidPayloadError(f"ids: a list of {IDS_MAX} at the most.")
+    which = None if ids is None else [id_of(one, "ids") for one in ids]
+    number = "all" if which is None else len(which)
+    runtime = recorded(self, "memory.forget", memory.space, memory.tenant, memories=number)
+    return runtime.journal.memories.erase(memory.tenant, memory.space, which)
+
+
+def _named(task: Any, name: str, scope: Any, tenant: str) -> NamedMemory:
+    registry = runtime_of(task.app, task.request.hostname).agents.registry
+    return named(registry.memories, name, scope, tenant)

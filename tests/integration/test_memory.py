@@ -1,0 +1,174 @@
+"""Memories with real workers: exactly once through kills, of one space and of one tenant."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from app.journal.schema.models import MemoryRow, MemorySpace, MemoryTerm
+from celery_agents import Client
+from celery_agents.errors import AgentFailedError, InvalidPayloadError
+from celery_agents.sealing import KEYS
+from tests.fakes.model_server import Does, ModelServer
+from tests.integration.harness import FAST, SOON_S, Stack, celery, eventually
+from tests.support.fernet import fernet_key
+from tests.support.service import APP
+
+CONFIG = """
+[memory.customers]
+space = "customer/{{customer}}"
+capacity_tokens = 20_000
+
+[agents.gpt]
+kind = "openai"
+model = "m"
+base_url = "{url}/v1"
+memory = ["customers"]
+tools = ["tests.support.agents:kill_once"]
+"""
+TABLES = [model.__table__ for model in (MemoryRow, MemorySpace, MemoryTerm)]
+ANN, BOB = {"customer": "ann"}, {"customer": "bob"}
+OLD, NEW = fernet_key("old"), fernet_key("new")
+
+
+class Remembering(Stack):
+    """A stack whose agents have a memory; with keys its texts are encrypted."""
+
+    def __init__(self, redis_url: str, url: str, at: Path, model: ModelServer, *keys: str) -> None:
+        config = at / "agents.toml"
+        config.write_text(CONFIG.format(url=model.url))
+        modules = {"AGENTS_MODULES": '["tests.support.remembering"]', KEYS: ",".join(keys)}
+        super().__init__(redis_url, url, at, FAST | modules | {"AGENTS_CONFIG": str(config)})
+        self.client.close()
+        self.client = Client(redis_url, fernet_keys=keys)
+
+    def kept(self, scope: dict[str, str] | None = None, **more: Any) -> list[str]:
+        found = self.client.memory.export("customers", scope=scope or ANN, timeout=SOON_S, **more)
+        return [memory.text for memory in found if memory.until is None]
+
+    def keep(self, *texts: str, scope: dict[str, str] | None = None, **order: Any) -> Any:
+        asked: dict[str, Any] = {"texts": [*texts], **order}
+        return self.client.ask("keeper", asked, scope=scope or ANN)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def url(request: pytest.FixtureRequest) -> str:
+    found: str = request.getfixturevalue(f"{request.param}_journal_url")
+    return found
+
+
+@pytest.fixture
+def stack(url: str, redis_url: str, tmp_path: Path, model: ModelServer) -> Iterator[Remembering]:
+    made = Remembering(redis_url, url, tmp_path, model)
+    yield made
+    made.close()
+
+
+def test_each_is_kept_once_through_kills_and_only_of_what_succeeds(
+    stack: Remembering, model: ModelServer, tmp_path: Path
+) -> None:
+    worker = stack.worker()
+    runs = [stack.keep(f"Fact number {n} of ann.") for n in range(12)]
+    runs += [stack.keep("A lie.", fail=True)]
+    killing = stack.keep("Ann wears size 43.", kill=str(tmp_path / "killed"))
+    eventually(lambda: not worker.running, "it died")
+    worker = stack.worker()
+    for run in runs[:12]:
+        run.get(timeout=SOON_S)
+    with pytest.raises(AgentFailedError):
+        runs[12].get(timeout=SOON_S)
+    assert killing.get(timeout=SOON_S) == []
+    facts = {f"Fact number {n} of ann." for n in range(12)}
+    assert sorted(stack.kept()) == sorted([*facts, "Ann wears size 43."])
+    # A model keeps and looks up by tools; it is killed behind them, and goes on.
+    model.script(
+        Does(tool=("remember", {"text": "Ann has a dog named Rex."})),
+        Does(tool=("recall", {"question": "Which shoe size?"})),
+        Does(tool=("kill_once", {"path": str(tmp_path / "again")})),
+        Does(text="43."),
+    )
+    run = stack.client.ask("gpt", "What does Ann wear?", scope=ANN)
+    eventually(lambda: not worker.running, "it died")
+    stack.worker()
+    assert run.get(timeout=SOON_S) == "43."
+    assert "Ann wears size 43." in str(model.requests[-1].body)
+    assert stack.kept().count("Ann has a dog named Rex.") == 1
+    # Of another space, and of another tenant, it sees nothing.
+    assert stack.keep(question="size").get(timeout=SOON_S) == ["Ann wears size 43."]
+    assert stack.keep(question="size", scope=BOB).get(timeout=SOON_S) == []
+    other = stack.client.ask("keeper", {"question": "size"}, scope=ANN, tenant="t")
+    assert other.get(timeout=SOON_S) == []
+    with pytest.raises(InvalidPayloadError, match="'customer'"):
+        stack.client.ask("keeper", {"question": "size"}).get(timeout=SOON_S)
+
+
+def test_a_team_shares_what_it_keeps_and_others_see_it_when_it_has_succeeded(
+    stack: Remembering,
+) -> None:
+    stack.worker()
+    about: dict[str, Any] = {"texts": ["Ann likes tea."], "question": "tea"}
+    failing = stack.client.ask("leader", {**about, "fail": True}, scope=ANN)
+    with pytest.raises(AgentFailedError):
+        failing.get(timeout=SOON_S)
+    assert stack.kept() == []
+    leading = stack.client.ask("leader", about, scope=ANN)
+    assert leading.get(timeout=SOON_S) == ["Ann likes tea."]
+    assert stack.kept() == ["Ann likes tea."]
+
+
+def test_clients_search_export_and_erase(stack: Remembering) -> None:
+    stack.worker()
+    memory = stack.client.memory
+    about: dict[str, Any] = {"scope": ANN, "timeout": SOON_S}
+    first, _ = memory.remember("customers", "Ann wears 42.", "Ann sings.", **about)
+    (second,) = memory.remember("customers", "Ann wears 43.", replaces=first, **about)
+    found = memory.search("customers", "What does she wear?", **about)
+    assert [(m.id, m.text) for m in found] == [(second, "Ann wears 43.")]
+    stack.keep(forget=second).get(timeout=SOON_S)
+    assert memory.search("customers", "What does she wear?", **about) == []
+    (over, _, newer) = memory.export("customers", **about)
+    assert (over.id, over.until is None, newer.until is None) == (first, False, False)
+    with pytest.raises(InvalidPayloadError, match=r"no \[memory.customer\]"):
+        memory.search("customer", "?", **about)
+    scope = ["-s", "customer=ann", "--json"]
+    search = ("-A", APP, "agents", "memory", "search", "customers", "sing", *scope)
+    shown = celery(*search, env=stack.env)
+    assert [m["text"] for m in json.loads(shown.stdout)] == ["Ann sings."]
+    gone = ("-A", APP, "agents", "memory", "forget", "customers", "--everything", *scope)
+    done = celery(*gone, env=stack.env)
+    assert json.loads(done.stdout) == {"name": "customers", "erased": 3}
+    assert stack.kept() == []
+
+
+def test_texts_are_encrypted_where_there_are_keys_and_terms_are_keyed(
+    url: str, redis_url: str, tmp_path: Path, model: ModelServer
+) -> None:
+    stack = Remembering(redis_url, url, tmp_path, model, OLD)
+    try:
+        stack.worker()
+        memory = stack.client.memory
+        about: dict[str, Any] = {"scope": ANN, "timeout": SOON_S}
+        stack.keep("Ann hides sentinels.").get(timeout=SOON_S)
+        memory.remember("customers", "Ann paints sentinels.", **about)
+        found = memory.search("customers", "sentinel", **about)
+        assert len(found) == 2
+        env = {**stack.env, KEYS: f"{NEW},{OLD}"}
+        rotated = celery("-A", APP, "agents", "encryption", "rotate", "--json", env=env)
+        assert rotated.returncode == 0, rotated.stdout
+        told = str(stack.read(lambda c: [c.execute(select(t)).all() for t in TABLES]))
+        assert "sentinel" not in told
+        assert "paint" not in told
+    finally:
+        stack.close()
+    renewed = Remembering(redis_url, url, tmp_path, model, NEW)
+    try:
+        renewed.worker()
+        about = {"scope": ANN, "timeout": SOON_S}
+        assert renewed.client.memory.search("customers", "sentinel", **about) == found
+    finally:
+        renewed.close()

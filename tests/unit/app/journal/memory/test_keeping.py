@@ -1,0 +1,277 @@
+"""Memories as steps and clients keep them, on both databases."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from agents.memory.terms import terms_of
+from app.journal import Journal
+from app.journal.memory.recall import Question
+from app.journal.schema.models import MemoryRow, MemorySpace, MemoryTerm
+from app.journal.schema.rows import Claimed, NewMemory, derived_id
+from celery_agents.contracts.memory import MemoryPolicy, MemoryRecord
+from tests.unit.app.journal.support import (
+    DONE,
+    FAILED,
+    SOON,
+    OnPostgres,
+    World,
+    before,
+    claimed,
+    expand,
+    meanwhile,
+    plan,
+    step,
+)
+
+POLICY = MemoryPolicy(space="s")
+
+
+def new(text: str, id: str = "", **more: Any) -> NewMemory:  # noqa: A002 - a field's name
+    given: dict[str, Any] = {"tenant": "", "space": "s", "tokens": 10, "policy": POLICY}
+    return NewMemory(id=id or text[:36], text=text, **given | more)
+
+
+def learn(journal: Journal, claim: Claimed, *new: NewMemory, outcome: Any = DONE) -> bool:
+    return journal.finish(claim, outcome, memories=new).result(SOON).applied
+
+
+def asked(question: str = "shoes", **more: Any) -> Question:
+    given: dict[str, Any] = {"tenant": "", "space": "s", "budget_tokens": 1_000}
+    return Question(question=question, language="english", **given | more)
+
+
+def told(journal: Journal, question: str = "shoes", **more: Any) -> list[str]:
+    return [memory.text for memory in journal.memories.recall(asked(question, **more))]
+
+
+def everything(journal: Journal, tenant: str = "", space: str = "s") -> list[MemoryRecord]:
+    return journal.memories.page(tenant, space, -1)[0]
+
+
+def is_exact(world: World) -> None:
+    """Terms are those of the texts, and the numbers of each space are those of its rows."""
+    with world.engine.connect() as c:
+        for space in c.execute(select(MemorySpace.__table__)).all():
+            rows = c.execute(
+                select(MemoryRow.__table__).where(
+                    MemoryRow.space_id == space.id, MemoryRow.state == "live"
+                )
+            ).all()
+            numbers = (len(rows), sum(r.length for r in rows), sum(r.tokens for r in rows))
+            assert (space.memories, space.length, space.tokens) == numbers
+            assert space.tokens <= space.capacity_tokens
+            terms = c.execute(
+                select(
+                    MemoryTerm.term, MemoryTerm.place, MemoryTerm.times, MemoryTerm.length
+                ).where(MemoryTerm.space_id == space.id)
+            ).all()
+            assert sorted(map(tuple, terms)) == sorted(
+                (term, row.place, times, row.length)
+                for row in rows
+                for term, times in terms_of(row.data["text"], space.language).items()
+            )
+
+
+def test_what_a_run_has_learned_is_everybodys_once_it_has_succeeded(
+    world: World, journal: Journal
+) -> None:
+    claim = claimed(journal, "r", step("r"))
+    assert told(journal) == []
+    assert learn(journal, claim, new("Her shoes are of size 43."))
+    assert told(journal, "Which shoe size?") == ["Her shoes are of size 43."]
+    (memory,) = everything(journal)
+    assert (memory.run_id, memory.until) == (None, None)
+    is_exact(world)
+
+
+def test_a_run_that_fails_leaves_none(world: World, journal: Journal) -> None:
+    learn(journal, claimed(journal, "r", step("r")), new("shoes"), outcome=FAILED)
+    assert told(journal) == []
+    with world.engine.connect() as c:
+        assert c.execute(select(func.count()).select_from(MemoryRow)).scalar() == 0
+
+
+def test_a_worker_that_comes_too_late_keeps_nothing(world: World, journal: Journal) -> None:
+    late = claimed(journal, "r", step("r"))
+    world.end_lease(journal)
+    other = world.journal("other@here")
+    newer = claimed(other, "r")
+    assert not learn(journal, late, new("old shoes"))
+    assert learn(other, newer, new("new shoes"))
+    assert told(other) == ["new shoes"]
+    is_exact(world)
+
+
+def test_members_share_what_they_have_learned_within_their_run(
+    world: World, journal: Journal
+) -> None:
+    one, two = expand(journal, "r", plan("one", "two"))
+    learn(journal, one, new("shoes of one", run_id="r"))
+    assert told(journal) == []
+    assert told(journal, run_id="other") == []
+    assert told(journal, run_id="r") == ["shoes of one"]
+    assert everything(journal) == []
+    learn(journal, two, new("shoes of two", run_id="r"))
+    assert set(told(journal, run_id="r")) == {"shoes of one", "shoes of two"}
+    is_exact(world)
+    root = claimed(journal, "r")
+    assert journal.finish(root, DONE).result(SOON).applied
+    assert set(told(journal)) == {"shoes of one", "shoes of two"}
+    is_exact(world)
+
+
+def test_a_team_that_fails_leaves_what_only_it_sees(world: World, journal: Journal) -> None:
+    one, _ = expand(journal, "r", plan("one", "two", kind="first"))
+    learn(journal, one, new("shoes", run_id="r"))
+    journal.finish(claimed(journal, "r"), FAILED).result(SOON)
+    assert told(journal) == []
+    assert told(journal, run_id="r") == ["shoes"]
+    is_exact(world)
+
+
+def test_who_ends_behind_its_root_shares_at_once(world: World, journal: Journal) -> None:
+    one, two = expand(journal, "r", plan("one", "two", kind="first", keep=True))
+    journal.finish(one, DONE).result(SOON)
+    journal.finish(claimed(journal, "r"), DONE).result(SOON)
+    assert learn(journal, two, new("late shoes", run_id="r"))
+    assert told(journal) == ["late shoes"]
+    is_exact(world)
+
+
+class TestAtOnce(OnPostgres):
+    def test_a_root_that_ends_while_a_member_does_publishes_what_that_has_learned(
+        self, world: World, journal: Journal, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from app.journal.memory import keeping
+
+        one, two = expand(journal, "r", plan("one", "two", kind="first", keep=True))
+        journal.finish(one, DONE).result(SOON)
+        root = claimed(other := world.journal("other@here"), "r")
+        ending = before(
+            monkeypatch,
+            keeping,
+            "keep",
+            lambda: meanwhile(world, lambda: other.finish(root, DONE).result(SOON)).__enter__(),
+        )
+        learn(journal, two, new("shoes", run_id="r"))
+        (found,) = ending
+        for _ in range(1_000):
+            if found:
+                break
+            threading.Event().wait(0.01)
+        assert found[0].applied
+        assert told(journal) == ["shoes"]
+        is_exact(world)
+
+
+def test_an_id_stands_once(world: World, journal: Journal) -> None:
+    assert journal.memories.keep([new("shoes", "1"), new("shoes", "1")]) == 1
+    assert journal.memories.keep([new("shoes", "1")]) == 0
+    assert told(journal) == ["shoes"]
+    is_exact(world)
+
+
+def test_one_that_is_replaced_is_over_and_still_there(world: World, journal: Journal) -> None:
+    journal.memories.keep([new("shoes of size 42", "1")])
+    claim = claimed(journal, "r", step("r"))
+    learn(journal, claim, new("shoes of size 43", "2", replaces="1"))
+    assert told(journal) == ["shoes of size 43"]
+    old, newer = everything(journal)
+    assert (old.id, newer.replaces) == ("1", "1")
+    assert old.until is not None
+    assert newer.until is None
+    is_exact(world)
+
+
+def test_one_that_is_forgotten_by_an_agent_is_over_when_its_run_succeeds(
+    world: World, journal: Journal
+) -> None:
+    journal.memories.keep([new("shoes", "1")])
+    one, _ = expand(journal, "r", plan("one", "two", kind="first"))
+    learn(journal, one, new("", "2", replaces="1", run_id="r"))
+    assert told(journal) == ["shoes"]
+    assert told(journal, run_id="r") == []
+    journal.finish(claimed(journal, "r"), DONE).result(SOON)
+    assert told(journal) == []
+    assert [m.id for m in everything(journal)] == ["1"]
+    is_exact(world)
+
+
+def test_beyond_its_capacity_the_least_and_oldest_goes(world: World, journal: Journal) -> None:
+    policy = MemoryPolicy(space="s", capacity_tokens=1_000)
+    for n in range(12):
+        journal.memories.keep(
+            [new(f"shoes {n}", tokens=100, policy=policy, importance=0.25 if n == 5 else 1.0)]
+        )
+        is_exact(world)
+    kept = set(told(journal, budget_tokens=10_000))
+    assert kept == {f"shoes {n}" for n in range(12)} - {"shoes 5", "shoes 0"}
+
+
+def test_a_smaller_capacity_holds_from_the_next_memory_on(world: World, journal: Journal) -> None:
+    journal.memories.keep([new(f"shoes {n}", tokens=500) for n in range(6)])
+    less = MemoryPolicy(space="s", capacity_tokens=1_000)
+    journal.memories.keep([new("more shoes", tokens=500, policy=less)])
+    assert set(told(journal, budget_tokens=10_000)) == {"shoes 5", "more shoes"}
+    is_exact(world)
+
+
+def test_fifty_writers_never_exceed_the_capacity(world: World) -> None:
+    policy = MemoryPolicy(space="s", capacity_tokens=1_000)
+    journals = [world.journal(f"w{n}@here") for n in range(5)]
+    seen, over = list[int](), threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            with world.engine.connect() as c:
+                rows = select(func.sum(MemoryRow.tokens)).where(MemoryRow.state == "live")
+                seen.append(c.execute(rows).scalar() or 0)
+
+    def write(n: int) -> None:
+        for m in range(4):
+            run = f"r{n}-{m}"
+            claim = claimed(journals[n % 5], run, step(run))
+            learn(journals[n % 5], claim, new(f"shoes {run}", tokens=90, policy=policy))
+
+    watcher = threading.Thread(target=watch)
+    writers = [threading.Thread(target=write, args=(n,)) for n in range(50)]
+    for thread in [watcher, *writers]:
+        thread.start()
+    for thread in writers:
+        thread.join()
+    over.set()
+    watcher.join()
+    assert max(seen) <= 1_000
+    assert len(everything(journals[0])) == 200
+    assert len(told(journals[0], budget_tokens=10_000)) == 11
+    is_exact(world)
+
+
+def test_what_is_erased_is_gone(world: World, journal: Journal) -> None:
+    journal.memories.keep([new(f"shoes {n}", str(n)) for n in range(4)])
+    journal.memories.keep([new("newer shoes", "5", replaces="1")])
+    assert journal.memories.erase("", "s", ["1", "2", "none"]) == 2
+    assert {m.id for m in everything(journal)} == {"0", "3", "5"}
+    is_exact(world)
+    one, _ = expand(journal, "r", plan("one", "two", kind="first"))
+    learn(journal, one, new("shoes of the run", run_id="r"))
+    assert journal.memories.erase("", "s") == 4
+    with world.engine.connect() as c:
+        for model in (MemoryRow, MemorySpace, MemoryTerm):
+            assert c.execute(select(func.count()).select_from(model)).scalar() == 0
+    journal.finish(claimed(journal, "r"), DONE).result(SOON)
+    assert everything(journal) == []
+    assert derived_id("r", "one") != "r"
+
+
+def test_a_root_with_nothing_to_publish_ends_by_the_short_way(
+    world: World, journal: Journal
+) -> None:
+    claim = claimed(journal, "r", step("r"))
+    journal.finish(claim, DONE).result(SOON)
+    assert world.row("r").remembers is False
