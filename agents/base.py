@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, Protocol, runtime_checkable
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
+from agents import personality
 from agents.caching.cacheable import Cacheable
 from agents.graphs import GraphLines
 from agents.needs import Expect, Weight
@@ -22,6 +23,7 @@ from celery_agents.contracts.events import EventType
 from celery_agents.contracts.governance import Estimate
 from celery_agents.contracts.memory import RECALL_TOKENS, MemoryRecord
 from celery_agents.contracts.outcome import Answer, Outcome, Usage
+from celery_agents.contracts.teams.spec import AgentSpec
 
 __all__ = ["Answer", "Backend", "StepContext", "Turn", "Usage"]
 
@@ -38,16 +40,32 @@ class Turn(Contract):
     choices: Annotated[tuple[str, ...], Field(max_length=1000)] | None = None
     #: The answer must be JSON of this schema.
     answer_schema: dict[str, TrustedJson] | None = None
+    #: Names of tools that may be used; None: all that the agent has.
+    tools: tuple[str, ...] | None = None
+    #: Agents that it may ask for this turn, beside its own.
+    team: tuple[AgentSpec, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what no spec gave: digests of turns are those of earlier versions."""
+        told: dict[str, Any] = handler(self)
+        if self.tools is None:
+            told.pop("tools", None)
+        if not self.team:
+            told.pop("team", None)
+        return told
 
 
 def turn_of(request: Ask, messages: tuple[ChatMessage, ...]) -> Turn:
     """The turn that a request asks for, with the conversation before it."""
+    spec = request.spec
     return Turn(
         input=request.input,
         messages=messages,
-        instructions=request.instructions,
+        instructions=_instructions(request),
         choices=request.choices,
         answer_schema=request.answer_schema,
+        **({} if spec is None else {"tools": spec.tools, "team": spec.members}),
     )
 
 
@@ -91,6 +109,16 @@ class StepMemory(Protocol):
     async def look(self, question: str, *, tokens: int = RECALL_TOKENS) -> list[MemoryRecord]:
         """Recall the same without a journaled call: for the code of one. Raises as above."""
         ...
+
+
+def _instructions(request: Ask) -> str | None:
+    """The instructions of a request, those of its spec first."""
+    spec = request.spec
+    if spec is None:
+        return request.instructions
+    manner = personality.instructions(spec.traits, None)
+    parts = (spec.instructions, manner, request.instructions)
+    return "\n\n".join(part for part in parts if part) or None
 
 
 class StepContext(Protocol):
@@ -173,8 +201,13 @@ class StepContext(Protocol):
         """
         ...
 
-    async def ask(self, agent: str, input: JsonValue = None, **options: Any) -> Any:  # noqa: A002 - as callers write it
-        """Ask another agent; give its value.
+    async def ask(
+        self,
+        agent: str | AgentSpec,
+        input: JsonValue = None,  # noqa: A002 - as callers write it
+        **options: Any,
+    ) -> Any:
+        """Ask another agent, or one narrowed for this task; give its value.
 
         Its turn is a member of this step: a step of its own, with retries and cost of its own,
         which is not asked again when this one is tried again. ``options`` are those of
@@ -277,4 +310,13 @@ class Weighs(Protocol):
 
     async def weigh(self, turn: Turn, *, priced: bool) -> Weight:
         """Weigh the first request of a turn by what is known here; nothing is asked."""
+        ...
+
+
+@runtime_checkable
+class Narrows(Protocol):
+    """A backend that says whether its agent can be narrowed as a spec wants it."""
+
+    def refusal(self, spec: AgentSpec) -> str | None:
+        """Return why it cannot; None: it can."""
         ...

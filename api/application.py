@@ -10,7 +10,7 @@ from functools import partial
 from fastapi import FastAPI
 from starlette.responses import Response
 
-from api import agents, events, operations, problems, tasks
+from api import agents, events, operations, problems, schedules, tasks
 from api.access import check_routes, methods_of
 from api.bounds import BodyBound
 from api.openai import chat, errors, models, responses
@@ -55,7 +55,7 @@ def create_api(settings: Settings) -> FastAPI:
         separate_input_output_schemas=False,
     )
     problems.install(app, partial(methods_of, app), _told)
-    for part in (tasks, events, agents, operations, chat, responses, models, ui):
+    for part in (tasks, events, agents, schedules, operations, chat, responses, models, ui):
         app.include_router(part.router)
     check_routes(app)
     most_bytes = _ESCAPED * settings.payload_limit_bytes

@@ -29,6 +29,7 @@ STATUSES = {
     "broker": HTTPStatus.SERVICE_UNAVAILABLE,
     "journal": HTTPStatus.SERVICE_UNAVAILABLE,
     "result_timeout": HTTPStatus.SERVICE_UNAVAILABLE,
+    "forbidden": HTTPStatus.FORBIDDEN,
     "configuration": HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 #: Seconds after which somebody who was not served may come again.

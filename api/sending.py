@@ -37,8 +37,8 @@ T = TypeVar("T")
 IDEMPOTENT_S = 24 * 3600
 #: Runs that are accepted at once.
 _BATCH = 500
-#: Batches under way: while one waits for the disk, the next one is looked up.
-_AT_ONCE = 2
+#: Batches under way: one waits for the disk, one is looked up, one is put together.
+_AT_ONCE = 3
 #: Seconds between two looks at how many runs nobody has begun.
 _LOOK_S = 1.0
 _SEEN = "agents:api:asked:"

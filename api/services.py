@@ -27,6 +27,7 @@ from app.journal.stores.encryption import Encryption
 from app.journal.stores.keys import ApiKeys
 from app.journal.stores.overview import Overview
 from app.journal.stores.posted import PostedAgents
+from app.journal.stores.schedules import ScheduleStore
 from app.journal.stores.statistics import Statistics
 from app.journal.stores.targets import Targets
 from app.journal.tables.audit import Act
@@ -68,6 +69,7 @@ class Services:
         self.metrics, self.under_way = Metrics(), OpenResponses()
         self.keys = ApiKeys(engine)
         self.posted = PostedAgents(engine)
+        self.schedules = ScheduleStore(engine, settings.wake_grace_s)
         self._audit = AuditLog(engine, settings.audit_anchor)
         self.denials = Denials(partial(self.read, self._audit.write))
         self.encryption = Encryption(engine)

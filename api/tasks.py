@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
 from agents.catalog.panels import agents_of
 from agents.net.outside import PrivateHosts
-from api.access import Parts, forbidden
+from api.access import Parts, forbidden, services_of
 from api.bodies import TASKS, ChoiceBody, TaskBody, options_of
+from api.headers import PARAMETERS, AskHeaders
 from api.principals import ApprovesRuns, CancelsRuns, CreatesRuns, ReadsRuns, WritesLetters
 from api.problems import JsonResponse, Problem, ProblemError, not_found
 from api.runs import RunId, find, of_meta, of_tree, queued
@@ -40,11 +41,6 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return dict.fromkeys((401, 403, 422, 429, 503, *statuses), _PROBLEM)
 
 
-#: RFC 9110's visible characters: a key is named, and not written about.
-IdempotencyKey = Annotated[
-    str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]*$")
-]
-_TRACEPARENT = "The caller's span (W3C Trace Context); what is none is left out."
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
 
 
@@ -130,33 +126,27 @@ def order_of(
     status_code=202,
     response_model=AcceptedView,
     responses={200: {"model": RunView}, **problems(400, 413)},
+    openapi_extra={"parameters": PARAMETERS},
 )
-async def create(
-    *,
-    body: TaskBody,
-    services: Parts,
-    who: CreatesRuns,
-    idempotency_key: IdempotencyKey = None,
-    prefer: Annotated[str | None, Header(max_length=200)] = None,
-    agents_webhook: Annotated[str | None, Header(max_length=2000)] = None,
-    traceparent: Annotated[str | None, Header(description=_TRACEPARENT)] = None,
-) -> Response:
+async def create(*, body: TaskBody, request: Request, who: CreatesRuns) -> Response:
     """Ask for a run. 202: it is accepted, and will be done.
 
     With ``Idempotency-Key`` the same key is the same run. With ``Prefer: wait=20`` the answer
     comes with the response (200) if it is there within so many seconds. With ``Agents-Webhook``
     that URL is told of its end.
     """
-    key, tenant = idempotency_key, tenant_for(who, body.tenant)
-    run_id = None if key is None else id_of_key(tenant, key)
-    order = order_of(services, who, told_also(body, agents_webhook), run_id, traceparent)
+    services = await services_of(request)
+    said, tenant = AskHeaders.of(request.headers), tenant_for(who, body.tenant)
+    run_id = None if said.idempotency_key is None else id_of_key(tenant, said.idempotency_key)
+    asked = told_also(body, said.agents_webhook)
+    order = order_of(services, who, asked, run_id, said.traceparent)
     await services.rates.take(who, "runs", who.runs_per_s)
     replayed = await services.sending.send(order)
     run_id = order.message.id
     headers = {"Location": f"/tasks/{run_id}"}
     if replayed:
         headers["Idempotency-Replayed"] = "true"
-    seconds = waits(prefer, services.settings.api_wait_max_s)
+    seconds = waits(said.prefer, services.settings.api_wait_max_s)
     meta: Meta | None = None
     if seconds:
         meta = await services.endings.wait(run_id, seconds)

@@ -9,10 +9,11 @@ from sqlalchemy import Engine
 from agents.current import CURRENT
 from agents.frameworks.langgraph_saver import StepSaver
 from agents.graphs import GraphLines
+from app.concurrency.per_process import PerProcess
 from app.journal.schema.engine import connect_as
 from app.journal.schema.migrate import ensure_schema
 from app.journal.stores.graphs import GraphStore
-from app.settings import Settings
+from app.settings import Settings, read_settings
 
 
 class JournalSaver(StepSaver):
@@ -32,10 +33,23 @@ class JournalSaver(StepSaver):
     def _lines(self) -> GraphLines:
         if CURRENT.get() is not None:
             return super()._lines()
-        return GraphStore(self._engine, self._tenant)
+        return GraphStore(_opened(self._settings), self._tenant)
 
     @cached_property
-    def _engine(self) -> Engine:
-        engine = connect_as(Settings())
+    def _settings(self) -> Settings:
+        return read_settings()
+
+
+def _opened(settings: Settings) -> Engine:
+    """Open the journal of these settings, once for all savers of this process."""
+    engines = _ENGINES.get(dict)
+    key = (settings.database_url.get_secret_value(), *settings.fernet_secrets)
+    if (engine := engines.get(key)) is None:
+        engine = connect_as(settings)
         ensure_schema(engine)
-        return engine
+        engines[key] = engine
+    return engine
+
+
+#: The journals that savers of this process have opened: a web app may make one for each request.
+_ENGINES: PerProcess[dict[tuple[str, ...], Engine]] = PerProcess()

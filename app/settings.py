@@ -146,6 +146,8 @@ class Settings(WatchingSettings, EncryptionSettings, OutwardSettings):
     session_window_tokens: Annotated[int, Field(ge=0, le=WINDOW_MAX)] = 24_000
     #: Agents may ask agents so deep: a lead, its experts, their helpers, some more. Circles end.
     max_depth: Annotated[int, Field(ge=0)] = 5
+    #: So many others may one agent's step ask, in all of its turns; None: as ``max_steps`` allow.
+    max_width: Annotated[int, Field(ge=0)] | None = None
     #: So many turns of others may one agent's step lead to, with all below it: more than a team
     #: needs, few enough that somebody looks before the bill does.
     max_steps: Annotated[int, Field(ge=0)] = 200

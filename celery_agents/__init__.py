@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
     from celery_agents.client.teams.solve import SolveRun
     from celery_agents.client.teams.team import TeamRun
+    from celery_agents.contracts.approval import PersonAnswer, Wish
     from celery_agents.contracts.ask import Ask
     from celery_agents.contracts.conversation import Attachment, ChatMessage, Text, ToolUse
     from celery_agents.contracts.events import RunEvent
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from celery_agents.contracts.policies import RetryPolicy
     from celery_agents.contracts.session import SessionExchange, SessionInfo
     from celery_agents.contracts.teams.solve import Solution, Strategy, WorkLessons
+    from celery_agents.contracts.teams.spec import AgentSpec
     from celery_agents.contracts.teams.team import TeamPart, TeamReport
     from celery_agents.contracts.vote import Ballot, Decision, Voter
     from celery_agents.errors import AgentsError, PermanentError, RetryableError
@@ -89,6 +91,7 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "StepDurability",
     "JournalSaver",
     # contracts
+    "AgentSpec",
     "Aggregate",
     "Answer",
     "Attachment",
@@ -111,6 +114,7 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "MapResult",
     "MemoryRecord",
     "Outcome",
+    "PersonAnswer",
     "RetryPolicy",
     "RunEvent",
     "Solution",
@@ -123,6 +127,7 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "Usage",
     "Vote",
     "Voter",
+    "Wish",
     "Workflow",
     "WorkflowStep",
     # errors
@@ -137,6 +142,7 @@ _MODULES = {
     "celery_agents.client.run": ("AggregateRun", "DecisionRun", "MapRun", "Run"),
     "celery_agents.client.teams.solve": ("SolveRun",),
     "celery_agents.client.teams.team": ("TeamRun",),
+    "celery_agents.contracts.approval": ("PersonAnswer", "Wish"),
     "celery_agents.contracts.ask": ("Ask",),
     "celery_agents.contracts.conversation": ("Attachment", "ChatMessage", "Text", "ToolUse"),
     "celery_agents.contracts.events": ("RunEvent",),
@@ -152,6 +158,7 @@ _MODULES = {
     "celery_agents.contracts.policies": ("RetryPolicy",),
     "celery_agents.contracts.session": ("SessionExchange", "SessionInfo"),
     "celery_agents.contracts.teams.solve": ("WorkLessons", "Solution", "Strategy"),
+    "celery_agents.contracts.teams.spec": ("AgentSpec",),
     "celery_agents.contracts.teams.team": ("TeamPart", "TeamReport"),
     "celery_agents.contracts.vote": ("Ballot", "Decision", "Voter"),
     "celery_agents.errors": ("AgentsError", "PermanentError", "RetryableError"),

@@ -220,7 +220,8 @@ class LimitReachedError(PermanentError):
     """The agents of a run asked too many others, too deep, handed over too often, or cost too much.
 
     Nobody was asked, and no call was made. The message names the limit: ``max_steps``,
-    ``max_depth``, ``max_handoffs`` or ``max_cost``, an option of the run or the operator's setting.
+    ``max_depth``, ``max_width``, ``max_handoffs`` or ``max_cost``, an option of the run or the
+    operator's setting.
     """
 
     kind = "limit"
@@ -356,6 +357,12 @@ class StepDeadError(PermanentError):
     """The step used up its attempts (each may have killed its worker) and was given up."""
 
     kind = "dead"
+
+
+class NotAllowedError(PermanentError):
+    """Somebody is known, and may not do that."""
+
+    kind = "forbidden"
 
 
 class ResultTimeoutError(AgentsError):

@@ -38,7 +38,7 @@ CANVAS = ""
 CLEAR = frozenset(
     {
         *("agent", "stream", "retry", "timeout_s", "deadline_s"),
-        *("max_depth", "max_steps", "max_handoffs", "max_cost", "budget"),
+        *("max_depth", "max_width", "max_steps", "max_handoffs", "max_cost", "budget"),
         *("session", "window_tokens", "reset_active", "when_open", "cache", "similarity"),
     }
 )

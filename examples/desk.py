@@ -9,7 +9,16 @@ import asyncio
 import json
 from typing import Any
 
-from celery_agents import Answer, FlowContext, RetryableError, StepContext, Usage, agent, flow
+from celery_agents import (
+    AgentSpec,
+    Answer,
+    FlowContext,
+    RetryableError,
+    StepContext,
+    Usage,
+    agent,
+    flow,
+)
 from celery_agents.errors import ProviderUnavailableError
 
 #: Words that tell what a message is about.
@@ -155,6 +164,24 @@ async def discuss(text: str, step: StepContext) -> str:
     return f"{loud} ({sorted_['option']})"
 
 
+@agent(effects="pure")
+def poet(text: str, instructions: str | None) -> str:
+    """Writes a line, and tells how it was told to."""
+    return text if instructions is None else f"{text} ({' '.join(instructions.split())})"
+
+
+@agent
+async def conductor(text: str, step: StepContext, team: tuple[AgentSpec, ...]) -> list[Any]:
+    """Has all members of its team do the task."""
+    return list(await asyncio.gather(*(step.ask(one, text) for one in team)))
+
+
+@agent(effects="pure")
+def staffing(text: str) -> list[AgentSpec]:
+    """Says who works on a task: a poet for each word of it."""
+    return [AgentSpec(base="poet", name=f"{word}_{n}") for n, word in enumerate(text.split())]
+
+
 @agent
 def lead(split: dict[str, Any]) -> str:
     """The supervisor: of the ballots of a split vote, the most confident one."""
@@ -231,3 +258,16 @@ async def complaint(run: FlowContext, text: str) -> dict[str, Any]:
         approved = False
     run.emit(f"complaints/{run.id}", "decided", {"approved": approved})
     return {"topic": sorted_["option"], "said": loud, "approved": approved}
+
+
+#: Payments above it need two people.
+LARGE_CENTS = 10_000
+
+
+@flow(version=1)
+async def goodwill(run: FlowContext, cents: int) -> str:
+    """Has a person agree to a payment, and another one to a large one."""
+    first = await run.approval({"pay cents": cents}, by=["*@*", "jwt:*"])
+    if first and cents > LARGE_CENTS:
+        first = await run.approval({"pay cents": cents, "agreed": first.by}, by=["jwt:boss@*"])
+    return f"paid: {cents}" if first else f"not paid: {first.reason}"

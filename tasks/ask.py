@@ -6,6 +6,7 @@ from celery import shared_task
 
 from agents.base import turn_of
 from agents.catalog import compensation
+from agents.catalog.specs import check_specs, unknown
 from agents.plan import Expand
 from app.concurrency.fibers import in_thread
 from app.execution.context import Step
@@ -21,8 +22,10 @@ async def ask(step: Step, request: Ask) -> Answer | Outcome | Expand:
     """Ask one agent; args [input], kwargs: see :class:`celery_agents.contracts.ask.Ask`."""
     turn = turn_of(request, request.messages if step.talk is None else step.talk.messages)
     registry, turns = step.runtime.agents.registry, step.runtime.agents.turns
-    if registry.find(request.agent) is None:  # somebody may have made it just now
-        await in_thread(step.runtime.posted.look)
+    narrowed = () if request.spec is None else (request.spec,)
+    if registry.find(request.agent) is None or unknown(registry, narrowed):
+        await in_thread(step.runtime.posted.look)  # somebody may have made it just now
+    check_specs(registry, narrowed)
     if other := step.talk is not None and step.talk.agent != request.agent:  # handed over before
         request = request.model_copy(update={"agent": step.talk.agent})
     compensation.check(registry, request)

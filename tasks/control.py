@@ -14,7 +14,7 @@ from app.execution.runtime import runtime_of
 from app.journal.stores.exchanges import Exchanges
 from app.journal.stores.overview import Overview
 from app.journal.stores.statistics import Statistics
-from app.maintenance.acts import recorded
+from app.maintenance.acts import actor_of, recorded
 from app.maintenance.cluster import with_queues
 from app.maintenance.dead_letters import dead_letters_of
 from celery_agents import names
@@ -56,7 +56,8 @@ def approve(self: Any, run_id: str, choice: JsonValue, key: str | None = None) -
     if (wrong := problem(choice)) is not None:
         raise InvalidPayloadError(f"choice: {wrong}.")
     runtime = recorded(self, "run.approve", id_of(run_id), choice=choice, key=key)
-    after = runtime.journal.approve(id_of(run_id), choice, None if key is None else id_of(key))
+    wish = "" if key is None else id_of(key)
+    after = runtime.journal.approve(id_of(run_id), choice, wish, actor_of(self.request))
     runtime.follow(after)
     return after.applied
 

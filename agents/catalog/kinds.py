@@ -43,6 +43,7 @@ from agents.kinds.scripted import ScriptedBackend
 from agents.models.providers import endpoint_of, make_provider
 from agents.net.clients import ResolveSecret, SharedClients
 from agents.tools.base import worst
+from agents.tools.colleagues import OtherAgents
 from agents.tools.toolset import Toolset
 from agents.toolsets.memory import memory_tools
 from agents.values import digest
@@ -67,8 +68,8 @@ class Resources:
     executor: Executor
     clients: SharedClients
     celery: CeleryBackends
-    #: Tells what the agent of a name is for, once all agents are known.
-    describe: Callable[[str], str] = str
+    #: Tells of agents by their names, once all are there.
+    known: OtherAgents = field(default_factory=OtherAgents)
     #: Toolsets of the configuration, by name.
     toolsets: Mapping[str, Toolset] = field(default_factory=dict)
     #: Names of memories of the configuration.
@@ -181,7 +182,7 @@ def _model(entry: ModelEntry, r: Resources) -> Made:
         tools=memory_tools(entry.memory, r.memories, r.executor),
         toolsets=r.toolsets,
         executor=r.executor,
-        describe=r.describe,
+        known=r.known,
         lessons=lessons,
         caching=_caching(r, entry.cache),
     )

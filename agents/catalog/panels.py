@@ -29,7 +29,7 @@ PATTERNS: dict[str, type[StepOptions]] = {"fallback": Fallback, "vote": Vote, "g
 _ASKED = ("input", "instructions", "stream", "answer_schema")
 _OWN = ("task", "description")
 #: Fields of contracts that hold names of agents.
-_NAMING = frozenset({"agent", "judge", "backups"})
+_NAMING = frozenset({"agent", "base", "judge", "backups"})
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 

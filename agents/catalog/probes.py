@@ -26,6 +26,7 @@ from agents.threads import InThread, in_thread
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.events import EventType
 from celery_agents.contracts.outcome import Outcome, Usage
+from celery_agents.contracts.teams.spec import AgentSpec
 from celery_agents.errors import AgentFailedError, ProviderUnavailableError, redact
 
 #: Checks under way at once.
@@ -185,7 +186,7 @@ class _Apart:
     async def made(self, name: str, **_: Any) -> bool:  # noqa: ARG002 - the protocol's
         return False
 
-    async def ask(self, agent: str, input: JsonValue = None, **_: Any) -> JsonValue:  # noqa: A002, ARG002 - the protocol's
+    async def ask(self, agent: str | AgentSpec, input: JsonValue = None, **_: Any) -> JsonValue:  # noqa: A002, ARG002 - the protocol's
         raise AgentFailedError(f"A probe has no step of which {agent} could be a member.")
 
     async def answered(self) -> dict[str, Outcome]:

@@ -31,6 +31,8 @@ from agents.catalog.toolsets import with_toolsets
 from agents.governance.routing import Capability, RoutePolicy
 from agents.guarding.screening import TextGuard
 from agents.kinds.function import FunctionBackend
+from agents.kinds.model import ModelBackend
+from agents.tools.colleagues import OtherAgents
 from celery_agents.agent import AgentMark, Effects, mark_of
 from celery_agents.contracts.base import Name
 from celery_agents.contracts.budgets import BudgetPolicy
@@ -142,6 +144,7 @@ class Registry:
         self.own_limits: dict[str, dict[str, LimitPolicy]] = {}
         self.own_budgets: dict[str, dict[str, BudgetPolicy]] = {}
         self.guards, self.flows = Guards({}), Flows()
+        self.known = _told_by(self.find)
         self._agents: dict[str, Registered] = {}
         self._functions: dict[str, Callable[..., Any]] = {}
 
@@ -185,9 +188,6 @@ class Registry:
         refuse_judges(self.guards.policies, {a.name: self.guards_of(a) for a in self})
         settle_effects(self._agents)
 
-    def _describe(self, name: str) -> str:
-        return self._agents[name].description if name in self._agents else ""
-
     def add_module(self, module: ModuleType) -> None:
         """Add the functions of a module that are marked as agents, or as flows."""
         self.flows.add_module(module)
@@ -226,7 +226,7 @@ class Registry:
         """
         kind = self.kinds[entry.kind]
         try:
-            made = kind.make(entry, replace(self.resources, describe=self._describe, name=name))
+            made = kind.make(entry, replace(self.resources, known=self.known, name=name))
         except ConfigurationError as error:
             raise ConfigurationError(f"[agents.{name}] {error.message}") from None
         self._add(Registered.of(name, entry, kind, made))
@@ -329,6 +329,19 @@ class Registry:
                 await one.backend.aclose()
             if made or "backend" in agent.__dict__:
                 await agent.backend.aclose()  # with what its keys share
+
+
+def _told_by(find: Callable[[str], Registered | None]) -> OtherAgents:
+    """The way in which models are told of other agents, once all are there."""
+
+    def describe(name: str) -> str:
+        return "" if (agent := find(name)) is None else agent.description
+
+    def tools(name: str) -> tuple[str, ...] | None:
+        backend = None if (agent := find(name)) is None else agent.backend
+        return backend.tool_names if isinstance(backend, ModelBackend) else ()
+
+    return OtherAgents(describe, tools)
 
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)

@@ -13,6 +13,7 @@ from agents.flows.wants import BeginAnew, Emit
 from agents.plain import plain_json
 from agents.plan import Member
 from celery_agents import names
+from celery_agents.contracts.approval import FlowQuestion, PersonAnswer
 from celery_agents.contracts.ask import Ask, StepOptions
 from celery_agents.contracts.base import JsonValue, name_of
 from celery_agents.contracts.flows.entries import StreamEvent, stream_of
@@ -127,6 +128,27 @@ class FlowContext:
         told = {"args": args, "kwargs": kwargs}
         return self._step((names.TASK, CeleryTask), name, (told, given), key)
 
+    def approval(
+        self,
+        question: JsonValue,
+        *,
+        choices: Sequence[str] | None = None,
+        by: Sequence[str] = (),
+        key: str | None = None,
+    ) -> Awaitable[PersonAnswer]:
+        """Ask a person, ``if await run.approval("Refund it?"):``, or for one of the choices.
+
+        It is listed by ``waiting()``, and answered by ``approve(run, True, key=…)``. ``by``:
+        patterns of those who may answer, as an audit names them (``jwt:*@shop.example``).
+        """
+        told = FlowQuestion.of(_plain(question), choices, by).compact()
+
+        def make(known: str) -> Member:
+            return Member(key=known, task=names.APPROVAL, input=told, options={}, waits=True)
+
+        read = PersonAnswer.model_validate
+        return self._instance.ask("approval", "", told, make, key=key, read=read)
+
     def signal(self, name: str) -> Awaitable[Any]:
         """Wait for a signal of that name, ``agents.start(…).signal(name, value)``; give its value.
 
@@ -207,10 +229,7 @@ def _member(
     Raises:
         InvalidPayloadError: an option is wrong, or the input has no JSON form.
     """
-    try:
-        plain = plain_json(told)
-    except ValueError as error:
-        raise InvalidPayloadError(f"input: {error}") from None
+    plain = _plain(told)
     given = {name: value for name, value in options.items() if value is not None}
     asked = request.from_message([plain], given)
     return Member(
@@ -222,3 +241,10 @@ def _member(
         max_attempts=asked.retry.max_attempts,
         deadline_s=asked.whole_s,
     )
+
+
+def _plain(told: Any) -> Any:
+    try:
+        return plain_json(told)
+    except ValueError as error:
+        raise InvalidPayloadError(f"input: {error}") from None

@@ -15,6 +15,7 @@ from agents.net.sdks import sdk_failure
 from agents.plain import plain_json
 from agents.values import digest, shown
 from celery_agents.agent import Effects
+from celery_agents.contracts.teams.spec import AgentSpec
 from celery_agents.errors import (
     AgentFailedError,
     AgentsError,
@@ -28,8 +29,9 @@ class FunctionBackend:
     """A Python function, sync or async, that gets the input as its first argument.
 
     It is also given what it names among its parameters: ``step`` (the StepContext), ``choices``
-    (a list or None), ``instructions``, ``messages`` (a list), ``schema``. It returns a JSON value,
-    anything pydantic makes one of, or an Answer. Sync functions run in ``executor``.
+    (a list or None), ``instructions``, ``messages`` (a list), ``schema``, ``team`` (the specs of
+    those whom it may ask). It returns a JSON value, anything pydantic makes one of, or an Answer.
+    Sync functions run in ``executor``.
 
     Args:
         function: the function.
@@ -62,6 +64,16 @@ class FunctionBackend:
     def lacks(self) -> frozenset[Capability]:
         """A conversation, unless it is among its parameters."""
         return frozenset() if "messages" in self._wanted else frozenset({"messages"})
+
+    def refusal(self, spec: AgentSpec) -> str | None:
+        """Return why it cannot be narrowed like that: it names no parameter for what is given."""
+        if spec.tools is not None:
+            return "a function has no tools that could be chosen among"
+        if (spec.instructions or spec.traits) and "instructions" not in self._wanted:
+            return "its function has no parameter instructions"
+        if spec.members and "team" not in self._wanted:
+            return "its function has no parameter team, which gets its members"
+        return None
 
     async def answer(self, turn: Turn, step: StepContext) -> Answer:
         """Call the function. Where it does not say what it cost, that is what its calls did.
@@ -99,6 +111,7 @@ class FunctionBackend:
             "instructions": turn.instructions,
             "messages": [message.compact() for message in turn.messages],
             "schema": turn.answer_schema,
+            "team": turn.team,
         }
         extras = {name: given[name] for name in self._wanted}
         try:
@@ -122,7 +135,7 @@ class FunctionBackend:
 def _wanted(function: Callable[..., Any], name: str) -> tuple[str, ...]:
     """Name the extras that the function takes, beside its first parameter."""
     signature = inspect.signature(function)
-    extras = ("step", "choices", "instructions", "messages", "schema")
+    extras = ("step", "choices", "instructions", "messages", "schema", "team")
     _, *others = signature.parameters or {"": None}
     wanted = tuple(extra for extra in extras if extra in others)
     try:

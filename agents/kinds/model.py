@@ -13,13 +13,13 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Executor
 from typing import Any
 
+from agents import personality
 from agents.asking import asked, error_of
 from agents.base import Answer, StepContext, Turn
 from agents.caching.cacheable import Cacheable, Caching, Meaning, said_of
 from agents.conversing import uniform
 from agents.governance.estimate import expected
 from agents.governance.lessons import Lessons, Own
-from agents.models import personality
 from agents.models.caching import PromptCache
 from agents.models.config import ModelConfig
 from agents.models.prices import usage_of
@@ -38,9 +38,10 @@ from agents.plan import Expand
 from agents.schema import answer_of, ballot_schema
 from agents.tools.base import Tool
 from agents.tools.calls import ToolSpec
-from agents.tools.colleagues import Colleagues
+from agents.tools.colleagues import Colleagues, OtherAgents
 from agents.tools.delegating import Handoff
 from agents.tools.loading import load_tools
+from agents.tools.offered import Offered
 from agents.tools.running import Running
 from agents.tools.toolbox import Toolbox
 from agents.tools.toolset import FunctionToolset, Toolset
@@ -51,6 +52,7 @@ from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.governance import Estimate
 from celery_agents.contracts.outcome import Outcome, State, Usage
 from celery_agents.contracts.schema import as_object
+from celery_agents.contracts.teams.spec import AgentSpec
 from celery_agents.contracts.vote import Normalisation
 from celery_agents.errors import (
     AgentFailedError,
@@ -76,7 +78,7 @@ class ModelBackend:
         tools: beside those that the entry names.
         toolsets: those of the configuration, which the entry may name.
         executor: where tools that are sync functions run; the loop's default when not given.
-        describe: tells what an agent is for, once all are known.
+        known: tells of other agents, once all are there.
         lessons: what its requests teach of their sizes.
         caching: how its answers are kept.
 
@@ -92,7 +94,7 @@ class ModelBackend:
         tools: Iterable[Tool | Toolset] = (),
         toolsets: Mapping[str, Toolset] | None = None,
         executor: Executor | None = None,
-        describe: Callable[[str], str] = str,
+        known: OtherAgents | None = None,
         lessons: Lessons | None = None,
         caching: Caching | None = None,
     ) -> None:
@@ -104,15 +106,16 @@ class ModelBackend:
         self._sizing = Sizing(config, self.lessons)
         self._cache = PromptCache(config, self.lessons)
         found = load_tools([*config.tools, *tools], who=self._who, named=toolsets)
-        #: The agents that it may ask.
-        self.asks = tuple(found.agents)
+        self.asks = tuple(dict.fromkeys((*found.agents, *found.spawns)))
         self._tools = Toolbox(
             FunctionToolset(f"functions of {self._who}", *found.tools, executor=executor),
             found.toolsets,
-            Colleagues(found.agents, config.handoffs, describe),
+            Colleagues(found.agents, config.handoffs, known, spawn=found.spawns),
             list_timeout_s=config.request_timeout_s,
             approve=config.approve,
         )
+        #: Names of its tools; None: some have to be listed.
+        self.tool_names = self._tools.tool_names
 
     @property
     def effects(self) -> Effects:
@@ -131,9 +134,9 @@ class ModelBackend:
             AgentFailedError: the model still called tools in its last allowed request, or made
                 the same call over and over.
         """
-        offered = await self._tools.offered(step)
+        offered = self._tools.narrowed(await self._tools.offered(step), turn.tools, turn.team)
         running = Running(offered, step, most=self.config.max_tool_calls)
-        request = self._request(turn, offered.specs, streamed=step.streamed)
+        request = self._request(turn, offered, streamed=step.streamed)
         usage, left = Usage(), self.config.answer_retries
         for turns_left in reversed(range(self.config.max_turns)):
             answered = await self._ask(request, turn, step, again=left > 0 and turns_left > 0)
@@ -164,37 +167,30 @@ class ModelBackend:
 
     async def estimate(self, agent: str, turn: Turn) -> Estimate:
         """Estimate the first request of a turn; tools that have to be listed are left out."""
-        request = self._request(turn, self._tools.unlisted.specs, streamed=False)
-        return await self._sizing.estimate(agent, request)
+        return await self._sizing.estimate(agent, self._first(turn))
 
     async def weigh(self, turn: Turn, *, priced: bool) -> Weight:
         """Weigh the first request of a turn, for a router; as estimates do."""
-        request = self._request(turn, self._tools.unlisted.specs, streamed=False)
-        return await self._sizing.weigh(request, priced=priced)
+        return await self._sizing.weigh(self._first(turn), priced=priced)
 
     async def aclose(self) -> None:
         """Close its tools and the provider's client."""
         await self._tools.aclose()
         await self._provider.aclose()
 
-    def _request(self, turn: Turn, tools: tuple[ToolSpec, ...], *, streamed: bool) -> ModelRequest:
-        config = self.config
-        asked = _schema(config, turn)
-        schema = None if asked is None else as_object(asked)
-        in_words = _in_words(config, self._provider, schema, tools=bool(tools))
-        sendable(text_of([schema, *(message.compact() for message in turn.messages)]))
-        system = _instructions(config, turn, schema if in_words else None)
-        return ModelRequest(
-            model=config.model,
-            system=sendable(system) or None,
-            history=tuple(uniform(turn.messages)),
-            user=None if turn.messages and turn.input is None else sendable(text_of(turn.input)),
-            tools=tools,
-            answer_schema=None if in_words else schema,
-            temperature=config.temperature,
-            max_output_tokens=config.max_output_tokens,
-            stream=config.stream or streamed,
-        )
+    def refusal(self, spec: AgentSpec) -> str | None:
+        """Return why it cannot be narrowed like that: it has no such tool."""
+        return self._tools.refusal(spec.tools or ())
+
+    def _first(self, turn: Turn) -> ModelRequest:
+        """Return the first request of a turn, without the tools that have to be listed."""
+        unlisted = self._tools.unlisted
+        named = None if turn.tools is None else [n for n in turn.tools if n in unlisted.tools]
+        offered = self._tools.narrowed(unlisted, named, turn.team)
+        return self._request(turn, offered, streamed=False)
+
+    def _request(self, turn: Turn, offered: Offered, *, streamed: bool) -> ModelRequest:
+        return _request_of(turn, offered.specs, self.config, self._provider, streamed=streamed)
 
     async def _ask(
         self, request: ModelRequest, turn: Turn, step: StepContext, *, again: bool
@@ -267,6 +263,32 @@ class ModelBackend:
         if _reviews(self.config, turn) and isinstance(value, dict):
             return personality.report(value, self.config.criteria)
         return value
+
+
+def _request_of(
+    turn: Turn,
+    tools: tuple[ToolSpec, ...],
+    config: ModelConfig,
+    provider: Provider,
+    *,
+    streamed: bool,
+) -> ModelRequest:
+    asked = _schema(config, turn)
+    schema = None if asked is None else as_object(asked)
+    in_words = _in_words(config, provider, schema, tools=bool(tools))
+    sendable(text_of([schema, *(message.compact() for message in turn.messages)]))
+    system = _instructions(config, turn, schema if in_words else None)
+    return ModelRequest(
+        model=config.model,
+        system=sendable(system) or None,
+        history=tuple(uniform(turn.messages)),
+        user=None if turn.messages and turn.input is None else sendable(text_of(turn.input)),
+        tools=tools,
+        answer_schema=None if in_words else schema,
+        temperature=config.temperature,
+        max_output_tokens=config.max_output_tokens,
+        stream=config.stream or streamed,
+    )
 
 
 def _parsed(reply: Reply, *, who: str) -> JsonValue:

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 from pydantic import AfterValidator, Field, model_validator
 
 from agents.governance.routing import Lacking
-from agents.models.personality import STYLES, TRAITS
+from agents.personality import STYLES, TRAITS
 from celery_agents.contracts.base import Contract, Name, Seconds, SecretName, http_url
 from celery_agents.contracts.caching import GivenCache
 from celery_agents.contracts.nearest import meant

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from agents.asking import asked, error_of, is_handoff
 from agents.base import StepContext
 from agents.plan import Member
-from agents.tools.calls import ToolCall, ToolResult, wrong_arguments
+from agents.tools.calls import ToolCall, ToolError, ToolResult, wrong_arguments
 from agents.tools.colleagues import Colleagues
 from agents.tools.offered import Offered
 from celery_agents.contracts.ask import Ask
@@ -54,11 +54,17 @@ class Delegating:
                 found[place] = ToolResult(call=call, value=f"Wrong arguments: {wrong}", failed=True)
                 continue
             key = identities[place]
+            try:
+                question = self._question(call)
+            except ToolError as error:
+                found[place] = ToolResult(call=call, value=str(error), failed=True)
+                continue
             outcome = (await self._step.answered()).get(key)
             if outcome is None:
-                members.append(asked(key, _question(agent, call)))
+                members.append(asked(key, question))
             else:
-                found[place] = _answer(agent, call, outcome)
+                called = agent if question.spec is None else question.spec.called
+                found[place] = _answer(called, call, outcome)
         return members
 
     async def hand_over(
@@ -96,6 +102,12 @@ class Delegating:
     def _hands_over(self, call: ToolCall) -> str | None:
         return self._agent(call) if is_handoff(call.name) else None
 
+    def _question(self, call: ToolCall) -> Ask:
+        home = self._offered.tools[call.name].home
+        assert isinstance(home, Colleagues)
+        assert isinstance(call.arguments, dict)  # the tool's schema says so
+        return home.question(call.name, call.arguments)
+
     def _agent(self, call: ToolCall) -> str | None:
         tool = self._offered.tools.get(call.name)
         home = None if tool is None else tool.home
@@ -105,11 +117,6 @@ class Delegating:
 def _refused(outcome: Outcome) -> bool:
     """Return whether it was never asked: the conversation was handed over often enough."""
     return outcome.error is not None and outcome.error.kind == LimitReachedError.kind
-
-
-def _question(agent: str, call: ToolCall) -> Ask:
-    assert isinstance(call.arguments, dict)  # the tool's schema says so
-    return Ask(agent=agent, input=call.arguments["input"])
 
 
 def _answer(agent: str, call: ToolCall, outcome: Outcome) -> ToolResult:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from agents.tools.base import Tool
-from agents.tools.colleagues import AGENT
+from agents.tools.colleagues import AGENT, SPAWN
 from agents.tools.toolset import Toolset, checked
 from agents.values import shown
 from celery_agents.contracts.nearest import meant
@@ -21,6 +21,7 @@ class Loaded(NamedTuple):
     tools: list[Tool]
     toolsets: list[Toolset]
     agents: list[str]
+    spawns: list[str]  # those that a model may narrow
 
 
 def load_tools(
@@ -31,6 +32,8 @@ def load_tools(
 ) -> Loaded:
     """Functions, and toolsets: these, and what stands at these paths; ``agent:NAME`` is an agent.
 
+    ``spawn:NAME`` is one that the model narrows for a task.
+
     A name without a colon is one of the ``named``, those of the configuration.
 
     Raises:
@@ -38,10 +41,11 @@ def load_tools(
     """
     tools: dict[str, tuple[str, Tool]] = {}
     toolsets: dict[str, tuple[str, Toolset]] = {}
-    agents: list[str] = []
+    agents: dict[str, list[str]] = {AGENT: [], SPAWN: []}
     for source in sources:
-        if isinstance(source, str) and source.startswith(AGENT):
-            agents.append(source.removeprefix(AGENT))
+        before = _before(source)
+        if before is not None and isinstance(source, str):
+            agents[before].append(source.removeprefix(before))
             continue
         path = source if isinstance(source, str) else shown(source)
         found = _tool(source, path) if not isinstance(source, str) else _at(source, named or {})
@@ -50,7 +54,14 @@ def load_tools(
         else:
             _add(toolsets, path, found, f"toolsets of {who}")
     found_tools = [tool for _, tool in tools.values()]
-    return Loaded(found_tools, [toolset for _, toolset in toolsets.values()], agents)
+    found_toolsets = [toolset for _, toolset in toolsets.values()]
+    return Loaded(found_tools, found_toolsets, agents[AGENT], agents[SPAWN])
+
+
+def _before(source: str | Tool | Toolset) -> str | None:
+    """The word by which a source is an agent."""
+    words = (AGENT, SPAWN) if isinstance(source, str) else ()
+    return next((word for word in words if str(source).startswith(word)), None)
 
 
 def _at(source: str, named: Mapping[str, Toolset]) -> Tool | Toolset:
@@ -59,8 +70,8 @@ def _at(source: str, named: Mapping[str, Toolset]) -> Tool | Toolset:
     if source not in named:
         near = meant(source, named, repr)
         raise ConfigurationError(
-            "A tool is named 'module:function', an agent 'agent:name', and there is no "
-            f"[tools.{source}] in the configuration{near}"
+            "A tool is named 'module:function', an agent 'agent:name' or 'spawn:name', and there "
+            f"is no [tools.{source}] in the configuration{near}"
         )
     return named[source]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Self
 
 from agents.plain import plain_json
@@ -11,9 +12,11 @@ from agents.tools.base import NAME, Tool, worst
 from agents.tools.calls import ToolSpec
 from agents.tools.patterns import approved
 from agents.tools.policy import Approve, ToolPolicy
+from agents.tools.search import SEARCHED_ABOVE, KeptIndex, ToolIndex, ToolSearch
 from agents.tools.toolset import Toolset
 from agents.values import shown
-from celery_agents.errors import ConfigurationError
+from celery_agents.contracts.nearest import meant
+from celery_agents.errors import ConfigurationError, InvalidPayloadError
 from celery_agents.values import mended
 
 
@@ -26,16 +29,44 @@ class OfferedTool:
     policy: ToolPolicy
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Offered:
-    """The tools of one answer, by their names."""
+    """The tools of one answer, by their names.
+
+    Of many tools those of toolsets are not shown to the model at first: it searches them.
+    """
 
     tools: Mapping[str, OfferedTool]
+    #: Names of those that are searched.
+    searched: frozenset[str] = frozenset()
+    indexes: KeptIndex = field(default_factory=KeptIndex)
 
-    @property
+    @cached_property
     def specs(self) -> tuple[ToolSpec, ...]:
-        """The tools as their model is told of them."""
-        return tuple(tool.spec for tool in self.tools.values())
+        """The tools as their model is told of them at first."""
+        shown = (t.spec for name, t in self.tools.items() if name not in self.searched)
+        return (*shown, self.search().spec) if self.searched else tuple(shown)
+
+    def index(self) -> ToolIndex:
+        """The index of those that are searched."""
+        return self.indexes.of([self.tools[name].spec for name in sorted(self.searched)])
+
+    def search(self) -> ToolSearch:
+        """The search of one answer, which has found nothing yet."""
+        return ToolSearch(self.index, len(self.searched))
+
+    def only(self, names: Sequence[str]) -> Offered:
+        """Those of these names.
+
+        Raises:
+            InvalidPayloadError: one is not among them.
+        """
+        if missing := [name for name in names if name not in self.tools]:
+            near = meant(missing[0], self.tools, repr)
+            raise InvalidPayloadError(f"tools: its agent has no {missing[0]!r}{near}")
+        kept = {name: tool for name, tool in self.tools.items() if name in names}
+        searched = self.searched & kept.keys() if len(kept) > SEARCHED_ABOVE else frozenset[str]()
+        return Offered(kept, searched, self.indexes)
 
     @classmethod
     def of(
@@ -43,8 +74,12 @@ class Offered:
         found: Iterable[tuple[Toolset, Iterable[ToolSpec]]],
         *,
         approve: Mapping[str, Approve] | None = None,
+        shown: Collection[Toolset] = (),
+        indexes: KeptIndex | None = None,
     ) -> Self:
         """The tools of several toolsets; ``approve`` wins over what they say themselves.
+
+        Above :data:`SEARCHED_ABOVE` tools, those of toolsets that are not ``shown`` are searched.
 
         Raises:
             ConfigurationError: two have one name.
@@ -62,7 +97,15 @@ class Offered:
                 # No model is told of a policy: who changes one does not have it asked anew.
                 told = spec.model_copy(update={"policy": None})
                 tools[spec.name] = OfferedTool(told, toolset, policy)
-        return cls(tools)
+        if len(tools) <= SEARCHED_ABOVE:
+            return cls(tools)
+        searched = frozenset(n for n, t in tools.items() if t.home not in shown)
+        if searched and ToolSearch.name in tools:
+            raise ConfigurationError(
+                f"{len(tools):,} tools are searched, by a tool named {ToolSearch.name!r}: give the "
+                "one that has this name another."
+            )
+        return cls(tools, searched, indexes or KeptIndex())
 
 
 def spec_of(toolset: Toolset, tool: Tool | ToolSpec) -> ToolSpec:

@@ -27,7 +27,7 @@ from agents.tools.calls import (
 )
 from agents.tools.delegating import Delegating, Handoff
 from agents.tools.offered import Offered, OfferedTool
-from agents.tools.results import LongResults
+from agents.tools.own import OwnTools
 from agents.tools.screened import Sight
 from agents.values import digest
 from celery_agents.contracts.base import JsonValue
@@ -66,17 +66,15 @@ class Running:
         self._step = step
         self._sight = Sight(step)
         self._same: Counter[str] = Counter()
-        self._long = LongResults()
+        self._own = OwnTools(offered)
         self._delegating = Delegating(offered, step)
         #: Who goes on in its model's place, since the last answer.
         self.handoff: Handoff | None = None
 
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
-        """The tools that the model is offered next: `read_result` too, once one was too long."""
-        specs = self._offered.specs
-        taken = self._long.spec.name in self._offered.tools
-        return (*specs, self._long.spec) if self._long and not taken else specs
+        """The tools that the model is offered next."""
+        return (*self._offered.specs, *self._own.specs)
 
     async def answer(
         self, original: Sequence[ToolCall], *, why: str = ""
@@ -179,7 +177,7 @@ class Running:
                 told[place] = ToolResult(call=call, value=text, failed=True)
             elif said.arguments is not None:
                 made[place] = call.model_copy(update={"arguments": said.arguments})
-                # Known before it is begun: one with effects might be told as uncertain.
+                # OtherAgents before it is begun: one with effects might be told as uncertain.
                 told[place] = self._problem(made[place])
         return made, wishes
 
@@ -196,11 +194,9 @@ class Running:
     def _told(self, call: ToolCall, result: ToolResult | None) -> ToolResult:
         """Tell the model of a call; without a result, it is of none of the tools here."""
         if result is None:
-            if self._long and call.name == self._long.spec.name:
-                return self._long.read(call)
-            return ToolResult(call=call, value=f"There is no tool {call.name!r}.", failed=True)
+            return self._own.answer(call)
         policy = self._offered.tools[call.name].policy
-        value = self._long.told(call.name, self._sight.seen(result.value), policy)
+        value = self._own.long.told(call.name, self._sight.seen(result.value), policy)
         return result.model_copy(update={"value": value})
 
     async def _result(self, tool: OfferedTool, call: ToolCall) -> ToolResult:

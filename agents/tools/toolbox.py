@@ -16,9 +16,12 @@ from agents.tools.colleagues import Colleagues
 from agents.tools.offered import Offered, spec_of
 from agents.tools.patterns import refuse_unfit
 from agents.tools.policy import Approve
+from agents.tools.search import KeptIndex
 from agents.tools.toolset import FixedToolset, FunctionToolset, Toolset
 from agents.values import digest, shown
 from celery_agents.agent import Effects
+from celery_agents.contracts.nearest import meant
+from celery_agents.contracts.teams.spec import AgentSpec
 from celery_agents.errors import AgentsError, ConfigurationError, ProviderUnavailableError
 from celery_agents.noted import note
 
@@ -49,14 +52,21 @@ class Toolbox:
         list_timeout_s: float,
         approve: Mapping[str, Approve] | None = None,
     ) -> None:
+        self._functions = functions
         self._fixed = (functions, *(t for t in toolsets if isinstance(t, FixedToolset)))
         self._toolsets = [t for t in toolsets if not isinstance(t, FixedToolset)]
         self._list_timeout_s = list_timeout_s
         self._colleagues = colleagues or Colleagues()
         self._approve = approve or {}
+        self._indexes = KeptIndex()
+        self._specs = [
+            (source, [spec_of(source, t) for t in source.tools]) for source in self._fixed
+        ]
         known = self._offered(self._functions_and_agents())
         if not self._toolsets:
             refuse_unfit(self._approve, known.tools)
+            if known.searched:
+                known.index()  # now, and not in a step: the loop has leases to keep
 
     @property
     def effects(self) -> Effects:
@@ -64,8 +74,8 @@ class Toolbox:
         return worst(source.effects for source in (*self._fixed, *self._toolsets))
 
     def _functions_and_agents(self) -> list[tuple[Toolset, list[ToolSpec]]]:
-        known: list[FunctionToolset | Colleagues] = [*self._fixed, self._colleagues]
-        return [(source, [spec_of(source, tool) for tool in source.tools]) for source in known]
+        agents = [spec_of(self._colleagues, tool) for tool in self._colleagues.tools]
+        return [*self._specs, (self._colleagues, agents)]
 
     @cached_property
     def _known(self) -> list[tuple[Toolset, list[ToolSpec]]]:
@@ -76,6 +86,40 @@ class Toolbox:
     def unlisted(self) -> Offered:
         """The tools that need not be listed."""
         return self._offered(self._known)
+
+    @property
+    def tool_names(self) -> tuple[str, ...] | None:
+        """Names of all of them; None: some have to be listed."""
+        if self._toolsets:
+            return None
+        functions = (tool.name for source in self._fixed for tool in source.tools)
+        return (*functions, *self._colleagues.tool_names)
+
+    def refusal(self, tools: Sequence[str]) -> str | None:
+        """Return which of these is not there; None: all are, or may be listed."""
+        if (known := self.tool_names) is None:
+            return None
+        wrong = next((name for name in tools if name not in known), None)
+        return None if wrong is None else f"it has no tool {wrong!r}{meant(wrong, known, repr)}"
+
+    def narrowed(
+        self, offered: Offered, tools: Sequence[str] | None, team: Sequence[AgentSpec]
+    ) -> Offered:
+        """The tools that a turn may use, with those whom its agent may ask for it.
+
+        Raises:
+            InvalidPayloadError: it names one that is not there.
+            ConfigurationError: two would have one name.
+        """
+        if tools is not None:
+            offered = offered.only(tools)
+        if not team:
+            return offered
+        members = Colleagues(known=self._colleagues.known, team=team)
+        told = Offered.of([(members, members.tools)], approve=self._approve)
+        if twice := sorted(offered.tools.keys() & told.tools.keys()):
+            raise ConfigurationError(f"members: there is a tool {twice[0]!r} already; name it anew")
+        return Offered({**offered.tools, **told.tools})
 
     async def offered(self, step: StepContext) -> Offered:
         """The tools for one step; what toolsets list is a journaled call of it.
@@ -100,7 +144,8 @@ class Toolbox:
         return self._offered([*self._known, *zip(self._toolsets, told, strict=True)])
 
     def _offered(self, found: Iterable[tuple[Toolset, Iterable[ToolSpec]]]) -> Offered:
-        return Offered.of(found, approve=self._approve)
+        shown = (self._functions, self._colleagues)
+        return Offered.of(found, approve=self._approve, shown=shown, indexes=self._indexes)
 
     async def aclose(self) -> None:
         """Close the toolsets; an error of one is noted, and keeps nothing else open."""

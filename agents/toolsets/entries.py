@@ -33,6 +33,10 @@ class BuiltinTools(NamedTools):
     kind: Literal["builtin"]
     use: Annotated[tuple[Glob, ...], Field(min_length=1, max_length=100)]
     without: Annotated[tuple[Glob, ...], Field(max_length=100)] = ()
+    #: The folder below which its tools see files; it exists.
+    root: Path | None = None
+    #: What all files below it may have together.
+    quota_bytes: Annotated[int, Field(ge=1)] | None = None
 
 
 class PythonTools(NamedTools):

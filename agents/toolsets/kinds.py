@@ -17,7 +17,10 @@ from agents.tools.patterns import approved, refuse_unfit
 from agents.tools.policy import Approve
 from agents.tools.toolset import FixedToolset, Toolset
 from agents.toolsets.builtin.catalogue import chosen
+from agents.toolsets.builtin.files.root import Root
 from agents.toolsets.entries import BuiltinTools, NamedTools, PythonTools
+from agents.toolsets.openapi.entries import OpenApiTools
+from agents.toolsets.openapi.tools import ServiceToolset, read_operations
 from agents.toolsets.pins import unchanged
 from celery_agents.errors import ConfigurationError, redact
 
@@ -49,7 +52,12 @@ class ToolsetKind(Generic[E]):
 
 
 def _builtin(name: str, entry: BuiltinTools, r: ToolResources) -> Toolset:
-    return _fixed(name, chosen(entry.use, entry.without), entry, r)
+    homes: dict[str, Any] = {}
+    if entry.root is not None:
+        if not entry.root.is_dir():
+            raise ConfigurationError(f"root: there is no folder {entry.root}.")
+        homes["root"] = Root(entry.root.absolute(), entry.quota_bytes)
+    return _fixed(name, chosen(entry.use, entry.without, homes), entry, r)
 
 
 def _python(name: str, entry: PythonTools, r: ToolResources) -> Toolset:
@@ -63,6 +71,12 @@ def _python(name: str, entry: PythonTools, r: ToolResources) -> Toolset:
         else:
             tools += _fitting(path)
     return _fixed(name, tools, entry, r)
+
+
+def _openapi(name: str, entry: OpenApiTools, r: ToolResources) -> Toolset:
+    found = read_operations(name, entry, clients=r.clients, resolve_secret=r.resolve_secret)
+    approved_entry = entry.model_copy(update={"approve": found.approve})
+    return ServiceToolset(name, found.service, *_kept(name, found.tools, approved_entry))
 
 
 def _fitting(path: str) -> list[Tool]:
@@ -80,10 +94,14 @@ def _fitting(path: str) -> list[Tool]:
 
 
 def _fixed(name: str, tools: Iterable[Tool], entry: NamedTools, r: ToolResources) -> Toolset:
+    return FixedToolset(name, *_kept(name, tools, entry), executor=r.executor)
+
+
+def _kept(name: str, tools: Iterable[Tool], entry: NamedTools) -> list[Tool]:
+    """The tools by the names and policies of their table, without those that are not as pinned."""
     named = [_named(tool, entry.prefix, entry.approve) for tool in tools]
     refuse_unfit(entry.approve, [tool.name for tool in named])
-    kept = unchanged(named, entry.pin, who=name)
-    return FixedToolset(name, *kept, executor=r.executor)
+    return unchanged(named, entry.pin, who=name)
 
 
 def _named(tool: Tool, prefix: str, approve: Mapping[str, Approve]) -> Tool:
@@ -99,5 +117,6 @@ KINDS: Mapping[str, ToolsetKind[Any]] = {
     for kind in (
         ToolsetKind("builtin", BuiltinTools, _builtin),
         ToolsetKind("python", PythonTools, _python),
+        ToolsetKind("openapi", OpenApiTools, _openapi),
     )
 }

@@ -14,6 +14,7 @@ from agents.catalog.panels import Panel
 from api.access import Parts
 from api.bodies import TASKS, TaskBody
 from api.events import PING_S, follow, gone
+from api.headers import IdempotencyKey
 from api.openai.bodies import ChatBody, ResponseBody
 from api.openai.conversing import ToldChat
 from api.openai.errors import ended as failed
@@ -26,7 +27,7 @@ from api.problems import ProblemError
 from api.runs import outcome_of
 from api.sending import id_of_key
 from api.services import Services
-from api.tasks import IdempotencyKey, order_of, tenant_for
+from api.tasks import order_of, tenant_for
 from app.access.permissions import Principal
 from celery_agents.contracts.base import mistakes
 from celery_agents.contracts.outcome import Outcome

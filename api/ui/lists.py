@@ -21,7 +21,8 @@ from api.ui.frame import (
     verb,
 )
 from api.ui.markup import Html, address, shown, tag, text
-from celery_agents.contracts.budgets import BudgetState
+from celery_agents.contracts.approval import is_asked
+from celery_agents.contracts.budgets import UNITS, BudgetState, Spent
 from celery_agents.contracts.limits import LimitState
 from celery_agents.contracts.outcome import State
 from celery_agents.contracts.watching import RunInfo
@@ -163,22 +164,30 @@ def _agent(row: Row) -> Html:
     )
 
 
-def targets(rows: Sequence[Row]) -> Html:
-    """Findings of probes of all else: the journal, the broker, providers."""
+#: A finding older than so many intervals says nothing any more.
+_STALE = 3
+
+
+def targets(rows: Sequence[Row], interval_s: float) -> Html:
+    """Findings of probes of all else: the journal, the broker, providers.
+
+    Those that should have been made anew long ago are stale: a journal without room keeps none.
+    """
     return table(
         ("Target", "State", "For", "Latency", "Checked", "Last failure"),
-        (_target(row) for row in rows),
+        (_target(row, _STALE * interval_s) for row in rows),
         class_="cards",
         empty="Nothing has been probed yet.",
     )
 
 
-def _target(row: Row) -> Html:
+def _target(row: Row, stale_s: float) -> Html:
     latency = row["latency_ms"]
+    state = "stale" if row["age_s"] > stale_s else row["state"]
     return tag(
         "tr",
         cell("Target", row["target"], class_="main"),
-        cell("State", badge(row["state"])),
+        cell("State", badge(state)),
         cell("For", lasting(row["lasts_s"]), class_="n"),
         cell("Latency", NOTHING if latency is None else f"{latency:.0f} ms", class_="n"),
         cell("Checked", f"{lasting(row['age_s'])} ago", class_="n"),
@@ -186,16 +195,19 @@ def _target(row: Row) -> Html:
     )
 
 
-def wishes(rows: Sequence[Row], *, answers: bool, linked: bool = True) -> Html:
-    """Wishes that wait for a person, each with its buttons where somebody may answer."""
+def wishes(rows: Sequence[Row], *, answers: str | None, linked: bool = True) -> Html:
+    """Wishes that wait for a person, each with its buttons where whoever answers is asked."""
     if not rows:
         return tag("p", "Nothing waits for a person.", class_="empty")
     return tag("div", (_wish(row, answers=answers, linked=linked) for row in rows), class_="stack")
 
 
-def _wish(row: Row, *, answers: bool, linked: bool) -> Html:
+def _wish(row: Row, *, answers: str | None, linked: bool) -> Html:
     tool = row["tool"]
-    asks = ("May it call ", tag("code", tool), "?") if tool else "A vote needs a person."
+    asks: Any = "A flow asks a person." if row["asks"] else "A vote needs a person."
+    if tool:
+        asks = ("May it call ", tag("code", tool), "?")
+    asked = answers is not None and is_asked(answers, row["by"])
     waits = lasting(time.time() - row["since"])
     return tag(
         "article",
@@ -209,20 +221,22 @@ def _wish(row: Row, *, answers: bool, linked: bool) -> Html:
             (" in ", run_link(row["run_id"])) if linked else None,
             class_="quiet",
         ),
-        _answers(row) if answers else tag("p", "Your key may not answer.", class_="quiet"),
+        tag("p", "Asked: ", ", ".join(row["by"]), class_="quiet") if row["by"] else None,
+        _answers(row) if asked else tag("p", "Your key may not answer.", class_="quiet"),
         class_="card asks",
         id=f"wish-{row['key']}",
     )
 
 
 def _answers(row: Row) -> Html:
-    """Buttons: yes and no of a tool, with the reason for no; the options of a vote."""
+    """Buttons: yes and no, with the reason for no; or the options."""
     buttons: list[Any]
-    if row["tool"]:
+    if row["tool"] or (row["asks"] and not row["choices"]):
+        told = "the model" if row["tool"] else "the flow"
         reason = tag(
             "input",
             name="reason",
-            placeholder="Why not (the model is told)",
+            placeholder=f"Why not ({told} is told)",
             aria_label="Why not",
             autocomplete="off",
         )
@@ -295,7 +309,7 @@ def _limit(state: LimitState) -> Html:
 def budgets(states: Sequence[BudgetState]) -> Html:
     """Budgets as they stand, with how much of each is used."""
     return table(
-        ("Budget", "Policy", "Spent", "Reserved", "In doubt", "Until"),
+        ("Budget", "Policy", "Used", "Spent", "Reserved", "In doubt", "Until"),
         map(_budget, states),
         class_="cards",
         empty="No budgets are set.",
@@ -303,20 +317,43 @@ def budgets(states: Sequence[BudgetState]) -> Html:
 
 
 def _budget(state: BudgetState) -> Html:
+    used = _used(state)
     return tag(
         "tr",
         cell("Budget", state.name, f" {state.subject}" if state.subject else "", class_="main"),
         cell("Policy", tag("code", _policy(state.policy))),
-        *(
-            cell(name, dollars(spent.usd), class_="n")
-            for name, spent in (
-                ("Spent", state.spent),
-                ("Reserved", state.reserved),
-                ("In doubt", state.in_doubt),
-            )
-        ),
+        cell("Used", _share(used), tag("b", "spent", class_="full") if used >= 1 else None),
+        cell("Spent", _amounts(state.spent), class_="n"),
+        cell("Reserved", _amounts(state.reserved), class_="n"),
+        cell("In doubt", _amounts(state.in_doubt), class_="n"),
         cell("Until", moment(state.ends_at)),
     )
+
+
+def _used(state: BudgetState) -> float:
+    """The share of the number that is nearest to its end; what is reserved or in doubt counts."""
+    parts = state.spent, state.reserved, state.in_doubt
+    known = [
+        sum(float(getattr(part, unit)) for part in parts) / most
+        for unit in UNITS
+        if (most := getattr(state.policy, unit)) is not None
+    ]
+    return max(known, default=0.0)
+
+
+def _share(used: float) -> tuple[Html, Html]:
+    width = f"{100 * min(used, 1.0):.1f}%"
+    rest = tag("rect", width=width, height="100%", class_="f-failed" if used >= 1 else "f-running")
+    told = f"{used:.0%} used"
+    return tag("svg", rest, class_="bar", role="img", aria_label=told), tag("span", told)
+
+
+def _amounts(spent: Spent) -> str:
+    """What was spent, in each unit in which something was."""
+    told = [dollars(spent.usd)] if spent.nano_usd else []
+    told += [f"{spent.tokens:,} tokens"] if spent.tokens else []
+    told += [f"{spent.calls:,} calls"] if spent.calls else []
+    return ", ".join(told) or NOTHING
 
 
 def _policy(policy: Any) -> str:

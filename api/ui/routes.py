@@ -126,7 +126,7 @@ async def run(
     if not ended:
         wishes = await services.read(services.desk.wishes_of, run_id)
         if wishes:
-            waits = lists.wishes(wishes, answers=who.may(_P.RUNS_APPROVE), linked=False)
+            waits = lists.wishes(wishes, answers=_answers(who), linked=False)
     return page(
         made.title,
         notice(_DONE.get(view.done or "")),
@@ -159,7 +159,11 @@ async def changes(
     last_event_id: Annotated[str | None, Header(max_length=100)] = None,
 ) -> Response:
     """Tells that something in a run has changed, until its end: the page says what."""
-    await find(services, who, run_id)
+    tenant = await services.read(services.desk.tenant_of, run_id)
+    if tenant is None:
+        await find(services, who, run_id)  # it may be queued yet
+    elif not who.sees(tenant):
+        raise not_found(f"run {run_id}")
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
     stream = _changes(services, run_id, last_event_id)
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
@@ -170,8 +174,8 @@ async def _changes(services: Services, run_id: str, seen: str | None) -> AsyncIt
     wait_s, silent_s = _SOON_S, 0.0
     while True:
         told = await services.read(services.desk.pulse, run_id)
-        mark = hashlib.blake2b(repr(told).encode(), digest_size=8).hexdigest()
-        if told and all(row[0] in FINAL for row in told):
+        mark = hashlib.blake2b(repr(told.figures).encode(), digest_size=8).hexdigest()
+        if told.ended:
             yield f"id: {mark}\nevent: end\ndata: \n\n"
             return
         if mark != seen:
@@ -211,11 +215,16 @@ def _back(run_id: str, done: str) -> Response:
     return RedirectResponse(address("runs", run_id, done=done), 303)
 
 
+def _answers(who: Principal) -> str | None:
+    """The name under which somebody may answer; None: he may not."""
+    return who.id if who.may(_P.RUNS_APPROVE) else None
+
+
 @router.get("/waiting")
 async def waiting(services: Parts, who: ReadsRuns) -> Response:
     """All that waits for a person."""
     found = await services.read(services.desk.wishes, who.tenant, 100)
-    cards = lists.wishes(found, answers=who.may(_P.RUNS_APPROVE))
+    cards = lists.wishes(found, answers=_answers(who))
     return page(
         "Waiting", heading("Waiting for a person"), cards, who=who, at="/ui/waiting", every="3"
     )
@@ -234,7 +243,8 @@ async def agents(services: Parts, who: ReadsAgents) -> Response:
         for row in allowed
         for target in (f"agent:{row['name']}",)
     ]
-    probed = (tag("h2", "Probes"), lists.targets(health)) if who.tenant is None else None
+    every_s = services.settings.health_interval_s
+    probed = (tag("h2", "Probes"), lists.targets(health, every_s)) if who.tenant is None else None
     return page(
         "Agents", heading("Agents"), lists.agents(rows), probed, who=who, at="/ui/agents", every="5"
     )

@@ -44,7 +44,7 @@ class RunSheet:
         self.begin = self.root["created_at"]
         self.end = run["finished_at"] or self.now
         self.path = address("runs", self.root["id"])
-        self._span = Span(self.begin, self.end, self.now)
+        self._span = Span.of(self.begin, run["finished_at"], self.now)
         self._calls: dict[str, list[Row]] = {}
         for call in run["calls"]:
             self._calls.setdefault(call["step_id"], []).append(call)
@@ -149,11 +149,15 @@ class RunSheet:
         rows = [self._step(self.root, 0)]
         rows += [self._step(step, depth) for step, depth in self._ordered()]
         return table(
-            ("Step", "State", "Attempts", "Tokens", "Cost", "Took", "Time"),
+            ("Step", "State", "Attempts", "Tokens", "Cost", "Took", self._scale()),
             rows,
             empty="",
             class_="cards steps",
         )
+
+    def _scale(self) -> tuple[str, Html]:
+        """The head of the line of time, with how long the line is."""
+        return "Time", tag("span", f" {lasting(self._span.end - self.begin)}", class_="quiet")
 
     def _ordered(self) -> Iterator[tuple[Row, int]]:
         """Steps under their parents; those whose parent is not on this page stand at the side."""
@@ -177,7 +181,7 @@ class RunSheet:
             "tr",
             cell(
                 "Step",
-                tag("b", name),
+                tag("b", self._named(name, step) if depth else name),
                 tag("span", f" {agent}", class_="quiet") if agent and agent != name else None,
                 tag("span", f" {verb(step['task'])}", class_="quiet") if step["member"] else None,
                 error_line(step["error"]) if step["error"] and depth else None,
@@ -193,6 +197,12 @@ class RunSheet:
             cell("Time", self._span.line(step), class_="line"),
             id=f"step-{step['id']}",
         )
+
+    def _named(self, name: str, step: Row) -> Html | str:
+        """A step's name; where not all steps are shown, it leads to what is below that step."""
+        if self.run["whole"]:
+            return name
+        return tag("a", name, href=address("runs", step["id"]))
 
     def _pages(self, state: str | None) -> Html | None:
         if self.run["more"] is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,15 +14,31 @@ from api.ui.markup import Html, tag
 Row = Mapping[str, Any]
 #: Characters of an error, or of an event, in its row.
 _SHORT = 300
+#: Where a line of time may end, in its power of ten: at least two thirds of it are in use.
+_TICKS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
+
+
+def axis(seconds: float) -> float:
+    """The round length, in seconds, of a line of time that ``seconds`` still go on along.
+
+    A line that grew with the clock would move each bar at each look; this one stays for a while.
+    """
+    power = 10.0 ** math.floor(math.log10(max(seconds, 1.0)))
+    return next(tick * power for tick in _TICKS if seconds <= tick * power * (1 + 1e-9))
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The time of a run, in which its steps stand; of one that goes on it ends now."""
+    """The time of a run, in which its steps stand; of one that goes on it ends at a round one."""
 
     begin: float
     end: float
     now: float
+
+    @classmethod
+    def of(cls, begin: float, finished: float | None, now: float) -> Span:
+        """From a run's begin to its end, or past ``now`` while it goes on."""
+        return cls(begin, begin + axis(now - begin) if finished is None else finished, now)
 
     def line(self, step: Row) -> Html:
         """A step on the line: when it waited, and when it ran."""

@@ -21,22 +21,44 @@ function same(a, b) {
   return a.nodeType === b.nodeType && a.nodeName === b.nodeName && (a.id || "") === (b.id || "");
 }
 
+function attributes(old, fresh) {
+  for (const name of fresh.getAttributeNames()) {
+    const value = fresh.getAttribute(name);
+    if (!keeps(old, name) && old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+  for (const name of old.getAttributeNames()) {
+    if (!keeps(old, name) && !fresh.hasAttribute(name)) old.removeAttribute(name);
+  }
+}
+
+// The children that stay, by id. Those that are gone go at once: the others then stand in their
+// places, and nothing is moved.
+function staying(old, fresh) {
+  const byId = new Map();
+  const wanted = new Set();
+  for (let child = fresh.firstElementChild; child; child = child.nextElementSibling) {
+    if (child.id) wanted.add(child.id);
+  }
+  for (let child = old.firstElementChild; child;) {
+    const next = child.nextElementSibling;
+    if (child.id && wanted.has(child.id)) byId.set(child.id, child);
+    else if (child.id) child.remove();
+    child = next;
+  }
+  return byId;
+}
+
 function morph(old, fresh) {
   if (old.nodeType !== Node.ELEMENT_NODE) {
     if (old.data !== fresh.data) old.data = fresh.data;
     return;
   }
-  if (old.isEqualNode(fresh) || old.contains(document.activeElement) && old.matches("input,select,textarea")) return;
-  for (const { name, value } of fresh.attributes) {
-    if (!keeps(old, name) && old.getAttribute(name) !== value) old.setAttribute(name, value);
-  }
-  for (const { name } of [...old.attributes]) {
-    if (!keeps(old, name) && !fresh.hasAttribute(name)) old.removeAttribute(name);
-  }
-  const byId = new Map();
-  for (const child of old.children) if (child.id) byId.set(child.id, child);
+  if (old.isEqualNode(fresh) || (old === document.activeElement && old.matches("input,select,textarea"))) return;
+  attributes(old, fresh);
+  const byId = staying(old, fresh);
   let at = old.firstChild;
-  for (const child of [...fresh.childNodes]) {
+  for (let child = fresh.firstChild, later; child; child = later) {
+    later = child.nextSibling; // it may go from there to here
     const known = child.id ? byId.get(child.id) : null;
     if (known && same(known, child)) {
       if (known === at) at = at.nextSibling;
@@ -64,10 +86,11 @@ function say(words) {
 
 let asking = false;
 let again = false;
+// Whether the page is as it is at the service.
 async function refresh() {
   if (asking) {
     again = true;
-    return;
+    return true;
   }
   asking = true;
   try {
@@ -84,20 +107,26 @@ async function refresh() {
     performance.measure("update", { start: began, end: performance.now() });
   } catch {
     say("reconnecting");
-    return;
+    return false;
   } finally {
     asking = false;
   }
   if (again) {
     again = false;
-    refresh();
+    return refresh();
   }
+  return true;
 }
 
+const AGAIN_MS = 2000;
 function follow(address) {
   const source = new EventSource(address);
   source.addEventListener("open", () => say("live"));
-  source.addEventListener("error", () => say("reconnecting"));
+  source.addEventListener("error", () => {
+    say("reconnecting");
+    // After an answer that is an error the browser gives up: a proxy's, say, while we are away.
+    if (source.readyState === EventSource.CLOSED) setTimeout(() => rejoin(address), AGAIN_MS);
+  });
   source.addEventListener("change", refresh);
   source.addEventListener("end", async () => {
     source.close();
@@ -108,9 +137,15 @@ function follow(address) {
   });
 }
 
+async function rejoin(address) {
+  if (!(await refresh())) setTimeout(() => rejoin(address), AGAIN_MS);
+  else if (main.dataset.events) follow(address);
+  else say(""); // it ended meanwhile
+}
+
 function poll(seconds) {
-  setInterval(() => {
-    if (!document.hidden) refresh().then(() => navigator.onLine && say("live"));
+  setInterval(async () => {
+    if (!document.hidden && (await refresh())) say("live");
   }, seconds * 1000);
 }
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pydantic import ValidationError
+
 from api.ui.frame import cell, dollars, facts, table
 from api.ui.markup import Html, tag
+from celery_agents.contracts.vote import Decision
 
 Row = Mapping[str, Any]
 #: Options, and ballots, that are shown of a vote of many.
@@ -21,15 +24,14 @@ _WORDS = {
 
 
 def is_decision(value: Any) -> bool:
-    """Return whether an answer is a vote's: told by its fields, since anybody may answer those."""
-    return (
-        isinstance(value, dict)
-        and isinstance(value.get("consensus"), int | float)
-        and isinstance(value.get("tally"), dict)
-        and isinstance(value.get("ballots"), list)
-        and all(isinstance(ballot, dict) for ballot in value["ballots"])
-        and all(isinstance(n, int) for n in value["tally"].values())
-    )
+    """Return whether an answer is a vote's: told by its form, since anybody may answer anything."""
+    if not isinstance(value, dict) or not {"consensus", "tally", "ballots"} <= value.keys():
+        return False
+    try:
+        Decision.model_validate(value)
+    except ValidationError:
+        return False
+    return True
 
 
 def decision(value: Row) -> Html:

@@ -22,6 +22,8 @@ class Permission(StrEnum):
     AGENTS_WRITE = "agents:write"
     LETTERS_READ = "letters:read"
     LETTERS_WRITE = "letters:write"
+    SCHEDULES_READ = "schedules:read"
+    SCHEDULES_WRITE = "schedules:write"
     STATS_READ = "stats:read"
     METRICS_READ = "metrics:read"
     KEYS_READ = "keys:read"
@@ -38,12 +40,22 @@ class Role(StrEnum):
 
 
 _P = Permission
-_READS = frozenset({_P.RUNS_READ, _P.SESSIONS_READ, _P.AGENTS_READ, _P.LETTERS_READ, _P.STATS_READ})
-#: The permission table. A program has less than a person: it neither approves nor forgets.
+_READS = frozenset(
+    {
+        *(_P.RUNS_READ, _P.SESSIONS_READ, _P.AGENTS_READ, _P.LETTERS_READ),
+        *(_P.SCHEDULES_READ, _P.STATS_READ),
+    }
+)
+#: The permission table. A program has less than a person: it neither approves nor forgets,
+#: and makes nothing that runs on when its key is revoked.
 ROLES: Mapping[Role, frozenset[Permission]] = MappingProxyType(
     {
         Role.ADMIN: frozenset(Permission),
-        Role.USER: _READS | {_P.RUNS_CREATE, _P.RUNS_CANCEL, _P.RUNS_APPROVE, _P.SESSIONS_WRITE},
+        Role.USER: _READS
+        | {
+            *(_P.RUNS_CREATE, _P.RUNS_CANCEL, _P.RUNS_APPROVE),
+            *(_P.SESSIONS_WRITE, _P.SCHEDULES_WRITE),
+        },
         Role.READONLY: _READS | {_P.METRICS_READ},
         Role.SERVICE: frozenset(
             {_P.RUNS_CREATE, _P.RUNS_READ, _P.RUNS_CANCEL, _P.SESSIONS_READ, _P.AGENTS_READ}

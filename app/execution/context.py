@@ -25,6 +25,7 @@ from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.nearest import meant
 from celery_agents.contracts.outcome import Answer, Outcome, Usage
+from celery_agents.contracts.teams.spec import AgentSpec
 from celery_agents.errors import (
     AgentFailedError,
     AgentsError,
@@ -186,22 +187,27 @@ class Step(Calling):
         """Return the outcomes of a step's members that succeeded, by their places."""
         return self.runtime.journal.read(lambda c: tallies.answers(c, run_id))
 
-    async def ask(self, agent: str, input: JsonValue = None, **options: Any) -> Any:  # noqa: A002 - as callers write it
+    async def ask(
+        self,
+        agent: str | AgentSpec,
+        input: JsonValue = None,  # noqa: A002 - as callers write it
+        **options: Any,
+    ) -> Any:
         """Ask another agent, as a member of this step; see :class:`agents.base.StepContext`."""
         kind = _typed(options)
         try:
             told = plain_json(input)
         except ValueError as error:
-            raise InvalidPayloadError(f"{agent} cannot be asked: {error}") from None
+            raise InvalidPayloadError(f"{_called(agent)} cannot be asked: {error}") from None
         ask = Ask.from_message([told], {"agent": agent, **options})
         if ask.webhook is not None:
             raise InvalidPayloadError("webhook: it is of a run, and no step of one has its own.")
-        self.runtime.agents.registry.refuse_hidden_effects(self.agent, agent)
+        self.runtime.agents.registry.refuse_hidden_effects(self.agent, ask.agent)
         if self._asks is None:
             assert self._code is not None, "it is asked within its code"
             self._asks = Asks(self.calls, self.answered, self._code)
         value = await self._asks.ask(ask)
-        return value if kind is None else _read(kind, agent, value)
+        return value if kind is None else _read(kind, _called(agent), value)
 
     async def run(self, code: Awaitable[T]) -> T | Expand:
         """Run the step's code; the members that it waits for, where it asked some."""
@@ -236,6 +242,10 @@ class Step(Calling):
     def heard(self, turns: tuple[ChatMessage, ...]) -> None:
         """Keep what its agent said on the way to its answer, for its session."""
         self.turns = turns
+
+
+def _called(agent: str | AgentSpec) -> str:
+    return agent.called if isinstance(agent, AgentSpec) else agent
 
 
 def _typed(options: dict[str, Any]) -> AnswerType[Any] | None:

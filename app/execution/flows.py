@@ -23,7 +23,7 @@ from agents.flows.pattern import (
 from agents.plan import AwaitedAny, Expand, JoinPolicy
 from app.execution.context import Step
 from app.execution.forks import begun_fork
-from app.journal.schema.rows import NewEntry
+from app.journal.schema.rows import Claimed, NewEntry
 from app.journal.steps.joins import EARLY_S
 from app.journal.stores.flows import DIVERGED, NewEnd, News, ToldLine
 from celery_agents.contracts.base import PLACES_MAX
@@ -223,16 +223,16 @@ def _end(told: NewEnd) -> Line:
 def _written(step: Step, kept: Kept, found: Advanced, news: News, heard: int) -> Expand | Outcome:
     """Return the flow's end or what it waits for, and have its new lines written with that."""
     claim = step.claim
-    step.recorded = [
-        NewEntry(claim.tenant, HISTORY + claim.id, line.kind, line.data, run_id=claim.run_id)
-        for line in found.lines
-    ]
+    step.recorded = [_entry(claim, line) for line in found.lines]
     step.recorded += [
         NewEntry(claim.tenant, e.stream, e.kind, e.data, e.key, claim.run_id) for e in found.emits
     ]
     anew = bool(found.lines) and found.lines[0].kind == "started"
     step.begins = kept.begins if anew else 0
     if found.outcome is not None:
+        if unread := kept.instance.inbox.unread:
+            told = Line("unread", "", news.at, [list(one) for one in unread])
+            step.recorded.append(_entry(claim, told))
         usage = step.runtime.journal.tally(claim.id).usage
         return found.outcome.model_copy(update={"usage": usage})
     due = next_due(kept.instance)
@@ -246,6 +246,10 @@ def _written(step: Step, kept: Kept, found: Advanced, news: News, heard: int) ->
             begins=step.begins,
         ),
     )
+
+
+def _entry(claim: Claimed, line: Line) -> NewEntry:
+    return NewEntry(claim.tenant, HISTORY + claim.id, line.kind, line.data, run_id=claim.run_id)
 
 
 def _told(difference: Difference) -> dict[str, Any]:

@@ -123,7 +123,11 @@ class Runtime:
             group_commit_max=settings.group_commit_max,
             spread_limit_bytes=settings.spread_limit_bytes,
             caps=Caps(
-                settings.max_depth, settings.max_steps, settings.max_handoffs, settings.max_cost
+                settings.max_depth,
+                settings.max_steps,
+                settings.max_handoffs,
+                settings.max_cost,
+                settings.max_width,
             ),
         )
         #: Where traces are told, if they are.

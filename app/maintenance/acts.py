@@ -22,12 +22,15 @@ def recorded(task: Any, action: str, target: str = "", tenant: str = "", **data:
         JournalUnavailableError: it cannot be written down, so it is not done.
     """
     runtime = runtime_of(task.app, task.request.hostname)
-    request = task.request
-    actor = request.get(names.ACTOR) or request.get("origin") or "unknown"
     if runtime.seals is not None and "choice" in data:  # it is an answer, as an agent's would be
         data["choice"] = HIDDEN
-    runtime.audit.record(Act(str(actor), action, target, tenant, data))
+    runtime.audit.record(Act(actor_of(task.request), action, target, tenant, data))
     return runtime
+
+
+def actor_of(request: Any) -> str:
+    """The actor that a message names, or its sender."""
+    return str(request.get(names.ACTOR) or request.get("origin") or "unknown")
 
 
 def record_command(

@@ -93,7 +93,7 @@ def probe_all(runtime: Runtime) -> dict[str, str]:
         in_thread=in_thread,
     )
     agents = runtime.loop.submit(looking)
-    own = [probe_broker(settings), probe_journal(runtime.journal.engine)]
+    own = [probe_broker(settings), probe_writes(runtime.journal.engine)]
     return record(runtime.journal, [*own, *wait(agents)], settings)
 
 

@@ -12,6 +12,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _RUN = [
     click.option("--tenant", help="Whose run it is; else nobody's."),
     click.option("--max-depth", type=int, help="Agents ask agents so deep."),
+    click.option("--max-width", type=int, help="Others that each agent of it may ask."),
     click.option("--max-steps", type=int, help="Turns of others that it may lead to."),
     click.option("--max-handoffs", type=int, help="Handoffs in a row."),
     click.option("--max-cost", type=float, help="US dollars; once it has cost so much, it ends."),

@@ -18,6 +18,7 @@ from celery_agents.contracts.compensation import Compensation
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.fallback import Adaptive, Candidate, Default, Hedge
 from celery_agents.contracts.policies import RetryPolicy, Webhook
+from celery_agents.contracts.teams.spec import AgentSpec
 from celery_agents.contracts.vote import (
     AdaptiveConsistency,
     Approval,
@@ -122,6 +123,7 @@ class RunOptions(TypedDict, total=False):
     tenant: str | None
     stream: bool | None
     max_depth: int | None
+    max_width: int | None
     max_steps: int | None
     max_handoffs: int | None
     max_cost: float | None
@@ -134,6 +136,7 @@ class RunOptions(TypedDict, total=False):
 class AskOptions(RunOptions, total=False):
     """Options of ``ask``; see :class:`~celery_agents.Ask`."""
 
+    spec: AgentSpec | Fields | None
     messages: Sequence[ChatMessage | Fields] | None
     session: str | None
     window_tokens: int | None

@@ -25,6 +25,7 @@ from celery_agents.client.options import (
 from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
 from celery_agents.client.verb import Verb
 from celery_agents.contracts.base import JsonValue, id_of
+from celery_agents.contracts.teams.spec import AgentSpec
 from celery_agents.errors import InvalidPayloadError, PayloadTooLargeError
 from celery_agents.wire.messages import Message
 
@@ -51,7 +52,7 @@ class AskVerb(Verb[Run[Any]]):
     @overload
     def __call__(
         self,
-        agent: str,
+        agent: str | AgentSpec,
         input: JsonValue | EllipsisType = ...,
         *,
         answer: TypeForm[T],
@@ -60,13 +61,13 @@ class AskVerb(Verb[Run[Any]]):
     @overload
     def __call__(
         self,
-        agent: str,
+        agent: str | AgentSpec,
         input: JsonValue | EllipsisType = ...,
         **options: Unpack[AskOptions],
     ) -> Run[Any]: ...
     def __call__(
         self,
-        agent: str,
+        agent: str | AgentSpec,
         input: JsonValue | EllipsisType = ...,  # noqa: A002
         *,
         answer: TypeForm[Any] | None = None,
@@ -75,7 +76,7 @@ class AskVerb(Verb[Run[Any]]):
         """Ask an agent.
 
         Args:
-            agent: its name in the workers' registry.
+            agent: its name in the workers' registry; or a spec, which narrows one.
             input: any JSON value; for a language model a text. Behind ``messages`` it may be left
                 out.
             answer: a pydantic model, a union of some, or another type that pydantic reads: a
@@ -95,7 +96,7 @@ class AskVerb(Verb[Run[Any]]):
     @overload
     def many(
         self,
-        agent: str,
+        agent: str | AgentSpec,
         inputs: Iterable[JsonValue],
         *,
         answer: TypeForm[T],
@@ -103,11 +104,11 @@ class AskVerb(Verb[Run[Any]]):
     ) -> list[Run[T]]: ...
     @overload
     def many(
-        self, agent: str, inputs: Iterable[JsonValue], **options: Unpack[AskOptions]
+        self, agent: str | AgentSpec, inputs: Iterable[JsonValue], **options: Unpack[AskOptions]
     ) -> list[Run[Any]]: ...
     def many(
         self,
-        agent: str,
+        agent: str | AgentSpec,
         inputs: Iterable[JsonValue],
         *,
         answer: TypeForm[Any] | None = None,
@@ -120,7 +121,7 @@ class AskVerb(Verb[Run[Any]]):
     @overload
     async def aio(
         self,
-        agent: str,
+        agent: str | AgentSpec,
         input: JsonValue | EllipsisType = ...,
         *,
         answer: TypeForm[T],
@@ -129,13 +130,13 @@ class AskVerb(Verb[Run[Any]]):
     @overload
     async def aio(
         self,
-        agent: str,
+        agent: str | AgentSpec,
         input: JsonValue | EllipsisType = ...,
         **options: Unpack[AskOptions],
     ) -> Run[Any]: ...
     async def aio(
         self,
-        agent: str,
+        agent: str | AgentSpec,
         input: JsonValue | EllipsisType = ...,  # noqa: A002
         *,
         answer: TypeForm[Any] | None = None,
@@ -148,7 +149,7 @@ class AskVerb(Verb[Run[Any]]):
     @overload
     async def aio_many(
         self,
-        agent: str,
+        agent: str | AgentSpec,
         inputs: Iterable[JsonValue],
         *,
         answer: TypeForm[T],
@@ -156,11 +157,11 @@ class AskVerb(Verb[Run[Any]]):
     ) -> list[Run[T]]: ...
     @overload
     async def aio_many(
-        self, agent: str, inputs: Iterable[JsonValue], **options: Unpack[AskOptions]
+        self, agent: str | AgentSpec, inputs: Iterable[JsonValue], **options: Unpack[AskOptions]
     ) -> list[Run[Any]]: ...
     async def aio_many(
         self,
-        agent: str,
+        agent: str | AgentSpec,
         inputs: Iterable[JsonValue],
         *,
         answer: TypeForm[Any] | None = None,
@@ -172,7 +173,7 @@ class AskVerb(Verb[Run[Any]]):
 
     def s(
         self,
-        agent: str,
+        agent: str | AgentSpec,
         *input: JsonValue,  # noqa: A002
         answer: TypeForm[Any] | None = None,
         **options: Unpack[AskOptions],

@@ -1,10 +1,15 @@
-"""Wishes that wait for a person: a tool that a model wants to call, a vote that is to be ended."""
+"""Wishes that wait for a person: a tool that a model wants to call, a vote, a flow's question."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Literal, Self
 
-from celery_agents.contracts.base import Contract, JsonValue, TrustedJson
+from pydantic import Field, ValidationError
+
+from celery_agents.contracts.base import Contract, JsonValue, Name, Option, TrustedJson, mistakes
+from celery_agents.errors import InvalidPayloadError
 
 
 class Wish(Contract):
@@ -14,14 +19,89 @@ class Wish(Contract):
     run_id: str
     #: Seconds since 1970, when it began to wait.
     since: float
-    #: The tool that a model wants to call, and its arguments; None: a vote waits.
+    #: ``flow``: a flow's code asks, by ``run.approval``.
+    asks: Literal["flow"] | None = None
+    #: The tool that a model wants to call, and its arguments; None: a question waits.
     tool: str | None = None
     arguments: TrustedJson = None
     #: The model's words beside its wish.
     why: str | None = None
-    #: Of a vote: the question, and the options if there are such.
+    #: Of a vote or a flow: the question, and the options if there are such.
     question: TrustedJson = None
     choices: tuple[str, ...] | None = None
+    #: Patterns of those who may answer, as an audit names them; empty: whoever may approve runs.
+    by: tuple[str, ...] = ()
+
+
+def is_asked(actor: str, patterns: Sequence[str]) -> bool:
+    """Return whether a name fits one of the patterns of a wish; none ask everybody."""
+    return not patterns or any(fnmatchcase(actor, pattern) for pattern in patterns)
+
+
+class FlowQuestion(Contract):
+    """A flow's question to a person."""
+
+    asks: Literal["flow"]
+    question: TrustedJson
+    #: One of them is the answer; None: a yes or no.
+    choices: Annotated[tuple[Option, ...], Field(min_length=1, max_length=1000)] | None = None
+    #: As of :class:`Wish`.
+    by: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
+
+    @classmethod
+    def of(cls, question: JsonValue, choices: Any, by: Any) -> Self:
+        """The question as a flow's code asks it.
+
+        Raises:
+            InvalidPayloadError: it is none.
+        """
+        told = {"asks": "flow", "question": question, "choices": choices, "by": by}
+        try:
+            return cls.model_validate(told)
+        except ValidationError as error:
+            place, why = mistakes(error, cls)[0]
+            raise InvalidPayloadError(f"{place}: {why}") from None
+
+
+class PersonAnswer(Contract):
+    """A person's answer to a flow's question."""
+
+    #: True or False; of a question with choices one of these.
+    choice: bool | str
+    reason: str | None = None
+    #: Whose answer it is, as the audit names him.
+    by: str
+
+    def __bool__(self) -> bool:
+        """True of a yes.
+
+        Raises:
+            TypeError: it is no yes or no, so that nobody takes an option for a yes.
+        """
+        if isinstance(self.choice, bool):
+            return self.choice
+        message = "The answer is one of several choices: compare its `choice`."
+        raise TypeError(message)
+
+    @classmethod
+    def of(cls, told: JsonValue, choices: Sequence[str] | None, by: str) -> PersonAnswer:
+        """Read an answer: one of the choices, or ``{"option", "reason"}``; else a yes or no.
+
+        Raises:
+            ValueError: it is none.
+        """
+        if not choices:
+            said = ToolApproval.of(told)
+            if said.arguments is None:
+                return cls(choice=said.approved, reason=said.reason, by=by)
+            message = "answer with True, False, or a reason why not"
+            raise ValueError(message)
+        given = told if isinstance(told, dict) else {"option": told}
+        option, reason = given.get("option"), given.get("reason")
+        if option not in choices or not isinstance(reason, str | None):
+            message = f"answer with one of {', '.join(choices)}"
+            raise ValueError(message)
+        return cls(choice=option, reason=reason, by=by)
 
 
 class ToolApproval(Contract):

@@ -23,6 +23,7 @@ from celery_agents.contracts.conversation import Conversation
 from celery_agents.contracts.memory import Scope
 from celery_agents.contracts.policies import RetryPolicy, Webhook
 from celery_agents.contracts.schema import AnswerSchema
+from celery_agents.contracts.teams.spec import AgentSpec
 from celery_agents.errors import InvalidPayloadError
 from celery_agents.values import KNOWN
 
@@ -79,7 +80,7 @@ def _told(found: list[tuple[str, str]]) -> str:
 
 
 #: The options that bound a step with all that hangs below it.
-CAPS = ("max_depth", "max_steps", "max_handoffs", "max_cost")
+CAPS = ("max_depth", "max_width", "max_steps", "max_handoffs", "max_cost")
 
 
 class StepOptions(Request):
@@ -95,9 +96,10 @@ class StepOptions(Request):
     timeout_s: Seconds | None = None
     deadline_s: Seconds | None = None
 
-    #: Below this step agents ask agents so deep, so many turns of others, and hand over so often
-    #: in a row. Members inherit them; of several the narrower one holds.
+    #: Below this step agents ask agents so deep, each of them so many, all of them so many, and
+    #: hand over so often in a row. Members inherit them; of several the narrower one holds.
     max_depth: Annotated[int, Field(ge=0, le=_DEPTH_MAX), Whole] | None = None
+    max_width: Annotated[int, Field(ge=0, le=_STEPS_MAX), Whole] | None = None
     max_steps: Annotated[int, Field(ge=0, le=_STEPS_MAX), Whole] | None = None
     max_handoffs: Annotated[int, Field(ge=0, le=_DEPTH_MAX), Whole] | None = None
     #: USD. Once its calls, with those below it, have cost so much, none begins and nobody is asked.
@@ -147,6 +149,8 @@ class Ask(StepOptions):
     """One agent's turn on one input. The answer is the agent's value."""
 
     agent: Name
+    #: How the agent, which is its base, is narrowed. A spec may stand in the agent's place.
+    spec: AgentSpec | None = None
     #: The conversation before the input, which is its newest message; without an input, all of it.
     messages: Conversation = ()
     #: The conversation that it goes on with: exchanges of earlier runs come before ``messages``,
@@ -172,6 +176,22 @@ class Ask(StepOptions):
     similarity: Annotated[float, Field(ge=0, le=1, strict=True)] | None = None
     #: Who undoes it when it is part of a run that fails; by default whoever its agent names.
     compensation: Compensated = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _agent_of(cls, value: Any) -> Any:
+        """Take a spec in the place of the agent's name."""
+        if isinstance(value, dict) and isinstance(spec := value.get("agent"), AgentSpec):
+            return {**value, "agent": spec.base, "spec": None if spec.plain else spec}
+        return value
+
+    @model_validator(mode="after")
+    def _is_of_its_base(self) -> Self:
+        if self.spec is not None and self.spec.base != self.agent:
+            raise ValueError(f"spec: its base is {self.spec.base!r}, and not the agent")
+        if self.spec is not None and self.session is not None:
+            raise ValueError("spec: a session is one with a registered agent")
+        return self
 
     @model_validator(mode="after")
     def _asks_something(self) -> Self:

@@ -33,6 +33,10 @@ _VISIBLE = rf"^[^{CONTROLS}]*$"
 #: A name for an agent, voter or candidate as users write it. The journal's columns have 200; what
 #: patterns append, as in "gpt#2@round1", finds room there.
 Name = Annotated[str, Field(min_length=1, max_length=180, pattern=_VISIBLE, strict=True)]
+#: A name that may be a part of a path, with something behind it.
+PartName = Annotated[
+    str, Field(min_length=1, max_length=180, pattern=rf"^[^{CONTROLS}/]*$", strict=True)
+]
 #: One of the options that an answer may be.
 Option = Annotated[str, Field(min_length=1, max_length=200, pattern=_WHOLE, strict=True)]
 #: The id of a run, a step or a task: as long as Celery's own result tables take.

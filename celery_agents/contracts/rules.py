@@ -355,6 +355,8 @@ class Person(Choice):
     """The run waits for a person's approval."""
 
     kind: Literal["person"] = "person"
+    #: Patterns of those who may answer, as an audit names them; empty: whoever may approve runs.
+    by: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
 
 
 class NoEscalation(Choice):

@@ -33,7 +33,7 @@ STARTS_A_STACK = "docs/running.md"
 OVER_HTTP = "docs/openai.md"
 WITH_PYTHON = [p for p in PAGES if blocks(p, "python") and p != ROOT / STARTS_A_STACK]
 #: Programs of examples/ that run against a service that is up.
-PROGRAMS = ["ask.py", "concurrent.py", "decide.py", "solve.py", "undo.py"]
+PROGRAMS = ["ask.py", "concurrent.py", "decide.py", "solve.py", "team.py", "undo.py"]
 CLI = re.compile(r"^celery -A app agents .*", re.MULTILINE)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -195,16 +196,36 @@ def test_sessions_of_a_tenant(user: Asked, other: Asked) -> None:
     assert user("DELETE", "/sessions/c").status_code == 404
 
 
-def test_a_wish_is_answered(user: Asked, other: Asked) -> None:
-    body = {
-        "task": "vote",
-        "voters": ["yes", "no"],
-        "input": "?",
-        "choices": ["yes", "no"],
-        "rule": "unanimous",
-        "escalate": "person",
-    }
+UNDECIDED: dict[str, Any] = {
+    "task": "vote",
+    "voters": ["yes", "no"],
+    "input": "?",
+    "choices": ["yes", "no"],
+    "rule": "unanimous",
+    "escalate": "person",
+}
+
+
+def test_those_alone_answer_who_are_asked(stack: Stack, http: Any, everywhere: Asked) -> None:
+    key = made_key(stack.database_url, Role.USER)
+    mine, user = key.split("_")[1], Asked(http, key)
+    body = {**UNDECIDED, "escalate": {"kind": "person", "by": [mine, "jwt:boss"]}}
     run_id = user("POST", "/tasks", body, status=202)["id"]
+
+    def wish() -> Any:
+        found = user("GET", "/waiting", status=200)["items"]
+        return next((w for w in found if w["run_id"] == run_id), None)
+
+    eventually(wish)
+    assert wish()["by"] == [mine, "jwt:boss"]
+    refused = everywhere("POST", f"/tasks/{run_id}/approve", {"choice": "yes"})
+    assert (refused.status_code, refused.json()["kind"]) == (403, "forbidden")
+    user("POST", f"/tasks/{run_id}/approve", {"choice": "yes"}, status=200)
+    assert user.end(run_id)["value"]["option"] == "yes"
+
+
+def test_a_wish_is_answered(user: Asked, other: Asked) -> None:
+    run_id = user("POST", "/tasks", UNDECIDED, status=202)["id"]
 
     def wishes(who: Asked) -> list[Any]:
         found = who("GET", "/waiting", status=200)["items"]
@@ -367,6 +388,22 @@ def test_events_of_a_process(stack: Stack, tmp_path: Path) -> None:
         assert user("GET", f"/tasks/{run_id}/events?after=x").status_code == 422
         docs = http.get("/openapi.json").json()
         assert "/tasks/{run_id}/events" in docs["paths"]
+
+
+def test_what_is_under_way_needs_no_api(idle: Stack, tmp_path: Path) -> None:
+    """It accepts runs, freezes, and dies: workers and other clients do not know of it."""
+    key = made_key(idle.database_url, Role.USER)
+    env = {name: idle.env[name] for name in ("REDIS_URL", "DATABASE_URL")}
+    with served(env, tmp_path) as http:
+        user = Asked(http, key)
+        accepted = [user("POST", "/tasks", ASK, status=202)["id"] for _ in range(20)]
+        http.child.send(signal.SIGSTOP)  # type: ignore[attr-defined]
+        idle.worker()
+        answers = [idle.client.runs.handle(run_id).get(timeout=30) for run_id in accepted]
+        assert answers == ["HELLO"] * 20
+        assert idle.client.ask("shout", "frozen").get(timeout=30) == "FROZEN"
+        http.child.kill()  # type: ignore[attr-defined]
+        assert idle.client.ask("shout", "dead").get(timeout=30) == "DEAD"
 
 
 def read_events(user: Asked, run_id: str, **about: Any) -> list[dict[str, Any]]:

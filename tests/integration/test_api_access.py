@@ -99,7 +99,11 @@ def ask(http: Any, method: str, path: str, secret: str | None, scheme: str = "Be
     headers = {} if secret is None else {"Authorization": f"{scheme} {secret}"}
     place = path.replace("{key_id}", "00000000")
     place = place.replace("{run_id}", "gone").replace("{step_id}", "gone")
-    place = place.replace("{name:path}", "gone").replace("{response_id}", "resp_gone")
+    place = (
+        place.replace("{name:path}", "gone")
+        .replace("{name}", "gone")
+        .replace("{response_id}", "resp_gone")
+    )
     return http.request(method, place, headers=headers, json=[] if method == "POST" else None)
 
 

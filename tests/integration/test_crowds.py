@@ -35,7 +35,12 @@ def born(stack: Stack) -> set[str]:
 
 @pytest.mark.parametrize(
     ("caps", "number"),
-    [({"max_steps": 23}, 1 + 23), ({"max_depth": 2}, 1 + 5 + 25)],
+    [
+        ({"max_steps": 23}, 1 + 23),
+        ({"max_depth": 2}, 1 + 5 + 25),
+        ({"max_width": 3, "max_depth": 3}, 1 + 3 + 9 + 27),
+        ({"max_width": 4, "max_steps": 50}, 1 + 40),  # whom there was no room for counts
+    ],
 )
 def test_a_lead_that_always_asks_five_stops_at_its_caps_exactly(
     stack: Stack, caps: Any, number: int

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from celery_agents import StreamEvent
-from celery_agents.errors import StreamConflictError
+from celery_agents import StreamEvent, Wish
+from celery_agents.client.control import acting_as
+from celery_agents.errors import InvalidPayloadError, NotAllowedError, StreamConflictError
 from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
 
 MODULES = {"AGENTS_MODULES": json.dumps(["tests.support.agents", "tests.support.lasting"])}
@@ -52,6 +53,48 @@ def test_it_waits_without_a_slot_and_goes_on_with_each_word(flows: Stack, tmp_pa
     (entry,) = flows.client.streams.read("refunds", timeout=SOON_S)
     assert (entry.kind, entry.key, entry.data) == ("decided", "refund-1", {"approved": True})
     assert flows.client.start.handle("nobody").signal("x", timeout=SOON_S) == "unknown"
+
+
+def wish(stack: Stack, run: Any) -> Wish:
+    eventually(lambda: run.waiting(timeout=SOON_S), "it asks a person")
+    found: Wish = run.waiting(timeout=SOON_S)[0]
+    assert found in stack.client.waiting(timeout=SOON_S)
+    return found
+
+
+def test_people_are_asked_and_those_alone_who_may_answer(flows: Stack) -> None:
+    run = flows.client.start("asking", ["boss@*", "jwt:*@shop"])
+    first = wish(flows, run)
+    assert (first.asks, first.question, first.by) == ("flow", {"pay": 7}, ("boss@*", "jwt:*@shop"))
+    with acting_as("jwt:ada@elsewhere"), pytest.raises(NotAllowedError, match="boss@"):
+        flows.client.runs.approve(run.id, True, key=first.key, timeout=SOON_S)
+    with acting_as("boss@desk"):
+        with pytest.raises(InvalidPayloadError, match="a flow waits: give the key"):
+            flows.client.runs.approve(run.id, True, timeout=SOON_S)
+        for _ in (1, 2):  # the same answer again is none
+            flows.client.runs.approve(run.id, True, key=first.key, timeout=SOON_S)
+    with acting_as("jwt:eve@shop"), pytest.raises(InvalidPayloadError, match="waits for a person"):
+        flows.client.runs.approve(run.id, True, key=first.key, timeout=SOON_S)
+    eventually(lambda: wish(flows, run).choices == ("cash", "card"))
+    second = wish(flows, run)
+    with pytest.raises(InvalidPayloadError, match="one of cash, card"):
+        flows.client.runs.approve(run.id, "gold", key=second.key, timeout=SOON_S)
+    told: Any = {"option": "card", "reason": "no change"}
+    flows.client.runs.approve(run.id, told, key=second.key, timeout=SOON_S)
+    assert run.get(timeout=SOON_S) == ["boss@desk", "card", "no change"]
+    assert run.waiting(timeout=SOON_S) == []  # nobody is asked any more who was in no hurry
+    asked = [command[1] for line in run.history(timeout=SOON_S) for command in line.then]
+    assert asked.count("approval") == 3
+
+
+def test_a_person_refuses_through_a_kill(lasting: Stack) -> None:
+    worker = lasting.worker()
+    run = lasting.client.start("asking", [])
+    asked = wish(lasting, run)
+    worker.kill()
+    lasting.worker()
+    lasting.client.runs.approve(run.id, "too much", key=asked.key, timeout=2 * SOON_S)
+    assert run.get(timeout=SOON_S) == "too much"
 
 
 def test_each_wake_may_be_a_replay(lasting: Stack, tmp_path: Path) -> None:
@@ -148,6 +191,40 @@ def test_each_step_is_taken_once_through_kills_and_an_emptied_redis(
         assert lasting.row(run.id).outcome["value"] == wanted
         told = history(run)
         assert len(told) == len(set(told)) == 1 + len(wanted)
+
+
+def test_one_that_is_frozen_past_its_lease_writes_nothing_afterwards(
+    lasting: Stack, tmp_path: Path
+) -> None:
+    """It stands amid the code of three flows, one of which asks, one ends, one begins anew."""
+    frozen, held, log = lasting.worker(), tmp_path / "held", tmp_path / "log"
+    held.touch()
+    order: Any = {"held": str(held), "log": str(log), "path": str(tmp_path / "lines")}
+    ways = ["asks", "ends", "begins anew"]
+    runs = [lasting.client.start("held", {**order, "then": way}) for way in ways]
+    for run in runs:
+        eventually(lambda: run.signal("go", 1, timeout=SOON_S) == "taken")  # noqa: B023 - at once
+    eventually(lambda: lines(log) == [f"begins {frozen.pid}"] * len(ways))
+    lasting.freeze(frozen)
+    held.unlink()
+    other = lasting.worker()
+    eventually(lambda: runs[2].signal("go", 2, id="again", timeout=SOON_S) in ("taken", "known"))
+    for run in runs:
+        run.get(timeout=2 * SOON_S)
+        eventually(lambda: lasting.row(run.id).settled)  # noqa: B023 - at once
+    before = [(lasting.row(run.id), history(run)) for run in runs]
+    frozen.resume()
+    eventually(lambda: lines(log).count(f"goes on {frozen.pid}") == len(ways))
+    assert frozen.terminate() == 0  # all that it would write was written, or refused
+    assert [(lasting.row(run.id), history(run)) for run in runs] == before
+    assert [row.outcome["value"] for row, _ in before] == [
+        other.pid,
+        [1, other.pid],
+        [2, other.pid],
+    ]
+    assert lines(tmp_path / "lines") == [str(other.pid)]
+    emitted = [e.data["by"] for e in lasting.client.streams.read("held", timeout=SOON_S)]
+    assert emitted == [other.pid] * 4
 
 
 def test_code_that_differs_parks_the_run_and_the_right_one_goes_on(

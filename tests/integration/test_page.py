@@ -15,6 +15,7 @@ from app.access.permissions import Role
 from tests.integration.harness import SOON_S, Stack, eventually
 from tests.support.api import Asked, in_process, made_key, served, settings
 from tests.support.browser import CHROMIUM, Browser, browser
+from tests.support.proxy import Proxy
 
 HTML = {"Accept": "text/html"}
 OWN = {"Sec-Fetch-Site": "same-origin", **HTML}
@@ -171,6 +172,7 @@ def test_a_large_map_is_counts_and_a_page_of_members(
     assert html.count('id="step-') == 101
     assert "300 of 300 done" in html
     assert "299 succeeded" in html
+    assert "event: end" in visitors["user"].get(f"{page}/events").text
     seen = 0
     while True:
         seen += html.count('id="step-') - 1
@@ -189,6 +191,19 @@ def test_changes_are_told_until_the_end(stack: Stack, visitors: dict[str, Visito
     told = visitors["user"].get(f"/runs/{run.id}/events").text
     assert "event: end" in told
     assert visitors["other"].get(f"/runs/{run.id}/events").status_code == 404
+
+
+def test_a_step_has_a_page_and_changes_of_its_own(
+    stack: Stack, visitors: dict[str, Visitor]
+) -> None:
+    run = stack.client.map("shout", ["x"] * 200)
+    run.get(timeout=SOON_S)
+    html = eventually(lambda: _ended(visitors["user"], f"/runs/{run.id}"))
+    (first, *_) = re.findall(r'href="/ui(/runs/[0-9a-f-]+)"', html.partition('id="step-')[2])
+    assert visitors["user"].get(first).status_code == 200
+    assert "event: end" in visitors["user"].get(f"{first}/events").text
+    assert visitors["other"].get(f"{first}/events").status_code == 404
+    assert visitors["user"].get("/runs/gone/events").status_code == 404
 
 
 def test_a_run_that_no_worker_took_says_why(stack: Stack, visitors: dict[str, Visitor]) -> None:
@@ -244,6 +259,54 @@ def test_a_run_as_it_happens(stack: Stack, tab: tuple[Browser, str, Asked]) -> N
         browser_.look(width=width)
         assert browser_.run("document.documentElement.scrollWidth") == width
     assert browser_.problems == []
+
+
+def test_it_comes_back_from_a_service_that_was_away(
+    stack: Stack, tab: tuple[Browser, str, Asked]
+) -> None:
+    """Behind a proxy, which answers for it meanwhile: browsers then give a stream up."""
+    browser_, base, asked = tab
+    body = {"task": "map", "agent": "slow", "input": [{"seconds": 60}] * 3}
+    run_id = asked("POST", "/tasks", body, status=202)["id"]
+    with Proxy(base) as proxy:
+        browser_.open(f"{proxy.url}/ui/runs/{run_id}")
+        browser_.until("document.querySelectorAll('[id^=step-]').length === 4")
+        browser_.until("document.querySelector('#live').textContent === 'live'")
+        proxy.leave()
+        browser_.until("document.querySelector('#live').textContent === 'reconnecting'")
+        asked("POST", f"/tasks/{run_id}/cancel", status=202)
+        proxy.come_back()
+        browser_.until("document.querySelector('h1 + .badge').textContent === 'cancelled'")
+        browser_.until("document.querySelector('#live').textContent === ''")
+        # A list, which asks by itself every now and then.
+        browser_.open(f"{proxy.url}/ui")
+        browser_.until("document.querySelector('#live').textContent === 'live'")
+        proxy.leave()
+        browser_.until("document.querySelector('#live').textContent === 'reconnecting'")
+        browser_.run(
+            "window.said = []; new MutationObserver(() => said.push(document.querySelector('#live')"
+            ".textContent)).observe(document.querySelector('#live'), {childList: true})"
+        )
+        tries = proxy.refused
+        eventually(lambda: proxy.refused >= tries + 2 or None, "it asks again")
+        assert browser_.run("said.includes('live')") is False
+
+
+def test_calls_of_a_step_are_seen_as_they_are_made(
+    stack: Stack, tab: tuple[Browser, str, Asked], tmp_path: Path
+) -> None:
+    browser_, base, asked = tab
+    order = {"task": "ask", "agent": "calling", "input": {"folder": str(tmp_path), "calls": 3}}
+    run_id = asked("POST", "/tasks", order, status=202)["id"]
+    browser_.open(f"{base}/ui/runs/{run_id}")
+    for number in range(3):
+        words = "1 call" if number == 0 else f"{number + 1} calls"
+        browser_.until(
+            f"document.querySelector('main summary + ol')?.closest('details')"
+            f".querySelector('summary').textContent === '{words}'"
+        )
+        (tmp_path / f"go-{number}").touch()
+    browser_.until("document.querySelector('h1 + .badge').textContent === 'succeeded'")
 
 
 def test_with_the_keyboard_alone_and_without_scripts(tab: tuple[Browser, str, Asked]) -> None:

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
+from app.access.permissions import Role
 from app.journal.schema.engine import connect
 from app.journal.stores.audit import AuditLog
 from celery_agents.contracts.flows.schedules import ScheduleInfo
 from celery_agents.errors import InvalidPayloadError
 from tests.integration.harness import SOON_S, Stack, eventually, lines
 from tests.integration.test_flows import MODULES, lasting
+from tests.support.api import Asked, in_process, made_key, settings
 
 __all__ = ["lasting"]
 
@@ -58,6 +60,66 @@ def test_schedules_of_a_client(lasting: Stack, tmp_path: Path) -> None:
     engine.dispose()
     verbs = ["put", "trigger", "pause", "resume", "delete"]
     assert {(f"schedule.{verb}", "s") for verb in verbs} <= set(acts)
+
+
+def test_schedules_over_http(lasting: Stack, tmp_path: Path) -> None:
+    lasting.worker()
+    url, path = lasting.database_url, tmp_path / "lines"
+    order: Any = {"path": str(path), "value": "tick"}
+    run: Any = {"task": "ask", "agent": "noted", "input": order}
+    body: Any = {"name": "shop s", "cron": "0 9 * * *", "tz": "Europe/Berlin", "run": run}
+    keys = {tenant: made_key(url, Role.USER, tenant=tenant) for tenant in ("acme", "other")}
+    few = made_key(url, Role.USER, tenant="acme", agents=["shout"], runs_per_s=1)
+    with in_process(settings(lasting.redis_url, url)) as http:
+        user, other, narrow = (Asked(http, key) for key in (*keys.values(), few))
+        made = user("POST", "/schedules", body, status=201)
+        assert (made["tenant"], made["of"]) == ("acme", "noted")
+        assert user("POST", "/schedules", body, status=201) == made
+        assert user("GET", "/schedules", status=200) == {"items": [made]}
+        assert made["rule"]["tz"] == "Europe/Berlin"
+        assert str(path) not in json.dumps(made)
+        ended = user("POST", "/schedules/shop s/trigger", status=202)
+        assert user.end(ended["id"])["value"] == "tick"
+        told = user("GET", "/schedules/shop s", status=200)
+        assert [one["run_id"] for one in told["runs"]] == [ended["id"]]
+        user("POST", "/schedules/shop s/pause", status=200)
+        assert user("GET", "/schedules/shop s", status=200)["paused"]
+        user("POST", "/schedules/shop s/resume", status=200)
+        assert not user("GET", "/schedules/shop s", status=200)["paused"]
+
+        for asked in ("pause", "resume", "trigger"):
+            assert other("POST", f"/schedules/shop s/{asked}").status_code == 404
+        assert other("DELETE", "/schedules/shop s").status_code == 404
+        assert other("GET", "/schedules", status=200) == {"items": []}
+        assert other("GET", "/schedules?tenant=acme").status_code == 403
+        # Agents of a key: what it puts, and what it triggers.
+        assert narrow("POST", "/schedules", body).status_code == 403
+        assert narrow("POST", "/schedules/shop s/trigger").status_code == 403
+        assert narrow("POST", "/schedules/none/trigger").status_code == 404
+        allowed = {**body, "name": "loud", "run": {"task": "ask", "agent": "shout", "input": "a"}}
+        narrow("POST", "/schedules", allowed, status=201)
+        assert narrow("POST", "/schedules/loud/trigger", status=202)["id"]
+        lasting.client.schedules.put(
+            "flow", lasting.client.start.s("refund", order), every_s=900.0, tenant="acme"
+        )
+        assert narrow("POST", "/schedules/flow/trigger").status_code == 403
+
+        wrong: Any
+        for wrong in (
+            {"cron": "x 9 * * *"},
+            {"every_s": 9},
+            {"run": {**run, "tenant": "other"}},
+            {"name": "a/b"},
+        ):
+            assert user("POST", "/schedules", {**body, **wrong}).status_code == 422, wrong
+        user("DELETE", "/schedules/shop s", status=204)
+        assert user("DELETE", "/schedules/shop s").status_code == 404
+        assert user("GET", "/schedules/shop s").status_code == 404
+    engine = connect(url)
+    acts = [act for act in AuditLog(engine).newest(40) if act["target"] == "shop s"]
+    engine.dispose()
+    mine = {a["action"] for a in acts if (a["actor"], a["tenant"]) == (keys["acme"][3:11], "acme")}
+    assert mine == {f"schedule.{verb}" for verb in ("put", "trigger", "pause", "resume", "delete")}
 
 
 def test_each_slot_is_started_once_by_two_workers_through_kills_and_an_emptied_redis(

@@ -77,6 +77,15 @@ async def slow(order: dict[str, Any]) -> Any:
 
 
 @agent
+async def calling(order: dict[str, Any], step: StepContext) -> int:
+    """Makes so many ``calls``, each followed by a wait for the file ``go-N`` in ``folder``."""
+    for number in range(order["calls"]):
+        await step.call(f"call {number}", len)
+        await may_end({"after": f"{order['folder']}/go-{number}"})
+    return int(order["calls"])
+
+
+@agent
 def slow_sync(order: dict[str, Any]) -> Any:
     """Sleeps ``seconds`` in a thread."""
     _tell(order["path"], "begin")

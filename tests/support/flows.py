@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Any
 
 from celery_agents import flow
@@ -144,3 +145,50 @@ EACH = (
     *(in_a_row, branches, grouped, first_of_many, as_they_come),
     *(in_time, sleepy, producer, drawing, signalled, stubborn),
 )
+
+
+#: Parts of a made-up flow, with the commands that each gives.
+PARTS = {"ask": 1, "nap": 1, "fails": 1, "person": 1, "branches": 6, "in_time": 2}
+
+
+def made_up(seed: int, commands: int) -> Any:
+    """A flow of so many commands, made of parts in an order that the seed draws.
+
+    What it gives follows from what was answered, whichever came first.
+    """
+    drawn, left = random.Random(seed), commands
+    parts: list[str] = []
+    while left:
+        parts.append(drawn.choice([part for part, size in PARTS.items() if size <= left]))
+        left -= PARTS[parts[-1]]
+
+    @flow(name=f"made_up_{seed}")
+    async def code(run: Any, told: Any) -> Any:
+        found: list[Any] = []
+        for number, part in enumerate(parts):
+            found.append([part, await _part(run, part, number)])
+        return found
+
+    return code
+
+
+async def _part(run: Any, part: str, number: int) -> Any:
+    found: Any = None
+    match part:
+        case "ask":
+            found = await run.ask("echo", number)
+        case "nap":
+            await asyncio.sleep(1.0)
+        case "fails":
+            try:
+                await run.ask("broken", number)
+            except AgentsError as error:
+                found = error.kind
+        case "person":
+            found = (await run.approval(number)).choice
+        case "branches":
+            found = await asyncio.gather(*(_two(run, number + branch) for branch in range(3)))
+        case "in_time":
+            async with asyncio.timeout(10**6):
+                found = await run.ask("echo", [number])
+    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,15 @@ def _write(path: str, text: str) -> None:
 
 def _is_there(path: str) -> bool:
     return Path(path).exists()
+
+
+def _hold(path: str, log: str) -> None:
+    """Hold its thread up while a file is there; two lines in the log say when."""
+    with Path(log).open("a", encoding="utf-8", buffering=1) as file:
+        file.write(f"begins {os.getpid()}\n")
+        while _is_there(path):
+            time.sleep(0.01)
+        file.write(f"goes on {os.getpid()}\n")
 
 
 @agent
@@ -66,6 +76,18 @@ async def refund(run: Any, order: dict[str, Any]) -> Any:
     run.emit("refunds", "decided", {"approved": approved}, key=run.id)
     paid = approved and await run.ask("noted", {"path": path, "value": "paid"})
     return {"facts": facts, "paid": bool(paid)}
+
+
+@flow
+async def asking(run: Any, by: list[str]) -> Any:
+    """Asks two people one after the other, and one who has no time."""
+    if not (said := await run.approval({"pay": 7}, by=by)):
+        return said.reason
+    how = await run.approval("How?", choices=["cash", "card"])
+    try:
+        await asyncio.wait_for(run.approval("Quickly?"), 0.1)
+    except TimeoutError:
+        return [said.by, how.choice, how.reason]
 
 
 @flow
@@ -125,6 +147,33 @@ async def endless(run: Any, told: dict[str, Any]) -> Any:
     if word == "end":
         return told["words"]
     return run.again({**told, "words": [*told["words"], word]})
+
+
+@flow
+async def taking(run: Any, told: dict[str, Any]) -> Any:
+    """Takes three words a generation, up to ``most``; a cancelled one gives what it has."""
+    words = list(told["words"])
+    try:
+        for _ in range(3):
+            words.append(await run.signal("word"))
+            if len(words) == told["most"]:
+                return words
+    except asyncio.CancelledError:
+        return words
+    return run.again({**told, "words": words})
+
+
+@flow
+async def held(run: Any, order: dict[str, Any]) -> Any:
+    """Is held up amid its code while ``held`` is there; then says which process goes on."""
+    word, me = await run.signal("go"), os.getpid()
+    _hold(order["held"], order["log"])
+    run.emit("held", order["then"], {"by": me})
+    if order["then"] == "asks":
+        return await run.ask("noted", {"path": order["path"], "value": me})
+    if order["then"] == "begins anew":
+        run.again({**order, "then": "ends"})
+    return [word, me]
 
 
 @flow

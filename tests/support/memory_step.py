@@ -137,7 +137,7 @@ class MemoryStep:
         call = (name, fingerprint, self._times[name, fingerprint] + after)
         return call in self.finished or (once and call in self.begun)
 
-    async def ask(self, agent: str, input: object = None, **_: object) -> Any:  # noqa: A002 - as it is called
+    async def ask(self, agent: object, input: object = None, **_: object) -> Any:  # noqa: A002 - as it is called
         raise AssertionError(f"{agent} is asked {input!r} by a step that has no journal")
 
     async def answered(self) -> dict[str, Outcome]:

@@ -6,7 +6,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from celery_agents import Client, StepContext, agent, tool
+from celery_agents import AgentSpec, Client, StepContext, agent, tool
 
 
 def told(*words: object) -> list[str]:
@@ -102,3 +102,29 @@ async def runaway(path: str, step: StepContext) -> int:
     asked = [step.ask("runaway", f"{path}{n}") for n in range(5)]
     found = await asyncio.gather(*asked, return_exceptions=True)
     return 1 + sum(one for one in found if isinstance(one, int))
+
+
+@agent
+def staffing(text: str) -> list[AgentSpec]:
+    """Has each word of a task written by a poet of its own, whose sub-team is a critic."""
+    critic = AgentSpec(base="poet", name="critic", instructions="Doubt it.")
+    return [
+        AgentSpec(base="poet", name=f"poet{n}", instructions=word, members=(critic,))
+        for n, word in enumerate(text.split())
+    ]
+
+
+@agent
+async def conductor(text: str, step: StepContext, team: tuple[AgentSpec, ...]) -> str:
+    """Has all members do the task, side by side."""
+    return " ".join(await asyncio.gather(*(step.ask(one, text) for one in team)))
+
+
+@agent
+async def poet(
+    text: str, step: StepContext, instructions: str | None, team: tuple[AgentSpec, ...]
+) -> str:
+    """Writes a line in its manner, and asks those whom it has about it."""
+    told("wrote", step.step_id, instructions)
+    said = [await step.ask(one, text) for one in team]
+    return f"<{instructions}{''.join(said)}>"

@@ -20,14 +20,15 @@ ASKED: dict[str, DecidedBy] = {f"@{SUPERVISOR}": SUPERVISOR, f"@{PERSON}": PERSO
 
 def escalation(request: Vote, known: Decision, remaining_s: float | None) -> Expand:
     """The member that decides. A person's waits in the journal and holds no worker."""
-    told: JsonValue = {
+    told: dict[str, JsonValue] = {
         "question": request.input,
         "choices": list(request.choices) if request.choices else None,
         "ballots": [shown(b) for b in known.ballots],
         "deadlock": known.deadlock,
     }
     if isinstance(request.escalate, Person):
-        member = Member(key=f"@{PERSON}", task=names.APPROVAL, input=told, options={}, waits=True)
+        asked = {**told, "by": [*request.escalate.by]} if request.escalate.by else told
+        member = Member(key=f"@{PERSON}", task=names.APPROVAL, input=asked, options={}, waits=True)
     else:
         assert isinstance(request.escalate, Supervisor)
         member = _supervisor(request, request.escalate, told)

@@ -12,13 +12,15 @@ from agents.tools.patterns import fits
 from agents.toolsets.builtin import (
     algebra,
     calendars,
+    data,
     dates,
     figures,
+    files,
     maths,
     text_changing,
     text_reading,
 )
-from agents.toolsets.builtin.offer import Offer, made, offer_of
+from agents.toolsets.builtin.offer import LACKING, Offer, made, offer_of
 from celery_agents.errors import ConfigurationError
 
 Function = Callable[..., Any]
@@ -27,6 +29,8 @@ Function = Callable[..., Any]
 #: The tools of each category.
 CATEGORIES: Mapping[str, tuple[Function, ...]] = {
     "text": (*text_reading.TOOLS, *text_changing.TOOLS),
+    "data": data.TOOLS,
+    "files": files.TOOLS,
     "maths": (*maths.TOOLS, *algebra.TOOLS, *figures.TOOLS),
     "dates": (*dates.TOOLS, *calendars.TOOLS),
 }
@@ -42,21 +46,27 @@ def offers() -> dict[str, Offer]:
     return {name: offer_of(function) for name, function in functions().items()}
 
 
-def chosen(use: Iterable[str], without: Iterable[str]) -> list[Tool]:
-    """The tools whose names fit.
+def chosen(
+    use: Iterable[str], without: Iterable[str], homes: Mapping[str, Any] | None = None
+) -> list[Tool]:
+    """The tools whose names fit, and for which the toolset has a home.
 
     Raises:
         ConfigurationError: a pattern fits none, or a package is missing that one of them needs.
     """
-    there = functions()
+    there, homes = functions(), homes or {}
+    homeless = {n: h for n, f in there.items() if (h := offer_of(f).home) and h not in homes}
     for pattern in (*use, *without):
-        if not any(fnmatchcase(name, pattern) for name in there):
+        fitting = [name for name in there if fnmatchcase(name, pattern)]
+        if not fitting:
             told = ", ".join(CATEGORIES)
             raise ConfigurationError(f"use: {pattern!r} fits no built-in tool of {told}.")
-    names = [n for n in there if fits(n, use) and not fits(n, without)]
+        if all(name in homeless for name in fitting) and pattern in use:
+            raise ConfigurationError(f"use: {pattern!r} needs {LACKING[homeless[fitting[0]]]}.")
+    names = [n for n in there if fits(n, use) and not fits(n, without) and n not in homeless]
     needs = {need for name in names for need in offer_of(there[name]).needs}
     if missing := sorted(need for need in needs if find_spec(need) is None):
         raise ConfigurationError(
             f"use: {', '.join(missing)} cannot be imported: pip install 'celery-agents[tools]'"
         )
-    return [made(there[name]) for name in names]
+    return [made(there[name], homes) for name in names]

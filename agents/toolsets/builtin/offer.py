@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MethodType
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 from typing_extensions import Unpack
 
 from agents.tools.base import PolicyOptions, Tool
+from agents.tools.calls import ToolError
 from agents.tools.policy import ToolPolicy
 from celery_agents.contracts.base import JsonValue
 
@@ -20,6 +22,11 @@ MAX_DOCUMENT = 200_000
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 Document = Annotated[str, Field(max_length=MAX_DOCUMENT)]
 Short = Annotated[str, Field(max_length=2_000)]
+
+#: What a toolset has to say for the tools of a home.
+LACKING: Mapping[str, str] = {
+    "root": 'root = "/a/folder" in [tools.NAME]',
+}
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,14 +40,19 @@ class Offer:
     example: Mapping[str, JsonValue]
     #: Modules that it imports when it is called.
     needs: tuple[str, ...] = ()
+    #: What its first parameter is, which a toolset has by its configuration; empty: nothing.
+    home: str = ""
 
 
 def offer(
-    example: Mapping[str, JsonValue], *needs: str, **policy: Unpack[PolicyOptions]
+    example: Mapping[str, JsonValue],
+    *needs: str,
+    home: str = "",
+    **policy: Unpack[PolicyOptions],
 ) -> Callable[[F], F]:
     """Mark a function as a built-in tool; undeclared, it has no effects."""
     policy.setdefault("effects", "pure")
-    marked = Offer(ToolPolicy(**policy), example, needs)
+    marked = Offer(ToolPolicy(**policy), example, needs, home)
 
     def mark(function: F) -> F:
         function.offer = marked  # type: ignore[attr-defined]  # functions take attributes
@@ -55,6 +67,20 @@ def offer_of(function: Callable[..., Any]) -> Offer:
     return found
 
 
-def made(function: Callable[..., Any]) -> Tool:
-    """The tool that a marked function is."""
-    return Tool(function, policy=offer_of(function).policy)
+def made(function: Callable[..., Any], homes: Mapping[str, Any] | None = None) -> Tool:
+    """The tool that a marked function is; its first parameter is bound to its home."""
+    known = offer_of(function)
+    if known.home:
+        home = (homes or {}).get(known.home) or _Nowhere(known.home)
+        function = MethodType(function, home)
+    return Tool(function, policy=known.policy)
+
+
+class _Nowhere:
+    """The home of a tool that no toolset offers: it can be shown, and not called."""
+
+    def __init__(self, home: str) -> None:
+        self._home = home
+
+    def __getattr__(self, _name: str) -> Any:
+        raise ToolError(f"It can be called as a tool of a toolset alone: {LACKING[self._home]}.")

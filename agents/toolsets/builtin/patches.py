@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import Any
 
 from agents.tools.calls import ToolError
@@ -10,6 +11,7 @@ from agents.tools.calls import ToolError
 #: Lines before and behind one that are looked at for the nearest.
 _LOOKED_AT = 200
 _AROUND = 2
+_HEAD = re.compile(r"^(?=--- .*\n\+\+\+ .*\n@@ )", re.MULTILINE)
 
 
 def parsed(patch: str) -> list[Any]:
@@ -21,7 +23,9 @@ def parsed(patch: str) -> list[Any]:
     import whatthepatch
 
     try:
-        found = [diff for diff in whatthepatch.parse_patch(patch) if diff.changes]
+        # Without a line between them, the next text's head looks like a line that is deleted.
+        parts = _HEAD.split(patch)
+        found = [diff for part in parts for diff in whatthepatch.parse_patch(part) if diff.changes]
     except (whatthepatch.exceptions.WhatThePatchException, ValueError) as error:
         raise ToolError(f"This is no unified diff: {error}") from None
     if not found:
@@ -55,16 +59,27 @@ def apply(change: Any, text: str) -> str:
     return ends.join([*made, *lines[at:]])
 
 
-def _near_miss(lines: list[str], number: int, wanted: str) -> str:
-    told = f"The patch does not fit: its line {number} is {wanted[:200]!r}"
+def reversed_of(change: Any) -> Any:
+    """The change that undoes a change."""
+    undone = [one._replace(old=one.new, new=one.old) for one in change.changes]
+    return change._replace(changes=undone)
+
+
+def near(lines: list[str], wanted: str, number: int = 1) -> str:
+    """Shows the line that is most like one, near a place; empty where none is."""
     first = max(0, number - _LOOKED_AT)
     looked_at = [line[:200] for line in lines[first : number + _LOOKED_AT]]
-    near = difflib.get_close_matches(wanted[:200], looked_at, 1)
-    if not near:
-        return f"{told}, and no line of the text is like that. Nothing was changed."
-    place = first + looked_at.index(near[0])
+    found = difflib.get_close_matches(wanted[:200], looked_at, 1)
+    if not found:
+        return ""
+    place = first + looked_at.index(found[0])
     shown = "\n".join(
         f"{n + 1}: {lines[n][:200]}"
         for n in range(max(0, place - _AROUND), min(len(lines), place + _AROUND + 1))
     )
-    return f"{told}. The nearest is line {place + 1}; nothing was changed:\n{shown}"
+    return f" The nearest is line {place + 1}:\n{shown}"
+
+
+def _near_miss(lines: list[str], number: int, wanted: str) -> str:
+    told = f"The patch does not fit: its line {number} is {wanted[:200]!r}. Nothing was changed."
+    return told + (near(lines, wanted, number) or " No line of the text is like that.")

@@ -70,7 +70,7 @@ class Asks:
         finally:
             self._coming -= 1
         if outcome is not None:
-            return value_of(ask.agent, outcome)
+            return value_of(ask.agent if ask.spec is None else ask.spec.called, outcome)
         if self.suspended:  # who goes on all the same waits for nobody any more
             raise asyncio.CancelledError
         self._wanted[key] = asked(key, ask)

@@ -22,6 +22,7 @@ from app.concurrency.loop import process_loop
 from app.execution.others.lookout import Lookout
 from celery_agents.contracts.flows.task import TaskArguments
 from celery_agents.contracts.outcome import Usage
+from celery_agents.contracts.teams.spec import AgentSpec
 from celery_agents.errors import (
     AgentFailedError,
     ConfigurationError,
@@ -80,6 +81,10 @@ class CeleryBackend:
                 "conversation as the input."
             )
         return await self.run(TaskArguments(args=(turn.input,)), step, digest(turn))
+
+    def refusal(self, spec: AgentSpec) -> str | None:
+        """Return that it cannot be narrowed, unless the spec gives it a name alone."""
+        return "a task of another app gets its input alone" if spec.narrows else None
 
     async def run(self, given: TaskArguments, step: StepContext, fingerprint: str) -> Answer:
         """Send the task and await its result; revoke it when nobody goes on with it."""

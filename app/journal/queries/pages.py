@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
 from app.journal.queries import reads
 from app.journal.queries.progress import progresses
-from app.journal.schema.models import Call, Event, Run, Step, table
+from app.journal.schema.engine import now
+from app.journal.schema.models import Call, Event, Run, Step, Worker, table
 from app.journal.schema.sealed import event_shown, sealed_by
 from celery_agents.contracts.outcome import State
 from celery_agents.sealing import Seals, opened_payload, readable, shown_value
 from celery_agents.wire.shown import shown_args
 
-_S, _C, _E, _R = (table(model).c for model in (Step, Call, Event, Run))
+_S, _C, _E, _R, _W = (table(model).c for model in (Step, Call, Event, Run, Worker))
+_ENDED = frozenset(state for state in State if state.final)
 #: A run of no more steps is shown whole; of others a page of the root's members.
 WHOLE_MAX = 150
 #: Members of one page; calls and events that are told beside the steps.
@@ -32,14 +34,21 @@ class PageOfRun:
     state: str | None = None
 
 
-def pulse(connection: Connection, run_id: str) -> list[tuple[Any, ...]]:
-    """Figures that change whenever a step of the run does; none for a run without a row.
+class Pulse(NamedTuple):
+    """A run at a moment: whether it is over, and figures that change with what is shown of it."""
+
+    ended: bool
+    figures: tuple[tuple[Any, ...], ...]
+
+
+def pulse(connection: Connection, run_id: str) -> Pulse:
+    """The pulse of a run, or of a step with its members; without a row there are no figures.
 
     Of a run that is not shown whole those of its root and of its members' counts.
     """
     large = _is_large(connection, run_id)
-    which = _S.id == run_id if large else _S.run_id == run_id
-    rows = connection.execute(
+    which = _S.id == run_id if large else _which(connection, run_id)
+    steps = connection.execute(
         select(
             *(_S.state, func.count(), func.sum(_S.attempts), func.sum(_S.token)),
             *(func.max(_S.started_at), func.max(_S.finished_at)),
@@ -47,15 +56,46 @@ def pulse(connection: Connection, run_id: str) -> list[tuple[Any, ...]]:
         .where(which)
         .group_by(_S.state)
         .order_by(_S.state)
+    ).all()
+    newest = select(func.max(_E.id)).where(_E.run_id == run_id)
+    ids = select(_S.id).where(which)
+    calls = select(func.count(), func.count(_C.finished_at)).where(_C.step_id.in_(ids))
+    lost = select(func.count()).where(
+        which,
+        _S.state == State.RUNNING,
+        _S.worker_id.not_in(select(_W.id).where(_W.lease_until > now())),
     )
-    found = [tuple(row) for row in rows]
+    figures = [
+        *map(tuple, steps),
+        (connection.execute(newest).scalar(),),
+        tuple(connection.execute(calls).one()),
+        (connection.execute(lost).scalar(),),
+    ]
     if large:
-        newest = select(func.max(_E.id)).where(_E.run_id == run_id)
-        found.append((connection.execute(newest).scalar(),))
-        found += [
-            (p.total, p.done, p.succeeded, p.running) for p in progresses(connection, [run_id])
-        ]
-    return found
+        told = progresses(connection, [run_id])
+        figures += [(p.total, p.done, p.succeeded, p.running) for p in told]
+    ended = bool(steps) and all(row.state in _ENDED for row in steps)
+    if ended and large:
+        ended = connection.execute(_open_of(run_id)).first() is None
+    return Pulse(ended, tuple(figures) if steps else ())
+
+
+def _which(connection: Connection, run_id: str) -> Any:
+    """The steps of a run; of a step of one, that and its members, as its page shows them."""
+    if connection.execute(select(_S.id).where(_S.run_id == run_id).limit(1)).first() is not None:
+        return _S.run_id == run_id
+    return (_S.id == run_id) | (_S.parent_id == run_id)
+
+
+def tenant_of(connection: Connection, step_id: str) -> str | None:
+    """The tenant of a step; None where it has no row."""
+    found = connection.execute(select(_S.tenant).where(_S.id == step_id)).scalar()
+    return None if found is None else str(found)
+
+
+def _open_of(run_id: str) -> Any:
+    """Select a step of a run that has not ended; it is asked once the root has."""
+    return select(_S.id).where(_S.run_id == run_id, _S.state.not_in(_ENDED)).limit(1)
 
 
 def _is_large(connection: Connection, run_id: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, literal, select
@@ -36,11 +37,15 @@ def _turned(row: Any, whole: Wholes | None) -> Turned:
     head = read_head(row.head or "")
     error = None if row.failed is None else json.loads(row.failed).get("error")
     usage = head.get("usage")
-    asked = None if whole is None else whole(row.id, row.parent_id, row.payload)["args"]
+    payload = None if whole is None else whole(row.id, row.parent_id, row.payload)
+    asked = None if payload is None else payload["args"]
+    who = row.agent or row.task
+    called = who if payload is None else _called(payload["kwargs"], who)
     return Turned(
         id=row.id,
         parent_id=row.parent_id,
-        who=row.agent or row.task,
+        who=called,
+        base=None if called == who else who,
         task=redact(text_of(asked[0]), limit=ASKED) if asked else "",
         state=State(row.state),
         error=None if error is None else error["kind"],
@@ -48,6 +53,12 @@ def _turned(row: Any, whole: Wholes | None) -> Turned:
         duration_s=head.get("duration_s"),
         depth=row.depth,
     )
+
+
+def _called(options: Mapping[str, Any], agent: str) -> str:
+    """The name that an agent has for its task."""
+    spec = options.get("spec") or {}
+    return str(spec.get("name") or agent)
 
 
 def _below() -> Any:

@@ -18,10 +18,10 @@ from app.journal.steps import joins
 from app.journal.steps.finishes import event
 from app.journal.steps.outcomes import Conclusion, conclude
 from celery_agents import names
-from celery_agents.contracts.approval import ToolApproval, Wish
+from celery_agents.contracts.approval import PersonAnswer, ToolApproval, Wish, is_asked
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import Outcome, State
-from celery_agents.errors import InvalidPayloadError
+from celery_agents.errors import InvalidPayloadError, NotAllowedError
 from celery_agents.sealing import EVENT, Seals, opened_outcome, opened_payload, readable
 
 
@@ -31,22 +31,29 @@ def approve(
     choice: JsonValue,
     rules: joins.Rules,
     key: str,
+    *,
+    by: str = "",
 ) -> Aftermath:
     """Answer the wish of that key. The first answer to one counts; the same again is none.
 
+    ``by``: whose answer it is, as the audit names him.
+
     Raises:
         InvalidPayloadError: it does not wait for a person, or the choice is not one.
+        NotAllowedError: others are asked.
     """
     row = waiting(connection, run_id, key)
-    if row is None and (told := _told(connection, run_id, choice, key)) is not None:
+    if row is None and (told := _told(connection, run_id, choice, key, by)) is not None:
         return replace(told, applied=is_again(connection))  # else its message came twice
     if row is None:
         raise _late(run_id, key)
     seals = rules.seals
     asked = opened_payload(seals, row.payload, row.id)["args"][0]
-    said = _verdict(choice) if "tool" in asked else _option(choice, asked)
+    if not is_asked(by, asked.get("by") or ()):
+        raise NotAllowedError(f"Others are asked: {', '.join(asked['by'])}. You are {by}.")
+    said, value = _read(choice, asked, by)
     outcome = Outcome(
-        state=State.SUCCEEDED, value=choice, member=row.member, duration_s=row.elapsed_s
+        state=State.SUCCEEDED, value=value, member=row.member, duration_s=row.elapsed_s
     )
     noted: Any = said
     if seals is not None:
@@ -61,6 +68,17 @@ def approve(
 
 def _late(run_id: str, key: str) -> InvalidPayloadError:
     return InvalidPayloadError(f"No wish {key} of run {run_id} waits for a person.")
+
+
+def _read(choice: JsonValue, asked: dict[str, Any], by: str) -> tuple[JsonValue, JsonValue]:
+    """Return a person's decision in a word, and the answer as it is told to the one that asked."""
+    if asked.get("asks") == "flow":
+        try:
+            answer = PersonAnswer.of(choice, asked.get("choices"), by)
+        except ValueError as error:
+            raise InvalidPayloadError(f"{choice!r} is no answer to that: {error}.") from None
+        return answer.choice, answer.compact()
+    return (_verdict(choice) if "tool" in asked else _option(choice, asked)), choice
 
 
 def _option(choice: JsonValue, asked: dict[str, Any]) -> JsonValue:
@@ -83,18 +101,24 @@ def _verdict(choice: JsonValue) -> str:
     return ("changed" if verdict.arguments is not None else "yes") if verdict.approved else "no"
 
 
-def _told(connection: Connection, run_id: str, choice: JsonValue, key: str) -> Aftermath | None:
+def _told(
+    connection: Connection, run_id: str, choice: JsonValue, key: str, by: str
+) -> Aftermath | None:
     """Return the effects of this very answer if it was given before; None: it was not."""
     parent = aliased(Step)
     row = connection.execute(
-        select(Step.outcome, parent.state, *wake_columns(parent))
+        select(Step.outcome, Step.payload, parent.state, *wake_columns(parent))
         .join(parent, parent.id == Step.parent_id)
         .where(Step.id == key, Step.run_id == run_id)
         .where(Step.task == names.APPROVAL, Step.state == State.SUCCEEDED)
     ).first()
-    if row is None or opened_outcome(sealed_by(connection), row.outcome, key)["value"] != choice:
+    if row is None:
         return None
-    return Aftermath(wakes=[wake_of(row[2:])] if row.state == State.READY else [])
+    seals = sealed_by(connection)
+    asked = opened_payload(seals, row.payload, key)["args"][0]
+    if opened_outcome(seals, row.outcome, key)["value"] != _read(choice, asked, by)[1]:
+        return None
+    return Aftermath(wakes=[wake_of(row[3:])] if row.state == State.READY else [])
 
 
 def oldest(connection: Connection, run_id: str) -> str:
@@ -104,14 +128,16 @@ def oldest(connection: Connection, run_id: str) -> str:
     then another one is the oldest, on which nobody has decided.
 
     Raises:
-        InvalidPayloadError: there is none; or it is a tool's, of which a run may have several: an
-            answer that comes late, or twice, would let the next one be called.
+        InvalidPayloadError: there is none; or it is a tool's or a flow's, of which a run may have
+            several: an answer that comes late, or twice, would be one to the next of them.
     """
     row = waiting(connection, run_id)
     if row is None:
         raise InvalidPayloadError(f"Nothing in run {run_id} waits for a person.")
-    if "tool" in opened_payload(sealed_by(connection), row.payload, row.id)["args"][0]:
-        raise InvalidPayloadError(f"In run {run_id} a tool waits: give the key of its wish.")
+    asked = opened_payload(sealed_by(connection), row.payload, row.id)["args"][0]
+    if "tool" in asked or "asks" in asked:
+        who = "a tool" if "tool" in asked else "a flow"
+        raise InvalidPayloadError(f"In run {run_id} {who} waits: give the key of its wish.")
     return str(row.id)
 
 
@@ -160,5 +186,8 @@ def _wish(row: Any, seals: Seals | None) -> Wish:
     asked = readable(lambda: opened_payload(seals, row.payload, row.id)["args"][0])
     if not isinstance(asked, dict):  # it cannot be read
         asked = {"question": asked}
-    about = {name: asked.get(name) for name in ("tool", "arguments", "why", "question", "choices")}
+    about = {name: asked[name] for name in _SHOWN if name in asked}
     return Wish(key=row.id, run_id=row.run_id, since=row.created_at, **about)
+
+
+_SHOWN = ("asks", "tool", "arguments", "why", "question", "choices", "by")

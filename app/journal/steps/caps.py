@@ -1,4 +1,4 @@
-"""The bounds of a team: how deep agents ask agents, how many, how often one hands over.
+"""The bounds of a team: how deep agents ask agents, how wide, how many, how often one hands over.
 
 They are looked at in the transaction that would make a member, under the join of the run's root
 (see locks.py), so that two members that ask at the same time see each other. Those of the settings
@@ -37,11 +37,13 @@ class Caps:
     steps: int = 200
     handoffs: int = 5
     cost: float | None = None
+    width: int | None = None
 
     def of(self, team: str) -> Bound:
         """Themselves, as the bound of the team below this step."""
         counts = {"max_depth": self.depth, "max_steps": self.steps, "max_handoffs": self.handoffs}
-        return Bound(team, counts)
+        width = {} if self.width is None else {"max_width": self.width}
+        return Bound(team, counts | width)
 
 
 def refuse(
@@ -89,6 +91,8 @@ def _too_many(
         for row in new:
             if (why := _why(row.member, asked, bound.caps)) is not None:
                 told.setdefault(row.id, why)
+        if (most := bound.caps.get("max_width")) is not None:
+            told = _too_wide(connection, asking, new, int(most)) | told
         if (most := bound.caps.get("max_steps")) is not None:
             agent = way[place].task == names.ASK
             before = asked_below(connection, bound.step_id, agent=agent) - len(new)
@@ -98,6 +102,19 @@ def _too_many(
             for row in new[max(int(most) - before, 0) :]:
                 told.setdefault(row.id, why)
     return told
+
+
+def _too_wide(
+    connection: Connection, asking: Claimed, new: Sequence[Any], most: int
+) -> dict[str, str]:
+    """Say it of those whom one step asks beyond so many, in all of its turns; no handoffs."""
+    members = connection.execute(_ASKED, {"b_id": asking.id}).scalars()
+    asks = [row for row in new if not is_handoff(row.member)]
+    before = sum(not is_handoff(key) for key in members) - len(asks)
+    if before - most >= max(most, 1) and asks:
+        raise LimitReachedError(f"{asking.agent} asks on, though its max_width is used up.")
+    why = f"This agent has asked {most} others, the limit (max_width)"
+    return {row.id: why for row in asks[max(most - before, 0) :]}
 
 
 def _why(key: str, above: Sequence[str], caps: Mapping[str, float]) -> str | None:
@@ -137,6 +154,7 @@ def _way() -> Any:
 
 
 _WAY = _way()
+_ASKED = select(_S.member).where(_S.parent_id == bindparam("b_id"), _S.task == names.ASK)
 _NEW = (
     select(_S.id, _S.member, _S.task, _S.agent)
     .where(_S.id.in_(bindparam("b_ids", expanding=True)))

@@ -128,7 +128,7 @@ def trigger(
     """
     row = _known(connection, key)
     at = read_clock(connection)
-    target = ScheduledRun.read(opened_target(sealed_by(connection), row.target, key.place))
+    target = _target(connection, key, row)
     step = sealed_step(sealed_by(connection), make(target, run_id, key.tenant))
     if not insert_steps(connection, [row_of(step, at, wake_grace_s)]):
         return None
@@ -181,6 +181,16 @@ def listed(connection: Connection, tenant: str, name: str | None, limit: int) ->
     return [_shown(connection, row) for row in connection.execute(found)]
 
 
+def target_of(connection: Connection, key: ScheduleKey) -> ScheduledRun | None:
+    """The run that a schedule starts, with what it is asked; None: there is no such schedule."""
+    row = connection.execute(select(_T.target).where(_is(key))).first()
+    return None if row is None else _target(connection, key, row)
+
+
+def _target(connection: Connection, key: ScheduleKey, row: Any) -> ScheduledRun:
+    return ScheduledRun.read(opened_target(sealed_by(connection), row.target, key.place))
+
+
 def _decided(row: Any, at: float, *, under_way: bool) -> Dispatch:
     state = ScheduleState(row.next_at, row.begins_at, row.waiting["slots"])
     return dispatch(ScheduleRule.read(row.rule), state, at, under_way=under_way)
@@ -192,8 +202,7 @@ def _started(
     """The rows of the runs that slots start."""
     if not found.starts:
         return []
-    seals = sealed_by(connection)
-    target = ScheduledRun.read(opened_target(seals, row.target, key.place))
+    seals, target = sealed_by(connection), _target(connection, key, row)
     ids = [slot_id(*key, slot) for slot in found.starts]
     return [sealed_step(seals, make(target, run_id, key.tenant)) for run_id in ids]
 

@@ -82,10 +82,12 @@ class _Said(NamedTuple):
 
 
 def _give(connection: Connection, step_id: str, said: _Said, rules: joins.Rules) -> Signalled:
-    found = select(_S.state, _S.run_id, _S.tenant).where(_S.id == step_id, _S.task == names.FLOW)
+    found = select(_S.state, _S.run_id, _S.tenant, _S.task).where(_S.id == step_id)
     row = connection.execute(found).first()
     if row is None:
         return Signalled("unknown", Aftermath())
+    if row.task != names.FLOW:  # one that was cancelled before anybody had its row is of no task
+        return Signalled("too_late" if State(row.state).final else "unknown", Aftermath())
     before = row.state
     locks.lock(connection, [(step_id, row.run_id)])
     row = connection.execute(found.with_for_update(key_share=True)).first()

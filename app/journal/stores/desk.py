@@ -68,9 +68,13 @@ class Desk:
         """A run with some of its steps; see :func:`pages.run_page`."""
         return self._read(lambda c: pages.run_page(c, wanted))
 
-    def pulse(self, run_id: str) -> list[tuple[Any, ...]]:
-        """Figures that change whenever a step of the run does."""
+    def pulse(self, run_id: str) -> pages.Pulse:
+        """Whether a run is over, and figures that change with what is shown of it."""
         return self._read(lambda c: pages.pulse(c, run_id))
+
+    def tenant_of(self, step_id: str) -> str | None:
+        """The tenant of a run, or of another step; None where it has no row."""
+        return self._read(lambda c: pages.tenant_of(c, step_id))
 
     def wishes_of(self, run_id: str) -> Rows:
         """Wishes of a run that wait for a person, oldest first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Engine, Text, cast, select
@@ -15,7 +16,7 @@ from app.journal.schema.rows import Aftermath, Claimed
 from app.journal.schema.sealed import opened_entry, sealed_by
 from app.journal.schema.transactions import in_transaction
 from app.journal.steps import joins, signals
-from app.journal.steps.anyhow import members
+from app.journal.steps.anyhow import SIGNAL, members
 from app.journal.steps.shared import Wholes
 from celery_agents import names
 from celery_agents.contracts.base import JsonValue
@@ -119,7 +120,10 @@ class FlowStore:
         ]
 
     def page(self, step_id: str, since: int, limit: int) -> list[dict[str, Any]]:
-        """Lines of a flow's history for people, from a number on."""
+        """Lines of a flow's history for people, from a number on.
+
+        Behind those of one that has ended come the signals that were taken as it ended.
+        """
         query = (
             select(_E.tenant, _E.stream, _E.seq, _E.kind, _E.data, _E.at)
             .join(table(Step), (_S.tenant == _E.tenant) & (_E.stream == HISTORY + _S.id))
@@ -130,7 +134,9 @@ class FlowStore:
 
         def read(connection: Connection) -> list[dict[str, Any]]:
             seals, rows = sealed_by(connection), connection.execute(query)
-            return [{"seq": r.seq, "kind": r.kind, **_shown(seals, r)} for r in rows]
+            found = [{"seq": r.seq, "kind": r.kind, **_shown(seals, r)} for r in rows]
+            late = None if len(found) == limit else _untold(connection, step_id)
+            return found if late is None or late["seq"] < since else [*found, late]
 
         return self._read(read)
 
@@ -205,6 +211,39 @@ class FlowStore:
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         return in_transaction(reading(self.engine), work)
+
+
+def _untold(connection: Connection, step_id: str) -> dict[str, Any] | None:
+    """The signals that a flow was sent and not told, since it had ended, as a line of them."""
+    ended = select(_S.tenant, _S.finished_at).where(_S.id == step_id, _S.finished_at.is_not(None))
+    if (row := connection.execute(ended).first()) is None:
+        return None
+    told = _of(row.tenant, HISTORY + step_id).order_by(_E.seq.desc())
+    sent = _of(row.tenant, SIGNALS + step_id).order_by(_E.seq)
+    if connection.execute(sent.limit(1)).first() is None:
+        return None
+    seals, heard, last = sealed_by(connection), -1, -1
+    for line in connection.execute(told):
+        last = max(last, line.seq)
+        data = readable(partial(_opened, seals, line))
+        if isinstance(data, dict) and (place := data.get("place")) is not None:
+            heard = place
+            break
+    rows = connection.execute(sent.where(_E.seq > heard, _E.kind == SIGNAL)).all()
+    said = [readable(partial(_opened, seals, row)) for row in rows]
+    values = [[one["name"], one["value"]] if isinstance(one, dict) else ["", one] for one in said]
+    line = {"seq": last + 1, "kind": "unread", "key": "", "at": row.finished_at, "value": values}
+    return line if values else None
+
+
+def _of(tenant: str, stream: str) -> Any:
+    wanted = select(_E.tenant, _E.stream, _E.seq, _E.data)
+    return wanted.where(_E.tenant == tenant, _E.stream == stream)
+
+
+def _opened(seals: Seals | None, row: Any) -> dict[str, Any]:
+    found: dict[str, Any] = opened_entry(seals, (row.tenant, row.stream), row.seq, row.data)
+    return found
 
 
 def _end(seals: Seals | None, row: Any) -> NewEnd:

@@ -52,6 +52,10 @@ class ScheduleStore:
             reading(self.engine), lambda c: schedules.listed(c, tenant, name, limit)
         )
 
+    def target(self, key: ScheduleKey) -> ScheduledRun | None:
+        """The run that a schedule starts; see :func:`schedules.target_of`."""
+        return in_transaction(reading(self.engine), lambda c: schedules.target_of(c, key))
+
     def is_due(self) -> bool:
         """Return whether a schedule has something to do."""
         return in_transaction(reading(self.engine), lambda c: schedules.is_due(c, self.clock(c)))

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from celery import Signature
 from typing_extensions import Unpack
 
-from celery_agents.client.options import GivenCompensation, JsonSchema, RunOptions
+from celery_agents.client.options import Fields, GivenCompensation, JsonSchema, RunOptions
 from celery_agents.client.run import Run
 from celery_agents.client.verb import Verb
 from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.teams.spec import AgentSpec
 from celery_agents.contracts.teams.team import TeamReport
+
+#: Names of agents and specs; or the agent that says it.
+Members = Sequence[str | AgentSpec | Fields] | str | None
 
 
 class TeamOptions(RunOptions, total=False):
     """Options of ``team``; see :class:`Team`."""
 
+    members: Members
     instructions: str | None
     answer_schema: JsonSchema | None
     compensation: GivenCompensation | None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
 
 from celery_agents.contracts.base import Contract, Name, TrustedJson
 from celery_agents.contracts.compensation import Compensated
 from celery_agents.contracts.outcome import State, Usage
 from celery_agents.contracts.patterns import Pattern
 from celery_agents.contracts.schema import AnswerSchema
+from celery_agents.contracts.teams.spec import MEMBERS_MAX, AgentSpec, check_team
 
 #: Parts of a report at the most; the others are counted.
 PARTS_MAX = 500
@@ -17,14 +20,23 @@ PARTS_MAX = 500
 class Team(Pattern):
     """Have ``lead`` do a task with those whom it asks, and report.
 
-    The bounds (``max_steps``, ``max_depth``, ``max_handoffs``, ``max_cost``, ``budget``) hold for
+    The bounds (``max_steps``, ``max_depth``, ``max_width``, ``max_cost``, ``budget`` …) hold for
     all below the lead. ``retry`` is of the lead, ``timeout_s`` of the whole.
     """
 
     lead: Name
+    #: Those whom the lead may ask for this task, beside its own; or the agent that says it: it gets
+    #: the task, and answers with a list of names and specs.
+    members: Annotated[tuple[AgentSpec, ...], Field(max_length=MEMBERS_MAX)] | Name = ()
     instructions: str | None = None
     answer_schema: AnswerSchema | None = None
     compensation: Compensated = None
+
+    @model_validator(mode="after")
+    def _is_a_team(self) -> Self:
+        if not isinstance(self.members, str):
+            check_team(self.members)
+        return self
 
 
 class TeamPart(Contract):
@@ -36,6 +48,8 @@ class TeamPart(Contract):
 
     step_id: str
     agent: str
+    #: Of one that was made for the task, under a name of its own: the registered agent.
+    base: str | None = None
     asked_by: str | None = None
     depth: int = 0
     #: The beginning of what it was asked.

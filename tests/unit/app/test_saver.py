@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,13 +12,14 @@ pytest.importorskip("langgraph.checkpoint.conformance", reason="needs the extra 
 
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 
+from app.journal.stores.graphs import GraphStore
 from app.saver import JournalSaver
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def saver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> JournalSaver:
     url = request.getfixturevalue(f"{request.param}_journal_url")
-    monkeypatch.setenv("AGENTS_DATABASE_URL", url)
+    monkeypatch.setenv("DATABASE_URL", url)
     return JournalSaver()
 
 
@@ -32,3 +34,11 @@ def test_conforms_to_langgraphs_suite(saver: JournalSaver) -> None:
     assert all(result.detected for result in report.results.values()), "a capability is missing"
     passed = sum(result.tests_passed for result in report.results.values())
     assert passed == 81
+
+
+def test_savers_of_a_process_share_its_journal(saver: JournalSaver) -> None:
+    first, second = saver._lines(), JournalSaver("acme")._lines()
+    assert isinstance(first, GraphStore)
+    assert isinstance(second, GraphStore)
+    assert first._engine is second._engine
+    assert str(first._engine.url.database) in os.environ["DATABASE_URL"]

@@ -60,6 +60,25 @@ def test_built_in_tools_by_their_categories() -> None:
     assert read(kind="builtin", use=["dates.now"]).effects == "idempotent"
 
 
+def test_tools_of_files_need_a_root(tmp_path: Path) -> None:
+    found = read(kind="builtin", use=["files.*", "dates.now"], root=str(tmp_path))
+    assert len(found.tools) == 13
+    assert {t.name for t in found.tools if t.policy.approve == "ask"} == {
+        "delete_file",
+        "move_file",
+    }
+    assert "root" not in dict(found.tools[0].parameters["properties"])  # type: ignore[arg-type]
+    assert asyncio.run(found.call("list_files", {}, key="k", step=MemoryStep())) == {
+        "entries": [],
+        "more": False,
+    }
+    assert names(read(kind="builtin", use=["*"])) == [
+        n
+        for n in names(read(kind="builtin", use=["*"], root=str(tmp_path)))
+        if "file" not in n and n not in {"read_document", "apply_patch"}
+    ]
+
+
 def test_functions_of_ones_own_by_their_names() -> None:
     here = __name__
     assert names(read(kind="python", use=[f"{here}:find_*"])) == ["find_order"]
@@ -77,12 +96,14 @@ def test_functions_of_ones_own_by_their_names() -> None:
     ("table", "told"),
     [
         ({"kind": "bulitin"}, "kind: 'bulitin' is none of builtin, python"),
-        ({"kind": "builtin", "use": ["txet.*"]}, "'txet.*' fits no built-in tool of text, maths"),
+        ({"kind": "builtin", "use": ["txet.*"]}, "'txet.*' fits no built-in tool of text, data"),
         ({"kind": "builtin", "use": ["text.*"], "without": ["text.x"]}, "'text.x' fits no"),
         ({"kind": "builtin", "use": ["text.*"], "prefex": "a"}, "prefex"),
         ({"kind": "builtin", "use": []}, "use"),
         ({"kind": "builtin", "use": ["dates.now"], "approve": {"no": "ask"}}, "like no"),
         ({"kind": "builtin", "use": ["dates.now"], "pin": "nowhere"}, "no nowhere"),
+        ({"kind": "builtin", "use": ["files.*"]}, "'files.*' needs root"),
+        ({"kind": "builtin", "use": ["files.*"], "root": "nowhere"}, "no folder nowhere"),
         ({"kind": "python", "use": [f"{__name__}:x*"]}, "fits no tool"),
         ({"kind": "python", "use": ["no_such_module:*"]}, "cannot be imported"),
         ({"kind": "python", "use": [f"{__name__}:nothing"]}, "cannot be loaded"),

@@ -12,6 +12,9 @@ from celery_agents.errors import InvalidPayloadError
 from tests.support import flows
 from tests.unit.agents.flows.test_instance import Code, Played
 
+#: Flows that are made up, and the commands of each; twenty of fifty are tried by hand.
+FLOWS, COMMANDS = 2, 20
+
 
 class Forked(Played):
     """A fork of a run that has ended, played to its own end."""
@@ -60,6 +63,22 @@ def test_after_each_command_it_goes_on_without_what_came_before(code: Code) -> N
             assert fork.history[0].value["of"] == "run-1"
             if code in SAME:
                 assert outcome.value == of.outcome.value
+
+
+@pytest.mark.parametrize("seed", range(FLOWS))
+def test_made_up_flows_after_each_of_their_commands(seed: int) -> None:
+    """The same result, and nothing that was answered before the point is asked again."""
+    code = flows.made_up(seed, COMMANDS)
+    of, answers = played(code, seed)
+    assert len({command.key for line in of.history for command in line.commands}) == COMMANDS
+    ended = [line for line in of.history if line.kind in ("done", "failed", "timer")]
+    for place, line in enumerate(ended):
+        fork = Forked(of, line.key, answers)
+        assert fork.play().value == of.outcome.value, line
+        before = {one.key for one in ended[: place + 1] if one.kind != "timer"}
+        assert not before & {*fork.asked}, line
+        later = {one.key for one in ended[place + 1 :]}
+        assert {*fork.asked} <= later, line
 
 
 #: Those whose result does not come of what is first.

@@ -72,7 +72,8 @@ class Played:
         if asked.agent == "broken":
             error = ErrorInfo.of(AgentFailedError("it is broken")).compact()
             return Line("failed", key, self.at, error)
-        return Line("done", key, self.at, asked.input)
+        person = {"choice": True, "by": "ada"}
+        return Line("done", key, self.at, person if asked.waits else asked.input)
 
 
 @pytest.mark.parametrize("code", flows.EACH, ids=lambda code: code.__name__)

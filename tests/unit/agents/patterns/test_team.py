@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from agents.patterns.team import LEAD, Turned, advance, parts
+from agents.patterns.team import LEAD, PICKER, Staff, Turned, advance, parts
 from agents.plan import Expand, MemberState
 from celery_agents import names
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.contracts.teams.team import PARTS_MAX, Team, TeamReport
+from celery_agents.errors import InvalidPayloadError
 
 REQUEST = Team(lead="boss", input="Do it.", instructions="Be quick.", max_steps=9)
 
@@ -88,3 +89,72 @@ def test_a_report_of_very_many_is_cut() -> None:
     assert isinstance(outcome, Outcome)
     report = TeamReport.model_validate(outcome.value)
     assert (len(report.parts), report.left_out) == (PARTS_MAX, 3)
+
+
+# -- members for the task
+
+POET = {"base": "writer", "name": "poet", "tools": []}
+
+
+def picked(value: Any, state: State = State.SUCCEEDED) -> MemberState:
+    outcome = Outcome(state=state, value=value, usage=Usage(calls=2, cost_usd=0.1))
+    return MemberState(key=PICKER, state=state, outcome=outcome)
+
+
+def of(members: Any) -> Team:
+    return Team.from_message(["Do it."], {"lead": "boss", "members": members})
+
+
+def test_members_stand_in_the_leads_row() -> None:
+    plan = advance(of(["critic", POET]), [], turned=list)
+    assert isinstance(plan, Expand)
+    (member,) = plan.members
+    told = {"base": "boss", "members": [{"base": "critic"}, POET]}
+    assert (member.key, member.options["spec"]) == (LEAD, told)
+
+
+def test_an_agent_says_who_the_members_are() -> None:
+    request, staff = of("staffing"), Staff(bases=("writer",), told="- writer: Writes.")
+    plan = advance(request, [], turned=list, staff=staff)
+    assert isinstance(plan, Expand)
+    (picker,) = plan.members
+    assert (picker.key, picker.agent, picker.input) == (PICKER, "staffing", "Do it.")
+    assert str(picker.options["instructions"]).endswith("- writer: Writes.")
+    schema: Any = picker.options["answer_schema"]
+    assert schema["items"]["properties"]["base"] == {"type": "string", "enum": ["writer"]}
+    plan = advance(request, [picked([POET])], turned=list, staff=staff)
+    assert isinstance(plan, Expand)
+    assert plan.members[0].options["spec"] == {"base": "boss", "members": [POET]}
+    outcome = advance(request, [picked([POET]), lead(value="Done.")], turned=lambda: TREE)
+    assert isinstance(outcome, Outcome)
+    assert outcome.usage.calls == 6 + 2
+    assert outcome.usage.cost_usd == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        (picked([{"base": "treasurer"}]), "'treasurer' is none that may be chosen"),
+        (picked([POET, POET]), "two are named 'poet'"),
+        (picked("anybody"), "members: "),
+        (picked([{"base": "writer", "api_key_env": "X"}]), "members: "),
+        (picked(None, State.FAILED), "Nobody said the members"),
+        (MemberState(key=PICKER, state=State.RUNNING), "Nobody said the members: The time"),
+    ],
+)
+def test_members_that_are_none(found: MemberState, why: str) -> None:
+    outcome = advance(of("staffing"), [found], turned=list, staff=Staff(bases=("writer",)))
+    assert isinstance(outcome, Outcome)
+    assert outcome.error is not None
+    assert why in outcome.error.message
+    assert outcome.usage.calls == (0 if found.outcome is None else 2)
+
+
+def test_members_that_their_bases_cannot_be() -> None:
+    def check(members: Any) -> None:
+        raise InvalidPayloadError(f"{len(members)} are too many")
+
+    outcome = advance(of(["a", "b"]), [], turned=list, staff=Staff(check))
+    assert isinstance(outcome, Outcome)
+    assert outcome.error is not None
+    assert (outcome.error.kind, outcome.error.message) == ("invalid_payload", "2 are too many")

@@ -6,14 +6,16 @@ import asyncio
 
 import pytest
 
-from agents.tools.colleagues import Colleagues
+from agents.tools.colleagues import Colleagues, OtherAgents
 from celery_agents.errors import ConfigurationError
 from tests.support.memory_step import MemoryStep
 
 
 def test_a_model_is_told_what_each_agent_is_for(step: MemoryStep) -> None:
     about = {"reviewer": "Reviews code."}
-    known = Colleagues(["reviewer", "mute"], ["reviewer"], lambda name: about.get(name, ""))
+    known = Colleagues(
+        ["reviewer", "mute"], ["reviewer"], OtherAgents(lambda name: about.get(name, ""))
+    )
     told = {spec.name: spec.description for spec in asyncio.run(_listed(known, step))}
     assert told == {
         "ask_reviewer": "Asks reviewer, who knows nothing but its input. Reviews code.",

@@ -10,12 +10,12 @@ import pytest
 from agents.plan import Expand, Member
 from agents.tools import FunctionToolset, tool
 from agents.tools.calls import ToolCall, ToolResult
-from agents.tools.colleagues import Colleagues
+from agents.tools.colleagues import Colleagues, OtherAgents
 from agents.tools.delegating import Handoff
 from agents.tools.policy import Approve
 from agents.tools.running import Running
 from agents.tools.toolbox import Toolbox
-from celery_agents import names
+from celery_agents import AgentSpec, Ask, names
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from tests.support.memory_step import MemoryStep
 
@@ -50,7 +50,9 @@ def answered(
     """The same, and who goes on."""
 
     async def main() -> tuple[Told, Handoff | None]:
-        colleagues = Colleagues(["reviewer", "other"], ["billing", "tech"])
+        known = OtherAgents(tools=lambda _: ("look", "note"))
+        about: dict[str, Any] = {"spawn": ["writer"], "known": known}
+        colleagues = Colleagues(["reviewer", "other"], ["billing", "tech"], **about)
         functions = FunctionToolset("desk", note)
         box = Toolbox(functions, (), colleagues, list_timeout_s=1, approve=approve)
         running = Running(await box.offered(step), step)
@@ -133,6 +135,41 @@ def test_a_person_may_be_asked_first(step: MemoryStep) -> None:
 
 def test_the_third_of_the_same_is_not_asked(step: MemoryStep) -> None:
     assert len(members(answer(step, ONE, ONE, ONE))) == 2
+
+
+# ---------------------------------------------------------------- narrowed ones
+
+POET = {"name": "poet", "instructions": "In rhymes.", "traits": ["terse"], "tools": ["look"]}
+
+
+def test_a_model_narrows_an_agent_for_a_task(step: MemoryStep) -> None:
+    spawned = ("spawn_writer", {"input": "Spring.", **POET})
+    (one,) = members(answer(step, spawned))
+    assert (one.agent, one.input) == ("writer", "Spring.")
+    asked = Ask.from_message([one.input], one.options)
+    assert asked.spec == AgentSpec.model_validate({"base": "writer", **POET})
+    error = ErrorInfo(kind="bad_answer", message="no rhyme")
+    step.ended[one.key] = Outcome(state=State.FAILED, error=error)
+    assert values(answer(step.again(), spawned)) == ["poet failed: no rhyme"]
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"tools": ["pay"]}, "arguments.tools[0]"),
+        ({"traits": ["evil"]}, "arguments.traits[0]"),
+        ({"name": "two words"}, "name"),
+        ({"base": "treasurer"}, "base"),
+        ({"api_key_env": "SECRET"}, "api_key_env"),
+        ({"members": ["treasurer"]}, "members"),
+    ],
+)
+def test_no_model_makes_more_of_an_agent_than_it_is(
+    step: MemoryStep, more: dict[str, Any], why: str
+) -> None:
+    (told,) = values(answer(step, ("spawn_writer", {"input": "x", **more})))
+    assert "Wrong arguments" in told
+    assert why in told
 
 
 # ---------------------------------------------------------------- handing over

@@ -43,13 +43,13 @@ def test_tools_that_are_not_there(path: str) -> None:
 
 def test_functions_and_toolsets_stand_side_by_side() -> None:
     paths = [f"{AT}:desk", f"{__name__}:known", f"{AT}:charging", f"{__name__}:plain"]
-    tools, found, _ = load_tools(paths, who="m")
+    tools, found, *_ = load_tools(paths, who="m")
     assert [t.name for t in tools] == ["known", "plain"]
     assert found == [toolsets.desk, toolsets.charging]
 
 
 def test_code_gives_them_as_they_are() -> None:
-    assert load_tools([known, toolsets.desk], who="m") == ([known], [toolsets.desk], [])
+    assert load_tools([known, toolsets.desk], who="m") == ([known], [toolsets.desk], [], [])
 
 
 @pytest.mark.parametrize(

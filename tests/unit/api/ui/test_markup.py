@@ -100,7 +100,8 @@ _LISTED = ("id", "state", "task", "agent", "tenant", "error", "why")
 
 def everywhere(word: str) -> list[Any]:
     row = dict.fromkeys(("id", "state", "task", "agent", "tenant", "kind", "cause", "reason"), word)
-    wish = dict.fromkeys(("key", "run_id", "why", "question", "arguments"), word)
+    wish: dict[str, Any] = dict.fromkeys(("key", "run_id", "why", "question", "arguments"), word)
+    wish |= {"since": 1.0, "asks": None, "by": []}
     offered = {"name": word, "kind": word, "effects": word, "description": word, "seen_at": 1.0}
     told: dict[str, Any] = dict.fromkeys(_LISTED, word)
     info = RunInfo.model_construct(**told, created_at=1.0, finished_at=2.0, usage=None)
@@ -108,8 +109,10 @@ def everywhere(word: str) -> list[Any]:
     return [
         runs([info], tenants=True),
         letters([{**row, "kind": "step", "attempts": 1, "at": 1.0}], writes=True),
-        wishes([{**wish, "since": 1.0, "tool": word, "choices": None}], answers=True),
-        wishes([{**wish, "since": 1.0, "tool": None, "choices": [word]}], answers=True),
+        wishes([{**wish, "tool": word, "choices": None}], answers="me"),
+        wishes([{**wish, "tool": None, "choices": [word]}], answers="me"),
+        wishes([{**wish, "asks": "flow", "tool": None, "choices": None}], answers="me"),
+        wishes([{**wish, "tool": None, "by": [word]}], answers="me"),
         agents([{**offered, "health": {"state": word}}]),
         decision(hostile_decision(word)),
         *made.render(None, None),
@@ -146,10 +149,73 @@ def test_long_values_are_cut_and_say_so() -> None:
     assert "more characters" not in shown("x" * SHOWN_MAX)
 
 
+#: A vote's decision, as it is journaled.
+DECISION: dict[str, Any] = {
+    "option": "a",
+    "decided_by": "rule",
+    "rule": "majority",
+    "stopped_by": "none",
+    "consensus": 0.5,
+    "tally": {"a": 1},
+    "scores": {"a": "1"},
+    "abstentions": {},
+    "quorum": 1,
+    "quorum_met": True,
+    "samples_used": 1,
+    "samples_saved": 0,
+    "saved_cost_usd": None,
+    "ballots": [{"voter": "v", "option": "a"}],
+    "usage": {},
+}
+_ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.just(10**400)
+    | st.floats()
+    | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+_BALLOT = st.fixed_dictionaries(
+    {},
+    optional=dict.fromkeys(
+        ("voter", "option", "ranking", "approvals", "confidence", "reason", "weight"), _ANYTHING
+    ),
+)
+_LIKE_DECISIONS = st.fixed_dictionaries(
+    {
+        "consensus": _ANYTHING | st.just(1),
+        "tally": _ANYTHING | st.just({}),
+        "ballots": _ANYTHING | st.lists(_BALLOT, max_size=3),
+    },
+    optional=dict.fromkeys(DECISION.keys() - {"consensus", "tally", "ballots"}, _ANYTHING),
+)
+
+
+@given(st.one_of(_ANYTHING, _LIKE_DECISIONS, st.tuples(st.just(DECISION), _LIKE_DECISIONS)))
+def test_whatever_an_agent_answers_is_shown(value: Any) -> None:
+    """Of any type, in any place of what looks like a decision."""
+    if isinstance(value, tuple):
+        whole, parts = value
+        value = {**whole, **{name: parts[name] for name in list(parts)[:1]}}
+    run = hostile_run("x")
+    made = RunSheet(
+        {**run, "value": value, "root": {**run["root"], "state": "succeeded"}}, cancels=True
+    )
+    assert "answer" in str(text(list(made.render(None, None))))
+
+
 @pytest.mark.parametrize(
     ("value", "holds"),
     [
-        ({"consensus": 0.5, "tally": {"a": 1}, "ballots": [{}]}, True),
+        (DECISION, True),
+        ({**DECISION, "ballots": [{"ranking": 5}]}, False),
+        ({**DECISION, "ballots": [{**DECISION["ballots"][0], "approvals": 5}]}, False),
+        ({**DECISION, "saved_cost_usd": 10**400}, False),
+        ({"consensus": 0.5, "tally": {"a": 1}, "ballots": [{}]}, False),
         ({"consensus": "0.5", "tally": {}, "ballots": []}, False),
         ({"consensus": 1, "tally": {"a": "x"}, "ballots": []}, False),
         ({"consensus": 1, "tally": {}, "ballots": ["x"]}, False),

@@ -298,6 +298,7 @@ def has(found: Any, told: Any) -> bool:
 RUN_FLAGS = {
     "--tenant": ("tenant", "acme"),
     "--max-depth": ("max_depth", 0),
+    "--max-width": ("max_width", 2),
     "--max-steps": ("max_steps", 3),
     "--max-handoffs": ("max_handoffs", 1),
     "--max-cost": ("max_cost", 0.5),

@@ -234,6 +234,10 @@ def test_a_person_waits_outside() -> None:
     assert isinstance(found, Expand)
     (one,) = found.members
     assert (one.task, one.waits) == (names.APPROVAL, True)
+    told: Any = one.input
+    assert "by" not in told
+    bosses: Any = advance(vote("a", "b", escalate={"kind": "person", "by": ["boss@*"]}), SPLIT)
+    assert bosses.members[0].input["by"] == ["boss@*"]
     made = decision(advance(request, [*SPLIT, said(one.key, "no")]))
     assert (made.option, made.decided_by) == ("no", "person")
 

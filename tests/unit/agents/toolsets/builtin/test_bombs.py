@@ -15,6 +15,24 @@ LIMIT_S = 5.0
 LINES = "\n".join(str(n % 97) for n in range(1_000))
 OTHERS = "\n".join(str(n * 7 % 97) for n in range(1_000))
 
+DEEP: list[Any] = []
+for _ in range(900):
+    DEEP = [DEEP]
+#: Each line has what the one before has nine times.
+ALIASES = "a0: &a0 [x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10)
+)
+MERGES = "a0: &a0 {x: 1}\n" + "".join(
+    f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 10)
+)
+DOUBLING = {
+    "$ref": "#/$defs/0",
+    "$defs": {
+        **{str(n): {"anyOf": [{"$ref": f"#/$defs/{n + 1}"}] * 2} for n in range(40)},
+        "40": {"type": "string"},
+    },
+}
+
 #: Calls that have no good answer, with a word of the error.
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("text.find_text", {"text": "x", "pattern": r"(?=x)", "regex": True}, "lookaround"),
@@ -29,6 +47,68 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("text.patch_text", {"text": "a\n", "patch": "@@ -1 +1 @@\n-b\n+c\n"}, "does not fit"),
     ("text.encode_text", {"text": "ü", "scheme": "hex", "decode": True}, "hex"),
     ("text.count_text", {"text": "a" * (10**6 + 1)}, "1000000"),
+    ("data.query_json", {"value": 1, "expression": "|".join(["[@, @]"] * 40)}, "values"),
+    ("data.query_json", {"value": 1, "expression": "|".join(["[@, @][]"] * 40)}, "values"),
+    ("data.query_json", {"value": ["a" * 1_000] * 300, "expression": "|".join(
+        ["join('', @)", *["[@, @, @]", "join('', @)"] * 9])}, "values"),
+    ("data.query_json", {"value": 1, "expression": "(" * 900 + "@" + ")" * 900}, "Recursion"),
+    ("data.query_json", {"value": DEEP, "expression": "@"}, "levels"),
+    ("data.query_json", {"value": 1, "expression": "f("}, "Incomplete"),
+    ("data.validate_json", {"value": 1, "schema": {"$ref": "http://127.0.0.1:9/x"}}, "fetched"),
+    ("data.validate_json", {"value": 1, "schema": {"$id": "file:///etc/", "$ref": "passwd"}},
+     "fetched"),
+    ("data.validate_json", {"value": 1, "schema": {"$ref": "#"}}, "back to itself"),
+    ("data.validate_json", {"value": 1, "schema": DOUBLING}, "values"),
+    ("data.validate_json", {"value": 1, "schema": {"type": "strin"}}, "none of JSON Schema"),
+    ("data.validate_json", {"value": {}, "schema": {"unevaluatedProperties": False}}, "not looked"),
+    ("data.repair_json", {"text": "[{" * 25_000}, "open"),
+    ("data.repair_json", {"text": "{'a': " * 8_000}, "open"),
+    ("data.repair_json", {"text": "nothing"}, "no JSON"),
+    ("data.patch_json", {"value": {"a": 1}, "operations": [
+        {"op": "copy", "from": "", "path": f"/{n}"} for n in range(40)]}, "values"),
+    ("data.patch_json", {"value": [1], "operations": [{"op": "remove", "path": "/9"}]}, "fit"),
+    ("data.patch_json", {"value": [1], "operations": [
+        {"op": "test", "path": "/0", "value": 2}]}, "nothing is changed"),
+    ("data.diff_json", {"before": [*range(9_000)], "after": []}, "values"),
+    ("data.convert_data", {"text": "[" * 100_000, "source": "json", "target": "yaml"}, "deep"),
+    ("data.convert_data", {"text": "9" * 5_000, "source": "json", "target": "yaml"}, "4300"),
+    ("data.convert_data", {"text": "[" * 100_000, "source": "yaml", "target": "json"}, "nesting"),
+    ("data.convert_data", {"text": ALIASES, "source": "yaml", "target": "json"}, "values"),
+    ("data.convert_data", {"text": MERGES, "source": "yaml", "target": "json"}, "values"),
+    ("data.convert_data", {"text": "&a [*a]", "source": "yaml", "target": "json"}, "values"),
+    ("data.convert_data", {"text": "!!python/object/apply:os.getcwd []", "source": "yaml",
+                           "target": "json"}, "constructor"),
+    ("data.convert_data", {"text": "a." * 50_000 + "a=1", "source": "toml", "target": "json"},
+     "20 parts"),
+    ("data.convert_data", {"text": "a=" + "[" * 90_000, "source": "toml", "target": "json"},
+     "deep"),
+    ("data.convert_data", {"text": "<!DOCTYPE x [<!ENTITY a 'b'>]><x>&a;</x>", "source": "xml",
+                           "target": "json"}, "DTD"),
+    ("data.convert_data", {"text": "<a>" * 20_000 + "</a>" * 20_000, "source": "xml",
+                           "target": "json"}, "deep"),
+    ("data.convert_data", {"text": "," * 199_999, "source": "csv", "target": "json"}, "columns"),
+    ("data.describe_table", {"table": "a,b\n" + "1,2\n" * 50_001}, "rows"),
+    ("data.describe_table", {"table": ""}, "no rows"),
+    ("data.match_records", {"left": [{"a": 1}] * 1_000, "right": [{"b": 1}] * 1_000,
+                            "left_column": "a", "right_column": "b"}, "pairs"),
+    ("data.match_records", {"left": "a\n1\n", "right": "b\n1\n", "left_column": "x",
+                            "right_column": "b"}, "no column 'x': a"),
+    *[("data.query_table", {"tables": {"t": "a\n1\n2\n"}, "sql": sql}, word) for sql, word in (
+        ("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT max(i) FROM n",
+         "second"),
+        ("SELECT count(*) FROM " + ", ".join(f"t t{n}" for n in range(40)), "second"),
+        ("SELECT printf('%.*c', 10000000000, 'x')", "printf"),
+        ("SELECT hex(hex(hex(hex(hex(hex(hex(hex(hex(hex(hex(hex('" + "x" * 99 +
+         "'))))))))))))", "too big"),
+        ("ATTACH '/tmp/x' AS x", "Only SELECT"),
+        ("SELECT load_extension('x')", "Only SELECT"),
+        ("PRAGMA database_list", "Only SELECT"),
+        ("SELECT * FROM pragma_database_list", "Only SELECT"),
+        ("DELETE FROM t", "Only SELECT"),
+        ("VACUUM INTO '/tmp/x'", "VACUUM"),
+        ("SELECT 1; SELECT 2", "one statement"))],
+    ("data.inspect_sql", {"sql": "SELECT " + "(" * 900 + "1" + ")" * 900}, "deep"),
+    ("data.inspect_sql", {"sql": "x " * 4_900}, "cannot be read"),
     ("maths.calculate", {"expression": "9 ** 9 ** 9"}, "too big"),
     ("maths.calculate", {"expression": "1e999999999"}, "no number"),
     ("maths.calculate", {"expression": "1e9999"}, "too big"),
@@ -73,6 +153,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
      "years"),
 ]  # fmt: skip
 
+LONG = [{"a": "ab" * 100 + str(n)} for n in range(1_000)]
 #: It has an inverse.
 MATRIX = [[f"{i * j % 97 + 99 * (i == j)}.{i}{j}" for i in range(20)] for j in range(20)]
 #: Calls that have one, and would take long by other means.
@@ -84,6 +165,15 @@ SLOW: list[tuple[str, dict[str, Any]]] = [
     ("text.extract_patterns", {"text": "1." * 100_000}),
     ("text.diff_texts", {"before": LINES, "after": OTHERS}),
     ("text.compare_texts", {"text": "ab" * 10_000, "others": ["ba" * 1_000] * 500}),
+    ("data.validate_json", {"value": "a" * 40 + "!", "schema": {"pattern": "(a+)+$"}}),
+    ("data.validate_json", {"value": [*range(40_000)], "schema": {"uniqueItems": True}}),
+    ("data.diff_json", {"before": [*range(1_900)], "after": [n * 7 % 1_999 for n in range(1_900)]}),
+    ("data.describe_table", {"table": "a,b\n" + "1,2\n" * 50_000}),
+    ("data.convert_data", {"text": "- 1\n" * 50_000, "source": "yaml", "target": "json"}),
+    ("data.match_records", {"left": LONG, "right": LONG, "left_column": "a", "right_column": "a",
+                            "least_score": 50}),
+    ("data.query_table", {"tables": {"t": [{"a": "x" * 60_000, "b": "x" * 30_000 + "y"}] * 9},
+                          "sql": "SELECT instr(a, b) FROM t"}),
     ("maths.number_theory", {"action": "factors", "number": 999999937 * 999999929}),
     ("maths.number_theory", {"action": "next_prime", "number": 10**18}),
     ("maths.matrix", {"action": "inverse", "rows": MATRIX}),

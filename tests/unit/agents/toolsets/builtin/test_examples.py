@@ -8,7 +8,7 @@ import pytest
 
 from agents.toolsets.builtin.catalogue import functions
 from agents.toolsets.builtin.offer import made, offer_of
-from tests.unit.agents.toolsets.builtin.support import called, example
+from tests.unit.agents.toolsets.builtin.support import MAIL, called, example
 from tests.unit.celery_agents.client.test_shell import has
 
 #: What each example gives, or a part of it.
@@ -25,6 +25,48 @@ GIVES: dict[str, Any] = {
     "text.html_to_markdown": "# Title\n\nA **bold** word.",
     "text.transform_text": "creme-brulee",
     "text.encode_text": "aMOp",
+    "data.query_json": ["y"],
+    "data.validate_json": {
+        "valid": False,
+        "problems": [
+            {"path": "$.a"},
+            {"path": "$.b"},
+            {"path": "$", "problem": "'c' is a required property"},
+        ],
+    },
+    "data.repair_json": {"a": 1, "b": [1, 2]},
+    "data.patch_json": {"b": [1, 2]},
+    "data.diff_json": [{"op": "replace", "path": "/b", "value": 3}],
+    "data.convert_data": '{\n  "a": 1,\n  "b": [\n    "x",\n    "y"\n  ]\n}',
+    "data.describe_table": {"rows": 3, "columns": {"age": {"nulls": 1, "least": 29, "mean": 30}}},
+    "data.match_records": {
+        "matched": [{"right": {"person": "John Smith", "id": 7}, "score": 94.7}],
+        "unmatched": [{"name": "Ann"}],
+    },
+    "data.dedupe_records": {
+        "rows": [{"mail": "a@x", "plan": "pro"}, {"mail": "b@x", "plan": "pro"}],
+        "removed": 1,
+    },
+    "data.sample_records": [{"kind": "a"}, {"kind": "b"}],
+    "data.query_table": {"columns": ["city", "cents"], "rows": [["Oslo", 7], ["Rom", 9]]},
+    "data.inspect_sql": [
+        {"kind": "delete", "reads_only": False, "tables": ["old", "users"], "writes_to": ["users"]}
+    ],
+    "files.list_files": {"entries": ["docs/a.txt 12", f"docs/mail.eml {len(MAIL)}"], "more": False},
+    "files.find_files": {"files": [{"path": "docs/a.txt", "bytes": 12}], "more": False},
+    "files.search_files": {"hits": [{"path": "docs/a.txt", "line": 1, "text": "a cat"}]},
+    "files.read_file": {"text": "a cat\na dog\n", "lines": "1-2 of 2", "encoding": "utf-8"},
+    "files.file_info": {"kind": "file", "bytes": 12, "type": "text/plain"},
+    "files.read_document": {
+        "text": "From: ann@example.com\nSubject: A plan\n\nSee you.\n",
+        "pages": 1,
+    },
+    "files.write_file": {"path": "new/b.txt", "changed": True},
+    "files.edit_file": {"path": "docs/a.txt", "changed": True},
+    "files.apply_patch": {"docs/a.txt": "changed"},
+    "files.move_file": {"path": "old/a.txt"},
+    "files.delete_file": {"trash": ".trash/key/a.txt"},
+    "files.archive_files": {"path": "docs.zip", "files": 2},
     "maths.calculate": {"value": "1.9", "exact": True, "fraction": "19/10"},
     "maths.statistics": {"mean": 4.0, "correlation": 1.0, "trend": {"slope": 2.0}},
     "maths.convert_units": {"value": "8.04672", "unit": "km"},
@@ -66,6 +108,49 @@ CASES: list[tuple[str, dict[str, Any], Any]] = [
     ("text.extract_patterns", {"text": "from -5 to 1,250.5 €7", "kinds": ["numbers"]},
      {"numbers": ["-5", "1,250.5", "7"]}),
     ("text.split_text", {"text": "", "by": "words"}, []),
+    ("data.query_json", {"value": [{"a": 2}, {"a": 1}], "expression": "sort_by(@, &a)[0].a"}, 1),
+    ("data.query_json", {"value": {}, "expression": "a"}, None),
+    ("data.validate_json", {"value": {"x": [1, 1.0]}, "schema": {
+        "additionalProperties": {"uniqueItems": True}}},
+     {"problems": [{"path": "$.x", "problem": "has elements that are the same"}]}),
+    ("data.validate_json", {"value": {"aa": 1, "b": 2}, "schema": {
+        "patternProperties": {"^a+$": {"type": "string"}}, "additionalProperties": False}},
+     {"problems": [{"path": "$.aa"}, {"problem": "'b' is not allowed here"}]}),
+    ("data.validate_json", {"value": 1, "schema": {"$ref": "#/$defs/n", "$defs": {
+        "n": {"type": "integer"}}}}, {"valid": True}),
+    ("data.repair_json", {"text": "[1, 2]"}, [1, 2]),
+    ("data.patch_json", {"value": {"a": 1, "b": 2}, "merge": {"a": None, "c": {"d": 1}}},
+     {"b": 2, "c": {"d": 1}}),
+    ("data.convert_data", {"text": "a;b\n1;007\n", "source": "csv", "target": "json"},
+     '[\n  {\n    "a": 1,\n    "b": "007"\n  }\n]'),
+    ("data.convert_data", {"text": '{"z": 1, "a": {"b c": [true, {"x": "y"}]}}',
+                           "source": "json", "target": "toml"},
+     'z = 1\n\n[a]\n"b c" = [true, {x = "y"}]\n'),
+    ("data.convert_data", {"text": '<r id="1"><a>x</a><a>y</a></r>', "source": "xml",
+                           "target": "yaml"},
+     "r:\n  '@id': '1'\n  a:\n  - x\n  - y\n"),
+    ("data.convert_data", {"text": '{"r": {"@id": "1", "a": ["x", null]}}', "source": "json",
+                           "target": "xml"}, '<r id="1">\n  <a>x</a>\n  <a />\n</r>\n'),
+    ("data.convert_data", {"text": "[t]\nd = 2026-05-04\n", "source": "toml", "target": "yaml"},
+     "t:\n  d: '2026-05-04'\n"),
+    ("data.convert_data", {"text": '[{"a": 1}, {"b": "x,y"}]', "source": "json", "target": "csv"},
+     'a,b\n1,\n,"x,y"\n'),
+    ("data.match_records", {"left": "a\nx\ny\n", "right": "b\nx\nx\n", "left_column": "a",
+                            "right_column": "b"}, {"unmatched": [{"a": "y"}]}),
+    ("data.dedupe_records", {"table": "a,b\nX,\nx,1\n", "columns": ["a"], "ignore_case": True,
+                             "keep": "fullest"}, {"rows": [{"a": "x", "b": 1}], "removed": 1}),
+    ("data.query_table", {"tables": {"t": [{"a": {"b": [1, 2]}}]},
+                          "sql": "SELECT a ->> '$.b[1]' AS x FROM t"}, {"rows": [[2]]}),
+    ("data.query_table", {"tables": {"t": "a\n1\n2\n"}, "sql": "SELECT a FROM t", "most": 1},
+     {"rows": [[1]], "more": True}),
+    ("data.inspect_sql", {"sql": "SELECT a.b FROM s.t"},
+     [{"kind": "select", "reads_only": True, "tables": ["s.t"], "writes_to": []}]),
+    ("data.inspect_sql", {"sql": "WITH x AS (DELETE FROM t RETURNING *) SELECT * FROM x",
+                          "dialect": "postgres"},
+     [{"kind": "select", "reads_only": False, "writes_to": ["t"]}]),
+    ("data.inspect_sql", {"sql": "SELECT * INTO n FROM o", "dialect": "tsql"},
+     [{"reads_only": False, "writes_to": ["n"]}]),
+    ("data.inspect_sql", {"sql": "VACUUM"}, [{"kind": "unknown", "reads_only": False}]),
     ("maths.calculate", {"expression": "1/3 + 1/6"}, {"value": "0.5", "fraction": "1/2"}),
     ("maths.calculate", {"expression": "sqrt(2)"}, {"value": "1.4142135623731", "exact": False}),
     ("maths.calculate", {"expression": "2 ^ 100"}, {"value": str(2**100)}),
@@ -140,5 +225,7 @@ def test_what_models_are_told_is_short(name: str) -> None:
 
 
 def test_a_retry_draws_the_same_values() -> None:
+    sample = {"table": [{"n": n} for n in range(99)], "count": 9}
+    assert called("data.sample_records", **sample) == called("data.sample_records", **sample)
     drawn = {"kind": "floats", "count": 5}
     assert called("maths.random_values", **drawn) == called("maths.random_values", **drawn)

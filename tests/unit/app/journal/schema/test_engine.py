@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -114,6 +116,20 @@ def test_one_that_others_could_read_is_closed_to_them(tmp_path: Path) -> None:
     file.chmod(0o644)
     connect(f"sqlite:///{file}").dispose()
     assert oct(file.stat().st_mode & 0o777) == "0o600"
+
+
+def test_another_engine_leaves_this_process_its_locks(tmp_path: Path) -> None:
+    """Else the next process to leave takes itself for the last, and deletes the log in use."""
+    file, log = tmp_path / "journal.db", tmp_path / "journal.db-wal"
+    engine = connect(f"sqlite:///{file}")
+    with engine.begin() as c:
+        c.execute(text("CREATE TABLE t (x)"))
+    before = log.stat().st_ino
+    connect(f"sqlite:///{file}")
+    read = f"import sqlite3; sqlite3.connect({str(file)!r}).execute('SELECT * FROM t').close()"
+    subprocess.run([sys.executable, "-c", read], check=True)
+    assert log.stat().st_ino == before
+    engine.dispose()
 
 
 @pytest.mark.parametrize(

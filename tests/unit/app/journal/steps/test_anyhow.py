@@ -235,6 +235,11 @@ class TestSignals:
         assert journal.flows.signal("s", ("go", 1), "k", journal.rules)[0] == "unknown"
         assert journal.flows.signal("none", ("go", 1), "k", journal.rules)[0] == "unknown"
 
+    def test_one_that_was_cancelled_ahead_of_its_row_is_over(self, journal: Journal) -> None:
+        """Whoever says it again until it is taken would say it for ever."""
+        journal.cancel("ahead")
+        assert journal.flows.signal("ahead", ("go", 1), "k", journal.rules)[0] == "too_late"
+
 
 class TestAmidAnotherTransaction(OnPostgres):
     """Whoever comes second sees what the first one did."""

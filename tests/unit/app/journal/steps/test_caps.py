@@ -206,6 +206,51 @@ def test_with_no_room_at_all_it_is_told_once(journal: Journal) -> None:
         given(journal, claim(journal, "s"), member("ask:more"))
 
 
+def test_how_many_each_of_them_asks(journal: Journal) -> None:
+    """In all of its turns; each counts its own, and a handoff is none."""
+    root = bounded(journal, max_width=2)
+    assert len(given(journal, root, number=3).members) == 2
+    assert whys(journal, root) == [
+        "This agent has asked 2 others, the limit (max_width). It was not asked."
+    ]
+    one = below(journal, root, "ask:0")
+    assert len(given(journal, one, member("transfer_to_a/1"), member("ask:0")).members) == 2
+    one = ended(journal, one, "transfer_to_a/1", "ask:0")
+    assert len(given(journal, one, member("ask:1"), member("ask:2")).members) == 1
+
+
+def test_who_asks_on_too_wide_is_ended(journal: Journal) -> None:
+    root = bounded(journal, max_width=1)
+    given(journal, root, number=2)
+    root = ended(journal, root, "ask:0")
+    with pytest.raises(LimitReachedError, match="asks on, though its max_width"):
+        given(journal, root, member("ask:more"))
+
+
+def test_the_narrower_of_a_member_holds(journal: Journal) -> None:
+    root = bounded(journal, max_width=3)
+    given(journal, root, with_options("few", max_width=1), with_options("many", max_width=9))
+    few, many = (below(journal, root, key) for key in ("few", "many"))
+    assert len(given(journal, few, number=2).members) == 1
+    assert caps_of(many) == {"max_width": 3}
+
+
+def test_every_agent_may_ask_as_many_as_the_settings_say(journal: Journal) -> None:
+    caps = Caps(depth=2, steps=6, handoffs=2, width=2)
+    journal.rules = type(journal.rules)(
+        journal.rules.decided, journal.rules.wake_grace_s, caps=caps
+    )
+    root = claim(journal, "s", step())
+    assert len(ask(journal, root, "ask:a", "ask:b", "ask:c").members) == 2
+
+
+def ended(journal: Journal, asking: Claimed, *keys: str) -> Claimed:
+    """End these members; their parent's next claim."""
+    for key in keys:
+        journal.finish(below(journal, asking, key), DONE).result(SOON)
+    return claim(journal, asking.id)
+
+
 def test_handoffs_of_a_run(journal: Journal) -> None:
     root = bounded(journal, max_handoffs=1)
     given(journal, root, member("transfer_to_a/1"))

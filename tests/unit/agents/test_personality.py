@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from agents.models.config import ModelConfig
-from agents.models.personality import STYLES, TRAITS, instructions, report, review_schema
 from agents.models.strict import strict_form
+from agents.personality import STYLES, TRAITS, instructions, report, review_schema
 from agents.schema import problem
 
 

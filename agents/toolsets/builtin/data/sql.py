@@ -1,0 +1,172 @@
+"""Tools of SQL."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from agents.tools.calls import ToolError
+from agents.toolsets.builtin.data.tabular import Table, columns_of, records_of
+from agents.toolsets.builtin.offer import Short, offer
+
+_MAX_SQL = 10_000
+#: Seconds that a query may take, and how many instructions go between two looks at the clock.
+_LIMIT_S, _INSTRUCTIONS = 0.8, 100
+#: Bytes of one value; a query that makes many of them writes files that are gone when it ends.
+_MAX_CELL = 100_000
+_MAX_RESULT = 1_000_000
+_READING = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE}
+_LIMITS = {
+    sqlite3.SQLITE_LIMIT_LENGTH: _MAX_CELL,
+    sqlite3.SQLITE_LIMIT_ATTACHED: 0,
+    sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 100,
+    sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: 50,
+    sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 100,
+    sqlite3.SQLITE_LIMIT_COLUMN: 500,
+}
+#: Functions whose one call may take long, or reaches out.
+_REFUSED = {"load_extension", "randomblob", "zeroblob", "printf", "format"}
+_NAME = re.compile(r"[A-Za-z_]\w{0,62}")
+
+
+@offer(
+    {
+        "tables": {"orders": "city,cents\nRom,5\nOslo,7\nRom,4\n"},
+        "sql": "SELECT city, sum(cents) AS cents FROM orders GROUP BY city ORDER BY city",
+    }
+)
+def query_table(
+    tables: Annotated[dict[str, Table], Field(min_length=1, max_length=20)],
+    sql: Annotated[str, Field(max_length=_MAX_SQL)],
+    most: Annotated[int, Field(ge=1, le=1_000)] = 100,
+) -> dict[str, Any]:
+    """Queries tables, by name, with a SELECT of SQLite; up to so many rows, within a second."""
+    with closing(sqlite3.connect(":memory:")) as database:
+        for limit, value in _LIMITS.items():
+            database.setlimit(limit, value)
+        for name, table in tables.items():
+            _load(database, name, table)
+        found = _query(database, sql)
+        columns = [one[0] for one in found.description or ()]
+        rows = _bounded(found, most + 1)
+    return {"columns": columns, "rows": rows[:most], "more": len(rows) > most}
+
+
+@offer({"sql": "DELETE FROM users WHERE id IN (SELECT id FROM old)"}, "sqlglot")
+def inspect_sql(
+    sql: Annotated[str, Field(max_length=_MAX_SQL)], dialect: Short = ""
+) -> list[dict[str, Any]]:
+    """Reads SQL without running it: of each statement its kind, tables, and whether it writes."""
+    import sqlglot
+
+    logging.getLogger("sqlglot").setLevel(logging.ERROR)  # its warnings are of users' statements
+    try:
+        parsed = sqlglot.parse(sql, dialect=dialect or None, error_level=sqlglot.ErrorLevel.RAISE)
+    except (sqlglot.errors.SqlglotError, ValueError) as error:
+        raise ToolError(f"The SQL cannot be read: {str(error)[:500]}") from None
+    except RecursionError:
+        raise ToolError("The SQL is nested too deep.") from None
+    return [_statement(sqlglot.exp, one) for one in parsed if one is not None]
+
+
+def _load(database: sqlite3.Connection, name: str, table: Table) -> None:
+    if not _NAME.fullmatch(name) or name.lower().startswith("sqlite_"):
+        raise ToolError(f"{name[:80]!r} is no name of a table: use letters, digits and _.")
+    records = records_of(table)
+    columns = columns_of(records)
+    told = ", ".join(_quoted(column) for column in columns)
+    try:
+        database.execute(f"CREATE TABLE {_quoted(name)} ({told})")
+        marks = ", ".join("?" * len(columns))
+        database.executemany(
+            f"INSERT INTO {_quoted(name)} VALUES ({marks})",  # noqa: S608 - quoted names
+            ([_cell(row.get(column)) for column in columns] for row in records),
+        )
+    except (sqlite3.Error, OverflowError, ValueError) as error:
+        raise ToolError(f"The table {name} cannot be loaded: {error}.") from None
+
+
+def _query(database: sqlite3.Connection, sql: str) -> sqlite3.Cursor:
+    """The cursor of a query that may read and do nothing else."""
+    until = time.monotonic() + _LIMIT_S
+
+    def authorize(action: int, _first: str | None, second: str | None, *_: Any) -> int:
+        if action in _READING:
+            return sqlite3.SQLITE_OK
+        if action == sqlite3.SQLITE_FUNCTION and (second or "").lower() not in _REFUSED:
+            return sqlite3.SQLITE_OK
+        return sqlite3.SQLITE_DENY
+
+    database.set_authorizer(authorize)
+    database.set_progress_handler(lambda: time.monotonic() > until, _INSTRUCTIONS)
+    found: sqlite3.Cursor = _told(lambda: database.execute(sql))
+    return found
+
+
+def _bounded(cursor: sqlite3.Cursor, most: int) -> list[list[Any]]:
+    """Rows, up to so many, and up to as many bytes as one value may have."""
+    rows: list[list[Any]] = []
+    size = 0
+    while len(rows) < most and (row := _told(cursor.fetchone)) is not None:
+        size += sum(len(cell) if isinstance(cell, str | bytes) else 8 for cell in row)
+        if size > _MAX_RESULT:
+            raise ToolError("The result is too long. Select fewer columns or rows.")
+        rows.append([cell.hex() if isinstance(cell, bytes) else cell for cell in row])
+    return rows
+
+
+def _told(act: Callable[[], Any]) -> Any:
+    try:
+        return act()
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorname", "") == "SQLITE_INTERRUPT":
+            told = "The query takes longer than a second. Give it a limit, or fewer rows."
+        elif "authorized" in str(error) or "prohibited" in str(error):
+            told = "Only SELECT is possible here, of the tables given, without printf and format."
+        else:
+            told = f"SQLite: {str(error)[:500]}."
+        raise ToolError(told) from None
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, list | dict) else value
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _statement(exp: Any, parsed: Any) -> dict[str, Any]:
+    writing = (exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Create, exp.Drop, exp.Alter)
+    writes = [one for one in parsed.walk() if isinstance(one, (*writing, exp.TruncateTable))]
+    own = {cte.alias_or_name for cte in parsed.find_all(exp.CTE)}
+    into = [parsed.args.get("into")] if isinstance(parsed, exp.Select) else []
+    kind = "unknown" if isinstance(parsed, exp.Command) else parsed.key
+    return {
+        "kind": kind,
+        "reads_only": isinstance(parsed, exp.Query) and not writes and not any(into),
+        "tables": _names(t for t in parsed.find_all(exp.Table) if t.name not in own),
+        "columns": _names(parsed.find_all(exp.Column)),
+        "writes_to": _names(
+            table
+            for one in [*writes, *filter(None, into)]
+            for table in [one.find(exp.Table)]
+            if table is not None
+        ),
+    }
+
+
+def _names(found: Iterable[Any]) -> list[str]:
+    told = [".".join(part.name for part in one.parts) for one in found]
+    return sorted({*filter(None, told)})
+
+
+TOOLS = (query_table, inspect_sql)

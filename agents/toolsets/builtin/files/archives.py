@@ -1,0 +1,56 @@
+"""ZIP files of others, whose declared sizes are held against limits before anything is unpacked."""
+
+from __future__ import annotations
+
+import io
+import stat
+import struct
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from agents.tools.calls import ToolError
+from agents.toolsets.builtin.files.root import MAX_FILE_BYTES, parts_of
+
+MAX_ARCHIVE_BYTES = 30_000_000
+_MAX_MEMBERS, _MAX_INDEX_BYTES = 5_000, 1_000_000
+#: The record at a ZIP's end, and the most bytes that it and its comment have.
+_END, _END_BYTES = b"PK\x05\x06", 22 + 65_535
+
+
+@contextmanager
+def opened(data: bytes) -> Iterator[zipfile.ZipFile]:
+    """A ZIP file, open for reading.
+
+    Raises:
+        ToolError: it is none, is broken, or its index is too long to be read.
+    """
+    end = data.rfind(_END, max(0, len(data) - _END_BYTES))
+    if end < 0 or len(data) < end + 22:
+        raise ToolError("This is no ZIP file.")
+    members, index_bytes = struct.unpack_from("<HI", data, end + 10)
+    if members > _MAX_MEMBERS or index_bytes > _MAX_INDEX_BYTES:
+        raise ToolError(f"The ZIP file has more than {_MAX_MEMBERS:,} members.")
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as pack:
+            yield pack
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+        raise ToolError(f"The ZIP file cannot be read: {error}.") from None
+
+
+def members_of(pack: zipfile.ZipFile, most: int = MAX_ARCHIVE_BYTES) -> list[zipfile.ZipInfo]:
+    """The files in a ZIP file. Reading one gives no more bytes than it says that it has.
+
+    Raises:
+        ToolError: a name leads out, one is a link, or they have too many bytes in all.
+    """
+    found = [one for one in pack.infolist() if not one.is_dir()]
+    for one in found:
+        parts_of(one.filename)
+        if stat.S_ISLNK(one.external_attr >> 16):
+            raise ToolError(f"{one.filename[:200]} in the ZIP file is a link. Nothing was done.")
+        if one.file_size > MAX_FILE_BYTES:
+            raise ToolError(f"{one.filename[:200]} has more than {MAX_FILE_BYTES:,} bytes.")
+    if sum(one.file_size for one in found) > most:
+        raise ToolError(f"Unpacked, the ZIP file has more than {most:,} bytes. Nothing was done.")
+    return found

@@ -1,0 +1,1 @@
+"""Killed teams of other frameworks, beside DBOS: ``python -m bench.frameworks``."""
