@@ -69,7 +69,7 @@ class Desk:
         return self._read(lambda c: pages.run_page(c, wanted))
 
     def pulse(self, run_id: str) -> pages.Pulse:
-        """Whether a run is over, and figures that change with what is shown of it."""
+        """The pulse of a run: is it over, and figures that change with what is shown of it."""
         return self._read(lambda c: pages.pulse(c, run_id))
 
     def tenant_of(self, step_id: str) -> str | None:
