@@ -29,7 +29,7 @@ from sqlalchemy import Engine, text
 
 from agents.memory.sizes import tokens_of
 from agents.memory.terms import terms_of
-from app.journal.memory.recall import Question
+from app.journal.memory.recall import MemoryQuestion
 from app.journal.schema.engine import connect
 from app.journal.schema.rows import NewMemory
 from app.journal.stores.memories import MemoryStore
@@ -115,7 +115,7 @@ def quality(path: Path) -> None:
             store.keep([_new(talk.name, i, *turn) for i, turn in talk.turns.items()])
         for talk in talks:
             for question, evidence in talk.questions:
-                asked = Question("", talk.name, question, READ_TOKENS, POLICY.language)
+                asked = MemoryQuestion("", talk.name, question, READ_TOKENS, POLICY.language)
                 ranked = [memory.id.partition("/")[2] for memory in store.recall(asked)]
                 figures.add(f"memory, {database}", talk, ranked, evidence)
         if database == "sqlite":
@@ -179,7 +179,7 @@ def speed(memories: int) -> None:
         took = []
         for question in asked:
             began = time.perf_counter()
-            store.recall(Question("", "s", question, BUDGET_TOKENS, POLICY.language))
+            store.recall(MemoryQuestion("", "s", question, BUDGET_TOKENS, POLICY.language))
             took.append(1_000 * (time.perf_counter() - began))
         cuts = quantiles(took, n=20)
         each = 1_000 * kept_s / memories

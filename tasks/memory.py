@@ -9,7 +9,7 @@ from celery import shared_task
 
 from app.execution.memories import NamedMemory, named
 from app.execution.runtime import runtime_of
-from app.journal.memory.recall import Question
+from app.journal.memory.recall import MemoryQuestion
 from app.maintenance.acts import recorded
 from celery_agents import names
 from celery_agents.contracts.base import PLACES_MAX, id_of, whole_of
@@ -50,7 +50,7 @@ def recall(
     memory = _named(self, name, scope, tenant)
     most = whole_of(tokens, "tokens", least=1, most=RECALL_TOKENS_MAX)
     words = memory_text_of(question, "question")
-    asked = Question(memory.tenant, memory.space, words, most, memory.policy.language)
+    asked = MemoryQuestion(memory.tenant, memory.space, words, most, memory.policy.language)
     found = runtime_of(self.app, self.request.hostname).journal.memories.recall(asked)
     return [one.compact() for one in found]
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Self
 
-from agents.base import Answer, Turn
+from agents.base import Answer, StepMemory, Turn
 from agents.catalog.checks import AnyOf, Check, Connect, Get, Question, Served
 from agents.catalog.registry import Registered
 from agents.graphs import GraphLines
@@ -199,6 +199,10 @@ class _Apart:
     def graphs(self) -> GraphLines:
         """Raises AgentFailedError: nothing is kept of a probe."""
         raise AgentFailedError("A probe has no step that could keep a graph's thread.")
+
+    def memory(self, name: str) -> StepMemory:
+        """Raises AgentFailedError: as above."""
+        raise AgentFailedError(f"A probe has no step that could use the memory {name}.")
 
     streamed = False
     spent = Usage()

@@ -139,8 +139,8 @@ class Registry:
         self.limits: dict[str, LimitPolicy] = {}
         self.tenants: dict[str, TenantPolicy] = {}
         self.budgets: dict[str, BudgetPolicy] = {}
-        #: Those of tenants that have numbers of their own, by tenant and name.
         self.memories: dict[str, MemoryPolicy] = {}
+        #: Those of tenants that have numbers of their own, by tenant and name.
         self.own_limits: dict[str, dict[str, LimitPolicy]] = {}
         self.own_budgets: dict[str, dict[str, BudgetPolicy]] = {}
         self.guards, self.flows = Guards({}), Flows()

@@ -94,7 +94,7 @@ class GuardedStep(StepContext, Protocol):
 
     @property
     def learned(self) -> dict[str, NewMemory]:
-        """What it remembers when it succeeds, by ids."""
+        """The memories that it keeps when it succeeds, by ids."""
         ...
 
     @property

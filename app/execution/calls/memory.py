@@ -10,7 +10,7 @@ from agents.plain import plain_json
 from agents.values import digest
 from app.concurrency.fibers import in_thread
 from app.execution.calls.calling import Calling
-from app.journal.memory.recall import Question
+from app.journal.memory.recall import MemoryQuestion
 from app.journal.schema.rows import NewMemory
 from celery_agents.contracts.base import id_of, whole_of
 from celery_agents.contracts.memory import (
@@ -62,7 +62,7 @@ class SpaceMemory:
         """Recall the same, and journal nothing: for what is a call already."""
         claim = self._step.claim
         own = [m for m in self._step.learned.values() if m.space == self._space]
-        asked = Question(
+        asked = MemoryQuestion(
             claim.tenant,
             self._space,
             memory_text_of(question, "question"),

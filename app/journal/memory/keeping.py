@@ -157,7 +157,7 @@ _DELETE = delete(table(MemoryRow)).where(_IDS)
 def _enter(
     connection: Connection,
     space: Space,
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Any],
     texts: Mapping[str, str],
 ) -> None:
     """Write the terms of memories, and count these."""
@@ -247,9 +247,8 @@ def erase(
     if space is None:
         return 0
     if ids is None:
-        about = {"b_space": space.id}
         connection.execute(delete(table(MemoryTerm)).where(_T.space_id == space.id))
-        gone = connection.execute(_DELETE_ALL, about).rowcount
+        gone = connection.execute(_DELETE_ALL, {"b_space": space.id}).rowcount
         connection.execute(delete(table(MemorySpace)).where(_P.id == space.id))
         return int(gone)
     about = {"b_space": space.id, "b_ids": sorted(ids)}

@@ -48,8 +48,8 @@ PAGE_ROWS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """A question to a space, by whom."""
+class MemoryQuestion:
+    """A question to a space, with whose run asks it."""
 
     tenant: str
     space: str
@@ -60,7 +60,7 @@ class Question:
     own: Sequence[NewMemory] = ()  # those that its step has just learned
 
 
-def recall(connection: Connection, asked: Question) -> list[MemoryRecord]:
+def recall(connection: Connection, asked: MemoryQuestion) -> list[MemoryRecord]:
     """Recall what fits best, within a budget of tokens; of what fits alike the newest first.
 
     Raises:
@@ -93,7 +93,9 @@ def recall(connection: Connection, asked: Question) -> list[MemoryRecord]:
     return cut(rest, lambda memory: memory.tokens, asked.budget_tokens)
 
 
-def _own(connection: Connection, space: Space | None, asked: Question) -> dict[int, MemoryRecord]:
+def _own(
+    connection: Connection, space: Space | None, asked: MemoryQuestion
+) -> dict[int, MemoryRecord]:
     """Return what only the run that asks may see, by places behind all others."""
     rows: list[Any] = []
     if space is not None and asked.run_id is not None:

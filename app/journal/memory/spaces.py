@@ -77,8 +77,8 @@ def held(connection: Connection, tenant: str, name: str) -> Space | None:
 def begun(connection: Connection, tenant: str, name: str, policy: MemoryPolicy) -> Space:
     """The same, made on the way if there is none, with this policy's capacity from now on."""
     seals, about = sealed_by(connection), {"b_tenant": tenant, "b_name": name}
-    row = connection.execute(_HOLD, about).first()
-    if row is None:
+    # Again where somebody has erased it in between.
+    while (row := connection.execute(_HOLD, about).first()) is None:
         at = read_clock(connection)
         new = {
             "tenant": tenant,
@@ -93,7 +93,6 @@ def begun(connection: Connection, tenant: str, name: str, policy: MemoryPolicy) 
             "tokens": 0,
         }
         connection.execute(insertion(connection.dialect.name, MemorySpace), [new])
-        row = connection.execute(_HOLD, about).one()
     values: dict[Any, Any] = {}
     if row.capacity_tokens != policy.capacity_tokens:
         values[_P.capacity_tokens] = policy.capacity_tokens

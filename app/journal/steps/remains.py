@@ -29,7 +29,7 @@ OF_RUNS = [
     if "run_id" in held.columns and held is not Step.__table__
 ]
 #: What it alone remembers: the rest outlives it.
-_OWN_MEMORIES = table(MemoryRow).c.state == PRIVATE
+_OWN_MEMORIES: ColumnElement[bool] = table(MemoryRow).c.state == PRIVATE
 #: Entries of its flows go with it, what they were told and asked for, and threads of graphs that
 #: were steps of it; all others outlive it.
 _OWN_ENTRIES = or_(*(Entry.stream.startswith(own) for own in (HISTORY, SIGNALS, STEP_GRAPHS)))
@@ -57,5 +57,6 @@ def begin_anew(connection: Connection, runs: Sequence[dict[str, Any]]) -> None:
 
 def goes_with_run(held: Any) -> ColumnElement[bool]:
     """The rows of a table of :data:`OF_RUNS` that go with their run."""
-    own = {Entry.__table__: _OWN_ENTRIES, MemoryRow.__table__: _OWN_MEMORIES}
-    return own.get(held, true())
+    if held is MemoryRow.__table__:
+        return _OWN_MEMORIES
+    return _OWN_ENTRIES if held is Entry.__table__ else true()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from app.journal.memory import keeping, recall
-from app.journal.memory.recall import Question
+from app.journal.memory.recall import MemoryQuestion
 from app.journal.schema.engine import reading
 from app.journal.schema.rows import NewMemory
 from app.journal.schema.transactions import in_transaction
@@ -21,7 +21,7 @@ class MemoryStore:
 
     engine: Engine
 
-    def recall(self, asked: Question) -> list[MemoryRecord]:
+    def recall(self, asked: MemoryQuestion) -> list[MemoryRecord]:
         """Recall what fits a question; see :func:`app.journal.memory.recall.recall`."""
         return in_transaction(reading(self.engine), lambda c: recall.recall(c, asked))
 

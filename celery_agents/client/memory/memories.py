@@ -17,6 +17,8 @@ from celery_agents.contracts.memory import (
 )
 
 GivenScope = Mapping[str, str] | None
+#: What a message tells a worker.
+_Told = tuple[Any, ...]
 
 
 class Memories:
@@ -44,8 +46,8 @@ class Memories:
         Raises:
             InvalidPayloadError: there is no such memory, or the scope lacks a value.
         """
-        about = (name_of(name), memory_text_of(question, "question"), scope_of(scope))
-        options = {"tokens": tokens, "tenant": tenant_of(tenant)}
+        about: _Told = (name_of(name), memory_text_of(question, "question"), scope_of(scope))
+        options: dict[str, Any] = {"tokens": tokens, "tenant": tenant_of(tenant)}
         asked = self._control.ask(names.RECALL, *about, options=options)
         found: list[dict[str, Any]] = asked.get(timeout=timeout)
         asked.forget()
@@ -73,7 +75,7 @@ class Memories:
         """
         about = {"importance": importance, "replaces": replaces, "thread": thread}
         new = NewMemories.read({"name": name, "texts": texts, **about})
-        told = (new.compact(), scope_of(scope), tenant_of(tenant))
+        told: _Told = (new.compact(), scope_of(scope), tenant_of(tenant))
         ids: list[str] = self._control.ask(names.REMEMBER, *told, recorded=True).get(timeout)
         return ids
 
@@ -91,7 +93,7 @@ class Memories:
         """
         place: int | None = -1
         while place is not None:
-            about = (name_of(name), scope_of(scope), place, tenant_of(tenant))
+            about: _Told = (name_of(name), scope_of(scope), place, tenant_of(tenant))
             asked = self._control.ask(names.MEMORIES, *about)
             page: dict[str, Any] = asked.get(timeout=timeout)
             asked.forget()
@@ -119,5 +121,5 @@ class Memories:
         if (ids is None) is not everything:
             raise ValueError("give either ids or everything=True")
         which = None if ids is None else [str(one) for one in ids]
-        about = (name_of(name), scope_of(scope), which, tenant_of(tenant))
+        about: _Told = (name_of(name), scope_of(scope), which, tenant_of(tenant))
         return int(self._control.ask(names.ERASE, *about).get(timeout=timeout))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from celery import Celery, current_app
 
+import tasks
 from app.execution.runtime import close_runtime
 from app.factory import create_app
 from app.settings import Settings
@@ -39,6 +40,10 @@ def call(app: Celery, name: str, *args: Any, request: str = "", **kwargs: Any) -
         return task(*args, **kwargs)
     finally:
         task.pop_request()
+
+
+def test_the_package_has_its_tasks() -> None:
+    assert "memory" in tasks.__all__
 
 
 def test_a_message_that_comes_twice_is_done_once(app: Celery) -> None:

@@ -1,5 +1,7 @@
 """Memories: spaces, their texts and terms, and roots below which something was remembered"""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -11,7 +13,7 @@ depends_on = None
 _SPACE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
-def _partly(state: str) -> dict[str, object]:
+def _partly(state: str) -> dict[str, Any]:
     which = sa.text(f"state = '{state}'")
     return {"sqlite_where": which, "postgresql_where": which}
 

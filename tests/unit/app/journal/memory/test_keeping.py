@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from agents.memory.terms import terms_of
 from app.journal import Journal
-from app.journal.memory.recall import Question
+from app.journal.memory.recall import MemoryQuestion
 from app.journal.schema.models import MemoryRow, MemorySpace, MemoryTerm
 from app.journal.schema.rows import Claimed, NewMemory, derived_id
 from celery_agents.contracts.memory import MemoryPolicy, MemoryRecord
@@ -40,9 +40,9 @@ def learn(journal: Journal, claim: Claimed, *new: NewMemory, outcome: Any = DONE
     return journal.finish(claim, outcome, memories=new).result(SOON).applied
 
 
-def asked(question: str = "shoes", **more: Any) -> Question:
+def asked(question: str = "shoes", **more: Any) -> MemoryQuestion:
     given: dict[str, Any] = {"tenant": "", "space": "s", "budget_tokens": 1_000}
-    return Question(question=question, language="english", **given | more)
+    return MemoryQuestion(question=question, language="english", **given | more)
 
 
 def told(journal: Journal, question: str = "shoes", **more: Any) -> list[str]:

@@ -205,7 +205,7 @@ def test_memories_go_when_they_are_over_and_those_of_a_failed_run_with_it(
     journal.memories.keep(ending)
     journal.memories.keep([NewMemory("gone", space="empty", text="shoe", **about)])
     journal.memories.erase("", "empty", ["gone"])
-    one, _ = expand(journal, "f", plan("one", "two", kind="first"))
+    (one,) = expand(journal, "f", plan("one"))
     own = [NewMemory("own", space="s", text="shoe", run_id="f", **about)]
     journal.finish(one, DONE, memories=own).result(SOON)
     journal.finish(claimed(journal, "f"), FAILED).result(SOON)
@@ -216,7 +216,7 @@ def test_memories_go_when_they_are_over_and_those_of_a_failed_run_with_it(
     assert clean(world) == {"memories": 1, "memory_spaces": 1}
     age(world, 61, "f")
     gone = clean(world)
-    assert (gone["memories"], gone["runs"]) == (1, 1)
+    assert (gone["memories"], gone["runs"]) == (1, 1), gone
     with world.engine.connect() as c:
         assert set(c.execute(select(MemoryRow.id)).scalars()) == {"fresh", "live"}
 
