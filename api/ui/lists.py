@@ -349,7 +349,7 @@ def _share(used: float) -> tuple[Html, Html]:
 
 
 def _amounts(spent: Spent) -> str:
-    """What was spent, in each unit in which something was."""
+    """Amounts in each unit in which something was spent."""
     told = [dollars(spent.usd)] if spent.nano_usd else []
     told += [f"{spent.tokens:,} tokens"] if spent.tokens else []
     told += [f"{spent.calls:,} calls"] if spent.calls else []
