@@ -9,15 +9,12 @@ from celery import shared_task
 
 from app.execution.memories import NamedMemory, named
 from app.execution.runtime import runtime_of
-from app.journal.memory.recall import MemoryQuestion
 from app.maintenance.acts import recorded
 from celery_agents import names
 from celery_agents.contracts.base import PLACES_MAX, id_of, whole_of
 from celery_agents.contracts.memory import (
     RECALL_TOKENS,
-    RECALL_TOKENS_MAX,
     NewMemories,
-    memory_text_of,
 )
 from celery_agents.errors import InvalidPayloadError
 
@@ -48,9 +45,7 @@ def recall(
 ) -> list[dict[str, Any]]:
     """Recall what fits a question, within so many tokens."""
     memory = _named(self, name, scope, tenant)
-    most = whole_of(tokens, "tokens", least=1, most=RECALL_TOKENS_MAX)
-    words = memory_text_of(question, "question")
-    asked = MemoryQuestion(memory.tenant, memory.space, words, most, memory.policy.language)
+    asked = memory.question(question, tokens)
     found = runtime_of(self.app, self.request.hostname).journal.memories.recall(asked)
     return [one.compact() for one in found]
 

@@ -7,9 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agents.memory.sizes import tokens_of
+from app.journal.memory.recall import MemoryQuestion
 from app.journal.schema.rows import NewMemory
-from celery_agents.contracts.base import name_of, tenant_of
-from celery_agents.contracts.memory import MemoryPolicy, NewMemories, scope_of
+from celery_agents.contracts.base import name_of, tenant_of, whole_of
+from celery_agents.contracts.memory import (
+    RECALL_TOKENS_MAX,
+    MemoryPolicy,
+    NewMemories,
+    memory_text_of,
+    scope_of,
+)
 from celery_agents.contracts.nearest import meant
 from celery_agents.errors import InvalidPayloadError
 
@@ -21,6 +28,16 @@ class NamedMemory:
     tenant: str
     space: str
     policy: MemoryPolicy
+
+    def question(self, text: object, tokens: object) -> MemoryQuestion:
+        """A question to the space, whose answer has so many tokens at the most.
+
+        Raises:
+            InvalidPayloadError: the text is empty or too long, or the number is none.
+        """
+        most = whole_of(tokens, "tokens", least=1, most=RECALL_TOKENS_MAX)
+        words = memory_text_of(text, "question")
+        return MemoryQuestion(self.tenant, self.space, words, most, self.policy.language)
 
     def new(self, told: NewMemories, of: uuid.UUID) -> list[NewMemory]:
         """The memories of one message, whose ids follow from the message's.
