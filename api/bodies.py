@@ -12,6 +12,8 @@ from celery_agents.contracts.base import Contract, JsonValue, Tenant, Whole
 from celery_agents.contracts.gather import Gather
 from celery_agents.contracts.mapping import Map
 from celery_agents.contracts.patterns import Fallback, Vote
+from celery_agents.contracts.teams.solve import Solve
+from celery_agents.contracts.teams.team import Team
 from celery_agents.wire.messages import PRIORITY
 
 #: Fields that are no options of the step.
@@ -55,8 +57,21 @@ class MapBody(_Posted, Map):
     task: Literal["map"]
 
 
+class SolveBody(_Posted, Solve):
+    """Have a task done by one of several strategies."""
+
+    task: Literal["solve"]
+
+
+class TeamBody(_Posted, Team):
+    """Have a lead do a task with others, and report."""
+
+    task: Literal["team"]
+
+
 TaskBody = Annotated[
-    AskBody | FallbackBody | VoteBody | GatherBody | MapBody, Field(discriminator="task")
+    AskBody | FallbackBody | VoteBody | GatherBody | MapBody | SolveBody | TeamBody,
+    Field(discriminator="task"),
 ]
 TASKS = {
     "ask": names.ASK,
@@ -64,6 +79,8 @@ TASKS = {
     "vote": names.VOTE,
     "gather": names.GATHER,
     "map": names.MAP,
+    "solve": names.SOLVE,
+    "team": names.TEAM,
 }
 
 

@@ -38,6 +38,7 @@ from celery_agents.contracts.memory import MemoryPolicy
 
 POLICY = MemoryPolicy(space="s", capacity_tokens=1_000_000_000)
 FIRST, BUDGET_TOKENS = 10, 1_000
+READ_TOKENS = 4 * BUDGET_TOKENS  # the first ten are within it, too
 #: Of a space that is only measured for its speed: memories of so many words, of a vocabulary with
 #: Zipf's frequencies behind that of stop words; questions of so many.
 WORDS, ASKED, VOCABULARY, STOPPED = 20, 8, 50_000, 100
@@ -114,7 +115,7 @@ def quality(path: Path) -> None:
             store.keep([_new(talk.name, i, *turn) for i, turn in talk.turns.items()])
         for talk in talks:
             for question, evidence in talk.questions:
-                asked = Question("", talk.name, question, 10**9, POLICY.language)
+                asked = Question("", talk.name, question, READ_TOKENS, POLICY.language)
                 ranked = [memory.id.partition("/")[2] for memory in store.recall(asked)]
                 figures.add(f"memory, {database}", talk, ranked, evidence)
         if database == "sqlite":

@@ -44,6 +44,8 @@ class RetryableError(AgentsError):
     retryable = True
     #: Whether it uses an attempt up. What was refused for now has not been tried.
     attempted: ClassVar[bool] = True
+    #: Whether each further look for what was refused comes as soon as the one before.
+    steady: bool = False
     #: What was refused, for whoever lets the step wait; it does not travel.
     refusal: Any = None
 
@@ -121,7 +123,9 @@ class NotAdmittedError(RetryableError):
 
 
 class AwaitsAnswerError(RetryableError):
-    """Another step asks the same just now, and its answer will be cached; nothing was asked.
+    """Another step asks the same just now; nothing was asked.
+
+    Its answer will be cached, or is that of a team.
 
     It is no attempt: the step waits for that answer, without a slot.
     """

@@ -21,6 +21,7 @@ from celery_agents.contracts.base import Name
 from celery_agents.contracts.gather import Gather
 from celery_agents.contracts.nearest import meant
 from celery_agents.contracts.patterns import Fallback, Vote
+from celery_agents.contracts.teams.solve import Strategy
 from celery_agents.errors import ConfigurationError
 
 #: The patterns that a panel can be, by the word for each.
@@ -29,7 +30,7 @@ PATTERNS: dict[str, type[StepOptions]] = {"fallback": Fallback, "vote": Vote, "g
 _ASKED = ("input", "instructions", "stream", "answer_schema")
 _OWN = ("task", "description")
 #: Fields of contracts that hold names of agents.
-_NAMING = frozenset({"agent", "base", "judge", "backups"})
+_NAMING = frozenset({"agent", "base", "judge", "backups", "lead", "members", "select"})
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
@@ -60,7 +61,7 @@ def agents_of(body: BaseModel) -> Iterable[str]:
         value = getattr(body, name)
         for one in value if isinstance(value, tuple) else (value,):
             if isinstance(one, BaseModel):
-                yield from agents_of(one)
+                yield from agents_of(one.request if isinstance(one, Strategy) else one)
             elif name in _NAMING and isinstance(one, str):
                 yield one
 

@@ -131,8 +131,6 @@ class Instance:
                 self.timers.ring(line.key)
             case "signal":
                 self.inbox.put(line.key, line.value)
-            case "unread":  # it is for people
-                return
             case "cancel":
                 self.cancelled_at = line.at
                 if self.main is not None:

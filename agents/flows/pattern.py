@@ -70,7 +70,7 @@ def begun(
     )
     if history:
         _start(instance, code, told, history[0], replayed=True)
-        instance.replay(history[1:])
+        instance.replay(line for line in history[1:] if line.kind != "unread")  # that is for people
     return instance
 
 

@@ -47,6 +47,7 @@ class Turned:
     duration_s: float | None
     depth: int
     base: str | None = None
+    same_as: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ def _given(request: Team) -> tuple[AgentSpec, ...]:
 def _lead(request: Team, members: Sequence[AgentSpec]) -> Member:
     """The lead's turn. Its members stand in its row, as a spec of itself."""
     spec = AgentSpec(base=request.lead, members=tuple(members)) if members else None
-    return ask_member(
+    member = ask_member(
         LEAD,
         request.lead,
         request.input,
@@ -114,6 +115,9 @@ def _lead(request: Team, members: Sequence[AgentSpec]) -> Member:
         compensation=request.compensation,
         spec=None if spec is None else spec.compact(),
     )
+    if request.repeats == "ask":
+        return member
+    return member.model_copy(update={"options": member.options | {"repeats": {}}})
 
 
 def _picker(request: Team, staff: Staff) -> Member:
@@ -221,11 +225,12 @@ def parts(turned: Iterable[Turned]) -> tuple[TeamPart, ...]:
 
 
 def _part(one: Turned, known: Mapping[str, Turned], below: Sequence[Usage]) -> TeamPart:
-    asking = known.get(one.parent_id)
+    asking, same = known.get(one.parent_id), known.get(one.same_as or "")
     return TeamPart(
         step_id=one.id,
         agent=one.who,
         base=one.base,
+        same_as=same.id if same is not None and same.state is State.SUCCEEDED else None,
         asked_by=None if asking is None else asking.who,
         depth=one.depth,
         task=one.task,

@@ -198,6 +198,7 @@ class Agents:
                 "kind": a.kind,
                 "description": storable(a.description or _about(a)),
                 "effects": a.effects,
+                **({"posted": True} if a.posted else {}),
             }
             for a in self.registry
         ]

@@ -9,6 +9,7 @@ from pydantic import Field, StrictBool, ValidationError, model_validator
 
 from celery_agents.contracts.base import (
     Contract,
+    Id,
     JsonValue,
     Name,
     Option,
@@ -145,6 +146,15 @@ class StepOptions(Request):
         return self
 
 
+class Repeats(Contract):
+    """The turn of a team that asks the same as another one of its run.
+
+    ``same_as`` is the step that has the answer, or will have it. Only the service itself says it.
+    """
+
+    same_as: Id | None = None
+
+
 class Ask(StepOptions):
     """One agent's turn on one input. The answer is the agent's value."""
 
@@ -174,6 +184,8 @@ class Ask(StepOptions):
     #: Of a cache that serves answers of similar questions: from this cosine on, where that is more
     #: than its own.
     similarity: Annotated[float, Field(ge=0, le=1, strict=True)] | None = None
+    #: It is a turn of a team, where the same question to the same agent is answered once.
+    repeats: Repeats | None = None
     #: Who undoes it when it is part of a run that fails; by default whoever its agent names.
     compensation: Compensated = None
 

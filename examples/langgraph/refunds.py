@@ -25,7 +25,7 @@ model = durable_client(ChatOpenAI(model="gpt-5-mini"))
 
 
 class Refund(TypedDict, total=False):
-    """What is known of one."""
+    """A refund, as far as it is known."""
 
     letter: str
     order: str

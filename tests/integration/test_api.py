@@ -86,6 +86,8 @@ def test_a_run_is_accepted_and_done(user: Asked) -> None:
         ({"task": "map", "agent": "shout", "input": ["a", "b"]}, ["A", "B"]),
         ({"task": "gather", "agents": ["shout", "noop"], "how": "concat", "input": "a"}, "A\n\na"),
         ({"task": "vote", "voters": ["yes", "yes", "no"], "input": "?"}, "yes"),
+        ({"task": "team", "lead": "shout", "input": "a"}, "A"),
+        ({"task": "solve", "strategies": ["shout"], "select": "shout", "input": "a"}, "A"),
     ],
 )
 def test_each_verb(user: Asked, body: dict[str, Any], value: Any) -> None:
@@ -96,7 +98,7 @@ def test_each_verb(user: Asked, body: dict[str, Any], value: Any) -> None:
     match body["task"]:
         case "map":
             found = found["results"]
-        case "gather":
+        case "gather" | "team" | "solve":
             found = found["value"]
         case "vote":
             found = found["option"] if "option" in found else found["value"]

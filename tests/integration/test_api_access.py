@@ -154,6 +154,15 @@ def test_agents_that_a_key_may_ask(base: tuple[Stack, Any]) -> None:
         {"task": "ask", "agent": "yes", "input": "?"},
         {"task": "fallback", "candidates": ["shout", "yes"], "input": "?"},
         {"task": "ask", "agent": "shout", "input": "?", "compensation": "yes"},
+        {"task": "team", "lead": "yes", "input": "?"},
+        {"task": "team", "lead": "shout", "members": "yes", "input": "?"},
+        {"task": "team", "lead": "shout", "members": [{"base": "yes"}], "input": "?"},
+        {"task": "solve", "strategies": ["shout"], "select": "yes", "input": "?"},
+        {
+            "task": "solve",
+            "strategies": [{"verb": "vote", "options": {"voters": ["yes"]}, "name": "shout"}],
+            "input": "?",
+        },
     ):
         assert user("POST", "/tasks", body).status_code == 403
     names = {a["name"] for a in user("GET", "/agents", status=200)["items"]}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from celery_agents import AgentSpec, RetryPolicy, TeamReport
+from celery_agents import AgentSpec, RetryPolicy, TeamReport, TeamRun
 from celery_agents.errors import AgentsError
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
@@ -141,3 +141,35 @@ def test_no_team_is_made_of_more_than_there_is(team: Stack, model: ModelServer) 
     run = team.client.ask(AgentSpec(base="poet", tools=("pay",)), "x")
     with pytest.raises(AgentsError, match="a function has no tools"):
         run.get(timeout=SOON_S)
+
+
+def test_the_same_is_asked_once_in_a_team(team: Stack, tmp_path: Path) -> None:
+    """By whomever: one under way is waited for, though its worker dies."""
+    run = team.client.team("twice", "it", retry=QUICK)
+    eventually(lambda: len(looked(tmp_path)) == 1, "the clerk looks")
+    eventually(lambda: waits(team, run), "another one waits for it")
+    team.workers[-1].kill()
+    team.worker()
+    (tmp_path / "team.go").touch()
+    report = run.get(timeout=2 * SOON_S)
+    assert report.value == ["it!"] * 3
+    assert len({line.split()[1] for line in looked(tmp_path)}) == 1
+    first, *others = [part for part in report.parts if part.agent == "clerk"]
+    assert (first.same_as, [part.same_as for part in others]) == (None, [first.step_id] * 2)
+
+
+def looked(tmp_path: Path) -> list[str]:
+    return [line for line in lines(tmp_path / "team") if line.startswith("looked")]
+
+
+def waits(team: Stack, run: TeamRun) -> bool:
+    """True when there are two turns of the clerk."""
+    status = run.status()
+    return status is not None and [s["agent"] for s in status["steps"]].count("clerk") > 1
+
+
+def test_a_team_may_ask_the_same_each_time(team: Stack, tmp_path: Path) -> None:
+    (tmp_path / "team.go").touch()
+    report = team.client.team("twice", "it", repeats="ask").get(timeout=SOON_S)
+    assert (report.value, len(looked(tmp_path))) == (["it!"] * 3, 3)
+    assert {part.same_as for part in report.parts} == {None}

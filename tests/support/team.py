@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from pathlib import Path
 
 from celery_agents import AgentSpec, Client, StepContext, agent, tool
@@ -128,3 +129,25 @@ async def poet(
     told("wrote", step.step_id, instructions)
     said = [await step.ask(one, text) for one in team]
     return f"<{instructions}{''.join(said)}>"
+
+
+@agent
+def clerk(text: str, step: StepContext) -> str:
+    """Looks something up, which takes until it is told to go on."""
+    told("looked", step.step_id, text)
+    while not Path(f"{os.environ['TEAM']}.go").exists():
+        time.sleep(0.02)
+    return f"{text}!"
+
+
+@agent
+async def asker(text: str, step: StepContext) -> str:
+    """Asks the clerk."""
+    return str(await step.ask("clerk", text))
+
+
+@agent
+async def twice(text: str, step: StepContext) -> list[str]:
+    """Asks the clerk the same twice at once, itself and by another one, and once more later."""
+    first = await asyncio.gather(step.ask("clerk", text), step.ask("asker", text))
+    return [*first, await step.ask("clerk", text)]

@@ -396,7 +396,7 @@ def next_try_s(
     if not error.attempted:
         within_s = refusal_limit_s if left_s is None else left_s
         about: Any = {"rng": rng, "retry_after_s": after_s, "within_s": within_s}
-        return policy.refused_delay_s(claim.token, **about)
+        return policy.refused_delay_s(1 if error.steady else claim.token, **about)
     delay = policy.delay_s(claim.attempt, rng=rng, retry_after_s=after_s)
     too_late = left_s is not None and (delay or 0) >= left_s
     return None if too_late else delay

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select, text
+from sqlalchemy import Connection, bindparam, func, select, text, tuple_
 
 from agents.memory.ranking import (
     LENGTH,
@@ -183,24 +183,32 @@ def _weighed(
 
 
 def _statement(dialect: str, *, among: bool) -> Any:
-    """Build the statement that weighs; ``score`` of agents/memory/ranking.py does as much."""
-    if dialect == "postgresql":
-        asked = (
-            "(SELECT key AS term, value::int AS weight FROM json_each_text(CAST(:terms AS json)))"
-        )
-        these = "SELECT value::int FROM json_array_elements_text(CAST(:places AS json))"
-    else:
-        asked = "(SELECT key AS term, value AS weight FROM json_each(:terms))"
-        these = "SELECT value FROM json_each(:places)"
-    which = f"AND t.place IN ({these})" if among else ""
+    """Build the statement that weighs; ``score`` of agents/memory/ranking.py does as much.
+
+    The rows of each term are looked up by the table's key, term by term, whatever a planner takes
+    the numbers of rows to be: SQLite keeps the order of a cross join, PostgreSQL that of a lateral
+    one whose inner query is fenced by its offset.
+    """
     usual = "CAST(:usual AS bigint)"
     part = f"{OWN} * t.times * {usual}"
+    beside = f"{USUAL} * {usual} + {LENGTH} * 1000 * CAST(t.length AS bigint)"
+    places = {
+        "postgresql": "SELECT value::int FROM json_array_elements_text(CAST(:places AS json))",
+        "sqlite": "SELECT value FROM json_each(:places)",
+    }[dialect]
+    which = f"AND t.place IN ({places})" if among else ""
+    rows = f"memory_terms AS t WHERE t.space_id = :space AND t.term = a.key {which}"
+    fenced = f"(SELECT t.place, t.times, t.length FROM {rows} OFFSET 0) AS t"  # noqa: S608 - as below
+    told = "json_each_text(CAST(:terms AS json)) AS a"
+    found = {
+        "postgresql": f"{told} CROSS JOIN LATERAL {fenced}",
+        "sqlite": f"json_each(:terms) AS a CROSS JOIN {rows}",
+    }[dialect]
     return text(
         f"""
-        SELECT t.place, sum(CAST(a.weight * ({part})
-            / ({part} + {USUAL} * {usual} + {LENGTH} * 1000 * CAST(t.length AS bigint)) AS integer))
-        FROM {asked} AS a JOIN memory_terms AS t ON t.space_id = :space AND t.term = a.term {which}
-        GROUP BY t.place ORDER BY 2 DESC, 1 DESC LIMIT :most
+        SELECT t.place,
+            sum(CAST(CAST(a.value AS integer) * ({part}) / ({part} + {beside}) AS integer))
+        FROM {found} GROUP BY t.place ORDER BY 2 DESC, 1 DESC LIMIT :most
         """  # noqa: S608 - of our own constants
     )
 
@@ -216,27 +224,20 @@ def _turns(connection: Connection, space: Space, places: Collection[int]) -> dic
     """Return the turns of memories with those before and behind them, by their places."""
     found: dict[int, Turn] = {}
     for some in portions(sorted(places), PAGE_ROWS):
-        rows = connection.execute(_BESIDE, {"b_space": space.id, "b_places": some})
-        found |= {place: (thread, turn) for place, thread, turn in rows}
+        rows = connection.execute(_TURNS, {"b_space": space.id, "b_places": some})
+        found |= {place: (thread, turn) for place, thread, turn in rows if thread}
+    beside = {(t, n + step) for t, n in found.values() for step in (-1, 1)} - {*found.values()}
+    for pairs in portions(sorted(beside), PAGE_ROWS):
+        rows = connection.execute(_BESIDE, {"b_space": space.id, "b_turns": pairs})
+        found |= {row.place: (row.thread, row.turn) for row in rows if row.state == LIVE}
     return found
 
 
-_OTHER = table(MemoryRow).alias("other")
-_BESIDE = (
-    select(_OTHER.c.place, _OTHER.c.thread, _OTHER.c.turn)
-    .join_from(
-        table(MemoryRow),
-        _OTHER,
-        (_OTHER.c.space_id == _M.space_id)
-        & (_OTHER.c.thread == _M.thread)
-        & (_OTHER.c.turn.in_([_M.turn - 1, _M.turn, _M.turn + 1])),
-    )
-    .where(
-        _M.space_id == bindparam("b_space"),
-        _M.place.in_(bindparam("b_places", expanding=True)),
-        _M.thread != "",
-        _OTHER.c.state == LIVE,
-    )
+_HERE = _M.space_id == bindparam("b_space")
+_PLACES = _M.place.in_(bindparam("b_places", expanding=True))
+_TURNS = select(_M.place, _M.thread, _M.turn).where(_HERE, _PLACES)
+_BESIDE = select(_M.place, _M.thread, _M.turn, _M.state).where(
+    _HERE, tuple_(_M.thread, _M.turn).in_(bindparam("b_turns", expanding=True))
 )
 
 
@@ -270,11 +271,7 @@ def _read(
                 yield _memory(row, opened_memory(seals, row.data, row.id), points)
 
 
-_AT = select(table(MemoryRow)).where(
-    _M.space_id == bindparam("b_space"),
-    _M.place.in_(bindparam("b_places", expanding=True)),
-    _M.state == LIVE,
-)
+_AT = select(table(MemoryRow)).where(_HERE, _PLACES)
 
 
 def _memory(row: Any, told: str, points: int = 0) -> MemoryRecord:

@@ -10,13 +10,16 @@ from sqlalchemy import Connection, bindparam, literal, select
 
 from agents.patterns.team import Turned
 from agents.values import text_of
+from app.journal.schema.engine import read_clock
 from app.journal.schema.heads import HEAD_OF_OUTCOME, OUTCOME_WITHOUT_VALUE
 from app.journal.schema.heads import read as read_head
 from app.journal.schema.models import Step, table
+from app.journal.schema.sealed import sealed_by
 from app.journal.steps.shared import Wholes
-from celery_agents.contracts.outcome import State, Usage
+from celery_agents.contracts.outcome import Outcome, State, Usage
 from celery_agents.contracts.teams.team import PARTS_MAX
 from celery_agents.errors import redact
+from celery_agents.sealing import opened_outcome
 
 #: Characters of what somebody was asked.
 ASKED = 200
@@ -33,6 +36,20 @@ def below(connection: Connection, step_id: str) -> list[Turned]:
     return [_turned(row, whole if place < PARTS_MAX else None) for place, row in enumerate(rows)]
 
 
+def turn(
+    connection: Connection, step_id: str, run_id: str
+) -> tuple[State, Outcome | None, float] | None:
+    """Read a turn of a run: its state, its outcome once it has one, and its age in seconds."""
+    row = connection.execute(_TURN, {"b_id": step_id, "b_run": run_id}).first()
+    if row is None:
+        return None
+    outcome = None
+    if row.outcome is not None:
+        whole = opened_outcome(sealed_by(connection), row.outcome, step_id)
+        outcome = Outcome.model_validate(whole)
+    return State(row.state), outcome, read_clock(connection) - row.created_at
+
+
 def _turned(row: Any, whole: Wholes | None) -> Turned:
     head = read_head(row.head or "")
     error = None if row.failed is None else json.loads(row.failed).get("error")
@@ -40,12 +57,14 @@ def _turned(row: Any, whole: Wholes | None) -> Turned:
     payload = None if whole is None else whole(row.id, row.parent_id, row.payload)
     asked = None if payload is None else payload["args"]
     who = row.agent or row.task
-    called = who if payload is None else _called(payload["kwargs"], who)
+    options = {} if payload is None else payload["kwargs"]
+    called = _called(options, who)
     return Turned(
         id=row.id,
         parent_id=row.parent_id,
         who=called,
         base=None if called == who else who,
+        same_as=(options.get("repeats") or {}).get("same_as"),
         task=redact(text_of(asked[0]), limit=ASKED) if asked else "",
         state=State(row.state),
         error=None if error is None else error["kind"],
@@ -75,3 +94,6 @@ def _below() -> Any:
 
 
 _BELOW = _below()
+_TURN = select(_S.state, _S.outcome, _S.created_at).where(
+    _S.id == bindparam("b_id"), _S.run_id == bindparam("b_run")
+)

@@ -219,21 +219,21 @@ def _make_private(path: Path) -> None:
             f"The journal's folder {path.parent} cannot be made: {error.strerror}."
         ) from error
     with suppress(OSError):  # of another user, or read alone: whoever opens it says so
-        if not path.exists():
-            _make_file(path)
+        _make_file(path)
         for file in (path, *(path.with_name(f"{path.name}{end}") for end in ("-wal", "-shm"))):
             if file.exists() and file.stat().st_mode & ~PRIVATE_FILE & MODE:
                 file.chmod(PRIVATE_FILE)
 
 
 def _make_file(path: Path) -> None:
-    """Make the file if nobody else has, and never open one that is there.
+    """Make the file where there is none, and never open one that is there.
 
     Closing a file takes away all locks that this process has on it: another process would then take
     itself for the last one, and delete the log in which an engine of this one goes on to write.
     """
-    with _MAKING, suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
+    with _MAKING:
+        if not path.exists():
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
 
 
 #: Held while the file is made: no thread opens it before it is closed.

@@ -19,7 +19,13 @@ from app.journal.steps import anyhow, caps, joins
 from app.journal.steps.bounds import Bound
 from app.journal.steps.entries import append, forget
 from app.journal.steps.finishes import event
-from app.journal.steps.members import NewMember, end_members, insert_members, new_members
+from app.journal.steps.members import (
+    NewMember,
+    answered_once,
+    end_members,
+    insert_members,
+    new_members,
+)
 from app.journal.writing import prepared
 from app.journal.writing.operation import Operation
 from app.journal.writing.prepared import Shot
@@ -140,7 +146,9 @@ def _expand(connection: Connection, o: ExpandStep) -> Expanded:
     waiting = connection.execute(_WAIT, held).first()
     if waiting is None:
         return Expanded(applied=False)
-    wanted = o.members
+    wanted: Sequence[NewMember] = o.members
+    if o.of_team:
+        wanted = answered_once(connection, claim, wanted, o.rules.seals)
     open_ = sum(new.member.ended is None for new in wanted)
     number = joins.open_round(connection, claim.id, open_, o.plan.join)
     members = _insert_members(connection, o, wanted, number)

@@ -8,23 +8,27 @@ large expansion. Here a statement gets what members differ in as arrays (Postgre
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, TextClause, bindparam, text, update
+from sqlalchemy import Connection, TextClause, bindparam, select, text, update
 
+from agents.asking import is_handoff
 from agents.plan import Member
+from agents.repeats import AskedTurn, about_of, same_turn
 from app.journal.schema import parking
 from app.journal.schema.engine import as_json, now, read_clock
 from app.journal.schema.models import Step, table
 from app.journal.schema.new_steps import INHERITED, OF_MEMBERS, insert_into_steps, words
 from app.journal.schema.rows import Claimed, derived_id
-from app.journal.steps.shared import Lender
+from app.journal.steps.shared import Lender, Wholes
+from celery_agents import names
 from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.errors import PayloadTooLargeError
 from celery_agents.sealing import Seals
 
+_S = table(Step).c
 #: Rows of one statement: with payloads at their limit it is 256 MiB, as a rule 100 kB.
 _AT_ONCE = 1_000
 
@@ -83,6 +87,51 @@ def _payload(lender: Lender, member: Member) -> dict[str, Any]:
     return lender.member(member.input, member.options)
 
 
+def answered_once(
+    connection: Connection, parent: Claimed, wanted: Sequence[NewMember], seals: Seals | None
+) -> Sequence[NewMember]:
+    """Return the members of a team's step, each with the turn of its run that is asked the same.
+
+    The join of the run's root is held, so two that ask the same at once see each other.
+    """
+    if parent.payload["kwargs"].get("repeats") is None:
+        return wanted
+    whole = Wholes(connection)
+    rows = connection.execute(_TURNS, {"b_run": parent.run_id}).all()
+    turns = [_turn(row, whole(row.id, row.parent_id, row.payload)) for row in rows]
+    there = {turn.id for turn in turns}
+    made = []
+    for new in wanted:
+        if not new.member.waits and new.id not in there:
+            new = _with_answer(parent, new, turns, seals)  # noqa: PLW2901 - itself, told more
+        made.append(new)
+    return made
+
+
+def _turn(row: Any, payload: Mapping[str, Any]) -> AskedTurn:
+    same_as = (payload["kwargs"].get("repeats") or {}).get("same_as")
+    return AskedTurn(row.id, row.parent_id, about_of(payload), State(row.state), same_as)
+
+
+def _with_answer(
+    parent: Claimed, new: NewMember, turns: list[AskedTurn], seals: Seals | None
+) -> NewMember:
+    member = new.member
+    about = about_of({"args": [member.input], "kwargs": member.options})
+    same = None if is_handoff(member.key) else same_turn(about, parent.id, turns)
+    turns.append(AskedTurn(new.id, parent.id, about, State.READY, same))
+    options = member.options | {"repeats": {} if same is None else {"same_as": same}}
+    (made,) = new_members(parent, [member.model_copy(update={"options": options})], None, seals)
+    return replace(made, id=new.id)
+
+
+_TURNS = (
+    select(_S.id, _S.parent_id, _S.state, _S.payload)
+    .where(_S.run_id == bindparam("b_run"), _S.task == names.ASK)
+    .order_by(_S.created_at, _S.id)
+)
+
+
 def insert_members(
     connection: Connection,
     parent: Claimed,
@@ -129,7 +178,6 @@ def _sealed(end: Outcome, step_id: str, seals: Seals | None) -> Outcome:
     return end if seals is None else seals.seal_outcome(end, step_id)
 
 
-_S = table(Step).c
 _END = (
     update(table(Step))
     .where(_S.id == bindparam("b_id"))

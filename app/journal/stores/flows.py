@@ -232,8 +232,8 @@ def _untold(connection: Connection, step_id: str) -> dict[str, Any] | None:
     rows = connection.execute(sent.where(_E.seq > heard, _E.kind == SIGNAL)).all()
     said = [readable(partial(_opened, seals, row)) for row in rows]
     values = [[one["name"], one["value"]] if isinstance(one, dict) else ["", one] for one in said]
-    line = {"seq": last + 1, "kind": "unread", "key": "", "at": row.finished_at, "value": values}
-    return line if values else None
+    told_last = {"seq": last + 1, "kind": "unread", "key": "", "at": row.finished_at}
+    return {**told_last, "value": values} if values else None
 
 
 def _of(tenant: str, stream: str) -> Any:

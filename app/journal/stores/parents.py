@@ -14,6 +14,7 @@ from app.journal.schema.engine import reading
 from app.journal.schema.rows import Claimed
 from app.journal.schema.transactions import in_transaction
 from app.journal.steps.shared import Payload, Wholes, filled
+from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.traces import TraceParent
 
 #: Payloads of parents that are kept for their members: a pattern's members come one after another.
@@ -55,6 +56,10 @@ class Parents:
     def caller_of(self, run_id: str) -> TraceParent | None:
         """The span of whoever asked for a run, which its root's payload has."""
         return in_transaction(reading(self._engine), lambda c: caller_of(c, run_id))
+
+    def turn(self, step_id: str, run_id: str) -> tuple[State, Outcome | None, float] | None:
+        """A turn of a run: its state, its outcome once it has one, and its age in seconds."""
+        return in_transaction(reading(self._engine), lambda c: teams.turn(c, step_id, run_id))
 
     def below(self, step_id: str) -> list[Turned]:
         """The steps below one, in the order in which they were asked for."""

@@ -29,9 +29,16 @@ def announce(
     worker_id: str | None = None,
     queues: Sequence[str] = (),
 ) -> None:
-    """Write down this worker's agents; ``rows`` have name, kind, description and effects."""
+    """Write down this worker's agents; ``rows`` have name, kind, description and effects.
+
+    And, of those that were made over the API, ``posted``. A worker may have read of one a moment
+    before it was deleted: it is written down only where its entry is still there.
+    """
+    there = _held(connection, [row["name"] for row in rows if row.get("posted")])
+    rows = [row for row in rows if not row.get("posted") or row["name"] in there]
     at = read_clock(connection)
-    for row in sorted(rows, key=lambda r: str(r["name"])):
+    for told in sorted(rows, key=lambda r: str(r["name"])):
+        row = {name: value for name, value in told.items() if name != "posted"}
         known = connection.execute(
             update(Agent).where(Agent.name == row["name"]).values(**row, seen_at=at)
         ).rowcount
@@ -39,6 +46,12 @@ def announce(
             connection.execute(insert_new(connection, Agent).values(**row, seen_at=at))
     offers = {"agents": sorted(str(row["name"]) for row in rows), "queues": sorted(queues)}
     connection.execute(update(Worker).where(Worker.id == worker_id).values(offers=offers))
+
+
+def _held(connection: Connection, names: Sequence[str]) -> set[str]:
+    """Those of these names that have entries, which nobody deletes before the transaction ends."""
+    held = select(AgentEntry.name).where(AgentEntry.name.in_(names)).order_by(AgentEntry.name)
+    return set(connection.execute(held.with_for_update(read=True)).scalars()) if names else set()
 
 
 def offers(connection: Connection) -> list[tuple[str, dict[str, Any]]]:

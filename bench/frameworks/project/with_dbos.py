@@ -24,11 +24,12 @@ DBOS(
 
 def serve(workflow: Any) -> None:
     """Serve until the process ends."""
-    DBOS.launch()  # which goes on with what was under way
     asyncio.run(_serve(workflow))
 
 
 async def _serve(workflow: Any) -> None:
+    # It goes on with what was under way, in the loop in which it is launched: clients are of one.
+    DBOS.launch()
     folder = Path(os.environ["TEAM_FOLDER"])
     known: set[str] = set()
     running: set[asyncio.Task[None]] = set()

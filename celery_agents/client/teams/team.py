@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from celery import Signature
 from typing_extensions import Unpack
@@ -22,6 +23,7 @@ class TeamOptions(RunOptions, total=False):
     """Options of ``team``; see :class:`Team`."""
 
     members: Members
+    repeats: Literal["answer", "ask"] | None
     instructions: str | None
     answer_schema: JsonSchema | None
     compensation: GivenCompensation | None

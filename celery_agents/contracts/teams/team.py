@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -28,6 +28,8 @@ class Team(Pattern):
     #: Those whom the lead may ask for this task, beside its own; or the agent that says it: it gets
     #: the task, and answers with a list of names and specs.
     members: Annotated[tuple[AgentSpec, ...], Field(max_length=MEMBERS_MAX)] | Name = ()
+    #: The same question to the same agent, of anyone below: answered once, or asked each time.
+    repeats: Literal["answer", "ask"] = "answer"
     instructions: str | None = None
     answer_schema: AnswerSchema | None = None
     compensation: Compensated = None
@@ -51,6 +53,8 @@ class TeamPart(Contract):
     #: Of one that was made for the task, under a name of its own: the registered agent.
     base: str | None = None
     asked_by: str | None = None
+    #: The step that was asked the same before, and whose answer it has.
+    same_as: str | None = None
     depth: int = 0
     #: The beginning of what it was asked.
     task: str = ""

@@ -11,6 +11,7 @@ from agents.catalog.panels import agents_of
 from api.bodies import TaskBody, options_of
 
 BODY: TypeAdapter[Any] = TypeAdapter(TaskBody)
+VOTING = {"voters": ["c"]}
 RANKED = {"voters": ["a"], "input": "?", "choices": ["x", "y"]}
 
 
@@ -31,6 +32,35 @@ RANKED = {"voters": ["a"], "input": "?", "choices": ["x", "y"]}
                 "escalate": {"kind": "supervisor", "agent": "s", "backups": ["t"]},
             },
             {"a", "s", "t"},
+        ),
+        ({"task": "ask", "agent": "a", "spec": {"base": "a", "members": ["b"]}}, {"a", "b"}),
+        ({"task": "team", "lead": "a", "members": "b"}, {"a", "b"}),
+        (
+            {
+                "task": "team",
+                "lead": "a",
+                "members": ["b", {"base": "c", "name": "no", "members": [{"base": "d"}]}],
+                "compensation": "e",
+            },
+            set("abcde"),
+        ),
+        (
+            {
+                "task": "solve",
+                "work": "no",
+                "select": "a",
+                "strategies": [
+                    "b",
+                    {"verb": "vote", "options": {**VOTING, "escalate": "d"}, "name": "no"},
+                    {"verb": "fallback", "options": {"candidates": ["e"]}},
+                    {"verb": "ask", "options": {"agent": "f", "spec": {"base": "f"}}},
+                    {
+                        "verb": "gather",
+                        "options": {"agents": ["g"], "how": "best", "judge": "h"},
+                    },
+                ],
+            },
+            set("abcdefgh"),
         ),
     ],
 )

@@ -41,10 +41,12 @@ def backend(monkeypatch: pytest.MonkeyPatch, folder: str, name: str) -> tuple[Ba
     return kinds[told["kind"]].make(entry_of(told, kinds), resources).backend(), imported
 
 
-def ask(agent: Backend, step: MemoryStep, asked: Any) -> Answer | Expand:
+def ask(agent: Backend, step: MemoryStep, asked: Any) -> Any:
+    context: Any = step
+
     async def run() -> Any:
         stand_in(step)
-        return await agent.answer(Turn(input=asked), step)
+        return await agent.answer(Turn(input=asked), context)
 
     return asyncio.run(run())
 
@@ -75,7 +77,7 @@ def test_a_support_agent_of_pydantic_ai(monkeypatch: pytest.MonkeyPatch) -> None
         asked.append((about.instructions, len(told)))
         if about.instructions == "Translate to English.":
             return ModelResponse(parts=[TextPart("Money for 7")])
-        turns = [
+        turns: list[Any] = [
             ToolCallPart("translate", {"text": "Geld für 7"}),
             ToolCallPart("find_order", {"number": 7}),
             ToolCallPart("refund", {"number": 7, "cents": 900}),

@@ -463,3 +463,18 @@ class TestDifferences:
 
 
 _ASKED = (("echo", 2), ("other", 3))
+
+
+def test_a_line_for_people_is_no_news_in_a_replay() -> None:
+    """Not to one who is waited for under its key either."""
+
+    async def code(run: Any, told: Any) -> Any:
+        unread = run.ask("echo", 1, key="unread")
+        return await run.signal("go"), unread.done()
+
+    played = Played(code, None)
+    played.wake([STARTED, Line("signal", "go", 100.0, 1), Line("signal", "more", 100.0, 2)])
+    assert played.outcome.value == [1, False]
+    again = begun(code, "run-1", None, [*played.history, Line("unread", "unread", 101.0, [])])
+    assert again.difference is None
+    assert [*again.open] == ["unread"]

@@ -35,7 +35,10 @@ def test_the_lead_is_asked_first_and_reports_what_others_did() -> None:
     assert (member.key, member.task, member.agent, member.input) == (
         *(LEAD, names.ASK, "boss", "Do it."),
     )
-    assert member.options == {"agent": "boss", "instructions": "Be quick."}
+    assert member.options == {"agent": "boss", "instructions": "Be quick.", "repeats": {}}
+    asked = advance(REQUEST.model_copy(update={"repeats": "ask"}), [], turned=list)
+    assert isinstance(asked, Expand)
+    assert "repeats" not in asked.members[0].options
     assert plan.join.timeout_s == 5.0
     outcome = advance(REQUEST, [lead(value="Done.", agent="other")], turned=lambda: TREE)
     assert isinstance(outcome, Outcome)

@@ -22,7 +22,7 @@ from celery_agents.contracts.teams.team import Team
 #: The client's own, and what is positional.
 OWN = {"id", "priority", "tenant"}
 VERBS = [
-    (options.AskOptions, Ask, {"agent", "input"}),
+    (options.AskOptions, Ask, {"agent", "input", "repeats"}),
     (options.FallbackOptions, Fallback, {"candidates", "input"}),
     (options.VoteOptions, Vote, {"voters", "input"}),
     (options.GatherOptions, Gather, {"agents", "input"}),

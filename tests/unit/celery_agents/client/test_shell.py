@@ -22,6 +22,7 @@ from celery_agents.contracts.caching import CacheState, Warmed
 from celery_agents.contracts.flows.schedules import ScheduleInfo, ScheduleRule, StartedRun
 from celery_agents.contracts.governance import Estimate
 from celery_agents.contracts.limits import LimitPolicy, LimitState
+from celery_agents.contracts.memory import MemoryRecord
 from celery_agents.contracts.outcome import Outcome, State, Usage
 from celery_agents.contracts.session import SessionExchange, SessionInfo
 from celery_agents.contracts.teams.solve import Solution, StrategyRecord, WorkLessons
@@ -79,6 +80,9 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "schedules resume": (["digest"], {"name": "digest"}),
     "schedules trigger": (["digest"], {"name": "digest", "id": "r"}),
     "schedules delete": (["digest"], {"name": "digest"}),
+    "memory search": (["c", "shoes", "-s", "customer=ann"], [{"id": "m", "text": "size 43\x7f"}]),
+    "memory export": (["c"], [{"id": "m", "until": 2.0}]),
+    "memory forget": (["c", "m"], {"name": "c", "erased": 2}),
     "sessions list": ([], [{"name": "s", "exchanges": 2}]),
     "sessions read": (["s"], [{"place": 0, "run_id": "r"}]),
     "sessions fork": (["s", "t"], {"name": "t", "exchanges": 2}),
@@ -215,6 +219,12 @@ class Served:
             get=lambda *_, **__: SCHEDULE,
             put=Mock(return_value=SCHEDULE),
             trigger=lambda *_, **__: Answered("said"),
+        )
+        kept = MemoryRecord(id="m", text="size 43\x7f", tokens=4, at=1.0, until=2.0)
+        self.memory = SimpleNamespace(
+            search=lambda *_, **__: [kept],
+            export=lambda *_, **__: iter([kept]),
+            forget=lambda *_, **__: 2,
         )
         self.sessions = SimpleNamespace(
             list=lambda **_: [info],

@@ -82,7 +82,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("space_id", "term", "place", name=op.f("pk_memory_terms")),
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_memory_terms_place", "memory_terms", ["space_id", "place"])
+    op.create_index("ix_memory_terms_place", "memory_terms", ["place", "space_id"])
 
 
 def downgrade() -> None:

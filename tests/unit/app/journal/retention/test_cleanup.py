@@ -19,6 +19,8 @@ from app.journal.schema.models import (
     DeadLetter,
     Event,
     Health,
+    MemoryRow,
+    MemorySpace,
     Run,
     Slot,
     Spend,
@@ -26,11 +28,12 @@ from app.journal.schema.models import (
     Step,
     Worker,
 )
-from app.journal.schema.rows import NewEntry, NewExchange
+from app.journal.schema.rows import NewEntry, NewExchange, NewMemory
 from app.journal.steps import compensations, dead_letters
 from app.journal.stores.audit import AuditLog
 from app.journal.tables.audit import Act
 from celery_agents.contracts.compensation import Compensation, compensation_id
+from celery_agents.contracts.memory import MemoryPolicy
 from celery_agents.contracts.outcome import State
 from celery_agents.errors import InvalidPayloadError
 from tests.unit.app.journal.support import (
@@ -192,6 +195,32 @@ def test_leftovers(world: World, journal: Journal) -> None:
         assert set(c.execute(select(Worker.id)).scalars()) == {"holds", journal.me.id}
 
 
+def test_memories_go_when_they_are_over_and_those_of_a_failed_run_with_it(
+    world: World, journal: Journal
+) -> None:
+    about: dict[str, Any] = {"tenant": "", "tokens": 10, "policy": MemoryPolicy(space="s")}
+    kept = [NewMemory(n, space="s", text=f"shoe {n}", **about) for n in ("old", "fresh", "live")]
+    journal.memories.keep(kept)
+    ending = [NewMemory(f"{n}2", space="s", text="", replaces=n, **about) for n in ("old", "fresh")]
+    journal.memories.keep(ending)
+    journal.memories.keep([NewMemory("gone", space="empty", text="shoe", **about)])
+    journal.memories.erase("", "empty", ["gone"])
+    one, _ = expand(journal, "f", plan("one", "two", kind="first"))
+    own = [NewMemory("own", space="s", text="shoe", run_id="f", **about)]
+    journal.finish(one, DONE, memories=own).result(SOON)
+    journal.finish(claimed(journal, "f"), FAILED).result(SOON)
+    long_ago = now() - 31 * DAY_S
+    with world.engine.begin() as c:
+        c.execute(update(MemoryRow).where(MemoryRow.id == "old").values(until=long_ago))
+        c.execute(update(MemorySpace).values(changed_at=long_ago))
+    assert clean(world) == {"memories": 1, "memory_spaces": 1}
+    age(world, 61, "f")
+    gone = clean(world)
+    assert (gone["memories"], gone["runs"]) == (1, 1)
+    with world.engine.connect() as c:
+        assert set(c.execute(select(MemoryRow.id)).scalars()) == {"fresh", "live"}
+
+
 def test_a_window_s_sums_go_when_nobody_needs_them(world: World, journal: Journal) -> None:
     hour, day, month, year = 3600, DAY_S, 30 * DAY_S, 365 * DAY_S
     today = int(time.time())
@@ -227,6 +256,9 @@ def test_every_table_is_kept_small_or_small_by_itself() -> None:
     cleaned |= {"uncounted", "untold"}  # with their runs
     cleaned |= {"waits"}  # with their steps
     cleaned |= {"schedules"}  # once they have no slot any more
+    # Once they are over, of a run that did not succeed with it, or empty.
+    cleaned |= {"memories", "memory_spaces"}
+    cleaned |= {"memory_terms"}  # with what has them; none of what is over
     small = {"agents", "memos", "duties"}  # one row for each name
     small |= {"audit_head"}  # one row
     deleted_by_people = {"sessions", "entries", "cursors", "agent_entries"}

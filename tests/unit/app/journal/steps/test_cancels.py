@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, func, select
 
+from agents.plan import Expand
 from app.journal import Journal
 from app.journal.schema.models import Step
-from app.journal.schema.rows import Refusal
+from app.journal.schema.rows import Refusal, derived_id
 from app.journal.steps import due
+from app.journal.steps.caps import Caps
 from app.journal.steps.claims import ClaimStep
 from celery_agents.contracts.outcome import Outcome, State
 from tests.unit.app.journal.support import (
@@ -20,6 +23,7 @@ from tests.unit.app.journal.support import (
     expand,
     finished,
     ids,
+    member,
     plan,
     refused,
     step,
@@ -134,3 +138,40 @@ def test_one_that_is_cancelled_before_it_arrives_gets_its_result(
     journal.cancel("s")
     world.set("s", wake_at=0.0)
     assert ids(journal.transaction(lambda c: due.unsettled(c, 10, 10, 300))) == ["s"]
+
+
+def test_five_hundred_descendants_are_cancelled_at_once_and_nobody_is_born_after(
+    world: World, journal: Journal, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of 20 that wait for 24 each; 40 of those run, and would ask further ones."""
+    rules = journal.rules
+    journal.rules = type(rules)(rules.decided, rules.wake_grace_s, caps=Caps(steps=500))
+    root = claimed(journal, "lead", step("lead"))
+    journal.expand(root, team(20)).result(SOON)
+    running = []
+    for n in range(20):
+        one = claimed(journal, derived_id("lead", f"ask:{n}"))
+        made = journal.expand(one, team(24)).result(SOON)
+        running += [claimed(journal, wake.id) for wake in made.members[:2]]
+    begun = time.monotonic()
+    after = journal.cancel("lead")
+    took_s = time.monotonic() - begun
+    with capsys.disabled():
+        print(f" [500 descendants cancelled in {took_s:.3f} s, {world.engine.dialect.name}]")
+    assert sorted(after.cancels) == sorted(claim.id for claim in running)
+    assert states(world) == {"cancelled": 1 + 20 + 440, "running": 40}
+    assert not any(journal.expand(one, team(5)).result(SOON).applied for one in running)
+    for one in running:
+        journal.finish(one, Outcome(state=State.CANCELLED)).result(SOON)
+    assert states(world) == {"cancelled": 1 + 500}
+    assert took_s < SOON  # 2 s on a quiet machine: it is told above
+
+
+def team(size: int) -> Expand:
+    return Expand(members=tuple(member(f"ask:{n}") for n in range(size)), team=True)
+
+
+def states(world: World) -> dict[str, int]:
+    with world.engine.connect() as c:
+        found = c.execute(select(Step.state, func.count()).group_by(Step.state))
+        return {State(state).value: number for state, number in found}

@@ -109,11 +109,12 @@ class Recorder(ApplicationRecorder):
         raise NotImplementedError
 
     def _entries(self, stream: str, after: int = -1) -> Iterator[dict[str, Any]]:
-        while page := in_transaction(
-            self._engine, lambda c, a=after: entries.read(c, "", stream, a, PAGE)
-        ):
+        while page := self._page(stream, after):
             yield from page
             after = page[-1]["seq"]
+
+    def _page(self, stream: str, after: int) -> list[dict[str, Any]]:
+        return in_transaction(self._engine, lambda c: entries.read(c, "", stream, after, PAGE))
 
 
 def _event(entry: dict[str, Any]) -> StoredEvent:

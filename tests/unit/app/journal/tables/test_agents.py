@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from typing import Any
+
 from app.journal import Journal
 from app.journal.queries import reads
+from app.journal.stores.posted import PostedAgents
 from app.journal.tables.agents import announce
-from tests.unit.app.journal.support import World
+from tests.unit.app.journal.support import OnPostgres, World, meanwhile
 
 
-def row(name: str, **more: str) -> dict[str, str]:
+def row(name: str, **more: Any) -> dict[str, Any]:
     return {"name": name, "kind": "function", "description": "", "effects": "pure", **more}
 
 
@@ -27,3 +30,34 @@ def test_a_newer_worker_has_the_last_word(journal: Journal) -> None:
 def test_a_worker_without_agents(journal: Journal) -> None:
     journal.transaction(lambda c: announce(c, []))
     assert journal.read(reads.agents) == []
+
+
+def names(journal: Journal) -> list[str]:
+    return [a["name"] for a in journal.read(reads.agents)]
+
+
+def test_a_worker_that_read_of_one_before_it_was_deleted_does_not_bring_it_back(
+    world: World, journal: Journal
+) -> None:
+    stored = PostedAgents(world.engine)
+    stored.put("made", {"kind": "http"}, "me")
+    offered = [row("own"), row("made", posted=True)]
+    journal.transaction(lambda c: announce(c, offered))
+    assert names(journal) == ["made", "own"]
+    assert stored.drop("made")
+    journal.transaction(lambda c: announce(c, offered))
+    assert names(journal) == ["own"]
+
+
+class TestAmidAnother(OnPostgres):
+    def test_one_is_deleted_while_a_worker_writes_it_down(
+        self, world: World, journal: Journal
+    ) -> None:
+        stored = PostedAgents(world.engine)
+        stored.put("made", {"kind": "http"}, "me")
+        with world.engine.begin() as worker:
+            announce(worker, [row("made", posted=True)])
+            with meanwhile(world, lambda: stored.drop("made")) as dropped:
+                worker.commit()
+        assert dropped == [True]
+        assert names(journal) == []

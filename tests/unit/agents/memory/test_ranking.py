@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.memory.ranking import SpaceNumbers, cut, essential, score, with_neighbours
+
+
+def test_rare_terms_weigh_more_and_none_less_than_nothing() -> None:
+    numbers = SpaceNumbers(memories=1_000, length=10_000)
+    weights = [numbers.weight(having) for having in (0, 1, 10, 500, 1_000, 2_000)]
+    assert weights == sorted(weights, reverse=True)
+    assert weights[-1] >= 0
+    assert numbers.usual == 10_000
+
+
+def test_a_score_is_that_of_the_formula() -> None:
+    numbers = SpaceNumbers(memories=3, length=12)
+    weights = {"shoe": 100_000}
+    # Of usual length, once: 1 / (1 + 0.63 + 0.27); longer ones less; twice more, not double.
+    usual = score({"shoe": 1, "a": 3}, weights, numbers)
+    assert usual == 100_000 * 100 // 190
+    assert score({"shoe": 1, "a": 9}, weights, numbers) < usual
+    assert usual < score({"shoe": 2, "a": 2}, weights, numbers) < 2 * usual
+    assert score({"sock": 1}, weights, numbers) == 0
+
+
+def test_neighbours_get_a_part() -> None:
+    found = with_neighbours({("a", 1): 1_000, ("a", 2): 10, ("b", 0): 100})
+    assert found == {
+        ("a", 0): 300,
+        ("a", 1): 1_003,
+        ("a", 2): 310,
+        ("a", 3): 3,
+        ("b", -1): 30,
+        ("b", 0): 100,
+        ("b", 1): 30,
+    }
+
+
+@given(st.lists(st.integers(1, 50)), st.integers(0, 200))
+def test_cutting_keeps_the_budget_and_the_order(sizes: list[int], budget: int) -> None:
+    kept = cut(enumerate(sizes), lambda one: one[1], budget)
+    assert sum(size for _, size in kept) <= budget
+    assert kept == sorted(kept)
+    left = budget - sum(size for _, size in kept)
+    assert all(size > left for n, size in enumerate(sizes) if (n, size) not in kept)
+
+
+def test_the_rarest_terms_find_and_one_always_does() -> None:
+    assert essential({"a": 50, "b": 10, "c": 45}, 60) == ["b", "c"]
+    assert essential({"a": 500}, 60) == ["a"]
+    assert essential({}, 60) == []
