@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from functools import cache, partial
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from functools import cache, lru_cache, partial
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from agents.tools.calls import ToolError
 from agents.toolsets.builtin.data.budget import Budget, counted
@@ -37,13 +38,13 @@ def problems(value: Any, schema: dict[str, Any], most: int) -> list[dict[str, st
     counted(value)
     counted(schema, most=_MAX_SCHEMA)
     own = _without_dialects(schema)
-    draft = jsonschema.Draft202012Validator
-    checks = {**draft.VALIDATORS, **_own(jsonschema.ValidationError)}
-    kind = jsonschema.validators.extend(draft, _bounded(checks, value))
+    sizes: dict[int, int] = {}
+    _weigh(value, sizes)
+    _LOOK.set(_Look(Budget(_MAX_STEPS), sizes))
     try:
-        draft.check_schema(own)
+        jsonschema.Draft202012Validator.check_schema(own)
         # Without a registry of its own, parts at other addresses would be fetched.
-        check = kind(own, registry=referencing.jsonschema.EMPTY_REGISTRY)
+        check = _validator()(own, registry=referencing.jsonschema.EMPTY_REGISTRY)
         return [
             {"path": found.json_path, "problem": found.message[:_SHOWN]}
             for found in islice(check.iter_errors(value), most)
@@ -73,22 +74,39 @@ def _without_dialects(part: Any) -> Any:
     }
 
 
-def _bounded(checks: Mapping[str, _Check], value: Any) -> dict[str, _Check]:
-    """The checks of keywords, each of which costs as much as the value that it looks at."""
-    budget, sizes = Budget(_MAX_STEPS), dict[int, int]()
-    _weigh(value, sizes)
+class _Look(NamedTuple):
+    """The steps that are left to one call, and what looking at each part of its value takes."""
+
+    budget: Budget
+    sizes: dict[int, int]
+
+
+#: The call that is made here. Validators are made anew for each part, and hand nothing on.
+_LOOK: ContextVar[_Look] = ContextVar("validate_json")
+
+
+@cache
+def _validator() -> Any:
+    """The validators' class, whose checks cost as much as the value that they look at."""
+    import jsonschema
+
+    draft = jsonschema.Draft202012Validator
+    checks = {**draft.VALIDATORS, **_own(jsonschema.ValidationError)}
 
     def bounded(name: str, check: _Check) -> _Check:
         def run(validator: Any, part: Any, instance: Any, schema: Any) -> Any:
             if name in _UNBOUNDED:
                 raise ToolError(f"{name} is not looked at. Say it with properties and $ref.")
+            look = _LOOK.get()
             own = len(part) if isinstance(part, list | dict) else 0
-            budget.take(_KEYWORD + own + sizes.get(id(instance), 1))
+            look.budget.take(_KEYWORD + own + look.sizes.get(id(instance), 1))
             return check(validator, part, instance, schema)
 
         return run
 
-    return {name: bounded(name, check) for name, check in checks.items()}
+    return jsonschema.validators.extend(
+        draft, {name: bounded(name, check) for name, check in checks.items()}
+    )
 
 
 def _weigh(value: Any, sizes: dict[int, int]) -> int:
@@ -134,8 +152,8 @@ def _own(problem: Callable[[str], Any]) -> dict[str, _Check]:
 
 
 def _matcher() -> Callable[[str, str], bool]:
-    """Tells whether a pattern fits somewhere in a text; each is compiled once."""
-    known = cache(compiled)
+    """Tells whether a pattern fits somewhere in a text; those it met last stay compiled."""
+    known = lru_cache(16)(compiled)
     return lambda pattern, text: known(pattern).search(text) is not None
 
 
