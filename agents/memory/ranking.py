@@ -19,6 +19,8 @@ OWN, USUAL, LENGTH = 100, 63, 27  # 1, k1 (1 - b), k1 b
 _UNIT = 100_000
 #: The part of its neighbours' scores that a memory gets.
 _BESIDE_PERCENT = 30
+#: Memories that may be too long for what is left of a budget.
+PASSED_MAX = 20
 T = TypeVar("T")
 
 
@@ -65,12 +67,18 @@ def with_neighbours(own: Mapping[Turn, int]) -> dict[Turn, int]:
 
 
 def cut(ranked: Iterable[T], tokens: Callable[[T], int], budget: int) -> list[T]:
-    """Take what fits into a budget of tokens, in its order; what is too long is passed over."""
+    """Take what fits into a budget of tokens, in its order; what is too long is passed over.
+
+    After so many that were passed over it ends: the budget is used up, as good as.
+    """
     kept: list[T] = []
+    passed = 0
     for one in ranked:
         if (size := tokens(one)) <= budget:
             budget -= size
             kept.append(one)
+        elif (passed := passed + 1) == PASSED_MAX:
+            break
     return kept
 
 
