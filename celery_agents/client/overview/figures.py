@@ -17,6 +17,7 @@ from celery_agents.client.overview.tables import ago, clock, dollars, lasting, t
 from celery_agents.client.shell import Command, Shown
 from celery_agents.contracts.watching import Cluster, Stats
 
+_NOTHING = "Nothing has ended since then."
 #: Opens a source of figures, with ``stats`` and ``cluster``: a client, or the journal's.
 Opening = Callable[[click.Context], AbstractContextManager[Any]]
 
@@ -54,7 +55,9 @@ def _stats(found: Stats) -> list[str]:
         )
         for row in found.rows
     ]
-    lines = table(head, rows, within=width()) if rows else ["Nothing has ended since then."]
+    spare = ("max", "mean", "p99")
+    within = width()
+    lines = table(head, rows, within=within, spare=spare) if rows else [_NOTHING]
     return [*lines, f"since {clock(found.since)}, runs that began by {clock(found.counted_until)}"]
 
 
