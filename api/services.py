@@ -10,7 +10,9 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
 
+from agents.catalog.loading import read_tables
 from agents.catalog.panels import read_panels
+from agents.catalog.tenants import read_tenants
 from api.denials import Denials
 from api.endings import Endings
 from api.keys import USED_S, KeyRing
@@ -72,6 +74,9 @@ class Services:
         self.denials = Denials(partial(self.read, self._audit.write))
         self.encryption = Encryption(engine)
         self.ring = KeyRing(self.keys, self.read)
+        tables = read_tables(settings.config).get("tenants", {})
+        #: Those of agents.toml.
+        self.tenants = frozenset(read_tenants(settings.config, tables))
         self.models = ModelCatalog(read_panels(settings.config), self._offered)
         self.client = Client(
             settings.redis_url.get_secret_value(),
