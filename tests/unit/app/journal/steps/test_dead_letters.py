@@ -77,6 +77,19 @@ class TestMessages:
         assert listed(journal) == ["m5", "m4", "m3", "m2"]
         assert listed(journal, 2) == ["m5", "m4"]
 
+    def test_a_page_goes_on_where_the_one_before_ended(
+        self, journal: Journal, dead_root: str
+    ) -> None:
+        keep(journal, 1, 2, 3)
+        same = [letter(n, at=2.0) for n in (7, 8)]
+        journal.transaction(lambda c: dead_letters.insert_letters(c, same, 100))
+        found: list[str] = []
+        before: tuple[float, str] | None = None
+        while page := journal.read(lambda c, to=before: dead_letters.listed(c, 2, None, to)):
+            found += [one["id"] for one in page]
+            before = (page[-1]["at"], page[-1]["id"])
+        assert found == [dead_root, "m3", "m8", "m7", "m2", "m1"]
+
     def test_moved_twice_is_there_once(self, journal: Journal) -> None:
         keep(journal, 1)
         keep(journal, 1, 2)
