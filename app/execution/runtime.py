@@ -35,6 +35,7 @@ from app.journal.stores.posted import PostedAgents
 from app.journal.tables.workers import Identity
 from app.messaging.intake import Intake
 from app.messaging.redis import connect_redis
+from app.pool.slots import slots_of
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.watching.callers import Callers
@@ -157,8 +158,9 @@ class Runtime:
             raise
 
     def _announce(self) -> None:
-        """Write down which agents are offered here, and to which queues."""
-        self.journal.announce(self.agents.described(), list(self.app.amqp.queues.consume_from))
+        """Write down which agents are offered here, to which queues, and in how many slots."""
+        queues = list(self.app.amqp.queues.consume_from)
+        self.journal.announce(self.agents.described(), queues, slots_of(self.app))
 
     def _decided(self, task: str, payload: dict[str, Any], members: list[Any]) -> bool:
         return bool(self.app.tasks[task].decided(payload, members))

@@ -28,8 +28,12 @@ def announce(
     rows: list[dict[str, Any]],
     worker_id: str | None = None,
     queues: Sequence[str] = (),
+    slots: int | None = None,
 ) -> None:
-    """Write down this worker's agents; ``rows`` have name, kind, description and effects."""
+    """Write down this worker's agents; ``rows`` have name, kind, description and effects.
+
+    ``slots``: so many steps it can run at a time.
+    """
     at = read_clock(connection)
     for row in sorted(rows, key=lambda r: str(r["name"])):
         known = connection.execute(
@@ -37,7 +41,8 @@ def announce(
         ).rowcount
         if not known:
             connection.execute(insert_new(connection, Agent).values(**row, seen_at=at))
-    offers = {"agents": sorted(str(row["name"]) for row in rows), "queues": sorted(queues)}
+    offered = sorted(str(row["name"]) for row in rows)
+    offers = {"agents": offered, "queues": sorted(queues), "slots": slots}
     connection.execute(update(Worker).where(Worker.id == worker_id).values(offers=offers))
 
 

@@ -86,13 +86,18 @@ def _cluster_command(opening: Opening) -> click.Command:
     return command
 
 
+def _in_use(running: int, slots: int | None) -> str:
+    """Steps that run, of the slots where these are known."""
+    return f"{running:,}" if slots is None else f"{running:,} of {slots:,}"
+
+
 def _cluster(found: Cluster) -> list[str]:
     now = time.time()
     rows = [
         (
             worker.name,
             str(worker.pid),
-            f"{worker.running:,}",
+            _in_use(worker.running, worker.slots),
             ago(now - worker.started_at),
             f"{worker.lease_left_s:.0f} s" if worker.lease_left_s > 0 else "gone",
         )
@@ -105,7 +110,8 @@ def _cluster(found: Cluster) -> list[str]:
         lines.append(f"queue {queue.name}: {', '.join(held) or 'empty'}")
     waits_s = found.oldest_ready_s
     oldest = "" if waits_s is None else f", the oldest for {waits_s:.0f} s"
-    lines.append(f"steps: {found.running:,} running, {found.ready:,} ready{oldest}")
+    used = _in_use(found.running, found.slots or None)
+    lines.append(f"steps: {used} running, {found.ready:,} ready{oldest}")
     asked_s = found.oldest_asking_s
     longest = "" if asked_s is None else f", the oldest for {lasting(asked_s)}"
     lines.append(

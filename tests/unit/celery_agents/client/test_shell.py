@@ -57,7 +57,7 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "map resume": (["r", "--max-concurrent", "5"], {"id": "r", "resumes": "r"}),
     "map export": (["r", "r.csv"], {"path": "r.csv", "written": 1}),
     "stats": (["--since", "2h"], {"rows": [{"name": "gpt", "count": 3, "p95_s": 2.0}]}),
-    "cluster": ([], {"workers": [{"name": "w@h", "running": 2}], "ready": 4}),
+    "cluster": ([], {"workers": [{"name": "w@h", "running": 2, "slots": 16}], "ready": 4}),
     "watch": (["r"], {"type": "end", "step_id": "r"}),
     "waiting": ([], [{"tool": "pay"}]),
     "approve": (["r", "true"], {"id": "r", "choice": True}),
@@ -124,7 +124,9 @@ PROGRESS = MemberProgress(step_id="r", state=State.WAITING, total=4, succeeded=2
 
 TOOK = StepStats(name="gpt", state=State.SUCCEEDED, count=3, median_s=0.5, p95_s=2.0, max_s=5e3)
 STATS = Stats(since=1.0, until=2.0, counted_until=1.5, rows=(TOOK,))
-WORKER = ServingWorker(name="w@h", host="h", pid=1, started_at=1.0, lease_left_s=9.0, running=2)
+WORKER = ServingWorker(
+    name="w@h", host="h", pid=1, started_at=1.0, lease_left_s=9.0, running=2, slots=16
+)
 QUEUES = (QueueState(name="agents", queued={0: 0, 5: 7}), QueueState(name="c", queued={}))
 CLUSTER = Cluster(workers=(WORKER,), queues=QUEUES, ready=4, oldest_ready_s=3.0)
 
@@ -319,7 +321,7 @@ def test_lists_fit_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
             self.tenants = lambda: [TenantState(name=long, queue="agents", queued=3)]
 
     monkeypatch.setattr(cli, "Client", Wordy)
-    for verb in ("waiting", "stats", "limits list", "tenants"):
+    for verb in ("waiting", "stats", "limits list", "tenants", "cluster"):
         done = call(*verb.split())
         assert done.exit_code == 0
         assert max(map(len, done.output.splitlines())) <= 80, verb
