@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from importlib import resources
@@ -44,7 +45,9 @@ from celery_agents.contracts.base import PLACES_MAX, Contract, Name
 from celery_agents.contracts.outcome import State
 from celery_agents.contracts.watching import Order, StatsWanted, StepStats
 from celery_agents.errors import ResultTimeoutError
+from celery_agents.noted import note
 
+log = logging.getLogger(__name__)
 router = APIRouter(prefix="/ui", route_class=PageRoute, include_in_schema=False)
 _P = Permission
 Done = Annotated[str | None, Query(max_length=20)]
@@ -330,7 +333,8 @@ async def limits(services: Parts, who: ReadsStats) -> Response:
             services.ask(who, client.budgets, timeout=_ASKED_S),
             services.ask(who, client.limits.list, timeout=_ASKED_S),
         )
-    except ResultTimeoutError:
+    except ResultTimeoutError as error:
+        note(log, "page_limits", "The page does not show how limits stand", error=error)
         words = "No worker says how budgets and limits stand. It is shown as soon as one is up."
         told = tag("p", words, class_="empty")
         return page("Limits", heading("Limits"), told, who=who, at="/ui/limits", every="5")

@@ -50,7 +50,7 @@ class Discreet(logging.Filter):
         return True
 
 
-class Begun(logging.Filter):
+class ReceivedLines(logging.Filter):
     """Leaves out Celery's line of a message that has come.
 
     It cannot say whose run it is: another one does, when its step begins.
@@ -66,8 +66,8 @@ class Begun(logging.Filter):
 
 def tell_begins() -> None:
     """Have lines of this process say that a step begins, not that its message has come."""
-    if not any(isinstance(f, Begun) for f in strategy.logger.filters):
-        strategy.logger.addFilter(Begun())
+    if not any(isinstance(f, ReceivedLines) for f in strategy.logger.filters):
+        strategy.logger.addFilter(ReceivedLines())
 
 
 def be_discreet() -> None:

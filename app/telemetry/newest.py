@@ -1,4 +1,4 @@
-"""What a process remembers of the newest ones of something, and of no more than so many."""
+"""Values of the newest ids: a process remembers no more than so many."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from celery.app import trace
 from celery.worker import strategy
 
 from app.telemetry import logs
-from app.telemetry.logs import Begun, Discreet, be_discreet, tell_begins
+from app.telemetry.logs import Discreet, ReceivedLines, be_discreet, tell_begins
 from app.telemetry.newest import Newest
 
 KEY = "sk-live-" + "0123456789abcdef0123456789"
@@ -104,7 +104,7 @@ def test_that_a_message_has_come_is_told_of_others_alone(
 ) -> None:
     tell_begins()
     tell_begins()  # once is enough
-    (begun,) = [f for f in strategy.logger.filters if isinstance(f, Begun)]
+    (begun,) = [f for f in strategy.logger.filters if isinstance(f, ReceivedLines)]
     try:
         with caplog.at_level(logging.INFO):
             strategy.logger.info(trace.LOG_RECEIVED, {**ABOUT, "name": name})
