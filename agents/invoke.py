@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import logging
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -17,6 +18,9 @@ from celery_agents.errors import (
     ProviderUnavailableError,
     redact,
 )
+from celery_agents.noted import note
+
+log = logging.getLogger(__name__)
 
 # Trouble of the file system's own kind does not pass by waiting; other OSErrors are mostly the
 # network's.
@@ -55,6 +59,21 @@ def is_async(function: Callable[..., Any]) -> bool:
 
 
 def failure(who: str, error: Exception) -> AgentsError:
+    """An error of a user's code as one of ours, noted in the log if it is not to be expected."""
+    known = as_ours(who, error)
+    if isinstance(known, AgentFailedError):
+        note_raised(who, error)
+    return known
+
+
+def note_raised(who: str, error: Exception) -> None:
+    """Tell operators that code raised what it should not, and where; not of errors of ours."""
+    if known_error(error) is None:
+        level = logging.ERROR
+        note(log, "raised", "%s failed", who, error=error, level=level, trace=True, of=who)
+
+
+def as_ours(who: str, error: Exception) -> AgentsError:
     """An error of a user's code as one of ours: it may pass by waiting, or it does not.
 
     One of ours that an SDK has wrapped is that again.

@@ -53,6 +53,7 @@ async def sight(services: Services, who: Principal) -> ServiceGauges:
         tenants=tenants,
         budgets=budgets,
         caches=caches,
+        known=services.tenants,
         **in_redis,
     )
 

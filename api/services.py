@@ -8,9 +8,12 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
+from agents.catalog.loading import read_tables
 from agents.catalog.panels import read_panels
+from agents.catalog.tenants import read_tenants
 from api.denials import Denials
 from api.endings import Endings
 from api.keys import USED_S, KeyRing
@@ -74,6 +77,8 @@ class Services:
         self.denials = Denials(partial(self.read, self._audit.write))
         self.encryption = Encryption(engine)
         self.ring = KeyRing(self.keys, self.read)
+        #: Those of agents.toml.
+        self.tenants = _tenants(settings.config)
         self.models = ModelCatalog(read_panels(settings.config), self._offered)
         self.client = Client(
             settings.redis_url.get_secret_value(),
@@ -197,3 +202,9 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
     while True:
         await asyncio.sleep(seconds)
         await work()
+
+
+def _tenants(config: Path | None) -> frozenset[str]:
+    if config is None:
+        return frozenset()
+    return frozenset(read_tenants(config, read_tables(config).get("tenants", {})))

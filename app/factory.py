@@ -21,6 +21,7 @@ from app.messaging.redis import check_broker
 from app.messaging.sharing import OfRequests, Sharing
 from app.messaging.transport import Transport
 from app.pool.default import choose_pool
+from app.pool.slots import PREFORK, keep_worker
 from app.settings import Settings
 from app.telemetry.children import Children
 from app.telemetry.lines import hush_http
@@ -134,8 +135,7 @@ class Weights(bootsteps.StartStopStep):
 
 
 signals.worker_init.connect(choose_pool)
-#: The module of the pool whose children are processes.
-PREFORK = "celery.concurrency.prefork"
+signals.worker_init.connect(keep_worker)
 
 
 @signals.worker_process_init.connect

@@ -221,6 +221,8 @@ class Settings(WatchingSettings, EncryptionSettings, OutwardSettings):
     api_backlog_max: Count = 50_000
     #: ``Prefer: wait`` holds a request for so long: below what proxies allow.
     api_wait_max_s: Positive = 60.0
+    #: Where Flower is, as those who look at the page reach it: pages of runs and agents link to it.
+    flower_url: Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=500)] | None = None
     #: The first signs tokens, all check them (HS256, 32 bytes or more): a new one is put first.
     jwt_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     #: Public keys of others who sign tokens (RS256, ES256, EdDSA): an https:// address, or a file.

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class Notes:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._places: dict[str, _Place] = {}
+        self._places: dict[tuple[str, str], _Place] = {}
         self._lock = threading.Lock()
         os.register_at_fork(after_in_child=self._forked)
 
@@ -48,12 +49,14 @@ class Notes:
         error: BaseException | None = None,
         level: int = logging.WARNING,
         trace: bool = False,
+        of: str = "",
     ) -> None:
         """Count, and log ``text`` with ``error``: the first time, then once a minute.
 
         A line says how many were not told since the last one. ``trace`` adds the traceback.
+        ``of`` is whose it is, one of a few: each has lines of its own, and they are counted as one.
         """
-        untold = self._count(place)
+        untold = self._count((place, of))
         if untold is None:
             return
         more = f" ({untold} more since the last such line)" if untold else ""
@@ -61,7 +64,7 @@ class Notes:
         way = _traceback(error) if trace and error is not None else ""
         log.log(level, "%s%s%s%s", text % args, told, more, way)
 
-    def _count(self, place: str) -> int | None:
+    def _count(self, place: tuple[str, str]) -> int | None:
         """Return how many were not logged before this one; None when it is not logged either."""
         with self._lock:
             found = self._places.setdefault(place, _Place())
@@ -88,7 +91,10 @@ class Notes:
     def counts(self) -> dict[str, int]:
         """How often each place was noted in this process."""
         with self._lock:
-            return {place: found.count for place, found in self._places.items()}
+            counts = Counter[str]()
+            for (place, _), found in self._places.items():
+                counts[place] += found.count
+            return dict(counts)
 
     def _forked(self) -> None:
         self._lock = threading.Lock()  # the fork may have copied it in its locked state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,7 +16,10 @@ from agents.plain import plain_json
 from agents.plan import Member
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
-from celery_agents.errors import AgentFailedError, FlowError, StepCancelledError
+from celery_agents.errors import AgentFailedError, AgentsError, FlowError, StepCancelledError
+from celery_agents.noted import note
+
+log = logging.getLogger(__name__)
 
 #: A flow's function, of its version.
 Code = Callable[[Any, Any], Any]
@@ -150,7 +154,11 @@ def _end(instance: Instance, at: float) -> tuple[Outcome | None, BeginAnew | Non
         return cancelled(), None
     if isinstance(error, BeginAnew):
         return None, error
-    return (_answer(main.result()) if error is None else _failed(error)), None
+    if error is None:
+        return _answer(main.result()), None
+    if not isinstance(error, AgentsError):
+        note(log, "flow", "A flow's code failed", error=error, level=logging.ERROR, trace=True)
+    return _failed(error), None
 
 
 def _stuck(instance: Instance) -> Outcome | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agents.invoke import failure
+from agents.invoke import as_ours, note_raised
 from agents.net.faults import FailedError, told_error
 from celery_agents.errors import AgentFailedError, AgentsError, ProviderUnavailableError, redact
 
@@ -19,13 +19,14 @@ def sdk_failure(who: str, error: Exception) -> AgentsError:
         error = next(
             (e for e in error.exceptions if isinstance(e, AgentsError)), error.exceptions[0]
         )
-    known = failure(who, error)
+    known = as_ours(who, error)
     if not isinstance(known, AgentFailedError):
         return known
     if (told := _told(who, error)) is not None:
         return told
     if _UNREACHED & {kind.__name__ for kind in type(error).__mro__}:
         return ProviderUnavailableError(redact(f"{who}: {type(error).__name__}: {error}"))
+    note_raised(who, error)
     return known
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable
 from typing import Annotated, Any
 
@@ -13,8 +14,11 @@ from agents.schema import problem
 from agents.tools.policy import ToolPolicy
 from agents.values import digest
 from celery_agents.contracts.base import Contract, JsonValue, TrustedJson
-from celery_agents.errors import RetryableError, StepCancelledError, redact
+from celery_agents.errors import AgentsError, RetryableError, StepCancelledError, redact
+from celery_agents.noted import note
 from celery_agents.values import mended
+
+log = logging.getLogger(__name__)
 
 #: Hexadecimal digits of the digest in a call's identity.
 _DIGITS = 32
@@ -92,6 +96,8 @@ async def heard(act: Awaitable[Any]) -> JsonValue:
         kind = ToolFailedError if isinstance(error, ToolFailedError) else ToolError
         raise kind(redact(str(error))) from None
     except Exception as error:  # noqa: BLE001 - whatever a user's tool raises, the model hears
+        if not isinstance(error, AgentsError):
+            note(log, "tool", "A tool failed, and its model is told so", error=error, trace=True)
         raise ToolFailedError(redact(f"{type(error).__name__}: {error}")) from None
     try:
         return plain_json(result)

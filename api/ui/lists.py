@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from api.ui.frame import (
     NOTHING,
@@ -20,15 +21,19 @@ from api.ui.frame import (
     tokens,
     verb,
 )
-from api.ui.markup import Html, address, shown, tag, text
+from api.ui.markup import SHOWN_MAX, Html, address, shown, tag, text
 from celery_agents.contracts.approval import is_asked
 from celery_agents.contracts.budgets import UNITS, BudgetState, Spent
 from celery_agents.contracts.limits import LimitState
-from celery_agents.contracts.outcome import State
-from celery_agents.contracts.watching import RunInfo
+from celery_agents.contracts.outcome import State, Usage
+from celery_agents.contracts.watching import RunInfo, StepStats
 
 Row = Mapping[str, Any]
 _NANO = 1e9
+_FAILED = frozenset({State.FAILED, State.DEAD})
+#: Characters of what a page of wishes asks, all told, and of each at the least; of a choice's
+#: button, and of a dead letter's reason: a page has at most 200 kB, as it is read again and again.
+_WISHES_MAX, _WISH_LEAST, _CHOICE_MAX, _REASON_MAX = 60_000, 300, 200, 500
 #: What a breaker does, in words.
 _STANDING = {
     None: NOTHING,
@@ -128,12 +133,24 @@ def _run(row: RunInfo, *, tenants: bool) -> Html:
     )
 
 
+def in_flower(url: str, path: str, words: str) -> Html:
+    """A link to a page of Flower."""
+    there = f"{url.rstrip('/')}/{quote(path)}"
+    return tag("p", tag("a", words, href=there, rel="noreferrer"), class_="quiet")
+
+
 def older(query: Mapping[str, str | None], after: str | None) -> Html | None:
-    """The way to the next page."""
-    if after is None:
-        return None
-    link = tag("a", "More runs", href=address(**query, after=after), class_="button")
-    return tag("p", link, class_="pages")
+    """The way to the next page of runs."""
+    return None if after is None else _next_page("More runs", address(**query, after=after))
+
+
+def next_of(place: str, after: str | None) -> Html | None:
+    """The way to the next page of a list."""
+    return None if after is None else _next_page("More", address(place, after=after))
+
+
+def _next_page(words: str, path: str) -> Html:
+    return tag("p", tag("a", words, href=path, class_="button"), class_="pages")
 
 
 def agents(rows: Sequence[Row]) -> Html:
@@ -146,14 +163,16 @@ def agents(rows: Sequence[Row]) -> Html:
 def _agent(row: Row) -> Html:
     health = row["health"] or {}
     state = health.get("state", "unknown")
-    latency = health.get("latency_ms")
+    latency, failed = health.get("latency_ms"), health.get("message")
     return tag(
         "article",
         tag("h2", row["name"], badge(state)),
         tag("p", row["description"] or "No description."),
+        tag("p", "Last probe: ", failed, class_="error") if failed else None,
         facts(
             ("Kind", row["kind"]),
             ("Effects", row["effects"]),
+            *_figures(row.get("stats") or ()),
             ("Last probe", NOTHING if latency is None else f"{latency:.0f} ms"),
             ("Breaker", _STANDING[row.get("breaker")]),
             ("Offered", moment(row["seen_at"])),
@@ -162,6 +181,19 @@ def _agent(row: Row) -> Html:
         class_="card",
         id=f"agent-{row['name']}",
     )
+
+
+def _figures(stats: Sequence[StepStats]) -> Iterator[tuple[str, Any]]:
+    """An agent's day, where it had one: steps, those that failed, latency, cost."""
+    if not stats:
+        return
+    spent = sum((one.usage for one in stats), Usage())
+    failed = sum(one.count for one in stats if one.state in _FAILED)
+    yield "Steps in 24 h", f"{sum(one.count for one in stats):,}, {failed:,} failed"
+    for one in stats:
+        if one.state is State.SUCCEEDED and one.median_s is not None:
+            yield "Latency, median and p95", f"{lasting(one.median_s)}, {lasting(one.p95_s)}"
+    yield "Cost in 24 h", dollars(spent.cost_usd)
 
 
 #: A finding older than so many intervals says nothing any more.
@@ -199,10 +231,12 @@ def wishes(rows: Sequence[Row], *, answers: str | None, linked: bool = True) -> 
     """Wishes that wait for a person, each with its buttons where whoever answers is asked."""
     if not rows:
         return tag("p", "Nothing waits for a person.", class_="empty")
-    return tag("div", (_wish(row, answers=answers, linked=linked) for row in rows), class_="stack")
+    most = max(_WISH_LEAST, min(SHOWN_MAX, _WISHES_MAX // len(rows)))
+    about: Any = {"answers": answers, "linked": linked, "most": most}
+    return tag("div", (_wish(row, **about) for row in rows), class_="stack")
 
 
-def _wish(row: Row, *, answers: str | None, linked: bool) -> Html:
+def _wish(row: Row, *, answers: str | None, linked: bool, most: int) -> Html:
     tool = row["tool"]
     asks: Any = "A flow asks a person." if row["asks"] else "A vote needs a person."
     if tool:
@@ -212,8 +246,8 @@ def _wish(row: Row, *, answers: str | None, linked: bool) -> Html:
     return tag(
         "article",
         tag("h2", asks),
-        tag("p", row["why"], class_="why") if row["why"] else None,
-        shown(row["arguments"] if tool else row["question"]),
+        tag("p", _cut(row["why"], most), class_="why") if row["why"] else None,
+        shown(row["arguments"] if tool else row["question"], most),
         tag(
             "p",
             "Waits for ",
@@ -226,6 +260,10 @@ def _wish(row: Row, *, answers: str | None, linked: bool) -> Html:
         class_="card asks",
         id=f"wish-{row['key']}",
     )
+
+
+def _cut(words: str, most: int) -> str:
+    return words if len(words) <= most else f"{words[: most - 1]}…"
 
 
 def _answers(row: Row) -> Html:
@@ -258,7 +296,8 @@ def _answers(row: Row) -> Html:
 
 
 def _choice(words: str, value: Any, class_: str | None = None) -> Html:
-    return tag("button", words, name="choice", value=json.dumps(value), class_=class_)
+    short = _cut(words, _CHOICE_MAX)
+    return tag("button", short, name="choice", value=json.dumps(value), class_=class_)
 
 
 def letters(rows: Sequence[Row], *, writes: bool) -> Html:
@@ -273,11 +312,12 @@ def letters(rows: Sequence[Row], *, writes: bool) -> Html:
 
 def _letter(row: Row, *, writes: bool) -> Html:
     path = address("dead-letters", row["id"], "requeue")
+    why = _cut(row["reason"], _REASON_MAX)
     again = tag("form", tag("button", "Requeue"), method="post", action=path)
     return tag(
         "tr",
         cell("What", tag("b", verb(row["task"])), " ", tag("code", row["id"]), class_="main"),
-        cell("Why", tag("span", row["cause"], class_="quiet"), " ", row["reason"]),
+        cell("Why", tag("span", row["cause"], class_="quiet"), " ", why),
         cell("Attempts", row["attempts"], class_="n"),
         cell("At", moment(row["at"])),
         cell("", again if writes and row["kind"] == "step" else None),

@@ -61,10 +61,10 @@ def _attribute(key: str, value: Any) -> str:
     return f" {name}" if value is True else f' {name}="{escape(str(value))}"'
 
 
-def shown(value: Any) -> Html:
+def shown(value: Any, most: int = SHOWN_MAX) -> Html:
     """A JSON value for people: a text as it is, else indented; long ones are cut, and say so."""
     said = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
-    cut = len(said) - SHOWN_MAX
+    cut = len(said) - most
     more = tag("p", f"{cut:,} more characters", class_="quiet") if cut > 0 else None
-    words = tag("pre", said[:SHOWN_MAX], class_="value", tabindex="0")
+    words = tag("pre", said[:most], class_="value", tabindex="0")
     return text((words, more))

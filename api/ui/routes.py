@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from importlib import resources
@@ -42,14 +43,24 @@ from app.access.permissions import Permission, Principal
 from app.journal.queries.pages import PageOfRun
 from celery_agents.contracts.base import PLACES_MAX, Contract, Name
 from celery_agents.contracts.outcome import State
-from celery_agents.contracts.watching import Order
+from celery_agents.contracts.watching import Order, StatsWanted, StepStats
+from celery_agents.errors import ResultTimeoutError
+from celery_agents.noted import note
 
+log = logging.getLogger(__name__)
 router = APIRouter(prefix="/ui", route_class=PageRoute, include_in_schema=False)
 _P = Permission
 Done = Annotated[str | None, Query(max_length=20)]
+#: When a letter was given up, and its id: those before it are wanted.
+AfterLetter = Annotated[str | None, Query(pattern=r"^\d{1,12}(\.\d{1,9})? [\w.:-]{1,200}$")]
+#: Rows of a page.
+_WISHES, _LETTERS = 25, 50
 #: Seconds: how soon a change is seen, how seldom a run is looked at that stands still, and between
 #: two comments.
 _SOON_S, _SELDOM_S, _PING_S = 0.3, 2.0, 12.0
+#: Seconds that a worker has to say how limits stand: without one, a page says so after them.
+_ASKED_S = 2.0
+_DAY_S = 86_400.0
 #: What the address of a page says was done, in words.
 _DONE = {
     "cancel": "Asked to cancel; its steps end within moments.",
@@ -127,10 +138,12 @@ async def run(
         wishes = await services.read(services.desk.wishes_of, run_id)
         if wishes:
             waits = lists.wishes(wishes, answers=_answers(who), linked=False)
+    flower = services.settings.flower_url
     return page(
         made.title,
         notice(_DONE.get(view.done or "")),
         made.render(waits, view.state),
+        lists.in_flower(flower, f"task/{run_id}", "This run in Flower") if flower else None,
         who=who,
         events=None if ended else f"{made.path}/events",
     )
@@ -221,12 +234,20 @@ def _answers(who: Principal) -> str | None:
 
 
 @router.get("/waiting")
-async def waiting(services: Parts, who: ReadsRuns) -> Response:
-    """All that waits for a person."""
-    found = await services.read(services.desk.wishes, who.tenant, 100)
-    cards = lists.wishes(found, answers=_answers(who))
+async def waiting(
+    services: Parts, who: ReadsRuns, after: Annotated[str | None, Query(max_length=100)] = None
+) -> Response:
+    """All that waits for a person, a page at a time; ``after`` is the key of a wish."""
+    found = await services.read(services.desk.wishes, who.tenant, _WISHES + 1, after)
+    shown = found[:_WISHES]
     return page(
-        "Waiting", heading("Waiting for a person"), cards, who=who, at="/ui/waiting", every="3"
+        "Waiting",
+        heading("Waiting for a person"),
+        lists.wishes(shown, answers=_answers(who)),
+        lists.next_of("waiting", shown[-1]["key"] if len(found) > _WISHES else None),
+        who=who,
+        at="/ui/waiting",
+        every="3",
     )
 
 
@@ -238,23 +259,58 @@ async def agents(services: Parts, who: ReadsAgents) -> Response:
     states = {row["target"]: row for row in health}
     allowed = [row for row in found if who.may_ask(row["name"])]
     stand = await breakers(services, [f"agent:{row['name']}" for row in allowed])
+    day = await _day(services, who)
     rows = [
-        {**row, "health": states.get(target), "breaker": stand.get(target)}
+        {
+            **row,
+            "health": states.get(target),
+            "breaker": stand.get(target),
+            "stats": day.get(row["name"]),
+        }
         for row in allowed
         for target in (f"agent:{row['name']}",)
     ]
     every_s = services.settings.health_interval_s
     probed = (tag("h2", "Probes"), lists.targets(health, every_s)) if who.tenant is None else None
+    flower = services.settings.flower_url
+    pools = lists.in_flower(flower, "workers", "Workers and pools in Flower") if flower else None
     return page(
-        "Agents", heading("Agents"), lists.agents(rows), probed, who=who, at="/ui/agents", every="5"
+        "Agents",
+        heading("Agents", pools),
+        lists.agents(rows),
+        probed,
+        who=who,
+        at="/ui/agents",
+        every="5",
     )
 
 
+async def _day(services: Services, who: Principal) -> dict[str, list[StepStats]]:
+    """Agents' statistics of 24 hours, of the steps that somebody may see."""
+    found: dict[str, list[StepStats]] = {}
+    if who.may(_P.STATS_READ):
+        wanted = StatsWanted.of({"since_s": _DAY_S, "by": "agent", "tenant": who.tenant})
+        for row in (await services.read(services.statistics.within, wanted)).rows:
+            found.setdefault(row.name, []).append(row)
+    return found
+
+
 @router.get("/dead-letters")
-async def letters(services: Parts, who: ReadsLetters, done: Done = None) -> Response:
-    """Steps and messages that were given up."""
-    found = await services.read(services.desk.letters, who.tenant, 100)
-    rows = lists.letters(found, writes=who.may(_P.LETTERS_WRITE))
+async def letters(
+    services: Parts, who: ReadsLetters, done: Done = None, after: AfterLetter = None
+) -> Response:
+    """Steps and messages that were given up, a page at a time."""
+    before = None
+    if after is not None:
+        at, _, key = after.partition(" ")
+        before = (float(at), key)
+    found = await services.read(services.desk.letters, who.tenant, _LETTERS + 1, before)
+    shown = found[:_LETTERS]
+    last = f"{shown[-1]['at']!r} {shown[-1]['id']}" if len(found) > _LETTERS else None
+    rows = (
+        lists.letters(shown, writes=who.may(_P.LETTERS_WRITE)),
+        lists.next_of("dead-letters", last),
+    )
     return page(
         "Dead letters",
         heading("Dead letters"),
@@ -282,9 +338,16 @@ async def limits(services: Parts, who: ReadsStats) -> Response:
         return page(
             "Limits", heading("Limits"), tag("p", words, class_="empty"), who=who, at="/ui/limits"
         )
-    budgets, states = await asyncio.gather(
-        services.ask(who, client.budgets), services.ask(who, client.limits.list)
-    )
+    try:
+        budgets, states = await asyncio.gather(
+            services.ask(who, client.budgets, timeout=_ASKED_S),
+            services.ask(who, client.limits.list, timeout=_ASKED_S),
+        )
+    except ResultTimeoutError as error:
+        note(log, "page_limits", "The page does not show how limits stand", error=error)
+        words = "No worker says how budgets and limits stand. It is shown as soon as one is up."
+        told = tag("p", words, class_="empty")
+        return page("Limits", heading("Limits"), told, who=who, at="/ui/limits", every="5")
     return page(
         "Limits",
         heading("Budgets"),

@@ -11,8 +11,8 @@ from sqlalchemy import Engine
 
 from app.cli.opened import journal
 from app.journal.stores.audit import AuditLog
+from celery_agents.client.overview.tables import fitted
 from celery_agents.client.shell import Command, Shown
-from celery_agents.visible import visible
 
 
 @click.group()
@@ -36,8 +36,8 @@ def list_entries(ctx: click.Context, limit: int) -> Shown:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry["at"]))
         data = "(erased)" if entry["data"] is None else entry["data"]
         told = f"{entry['action']:<16} {entry['target']}  {data}"
-        lines.append(visible(f"{entry['seq']:>8}  {at}  {entry['actor']}  {told}"))
-    return Shown(found, "\n".join(lines) or "Nothing was written down yet.")
+        lines.append(f"{entry['seq']:>8}  {at}  {entry['actor']}  {told}")
+    return Shown(found, fitted(lines) or "Nothing was written down yet.")
 
 
 @audit.command(cls=Command)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,7 +38,7 @@ from app.settings import Settings
 from celery_agents.client.cli import AHEAD, unknown_run
 from celery_agents.client.overview.figures import figure_commands
 from celery_agents.client.overview.runs import runs_group
-from celery_agents.client.overview.tables import ago, table, width
+from celery_agents.client.overview.tables import ago, room, table
 from celery_agents.client.shell import Command, NotFoundError, Shown
 from celery_agents.visible import visible
 
@@ -176,6 +175,7 @@ def health(ctx: click.Context) -> Shown:
             )
             for r in found.rows
         ],
+        spare=("since", "failures", "latency"),
     )
     return Shown({"ok": found.ok, "targets": found.rows}, table, ok=found.ok)
 
@@ -304,7 +304,7 @@ def _branch(
         yield from _branch(below, step["id"], indent + "  ")
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    # A program that reads them through a pipe wants the whole of each message.
-    within = width() if sys.stdout.isatty() else sys.maxsize
-    return "\n".join(table(head, rows, within=within))
+def _table(
+    head: tuple[str, ...], rows: list[tuple[str, ...]], *, spare: tuple[str, ...] = ()
+) -> str:
+    return "\n".join(table(head, rows, within=room(), spare=spare))

@@ -13,6 +13,7 @@ from app.execution.publish import publish
 from app.journal.stores.letters import Letters
 from app.maintenance.acts import record_command
 from app.maintenance.dead_letters import DeadLetters, Landing
+from celery_agents.client.overview.tables import ago, room, table
 from celery_agents.client.shell import Command, NotFoundError, Shown
 from celery_agents.visible import visible
 
@@ -41,12 +42,12 @@ def list_letters(ctx: click.Context, limit: int) -> Shown:
     """List the newest letters."""
     with _letters(ctx) as letters:
         found, dropped = [*letters.list(limit)], letters.dropped()
-    lines = []
-    for letter in found:
-        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(letter["at"]))
-        what = letter["task"] or letter["queue"]
-        line = f"{letter['id']}  {at}  {letter['cause']:<16} {what}  {letter['reason']}"
-        lines.append(visible(line))
+    head, now = ("letter", "given up", "cause", "of", "reason"), time.time()
+    rows = [
+        (one["id"], ago(now - one["at"]), one["cause"], one["task"] or one["queue"], one["reason"])
+        for one in found
+    ]
+    lines = table(head, rows, within=room(), spare=("of",)) if rows else []
     if dropped:
         lines.append(f"{dropped} older ones had to make room.")
     told = {"letters": found, "dropped": dropped}

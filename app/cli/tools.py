@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,7 +25,7 @@ from agents.toolsets.kinds import ToolResources
 from agents.toolsets.pins import write_pins
 from app.execution.agents import see_current_directory
 from app.settings import Settings
-from celery_agents.client.overview.tables import table
+from celery_agents.client.overview.tables import room, table
 from celery_agents.client.shell import Command, NotFoundError, Shown
 from celery_agents.visible import visible
 
@@ -84,7 +83,7 @@ def list_tools(ctx: click.Context, *, builtin: bool) -> Shown:
     lines = table(
         ("tool", "effects", "approve", "description"),
         [tuple(row.values()) for row in rows],
-        within=sys.maxsize,
+        within=room(),
     )
     return Shown(rows, "\n".join(lines))
 

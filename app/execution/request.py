@@ -129,7 +129,7 @@ class StepRequest(ShownRequest):
         """As Celery's; note the id, so that the log tells of the message only once."""
         self._leave()
         if requeue:
-            returned.add(self.id)
+            returned.put(self.id, None)
         super().reject(requeue=requeue)
 
     def terminate(self, pool: Any, signal: Any = None) -> None:

@@ -35,6 +35,7 @@ from app.journal.stores.posted import PostedAgents
 from app.journal.tables.workers import Identity
 from app.messaging.intake import Intake
 from app.messaging.redis import connect_redis
+from app.pool.slots import slots_of
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.watching.callers import Callers
@@ -122,13 +123,7 @@ class Runtime:
             wake_grace_s=settings.wake_grace_s,
             group_commit_max=settings.group_commit_max,
             spread_limit_bytes=settings.spread_limit_bytes,
-            caps=Caps(
-                settings.max_depth,
-                settings.max_steps,
-                settings.max_handoffs,
-                settings.max_cost,
-                settings.max_width,
-            ),
+            caps=_caps(settings),
         )
         #: Where traces are told, if they are.
         self.tracing = tracing_of()
@@ -161,8 +156,9 @@ class Runtime:
             raise
 
     def _announce(self) -> None:
-        """Write down which agents are offered here, and to which queues."""
-        self.journal.announce(self.agents.described(), list(self.app.amqp.queues.consume_from))
+        """Write down which agents are offered here, to which queues, and in how many slots."""
+        queues = list(self.app.amqp.queues.consume_from)
+        self.journal.announce(self.agents.described(), queues, slots_of(self.app))
 
     def _decided(self, task: str, payload: dict[str, Any], members: list[Any]) -> bool:
         return bool(self.app.tasks[task].decided(payload, members))
@@ -315,3 +311,9 @@ def close_runtime(app: Celery) -> None:
     if held is not None and held.value is not None:
         held.value.close()
         held.drop()
+
+
+def _caps(settings: Settings) -> Caps:
+    """The bounds of every team."""
+    counts = settings.max_depth, settings.max_steps, settings.max_handoffs
+    return Caps(*counts, settings.max_cost, settings.max_width)

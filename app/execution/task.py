@@ -21,11 +21,12 @@ from app.execution.runtime import Active, runtime_of
 from app.execution.submission import Submission, opened_args
 from app.journal.schema.sealed import sealed_step
 from app.messaging.results import reported
+from app.telemetry.bound import ends_as
 from app.telemetry.logs import returned
 from celery_agents import names
 from celery_agents.contracts.ask import StepOptions
 from celery_agents.contracts.base import id_of
-from celery_agents.contracts.outcome import ErrorInfo
+from celery_agents.contracts.outcome import ErrorInfo, State
 from celery_agents.errors import (
     AgentsError,
     IdInUseError,
@@ -142,6 +143,9 @@ class StepTask(Task):
             return attempted(runtime, self, self._asked(message, args, kwargs), active)
         except JournalUnavailableError as error:
             self._give_message_back(step_id, error)
+        except AgentsError as error:  # it is refused as it stands, and has no row
+            ends_as(step_id, State.FAILED, error.kind)
+            raise
         finally:
             if runtime.active.get(step_id) is active:
                 del runtime.active[step_id]
@@ -163,7 +167,7 @@ class StepTask(Task):
         """Give the message back, slowly: nothing is acknowledged without the journal."""
         text = "%s was not taken; its message goes back"
         note(log, "not_taken", text, step_id, error=error, level=logging.ERROR)
-        returned.add(step_id)
+        returned.put(step_id, None)
         sleep(random.uniform(*JOURNAL_PAUSE_S))  # noqa: S311 - spreads load, no secret
         raise Reject(str(error), requeue=True) from error
 

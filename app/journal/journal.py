@@ -205,9 +205,9 @@ class Journal:
         """Write events of a step."""
         self.transaction(lambda c: [c.execute(event(run_id, step_id, kind, d)) for d in data])
 
-    def announce(self, rows: list[dict[str, Any]], queues: Sequence[str] = ()) -> None:
+    def announce(self, rows: list[dict[str, Any]], *about: Any) -> None:
         """Write down this worker's agents; see :func:`agents.announce`."""
-        self.transaction(lambda c: agents.announce(c, rows, self.me.id, queues))
+        self.transaction(lambda c: agents.announce(c, rows, self.me.id, *about))
 
     def approve(self, run_id: str, choice: JsonValue, key: str = "", by: str = "") -> Aftermath:
         """Answer the wish of that key, or the oldest of the run; the first answer to one counts."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from app.telemetry.newest import Newest
 from celery_agents.traces import TraceParent, span_of, trace_of
 
 
@@ -33,3 +34,13 @@ def fields_of(span: TraceParent) -> dict[str, str]:
 bound: ContextVar[BoundStep | None] = ContextVar("agents_bound", default=None)
 #: The span of who asks the API just now, as the request says it.
 asking: ContextVar[TraceParent | None] = ContextVar("agents_asking", default=None)
+#: Of steps that this process has lately claimed or ended, the fields of Celery's lines of them,
+#: which it writes when their code is done, and knows by their ids.
+lately = Newest[dict[str, Any]](1_000)
+
+
+def ends_as(step_id: str, state: str | None, error_kind: str | None) -> None:
+    """Have Celery's line of a step's end say how it ended."""
+    told = {"state": state, "error_kind": error_kind}
+    known = lately.get(step_id) or {}
+    lately.put(step_id, known | {name: text for name, text in told.items() if text is not None})

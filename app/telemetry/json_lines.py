@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from app.telemetry.bound import asking, bound, fields_of
+from app.telemetry.bound import asking, bound, fields_of, lately
 from app.telemetry.lines import message_of, shown
 
 #: Fields of Celery's own records of a task, and their names here.
@@ -45,6 +45,7 @@ def _about(args: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if isinstance(args, Mapping):
         found = {name: args[key] for key, name in _CELERYS.items() if key in args}
+        found |= lately.get(found.get("step_id")) or {}
         found = {k: shown(v) if isinstance(v, str) else v for k, v in found.items()}
     if (step := bound.get()) is not None:
         return found | step.fields()

@@ -7,50 +7,27 @@ every few seconds, and with it all others do.
 from __future__ import annotations
 
 import logging
-import os
-import threading
 from typing import Any
 
 from celery.app import trace
 from celery.worker import strategy
 
+from app.telemetry.newest import Newest
 from celery_agents.wire.shown import shown_text
 
 #: Celery's line for a task that succeeded, without its result.
 SUCCEEDED = "Task %(name)s[%(id)s] succeeded in %(runtime)ss"
 #: What Celery's lines also carry for handlers that write all of a record (JSON, Sentry).
 _PRIVATE = frozenset({"return_value", "args", "kwargs"})
+#: How names of our tasks begin.
+OURS = "agents."
 _FORMATTER = logging.Formatter()
 #: Ids that are remembered at the most.
 _RETURNED_MAX = 10_000
 
 
-class Returned:
-    """Ids of messages that went back to their queue, the newest ones."""
-
-    def __init__(self, most: int = _RETURNED_MAX) -> None:
-        self._most = most
-        self._ids: dict[str, None] = {}
-        self._lock = threading.Lock()
-        os.register_at_fork(after_in_child=self._forked)
-
-    def add(self, message_id: str) -> None:
-        """Note that a message went back; the oldest id makes room."""
-        with self._lock:
-            self._ids.pop(message_id, None)  # the newest one from now on
-            if len(self._ids) >= self._most:
-                del self._ids[next(iter(self._ids))]
-            self._ids[message_id] = None
-
-    def _forked(self) -> None:
-        self._lock = threading.Lock()  # the fork may have copied it in its locked state
-
-    def __contains__(self, message_id: object) -> bool:
-        return message_id in self._ids
-
-
-#: Of this process.
-returned = Returned()
+#: Of messages of this process that went back to their queue.
+returned = Newest[None](_RETURNED_MAX)
 _REPEATED = {trace.LOG_RECEIVED, trace.LOG_REJECTED}
 
 
@@ -71,6 +48,26 @@ class Discreet(logging.Filter):
         if record.exc_info:  # a handler takes this text instead of making its own
             record.exc_text = shown_text(_FORMATTER.formatException(record.exc_info))
         return True
+
+
+class ReceivedLines(logging.Filter):
+    """Leaves out Celery's line of a message that has come.
+
+    It cannot say whose run it is: another one does, when its step begins.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Refuse such a line of one of our tasks, unless all is told."""
+        if record.msg != trace.LOG_RECEIVED or strategy.logger.isEnabledFor(logging.DEBUG):
+            return True
+        told = record.args
+        return not (isinstance(told, dict) and str(told.get("name")).startswith(OURS))
+
+
+def tell_begins() -> None:
+    """Have lines of this process say that a step begins, not that its message has come."""
+    if not any(isinstance(f, ReceivedLines) for f in strategy.logger.filters):
+        strategy.logger.addFilter(ReceivedLines())
 
 
 def be_discreet() -> None:

@@ -9,6 +9,7 @@ from celery import current_app, signals
 
 from app.telemetry.json_lines import JsonLines
 from app.telemetry.lines import hush_http, write_lines
+from app.telemetry.logs import tell_begins
 
 Form = Literal["text", "json"]
 
@@ -39,6 +40,8 @@ def write_log() -> None:
 def _set_up(logger: logging.Logger | None = None, **_: Any) -> None:
     settings = getattr(current_app._get_current_object(), "agents_settings", None)  # noqa: SLF001 - Celery's way to it
     form: Form = "text" if settings is None else settings.log
+    if form == "json":
+        tell_begins()
     for one in (logger, logging.getLogger()):
         if one is not None:
             set_up(one, form)

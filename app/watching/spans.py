@@ -99,6 +99,7 @@ def _step(
         about |= genai.of_usage(Usage.model_validate(usage))
     told = {
         genai.STEP: row.id if row.id != run.id else None,
+        genai.CONVERSATION: row.session,
         genai.MEMBER: row.member,
         genai.TENANT: row.tenant or None,
         genai.ATTEMPTS: row.attempts if row.attempts > 1 else None,
@@ -126,6 +127,8 @@ def _calls(rows: Iterable[Any], step: SpanRow) -> Iterator[SpanRow]:
     for row in rows:
         name, kind, about = genai.of_call(row.name)
         about |= {genai.STEP: row.step_id, genai.ATTEMPT: row.token}
+        if genai.OPERATION in about and (known := step.attributes.get(genai.CONVERSATION)):
+            about[genai.CONVERSATION] = known
         error: str | None = None
         if row.finished_at is None:
             error, about[genai.ERROR] = "Its worker died, or was stopped.", "interrupted"

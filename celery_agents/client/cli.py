@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import chain
 from typing import IO, Any
 from zoneinfo import ZoneInfo
 
@@ -20,10 +21,12 @@ from celery_agents.client.memory.commands import memory_group
 from celery_agents.client.overview.figures import figure_commands
 from celery_agents.client.overview.maps import map_group
 from celery_agents.client.overview.runs import runs_group
+from celery_agents.client.overview.tables import ago, fitted
 from celery_agents.client.run import Run
 from celery_agents.client.runs import Runs
 from celery_agents.client.shell import Command, Commands, NotFoundError, Shown, plain
 from celery_agents.client.teams.commands import STRATEGY, report, strategy_of, team_commands
+from celery_agents.contracts.approval import Wish
 from celery_agents.contracts.budgets import UNITS, BudgetState
 from celery_agents.contracts.caching import CacheState
 from celery_agents.contracts.conversation import ChatMessage
@@ -227,7 +230,25 @@ def watch(ctx: click.Context, run_id: str, after: str | None) -> Iterator[Shown]
 def waiting(ctx: click.Context, run_id: str | None, limit: int) -> Shown:
     """List what waits for a person, in RUN_ID or anywhere, oldest first."""
     with client_of(ctx) as client:
-        return Shown([wish.compact() for wish in client.runs.waiting(run_id, limit=limit)])
+        found = client.runs.waiting(run_id, limit=limit)
+    lines = fitted(chain.from_iterable(map(_wish_lines, found)))
+    return Shown([wish.compact() for wish in found], lines or "Nobody is waited for.")
+
+
+def _wish_lines(wish: Wish) -> Iterator[str]:
+    """Tell of a wish: what `approve` takes first, then what is asked, a line each."""
+    yield f"{wish.run_id}  {ago(time.time() - wish.since)}"
+    told = {
+        "key": wish.key,
+        "tool": wish.tool,
+        "arguments": wish.arguments,
+        "why": wish.why,
+        "question": wish.question,
+        "choices": None if wish.choices is None else " | ".join(wish.choices),
+    }
+    for name, value in told.items():
+        if value is not None:
+            yield f"  {name}: {value if isinstance(value, str) else json.dumps(value)}"
 
 
 @agents.command(cls=Command)
@@ -382,7 +403,7 @@ def list_limits(ctx: click.Context) -> Shown:
     """Show how limits stand: what is used, who waits, what is closed."""
     with client_of(ctx) as client:
         found = client.limits.list()
-    text = "\n".join(map(_limit_line, found)) or "There are no limits."
+    text = fitted(map(_limit_line, found)) or "There are no limits."
     return Shown([state.compact() for state in found], text)
 
 
@@ -418,7 +439,7 @@ def list_caches(ctx: click.Context) -> Shown:
     """Show how cached answers stand: how many, their hit rates, the dollars that they saved."""
     with client_of(ctx) as client:
         found = client.cache.list()
-    text = "\n".join(map(_cache_line, found)) or "Nobody's answers are cached."
+    text = fitted(map(_cache_line, found)) or "Nobody's answers are cached."
     return Shown([state.compact() for state in found], text)
 
 
@@ -482,7 +503,7 @@ def list_tenants(ctx: click.Context) -> Shown:
     """Show what tenants have queued and in flight, and what they weigh."""
     with client_of(ctx) as client:
         found = client.tenants()
-    text = "\n".join(map(_tenant_line, found)) or "No tenant has anything queued or in flight."
+    text = fitted(map(_tenant_line, found)) or "No tenant has anything queued or in flight."
     return Shown([state.compact() for state in found], text)
 
 
@@ -505,7 +526,7 @@ def list_budgets(ctx: click.Context, tenant: str | None) -> Shown:
     """Show how budgets stand: what is spent, reserved, and in doubt."""
     with client_of(ctx) as client:
         found = client.budgets(tenant=tenant)
-    text = "\n".join(map(_budget_line, found)) or "No budget has anything booked."
+    text = fitted(map(_budget_line, found)) or "No budget has anything booked."
     return Shown([state.model_dump(mode="json") for state in found], text)
 
 

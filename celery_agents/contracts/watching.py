@@ -203,8 +203,10 @@ class ServingWorker(Contract):
     started_at: float
     #: Below 0 it is gone: so long ago its lease ended.
     lease_left_s: float
-    #: Steps that it has claimed and not ended.
+    #: Steps that it has claimed and not ended: the slots in use.
     running: int
+    #: So many it can run at a time; None: it does not say.
+    slots: int | None = None
 
 
 class QueueState(Contract):
@@ -226,6 +228,8 @@ class Cluster(Contract):
     asking: int = 0
     unsettled: int = 0
     running: int = 0
+    #: Of all workers that are up: ``running`` of them are in use.
+    slots: int = 0
     #: Since the oldest step that is ready could have been taken.
     oldest_ready_s: float | None = None
     #: Since somebody was first asked who has not answered.

@@ -212,6 +212,7 @@ def _environment(
             password = kept_secret(directory / "flower.password")
             environ["FLOWER_BASIC_AUTH"] = f"{FLOWER_USER}:{password}"
         environ.setdefault("FLOWER_PORT", str(_usual(_FLOWER_PORT)))
+        environ.setdefault("AGENTS_FLOWER_URL", f"http://127.0.0.1:{environ['FLOWER_PORT']}")
     if "web" in services:
         environ.setdefault("AGENTS_API_PORT", str(_usual(_API_PORT)))
     return environ

@@ -59,6 +59,8 @@ def test_a_killed_workers_run(night: Stack, page: Any) -> None:
     worker = night.worker()
     run = night.client.ask("slow", {"seconds": 600})
     eventually(lambda: night.state(run.id) == "running")
+    up = agents(night, "cluster")
+    assert (up["running"], up["slots"], [w["slots"] for w in up["workers"]]) == (1, 16, [16])
     worker.kill()
     eventually(lambda: "gone" in str(agents(night, "runs", "show", run.id)), timeout_s=60)
     assert agents(night, "cluster")["running"] == 1

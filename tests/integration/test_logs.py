@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from app.watching.otlp import Sampling
 from celery_agents.traces import TraceParent, span_of, trace_of
-from tests.integration.harness import SOON_S, Stack, eventually
+from tests.integration.harness import COROUTINES, PREFORK, SOON_S, Stack, eventually
+from tests.support.agents import PASSWORD
 from tests.support.api import served
 
 SECRET = "password=hunter2hunter2"
@@ -38,11 +41,47 @@ def test_lines_name_their_step(fast: Stack) -> None:
     of_members = eventually(lambda: [x for x in _said(worker.logs()) if x["run_id"] == called.id])
     assert {line["trace_id"] for line in of_members} == {f"{CALLER.trace_id:032x}"}
     assert SECRET not in worker.logs()
-    done = eventually(lambda: [x for x in told(worker.logs()) if "succeeded" in x["message"]])
-    assert {"step_id", "task", "runtime_s"} <= done[0].keys()
     with served(fast.env, fast.directory):
         lines = told((fast.directory / "api.log").read_text())
     assert [one for one in lines if "Uvicorn running" in one["message"]]
+
+
+@pytest.mark.parametrize("pool", [COROUTINES, PREFORK], ids=["coroutines", "prefork"])
+def test_where_a_step_begins_and_how_it_ends_is_told(fast: Stack, pool: list[str]) -> None:
+    worker = fast.worker(pool, env={"AGENTS_LOG": "json"})
+    good, bad = fast.client.ask("shout", "x"), fast.client.ask("bad", "x")
+    outcomes = [eventually(run.outcome) for run in (good, bad)]
+    assert [outcome is not None and outcome.ok for outcome in outcomes] == [True, False]
+    ended = {good.id: ("succeeded", None), bad.id: ("failed", "agent_failed")}
+    for run_id, (state, kind) in ended.items():
+        begin, end = _begin_and_end(worker, run_id)
+        assert begin["message"] == f"Task agents.ask[{run_id}] begins"
+        assert (begin["task"], begin["attempt"]) == ("agents.ask", 1)
+        same = ("run_id", "step_id", "agent", "attempt", "trace_id", "span_id", "task")
+        assert [begin[name] for name in same] == [end[name] for name in same]
+        assert (end["run_id"], end["step_id"], end["trace_id"]) == (
+            run_id, run_id, f"{trace_of(run_id):032x}"
+        )  # fmt: skip
+        assert (end["state"], end.get("error_kind")) == (state, kind)
+    assert "runtime_s" in _told_of(worker.logs(), good.id)[1]
+    (line,) = [one for one in told(worker.logs()) if one["level"] == "error"]
+    assert (line["run_id"], line["agent"]) == (bad.id, "bad")
+    assert line["message"].startswith("bad failed: ValueError: cannot log in: ")
+    assert "in bad" in line["message"]
+    assert PASSWORD not in worker.logs()
+    assert not [one for one in told(worker.logs()) if "received" in one["message"]]
+
+
+def _begin_and_end(worker: Any, run_id: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = eventually(lambda: _told_of(worker.logs(), run_id))
+    return found
+
+
+def _told_of(log: str, step_id: str) -> list[dict[str, Any]]:
+    """Celery's and our lines of where a step begins and ends, once both are there."""
+    found = [one for one in told(log) if one["message"].startswith("Task agents.")]
+    found = [one for one in found if one.get("step_id") == step_id]
+    return found if len(found) == 2 else []
 
 
 def _said(log: str) -> list[dict[str, Any]]:

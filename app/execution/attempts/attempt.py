@@ -41,7 +41,7 @@ from app.journal.schema.sealed import opened_claim
 from app.journal.steps.shared import SHARED
 from app.messaging.intake import past
 from app.pool.permits import permit
-from app.telemetry.bound import BoundStep, bound
+from app.telemetry.bound import BoundStep, bound, ends_as, lately
 from celery_agents import names
 from celery_agents.contracts.ask import Ask, StepOptions
 from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, Usage
@@ -113,6 +113,7 @@ def attempted(runtime: Runtime, code: Code, asked: Received, active: Active) -> 
             return _refused(reason, asked)
         case Finished():
             runtime.follow(claim.aftermath)
+            ends_as(claim.id, claim.outcome.state, _kind(claim.outcome))
             return Ended(claim.outcome, claim, other=_is_other(asked.new, claim))
         case Claimed():
             if runtime.metrics is not None:
@@ -120,11 +121,30 @@ def attempted(runtime: Runtime, code: Code, asked: Received, active: Active) -> 
             attempt = Attempt(runtime, code, asked, claim, active)
             if runtime.settings.log == "text":
                 return attempt.run()
-            mark = bound.set(_told_as(runtime, claim))
-            try:
-                return attempt.run()
-            finally:
-                bound.reset(mark)  # a thread of a pool goes on with another step
+            return _told(runtime, attempt)
+
+
+def _told(runtime: Runtime, attempt: Attempt) -> Ending:
+    """Run an attempt, and have all lines until its end, and Celery's of that, say whose it is."""
+    claim = attempt.claim
+    step = _told_as(runtime, claim)
+    lately.put(claim.id, step.fields())
+    mark = bound.set(step)
+    log.info("Task %(name)s[%(id)s] begins", {"name": claim.task, "id": claim.id})
+    try:
+        ending = attempt.run()
+    finally:
+        bound.reset(mark)  # a thread of a pool goes on with another step
+    match ending:
+        case Ended(outcome):
+            ends_as(claim.id, outcome.state, _kind(outcome))
+        case Again(_, error):
+            ends_as(claim.id, None, error.kind)
+    return ending
+
+
+def _kind(outcome: Outcome) -> str | None:
+    return None if outcome.error is None else outcome.error.kind
 
 
 def _told_as(runtime: Runtime, claim: Claimed) -> BoundStep:
@@ -198,20 +218,21 @@ class Attempt:
         self._request = asked.request if claim.token == 1 else None
 
     @property
-    def _claim(self) -> Claimed:
+    def claim(self) -> Claimed:
+        """Its row, as it was claimed."""
         return self._ends.claim
 
     @property
     def request(self) -> StepOptions:
         """The step's arguments and options, parsed once."""
         if self._request is None:
-            payload = self._claim.payload
+            payload = self.claim.payload
             self._request = self._code.parse(payload["args"], payload["kwargs"], known=True)
         return self._request
 
     def run(self) -> Ending:
         """Perform the code and write down what came out."""
-        claim = self._claim
+        claim = self.claim
         try:
             if claim.token > 1 and _is_other(self._asked.new, claim):
                 return self._ends.leave()
@@ -226,7 +247,7 @@ class Attempt:
 
     def _complete(self) -> Left | None:
         """Fill in what the payload shares with its parent's, unless that is gone."""
-        claim = self._claim
+        claim = self.claim
         if claim.parent_id is not None and SHARED in claim.payload:
             read = partial(blocking, self._journal.parents.whole, claim)
             try:
@@ -240,7 +261,7 @@ class Attempt:
         """Run the code; whatever it raises becomes a value."""
 
         def work() -> Result:
-            request, claim = self.request, self._claim
+            request, claim = self.request, self.claim
             about: Any = {"streamed": request.stream, "caps": self._caps(request, claim)}
             self._ends.step = step = Step(self._runtime, claim, self._active, **about)
             self._ends.told = request.webhook is not None
@@ -256,7 +277,7 @@ class Attempt:
             with permit(claim.tenant, claim.priority):
                 return self._ask(step, request)
 
-        about = (self._code.name, self._claim.id)
+        about = (self._code.name, self.claim.id)
         return valued(self._runtime, self._active, work, about=about)
 
     def _caps(self, request: StepOptions, claim: Claimed) -> dict[str, Any]:
@@ -269,16 +290,16 @@ class Attempt:
     def _tell_begin(self, step: Step, *, pattern: bool) -> None:
         schema = getattr(self.request, "answer_schema", None)
         form = {} if pattern or schema is None else {"form": form_of(schema)}
-        if self._claim.token == 1:
-            step.tell("state", state=State.RUNNING, member=self._claim.member, **form)
+        if self.claim.token == 1:
+            step.tell("state", state=State.RUNNING, member=self.claim.member, **form)
         elif not pattern:  # which is asked again and again, and goes on where it was
-            step.tell("restart", attempt=self._claim.attempt, **form)
+            step.tell("restart", attempt=self.claim.attempt, **form)
 
     def _ask(self, step: Step, request: StepOptions) -> Result:
         """Run the coroutine on the loop, under what is left of its time."""
         if self._runtime.stopping:  # it waited for its permit until the worker had to stop
             return Stopped()
-        limit_s, left_s = request.timeout_s, self._claim.left_s
+        limit_s, left_s = request.timeout_s, self.claim.left_s
         limit_s = limit_s or self._runtime.settings.step_timeout_s
         if left_s is not None:
             limit_s = min(limit_s, left_s)
@@ -300,9 +321,9 @@ class Attempt:
         """Write down what came out."""
         match result:
             case Answer():
-                return self._ends.finish(answered(result, self._claim))
+                return self._ends.finish(answered(result, self.claim))
             case Outcome():
-                return self._ends.finish(decided(result, self._claim))
+                return self._ends.finish(decided(result, self.claim))
             case Expand():
                 return self._expand(result)
             case Failed(error):
@@ -311,15 +332,15 @@ class Attempt:
                 return self._stop()
             case Waits():
                 self._ends.free()  # the holder's end may wake it before we are gone
-                return Left(f"{self._claim.id}: waits for its turn in its session")
+                return Left(f"{self.claim.id}: waits for its turn in its session")
             case _:
                 assert_never(result)
 
     def _expand(self, plan: Expand) -> Ending:
-        left_s = self._claim.left_s
+        left_s = self.claim.left_s
         if left_s is not None and left_s <= 0:
             return self._fail(DeadlineExceededError("Its time was over before all had been asked."))
-        team = self._claim.task == names.ASK
+        team = self.claim.task == names.ASK
         return self._ends.expand(within(plan.model_copy(update={"team": team}), left_s))
 
     def _fail(self, error: AgentsError) -> Ending:
@@ -330,24 +351,24 @@ class Attempt:
             if (parked := self._parked(error)) is not None:
                 return parked
             limit_s = self._runtime.settings.refusal_limit_s
-            delay_s = next_try_s(error, self._claim, self.request.retry, limit_s)
+            delay_s = next_try_s(error, self.claim, self.request.retry, limit_s)
             if delay_s is not None:
                 return self._try_again(error, delay_s)
         step, spent = self._ends.step, self._ends.spent
         if step is not None and not step.has_calls:  # else the call that failed has counted it
             spent += usage_of(error)
-        return self._ends.finish(failed(error, self._claim, spent))
+        return self._ends.finish(failed(error, self.claim, spent))
 
     def _stop(self) -> Ending:
         """End what was cancelled; else this worker stops, and gives its step and its calls back."""
         if self._active.cancelled:
             return self._ends.finish(self._ends.stopped)
         ended = self._ends.postpone(delay_s=0)
-        return ended or Left(f"{self._claim.id}: given back, this worker stops")
+        return ended or Left(f"{self.claim.id}: given back, this worker stops")
 
     def _parked(self, error: RetryableError) -> Ending | None:
         """Let a step wait at a limit, or for a cached answer; None where it is not to wait."""
-        refusal, left_s = error.refusal, self._claim.left_s
+        refusal, left_s = error.refusal, self.claim.left_s
         settings = self._runtime.settings
         if not isinstance(refusal, NotAdmitted | Awaits) or not refusal.parks:
             return None
@@ -366,7 +387,7 @@ class Attempt:
         self._ends.count_again(error)
         self._ends.free()  # its turn may come before we are gone
         self._runtime.agents.park(refusal)
-        return Left(f"{self._claim.id}: {error}")
+        return Left(f"{self.claim.id}: {error}")
 
     def _try_again(self, error: RetryableError, delay_s: float) -> Ending:
         settings = self._runtime.settings
@@ -380,8 +401,8 @@ class Attempt:
         self._ends.count_again(error)
         self._ends.free()  # its next message may be there before we are gone
         if delay_s > settings.countdown_limit_s:
-            return Left(f"{self._claim.id}: tried again in {delay_s:.0f} s, by recovery")
-        return Again(self._claim, error, delay_s)
+            return Left(f"{self.claim.id}: tried again in {delay_s:.0f} s, by recovery")
+        return Again(self.claim, error, delay_s)
 
 
 def next_try_s(

@@ -26,8 +26,10 @@ def cluster(connection: Connection) -> Cluster:
     letters = select(func.count()).select_from(DeadLetter)
     dead = select(func.count()).select_from(Step).where(_in(State.DEAD))
     waiting, waits_s = connection.execute(asking).one()
+    workers = tuple(_workers(connection, running))
     return Cluster(
-        workers=tuple(_workers(connection, running)),
+        workers=workers,
+        slots=sum(worker.slots or 0 for worker in workers if worker.lease_left_s > 0),
         **{name: _count(connection, _OPEN[name]) for name in ("ready", "later", "unsettled")},
         asking=waiting,
         oldest_asking_s=waits_s,
@@ -66,6 +68,7 @@ def _workers(connection: Connection, running: dict[Any, int]) -> list[ServingWor
     rows = connection.execute(
         select(
             *(Worker.id, Worker.name, Worker.host, Worker.pid, Worker.started_at),
+            Worker.offers,
             (Worker.lease_until - now()).label("left_s"),
         ).order_by(Worker.name, Worker.started_at)
     )
@@ -77,6 +80,7 @@ def _workers(connection: Connection, running: dict[Any, int]) -> list[ServingWor
             started_at=row.started_at,
             lease_left_s=row.left_s,
             running=running.get(row.id, 0),
+            slots=(row.offers or {}).get("slots"),
         )
         for row in rows
     ]

@@ -15,14 +15,25 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Text, case, cast, func, literal, null, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Text,
+    case,
+    cast,
+    func,
+    literal,
+    literal_column,
+    null,
+    select,
+)
 
 from app.journal.schema.engine import as_json
 from app.journal.schema.heads import HEAD_OF_OUTCOME, OUTCOME_WITHOUT_VALUE
 from app.journal.schema.models import Call, Event, Step
 from app.journal.schema.sealed import opened_answer, sealed_by
 from celery_agents.errors import UnreadableValueError
-from celery_agents.names import TRACE
+from celery_agents.names import ASK, TRACE
 from celery_agents.noted import note
 from celery_agents.sealing import MARK, Seals, opened_outcome, opened_payload
 from celery_agents.traces import TraceParent
@@ -131,6 +142,14 @@ def error_of(row: Any) -> dict[str, Any] | None:
 
 
 _BEGIN = func.substr(_PAYLOAD, 1, _HEAD, type_=Text)
+#: The session that a run is a part of: of what is not encrypted, and short enough to be read.
+_SESSION = Step.payload["kwargs", "session"].as_string()
+_HAS_SESSION = (
+    Step.parent_id.is_(None)
+    & (Step.task == literal_column(f"'{ASK}'"))
+    & (func.length(_PAYLOAD) <= CONTENT_CHARACTERS)
+    & _PAYLOAD.like('%"session"%')
+)
 _ORDER = (Call.step_id, Call.token, Call.seq)
 _CALL = (
     *(Call.step_id, Call.seq, Call.token, Call.name, Call.started_at, Call.finished_at),
@@ -152,6 +171,7 @@ def _steps(*, content: bool) -> Any:
         *(Step.id, Step.run_id, Step.parent_id, Step.member, Step.task, Step.agent, Step.state),
         *(Step.attempts, Step.tenant, Step.created_at, Step.started_at, Step.finished_at),
         case((Step.parent_id.is_(None), _BEGIN), else_=null()).label("begin"),
+        case((_HAS_SESSION, _SESSION), else_=null()).label("session"),
         HEAD_OF_OUTCOME.label("head"),
         OUTCOME_WITHOUT_VALUE.label("failure"),
         whole(_PAYLOAD).label("payload"),

@@ -659,7 +659,7 @@ class Worker(Base):
     pid: Mapped[int] = mapped_column(Integer)
     lease_until: Mapped[float]
     started_at: Mapped[float]
-    # Names of agents that it offers, and of queues that it takes from.
+    # Names of agents that it offers, and of queues that it takes from; its slots.
     offers: Mapped[dict[str, Any] | None]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, literal_column, select, true
+from sqlalchemy import Connection, literal_column, select, true, tuple_
 from sqlalchemy.orm import aliased
 
 from app.journal.schema.engine import now
@@ -158,21 +158,35 @@ def waiting(connection: Connection, run_id: str, key: str | None = None) -> Any:
 
 
 def wishes(
-    connection: Connection, run_id: str | None, limit: int, tenant: str | None = None
+    connection: Connection,
+    run_id: str | None,
+    limit: int,
+    tenant: str | None = None,
+    after: str | None = None,
 ) -> list[dict[str, Any]]:
     """All that waits for a person, of one run, one tenant, or all, oldest first.
 
-    See :class:`Wish`.
+    ``after``: only what stands behind the wish of that key, which may be answered by now. See
+    :class:`Wish`.
     """
     rows = connection.execute(
         select(Step.id, Step.run_id, Step.payload, Step.created_at)
         .where(*_OPEN, true() if run_id is None else Step.run_id == run_id)
         .where(true() if tenant is None else Step.tenant == tenant)
-        .order_by(Step.created_at, Step.position)
+        .where(true() if after is None else _behind(connection, after))
+        .order_by(*_OLDEST)
         .limit(limit)
     )
     seals = sealed_by(connection)
     return [_wish(row, seals).model_dump(mode="json") for row in rows]
+
+
+_OLDEST = (Step.created_at, Step.position, Step.id)
+
+
+def _behind(connection: Connection, key: str) -> Any:
+    place = connection.execute(select(*_OLDEST).where(Step.id == key)).first()
+    return true() if place is None else tuple_(*_OLDEST) > tuple_(*place)
 
 
 #: Its words stand in the partial index ``ix_steps_asking``.

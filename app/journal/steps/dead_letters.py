@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, exists, func, select, true, update
+from sqlalchemy import Connection, bindparam, delete, exists, func, select, true, tuple_, update
 
 from app.journal.schema import locks
 from app.journal.schema.engine import now
@@ -46,8 +46,14 @@ def insert_letters(connection: Connection, rows: Sequence[dict[str, Any]], most:
     return connection.execute(delete(DeadLetter).where(DeadLetter.id.in_(oldest))).rowcount
 
 
-def listed(connection: Connection, limit: int, tenant: str | None = None) -> list[dict[str, Any]]:
-    """The newest letters of both kinds, without what they hold.
+#: Where a page of letters ends: when its last one was given up, and its id.
+Place = tuple[float, str]
+
+
+def listed(
+    connection: Connection, limit: int, tenant: str | None = None, before: Place | None = None
+) -> list[dict[str, Any]]:
+    """The newest letters of both kinds, or those ``before`` one, without what they hold.
 
     Those of one ``tenant`` are its steps: of a message that nobody could read, nobody knows whose
     it was.
@@ -55,16 +61,24 @@ def listed(connection: Connection, limit: int, tenant: str | None = None) -> lis
     messages: Iterable[Any] = ()
     if tenant is None:
         messages = connection.execute(
-            select(DeadLetter.__table__).order_by(DeadLetter.at.desc()).limit(limit)
+            select(DeadLetter.__table__)
+            .where(_older(DeadLetter.at, DeadLetter.id, before))
+            .order_by(DeadLetter.at.desc(), DeadLetter.id.desc())
+            .limit(limit)
         )
     steps = connection.execute(
         select(Step.__table__)
         .where(_LISTED, true() if tenant is None else Step.tenant == tenant)
-        .order_by(Step.finished_at.desc())
+        .where(_older(Step.finished_at, Step.id, before))
+        .order_by(Step.finished_at.desc(), Step.id.desc())
         .limit(limit)
     )
     found = [*map(_of_message, messages), *map(_of_step, steps)]
-    return sorted(found, key=lambda letter: -letter["at"])[:limit]
+    return sorted(found, key=lambda one: (one["at"], one["id"]), reverse=True)[:limit]
+
+
+def _older(at: Any, key: Any, before: Place | None) -> Any:
+    return true() if before is None else tuple_(at, key) < tuple_(*before)
 
 
 def find(connection: Connection, letter_id: str) -> dict[str, Any] | None:

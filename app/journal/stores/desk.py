@@ -92,13 +92,15 @@ class Desk:
         """How many steps are ready and running."""
         return self._read(lambda c: live(c, tenant))
 
-    def wishes(self, tenant: str | None, limit: int) -> Rows:
-        """All that waits for a person, oldest first."""
-        return self._read(lambda c: approvals.wishes(c, None, limit, tenant))
+    def wishes(self, tenant: str | None, limit: int, after: str | None = None) -> Rows:
+        """All that waits for a person, oldest first; behind the wish of a key."""
+        return self._read(lambda c: approvals.wishes(c, None, limit, tenant, after))
 
-    def letters(self, tenant: str | None, limit: int) -> Rows:
-        """The newest dead letters, without what they hold."""
-        return self._read(lambda c: dead_letters.listed(c, limit, tenant))
+    def letters(
+        self, tenant: str | None, limit: int, before: dead_letters.Place | None = None
+    ) -> Rows:
+        """The newest dead letters, or those before one, without what they hold."""
+        return self._read(lambda c: dead_letters.listed(c, limit, tenant, before))
 
     def sessions(self, tenant: str, limit: int) -> Rows:
         """Sessions of a tenant, the last one changed first."""

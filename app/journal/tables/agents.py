@@ -28,11 +28,13 @@ def announce(
     rows: list[dict[str, Any]],
     worker_id: str | None = None,
     queues: Sequence[str] = (),
+    slots: int | None = None,
 ) -> None:
     """Write down this worker's agents; ``rows`` have name, kind, description and effects.
 
     And, of those that were made over the API, ``posted``. A worker may have read of one a moment
-    before it was deleted: it is written down only where its entry is still there.
+    before it was deleted: it is written down only where its entry is still there. ``slots``: so
+    many steps the worker can run at a time.
     """
     there = _held(connection, [row["name"] for row in rows if row.get("posted")])
     rows = [row for row in rows if not row.get("posted") or row["name"] in there]
@@ -44,7 +46,8 @@ def announce(
         ).rowcount
         if not known:
             connection.execute(insert_new(connection, Agent).values(**row, seen_at=at))
-    offers = {"agents": sorted(str(row["name"]) for row in rows), "queues": sorted(queues)}
+    offered = sorted(str(row["name"]) for row in rows)
+    offers = {"agents": offered, "queues": sorted(queues), "slots": slots}
     connection.execute(update(Worker).where(Worker.id == worker_id).values(offers=offers))
 
 

@@ -17,6 +17,7 @@ from celery_agents.client.overview.tables import ago, clock, dollars, lasting, t
 from celery_agents.client.shell import Command, Shown
 from celery_agents.contracts.watching import Cluster, Stats
 
+_NOTHING = "Nothing has ended since then."
 #: Opens a source of figures, with ``stats`` and ``cluster``: a client, or the journal's.
 Opening = Callable[[click.Context], AbstractContextManager[Any]]
 
@@ -54,7 +55,9 @@ def _stats(found: Stats) -> list[str]:
         )
         for row in found.rows
     ]
-    lines = table(head, rows, within=width()) if rows else ["Nothing has ended since then."]
+    spare = ("max", "mean", "p99")
+    within = width()
+    lines = table(head, rows, within=within, spare=spare) if rows else [_NOTHING]
     return [*lines, f"since {clock(found.since)}, runs that began by {clock(found.counted_until)}"]
 
 
@@ -83,13 +86,18 @@ def _cluster_command(opening: Opening) -> click.Command:
     return command
 
 
+def _in_use(running: int, slots: int | None) -> str:
+    """Steps that run, of the slots where these are known."""
+    return f"{running:,}" if slots is None else f"{running:,} of {slots:,}"
+
+
 def _cluster(found: Cluster) -> list[str]:
     now = time.time()
     rows = [
         (
             worker.name,
             str(worker.pid),
-            f"{worker.running:,}",
+            _in_use(worker.running, worker.slots),
             ago(now - worker.started_at),
             f"{worker.lease_left_s:.0f} s" if worker.lease_left_s > 0 else "gone",
         )
@@ -102,7 +110,8 @@ def _cluster(found: Cluster) -> list[str]:
         lines.append(f"queue {queue.name}: {', '.join(held) or 'empty'}")
     waits_s = found.oldest_ready_s
     oldest = "" if waits_s is None else f", the oldest for {waits_s:.0f} s"
-    lines.append(f"steps: {found.running:,} running, {found.ready:,} ready{oldest}")
+    used = _in_use(found.running, found.slots or None)
+    lines.append(f"steps: {used} running, {found.ready:,} ready{oldest}")
     asked_s = found.oldest_asking_s
     longest = "" if asked_s is None else f", the oldest for {lasting(asked_s)}"
     lines.append(

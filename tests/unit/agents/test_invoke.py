@@ -1,11 +1,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+import agents.invoke
 from agents.invoke import failure, invoke, is_async, place_of
+from agents.net.sdks import sdk_failure
+from celery_agents.errors import AgentFailedError, AgentsError, RateLimitedError
+from celery_agents.noted import Notes
+
+SECRET = "hunter2hunter2"
 
 
 def test_a_sync_function_may_return_an_awaitable() -> None:
@@ -51,6 +58,40 @@ def test_errors_of_users_code_become_ours(error: Exception, kind: str) -> None:
     found = failure("mine", error)
     assert (found.kind, found.message) == (kind, f"mine raised {type(error).__name__}: x")
     assert found.details == {"where": "unknown"}
+
+
+@pytest.mark.parametrize("ours", [failure, sdk_failure])
+def test_what_code_should_not_raise_is_in_the_log_and_where(
+    ours: Callable[[str, Exception], AgentsError],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(agents.invoke, "note", Notes().note)
+
+    def fails() -> None:
+        raise ValueError(f"token={SECRET}")
+
+    with pytest.raises(ValueError, match="token") as caught:
+        fails()
+    for who in ("mine", "mine", "other"):
+        assert ours(who, caught.value).kind == "agent_failed"
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+    for record, who in zip(caplog.records, ("mine", "other"), strict=True):
+        told = record.getMessage()
+        assert told.startswith(f"{who} failed: ValueError")
+        assert "in fails" in told
+        assert SECRET not in told
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionError("x"), AgentFailedError("x"), RateLimitedError("x")]
+)
+def test_what_is_expected_is_not_in_the_log(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    for ours in (failure, sdk_failure):
+        ours("expected", error)
+    assert not caplog.records
 
 
 def test_place_of() -> None:

@@ -55,6 +55,15 @@ def test_each_place_has_a_line_of_its_own(notes: Notes, caplog: pytest.LogCaptur
     assert notes.counts() == {"a": 2, "b": 1, "c": 1}
 
 
+def test_whose_it_is_has_lines_of_its_own_and_counts_with_the_others(
+    notes: Notes, caplog: pytest.LogCaptureFixture
+) -> None:
+    for who in ("a", "b", "a"):
+        notes.note(log, "raised", "%s failed", who, of=who)
+    assert caplog.messages == ["a failed", "b failed"]
+    assert notes.counts() == {"raised": 3}
+
+
 @pytest.mark.parametrize("trace", [False, True])
 def test_secrets_are_not_told(
     notes: Notes, caplog: pytest.LogCaptureFixture, *, trace: bool

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from pydantic_ai import models
+from pydantic_ai.durable_exec import _base
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
@@ -85,8 +86,9 @@ def test_a_support_agent_of_pydantic_ai(monkeypatch: pytest.MonkeyPatch) -> None
         ]
         return ModelResponse(parts=[turns[len(told)]])
 
-    # As a worker has the models' names, and OpenAI's key.
-    monkeypatch.setattr(models, "infer_model", lambda _: FunctionModel(says))
+    # As a worker has the models' names, and OpenAI's key; wherever it was imported to already.
+    for where in (models, _base):
+        monkeypatch.setattr(where, "infer_model", lambda _: FunctionModel(says))
     agent, _ = backend(monkeypatch, "pydantic_ai", "support")
     step = MemoryStep()
     wish: Any = waits(agent, step, "Geld für 7")

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from agents.flows import pattern
 from agents.flows.history import CLEANUP_S, Difference, Line
 from agents.flows.instance import Instance
 from agents.flows.pattern import Advanced, advance, begins_anew, begun, dropped, next_due
 from agents.plan import Member
 from celery_agents.contracts.outcome import ErrorInfo, State
 from celery_agents.errors import AgentFailedError, HistoryTooLargeError, InvalidPayloadError
+from celery_agents.noted import Notes
 from tests.support import flows
 
 Code = Callable[[Any, Any], Awaitable[Any]]
@@ -221,6 +223,22 @@ def test_what_no_flow_may_do_is_told(code: Code, kind: str, told: str) -> None:
     assert found.error is not None
     assert (found.state, found.error.kind) == (State.FAILED, kind)
     assert told in found.error.message
+
+
+@pytest.mark.parametrize(("code", "told"), [(fails, ["ZeroDivisionError"]), (stuck, []), (io, [])])
+def test_what_a_flow_should_not_raise_is_in_the_log(
+    code: Code,
+    told: list[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pattern, "note", Notes().note)
+    Played(code, None).wake([STARTED])
+    found = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert [error in one.getMessage() for error, one in zip(told, found, strict=True)] == [
+        True for _ in told
+    ]
+    assert all("in fails" in one.getMessage() for one in found)
 
 
 def test_one_that_goes_round_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:

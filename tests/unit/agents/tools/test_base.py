@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
+from agents.tools import calls
 from agents.tools.base import CallContext, Tool, tool, worst
 from agents.tools.calls import ToolError, ToolFailedError
 from celery_agents.errors import (
@@ -17,6 +18,7 @@ from celery_agents.errors import (
     RateLimitedError,
     StepCancelledError,
 )
+from celery_agents.noted import Notes
 
 
 class Place(BaseModel):
@@ -151,7 +153,14 @@ def test_sync_in_the_executor_and_async_on_the_loop() -> None:
         (StepCancelledError("stop"), StepCancelledError),
     ],
 )
-def test_errors(raised: BaseException, expected: type[Exception]) -> None:
+def test_errors(
+    raised: BaseException,
+    expected: type[Exception],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(calls, "note", Notes().note)
+
     def fails() -> None:
         raise raised
 
@@ -159,6 +168,9 @@ def test_errors(raised: BaseException, expected: type[Exception]) -> None:
         call(Tool(fails), {})
     assert type(caught.value) is expected
     assert "abcdef" not in str(caught.value)
+    bugs = [one for one in caplog.records if "in fails" in one.getMessage()]
+    assert len(bugs) == isinstance(raised, ValueError | SystemExit)  # what tools may raise is none
+    assert "abcdef" not in caplog.text
 
 
 def test_a_result_without_json_form() -> None:

@@ -27,8 +27,10 @@ from app.journal.schema import migrate
 from app.journal.schema.engine import connect
 from app.journal.schema.models import Entry
 from app.journal.schema.rows import NewEntry
+from app.journal.stores.audit import AuditLog
 from app.journal.stores.keys import ApiKeys
 from app.journal.stores.letters import Letters
+from app.journal.tables.audit import Act
 from app.maintenance.dead_letters import letter_row
 from app.settings import Settings
 from celery_agents import names
@@ -39,7 +41,7 @@ from tests.support.fernet import fernet_key
 from tests.support.malformed import envelope
 from tests.support.receiver import SECRET
 from tests.unit.app.journal.support import SOON, World, claimed, expand, plan, step
-from tests.unit.celery_agents.client.test_shell import has, verbs
+from tests.unit.celery_agents.client.test_shell import has, on_a_terminal, verbs
 
 KEY = fernet_key("key")
 #: Every verb, with arguments that it serves, and what its JSON has; in an order in which all work.
@@ -174,6 +176,30 @@ def test_all_verbs_show_their_results(app: Any, *, as_json: bool) -> None:
         assert done.stdout.strip()
         if as_json:
             assert has(json.loads(done.stdout), told), (verb, done.stdout)
+
+
+def test_lists_fit_a_terminal(
+    app: Any, sqlite_journal_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_a_terminal(monkeypatch)
+    long = "long " * 100
+    head = json.dumps({"cause": "journal_refuses", "reason": long, "at": 5.0}).encode()
+    engine = connect(sqlite_journal_url, timeout_s=5.0)
+    raw = json.dumps(envelope([["hello"], {}, None])).encode()
+    letter = b"\n".join([b"agents", str(len(raw)).encode(), head, raw])
+    Letters(engine).insert([letter_row("k" * 36, letter)], most=10)
+    AuditLog(engine, None).write([Act("me", "run.cancel", long, "", {})])
+    engine.dispose()
+    row = {"target": "agent:" + "a" * 30, "state": "unhealthy", "lasts_s": 5e5, "age_s": 59.0}
+    row |= {"latency_ms": 1234.5, "failures": 123, "breaker": "half_open", "message": long}
+    found = SimpleNamespace(rows=[row], ok=True)
+    monkeypatch.setattr("app.cli.commands.report", lambda *_: found)
+    for verb in ("dead list", "health", "audit list", "tools list --builtin"):
+        done = call(app, *verb.split())
+        assert done.exit_code == 0, (verb, done.output)
+        assert max(map(len, done.stdout.splitlines())) <= 80, verb
+    assert f"\n{'k' * 36}  " in call(app, "dead", "list").stdout
+    assert f"\n{row['target']}  unhealthy" in call(app, "health").stdout
 
 
 def test_a_run_is_shown_with_what_it_was_asked_for_with(app: Any) -> None:

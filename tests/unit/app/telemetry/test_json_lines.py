@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from celery.app import trace
 
-from app.telemetry.bound import BoundStep, bound
+from app.telemetry.bound import BoundStep, bound, ends_as, lately
 from app.telemetry.json_lines import JsonLines
 from app.telemetry.set_up import set_up
 from celery_agents.traces import TraceParent, span_of, trace_of
@@ -75,6 +75,22 @@ def test_celerys_own_lines_name_their_step() -> None:
     (told,) = written(logging.INFO, "Task %(name)s[%(id)s] succeeded in %(runtime)ss", about)
     assert (told["step_id"], told["task"], told["runtime_s"]) == ("s1", "agents.ask", 0.5)
     assert "private" not in json.dumps(told)
+
+
+def test_celerys_line_of_an_end_has_what_is_known_of_the_step() -> None:
+    lately.put("s2", BoundStep("r2", "s2", "gpt", 3).fields())
+    ends_as("s2", "failed", "timeout")
+    about = {"id": "s2", "name": "agents.ask", "description": "raised expected", "exc": "Late()"}
+    (told,) = written(logging.INFO, trace.LOG_FAILURE.strip(), about)
+    assert (told["run_id"], told["step_id"], told["agent"], told["attempt"]) == (
+        "r2",
+        "s2",
+        "gpt",
+        3,
+    )
+    assert (told["state"], told["error_kind"]) == ("failed", "timeout")
+    assert told["trace_id"] == f"{trace_of('r2'):032x}"
+    assert told["span_id"] == f"{span_of('s2'):016x}"
 
 
 def test_the_record_is_left_as_it_was() -> None:

@@ -11,7 +11,8 @@ from celery.app import trace
 from celery.worker import strategy
 
 from app.telemetry import logs
-from app.telemetry.logs import Discreet, Returned, be_discreet
+from app.telemetry.logs import Discreet, ReceivedLines, be_discreet, tell_begins
+from app.telemetry.newest import Newest
 
 KEY = "sk-live-" + "0123456789abcdef0123456789"
 ABOUT = {"id": "s", "name": "agents.ask"}
@@ -19,7 +20,7 @@ ABOUT = {"id": "s", "name": "agents.ask"}
 
 @pytest.fixture(autouse=True)
 def _discreet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(logs, "returned", Returned())  # what others sent back hides no line here
+    monkeypatch.setattr(logs, "returned", Newest(10))  # what others sent back hides no line here
     be_discreet()
     be_discreet()  # once is enough
     yield
@@ -89,7 +90,7 @@ def test_a_message_that_went_back_is_told_of_once(
     *,
     told: bool,
 ) -> None:
-    logs.returned.add("goes back")
+    logs.returned.put("goes back", None)
     context = {**ABOUT, "id": message_id, "exc": "Reject('away', True)"}
     with caplog.at_level(logging.INFO):
         trace.logger.info(text, context)
@@ -97,8 +98,19 @@ def test_a_message_that_went_back_is_told_of_once(
     assert len(caplog.records) == 1 + told
 
 
-def test_only_the_newest_are_remembered() -> None:
-    found = Returned(most=3)
-    for message_id in ("a", "b", "b", "c", "d", "e"):
-        found.add(message_id)
-    assert [m for m in "abcde" if m in found] == ["c", "d", "e"]
+@pytest.mark.parametrize(("name", "told"), [("agents.ask", False), ("shop.mail", True)])
+def test_that_a_message_has_come_is_told_of_others_alone(
+    caplog: pytest.LogCaptureFixture, name: str, *, told: bool
+) -> None:
+    tell_begins()
+    tell_begins()  # once is enough
+    (begun,) = [f for f in strategy.logger.filters if isinstance(f, ReceivedLines)]
+    try:
+        with caplog.at_level(logging.INFO):
+            strategy.logger.info(trace.LOG_RECEIVED, {**ABOUT, "name": name})
+            assert len(caplog.records) == told
+        with caplog.at_level(logging.DEBUG):
+            strategy.logger.info(trace.LOG_RECEIVED, {**ABOUT, "name": name})
+        assert len(caplog.records) == told + 1
+    finally:
+        strategy.logger.removeFilter(begun)

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from celery_agents import ChatMessage, RunEvent
 from celery_agents.client import cli
+from celery_agents.client.overview import figures, tables
 from celery_agents.client.shell import Command, Commands, Shown
 from celery_agents.contracts.approval import Wish
 from celery_agents.contracts.budgets import BudgetPolicy, BudgetState, Spent
@@ -57,7 +58,7 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "map resume": (["r", "--max-concurrent", "5"], {"id": "r", "resumes": "r"}),
     "map export": (["r", "r.csv"], {"path": "r.csv", "written": 1}),
     "stats": (["--since", "2h"], {"rows": [{"name": "gpt", "count": 3, "p95_s": 2.0}]}),
-    "cluster": ([], {"workers": [{"name": "w@h", "running": 2}], "ready": 4}),
+    "cluster": ([], {"workers": [{"name": "w@h", "running": 2, "slots": 16}], "ready": 4}),
     "watch": (["r"], {"type": "end", "step_id": "r"}),
     "waiting": ([], [{"tool": "pay"}]),
     "approve": (["r", "true"], {"id": "r", "choice": True}),
@@ -127,7 +128,9 @@ PROGRESS = MemberProgress(step_id="r", state=State.WAITING, total=4, succeeded=2
 
 TOOK = StepStats(name="gpt", state=State.SUCCEEDED, count=3, median_s=0.5, p95_s=2.0, max_s=5e3)
 STATS = Stats(since=1.0, until=2.0, counted_until=1.5, rows=(TOOK,))
-WORKER = ServingWorker(name="w@h", host="h", pid=1, started_at=1.0, lease_left_s=9.0, running=2)
+WORKER = ServingWorker(
+    name="w@h", host="h", pid=1, started_at=1.0, lease_left_s=9.0, running=2, slots=16
+)
 QUEUES = (QueueState(name="agents", queued={0: 0, 5: 7}), QueueState(name="c", queued={}))
 CLUSTER = Cluster(workers=(WORKER,), queues=QUEUES, ready=4, oldest_ready_s=3.0)
 
@@ -293,6 +296,49 @@ def has(found: Any, told: Any) -> bool:
     if isinstance(told, list):
         return len(found) == len(told) and all(map(has, found, told))
     return bool(found == told)
+
+
+def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have tables made as for a terminal of 80 columns."""
+    stdout = SimpleNamespace(isatty=lambda: True)
+    monkeypatch.setattr(tables, "sys", SimpleNamespace(stdout=stdout))
+    monkeypatch.setattr(tables, "width", lambda: 80)
+    monkeypatch.setattr(figures, "width", lambda: 80)
+
+
+def test_lists_fit_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_a_terminal(monkeypatch)
+    long = "long " * 600
+
+    class Wordy(Served):
+        def __init__(self, *_: Any, **__: Any) -> None:
+            super().__init__()
+            wish = Wish(run_id="r" * 36, key="k" * 64, since=1.0, question=long, choices=(long,))
+            self.runs.waiting = lambda *_, **__: [wish]
+            took: dict[str, Any] = {
+                "mean_s": 1.234,
+                "median_s": 0.1234,
+                "p95_s": 123.4,
+                "p99_s": 0.1234,
+            }
+            cost = Usage(cost_usd=12.3456)
+            row = TOOK.model_copy(
+                update={**took, "name": "a" * 40, "count": 123_456, "usage": cost}
+            )
+            self.stats = lambda *_, **__: STATS.model_copy(update={"rows": (row,)})
+            state = LimitState(name=long, policy=LimitPolicy(concurrent=9), in_use=2)
+            self.limits.list = lambda: [state]
+            self.tenants = lambda: [TenantState(name=long, queue="agents", queued=3)]
+
+    monkeypatch.setattr(cli, "Client", Wordy)
+    for verb in ("waiting", "stats", "limits list", "tenants", "cluster"):
+        done = call(*verb.split())
+        assert done.exit_code == 0
+        assert max(map(len, done.output.splitlines())) <= 80, verb
+    told = call("waiting").output
+    assert "k" * 64 in told
+    assert "r" * 36 in told
+    assert "question: long long" in told
 
 
 RUN_FLAGS = {

@@ -6,10 +6,24 @@ from tests.unit.app.journal.support import DONE, SOON, TIRED, World, claimed, ex
 from tests.unit.app.journal.support import step as new
 
 
+def test_slots_in_use_of_those_that_are_up(world: World, journal: Journal) -> None:
+    gone = world.journal("worker@gone")
+    for one, slots in ((journal, 16), (gone, 8)):
+        one.announce([], ["q"], slots)
+    world.end_lease(gone, ago_s=30)
+    claimed(journal, "busy", new("busy"))
+    found = Overview(journal.engine).cluster()
+    assert {w.name: (w.running, w.slots) for w in found.workers} == {
+        "worker@here": (1, 16),
+        "worker@gone": (0, 8),
+    }
+    assert (found.running, found.slots) == (1, 16)
+
+
 def test_an_empty_service(journal: Journal) -> None:
     found = Overview(journal.engine).cluster()
     (worker,) = found.workers
-    assert (worker.name, worker.running) == ("worker@here", 0)
+    assert (worker.name, worker.running, worker.slots) == ("worker@here", 0, None)
     assert worker.lease_left_s > 0
     assert (found.running, found.ready, found.oldest_ready_s, found.dead_letters) == (0, 0, None, 0)
     assert found.oldest_asking_s is None

@@ -84,6 +84,21 @@ class TestWishes:
         (pay, _) = journal.wishes.list("p")
         assert (pay["arguments"], pay["key"]) == ({"amount": 7}, keys["pay"])
 
+    def test_a_page_goes_on_behind_a_key_that_is_answered_too(self, journal: Journal) -> None:
+        ask_a_person_of(journal, "q")
+        keys = self.waiting(journal)
+
+        def behind(key: str) -> list[str]:
+            found = journal.read(lambda c: approvals.wishes(c, None, 9, None, key))
+            return [wish["key"] for wish in found]
+
+        (first, *_) = journal.wishes.list()
+        assert behind(first["key"]) == [keys["pay"], keys["mail"]]
+        journal.approve("p", True, keys["pay"])
+        assert behind(keys["pay"]) == [keys["mail"]]
+        assert behind(keys["mail"]) == []
+        assert behind("gone") == [first["key"], keys["mail"]]
+
     @pytest.mark.parametrize("said", [True, False, "why?", {"arguments": {"amount": 1}}])
     def test_each_is_answered_by_its_key(self, journal: Journal, said: Any) -> None:
         keys = self.waiting(journal)

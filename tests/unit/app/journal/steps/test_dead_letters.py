@@ -77,6 +77,19 @@ class TestMessages:
         assert listed(journal) == ["m5", "m4", "m3", "m2"]
         assert listed(journal, 2) == ["m5", "m4"]
 
+    def test_a_page_goes_on_where_the_one_before_ended(
+        self, journal: Journal, dead_root: str
+    ) -> None:
+        keep(journal, 1, 2, 3)
+        same = [letter(n, at=2.0) for n in (7, 8)]
+        journal.transaction(lambda c: dead_letters.insert_letters(c, same, 100))
+        found: list[str] = []
+        before: tuple[float, str] | None = None
+        while page := _page(journal, before):
+            found += [one["id"] for one in page]
+            before = (page[-1]["at"], page[-1]["id"])
+        assert found == [dead_root, "m3", "m8", "m7", "m2", "m1"]
+
     def test_moved_twice_is_there_once(self, journal: Journal) -> None:
         keep(journal, 1)
         keep(journal, 1, 2)
@@ -226,3 +239,7 @@ class TestARootAndItsLateMember(OnPostgres):
         assert (ended[0].applied, ids(ended[0].wakes)) == (True, [])
         assert world.run("p").state == "open"
         assert not other.read(lambda c: compensations.begun(c, "p"))
+
+
+def _page(journal: Journal, before: tuple[float, str] | None) -> list[dict[str, Any]]:
+    return journal.read(lambda c: dead_letters.listed(c, 2, None, before))

@@ -102,6 +102,16 @@ def of_run(run_id: str, value: object, trace: str | None) -> NewStep:
     return NewStep.of_run(Ask(agent="a"), [value], {"agent": "a"}, trace=trace, **about)
 
 
+@pytest.mark.parametrize("value", ["hello", "\u2028\x00\ud800", {"session": "none"}])
+def test_the_session_of_a_run_is_read(journal: Journal, told: Traces, value: object) -> None:
+    within, alone = new_id(), new_id()
+    about = {"task": "agents.ask", "queue": "q"}
+    for run_id, more in ((within, {"session": "ada/7"}), (alone, {})):
+        new = NewStep.of_run(Ask(agent="a"), [value], {"agent": "a", **more}, id=run_id, **about)
+        journal.finish(claimed(journal, run_id, new), DONE).result(SOON)
+    assert [run.steps[0].session for run in rows(told, within, alone)] == ["ada/7", None]
+
+
 @pytest.mark.parametrize("value", [{"traceparent": str(CALLER)}, ODD, "x" * 50_000, None])
 def test_a_caller_is_read_from_where_it_stands_alone(
     world: World, journal: Journal, told: Traces, value: object

@@ -29,6 +29,19 @@ def test_no_line_is_longer(rows: list[tuple[str, ...]], within: int) -> None:
     assert max(map(len, lines)) <= within
 
 
+def test_columns_that_can_be_spared_are_left_out_before_the_first_is_cut() -> None:
+    head = ("name", "state", "max", "mean", "cost")
+    row = ("agents.fallback", "succeeded", "1.25 s", "250 ms", "$0.0100")
+    assert len(table(head, [row], within=80, spare=("max", "mean"))[1].split("  ")) == 5
+    lines = table(head, [row], within=44, spare=("max", "mean"))
+    assert lines[0].split() == ["name", "state", "mean", "cost"]
+    assert lines[1].startswith("agents.fallback  ")
+    named = table(head, [("n" * 200, *row[1:])], within=44, spare=("max", "mean"))
+    assert named[0].split() == ["name", "state", "cost"]
+    assert max(map(len, named)) == 44
+    assert "n…  " in named[1]
+
+
 def test_controls_do_not_reach_a_terminal() -> None:
     assert table(("a",), [("\x1b[2J\n",)], within=80)[1] == "\\x1b[2J\\n"
 
