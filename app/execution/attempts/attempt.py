@@ -264,8 +264,7 @@ class Attempt:
             request, claim = self.request, self.claim
             about: Any = {"streamed": request.stream, "caps": self._caps(request, claim)}
             self._ends.step = step = Step(self._runtime, claim, self._active, **about)
-            self._ends.told = request.webhook is not None
-            step.scope = request.scope
+            step.scope, self._ends.told = request.scope, request.webhook is not None
             if isinstance(request, Ask) and (request.cache != "use" or request.similarity):
                 step.calls.cache_use = request.cache
                 step.calls.similarity = request.similarity or 0.0
