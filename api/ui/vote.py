@@ -14,6 +14,8 @@ from celery_agents.contracts.vote import Decision
 Row = Mapping[str, Any]
 #: Options, and ballots, that are shown of a vote of many.
 _OPTIONS_MAX, _BALLOTS_MAX = 12, 200
+#: Characters of a ballot's reason.
+_REASON_MAX = 400
 _WORDS = {
     "rule": "by the rule",
     "tie_break": "by the tie break",
@@ -120,7 +122,7 @@ def _ballots(ballots: Sequence[Row]) -> Html:
             cell("Said", _voice(ballot)),
             cell("Confidence", _percent(ballot.get("confidence")), class_="n"),
             cell("Weight", ballot.get("weight", "1"), class_="n"),
-            cell("Reason", ballot.get("reason") or "—", class_="reason"),
+            cell("Reason", _reason(ballot), class_="reason"),
         )
         for ballot in ballots[:_BALLOTS_MAX]
     ]
@@ -138,6 +140,12 @@ def _voice(ballot: Row) -> Any:
     if ballot.get("ranking"):
         return " > ".join(map(str, ballot["ranking"]))
     return ", ".join(map(str, ballot.get("approvals") or ())) or "—"
+
+
+def _reason(ballot: Row) -> str:
+    """Why a voter said so; of a long one its beginning, so that a page of many stays small."""
+    told = str(ballot.get("reason") or "—")
+    return told if len(told) <= _REASON_MAX else f"{told[:_REASON_MAX]}…"
 
 
 def _percent(share: Any) -> str:

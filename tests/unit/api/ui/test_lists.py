@@ -82,6 +82,14 @@ def test_all_wishes_of_a_run_are_small_too() -> None:
     assert "W" * 4_000 in wishes(rows[:1], answers="k")
 
 
+def test_a_decision_of_many_long_reasons_is_small() -> None:
+    ballot = {"voter": "v", "option": "a", "reason": "W" * 1_200}
+    about = {"option": "a", "decided_by": "rule", "rule": "majority", "consensus": 1}
+    told = decision({**about, "tally": {"a": 200}, "ballots": [ballot] * 200})
+    assert len(told) < MOST_BYTES
+    assert "W" * 400 + "…" in told
+
+
 def test_dead_letters_are_a_page_at_a_time_and_small() -> None:
     parts: Any = Pages([letter(n) for n in range(60)])
     told = body(routes.letters(parts, WHO))
