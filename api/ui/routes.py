@@ -20,19 +20,21 @@ from api import tasks
 from api.access import COOKIE, Parts, check_origin, identify
 from api.bodies import ChoiceBody
 from api.metrics import breakers
+from api.operations import OfTenant, SessionName
 from api.principals import (
     ApprovesRuns,
     CancelsRuns,
     ReadsAgents,
     ReadsLetters,
     ReadsRuns,
+    ReadsSessions,
     ReadsStats,
     WritesLetters,
 )
 from api.problems import ProblemError, not_found
 from api.runs import RunId, find
 from api.services import Services
-from api.ui import lists
+from api.ui import lists, sessions
 from api.ui.door import KEPT_S, Form, PageRoute, place
 from api.ui.frame import FINAL, badge, heading, page
 from api.ui.lists import notice
@@ -44,7 +46,7 @@ from app.journal.queries.pages import PageOfRun
 from celery_agents.contracts.base import PLACES_MAX, Contract, Name
 from celery_agents.contracts.outcome import State
 from celery_agents.contracts.watching import Order, StatsWanted, StepStats
-from celery_agents.errors import ResultTimeoutError
+from celery_agents.errors import InvalidPayloadError, ResultTimeoutError
 from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
@@ -131,7 +133,8 @@ async def run(
         return await _queued(services, who, run_id)
     if not who.sees(found["root"]["tenant"]):
         raise not_found(f"run {run_id}")
-    made = RunSheet(found, cancels=who.may(_P.RUNS_CANCEL))
+    allowed = {"cancels": who.may(_P.RUNS_CANCEL), "sessions": who.may(_P.SESSIONS_READ)}
+    made = RunSheet(found, **allowed)
     ended = found["root"]["state"] in FINAL and found["finished_at"] is not None
     waits = None
     if not ended:
@@ -231,6 +234,35 @@ def _back(run_id: str, done: str) -> Response:
 def _answers(who: Principal) -> str | None:
     """The name under which somebody may answer; None: he may not."""
     return who.id if who.may(_P.RUNS_APPROVE) else None
+
+
+@router.get("/sessions/{name:path}")
+async def session(
+    name: SessionName,
+    services: Parts,
+    who: ReadsSessions,
+    tenant: OfTenant = None,
+    after: Annotated[int, Query(ge=-1, le=PLACES_MAX)] = -1,
+) -> Response:
+    """A conversation, a page of exchanges at a time."""
+    whose = tasks.tenant_for(who, tenant)
+    try:
+        found = await services.read(services.desk.session, whose, name, after)
+    except InvalidPayloadError:
+        raise not_found("such session") from None
+    rows = found["exchanges"][: sessions.EXCHANGES]
+    is_more = len(rows) < len(found["exchanges"]) or found["more"] is not None
+    more = None
+    if rows and is_more:
+        href = address("sessions", name, after=str(rows[-1]["place"]), tenant=tenant)
+        more = tag("p", tag("a", "Next exchanges", href=href, class_="button"), class_="pages")
+    return page(
+        name,
+        heading("Session", tag("code", name)),
+        sessions.exchanges(rows),
+        more,
+        who=who,
+    )
 
 
 @router.get("/waiting")

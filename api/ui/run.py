@@ -34,12 +34,14 @@ _ORDER = ("succeeded", "failed", "dead", "cancelled", "skipped", "running", "wai
 
 
 class RunSheet:
-    """Renders one page of a run; ``may`` are the buttons that its reader has."""
+    """Renders one page of a run; its reader may cancel it, and read its session."""
 
-    def __init__(self, run: Row, *, cancels: bool, now: float | None = None) -> None:
+    def __init__(
+        self, run: Row, *, cancels: bool, sessions: bool = False, now: float | None = None
+    ) -> None:
         self.run = run
         self.root: Row = run["root"]
-        self.cancels = cancels
+        self.cancels, self.sessions = cancels, sessions
         self.now = time.time() if now is None else now
         self.begin = self.root["created_at"]
         self.end = run["finished_at"] or self.now
@@ -83,11 +85,16 @@ class RunSheet:
                 ("Tokens", tokens(usage)),
                 ("Cost", cost(usage)),
                 *([("Tenant", root["tenant"])] if root["tenant"] else []),
-                *([("Session", session)] if session else []),
+                *([("Session", self._session(session))] if session else []),
             ),
             tag("details", tag("summary", "What was asked"), shown(self.run["asked"]), id="asked"),
             id="head",
         )
+
+    def _session(self, name: str) -> Html | str:
+        if not self.sessions:
+            return name
+        return tag("a", name, href=address("sessions", name, tenant=self.root["tenant"] or None))
 
     def _answer(self) -> Html | None:
         root, value = self.root, self.run["value"]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from app.journal.queries.traced import TracedRun, error_of
+from app.journal.queries.traced import TracedRun, error_of, session_in
 from app.journal.schema.heads import read as read_head
 from app.watching import genai
 from celery_agents import names
@@ -99,7 +99,7 @@ def _step(
         about |= genai.of_usage(Usage.model_validate(usage))
     told = {
         genai.STEP: row.id if row.id != run.id else None,
-        genai.CONVERSATION: row.session,
+        genai.CONVERSATION: session_in(row.asked),
         genai.MEMBER: row.member,
         genai.TENANT: row.tenant or None,
         genai.ATTEMPTS: row.attempts if row.attempts > 1 else None,

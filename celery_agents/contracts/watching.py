@@ -207,6 +207,9 @@ class ServingWorker(Contract):
     running: int
     #: So many it can run at a time; None: it does not say.
     slots: int | None = None
+    #: Bytes of memory and processors (1.0: one whole) in use at its last heartbeat; None: the same.
+    memory_bytes: int | None = None
+    cores: float | None = None
 
 
 class QueueState(Contract):

@@ -206,6 +206,23 @@ def test_a_step_has_a_page_and_changes_of_its_own(
     assert visitors["user"].get("/runs/gone/events").status_code == 404
 
 
+def test_a_session_is_read_a_page_at_a_time(stack: Stack, visitors: dict[str, Visitor]) -> None:
+    for number in range(22):
+        run = stack.client.ask("shout", f"<b>{number}", session="talk/1", tenant="acme")
+        run.get(timeout=SOON_S)
+    page = eventually(lambda: _ended(visitors["all"], f"/runs/{run.id}"))
+    (link,) = re.findall(r'href="/ui(/sessions/[^"]*)"', page)
+    html = visitors["all"].get(unescape(link)).text
+    assert html.count('id="exchange-') == 20
+    assert "&lt;B&gt;0" in html
+    (link,) = re.findall(r'href="/ui(/sessions/[^"]*after=19[^"]*)"', html)
+    html = visitors["all"].get(unescape(link)).text
+    assert html.count('id="exchange-') == 2
+    assert "after=" not in html
+    assert visitors["other"].get("/sessions/talk%2F1").status_code == 404
+    assert visitors["all"].get("/sessions/none").status_code == 404
+
+
 def test_a_run_that_no_worker_took_says_why(stack: Stack, visitors: dict[str, Visitor]) -> None:
     run = stack.client.ask("no such agent", "x")
     with pytest.raises(Exception, match="no such agent"):

@@ -35,6 +35,7 @@ EXPLAINED = {
     ("agents/toolsets/openapi/schemas.py", "_drop_malformed"): "a pattern nobody can hold goes",
     ("app/caching/shared.py", "_found"): "of a key that is gone: a miss, which is counted",
     ("app/caching/shared.py", "_vector"): "the same: it is looked at no more",
+    ("app/concurrency/usage.py", "memory_bytes"): "no Linux says it otherwise",
     ("app/journal/steps/joins.py", "_complete"): "the pattern reads it, too, and ends with that",
     ("app/journal/tables/encryption.py", "_unpacked"): "the bytes of what was no message",
     ("celery_agents/sealing.py", "renew"): "it stays as it is, and is counted as left",

@@ -68,7 +68,7 @@ def _workers(connection: Connection, running: dict[Any, int]) -> list[ServingWor
     rows = connection.execute(
         select(
             *(Worker.id, Worker.name, Worker.host, Worker.pid, Worker.started_at),
-            Worker.offers,
+            *(Worker.offers, Worker.memory_bytes, Worker.cores),
             (Worker.lease_until - now()).label("left_s"),
         ).order_by(Worker.name, Worker.started_at)
     )
@@ -81,6 +81,8 @@ def _workers(connection: Connection, running: dict[Any, int]) -> list[ServingWor
             lease_left_s=row.left_s,
             running=running.get(row.id, 0),
             slots=(row.offers or {}).get("slots"),
+            memory_bytes=row.memory_bytes,
+            cores=row.cores,
         )
         for row in rows
     ]

@@ -136,14 +136,20 @@ def caller_in(begin: str | None) -> TraceParent | None:
     return None if found is None else TraceParent.read(found[1])
 
 
+def session_in(asked: str | None) -> str | None:
+    """Read the session in a payload's text: no database looks into JSON (schema/heads.py)."""
+    options = json.loads(asked).get("kwargs") if asked else None
+    session = options.get("session") if isinstance(options, dict) else None
+    return session if isinstance(session, str) else None
+
+
 def error_of(row: Any) -> dict[str, Any] | None:
     """The error with which a step ended."""
     return json.loads(row.failure).get("error") if row.failure else None
 
 
 _BEGIN = func.substr(_PAYLOAD, 1, _HEAD, type_=Text)
-#: The session that a run is a part of: of what is not encrypted, and short enough to be read.
-_SESSION = Step.payload["kwargs", "session"].as_string()
+#: Where a payload may name the session that its run is a part of; it is short enough to be read.
 _HAS_SESSION = (
     Step.parent_id.is_(None)
     & (Step.task == literal_column(f"'{ASK}'"))
@@ -171,7 +177,7 @@ def _steps(*, content: bool) -> Any:
         *(Step.id, Step.run_id, Step.parent_id, Step.member, Step.task, Step.agent, Step.state),
         *(Step.attempts, Step.tenant, Step.created_at, Step.started_at, Step.finished_at),
         case((Step.parent_id.is_(None), _BEGIN), else_=null()).label("begin"),
-        case((_HAS_SESSION, _SESSION), else_=null()).label("session"),
+        case((_HAS_SESSION, _PAYLOAD), else_=null()).label("asked"),
         HEAD_OF_OUTCOME.label("head"),
         OUTCOME_WITHOUT_VALUE.label("failure"),
         whole(_PAYLOAD).label("payload"),

@@ -661,6 +661,9 @@ class Worker(Base):
     started_at: Mapped[float]
     # Names of agents that it offers, and of queues that it takes from; its slots.
     offers: Mapped[dict[str, Any] | None]
+    # What its process used at its last heartbeat.
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    cores: Mapped[float | None]
 
 
 class Duty(Base):

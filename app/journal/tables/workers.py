@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
 
+from app.concurrency.usage import ProcessUsage
 from app.journal.schema.engine import now
 from app.journal.schema.locks import lock_steps
 from app.journal.schema.models import Duty, Step, Worker
@@ -31,6 +32,7 @@ class Identity:
     host: str = field(default_factory=socket.gethostname)
     pid: int = field(default_factory=os.getpid)
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    usage: ProcessUsage = field(default_factory=ProcessUsage, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +99,16 @@ def _is_zombie(pid: int) -> bool:
 
 
 def beat(connection: Connection, me: Identity, lease_s: float) -> Beat:
-    """Extend the lease; learn what is cancelled."""
+    """Extend the lease, and say what the process uses; learn what is cancelled."""
     alive_now = (Worker.lease_until > now()).label("alive")
     held = connection.execute(select(alive_now, *MARK).where(Worker.id == me.id)).first()
     if held is None:
         register(connection, me, lease_s)
     else:
+        used = me.usage.take()
+        about = {"memory_bytes": used.memory_bytes, "cores": used.cores}
         mine = update(Worker).where(Worker.id == me.id)
-        connection.execute(mine.values(lease_until=now() + lease_s))
+        connection.execute(mine.values(lease_until=now() + lease_s, **about))
     rows = connection.execute(
         select(Step.id, Step.token, Step.cancel_requested).where(
             Step.worker_id == me.id, Step.state == State.RUNNING

@@ -98,12 +98,14 @@ def _cluster(found: Cluster) -> list[str]:
             worker.name,
             str(worker.pid),
             _in_use(worker.running, worker.slots),
+            "—" if worker.memory_bytes is None else f"{worker.memory_bytes / 2**20:,.0f} MiB",
+            "—" if worker.cores is None else f"{worker.cores:.2f}",
             ago(now - worker.started_at),
             f"{worker.lease_left_s:.0f} s" if worker.lease_left_s > 0 else "gone",
         )
         for worker in found.workers
     ]
-    head = ("worker", "pid", "running", "started", "lease")
+    head = ("worker", "pid", "running", "memory", "cores", "started", "lease")
     lines = table(head, rows, within=width()) if rows else ["No worker is up."]
     for queue in found.queues:
         held = [f"{number:,} of priority {p}" for p, number in queue.queued.items() if number]

@@ -13,6 +13,7 @@ from api.ui.frame import badge, cost, dollars, lasting, page, tokens
 from api.ui.lists import agents, letters, runs, wishes
 from api.ui.markup import SHOWN_MAX, shown, tag, text
 from api.ui.run import RunSheet
+from api.ui.sessions import exchanges
 from api.ui.vote import decision, is_decision
 from celery_agents.contracts.watching import RunInfo
 
@@ -105,7 +106,8 @@ def everywhere(word: str) -> list[Any]:
     offered = {"name": word, "kind": word, "effects": word, "description": word, "seen_at": 1.0}
     told: dict[str, Any] = dict.fromkeys(_LISTED, word)
     info = RunInfo.model_construct(**told, created_at=1.0, finished_at=2.0, usage=None)
-    made = RunSheet(hostile_run(word), cancels=True, now=3.0)
+    made = RunSheet(hostile_run(word), cancels=True, sessions=True, now=3.0)
+    said = {"place": 0, "run_id": word, "agent": word, "at": 1.0, "tokens": 3}
     return [
         runs([info], tenants=True),
         letters([{**row, "kind": "step", "attempts": 1, "at": 1.0}], writes=True),
@@ -115,6 +117,7 @@ def everywhere(word: str) -> list[Any]:
         wishes([{**wish, "tool": None, "by": [word]}], answers="me"),
         agents([{**offered, "health": {"state": word}}]),
         decision(hostile_decision(word)),
+        exchanges([{**said, "messages": [{"role": word, "content": word}]}]),
         *made.render(None, None),
     ]
 

@@ -32,7 +32,7 @@ def row(step_id: str, begun: float | None, ended: float, **more: Any) -> Any:
         "started_at": begun,
         "finished_at": ended,
         "head": text,
-        "session": None,
+        "asked": None,
         "payload": None,
         "failure": None if outcome.ok else text,
         "outcome": None,
@@ -70,7 +70,12 @@ def test_a_tree_has_the_times_of_its_rows() -> None:
 
 def test_a_session_is_the_conversation_of_its_run_and_of_its_models() -> None:
     asked = [call("r", n, 2.0, 3.0, name=name) for n, name in enumerate(("model:p/m", "http"))]
-    run = TracedRun("r", None, [row("r", 2.0, 5.0, session="ada/7")], calls={"r": asked})
+    run = TracedRun(
+        "r",
+        None,
+        [row("r", 2.0, 5.0, asked='{"kwargs": {"session": "ada/7"}}')],
+        calls={"r": asked},
+    )
     told = [span.attributes.get("gen_ai.conversation.id") for span in spans_of(run)]
     assert told == ["ada/7", "ada/7", None]
     (alone,) = spans_of(TracedRun("r", None, [row("r", 2.0, 5.0)]))

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from app.journal import Journal
-from app.journal.queries.traced import TracedRun
+from app.journal.queries.traced import TracedRun, session_in
 from app.journal.schema.rows import NewStep
 from app.journal.schema.sealed import sealed_answer
 from app.journal.stores.parents import Parents
@@ -109,7 +109,8 @@ def test_the_session_of_a_run_is_read(journal: Journal, told: Traces, value: obj
     for run_id, more in ((within, {"session": "ada/7"}), (alone, {})):
         new = NewStep.of_run(Ask(agent="a"), [value], {"agent": "a", **more}, id=run_id, **about)
         journal.finish(claimed(journal, run_id, new), DONE).result(SOON)
-    assert [run.steps[0].session for run in rows(told, within, alone)] == ["ada/7", None]
+    found = [session_in(run.steps[0].asked) for run in rows(told, within, alone)]
+    assert found == ["ada/7", None]
 
 
 @pytest.mark.parametrize("value", [{"traceparent": str(CALLER)}, ODD, "x" * 50_000, None])

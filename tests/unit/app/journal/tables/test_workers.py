@@ -14,6 +14,7 @@ from sqlalchemy import Connection, delete, text
 from sqlalchemy.exc import TimeoutError  # noqa: A004
 
 from app.journal import Journal
+from app.journal.queries.cluster import cluster
 from app.journal.schema.models import Worker
 from app.journal.schema.rows import Refusal
 from app.journal.tables.workers import take_duty
@@ -205,3 +206,14 @@ class TestAPoolThatIsEmpty(OnPostgres):
                 journal.read(one)
             assert journal.beat().alive
         assert journal.read(one) == 1
+
+
+def test_a_heartbeat_says_what_the_process_uses(journal: Journal) -> None:
+    (before,) = journal.read(cluster).workers
+    assert (before.memory_bytes, before.cores) == (None, None)
+    journal.beat()
+    (worker,) = journal.read(cluster).workers
+    assert worker.memory_bytes is not None
+    assert worker.memory_bytes > 10 * 2**20
+    assert worker.cores is not None
+    assert worker.cores >= 0
