@@ -20,7 +20,7 @@ from api.openai.conversing import ToldChat
 from api.openai.errors import ended as failed
 from api.openai.errors import unsupported, wrong
 from api.openai.previous import going_on
-from api.openai.retries import COUNT, run_of
+from api.openai.retries import COUNT, forget, run_of
 from api.openai.telling import Piece, Retelling
 from api.principals import CreatesRuns
 from api.problems import ProblemError
@@ -94,9 +94,14 @@ async def ask(asking: AskingRequest, body: ChatBody | ResponseBody) -> AskedRun:
     run_id, attached = await _known_as(asking)
     order = order_of(services, who, made, run_id)
     order.keyed = attached or asking.key is not None  # else nobody has asked under this id
-    if not attached:
-        await services.rates.take(who, "runs", who.runs_per_s)
-    replayed = await services.sending.send(order)
+    try:
+        if not attached:
+            await services.rates.take(who, "runs", who.runs_per_s)
+        replayed = await services.sending.send(order)
+    except ProblemError:  # nothing was accepted; of other errors nobody knows that
+        if run_id is not None and asking.key is None and not attached:
+            await forget(services.redis, who, await _asked(asking), run_id)
+        raise
     headers = {"x-request-id": order.message.id}
     if ignored:
         headers["x-ignored-parameters"] = ", ".join(ignored)
@@ -113,11 +118,16 @@ async def ask(asking: AskingRequest, body: ChatBody | ResponseBody) -> AskedRun:
 
 async def _known_as(asking: AskingRequest) -> tuple[str | None, bool]:
     """The id that a request gives its run, and whether an earlier try of it has asked already."""
-    tenant, path = tenant_for(asking.who, None), asking.request.url.path
     if asking.key is not None:
+        tenant, path, _ = await _asked(asking)
         return id_of_key(tenant, asking.key, f"POST {path}"), False
-    asked = tenant, path, await asking.request.body()
-    return await run_of(asking.services.redis, asking.who, asked, asking.count)
+    return await run_of(asking.services.redis, asking.who, await _asked(asking), asking.count)
+
+
+async def _asked(asking: AskingRequest) -> tuple[str, str, bytes]:
+    """The tenant, the path and the body of a request."""
+    request = asking.request
+    return tenant_for(asking.who, None), request.url.path, await request.body()
 
 
 def _read(body: ChatBody | ResponseBody, panel: Panel | None, told: ToldChat) -> Any:

@@ -97,8 +97,7 @@ def _message(given: dict[str, Any], place: str) -> ChatMessage:
     if calls := given.get("tool_calls"):
         if not isinstance(calls, list):
             raise wrong(f"{place}.tool_calls", "it is a list.")
-        functions = [(c.get("id"), c.get("function") or {}) for c in calls if isinstance(c, dict)]
-        about["tool_calls"] = [_call(i, f.get("name"), f.get("arguments")) for i, f in functions]
+        about["tool_calls"] = [_called(call, f"{place}.tool_calls") for call in calls]
     if role == "tool":
         about["call_id"] = given.get("tool_call_id")
     return _made(place, **about)
@@ -112,11 +111,19 @@ def _made(place: str, **about: Any) -> ChatMessage:
         raise wrong(place if where == "payload" else f"{place}.{where}", why) from None
 
 
+def _called(given: Any, place: str) -> dict[str, Any]:
+    """A call of a function as chat completions have it."""
+    function = given.get("function") if isinstance(given, dict) else None
+    if not isinstance(function, dict):
+        raise wrong(place, "each is a call of a function.")
+    return _call(given.get("id"), function.get("name"), function.get("arguments"))
+
+
 def _call(call_id: Any, name: Any, arguments: Any) -> dict[str, Any]:
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments)
-        except ValueError:  # a model may have written anything
+        except (ValueError, RecursionError):  # a model may have written anything
             arguments = {"arguments": arguments}
     return {"id": call_id, "name": name, "arguments": arguments}
 
@@ -136,10 +143,10 @@ def _part(part: Any, place: str) -> Part:
         return Text(kind="text", text=part["text"])
     if kind == "refusal" and isinstance(part.get("refusal"), str):
         return Text(kind="text", text=part["refusal"])
-    if kind in _ATTACHED:
+    if isinstance(kind, str) and kind in _ATTACHED:
         try:
             return _ATTACHED[kind](part)
-        except (ValidationError, AttributeError, TypeError):
+        except (ValidationError, AttributeError, KeyError, TypeError):
             raise wrong(place, "it is no address, and no data: URL of base64.") from None
     raise unsupported(place, "Agents are told texts, images and files alone.")
 

@@ -38,9 +38,7 @@ async def run_of(
     """
     if count is None:
         return None, False
-    tenant, path, body = asked
-    digest = hashlib.sha256(f"{tenant}\0{who.id}\0{path}\0".encode() + body).hexdigest()
-    key = f"{_KEY}{digest}"
+    key = _key(who, asked)
     found: tuple[str | None, bool] = (None, False)
     text = "A try of an SDK is not known again: Redis does not answer"
     with noting(log, "api_tries", text, RedisError, OSError):
@@ -57,3 +55,15 @@ async def _first(redis: Any, key: str) -> tuple[str, bool]:
     pipe.expire(key, KEPT_S)
     await pipe.execute()
     return made, False
+
+
+async def forget(redis: Any, who: Principal, asked: tuple[str, str, bytes], run_id: str) -> None:
+    """Forget the id of a first try that was refused: what comes next is a first one, too."""
+    with noting(log, "api_tries", "A refused try is remembered", RedisError, OSError):
+        await redis.lrem(_key(who, asked), 1, run_id)
+
+
+def _key(who: Principal, asked: tuple[str, str, bytes]) -> str:
+    tenant, path, body = asked
+    digest = hashlib.sha256(f"{tenant}\0{who.id}\0{path}\0".encode() + body).hexdigest()
+    return f"{_KEY}{digest}"

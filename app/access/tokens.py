@@ -135,17 +135,33 @@ class AccessTokens:
 
 
 def _principal(claims: Mapping[str, Any]) -> Principal:
-    """Return the principal that the claims of a token name."""
-    tenant, agents = str(claims.get("tenant", "")), claims.get("agents")
+    """Return the principal that the claims of a token name.
+
+    Raises:
+        ValueError, TypeError, KeyError: a claim is not of its form. Nothing is guessed: the letters
+            of a text in the place of a list would be patterns, and one of them all agents.
+    """
+    tenant, agents = claims.get("tenant", ""), claims.get("agents")
+    if not isinstance(tenant, str):
+        raise TypeError("tenant is a text")
+    if agents is not None and not _are_texts(agents):
+        raise TypeError("agents is a list of texts")
+    permissions = claims.get("permissions", [])
+    if not _are_texts(permissions):
+        raise TypeError("permissions is a list of texts")
     return Principal(
         id=f"jwt:{str(claims['sub'])[:100]}",
         role=Role(claims["role"]),
         tenant=None if tenant == "*" else tenant,
-        agents=None if agents is None else tuple(str(a) for a in agents),
-        permissions=frozenset(Permission(p) for p in claims.get("permissions", ())),
+        agents=None if agents is None else tuple(agents),
+        permissions=frozenset(map(Permission, permissions)),
         requests_per_s=_count(claims.get("requests_per_s")),
         runs_per_s=_count(claims.get("runs_per_s")),
     )
+
+
+def _are_texts(told: Any) -> bool:
+    return isinstance(told, list) and all(isinstance(one, str) for one in told)
 
 
 def _count(value: Any) -> int | None:

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -311,3 +312,20 @@ def test_the_sdk_for_node(stack: Stack, node: Path, tmp_path: Path) -> None:
     assert told["resumed"].strip() == words(60)
     assert (told["ended"], told["cancelled"]) == ("completed", "cancelled")
     assert told["error"] == ["NotFoundError", 404, "model_not_found"]
+
+
+def test_tries_that_were_refused_are_no_way_round_a_limit(one: Stack, tmp_path: Path) -> None:
+    """A try that the key's limit refused has asked for nothing: the next one counts as well."""
+    key = made_key(one.database_url, Role.USER, tenant="acme", runs_per_s=1)
+    about = {"Authorization": f"Bearer {key}", "x-stainless-retry-count": "1"}
+    statuses: dict[str, list[int]] = {}
+    with served(env_of(one), tmp_path) as http:
+        began = time.monotonic()
+        for text in "abcdef":
+            body = {"model": "shout", "messages": [{"role": "user", "content": text}]}
+            for _ in range(3):
+                told = http.post("/v1/chat/completions", json=body, headers=about)
+                statuses.setdefault(text, []).append(told.status_code)
+        took_s = time.monotonic() - began
+    assert sum(200 in found for found in statuses.values()) <= took_s + 2
+    assert any(429 in found for found in statuses.values())

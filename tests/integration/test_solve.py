@@ -30,8 +30,13 @@ def test_who_serves_is_learned_apart_for_each_sort_of_work(stack: Stack) -> None
     solve = stack.client.solve
     runs = solve.many(["x"] * 6, ["bad", "shout"], work="one", retry=ONCE)
     assert {run.get(timeout=2 * SOON_S).strategy for run in runs} == {"shout"}
+    # Which way is tried first is drawn: on a slow machine one may be learned to be good at once.
+    while len(solve.learned("one")[0].records) < 2:
+        assert len(runs) < 200
+        runs.append(solve("x", ["bad", "shout"], work="one", retry=ONCE))
+        assert runs[-1].get(timeout=2 * SOON_S).strategy == "shout"
     (lessons,) = solve.learned("one")
-    assert (lessons.verb, lessons.requests) == ("solve", 6)
+    assert (lessons.verb, lessons.requests) == ("solve", len(runs))
     assert [one.name for one in lessons.records] == ["shout", "bad"]
     best, worst = lessons.records
     assert best.reward > 0.8 > worst.reward == 0.0

@@ -18,7 +18,7 @@ _TIMES = {
     for t in Base.metadata.sorted_tables
     for c in t.columns
     if isinstance(c.type, Float)
-}
+} | {("workers", "memory_bytes")}  # and what a process happens to use
 #: Of answers: what two runs of one operation may differ in.
 _OWN = {"since", "remaining_s", "elapsed_s", "waited_s", "wakes"}
 

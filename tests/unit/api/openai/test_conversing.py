@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agents.catalog.panels import Panel
 from api.openai.bodies import ChatBody, ResponseBody
@@ -15,6 +18,12 @@ from api.problems import ProblemError
 from app.access.permissions import ANYBODY, Principal, Role
 from celery_agents.contracts.patterns import Vote
 
+_KINDS = st.sampled_from(
+    [
+        *("text", "input_text", "refusal", "image_url", "input_image", "file", "input_file"),
+        *("message", "function_call", "function_call_output", "reasoning"),
+    ]
+)
 PIXEL = "data:image/png;base64,aGk="
 
 
@@ -109,6 +118,15 @@ def test_items_of_a_response() -> None:
         ([user([{"type": "file", "file": {"file_id": "f"}}])], "messages[0].content[0]"),
         ([{"role": "assistant", "tool_calls": 5}], "messages[0].tool_calls"),
         ([{"role": "assistant", "tool_calls": [{"id": "1"}]}], "messages[0].tool_calls"),
+        ([user([{"type": "image_url"}])], "messages[0].content[0]"),
+        ([user([{"type": "file"}])], "messages[0].content[0]"),
+        ([user([{"type": []}])], "messages[0].content[0]"),
+        ([user([{"type": {}}])], "messages[0].content[0]"),
+        ([{"role": "assistant", "tool_calls": [5]}], "messages[0].tool_calls"),
+        (
+            [{"role": "assistant", "tool_calls": [{"id": "1", "function": "x"}]}],
+            "messages[0].tool_calls",
+        ),
         ([user(5)], "messages[0].content"),
         ([user("")], "messages[0]"),
     ],
@@ -184,3 +202,38 @@ def test_models_are_looked_for_again() -> None:
     assert catalog.named("agents.ask", {"agent": "a"}) == "a"
     assert catalog.named("agents.vote", {**panel.options, "instructions": "x"}) == "p"
     assert catalog.named("agents.vote", {"voters": []}) == "agents.vote"
+
+
+def test_arguments_of_any_depth_are_told_as_they_are() -> None:
+    deep = "[" * 100_000
+    (message,) = of_chat([{"role": "assistant", "content": "", "tool_calls": [call("1", deep)]}])
+    assert message.tool_calls[0].arguments == {"arguments": deep}
+
+
+_ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=4),
+    lambda i: (
+        st.lists(i, max_size=2)
+        | st.dictionaries(st.sampled_from(["type", "text", "function", "file", "url", "id"]), i)
+    ),
+    max_leaves=5,
+)
+_LIKE_MESSAGES = st.fixed_dictionaries(
+    {},
+    optional={
+        "role": st.sampled_from(["user", "assistant", "tool", "system"]) | _ANYTHING,
+        "content": _ANYTHING | st.lists(st.fixed_dictionaries({"type": _KINDS | _ANYTHING})),
+        "tool_calls": _ANYTHING,
+        "tool_call_id": _ANYTHING,
+        "type": _KINDS | _ANYTHING,
+        "call_id": _ANYTHING,
+        "output": _ANYTHING,
+    },
+)
+
+
+@given(_LIKE_MESSAGES)
+def test_whatever_is_sent_is_told_or_refused(message: dict[str, Any]) -> None:
+    for read in (of_chat, of_input):
+        with suppress(ProblemError):
+            read([message])

@@ -99,6 +99,11 @@ _LONG_S = 86_400
         {"exp": "soon"},
         {"role": "root"},
         {"permissions": ["everything"]},
+        {"permissions": "runs:read"},
+        {"agents": "gpt*"},  # its letters would be patterns, and one of them all agents
+        {"agents": [5]},
+        {"agents": {"gpt": True}},
+        {"tenant": 5},
     ],
 )
 def test_claims_that_do_not_hold(more: dict[str, Any]) -> None:
