@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from pydantic import Field
@@ -24,6 +24,7 @@ from api.principals import (
     WritesSessions,
 )
 from api.problems import JsonResponse, ProblemError, not_found
+from api.services import Services
 from api.tasks import problems, tenant_for
 from api.views import AcceptedView, ListView, ServiceHealth, StatsView
 from app.access.keys import new_key, principal_of, successor
@@ -50,6 +51,22 @@ async def sessions(
     return JsonResponse({"items": await services.read(services.desk.sessions, whose, limit)})
 
 
+async def exchanges_of(
+    services: Services, who: Principal, name: str, tenant: str | None, after: int
+) -> dict[str, Any]:
+    """Exchanges of a conversation that somebody may read, from a place on.
+
+    Raises:
+        ProblemError: there is none of that name, or it is another tenant's.
+    """
+    whose = tenant_for(who, tenant)
+    try:
+        found: dict[str, Any] = await services.read(services.desk.session, whose, name, after)
+    except InvalidPayloadError:
+        raise not_found("such session") from None
+    return found
+
+
 @router.get("/sessions/{name:path}", responses=problems(404), tags=["sessions"])
 async def session(
     name: SessionName,
@@ -59,11 +76,7 @@ async def session(
     after: Annotated[int, Query(ge=-1, le=PLACES_MAX)] = -1,
 ) -> Response:
     """Exchanges of a conversation from a place on; ``more`` is where the next page begins."""
-    whose = tenant_for(who, tenant)
-    try:
-        return JsonResponse(await services.read(services.desk.session, whose, name, after))
-    except InvalidPayloadError:
-        raise not_found("such session") from None
+    return JsonResponse(await exchanges_of(services, who, name, tenant, after))
 
 
 class ForkBody(Contract):

@@ -269,6 +269,11 @@ class Settings(WatchingSettings, EncryptionSettings, OutwardSettings):
             return self.broker
         return read_redis_url(self.cache_url.get_secret_value(), "AGENTS_CACHE_URL")
 
+    @property
+    def health_stale_s(self) -> float:
+        """Seconds after which a finding says nothing any more: beat is not running."""
+        return 3 * self.health_interval_s
+
     def secret(self, name: str) -> str | None:
         """The value of a secret by the name of its environment variable, at the time of use."""
         return os.environ.get(name) or None

@@ -133,6 +133,11 @@ def cell(label: str, *children: Any, class_: str | None = None, **about: Any) ->
     return tag("td", children, class_="none" if nothing else class_, data_label=label, **about)
 
 
+def short(text: str, most: int) -> str:
+    """The beginning of a text that is longer than so many characters."""
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
 def moment(at: float | None) -> Html:
     """A time of the day, in UTC; the script says it in the reader's own."""
     if at is None:

@@ -196,18 +196,14 @@ def _figures(stats: Sequence[StepStats]) -> Iterator[tuple[str, Any]]:
     yield "Cost in 24 h", dollars(spent.cost_usd)
 
 
-#: A finding older than so many intervals says nothing any more.
-_STALE = 3
-
-
-def targets(rows: Sequence[Row], interval_s: float) -> Html:
+def targets(rows: Sequence[Row], stale_s: float) -> Html:
     """Findings of probes of all else: the journal, the broker, providers.
 
     Those that should have been made anew long ago are stale: a journal without room keeps none.
     """
     return table(
         ("Target", "State", "For", "Latency", "Checked", "Last failure"),
-        (_target(row, _STALE * interval_s) for row in rows),
+        (_target(row, stale_s) for row in rows),
         class_="cards",
         empty="Nothing has been probed yet.",
     )

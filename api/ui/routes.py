@@ -20,7 +20,7 @@ from api import tasks
 from api.access import COOKIE, Parts, check_origin, identify
 from api.bodies import ChoiceBody
 from api.metrics import breakers
-from api.operations import OfTenant, SessionName
+from api.operations import OfTenant, SessionName, exchanges_of
 from api.principals import (
     ApprovesRuns,
     CancelsRuns,
@@ -46,7 +46,7 @@ from app.journal.queries.pages import PageOfRun
 from celery_agents.contracts.base import PLACES_MAX, Contract, Name
 from celery_agents.contracts.outcome import State
 from celery_agents.contracts.watching import Order, StatsWanted, StepStats
-from celery_agents.errors import InvalidPayloadError, ResultTimeoutError
+from celery_agents.errors import ResultTimeoutError
 from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
@@ -245,11 +245,7 @@ async def session(
     after: Annotated[int, Query(ge=-1, le=PLACES_MAX)] = -1,
 ) -> Response:
     """A conversation, a page of exchanges at a time."""
-    whose = tasks.tenant_for(who, tenant)
-    try:
-        found = await services.read(services.desk.session, whose, name, after)
-    except InvalidPayloadError:
-        raise not_found("such session") from None
+    found = await exchanges_of(services, who, name, tenant, after)
     rows = found["exchanges"][: sessions.EXCHANGES]
     is_more = len(rows) < len(found["exchanges"]) or found["more"] is not None
     more = None
@@ -302,8 +298,8 @@ async def agents(services: Parts, who: ReadsAgents) -> Response:
         for row in allowed
         for target in (f"agent:{row['name']}",)
     ]
-    every_s = services.settings.health_interval_s
-    probed = (tag("h2", "Probes"), lists.targets(health, every_s)) if who.tenant is None else None
+    stale_s = services.settings.health_stale_s
+    probed = (tag("h2", "Probes"), lists.targets(health, stale_s)) if who.tenant is None else None
     flower = services.settings.flower_url
     pools = lists.in_flower(flower, "workers", "Workers and pools in Flower") if flower else None
     return page(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from api.ui.frame import moment
+from api.ui.frame import moment, short
 from api.ui.markup import Html, address, tag
 
 Row = Mapping[str, Any]
@@ -47,7 +47,7 @@ def _message(message: Row) -> Html:
     return tag(
         "div",
         tag("span", role, class_="quiet"),
-        tag("p", _cut("\n".join(_parts(message)))),
+        tag("p", short("\n".join(_parts(message)), _CHARACTERS)),
         class_="said",
     )
 
@@ -62,7 +62,3 @@ def _parts(message: Row) -> Iterator[str]:
             yield str(part.get("text") or f"[{part.get('type', 'part')}]")
     for call in message.get("tool_calls") or ():
         yield f"calls {call.get('name')}({call.get('arguments')})"
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]}…"

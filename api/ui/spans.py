@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from api.ui.frame import cell, dollars, lasting, table
+from api.ui.frame import cell, dollars, lasting, short, table
 from api.ui.markup import Html, tag
 
 Row = Mapping[str, Any]
@@ -99,7 +99,7 @@ def events(told: Sequence[Row], begin: float) -> Html | None:
             "tr",
             cell("After", lasting(e["at"] - begin), class_="n"),
             cell("Event", tag("b", e["kind"])),
-            cell("Of", _short(json.dumps(e["data"] or {}, ensure_ascii=False))),
+            cell("Of", short(json.dumps(e["data"] or {}, ensure_ascii=False), _SHORT)),
         )
         for e in told
     ]
@@ -114,13 +114,9 @@ def _took(call: Row) -> str:
     return "under way" if ended is None else lasting(ended - call["started_at"])
 
 
-def _short(words: str) -> str:
-    return words if len(words) <= _SHORT else f"{words[:_SHORT]}…"
-
-
 def error_line(error: Row) -> Html:
     """An error in its row."""
-    return tag("p", tag("b", error["kind"]), " ", _short(error["message"]), class_="error")
+    return tag("p", tag("b", error["kind"]), " ", short(error["message"], _SHORT), class_="error")
 
 
 def error_card(error: Row) -> Html:

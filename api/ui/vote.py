@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from api.ui.frame import cell, dollars, facts, table
+from api.ui.frame import cell, dollars, facts, short, table
 from api.ui.markup import Html, tag
 from celery_agents.contracts.vote import Decision
 
@@ -144,8 +144,7 @@ def _voice(ballot: Row) -> Any:
 
 def _reason(ballot: Row) -> str:
     """Why a voter said so; of a long one its beginning, so that a page of many stays small."""
-    told = str(ballot.get("reason") or "—")
-    return told if len(told) <= _REASON_MAX else f"{told[:_REASON_MAX]}…"
+    return short(str(ballot.get("reason") or "—"), _REASON_MAX)
 
 
 def _percent(share: Any) -> str:

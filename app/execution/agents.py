@@ -21,7 +21,7 @@ from agents.net.clients import SharedClients
 from agents.net.outside import PrivateHosts
 from app.admission.breakers import Breakers
 from app.admission.budgets.shared import SharedBudgets
-from app.admission.guards.health import STALE_INTERVALS, HealthView
+from app.admission.guards.health import HealthView
 from app.admission.limits.shared import SharedLimits
 from app.admission.limits.tickets import NotAdmitted
 from app.admission.limits.waiting import Waker
@@ -127,7 +127,7 @@ class Agents:
     def _made(self) -> Turns:
         health = HealthView(
             self._journal,
-            fresh_s=STALE_INTERVALS * self._settings.health_interval_s,
+            fresh_s=self._settings.health_stale_s,
             cache_s=self._settings.health_cache_s,
         )
         breakers = Breakers.connect(self._settings)

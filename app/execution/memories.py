@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from agents.memory.sizes import tokens_of
 from app.journal.memory.recall import MemoryQuestion
@@ -45,20 +46,32 @@ class NamedMemory:
         Raises:
             PayloadTooLargeError: the space has no room for one of them.
         """
+        about = {"importance": told.importance, "thread": told.thread}
         return [
-            NewMemory(
-                id=str(uuid.uuid5(of, str(place))),
-                tenant=self.tenant,
-                space=self.space,
-                text=text,
-                tokens=tokens_of(text, self.policy),
-                policy=self.policy,
-                importance=told.importance,
+            self.one(
+                uuid.uuid5(of, str(place)),
+                text,
                 replaces=told.replaces if place == 0 else None,
-                thread=told.thread,
+                **about,
             )
             for place, text in enumerate(told.texts)
         ]
+
+    def one(self, memory_id: uuid.UUID, text: str, **about: Any) -> NewMemory:
+        """A memory of the space; ``about`` are the fields that are its own.
+
+        Raises:
+            PayloadTooLargeError: the space has no room for it.
+        """
+        return NewMemory(
+            id=str(memory_id),
+            tenant=self.tenant,
+            space=self.space,
+            text=text,
+            tokens=tokens_of(text, self.policy),
+            policy=self.policy,
+            **about,
+        )
 
 
 def named(

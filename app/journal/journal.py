@@ -91,8 +91,7 @@ class Journal:
         self.sessions = Exchanges(engine, self._writer)
         self.streams, self.memories = StreamStore(engine), MemoryStore(engine)
         self.schedules = ScheduleStore(engine, wake_grace_s)
-        self.targets, self.parents = Targets(engine), Parents(engine)
-        self.wishes = Wishes(engine)
+        self.targets, self.parents, self.wishes = Targets(engine), Parents(engine), Wishes(engine)
 
     def close(self) -> None:
         """Write what is queued; give back the lease with what still runs under it."""
@@ -205,9 +204,11 @@ class Journal:
         """Write events of a step."""
         self.transaction(lambda c: [c.execute(event(run_id, step_id, kind, d)) for d in data])
 
-    def announce(self, rows: list[dict[str, Any]], *about: Any) -> None:
+    def announce(
+        self, rows: list[dict[str, Any]], queues: Sequence[str] = (), slots: int | None = None
+    ) -> None:
         """Write down this worker's agents; see :func:`agents.announce`."""
-        self.transaction(lambda c: agents.announce(c, rows, self.me.id, *about))
+        self.transaction(lambda c: agents.announce(c, rows, self.me.id, queues, slots))
 
     def approve(self, run_id: str, choice: JsonValue, key: str = "", by: str = "") -> Aftermath:
         """Answer the wish of that key, or the oldest of the run; the first answer to one counts."""

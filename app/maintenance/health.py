@@ -12,7 +12,6 @@ from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
 from agents.catalog.probes import Probe, probe_agents
-from app.admission.guards.health import STALE_INTERVALS
 from app.concurrency.fibers import in_thread, wait
 from app.execution.others.neighbours import served
 from app.execution.runtime import Runtime
@@ -139,7 +138,7 @@ def report(engine: Engine, settings: Settings) -> Report:
     """
     live = [probe_broker(settings), probe_writes(engine)]
     found = {p.target: judged(None, p, 0.0, unhealthy_after=1, healthy_after=1) for p in live}
-    stale_s = STALE_INTERVALS * settings.health_interval_s
+    stale_s = settings.health_stale_s
     known: list[dict[str, Any]] = []
     if found["journal"]["state"] == Condition.HEALTHY:
         known = Targets(engine).read()

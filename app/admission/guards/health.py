@@ -13,9 +13,6 @@ from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
 
-#: A finding older than so many intervals says nothing any more: beat is not running.
-STALE_INTERVALS = 3
-
 
 class HealthView:
     """The unhealthy targets as one process sees them, at most ``cache_s`` late."""

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 
 from agents.base import Answer
-from agents.memory.sizes import tokens_of
 from agents.plain import plain_json
 from agents.values import digest
 from app.concurrency.fibers import in_thread
 from app.execution.calls.calling import Calling
-from app.journal.memory.recall import MemoryQuestion
-from app.journal.schema.rows import NewMemory
-from celery_agents.contracts.base import id_of, whole_of
+from app.execution.memories import NamedMemory
+from celery_agents.contracts.base import id_of
 from celery_agents.contracts.memory import (
     RECALL_TOKENS,
-    RECALL_TOKENS_MAX,
     MemoryPolicy,
     MemoryRecord,
     importance_of,
@@ -32,9 +30,8 @@ class SpaceMemory:
     def __init__(self, step: Calling, name: str, policy: MemoryPolicy, thread: str) -> None:
         self._step = step
         self._name = name
-        self._policy = policy
         self._thread = thread
-        self._space = policy.filled(step.scope, name)
+        self._memory = NamedMemory(step.claim.tenant, policy.filled(step.scope, name), policy)
 
     def remember(self, text: str, *, importance: float = 1.0, replaces: str | None = None) -> str:
         """Keep a text when this step succeeds; returns its id."""
@@ -53,41 +50,28 @@ class SpaceMemory:
             found = await self.look(question, tokens=tokens)
             return Answer(value=plain_json([memory.compact() for memory in found]))
 
-        about = digest([self._name, self._space, question, tokens])
+        about = digest([self._name, self._memory.space, question, tokens])
         answer = await self._step.call("recall", perform, fingerprint=about)
         found = answer.value if isinstance(answer.value, list) else []
         return [MemoryRecord.model_validate(memory) for memory in found]
 
     async def look(self, question: str, *, tokens: int = RECALL_TOKENS) -> list[MemoryRecord]:
         """Recall the same, and journal nothing: for what is a call already."""
-        claim = self._step.claim
-        own = [m for m in self._step.learned.values() if m.space == self._space]
-        asked = MemoryQuestion(
-            claim.tenant,
-            self._space,
-            memory_text_of(question, "question"),
-            whole_of(tokens, "tokens", least=1, most=RECALL_TOKENS_MAX),
-            self._policy.language,
-            claim.run_id,
-            own,
-        )
+        own = [m for m in self._step.learned.values() if m.space == self._memory.space]
+        asked = self._memory.question(question, tokens)
+        asked = replace(asked, run_id=self._step.claim.run_id, own=own)
         return await in_thread(self._step.runtime.journal.memories.recall, asked)
 
     def _learn(self, text: str, importance: float, replaces: str | None) -> str:
         claim = self._step.claim
-        known = [claim.id, claim.tenant, self._space, text, replaces]
-        new = NewMemory(
-            id=str(uuid.uuid5(_IDS, digest(known))),
-            tenant=claim.tenant,
-            space=self._space,
-            text=text,
-            tokens=tokens_of(text, self._policy),
-            policy=self._policy,
+        known = [claim.id, claim.tenant, self._memory.space, text, replaces]
+        about = {"thread": self._thread, "agent": claim.agent, "run_id": claim.run_id}
+        new = self._memory.one(
+            uuid.uuid5(_IDS, digest(known)),
+            text,
             importance=importance,
             replaces=replaces,
-            thread=self._thread,
-            agent=claim.agent,
-            run_id=claim.run_id,
+            **about,
         )
         self._step.learned[new.id] = new
         return new.id

@@ -46,8 +46,11 @@ def pulse(connection: Connection, run_id: str) -> Pulse:
 
     Of a run that is not shown whole those of its root and of its members' counts.
     """
-    large = _is_large(connection, run_id)
-    which = _S.id == run_id if large else _which(connection, run_id)
+    number = _number(connection, run_id)
+    large = number > WHOLE_MAX
+    which = _S.id == run_id if large else _S.run_id == run_id
+    if not number:  # no run: a step of one, with its members, as its page shows them
+        which = (_S.id == run_id) | (_S.parent_id == run_id)
     steps = connection.execute(
         select(
             *(_S.state, func.count(), func.sum(_S.attempts), func.sum(_S.token)),
@@ -80,13 +83,6 @@ def pulse(connection: Connection, run_id: str) -> Pulse:
     return Pulse(ended, tuple(figures) if steps else ())
 
 
-def _which(connection: Connection, run_id: str) -> Any:
-    """The steps of a run; of a step of one, that and its members, as its page shows them."""
-    if connection.execute(select(_S.id).where(_S.run_id == run_id).limit(1)).first() is not None:
-        return _S.run_id == run_id
-    return (_S.id == run_id) | (_S.parent_id == run_id)
-
-
 def tenant_of(connection: Connection, step_id: str) -> str | None:
     """The tenant of a step; None where it has no row."""
     found = connection.execute(select(_S.tenant).where(_S.id == step_id)).scalar()
@@ -98,10 +94,10 @@ def _open_of(run_id: str) -> Any:
     return select(_S.id).where(_S.run_id == run_id, _S.state.not_in(_ENDED)).limit(1)
 
 
-def _is_large(connection: Connection, run_id: str) -> bool:
-    """Return whether a run is not shown whole; no more of its steps are counted."""
+def _number(connection: Connection, run_id: str) -> int:
+    """The number of a run's steps; of one that is not shown whole, one more than would be."""
     some = select(_S.id).where(_S.run_id == run_id).limit(WHOLE_MAX + 1).subquery()
-    return connection.execute(select(func.count()).select_from(some)).scalar_one() > WHOLE_MAX
+    return connection.execute(select(func.count()).select_from(some)).scalar_one()
 
 
 def run_page(connection: Connection, wanted: PageOfRun) -> Row | None:
@@ -113,7 +109,7 @@ def run_page(connection: Connection, wanted: PageOfRun) -> Row | None:
     said = select(_S.id, _S.payload, _S.outcome).where(_S.id == run_id)
     root = connection.execute(said).one()
     run = connection.execute(select(_R.finished_at, _R.usage).where(_R.id == run_id)).first()
-    whole = not _is_large(connection, run_id)
+    whole = _number(connection, run_id) <= WHOLE_MAX
     counts = _counts(connection, row, whole=whole)
     rows, more = (_all(connection, run_id), None) if whole else _members(connection, wanted)
     top, steps = _step(row), [_step(one) for one in rows]

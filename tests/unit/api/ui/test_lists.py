@@ -194,5 +194,5 @@ def test_what_is_used_of_a_budget(
 @pytest.mark.parametrize(("age_s", "state"), [(44.0, "healthy"), (46.0, "stale")])
 def test_an_old_finding_says_nothing_any_more(age_s: float, state: str) -> None:
     row = {"target": "journal", "state": "healthy", "lasts_s": 900.0, "latency_ms": 1.0}
-    html = str(targets([{**row, "age_s": age_s, "message": None}], 15.0))
+    html = str(targets([{**row, "age_s": age_s, "message": None}], 45.0))
     assert f"s-{state}" in html
