@@ -77,8 +77,8 @@ def test_what_people_do_over_the_api(either: Stack) -> None:
             nobody("GET", "/tasks", status=401)
         Asked(http, f"ca_{ids['admin']}_{'x' * 43}")("GET", "/ui/agents", status=401)
         log = AuditLog(either.engine)
-        eventually(lambda: sum(denials(log).values()) == 7, "all denials are written")
         eventually(lambda: "run.cancel" in {e["action"] for e in log.newest(20)})
+    # What is denied again is written down a minute later, and when the API ends.
     found = [(e["actor"], e["action"], e["target"], json.loads(e["data"])) for e in log.newest(20)]
     by_admin = [told[1:3] for told in reversed(found) if told[0] == ids["admin"]]
     assert by_admin == [
