@@ -41,6 +41,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(gt=0)]
 Port = Annotated[int, Field(ge=0, le=65535)]
+Link = Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=500)]
 
 
 class WatchingSettings(BaseSettings):
@@ -222,7 +223,9 @@ class Settings(WatchingSettings, EncryptionSettings, OutwardSettings):
     #: ``Prefer: wait`` holds a request for so long: below what proxies allow.
     api_wait_max_s: Positive = 60.0
     #: Where Flower is, as those who look at the page reach it: pages of runs and agents link to it.
-    flower_url: Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=500)] | None = None
+    flower_url: Link | None = None
+    #: Where the API's pages are, as those who look at Flower reach them: its tasks lead to runs.
+    ui_url: Link | None = None
     #: The first signs tokens, all check them (HS256, 32 bytes or more): a new one is put first.
     jwt_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     #: Public keys of others who sign tokens (RS256, ES256, EdDSA): an https:// address, or a file.

@@ -215,6 +215,7 @@ def _environment(
         environ.setdefault("AGENTS_FLOWER_URL", f"http://127.0.0.1:{environ['FLOWER_PORT']}")
     if "web" in services:
         environ.setdefault("AGENTS_API_PORT", str(_usual(_API_PORT)))
+        environ.setdefault("AGENTS_UI_URL", f"http://127.0.0.1:{environ['AGENTS_API_PORT']}/ui")
     return environ
 
 

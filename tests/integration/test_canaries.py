@@ -140,7 +140,8 @@ def _watches(stack: Stack, flower: str) -> bool:
 
 @pytest.mark.timeout(300)  # five commands, each of which imports all of Celery
 def test_no_canary_is_anywhere(stack: Stack, model: ModelServer) -> None:
-    flower = stack.flower({"FLOWER_BASIC_AUTH": f"admin:{LOGIN}"})
+    page = "https://agents.example/ui"
+    flower = stack.flower({"FLOWER_BASIC_AUTH": f"admin:{LOGIN}", "AGENTS_UI_URL": f"{page}/"})
     eventually(lambda: _watches(stack, flower))
     ids = _work(stack.client, model, stack.redis_url)
     eventually(lambda: len(stack.client.dead_letters.list(100)) >= len(FORMS))
@@ -172,7 +173,7 @@ def test_no_canary_is_anywhere(stack: Stack, model: ModelServer) -> None:
     assert "redbeat_redis_url" in texts["inspect conf"]
     assert all(len(told) > 1 and told != "None" for told in texts.values()), texts
     assert {command: s.returncode for command, s in shown.items()} == dict.fromkeys(shown, 0)
-    assert ids[0] in texts[f"{flower}/task/{ids[0]}"]
+    assert f"{page}/runs/{ids[0]}" in texts[f"{flower}/task/{ids[0]}"]
     lines = [line for place in texts if place != "log" for line in texts[place].splitlines()]
     assert not [line for line in lines if line.startswith("[2026-11-27 08:00:00") or "\x07" in line]
     assert not [
