@@ -210,11 +210,11 @@ class Journal:
         """Write down this worker's agents; see :func:`agents.announce`."""
         self.transaction(lambda c: agents.announce(c, rows, self.me.id, queues, slots))
 
-    def approve(self, run_id: str, choice: JsonValue, key: str = "", by: str = "") -> Aftermath:
+    def approve(self, run_id: str, choice: JsonValue, key: str = "", **whose: str) -> Aftermath:
         """Answer the wish of that key, or the oldest of the run; the first answer to one counts."""
         wish = key or self.read(lambda c: approvals.oldest(c, run_id))
         about = (run_id, choice, self.rules, wish)
-        return self.transaction(lambda c: approvals.approve(c, *about, by=by))
+        return self.transaction(lambda c: approvals.approve(c, *about, **whose))
 
     def take_turn(self, schedule: str, every_s: float) -> bool:
         """Try to take the next turn of a schedule; see :func:`ticks.take_slot`."""
