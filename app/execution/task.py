@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Mapping
 from typing import Any, ClassVar, NoReturn
 
@@ -14,6 +15,7 @@ from agents.plan import MemberState
 from app.concurrency.fibers import blocking, sleep, wait
 from app.execution.attempts.attempt import Received, attempted
 from app.execution.attempts.ends import Again, Ended, Ending, Left
+from app.execution.attempts.sequels import SEQUEL_S
 from app.execution.patience import JOURNAL_PAUSE_S
 from app.execution.publish import described, follow_on, sealed_args
 from app.execution.request import STEP_REQUEST
@@ -151,13 +153,14 @@ class StepTask(Task):
                 del runtime.active[step_id]
 
     def _asked(self, message: Any, args: Any, kwargs: Any) -> Received:
+        until = time.monotonic() + SEQUEL_S
         if message.get(names.JOURNALED):
-            return Received(message.id, expires=message.expires)
+            return Received(message.id, expires=message.expires, until=until)
         args, kwargs = opened_args(self.app, message.id, args, kwargs)
         request = self.parse(args, kwargs)
         submission = Submission.received(self.name, message, args, kwargs)
         self._refuse_large(submission)
-        return Received(message.id, submission.row(request), request, message.expires)
+        return Received(message.id, submission.row(request), request, message.expires, until)
 
     def _refuse_large(self, submission: Submission) -> None:
         settings = self.app.agents_settings

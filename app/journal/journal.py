@@ -22,6 +22,7 @@ from app.journal.schema.rows import (
 )
 from app.journal.schema.sealed import sealed_by
 from app.journal.schema.transactions import in_transaction
+from app.journal.sequels import Sequels
 from app.journal.steps import approvals, calls, cancels, due, joins
 from app.journal.steps.calls import Before, Begun, FinishCall, StartCall
 from app.journal.steps.caps import Caps
@@ -82,7 +83,7 @@ class Journal:
         #: How many writes of steps were refused: the database is full or away.
         self.refusals: Callable[[], int] = lambda: self._writer.refusals
         self._members = Together(engine, joins.members_of)
-        self.flows = FlowStore(engine)
+        self.flows, self.sequels = FlowStore(engine), Sequels(self._writer, self.rules)
         self.findings = Findings(engine, self.rules, me.id)
         self.bounds = Bounds(engine, self.rules.caps.cost)
         self.ledger = Ledger(engine)
