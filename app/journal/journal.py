@@ -214,7 +214,7 @@ class Journal:
     def approve(self, run_id: str, choice: JsonValue, key: str = "", **whose: str) -> Aftermath:
         """Answer the wish of that key, or the oldest of the run; the first answer to one counts."""
         wish = key or self.read(lambda c: approvals.oldest(c, run_id))
-        about = (run_id, choice, self.rules, wish)
+        about: Any = (run_id, choice, self.rules, wish)
         return self.transaction(lambda c: approvals.approve(c, *about, **whose))
 
     def take_turn(self, schedule: str, every_s: float) -> bool:

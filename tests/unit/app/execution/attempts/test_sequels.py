@@ -224,7 +224,7 @@ def test_others_have_their_turn(worker: Worker, monkeypatch: pytest.MonkeyPatch,
         monkeypatch.setattr(worker.runtime, "settings", settings)
     if why == "stops":
         worker.start("sequence")
-        step = worker.runtime.journal.claim(derived_id(FLOW, "1")).result(20)
+        step: Any = worker.runtime.journal.claim(derived_id(FLOW, "1")).result(20)
         done: Any = None
         outcome = type("Outcome", (), {"ok": True, "compensation": None, "value": 1})()
         assert sequels.sequel(worker.runtime, step, outcome, time.monotonic() + 9) is done
