@@ -89,6 +89,8 @@ class Received:
     request: StepOptions | None = None
     expires: object = None  # Celery's header: when nobody wants it any more
     until: float = -math.inf  # until then what its end begins may run on here
+    #: Told of each that ran on so: its claim, how it ended, and how long that took.
+    tells: Callable[[Claimed, Ending, float], None] | None = None
 
 
 def attempted(runtime: Runtime, code: Code, asked: Received, active: Active) -> Ending:
@@ -132,11 +134,13 @@ def _run_on(runtime: Runtime, code: Code, asked: Received, attempt: Attempt) -> 
         try:
             if runtime.metrics is not None:
                 runtime.metrics.taken(claim.task, waited_s(claim))
-            own = Received(claim.id, until=asked.until)
+            own, began = Received(claim.id, until=asked.until), time.monotonic()
             last = _ran(runtime, Attempt(runtime, code, own, claim, active))
         finally:
             if runtime.active.get(claim.id) is active:
                 del runtime.active[claim.id]
+        if asked.tells is not None:
+            asked.tells(claim, last, time.monotonic() - began)
         if isinstance(last, Again):  # it has no message that could be sent once more
             publish(runtime.app, [Wake.of(last.claim, None)], countdown=last.delay_s)
     return first

@@ -63,7 +63,7 @@ def _may_go_on(runtime: Runtime, claim: Claimed, outcome: Outcome, until: float)
     if time.monotonic() >= until:
         return False
     fiber = current()
-    return fiber is None or fiber.job is None or fiber.job.permits.idle
+    return fiber is None or fiber.job is None or fiber.job.may_go_on
 
 
 def _waits_for(kept: Kept, claim: Claimed) -> bool:

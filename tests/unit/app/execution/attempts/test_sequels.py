@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 from celery import signals
 from celery.exceptions import Ignore
+from celery.worker import state
 from sqlalchemy import select
 
 import tasks
@@ -17,7 +18,6 @@ from app.execution.attempts import sequels
 from app.execution.runtime import Runtime
 from app.journal.schema.models import Step as StepRow
 from app.journal.schema.rows import derived_id
-from app.pool.permits import Permits
 from celery_agents import StepContext, agent, flow, names
 from celery_agents.errors import AgentFailedError, AgentsError, ProviderUnavailableError
 from tests.unit.app.execution.task.support import due, message, row, woken
@@ -215,7 +215,7 @@ def test_others_have_their_turn(worker: Worker, monkeypatch: pytest.MonkeyPatch,
     if why == "time":
         monkeypatch.setattr("app.execution.task.SEQUEL_S", 0.0)
     elif why == "slots":
-        fiber = type("Fiber", (), {"job": type("Job", (), {"permits": Permits(0)})})
+        fiber = type("Fiber", (), {"job": type("Job", (), {"may_go_on": False})})
         monkeypatch.setattr(sequels, "current", fiber)
     elif why == "stops":
         monkeypatch.setattr(Runtime, "stopping", True)
@@ -249,3 +249,32 @@ def test_a_claim_that_nobody_runs_is_given_back(worker: Worker) -> None:
     for _ in range(2):
         worker.runtime._beat_once()
     assert worker.members()["1"].state == "ready"
+
+
+def test_watchers_are_told_of_those_without_a_message(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, dict[str, Any]]] = []
+
+    class Eventer:
+        enabled = True
+
+        def send(self, kind: str, **fields: Any) -> None:
+            seen.append((kind, fields))
+
+    first = derived_id(FLOW, "1")
+    monkeypatch.setitem(state.requests, first, SimpleNamespace(_eventer=Eventer()))
+    worker.start("sequence")
+    assert worker.work() == [*range(STEPS)]
+    told = {derived_id(FLOW, str(n)): n - 1 for n in range(2, STEPS)}
+    for step_id, n in told.items():
+        mine = [(kind, fields) for kind, fields in seen if fields["uuid"] == step_id]
+        assert [kind for kind, _ in mine] == ["task-received", "task-started", "task-succeeded"]
+        received, ended = mine[0][1], mine[2][1]
+        assert (received["name"], received["root_id"], received["parent_id"]) == (
+            *(names.ASK, FLOW, FLOW),
+        )
+        assert str(n) in received["args"]
+        assert ended["result"] == str(n)
+        assert ended["timestamp"] >= received["timestamp"]
+    assert {fields["uuid"] for _, fields in seen} >= set(told)
