@@ -211,7 +211,7 @@ class Journal:
         """Write down this worker's agents; see :func:`agents.announce`."""
         self.transaction(lambda c: agents.announce(c, rows, self.me.id, queues, slots))
 
-    def approve(self, run_id: str, choice: JsonValue, key: str = "", **whose: str) -> Aftermath:
+    def approve(self, run_id: str, choice: JsonValue, key: str = "", **whose: Any) -> Aftermath:
         """Answer the wish of that key, or the oldest of the run; the first answer to one counts."""
         wish = key or self.read(lambda c: approvals.oldest(c, run_id))
         about: Any = (run_id, choice, self.rules, wish)
