@@ -13,6 +13,7 @@ from starlette.responses import Response
 from api import agents, events, operations, problems, schedules, tasks
 from api.access import check_routes, methods_of
 from api.bounds import BodyBound
+from api.flows import routes as flows
 from api.openai import chat, errors, models, responses
 from api.services import Services
 from api.ui import routes as ui
@@ -55,7 +56,7 @@ def create_api(settings: Settings) -> FastAPI:
         separate_input_output_schemas=False,
     )
     problems.install(app, partial(methods_of, app), _told)
-    for part in (tasks, events, agents, schedules, operations, chat, responses, models, ui):
+    for part in (tasks, flows, events, agents, schedules, operations, chat, responses, models, ui):
         app.include_router(part.router)
     check_routes(app)
     most_bytes = _ESCAPED * settings.payload_limit_bytes

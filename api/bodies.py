@@ -9,6 +9,7 @@ from pydantic import Field
 from celery_agents import names
 from celery_agents.contracts.ask import Ask, StepOptions
 from celery_agents.contracts.base import Contract, JsonValue, Tenant, Whole
+from celery_agents.contracts.flows.flow import Flow
 from celery_agents.contracts.gather import Gather
 from celery_agents.contracts.mapping import Map
 from celery_agents.contracts.patterns import Fallback, Vote
@@ -69,8 +70,14 @@ class TeamBody(_Posted, Team):
     task: Literal["team"]
 
 
+class FlowBody(_Posted, Flow):
+    """Start a flow."""
+
+    task: Literal["start"]
+
+
 TaskBody = Annotated[
-    AskBody | FallbackBody | VoteBody | GatherBody | MapBody | SolveBody | TeamBody,
+    AskBody | FallbackBody | VoteBody | GatherBody | MapBody | SolveBody | TeamBody | FlowBody,
     Field(discriminator="task"),
 ]
 TASKS = {
@@ -81,6 +88,7 @@ TASKS = {
     "map": names.MAP,
     "solve": names.SOLVE,
     "team": names.TEAM,
+    "start": names.FLOW,
 }
 
 

@@ -13,6 +13,7 @@ _P = Permission
 CreatesRuns = Annotated[Principal, Depends(May(_P.RUNS_CREATE))]
 ReadsRuns = Annotated[Principal, Depends(May(_P.RUNS_READ))]
 CancelsRuns = Annotated[Principal, Depends(May(_P.RUNS_CANCEL))]
+SignalsRuns = Annotated[Principal, Depends(May(_P.RUNS_SIGNAL))]
 ApprovesRuns = Annotated[Principal, Depends(May(_P.RUNS_APPROVE))]
 ReadsSessions = Annotated[Principal, Depends(May(_P.SESSIONS_READ))]
 WritesSessions = Annotated[Principal, Depends(May(_P.SESSIONS_WRITE))]

@@ -8,14 +8,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 from starlette.responses import Response
 
-from agents.catalog.panels import agents_of
 from api.access import Parts, forbidden
-from api.bodies import TASKS, TaskBody
+from api.bodies import TaskBody
 from api.operations import Limit, OfTenant
 from api.principals import ReadsSchedules, WritesSchedules
 from api.problems import JsonResponse, ProblemError, not_found
 from api.services import Services
-from api.tasks import order_of, problems, tenant_for
+from api.tasks import check_asked, order_of, problems, tenant_for
 from api.views import AcceptedView, ListView
 from app.access.permissions import Principal
 from app.journal.steps.schedules import ScheduleKey
@@ -155,11 +154,9 @@ def _check_asked(who: Principal, run: ScheduledRun | None) -> None:
     """
     if run is None:
         raise _none()
-    if run.task in TASKS.values():
-        asked = agents_of(REQUESTS[run.task].from_message(run.args, run.kwargs))
-        if all(map(who.may_ask, asked)):
-            return
-    raise forbidden("This key may not ask the agents that are asked by that schedule.")
+    if run.task not in REQUESTS:
+        raise forbidden("This key may not ask the agents that are asked by that schedule.")
+    check_asked(who, REQUESTS[run.task].from_message(run.args, run.kwargs))
 
 
 def _shown(told: dict[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from app.journal.schema.engine import connect_as
 from app.journal.stores.audit import AuditLog
 from app.journal.stores.desk import Desk
 from app.journal.stores.encryption import Encryption
+from app.journal.stores.flows import FlowStore
 from app.journal.stores.keys import ApiKeys
 from app.journal.stores.overview import Overview
 from app.journal.stores.posted import PostedAgents
@@ -72,6 +73,7 @@ class Services:
         self.metrics, self.under_way = Metrics(), OpenResponses()
         self.keys = ApiKeys(engine)
         self.posted = PostedAgents(engine)
+        self.flows = FlowStore(engine)
         self.schedules = ScheduleStore(engine, settings.wake_grace_s)
         self._audit = AuditLog(engine, settings.audit_anchor)
         self.denials = Denials(partial(self.read, self._audit.write))
@@ -157,7 +159,7 @@ class Services:
         """Run a function that waits for a worker, which writes down who asks."""
 
         def ask() -> T:
-            with acting_as(who.id):
+            with acting_as(who.id, who.role):
                 return work(*args, **options)
 
         return await self._in_thread(self._askers, ask)

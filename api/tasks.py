@@ -21,10 +21,15 @@ from api.sending import Posting, id_of_key
 from api.services import Services
 from api.views import AcceptedView, ListView, RunView
 from app.access.permissions import Principal
+from celery_agents import names
 from celery_agents.client.waiting import Meta
+from celery_agents.contracts.ask import StepOptions
 from celery_agents.contracts.base import Name, Tenant, mistakes
+from celery_agents.contracts.flows.flow import Flow
+from celery_agents.contracts.flows.workflow import WORKFLOW, Workflow
 from celery_agents.contracts.outcome import State
 from celery_agents.contracts.policies import Webhook
+from celery_agents.contracts.verbs import REQUESTS
 from celery_agents.contracts.watching import PAGE_MAX, Order, RunFilter, RunPage
 from celery_agents.errors import AgentsError, InvalidPayloadError
 from celery_agents.traces import caller
@@ -92,6 +97,40 @@ def told_also(body: Any, webhook: str | None) -> Any:
         raise InvalidPayloadError(f"Agents-Webhook: {mistakes(error)[0][1]}") from None
 
 
+def check_asked(who: Principal, request: StepOptions) -> None:
+    """Refuse a run that asks agents, or has tasks run, which are not for whoever asks for it.
+
+    Raises:
+        ProblemError: it does, or may ask anybody, as flows do (403).
+        InvalidPayloadError: it is a workflow, and none.
+    """
+    if isinstance(request, Flow):
+        if who.agents is not None:
+            raise forbidden("A flow may ask any agent, and this key some alone.")
+        if request.flow == WORKFLOW and request.fork is None:
+            _check_workflow(_read_workflow(request.input))
+    for agent in agents_of(request) if who.agents is not None else ():
+        if not who.may_ask(agent):
+            raise forbidden(f"This key may not ask {agent!r}.")
+
+
+def _read_workflow(told: Any) -> Workflow:
+    try:
+        return Workflow.model_validate(told)
+    except ValidationError as error:
+        place, why = mistakes(error, Workflow)[0]
+        raise InvalidPayloadError(f"input: {place}: {why}") from None
+
+
+def _check_workflow(workflow: Workflow) -> None:
+    """Refuse steps that are tasks of other apps: whoever has a key is no producer of theirs."""
+    for step in workflow.steps:
+        if step.task not in REQUESTS or step.queue is not None:
+            raise forbidden(f"The step {step.key!r} is another app's task: for the client alone.")
+        if step.task == names.FLOW and step.kwargs.get("flow") == WORKFLOW:
+            raise forbidden(f"The step {step.key!r} is a workflow: put its steps here.")
+
+
 def order_of(
     services: Services, who: Principal, body: Any, run_id: str | None, trace: str | None = None
 ) -> Posting:
@@ -105,10 +144,7 @@ def order_of(
     """
     if body.webhook is not None:
         check_webhook(services, body.webhook)
-    if who.agents is not None:
-        for agent in agents_of(body):
-            if not who.may_ask(agent):
-                raise forbidden(f"This key may not ask {agent!r}.")
+    check_asked(who, body)
     tenant = tenant_for(who, body.tenant)
     body.within(services.settings.ballots_max)
     draft = services.client.draft(

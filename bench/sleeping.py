@@ -1,4 +1,4 @@
-"""The agent of the workers of ``bench/tenants.py``: it sleeps, and writes down when."""
+"""The agents of the workers of ``bench/tenants.py``: it sleeps, and writes down when."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from app.execution.context import Step
-from celery_agents import agent
+from celery_agents import FlowContext, agent, flow
 
 #: Names the file; a line for each step: tenant, its begin and its end.
 SLEPT_FILE = "BENCH_SLEPT_FILE"
@@ -25,3 +25,9 @@ async def sleeps(seconds: float, step: Step) -> None:
     began = time.time()
     await asyncio.sleep(seconds)
     _tell(f"{step.tenant or '-'} {began} {time.time()}\n")
+
+
+@flow
+async def wakes(run: FlowContext, at: float) -> None:
+    """Sleep until then."""
+    await asyncio.sleep(at - run.now().timestamp())

@@ -169,6 +169,9 @@ TRACE = "traceparent"
 #: Header of a control message: who sends it, as far as his machine knows. It is told, not proven.
 ACTOR = "agents_actor"
 
+#: Header of a control message: the role of who sends it, as the HTTP API knows it by a key.
+ROLE = "agents_role"
+
 #: Hash id → envelope, and sorted set id by time of recording; written with the message itself.
 INTAKE_RECORDS = "agents:intake"
 INTAKE_TIMES = "agents:intake:at"

@@ -57,7 +57,8 @@ def approve(self: Any, run_id: str, choice: JsonValue, key: str | None = None) -
         raise InvalidPayloadError(f"choice: {wrong}.")
     runtime = recorded(self, "run.approve", id_of(run_id), choice=choice, key=key)
     wish = "" if key is None else id_of(key)
-    after = runtime.journal.approve(id_of(run_id), choice, wish, actor_of(self.request))
+    whose = {"by": actor_of(self.request), "role": str(self.request.get(names.ROLE) or "")}
+    after = runtime.journal.approve(id_of(run_id), choice, wish, **whose)
     runtime.follow(after)
     return after.applied
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agents.flows.run import FlowContext
+from agents.flows.shares import Shares
 from celery_agents.contracts.flows.workflow import WORKFLOW, Workflow, WorkflowStep
 from celery_agents.errors import AgentsError
 from celery_agents.flow import flow
@@ -38,8 +39,9 @@ async def workflow(run: FlowContext, told: Any) -> Any:
     """
     plan = Workflow.model_validate(told)
     ends: dict[str, asyncio.Task[_End]] = {}
+    resources = Shares(plan.resources)
     for step in plan.steps:
-        ends[step.key] = asyncio.create_task(_ended(run, step, ends))
+        ends[step.key] = asyncio.create_task(_ended(run, step, ends, resources))
     found = {step.key: await ends[step.key] for step in plan.steps}
     for step in plan.steps:
         error = found[step.key].error
@@ -50,7 +52,7 @@ async def workflow(run: FlowContext, told: Any) -> Any:
     return _value(plan.result, found)
 
 
-async def _ended(run: FlowContext, step: WorkflowStep, ends: _Ends) -> _End:
+async def _ended(run: FlowContext, step: WorkflowStep, ends: _Ends, shares: Shares) -> _End:
     before = {key: await ends[key] for key in step.waits_for}
     if step.on == "failure":
         begins = any(end.error is not None for end in before.values())
@@ -63,11 +65,14 @@ async def _ended(run: FlowContext, step: WorkflowStep, ends: _Ends) -> _End:
         args.insert(0, run.id)
     elif step.takes is not None:
         args.insert(0, _value(step.takes, before))
+    await shares.take(step)
     try:
         told = {"task": step.task, "args": args, "kwargs": step.kwargs}
         return _End(await run.task(told | {"options": {"queue": step.queue}}, key=step.key))
     except AgentsError as error:
         return _End(error=error)
+    finally:
+        shares.give_back(step)
 
 
 def _value(source: Any, ends: Mapping[str, _End]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from api.ui.frame import (
@@ -223,7 +223,14 @@ def _target(row: Row, stale_s: float) -> Html:
     )
 
 
-def wishes(rows: Sequence[Row], *, answers: str | None, linked: bool = True) -> Html:
+class Answerer(NamedTuple):
+    """Somebody who may answer wishes."""
+
+    name: str
+    role: str
+
+
+def wishes(rows: Sequence[Row], *, answers: Answerer | None, linked: bool = True) -> Html:
     """Wishes that wait for a person, each with its buttons where whoever answers is asked."""
     if not rows:
         return tag("p", "Nothing waits for a person.", class_="empty")
@@ -232,12 +239,12 @@ def wishes(rows: Sequence[Row], *, answers: str | None, linked: bool = True) -> 
     return tag("div", (_wish(row, **about) for row in rows), class_="stack")
 
 
-def _wish(row: Row, *, answers: str | None, linked: bool, most: int) -> Html:
+def _wish(row: Row, *, answers: Answerer | None, linked: bool, most: int) -> Html:
     tool = row["tool"]
     asks: Any = "A flow asks a person." if row["asks"] else "A vote needs a person."
     if tool:
         asks = ("May it call ", tag("code", tool), "?")
-    asked = answers is not None and is_asked(answers, row["by"])
+    asked = answers is not None and is_asked(answers.name, row["by"], answers.role)
     waits = lasting(time.time() - row["since"])
     return tag(
         "article",

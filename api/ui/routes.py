@@ -231,9 +231,9 @@ def _back(run_id: str, done: str) -> Response:
     return RedirectResponse(address("runs", run_id, done=done), 303)
 
 
-def _answers(who: Principal) -> str | None:
-    """The name under which somebody may answer; None: he may not."""
-    return who.id if who.may(_P.RUNS_APPROVE) else None
+def _answers(who: Principal) -> lists.Answerer | None:
+    """The one that answers, if somebody may."""
+    return lists.Answerer(who.id, who.role) if who.may(_P.RUNS_APPROVE) else None
 
 
 @router.get("/sessions/{name:path}")

@@ -15,6 +15,7 @@ class Permission(StrEnum):
     RUNS_CREATE = "runs:create"
     RUNS_READ = "runs:read"
     RUNS_CANCEL = "runs:cancel"
+    RUNS_SIGNAL = "runs:signal"
     RUNS_APPROVE = "runs:approve"
     SESSIONS_READ = "sessions:read"
     SESSIONS_WRITE = "sessions:write"
@@ -53,12 +54,15 @@ ROLES: Mapping[Role, frozenset[Permission]] = MappingProxyType(
         Role.ADMIN: frozenset(Permission),
         Role.USER: _READS
         | {
-            *(_P.RUNS_CREATE, _P.RUNS_CANCEL, _P.RUNS_APPROVE),
+            *(_P.RUNS_CREATE, _P.RUNS_CANCEL, _P.RUNS_SIGNAL, _P.RUNS_APPROVE),
             *(_P.SESSIONS_WRITE, _P.SCHEDULES_WRITE),
         },
         Role.READONLY: _READS | {_P.METRICS_READ},
         Role.SERVICE: frozenset(
-            {_P.RUNS_CREATE, _P.RUNS_READ, _P.RUNS_CANCEL, _P.SESSIONS_READ, _P.AGENTS_READ}
+            {
+                *(_P.RUNS_CREATE, _P.RUNS_READ, _P.RUNS_CANCEL, _P.RUNS_SIGNAL),
+                *(_P.SESSIONS_READ, _P.AGENTS_READ),
+            }
         ),
     }
 )

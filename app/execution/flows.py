@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from operator import attrgetter
@@ -26,7 +27,7 @@ from app.execution.forks import begun_fork
 from app.journal.schema.rows import Claimed, NewEntry
 from app.journal.steps.joins import EARLY_S
 from app.journal.stores.flows import DIVERGED, NewEnd, News, ToldLine
-from celery_agents.contracts.base import PLACES_MAX
+from celery_agents.contracts.base import PLACES_MAX, JsonValue
 from celery_agents.contracts.flows.entries import HISTORY
 from celery_agents.contracts.flows.flow import Flow
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
@@ -43,6 +44,17 @@ LONG = "long_history"
 GENERATIONS_MAX = 100
 
 
+class KeptFlow(NamedTuple):
+    """A flow's last claim in this process, of one that may go on by the ends of its members."""
+
+    claim: Claimed
+    #: Its input.
+    told: JsonValue
+    #: What time it was by the journal, and by this process.
+    clock: float
+    read_at: float
+
+
 class Kept(NamedTuple):
     """An instance that stays in this process, with what it was last told and nobody confirmed."""
 
@@ -53,6 +65,7 @@ class Kept(NamedTuple):
     last: list[tuple[str, dict[str, Any]]]
     #: The place of its generation's first line, among all of the history.
     begins: int = 0
+    flow: KeptFlow | None = None
 
 
 class Instances:
@@ -126,10 +139,19 @@ def _gone_on(
     result = _written(step, kept, found, news, heard)
     if isinstance(result, Expand) and settings.flows_max:
         last = [(str(line.kind), line.data) for line in found.lines]
-        instances.put(claim.id, kept._replace(heard=heard, last=last))
+        flow = KeptFlow(claim, request.input, news.at, time.monotonic())
+        about: Any = {"heard": heard, "last": last, "flow": flow if _is_plain(step) else None}
+        instances.put(claim.id, kept._replace(**about))
     else:
         dropped(kept.instance)
     return result
+
+
+def _is_plain(step: Step) -> bool:
+    """Return whether members of a flow are asked as its code says, whatever else is asked of it."""
+    claim = step.claim
+    bounded = step.allowance is not None or claim.remaining_s is not None
+    return claim.parent_id is None and not (bounded or step.streamed or step.scope)
 
 
 def _anew(
@@ -223,7 +245,7 @@ def _end(told: NewEnd) -> Line:
 def _written(step: Step, kept: Kept, found: Advanced, news: News, heard: int) -> Expand | Outcome:
     """Return the flow's end or what it waits for, and have its new lines written with that."""
     claim = step.claim
-    step.recorded = [_entry(claim, line) for line in found.lines]
+    step.recorded = [entry_of(claim, line) for line in found.lines]
     step.recorded += [
         NewEntry(claim.tenant, e.stream, e.kind, e.data, e.key, claim.run_id) for e in found.emits
     ]
@@ -232,7 +254,7 @@ def _written(step: Step, kept: Kept, found: Advanced, news: News, heard: int) ->
     if found.outcome is not None:
         if unread := kept.instance.inbox.unread:
             told = Line("unread", "", news.at, [list(one) for one in unread])
-            step.recorded.append(_entry(claim, told))
+            step.recorded.append(entry_of(claim, told))
         usage = step.runtime.journal.tally(claim.id).usage
         return found.outcome.model_copy(update={"usage": usage})
     due = next_due(kept.instance)
@@ -248,7 +270,8 @@ def _written(step: Step, kept: Kept, found: Advanced, news: News, heard: int) ->
     )
 
 
-def _entry(claim: Claimed, line: Line) -> NewEntry:
+def entry_of(claim: Claimed, line: Line) -> NewEntry:
+    """The entry that a line of a flow's history is."""
     return NewEntry(claim.tenant, HISTORY + claim.id, line.kind, line.data, run_id=claim.run_id)
 
 

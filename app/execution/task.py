@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, NoReturn
 
 from celery import Task
@@ -14,10 +16,12 @@ from agents.plan import MemberState
 from app.concurrency.fibers import blocking, sleep, wait
 from app.execution.attempts.attempt import Received, attempted
 from app.execution.attempts.ends import Again, Ended, Ending, Left
+from app.execution.attempts.sequels import SEQUEL_S
 from app.execution.patience import JOURNAL_PAUSE_S
 from app.execution.publish import described, follow_on, sealed_args
 from app.execution.request import STEP_REQUEST
 from app.execution.runtime import Active, runtime_of
+from app.execution.sequel_events import tell_sequel
 from app.execution.submission import Submission, opened_args
 from app.journal.schema.sealed import sealed_step
 from app.messaging.results import reported
@@ -151,13 +155,15 @@ class StepTask(Task):
                 del runtime.active[step_id]
 
     def _asked(self, message: Any, args: Any, kwargs: Any) -> Received:
+        tells = partial(tell_sequel, self.app, message.id)
+        about: Any = {"until": time.monotonic() + SEQUEL_S, "tells": tells}
         if message.get(names.JOURNALED):
-            return Received(message.id, expires=message.expires)
+            return Received(message.id, None, None, message.expires, **about)
         args, kwargs = opened_args(self.app, message.id, args, kwargs)
         request = self.parse(args, kwargs)
         submission = Submission.received(self.name, message, args, kwargs)
         self._refuse_large(submission)
-        return Received(message.id, submission.row(request), request, message.expires)
+        return Received(message.id, submission.row(request), request, message.expires, **about)
 
     def _refuse_large(self, submission: Submission) -> None:
         settings = self.app.agents_settings

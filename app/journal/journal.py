@@ -22,6 +22,7 @@ from app.journal.schema.rows import (
 )
 from app.journal.schema.sealed import sealed_by
 from app.journal.schema.transactions import in_transaction
+from app.journal.sequels import Sequels
 from app.journal.steps import approvals, calls, cancels, due, joins
 from app.journal.steps.calls import Before, Begun, FinishCall, StartCall
 from app.journal.steps.caps import Caps
@@ -82,7 +83,7 @@ class Journal:
         #: How many writes of steps were refused: the database is full or away.
         self.refusals: Callable[[], int] = lambda: self._writer.refusals
         self._members = Together(engine, joins.members_of)
-        self.flows = FlowStore(engine)
+        self.flows, self.sequels = FlowStore(engine), Sequels(self._writer, self.rules)
         self.findings = Findings(engine, self.rules, me.id)
         self.bounds = Bounds(engine, self.rules.caps.cost)
         self.ledger = Ledger(engine)
@@ -210,11 +211,11 @@ class Journal:
         """Write down this worker's agents; see :func:`agents.announce`."""
         self.transaction(lambda c: agents.announce(c, rows, self.me.id, queues, slots))
 
-    def approve(self, run_id: str, choice: JsonValue, key: str = "", by: str = "") -> Aftermath:
+    def approve(self, run_id: str, choice: JsonValue, key: str = "", **whose: Any) -> Aftermath:
         """Answer the wish of that key, or the oldest of the run; the first answer to one counts."""
         wish = key or self.read(lambda c: approvals.oldest(c, run_id))
-        about = (run_id, choice, self.rules, wish)
-        return self.transaction(lambda c: approvals.approve(c, *about, by=by))
+        about: Any = (run_id, choice, self.rules, wish)
+        return self.transaction(lambda c: approvals.approve(c, *about, **whose))
 
     def take_turn(self, schedule: str, every_s: float) -> bool:
         """Try to take the next turn of a schedule; see :func:`ticks.take_slot`."""

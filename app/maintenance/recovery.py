@@ -27,6 +27,11 @@ from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
 
+#: Turns for which a worker keeps the duty: where it dies, others have it a moment later.
+_DUTY = 1.5
+#: Batches of those whose time has come that one look wakes; more have the next one's turn.
+_RINGS_MAX = 20
+
 
 class Recovery:
     """The recovery of one worker: sweeps when it is its turn."""
@@ -65,10 +70,10 @@ class Recovery:
     def sweep(self) -> int:
         """Look once, if it is this worker's turn; returns how many rows were woken."""
         s = self._settings
-        lease_s = 3 * s.recovery_interval_s
+        lease_s = _DUTY * s.recovery_interval_s
         if not self._findings.take_duty(lease_s):
             return 0
-        self._runtime.follow(self._findings.late_joins(s.wake_batch))
+        self._ring(s.wake_batch)
         self._dispatch()
         sent = publish(self._app, self._found("unsettled", s.wake_batch))
         if not self._runtime.outage.lasts:
@@ -83,6 +88,14 @@ class Recovery:
         if sent:
             log.info("Recovery published %d messages", sent)
         return sent
+
+    def _ring(self, batch: int) -> None:
+        """Wake all whose time has come: many may sleep until one moment."""
+        for _ in range(_RINGS_MAX):
+            woken = self._findings.late_joins(batch)
+            self._runtime.follow(woken)
+            if len(woken.wakes) < batch:
+                return
 
     def _dispatch(self) -> None:
         """Start what schedules have due; whatever is wrong with one keeps no row from its wake."""

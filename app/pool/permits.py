@@ -52,6 +52,11 @@ class Permits:
         while self._free > 0 and self._queues:
             self._hand_on()
 
+    @property
+    def idle(self) -> bool:
+        """True when a permit is free that nobody waits for."""
+        return self._free > 0 and not self._queues
+
     @contextmanager
     def one(self, tenant: str, priority: int) -> Iterator[None]:
         """Hold a permit for the time of the block; the fiber waits until there is one."""

@@ -272,6 +272,15 @@ class Job:
         request = getattr(self._options.get("callback"), "__self__", None)
         return isinstance(request, Request) and bool(request.revoked())
 
+    @property
+    def may_go_on(self) -> bool:
+        """True when a slot is free that nobody waits for: this job takes nothing from others."""
+        return self.permits.idle and len(self._pool.slots.running) < self._pool.limit
+
+    def told(self, call: Callable[..., Any], *args: Any) -> None:
+        """Tell Celery something of what it does, in the worker's main thread."""
+        self._pool.told(call, *args)
+
     def accept(self) -> None:
         """Tell Celery that the job begins."""
         if (accepted := self._options.get("accept_callback")) is not None:

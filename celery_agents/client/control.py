@@ -16,13 +16,14 @@ from celery_agents.client.connection import Connection
 from celery_agents.client.run import Reader, Run
 from celery_agents.contracts.base import JsonValue
 
-_ACTOR: ContextVar[str | None] = ContextVar("agents_actor", default=None)
+#: The actor and its role, if it has one.
+_ACTOR: ContextVar[tuple[str, str]] = ContextVar("agents_actor", default=("", ""))
 
 
 @contextmanager
-def acting_as(actor: str) -> Iterator[None]:
+def acting_as(actor: str, role: str = "") -> Iterator[None]:
     """Ask on behalf of somebody meanwhile, as the API does for whoever has a key."""
-    token = _ACTOR.set(actor)
+    token = _ACTOR.set((actor, role))
     try:
         yield
     finally:
@@ -31,7 +32,7 @@ def acting_as(actor: str) -> Iterator[None]:
 
 def who() -> str:
     """Return the actor, as an audit names it: the user of this process, and its machine."""
-    return _ACTOR.get() or _user()
+    return _ACTOR.get()[0] or _user()
 
 
 @cache
@@ -64,6 +65,7 @@ class Control:
             queue=names.CONTROL_QUEUE,
             recorded=recorded,
             actor=who(),
+            role=_ACTOR.get()[1],
         )
         message = draft.message([*args])
         self._connection.publish([message])

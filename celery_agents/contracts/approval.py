@@ -29,13 +29,24 @@ class Wish(Contract):
     #: Of a vote or a flow: the question, and the options if there are such.
     question: TrustedJson = None
     choices: tuple[str, ...] | None = None
-    #: Patterns of those who may answer, as an audit names them; empty: whoever may approve runs.
+    #: Patterns of those who may answer, as an audit names them, or of roles (``role:admin``);
+    #: empty: whoever may approve runs.
     by: tuple[str, ...] = ()
 
 
-def is_asked(actor: str, patterns: Sequence[str]) -> bool:
-    """Return whether a name fits one of the patterns of a wish; none ask everybody."""
-    return not patterns or any(fnmatchcase(actor, pattern) for pattern in patterns)
+#: Before a pattern of roles: whoever has such a one is asked.
+ROLE = "role:"
+
+
+def is_asked(actor: str, patterns: Sequence[str], role: str = "") -> bool:
+    """Return whether a name or a role fits one of the patterns of a wish; none ask everybody."""
+    return not patterns or any(_fits(actor, role, pattern) for pattern in patterns)
+
+
+def _fits(actor: str, role: str, pattern: str) -> bool:
+    if pattern.startswith(ROLE):
+        return bool(role) and fnmatchcase(role, pattern.removeprefix(ROLE))
+    return fnmatchcase(actor, pattern)
 
 
 class FlowQuestion(Contract):

@@ -82,6 +82,7 @@ class Message:
     priority: int = PRIORITY
     tenant: str = ""
     actor: str = ""
+    role: str = ""  # the actor's
     trace: str | None = None  # the caller's span
     recorded: bool = True  # in the intake, as it is enqueued
     journaled: bool = False  # its row has what is to be done: the message only wakes it
@@ -121,6 +122,8 @@ class Message:
             marks = {names.JOURNALED: 1}
         if self.actor:
             marks[names.ACTOR] = self.actor
+        if self.role:
+            marks[names.ROLE] = self.role
         if self.trace is not None:
             marks[names.TRACE] = self.trace
         return marks | {names.TENANT: self.tenant} if self.tenant else marks

@@ -172,6 +172,29 @@ def test_killed_workers_and_failures_are_passed(lasting: Stack, tmp_path: Path) 
     assert lines(tmp_path / "lines")[-1] == "cleaned"
 
 
+def test_one_after_the_other_through_kills_and_an_emptied_redis(
+    lasting: Stack, tmp_path: Path
+) -> None:
+    """Each but the first is begun by the end of the one before, as a rule."""
+    path, steps = tmp_path / "lines", 300
+    workers = [lasting.worker(), lasting.worker()]
+    run = lasting.client.start("in_a_row", {"lines": str(path), "steps": steps})
+    for n in (20, 100, 180):
+        eventually(lambda n=n: path.exists() and len(lines(path)) >= n)  # type: ignore[misc]
+        if n == 100:
+            lasting.redis.flushall()
+        workers.append(lasting.worker())
+        for worker in workers[:-1]:
+            worker.kill()
+    assert run.get(timeout=2 * SOON_S) == [*range(steps)]
+    made = lines(path)
+    assert sorted(map(int, dict.fromkeys(made))) == [*range(steps)]
+    assert len(made) - steps <= 3, "each kill has one under way"
+    told = history(run)
+    assert told.count(("started", "")) == 1
+    assert [key for kind, key in told if kind == "done"] == [str(n + 1) for n in range(steps)]
+
+
 def test_each_step_is_taken_once_through_kills_and_an_emptied_redis(
     lasting: Stack, tmp_path: Path
 ) -> None:

@@ -123,6 +123,10 @@ FAIL: dict[str, tuple[Callable[[Make], Any], list[str]]] = {
         lambda t: chain(group(several(t, "ab")), group(t("c"), t("fails")), t("d")),
         ["a", "b", "c", "fails"],
     ),
+    "9107": (
+        lambda t: chord([chord([t("a"), t("fails")], t("b")), t("c")], t("d").on_error(t("sorry"))),
+        ["a", "c", "fails", "sorry"],
+    ),
     "9674": (
         lambda t: chain(
             t("a"),

@@ -177,6 +177,26 @@ async def held(run: Any, order: dict[str, Any]) -> Any:
 
 
 @flow
+async def in_a_row(run: Any, order: dict[str, Any]) -> Any:
+    """Asks one after the other, so many."""
+    retry = {"max_attempts": 20}
+    found = []
+    for n in range(order["steps"]):
+        told = {"path": order["lines"], "value": n}
+        found.append(await run.ask("noted", told, retry=retry))
+    return found
+
+
+@flow
+async def mending(run: Any, order: dict[str, Any]) -> Any:
+    """Asks one that answers, and one that fails until it is mended."""
+    about = {"path": order["lines"]}
+    first = await run.ask("noted", {**about, "value": "first"})
+    second = {**about, "value": "second", "unless": order["mended"]}
+    return [first, await run.ask("noted", second)]
+
+
+@flow
 async def child(run: Any, told: int) -> Any:
     """Is started by another flow."""
     vote = await run.vote(["noop", "noop"], "yes", choices=["yes", "no"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 import random
 import time
 from collections.abc import Callable
@@ -34,9 +35,10 @@ from app.execution.attempts.performing import on_loop, valued
 from app.execution.calls.calls import usage_of
 from app.execution.context import Step
 from app.execution.patience import NotWrittenError, keep_trying, reason_of
+from app.execution.publish import publish
 from app.execution.runtime import Active, Runtime
 from app.execution.sessions import Talk, joined
-from app.journal.schema.rows import Claimed, Finished, NewStep, Refusal, Refused
+from app.journal.schema.rows import Claimed, Finished, NewStep, Refusal, Refused, Wake
 from app.journal.schema.sealed import opened_claim
 from app.journal.steps.shared import SHARED
 from app.messaging.intake import past
@@ -86,6 +88,9 @@ class Received:
     new: NewStep | None = None
     request: StepOptions | None = None
     expires: object = None  # Celery's header: when nobody wants it any more
+    until: float = -math.inf  # until then what its end begins may run on here
+    #: Told of each that ran on so: its claim, how it ended, and how long that took.
+    tells: Callable[[Claimed, Ending, float], None] | None = None
 
 
 def attempted(runtime: Runtime, code: Code, asked: Received, active: Active) -> Ending:
@@ -118,10 +123,31 @@ def attempted(runtime: Runtime, code: Code, asked: Received, active: Active) -> 
         case Claimed():
             if runtime.metrics is not None:
                 runtime.metrics.taken(claim.task, waited_s(claim))
-            attempt = Attempt(runtime, code, asked, claim, active)
-            if runtime.settings.log == "text":
-                return attempt.run()
-            return _told(runtime, attempt)
+            return _run_on(runtime, code, asked, Attempt(runtime, code, asked, claim, active))
+
+
+def _run_on(runtime: Runtime, code: Code, asked: Received, attempt: Attempt) -> Ending:
+    """Run an attempt, then those that the end of the one before has begun; how the first ended."""
+    first = last = _ran(runtime, attempt)
+    while isinstance(last, Ended) and (claim := last.then) is not None:
+        active = runtime.active[claim.id] = Active()
+        try:
+            if runtime.metrics is not None:
+                runtime.metrics.taken(claim.task, waited_s(claim))
+            own, began = Received(claim.id, until=asked.until), time.monotonic()
+            last = _ran(runtime, Attempt(runtime, code, own, claim, active))
+        finally:
+            if runtime.active.get(claim.id) is active:
+                del runtime.active[claim.id]
+        if asked.tells is not None:
+            asked.tells(claim, last, time.monotonic() - began)
+        if isinstance(last, Again):  # it has no message that could be sent once more
+            publish(runtime.app, [Wake.of(last.claim, None)], countdown=last.delay_s)
+    return first
+
+
+def _ran(runtime: Runtime, attempt: Attempt) -> Ending:
+    return attempt.run() if runtime.settings.log == "text" else _told(runtime, attempt)
 
 
 def _told(runtime: Runtime, attempt: Attempt) -> Ending:
@@ -213,7 +239,7 @@ class Attempt:
         self._code = code
         self._asked = asked
         self._active = active
-        self._ends = Ends(runtime, claim)
+        self._ends = Ends(runtime, claim, asked.until)
         # The row's payload, not the message's, unless the row was made of this very message.
         self._request = asked.request if claim.token == 1 else None
 

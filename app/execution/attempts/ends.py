@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ from agents.asking import is_handoff
 from agents.plan import Expand, narrowed, scoped, streamed
 from app.concurrency.fibers import blocking, wait
 from app.execution.answers import cancelled, failed, kept
+from app.execution.attempts.sequels import sequel
 from app.execution.context import Step
 from app.execution.patience import NotWrittenError, keep_trying
 from app.execution.publish import publish
@@ -35,6 +37,7 @@ class Ended:
     outcome: Outcome
     claim: Claimed | Finished
     other: bool = False  # this message asks for something else than the row of its id
+    then: Claimed | None = None  # the step that its end has begun, in this process
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +63,9 @@ Ending = Ended | Again | Left
 class Ends:
     """Writes down how an attempt ends, and does what follows."""
 
-    def __init__(self, runtime: Runtime, claim: Claimed) -> None:
+    def __init__(self, runtime: Runtime, claim: Claimed, until: float = -math.inf) -> None:
         self._runtime = runtime
+        self._until = until  # until then its end may begin what follows
         self._journal = runtime.journal
         self.claim = claim
         self.step: Step | None = None  # once its code runs
@@ -105,6 +109,13 @@ class Ends:
 
         if step is not None and step.learned and outcome.ok:
             more["memories"] = [*step.learned.values()]
+
+        if not (more or exchange is not None or self.told):
+            then = sequel(self._runtime, self.claim, outcome, self._until)
+            if then is not None:
+                self._count(outcome)
+                self._tell(outcome.state)
+                return Ended(outcome, self.claim, then=then)
 
         def write() -> Aftermath:
             return wait(self._journal.finish(self.claim, outcome, exchange, told=self.told, **more))

@@ -33,10 +33,11 @@ def approve(
     key: str,
     *,
     by: str = "",
+    role: str = "",
 ) -> Aftermath:
     """Answer the wish of that key. The first answer to one counts; the same again is none.
 
-    ``by``: whose answer it is, as the audit names him.
+    ``by``: whose answer it is, as the audit names him; ``role``: his, where a key has told.
 
     Raises:
         InvalidPayloadError: it does not wait for a person, or the choice is not one.
@@ -49,7 +50,7 @@ def approve(
         raise _late(run_id, key)
     seals = rules.seals
     asked = opened_payload(seals, row.payload, row.id)["args"][0]
-    if not is_asked(by, asked.get("by") or ()):
+    if not is_asked(by, asked.get("by") or (), role):
         raise NotAllowedError(f"Others are asked: {', '.join(asked['by'])}. You are {by}.")
     said, value = _read(choice, asked, by)
     outcome = Outcome(

@@ -64,15 +64,17 @@ def unsettled(
 def late_joins(connection: Connection, limit: int, rules: joins.Rules) -> Aftermath:
     """Joins past their deadline whose timer message was lost: fire them."""
     late = connection.execute(
-        select(Join.step_id, Step.run_id)
+        select(Join.step_id, Step.run_id, Join.policy)
         .join(Step, Step.id == Join.step_id)
         .where(Join.state == "open", Join.deadline_at <= now())
         .order_by(Join.deadline_at)
         .limit(limit)
     ).all()
     locks.lock(connection, ((row.step_id, row.run_id) for row in late))
-    result = Aftermath()
+    result = joins.ring(connection, [row.step_id for row in late if row.policy == "any"], rules)
     for row in late:
+        if row.policy == "any":
+            continue
         fired = joins.fire_if_late(connection, row.step_id, rules)
         if fired is not None:
             result.add(fired)

@@ -281,15 +281,39 @@ def fire(
     return aftermath
 
 
+def ring(connection: Connection, ids: Sequence[str], rules: Rules) -> Aftermath:
+    """Fire those of these joins that wait for anything and are late; their members run on.
+
+    Whoever calls has locked them. Thousands of flows may sleep until one moment.
+    """
+    if not ids:
+        return Aftermath()
+    late = list(connection.execute(_RING, {"b_ids": list(ids)}).scalars())
+    locks.lock_steps(connection, late)
+    woken = connection.execute(_ALL_READY, {"b_ids": late, "b_grace": rules.wake_grace_s})
+    return Aftermath(wakes=[wake_of(row) for row in woken])
+
+
+_RING = (
+    update(table(Join))
+    .where(
+        _J.step_id.in_(bindparam("b_ids", expanding=True)),
+        _J.state == "open",
+        _J.policy == "any",
+        _J.deadline_at <= now() + EARLY_S,
+    )
+    .values(state="fired")
+    .returning(_J.step_id)
+)
 _FIRE = (
     update(table(Join))
     .where(_J.step_id == bindparam("b_id"), _J.state == "open")
     .values(state="fired")
     .returning(_J.keep, _J.policy)
 )
-_READY = (
+_WOKEN = (
     update(table(Step))
-    .where(_S.id == bindparam("b_id"), _S.state == State.WAITING)
+    .where(_S.state == State.WAITING)
     .values(
         state=State.READY,
         ready_at=now(),
@@ -299,6 +323,8 @@ _READY = (
     )
     .returning(*WAKE_COLUMNS)
 )
+_READY = _WOKEN.where(_S.id == bindparam("b_id"))
+_ALL_READY = _WOKEN.where(_S.id.in_(bindparam("b_ids", expanding=True)))
 
 
 def drop_members(connection: Connection, parent_ids: list[str], waiting_state: State) -> Aftermath:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Engine, Text, cast, select
+from sqlalchemy import Connection, Engine, Text, bindparam, cast, select
 
 from app.journal.schema.engine import read_clock, reading
 from app.journal.schema.models import Entry, Event, Step, table
@@ -140,6 +140,23 @@ class FlowStore:
 
         return self._read(read)
 
+    def sent(self, step_id: str, since: int, limit: int) -> list[dict[str, Any]]:
+        """Signals that a flow was sent, for people, from a place on; which of them it was told."""
+        whose = self._read(lambda c: c.execute(_TENANT, {"b_id": step_id}).scalar())
+        if whose is None:
+            return []
+        behind = _of(whose, SIGNALS + step_id).add_columns(_E.at)
+        behind = behind.where(_E.kind == SIGNAL, _E.seq >= since).order_by(_E.seq).limit(limit)
+
+        def read(connection: Connection) -> list[dict[str, Any]]:
+            seals, (heard, _) = sealed_by(connection), _told_last(connection, whose, step_id)
+            return [
+                {"seq": r.seq, **_said(seals, r), "at": r.at, "told": r.seq <= heard}
+                for r in connection.execute(behind)
+            ]
+
+        return self._read(read)
+
     def news(self, claim: Claimed, keys: Sequence[str], heard: int) -> News:
         """News since: of members of these keys, and of signals behind a place.
 
@@ -218,22 +235,35 @@ def _untold(connection: Connection, step_id: str) -> dict[str, Any] | None:
     ended = select(_S.tenant, _S.finished_at).where(_S.id == step_id, _S.finished_at.is_not(None))
     if (row := connection.execute(ended).first()) is None:
         return None
-    told = _of(row.tenant, HISTORY + step_id).order_by(_E.seq.desc())
     sent = _of(row.tenant, SIGNALS + step_id).order_by(_E.seq)
     if connection.execute(sent.limit(1)).first() is None:
         return None
-    seals, heard, last = sealed_by(connection), -1, -1
-    for line in connection.execute(told):
+    heard, last = _told_last(connection, row.tenant, step_id)
+    rows = connection.execute(sent.where(_E.seq > heard, _E.kind == SIGNAL)).all()
+    said = [_said(sealed_by(connection), one) for one in rows]
+    values = [[one["name"], one["value"]] for one in said]
+    told_last = {"seq": last + 1, "kind": "unread", "key": "", "at": row.finished_at}
+    return {**told_last, "value": values} if values else None
+
+
+def _told_last(connection: Connection, tenant: str, step_id: str) -> tuple[int, int]:
+    """Return the place of the last signal that a flow was told, and that of its last line."""
+    seals, last = sealed_by(connection), -1
+    for line in connection.execute(_of(tenant, HISTORY + step_id).order_by(_E.seq.desc())):
         last = max(last, line.seq)
         data = readable(partial(_opened, seals, line))
         if isinstance(data, dict) and (place := data.get("place")) is not None:
-            heard = place
-            break
-    rows = connection.execute(sent.where(_E.seq > heard, _E.kind == SIGNAL)).all()
-    said = [readable(partial(_opened, seals, row)) for row in rows]
-    values = [[one["name"], one["value"]] if isinstance(one, dict) else ["", one] for one in said]
-    told_last = {"seq": last + 1, "kind": "unread", "key": "", "at": row.finished_at}
-    return {**told_last, "value": values} if values else None
+            return place, last
+    return -1, last
+
+
+def _said(seals: Seals | None, row: Any) -> dict[str, Any]:
+    """Return a signal's name and value; of one that cannot be read, why."""
+    told = readable(partial(_opened, seals, row))
+    return dict(told) if isinstance(told, dict) else {"name": "", "value": told}
+
+
+_TENANT = select(_S.tenant).where(_S.id == bindparam("b_id"))
 
 
 def _of(tenant: str, stream: str) -> Any:

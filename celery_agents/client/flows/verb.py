@@ -82,12 +82,17 @@ class StartVerb(Verb[FlowRun]):
         Raises:
             InvalidPayloadError: there is no such flow, or no such command in its history.
         """
+        known = self.origin(run, after)
+        told = {"tenant": known["tenant"] or None, **options}
+        fork = {"of": run if isinstance(run, str) else run.id, "after": after}
+        return self._enqueue(None, {**told, "flow": known["flow"], "fork": fork})
+
+    def origin(self, run: FlowRun | str, after: str | None = None) -> dict[str, Any]:
+        """Which flow a run is of, and whose, if it can be forked there. Raises as above."""
         of = id_of(run if isinstance(run, str) else run.id)
         key = None if after is None else name_of(after, "after")
-        known = self._control.ask(names.ORIGIN, of, key).get(timeout=_TIMEOUT_S)
-        told = {"tenant": known["tenant"] or None, **options}
-        fork = {"of": of, "after": key}
-        return self._enqueue(None, {**told, "flow": known["flow"], "fork": fork})
+        found: dict[str, Any] = self._control.ask(names.ORIGIN, of, key).get(timeout=_TIMEOUT_S)
+        return found
 
     def handle(self, run_id: str) -> FlowRun:
         """The handle of a flow that was started before. Nothing is looked up."""

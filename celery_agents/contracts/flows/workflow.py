@@ -7,7 +7,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from celery_agents.contracts.base import Contract, JsonObject, JsonValue, Name, TrustedJson
+from celery_agents.contracts.base import (
+    Contract,
+    JsonObject,
+    JsonValue,
+    Name,
+    TrustedJson,
+    Whole,
+)
 from celery_agents.contracts.flows.task import queue_of
 from celery_agents.contracts.verbs import REQUESTS
 
@@ -18,6 +25,12 @@ STEPS_MAX = 20_000
 _KEY = r"^[^@\x00-\x1f]*[^@\x00-\x1f0-9][^@\x00-\x1f]*$"
 #: A key of a step; numbers are the flow's own.
 StepKey = Annotated[str, Field(min_length=1, max_length=100, pattern=_KEY, strict=True)]
+#: Things of which there are so many, by their names: ``{"gpu": 2}``.
+Resources = Annotated[
+    dict[Name, Annotated[int, Field(ge=1, le=STEPS_MAX), Whole]], Field(max_length=100)
+]
+#: Of steps that say nothing else.
+PRIORITY = 5
 #: Whose results: a step's, by its key, or a list of such.
 Source = TrustedJson
 
@@ -47,6 +60,10 @@ class WorkflowStep(Contract):
     queue: Name | None = None
     takes: Source = None
     needs: tuple[StepKey, ...] = ()
+    #: How many of which of the workflow's resources it takes while it runs.
+    uses: Resources = Field(default_factory=dict)
+    #: Of those that wait for the same resource: 0 is first, 9 is last.
+    priority: Annotated[int, Field(ge=0, le=9), Whole] = PRIORITY
     #: ``failure``: it runs when one of those has failed instead, and takes the id of the run.
     on: Literal["success", "failure"] = "success"
     #: It takes nothing, also of a failure.
@@ -79,11 +96,13 @@ class WorkflowStep(Contract):
 class Workflow(Contract):
     """Steps in any order; ``result`` says whose results the whole gives (a key, or lists of keys).
 
-    Without one it gives the result of the last step.
+    Without one it gives the result of the last step. ``resources``: how many there are of what its
+    steps use; one begins once enough of them are free.
     """
 
     steps: Annotated[tuple[WorkflowStep, ...], Field(max_length=STEPS_MAX)]
     result: Source = None
+    resources: Resources = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _leads_somewhere(self) -> Self:
@@ -93,6 +112,10 @@ class Workflow(Contract):
         for step in self.steps:
             _known(known, step.takes, f"takes of {step.key}")
             _known(known, list(step.needs), f"needs of {step.key}")
+            for name, count in step.uses.items():
+                if count > self.resources.get(name, 0):
+                    there = self.resources.get(name, 0)
+                    raise ValueError(f"uses of {step.key}: {count} of {name}, there are {there}")
         _known(known, self.result, "result")
         if circle := _circle(self.steps):
             raise ValueError(f"steps wait for each other: {', '.join(circle)}")

@@ -16,6 +16,8 @@ from tests.chaos.scenario import Numbers, scenario
 from tests.chaos.scenarios.load import strike
 from tests.chaos.stand import PATIENT, STUCK_S, Stand, eventually, kept_running
 
+#: Seconds between two looks for runs that are to be sent again.
+_LOOK_S = 2.0
 #: Steps of a flow, as its code asks for them (``tests/chaos/agents.py``).
 STEPS = 10
 
@@ -27,16 +29,16 @@ def flows(stand: Stand) -> Numbers:
     faults = ["kill"] * stand.size(20, 4) + ["wipe"] * stand.size(3, 1)
     stand.rng.shuffle(faults)
     done, given = Counter[str](), {"retry": PATIENT.model_dump(mode="json")}
-    began = time.monotonic()
+    began, sent_again = time.monotonic(), 0
     with kept_running(workers):
         count = stand.size(300, 40)
         start = partial(stand.client.start, "journeys", retry=PATIENT)
         runs = [start(given | {"n": n}) for n in range(count)]
         for place, fault in enumerate(faults, 1):
-            _wait_acts(stand, place * STEPS * count // (len(faults) + 1))
+            sent_again += _wait_acts(stand, runs, place * STEPS * count // (len(faults) + 1))
             done[strike(fault, stand, workers)] += 1
         amid = stand.open_steps()
-        sent_again = stand.wait_ended(runs, timeout_s=stand.size(300, 90))
+        sent_again += stand.wait_ended(runs, timeout_s=stand.size(300, 90))
     assert amid, "all had ended before the last fault"
     assert stand.values(runs) == [_right(n) for n in range(count)]
     _check(stand, runs)
@@ -50,9 +52,22 @@ def flows(stand: Stand) -> Numbers:
     }
 
 
-def _wait_acts(stand: Stand, wanted: int) -> None:
-    """Wait until so many acts have begun."""
-    eventually(lambda: len(stand.counted()) >= wanted, f"{wanted} acts", timeout_s=STUCK_S)
+def _wait_acts(stand: Stand, runs: Sequence[Run[Any]], wanted: int) -> int:
+    """Wait until so many acts have begun; how many runs had to be sent again meanwhile.
+
+    Those that no worker had begun with when Redis was emptied are their clients' to send again.
+    """
+    sent_again, looked_at = 0, time.monotonic()
+
+    def enough() -> bool:
+        nonlocal sent_again, looked_at
+        if time.monotonic() > looked_at + _LOOK_S:
+            sent_again += stand.send_again(runs)
+            looked_at = time.monotonic()
+        return len(stand.counted()) >= wanted
+
+    eventually(enough, f"{wanted} acts", timeout_s=STUCK_S)
+    return sent_again
 
 
 def _right(n: int) -> int:

@@ -113,6 +113,10 @@ DEEDS: dict[str, list[str]] = {
             "ask a, ask b, win a, end b, cancel r, cancel a, cancel b, waiting r, hand-back a, "
             "taken b, calls a+b"
         ),
+        "flowing": (
+            "go a, win a, end a, signal r, cancel r, cancel a, waiting r, postpone a, hand-back a, "
+            "stray a, taken a, lapse A, beat A, late, call a"
+        ),
         "nothing": "new k, cancel k, insert k, run k, probe broker",
     }.items()
 }
@@ -182,6 +186,15 @@ SHARP: dict[str, list[Case]] = {
         Case.of("team", "ask a|ask b"),
         Case.of("team", "ask a|ask b|cancel r"),
         Case.of("team", "ask a|ask b|cancel a"),
+    ],
+    "a flow that goes on as something comes": [
+        Case.of("flowing", "go a|signal r"),
+        Case.of("flowing", "go a|cancel r"),
+        Case.of("flowing", "go a|go a"),
+        Case.of("flowing", "go a|win a"),
+        Case.of("flowing", "go a|lapse A"),
+        Case.of("flowing", "go a|hand-back a"),
+        Case.of("flowing", "go a|signal r|cancel r"),
     ],
     "what a requeue keeps": [Case.of("dead", "requeue r|over r")],
     "answers that are lost": [

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy import text
 
 from agents.patterns.compensate import Undoable
-from agents.plan import Expand
+from agents.plan import Expand, Member
 from app.journal import Journal
 from app.journal.retention.cleanup import Retention, clean_journal
 from app.journal.schema.rows import (
@@ -18,20 +18,24 @@ from app.journal.schema.rows import (
     Claimed,
     Finished,
     HeldSession,
+    NewEntry,
     NewExchange,
     NewStep,
     Unheld,
     Wake,
 )
+from app.journal.sequels import FlowSeen, GoingOn
 from app.journal.steps import approvals, compensations, dead_letters, due, joins
 from app.journal.steps.calls import Before, Begun, StartCall
 from app.journal.steps.claims import ClaimStep
 from app.journal.steps.finishes import FinishStep, Postponed
 from app.journal.tables import workers
 from app.journal.writing.operation import Operation
+from celery_agents.contracts.flows.entries import HISTORY
 from celery_agents.contracts.outcome import ErrorInfo, Outcome
 from celery_agents.errors import AgentsError
 from tests.support.interleave.ground import GRACE_S, Ground
+from tests.unit.app.journal.support import DONE
 
 T = TypeVar("T")
 SOON_S = 20
@@ -115,6 +119,24 @@ class Hand:
             return self.journal.expand(claim, plan, bounds=bounds).result(SOON_S)
 
         return self._tell("expand", claim.id, work, (claim, plan))
+
+    def go_on(self, claim: Claimed, flow: FlowSeen, asks: Member) -> object:
+        """End a member of a flow and begin the next one, as an attempt does it."""
+        line = NewEntry("", f"{HISTORY}{flow.claim.id}", "done", {"key": "a"}, run_id="r")
+        going = GoingOn(DONE, self.ground.clock(), flow, line, asks)
+        begun = self.journal.sequels.go_on(claim, going, self.journal.me.id).result(SOON_S)
+        if begun is None:
+            return self.finish(claim, DONE)
+        self.told.append(Told("claim", begun.id, begun, self.journal.me.id))
+        self.told.append(Told("finish", claim.id, Aftermath(), (claim, DONE)))
+        return begun
+
+    def signal(self, step_id: str) -> Aftermath:
+        def work() -> Aftermath:
+            given = (step_id, ("word", 1), f"signal-{self.number}", self.journal.rules)
+            return self.journal.flows.signal(*given)[1]
+
+        return self._tell("signal", step_id, work)
 
     def postpone(self, claim: Claimed, delay_s: float, error: ErrorInfo | None) -> Postponed:
         def work() -> Postponed:

@@ -16,6 +16,7 @@ from app.journal.steps.calls import Begun
 from app.journal.steps.finishes import Postponed
 from celery_agents import names
 from celery_agents.contracts.compensation import compensation_id
+from celery_agents.contracts.flows.entries import HISTORY, SIGNALS
 from celery_agents.contracts.outcome import State
 from celery_agents.errors import AgentsError, JournalUnavailableError
 from tests.support.interleave.ground import GRACE_S, World
@@ -271,7 +272,7 @@ def _ended(s: Story, join: dict[str, Any]) -> list[dict[str, Any]]:
 def a_join_counts_its_members(s: Story) -> Iterator[str]:
     for join in s.joins.values():
         parent = s.steps[join["step_id"]]
-        if join["state"] != "open" or parent["state"] != "waiting":
+        if join["state"] != "open" or parent["state"] != "waiting" or join["policy"] == "any":
             continue
         name, ended = s.name(join["step_id"]), _ended(s, join)
         succeeded = sum(m["state"] == "succeeded" for m in ended)
@@ -290,6 +291,26 @@ def a_join_counts_its_members(s: Story) -> Iterator[str]:
             yield f"{name} is complete, and did not fire"
 
 
+def _is_over(s: Story, join: dict[str, Any]) -> bool:
+    """Return whether nobody is left whom a join waits for; each end of one that is any fires it."""
+    if join["policy"] != "any":
+        return len(_ended(s, join)) >= int(join["expected"])
+    mine = [m for m in s.steps.values() if m["parent_id"] == join["step_id"]]
+    return all(m["state"] in FINAL for m in mine)
+
+
+@check
+def a_flow_goes_on_with_its_line(s: Story) -> Iterator[str]:
+    told = {e["seq"] for e in s.rows["entries"] if e["stream"].startswith(HISTORY)}
+    asked = [m for m in s.steps.values() if m["member"] == "next"]
+    if len(asked) != len(told - {0}):
+        yield f"it asked {len(asked)} more, its history has {sorted(told)}"
+    heard = any(e["stream"].startswith(SIGNALS) for e in s.rows["entries"])
+    for row in s.steps.values():
+        if heard and row["task"] == names.FLOW and row["state"] == "waiting":
+            yield f"{s.name(row['id'])} waits, and was told a word"
+
+
 @check
 def all_that_is_open_will_be_woken(s: Story) -> Iterator[str]:
     told = wakes_told(s.told)
@@ -301,7 +322,7 @@ def all_that_is_open_will_be_woken(s: Story) -> Iterator[str]:
         if row["state"] == "waiting" and row["task"] != names.APPROVAL:
             if join is None or join["state"] != "open":
                 yield f"{name} waits, its join is {join and join['state']}"
-            elif join["deadline_at"] is None and len(_ended(s, join)) >= join["expected"]:
+            elif join["deadline_at"] is None and _is_over(s, join):
                 yield f"{name} waits for members that have all ended"
         if row["state"] == "waiting" and row["cancel_requested"]:
             yield f"{name} was cancelled, and waits"
@@ -353,6 +374,8 @@ def a_cancellation_holds(s: Story) -> Iterator[str]:
             continue
         reopened = any(c.reopens and c.id == t.step_id for c in s.changes)
         holds = row["state"] in FINAL or row["cancel_requested"]
+        if row["task"] == names.FLOW:  # it is told so, and ends itself
+            holds |= row["state"] != "waiting"
         if not holds and not reopened:
             yield f"{s.name(t.step_id)} is {row['state']}"
 

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from agents.patterns import compensate as pattern
 from agents.plan import Expand
 from app.journal.schema.rows import Claimed, HeldSession
+from app.journal.sequels import FlowSeen
 from app.journal.steps import compensations
 from app.journal.steps import due as wakes
 from app.journal.steps.calls import Before, Begun, StartCall
 from app.journal.steps.claims import ClaimStep
 from app.journal.steps.finishes import FinishStep
 from app.journal.tables import health, workers
+from celery_agents import names
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from celery_agents.errors import InvalidPayloadError, RunBusyError, StepCancelledError
 from tests.support.interleave.ground import NEW, World
@@ -22,6 +24,26 @@ from tests.support.interleave.stage import Loss
 from tests.support.interleave.worlds import LATER_S, UNDOABLE, joined
 from tests.unit.app.journal.support import DONE, FAILED, TIRED, member, step
 
+#: The flow of a world, as its first claim left it.
+FLOW = FlowSeen(
+    Claimed(
+        id="r",
+        token=1,
+        attempt=1,
+        run_id="r",
+        parent_id=None,
+        member=None,
+        task=names.FLOW,
+        agent=None,
+        queue="agents",
+        priority=5,
+        payload={"args": ["hello"], "kwargs": {}},
+        max_attempts=3,
+        remaining_s=None,
+    ),
+    heard=-1,
+    lines=1,
+)
 #: The worker in whose name each actor claims.
 CLAIMERS = ("C", "D", "B")
 CANCELLED = Outcome(state=State.CANCELLED, error=ErrorInfo.of(StepCancelledError()))
@@ -290,6 +312,17 @@ def undo(hand: Hand, world: World, target: str) -> object:
         return hand.finish(claim, pattern.conclusion(run_id, finished, members, [], turn))
     told = hand.journal.read(lambda c: compensations.told(c, first.id))
     return _expanded(hand, claim, pattern.undo(run_id, first, told, turn))
+
+
+@verb("go", "go on")
+def go(hand: Hand, world: World, target: str) -> object:
+    """End it and begin what its flow asks next; as others end where that is not to be."""
+    return hand.go_on(_held(hand, world, target), FLOW, member("next"))
+
+
+@verb("signal", "signal")
+def signal(hand: Hand, world: World, target: str) -> object:
+    return hand.signal(target)
 
 
 # -- by people, and by what looks after things

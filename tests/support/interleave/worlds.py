@@ -10,11 +10,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from agents.plan import Expand, JoinPolicy, Member
-from app.journal.schema.rows import Claimed, Finished, derived_id
+from agents.plan import AwaitedAny, Expand, JoinPolicy, Member
+from app.journal.schema.rows import Claimed, Finished, NewEntry, derived_id
 from app.journal.steps import dead_letters
 from celery_agents import names
 from celery_agents.contracts.compensation import Compensation, compensation_id
+from celery_agents.contracts.flows.entries import HISTORY
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from tests.support.interleave.ground import GRACE_S, Ground, World
 from tests.support.interleave.hands import MANY, SAID, SESSION
@@ -327,6 +328,21 @@ def teaming(ground: Ground, world: World) -> None:
     b.claim("b", "B")
 
 
+def flowing(ground: Ground, world: World) -> None:
+    """r is a flow that waits for a, which runs; its history has a line."""
+    b = Builder(ground, world)
+    claim = b.root("r", task=names.FLOW)
+    b.world.claims.pop("r")
+    plan_ = Expand(
+        members=(member("a"),), join=JoinPolicy(kind="any"), awaited=AwaitedAny(open=("a",))
+    )
+    told = NewEntry("", f"{HISTORY}r", "started", {"key": "", "at": 1.0}, run_id="r")
+    assert b.journal.expand(claim, plan_, entries=[told]).result(SOON_S).applied
+    for key in ("a", "next"):
+        world.ids[key] = derived_id(claim.id, key)
+    b.claim("a")
+
+
 def nothing(ground: Ground, world: World) -> None:
     """Nothing has come yet."""
 
@@ -361,5 +377,6 @@ WORLDS: dict[str, Callable[[Ground, World], None]] = {
     "talking": partial(talking, waiting="vw"),
     "talking-two": partial(talking, waiting=""),
     "team": teaming,
+    "flowing": flowing,
     "nothing": nothing,
 }

@@ -74,7 +74,14 @@ def test_options_are_those_of_the_contract() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [{"task": "compensate"}, {"agent": "a"}, {"task": "ask", "agent": "a", "retries": 1}]
+    "body",
+    [
+        {"task": "compensate"},
+        {"agent": "a"},
+        {"task": "ask", "agent": "a", "retries": 1},
+        {"task": "start"},
+        {"task": "start", "flow": "f", "version": 0},
+    ],
 )
 def test_what_is_none(body: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):

@@ -12,7 +12,7 @@ import pytest
 
 from api.ui import routes
 from api.ui.frame import page
-from api.ui.lists import agents, budgets, in_flower, targets, wishes
+from api.ui.lists import Answerer, agents, budgets, in_flower, targets, wishes
 from api.ui.vote import decision
 from celery_agents.contracts.budgets import BudgetPolicy, BudgetState, Spent
 from celery_agents.contracts.outcome import State, Usage
@@ -21,7 +21,7 @@ from celery_agents.errors import ResultTimeoutError
 from tests.support.browser import CHROMIUM, browser
 
 CSS = Path(routes.__file__).with_name("ui.css")
-WHO: Any = SimpleNamespace(tenant=None, may=lambda _: True, id="k", name="k")
+WHO: Any = SimpleNamespace(tenant=None, may=lambda _: True, id="k", role="user", name="k")
 MOST_BYTES = 200_000
 
 
@@ -78,8 +78,8 @@ def test_what_waits_is_a_page_at_a_time_and_small(question: Any) -> None:
 
 def test_all_wishes_of_a_run_are_small_too() -> None:
     rows = [wish(n, question="W" * 4_000) for n in range(100)]
-    assert len(wishes(rows, answers="k", linked=False)) < MOST_BYTES
-    assert "W" * 4_000 in wishes(rows[:1], answers="k")
+    assert len(wishes(rows, answers=Answerer("k", "user"), linked=False)) < MOST_BYTES
+    assert "W" * 4_000 in wishes(rows[:1], answers=Answerer("k", "user"))
 
 
 def test_a_decision_of_many_long_reasons_is_small() -> None:
@@ -153,7 +153,7 @@ def test_nothing_is_wider_than_the_window(tmp_path: Path) -> None:
     ballot = {"voter": word, "option": word, "reason": word, "weight": 1, "abstained": None}
     about = {"option": word, "decided_by": "a", "rule": "majority", "consensus": 1}
     voted = {**about, "tally": {word: 1}, "ballots": [ballot]}
-    made = page("x", wishes([asked, called], answers="k"), decision(voted)).body
+    made = page("x", wishes([asked, called], answers=Answerer("k", "user")), decision(voted)).body
     html = bytes(made).decode().replace("</head>", f"<style>{CSS.read_text()}</style></head>")
     (tmp_path / "page.html").write_text(html)
     with browser(tmp_path / "profile") as tab:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.ui.frame import badge, cost, dollars, lasting, page, tokens
-from api.ui.lists import agents, letters, runs, wishes
+from api.ui.lists import Answerer, agents, letters, runs, wishes
 from api.ui.markup import SHOWN_MAX, shown, tag, text
 from api.ui.run import RunSheet
 from api.ui.sessions import exchanges
@@ -111,10 +111,12 @@ def everywhere(word: str) -> list[Any]:
     return [
         runs([info], tenants=True),
         letters([{**row, "kind": "step", "attempts": 1, "at": 1.0}], writes=True),
-        wishes([{**wish, "tool": word, "choices": None}], answers="me"),
-        wishes([{**wish, "tool": None, "choices": [word]}], answers="me"),
-        wishes([{**wish, "asks": "flow", "tool": None, "choices": None}], answers="me"),
-        wishes([{**wish, "tool": None, "by": [word]}], answers="me"),
+        wishes([{**wish, "tool": word, "choices": None}], answers=Answerer("me", "")),
+        wishes([{**wish, "tool": None, "choices": [word]}], answers=Answerer("me", "")),
+        wishes(
+            [{**wish, "asks": "flow", "tool": None, "choices": None}], answers=Answerer("me", "")
+        ),
+        wishes([{**wish, "tool": None, "by": [word]}], answers=Answerer("me", "")),
         agents([{**offered, "health": {"state": word}}]),
         decision(hostile_decision(word)),
         exchanges([{**said, "messages": [{"role": word, "content": word}]}]),

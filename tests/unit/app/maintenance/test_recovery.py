@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app.execution.runtime import Runtime
+from app.journal.schema.rows import Aftermath
 from app.maintenance import recovery
 from app.maintenance.recovery import Recovery
 
@@ -19,7 +20,8 @@ def test_after_an_outage_that_everybody_saw_nobodys_steps_are_taken_over(
     looked: list[str] = []
 
     class Findings:
-        take_duty = late_joins = staticmethod(lambda _: True)
+        take_duty = staticmethod(lambda _: True)
+        late_joins = staticmethod(lambda _: Aftermath())
 
         def wanting(self, kind: str, limit: int, **_: Any) -> list[Any]:
             looked.append(kind)
@@ -35,3 +37,25 @@ def test_after_an_outage_that_everybody_saw_nobodys_steps_are_taken_over(
     made.sweep()
     assert ("orphaned" in looked) == (not outage)
     assert {"unsettled", "unwoken"} <= {*looked}
+
+
+def test_all_are_woken_whose_time_has_come_however_many_sleep(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch a second would let the last of thousands wait for long."""
+    left, woken = [*range(2_345)], list[int]()
+    made = Recovery(runtime)
+
+    def late_joins(limit: int) -> Aftermath:
+        found, left[:] = left[:limit], left[limit:]
+        wakes: Any = found
+        return Aftermath(wakes=wakes)
+
+    def follow(_: Runtime, after: Aftermath) -> None:
+        wakes: Any = after.wakes
+        woken.extend(wakes)
+
+    monkeypatch.setattr(made._findings, "late_joins", late_joins)
+    monkeypatch.setattr(Runtime, "follow", follow)
+    made._ring(500)
+    assert woken == [*range(2_345)]

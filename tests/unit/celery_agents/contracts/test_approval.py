@@ -59,10 +59,18 @@ def test_only_a_yes_is_one() -> None:
         (["jwt:*@shop.example"], "jwt:ada@shop.example.org", False),
         (["ada"], "ADA", False),
         (["ada"], "", False),
+        (["role:user"], "ada", True),
+        (["role:admin"], "ada", False),
+        (["role:*"], "ada", True),
+        (["user"], "ada", False),
     ],
 )
 def test_who_is_asked(by: Any, actor: str, may: bool) -> None:
-    assert is_asked(actor, by) is may
+    assert is_asked(actor, by, "user") is may
+
+
+def test_whoever_has_no_role_is_asked_for_none() -> None:
+    assert not is_asked("role:admin", ["role:admin", "role:*"])
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from sqlalchemy import update
 from agents.flows.history import CLEANUP_S
 from agents.plan import AwaitedAny, Expand, JoinPolicy
 from app.journal import Journal
-from app.journal.schema.models import Entry
+from app.journal.schema.models import Entry, Join
 from app.journal.schema.rows import Aftermath, Claimed, NewEntry, derived_id
 from app.journal.steps.expansions import ExpandStep
 from app.journal.steps.finishes import FinishStep
@@ -195,6 +195,29 @@ class TestSignals:
         claim = claimed(journal, FLOW, new())
         assert self._send(journal) == ("taken", [])
         assert ids(waits(journal, claim, wants("a")).wakes) == [FLOW]
+
+    def test_those_whose_time_has_come_are_woken_together_and_no_others(
+        self, world: World, journal: Journal
+    ) -> None:
+        for name in ("late-1", "late-2", "early", "told", "all"):
+            kind = "all" if name == "all" else "any"
+            claim = claimed(journal, name, new(name))
+            what = Expand(
+                members=(member("a"),),
+                join=JoinPolicy(kind=kind, timeout_s=600.0),
+                awaited=AwaitedAny(open=("a",)) if kind == "any" else None,
+            )
+            assert journal.expand(claim, what).result(SOON).applied
+        with world.engine.begin() as c:
+            c.execute(update(Join).where(Join.step_id != "early").values(deadline_at=1.0))
+        assert journal.flows.signal("told", ("go", 1), "k", journal.rules)[0] == "taken"
+        found = journal.findings.late_joins(10)
+        assert sorted(ids(found.wakes)) == ["all", "late-1", "late-2"]
+        assert journal.findings.late_joins(10).wakes == []
+        states = {name: world.row(name).state for name in ("late-1", "early", "told", "all")}
+        assert states == {"late-1": "ready", "early": "waiting", "told": "ready", "all": "ready"}
+        assert world.row(derived_id("late-1", "a")).state == "ready", "it runs on"
+        assert world.row(derived_id("all", "a")).state == "skipped"
 
     def test_one_that_comes_late_is_told_so(self, journal: Journal) -> None:
         claim = claimed(journal, FLOW, new())

@@ -1,0 +1,124 @@
+"""The next step of a flow that asks one agent after the other, begun by the end of the one before.
+
+The flow's instance has to be in this process. Its code is run on an end that is not written yet, so
+an instance whose end is then written in another way is dropped: the next claim of the flow replays.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+
+from agents.flows.history import LINES_WARN, Line
+from agents.flows.pattern import Advanced, advance, dropped
+from agents.plan import Member
+from app.concurrency.fibers import alone, blocking, current, unbroken, wait
+from app.execution.flows import Instances, Kept, entry_of
+from app.execution.runtime import Runtime
+from app.journal.schema.engine import as_json
+from app.journal.schema.rows import Claimed
+from app.journal.sequels import FlowSeen, GoingOn
+from app.journal.steps.joins import EARLY_S
+from celery_agents import names
+from celery_agents.contracts.outcome import Outcome
+from celery_agents.noted import note
+
+log = logging.getLogger(__name__)
+
+#: One message goes on with what follows for so long; then others have their turn, a worker that is
+#: to stop among them.
+SEQUEL_S = 1.0
+#: Kinds of values that are the same in the journal as here.
+_SAME = frozenset({str, int, float, bool, type(None)})
+
+
+def sequel(runtime: Runtime, claim: Claimed, outcome: Outcome, until: float) -> Claimed | None:
+    """End a member and begin the next one of its flow; None: neither, it is to end as others do."""
+    instances = runtime.resource(Instances, lambda: Instances(runtime.settings.flows_max))
+    if not _may_go_on(runtime, claim, outcome, until):
+        return None
+    assert claim.parent_id is not None, "it is a member"
+    kept = instances.take(claim.parent_id)
+    if kept is None or kept.flow is None or not _waits_for(kept, claim):
+        if kept is not None:
+            instances.put(claim.parent_id, kept)
+        return None
+    next_ = None
+    try:
+        next_ = _next(runtime, claim, outcome, kept, instances)
+    except Exception as error:  # noqa: BLE001 - it is noted, and ends as others do
+        note(log, "sequel", "A flow goes on by a message", error=error)
+    finally:
+        if next_ is None:
+            dropped(kept.instance)
+    return next_
+
+
+def _may_go_on(runtime: Runtime, claim: Claimed, outcome: Outcome, until: float) -> bool:
+    """Return whether a member's end may begin the next one; its slot is free for that."""
+    plain = claim.policy == "any" and claim.task == names.ASK and outcome.ok
+    if not plain or outcome.compensation is not None or runtime.stopping:
+        return False
+    if time.monotonic() >= until:
+        return False
+    fiber = current()
+    return fiber is None or fiber.job is None or fiber.job.may_go_on
+
+
+def _waits_for(kept: Kept, claim: Claimed) -> bool:
+    """Return whether a flow waits for this member alone."""
+    instance = kept.instance
+    waits = len(instance.open) == 1 and claim.member in instance.open
+    lasts = instance.cancelled_at is None and instance.lines < LINES_WARN - 1
+    return waits and lasts and not instance.timers and not instance.inbox.awaited
+
+
+def _next(
+    runtime: Runtime, claim: Claimed, outcome: Outcome, kept: Kept, instances: Instances
+) -> Claimed | None:
+    flow, instance = kept.flow, kept.instance
+    assert flow is not None, "it is one that may go on so"
+    value = outcome.value
+    if type(value) not in _SAME:
+        value = json.loads(as_json(value))
+    at = max(flow.clock + time.monotonic() - flow.read_at, instance.loop.now)
+    lines, told = instance.lines, Line("done", claim.member or "", at, value)
+    found = _advanced(kept, told, at)
+    if (member := _alone(runtime, kept, found)) is None:
+        return None
+    (line,) = found.lines
+    seen = FlowSeen(flow.claim, kept.heard, kept.begins + lines)
+    going = GoingOn(outcome, at, seen, entry_of(flow.claim, line), member)
+    begun = wait(runtime.journal.sequels.go_on(claim, going, runtime.journal.me.id))
+    if begun is not None:
+        last = [(str(line.kind), line.data)]
+        instances.put(flow.claim.id, kept._replace(last=last))
+    return begun
+
+
+def _advanced(kept: Kept, told: Line, at: float) -> Advanced:
+    def work() -> Advanced:
+        assert kept.flow is not None, "as above"
+        return advance(kept.instance, kept.code, kept.flow.told, [told], at + EARLY_S)
+
+    if not alone():
+        return blocking(work)
+    with unbroken():
+        return work()
+
+
+def _alone(runtime: Runtime, kept: Kept, found: Advanced) -> Member | None:
+    """The one agent that a flow asks now, if it wants and waits for nothing else."""
+    instance = kept.instance
+    over = found.outcome is not None or found.state is not None
+    if over or instance.difference is not None or len(found.lines) != 1:
+        return None
+    if found.cancels or found.emits or len(found.wanted) != 1 or instance.timers:
+        return None
+    ((key, member),) = found.wanted.items()
+    if [*instance.open] != [key] or instance.inbox.awaited:
+        return None
+    plain = member.task == names.ASK and not member.waits and member.ended is None
+    known = plain and runtime.agents.registry.find(member.agent or "") is not None
+    return member if known else None

@@ -1,0 +1,280 @@
+"""Flows that ask one agent after the other, as a worker's messages drive them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import signals
+from celery.exceptions import Ignore
+from celery.worker import state
+from sqlalchemy import select
+
+import tasks
+from app.execution.attempts import sequels
+from app.execution.runtime import Runtime
+from app.journal.schema.models import Step as StepRow
+from app.journal.schema.rows import derived_id
+from celery_agents import StepContext, agent, flow, names
+from celery_agents.errors import AgentFailedError, AgentsError, ProviderUnavailableError
+from tests.unit.app.execution.task.support import due, message, row, woken
+from tests.unit.app.journal.support import claimed
+
+FLOW = "flow-1"
+STEPS = 12
+
+
+@agent
+async def act(told: Any, step: StepContext) -> Any:
+    """Gives its input back; does, for the one of a number, what its test wants."""
+    return await DOES.get(told["n"], _back)(told, step)
+
+
+async def _back(told: Any, _: Any) -> Any:
+    return told["n"]
+
+
+DOES: dict[int, Any] = {}
+
+
+@flow
+async def sequence(run: Any, told: Any) -> Any:
+    """Asks one after the other, whatever becomes of each."""
+    found: list[Any] = []
+    for n in range(STEPS):
+        try:
+            found.append(await run.ask("act", {"n": n}))
+        except AgentsError as error:
+            found.append(error.kind)
+    return found
+
+
+@flow
+async def told_amid(run: Any, told: Any) -> Any:
+    """Waits for a word behind the first half."""
+    found = [await run.ask("act", {"n": n}) for n in range(STEPS // 2)]
+    found.append(await run.signal("word"))
+    return found + [await run.ask("act", {"n": n}) for n in range(STEPS // 2, STEPS)]
+
+
+class Worker:
+    """Takes the messages that are sent, one after the other."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.sent: list[tuple[str, str]] = []
+        self.taken = 0
+        signals.before_task_publish.connect(self._sent)
+
+    def _sent(self, headers: dict[str, Any], **_: Any) -> None:
+        self.sent.append((headers["task"], headers["id"]))
+
+    def start(self, name: str) -> None:
+        payload: Any = {"flow": name}
+        task = self.runtime.app.tasks[names.FLOW]
+        about: Any = {"args": (None,), "kwargs": payload, "delivery_info": {"routing_key": "q"}}
+        with pytest.raises(Ignore), message(task, FLOW, **about):
+            task(None, **payload)
+
+    def work(self) -> Any:
+        """The flow's end, once no message is left."""
+        end = None
+        while self.taken < len(self.sent):
+            name, step_id = self.sent[self.taken]
+            self.taken += 1
+            try:
+                found = woken(self.runtime.app.tasks[name], step_id)
+            except Ignore:
+                continue
+            end = found if step_id == FLOW else end
+        return end
+
+    def members(self) -> dict[str, Any]:
+        which = select(StepRow.__table__).where(StepRow.parent_id == FLOW)
+        rows = self.runtime.journal.read(lambda c: c.execute(which).all())
+        return {one.member: one for one in rows}
+
+    def history(self) -> list[tuple[str, str, Any]]:
+        found = self.runtime.journal.flows.history("", FLOW)
+        return [(line.kind, line.data["key"], line.data.get("then")) for line in found]
+
+
+assert tasks  # they are tasks of each app
+
+
+@pytest.fixture
+def worker(runtime: Runtime) -> Iterator[Worker]:
+    module = ModuleType("flows")
+    vars(module).update(sequence=sequence, told_amid=told_amid, act=act)
+    runtime.agents.registry.flows.add_module(module)
+    runtime.agents.registry.add_module(module)
+    made = Worker(runtime)
+    yield made
+    signals.before_task_publish.disconnect(made._sent)
+    DOES.clear()
+
+
+def by_messages(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody go the short way."""
+    monkeypatch.setattr(sequels, "_may_go_on", lambda *_: False)
+
+
+@pytest.mark.parametrize("name", ["sequence", "told_amid"])
+@pytest.mark.parametrize("short", [True, False])
+def test_it_comes_to_the_same_by_either_way(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, name: str, short: bool
+) -> None:
+    if not short:
+        by_messages(worker, monkeypatch)
+    journal = worker.runtime.journal
+    worker.start(name)
+    found = worker.work()
+    if name == "told_amid":
+        assert found is None
+        _, after = journal.flows.signal(FLOW, ("word", "now"), "id", journal.rules)
+        worker.runtime.follow(after)
+        found = worker.work()
+    half = STEPS // 2
+    words = ["now"] if name == "told_amid" else []
+    assert found == [*range(half), *words, *range(half, STEPS)]
+    told = worker.history()
+    assert [kind for kind, *_ in told].count("done") == STEPS
+    assert [then[0][1] for *_, then in told if then].count("ask") == STEPS
+    rows = worker.members().values()
+    assert {(one.state, one.attempts, one.token, one.settled) for one in rows} == {
+        ("succeeded", 1, 1, True)
+    }
+    assert sorted(one.position for one in rows) == [*range(STEPS)]
+    messages = 2 * STEPS + len(words)
+    assert len(worker.sent) == messages if not short else len(worker.sent) <= 6, worker.sent
+
+
+def test_who_fails_for_now_is_sent_a_message_and_the_rest_goes_on(worker: Worker) -> None:
+    async def once(told: Any, step: Any) -> Any:
+        if step.attempt == 1:
+            raise ProviderUnavailableError("down", {"retry_after_s": 30.0})
+        return told["n"]
+
+    DOES[3] = once
+    worker.start("sequence")
+    assert worker.work() is None
+    third = derived_id(FLOW, "4")
+    assert worker.sent[-1] == (names.ASK, third)
+    assert (row(worker.runtime, third).state, row(worker.runtime, third).attempts) == ("ready", 1)
+    worker.taken -= 1
+    due(worker.runtime, third)
+    assert worker.work() == [*range(STEPS)]
+    assert worker.members()["4"].attempts == 2
+
+
+def test_who_fails_for_good_is_told_the_flow(worker: Worker) -> None:
+    async def fails(told: Any, step: Any) -> Any:
+        raise AgentFailedError("no")
+
+    DOES[5] = fails
+    worker.start("sequence")
+    assert worker.work() == [*range(5), "agent_failed", *range(6, STEPS)]
+
+
+def test_a_word_that_comes_amid_is_told_in_its_turn(worker: Worker) -> None:
+    journal = worker.runtime.journal
+
+    async def says(told: Any, step: Any) -> Any:
+        reply, after = journal.flows.signal(FLOW, ("word", "early"), "id", journal.rules)
+        worker.runtime.follow(after)
+        return reply
+
+    DOES[2] = says
+    worker.start("told_amid")
+    half = STEPS // 2
+    assert worker.work() == [0, 1, "taken", *range(3, half), "early", *range(half, STEPS)]
+    told = [kind for kind, *_ in worker.history()]
+    assert told.index("signal") == 3, "before the end of whoever said it"
+
+
+def test_one_that_is_cancelled_amid_ends(worker: Worker) -> None:
+    async def cancels(told: Any, step: Any) -> Any:
+        after = worker.runtime.journal.cancel(FLOW)
+        worker.runtime.follow(after)
+        return told["n"]
+
+    DOES[2] = cancels
+    worker.start("sequence")
+    with pytest.raises(AgentsError, match="cancelled"):
+        worker.work()
+    assert len(worker.members()) == 3
+    assert row(worker.runtime, FLOW).state == "cancelled"
+
+
+@pytest.mark.parametrize("why", ["time", "slots", "stops", "bounded"])
+def test_others_have_their_turn(worker: Worker, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    """Then each step is a message, which any worker takes."""
+    if why == "time":
+        monkeypatch.setattr("app.execution.task.SEQUEL_S", 0.0)
+    elif why == "slots":
+        fiber = type("Fiber", (), {"job": type("Job", (), {"may_go_on": False})})
+        monkeypatch.setattr(sequels, "current", fiber)
+    elif why == "stops":
+        monkeypatch.setattr(Runtime, "stopping", True)
+    else:
+        settings = worker.runtime.settings.model_copy(update={"max_cost": 1.0})
+        monkeypatch.setattr(worker.runtime, "settings", settings)
+    if why == "stops":
+        worker.start("sequence")
+        step: Any = worker.runtime.journal.claim(derived_id(FLOW, "1")).result(20)
+        done: Any = None
+        outcome = type("Outcome", (), {"ok": True, "compensation": None, "value": 1})()
+        assert sequels.sequel(worker.runtime, step, outcome, time.monotonic() + 9) is done
+        return
+    worker.start("sequence")
+    assert worker.work() == [*range(STEPS)]
+    assert len(worker.sent) == 2 * STEPS
+
+
+def test_a_worker_without_its_instance_leaves_it_to_others(worker: Worker) -> None:
+    settings = worker.runtime.settings.model_copy(update={"flows_max": 0})
+    worker.runtime.settings = settings
+    worker.start("sequence")
+    assert worker.work() == [*range(STEPS)]
+    assert len(worker.sent) == 2 * STEPS
+
+
+def test_a_claim_that_nobody_runs_is_given_back(worker: Worker) -> None:
+    """As when the commit's answer was lost."""
+    worker.start("sequence")
+    claimed(worker.runtime.journal, derived_id(FLOW, "1"))
+    for _ in range(2):
+        worker.runtime._beat_once()
+    assert worker.members()["1"].state == "ready"
+
+
+def test_watchers_are_told_of_those_without_a_message(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, dict[str, Any]]] = []
+
+    class Eventer:
+        enabled = True
+
+        def send(self, kind: str, **fields: Any) -> None:
+            seen.append((kind, fields))
+
+    first = derived_id(FLOW, "1")
+    monkeypatch.setitem(state.requests, first, SimpleNamespace(_eventer=Eventer()))
+    worker.start("sequence")
+    assert worker.work() == [*range(STEPS)]
+    told = {derived_id(FLOW, str(n)): n - 1 for n in range(2, STEPS)}
+    for step_id, n in told.items():
+        mine = [(kind, fields) for kind, fields in seen if fields["uuid"] == step_id]
+        assert [kind for kind, _ in mine] == ["task-received", "task-started", "task-succeeded"]
+        received, ended = mine[0][1], mine[2][1]
+        assert (received["name"], received["root_id"], received["parent_id"]) == (
+            *(names.ASK, FLOW, FLOW),
+        )
+        assert str(n) in received["args"]
+        assert ended["result"] == str(n)
+        assert ended["timestamp"] >= received["timestamp"]
+    assert {fields["uuid"] for _, fields in seen} >= set(told)
