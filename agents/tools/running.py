@@ -92,6 +92,7 @@ class Running:
             AgentFailedError: the model makes the same call over and over.
             UncertainCallError: nobody knows whether an effect happened, and its tool fails then.
         """
+        self._sight.spoken()
         meant = [self._sight.meant(call) for call in original[: self._most]]
         times = [self._times(call) for call in meant]
         told = [_repeated(c, n) or self._problem(c) for c, n in zip(meant, times, strict=True)]

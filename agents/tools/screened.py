@@ -21,12 +21,21 @@ class Screened(Protocol):
         """Return a result as the model may see it."""
         ...
 
+    def spoken(self) -> None:
+        """End a text of which all was said: what is said next is another one."""
+        ...
+
 
 class Sight:
     """Calls as they are meant and results as they are seen; of most steps both stay as they are."""
 
     def __init__(self, step: StepContext) -> None:
         self._step = step if isinstance(step, Screened) else None
+
+    def spoken(self) -> None:
+        """Have told what was said up to now: a model says no more beside its calls."""
+        if self._step is not None:
+            self._step.spoken()
 
     def meant(self, call: ToolCall) -> ToolCall:
         """Return a call with the texts that its model's marks stand for."""

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from agents.guarding.finding import Finding, apart, mapped, replaced
+from agents.guarding.finding import Finding, mapped, merged, replaced
 from agents.guarding.phones import plans
 from agents.guarding.pii import PersonalData
 from tests.support.personal import REGIONS, positives, traps
@@ -75,7 +75,7 @@ def test_long_texts_take_time_in_proportion(unit: str) -> None:
     ],
 )
 def test_no_more_than_that_is_found(text: str, found: str) -> None:
-    (one,) = FIND(text)
+    (one,) = merged(FIND(text))
     assert text[one.start : one.end] == found
 
 
@@ -90,13 +90,13 @@ def test_a_phone_without_its_code_belongs_to_a_region() -> None:
     assert not PersonalData(("phone",))("Tel. 030 901820")
 
 
-def test_of_findings_in_one_place_the_longer_one_stays() -> None:
+def test_findings_that_overlap_are_one() -> None:
     short, long, other = Finding(0, 3, "a"), Finding(1, 9, "b"), Finding(9, 12, "c")
-    assert apart([other, long, short]) == [long, other]
-    assert replaced("0123456789ab", [long, other], lambda kind, _: kind) == "0bc"
+    assert merged([other, long, short]) == [Finding(0, 9, "b"), other]
+    assert replaced("0123456789ab", merged([short, other]), lambda kind, _: kind) == "a345678c"
 
 
 def test_all_texts_of_a_value_are_seen() -> None:
     value = {"a@b.de": ["a@b.de", 4111111111111111, 12, True, None, {"x": "a@b.de"}]}
-    hidden = mapped(value, lambda text: replaced(text, FIND(text), lambda kind, _: kind))  # type: ignore[arg-type]
+    hidden = mapped(value, lambda text: replaced(text, merged(FIND(text)), lambda kind, _: kind))  # type: ignore[arg-type]
     assert hidden == {"email": ["email", "card", 12, True, None, {"x": "email"}]}

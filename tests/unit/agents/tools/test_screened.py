@@ -39,6 +39,9 @@ class Masked(MemoryStep):
     def seen(self, result: Any) -> Any:
         return self.screen.result(result)
 
+    def spoken(self) -> None:
+        """Nothing was said."""
+
 
 def run(step: Masked, tools: list[Any], *calls: tuple[str, dict[str, Any]]) -> Any:
     async def main() -> Any:
