@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from celery_agents.contracts.base import JsonValue
-from celery_agents.contracts.conversation import ChatMessage, Text
+from celery_agents.contracts.conversation import Attachment, ChatMessage, Text
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -39,8 +39,8 @@ class Local(Protocol):
         ...
 
 
-#: An integer with fewer digits is no number of a card or a phone.
-_LONG = 10**6
+#: An integer with fewer digits is no number of a card or a phone, nor is one with more.
+_LONG, _LONGEST = 10**6, 10**40
 
 
 def merged(findings: Iterable[Finding]) -> list[Finding]:
@@ -94,9 +94,9 @@ def mapped(value: JsonValue, change: Callable[[str], str]) -> JsonValue:
         return told
     if isinstance(value, list):
         return [mapped(one, change) for one in value]
-    if type(value) is int and abs(value) >= _LONG:
+    if type(value) is int and _LONG <= abs(value) < _LONGEST:
         return _number(value, str(value), change)
-    if isinstance(value, float) and value.is_integer() and abs(value) >= _LONG:
+    if isinstance(value, float) and value.is_integer() and _LONG <= abs(value) < _LONGEST:
         return _number(value, f"{value:.0f}", change)
     return value
 
@@ -104,6 +104,12 @@ def mapped(value: JsonValue, change: Callable[[str], str]) -> JsonValue:
 def _number(value: float, written: str, change: Callable[[str], str]) -> JsonValue:
     shown = change(written)
     return value if shown == written else shown
+
+
+def _named(part: Attachment, change: Callable[[str], str]) -> Attachment:
+    if part.name is None:
+        return part
+    return part.model_copy(update={"name": change(part.name)})
 
 
 def _free(name: str, taken: Container[str]) -> str:
@@ -126,7 +132,9 @@ def message_with(
         content: Any = change(message.content)
     else:
         content = tuple(
-            part.model_copy(update={"text": change(part.text)}) if isinstance(part, Text) else part
+            part.model_copy(update={"text": change(part.text)})
+            if isinstance(part, Text)
+            else _named(part, change)
             for part in message.content
         )
     calls = tuple(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
 from agents.guarding.finding import Finding, merged
@@ -11,7 +12,9 @@ from agents.guarding.plain import unseen
 #: Of a finding behind which nothing is told.
 STOP = "\0stop"
 #: Characters before a place that say what stands there: words before a number, a URL's begin.
-_BACK = 256
+_BACK, _LEAST = 256, 208
+#: Characters of an escape of JSON, which stand for one.
+_ESCAPE = 6
 #: A place between two letters: no finding is changed by what stands before it.
 _LETTERS = re.compile(r"[^\W\d_][^\W\d_]")
 #: Of a text that has to be held as a whole, the part that is to come before it is looked at again.
@@ -64,14 +67,15 @@ class HeldText:
     def _told(self, until: int) -> str:
         self._new = 0
         found = [one for one in self._look(self._raw) if one.start >= self._given]
-        stops = [one for one in found if one.kind == STOP]
+        stops = sorted(one.start for one in found if one.kind == STOP)
         parts, at = [], self._given
         for one in merged(found):
             if one.start >= until:
                 break
             parts.append(self._raw[at : one.start])
             at = one.start
-            if any(stop.start < one.end and one.start < stop.end for stop in stops):
+            stop = bisect_left(stops, one.start)  # each stands within one
+            if stop < len(stops) and stops[stop] < one.end:
                 self.stopped, until = True, at
                 break
             if one.end > until:  # another one may yet overlap it
@@ -87,8 +91,10 @@ class HeldText:
         """Drop what nothing depends on any more."""
         if self._given < 2 * _BACK:
             return
-        place = None
-        for match in _LETTERS.finditer(self._raw, self._given - 2 * _BACK, self._given - _BACK):
-            place = match.start() + 1
-        if place is not None and not any(map(unseen, self._raw[place : self._given])):
+        match = _LETTERS.search(self._raw, self._given - 2 * _BACK, self._given - _BACK)
+        if match is None:
+            return
+        place = match.start() + 1
+        kept = self._raw[place : self._given]
+        if len(kept) - _ESCAPE * kept.count("\\") >= _LEAST and not any(map(unseen, kept)):
             self._raw, self._given = self._raw[place:], self._given - place

@@ -28,7 +28,12 @@ class Marks:
         self._asked = asked
         self._marks: dict[tuple[str, str], str] = {}  # by kind and text
         self._meant: dict[str, str] = {}  # texts by marks
+        self._texts: set[str] = set()
         self._taken: set[str] | None = None
+
+    def stands_for(self, text: str) -> bool:
+        """Return whether one of them stands for exactly this."""
+        return text in self._texts
 
     def __bool__(self) -> bool:
         return bool(self._marks)
@@ -45,6 +50,7 @@ class Marks:
         self._taken.add(mark)
         self._marks[kind, text] = mark
         self._meant[mark] = text
+        self._texts.add(text)
         return mark
 
     def places(self, text: str) -> list[Finding]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from agents.guarding.finding import (
@@ -20,6 +20,7 @@ from agents.guarding.finding import (
 )
 from agents.guarding.held import STOP, HeldText
 from agents.guarding.marks import KNOWN, WITHHELD, Marks, hidden
+from agents.guarding.plain import unquoted
 from agents.guarding.untrusted import as_data
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.conversation import ChatMessage
@@ -56,6 +57,8 @@ class Screen:
         self._rules = rules
         self._turn = turn
         self._options = frozenset(turn.choices or ())
+        #: Whether the answer's text is one of JSON.
+        self._quoted = turn.answer_schema is not None or turn.choices is not None
         self._marks = Marks(turn.model_dump_json)
         #: How often each guard found what, by (guard, side, kind, action).
         self.found: Counter[tuple[str, Side, str, Action]] = Counter()
@@ -126,7 +129,7 @@ class Screen:
         """Return what watchers are told of an act: without what is blocked or nobody has judged."""
         if self.judged:
             return mapped(value, lambda _: WITHHELD)
-        return mapped(value, self._back(self._without)) if self.streams_changed else value
+        return mapped(value, self._back(self._acted)) if self.streams_changed else value
 
     def judges(self, side: Side) -> list[tuple[str, str, Action]]:
         """Guard, agent and action of those that judge a side."""
@@ -182,23 +185,37 @@ class Screen:
         for rule in self._rules:
             if rule.find is None or rule.output not in {"mask", "block"}:
                 continue
-            here = _beside(marks, rule.find(text))
+            here = _beside(marks, self._found(rule.find, text))
             found += here if rule.output == "mask" else [replace(f, kind=STOP) for f in here]
-        return found + [one for one in marks if not any(map(partial(_overlap, one), found))]
+        return found + _whole(marks, found)
 
     def _open(self, text: str) -> int:
         at = self._marks.open(text)
         for rule in self._rules:
             if rule.output in {"mask", "block"} and isinstance(rule.find, Local):
                 at = min(at, rule.find.open(text))
+                if self._quoted:
+                    plain = unquoted(text)
+                    at = min(at, plain.place(rule.find.open(plain.text), len(text)))
         return at
+
+    def _found(self, find: Finder, text: str) -> Sequence[Finding]:
+        """Find as the text stands and, where it is JSON, as it reads: without escapes."""
+        if not self._quoted or "\\" not in text:
+            return find(text)
+        plain = unquoted(text)
+        read = [
+            replace(f, start=a, end=b)
+            for f in find(plain.text)
+            for a, b in [plain.span(f.start, f.end)]
+        ]
+        return [*find(text), *read]
 
     def _instead(self, kind: str, text: str) -> str:
         if kind != KNOWN:
             return hidden(kind, text)
         told = self._marks.meant(text)
-        quoted = self._turn.answer_schema is not None or self._turn.choices is not None
-        return json.dumps(told, ensure_ascii=False)[1:-1] if quoted else told
+        return json.dumps(told, ensure_ascii=False)[1:-1] if self._quoted else told
 
     def _looking(self, side: Side) -> _Look:
         return _Look(self._masked, side, self._marks.of if side == "input" else hidden)
@@ -206,6 +223,12 @@ class Screen:
     def _without(self, text: str) -> str:
         look = self._looking("output")
         told = look.change(text)
+        return told if look.blocked is None else WITHHELD
+
+    def _acted(self, text: str) -> str:
+        """Return what a tool was called with: what marks stood for is the asker's own."""
+        look = self._looking("output")
+        told = look.change(text, but=self._marks.stands_for)
         return told if look.blocked is None else WITHHELD
 
     def _masked(self, text: str, side: Side, look: _Look) -> Iterator[Finding]:
@@ -238,19 +261,36 @@ class _Look:
         self._find, self._side, self._by = find, side, by
         self.blocked: str | None = None
 
-    def change(self, text: str) -> str:
-        return replaced(text, merged(self._find(text, self._side, self)), self._by)
+    def change(self, text: str, but: Callable[[str], bool] | None = None) -> str:
+        found = merged(self._find(text, self._side, self))
+        if but is not None:
+            found = [one for one in found if not but(text[one.start : one.end])]
+        return replaced(text, found, self._by)
 
 
 def _beside(marks: Sequence[Finding], found: Sequence[Finding]) -> Sequence[Finding]:
     """Return what was found, but for what is a part of a mark."""
     if not marks:
         return found
-    return [f for f in found if not any(m.start <= f.start and f.end <= m.end for m in marks)]
+    starts = [mark.start for mark in marks]
+
+    def within(one: Finding) -> bool:
+        place = bisect_right(starts, one.start) - 1
+        return place >= 0 and one.end <= marks[place].end
+
+    return [one for one in found if not within(one)]
 
 
-def _overlap(one: Finding, other: Finding) -> bool:
-    return one.start < other.end and other.start < one.end
+def _whole(marks: Sequence[Finding], found: Sequence[Finding]) -> list[Finding]:
+    """Return the marks that nothing was found to overlap."""
+    groups = merged(found)
+    ends = [group.end for group in groups]
+
+    def free(mark: Finding) -> bool:
+        place = bisect_right(ends, mark.start)  # the first one that ends behind its start
+        return place == len(groups) or groups[place].start >= mark.end
+
+    return [mark for mark in marks if free(mark)]
 
 
 def _marked(value: JsonValue, which: bool | tuple[str, ...]) -> JsonValue:

@@ -113,9 +113,9 @@ class ScreenedStep:
         """Return arguments of a tool with what the model's marks stand for."""
         return self._screen.restored(arguments)
 
-    def seen(self, result: JsonValue) -> JsonValue:
+    async def seen(self, result: JsonValue) -> JsonValue:
         """Return a tool's result as the model may see it."""
-        return self._screen.result(result)
+        return await looked(self._screen, result, lambda: self._screen.result(result))
 
     def heard(self, turns: Sequence[ChatMessage]) -> None:
         """Keep what the agent said on the way until the guards have looked at it."""

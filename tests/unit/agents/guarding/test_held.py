@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -106,6 +108,38 @@ def test_what_follows_changes_nothing_before_the_open_place(
     assert before == {one for one in find(text + more) if one.start < opened}
 
 
+def told_of_json(pieces: Iterable[str]) -> str:
+    """What is streamed of an answer that is JSON."""
+    rules = tuple(replace(rule, input="off") for rule in MASKS)
+    held = Screen(rules, Turn(input=None, answer_schema={"type": "object"})).held()
+    return "".join([held.add(piece) for piece in pieces]) + held.end()
+
+
+@given(TEXTS, st.lists(st.integers(0, 1 << 20), max_size=30))
+@example("project blue eve@example.org \U0001f600@x", range(90))
+@settings(max_examples=60, deadline=None)
+def test_a_text_of_json_is_the_same_however_it_is_cut(text: str, cuts: list[int]) -> None:
+    source = json.dumps({"said": text})
+    assert told_of_json(cut(source, cuts)) == told_of_json([source])
+
+
+DATA = "eve@example.org|4111 1111 1111 1111|project blue|b1ue moon|客 eve@客.example"
+
+
+@pytest.mark.parametrize("data", DATA.split("|"))
+@pytest.mark.parametrize("size", [1, 5, 70])
+def test_a_text_of_json_is_looked_at_as_it_reads(data: str, size: int) -> None:
+    """A model may write any sign as an escape; whoever reads the answer does not see that."""
+    for signs in (data, "@ 1", "e4o"):
+        written = "".join(f"\\u{ord(c):04x}" if c in signs else c for c in data)
+        source = f'{{"said": "\\u263a: {written}.\\n", "to": 1}}'
+        shown = told_of_json(source[at : at + size] for at in range(0, len(source), size))
+        said = json.loads(shown)["said"]
+        assert said.startswith("\u263a: ")
+        assert "⟨" in said
+        assert data.rpartition(" ")[2] not in said
+
+
 def test_little_is_held_back() -> None:
     held, given_, told = screen(*MASKS).held(), "", ""
     for n in range(1_000):
@@ -114,6 +148,20 @@ def test_little_is_held_back() -> None:
         told += held.add(piece)
         assert len(given_) - len(told) < 120
     assert len(held._raw) < 1_500
+
+
+def test_many_marks_and_findings_take_time_in_proportion() -> None:
+    def seconds(count: int) -> float:
+        found = screen(*MASKS)
+        text = "⟨EMAIL_1⟩ eve@example.org, blue moon; " * count
+        began = time.process_time()
+        assert str(found.said(text)).count("⟨EMAIL⟩") == count
+        held = found.held()
+        assert (held.add(text) + held.end()).count(KNOWN) == count
+        return time.process_time() - began
+
+    short, long = max(seconds(200), 1e-3), seconds(2_000)
+    assert long < 40 * short + 0.2
 
 
 @pytest.mark.parametrize("unit", [*ROWS, "project ", "project " * 9])

@@ -91,6 +91,20 @@ def test_what_was_done_with_blocked_words_is_left_out_and_blocks_nothing() -> No
     assert step.told == [("tool", {"call_id": "1", "name": "mail", "arguments": arguments})]
 
 
+def test_what_the_asker_gave_himself_is_shown_in_calls() -> None:
+    """A tool is called with what marks stand for; others' data in its arguments are masked."""
+    step = Step()
+
+    async def agent(asked: Asked) -> Answer:
+        arguments = asked.step.meant({"to": asked.turn.input, "cc": f"{MAIL}, {EVE}"})  # type: ignore[attr-defined]
+        asked.step.tell("tool", name="mail", arguments=arguments)
+        return Answer(value="done")
+
+    turned(step, agent, MASK, input=MAIL)
+    arguments = {"to": MAIL, "cc": f"{MAIL}, ⟨EMAIL⟩"}
+    assert step.told == [("tool", {"name": "mail", "arguments": arguments})]
+
+
 def test_a_text_that_goes_on_behind_an_event_is_one_text() -> None:
     step = Step()
 

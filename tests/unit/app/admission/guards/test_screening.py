@@ -186,7 +186,8 @@ def test_a_model_with_tools_finds_a_step_that_knows_its_marks() -> None:
     async def agent(asked: Asked) -> Answer:
         assert isinstance(asked.step, Screened)
         meant = asked.step.meant({"to": asked.turn.input})
-        return Answer(value=[meant["to"] == "anna@example.org", asked.step.seen("eve@example.org")])  # type: ignore[index, call-overload]
+        seen = await asked.step.seen("eve@example.org")
+        return Answer(value=[meant == {"to": "anna@example.org"}, seen])
 
     assert turned(Step(), agent, MASK, input="anna@example.org").value == [True, "eve@example.org"]
 
